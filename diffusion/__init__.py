@@ -1,0 +1,41 @@
+"""Darkroom's engine: guided diffusion sampling by hand, batched step by step across requests.
+
+Names are imported on first use, so that code which only describes requests need not load torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from diffusion.engine import Engine, EngineConfig
+    from diffusion.job import Job
+    from diffusion.model import ImageDiffusionModel
+    from diffusion.request import ImageRequest, Limits
+    from diffusion.result import ImageResult, Progress
+
+_HOMES = {
+    "Engine": "engine",
+    "EngineConfig": "engine",
+    "ImageDiffusionModel": "model",
+    "ImageRequest": "request",
+    "ImageResult": "result",
+    "Job": "job",
+    "Limits": "request",
+    "Progress": "result",
+}
+__all__ = [
+    "Engine",
+    "EngineConfig",
+    "ImageDiffusionModel",
+    "ImageRequest",
+    "ImageResult",
+    "Job",
+    "Limits",
+    "Progress",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"diffusion.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'diffusion' has no attribute {name!r}")

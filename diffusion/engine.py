@@ -1,0 +1,224 @@
+"""The asyncio face of a model: jobs go in, progress and pictures come out, every step serves all of them.
+
+Queue and futures change only on the event loop, tensors only in the one worker thread; so nothing here needs a lock.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from diffusion.batcher import Batcher
+from diffusion.errors import DarkroomError, GenerationFailed, OutOfMemory, QueueFull
+from diffusion.job import Exposure, Job
+from diffusion.model import ImageDiffusionModel
+from diffusion.request import ImageRequest, Limits
+from diffusion.result import ImageResult
+from diffusion.trajectory import step
+from diffusion.worker import Worker
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """How much the engine takes on at once.
+
+    ``max_rows`` bounds the rows of a network call (a guided image is two), ``max_waiting`` the unfinished images in all,
+    ``preview_seconds`` the time between two previews of a job, ``step_seconds`` the time after which a step counts as hung.
+    """
+
+    max_rows: int = 16
+    max_waiting: int = 100
+    preview_seconds: float = 0.5
+    step_seconds: float = 600
+    limits: Limits = field(default_factory=Limits)
+
+
+class Engine:
+    """Runs the jobs of many owners on one model, their images stacked into shared steps.
+
+    ``async with Engine(model) as engine: job = engine.submit(request, owner)``. Leaving the block cancels what is unfinished.
+    """
+
+    def __init__(self, model: ImageDiffusionModel, config: EngineConfig | None = None) -> None:
+        self.model, self.config = model, config or EngineConfig()
+        self._batcher: Batcher[Exposure] = Batcher(self.config.max_rows)
+        self._jobs: list[Job] = []
+        self._work = asyncio.Event()
+        self._worker = Worker("diffusion")
+        self._fitting_rows = self.config.max_rows  # fewer once the device has run out of memory
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> "Engine":
+        self._task = asyncio.create_task(self._run(), name="diffusion engine")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._task:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        for job in list(self._jobs):
+            job.cancel()
+        await asyncio.to_thread(self._worker.shutdown)
+
+    def submit(self, request: ImageRequest, owner: Hashable = None) -> Job:
+        """Queue ``request``. Owners take turns; one owner's jobs run in order.
+
+        Raises `InvalidRequest` for what the model or the configured limits do not allow, `QueueFull` when too much is waiting.
+        """
+        request.check_limits(self.config.limits)
+        self.model.check(request)
+        if len(self._batcher) + request.count > self.config.max_waiting:
+            raise QueueFull(
+                f"{len(self._batcher)} pictures are waiting already, which is all I take. Please try again in a minute."
+            )
+        shape = self.model.latent_shape(request.width, request.height)
+        job = Job(request, owner, shape, self._drop)
+        self._jobs.append(job)
+        for exposure in job.exposures:
+            self._batcher.add(exposure)
+        self._report_places()
+        self._work.set()
+        return job
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._work.wait()
+            batch = self._batcher.next_batch()
+            if not batch:
+                self._work.clear()
+                continue
+            for exposure in batch:
+                exposure.job.started = exposure.job.started or time.perf_counter()
+            work = loop.run_in_executor(self._worker, self._advance, batch)
+            finished, _ = await asyncio.wait([work], timeout=self.config.step_seconds)
+            if not finished:
+                self._give_up_on(batch)
+            self._settle(batch)
+
+    def _give_up_on(self, batch: Sequence[Exposure]) -> None:
+        """Leave a hung step behind, with the thread it hangs in, and go on in another."""
+        log.error("a step of %d pictures hung for %g s; its worker is replaced", len(batch), self.config.step_seconds)
+        self._worker.shutdown(wait=False)
+        self._worker = Worker("diffusion")
+        for exposure in batch:
+            exposure.error = GenerationFailed("The engine got stuck on this picture. Please try again.")
+
+    def _advance(self, batch: Sequence[Exposure]) -> None:
+        """Start what is new, step all, look at or decode each. In the worker thread."""
+        for exposure in batch:
+            if exposure.trajectory is None:
+                with _blamed_on(exposure):
+                    exposure.trajectory = self.model.trajectory(exposure.job.request, exposure.index)
+        moving = [exposure for exposure in batch if exposure.trajectory is not None]
+        if moving:
+            with _blamed_on(*moving):
+                self._step(moving)
+        for exposure in moving:
+            with _blamed_on(exposure):
+                self._look_at(exposure)
+
+    def _step(self, exposures: Sequence[Exposure]) -> None:
+        """Step ``exposures`` together, or in halves where the device has too little memory for all."""
+        trajectories = [exposure.trajectory for exposure in exposures if exposure.trajectory]
+        try:
+            step(self.model.predict_noise, trajectories)
+        except Exception as error:
+            if not _out_of_memory(error):
+                raise
+        else:
+            for exposure, trajectory in zip(exposures, trajectories, strict=True):
+                exposure.error = trajectory.error
+            return
+        # Here, outside the handler, the traceback no longer keeps the tensors of the failed call alive.
+        if len(exposures) == 1:
+            raise OutOfMemory
+        self._fitting_rows = max(1, sum(exposure.rows for exposure in exposures) // 2)
+        log.warning("out of memory: calls of the network take at most %d rows from now on", self._fitting_rows)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        middle = len(exposures) // 2
+        for half in (exposures[:middle], exposures[middle:]):
+            with _blamed_on(*half):
+                self._step(half)
+
+    def _look_at(self, exposure: Exposure) -> None:
+        trajectory, now = exposure.trajectory, time.perf_counter()
+        if trajectory is None or exposure.error:
+            return
+        if trajectory.latents is not None:
+            exposure.image = exposure.preview = self.model.decode(trajectory.latents)[0]
+        elif now - exposure.previewed >= self.config.preview_seconds:
+            exposure.preview, exposure.previewed = self.model.preview(trajectory), now
+
+    def _settle(self, batch: Sequence[Exposure]) -> None:
+        """Tell the jobs of ``batch`` what became of it. On the event loop."""
+        self._batcher.max_rows = min(self._batcher.max_rows, self._fitting_rows)
+        for exposure in batch:
+            if exposure.image is not None:
+                self._batcher.discard(exposure)
+        for job in {exposure.job: None for exposure in batch}:  # each once, in order
+            if error := next((exposure.error for exposure in job.exposures if exposure.error), None):
+                self._drop(job)
+                job.finish(_explained(error))
+            elif all(exposure.image for exposure in job.exposures):
+                self._forget(job)
+                job.finish(self._result(job))
+            else:
+                job.report(job.measured())
+        self._report_places()
+
+    def _result(self, job: Job) -> ImageResult:
+        images = tuple(exposure.image for exposure in job.exposures if exposure.image)
+        seconds = time.perf_counter() - (job.started or 0)
+        return ImageResult(job.request, images, job.request.seeds, seconds, self.model.name)
+
+    def _report_places(self) -> None:
+        told = set()
+        for place, exposure in enumerate(self._batcher.waiting()):
+            job = exposure.job
+            if job.started is None and job not in told:
+                told.add(job)
+                job.report(replace(job.progress, place=place))
+
+    def _drop(self, job: Job) -> None:
+        for exposure in job.exposures:
+            self._batcher.discard(exposure)
+        self._forget(job)
+        self._report_places()
+
+    def _forget(self, job: Job) -> None:
+        if job in self._jobs:
+            self._jobs.remove(job)
+
+
+@contextmanager
+def _blamed_on(*exposures: Exposure) -> Iterator[None]:
+    """Let what goes wrong inside fail ``exposures`` alone; the worker goes on with the others."""
+    try:
+        yield
+    except Exception as error:
+        log.exception("an image failed")
+        for exposure in exposures:
+            exposure.error = error
+
+
+def _explained(error: Exception) -> DarkroomError:
+    if isinstance(error, DarkroomError):
+        return error
+    if _out_of_memory(error):
+        return OutOfMemory()
+    explained = GenerationFailed("Something went wrong while the picture was made. Please try again.")
+    explained.__cause__ = error
+    return explained
+
+
+def _out_of_memory(error: Exception) -> bool:
+    # On the CPU, torch tells it by a RuntimeError like any other.
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)

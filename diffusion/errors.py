@@ -1,0 +1,62 @@
+"""Everything that can go wrong, said so that the reader knows what to change.
+
+DarkroomError
+├── InvalidRequest     a value that was asked for is out of range; `field` names it
+├── InvalidImage       an attachment is no picture that can be read
+├── QueueFull          too much is waiting already
+├── Cancelled          the job was taken back before it was finished
+├── GenerationFailed   the engine broke off; trying again may help
+│   ├── NotFinite      the numbers of one picture overflowed
+│   └── OutOfMemory    the device cannot hold even one picture of this size
+└── ModelNotLoaded     a model folder or hub id cannot be used; `source` names it
+"""
+
+
+class DarkroomError(Exception):
+    """Base of all errors of this project; its text is one sentence for the person who asked."""
+
+
+class InvalidRequest(DarkroomError):
+    """A value that was asked for cannot be used."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class InvalidImage(DarkroomError):
+    """The bytes are no picture that can be read, or one that is too large."""
+
+
+class QueueFull(DarkroomError):
+    """No more jobs are taken at the moment."""
+
+
+class Cancelled(DarkroomError):
+    """The job was cancelled before its pictures were finished."""
+
+
+class GenerationFailed(DarkroomError):
+    """The engine could not finish the pictures; `__cause__` holds why."""
+
+
+class NotFinite(GenerationFailed):
+    """The network's answer for one picture holds NaN or infinity."""
+
+    def __init__(self) -> None:
+        super().__init__("The numbers of this picture overflowed. Another seed or a lower guidance scale may help.")
+
+
+class OutOfMemory(GenerationFailed):
+    """There is too little memory for one picture alone."""
+
+    def __init__(self) -> None:
+        super().__init__("There is too little memory for a picture of this size. Please try a smaller one.")
+
+
+class ModelNotLoaded(DarkroomError):
+    """The model at ``source`` cannot be loaded."""
+
+    def __init__(self, source: str, reason: str) -> None:
+        super().__init__(f"The model {source!r} cannot be loaded: {reason}")
+        self.source = source

@@ -1,0 +1,140 @@
+"""Pixels in, from attachments that nobody checked, and pixels out, as PNG files that say how they were made."""
+
+import io
+import re
+import warnings
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
+
+from diffusion.errors import InvalidImage
+from diffusion.request import SAMPLER_NAMES, ImageRequest
+
+FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+MAX_PIXELS: Final = 40_000_000
+
+# Pillow's own bomb check stands behind ours; as an error it can be answered.
+warnings.simplefilter("error", Image.DecompressionBombWarning)
+
+
+def read_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decode an attachment to RGB: first frame, upright, transparency on white, any colour mode to 8 bits a channel.
+
+    Raises `InvalidImage` for anything that is no whole picture in one of `FORMATS` with at most ``max_pixels`` pixels.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            width, height = image.size
+            if width * height > max_pixels:
+                raise InvalidImage(
+                    f"The picture has {width}x{height} pixels; at most {max_pixels / 1e6:g} million can be read."
+                    " Please attach a smaller one."
+                )
+            image.seek(0)
+            image.load()
+            return _to_rgb(ImageOps.exif_transpose(image))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise InvalidImage("The picture has too many pixels to be read. Please attach a smaller one.") from None
+    except UnidentifiedImageError:
+        raise InvalidImage(
+            "The attachment is no picture that can be read. Please attach a PNG, JPEG, WebP or GIF file."
+        ) from None
+    except InvalidImage:
+        raise
+    except Exception as error:  # Pillow's decoders raise almost anything on damaged files
+        raise InvalidImage("The picture is damaged or incomplete. Please save it again and attach that.") from error
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":  # 16 bits or more a pixel, which `convert` would clip
+        values = np.asarray(image, dtype=np.float64)
+        top = 65535 if image.mode.startswith("I") else max(values.max(), 1e-9)
+        return Image.fromarray((values / top * 255).clip(0, 255).round().astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        white.alpha_composite(rgba)
+        return white.convert("RGB")
+    return image.convert("RGB")
+
+
+def fit(image: Image.Image, width: int, height: int) -> Image.Image:
+    """Scale and crop ``image`` to exactly ``width`` x ``height``, keeping its middle and its proportions."""
+    return ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
+
+
+def parameters(request: ImageRequest, seed: int, model: str) -> str:
+    """Word how a picture was made, in the form that A1111's tools write and read in the PNG chunk ``parameters``."""
+    sampler, karras, schedule = SAMPLER_NAMES[request.sampler].partition(" Karras")
+    settings = {
+        "Steps": request.steps,
+        "Sampler": sampler,
+        **({"Schedule type": schedule or "Karras"} if karras else {}),
+        "CFG scale": f"{request.guidance_scale:g}",
+        "Seed": seed,
+        "Size": f"{request.width}x{request.height}",
+        "Model": model,
+        **(_start(request) if request.image else {}),
+    }
+    lines = [request.prompt]
+    if request.negative_prompt:
+        lines.append(f"Negative prompt: {request.negative_prompt}")
+    lines.append(", ".join(f"{name}: {value}" for name, value in settings.items()))
+    return "\n".join(lines)
+
+
+def to_png(image: Image.Image, parameters: str | None = None) -> bytes:
+    """Encode as PNG, with ``parameters`` as a text chunk of that name."""
+    info = PngInfo()
+    if parameters is not None:
+        info.add_itxt("parameters", parameters)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", pnginfo=info)
+    return buffer.getvalue()
+
+
+def _start(request: ImageRequest) -> dict[str, Any]:
+    strength = 1 - request.start_step / request.steps
+    return {"Denoising strength": f"{strength:.2f}", "Start step": request.start_step}
+
+
+def read_parameters(data: bytes) -> dict[str, Any]:
+    """Read the settings of `ImageRequest` that a PNG's ``parameters`` chunk tells; those it does not know are left out.
+
+    Raises `InvalidImage` where there is no such chunk.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            text = getattr(image, "text", {}).get("parameters", "")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+        text = ""  # Pillow tells a damaged chunk by SyntaxError, one that unpacks to too much by ValueError
+    head, _, last = text.rpartition("\n")
+    values = dict(re.findall(r"([A-Z][\w ]*): ([^,]*)(?:, |$)", last))
+    if "Steps" not in values:
+        raise InvalidImage("This picture does not say how it was made.")
+    prompt, _, negative = head.partition("\nNegative prompt: ")
+    sampler = " ".join(filter(None, (values.get("Sampler"), values.get("Schedule type"))))
+    width, _, height = values.get("Size", "").partition("x")
+    names = {title: name for name, title in SAMPLER_NAMES.items()}
+    found = {
+        "prompt": prompt,
+        "negative_prompt": negative,
+        "steps": _number(int, values["Steps"]),
+        "sampler": names.get(sampler),
+        "guidance_scale": _number(float, values.get("CFG scale")),
+        "seed": _number(int, values.get("Seed")),
+        "width": _number(int, width),
+        "height": _number(int, height),
+        "start_step": _number(int, values.get("Start step")),
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _number(kind: Callable[[str], Any], text: str | None) -> Any:
+    try:
+        return kind(text) if text else None
+    except ValueError:
+        return None

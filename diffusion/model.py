@@ -1,0 +1,301 @@
+"""The four components of a latent diffusion model, and the only file that loads or calls networks."""
+
+import json
+import warnings
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers.utils import logging as diffusers_logging
+from huggingface_hub import hf_hub_download
+from PIL import Image
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+from transformers.utils import logging as transformers_logging
+
+from diffusion.device import best_device, best_dtype
+from diffusion.errors import InvalidRequest, ModelNotLoaded
+from diffusion.guidance import predict_x_0
+from diffusion.image import fit
+from diffusion.preview import fit_projection, to_images
+from diffusion.request import ImageRequest, random_seed
+from diffusion.sampling import SAMPLERS, denoise, initial_latents, noised_latents
+from diffusion.trajectory import Trajectory, develop
+
+PRETRAINED = Path(__file__).with_name("pretrained")  # the embedded default model
+PROMPTS_CACHED = 256
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What suits a model when a request leaves it open; a model folder may say so in ``darkroom.json``."""
+
+    steps: int = 50
+    guidance_scale: float = 7.5
+    sampler: str = "lms"
+
+
+class ImageDiffusionModel:
+    """A Stable Diffusion model taken apart: autoencoder, tokenizer, text encoder, UNet and noise schedule.
+
+    Methods that call networks are meant for one thread at a time; `count_tokens` and the properties are safe anywhere.
+    """
+
+    def __init__(
+        self,
+        vae: AutoencoderKL,
+        tokenizer: CLIPTokenizer,
+        text_encoder: CLIPTextModel,
+        unet: UNet2DConditionModel,
+        scheduler_config: dict[str, Any],
+        *,
+        name: str = "model",
+        defaults: Defaults | None = None,
+    ) -> None:
+        self.vae, self.tokenizer, self.text_encoder, self.unet = vae, tokenizer, text_encoder, unet
+        self.scheduler_config = scheduler_config
+        self.name, self.defaults = name, defaults or Defaults()
+        self.device, self.dtype = unet.device, unet.dtype
+        self.latent_factor = 2 ** (len(vae.config.block_out_channels) - 1)
+        self.latent_channels: int = unet.config.in_channels
+        self.sample_side: int = unet.config.sample_size * self.latent_factor
+        self.prediction_type: str = scheduler_config.get("prediction_type", "epsilon")
+        self.alphas_cumprod = DDIMScheduler.from_config(scheduler_config).alphas_cumprod
+        self.encode_prompt = lru_cache(PROMPTS_CACHED)(self._encode_prompt)
+        self._projection: Tensor | None = None
+        for network in (vae, text_encoder, unet):
+            network.eval().requires_grad_(False)
+
+    @classmethod
+    def from_pretrained(
+        cls, path_or_hub_id: str | Path | None = None, device: str | None = None, dtype: torch.dtype | None = None
+    ) -> "ImageDiffusionModel":
+        """Load the components one by one from a folder or hub id in diffusers' layout, safetensors only.
+
+        Without ``path_or_hub_id``, the embedded model is taken; without ``device``, CUDA before MPS before
+        the CPU; without ``dtype``, half precision where the device is good at it. Raises `ModelNotLoaded` with the reason.
+        """
+        source = str(path_or_hub_id or PRETRAINED)
+        diffusers_logging.set_verbosity_error()
+        transformers_logging.set_verbosity_error()
+        transformers_logging.disable_progress_bar()
+        try:
+            target = torch.device(device or best_device())
+            precision = dtype or best_dtype(target)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the libraries' quarrels with each other are not the operator's
+                vae = _load(AutoencoderKL, source, "vae", precision).to(target)
+                tokenizer = CLIPTokenizer.from_pretrained(source, subfolder="tokenizer")
+                text_encoder = _load(CLIPTextModel, source, "text_encoder", precision).to(target)
+                unet = _load(UNet2DConditionModel, source, "unet", precision).to(target)
+                scheduler_config = dict(DDIMScheduler.load_config(source, subfolder="scheduler"))
+        # torch tells an unknown device by RuntimeError and one it was not built for by AssertionError.
+        except (OSError, ValueError, KeyError, ImportError, RuntimeError, AssertionError) as error:
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            raise ModelNotLoaded(source, reason) from error
+        if precision == torch.float16 and vae.config.force_upcast:
+            vae = vae.float()  # its config says that it overflows in fp16
+        # A missing tokenizer comes out of transformers as an empty one with its two special tokens.
+        if not 2 < len(tokenizer) <= text_encoder.config.vocab_size:
+            entries = text_encoder.config.vocab_size
+            raise ModelNotLoaded(source, f"its tokenizer has {len(tokenizer)} entries and its text encoder {entries}")
+        return cls(
+            vae,
+            tokenizer,
+            text_encoder,
+            unet,
+            scheduler_config,
+            name=_name(source),
+            defaults=_defaults(source),
+        )
+
+    def request(self, prompt: str, **settings: Any) -> ImageRequest:
+        """Make a request for ``prompt`` with this model's own size and defaults where ``settings`` leave them open."""
+        own: dict[str, Any] = {
+            "width": self.sample_side,
+            "height": self.sample_side,
+            "steps": self.defaults.steps,
+            "guidance_scale": self.defaults.guidance_scale,
+            "sampler": self.defaults.sampler,
+        }
+        return ImageRequest(prompt, **own | {key: value for key, value in settings.items() if value is not None})
+
+    def check(self, request: ImageRequest) -> None:
+        """Raise `InvalidRequest` for sizes between the model's latent cells and for prompts longer than it reads."""
+        for field in ("width", "height"):
+            if getattr(request, field) % self.latent_factor:
+                below = getattr(request, field) // self.latent_factor * self.latent_factor
+                raise InvalidRequest(
+                    field,
+                    f"The {field} must be a multiple of {self.latent_factor}:"
+                    f" try {max(below, self.latent_factor)} or {below + self.latent_factor}.",
+                )
+        for field in ("prompt", "negative_prompt"):
+            count, most = self.count_tokens(getattr(request, field)), self.tokenizer.model_max_length - 2
+            if count > most:
+                name = field.replace("_", " ")
+                raise InvalidRequest(
+                    field,
+                    f"The {name} has {count} tokens and this model reads {most}: the last {count - most} would be ignored."
+                    " Please shorten it.",
+                )
+
+    def count_tokens(self, text: str) -> int:
+        """Count the tokens of ``text`` without its start and end marks."""
+        return len(self._input_ids(text)) - 2
+
+    def latent_shape(self, width: int, height: int) -> tuple[int, int, int, int]:
+        """Give the shape of one image's latents."""
+        return (1, self.latent_channels, height // self.latent_factor, width // self.latent_factor)
+
+    def trajectory(self, request: ImageRequest, index: int = 0, noise: Tensor | None = None) -> Trajectory:
+        """Start image ``index`` of ``request``. ``noise``, of the latents' shape, replaces what its seed would draw.
+
+        All random numbers come from one CPU generator an image, so a picture depends neither on its batch nor on the device.
+        """
+        sampler = SAMPLERS[request.sampler]
+        scheduler = sampler.build(self.scheduler_config, request.steps, self.device)
+        generator = torch.Generator().manual_seed(request.seeds[index])
+        shape = self.latent_shape(request.width, request.height)
+        with torch.inference_mode():
+            clean = None
+            if request.image is not None:
+                clean = self.encode_image(fit(request.image, request.width, request.height), generator)
+            if noise is None:
+                noise = torch.randn(shape, generator=generator)
+            noise = noise.to(self.device, torch.float32)
+            start = 0
+            if clean is None:
+                latents = initial_latents(noise, scheduler)
+            else:
+                latents, start = noised_latents(clean, noise, scheduler, request.start_step)
+            prompts = [request.negative_prompt, request.prompt] if request.guided else [request.prompt]
+            prompt_embeds = torch.cat([self.encode_prompt(prompt) for prompt in prompts])
+            denoising = denoise(latents, scheduler, start=start, generator=generator if sampler.draws_noise else None)
+            return Trajectory(denoising, prompt_embeds, request.guidance_scale, total=len(scheduler.timesteps) - start)
+
+    @torch.inference_mode()
+    def _encode_prompt(self, prompt: str) -> Tensor:
+        """Encode ``prompt``, which `check` has found short enough, to (1, tokens, width)."""
+        ids = self._input_ids(prompt)
+        ids += [self.tokenizer.pad_token_id] * (self.tokenizer.model_max_length - len(ids))
+        return self.text_encoder(torch.tensor([ids], device=self.device)).last_hidden_state
+
+    def _input_ids(self, text: str) -> list[int]:
+        # The tokenizer is asked for neither padding nor truncation: setting those changes it, which other threads would notice.
+        return self.tokenizer(text, verbose=False).input_ids
+
+    @torch.inference_mode()
+    def encode_image(self, image: Image.Image, generator: torch.Generator) -> Tensor:
+        """Encode an RGB image to scaled latents (1, channels, height / factor, width / factor), drawn from the posterior."""
+        pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(image.height, image.width, 3)
+        pixels = pixels.permute(2, 0, 1)[None].to(self.device, self.vae.dtype) / 127.5 - 1
+        posterior = self.vae.encode(pixels).latent_dist
+        return posterior.sample(generator).float() * self.vae.config.scaling_factor
+
+    @torch.inference_mode()
+    def predict_noise(self, latents: Tensor, timesteps: Tensor, prompt_embeds: Tensor) -> Tensor:
+        """Call the UNet: (rows, channels, h, w), (rows,), (rows, tokens, width) -> predictions like ``latents``."""
+        prediction = self.unet(latents.to(self.dtype), timesteps, prompt_embeds.to(self.dtype), return_dict=False)[0]
+        return prediction.float()
+
+    @torch.inference_mode()
+    def decode(self, latents: Tensor) -> list[Image.Image]:
+        """Decode clean latents (images, channels, h, w) to RGB images."""
+        scaled = (latents / self.vae.config.scaling_factor).to(self.vae.dtype)
+        return to_images(self.vae.decode(scaled, return_dict=False)[0])
+
+    @torch.inference_mode()
+    def preview(self, trajectory: Trajectory) -> Image.Image | None:
+        """Show what ``trajectory`` is heading for, one pixel a latent cell, through a linear map instead of the decoder.
+
+        None before its first step.
+        """
+        if trajectory.asked is None or trajectory.prediction is None:
+            return None
+        if self._projection is None:
+            self._projection = fit_projection(self.vae, self.latent_factor)
+        x_t, t = trajectory.asked
+        alpha_bar = self.alphas_cumprod[int(t.round().clamp(0, len(self.alphas_cumprod) - 1))].to(self.device)
+        x_0 = predict_x_0(x_t, trajectory.prediction, alpha_bar, self.prediction_type)
+        cells = torch.cat([x_0, torch.ones_like(x_0[:, :1])], 1)
+        return to_images(torch.einsum("oc,bchw->bohw", self._projection, cells))[0]
+
+    def generate(
+        self, prompts: list[str], *, seeds: list[int] | None = None, noise: Tensor | None = None, **settings: Any
+    ) -> list[Image.Image]:
+        """Make one picture for each of ``prompts``; ``settings`` are those of `ImageRequest`."""
+        requests = [
+            self.request(prompt, seed=seeds[index] if seeds else random_seed(), **settings)
+            for index, prompt in enumerate(prompts)
+        ]
+        for request in requests:
+            self.check(request)
+        trajectories = [
+            self.trajectory(request, noise=None if noise is None else noise[index : index + 1])
+            for index, request in enumerate(requests)
+        ]
+        return [self.decode(latents)[0] for latents in develop(self.predict_noise, trajectories)]
+
+    def prompt_to_img(
+        self,
+        prompts: str | list[str],
+        height: int = 512,
+        width: int = 512,
+        num_inference_steps: int = 50,
+        guidance_scale: float = 7.5,
+        img_latents: Tensor | None = None,
+    ) -> list[Image.Image]:
+        """Make a picture for each prompt with LMS, from ``img_latents`` (unit noise) or from fresh noise."""
+        return self.generate(
+            [prompts] if isinstance(prompts, str) else prompts,
+            noise=img_latents,
+            height=height,
+            width=width,
+            steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            sampler="lms",
+        )
+
+    def similar_imgs(
+        self,
+        img: Image.Image,
+        prompt: str | list[str],
+        height: int = 512,
+        width: int = 512,
+        num_inference_steps: int = 50,
+        guidance_scale: float = 7.5,
+        start_step: int = 10,
+    ) -> list[Image.Image]:
+        """Make pictures like ``img`` with DDIM, noised to ``timesteps[start_step]`` and developed from there."""
+        return self.generate(
+            [prompt] if isinstance(prompt, str) else prompt,
+            image=img.convert("RGB"),
+            height=height,
+            width=width,
+            steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            sampler="ddim",
+            start_step=start_step,
+        )
+
+
+def _load(component: Any, source: str, subfolder: str, dtype: torch.dtype) -> Any:
+    return component.from_pretrained(source, subfolder=subfolder, dtype=dtype, use_safetensors=True)
+
+
+def _name(source: str) -> str:
+    return "darkroom-embedded" if Path(source) == PRETRAINED else Path(source).name
+
+
+def _defaults(source: str) -> Defaults:
+    path = Path(source) / "darkroom.json"
+    if not Path(source).is_dir():
+        try:
+            path = Path(hf_hub_download(source, "darkroom.json"))
+        except (OSError, ValueError):  # most models on the hub have no such file
+            return Defaults()
+    return Defaults(**json.loads(path.read_text())) if path.exists() else Defaults()

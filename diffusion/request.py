@@ -1,0 +1,108 @@
+"""What was asked for: frozen, checked once where it is made."""
+
+import math
+import random
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from PIL import Image
+
+from diffusion.errors import InvalidRequest
+
+SAMPLER_NAMES: Final = {
+    "lms": "LMS",
+    "ddim": "DDIM",
+    "euler": "Euler",
+    "euler_a": "Euler a",
+    "heun": "Heun",
+    "dpm++": "DPM++ 2M Karras",
+    "unipc": "UniPC",
+}
+MAX_SEED: Final = 2**32 - 1
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The most that a request may ask for; operators set it, `ImageRequest.check_limits` applies it."""
+
+    side: int = 1024
+    steps: int = 150
+    count: int = 4
+
+
+@dataclass(frozen=True)
+class ImageRequest:
+    """Pictures to be made: ``count`` images from ``prompt``, the first with ``seed``, the next with ``seed + 1`` and so on.
+
+    With ``image`` (RGB) given, the pictures start from it, noised to the level of step ``start_step`` of ``steps``:
+    0 keeps nearly nothing of it, ``steps - 1`` nearly everything. Raises `InvalidRequest` for values no model could use.
+    """
+
+    prompt: str
+    negative_prompt: str = ""
+    width: int = 512
+    height: int = 512
+    steps: int = 50
+    guidance_scale: float = 7.5
+    sampler: str = "lms"
+    seed: int = 0
+    count: int = 1
+    image: Image.Image | None = None
+    start_step: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.prompt.strip() and self.image is None:
+            raise InvalidRequest("prompt", "The prompt is empty: say what the picture should show.")
+        for field in ("width", "height"):
+            if getattr(self, field) < 1:
+                raise InvalidRequest(field, f"The {field} must be at least 1 pixel.")
+        if self.steps < 1:
+            raise InvalidRequest("steps", "At least 1 step is needed.")
+        if not math.isfinite(self.guidance_scale) or not 0 <= self.guidance_scale <= 50:
+            raise InvalidRequest("guidance_scale", "The guidance scale must be a number from 0 to 50.")
+        if self.sampler not in SAMPLER_NAMES:
+            known = ", ".join(SAMPLER_NAMES)
+            raise InvalidRequest("sampler", f"There is no sampler {self.sampler!r}; choose one of {known}.")
+        if not 0 <= self.seed <= MAX_SEED:
+            raise InvalidRequest("seed", f"The seed must be a whole number from 0 to {MAX_SEED}.")
+        if self.count < 1:
+            raise InvalidRequest("count", "At least 1 picture must be asked for.")
+        if not 0 <= self.start_step < self.steps:
+            raise InvalidRequest("start_step", f"The start step must be from 0 to {self.steps - 1}, below the steps.")
+
+    def with_(self, **changes: Any) -> "ImageRequest":
+        """Give a changed copy, checked anew."""
+        return replace(self, **changes)
+
+    def check_limits(self, limits: Limits) -> None:
+        """Raise `InvalidRequest` where this asks for more than ``limits`` allow."""
+        for field, value, most in (
+            ("width", self.width, limits.side),
+            ("height", self.height, limits.side),
+            ("steps", self.steps, limits.steps),
+            ("count", self.count, limits.count),
+        ):
+            if value > most:
+                raise InvalidRequest(field, f"The {field} may be at most {most} here, not {value}.")
+
+    @property
+    def guided(self) -> bool:
+        """Whether guidance changes anything; at a scale of 1 or less the unconditional prediction is not needed."""
+        return self.guidance_scale > 1
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """One seed an image, wrapping round at the largest."""
+        return tuple((self.seed + index) % (MAX_SEED + 1) for index in range(self.count))
+
+
+def random_seed() -> int:
+    """Draw a seed for a request that names none."""
+    return random.randrange(MAX_SEED + 1)
+
+
+def start_step_for(similarity: float, steps: int) -> int:
+    """Give the step to start from so that a share ``similarity`` in [0, 1] of all ``steps`` is skipped."""
+    if not math.isfinite(similarity) or not 0 <= similarity <= 1:
+        raise InvalidRequest("similarity", "The similarity must be a number from 0 to 1.")
+    return min(round(similarity * steps), steps - 1)

@@ -1,0 +1,31 @@
+"""What comes back from the engine: how far a job is, and its pictures."""
+
+from dataclasses import dataclass
+
+from PIL import Image
+
+from diffusion.request import ImageRequest
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job has come: evaluations of the network over all its images, and what they look like so far.
+
+    ``place`` counts the images that will be started before the job's first, None once that has started.
+    """
+
+    place: int | None
+    completed: int
+    total: int
+    previews: tuple[Image.Image, ...] = ()
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """Finished pictures with the seed of each, and the seconds from the first step to the last."""
+
+    request: ImageRequest
+    images: tuple[Image.Image, ...]
+    seeds: tuple[int, ...]
+    seconds: float
+    model: str

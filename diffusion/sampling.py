@@ -1,0 +1,75 @@
+"""The samplers and the one denoising loop, written for a single image with `yield` where the network is called."""
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from diffusers import (
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
+    EulerDiscreteScheduler,
+    HeunDiscreteScheduler,
+    LMSDiscreteScheduler,
+    SchedulerMixin,
+    UniPCMultistepScheduler,
+)
+from torch import Tensor
+
+# Yields (x_t, t), is sent the guided prediction for it, returns x_0.
+Denoising = Generator[tuple[Tensor, Tensor], Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """A scheduler class of diffusers, the settings that differ from the model's own, and whether its step draws noise."""
+
+    scheduler: Any
+    settings: dict[str, Any] = field(default_factory=dict)
+    draws_noise: bool = False
+
+    def build(self, model_config: dict[str, Any], steps: int, device: torch.device) -> SchedulerMixin:
+        """Make a scheduler for one trajectory; schedulers keep their history on themselves and cannot be shared."""
+        scheduler = self.scheduler.from_config(model_config, **self.settings)
+        scheduler.set_timesteps(steps, device=device)
+        return scheduler
+
+
+SAMPLERS = {
+    "lms": Sampler(LMSDiscreteScheduler),
+    "ddim": Sampler(DDIMScheduler),
+    "euler": Sampler(EulerDiscreteScheduler),
+    "euler_a": Sampler(EulerAncestralDiscreteScheduler, draws_noise=True),
+    "heun": Sampler(HeunDiscreteScheduler),
+    "dpm++": Sampler(DPMSolverMultistepScheduler, {"algorithm_type": "dpmsolver++", "use_karras_sigmas": True}),
+    "unipc": Sampler(UniPCMultistepScheduler),
+}
+
+
+def initial_latents(noise: Tensor, scheduler: Any) -> Tensor:
+    """Scale unit ``noise`` to the scheduler's first noise level."""
+    return noise * scheduler.init_noise_sigma
+
+
+def noised_latents(latents: Tensor, noise: Tensor, scheduler: Any, start_step: int) -> tuple[Tensor, int]:
+    """Noise clean ``latents`` to the level of step ``start_step``.
+
+    Returns them with the index into ``scheduler.timesteps`` to go on from (second-order schedulers list each step twice).
+    """
+    index = start_step * scheduler.order
+    if hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(index)
+    return scheduler.add_noise(latents, noise, scheduler.timesteps[index : index + 1]), index
+
+
+def denoise(latents: Tensor, scheduler: Any, *, start: int = 0, generator: torch.Generator | None = None) -> Denoising:
+    """Develop ``latents`` (1, channels, height, width), float32, from ``scheduler.timesteps[start]`` to a clean image.
+
+    ``generator`` feeds samplers that draw noise in their steps.
+    """
+    extra = {"generator": generator} if generator is not None else {}
+    for t in scheduler.timesteps[start:]:
+        prediction = yield scheduler.scale_model_input(latents, t), t
+        latents = scheduler.step(prediction, t, latents, **extra).prev_sample
+    return latents
