@@ -1,0 +1,240 @@
+"""The stages of training, from the command line: ``python -m diffusion.training STAGE --run DIR``."""
+
+import argparse
+import math
+import shutil
+import sys
+import time
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from diffusion.training.config import DEFAULT, TrainingConfig
+from diffusion.training.errors import MissingStageError, TrainingError
+from diffusion.training.pictures import INDEX, PIXELS, SIZE, Picture, read_archive, write_archive
+
+# Stages import what they need when they run: `--help` answers at once, and only `data` needs the SVG renderer.
+if TYPE_CHECKING:
+    from diffusion.training.denoiser import Denoiser
+    from diffusion.training.evaluate import Generate
+
+NO_LIMIT = 10**9
+
+
+def data(arguments: argparse.Namespace, config: TrainingConfig) -> None:
+    """Copy a ready picture archive to the run, or build one from npm packages."""
+    archive = arguments.run / "archive"
+    if arguments.archive:
+        archive.mkdir(parents=True, exist_ok=True)
+        for name in (INDEX, PIXELS):
+            if not (arguments.archive / name).exists():
+                raise TrainingError(f"{arguments.archive} is no picture archive: it has no {name}.")
+            shutil.copyfile(arguments.archive / name, archive / name)
+    else:
+        from diffusion.training.packages import build_pictures
+
+        write_archive(build_pictures(arguments.run / "packages"), archive)
+    print(f"{len(read_archive(archive))} pictures in {archive}")
+
+
+def tokenizer(arguments: argparse.Namespace, config: TrainingConfig) -> None:
+    """Train the tokenizer on the words of the archive."""
+    from diffusion.training.tokenizer import train
+
+    trained = train(_pictures(arguments.run), config.tokenizer, arguments.run / "tokenizer")
+    print(f"{len(trained)} entries")
+
+
+def autoencoder(arguments: argparse.Namespace, config: TrainingConfig) -> None:
+    """Train the autoencoder on all pictures of the archive, or go on with it."""
+    from diffusion.training.autoencoder import train
+
+    quality = train(arguments.run, config.autoencoder, _pictures(arguments.run), minutes=arguments.autoencoder_minutes)
+    print(f"{quality:.2f} dB on held-out pictures")
+
+
+def latents(arguments: argparse.Namespace, config: TrainingConfig) -> None:
+    """Encode the scenes that the denoiser learns from."""
+    import torch
+    from diffusers import AutoencoderKL
+
+    from diffusion.training.latents import encode_scenes
+    from diffusion.training.scenes import scenes
+
+    run = arguments.run
+    _start_from(arguments.start_from, run)
+    pictures = _pictures(run)
+    _require(run / "vae" / "config.json", "autoencoder")
+    vae = AutoencoderKL.from_pretrained(run / "vae", dtype=torch.float32)
+    vae.to("cuda" if torch.cuda.is_available() else "cpu")
+    encode_scenes(scenes(pictures, config.data), vae, run / "latents")
+
+
+def denoiser(arguments: argparse.Namespace, config: TrainingConfig) -> None:
+    """Train the UNet and text encoder, or go on with them."""
+    from diffusion.training.denoiser import train
+
+    run = arguments.run
+    if not (arguments.steps or arguments.minutes < math.inf):
+        raise TrainingError("Say how long to train: --minutes or --steps.")
+    if arguments.decay_from is not None and arguments.decay_from >= arguments.steps:
+        raise TrainingError("--decay-from needs a later --steps, where the rate reaches 0.")
+    _start_from(arguments.start_from, run)
+    _require(run / "tokenizer" / "vocab.json", "tokenizer")
+    _require(run / "vae" / "config.json", "autoencoder")
+    _require(run / "latents" / "latents.safetensors", "latents")
+    train(
+        run,
+        config.denoiser,
+        steps=arguments.steps or sys.maxsize,
+        minutes=arguments.minutes,
+        decay_from=arguments.decay_from,
+        on_checkpoint=_sample_every(arguments.sample_minutes, run) if arguments.sample_minutes else None,
+    )
+
+
+def export(arguments: argparse.Namespace, config: TrainingConfig) -> None:
+    """Write the trained model as a folder that diffusers can load."""
+    from diffusion.training.export import export as export_run
+
+    _require(arguments.run / "tokenizer" / "vocab.json", "tokenizer")
+    _require(arguments.run / "vae" / "config.json", "autoencoder")
+    _require(arguments.run / "denoiser" / "checkpoint.pt", "denoiser")
+    folder = arguments.model or arguments.run / "model"
+    print(f"{export_run(arguments.run, config.denoiser, folder) / 1e6:.1f} MB in {folder}")
+
+
+def evaluate(arguments: argparse.Namespace, config: TrainingConfig) -> None:
+    """Measure a model and draw a sheet of prompts with it."""
+    from diffusion.training.evaluate import evaluate as evaluate_model
+
+    run, model = arguments.run, arguments.model or arguments.run / "model"
+    pictures = _pictures(run)
+    _require(run / "latents" / "latents.safetensors", "latents")
+    _require(model / "model_index.json", "export")
+    print(evaluate_model(model, pictures, run / "latents", _generator(model), run / "evaluation", arguments.samples))
+
+
+STAGES = {stage.__name__: stage for stage in (data, tokenizer, autoencoder, latents, denoiser, export, evaluate)}
+GIVEN_BY_START = ("tokenizer", "autoencoder")
+
+
+def every(arguments: argparse.Namespace, config: TrainingConfig) -> None:
+    """Run all stages in order; the tokenizer and autoencoder of a model to start from are kept."""
+    for name, stage in STAGES.items():
+        if not (arguments.start_from and name in GIVEN_BY_START):
+            print(f"== {name}", flush=True)
+            stage(arguments, config)
+
+
+def _pictures(run: Path) -> list[Picture]:
+    _require(run / "archive" / INDEX, "data")
+    return read_archive(run / "archive")
+
+
+def _require(path: Path, stage: str) -> None:
+    if not path.exists():
+        raise MissingStageError(path, stage)
+
+
+def _start_from(model: Path | None, run: Path) -> None:
+    """Lay ``model`` where training starts, with its tokenizer and autoencoder; what the run has already stays."""
+    if model is None:
+        return
+    if not (model / "model_index.json").exists():
+        raise TrainingError(f"{model} is no model folder: it has no model_index.json.")
+    for source, target in ((model, "start"), (model / "tokenizer", "tokenizer"), (model / "vae", "vae")):
+        if not (run / target).exists():
+            shutil.copytree(source, run / target)
+
+
+def _generator(model: Path) -> "Generate":
+    from diffusion import ImageDiffusionModel
+
+    loaded = ImageDiffusionModel.from_pretrained(model)
+    return lambda prompts, seeds: loaded.generate(
+        prompts, seeds=seeds, steps=20, sampler="dpm++", guidance_scale=3.0, height=SIZE, width=SIZE
+    )
+
+
+def _sample_every(minutes: float, run: Path) -> "Callable[[Denoiser], None]":
+    from diffusion.training.evaluate import draw_grid
+    from diffusion.training.export import assemble
+
+    drawn = time.monotonic()
+
+    def draw(denoiser: "Denoiser") -> None:
+        nonlocal drawn
+        if time.monotonic() - drawn < 60 * minutes:
+            return
+        with TemporaryDirectory() as temporary:
+            assemble(denoiser, run, Path(temporary), NO_LIMIT)
+            sheet, _ = draw_grid(_generator(Path(temporary)))
+        sheet.save(run / "denoiser" / f"samples-{denoiser.step:07}.png")
+        drawn = time.monotonic()
+
+    return draw
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m diffusion.training", description="Train the embedded model in stages.")
+    stages = parser.add_subparsers(required=True, metavar="STAGE")
+    for name, stage in {**STAGES, "all": every}.items():
+        options = stages.add_parser(name, help=stage.__doc__, description=stage.__doc__)
+        options.set_defaults(stage=stage, model=None)
+        options.add_argument("--run", type=Path, required=True, help="folder that the stages read and write")
+        options.add_argument("--config", type=Path, default=DEFAULT, help="recipe, instead of the embedded model's")
+        if name in ("data", "all"):
+            options.add_argument("--archive", type=Path, help="picture archive to copy, instead of building one")
+        if name in ("autoencoder", "all"):
+            flags = ["--autoencoder-minutes", *(["--minutes"] if name == "autoencoder" else [])]
+            options.add_argument(*flags, type=float, default=math.inf, help="at most, for the autoencoder")
+        if name in ("latents", "denoiser", "all"):
+            options.add_argument("--start-from", type=Path, help="model folder whose networks to go on from")
+        if name in ("denoiser", "all"):
+            options.add_argument("--minutes", type=float, default=math.inf, help="at most, for the denoiser")
+            options.add_argument("--steps", type=int, default=0, help="to reach in all")
+            options.add_argument("--decay-from", type=int, help="step from which the rate falls, to 0 at --steps")
+            options.add_argument("--sample-minutes", type=float, default=0, help="between sheets of samples; 0: none")
+        if name == "export":
+            options.add_argument("model", type=Path, nargs="?", metavar="FOLDER", help="instead of RUN/model")
+        if name in ("evaluate", "all"):
+            options.add_argument("--samples", type=int, default=2048, help="latents to measure the loss on")
+        if name == "evaluate":
+            options.add_argument("model", type=Path, nargs="?", metavar="MODEL_FOLDER", help="instead of RUN/model")
+    return parser
+
+
+def _read_config(path: Path) -> TrainingConfig:
+    try:
+        return TrainingConfig.read(path)
+    except (OSError, KeyError, TypeError, tomllib.TOMLDecodeError) as error:
+        raise TrainingError(f"{path} is no training recipe: {error}.") from error
+
+
+def _quiet() -> None:
+    import diffusers.utils.logging
+    import transformers.utils.logging
+
+    for logging in (diffusers.utils.logging, transformers.utils.logging):
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the stage that ``argv`` names; gives the exit status, 2 for an error that the user can mend."""
+    arguments = _parser().parse_args(argv)
+    try:
+        config = _read_config(arguments.config)
+        _quiet()
+        arguments.stage(arguments, config)
+    except TrainingError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,194 @@
+"""Train the autoencoder that turns pictures into latents of an eighth of their size and back."""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL
+from diffusers.training_utils import EMAModel
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from diffusion.training.augment import augment, on_white
+from diffusion.training.checkpoint import write_checkpoint
+from diffusion.training.config import AutoencoderConfig
+from diffusion.training.optimizer import MuonWithAdamW
+from diffusion.training.pictures import SIZE, Picture
+from diffusion.training.reconstruction import contact_sheet, psnr, reconstruct, reconstruction_loss, split, to_rgba
+
+OUTER = ("encoder.conv_in", "encoder.conv_out", "decoder.conv_in", "decoder.conv_out", "quant_conv")
+CROP, CROPPED_SHARE = 64, 0.68  # crops cost a quarter; the whole picture matters to the attention in the middle
+WARMUP_STEPS, EMA_DECAY = 30, 0.996
+MEASURED = 1024  # pictures, about, that the scaling factor is measured on
+
+
+def new_autoencoder(config: AutoencoderConfig) -> AutoencoderKL:
+    """Build an untrained AutoencoderKL whose latents start out almost without noise."""
+    levels = len(config.block_out_channels)
+    vae = AutoencoderKL(
+        sample_size=SIZE,
+        latent_channels=4,
+        block_out_channels=config.block_out_channels,
+        layers_per_block=config.layers_per_block,
+        norm_num_groups=8,
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+    )
+    with torch.no_grad():  # the second half of these channels is the log variance
+        vae.quant_conv.weight[4:] *= 0.1
+        vae.quant_conv.bias[4:] = -5.0
+    return vae
+
+
+@torch.inference_mode()
+def measure_scaling_factor(vae: AutoencoderKL, pictures: list[Picture], batch_size: int = 64) -> float:
+    """Set ``vae.config.scaling_factor`` to 1 / (standard deviation of the latents of ``pictures``), and give it."""
+    encoded = []
+    for start in range(0, len(pictures), batch_size):
+        pixels = on_white(to_rgba(pictures[start : start + batch_size])).to(vae.device)
+        with torch.autocast(vae.device.type, torch.bfloat16):
+            encoded.append(vae.encode(pixels).latent_dist.mode().float().cpu())
+    factor = 1 / torch.cat(encoded).std().item()
+    vae.register_to_config(scaling_factor=factor)
+    return factor
+
+
+@dataclass
+class AutoencoderTraining:
+    """The network in training, its running average (which is what gets used) and the optimiser."""
+
+    vae: AutoencoderKL
+    ema: EMAModel
+    optimizer: MuonWithAdamW
+    step: int = 0
+
+    @classmethod
+    def start(cls, config: AutoencoderConfig, device: torch.device) -> "AutoencoderTraining":
+        """Set a new autoencoder up for training on ``device``."""
+        vae = new_autoencoder(config).to(device).train()
+        optimizer = MuonWithAdamW(
+            vae,
+            learning_rate=config.learning_rate,
+            adam_learning_rate=config.learning_rate * 0.1,
+            weight_decay=0.0,
+            outer=OUTER,
+        )
+        return cls(vae, EMAModel(vae.parameters(), decay=EMA_DECAY), optimizer)
+
+    def update(self, pixels: Tensor, kl_weight: float, factor: float, generator: torch.Generator) -> float:
+        """Descend the loss on ``pixels`` once, with the learning rate multiplied by ``factor``, and give the loss."""
+        with torch.autocast(pixels.device.type, torch.bfloat16):
+            posterior = self.vae.encode(pixels).latent_dist
+            output = self.vae.decode(posterior.sample(generator)).sample
+        mean, logvar = posterior.mean.float(), posterior.logvar.float()
+        kl = 0.5 * (mean.pow(2) + logvar.exp() - 1 - logvar).mean()
+        loss = reconstruction_loss(output.float(), pixels) + kl_weight * kl
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.vae.parameters(), 1.0)
+        self.optimizer.step(factor)
+        self.ema.step(self.vae.parameters())
+        self.step += 1
+        return loss.item()
+
+    @contextmanager
+    def averaged(self) -> Iterator[AutoencoderKL]:
+        """Lend the network with its averaged parameters."""
+        self.ema.store(self.vae.parameters())
+        self.ema.copy_to(self.vae.parameters())
+        try:
+            yield self.vae.eval()
+        finally:
+            self.vae.train()
+            self.ema.restore(self.vae.parameters())
+
+    def checkpoint(self, path: Path) -> None:
+        """Write everything needed to go on."""
+        state = {
+            "vae": self.vae.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+        }
+        write_checkpoint(state, path)
+
+    def resume(self, path: Path) -> None:
+        """Take up a checkpoint written by `checkpoint`."""
+        state: dict[str, Any] = torch.load(path, map_location=self.vae.device, weights_only=True)
+        self.vae.load_state_dict(state["vae"])
+        self.ema.load_state_dict(state["ema"])
+        self.ema.to(self.vae.device)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step = state["step"]
+
+
+def train(
+    run: Path,
+    config: AutoencoderConfig,
+    pictures: list[Picture],
+    *,
+    minutes: float = math.inf,
+    checkpoint_minutes: float = 5,
+    device: torch.device | None = None,
+) -> float:
+    """Train until ``config.steps`` steps in all or ``minutes`` of this call have passed; gives the held-out PSNR in dB.
+
+    Goes on from ``run/autoencoder/checkpoint.pt`` where there is one. At the end ``run/vae`` holds the average, with
+    its ``scaling_factor`` measured; ``run/autoencoder`` shows held-out pictures above their reconstructions.
+    """
+    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    folder = run / "autoencoder"
+    learned, held_out = split(pictures)
+    rgba, unseen = to_rgba(learned).to(device), on_white(to_rgba(held_out))
+    torch.manual_seed(0)
+    training = AutoencoderTraining.start(config, device)
+    if (folder / "checkpoint.pt").exists():
+        training.resume(folder / "checkpoint.pt")
+    started = saved = time.monotonic()
+    smooth, count, rate = 0.0, 0, 0.0
+    with tqdm(total=config.steps, initial=training.step, desc="autoencoder", unit="step", mininterval=10) as bar:
+        while training.step < config.steps and time.monotonic() - started < 60 * minutes:
+            # Seeded by the step, so that a resumed run draws what an uninterrupted one would have.
+            generator = torch.Generator().manual_seed(training.step)
+            rows = torch.randint(len(rgba), (config.batch_size,), generator=generator)
+            size = CROP if training.step < CROPPED_SHARE * config.steps else SIZE
+            pixels = augment(rgba[rows.to(device)], size, generator)
+            loss = training.update(pixels, config.kl_weight, rate_factor(training.step, config.steps), generator)
+            count += 1
+            smooth += (loss - smooth) / min(count, 100)
+            rate = count * config.batch_size / (time.monotonic() - started)
+            bar.set_postfix(loss=f"{smooth:.4f}", pictures=f"{rate:.1f}/s", refresh=False)
+            bar.update()
+            if time.monotonic() - saved > 60 * checkpoint_minutes:
+                training.checkpoint(folder / "checkpoint.pt")
+                with training.averaged() as vae:
+                    _log(folder, training.step, smooth, _examine(vae, unseen, folder), rate)
+                saved = time.monotonic()
+    training.checkpoint(folder / "checkpoint.pt")
+    with training.averaged() as vae:
+        quality = _examine(vae, unseen, folder)
+        _log(folder, training.step, smooth, quality, rate)
+        measure_scaling_factor(vae, learned[:: math.ceil(len(learned) / MEASURED)])
+        vae.save_pretrained(run / "vae")
+    return quality
+
+
+def rate_factor(step: int, steps: int) -> float:
+    """Give what the learning rate is multiplied by: a short rise, then half a cosine down to a fiftieth."""
+    cosine = 0.5 * (1 + math.cos(math.pi * step / steps))
+    return min(1.0, (step + 1) / WARMUP_STEPS) * (0.02 + 0.98 * cosine)
+
+
+def _examine(vae: AutoencoderKL, pixels: Tensor, folder: Path) -> float:
+    output = reconstruct(vae, pixels)
+    contact_sheet(pixels, output).save(folder / "reconstructions.png")
+    return psnr(output, pixels).mean().item()
+
+
+def _log(folder: Path, step: int, loss: float, quality: float, rate: float) -> None:
+    with (folder / "log.tsv").open("a") as log:
+        print(step, f"{loss:.4f}", f"{quality:.2f}", f"{rate:.1f}", sep="\t", file=log)

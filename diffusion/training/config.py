@@ -1,0 +1,82 @@
+"""The recipe of a training run, read from a small TOML file."""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+DEFAULT = Path(__file__).with_name("config.toml")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which pictures are learned from and how many compositions are made of them."""
+
+    styles: tuple[str, ...]
+    without_groups: tuple[str, ...]
+    without_names: tuple[str, ...]
+    group_weights: dict[str, float]
+    synthetic_share: float
+    backgrounds: int
+    recolours: int
+    pairs: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class TokenizerConfig:
+    """Size of the byte-level BPE vocabulary, special tokens included."""
+
+    entries: int
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """Shape of the AutoencoderKL and how long it trains."""
+
+    block_out_channels: tuple[int, ...]
+    layers_per_block: int
+    steps: int
+    batch_size: int
+    learning_rate: float
+    kl_weight: float
+
+
+@dataclass(frozen=True)
+class DenoiserConfig:
+    """Shape of the UNet and its text encoder, trained together, and the optimiser's settings."""
+
+    block_out_channels: tuple[int, ...]
+    text_width: int
+    text_layers: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    warmup_steps: int
+    ema_decay: float
+    caption_dropout: float
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """One table of the file for each stage."""
+
+    data: DataConfig
+    tokenizer: TokenizerConfig
+    autoencoder: AutoencoderConfig
+    denoiser: DenoiserConfig
+
+    @classmethod
+    def read(cls, path: Path = DEFAULT) -> "TrainingConfig":
+        """Read ``path``; raises ``TypeError`` naming the key that is missing or unknown."""
+        tables = tomllib.loads(path.read_text())
+        frozen: dict[str, dict[str, Any]] = {
+            name: {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
+            for name, table in tables.items()
+        }
+        return cls(
+            data=DataConfig(**frozen["data"]),
+            tokenizer=TokenizerConfig(**frozen["tokenizer"]),
+            autoencoder=AutoencoderConfig(**frozen["autoencoder"]),
+            denoiser=DenoiserConfig(**frozen["denoiser"]),
+        )

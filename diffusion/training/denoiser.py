@@ -1,0 +1,257 @@
+"""Train the UNet and its text encoder together to predict the velocity of noised latents."""
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
+from diffusers.training_utils import EMAModel
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from diffusion.training.captions import captions
+from diffusion.training.checkpoint import write_checkpoint
+from diffusion.training.config import DenoiserConfig
+from diffusion.training.forward import q_sample, stratified_timesteps, velocity
+from diffusion.training.latents import read_latents
+from diffusion.training.optimizer import MuonWithAdamW
+
+# What the diffusers folder calls "scheduler": the noise schedule of Stable Diffusion with v-prediction.
+SCHEDULER = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "prediction_type": "v_prediction",
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+    "steps_offset": 1,
+    "timestep_spacing": "leading",
+}
+OUTER = ("conv_in", "conv_out", "embedding", "time_emb")  # parts that Muon leaves to AdamW
+
+
+def new_unet(config: DenoiserConfig, latent_channels: int, sample_size: int) -> UNet2DConditionModel:
+    """Build an untrained UNet with cross-attention below its first level."""
+    levels = len(config.block_out_channels)
+    return UNet2DConditionModel(
+        sample_size=sample_size,
+        in_channels=latent_channels,
+        out_channels=latent_channels,
+        block_out_channels=config.block_out_channels,
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", *["CrossAttnDownBlock2D"] * (levels - 1)),
+        up_block_types=(*["CrossAttnUpBlock2D"] * (levels - 1), "UpBlock2D"),
+        cross_attention_dim=config.text_width,
+        attention_head_dim=4,
+        addition_embed_type="text",  # the pooled caption joins the timestep in every block, above 8x8 too
+        addition_embed_type_num_heads=4,
+    )
+
+
+def new_text_encoder(config: DenoiserConfig, tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    """Build an untrained CLIP text encoder for ``tokenizer``."""
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=config.text_width,
+            intermediate_size=4 * config.text_width,
+            projection_dim=config.text_width,
+            num_hidden_layers=config.text_layers,
+            num_attention_heads=max(1, config.text_width // 32),
+            max_position_embeddings=tokenizer.model_max_length,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+@dataclass
+class Denoiser:
+    """The two networks that are trained, and their running average, which is what gets shipped."""
+
+    unet: UNet2DConditionModel
+    text_encoder: CLIPTextModel
+    ema: EMAModel
+    optimizer: MuonWithAdamW
+    step: int = 0
+    seen: int = 0
+
+    @classmethod
+    def start(
+        cls, unet: UNet2DConditionModel, text_encoder: CLIPTextModel, config: DenoiserConfig, device: torch.device
+    ) -> "Denoiser":
+        """Set both networks up for training on ``device``."""
+        unet.to(device, torch.float32).train()
+        text_encoder.to(device, torch.float32).train()
+        if device.type == "cpu":  # fused attention is the slower one here: 53 against 62 latents a second
+            unet.set_attn_processor(AttnProcessor())
+            text_encoder.set_attn_implementation("eager")
+        networks = nn.ModuleList([unet, text_encoder])
+        optimizer = MuonWithAdamW(
+            networks,
+            learning_rate=config.learning_rate,
+            adam_learning_rate=config.learning_rate * 0.15,
+            weight_decay=config.weight_decay,
+            outer=OUTER,
+        )
+        ema = EMAModel(networks.parameters(), decay=config.ema_decay)
+        return cls(unet, text_encoder, ema, optimizer)
+
+    def parameters(self) -> list[nn.Parameter]:
+        """List the parameters of both networks in the order `ema` knows."""
+        return [*self.unet.parameters(), *self.text_encoder.parameters()]
+
+    def loss(self, latents: Tensor, input_ids: Tensor, alphas_cumprod: Tensor, generator: torch.Generator) -> Tensor:
+        """Give the mean squared error of the predicted velocity at random timesteps (Salimans & Ho 2022)."""
+        timesteps = stratified_timesteps(len(latents), len(alphas_cumprod), generator)
+        alpha_bar_t = alphas_cumprod[timesteps].to(latents.device)
+        noise = torch.randn(latents.shape, generator=generator).to(latents.device)
+        noisy = q_sample(latents, noise, alpha_bar_t)
+        with torch.autocast(latents.device.type, torch.bfloat16):
+            prompt_embeds = self.text_encoder(input_ids).last_hidden_state
+            predicted = self.unet(noisy, timesteps.to(latents.device), prompt_embeds).sample
+        return F.mse_loss(predicted.float(), velocity(latents, noise, alpha_bar_t))
+
+    def update(self, loss: Tensor, factor: float) -> None:
+        """Descend ``loss`` once, with the learning rate multiplied by ``factor``, and follow with the average."""
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.parameters(), 1.0)
+        self.optimizer.step(factor)
+        self.ema.step(self.parameters())
+        self.step += 1
+
+    def checkpoint(self, path: Path) -> None:
+        """Write everything needed to go on."""
+        state = {
+            "unet": self.unet.state_dict(),
+            "text_encoder": self.text_encoder.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "seen": self.seen,
+        }
+        write_checkpoint(state, path)
+
+    def resume(self, path: Path) -> None:
+        """Take up a checkpoint written by `checkpoint`."""
+        state: dict[str, Any] = torch.load(path, map_location=self.unet.device, weights_only=True)
+        self.unet.load_state_dict(state["unet"])
+        self.text_encoder.load_state_dict(state["text_encoder"])
+        self.ema.load_state_dict(state["ema"])
+        self.ema.to(self.unet.device)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.seen = state["step"], state["seen"]
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Write the averaged networks as diffusers and transformers read them, in float32."""
+        self.ema.store(self.parameters())
+        self.ema.copy_to(self.parameters())
+        self.unet.save_pretrained(folder / "unet")
+        self.text_encoder.save_pretrained(folder / "text_encoder")
+        self.ema.restore(self.parameters())
+
+
+def alphas_cumprod() -> Tensor:
+    """Give alpha_bar for every training timestep, (1000,)."""
+    return DDIMScheduler.from_config(SCHEDULER).alphas_cumprod
+
+
+def train(
+    run: Path,
+    config: DenoiserConfig,
+    *,
+    steps: int,
+    minutes: float,
+    decay_from: int | None = None,
+    checkpoint_minutes: float = 5,
+    on_checkpoint: Callable[[Denoiser], None] | None = None,
+    device: torch.device | None = None,
+) -> None:
+    """Train until ``steps`` steps in all or ``minutes`` of this call have passed, whichever comes first.
+
+    Goes on from ``run/denoiser/checkpoint.pt`` where there is one, else from ``run/start`` (a model to start from),
+    else anew. With ``decay_from`` the learning rate falls linearly from that step to nothing at ``steps``: do it before a
+    model is shipped, in a copy of the run if the original is to burn on. ``on_checkpoint`` is called after each
+    checkpoint, with the denoiser in training.
+    """
+    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    folder = run / "denoiser"
+    latents, weights, descriptions = read_latents(run / "latents")
+    tokenizer = CLIPTokenizer.from_pretrained(run / "tokenizer")
+    denoiser = open_denoiser(run, config, tokenizer, device)
+    alpha_bar = alphas_cumprod()
+    started = checkpointed = time.monotonic()
+    smooth, count = 0.0, 0
+    with tqdm(total=steps, initial=denoiser.step, desc="denoiser", unit="step", mininterval=10) as bar:
+        while denoiser.step < steps and time.monotonic() - started < 60 * minutes:
+            # Seeded by the step, so that a resumed run draws what an uninterrupted one would have.
+            generator, rng = torch.Generator().manual_seed(denoiser.step), random.Random(denoiser.step)
+            rows = torch.multinomial(weights, config.batch_size, replacement=True, generator=generator)
+            texts = captions([descriptions[row] for row in rows.tolist()], config.caption_dropout, rng)
+            tokens = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")
+            loss = denoiser.loss(latents[rows].to(device), tokens.input_ids.to(device), alpha_bar, generator)
+            denoiser.update(loss, _rate(denoiser.step, config.warmup_steps, decay_from, steps))
+            denoiser.seen += config.batch_size
+            count += 1
+            smooth += (loss.item() - smooth) / min(count, 100)
+            rate = count * config.batch_size / (time.monotonic() - started)
+            bar.set_postfix(loss=f"{smooth:.4f}", latents=f"{rate:.1f}/s", refresh=False)
+            bar.update()
+            if time.monotonic() - checkpointed > 60 * checkpoint_minutes:
+                denoiser.checkpoint(folder / "checkpoint.pt")
+                _log(folder, denoiser, smooth, rate)
+                if on_checkpoint:
+                    on_checkpoint(denoiser)
+                checkpointed = time.monotonic()
+    denoiser.checkpoint(folder / "checkpoint.pt")
+    _log(folder, denoiser, smooth, count * config.batch_size / (time.monotonic() - started))
+    if on_checkpoint:
+        on_checkpoint(denoiser)
+
+
+def _rate(step: int, warmup_steps: int, decay_from: int | None, steps: int) -> float:
+    if decay_from is not None and step > decay_from:
+        return (steps - step) / (steps - decay_from)
+    return min(1.0, (step + 1) / warmup_steps)
+
+
+def open_denoiser(run: Path, config: DenoiserConfig, tokenizer: CLIPTokenizer, device: torch.device) -> Denoiser:
+    """Set up the run's denoiser: as its checkpoint left it, else from ``run/start``, else anew."""
+    start = run / "start"
+    if start.exists():
+        unet = UNet2DConditionModel.from_pretrained(start / "unet", dtype=torch.float32)
+        if unet.config.addition_embed_type is None:
+            unet = _with_pooled_caption(unet)
+        text_encoder = CLIPTextModel.from_pretrained(start / "text_encoder", dtype=torch.float32)
+    else:
+        vae = AutoencoderKL.load_config(run / "vae")
+        factor = 2 ** (len(vae["block_out_channels"]) - 1)
+        unet = new_unet(config, vae["latent_channels"], vae["sample_size"] // factor)
+        text_encoder = new_text_encoder(config, tokenizer)
+    denoiser = Denoiser.start(unet, text_encoder, config, device)
+    if (run / "denoiser" / "checkpoint.pt").exists():
+        denoiser.resume(run / "denoiser" / "checkpoint.pt")
+    return denoiser
+
+
+def _with_pooled_caption(unet: UNet2DConditionModel) -> UNet2DConditionModel:
+    """Give a UNet that lacks it the pooled caption of `new_unet`, which changes nothing until it is trained."""
+    config = dict(unet.config) | {"addition_embed_type": "text", "addition_embed_type_num_heads": 4}
+    grown = UNet2DConditionModel.from_config(config)
+    grown.load_state_dict(unet.state_dict(), strict=False)
+    nn.init.zeros_(grown.add_embedding.norm2.weight)
+    return grown
+
+
+def _log(folder: Path, denoiser: Denoiser, loss: float, rate: float) -> None:
+    with (folder / "log.tsv").open("a") as log:
+        print(denoiser.step, denoiser.seen, f"{loss:.4f}", f"{rate:.1f}", sep="\t", file=log)

@@ -1,0 +1,37 @@
+"""What can go wrong in training that its user can mend.
+
+TrainingError
+├── MissingStageError    a stage was started before the one it builds on
+├── PackageError         an npm package could not be fetched or read
+└── ModelTooLargeError   the exported model would not fit its size limit
+"""
+
+from pathlib import Path
+
+
+class TrainingError(RuntimeError):
+    """Base of all errors that training raises on purpose; its text is one sentence for the user."""
+
+
+class MissingStageError(TrainingError):
+    """``path``, which the stage named ``stage`` writes, is not there."""
+
+    def __init__(self, path: Path, stage: str) -> None:
+        super().__init__(f"{path} is missing: run the `{stage}` stage first.")
+        self.path, self.stage = path, stage
+
+
+class PackageError(TrainingError):
+    """The npm package ``package`` could not be fetched or read."""
+
+    def __init__(self, package: str, reason: str) -> None:
+        super().__init__(f"{package} could not be used: {reason}.")
+        self.package, self.reason = package, reason
+
+
+class ModelTooLargeError(TrainingError):
+    """An exported model of ``size`` bytes is over its ``limit``."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(f"The model takes {size / 1e6:.1f} MB, over the limit of {limit / 1e6:.1f} MB.")
+        self.size, self.limit = size, limit

@@ -1,0 +1,60 @@
+"""Put a run's networks together as a model folder that diffusers, and Darkroom, can load."""
+
+import json
+import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from diffusion.training.config import DenoiserConfig
+from diffusion.training.denoiser import SCHEDULER, Denoiser, open_denoiser
+from diffusion.training.errors import ModelTooLargeError
+
+LIMIT = 60_000_000  # bytes: what may be kept in git
+OF_THIS_MACHINE = ("_name_or_path", "name_or_path", "is_local", "local_files_only")  # where a part was read from
+
+
+def export(run: Path, config: DenoiserConfig, folder: Path, limit: int = LIMIT) -> int:
+    """Write ``run``'s last checkpoint to ``folder`` as `assemble` does; gives the size in bytes."""
+    tokenizer = CLIPTokenizer.from_pretrained(run / "tokenizer")
+    return assemble(open_denoiser(run, config, tokenizer, torch.device("cpu")), run, folder, limit)
+
+
+def assemble(denoiser: Denoiser, run: Path, folder: Path, limit: int = LIMIT) -> int:
+    """Write ``denoiser``'s averages with the tokenizer and autoencoder of ``run`` in float16; gives the size in bytes.
+
+    The layout is diffusers': model_index.json, scheduler, tokenizer, text_encoder, unet, vae. Other files in ``folder``
+    stay. Raises `ModelTooLargeError`, before anything is written there, if it takes more than ``limit`` bytes.
+    """
+    with TemporaryDirectory() as temporary:
+        averaged, model = Path(temporary) / "averaged", Path(temporary) / "model"
+        denoiser.save_pretrained(averaged)
+        pipeline = StableDiffusionPipeline(
+            vae=AutoencoderKL.from_pretrained(run / "vae", dtype=torch.float16),
+            text_encoder=CLIPTextModel.from_pretrained(averaged / "text_encoder", dtype=torch.float16),
+            tokenizer=CLIPTokenizer.from_pretrained(run / "tokenizer"),
+            unet=UNet2DConditionModel.from_pretrained(averaged / "unet", dtype=torch.float16),
+            scheduler=DDIMScheduler(**SCHEDULER),
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        )
+        pipeline.save_pretrained(model)
+        for name in ("vocab.json", "merges.txt"):  # transformers saves tokenizer.json only
+            shutil.copyfile(run / "tokenizer" / name, model / "tokenizer" / name)
+        for path in (*model.glob("*.json"), *model.glob("*/*config.json")):
+            _forget_this_machine(path)
+        size = sum(path.stat().st_size for path in model.rglob("*") if path.is_file())
+        if size > limit:
+            raise ModelTooLargeError(size, limit)
+        shutil.copytree(model, folder, dirs_exist_ok=True)
+    return size
+
+
+def _forget_this_machine(path: Path) -> None:
+    settings = json.loads(path.read_text())
+    kept = {key: value for key, value in settings.items() if key not in OF_THIS_MACHINE}
+    path.write_text(json.dumps(kept, indent=2) + "\n")

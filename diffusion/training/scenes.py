@@ -1,0 +1,263 @@
+"""Scenes to learn from: the pictures themselves, and compositions of them that captions alone cannot teach.
+
+Backgrounds in named colours, recolours ("blue apple"), two things side by side, and glasses or hats put on faces are
+made from the pictures' alpha channels. A few combinations are held out of all of it, to test whether the model combines
+what it learned.
+"""
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from diffusion.training.captions import Description, names_of, with_article
+from diffusion.training.config import DataConfig
+from diffusion.training.pictures import SIZE, Picture
+
+WHITE = (255, 255, 255)
+BACKGROUNDS = {
+    "red": (225, 45, 50),
+    "orange": (250, 140, 30),
+    "yellow": (250, 215, 60),
+    "green": (60, 170, 75),
+    "blue": (50, 110, 225),
+    "purple": (140, 75, 200),
+    "pink": (250, 150, 190),
+    "black": (20, 20, 24),
+    "grey": (140, 140, 145),
+    "light blue": (160, 215, 250),
+    "brown": (125, 80, 50),
+}
+HUES = {"red": 0, "orange": 20, "yellow": 38, "green": 88, "blue": 155, "purple": 192, "pink": 228}  # of Pillow's 256
+ACCESSORIES = {
+    "sunglasses": "sunglasses",
+    "glasses": "glasses",
+    "top hat": "a top hat",
+    "crown": "a crown",
+    "graduation cap": "a graduation cap",
+    "billed cap": "a cap",
+}
+EYEWEAR = {"sunglasses", "glasses"}
+WEARERS = (
+    "fox bear panda lion koala wolf frog raccoon hamster penguin robot alien ghost skull dragon unicorn owl octopus".split()
+    + ["polar bear", "pile of poo", "dragon face", "jack-o-lantern", "baby chick"]
+)
+COVERED_FACES = "sunglasses cowboy party disguis nerd monocle hand mask moon sun clown zzz thermometer exploding".split()
+ONE_WAY = ("left", "right", "clock", "arrow", "button", "flag")  # mirroring these would make their names wrong
+HELD_OUT = {
+    ("grinning cat", "sunglasses"),
+    ("fox", "top hat"),
+    ("penguin", "glasses"),
+    ("robot", "crown"),
+    ("bear", "graduation cap"),
+    ("apple", "blue"),
+    ("banana", "purple"),
+    ("automobile", "yellow"),
+    ("dragon", "red"),
+    ("cat face", "blue"),
+    ("hot beverage", "green"),
+    ("panda", "pink background"),
+    ("dragon", "star"),
+    ("dog face", "pizza"),
+}
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A training picture: how to draw it (128x128 RGB), how it may be described, how often it is drawn."""
+
+    description: Description
+    weight: float
+    draw: Callable[[], Image.Image]
+
+
+def scenes(pictures: list[Picture], config: DataConfig) -> list[Scene]:
+    """List all scenes of a run: plain pictures first, then compositions, weighted to ``config.synthetic_share``."""
+    rng = random.Random(config.seed)
+    chosen = [picture for picture in pictures if _wanted(picture, config)]
+    weights = {picture: config.group_weights.get(picture.group, 1.0) for picture in chosen}
+    plain = list(_plain(weights, rng))
+    composed = [
+        *_on_backgrounds(weights, config.backgrounds, rng),
+        *_recoloured(weights, config.recolours, rng),
+        *_paired(weights, config.pairs, rng),
+        *_wearing(chosen, rng),
+    ]
+    return [*_share(plain, 1 - config.synthetic_share), *_share(composed, config.synthetic_share)]
+
+
+def _wanted(picture: Picture, config: DataConfig) -> bool:
+    return (
+        picture.style in config.styles
+        and picture.group not in config.without_groups
+        and not any(part in picture.name for part in config.without_names)
+    )
+
+
+def _share(group: list[Scene], share: float) -> list[Scene]:
+    total = sum(scene.weight for scene in group)
+    return [Scene(scene.description, scene.weight / total * share, scene.draw) for scene in group]
+
+
+def _choose(weights: dict[Picture, float], count: int, rng: random.Random) -> list[Picture]:
+    return rng.choices(list(weights), list(weights.values()), k=count) if weights else []
+
+
+def _plain(weights: dict[Picture, float], rng: random.Random) -> Iterator[Scene]:
+    for picture, weight in weights.items():
+        about = Description(picture.style, names_of(picture.name, picture.group), picture.keywords)
+        yield Scene(about, weight, partial(_draw_plain, picture))
+        mirrored = not any(part in picture.name for part in ONE_WAY)
+        scale, x, y = rng.uniform(0.86, 0.98), 64 + rng.uniform(-5, 5), 64 + rng.uniform(-5, 5)
+        yield Scene(about, 0.6 * weight, partial(_draw_moved, picture, mirrored, scale, x, y))
+
+
+def _on_backgrounds(weights: dict[Picture, float], count: int, rng: random.Random) -> Iterator[Scene]:
+    for picture in _choose(weights, count, rng):
+        colour = rng.choice(list(BACKGROUNDS))
+        if (picture.name, f"{colour} background") in HELD_OUT:
+            continue
+        phrases = tuple(
+            f"{name}{ending}"
+            for name in _with_and_without_article(picture)
+            for ending in (f" on a {colour} background", f" on {colour} background", f", {colour} background")
+        )
+        yield Scene(
+            Description(picture.style, (), phrases=phrases),
+            1.0,
+            partial(_draw_on_background, picture, BACKGROUNDS[colour]),
+        )
+
+
+def _recoloured(weights: dict[Picture, float], count: int, rng: random.Random) -> Iterator[Scene]:
+    colours = {*BACKGROUNDS, "white"}
+    able = {
+        picture: weight
+        for picture, weight in weights.items()
+        if picture.group != "Smileys & Emotion"
+        and (not colours & set(picture.name.split()) or picture.name in ("red apple", "green apple"))
+    }
+    for picture in _choose(able, count, rng):
+        colour = rng.choice(list(HUES))
+        thing = picture.name.removeprefix("red ").removeprefix("green ")
+        if (thing, colour) in HELD_OUT:
+            continue
+        phrases = (f"{colour} {thing}", f"a{'n' if colour == 'orange' else ''} {colour} {thing}")
+        yield Scene(Description(picture.style, (), phrases=phrases), 0.75, partial(_draw_recoloured, picture, HUES[colour]))
+
+
+def _paired(weights: dict[Picture, float], count: int, rng: random.Random) -> Iterator[Scene]:
+    by_style: dict[str, dict[Picture, float]] = {}
+    for picture, weight in weights.items():
+        by_style.setdefault(picture.style, {})[picture] = weight
+    for left in _choose(weights, count, rng):
+        (right,) = _choose(by_style[left.style], 1, rng)
+        if left is right:
+            continue
+        a, b = left.name, right.name
+        if (a, b) in HELD_OUT or (b, a) in HELD_OUT:
+            continue
+        phrases = (
+            f"{a} and {b}",
+            f"{with_article(a)} and {with_article(b)}",
+            f"{with_article(a)} next to {with_article(b)}",
+        )
+        yield Scene(Description(left.style, (), phrases=phrases), 0.9, partial(_draw_pair, left, right))
+
+
+def _wearing(pictures: list[Picture], rng: random.Random) -> Iterator[Scene]:
+    found = {(picture.style, picture.name): picture for picture in pictures}
+    for picture in pictures:
+        if not _has_a_free_face(picture):
+            continue
+        every = picture.group != "Smileys & Emotion" or "cat" in picture.name
+        for name, worn in rng.sample(list(ACCESSORIES.items()), 5 if every else 2):
+            accessory = found.get((picture.style, name))
+            if accessory is None or (picture.name, name) in HELD_OUT:
+                continue
+            phrases = tuple(
+                f"{subject} {verb} {worn}" for subject in _with_and_without_article(picture) for verb in ("wearing", "with")
+            )
+            yield Scene(Description(picture.style, (), phrases=phrases), 1.25, partial(_draw_wearing, picture, accessory))
+
+
+def _has_a_free_face(picture: Picture) -> bool:
+    if any(part in picture.name for part in COVERED_FACES):
+        return False
+    if picture.group == "Smileys & Emotion":
+        return "face" in picture.name or "cat" in picture.name
+    return picture.name in WEARERS or (picture.group == "Animals & Nature" and picture.name.endswith(" face"))
+
+
+def _with_and_without_article(picture: Picture) -> tuple[str, ...]:
+    names = names_of(picture.name, picture.group)
+    return (*names, *(with_article(name) for name in names))
+
+
+def flatten(image: Image.Image, background: tuple[int, int, int] = WHITE) -> Image.Image:
+    """Lay an RGBA image on a plain background and drop the alpha channel."""
+    ground = Image.new("RGBA", image.size, (*background, 255))
+    ground.alpha_composite(image)
+    return ground.convert("RGB")
+
+
+def _place(image: Image.Image, scale: float, x: float, y: float) -> Image.Image:
+    side = max(8, round(SIZE * scale))
+    canvas = Image.new("RGBA", (SIZE, SIZE))
+    canvas.paste(image.resize((side, side), Image.Resampling.LANCZOS), (round(x - side / 2), round(y - side / 2)))
+    return canvas
+
+
+def _draw_plain(picture: Picture) -> Image.Image:
+    return flatten(picture.image())
+
+
+def _draw_moved(picture: Picture, mirrored: bool, scale: float, x: float, y: float) -> Image.Image:
+    image = picture.image()
+    return flatten(_place(ImageOps.mirror(image) if mirrored else image, scale, x, y))
+
+
+def _draw_on_background(picture: Picture, colour: tuple[int, int, int]) -> Image.Image:
+    return flatten(_place(picture.image(), 0.92, 64, 64), colour)
+
+
+def _draw_recoloured(picture: Picture, hue: int) -> Image.Image:
+    image = picture.image()
+    hsv = np.array(image.convert("RGB").convert("HSV")).astype(int)
+    hsv[..., 0] = hue
+    hsv[..., 1] = np.clip(hsv[..., 1] * 0.9 + 60 * (hsv[..., 2] < 235), 0, 255)  # greys take colour, white stays
+    recoloured = Image.fromarray(hsv.astype(np.uint8), "HSV").convert("RGB")
+    recoloured.putalpha(image.getchannel("A"))
+    return flatten(recoloured)
+
+
+def _draw_pair(left: Picture, right: Picture) -> Image.Image:
+    canvas = _place(left.image(), 0.5, 33, 64)
+    canvas.alpha_composite(_place(right.image(), 0.5, 95, 64))
+    return flatten(canvas)
+
+
+def _draw_wearing(picture: Picture, accessory: Picture) -> Image.Image:
+    eyewear = accessory.name in EYEWEAR
+    wearer = picture.image() if eyewear else _place(picture.image(), 0.8, 64, 74)  # room above the head for a hat
+    x0, y0, x1, y1 = _bounds(wearer)
+    worn = accessory.image()
+    worn = worn.crop(_bounds(worn))
+    width = (x1 - x0) * (0.78 if eyewear else 0.62)
+    if not eyewear:
+        width = min(width, 46 * worn.width / worn.height)
+    height = worn.height * width / worn.width
+    worn = worn.resize((max(1, round(width)), max(1, round(height))), Image.Resampling.LANCZOS)
+    middle = y0 + (0.43 if eyewear else 0.14) * (y1 - y0) - (0 if eyewear else 0.38 * height)
+    layer = Image.new("RGBA", (SIZE, SIZE))
+    layer.paste(worn, (round((x0 + x1 - width) / 2), max(0, round(middle - height / 2))))
+    wearer.alpha_composite(layer)
+    return flatten(wearer)
+
+
+def _bounds(image: Image.Image) -> tuple[int, int, int, int]:
+    solid = image.getchannel("A").point(lambda alpha: 255 * (alpha > 40))
+    return solid.getbbox() or (0, 0, SIZE, SIZE)

@@ -1,0 +1,91 @@
+"""Train a small byte-level BPE in CLIP's format on the words that captions are made of."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable
+from itertools import chain
+from pathlib import Path
+
+from tokenizers import Tokenizer, pre_tokenizers
+from tokenizers.models import BPE
+from tokenizers.trainers import BpeTrainer
+from transformers import CLIPTokenizer
+
+from diffusion.training.captions import STYLES, names_of
+from diffusion.training.config import TokenizerConfig
+from diffusion.training.pictures import Picture
+from diffusion.training.scenes import ACCESSORIES, BACKGROUNDS, HUES
+
+START, END, WORD_END = "<|startoftext|>", "<|endoftext|>", "</w>"
+CONTEXT = 77  # tokens that CLIP reads, start and end included
+COMMON_WORDS = (
+    "a an the on in of with wearing and next to beside background colour color white gray golden silver "
+    "happy sad angry cute funny big small little tiny giant cool glossy sticker emoji icon drawing cartoon style "
+    "render hat two three holding eating car puppy kitten"
+).split()
+NAME_WEIGHT, KEYWORD_WEIGHT, COMMON_WEIGHT = 4, 1, 50
+
+
+def train(pictures: list[Picture], config: TokenizerConfig, folder: Path) -> CLIPTokenizer:
+    """Train on the words of ``pictures`` and write to ``folder`` what ``CLIPTokenizer.from_pretrained`` reads.
+
+    The vocabulary is laid out as CLIP's: 256 bytes, the same at the end of a word, the merges' results, start, end. It
+    has ``config.entries`` entries, or fewer where the words give no more merges. No text is unknown to it.
+    """
+    vocabulary, merges = _bpe(word_weights(pictures), config.entries)
+    tokenizer = CLIPTokenizer(vocabulary, merges, model_max_length=CONTEXT)
+    tokenizer.save_pretrained(folder)
+    # transformers writes all of it to tokenizer.json only; other readers of CLIP's format want these.
+    (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False))
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *(" ".join(pair) for pair in merges), ""]))
+    return tokenizer
+
+
+def word_weights(pictures: list[Picture]) -> Counter[str]:
+    """Count how much each word of the captions should matter; a concept drawn in several styles counts once."""
+    weights: Counter[str] = Counter()
+    for name, group, keywords in {(picture.name, picture.group, picture.keywords) for picture in pictures}:
+        for wording in names_of(name, group):
+            weights.update(dict.fromkeys(_words(wording), NAME_WEIGHT))
+        for keyword in keywords:
+            weights.update(dict.fromkeys(_words(keyword), KEYWORD_WEIGHT))
+    for phrase in (*COMMON_WORDS, *BACKGROUNDS, *HUES, *ACCESSORIES.values(), *chain(*STYLES.values())):
+        weights.update(dict.fromkeys(_words(phrase), COMMON_WEIGHT))
+    return weights
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[a-z]+|[0-9]|[^\sa-z0-9]+", text.lower())
+
+
+def _bpe(weights: Counter[str], entries: int) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    clip = CLIPTokenizer().backend_tokenizer
+    tokenizer = Tokenizer(BPE(unk_token=END, end_of_word_suffix=WORD_END))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = clip.normalizer, clip.pre_tokenizer
+    trainer = BpeTrainer(
+        vocab_size=entries,
+        min_frequency=2,
+        show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        end_of_word_suffix=WORD_END,
+    )
+    # Sorted, since the trainer settles ties by what it met first.
+    tokenizer.train_from_iterator(_repeated(sorted(weights.items())), trainer)
+    learned = json.loads(tokenizer.to_str())["model"]["merges"]
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokens = [*alphabet, *(byte + WORD_END for byte in alphabet)]
+    known, merges = set(tokens), []
+    for left, right in learned:
+        if len(tokens) == entries - 2:
+            break
+        merges.append((left, right))
+        if left + right not in known:  # two pairs can merge to the same token
+            known.add(left + right)
+            tokens.append(left + right)
+    return {token: index for index, token in enumerate([*tokens, START, END])}, merges
+
+
+def _repeated(weights: Iterable[tuple[str, int]]) -> Iterable[str]:
+    for word, weight in weights:
+        yield from [word] * weight
