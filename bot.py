@@ -1,0 +1,132 @@
+"""Darkroom: ``python bot.py`` runs the bot on Discord, ``python bot.py preview`` in a simulated one in the browser."""
+
+import argparse
+import asyncio
+import logging
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+import discord
+from discord.ext import commands
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from diffusion.errors import DarkroomError
+
+EXTENSIONS = ("cogs.imagine", "cogs.similar", "cogs.buttons")
+NO_TOKEN = (
+    "DISCORD_TOKEN is not set: put your bot's token into .env (.env.example shows how),"
+    " or try Darkroom without one: python bot.py preview"
+)
+
+
+def _empty_is_none(value: Any) -> Any:
+    return None if value == "" else value
+
+
+Blankable = Annotated[str | None, BeforeValidator(_empty_is_none)]
+
+
+class Settings(BaseSettings):
+    """What the operator decides, from the environment or ``.env``; ``.env.example`` explains each."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore")
+
+    discord_token: SecretStr = SecretStr("")
+    model_id: Blankable = None
+    device: Blankable = None
+    dtype: Annotated[Literal["float32", "float16", "bfloat16"] | None, BeforeValidator(_empty_is_none)] = None
+    max_rows: int = Field(16, ge=1)
+    max_waiting: int = Field(100, ge=1)
+    max_side: int = Field(1024, ge=64)
+    max_steps: int = Field(150, ge=1, le=150)
+    max_count: int = Field(4, ge=1, le=4)
+    preview_port: int = Field(8765, ge=0, le=65535)
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+
+class Darkroom(commands.Bot):
+    """The bot: its cogs find the studio on it."""
+
+    def __init__(self, studio: Any) -> None:
+        super().__init__(commands.when_mentioned, intents=discord.Intents.default(), help_command=None)
+        self.studio = studio
+
+    async def setup_hook(self) -> None:
+        """Load the cogs and tell Discord their commands."""
+        for extension in EXTENSIONS:
+            await self.load_extension(extension)
+        await self.tree.sync()
+
+
+def build_engine(settings: Settings) -> Any:
+    """Load the model and set the engine up; raises `ModelNotLoaded`."""
+    import torch
+
+    from diffusion import Engine, EngineConfig, ImageDiffusionModel, Limits
+
+    dtype = getattr(torch, settings.dtype) if settings.dtype else None
+    model = ImageDiffusionModel.from_pretrained(settings.model_id, settings.device, dtype)
+    limits = Limits(settings.max_side, settings.max_steps, settings.max_count)
+    return Engine(model, EngineConfig(max_rows=settings.max_rows, max_waiting=settings.max_waiting, limits=limits))
+
+
+async def on_discord(settings: Settings) -> None:
+    """Run the real bot until it is stopped."""
+    from cogs.studio import Studio
+
+    async with build_engine(settings) as engine:
+        studio = Studio(engine)
+        async with Darkroom(studio) as bot:
+            try:
+                await bot.start(settings.discord_token.get_secret_value())
+            finally:
+                await studio.close()
+
+
+async def in_browser(settings: Settings) -> None:
+    """Run the bot in a simulated Discord until the page ends it."""
+    try:
+        from cogs.preview import serve
+    except ModuleNotFoundError as error:
+        raise DarkroomError(f"The preview needs {error.name}: pip install -e '.[preview]'") from None
+    print("Loading the model…", flush=True)
+    async with build_engine(settings) as engine:
+        await serve(engine, Darkroom, settings.preview_port)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run as asked on the command line; what stops the start is told in one sentence."""
+    parser = argparse.ArgumentParser("python bot.py", description=__doc__)
+    parser.add_argument("where", nargs="?", choices=["discord", "preview"], default="discord")
+    run: Callable[[Settings], Any] = on_discord
+    if parser.parse_args(arguments).where == "preview":
+        run = in_browser
+    try:
+        settings = Settings()
+        if run is on_discord and not settings.discord_token.get_secret_value():
+            raise DarkroomError(NO_TOKEN)
+        level = settings.log_level if run is on_discord else "ERROR"
+        discord.utils.setup_logging(level=logging.getLevelNamesMapping()[level])
+        asyncio.run(run(settings))
+    except KeyboardInterrupt:
+        return 0
+    except ValidationError as error:
+        for problem in error.errors():
+            print(f"The setting {str(problem['loc'][0]).upper()} is wrong: {problem['msg']}", file=sys.stderr)
+        return 2
+    except discord.LoginFailure:
+        print("Discord did not accept DISCORD_TOKEN: copy it anew from the developer portal.", file=sys.stderr)
+        return 2
+    except DarkroomError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except OSError as error:  # Discord out of reach, the preview's port taken
+        print(f"The bot had to stop: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""What the buttons under pictures do: each makes a changed copy of the request and hands it to the studio."""
+
+from typing import Any
+
+import discord
+from discord.ext import commands
+
+from cogs.render import prompt_of
+from cogs.studio import Studio, fetch_image, recall
+from cogs.views import ActionButton, EditPrompt
+from diffusion.errors import DarkroomError
+from diffusion.request import ImageRequest, random_seed, start_step_for
+
+Interaction = discord.Interaction[Any]
+MORE_SIMILARITY = 0.4
+
+
+class Buttons(commands.Cog):
+    """Answers the buttons of `cogs.views`."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+
+    async def press(self, interaction: Interaction, action: str, owner: int, subject: int) -> None:
+        """Do what the button ``action`` on a message of member ``owner`` says."""
+        actions = {"reroll": self.reroll, "more": self.more, "edit": self.edit}
+        async with self.studio.answering(interaction):
+            if action in actions:
+                await actions[action](interaction)
+            elif interaction.user.id != owner:
+                raise DarkroomError("Only the member who asked for these pictures can do that.")
+            elif action == "delete":
+                await interaction.response.defer()
+                await interaction.delete_original_response()
+            else:
+                await self.cancel(interaction, subject)
+
+    async def reroll(self, interaction: Interaction) -> None:
+        """Make the same again with other seeds."""
+        message = _message(interaction)
+
+        async def again() -> ImageRequest:
+            return _with_fresh_seed(await recall(message))
+
+        await self.studio.make(interaction, again, private=message.flags.ephemeral)
+
+    async def more(self, interaction: Interaction) -> None:
+        """Make a picture that starts from the first of these."""
+        message = _message(interaction)
+
+        async def similar() -> ImageRequest:
+            request = _with_fresh_seed(await recall(message))
+            return request.with_(
+                image=await fetch_image(message.attachments[0]),
+                start_step=start_step_for(MORE_SIMILARITY, request.steps),
+            )
+
+        await self.studio.make(interaction, similar, private=message.flags.ephemeral)
+
+    async def edit(self, interaction: Interaction) -> None:
+        """Ask for another prompt; the seed stays, so that the change shows what the words do."""
+        message = _message(interaction)
+        if not message.attachments:
+            raise DarkroomError("The pictures of this message are gone.")
+
+        async def with_prompt(submitted: Interaction, prompt: str) -> None:
+            async def edited() -> ImageRequest:
+                return (await recall(message)).with_(prompt=prompt)
+
+            await self.studio.make(submitted, edited, private=message.flags.ephemeral)
+
+        # A modal must be the first answer, within three seconds: no time to download the PNG, which knows the prompt as well.
+        await interaction.response.send_modal(EditPrompt(prompt_of(message), with_prompt))
+
+    async def cancel(self, interaction: Interaction, subject: int) -> None:
+        """Take back the job that interaction ``subject`` asked for."""
+        job = self.studio.jobs.get(subject)
+        if job is None or not job.cancel():
+            raise DarkroomError("This job is not running any more.")
+        await interaction.response.defer()
+
+
+def _message(interaction: Interaction) -> discord.Message:
+    if interaction.message is None:
+        raise DarkroomError("The message of this button is gone.")
+    return interaction.message
+
+
+def _with_fresh_seed(request: ImageRequest) -> ImageRequest:
+    """Change the seed so that none of the pictures has a seed of ``request``."""
+    while True:
+        fresh = request.with_(seed=random_seed())
+        if set(fresh.seeds).isdisjoint(request.seeds):
+            return fresh
+
+
+async def setup(bot: Any) -> None:
+    """Add the cog and make its buttons known."""
+    bot.add_dynamic_items(ActionButton)
+    await bot.add_cog(Buttons(bot.studio))

@@ -1,0 +1,61 @@
+"""/imagine: a picture from a text."""
+
+from typing import Any
+
+import discord
+from discord import app_commands
+from discord.app_commands import Range
+from discord.ext import commands
+
+from cogs.options import MAX_COUNT, PROMPT_LIMIT, SAMPLER_CHOICES, describe, parse_size, size_choices
+from cogs.studio import Studio
+from diffusion.request import MAX_SEED, random_seed
+
+
+class Imagine(commands.Cog):
+    """Pictures from a text."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+
+    @app_commands.command()
+    @describe("prompt", "negative", "size", "steps", "guidance", "sampler", "seed", "count", "private")
+    @app_commands.choices(sampler=SAMPLER_CHOICES)
+    async def imagine(
+        self,
+        interaction: discord.Interaction[Any],
+        prompt: Range[str, 1, PROMPT_LIMIT],
+        negative: Range[str, 1, PROMPT_LIMIT] | None = None,
+        size: Range[str, 1, 11] | None = None,
+        steps: Range[int, 1, 150] | None = None,
+        guidance: Range[float, 0, 30] | None = None,
+        sampler: str | None = None,
+        seed: Range[int, 0, MAX_SEED] | None = None,
+        count: Range[int, 1, MAX_COUNT] = 1,
+        private: bool = False,
+    ) -> None:
+        """Develop a picture from a text."""
+        async with self.studio.answering(interaction):
+            width, height = parse_size(size)
+            request = self.studio.engine.model.request(
+                prompt,
+                negative_prompt=negative,
+                width=width,
+                height=height,
+                steps=steps,
+                guidance_scale=guidance,
+                sampler=sampler,
+                seed=random_seed() if seed is None else seed,
+                count=count,
+            )
+            await self.studio.make_now(interaction, request, private=private)
+
+    @imagine.autocomplete("size")
+    async def sizes(self, interaction: discord.Interaction[Any], current: str) -> list[app_commands.Choice[str]]:
+        """Offer sizes that suit the model."""
+        return size_choices(self.studio.engine.model.sample_side, current)
+
+
+async def setup(bot: Any) -> None:
+    """Add the cog."""
+    await bot.add_cog(Imagine(bot.studio))

@@ -1,0 +1,60 @@
+"""Command options that several commands share: their descriptions, choices and the parsing of sizes."""
+
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+from discord import app_commands
+
+from diffusion.errors import InvalidRequest
+from diffusion.request import SAMPLER_NAMES
+
+PROMPT_LIMIT: Final = 1000
+MAX_COUNT: Final = 4
+SAMPLER_CHOICES: Final = [app_commands.Choice(name=title, value=name) for name, title in SAMPLER_NAMES.items()]
+DESCRIPTIONS: Final = {
+    "prompt": "What the picture should show",
+    "negative": "What it should not show",
+    "image": "The picture to start from",
+    "size": "Width x height in pixels, such as 512x768",
+    "steps": "How many steps to develop it in: more is finer and slower",
+    "guidance": "How closely to follow the prompt",
+    "sampler": "The method of developing",
+    "similarity": "How much of the picture to keep: 0 nearly nothing, 1 nearly everything",
+    "start_step": "The step to start from, instead of a similarity",
+    "seed": "The same seed and settings give the same picture",
+    "count": "How many pictures",
+    "private": "Only you see the pictures",
+}
+
+
+def describe(*options: str) -> Callable[[Any], Any]:
+    """Describe ``options`` of a command."""
+    return app_commands.describe(**{option: DESCRIPTIONS[option] for option in options})
+
+
+def parse_size(text: str | None) -> tuple[int, int] | tuple[None, None]:
+    """Read "512x768" or "512"; nothing gives (None, None). Raises `InvalidRequest` for anything else."""
+    if text is None:
+        return None, None
+    match = re.fullmatch(r"\s*(\d{1,5})\s*(?:[x×*]\s*(\d{1,5}))?\s*", text, re.IGNORECASE | re.ASCII)
+    if match is None:
+        raise InvalidRequest("size", "The size must be width x height in pixels, such as 512x768.")
+    width = int(match[1])
+    return width, int(match[2] or width)
+
+
+def size_choices(side: int, current: str) -> list[app_commands.Choice[str]]:
+    """Offer the model's own square ``side`` and its neighbours, filtered by what is typed so far."""
+    long, longer = side * 3 // 2, side * 2
+    shapes = [
+        ("square", side, side),
+        ("portrait", side, long),
+        ("landscape", long, side),
+        ("tall", side, longer),
+        ("wide", longer, side),
+    ]
+    choices = [
+        app_commands.Choice(name=f"{width}x{height} ({name})", value=f"{width}x{height}") for name, width, height in shapes
+    ]
+    return [choice for choice in choices if current.lower().strip() in choice.name]

@@ -1,0 +1,63 @@
+"""/similar: pictures that start from another picture."""
+
+from typing import Any
+
+import discord
+from discord import app_commands
+from discord.app_commands import Range
+from discord.ext import commands
+
+from cogs.options import MAX_COUNT, PROMPT_LIMIT, describe
+from cogs.studio import Studio, fetch_image
+from diffusion.errors import InvalidRequest
+from diffusion.request import MAX_SEED, ImageRequest, random_seed, start_step_for
+
+SIMILARITY = 0.4
+
+
+class Similar(commands.Cog):
+    """Pictures from a picture."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+
+    @app_commands.command()
+    @describe("image", "prompt", "similarity", "start_step", "steps", "guidance", "seed", "count", "private")
+    async def similar(
+        self,
+        interaction: discord.Interaction[Any],
+        image: discord.Attachment,
+        prompt: Range[str, 1, PROMPT_LIMIT] | None = None,
+        similarity: Range[float, 0, 1] | None = None,
+        start_step: Range[int, 0, 149] | None = None,
+        steps: Range[int, 1, 150] | None = None,
+        guidance: Range[float, 0, 30] | None = None,
+        seed: Range[int, 0, MAX_SEED] | None = None,
+        count: Range[int, 1, MAX_COUNT] = 1,
+        private: bool = False,
+    ) -> None:
+        """Develop pictures similar to an attached one."""
+        model = self.studio.engine.model
+
+        async def compose() -> ImageRequest:
+            if similarity is not None and start_step is not None:
+                raise InvalidRequest("start_step", "Please give a similarity or a start step, not both.")
+            total = model.defaults.steps if steps is None else steps
+            kept = SIMILARITY if similarity is None else similarity
+            return model.request(
+                prompt or "",
+                image=await fetch_image(image),
+                start_step=start_step_for(kept, total) if start_step is None else start_step,
+                steps=total,
+                guidance_scale=guidance,
+                sampler="ddim",
+                seed=random_seed() if seed is None else seed,
+                count=count,
+            )
+
+        await self.studio.make(interaction, compose, private=private)
+
+
+async def setup(bot: Any) -> None:
+    """Add the cog."""
+    await bot.add_cog(Similar(bot.studio))
