@@ -1,0 +1,45 @@
+"""Seconds a picture takes, alone and in company: ``python -m benchmarks.picture``.
+
+Beside the times of this machine it prints, from the same run, how much the shared batch gains over one picture after another.
+"""
+
+import argparse
+import asyncio
+import time
+from statistics import median
+
+from diffusion import Engine, ImageDiffusionModel
+
+
+async def measure(steps: int, company: int, repeats: int, model_id: str | None) -> None:
+    """Time one request alone and ``company`` at once, each ``repeats`` times, and print the medians."""
+    model = ImageDiffusionModel.from_pretrained(model_id)
+
+    async def seconds(count: int) -> float:
+        started = time.perf_counter()
+        requests = [model.request("red apple", steps=steps, seed=seed) for seed in range(count)]
+        await asyncio.gather(*(engine.submit(request, owner) for owner, request in enumerate(requests)))
+        return time.perf_counter() - started
+
+    async with Engine(model) as engine:
+        await seconds(company)  # warm up
+        rounds = [(await seconds(1), await seconds(company)) for _ in range(repeats)]
+    alone, together = median(one for one, _ in rounds), median(many for _, many in rounds)
+    print(f"{model.name}, {model.dtype}, {model.device}, {steps} steps, guidance {model.defaults.guidance_scale:g}")
+    print(f"alone       {alone:.2f} s a picture (median of {repeats})")
+    print(f"{company:2} at once  {together / company:.2f} s a picture: {alone * company / together:.2f}x one after another")
+
+
+def main() -> None:
+    """Read the command line and measure."""
+    parser = argparse.ArgumentParser("python -m benchmarks.picture", description=__doc__)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--company", type=int, default=8)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--model", help="folder or hub id; the embedded model if left out")
+    options = parser.parse_args()
+    asyncio.run(measure(options.steps, options.company, options.repeats, options.model))
+
+
+if __name__ == "__main__":
+    main()

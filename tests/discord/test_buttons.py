@@ -1,0 +1,113 @@
+import discord
+import pytest
+
+from bot import Darkroom
+from cogs.preview import outside
+from cogs.studio import Studio
+from diffusion.image import read_parameters
+from tests.discord.conftest import drawn, png, sentence
+
+
+async def made(server, command="imagine", **options):
+    result = await server.alice.slash(server.channel, command, **{"steps": 3} | options)
+    await server.finished(result.response, options.get("count", 1))
+    return result.response
+
+
+async def settings_of(message):
+    return read_parameters(await drawn(message)[0].read())
+
+
+async def test_reroll_makes_the_same_with_another_seed(server):
+    message = await made(server, prompt="red apple", negative="pear", guidance=3.5, seed=1, count=2)
+    again = await server.bob.click(message, label="Reroll")
+    await server.finished(again.response, 2)
+    before, after = await settings_of(message), await settings_of(again.response)
+    assert before.pop("seed") != after.pop("seed")
+    assert before == after
+
+
+async def test_reroll_of_a_similar_picture_starts_from_the_same_source(server):
+    message = await made(server, "similar", image=("in.png", png()), prompt="apple", steps=8)
+    again = await server.alice.click(message, label="Reroll")
+    await server.finished(again.response)
+    source, copy = message.attachments[-1], again.response.attachments[-1]
+    assert copy.filename == "source.png"
+    assert await copy.read() == await source.read()
+
+
+async def test_more_like_this_starts_from_the_picture(server):
+    message = await made(server, prompt="red apple", steps=10)
+    more = await server.alice.click(message, label="More like this")
+    await server.finished(more.response)
+    assert more.response.attachments[-1].filename == "source.png"
+    assert "10 steps from 4" in more.response.content
+
+
+async def test_edit_shows_the_prompt_and_keeps_the_seed(server):
+    message = await made(server, prompt="red apple", seed=11)
+    shown = await server.alice.click(message, label="Edit prompt")
+    assert shown.modal["components"][0]["components"][0]["value"] == "red apple"
+    edited = await server.alice.submit_modal(shown, {"prompt": "green apple"})
+    await server.finished(edited.response)
+    settings = await settings_of(edited.response)
+    assert (settings["prompt"], settings["seed"]) == ("green apple", 11)
+
+
+async def test_edit_of_a_picture_without_a_prompt_starts_empty(server):
+    message = await made(server, "similar", image=("in.png", png()))
+    shown = await server.alice.click(message, label="Edit prompt")
+    assert not shown.modal["components"][0]["components"][0].get("value")
+
+
+async def test_only_the_owner_can_delete(server):
+    message = await made(server, prompt="red apple")
+    refused = await server.bob.click(message, label="Delete")
+    assert "Only the member who asked" in sentence(refused)
+    assert drawn(message)
+    await server.alice.click(message, label="Delete")
+    assert message.id not in [shown.id for shown in server.channel.history()]
+
+
+async def test_cancel_ends_a_job_under_way_for_its_owner_alone(server):
+    result = await server.alice.slash(server.channel, "imagine", prompt="slow", steps=150, count=4)
+    refused = await server.bob.click(result.response, label="Cancel")
+    assert "Only the member who asked" in sentence(refused)
+    await server.alice.click(result.response, label="Cancel")
+    await server.until(lambda: "Cancelled" in result.response.content)
+    assert not result.response.components and not result.response.attachments
+
+
+async def test_a_job_ends_when_its_message_is_deleted_by_hand(server):
+    result = await server.alice.slash(server.channel, "imagine", prompt="slow", steps=150, count=4)
+    studio = server.env.bot.studio
+    job = studio.jobs[next(iter(studio.jobs))]
+    role = server.guild.create_role("moderators", permissions=discord.Permissions(manage_messages=True))
+    moderator = server.guild.add_member(server.env.create_user("moderator"), roles=[role])
+    await moderator.delete(result.response)
+    await server.until(lambda: job.done and not studio.jobs)
+
+
+async def test_buttons_work_after_a_restart(server):
+    message = await made(server, prompt="red apple", seed=5)
+    studio = Studio(server.engine, outside(server.env))
+    await server.env.restart_bot(Darkroom(studio))
+    again = await server.alice.click(message, label="Reroll")
+    await server.finished(again.response)
+    assert (await settings_of(again.response))["prompt"] == "red apple"
+    await studio.close()
+
+
+@pytest.mark.parametrize("label", ["Reroll", "More like this"])
+async def test_a_private_picture_stays_private(server, label):
+    message = await made(server, prompt="red apple", private=True)
+    more = await server.alice.click(message, label=label)
+    assert more.response.ephemeral
+    await server.finished(more.response)
+
+
+async def test_a_prompt_edited_too_long_is_told_to_the_member_alone(server):
+    message = await made(server, prompt="red apple")
+    shown = await server.alice.click(message, label="Edit prompt")
+    edited = await server.alice.submit_modal(shown, {"prompt": "fox " * 90})
+    assert "would be ignored" in sentence(edited)

@@ -1,0 +1,139 @@
+import asyncio
+import time
+
+import pytest
+
+from cogs.studio import EDIT_SECONDS
+from diffusion.image import read_parameters
+from tests.discord.conftest import drawn, opened, sentence
+
+
+async def test_a_prompt_becomes_a_picture_with_alt_text_seed_and_settings(server):
+    result = await server.alice.slash(server.channel, "imagine", prompt="red apple", seed=42, steps=3)
+    message = result.response
+    await server.finished(message)
+
+    (picture,) = drawn(message)
+    assert picture.description == "red apple"
+    assert picture.filename == "darkroom-42.png"
+    assert "**red apple**" in message.content and "seed 42" in message.content and "3 steps" in message.content
+    settings = read_parameters(await picture.read())
+    assert (settings["prompt"], settings["seed"], settings["steps"]) == ("red apple", 42, 3)
+
+
+async def test_all_options_reach_the_picture(server):
+    result = await server.alice.slash(
+        server.channel,
+        "imagine",
+        prompt="red apple",
+        negative="blurry",
+        size="64x32",
+        steps=4,
+        guidance=2.5,
+        sampler="euler_a",
+        seed=7,
+        count=2,
+    )
+    await server.finished(result.response, 2)
+    settings = read_parameters(await drawn(result.response)[1].read())
+    assert settings == {
+        "prompt": "red apple",
+        "negative_prompt": "blurry",
+        "width": 64,
+        "height": 32,
+        "steps": 4,
+        "guidance_scale": 2.5,
+        "sampler": "euler_a",
+        "seed": 8,
+    }
+
+
+async def test_the_answer_comes_before_the_picture_and_shows_its_progress(server):
+    result = await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=150)
+    message = result.response
+    assert "Next in line" in message.content
+    await server.until(lambda: "step" in message.content and "/150" in message.content)
+    assert [attachment.filename for attachment in message.attachments] == ["preview.png"]
+    await server.finished(message)
+
+
+async def test_progress_is_edited_only_now_and_then(server, monkeypatch):
+    predict = server.engine.model.predict_noise
+
+    def slow(*rows):
+        time.sleep(0.03)
+        return predict(*rows)
+
+    monkeypatch.setattr(server.engine.model, "predict_noise", slow)
+    started = time.perf_counter()
+    result = await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=100)
+    await server.finished(result.response)
+    edits = [request for request in server.env.http_requests if request.method == "PATCH"]
+    assert 2 <= len(edits) <= (time.perf_counter() - started) / EDIT_SECONDS + 2
+
+
+async def test_private_pictures_are_seen_by_the_member_alone(server):
+    result = await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=2, private=True)
+    assert result.response.ephemeral
+    await server.finished(result.response)
+
+
+async def test_mentions_in_a_prompt_never_ping(server):
+    result = await server.alice.slash(server.channel, "imagine", prompt=f"@everyone @here <@{server.bob.id}> **x**", steps=2)
+    await server.finished(result.response)
+    message = result.response.message
+    assert not message.mentions and not message.mention_everyone
+    assert "@everyone" not in result.response.content
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"prompt": "fox " * 90}, "would be ignored"),
+        ({"prompt": "  "}, "empty"),
+        ({"prompt": "fox", "size": "big"}, "width x height"),
+        ({"prompt": "fox", "size": "33x32"}, "multiple of 8"),
+        ({"prompt": "fox", "size": "512"}, "at most 256"),
+    ],
+)
+async def test_what_cannot_be_made_is_told_to_the_member_alone(server, options, words):
+    result = await server.alice.slash(server.channel, "imagine", **options)
+    assert words in sentence(result)
+
+
+async def test_a_full_queue_says_when_to_come_back(tiny_model):
+    async with opened(tiny_model, max_waiting=1, max_rows=2) as server:
+        first = await server.alice.slash(server.channel, "imagine", prompt="one", steps=150)
+        second = await server.bob.slash(server.channel, "imagine", prompt="two", steps=2)
+        assert "try again" in sentence(second)
+        await server.finished(first.response)
+
+
+async def test_sizes_are_offered_that_suit_the_model(server):
+    offered = await server.alice.autocomplete(server.channel, "imagine", "size", "")
+    assert [choice["value"] for choice in offered][:2] == ["32x32", "32x48"]
+
+
+async def test_it_works_in_a_direct_message(server):
+    result = await server.env.create_user("carol").slash("imagine", prompt="red apple", steps=2)
+    await server.finished(result.response)
+
+
+async def test_a_failing_engine_is_told_in_a_sentence(server, monkeypatch, caplog):
+    monkeypatch.setattr(server.engine.model, "predict_noise", lambda *rows: 1 / 0)
+    result = await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=2)
+    await server.until(lambda: result.followups)
+    assert result.followups[0].ephemeral
+    assert "try again" in result.followups[0].content
+
+
+async def test_a_refused_progress_edit_does_not_cost_the_picture(server):
+    server.env.inject_error("PATCH", "/webhooks/*/messages/@original", status=500, code=0, times=1)
+    result = await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=30)
+    await server.finished(result.response)
+
+
+async def test_many_members_get_their_pictures_from_one_engine(server):
+    members = [server.guild.add_member(server.env.create_user(f"member{index}")) for index in range(6)]
+    results = [await member.slash(server.channel, "imagine", prompt="fox", steps=20) for member in members]
+    await asyncio.gather(*(server.finished(result.response) for result in results))

@@ -1,0 +1,47 @@
+import pytest
+
+from cogs import studio
+from diffusion.image import read_parameters
+from tests.discord.conftest import drawn, png, sentence
+
+
+async def test_a_picture_becomes_a_similar_one_next_to_its_source(server):
+    result = await server.alice.slash(
+        server.channel, "similar", image=("in.png", png()), prompt="red apple", similarity=0.5, steps=10, count=2
+    )
+    await server.finished(result.response, 2)
+    assert result.response.attachments[-1].filename == "source.png"
+    assert "10 steps from 5" in result.response.content
+    assert read_parameters(await drawn(result.response)[0].read())["sampler"] == "ddim"
+
+
+async def test_the_prompt_may_be_left_out(server):
+    result = await server.alice.slash(server.channel, "similar", image=("in.png", png()), steps=3)
+    await server.finished(result.response)
+    assert "Similar picture" in result.response.content
+
+
+async def test_a_start_step_can_be_given_instead(server):
+    result = await server.alice.slash(server.channel, "similar", image=("in.png", png()), steps=10, start_step=7)
+    await server.finished(result.response)
+    assert "10 steps from 7" in result.response.content
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "words"),
+    [
+        (b"junk", {}, "no picture"),
+        (png()[:60], {}, "damaged"),
+        (png(), {"similarity": 0.5, "start_step": 3}, "not both"),
+        (png(), {"steps": 5, "start_step": 9}, "start step"),
+    ],
+)
+async def test_what_cannot_be_used_is_told_to_the_member_alone_and_leaves_no_message(server, data, options, words):
+    result = await server.alice.slash(server.channel, "similar", image=("in.png", data), **options)
+    assert words in sentence(result)
+
+
+async def test_an_attachment_too_large_is_not_downloaded(server, monkeypatch):
+    monkeypatch.setattr(studio, "MAX_ATTACHMENT_BYTES", 10)
+    result = await server.alice.slash(server.channel, "similar", image=("in.png", png()))
+    assert "larger than" in sentence(result)

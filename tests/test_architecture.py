@@ -1,0 +1,32 @@
+"""The walls of the house: who may know whom."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (name.name.partition(".")[0] for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module.partition(".")[0]
+
+
+@pytest.mark.parametrize(("room", "stranger"), [("cogs", "torch"), ("cogs", "diffusers"), ("diffusion", "discord")])
+def test_a_room_does_not_import_what_belongs_to_another(room, stranger):
+    assert [path.name for path in (ROOT / room).rglob("*.py") if stranger in imports(path)] == []
+
+
+def test_the_batcher_knows_neither_tensors_nor_discord():
+    assert not {"torch", "discord"} & set(imports(ROOT / "diffusion" / "batcher.py"))
+
+
+def test_requests_and_their_rendering_load_without_torch():
+    code = "import sys, cogs.render, cogs.options, diffusion.batcher; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

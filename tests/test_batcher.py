@@ -1,0 +1,95 @@
+from dataclasses import dataclass
+
+from diffusion.batcher import Batcher
+
+
+@dataclass(eq=False)
+class Item:
+    owner: str
+    name: str = ""
+    shape: str = "square"
+    rows: int = 2
+
+
+def filled(*items, max_rows=4):
+    batcher = Batcher(max_rows)
+    for item in items:
+        batcher.add(item)
+    return batcher
+
+
+def test_nothing_to_do_gives_an_empty_batch():
+    assert filled().next_batch() == []
+
+
+def test_owners_take_turns_and_keep_their_own_order():
+    items = [Item("flooder", str(number)) for number in range(3)] + [Item("modest", "only")]
+    order = [(item.owner, item.name) for item in filled(*items).waiting()]
+    assert order == [("flooder", "0"), ("modest", "only"), ("flooder", "1"), ("flooder", "2")]
+
+
+def test_items_are_admitted_in_the_order_that_was_told():
+    items = [Item("a", "1"), Item("a", "2"), Item("b", "3"), Item("c", "4"), Item("b", "5")]
+    batcher = filled(*items, max_rows=2)
+    told, admitted = list(batcher.waiting()), []
+    while batch := batcher.next_batch():
+        admitted += batch
+        batcher.discard(batch[0])
+    assert admitted == told
+
+
+def test_a_flooder_who_keeps_coming_delays_another_by_one_item_only():
+    batcher = filled(Item("flooder"), Item("flooder"), Item("flooder"), max_rows=2)
+    running = batcher.next_batch()
+    batcher.add(Item("modest", "mine"))
+    batcher.discard(running[0])
+    first = batcher.next_batch()
+    batcher.add(Item("flooder"))
+    batcher.discard(first[0])
+    second = batcher.next_batch()
+    assert "mine" in (first[0].name, second[0].name)
+
+
+def test_rows_bound_what_runs_together():
+    batcher = filled(*[Item(str(number)) for number in range(5)])
+    assert len(batcher.next_batch()) == 2
+    assert len(list(batcher.waiting())) == 3
+
+
+def test_after_the_bound_was_lowered_running_items_take_turns():
+    items = [Item(str(number)) for number in range(3)]
+    batcher = filled(*items, max_rows=6)
+    assert batcher.next_batch() == items
+    batcher.max_rows = 4
+    batches = [batcher.next_batch() for _ in range(3)]
+    assert [len(batch) for batch in batches] == [2, 2, 2]
+    assert all(sum(item in batch for batch in batches) == 2 for item in items)
+
+
+def test_a_newcomer_joins_the_running_batch():
+    batcher = filled(Item("a"))
+    assert len(batcher.next_batch()) == 1
+    batcher.add(Item("b"))
+    assert [item.owner for item in batcher.next_batch()] == ["a", "b"]
+
+
+def test_an_item_larger_than_the_bound_runs_alone():
+    batcher = filled(Item("a", rows=9), Item("b"))
+    assert [item.owner for item in batcher.next_batch()] == ["a"]
+
+
+def test_shapes_never_mix_and_take_turns():
+    batcher = filled(Item("a"), Item("b", shape="wide"), max_rows=8)
+    shapes = [{item.shape for item in batcher.next_batch()} for _ in range(4)]
+    assert shapes == [{"square"}, {"wide"}, {"square"}, {"wide"}]
+
+
+def test_discarding_frees_the_place_whether_the_item_waits_runs_or_is_gone():
+    running, waiting = Item("a"), Item("b")
+    batcher = filled(running, waiting, max_rows=2)
+    batcher.next_batch()
+    batcher.discard(waiting)
+    batcher.discard(running)
+    batcher.discard(running)
+    assert len(batcher) == 0
+    assert batcher.next_batch() == []

@@ -1,0 +1,67 @@
+"""A picture must not depend on who shares its steps."""
+
+import torch
+
+from diffusion.request import ImageRequest
+from diffusion.sampling import SAMPLERS
+from diffusion.trajectory import develop, step
+
+TOLERANCE = 1e-3
+
+
+def requests():
+    for index, sampler in enumerate(SAMPLERS):
+        scale = (1.0, 3.0, 7.5)[index % 3]
+        yield ImageRequest(f"animal {index}", "", 32, 32, 5 + 2 * index, scale, sampler, seed=index)
+
+
+def test_mixed_requests_come_out_of_a_shared_batch_as_when_alone(tiny_model):
+    alone = [develop(tiny_model.predict_noise, [tiny_model.trajectory(request)])[0] for request in requests()]
+
+    # Every second trajectory joins two steps later than the one before it, and a neighbour is dropped midway.
+    waiting = [tiny_model.trajectory(request) for request in requests()]
+    everyone, running = list(waiting), [tiny_model.trajectory(ImageRequest("dropped", "", 32, 32, 30, seed=99))]
+    evaluations = 0
+    while waiting or any(not trajectory.done for trajectory in running[1:]):
+        if waiting and evaluations % 2 == 0:
+            running.append(waiting.pop(0))
+        if evaluations == 9:
+            running[0] = tiny_model.trajectory(ImageRequest("another", "", 32, 32, 3, seed=98))
+        step(tiny_model.predict_noise, [trajectory for trajectory in running if not trajectory.done])
+        evaluations += 1
+
+    differences = [
+        (trajectory.latents - latents).abs().max().item() for trajectory, latents in zip(everyone, alone, strict=True)
+    ]
+    print(f"batch independence: {max(differences):.1e}")
+    assert max(differences) <= TOLERANCE
+
+
+def test_a_request_without_guidance_costs_one_row(tiny_model):
+    rows = []
+
+    def counted(latents, timesteps, prompt_embeds):
+        rows.append(len(latents))
+        return tiny_model.predict_noise(latents, timesteps, prompt_embeds)
+
+    develop(counted, [tiny_model.trajectory(ImageRequest("a fox", "", 32, 32, 3, 1.0))])
+    develop(counted, [tiny_model.trajectory(ImageRequest("a fox", "", 32, 32, 3, 2.0))])
+
+    assert rows == [1, 1, 1, 2, 2, 2]
+
+
+def test_the_same_seed_gives_the_same_picture_and_another_seed_another(tiny_model):
+    def latents(seed):
+        return develop(tiny_model.predict_noise, [tiny_model.trajectory(ImageRequest("a", "", 32, 32, 4, seed=seed))])[0]
+
+    assert torch.equal(latents(1), latents(1))
+    assert not torch.allclose(latents(1), latents(2), atol=0.1)
+
+
+def test_images_of_one_request_have_their_own_seeds(tiny_model):
+    both = ImageRequest("a", "", 32, 32, 4, seed=1, count=2)
+    first, second = develop(tiny_model.predict_noise, [tiny_model.trajectory(both, index) for index in range(2)])
+    alone = develop(tiny_model.predict_noise, [tiny_model.trajectory(ImageRequest("a", "", 32, 32, 4, seed=2))])[0]
+
+    assert (second - alone).abs().max() <= TOLERANCE
+    assert (second - first).abs().max() > 0.1

@@ -1,0 +1,117 @@
+import shutil
+
+import pytest
+import torch
+from PIL import Image
+
+from diffusion.device import best_dtype
+from diffusion.errors import InvalidRequest, ModelNotLoaded
+from diffusion.guidance import classifier_free_guidance, predict_x_0
+from diffusion.model import ImageDiffusionModel
+from diffusion.request import ImageRequest
+from diffusion.trajectory import step
+
+
+def test_a_folder_in_diffusers_layout_loads_in_the_dtype_of_the_device(tiny_folder):
+    model = ImageDiffusionModel.from_pretrained(tiny_folder, device="cpu")
+    assert model.dtype == best_dtype(torch.device("cpu"))
+    assert (model.sample_side, model.latent_factor) == (32, 8)
+    assert model.generate(["a fox"], seeds=[1], steps=2)[0].size == (32, 32)
+
+
+def test_a_loaded_model_draws_what_the_saved_one_drew(tiny_folder, tiny_model):
+    loaded = ImageDiffusionModel.from_pretrained(tiny_folder, dtype=torch.float32)
+    settings = {"seeds": [4], "steps": 3, "sampler": "ddim"}
+    assert loaded.generate(["a fox"], **settings)[0].tobytes() == tiny_model.generate(["a fox"], **settings)[0].tobytes()
+
+
+@pytest.mark.parametrize("missing", ["vae", "tokenizer", "text_encoder", "unet", "scheduler"])
+def test_a_missing_component_is_told(tiny_folder, tmp_path, missing):
+    folder = shutil.copytree(tiny_folder, tmp_path / "model")
+    shutil.rmtree(folder / missing)
+    with pytest.raises(ModelNotLoaded, match="cannot be loaded") as refused:
+        ImageDiffusionModel.from_pretrained(folder)
+    assert refused.value.source == str(folder)
+
+
+@pytest.mark.parametrize("device", ["toaster", "cuda" if not torch.cuda.is_available() else "cuda:99"])
+def test_a_device_that_is_not_there_is_told(tiny_folder, device):
+    with pytest.raises(ModelNotLoaded, match="(?i)device|cuda"):
+        ImageDiffusionModel.from_pretrained(tiny_folder, device=device)
+
+
+def test_pickled_weights_are_refused(tiny_folder, tmp_path):
+    folder = shutil.copytree(tiny_folder, tmp_path / "model")
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_suffix(".bin"))
+    with pytest.raises(ModelNotLoaded):
+        ImageDiffusionModel.from_pretrained(folder)
+
+
+def test_a_model_may_bring_its_own_defaults(tiny_folder, tmp_path):
+    folder = shutil.copytree(tiny_folder, tmp_path / "model")
+    (folder / "darkroom.json").write_text('{"steps": 7, "guidance_scale": 2.5, "sampler": "euler"}')
+    request = ImageDiffusionModel.from_pretrained(folder).request("a fox", steps=None)
+    assert (request.steps, request.guidance_scale, request.sampler, request.width) == (7, 2.5, "euler", 32)
+
+
+def test_the_tutorials_defaults_stand_where_a_model_brings_none(tiny_model):
+    request = tiny_model.request("a fox")
+    assert (request.steps, request.guidance_scale, request.sampler) == (50, 7.5, "lms")
+
+
+def test_prompt_to_img_draws_a_picture_a_prompt_from_given_latents(tiny_model):
+    noise = torch.randn(2, 4, 4, 8)
+    first = tiny_model.prompt_to_img(["a fox", "a dog"], 32, 64, 3, 7.5, noise)
+    again = tiny_model.prompt_to_img(["a fox", "a dog"], 32, 64, 3, 7.5, noise)
+    assert [image.size for image in first] == [(64, 32)] * 2
+    assert [image.tobytes() for image in first] == [image.tobytes() for image in again]
+    assert len(tiny_model.prompt_to_img("a fox", 32, 32, 2)) == 1
+
+
+def test_similar_imgs_stay_closer_the_later_they_start(tiny_model):
+    image = Image.linear_gradient("L").resize((32, 32)).convert("RGB")
+    kept = tiny_model.encode_image(image, torch.Generator().manual_seed(0))
+
+    def distance(start_step):
+        made = tiny_model.trajectory(
+            ImageRequest("a fox", "", 32, 32, 20, sampler="ddim", image=image, start_step=start_step, seed=1)
+        )
+        return (made.sample - kept).abs().mean().item()
+
+    assert distance(19) < distance(10) < distance(0)
+    assert tiny_model.similar_imgs(image, "a fox", 32, 32, 10, 7.5, 5)[0].size == (32, 32)
+
+
+def test_over_long_prompts_tell_how_many_tokens_would_be_ignored(tiny_model):
+    assert tiny_model.count_tokens("fox " * 75) == 75
+    tiny_model.check(ImageRequest("fox " * 75, width=32, height=32))
+    with pytest.raises(InvalidRequest, match="76 tokens and this model reads 75: the last 1 "):
+        tiny_model.check(ImageRequest("fox " * 76, width=32, height=32))
+
+
+def test_prompts_are_encoded_once(tiny_model):
+    assert tiny_model.encode_prompt("encoded once") is tiny_model.encode_prompt("encoded once")
+
+
+def test_previews_show_the_colours_the_decoder_shows(tiny_model):
+    trajectory = tiny_model.trajectory(ImageRequest("a fox", "", 32, 32, 5))
+    assert tiny_model.preview(trajectory) is None
+    step(tiny_model.predict_noise, [trajectory])
+    assert tiny_model.preview(trajectory).size == (4, 4)
+
+
+def test_guidance_of_one_is_the_conditional_prediction():
+    unconditional, conditional = torch.randn(2, 1, 4, 4, 4)
+    torch.testing.assert_close(classifier_free_guidance(unconditional, conditional, 1.0), conditional)
+    torch.testing.assert_close(classifier_free_guidance(unconditional, conditional, 0.0), unconditional)
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+def test_clean_latents_are_recovered_from_a_perfect_prediction(prediction_type):
+    x_0, noise = torch.randn(2, 1, 4, 4, 4)
+    alpha_bar = torch.tensor(0.3)
+    x_t = alpha_bar.sqrt() * x_0 + (1 - alpha_bar).sqrt() * noise
+    velocity = alpha_bar.sqrt() * noise - (1 - alpha_bar).sqrt() * x_0
+    prediction = velocity if prediction_type == "v_prediction" else noise
+    torch.testing.assert_close(predict_x_0(x_t, prediction, alpha_bar, prediction_type), x_0, rtol=1e-4, atol=1e-5)

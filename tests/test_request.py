@@ -1,0 +1,75 @@
+import math
+
+import pytest
+from PIL import Image
+
+from diffusion.errors import InvalidRequest
+from diffusion.request import MAX_SEED, SAMPLER_NAMES, ImageRequest, Limits, start_step_for
+from diffusion.sampling import SAMPLERS
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("prompt", ""),
+        ("prompt", " \n"),
+        ("width", 0),
+        ("height", -8),
+        ("steps", 0),
+        ("guidance_scale", math.nan),
+        ("guidance_scale", math.inf),
+        ("guidance_scale", -1.0),
+        ("guidance_scale", 51.0),
+        ("sampler", "magic"),
+        ("seed", -1),
+        ("seed", MAX_SEED + 1),
+        ("count", 0),
+        ("start_step", -1),
+        ("start_step", 50),
+    ],
+)
+def test_values_no_model_can_use_are_refused_by_name(field, value):
+    with pytest.raises(InvalidRequest) as refused:
+        ImageRequest(**{"prompt": "a fox", field: value})
+    assert refused.value.field == field
+    assert len(str(refused.value)) > 20
+
+
+def test_a_picture_may_come_without_a_prompt():
+    assert ImageRequest("", image=Image.new("RGB", (8, 8))).prompt == ""
+
+
+def test_a_changed_copy_is_checked_anew():
+    request = ImageRequest("a fox")
+    assert request.with_(seed=4).seed == 4
+    with pytest.raises(InvalidRequest):
+        request.with_(steps=-1)
+
+
+@pytest.mark.parametrize("field", ["width", "height", "steps", "count"])
+def test_limits_name_the_field_and_the_most_allowed(field):
+    request = ImageRequest("a fox", width=64, height=64, steps=5)
+    limits = Limits(side=64, steps=5, count=1)
+    request.check_limits(limits)
+    with pytest.raises(InvalidRequest, match="at most") as refused:
+        request.with_(**{field: 65}).check_limits(limits)
+    assert refused.value.field == field
+
+
+def test_seeds_count_up_and_wrap_round():
+    assert ImageRequest("a", seed=MAX_SEED, count=3).seeds == (MAX_SEED, 0, 1)
+
+
+@pytest.mark.parametrize(("similarity", "step"), [(0, 0), (0.5, 10), (0.96, 19), (1, 19)])
+def test_similarity_chooses_the_step_to_start_from(similarity, step):
+    assert start_step_for(similarity, 20) == step
+
+
+@pytest.mark.parametrize("similarity", [-0.1, 1.1, math.nan])
+def test_similarity_out_of_range_is_refused(similarity):
+    with pytest.raises(InvalidRequest):
+        start_step_for(similarity, 20)
+
+
+def test_every_sampler_has_a_name_for_people():
+    assert SAMPLERS.keys() == SAMPLER_NAMES.keys()

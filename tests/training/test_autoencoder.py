@@ -1,0 +1,95 @@
+import math
+
+import pytest
+import torch
+
+from diffusion.training.augment import augment, on_white, rotate_hue
+from diffusion.training.autoencoder import AutoencoderTraining, measure_scaling_factor, new_autoencoder
+from diffusion.training.reconstruction import psnr, reconstruction_loss, split, to_rgba
+
+CPU = torch.device("cpu")
+
+
+def test_psnr_follows_the_error_and_is_measured_for_each_picture():
+    a = torch.zeros(2, 3, 8, 8)
+    b = torch.stack([torch.full((3, 8, 8), 0.2), torch.full((3, 8, 8), 0.02)])
+
+    assert psnr(a, b).tolist() == pytest.approx([20, 40], abs=1e-3)
+
+
+def test_a_perfect_reconstruction_costs_nothing():
+    pixels = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+    assert reconstruction_loss(pixels, pixels).item() == 0
+    assert reconstruction_loss(pixels + 0.1, pixels) > 0
+
+
+def test_all_styles_of_a_held_out_name_are_held_out_and_always_the_same(pictures):
+    both = [*pictures, *pictures]
+    learned, held_out = split(both, share=0.2)
+
+    assert {picture.name for picture in learned}.isdisjoint(picture.name for picture in held_out)
+    assert len(learned) + len(held_out) == len(both) and len(held_out) == 8
+    assert split(list(reversed(both)), share=0.2)[1] == list(reversed(held_out))
+
+
+@pytest.mark.parametrize("size", [64, 128])
+def test_augmented_pictures_are_of_the_asked_size_within_range_and_repeatable(pictures, size):
+    rgba = to_rgba(pictures[:8])
+    first = augment(rgba, size, torch.Generator().manual_seed(3))
+
+    assert first.shape == (8, 3, size, size)
+    assert -1 <= first.min() and first.max() <= 1
+    assert torch.equal(first, augment(rgba, size, torch.Generator().manual_seed(3)))
+    assert not torch.equal(first, augment(rgba, size, torch.Generator().manual_seed(4)))
+
+
+def test_transparent_pixels_are_white(pictures):
+    assert on_white(to_rgba(pictures[:1]))[0, :, 0, 0].tolist() == pytest.approx([1, 1, 1])
+
+
+def test_a_full_turn_of_the_hue_changes_nothing():
+    rgb = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+
+    assert torch.allclose(rotate_hue(rgb, torch.tensor([0.0, 2 * math.pi])), rgb, atol=1e-5)
+
+
+def test_latents_scaled_by_the_measured_factor_have_unit_deviation(pictures, config):
+    vae = new_autoencoder(config.autoencoder).eval()
+    factor = measure_scaling_factor(vae, pictures)
+    with torch.inference_mode():
+        latents = vae.encode(on_white(to_rgba(pictures))).latent_dist.mode()
+
+    assert vae.config.scaling_factor == factor
+    assert (latents * factor).std().item() == pytest.approx(1, abs=0.02)
+
+
+def test_a_resumed_autoencoder_goes_on_as_if_never_stopped(pictures, config, tmp_path):
+    rgba = to_rgba(pictures[:2])
+
+    def descend(training: AutoencoderTraining, steps: int) -> None:
+        for _ in range(steps):
+            generator = torch.Generator().manual_seed(training.step)
+            training.update(augment(rgba, 64, generator), 1e-3, 0.5, generator)
+
+    straight = AutoencoderTraining.start(config.autoencoder, CPU)
+    descend(straight, 1)
+    straight.checkpoint(tmp_path / "checkpoint.pt")
+    descend(straight, 1)
+    resumed = AutoencoderTraining.start(config.autoencoder, CPU)
+    resumed.resume(tmp_path / "checkpoint.pt")
+    descend(resumed, 1)
+
+    assert resumed.step == 2
+    assert all(torch.equal(a, b) for a, b in zip(straight.vae.parameters(), resumed.vae.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(straight.ema.shadow_params, resumed.ema.shadow_params, strict=True))
+
+
+def test_the_average_is_only_lent(config):
+    training = AutoencoderTraining.start(config.autoencoder, CPU)
+    with torch.no_grad():
+        training.vae.encoder.conv_in.bias += 1
+    with training.averaged() as vae:
+        lent = vae.encoder.conv_in.bias.detach().clone()
+
+    assert torch.allclose(training.vae.encoder.conv_in.bias, lent + 1)
