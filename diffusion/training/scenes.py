@@ -7,7 +7,7 @@ what it learned.
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 
 from diffusion.training.captions import Description, names_of, with_article
 from diffusion.training.config import DataConfig
+from diffusion.training.held_out import ON_BACKGROUND, RECOLOURED, SIDE_BY_SIDE, WEARING
 from diffusion.training.pictures import SIZE, Picture
 
 WHITE = (255, 255, 255)
@@ -47,37 +48,28 @@ WEARERS = (
 )
 COVERED_FACES = "sunglasses cowboy party disguis nerd monocle hand mask moon sun clown zzz thermometer exploding".split()
 ONE_WAY = ("left", "right", "clock", "arrow", "button", "flag")  # mirroring these would make their names wrong
-HELD_OUT = {
-    ("grinning cat", "sunglasses"),
-    ("fox", "top hat"),
-    ("penguin", "glasses"),
-    ("robot", "crown"),
-    ("bear", "graduation cap"),
-    ("apple", "blue"),
-    ("banana", "purple"),
-    ("automobile", "yellow"),
-    ("dragon", "red"),
-    ("cat face", "blue"),
-    ("hot beverage", "green"),
-    ("panda", "pink background"),
-    ("dragon", "star"),
-    ("dog face", "pizza"),
-}
+HELD_OUT = {*RECOLOURED, *WEARING, *SIDE_BY_SIDE, *((name, f"{colour} background") for name, colour in ON_BACKGROUND)}
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A training picture: how to draw it (128x128 RGB), how it may be described, how often it is drawn."""
+    """A training picture: how to draw it (128x128 RGB), how it may be described, how often it is drawn.
+
+    ``subjects`` are the pictures it is made of; ``colour`` is what they were recoloured to, ``background`` what they lie on.
+    """
 
     description: Description
     weight: float
     draw: Callable[[], Image.Image]
+    subjects: tuple[Picture, ...]
+    colour: str = ""
+    background: str = "white"
 
 
 def scenes(pictures: list[Picture], config: DataConfig) -> list[Scene]:
     """List all scenes of a run: plain pictures first, then compositions, weighted to ``config.synthetic_share``."""
     rng = random.Random(config.seed)
-    chosen = [picture for picture in pictures if _wanted(picture, config)]
+    chosen = [picture for picture in pictures if wanted(picture, config)]
     weights = {picture: config.group_weights.get(picture.group, 1.0) for picture in chosen}
     plain = list(_plain(weights, rng))
     composed = [
@@ -89,7 +81,8 @@ def scenes(pictures: list[Picture], config: DataConfig) -> list[Scene]:
     return [*_share(plain, 1 - config.synthetic_share), *_share(composed, config.synthetic_share)]
 
 
-def _wanted(picture: Picture, config: DataConfig) -> bool:
+def wanted(picture: Picture, config: DataConfig) -> bool:
+    """Tell whether a run with ``config`` learns from ``picture``."""
     return (
         picture.style in config.styles
         and picture.group not in config.without_groups
@@ -99,7 +92,7 @@ def _wanted(picture: Picture, config: DataConfig) -> bool:
 
 def _share(group: list[Scene], share: float) -> list[Scene]:
     total = sum(scene.weight for scene in group)
-    return [Scene(scene.description, scene.weight / total * share, scene.draw) for scene in group]
+    return [replace(scene, weight=scene.weight / total * share) for scene in group]
 
 
 def _choose(weights: dict[Picture, float], count: int, rng: random.Random) -> list[Picture]:
@@ -109,10 +102,10 @@ def _choose(weights: dict[Picture, float], count: int, rng: random.Random) -> li
 def _plain(weights: dict[Picture, float], rng: random.Random) -> Iterator[Scene]:
     for picture, weight in weights.items():
         about = Description(picture.style, names_of(picture.name, picture.group), picture.keywords)
-        yield Scene(about, weight, partial(_draw_plain, picture))
+        yield Scene(about, weight, partial(_draw_plain, picture), (picture,))
         mirrored = not any(part in picture.name for part in ONE_WAY)
         scale, x, y = rng.uniform(0.86, 0.98), 64 + rng.uniform(-5, 5), 64 + rng.uniform(-5, 5)
-        yield Scene(about, 0.6 * weight, partial(_draw_moved, picture, mirrored, scale, x, y))
+        yield Scene(about, 0.6 * weight, partial(_draw_moved, picture, mirrored, scale, x, y), (picture,))
 
 
 def _on_backgrounds(weights: dict[Picture, float], count: int, rng: random.Random) -> Iterator[Scene]:
@@ -129,6 +122,8 @@ def _on_backgrounds(weights: dict[Picture, float], count: int, rng: random.Rando
             Description(picture.style, (), phrases=phrases),
             1.0,
             partial(_draw_on_background, picture, BACKGROUNDS[colour]),
+            (picture,),
+            background=colour,
         )
 
 
@@ -142,11 +137,12 @@ def _recoloured(weights: dict[Picture, float], count: int, rng: random.Random) -
     }
     for picture in _choose(able, count, rng):
         colour = rng.choice(list(HUES))
-        thing = picture.name.removeprefix("red ").removeprefix("green ")
+        thing = uncoloured(picture.name)
         if (thing, colour) in HELD_OUT:
             continue
         phrases = (f"{colour} {thing}", f"a{'n' if colour == 'orange' else ''} {colour} {thing}")
-        yield Scene(Description(picture.style, (), phrases=phrases), 0.75, partial(_draw_recoloured, picture, HUES[colour]))
+        draw = partial(_draw_recoloured, picture, HUES[colour])
+        yield Scene(Description(picture.style, (), phrases=phrases), 0.75, draw, (picture,), colour)
 
 
 def _paired(weights: dict[Picture, float], count: int, rng: random.Random) -> Iterator[Scene]:
@@ -165,7 +161,7 @@ def _paired(weights: dict[Picture, float], count: int, rng: random.Random) -> It
             f"{with_article(a)} and {with_article(b)}",
             f"{with_article(a)} next to {with_article(b)}",
         )
-        yield Scene(Description(left.style, (), phrases=phrases), 0.9, partial(_draw_pair, left, right))
+        yield Scene(Description(left.style, (), phrases=phrases), 0.9, partial(_draw_pair, left, right), (left, right))
 
 
 def _wearing(pictures: list[Picture], rng: random.Random) -> Iterator[Scene]:
@@ -181,7 +177,8 @@ def _wearing(pictures: list[Picture], rng: random.Random) -> Iterator[Scene]:
             phrases = tuple(
                 f"{subject} {verb} {worn}" for subject in _with_and_without_article(picture) for verb in ("wearing", "with")
             )
-            yield Scene(Description(picture.style, (), phrases=phrases), 1.25, partial(_draw_wearing, picture, accessory))
+            draw = partial(_draw_wearing, picture, accessory)
+            yield Scene(Description(picture.style, (), phrases=phrases), 1.25, draw, (picture, accessory))
 
 
 def _has_a_free_face(picture: Picture) -> bool:
@@ -195,6 +192,11 @@ def _has_a_free_face(picture: Picture) -> bool:
 def _with_and_without_article(picture: Picture) -> tuple[str, ...]:
     names = names_of(picture.name, picture.group)
     return (*names, *(with_article(name) for name in names))
+
+
+def uncoloured(name: str) -> str:
+    """Give the thing behind a name that tells its colour: "apple" for "red apple"."""
+    return name.removeprefix("red ").removeprefix("green ")
 
 
 def flatten(image: Image.Image, background: tuple[int, int, int] = WHITE) -> Image.Image:

@@ -1,0 +1,73 @@
+"""What a model is asked to draw when it is judged, and what its pictures ought to show."""
+
+import random
+from dataclasses import dataclass
+
+from diffusion.training.config import DataConfig
+from diffusion.training.held_out import ON_BACKGROUND, RECOLOURED, SIDE_BY_SIDE, WEARING
+from diffusion.training.pictures import Picture
+from diffusion.training.scenes import ACCESSORIES, wanted
+
+SHEET_SEEN = (
+    "red apple, 3d",
+    "fox, 3d",
+    "smiling face with sunglasses, 3d",
+    "grinning cat, 3d",
+    "pizza, 3d",
+    "panda, 3d",
+    "rocket, 3d",
+    "red heart",
+    "sunflower, 3d",
+    "ghost, 3d",
+    "hamburger, 3d",
+    "penguin, 3d",
+)
+SHEET_UNSEEN = (  # see held_out
+    "grinning cat wearing sunglasses, 3d",
+    "fox wearing a top hat, 3d",
+    "blue apple, 3d",
+    "purple banana, 3d",
+    "panda on a pink background, 3d",
+    "dragon and star",
+    "penguin wearing glasses",
+    "robot wearing a crown, 3d",
+    "yellow car, 3d",
+    "bear wearing a graduation cap",
+    "dog face and pizza, 3d",
+    "a cute puppy sticker",
+)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A prompt and what a picture of it shows: the names of its subjects, a colour of theirs and of the ground where asked."""
+
+    prompt: str
+    subjects: tuple[str, ...]
+    colour: str = ""
+    background: str = ""
+
+    @property
+    def kind(self) -> str:
+        """What has to be right besides the subject: "colour", "background", "second subject" or nothing."""
+        if self.colour:
+            return "colour"
+        if self.background:
+            return "background"
+        return "second subject" if len(self.subjects) > 1 else ""
+
+
+def seen(pictures: list[Picture], config: DataConfig, count: int) -> list[Shown]:
+    """Draw ``count`` names that a run with ``config`` trains on, all equally likely, the same at every call."""
+    names = sorted({picture.name for picture in pictures if wanted(picture, config)})
+    return [Shown(name, (name,)) for name in random.Random(0).sample(names, min(count, len(names)))]
+
+
+def unseen() -> list[Shown]:
+    """List the held-out compositions with the prompts that ask for them."""
+    return [
+        *(Shown(f"{colour} {name}", (name,), colour=colour) for name, colour in RECOLOURED),
+        *(Shown(f"{name} wearing {ACCESSORIES[worn]}", (name, worn)) for name, worn in WEARING),
+        *(Shown(f"{name} on a {colour} background", (name,), background=colour) for name, colour in ON_BACKGROUND),
+        *(Shown(f"{left} and {right}", (left, right)) for left, right in SIDE_BY_SIDE),
+    ]
