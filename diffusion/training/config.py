@@ -58,6 +58,17 @@ class DenoiserConfig:
 
 
 @dataclass(frozen=True)
+class RecogniserConfig:
+    """Shape of the network that judges drawn pictures, and how long it trains."""
+
+    hidden_sizes: tuple[int, ...]
+    steps: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+
+
+@dataclass(frozen=True)
 class TrainingConfig:
     """One table of the file for each stage."""
 
@@ -65,6 +76,7 @@ class TrainingConfig:
     tokenizer: TokenizerConfig
     autoencoder: AutoencoderConfig
     denoiser: DenoiserConfig
+    recogniser: RecogniserConfig
 
     @classmethod
     def read(cls, path: Path = DEFAULT) -> "TrainingConfig":
@@ -79,4 +91,5 @@ class TrainingConfig:
             tokenizer=TokenizerConfig(**frozen["tokenizer"]),
             autoencoder=AutoencoderConfig(**frozen["autoencoder"]),
             denoiser=DenoiserConfig(**frozen["denoiser"]),
+            recogniser=RecogniserConfig(**frozen["recogniser"]),
         )

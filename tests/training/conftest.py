@@ -66,6 +66,12 @@ weight_decay = 0.05
 warmup_steps = 2
 ema_decay = 0.9
 caption_dropout = 0.1
+[recogniser]
+hidden_sizes = [8, 8]
+steps = 3
+batch_size = 4
+learning_rate = 0.02
+weight_decay = 0.1
 """
 
 

@@ -1,0 +1,232 @@
+"""A network that names what a picture shows, to judge drawn pictures by. It learns from real pictures only."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+from transformers import ResNetConfig, ResNetModel
+
+from diffusion.training.captions import STYLES
+from diffusion.training.checkpoint import write_checkpoint
+from diffusion.training.config import DataConfig, RecogniserConfig
+from diffusion.training.optimizer import MuonWithAdamW
+from diffusion.training.pictures import Picture
+from diffusion.training.prompts import Shown
+from diffusion.training.scenes import BACKGROUNDS, HUES, Scene, flatten, scenes, uncoloured, wanted
+
+SIDE = 96  # pixels of its input
+FILE = "recogniser.pt"
+HELD_OUT_SHARE = 0.1
+GROUNDS = ("white", *BACKGROUNDS)
+COLOURS = tuple(HUES)
+COMPOSED_SHARE = 0.4
+
+
+class Recogniser(nn.Module):
+    """A small residual network (He et al. 2016) with a head each for concepts, recolourings and grounds."""
+
+    def __init__(self, concepts: Sequence[str], hidden_sizes: Sequence[int]) -> None:
+        super().__init__()
+        self.concepts, self.hidden_sizes = tuple(concepts), tuple(hidden_sizes)
+        config = ResNetConfig(
+            embedding_size=hidden_sizes[0],
+            hidden_sizes=list(hidden_sizes),
+            depths=[1] * len(hidden_sizes),
+            layer_type="basic",
+        )
+        self.backbone = ResNetModel(config)
+        self.concept = nn.Linear(hidden_sizes[-1], len(self.concepts))
+        self.colour = nn.Linear(hidden_sizes[-1], len(COLOURS))
+        self.ground = nn.Linear(hidden_sizes[-1], len(GROUNDS))
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Give the logits of concepts, colours and grounds for ``pixels`` (pictures, 3, 96, 96) in [-1, 1]."""
+        features = self.backbone(pixels).pooler_output.flatten(1)
+        return self.concept(features), self.colour(features), self.ground(features)
+
+    @torch.inference_mode()
+    def judge(self, images: Sequence[Image.Image], shown: Sequence[Shown], batch_size: int = 64) -> list["Verdict"]:
+        """Say of each picture whether it shows what was asked for; the network must be in evaluation mode."""
+        verdicts = []
+        device = self.concept.weight.device
+        for start in range(0, len(images), batch_size):
+            pixels = to_float(to_bytes(images[start : start + batch_size]).to(device))
+            logits = self(pixels)
+            ranked = logits[0].topk(min(5, len(self.concepts))).indices.tolist()
+            colours, grounds = (scores.argmax(1).tolist() for scores in logits[1:])
+            for row, asked in enumerate(shown[start : start + batch_size]):
+                found = [self.concepts[index] for index in ranked[row]]
+                verdicts.append(_verdict(asked, found, COLOURS[colours[row]], GROUNDS[grounds[row]]))
+        return verdicts
+
+    def save(self, path: Path) -> None:
+        """Write weights and labels."""
+        state = {"concepts": self.concepts, "hidden_sizes": self.hidden_sizes, "weights": self.state_dict()}
+        write_checkpoint(state, path)
+
+    @classmethod
+    def read(cls, path: Path, device: torch.device) -> "Recogniser":
+        """Read what `save` wrote, in evaluation mode."""
+        state = torch.load(path, map_location=device, weights_only=True)
+        recogniser = cls(state["concepts"], state["hidden_sizes"]).to(device).eval()
+        recogniser.load_state_dict(state["weights"])
+        return recogniser
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Of the five most likely concepts: was the (first) subject the first, was it there; and did everything asked for fit."""
+
+    top_1: bool
+    top_5: bool
+    attribute: bool
+
+    @property
+    def both(self) -> bool:
+        """Whether the subject is among the first five and its attribute is right."""
+        return self.top_5 and self.attribute
+
+
+def _verdict(asked: Shown, found: list[str], colour: str, ground: str) -> Verdict:
+    def is_there(subject: str, names: list[str]) -> bool:
+        return subject in names or subject in map(uncoloured, names)
+
+    first, *others = asked.subjects
+    return Verdict(
+        top_1=is_there(first, found[:1]),
+        top_5=is_there(first, found),
+        attribute=all(is_there(other, found) for other in others)
+        and asked.colour in ("", colour)
+        and asked.background in ("", ground),
+    )
+
+
+def split(pictures: list[Picture], config: DataConfig) -> tuple[list[Picture], list[Picture]]:
+    """Part the drawings of the concepts that a run with ``config`` learns into those to learn from and those held out.
+
+    Held out are drawings in other styles than the run's, of concepts with at least two drawings besides; the same at every call.
+    """
+    names = {picture.name for picture in pictures if wanted(picture, config)}
+    of_concepts = [picture for picture in pictures if picture.name in names and picture.style in STYLES]
+    drawings: dict[str, list[Picture]] = {}
+    for picture in of_concepts:
+        drawings.setdefault(picture.name, []).append(picture)
+    able = [picture for picture in of_concepts if picture.style not in config.styles and len(drawings[picture.name]) > 2]
+    rng = random.Random(0)
+    rng.shuffle(able)
+    held_out: list[Picture] = []
+    used: set[str] = set()
+    for picture in able:  # one drawing of a concept at most
+        if len(held_out) < HELD_OUT_SHARE * len(of_concepts) and picture.name not in used:
+            held_out.append(picture)
+            used.add(picture.name)
+    apart = set(held_out)
+    return [picture for picture in of_concepts if picture not in apart], held_out
+
+
+def train(run: Path, config: RecogniserConfig, data: DataConfig, pictures: list[Picture]) -> dict[str, float]:
+    """Train a recogniser, write it to ``run`` and give its accuracy on held-out drawings: "top_1" and "top_5"."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    known, held_out = split(pictures, data)
+    styles = tuple(sorted({picture.style for picture in known}))
+    learned = replace(data, styles=styles, without_groups=(), without_names=(), group_weights={}, synthetic_share=COMPOSED_SHARE)
+    bank = _Bank(scenes(known, learned))
+    torch.manual_seed(0)
+    recogniser = Recogniser(bank.concepts, config.hidden_sizes).to(device).train()
+    optimizer = MuonWithAdamW(
+        recogniser,
+        learning_rate=config.learning_rate,
+        adam_learning_rate=config.learning_rate * 0.15,
+        weight_decay=config.weight_decay,
+        outer=("embedder.embedder", "concept", "colour", "ground"),
+    )
+    generator = torch.Generator().manual_seed(0)
+    smooth = 0.0
+    with tqdm(total=config.steps, desc="recogniser", unit="step", mininterval=5) as bar:
+        for step in range(config.steps):
+            rows = torch.multinomial(bank.weights, config.batch_size, replacement=True, generator=generator)
+            pixels = vary(to_float(bank.pixels[rows]), generator).to(device)
+            with torch.autocast(device.type, torch.bfloat16):
+                concept, colour, ground = recogniser(pixels)
+            loss = F.cross_entropy(concept.float(), bank.targets(rows).to(device), label_smoothing=0.05)
+            loss = loss + 0.3 * F.cross_entropy(ground.float(), bank.grounds[rows].to(device))
+            coloured = bank.colours[rows].to(device)
+            if (coloured >= 0).any():
+                loss = loss + 0.3 * F.cross_entropy(colour.float(), coloured, ignore_index=-1)
+            loss.backward()
+            optimizer.step(min((step + 1) / 50, (config.steps - step) / config.steps))
+            smooth += (loss.item() - smooth) / min(step + 1, 50)
+            bar.set_postfix(loss=f"{smooth:.3f}", refresh=False)
+            bar.update()
+    recogniser.eval()
+    recogniser.save(run / FILE)
+    asked = [Shown(picture.name, (picture.name,)) for picture in held_out]
+    verdicts = recogniser.judge([flatten(picture.image()) for picture in held_out], asked)
+    return {
+        "top_1": sum(verdict.top_1 for verdict in verdicts) / len(verdicts),
+        "top_5": sum(verdict.top_5 for verdict in verdicts) / len(verdicts),
+    }
+
+
+class _Bank:
+    """Every scene drawn once, with its labels."""
+
+    def __init__(self, drawn: list[Scene]) -> None:
+        self.concepts = sorted({picture.name for scene in drawn for picture in scene.subjects})
+        index = {name: number for number, name in enumerate(self.concepts)}
+        self.weights = torch.tensor([scene.weight for scene in drawn])
+        self.pixels = torch.cat([to_bytes([scene.draw()]) for scene in tqdm(drawn, desc="drawing scenes", mininterval=5)])
+        self.subjects = [[index[picture.name] for picture in scene.subjects] for scene in drawn]
+        self.colours = torch.tensor([COLOURS.index(scene.colour) if scene.colour else -1 for scene in drawn])
+        self.grounds = torch.tensor([GROUNDS.index(scene.background) for scene in drawn])
+
+    def targets(self, rows: Tensor) -> Tensor:
+        """Give the share of each concept in the scenes ``rows``, (rows, concepts)."""
+        targets = torch.zeros(len(rows), len(self.concepts))
+        for row, scene in enumerate(rows.tolist()):
+            for subject in self.subjects[scene]:
+                targets[row, subject] += 1 / len(self.subjects[scene])
+        return targets
+
+
+def to_bytes(images: Sequence[Image.Image]) -> Tensor:
+    """Stack RGB images to uint8 (pictures, 3, 96, 96)."""
+    scaled = [np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BOX)) for image in images]
+    return torch.from_numpy(np.stack(scaled)).permute(0, 3, 1, 2).contiguous()
+
+
+def to_float(pixels: Tensor) -> Tensor:
+    """Bring bytes to [-1, 1]."""
+    return pixels.float() / 127.5 - 1
+
+
+def vary(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Move, turn, mirror, blur and shade ``pixels`` (pictures, 3, side, side) in [-1, 1] as drawn pictures differ from real ones.
+
+    Colours stay what they are called.
+    """
+    count = len(pixels)
+
+    def uniform(low: float, high: float) -> Tensor:
+        return torch.rand(count, generator=generator) * (high - low) + low
+
+    angle, scale = uniform(-0.2, 0.2), uniform(0.85, 1.2)
+    mirror = 1 - 2 * (uniform(0, 1) < 0.5).float()
+    transforms = torch.zeros(count, 2, 3)
+    transforms[:, 0, 0], transforms[:, 0, 1] = mirror * scale * angle.cos(), -scale * angle.sin()
+    transforms[:, 1, 0], transforms[:, 1, 1] = mirror * scale * angle.sin(), scale * angle.cos()
+    transforms[:, 0, 2], transforms[:, 1, 2] = uniform(-0.12, 0.12), uniform(-0.12, 0.12)
+    grid = F.affine_grid(transforms, list(pixels.shape), align_corners=False)
+    moved = F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
+    soft = F.interpolate(F.avg_pool2d(moved, 2), scale_factor=2, mode="bilinear", align_corners=False)
+    share = uniform(-0.5, 1).clamp(min=0).view(-1, 1, 1, 1)
+    noise = torch.randn(moved.shape, generator=generator) * uniform(0, 0.08).view(-1, 1, 1, 1)
+    contrast, light = uniform(0.85, 1.1).view(-1, 1, 1, 1), uniform(-0.05, 0.05).view(-1, 1, 1, 1)
+    return ((moved + share * (soft - moved)) * contrast + light + noise).clamp(-1, 1)
