@@ -7,6 +7,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable
+from dataclasses import astuple
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -18,9 +19,11 @@ from diffusion.training.pictures import INDEX, PIXELS, SIZE, Picture, read_archi
 # Stages import what they need when they run: `--help` answers at once, and only `data` needs the SVG renderer.
 if TYPE_CHECKING:
     from diffusion.training.denoiser import Denoiser
-    from diffusion.training.evaluate import Generate
+    from diffusion.training.recogniser import Recogniser
+    from diffusion.training.sheet import Generate
 
 NO_LIMIT = 10**9
+RECOGNISER = "recogniser.pt"
 
 
 def data(arguments: argparse.Namespace, config: TrainingConfig) -> None:
@@ -49,9 +52,14 @@ def tokenizer(arguments: argparse.Namespace, config: TrainingConfig) -> None:
 
 def autoencoder(arguments: argparse.Namespace, config: TrainingConfig) -> None:
     """Train the autoencoder on all pictures of the archive, or go on with it."""
+    from diffusers import AutoencoderKL
+
     from diffusion.training.autoencoder import train
 
-    quality = train(arguments.run, config.autoencoder, _pictures(arguments.run), minutes=arguments.autoencoder_minutes)
+    anchor = AutoencoderKL.from_pretrained(arguments.anchor / "vae") if arguments.anchor else None
+    quality = train(
+        arguments.run, config.autoencoder, _pictures(arguments.run), anchor=anchor, minutes=arguments.autoencoder_minutes
+    )
     print(f"{quality:.2f} dB on held-out pictures")
 
 
@@ -91,8 +99,17 @@ def denoiser(arguments: argparse.Namespace, config: TrainingConfig) -> None:
         steps=arguments.steps or sys.maxsize,
         minutes=arguments.minutes,
         decay_from=arguments.decay_from,
-        on_checkpoint=_sample_every(arguments.sample_minutes, run) if arguments.sample_minutes else None,
+        on_checkpoint=_sample_every(arguments.sample_minutes, run, config) if arguments.sample_minutes else None,
     )
+
+
+def recogniser(arguments: argparse.Namespace, config: TrainingConfig) -> None:
+    """Train the network that judges drawn pictures, on real ones only."""
+    from diffusion.training.recogniser import train
+
+    trained = train(arguments.run / RECOGNISER, config.recogniser, config.data, _pictures(arguments.run))
+    first, five = trained.accuracy["top_1"], trained.accuracy["top_5"]
+    print(f"held-out drawings, of {len(trained.concepts)} concepts: {first:.0%} named first, {five:.0%} among the first five")
 
 
 def export(arguments: argparse.Namespace, config: TrainingConfig) -> None:
@@ -108,16 +125,20 @@ def export(arguments: argparse.Namespace, config: TrainingConfig) -> None:
 
 def evaluate(arguments: argparse.Namespace, config: TrainingConfig) -> None:
     """Measure a model and draw a sheet of prompts with it."""
+    from diffusion.training.evaluate import Extent, table
     from diffusion.training.evaluate import evaluate as evaluate_model
 
     run, model = arguments.run, arguments.model or arguments.run / "model"
     pictures = _pictures(run)
     _require(run / "latents" / "latents.safetensors", "latents")
+    _require(run / RECOGNISER, "recogniser")
     _require(model / "model_index.json", "export")
-    print(evaluate_model(model, pictures, run / "latents", _generator(model), run / "evaluation", arguments.samples))
+    extent = Extent(arguments.seen, arguments.unseen, arguments.seeds, arguments.samples)
+    judged = evaluate_model(model, run, config.data, pictures, _generator(model), _recogniser(run), extent)
+    print(table({model.name: judged}), end="")
 
 
-STAGES = {stage.__name__: stage for stage in (data, tokenizer, autoencoder, latents, denoiser, export, evaluate)}
+STAGES = {stage.__name__: stage for stage in (data, tokenizer, autoencoder, latents, denoiser, export, recogniser, evaluate)}
 GIVEN_BY_START = ("tokenizer", "autoencoder")
 
 
@@ -159,9 +180,20 @@ def _generator(model: Path) -> "Generate":
     )
 
 
-def _sample_every(minutes: float, run: Path) -> "Callable[[Denoiser], None]":
-    from diffusion.training.evaluate import draw_grid
+def _recogniser(run: Path) -> "Recogniser":
+    import torch
+
+    from diffusion.training.recogniser import Recogniser
+
+    return Recogniser.read(run / RECOGNISER, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def _sample_every(minutes: float, run: Path, config: TrainingConfig) -> "Callable[[Denoiser], None]":
+    from diffusion.training.evaluate import Extent, recognition
     from diffusion.training.export import assemble
+    from diffusion.training.sheet import draw_grid
+
+    pictures = _pictures(run)
 
     drawn = time.monotonic()
 
@@ -171,8 +203,13 @@ def _sample_every(minutes: float, run: Path) -> "Callable[[Denoiser], None]":
             return
         with TemporaryDirectory() as temporary:
             assemble(denoiser, run, Path(temporary), NO_LIMIT)
-            sheet, _ = draw_grid(_generator(Path(temporary)))
-        sheet.save(run / "denoiser" / f"samples-{denoiser.step:07}.png")
+            generate = _generator(Path(temporary))
+        draw_grid(generate).save(run / "denoiser" / f"samples-{denoiser.step:07}.png")
+        if (run / RECOGNISER).exists():  # a point of the curve of quality over training
+            judged = recognition(generate, _recogniser(run), config.data, pictures, Extent(seen=100, unseen=50, seeds=1))
+            shares = [f"{share:.3f}" for each in judged for share in astuple(each)]
+            with (run / "denoiser" / "recognition.tsv").open("a") as log:
+                print(denoiser.step, denoiser.seen, *shares, sep="\t", file=log)
         drawn = time.monotonic()
 
     return draw
@@ -191,6 +228,7 @@ def _parser() -> argparse.ArgumentParser:
         if name in ("autoencoder", "all"):
             flags = ["--autoencoder-minutes", *(["--minutes"] if name == "autoencoder" else [])]
             options.add_argument(*flags, type=float, default=math.inf, help="at most, for the autoencoder")
+            options.add_argument("--anchor", type=Path, help="model folder whose autoencoder to widen, keeping its latents")
         if name in ("latents", "denoiser", "all"):
             options.add_argument("--start-from", type=Path, help="model folder whose networks to go on from")
         if name in ("denoiser", "all"):
@@ -201,7 +239,10 @@ def _parser() -> argparse.ArgumentParser:
         if name == "export":
             options.add_argument("model", type=Path, nargs="?", metavar="FOLDER", help="instead of RUN/model")
         if name in ("evaluate", "all"):
-            options.add_argument("--samples", type=int, default=2048, help="latents to measure the loss on")
+            options.add_argument("--samples", type=int, default=1024, help="latents to measure the loss on")
+            options.add_argument("--seen", type=int, default=200, help="prompts out of the training captions to draw")
+            options.add_argument("--unseen", type=int, default=100, help="held-out compositions to draw")
+            options.add_argument("--seeds", type=int, default=4, help="pictures of each prompt")
         if name == "evaluate":
             options.add_argument("model", type=Path, nargs="?", metavar="MODEL_FOLDER", help="instead of RUN/model")
     return parser

@@ -24,6 +24,7 @@ from diffusion.training.reconstruction import contact_sheet, psnr, reconstruct, 
 OUTER = ("encoder.conv_in", "encoder.conv_out", "decoder.conv_in", "decoder.conv_out", "quant_conv")
 CROP, CROPPED_SHARE = 64, 0.68  # crops cost a quarter; the whole picture matters to the attention in the middle
 WARMUP_STEPS, EMA_DECAY = 30, 0.996
+ANCHOR_WEIGHT = 1.0
 MEASURED = 1024  # pictures, about, that the scaling factor is measured on
 
 
@@ -32,7 +33,7 @@ def new_autoencoder(config: AutoencoderConfig) -> AutoencoderKL:
     levels = len(config.block_out_channels)
     vae = AutoencoderKL(
         sample_size=SIZE,
-        latent_channels=4,
+        latent_channels=config.latent_channels,
         block_out_channels=config.block_out_channels,
         layers_per_block=config.layers_per_block,
         norm_num_groups=8,
@@ -40,9 +41,39 @@ def new_autoencoder(config: AutoencoderConfig) -> AutoencoderKL:
         up_block_types=("UpDecoderBlock2D",) * levels,
     )
     with torch.no_grad():  # the second half of these channels is the log variance
-        vae.quant_conv.weight[4:] *= 0.1
-        vae.quant_conv.bias[4:] = -5.0
+        vae.quant_conv.weight[config.latent_channels :] *= 0.1
+        vae.quant_conv.bias[config.latent_channels :] = -5.0
     return vae
+
+
+@torch.no_grad()
+def widened(vae: AutoencoderKL, config: AutoencoderConfig) -> AutoencoderKL:
+    """Give ``vae`` the latent channels of ``config``: its own come first and mean what they meant, the others start unread."""
+    wide = new_autoencoder(config)
+    own, total = vae.config.latent_channels, config.latent_channels
+    state = wide.state_dict()
+    moments = [*range(own), *range(total, total + own)]  # where the means and log variances of its own channels go
+    for name, values in vae.state_dict().items():
+        if name.startswith("encoder.conv_out."):
+            state[name][moments] = values
+        elif name == "quant_conv.weight":
+            state[name][moments] = 0.0
+            for row, old in zip(moments, values, strict=True):
+                state[name][row, moments] = old
+        elif name == "quant_conv.bias":
+            state[name][moments] = values
+        elif name == "post_quant_conv.weight":
+            state[name][:own] = 0.0
+            state[name][:own, :own] = values
+        elif name == "post_quant_conv.bias":
+            state[name][:own] = values
+        elif name == "decoder.conv_in.weight":
+            state[name].zero_()
+            state[name][:, :own] = values
+        else:
+            state[name] = values
+    wide.load_state_dict(state)
+    return wide
 
 
 @torch.inference_mode()
@@ -65,12 +96,15 @@ class AutoencoderTraining:
     vae: AutoencoderKL
     ema: EMAModel
     optimizer: MuonWithAdamW
+    anchor: AutoencoderKL | None = None
     step: int = 0
 
     @classmethod
-    def start(cls, config: AutoencoderConfig, device: torch.device) -> "AutoencoderTraining":
-        """Set a new autoencoder up for training on ``device``."""
-        vae = new_autoencoder(config).to(device).train()
+    def start(
+        cls, config: AutoencoderConfig, device: torch.device, anchor: AutoencoderKL | None = None
+    ) -> "AutoencoderTraining":
+        """Set a new autoencoder up for training on ``device``, or one that goes on from ``anchor`` and keeps its latents."""
+        vae = (new_autoencoder(config) if anchor is None else widened(anchor, config)).to(device).train()
         optimizer = MuonWithAdamW(
             vae,
             learning_rate=config.learning_rate,
@@ -78,7 +112,8 @@ class AutoencoderTraining:
             weight_decay=0.0,
             outer=OUTER,
         )
-        return cls(vae, EMAModel(vae.parameters(), decay=EMA_DECAY), optimizer)
+        frozen = None if anchor is None else anchor.to(device).eval().requires_grad_(False)
+        return cls(vae, EMAModel(vae.parameters(), decay=EMA_DECAY), optimizer, frozen)
 
     def update(self, pixels: Tensor, kl_weight: float, factor: float, generator: torch.Generator) -> float:
         """Descend the loss on ``pixels`` once, with the learning rate multiplied by ``factor``, and give the loss."""
@@ -88,12 +123,22 @@ class AutoencoderTraining:
         mean, logvar = posterior.mean.float(), posterior.logvar.float()
         kl = 0.5 * (mean.pow(2) + logvar.exp() - 1 - logvar).mean()
         loss = reconstruction_loss(output.float(), pixels) + kl_weight * kl
+        if self.anchor is not None:
+            loss = loss + ANCHOR_WEIGHT * self._drift(pixels, mean)
         loss.backward()
         nn.utils.clip_grad_norm_(self.vae.parameters(), 1.0)
         self.optimizer.step(factor)
         self.ema.step(self.vae.parameters())
         self.step += 1
         return loss.item()
+
+    def _drift(self, pixels: Tensor, mean: Tensor) -> Tensor:
+        """Give how far the anchor's channels have moved, as a share of the latents' variance."""
+        assert self.anchor is not None
+        with torch.no_grad(), torch.autocast(pixels.device.type, torch.bfloat16):
+            before = self.anchor.encode(pixels).latent_dist.mean
+        kept = mean[:, : before.shape[1]]
+        return (kept - before.float()).mul(self.anchor.config.scaling_factor).square().mean()
 
     @contextmanager
     def averaged(self) -> Iterator[AutoencoderKL]:
@@ -131,21 +176,24 @@ def train(
     config: AutoencoderConfig,
     pictures: list[Picture],
     *,
+    anchor: AutoencoderKL | None = None,
     minutes: float = math.inf,
     checkpoint_minutes: float = 5,
     device: torch.device | None = None,
 ) -> float:
     """Train until ``config.steps`` steps in all or ``minutes`` of this call have passed; gives the held-out PSNR in dB.
 
-    Goes on from ``run/autoencoder/checkpoint.pt`` where there is one. At the end ``run/vae`` holds the average, with
-    its ``scaling_factor`` measured; ``run/autoencoder`` shows held-out pictures above their reconstructions.
+    Goes on from ``run/autoencoder/checkpoint.pt`` where there is one. With ``anchor`` the autoencoder starts from that one,
+    whose latents it keeps in its first channels, so that a denoiser of theirs can be gone on with. At the end ``run/vae``
+    holds the average, with its ``scaling_factor`` measured (the anchor's where there is one); ``run/autoencoder`` shows
+    held-out pictures above their reconstructions.
     """
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     folder = run / "autoencoder"
     learned, held_out = split(pictures)
     rgba, unseen = to_rgba(learned).to(device), on_white(to_rgba(held_out))
     torch.manual_seed(0)
-    training = AutoencoderTraining.start(config, device)
+    training = AutoencoderTraining.start(config, device, anchor)
     if (folder / "checkpoint.pt").exists():
         training.resume(folder / "checkpoint.pt")
     started = saved = time.monotonic()
@@ -172,7 +220,10 @@ def train(
     with training.averaged() as vae:
         quality = _examine(vae, unseen, folder)
         _log(folder, training.step, smooth, quality, rate)
-        measure_scaling_factor(vae, learned[:: math.ceil(len(learned) / MEASURED)])
+        if anchor is None:
+            measure_scaling_factor(vae, learned[:: math.ceil(len(learned) / MEASURED)])
+        else:
+            vae.register_to_config(scaling_factor=anchor.config.scaling_factor)
         vae.save_pretrained(run / "vae")
     return quality
 

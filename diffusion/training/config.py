@@ -34,6 +34,7 @@ class TokenizerConfig:
 class AutoencoderConfig:
     """Shape of the AutoencoderKL and how long it trains."""
 
+    latent_channels: int
     block_out_channels: tuple[int, ...]
     layers_per_block: int
     steps: int

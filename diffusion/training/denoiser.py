@@ -35,6 +35,7 @@ SCHEDULER = {
     "steps_offset": 1,
     "timestep_spacing": "leading",
 }
+POOLING_HEADS = 4
 OUTER = ("conv_in", "conv_out", "embedding", "time_emb")  # parts that Muon leaves to AdamW
 
 
@@ -52,7 +53,7 @@ def new_unet(config: DenoiserConfig, latent_channels: int, sample_size: int) -> 
         cross_attention_dim=config.text_width,
         attention_head_dim=4,
         addition_embed_type="text",  # the pooled caption joins the timestep in every block, above 8x8 too
-        addition_embed_type_num_heads=4,
+        addition_embed_type_num_heads=POOLING_HEADS,
     )
 
 
@@ -227,13 +228,12 @@ def _rate(step: int, warmup_steps: int, decay_from: int | None, steps: int) -> f
 def open_denoiser(run: Path, config: DenoiserConfig, tokenizer: CLIPTokenizer, device: torch.device) -> Denoiser:
     """Set up the run's denoiser: as its checkpoint left it, else from ``run/start``, else anew."""
     start = run / "start"
+    vae = AutoencoderKL.load_config(run / "vae")
     if start.exists():
         unet = UNet2DConditionModel.from_pretrained(start / "unet", dtype=torch.float32)
-        if unet.config.addition_embed_type is None:
-            unet = _with_pooled_caption(unet)
+        unet = grown(unet, vae["latent_channels"])
         text_encoder = CLIPTextModel.from_pretrained(start / "text_encoder", dtype=torch.float32)
     else:
-        vae = AutoencoderKL.load_config(run / "vae")
         factor = 2 ** (len(vae["block_out_channels"]) - 1)
         unet = new_unet(config, vae["latent_channels"], vae["sample_size"] // factor)
         text_encoder = new_text_encoder(config, tokenizer)
@@ -243,13 +243,29 @@ def open_denoiser(run: Path, config: DenoiserConfig, tokenizer: CLIPTokenizer, d
     return denoiser
 
 
-def _with_pooled_caption(unet: UNet2DConditionModel) -> UNet2DConditionModel:
-    """Give a UNet that lacks it the pooled caption of `new_unet`, which changes nothing until it is trained."""
-    config = dict(unet.config) | {"addition_embed_type": "text", "addition_embed_type_num_heads": 4}
-    grown = UNet2DConditionModel.from_config(config)
-    grown.load_state_dict(unet.state_dict(), strict=False)
-    nn.init.zeros_(grown.add_embedding.norm2.weight)
-    return grown
+@torch.no_grad()
+def grown(unet: UNet2DConditionModel, latent_channels: int) -> UNet2DConditionModel:
+    """Give ``unet`` what `new_unet` has and it lacks, so that it draws as before until it is trained on.
+
+    That is more latent channels after its own, neither read nor written at first, and the pooled caption, silent at first.
+    """
+    wanted = {"in_channels": latent_channels, "out_channels": latent_channels, "addition_embed_type": "text"}
+    if all(unet.config[key] == value for key, value in wanted.items()):
+        return unet
+    own = unet.config.in_channels
+    new = UNet2DConditionModel.from_config(dict(unet.config) | wanted | {"addition_embed_type_num_heads": POOLING_HEADS})
+    state = new.state_dict()
+    for name, values in unet.state_dict().items():
+        if name == "conv_in.weight":
+            state[name].zero_()[:, :own] = values
+        elif name.startswith("conv_out."):
+            state[name].zero_()[:own] = values
+        else:
+            state[name] = values
+    if unet.config.addition_embed_type is None:
+        state["add_embedding.norm2.weight"].zero_()
+    new.load_state_dict(state)
+    return new
 
 
 def _log(folder: Path, denoiser: Denoiser, loss: float, rate: float) -> None:

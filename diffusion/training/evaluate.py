@@ -1,139 +1,224 @@
-"""Judge a model: reconstruction, denoising loss, and a sheet of pictures from prompts it has and has not seen."""
+"""Judge a model by measurement: what a recogniser sees in its pictures, and what else can be counted, in one table."""
 
 import json
-import random
-import textwrap
+import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-from PIL import Image, ImageDraw, ImageFont
-from torch.nn import functional as F
-from transformers import CLIPTextModel, CLIPTokenizer
+from diffusers import AutoencoderKL
+from PIL import Image
+from tqdm import tqdm
 
-from diffusion.training.captions import captions
-from diffusion.training.forward import q_sample, stratified_timesteps, velocity
-from diffusion.training.latents import read_latents
-from diffusion.training.pictures import SIZE, Picture
-from diffusion.training.reconstruction import held_out_psnr
+from diffusion.training.config import DataConfig
+from diffusion.training.drawing import flatten
+from diffusion.training.latents import to_pixels
+from diffusion.training.measures import COPY_PSNR, Nearest, diversity, nearest, velocity_loss
+from diffusion.training.pictures import Picture
+from diffusion.training.prompts import Shown, draw_shown, seen, unseen
+from diffusion.training.recogniser import Recogniser, Verdict
+from diffusion.training.reconstruction import held_out_psnr, reconstruct
+from diffusion.training.scenes import wanted
+from diffusion.training.sheet import Generate, draw_grid, pairs_sheet
 
-SEEN = (
-    "red apple, 3d",
-    "fox, 3d",
-    "smiling face with sunglasses, 3d",
-    "grinning cat, 3d",
-    "pizza, 3d",
-    "panda, 3d",
-    "rocket, 3d",
-    "red heart",
-    "sunflower, 3d",
-    "ghost, 3d",
-    "hamburger, 3d",
-    "penguin, 3d",
-)
-UNSEEN = (  # see scenes.HELD_OUT
-    "grinning cat wearing sunglasses, 3d",
-    "fox wearing a top hat, 3d",
-    "blue apple, 3d",
-    "purple banana, 3d",
-    "panda on a pink background, 3d",
-    "dragon and star",
-    "penguin wearing glasses",
-    "robot wearing a crown, 3d",
-    "yellow car, 3d",
-    "bear wearing a graduation cap",
-    "dog face and pizza, 3d",
-    "a cute puppy sticker",
-)
-COLUMNS, GAP, LINE = 8, 6, 14
-BLACK, BLUE = (20, 20, 24), (30, 80, 200)
+DRAWN_AT_ONCE = 48
+TIMED = 5
+NEAREST_SHOWN = 10
 
-Generate = Callable[[list[str], list[int]], list[Image.Image]]
+
+@dataclass(frozen=True)
+class Recognition:
+    """Shares of the pictures, 0 to 1: subject named first, among the first five, attribute right, both of the latter."""
+
+    top_1: float
+    top_5: float
+    attribute: float
+    both: float
+
+    @classmethod
+    def of(cls, verdicts: Sequence[Verdict]) -> "Recognition":
+        """Count ``verdicts``."""
+        names = ("top_1", "top_5", "attribute", "both")
+        return cls(*(sum(getattr(verdict, name) for verdict in verdicts) / len(verdicts) for name in names))
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured: PSNR in dB, mean squared error of the velocity over ``samples`` latents, seconds a picture."""
+    """What was measured of a model. ``real_*`` are the real pictures of the same prompts, through the autoencoder."""
 
+    pictures: int
+    seen: Recognition
+    real_seen: Recognition
+    unseen: Recognition
+    real_unseen: Recognition
+    unseen_kinds: dict[str, Recognition]
+    recogniser: dict[str, float]
     held_out_psnr: float
     velocity_loss: float
-    samples: int
+    diversity: float
+    nearest_psnr: float
+    nearest_is_subject: float
+    copies: float
     seconds_per_picture: float
+    megabytes: float
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much is drawn and measured."""
+
+    seen: int = 200
+    unseen: int = 100
+    seeds: int = 4
+    latents: int = 1024
 
 
 def evaluate(
-    model: Path, pictures: list[Picture], latents: Path, generate: Generate, output: Path, samples: int = 2048
+    model: Path,
+    run: Path,
+    data: DataConfig,
+    pictures: list[Picture],
+    generate: Generate,
+    recogniser: Recogniser,
+    extent: Extent,
 ) -> Evaluation:
-    """Measure the model folder ``model`` and write ``evaluation.json`` and ``grid.webp`` to ``output``.
+    """Measure the model folder ``model`` and write table, figures and sheets to ``run/evaluation``.
 
-    ``pictures`` is the whole archive and ``latents`` the training latents of the same autoencoder; ``generate`` draws
-    one picture for each prompt and seed.
+    ``pictures`` is the whole archive; ``generate`` draws with the model.
     """
+    output = run / "evaluation"
     output.mkdir(parents=True, exist_ok=True)
-    vae = AutoencoderKL.from_pretrained(model / "vae", dtype=torch.float32)
-    quality = held_out_psnr(vae.to(_device()), pictures)
-    loss = velocity_loss(model, latents, samples)
-    grid, seconds = draw_grid(generate)
-    grid.save(output / "grid.webp", quality=92)
-    evaluation = Evaluation(quality, loss, samples, seconds)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    vae = AutoencoderKL.from_pretrained(model / "vae", dtype=torch.float32).to(device)
+    learned = [picture for picture in pictures if wanted(picture, data)]
+    asked_seen, asked_unseen = seen(pictures, data, extent.seen), _spread(unseen(), extent.unseen)
+    drawn_seen = _draw(generate, asked_seen, extent.seeds)
+    drawn_unseen = _draw(generate, asked_unseen, extent.seeds)
+    verdicts = recogniser.judge(drawn_unseen, _repeat(asked_unseen, extent.seeds))
+    training = [flatten(picture.image()) for picture in learned]
+    found = nearest(drawn_seen, training)
+    evaluation = Evaluation(
+        pictures=len(drawn_seen) + len(drawn_unseen),
+        seen=Recognition.of(recogniser.judge(drawn_seen, _repeat(asked_seen, extent.seeds))),
+        real_seen=_recognise_real(recogniser, vae, learned, asked_seen),
+        unseen=Recognition.of(verdicts),
+        real_unseen=_recognise_real(recogniser, vae, learned, asked_unseen),
+        unseen_kinds=_by_kind(verdicts, _repeat(asked_unseen, extent.seeds)),
+        recogniser=recogniser.accuracy,
+        held_out_psnr=held_out_psnr(vae, pictures),
+        velocity_loss=velocity_loss(model, run / "latents", extent.latents, device),
+        diversity=diversity(drawn_seen, extent.seeds) if extent.seeds > 1 else 0.0,
+        nearest_psnr=statistics.median(each.psnr for each in found),
+        nearest_is_subject=_share_of_subject(found, learned, _repeat(asked_seen, extent.seeds)),
+        copies=sum(each.psnr >= COPY_PSNR for each in found) / len(found),
+        seconds_per_picture=_seconds(generate),
+        megabytes=sum(path.stat().st_size for path in model.rglob("*.safetensors")) / 1e6,
+    )
     (output / "evaluation.json").write_text(json.dumps(asdict(evaluation), indent=2) + "\n")
+    (output / "table.md").write_text(table({"model": evaluation}))
+    draw_grid(generate).save(output / "grid.webp", quality=92)
+    every = len(drawn_seen) // NEAREST_SHOWN or 1
+    shown = range(0, len(drawn_seen), every)[:NEAREST_SHOWN]
+    sheet = pairs_sheet([drawn_seen[index] for index in shown], [training[found[index].index] for index in shown])
+    sheet.save(output / "nearest.webp", quality=92)
     return evaluation
 
 
-@torch.inference_mode()
-def velocity_loss(model: Path, latents: Path, samples: int, batch_size: int = 64) -> float:
-    """Give the model's mean squared error of the velocity over ``samples`` training latents, captions never dropped.
-
-    Latents, captions, noise and the timesteps, spread evenly over all noise levels, are the same at every call, so that
-    two models of one autoencoder can be compared.
-    """
-    device = _device()
-    unet = UNet2DConditionModel.from_pretrained(model / "unet", dtype=torch.float32).to(device)
-    text_encoder = CLIPTextModel.from_pretrained(model / "text_encoder", dtype=torch.float32).to(device)
-    tokenizer = CLIPTokenizer.from_pretrained(model / "tokenizer")
-    alphas_cumprod = DDIMScheduler.from_pretrained(model / "scheduler").alphas_cumprod
-    every, weights, descriptions = read_latents(latents)
-    generator = torch.Generator().manual_seed(0)
-    rows = torch.multinomial(weights, samples, replacement=True, generator=generator)
-    texts = captions([descriptions[row] for row in rows.tolist()], 0.0, random.Random(0))
-    timesteps = stratified_timesteps(samples, len(alphas_cumprod), generator)
-    noise = torch.randn((samples, *every.shape[1:]), generator=generator)
-    total = 0.0
-    for start in range(0, samples, batch_size):
-        part = slice(start, start + batch_size)
-        x_0, eps = every[rows[part]].to(device), noise[part].to(device)
-        alpha_bar_t = alphas_cumprod[timesteps[part]].to(device)
-        tokens = tokenizer(texts[part], padding="max_length", truncation=True, return_tensors="pt")
-        with torch.autocast(device.type, torch.bfloat16):
-            prompt_embeds = text_encoder(tokens.input_ids.to(device)).last_hidden_state
-            noisy = q_sample(x_0, eps, alpha_bar_t)
-            predicted = unet(noisy, timesteps[part].to(device), prompt_embeds).sample
-        target = velocity(x_0, eps, alpha_bar_t)
-        total += F.mse_loss(predicted.float(), target, reduction="sum").item()
-    return total / noise.numel()
+def recognition(
+    generate: Generate, recogniser: Recogniser, data: DataConfig, pictures: list[Picture], extent: Extent
+) -> tuple[Recognition, Recognition]:
+    """Judge pictures of ``extent`` seen prompts and of unseen compositions, without anything else: the curve of a training."""
+    asked = (seen(pictures, data, extent.seen), _spread(unseen(), extent.unseen))
+    drawn = [_draw(generate, prompts, extent.seeds) for prompts in asked]
+    judged = [recogniser.judge(images, _repeat(prompts, extent.seeds)) for images, prompts in zip(drawn, asked, strict=True)]
+    return Recognition.of(judged[0]), Recognition.of(judged[1])
 
 
-def draw_grid(generate: Generate) -> tuple[Image.Image, float]:
-    """Draw `SEEN` and `UNSEEN` with seeds 0, 1, 2, …; gives a captioned sheet and the seconds a picture took."""
-    prompts = [*SEEN, *UNSEEN]
-    started = time.perf_counter()
-    images = generate(prompts, list(range(len(prompts))))
-    seconds = (time.perf_counter() - started) / len(prompts)
-    font = ImageFont.load_default(11)
-    width, height = SIZE + GAP, SIZE + 2 * LINE + GAP
-    sheet = Image.new("RGB", (COLUMNS * width + GAP, -(-len(prompts) // COLUMNS) * height + GAP + LINE), "white")
-    pen = ImageDraw.Draw(sheet)
-    for index, (prompt, image) in enumerate(zip(prompts, images, strict=True)):
-        x, y = GAP + index % COLUMNS * width, GAP + index // COLUMNS * height
-        sheet.paste(image, (x, y))
-        caption = "\n".join(textwrap.wrap(prompt, 22))
-        pen.multiline_text((x, y + SIZE), caption, BLUE if prompt in UNSEEN else BLACK, font, spacing=1)
-    pen.text((GAP, sheet.height - LINE - 2), "blue captions: never seen in training", BLUE, font)
-    return sheet, seconds
+def table(evaluations: dict[str, Evaluation]) -> str:
+    """Give a Markdown table of ``evaluations``, a column each under its name."""
+    columns = list(evaluations.values())
+
+    def row(label: str, *cells: str) -> str:
+        return f"| {' | '.join((label, *cells))} |"
+
+    def percent(label: str, values: Sequence[float]) -> str:
+        return row(label, *(f"{100 * value:.0f} %" for value in values))
+
+    lines = [
+        row("", *evaluations),
+        "|" + "---|" * (len(columns) + 1),
+        percent("seen prompts, subject named first", [each.seen.top_1 for each in columns]),
+        percent("seen prompts, subject among the first five", [each.seen.top_5 for each in columns]),
+        percent("the same of their real pictures, first", [each.real_seen.top_1 for each in columns]),
+        percent("the same of their real pictures, first five", [each.real_seen.top_5 for each in columns]),
+        percent("unseen compositions, subject among the first five", [each.unseen.top_5 for each in columns]),
+        percent("unseen compositions, attribute right", [each.unseen.attribute for each in columns]),
+        percent("unseen compositions, both", [each.unseen.both for each in columns]),
+        *(
+            percent(f"— with a {kind}, both", [each.unseen_kinds[kind].both for each in columns if kind in each.unseen_kinds])
+            for kind in columns[0].unseen_kinds
+        ),
+        percent("the same of their real pictures, both", [each.real_unseen.both for each in columns]),
+        percent("recogniser on real drawings held out of it, first", [each.recogniser["top_1"] for each in columns]),
+        percent("recogniser on real drawings held out of it, first five", [each.recogniser["top_5"] for each in columns]),
+        row("autoencoder, PSNR on held-out concepts", *(f"{each.held_out_psnr:.1f} dB" for each in columns)),
+        row("squared error of the velocity, training latents", *(f"{each.velocity_loss:.3f}" for each in columns)),
+        percent("diversity across seeds (100 %: as different as two prompts)", [each.diversity for each in columns]),
+        percent("nearest training picture shows the subject", [each.nearest_is_subject for each in columns]),
+        row("PSNR to the nearest training picture, 32x32, median", *(f"{each.nearest_psnr:.1f} dB" for each in columns)),
+        percent(f"copies ({COPY_PSNR:.0f} dB or more to a training picture)", [each.copies for each in columns]),
+        row("seconds a picture, alone", *(f"{each.seconds_per_picture:.2f}" for each in columns)),
+        row("weights", *(f"{each.megabytes:.1f} MB" for each in columns)),
+    ]
+    return "\n".join(lines) + "\n"
 
 
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def _repeat(asked: Sequence[Shown], seeds: int) -> list[Shown]:
+    return [shown for shown in asked for _ in range(seeds)]
+
+
+def _spread(asked: list[Shown], count: int) -> list[Shown]:
+    """Take ``count`` of ``asked``, evenly over all of it."""
+    count = min(count, len(asked))
+    return [asked[index * len(asked) // count] for index in range(count)]
+
+
+def _draw(generate: Generate, asked: Sequence[Shown], seeds: int) -> list[Image.Image]:
+    prompts = [shown.prompt for shown in _repeat(asked, seeds)]
+    numbers = [seed for _ in asked for seed in range(seeds)]
+    images = []
+    for start in tqdm(range(0, len(prompts), DRAWN_AT_ONCE), desc="drawing", unit="batch", mininterval=5):
+        part = slice(start, start + DRAWN_AT_ONCE)
+        images += generate(prompts[part], numbers[part])
+    return images
+
+
+def _recognise_real(recogniser: Recogniser, vae: AutoencoderKL, learned: list[Picture], asked: Sequence[Shown]) -> Recognition:
+    """Judge the real pictures of what was asked, through the autoencoder: the most that drawn ones can be expected to reach."""
+    real = to_pixels([draw_shown(shown, learned) for shown in asked])
+    pixels = (reconstruct(vae, real) * 127.5 + 127.5).byte().permute(0, 2, 3, 1).numpy()
+    return Recognition.of(recogniser.judge([Image.fromarray(image) for image in pixels], asked))
+
+
+def _by_kind(verdicts: Sequence[Verdict], asked: Sequence[Shown]) -> dict[str, Recognition]:
+    kinds: dict[str, list[Verdict]] = {}
+    for verdict, shown in zip(verdicts, asked, strict=True):
+        kinds.setdefault(shown.kind, []).append(verdict)
+    return {kind: Recognition.of(of_kind) for kind, of_kind in kinds.items()}
+
+
+def _share_of_subject(found: Sequence[Nearest], learned: Sequence[Picture], asked: Sequence[Shown]) -> float:
+    hits = [learned[each.index].name == shown.subjects[0] for each, shown in zip(found, asked, strict=True)]
+    return sum(hits) / len(hits)
+
+
+def _seconds(generate: Generate) -> float:
+    """Give the median time of a picture drawn alone, after one to warm up."""
+    times = []
+    for seed in range(TIMED + 1):
+        started = time.perf_counter()
+        generate(["red apple"], [seed])
+        times.append(time.perf_counter() - started)
+    return statistics.median(times[1:])

@@ -3,10 +3,21 @@
 import random
 from dataclasses import dataclass
 
+from PIL import Image
+
 from diffusion.training.config import DataConfig
+from diffusion.training.drawing import (
+    BACKGROUNDS,
+    HUES,
+    draw_on_background,
+    draw_pair,
+    draw_plain,
+    draw_recoloured,
+    draw_wearing,
+)
 from diffusion.training.held_out import ON_BACKGROUND, RECOLOURED, SIDE_BY_SIDE, WEARING
 from diffusion.training.pictures import Picture
-from diffusion.training.scenes import ACCESSORIES, wanted
+from diffusion.training.scenes import ACCESSORIES, uncoloured, wanted
 
 SHEET_SEEN = (
     "red apple, 3d",
@@ -71,3 +82,16 @@ def unseen() -> list[Shown]:
         *(Shown(f"{name} on a {colour} background", (name,), background=colour) for name, colour in ON_BACKGROUND),
         *(Shown(f"{left} and {right}", (left, right)) for left, right in SIDE_BY_SIDE),
     ]
+
+
+def draw_shown(shown: Shown, pictures: list[Picture]) -> Image.Image:
+    """Draw what ``shown`` asks for from real ``pictures``, as the scenes are drawn; raises ``KeyError`` if one is not there."""
+    found = {uncoloured(picture.name): picture for picture in pictures} | {picture.name: picture for picture in pictures}
+    first, *others = (found[name] for name in shown.subjects)
+    if shown.colour:
+        return draw_recoloured(first, HUES[shown.colour])
+    if shown.background:
+        return draw_on_background(first, BACKGROUNDS[shown.background])
+    if others:
+        return (draw_wearing if others[0].name in ACCESSORIES else draw_pair)(first, others[0])
+    return draw_plain(first)

@@ -16,13 +16,14 @@ from transformers import ResNetConfig, ResNetModel
 from diffusion.training.captions import STYLES
 from diffusion.training.checkpoint import write_checkpoint
 from diffusion.training.config import DataConfig, RecogniserConfig
+from diffusion.training.drawing import BACKGROUNDS, HUES, flatten
+from diffusion.training.errors import TrainingError
 from diffusion.training.optimizer import MuonWithAdamW
 from diffusion.training.pictures import Picture
 from diffusion.training.prompts import Shown
-from diffusion.training.scenes import BACKGROUNDS, HUES, Scene, flatten, scenes, uncoloured, wanted
+from diffusion.training.scenes import Scene, scenes, uncoloured, wanted
 
 SIDE = 96  # pixels of its input
-FILE = "recogniser.pt"
 HELD_OUT_SHARE = 0.1
 GROUNDS = ("white", *BACKGROUNDS)
 COLOURS = tuple(HUES)
@@ -35,6 +36,7 @@ class Recogniser(nn.Module):
     def __init__(self, concepts: Sequence[str], hidden_sizes: Sequence[int]) -> None:
         super().__init__()
         self.concepts, self.hidden_sizes = tuple(concepts), tuple(hidden_sizes)
+        self.accuracy: dict[str, float] = {}  # on drawings held out of its training: "top_1", "top_5"
         config = ResNetConfig(
             embedding_size=hidden_sizes[0],
             hidden_sizes=list(hidden_sizes),
@@ -67,8 +69,13 @@ class Recogniser(nn.Module):
         return verdicts
 
     def save(self, path: Path) -> None:
-        """Write weights and labels."""
-        state = {"concepts": self.concepts, "hidden_sizes": self.hidden_sizes, "weights": self.state_dict()}
+        """Write weights, labels and accuracy."""
+        state = {
+            "concepts": self.concepts,
+            "hidden_sizes": self.hidden_sizes,
+            "accuracy": self.accuracy,
+            "weights": self.state_dict(),
+        }
         write_checkpoint(state, path)
 
     @classmethod
@@ -77,6 +84,7 @@ class Recogniser(nn.Module):
         state = torch.load(path, map_location=device, weights_only=True)
         recogniser = cls(state["concepts"], state["hidden_sizes"]).to(device).eval()
         recogniser.load_state_dict(state["weights"])
+        recogniser.accuracy = state["accuracy"]
         return recogniser
 
 
@@ -111,7 +119,7 @@ def _verdict(asked: Shown, found: list[str], colour: str, ground: str) -> Verdic
 def split(pictures: list[Picture], config: DataConfig) -> tuple[list[Picture], list[Picture]]:
     """Part the drawings of the concepts that a run with ``config`` learns into those to learn from and those held out.
 
-    Held out are drawings in other styles than the run's, of concepts with at least two drawings besides; the same at every call.
+    Held out are drawings in other styles than the run's, of concepts with two or more besides; the same at every call.
     """
     names = {picture.name for picture in pictures if wanted(picture, config)}
     of_concepts = [picture for picture in pictures if picture.name in names and picture.style in STYLES]
@@ -131,12 +139,16 @@ def split(pictures: list[Picture], config: DataConfig) -> tuple[list[Picture], l
     return [picture for picture in of_concepts if picture not in apart], held_out
 
 
-def train(run: Path, config: RecogniserConfig, data: DataConfig, pictures: list[Picture]) -> dict[str, float]:
-    """Train a recogniser, write it to ``run`` and give its accuracy on held-out drawings: "top_1" and "top_5"."""
+def train(path: Path, config: RecogniserConfig, data: DataConfig, pictures: list[Picture]) -> Recogniser:
+    """Train a recogniser and write it to ``path``, with its accuracy on held-out drawings."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     known, held_out = split(pictures, data)
+    if not held_out:
+        raise TrainingError("The archive has no concept drawn in three styles, so nothing can be held out of the recogniser.")
     styles = tuple(sorted({picture.style for picture in known}))
-    learned = replace(data, styles=styles, without_groups=(), without_names=(), group_weights={}, synthetic_share=COMPOSED_SHARE)
+    learned = replace(
+        data, styles=styles, without_groups=(), without_names=(), group_weights={}, synthetic_share=COMPOSED_SHARE
+    )
     bank = _Bank(scenes(known, learned))
     torch.manual_seed(0)
     recogniser = Recogniser(bank.concepts, config.hidden_sizes).to(device).train()
@@ -166,13 +178,14 @@ def train(run: Path, config: RecogniserConfig, data: DataConfig, pictures: list[
             bar.set_postfix(loss=f"{smooth:.3f}", refresh=False)
             bar.update()
     recogniser.eval()
-    recogniser.save(run / FILE)
     asked = [Shown(picture.name, (picture.name,)) for picture in held_out]
     verdicts = recogniser.judge([flatten(picture.image()) for picture in held_out], asked)
-    return {
+    recogniser.accuracy = {
         "top_1": sum(verdict.top_1 for verdict in verdicts) / len(verdicts),
         "top_5": sum(verdict.top_5 for verdict in verdicts) / len(verdicts),
     }
+    recogniser.save(path)
+    return recogniser
 
 
 class _Bank:
@@ -208,7 +221,7 @@ def to_float(pixels: Tensor) -> Tensor:
 
 
 def vary(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Move, turn, mirror, blur and shade ``pixels`` (pictures, 3, side, side) in [-1, 1] as drawn pictures differ from real ones.
+    """Move, turn, mirror, blur and shade ``pixels`` (pictures, 3, side, side) in [-1, 1], as drawn pictures differ from real.
 
     Colours stay what they are called.
     """

@@ -10,29 +10,23 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
-import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from diffusion.training.captions import Description, names_of, with_article
 from diffusion.training.config import DataConfig
+from diffusion.training.drawing import (
+    BACKGROUNDS,
+    HUES,
+    draw_moved,
+    draw_on_background,
+    draw_pair,
+    draw_plain,
+    draw_recoloured,
+    draw_wearing,
+)
 from diffusion.training.held_out import ON_BACKGROUND, RECOLOURED, SIDE_BY_SIDE, WEARING
-from diffusion.training.pictures import SIZE, Picture
+from diffusion.training.pictures import Picture
 
-WHITE = (255, 255, 255)
-BACKGROUNDS = {
-    "red": (225, 45, 50),
-    "orange": (250, 140, 30),
-    "yellow": (250, 215, 60),
-    "green": (60, 170, 75),
-    "blue": (50, 110, 225),
-    "purple": (140, 75, 200),
-    "pink": (250, 150, 190),
-    "black": (20, 20, 24),
-    "grey": (140, 140, 145),
-    "light blue": (160, 215, 250),
-    "brown": (125, 80, 50),
-}
-HUES = {"red": 0, "orange": 20, "yellow": 38, "green": 88, "blue": 155, "purple": 192, "pink": 228}  # of Pillow's 256
 ACCESSORIES = {
     "sunglasses": "sunglasses",
     "glasses": "glasses",
@@ -41,7 +35,6 @@ ACCESSORIES = {
     "graduation cap": "a graduation cap",
     "billed cap": "a cap",
 }
-EYEWEAR = {"sunglasses", "glasses"}
 WEARERS = (
     "fox bear panda lion koala wolf frog raccoon hamster penguin robot alien ghost skull dragon unicorn owl octopus".split()
     + ["polar bear", "pile of poo", "dragon face", "jack-o-lantern", "baby chick"]
@@ -102,10 +95,10 @@ def _choose(weights: dict[Picture, float], count: int, rng: random.Random) -> li
 def _plain(weights: dict[Picture, float], rng: random.Random) -> Iterator[Scene]:
     for picture, weight in weights.items():
         about = Description(picture.style, names_of(picture.name, picture.group), picture.keywords)
-        yield Scene(about, weight, partial(_draw_plain, picture), (picture,))
+        yield Scene(about, weight, partial(draw_plain, picture), (picture,))
         mirrored = not any(part in picture.name for part in ONE_WAY)
         scale, x, y = rng.uniform(0.86, 0.98), 64 + rng.uniform(-5, 5), 64 + rng.uniform(-5, 5)
-        yield Scene(about, 0.6 * weight, partial(_draw_moved, picture, mirrored, scale, x, y), (picture,))
+        yield Scene(about, 0.6 * weight, partial(draw_moved, picture, mirrored, scale, x, y), (picture,))
 
 
 def _on_backgrounds(weights: dict[Picture, float], count: int, rng: random.Random) -> Iterator[Scene]:
@@ -121,7 +114,7 @@ def _on_backgrounds(weights: dict[Picture, float], count: int, rng: random.Rando
         yield Scene(
             Description(picture.style, (), phrases=phrases),
             1.0,
-            partial(_draw_on_background, picture, BACKGROUNDS[colour]),
+            partial(draw_on_background, picture, BACKGROUNDS[colour]),
             (picture,),
             background=colour,
         )
@@ -141,7 +134,7 @@ def _recoloured(weights: dict[Picture, float], count: int, rng: random.Random) -
         if (thing, colour) in HELD_OUT:
             continue
         phrases = (f"{colour} {thing}", f"a{'n' if colour == 'orange' else ''} {colour} {thing}")
-        draw = partial(_draw_recoloured, picture, HUES[colour])
+        draw = partial(draw_recoloured, picture, HUES[colour])
         yield Scene(Description(picture.style, (), phrases=phrases), 0.75, draw, (picture,), colour)
 
 
@@ -161,7 +154,7 @@ def _paired(weights: dict[Picture, float], count: int, rng: random.Random) -> It
             f"{with_article(a)} and {with_article(b)}",
             f"{with_article(a)} next to {with_article(b)}",
         )
-        yield Scene(Description(left.style, (), phrases=phrases), 0.9, partial(_draw_pair, left, right), (left, right))
+        yield Scene(Description(left.style, (), phrases=phrases), 0.9, partial(draw_pair, left, right), (left, right))
 
 
 def _wearing(pictures: list[Picture], rng: random.Random) -> Iterator[Scene]:
@@ -177,7 +170,7 @@ def _wearing(pictures: list[Picture], rng: random.Random) -> Iterator[Scene]:
             phrases = tuple(
                 f"{subject} {verb} {worn}" for subject in _with_and_without_article(picture) for verb in ("wearing", "with")
             )
-            draw = partial(_draw_wearing, picture, accessory)
+            draw = partial(draw_wearing, picture, accessory)
             yield Scene(Description(picture.style, (), phrases=phrases), 1.25, draw, (picture, accessory))
 
 
@@ -197,69 +190,3 @@ def _with_and_without_article(picture: Picture) -> tuple[str, ...]:
 def uncoloured(name: str) -> str:
     """Give the thing behind a name that tells its colour: "apple" for "red apple"."""
     return name.removeprefix("red ").removeprefix("green ")
-
-
-def flatten(image: Image.Image, background: tuple[int, int, int] = WHITE) -> Image.Image:
-    """Lay an RGBA image on a plain background and drop the alpha channel."""
-    ground = Image.new("RGBA", image.size, (*background, 255))
-    ground.alpha_composite(image)
-    return ground.convert("RGB")
-
-
-def _place(image: Image.Image, scale: float, x: float, y: float) -> Image.Image:
-    side = max(8, round(SIZE * scale))
-    canvas = Image.new("RGBA", (SIZE, SIZE))
-    canvas.paste(image.resize((side, side), Image.Resampling.LANCZOS), (round(x - side / 2), round(y - side / 2)))
-    return canvas
-
-
-def _draw_plain(picture: Picture) -> Image.Image:
-    return flatten(picture.image())
-
-
-def _draw_moved(picture: Picture, mirrored: bool, scale: float, x: float, y: float) -> Image.Image:
-    image = picture.image()
-    return flatten(_place(ImageOps.mirror(image) if mirrored else image, scale, x, y))
-
-
-def _draw_on_background(picture: Picture, colour: tuple[int, int, int]) -> Image.Image:
-    return flatten(_place(picture.image(), 0.92, 64, 64), colour)
-
-
-def _draw_recoloured(picture: Picture, hue: int) -> Image.Image:
-    image = picture.image()
-    hsv = np.array(image.convert("RGB").convert("HSV")).astype(int)
-    hsv[..., 0] = hue
-    hsv[..., 1] = np.clip(hsv[..., 1] * 0.9 + 60 * (hsv[..., 2] < 235), 0, 255)  # greys take colour, white stays
-    recoloured = Image.fromarray(hsv.astype(np.uint8), "HSV").convert("RGB")
-    recoloured.putalpha(image.getchannel("A"))
-    return flatten(recoloured)
-
-
-def _draw_pair(left: Picture, right: Picture) -> Image.Image:
-    canvas = _place(left.image(), 0.5, 33, 64)
-    canvas.alpha_composite(_place(right.image(), 0.5, 95, 64))
-    return flatten(canvas)
-
-
-def _draw_wearing(picture: Picture, accessory: Picture) -> Image.Image:
-    eyewear = accessory.name in EYEWEAR
-    wearer = picture.image() if eyewear else _place(picture.image(), 0.8, 64, 74)  # room above the head for a hat
-    x0, y0, x1, y1 = _bounds(wearer)
-    worn = accessory.image()
-    worn = worn.crop(_bounds(worn))
-    width = (x1 - x0) * (0.78 if eyewear else 0.62)
-    if not eyewear:
-        width = min(width, 46 * worn.width / worn.height)
-    height = worn.height * width / worn.width
-    worn = worn.resize((max(1, round(width)), max(1, round(height))), Image.Resampling.LANCZOS)
-    middle = y0 + (0.43 if eyewear else 0.14) * (y1 - y0) - (0 if eyewear else 0.38 * height)
-    layer = Image.new("RGBA", (SIZE, SIZE))
-    layer.paste(worn, (round((x0 + x1 - width) / 2), max(0, round(middle - height / 2))))
-    wearer.alpha_composite(layer)
-    return flatten(wearer)
-
-
-def _bounds(image: Image.Image) -> tuple[int, int, int, int]:
-    solid = image.getchannel("A").point(lambda alpha: 255 * (alpha > 40))
-    return solid.getbbox() or (0, 0, SIZE, SIZE)

@@ -50,6 +50,7 @@ seed = 0
 [tokenizer]
 entries = 740
 [autoencoder]
+latent_channels = 4
 block_out_channels = [8, 8, 8, 8]
 layers_per_block = 1
 steps = 4

@@ -1,0 +1,41 @@
+"""Sheets of pictures to look at: prompts with what was drawn for them, samples above the training pictures nearest to them."""
+
+import textwrap
+from collections.abc import Callable, Sequence
+
+from PIL import Image, ImageDraw, ImageFont
+
+from diffusion.training.pictures import SIZE
+from diffusion.training.prompts import SHEET_SEEN, SHEET_UNSEEN
+
+COLUMNS, GAP, LINE = 8, 6, 14
+BLACK, BLUE = (20, 20, 24), (30, 80, 200)
+
+# Draws a picture for each prompt, with the seed that stands at the same place.
+Generate = Callable[[Sequence[str], Sequence[int]], list[Image.Image]]
+
+
+def draw_grid(generate: Generate) -> Image.Image:
+    """Draw the prompts `SHEET_SEEN` and `SHEET_UNSEEN` with seeds 0, 1, 2, … and give a captioned sheet."""
+    prompts = [*SHEET_SEEN, *SHEET_UNSEEN]
+    images = generate(prompts, list(range(len(prompts))))
+    font = ImageFont.load_default(11)
+    width, height = SIZE + GAP, SIZE + 2 * LINE + GAP
+    sheet = Image.new("RGB", (COLUMNS * width + GAP, -(-len(prompts) // COLUMNS) * height + GAP + LINE), "white")
+    pen = ImageDraw.Draw(sheet)
+    for index, (prompt, image) in enumerate(zip(prompts, images, strict=True)):
+        x, y = GAP + index % COLUMNS * width, GAP + index // COLUMNS * height
+        sheet.paste(image, (x, y))
+        caption = "\n".join(textwrap.wrap(prompt, 22))
+        pen.multiline_text((x, y + SIZE), caption, BLUE if prompt in SHEET_UNSEEN else BLACK, font, spacing=1)
+    pen.text((GAP, sheet.height - LINE - 2), "blue captions: never seen in training", BLUE, font)
+    return sheet
+
+
+def pairs_sheet(above: Sequence[Image.Image], below: Sequence[Image.Image]) -> Image.Image:
+    """Lay ``above`` in a row over ``below``, all 128x128."""
+    sheet = Image.new("RGB", (len(above) * (SIZE + GAP) + GAP, 2 * (SIZE + GAP) + GAP), "white")
+    for row, images in enumerate((above, below)):
+        for column, image in enumerate(images):
+            sheet.paste(image, (GAP + column * (SIZE + GAP), GAP + row * (SIZE + GAP)))
+    return sheet
