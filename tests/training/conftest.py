@@ -110,7 +110,8 @@ def draw(name: str, style: str = "fluent3d") -> Picture:
 
 @pytest.fixture(scope="session")
 def pictures() -> list[Picture]:
-    return [draw(name) for name in CONCEPTS]
+    others = [draw(name, style) for name in ("fox", "panda", "star") for style in ("noto", "twemoji")]
+    return [draw(name) for name in CONCEPTS] + others
 
 
 @pytest.fixture(scope="session")
@@ -130,8 +131,9 @@ def run(pictures: list[Picture], recipe: Path, tmp_path_factory: pytest.TempPath
     """All stages, from a ready archive to an evaluated model."""
     archive, run = tmp_path_factory.mktemp("archive"), tmp_path_factory.mktemp("run")
     write_archive(pictures, archive)
-    stages = ["all", "--run", str(run), "--config", str(recipe), "--archive", str(archive), "--samples", "4"]
+    stages = ["all", "--run", str(run), "--config", str(recipe), "--archive", str(archive)]
+    few = ["--samples", "4", "--seen", "3", "--unseen", "4", "--seeds", "2"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(diffusion, "ImageDiffusionModel", PlainModel, raising=False)
-        assert main([*stages, "--steps", "2", "--sample-minutes", "1e-9"]) == 0
+        assert main([*stages, *few, "--steps", "2", "--sample-minutes", "1e-9"]) == 0
     return run

@@ -1,10 +1,12 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
+from diffusers import AutoencoderKL
 
 from diffusion.training.augment import augment, on_white, rotate_hue
-from diffusion.training.autoencoder import AutoencoderTraining, measure_scaling_factor, new_autoencoder
+from diffusion.training.autoencoder import AutoencoderTraining, measure_scaling_factor, new_autoencoder, train, widened
 from diffusion.training.reconstruction import psnr, reconstruction_loss, split, to_rgba
 
 CPU = torch.device("cpu")
@@ -29,7 +31,7 @@ def test_all_styles_of_a_held_out_name_are_held_out_and_always_the_same(pictures
     learned, held_out = split(both, share=0.2)
 
     assert {picture.name for picture in learned}.isdisjoint(picture.name for picture in held_out)
-    assert len(learned) + len(held_out) == len(both) and len(held_out) == 8
+    assert len(learned) + len(held_out) == len(both) and len({picture.name for picture in held_out}) == 4
     assert split(list(reversed(both)), share=0.2)[1] == list(reversed(held_out))
 
 
@@ -93,3 +95,29 @@ def test_the_average_is_only_lent(config):
         lent = vae.encoder.conv_in.bias.detach().clone()
 
     assert torch.allclose(training.vae.encoder.conv_in.bias, lent + 1)
+
+
+@torch.inference_mode()
+def test_a_widened_autoencoder_gives_pictures_back_as_before_until_it_is_trained(config):
+    torch.manual_seed(0)
+    narrow = new_autoencoder(config.autoencoder).eval()
+    pixels = torch.rand(2, 3, 64, 64) * 2 - 1
+
+    wide = widened(narrow, replace(config.autoencoder, latent_channels=7)).eval()
+    before, after = narrow.encode(pixels).latent_dist, wide.encode(pixels).latent_dist
+
+    assert after.mean.shape[1] == 7
+    assert torch.allclose(before.mean, after.mean[:, :4], atol=1e-5)
+    assert torch.allclose(before.logvar, after.logvar[:, :4], atol=1e-5)
+    assert torch.allclose(narrow.decode(before.mean).sample, wide.decode(after.mean).sample, atol=1e-5)
+
+
+def test_an_anchored_autoencoder_keeps_the_scale_of_its_latents(run, config, pictures, tmp_path):
+    anchor = AutoencoderKL.from_pretrained(run / "vae")
+    wide = replace(config.autoencoder, latent_channels=6, steps=1)
+
+    train(tmp_path, wide, pictures, anchor=anchor, device=torch.device("cpu"))
+
+    trained = AutoencoderKL.from_pretrained(tmp_path / "vae")
+    assert trained.config.latent_channels == 6
+    assert trained.config.scaling_factor == anchor.config.scaling_factor

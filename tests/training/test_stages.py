@@ -4,15 +4,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from PIL import Image
 
+import diffusion
 from diffusion.training.__main__ import main
-from diffusion.training.denoiser import train
+from diffusion.training.denoiser import grown, new_unet, train
 from diffusion.training.errors import ModelTooLargeError
-from diffusion.training.evaluate import SEEN, UNSEEN, draw_grid, velocity_loss
 from diffusion.training.export import export
 from diffusion.training.latents import read_latents
+from tests.training.conftest import PlainModel
 
 
 def new_run(run: Path, folder: Path) -> Path:
@@ -70,39 +71,32 @@ def test_a_resumed_denoiser_equals_one_that_never_stopped(run, config, tmp_path)
     assert all(torch.equal(x, y) for x, y in zip(a["ema"]["shadow_params"], b["ema"]["shadow_params"], strict=True))
 
 
-def test_the_velocity_loss_of_a_model_is_the_same_each_time(run):
-    losses = {velocity_loss(run / "model", run / "latents", samples=6, batch_size=batch) for batch in (6, 6)}
-
-    assert len(losses) == 1
-    assert 0.1 < losses.pop() < 10
-
-
-def test_evaluation_is_written_as_figures_and_a_sheet(run):
+def test_evaluation_is_written_as_figures_a_table_and_sheets(run):
     figures = json.loads((run / "evaluation" / "evaluation.json").read_text())
 
-    assert set(figures) == {"held_out_psnr", "velocity_loss", "samples", "seconds_per_picture"}
-    assert figures["samples"] == 4
-    with Image.open(run / "evaluation" / "grid.webp") as sheet:
-        assert sheet.width > 8 * 128
+    assert figures["pictures"] == (3 + 4) * 2
+    assert set(figures["unseen_kinds"]) == {"colour", "background", "second subject"}
+    assert all(0 <= share <= 1 for name in ("seen", "unseen", "real_seen", "real_unseen") for share in figures[name].values())
+    assert figures["diversity"] == pytest.approx(2)  # the stand-in paints by seed alone
+    assert figures["copies"] == 0
+    table = (run / "evaluation" / "table.md").read_text().splitlines()
+    assert all(line.startswith("| ") and line.count("|") == 3 for line in [table[0], *table[2:]])
+    for name in ("grid", "nearest"):
+        with Image.open(run / "evaluation" / f"{name}.webp") as sheet:
+            assert sheet.width > 5 * 128
 
 
-def test_the_sheet_shows_each_picture_over_its_prompt():
-    asked = []
-
-    def generate(prompts: list[str], seeds: list[int]) -> list[Image.Image]:
-        asked.extend(zip(prompts, seeds, strict=True))
-        return [Image.new("RGB", (128, 128), (seed * 10, 0, 0)) for seed in seeds]
-
-    sheet, seconds = draw_grid(generate)
-
-    assert [prompt for prompt, _ in asked] == [*SEEN, *UNSEEN]
-    assert sheet.getpixel((70, 70)) == (0, 0, 0)
-    assert sheet.getpixel((70 + 7 * 134, 70)) == (70, 0, 0)
-    assert seconds >= 0
-
-
-def test_samples_are_drawn_while_the_denoiser_trains(run):
+def test_samples_are_drawn_and_recognised_while_the_denoiser_trains(run, config, recipe, tmp_path, monkeypatch):
     assert [path.name for path in (run / "denoiser").glob("*.png")] == ["samples-0000002.png"]
+    assert not (run / "denoiser" / "recognition.tsv").exists()  # there was no recogniser yet
+
+    monkeypatch.setattr(diffusion, "ImageDiffusionModel", PlainModel, raising=False)
+    again = tmp_path / "run"
+    shutil.copytree(run, again)
+    assert main(["denoiser", "--run", str(again), "--config", str(recipe), "--steps", "3", "--sample-minutes", "1e-9"]) == 0
+
+    step, seen, *shares = (again / "denoiser" / "recognition.tsv").read_text().split()
+    assert (step, seen) == ("3", "6") and len(shares) == 8
 
 
 def test_training_can_start_from_a_model(run, recipe, tmp_path, capsys):
@@ -117,6 +111,22 @@ def test_training_can_start_from_a_model(run, recipe, tmp_path, capsys):
     started = StableDiffusionPipeline.from_pretrained(run / "model").unet.conv_in.weight.float()
     checkpoint = torch.load(tmp_path / "denoiser" / "checkpoint.pt")
     assert torch.allclose(checkpoint["unet"]["conv_in.weight"], started, atol=0.01)
+
+
+@torch.inference_mode()
+def test_a_grown_unet_draws_as_before_until_it_is_trained(config):
+    torch.manual_seed(0)
+    shape = dict(new_unet(config.denoiser, 4, 16).config) | {"addition_embed_type": None}
+    small = UNet2DConditionModel.from_config(shape).eval()
+    latents, prompt_embeds = torch.randn(2, 6, 16, 16), torch.randn(2, 77, config.denoiser.text_width)
+
+    large = grown(small, 6).eval()
+    before = small(latents[:, :4], torch.tensor([10, 900]), prompt_embeds).sample
+    after = large(latents, torch.tensor([10, 900]), prompt_embeds).sample
+
+    assert torch.allclose(before, after[:, :4], atol=1e-5)
+    assert not after[:, 4:].any()
+    assert grown(large, 6) is large
 
 
 @pytest.mark.parametrize(
