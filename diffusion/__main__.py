@@ -8,8 +8,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from diffusion.errors import DarkroomError
-from diffusion.image import parameters, read_image, to_png
-from diffusion.request import SAMPLER_NAMES, random_seed, start_step_for
+from diffusion.image import enlarge, parameters, read_image, to_png
+from diffusion.request import SAMPLER_NAMES, UPSCALES, random_seed, start_step_for
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -25,6 +25,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, help="the model's own if left out")
     parser.add_argument("--guidance", type=float, help="guidance scale; the model's own if left out")
     parser.add_argument("--sampler", choices=SAMPLER_NAMES, help="the model's own if left out")
+    parser.add_argument("--upscale", type=int, choices=UPSCALES, help="how many times larger to save it; the model's own")
     parser.add_argument("--seed", type=int, help="drawn at random if left out")
     parser.add_argument("--count", type=int, default=1, help="how many pictures (1)")
     return parser
@@ -49,6 +50,7 @@ async def develop(options: argparse.Namespace) -> list[Path]:
         sampler=options.sampler,
         seed=random_seed() if options.seed is None else options.seed,
         count=options.count,
+        upscale=options.upscale,
         image=image,
         start_step=start_step_for(options.similarity, steps) if image else 0,
     )
@@ -63,7 +65,7 @@ async def develop(options: argparse.Namespace) -> list[Path]:
     written = []
     for index, (picture, seed) in enumerate(zip(result.images, result.seeds, strict=True)):
         name = options.output if index == 0 else options.output.with_stem(f"{options.output.stem}-{index + 1}")
-        name.write_bytes(to_png(picture, parameters(request, seed, result.model)))
+        name.write_bytes(to_png(enlarge(picture, request.upscale), parameters(request, seed, result.model)))
         written.append(name)
     return written
 

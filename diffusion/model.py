@@ -1,8 +1,6 @@
 """The four components of a latent diffusion model, and the only file that loads or calls networks."""
 
-import json
 import warnings
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -10,12 +8,12 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from diffusers.utils import logging as diffusers_logging
-from huggingface_hub import hf_hub_download
 from PIL import Image
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
+from diffusion.defaults import Defaults, read_defaults
 from diffusion.device import best_device, best_dtype
 from diffusion.errors import InvalidRequest, ModelNotLoaded
 from diffusion.guidance import predict_x_0
@@ -27,15 +25,6 @@ from diffusion.trajectory import Trajectory, develop
 
 PRETRAINED = Path(__file__).with_name("pretrained")  # the embedded default model
 PROMPTS_CACHED = 256
-
-
-@dataclass(frozen=True)
-class Defaults:
-    """What suits a model when a request leaves it open; a model folder may say so in ``darkroom.json``."""
-
-    steps: int = 50
-    guidance_scale: float = 7.5
-    sampler: str = "lms"
 
 
 class ImageDiffusionModel:
@@ -109,7 +98,7 @@ class ImageDiffusionModel:
             unet,
             scheduler_config,
             name=_name(source),
-            defaults=_defaults(source),
+            defaults=read_defaults(source),
         )
 
     def request(self, prompt: str, **settings: Any) -> ImageRequest:
@@ -120,6 +109,7 @@ class ImageDiffusionModel:
             "steps": self.defaults.steps,
             "guidance_scale": self.defaults.guidance_scale,
             "sampler": self.defaults.sampler,
+            "upscale": self.defaults.upscale,
         }
         return ImageRequest(prompt, **own | {key: value for key, value in settings.items() if value is not None})
 
@@ -289,13 +279,3 @@ def _load(component: Any, source: str, subfolder: str, dtype: torch.dtype) -> An
 
 def _name(source: str) -> str:
     return "darkroom-embedded" if Path(source) == PRETRAINED else Path(source).name
-
-
-def _defaults(source: str) -> Defaults:
-    path = Path(source) / "darkroom.json"
-    if not Path(source).is_dir():
-        try:
-            path = Path(hf_hub_download(source, "darkroom.json"))
-        except (OSError, ValueError):  # most models on the hub have no such file
-            return Defaults()
-    return Defaults(**json.loads(path.read_text())) if path.exists() else Defaults()

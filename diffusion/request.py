@@ -19,6 +19,8 @@ SAMPLER_NAMES: Final = {
     "unipc": "UniPC",
 }
 MAX_SEED: Final = 2**32 - 1
+UPSCALES: Final = (1, 2, 4)
+MAX_UPSCALED_SIDE: Final = 2048  # as much as a PNG below the 10 MiB that Discord takes can hold
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class ImageRequest:
     """Pictures to be made: ``count`` images from ``prompt``, the first with ``seed``, the next with ``seed + 1`` and so on.
 
     With ``image`` (RGB) given, the pictures start from it, noised to the level of step ``start_step`` of ``steps``:
-    0 keeps nearly nothing of it, ``steps - 1`` nearly everything. Raises `InvalidRequest` for values no model could use.
+    0 keeps nearly nothing of it, ``steps - 1`` nearly everything. They are drawn at ``width`` x ``height`` and shown
+    ``upscale`` times as large. Raises `InvalidRequest` for values no model could use.
     """
 
     prompt: str
@@ -49,6 +52,7 @@ class ImageRequest:
     count: int = 1
     image: Image.Image | None = None
     start_step: int = 0
+    upscale: int = 1
 
     def __post_init__(self) -> None:
         if not self.prompt.strip() and self.image is None:
@@ -69,6 +73,12 @@ class ImageRequest:
             raise InvalidRequest("count", "At least 1 picture must be asked for.")
         if not 0 <= self.start_step < self.steps:
             raise InvalidRequest("start_step", f"The start step must be from 0 to {self.steps - 1}, below the steps.")
+        if self.upscale not in UPSCALES:
+            raise InvalidRequest("upscale", f"Pictures can be upscaled {', '.join(map(str, UPSCALES))} times.")
+        if self.upscale > 1 and self.upscale * max(self.width, self.height) > MAX_UPSCALED_SIDE:
+            raise InvalidRequest(
+                "upscale", f"Upscaled pictures may have {MAX_UPSCALED_SIDE} pixels a side: choose a smaller size or upscale."
+            )
 
     def with_(self, **changes: Any) -> "ImageRequest":
         """Give a changed copy, checked anew."""

@@ -7,6 +7,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from diffusion.defaults import Defaults
 from diffusion.model import PRETRAINED, ImageDiffusionModel
 
 SCHEDULER = {
@@ -69,10 +70,10 @@ def tiny_components():
     return build_components()
 
 
-def model_of(components: dict) -> ImageDiffusionModel:
+def model_of(components: dict, defaults: Defaults | None = None) -> ImageDiffusionModel:
     networks = {name: components[name] for name in ("vae", "tokenizer", "text_encoder", "unet")}
     config = SCHEDULER | {"prediction_type": components["scheduler"].config.prediction_type}
-    return ImageDiffusionModel(**networks, scheduler_config=config, name="tiny")
+    return ImageDiffusionModel(**networks, scheduler_config=config, name="tiny", defaults=defaults)
 
 
 @pytest.fixture(scope="session")

@@ -66,6 +66,15 @@ def test_a_picture_is_made_from_the_command_line(tiny_folder, tmp_path):
         assert picture.size == (32, 32)
 
 
+def test_a_picture_can_be_saved_larger(tiny_folder, tmp_path):
+    target = tmp_path / "apple.png"
+    ended = run("-m", "diffusion", "red apple", "-o", target, "--model", tiny_folder, "--steps", 2, "--upscale", 2)
+    assert ended.returncode == 0, ended.stderr
+    assert read_parameters(target.read_bytes())["upscale"] == 2
+    with Image.open(target) as picture:
+        assert picture.size == (64, 64)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"), [([""], "empty"), (["fox", "--steps", "0"], "step"), (["fox", "--image", "nowhere.png"], "nowhere")]
 )

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from diffusion.errors import InvalidImage
-from diffusion.image import fit, parameters, read_image, read_parameters, to_png
+from diffusion.image import enlarge, fit, parameters, read_image, read_parameters, to_png
 from diffusion.request import ImageRequest
 
 
@@ -99,11 +99,32 @@ def test_fit_crops_to_the_middle_and_keeps_proportions():
     assert fitted.getpixel((16, 16)) == (255, 0, 0)
 
 
+@pytest.mark.parametrize("factor", [1, 2, 4])
+def test_a_larger_picture_shows_the_same_and_no_halos(factor):
+    image = Image.new("RGB", (96, 64), (200, 180, 160))
+    image.paste((40, 60, 80), (32, 16, 64, 48))
+    larger = enlarge(image, factor)
+    assert larger.size == (96 * factor, 64 * factor)
+    assert np.abs(np.asarray(fit(larger, 96, 64)).astype(int) - np.asarray(image)).mean() < 2
+    assert (np.asarray(larger).min(), np.asarray(larger).max()) == (40, 200)
+
+
+def test_the_edges_of_a_larger_picture_are_steeper_than_the_resamplers():
+    image = Image.new("L", (16, 16), 60)
+    image.paste(180, (8, 0, 16, 16))
+
+    def steepest(larger):
+        return np.abs(np.diff(np.asarray(larger)[8].astype(int))).max()
+
+    assert steepest(enlarge(image, 2)) > steepest(image.resize((32, 32), Image.Resampling.LANCZOS))
+
+
 @pytest.mark.parametrize(
     "request_",
     [
         ImageRequest("a fox, red: yes\nsecond line", "blurry", 128, 64, 20, 3.5, "dpm++", 42),
         ImageRequest("grüner Apfel 🍏", sampler="euler_a"),
+        ImageRequest("a fox", upscale=4),
         ImageRequest("a fox", image=Image.new("RGB", (8, 8)), start_step=17, sampler="ddim"),
     ],
 )
@@ -118,6 +139,10 @@ def test_parameters_have_the_form_other_tools_read():
         "a fox\nNegative prompt: a dog\n"
         "Steps: 20, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7, Seed: 1, Size: 512x768, Model: tiny"
     )
+
+
+def test_upscaling_is_told_as_other_tools_tell_it():
+    assert parameters(ImageRequest("a fox", upscale=2), 1, "tiny").endswith("Hires upscale: 2, Hires upscaler: Lanczos")
 
 
 @pytest.mark.parametrize("data", [b"junk", to_png(Image.new("RGB", (4, 4))), to_png(Image.new("RGB", (4, 4)), "just text")])

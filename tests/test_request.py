@@ -26,6 +26,7 @@ from diffusion.sampling import SAMPLERS
         ("count", 0),
         ("start_step", -1),
         ("start_step", 50),
+        ("upscale", 3),
     ],
 )
 def test_values_no_model_can_use_are_refused_by_name(field, value):
@@ -37,6 +38,13 @@ def test_values_no_model_can_use_are_refused_by_name(field, value):
 
 def test_a_picture_may_come_without_a_prompt():
     assert ImageRequest("", image=Image.new("RGB", (8, 8))).prompt == ""
+
+
+def test_an_upscaled_picture_may_not_become_too_large_to_post():
+    assert ImageRequest("a fox", width=1024, height=1024, upscale=2).upscale == 2
+    with pytest.raises(InvalidRequest, match="2048 pixels") as refused:
+        ImageRequest("a fox", width=1024, height=512, upscale=4)
+    assert refused.value.field == "upscale"
 
 
 def test_a_changed_copy_is_checked_anew():

@@ -1,0 +1,64 @@
+"""What suits a model where a member leaves it open; a model folder may say so in its ``darkroom.json``."""
+
+from pathlib import Path
+from typing import Annotated, Final
+
+from huggingface_hub import hf_hub_download
+from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from diffusion.errors import InvalidRequest, ModelNotLoaded
+from diffusion.request import ImageRequest
+
+FILE: Final = "darkroom.json"
+STYLES: Final = ("photograph", "oil painting", "watercolour", "pencil drawing", "pixel art", "anime", "3d render")
+EXAMPLES: Final = ("a red fox in the snow", "a lighthouse at dusk", "a bowl of ramen")
+Phrase = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Defaults:
+    """The settings of a request that names none, and what members are told and offered.
+
+    ``upscale`` is how many times larger than drawn pictures are posted, ``styles`` what may follow a prompt after a comma,
+    ``about`` a sentence on what the model is for, where that is not everything.
+    """
+
+    steps: int = 50
+    guidance_scale: float = 7.5
+    sampler: str = "lms"
+    upscale: int = 1
+    styles: tuple[Phrase, ...] = STYLES
+    examples: Annotated[tuple[Phrase, ...], Field(max_length=5)] = EXAMPLES
+    about: Annotated[str, Field(max_length=300)] = ""
+
+
+def read_defaults(source: str) -> Defaults:
+    """Read the ``darkroom.json`` of a model folder or hub id; without one, generic defaults.
+
+    Raises `ModelNotLoaded` for a file that is no JSON, has unknown names or values that no request could have.
+    """
+    path = Path(source) / FILE
+    if not Path(source).is_dir():
+        try:
+            path = Path(hf_hub_download(source, FILE))
+        except (OSError, ValueError):  # most models on the hub have no such file
+            return Defaults()
+    if not path.exists():
+        return Defaults()
+    try:
+        defaults = TypeAdapter(Defaults).validate_json(path.read_bytes())
+        ImageRequest(
+            "a fox",
+            steps=defaults.steps,
+            guidance_scale=defaults.guidance_scale,
+            sampler=defaults.sampler,
+            upscale=defaults.upscale,
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ModelNotLoaded(source, f"{FILE}: {place + ': ' if place else ''}{first['msg']}") from error
+    except InvalidRequest as error:
+        raise ModelNotLoaded(source, f"{FILE}: {error}") from error
+    return defaults
