@@ -7,7 +7,18 @@ from discord import app_commands
 from discord.app_commands import Range
 from discord.ext import commands
 
-from cogs.options import MAX_COUNT, PROMPT_LIMIT, SAMPLER_CHOICES, describe, parse_size, size_choices
+from cogs.options import (
+    MAX_COUNT,
+    PROMPT_LIMIT,
+    SAMPLER_CHOICES,
+    STYLE_LIMIT,
+    UPSCALE_CHOICES,
+    describe,
+    parse_size,
+    size_choices,
+    style_choices,
+    with_style,
+)
 from cogs.studio import Studio
 from diffusion.request import MAX_SEED, random_seed
 
@@ -19,12 +30,14 @@ class Imagine(commands.Cog):
         self.studio = studio
 
     @app_commands.command()
-    @describe("prompt", "negative", "size", "steps", "guidance", "sampler", "seed", "count", "private")
+    @describe("prompt", "style", "negative", "size", "steps", "guidance", "sampler", "seed", "count", "upscale", "private")
     @app_commands.choices(sampler=SAMPLER_CHOICES)
+    @app_commands.choices(upscale=UPSCALE_CHOICES)
     async def imagine(
         self,
         interaction: discord.Interaction[Any],
         prompt: Range[str, 1, PROMPT_LIMIT],
+        style: Range[str, 1, STYLE_LIMIT] | None = None,
         negative: Range[str, 1, PROMPT_LIMIT] | None = None,
         size: Range[str, 1, 11] | None = None,
         steps: Range[int, 1, 150] | None = None,
@@ -32,13 +45,14 @@ class Imagine(commands.Cog):
         sampler: str | None = None,
         seed: Range[int, 0, MAX_SEED] | None = None,
         count: Range[int, 1, MAX_COUNT] = 1,
+        upscale: int | None = None,
         private: bool = False,
     ) -> None:
         """Develop a picture from a text."""
         async with self.studio.answering(interaction):
             width, height = parse_size(size)
             request = self.studio.engine.model.request(
-                prompt,
+                with_style(prompt, style),
                 negative_prompt=negative,
                 width=width,
                 height=height,
@@ -47,8 +61,14 @@ class Imagine(commands.Cog):
                 sampler=sampler,
                 seed=random_seed() if seed is None else seed,
                 count=count,
+                upscale=upscale,
             )
             await self.studio.make_now(interaction, request, private=private)
+
+    @imagine.autocomplete("style")
+    async def styles(self, interaction: discord.Interaction[Any], current: str) -> list[app_commands.Choice[str]]:
+        """Offer styles that the model knows."""
+        return style_choices(self.studio.engine.model.defaults.styles, current)
 
     @imagine.autocomplete("size")
     async def sizes(self, interaction: discord.Interaction[Any], current: str) -> list[app_commands.Choice[str]]:

@@ -1,20 +1,24 @@
 """Command options that several commands share: their descriptions, choices and the parsing of sizes."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from discord import app_commands
 
 from diffusion.errors import InvalidRequest
-from diffusion.request import SAMPLER_NAMES
+from diffusion.request import SAMPLER_NAMES, UPSCALES
 
 PROMPT_LIMIT: Final = 1000
+STYLE_LIMIT: Final = 100
 MAX_COUNT: Final = 4
+CHOICES_SHOWN: Final = 25  # Discord's limit on autocomplete
 SAMPLER_CHOICES: Final = [app_commands.Choice(name=title, value=name) for name, title in SAMPLER_NAMES.items()]
+UPSCALE_CHOICES: Final = [app_commands.Choice(name=f"{factor}x", value=factor) for factor in UPSCALES]
 DESCRIPTIONS: Final = {
     "prompt": "What the picture should show",
     "negative": "What it should not show",
+    "style": "How it should look: added to the prompt",
     "image": "The picture to start from",
     "size": "Width x height in pixels, such as 512x768",
     "steps": "How many steps to develop it in: more is finer and slower",
@@ -24,6 +28,7 @@ DESCRIPTIONS: Final = {
     "start_step": "The step to start from, instead of a similarity",
     "seed": "The same seed and settings give the same picture",
     "count": "How many pictures",
+    "upscale": "How many times larger than developed to post it",
     "private": "Only you see the pictures",
 }
 
@@ -42,6 +47,20 @@ def parse_size(text: str | None) -> tuple[int, int] | tuple[None, None]:
         raise InvalidRequest("size", "The size must be width x height in pixels, such as 512x768.")
     width = int(match[1])
     return width, int(match[2] or width)
+
+
+def with_style(prompt: str, style: str | None) -> str:
+    """Put ``style`` behind ``prompt`` as one text. Raises `InvalidRequest` where that is longer than a prompt may be."""
+    text = ", ".join(part.strip() for part in (prompt, style or "") if part.strip())
+    if len(text) > PROMPT_LIMIT:
+        raise InvalidRequest("prompt", f"The prompt and its style may have {PROMPT_LIMIT} characters. Please shorten them.")
+    return text
+
+
+def style_choices(styles: Iterable[str], current: str) -> list[app_commands.Choice[str]]:
+    """Offer those of ``styles`` that hold what is typed so far."""
+    typed = current.lower().strip()
+    return [app_commands.Choice(name=style, value=style) for style in styles if typed in style.lower()][:CHOICES_SHOWN]
 
 
 def size_choices(side: int, current: str) -> list[app_commands.Choice[str]]:

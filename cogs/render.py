@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import discord
 from PIL import Image
 
-from diffusion.image import fit, parameters, to_png
+from diffusion.image import enlarge, fit, parameters, to_png
 from diffusion.request import SAMPLER_NAMES, ImageRequest
 from diffusion.result import ImageResult, Progress
 
@@ -31,7 +31,7 @@ def settings(request: ImageRequest, seeds: Iterable[int]) -> str:
     """Give the line under the pictures: what it takes to make them again."""
     parts = [
         f"seed {', '.join(map(str, seeds))}",
-        f"{request.width}x{request.height}",
+        f"{request.width}x{request.height}" + (f" ×{request.upscale}" if request.upscale > 1 else ""),
         f"{request.steps} steps" + (f" from {request.start_step}" if request.image else ""),
         f"guidance {request.guidance_scale:g}",
         SAMPLER_NAMES[request.sampler],
@@ -61,7 +61,7 @@ def progress_files(request: ImageRequest, progress: Progress) -> list[discord.Fi
     """Give the previews side by side as one small picture, or nothing before there are any. Encodes: call it in a thread."""
     if not progress.previews:
         return []
-    scale = min(1, PREVIEW_SIDE / max(request.width, request.height))
+    scale = min(request.upscale, PREVIEW_SIDE / max(request.width, request.height))
     size = round(request.width * scale), round(request.height * scale)
     sides = [preview.resize(size, Image.Resampling.BICUBIC) for preview in progress.previews]
     sheet = Image.new("RGB", (sum(side.width for side in sides), max(side.height for side in sides)), "white")
@@ -86,16 +86,14 @@ def prompt_of(message: discord.Message) -> str:
 def result_files(result: ImageResult) -> list[discord.File]:
     """Give finished pictures as PNG files that say how they were made, then the picture they started from, if any.
 
-    Each carries the prompt as its alt text. Encodes: call it in a thread.
+    Each is upscaled as asked and carries the prompt as its alt text. Encodes: call it in a thread.
     """
     request = result.request
     alt = (request.prompt.strip() or ALT_WITHOUT_PROMPT)[:ALT_TEXT_LIMIT]
-    files = [
-        discord.File(
-            io.BytesIO(to_png(image, parameters(request, seed, result.model))), f"darkroom-{seed}.png", description=alt
-        )
-        for image, seed in zip(result.images, result.seeds, strict=True)
-    ]
+    files = []
+    for image, seed in zip(result.images, result.seeds, strict=True):
+        png = to_png(enlarge(image, request.upscale), parameters(request, seed, result.model))
+        files.append(discord.File(io.BytesIO(png), f"darkroom-{seed}.png", description=alt))
     if request.image is not None:
         source = to_png(fit(request.image, request.width, request.height))
         files.append(discord.File(io.BytesIO(source), SOURCE_NAME, description="The picture this was started from"))

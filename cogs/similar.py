@@ -7,7 +7,7 @@ from discord import app_commands
 from discord.app_commands import Range
 from discord.ext import commands
 
-from cogs.options import MAX_COUNT, PROMPT_LIMIT, describe
+from cogs.options import MAX_COUNT, PROMPT_LIMIT, STYLE_LIMIT, describe, style_choices, with_style
 from cogs.studio import Studio, fetch_image
 from diffusion.errors import InvalidRequest
 from diffusion.request import MAX_SEED, ImageRequest, random_seed, start_step_for
@@ -22,12 +22,13 @@ class Similar(commands.Cog):
         self.studio = studio
 
     @app_commands.command()
-    @describe("image", "prompt", "similarity", "start_step", "steps", "guidance", "seed", "count", "private")
+    @describe("image", "prompt", "style", "similarity", "start_step", "steps", "guidance", "seed", "count", "private")
     async def similar(
         self,
         interaction: discord.Interaction[Any],
         image: discord.Attachment,
         prompt: Range[str, 1, PROMPT_LIMIT] | None = None,
+        style: Range[str, 1, STYLE_LIMIT] | None = None,
         similarity: Range[float, 0, 1] | None = None,
         start_step: Range[int, 0, 149] | None = None,
         steps: Range[int, 1, 150] | None = None,
@@ -45,7 +46,7 @@ class Similar(commands.Cog):
             total = model.defaults.steps if steps is None else steps
             kept = SIMILARITY if similarity is None else similarity
             return model.request(
-                prompt or "",
+                with_style(prompt or "", style),
                 image=await fetch_image(image),
                 start_step=start_step_for(kept, total) if start_step is None else start_step,
                 steps=total,
@@ -56,6 +57,11 @@ class Similar(commands.Cog):
             )
 
         await self.studio.make(interaction, compose, private=private)
+
+    @similar.autocomplete("style")
+    async def styles(self, interaction: discord.Interaction[Any], current: str) -> list[app_commands.Choice[str]]:
+        """Offer styles that the model knows."""
+        return style_choices(self.studio.engine.model.defaults.styles, current)
 
 
 async def setup(bot: Any) -> None:

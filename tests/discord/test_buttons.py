@@ -4,7 +4,7 @@ import pytest
 from bot import Darkroom
 from cogs.preview import outside
 from cogs.studio import Studio
-from diffusion.image import read_parameters
+from diffusion.image import read_image, read_parameters
 from tests.discord.conftest import drawn, png, sentence
 
 
@@ -27,6 +27,16 @@ async def test_reroll_makes_the_same_with_another_seed(server):
     assert before == after
 
 
+async def test_reroll_of_an_upscaled_picture_is_upscaled_the_same(server):
+    message = await made(server, prompt="red apple", style="watercolour", size="64x32", seed=1, upscale=2)
+    again = await server.bob.click(message, label="Reroll")
+    await server.finished(again.response)
+    before, after = await settings_of(message), await settings_of(again.response)
+    assert before.pop("seed") != after.pop("seed")
+    assert before == after
+    assert read_image(await drawn(again.response)[0].read()).size == (128, 64)
+
+
 async def test_reroll_of_a_similar_picture_starts_from_the_same_source(server):
     message = await made(server, "similar", image=("in.png", png()), prompt="apple", steps=8)
     again = await server.alice.click(message, label="Reroll")
@@ -42,6 +52,16 @@ async def test_more_like_this_starts_from_the_picture(server):
     await server.finished(more.response)
     assert more.response.attachments[-1].filename == "source.png"
     assert "10 steps from 4" in more.response.content
+
+
+async def test_more_like_an_upscaled_picture_starts_from_it_at_the_size_it_was_developed(server):
+    message = await made(server, prompt="red apple", steps=10, upscale=4)
+    more = await server.alice.click(message, label="More like this")
+    await server.finished(more.response)
+    posted, source = more.response.attachments
+    assert read_image(await source.read()).size == (32, 32)
+    assert read_image(await posted.read()).size == (128, 128)
+    assert "32x32 ×4" in more.response.content
 
 
 async def test_edit_shows_the_prompt_and_keeps_the_seed(server):

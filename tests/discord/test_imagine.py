@@ -4,7 +4,9 @@ import time
 import pytest
 
 from cogs.studio import EDIT_SECONDS
-from diffusion.image import read_parameters
+from diffusion.defaults import STYLES, Defaults
+from diffusion.image import read_image, read_parameters
+from tests.conftest import model_of
 from tests.discord.conftest import drawn, opened, sentence
 
 
@@ -91,6 +93,9 @@ async def test_mentions_in_a_prompt_never_ping(server):
     [
         ({"prompt": "fox " * 90}, "would be ignored"),
         ({"prompt": "  "}, "empty"),
+        ({"prompt": "fox " * 73, "style": "oil painting"}, "would be ignored"),
+        ({"prompt": "f" * 980, "style": "oil painting on old canvas"}, "shorten"),
+        ({"prompt": "fox", "size": "1024", "upscale": 4}, "2048 pixels"),
         ({"prompt": "fox", "size": "big"}, "width x height"),
         ({"prompt": "fox", "size": "33x32"}, "multiple of 8"),
         ({"prompt": "fox", "size": "512"}, "at most 256"),
@@ -112,6 +117,40 @@ async def test_a_full_queue_says_when_to_come_back(tiny_model):
 async def test_sizes_are_offered_that_suit_the_model(server):
     offered = await server.alice.autocomplete(server.channel, "imagine", "size", "")
     assert [choice["value"] for choice in offered][:2] == ["32x32", "32x48"]
+
+
+async def test_a_style_is_part_of_the_prompt_from_there_on(server):
+    result = await server.alice.slash(server.channel, "imagine", prompt="red fox ", style="oil painting", steps=2)
+    await server.finished(result.response)
+    (picture,) = drawn(result.response)
+    assert "**red fox, oil painting**" in result.response.content
+    assert picture.description == read_parameters(await picture.read())["prompt"] == "red fox, oil painting"
+
+
+@pytest.mark.parametrize(("typed", "offered"), [("PIX", ["pixel art"]), ("no such", []), ("", list(STYLES))])
+async def test_styles_are_offered_that_the_model_knows(server, typed, offered):
+    for command in ("imagine", "similar"):
+        choices = await server.alice.autocomplete(server.channel, command, "style", typed)
+        assert [choice["value"] for choice in choices] == offered
+
+
+async def test_a_picture_is_posted_larger_and_says_so(server):
+    result = await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=2, upscale=4)
+    await server.finished(result.response)
+    data = await drawn(result.response)[0].read()
+    assert read_image(data).size == (128, 128)
+    assert "32x32 ×4" in result.response.content
+    settings = read_parameters(data)
+    assert (settings["width"], settings["height"], settings["upscale"]) == (32, 32, 4)
+
+
+async def test_a_model_says_how_large_its_pictures_are_posted(tiny_components):
+    model = model_of(tiny_components, Defaults(steps=2, upscale=2))
+    async with opened(model) as server:
+        for options, side in (({}, 64), ({"upscale": 1}, 32)):
+            result = await server.alice.slash(server.channel, "imagine", prompt="red apple", **options)
+            await server.finished(result.response)
+            assert read_image(await drawn(result.response)[0].read()).size == (side, side)
 
 
 async def test_it_works_in_a_direct_message(server):

@@ -15,6 +15,13 @@ async def test_a_picture_becomes_a_similar_one_next_to_its_source(server):
     assert read_parameters(await drawn(result.response)[0].read())["sampler"] == "ddim"
 
 
+@pytest.mark.parametrize(("prompt", "worded"), [({"prompt": "apple"}, "apple, pixel art"), ({}, "pixel art")])
+async def test_a_style_can_be_given_with_or_without_a_prompt(server, prompt, worded):
+    result = await server.alice.slash(server.channel, "similar", image=("in.png", png()), style="pixel art", steps=3, **prompt)
+    await server.finished(result.response)
+    assert f"**{worded}**" in result.response.content
+
+
 async def test_the_prompt_may_be_left_out(server):
     result = await server.alice.slash(server.channel, "similar", image=("in.png", png()), steps=3)
     await server.finished(result.response)
