@@ -138,6 +138,16 @@ def evaluate(arguments: argparse.Namespace, config: TrainingConfig) -> None:
     print(table({model.name: judged}), end="")
 
 
+def curve(arguments: argparse.Namespace, config: TrainingConfig) -> None:
+    """Draw how recognition rose while the denoiser trained, and say what is missing to its goals."""
+    from diffusion.training.curve import draw_curve, read_points
+
+    folder = arguments.run / "denoiser"
+    _require(folder / "recognition.tsv", "denoiser --sample-minutes")
+    for name, latents in draw_curve(read_points(folder / "recognition.tsv"), folder / "curve.png").items():
+        print(f"{name}: the goal after {latents / 1e6:.2f} million latents, by a power law")
+
+
 STAGES = {stage.__name__: stage for stage in (data, tokenizer, autoencoder, latents, denoiser, export, recogniser, evaluate)}
 GIVEN_BY_START = ("tokenizer", "autoencoder")
 
@@ -194,7 +204,6 @@ def _sample_every(minutes: float, run: Path, config: TrainingConfig) -> "Callabl
     from diffusion.training.sheet import draw_grid
 
     pictures = _pictures(run)
-
     drawn = time.monotonic()
 
     def draw(denoiser: "Denoiser") -> None:
@@ -218,7 +227,7 @@ def _sample_every(minutes: float, run: Path, config: TrainingConfig) -> "Callabl
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m diffusion.training", description="Train the embedded model in stages.")
     stages = parser.add_subparsers(required=True, metavar="STAGE")
-    for name, stage in {**STAGES, "all": every}.items():
+    for name, stage in {**STAGES, "curve": curve, "all": every}.items():
         options = stages.add_parser(name, help=stage.__doc__, description=stage.__doc__)
         options.set_defaults(stage=stage, model=None)
         options.add_argument("--run", type=Path, required=True, help="folder that the stages read and write")

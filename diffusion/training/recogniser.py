@@ -27,7 +27,9 @@ SIDE = 96  # pixels of its input
 HELD_OUT_SHARE = 0.1
 GROUNDS = ("white", *BACKGROUNDS)
 COLOURS = tuple(HUES)
-COMPOSED_SHARE = 0.4
+COMPOSED_SHARE = 0.6
+# How many compositions are drawn for each concept.
+BACKGROUNDS_EACH, RECOLOURS_EACH, PAIRS_EACH = 2, 5, 5
 
 
 class Recogniser(nn.Module):
@@ -145,11 +147,7 @@ def train(path: Path, config: RecogniserConfig, data: DataConfig, pictures: list
     known, held_out = split(pictures, data)
     if not held_out:
         raise TrainingError("The archive has no concept drawn in three styles, so nothing can be held out of the recogniser.")
-    styles = tuple(sorted({picture.style for picture in known}))
-    learned = replace(
-        data, styles=styles, without_groups=(), without_names=(), group_weights={}, synthetic_share=COMPOSED_SHARE
-    )
-    bank = _Bank(scenes(known, learned))
+    bank = _Bank(_lessons(known, data))
     torch.manual_seed(0)
     recogniser = Recogniser(bank.concepts, config.hidden_sizes).to(device).train()
     optimizer = MuonWithAdamW(
@@ -186,6 +184,21 @@ def train(path: Path, config: RecogniserConfig, data: DataConfig, pictures: list
     }
     recogniser.save(path)
     return recogniser
+
+
+def _lessons(known: list[Picture], data: DataConfig) -> list[Scene]:
+    """List what is learned from: all drawings plain, and in the run's own styles many more compositions than the run sees."""
+    every = replace(data, without_groups=(), without_names=(), group_weights={}, backgrounds=0, recolours=0, pairs=0)
+    plain = scenes(known, replace(every, styles=tuple(STYLES), synthetic_share=0))
+    concepts = len({picture.name for picture in known})
+    counts = {
+        "backgrounds": BACKGROUNDS_EACH * concepts,
+        "recolours": RECOLOURS_EACH * concepts,
+        "pairs": PAIRS_EACH * concepts,
+    }
+    composed = scenes(known, replace(every, synthetic_share=1, **counts))
+    shares = ((plain, 1 - COMPOSED_SHARE), (composed, COMPOSED_SHARE))
+    return [replace(scene, weight=scene.weight * share) for group, share in shares for scene in group if scene.weight]
 
 
 class _Bank:

@@ -12,7 +12,7 @@ COLUMNS, GAP, LINE = 8, 6, 14
 BLACK, BLUE = (20, 20, 24), (30, 80, 200)
 
 # Draws a picture for each prompt, with the seed that stands at the same place.
-Generate = Callable[[Sequence[str], Sequence[int]], list[Image.Image]]
+Generate = Callable[[list[str], list[int]], list[Image.Image]]
 
 
 def draw_grid(generate: Generate) -> Image.Image:
