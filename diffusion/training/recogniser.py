@@ -191,12 +191,14 @@ def _lessons(known: list[Picture], data: DataConfig) -> list[Scene]:
     every = replace(data, without_groups=(), without_names=(), group_weights={}, backgrounds=0, recolours=0, pairs=0)
     plain = scenes(known, replace(every, styles=tuple(STYLES), synthetic_share=0))
     concepts = len({picture.name for picture in known})
-    counts = {
-        "backgrounds": BACKGROUNDS_EACH * concepts,
-        "recolours": RECOLOURS_EACH * concepts,
-        "pairs": PAIRS_EACH * concepts,
-    }
-    composed = scenes(known, replace(every, synthetic_share=1, **counts))
+    many = replace(
+        every,
+        synthetic_share=1,
+        backgrounds=BACKGROUNDS_EACH * concepts,
+        recolours=RECOLOURS_EACH * concepts,
+        pairs=PAIRS_EACH * concepts,
+    )
+    composed = scenes(known, many)
     shares = ((plain, 1 - COMPOSED_SHARE), (composed, COMPOSED_SHARE))
     return [replace(scene, weight=scene.weight * share) for group, share in shares for scene in group if scene.weight]
 
