@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from diffusion.errors import DarkroomError
 
-EXTENSIONS = ("cogs.imagine", "cogs.similar", "cogs.buttons")
+EXTENSIONS = ("cogs.imagine", "cogs.similar", "cogs.about", "cogs.buttons")
 NO_TOKEN = (
     "DISCORD_TOKEN is not set: put your bot's token into .env (.env.example shows how),"
     " or try Darkroom without one: python bot.py preview"

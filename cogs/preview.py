@@ -14,17 +14,12 @@ from typing import Any
 import discord
 import simcord
 
+from cogs.guide import hint, welcome_text
 from cogs.studio import Studio
 from diffusion.engine import Engine
 from diffusion.errors import DarkroomError
 
 PUMP_SECONDS = 0.25
-HINT = """Open {url} in a browser and try:
-
-  /imagine prompt: red apple
-  /similar with a picture of yours
-
-Press Ctrl+C to stop."""
 
 
 def outside(env: simcord.Env) -> Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]:
@@ -67,6 +62,7 @@ async def serve(engine: Engine, make_bot: Callable[[Studio], discord.Client], po
         bot.tree.__dict__.pop("on_error", None)  # the bot's own answers to errors, not simcord's collecting of them
         guild = env.create_guild(name="Darkroom preview")
         channel = guild.create_text_channel("darkroom")
+        await bot.get_partial_messageable(channel.id).send(welcome_text(engine.model.defaults))
         viewers = [guild.add_member(env.create_user(name)) for name in ("you", "guest")]
         preview = env.preview(channel, viewers=viewers, layout="channel", port=port or None)
         async with contextlib.AsyncExitStack() as stack:
@@ -76,7 +72,7 @@ async def serve(engine: Engine, make_bot: Callable[[Studio], discord.Client], po
                 raise DarkroomError(f"{error}: set PREVIEW_PORT to another one, or to 0 for any that is free.") from error
             lock = asyncio.Lock()
             _act_on_what_is_shown(page, lock)
-            print(HINT.format(url=page.url), flush=True)
+            print(hint(page.url, engine.model.defaults), flush=True)
             pump = asyncio.create_task(_pump(env, page, lock))
             try:
                 await page.wait_closed()

@@ -42,8 +42,16 @@ def test_a_similar_picture_keeps_more_the_later_it_starts(model):
 
 def test_it_brings_its_defaults_and_its_name(model):
     request = model.request("a fox")
-    assert (request.width, request.height, request.steps, request.sampler) == (128, 128, 20, "dpm++")
+    assert (request.width, request.height, request.steps, request.sampler, request.upscale) == (128, 128, 20, "dpm++", 2)
     assert model.name == "darkroom-embedded"
+    assert "small model" in model.defaults.about
+
+
+def test_every_style_it_offers_changes_the_picture(model):
+    styles = model.defaults.styles
+    plain, *styled = model.generate(["panda", *(f"panda, {style}" for style in styles)], seeds=[1] * (1 + len(styles)), steps=8)
+    for style, image in zip(styles, styled, strict=True):
+        assert np.abs(np.asarray(image).astype(float) - np.asarray(plain)).mean() > 15, style
 
 
 def test_it_reads_with_diffusers_own_pipeline():

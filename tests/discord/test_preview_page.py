@@ -62,6 +62,11 @@ async def command(page, name):
     await asyncio.sleep(0.5)
 
 
+async def test_newcomers_are_told_what_to_type(page):
+    for words in ("/imagine prompt: red apple", "tells this again", "This is a small model", "set MODEL_ID to"):
+        await page.get_by_text(words).first.wait_for()
+
+
 async def test_imagine_and_similar_with_an_upload(page, tmp_path):
     await command(page, "imagine")
     await page.keyboard.type("red apple", delay=20)
@@ -69,7 +74,7 @@ async def test_imagine_and_similar_with_an_upload(page, tmp_path):
     await page.get_by_role("button", name="Reroll").wait_for()
     picture = page.get_by_role("img", name="red apple")
     async with asyncio.timeout(10):
-        while await picture.evaluate("image => image.naturalWidth") != 128:  # until it has been loaded
+        while await picture.evaluate("image => image.naturalWidth") != 256:  # until it has been loaded
             await asyncio.sleep(0.1)
 
     (tmp_path / "own.png").write_bytes(png())

@@ -1,0 +1,31 @@
+"""/about: what this bot can do, and with which model."""
+
+from typing import Any
+
+import discord
+from discord import app_commands
+from discord.ext import commands
+
+from cogs.guide import about_text
+from cogs.studio import Studio
+
+
+class About(commands.Cog):
+    """Tells what is here."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+
+    @app_commands.command()
+    async def about(self, interaction: discord.Interaction[Any]) -> None:
+        """Tell which model draws here, what to try and which commands there are."""
+        async with self.studio.answering(interaction):
+            model = self.studio.engine.model
+            every = interaction.client.tree.get_commands(type=discord.AppCommandType.chat_input)
+            described = {f"/{command.name}": command.description for command in every}
+            await interaction.response.send_message(about_text(model.name, model.defaults, described), ephemeral=True)
+
+
+async def setup(bot: Any) -> None:
+    """Add the cog."""
+    await bot.add_cog(About(bot.studio))

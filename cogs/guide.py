@@ -1,0 +1,47 @@
+"""What members are told about the model and the commands: text, nothing that talks to Discord."""
+
+from collections.abc import Mapping
+
+from diffusion.defaults import Defaults
+
+SWITCH = "For photographs, paintings and anything else, whoever runs this bot can set `MODEL_ID` to a Stable Diffusion model."
+
+
+def purpose(defaults: Defaults) -> str:
+    """Say what a model that is not for everything is for, and how to get another; nothing for one that is."""
+    return f"{defaults.about} {SWITCH}" if defaults.about else ""
+
+
+def prompts(defaults: Defaults) -> list[str]:
+    """Give the model's example prompts as they are typed."""
+    return [f"/imagine prompt: {example}" for example in defaults.examples]
+
+
+def about_text(model: str, defaults: Defaults, commands: Mapping[str, str]) -> str:
+    """Say which model runs, what it is good at, what to try and which ``commands`` (name: description) there are."""
+    listed = "\n".join(f"`{name}`: {description}" for name, description in commands.items())
+    return _paragraphs(f"The model here is `{model}`.", purpose(defaults), f"Try:\n{_quoted(defaults)}", listed)
+
+
+def welcome_text(defaults: Defaults) -> str:
+    """Greet those who open the preview."""
+    return _paragraphs(
+        "Hello! I develop pictures from words. This page is a simulated Discord; the pictures are real.",
+        f"Try:\n{_quoted(defaults)}\n- `/similar` with a picture of yours",
+        purpose(defaults),
+        "`/about` tells this again, with all commands.",
+    )
+
+
+def hint(url: str, defaults: Defaults) -> str:
+    """Tell in the terminal where the preview is and what to type there."""
+    tried = "\n".join(f"  {line}" for line in [*prompts(defaults), "/similar with a picture of yours"])
+    return f"Open {url} in a browser and try:\n\n{tried}\n\nPress Ctrl+C to stop."
+
+
+def _quoted(defaults: Defaults) -> str:
+    return "\n".join(f"- `{line}`" for line in prompts(defaults))
+
+
+def _paragraphs(*texts: str) -> str:
+    return "\n\n".join(filter(None, texts))
