@@ -45,8 +45,8 @@ def caption(description: Description, rng: random.Random) -> str:
         text = rng.choice(description.phrases)
     else:
         text = _by_name_or_keywords(description, rng)
-    # The 3D set is the default look, so it is named less often than the others.
-    if rng.random() < (0.35 if description.style == "fluent3d" else 0.75):
+    # The 3D set is the default look: it often goes without saying, the others hardly ever.
+    if rng.random() < (0.35 if description.style == "fluent3d" else 0.95):
         return f"{text}, {rng.choice(STYLES[description.style])}"
     if rng.random() < 0.15:
         return f"{text} {rng.choice(('emoji', 'sticker'))}"

@@ -15,6 +15,7 @@ class DataConfig:
     styles: tuple[str, ...]
     without_groups: tuple[str, ...]
     without_names: tuple[str, ...]
+    style_weights: dict[str, float]
     group_weights: dict[str, float]
     synthetic_share: float
     backgrounds: int

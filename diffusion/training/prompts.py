@@ -85,8 +85,12 @@ def unseen() -> list[Shown]:
 
 
 def draw_shown(shown: Shown, pictures: list[Picture]) -> Image.Image:
-    """Draw what ``shown`` asks for from real ``pictures``, as the scenes are drawn; raises ``KeyError`` if one is not there."""
-    found = {uncoloured(picture.name): picture for picture in pictures} | {picture.name: picture for picture in pictures}
+    """Draw what ``shown`` asks for from the first of ``pictures`` with its names, as the scenes are drawn.
+
+    Raises ``KeyError`` if there is none.
+    """
+    by_name = {picture.name: picture for picture in reversed(pictures)}
+    found = {uncoloured(name): picture for name, picture in by_name.items()} | by_name
     first, *others = (found[name] for name in shown.subjects)
     if shown.colour:
         return draw_recoloured(first, HUES[shown.colour])

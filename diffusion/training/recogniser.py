@@ -188,7 +188,9 @@ def train(path: Path, config: RecogniserConfig, data: DataConfig, pictures: list
 
 def _lessons(known: list[Picture], data: DataConfig) -> list[Scene]:
     """List what is learned from: all drawings plain, and in the run's own styles many more compositions than the run sees."""
-    every = replace(data, without_groups=(), without_names=(), group_weights={}, backgrounds=0, recolours=0, pairs=0)
+    every = replace(
+        data, without_groups=(), without_names=(), style_weights={}, group_weights={}, backgrounds=0, recolours=0, pairs=0
+    )
     plain = scenes(known, replace(every, styles=tuple(STYLES), synthetic_share=0))
     concepts = len({picture.name for picture in known})
     many = replace(

@@ -63,13 +63,16 @@ def scenes(pictures: list[Picture], config: DataConfig) -> list[Scene]:
     """List all scenes of a run: plain pictures first, then compositions, weighted to ``config.synthetic_share``."""
     rng = random.Random(config.seed)
     chosen = [picture for picture in pictures if wanted(picture, config)]
-    weights = {picture: config.group_weights.get(picture.group, 1.0) for picture in chosen}
+    weights = {
+        picture: config.style_weights.get(picture.style, 1.0) * config.group_weights.get(picture.group, 1.0)
+        for picture in chosen
+    }
     plain = list(_plain(weights, rng))
     composed = [
         *_on_backgrounds(weights, config.backgrounds, rng),
         *_recoloured(weights, config.recolours, rng),
         *_paired(weights, config.pairs, rng),
-        *_wearing(chosen, rng),
+        *_wearing(chosen, config.style_weights, rng),
     ]
     return [*_share(plain, 1 - config.synthetic_share), *_share(composed, config.synthetic_share)]
 
@@ -157,7 +160,7 @@ def _paired(weights: dict[Picture, float], count: int, rng: random.Random) -> It
         yield Scene(Description(left.style, (), phrases=phrases), 0.9, partial(draw_pair, left, right), (left, right))
 
 
-def _wearing(pictures: list[Picture], rng: random.Random) -> Iterator[Scene]:
+def _wearing(pictures: list[Picture], style_weights: dict[str, float], rng: random.Random) -> Iterator[Scene]:
     found = {(picture.style, picture.name): picture for picture in pictures}
     for picture in pictures:
         if not _has_a_free_face(picture):
@@ -171,7 +174,8 @@ def _wearing(pictures: list[Picture], rng: random.Random) -> Iterator[Scene]:
                 f"{subject} {verb} {worn}" for subject in _with_and_without_article(picture) for verb in ("wearing", "with")
             )
             draw = partial(draw_wearing, picture, accessory)
-            yield Scene(Description(picture.style, (), phrases=phrases), 1.25, draw, (picture, accessory))
+            weight = 4 * style_weights.get(picture.style, 1.0)
+            yield Scene(Description(picture.style, (), phrases=phrases), weight, draw, (picture, accessory))
 
 
 def _has_a_free_face(picture: Picture) -> bool:

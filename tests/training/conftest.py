@@ -41,6 +41,7 @@ RECIPE = """
 styles = ["fluent3d"]
 without_groups = ["Flags"]
 without_names = ["clock"]
+style_weights = {}
 group_weights = {}
 synthetic_share = 0.3
 backgrounds = 8
