@@ -107,7 +107,7 @@ def recogniser(arguments: argparse.Namespace, config: TrainingConfig) -> None:
     """Train the network that judges drawn pictures, on real ones only."""
     from diffusion.training.recogniser import train
 
-    trained = train(arguments.run / RECOGNISER, config.recogniser, config.data, _pictures(arguments.run))
+    trained = train(arguments.run / RECOGNISER, config.recogniser, config.data.default_look, _pictures(arguments.run))
     first, five = trained.accuracy["top_1"], trained.accuracy["top_5"]
     print(f"held-out drawings, of {len(trained.concepts)} concepts: {first:.0%} named first, {five:.0%} among the first five")
 
@@ -134,7 +134,7 @@ def evaluate(arguments: argparse.Namespace, config: TrainingConfig) -> None:
     _require(run / RECOGNISER, "recogniser")
     _require(model / "model_index.json", "export")
     extent = Extent(arguments.seen, arguments.unseen, arguments.seeds, arguments.samples)
-    judged = evaluate_model(model, run, config.data, pictures, _generator(model), _recogniser(run), extent)
+    judged = evaluate_model(model, run, config.data.default_look, pictures, _generator(model), _recogniser(run), extent)
     print(table({model.name: judged}), end="")
 
 
@@ -215,7 +215,9 @@ def _sample_every(minutes: float, run: Path, config: TrainingConfig) -> "Callabl
             generate = _generator(Path(temporary))
         draw_grid(generate).save(run / "denoiser" / f"samples-{denoiser.step:07}.png")
         if (run / RECOGNISER).exists():  # a point of the curve of quality over training
-            judged = recognition(generate, _recogniser(run), config.data, pictures, Extent(seen=100, unseen=50, seeds=1))
+            judged = recognition(
+                generate, _recogniser(run), config.data.default_look, pictures, Extent(seen=100, unseen=50, seeds=1)
+            )
             shares = [f"{share:.3f}" for each in judged for share in astuple(each)]
             with (run / "denoiser" / "recognition.tsv").open("a") as log:
                 print(denoiser.step, denoiser.seen, *shares, sep="\t", file=log)

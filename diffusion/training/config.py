@@ -1,7 +1,7 @@
 """The recipe of a training run, read from a small TOML file."""
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,11 @@ class DataConfig:
     recolours: int
     pairs: int
     seed: int
+
+    @property
+    def default_look(self) -> "DataConfig":
+        """The same with the first style alone, which is what prompts that name no style ask for."""
+        return replace(self, styles=self.styles[:1])
 
 
 @dataclass(frozen=True)
