@@ -52,14 +52,15 @@ def test_subject_and_attribute_are_both_checked(asked, expected, pictures):
 
 
 def test_it_learns_what_it_is_shown_and_reads_back_the_same(pictures, config, tmp_path):
-    taught = train(tmp_path / "recogniser.pt", replace(config.recogniser, steps=60, batch_size=16), config.data, pictures)
+    longer = replace(config.recogniser, hidden_sizes=(16, 32), steps=150, batch_size=16)
+    taught = train(tmp_path / "recogniser.pt", longer, config.data, pictures)
     again = Recogniser.read(tmp_path / "recogniser.pt", torch.device("cpu"))
-    asked = seen(pictures, config.data, 8)
+    asked = seen(pictures, config.data, 21)
     images = [draw_shown(shown, pictures) for shown in asked]
 
     assert again.judge(images, asked) == taught.judge(images, asked)
     assert again.accuracy == taught.accuracy
-    assert sum(verdict.top_5 for verdict in taught.judge(images, asked)) >= 4  # 5 of 21 concepts would be 2 by chance
+    assert sum(verdict.top_5 for verdict in taught.judge(images, asked)) >= 10  # 5 of 21 by chance
 
 
 def test_what_is_held_out_of_it_is_another_drawing_of_a_concept_it_knows(pictures, config):
