@@ -1,0 +1,114 @@
+"""Pictures on disk, each under the SHA-256 of its bytes, so that the same picture is kept once and a torn one is noticed.
+
+The oldest give way where all together are larger or older than the operator wants.
+"""
+
+import asyncio
+import contextlib
+import errno
+import hashlib
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Collection
+from pathlib import Path
+from typing import Final
+
+from diffusion.errors import DarkroomError
+
+log = logging.getLogger(__name__)
+DAY: Final = 86_400
+FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+
+
+class NotKept(DarkroomError):
+    """A picture could not be written, such as on a full disk."""
+
+
+class PictureGone(DarkroomError):
+    """A picture is not there any more, or not whole."""
+
+
+class Gallery:
+    """A folder of pictures of at most ``max_bytes`` in all, none older than ``max_days``."""
+
+    def __init__(self, folder: Path, max_bytes: int = 10 * 2**30, max_days: float = 30) -> None:
+        self.folder, self.max_bytes, self.max_days = folder, max_bytes, max_days
+
+    async def keep(self, data: bytes) -> str:
+        """Write ``data`` and give its name; raises `NotKept`. Once this returns, the picture survives a crash."""
+        return await asyncio.to_thread(self._keep, data)
+
+    async def read(self, name: str) -> bytes:
+        """Give the picture of that ``name``; raises `PictureGone`."""
+        return await asyncio.to_thread(self._read, name)
+
+    async def prune(self, needed: Collection[str] = ()) -> None:
+        """Delete what is too old, then the oldest until the rest is small enough; never what is ``needed``."""
+        await asyncio.to_thread(self._prune, self.max_bytes, set(needed))
+
+    def _keep(self, data: bytes) -> str:
+        name = hashlib.sha256(data).hexdigest()
+        try:
+            self._write(self._path(name), data)
+        except OSError as error:
+            log.error("a picture could not be written: %s", error)
+            if error.errno in FULL:
+                raise NotKept("My disk is full, so I cannot keep pictures. Please try again later.") from error
+            raise NotKept("I cannot write pictures to my disk at the moment. Please try again later.") from error
+        return name
+
+    def _write(self, path: Path, data: bytes) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(PictureGone):
+            self._read(path.stem)
+            os.utime(path)  # as good as new
+            return
+        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+        try:
+            with open(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+
+    def _read(self, name: str) -> bytes:
+        try:
+            data = self._path(name).read_bytes()
+        except OSError as error:
+            raise PictureGone("These pictures are not kept any more.") from error
+        if hashlib.sha256(data).hexdigest() != name:
+            raise PictureGone("These pictures were damaged on my disk.")
+        return data
+
+    def _prune(self, max_bytes: int, needed: set[str]) -> None:
+        now, size = time.time(), 0
+        files = []
+        for path in self.folder.glob("*/*"):
+            with contextlib.suppress(FileNotFoundError):
+                files.append((path.stat().st_mtime, path.stat().st_size, path))
+        for modified, bytes_, path in sorted(files, reverse=True):
+            age = now - modified
+            torn = path.suffix == ".tmp" and age > DAY  # left by a crash
+            size += bytes_
+            if torn or path.stem not in needed and (size > max_bytes or age > self.max_days * DAY):
+                path.unlink(missing_ok=True)
+                size -= bytes_
+
+    def _path(self, name: str) -> Path:
+        return self.folder / name[:2] / f"{name}.png"
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last; not all systems can open folders, and those need not."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,0 +1,103 @@
+import asyncio
+import logging
+import sqlite3
+from dataclasses import fields
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from PIL import Image
+
+from cogs.journal import Creation, Journal, JournalFailed, State, from_json, to_json
+from diffusion.request import ImageRequest
+
+TOKEN = "a-secret-token"
+
+
+def url(folder):
+    return f"sqlite+aiosqlite:///{folder / 'data' / 'journal.sqlite'}"
+
+
+def creation(id=1, **values):
+    return Creation(
+        **{"id": id, "owner": 7, "channel_id": 8, "application_id": 9, "token": TOKEN, "token_only": False}
+        | {"expires": datetime.now(UTC) + timedelta(minutes=15), "request": to_json(ImageRequest("fox", seed=5))}
+        | values
+    )
+
+
+async def test_what_is_written_is_there_after_a_restart_oldest_first(tmp_path):
+    async with Journal(url(tmp_path)) as journal:
+        await journal.add(creation(2, guild_id=2**62))
+        await journal.add(creation(1))
+    async with Journal(url(tmp_path)) as journal:
+        first, second = await journal.unfinished()
+    assert (first.id, second.id, second.guild_id) == (1, 2, 2**62)
+    assert first.state == State.ACCEPTED and first.expires.tzinfo is UTC
+    assert from_json(first.request, None) == ImageRequest("fox", seed=5)
+
+
+async def test_what_has_ended_stays_so_and_forgets_its_token(tmp_path):
+    async with Journal(url(tmp_path)) as journal:
+        await journal.add(row := creation())
+        await journal.update(row, state=State.RENDERED, pictures=["a" * 64], message_id=3)
+        await journal.close(row, State.DELIVERED)
+        await journal.update(row, state=State.RUNNING)
+        assert await journal.unfinished() == []
+        found = await journal.of_message(3)
+    assert (found.state, found.token, found.pictures) == (State.DELIVERED, "", ["a" * 64])
+
+
+async def test_many_write_at_once(tmp_path):
+    async with Journal(url(tmp_path)) as journal:
+        rows = [creation(id) for id in range(1, 41)]
+        await asyncio.gather(*map(journal.add, rows))
+        await asyncio.gather(*(journal.close(row, State.DELIVERED) for row in rows[:20]))
+        assert len(await journal.unfinished()) == 20
+
+
+async def test_it_keeps_its_records_in_wal_mode(tmp_path):
+    async with Journal(url(tmp_path)):
+        connection = sqlite3.connect(tmp_path / "data" / "journal.sqlite")
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        connection.close()
+
+
+async def test_the_schema_of_the_migrations_is_that_of_the_code(tmp_path):
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    from cogs.journal import Base
+
+    async with Journal(url(tmp_path)) as journal, journal._database.connect() as connection:
+        compare = lambda sync: compare_metadata(MigrationContext.configure(sync), Base.metadata)  # noqa: E731
+        assert await connection.run_sync(compare) == []
+
+
+@pytest.mark.parametrize("bad", ["nonsense", "sqlite:///x.sqlite", "no+driver://x", "sqlite+aiosqlite:////proc/no/way.sqlite"])
+async def test_a_database_that_cannot_be_used_is_told_in_one_sentence(bad):
+    with pytest.raises(JournalFailed, match="DATABASE_URL") as caught:
+        async with Journal(bad):
+            pass
+    assert "\n" not in str(caught.value)
+
+
+async def test_a_database_that_fails_refuses_new_requests_and_tells_no_token(tmp_path, caplog):
+    caplog.set_level(logging.DEBUG)
+    async with Journal(url(tmp_path)) as journal:
+        await journal.add(row := creation())
+        with pytest.raises(JournalFailed, match="try again later") as caught:
+            await journal.add(creation())  # the same id again
+        async with journal._database.begin() as connection:
+            await connection.exec_driver_sql("DROP TABLE creations")
+        await journal.update(row, state=State.RUNNING)  # logged, no more
+        with pytest.raises(JournalFailed):
+            await journal.unfinished()
+    texts = [caplog.text, repr(row), repr(caught.value.__cause__)]
+    assert not any(TOKEN in text for text in texts)
+
+
+def test_every_setting_of_a_request_comes_back():
+    image = Image.new("RGB", (8, 8))
+    request = ImageRequest("fox", "blurry", 64, 32, 9, 3.5, "ddim", 11, 2, image, 3, 4)
+    assert set(to_json(request)) == {field.name for field in fields(ImageRequest)} - {"image"}
+    assert from_json(to_json(request), image) == request
