@@ -80,6 +80,15 @@ def latents(arguments: argparse.Namespace, config: TrainingConfig) -> None:
     encode_scenes(scenes(pictures, config.data), vae, run / "latents")
 
 
+def classifier(arguments: argparse.Namespace, config: TrainingConfig) -> None:
+    """Train the classifier that steers pictures, and tell how often it is right about things it never saw."""
+    from diffusion.training.classifier import train
+
+    _require(arguments.run / "latents" / "labels.json", "latents")
+    for accuracy in train(arguments.run, config.classifier):
+        print(accuracy)
+
+
 def denoiser(arguments: argparse.Namespace, config: TrainingConfig) -> None:
     """Train the UNet and text encoder, or go on with them."""
     from diffusion.training.denoiser import train
@@ -148,7 +157,10 @@ def curve(arguments: argparse.Namespace, config: TrainingConfig) -> None:
         print(f"{name}: the goal after {latents / 1e6:.2f} million latents, by a power law")
 
 
-STAGES = {stage.__name__: stage for stage in (data, tokenizer, autoencoder, latents, denoiser, export, recogniser, evaluate)}
+STAGES = {
+    stage.__name__: stage
+    for stage in (data, tokenizer, autoencoder, latents, classifier, denoiser, export, recogniser, evaluate)
+}
 GIVEN_BY_START = ("tokenizer", "autoencoder")
 
 

@@ -50,6 +50,19 @@ class AutoencoderConfig:
 
 
 @dataclass(frozen=True)
+class ClassifierConfig:
+    """Shape of the classifier of noisy latents, how long it trains, and the share of the emoji names it is tested on."""
+
+    block_out_channels: tuple[int, ...]
+    dropout: float
+    steps: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    held_out: float
+
+
+@dataclass(frozen=True)
 class DenoiserConfig:
     """Shape of the UNet and its text encoder, trained together, and the optimiser's settings."""
 
@@ -82,6 +95,7 @@ class TrainingConfig:
     data: DataConfig
     tokenizer: TokenizerConfig
     autoencoder: AutoencoderConfig
+    classifier: ClassifierConfig
     denoiser: DenoiserConfig
     recogniser: RecogniserConfig
 
@@ -97,6 +111,7 @@ class TrainingConfig:
             data=DataConfig(**frozen["data"]),
             tokenizer=TokenizerConfig(**frozen["tokenizer"]),
             autoencoder=AutoencoderConfig(**frozen["autoencoder"]),
+            classifier=ClassifierConfig(**frozen["classifier"]),
             denoiser=DenoiserConfig(**frozen["denoiser"]),
             recogniser=RecogniserConfig(**frozen["recogniser"]),
         )

@@ -9,6 +9,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from diffusion.classifier import NoisyLatentClassifier
 from diffusion.training.config import DenoiserConfig
 from diffusion.training.denoiser import SCHEDULER, Denoiser, open_denoiser
 from diffusion.training.errors import ModelTooLargeError
@@ -26,8 +27,9 @@ def export(run: Path, config: DenoiserConfig, folder: Path, limit: int = LIMIT) 
 def assemble(denoiser: Denoiser, run: Path, folder: Path, limit: int = LIMIT) -> int:
     """Write ``denoiser``'s averages with the tokenizer and autoencoder of ``run`` in float16; gives the size in bytes.
 
-    The layout is diffusers': model_index.json, scheduler, tokenizer, text_encoder, unet, vae. Other files in ``folder``
-    stay. Raises `ModelTooLargeError`, before anything is written there, if it takes more than ``limit`` bytes.
+    The layout is diffusers': model_index.json, scheduler, tokenizer, text_encoder, unet, vae; and classifier, where the
+    run has trained one, which diffusers' pipelines pass over. Other files in ``folder`` stay. Raises `ModelTooLargeError`,
+    before anything is written there, if it takes more than ``limit`` bytes.
     """
     with TemporaryDirectory() as temporary:
         averaged, model = Path(temporary) / "averaged", Path(temporary) / "model"
@@ -43,6 +45,9 @@ def assemble(denoiser: Denoiser, run: Path, folder: Path, limit: int = LIMIT) ->
             requires_safety_checker=False,
         )
         pipeline.save_pretrained(model)
+        if (run / "classifier" / "config.json").exists():
+            classifier = NoisyLatentClassifier.from_pretrained(run / "classifier", dtype=torch.float16)
+            classifier.save_pretrained(model / "classifier")
         for name in ("vocab.json", "merges.txt"):  # transformers saves tokenizer.json only
             shutil.copyfile(run / "tokenizer" / name, model / "tokenizer" / name)
         for path in (*model.glob("*.json"), *model.glob("*/*config.json")):

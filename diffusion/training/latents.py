@@ -13,9 +13,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from diffusion.training.captions import Description
+from diffusion.training.checkpoint import replacing
+from diffusion.training.labels import Labels, labels_of
 from diffusion.training.scenes import Scene
 
-LATENTS, DESCRIPTIONS = "latents.safetensors", "descriptions.json"
+LATENTS, DESCRIPTIONS, LABELS = "latents.safetensors", "descriptions.json", "labels.json"
 
 
 def to_pixels(images: list[Image.Image]) -> Tensor:
@@ -25,21 +27,27 @@ def to_pixels(images: list[Image.Image]) -> Tensor:
 
 @torch.inference_mode()
 def encode_scenes(scenes: list[Scene], vae: AutoencoderKL, folder: Path, batch_size: int = 64) -> None:
-    """Encode ``scenes`` and write to ``folder`` their latents, scaled to unit deviation, descriptions and weights.
+    """Encode ``scenes`` and write to ``folder`` their latents, scaled to unit deviation, descriptions, weights and labels.
 
     The autoencoder's ``scaling_factor`` must be set already (see `autoencoder.measure_scaling_factor`).
     """
     device = vae.device
-    encoded = []
+    encoded, labels = [], []
     for start in tqdm(range(0, len(scenes), batch_size), desc="encoding scenes", unit="batch"):
-        pixels = to_pixels([scene.draw() for scene in scenes[start : start + batch_size]]).to(device)
+        part = scenes[start : start + batch_size]
+        images = [scene.draw() for scene in part]
+        labels += [labels_of(scene.subjects, image) for scene, image in zip(part, images, strict=True)]
+        pixels = to_pixels(images).to(device)
         with torch.autocast(device.type, torch.bfloat16):
             encoded.append(vae.encode(pixels).latent_dist.mode().float().cpu())
-    folder.mkdir(parents=True, exist_ok=True)
     latents = torch.cat(encoded) * vae.config.scaling_factor
     weights = torch.tensor([scene.weight for scene in scenes])
-    save_file({"latents": latents.half().contiguous(), "weights": weights}, folder / LATENTS)
-    (folder / DESCRIPTIONS).write_text(json.dumps([asdict(scene.description) for scene in scenes]))
+    # A training under way may have these files open.
+    with replacing(folder / LATENTS) as path:
+        save_file({"latents": latents.half().contiguous(), "weights": weights}, path)
+    for name, rows in ((DESCRIPTIONS, [scene.description for scene in scenes]), (LABELS, labels)):
+        with replacing(folder / name) as path:
+            path.write_text(json.dumps([asdict(row) for row in rows]))
 
 
 def read_latents(folder: Path) -> tuple[Tensor, Tensor, list[Description]]:
@@ -50,3 +58,8 @@ def read_latents(folder: Path) -> tuple[Tensor, Tensor, list[Description]]:
         Description(row["style"], tuple(row["names"]), tuple(row["keywords"]), tuple(row["phrases"])) for row in rows
     ]
     return tensors["latents"].float(), tensors["weights"], descriptions
+
+
+def read_labels(folder: Path) -> list[Labels]:
+    """Read back the labels of the scenes, in the order of their latents."""
+    return [Labels(tuple(row["subjects"]), row["group"], row["colour"]) for row in json.loads((folder / LABELS).read_text())]

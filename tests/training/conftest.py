@@ -58,6 +58,14 @@ steps = 4
 batch_size = 2
 learning_rate = 0.02
 kl_weight = 8e-4
+[classifier]
+block_out_channels = [8, 8]
+dropout = 0.1
+steps = 2
+batch_size = 4
+learning_rate = 0.01
+weight_decay = 0.05
+held_out = 0.1
 [denoiser]
 block_out_channels = [32, 32]
 text_width = 32

@@ -35,7 +35,7 @@ def test_the_exported_model_draws_in_diffusers(run):
 def test_the_exported_model_is_half_precision_and_tells_nothing_of_its_machine(run):
     configs = [path for path in (run / "model").rglob("*.json") if "config" in path.name or "index" in path.name]
 
-    assert len(configs) == 6
+    assert len(configs) == 7
     for path in configs:
         text = path.read_text()
         assert str(run) not in text and "/tmp" not in text and "_path" not in text
@@ -135,6 +135,7 @@ def test_a_grown_unet_draws_as_before_until_it_is_trained(config):
         (["tokenizer"], "data"),
         (["autoencoder"], "data"),
         (["latents"], "data"),
+        (["classifier"], "latents"),
         (["denoiser", "--steps", "1"], "tokenizer"),
         (["export"], "tokenizer"),
         (["evaluate"], "data"),
