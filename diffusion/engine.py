@@ -128,7 +128,7 @@ class Engine:
         """Step ``exposures`` together, or in halves where the device has too little memory for all."""
         trajectories = [exposure.trajectory for exposure in exposures if exposure.trajectory]
         try:
-            step(self.model.predict_noise, trajectories)
+            step(self.model, trajectories)
         except Exception as error:
             if not _out_of_memory(error):
                 raise

@@ -13,6 +13,24 @@ def classifier_free_guidance(unconditional: Tensor, conditional: Tensor, scale: 
     return unconditional + scale * (conditional - unconditional)
 
 
+def classifier_guidance(
+    model_output: Tensor, gradient: Tensor, alpha_bar_t: Tensor, scale: float, prediction_type: str
+) -> Tensor:
+    """Push the prediction to where a classifier is surer: eps_hat = eps - sqrt(1 - alpha_bar_t) s grad_x log p(y | x_t).
+
+    Dhariwal & Nichol 2021, eq. 14, for "epsilon". For "v_prediction": at a given x_t, eps = sqrt(alpha_bar_t) v +
+    sqrt(1 - alpha_bar_t) x_t, so that eps moves sqrt(alpha_bar_t) times as far as v, and v_hat = v -
+    sqrt((1 - alpha_bar_t) / alpha_bar_t) s grad_x log p(y | x_t). In both cases the estimate of x_0 moves by
+    (1 - alpha_bar_t) / sqrt(alpha_bar_t) s grad_x log p(y | x_t).
+
+    ``gradient``, like ``model_output``, is taken at the variance-preserving sample; ``alpha_bar_t`` is in (0, 1).
+    """
+    step = torch.sqrt(1 - alpha_bar_t) * scale * gradient
+    if prediction_type == "v_prediction":
+        step = step / torch.sqrt(alpha_bar_t)
+    return model_output - step
+
+
 def predict_x_0(x_t: Tensor, model_output: Tensor, alpha_bar_t: Tensor, prediction_type: str) -> Tensor:
     """Estimate the clean latents from a prediction at noise level ``alpha_bar_t`` in (0, 1).
 

@@ -96,6 +96,7 @@ def parameters(request: ImageRequest, seed: int, model: str) -> str:
         "Model": model,
         **(_start(request) if request.image else {}),
         **({"Hires upscale": request.upscale, "Hires upscaler": "Lanczos"} if request.upscale > 1 else {}),
+        **({"Steer": request.steer, "Steer scale": f"{request.steer_scale:g}"} if request.steer else {}),
     }
     lines = [request.prompt]
     if request.negative_prompt:
@@ -148,6 +149,8 @@ def read_parameters(data: bytes) -> dict[str, Any]:
         "height": _number(int, height),
         "start_step": _number(int, values.get("Start step")),
         "upscale": _number(int, values.get("Hires upscale")),
+        "steer": values.get("Steer"),
+        "steer_scale": _number(float, values.get("Steer scale")),
     }
     return {name: value for name, value in found.items() if value is not None}
 

@@ -8,11 +8,13 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from diffusers.utils import logging as diffusers_logging
+from huggingface_hub import hf_hub_download
 from PIL import Image
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
+from diffusion.classifier import NoisyLatentClassifier
 from diffusion.defaults import Defaults, read_defaults
 from diffusion.device import best_device, best_dtype
 from diffusion.errors import InvalidRequest, ModelNotLoaded
@@ -21,7 +23,7 @@ from diffusion.image import fit
 from diffusion.preview import fit_projection, to_images
 from diffusion.request import ImageRequest, random_seed
 from diffusion.sampling import SAMPLERS, denoise, initial_latents, noised_latents
-from diffusion.trajectory import Trajectory, develop
+from diffusion.trajectory import Steering, Trajectory, develop
 
 PRETRAINED = Path(__file__).with_name("pretrained")  # the embedded default model
 PROMPTS_CACHED = 256
@@ -30,6 +32,7 @@ PROMPTS_CACHED = 256
 class ImageDiffusionModel:
     """A Stable Diffusion model taken apart: autoencoder, tokenizer, text encoder, UNet and noise schedule.
 
+    It may have a classifier of noisy latents besides, in float32, whose labels, `steerable`, requests can steer towards.
     Methods that call networks are meant for one thread at a time; `count_tokens` and the properties are safe anywhere.
     """
 
@@ -43,10 +46,13 @@ class ImageDiffusionModel:
         *,
         name: str = "model",
         defaults: Defaults | None = None,
+        classifier: NoisyLatentClassifier | None = None,
     ) -> None:
         self.vae, self.tokenizer, self.text_encoder, self.unet = vae, tokenizer, text_encoder, unet
         self.scheduler_config = scheduler_config
         self.name, self.defaults = name, defaults or Defaults()
+        self.classifier = classifier
+        self.steerable: tuple[str, ...] = classifier.labels if classifier else ()
         self.device, self.dtype = unet.device, unet.dtype
         self.latent_factor = 2 ** (len(vae.config.block_out_channels) - 1)
         self.latent_channels: int = unet.config.in_channels
@@ -55,7 +61,7 @@ class ImageDiffusionModel:
         self.alphas_cumprod = DDIMScheduler.from_config(scheduler_config).alphas_cumprod
         self.encode_prompt = lru_cache(PROMPTS_CACHED)(self._encode_prompt)
         self._projection: Tensor | None = None
-        for network in (vae, text_encoder, unet):
+        for network in filter(None, (vae, text_encoder, unet, classifier)):
             network.eval().requires_grad_(False)
 
     @classmethod
@@ -80,6 +86,7 @@ class ImageDiffusionModel:
                 tokenizer = CLIPTokenizer.from_pretrained(source, subfolder="tokenizer")
                 text_encoder = _load(CLIPTextModel, source, "text_encoder", precision).to(target)
                 unet = _load(UNet2DConditionModel, source, "unet", precision).to(target)
+                classifier = _load_classifier(source, target)
                 scheduler_config = dict(DDIMScheduler.load_config(source, subfolder="scheduler"))
         # torch tells an unknown device by RuntimeError and one it was not built for by AssertionError.
         except (OSError, ValueError, KeyError, ImportError, RuntimeError, AssertionError) as error:
@@ -91,6 +98,9 @@ class ImageDiffusionModel:
         if not 2 < len(tokenizer) <= text_encoder.config.vocab_size:
             entries = text_encoder.config.vocab_size
             raise ModelNotLoaded(source, f"its tokenizer has {len(tokenizer)} entries and its text encoder {entries}")
+        if classifier and classifier.config.in_channels != unet.config.in_channels:
+            read, made = classifier.config.in_channels, unet.config.in_channels
+            raise ModelNotLoaded(source, f"its classifier reads {read} latent channels and its UNet makes {made}")
         return cls(
             vae,
             tokenizer,
@@ -99,6 +109,7 @@ class ImageDiffusionModel:
             scheduler_config,
             name=_name(source),
             defaults=read_defaults(source),
+            classifier=classifier,
         )
 
     def request(self, prompt: str, **settings: Any) -> ImageRequest:
@@ -114,7 +125,7 @@ class ImageDiffusionModel:
         return ImageRequest(prompt, **own | {key: value for key, value in settings.items() if value is not None})
 
     def check(self, request: ImageRequest) -> None:
-        """Raise `InvalidRequest` for sizes between the model's latent cells and for prompts longer than it reads."""
+        """Raise `InvalidRequest` for sizes between the model's latent cells, over-long prompts and unknown labels."""
         for field in ("width", "height"):
             if getattr(request, field) % self.latent_factor:
                 below = getattr(request, field) // self.latent_factor * self.latent_factor
@@ -132,6 +143,12 @@ class ImageDiffusionModel:
                     f"The {name} has {count} tokens and this model reads {most}: the last {count - most} would be ignored."
                     " Please shorten it.",
                 )
+        if request.steer and not self.steerable:
+            raise InvalidRequest("steer", "This model has no classifier to steer with.")
+        if request.steer and request.steer not in self.steerable:
+            raise InvalidRequest(
+                "steer", f"Pictures cannot be steered to {request.steer!r}, only to {', '.join(self.steerable)}."
+            )
 
     def count_tokens(self, text: str) -> int:
         """Count the tokens of ``text`` without its start and end marks."""
@@ -165,7 +182,8 @@ class ImageDiffusionModel:
             prompts = [request.negative_prompt, request.prompt] if request.guided else [request.prompt]
             prompt_embeds = torch.cat([self.encode_prompt(prompt) for prompt in prompts])
             denoising = denoise(latents, scheduler, start=start, generator=generator if sampler.draws_noise else None)
-            return Trajectory(denoising, prompt_embeds, request.guidance_scale, total=len(scheduler.timesteps) - start)
+            steering = Steering(self.steerable.index(request.steer), request.steer_scale) if request.steered else None
+            return Trajectory(denoising, prompt_embeds, request.guidance_scale, len(scheduler.timesteps) - start, steering)
 
     @torch.inference_mode()
     def _encode_prompt(self, prompt: str) -> Tensor:
@@ -192,6 +210,17 @@ class ImageDiffusionModel:
         prediction = self.unet(latents.to(self.dtype), timesteps, prompt_embeds.to(self.dtype), return_dict=False)[0]
         return prediction.float()
 
+    def classifier_gradient(self, latents: Tensor, timesteps: Tensor, labels: Tensor) -> Tensor:
+        """Call the classifier: (rows, channels, h, w), (rows,), (rows,) -> grad_x log p(label | x_t) like ``latents``."""
+        if self.classifier is None:
+            raise ValueError("this model has no classifier")
+        return self.classifier.gradient(latents, timesteps, labels)
+
+    def alpha_bar(self, timesteps: Tensor) -> Tensor:
+        """Look up the noise levels at ``timesteps``, which some samplers set between the training's: take the nearest."""
+        nearest = timesteps.round().long().clamp(0, len(self.alphas_cumprod) - 1)
+        return self.alphas_cumprod.to(nearest.device)[nearest]
+
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> list[Image.Image]:
         """Decode clean latents (images, channels, h, w) to RGB images."""
@@ -209,8 +238,7 @@ class ImageDiffusionModel:
         if self._projection is None:
             self._projection = fit_projection(self.vae, self.latent_factor)
         x_t, t = trajectory.asked
-        alpha_bar = self.alphas_cumprod[int(t.round().clamp(0, len(self.alphas_cumprod) - 1))].to(self.device)
-        x_0 = predict_x_0(x_t, trajectory.prediction, alpha_bar, self.prediction_type)
+        x_0 = predict_x_0(x_t, trajectory.prediction, self.alpha_bar(t), self.prediction_type)
         cells = torch.cat([x_0, torch.ones_like(x_0[:, :1])], 1)
         return to_images(torch.einsum("oc,bchw->bohw", self._projection, cells))[0]
 
@@ -228,7 +256,7 @@ class ImageDiffusionModel:
             self.trajectory(request, noise=None if noise is None else noise[index : index + 1])
             for index, request in enumerate(requests)
         ]
-        return [self.decode(latents)[0] for latents in develop(self.predict_noise, trajectories)]
+        return [self.decode(latents)[0] for latents in develop(self, trajectories)]
 
     def prompt_to_img(
         self,
@@ -275,6 +303,17 @@ class ImageDiffusionModel:
 
 def _load(component: Any, source: str, subfolder: str, dtype: torch.dtype) -> Any:
     return component.from_pretrained(source, subfolder=subfolder, dtype=dtype, use_safetensors=True)
+
+
+def _load_classifier(source: str, device: torch.device) -> NoisyLatentClassifier | None:
+    if not Path(source).is_dir():
+        try:
+            hf_hub_download(source, "classifier/config.json")
+        except (OSError, ValueError):  # most models on the hub have none
+            return None
+    elif not (Path(source) / "classifier").is_dir():
+        return None
+    return _load(NoisyLatentClassifier, source, "classifier", torch.float32).to(device)
 
 
 def _name(source: str) -> str:

@@ -38,7 +38,8 @@ class ImageRequest:
 
     With ``image`` (RGB) given, the pictures start from it, noised to the level of step ``start_step`` of ``steps``:
     0 keeps nearly nothing of it, ``steps - 1`` nearly everything. They are drawn at ``width`` x ``height`` and shown
-    ``upscale`` times as large. Raises `InvalidRequest` for values no model could use.
+    ``upscale`` times as large. ``steer`` names a label of the model's classifier that they are pushed towards, besides the
+    prompt. Raises `InvalidRequest` for values no model could use.
     """
 
     prompt: str
@@ -53,6 +54,8 @@ class ImageRequest:
     image: Image.Image | None = None
     start_step: int = 0
     upscale: int = 1
+    steer: str = ""
+    steer_scale: float = 5.0
 
     def __post_init__(self) -> None:
         if not self.prompt.strip() and self.image is None:
@@ -79,6 +82,8 @@ class ImageRequest:
             raise InvalidRequest(
                 "upscale", f"Upscaled pictures may have {MAX_UPSCALED_SIDE} pixels a side: choose a smaller size or upscale."
             )
+        if not math.isfinite(self.steer_scale) or not 0 <= self.steer_scale <= 50:
+            raise InvalidRequest("steer_scale", "The steering scale must be a number from 0 to 50.")
 
     def with_(self, **changes: Any) -> "ImageRequest":
         """Give a changed copy, checked anew."""
@@ -99,6 +104,11 @@ class ImageRequest:
     def guided(self) -> bool:
         """Whether guidance changes anything; at a scale of 1 or less the unconditional prediction is not needed."""
         return self.guidance_scale > 1
+
+    @property
+    def steered(self) -> bool:
+        """Whether a classifier changes anything."""
+        return bool(self.steer) and self.steer_scale > 0
 
     @property
     def seeds(self) -> tuple[int, ...]:

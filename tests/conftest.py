@@ -7,6 +7,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from diffusion.classifier import NoisyLatentClassifier
 from diffusion.defaults import Defaults
 from diffusion.model import PRETRAINED, ImageDiffusionModel
 
@@ -70,16 +71,32 @@ def tiny_components():
     return build_components()
 
 
+def build_classifier() -> NoisyLatentClassifier:
+    torch.manual_seed(1)
+    classifier = NoisyLatentClassifier(("animal", "food"), ("red", "green", "blue"), block_out_channels=(16, 32))
+    # An untrained head hardly prefers anything; a stronger one gives gradients that can be told from rounding.
+    torch.nn.init.normal_(classifier.colour_head.weight)
+    return classifier
+
+
 def model_of(components: dict, defaults: Defaults | None = None) -> ImageDiffusionModel:
     networks = {name: components[name] for name in ("vae", "tokenizer", "text_encoder", "unet")}
     config = SCHEDULER | {"prediction_type": components["scheduler"].config.prediction_type}
-    return ImageDiffusionModel(**networks, scheduler_config=config, name="tiny", defaults=defaults)
+    return ImageDiffusionModel(
+        **networks, scheduler_config=config, name="tiny", defaults=defaults, classifier=components.get("classifier")
+    )
 
 
 @pytest.fixture(scope="session")
 def tiny_model(tiny_components) -> ImageDiffusionModel:
     """32x32 pictures, latents of 4x4 cells, float32."""
     return model_of(tiny_components)
+
+
+@pytest.fixture(scope="session")
+def steerable_model(components) -> ImageDiffusionModel:
+    """The same with a classifier, for both prediction types."""
+    return model_of(components | {"classifier": build_classifier()})
 
 
 @pytest.fixture(scope="session")

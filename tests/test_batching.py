@@ -16,7 +16,7 @@ def requests():
 
 
 def test_mixed_requests_come_out_of_a_shared_batch_as_when_alone(tiny_model):
-    alone = [develop(tiny_model.predict_noise, [tiny_model.trajectory(request)])[0] for request in requests()]
+    alone = [develop(tiny_model, [tiny_model.trajectory(request)])[0] for request in requests()]
 
     # Every second trajectory joins two steps later than the one before it, and a neighbour is dropped midway.
     waiting = [tiny_model.trajectory(request) for request in requests()]
@@ -27,7 +27,7 @@ def test_mixed_requests_come_out_of_a_shared_batch_as_when_alone(tiny_model):
             running.append(waiting.pop(0))
         if evaluations == 9:
             running[0] = tiny_model.trajectory(ImageRequest("another", "", 32, 32, 3, seed=98))
-        step(tiny_model.predict_noise, [trajectory for trajectory in running if not trajectory.done])
+        step(tiny_model, [trajectory for trajectory in running if not trajectory.done])
         evaluations += 1
 
     differences = [
@@ -37,22 +37,23 @@ def test_mixed_requests_come_out_of_a_shared_batch_as_when_alone(tiny_model):
     assert max(differences) <= TOLERANCE
 
 
-def test_a_request_without_guidance_costs_one_row(tiny_model):
-    rows = []
+def test_a_request_without_guidance_costs_one_row(tiny_model, monkeypatch):
+    predict, rows = tiny_model.predict_noise, []
 
     def counted(latents, timesteps, prompt_embeds):
         rows.append(len(latents))
-        return tiny_model.predict_noise(latents, timesteps, prompt_embeds)
+        return predict(latents, timesteps, prompt_embeds)
 
-    develop(counted, [tiny_model.trajectory(ImageRequest("a fox", "", 32, 32, 3, 1.0))])
-    develop(counted, [tiny_model.trajectory(ImageRequest("a fox", "", 32, 32, 3, 2.0))])
+    monkeypatch.setattr(tiny_model, "predict_noise", counted)
+    develop(tiny_model, [tiny_model.trajectory(ImageRequest("a fox", "", 32, 32, 3, 1.0))])
+    develop(tiny_model, [tiny_model.trajectory(ImageRequest("a fox", "", 32, 32, 3, 2.0))])
 
     assert rows == [1, 1, 1, 2, 2, 2]
 
 
 def test_the_same_seed_gives_the_same_picture_and_another_seed_another(tiny_model):
     def latents(seed):
-        return develop(tiny_model.predict_noise, [tiny_model.trajectory(ImageRequest("a", "", 32, 32, 4, seed=seed))])[0]
+        return develop(tiny_model, [tiny_model.trajectory(ImageRequest("a", "", 32, 32, 4, seed=seed))])[0]
 
     assert torch.equal(latents(1), latents(1))
     assert not torch.allclose(latents(1), latents(2), atol=0.1)
@@ -60,8 +61,8 @@ def test_the_same_seed_gives_the_same_picture_and_another_seed_another(tiny_mode
 
 def test_images_of_one_request_have_their_own_seeds(tiny_model):
     both = ImageRequest("a", "", 32, 32, 4, seed=1, count=2)
-    first, second = develop(tiny_model.predict_noise, [tiny_model.trajectory(both, index) for index in range(2)])
-    alone = develop(tiny_model.predict_noise, [tiny_model.trajectory(ImageRequest("a", "", 32, 32, 4, seed=2))])[0]
+    first, second = develop(tiny_model, [tiny_model.trajectory(both, index) for index in range(2)])
+    alone = develop(tiny_model, [tiny_model.trajectory(ImageRequest("a", "", 32, 32, 4, seed=2))])[0]
 
     assert (second - alone).abs().max() <= TOLERANCE
     assert (second - first).abs().max() > 0.1

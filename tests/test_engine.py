@@ -30,7 +30,7 @@ async def test_pictures_of_a_shared_engine_are_those_made_alone(tiny_model):
     async with Engine(tiny_model) as engine:
         together = await asyncio.gather(*(engine.submit(request, owner) for owner, request in enumerate(requests)))
     for request, result in zip(requests, together, strict=True):
-        latents = develop(tiny_model.predict_noise, [tiny_model.trajectory(request)])[0]
+        latents = develop(tiny_model, [tiny_model.trajectory(request)])[0]
         alone = tiny_model.decode(latents)[0]
         assert max(abs(a - b) for a, b in zip(alone.tobytes(), result.images[0].tobytes(), strict=True)) <= 1
 

@@ -126,6 +126,8 @@ def test_the_edges_of_a_larger_picture_are_steeper_than_the_resamplers():
         ImageRequest("grüner Apfel 🍏", sampler="euler_a"),
         ImageRequest("a fox", upscale=4),
         ImageRequest("a fox", image=Image.new("RGB", (8, 8)), start_step=17, sampler="ddim"),
+        ImageRequest("a fox", steer="light blue", steer_scale=0.75),
+        ImageRequest("a fox", image=Image.new("RGB", (8, 8)), start_step=3, steer="food", steer_scale=0.0),
     ],
 )
 def test_parameters_can_be_read_back_from_the_png(request_):

@@ -97,7 +97,7 @@ def test_prompts_are_encoded_once(tiny_model):
 def test_previews_show_the_colours_the_decoder_shows(tiny_model):
     trajectory = tiny_model.trajectory(ImageRequest("a fox", "", 32, 32, 5))
     assert tiny_model.preview(trajectory) is None
-    step(tiny_model.predict_noise, [trajectory])
+    step(tiny_model, [trajectory])
     assert tiny_model.preview(trajectory).size == (4, 4)
 
 

@@ -45,7 +45,7 @@ def test_text_to_image_equals_the_pipeline(components, sampler, guidance_scale, 
     ).images
 
     model = model_of(components)
-    ours = develop(model.predict_noise, [model.trajectory(request, noise=noise)])[0]
+    ours = develop(model, [model.trajectory(request, noise=noise)])[0]
 
     difference = (ours - theirs).abs().max().item()
     print(f"parity {sampler:8} guidance {guidance_scale}: {difference:.1e}")
@@ -68,7 +68,7 @@ def test_image_to_image_equals_the_pipeline(components, start_step):
     ).images
 
     model = model_of(components)
-    ours = develop(model.predict_noise, [model.trajectory(request)])[0]
+    ours = develop(model, [model.trajectory(request)])[0]
 
     difference = (ours - theirs).abs().max().item()
     print(f"parity image-to-image from step {start_step}: {difference:.1e}")

@@ -24,6 +24,9 @@ from diffusion.sampling import SAMPLERS
         ("seed", -1),
         ("seed", MAX_SEED + 1),
         ("count", 0),
+        ("steer_scale", math.nan),
+        ("steer_scale", -0.1),
+        ("steer_scale", 50.1),
         ("start_step", -1),
         ("start_step", 50),
         ("upscale", 3),
@@ -77,6 +80,12 @@ def test_similarity_chooses_the_step_to_start_from(similarity, step):
 def test_similarity_out_of_range_is_refused(similarity):
     with pytest.raises(InvalidRequest):
         start_step_for(similarity, 20)
+
+
+def test_only_a_label_and_a_scale_above_0_steer():
+    assert ImageRequest("a", steer="red").steered
+    assert not ImageRequest("a", steer="red", steer_scale=0).steered
+    assert not ImageRequest("a", steer_scale=3).steered
 
 
 def test_every_sampler_has_a_name_for_people():
