@@ -75,6 +75,14 @@ def test_a_picture_can_be_saved_larger(tiny_folder, tmp_path):
         assert picture.size == (64, 64)
 
 
+def test_the_command_line_steers(tmp_path):
+    target = tmp_path / "apple.png"
+    ended = run("-m", "diffusion", "apple", "-o", target, "--steps", 2, "--steer", "red", "--steer-scale", 3)
+    assert ended.returncode == 0, ended.stderr
+    settings = read_parameters(target.read_bytes())
+    assert (settings["steer"], settings["steer_scale"]) == ("red", 3.0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"), [([""], "empty"), (["fox", "--steps", "0"], "step"), (["fox", "--image", "nowhere.png"], "nowhere")]
 )

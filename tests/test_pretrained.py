@@ -54,6 +54,21 @@ def test_every_style_it_offers_changes_the_picture(model):
         assert np.abs(np.asarray(image).astype(float) - np.asarray(plain)).mean() > 15, style
 
 
+def test_its_classifier_is_small_and_knows_groups_and_colours(model):
+    size = sum(path.stat().st_size for path in (PRETRAINED / "classifier").iterdir())
+    assert size <= 3_000_000
+    assert {"animal", "food", "face", "red", "blue", "green", "black"} <= set(model.steerable)
+
+
+def test_steering_to_a_colour_brings_it_into_the_picture(model):
+    def redness(**settings):
+        images = model.generate(["car, 3d"] * 2, seeds=[1, 2], steps=10, **settings)
+        red, green, blue = np.mean([middle_colour(image) for image in images], 0)
+        return red - (green + blue) / 2
+
+    assert redness(steer="red", steer_scale=5.0) > redness() + 15
+
+
 def test_it_reads_with_diffusers_own_pipeline():
     pipeline = StableDiffusionPipeline.from_pretrained(PRETRAINED)
     assert pipeline.scheduler.config.prediction_type == "v_prediction"
