@@ -14,9 +14,9 @@ from cogs.options import (
     STYLE_LIMIT,
     UPSCALE_CHOICES,
     describe,
+    matching_choices,
     parse_size,
     size_choices,
-    style_choices,
     with_style,
 )
 from cogs.studio import Studio
@@ -30,7 +30,21 @@ class Imagine(commands.Cog):
         self.studio = studio
 
     @app_commands.command()
-    @describe("prompt", "style", "negative", "size", "steps", "guidance", "sampler", "seed", "count", "upscale", "private")
+    @describe(
+        "prompt",
+        "style",
+        "negative",
+        "size",
+        "steps",
+        "guidance",
+        "sampler",
+        "steer",
+        "steer_strength",
+        "seed",
+        "count",
+        "upscale",
+        "private",
+    )
     @app_commands.choices(sampler=SAMPLER_CHOICES)
     @app_commands.choices(upscale=UPSCALE_CHOICES)
     async def imagine(
@@ -43,6 +57,8 @@ class Imagine(commands.Cog):
         steps: Range[int, 1, 150] | None = None,
         guidance: Range[float, 0, 30] | None = None,
         sampler: str | None = None,
+        steer: Range[str, 1, 50] | None = None,
+        steer_strength: Range[float, 0, 50] | None = None,
         seed: Range[int, 0, MAX_SEED] | None = None,
         count: Range[int, 1, MAX_COUNT] = 1,
         upscale: int | None = None,
@@ -59,6 +75,8 @@ class Imagine(commands.Cog):
                 steps=steps,
                 guidance_scale=guidance,
                 sampler=sampler,
+                steer=steer.strip().lower() if steer else None,
+                steer_scale=steer_strength,
                 seed=random_seed() if seed is None else seed,
                 count=count,
                 upscale=upscale,
@@ -68,12 +86,17 @@ class Imagine(commands.Cog):
     @imagine.autocomplete("style")
     async def styles(self, interaction: discord.Interaction[Any], current: str) -> list[app_commands.Choice[str]]:
         """Offer styles that the model knows."""
-        return style_choices(self.studio.engine.model.defaults.styles, current)
+        return matching_choices(self.studio.engine.model.defaults.styles, current)
 
     @imagine.autocomplete("size")
     async def sizes(self, interaction: discord.Interaction[Any], current: str) -> list[app_commands.Choice[str]]:
         """Offer sizes that suit the model."""
         return size_choices(self.studio.engine.model.sample_side, current)
+
+    @imagine.autocomplete("steer")
+    async def labels(self, interaction: discord.Interaction[Any], current: str) -> list[app_commands.Choice[str]]:
+        """Offer what the model's classifier tells apart."""
+        return matching_choices(self.studio.engine.model.steerable, current)
 
 
 async def setup(bot: Any) -> None:

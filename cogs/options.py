@@ -24,6 +24,8 @@ DESCRIPTIONS: Final = {
     "steps": "How many steps to develop it in: more is finer and slower",
     "guidance": "How closely to follow the prompt",
     "sampler": "The method of developing",
+    "steer": "A kind or colour to push it towards, besides the prompt",
+    "steer_strength": "How hard to push: more is surer and less natural",
     "similarity": "How much of the picture to keep: 0 nearly nothing, 1 nearly everything",
     "start_step": "The step to start from, instead of a similarity",
     "seed": "The same seed and settings give the same picture",
@@ -57,10 +59,10 @@ def with_style(prompt: str, style: str | None) -> str:
     return text
 
 
-def style_choices(styles: Iterable[str], current: str) -> list[app_commands.Choice[str]]:
-    """Offer those of ``styles`` that hold what is typed so far."""
+def matching_choices(words: Iterable[str], current: str) -> list[app_commands.Choice[str]]:
+    """Offer those of ``words``, styles or labels, that hold what is typed so far."""
     typed = current.lower().strip()
-    return [app_commands.Choice(name=style, value=style) for style in styles if typed in style.lower()][:CHOICES_SHOWN]
+    return [app_commands.Choice(name=word, value=word) for word in words if typed in word.lower()][:CHOICES_SHOWN]
 
 
 def size_choices(side: int, current: str) -> list[app_commands.Choice[str]]:

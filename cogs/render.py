@@ -35,6 +35,7 @@ def settings(request: ImageRequest, seeds: Iterable[int]) -> str:
         f"{request.steps} steps" + (f" from {request.start_step}" if request.image else ""),
         f"guidance {request.guidance_scale:g}",
         SAMPLER_NAMES[request.sampler],
+        *([f"steered to {request.steer} by {request.steer_scale:g}"] if request.steer else []),
     ]
     return f"-# {' · '.join(parts)}"
 

@@ -7,7 +7,7 @@ from discord import app_commands
 from discord.app_commands import Range
 from discord.ext import commands
 
-from cogs.options import MAX_COUNT, PROMPT_LIMIT, STYLE_LIMIT, describe, style_choices, with_style
+from cogs.options import MAX_COUNT, PROMPT_LIMIT, STYLE_LIMIT, describe, matching_choices, with_style
 from cogs.studio import Studio, fetch_image
 from diffusion.errors import InvalidRequest
 from diffusion.request import MAX_SEED, ImageRequest, random_seed, start_step_for
@@ -61,7 +61,7 @@ class Similar(commands.Cog):
     @similar.autocomplete("style")
     async def styles(self, interaction: discord.Interaction[Any], current: str) -> list[app_commands.Choice[str]]:
         """Offer styles that the model knows."""
-        return style_choices(self.studio.engine.model.defaults.styles, current)
+        return matching_choices(self.studio.engine.model.defaults.styles, current)
 
 
 async def setup(bot: Any) -> None:

@@ -13,6 +13,7 @@ from bot import Darkroom
 from cogs.preview import simulated
 from diffusion.engine import Engine, EngineConfig
 from diffusion.request import Limits
+from tests.conftest import build_classifier, model_of
 
 PATIENCE = 20  # seconds until a picture must be there
 
@@ -68,4 +69,10 @@ async def opened(model, **config):
 @pytest.fixture
 async def server(tiny_model):
     async with opened(tiny_model) as server:
+        yield server
+
+
+@pytest.fixture
+async def steerable_server(tiny_components):
+    async with opened(model_of(tiny_components | {"classifier": build_classifier()})) as server:
         yield server

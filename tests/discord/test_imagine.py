@@ -153,6 +153,38 @@ async def test_a_model_says_how_large_its_pictures_are_posted(tiny_components):
             assert read_image(await drawn(result.response)[0].read()).size == (side, side)
 
 
+async def test_pictures_can_be_steered_and_say_so_and_a_reroll_keeps_it(steerable_server):
+    server = steerable_server
+    options = {"prompt": "apple", "steps": 3, "steer": " Red ", "steer_strength": 1.5}
+    result = await server.alice.slash(server.channel, "imagine", **options)
+    await server.finished(result.response)
+    assert "steered to red by 1.5" in result.response.content
+    again = await server.bob.click(result.response, label="Reroll")
+    await server.finished(again.response)
+    settings = read_parameters(await drawn(again.response)[0].read())
+    assert (settings["steer"], settings["steer_scale"]) == ("red", 1.5)
+
+
+async def offered(server, typed):
+    return [choice["value"] for choice in await server.alice.autocomplete(server.channel, "imagine", "steer", typed)]
+
+
+async def test_labels_are_offered_that_the_classifier_knows(steerable_server):
+    assert await offered(steerable_server, "") == ["animal", "food", "red", "green", "blue"]
+    assert await offered(steerable_server, "RE") == ["red", "green"]
+
+
+async def test_a_label_the_classifier_does_not_know_is_told_to_the_member_alone(steerable_server):
+    result = await steerable_server.alice.slash(steerable_server.channel, "imagine", prompt="apple", steer="mauve")
+    assert "only to animal, food, red" in sentence(result)
+
+
+async def test_a_model_without_a_classifier_offers_no_labels_and_says_so(server):
+    assert await offered(server, "") == []
+    result = await server.alice.slash(server.channel, "imagine", prompt="apple", steer="red")
+    assert "no classifier" in sentence(result)
+
+
 async def test_it_works_in_a_direct_message(server):
     result = await server.env.create_user("carol").slash("imagine", prompt="red apple", steps=2)
     await server.finished(result.response)
