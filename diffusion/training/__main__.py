@@ -6,11 +6,11 @@ import shutil
 import sys
 import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import astuple
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from diffusion.training.config import DEFAULT, TrainingConfig
 from diffusion.training.errors import MissingStageError, TrainingError
@@ -18,11 +18,14 @@ from diffusion.training.pictures import INDEX, PIXELS, SIZE, Picture, read_archi
 
 # Stages import what they need when they run: `--help` answers at once, and only `data` needs the SVG renderer.
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from diffusion.training.denoiser import Denoiser
     from diffusion.training.recogniser import Recogniser
     from diffusion.training.sheet import Generate
 
 NO_LIMIT = 10**9
+PRESET: dict[str, Any] = {"steps": 20, "sampler": "dpm++", "guidance_scale": 3.0, "height": SIZE, "width": SIZE}
 RECOGNISER = "recogniser.pt"
 
 
@@ -157,6 +160,28 @@ def curve(arguments: argparse.Namespace, config: TrainingConfig) -> None:
         print(f"{name}: the goal after {latents / 1e6:.2f} million latents, by a power law")
 
 
+def steering(arguments: argparse.Namespace, config: TrainingConfig) -> None:
+    """Draw how surely classifier guidance steers, against its scale."""
+    from diffusion import ImageDiffusionModel
+    from diffusion.training.steering import PROMPT, draw_steering, measure
+
+    run, model = arguments.run, arguments.model or arguments.run / "model"
+    _require(run / RECOGNISER, "recogniser")
+    _require(model / "classifier" / "config.json", "classifier")
+    loaded = ImageDiffusionModel.from_pretrained(model)
+
+    def steer(label: str, scale: float, guidance_scale: float, seeds: Sequence[int]) -> "list[Image]":
+        options = {**PRESET, "guidance_scale": guidance_scale, "steer": label, "steer_scale": scale}
+        return loaded.generate([PROMPT] * len(seeds), seeds=list(seeds), **options)
+
+    curves = measure(steer, _recogniser(run), _pictures(run), arguments.seeds)
+    draw_steering(curves, run / "evaluation")
+    for kind, ways in curves.items():
+        for way, curve in ways.items():
+            shares = ", ".join(f"s = {scale:g}: {share:.0%}" for scale, share in curve.items())
+            print(f"{kind}, {way}: {shares}")
+
+
 STAGES = {
     stage.__name__: stage
     for stage in (data, tokenizer, autoencoder, latents, classifier, denoiser, export, recogniser, evaluate)
@@ -197,9 +222,7 @@ def _generator(model: Path) -> "Generate":
     from diffusion import ImageDiffusionModel
 
     loaded = ImageDiffusionModel.from_pretrained(model)
-    return lambda prompts, seeds: loaded.generate(
-        prompts, seeds=seeds, steps=20, sampler="dpm++", guidance_scale=3.0, height=SIZE, width=SIZE
-    )
+    return lambda prompts, seeds: loaded.generate(prompts, seeds=seeds, **PRESET)
 
 
 def _recogniser(run: Path) -> "Recogniser":
@@ -241,7 +264,7 @@ def _sample_every(minutes: float, run: Path, config: TrainingConfig) -> "Callabl
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m diffusion.training", description="Train the embedded model in stages.")
     stages = parser.add_subparsers(required=True, metavar="STAGE")
-    for name, stage in {**STAGES, "curve": curve, "all": every}.items():
+    for name, stage in {**STAGES, "steering": steering, "curve": curve, "all": every}.items():
         options = stages.add_parser(name, help=stage.__doc__, description=stage.__doc__)
         options.set_defaults(stage=stage, model=None)
         options.add_argument("--run", type=Path, required=True, help="folder that the stages read and write")
@@ -266,7 +289,9 @@ def _parser() -> argparse.ArgumentParser:
             options.add_argument("--seen", type=int, default=200, help="prompts out of the training captions to draw")
             options.add_argument("--unseen", type=int, default=100, help="held-out compositions to draw")
             options.add_argument("--seeds", type=int, default=4, help="pictures of each prompt")
-        if name == "evaluate":
+        if name == "steering":
+            options.add_argument("--seeds", type=int, default=8, help="pictures of each label and scale")
+        if name in ("evaluate", "steering"):
             options.add_argument("model", type=Path, nargs="?", metavar="MODEL_FOLDER", help="instead of RUN/model")
     return parser
 

@@ -70,6 +70,12 @@ class Recogniser(nn.Module):
                 verdicts.append(_verdict(asked, found, COLOURS[colours[row]], GROUNDS[grounds[row]]))
         return verdicts
 
+    @torch.inference_mode()
+    def name(self, images: Sequence[Image.Image]) -> list[str]:
+        """Give the most likely concept of each picture."""
+        pixels = to_float(to_bytes(images).to(self.concept.weight.device))
+        return [self.concepts[index] for index in self(pixels)[0].argmax(1).tolist()]
+
     def save(self, path: Path) -> None:
         """Write weights, labels and accuracy."""
         state = {
