@@ -2,9 +2,13 @@
 
 import argparse
 import asyncio
+import contextlib
 import logging
+import signal
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import discord
@@ -14,6 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from diffusion.errors import DarkroomError
 
+log = logging.getLogger(__name__)
 EXTENSIONS = ("cogs.imagine", "cogs.similar", "cogs.about", "cogs.buttons")
 NO_TOKEN = (
     "DISCORD_TOKEN is not set: put your bot's token into .env (.env.example shows how),"
@@ -42,6 +47,11 @@ class Settings(BaseSettings):
     max_side: int = Field(1024, ge=64)
     max_steps: int = Field(150, ge=1, le=150)
     max_count: int = Field(4, ge=1, le=4)
+    data_dir: Annotated[Path | None, BeforeValidator(_empty_is_none)] = None
+    database_url: Annotated[SecretStr | None, BeforeValidator(_empty_is_none)] = None
+    data_max_gb: float = Field(10, gt=0)
+    data_max_days: float = Field(30, gt=0)
+    grace_seconds: float = Field(30, ge=0)
     preview_port: int = Field(8765, ge=0, le=65535)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
@@ -58,6 +68,7 @@ class Darkroom(commands.Bot):
         for extension in EXTENSIONS:
             await self.load_extension(extension)
         await self.tree.sync()
+        await self.studio.open(self)
 
 
 def build_engine(settings: Settings) -> Any:
@@ -72,17 +83,51 @@ def build_engine(settings: Settings) -> Any:
     return Engine(model, EngineConfig(max_rows=settings.max_rows, max_waiting=settings.max_waiting, limits=limits))
 
 
-async def on_discord(settings: Settings) -> None:
-    """Run the real bot until it is stopped."""
+@contextlib.asynccontextmanager
+async def open_studio(settings: Settings, folder: Path) -> AsyncIterator[Any]:
+    """Set up all that works behind the bot, with its data in ``folder``; raises `DarkroomError`."""
+    from cogs.gallery import Gallery
+    from cogs.journal import Journal
     from cogs.studio import Studio
 
-    async with build_engine(settings) as engine:
-        studio = Studio(engine)
-        async with Darkroom(studio) as bot:
-            try:
-                await bot.start(settings.discord_token.get_secret_value())
-            finally:
-                await studio.close()
+    url = (
+        settings.database_url.get_secret_value()
+        if settings.database_url
+        else f"sqlite+aiosqlite:///{folder / 'journal.sqlite'}"
+    )
+    gallery = Gallery(folder / "pictures", int(settings.data_max_gb * 1e9), settings.data_max_days)
+    async with Journal(url) as journal, build_engine(settings) as engine:
+        yield Studio(engine, journal, gallery)
+
+
+async def on_discord(settings: Settings) -> None:
+    """Run the real bot until it is stopped: SIGTERM or Ctrl+C lets it finish what it can, a second one does not."""
+    async with open_studio(settings, settings.data_dir or Path("data")) as studio, Darkroom(studio) as bot:
+        stops: asyncio.Queue[None] = asyncio.Queue()
+        with contextlib.suppress(NotImplementedError):  # Windows has no signals of this kind
+            for number in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(number, stops.put_nowait, None)
+        running = asyncio.create_task(bot.start(settings.discord_token.get_secret_value()))
+        try:
+            if not await _first(running, stops.get()):
+                log.info("stopping: what runs has %g s to finish", settings.grace_seconds)
+                await _first(asyncio.create_task(studio.close(settings.grace_seconds)), stops.get())
+        finally:
+            await studio.close()
+        await bot.close()
+        await running
+
+
+async def _first(task: "asyncio.Task[None]", stop: Any) -> bool:
+    """Wait for ``task``, but no longer than for ``stop``; say whether it ended by itself."""
+    stopped = asyncio.ensure_future(stop)
+    try:
+        await asyncio.wait([task, stopped], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopped.cancel()
+    if task.done():
+        task.result()
+    return task.done()
 
 
 async def in_browser(settings: Settings) -> None:
@@ -92,8 +137,9 @@ async def in_browser(settings: Settings) -> None:
     except ModuleNotFoundError as error:
         raise DarkroomError(f"The preview needs {error.name}: pip install -e '.[preview]'") from None
     print("Loading the model…", flush=True)
-    async with build_engine(settings) as engine:
-        await serve(engine, Darkroom, settings.preview_port)
+    with tempfile.TemporaryDirectory(prefix="darkroom-") as temporary:
+        async with open_studio(settings, settings.data_dir or Path(temporary)) as studio:
+            await serve(studio, Darkroom, settings.preview_port)
 
 
 def main(arguments: list[str] | None = None) -> int:

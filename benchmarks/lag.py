@@ -6,12 +6,13 @@ next to members who ask for pictures through the simulated Discord, previews, PN
 
 import argparse
 import asyncio
+import tempfile
 import time
+from pathlib import Path
 from statistics import quantiles
 
-from bot import Darkroom
+from bot import Darkroom, Settings, open_studio
 from cogs.preview import simulated
-from diffusion import Engine, ImageDiffusionModel
 
 NAP = 0.005
 
@@ -31,15 +32,13 @@ def tell(name: str, lags: list[float]) -> None:
     print(f"{name:8} p50 {p50:6.1f} ms   p99 {p99:6.1f} ms   max {worst:6.1f} ms   ({len(lags)} samples)")
 
 
-async def measure(members: int, seconds: float, model_id: str | None) -> None:
+async def measure(members: int, seconds: float, model_id: str | None, folder: Path) -> None:
     """Let ``members`` ask again and again for ``seconds``."""
-    model = ImageDiffusionModel.from_pretrained(model_id)
-    async with Engine(model) as engine, simulated(engine, Darkroom) as env:
+    async with open_studio(Settings(model_id=model_id), folder) as studio, simulated(studio, Darkroom) as env:
         guild = env.create_guild()
         channel = guild.create_text_channel("art")
         actors = [guild.add_member(env.create_user(f"member{index}")) for index in range(members)]
         await actors[0].slash(channel, "imagine", prompt="warm up")
-        studio = env.bot.studio  # type: ignore[attr-defined]
         while studio.jobs:
             await asyncio.sleep(0.05)
         lags: list[float] = []
@@ -55,7 +54,9 @@ async def measure(members: int, seconds: float, model_id: str | None) -> None:
             await asyncio.sleep(0.05)
         watcher.cancel()
         tell("busy", lags)
-        print(f"{asked} requests of {members} members in {seconds:g} s, {model.name} in {model.dtype}")
+        print(
+            f"{asked} requests of {members} members in {seconds:g} s, {studio.engine.model.name} in {studio.engine.model.dtype}"
+        )
 
 
 def main() -> None:
@@ -65,7 +66,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--model", help="folder or hub id; the embedded model if left out")
     options = parser.parse_args()
-    asyncio.run(measure(options.members, options.seconds, options.model))
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(measure(options.members, options.seconds, options.model, Path(folder)))
 
 
 if __name__ == "__main__":

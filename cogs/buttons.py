@@ -6,7 +6,7 @@ import discord
 from discord.ext import commands
 
 from cogs.render import prompt_of
-from cogs.studio import Studio, fetch_image, recall
+from cogs.studio import Studio, fetch_image
 from cogs.views import ActionButton, EditPrompt
 from diffusion.errors import DarkroomError
 from diffusion.request import ImageRequest, random_seed, start_step_for
@@ -25,39 +25,41 @@ class Buttons(commands.Cog):
         """Do what the button ``action`` on a message of member ``owner`` says."""
         actions = {"reroll": self.reroll, "more": self.more, "edit": self.edit}
         async with self.studio.answering(interaction):
+            _check(interaction)
             if action in actions:
-                await actions[action](interaction)
+                await actions[action](interaction, subject or None)
             elif interaction.user.id != owner:
                 raise DarkroomError("Only the member who asked for these pictures can do that.")
             elif action == "delete":
                 await interaction.response.defer()
                 await interaction.delete_original_response()
             else:
-                await self.cancel(interaction, subject)
+                self.studio.cancel(subject, interaction.user.id)
+                await interaction.response.defer()
 
-    async def reroll(self, interaction: Interaction) -> None:
+    async def reroll(self, interaction: Interaction, parent: int | None) -> None:
         """Make the same again with other seeds."""
         message = _message(interaction)
 
         async def again() -> ImageRequest:
-            return _with_fresh_seed(await recall(message))
+            return _with_fresh_seed(await self.studio.recall(message))
 
-        await self.studio.make(interaction, again, private=message.flags.ephemeral)
+        await self.studio.make(interaction, again, private=message.flags.ephemeral, parent=parent)
 
-    async def more(self, interaction: Interaction) -> None:
+    async def more(self, interaction: Interaction, parent: int | None) -> None:
         """Make a picture that starts from the first of these."""
         message = _message(interaction)
 
         async def similar() -> ImageRequest:
-            request = _with_fresh_seed(await recall(message))
+            request = _with_fresh_seed(await self.studio.recall(message))
             return request.with_(
                 image=await fetch_image(message.attachments[0]),
                 start_step=start_step_for(MORE_SIMILARITY, request.steps),
             )
 
-        await self.studio.make(interaction, similar, private=message.flags.ephemeral)
+        await self.studio.make(interaction, similar, private=message.flags.ephemeral, parent=parent)
 
-    async def edit(self, interaction: Interaction) -> None:
+    async def edit(self, interaction: Interaction, parent: int | None) -> None:
         """Ask for another prompt; the seed stays, so that the change shows what the words do."""
         message = _message(interaction)
         if not message.attachments:
@@ -65,25 +67,26 @@ class Buttons(commands.Cog):
 
         async def with_prompt(submitted: Interaction, prompt: str) -> None:
             async def edited() -> ImageRequest:
-                return (await recall(message)).with_(prompt=prompt)
+                return (await self.studio.recall(message)).with_(prompt=prompt)
 
-            await self.studio.make(submitted, edited, private=message.flags.ephemeral)
+            await self.studio.make(submitted, edited, private=message.flags.ephemeral, parent=parent)
 
         # A modal must be the first answer, within three seconds: no time to download the PNG, which knows the prompt as well.
         await interaction.response.send_modal(EditPrompt(prompt_of(message), with_prompt))
-
-    async def cancel(self, interaction: Interaction, subject: int) -> None:
-        """Take back the job that interaction ``subject`` asked for."""
-        job = self.studio.jobs.get(subject)
-        if job is None or not job.cancel():
-            raise DarkroomError("This job is not running any more.")
-        await interaction.response.defer()
 
 
 def _message(interaction: Interaction) -> discord.Message:
     if interaction.message is None:
         raise DarkroomError("The message of this button is gone.")
     return interaction.message
+
+
+def _check(interaction: Interaction) -> None:
+    """Refuse a custom_id made up by hand; those that stand on the message were put there by the bot and can be believed."""
+    rows = _message(interaction).components
+    standing = {getattr(child, "custom_id", None) for row in rows for child in getattr(row, "children", ())}
+    if interaction.data is None or interaction.data.get("custom_id") not in standing:
+        raise DarkroomError("There is no such button here.")
 
 
 def _with_fresh_seed(request: ImageRequest) -> ImageRequest:

@@ -86,6 +86,7 @@ class Creation(Base):
     application_id: Mapped[int] = mapped_column(BigInteger)
     token: Mapped[str] = mapped_column(String(500))
     expires: Mapped[datetime] = mapped_column(Instant)
+    private: Mapped[bool] = mapped_column(Boolean)
     token_only: Mapped[bool] = mapped_column(Boolean)
     request: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     source: Mapped[str | None] = mapped_column(String(64))
@@ -96,6 +97,11 @@ class Creation(Base):
     error: Mapped[str | None] = mapped_column(Text)
     created: Mapped[datetime] = mapped_column(Instant, default=lambda: datetime.now(UTC))
     changed: Mapped[datetime] = mapped_column(Instant, default=lambda: datetime.now(UTC), onupdate=lambda: datetime.now(UTC))
+
+    @property
+    def files(self) -> set[str]:
+        """The pictures of the `Gallery` that this needs."""
+        return {*(self.pictures or ()), *([self.source] if self.source else ())}
 
     def __repr__(self) -> str:
         return f"<Creation {self.id} {self.state}>"  # and nothing that is secret
@@ -150,9 +156,9 @@ class Journal:
         for name, value in changes.items():
             setattr(creation, name, value)
 
-    async def close(self, creation: Creation, state: State, error: str | None = None) -> None:
+    async def close(self, creation: Creation, state: State, error: str | None = None, **changes: Any) -> None:
         """End ``creation``; its token is not needed any more and is forgotten."""
-        await self.update(creation, state=state, error=error, token="")
+        await self.update(creation, state=state, error=error, token="", **changes)
 
     async def unfinished(self) -> list[Creation]:
         """Give what a member still waits for, oldest first; raises `JournalFailed`."""

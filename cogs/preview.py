@@ -16,7 +16,6 @@ import simcord
 
 from cogs.guide import hint, welcome_text
 from cogs.studio import Studio
-from diffusion.engine import Engine
 from diffusion.errors import DarkroomError
 
 PUMP_SECONDS = 0.25
@@ -40,9 +39,8 @@ def outside(env: simcord.Env) -> Callable[[Coroutine[Any, Any, None]], asyncio.T
 
 
 @contextlib.asynccontextmanager
-async def simulated(engine: Engine, make_bot: Callable[[Studio], discord.Client]) -> AsyncIterator[simcord.Env]:
+async def simulated(studio: Studio, make_bot: Callable[[Studio], discord.Client]) -> AsyncIterator[simcord.Env]:
     """Run the bot in a fresh simulated Discord."""
-    studio = Studio(engine)
     env = simcord.Env(make_bot(studio))
     studio.spawn = outside(env)
     env.backend.clock._epoch = datetime.now(UTC)  # so that messages are of today
@@ -54,15 +52,16 @@ async def simulated(engine: Engine, make_bot: Callable[[Studio], discord.Client]
         await env.shutdown()
 
 
-async def serve(engine: Engine, make_bot: Callable[[Studio], discord.Client], port: int) -> None:
+async def serve(studio: Studio, make_bot: Callable[[Studio], discord.Client], port: int) -> None:
     """Serve the page on loopback until it is ended there or the program is interrupted."""
-    async with simulated(engine, make_bot) as env:
+    defaults = studio.engine.model.defaults
+    async with simulated(studio, make_bot) as env:
         bot: Any = env.bot
         await bot.user.edit(username="Darkroom")
         bot.tree.__dict__.pop("on_error", None)  # the bot's own answers to errors, not simcord's collecting of them
         guild = env.create_guild(name="Darkroom preview")
         channel = guild.create_text_channel("darkroom")
-        await bot.get_partial_messageable(channel.id).send(welcome_text(engine.model.defaults))
+        await bot.get_partial_messageable(channel.id).send(welcome_text(defaults))
         viewers = [guild.add_member(env.create_user(name)) for name in ("you", "guest")]
         preview = env.preview(channel, viewers=viewers, layout="channel", port=port or None)
         async with contextlib.AsyncExitStack() as stack:
@@ -72,7 +71,7 @@ async def serve(engine: Engine, make_bot: Callable[[Studio], discord.Client], po
                 raise DarkroomError(f"{error}: set PREVIEW_PORT to another one, or to 0 for any that is free.") from error
             lock = asyncio.Lock()
             _act_on_what_is_shown(page, lock)
-            print(hint(page.url, engine.model.defaults), flush=True)
+            print(hint(page.url, defaults), flush=True)
             pump = asyncio.create_task(_pump(env, page, lock))
             try:
                 await page.wait_closed()

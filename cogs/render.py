@@ -1,27 +1,31 @@
-"""Requests, progress and results as Discord shows them: text, files, nothing that talks to Discord."""
+"""Requests, progress and results as Discord shows them: text, pictures, nothing that talks to Discord."""
 
-import io
+import math
 from collections.abc import Iterable
 
 import discord
 from PIL import Image
 
+from cogs.answer import SOURCE_NAME, Picture
 from diffusion.image import enlarge, fit, parameters, to_png
 from diffusion.request import SAMPLER_NAMES, ImageRequest
 from diffusion.result import ImageResult, Progress
 
 BAR_CELLS = 12
+RESUMING = "Resuming after a restart…"
+PAUSED = "I am being restarted; this goes on afterwards."
+CANCELLED = "Cancelled."
+TOKEN_MINUTES = 14  # of the 15 that an interaction's token lives
+TOKEN_NOTE = f"-# Here I can answer for {TOKEN_MINUTES} minutes only; what takes longer is dropped."
 ALT_TEXT_LIMIT = 1024  # Discord's limit on an attachment's description
 ALT_WITHOUT_PROMPT = "A picture similar to the attached one"
 PROMPT_SHOWN = 300
 PREVIEW_SIDE = 256  # at most: large pictures form as small ones
-SOURCE_NAME = "source.png"
-QUIET = discord.AllowedMentions.none()
 
 
-def title(request: ImageRequest) -> str:
+def title(prompt: str) -> str:
     """Give the prompt in bold, with nothing in it that Discord would format or ping."""
-    prompt = " ".join(request.prompt.split()) or "Similar picture"
+    prompt = " ".join(prompt.split()) or "Similar picture"
     shortened = prompt if len(prompt) <= PROMPT_SHOWN else f"{prompt[: PROMPT_SHOWN - 1]}…"
     # escape_mentions puts a zero-width space after each @, for clients and bots that ignore allowed_mentions.
     return f"**{discord.utils.escape_mentions(discord.utils.escape_markdown(shortened))}**"
@@ -55,13 +59,13 @@ def progress_text(request: ImageRequest, progress: Progress) -> str:
         each = progress.total // request.count
         step = min(each, progress.completed // request.count + 1)
         state = f"{progress_bar(progress.completed, progress.total)} step {step}/{each}"
-    return f"{title(request)}\n{state}"
+    return f"{title(request.prompt)}\n{state}"
 
 
-def progress_files(request: ImageRequest, progress: Progress) -> list[discord.File]:
+def progress_pictures(request: ImageRequest, progress: Progress) -> tuple[Picture, ...]:
     """Give the previews side by side as one small picture, or nothing before there are any. Encodes: call it in a thread."""
     if not progress.previews:
-        return []
+        return ()
     scale = min(request.upscale, PREVIEW_SIDE / max(request.width, request.height))
     size = round(request.width * scale), round(request.height * scale)
     sides = [preview.resize(size, Image.Resampling.BICUBIC) for preview in progress.previews]
@@ -70,12 +74,24 @@ def progress_files(request: ImageRequest, progress: Progress) -> list[discord.Fi
     for side in sides:
         sheet.paste(side, (left, 0))
         left += side.width
-    return [discord.File(io.BytesIO(to_png(sheet)), "preview.png", description="How the picture looks so far")]
+    return (Picture("preview.png", to_png(sheet), "How the picture looks so far"),)
 
 
-def result_text(result: ImageResult) -> str:
+def state_text(prompt: str, state: str) -> str:
+    """Say what became of a request that has no pictures to show."""
+    return f"{title(prompt)}\n{state}"
+
+
+def duration(seconds: float) -> str:
+    """Word an estimate roughly."""
+    if seconds < 90:
+        return f"{max(1, math.ceil(seconds / 10)) * 10} seconds"
+    return f"{math.ceil(seconds / 60)} minutes"
+
+
+def result_text(request: ImageRequest) -> str:
     """Give the text above finished pictures."""
-    return f"{title(result.request)}\n{settings(result.request, result.seeds)}"
+    return f"{title(request.prompt)}\n{settings(request, request.seeds)}"
 
 
 def prompt_of(message: discord.Message) -> str:
@@ -84,18 +100,24 @@ def prompt_of(message: discord.Message) -> str:
     return "" if description == ALT_WITHOUT_PROMPT else description
 
 
-def result_files(result: ImageResult) -> list[discord.File]:
-    """Give finished pictures as PNG files that say how they were made, then the picture they started from, if any.
-
-    Each is upscaled as asked and carries the prompt as its alt text. Encodes: call it in a thread.
-    """
+def result_pngs(result: ImageResult) -> list[bytes]:
+    """Encode finished pictures, upscaled as asked, as PNG files that say how they were made. Call it in a thread."""
     request = result.request
+    return [
+        to_png(enlarge(image, request.upscale), parameters(request, seed, result.model))
+        for image, seed in zip(result.images, result.seeds, strict=True)
+    ]
+
+
+def source_png(request: ImageRequest) -> bytes | None:
+    """Encode the picture that ``request`` starts from, if any, as the model sees it. Call it in a thread."""
+    return to_png(fit(request.image, request.width, request.height)) if request.image else None
+
+
+def result_pictures(request: ImageRequest, pngs: Iterable[bytes], source: bytes | None) -> tuple[Picture, ...]:
+    """Give finished pictures, with the prompt as their alt text, then the picture they started from, if any."""
     alt = (request.prompt.strip() or ALT_WITHOUT_PROMPT)[:ALT_TEXT_LIMIT]
-    files = []
-    for image, seed in zip(result.images, result.seeds, strict=True):
-        png = to_png(enlarge(image, request.upscale), parameters(request, seed, result.model))
-        files.append(discord.File(io.BytesIO(png), f"darkroom-{seed}.png", description=alt))
-    if request.image is not None:
-        source = to_png(fit(request.image, request.width, request.height))
-        files.append(discord.File(io.BytesIO(source), SOURCE_NAME, description="The picture this was started from"))
-    return files
+    pictures = [Picture(f"darkroom-{seed}.png", png, alt) for png, seed in zip(pngs, request.seeds, strict=True)]
+    if source is not None:
+        pictures.append(Picture(SOURCE_NAME, source, "The picture this was started from"))
+    return tuple(pictures)

@@ -1,17 +1,22 @@
-"""The service between the cogs and the engine: accept a request, follow its progress, deliver its pictures."""
+"""The service between the cogs and the engine: it accepts requests, writes them down and has them developed."""
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 import discord
 from PIL import Image
 
 from cogs import render, views
+from cogs.answer import SOURCE_NAME
+from cogs.delivery import QUIET, UNREACHABLE, Delivery
+from cogs.development import Development
+from cogs.gallery import Gallery, PictureGone
+from cogs.journal import Creation, Journal, State, to_json
 from diffusion.engine import Engine
-from diffusion.errors import Cancelled, DarkroomError, InvalidImage
+from diffusion.errors import DarkroomError, InvalidImage, QueueFull
 from diffusion.image import read_image, read_parameters
 from diffusion.job import Job
 from diffusion.request import ImageRequest
@@ -21,117 +26,187 @@ Spawn = Callable[[Coroutine[Any, Any, None]], Any]
 Interaction = discord.Interaction[Any]
 Compose = Callable[[], Awaitable[ImageRequest]]
 
-EDIT_SECONDS = 1.5  # Discord allows about 5 edits in 5 seconds a channel, shared by all jobs in it
 PREPARING = "Preparing…"
+CLOSING = "I am being restarted. Please try again in a minute."
 MAX_ATTACHMENT_BYTES = 20 * 2**20
+PRUNE_SECONDS = 3600.0
 
 
 class Studio:
-    """Makes pictures for interactions. Cogs and buttons only say which; ``spawn`` starts what outlives a command."""
+    """Makes pictures for interactions. Cogs and buttons only say which; ``spawn`` starts what outlives a command.
 
-    def __init__(self, engine: Engine, spawn: Spawn = asyncio.create_task) -> None:
-        self.engine, self.spawn = engine, spawn
-        self.jobs: dict[int, Job] = {}  # by the id of the interaction that asked
+    `open` it once the bot is logged in and `close` it before the bot is.
+    """
+
+    development: Development
+
+    def __init__(self, engine: Engine, journal: Journal, gallery: Gallery, spawn: Spawn = asyncio.create_task) -> None:
+        self.engine, self.journal, self.gallery, self.spawn = engine, journal, gallery, spawn
+        self.closing = False
         self._following: set[Any] = set()
+        self._pruning: Any = None
 
-    async def close(self) -> None:
-        """Stop following; unfinished jobs are cancelled."""
-        for task in list(self._following):
+    @property
+    def jobs(self) -> Mapping[int, Job]:
+        """What is being made, by the id of its creation."""
+        return self.development.jobs
+
+    async def open(self, client: discord.Client) -> None:
+        """Take up what an earlier run of the bot left unfinished; raises `JournalFailed`."""
+        self.development = Development(self.engine, self.journal, self.gallery, Delivery(client, self.journal))
+        for creation in await self.journal.unfinished():
+            log.info("taking up %r", creation)
+            self._start(self.development.take_up(creation))
+        self._pruning = self.spawn(self._prune())
+
+    async def close(self, grace: float = 0) -> None:
+        """Accept no more, give what runs ``grace`` seconds to finish, and leave the rest to the next run."""
+        self.closing = True
+        if self._following and grace:
+            await asyncio.wait(self._following, timeout=grace)
+        if self._following and grace:
+            await self.development.pause()
+        tasks = [task for task in (*self._following, self._pruning) if task]
+        for task in tasks:
             task.cancel()
-        if self._following:
-            await asyncio.wait(self._following)
+        if tasks:
+            await asyncio.wait(tasks)
 
-    async def make(self, interaction: Interaction, compose: Compose, *, private: bool = False) -> None:
+    async def make(
+        self, interaction: Interaction, compose: Compose, *, private: bool = False, parent: int | None = None
+    ) -> None:
         """Acknowledge, let ``compose`` find out what is wanted, queue it, and follow it in the background.
 
         Errors reach the member as a sentence only they can see.
         """
         async with self.answering(interaction):
-            await interaction.response.send_message(PREPARING, ephemeral=private)
-            job = self.engine.submit(await compose(), owner=interaction.user.id)
-            self._follow_later(interaction, job, PREPARING)
+            creation = await self._accept(interaction, private, parent=parent)
+            try:
+                await self._respond(interaction, creation, PREPARING, None)
+                request = await compose()
+                await self._write_down(creation, request)
+                job = self._submit(request, interaction)
+            except Exception as error:
+                await self._refuse(interaction, creation, error)
+                return
+            self._start(self.development.follow(creation, job, PREPARING))
 
     async def make_now(self, interaction: Interaction, request: ImageRequest, *, private: bool = False) -> None:
         """Like `make` for a request that needs nothing fetched, so that the first answer tells its place already."""
         async with self.answering(interaction):
-            job = self.engine.submit(request, owner=interaction.user.id)
-            text = render.progress_text(request, job.progress)
-            view = views.cancel_view(interaction.user.id, interaction.id)
+            job = self._submit(request, interaction)
+            creation = None
             try:
-                await interaction.response.send_message(text, view=view, ephemeral=private, allowed_mentions=render.QUIET)
-            except discord.HTTPException:
+                creation = await self._accept(interaction, private, request)
+                text = render.progress_text(request, job.progress)
+                await self._respond(interaction, creation, text, views.cancel_view(creation.owner, creation.id))
+            except BaseException as error:
                 job.cancel()
-                raise
-            self._follow_later(interaction, job, text)
+                if creation is None or not isinstance(error, Exception):
+                    raise
+                await self._refuse(interaction, creation, error)
+                return
+            self._start(self.development.follow(creation, job, text))
 
-    def _follow_later(self, interaction: Interaction, job: Job, shown: str) -> None:
-        self.jobs[interaction.id] = job
-        task = self.spawn(self._follow(interaction, job, shown))
+    def cancel(self, creation_id: int, member: int) -> None:
+        """Take back what ``member`` asked for; raises `DarkroomError` where there is nothing to take back."""
+        job = self.development.jobs.get(creation_id)
+        if job is None or job.owner != member or not job.cancel():
+            raise DarkroomError("This job is not running any more.")
+
+    async def recall(self, message: discord.Message) -> ImageRequest:
+        """Find out what was asked for under ``message``: from the journal, or else from the pictures themselves."""
+        pictures = [attachment for attachment in message.attachments if attachment.filename != SOURCE_NAME]
+        if not pictures:
+            raise InvalidImage("The pictures of this message are gone.")
+        creation = await self.journal.of_message(message.id)
+        if creation and creation.request:
+            with contextlib.suppress(PictureGone, TypeError):
+                return await self.development.recall(creation)
+        settings = await asyncio.to_thread(read_parameters, await _download(pictures[0]))
+        source = next((attachment for attachment in message.attachments if attachment.filename == SOURCE_NAME), None)
+        image = await fetch_image(source) if source else None
+        return ImageRequest(**settings, count=len(pictures), image=image)
+
+    def _submit(self, request: ImageRequest, interaction: Interaction) -> Job:
+        if self.closing:
+            raise DarkroomError(CLOSING)
+        try:
+            return self.engine.submit(request, owner=interaction.user.id)
+        except QueueFull:
+            left = self.development.seconds_left()
+            when = render.duration(left / 2) if left else "a minute"
+            raise QueueFull(f"So many pictures are waiting that I take no more. Please try again in about {when}.") from None
+
+    async def _accept(
+        self, interaction: Interaction, private: bool, request: ImageRequest | None = None, parent: int | None = None
+    ) -> Creation:
+        """Write down that the member was promised an answer; raises `JournalFailed`."""
+        if self.closing:
+            raise DarkroomError(CLOSING)
+        creation = Creation(
+            id=interaction.id,
+            parent_id=parent,
+            owner=interaction.user.id,
+            guild_id=interaction.guild_id,
+            channel_id=interaction.channel_id,
+            application_id=interaction.application_id,
+            token=interaction.token,
+            expires=interaction.expires_at,
+            private=private,
+            token_only=private or not _sees_channel(interaction),
+            request=to_json(request) if request else None,
+        )
+        await self.journal.add(creation)
+        return creation
+
+    async def _respond(self, interaction: Interaction, creation: Creation, text: str, view: discord.ui.View | None) -> None:
+        options: dict[str, Any] = {"view": view} if view else {}
+        response = await interaction.response.send_message(
+            f"{text}\n{render.TOKEN_NOTE}" if creation.token_only else text,
+            ephemeral=creation.private,
+            allowed_mentions=QUIET,
+            **options,
+        )
+        await self.journal.update(creation, message_id=response.message_id)
+
+    async def _write_down(self, creation: Creation, request: ImageRequest) -> None:
+        source = await asyncio.to_thread(render.source_png, request)
+        name = await self.gallery.keep(source) if source else None
+        await self.journal.update(creation, request=to_json(request), source=name)
+
+    async def _refuse(self, interaction: Interaction, creation: Creation, error: Exception) -> None:
+        """End what could not be begun, unless Discord may have shown the answer nevertheless."""
+        if isinstance(error, UNREACHABLE) and creation.message_id is None:
+            self._start(self.development.take_up(creation))
+            return
+        sentence = _explained(error)
+        await self.tell(interaction, sentence)
+        await self.journal.close(creation, State.FAILED, sentence)
+
+    def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = self.spawn(coroutine)
         # The event loop holds tasks weakly; this set keeps them until they end.
         self._following.add(task)
         task.add_done_callback(self._following.discard)
 
-    async def _follow(self, interaction: Interaction, job: Job, shown: str) -> None:
-        try:
-            async with self.answering(interaction):
-                await self._show_progress(interaction, job, shown)
-                await self._deliver(interaction, job)
-        finally:
-            job.cancel()
-            self.jobs.pop(interaction.id, None)
-
-    async def _show_progress(self, interaction: Interaction, job: Job, shown: str) -> None:
-        view = views.cancel_view(interaction.user.id, interaction.id)
-        async for progress in job:
-            text = render.progress_text(job.request, progress)
-            if text != shown:
-                shown = text
-                files = await asyncio.to_thread(render.progress_files, job.request, progress)
-                try:
-                    await interaction.edit_original_response(
-                        content=text, attachments=files, view=view, allowed_mentions=render.QUIET
-                    )
-                except discord.NotFound:  # deleted by hand: nobody waits for the pictures
-                    job.cancel()
-                    return
-                except discord.HTTPException as error:  # progress may be missed, the result may not
-                    log.warning("a progress edit failed: %s", error)
-                await job.wait(EDIT_SECONDS)
-
-    async def _deliver(self, interaction: Interaction, job: Job) -> None:
-        try:
-            result = await job
-        except Cancelled:
-            with contextlib.suppress(discord.NotFound):
-                await interaction.edit_original_response(
-                    content=f"{render.title(job.request)}\nCancelled.", attachments=[], view=None
-                )
-            return
-        files = await asyncio.to_thread(render.result_files, result)
-        await interaction.edit_original_response(
-            content=render.result_text(result),
-            attachments=files,
-            view=views.result_view(interaction.user.id),
-            allowed_mentions=render.QUIET,
-        )
+    async def _prune(self) -> None:
+        while True:
+            with contextlib.suppress(DarkroomError):
+                await self.gallery.prune({name for row in await self.journal.unfinished() for name in row.files})
+            await asyncio.sleep(PRUNE_SECONDS)
 
     @contextlib.asynccontextmanager
     async def answering(self, interaction: Interaction) -> AsyncIterator[None]:
         """Turn what goes wrong inside into one sentence for the member, seen by them alone."""
         try:
             yield
-        except DarkroomError as error:
-            await self.tell(interaction, str(error))
-        except discord.HTTPException as error:
-            log.warning("Discord refused an answer: %s", error)
-            await self.tell(interaction, "Discord did not take my answer. Please try again.")
-        except Exception:
-            log.exception("an interaction failed")
-            await self.tell(interaction, "Something went wrong here. Please try again.")
+        except Exception as error:
+            await self.tell(interaction, _explained(error))
 
     async def tell(self, interaction: Interaction, sentence: str) -> None:
         """Say ``sentence`` to the member alone; an answer begun in the open is taken back first."""
-        options: dict[str, Any] = {"ephemeral": True, "allowed_mentions": render.QUIET}
+        options: dict[str, Any] = {"ephemeral": True, "allowed_mentions": QUIET}
         try:
             if not interaction.response.is_done():
                 await interaction.response.send_message(sentence, **options)
@@ -140,23 +215,32 @@ class Studio:
                 with contextlib.suppress(discord.NotFound):
                     await interaction.delete_original_response()
             await interaction.followup.send(sentence, **options)
-        except discord.HTTPException as error:
+        except (discord.HTTPException, *UNREACHABLE) as error:
             log.warning("a member could not be told %r: %s", sentence, error)
 
 
 async def fetch_image(attachment: discord.Attachment) -> Image.Image:
     """Download and decode ``attachment``; raises `InvalidImage` where it is too large or no picture."""
+    return await asyncio.to_thread(read_image, await _download(attachment))
+
+
+async def _download(attachment: discord.Attachment) -> bytes:
     if attachment.size > MAX_ATTACHMENT_BYTES:
         raise InvalidImage(f"The attachment is larger than {MAX_ATTACHMENT_BYTES // 2**20} MiB. Please attach less.")
-    return await asyncio.to_thread(read_image, await attachment.read())
+    return await attachment.read()
 
 
-async def recall(message: discord.Message) -> ImageRequest:
-    """Read back from a result's own files what was asked for, so that it works after any restart."""
-    pictures = [attachment for attachment in message.attachments if attachment.filename != render.SOURCE_NAME]
-    if not pictures:
-        raise InvalidImage("The pictures of this message are gone.")
-    settings = await asyncio.to_thread(read_parameters, await pictures[0].read())
-    source = next((attachment for attachment in message.attachments if attachment.filename == render.SOURCE_NAME), None)
-    image = await fetch_image(source) if source else None
-    return ImageRequest(**settings, count=len(pictures), image=image)
+def _explained(error: Exception) -> str:
+    if isinstance(error, DarkroomError):
+        return str(error)
+    if isinstance(error, discord.HTTPException):
+        log.warning("Discord refused an answer: %s", error)
+        return "Discord did not take my answer. Please try again."
+    log.error("an interaction failed", exc_info=error)
+    return "Something went wrong here. Please try again."
+
+
+def _sees_channel(interaction: Interaction) -> bool:
+    """Whether the bot itself, not only the interaction, reaches the channel: not where a member installed it alone."""
+    guild = interaction.client.get_guild(interaction.guild_id) if interaction.guild_id else None
+    return guild is not None and interaction.app_permissions.view_channel

@@ -58,16 +58,16 @@ class EditPrompt(discord.ui.Modal, title="Edit prompt"):
         await self._on_prompt(interaction, self.prompt.value)
 
 
-def result_view(owner: int) -> discord.ui.View:
-    """Give the buttons under finished pictures of the member ``owner``."""
+def result_view(owner: int, creation_id: int) -> discord.ui.View:
+    """Give the buttons under the finished pictures of a creation of the member ``owner``."""
     view = discord.ui.View(timeout=None)
     for action in RESULT_BUTTONS:
-        view.add_item(ActionButton(action, owner))
+        view.add_item(ActionButton(action, owner, creation_id))
     return view
 
 
-def cancel_view(owner: int, interaction_id: int) -> discord.ui.View:
-    """Give the button under a job under way."""
+def cancel_view(owner: int, creation_id: int) -> discord.ui.View:
+    """Give the button under a creation under way."""
     view = discord.ui.View(timeout=None)
-    view.add_item(ActionButton("cancel", owner, interaction_id))
+    view.add_item(ActionButton("cancel", owner, creation_id))
     return view

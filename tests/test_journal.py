@@ -19,7 +19,8 @@ def url(folder):
 
 def creation(id=1, **values):
     return Creation(
-        **{"id": id, "owner": 7, "channel_id": 8, "application_id": 9, "token": TOKEN, "token_only": False}
+        **{"id": id, "owner": 7, "channel_id": 8, "application_id": 9, "token": TOKEN}
+        | {"private": False, "token_only": False}
         | {"expires": datetime.now(UTC) + timedelta(minutes=15), "request": to_json(ImageRequest("fox", seed=5))}
         | values
     )

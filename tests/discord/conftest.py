@@ -3,14 +3,19 @@
 import asyncio
 import contextlib
 import io
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
 from bot import Darkroom
-from cogs.preview import simulated
+from cogs.gallery import Gallery
+from cogs.journal import Journal
+from cogs.preview import outside, simulated
+from cogs.studio import Studio
 from diffusion.engine import Engine, EngineConfig
 from diffusion.request import Limits
 from tests.conftest import build_classifier, model_of
@@ -26,6 +31,21 @@ class Server:
     channel: Any
     alice: Any
     bob: Any
+
+    @property
+    def studio(self):
+        return self.env.bot.studio
+
+    async def ended(self):
+        """Wait until nothing is under way."""
+        await self.until(lambda: not self.studio._following)
+
+    async def restart(self):
+        """End the bot as a crash would, as far as the journal can tell, and start another."""
+        before = self.studio
+        await before.close()
+        studio = Studio(self.engine, before.journal, before.gallery, outside(self.env))
+        await self.env.restart_bot(Darkroom(studio))
 
     async def finished(self, message, pictures=1):
         """Wait until ``message`` shows its pictures."""
@@ -58,12 +78,18 @@ def sentence(result):
 @contextlib.asynccontextmanager
 async def opened(model, **config):
     limits = Limits(side=256, steps=150, count=4)
-    async with Engine(model, EngineConfig(limits=limits, **config)) as engine, simulated(engine, Darkroom) as env:
-        guild = env.create_guild()
-        channel = guild.create_text_channel("art")
-        alice, bob = (guild.add_member(env.create_user(name)) for name in ("alice", "bob"))
-        yield Server(env, engine, guild, channel, alice, bob)
-        assert env.errors == []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        async with (
+            Journal(f"sqlite+aiosqlite:///{folder / 'journal.sqlite'}") as journal,
+            Engine(model, EngineConfig(limits=limits, **config)) as engine,
+            simulated(Studio(engine, journal, Gallery(folder / "pictures")), Darkroom) as env,
+        ):
+            guild = env.create_guild()
+            channel = guild.create_text_channel("art")
+            alice, bob = (guild.add_member(env.create_user(name)) for name in ("alice", "bob"))
+            yield Server(env, engine, guild, channel, alice, bob)
+            assert env.errors == []
 
 
 @pytest.fixture

@@ -1,9 +1,6 @@
 import discord
 import pytest
 
-from bot import Darkroom
-from cogs.preview import outside
-from cogs.studio import Studio
 from diffusion.image import read_image, read_parameters
 from tests.discord.conftest import drawn, png, sentence
 
@@ -100,22 +97,19 @@ async def test_cancel_ends_a_job_under_way_for_its_owner_alone(server):
 
 async def test_a_job_ends_when_its_message_is_deleted_by_hand(server):
     result = await server.alice.slash(server.channel, "imagine", prompt="slow", steps=150, count=4)
-    studio = server.env.bot.studio
-    job = studio.jobs[next(iter(studio.jobs))]
+    (job,) = server.studio.jobs.values()
     role = server.guild.create_role("moderators", permissions=discord.Permissions(manage_messages=True))
     moderator = server.guild.add_member(server.env.create_user("moderator"), roles=[role])
     await moderator.delete(result.response)
-    await server.until(lambda: job.done and not studio.jobs)
+    await server.until(lambda: job.done and not server.studio.jobs)
 
 
 async def test_buttons_work_after_a_restart(server):
     message = await made(server, prompt="red apple", seed=5)
-    studio = Studio(server.engine, outside(server.env))
-    await server.env.restart_bot(Darkroom(studio))
+    await server.restart()
     again = await server.alice.click(message, label="Reroll")
     await server.finished(again.response)
     assert (await settings_of(again.response))["prompt"] == "red apple"
-    await studio.close()
 
 
 @pytest.mark.parametrize("label", ["Reroll", "More like this"])

@@ -20,6 +20,7 @@ def upgrade() -> None:
         sa.Column("application_id", sa.BigInteger, nullable=False),
         sa.Column("token", sa.String(500), nullable=False),
         sa.Column("expires", sa.DateTime, nullable=False),
+        sa.Column("private", sa.Boolean, nullable=False),
         sa.Column("token_only", sa.Boolean, nullable=False),
         sa.Column("request", sa.JSON),
         sa.Column("source", sa.String(64)),

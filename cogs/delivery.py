@@ -1,0 +1,265 @@
+"""How an answer reaches its member, whatever stands in the way: all that is known about Discord's refusals stands here.
+
+An answer is edited into the message that was promised, by the bot where it sees the channel and by the interaction's token
+elsewhere. `DETOURS` tells which way comes next when one is refused.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections import defaultdict
+from datetime import timedelta
+from enum import Enum, auto
+from typing import Any, Final
+
+import aiohttp
+import discord
+
+from cogs.answer import Answer
+from cogs.journal import Creation, Journal
+
+log = logging.getLogger(__name__)
+QUIET: Final = discord.AllowedMentions.none()
+UNREACHABLE: Final = (discord.RateLimited, aiohttp.ClientError, OSError, TimeoutError)
+REFUSALS: Final = (discord.HTTPException, *UNREACHABLE)
+PROGRESS_SECONDS = 5.0  # a progress edit that takes longer is rate-limited and gives way
+FIRST_WAIT, LONGEST_WAIT = 2.0, 60.0  # seconds between attempts while Discord is out of reach
+PATIENCE = timedelta(days=1)  # then an answer is given up
+TOKEN_MARGIN = timedelta(seconds=10)
+TOO_LARGE = "The pictures are larger than Discord takes here. Please ask for fewer or smaller ones."
+CHANNEL_GONE = "The channel is gone."
+
+
+class _Original:
+    """Stands for the id of the message that answers an interaction; as a str, discord.py would percent-encode the @."""
+
+    def __str__(self) -> str:
+        return "@original"
+
+
+ORIGINAL: Final[Any] = _Original()
+
+
+class Undeliverable(Exception):
+    """No way led to the member; the text says why, for the journal."""
+
+
+class CannotLook(Exception):
+    """Nothing lets the bot see whether a message is there."""
+
+
+class Refusal(Enum):
+    """Why Discord did not take an answer."""
+
+    MESSAGE_GONE = auto()
+    MESSAGE_OLD = auto()
+    FORBIDDEN = auto()
+    EXPIRED = auto()
+    CHANNEL_GONE = auto()
+    TOO_LARGE = auto()
+    LATER = auto()
+    INVALID = auto()
+
+
+class Way(Enum):
+    """Where an answer goes."""
+
+    EDIT = auto()
+    EDIT_BY_TOKEN = auto()
+    NEW = auto()
+    NEW_BY_TOKEN = auto()
+    DIRECT = auto()
+
+
+CODES: Final = {
+    10008: Refusal.MESSAGE_GONE,
+    30046: Refusal.MESSAGE_OLD,  # too many edits of a message older than an hour
+    50001: Refusal.FORBIDDEN,
+    50013: Refusal.FORBIDDEN,
+    50083: Refusal.FORBIDDEN,  # the thread is archived
+    10015: Refusal.EXPIRED,
+    10062: Refusal.EXPIRED,
+    50027: Refusal.EXPIRED,
+    10003: Refusal.CHANNEL_GONE,
+    10004: Refusal.CHANNEL_GONE,
+    40005: Refusal.TOO_LARGE,
+}
+STATUSES: Final = {
+    401: Refusal.LATER,
+    403: Refusal.FORBIDDEN,
+    404: Refusal.MESSAGE_GONE,
+    413: Refusal.TOO_LARGE,
+    429: Refusal.LATER,
+}
+DETOURS: Final = {
+    (Way.EDIT, Refusal.MESSAGE_GONE): Way.NEW,
+    (Way.EDIT, Refusal.MESSAGE_OLD): Way.NEW,
+    (Way.EDIT, Refusal.FORBIDDEN): Way.EDIT_BY_TOKEN,
+    (Way.NEW, Refusal.FORBIDDEN): Way.EDIT_BY_TOKEN,
+    (Way.EDIT_BY_TOKEN, Refusal.MESSAGE_GONE): Way.NEW_BY_TOKEN,
+    (Way.EDIT_BY_TOKEN, Refusal.EXPIRED): Way.DIRECT,
+    (Way.EDIT_BY_TOKEN, Refusal.FORBIDDEN): Way.DIRECT,
+    (Way.NEW_BY_TOKEN, Refusal.MESSAGE_GONE): Way.DIRECT,
+    (Way.NEW_BY_TOKEN, Refusal.EXPIRED): Way.DIRECT,
+    (Way.NEW_BY_TOKEN, Refusal.FORBIDDEN): Way.DIRECT,
+}
+
+
+def refusal_of(error: Exception) -> Refusal:
+    """Tell what an exception of discord.py or of the network means for a delivery."""
+    if not isinstance(error, discord.HTTPException):
+        return Refusal.LATER
+    if error.status >= 500:
+        return Refusal.LATER
+    return CODES.get(error.code) or STATUSES.get(error.status, Refusal.INVALID)
+
+
+class Delivery:
+    """Brings answers to the messages of creations."""
+
+    def __init__(self, client: discord.Client, journal: Journal) -> None:
+        self.client, self.journal = client, journal
+        self._turns: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)  # one progress edit at a time in a channel
+        self._showing: dict[int, asyncio.Task[int]] = {}
+
+    async def show(self, creation: Creation, answer: Answer) -> bool:
+        """Edit progress into the message, unless another edit is under way in its channel. False where the message is gone."""
+        return self._turns[creation.channel_id].locked() or await self.announce(creation, answer)
+
+    async def announce(self, creation: Creation, answer: Answer) -> bool:
+        """Like `show`, but wait for its turn."""
+        way, channel = _first_way(creation), creation.channel_id
+        if way is Way.EDIT_BY_TOKEN and _expired(creation):
+            return True
+        async with self._turns[channel]:
+            edit = self._showing[channel] = asyncio.ensure_future(self._go(way, creation, answer))
+            try:
+                await asyncio.wait([edit], timeout=PROGRESS_SECONDS)
+            finally:
+                edit.cancel()
+                del self._showing[channel]
+            await asyncio.wait([edit])
+        error = None if edit.cancelled() else edit.exception()
+        if error is None:
+            return True
+        if not isinstance(error, REFUSALS):
+            raise error
+        refusal = refusal_of(error)
+        log.warning("a progress edit of %r was refused: %s", creation, refusal.name)  # it may be missed, the result may not
+        return refusal not in (Refusal.MESSAGE_GONE, Refusal.CHANNEL_GONE)
+
+    async def deliver(self, creation: Creation, answer: Answer) -> int:
+        """Bring ``answer`` to its member and give the id of the message; raises `Undeliverable`."""
+        if edit := self._showing.get(creation.channel_id):
+            edit.cancel()  # of another message: progress gives way
+        way = _first_way(creation)
+        given_up = discord.utils.utcnow() + PATIENCE
+        wait = FIRST_WAIT
+        while True:
+            if way in (Way.EDIT_BY_TOKEN, Way.NEW_BY_TOKEN) and _expired(creation):
+                way = Way.DIRECT
+            try:
+                return await self._go(way, creation, answer)
+            except REFUSALS as error:
+                refusal = refusal_of(error)
+                log.warning("the answer of %r was refused (%s, %s)", creation, way.name, refusal.name)
+                if detour := DETOURS.get((way, refusal)):
+                    way = detour
+                elif refusal is Refusal.TOO_LARGE and answer.pictures:
+                    smaller = await asyncio.to_thread(answer.smaller)
+                    answer = smaller or Answer(TOO_LARGE)
+                elif refusal is Refusal.LATER and discord.utils.utcnow() < given_up:
+                    await asyncio.sleep(wait)
+                    wait = min(2 * wait, LONGEST_WAIT)
+                else:
+                    reason = CHANNEL_GONE if refusal is Refusal.CHANNEL_GONE else f"Discord refused the answer: {error}"
+                    raise Undeliverable(reason) from error
+
+    async def find(self, creation: Creation) -> discord.Message | None:
+        """Look for the message of ``creation`` after a restart: one that carries its result, else the one promised.
+
+        None where there is none; raises `Undeliverable` where the channel is gone, `CannotLook`.
+        """
+        wait = FIRST_WAIT
+        while True:
+            try:
+                return await self._find(creation)
+            except REFUSALS as error:
+                refusal = refusal_of(error)
+                if refusal is Refusal.CHANNEL_GONE:
+                    raise Undeliverable(CHANNEL_GONE) from error
+                if refusal is Refusal.MESSAGE_GONE:
+                    return None
+                if refusal is not Refusal.LATER:
+                    raise CannotLook(str(error)) from error
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, LONGEST_WAIT)
+
+    async def _find(self, creation: Creation) -> discord.Message | None:
+        if creation.posting_in is not None:
+            since = creation.changed - timedelta(minutes=5)  # clocks differ
+            with contextlib.suppress(discord.Forbidden):
+                async for message in self.client.get_partial_messageable(creation.posting_in).history(after=since, limit=500):
+                    if carries_result(message, creation):
+                        return message
+        if creation.token_only or creation.message_id is None:
+            if not _expired(creation):
+                return await self._webhook(creation).fetch_message(creation.message_id or ORIGINAL)
+            if creation.token_only:
+                raise CannotLook("the interaction's token has expired")
+        channel = self.client.get_partial_messageable(creation.channel_id)
+        if creation.message_id is not None:
+            return await channel.fetch_message(creation.message_id)
+        async for message in channel.history(after=discord.Object(creation.id), limit=100):
+            if message.interaction_metadata and message.interaction_metadata.id == creation.id:
+                return message
+        return None
+
+    async def _go(self, way: Way, creation: Creation, answer: Answer) -> int:
+        if way is Way.EDIT:
+            message = self.client.get_partial_messageable(creation.channel_id).get_partial_message(creation.message_id or 0)
+            await message.edit(content=answer.text, attachments=answer.files(), view=answer.view, allowed_mentions=QUIET)
+            return message.id
+        if way is Way.EDIT_BY_TOKEN:
+            edited = await self._webhook(creation).edit_message(
+                creation.message_id or ORIGINAL,
+                content=answer.text,
+                attachments=answer.files(),
+                view=answer.view,
+                allowed_mentions=QUIET,
+            )
+            return edited.id
+        extras: dict[str, Any] = {"view": answer.view} if answer.view else {}
+        extras |= {"files": answer.files(), "allowed_mentions": QUIET}
+        if way is Way.NEW_BY_TOKEN:
+            sent = await self._webhook(creation).send(answer.text, wait=True, **extras)
+            return sent.id
+        channel: Any = self.client.get_partial_messageable(creation.channel_id)
+        text = answer.text
+        if way is Way.DIRECT:
+            channel = await self.client.create_dm(discord.Object(creation.owner))
+            text = f"What you asked for in <#{creation.channel_id}>, where I cannot post it:\n{text}"
+        elif creation.message_id is not None:
+            promised = channel.get_partial_message(creation.message_id)
+            extras["reference"] = promised.to_reference(fail_if_not_exists=False)
+        # Noted before, so that a restart knows where to look; the nonce keeps Discord from taking a repeated request twice.
+        await self.journal.update(creation, posting_in=channel.id)
+        sent = await channel.send(text, nonce=creation.id, **extras)
+        return sent.id
+
+    def _webhook(self, creation: Creation) -> discord.Webhook:
+        return discord.Webhook.partial(creation.application_id, creation.token, client=self.client)
+
+
+def carries_result(message: discord.Message, creation: Creation) -> bool:
+    """Whether ``message`` shows the finished pictures of ``creation``: its buttons name it, and files are attached."""
+    custom_ids = [getattr(child, "custom_id", None) for row in message.components for child in getattr(row, "children", ())]
+    return bool(message.attachments) and f"darkroom:reroll:{creation.owner}:{creation.id}" in custom_ids
+
+
+def _first_way(creation: Creation) -> Way:
+    return Way.EDIT_BY_TOKEN if creation.token_only else Way.EDIT
+
+
+def _expired(creation: Creation) -> bool:
+    return discord.utils.utcnow() >= creation.expires - TOKEN_MARGIN

@@ -1,0 +1,198 @@
+"""What happens to a creation between its acceptance and its end; each step is journalled, so any of them may be the last."""
+
+import asyncio
+import contextlib
+import io
+import logging
+import time
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import discord
+from PIL import Image
+
+from cogs import render, views
+from cogs.answer import Answer
+from cogs.delivery import CannotLook, Delivery, Undeliverable, carries_result
+from cogs.gallery import Gallery, PictureGone
+from cogs.journal import Creation, Journal, State, from_json
+from diffusion.engine import Engine
+from diffusion.errors import Cancelled, DarkroomError, InvalidRequest, QueueFull
+from diffusion.job import Job
+from diffusion.request import ImageRequest
+
+log = logging.getLogger(__name__)
+
+EDIT_SECONDS = 1.5  # Discord allows about 5 edits in 5 seconds a channel, shared by all jobs in it
+MAX_ATTEMPTS = 20  # what ends the bot each time it is tried is not tried for ever
+QUEUE_SECONDS = 2.0
+DELETED = "The message was deleted."
+UNPREPARED = "I was restarted while I prepared this. Please ask again."
+UNREADABLE = "I was updated meanwhile and cannot read this any more. Please ask again."
+TOO_SLOW = f"This took longer than the {render.TOKEN_MINUTES} minutes in which I can answer here. Please ask for less."
+
+
+class Development:
+    """Makes and delivers what was accepted."""
+
+    def __init__(self, engine: Engine, journal: Journal, gallery: Gallery, delivery: Delivery) -> None:
+        self.engine, self.journal, self.gallery, self.delivery = engine, journal, gallery, delivery
+        self.jobs: dict[int, Job] = {}  # by the id of their creation
+        self._creations: dict[int, Creation] = {}
+        self._busy_since, self._evaluated = 0.0, 0
+
+    async def follow(self, creation: Creation, job: Job, shown: str) -> None:
+        """Show the progress of ``job``, keep its pictures and deliver them; ``shown`` is what the message says already."""
+        if not self.jobs:
+            self._busy_since, self._evaluated = time.perf_counter(), 0
+        self.jobs[creation.id], self._creations[creation.id] = job, creation
+        try:
+            async with self._ending(creation):
+                async with _while_token_lives(creation):
+                    if not await self._show_progress(creation, job, shown):
+                        await self.journal.close(creation, State.CANCELLED, DELETED)
+                        return
+                    result = await job
+                self._evaluated += job.progress.total
+                pngs = await asyncio.to_thread(render.result_pngs, result)
+                names = [await self.gallery.keep(png) for png in pngs]
+                await self.journal.update(creation, state=State.RENDERED, pictures=names)
+                await self._post(creation, job.request)
+        finally:
+            job.cancel()
+            del self.jobs[creation.id], self._creations[creation.id]
+
+    async def take_up(self, creation: Creation) -> None:
+        """Go on with ``creation`` after a restart from where it was."""
+        async with self._ending(creation):
+            looked, message = True, None
+            try:
+                message = await self.delivery.find(creation)
+            except CannotLook:
+                looked = False
+            if message and carries_result(message, creation):
+                await self.journal.close(creation, State.DELIVERED, message_id=message.id)
+                return
+            if looked and message is None and creation.state != State.RENDERED:
+                await self.journal.close(creation, State.CANCELLED, DELETED)
+                return
+            found = {"message_id": message.id} if message else {}
+            await self.journal.update(creation, attempts=creation.attempts + 1, **found)
+            if creation.attempts > MAX_ATTEMPTS:
+                raise DarkroomError("This stopped me again and again, so I leave it.")
+            request = await self._request_of(creation)
+            if creation.state == State.RENDERED:
+                with contextlib.suppress(PictureGone):  # made again below
+                    await self._post(creation, request)
+                    return
+            job = await self._submit(creation, request)
+            text = render.state_text(request.prompt, render.RESUMING)
+            if not await self.delivery.announce(creation, Answer(text, view=views.cancel_view(creation.owner, creation.id))):
+                job.cancel()
+                await self.journal.close(creation, State.CANCELLED, DELETED)
+                return
+            await self.follow(creation, job, text)
+
+    async def pause(self) -> None:
+        """Tell those whose creations are interrupted that they go on after a restart."""
+        creations = [creation for creation in self._creations.values() if creation.state != State.RENDERED]
+        answers = [_state_of(creation, render.PAUSED) for creation in creations]
+        await asyncio.gather(*map(self.delivery.announce, creations, answers), return_exceptions=True)
+
+    def seconds_left(self) -> float | None:
+        """Estimate how long all work in hand takes, from the pace since there was none; None before there is a pace."""
+        progresses = [job.progress for job in self.jobs.values() if not job.done]
+        done = self._evaluated + sum(progress.completed for progress in progresses)
+        left = sum(progress.total - progress.completed for progress in progresses)
+        return left * (time.perf_counter() - self._busy_since) / done if done else None
+
+    async def _show_progress(self, creation: Creation, job: Job, shown: str) -> bool:
+        """Edit progress into the message until the job ends. False where the message was deleted: nobody waits then."""
+        view = views.cancel_view(creation.owner, creation.id)
+        async for progress in job:
+            if progress.place is None and creation.state == State.ACCEPTED:
+                await self.journal.update(creation, state=State.RUNNING)
+            text = render.progress_text(job.request, progress)
+            if text != shown:
+                shown = text
+                pictures = await asyncio.to_thread(render.progress_pictures, job.request, progress)
+                if not await self.delivery.show(creation, Answer(text, pictures, view)):
+                    return False
+                companions = sum(other.channel_id == creation.channel_id for other in self._creations.values())
+                await job.wait(EDIT_SECONDS * companions)
+        return True
+
+    async def _post(self, creation: Creation, request: ImageRequest) -> None:
+        pngs = [await self.gallery.read(name) for name in creation.pictures or ()]
+        source = await self.gallery.read(creation.source) if creation.source else None
+        pictures = render.result_pictures(request, pngs, source)
+        view = views.result_view(creation.owner, creation.id)
+        message_id = await self.delivery.deliver(creation, Answer(render.result_text(request), pictures, view))
+        await self.journal.close(creation, State.DELIVERED, message_id=message_id)
+
+    async def _request_of(self, creation: Creation) -> ImageRequest:
+        if creation.request is None:
+            raise DarkroomError(UNPREPARED)
+        try:
+            return await self.recall(creation)
+        except TypeError as error:
+            raise InvalidRequest(
+                "request", "I was updated meanwhile and cannot read this any more. Please ask again."
+            ) from error
+
+    async def recall(self, creation: Creation) -> ImageRequest:
+        """Read from the journal and the gallery what was asked for; raises `PictureGone` where its source is gone."""
+        image = None
+        if creation.source:
+            png = await self.gallery.read(creation.source)
+            image = await asyncio.to_thread(lambda: Image.open(io.BytesIO(png)).convert("RGB"))
+        return from_json(creation.request or {}, image)
+
+    async def _submit(self, creation: Creation, request: ImageRequest) -> Job:
+        while True:
+            try:
+                return self.engine.submit(request, owner=creation.owner)
+            except QueueFull:  # it was accepted once, so it waits
+                await asyncio.sleep(QUEUE_SECONDS)
+
+    @contextlib.asynccontextmanager
+    async def _ending(self, creation: Creation) -> AsyncIterator[None]:
+        """End the creation with one sentence where something goes wrong inside."""
+        try:
+            yield
+            return
+        except Undeliverable as error:
+            await self.journal.close(creation, State.FAILED, str(error))
+            return
+        except Cancelled:
+            await self.delivery.announce(creation, _state_of(creation, render.CANCELLED))
+            await self.journal.close(creation, State.CANCELLED)
+            return
+        except DarkroomError as error:
+            sentence = str(error)
+        except Exception:
+            log.exception("%r failed", creation)
+            sentence = "Something went wrong here. Please try again."
+        try:
+            await self.delivery.deliver(creation, _state_of(creation, sentence))
+        except Undeliverable as error:
+            log.warning("%r: its member could not be told %r: %s", creation, sentence, error)
+        await self.journal.close(creation, State.FAILED, sentence)
+
+
+def _state_of(creation: Creation, sentence: str) -> Answer:
+    return Answer(render.state_text(creation.request["prompt"], sentence) if creation.request else sentence)
+
+
+@contextlib.asynccontextmanager
+async def _while_token_lives(creation: Creation) -> AsyncIterator[None]:
+    """Bound the wait where only the interaction's token reaches the message; raises `DarkroomError` when it is over."""
+    if not creation.token_only:
+        yield
+        return
+    over = creation.expires - timedelta(minutes=15 - render.TOKEN_MINUTES)
+    try:
+        async with asyncio.timeout((over - discord.utils.utcnow()).total_seconds()):
+            yield
+    except TimeoutError:
+        raise DarkroomError(TOO_SLOW) from None
