@@ -17,6 +17,7 @@ import discord
 
 from cogs.answer import Answer
 from cogs.journal import Creation, Journal
+from diffusion.errors import DarkroomError
 
 log = logging.getLogger(__name__)
 QUIET: Final = discord.AllowedMentions.none()
@@ -27,6 +28,7 @@ FIRST_WAIT, LONGEST_WAIT = 2.0, 60.0  # seconds between attempts while Discord i
 PATIENCE = timedelta(days=1)  # then an answer is given up
 TOKEN_MARGIN = timedelta(seconds=10)
 TOO_LARGE = "The pictures are larger than Discord takes here. Please ask for fewer or smaller ones."
+NOT_TAKEN = "Discord did not take the pictures. Please try again."
 CHANNEL_GONE = "The channel is gone."
 
 
@@ -149,7 +151,10 @@ class Delivery:
         return refusal not in (Refusal.MESSAGE_GONE, Refusal.CHANNEL_GONE)
 
     async def deliver(self, creation: Creation, answer: Answer) -> int:
-        """Bring ``answer`` to its member and give the id of the message; raises `Undeliverable`."""
+        """Bring ``answer`` to its member and give the id of the message.
+
+        Raises `Undeliverable`, and `DarkroomError` with a sentence for the member where it is the pictures that are refused.
+        """
         if edit := self._showing.get(creation.channel_id):
             edit.cancel()  # of another message: progress gives way
         way = _first_way(creation)
@@ -167,7 +172,11 @@ class Delivery:
                     way = detour
                 elif refusal is Refusal.TOO_LARGE and answer.pictures:
                     smaller = await asyncio.to_thread(answer.smaller)
-                    answer = smaller or Answer(TOO_LARGE)
+                    if smaller is None:
+                        raise DarkroomError(TOO_LARGE) from error
+                    answer = smaller
+                elif refusal is Refusal.INVALID and answer.pictures:
+                    raise DarkroomError(NOT_TAKEN) from error
                 elif refusal is Refusal.LATER and discord.utils.utcnow() < given_up:
                     await asyncio.sleep(wait)
                     wait = min(2 * wait, LONGEST_WAIT)

@@ -1,0 +1,43 @@
+"""Stopping the bot: it takes nothing new, finishes what it can and leaves the rest to the next start."""
+
+import asyncio
+
+from cogs.journal import State
+from cogs.studio import CLOSING
+from tests.discord.conftest import png, sentence
+from tests.discord.test_resume import asked, row_of, slow
+
+
+async def test_what_runs_is_finished_and_nothing_new_is_taken(server, monkeypatch):
+    slow(server, monkeypatch)
+    message = await asked(server)
+    closing = asyncio.ensure_future(server.studio.close(grace=20))
+    await asyncio.sleep(0)
+    assert sentence(await server.bob.slash(server.channel, "imagine", prompt="late")) == CLOSING
+    assert sentence(await server.bob.slash(server.channel, "similar", image=("in.png", png()))) == CLOSING
+    await closing
+    await server.finished(message)
+    assert (await row_of(server, message)).state == State.DELIVERED
+
+
+async def test_what_takes_longer_is_left_to_the_next_start_and_says_so(server, monkeypatch):
+    slow(server, monkeypatch)
+    message = await asked(server)
+    await server.studio.close(grace=0.1)
+    assert "this goes on afterwards" in message.content and not message.components
+    assert (await row_of(server, message)).state in (State.ACCEPTED, State.RUNNING)
+    await server.restart()
+    await server.finished(message)
+
+
+async def test_a_second_signal_ends_the_grace_and_loses_nothing(server, monkeypatch):
+    slow(server, monkeypatch)
+    message = await asked(server)
+    closing = asyncio.ensure_future(server.studio.close(grace=60))
+    await asyncio.sleep(0.1)
+    closing.cancel()
+    await asyncio.wait([closing])
+    await server.studio.close()
+    assert (await row_of(server, message)).state in (State.ACCEPTED, State.RUNNING)
+    await server.restart()
+    await server.finished(message)
