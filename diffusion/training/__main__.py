@@ -137,7 +137,7 @@ def export(arguments: argparse.Namespace, config: TrainingConfig) -> None:
 
 def evaluate(arguments: argparse.Namespace, config: TrainingConfig) -> None:
     """Measure a model and draw a sheet of prompts with it."""
-    from diffusion.training.evaluate import Extent, table
+    from diffusion.training.evaluate import Evaluation, Extent, table
     from diffusion.training.evaluate import evaluate as evaluate_model
 
     run, model = arguments.run, arguments.model or arguments.run / "model"
@@ -147,7 +147,10 @@ def evaluate(arguments: argparse.Namespace, config: TrainingConfig) -> None:
     _require(model / "model_index.json", "export")
     extent = Extent(arguments.seen, arguments.unseen, arguments.seeds, arguments.samples)
     judged = evaluate_model(model, run, config.data.default_look, pictures, _generator(model), _recogniser(run), extent)
-    print(table({model.name: judged}), end="")
+    before = {"before": Evaluation.read(arguments.before)} if arguments.before else {}
+    compared = table({**before, model.name: judged})
+    (run / "evaluation" / "table.md").write_text(compared)
+    print(compared, end="")
 
 
 def curve(arguments: argparse.Namespace, config: TrainingConfig) -> None:
@@ -289,6 +292,7 @@ def _parser() -> argparse.ArgumentParser:
             options.add_argument("--seen", type=int, default=200, help="prompts out of the training captions to draw")
             options.add_argument("--unseen", type=int, default=100, help="held-out compositions to draw")
             options.add_argument("--seeds", type=int, default=4, help="pictures of each prompt")
+            options.add_argument("--before", type=Path, help="evaluation.json to put beside this one in the table")
         if name == "steering":
             options.add_argument("--seeds", type=int, default=8, help="pictures of each label and scale")
         if name in ("evaluate", "steering"):

@@ -10,10 +10,12 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL
 from PIL import Image
+from pydantic import TypeAdapter, ValidationError
 from tqdm import tqdm
 
 from diffusion.training.config import DataConfig
 from diffusion.training.drawing import flatten
+from diffusion.training.errors import TrainingError
 from diffusion.training.latents import to_pixels
 from diffusion.training.measures import COPY_PSNR, Nearest, diversity, nearest, velocity_loss
 from diffusion.training.pictures import Picture
@@ -64,6 +66,14 @@ class Evaluation:
     seconds_per_picture: float
     megabytes: float
 
+    @classmethod
+    def read(cls, path: Path) -> "Evaluation":
+        """Read an ``evaluation.json``; raises `TrainingError` if it is none."""
+        try:
+            return TypeAdapter(cls).validate_json(path.read_bytes())
+        except (OSError, ValidationError) as error:
+            raise TrainingError(f"{path} is no evaluation: {error}".partition("\n")[0]) from error
+
 
 @dataclass(frozen=True)
 class Extent:
@@ -84,7 +94,7 @@ def evaluate(
     recogniser: Recogniser,
     extent: Extent,
 ) -> Evaluation:
-    """Measure the model folder ``model`` and write table, figures and sheets to ``run/evaluation``.
+    """Measure the model folder ``model`` and write figures and sheets to ``run/evaluation``.
 
     ``pictures`` is the whole archive; ``generate`` draws with the model.
     """
@@ -117,7 +127,6 @@ def evaluate(
         megabytes=sum(path.stat().st_size for path in model.rglob("*.safetensors")) / 1e6,
     )
     (output / "evaluation.json").write_text(json.dumps(asdict(evaluation), indent=2) + "\n")
-    (output / "table.md").write_text(table({"model": evaluation}))
     draw_grid(generate).save(output / "grid.webp", quality=92)
     every = len(drawn_seen) // NEAREST_SHOWN or 1
     shown = range(0, len(drawn_seen), every)[:NEAREST_SHOWN]

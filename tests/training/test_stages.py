@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from PIL import Image
 import diffusion
 from diffusion.training.__main__ import main
 from diffusion.training.denoiser import grown, new_unet, train
-from diffusion.training.errors import ModelTooLargeError
+from diffusion.training.errors import ModelTooLargeError, TrainingError
+from diffusion.training.evaluate import Evaluation, table
 from diffusion.training.export import export
 from diffusion.training.latents import read_latents
 from tests.training.conftest import PlainModel
@@ -84,6 +86,18 @@ def test_evaluation_is_written_as_figures_a_table_and_sheets(run):
     for name in ("grid", "nearest"):
         with Image.open(run / "evaluation" / f"{name}.webp") as sheet:
             assert sheet.width > 5 * 128
+
+
+def test_an_evaluation_reads_back_and_stands_beside_another(run, tmp_path):
+    path = run / "evaluation" / "evaluation.json"
+    evaluation = Evaluation.read(path)
+
+    assert json.loads(json.dumps(asdict(evaluation))) == json.loads(path.read_text())
+    head, _, first, *_ = table({"before": evaluation, "now": evaluation}).splitlines()
+    assert head == "|  | before | now |" and first.count("%") == 2
+    (tmp_path / "bad.json").write_text("{}")
+    with pytest.raises(TrainingError, match="no evaluation"):
+        Evaluation.read(tmp_path / "bad.json")
 
 
 def test_samples_are_drawn_and_recognised_while_the_denoiser_trains(run, config, recipe, tmp_path, monkeypatch):
