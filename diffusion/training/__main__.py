@@ -159,7 +159,8 @@ def curve(arguments: argparse.Namespace, config: TrainingConfig) -> None:
 
     folder = arguments.run / "denoiser"
     _require(folder / "recognition.tsv", "denoiser --sample-minutes")
-    for name, latents in draw_curve(read_points(folder / "recognition.tsv"), folder / "curve.png").items():
+    points = read_points(folder / "recognition.tsv", arguments.seen_before)
+    for name, latents in draw_curve(points, folder / "curve.png").items():
         print(f"{name}: the goal after {latents / 1e6:.2f} million latents, by a power law")
 
 
@@ -293,6 +294,8 @@ def _parser() -> argparse.ArgumentParser:
             options.add_argument("--unseen", type=int, default=100, help="held-out compositions to draw")
             options.add_argument("--seeds", type=int, default=4, help="pictures of each prompt")
             options.add_argument("--before", type=Path, help="evaluation.json to put beside this one in the table")
+        if name == "curve":
+            options.add_argument("--seen-before", type=int, default=0, help="latents that the run's start had seen")
         if name == "steering":
             options.add_argument("--seeds", type=int, default=8, help="pictures of each label and scale")
         if name in ("evaluate", "steering"):

@@ -34,10 +34,13 @@ class PowerLaw:
         return math.inf if self.exponent >= 0 else ((1 - share) / self.factor) ** (1 / self.exponent)
 
 
-def read_points(path: Path) -> dict[str, list[tuple[float, float]]]:
-    """Read (latents, share) pairs of each measure of `GOALS` from a ``recognition.tsv``."""
+def read_points(path: Path, seen_before: int = 0) -> dict[str, list[tuple[float, float]]]:
+    """Read (latents, share) pairs of each measure of `GOALS` from a ``recognition.tsv``.
+
+    ``seen_before`` is how many latents the model that the run started from had seen.
+    """
     rows = [[float(cell) for cell in line.split("\t")] for line in path.read_text().splitlines()]
-    return {name: [(row[1], row[column]) for row in rows] for name, column in COLUMNS.items()}
+    return {name: [(row[1] + seen_before, row[column]) for row in rows] for name, column in COLUMNS.items()}
 
 
 def draw_curve(points: dict[str, list[tuple[float, float]]], figure: Path) -> dict[str, float]:

@@ -22,6 +22,7 @@ def test_the_curve_is_drawn_from_what_a_training_wrote(tmp_path):
     (tmp_path / "recognition.tsv").write_text("\n".join(rows) + "\n")
 
     points = read_points(tmp_path / "recognition.tsv")
+    assert read_points(tmp_path / "recognition.tsv", 500)["seen, first"] == [(1500, 0.1), (4500, 0.3)]
     reached = draw_curve(points, tmp_path / "curve.png")
 
     assert points["unseen, both right"] == [(1000, 0.1), (4000, 0.3)]
