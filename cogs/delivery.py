@@ -197,7 +197,7 @@ class Delivery:
                 refusal = refusal_of(error)
                 if refusal is Refusal.CHANNEL_GONE:
                     raise Undeliverable(CHANNEL_GONE) from error
-                if refusal is Refusal.MESSAGE_GONE:
+                if refusal in (Refusal.MESSAGE_GONE, Refusal.EXPIRED):  # of a token that should be good: never answered
                     return None
                 if refusal is not Refusal.LATER:
                     raise CannotLook(str(error)) from error
@@ -205,17 +205,19 @@ class Delivery:
             wait = min(2 * wait, LONGEST_WAIT)
 
     async def _find(self, creation: Creation) -> discord.Message | None:
+        if not creation.token_only or creation.posting_in:
+            with contextlib.suppress(discord.Forbidden):
+                return await self._find_in_channel(creation)
+        if _expired(creation):
+            raise CannotLook("the interaction's token has expired")
+        return await self._webhook(creation).fetch_message(creation.message_id or ORIGINAL)
+
+    async def _find_in_channel(self, creation: Creation) -> discord.Message | None:
         if creation.posting_in is not None:
             since = creation.changed - timedelta(minutes=5)  # clocks differ
-            with contextlib.suppress(discord.Forbidden):
-                async for message in self.client.get_partial_messageable(creation.posting_in).history(after=since, limit=500):
-                    if carries_result(message, creation):
-                        return message
-        if creation.token_only or creation.message_id is None:
-            if not _expired(creation):
-                return await self._webhook(creation).fetch_message(creation.message_id or ORIGINAL)
-            if creation.token_only:
-                raise CannotLook("the interaction's token has expired")
+            async for message in self.client.get_partial_messageable(creation.posting_in).history(after=since, limit=500):
+                if carries_result(message, creation):
+                    return message
         channel = self.client.get_partial_messageable(creation.channel_id)
         if creation.message_id is not None:
             return await channel.fetch_message(creation.message_id)

@@ -24,9 +24,11 @@ from diffusion.request import ImageRequest
 log = logging.getLogger(__name__)
 
 EDIT_SECONDS = 1.5  # Discord allows about 5 edits in 5 seconds a channel, shared by all jobs in it
-MAX_ATTEMPTS = 20  # what ends the bot each time it is tried is not tried for ever
+SUSPECT_ATTEMPTS = 3  # what was begun so often may be what ends the bot: from then on one after another
+MAX_ATTEMPTS = 20  # and not for ever
 QUEUE_SECONDS = 2.0
 DELETED = "The message was deleted."
+NEVER_SHOWN = "The answer was never shown."
 UNPREPARED = "I was restarted while I prepared this. Please ask again."
 UNREADABLE = "I was updated meanwhile and cannot read this any more. Please ask again."
 TOO_SLOW = f"This took longer than the {render.TOKEN_MINUTES} minutes in which I can answer here. Please ask for less."
@@ -40,12 +42,14 @@ class Development:
         self.jobs: dict[int, Job] = {}  # by the id of their creation
         self._creations: dict[int, Creation] = {}
         self._busy_since, self._evaluated = 0.0, 0
+        self._alone = asyncio.Lock()
 
     async def follow(self, creation: Creation, job: Job, shown: str) -> None:
         """Show the progress of ``job``, keep its pictures and deliver them; ``shown`` is what the message says already."""
         if not self.jobs:
             self._busy_since, self._evaluated = time.perf_counter(), 0
         self.jobs[creation.id], self._creations[creation.id] = job, creation
+        beginning = asyncio.ensure_future(self._note_beginning(creation, job))
         try:
             async with self._ending(creation):
                 async with _while_token_lives(creation):
@@ -53,6 +57,7 @@ class Development:
                         await self.journal.close(creation, State.CANCELLED, DELETED)
                         return
                     result = await job
+                await beginning
                 self._evaluated += job.progress.total
                 pngs = await asyncio.to_thread(render.result_pngs, result)
                 names = [await self.gallery.keep(png) for png in pngs]
@@ -60,6 +65,7 @@ class Development:
                 await self._post(creation, job.request)
         finally:
             job.cancel()
+            beginning.cancel()
             del self.jobs[creation.id], self._creations[creation.id]
 
     async def take_up(self, creation: Creation) -> None:
@@ -74,24 +80,23 @@ class Development:
                 await self.journal.close(creation, State.DELIVERED, message_id=message.id)
                 return
             if looked and message is None and creation.state != State.RENDERED:
-                await self.journal.close(creation, State.CANCELLED, DELETED)
+                await self.journal.close(creation, State.CANCELLED, DELETED if creation.message_id else NEVER_SHOWN)
                 return
-            found = {"message_id": message.id} if message else {}
-            await self.journal.update(creation, attempts=creation.attempts + 1, **found)
-            if creation.attempts > MAX_ATTEMPTS:
+            if message:
+                await self.journal.update(creation, message_id=message.id)
+            if creation.attempts >= MAX_ATTEMPTS:
                 raise DarkroomError("This stopped me again and again, so I leave it.")
             request = await self._request_of(creation)
             if creation.state == State.RENDERED:
                 with contextlib.suppress(PictureGone):  # made again below
                     await self._post(creation, request)
                     return
-            job = await self._submit(creation, request)
             text = render.state_text(request.prompt, render.RESUMING)
             if not await self.delivery.announce(creation, Answer(text, view=views.cancel_view(creation.owner, creation.id))):
-                job.cancel()
                 await self.journal.close(creation, State.CANCELLED, DELETED)
                 return
-            await self.follow(creation, job, text)
+            async with self._alone if creation.attempts >= SUSPECT_ATTEMPTS else contextlib.nullcontext():
+                await self.follow(creation, await self._submit(creation, request), text)
 
     async def pause(self) -> None:
         """Tell those whose creations are interrupted that they go on after a restart."""
@@ -106,12 +111,16 @@ class Development:
         left = sum(progress.total - progress.completed for progress in progresses)
         return left * (time.perf_counter() - self._busy_since) / done if done else None
 
+    async def _note_beginning(self, creation: Creation, job: Job) -> None:
+        async for progress in job:
+            if progress.place is None:
+                await self.journal.update(creation, state=State.RUNNING, attempts=creation.attempts + 1)
+                return
+
     async def _show_progress(self, creation: Creation, job: Job, shown: str) -> bool:
         """Edit progress into the message until the job ends. False where the message was deleted: nobody waits then."""
         view = views.cancel_view(creation.owner, creation.id)
         async for progress in job:
-            if progress.place is None and creation.state == State.ACCEPTED:
-                await self.journal.update(creation, state=State.RUNNING)
             text = render.progress_text(job.request, progress)
             if text != shown:
                 shown = text

@@ -72,7 +72,7 @@ class Creation(Base):
     ``request`` is empty until it is known what exactly to make, such as while an attachment is downloaded. ``token_only``
     says that nothing but the interaction's token, which lives until ``expires``, reaches the message. ``pictures`` and
     ``source`` name files of the `Gallery`. ``posting_in`` is the channel in which a new message was about to be posted
-    because the first one cannot be edited; ``attempts`` counts how often the bot took this up.
+    because the first one cannot be edited; ``attempts`` counts how often the engine began with this.
     """
 
     __tablename__ = "creations"
@@ -92,7 +92,7 @@ class Creation(Base):
     source: Mapped[str | None] = mapped_column(String(64))
     pictures: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
     posting_in: Mapped[int | None] = mapped_column(BigInteger)
-    attempts: Mapped[int] = mapped_column(default=1)
+    attempts: Mapped[int] = mapped_column(default=0)
     state: Mapped[str] = mapped_column(String(10), default=State.ACCEPTED, index=True)
     error: Mapped[str | None] = mapped_column(Text)
     created: Mapped[datetime] = mapped_column(Instant, default=lambda: datetime.now(UTC))

@@ -62,8 +62,10 @@ class Studio:
     async def close(self, grace: float = 0) -> None:
         """Accept no more, give what runs ``grace`` seconds to finish, and leave the rest to the next run."""
         self.closing = True
-        if self._following and grace:
-            await asyncio.wait(self._following, timeout=grace)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                while self._following:
+                    await asyncio.wait(self._following)
         if self._following and grace:
             await self.development.pause()
         tasks = [task for task in (*self._following, self._pruning) if task]
@@ -79,7 +81,7 @@ class Studio:
 
         Errors reach the member as a sentence only they can see.
         """
-        async with self.answering(interaction):
+        async with self.answering(interaction), self._in_hand():
             creation = await self._accept(interaction, private, parent=parent)
             try:
                 await self._respond(interaction, creation, PREPARING, None)
@@ -93,7 +95,7 @@ class Studio:
 
     async def make_now(self, interaction: Interaction, request: ImageRequest, *, private: bool = False) -> None:
         """Like `make` for a request that needs nothing fetched, so that the first answer tells its place already."""
-        async with self.answering(interaction):
+        async with self.answering(interaction), self._in_hand():
             job = self._submit(request, interaction)
             creation = None
             try:
@@ -189,6 +191,16 @@ class Studio:
         # The event loop holds tasks weakly; this set keeps them until they end.
         self._following.add(task)
         task.add_done_callback(self._following.discard)
+
+    @contextlib.asynccontextmanager
+    async def _in_hand(self) -> AsyncIterator[None]:
+        """Let `close` wait for the task that runs this, which has accepted something and follows it soon."""
+        task = asyncio.current_task()
+        self._following.add(task)
+        try:
+            yield
+        finally:
+            self._following.discard(task)
 
     async def _prune(self) -> None:
         while True:

@@ -95,7 +95,9 @@ class Engine:
                 self._work.clear()
                 continue
             for exposure in batch:
-                exposure.job.started = exposure.job.started or time.perf_counter()
+                if exposure.job.started is None:
+                    exposure.job.started = time.perf_counter()
+                    exposure.job.report(exposure.job.measured())
             work = loop.run_in_executor(self._worker, self._advance, batch)
             finished, _ = await asyncio.wait([work], timeout=self.config.step_seconds)
             if not finished:

@@ -21,6 +21,11 @@ SCHEDULER = {
 }
 
 
+def pytest_addoption(parser):
+    parser.addoption("--kills", type=int, default=6, help="how often the crash test kills the bot")
+    parser.addoption("--kill-seed", type=int, default=1, help="which random moments the crash test takes")
+
+
 def build_components(prediction_type: str = "epsilon") -> dict:
     torch.manual_seed(0)
     tokenizer = CLIPTokenizer.from_pretrained(PRETRAINED / "tokenizer")

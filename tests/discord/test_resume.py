@@ -8,7 +8,7 @@ import pytest
 from cogs import development
 from cogs.journal import State
 from diffusion.image import read_parameters
-from tests.discord.conftest import drawn, png
+from tests.discord.conftest import PATIENCE, drawn, png
 
 
 def slow(server, monkeypatch, seconds=0.02):
@@ -35,6 +35,13 @@ async def row_of(server, message):
     return await server.studio.journal.of_message(message.id)
 
 
+async def begun(server, message):
+    """Wait until the journal knows that this is being made."""
+    async with asyncio.timeout(PATIENCE):
+        while (await row_of(server, message)).state != State.RUNNING:
+            await asyncio.sleep(0.02)
+
+
 def posted(server):
     """How many requests to Discord attached finished pictures."""
     names = [str(request.json) for request in server.env.http_requests if request.json]
@@ -44,7 +51,7 @@ def posted(server):
 async def test_an_unfinished_job_goes_on_in_the_same_message_with_the_same_seed(server, monkeypatch):
     slow(server, monkeypatch)
     message = await asked(server)
-    await server.until(lambda: "/40" in message.content)
+    await begun(server, message)
     await server.restart()
     await server.finished(message)
     assert read_parameters(await drawn(message)[0].read())["seed"] == 5
@@ -162,6 +169,7 @@ async def test_what_stops_the_bot_again_and_again_is_left(server, monkeypatch):
     monkeypatch.setattr(development, "MAX_ATTEMPTS", 1)
     slow(server, monkeypatch)
     message = await asked(server)
+    await begun(server, message)
     await server.restart()
     await server.until(lambda: "again and again" in message.content)
 

@@ -1,0 +1,135 @@
+"""kill -9 at random moments: nothing that was accepted is lost, nothing is posted twice. ``--kills 200`` for the long form."""
+
+import asyncio
+import contextlib
+import json
+import multiprocessing
+import random
+import sqlite3
+
+import pytest
+
+from tests.discord.wire import Wire
+
+START_SECONDS, END_SECONDS = 60, 120
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload(["tests.discord.wired_bot"])  # torch is loaded once, not once a kill
+
+
+@contextlib.asynccontextmanager
+async def started(wire, folder, grace=30.0):
+    """A bot of its own process, ready for commands."""
+    from tests.discord.wired_bot import run
+
+    wire.ready.clear()
+    process = processes.Process(target=run, args=(wire.port, folder, grace), daemon=True)
+    process.start()
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            ready = asyncio.ensure_future(wire.ready.wait())
+            while not ready.done():
+                assert process.exitcode is None
+                await asyncio.wait([ready], timeout=0.1)
+        yield process
+    finally:
+        process.kill()
+        await asyncio.to_thread(process.join)
+
+
+async def killed(wire, process, chance):
+    """Kill ``process`` after a while, or right before or after Discord carries out one of its requests."""
+    moment = chance.choice(["time", "before", "after", "before post", "after post"])
+    count = chance.randint(1, 3 if "post" in moment else 30)
+    dead = asyncio.Event()
+
+    def kill(stage):
+        nonlocal count
+        count -= stage == moment
+        if count <= 0:
+            process.kill()
+            dead.set()
+        return dead.is_set()
+
+    wire.on_request = kill
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(dead.wait(), chance.uniform(0.2, 2) if moment == "time" else 4)
+    process.kill()
+    await asyncio.to_thread(process.join)
+    wire.on_request = lambda stage: False
+
+
+async def ask_now_and_then(wire, chance, numbers):
+    for number in numbers:
+        await asyncio.sleep(chance.uniform(0.02, 0.4))
+        options = {"steps": chance.randint(2, 40), "count": chance.randint(1, 2), "seed": number}
+        with contextlib.suppress(ConnectionError, RuntimeError):  # the bot is gone
+            await wire.ask(chance.choice(wire.members), f"picture {number}", **options)
+
+
+def results(wire, interaction):
+    """The messages with the pictures that ``interaction`` asked for."""
+    button = f"darkroom:reroll:{interaction.user_id}:{interaction.id}"
+    return [message for message in wire.messages() if message.attachments and button in json.dumps(message.components)]
+
+
+async def everything_delivered(wire):
+    async with asyncio.timeout(END_SECONDS):
+        while not all(results(wire, interaction) for interaction in wire.asked if interaction.responded):
+            await asyncio.sleep(0.1)
+
+
+def journalled(folder):
+    with contextlib.closing(sqlite3.connect(folder / "journal.sqlite")) as connection:
+        return dict(connection.execute("SELECT id, state FROM creations"))
+
+
+async def test_a_killed_bot_loses_nothing_and_posts_nothing_twice(tmp_path, pytestconfig):
+    kills, chance = pytestconfig.getoption("kills"), random.Random(pytestconfig.getoption("kill_seed"))
+    async with Wire() as wire:
+        for kill in range(kills):
+            async with started(wire, tmp_path) as process:
+                asking = asyncio.create_task(ask_now_and_then(wire, chance, range(4 * kill, 4 * kill + 4)))
+                await killed(wire, process, chance)
+                asking.cancel()
+                await asyncio.wait([asking])
+        async with started(wire, tmp_path):
+            await everything_delivered(wire)
+            async with asyncio.timeout(END_SECONDS):  # the last commit comes after the last post
+                while set(journalled(tmp_path).values()) - {"delivered", "cancelled"}:
+                    await asyncio.sleep(0.1)
+    accepted = [interaction for interaction in wire.asked if interaction.responded]
+    resumed = sum("Resuming" in str(request.json) for request in wire.backend.http_requests)
+    print(f"\n{kills} kills, {len(wire.asked)} asked, {len(accepted)} accepted, {resumed} times resumed:", end=" ")
+    lost = [interaction for interaction in accepted if not results(wire, interaction)]
+    twice = [interaction for interaction in accepted if len(results(wire, interaction)) > 1]
+    uploads = [sum(f":{interaction.id}" in post for post in wire.posted) for interaction in accepted]
+    print(f"{len(lost)} lost, {len(twice)} twice, {max(uploads)} upload each at most")
+    assert accepted and not lost and not twice and set(uploads) == {1}
+    states = journalled(tmp_path)
+    assert {states[interaction.id] for interaction in accepted} == {"delivered"}
+    assert not any(message.ping_user_ids or message.mention_user_ids for message in wire.messages())
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+async def test_a_stopped_bot_finishes_or_hands_over(tmp_path, signals):
+    async with Wire() as wire:
+        async with started(wire, tmp_path) as process:
+            running = await wire.ask(wire.members[0], "red apple", steps=150, count=4)
+            async with asyncio.timeout(END_SECONDS):
+                while not running.responded:
+                    await asyncio.sleep(0.02)
+            for _ in range(signals):
+                process.terminate()
+                await asyncio.sleep(0.3)
+            late = await wire.ask(wire.members[1], "late") if signals == 1 else None
+            await asyncio.to_thread(process.join, END_SECONDS)
+            assert process.exitcode == 0
+        assert bool(results(wire, running)) == (signals == 1)
+        if late:
+            assert "being restarted" in wire.backend.get_message(wire.channel.id, late.message_id).content
+        async with started(wire, tmp_path):
+            async with asyncio.timeout(END_SECONDS):
+                while not results(wire, running):
+                    await asyncio.sleep(0.1)
+    assert len(results(wire, running)) == 1
+    assert "Traceback" not in (tmp_path / "bot.log").read_text()

@@ -1,0 +1,149 @@
+"""Discord's two doors, REST and gateway, on loopback, with simcord's Discord behind them. It outlives the bots that connect."""
+
+import asyncio
+import io
+import json
+import time
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+from aiohttp import WSMsgType, web
+from simcord.backend import Backend, serializers
+from simcord.backend.errors import BackendError
+from simcord.http import router, routes  # noqa: F401  (importing the routes registers them)
+from simcord.interactions import base_payload
+
+HELLO, READY, ACK, INVALID_SESSION, DISPATCH = 10, "READY", 11, 9, 0
+
+
+class Wire:
+    """``async with Wire() as wire``: a server with one channel and some members, at ``wire.port``.
+
+    ``on_request(stage)`` is called "before" and "after" each change that the bot asks for is carried out, and "before post" and
+    "after post" where that attaches finished pictures; True drops the connection.
+    """
+
+    def __init__(self, members=3):
+        self.backend = Backend()
+        self.backend.clock._epoch = datetime.now(UTC)
+        self._started = time.monotonic()
+        self.guild = self.backend.create_guild("wire")
+        self.channel = self.backend.create_channel(self.guild.id, "art")
+        self.members = [self.backend.make_user(f"member{index}") for index in range(members)]
+        for member in self.members:
+            self.backend.add_member(self.guild.id, member.id)
+        self.asked, self.posted = [], []
+        self.on_request = lambda stage: False
+        self._socket, self._sequence = None, 0
+        self.ready = asyncio.Event()
+
+    async def __aenter__(self):
+        application = web.Application(client_max_size=2**26)
+        application.router.add_get("/gateway", self._gateway)
+        application.router.add_get("/gateway/", self._gateway)
+        application.router.add_route("*", "/api/v10/{path:.*}", self._rest)
+        self._runner = web.AppRunner(application, shutdown_timeout=1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+        return self
+
+    async def __aexit__(self, *_):
+        await self._runner.cleanup()
+
+    def messages(self):
+        return list(self.backend.messages[self.channel.id].values())
+
+    async def ask(self, member, prompt, **options):
+        """Let a member use /imagine. Whether the bot answered is told by the interaction that comes back."""
+        self._tick()
+        options = {"prompt": prompt} | options
+        kinds = {str: 3, int: 4, bool: 5, float: 10}
+        data = {"id": "1", "name": "imagine", "type": 1}
+        data["options"] = [{"name": name, "type": kinds[type(value)], "value": value} for name, value in options.items()]
+        interaction, payload = base_payload(
+            self.backend, type=2, channel_id=self.channel.id, guild_id=self.guild.id, user_id=member.id, data=data
+        )
+        self.asked.append(interaction)
+        await self._dispatch("INTERACTION_CREATE", payload)
+        return interaction
+
+    async def _gateway(self, request):
+        socket = self._socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.send_json({"op": HELLO, "d": {"heartbeat_interval": 41250}})
+        async for frame in socket:
+            if frame.type is not WSMsgType.TEXT:
+                break
+            op = json.loads(frame.data)["op"]
+            if op == 1:
+                await socket.send_json({"op": ACK})
+            elif op == 2:
+                await self._identified()
+            elif op == 6:
+                await socket.send_json({"op": INVALID_SESSION, "d": False})
+        self.ready.clear()
+        return socket
+
+    async def _identified(self):
+        user = dict(serializers.user_payload(self.backend.bot_user))
+        guild = dict(serializers.guild_create_payload(self.backend, self.guild))
+        session = {"session_id": "wire", "resume_gateway_url": f"ws://127.0.0.1:{self.port}/gateway", "v": 10, "user": user}
+        application = {"id": str(self.backend.application_id), "flags": 0}
+        await self._dispatch(
+            READY, session | {"guilds": [{"id": guild["id"], "unavailable": True}], "application": application}
+        )
+        await self._dispatch("GUILD_CREATE", guild)
+        self.ready.set()
+
+    async def _dispatch(self, event, data):
+        self._sequence += 1
+        await self._socket.send_json({"op": DISPATCH, "t": event, "s": self._sequence, "d": data})
+
+    async def _rest(self, request):
+        path = f"/{request.match_info['path']}"
+        body, files = await _body(request)
+        self._tick()
+        posts = any(file.filename.startswith("darkroom-") for file in files)
+        stages = [] if request.method == "GET" or "commands" in path else ["", " post"][: 1 + posts]
+        if any([self.on_request(f"before{stage}") for stage in stages]):
+            return self._dropped(request)
+        try:
+            answer = router.dispatch(self.backend, request.method, path, json=body, params=dict(request.query), files=files)
+            if posts:
+                self.posted.append(json.dumps(body))
+        except BackendError as error:
+            return _json(error.to_json(), error.status)
+        if any([self.on_request(f"after{stage}") for stage in stages]):
+            return self._dropped(request)
+        return web.Response(status=204) if answer is None else _json(answer)
+
+    def _dropped(self, request):
+        request.transport.abort()
+        return web.Response()
+
+    def _tick(self):
+        """Let simcord's clock follow the real one."""
+        elapsed = time.monotonic() - self._started
+        self.backend.advance_clock(elapsed - self.backend.clock.elapsed)
+
+
+def _json(data, status=200):
+    # discord.py compares the type as a whole, so there must be no charset in it.
+    return web.Response(body=json.dumps(data).encode(), status=status, headers={"Content-Type": "application/json"})
+
+
+async def _body(request):
+    if not request.content_type.startswith("multipart"):
+        text = await request.text()
+        return (json.loads(text) if text else None), []
+    body, files = None, []
+    async for part in await request.multipart():
+        if part.name == "payload_json":
+            body = json.loads(await part.text())
+        else:
+            files.append(SimpleNamespace(fp=io.BytesIO(await part.read()), filename=part.filename, description=None))
+    for file, described in zip(files, (body or {}).get("attachments", ()), strict=False):
+        file.description = described.get("description")
+    return body, files
