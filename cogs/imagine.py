@@ -13,6 +13,7 @@ from cogs.options import (
     SAMPLER_CHOICES,
     STYLE_LIMIT,
     UPSCALE_CHOICES,
+    clean,
     describe,
     matching_choices,
     parse_size,
@@ -69,7 +70,7 @@ class Imagine(commands.Cog):
             width, height = parse_size(size)
             request = self.studio.engine.model.request(
                 with_style(prompt, style),
-                negative_prompt=negative,
+                negative_prompt=negative and clean(negative),
                 width=width,
                 height=height,
                 steps=steps,

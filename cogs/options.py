@@ -1,6 +1,7 @@
 """Command options that several commands share: their descriptions, choices and the parsing of sizes."""
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from diffusion.request import SAMPLER_NAMES, UPSCALES
 PROMPT_LIMIT: Final = 1000
 STYLE_LIMIT: Final = 100
 MAX_COUNT: Final = 4
+MARKS: Final = 3  # combining ones that a letter may carry
 CHOICES_SHOWN: Final = 25  # Discord's limit on autocomplete
 SAMPLER_CHOICES: Final = [app_commands.Choice(name=title, value=name) for name, title in SAMPLER_NAMES.items()]
 UPSCALE_CHOICES: Final = [app_commands.Choice(name=f"{factor}x", value=factor) for factor in UPSCALES]
@@ -51,9 +53,26 @@ def parse_size(text: str | None) -> tuple[int, int] | tuple[None, None]:
     return width, int(match[2] or width)
 
 
+def clean(text: str) -> str:
+    """Take out of ``text`` what shows nothing or breaks the rows around it.
+
+    Control and zero-width characters, lone surrogates, and combining marks beyond the few that a letter has in any language.
+    """
+    kept: list[str] = []
+    marks = 0
+    for character in unicodedata.normalize("NFC", text):
+        category = unicodedata.category(character)
+        marks = marks + 1 if category in ("Mn", "Me") else 0
+        if category == "Cc":
+            kept.append(" ")
+        elif category not in ("Cf", "Cs", "Co", "Cn") and marks <= MARKS:
+            kept.append(character)
+    return " ".join("".join(kept).split())
+
+
 def with_style(prompt: str, style: str | None) -> str:
-    """Put ``style`` behind ``prompt`` as one text. Raises `InvalidRequest` where that is longer than a prompt may be."""
-    text = ", ".join(part.strip() for part in (prompt, style or "") if part.strip())
+    """Put ``style`` behind ``prompt`` as one clean text. Raises `InvalidRequest` where that is longer than a prompt may be."""
+    text = ", ".join(filter(None, (clean(prompt), clean(style or ""))))
     if len(text) > PROMPT_LIMIT:
         raise InvalidRequest("prompt", f"The prompt and its style may have {PROMPT_LIMIT} characters. Please shorten them.")
     return text

@@ -27,6 +27,7 @@ def title(prompt: str) -> str:
     """Give the prompt in bold, with nothing in it that Discord would format or ping."""
     prompt = " ".join(prompt.split()) or "Similar picture"
     shortened = prompt if len(prompt) <= PROMPT_SHOWN else f"{prompt[: PROMPT_SHOWN - 1]}…"
+    shortened = shortened.replace("://", ":/\u200b/")  # a link would be unfurled
     # escape_mentions puts a zero-width space after each @, for clients and bots that ignore allowed_mentions.
     return f"**{discord.utils.escape_mentions(discord.utils.escape_markdown(shortened))}**"
 

@@ -1,0 +1,106 @@
+"""Whatever text or bytes come in: an answer that Discord takes, or one of our own errors."""
+
+import re
+
+import discord
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from cogs import options, render, views
+from cogs.answer import Answer, Picture
+from cogs.journal import from_json, to_json
+from diffusion.errors import DarkroomError, InvalidImage, InvalidRequest
+from diffusion.image import read_image, read_parameters, to_png
+from diffusion.request import MAX_SEED, SAMPLER_NAMES, ImageRequest
+
+settings.register_profile(
+    "short", settings(max_examples=150, deadline=None, derandomize=True, database=None), suppress_health_check=list(HealthCheck)
+)
+settings.load_profile("short")
+anything = st.text(st.characters(), max_size=1200)  # lone surrogates, too
+requests = st.builds(
+    ImageRequest,
+    prompt=st.text(min_size=1, max_size=1000).filter(str.strip),
+    negative_prompt=st.text(max_size=1000),
+    width=st.integers(1, 4096),
+    height=st.integers(1, 4096),
+    steps=st.integers(50, 150),
+    guidance_scale=st.floats(0, 50),
+    sampler=st.sampled_from(sorted(SAMPLER_NAMES)),
+    seed=st.integers(0, MAX_SEED),
+    count=st.integers(1, 4),
+    start_step=st.integers(0, 49),
+)
+
+
+@given(anything, anything)
+def test_any_prompt_is_refused_or_becomes_clean_text(prompt, style):
+    try:
+        text = options.with_style(prompt, style)
+    except InvalidRequest:
+        return
+    text.encode()
+    assert text == options.clean(text) and len(text) <= options.PROMPT_LIMIT
+    assert all(character.isprintable() or character.isspace() for character in text)
+
+
+@given(requests)
+def test_any_request_shows_within_discords_limits_and_without_mentions(request):
+    text = render.result_text(request)
+    assert len(text) <= 2000
+    assert not re.search(r"@everyone|@here|<@[!&]?\d{15,}>|https?://", text)
+    for picture in render.result_pictures(request, [b""] * request.count, None):
+        assert 1 <= len(picture.description) <= 1024
+
+
+@given(requests)
+def test_any_request_comes_back_from_the_journal(request):
+    assert from_json(to_json(request), None) == request
+
+
+@given(anything)
+def test_any_size_is_read_or_refused(text):
+    try:
+        width, height = options.parse_size(text)
+    except InvalidRequest:
+        return
+    assert 0 <= width < 10**5 and 0 <= height < 10**5
+
+
+@given(st.binary(max_size=500), st.integers(0, 400))
+def test_any_bytes_are_a_picture_or_none(data, cut):
+    whole = to_png(Image.new("RGB", (9, 7)), "x\nSteps: 3")
+    for bytes_ in (data, whole[:cut] + data, whole[:cut] + data + whole[cut:]):
+        for read in (read_image, read_parameters):
+            try:
+                read(bytes_)
+            except InvalidImage:
+                pass
+
+
+@given(anything)
+def test_any_text_in_a_chunk_is_read_or_refused(text):
+    png = to_png(Image.new("RGB", (9, 7)), text.encode(errors="ignore").decode())
+    try:
+        ImageRequest(**read_parameters(png))
+    except DarkroomError:
+        pass
+
+
+@given(st.sampled_from(["cancel", *views.RESULT_BUTTONS]), st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
+def test_every_button_can_be_made_again_from_its_custom_id(action, owner, subject):
+    button = views.ActionButton(action, owner, subject)
+    match = re.fullmatch(views.CUSTOM_ID, button.custom_id)
+    assert len(button.custom_id) <= 100
+    assert (match["action"], int(match["owner"]), int(match["subject"])) == (action, owner, subject)
+
+
+@given(st.integers(1, 300), st.integers(1, 300))
+def test_smaller_answers_end(width, height):
+    answer = Answer("", (Picture("a.png", to_png(Image.new("RGB", (width, height))), "a"),))
+    seen = 0
+    while answer := answer.smaller():
+        seen += 1
+        assert all(isinstance(file, discord.File) for file in answer.files())
+    assert seen == 2
