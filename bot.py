@@ -155,7 +155,11 @@ async def in_browser(settings: Settings) -> None:
     print("Loading the model…", flush=True)
     with tempfile.TemporaryDirectory(prefix="darkroom-") as temporary:
         async with open_studio(settings, settings.data_dir or Path(temporary)) as studio:
-            await serve(studio, Darkroom, settings.preview_port)
+            serving = asyncio.create_task(serve(studio, Darkroom, settings.preview_port))
+            with contextlib.suppress(NotImplementedError):  # Windows has no such signal; a temporary folder is left there
+                asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, serving.cancel)
+            with contextlib.suppress(asyncio.CancelledError):
+                await serving
 
 
 def main(arguments: list[str] | None = None) -> int:

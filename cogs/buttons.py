@@ -5,9 +5,10 @@ from typing import Any
 import discord
 from discord.ext import commands
 
+from cogs.attachment import fetch_image
 from cogs.options import with_style
 from cogs.render import prompt_of
-from cogs.studio import Studio, fetch_image
+from cogs.studio import Studio
 from cogs.views import ActionButton, EditPrompt
 from diffusion.errors import DarkroomError
 from diffusion.request import ImageRequest, random_seed, start_step_for

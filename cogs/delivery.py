@@ -12,17 +12,15 @@ from datetime import timedelta
 from enum import Enum, auto
 from typing import Any, Final
 
-import aiohttp
 import discord
 
 from cogs.answer import Answer
 from cogs.journal import Creation, Journal
+from cogs.refusal import REFUSALS, Refusal, refusal_of
 from diffusion.errors import DarkroomError
 
 log = logging.getLogger(__name__)
 QUIET: Final = discord.AllowedMentions.none()
-UNREACHABLE: Final = (discord.RateLimited, aiohttp.ClientError, OSError, TimeoutError)
-REFUSALS: Final = (discord.HTTPException, *UNREACHABLE)
 PROGRESS_SECONDS = 5.0  # a progress edit that takes longer is rate-limited and gives way
 FIRST_WAIT, LONGEST_WAIT = 2.0, 60.0  # seconds between attempts while Discord is out of reach
 PATIENCE = timedelta(days=1)  # then an answer is given up
@@ -50,19 +48,6 @@ class CannotLook(Exception):
     """Nothing lets the bot see whether a message is there."""
 
 
-class Refusal(Enum):
-    """Why Discord did not take an answer."""
-
-    MESSAGE_GONE = auto()
-    MESSAGE_OLD = auto()
-    FORBIDDEN = auto()
-    EXPIRED = auto()
-    CHANNEL_GONE = auto()
-    TOO_LARGE = auto()
-    LATER = auto()
-    INVALID = auto()
-
-
 class Way(Enum):
     """Where an answer goes."""
 
@@ -73,26 +58,6 @@ class Way(Enum):
     DIRECT = auto()
 
 
-CODES: Final = {
-    10008: Refusal.MESSAGE_GONE,
-    30046: Refusal.MESSAGE_OLD,  # too many edits of a message older than an hour
-    50001: Refusal.FORBIDDEN,
-    50013: Refusal.FORBIDDEN,
-    50083: Refusal.FORBIDDEN,  # the thread is archived
-    10015: Refusal.EXPIRED,
-    10062: Refusal.EXPIRED,
-    50027: Refusal.EXPIRED,
-    10003: Refusal.CHANNEL_GONE,
-    10004: Refusal.CHANNEL_GONE,
-    40005: Refusal.TOO_LARGE,
-}
-STATUSES: Final = {
-    401: Refusal.LATER,
-    403: Refusal.FORBIDDEN,
-    404: Refusal.MESSAGE_GONE,
-    413: Refusal.TOO_LARGE,
-    429: Refusal.LATER,
-}
 DETOURS: Final = {
     (Way.EDIT, Refusal.MESSAGE_GONE): Way.NEW,
     (Way.EDIT, Refusal.MESSAGE_OLD): Way.NEW,
@@ -105,15 +70,6 @@ DETOURS: Final = {
     (Way.NEW_BY_TOKEN, Refusal.EXPIRED): Way.DIRECT,
     (Way.NEW_BY_TOKEN, Refusal.FORBIDDEN): Way.DIRECT,
 }
-
-
-def refusal_of(error: Exception) -> Refusal:
-    """Tell what an exception of discord.py or of the network means for a delivery."""
-    if not isinstance(error, discord.HTTPException):
-        return Refusal.LATER
-    if error.status >= 500:
-        return Refusal.LATER
-    return CODES.get(error.code) or STATUSES.get(error.status, Refusal.INVALID)
 
 
 class Delivery:

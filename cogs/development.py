@@ -24,8 +24,8 @@ from diffusion.request import ImageRequest
 log = logging.getLogger(__name__)
 
 EDIT_SECONDS = 1.5  # Discord allows about 5 edits in 5 seconds a channel, shared by all jobs in it
-SUSPECT_ATTEMPTS = 3  # what was begun so often may be what ends the bot: from then on one after another
-MAX_ATTEMPTS = 20  # and not for ever
+SUSPECT_ATTEMPTS = 3  # what was begun so often may be what ends the bot: it waits, longer each time
+MAX_ATTEMPTS = 10  # and is left at last
 QUEUE_SECONDS = 2.0
 DELETED = "The message was deleted."
 NEVER_SHOWN = "The answer was never shown."
@@ -42,7 +42,6 @@ class Development:
         self.jobs: dict[int, Job] = {}  # by the id of their creation
         self._creations: dict[int, Creation] = {}
         self._busy_since, self._evaluated = 0.0, 0
-        self._alone = asyncio.Lock()
 
     async def follow(self, creation: Creation, job: Job, shown: str) -> None:
         """Show the progress of ``job``, keep its pictures and deliver them; ``shown`` is what the message says already."""
@@ -95,8 +94,9 @@ class Development:
             if not await self.delivery.announce(creation, Answer(text, view=views.cancel_view(creation.owner, creation.id))):
                 await self.journal.close(creation, State.CANCELLED, DELETED)
                 return
-            async with self._alone if creation.attempts >= SUSPECT_ATTEMPTS else contextlib.nullcontext():
-                await self.follow(creation, await self._submit(creation, request), text)
+            if creation.attempts >= SUSPECT_ATTEMPTS:
+                await asyncio.sleep(2 ** (creation.attempts - SUSPECT_ATTEMPTS))
+            await self.follow(creation, await self._submit(creation, request), text)
 
     async def pause(self) -> None:
         """Tell those whose creations are interrupted that they go on after a restart."""

@@ -7,8 +7,9 @@ from discord import app_commands
 from discord.app_commands import Range
 from discord.ext import commands
 
+from cogs.attachment import fetch_image
 from cogs.options import MAX_COUNT, PROMPT_LIMIT, STYLE_LIMIT, describe, matching_choices, with_style
-from cogs.studio import Studio, fetch_image
+from cogs.studio import Studio
 from diffusion.errors import InvalidRequest
 from diffusion.request import MAX_SEED, ImageRequest, random_seed, start_step_for
 

@@ -7,17 +7,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mappi
 from typing import Any
 
 import discord
-from PIL import Image
 
 from cogs import render, views
 from cogs.answer import SOURCE_NAME
-from cogs.delivery import QUIET, UNREACHABLE, Delivery
+from cogs.attachment import download, fetch_image
+from cogs.delivery import QUIET, Delivery
 from cogs.development import Development
 from cogs.gallery import Gallery, PictureGone
 from cogs.journal import Creation, Journal, State, to_json
+from cogs.refusal import UNREACHABLE
 from diffusion.engine import Engine
 from diffusion.errors import DarkroomError, InvalidImage, QueueFull
-from diffusion.image import read_image, read_parameters
+from diffusion.image import read_parameters
 from diffusion.job import Job
 from diffusion.request import ImageRequest
 
@@ -28,7 +29,6 @@ Compose = Callable[[], Awaitable[ImageRequest]]
 
 PREPARING = "Preparing…"
 CLOSING = "I am being restarted. Please try again in a minute."
-MAX_ATTACHMENT_BYTES = 20 * 2**20
 PRUNE_SECONDS = 3600.0
 
 
@@ -125,7 +125,7 @@ class Studio:
         if creation and creation.request:
             with contextlib.suppress(PictureGone, TypeError):
                 return await self.development.recall(creation)
-        settings = await asyncio.to_thread(read_parameters, await _download(pictures[0]))
+        settings = await asyncio.to_thread(read_parameters, await download(pictures[0]))
         source = next((attachment for attachment in message.attachments if attachment.filename == SOURCE_NAME), None)
         image = await fetch_image(source) if source else None
         return ImageRequest(**settings, count=len(pictures), image=image)
@@ -229,17 +229,6 @@ class Studio:
             await interaction.followup.send(sentence, **options)
         except (discord.HTTPException, *UNREACHABLE) as error:
             log.warning("a member could not be told %r: %s", sentence, error)
-
-
-async def fetch_image(attachment: discord.Attachment) -> Image.Image:
-    """Download and decode ``attachment``; raises `InvalidImage` where it is too large or no picture."""
-    return await asyncio.to_thread(read_image, await _download(attachment))
-
-
-async def _download(attachment: discord.Attachment) -> bytes:
-    if attachment.size > MAX_ATTACHMENT_BYTES:
-        raise InvalidImage(f"The attachment is larger than {MAX_ATTACHMENT_BYTES // 2**20} MiB. Please attach less.")
-    return await attachment.read()
 
 
 def _explained(error: Exception) -> str:

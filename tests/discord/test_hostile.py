@@ -7,7 +7,7 @@ import pytest
 from simcord.backend import serializers
 
 from bot import Discreet
-from cogs import studio
+from cogs import attachment
 from diffusion.image import read_parameters
 from tests.discord.conftest import drawn, png, sentence
 
@@ -129,7 +129,7 @@ async def test_pictures_are_not_downloaded_before_their_size_is_known(server, mo
     made = await server.alice.slash(server.channel, "imagine", prompt="fox", steps=2)
     await server.finished(made.response)
     await server.ended()
-    monkeypatch.setattr(studio, "MAX_ATTACHMENT_BYTES", 10)
+    monkeypatch.setattr(attachment, "MAX_BYTES", 10)
     again = await server.alice.click(made.response, label="More like this")
     assert "larger than" in sentence(again)
 

@@ -1,6 +1,6 @@
 import pytest
 
-from cogs import studio
+from cogs import attachment
 from diffusion.image import read_parameters
 from tests.discord.conftest import drawn, png, sentence
 
@@ -49,6 +49,6 @@ async def test_what_cannot_be_used_is_told_to_the_member_alone_and_leaves_no_mes
 
 
 async def test_an_attachment_too_large_is_not_downloaded(server, monkeypatch):
-    monkeypatch.setattr(studio, "MAX_ATTACHMENT_BYTES", 10)
+    monkeypatch.setattr(attachment, "MAX_BYTES", 10)
     result = await server.alice.slash(server.channel, "similar", image=("in.png", png()))
     assert "larger than" in sentence(result)
