@@ -14,7 +14,7 @@ from cogs.attachment import download, fetch_image
 from cogs.delivery import QUIET, Delivery
 from cogs.development import Development
 from cogs.gallery import Gallery, PictureGone
-from cogs.journal import Creation, Journal, State, to_json
+from cogs.journal import Creation, Journal, JournalFailed, State, to_json
 from cogs.refusal import UNREACHABLE
 from diffusion.engine import Engine
 from diffusion.errors import DarkroomError, InvalidImage, QueueFull
@@ -121,9 +121,9 @@ class Studio:
         pictures = [attachment for attachment in message.attachments if attachment.filename != SOURCE_NAME]
         if not pictures:
             raise InvalidImage("The pictures of this message are gone.")
-        creation = await self.journal.of_message(message.id)
-        if creation and creation.request:
-            with contextlib.suppress(PictureGone, TypeError):
+        with contextlib.suppress(JournalFailed, PictureGone, TypeError):
+            creation = await self.journal.of_message(message.id)
+            if creation and creation.request:
                 return await self.development.recall(creation)
         settings = await asyncio.to_thread(read_parameters, await download(pictures[0]))
         source = next((attachment for attachment in message.attachments if attachment.filename == SOURCE_NAME), None)

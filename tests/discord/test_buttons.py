@@ -1,6 +1,7 @@
 import discord
 import pytest
 
+from cogs.journal import JournalFailed
 from diffusion.image import read_image, read_parameters
 from tests.discord.conftest import drawn, png, sentence
 
@@ -125,3 +126,15 @@ async def test_a_prompt_edited_too_long_is_told_to_the_member_alone(server):
     shown = await server.alice.click(message, label="Edit prompt")
     edited = await server.alice.submit_modal(shown, {"prompt": "fox " * 90})
     assert "would be ignored" in sentence(edited)
+
+
+async def test_buttons_work_from_the_picture_alone(server, monkeypatch):
+    async def lost(message_id):
+        raise JournalFailed("The journal is lost.")
+
+    message = await made(server, "similar", image=("in.png", png()), prompt="red apple", steps=8)
+    monkeypatch.setattr(server.studio.journal, "of_message", lost)
+    again = await server.bob.click(message, label="Reroll")
+    await server.finished(again.response)
+    assert "**red apple**" in again.response.content
+    assert await again.response.attachments[-1].read() == await message.attachments[-1].read()
