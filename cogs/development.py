@@ -5,7 +5,7 @@ import contextlib
 import io
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from datetime import timedelta
 
 import discord
@@ -98,11 +98,16 @@ class Development:
                 await asyncio.sleep(2 ** (creation.attempts - SUSPECT_ATTEMPTS))
             await self.follow(creation, await self._submit(creation, request), text)
 
-    async def pause(self) -> None:
-        """Tell those whose creations are interrupted that they go on after a restart."""
-        creations = [creation for creation in self._creations.values() if creation.state != State.RENDERED]
-        answers = [_state_of(creation, render.PAUSED) for creation in creations]
-        await asyncio.gather(*map(self.delivery.announce, creations, answers), return_exceptions=True)
+    @property
+    def in_hand(self) -> list[Creation]:
+        """What is followed at the moment."""
+        return list(self._creations.values())
+
+    async def pause(self, creations: Iterable[Creation]) -> None:
+        """Tell those whose ``creations`` were interrupted that they go on after a restart. Nobody may follow them any more."""
+        undone = [creation for creation in creations if creation.state in (State.ACCEPTED, State.RUNNING)]
+        answers = [_state_of(creation, render.PAUSED) for creation in undone]
+        await asyncio.gather(*map(self.delivery.announce, undone, answers), return_exceptions=True)
 
     def seconds_left(self) -> float | None:
         """Estimate how long all work in hand takes, from the pace since there was none; None before there is a pace."""

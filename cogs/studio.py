@@ -66,13 +66,14 @@ class Studio:
             async with asyncio.timeout(grace):
                 while self._following:
                     await asyncio.wait(self._following)
-        if self._following and grace:
-            await self.development.pause()
         tasks = [task for task in (*self._following, self._pruning) if task]
+        interrupted = self.development.in_hand if self._following else []
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+        if interrupted and grace:
+            await self.development.pause(interrupted)
 
     async def make(
         self, interaction: Interaction, compose: Compose, *, private: bool = False, parent: int | None = None
