@@ -11,7 +11,7 @@ from diffusion.training.labels import COLOURS, GROUPS, group_of, main_colour
 from diffusion.training.pictures import Picture
 from diffusion.training.recogniser import Recogniser
 
-SCALES = (0.0, 1.0, 2.0, 4.0, 8.0)
+SCALES = (0.0, 2.0, 5.0, 10.0, 20.0, 40.0)
 PROMPT = "emoji"  # says nothing of group or colour
 WAYS = {"alone": 1.0, "with classifier-free guidance": 3.0}  # and their guidance scales
 

@@ -31,7 +31,7 @@ def test_shares_rise_where_the_pictures_follow_the_scale(pictures, tmp_path):
     for way in WAYS:
         assert curves["groups"][way] == dict.fromkeys(SCALES, pytest.approx(1 / 9))  # an animal, whatever was asked
         assert curves["colours"][way][0] == curves["colours"][way][2] == pytest.approx(1 / 11)  # green
-        assert curves["colours"][way][8] == pytest.approx(3 / 11)
-    assert json.loads((tmp_path / "steering.json").read_text())["colours"]["alone"]["8.0"] == pytest.approx(3 / 11)
+        assert curves["colours"][way][40] == pytest.approx(3 / 11)
+    assert json.loads((tmp_path / "steering.json").read_text())["colours"]["alone"]["40.0"] == pytest.approx(3 / 11)
     with Image.open(tmp_path / "steering.png") as figure:
         assert figure.width == 880
