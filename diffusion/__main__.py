@@ -27,7 +27,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--sampler", choices=SAMPLER_NAMES, help="the model's own if left out")
     parser.add_argument("--upscale", type=int, choices=UPSCALES, help="how many times larger to save it; the model's own")
     parser.add_argument("--steer", default="", metavar="LABEL", help="what to push it towards, such as food or red")
-    parser.add_argument("--steer-scale", type=float, help="how hard (5)")
+    parser.add_argument("--steer-scale", type=float, help="how hard (10)")
     parser.add_argument("--seed", type=int, help="drawn at random if left out")
     parser.add_argument("--count", type=int, default=1, help="how many pictures (1)")
     return parser

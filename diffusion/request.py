@@ -55,7 +55,7 @@ class ImageRequest:
     start_step: int = 0
     upscale: int = 1
     steer: str = ""
-    steer_scale: float = 5.0
+    steer_scale: float = 10.0
 
     def __post_init__(self) -> None:
         if not self.prompt.strip() and self.image is None:

@@ -66,7 +66,7 @@ def test_steering_to_a_colour_brings_it_into_the_picture(model):
         red, green, blue = np.mean([middle_colour(image) for image in images], 0)
         return red - (green + blue) / 2
 
-    assert redness(steer="red", steer_scale=5.0) > redness() + 15
+    assert redness(steer="red", steer_scale=20.0) > redness() + 15
 
 
 def test_it_reads_with_diffusers_own_pipeline():
