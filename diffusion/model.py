@@ -1,6 +1,7 @@
 """The four components of a latent diffusion model, and the only file that loads or calls networks."""
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,12 @@ class ImageDiffusionModel:
         Without ``path_or_hub_id``, the embedded model is taken; without ``device``, CUDA before MPS before
         the CPU; without ``dtype``, half precision where the device is good at it. Raises `ModelNotLoaded` with the reason.
         """
-        source = str(path_or_hub_id or PRETRAINED)
+        # In a thread of its own, which ends: the OpenMP team that a thread leaves behind halves the speed of the others'.
+        with ThreadPoolExecutor(1) as loader:
+            return loader.submit(cls._from_source, str(path_or_hub_id or PRETRAINED), device, dtype).result()
+
+    @classmethod
+    def _from_source(cls, source: str, device: str | None, dtype: torch.dtype | None) -> "ImageDiffusionModel":
         diffusers_logging.set_verbosity_error()
         transformers_logging.set_verbosity_error()
         transformers_logging.disable_progress_bar()
