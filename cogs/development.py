@@ -150,9 +150,7 @@ class Development:
         try:
             return await self.recall(creation)
         except TypeError as error:
-            raise InvalidRequest(
-                "request", "I was updated meanwhile and cannot read this any more. Please ask again."
-            ) from error
+            raise InvalidRequest("request", UNREADABLE) from error
 
     async def recall(self, creation: Creation) -> ImageRequest:
         """Read from the journal and the gallery what was asked for; raises `PictureGone` where its source is gone."""
