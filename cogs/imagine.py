@@ -68,7 +68,8 @@ class Imagine(commands.Cog):
         """Develop a picture from a text."""
         async with self.studio.answering(interaction):
             width, height = parse_size(size)
-            request = self.studio.engine.model.request(
+            request = await self.studio.request(
+                interaction,
                 with_style(prompt, style),
                 negative_prompt=negative and clean(negative),
                 width=width,

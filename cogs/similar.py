@@ -46,7 +46,8 @@ class Similar(commands.Cog):
                 raise InvalidRequest("start_step", "Please give a similarity or a start step, not both.")
             total = model.defaults.steps if steps is None else steps
             kept = SIMILARITY if similarity is None else similarity
-            return model.request(
+            return await self.studio.request(
+                interaction,
                 with_style(prompt or "", style),
                 image=await fetch_image(image),
                 start_step=start_step_for(kept, total) if start_step is None else start_step,

@@ -75,6 +75,16 @@ class Studio:
         if interrupted and grace:
             await self.development.pause(interrupted)
 
+    async def request(self, interaction: Interaction, prompt: str, **settings: Any) -> ImageRequest:
+        """Compose what the member of ``interaction`` asks for, with defaults where ``settings`` leave something open.
+
+        Raises `InvalidRequest`.
+        """
+        return self.engine.model.request(prompt, **settings)
+
+    async def admit(self, interaction: Interaction, request: ImageRequest) -> None:
+        """Let pass what may be made here; raises `DarkroomError` for anything else, before any of it is made."""
+
     async def make(
         self, interaction: Interaction, compose: Compose, *, private: bool = False, parent: int | None = None
     ) -> None:
@@ -87,6 +97,7 @@ class Studio:
             try:
                 await self._respond(interaction, creation, PREPARING, None)
                 request = await compose()
+                await self.admit(interaction, request)
                 await self._write_down(creation, request)
                 job = self._submit(request, interaction)
             except Exception as error:
@@ -97,6 +108,7 @@ class Studio:
     async def make_now(self, interaction: Interaction, request: ImageRequest, *, private: bool = False) -> None:
         """Like `make` for a request that needs nothing fetched, so that the first answer tells its place already."""
         async with self.answering(interaction), self._in_hand():
+            await self.admit(interaction, request)
             job = self._submit(request, interaction)
             creation = None
             try:
