@@ -102,8 +102,8 @@ def build_engine(settings: Settings) -> Any:
 @contextlib.asynccontextmanager
 async def open_studio(settings: Settings, folder: Path) -> AsyncIterator[Any]:
     """Set up all that works behind the bot, with its data in ``folder``; raises `DarkroomError`."""
+    from cogs.database import Database
     from cogs.gallery import Gallery
-    from cogs.journal import Journal
     from cogs.studio import Studio
 
     url = (
@@ -112,8 +112,8 @@ async def open_studio(settings: Settings, folder: Path) -> AsyncIterator[Any]:
         else f"sqlite+aiosqlite:///{folder / 'journal.sqlite'}"
     )
     gallery = Gallery(folder / "pictures", int(settings.data_max_gb * 1e9), settings.data_max_days)
-    async with Journal(url) as journal, build_engine(settings) as engine:
-        yield Studio(engine, journal, gallery)
+    async with Database(url) as database, build_engine(settings) as engine:
+        yield Studio(engine, database, gallery)
 
 
 async def on_discord(settings: Settings) -> None:

@@ -8,29 +8,21 @@ import logging
 from dataclasses import fields
 from datetime import UTC, datetime
 from enum import StrEnum
-from pathlib import Path
 from typing import Any, Final
 
-from alembic import command
-from alembic.config import Config
 from PIL import Image
-from sqlalchemy import JSON, BigInteger, Boolean, Connection, DateTime, Dialect, String, Text, event, select, update
-from sqlalchemy.engine import make_url
+from sqlalchemy import JSON, BigInteger, Boolean, String, Text, select, update
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy.orm import Mapped, mapped_column
 
-from diffusion.errors import DarkroomError
+from cogs.database import Base, Database, DatabaseFailed, Instant, first_line
 from diffusion.request import ImageRequest
 
 log = logging.getLogger(__name__)
-MIGRATIONS: Final = Path(__file__).with_name("migrations")
-logging.getLogger("aiosqlite").setLevel(logging.INFO)  # its debug messages hold every value, tokens too
 
 
-class JournalFailed(DarkroomError):
-    """The journal cannot be opened or written."""
+class JournalFailed(DatabaseFailed):
+    """The journal cannot be read or written."""
 
 
 class State(StrEnum):
@@ -45,25 +37,6 @@ class State(StrEnum):
 
 
 UNFINISHED: Final = (State.ACCEPTED, State.RUNNING, State.RENDERED)
-
-
-class Instant(TypeDecorator[datetime]):
-    """A time in UTC, also where the database knows no time zones."""
-
-    impl = DateTime
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Store as UTC."""
-        return value.astimezone(UTC).replace(tzinfo=None) if value else None
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Read as UTC."""
-        return value.replace(tzinfo=UTC) if value else None
-
-
-class Base(DeclarativeBase):
-    """Of all tables; the migrations compare it with the database."""
 
 
 class Creation(Base):
@@ -108,28 +81,10 @@ class Creation(Base):
 
 
 class Journal:
-    """The table of creations. ``async with Journal(url) as journal``, with any URL of SQLAlchemy whose driver is async."""
+    """The table of creations."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self._database: AsyncEngine | None = None
-        self._sessions: async_sessionmaker[Any] = async_sessionmaker(expire_on_commit=False)
-
-    async def __aenter__(self) -> "Journal":
-        """Connect and bring the schema up to date; raises `JournalFailed`."""
-        try:
-            self._database = _database(self.url)
-            self._sessions.configure(bind=self._database)
-            async with self._database.begin() as connection:
-                await connection.run_sync(_migrate)
-        except (SQLAlchemyError, OSError, ImportError) as error:
-            await self.__aexit__()
-            raise JournalFailed(f"The database of DATABASE_URL cannot be used: {_first_line(error)}") from error
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._database:
-            await self._database.dispose()
+    def __init__(self, database: Database) -> None:
+        self._sessions = database.sessions
 
     async def add(self, creation: Creation) -> None:
         """Write ``creation`` down for the first time; raises `JournalFailed`."""
@@ -137,7 +92,7 @@ class Journal:
             async with self._sessions.begin() as session:
                 session.add(creation)
         except SQLAlchemyError as error:
-            log.error("a request could not be journalled: %s", _first_line(error))
+            log.error("a request could not be journalled: %s", first_line(error))
             raise JournalFailed(
                 "I cannot write requests down at the moment, so I take none. Please try again later."
             ) from error
@@ -152,7 +107,7 @@ class Journal:
             async with self._sessions.begin() as session:
                 await session.execute(statement, execution_options={"synchronize_session": False})
         except SQLAlchemyError as error:
-            log.error("%r could not be journalled as %s: %s", creation, changes.get("state", "changed"), _first_line(error))
+            log.error("%r could not be journalled as %s: %s", creation, changes.get("state", "changed"), first_line(error))
         for name, value in changes.items():
             setattr(creation, name, value)
 
@@ -173,7 +128,7 @@ class Journal:
             async with self._sessions() as session:
                 return list((await session.scalars(query)).all())
         except SQLAlchemyError as error:
-            log.error("the journal could not be read: %s", _first_line(error))
+            log.error("the journal could not be read: %s", first_line(error))
             raise JournalFailed("I cannot read my journal at the moment. Please try again later.") from error
 
 
@@ -185,33 +140,3 @@ def to_json(request: ImageRequest) -> dict[str, Any]:
 def from_json(data: dict[str, Any], image: Image.Image | None) -> ImageRequest:
     """Make the request again; raises `InvalidRequest`, or TypeError for one that another version wrote."""
     return ImageRequest(**data, image=image)
-
-
-def _database(url: str) -> AsyncEngine:
-    parsed = make_url(url)
-    # Errors may be logged and must not hold tokens: parameters are hidden.
-    if parsed.get_backend_name() != "sqlite":
-        return create_async_engine(parsed, hide_parameters=True, pool_pre_ping=True)
-    if parsed.database:
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    database = create_async_engine(parsed, hide_parameters=True, pool_size=1, max_overflow=0)  # SQLite has one writer
-
-    @event.listens_for(database.sync_engine, "connect")
-    def _configure(connection: Any, _: Any) -> None:
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute("PRAGMA synchronous=FULL")  # in WAL mode NORMAL may forget commits when the power fails
-        cursor.close()
-
-    return database
-
-
-def _migrate(connection: Connection) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).partition("\n")[0]

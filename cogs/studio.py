@@ -11,6 +11,7 @@ import discord
 from cogs import render, views
 from cogs.answer import SOURCE_NAME
 from cogs.attachment import download, fetch_image
+from cogs.database import Database
 from cogs.delivery import QUIET, Delivery
 from cogs.development import Development
 from cogs.gallery import Gallery, PictureGone
@@ -40,8 +41,9 @@ class Studio:
 
     development: Development
 
-    def __init__(self, engine: Engine, journal: Journal, gallery: Gallery, spawn: Spawn = asyncio.create_task) -> None:
-        self.engine, self.journal, self.gallery, self.spawn = engine, journal, gallery, spawn
+    def __init__(self, engine: Engine, database: Database, gallery: Gallery, spawn: Spawn = asyncio.create_task) -> None:
+        self.engine, self.database, self.gallery, self.spawn = engine, database, gallery, spawn
+        self.journal = Journal(database)
         self.closing = False
         self._following: set[Any] = set()
         self._pruning: Any = None

@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import logging
 import sqlite3
 from dataclasses import fields
@@ -6,7 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from PIL import Image
+from sqlalchemy import text
 
+from cogs.database import Database, DatabaseFailed
 from cogs.journal import Creation, Journal, JournalFailed, State, from_json, to_json
 from diffusion.request import ImageRequest
 
@@ -15,6 +18,12 @@ TOKEN = "a-secret-token"
 
 def url(folder):
     return f"sqlite+aiosqlite:///{folder / 'data' / 'journal.sqlite'}"
+
+
+@contextlib.asynccontextmanager
+async def opened(folder):
+    async with Database(url(folder)) as database:
+        yield Journal(database)
 
 
 def creation(id=1, **values):
@@ -27,10 +36,10 @@ def creation(id=1, **values):
 
 
 async def test_what_is_written_is_there_after_a_restart_oldest_first(tmp_path):
-    async with Journal(url(tmp_path)) as journal:
+    async with opened(tmp_path) as journal:
         await journal.add(creation(2, guild_id=2**62))
         await journal.add(creation(1))
-    async with Journal(url(tmp_path)) as journal:
+    async with opened(tmp_path) as journal:
         first, second = await journal.unfinished()
     assert (first.id, second.id, second.guild_id) == (1, 2, 2**62)
     assert first.state == State.ACCEPTED and first.expires.tzinfo is UTC
@@ -38,7 +47,7 @@ async def test_what_is_written_is_there_after_a_restart_oldest_first(tmp_path):
 
 
 async def test_what_has_ended_stays_so_and_forgets_its_token(tmp_path):
-    async with Journal(url(tmp_path)) as journal:
+    async with opened(tmp_path) as journal:
         await journal.add(row := creation())
         await journal.update(row, state=State.RENDERED, pictures=["a" * 64], message_id=3)
         await journal.close(row, State.DELIVERED)
@@ -49,7 +58,7 @@ async def test_what_has_ended_stays_so_and_forgets_its_token(tmp_path):
 
 
 async def test_many_write_at_once(tmp_path):
-    async with Journal(url(tmp_path)) as journal:
+    async with opened(tmp_path) as journal:
         rows = [creation(id) for id in range(1, 41)]
         await asyncio.gather(*map(journal.add, rows))
         await asyncio.gather(*(journal.close(row, State.DELIVERED) for row in rows[:20]))
@@ -57,7 +66,7 @@ async def test_many_write_at_once(tmp_path):
 
 
 async def test_it_keeps_its_records_in_wal_mode(tmp_path):
-    async with Journal(url(tmp_path)):
+    async with Database(url(tmp_path)):
         connection = sqlite3.connect(tmp_path / "data" / "journal.sqlite")
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         connection.close()
@@ -67,29 +76,29 @@ async def test_the_schema_of_the_migrations_is_that_of_the_code(tmp_path):
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
-    from cogs.journal import Base
+    from cogs.database import Base
 
-    async with Journal(url(tmp_path)) as journal, journal._database.connect() as connection:
+    async with Database(url(tmp_path)) as database, database.engine.connect() as connection:
         compare = lambda sync: compare_metadata(MigrationContext.configure(sync), Base.metadata)  # noqa: E731
         assert await connection.run_sync(compare) == []
 
 
 @pytest.mark.parametrize("bad", ["nonsense", "sqlite:///x.sqlite", "no+driver://x", "sqlite+aiosqlite:////proc/no/way.sqlite"])
 async def test_a_database_that_cannot_be_used_is_told_in_one_sentence(bad):
-    with pytest.raises(JournalFailed, match="DATABASE_URL") as caught:
-        async with Journal(bad):
+    with pytest.raises(DatabaseFailed, match="DATABASE_URL") as caught:
+        async with Database(bad):
             pass
     assert "\n" not in str(caught.value)
 
 
 async def test_a_database_that_fails_refuses_new_requests_and_tells_no_token(tmp_path, caplog):
     caplog.set_level(logging.DEBUG)
-    async with Journal(url(tmp_path)) as journal:
+    async with opened(tmp_path) as journal:
         await journal.add(row := creation())
         with pytest.raises(JournalFailed, match="try again later") as caught:
             await journal.add(creation())  # the same id again
-        async with journal._database.begin() as connection:
-            await connection.exec_driver_sql("DROP TABLE creations")
+        async with journal._sessions.begin() as connection:
+            await connection.execute(text("DROP TABLE creations"))
         await journal.update(row, state=State.RUNNING)  # logged, no more
         with pytest.raises(JournalFailed):
             await journal.unfinished()

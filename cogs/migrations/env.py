@@ -1,8 +1,8 @@
-"""Alembic runs this with the journal's own connection; `Journal` starts it."""
+"""Alembic runs this with the database's own connection; `Database` starts it."""
 
 from alembic import context
 
-from cogs.journal import Base
+from cogs.database import Base
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=Base.metadata, render_as_batch=True)
 with context.begin_transaction():

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from bot import Darkroom
+from cogs.database import Database
 from cogs.gallery import Gallery
-from cogs.journal import Journal
 from cogs.preview import outside, simulated
 from cogs.studio import Studio
 from diffusion.engine import Engine, EngineConfig
@@ -44,7 +44,7 @@ class Server:
         """End the bot as a crash would, as far as the journal can tell, and start another."""
         before = self.studio
         await before.close()
-        studio = Studio(self.engine, before.journal, before.gallery, outside(self.env))
+        studio = Studio(self.engine, before.database, before.gallery, outside(self.env))
         await self.env.restart_bot(Darkroom(studio))
 
     async def finished(self, message, pictures=1):
@@ -81,9 +81,9 @@ async def opened(model, **config):
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         async with (
-            Journal(f"sqlite+aiosqlite:///{folder / 'journal.sqlite'}") as journal,
+            Database(f"sqlite+aiosqlite:///{folder / 'journal.sqlite'}") as database,
             Engine(model, EngineConfig(limits=limits, **config)) as engine,
-            simulated(Studio(engine, journal, Gallery(folder / "pictures")), Darkroom) as env,
+            simulated(Studio(engine, database, Gallery(folder / "pictures")), Darkroom) as env,
         ):
             guild = env.create_guild()
             channel = guild.create_text_channel("art")
