@@ -17,6 +17,7 @@ from cogs.development import Development
 from cogs.gallery import Gallery, PictureGone
 from cogs.journal import Creation, Journal, JournalFailed, State, to_json
 from cogs.refusal import UNREACHABLE
+from cogs.registry import Registry
 from diffusion.engine import Engine
 from diffusion.errors import DarkroomError, InvalidImage, QueueFull
 from diffusion.image import read_parameters
@@ -43,7 +44,7 @@ class Studio:
 
     def __init__(self, engine: Engine, database: Database, gallery: Gallery, spawn: Spawn = asyncio.create_task) -> None:
         self.engine, self.database, self.gallery, self.spawn = engine, database, gallery, spawn
-        self.journal = Journal(database)
+        self.journal, self.registry = Journal(database), Registry(database)
         self.closing = False
         self._following: set[Any] = set()
         self._pruning: Any = None
@@ -54,7 +55,8 @@ class Studio:
         return self.development.jobs
 
     async def open(self, client: discord.Client) -> None:
-        """Take up what an earlier run of the bot left unfinished; raises `JournalFailed`."""
+        """Take up what an earlier run of the bot left unfinished; raises `DatabaseFailed`."""
+        await self.registry.open()
         self.development = Development(self.engine, self.journal, self.gallery, Delivery(client, self.journal))
         for creation in await self.journal.unfinished():
             log.info("taking up %r", creation)

@@ -76,6 +76,7 @@ async def test_the_schema_of_the_migrations_is_that_of_the_code(tmp_path):
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
+    import cogs.studio  # noqa: F401  (and with it all tables)
     from cogs.database import Base
 
     async with Database(url(tmp_path)) as database, database.engine.connect() as connection:
