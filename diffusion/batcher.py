@@ -64,6 +64,11 @@ class Batcher(Generic[T]):
         self._running.move_to_end(shape)
         return batch
 
+    def running(self) -> Iterator[T]:
+        """Yield the admitted items."""
+        for group in self._running.values():
+            yield from group
+
     def waiting(self) -> Iterator[T]:
         """Yield the waiting items in the order in which they will be admitted."""
         queues = deque(deque(queue) for queue in self._waiting.values())
@@ -77,7 +82,7 @@ class Batcher(Generic[T]):
         return sum(map(len, self._waiting.values())) + sum(map(len, self._running.values()))
 
     def _admit(self) -> None:
-        rows = sum(item.rows for group in self._running.values() for item in group)
+        rows = sum(item.rows for item in self.running())
         while self._waiting:
             owner, queue = next(iter(self._waiting.items()))
             if rows and rows + queue[0].rows > self.max_rows:

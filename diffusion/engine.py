@@ -16,6 +16,7 @@ from diffusion.batcher import Batcher
 from diffusion.errors import DarkroomError, GenerationFailed, OutOfMemory, QueueFull
 from diffusion.job import Exposure, Job
 from diffusion.model import ImageDiffusionModel
+from diffusion.pace import Pace, forecast
 from diffusion.request import ImageRequest, Limits
 from diffusion.result import ImageResult
 from diffusion.trajectory import step
@@ -49,6 +50,7 @@ class Engine:
         self.model, self.config = model, config or EngineConfig()
         self._batcher: Batcher[Exposure] = Batcher(self.config.max_rows)
         self._jobs: list[Job] = []
+        self._pace = Pace()
         self._work = asyncio.Event()
         self._worker = Worker("diffusion")
         self._fitting_rows = self.config.max_rows  # fewer once the device has run out of memory
@@ -86,6 +88,21 @@ class Engine:
         self._work.set()
         return job
 
+    def jobs_of(self, owner: Hashable) -> int:
+        """Count the unfinished jobs of ``owner``."""
+        return sum(job.owner == owner for job in self._jobs)
+
+    def forecast(self) -> dict[Job, float | None]:
+        """Estimate in how many seconds each unfinished job is done: those that run, then the others in their order.
+
+        None until the pace of this machine is known. Who comes later and takes a turn in between is not foreseen.
+        """
+        done = forecast(self._batcher.running(), self._batcher.waiting(), self._batcher.max_rows, self._pace)
+        jobs: dict[Job, float | None] = {}
+        for exposure, seconds in done.items():
+            jobs[exposure.job] = None if seconds is None else max(seconds, jobs.get(exposure.job) or 0)
+        return jobs
+
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
@@ -98,9 +115,12 @@ class Engine:
                 if exposure.job.started is None:
                     exposure.job.started = time.perf_counter()
                     exposure.job.report(exposure.job.measured())
+            began = time.perf_counter()
             work = loop.run_in_executor(self._worker, self._advance, batch)
             finished, _ = await asyncio.wait([work], timeout=self.config.step_seconds)
-            if not finished:
+            if finished:
+                self._pace.learn(batch[0].shape, sum(exposure.rows for exposure in batch), time.perf_counter() - began)
+            else:
                 self._give_up_on(batch)
             self._settle(batch)
 

@@ -7,6 +7,7 @@ from typing import Any
 from PIL import Image
 
 from diffusion.errors import Cancelled, DarkroomError
+from diffusion.pace import Shape
 from diffusion.request import ImageRequest
 from diffusion.result import ImageResult, Progress
 from diffusion.trajectory import Trajectory
@@ -15,10 +16,10 @@ from diffusion.trajectory import Trajectory
 class Job:
     """A request under way. Iterate it for `Progress`, await it for the `ImageResult`."""
 
-    def __init__(self, request: ImageRequest, owner: Hashable, shape: Hashable, on_cancel: Callable[["Job"], None]) -> None:
+    def __init__(self, request: ImageRequest, owner: Hashable, shape: Shape, on_cancel: Callable[["Job"], None]) -> None:
         self.request, self.owner = request, owner
         self.exposures = [Exposure(self, index, shape) for index in range(request.count)]
-        self.progress = Progress(None, 0, request.count * (request.steps - request.start_step))
+        self.progress = Progress(None, 0, request.count * request.evaluations)
         self.started: float | None = None  # time.perf_counter() at the first step
         self._on_cancel = on_cancel
         self._result: asyncio.Future[ImageResult] = asyncio.get_running_loop().create_future()
@@ -57,7 +58,7 @@ class Job:
     def measured(self) -> Progress:
         """Count how far the images have come."""
         trajectories = [exposure.trajectory for exposure in self.exposures if exposure.trajectory]
-        each = trajectories[0].total if trajectories else self.request.steps - self.request.start_step
+        each = trajectories[0].total if trajectories else self.request.evaluations
         return Progress(
             place=None,
             completed=sum(trajectory.completed for trajectory in trajectories),
@@ -92,7 +93,7 @@ class Job:
 class Exposure:
     """One image of a job, as the batcher and the worker see it."""
 
-    def __init__(self, job: Job, index: int, shape: Hashable) -> None:
+    def __init__(self, job: Job, index: int, shape: Shape) -> None:
         self.job, self.index, self.shape = job, index, shape
         self.rows = 2 if job.request.guided else 1
         self.trajectory: Trajectory | None = None
@@ -105,3 +106,8 @@ class Exposure:
     def owner(self) -> Hashable:
         """Whose turn this takes."""
         return self.job.owner
+
+    @property
+    def left(self) -> int:
+        """How many evaluations of the network are still to come."""
+        return self.trajectory.total - self.trajectory.completed if self.trajectory else self.job.request.evaluations

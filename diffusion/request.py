@@ -111,6 +111,12 @@ class ImageRequest:
         return bool(self.steer) and self.steer_scale > 0
 
     @property
+    def evaluations(self) -> int:
+        """How often the network is asked for one image: once a step, by Heun's method twice but for the last."""
+        steps = self.steps - self.start_step
+        return 2 * steps - 1 if self.sampler == "heun" else steps
+
+    @property
     def seeds(self) -> tuple[int, ...]:
         """One seed an image, wrapping round at the largest."""
         return tuple((self.seed + index) % (MAX_SEED + 1) for index in range(self.count))

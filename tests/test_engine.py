@@ -7,7 +7,7 @@ from PIL import Image
 
 from diffusion.engine import Engine, EngineConfig
 from diffusion.errors import Cancelled, GenerationFailed, InvalidRequest, NotFinite, OutOfMemory, QueueFull
-from diffusion.request import ImageRequest, Limits
+from diffusion.request import SAMPLER_NAMES, ImageRequest, Limits
 from diffusion.trajectory import develop
 from tests.conftest import model_of
 
@@ -237,3 +237,26 @@ async def test_networks_run_in_one_worker_thread_without_gradients(tiny_componen
     assert len(seen) == 1
     name, grad = seen.pop()
     assert name.startswith("diffusion") and not grad
+
+
+async def test_the_end_of_each_job_is_foreseen_once_steps_were_timed(tiny_model):
+    async with Engine(tiny_model, EngineConfig(max_rows=2)) as engine:
+        jobs = [engine.submit(asked(steps=steps, count=count), owner) for owner, steps, count in (("a", 150, 2), ("b", 2, 1))]
+        assert engine.forecast() == dict.fromkeys(jobs)
+        async for progress in jobs[0]:
+            if progress.completed > 2:
+                break
+        long, short = (engine.forecast()[job] for job in jobs)
+        assert 0 < short < long  # the other's pictures take turns with the first one's
+        assert engine.jobs_of("a") == 1 and engine.jobs_of("c") == 0
+        for job in jobs:
+            job.cancel()
+        assert engine.forecast() == {}
+
+
+@pytest.mark.parametrize("start", [0, 3])
+@pytest.mark.parametrize("sampler", SAMPLER_NAMES)
+def test_a_request_knows_how_often_the_network_is_asked(tiny_model, sampler, start):
+    image = Image.new("RGB", (32, 32)) if start else None
+    request = asked(sampler=sampler, steps=5, image=image, start_step=start)
+    assert tiny_model.trajectory(request).total == request.evaluations

@@ -1,0 +1,100 @@
+from dataclasses import dataclass
+
+import pytest
+
+from diffusion.batcher import Batcher
+from diffusion.pace import Pace, forecast
+
+SMALL, LARGE = (1, 4, 4, 4), (1, 4, 8, 8)
+
+
+@dataclass(eq=False)
+class Item:
+    left: int = 10
+    owner: str = "anybody"
+    shape: tuple[int, ...] = SMALL
+    rows: int = 2
+
+
+def learned(*calls):
+    pace = Pace()
+    for shape, rows, seconds in calls:
+        pace.learn(shape, rows, seconds)
+    return pace
+
+
+def steady(seconds_a_row=0.01):
+    """A machine that takes the same time for every row."""
+    return learned(*[(SMALL, rows, rows * seconds_a_row) for rows in (2, 2, 4, 4)])
+
+
+def played(items, max_rows, pace):
+    """Let the batcher really give out the steps, and note when each item ends."""
+    batcher, now, ends = Batcher(max_rows), 0.0, {}
+    for item in items:
+        batcher.add(item)
+    while batch := batcher.next_batch():
+        now += pace.seconds(batch[0].shape, sum(item.rows for item in batch))
+        for item in batch:
+            item.left -= 1
+            if not item.left:
+                ends[item] = now
+                batcher.discard(item)
+    return ends
+
+
+def test_a_pace_is_not_known_before_a_step_was_timed():
+    pace = learned((SMALL, 2, 9.0))  # the first warms up
+    assert pace.seconds(SMALL, 2) is None
+    assert list(forecast([], [Item()], 4, pace).values()) == [None]
+
+
+def test_a_machine_that_takes_its_time_for_every_row():
+    assert steady(0.01).seconds(SMALL, 8) == pytest.approx(0.08)
+
+
+def test_a_machine_that_takes_rows_for_nothing():
+    pace = learned(*[(SMALL, rows, 0.05) for rows in (2, 2, 8, 2, 8)])
+    assert pace.seconds(SMALL, 16) == pytest.approx(0.05)
+
+
+def test_more_rows_never_take_less_time():
+    pace = learned((SMALL, 2, 1.0), (SMALL, 2, 0.5), (SMALL, 8, 0.1))
+    assert pace.seconds(SMALL, 16) >= pace.seconds(SMALL, 2) > 0
+
+
+def test_a_shape_never_seen_goes_by_its_size():
+    assert steady(0.01).seconds(LARGE, 2) == pytest.approx(0.08)
+
+
+def test_what_was_long_ago_is_forgotten():
+    pace = learned(*[(SMALL, 2, 5.0)] * 50, *[(SMALL, 2, 0.02)] * 200)
+    assert pace.seconds(SMALL, 2) == pytest.approx(0.02, rel=0.1)
+
+
+def test_one_after_another_where_only_one_fits():
+    first, second = Item(10), Item(5)
+    assert forecast([first], [second], 2, steady()) == pytest.approx({first: 0.2, second: 0.3})
+
+
+def test_an_item_too_large_for_a_batch_runs_alone():
+    large, other = Item(1, rows=9), Item(1)
+    assert forecast([], [large, other], 4, steady()) == pytest.approx({large: 0.09, other: 0.11})
+
+
+@pytest.mark.parametrize("max_rows", [2, 4, 6, 64])
+def test_a_forecast_comes_true_when_nobody_else_comes(max_rows):
+    items = [
+        Item(20 + 7 * number % 11, owner, shape, rows)
+        for number, (owner, shape, rows) in enumerate(
+            (owner, shape, rows) for owner in "abc" for shape in (SMALL, LARGE) for rows in (1, 2)
+        )
+    ]
+    pace, batcher = steady(), Batcher(max_rows)
+    for item in items:
+        batcher.add(item)
+    told = forecast(batcher.running(), batcher.waiting(), max_rows, pace)
+    assert set(told) == set(items)
+    came = played(items, max_rows, pace)
+    turn = 0.05 * max(came.values())  # whose turn comes first within a step is not played
+    assert all(abs(told[item] - came[item]) <= turn for item in items)
