@@ -22,7 +22,7 @@ from diffusion.errors import DarkroomError
 
 log = logging.getLogger(__name__)
 TOKENS = re.compile(r"""(/(?:webhooks|interactions)/\d+/|["']token["']: ?["'])[^"'/?\s]+""")
-EXTENSIONS = ("cogs.imagine", "cogs.similar", "cogs.about", "cogs.buttons")
+EXTENSIONS = ("cogs.imagine", "cogs.similar", "cogs.queue", "cogs.about", "cogs.buttons")
 NO_TOKEN = (
     "DISCORD_TOKEN is not set: put your bot's token into .env (.env.example shows how),"
     " or try Darkroom without one: python bot.py preview"
@@ -47,6 +47,7 @@ class Settings(BaseSettings):
     dtype: Annotated[Literal["float32", "float16", "bfloat16"] | None, BeforeValidator(_empty_is_none)] = None
     max_rows: int = Field(16, ge=1)
     max_waiting: int = Field(100, ge=1)
+    max_waiting_per_member: int = Field(5, ge=1)
     max_side: int = Field(1024, ge=64)
     max_steps: int = Field(150, ge=1, le=150)
     max_count: int = Field(4, ge=1, le=4)
@@ -113,7 +114,7 @@ async def open_studio(settings: Settings, folder: Path) -> AsyncIterator[Any]:
     )
     gallery = Gallery(folder / "pictures", int(settings.data_max_gb * 1e9), settings.data_max_days)
     async with Database(url) as database, build_engine(settings) as engine:
-        yield Studio(engine, database, gallery)
+        yield Studio(engine, database, gallery, max_per_member=settings.max_waiting_per_member)
 
 
 async def on_discord(settings: Settings) -> None:

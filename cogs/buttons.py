@@ -32,14 +32,14 @@ class Buttons(commands.Cog):
         async with self.studio.answering(interaction):
             if action in actions:
                 await actions[action](interaction, subject or None)
+            elif action == "cancel":
+                self.studio.cancel(interaction, subject)
+                await interaction.response.defer()
             elif interaction.user.id != owner:
                 raise DarkroomError("Only the member who asked for these pictures can do that.")
-            elif action == "delete":
+            else:
                 await interaction.response.defer()
                 await interaction.delete_original_response()
-            else:
-                self.studio.cancel(subject, interaction.user.id)
-                await interaction.response.defer()
 
     async def reroll(self, interaction: Interaction, parent: int | None) -> None:
         """Make the same again with other seeds."""

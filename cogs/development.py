@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import io
 import logging
-import time
 from collections.abc import AsyncIterator, Iterable
 from datetime import timedelta
 
@@ -41,12 +40,9 @@ class Development:
         self.engine, self.journal, self.gallery, self.delivery = engine, journal, gallery, delivery
         self.jobs: dict[int, Job] = {}  # by the id of their creation
         self._creations: dict[int, Creation] = {}
-        self._busy_since, self._evaluated = 0.0, 0
 
     async def follow(self, creation: Creation, job: Job, shown: str) -> None:
         """Show the progress of ``job``, keep its pictures and deliver them; ``shown`` is what the message says already."""
-        if not self.jobs:
-            self._busy_since, self._evaluated = time.perf_counter(), 0
         self.jobs[creation.id], self._creations[creation.id] = job, creation
         beginning = asyncio.ensure_future(self._note_beginning(creation, job))
         try:
@@ -57,7 +53,6 @@ class Development:
                         return
                     result = await job
                 await beginning
-                self._evaluated += job.progress.total
                 pngs = await asyncio.to_thread(render.result_pngs, result)
                 names = [await self.gallery.keep(png) for png in pngs]
                 await self.journal.update(creation, state=State.RENDERED, pictures=names)
@@ -109,12 +104,10 @@ class Development:
         answers = [_state_of(creation, render.PAUSED) for creation in undone]
         await asyncio.gather(*map(self.delivery.announce, undone, answers), return_exceptions=True)
 
-    def seconds_left(self) -> float | None:
-        """Estimate how long all work in hand takes, from the pace since there was none; None before there is a pace."""
-        progresses = [job.progress for job in self.jobs.values() if not job.done]
-        done = self._evaluated + sum(progress.completed for progress in progresses)
-        left = sum(progress.total - progress.completed for progress in progresses)
-        return left * (time.perf_counter() - self._busy_since) / done if done else None
+    def under_way(self) -> list[tuple[Creation, Job, float | None]]:
+        """Give what is being made in the order of its turns, each with the estimated seconds until it is done."""
+        creations = {job: self._creations[id] for id, job in self.jobs.items()}
+        return [(creations[job], job, left) for job, left in self.engine.forecast().items() if job in creations]
 
     async def _note_beginning(self, creation: Creation, job: Job) -> None:
         async for progress in job:

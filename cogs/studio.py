@@ -9,6 +9,7 @@ from typing import Any
 import discord
 
 from cogs import render, views
+from cogs.access import may_end
 from cogs.answer import SOURCE_NAME
 from cogs.attachment import download, fetch_image
 from cogs.database import Database
@@ -32,19 +33,30 @@ Compose = Callable[[], Awaitable[ImageRequest]]
 PREPARING = "Preparing…"
 CLOSING = "I am being restarted. Please try again in a minute."
 PRUNE_SECONDS = 3600.0
+MAX_PER_MEMBER = 5
 
 
 class Studio:
     """Makes pictures for interactions. Cogs and buttons only say which; ``spawn`` starts what outlives a command.
+
+    A member may have ``max_per_member`` unfinished requests.
 
     `open` it once the bot is logged in and `close` it before the bot is.
     """
 
     development: Development
 
-    def __init__(self, engine: Engine, database: Database, gallery: Gallery, spawn: Spawn = asyncio.create_task) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        database: Database,
+        gallery: Gallery,
+        spawn: Spawn = asyncio.create_task,
+        max_per_member: int = MAX_PER_MEMBER,
+    ) -> None:
         self.engine, self.database, self.gallery, self.spawn = engine, database, gallery, spawn
         self.journal, self.registry = Journal(database), Registry(database)
+        self.max_per_member = max_per_member
         self.closing = False
         self._following: set[Any] = set()
         self._pruning: Any = None
@@ -127,11 +139,18 @@ class Studio:
                 return
             self._start(self.development.follow(creation, job, text))
 
-    def cancel(self, creation_id: int, member: int) -> None:
-        """Take back what ``member`` asked for; raises `DarkroomError` where there is nothing to take back."""
-        job = self.development.jobs.get(creation_id)
-        if job is None or job.owner != member or not job.cancel():
-            raise DarkroomError("This job is not running any more.")
+    def cancel(self, interaction: Interaction, creation_id: int) -> None:
+        """Take back what the member of ``interaction`` asked for, or another one where they are a moderator.
+
+        Raises `DarkroomError` where there is nothing to take back or that is not theirs to decide.
+        """
+        creation = next((creation for creation in self.development.in_hand if creation.id == creation_id), None)
+        if creation is None:
+            raise DarkroomError("These pictures are not being made any more.")
+        if not may_end(interaction, creation):
+            raise DarkroomError("Only the member who asked for these pictures or a moderator can cancel them.")
+        if not self.jobs[creation_id].cancel():
+            raise DarkroomError("These pictures are not being made any more.")
 
     async def recall(self, message: discord.Message) -> ImageRequest:
         """Find out what was asked for under ``message``: from the journal, or else from the pictures themselves."""
@@ -150,10 +169,15 @@ class Studio:
     def _submit(self, request: ImageRequest, interaction: Interaction) -> Job:
         if self.closing:
             raise DarkroomError(CLOSING)
+        if self.engine.jobs_of(interaction.user.id) >= self.max_per_member:
+            raise QueueFull(
+                f"You wait for {self.max_per_member} requests already, which is all I take from one member."
+                " Please wait for one of them, or cancel one with /queue."
+            )
         try:
             return self.engine.submit(request, owner=interaction.user.id)
         except QueueFull:
-            left = self.development.seconds_left()
+            left = max((left or 0 for left in self.engine.forecast().values()), default=0)
             when = render.duration(left / 2) if left else "a minute"
             raise QueueFull(f"So many pictures are waiting that I take no more. Please try again in about {when}.") from None
 

@@ -24,12 +24,12 @@ async def forged_command(server, name="imagine", **options):
     return await server.alice._dispatch_interaction(COMMAND, server.channel, data)
 
 
-async def forged_click(server, actor, message, custom_id):
+async def forged_click(server, actor, message, custom_id, **data):
     real = server.env.backend.get_message(server.channel.id, message.id)
     return await actor._dispatch_interaction(
         COMPONENT,
         server.channel,
-        {"custom_id": custom_id, "component_type": 2},
+        {"custom_id": custom_id, "component_type": 2} | data,
         extra={"message": dict(serializers.message_payload(server.env.backend, real))},
         source_message_id=message.id,
     )
