@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import quantiles
 
@@ -17,12 +18,12 @@ from cogs.preview import simulated
 NAP = 0.005
 
 
-async def watch(lags: list[float]) -> None:
-    """Collect the seconds by which naps end too late."""
+async def watch(note: Callable[[float], None]) -> None:
+    """``note`` the seconds by which naps end too late."""
     while True:
         asleep = time.perf_counter()
         await asyncio.sleep(NAP)
-        lags.append(time.perf_counter() - asleep - NAP)
+        note(time.perf_counter() - asleep - NAP)
 
 
 def tell(name: str, lags: list[float]) -> None:
@@ -42,7 +43,7 @@ async def measure(members: int, seconds: float, model_id: str | None, folder: Pa
         while studio.jobs:
             await asyncio.sleep(0.05)
         lags: list[float] = []
-        watcher = asyncio.create_task(watch(lags))
+        watcher = asyncio.create_task(watch(lags.append))
         await asyncio.sleep(3)
         tell("idle", lags)
         lags.clear()

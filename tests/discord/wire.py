@@ -1,6 +1,7 @@
 """Discord's two doors, REST and gateway, on loopback, with simcord's Discord behind them. It outlives the bots that connect."""
 
 import asyncio
+import contextlib
 import io
 import json
 import time
@@ -9,38 +10,45 @@ from types import SimpleNamespace
 
 from aiohttp import WSMsgType, web
 from simcord.backend import Backend, serializers
+from simcord.backend.cdn import CDN_BASE
 from simcord.backend.errors import BackendError
 from simcord.http import router, routes  # noqa: F401  (importing the routes registers them)
-from simcord.interactions import base_payload
+from simcord.interactions import base_payload, store_interaction_attachment
 
 HELLO, READY, ACK, INVALID_SESSION, DISPATCH = 10, "READY", 11, 9, 0
+COMMAND, COMPONENT, MODAL = 2, 3, 5
+OPTION_TYPES = {str: 3, int: 4, bool: 5, float: 10, bytes: 11}
 
 
 class Wire:
-    """``async with Wire() as wire``: a server with one channel and some members, at ``wire.port``.
+    """``async with Wire() as wire``: a server with some members and channels, at ``wire.port``.
 
+    The bot is told of messages that come, change and go, as on Discord; not of private ones.
     ``on_request(stage)`` is called "before" and "after" each change that the bot asks for is carried out, and "before post" and
     "after post" where that attaches finished pictures; True drops the connection.
     """
 
-    def __init__(self, members=3):
+    def __init__(self, members=3, channels=1):
         self.backend = Backend()
         self.backend.clock._epoch = datetime.now(UTC)
         self._started = time.monotonic()
         self.guild = self.backend.create_guild("wire")
-        self.channel = self.backend.create_channel(self.guild.id, "art")
+        self.channels = [self.backend.create_channel(self.guild.id, f"art-{index}") for index in range(channels)]
+        self.channel = self.channels[0]
         self.members = [self.backend.make_user(f"member{index}") for index in range(members)]
         for member in self.members:
             self.backend.add_member(self.guild.id, member.id)
         self.asked, self.posted = [], []
         self.on_request = lambda stage: False
-        self._socket, self._sequence = None, 0
+        self._socket, self._sequence, self._telling = web.WebSocketResponse(), 0, set()
+        self.backend.subscribers.append(self._hear)
         self.ready = asyncio.Event()
 
     async def __aenter__(self):
         application = web.Application(client_max_size=2**26)
         application.router.add_get("/gateway", self._gateway)
         application.router.add_get("/gateway/", self._gateway)
+        application.router.add_get("/cdn/{path:.*}", self._cdn)
         application.router.add_route("*", "/api/v10/{path:.*}", self._rest)
         self._runner = web.AppRunner(application, shutdown_timeout=1)
         await self._runner.setup()
@@ -57,17 +65,50 @@ class Wire:
 
     async def ask(self, member, prompt, **options):
         """Let a member use /imagine. Whether the bot answered is told by the interaction that comes back."""
+        return await self.slash(member, self.channel, "imagine", prompt=prompt, **options)
+
+    async def slash(self, member, channel, command, /, **options):
+        """Let a member use a command; bytes are attached as a PNG."""
         self._tick()
-        options = {"prompt": prompt} | options
-        kinds = {str: 3, int: 4, bool: 5, float: 10}
-        data = {"id": "1", "name": "imagine", "type": 1}
-        data["options"] = [{"name": name, "type": kinds[type(value)], "value": value} for name, value in options.items()]
+        resolved: dict = {}
+        data = {"id": "1", "name": command, "type": 1, "options": [], "resolved": resolved}
+        for name, value in options.items():
+            kind = OPTION_TYPES[type(value)]
+            if isinstance(value, bytes):
+                value = store_interaction_attachment(self.backend, channel.id, "attached.png", value, resolved)
+            data["options"].append({"name": name, "type": kind, "value": value})
+        return await self._interact(COMMAND, member, channel.id, data)
+
+    async def press(self, member, message, custom_id):
+        """Let a member press a button."""
+        data = {"custom_id": custom_id, "component_type": 2}
+        return await self._interact(COMPONENT, member, message.channel_id, data, message)
+
+    async def submit(self, member, message, modal, **texts):
+        """Let a member fill in the modal that a button of ``message`` showed."""
+        inputs = [{"type": 4, "custom_id": name, "value": text} for name, text in texts.items()]
+        data = {"custom_id": modal["custom_id"], "components": [{"type": 1, "components": [text]} for text in inputs]}
+        return await self._interact(MODAL, member, message.channel_id, data, message)
+
+    async def _interact(self, kind, member, channel_id, data, message=None):
+        self._tick()
         interaction, payload = base_payload(
-            self.backend, type=2, channel_id=self.channel.id, guild_id=self.guild.id, user_id=member.id, data=data
+            self.backend, type=kind, channel_id=channel_id, guild_id=self.guild.id, user_id=member.id, data=data
         )
+        if message:
+            interaction.source_message_id = message.id
+            payload["message"] = dict(serializers.message_payload(self.backend, message))
         self.asked.append(interaction)
         await self._dispatch("INTERACTION_CREATE", payload)
         return interaction
+
+    def forget(self, files):
+        """Give back the memory of what went over the wire, and of all but the last ``files`` files."""
+        self.backend.http_requests.clear()
+        self.backend.transcript.clear()
+        blobs = self.backend.cdn._blobs
+        for url in list(blobs)[:-files]:
+            del blobs[url]
 
     async def _gateway(self, request):
         socket = self._socket = web.WebSocketResponse()
@@ -99,7 +140,21 @@ class Wire:
 
     async def _dispatch(self, event, data):
         self._sequence += 1
-        await self._socket.send_json({"op": DISPATCH, "t": event, "s": self._sequence, "d": data})
+        await self._socket.send_str(self._json({"op": DISPATCH, "t": event, "s": self._sequence, "d": data}))
+
+    def _hear(self, event, data):
+        if event.startswith("MESSAGE_") and self.ready.is_set():
+            telling = asyncio.ensure_future(self._tell(event, data))
+            self._telling.add(telling)
+            telling.add_done_callback(self._telling.discard)
+
+    async def _tell(self, event, data):
+        with contextlib.suppress(ConnectionError, RuntimeError):  # the bot is gone
+            await self._dispatch(event, data)
+
+    async def _cdn(self, request):
+        data = self.backend.cdn.get(f"{CDN_BASE}/{request.match_info['path']}")
+        return web.Response(status=404) if data is None else web.Response(body=data)
 
     async def _rest(self, request):
         path = f"/{request.match_info['path']}"
@@ -114,10 +169,17 @@ class Wire:
             if posts:
                 self.posted.append(json.dumps(body))
         except BackendError as error:
-            return _json(error.to_json(), error.status)
+            return self._answer(error.to_json(), error.status)
         if any([self.on_request(f"after{stage}") for stage in stages]):
             return self._dropped(request)
-        return web.Response(status=204) if answer is None else _json(answer)
+        return web.Response(status=204) if answer is None else self._answer(answer)
+
+    def _answer(self, data, status=200):
+        # discord.py compares the type as a whole, so there must be no charset in it.
+        return web.Response(body=self._json(data).encode(), status=status, headers={"Content-Type": "application/json"})
+
+    def _json(self, data):
+        return json.dumps(data).replace(CDN_BASE, f"http://127.0.0.1:{self.port}/cdn")
 
     def _dropped(self, request):
         request.transport.abort()
@@ -127,11 +189,6 @@ class Wire:
         """Let simcord's clock follow the real one."""
         elapsed = time.monotonic() - self._started
         self.backend.advance_clock(elapsed - self.backend.clock.elapsed)
-
-
-def _json(data, status=200):
-    # discord.py compares the type as a whole, so there must be no charset in it.
-    return web.Response(body=json.dumps(data).encode(), status=status, headers={"Content-Type": "application/json"})
 
 
 async def _body(request):

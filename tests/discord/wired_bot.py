@@ -9,13 +9,11 @@ from pathlib import Path
 os.environ["TOKENIZERS_PARALLELISM"] = "false"  # its threads would not survive the fork
 
 import torch
-import yarl
-from discord.gateway import DiscordWebSocket
-from discord.http import Route
 
 import bot
 from diffusion import Engine
 from tests.conftest import build_components, model_of
+from tests.discord.loopback import connect_to
 
 torch.set_num_threads(1)
 MODEL = model_of(build_components())
@@ -24,8 +22,7 @@ MODEL = model_of(build_components())
 def run(port, folder, grace=30.0):
     """Run until killed or told to stop; what it says goes to a file in ``folder``."""
     sys.stderr = sys.stdout = open(Path(folder) / "bot.log", "a", buffering=1)
-    Route.BASE = f"http://127.0.0.1:{port}/api/v10"
-    DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(f"ws://127.0.0.1:{port}/gateway")
+    connect_to(port)
     bot.build_engine = lambda settings: Engine(MODEL)
     settings = bot.Settings(_env_file=None, discord_token="wire", data_dir=folder, database_url="", grace_seconds=grace)
     bot.discord.utils.setup_logging(level=logging.INFO)

@@ -1,0 +1,91 @@
+"""The real bot as a program of its own on a `Wire`, watched from inside: ``python -m benchmarks.observed PORT FOLDER``.
+
+Its data go to FOLDER, and so do ``lags.tsv`` (when a nap of the event loop ended, by how many seconds too late) and
+``turns.tsv`` (when a picture came to wait, was begun or went, whose it is, of which job, which). Times are those of
+``time.perf_counter``, which all processes of a machine share on Linux.
+"""
+
+import argparse
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TextIO
+
+import bot
+from benchmarks.lag import watch
+from diffusion.batcher import Batcher
+from diffusion.job import Exposure
+from tests.discord.loopback import connect_to
+
+
+class ObservedBatcher(Batcher[Exposure]):
+    """Writes down whose turn it was."""
+
+    def __init__(self, max_rows: int, turns: TextIO) -> None:
+        super().__init__(max_rows)
+        self.turns = turns
+
+    def add(self, item: Exposure) -> None:
+        """Put ``item`` behind its owner's others."""
+        super().add(item)
+        self._note("waits", item)
+
+    def next_batch(self) -> list[Exposure]:
+        """Admit what fits, then give the items whose turn it is."""
+        before = list(self.waiting())
+        batch = super().next_batch()
+        waiting = set(self.waiting())
+        for item in before:
+            if item not in waiting:
+                self._note("begun", item)
+        return batch
+
+    def discard(self, item: Exposure) -> None:
+        """Take ``item`` out."""
+        super().discard(item)
+        self._note("gone", item)
+
+    def _note(self, what: str, item: Exposure) -> None:
+        self.turns.write(f"{time.perf_counter():.4f}\t{what}\t{item.owner}\t{id(item.job)}\t{id(item)}\n")
+
+
+async def observe(settings: bot.Settings, folder: Path) -> None:
+    """Run the bot until it is told to stop."""
+    with (folder / "lags.tsv").open("w") as lags, (folder / "turns.tsv").open("w") as turns:
+        build_engine: Callable[[bot.Settings], Any] = bot.build_engine
+
+        def build_observed(settings: bot.Settings) -> Any:
+            engine = build_engine(settings)
+            engine._batcher = ObservedBatcher(engine.config.max_rows, turns)
+            return engine
+
+        bot.build_engine = build_observed
+        watcher = asyncio.create_task(watch(lambda late: print(f"{time.perf_counter():.4f}\t{late:.5f}", file=lags)))
+        await bot.on_discord(settings)
+        watcher.cancel()
+
+
+def main() -> None:
+    """Read the command line and run."""
+    parser = argparse.ArgumentParser("python -m benchmarks.observed", description=__doc__)
+    parser.add_argument("port", type=int)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--model", help="folder or hub id; the embedded model if left out")
+    options = parser.parse_args()
+    connect_to(options.port)
+    settings = bot.Settings(
+        _env_file=None,
+        discord_token="loopback",
+        data_dir=options.folder,
+        database_url="",
+        model_id=options.model,
+    )
+    bot.discord.utils.setup_logging(level=logging.INFO)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    asyncio.run(observe(settings, options.folder))
+
+
+if __name__ == "__main__":
+    main()
