@@ -22,7 +22,15 @@ from diffusion.errors import DarkroomError
 
 log = logging.getLogger(__name__)
 TOKENS = re.compile(r"""(/(?:webhooks|interactions)/\d+/|["']token["']: ?["'])[^"'/?\s]+""")
-EXTENSIONS = ("cogs.imagine", "cogs.similar", "cogs.queue", "cogs.about", "cogs.buttons")
+EXTENSIONS = (
+    "cogs.imagine",
+    "cogs.similar",
+    "cogs.queue",
+    "cogs.settings",
+    "cogs.usage",
+    "cogs.about",
+    "cogs.buttons",
+)
 NO_TOKEN = (
     "DISCORD_TOKEN is not set: put your bot's token into .env (.env.example shows how),"
     " or try Darkroom without one: python bot.py preview"
@@ -51,6 +59,7 @@ class Settings(BaseSettings):
     max_side: int = Field(1024, ge=64)
     max_steps: int = Field(150, ge=1, le=150)
     max_count: int = Field(4, ge=1, le=4)
+    daily_allowance: Annotated[Annotated[int, Field(ge=0)] | None, BeforeValidator(_empty_is_none)] = None
     data_dir: Annotated[Path | None, BeforeValidator(_empty_is_none)] = None
     database_url: Annotated[SecretStr | None, BeforeValidator(_empty_is_none)] = None
     data_max_gb: float = Field(10, gt=0)
@@ -114,7 +123,13 @@ async def open_studio(settings: Settings, folder: Path) -> AsyncIterator[Any]:
     )
     gallery = Gallery(folder / "pictures", int(settings.data_max_gb * 1e9), settings.data_max_days)
     async with Database(url) as database, build_engine(settings) as engine:
-        yield Studio(engine, database, gallery, max_per_member=settings.max_waiting_per_member)
+        yield Studio(
+            engine,
+            database,
+            gallery,
+            max_per_member=settings.max_waiting_per_member,
+            daily_allowance=settings.daily_allowance,
+        )
 
 
 async def on_discord(settings: Settings) -> None:

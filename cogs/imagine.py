@@ -18,7 +18,6 @@ from cogs.options import (
     matching_choices,
     parse_size,
     size_choices,
-    with_style,
 )
 from cogs.studio import Studio
 from diffusion.request import MAX_SEED, random_seed
@@ -63,14 +62,15 @@ class Imagine(commands.Cog):
         seed: Range[int, 0, MAX_SEED] | None = None,
         count: Range[int, 1, MAX_COUNT] = 1,
         upscale: int | None = None,
-        private: bool = False,
+        private: bool | None = None,
     ) -> None:
         """Develop a picture from a text."""
         async with self.studio.answering(interaction):
             width, height = parse_size(size)
             request = await self.studio.request(
                 interaction,
-                with_style(prompt, style),
+                prompt,
+                style=style,
                 negative_prompt=negative and clean(negative),
                 width=width,
                 height=height,

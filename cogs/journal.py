@@ -15,6 +15,7 @@ from sqlalchemy import JSON, BigInteger, Boolean, String, Text, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Mapped, mapped_column
 
+from cogs import ledger
 from cogs.database import Base, Database, DatabaseFailed, Instant, first_line
 from diffusion.request import ImageRequest
 
@@ -45,7 +46,8 @@ class Creation(Base):
     ``request`` is empty until it is known what exactly to make, such as while an attachment is downloaded. ``token_only``
     says that nothing but the interaction's token, which lives until ``expires``, reaches the message. ``pictures`` and
     ``source`` name files of the `Gallery`. ``posting_in`` is the channel in which a new message was about to be posted
-    because the first one cannot be edited; ``attempts`` counts how often the engine began with this.
+    because the first one cannot be edited; ``attempts`` counts how often the engine began with this. ``counted`` is how many
+    pictures of the member's day this takes, none once it has failed or was cancelled; ``spoiler`` hides them until clicked.
     """
 
     __tablename__ = "creations"
@@ -61,6 +63,8 @@ class Creation(Base):
     expires: Mapped[datetime] = mapped_column(Instant)
     private: Mapped[bool] = mapped_column(Boolean)
     token_only: Mapped[bool] = mapped_column(Boolean)
+    spoiler: Mapped[bool] = mapped_column(Boolean, default=False)
+    counted: Mapped[int] = mapped_column(default=0)
     request: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     source: Mapped[str | None] = mapped_column(String(64))
     pictures: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
@@ -91,6 +95,8 @@ class Journal:
         try:
             async with self._sessions.begin() as session:
                 session.add(creation)
+                await session.flush()
+                await ledger.count(session, creation.owner, creation.guild_id, creation.created, creation.counted)
         except SQLAlchemyError as error:
             log.error("a request could not be journalled: %s", first_line(error))
             raise JournalFailed(
@@ -105,6 +111,8 @@ class Journal:
         statement = update(Creation).where(Creation.id == creation.id, Creation.state.in_(UNFINISHED)).values(**changes)
         try:
             async with self._sessions.begin() as session:
+                if "counted" in changes:
+                    await self._recount(session, creation.id, changes["counted"])
                 await session.execute(statement, execution_options={"synchronize_session": False})
         except SQLAlchemyError as error:
             log.error("%r could not be journalled as %s: %s", creation, changes.get("state", "changed"), first_line(error))
@@ -112,7 +120,9 @@ class Journal:
             setattr(creation, name, value)
 
     async def close(self, creation: Creation, state: State, error: str | None = None, **changes: Any) -> None:
-        """End ``creation``; its token is not needed any more and is forgotten."""
+        """End ``creation``; its token is not needed any more and is forgotten. What did not come about is not counted."""
+        if state in (State.FAILED, State.CANCELLED):
+            changes |= {"counted": 0}
         await self.update(creation, state=state, error=error, token="", **changes)
 
     async def unfinished(self) -> list[Creation]:
@@ -122,6 +132,11 @@ class Journal:
     async def of_message(self, message_id: int) -> Creation | None:
         """Find the creation whose message this is; raises `JournalFailed`."""
         return next(iter(await self._read(select(Creation).where(Creation.message_id == message_id))), None)
+
+    async def _recount(self, session: Any, creation_id: int, counted: int) -> None:
+        row = select(Creation).where(Creation.id == creation_id, Creation.state.in_(UNFINISHED))
+        if found := (await session.scalars(row)).one_or_none():
+            await ledger.count(session, found.owner, found.guild_id, found.created, counted - found.counted)
 
     async def _read(self, query: Any) -> list[Creation]:
         try:

@@ -9,7 +9,7 @@ from dataclasses import fields
 from enum import StrEnum
 from typing import Any, Final
 
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from cogs.options import STYLE_LIMIT, parse_size
@@ -75,8 +75,12 @@ class Preferences:
             raise InvalidRequest("style", f"A style may have {STYLE_LIMIT} characters. Please shorten it.")
 
     def with_(self, **changes: Any) -> "Preferences":
-        """Give a changed copy, checked anew."""
-        return Preferences(**{field.name: getattr(self, field.name) for field in fields(self)} | changes)
+        """Give a copy with ``changes``, which may be text as members type it; raises `InvalidRequest`."""
+        try:
+            return Preferences(**{field.name: getattr(self, field.name) for field in fields(self)} | changes)
+        except ValidationError as error:
+            field = str(error.errors()[0]["loc"][0])
+            raise _out_of_range(field) from error
 
 
 ADAPTER: Final = TypeAdapter(Preferences)
@@ -106,4 +110,9 @@ def layered(scopes: Iterable[Preferences]) -> Preferences:
 
 def _check(field: str, value: float | None, least: float, most: float) -> None:
     if value is not None and not (math.isfinite(value) and least <= value <= most):
-        raise InvalidRequest(field, f"The {field.replace('_', ' ')} must be from {least} to {most}.")
+        raise _out_of_range(field)
+
+
+def _out_of_range(field: str) -> InvalidRequest:
+    least, most = RANGES[field]
+    return InvalidRequest(field, f"The {field.replace('_', ' ')} must be a number from {least} to {most}.")

@@ -8,7 +8,7 @@ from discord.app_commands import Range
 from discord.ext import commands
 
 from cogs.attachment import fetch_image
-from cogs.options import MAX_COUNT, PROMPT_LIMIT, STYLE_LIMIT, describe, matching_choices, with_style
+from cogs.options import MAX_COUNT, PROMPT_LIMIT, STYLE_LIMIT, describe, matching_choices
 from cogs.studio import Studio
 from diffusion.errors import InvalidRequest
 from diffusion.request import MAX_SEED, ImageRequest, random_seed, start_step_for
@@ -36,27 +36,26 @@ class Similar(commands.Cog):
         guidance: Range[float, 0, 30] | None = None,
         seed: Range[int, 0, MAX_SEED] | None = None,
         count: Range[int, 1, MAX_COUNT] = 1,
-        private: bool = False,
+        private: bool | None = None,
     ) -> None:
         """Develop pictures similar to an attached one."""
-        model = self.studio.engine.model
 
         async def compose() -> ImageRequest:
             if similarity is not None and start_step is not None:
                 raise InvalidRequest("start_step", "Please give a similarity or a start step, not both.")
-            total = model.defaults.steps if steps is None else steps
-            kept = SIMILARITY if similarity is None else similarity
-            return await self.studio.request(
+            request = await self.studio.request(
                 interaction,
-                with_style(prompt or "", style),
+                prompt or "",
+                style=style,
                 image=await fetch_image(image),
-                start_step=start_step_for(kept, total) if start_step is None else start_step,
-                steps=total,
+                steps=steps,
                 guidance_scale=guidance,
                 sampler="ddim",
                 seed=random_seed() if seed is None else seed,
                 count=count,
             )
+            kept = SIMILARITY if similarity is None else similarity
+            return request.with_(start_step=start_step_for(kept, request.steps) if start_step is None else start_step)
 
         await self.studio.make(interaction, compose, private=private)
 

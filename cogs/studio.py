@@ -12,13 +12,16 @@ from cogs import render, views
 from cogs.access import may_end
 from cogs.answer import SOURCE_NAME
 from cogs.attachment import download, fetch_image
+from cogs.composer import Composer
 from cogs.database import Database
 from cogs.delivery import QUIET, Delivery
 from cogs.development import Development
 from cogs.gallery import Gallery, PictureGone
 from cogs.journal import Creation, Journal, JournalFailed, State, to_json
+from cogs.ledger import Ledger
 from cogs.refusal import UNREACHABLE
 from cogs.registry import Registry
+from cogs.rules import Rules
 from diffusion.engine import Engine
 from diffusion.errors import DarkroomError, InvalidImage, QueueFull
 from diffusion.image import read_parameters
@@ -39,7 +42,7 @@ MAX_PER_MEMBER = 5
 class Studio:
     """Makes pictures for interactions. Cogs and buttons only say which; ``spawn`` starts what outlives a command.
 
-    A member may have ``max_per_member`` unfinished requests.
+    A member may have ``max_per_member`` unfinished requests and make ``daily_allowance`` pictures a day.
 
     `open` it once the bot is logged in and `close` it before the bot is.
     """
@@ -53,9 +56,12 @@ class Studio:
         gallery: Gallery,
         spawn: Spawn = asyncio.create_task,
         max_per_member: int = MAX_PER_MEMBER,
+        daily_allowance: int | None = None,
     ) -> None:
         self.engine, self.database, self.gallery, self.spawn = engine, database, gallery, spawn
-        self.journal, self.registry = Journal(database), Registry(database)
+        self.journal, self.registry, self.ledger = Journal(database), Registry(database), Ledger(database)
+        self.rules = Rules(engine, self.registry, self.ledger, daily_allowance)
+        self.composer = Composer(engine.model, self.rules)
         self.max_per_member = max_per_member
         self.closing = False
         self._following: set[Any] = set()
@@ -96,43 +102,47 @@ class Studio:
 
         Raises `InvalidRequest`.
         """
-        return self.engine.model.request(prompt, **settings)
+        return self.composer.request(interaction, prompt, **settings)
 
     async def admit(self, interaction: Interaction, request: ImageRequest) -> None:
         """Let pass what may be made here; raises `DarkroomError` for anything else, before any of it is made."""
+        await self.rules.admit(interaction, request)
 
     async def make(
-        self, interaction: Interaction, compose: Compose, *, private: bool = False, parent: int | None = None
+        self, interaction: Interaction, compose: Compose, *, private: bool | None = None, parent: int | None = None
     ) -> None:
         """Acknowledge, let ``compose`` find out what is wanted, queue it, and follow it in the background.
 
-        Errors reach the member as a sentence only they can see.
+        ``private`` shows it to the member alone; None: as they prefer. Errors reach them as a sentence only they can see.
         """
         async with self.answering(interaction), self._in_hand():
             creation = await self._accept(interaction, private, parent=parent)
             try:
                 await self._respond(interaction, creation, PREPARING, None)
                 request = await compose()
-                await self.admit(interaction, request)
-                await self._write_down(creation, request)
+                async with self.rules.turn(creation.owner):
+                    await self.admit(interaction, request)
+                    await self._write_down(creation, request)
                 job = self._submit(request, interaction)
             except Exception as error:
                 await self._refuse(interaction, creation, error)
                 return
             self._start(self.development.follow(creation, job, PREPARING))
 
-    async def make_now(self, interaction: Interaction, request: ImageRequest, *, private: bool = False) -> None:
+    async def make_now(self, interaction: Interaction, request: ImageRequest, *, private: bool | None = None) -> None:
         """Like `make` for a request that needs nothing fetched, so that the first answer tells its place already."""
         async with self.answering(interaction), self._in_hand():
-            await self.admit(interaction, request)
-            job = self._submit(request, interaction)
-            creation = None
+            creation = job = None
             try:
-                creation = await self._accept(interaction, private, request)
+                async with self.rules.turn(interaction.user.id):
+                    await self.admit(interaction, request)
+                    job = self._submit(request, interaction)
+                    creation = await self._accept(interaction, private, request)
                 text = render.progress_text(request, job.progress)
                 await self._respond(interaction, creation, text, views.cancel_view(creation.owner, creation.id))
             except BaseException as error:
-                job.cancel()
+                if job:
+                    job.cancel()
                 if creation is None or not isinstance(error, Exception):
                     raise
                 await self._refuse(interaction, creation, error)
@@ -182,11 +192,13 @@ class Studio:
             raise QueueFull(f"So many pictures are waiting that I take no more. Please try again in about {when}.") from None
 
     async def _accept(
-        self, interaction: Interaction, private: bool, request: ImageRequest | None = None, parent: int | None = None
+        self, interaction: Interaction, private: bool | None, request: ImageRequest | None = None, parent: int | None = None
     ) -> Creation:
         """Write down that the member was promised an answer; raises `JournalFailed`."""
         if self.closing:
             raise DarkroomError(CLOSING)
+        preferred = self.registry.at(interaction)
+        private = bool(preferred.private) if private is None else private
         creation = Creation(
             id=interaction.id,
             parent_id=parent,
@@ -198,6 +210,8 @@ class Studio:
             expires=interaction.expires_at,
             private=private,
             token_only=private or not _sees_channel(interaction),
+            spoiler=bool(preferred.spoiler),
+            counted=request.count if request else 0,
             request=to_json(request) if request else None,
         )
         await self.journal.add(creation)
@@ -216,7 +230,7 @@ class Studio:
     async def _write_down(self, creation: Creation, request: ImageRequest) -> None:
         source = await asyncio.to_thread(render.source_png, request)
         name = await self.gallery.keep(source) if source else None
-        await self.journal.update(creation, request=to_json(request), source=name)
+        await self.journal.update(creation, request=to_json(request), source=name, counted=request.count)
 
     async def _refuse(self, interaction: Interaction, creation: Creation, error: Exception) -> None:
         """End what could not be begun, unless Discord may have shown the answer nevertheless."""
@@ -245,6 +259,8 @@ class Studio:
 
     async def _prune(self) -> None:
         while True:
+            with contextlib.suppress(DarkroomError):
+                await self.ledger.forget()
             with contextlib.suppress(DarkroomError):
                 await self.gallery.prune({name for row in await self.journal.unfinished() for name in row.files})
             await asyncio.sleep(PRUNE_SECONDS)

@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from PIL import Image
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from cogs.database import Database, DatabaseFailed
 from cogs.journal import Creation, Journal, JournalFailed, State, from_json, to_json
+from cogs.ledger import DIRECT, Ledger, Usage
 from diffusion.request import ImageRequest
 
 TOKEN = "a-secret-token"
@@ -63,6 +64,34 @@ async def test_many_write_at_once(tmp_path):
         await asyncio.gather(*map(journal.add, rows))
         await asyncio.gather(*(journal.close(row, State.DELIVERED) for row in rows[:20]))
         assert len(await journal.unfinished()) == 20
+
+
+async def test_pictures_are_counted_with_what_is_written_and_given_back_where_none_came_about(tmp_path):
+    async with Database(url(tmp_path)) as database:
+        journal, ledger = Journal(database), Ledger(database)
+        await journal.add(made := creation(1, guild_id=3, counted=2))
+        await journal.add(later := creation(2))
+        await journal.update(later, counted=4)
+        assert await ledger.today(7) == {3: 2, DIRECT: 4}
+        await journal.close(later, State.CANCELLED)
+        await journal.close(later, State.FAILED)
+        await journal.close(made, State.DELIVERED)
+        await journal.close(made, State.FAILED)  # it has ended and stays so
+        assert await ledger.today(7) == {3: 2, DIRECT: 0} and await ledger.today(8) == {}
+
+
+async def test_what_was_counted_on_past_days_is_forgotten(tmp_path):
+    async with Database(url(tmp_path)) as database:
+        journal, ledger = Journal(database), Ledger(database)
+        now = datetime.now(UTC)
+        await journal.add(old := creation(1, counted=1, created=now - timedelta(days=2)))
+        await journal.add(creation(2, counted=1, created=now - timedelta(days=1)))
+        await journal.add(creation(3, counted=1, created=now))
+        await ledger.forget()
+        async with database.sessions() as session:
+            assert len((await session.scalars(select(Usage))).all()) == 2
+        await journal.close(old, State.CANCELLED)
+        assert await ledger.today(7) == {DIRECT: 1}
 
 
 async def test_it_keeps_its_records_in_wal_mode(tmp_path):

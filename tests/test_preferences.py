@@ -46,11 +46,11 @@ def test_of_maxima_the_lowest_holds():
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"steps": 0}, "steps must be from 1 to 150"),
-        ({"guidance": float("nan")}, "guidance must be from 0 to 30"),
-        ({"max_steps": 151}, "max steps must be from 1 to 150"),
-        ({"allowance": -1}, "allowance must be from 0"),
-        ({"allowances": {5: -1}}, "allowance must be from 0"),
+        ({"steps": 0}, "steps must be a number from 1 to 150"),
+        ({"guidance": float("nan")}, "guidance must be a number from 0 to 30"),
+        ({"max_steps": 151}, "max steps must be a number from 1 to 150"),
+        ({"allowance": -1}, "allowance must be a number from 0"),
+        ({"allowances": {5: -1}}, "allowance must be a number from 0"),
         ({"sampler": "no such"}, "sampler must be one of"),
         ({"language": "xx"}, "language must be one of en, de"),
         ({"size": "big"}, "width x height"),

@@ -1,0 +1,169 @@
+"""The panel of /settings: what it says, its buttons and the forms that they open. The logic is in the cog `Settings`."""
+
+import re
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+import discord
+
+from cogs.options import STYLE_LIMIT
+from cogs.preferences import LANGUAGES, Preferences, Scope, layered
+from diffusion.request import SAMPLER_NAMES
+
+Interaction = discord.Interaction[Any]
+Values = dict[str, Any]
+YES_NO: Final = {"yes": "Yes", "no": "No"}
+OPEN: Final = "open"  # the value of a choice that leaves a matter to the next wider scope
+OF: Final = {Scope.MEMBER: "yours", Scope.CHANNEL: "of this channel", Scope.SERVER: "of this server"}
+TITLES: Final = {
+    Scope.MEMBER: "Your settings",
+    Scope.CHANNEL: "Settings of this channel",
+    Scope.SERVER: "Settings of this server",
+}
+
+
+@dataclass(frozen=True)
+class Field:
+    """How one matter is named and asked for: by one of ``choices``, as ``mentions`` of channels or roles, or as text."""
+
+    label: str
+    hint: str
+    choices: dict[str, str] | None = None
+    mentions: str | None = None
+    nothing: str = "none"
+
+
+FIELDS: Final = {
+    "size": Field("Size", "Width x height in pixels, such as 512x768"),
+    "steps": Field("Steps", "1 to 150: more is finer and slower"),
+    "guidance": Field("Guidance", "0 to 30: how closely to follow the prompt"),
+    "sampler": Field("Sampler", "The method of developing", SAMPLER_NAMES),
+    "style": Field("Style", "Added to every prompt that names no style"),
+    "private": Field("Private", "Only who asks sees the pictures", YES_NO),
+    "spoiler": Field("Spoiler", "Pictures are hidden until they are clicked", YES_NO),
+    "language": Field("Language", "In which the bot answers", LANGUAGES),
+    "max_size": Field("Longest side", "The most pixels that a picture may be wide or high"),
+    "max_steps": Field("Most steps", "The most that a request may ask for"),
+    "max_count": Field("Most pictures at once", "The most that a request may ask for"),
+    "allowance": Field("Pictures a day", "The most for a member; for roles: /settings allowance", nothing="any number"),
+    "channels": Field("Channels", "Where pictures are made; none: everywhere", mentions="<#{}>", nothing="all"),
+    "roles": Field("Roles", "For whom pictures are made; none: for all", mentions="<@&{}>", nothing="all"),
+}
+TASTES: Final = {"pictures": ("size", "steps", "guidance", "sampler", "style"), "answers": ("private", "spoiler", "language")}
+PAGES: Final = {
+    Scope.MEMBER: TASTES,
+    Scope.CHANNEL: {**TASTES, "limits": ("max_size", "max_steps", "max_count")},
+    Scope.SERVER: {
+        **TASTES,
+        "limits": ("max_size", "max_steps", "max_count", "allowance"),
+        "access": ("channels", "roles"),
+    },
+}
+CUSTOM_ID: Final = rf"darkroom:settings:(?P<scope>{'|'.join(Scope)}):(?P<page>{'|'.join(PAGES[Scope.SERVER])})"
+
+
+def panel_text(scope: Scope, layers: dict[Scope, Preferences], defaults: Preferences) -> str:
+    """List what holds in ``scope`` and where it comes from: the nearest of ``layers``, or the bot's own ``defaults``."""
+    holding = layered([*layers.values(), defaults])
+    lines = [f"**{TITLES[scope]}**"]
+    for name in (name for page in PAGES[scope].values() for name in page):
+        value = getattr(holding, name)
+        source = next((at for at, layer in layers.items() if value is not None and getattr(layer, name) == value), None)
+        origin = "" if source is scope else f" ({OF[source] if source else 'the default'})"
+        lines.append(f"{FIELDS[name].label}: **{worded(name, value)}**{origin}")
+    roles = layers[scope].allowances or {}
+    lines += [f"{FIELDS['allowance'].label} for <@&{role}>: **{pictures}**" for role, pictures in roles.items()]
+    return "\n".join(lines)
+
+
+def worded(name: str, value: Any) -> str:
+    """Word the value of a field for members."""
+    field = FIELDS[name]
+    if value is None or value == ():
+        return field.nothing
+    if field.mentions:
+        return " ".join(field.mentions.format(id) for id in value)
+    if field.choices:
+        return field.choices[_choice(field, value)]
+    return discord.utils.escape_markdown(_number(value))
+
+
+class PageButton(discord.ui.DynamicItem[discord.ui.Button[Any]], template=CUSTOM_ID):
+    """Opens the form of one page of settings."""
+
+    def __init__(self, scope: Scope, page: str) -> None:
+        super().__init__(discord.ui.Button(label=page.capitalize(), custom_id=f"darkroom:settings:{scope}:{page}"))
+        self.scope, self.page = scope, page
+
+    @classmethod
+    async def from_custom_id(cls, interaction: Interaction, item: discord.ui.Item[Any], match: re.Match[str]) -> Self:
+        """Make the button anew from its custom_id."""
+        return cls(Scope(match["scope"]), match["page"])
+
+    async def callback(self, interaction: Interaction) -> None:
+        """Hand the press over."""
+        await interaction.client.get_cog("Settings").open_page(interaction, self.scope, self.page)
+
+
+class Form(discord.ui.Modal):
+    """Asks for the values of a page, filled in with what is set; what becomes of them is up to ``on_values``."""
+
+    def __init__(
+        self, scope: Scope, page: str, set_now: Preferences, on_values: Callable[[Interaction, Values], Awaitable[None]]
+    ) -> None:
+        super().__init__(title=f"{TITLES[scope]}: {page}")
+        self._controls = {name: _control(name, getattr(set_now, name)) for name in PAGES[scope][page]}
+        for name, control in self._controls.items():
+            self.add_item(discord.ui.Label(text=FIELDS[name].label, description=FIELDS[name].hint, component=control))
+        self._on_values = on_values
+
+    async def on_submit(self, interaction: Interaction) -> None:
+        """Hand over what was entered; None for what was left open."""
+        await self._on_values(interaction, {name: _entered(name, control) for name, control in self._controls.items()})
+
+
+def panel_view(scope: Scope) -> discord.ui.View:
+    """Give the buttons of the panel of ``scope``."""
+    view = discord.ui.View(timeout=None)
+    for page in PAGES[scope]:
+        view.add_item(PageButton(scope, page))
+    return view
+
+
+def _control(name: str, value: Any) -> Any:
+    field = FIELDS[name]
+    if field.mentions:
+        select: Any = discord.ui.ChannelSelect if name == "channels" else discord.ui.RoleSelect
+        return select(custom_id=name, required=False, min_values=0, max_values=25, default_values=_objects(name, value or ()))
+    if field.choices:
+        chosen = OPEN if value is None else _choice(field, value)
+        choices = {OPEN: "Not set here", **field.choices}
+        options = [discord.SelectOption(label=label, value=key, default=key == chosen) for key, label in choices.items()]
+        return discord.ui.Select(custom_id=name, options=options)
+    shown = None if value is None else _number(value)
+    return discord.ui.TextInput(
+        custom_id=name, required=False, default=shown, max_length=STYLE_LIMIT, placeholder="Not set here"
+    )
+
+
+def _choice(field: Field, value: Any) -> str:
+    return ("yes" if value else "no") if field.choices is YES_NO else str(value)
+
+
+def _number(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _objects(name: str, ids: Iterable[int]) -> list[discord.SelectDefaultValue]:
+    kind = discord.SelectDefaultValueType.channel if name == "channels" else discord.SelectDefaultValueType.role
+    return [discord.SelectDefaultValue(id=id, type=kind) for id in ids]
+
+
+def _entered(name: str, control: Any) -> Any:
+    if FIELDS[name].mentions:
+        return tuple(each.id for each in control.values) or None
+    if FIELDS[name].choices:
+        chosen = control.values[0] if control.values else OPEN
+        return None if chosen == OPEN else chosen == "yes" if FIELDS[name].choices is YES_NO else chosen
+    return control.value.strip() or None

@@ -1,0 +1,122 @@
+"""What may be made where, by whom and how much of it: every request passes `Rules.admit` before any of it is made."""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+from weakref import WeakValueDictionary
+
+import discord
+
+from cogs.ledger import DIRECT, Ledger, renewal
+from cogs.options import parse_size
+from cogs.preferences import MAXIMA, Preferences
+from cogs.registry import Registry
+from diffusion.engine import Engine
+from diffusion.errors import DarkroomError, InvalidRequest
+from diffusion.request import ImageRequest, Limits
+
+Interaction = discord.Interaction[Any]
+
+
+class NotAllowed(DarkroomError):
+    """What was asked for is not made here, not for this member or not today."""
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """How many of the ``most`` pictures of today are ``used``: in the server at hand, or else in all."""
+
+    used: int
+    most: int
+    here: bool
+
+    @property
+    def left(self) -> int:
+        """How many may still be made."""
+        return max(0, self.most - self.used)
+
+
+class Rules:
+    """Applies what servers and channels allow. ``daily`` is the operator's own allowance for a member, over all servers."""
+
+    def __init__(self, engine: Engine, registry: Registry, ledger: Ledger, daily: int | None = None) -> None:
+        self.engine, self.registry, self.ledger, self.daily = engine, registry, ledger, daily
+        self._turns: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
+
+    def turn(self, member: int) -> asyncio.Lock:
+        """Give what to hold from `admit` until the request is counted, so that two at once cannot both take the day's last."""
+        return self._turns.setdefault(member, asyncio.Lock())
+
+    def limits(self, interaction: Interaction) -> Limits:
+        """Give the most that a request may ask for where ``interaction`` is."""
+        return lowered(self.engine.config.limits, self.registry.at(interaction))
+
+    async def admit(self, interaction: Interaction, request: ImageRequest) -> None:
+        """Let pass what may be made; raises `NotAllowed`, `InvalidRequest` beyond the limits, `DatabaseFailed`."""
+        if obstacle := self.obstacle(interaction):
+            raise NotAllowed(obstacle)
+        request.check_limits(self.limits(interaction))
+        for allowance in await self.allowances(interaction):
+            if request.count > allowance.left:
+                raise NotAllowed(_spent(allowance, request.count))
+
+    def obstacle(self, interaction: Interaction) -> str | None:
+        """Say why no pictures are made where ``interaction`` is, or none for its member; None where they are."""
+        here, channel = self.registry.at(interaction), interaction.channel
+        places = {interaction.channel_id, getattr(channel, "parent_id", None), getattr(channel, "category_id", None)}
+        if here.channels and places.isdisjoint(here.channels):
+            return f"Pictures are made in {_listed('<#{}>', here.channels)}. Please ask there."
+        if here.roles and _roles(interaction).isdisjoint(here.roles):
+            return f"Pictures are made for members with {_listed('<@&{}>', here.roles)} here."
+        return None
+
+    async def allowances(self, interaction: Interaction) -> list[Allowance]:
+        """Give what bounds the member today: the server's allowance and the operator's, where there are any."""
+        here = self.registry.at(interaction)
+        of_roles = [most for role, most in (here.allowances or {}).items() if role in _roles(interaction)]
+        of_server = max(of_roles) if of_roles else here.allowance
+        if of_server is None and self.daily is None:
+            return []
+        used = await self.ledger.today(interaction.user.id)
+        found = [] if of_server is None else [Allowance(used.get(interaction.guild_id or DIRECT, 0), of_server, here=True)]
+        return found if self.daily is None else [*found, Allowance(sum(used.values()), self.daily, here=False)]
+
+    def check(self, preferences: Preferences) -> None:
+        """Raise `InvalidRequest` for preferences that no request could have here, or that widen the operator's limits."""
+        limits = self.engine.config.limits
+        for field, most in zip(MAXIMA, (limits.side, limits.steps, limits.count), strict=True):
+            value = getattr(preferences, field)
+            if value is not None and value > most:
+                raise InvalidRequest(field, f"The {field.replace('_', ' ')} may be at most {most} here.")
+        width, height = parse_size(preferences.size)
+        least = self.engine.model.latent_factor
+        request = ImageRequest("a picture", width=width or least, height=height or least, steps=preferences.steps or 1)
+        self.engine.model.check(request)
+        request.check_limits(limits)
+
+
+def lowered(limits: Limits, preferences: Preferences) -> Limits:
+    """Lower ``limits`` to the maxima of ``preferences``."""
+    side, steps, count = (getattr(preferences, field) for field in MAXIMA)
+    return replace(
+        limits,
+        side=min(limits.side, side or limits.side),
+        steps=min(limits.steps, steps or limits.steps),
+        count=min(limits.count, count or limits.count),
+    )
+
+
+def _roles(interaction: Interaction) -> set[int]:
+    return {role.id for role in getattr(interaction.user, "roles", ())}
+
+
+def _listed(form: str, ids: Iterable[int]) -> str:
+    return " or ".join(form.format(id) for id in ids)
+
+
+def _spent(allowance: Allowance, asked: int) -> str:
+    when = discord.utils.format_dt(renewal(), "R")
+    if allowance.left:
+        return f"You have {allowance.left} of {allowance.most} pictures left today, not {asked}. More come {when}."
+    return f"You have made all of your {allowance.most} pictures of today. More come {when}."
