@@ -1,0 +1,53 @@
+"""Text as a reader sees it: what shows nothing is gone, and what looks like a Latin letter is that letter."""
+
+import string
+import unicodedata
+from functools import cache
+from typing import Final
+
+import regex
+from confusable_homoglyphs.confusables import is_confusable
+
+BAR: Final = "ı"  # in folded texts, what may be an i as well as an l
+ESH: Final = "ʃ"  # and what may be an s as well as an f
+IGNORABLE: Final = regex.compile(r"[\p{Default_Ignorable_Code_Point}\p{Cf}\p{Cs}\p{Co}\p{Cn}[\p{Cc}--\s]]+", regex.V1)
+MARKS: Final = regex.compile(r"[\p{Me}[[\p{Mn}&&\p{Script=Inherited}]--[\u3099\u309A]]]+", regex.V1)  # が is not か
+FOREIGN_MARKS: Final = regex.compile(rf"(?<=[!-~{BAR}{ESH}])\p{{M}}+")
+CAPITALS: Final = regex.compile(r"\b(?=(?:l*[A-Z]){2})[A-Zl]+\b")
+NAMED: Final = regex.compile(r"(?:LATIN (?:SMALL |CAPITAL )?|SYMBOL )LETTER (?:[A-Z]+ )*?([A-Z])(?: WITH .*)?$")
+
+
+def fold(text: str) -> str:
+    """Give ``text`` as it looks: in small letters, Latin ones for their look-alikes, without marks and invisible characters.
+
+    What looks like a capital I or a bar comes out as `BAR`, a long s as `ESH`.
+    """
+    text = FOREIGN_MARKS.sub("", "".join(map(_as_latin, IGNORABLE.sub("", text))))
+    text = CAPITALS.sub(lambda word: word[0].replace("l", BAR).lower(), text)  # among capitals, an I is an I
+    return unicodedata.normalize("NFC", text.replace("I", BAR).casefold())
+
+
+@cache
+def _as_latin(character: str) -> str:
+    if character == "ſ":
+        return ESH
+    plain = MARKS.sub("", unicodedata.normalize("NFKD", character))
+    if character.isascii() or plain.isascii() and plain.isalnum():
+        return plain
+    for form in (character, plain, character.upper()):  # в is no B, В is
+        if form in _lookalikes():
+            return _lookalikes()[form]
+        if len(form) == 1 and (named := NAMED.search(unicodedata.name(form, ""))):
+            return named[1].lower()
+    return plain
+
+
+@cache
+def _lookalikes() -> dict[str, str]:
+    """Look up what Unicode's list of confusable characters says of letters and digits."""
+    return {
+        lookalike: BAR if group["character"] == "l" else group["character"].lower()
+        for group in is_confusable(string.ascii_letters + string.digits, greedy=True)
+        for glyph in group["homoglyphs"]
+        if len(lookalike := glyph["c"].strip("\N{LEFT-TO-RIGHT MARK}")) == 1 and not lookalike.isascii()
+    }
