@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import torch
+from PIL import Image
 
 from diffusion.batcher import Batcher
 from diffusion.errors import DarkroomError, GenerationFailed, OutOfMemory, QueueFull
@@ -19,6 +20,7 @@ from diffusion.model import ImageDiffusionModel
 from diffusion.pace import Pace, forecast
 from diffusion.request import ImageRequest, Limits
 from diffusion.result import ImageResult
+from diffusion.safety import Flags, SafetyCheck, check_all
 from diffusion.trajectory import step
 from diffusion.worker import Worker
 
@@ -44,10 +46,13 @@ class Engine:
     """Runs the jobs of many owners on one model, their images stacked into shared steps.
 
     ``async with Engine(model) as engine: job = engine.submit(request, owner)``. Leaving the block cancels what is unfinished.
+    ``check`` is what `check` asks about finished pictures.
     """
 
-    def __init__(self, model: ImageDiffusionModel, config: EngineConfig | None = None) -> None:
-        self.model, self.config = model, config or EngineConfig()
+    def __init__(
+        self, model: ImageDiffusionModel, config: EngineConfig | None = None, check: SafetyCheck | None = None
+    ) -> None:
+        self.model, self.config, self._check = model, config or EngineConfig(), check
         self._batcher: Batcher[Exposure] = Batcher(self.config.max_rows)
         self._jobs: list[Job] = []
         self._pace = Pace()
@@ -102,6 +107,24 @@ class Engine:
         for exposure, seconds in done.items():
             jobs[exposure.job] = None if seconds is None else max(seconds, jobs.get(exposure.job) or 0)
         return jobs
+
+    @property
+    def checks(self) -> bool:
+        """Whether `check` has anything to ask."""
+        return self._check is not None
+
+    async def check(self, images: Sequence[Image.Image]) -> list[Flags]:
+        """Say for which labels each of ``images`` is flagged, between two steps; raises `GenerationFailed`."""
+        if self._check is None:
+            return [{} for _ in images]
+        checking = asyncio.get_running_loop().run_in_executor(self._worker, check_all, self._check, images)
+        try:
+            return await asyncio.wait_for(checking, self.config.step_seconds)
+        except DarkroomError:
+            raise
+        except Exception as error:
+            log.exception("pictures could not be checked")
+            raise GenerationFailed("These pictures could not be checked, so I cannot show them.") from error
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()

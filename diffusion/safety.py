@@ -1,0 +1,137 @@
+"""Looking at finished pictures for what not everybody should see, with a network that was made for it."""
+
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+import torch
+from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+from diffusers.utils import logging as diffusers_logging
+from huggingface_hub import hf_hub_download
+from PIL import Image
+from transformers import AutoImageProcessor, AutoModelForImageClassification, CLIPImageProcessorPil
+from transformers.utils import logging as transformers_logging
+
+from diffusion.device import best_device, best_dtype
+from diffusion.errors import GenerationFailed, ModelNotLoaded
+
+Flags = dict[str, float]  # the labels for which a picture is flagged, each with its score from 0 to 1; none where it is fine
+AT_ONCE: Final = 8
+UNSAFE: Final = "unsafe"  # all that a model's own checker tells
+NONE: Final = "none"
+
+
+class SafetyCheck(Protocol):
+    """Says for which labels each picture is flagged. For one thread at a time, under `torch.inference_mode`."""
+
+    def __call__(self, images: Sequence[Image.Image]) -> list[Flags]: ...  # noqa: D102
+
+
+class OwnChecker:
+    """The checker that a Stable Diffusion model brings: it compares pictures with concepts whose names are not told."""
+
+    def __init__(self, network: StableDiffusionSafetyChecker, processor: CLIPImageProcessorPil) -> None:
+        self.network, self.processor = network.eval(), processor
+
+    def __call__(self, images: Sequence[Image.Image]) -> list[Flags]:
+        """Flag with one label and no degrees."""
+        pixels = self.processor(images=list(images), return_tensors="pt").pixel_values
+        blackened = np.zeros((len(images), 1, 1, 3))  # it paints over what it flags: these stand in for the pictures
+        _, found = self.network(clip_input=pixels.to(self.network.device, self.network.dtype), images=blackened)
+        return [{UNSAFE: 1.0} if flagged else {} for flagged in found]
+
+
+class Classifier:
+    """Any network that classifies pictures; ``unsafe`` are those of its labels that flag one from ``threshold`` on."""
+
+    def __init__(self, network: Any, processor: Any, unsafe: Sequence[str], threshold: float) -> None:
+        self.network, self.processor, self.threshold = network.eval(), processor, threshold
+        labels = {label.lower(): index for index, label in network.config.id2label.items()}
+        self.unsafe = {label: labels[label.lower()] for label in unsafe}
+
+    def __call__(self, images: Sequence[Image.Image]) -> list[Flags]:
+        """Flag by probability; raises `GenerationFailed` where the network gives no numbers."""
+        pixels = self.processor(images=list(images), return_tensors="pt").pixel_values
+        logits = self.network(pixels.to(self.network.device, self.network.dtype)).logits.float()
+        several = self.network.config.problem_type == "multi_label_classification"
+        scores = logits.sigmoid() if several else logits.softmax(1)
+        if not scores.isfinite().all():
+            raise GenerationFailed("These pictures could not be checked, so I cannot show them.")
+        return [
+            {label: row[index] for label, index in self.unsafe.items() if row[index] >= self.threshold}
+            for row in scores.tolist()
+        ]
+
+
+def check_all(check: SafetyCheck, images: Sequence[Image.Image]) -> list[Flags]:
+    """Check any number of ``images``, a few at a time."""
+    with torch.inference_mode():
+        return [flags for start in range(0, len(images), AT_ONCE) for flags in check(images[start : start + AT_ONCE])]
+
+
+def load_check(
+    model: str | None = None,
+    classifier: str | None = None,
+    unsafe: Sequence[str] = (),
+    threshold: float = 0.5,
+    device: str | None = None,
+) -> SafetyCheck | None:
+    """Load the ``classifier`` of a folder or hub id, or without one the checker that ``model`` brings.
+
+    None where it brings none, or where ``classifier`` is "none". Safetensors only. Raises `ModelNotLoaded`.
+    """
+    source = classifier or model
+    if source is None or source == NONE:
+        return None
+    diffusers_logging.set_verbosity_error()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    with ThreadPoolExecutor(1) as loader:  # it ends, like the one that loads the model, and for the same reason
+        try:
+            if classifier:
+                return loader.submit(_load_classifier, classifier, unsafe, threshold, device).result()
+            return loader.submit(_load_own, source, device).result()
+        except (OSError, ValueError, KeyError, ImportError, RuntimeError, AssertionError) as error:
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            raise ModelNotLoaded(source, reason) from error
+
+
+def _load_classifier(source: str, unsafe: Sequence[str], threshold: float, device: str | None) -> Classifier:
+    network = _load(AutoModelForImageClassification, source, device)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        processor = AutoImageProcessor.from_pretrained(source)
+    labels = list(network.config.id2label.values())
+    known = {label.lower() for label in labels}
+    unknown = [label for label in unsafe if label.lower() not in known]
+    if unknown or not unsafe:
+        wrong = f"SAFETY_LABELS has {', '.join(unknown)}" if unknown else "SAFETY_LABELS is empty"
+        raise ValueError(f"{wrong}; name those of its labels that are unsafe: {', '.join(labels)}")
+    return Classifier(network, processor, unsafe, threshold)
+
+
+def _load_own(source: str, device: str | None) -> OwnChecker | None:
+    if not Path(source).is_dir():
+        try:
+            hf_hub_download(source, "safety_checker/config.json")
+        except (OSError, ValueError):  # taken out, or a model of a kind that has none
+            return None
+    elif not (Path(source) / "safety_checker").is_dir():
+        return None
+    network = _load(StableDiffusionSafetyChecker, source, device, subfolder="safety_checker")
+    return OwnChecker(network, CLIPImageProcessorPil.from_pretrained(source, subfolder="feature_extractor"))
+
+
+def _load(network: Any, source: str, device: str | None, **where: str) -> Any:
+    target = torch.device(device or best_device())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the libraries' quarrels with each other are not the operator's
+        loaded, report = network.from_pretrained(
+            source, dtype=best_dtype(target), use_safetensors=True, output_loading_info=True, **where
+        )
+    if missing := sorted(report["missing_keys"]):  # they would be random numbers, and so would the verdicts
+        raise ValueError(f"it was not made for this: {missing[0]} and {len(missing) - 1} more are missing")
+    return loaded.to(target)
