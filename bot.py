@@ -60,6 +60,9 @@ class Settings(BaseSettings):
     max_steps: int = Field(150, ge=1, le=150)
     max_count: int = Field(4, ge=1, le=4)
     daily_allowance: Annotated[Annotated[int, Field(ge=0)] | None, BeforeValidator(_empty_is_none)] = None
+    safety_model: Blankable = None
+    safety_labels: str = ""
+    safety_threshold: float = Field(0.5, gt=0, le=1)
     data_dir: Annotated[Path | None, BeforeValidator(_empty_is_none)] = None
     database_url: Annotated[SecretStr | None, BeforeValidator(_empty_is_none)] = None
     data_max_gb: float = Field(10, gt=0)
@@ -98,15 +101,18 @@ class Discreet(logging.StreamHandler[Any]):
 
 
 def build_engine(settings: Settings) -> Any:
-    """Load the model and set the engine up; raises `ModelNotLoaded`."""
+    """Load the model with what checks its pictures and set the engine up; raises `ModelNotLoaded`."""
     import torch
 
     from diffusion import Engine, EngineConfig, ImageDiffusionModel, Limits
+    from diffusion.safety import load_check
 
     dtype = getattr(torch, settings.dtype) if settings.dtype else None
     model = ImageDiffusionModel.from_pretrained(settings.model_id, settings.device, dtype)
+    unsafe = [label.strip() for label in settings.safety_labels.split(",") if label.strip()]
+    check = load_check(settings.model_id, settings.safety_model, unsafe, settings.safety_threshold, settings.device)
     limits = Limits(settings.max_side, settings.max_steps, settings.max_count)
-    return Engine(model, EngineConfig(max_rows=settings.max_rows, max_waiting=settings.max_waiting, limits=limits))
+    return Engine(model, EngineConfig(max_rows=settings.max_rows, max_waiting=settings.max_waiting, limits=limits), check)
 
 
 @contextlib.asynccontextmanager

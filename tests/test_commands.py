@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from diffusion.image import read_parameters
+from tests.safety import build_classifier
 
 ROOT = Path(__file__).parents[1]
 
@@ -45,6 +46,14 @@ def test_a_model_that_cannot_be_loaded_stops_the_start_with_a_sentence(tmp_path)
     ended = run("bot.py", "preview", MODEL_ID=str(tmp_path))
     assert ended.returncode == 2
     assert "cannot be loaded" in ended.stderr and "Traceback" not in ended.stderr
+
+
+def test_labels_that_the_classifier_lacks_stop_the_start_with_those_it_has(tmp_path):
+    folder = str(build_classifier(tmp_path))
+    ended = run("bot.py", "preview", SAFETY_MODEL=folder, SAFETY_LABELS="red, nsfw")
+    assert ended.returncode == 2
+    assert "SAFETY_LABELS has nsfw; name those of its labels that are unsafe: other, red, green" in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 def test_every_setting_stands_in_the_example_file():

@@ -1,10 +1,12 @@
 """Checking pictures, with networks made on the spot whose heads were set by hand."""
 
+import threading
+
 import pytest
 import torch
 from PIL import Image
 
-from diffusion.engine import Engine
+from diffusion.engine import Engine, EngineConfig
 from diffusion.errors import GenerationFailed, ModelNotLoaded
 from diffusion.safety import check_all, load_check
 from tests.safety import build_checker, build_classifier
@@ -104,10 +106,6 @@ async def test_a_check_that_fails_is_told_in_a_sentence(tiny_model):
 
 
 async def test_a_check_that_hangs_is_given_up(tiny_model):
-    import threading
-
-    from diffusion.engine import EngineConfig
-
     go = threading.Event()
     async with Engine(tiny_model, EngineConfig(step_seconds=0.05), check=lambda images: go.wait(10)) as engine:
         with pytest.raises(GenerationFailed, match="could not be checked"):
