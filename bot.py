@@ -30,6 +30,7 @@ EXTENSIONS = (
     "cogs.usage",
     "cogs.about",
     "cogs.buttons",
+    "cogs.emoji",
 )
 NO_TOKEN = (
     "DISCORD_TOKEN is not set: put your bot's token into .env (.env.example shows how),"

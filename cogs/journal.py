@@ -129,6 +129,10 @@ class Journal:
         """Give what a member still waits for, oldest first; raises `JournalFailed`."""
         return await self._read(select(Creation).where(Creation.state.in_(UNFINISHED)).order_by(Creation.id))
 
+    async def get(self, creation_id: int) -> Creation | None:
+        """Find the creation of that id; raises `JournalFailed`."""
+        return next(iter(await self._read(select(Creation).where(Creation.id == creation_id))), None)
+
     async def of_message(self, message_id: int) -> Creation | None:
         """Find the creation whose message this is; raises `JournalFailed`."""
         return next(iter(await self._read(select(Creation).where(Creation.message_id == message_id))), None)
