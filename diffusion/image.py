@@ -120,26 +120,46 @@ def _start(request: ImageRequest) -> dict[str, Any]:
     return {"Denoising strength": f"{strength:.2f}", "Start step": request.start_step}
 
 
+def read_texts(data: bytes) -> dict[str, str]:
+    """Read the text chunks of a PNG; nothing where it has none, is damaged, too large or no PNG."""
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            if image.width * image.height > MAX_PIXELS:
+                return {}
+            return dict(getattr(image, "text", {}))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+        return {}  # Pillow tells a damaged chunk by SyntaxError, one that unpacks to too much by ValueError
+
+
 def read_parameters(data: bytes) -> dict[str, Any]:
     """Read the settings of `ImageRequest` that a PNG's ``parameters`` chunk tells; those it does not know are left out.
 
     Raises `InvalidImage` where there is no such chunk.
     """
-    try:
-        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
-            text = getattr(image, "text", {}).get("parameters", "")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning):
-        text = ""  # Pillow tells a damaged chunk by SyntaxError, one that unpacks to too much by ValueError
-    head, _, last = text.rpartition("\n")
+    head, values = split_parameters(read_texts(data).get("parameters", ""))
+    return settings_of(head, values)
+
+
+def split_parameters(text: str) -> tuple[str, dict[str, str]]:
+    """Split what `parameters` or A1111's tools have written into its prompts and its named values.
+
+    Raises `InvalidImage` where it is nothing of that kind.
+    """
+    head, _, last = text.strip().rpartition("\n")
     values = dict(re.findall(r"([A-Z][\w ]*): ([^,]*)(?:, |$)", last))
     if "Steps" not in values:
         raise InvalidImage("This picture does not say how it was made.")
-    prompt, _, negative = head.partition("\nNegative prompt: ")
+    return head, values
+
+
+def settings_of(head: str, values: dict[str, str]) -> dict[str, Any]:
+    """Give the settings of `ImageRequest` that stand in what `split_parameters` gave."""
+    prompt, _, negative = f"\n{head}".partition("\nNegative prompt: ")
     sampler = " ".join(filter(None, (values.get("Sampler"), values.get("Schedule type"))))
     width, _, height = values.get("Size", "").partition("x")
     names = {title: name for name, title in SAMPLER_NAMES.items()}
     found = {
-        "prompt": prompt,
+        "prompt": prompt.removeprefix("\n"),
         "negative_prompt": negative,
         "steps": _number(int, values["Steps"]),
         "sampler": names.get(sampler),

@@ -141,7 +141,7 @@ class ImageDiffusionModel:
                     f" try {max(below, self.latent_factor)} or {below + self.latent_factor}.",
                 )
         for field in ("prompt", "negative_prompt"):
-            count, most = self.count_tokens(getattr(request, field)), self.tokenizer.model_max_length - 2
+            count, most = self.count_tokens(getattr(request, field)), self.max_tokens
             if count > most:
                 name = field.replace("_", " ")
                 raise InvalidRequest(
@@ -155,6 +155,11 @@ class ImageDiffusionModel:
             raise InvalidRequest(
                 "steer", f"Pictures cannot be steered to {request.steer!r}, only to {', '.join(self.steerable)}."
             )
+
+    @property
+    def max_tokens(self) -> int:
+        """How many tokens of a prompt are read, beside its start and end marks."""
+        return int(self.tokenizer.model_max_length) - 2
 
     def count_tokens(self, text: str) -> int:
         """Count the tokens of ``text`` without its start and end marks."""

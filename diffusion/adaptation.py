@@ -1,0 +1,129 @@
+"""From how a picture was made elsewhere to a request that a model here can follow, with a note on each change."""
+
+import math
+import re
+from typing import Any, Final, Protocol
+
+from diffusion.recipe import Recipe
+from diffusion.request import MAX_UPSCALED_SIDE, SAMPLER_NAMES, UPSCALES, Limits
+
+# Samplers by the letters of their names: those that are the same here, then those of which one here is nearest.
+SAME: Final = {
+    "lms": "lms",
+    "ddim": "ddim",
+    "euler": "euler",
+    "eulera": "euler_a",
+    "eulerancestral": "euler_a",
+    "heun": "heun",
+    "dpm2mkarras": "dpm++",
+    "dpmpp2mkarras": "dpm++",
+    "unipc": "unipc",
+}
+NEAREST: Final = (
+    ("dpm", "dpm++"),
+    ("unipc", "unipc"),
+    ("eulera", "euler_a"),
+    ("euler", "euler"),
+    ("heun", "heun"),
+    ("ddim", "ddim"),
+    ("lms", "lms"),
+)
+LORA: Final = re.compile(r"<(?:lora|lyco|hypernet):[^<>]*>")
+WEIGHT: Final = re.compile(r"\(([^()]*):\s*\d*\.?\d+\s*\)")
+PROMPTS: Final = ("prompt", "negative_prompt")
+MAX_GUIDANCE: Final = 30.0
+
+
+class Model(Protocol):
+    """What of a model bounds a request."""
+
+    name: str
+    latent_factor: int
+    steerable: tuple[str, ...]
+
+    @property
+    def max_tokens(self) -> int: ...  # noqa: D102
+    def count_tokens(self, text: str) -> int: ...  # noqa: D102
+
+
+def adapted(recipe: Recipe, model: Model, limits: Limits) -> tuple[dict[str, Any], list[str]]:
+    """Give the settings of ``recipe``, but its seed, that ``model`` can follow within ``limits``, and a note on each change."""
+    told, notes = recipe.settings, []
+    settings: dict[str, Any] = {}
+    for field in PROMPTS:
+        text = _plain(told.get(field, ""))
+        settings[field] = _shortened(text, model)
+        if settings[field] != text:
+            notes.append(f"The {field.replace('_', ' ')} is longer than this model reads: its end is left out.")
+    if any(LORA.search(told.get(field, "")) for field in PROMPTS):
+        notes.append("LoRAs are left out: there are none here.")
+    if size := _size(told, model.latent_factor, limits.side):
+        settings["width"], settings["height"] = size
+        if size != (told["width"], told["height"]):
+            notes.append(f"The size becomes {size[0]}x{size[1]} instead of {told['width']}x{told['height']}.")
+    upscale = told.get("upscale", 1)
+    settings["upscale"] = upscale if upscale in UPSCALES and upscale * max(size or (0,)) <= MAX_UPSCALED_SIDE else 1
+    for field, least, most in (("steps", 1, limits.steps), ("guidance_scale", 0, MAX_GUIDANCE)):
+        asked = told.get(field)
+        if asked is None or not math.isfinite(asked):
+            continue
+        settings[field] = min(max(asked, least), most)
+        if settings[field] != asked:
+            notes.append(f"{field.replace('_', ' ').capitalize()}: {settings[field]:g} instead of {asked:g}.")
+    if sampler := _sampler(recipe):
+        settings["sampler"] = sampler
+    if recipe.sampler and _same_sampler(recipe) is None:
+        instead = SAMPLER_NAMES[sampler] if sampler else "my usual one"
+        notes.append(f"There is no sampler {recipe.sampler[:50]} here: {instead} takes its place.")
+    if told.get("start_step"):
+        notes.append("It started from another picture, which is not in the file. This one starts from noise.")
+    if told.get("steer") in model.steerable:
+        settings |= {field: told[field] for field in ("steer", "steer_scale") if field in told}
+    elif told.get("steer"):
+        notes.append(f"Nothing steers to {told['steer'][:50]} here.")
+    if recipe.model and recipe.model != model.name:
+        notes.append(f"It was made by the model {recipe.model[:80]}. Here {model.name} draws.")
+    return settings, notes
+
+
+def _plain(text: str) -> str:
+    """Take out of ``text`` what only other tools understand: LoRAs and weights."""
+    text, found = LORA.sub("", text), 1
+    while found:
+        text, found = WEIGHT.subn(r"\1", text)
+    return re.sub(r"\s*,(?:\s*,)+", ",", " ".join(text.split())).strip(", ")
+
+
+def _shortened(text: str, model: Model) -> str:
+    """Give as many of the words of ``text`` as the model reads, found by halves."""
+    words = text.split(" ")
+    least, most = 0, len(words)
+    while least < most:
+        middle = (least + most + 1) // 2
+        if model.count_tokens(" ".join(words[:middle])) <= model.max_tokens:
+            least = middle
+        else:
+            most = middle - 1
+    return text if least == len(words) else " ".join(words[:least]).rstrip(", ")
+
+
+def _size(told: dict[str, Any], factor: int, most: int) -> tuple[int, int] | None:
+    """Shrink the size to ``most`` pixels a side and to whole latent cells, keeping its proportions."""
+    width, height = told.get("width") or 0, told.get("height") or 0
+    if width < 1 or height < 1:
+        return None
+    scale = min(1.0, most / max(width, height))
+    return max(factor, int(width * scale) // factor * factor), max(factor, int(height * scale) // factor * factor)
+
+
+def _same_sampler(recipe: Recipe) -> str | None:
+    return SAME.get(_letters(recipe.sampler)) or recipe.settings.get("sampler")
+
+
+def _sampler(recipe: Recipe) -> str | None:
+    letters = _letters(recipe.sampler)
+    return _same_sampler(recipe) or next((known for word, known in NEAREST if word in letters), None)
+
+
+def _letters(name: str) -> str:
+    return "".join(character for character in name.lower() if character.isalnum())
