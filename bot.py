@@ -4,11 +4,11 @@ import argparse
 import asyncio
 import contextlib
 import logging
-import re
 import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,11 +17,12 @@ from discord.ext import commands
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from cogs.log import log_creation, log_creation_with_prompt, set_up
 from cogs.tree import Tree
 from diffusion.errors import DarkroomError
+from diffusion.request import Limits
 
 log = logging.getLogger(__name__)
-TOKENS = re.compile(r"""(/(?:webhooks|interactions)/\d+/|["']token["']: ?["'])[^"'/?\s]+""")
 EXTENSIONS = (
     "cogs.imagine",
     "cogs.similar",
@@ -31,7 +32,10 @@ EXTENSIONS = (
     "cogs.about",
     "cogs.buttons",
     "cogs.emoji",
+    "cogs.admin",
 )
+# What /admin reload applies at once; the rest waits for a restart.
+LIVE = {"max_rows", "max_waiting", "max_side", "max_steps", "max_count", "data_max_gb", "data_max_days", "log_level"}
 NO_TOKEN = (
     "DISCORD_TOKEN is not set: put your bot's token into .env (.env.example shows how),"
     " or try Darkroom without one: python bot.py preview"
@@ -42,6 +46,7 @@ def _empty_is_none(value: Any) -> Any:
     return None if value == "" else value
 
 
+Port = Annotated[int, Field(ge=0, le=65535)]
 Blankable = Annotated[str | None, BeforeValidator(_empty_is_none)]
 
 
@@ -71,14 +76,18 @@ class Settings(BaseSettings):
     grace_seconds: float = Field(30, ge=0)
     preview_port: int = Field(8765, ge=0, le=65535)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["text", "json"] = "text"
+    log_prompts: bool = False
+    metrics_port: Annotated[Port | None, BeforeValidator(_empty_is_none)] = None
+    metrics_host: str = "127.0.0.1"
 
 
 class Darkroom(commands.Bot):
     """The bot: its cogs find the studio on it."""
 
-    def __init__(self, studio: Any) -> None:
+    def __init__(self, studio: Any, settings: Settings | None = None) -> None:
         super().__init__(commands.when_mentioned, intents=discord.Intents.default(), help_command=None, tree_cls=Tree)
-        self.studio = studio
+        self.studio, self.settings = studio, settings or Settings()
 
     async def setup_hook(self) -> None:
         """Load the cogs and tell Discord their commands."""
@@ -87,33 +96,48 @@ class Darkroom(commands.Bot):
         await self.tree.sync()
         await self.studio.open(self)
 
+    def reload_settings(self) -> tuple[list[str], list[str]]:
+        """Read the settings again and apply what can change meanwhile.
 
-class Discreet(logging.StreamHandler[Any]):
-    """Logs to the terminal, without the tokens that addresses and gateway events hold, nor ``secret``."""
-
-    def __init__(self, secret: str) -> None:
-        super().__init__()
-        self.secret = secret
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Word ``record`` with its secrets blanked."""
-        text = TOKENS.sub(r"\1[secret]", super().format(record))
-        return text.replace(self.secret, "[secret]") if self.secret else text
+        Gives the names of those that were applied and of those that wait for a restart. Raises `DarkroomError` for a wrong one,
+        and then nothing has changed.
+        """
+        try:
+            fresh = Settings()
+        except ValidationError as error:
+            raise DarkroomError(_told(error)) from error
+        changed = [name for name in Settings.model_fields if getattr(fresh, name) != getattr(self.settings, name)]
+        applied = [name for name in changed if name in LIVE]
+        self.settings = self.settings.model_copy(update={name: getattr(fresh, name) for name in applied})
+        engine, gallery = self.studio.engine, self.studio.gallery
+        engine.config = replace(engine.config, **_engine_settings(self.settings))
+        gallery.max_bytes, gallery.max_days = _gallery_limits(self.settings)
+        if "log_level" in applied:
+            logging.getLogger().setLevel(self.settings.log_level)
+        return applied, [name for name in changed if name not in LIVE]
 
 
 def build_engine(settings: Settings) -> Any:
     """Load the model with what checks its pictures and set the engine up; raises `ModelNotLoaded`."""
     import torch
 
-    from diffusion import Engine, EngineConfig, ImageDiffusionModel, Limits
+    from diffusion import Engine, EngineConfig, ImageDiffusionModel
     from diffusion.safety import load_check
 
     dtype = getattr(torch, settings.dtype) if settings.dtype else None
     model = ImageDiffusionModel.from_pretrained(settings.model_id, settings.device, dtype)
     unsafe = [label.strip() for label in settings.safety_labels.split(",") if label.strip()]
     check = load_check(settings.model_id, settings.safety_model, unsafe, settings.safety_threshold, settings.device)
+    return Engine(model, EngineConfig(**_engine_settings(settings)), check)
+
+
+def _engine_settings(settings: Settings) -> dict[str, Any]:
     limits = Limits(settings.max_side, settings.max_steps, settings.max_count)
-    return Engine(model, EngineConfig(max_rows=settings.max_rows, max_waiting=settings.max_waiting, limits=limits), check)
+    return {"max_rows": settings.max_rows, "max_waiting": settings.max_waiting, "limits": limits}
+
+
+def _gallery_limits(settings: Settings) -> tuple[int, float]:
+    return int(settings.data_max_gb * 1e9), settings.data_max_days
 
 
 @contextlib.asynccontextmanager
@@ -128,20 +152,25 @@ async def open_studio(settings: Settings, folder: Path) -> AsyncIterator[Any]:
         if settings.database_url
         else f"sqlite+aiosqlite:///{folder / 'journal.sqlite'}"
     )
-    gallery = Gallery(folder / "pictures", int(settings.data_max_gb * 1e9), settings.data_max_days)
+    gallery = Gallery(folder / "pictures", *_gallery_limits(settings))
     async with Database(url) as database, build_engine(settings) as engine:
-        yield Studio(
+        studio = Studio(
             engine,
             database,
             gallery,
             max_per_member=settings.max_waiting_per_member,
             daily_allowance=settings.daily_allowance,
         )
+        studio.journal.watchers.append(log_creation_with_prompt if settings.log_prompts else log_creation)
+        with contextlib.ExitStack() as serving:
+            if settings.metrics_port is not None:
+                serving.enter_context(studio.metrics.served(settings.metrics_host, settings.metrics_port))
+            yield studio
 
 
 async def on_discord(settings: Settings) -> None:
     """Run the real bot until it is stopped: SIGTERM or Ctrl+C lets it finish what it can, a second one does not."""
-    async with open_studio(settings, settings.data_dir or Path("data")) as studio, Darkroom(studio) as bot:
+    async with open_studio(settings, settings.data_dir or Path("data")) as studio, Darkroom(studio, settings) as bot:
         stops: asyncio.Queue[None] = asyncio.Queue()
         with contextlib.suppress(NotImplementedError):  # Windows has no signals of this kind
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -185,6 +214,10 @@ async def in_browser(settings: Settings) -> None:
                 await serving
 
 
+def _told(error: ValidationError) -> str:
+    return "\n".join(f"The setting {str(problem['loc'][0]).upper()} is wrong: {problem['msg']}" for problem in error.errors())
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run as asked on the command line; what stops the start is told in one sentence."""
     parser = argparse.ArgumentParser("python bot.py", description=__doc__)
@@ -197,15 +230,12 @@ def main(arguments: list[str] | None = None) -> int:
         if run is on_discord and not settings.discord_token.get_secret_value():
             raise DarkroomError(NO_TOKEN)
         level = settings.log_level if run is on_discord else "ERROR"
-        handler = Discreet(settings.discord_token.get_secret_value())
-        discord.utils.setup_logging(handler=handler, level=logging.getLevelNamesMapping()[level])
-        logging.getLogger("alembic").setLevel(logging.WARNING)
+        set_up(level, settings.log_format, settings.discord_token.get_secret_value())
         asyncio.run(run(settings))
     except KeyboardInterrupt:
         return 0
     except ValidationError as error:
-        for problem in error.errors():
-            print(f"The setting {str(problem['loc'][0]).upper()} is wrong: {problem['msg']}", file=sys.stderr)
+        print(_told(error), file=sys.stderr)
         return 2
     except discord.LoginFailure:
         print("Discord did not accept DISCORD_TOKEN: copy it anew from the developer portal.", file=sys.stderr)

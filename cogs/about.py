@@ -6,7 +6,7 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from cogs.guide import about_text
+from cogs.guide import about_text, running_text
 from cogs.studio import Studio
 
 
@@ -20,10 +20,12 @@ class About(commands.Cog):
     async def about(self, interaction: discord.Interaction[Any]) -> None:
         """Tell which model draws here, what to try and which commands there are."""
         async with self.studio.answering(interaction):
-            model = self.studio.engine.model
+            model, metrics = self.studio.engine.model, self.studio.metrics
             every = interaction.client.tree.get_commands(type=discord.AppCommandType.chat_input)
             described = {f"/{command.name}": command.description for command in every}
-            await interaction.response.send_message(about_text(model.name, model.defaults, described), ephemeral=True)
+            running = running_text(str(model.device), str(model.dtype), metrics.began, metrics.pictures, metrics.seconds_each)
+            text = about_text(model.name, model.defaults, described, running)
+            await interaction.response.send_message(text, ephemeral=True)
 
 
 async def setup(bot: Any) -> None:

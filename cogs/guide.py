@@ -17,10 +17,17 @@ def prompts(defaults: Defaults) -> list[str]:
     return [f"/imagine prompt: {example}" for example in defaults.examples]
 
 
-def about_text(model: str, defaults: Defaults, commands: Mapping[str, str]) -> str:
-    """Say which model runs, what it is good at, what to try and which ``commands`` (name: description) there are."""
+def about_text(model: str, defaults: Defaults, commands: Mapping[str, str], running: str) -> str:
+    """Say which model runs, what it is good at, what to try, which ``commands`` (name: description) there are, how it runs."""
     listed = "\n".join(f"`{name}`: {description}" for name, description in commands.items())
-    return _paragraphs(f"The model here is `{model}`.", purpose(defaults), f"Try:\n{_quoted(defaults)}", listed)
+    return _paragraphs(f"The model here is `{model}`.", purpose(defaults), f"Try:\n{_quoted(defaults)}", listed, running)
+
+
+def running_text(device: str, dtype: str, began: float, pictures: int, seconds_each: float | None) -> str:
+    """Say on what the model runs, since when (seconds since 1970), and what it has made since then."""
+    made = f"{pictures} picture{'' if pictures == 1 else 's'} since" if pictures else "no pictures yet"
+    pace = f", {seconds_each:.2g} s of work each" if seconds_each else ""
+    return f"-# On {device} in {dtype.removeprefix('torch.')}, started <t:{began:.0f}:R>, {made}{pace}."
 
 
 def welcome_text(defaults: Defaults) -> str:

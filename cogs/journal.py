@@ -5,6 +5,7 @@ or failed or cancelled from anywhere before that. What has ended never changes a
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import fields
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -89,6 +90,7 @@ class Journal:
 
     def __init__(self, database: Database) -> None:
         self._sessions = database.sessions
+        self.watchers: list[Callable[[Creation], None]] = []  # told when a creation has reached another state
 
     async def add(self, creation: Creation) -> None:
         """Write ``creation`` down for the first time; raises `JournalFailed`."""
@@ -102,6 +104,7 @@ class Journal:
             raise JournalFailed(
                 "I cannot write requests down at the moment, so I take none. Please try again later."
             ) from error
+        self._tell(creation)
 
     async def update(self, creation: Creation, **changes: Any) -> None:
         """Commit ``changes`` of an unfinished creation.
@@ -118,6 +121,8 @@ class Journal:
             log.error("%r could not be journalled as %s: %s", creation, changes.get("state", "changed"), first_line(error))
         for name, value in changes.items():
             setattr(creation, name, value)
+        if "state" in changes:
+            self._tell(creation)
 
     async def close(self, creation: Creation, state: State, error: str | None = None, **changes: Any) -> None:
         """End ``creation``; its token is not needed any more and is forgotten. What did not come about is not counted."""
@@ -141,6 +146,10 @@ class Journal:
         row = select(Creation).where(Creation.id == creation_id, Creation.state.in_(UNFINISHED))
         if found := (await session.scalars(row)).one_or_none():
             await ledger.count(session, found.owner, found.guild_id, found.created, counted - found.counted)
+
+    def _tell(self, creation: Creation) -> None:
+        for watcher in self.watchers:
+            watcher(creation)
 
     async def _read(self, query: Any) -> list[Creation]:
         try:

@@ -19,6 +19,7 @@ from cogs.development import Development
 from cogs.gallery import Gallery, PictureGone
 from cogs.journal import Creation, Journal, JournalFailed, State, to_json
 from cogs.ledger import Ledger
+from cogs.metrics import Metrics
 from cogs.refusal import UNREACHABLE
 from cogs.registry import Registry
 from cogs.rules import Rules
@@ -34,6 +35,7 @@ Interaction = discord.Interaction[Any]
 Compose = Callable[[], Awaitable[ImageRequest]]
 
 PREPARING = "Preparing…"
+DRAINING = "I take no more requests at the moment. Please try again later."
 CLOSING = "I am being restarted. Please try again in a minute."
 PRUNE_SECONDS = 3600.0
 MAX_PER_MEMBER = 5
@@ -63,9 +65,10 @@ class Studio:
         self.rules = Rules(engine, self.registry, self.ledger, daily_allowance)
         self.composer = Composer(engine.model, self.rules)
         self.max_per_member = max_per_member
-        self.closing = False
+        self.metrics = Metrics(engine, self.journal)
+        self.refusing: str | None = None  # why nothing is accepted, as a sentence
         self._following: set[Any] = set()
-        self._pruning: Any = None
+        self._chores: list[Any] = []
 
     @property
     def jobs(self) -> Mapping[int, Job]:
@@ -79,16 +82,16 @@ class Studio:
         for creation in await self.journal.unfinished():
             log.info("taking up %r", creation)
             self._start(self.development.take_up(creation))
-        self._pruning = self.spawn(self._prune())
+        self._chores = [self.spawn(self._prune()), self.spawn(self.metrics.watch_loop())]
 
     async def close(self, grace: float = 0) -> None:
         """Accept no more, give what runs ``grace`` seconds to finish, and leave the rest to the next run."""
-        self.closing = True
+        self.refusing = CLOSING
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
                 while self._following:
                     await asyncio.wait(self._following)
-        tasks = [task for task in (*self._following, self._pruning) if task]
+        tasks = [*self._following, *self._chores]
         interrupted = self.development.in_hand if self._following else []
         for task in tasks:
             task.cancel()
@@ -96,6 +99,17 @@ class Studio:
             await asyncio.wait(tasks)
         if interrupted and grace:
             await self.development.pause(interrupted)
+
+    async def drain(self) -> None:
+        """Accept no more until `reopen`, and wait until what was accepted has ended."""
+        self.refusing = self.refusing or DRAINING
+        while self._following:
+            await asyncio.wait(self._following)
+
+    def reopen(self) -> None:
+        """Accept again after `drain`; does nothing once the studio is closing."""
+        if self.refusing == DRAINING:
+            self.refusing = None
 
     async def request(self, interaction: Interaction, prompt: str, **settings: Any) -> ImageRequest:
         """Compose what the member of ``interaction`` asks for, with defaults where ``settings`` leave something open.
@@ -177,8 +191,8 @@ class Studio:
         return ImageRequest(**settings, count=len(pictures), image=image)
 
     def _submit(self, request: ImageRequest, interaction: Interaction) -> Job:
-        if self.closing:
-            raise DarkroomError(CLOSING)
+        if self.refusing:
+            raise DarkroomError(self.refusing)
         if self.engine.jobs_of(interaction.user.id) >= self.max_per_member:
             raise QueueFull(
                 f"You wait for {self.max_per_member} requests already, which is all I take from one member."
@@ -195,8 +209,8 @@ class Studio:
         self, interaction: Interaction, private: bool | None, request: ImageRequest | None = None, parent: int | None = None
     ) -> Creation:
         """Write down that the member was promised an answer; raises `JournalFailed`."""
-        if self.closing:
-            raise DarkroomError(CLOSING)
+        if self.refusing:
+            raise DarkroomError(self.refusing)
         preferred = self.registry.at(interaction)
         private = bool(preferred.private) if private is None else private
         creation = Creation(

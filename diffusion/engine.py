@@ -5,8 +5,9 @@ Queue and futures change only on the event loop, tensors only in the one worker 
 
 import asyncio
 import logging
+import sys
 import time
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -47,6 +48,7 @@ class Engine:
 
     ``async with Engine(model) as engine: job = engine.submit(request, owner)``. Leaving the block cancels what is unfinished.
     ``check`` is what `check` asks about finished pictures.
+    Another ``config`` may be put in place of the first; it holds from the next step on, and for jobs to come.
     """
 
     def __init__(
@@ -56,9 +58,11 @@ class Engine:
         self._batcher: Batcher[Exposure] = Batcher(self.config.max_rows)
         self._jobs: list[Job] = []
         self._pace = Pace()
-        self._work = asyncio.Event()
+        self._work, self._going = asyncio.Event(), asyncio.Event()
+        self._going.set()
+        self.watchers: list[Callable[[int, float], None]] = []  # told the rows and the seconds of each step
         self._worker = Worker("diffusion")
-        self._fitting_rows = self.config.max_rows  # fewer once the device has run out of memory
+        self._fitting_rows = sys.maxsize  # fewer once the device has run out of memory
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "Engine":
@@ -126,10 +130,29 @@ class Engine:
             log.exception("pictures could not be checked")
             raise GenerationFailed("These pictures could not be checked, so I cannot show them.") from error
 
+    @property
+    def unfinished(self) -> int:
+        """How many pictures wait or are being made."""
+        return len(self._batcher)
+
+    @property
+    def paused(self) -> bool:
+        """Whether `pause` holds everything back."""
+        return not self._going.is_set()
+
+    def pause(self) -> None:
+        """Let everything stand where it is after the step under way, until `resume`. Jobs are still taken."""
+        self._going.clear()
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        self._going.set()
+
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             await self._work.wait()
+            await self._going.wait()
             batch = self._batcher.next_batch()
             if not batch:
                 self._work.clear()
@@ -141,11 +164,14 @@ class Engine:
             began = time.perf_counter()
             work = loop.run_in_executor(self._worker, self._advance, batch)
             finished, _ = await asyncio.wait([work], timeout=self.config.step_seconds)
+            rows, seconds = sum(exposure.rows for exposure in batch), time.perf_counter() - began
             if finished:
-                self._pace.learn(batch[0].shape, sum(exposure.rows for exposure in batch), time.perf_counter() - began)
+                self._pace.learn(batch[0].shape, rows, seconds)
             else:
                 self._give_up_on(batch)
             self._settle(batch)
+            for watcher in self.watchers:
+                watcher(rows, seconds)
 
     def _give_up_on(self, batch: Sequence[Exposure]) -> None:
         """Leave a hung step behind, with the thread it hangs in, and go on in another."""
@@ -204,7 +230,7 @@ class Engine:
 
     def _settle(self, batch: Sequence[Exposure]) -> None:
         """Tell the jobs of ``batch`` what became of it. On the event loop."""
-        self._batcher.max_rows = min(self._batcher.max_rows, self._fitting_rows)
+        self._batcher.max_rows = min(self.config.max_rows, self._fitting_rows)
         for exposure in batch:
             if exposure.image is not None:
                 self._batcher.discard(exposure)

@@ -6,8 +6,8 @@ import logging
 import pytest
 from simcord.backend import serializers
 
-from bot import Discreet
 from cogs import attachment
+from cogs.log import Discreet
 from diffusion.image import read_parameters
 from tests.discord.conftest import drawn, png, sentence
 

@@ -1,0 +1,90 @@
+"""/admin: what only whoever runs the bot may do with it."""
+
+import contextlib
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import discord
+from discord import app_commands
+from discord.ext import commands
+
+from cogs.studio import Studio
+from diffusion.errors import DarkroomError
+
+log = logging.getLogger(__name__)
+Reload = Callable[[], tuple[list[str], list[str]]]
+DRAINED = "Drained: nothing is in hand. `/admin resume` takes requests again."
+NOT_YOURS = "Only whoever runs this bot can do that."
+
+
+@app_commands.default_permissions(administrator=True)
+class Admin(commands.GroupCog, group_name="admin"):
+    """Pausing, draining and settings. Discord hides it from most members; that the member runs the bot is checked here."""
+
+    def __init__(self, studio: Studio, reload: Reload) -> None:
+        self.studio, self.reload = studio, reload
+
+    @app_commands.command()
+    async def pause(self, interaction: discord.Interaction[Any]) -> None:
+        """Let all pictures stand where they are; requests are still taken and wait."""
+        async with self.studio.answering(interaction):
+            await _check_operator(interaction)
+            self.studio.engine.pause()
+            await _say(interaction, f"Paused: {_pictures(self.studio.engine.unfinished)} waiting. `/admin resume` goes on.")
+
+    @app_commands.command()
+    async def resume(self, interaction: discord.Interaction[Any]) -> None:
+        """Go on after a pause, and take requests again after a drain."""
+        async with self.studio.answering(interaction):
+            await _check_operator(interaction)
+            self.studio.engine.resume()
+            self.studio.reopen()
+            await _say(interaction, "Going on, and taking requests.")
+
+    @app_commands.command()
+    async def drain(self, interaction: discord.Interaction[Any]) -> None:
+        """Take no more requests and finish those in hand."""
+        async with self.studio.answering(interaction):
+            await _check_operator(interaction)
+            await _say(interaction, f"Taking no more; {_pictures(self.studio.engine.unfinished)} to finish…")
+            self.studio.spawn(self._report_drained(interaction))
+
+    @app_commands.command(name="reload")
+    async def reload_settings(self, interaction: discord.Interaction[Any]) -> None:
+        """Read the bot's settings again and apply those that need no restart."""
+        async with self.studio.answering(interaction):
+            await _check_operator(interaction)
+            applied, waiting = self.reload()
+            lines = [f"Applied: {_listed(applied)}."] if applied else ["Nothing has changed that I can apply now."]
+            if waiting:
+                lines.append(f"After a restart: {_listed(waiting)}.")
+            await _say(interaction, "\n".join(lines))
+
+    async def _report_drained(self, interaction: discord.Interaction[Any]) -> None:
+        await self.studio.drain()
+        with contextlib.suppress(discord.HTTPException):  # after 15 minutes there is no way back to the answer; the log has it
+            await interaction.edit_original_response(content=DRAINED)
+        log.info("drained")
+
+
+async def _check_operator(interaction: discord.Interaction[Any]) -> None:
+    if not await interaction.client.is_owner(interaction.user):
+        raise DarkroomError(NOT_YOURS)
+
+
+def _pictures(count: int) -> str:
+    return f"{count} picture{'' if count == 1 else 's'}"
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(f"`{name.upper()}`" for name in names)
+
+
+async def _say(interaction: discord.Interaction[Any], text: str) -> None:
+    await interaction.response.send_message(text, ephemeral=True)
+
+
+async def setup(bot: Any) -> None:
+    """Add the cog."""
+    await bot.add_cog(Admin(bot.studio, bot.reload_settings))
