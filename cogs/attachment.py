@@ -1,6 +1,11 @@
-"""Files that members attach: never larger than agreed, never from another address than the attachment's own."""
+"""Pictures in messages: never larger than agreed, never from another address than the one that Discord gave an upload."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import PurePosixPath
+from urllib.parse import urlsplit
 
 import discord
 from PIL import Image
@@ -11,13 +16,50 @@ from diffusion.image import read_image
 MAX_BYTES = 20 * 2**20
 
 
-async def fetch_image(attachment: discord.Attachment) -> Image.Image:
-    """Download and decode ``attachment``; raises `InvalidImage` where it is too large or no picture."""
-    return await asyncio.to_thread(read_image, await download(attachment))
+@dataclass(frozen=True)
+class Posted:
+    """A file as it stands in a message: name, alt text, size in bytes (0 where Discord does not tell it), how to read it."""
+
+    name: str
+    description: str
+    size: int
+    read: Callable[[], Awaitable[bytes]]
 
 
-async def download(attachment: discord.Attachment) -> bytes:
-    """Give the bytes of ``attachment``; raises `InvalidImage` where they are too many."""
-    if attachment.size > MAX_BYTES:
+def posted(message: discord.Message) -> list[Posted]:
+    """Give the files that were uploaded with ``message``, in the order in which it shows them.
+
+    In a layout of components Discord lists them there alone.
+    """
+    if message.attachments:
+        return [Posted(file.filename, file.description or "", file.size, file.read) for file in message.attachments]
+    fetch = message._state.http.get_from_cdn  # discord.py 2.7.1 gives the media of a message nothing to be read with
+    return [
+        Posted(PurePosixPath(urlsplit(media.url).path).name, description or "", 0, partial(fetch, media.url))
+        for media, description in _media(message.components)
+        if media.attachment_id is not None  # others may have any address
+    ]
+
+
+def _media(components: Iterable[discord.Component]) -> Iterator[tuple[discord.UnfurledMediaItem, str | None]]:
+    for component in components:
+        if isinstance(component, discord.MediaGalleryComponent):
+            yield from ((item.media, item.description) for item in component.items)
+        elif isinstance(component, discord.ThumbnailComponent):
+            yield component.media, component.description
+        elif isinstance(component, discord.SectionComponent):
+            yield from _media([component.accessory])
+        elif isinstance(component, discord.Container):
+            yield from _media(component.children)
+
+
+async def fetch_image(file: discord.Attachment | Posted) -> Image.Image:
+    """Download and decode ``file``; raises `InvalidImage` where it is too large or no picture."""
+    return await asyncio.to_thread(read_image, await download(file))
+
+
+async def download(file: discord.Attachment | Posted) -> bytes:
+    """Give the bytes of ``file``; raises `InvalidImage` where they are too many."""
+    if file.size > MAX_BYTES:
         raise InvalidImage(f"The attachment is larger than {MAX_BYTES // 2**20} MiB. Please attach less.")
-    return await attachment.read()
+    return await file.read()

@@ -5,9 +5,9 @@ from typing import Any
 import discord
 from discord.ext import commands
 
-from cogs.attachment import fetch_image
+from cogs.attachment import Posted, fetch_image, posted
 from cogs.options import with_style
-from cogs.render import prompt_of
+from cogs.render import PICTURE_PREFIX
 from cogs.studio import Studio
 from cogs.views import ActionButton, EditPrompt
 from diffusion.errors import DarkroomError
@@ -57,7 +57,7 @@ class Buttons(commands.Cog):
         async def similar() -> ImageRequest:
             request = _with_fresh_seed(await self.studio.recall(message))
             return request.with_(
-                image=await fetch_image(message.attachments[0]),
+                image=await fetch_image(_first_picture(message)),
                 start_step=start_step_for(MORE_SIMILARITY, request.steps),
             )
 
@@ -66,8 +66,7 @@ class Buttons(commands.Cog):
     async def edit(self, interaction: Interaction, parent: int | None) -> None:
         """Ask for another prompt; the seed stays, so that the change shows what the words do."""
         message = _message(interaction)
-        if not message.attachments:
-            raise DarkroomError("The pictures of this message are gone.")
+        prompt = (await self.studio.recall(message)).prompt
 
         async def with_prompt(submitted: Interaction, prompt: str) -> None:
             async def edited() -> ImageRequest:
@@ -75,14 +74,20 @@ class Buttons(commands.Cog):
 
             await self.studio.make(submitted, edited, private=message.flags.ephemeral, parent=parent)
 
-        # A modal must be the first answer, within three seconds: no time to download the PNG, which knows the prompt as well.
-        await interaction.response.send_modal(EditPrompt(prompt_of(message), with_prompt))
+        await interaction.response.send_modal(EditPrompt(prompt, with_prompt))
 
 
 def _message(interaction: Interaction) -> discord.Message:
     if interaction.message is None:
         raise DarkroomError("The message of this button is gone.")
     return interaction.message
+
+
+def _first_picture(message: discord.Message) -> Posted:
+    for file in posted(message):
+        if file.name.startswith(PICTURE_PREFIX):
+            return file
+    raise DarkroomError("The pictures of this message are gone.")
 
 
 def _with_fresh_seed(request: ImageRequest) -> ImageRequest:

@@ -7,7 +7,9 @@ elsewhere. `DETOURS` tells which way comes next when one is refused.
 import asyncio
 import contextlib
 import logging
+import math
 from collections import defaultdict
+from dataclasses import replace
 from datetime import timedelta
 from enum import Enum, auto
 from typing import Any, Final
@@ -15,6 +17,7 @@ from typing import Any, Final
 import discord
 
 from cogs.answer import Answer
+from cogs.attachment import posted
 from cogs.journal import Creation, Journal
 from cogs.refusal import REFUSALS, Refusal, refusal_of
 from diffusion.errors import DarkroomError
@@ -113,6 +116,8 @@ class Delivery:
         """
         if edit := self._showing.get(creation.channel_id):
             edit.cancel()  # of another message: progress gives way
+        if answer.largest > (self._limit(creation) or math.inf):
+            answer = await self._smaller(creation, answer)
         way = _first_way(creation)
         given_up = discord.utils.utcnow() + PATIENCE
         wait = FIRST_WAIT
@@ -127,10 +132,7 @@ class Delivery:
                 if detour := DETOURS.get((way, refusal)):
                     way = detour
                 elif refusal is Refusal.TOO_LARGE and answer.pictures:
-                    smaller = await asyncio.to_thread(answer.smaller)
-                    if smaller is None:
-                        raise DarkroomError(TOO_LARGE) from error
-                    answer = smaller
+                    answer = await self._smaller(creation, answer)
                 elif refusal is Refusal.INVALID and answer.pictures:
                     raise DarkroomError(NOT_TAKEN) from error
                 elif refusal is Refusal.LATER and discord.utils.utcnow() < given_up:
@@ -185,43 +187,48 @@ class Delivery:
     async def _go(self, way: Way, creation: Creation, answer: Answer) -> int:
         if way is Way.EDIT:
             message = self.client.get_partial_messageable(creation.channel_id).get_partial_message(creation.message_id or 0)
-            await message.edit(content=answer.text, attachments=answer.files(), view=answer.view, allowed_mentions=QUIET)
+            await message.edit(**answer.edit(), allowed_mentions=QUIET)
             return message.id
         if way is Way.EDIT_BY_TOKEN:
-            edited = await self._webhook(creation).edit_message(
-                creation.message_id or ORIGINAL,
-                content=answer.text,
-                attachments=answer.files(),
-                view=answer.view,
-                allowed_mentions=QUIET,
-            )
+            promised_id = creation.message_id or ORIGINAL
+            edited = await self._webhook(creation).edit_message(promised_id, **answer.edit(), allowed_mentions=QUIET)
             return edited.id
-        extras: dict[str, Any] = {"view": answer.view} if answer.view else {}
-        extras |= {"files": answer.files(), "allowed_mentions": QUIET}
         if way is Way.NEW_BY_TOKEN:
-            sent = await self._webhook(creation).send(answer.text, wait=True, **extras)
+            sent = await self._webhook(creation).send(**answer.send(), wait=True, allowed_mentions=QUIET)
             return sent.id
         channel: Any = self.client.get_partial_messageable(creation.channel_id)
-        text = answer.text
+        extras: dict[str, Any] = {}
         if way is Way.DIRECT:
             channel = await self.client.create_dm(discord.Object(creation.owner))
-            text = f"What you asked for in <#{creation.channel_id}>, where I cannot post it:\n{text}"
+            where = f"What you asked for in <#{creation.channel_id}>, where I cannot post it:"
+            answer = replace(answer, text=f"{where}\n{answer.text}")
         elif creation.message_id is not None:
             promised = channel.get_partial_message(creation.message_id)
             extras["reference"] = promised.to_reference(fail_if_not_exists=False)
         # Noted before, so that a restart knows where to look; the nonce keeps Discord from taking a repeated request twice.
         await self.journal.update(creation, posting_in=channel.id)
-        sent = await channel.send(text, nonce=creation.id, **extras)
+        sent = await channel.send(**answer.send(), **extras, nonce=creation.id, allowed_mentions=QUIET)
         return sent.id
+
+    async def _smaller(self, creation: Creation, answer: Answer) -> Answer:
+        smaller = await asyncio.to_thread(answer.smaller, self._limit(creation))
+        if smaller is None:
+            raise DarkroomError(TOO_LARGE)
+        return smaller
+
+    def _limit(self, creation: Creation) -> int:
+        """Give the bytes that a file may have where ``creation`` goes, or 0 where that is not known."""
+        guild = self.client.get_guild(creation.guild_id) if creation.guild_id else None
+        return guild.filesize_limit if guild else 0
 
     def _webhook(self, creation: Creation) -> discord.Webhook:
         return discord.Webhook.partial(creation.application_id, creation.token, client=self.client)
 
 
 def carries_result(message: discord.Message, creation: Creation) -> bool:
-    """Whether ``message`` shows the finished pictures of ``creation``: its buttons name it, and files are attached."""
+    """Whether ``message`` shows the finished pictures of ``creation``: its buttons name it, and there are pictures."""
     custom_ids = [getattr(child, "custom_id", None) for row in message.components for child in getattr(row, "children", ())]
-    return bool(message.attachments) and f"darkroom:reroll:{creation.owner}:{creation.id}" in custom_ids
+    return bool(posted(message)) and f"darkroom:reroll:{creation.owner}:{creation.id}" in custom_ids
 
 
 def _first_way(creation: Creation) -> Way:

@@ -11,7 +11,7 @@ import discord
 from PIL import Image
 
 from cogs import render, views
-from cogs.answer import Answer
+from cogs.answer import Answer, Result
 from cogs.delivery import CannotLook, Delivery, Undeliverable, carries_result
 from cogs.gallery import Gallery, PictureGone
 from cogs.journal import Creation, Journal, State, from_json
@@ -130,12 +130,20 @@ class Development:
         return True
 
     async def _post(self, creation: Creation, request: ImageRequest) -> None:
-        pngs = [await self.gallery.read(name) for name in creation.pictures or ()]
-        source = await self.gallery.read(creation.source) if creation.source else None
-        pictures = render.result_pictures(request, pngs, source)
-        view = views.result_view(creation.owner, creation.id)
-        message_id = await self.delivery.deliver(creation, Answer(render.result_text(request), pictures, view))
+        message_id = await self.delivery.deliver(creation, await self.result(creation, request))
         await self.journal.close(creation, State.DELIVERED, message_id=message_id)
+
+    async def result(self, creation: Creation, request: ImageRequest, spoiler: bool = False) -> Result:
+        """Compose the message of a finished creation; raises `PictureGone`."""
+        pngs = [await self.gallery.read(name) for name in creation.pictures or ()]
+        return Result(
+            render.title(request.prompt),
+            render.result_pictures(request, pngs),
+            settings=render.settings(request, request.seeds),
+            source=render.source_picture(await self.gallery.read(creation.source)) if creation.source else None,
+            rows=lambda: views.result_rows(creation.owner, creation.id),
+            spoiler=spoiler,
+        )
 
     async def _request_of(self, creation: Creation) -> ImageRequest:
         if creation.request is None:

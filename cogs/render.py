@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import discord
 from PIL import Image
 
-from cogs.answer import SOURCE_NAME, Picture
+from cogs.answer import Picture
 from diffusion.image import enlarge, fit, parameters, to_png
 from diffusion.request import SAMPLER_NAMES, ImageRequest
 from diffusion.result import ImageResult, Progress
@@ -19,6 +19,7 @@ TOKEN_MINUTES = 14  # of the 15 that an interaction's token lives
 TOKEN_NOTE = f"-# Here I can answer for {TOKEN_MINUTES} minutes only; what takes longer is dropped."
 ALT_TEXT_LIMIT = 1024  # Discord's limit on an attachment's description
 ALT_WITHOUT_PROMPT = "A picture similar to the attached one"
+PICTURE_PREFIX, SOURCE_PREFIX = "darkroom-", "source."  # of the names of files, by which they are told apart in a message
 PROMPT_SHOWN = 300
 PREVIEW_SIDE = 256  # at most: large pictures form as small ones
 
@@ -90,17 +91,6 @@ def duration(seconds: float) -> str:
     return f"{math.ceil(seconds / 60)} minutes"
 
 
-def result_text(request: ImageRequest) -> str:
-    """Give the text above finished pictures."""
-    return f"{title(request.prompt)}\n{settings(request, request.seeds)}"
-
-
-def prompt_of(message: discord.Message) -> str:
-    """Read the whole prompt from a result's alt text, which is at hand without a download."""
-    description = message.attachments[0].description or ""
-    return "" if description == ALT_WITHOUT_PROMPT else description
-
-
 def result_pngs(result: ImageResult) -> list[bytes]:
     """Encode finished pictures, upscaled as asked, as PNG files that say how they were made. Call it in a thread."""
     request = result.request
@@ -115,10 +105,16 @@ def source_png(request: ImageRequest) -> bytes | None:
     return to_png(fit(request.image, request.width, request.height)) if request.image else None
 
 
-def result_pictures(request: ImageRequest, pngs: Iterable[bytes], source: bytes | None) -> tuple[Picture, ...]:
-    """Give finished pictures, with the prompt as their alt text, then the picture they started from, if any."""
-    alt = (request.prompt.strip() or ALT_WITHOUT_PROMPT)[:ALT_TEXT_LIMIT]
-    pictures = [Picture(f"darkroom-{seed}.png", png, alt) for png, seed in zip(pngs, request.seeds, strict=True)]
-    if source is not None:
-        pictures.append(Picture(SOURCE_NAME, source, "The picture this was started from"))
-    return tuple(pictures)
+def result_pictures(request: ImageRequest, pngs: Iterable[bytes]) -> tuple[Picture, ...]:
+    """Give finished pictures, each with an alt text: the prompt, after its number where there are several."""
+    shown = request.prompt.strip() or ALT_WITHOUT_PROMPT
+    numbers = [f"Picture {index + 1} of {request.count}: " if request.count > 1 else "" for index in range(request.count)]
+    return tuple(
+        Picture(f"{PICTURE_PREFIX}{seed}.png", png, f"{number}{shown}"[:ALT_TEXT_LIMIT])
+        for png, seed, number in zip(pngs, request.seeds, numbers, strict=True)
+    )
+
+
+def source_picture(png: bytes) -> Picture:
+    """Give the picture that others started from."""
+    return Picture(f"{SOURCE_PREFIX}png", png, "The picture this was started from")

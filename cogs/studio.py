@@ -10,8 +10,7 @@ import discord
 
 from cogs import render, views
 from cogs.access import may_end
-from cogs.answer import SOURCE_NAME
-from cogs.attachment import download, fetch_image
+from cogs.attachment import download, fetch_image, posted
 from cogs.composer import Composer
 from cogs.database import Database
 from cogs.delivery import QUIET, Delivery
@@ -178,15 +177,16 @@ class Studio:
 
     async def recall(self, message: discord.Message) -> ImageRequest:
         """Find out what was asked for under ``message``: from the journal, or else from the pictures themselves."""
-        pictures = [attachment for attachment in message.attachments if attachment.filename != SOURCE_NAME]
-        if not pictures:
-            raise InvalidImage("The pictures of this message are gone.")
         with contextlib.suppress(JournalFailed, PictureGone, TypeError):
             creation = await self.journal.of_message(message.id)
             if creation and creation.request:
                 return await self.development.recall(creation)
+        files = posted(message)
+        pictures = [file for file in files if file.name.startswith(render.PICTURE_PREFIX)]
+        if not pictures:
+            raise InvalidImage("The pictures of this message are gone.")
         settings = await asyncio.to_thread(read_parameters, await download(pictures[0]))
-        source = next((attachment for attachment in message.attachments if attachment.filename == SOURCE_NAME), None)
+        source = next((file for file in files if file.name.startswith(render.SOURCE_PREFIX)), None)
         image = await fetch_image(source) if source else None
         return ImageRequest(**settings, count=len(pictures), image=image)
 

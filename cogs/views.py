@@ -58,12 +58,9 @@ class EditPrompt(discord.ui.Modal, title="Edit prompt"):
         await self._on_prompt(interaction, self.prompt.value)
 
 
-def result_view(owner: int, creation_id: int) -> discord.ui.View:
+def result_rows(owner: int, creation_id: int) -> list[discord.ui.ActionRow[Any]]:
     """Give the buttons under the finished pictures of a creation of the member ``owner``."""
-    view = discord.ui.View(timeout=None)
-    for action in RESULT_BUTTONS:
-        view.add_item(ActionButton(action, owner, creation_id))
-    return view
+    return [discord.ui.ActionRow(*(ActionButton(action, owner, creation_id) for action in RESULT_BUTTONS))]
 
 
 def cancel_view(owner: int, creation_id: int) -> discord.ui.View:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cogs import options, render, views
-from cogs.answer import Answer, Picture
+from cogs.answer import Picture, Result
 from cogs.journal import from_json, to_json
 from diffusion.errors import DarkroomError, InvalidImage, InvalidRequest
 from diffusion.image import read_image, read_parameters, to_png
@@ -47,11 +47,13 @@ def test_any_prompt_is_refused_or_becomes_clean_text(prompt, style):
 
 @given(requests)
 def test_any_request_shows_within_discords_limits_and_without_mentions(request):
-    text = render.result_text(request)
-    assert len(text) <= 2000
-    assert not re.search(r"@everyone|@here|<@[!&]?\d{15,}>|https?://", text)
-    for picture in render.result_pictures(request, [b""] * request.count, None):
-        assert 1 <= len(picture.description) <= 1024
+    pictures = render.result_pictures(request, [b""] * request.count)
+    texts = render.title(request.prompt), render.settings(request, request.seeds)
+    layout = Result(texts[0], pictures, settings=texts[1], rows=lambda: views.result_rows(2**64 - 1, 2**64 - 1)).layout()
+    assert layout.content_length() <= 4000 and layout.total_children_count <= 40
+    assert not re.search(r"@everyone|@here|<@[!&]?\d{15,}>|https?://", " ".join(texts))
+    assert len({picture.description for picture in pictures}) == request.count
+    assert all(1 <= len(picture.description) <= 1024 for picture in pictures)
 
 
 @given(requests)
@@ -98,9 +100,9 @@ def test_every_button_can_be_made_again_from_its_custom_id(action, owner, subjec
 
 @given(st.integers(1, 300), st.integers(1, 300))
 def test_smaller_answers_end(width, height):
-    answer = Answer("", (Picture("a.png", to_png(Image.new("RGB", (width, height))), "a"),))
+    answer = Result("", (Picture("a.png", to_png(Image.new("RGB", (width, height))), "a"),))
     seen = 0
     while answer := answer.smaller():
         seen += 1
         assert all(isinstance(file, discord.File) for file in answer.files())
-    assert seen == 2
+    assert seen == 4

@@ -8,17 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import discord
 import pytest
 from PIL import Image
 
 from bot import Darkroom
+from cogs.attachment import posted
 from cogs.database import Database
 from cogs.gallery import Gallery
 from cogs.preview import outside, simulated
 from cogs.studio import Studio
 from diffusion.engine import Engine, EngineConfig
-from diffusion.request import Limits
+from diffusion.image import parameters, to_png
+from diffusion.request import ImageRequest, Limits
 from tests.conftest import build_classifier, model_of
+from tests.discord import layouts  # noqa: F401  (importing it makes simcord give layouts as Discord does)
 
 PATIENCE = 20  # seconds until a picture must be there
 
@@ -49,7 +53,7 @@ class Server:
 
     async def finished(self, message, pictures=1):
         """Wait until ``message`` shows its pictures."""
-        return await self.until(lambda: len(drawn(message)) == pictures and "seed" in message.content)
+        return await self.until(lambda: len(drawn(message)) == pictures and "seed" in text_of(message))
 
     async def until(self, condition):
         async with asyncio.timeout(PATIENCE):
@@ -57,14 +61,49 @@ class Server:
                 await asyncio.sleep(0.02)
 
 
+def files_of(message):
+    """The files that a message shows."""
+    return posted(getattr(message, "message", message))
+
+
 def drawn(message):
-    return [attachment for attachment in message.attachments if attachment.filename.startswith("darkroom")]
+    """The finished pictures that a message shows."""
+    return [file for file in files_of(message) if file.name.startswith("darkroom")]
+
+
+def source_of(message):
+    """The picture that those of a message started from."""
+    return next(file for file in files_of(message) if file.name.startswith("source"))
+
+
+def text_of(message):
+    """All that a message says."""
+    shown = getattr(message, "message", message)
+    return "\n".join([shown.content, *_texts(shown.components)])
+
+
+def _texts(components):
+    for component in components:
+        if hasattr(component, "content"):
+            yield component.content
+        yield from _texts(getattr(component, "children", ()))
 
 
 def png(size=(40, 30), colour="red"):
     buffer = io.BytesIO()
     Image.new("RGB", size, colour).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+async def posted_before(server, *actions, **settings):
+    """A message as it was posted before there were layouts: with attachments and buttons that name no creation."""
+    request = ImageRequest("red apple", width=32, height=32, steps=8, **settings)
+    file = discord.File(io.BytesIO(to_png(Image.new("RGB", (32, 32), "red"), parameters(request, 0, "tiny"))), "darkroom-0.png")
+    view = discord.ui.View(timeout=None)
+    for action in actions:
+        view.add_item(discord.ui.Button(label=action, custom_id=f"darkroom:{action}:{server.alice.id}:0"))
+    channel = server.env.bot.get_channel(server.channel.id)
+    return await channel.send("**red apple**", file=file, view=view)
 
 
 def sentence(result):

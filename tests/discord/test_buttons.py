@@ -3,7 +3,7 @@ import pytest
 
 from cogs.journal import JournalFailed
 from diffusion.image import read_image, read_parameters
-from tests.discord.conftest import drawn, png, sentence
+from tests.discord.conftest import drawn, png, sentence, source_of, text_of
 
 
 async def made(server, command="imagine", **options):
@@ -39,8 +39,8 @@ async def test_reroll_of_a_similar_picture_starts_from_the_same_source(server):
     message = await made(server, "similar", image=("in.png", png()), prompt="apple", steps=8)
     again = await server.alice.click(message, label="Reroll")
     await server.finished(again.response)
-    source, copy = message.attachments[-1], again.response.attachments[-1]
-    assert copy.filename == "source.png"
+    source, copy = source_of(message), source_of(again.response)
+    assert copy.name == "source.png"
     assert await copy.read() == await source.read()
 
 
@@ -48,18 +48,17 @@ async def test_more_like_this_starts_from_the_picture(server):
     message = await made(server, prompt="red apple", steps=10)
     more = await server.alice.click(message, label="More like this")
     await server.finished(more.response)
-    assert more.response.attachments[-1].filename == "source.png"
-    assert "10 steps from 4" in more.response.content
+    assert source_of(more.response)
+    assert "10 steps from 4" in text_of(more.response)
 
 
 async def test_more_like_an_upscaled_picture_starts_from_it_at_the_size_it_was_developed(server):
     message = await made(server, prompt="red apple", steps=10, upscale=4)
     more = await server.alice.click(message, label="More like this")
     await server.finished(more.response)
-    posted, source = more.response.attachments
-    assert read_image(await source.read()).size == (32, 32)
-    assert read_image(await posted.read()).size == (128, 128)
-    assert "32x32 ×4" in more.response.content
+    assert read_image(await source_of(more.response).read()).size == (32, 32)
+    assert read_image(await drawn(more.response)[0].read()).size == (128, 128)
+    assert "32x32 ×4" in text_of(more.response)
 
 
 async def test_edit_shows_the_prompt_and_keeps_the_seed(server):
@@ -92,7 +91,7 @@ async def test_cancel_ends_a_job_under_way_for_its_owner_alone(server):
     refused = await server.bob.click(result.response, label="Cancel")
     assert "Only the member who asked" in sentence(refused)
     await server.alice.click(result.response, label="Cancel")
-    await server.until(lambda: "Cancelled" in result.response.content)
+    await server.until(lambda: "Cancelled" in text_of(result.response))
     assert not result.response.components and not result.response.attachments
 
 
@@ -136,5 +135,5 @@ async def test_buttons_work_from_the_picture_alone(server, monkeypatch):
     monkeypatch.setattr(server.studio.journal, "of_message", lost)
     again = await server.bob.click(message, label="Reroll")
     await server.finished(again.response)
-    assert "**red apple**" in again.response.content
-    assert await again.response.attachments[-1].read() == await message.attachments[-1].read()
+    assert "**red apple**" in text_of(again.response)
+    assert await source_of(again.response).read() == await source_of(message).read()

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import pytest
+from discord import Guild
 
 from cogs import delivery, development, render
 from cogs.journal import State
 from diffusion.image import read_image
-from tests.discord.conftest import drawn, opened, png, sentence
+from tests.discord.conftest import drawn, opened, png, sentence, text_of
 from tests.discord.test_resume import never, row_of, slow
 
 EDIT = ("PATCH", "/channels/*/messages/*")
@@ -58,9 +59,10 @@ FAULTS = [
         error="Discord refused the answer: 403",
     ),
     Fault("the channel is gone", [always(EDIT, 404, 10003)], "nothing; the journal has the reason", State.FAILED, error="gone"),
-    Fault("files too large once (413)", [(EDIT, 413, 0, 1)], "the message with JPEG pictures"),
-    Fault("files too large twice (40005)", [(EDIT, 413, 40005, 2)], "the message with smaller JPEG pictures"),
-    Fault("files too large in any form", [(EDIT, 413, 40005, 3)], "the message with one sentence", State.FAILED),
+    Fault("files too large once (413)", [(EDIT, 413, 0, 1)], "sent as lossless WebP, as PNG was too large here"),
+    Fault("files too large twice (40005)", [(EDIT, 413, 40005, 2)], "sent as WebP, as PNG was too large here"),
+    Fault("three times", [(EDIT, 413, 40005, 3)], "sent as WebP at half the size, as the whole was too large here"),
+    Fault("files too large in any form", [(EDIT, 413, 40005, 5)], "the message with one sentence", State.FAILED),
     Fault("rate limit (429)", [(EDIT, 429, 0, 2)], "the message with its pictures"),
     Fault(
         "Discord fails (500, 502, 503)",
@@ -102,18 +104,16 @@ def sight(server, result):
     direct = server.env.backend.get_dm_channel(server.alice.id)
     (direct,) = [*server.env.backend.messages[direct.id].values()][-1:] or [None]
     if drawn(message):
-        names = {attachment.filename.rpartition(".")[2] for attachment in drawn(message)}
-        if names == {"png"}:
+        if {file.name.rpartition(".")[2] for file in drawn(message)} == {"png"}:
             return "the message with its pictures"
-        smaller = "smaller " if "40005" in str(server.fault.errors) else ""
-        return f"the message with {smaller}JPEG pictures"
+        return text_of(message).rpartition("-# ")[2]
     if direct and direct.attachments:
         return "a direct message"
     if any(drawn(followup) for followup in result.followups):
         return "a follow-up of the interaction"
     if drawn(history[-1]) and history[-1].reference.message_id == message.id:
         return "a new message that refers to the first"
-    if delivery.TOO_LARGE in message.content or delivery.NOT_TAKEN in message.content:
+    if delivery.TOO_LARGE in text_of(message) or delivery.NOT_TAKEN in text_of(message):
         return "the message with one sentence"
     return "nothing; the journal has the reason"
 
@@ -138,17 +138,28 @@ async def test_each_fault_ends_in_pictures_or_a_reason(server, monkeypatch, faul
 
 async def test_a_smaller_picture_is_the_same_and_its_buttons_work_from_the_journal(server, monkeypatch):
     result, go = await rendered(server, monkeypatch)
-    server.env.inject_error(*EDIT, status=413, code=40005, times=2)
+    server.env.inject_error(*EDIT, status=413, code=40005, times=3)
     go.set()
     await server.finished(result.response)
     (picture,) = drawn(result.response)
-    assert picture.filename == "darkroom-5.jpg" and picture.description == "red apple"
+    assert picture.name == "darkroom-5.webp" and picture.description == "red apple"
     assert read_image(await picture.read()).size == (32, 32)
     await server.ended()
     again = await server.bob.click(result.response, label="Reroll")
     await server.finished(again.response)
-    assert "**red apple**" in again.response.content
+    assert "**red apple**" in text_of(again.response)
     assert (await row_of(server, again.response)).parent_id == (await row_of(server, result.response)).id
+
+
+@pytest.mark.parametrize(("limit", "note"), [(20_000, ""), (3000, "as WebP,"), (800, "at half the size")])
+async def test_what_a_server_does_not_take_is_not_even_tried(server, monkeypatch, limit, note):
+    monkeypatch.setattr(Guild, "filesize_limit", limit)
+    result = await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=2, seed=5, upscale=2)
+    await server.finished(result.response)
+    (picture,) = drawn(result.response)
+    assert len(await picture.read()) <= limit
+    assert note in text_of(result.response)
+    assert sum("darkroom-" in str(request.json) for request in server.env.http_requests if request.method == "PATCH") == 1
 
 
 async def test_while_the_network_is_down_the_delivery_waits(server, monkeypatch):
@@ -196,7 +207,7 @@ async def test_where_only_a_token_reaches_the_wait_is_bounded_and_that_is_said(s
     result = await server.env.create_user("carol").slash("imagine", prompt="red apple", steps=150)
     accepted = next(request for request in server.env.http_requests if request.path.endswith("/callback"))
     assert render.TOKEN_NOTE in accepted.json["data"]["content"]
-    await server.until(lambda: development.TOO_SLOW in result.response.content)
+    await server.until(lambda: development.TOO_SLOW in text_of(result.response))
 
 
 @pytest.mark.parametrize("command", [{"name": "imagine"}, {"name": "similar", "image": ("in.png", png())}])

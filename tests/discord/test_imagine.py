@@ -7,7 +7,7 @@ from cogs.development import EDIT_SECONDS
 from diffusion.defaults import STYLES, Defaults
 from diffusion.image import read_image, read_parameters
 from tests.conftest import model_of
-from tests.discord.conftest import drawn, opened, sentence
+from tests.discord.conftest import drawn, files_of, opened, sentence, text_of
 
 
 async def test_a_prompt_becomes_a_picture_with_alt_text_seed_and_settings(server):
@@ -17,8 +17,8 @@ async def test_a_prompt_becomes_a_picture_with_alt_text_seed_and_settings(server
 
     (picture,) = drawn(message)
     assert picture.description == "red apple"
-    assert picture.filename == "darkroom-42.png"
-    assert "**red apple**" in message.content and "seed 42" in message.content and "3 steps" in message.content
+    assert picture.name == "darkroom-42.png"
+    assert "**red apple**" in text_of(message) and "seed 42" in text_of(message) and "3 steps" in text_of(message)
     settings = read_parameters(await picture.read())
     assert (settings["prompt"], settings["seed"], settings["steps"]) == ("red apple", 42, 3)
 
@@ -53,9 +53,9 @@ async def test_all_options_reach_the_picture(server):
 async def test_the_answer_comes_before_the_picture_and_shows_its_progress(server):
     result = await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=150)
     message = result.response
-    assert "step" in message.content or "Next in line" in message.content
-    await server.until(lambda: [attachment.filename for attachment in message.attachments] == ["preview.png"])
-    assert "step" in message.content and "/150" in message.content
+    assert "step" in text_of(message) or "Next in line" in text_of(message)
+    await server.until(lambda: [file.name for file in files_of(message)] == ["preview.png"])
+    assert "step" in text_of(message) and "/150" in text_of(message)
     await server.finished(message)
 
 
@@ -85,7 +85,7 @@ async def test_mentions_in_a_prompt_never_ping(server):
     await server.finished(result.response)
     message = result.response.message
     assert not message.mentions and not message.mention_everyone
-    assert "@everyone" not in result.response.content
+    assert "@everyone" not in text_of(result.response)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ async def test_a_style_is_part_of_the_prompt_from_there_on(server):
     result = await server.alice.slash(server.channel, "imagine", prompt="red fox ", style="oil painting", steps=2)
     await server.finished(result.response)
     (picture,) = drawn(result.response)
-    assert "**red fox, oil painting**" in result.response.content
+    assert "**red fox, oil painting**" in text_of(result.response)
     assert picture.description == read_parameters(await picture.read())["prompt"] == "red fox, oil painting"
 
 
@@ -139,7 +139,7 @@ async def test_a_picture_is_posted_larger_and_says_so(server):
     await server.finished(result.response)
     data = await drawn(result.response)[0].read()
     assert read_image(data).size == (128, 128)
-    assert "32x32 ×4" in result.response.content
+    assert "32x32 ×4" in text_of(result.response)
     settings = read_parameters(data)
     assert (settings["width"], settings["height"], settings["upscale"]) == (32, 32, 4)
 
@@ -158,7 +158,7 @@ async def test_pictures_can_be_steered_and_say_so_and_a_reroll_keeps_it(steerabl
     options = {"prompt": "apple", "steps": 3, "steer": " Red ", "steer_strength": 1.5}
     result = await server.alice.slash(server.channel, "imagine", **options)
     await server.finished(result.response)
-    assert "steered to red by 1.5" in result.response.content
+    assert "steered to red by 1.5" in text_of(result.response)
     again = await server.bob.click(result.response, label="Reroll")
     await server.finished(again.response)
     settings = read_parameters(await drawn(again.response)[0].read())
@@ -193,7 +193,7 @@ async def test_it_works_in_a_direct_message(server):
 async def test_a_failing_engine_is_told_in_a_sentence(server, monkeypatch, caplog):
     monkeypatch.setattr(server.engine.model, "predict_noise", lambda *rows: 1 / 0)
     result = await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=2)
-    await server.until(lambda: "try again" in result.response.content)
+    await server.until(lambda: "try again" in text_of(result.response))
     assert not result.response.components
 
 

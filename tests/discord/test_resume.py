@@ -8,7 +8,7 @@ import pytest
 from cogs import development
 from cogs.journal import State
 from diffusion.image import read_parameters
-from tests.discord.conftest import PATIENCE, drawn, png
+from tests.discord.conftest import PATIENCE, drawn, files_of, png, text_of
 
 
 def slow(server, monkeypatch, seconds=0.02):
@@ -65,10 +65,10 @@ async def test_an_unfinished_job_goes_on_in_the_same_message_with_the_same_seed(
 async def test_a_similar_picture_goes_on_from_the_same_source(server, monkeypatch):
     slow(server, monkeypatch)
     message = await asked(server, "similar", image=("in.png", png()))
-    await server.until(lambda: "apple" in message.content)
+    await server.until(lambda: "apple" in text_of(message))
     await server.restart()
     await server.finished(message)
-    assert [attachment.filename for attachment in message.attachments] == ["darkroom-5.png", "source.png"]
+    assert [file.name for file in files_of(message)] == ["source.png", "darkroom-5.png"]
 
 
 async def test_a_rendered_picture_is_posted_without_being_made_again(server, monkeypatch):
@@ -119,7 +119,7 @@ async def test_a_new_message_posted_before_the_crash_is_recognised_too(server, m
     await server.ended()
     assert len(server.channel.history()) == 2
     assert (await row_of(server, server.channel.history()[-1])).state == State.DELIVERED
-    assert message.content
+    assert text_of(message)
 
 
 @pytest.mark.parametrize("expired", [False, True])
@@ -140,7 +140,7 @@ async def test_what_was_only_being_prepared_is_told_so(server, monkeypatch):
     await server.studio.close()
     await server.studio.journal.update(await row_of(server, message), request=None)
     await server.restart()
-    await server.until(lambda: message.content == development.UNPREPARED)
+    await server.until(lambda: text_of(message) == development.UNPREPARED)
 
 
 async def test_a_job_whose_channel_is_gone_is_closed_with_the_reason(server, monkeypatch):
@@ -171,7 +171,7 @@ async def test_what_stops_the_bot_again_and_again_is_left(server, monkeypatch):
     message = await asked(server)
     await begun(server, message)
     await server.restart()
-    await server.until(lambda: "again and again" in message.content)
+    await server.until(lambda: "again and again" in text_of(message))
 
 
 @pytest.mark.parametrize("state", ["accepted", "rendered"])

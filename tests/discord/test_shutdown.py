@@ -4,7 +4,7 @@ import asyncio
 
 from cogs.journal import State
 from cogs.studio import CLOSING
-from tests.discord.conftest import png, sentence
+from tests.discord.conftest import png, sentence, text_of
 from tests.discord.test_resume import asked, row_of, slow
 
 
@@ -24,7 +24,7 @@ async def test_what_takes_longer_is_left_to_the_next_start_and_says_so(server, m
     slow(server, monkeypatch)
     message = await asked(server)
     await server.studio.close(grace=0.1)
-    assert "this goes on afterwards" in message.content and not message.components
+    assert "this goes on afterwards" in text_of(message) and not message.components
     assert (await row_of(server, message)).state in (State.ACCEPTED, State.RUNNING)
     await server.restart()
     await server.finished(message)

@@ -2,7 +2,7 @@ import pytest
 
 from cogs import attachment
 from diffusion.image import read_parameters
-from tests.discord.conftest import drawn, png, sentence
+from tests.discord.conftest import drawn, png, sentence, source_of, text_of
 
 
 async def test_a_picture_becomes_a_similar_one_next_to_its_source(server):
@@ -10,8 +10,8 @@ async def test_a_picture_becomes_a_similar_one_next_to_its_source(server):
         server.channel, "similar", image=("in.png", png()), prompt="red apple", similarity=0.5, steps=10, count=2
     )
     await server.finished(result.response, 2)
-    assert result.response.attachments[-1].filename == "source.png"
-    assert "10 steps from 5" in result.response.content
+    assert source_of(result.response)
+    assert "10 steps from 5" in text_of(result.response)
     assert read_parameters(await drawn(result.response)[0].read())["sampler"] == "ddim"
 
 
@@ -19,19 +19,19 @@ async def test_a_picture_becomes_a_similar_one_next_to_its_source(server):
 async def test_a_style_can_be_given_with_or_without_a_prompt(server, prompt, worded):
     result = await server.alice.slash(server.channel, "similar", image=("in.png", png()), style="pixel art", steps=3, **prompt)
     await server.finished(result.response)
-    assert f"**{worded}**" in result.response.content
+    assert f"**{worded}**" in text_of(result.response)
 
 
 async def test_the_prompt_may_be_left_out(server):
     result = await server.alice.slash(server.channel, "similar", image=("in.png", png()), steps=3)
     await server.finished(result.response)
-    assert "Similar picture" in result.response.content
+    assert "Similar picture" in text_of(result.response)
 
 
 async def test_a_start_step_can_be_given_instead(server):
     result = await server.alice.slash(server.channel, "similar", image=("in.png", png()), steps=10, start_step=7)
     await server.finished(result.response)
-    assert "10 steps from 7" in result.response.content
+    assert "10 steps from 7" in text_of(result.response)
 
 
 @pytest.mark.parametrize(
