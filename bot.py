@@ -28,6 +28,7 @@ EXTENSIONS = (
     "cogs.similar",
     "cogs.queue",
     "cogs.settings",
+    "cogs.moderation",
     "cogs.usage",
     "cogs.about",
     "cogs.buttons",

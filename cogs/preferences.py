@@ -36,13 +36,25 @@ class Scope(StrEnum):
     SERVER = "server"
 
 
+class Verdict(StrEnum):
+    """What becomes of pictures that were flagged: shown, shown on a click, shown to moderators first, or not at all."""
+
+    ALLOW = "allow"
+    SPOILER = "spoiler"
+    HOLD = "hold"
+    REFUSE = "refuse"
+
+
 @dataclass(frozen=True, config=ConfigDict(extra="ignore"))
 class Preferences:
     """None leaves a matter to the next wider scope.
 
     ``size`` reads "512x768". ``max_size`` is the longest side in pixels, ``channels`` and ``roles`` are the ids of those in
     which and for whom pictures are made, none meaning all; ``allowance`` is how many pictures a member may make a day, and
-    ``allowances`` how many for the members of a role. Raises `InvalidRequest` for a value out of its range.
+    ``allowances`` how many for the members of a role. ``words`` and ``expressions`` may not stand in prompts; ``flagged`` says
+    what becomes of flagged pictures and ``flagged_restricted`` of those in age-restricted channels, ``moderators`` is the id
+    of the channel where they are held. ``remix`` is whether others may start from the member's pictures. Raises
+    `InvalidRequest` for a value out of its range.
     """
 
     size: str | None = None
@@ -60,6 +72,12 @@ class Preferences:
     roles: tuple[int, ...] | None = None
     allowance: int | None = None
     allowances: dict[int, int] | None = None
+    words: tuple[str, ...] | None = None
+    expressions: tuple[str, ...] | None = None
+    flagged: Verdict | None = None
+    flagged_restricted: Verdict | None = None
+    moderators: int | None = None
+    remix: bool | None = None
 
     def __post_init__(self) -> None:
         parse_size(self.size)

@@ -10,13 +10,15 @@ import discord
 
 from cogs.ledger import DIRECT, Ledger, renewal
 from cogs.options import parse_size
-from cogs.preferences import MAXIMA, Preferences
+from cogs.preferences import MAXIMA, Preferences, Scope
 from cogs.registry import Registry
+from cogs.words import Rule, word_list
 from diffusion.engine import Engine
 from diffusion.errors import DarkroomError, InvalidRequest
 from diffusion.request import ImageRequest, Limits
 
 Interaction = discord.Interaction[Any]
+UNWANTED = "The rules of this server do not allow such a prompt."
 
 
 class NotAllowed(DarkroomError):
@@ -53,13 +55,23 @@ class Rules:
         return lowered(self.engine.config.limits, self.registry.at(interaction))
 
     async def admit(self, interaction: Interaction, request: ImageRequest) -> None:
-        """Let pass what may be made; raises `NotAllowed`, `InvalidRequest` beyond the limits, `DatabaseFailed`."""
+        """Let pass what may be made; raises `NotAllowed`, `InvalidRequest` beyond the limits, `TooSlow`, `DatabaseFailed`."""
         if obstacle := self.obstacle(interaction):
             raise NotAllowed(obstacle)
         request.check_limits(self.limits(interaction))
+        if broken := await self.broken(interaction, request.prompt):
+            raise NotAllowed(UNWANTED if broken.is_expression else f"The rules of this server do not allow “{broken}” here.")
         for allowance in await self.allowances(interaction):
             if request.count > allowance.left:
                 raise NotAllowed(_spent(allowance, request.count))
+
+    async def broken(self, interaction: Interaction, text: str) -> Rule | None:
+        """Find a rule of the server that ``text`` breaks; raises `TooSlow`."""
+        if interaction.guild_id is None:
+            return None
+        here = self.registry.of(Scope.SERVER, interaction.guild_id)
+        rules = word_list(here.words or (), here.expressions or ())
+        return await asyncio.to_thread(rules.find, text)
 
     def obstacle(self, interaction: Interaction) -> str | None:
         """Say why no pictures are made where ``interaction`` is, or none for its member; None where they are."""

@@ -90,6 +90,12 @@ class WordList:
         return None
 
 
+@lru_cache(100)
+def word_list(words: tuple[str, ...], expressions: tuple[str, ...]) -> WordList:
+    """Give the list of a server's ``words`` and ``expressions``, which is made once; raises `BadRule`."""
+    return WordList([*map(Rule, words), *(Rule(text, is_expression=True) for text in expressions)])
+
+
 def checked(rule: Rule) -> Rule:
     """Give ``rule`` back if it can be listed; raises `BadRule`. Tries it out: call it in a thread."""
     limit = EXPRESSION_LIMIT if rule.is_expression else WORD_LIMIT

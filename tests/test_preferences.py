@@ -2,7 +2,7 @@ import pytest
 from sqlalchemy import text
 
 from cogs.database import Database, DatabaseFailed
-from cogs.preferences import Preferences, Scope, from_json, layered, to_json
+from cogs.preferences import Preferences, Scope, Verdict, from_json, layered, to_json
 from cogs.registry import Registry
 from diffusion.errors import InvalidRequest
 
@@ -22,6 +22,12 @@ EVERYTHING = Preferences(
     roles=(5, 6),
     allowance=50,
     allowances={2**62: 100},
+    words=("bad",),
+    expressions=("b+",),
+    flagged=Verdict.SPOILER,
+    flagged_restricted=Verdict.ALLOW,
+    moderators=2**62,
+    remix=False,
 )
 
 

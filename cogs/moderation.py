@@ -1,0 +1,184 @@
+"""/moderation: which words a server does not take, and what becomes of flagged pictures. For those who manage the server."""
+
+import asyncio
+import io
+from typing import Any, Final
+
+import discord
+from discord import app_commands
+from discord.app_commands import Choice, Range
+from discord.ext import commands
+
+from cogs.delivery import QUIET
+from cogs.options import PROMPT_LIMIT, matching_choices
+from cogs.preferences import Preferences, Scope, Verdict
+from cogs.studio import Studio
+from cogs.verdict import WORDED, rule_text
+from cogs.words import EXPRESSION_LIMIT, Rule, checked
+from diffusion.errors import DarkroomError
+
+Interaction = discord.Interaction[Any]
+MOST_RULES: Final = 500
+CHOICE_LIMIT: Final = 100  # Discord's, on what autocomplete offers
+SHOWN: Final = 1800  # characters of a message
+MANAGERS_ONLY: Final = "Only members who may manage this server can do that."
+UNCHECKED: Final = "Pictures are not checked here: whoever runs this bot can set `SAFETY_MODEL`."
+NEEDED: Final = ("view_channel", "send_messages", "attach_files")
+CHOICES: Final = [Choice(name=worded, value=verdict.value) for verdict, worded in WORDED.items()]
+
+
+@app_commands.guild_only()
+@app_commands.default_permissions(manage_guild=True)
+class Moderation(commands.GroupCog, group_name="moderation", group_description="What is not wanted in this server"):
+    """Sets a server's rules."""
+
+    words = app_commands.Group(name="words", description="Which words prompts may not have")
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+        self._turn = asyncio.Lock()  # what one changes, the next must see
+
+    @words.command()
+    @app_commands.describe(
+        word="A word, or several in a row: whole words, however they are disguised",
+        expression="Whether it is a regular expression instead",
+    )
+    async def add(self, interaction: Interaction, word: Range[str, 1, EXPRESSION_LIMIT], expression: bool = False) -> None:
+        """Take no more prompts with a word."""
+        async with self.studio.answering(interaction), self._turn:
+            server = _managed(interaction)
+            rule = await asyncio.to_thread(checked, Rule(word.strip(), expression))
+            rules = _rules(self._of(server))
+            if rule in rules:
+                raise DarkroomError(f"{_quoted(rule)} is listed already.")
+            if len(rules) == MOST_RULES:
+                raise DarkroomError(f"There are {MOST_RULES} words already, which is all I take. Please remove some first.")
+            await self._set(server, [*rules, rule])
+            await _say(interaction, f"Prompts with {_quoted(rule)} are not taken any more.")
+
+    @words.command()
+    @app_commands.describe(word="One that is listed")
+    async def remove(self, interaction: Interaction, word: Range[str, 1, EXPRESSION_LIMIT + 2]) -> None:
+        """Take prompts with a word again."""
+        async with self.studio.answering(interaction), self._turn:
+            server = _managed(interaction)
+            rules = _rules(self._of(server))
+            kept = [rule for rule in rules if word.strip() not in (str(rule), _choice(rule))]
+            if len(kept) == len(rules):
+                raise DarkroomError("This is not listed. `/moderation words list` shows what is.")
+            await self._set(server, kept)
+            await _say(interaction, f"Prompts with {_quoted(word.strip())} are taken again.")
+
+    @remove.autocomplete("word")
+    async def listed(self, interaction: Interaction, current: str) -> list[Choice[str]]:
+        """Offer what is listed."""
+        if interaction.guild_id is None or not interaction.permissions.manage_guild:
+            return []
+        return matching_choices(map(_choice, _rules(self._of(interaction.guild_id))), current)
+
+    @words.command(name="list")
+    async def show_words(self, interaction: Interaction) -> None:
+        """Show which words prompts may not have."""
+        async with self.studio.answering(interaction), self._turn:
+            server = _managed(interaction)
+            rules = _rules(self._of(server))
+            text = ", ".join(map(_quoted, rules))
+            if len(text) <= SHOWN:
+                await _say(interaction, text or "No words are listed.")
+                return
+            file = discord.File(io.BytesIO("\n".join(map(str, rules)).encode()), "words.txt")
+            await interaction.response.send_message(f"{len(rules)} words:", file=file, ephemeral=True)
+
+    @app_commands.command()
+    @app_commands.describe(text="A prompt, as a member might write it")
+    async def test(self, interaction: Interaction, text: Range[str, 1, PROMPT_LIMIT]) -> None:
+        """Say what would become of a prompt."""
+        async with self.studio.answering(interaction):
+            _managed(interaction)
+            broken = await self.studio.rules.broken(interaction, text)
+            await _say(interaction, f"Not taken: {_quoted(broken)}." if broken else "No word of it is listed.")
+
+    @app_commands.command()
+    @app_commands.describe(channel="Where moderators look at held pictures; none: pictures cannot be held")
+    async def channel(self, interaction: Interaction, channel: discord.TextChannel | None = None) -> None:
+        """Set where flagged pictures are held until a moderator decides."""
+        async with self.studio.answering(interaction), self._turn:
+            server = _managed(interaction)
+            if channel:
+                _check_reach(channel)
+            after = self._of(server).with_(moderators=channel.id if channel else None)
+            await self.studio.registry.set(Scope.SERVER, server, after)
+            await _say(interaction, self._rule_text(server))
+
+    @app_commands.command()
+    @app_commands.describe(
+        flagged="What becomes of flagged pictures", age_restricted="What becomes of them in age-restricted channels"
+    )
+    @app_commands.choices(flagged=CHOICES, age_restricted=CHOICES)
+    async def rule(self, interaction: Interaction, flagged: str | None = None, age_restricted: str | None = None) -> None:
+        """Show and set what becomes of flagged pictures."""
+        async with self.studio.answering(interaction), self._turn:
+            server = _managed(interaction)
+            changes: dict[str, Any] = {}
+            if flagged is not None:
+                changes["flagged"] = _verdict(flagged)
+            if age_restricted is not None:
+                changes["flagged_restricted"] = _verdict(age_restricted)
+            if changes:
+                await self.studio.registry.set(Scope.SERVER, server, self._of(server).with_(**changes))
+            await _say(interaction, self._rule_text(server))
+
+    def _of(self, server: int) -> Preferences:
+        return self.studio.registry.of(Scope.SERVER, server)
+
+    async def _set(self, server: int, rules: list[Rule]) -> None:
+        words = tuple(rule.text for rule in rules if not rule.is_expression)
+        expressions = tuple(rule.text for rule in rules if rule.is_expression)
+        after = self._of(server).with_(words=words or None, expressions=expressions or None)
+        await self.studio.registry.set(Scope.SERVER, server, after)
+
+    def _rule_text(self, server: int) -> str:
+        text = rule_text(self._of(server))
+        return text if self.studio.engine.checks else f"{text}\n{UNCHECKED}"
+
+
+def _managed(interaction: Interaction) -> int:
+    """Give the id of the server; raises `DarkroomError` for members who do not manage it, whoever may see the command."""
+    if interaction.guild_id is None or not interaction.permissions.manage_guild:
+        raise DarkroomError(MANAGERS_ONLY)
+    return interaction.guild_id
+
+
+def _rules(server: Preferences) -> list[Rule]:
+    return [*map(Rule, server.words or ()), *(Rule(text, is_expression=True) for text in server.expressions or ())]
+
+
+def _choice(rule: Rule) -> str:
+    return str(rule)[:CHOICE_LIMIT]
+
+
+def _verdict(text: str) -> Verdict:
+    try:
+        return Verdict(text)
+    except ValueError:
+        raise DarkroomError(f"There is no rule {text!r}; choose one of {', '.join(Verdict)}.") from None
+
+
+def _check_reach(channel: discord.TextChannel) -> None:
+    permissions = channel.permissions_for(channel.guild.me)
+    missing = [name.replace("_", " ") for name in NEEDED if not getattr(permissions, name)]
+    if missing:
+        raise DarkroomError(f"In {channel.mention} I may not {', '.join(missing)}. Please allow me to, or choose another.")
+
+
+def _quoted(rule: Rule | str) -> str:
+    return f"`{str(rule).replace('`', '')}`"
+
+
+async def _say(interaction: Interaction, text: str) -> None:
+    await interaction.response.send_message(text, ephemeral=True, allowed_mentions=QUIET)
+
+
+async def setup(bot: Any) -> None:
+    """Add the cog."""
+    await bot.add_cog(Moderation(bot.studio))

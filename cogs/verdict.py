@@ -1,0 +1,43 @@
+"""What becomes of pictures that were flagged: pure, from what their server has set."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from cogs.preferences import Preferences, Verdict
+
+NORMAL: Final = Verdict.HOLD
+RESTRICTED: Final = Verdict.SPOILER
+WORDED: Final = {
+    Verdict.ALLOW: "shown as any other",
+    Verdict.SPOILER: "shown as spoilers",
+    Verdict.HOLD: "held for the moderators",
+    Verdict.REFUSE: "not shown",
+}
+
+
+def verdict(server: Preferences | None, age_restricted: bool) -> Verdict:
+    """Decide for flagged pictures in a channel that is ``age_restricted`` or not; ``server`` is None in direct messages.
+
+    Nothing can be held where there is no channel for it.
+    """
+    if server is None:
+        return Verdict.REFUSE
+    rule = server.flagged_restricted or RESTRICTED if age_restricted else server.flagged or NORMAL
+    return Verdict.REFUSE if rule is Verdict.HOLD and server.moderators is None else rule
+
+
+def rule_text(server: Preferences) -> str:
+    """Say what becomes of flagged pictures, and where that is not what was set."""
+    lines = []
+    for place, age_restricted in (("here", False), ("in age-restricted channels", True)):
+        lines.append(f"Flagged pictures are **{WORDED[verdict(server, age_restricted)]}** {place}.")
+    if server.moderators is not None:
+        lines.append(f"They are held in <#{server.moderators}>.")
+    elif Verdict.HOLD in (server.flagged or NORMAL, server.flagged_restricted or RESTRICTED):
+        lines.append("They would be held, but there is no channel for it: set one with `/moderation channel`.")
+    return "\n".join(lines)
+
+
+def flags_text(flags: Mapping[str, float]) -> str:
+    """Word the labels for which pictures were flagged, the surest first."""
+    return ", ".join(f"{label} {score:.0%}" for label, score in sorted(flags.items(), key=lambda flag: -flag[1]))
