@@ -11,7 +11,7 @@ from scipy import ndimage
 WORKING_SIDE: Final = 512  # pixels: more than a sticker shows
 FRAME: Final = 1 / 32  # of the shorter side: the border that tells what the ground is like
 FAR: Final = 48.0  # RGB distance from the ground's colour that nothing plain has
-PLAIN_SHARE: Final = 0.6  # of the border that must be nearer than that; the rest may be the subject
+PLAIN_SHARE: Final = 0.5  # of the border that must be nearer than that; the rest may be the subject
 NEAR: Final = 8.0  # RGB distance that is always ground
 NOISE: Final = 3.0  # how many times its usual distance the ground may go beyond that
 EDGE: Final = 1 / 64  # of the shorter side, 3 pixels at least: how far an edge is blurred into the ground
@@ -52,8 +52,7 @@ def cut_out(image: Image.Image) -> Cutout:
     image = image.convert("RGB")
     image.thumbnail((WORKING_SIDE, WORKING_SIDE), Image.Resampling.HAMMING)  # Lanczos would draw a rim
     pixels = np.asarray(image, dtype=np.float32)
-    ground, tolerance = _ground(pixels)
-    alpha = _alpha(np.linalg.norm(pixels - ground, axis=2), tolerance) if tolerance else np.zeros(1)
+    alpha, ground = matte(pixels)
     if not alpha.any():
         side = min(image.size)
         return Cutout(None, ImageOps.fit(image, (side, side)))
@@ -69,6 +68,17 @@ def cut_out(image: Image.Image) -> Cutout:
     picture = Image.new("RGB", (side, side), (red, green, blue))
     picture.paste(image, (-_inside(x, side, image.width), -_inside(y, side, image.height)))
     return Cutout(subject.crop((x, y, x + side, y + side)), picture)
+
+
+def matte(pixels: Array) -> tuple[Array, Array]:
+    """Give how much of each pixel of an RGB picture (height x width x 3, 0 to 255) is subject, and the ground's colour.
+
+    The first is height x width, 0 to 1; all 0 where no subject stands on a plain ground.
+    """
+    ground, tolerance = _ground(pixels)
+    if not tolerance:
+        return np.zeros(pixels.shape[:2]), ground
+    return _alpha(np.linalg.norm(pixels - ground, axis=2), tolerance), ground
 
 
 def _ground(pixels: Array) -> tuple[Array, float]:
