@@ -60,6 +60,7 @@ class Development:
         finally:
             job.cancel()
             beginning.cancel()
+            await asyncio.wait([beginning])  # it may hold a connection of the journal, which is closed once nobody follows
             del self.jobs[creation.id], self._creations[creation.id]
 
     async def take_up(self, creation: Creation) -> None:

@@ -115,19 +115,21 @@ def sentence(result):
 
 
 @contextlib.asynccontextmanager
-async def opened(model, **config):
+async def opened(model, database_url=None, **config):
     limits = Limits(side=256, steps=150, count=4)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         async with (
-            Database(f"sqlite+aiosqlite:///{folder / 'journal.sqlite'}") as database,
+            Database(database_url or f"sqlite+aiosqlite:///{folder / 'journal.sqlite'}") as database,
             Engine(model, EngineConfig(limits=limits, **config)) as engine,
             simulated(Studio(engine, database, Gallery(folder / "pictures")), Darkroom) as env,
         ):
             guild = env.create_guild()
             channel = guild.create_text_channel("art")
             alice, bob = (guild.add_member(env.create_user(name)) for name in ("alice", "bob"))
-            yield Server(env, engine, guild, channel, alice, bob)
+            server = Server(env, engine, guild, channel, alice, bob)
+            yield server
+            await server.studio.close()  # that of the last restart
             assert env.errors == []
 
 

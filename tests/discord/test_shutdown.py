@@ -5,7 +5,7 @@ import asyncio
 from cogs.journal import State
 from cogs.studio import CLOSING
 from tests.discord.conftest import png, sentence, text_of
-from tests.discord.test_resume import asked, row_of, slow
+from tests.discord.test_resume import asked, begun, row_of, slow
 
 
 async def test_what_runs_is_finished_and_nothing_new_is_taken(server, monkeypatch):
@@ -41,3 +41,23 @@ async def test_a_second_signal_ends_the_grace_and_loses_nothing(server, monkeypa
     assert (await row_of(server, message)).state in (State.ACCEPTED, State.RUNNING)
     await server.restart()
     await server.finished(message)
+
+
+async def test_the_journal_is_left_in_peace_once_the_bot_is_closed(server, monkeypatch):
+    slow(server, monkeypatch)
+    update, let_go = server.studio.journal.update, []
+
+    async def reluctant(creation, **changes):
+        await update(creation, **changes)
+        if changes.get("state") == State.RUNNING:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                await asyncio.sleep(0.2)  # as a transaction that is rolled back
+                let_go.append(creation.id)
+
+    monkeypatch.setattr(server.studio.journal, "update", reluctant)
+    message = await asked(server)
+    await begun(server, message)
+    await server.studio.close()
+    assert let_go == [(await row_of(server, message)).id]
