@@ -1,6 +1,8 @@
 """The one database: what its tables have in common, the connection, and the migrations that bring it up to date."""
 
+import contextlib
 import logging
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -10,13 +12,17 @@ from alembic.config import Config
 from sqlalchemy import Connection, DateTime, Dialect, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
 
 from diffusion.errors import DarkroomError
 
+log = logging.getLogger(__name__)
 MIGRATIONS: Final = Path(__file__).with_name("migrations")
+PATIENCE: Final = 1.25  # seconds for a word with the database, of the three within which Discord wants to hear from us
+MIGRATION_SECONDS: Final = 3600.0
+FAILURES: Final = (SQLAlchemyError, OSError)  # asyncpg tells a server that is down by the latter
 logging.getLogger("aiosqlite").setLevel(logging.INFO)  # its debug messages hold every value, tokens too
 
 
@@ -46,22 +52,21 @@ class Instant(TypeDecorator[datetime]):
 class Database:
     """``async with Database(url) as database``, with any URL of SQLAlchemy whose driver is async.
 
-    What keeps something there opens ``sessions``: ``async with database.sessions.begin() as session`` is one transaction.
+    What keeps something there opens a `transaction`.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.engine: AsyncEngine | None = None
-        self.sessions: async_sessionmaker[Any] = async_sessionmaker(expire_on_commit=False)
+        self.sessions: async_sessionmaker[AsyncSession] = async_sessionmaker(expire_on_commit=False)
 
     async def __aenter__(self) -> "Database":
         """Connect and bring the schema up to date; raises `DatabaseFailed`."""
         try:
-            self.engine = _engine(self.url)
+            self.engine = _engine(self.url, PATIENCE)
             self.sessions.configure(bind=self.engine)
-            async with self.engine.begin() as connection:
-                await connection.run_sync(_migrate)
-        except (SQLAlchemyError, OSError, ImportError) as error:
+            await _migrate(self.url)
+        except (*FAILURES, ImportError) as error:
             await self.__aexit__()
             raise DatabaseFailed(f"The database of DATABASE_URL cannot be used: {first_line(error)}") from error
         return self
@@ -70,20 +75,32 @@ class Database:
         if self.engine:
             await self.engine.dispose()
 
+    @contextlib.asynccontextmanager
+    async def transaction(self, sentence: str, failure: type[DatabaseFailed] = DatabaseFailed) -> AsyncIterator[AsyncSession]:
+        """Commit what is done inside; raises ``failure`` with ``sentence`` where the database does not do it."""
+        try:
+            async with self.sessions.begin() as session:
+                yield session
+        except FAILURES as error:
+            log.error("%s (%s)", sentence, first_line(error))
+            raise failure(sentence) from error
+
 
 def first_line(error: BaseException) -> str:
     """Give what of an error of SQLAlchemy's can be logged; further lines hold the statement."""
-    return str(error).partition("\n")[0]
+    return str(error).partition("\n")[0] or type(error).__name__
 
 
-def _engine(url: str) -> AsyncEngine:
-    parsed = make_url(url)
+def _engine(url: str, command_seconds: float) -> AsyncEngine:
     # Errors may be logged and must not hold tokens: parameters are hidden.
+    parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return create_async_engine(parsed, hide_parameters=True, pool_pre_ping=True)
+        bounded = {"timeout": PATIENCE, "command_timeout": command_seconds} if parsed.get_driver_name() == "asyncpg" else {}
+        return create_async_engine(parsed, hide_parameters=True, pool_pre_ping=True, connect_args=bounded)
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_async_engine(parsed, hide_parameters=True, pool_size=1, max_overflow=0)  # SQLite has one writer
+    one_writer: dict[str, Any] = {"pool_size": 1, "max_overflow": 0, "connect_args": {"timeout": PATIENCE}}
+    engine = create_async_engine(parsed, hide_parameters=True, **one_writer)
 
     @event.listens_for(engine.sync_engine, "connect")
     def _configure(connection: Any, _: Any) -> None:
@@ -95,7 +112,16 @@ def _engine(url: str) -> AsyncEngine:
     return engine
 
 
-def _migrate(connection: Connection) -> None:
+async def _migrate(url: str) -> None:
+    engine = _engine(url, MIGRATION_SECONDS)
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(_upgrade)
+    finally:
+        await engine.dispose()
+
+
+def _upgrade(connection: Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection

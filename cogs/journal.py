@@ -4,7 +4,6 @@ A creation's life, each arrow one committed transaction: accepted -> running -> 
 or failed or cancelled from anywhere before that. What has ended never changes again.
 """
 
-import logging
 from collections.abc import Callable
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -13,14 +12,11 @@ from typing import Any, Final
 
 from PIL import Image
 from sqlalchemy import JSON, BigInteger, Boolean, String, Text, select, update
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Mapped, mapped_column
 
 from cogs import ledger
-from cogs.database import Base, Database, DatabaseFailed, Instant, first_line
+from cogs.database import Base, Database, DatabaseFailed, Instant
 from diffusion.request import ImageRequest
-
-log = logging.getLogger(__name__)
 
 
 class JournalFailed(DatabaseFailed):
@@ -89,36 +85,29 @@ class Journal:
     """The table of creations."""
 
     def __init__(self, database: Database) -> None:
-        self._sessions = database.sessions
+        self._database = database
+        self._owed: dict[int, dict[str, Any]] = {}  # changes not committed yet, by creation
         self.watchers: list[Callable[[Creation], None]] = []  # told when a creation has reached another state
 
     async def add(self, creation: Creation) -> None:
         """Write ``creation`` down for the first time; raises `JournalFailed`."""
-        try:
-            async with self._sessions.begin() as session:
-                session.add(creation)
-                await session.flush()
-                await ledger.count(session, creation.owner, creation.guild_id, creation.created, creation.counted)
-        except SQLAlchemyError as error:
-            log.error("a request could not be journalled: %s", first_line(error))
-            raise JournalFailed(
-                "I cannot write requests down at the moment, so I take none. Please try again later."
-            ) from error
+        sentence = "I cannot write requests down at the moment, so I take none. Please try again later."
+        async with self._database.transaction(sentence, JournalFailed) as session:
+            session.add(creation)
+            await session.flush()
+            await ledger.count(session, creation.owner, creation.guild_id, creation.created, creation.counted)
         self._tell(creation)
 
     async def update(self, creation: Creation, **changes: Any) -> None:
         """Commit ``changes`` of an unfinished creation.
 
-        Where the database fails, that is logged and the work goes on: at worst a restart does a part of it again.
+        Where the database fails, that is logged and the work goes on. The changes are committed once it answers another
+        update; where the bot is ended before, a restart does a part of the work again at worst.
         """
-        statement = update(Creation).where(Creation.id == creation.id, Creation.state.in_(UNFINISHED)).values(**changes)
-        try:
-            async with self._sessions.begin() as session:
-                if "counted" in changes:
-                    await self._recount(session, creation.id, changes["counted"])
-                await session.execute(statement, execution_options={"synchronize_session": False})
-        except SQLAlchemyError as error:
-            log.error("%r could not be journalled as %s: %s", creation, changes.get("state", "changed"), first_line(error))
+        self._owed[creation.id] = self._owed.pop(creation.id, {}) | changes
+        committed = await self._commit(creation.id)
+        while committed and self._owed:
+            committed = await self._commit(next(iter(self._owed)))
         for name, value in changes.items():
             setattr(creation, name, value)
         if "state" in changes:
@@ -143,7 +132,7 @@ class Journal:
         return next(iter(await self._read(select(Creation).where(Creation.message_id == message_id))), None)
 
     async def _recount(self, session: Any, creation_id: int, counted: int) -> None:
-        row = select(Creation).where(Creation.id == creation_id, Creation.state.in_(UNFINISHED))
+        row = select(Creation).where(Creation.id == creation_id, Creation.state.in_(UNFINISHED)).with_for_update()
         if found := (await session.scalars(row)).one_or_none():
             await ledger.count(session, found.owner, found.guild_id, found.created, counted - found.counted)
 
@@ -152,12 +141,26 @@ class Journal:
             watcher(creation)
 
     async def _read(self, query: Any) -> list[Creation]:
+        sentence = "I cannot read my journal at the moment. Please try again later."
+        async with self._database.transaction(sentence, JournalFailed) as session:
+            return list((await session.scalars(query)).all())
+
+    async def _commit(self, creation_id: int) -> bool:
+        """Commit what is owed to one creation; False where the database fails."""
+        changes = self._owed[creation_id]
+        statement = update(Creation).where(Creation.id == creation_id, Creation.state.in_(UNFINISHED)).values(**changes)
+        sentence = f"Creation {creation_id} is not journalled as {changes.get('state', 'changed')} yet."
         try:
-            async with self._sessions() as session:
-                return list((await session.scalars(query)).all())
-        except SQLAlchemyError as error:
-            log.error("the journal could not be read: %s", first_line(error))
-            raise JournalFailed("I cannot read my journal at the moment. Please try again later.") from error
+            async with self._database.transaction(sentence, JournalFailed) as session:
+                if "counted" in changes:
+                    await self._recount(session, creation_id, changes["counted"])
+                await session.execute(statement, execution_options={"synchronize_session": False})
+        except JournalFailed:
+            self._owed[creation_id] = self._owed.pop(creation_id, changes)  # the others come first next time
+            return False
+        if self._owed.get(creation_id) is changes:
+            del self._owed[creation_id]
+        return True
 
 
 def to_json(request: ImageRequest) -> dict[str, Any]:

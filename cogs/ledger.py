@@ -7,10 +7,10 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import BigInteger, Date, delete, select, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, mapped_column
 
-from cogs.database import Base, Database, DatabaseFailed
+from cogs.database import Base, Database
 
 DIRECT = 0  # stands for the server of direct messages
 
@@ -30,33 +30,32 @@ class Ledger:
     """Reads the counts of today."""
 
     def __init__(self, database: Database) -> None:
-        self._sessions = database.sessions
+        self._database = database
 
     async def today(self, member: int) -> dict[int, int]:
         """Give how many pictures ``member`` has made today, by server; raises `DatabaseFailed`."""
         query = select(Usage.server, Usage.pictures).where(Usage.day == today(), Usage.member == member)
-        try:
-            async with self._sessions() as session:
-                return {server: pictures for server, pictures in await session.execute(query)}
-        except SQLAlchemyError as error:
-            raise DatabaseFailed("I cannot look up what you made today. Please try again later.") from error
+        async with self._database.transaction("I cannot look up what you made today. Please try again later.") as session:
+            return {server: pictures for server, pictures in await session.execute(query)}
 
     async def forget(self) -> None:
         """Delete what was counted on days that are over; raises `DatabaseFailed`."""
-        try:
-            async with self._sessions.begin() as session:
-                # Yesterday's is kept: what was asked for before midnight may still fail and be given back.
-                await session.execute(delete(Usage).where(Usage.day < today() - timedelta(days=1)))
-        except SQLAlchemyError as error:
-            raise DatabaseFailed("The counts of past days could not be deleted.") from error
+        async with self._database.transaction("The counts of past days could not be deleted.") as session:
+            # Yesterday's is kept: what was asked for before midnight may still fail and be given back.
+            await session.execute(delete(Usage).where(Usage.day < today() - timedelta(days=1)))
 
 
 async def count(session: Any, member: int, server: int | None, asked: datetime, pictures: int) -> None:
     """Add ``pictures``, which are given back if negative, to the day on which they were ``asked`` for."""
     key = {"day": asked.astimezone(UTC).date(), "member": member, "server": server or DIRECT}
-    added = await session.execute(update(Usage).filter_by(**key).values(pictures=Usage.pictures + pictures))
+    counting = update(Usage).filter_by(**key).values(pictures=Usage.pictures + pictures)
+    added = await session.execute(counting)
     if pictures > 0 and not added.rowcount:
-        session.add(Usage(**key, pictures=pictures))
+        try:
+            async with session.begin_nested():
+                session.add(Usage(**key, pictures=pictures))
+        except IntegrityError:  # the day's first request at the same moment, where there are several writers
+            await session.execute(counting)
 
 
 def today() -> date:

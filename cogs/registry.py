@@ -6,10 +6,9 @@ from typing import Any
 import discord
 from pydantic import ValidationError
 from sqlalchemy import JSON, BigInteger, String, delete, select
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Mapped, mapped_column
 
-from cogs.database import Base, Database, DatabaseFailed, first_line
+from cogs.database import Base, Database
 from cogs.preferences import Preferences, Scope, from_json, layered, to_json
 from diffusion.errors import InvalidRequest
 
@@ -31,16 +30,13 @@ class Registry:
     """All preferences. `open` reads them once; from then on `set` writes through."""
 
     def __init__(self, database: Database) -> None:
-        self._sessions = database.sessions
+        self._database = database
         self._known: dict[tuple[Scope, int], Preferences] = {}
 
     async def open(self) -> None:
         """Read what there is; raises `DatabaseFailed`."""
-        try:
-            async with self._sessions() as session:
-                rows = (await session.scalars(select(Preference))).all()
-        except SQLAlchemyError as error:
-            raise DatabaseFailed(f"The settings cannot be read: {first_line(error)}") from error
+        async with self._database.transaction("The settings cannot be read.") as session:
+            rows = (await session.scalars(select(Preference))).all()
         self._known = {}
         for row in rows:
             try:
@@ -58,15 +54,12 @@ class Registry:
 
     async def set(self, scope: Scope, subject: int, preferences: Preferences) -> None:
         """Keep ``preferences`` in place of what there was; raises `DatabaseFailed`, and then nothing has changed."""
-        try:
-            async with self._sessions.begin() as session:
-                if preferences == NONE:
-                    await session.execute(delete(Preference).filter_by(scope=scope, subject=subject))
-                else:
-                    await session.merge(Preference(scope=scope, subject=subject, values=to_json(preferences)))
-        except SQLAlchemyError as error:
-            log.error("the settings of %s %d could not be written: %s", scope, subject, first_line(error))
-            raise DatabaseFailed("I cannot write settings down at the moment. Please try again later.") from error
+        sentence = "I cannot write settings down at the moment. Please try again later."
+        async with self._database.transaction(sentence) as session:
+            if preferences == NONE:
+                await session.execute(delete(Preference).filter_by(scope=scope, subject=subject))
+            else:
+                await session.merge(Preference(scope=scope, subject=subject, values=to_json(preferences)))
         self._known[scope, subject] = preferences
 
 

@@ -112,3 +112,20 @@ def tiny_folder(tiny_components, tmp_path_factory) -> Path:
         component.save_pretrained(folder / name)
     (folder / "model_index.json").write_text("{}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgresql():
+    """A server that is there for the tests only; without one, what asks for it is skipped."""
+    from tests.postgresql import PostgreSQL  # here, as Windows lacks what it imports
+
+    with PostgreSQL() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request, tmp_path) -> str:
+    """A fresh database of each kind."""
+    if request.param == "postgresql":
+        return request.getfixturevalue("postgresql").fresh()
+    return f"sqlite+aiosqlite:///{tmp_path / 'data' / 'journal.sqlite'}"

@@ -8,7 +8,14 @@ import pytest
 from cogs import development
 from cogs.journal import State
 from diffusion.image import read_parameters
-from tests.discord.conftest import PATIENCE, drawn, files_of, png, text_of
+from tests.discord.conftest import PATIENCE, drawn, files_of, opened, png, text_of
+
+
+@pytest.fixture
+async def server(tiny_model, database_url):
+    """The journal is what restarts depend on: each kind of database goes through them."""
+    async with opened(tiny_model, database_url) as server:
+        yield server
 
 
 def slow(server, monkeypatch, seconds=0.02):
@@ -181,7 +188,8 @@ async def test_a_private_picture_goes_on_by_its_token(server, monkeypatch, state
     else:
         slow(server, monkeypatch)
     message = await asked(server, private=True, steps=20)
-    assert "14 minutes only" in server.env.http_requests[-1].json["data"]["content"]
+    accepted = next(request for request in server.env.http_requests if request.path.endswith("/callback"))
+    assert "14 minutes only" in accepted.json["data"]["content"]
     await asyncio.sleep(0.5)
     await server.restart()
     await server.finished(message)
