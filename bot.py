@@ -87,7 +87,13 @@ class Darkroom(commands.Bot):
     """The bot: its cogs find the studio on it."""
 
     def __init__(self, studio: Any, settings: Settings | None = None) -> None:
-        super().__init__(commands.when_mentioned, intents=discord.Intents.default(), help_command=None, tree_cls=Tree)
+        super().__init__(
+            commands.when_mentioned,
+            intents=discord.Intents.default(),
+            help_command=None,
+            tree_cls=Tree,
+            max_messages=None,  # no message is ever looked up in a cache
+        )
         self.studio, self.settings = studio, settings or Settings()
 
     async def setup_hook(self) -> None:

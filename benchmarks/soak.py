@@ -28,7 +28,7 @@ from benchmarks.crowd import Crowd
 from benchmarks.findings import GROWTH, Findings, Memory, turns_taken, wrong_answers
 from tests.discord.wire import Wire
 
-START_SECONDS = 120.0
+START_SECONDS = 300.0  # on a busy machine
 SAMPLE_SECONDS = 2.0
 SECOND_ANSWER_SECONDS = 2.0  # to see whether one comes that should not
 CHANNELS = 5

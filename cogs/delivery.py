@@ -8,11 +8,11 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections import defaultdict
 from dataclasses import replace
 from datetime import timedelta
 from enum import Enum, auto
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 import discord
 
@@ -80,19 +80,19 @@ class Delivery:
 
     def __init__(self, client: discord.Client, journal: Journal) -> None:
         self.client, self.journal = client, journal
-        self._turns: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)  # one progress edit at a time in a channel
+        self._turns: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()  # one progress edit at a time in a channel
         self._showing: dict[int, asyncio.Task[int]] = {}
 
     async def show(self, creation: Creation, answer: Answer) -> bool:
         """Edit progress into the message, unless another edit is under way in its channel. False where the message is gone."""
-        return self._turns[creation.channel_id].locked() or await self.announce(creation, answer)
+        return self._turn(creation.channel_id).locked() or await self.announce(creation, answer)
 
     async def announce(self, creation: Creation, answer: Answer) -> bool:
         """Like `show`, but wait for its turn."""
         way, channel = _first_way(creation), creation.channel_id
         if way is Way.EDIT_BY_TOKEN and _expired(creation):
             return True
-        async with self._turns[channel]:
+        async with self._turn(channel):
             edit = self._showing[channel] = asyncio.ensure_future(self._go(way, creation, answer))
             try:
                 await asyncio.wait([edit], timeout=PROGRESS_SECONDS)
@@ -108,6 +108,9 @@ class Delivery:
         refusal = refusal_of(error)
         log.warning("a progress edit of %r was refused: %s", creation, refusal.name)  # it may be missed, the result may not
         return refusal not in (Refusal.MESSAGE_GONE, Refusal.CHANNEL_GONE)
+
+    def _turn(self, channel: int) -> asyncio.Lock:
+        return self._turns.setdefault(channel, asyncio.Lock())
 
     async def deliver(self, creation: Creation, answer: Answer) -> int:
         """Bring ``answer`` to its member and give the id of the message.

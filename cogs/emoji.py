@@ -20,6 +20,7 @@ from cogs.expression import ANY_TAG, DESCRIPTION_LIMIT, EMOJI, KINDS, STICKER, T
 from cogs.gallery import PictureGone
 from cogs.options import clean
 from cogs.studio import Studio
+from cogs.views import FORM_SECONDS
 from diffusion.cutout import Cutout, cut_out
 from diffusion.errors import DarkroomError
 
@@ -75,7 +76,7 @@ class NameModal(discord.ui.Modal):
     """Asks what a draft is called; what becomes of it is up to the cog named Emoji."""
 
     def __init__(self, draft: Draft) -> None:
-        super().__init__(title=f"Add the {draft.kind.word} to this server")
+        super().__init__(title=f"Add the {draft.kind.word} to this server", timeout=FORM_SECONDS)
         self.draft = draft
         text: Any = discord.ui.TextInput
         self.name = text(label="Name", default=draft.name, min_length=2, max_length=draft.kind.longest, custom_id="name")

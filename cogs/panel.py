@@ -9,6 +9,7 @@ import discord
 
 from cogs.options import STYLE_LIMIT
 from cogs.preferences import LANGUAGES, Preferences, Scope, layered
+from cogs.views import FORM_SECONDS
 from diffusion.request import SAMPLER_NAMES
 
 Interaction = discord.Interaction[Any]
@@ -112,7 +113,7 @@ class Form(discord.ui.Modal):
     def __init__(
         self, scope: Scope, page: str, set_now: Preferences, on_values: Callable[[Interaction, Values], Awaitable[None]]
     ) -> None:
-        super().__init__(title=f"{TITLES[scope]}: {page}")
+        super().__init__(title=f"{TITLES[scope]}: {page}", timeout=FORM_SECONDS)
         self._controls = {name: _control(name, getattr(set_now, name)) for name in PAGES[scope][page]}
         for name, control in self._controls.items():
             self.add_item(discord.ui.Label(text=FIELDS[name].label, description=FIELDS[name].hint, component=control))

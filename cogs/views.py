@@ -17,6 +17,7 @@ RESULT_BUTTONS = {
     "delete": ("Delete", "🗑️", discord.ButtonStyle.danger),
 }
 CANCEL = ("Cancel", "✖️", discord.ButtonStyle.secondary)
+FORM_SECONDS = 3600.0  # then a form is forgotten: nobody tells the bot of those that are closed
 CUSTOM_ID = rf"darkroom:(?P<action>{'|'.join([*RESULT_BUTTONS, 'cancel'])}):(?P<owner>[0-9]+):(?P<subject>[0-9]+)"
 
 
@@ -49,7 +50,7 @@ class EditPrompt(discord.ui.Modal, title="Edit prompt"):
     )
 
     def __init__(self, prompt: str, on_prompt: Any) -> None:
-        super().__init__()
+        super().__init__(timeout=FORM_SECONDS)
         self.prompt.default = prompt[:PROMPT_LIMIT]
         self._on_prompt = on_prompt
 

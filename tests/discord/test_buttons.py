@@ -1,7 +1,10 @@
+import gc
+
 import discord
 import pytest
 
 from cogs.journal import JournalFailed
+from cogs.views import FORM_SECONDS, EditPrompt
 from diffusion.image import read_image, read_parameters
 from tests.discord.conftest import drawn, png, sentence, source_of, text_of
 
@@ -75,6 +78,19 @@ async def test_edit_of_a_picture_without_a_prompt_starts_empty(server):
     message = await made(server, "similar", image=("in.png", png()))
     shown = await server.alice.click(message, label="Edit prompt")
     assert not shown.modal["components"][0]["components"][0].get("value")
+
+
+async def test_a_form_that_is_closed_instead_of_sent_is_forgotten(server):
+    message = await made(server, prompt="red apple")
+    await server.alice.click(message, label="Edit prompt")
+
+    def kept():
+        gc.collect()
+        return [thing for thing in gc.get_objects() if type(thing) is EditPrompt]
+
+    assert kept()
+    await server.env.advance_time(FORM_SECONDS + 1)
+    assert not kept()
 
 
 async def test_only_the_owner_can_delete(server):

@@ -121,6 +121,7 @@ class Wire:
                 break
             op = json.loads(frame.data)["op"]
             if op == 1:
+                await asyncio.sleep(0.1)  # discord.py misjudges an answer that comes before it has noted the question
                 await socket.send_json({"op": ACK})
             elif op == 2:
                 await self._identified()
