@@ -66,6 +66,7 @@ class Settings(BaseSettings):
     max_side: int = Field(1024, ge=64)
     max_steps: int = Field(150, ge=1, le=150)
     max_count: int = Field(4, ge=1, le=4)
+    styles_file: Annotated[Path | None, BeforeValidator(_empty_is_none)] = None
     daily_allowance: Annotated[Annotated[int, Field(ge=0)] | None, BeforeValidator(_empty_is_none)] = None
     safety_model: Blankable = None
     safety_labels: str = ""
@@ -153,6 +154,7 @@ async def open_studio(settings: Settings, folder: Path) -> AsyncIterator[Any]:
     from cogs.database import Database
     from cogs.gallery import Gallery
     from cogs.studio import Studio
+    from cogs.styles import read_styles
 
     url = (
         settings.database_url.get_secret_value()
@@ -160,6 +162,7 @@ async def open_studio(settings: Settings, folder: Path) -> AsyncIterator[Any]:
         else f"sqlite+aiosqlite:///{folder / 'journal.sqlite'}"
     )
     gallery = Gallery(folder / "pictures", *_gallery_limits(settings))
+    styles = read_styles(settings.styles_file) if settings.styles_file else None
     async with Database(url) as database, build_engine(settings) as engine:
         studio = Studio(
             engine,
@@ -167,6 +170,7 @@ async def open_studio(settings: Settings, folder: Path) -> AsyncIterator[Any]:
             gallery,
             max_per_member=settings.max_waiting_per_member,
             daily_allowance=settings.daily_allowance,
+            styles=styles,
         )
         studio.journal.watchers.append(log_creation_with_prompt if settings.log_prompts else log_creation)
         with contextlib.ExitStack() as serving:

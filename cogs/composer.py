@@ -1,47 +1,79 @@
-"""What a member's words and options become: a request, with what they, their channel, server or model prefer for the rest."""
+"""What a member's words and options become: a request, with what they, their channel, server or model prefer for the rest.
 
+Of all that say something the nearest counts: the command's options, flags in the prompt, the style, preferences, the model.
+"""
+
+from collections.abc import Mapping
 from typing import Any
 
 import discord
 
-from cogs.options import parse_size, with_style
+from cogs.flags import note, read_flags
+from cogs.options import PROMPT_LIMIT, clean, parse_size
 from cogs.preferences import Preferences
 from cogs.rules import Rules
+from cogs.styles import Style, style_of
+from diffusion.errors import InvalidRequest
 from diffusion.model import ImageDiffusionModel
-from diffusion.request import ImageRequest, Limits
+from diffusion.request import ImageRequest, Limits, random_seed
+
+NOTE = "note"  # among the extras of an interaction: what to tell its member alone, besides the answer
 
 
 class Composer:
     """Composes requests for one model."""
 
-    def __init__(self, model: ImageDiffusionModel, rules: Rules) -> None:
-        self.model, self.rules = model, rules
+    def __init__(self, model: ImageDiffusionModel, rules: Rules, styles: Mapping[str, Style]) -> None:
+        self.model, self.rules, self.styles = model, rules, styles
 
     def request(
         self, interaction: discord.Interaction[Any], prompt: str, style: str | None = None, **options: Any
     ) -> ImageRequest:
         """Compose what is asked for with ``options``, of which None leaves one open; raises `InvalidRequest`."""
-        preferred = self.rules.registry.at(interaction)
-        given = {name: value for name, value in options.items() if value is not None}
-        defaults = self.defaults(preferred, self.rules.limits(interaction))
-        if style is None and prompt.strip():
-            style = preferred.style
-        return self.model.request(with_style(prompt, style), **defaults | given)
+        limits, preferred = self.rules.limits(interaction), self.rules.registry.at(interaction)
+        written = read_flags(clean(prompt))
+        if written.unknown:
+            interaction.extras[NOTE] = note(written.unknown)
+        flags = dict(written.settings)
+        if aspect := flags.pop("aspect", None):
+            flags["width"], flags["height"] = self.shaped(aspect, limits)
+        of_flags = flags.pop("style", None)
+        named = next((name for name in (style, of_flags, preferred.style if written.prompt else None) if name), None)
+        chosen = style_of(self.styles, clean(named or ""))
+        given = flags | {name: value for name, value in options.items() if value is not None}
+        if chosen and chosen.negative:
+            given["negative_prompt"] = ", ".join(filter(None, (given.get("negative_prompt"), chosen.negative)))
+        text = clean(chosen.applied(written.prompt) if chosen else written.prompt)
+        if len(text) > PROMPT_LIMIT:
+            raise InvalidRequest("prompt", f"The prompt and its style may have {PROMPT_LIMIT} characters. Please shorten them.")
+        return self.model.request(text, **self.defaults(preferred, chosen, limits) | given)
 
-    def defaults(self, preferred: Preferences, limits: Limits) -> dict[str, Any]:
+    def defaults(self, preferred: Preferences, style: Style | None, limits: Limits) -> dict[str, Any]:
         """Give what is preferred, lowered to ``limits``: what nobody asked for is no reason to refuse."""
         width, height = parse_size(preferred.size)
-        width, height = self.fitting(width or self.model.sample_side, height or self.model.sample_side, limits.side)
+        width, height = self.fitting(width or self.model.sample_side, height or self.model.sample_side, limits)
         own = self.model.defaults
+        guidances = (style and style.guidance, preferred.guidance, own.guidance_scale)
         return {
             "width": width,
             "height": height,
-            "steps": min(preferred.steps or own.steps, limits.steps),
-            "guidance_scale": own.guidance_scale if preferred.guidance is None else preferred.guidance,
+            "steps": min((style and style.steps) or preferred.steps or own.steps, limits.steps),
+            "guidance_scale": next(guidance for guidance in guidances if guidance is not None),
             "sampler": preferred.sampler or own.sampler,
+            "seed": random_seed(),
         }
 
-    def fitting(self, width: float, height: float, side: int) -> tuple[int, int]:
-        """Shrink a size until its longer side is at most ``side``, in whole cells of the model's latents."""
-        scale, cell = min(1, side / max(width, height)), self.model.latent_factor
-        return max(cell, int(width * scale / cell) * cell), max(cell, int(height * scale / cell) * cell)
+    def shaped(self, aspect: tuple[int, int], limits: Limits) -> tuple[int, int]:
+        """Give the size of the model's own area whose sides are to each other as those of ``aspect``."""
+        stretch = (aspect[0] / aspect[1]) ** 0.5
+        return self.fitting(self.model.sample_side * stretch, self.model.sample_side / stretch, limits)
+
+    def fitting(self, width: float, height: float, limits: Limits) -> tuple[int, int]:
+        """Shrink a size to ``limits``, in whole cells of the model's latents."""
+        cell = self.model.latent_factor
+        scale = min(1, limits.side / max(width, height)) / cell
+
+        def cells(side: float) -> int:
+            return max(1, min(round(side * scale), limits.side // cell))
+
+        return cells(width) * cell, cells(height) * cell

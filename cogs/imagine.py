@@ -20,7 +20,7 @@ from cogs.options import (
     size_choices,
 )
 from cogs.studio import Studio
-from diffusion.request import MAX_SEED, random_seed
+from diffusion.request import MAX_SEED
 
 
 class Imagine(commands.Cog):
@@ -60,7 +60,7 @@ class Imagine(commands.Cog):
         steer: Range[str, 1, 50] | None = None,
         steer_strength: Range[float, 0, 50] | None = None,
         seed: Range[int, 0, MAX_SEED] | None = None,
-        count: Range[int, 1, MAX_COUNT] = 1,
+        count: Range[int, 1, MAX_COUNT] | None = None,
         upscale: int | None = None,
         private: bool | None = None,
     ) -> None:
@@ -79,7 +79,7 @@ class Imagine(commands.Cog):
                 sampler=sampler,
                 steer=steer.strip().lower() if steer else None,
                 steer_scale=steer_strength,
-                seed=random_seed() if seed is None else seed,
+                seed=seed,
                 count=count,
                 upscale=upscale,
             )
@@ -87,8 +87,8 @@ class Imagine(commands.Cog):
 
     @imagine.autocomplete("style")
     async def styles(self, interaction: discord.Interaction[Any], current: str) -> list[app_commands.Choice[str]]:
-        """Offer styles that the model knows."""
-        return matching_choices(self.studio.engine.model.defaults.styles, current)
+        """Offer styles by name."""
+        return matching_choices(self.studio.composer.styles, current)
 
     @imagine.autocomplete("size")
     async def sizes(self, interaction: discord.Interaction[Any], current: str) -> list[app_commands.Choice[str]]:

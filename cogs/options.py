@@ -20,7 +20,7 @@ UPSCALE_CHOICES: Final = [app_commands.Choice(name=f"{factor}x", value=factor) f
 DESCRIPTIONS: Final = {
     "prompt": "What the picture should show",
     "negative": "What it should not show",
-    "style": "How it should look: added to the prompt",
+    "style": "How it should look: added to the prompt; none: no style",
     "image": "The picture to start from",
     "size": "Width x height in pixels, such as 512x768",
     "steps": "How many steps to develop it in: more is finer and slower",

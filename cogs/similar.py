@@ -11,7 +11,7 @@ from cogs.attachment import fetch_image
 from cogs.options import MAX_COUNT, PROMPT_LIMIT, STYLE_LIMIT, describe, matching_choices
 from cogs.studio import Studio
 from diffusion.errors import InvalidRequest
-from diffusion.request import MAX_SEED, ImageRequest, random_seed, start_step_for
+from diffusion.request import MAX_SEED, ImageRequest, start_step_for
 
 SIMILARITY = 0.4
 
@@ -35,7 +35,7 @@ class Similar(commands.Cog):
         steps: Range[int, 1, 150] | None = None,
         guidance: Range[float, 0, 30] | None = None,
         seed: Range[int, 0, MAX_SEED] | None = None,
-        count: Range[int, 1, MAX_COUNT] = 1,
+        count: Range[int, 1, MAX_COUNT] | None = None,
         private: bool | None = None,
     ) -> None:
         """Develop pictures similar to an attached one."""
@@ -51,7 +51,7 @@ class Similar(commands.Cog):
                 steps=steps,
                 guidance_scale=guidance,
                 sampler="ddim",
-                seed=random_seed() if seed is None else seed,
+                seed=seed,
                 count=count,
             )
             kept = SIMILARITY if similarity is None else similarity
@@ -61,8 +61,8 @@ class Similar(commands.Cog):
 
     @similar.autocomplete("style")
     async def styles(self, interaction: discord.Interaction[Any], current: str) -> list[app_commands.Choice[str]]:
-        """Offer styles that the model knows."""
-        return matching_choices(self.studio.engine.model.defaults.styles, current)
+        """Offer styles by name."""
+        return matching_choices(self.studio.composer.styles, current)
 
 
 async def setup(bot: Any) -> None:

@@ -11,7 +11,7 @@ import discord
 from cogs import render, views
 from cogs.access import may_end
 from cogs.attachment import download, fetch_image, posted
-from cogs.composer import Composer
+from cogs.composer import NOTE, Composer
 from cogs.database import Database
 from cogs.delivery import QUIET, Delivery
 from cogs.development import Development
@@ -22,6 +22,7 @@ from cogs.metrics import Metrics
 from cogs.refusal import UNREACHABLE
 from cogs.registry import Registry
 from cogs.rules import Rules
+from cogs.styles import Style, of_words
 from diffusion.engine import Engine
 from diffusion.errors import DarkroomError, InvalidImage, QueueFull
 from diffusion.image import read_parameters
@@ -43,7 +44,8 @@ MAX_PER_MEMBER = 5
 class Studio:
     """Makes pictures for interactions. Cogs and buttons only say which; ``spawn`` starts what outlives a command.
 
-    A member may have ``max_per_member`` unfinished requests and make ``daily_allowance`` pictures a day.
+    A member may have ``max_per_member`` unfinished requests and make ``daily_allowance`` pictures a day. ``styles`` are those
+    offered in place of the model's own.
 
     `open` it once the bot is logged in and `close` it before the bot is.
     """
@@ -58,11 +60,12 @@ class Studio:
         spawn: Spawn = asyncio.create_task,
         max_per_member: int = MAX_PER_MEMBER,
         daily_allowance: int | None = None,
+        styles: Mapping[str, Style] | None = None,
     ) -> None:
         self.engine, self.database, self.gallery, self.spawn = engine, database, gallery, spawn
         self.journal, self.registry, self.ledger = Journal(database), Registry(database), Ledger(database)
         self.rules = Rules(engine, self.registry, self.ledger, daily_allowance)
-        self.composer = Composer(engine.model, self.rules)
+        self.composer = Composer(engine.model, self.rules, styles or of_words(engine.model.defaults.styles))
         self.max_per_member = max_per_member
         self.metrics = Metrics(engine, self.journal)
         self.refusing: str | None = None  # why nothing is accepted, as a sentence
@@ -140,6 +143,7 @@ class Studio:
             except Exception as error:
                 await self._refuse(interaction, creation, error)
                 return
+            await self._note(interaction)
             self._start(self.development.follow(creation, job, PREPARING))
 
     async def make_now(self, interaction: Interaction, request: ImageRequest, *, private: bool | None = None) -> None:
@@ -160,6 +164,7 @@ class Studio:
                     raise
                 await self._refuse(interaction, creation, error)
                 return
+            await self._note(interaction)
             self._start(self.development.follow(creation, job, text))
 
     def cancel(self, interaction: Interaction, creation_id: int) -> None:
@@ -240,6 +245,14 @@ class Studio:
             **options,
         )
         await self.journal.update(creation, message_id=response.message_id)
+
+    async def _note(self, interaction: Interaction) -> None:
+        """Tell the member alone what the composer noted besides."""
+        if sentence := interaction.extras.pop(NOTE, None):
+            try:
+                await interaction.followup.send(sentence, ephemeral=True, allowed_mentions=QUIET)
+            except (discord.HTTPException, *UNREACHABLE) as error:
+                log.warning("a note did not reach its member: %s", error)
 
     async def _write_down(self, creation: Creation, request: ImageRequest) -> None:
         source = await asyncio.to_thread(render.source_png, request)
