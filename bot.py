@@ -36,7 +36,10 @@ EXTENSIONS = (
     "cogs.admin",
 )
 # What /admin reload applies at once; the rest waits for a restart.
-LIVE = {"max_rows", "max_waiting", "max_side", "max_steps", "max_count", "data_max_gb", "data_max_days", "log_level"}
+LIVE = {
+    *("max_rows", "max_waiting", "max_side", "max_steps", "max_count", "styles_file", "daily_allowance"),
+    *("data_max_gb", "data_max_days", "log_level"),
+}
 NO_TOKEN = (
     "DISCORD_TOKEN is not set: put your bot's token into .env (.env.example shows how),"
     " or try Darkroom without one: python bot.py preview"
@@ -112,6 +115,7 @@ class Darkroom(commands.Bot):
         """
         try:
             fresh = Settings()
+            styles = _styles(fresh)
         except ValidationError as error:
             raise DarkroomError(_told(error)) from error
         changed = [name for name in Settings.model_fields if getattr(fresh, name) != getattr(self.settings, name)]
@@ -120,6 +124,8 @@ class Darkroom(commands.Bot):
         engine, gallery = self.studio.engine, self.studio.gallery
         engine.config = replace(engine.config, **_engine_settings(self.settings))
         gallery.max_bytes, gallery.max_days = _gallery_limits(self.settings)
+        self.studio.rules.daily = self.settings.daily_allowance
+        self.studio.composer.offer(styles)
         if "log_level" in applied:
             logging.getLogger().setLevel(self.settings.log_level)
         return applied, [name for name in changed if name not in LIVE]
@@ -144,6 +150,12 @@ def _engine_settings(settings: Settings) -> dict[str, Any]:
     return {"max_rows": settings.max_rows, "max_waiting": settings.max_waiting, "limits": limits}
 
 
+def _styles(settings: Settings) -> Any:
+    from cogs.styles import read_styles
+
+    return read_styles(settings.styles_file) if settings.styles_file else None
+
+
 def _gallery_limits(settings: Settings) -> tuple[int, float]:
     return int(settings.data_max_gb * 1e9), settings.data_max_days
 
@@ -154,7 +166,6 @@ async def open_studio(settings: Settings, folder: Path) -> AsyncIterator[Any]:
     from cogs.database import Database
     from cogs.gallery import Gallery
     from cogs.studio import Studio
-    from cogs.styles import read_styles
 
     url = (
         settings.database_url.get_secret_value()
@@ -162,7 +173,7 @@ async def open_studio(settings: Settings, folder: Path) -> AsyncIterator[Any]:
         else f"sqlite+aiosqlite:///{folder / 'journal.sqlite'}"
     )
     gallery = Gallery(folder / "pictures", *_gallery_limits(settings))
-    styles = read_styles(settings.styles_file) if settings.styles_file else None
+    styles = _styles(settings)
     async with Database(url) as database, build_engine(settings) as engine:
         studio = Studio(
             engine,

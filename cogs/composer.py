@@ -12,7 +12,7 @@ from cogs.flags import note, read_flags
 from cogs.options import PROMPT_LIMIT, clean, parse_size
 from cogs.preferences import Preferences
 from cogs.rules import Rules
-from cogs.styles import Style, style_of
+from cogs.styles import Style, of_words, style_of
 from diffusion.errors import InvalidRequest
 from diffusion.model import ImageDiffusionModel
 from diffusion.request import ImageRequest, Limits, random_seed
@@ -23,8 +23,13 @@ NOTE = "note"  # among the extras of an interaction: what to tell its member alo
 class Composer:
     """Composes requests for one model."""
 
-    def __init__(self, model: ImageDiffusionModel, rules: Rules, styles: Mapping[str, Style]) -> None:
-        self.model, self.rules, self.styles = model, rules, styles
+    def __init__(self, model: ImageDiffusionModel, rules: Rules, styles: Mapping[str, Style] | None = None) -> None:
+        self.model, self.rules = model, rules
+        self.offer(styles)
+
+    def offer(self, styles: Mapping[str, Style] | None) -> None:
+        """Know ``styles`` by name; None: the model's own."""
+        self.styles = styles or of_words(self.model.defaults.styles)
 
     def request(
         self, interaction: discord.Interaction[Any], prompt: str, style: str | None = None, **options: Any

@@ -22,7 +22,7 @@ from cogs.metrics import Metrics
 from cogs.refusal import UNREACHABLE
 from cogs.registry import Registry
 from cogs.rules import Rules
-from cogs.styles import Style, of_words
+from cogs.styles import Style
 from diffusion.engine import Engine
 from diffusion.errors import DarkroomError, InvalidImage, QueueFull
 from diffusion.image import read_parameters
@@ -65,7 +65,7 @@ class Studio:
         self.engine, self.database, self.gallery, self.spawn = engine, database, gallery, spawn
         self.journal, self.registry, self.ledger = Journal(database), Registry(database), Ledger(database)
         self.rules = Rules(engine, self.registry, self.ledger, daily_allowance)
-        self.composer = Composer(engine.model, self.rules, styles or of_words(engine.model.defaults.styles))
+        self.composer = Composer(engine.model, self.rules, styles)
         self.max_per_member = max_per_member
         self.metrics = Metrics(engine, self.journal)
         self.refusing: str | None = None  # why nothing is accepted, as a sentence

@@ -70,6 +70,19 @@ async def test_settings_are_read_again(server, operator, monkeypatch):
     assert "at most 128" in sentence(refused)
 
 
+async def test_styles_and_the_allowance_are_read_again_too(server, operator, monkeypatch, tmp_path):
+    styles = tmp_path / "styles.toml"
+    monkeypatch.setenv("STYLES_FILE", str(styles))
+    monkeypatch.setenv("DAILY_ALLOWANCE", "0")
+    assert "STYLES_FILE cannot be read" in sentence(await operator.slash(server.channel, "admin reload"))
+    assert server.studio.rules.daily is None
+    styles.write_text("[ink]\nprompt = 'ink of {prompt}'")
+    assert "`STYLES_FILE`" in sentence(await operator.slash(server.channel, "admin reload"))
+    offered = await server.alice.autocomplete(server.channel, "imagine", "style", "")
+    assert [choice["value"] for choice in offered] == ["ink"]
+    assert "your 0 pictures" in sentence(await server.bob.slash(server.channel, "imagine", prompt="fox"))
+
+
 async def test_a_wrong_setting_is_told_and_changes_nothing(server, operator, monkeypatch):
     before = server.engine.config
     monkeypatch.setenv("MAX_SIDE", "many")
