@@ -59,10 +59,11 @@ async def serve(studio: Studio, make_bot: Callable[[Studio], discord.Client], po
         bot: Any = env.bot
         await bot.user.edit(username="Darkroom")
         bot.tree.__dict__.pop("on_error", None)  # the bot's own answers to errors, not simcord's collecting of them
-        guild = env.create_guild(name="Darkroom preview")
+        you, guest = env.create_user("you"), env.create_user("guest")
+        guild = env.create_guild(name="Darkroom preview", owner=you)  # who tries it may do all, the guest what members may
         channel = guild.create_text_channel("darkroom")
         await bot.get_partial_messageable(channel.id).send(welcome_text(defaults))
-        viewers = [guild.add_member(env.create_user(name)) for name in ("you", "guest")]
+        viewers = [guild.add_member(user) for user in (you, guest)]
         preview = env.preview(channel, viewers=viewers, layout="channel", port=port or None)
         async with contextlib.AsyncExitStack() as stack:
             try:
