@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from diffusion import ImageDiffusionModel
 from diffusion.image import enlarge
-from diffusion.model import PRETRAINED
+from diffusion.loading import PRETRAINED
 
 PROMPTS = (
     "red apple",

@@ -9,7 +9,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from diffusion.classifier import NoisyLatentClassifier
 from diffusion.defaults import Defaults
-from diffusion.model import PRETRAINED, ImageDiffusionModel
+from diffusion.loading import PRETRAINED
+from diffusion.model import ImageDiffusionModel
 
 SCHEDULER = {
     "beta_start": 0.00085,

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from diffusers import StableDiffusionPipeline
 
-from diffusion.model import PRETRAINED, ImageDiffusionModel
+from diffusion.loading import PRETRAINED
+from diffusion.model import ImageDiffusionModel
 
 
 @pytest.fixture(scope="module")
