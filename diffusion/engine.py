@@ -19,6 +19,7 @@ from diffusion.errors import DarkroomError, GenerationFailed, OutOfMemory, Queue
 from diffusion.job import Exposure, Job
 from diffusion.model import ImageDiffusionModel
 from diffusion.pace import Pace, forecast
+from diffusion.preview import to_strip
 from diffusion.request import ImageRequest, Limits
 from diffusion.result import ImageResult
 from diffusion.safety import Flags, SafetyCheck, check_all
@@ -223,10 +224,13 @@ class Engine:
         trajectory, now = exposure.trajectory, time.perf_counter()
         if trajectory is None or exposure.error:
             return
+        exposure.looks.append(self.model.look(trajectory))
         if trajectory.latents is not None:
-            exposure.image = exposure.preview = self.model.decode(trajectory.latents)[0]
+            request = exposure.job.request
+            exposure.film = self.model.film(request, exposure.looks)
+            exposure.image = exposure.preview = self.model.picture(request, trajectory.latents)
         elif now - exposure.previewed >= self.config.preview_seconds:
-            exposure.preview, exposure.previewed = self.model.preview(trajectory), now
+            exposure.preview, exposure.previewed = to_strip(exposure.looks[-1:]), now
 
     def _settle(self, batch: Sequence[Exposure]) -> None:
         """Tell the jobs of ``batch`` what became of it. On the event loop."""
@@ -247,8 +251,9 @@ class Engine:
 
     def _result(self, job: Job) -> ImageResult:
         images = tuple(exposure.image for exposure in job.exposures if exposure.image)
+        films = tuple(exposure.film for exposure in job.exposures if exposure.film)
         seconds = time.perf_counter() - (job.started or 0)
-        return ImageResult(job.request, images, job.request.seeds, seconds, self.model.name)
+        return ImageResult(job.request, images, job.request.seeds, seconds, self.model.name, films)
 
     def _report_places(self) -> None:
         told = set()

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Generator, Hashable
 from typing import Any
 
 from PIL import Image
+from torch import Tensor
 
 from diffusion.errors import Cancelled, DarkroomError
 from diffusion.pace import Shape
@@ -97,9 +98,11 @@ class Exposure:
         self.job, self.index, self.shape = job, index, shape
         self.rows = 2 if job.request.guided else 1
         self.trajectory: Trajectory | None = None
+        self.looks: list[Tensor] = []  # after each evaluation; they stay on the device
         self.preview: Image.Image | None = None
         self.previewed = 0.0
         self.image: Image.Image | None = None
+        self.film: Image.Image | None = None
         self.error: Exception | None = None
 
     @property

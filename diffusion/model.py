@@ -1,5 +1,6 @@
 """The four components of a latent diffusion model, and the only file that calls them."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import max_pool2d
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from diffusion.classifier import NoisyLatentClassifier
@@ -17,10 +19,11 @@ from diffusion.errors import InvalidRequest
 from diffusion.guidance import predict_x_0
 from diffusion.image import fit
 from diffusion.loading import PRETRAINED, load
-from diffusion.preview import fit_projection, to_images
+from diffusion.mask import fit_mask, put_back
+from diffusion.preview import fit_projection, to_bytes, to_images, to_strip
 from diffusion.request import ImageRequest, random_seed
-from diffusion.sampling import SAMPLERS, denoise, initial_latents, noised_latents
-from diffusion.trajectory import Steering, Trajectory, develop
+from diffusion.sampling import SAMPLERS, Known, denoise, initial_latents, noised_latents, slerp
+from diffusion.trajectory import Branch, Steering, Trajectory, develop
 
 PROMPTS_CACHED = 256
 
@@ -95,8 +98,9 @@ class ImageDiffusionModel:
                     f"The {field} must be a multiple of {self.latent_factor}:"
                     f" try {max(below, self.latent_factor)} or {below + self.latent_factor}.",
                 )
-        for field in ("prompt", "negative_prompt"):
-            count, most = self.count_tokens(getattr(request, field)), self.max_tokens
+        texts = {"prompt": request.prompts, "negative_prompt": (request.negative_prompt,)}
+        for field, text in ((field, text) for field, given in texts.items() for text in given):
+            count, most = self.count_tokens(text), self.max_tokens
             if count > most:
                 name = field.replace("_", " ")
                 raise InvalidRequest(
@@ -139,17 +143,46 @@ class ImageDiffusionModel:
                 clean = self.encode_image(fit(request.image, request.width, request.height), generator)
             if noise is None:
                 noise = torch.randn(shape, generator=generator)
+            if request.morph_to:
+                end = torch.randn(shape, generator=torch.Generator().manual_seed(request.morph_seed))
+                noise = slerp(noise, end, request.morph_weight(index))
             noise = noise.to(self.device, torch.float32)
-            start = 0
+            start, known = 0, None
             if clean is None:
                 latents = initial_latents(noise, scheduler)
             else:
                 latents, start = noised_latents(clean, noise, scheduler, request.start_step)
-            prompts = [request.negative_prompt, request.prompt] if request.guided else [request.prompt]
-            prompt_embeds = torch.cat([self.encode_prompt(prompt) for prompt in prompts])
-            denoising = denoise(latents, scheduler, start=start, generator=generator if sampler.draws_noise else None)
-            steering = Steering(self.steerable.index(request.steer), request.steer_scale) if request.steered else None
-            return Trajectory(denoising, prompt_embeds, request.guidance_scale, len(scheduler.timesteps) - start, steering)
+                known = Known(clean, noise, self._cells(request.mask, request)) if request.mask else None
+            return Trajectory(
+                denoise(latents, scheduler, start=start, generator=generator if sampler.draws_noise else None, known=known),
+                self._rows(request, self._shown(request, index)),
+                request.guidance_scale,
+                len(scheduler.timesteps) - start,
+                Steering(self.steerable.index(request.steer), request.steer_scale) if request.steered else None,
+                tuple(
+                    Branch(step * scheduler.order - start, self._rows(request, self.encode_prompt(prompt)))
+                    for step, prompt in request.branches
+                ),
+            )
+
+    def _shown(self, request: ImageRequest, index: int) -> Tensor:
+        """Encode what image ``index`` of ``request`` shows."""
+        prompt_embeds = self.encode_prompt(request.prompt)
+        if not request.morph_to:
+            return prompt_embeds
+        return slerp(prompt_embeds, self.encode_prompt(request.morph_to), request.morph_weight(index))
+
+    def _rows(self, request: ImageRequest, prompt_embeds: Tensor) -> Tensor:
+        """Put the unconditional row before the conditional one where guidance needs it."""
+        if not request.guided:
+            return prompt_embeds
+        return torch.cat([self.encode_prompt(request.negative_prompt), prompt_embeds])
+
+    def _cells(self, mask: Image.Image, request: ImageRequest) -> Tensor:
+        """Tell the latent cells, (1, 1, height, width), that hold anything white of ``mask`` by 1."""
+        fitted = fit_mask(mask, request.width, request.height)
+        white = torch.frombuffer(bytearray(fitted.tobytes()), dtype=torch.uint8).view(1, 1, fitted.height, fitted.width)
+        return max_pool2d((white > 0).float().to(self.device), self.latent_factor)
 
     @torch.inference_mode()
     def _encode_prompt(self, prompt: str) -> Tensor:
@@ -193,20 +226,32 @@ class ImageDiffusionModel:
         scaled = (latents / self.vae.config.scaling_factor).to(self.vae.dtype)
         return to_images(self.vae.decode(scaled, return_dict=False)[0])
 
-    @torch.inference_mode()
-    def preview(self, trajectory: Trajectory) -> Image.Image | None:
-        """Show what ``trajectory`` is heading for, one pixel a latent cell, through a linear map instead of the decoder.
+    def picture(self, request: ImageRequest, latents: Tensor) -> Image.Image:
+        """Decode the clean latents (1, channels, h, w) of an image of ``request``; what was to stay is put back exactly."""
+        image = self.decode(latents)[0]
+        if request.image is None or request.mask is None:
+            return image
+        width, height = image.size
+        return put_back(image, fit(request.image, width, height), fit_mask(request.mask, width, height))
 
-        None before its first step.
+    @torch.inference_mode()
+    def look(self, trajectory: Trajectory) -> Tensor:
+        """Show what ``trajectory`` is heading for after a step, through a linear map instead of the decoder.
+
+        (h, w, 3) in bytes, one pixel a latent cell, on the device, so that nobody has to wait for it.
         """
         if trajectory.asked is None or trajectory.prediction is None:
-            return None
+            raise ValueError("nothing can be seen before the first step")
         if self._projection is None:
             self._projection = fit_projection(self.vae, self.latent_factor)
         x_t, t = trajectory.asked
         x_0 = predict_x_0(x_t, trajectory.prediction, self.alpha_bar(t), self.prediction_type)
         cells = torch.cat([x_0, torch.ones_like(x_0[:, :1])], 1)
-        return to_images(torch.einsum("oc,bchw->bohw", self._projection, cells))[0]
+        return to_bytes(torch.einsum("oc,bchw->bohw", self._projection, cells))[0]
+
+    def film(self, request: ImageRequest, looks: Sequence[Tensor]) -> Image.Image:
+        """Lay the looks after all evaluations of an image of ``request`` below one another, one a step."""
+        return to_strip(looks[:: SAMPLERS[request.sampler].scheduler.order])
 
     def generate(
         self, prompts: list[str], *, seeds: list[int] | None = None, noise: Tensor | None = None, **settings: Any
@@ -222,7 +267,7 @@ class ImageDiffusionModel:
             self.trajectory(request, noise=None if noise is None else noise[index : index + 1])
             for index, request in enumerate(requests)
         ]
-        return [self.decode(latents)[0] for latents in develop(self, trajectories)]
+        return [self.picture(request, latents) for request, latents in zip(requests, develop(self, trajectories), strict=True)]
 
     def prompt_to_img(
         self,

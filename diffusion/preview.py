@@ -1,5 +1,7 @@
 """Looking at latents without the decoder: the linear map from latent cells to colours that fits an autoencoder best."""
 
+from collections.abc import Sequence
+
 import torch
 from diffusers import AutoencoderKL
 from PIL import Image
@@ -24,7 +26,16 @@ def fit_projection(vae: AutoencoderKL, latent_factor: int) -> Tensor:
     return torch.linalg.lstsq(inputs, targets).solution.T
 
 
+def to_bytes(pixels: Tensor) -> Tensor:
+    """Turn (images, 3, height, width) in [-1, 1] into (images, height, width, 3) in bytes, where they are."""
+    return (pixels.float() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+
+
 def to_images(pixels: Tensor) -> list[Image.Image]:
     """Turn (images, 3, height, width) in [-1, 1] into RGB images."""
-    scaled = (pixels.float() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
-    return [Image.fromarray(image) for image in scaled.permute(0, 2, 3, 1).cpu().numpy()]
+    return [Image.fromarray(image) for image in to_bytes(pixels).cpu().numpy()]
+
+
+def to_strip(looks: Sequence[Tensor]) -> Image.Image:
+    """Lay ``looks``, each (height, width, 3) in bytes, below one another like the frames of a film."""
+    return Image.fromarray(torch.cat(list(looks)).cpu().numpy())

@@ -19,6 +19,7 @@ SAMPLER_NAMES: Final = {
     "unipc": "UniPC",
 }
 MAX_SEED: Final = 2**32 - 1
+ANIMATIONS: Final = ("webp", "gif")
 UPSCALES: Final = (1, 2, 4)
 MAX_UPSCALED_SIDE: Final = 2048  # as much as a PNG below the 10 MiB that Discord takes can hold
 
@@ -30,6 +31,7 @@ class Limits:
     side: int = 1024
     steps: int = 150
     count: int = 4
+    frames: int = 24
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,13 @@ class ImageRequest:
     """Pictures to be made: ``count`` images from ``prompt``, the first with ``seed``, the next with ``seed + 1`` and so on.
 
     With ``image`` (RGB) given, the pictures start from it, noised to the level of step ``start_step`` of ``steps``:
-    0 keeps nearly nothing of it, ``steps - 1`` nearly everything. They are drawn at ``width`` x ``height`` and shown
-    ``upscale`` times as large. ``steer`` names a label of the model's classifier that they are pushed towards, besides the
-    prompt. Raises `InvalidRequest` for values no model could use.
+    0 keeps nearly nothing of it, ``steps - 1`` nearly everything. With a ``mask`` (L, as large as ``image``) besides, only
+    what is white in it is drawn anew and the rest stays. ``branches`` names steps from which on another prompt counts: each
+    is (step, prompt), in rising order. With ``morph_to`` given, the ``count`` pictures are the frames of a way from ``prompt``
+    to that prompt and from the noise of ``seed`` to that of ``seed + 1``, to be posted as one file of the kind ``animation``.
+
+    Pictures are drawn at ``width`` x ``height`` and shown ``upscale`` times as large. ``steer`` names a label of the model's
+    classifier that they are pushed towards, besides the prompt. Raises `InvalidRequest` for values no model could use.
     """
 
     prompt: str
@@ -52,7 +58,11 @@ class ImageRequest:
     seed: int = 0
     count: int = 1
     image: Image.Image | None = None
+    mask: Image.Image | None = None
     start_step: int = 0
+    branches: tuple[tuple[int, str], ...] = ()
+    morph_to: str = ""
+    animation: str = ANIMATIONS[0]
     upscale: int = 1
     steer: str = ""
     steer_scale: float = 10.0
@@ -84,6 +94,27 @@ class ImageRequest:
             )
         if not math.isfinite(self.steer_scale) or not 0 <= self.steer_scale <= 50:
             raise InvalidRequest("steer_scale", "The steering scale must be a number from 0 to 50.")
+        if self.mask is not None and (self.image is None or self.mask.size != self.image.size):
+            raise InvalidRequest("mask", "A mask needs a picture of its own size.")
+        self._check_branches()
+        self._check_morph()
+
+    def _check_branches(self) -> None:
+        before = self.start_step
+        for step, prompt in self.branches:
+            if not before < step < self.steps:
+                raise InvalidRequest("branches", f"A branch must begin after step {before} and before step {self.steps}.")
+            if not prompt.strip():
+                raise InvalidRequest("branches", "The prompt is empty: say what the picture should become.")
+            before = step
+
+    def _check_morph(self) -> None:
+        if self.animation not in ANIMATIONS:
+            raise InvalidRequest("animation", f"Animations can be {' or '.join(ANIMATIONS)}.")
+        if self.morph_to and self.count < 2:
+            raise InvalidRequest("count", "A morph needs at least 2 frames.")
+        if self.morph_to and (self.image is not None or self.branches):
+            raise InvalidRequest("morph_to", "A morph goes from text to text: it can neither start from a picture nor branch.")
 
     def with_(self, **changes: Any) -> "ImageRequest":
         """Give a changed copy, checked anew."""
@@ -95,7 +126,7 @@ class ImageRequest:
             ("width", self.width, limits.side),
             ("height", self.height, limits.side),
             ("steps", self.steps, limits.steps),
-            ("count", self.count, limits.count),
+            ("frames", self.count, limits.frames) if self.morph_to else ("count", self.count, limits.count),
         ):
             if value > most:
                 raise InvalidRequest(field, f"The {field} may be at most {most} here, not {value}.")
@@ -117,9 +148,36 @@ class ImageRequest:
         return 2 * steps - 1 if self.sampler == "heun" else steps
 
     @property
+    def prompts(self) -> tuple[str, ...]:
+        """All that the pictures are to show, one after another or at once."""
+        return (self.prompt, *([self.morph_to] if self.morph_to else ()), *(prompt for _, prompt in self.branches))
+
+    @property
     def seeds(self) -> tuple[int, ...]:
-        """One seed an image, wrapping round at the largest."""
-        return tuple((self.seed + index) % (MAX_SEED + 1) for index in range(self.count))
+        """One seed an image, wrapping round at the largest; the frames of a morph share theirs."""
+        return (self.seed,) * self.count if self.morph_to else tuple(map(self._seed, range(self.count)))
+
+    def _seed(self, index: int) -> int:
+        return (self.seed + index) % (MAX_SEED + 1)
+
+    @property
+    def morph_seed(self) -> int:
+        """The seed of the noise that a morph ends with."""
+        return self._seed(1)
+
+    def morph_weight(self, index: int) -> float:
+        """Say how far image ``index`` is on its way to `morph_to`, from 0 to 1."""
+        return index / (self.count - 1) if self.morph_to else 0.0
+
+    def alike(self, image: Image.Image, start_step: int) -> "ImageRequest":
+        """Give a copy whose pictures start from ``image``, whatever those of this one start from and however they go on."""
+        count = 1 if self.morph_to else self.count
+        return self.with_(image=image, start_step=start_step, mask=None, branches=(), morph_to="", count=count)
+
+    def branched(self, step: int, prompt: str) -> "ImageRequest":
+        """Give a copy that goes like this one up to ``step`` and heeds ``prompt`` from there on."""
+        kept = tuple(branch for branch in self.branches if branch[0] < step)
+        return self.with_(branches=(*kept, (step, prompt)))
 
 
 def random_seed() -> int:

@@ -22,10 +22,14 @@ class Progress:
 
 @dataclass(frozen=True)
 class ImageResult:
-    """Finished pictures with the seed of each, and the seconds from the first step to the last."""
+    """Finished pictures with the seed of each, and the seconds from the first step to the last.
+
+    ``films`` shows how each formed: below one another what it was heading for at every step, one pixel a latent cell.
+    """
 
     request: ImageRequest
     images: tuple[Image.Image, ...]
     seeds: tuple[int, ...]
     seconds: float
     model: str
+    films: tuple[Image.Image, ...] = ()

@@ -63,13 +63,52 @@ def noised_latents(latents: Tensor, noise: Tensor, scheduler: Any, start_step: i
     return scheduler.add_noise(latents, noise, scheduler.timesteps[index : index + 1]), index
 
 
-def denoise(latents: Tensor, scheduler: Any, *, start: int = 0, generator: torch.Generator | None = None) -> Denoising:
+def slerp(start: Tensor, end: Tensor, weight: float) -> Tensor:
+    """Go a share ``weight`` in [0, 1] of the way from ``start`` to ``end`` along the arc between them.
+
+    Shoemake 1985. A straight way would lead through noise of too little variance, from which pictures come out grey. Between
+    tensors that point the same way it is straight nevertheless.
+    """
+    cosine = torch.sum(start * end) / (start.norm() * end.norm())
+    angle = torch.arccos(cosine.clamp(-1, 1))
+    if torch.sin(angle) < 1e-4:
+        return torch.lerp(start, end, weight)
+    return (torch.sin((1 - weight) * angle) * start + torch.sin(weight * angle) * end) / torch.sin(angle)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What of a picture is to stay: its clean ``latents``, the ``noise`` they started with and, as 1, the cells to draw anew.
+
+    ``mask`` is (1, 1, height, width).
+    """
+
+    latents: Tensor
+    noise: Tensor
+    mask: Tensor
+
+    def put_back(self, latents: Tensor, scheduler: Any, index: int) -> Tensor:
+        """Put the known part into ``latents``, noised to the level of ``scheduler.timesteps[index]``, clean after the last.
+
+        Lugmayr et al. 2022 (RePaint), eq. 8, with the same noise at every step.
+        """
+        known = self.latents
+        if index < len(scheduler.timesteps):
+            known = scheduler.add_noise(known, self.noise, scheduler.timesteps[index : index + 1])
+        return self.mask * latents + (1 - self.mask) * known
+
+
+def denoise(
+    latents: Tensor, scheduler: Any, *, start: int = 0, generator: torch.Generator | None = None, known: Known | None = None
+) -> Denoising:
     """Develop ``latents`` (1, channels, height, width), float32, from ``scheduler.timesteps[start]`` to a clean image.
 
-    ``generator`` feeds samplers that draw noise in their steps.
+    ``generator`` feeds samplers that draw noise in their steps; what is ``known`` is put back after each.
     """
     extra = {"generator": generator} if generator is not None else {}
-    for t in scheduler.timesteps[start:]:
+    for index, t in enumerate(scheduler.timesteps[start:], start + 1):
         prediction = yield scheduler.scale_model_input(latents, t), t
         latents = scheduler.step(prediction, t, latents, **extra).prev_sample
+        if known is not None:
+            latents = known.put_back(latents, scheduler, index)
     return latents

@@ -30,13 +30,21 @@ class Steering:
     scale: float
 
 
+@dataclass(frozen=True)
+class Branch:
+    """After how many evaluations the network hears something else, and what: as many rows as before."""
+
+    completed: int
+    prompt_embeds: Tensor
+
+
 @dataclass(eq=False)
 class Trajectory:
     """A denoising under way and what guides it.
 
     ``prompt_embeds`` is (rows, tokens, width): the conditional row, after an unconditional one where guidance is used. `sample`
     and `timestep` are what the network is asked next; `prediction` is its last guided answer, to the question `asked`.
-    ``steering`` is None where no classifier has a say.
+    ``steering`` is None where no classifier has a say; ``branches`` are in the order of their evaluations.
     """
 
     denoising: Denoising
@@ -44,6 +52,7 @@ class Trajectory:
     guidance_scale: float
     total: int
     steering: Steering | None = None
+    branches: tuple[Branch, ...] = ()
     completed: int = 0
     latents: Tensor | None = None
     prediction: Tensor | None = None
@@ -72,6 +81,9 @@ class Trajectory:
         """Take the ``guided`` prediction (1, channels, height, width) and go on to the next question."""
         self.prediction, self.asked = guided, (self.sample, self.timestep)
         self.completed += 1
+        for branch in self.branches:
+            if branch.completed == self.completed:
+                self.prompt_embeds = branch.prompt_embeds
         try:
             self.sample, self.timestep = self.denoising.send(guided)
         except StopIteration as finished:

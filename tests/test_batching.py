@@ -1,7 +1,9 @@
 """A picture must not depend on who shares its steps."""
 
 import torch
+from PIL import Image
 
+from diffusion.mask import box_mask
 from diffusion.request import ImageRequest
 from diffusion.sampling import SAMPLERS
 from diffusion.trajectory import develop, step
@@ -13,13 +15,17 @@ def requests():
     for index, sampler in enumerate(SAMPLERS):
         scale = (1.0, 3.0, 7.5)[index % 3]
         yield ImageRequest(f"animal {index}", "", 32, 32, 5 + 2 * index, scale, sampler, seed=index)
+    picture, plain = Image.linear_gradient("L").resize((32, 32)).convert("RGB"), ImageRequest("animal", "", 32, 32, 7)
+    yield plain.with_(image=picture, mask=box_mask((32, 32), (0, 0, 20, 20)), sampler="heun")
+    yield plain.with_(branches=((3, "plant"),), sampler="dpm++")
+    yield plain.with_(morph_to="plant", count=3)
 
 
 def test_mixed_requests_come_out_of_a_shared_batch_as_when_alone(tiny_model):
-    alone = [develop(tiny_model, [tiny_model.trajectory(request)])[0] for request in requests()]
+    alone = [develop(tiny_model, [tiny_model.trajectory(request, request.count - 1)])[0] for request in requests()]
 
     # Every second trajectory joins two steps later than the one before it, and a neighbour is dropped midway.
-    waiting = [tiny_model.trajectory(request) for request in requests()]
+    waiting = [tiny_model.trajectory(request, request.count - 1) for request in requests()]
     everyone, running = list(waiting), [tiny_model.trajectory(ImageRequest("dropped", "", 32, 32, 30, seed=99))]
     evaluations = 0
     while waiting or any(not trajectory.done for trajectory in running[1:]):

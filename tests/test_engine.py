@@ -7,6 +7,7 @@ from PIL import Image
 
 from diffusion.engine import Engine, EngineConfig
 from diffusion.errors import Cancelled, GenerationFailed, InvalidRequest, NotFinite, OutOfMemory, QueueFull
+from diffusion.mask import box_mask
 from diffusion.request import SAMPLER_NAMES, ImageRequest, Limits
 from diffusion.trajectory import develop
 from tests.conftest import model_of
@@ -260,3 +261,20 @@ def test_a_request_knows_how_often_the_network_is_asked(tiny_model, sampler, sta
     image = Image.new("RGB", (32, 32)) if start else None
     request = asked(sampler=sampler, steps=5, image=image, start_step=start)
     assert tiny_model.trajectory(request).total == request.evaluations
+
+
+async def test_a_film_shows_every_step_of_every_picture(tiny_model):
+    async with Engine(tiny_model) as engine:
+        for sampler in SAMPLER_NAMES:
+            result = await engine.submit(asked(count=2, width=48, steps=5, sampler=sampler))
+            assert [film.size for film in result.films] == [(6, 4 * 5)] * 2
+    first, last = (result.films[0].crop((0, top, 6, top + 4)) for top in (0, 16))
+    assert first.tobytes() != last.tobytes()
+
+
+async def test_a_masked_picture_comes_out_of_the_engine_with_the_rest_as_it_was(tiny_model):
+    picture = Image.linear_gradient("L").resize((32, 32)).convert("RGB")
+    async with Engine(tiny_model) as engine:
+        result = await engine.submit(asked(image=picture, mask=box_mask((32, 32), (0, 0, 16, 32))))
+    rest = (16, 0, 32, 32)
+    assert result.images[0].crop(rest).tobytes() == picture.crop(rest).tobytes()

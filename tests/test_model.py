@@ -94,11 +94,20 @@ def test_prompts_are_encoded_once(tiny_model):
     assert tiny_model.encode_prompt("encoded once") is tiny_model.encode_prompt("encoded once")
 
 
-def test_previews_show_the_colours_the_decoder_shows(tiny_model):
-    trajectory = tiny_model.trajectory(ImageRequest("a fox", "", 32, 32, 5))
-    assert tiny_model.preview(trajectory) is None
+def test_a_look_shows_one_pixel_a_latent_cell_after_the_first_step(tiny_model):
+    trajectory = tiny_model.trajectory(ImageRequest("a fox", "", 32, 48, 5))
+    with pytest.raises(ValueError, match="first step"):
+        tiny_model.look(trajectory)
     step(tiny_model, [trajectory])
-    assert tiny_model.preview(trajectory).size == (4, 4)
+    assert tiny_model.look(trajectory).shape == (6, 4, 3)
+
+
+@pytest.mark.parametrize("field", ["prompt", "negative_prompt", "morph_to", "branches"])
+def test_all_that_a_request_says_must_be_short_enough(tiny_model, field):
+    text = "fox " * 76
+    given = {"branches": ((1, text),)} if field == "branches" else {field: text}
+    with pytest.raises(InvalidRequest, match="76 tokens"):
+        tiny_model.check(ImageRequest(**{"prompt": "a", "width": 32, "height": 32, "count": 2} | given))
 
 
 def test_guidance_of_one_is_the_conditional_prediction():

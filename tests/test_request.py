@@ -39,6 +39,48 @@ def test_values_no_model_can_use_are_refused_by_name(field, value):
     assert len(str(refused.value)) > 20
 
 
+PICTURE = Image.new("RGB", (8, 8))
+
+
+@pytest.mark.parametrize(
+    ("field", "settings"),
+    [
+        ("mask", {"mask": Image.new("L", (8, 8))}),
+        ("mask", {"mask": Image.new("L", (9, 8)), "image": PICTURE}),
+        ("branches", {"branches": ((0, "a dog"),)}),
+        ("branches", {"branches": ((50, "a dog"),)}),
+        ("branches", {"branches": ((7, "a dog"), (7, "a cat"))}),
+        ("branches", {"branches": ((4, "a dog"),), "image": PICTURE, "start_step": 4}),
+        ("branches", {"branches": ((7, " "),)}),
+        ("count", {"morph_to": "a dog"}),
+        ("morph_to", {"morph_to": "a dog", "count": 2, "image": PICTURE}),
+        ("morph_to", {"morph_to": "a dog", "count": 2, "branches": ((7, "a cat"),)}),
+        ("animation", {"animation": "mp4"}),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused_by_name(field, settings):
+    with pytest.raises(InvalidRequest) as refused:
+        ImageRequest("a fox", **settings)
+    assert refused.value.field == field
+    assert len(str(refused.value)) > 20
+
+
+def test_the_frames_of_a_morph_have_a_limit_and_a_seed_of_their_own():
+    morph = ImageRequest("a fox", morph_to="a dog", count=12, seed=MAX_SEED)
+    morph.check_limits(Limits(count=4, frames=12))
+    assert morph.seeds == (MAX_SEED,) * 12 and morph.morph_seed == 0
+    assert (morph.morph_weight(0), morph.morph_weight(11)) == (0, 1)
+    with pytest.raises(InvalidRequest, match="frames may be at most 11"):
+        morph.check_limits(Limits(frames=11))
+
+
+def test_what_looks_alike_starts_from_its_picture_alone():
+    masked = ImageRequest("a fox", image=PICTURE, mask=Image.new("L", (8, 8)), branches=((20, "a dog"),), count=3)
+    other = Image.new("RGB", (16, 16))
+    assert masked.alike(other, 5) == ImageRequest("a fox", image=other, start_step=5, count=3)
+    assert ImageRequest("a fox", morph_to="a dog", count=12).alike(other, 0) == ImageRequest("a fox", image=other)
+
+
 def test_a_picture_may_come_without_a_prompt():
     assert ImageRequest("", image=Image.new("RGB", (8, 8))).prompt == ""
 
