@@ -12,6 +12,7 @@ from PIL import Image
 
 from diffusion.errors import InvalidImage
 from diffusion.image import read_image
+from diffusion.mask import read_masked
 
 MAX_BYTES = 20 * 2**20
 
@@ -56,6 +57,11 @@ def _media(components: Iterable[discord.Component]) -> Iterator[tuple[discord.Un
 async def fetch_image(file: discord.Attachment | Posted) -> Image.Image:
     """Download and decode ``file``; raises `InvalidImage` where it is too large or no picture."""
     return await asyncio.to_thread(read_image, await download(file))
+
+
+async def fetch_masked(file: discord.Attachment | Posted) -> tuple[Image.Image, Image.Image | None]:
+    """Like `fetch_image`, but give the picture without its transparency, and that as a mask, if any."""
+    return await asyncio.to_thread(read_masked, await download(file))
 
 
 async def download(file: discord.Attachment | Posted) -> bytes:

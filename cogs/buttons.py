@@ -56,10 +56,8 @@ class Buttons(commands.Cog):
 
         async def similar() -> ImageRequest:
             request = _with_fresh_seed(await self.studio.recall(message))
-            return request.with_(
-                image=await fetch_image(_first_picture(message)),
-                start_step=start_step_for(MORE_SIMILARITY, request.steps),
-            )
+            image = await fetch_image(_first_picture(message))
+            return request.alike(image, start_step_for(MORE_SIMILARITY, request.steps))
 
         await self.studio.make(interaction, similar, private=message.flags.ephemeral, parent=parent)
 

@@ -2,13 +2,11 @@
 
 import asyncio
 import contextlib
-import io
 import logging
 from collections.abc import AsyncIterator, Iterable
 from datetime import timedelta
 
 import discord
-from PIL import Image
 
 from cogs import render, views
 from cogs.answer import Answer, Result
@@ -18,6 +16,7 @@ from cogs.journal import Creation, Journal, State, from_json
 from diffusion.engine import Engine
 from diffusion.errors import Cancelled, DarkroomError, InvalidRequest, QueueFull
 from diffusion.job import Job
+from diffusion.mask import read_masked
 from diffusion.request import ImageRequest
 
 log = logging.getLogger(__name__)
@@ -156,11 +155,10 @@ class Development:
 
     async def recall(self, creation: Creation) -> ImageRequest:
         """Read from the journal and the gallery what was asked for; raises `PictureGone` where its source is gone."""
-        image = None
+        image = mask = None
         if creation.source:
-            png = await self.gallery.read(creation.source)
-            image = await asyncio.to_thread(lambda: Image.open(io.BytesIO(png)).convert("RGB"))
-        return from_json(creation.request or {}, image)
+            image, mask = await asyncio.to_thread(read_masked, await self.gallery.read(creation.source))
+        return from_json(creation.request or {}, image, mask)
 
     async def _submit(self, creation: Creation, request: ImageRequest) -> Job:
         while True:

@@ -164,10 +164,11 @@ class Journal:
 
 
 def to_json(request: ImageRequest) -> dict[str, Any]:
-    """Give all of ``request`` but its image."""
-    return {field.name: getattr(request, field.name) for field in fields(request) if field.name != "image"}
+    """Give all of ``request`` but its pictures."""
+    return {field.name: getattr(request, field.name) for field in fields(request) if field.name not in ("image", "mask")}
 
 
-def from_json(data: dict[str, Any], image: Image.Image | None) -> ImageRequest:
+def from_json(data: dict[str, Any], image: Image.Image | None, mask: Image.Image | None = None) -> ImageRequest:
     """Make the request again; raises `InvalidRequest`, or TypeError for one that another version wrote."""
-    return ImageRequest(**data, image=image)
+    branches = tuple((step, prompt) for step, prompt in data.get("branches", ()))
+    return ImageRequest(**{**data, "branches": branches}, image=image, mask=mask)

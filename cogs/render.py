@@ -8,6 +8,7 @@ from PIL import Image
 
 from cogs.answer import Picture
 from diffusion.image import enlarge, fit, parameters, to_png
+from diffusion.mask import fit_mask, with_mask
 from diffusion.request import SAMPLER_NAMES, ImageRequest
 from diffusion.result import ImageResult, Progress
 
@@ -101,8 +102,14 @@ def result_pngs(result: ImageResult) -> list[bytes]:
 
 
 def source_png(request: ImageRequest) -> bytes | None:
-    """Encode the picture that ``request`` starts from, if any, as the model sees it. Call it in a thread."""
-    return to_png(fit(request.image, request.width, request.height)) if request.image else None
+    """Encode the picture that ``request`` starts from, if any, as the model sees it, transparent where it is to be redrawn.
+
+    Call it in a thread.
+    """
+    if request.image is None:
+        return None
+    mask = fit_mask(request.mask, request.width, request.height) if request.mask else None
+    return to_png(with_mask(fit(request.image, request.width, request.height), mask))
 
 
 def result_pictures(request: ImageRequest, pngs: Iterable[bytes]) -> tuple[Picture, ...]:

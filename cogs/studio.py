@@ -10,7 +10,7 @@ import discord
 
 from cogs import render, views
 from cogs.access import may_end
-from cogs.attachment import download, fetch_image, posted
+from cogs.attachment import download, fetch_masked, posted
 from cogs.composer import NOTE, Composer
 from cogs.database import Database
 from cogs.delivery import QUIET, Delivery
@@ -192,8 +192,8 @@ class Studio:
             raise InvalidImage("The pictures of this message are gone.")
         settings = await asyncio.to_thread(read_parameters, await download(pictures[0]))
         source = next((file for file in files if file.name.startswith(render.SOURCE_PREFIX)), None)
-        image = await fetch_image(source) if source else None
-        return ImageRequest(**settings, count=len(pictures), image=image)
+        image, mask = await fetch_masked(source) if source else (None, None)
+        return ImageRequest(**{"count": len(pictures), **settings}, image=image, mask=mask)
 
     def _submit(self, request: ImageRequest, interaction: Interaction) -> Job:
         if self.refusing:

@@ -1,9 +1,10 @@
 """Pixels in, from attachments that nobody checked, and pixels out, as PNG files that say how they were made."""
 
 import io
+import json
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -21,7 +22,12 @@ warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 
 def read_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Decode an attachment to RGB: first frame, upright, transparency on white, any colour mode to 8 bits a channel.
+    """Decode an attachment as `decode` does, to RGB: transparency on white, any colour mode to 8 bits a channel."""
+    return to_rgb(decode(data, max_pixels))
+
+
+def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decode an attachment in the colour mode it has: first frame, upright.
 
     Raises `InvalidImage` for anything that is no whole picture in one of `FORMATS` with at most ``max_pixels`` pixels.
     """
@@ -35,7 +41,7 @@ def read_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
                 )
             image.seek(0)
             image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
+            return ImageOps.exif_transpose(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise InvalidImage("The picture has too many pixels to be read. Please attach a smaller one.") from None
     except UnidentifiedImageError:
@@ -48,7 +54,8 @@ def read_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
         raise InvalidImage("The picture is damaged or incomplete. Please save it again and attach that.") from error
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Convert any colour mode to RGB, with white where nothing is shown."""
     if image.mode.startswith("I") or image.mode == "F":  # 16 bits or more a pixel, which `convert` would clip
         values = np.asarray(image, dtype=np.float64)
         top = 65535 if image.mode.startswith("I") else max(values.max(), 1e-9)
@@ -95,6 +102,8 @@ def parameters(request: ImageRequest, seed: int, model: str) -> str:
         "Size": f"{request.width}x{request.height}",
         "Model": model,
         **(_start(request) if request.image else {}),
+        **{f"Branch at {step}": json.dumps(prompt, ensure_ascii=False) for step, prompt in request.branches},
+        **(_morph(request) if request.morph_to else {}),
         **({"Hires upscale": request.upscale, "Hires upscaler": "Lanczos"} if request.upscale > 1 else {}),
         **({"Steer": request.steer, "Steer scale": f"{request.steer_scale:g}"} if request.steer else {}),
     }
@@ -117,7 +126,12 @@ def to_png(image: Image.Image, parameters: str | None = None) -> bytes:
 
 def _start(request: ImageRequest) -> dict[str, Any]:
     strength = 1 - request.start_step / request.steps
-    return {"Denoising strength": f"{strength:.2f}", "Start step": request.start_step}
+    masked = {"Mask": "alpha of the source"} if request.mask else {}
+    return {"Denoising strength": f"{strength:.2f}", "Start step": request.start_step, **masked}
+
+
+def _morph(request: ImageRequest) -> dict[str, Any]:
+    return {"Morph to": json.dumps(request.morph_to, ensure_ascii=False), "Frames": request.count}
 
 
 def read_texts(data: bytes) -> dict[str, str]:
@@ -146,7 +160,7 @@ def split_parameters(text: str) -> tuple[str, dict[str, str]]:
     Raises `InvalidImage` where it is nothing of that kind.
     """
     head, _, last = text.strip().rpartition("\n")
-    values = dict(re.findall(r"([A-Z][\w ]*): ([^,]*)(?:, |$)", last))
+    values = dict(re.findall(r'([A-Z][\w ]*): ("(?:[^"\\]|\\.)*"|[^,]*)(?:, |$)', last))
     if "Steps" not in values:
         raise InvalidImage("This picture does not say how it was made.")
     return head, values
@@ -169,10 +183,27 @@ def settings_of(head: str, values: dict[str, str]) -> dict[str, Any]:
         "height": _number(int, height),
         "start_step": _number(int, values.get("Start step")),
         "upscale": _number(int, values.get("Hires upscale")),
+        "branches": tuple(_branches(values)) or None,
+        "morph_to": _quoted(values.get("Morph to")),
+        "count": _number(int, values.get("Frames")),
         "steer": values.get("Steer"),
         "steer_scale": _number(float, values.get("Steer scale")),
     }
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _branches(values: dict[str, str]) -> Iterator[tuple[int, str]]:
+    for name, value in values.items():
+        step, prompt = _number(int, name.removeprefix("Branch at ")), _quoted(value)
+        if step is not None and prompt:
+            yield step, prompt
+
+
+def _quoted(text: str | None) -> str | None:
+    try:
+        return json.loads(text) if text and text.startswith('"') else None
+    except ValueError:
+        return None
 
 
 def _number(kind: Callable[[str], Any], text: str | None) -> Any:

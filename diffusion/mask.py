@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageChops, ImageFilter
 from scipy.ndimage import distance_transform_edt
 
-from diffusion.image import fit
+from diffusion.image import decode, fit, to_rgb
 
 SEAM: Final = 4.0  # pixels in which a difference at the edge of a mask fades to 1 / e
 SMOOTHNESS: Final = 32  # the side of a picture over the radius by which its fillings are blurred
@@ -35,6 +35,25 @@ def mask_of(image: Image.Image) -> Image.Image | None:
         return None
     mask = binary(ImageChops.invert(image.convert("RGBA").getchannel("A")))
     return mask if mask.getbbox() else None
+
+
+def read_masked(data: bytes) -> tuple[Image.Image, Image.Image | None]:
+    """Decode an attachment to RGB as it would be without its transparency, and to the mask that this is.
+
+    Raises `InvalidImage` like `decode`.
+    """
+    image = decode(data)
+    mask = mask_of(image)
+    return (image.convert("RGBA").convert("RGB") if mask else to_rgb(image)), mask
+
+
+def with_mask(image: Image.Image, mask: Image.Image | None) -> Image.Image:
+    """Make what is white in ``mask`` transparent, for `read_masked` to read again."""
+    if mask is None:
+        return image
+    masked = image.convert("RGBA")
+    masked.putalpha(ImageChops.invert(mask))
+    return masked
 
 
 def fill(image: Image.Image, mask: Image.Image) -> Image.Image:

@@ -58,14 +58,14 @@ class ImageRequest:
     seed: int = 0
     count: int = 1
     image: Image.Image | None = None
-    mask: Image.Image | None = None
     start_step: int = 0
-    branches: tuple[tuple[int, str], ...] = ()
-    morph_to: str = ""
-    animation: str = ANIMATIONS[0]
     upscale: int = 1
     steer: str = ""
     steer_scale: float = 10.0
+    mask: Image.Image | None = None
+    branches: tuple[tuple[int, str], ...] = ()
+    morph_to: str = ""
+    animation: str = ANIMATIONS[0]
 
     def __post_init__(self) -> None:
         if not self.prompt.strip() and self.image is None:

@@ -127,6 +127,8 @@ def test_the_edges_of_a_larger_picture_are_steeper_than_the_resamplers():
         ImageRequest("a fox", upscale=4),
         ImageRequest("a fox", image=Image.new("RGB", (8, 8)), start_step=17, sampler="ddim"),
         ImageRequest("a fox", steer="light blue", steer_scale=0.75),
+        ImageRequest("a fox", branches=((3, 'a "red", round: apple'), (9, "a pear,\nSeed: 7"))),
+        ImageRequest("a fox", morph_to='a "dog": brown, big', count=12),
         ImageRequest("a fox", image=Image.new("RGB", (8, 8)), start_step=3, steer="food", steer_scale=0.0),
     ],
 )

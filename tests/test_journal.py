@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import json
 import logging
 import sqlite3
 from dataclasses import fields
@@ -214,6 +215,11 @@ async def test_a_database_server_that_hangs_is_waited_for_no_longer_than_discord
 
 def test_every_setting_of_a_request_comes_back():
     image = Image.new("RGB", (8, 8))
-    request = ImageRequest("fox", "blurry", 64, 32, 9, 3.5, "ddim", 11, 2, image, 3, 4)
-    assert set(to_json(request)) == {field.name for field in fields(ImageRequest)} - {"image"}
-    assert from_json(to_json(request), image) == request
+    mask, branches = Image.new("L", (8, 8)), ((5, "dog"), (7, "cat"))
+    request = ImageRequest("fox", "blurry", 64, 32, 9, 3.5, "ddim", 11, 2, image, 3, 4, mask=mask, branches=branches)
+    assert set(to_json(request)) == {field.name for field in fields(ImageRequest)} - {"image", "mask"}
+    assert from_json(json.loads(json.dumps(to_json(request))), image, mask) == request
+
+
+def test_a_request_that_an_earlier_version_wrote_is_read():
+    assert from_json({"prompt": "fox", "seed": 5}, None) == ImageRequest("fox", seed=5)

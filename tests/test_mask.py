@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from diffusion.mask import binary, box_mask, fill, fit_mask, mask_of, put_back
+from diffusion.errors import InvalidImage
+from diffusion.image import to_png
+from diffusion.mask import binary, box_mask, fill, fit_mask, mask_of, put_back, read_masked, with_mask
 
 WHITE, BLACK = 255, 0
 
@@ -30,6 +32,19 @@ def test_what_is_transparent_is_the_mask(mode):
 @pytest.mark.parametrize("image", [Image.new("RGB", (8, 8)), Image.new("RGBA", (8, 8), (0, 0, 0, 255))])
 def test_an_opaque_picture_has_no_mask(image):
     assert mask_of(image) is None
+
+
+@pytest.mark.parametrize("mask", [box_mask((16, 8), (2, 2, 9, 7)), None])
+def test_a_picture_and_its_mask_are_kept_in_one_file(mask):
+    image = Image.linear_gradient("L").resize((16, 8)).convert("RGB")
+    read, its_mask = read_masked(to_png(with_mask(image, mask)))
+    assert read.tobytes() == image.tobytes()
+    assert (its_mask and its_mask.tobytes()) == (mask and mask.tobytes())
+
+
+def test_what_is_no_picture_has_no_mask_either():
+    with pytest.raises(InvalidImage):
+        read_masked(b"junk")
 
 
 def test_what_is_filled_continues_its_surroundings():
