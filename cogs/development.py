@@ -122,7 +122,7 @@ class Development:
             text = render.progress_text(job.request, progress)
             if text != shown:
                 shown = text
-                pictures = await asyncio.to_thread(render.progress_pictures, job.request, progress)
+                pictures = await asyncio.to_thread(render.progress_pictures, job.request, progress, creation.spoiler)
                 if not await self.delivery.show(creation, Answer(text, pictures, view)):
                     return False
                 companions = sum(other.channel_id == creation.channel_id for other in self._creations.values())
@@ -133,7 +133,7 @@ class Development:
         message_id = await self.delivery.deliver(creation, await self.result(creation, request))
         await self.journal.close(creation, State.DELIVERED, message_id=message_id)
 
-    async def result(self, creation: Creation, request: ImageRequest, spoiler: bool = False) -> Result:
+    async def result(self, creation: Creation, request: ImageRequest) -> Result:
         """Compose the message of a finished creation; raises `PictureGone`."""
         pngs = [await self.gallery.read(name) for name in creation.pictures or ()]
         return Result(
@@ -142,7 +142,7 @@ class Development:
             settings=render.settings(request, request.seeds),
             source=render.source_picture(await self.gallery.read(creation.source)) if creation.source else None,
             rows=lambda: views.result_rows(creation.owner, creation.id),
-            spoiler=spoiler,
+            spoiler=creation.spoiler,
         )
 
     async def _request_of(self, creation: Creation) -> ImageRequest:

@@ -21,6 +21,7 @@ TOKEN_NOTE = f"-# Here I can answer for {TOKEN_MINUTES} minutes only; what takes
 ALT_TEXT_LIMIT = 1024  # Discord's limit on an attachment's description
 ALT_WITHOUT_PROMPT = "A picture similar to the attached one"
 PICTURE_PREFIX, SOURCE_PREFIX = "darkroom-", "source."  # of the names of files, by which they are told apart in a message
+SPOILER_PREFIX = "SPOILER_"  # of the names of files that Discord hides until they are clicked
 PROMPT_SHOWN = 300
 PREVIEW_SIDE = 256  # at most: large pictures form as small ones
 
@@ -65,8 +66,11 @@ def progress_text(request: ImageRequest, progress: Progress) -> str:
     return f"{title(request.prompt)}\n{state}"
 
 
-def progress_pictures(request: ImageRequest, progress: Progress) -> tuple[Picture, ...]:
-    """Give the previews side by side as one small picture, or nothing before there are any. Encodes: call it in a thread."""
+def progress_pictures(request: ImageRequest, progress: Progress, spoiler: bool = False) -> tuple[Picture, ...]:
+    """Give the previews side by side as one small picture, hidden until clicked if a ``spoiler``; nothing before there are any.
+
+    Encodes: call it in a thread.
+    """
     if not progress.previews:
         return ()
     scale = min(request.upscale, PREVIEW_SIDE / max(request.width, request.height))
@@ -77,7 +81,8 @@ def progress_pictures(request: ImageRequest, progress: Progress) -> tuple[Pictur
     for side in sides:
         sheet.paste(side, (left, 0))
         left += side.width
-    return (Picture("preview.png", to_png(sheet), "How the picture looks so far"),)
+    name = f"{SPOILER_PREFIX if spoiler else ''}preview.png"
+    return (Picture(name, to_png(sheet), "How the picture looks so far"),)
 
 
 def state_text(prompt: str, state: str) -> str:

@@ -4,7 +4,7 @@ import pytest
 
 from cogs.styles import Style
 from diffusion.image import read_parameters
-from tests.discord.conftest import drawn, png, sentence
+from tests.discord.conftest import drawn, png, sentence, text_of
 from tests.discord.test_settings import change
 
 
@@ -17,7 +17,7 @@ async def made(server, prompt, command="imagine", **options):
 
 async def test_flags_set_what_they_name_and_do_not_show_in_the_prompt(server):
     settings, result = await made(server, "red fox --ar 3:2 --seed 7 --no text, signs --cfg 2.5 --sampler ddim")
-    assert settings["prompt"] == "red fox" and "--" not in result.response.content
+    assert settings["prompt"] == "red fox" and "--" not in text_of(result.response)
     assert (settings["seed"], settings["negative_prompt"]) == (7, "text, signs")
     assert (settings["guidance_scale"], settings["sampler"]) == (2.5, "ddim")
     assert (settings["width"], settings["height"]) == (40, 24)  # about as many pixels as 32x32

@@ -110,14 +110,19 @@ async def test_they_outlive_a_restart_and_so_does_the_panel(server):
     assert "Language: **Deutsch**\n" in panel.content + "\n" and "Steps: **3**" in panel.content
 
 
-async def test_private_and_hidden_pictures_can_be_preferred(server):
-    await change(server.alice, server.channel, "mine", "Answers", private=["yes"], spoiler=["yes"])
-    _, message = await made(server, steps=2)
-    assert message.ephemeral
-    row = await server.studio.journal.of_message(message.id)
-    assert row.private and row.spoiler
-    _, message = await made(server, steps=2, private=False)
-    assert not message.ephemeral
+async def test_private_pictures_can_be_preferred(server):
+    await change(server.alice, server.channel, "mine", "Answers", private=["yes"])
+    assert (await made(server, steps=2))[1].ephemeral
+    assert not (await made(server, steps=2, private=False))[1].ephemeral
+
+
+async def test_hidden_pictures_can_be_preferred_and_are_hidden_while_they_form_too(server, manager):
+    await change(manager, server.channel, "server", "Answers", spoiler=["yes"])
+    _, message = await made(server, steps=100)
+    (gallery,) = [part for part in message.message.components if part.type is discord.ComponentType.media_gallery]
+    assert all(item.spoiler for item in gallery.items)
+    uploads = [str(request.json) for request in server.env.http_requests if "preview.png" in str(request.json)]
+    assert uploads and all("SPOILER_preview.png" in upload for upload in uploads)
 
 
 @pytest.mark.parametrize(
