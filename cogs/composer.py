@@ -13,11 +13,10 @@ from cogs.options import PROMPT_LIMIT, clean, parse_size
 from cogs.preferences import Preferences
 from cogs.rules import Rules
 from cogs.styles import Style, of_words, style_of
+from cogs.telling import NOTE
 from diffusion.errors import InvalidRequest
 from diffusion.model import ImageDiffusionModel
 from diffusion.request import ImageRequest, Limits, random_seed
-
-NOTE = "note"  # among the extras of an interaction: what to tell its member alone, besides the answer
 
 
 class Composer:

@@ -11,7 +11,7 @@ import discord
 from cogs import render, views
 from cogs.access import may_end
 from cogs.attachment import download, fetch_masked, posted
-from cogs.composer import NOTE, Composer
+from cogs.composer import Composer
 from cogs.database import Database
 from cogs.delivery import QUIET, Delivery
 from cogs.development import Development
@@ -23,6 +23,7 @@ from cogs.refusal import UNREACHABLE
 from cogs.registry import Registry
 from cogs.rules import Rules
 from cogs.styles import Style
+from cogs.telling import answering, explained, tell, tell_note
 from diffusion.engine import Engine
 from diffusion.errors import DarkroomError, InvalidImage, QueueFull
 from diffusion.image import read_parameters
@@ -51,6 +52,7 @@ class Studio:
     """
 
     development: Development
+    answering, tell = staticmethod(answering), staticmethod(tell)
 
     def __init__(
         self,
@@ -143,7 +145,7 @@ class Studio:
             except Exception as error:
                 await self._refuse(interaction, creation, error)
                 return
-            await self._note(interaction)
+            await tell_note(interaction)
             self._start(self.development.follow(creation, job, PREPARING))
 
     async def make_now(self, interaction: Interaction, request: ImageRequest, *, private: bool | None = None) -> None:
@@ -164,7 +166,7 @@ class Studio:
                     raise
                 await self._refuse(interaction, creation, error)
                 return
-            await self._note(interaction)
+            await tell_note(interaction)
             self._start(self.development.follow(creation, job, text))
 
     def cancel(self, interaction: Interaction, creation_id: int) -> None:
@@ -246,14 +248,6 @@ class Studio:
         )
         await self.journal.update(creation, message_id=response.message_id)
 
-    async def _note(self, interaction: Interaction) -> None:
-        """Tell the member alone what the composer noted besides."""
-        if sentence := interaction.extras.pop(NOTE, None):
-            try:
-                await interaction.followup.send(sentence, ephemeral=True, allowed_mentions=QUIET)
-            except (discord.HTTPException, *UNREACHABLE) as error:
-                log.warning("a note did not reach its member: %s", error)
-
     async def _write_down(self, creation: Creation, request: ImageRequest) -> None:
         source = await asyncio.to_thread(render.source_png, request)
         name = await self.gallery.keep(source) if source else None
@@ -264,8 +258,8 @@ class Studio:
         if isinstance(error, UNREACHABLE) and creation.message_id is None:
             self._start(self.development.take_up(creation))
             return
-        sentence = _explained(error)
-        await self.tell(interaction, sentence)
+        sentence = explained(error)
+        await tell(interaction, sentence)
         await self.journal.close(creation, State.FAILED, sentence)
 
     def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
@@ -291,38 +285,6 @@ class Studio:
             with contextlib.suppress(DarkroomError):
                 await self.gallery.prune({name for row in await self.journal.unfinished() for name in row.files})
             await asyncio.sleep(PRUNE_SECONDS)
-
-    @contextlib.asynccontextmanager
-    async def answering(self, interaction: Interaction) -> AsyncIterator[None]:
-        """Turn what goes wrong inside into one sentence for the member, seen by them alone."""
-        try:
-            yield
-        except Exception as error:
-            await self.tell(interaction, _explained(error))
-
-    async def tell(self, interaction: Interaction, sentence: str) -> None:
-        """Say ``sentence`` to the member alone; an answer begun in the open is taken back first."""
-        options: dict[str, Any] = {"ephemeral": True, "allowed_mentions": QUIET}
-        try:
-            if not interaction.response.is_done():
-                await interaction.response.send_message(sentence, **options)
-                return
-            if interaction.response.type is discord.InteractionResponseType.channel_message:
-                with contextlib.suppress(discord.NotFound):
-                    await interaction.delete_original_response()
-            await interaction.followup.send(sentence, **options)
-        except (discord.HTTPException, *UNREACHABLE) as error:
-            log.warning("a member could not be told %r: %s", sentence, error)
-
-
-def _explained(error: Exception) -> str:
-    if isinstance(error, DarkroomError):
-        return str(error)
-    if isinstance(error, discord.HTTPException):
-        log.warning("Discord refused an answer: %s", error)
-        return "Discord did not take my answer. Please try again."
-    log.error("an interaction failed", exc_info=error)
-    return "Something went wrong here. Please try again."
 
 
 def _sees_channel(interaction: Interaction) -> bool:

@@ -1,0 +1,60 @@
+"""What a member is told besides pictures: one sentence, seen by them alone."""
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import discord
+
+from cogs.delivery import QUIET
+from cogs.refusal import UNREACHABLE
+from diffusion.errors import DarkroomError
+
+log = logging.getLogger(__name__)
+Interaction = discord.Interaction[Any]
+NOTE = "note"  # among the extras of an interaction: what to tell its member besides the answer
+
+
+@contextlib.asynccontextmanager
+async def answering(interaction: Interaction) -> AsyncIterator[None]:
+    """Turn what goes wrong inside into one sentence for the member."""
+    try:
+        yield
+    except Exception as error:
+        await tell(interaction, explained(error))
+
+
+async def tell(interaction: Interaction, sentence: str) -> None:
+    """Say ``sentence`` to the member; an answer begun in the open is taken back first."""
+    options: dict[str, Any] = {"ephemeral": True, "allowed_mentions": QUIET}
+    try:
+        if not interaction.response.is_done():
+            await interaction.response.send_message(sentence, **options)
+            return
+        if interaction.response.type is discord.InteractionResponseType.channel_message:
+            with contextlib.suppress(discord.NotFound):
+                await interaction.delete_original_response()
+        await interaction.followup.send(sentence, **options)
+    except (discord.HTTPException, *UNREACHABLE) as error:
+        log.warning("a member could not be told %r: %s", sentence, error)
+
+
+async def tell_note(interaction: Interaction) -> None:
+    """Say what was noted for the member while their request was composed, if anything; the answer stays."""
+    if sentence := interaction.extras.pop(NOTE, None):
+        try:
+            await interaction.followup.send(sentence, ephemeral=True, allowed_mentions=QUIET)
+        except (discord.HTTPException, *UNREACHABLE) as error:
+            log.warning("a note did not reach its member: %s", error)
+
+
+def explained(error: Exception) -> str:
+    """Word ``error`` for a member; what they cannot help is logged."""
+    if isinstance(error, DarkroomError):
+        return str(error)
+    if isinstance(error, discord.HTTPException):
+        log.warning("Discord refused an answer: %s", error)
+        return "Discord did not take my answer. Please try again."
+    log.error("an interaction failed", exc_info=error)
+    return "Something went wrong here. Please try again."
