@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 EXTENSIONS = (
     "cogs.imagine",
     "cogs.similar",
+    "cogs.inpaint",
+    "cogs.outpaint",
     "cogs.queue",
     "cogs.settings",
     "cogs.moderation",

@@ -12,7 +12,7 @@ from PIL import Image
 
 from diffusion.errors import InvalidImage
 from diffusion.image import read_image
-from diffusion.mask import read_masked
+from diffusion.mask import read_mask, read_masked
 
 MAX_BYTES = 20 * 2**20
 
@@ -62,6 +62,11 @@ async def fetch_image(file: discord.Attachment | Posted) -> Image.Image:
 async def fetch_masked(file: discord.Attachment | Posted) -> tuple[Image.Image, Image.Image | None]:
     """Like `fetch_image`, but give the picture without its transparency, and that as a mask, if any."""
     return await asyncio.to_thread(read_masked, await download(file))
+
+
+async def fetch_mask(file: discord.Attachment | Posted) -> Image.Image:
+    """Download ``file`` and decode it as a mask; raises `InvalidImage` where it is too large or no picture."""
+    return await asyncio.to_thread(read_mask, await download(file))
 
 
 async def download(file: discord.Attachment | Posted) -> bytes:

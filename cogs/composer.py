@@ -67,7 +67,7 @@ class Composer:
             "seed": random_seed(),
         }
 
-    def shaped(self, aspect: tuple[int, int], limits: Limits) -> tuple[int, int]:
+    def shaped(self, aspect: tuple[float, float], limits: Limits) -> tuple[int, int]:
         """Give the size of the model's own area whose sides are to each other as those of ``aspect``."""
         stretch = (aspect[0] / aspect[1]) ** 0.5
         return self.fitting(self.model.sample_side * stretch, self.model.sample_side / stretch, limits)

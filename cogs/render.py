@@ -41,6 +41,7 @@ def settings(request: ImageRequest, seeds: Iterable[int]) -> str:
         f"seed {', '.join(map(str, seeds))}",
         f"{request.width}x{request.height}" + (f" ×{request.upscale}" if request.upscale > 1 else ""),
         f"{request.steps} steps" + (f" from {request.start_step}" if request.image else ""),
+        *(["a part redrawn"] if request.mask else []),
         f"guidance {request.guidance_scale:g}",
         SAMPLER_NAMES[request.sampler],
         *([f"steered to {request.steer} by {request.steer_scale:g}"] if request.steer else []),

@@ -1,0 +1,109 @@
+"""/inpaint: a part of a picture drawn anew."""
+
+import asyncio
+from typing import Any
+
+import discord
+from discord import app_commands
+from discord.app_commands import Range
+from discord.ext import commands
+from PIL import Image
+
+from cogs.attachment import fetch_image, fetch_mask, fetch_masked
+from cogs.options import MAX_COUNT, PROMPT_LIMIT, STYLE_LIMIT, clean, describe, matching_choices
+from cogs.region import REGIONS, parse_region, pixels
+from cogs.studio import Studio
+from diffusion.errors import InvalidRequest
+from diffusion.mask import box_mask, masked
+from diffusion.request import MAX_SEED, ImageRequest
+
+NO_MASK = (
+    "Please say what to draw anew: attach a mask that is white there, name a region,"
+    " or attach a picture that is transparent there."
+)
+ONE_MASK = "Please give a mask or a region, not both."
+
+
+class Inpaint(commands.Cog):
+    """Pictures of which a part is drawn anew."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+
+    @app_commands.command()
+    @describe("prompt", "style", "negative", "steps", "guidance", "seed", "count", "private")
+    @app_commands.describe(
+        image="The picture; what is transparent in it is drawn anew",
+        mask="Another picture, white where this one is drawn anew",
+        region="The part to draw anew, such as left, or x,y,width,height in percent",
+    )
+    async def inpaint(
+        self,
+        interaction: discord.Interaction[Any],
+        image: discord.Attachment,
+        prompt: Range[str, 1, PROMPT_LIMIT],
+        mask: discord.Attachment | None = None,
+        region: Range[str, 1, 50] | None = None,
+        style: Range[str, 1, STYLE_LIMIT] | None = None,
+        negative: Range[str, 1, PROMPT_LIMIT] | None = None,
+        steps: Range[int, 1, 150] | None = None,
+        guidance: Range[float, 0, 30] | None = None,
+        seed: Range[int, 0, MAX_SEED] | None = None,
+        count: Range[int, 1, MAX_COUNT] | None = None,
+        private: bool | None = None,
+    ) -> None:
+        """Draw a part of a picture anew."""
+
+        async def compose() -> ImageRequest:
+            picture, hole = await _what_to_draw(image, mask, region)
+            width, height = self.studio.composer.shaped(picture.size, self.studio.rules.limits(interaction))
+            picture, hole = await asyncio.to_thread(masked, picture, hole, width, height)
+            return await self.studio.request(
+                interaction,
+                prompt,
+                style=style,
+                negative_prompt=negative and clean(negative),
+                image=picture,
+                mask=hole,
+                width=width,
+                height=height,
+                steps=steps,
+                guidance_scale=guidance,
+                seed=seed,
+                count=count,
+            )
+
+        await self.studio.make(interaction, compose, private=private)
+
+    @inpaint.autocomplete("region")
+    async def regions(self, interaction: discord.Interaction[Any], current: str) -> list[app_commands.Choice[str]]:
+        """Offer regions by name."""
+        return matching_choices(REGIONS, current)
+
+    @inpaint.autocomplete("style")
+    async def styles(self, interaction: discord.Interaction[Any], current: str) -> list[app_commands.Choice[str]]:
+        """Offer styles by name."""
+        return matching_choices(self.studio.composer.styles, current)
+
+
+async def _what_to_draw(
+    image: discord.Attachment, mask: discord.Attachment | None, region: str | None
+) -> tuple[Image.Image, Image.Image]:
+    """Give the picture and its mask, of whatever size; raises `DarkroomError` where the member did not say what to draw."""
+    if mask and region:
+        raise InvalidRequest("mask", ONE_MASK)
+    if region:
+        box = parse_region(region)
+        picture = await fetch_image(image)
+        return picture, box_mask(picture.size, pixels(box, picture.size))
+    if mask:
+        return await fetch_image(image), await fetch_mask(mask)
+    picture, hole = await fetch_masked(image)
+    if hole is None:
+        raise InvalidRequest("mask", NO_MASK)
+    return picture, hole
+
+
+async def setup(bot: Any) -> None:
+    """Add the cog."""
+    await bot.add_cog(Inpaint(bot.studio))

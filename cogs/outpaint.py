@@ -1,0 +1,84 @@
+"""/outpaint: a picture continued beyond its edges."""
+
+import asyncio
+from typing import Any
+
+import discord
+from discord import app_commands
+from discord.app_commands import Choice, Range
+from discord.ext import commands
+
+from cogs.attachment import fetch_image
+from cogs.options import MAX_COUNT, PROMPT_LIMIT, STYLE_LIMIT, clean, describe, matching_choices
+from cogs.studio import Studio
+from diffusion.canvas import DIRECTIONS, grown, on_canvas
+from diffusion.request import MAX_SEED, ImageRequest, start_step_for
+
+SHARE = 0.5
+CONTINUITY = 0.3  # how much of the continued edges is kept: with less, subjects are cut off at the old border
+
+
+class Outpaint(commands.Cog):
+    """Pictures continued beyond their edges."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+
+    @app_commands.command()
+    @describe("prompt", "style", "negative", "steps", "guidance", "seed", "count", "private")
+    @app_commands.describe(
+        image="The picture to continue",
+        direction="Where it goes on",
+        share="How much to add, as a share of the picture: 0.5 adds half",
+    )
+    @app_commands.choices(direction=[Choice(name=name, value=name) for name in DIRECTIONS])
+    async def outpaint(
+        self,
+        interaction: discord.Interaction[Any],
+        image: discord.Attachment,
+        direction: str,
+        prompt: Range[str, 1, PROMPT_LIMIT],
+        share: Range[float, 0.1, 1.0] = SHARE,
+        style: Range[str, 1, STYLE_LIMIT] | None = None,
+        negative: Range[str, 1, PROMPT_LIMIT] | None = None,
+        steps: Range[int, 1, 150] | None = None,
+        guidance: Range[float, 0, 30] | None = None,
+        seed: Range[int, 0, MAX_SEED] | None = None,
+        count: Range[int, 1, MAX_COUNT] | None = None,
+        private: bool | None = None,
+    ) -> None:
+        """Continue a picture beyond its edges."""
+        composer = self.studio.composer
+
+        async def compose() -> ImageRequest:
+            picture = await fetch_image(image)
+            width, height = composer.shaped(grown(picture.size, direction, share), self.studio.rules.limits(interaction))
+            cell = composer.model.latent_factor
+            canvas, rest = await asyncio.to_thread(on_canvas, picture, direction, share, width, height, cell)
+            request = await self.studio.request(
+                interaction,
+                prompt,
+                style=style,
+                negative_prompt=negative and clean(negative),
+                image=canvas,
+                mask=rest,
+                width=width,
+                height=height,
+                steps=steps,
+                guidance_scale=guidance,
+                seed=seed,
+                count=count,
+            )
+            return request.with_(start_step=start_step_for(CONTINUITY, request.steps))
+
+        await self.studio.make(interaction, compose, private=private)
+
+    @outpaint.autocomplete("style")
+    async def styles(self, interaction: discord.Interaction[Any], current: str) -> list[Choice[str]]:
+        """Offer styles by name."""
+        return matching_choices(self.studio.composer.styles, current)
+
+
+async def setup(bot: Any) -> None:
+    """Add the cog."""
+    await bot.add_cog(Outpaint(bot.studio))

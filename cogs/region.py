@@ -1,0 +1,37 @@
+"""Regions of a picture, as members name them: "left", or x, y, width and height in percent."""
+
+import re
+from typing import Final
+
+from diffusion.errors import InvalidRequest
+
+Region = tuple[float, float, float, float]  # left, top, right, bottom as shares of the picture
+
+REGIONS: Final[dict[str, Region]] = {
+    "left": (0, 0, 0.5, 1),
+    "right": (0.5, 0, 1, 1),
+    "top": (0, 0, 1, 0.5),
+    "bottom": (0, 0.5, 1, 1),
+    "middle": (0.25, 0.25, 0.75, 0.75),
+}
+LISTED: Final = "left, right, top, bottom, middle or x,y,width,height in percent, such as 25,0,50,40"
+
+
+def parse_region(text: str) -> Region:
+    """Read a region; raises `InvalidRequest` for what is none or not inside the picture."""
+    if named := REGIONS.get(text.strip().lower()):
+        return named
+    match = re.fullmatch(r"\s*" + r"\s*[,\s]\s*".join([r"(\d{1,3}(?:\.\d{1,3})?)\s*%?"] * 4) + r"\s*", text, re.ASCII)
+    if match is None:
+        raise InvalidRequest("region", f"The region must be {LISTED}.")
+    left, top, width, height = (float(number) / 100 for number in match.groups())
+    if min(width, height) == 0 or left + width > 1 or top + height > 1:
+        raise InvalidRequest("region", f"The region must lie inside the picture: {LISTED}.")
+    return left, top, left + width, top + height
+
+
+def pixels(region: Region, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Give the box of ``region`` in a picture of ``size``, at least one pixel wide and high."""
+    width, height = size
+    left, top = min(int(region[0] * width), width - 1), min(int(region[1] * height), height - 1)
+    return left, top, max(round(region[2] * width), left + 1), max(round(region[3] * height), top + 1)
