@@ -1,6 +1,7 @@
 """Pictures in messages: never larger than agreed, never from another address than the one that Discord gave an upload."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -10,11 +11,14 @@ from urllib.parse import urlsplit
 import discord
 from PIL import Image
 
+from cogs.refusal import REFUSALS
 from diffusion.errors import InvalidImage
 from diffusion.image import read_image
 from diffusion.mask import read_mask, read_masked
 
+log = logging.getLogger(__name__)
 MAX_BYTES = 20 * 2**20
+DOWNLOAD_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,12 @@ async def fetch_mask(file: discord.Attachment | Posted) -> Image.Image:
 
 
 async def download(file: discord.Attachment | Posted) -> bytes:
-    """Give the bytes of ``file``; raises `InvalidImage` where they are too many."""
+    """Give the bytes of ``file``; raises `InvalidImage` where they are too many or do not come."""
     if file.size > MAX_BYTES:
         raise InvalidImage(f"The attachment is larger than {MAX_BYTES // 2**20} MiB. Please attach less.")
-    return await file.read()
+    try:
+        async with asyncio.timeout(DOWNLOAD_SECONDS):
+            return await file.read()
+    except REFUSALS as error:
+        log.warning("a picture could not be downloaded: %r", error)
+        raise InvalidImage("I could not download the picture from Discord. Please attach it again.") from error

@@ -40,9 +40,18 @@ class Development:
         self.jobs: dict[int, Job] = {}  # by the id of their creation
         self._creations: dict[int, Creation] = {}
 
+    def take_in_hand(self, creation: Creation, job: Job) -> None:
+        """Let ``job`` be cancelled from now on, even before it is followed."""
+        self.jobs[creation.id], self._creations[creation.id] = job, creation
+
+    def let_go(self, creation: Creation) -> None:
+        """Forget what has ended."""
+        self.jobs.pop(creation.id, None)
+        self._creations.pop(creation.id, None)
+
     async def follow(self, creation: Creation, job: Job, shown: str) -> None:
         """Show the progress of ``job``, keep its pictures and deliver them; ``shown`` is what the message says already."""
-        self.jobs[creation.id], self._creations[creation.id] = job, creation
+        self.take_in_hand(creation, job)
         beginning = asyncio.ensure_future(self._note_beginning(creation, job))
         try:
             async with self._ending(creation):
@@ -60,7 +69,7 @@ class Development:
             job.cancel()
             beginning.cancel()
             await asyncio.wait([beginning])  # it may hold a connection of the journal, which is closed once nobody follows
-            del self.jobs[creation.id], self._creations[creation.id]
+            self.let_go(creation)
 
     async def take_up(self, creation: Creation) -> None:
         """Go on with ``creation`` after a restart from where it was."""

@@ -19,7 +19,7 @@ from cogs.gallery import Gallery, PictureGone
 from cogs.journal import Creation, Journal, JournalFailed, State, to_json
 from cogs.ledger import Ledger
 from cogs.metrics import Metrics
-from cogs.refusal import UNREACHABLE
+from cogs.refusal import REFUSALS, Refusal, refusal_of
 from cogs.registry import Registry
 from cogs.rules import Rules
 from cogs.styles import Style
@@ -157,12 +157,16 @@ class Studio:
                     await self.admit(interaction, request)
                     job = self._submit(request, interaction)
                     creation = await self._accept(interaction, private, request)
+                self.development.take_in_hand(creation, job)
                 text = render.progress_text(request, job.progress)
                 await self._respond(interaction, creation, text, views.cancel_view(creation.owner, creation.id))
             except BaseException as error:
                 if job:
                     job.cancel()
-                if creation is None or not isinstance(error, Exception):
+                if creation is None:
+                    raise
+                self.development.let_go(creation)
+                if not isinstance(error, Exception):
                     raise
                 await self._refuse(interaction, creation, error)
                 return
@@ -255,7 +259,7 @@ class Studio:
 
     async def _refuse(self, interaction: Interaction, creation: Creation, error: Exception) -> None:
         """End what could not be begun, unless Discord may have shown the answer nevertheless."""
-        if isinstance(error, UNREACHABLE) and creation.message_id is None:
+        if isinstance(error, REFUSALS) and refusal_of(error) is Refusal.LATER and creation.message_id is None:
             self._start(self.development.take_up(creation))
             return
         sentence = explained(error)

@@ -111,6 +111,16 @@ async def test_cancel_ends_a_job_under_way_for_its_owner_alone(server):
     assert not result.response.components and not result.response.attachments
 
 
+async def test_pictures_can_be_cancelled_as_soon_as_the_button_is_seen(server, monkeypatch):
+    following = []
+    with monkeypatch.context() as early:
+        early.setattr(server.studio, "_start", following.append)
+        result = await server.alice.slash(server.channel, "imagine", prompt="slow", steps=150)
+        await server.alice.click(result.response, label="Cancel")
+    server.studio._start(*following)
+    await server.until(lambda: "Cancelled" in text_of(result.response))
+
+
 async def test_a_job_ends_when_its_message_is_deleted_by_hand(server):
     result = await server.alice.slash(server.channel, "imagine", prompt="slow", steps=150, count=4)
     (job,) = server.studio.jobs.values()

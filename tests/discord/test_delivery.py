@@ -1,8 +1,6 @@
 """What a member sees for each way in which Discord may refuse an answer. ``pytest -s`` prints the table."""
 
 import asyncio
-import errno
-import os
 import re
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,7 +11,7 @@ from discord import Guild
 from cogs import delivery, development, render
 from cogs.journal import State
 from diffusion.image import read_image
-from tests.discord.conftest import drawn, opened, png, sentence, text_of
+from tests.discord.conftest import drawn, opened, sentence, text_of
 from tests.discord.test_resume import never, row_of, slow
 
 EDIT = ("PATCH", "/channels/*/messages/*")
@@ -208,24 +206,6 @@ async def test_where_only_a_token_reaches_the_wait_is_bounded_and_that_is_said(s
     accepted = next(request for request in server.env.http_requests if request.path.endswith("/callback"))
     assert render.TOKEN_NOTE in accepted.json["data"]["content"]
     await server.until(lambda: development.TOO_SLOW in text_of(result.response))
-
-
-@pytest.mark.parametrize("command", [{"name": "imagine"}, {"name": "similar", "image": ("in.png", png())}])
-async def test_a_full_disk_is_told_and_recovered_from(server, monkeypatch, command):
-    async def ask():
-        options = {"prompt": "red apple", "steps": 2} | command
-        return await server.alice.slash(server.channel, options.pop("name"), **options)
-
-    def refuse(handle):
-        raise OSError(errno.ENOSPC, "no space left")
-
-    with monkeypatch.context() as full:
-        full.setattr(os, "fsync", refuse)
-        result = await ask()
-        await server.ended()
-        answers = [result.response, *result.followups]
-        assert sum("disk is full" in answer.content for answer in answers if answer) == 1
-    await server.finished((await ask()).response)
 
 
 async def test_a_full_queue_says_how_long_to_wait(tiny_model):
