@@ -17,6 +17,7 @@ from discord.ext import commands
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from cogs.languages import Languages
 from cogs.log import log_creation, log_creation_with_prompt, set_up
 from cogs.tree import Tree
 from diffusion.errors import DarkroomError
@@ -106,6 +107,7 @@ class Darkroom(commands.Bot):
         """Load the cogs and tell Discord their commands."""
         for extension in EXTENSIONS:
             await self.load_extension(extension)
+        await self.tree.set_translator(Languages())
         await self.tree.sync()
         await self.studio.open(self)
 

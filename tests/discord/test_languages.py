@@ -1,0 +1,85 @@
+"""Every name and description of a command can be read in five languages, within Discord's rules."""
+
+import re
+
+import discord
+import pytest
+from discord import app_commands
+
+from cogs.languages import FILES, Languages
+
+SLASH = re.compile(r"[-_'\w]{1,32}")  # and nothing in upper case
+
+
+def texts(payload, path=""):
+    """Yield (where, kind, English, its translations) of all that a command shows."""
+    here = f"{path} {payload['name']}".strip()
+    yield here, "name", payload["name"], payload.get("name_localizations") or {}
+    if payload.get("description"):
+        yield here, "description", payload["description"], payload.get("description_localizations") or {}
+    for choice in payload.get("choices", ()):
+        yield here, "choice", choice["name"], choice.get("name_localizations") or {}
+    for option in payload.get("options", ()):
+        yield from texts(option, here)
+
+
+@pytest.fixture
+async def payloads(server):
+    tree = server.env.bot.tree
+    commands = [
+        command for kind in discord.AppCommandType if kind.value in (1, 2, 3) for command in tree.get_commands(type=kind)
+    ]
+    return [await command.get_translated_payload(tree, tree.translator) for command in commands]
+
+
+def same_in_all(english):
+    """Numbers, sizes and the names of methods and languages are not translated."""
+    return english in {"LMS", "DDIM", "Euler", "Euler a", "Heun", "DPM++ 2M Karras", "UniPC", "1x", "2x", "4x", "WebP", "GIF"}
+
+
+async def test_nothing_is_left_in_english_alone(payloads):
+    missing = {
+        (locale.value, kind, english)
+        for payload in payloads
+        for where, kind, english, localised in texts(payload)
+        for locale in FILES
+        if locale.value not in localised and not same_in_all(english)
+    }
+    assert not missing, "\n".join(map(str, sorted(missing)))
+
+
+async def test_every_translation_keeps_to_discords_rules(payloads):
+    for payload in payloads:
+        menu = payload["type"] != discord.AppCommandType.chat_input.value
+        for where, kind, english, localised in texts(payload):
+            for text in localised.values():
+                assert 1 <= len(text) <= (32 if kind == "name" else 100), (where, text)
+                if kind == "name" and not menu:
+                    assert SLASH.fullmatch(text) and text == text.lower(), (where, text)
+
+
+async def test_options_of_one_command_keep_different_names(payloads):
+    def siblings(payload):
+        yield payload.get("options", ())
+        for option in payload.get("options", ()):
+            yield from siblings(option)
+
+    groups = [payloads, *(group for payload in payloads for group in siblings(payload))]
+    for group in groups:
+        for locale in FILES:
+            names = [(each.get("type"), (each.get("name_localizations") or {}).get(locale.value)) for each in group]
+            assert len(set(names)) == len(names), (locale, names)
+
+
+async def test_no_translation_is_of_something_that_is_gone(payloads):
+    used = {english for payload in payloads for _, _, english, _ in texts(payload)}
+    for name, table in Languages().tables.items():
+        stale = {*table["names"], *table["texts"]} - used
+        assert not stale, (name, stale)
+
+
+async def test_what_a_language_does_not_have_stays_english():
+    context = app_commands.TranslationContext(app_commands.TranslationContextLocation.other, None)
+    string = app_commands.locale_str("nothing like this")
+    assert await Languages().translate(string, discord.Locale.german, context) is None
+    assert await Languages().translate(string, discord.Locale.korean, context) is None
