@@ -19,8 +19,8 @@ NOT_YOURS = "Only whoever runs this bot can do that."
 
 
 @app_commands.default_permissions(administrator=True)
-class Admin(commands.GroupCog, group_name="admin"):
-    """Pausing, draining and settings. Discord hides it from most members; that the member runs the bot is checked here."""
+class Admin(commands.GroupCog, group_name="admin", group_description="What only whoever runs the bot may do"):
+    """Pauses, drains and reloads. Discord hides it from most members; that the member runs the bot is checked here."""
 
     def __init__(self, studio: Studio, reload: Reload) -> None:
         self.studio, self.reload = studio, reload

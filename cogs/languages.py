@@ -1,7 +1,7 @@
 """Names and descriptions of the commands in members' languages, from ``translations/LANGUAGE.toml``.
 
-Each file has a table ``names``, of commands and options, and a table ``texts``, of descriptions and choices, both by the English
-words. What a file leaves out, Discord shows in English.
+Each file has a table ``names``, of commands and options, and a table ``texts``, of descriptions and choices, both by the
+English words. What a file leaves out, Discord shows in English.
 """
 
 import tomllib

@@ -1,5 +1,6 @@
 """Every name and description of a command can be read in five languages, within Discord's rules."""
 
+import json
 import re
 
 import discord
@@ -7,8 +8,11 @@ import pytest
 from discord import app_commands
 
 from cogs.languages import FILES, Languages
+from diffusion.request import SAMPLER_NAMES
 
 SLASH = re.compile(r"[-_'\w]{1,32}")  # and nothing in upper case
+SAME_IN_ALL = {*SAMPLER_NAMES.values(), "WebP", "GIF"}
+CHARACTERS = 8000  # Discord's limit on all that one command says, each text in its longest language
 
 
 def texts(payload, path=""):
@@ -33,29 +37,39 @@ async def payloads(server):
 
 
 def same_in_all(english):
-    """Numbers, sizes and the names of methods and languages are not translated."""
-    return english in {"LMS", "DDIM", "Euler", "Euler a", "Heun", "DPM++ 2M Karras", "UniPC", "1x", "2x", "4x", "WebP", "GIF"}
+    """Numbers, sizes and the names of methods are not translated."""
+    return english in SAME_IN_ALL or re.fullmatch(r"[\d.]+x?", english)
 
 
 async def test_nothing_is_left_in_english_alone(payloads):
     missing = {
-        (locale.value, kind, english)
+        (file, "names" if kind == "name" else "texts", english): where
         for payload in payloads
         for where, kind, english, localised in texts(payload)
-        for locale in FILES
+        for locale, file in FILES.items()
         if locale.value not in localised and not same_in_all(english)
     }
-    assert not missing, "\n".join(map(str, sorted(missing)))
+    assert not missing, "Please translate:\n" + "\n".join(
+        f"cogs/translations/{file}.toml [{table}] {json.dumps(english)} (of {where})"
+        for (file, table, english), where in sorted(missing.items())
+    )
 
 
-async def test_every_translation_keeps_to_discords_rules(payloads):
+async def test_every_text_keeps_to_discords_rules(payloads):
     for payload in payloads:
         menu = payload["type"] != discord.AppCommandType.chat_input.value
         for where, kind, english, localised in texts(payload):
-            for text in localised.values():
-                assert 1 <= len(text) <= (32 if kind == "name" else 100), (where, text)
+            for text in (english, *localised.values()):
+                limit = 32 if kind == "name" else 100
+                assert 1 <= len(text) <= limit, f"{where}: at most {limit} characters, not {len(text)}: {text}"
                 if kind == "name" and not menu:
-                    assert SLASH.fullmatch(text) and text == text.lower(), (where, text)
+                    assert SLASH.fullmatch(text) and text == text.lower(), f"{where}: no name of a command: {text}"
+
+
+async def test_no_command_says_more_than_discord_takes(payloads):
+    for payload in payloads:
+        said = sum(max(map(len, (english, *localised.values()))) for _, _, english, localised in texts(payload))
+        assert said <= CHARACTERS, payload["name"]
 
 
 async def test_options_of_one_command_keep_different_names(payloads):
@@ -64,10 +78,12 @@ async def test_options_of_one_command_keep_different_names(payloads):
         for option in payload.get("options", ()):
             yield from siblings(option)
 
-    groups = [payloads, *(group for payload in payloads for group in siblings(payload))]
+    kinds = {payload["type"] for payload in payloads}
+    groups = [[payload for payload in payloads if payload["type"] == kind] for kind in kinds]
+    groups += [group for payload in payloads for group in siblings(payload)]
     for group in groups:
         for locale in FILES:
-            names = [(each.get("type"), (each.get("name_localizations") or {}).get(locale.value)) for each in group]
+            names = [(each.get("name_localizations") or {}).get(locale.value, each["name"]) for each in group]
             assert len(set(names)) == len(names), (locale, names)
 
 
@@ -75,7 +91,7 @@ async def test_no_translation_is_of_something_that_is_gone(payloads):
     used = {english for payload in payloads for _, _, english, _ in texts(payload)}
     for name, table in Languages().tables.items():
         stale = {*table["names"], *table["texts"]} - used
-        assert not stale, (name, stale)
+        assert not stale, f"cogs/translations/{name}.toml translates what no command says any more: {sorted(stale)}"
 
 
 async def test_what_a_language_does_not_have_stays_english():
