@@ -12,7 +12,7 @@ from cogs import render, views
 from cogs.answer import Answer, Result
 from cogs.delivery import CannotLook, Delivery, Undeliverable, carries_result
 from cogs.gallery import Gallery, PictureGone
-from cogs.journal import Creation, Journal, State, from_json
+from cogs.journal import MODEL_LIMIT, Creation, Journal, State, from_json
 from diffusion.engine import Engine
 from diffusion.errors import Cancelled, DarkroomError, InvalidRequest, QueueFull
 from diffusion.job import Job
@@ -63,7 +63,8 @@ class Development:
                 await beginning
                 pngs = await asyncio.to_thread(render.result_pngs, result)
                 names = [await self.gallery.keep(png) for png in pngs]
-                await self.journal.update(creation, state=State.RENDERED, pictures=names)
+                made_by = {"model": result.model[:MODEL_LIMIT], "seconds": round(result.seconds, 3)}
+                await self.journal.update(creation, state=State.RENDERED, pictures=names, **made_by)
                 await self._post(creation, job.request)
         finally:
             job.cancel()

@@ -11,12 +11,14 @@ from enum import StrEnum
 from typing import Any, Final
 
 from PIL import Image
-from sqlalchemy import JSON, BigInteger, Boolean, String, Text, select, update
+from sqlalchemy import JSON, BigInteger, Boolean, Float, String, Text, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from cogs import ledger
 from cogs.database import Base, Database, DatabaseFailed, Instant
 from diffusion.request import ImageRequest
+
+MODEL_LIMIT: Final = 200  # characters of a model's name
 
 
 class JournalFailed(DatabaseFailed):
@@ -42,16 +44,17 @@ class Creation(Base):
 
     ``request`` is empty until it is known what exactly to make, such as while an attachment is downloaded. ``token_only``
     says that nothing but the interaction's token, which lives until ``expires``, reaches the message. ``pictures`` and
-    ``source`` name files of the `Gallery`. ``posting_in`` is the channel in which a new message was about to be posted
-    because the first one cannot be edited; ``attempts`` counts how often the engine began with this. ``counted`` is how many
-    pictures of the member's day this takes, none once it has failed or was cancelled; ``spoiler`` hides them until clicked.
+    ``source`` name files of the `Gallery`, ``model`` what drew the pictures, in so many ``seconds``. ``posting_in`` is the
+    channel in which a new message was about to be posted because the first one cannot be edited; ``attempts`` counts how often
+    the engine began with this. ``counted`` is how many pictures of the member's day this takes, none once it has failed or was
+    cancelled; ``spoiler`` hides them until clicked.
     """
 
     __tablename__ = "creations"
 
     id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    parent_id: Mapped[int | None] = mapped_column(BigInteger)
-    owner: Mapped[int] = mapped_column(BigInteger)
+    parent_id: Mapped[int | None] = mapped_column(BigInteger, index=True)
+    owner: Mapped[int] = mapped_column(BigInteger, index=True)
     guild_id: Mapped[int | None] = mapped_column(BigInteger)
     channel_id: Mapped[int] = mapped_column(BigInteger)
     message_id: Mapped[int | None] = mapped_column(BigInteger, index=True)
@@ -65,6 +68,8 @@ class Creation(Base):
     request: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     source: Mapped[str | None] = mapped_column(String(64))
     pictures: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
+    model: Mapped[str | None] = mapped_column(String(MODEL_LIMIT))
+    seconds: Mapped[float | None] = mapped_column(Float)
     posting_in: Mapped[int | None] = mapped_column(BigInteger)
     attempts: Mapped[int] = mapped_column(default=0)
     state: Mapped[str] = mapped_column(String(10), default=State.ACCEPTED, index=True)
