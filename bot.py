@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import discord
+from discord.app_commands import AppCommandContext, AppInstallationType
 from discord.ext import commands
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -29,6 +30,7 @@ EXTENSIONS = (
     "cogs.similar",
     "cogs.inpaint",
     "cogs.outpaint",
+    "cogs.menus",
     "cogs.queue",
     "cogs.settings",
     "cogs.moderation",
@@ -100,6 +102,8 @@ class Darkroom(commands.Bot):
             help_command=None,
             tree_cls=Tree,
             max_messages=None,  # no message is ever looked up in a cache
+            allowed_installs=AppInstallationType(guild=True, user=True),
+            allowed_contexts=AppCommandContext(guild=True, dm_channel=True, private_channel=True),
         )
         self.studio, self.settings = studio, settings or Settings()
 

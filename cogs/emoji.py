@@ -18,7 +18,7 @@ from cogs.attachment import fetch_image
 from cogs.delivery import QUIET
 from cogs.expression import ANY_TAG, DESCRIPTION_LIMIT, EMOJI, KINDS, STICKER, TAG_LIMIT, Kind, add, guess_tag, server_for
 from cogs.gallery import PictureGone
-from cogs.options import clean
+from cogs.options import clean, server_only
 from cogs.studio import Studio
 from cogs.views import FORM_SECONDS
 from diffusion.cutout import Cutout, cut_out
@@ -146,7 +146,7 @@ class Emoji(commands.Cog):
             await interaction.edit_original_response(content=added, view=None, allowed_mentions=QUIET)
 
     @app_commands.command()
-    @app_commands.guild_only()
+    @server_only
     @app_commands.describe(
         image="The picture to make it of",
         name="What to call it: the file's name if left out",

@@ -10,7 +10,7 @@ from discord.app_commands import Choice, Range
 from discord.ext import commands
 
 from cogs.delivery import QUIET
-from cogs.options import PROMPT_LIMIT, matching_choices
+from cogs.options import PROMPT_LIMIT, matching_choices, server_only
 from cogs.preferences import Preferences, Scope, Verdict
 from cogs.studio import Studio
 from cogs.verdict import WORDED, rule_text
@@ -27,7 +27,7 @@ NEEDED: Final = ("view_channel", "send_messages", "attach_files")
 CHOICES: Final = [Choice(name=worded, value=verdict.value) for verdict, worded in WORDED.items()]
 
 
-@app_commands.guild_only()
+@server_only
 @app_commands.default_permissions(manage_guild=True)
 class Moderation(commands.GroupCog, group_name="moderation", group_description="What is not wanted in this server"):
     """Sets a server's rules."""

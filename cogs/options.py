@@ -3,12 +3,14 @@
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from discord import app_commands
 
 from diffusion.errors import InvalidRequest
 from diffusion.request import SAMPLER_NAMES, UPSCALES
+
+T = TypeVar("T")
 
 PROMPT_LIMIT: Final = 1000
 STYLE_LIMIT: Final = 100
@@ -40,6 +42,12 @@ DESCRIPTIONS: Final = {
 def describe(*options: str) -> Callable[[Any], Any]:
     """Describe ``options`` of a command."""
     return app_commands.describe(**{option: DESCRIPTIONS[option] for option in options})
+
+
+def server_only(command: T) -> T:
+    """Offer ``command`` only in servers that the bot was added to; others are offered everywhere, as `Darkroom` says."""
+    in_servers = app_commands.allowed_contexts(guilds=True, dms=False, private_channels=False)
+    return app_commands.allowed_installs(guilds=True, users=False)(in_servers(command))
 
 
 def parse_size(text: str | None) -> tuple[int, int] | tuple[None, None]:

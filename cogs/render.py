@@ -26,13 +26,16 @@ PROMPT_SHOWN = 300
 PREVIEW_SIDE = 256  # at most: large pictures form as small ones
 
 
-def title(prompt: str, most: int = PROMPT_SHOWN) -> str:
-    """Give up to ``most`` characters of the prompt in bold, with nothing in it that Discord would format or ping."""
-    prompt = " ".join(prompt.split()) or "Similar picture"
-    shortened = prompt if len(prompt) <= most else f"{prompt[: most - 1]}…"
-    shortened = shortened.replace("://", ":/\u200b/")  # a link would be unfurled
+def harmless(text: str) -> str:
+    """Give ``text`` with nothing in it that Discord would format, ping or unfurl."""
     # escape_mentions puts a zero-width space after each @, for clients and bots that ignore allowed_mentions.
-    return f"**{discord.utils.escape_mentions(discord.utils.escape_markdown(shortened))}**"
+    return discord.utils.escape_mentions(discord.utils.escape_markdown(text.replace("://", ":/\u200b/")))
+
+
+def title(prompt: str, most: int = PROMPT_SHOWN) -> str:
+    """Give up to ``most`` characters of the prompt in bold."""
+    prompt = " ".join(prompt.split()) or "Similar picture"
+    return f"**{harmless(prompt if len(prompt) <= most else f'{prompt[: most - 1]}…')}**"
 
 
 def settings(request: ImageRequest, seeds: Iterable[int]) -> str:

@@ -29,9 +29,11 @@ NEAREST: Final = (
     ("lms", "lms"),
 )
 LORA: Final = re.compile(r"<(?:lora|lyco|hypernet):[^<>]*>")
-WEIGHT: Final = re.compile(r"\(([^()]*):\s*\d*\.?\d+\s*\)")
+WEIGHT: Final = re.compile(r"\(([^()]*):\s*[\d.]+\s*\)")
+MAX_PROMPT: Final = 4000  # characters that are looked at; no model reads as many
 PROMPTS: Final = ("prompt", "negative_prompt")
 MAX_GUIDANCE: Final = 30.0
+NAME_SHOWN: Final = 50
 
 
 class Model(Protocol):
@@ -51,11 +53,11 @@ def adapted(recipe: Recipe, model: Model, limits: Limits) -> tuple[dict[str, Any
     told, notes = recipe.settings, []
     settings: dict[str, Any] = {}
     for field in PROMPTS:
-        text = _plain(told.get(field, ""))
+        text = _plain(told.get(field, "")[:MAX_PROMPT])
         settings[field] = _shortened(text, model)
-        if settings[field] != text:
+        if settings[field] != text or len(told.get(field, "")) > MAX_PROMPT:
             notes.append(f"The {field.replace('_', ' ')} is longer than this model reads: its end is left out.")
-    if any(LORA.search(told.get(field, "")) for field in PROMPTS):
+    if any(LORA.search(told.get(field, "")[:MAX_PROMPT]) for field in PROMPTS):
         notes.append("LoRAs are left out: there are none here.")
     if size := _size(told, model.latent_factor, limits.side):
         settings["width"], settings["height"] = size
@@ -74,15 +76,15 @@ def adapted(recipe: Recipe, model: Model, limits: Limits) -> tuple[dict[str, Any
         settings["sampler"] = sampler
     if recipe.sampler and _same_sampler(recipe) is None:
         instead = SAMPLER_NAMES[sampler] if sampler else "my usual one"
-        notes.append(f"There is no sampler {recipe.sampler[:50]} here: {instead} takes its place.")
+        notes.append(f"There is no sampler {_short(recipe.sampler)} here: {instead} takes its place.")
     if told.get("start_step"):
         notes.append("It started from another picture, which is not in the file. This one starts from noise.")
     if told.get("steer") in model.steerable:
         settings |= {field: told[field] for field in ("steer", "steer_scale") if field in told}
     elif told.get("steer"):
-        notes.append(f"Nothing steers to {told['steer'][:50]} here.")
+        notes.append(f"Nothing steers to {_short(told['steer'])} here.")
     if recipe.model and recipe.model != model.name:
-        notes.append(f"It was made by the model {recipe.model[:80]}. Here {model.name} draws.")
+        notes.append(f"It was made by the model {_short(recipe.model)}. Here {model.name} draws.")
     return settings, notes
 
 
@@ -123,6 +125,10 @@ def _same_sampler(recipe: Recipe) -> str | None:
 def _sampler(recipe: Recipe) -> str | None:
     letters = _letters(recipe.sampler)
     return _same_sampler(recipe) or next((known for word, known in NEAREST if word in letters), None)
+
+
+def _short(name: str) -> str:
+    return " ".join(name.split())[:NAME_SHOWN]
 
 
 def _letters(name: str) -> str:

@@ -16,6 +16,8 @@ from diffusion.request import SAMPLER_NAMES, ImageRequest
 
 FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS: Final = 40_000_000
+MAX_TEXT: Final = 2_000_000  # characters of a text chunk, as many as the largest graphs of ComfyUI have
+MAX_SETTINGS: Final = 20_000  # characters of the settings in a chunk ``parameters``
 
 # Pillow's own bomb check stands behind ours; as an error it can be answered.
 warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -140,7 +142,7 @@ def read_texts(data: bytes) -> dict[str, str]:
         with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
             if image.width * image.height > MAX_PIXELS:
                 return {}
-            return dict(getattr(image, "text", {}))
+            return {name: text for name, text in getattr(image, "text", {}).items() if len(text) <= MAX_TEXT}
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning):
         return {}  # Pillow tells a damaged chunk by SyntaxError, one that unpacks to too much by ValueError
 
@@ -160,7 +162,9 @@ def split_parameters(text: str) -> tuple[str, dict[str, str]]:
     Raises `InvalidImage` where it is nothing of that kind.
     """
     head, _, last = text.strip().rpartition("\n")
-    values = dict(re.findall(r'([A-Z][\w ]*): ("(?:[^"\\]|\\.)*"|[^,]*)(?:, |$)', last))
+    # Names are short and their number is bounded, or made-up ones would keep the regular expression busy for minutes.
+    known = r'([A-Z][\w ]{0,40}): ("(?:[^"\\]|\\.)*"|[^,]*)(?:, |$)'
+    values = dict(re.findall(known, last)) if len(last) <= MAX_SETTINGS else {}
     if "Steps" not in values:
         raise InvalidImage("This picture does not say how it was made.")
     return head, values
@@ -208,6 +212,7 @@ def _quoted(text: str | None) -> str | None:
 
 def _number(kind: Callable[[str], Any], text: str | None) -> Any:
     try:
-        return kind(text) if text else None
+        value = kind(text or "")
     except ValueError:
         return None
+    return value if abs(value) < 2**64 else None  # larger ones mean nothing, and nan is none at all

@@ -203,6 +203,16 @@ def test_what_tells_nothing_is_told_in_a_sentence(data):
         read_recipe(data)
 
 
+@pytest.mark.parametrize(
+    "text", ["A" * 900_000, "(:" * 400_000 + "1" * 200_000, "<lora:" * 100_000, "fox " * 200_000, "x" * 3_000_000], ids=range(5)
+)
+def test_endless_texts_do_not_keep_anybody_busy(text):
+    with pytest.raises(InvalidImage):
+        read_recipe(with_texts(parameters=text))
+    found, _ = adapted(read_recipe(with_texts(parameters=f"{text[:1_500_000]}\nSteps: 3, Seed: 1")), Model(), LIMITS)
+    assert len(found["prompt"]) <= 4000
+
+
 def test_a_graph_that_runs_in_circles_ends():
     sampler = node("KSampler", positive=["2", 0], negative=["1", 0], latent_image=["2", 0], steps=["3", 0], model=["2", 0])
     round_ = node("Reroute", conditioning=["2", 0], samples=["2", 0], model=["2", 0])

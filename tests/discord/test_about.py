@@ -1,3 +1,5 @@
+import discord
+
 from diffusion.defaults import Defaults
 from tests.conftest import model_of
 from tests.discord.conftest import opened, sentence
@@ -6,7 +8,7 @@ from tests.discord.conftest import opened, sentence
 async def test_it_tells_the_model_what_to_try_and_every_command(server):
     text = sentence(await server.alice.slash(server.channel, "about"))
     assert "`tiny`" in text and "/imagine prompt: a red fox in the snow" in text
-    for command in server.env.bot.tree.get_commands():
+    for command in server.env.bot.tree.get_commands(type=discord.AppCommandType.chat_input):
         assert f"`/{command.name}`: {command.description}" in text
 
 

@@ -1,0 +1,181 @@
+"""The menus of messages and members: More like this, Image info, Remix avatar."""
+
+import asyncio
+import contextlib
+import io
+import json
+import re
+from dataclasses import asdict
+from pathlib import PurePath
+from typing import Any, Final, Self
+
+import discord
+from discord import app_commands
+from discord.ext import commands
+
+from cogs.access import Interaction, may_see
+from cogs.attachment import Posted, download, posted
+from cogs.database import DatabaseFailed
+from cogs.delivery import QUIET
+from cogs.journal import Creation
+from cogs.options import clean
+from cogs.render import harmless, title
+from cogs.similar import SIMILARITY
+from cogs.studio import Studio
+from diffusion.adaptation import PROMPTS, adapted
+from diffusion.errors import InvalidImage
+from diffusion.image import read_image
+from diffusion.recipe import Recipe, read_recipe
+from diffusion.request import ImageRequest, random_seed, start_step_for
+
+SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+AVATAR_SIDE: Final = 512
+RECIPE: Final = "recipe.json"
+PROMPT_SHOWN, NEGATIVE_SHOWN, NAME_SHOWN = 250, 100, 50
+NUMBERS: Final = {"steps": "{} steps", "guidance_scale": "guidance {:g}", "seed": "seed {}"}
+
+
+class AgainButton(discord.ui.DynamicItem[discord.ui.Button[Any]], template=r"darkroom:again:(?P<creation>\d+)"):
+    """Makes another picture by the recipe that is attached to its message; ``creation`` is what it was read from, or 0."""
+
+    def __init__(self, creation: int) -> None:
+        custom_id = f"darkroom:again:{creation}"
+        super().__init__(discord.ui.Button(label="Make another like it", emoji="🎨", custom_id=custom_id))
+        self.creation = creation
+
+    @classmethod
+    async def from_custom_id(cls, interaction: Interaction, item: discord.ui.Item[Any], match: re.Match[str]) -> Self:
+        """Make the button anew from its custom_id."""
+        return cls(int(match["creation"]))
+
+    async def callback(self, interaction: Interaction) -> None:
+        """Hand the press over."""
+        await interaction.client.get_cog("Menus").again(interaction, self.creation or None)
+
+
+class Menus(commands.Cog):
+    """Starts from what others have posted."""
+
+    def __init__(self, bot: Any) -> None:
+        self.studio: Studio = bot.studio
+        self._tree = bot.tree
+        self._menus = [
+            app_commands.ContextMenu(name="More like this", callback=self.more),
+            app_commands.ContextMenu(name="Image info", callback=self.info),
+            app_commands.ContextMenu(name="Remix avatar", callback=self.remix),
+        ]
+
+    async def cog_load(self) -> None:
+        """Add the menus, which discord.py does not find in a cog by itself."""
+        for menu in self._menus:
+            self._tree.add_command(menu)
+
+    async def cog_unload(self) -> None:
+        """Take them out again."""
+        for menu in self._menus:
+            self._tree.remove_command(menu.name, type=menu.type)
+
+    async def more(self, interaction: Interaction, message: discord.Message) -> None:
+        """Make a picture that starts from the first one of ``message``, with its prompt where that can be found out."""
+        async with self.studio.answering(interaction):
+            file = _first_picture(message)
+            creation = await self._creation_of(interaction, message)
+            self.studio.rules.check_remix(interaction, message.author.id, *([creation.owner] if creation else []))
+
+            async def similar() -> ImageRequest:
+                data = await download(file)
+                prompt = (creation.request or {}).get("prompt", "") if creation else ""
+                if creation is None:
+                    with contextlib.suppress(InvalidImage):
+                        recipe = await asyncio.to_thread(read_recipe, data)
+                        prompt = (await self._adapted(interaction, recipe))[0]["prompt"]
+                return await self._similar(interaction, data, prompt)
+
+            await self.studio.make(interaction, similar, parent=creation.id if creation else None)
+
+    async def remix(self, interaction: Interaction, member: discord.User) -> None:
+        """Make a picture that starts from the avatar of ``member``."""
+        async with self.studio.answering(interaction):
+            self.studio.rules.check_remix(interaction, member.id)
+
+            async def similar() -> ImageRequest:
+                # Discord scales it, so that it cannot be large.
+                avatar = member.display_avatar.with_size(AVATAR_SIDE).with_static_format("png")
+                return await self._similar(interaction, await download(Posted("avatar.png", "", 0, avatar.read)), "")
+
+            await self.studio.make(interaction, similar)
+
+    async def info(self, interaction: Interaction, message: discord.Message) -> None:
+        """Tell the member how the first picture of ``message`` was made, as far as its file says so."""
+        async with self.studio.answering(interaction):
+            file = _first_picture(message)
+            await interaction.response.defer(ephemeral=True, thinking=True)
+            recipe = await asyncio.to_thread(read_recipe, await download(file))
+            creation = await self._creation_of(interaction, message)
+            view = discord.ui.View(timeout=None)
+            view.add_item(AgainButton(creation.id if creation else 0))
+            # What the button needs stands in this message: the one it was read from may be gone or out of the bot's reach.
+            attached = discord.File(io.BytesIO(json.dumps(asdict(recipe), indent=1).encode()), RECIPE)
+            text = recipe_text(recipe, (await self._adapted(interaction, recipe))[1])
+            await interaction.followup.send(text, file=attached, view=view, ephemeral=True, allowed_mentions=QUIET)
+
+    async def again(self, interaction: Interaction, parent: int | None) -> None:
+        """Make another picture by the recipe in the message whose button was pressed."""
+        message = interaction.message
+
+        async def another() -> ImageRequest:
+            file = next((file for file in posted(message) if file.name == RECIPE), None) if message else None
+            if file is None:
+                raise InvalidImage("This message does not hold its recipe any more. Please choose Image info again.")
+            settings, _ = await self._adapted(interaction, Recipe(**json.loads(await download(file))))
+            prompts = {field: clean(settings[field]) for field in PROMPTS}
+            # The file says what to make: neither flags nor the member's own style count.
+            return self.studio.engine.model.request(**settings | prompts, seed=random_seed())
+
+        await self.studio.make(interaction, another, parent=parent)
+
+    async def _adapted(self, interaction: Interaction, recipe: Recipe) -> tuple[dict[str, Any], list[str]]:
+        return await asyncio.to_thread(adapted, recipe, self.studio.engine.model, self.studio.rules.limits(interaction))
+
+    async def _similar(self, interaction: Interaction, data: bytes, prompt: str) -> ImageRequest:
+        """Compose what /similar with its defaults would."""
+        image = await asyncio.to_thread(read_image, data)
+        request = await self.studio.request(interaction, prompt, image=image, sampler="ddim", seed=random_seed())
+        return request.with_(start_step=start_step_for(SIMILARITY, request.steps))
+
+    async def _creation_of(self, interaction: Interaction, message: discord.Message) -> Creation | None:
+        """Find which creation of ours ``message`` shows; none where it is another's, or the journal does not answer."""
+        with contextlib.suppress(DatabaseFailed):
+            creation = await self.studio.journal.of_message(message.id)
+            return creation if creation and may_see(interaction, creation) else None
+        return None
+
+
+def recipe_text(recipe: Recipe, notes: list[str]) -> str:
+    """Word how a picture was made, and what of it would be different here."""
+    settings = recipe.settings
+    width, height = settings.get("width"), settings.get("height")
+    named = {"{}": recipe.sampler, "steered to {}": settings.get("steer"), "model {}": recipe.model}
+    parts = [form.format(settings[field]) for field, form in NUMBERS.items() if settings.get(field) is not None]
+    parts += [f"{width}x{height}"] if width and height else []
+    parts += [form.format(clean(name)[:NAME_SHOWN]) for form, name in named.items() if name]
+    lines = [title(settings.get("prompt") or "No prompt", PROMPT_SHOWN)]
+    if negative := settings.get("negative_prompt"):
+        lines.append(f"-# without {title(negative, NEGATIVE_SHOWN)}")
+    lines.append(f"-# {harmless(' · '.join(parts))}")
+    if notes:
+        lines += ["To make another like it here:", *(f"- {harmless(note)}" for note in notes)]
+    return "\n".join(lines)
+
+
+def _first_picture(message: discord.Message) -> Posted:
+    for file in posted(message):
+        if PurePath(file.name).suffix.lower() in SUFFIXES:
+            return file
+    raise InvalidImage("There is no picture attached to this message.")
+
+
+async def setup(bot: Any) -> None:
+    """Add the cog and make its button known."""
+    bot.add_dynamic_items(AgainButton)
+    await bot.add_cog(Menus(bot))
