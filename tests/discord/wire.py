@@ -27,7 +27,7 @@ class Wire:
 
     The bot is told of messages that come, change and go, as on Discord; not of private ones.
     ``on_request(stage)`` is called "before" and "after" each change that the bot asks for is carried out, and "before post" and
-    "after post" where that attaches finished pictures; True drops the connection.
+    "after post" where that attaches finished pictures; True drops the connection. ``limits`` are the `RateLimits`, if any.
     """
 
     def __init__(self, members=3, channels=1):
@@ -42,6 +42,7 @@ class Wire:
             self.backend.add_member(self.guild.id, member.id)
         self.asked, self.posted = [], []
         self.on_request = lambda stage: False
+        self.limits = None
         self._socket, self._sequence, self._telling = web.WebSocketResponse(), 0, set()
         self.backend.subscribers.append(self._hear)
         self.ready = asyncio.Event()
@@ -112,6 +113,11 @@ class Wire:
         for url in list(blobs)[:-files]:
             del blobs[url]
 
+    async def disconnect(self):
+        """Close the gateway's connection, as Discord does now and then."""
+        self.ready.clear()
+        await self._socket.close(code=4000)
+
     async def _gateway(self, request):
         socket = self._socket = web.WebSocketResponse()
         await socket.prepare(request)
@@ -165,6 +171,10 @@ class Wire:
         self._tick()
         posts = any(file.filename.startswith("darkroom-") for file in files)
         stages = [] if request.method == "GET" or "commands" in path else ["", " post"][: 1 + posts]
+        headers, early = self.limits.take(request.method, path) if self.limits and stages else ({}, None)
+        if early:
+            refusal = {"message": "You are being rate limited.", "retry_after": early, "global": False}
+            return self._answer(refusal, 429, headers)
         if any([self.on_request(f"before{stage}") for stage in stages]):
             return self._dropped(request)
         try:
@@ -172,14 +182,15 @@ class Wire:
             if posts:
                 self.posted.append(json.dumps(body))
         except BackendError as error:
-            return self._answer(error.to_json(), error.status)
+            return self._answer(error.to_json(), error.status, headers)
         if any([self.on_request(f"after{stage}") for stage in stages]):
             return self._dropped(request)
-        return web.Response(status=204) if answer is None else self._answer(answer)
+        return web.Response(status=204, headers=headers) if answer is None else self._answer(answer, headers=headers)
 
-    def _answer(self, data, status=200):
+    def _answer(self, data, status=200, headers=None):
         # discord.py compares the type as a whole, so there must be no charset in it.
-        return web.Response(body=self._json(data).encode(), status=status, headers={"Content-Type": "application/json"})
+        headers = {"Content-Type": "application/json"} | (headers or {})
+        return web.Response(body=self._json(data).encode(), status=status, headers=headers)
 
     def _json(self, data):
         return json.dumps(data).replace(CDN_BASE, f"http://127.0.0.1:{self.port}/cdn")
