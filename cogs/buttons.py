@@ -5,8 +5,10 @@ from typing import Any
 import discord
 from discord.ext import commands
 
+from cogs.asking import ask_first
 from cogs.attachment import Posted, fetch_image, posted
-from cogs.options import with_style
+from cogs.options import checked
+from cogs.permutations import prompted, written
 from cogs.render import PICTURE_PREFIX
 from cogs.studio import Studio
 from cogs.views import ActionButton, EditPrompt
@@ -64,15 +66,20 @@ class Buttons(commands.Cog):
     async def edit(self, interaction: Interaction, parent: int | None) -> None:
         """Ask for another prompt; the seed stays, so that the change shows what the words do."""
         message = _message(interaction)
-        prompt = (await self.studio.recall(message)).prompt
+        before = await self.studio.recall(message)
 
         async def with_prompt(submitted: Interaction, prompt: str) -> None:
             async def edited() -> ImageRequest:
-                return (await self.studio.recall(message)).with_(prompt=with_style(prompt, None))
+                request = await self.studio.recall(message)
+                return request.with_(**prompted(checked(prompt), request.count_each))
 
-            await self.studio.make(submitted, edited, private=message.flags.ephemeral, parent=parent)
+            async def go(started: Interaction) -> None:
+                await self.studio.make(started, edited, private=message.flags.ephemeral, parent=parent)
 
-        await interaction.response.send_modal(EditPrompt(prompt, with_prompt))
+            async with self.studio.answering(submitted):
+                await ask_first(self.studio, submitted, prompt, before.count_each, go)
+
+        await interaction.response.send_modal(EditPrompt(written(before), with_prompt))
 
 
 def _message(interaction: Interaction) -> discord.Message:

@@ -9,12 +9,12 @@ from typing import Any
 import discord
 
 from cogs.flags import note, read_flags
-from cogs.options import PROMPT_LIMIT, clean, parse_size
+from cogs.options import checked, clean, parse_size
+from cogs.permutations import prompted
 from cogs.preferences import Preferences
 from cogs.rules import Rules
 from cogs.styles import Style, of_words, style_of
 from cogs.telling import NOTE
-from diffusion.errors import InvalidRequest
 from diffusion.model import ImageDiffusionModel
 from diffusion.request import ImageRequest, Limits, random_seed
 
@@ -47,10 +47,9 @@ class Composer:
         given = flags | {name: value for name, value in options.items() if value is not None}
         if chosen and chosen.negative:
             given["negative_prompt"] = ", ".join(filter(None, (given.get("negative_prompt"), chosen.negative)))
-        text = clean(chosen.applied(written.prompt) if chosen else written.prompt)
-        if len(text) > PROMPT_LIMIT:
-            raise InvalidRequest("prompt", f"The prompt and its style may have {PROMPT_LIMIT} characters. Please shorten them.")
-        return self.model.request(text, **self.defaults(preferred, chosen, limits) | given)
+        text = checked(chosen.applied(written.prompt) if chosen else written.prompt)
+        several = prompted(text, given.pop("count", 1))
+        return self.model.request(**self.defaults(preferred, chosen, limits) | given | several)
 
     def defaults(self, preferred: Preferences, style: Style | None, limits: Limits) -> dict[str, Any]:
         """Give what is preferred, lowered to ``limits``: what nobody asked for is no reason to refuse."""

@@ -7,6 +7,7 @@ from discord import app_commands
 from discord.app_commands import Range
 from discord.ext import commands
 
+from cogs.asking import ask_first
 from cogs.options import (
     MAX_COUNT,
     PROMPT_LIMIT,
@@ -65,10 +66,11 @@ class Imagine(commands.Cog):
         private: bool | None = None,
     ) -> None:
         """Develop a picture from a text."""
-        async with self.studio.answering(interaction):
+
+        async def go(started: discord.Interaction[Any]) -> None:
             width, height = parse_size(size)
             request = await self.studio.request(
-                interaction,
+                started,
                 prompt,
                 style=style,
                 negative_prompt=negative and clean(negative),
@@ -83,7 +85,10 @@ class Imagine(commands.Cog):
                 count=count,
                 upscale=upscale,
             )
-            await self.studio.make_now(interaction, request, private=private)
+            await self.studio.make_now(started, request, private=private)
+
+        async with self.studio.answering(interaction):
+            await ask_first(self.studio, interaction, prompt, count, go)
 
     @imagine.autocomplete("style")
     async def styles(self, interaction: discord.Interaction[Any], current: str) -> list[app_commands.Choice[str]]:

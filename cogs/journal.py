@@ -176,4 +176,5 @@ def to_json(request: ImageRequest) -> dict[str, Any]:
 def from_json(data: dict[str, Any], image: Image.Image | None, mask: Image.Image | None = None) -> ImageRequest:
     """Make the request again; raises `InvalidRequest`, or TypeError for one that another version wrote."""
     branches = tuple((step, prompt) for step, prompt in data.get("branches", ()))
-    return ImageRequest(**{**data, "branches": branches}, image=image, mask=mask)
+    variants = tuple(data.get("variants", ()))
+    return ImageRequest(**{**data, "branches": branches, "variants": variants}, image=image, mask=mask)

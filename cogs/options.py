@@ -20,7 +20,7 @@ CHOICES_SHOWN: Final = 25  # Discord's limit on autocomplete
 SAMPLER_CHOICES: Final = [app_commands.Choice(name=title, value=name) for name, title in SAMPLER_NAMES.items()]
 UPSCALE_CHOICES: Final = [app_commands.Choice(name=f"{factor}x", value=factor) for factor in UPSCALES]
 DESCRIPTIONS: Final = {
-    "prompt": "What the picture should show",
+    "prompt": "What the picture should show; {red|blue} makes one of each, --ar 3:2 --no text and other flags work",
     "negative": "What it should not show",
     "style": "How it should look: added to the prompt; none: no style",
     "image": "The picture to start from",
@@ -78,9 +78,9 @@ def clean(text: str) -> str:
     return " ".join("".join(kept).split())
 
 
-def with_style(prompt: str, style: str | None) -> str:
-    """Put ``style`` behind ``prompt`` as one clean text. Raises `InvalidRequest` where that is longer than a prompt may be."""
-    text = ", ".join(filter(None, (clean(prompt), clean(style or ""))))
+def checked(prompt: str) -> str:
+    """Clean ``prompt``; raises `InvalidRequest` where it is longer than one may be."""
+    text = clean(prompt)
     if len(text) > PROMPT_LIMIT:
         raise InvalidRequest("prompt", f"The prompt and its style may have {PROMPT_LIMIT} characters. Please shorten them.")
     return text

@@ -46,7 +46,7 @@ FIELDS: Final = {
     "language": Field("Language", "In which the bot answers", LANGUAGES),
     "max_size": Field("Longest side", "The most pixels that a picture may be wide or high"),
     "max_steps": Field("Most steps", "The most that a request may ask for"),
-    "max_count": Field("Most pictures at once", "The most that a request may ask for"),
+    "max_count": Field("Most pictures at once", "The most of one prompt that a request may ask for"),
     "allowance": Field("Pictures a day", "The most for a member; for roles: /settings allowance", nothing="any number"),
     "channels": Field("Channels", "Where pictures are made; none: everywhere", mentions="<#{}>", nothing="all"),
     "roles": Field("Roles", "For whom pictures are made; none: for all", mentions="<@&{}>", nothing="all"),

@@ -6,9 +6,10 @@ Braces may hold braces. ``\{``, ``\|`` and ``\}`` stand for themselves, and so d
 import itertools
 import re
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 from diffusion.errors import InvalidRequest
+from diffusion.request import ImageRequest
 
 MOST: Final = 10  # as many files as a message of Discord's holds
 SPECIAL: Final = re.compile(r"\\[{|}]|[{|}]")
@@ -20,6 +21,23 @@ def permutations(prompt: str) -> tuple[str, ...]:
     if len(found) > MOST:
         raise InvalidRequest("prompt", f"This makes more than {MOST} pictures, which is all that one message holds.")
     return tuple(" ".join(text.split()) for text in found)
+
+
+def prompted(text: str, each: int = 1) -> dict[str, Any]:
+    """Give what an `ImageRequest` of ``each`` pictures of every prompt of ``text`` needs; raises `InvalidRequest`."""
+    prompts = permutations(text)
+    if len(prompts) == 1:
+        return {"prompt": prompts[0], "variants": (), "count": each}
+    pictures = len(prompts) * each
+    if pictures > MOST:
+        raise InvalidRequest("count", f"This makes {pictures} pictures, and one message holds {MOST}.")
+    return {"prompt": text, "variants": prompts, "count": pictures}
+
+
+def written(request: ImageRequest) -> str:
+    """Give the text that `prompted` makes the prompts of ``request`` of."""
+    plain = "\\" not in request.prompt and _first_choice(request.prompt, 0) is None
+    return request.prompt if request.variants or plain else literal(request.prompt)
 
 
 def literal(text: str) -> str:

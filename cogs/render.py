@@ -41,7 +41,7 @@ def title(prompt: str, most: int = PROMPT_SHOWN) -> str:
 def settings(request: ImageRequest, seeds: Iterable[int]) -> str:
     """Give the line under the pictures: what it takes to make them again."""
     parts = [
-        f"seed {', '.join(map(str, seeds))}",
+        f"seed {', '.join(map(str, dict.fromkeys(seeds)))}",
         f"{request.width}x{request.height}" + (f" ×{request.upscale}" if request.upscale > 1 else ""),
         f"{request.steps} steps" + (f" from {request.start_step}" if request.image else ""),
         *(["a part redrawn"] if request.mask else []),
@@ -105,8 +105,8 @@ def result_pngs(result: ImageResult) -> list[bytes]:
     """Encode finished pictures, upscaled as asked, as PNG files that say how they were made. Call it in a thread."""
     request = result.request
     return [
-        to_png(enlarge(image, request.upscale), parameters(request, seed, result.model))
-        for image, seed in zip(result.images, result.seeds, strict=True)
+        to_png(enlarge(image, request.upscale), parameters(request.only(index), seed, result.model))
+        for index, (image, seed) in enumerate(zip(result.images, result.seeds, strict=True))
     ]
 
 
@@ -122,13 +122,15 @@ def source_png(request: ImageRequest) -> bytes | None:
 
 
 def result_pictures(request: ImageRequest, pngs: Iterable[bytes]) -> tuple[Picture, ...]:
-    """Give finished pictures, each with an alt text: the prompt, after its number where there are several."""
-    shown = request.prompt.strip() or ALT_WITHOUT_PROMPT
-    numbers = [f"Picture {index + 1} of {request.count}: " if request.count > 1 else "" for index in range(request.count)]
-    return tuple(
-        Picture(f"{PICTURE_PREFIX}{seed}.png", png, f"{number}{shown}"[:ALT_TEXT_LIMIT])
-        for png, seed, number in zip(pngs, request.seeds, numbers, strict=True)
-    )
+    """Give finished pictures, each with an alt text: its prompt, after its number where there are several."""
+    several, variants = request.count > 1, bool(request.variants)
+    pictures = []
+    for index, png in enumerate(pngs):
+        own = request.only(index)
+        name = f"{PICTURE_PREFIX}{own.seed}{f'-{index + 1}' if variants else ''}.png"  # those of other prompts share seeds
+        alt = f"{f'Picture {index + 1} of {request.count}: ' if several else ''}{own.prompt.strip() or ALT_WITHOUT_PROMPT}"
+        pictures.append(Picture(name, png, alt[:ALT_TEXT_LIMIT]))
+    return tuple(pictures)
 
 
 def source_picture(png: bytes) -> Picture:

@@ -59,11 +59,17 @@ class Rules:
         if obstacle := self.obstacle(interaction):
             raise NotAllowed(obstacle)
         request.check_limits(self.limits(interaction))
-        if broken := await self.broken(interaction, request.prompt):
+        if broken := await self.broken(interaction, "\n".join(request.prompts)):
             raise NotAllowed(UNWANTED if broken.is_expression else f"The rules of this server do not allow “{broken}” here.")
-        for allowance in await self.allowances(interaction):
-            if request.count > allowance.left:
-                raise NotAllowed(_spent(allowance, request.count))
+        await self.check_allowance(interaction, request.count)
+
+    async def check_allowance(self, interaction: Interaction, pictures: int) -> int | None:
+        """Give how many pictures are left to the member today, None for any number; raises `NotAllowed` below ``pictures``."""
+        allowances = await self.allowances(interaction)
+        for allowance in allowances:
+            if pictures > allowance.left:
+                raise NotAllowed(_spent(allowance, pictures))
+        return min((allowance.left for allowance in allowances), default=None)
 
     async def broken(self, interaction: Interaction, text: str) -> Rule | None:
         """Find a rule of the server that ``text`` breaks; raises `TooSlow`."""

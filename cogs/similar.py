@@ -7,6 +7,7 @@ from discord import app_commands
 from discord.app_commands import Range
 from discord.ext import commands
 
+from cogs.asking import ask_first
 from cogs.attachment import fetch_image
 from cogs.options import MAX_COUNT, PROMPT_LIMIT, STYLE_LIMIT, describe, matching_choices
 from cogs.studio import Studio
@@ -40,11 +41,11 @@ class Similar(commands.Cog):
     ) -> None:
         """Develop pictures similar to an attached one."""
 
-        async def compose() -> ImageRequest:
+        async def compose(started: discord.Interaction[Any]) -> ImageRequest:
             if similarity is not None and start_step is not None:
                 raise InvalidRequest("start_step", "Please give a similarity or a start step, not both.")
             request = await self.studio.request(
-                interaction,
+                started,
                 prompt or "",
                 style=style,
                 image=await fetch_image(image),
@@ -57,7 +58,11 @@ class Similar(commands.Cog):
             kept = SIMILARITY if similarity is None else similarity
             return request.with_(start_step=start_step_for(kept, request.steps) if start_step is None else start_step)
 
-        await self.studio.make(interaction, compose, private=private)
+        async def go(started: discord.Interaction[Any]) -> None:
+            await self.studio.make(started, lambda: compose(started), private=private)
+
+        async with self.studio.answering(interaction):
+            await ask_first(self.studio, interaction, prompt or "", count, go)
 
     @similar.autocomplete("style")
     async def styles(self, interaction: discord.Interaction[Any], current: str) -> list[app_commands.Choice[str]]:

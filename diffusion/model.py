@@ -167,7 +167,7 @@ class ImageDiffusionModel:
 
     def _shown(self, request: ImageRequest, index: int) -> Tensor:
         """Encode what image ``index`` of ``request`` shows."""
-        prompt_embeds = self.encode_prompt(request.prompt)
+        prompt_embeds = self.encode_prompt(request.only(index).prompt)
         if not request.morph_to:
             return prompt_embeds
         return slerp(prompt_embeds, self.encode_prompt(request.morph_to), request.morph_weight(index))

@@ -44,6 +44,9 @@ class ImageRequest:
     is (step, prompt), in rising order. With ``morph_to`` given, the ``count`` pictures are the frames of a way from ``prompt``
     to that prompt and from the noise of ``seed`` to that of ``seed + 1``, to be posted as one file of the kind ``animation``.
 
+    With ``variants`` given, ``prompt`` stands for these prompts, and each of them for as many pictures, which share their seeds
+    with those of the others, so that they differ in the words alone.
+
     Pictures are drawn at ``width`` x ``height`` and shown ``upscale`` times as large. ``steer`` names a label of the model's
     classifier that they are pushed towards, besides the prompt. Raises `InvalidRequest` for values no model could use.
     """
@@ -66,6 +69,7 @@ class ImageRequest:
     branches: tuple[tuple[int, str], ...] = ()
     morph_to: str = ""
     animation: str = ANIMATIONS[0]
+    variants: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.prompt.strip() and self.image is None:
@@ -98,6 +102,8 @@ class ImageRequest:
             raise InvalidRequest("mask", "A mask needs a picture of its own size.")
         self._check_branches()
         self._check_morph()
+        if self.variants and (self.count % len(self.variants) or self.morph_to or self.branches):
+            raise InvalidRequest("variants", "Several prompts need as many pictures each, and can neither branch nor morph.")
 
     def _check_branches(self) -> None:
         before = self.start_step
@@ -126,7 +132,7 @@ class ImageRequest:
             ("width", self.width, limits.side),
             ("height", self.height, limits.side),
             ("steps", self.steps, limits.steps),
-            ("frames", self.count, limits.frames) if self.morph_to else ("count", self.count, limits.count),
+            ("frames", self.count, limits.frames) if self.morph_to else ("count", self.count_each, limits.count),
         ):
             if value > most:
                 raise InvalidRequest(field, f"The {field} may be at most {most} here, not {value}.")
@@ -150,12 +156,27 @@ class ImageRequest:
     @property
     def prompts(self) -> tuple[str, ...]:
         """All that the pictures are to show, one after another or at once."""
-        return (self.prompt, *([self.morph_to] if self.morph_to else ()), *(prompt for _, prompt in self.branches))
+        own = self.variants or (self.prompt,)
+        return (*own, *([self.morph_to] if self.morph_to else ()), *(prompt for _, prompt in self.branches))
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """One seed an image, wrapping round at the largest; the frames of a morph share theirs."""
-        return (self.seed,) * self.count if self.morph_to else tuple(map(self._seed, range(self.count)))
+        """One seed an image, wrapping round at the largest; the frames of a morph share theirs, and so do variants."""
+        if self.morph_to:
+            return (self.seed,) * self.count
+        return tuple(self._seed(index % self.count_each) for index in range(self.count))
+
+    @property
+    def count_each(self) -> int:
+        """How many pictures there are of one prompt."""
+        return self.count // max(1, len(self.variants))
+
+    def only(self, index: int) -> "ImageRequest":
+        """Give the request for image ``index`` alone; a frame of a morph is nothing without the others."""
+        if self.morph_to:
+            return self
+        prompt = self.variants[index // self.count_each] if self.variants else self.prompt
+        return self.with_(prompt=prompt, variants=(), seed=self.seeds[index], count=1)
 
     def _seed(self, index: int) -> int:
         return (self.seed + index) % (MAX_SEED + 1)

@@ -9,7 +9,9 @@ from PIL import Image
 
 from cogs import options, render, views
 from cogs.answer import Picture, Result
+from cogs.flags import read_flags
 from cogs.journal import from_json, to_json
+from cogs.permutations import prompted, written
 from diffusion.errors import DarkroomError, InvalidImage, InvalidRequest
 from diffusion.image import read_image, read_parameters, to_png
 from diffusion.request import MAX_SEED, SAMPLER_NAMES, ImageRequest
@@ -34,15 +36,35 @@ requests = st.builds(
 )
 
 
-@given(anything, anything)
-def test_any_prompt_is_refused_or_becomes_clean_text(prompt, style):
+@given(anything)
+def test_any_prompt_is_refused_or_becomes_clean_text(prompt):
     try:
-        text = options.with_style(prompt, style)
+        text = options.checked(prompt)
     except InvalidRequest:
         return
     text.encode()
     assert text == options.clean(text) and len(text) <= options.PROMPT_LIMIT
     assert all(character.isprintable() or character.isspace() for character in text)
+
+
+@given(st.text("ab {|}\\", max_size=60))
+def test_any_braces_are_refused_or_can_be_edited_and_stand_for_the_same_again(prompt):
+    try:
+        request = ImageRequest(**prompted(prompt))
+    except InvalidRequest:
+        return
+    assert ImageRequest(**prompted(written(request))) == request
+
+
+@given(
+    st.lists(st.sampled_from("fox 7 3:2 --seed --no —ar –cfg -- - --zz --tile --style raw --ar=1:1 --v".split())).map(" ".join)
+)
+def test_any_flags_are_refused_or_leave_a_prompt_without_any(prompt):
+    try:
+        left = read_flags(prompt).prompt
+    except InvalidRequest:
+        return
+    assert read_flags(left).settings == {}
 
 
 @given(requests)

@@ -3,9 +3,10 @@
 import pytest
 
 from cogs.flags import note, read_flags
-from cogs.permutations import literal, permutations
+from cogs.permutations import literal, permutations, prompted, written
 from cogs.styles import Style, StylesNotRead, of_words, read_styles, style_of
 from diffusion.errors import InvalidRequest
+from diffusion.request import ImageRequest
 
 
 @pytest.mark.parametrize(
@@ -37,6 +38,19 @@ def test_more_than_a_message_holds_are_refused_before_they_are_written_out(promp
 @pytest.mark.parametrize("text", ["{a|b}", r"\{a|b}", "{a|{b|c}} d", "|{}", "\\"])
 def test_any_text_can_be_written_to_stand_for_itself(text):
     assert permutations(literal(text)) == (text,)
+
+
+@pytest.mark.parametrize("text", ["red fox", "{fox} | x", "{red|blue} fox", r"\{red\|blue\} fox", r"{a\|b|c}", "a \\ b"])
+def test_what_was_written_can_be_edited_and_makes_the_same_again(text):
+    request = ImageRequest(**prompted(text))
+    assert prompted(written(request)) == prompted(text)
+
+
+def test_several_pictures_of_each_prompt_are_counted():
+    assert prompted("{a|b}", 2) == {"prompt": "{a|b}", "variants": ("a", "b"), "count": 4}
+    assert prompted("a", 24) == {"prompt": "a", "variants": (), "count": 24}
+    with pytest.raises(InvalidRequest, match="makes 12 pictures, and one message holds 10"):
+        prompted("{a|b|c}", 4)
 
 
 def test_a_thousand_braces_are_read_at_once():

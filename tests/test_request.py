@@ -92,6 +92,22 @@ def test_an_upscaled_picture_may_not_become_too_large_to_post():
     assert refused.value.field == "upscale"
 
 
+def test_a_request_for_several_prompts_gives_each_its_pictures_and_all_the_same_seeds():
+    request = ImageRequest("{red|blue} fox", seed=MAX_SEED, count=4, variants=("red fox", "blue fox"))
+    assert [request.only(index).prompt for index in range(4)] == ["red fox", "red fox", "blue fox", "blue fox"]
+    assert request.seeds == (MAX_SEED, 0, MAX_SEED, 0) == tuple(request.only(index).seed for index in range(4))
+    assert request.only(3) == ImageRequest("blue fox", seed=0) and request.prompts == ("red fox", "blue fox")
+    request.check_limits(Limits(count=2))
+    with pytest.raises(InvalidRequest, match="count may be at most 1"):
+        request.check_limits(Limits(count=1))
+
+
+@pytest.mark.parametrize("changes", [{"count": 3}, {"morph_to": "bear"}, {"branches": ((3, "bear"),)}])
+def test_several_prompts_need_as_many_pictures_each_and_can_neither_branch_nor_morph(changes):
+    with pytest.raises(InvalidRequest, match="as many pictures each"):
+        ImageRequest("{a|b}", **{"count": 2, "variants": ("a", "b")} | changes)
+
+
 def test_a_changed_copy_is_checked_anew():
     request = ImageRequest("a fox")
     assert request.with_(seed=4).seed == 4

@@ -1,10 +1,14 @@
 """Flags, styles and permutations, from the prompt to the picture."""
 
 import pytest
+from PIL import ImageChops
 
+from cogs.asking import PATIENCE
+from cogs.preferences import Preferences, Scope
 from cogs.styles import Style
-from diffusion.image import read_parameters
+from diffusion.image import read_image, read_parameters
 from tests.discord.conftest import drawn, png, sentence, text_of
+from tests.discord.test_resume import slow
 from tests.discord.test_settings import change
 
 
@@ -76,3 +80,118 @@ async def test_no_style_can_be_asked_for_where_one_is_preferred(server):
     await change(server.alice, server.channel, "mine", "Pictures", style="ink")
     assert (await made(server, "fox"))[0]["prompt"] == "fox, ink"
     assert (await made(server, "fox", style="none"))[0]["prompt"] == "fox"
+
+
+async def started(server, question):
+    return (await server.alice.click(question, label="Start")).response
+
+
+async def test_a_prompt_for_several_tells_how_many_before_any_is_made_and_posts_them_together(server):
+    server.studio.rules.daily = 40
+    asked = await server.alice.slash(server.channel, "imagine", prompt="{red|blue} fox in {rain|snow} --seed 7", steps=2)
+    question = asked.response
+    assert question.ephemeral and not server.studio.jobs
+    for words in ("This makes 4 pictures", "1. **red fox in rain**", "4. **blue fox in snow**", "You have 40 left today"):
+        assert words in question.content
+    message = await started(server, question)
+    await server.finished(message, 4)
+    assert "**{red|blue} fox in {rain|snow}**" in text_of(message).replace("\\", "") and "seed 7 " in text_of(message)
+    pictures = drawn(message)
+    assert [picture.description.partition(": ")[2] for picture in pictures] == [
+        "red fox in rain",
+        "red fox in snow",
+        "blue fox in rain",
+        "blue fox in snow",
+    ]
+    assert len({picture.name for picture in pictures}) == 4
+    settings = [read_parameters(await picture.read()) for picture in pictures]
+    assert [each["prompt"] for each in settings] == [picture.description.partition(": ")[2] for picture in pictures]
+    assert {each["seed"] for each in settings} == {7}
+    assert await server.studio.ledger.today(server.alice.id) == {server.guild.id: 4}
+    assert question.id not in [shown.id for shown in server.channel.history(viewer=server.alice)]
+
+
+async def test_each_of_several_pictures_is_the_one_its_prompt_makes_alone(server):
+    asked = await server.alice.slash(server.channel, "imagine", prompt="{red|blue} fox", steps=2, seed=7, count=2)
+    assert "4 pictures, 2 of each" in asked.response.content
+    message = await started(server, asked.response)
+    await server.finished(message, 4)
+    last = read_image(await drawn(message)[3].read())
+    alone = await server.alice.slash(server.channel, "imagine", prompt="blue fox", steps=2, seed=8)
+    await server.finished(alone.response)
+    difference = ImageChops.difference(last, read_image(await drawn(alone.response)[0].read()))
+    assert max(most for _, most in difference.getextrema()) <= 1
+
+
+async def test_several_can_be_called_off_before_they_begin(server):
+    asked = await server.alice.slash(server.channel, "imagine", prompt="{red|blue} fox")
+    await server.alice.click(asked.response, label="Cancel")
+    assert asked.response.content == "Not started." and not asked.response.components
+    assert not server.studio.jobs and not await server.studio.journal.unfinished()
+
+
+async def test_a_question_nobody_answers_loses_its_buttons(server):
+    asked = await server.alice.slash(server.channel, "imagine", prompt="{red|blue} fox")
+    await server.env.advance_time(PATIENCE + 1)
+    assert asked.response.content == "Not started." and not asked.response.components
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"prompt": "{a|b|c|d} {a|b|c}"}, "more than 10 pictures"),
+        ({"prompt": "{a|b|c}", "count": 4}, "makes 12 pictures"),
+        ({"prompt": "{a|b|c} fox --repeat 2"}, "5 of 5 pictures left today, not 6"),
+    ],
+)
+async def test_more_than_a_message_or_the_day_holds_is_refused_before_it_is_asked(server, options, words):
+    server.studio.rules.daily = 5
+    assert words in sentence(await server.alice.slash(server.channel, "imagine", **options))
+
+
+async def test_what_may_not_be_made_is_told_after_start_in_a_sentence(server):
+    asked = await server.alice.slash(server.channel, "imagine", prompt="{red|blue} fox", size="33")
+    assert "multiple of 8" in sentence(await server.alice.click(asked.response, label="Start"))
+
+
+async def test_several_prompts_go_on_after_a_restart_and_can_be_made_again(server, monkeypatch):
+    slow(server, monkeypatch)
+    asked = await server.alice.slash(server.channel, "imagine", prompt="{red|blue} fox", steps=20)
+    message = await started(server, asked.response)
+    await server.restart()
+    await server.finished(message, 2)
+    assert [picture.description for picture in drawn(message)] == ["Picture 1 of 2: red fox", "Picture 2 of 2: blue fox"]
+    await server.ended()
+    again = await server.bob.click(message, label="Reroll")
+    await server.finished(again.response, 2)
+    assert [picture.description for picture in drawn(again.response)] == [picture.description for picture in drawn(message)]
+
+
+async def test_similar_pictures_can_be_made_for_several_prompts(server):
+    asked = await server.alice.slash(server.channel, "similar", image=("in.png", png()), prompt="{red|blue} fox", steps=4)
+    message = await started(server, asked.response)
+    await server.finished(message, 2)
+
+
+async def test_words_of_a_list_cannot_be_put_together_from_permutations(server):
+    await server.studio.registry.set(Scope.SERVER, server.guild.id, Preferences(words=("blood",)))
+    asked = await server.alice.slash(server.channel, "imagine", prompt="{bl|f}ood")
+    assert "do not allow" in sentence(await server.alice.click(asked.response, label="Start"))
+
+
+async def test_editing_shows_what_was_written_and_asks_again_where_it_stands_for_several(server):
+    asked = await server.alice.slash(server.channel, "imagine", prompt="{red|blue} fox", steps=2, seed=7)
+    message = await started(server, asked.response)
+    await server.finished(message, 2)
+    await server.ended()
+    form = await server.alice.click(message, label="Edit prompt")
+    assert "{red|blue} fox" in str(form.modal)
+    question = await server.alice.submit_modal(form, {"prompt": "{red|blue|green} fox"})
+    assert "This makes 3 pictures" in question.response.content
+    edited = await started(server, question.response)
+    await server.finished(edited, 3)
+    assert [picture.description[16:] for picture in drawn(edited)] == ["red fox", "blue fox", "green fox"]
+    await server.ended()
+    form = await server.alice.click(edited, label="Edit prompt")
+    alone = await server.alice.submit_modal(form, {"prompt": "one fox"})
+    await server.finished(alone.response)
