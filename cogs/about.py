@@ -22,10 +22,16 @@ class About(commands.Cog):
         async with self.studio.answering(interaction):
             model, metrics = self.studio.engine.model, self.studio.metrics
             every = interaction.client.tree.get_commands(type=discord.AppCommandType.chat_input)
-            described = {f"/{command.name}": command.description for command in every}
+            described = {f"/{command.name}": command.description for command in every if _is_shown(command, interaction)}
             running = running_text(str(model.device), str(model.dtype), metrics.began, metrics.pictures, metrics.seconds_each)
             text = about_text(model.name, model.defaults, described, running)
             await interaction.response.send_message(text, ephemeral=True)
+
+
+def _is_shown(command: Any, interaction: discord.Interaction[Any]) -> bool:
+    """Whether Discord offers ``command`` to the member, unless the server has other rules for it."""
+    needed = command.default_permissions
+    return needed is None or needed <= interaction.permissions
 
 
 async def setup(bot: Any) -> None:

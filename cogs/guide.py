@@ -1,9 +1,12 @@
 """What members are told about the model and the commands: text, nothing that talks to Discord."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from diffusion.defaults import Defaults
 
+MESSAGE_LIMIT: Final = 2000  # Discord's
+MODEL_SHOWN: Final = 100
 SWITCH = "For photographs, paintings and anything else, whoever runs this bot can set `MODEL_ID` to a Stable Diffusion model."
 
 
@@ -18,9 +21,15 @@ def prompts(defaults: Defaults) -> list[str]:
 
 
 def about_text(model: str, defaults: Defaults, commands: Mapping[str, str], running: str) -> str:
-    """Say which model runs, what it is good at, what to try, which ``commands`` (name: description) there are, how it runs."""
-    listed = "\n".join(f"`{name}`: {description}" for name, description in commands.items())
-    return _paragraphs(f"The model here is `{model}`.", purpose(defaults), f"Try:\n{_quoted(defaults)}", listed, running)
+    """Say which model runs, what it is good at, what to try, which ``commands`` (name: description) there are, how it runs.
+
+    Where that is longer than a message may be, the commands are named alone.
+    """
+    named = model if len(model) <= MODEL_SHOWN else f"…{model[1 - MODEL_SHOWN :]}"
+    introduction = (f"The model here is `{named}`.", purpose(defaults), f"Try:\n{_quoted(defaults)}")
+    described = "\n".join(f"`{name}`: {description.removesuffix('.')}" for name, description in commands.items())
+    text = _paragraphs(*introduction, described, running)
+    return text if len(text) <= MESSAGE_LIMIT else _paragraphs(*introduction, f"`{'` `'.join(commands)}`", running)
 
 
 def running_text(device: str, dtype: str, began: float, pictures: int, seconds_each: float | None) -> str:
