@@ -71,9 +71,9 @@ class Findings:
         print(f"{len(self.asked)} requests in {asking:.0f} s, the last answered {self.ended - self.stopped:.0f} s later:")
         print(f"  {pictures} pictures, {pictures / (self.ended - self.began):.2f} a second, for", end=" ")
         print(", ".join(f"{count} {kind}" for kind, count in Counter(asked.kind for asked in drawn).most_common()))
-        for sentence, count in Counter(map(_gist, self.asked)).most_common():
-            if sentence:
-                print(f"  {count} times: {sentence}")
+        told = Counter((_gist(asked), asked.member.id == self.flooder) for asked in self.asked if asked.sentence)
+        for (sentence, flooding), count in told.most_common():
+            print(f"  {count} times to {'the flooder' if flooding else 'modest members'}: {sentence}")
         p50, p99 = (1000 * quantiles(self.lags, n=100)[cut] for cut in (49, 98))
         print(f"lag      p50 {p50:.1f} ms   p99 {p99:.1f} ms   max {1000 * max(self.lags):.1f} ms")
         print(
