@@ -34,6 +34,7 @@ EXTENSIONS = (
     "cogs.queue",
     "cogs.settings",
     "cogs.moderation",
+    "cogs.review",
     "cogs.usage",
     "cogs.about",
     "cogs.buttons",

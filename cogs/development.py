@@ -9,10 +9,12 @@ from datetime import timedelta
 import discord
 
 from cogs import render, views
-from cogs.answer import Answer, Result
+from cogs.answer import Answer, Picture, Result
 from cogs.delivery import CannotLook, Delivery, Undeliverable, carries_result
 from cogs.gallery import Gallery, PictureGone
 from cogs.journal import MODEL_LIMIT, Creation, Journal, State, from_json
+from cogs.moderator import HELD, NOT_SHOWN, REVIEWED, Moderator, NotShown
+from cogs.reviews import Decision
 from diffusion.engine import Engine
 from diffusion.errors import Cancelled, DarkroomError, InvalidRequest, QueueFull
 from diffusion.job import Job
@@ -35,8 +37,8 @@ TOO_SLOW = f"This took longer than the {render.TOKEN_MINUTES} minutes in which I
 class Development:
     """Makes and delivers what was accepted."""
 
-    def __init__(self, engine: Engine, journal: Journal, gallery: Gallery, delivery: Delivery) -> None:
-        self.engine, self.journal, self.gallery, self.delivery = engine, journal, gallery, delivery
+    def __init__(self, engine: Engine, journal: Journal, gallery: Gallery, delivery: Delivery, moderator: Moderator) -> None:
+        self.engine, self.journal, self.gallery, self.delivery, self.moderator = engine, journal, gallery, delivery, moderator
         self.jobs: dict[int, Job] = {}  # by the id of their creation
         self._creations: dict[int, Creation] = {}
 
@@ -61,11 +63,12 @@ class Development:
                         return
                     result = await job
                 await beginning
+                judged = await self.moderator.judge(creation, result)
                 pngs = await asyncio.to_thread(render.result_pngs, result)
                 names = [await self.gallery.keep(png) for png in pngs]
                 made_by = {"model": result.model[:MODEL_LIMIT], "seconds": round(result.seconds, 3)}
-                await self.journal.update(creation, state=State.RENDERED, pictures=names, **made_by)
-                await self._post(creation, job.request)
+                await self.journal.update(creation, pictures=names, **made_by, **judged)
+                await self._finish(creation, job.request)
         finally:
             job.cancel()
             beginning.cancel()
@@ -75,6 +78,10 @@ class Development:
     async def take_up(self, creation: Creation) -> None:
         """Go on with ``creation`` after a restart from where it was."""
         async with self._ending(creation):
+            if creation.state == State.HELD:
+                with contextlib.suppress(PictureGone):  # made and judged again below
+                    await self._finish(creation, await self._request_of(creation))
+                    return
             looked, message = True, None
             try:
                 message = await self.delivery.find(creation)
@@ -93,7 +100,7 @@ class Development:
             request = await self._request_of(creation)
             if creation.state == State.RENDERED:
                 with contextlib.suppress(PictureGone):  # made again below
-                    await self._post(creation, request)
+                    await self._finish(creation, request)
                     return
             text = render.state_text(request.prompt, render.RESUMING)
             if not await self.delivery.announce(creation, Answer(text, view=views.cancel_view(creation.owner, creation.id))):
@@ -127,17 +134,40 @@ class Development:
 
     async def _show_progress(self, creation: Creation, job: Job, shown: str) -> bool:
         """Edit progress into the message until the job ends. False where the message was deleted: nobody waits then."""
-        view = views.cancel_view(creation.owner, creation.id)
+        view, shows_previews = views.cancel_view(creation.owner, creation.id), self.moderator.shows_previews(creation)
         async for progress in job:
             text = render.progress_text(job.request, progress)
             if text != shown:
                 shown = text
-                pictures = await asyncio.to_thread(render.progress_pictures, job.request, progress, creation.spoiler)
+                pictures: tuple[Picture, ...] = ()
+                if shows_previews:
+                    pictures = await asyncio.to_thread(render.progress_pictures, job.request, progress, creation.spoiler)
                 if not await self.delivery.show(creation, Answer(text, pictures, view)):
                     return False
                 companions = sum(other.channel_id == creation.channel_id for other in self._creations.values())
                 await job.wait(EDIT_SECONDS * companions)
         return True
+
+    async def _finish(self, creation: Creation, request: ImageRequest) -> None:
+        """Post what is rendered; for what is held ask the moderators, or do what they have decided."""
+        if creation.state == State.HELD:
+            review = await self.moderator.review(creation)
+            if review.decision is None:
+                await self.delivery.announce(creation, _state_of(creation, HELD))
+                await self.moderator.ask(review, creation, await self.result(creation, request))
+                return
+            await self.moderator.close(review, creation)
+            if review.decision == Decision.DELETE:
+                await self._discard(creation)
+                raise NotShown(REVIEWED if review.moderator else NOT_SHOWN)
+            spoiler = creation.spoiler or review.decision == Decision.SPOILER
+            await self.journal.update(creation, state=State.RENDERED, spoiler=spoiler)
+        await self._post(creation, request)
+
+    async def _discard(self, creation: Creation) -> None:
+        names = set(creation.pictures or ())
+        await self.journal.update(creation, pictures=None)
+        await self.gallery.delete(names - await self.journal.needed(names))
 
     async def _post(self, creation: Creation, request: ImageRequest) -> None:
         message_id = await self.delivery.deliver(creation, await self.result(creation, request))

@@ -44,6 +44,10 @@ class Gallery:
         """Give the picture of that ``name``; raises `PictureGone`."""
         return await asyncio.to_thread(self._read, name)
 
+    async def delete(self, names: Collection[str]) -> None:
+        """Delete the pictures of those names, which nothing may need any more."""
+        await asyncio.to_thread(self._delete, names)
+
     async def prune(self, needed: Collection[str] = ()) -> None:
         """Delete what is too old, then the oldest until the rest is small enough; never what is ``needed``."""
         await asyncio.to_thread(self._prune, self.max_bytes, set(needed))
@@ -85,6 +89,10 @@ class Gallery:
         if hashlib.sha256(data).hexdigest() != name:
             raise PictureGone("These pictures were damaged on my disk.")
         return data
+
+    def _delete(self, names: Collection[str]) -> None:
+        for name in names:
+            self._path(name).unlink(missing_ok=True)
 
     def _prune(self, max_bytes: int, needed: set[str]) -> None:
         now, size = time.time(), 0

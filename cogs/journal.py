@@ -1,10 +1,11 @@
 """What was asked for and what became of it, in a database. What a member was promised stands here before they are told.
 
 A creation's life, each arrow one committed transaction: accepted -> running -> rendered (its files are on disk) -> delivered,
-or failed or cancelled from anywhere before that. What has ended never changes again.
+or failed or cancelled from anywhere before that. What was flagged may be held before it is rendered, until a moderator has
+decided. What has ended never changes again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import fields
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -31,12 +32,14 @@ class State(StrEnum):
     ACCEPTED = "accepted"
     RUNNING = "running"
     RENDERED = "rendered"
+    HELD = "held"
     DELIVERED = "delivered"
     FAILED = "failed"
     CANCELLED = "cancelled"
 
 
-UNFINISHED: Final = (State.ACCEPTED, State.RUNNING, State.RENDERED)
+UNREADABLE: Final = "I cannot read my journal at the moment. Please try again later."
+UNFINISHED: Final = (State.ACCEPTED, State.RUNNING, State.RENDERED, State.HELD)
 
 
 class Creation(Base):
@@ -47,7 +50,8 @@ class Creation(Base):
     ``source`` name files of the `Gallery`, ``model`` what drew the pictures, in so many ``seconds``. ``posting_in`` is the
     channel in which a new message was about to be posted because the first one cannot be edited; ``attempts`` counts how often
     the engine began with this. ``counted`` is how many pictures of the member's day this takes, none once it has failed or was
-    cancelled; ``spoiler`` hides them until clicked.
+    cancelled; ``spoiler`` hides them until clicked. ``age_restricted`` says whether the
+    channel was when it was asked for, ``flags`` for which labels pictures were flagged.
     """
 
     __tablename__ = "creations"
@@ -64,6 +68,8 @@ class Creation(Base):
     private: Mapped[bool] = mapped_column(Boolean)
     token_only: Mapped[bool] = mapped_column(Boolean)
     spoiler: Mapped[bool] = mapped_column(Boolean, default=False)
+    age_restricted: Mapped[bool] = mapped_column(Boolean, default=False)
+    flags: Mapped[dict[str, float] | None] = mapped_column(JSON(none_as_null=True))
     counted: Mapped[int] = mapped_column(default=0)
     request: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     source: Mapped[str | None] = mapped_column(String(64))
@@ -136,6 +142,14 @@ class Journal:
         """Find the creation whose message this is; raises `JournalFailed`."""
         return next(iter(await self._read(select(Creation).where(Creation.message_id == message_id))), None)
 
+    async def needed(self, names: Collection[str]) -> set[str]:
+        """Find which of the pictures of those ``names`` any creation has; raises `JournalFailed`."""
+        found: set[str] = set()
+        async with self._database.transaction(UNREADABLE, JournalFailed) as session:
+            async for creation in await session.stream_scalars(select(Creation), execution_options={"yield_per": 500}):
+                found |= creation.files.intersection(names)
+        return found
+
     async def _recount(self, session: Any, creation_id: int, counted: int) -> None:
         row = select(Creation).where(Creation.id == creation_id, Creation.state.in_(UNFINISHED)).with_for_update()
         if found := (await session.scalars(row)).one_or_none():
@@ -146,8 +160,7 @@ class Journal:
             watcher(creation)
 
     async def _read(self, query: Any) -> list[Creation]:
-        sentence = "I cannot read my journal at the moment. Please try again later."
-        async with self._database.transaction(sentence, JournalFailed) as session:
+        async with self._database.transaction(UNREADABLE, JournalFailed) as session:
             return list((await session.scalars(query)).all())
 
     async def _commit(self, creation_id: int) -> bool:

@@ -19,8 +19,10 @@ from cogs.gallery import Gallery, PictureGone
 from cogs.journal import Creation, Journal, JournalFailed, State, to_json
 from cogs.ledger import Ledger
 from cogs.metrics import Metrics
+from cogs.moderator import Moderator
 from cogs.refusal import REFUSALS, Refusal, refusal_of
 from cogs.registry import Registry
+from cogs.reviews import Reviews
 from cogs.rules import Rules
 from cogs.styles import Style
 from cogs.telling import answering, explained, tell, tell_note
@@ -66,6 +68,7 @@ class Studio:
     ) -> None:
         self.engine, self.database, self.gallery, self.spawn = engine, database, gallery, spawn
         self.journal, self.registry, self.ledger = Journal(database), Registry(database), Ledger(database)
+        self.reviews = Reviews(database)
         self.rules = Rules(engine, self.registry, self.ledger, daily_allowance)
         self.composer = Composer(engine.model, self.rules, styles)
         self.max_per_member = max_per_member
@@ -82,7 +85,8 @@ class Studio:
     async def open(self, client: discord.Client) -> None:
         """Take up what an earlier run of the bot left unfinished; raises `DatabaseFailed`."""
         await self.registry.open()
-        self.development = Development(self.engine, self.journal, self.gallery, Delivery(client, self.journal))
+        moderator = Moderator(self.engine, self.registry, self.journal, self.reviews, client)
+        self.development = Development(self.engine, self.journal, self.gallery, Delivery(client, self.journal), moderator)
         for creation in await self.journal.unfinished():
             log.info("taking up %r", creation)
             self._start(self.development.take_up(creation))
@@ -186,6 +190,12 @@ class Studio:
         if not self.jobs[creation_id].cancel():
             raise DarkroomError("These pictures are not being made any more.")
 
+    async def go_on(self, creation_id: int) -> None:
+        """Do with a held creation what was decided about it; raises `JournalFailed`."""
+        creation = await self.journal.get(creation_id)
+        if creation and creation.state == State.HELD and self.refusing != CLOSING:
+            self._start(self.development.take_up(creation))
+
     async def recall(self, message: discord.Message) -> ImageRequest:
         """Find out what was asked for under ``message``: from the journal, or else from the pictures themselves."""
         with contextlib.suppress(JournalFailed, PictureGone, TypeError):
@@ -236,6 +246,7 @@ class Studio:
             private=private,
             token_only=private or not _sees_channel(interaction),
             spoiler=bool(preferred.spoiler),
+            age_restricted=_is_age_restricted(interaction),
             counted=request.count if request else 0,
             request=to_json(request) if request else None,
         )
@@ -289,6 +300,12 @@ class Studio:
             with contextlib.suppress(DarkroomError):
                 await self.gallery.prune({name for row in await self.journal.unfinished() for name in row.files})
             await asyncio.sleep(PRUNE_SECONDS)
+
+
+def _is_age_restricted(interaction: Interaction) -> bool:
+    """Whether the channel is; threads are where their channel is, and direct messages never."""
+    is_nsfw = getattr(interaction.channel, "is_nsfw", None)
+    return is_nsfw is not None and is_nsfw()
 
 
 def _sees_channel(interaction: Interaction) -> bool:
