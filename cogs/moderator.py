@@ -39,9 +39,7 @@ class NotShown(DarkroomError):
 class Moderator:
     """Judges finished creations by the rules of their server."""
 
-    def __init__(
-        self, engine: Engine, registry: Registry, journal: Journal, reviews: Reviews, client: discord.Client
-    ) -> None:
+    def __init__(self, engine: Engine, registry: Registry, journal: Journal, reviews: Reviews, client: discord.Client) -> None:
         self.engine, self.registry, self.journal, self.reviews, self.client = engine, registry, journal, reviews, client
 
     async def judge(self, creation: Creation, result: ImageResult) -> dict[str, Any]:

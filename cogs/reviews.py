@@ -63,7 +63,7 @@ class Reviews:
         first = update(Review).where(Review.creation_id == creation_id, Review.decision.is_(None))
         values = {"decision": decision, "moderator": moderator, "decided": datetime.now(UTC)}
         async with self._database.transaction(UNREACHED) as session:
-            done = await session.execute(first.values(**values), execution_options={"synchronize_session": False})
+            done: Any = await session.execute(first.values(**values), execution_options={"synchronize_session": False})
             return await session.get(Review, creation_id), done.rowcount == 1
 
     async def waiting(self, **where: Any) -> list[Review]:

@@ -59,8 +59,9 @@ class Rules:
         if obstacle := self.obstacle(interaction):
             raise NotAllowed(obstacle)
         request.check_limits(self.limits(interaction))
-        if broken := await self.broken(interaction, "\n".join(request.prompts)):
-            raise NotAllowed(UNWANTED if broken.is_expression else f"The rules of this server do not allow “{broken}” here.")
+        for prompt in request.prompts:
+            if broken := await self.broken(interaction, prompt):
+                raise NotAllowed(UNWANTED if broken.is_expression else f"The rules of this server do not allow “{broken}”.")
         await self.check_allowance(interaction, request.count)
 
     async def check_allowance(self, interaction: Interaction, pictures: int) -> int | None:

@@ -1,11 +1,14 @@
 """/moderation: words that a server does not take, and the rule for flagged pictures."""
 
 import sys
+from types import SimpleNamespace
 
 import discord
 import pytest
 
 from cogs.preferences import Preferences, Scope, Verdict
+from cogs.rules import NotAllowed
+from diffusion.request import ImageRequest
 from tests.discord.conftest import png, sentence
 
 
@@ -26,7 +29,7 @@ async def refused(server, command="imagine", **options):
 async def test_a_listed_word_is_not_taken_however_it_is_disguised(server, manager):
     assert "`Fox`" in await said(manager, server, "words add", word="Fox ")
     for prompt in ("a red fox", "a red f\u200bо\u0301х", "a f.0.x", "FOXXX fox"):
-        assert await refused(server, prompt=prompt) == "The rules of this server do not allow “Fox” here."
+        assert await refused(server, prompt=prompt) == "The rules of this server do not allow “Fox”."
     assert "do not allow" in await refused(server, prompt="a red animal", style="fox fur")
     assert "do not allow" in await refused(server, "similar", image=("in.png", png()))
     assert not server.studio.jobs and not any(server.studio.gallery.folder.rglob("*.png"))
@@ -151,3 +154,12 @@ async def test_a_channel_where_the_bot_may_not_post_is_not_taken(server, manager
     closed = server.guild.create_text_channel("closed", overwrites={server.guild.default_role: nobody})
     answer = await said(manager, server, "channel", channel=closed)
     assert answer == f"In <#{closed.id}> I may not send messages, attach files. Please allow me to, or choose another."
+
+
+@pytest.mark.parametrize("form", [{"morph_to": "a red fox", "count": 2}, {"branches": ((1, "a red fox"),)}])
+async def test_words_hold_for_what_a_picture_becomes_as_well(server, manager, form):
+    await said(manager, server, "words add", word="fox")
+    request = ImageRequest("an apple", width=32, height=32, steps=2, **form)
+    interaction = SimpleNamespace(guild_id=server.guild.id, channel_id=1, channel=None, user=SimpleNamespace(id=1, roles=[]))
+    with pytest.raises(NotAllowed, match="“fox”"):
+        await server.studio.rules.admit(interaction, request)
