@@ -95,8 +95,7 @@ class Crowd:
             waiting.add(answer)
             answer.add_done_callback(waiting.discard)
             await self._responded(asked.interaction)
-            await asyncio.wait([answer], timeout=2 * GLANCE)
-            if asked.sentence:
+            if self._look(asked) and asked.sentence:  # refused
                 await asyncio.sleep(1)
         await asyncio.gather(*waiting)
 

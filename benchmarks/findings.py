@@ -106,14 +106,15 @@ def wrong_answers(crowd: Crowd, wire: Wire, folder: Path) -> Iterator[str]:
     for asked in crowd.asked:
         interaction = asked.interaction
         state, posted, told = journal.get(interaction.id), posts[str(interaction.id)], len(interaction.followup_ids)
+        told += not asked.pictures and interaction.message_id in wire.backend.messages[interaction.channel_id]
         name = f"{asked.kind} {interaction.id} ({state})"
         if asked.answered is None:
             yield f"{name} got no answer"
         elif asked.pictures:
             if (asked.pictures, posted, state, told) != (asked.wanted, 1, "delivered", 0):
                 yield f"{name} got {asked.pictures} of {asked.wanted} pictures in {posted} posts and {told} sentences"
-        elif posted or told > 1 or state not in (None, "failed", "cancelled"):
-            yield f"{name} got {asked.sentence!r} and {posted} posts"
+        elif posted or told != 1 or state not in (None, "failed", "cancelled"):
+            yield f"{name} got {asked.sentence!r} in {told} messages and {posted} posts"
     yield from (f"button {pressed.id} got no answer" for pressed in crowd.pressed if not pressed.responded)
     yield from (f"{number} is still {state}" for number, state in journal.items() if state in UNFINISHED)
 

