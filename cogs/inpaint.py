@@ -9,6 +9,7 @@ from discord.app_commands import Range
 from discord.ext import commands
 from PIL import Image
 
+from cogs.asking import ask_first
 from cogs.attachment import fetch_image, fetch_mask, fetch_masked
 from cogs.options import MAX_COUNT, PROMPT_LIMIT, STYLE_LIMIT, clean, describe, matching_choices
 from cogs.region import REGIONS, parse_region, pixels
@@ -54,12 +55,12 @@ class Inpaint(commands.Cog):
     ) -> None:
         """Draw a part of a picture anew."""
 
-        async def compose() -> ImageRequest:
+        async def compose(started: discord.Interaction[Any]) -> ImageRequest:
             picture, hole = await _what_to_draw(image, mask, region)
             width, height = self.studio.composer.shaped(picture.size, self.studio.rules.limits(interaction))
             picture, hole = await asyncio.to_thread(masked, picture, hole, width, height)
             return await self.studio.request(
-                interaction,
+                started,
                 prompt,
                 style=style,
                 negative_prompt=negative and clean(negative),
@@ -73,7 +74,11 @@ class Inpaint(commands.Cog):
                 count=count,
             )
 
-        await self.studio.make(interaction, compose, private=private)
+        async def go(started: discord.Interaction[Any]) -> None:
+            await self.studio.make(started, lambda: compose(started), private=private)
+
+        async with self.studio.answering(interaction):
+            await ask_first(self.studio, interaction, prompt, count, go)
 
     @inpaint.autocomplete("region")
     async def regions(self, interaction: discord.Interaction[Any], current: str) -> list[app_commands.Choice[str]]:

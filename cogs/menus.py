@@ -19,6 +19,7 @@ from cogs.database import DatabaseFailed
 from cogs.delivery import QUIET
 from cogs.journal import Creation
 from cogs.options import clean
+from cogs.permutations import literal
 from cogs.render import harmless, title
 from cogs.similar import SIMILARITY
 from cogs.studio import Studio
@@ -138,9 +139,9 @@ class Menus(commands.Cog):
         return await asyncio.to_thread(adapted, recipe, self.studio.engine.model, self.studio.rules.limits(interaction))
 
     async def _similar(self, interaction: Interaction, data: bytes, prompt: str) -> ImageRequest:
-        """Compose what /similar with its defaults would."""
+        """Compose what /similar with its defaults would; ``prompt`` is read from a file and stands for itself alone."""
         image = await asyncio.to_thread(read_image, data)
-        request = await self.studio.request(interaction, prompt, image=image, sampler="ddim", seed=random_seed())
+        request = await self.studio.request(interaction, literal(prompt), image=image, sampler="ddim", seed=random_seed())
         return request.with_(start_step=start_step_for(SIMILARITY, request.steps))
 
     async def _creation_of(self, interaction: Interaction, message: discord.Message) -> Creation | None:

@@ -8,6 +8,7 @@ from discord import app_commands
 from discord.app_commands import Choice, Range
 from discord.ext import commands
 
+from cogs.asking import ask_first
 from cogs.attachment import fetch_image
 from cogs.options import MAX_COUNT, PROMPT_LIMIT, STYLE_LIMIT, clean, describe, matching_choices
 from cogs.studio import Studio
@@ -50,13 +51,13 @@ class Outpaint(commands.Cog):
         """Continue a picture beyond its edges."""
         composer = self.studio.composer
 
-        async def compose() -> ImageRequest:
+        async def compose(started: discord.Interaction[Any]) -> ImageRequest:
             picture = await fetch_image(image)
             width, height = composer.shaped(grown(picture.size, direction, share), self.studio.rules.limits(interaction))
             cell = composer.model.latent_factor
             canvas, rest = await asyncio.to_thread(on_canvas, picture, direction, share, width, height, cell)
             request = await self.studio.request(
-                interaction,
+                started,
                 prompt,
                 style=style,
                 negative_prompt=negative and clean(negative),
@@ -71,7 +72,11 @@ class Outpaint(commands.Cog):
             )
             return request.with_(start_step=start_step_for(CONTINUITY, request.steps))
 
-        await self.studio.make(interaction, compose, private=private)
+        async def go(started: discord.Interaction[Any]) -> None:
+            await self.studio.make(started, lambda: compose(started), private=private)
+
+        async with self.studio.answering(interaction):
+            await ask_first(self.studio, interaction, prompt, count, go)
 
     @outpaint.autocomplete("style")
     async def styles(self, interaction: discord.Interaction[Any], current: str) -> list[Choice[str]]:

@@ -234,6 +234,7 @@ class Studio:
             raise DarkroomError(self.refusing)
         preferred = self.registry.at(interaction)
         private = bool(preferred.private) if private is None else private
+        origin = await self.journal.get(parent) if parent else None
         creation = Creation(
             id=interaction.id,
             parent_id=parent,
@@ -245,7 +246,7 @@ class Studio:
             expires=interaction.expires_at,
             private=private,
             token_only=private or not _sees_channel(interaction),
-            spoiler=bool(preferred.spoiler),
+            spoiler=bool(preferred.spoiler or (origin and origin.spoiler)),  # what comes of hidden pictures is hidden, too
             age_restricted=_is_age_restricted(interaction),
             counted=request.count if request else 0,
             request=to_json(request) if request else None,

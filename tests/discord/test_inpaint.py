@@ -144,3 +144,13 @@ async def test_what_cannot_be_drawn_is_told_to_the_member_alone(server, options,
 async def test_regions_are_offered_by_name(server):
     offered = await server.alice.autocomplete(server.channel, "inpaint", "region", "t")
     assert [choice["value"] for choice in offered] == ["left", "right", "top", "bottom"]
+
+
+async def test_several_prompts_are_asked_about_and_redraw_the_same_part(server):
+    asked = await server.alice.slash(
+        server.channel, "inpaint", image=IMAGE, region="left", **PATIENT | {"prompt": "{red|blue} fox"}
+    )
+    assert "This makes 2 pictures" in asked.response.content
+    message = (await server.alice.click(asked.response, label="Start")).response
+    await server.finished(message, 2)
+    assert await changed(message) == (0, 0, 16, 32)

@@ -56,3 +56,11 @@ async def test_reroll_continues_the_same_picture(server):
 async def test_what_cannot_be_continued_is_told_to_the_member_alone(server, options, words):
     asked = {"image": ("in.png", png()), "prompt": "red apple", "direction": "right"} | options
     assert words in sentence(await server.alice.slash(server.channel, "outpaint", **asked))
+
+
+async def test_several_prompts_are_asked_about_and_continue_the_same_picture(server):
+    options = {"prompt": "{red|blue} fox", "direction": "right", "steps": 4}
+    asked = await server.alice.slash(server.channel, "outpaint", image=IMAGE, **options)
+    assert "This makes 2 pictures" in asked.response.content
+    message = (await server.alice.click(asked.response, label="Start")).response
+    await server.finished(message, 2)

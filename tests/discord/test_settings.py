@@ -121,6 +121,10 @@ async def test_hidden_pictures_can_be_preferred_and_are_hidden_while_they_form_t
     _, message = await made(server, steps=100)
     (gallery,) = [part for part in message.message.components if part.type is discord.ComponentType.media_gallery]
     assert all(item.spoiler for item in gallery.items)
+    await change(manager, server.channel, "server", "Answers", spoiler=["no"])
+    again = await server.bob.click(message, label="Reroll")
+    await server.finished(again.response)
+    assert "'spoiler': True" in str(server.env.http_requests[-1].json)
     uploads = [str(request.json) for request in server.env.http_requests if "preview.png" in str(request.json)]
     assert uploads and all("SPOILER_preview.png" in upload for upload in uploads)
 
