@@ -19,11 +19,12 @@ def is_here(interaction: Interaction, creation: Creation) -> bool:
 def may_see(interaction: Interaction, creation: Creation) -> bool:
     """Whether the member of ``interaction`` may be shown ``creation`` here.
 
-    Their own always; else what was made openly, in this channel or in one of this server that they can read.
+    Their own always; else what was made openly, in this channel or in one of this server that they can read, and whose message
+    has not been deleted.
     """
     if creation.owner == interaction.user.id:
         return True
-    if creation.private or not is_here(interaction, creation):
+    if creation.private or creation.message_id is None or not is_here(interaction, creation):
         return False
     return creation.channel_id == interaction.channel_id or _permissions(interaction, creation).read_message_history
 

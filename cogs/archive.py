@@ -34,9 +34,7 @@ class Archive:
 
         Raises `DatabaseFailed`.
         """
-        query = select(Creation).where(Creation.owner == owner, Creation.state == State.DELIVERED).limit(PAGE + 1)
-        if search:
-            query = query.where(Creation.request["prompt"].as_string().icontains(search, autoescape=True))
+        query = _own(owner, search).limit(PAGE + 1)
         if after is not None:
             found = await self._read(query.where(Creation.id > after).order_by(Creation.id))
             return Page(found[:PAGE][::-1], newer=len(found) > PAGE, older=True)
@@ -44,6 +42,10 @@ class Archive:
             query = query.where(Creation.id < before)
         found = await self._read(query.order_by(Creation.id.desc()))
         return Page(found[:PAGE], newer=before is not None, older=len(found) > PAGE)
+
+    async def latest(self, owner: int, search: str, most: int) -> list[Creation]:
+        """Give up to ``most`` of ``owner`` whose prompt holds ``search``, newest first; raises `DatabaseFailed`."""
+        return await self._read(_own(owner, search).order_by(Creation.id.desc()).limit(most))
 
     async def family(self, creation: Creation) -> list[Creation]:
         """Give ``creation``, its ancestors, and then what descends from the oldest of them, as far as there is room.
@@ -77,3 +79,8 @@ class Archive:
         sentence = "I cannot look up what was made at the moment. Please try again later."
         async with self._database.transaction(sentence) as session:
             return list((await session.scalars(query)).all())
+
+
+def _own(owner: int, search: str) -> Any:
+    query = select(Creation).where(Creation.owner == owner, Creation.state == State.DELIVERED)
+    return query.where(Creation.request["prompt"].as_string().icontains(search, autoescape=True)) if search else query

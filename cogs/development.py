@@ -14,6 +14,7 @@ from cogs.delivery import CannotLook, Delivery, Undeliverable, carries_result
 from cogs.gallery import Gallery, PictureGone
 from cogs.journal import MODEL_LIMIT, Creation, Journal, State, from_json
 from cogs.moderator import HELD, NOT_SHOWN, REVIEWED, Moderator, NotShown
+from cogs.replay import replay_note
 from cogs.reviews import Decision
 from diffusion.engine import Engine
 from diffusion.errors import Cancelled, DarkroomError, InvalidRequest, QueueFull
@@ -80,7 +81,7 @@ class Development:
         async with self._ending(creation):
             if creation.state == State.HELD:
                 with contextlib.suppress(PictureGone):  # made and judged again below
-                    await self._finish(creation, await self._request_of(creation))
+                    await self._finish(creation, await self.request_of(creation))
                     return
             looked, message = True, None
             try:
@@ -97,7 +98,7 @@ class Development:
                 await self.journal.update(creation, message_id=message.id)
             if creation.attempts >= MAX_ATTEMPTS:
                 raise DarkroomError("This stopped me again and again, so I leave it.")
-            request = await self._request_of(creation)
+            request = await self.request_of(creation)
             if creation.state == State.RENDERED:
                 with contextlib.suppress(PictureGone):  # made again below
                     await self._finish(creation, request)
@@ -176,16 +177,18 @@ class Development:
     async def result(self, creation: Creation, request: ImageRequest) -> Result:
         """Compose the message of a finished creation; raises `PictureGone`."""
         pngs = [await self.gallery.read(name) for name in creation.pictures or ()]
+        notes = (render.settings(request, request.seeds), await replay_note(creation, self.journal, self.gallery))
         return Result(
             render.title(request.prompt),
             render.result_pictures(request, pngs),
-            settings=render.settings(request, request.seeds),
+            settings="\n".join(filter(None, notes)),
             source=render.source_picture(await self.gallery.read(creation.source)) if creation.source else None,
             rows=lambda: views.result_rows(creation.owner, creation.id),
             spoiler=creation.spoiler,
         )
 
-    async def _request_of(self, creation: Creation) -> ImageRequest:
+    async def request_of(self, creation: Creation) -> ImageRequest:
+        """Read what was asked for; raises `DarkroomError` where that cannot be told any more."""
         if creation.request is None:
             raise DarkroomError(UNPREPARED)
         try:

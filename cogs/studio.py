@@ -10,6 +10,7 @@ import discord
 
 from cogs import render, views
 from cogs.access import may_end
+from cogs.archive import Archive
 from cogs.attachment import download, fetch_masked, posted
 from cogs.composer import Composer
 from cogs.database import Database
@@ -69,6 +70,7 @@ class Studio:
         self.engine, self.database, self.gallery, self.spawn = engine, database, gallery, spawn
         self.journal, self.registry, self.ledger = Journal(database), Registry(database), Ledger(database)
         self.reviews = Reviews(database)
+        self.archive = Archive(database)
         self.rules = Rules(engine, self.registry, self.ledger, daily_allowance)
         self.composer = Composer(engine.model, self.rules, styles)
         self.max_per_member = max_per_member

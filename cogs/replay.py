@@ -1,0 +1,64 @@
+"""Whether a picture that was made again came out the same."""
+
+import asyncio
+import contextlib
+import io
+import json
+from dataclasses import fields
+from typing import Any, Final
+
+from PIL import Image
+
+from cogs.database import DatabaseFailed
+from cogs.gallery import Gallery, PictureGone
+from cogs.journal import Creation, Journal
+from diffusion.difference import difference
+from diffusion.request import ImageRequest
+
+DEFAULTS: Final = {field.name: list(field.default) if field.default == () else field.default for field in fields(ImageRequest)}
+
+
+async def replay_note(creation: Creation, journal: Journal, gallery: Gallery) -> str:
+    """Compare ``creation`` with its parent where both asked for the very same; nothing where they did not."""
+    parent = None
+    with contextlib.suppress(DatabaseFailed):
+        parent = await journal.get(creation.parent_id) if creation.parent_id else None
+    if parent is None or not parent.pictures or not _same_request(creation, parent):
+        return ""
+    model = f"; the model was {parent.model} then" if parent.model not in (None, creation.model) else ""
+    return f"-# Replay of `{parent.id}`: {await _compared(creation, parent, gallery)}{model}."
+
+
+async def _compared(creation: Creation, parent: Creation, gallery: Gallery) -> str:
+    if creation.pictures == parent.pictures:
+        return "identical to the byte (SHA-256)"
+    try:
+        now, then = [[await gallery.read(name) for name in one.pictures or ()] for one in (creation, parent)]
+    except PictureGone:
+        return "not identical to the byte; how far apart they are cannot be told, as the first is not kept any more"
+    if len(now) != len(then):
+        return "not identical"
+    return await asyncio.to_thread(_worst, now, then)
+
+
+def _worst(now: list[bytes], then: list[bytes]) -> str:
+    apart = []
+    for pair in zip(now, then, strict=True):
+        first, second = (Image.open(io.BytesIO(data)).convert("RGB") for data in pair)
+        if first.size != second.size:
+            return "not identical, of another size"
+        apart.append(difference(first, second))
+    levels, decibels = max(levels for levels, _ in apart), min(decibels for _, decibels in apart)
+    if levels == 0:
+        return "identical in every pixel"
+    return f"not identical, apart by at most {levels} of 255 levels (PSNR {decibels:.1f} dB)"
+
+
+def _same_request(creation: Creation, parent: Creation) -> bool:
+    return (_told(creation), creation.source) == (_told(parent), parent.source)
+
+
+def _told(creation: Creation) -> dict[str, Any]:
+    """Give what of the request is not left as it is by default, which earlier versions may not have known at all."""
+    request = json.loads(json.dumps(creation.request or {}))
+    return {field: value for field, value in request.items() if value != DEFAULTS.get(field)}
