@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
@@ -77,6 +78,7 @@ class Studio:
         self.metrics = Metrics(engine, self.journal)
         self.refusing: str | None = None  # why nothing is accepted, as a sentence
         self._following: set[Any] = set()
+        self._prepared: Counter[int] = Counter()
         self._chores: list[Any] = []
 
     @property
@@ -139,7 +141,7 @@ class Studio:
 
         ``private`` shows it to the member alone; None: as they prefer. Errors reach them as a sentence only they can see.
         """
-        async with self.answering(interaction), self._in_hand():
+        async with self.answering(interaction), self._in_hand(), self._preparing(interaction.user.id):
             creation = await self._accept(interaction, private, parent=parent)
             try:
                 await self._respond(interaction, creation, PREPARING, None)
@@ -161,6 +163,7 @@ class Studio:
             try:
                 async with self.rules.turn(interaction.user.id):
                     await self.admit(interaction, request)
+                    self._check_unfinished(interaction.user.id)
                     job = self._submit(request, interaction)
                     creation = await self._accept(interaction, private, request)
                 self.development.take_in_hand(creation, job)
@@ -216,11 +219,6 @@ class Studio:
     def _submit(self, request: ImageRequest, interaction: Interaction) -> Job:
         if self.refusing:
             raise DarkroomError(self.refusing)
-        if self.engine.jobs_of(interaction.user.id) >= self.max_per_member:
-            raise QueueFull(
-                f"You wait for {self.max_per_member} requests already, which is all I take from one member."
-                " Please wait for one of them, or cancel one with /queue."
-            )
         try:
             return self.engine.submit(request, owner=interaction.user.id)
         except QueueFull:
@@ -295,6 +293,24 @@ class Studio:
             yield
         finally:
             self._following.discard(task)
+
+    @contextlib.asynccontextmanager
+    async def _preparing(self, member: int) -> AsyncIterator[None]:
+        """Count what a member has prepared, such as attachments downloaded and held in memory; raises `QueueFull`."""
+        self._check_unfinished(member)
+        self._prepared[member] += 1
+        try:
+            yield
+        finally:
+            self._prepared[member] -= 1
+            self._prepared += Counter()  # forgets those who have none
+
+    def _check_unfinished(self, member: int) -> None:
+        if self.engine.jobs_of(member) + self._prepared[member] >= self.max_per_member:
+            raise QueueFull(
+                f"You wait for {self.max_per_member} requests already, which is all I take from one member."
+                " Please wait for one of them, or cancel one with /queue."
+            )
 
     async def _prune(self) -> None:
         while True:

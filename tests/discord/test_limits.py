@@ -1,7 +1,8 @@
-"""A Discord that limits rates and drops connections, over real HTTP: nothing is lost, nothing is posted twice."""
+"""A Discord that limits rates, drops connections and is slow, over real HTTP: nothing is lost, nothing is posted twice."""
 
 import asyncio
 
+from tests.discord.conftest import png
 from tests.discord.limits import RateLimits
 from tests.discord.test_crash import END_SECONDS, delivered, everything_delivered, journalled, started
 from tests.discord.wire import Wire
@@ -45,3 +46,27 @@ async def test_a_gateway_connection_lost_in_mid_job_costs_nothing(tmp_path):
         await settled(tmp_path)
     assert set(delivered(wire).values()) == {1} and len(wire.posted) == len(wire.asked) == 2
     assert wire.backend.get_message(wire.channel.id, running.message_id).attachments
+
+
+class SlowWire(Wire):
+    """Its files come once they may."""
+
+    async def _cdn(self, request):
+        await self.files.wait()
+        return await super()._cdn(request)
+
+
+async def test_pictures_that_are_still_being_fetched_count_as_requests_of_their_member(tmp_path):
+    async with SlowWire() as wire, started(wire, tmp_path):
+        wire.files = asyncio.Event()
+        flooder, other = wire.members[:2]
+        flood = [await wire.slash(flooder, wire.channel, "similar", image=png(), steps=2) for _ in range(7)]
+        await asyncio.gather(*map(answered, flood))
+        modest = await wire.slash(other, wire.channel, "similar", image=png(), steps=2)
+        await answered(modest)
+        refused = [wire.backend.get_message(wire.channel.id, asked.message_id).content for asked in flood[5:]]
+        assert all("all I take from one member" in sentence for sentence in refused)
+        wire.files.set()
+        async with asyncio.timeout(END_SECONDS):
+            while delivered(wire).keys() != {asked.id for asked in (*flood[:5], modest)}:
+                await asyncio.sleep(0.1)
