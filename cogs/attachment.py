@@ -2,10 +2,13 @@
 
 import asyncio
 import logging
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 import discord
@@ -13,12 +16,16 @@ from PIL import Image
 
 from cogs.refusal import REFUSALS
 from diffusion.errors import InvalidImage
-from diffusion.image import read_image
+from diffusion.image import FORMATS, MAX_PIXELS, read_image
 from diffusion.mask import read_mask, read_masked
 
 log = logging.getLogger(__name__)
 MAX_BYTES = 20 * 2**20
 DOWNLOAD_SECONDS = 30.0
+# The largest picture takes some two processor seconds and half a gigabyte.
+TASTE_SECONDS, TASTE_BYTES, TASTE_WAIT = 6, 2**30, 30.0
+TASTER = Path(__file__).with_name("taster.py")
+TASTERS = ThreadPoolExecutor(2, "taster")  # so many at a time
 
 
 @dataclass(frozen=True)
@@ -74,12 +81,39 @@ async def fetch_mask(file: discord.Attachment | Posted) -> Image.Image:
 
 
 async def download(file: discord.Attachment | Posted) -> bytes:
-    """Give the bytes of ``file``; raises `InvalidImage` where they are too many or do not come."""
+    """Give the bytes of ``file``, which can be decoded in bounded time and memory, if at all.
+
+    Raises `InvalidImage` where they cannot, are too many or do not come.
+    """
     if file.size > MAX_BYTES:
         raise InvalidImage(f"The attachment is larger than {MAX_BYTES // 2**20} MiB. Please attach less.")
     try:
         async with asyncio.timeout(DOWNLOAD_SECONDS):
-            return await file.read()
+            data = await file.read()
     except REFUSALS as error:
         log.warning("a picture could not be downloaded: %r", error)
         raise InvalidImage("I could not download the picture from Discord. Please attach it again.") from error
+    await taste(data)
+    return data
+
+
+async def taste(data: bytes) -> None:
+    """Have ``data`` decoded in a process that may be ended; raises `InvalidImage` where it takes too much time or memory."""
+    try:
+        async with asyncio.timeout(TASTE_WAIT):
+            harmless = await asyncio.get_running_loop().run_in_executor(TASTERS, _taste, data)
+    except TimeoutError:
+        raise InvalidImage("Too many pictures are being read at the moment. Please try again in a minute.") from None
+    if not harmless:
+        raise InvalidImage("The picture takes too much time or memory to be read. Please save it again and attach that.")
+
+
+def _taste(data: bytes) -> bool:
+    limits = map(str, (TASTE_SECONDS, TASTE_BYTES, MAX_PIXELS))
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-I", TASTER, *limits, *FORMATS], input=data, capture_output=True, timeout=4 * TASTE_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return ended.returncode == 0

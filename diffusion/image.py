@@ -14,7 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 from diffusion.errors import InvalidImage
 from diffusion.request import SAMPLER_NAMES, ImageRequest
 
-FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 MAX_PIXELS: Final = 40_000_000
 MAX_TEXT: Final = 2_000_000  # characters of a text chunk, as many as the largest graphs of ComfyUI have
 MAX_SETTINGS: Final = 20_000  # characters of the settings in a chunk ``parameters``
@@ -58,15 +58,18 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """Convert any colour mode to RGB, with white where nothing is shown."""
-    if image.mode.startswith("I") or image.mode == "F":  # 16 bits or more a pixel, which `convert` would clip
-        values = np.asarray(image, dtype=np.float64)
-        top = 65535 if image.mode.startswith("I") else max(values.max(), 1e-9)
-        return Image.fromarray((values / top * 255).clip(0, 255).round().astype(np.uint8)).convert("RGB")
+    if image.mode.startswith("I;16"):  # which `convert` would clip
+        values = np.array(image, dtype=np.uint16)
+        # v / 257, in place: as floats the largest picture would take a gigabyte.
+        values -= values >> 8
+        values += 128
+        values >>= 8
+        return Image.fromarray(values.astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        white.alpha_composite(rgba)
-        return white.convert("RGB")
+        white = Image.new("RGB", rgba.size, "white")
+        white.paste(rgba, mask=rgba.getchannel("A"))
+        return white
     return image.convert("RGB")
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from hypothesis import HealthCheck, settings
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from diffusion.classifier import NoisyLatentClassifier
@@ -21,10 +22,26 @@ SCHEDULER = {
     "steps_offset": 1,
 }
 
+FUZZ = 100
+
 
 def pytest_addoption(parser):
     parser.addoption("--kills", type=int, default=6, help="how often the crash test kills the bot")
     parser.addoption("--kill-seed", type=int, default=1, help="which random moments the crash test takes")
+    parser.addoption("--fuzz", type=int, default=FUZZ, help="how many examples each fuzz test takes")
+
+
+def pytest_configure(config):
+    examples = config.getoption("fuzz")
+    settings.register_profile(
+        "fuzz",
+        max_examples=examples,
+        derandomize=examples == FUZZ,  # a long run takes others each time, or those of --hypothesis-seed
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    settings.load_profile("fuzz")
 
 
 def build_components(prediction_type: str = "epsilon") -> dict:

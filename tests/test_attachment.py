@@ -1,0 +1,60 @@
+"""Pictures that would keep Pillow busy for minutes or hours: they are refused, and another process pays for finding out."""
+
+import io
+import re
+import zlib
+
+import pytest
+from PIL import Image
+
+from cogs import attachment
+from diffusion.errors import InvalidImage
+from tests.mutations import png_of
+
+
+def jpeg(size=(8, 8), **options):
+    buffer = io.BytesIO()
+    Image.new("L", size, "gray").save(buffer, "JPEG", **options)
+    return buffer.getvalue()
+
+
+def many_segments():
+    whole = jpeg()
+    return whole[:2] + b"\xff\xe1\x00\x09Exif\0\0a" * 1_500_000 + whole[2:]
+
+
+def many_scans():
+    whole = jpeg((4000, 4000), progressive=True)
+    last = [match.start() for match in re.finditer(b"\xff[\xc4\xda]", whole)][-2:]  # its table and itself
+    return whole[:-2] + whole[last[0] : -2] * 2000 + whole[-2:]
+
+
+def many_chunks():
+    whole = png_of(b"IHDR", (8).to_bytes(4) * 2 + b"\x08\0\0\0\0")
+    return whole + png_of(b"abCd", b"")[8:] * 1_700_000
+
+
+def many_pixels():
+    rows = zlib.compress(bytes(6000 * (4 * 6000 + 1)), 1)
+    return png_of(b"IHDR", (6000).to_bytes(4) * 2 + b"\x08\x06\0\0\0", b"IDAT", rows, b"IEND", b"")
+
+
+@pytest.mark.parametrize("bomb", [many_segments, many_scans, many_chunks, many_pixels], ids=lambda bomb: bomb.__name__)
+async def test_what_takes_too_long_or_too_much_memory_is_refused(bomb, monkeypatch):
+    monkeypatch.setattr(attachment, "TASTE_SECONDS", 1)
+    monkeypatch.setattr(attachment, "TASTE_BYTES", 2**28)
+    data = bomb()
+    assert len(data) <= attachment.MAX_BYTES
+    with pytest.raises(InvalidImage, match="too much time or memory"):
+        await attachment.taste(data)
+
+
+@pytest.mark.parametrize("data", [b"", b"junk", jpeg(), jpeg()[:100], jpeg(progressive=True)])
+async def test_anything_else_is_let_pass_whole_or_not(data):
+    await attachment.taste(data)
+
+
+async def test_where_too_much_is_being_read_a_sentence_says_so(monkeypatch):
+    monkeypatch.setattr(attachment, "TASTE_WAIT", 0.01)
+    with pytest.raises(InvalidImage, match="in a minute"):
+        await attachment.taste(jpeg())
