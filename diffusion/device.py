@@ -4,8 +4,8 @@ import os
 
 import torch
 
-# oneDNN keeps the code it makes for each shape that it has met, by default of 1,024 calls. Batches come in many shapes: kept for
-# all, that code takes hundreds of megabytes and grows for a quarter of an hour; made anew, it costs nothing to speak of.
+# oneDNN keeps the code it makes for each shape that it has met, by default of 1,024 calls. Batches come in many shapes: kept
+# for all, that code takes hundreds of megabytes and grows for a quarter of an hour; made anew, it costs nothing to speak of.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
 
 
