@@ -31,10 +31,6 @@ EVERYTHING = Preferences(
 )
 
 
-def url(folder):
-    return f"sqlite+aiosqlite:///{folder / 'journal.sqlite'}"
-
-
 def test_the_nearest_that_says_something_holds():
     mine, channel, server = Preferences(steps=30), Preferences(steps=20, style="flat"), Preferences(style="ink", sampler="lms")
     assert layered([mine, channel, server]) == Preferences(steps=30, style="flat", sampler="lms")
@@ -74,13 +70,13 @@ def test_all_of_them_come_back_from_json():
     assert from_json({"of another version": 1}) == Preferences()
 
 
-async def test_they_are_there_after_a_restart_until_they_are_taken_back(tmp_path):
-    async with Database(url(tmp_path)) as database:
+async def test_they_are_there_after_a_restart_until_they_are_taken_back(database_url):
+    async with Database(database_url) as database:
         registry = Registry(database)
         await registry.set(Scope.SERVER, 2**62, EVERYTHING)
         await registry.set(Scope.SERVER, 2**62, EVERYTHING.with_(steps=None))
         await registry.set(Scope.MEMBER, 7, Preferences(steps=9))
-    async with Database(url(tmp_path)) as database:
+    async with Database(database_url) as database:
         registry = Registry(database)
         await registry.open()
         assert registry.of(Scope.SERVER, 2**62) == EVERYTHING.with_(steps=None)
@@ -91,8 +87,8 @@ async def test_they_are_there_after_a_restart_until_they_are_taken_back(tmp_path
         assert again.of(Scope.MEMBER, 7) == registry.of(Scope.MEMBER, 7) == Preferences()
 
 
-async def test_what_cannot_be_read_does_not_hold_and_the_rest_does(tmp_path, caplog):
-    async with Database(url(tmp_path)) as database:
+async def test_what_cannot_be_read_does_not_hold_and_the_rest_does(database_url, caplog):
+    async with Database(database_url) as database:
         registry = Registry(database)
         await registry.set(Scope.MEMBER, 7, Preferences(steps=9))
         async with database.sessions.begin() as session:
@@ -102,8 +98,8 @@ async def test_what_cannot_be_read_does_not_hold_and_the_rest_does(tmp_path, cap
     assert "member 8" in caplog.text
 
 
-async def test_a_database_that_fails_changes_nothing_and_says_so(tmp_path):
-    async with Database(url(tmp_path)) as database:
+async def test_a_database_that_fails_changes_nothing_and_says_so(database_url):
+    async with Database(database_url) as database:
         registry = Registry(database)
         await registry.set(Scope.MEMBER, 7, Preferences(steps=9))
         async with database.sessions.begin() as session:
