@@ -38,6 +38,7 @@ EXTENSIONS = (
     "cogs.settings",
     "cogs.moderation",
     "cogs.review",
+    "cogs.privacy",
     "cogs.usage",
     "cogs.about",
     "cogs.buttons",

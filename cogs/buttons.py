@@ -9,7 +9,7 @@ from cogs.asking import ask_first
 from cogs.attachment import Posted, fetch_image, posted
 from cogs.options import checked
 from cogs.permutations import prompted, written
-from cogs.render import PICTURE_PREFIX
+from cogs.render import PICTURE_PREFIX, SOURCE_PREFIX
 from cogs.studio import Studio
 from cogs.views import ActionButton, EditPrompt
 from diffusion.errors import DarkroomError
@@ -33,6 +33,8 @@ class Buttons(commands.Cog):
         actions = {"reroll": self.reroll, "more": self.more, "edit": self.edit}
         async with self.studio.answering(interaction):
             if action in actions:
+                if action == "more" or _starts_from_a_picture(interaction):
+                    self.studio.rules.check_remix(interaction, owner)
                 await actions[action](interaction, subject or None)
             elif action == "cancel":
                 self.studio.cancel(interaction, subject)
@@ -86,6 +88,10 @@ def _message(interaction: Interaction) -> discord.Message:
     if interaction.message is None:
         raise DarkroomError("The message of this button is gone.")
     return interaction.message
+
+
+def _starts_from_a_picture(interaction: Interaction) -> bool:
+    return any(file.name.startswith(SOURCE_PREFIX) for file in posted(_message(interaction)))
 
 
 def _first_picture(message: discord.Message) -> Posted:

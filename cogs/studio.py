@@ -22,6 +22,7 @@ from cogs.journal import Creation, Journal, JournalFailed, State, to_json
 from cogs.ledger import Ledger
 from cogs.metrics import Metrics
 from cogs.moderator import Moderator
+from cogs.personal import PersonalData
 from cogs.refusal import REFUSALS, Refusal, refusal_of
 from cogs.registry import Registry
 from cogs.reviews import Reviews
@@ -72,6 +73,7 @@ class Studio:
         self.journal, self.registry, self.ledger = Journal(database), Registry(database), Ledger(database)
         self.reviews = Reviews(database)
         self.archive = Archive(database)
+        self.personal = PersonalData(database, self.journal, self.registry, gallery)
         self.rules = Rules(engine, self.registry, self.ledger, daily_allowance)
         self.composer = Composer(engine.model, self.rules, styles)
         self.max_per_member = max_per_member
@@ -93,7 +95,7 @@ class Studio:
         self.development = Development(self.engine, self.journal, self.gallery, Delivery(client, self.journal), moderator)
         for creation in await self.journal.unfinished():
             log.info("taking up %r", creation)
-            self._start(self.development.take_up(creation))
+            self.start(self.development.take_up(creation))
         self._chores = [self.spawn(self._prune()), self.spawn(self.metrics.watch_loop())]
 
     async def close(self, grace: float = 0) -> None:
@@ -154,7 +156,7 @@ class Studio:
                 await self._refuse(interaction, creation, error)
                 return
             await tell_note(interaction)
-            self._start(self.development.follow(creation, job, PREPARING))
+            self.start(self.development.follow(creation, job, PREPARING))
 
     async def make_now(self, interaction: Interaction, request: ImageRequest, *, private: bool | None = None) -> None:
         """Like `make` for a request that needs nothing fetched, so that the first answer tells its place already."""
@@ -180,7 +182,7 @@ class Studio:
                 await self._refuse(interaction, creation, error)
                 return
             await tell_note(interaction)
-            self._start(self.development.follow(creation, job, text))
+            self.start(self.development.follow(creation, job, text))
 
     def cancel(self, interaction: Interaction, creation_id: int) -> None:
         """Take back what the member of ``interaction`` asked for, or another one where they are a moderator.
@@ -199,7 +201,7 @@ class Studio:
         """Do with a held creation what was decided about it; raises `JournalFailed`."""
         creation = await self.journal.get(creation_id)
         if creation and creation.state == State.HELD and self.refusing != CLOSING:
-            self._start(self.development.take_up(creation))
+            self.start(self.development.take_up(creation))
 
     async def recall(self, message: discord.Message) -> ImageRequest:
         """Find out what was asked for under ``message``: from the journal, or else from the pictures themselves."""
@@ -272,13 +274,14 @@ class Studio:
     async def _refuse(self, interaction: Interaction, creation: Creation, error: Exception) -> None:
         """End what could not be begun, unless Discord may have shown the answer nevertheless."""
         if isinstance(error, REFUSALS) and refusal_of(error) is Refusal.LATER and creation.message_id is None:
-            self._start(self.development.take_up(creation))
+            self.start(self.development.take_up(creation))
             return
         sentence = explained(error)
         await tell(interaction, sentence)
         await self.journal.close(creation, State.FAILED, sentence)
 
-    def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run ``coroutine`` in the background; `close` waits for it."""
         task = self.spawn(coroutine)
         # The event loop holds tasks weakly; this set keeps them until they end.
         self._following.add(task)

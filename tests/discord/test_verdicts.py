@@ -240,14 +240,17 @@ async def test_a_crash_right_after_the_decision_loses_nothing(server, monkeypatc
 async def test_a_crash_while_the_moderators_are_asked_asks_them_once(server, monkeypatch, moment):
     await rule(server, moderators=server.moderators.id)
     where = server.studio.development.moderator if moment == "_send" else server.studio.reviews
+    reached = asyncio.Event()
+
+    async def stuck(*_):
+        reached.set()
+        await asyncio.Event().wait()
+
     with monkeypatch.context() as crash:
-        crash.setattr(where, moment, never)
-        result = await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=2)
-        message = result.response
-        async with asyncio.timeout(20):
-            while (await row_of(server, message)).state != State.HELD:
-                await asyncio.sleep(0.02)
-        await asyncio.sleep(0.2)
+        crash.setattr(where, moment, stuck)
+        message = (await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=2)).response
+        await server.until(reached.is_set)
+        assert (await row_of(server, message)).state == State.HELD
         await server.studio.close()
     assert len(server.moderators.history()) == (moment == "note")
     await server.restart()
