@@ -16,6 +16,17 @@ def is_here(interaction: Interaction, creation: Creation) -> bool:
     return creation.guild_id == interaction.guild_id
 
 
+def is_age_restricted(interaction: Interaction) -> bool:
+    """Whether the channel is; threads are where their channel is, and direct messages never."""
+    is_nsfw = getattr(interaction.channel, "is_nsfw", None)
+    return is_nsfw is not None and is_nsfw()
+
+
+def suits(interaction: Interaction, creation: Creation) -> bool:
+    """Whether ``creation`` may be shown to all here: what was flagged in an age-restricted channel only in another one."""
+    return not (creation.flags and creation.age_restricted) or is_age_restricted(interaction)
+
+
 def may_see(interaction: Interaction, creation: Creation) -> bool:
     """Whether the member of ``interaction`` may be shown ``creation`` here.
 

@@ -9,7 +9,7 @@ from discord import app_commands, ui
 from discord.ext import commands
 
 from cogs import render
-from cogs.access import Interaction, is_here, may_see
+from cogs.access import Interaction, is_here, may_see, suits
 from cogs.answer import Answer
 from cogs.database import DatabaseFailed
 from cogs.delivery import QUIET, TOO_LARGE
@@ -106,7 +106,8 @@ class Show(commands.Cog):
         """Show the picture of that ``id``: to all where it was made for all, in this server, and still stands there."""
         async with self.studio.answering(interaction):
             creation = await self._found(interaction, id)
-            public = not creation.private and is_here(interaction, creation) and await self._stands(creation)
+            open_here = not creation.private and is_here(interaction, creation) and suits(interaction, creation)
+            public = open_here and await self._stands(creation)
             if not public and creation.owner != interaction.user.id:
                 raise DarkroomError(UNKNOWN)
             ephemeral = private or not public

@@ -10,7 +10,7 @@ from typing import Any
 import discord
 
 from cogs import render, views
-from cogs.access import may_end
+from cogs.access import is_age_restricted, may_end
 from cogs.archive import Archive
 from cogs.attachment import download, fetch_masked, posted
 from cogs.composer import Composer
@@ -249,7 +249,7 @@ class Studio:
             private=private,
             token_only=private or not _sees_channel(interaction),
             spoiler=bool(preferred.spoiler or (origin and origin.spoiler)),  # what comes of hidden pictures is hidden, too
-            age_restricted=_is_age_restricted(interaction),
+            age_restricted=is_age_restricted(interaction),
             counted=request.count if request else 0,
             request=to_json(request) if request else None,
         )
@@ -322,12 +322,6 @@ class Studio:
             with contextlib.suppress(DarkroomError):
                 await self.gallery.prune({name for row in await self.journal.unfinished() for name in row.files})
             await asyncio.sleep(PRUNE_SECONDS)
-
-
-def _is_age_restricted(interaction: Interaction) -> bool:
-    """Whether the channel is; threads are where their channel is, and direct messages never."""
-    is_nsfw = getattr(interaction.channel, "is_nsfw", None)
-    return is_nsfw is not None and is_nsfw()
 
 
 def _sees_channel(interaction: Interaction) -> bool:

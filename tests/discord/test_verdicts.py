@@ -343,3 +343,16 @@ async def test_a_check_that_fails_shows_nothing(tiny_model):
     async with opened(tiny_model, check=broken) as server:
         message = await asked(server)
         assert "could not be checked" in text_of(message) and not drawn(message)
+
+
+async def test_what_was_flagged_in_an_age_restricted_channel_is_shown_to_all_only_in_such(server):
+    nights, days = server.guild.create_text_channel("nights"), server.channel
+    server.env.bot.get_channel(nights.id).nsfw = True
+    creation = await row_of(server, await asked(server, channel=nights))
+
+    async def shown(actor, channel):
+        return (await actor.slash(channel, "show", id=str(creation.id))).response
+
+    assert hidden(await shown(server.bob, nights)) and "no picture of this id" in (await shown(server.bob, days)).content
+    own = await shown(server.alice, days)
+    assert own.ephemeral and hidden(own)
