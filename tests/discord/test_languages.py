@@ -11,7 +11,7 @@ from cogs.languages import FILES, Languages
 from diffusion.request import SAMPLER_NAMES
 
 SLASH = re.compile(r"[-_'\w]{1,32}")  # and nothing in upper case
-SAME_IN_ALL = {*SAMPLER_NAMES.values(), "WEBP", "GIF"}
+SAME_IN_ALL = {*SAMPLER_NAMES.values(), "WebP", "GIF"}
 CHARACTERS = 8000  # Discord's limit on all that one command says, each text in its longest language
 
 
