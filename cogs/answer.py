@@ -10,10 +10,13 @@ import discord
 from discord import ui
 from PIL import Image
 
+from diffusion.animation import read_frames, to_animation
+from diffusion.image import read_texts
+
 # One after another where files are too large: what the member is told, Pillow's options for WebP, a divisor of the sides.
 SMALLER = (
-    ("sent as lossless WebP, as PNG was too large here", {"lossless": True}, 1),
-    ("sent as WebP, as PNG was too large here", {"quality": 90}, 1),
+    ("sent as lossless WebP, as the file was too large here", {"lossless": True}, 1),
+    ("sent as WebP, as the file was too large here", {"quality": 90}, 1),
     ("sent as WebP at half the size, as the whole was too large here", {"quality": 90}, 2),
     ("sent as WebP at a quarter of the size, as the whole was too large here", {"quality": 90}, 2),
 )
@@ -131,9 +134,10 @@ class Result(Answer):
 
 
 def _as_webp(picture: Picture, options: dict[str, Any], divisor: int) -> Picture:
-    buffer = io.BytesIO()
-    with Image.open(io.BytesIO(picture.data)) as image:
-        size = max(1, image.width // divisor), max(1, image.height // divisor)
-        resized = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
-        resized.save(buffer, "WEBP", **options)
-    return Picture(str(PurePath(picture.name).with_suffix(".webp")), buffer.getvalue(), picture.description)
+    frames, milliseconds = read_frames(picture.data)
+    size = max(1, frames[0].width // divisor), max(1, frames[0].height // divisor)
+    resized = [frame.resize(size, Image.Resampling.LANCZOS) for frame in frames]
+    text = read_texts(picture.data).get("parameters")
+    # "exact" keeps the colours of what is transparent: in a source they are what is drawn over.
+    data = to_animation(resized, milliseconds, text=text, exact=True, **options)
+    return Picture(str(PurePath(picture.name).with_suffix(".webp")), data, picture.description)

@@ -19,6 +19,7 @@ from diffusion.errors import DarkroomError
 
 log = logging.getLogger(__name__)
 DAY: Final = 86_400
+SUFFIXES: Final = {b"\x89PNG": ".png", b"RIFF": ".webp", b"GIF8": ".gif"}  # by the first bytes of a file
 FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -55,7 +56,7 @@ class Gallery:
     def _keep(self, data: bytes) -> str:
         name = hashlib.sha256(data).hexdigest()
         try:
-            self._write(self._path(name), data)
+            self._write(self._path(name, SUFFIXES.get(data[:4], "")), data)
         except OSError as error:
             log.error("a picture could not be written: %s", error)
             if error.errno in FULL:
@@ -83,7 +84,7 @@ class Gallery:
 
     def _read(self, name: str) -> bytes:
         try:
-            data = self._path(name).read_bytes()
+            data = self._found(name).read_bytes()
         except OSError as error:
             raise PictureGone("These pictures are not kept any more.") from error
         if hashlib.sha256(data).hexdigest() != name:
@@ -108,8 +109,12 @@ class Gallery:
                 path.unlink(missing_ok=True)
                 size -= bytes_
 
-    def _path(self, name: str) -> Path:
-        return self.folder / name[:2] / f"{name}.png"
+    def _found(self, name: str) -> Path:
+        paths = [self._path(name, suffix) for suffix in (*SUFFIXES.values(), "")]
+        return next((path for path in paths if path.exists()), paths[0])
+
+    def _path(self, name: str, suffix: str) -> Path:
+        return self.folder / name[:2] / f"{name}{suffix}"
 
 
 def _sync_folder(folder: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageChops, ImageFilter, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
+from diffusion.animation import comment_of
 from diffusion.errors import InvalidImage
 from diffusion.request import SAMPLER_NAMES, ImageRequest
 
@@ -140,14 +141,19 @@ def _morph(request: ImageRequest) -> dict[str, Any]:
 
 
 def read_texts(data: bytes) -> dict[str, str]:
-    """Read the text chunks of a PNG; nothing where it has none, is damaged, too large or no PNG."""
+    """Read the text chunks of a PNG, or as ``parameters`` the comment of a WebP or GIF.
+
+    Nothing where there is none, or where the file is damaged, too large or of another kind.
+    """
     try:
-        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+        with Image.open(io.BytesIO(data), formats=("PNG", "WEBP", "GIF")) as image:
             if image.width * image.height > MAX_PIXELS:
                 return {}
-            return {name: text for name, text in getattr(image, "text", {}).items() if len(text) <= MAX_TEXT}
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning):
-        return {}  # Pillow tells a damaged chunk by SyntaxError, one that unpacks to too much by ValueError
+            comment = comment_of(image)
+            texts = {**({"parameters": comment} if comment else {}), **getattr(image, "text", {})}
+            return {name: text for name, text in texts.items() if len(text) <= MAX_TEXT}
+    except Exception:  # Pillow's decoders raise almost anything on damaged files
+        return {}
 
 
 def read_parameters(data: bytes) -> dict[str, Any]:

@@ -57,8 +57,8 @@ FAULTS = [
         error="Discord refused the answer: 403",
     ),
     Fault("the channel is gone", [always(EDIT, 404, 10003)], "nothing; the journal has the reason", State.FAILED, error="gone"),
-    Fault("files too large once (413)", [(EDIT, 413, 0, 1)], "sent as lossless WebP, as PNG was too large here"),
-    Fault("files too large twice (40005)", [(EDIT, 413, 40005, 2)], "sent as WebP, as PNG was too large here"),
+    Fault("files too large once (413)", [(EDIT, 413, 0, 1)], "sent as lossless WebP, as the file was too large here"),
+    Fault("files too large twice (40005)", [(EDIT, 413, 40005, 2)], "sent as WebP, as the file was too large here"),
     Fault("three times", [(EDIT, 413, 40005, 3)], "sent as WebP at half the size, as the whole was too large here"),
     Fault("files too large in any form", [(EDIT, 413, 40005, 5)], "the message with one sentence", State.FAILED),
     Fault("rate limit (429)", [(EDIT, 429, 0, 2)], "the message with its pictures"),
@@ -149,7 +149,7 @@ async def test_a_smaller_picture_is_the_same_and_its_buttons_work_from_the_journ
     assert (await row_of(server, again.response)).parent_id == (await row_of(server, result.response)).id
 
 
-@pytest.mark.parametrize(("limit", "note"), [(20_000, ""), (3000, "as WebP,"), (800, "at half the size")])
+@pytest.mark.parametrize(("limit", "note"), [(20_000, ""), (3000, "as WebP,"), (1200, "at half the size")])
 async def test_what_a_server_does_not_take_is_not_even_tried(server, monkeypatch, limit, note):
     monkeypatch.setattr(Guild, "filesize_limit", limit)
     result = await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=2, seed=5, upscale=2)
