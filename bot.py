@@ -30,6 +30,7 @@ EXTENSIONS = (
     "cogs.similar",
     "cogs.inpaint",
     "cogs.outpaint",
+    "cogs.morph",
     "cogs.menus",
     "cogs.queue",
     "cogs.history",
@@ -47,7 +48,7 @@ EXTENSIONS = (
 )
 # What /admin reload applies at once; the rest waits for a restart.
 LIVE = {
-    *("max_rows", "max_waiting", "max_side", "max_steps", "max_count", "styles_file", "daily_allowance"),
+    *("max_rows", "max_waiting", "max_side", "max_steps", "max_count", "max_frames", "styles_file", "daily_allowance"),
     *("data_max_gb", "data_max_days", "log_level"),
 }
 NO_TOKEN = (
@@ -79,6 +80,7 @@ class Settings(BaseSettings):
     max_side: int = Field(1024, ge=64)
     max_steps: int = Field(150, ge=1, le=150)
     max_count: int = Field(4, ge=1, le=4)
+    max_frames: int = Field(24, ge=2, le=24)
     styles_file: Annotated[Path | None, BeforeValidator(_empty_is_none)] = None
     daily_allowance: Annotated[Annotated[int, Field(ge=0)] | None, BeforeValidator(_empty_is_none)] = None
     safety_model: Blankable = None
@@ -159,7 +161,7 @@ def build_engine(settings: Settings) -> Any:
 
 
 def _engine_settings(settings: Settings) -> dict[str, Any]:
-    limits = Limits(settings.max_side, settings.max_steps, settings.max_count)
+    limits = Limits(settings.max_side, settings.max_steps, settings.max_count, settings.max_frames)
     return {"max_rows": settings.max_rows, "max_waiting": settings.max_waiting, "limits": limits}
 
 

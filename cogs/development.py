@@ -18,6 +18,7 @@ from cogs.replay import replay_note
 from cogs.reviews import Decision
 from diffusion.engine import Engine
 from diffusion.errors import Cancelled, DarkroomError, InvalidRequest, QueueFull
+from diffusion.files import to_files
 from diffusion.job import Job
 from diffusion.mask import read_masked
 from diffusion.request import ImageRequest
@@ -65,7 +66,7 @@ class Development:
                     result = await job
                 await beginning
                 judged = await self.moderator.judge(creation, result)
-                pngs = await asyncio.to_thread(render.result_pngs, result)
+                pngs = await asyncio.to_thread(to_files, result)
                 names = [await self.gallery.keep(png) for png in pngs]
                 made_by = {"model": result.model[:MODEL_LIMIT], "seconds": round(result.seconds, 3)}
                 await self.journal.update(creation, pictures=names, **made_by, **judged)
@@ -179,7 +180,7 @@ class Development:
         pngs = [await self.gallery.read(name) for name in creation.pictures or ()]
         notes = (render.settings(request, request.seeds), await replay_note(creation, self.journal, self.gallery))
         return Result(
-            render.title(request.prompt),
+            render.headline(request),
             render.result_pictures(request, pngs),
             settings="\n".join(filter(None, notes)),
             source=render.source_picture(await self.gallery.read(creation.source)) if creation.source else None,

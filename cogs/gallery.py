@@ -93,7 +93,7 @@ class Gallery:
 
     def _delete(self, names: Collection[str]) -> None:
         for name in names:
-            self._path(name).unlink(missing_ok=True)
+            self._found(name).unlink(missing_ok=True)
 
     def _prune(self, max_bytes: int, needed: set[str]) -> None:
         now, size = time.time(), 0

@@ -15,6 +15,7 @@ T = TypeVar("T")
 PROMPT_LIMIT: Final = 1000
 STYLE_LIMIT: Final = 100
 MAX_COUNT: Final = 4
+MAX_FRAMES: Final = 24
 MARKS: Final = 3  # combining ones that a letter may carry
 CHOICES_SHOWN: Final = 25  # Discord's limit on autocomplete
 SAMPLER_CHOICES: Final = [app_commands.Choice(name=title, value=name) for name, title in SAMPLER_NAMES.items()]

@@ -1,16 +1,16 @@
 """Requests, progress and results as Discord shows them: text, pictures, nothing that talks to Discord."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import discord
 from PIL import Image
 
 from cogs.answer import Picture
-from diffusion.image import enlarge, fit, parameters, to_png
+from diffusion.image import fit, to_png
 from diffusion.mask import fit_mask, with_mask
 from diffusion.request import SAMPLER_NAMES, ImageRequest
-from diffusion.result import ImageResult, Progress
+from diffusion.result import Progress
 
 BAR_CELLS = 12
 RESUMING = "Resuming after a restart…"
@@ -24,6 +24,7 @@ PICTURE_PREFIX, SOURCE_PREFIX = "darkroom-", "source."  # of the names of files,
 SPOILER_PREFIX = "SPOILER_"  # of the names of files that Discord hides until they are clicked
 PROMPT_SHOWN = 300
 PREVIEW_SIDE = 256  # at most: large pictures form as small ones
+PREVIEWS_SHOWN = 4
 
 
 def harmless(text: str) -> str:
@@ -38,13 +39,22 @@ def title(prompt: str, most: int = PROMPT_SHOWN) -> str:
     return f"**{harmless(prompt if len(prompt) <= most else f'{prompt[: most - 1]}…')}**"
 
 
+def headline(request: ImageRequest) -> str:
+    """Give what ``request`` shows in bold: its prompt, or the first and the last ones that it goes through."""
+    later = request.later_prompts
+    prompts = (request.prompt, *later) if len(later) < 3 else (request.prompt, "…", later[-1])
+    return " → ".join(title(prompt, PROMPT_SHOWN // len(prompts)) for prompt in prompts)
+
+
 def settings(request: ImageRequest, seeds: Iterable[int]) -> str:
     """Give the line under the pictures: what it takes to make them again."""
     parts = [
-        f"seed {', '.join(map(str, dict.fromkeys(seeds)))}",
+        f"seed {f'{request.seed} to {request.morph_seed}' if request.morph_to else ', '.join(map(str, dict.fromkeys(seeds)))}",
+        *([f"{request.count} frames"] if request.morph_to else []),
         f"{request.width}x{request.height}" + (f" ×{request.upscale}" if request.upscale > 1 else ""),
         f"{request.steps} steps" + (f" from {request.start_step}" if request.image else ""),
         *(["a part redrawn"] if request.mask else []),
+        *(f"branched at step {step}" for step, _ in request.branches[-3:]),
         f"guidance {request.guidance_scale:g}",
         SAMPLER_NAMES[request.sampler],
         *([f"steered to {request.steer} by {request.steer_scale:g}"] if request.steer else []),
@@ -67,11 +77,11 @@ def progress_text(request: ImageRequest, progress: Progress) -> str:
         each = progress.total // request.count
         step = min(each, progress.completed // request.count + 1)
         state = f"{progress_bar(progress.completed, progress.total)} step {step}/{each}"
-    return f"{title(request.prompt)}\n{state}"
+    return f"{headline(request)}\n{state}"
 
 
 def progress_pictures(request: ImageRequest, progress: Progress, spoiler: bool = False) -> tuple[Picture, ...]:
-    """Give the previews side by side as one small picture, hidden until clicked if a ``spoiler``; nothing before there are any.
+    """Give previews side by side as one small picture, hidden until clicked if a ``spoiler``; nothing before there is one.
 
     Encodes: call it in a thread.
     """
@@ -79,14 +89,20 @@ def progress_pictures(request: ImageRequest, progress: Progress, spoiler: bool =
         return ()
     scale = min(request.upscale, PREVIEW_SIDE / max(request.width, request.height))
     size = round(request.width * scale), round(request.height * scale)
-    sides = [preview.resize(size, Image.Resampling.BICUBIC) for preview in progress.previews]
-    sheet = Image.new("RGB", (sum(side.width for side in sides), max(side.height for side in sides)), "white")
-    left = 0
-    for side in sides:
-        sheet.paste(side, (left, 0))
-        left += side.width
+    previews = progress.previews[:: math.ceil(len(progress.previews) / PREVIEWS_SHOWN)]
+    sheet = side_by_side([preview.resize(size, Image.Resampling.BICUBIC) for preview in previews])
     name = f"{SPOILER_PREFIX if spoiler else ''}preview.png"
     return (Picture(name, to_png(sheet), "How the picture looks so far"),)
+
+
+def side_by_side(images: Sequence[Image.Image]) -> Image.Image:
+    """Lay ``images`` side by side."""
+    sheet = Image.new("RGB", (sum(image.width for image in images), max(image.height for image in images)), "white")
+    left = 0
+    for image in images:
+        sheet.paste(image, (left, 0))
+        left += image.width
+    return sheet
 
 
 def state_text(prompt: str, state: str) -> str:
@@ -101,15 +117,6 @@ def duration(seconds: float) -> str:
     return f"{math.ceil(seconds / 60)} minutes"
 
 
-def result_pngs(result: ImageResult) -> list[bytes]:
-    """Encode finished pictures, upscaled as asked, as PNG files that say how they were made. Call it in a thread."""
-    request = result.request
-    return [
-        to_png(enlarge(image, request.upscale), parameters(request.only(index), seed, result.model))
-        for index, (image, seed) in enumerate(zip(result.images, result.seeds, strict=True))
-    ]
-
-
 def source_png(request: ImageRequest) -> bytes | None:
     """Encode the picture that ``request`` starts from, if any, as the model sees it, transparent where it is to be redrawn.
 
@@ -121,15 +128,17 @@ def source_png(request: ImageRequest) -> bytes | None:
     return to_png(with_mask(fit(request.image, request.width, request.height), mask))
 
 
-def result_pictures(request: ImageRequest, pngs: Iterable[bytes]) -> tuple[Picture, ...]:
-    """Give finished pictures, each with an alt text: its prompt, after its number where there are several."""
-    several, variants = request.count > 1, bool(request.variants)
+def result_pictures(request: ImageRequest, files: Iterable[bytes]) -> tuple[Picture, ...]:
+    """Give finished pictures, each with an alt text: its prompts, after its number where there are several."""
+    several, variants = request.count > 1 and not request.morph_to, bool(request.variants)
     pictures = []
-    for index, png in enumerate(pngs):
+    for index, file in enumerate(files):
         own = request.only(index)
-        name = f"{PICTURE_PREFIX}{own.seed}{f'-{index + 1}' if variants else ''}.png"  # those of other prompts share seeds
-        alt = f"{f'Picture {index + 1} of {request.count}: ' if several else ''}{own.prompt.strip() or ALT_WITHOUT_PROMPT}"
-        pictures.append(Picture(name, png, alt[:ALT_TEXT_LIMIT]))
+        suffix = own.animation if own.morph_to else "png"
+        name = f"{PICTURE_PREFIX}{own.seed}{f'-{index + 1}' if variants else ''}.{suffix}"  # those of other prompts share seeds
+        kind = "Animation: " if own.morph_to else f"Picture {index + 1} of {request.count}: " if several else ""
+        alt = f"{kind}{' → '.join(own.prompts).strip() or ALT_WITHOUT_PROMPT}"
+        pictures.append(Picture(name, file, alt[:ALT_TEXT_LIMIT]))
     return tuple(pictures)
 
 

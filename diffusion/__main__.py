@@ -8,7 +8,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from diffusion.errors import DarkroomError
-from diffusion.image import enlarge, parameters, read_image, to_png
+from diffusion.files import to_files
+from diffusion.image import read_image
+from diffusion.mask import masked, read_mask
 from diffusion.request import SAMPLER_NAMES, UPSCALES, random_seed, start_step_for
 
 
@@ -21,6 +23,9 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--model", metavar="PATH_OR_ID", help="folder or hub id; the embedded model if left out")
     parser.add_argument("--image", type=Path, help="a picture to start from")
     parser.add_argument("--similarity", type=float, default=0.4, help="how much of it to keep, 0 to 1 (0.4)")
+    parser.add_argument("--mask", type=Path, help="a picture that is white where that one is to be drawn anew")
+    parser.add_argument("--morph-to", default="", metavar="TEXT", help="what the picture becomes, in an animation (WebP)")
+    parser.add_argument("--frames", type=int, default=12, help="how many pictures that has (12)")
     parser.add_argument("--size", type=int, nargs=2, metavar=("WIDTH", "HEIGHT"), help="in pixels; the model's own")
     parser.add_argument("--steps", type=int, help="the model's own if left out")
     parser.add_argument("--guidance", type=float, help="guidance scale; the model's own if left out")
@@ -42,6 +47,10 @@ async def develop(options: argparse.Namespace) -> list[Path]:
     model = ImageDiffusionModel.from_pretrained(options.model)
     steps = model.defaults.steps if options.steps is None else options.steps
     width, height = options.size or (None, None)
+    size = (width or model.sample_side, height or model.sample_side)
+    mask = read_mask(options.mask.read_bytes()) if options.mask else None
+    if image and mask:
+        image, mask = masked(image, mask, *size)
     request = model.request(
         options.prompt,
         negative_prompt=options.negative_prompt,
@@ -51,12 +60,14 @@ async def develop(options: argparse.Namespace) -> list[Path]:
         guidance_scale=options.guidance,
         sampler=options.sampler,
         seed=random_seed() if options.seed is None else options.seed,
-        count=options.count,
+        count=options.frames if options.morph_to else options.count,
         upscale=options.upscale,
         steer=options.steer,
         steer_scale=options.steer_scale,
         image=image,
-        start_step=start_step_for(options.similarity, steps) if image else 0,
+        mask=mask,
+        morph_to=options.morph_to,
+        start_step=start_step_for(options.similarity, steps) if image and not mask else 0,
     )
     async with Engine(model) as engine:
         job = engine.submit(request)
@@ -67,9 +78,10 @@ async def develop(options: argparse.Namespace) -> list[Path]:
             bar.update(bar.total - bar.n)
         result = await job
     written = []
-    for index, (picture, seed) in enumerate(zip(result.images, result.seeds, strict=True)):
-        name = options.output if index == 0 else options.output.with_stem(f"{options.output.stem}-{index + 1}")
-        name.write_bytes(to_png(enlarge(picture, request.upscale), parameters(request, seed, result.model)))
+    output = options.output.with_suffix(f".{request.animation}") if request.morph_to else options.output
+    for index, data in enumerate(to_files(result)):
+        name = output if index == 0 else output.with_stem(f"{output.stem}-{index + 1}")
+        name.write_bytes(data)
         written.append(name)
     return written
 

@@ -16,6 +16,8 @@ def to_animation(
 
     A single frame makes a still picture. ``text`` tells how they were made; ``options`` are Pillow's for that kind.
     """
+    if kind == "gif":
+        frames = [_dithered(frame) for frame in frames]
     if len(frames) > 1:
         options |= {"save_all": True, "append_images": frames[1:], "duration": list(milliseconds), "loop": 0}
     if text is not None:
@@ -52,6 +54,12 @@ def comment_of(image: Image.Image) -> str:
     if isinstance(written, bytes) and written.startswith(UNICODE):
         return written.removeprefix(UNICODE).decode("utf-16-be", errors="replace")
     return ""
+
+
+def _dithered(frame: Image.Image) -> Image.Image:
+    """Choose the 256 colours of a GIF's frame; Pillow dithers only to a palette that it is given."""
+    rgb = frame.convert("RGB")
+    return rgb.quantize(palette=rgb.quantize(256), dither=Image.Dither.FLOYDSTEINBERG)
 
 
 def _exif(text: str) -> Image.Exif:

@@ -19,7 +19,7 @@ SAMPLER_NAMES: Final = {
     "unipc": "UniPC",
 }
 MAX_SEED: Final = 2**32 - 1
-ANIMATIONS: Final = ("webp", "gif")
+ANIMATION_NAMES: Final = {"webp": "WebP", "gif": "GIF"}
 UPSCALES: Final = (1, 2, 4)
 MAX_UPSCALED_SIDE: Final = 2048  # as much as a PNG below the 10 MiB that Discord takes can hold
 
@@ -68,7 +68,7 @@ class ImageRequest:
     mask: Image.Image | None = None
     branches: tuple[tuple[int, str], ...] = ()
     morph_to: str = ""
-    animation: str = ANIMATIONS[0]
+    animation: str = "webp"
     variants: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -102,8 +102,8 @@ class ImageRequest:
             raise InvalidRequest("mask", "A mask needs a picture of its own size.")
         self._check_branches()
         self._check_morph()
-        if self.variants and (self.count % len(self.variants) or self.morph_to or self.branches):
-            raise InvalidRequest("variants", "Several prompts need as many pictures each, and can neither branch nor morph.")
+        if self.variants and (self.count % len(self.variants) or self.morph_to):
+            raise InvalidRequest("variants", "Several prompts need as many pictures each, and cannot morph.")
 
     def _check_branches(self) -> None:
         before = self.start_step
@@ -115,8 +115,8 @@ class ImageRequest:
             before = step
 
     def _check_morph(self) -> None:
-        if self.animation not in ANIMATIONS:
-            raise InvalidRequest("animation", f"Animations can be {' or '.join(ANIMATIONS)}.")
+        if self.animation not in ANIMATION_NAMES:
+            raise InvalidRequest("animation", f"Animations can be {' or '.join(ANIMATION_NAMES.values())}.")
         if self.morph_to and self.count < 2:
             raise InvalidRequest("count", "A morph needs at least 2 frames.")
         if self.morph_to and (self.image is not None or self.branches):
@@ -156,8 +156,12 @@ class ImageRequest:
     @property
     def prompts(self) -> tuple[str, ...]:
         """All that the pictures are to show, one after another or at once."""
-        own = self.variants or (self.prompt,)
-        return (*own, *([self.morph_to] if self.morph_to else ()), *(prompt for _, prompt in self.branches))
+        return (*(self.variants or (self.prompt,)), *self.later_prompts)
+
+    @property
+    def later_prompts(self) -> tuple[str, ...]:
+        """What the pictures are to become after `prompt`."""
+        return (*([self.morph_to] if self.morph_to else ()), *(prompt for _, prompt in self.branches))
 
     @property
     def seeds(self) -> tuple[int, ...]:

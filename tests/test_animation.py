@@ -5,10 +5,10 @@ from PIL import Image
 
 from diffusion.animation import read_frames, there_and_back, to_animation
 from diffusion.image import parameters, read_parameters, read_texts
-from diffusion.request import ANIMATIONS, ImageRequest
+from diffusion.request import ANIMATION_NAMES, ImageRequest
 
 FRAMES = [Image.new("RGB", (16, 8), colour) for colour in ("red", "lime", "blue")]
-kinds = pytest.mark.parametrize("kind", ANIMATIONS)
+kinds = pytest.mark.parametrize("kind", ANIMATION_NAMES)
 
 
 @kinds

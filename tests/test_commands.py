@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from diffusion.animation import read_frames
 from diffusion.image import read_parameters
+from diffusion.mask import box_mask
 from tests.safety import build_classifier
 
 ROOT = Path(__file__).parents[1]
@@ -90,6 +92,20 @@ def test_the_command_line_steers(tmp_path):
     assert ended.returncode == 0, ended.stderr
     settings = read_parameters(target.read_bytes())
     assert (settings["steer"], settings["steer_scale"]) == ("red", 3.0)
+
+
+def test_the_command_line_draws_a_part_anew_and_morphs(tiny_folder, tmp_path):
+    image, mask, target = tmp_path / "in.png", tmp_path / "mask.png", tmp_path / "out.png"
+    Image.new("RGB", (32, 32), "red").save(image)
+    box_mask((64, 64), (0, 0, 32, 64)).save(mask)
+    arguments = ["apple", "-o", target, "--model", tiny_folder, "--steps", 2]
+    ended = run("-m", "diffusion", *arguments, "--image", image, "--mask", mask)
+    assert ended.returncode == 0, ended.stderr
+    with Image.open(target) as picture:
+        assert set(picture.crop((16, 0, 32, 32)).get_flattened_data()) == {(255, 0, 0)}
+    ended = run("-m", "diffusion", *arguments, "--morph-to", "pear", "--frames", 3)
+    assert ended.stdout.split() == [str(target.with_suffix(".webp"))]
+    assert len(read_frames(target.with_suffix(".webp").read_bytes())[0]) == 4
 
 
 @pytest.mark.parametrize(

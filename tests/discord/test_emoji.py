@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from cogs import expression, render
+from cogs import development, expression
 from tests.discord.conftest import sentence
 
 
@@ -39,7 +39,7 @@ async def artist(server):
 
 async def made(server, monkeypatch, member=None, picture=None, prompt="red apple, flat", **options):
     """Post a result of the model whose picture is ``picture``."""
-    monkeypatch.setattr(render, "result_pngs", lambda result: [picture or apple()])
+    monkeypatch.setattr(development, "to_files", lambda result: [picture or apple()])
     result = await (member or server.alice).slash(server.channel, "imagine", prompt=prompt, steps=2, **options)
     await server.finished(result.response)
     return result.response

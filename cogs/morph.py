@@ -1,0 +1,96 @@
+"""/morph: an animation that leads from one text to another."""
+
+from typing import Any
+
+import discord
+from discord import app_commands
+from discord.app_commands import Choice, Range
+from discord.ext import commands
+
+from cogs.options import (
+    MAX_FRAMES,
+    PROMPT_LIMIT,
+    SAMPLER_CHOICES,
+    STYLE_LIMIT,
+    clean,
+    describe,
+    matching_choices,
+    parse_size,
+    size_choices,
+)
+from cogs.studio import Studio
+from diffusion.errors import InvalidRequest
+from diffusion.request import ANIMATION_NAMES, MAX_SEED
+
+FRAMES = 12
+ANIMATION_CHOICES = [Choice(name=title, value=name) for name, title in ANIMATION_NAMES.items()]
+
+
+class Morph(commands.Cog):
+    """Animations from text to text."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+
+    @app_commands.command()
+    @app_commands.rename(start="from", end="to", kind="format")
+    @describe("style", "negative", "size", "steps", "guidance", "sampler", "seed", "private")
+    @app_commands.describe(
+        start="What it shows first",
+        end="What that becomes",
+        frames="How many pictures the way has: more is smoother and slower",
+        kind="WebP is finer and smaller; GIF plays everywhere",
+    )
+    @app_commands.choices(sampler=SAMPLER_CHOICES, kind=ANIMATION_CHOICES)
+    async def morph(
+        self,
+        interaction: discord.Interaction[Any],
+        start: Range[str, 1, PROMPT_LIMIT],
+        end: Range[str, 1, PROMPT_LIMIT],
+        frames: Range[int, 2, MAX_FRAMES] | None = None,
+        style: Range[str, 1, STYLE_LIMIT] | None = None,
+        negative: Range[str, 1, PROMPT_LIMIT] | None = None,
+        size: Range[str, 1, 11] | None = None,
+        steps: Range[int, 1, 150] | None = None,
+        guidance: Range[float, 0, 30] | None = None,
+        sampler: str | None = None,
+        seed: Range[int, 0, MAX_SEED] | None = None,
+        kind: str = "webp",
+        private: bool | None = None,
+    ) -> None:
+        """Let one picture become another."""
+        async with self.studio.answering(interaction):
+            if not clean(end):
+                raise InvalidRequest("morph_to", "The prompt is empty: say what the picture should become.")
+            width, height = parse_size(size)
+            first = await self.studio.request(
+                interaction,
+                start,
+                style=style,
+                negative_prompt=negative and clean(negative),
+                width=width,
+                height=height,
+                steps=steps,
+                guidance_scale=guidance,
+                sampler=sampler,
+                seed=seed,
+            )
+            last = await self.studio.request(interaction, end, style=style)
+            most = self.studio.rules.limits(interaction).frames
+            way = first.with_(morph_to=last.prompt, count=frames or min(FRAMES, most), animation=kind)
+            await self.studio.make_now(interaction, way, private=private)
+
+    @morph.autocomplete("style")
+    async def styles(self, interaction: discord.Interaction[Any], current: str) -> list[Choice[str]]:
+        """Offer styles by name."""
+        return matching_choices(self.studio.composer.styles, current)
+
+    @morph.autocomplete("size")
+    async def sizes(self, interaction: discord.Interaction[Any], current: str) -> list[Choice[str]]:
+        """Offer sizes that suit the model."""
+        return size_choices(self.studio.engine.model.sample_side, current)
+
+
+async def setup(bot: Any) -> None:
+    """Add the cog."""
+    await bot.add_cog(Morph(bot.studio))
