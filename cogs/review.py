@@ -43,6 +43,12 @@ class Review(commands.Cog):
         await self._give_up(message_id=event.message_id)
 
     @commands.Cog.listener()
+    async def on_raw_bulk_message_delete(self, event: discord.RawBulkMessageDeleteEvent) -> None:
+        """Do so for each of many."""
+        for message_id in event.message_ids:
+            await self._give_up(message_id=message_id)
+
+    @commands.Cog.listener()
     async def on_guild_channel_delete(self, channel: discord.abc.GuildChannel) -> None:
         """Keep nobody waiting for a channel that is gone."""
         await self._give_up(channel_id=channel.id)

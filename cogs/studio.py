@@ -29,6 +29,7 @@ from cogs.reviews import Reviews
 from cogs.rules import Rules
 from cogs.styles import Style
 from cogs.telling import answering, explained, tell, tell_note
+from cogs.upkeep import Upkeep
 from diffusion.engine import Engine
 from diffusion.errors import DarkroomError, InvalidImage, QueueFull
 from diffusion.image import read_parameters
@@ -43,7 +44,6 @@ Compose = Callable[[], Awaitable[ImageRequest]]
 PREPARING = "Preparing…"
 DRAINING = "I take no more requests at the moment. Please try again later."
 CLOSING = "I am being restarted. Please try again in a minute."
-PRUNE_SECONDS = 3600.0
 MAX_PER_MEMBER = 5
 
 
@@ -96,7 +96,8 @@ class Studio:
         for creation in await self.journal.unfinished():
             log.info("taking up %r", creation)
             self.start(self.development.take_up(creation))
-        self._chores = [self.spawn(self._prune()), self.spawn(self.metrics.watch_loop())]
+        upkeep = Upkeep(self.journal, self.ledger, self.gallery, self.reviews, self.go_on)
+        self._chores = [self.spawn(upkeep.run()), self.spawn(self.metrics.watch_loop())]
 
     async def close(self, grace: float = 0) -> None:
         """Accept no more, give what runs ``grace`` seconds to finish, and leave the rest to the next run."""
@@ -314,14 +315,6 @@ class Studio:
                 f"You wait for {self.max_per_member} requests already, which is all I take from one member."
                 " Please wait for one of them, or cancel one with /queue."
             )
-
-    async def _prune(self) -> None:
-        while True:
-            with contextlib.suppress(DarkroomError):
-                await self.ledger.forget()
-            with contextlib.suppress(DarkroomError):
-                await self.gallery.prune({name for row in await self.journal.unfinished() for name in row.files})
-            await asyncio.sleep(PRUNE_SECONDS)
 
 
 def _sees_channel(interaction: Interaction) -> bool:

@@ -13,6 +13,7 @@ from cogs.journal import State
 from cogs.moderator import HELD, NOT_SHOWN, REVIEWED
 from cogs.preferences import Preferences, Scope, Verdict
 from cogs.reviews import Review
+from cogs.upkeep import Upkeep
 from diffusion.safety import load_check
 from tests.discord.conftest import drawn, files_of, opened, png, sentence, text_of
 from tests.discord.test_resume import never, slow
@@ -304,6 +305,16 @@ async def test_nobody_waits_for_a_channel_or_a_message_that_is_gone(server, gone
     await server.until(lambda: NOT_SHOWN in text_of(message))
     await server.ended()
     assert (await row_of(server, message)).state == State.FAILED
+
+
+async def test_what_no_moderator_decides_on_goes_as_old_pictures_do(server):
+    message, _ = await held(server)
+    server.studio.gallery.max_days = 0
+    await Upkeep(
+        *(getattr(server.studio, name) for name in ("journal", "ledger", "gallery", "reviews", "go_on"))
+    ).give_up_reviews()
+    await server.ended()
+    assert outcome(message) == "refused" and not any(server.studio.gallery.folder.rglob("*.png"))
 
 
 async def test_a_message_deleted_while_the_bot_was_away_is_posted_again(server, monkeypatch):
