@@ -19,6 +19,7 @@ LINES = 10
 PROMPT_SHOWN = 40
 OPTIONS = 25  # Discord's limit on a select
 LABEL_LIMIT = 100  # and on its labels
+PAUSED = "Everything waits at the moment: whoever runs me has paused me."
 EMPTY = "Nobody is waiting. `/imagine` starts at once."
 
 
@@ -35,15 +36,16 @@ class Entry:
     ending: bool  # whether this member may cancel it
 
 
-def queue_text(entries: list[Entry], elsewhere: int) -> str:
+def queue_text(entries: list[Entry], elsewhere: int, paused: bool = False) -> str:
     """Word the queue, which has ``elsewhere`` requests that are not shown."""
     if not entries and not elsewhere:
-        return EMPTY
+        return PAUSED if paused else EMPTY
     lines = [_line(entry) for entry in entries[:LINES]]
     if len(entries) > LINES:
         lines.append(f"-# … and {len(entries) - LINES} more")
     following = next((entry for entry in entries if entry.place == 1), None)
-    notes = [f"The next turn is <@{following.owner}>'s."] if following else []
+    notes = [PAUSED] if paused else []
+    notes += [f"The next turn is <@{following.owner}>'s."] if following else []
     if elsewhere:
         notes.append(
             f"{elsewhere} request{'s' * (elsewhere > 1)} from elsewhere take{'s' * (elsewhere == 1)} turns with these."
@@ -134,7 +136,7 @@ class Queue(commands.Cog):
         view.add_item(RefreshButton())
         if ending := [entry for entry in entries if entry.ending]:
             view.add_item(CancelSelect(ending))
-        return queue_text(entries, elsewhere), view
+        return queue_text(entries, elsewhere, self.studio.engine.paused), view
 
     def _entries(self, interaction: Interaction) -> tuple[list[Entry], int]:
         """Give what this member is shown, and how many requests besides."""

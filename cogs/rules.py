@@ -90,11 +90,10 @@ class Rules:
             return f"Pictures are made for members with {_listed('<@&{}>', here.roles)} here."
         return None
 
-    def check_remix(self, interaction: Interaction, *authors: int) -> None:
-        """Raise `NotAllowed` where one of ``authors`` does not want others to start from their pictures or avatar."""
-        for author in authors:
-            if author != interaction.user.id and self.registry.of(Scope.MEMBER, author).remix is False:
-                raise NotAllowed("The member whose picture this is does not want others to start from it.")
+    def check_remix(self, interaction: Interaction, author: int) -> None:
+        """Raise `NotAllowed` where the member ``author`` does not want others to start from their pictures or avatar."""
+        if author != interaction.user.id and self.registry.of(Scope.MEMBER, author).remix is False:
+            raise NotAllowed("The member whose picture this is does not want others to start from it.")
 
     async def allowances(self, interaction: Interaction) -> list[Allowance]:
         """Give what bounds the member today: the server's allowance and the operator's, where there are any."""

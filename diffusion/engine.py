@@ -105,9 +105,11 @@ class Engine:
     def forecast(self) -> dict[Job, float | None]:
         """Estimate in how many seconds each unfinished job is done: those that run, then the others in their order.
 
-        None until the pace of this machine is known. Who comes later and takes a turn in between is not foreseen.
+        None until the pace of this machine is known, and during a `pause`. Who comes later and takes a turn in between is not
+        foreseen.
         """
-        done = forecast(self._batcher.running(), self._batcher.waiting(), self._batcher.max_rows, self._pace)
+        pace = Pace() if self.paused else self._pace
+        done = forecast(self._batcher.running(), self._batcher.waiting(), self._batcher.max_rows, pace)
         jobs: dict[Job, float | None] = {}
         for exposure, seconds in done.items():
             jobs[exposure.job] = None if seconds is None else max(seconds, jobs.get(exposure.job) or 0)

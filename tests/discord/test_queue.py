@@ -190,6 +190,24 @@ async def test_a_members_waiting_requests_are_capped(busy):
     await asked(busy, busy.bob, "somebody else's")
 
 
+async def test_a_pause_is_told_and_no_time(busy):
+    await asked(busy, busy.alice, "first")
+    await timed(busy)
+    busy.engine.pause()
+    content = (await seen(busy, busy.alice)).content
+    assert "paused" in content and "<t:" not in content
+    busy.engine.resume()
+    assert "paused" not in (await seen(busy, busy.alice)).content
+
+
+async def test_a_request_whose_channel_was_deleted_is_no_obstacle(busy):
+    doomed = busy.guild.create_text_channel("doomed")
+    await asked(busy, busy.alice, "first", channel=doomed)
+    busy.env.backend.delete_channel(doomed.id)
+    assert "*private*" in (await seen(busy, busy.bob)).content
+    assert offered(await seen(busy, busy.alice)) == ["first"]
+
+
 def entry(number, **values):
     settings = {"owner": 10**18, "prompt": "*" * 1000, "progress": Progress(0, 0, 20), "place": number, "ending": True}
     return Entry(**{"id": number, "done": discord.utils.utcnow()} | settings | values)

@@ -137,6 +137,15 @@ async def test_a_deleted_picture_is_not_brought_back_for_others(server, monkeypa
     assert len(drawn(told(mine))) == 1
 
 
+async def test_a_picture_whose_channel_was_deleted_is_its_owners_alone(server):
+    doomed = server.guild.create_text_channel("doomed")
+    message = await made(server, channel=doomed)
+    row = await row_of(server, message)
+    server.env.backend.delete_channel(doomed.id)
+    assert sentence(await server.bob.slash(server.channel, "show", id=str(row.id))) == UNKNOWN
+    assert len(drawn(told(await server.alice.slash(server.channel, "show", id=str(row.id))))) == 1
+
+
 async def test_what_is_too_large_for_where_it_is_shown_is_sent_smaller(server, monkeypatch):
     message = await made(server)
     limited(monkeypatch, 1500)
