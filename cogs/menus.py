@@ -27,7 +27,7 @@ from diffusion.adaptation import PROMPTS, adapted
 from diffusion.errors import InvalidImage
 from diffusion.image import read_image
 from diffusion.recipe import Recipe, read_recipe
-from diffusion.request import ImageRequest, random_seed, start_step_for
+from diffusion.request import SAMPLER_NAMES, ImageRequest, random_seed, start_step_for
 
 SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 AVATAR_SIDE: Final = 512
@@ -111,8 +111,8 @@ class Menus(commands.Cog):
         async with self.studio.answering(interaction):
             file = _first_picture(message)
             await interaction.response.defer(ephemeral=True, thinking=True)
-            recipe = await asyncio.to_thread(read_recipe, await download(file))
             creation = await self._creation_of(interaction, message)
+            recipe = await self._recipe(file, creation)
             view = discord.ui.View(timeout=None)
             view.add_item(AgainButton(creation.id if creation else 0))
             # What the button needs stands in this message: the one it was read from may be gone or out of the bot's reach.
@@ -134,6 +134,15 @@ class Menus(commands.Cog):
             return self.studio.engine.model.request(**settings | prompts, seed=random_seed())
 
         await self.studio.make(interaction, another, parent=parent)
+
+    async def _recipe(self, file: Posted, creation: Creation | None) -> Recipe:
+        """Read how ``file`` was made, or else from the journal: smaller files and animations do not tell it."""
+        try:
+            return await asyncio.to_thread(read_recipe, await download(file))
+        except InvalidImage:
+            if creation is None or not creation.request:
+                raise
+            return Recipe(creation.request, creation.model or "", SAMPLER_NAMES.get(creation.request.get("sampler", ""), ""))
 
     async def _adapted(self, interaction: Interaction, recipe: Recipe) -> tuple[dict[str, Any], list[str]]:
         return await asyncio.to_thread(adapted, recipe, self.studio.engine.model, self.studio.rules.limits(interaction))

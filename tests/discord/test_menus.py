@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from cogs import attachment
+from cogs.delivery import Delivery
 from cogs.menus import recipe_text
 from cogs.preferences import Preferences, Scope
 from diffusion.adaptation import adapted
@@ -149,6 +150,15 @@ async def test_image_info_tells_how_a_picture_of_ours_was_made_and_makes_another
     before, after = [read_parameters(await drawn(shown)[0].read()) for shown in (message, another)]
     assert before.pop("seed") != after.pop("seed") and before == after
     assert (await creation_of(server, another)).parent_id == (await creation_of(server, message)).id
+
+
+async def test_image_info_knows_what_was_posted_smaller_than_it_was_made(server, monkeypatch):
+    monkeypatch.setattr(Delivery, "_limit", lambda self, creation: 1500)
+    message = await made(server, prompt="red apple", seed=5)
+    assert drawn(message)[0].name.endswith(".webp")
+    answer = told(await menu(server, "Image info", message))
+    assert "red apple" in answer.content and "seed 5" in answer.content and "here:" not in answer.content
+    assert "red apple" in text_of(await again(server, answer))
 
 
 async def test_image_info_reads_what_a1111s_tools_and_comfyui_write(server):
