@@ -16,7 +16,7 @@ from cogs.rules import Rules
 from cogs.styles import Style, of_words, style_of
 from cogs.telling import NOTE
 from diffusion.model import ImageDiffusionModel
-from diffusion.request import ImageRequest, Limits, random_seed
+from diffusion.request import ImageRequest, Limits, random_seed, start_step_for
 
 
 class Composer:
@@ -35,21 +35,32 @@ class Composer:
     ) -> ImageRequest:
         """Compose what is asked for with ``options``, of which None leaves one open; raises `InvalidRequest`."""
         limits, preferred = self.rules.limits(interaction), self.rules.registry.at(interaction)
+        words, flags = self._read(interaction, prompt, limits)
+        of_flags = flags.pop("style", None)
+        named = next((name for name in (style, of_flags, preferred.style if words else None) if name), None)
+        chosen = style_of(self.styles, clean(named or ""))
+        given = {"count": 1} | flags | {name: value for name, value in options.items() if value is not None}
+        return self.model.request(**self.defaults(preferred, chosen, limits) | _styled(words, chosen, given))
+
+    def edited(
+        self, interaction: discord.Interaction[Any], request: ImageRequest, prompt: str, **settings: Any
+    ) -> ImageRequest:
+        """Give ``request`` with ``settings`` and with ``prompt``, whose flags count more; raises `InvalidRequest`."""
+        words, flags = self._read(interaction, prompt, self.rules.limits(interaction))
+        chosen = style_of(self.styles, clean(flags.pop("style", "")))
+        given = _styled(words, chosen, {"count": request.count_each} | settings | flags)
+        start_step = start_step_for(request.start_step / request.steps, given.get("steps", request.steps))
+        return request.with_(start_step=start_step, **given)
+
+    def _read(self, interaction: discord.Interaction[Any], prompt: str, limits: Limits) -> tuple[str, dict[str, Any]]:
+        """Take ``prompt`` apart into words and what its flags set; those that mean nothing are noted for the member."""
         written = read_flags(clean(prompt))
         if written.unknown:
             interaction.extras[NOTE] = note(written.unknown)
         flags = dict(written.settings)
         if aspect := flags.pop("aspect", None):
             flags["width"], flags["height"] = self.shaped(aspect, limits)
-        of_flags = flags.pop("style", None)
-        named = next((name for name in (style, of_flags, preferred.style if written.prompt else None) if name), None)
-        chosen = style_of(self.styles, clean(named or ""))
-        given = flags | {name: value for name, value in options.items() if value is not None}
-        if chosen and chosen.negative:
-            given["negative_prompt"] = ", ".join(filter(None, (given.get("negative_prompt"), chosen.negative)))
-        text = checked(chosen.applied(written.prompt) if chosen else written.prompt)
-        several = prompted(text, given.pop("count", 1))
-        return self.model.request(**self.defaults(preferred, chosen, limits) | given | several)
+        return written.prompt, flags
 
     def defaults(self, preferred: Preferences, style: Style | None, limits: Limits) -> dict[str, Any]:
         """Give what is preferred, lowered to ``limits``: what nobody asked for is no reason to refuse."""
@@ -80,3 +91,10 @@ class Composer:
             return max(1, min(round(side * scale), limits.side // cell))
 
         return cells(width) * cell, cells(height) * cell
+
+
+def _styled(words: str, style: Style | None, settings: dict[str, Any]) -> dict[str, Any]:
+    """Give ``settings`` with the prompts that ``words`` are in that style, and with what it keeps out."""
+    if style and style.negative:
+        settings["negative_prompt"] = ", ".join(filter(None, (settings.get("negative_prompt"), style.negative)))
+    return settings | prompted(checked(style.applied(words) if style else words), settings["count"])

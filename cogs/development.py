@@ -184,7 +184,7 @@ class Development:
             render.result_pictures(request, pngs),
             settings="\n".join(filter(None, notes)),
             source=render.source_picture(await self.gallery.read(creation.source)) if creation.source else None,
-            rows=lambda: views.result_rows(creation.owner, creation.id),
+            rows=lambda: views.result_rows(creation.owner, creation.id, len(pngs)),
             spoiler=creation.spoiler,
         )
 

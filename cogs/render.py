@@ -7,6 +7,7 @@ import discord
 from PIL import Image
 
 from cogs.answer import Picture
+from cogs.journal import Creation
 from diffusion.image import fit, to_png
 from diffusion.mask import fit_mask, with_mask
 from diffusion.request import SAMPLER_NAMES, ImageRequest
@@ -60,6 +61,27 @@ def settings(request: ImageRequest, seeds: Iterable[int]) -> str:
         *([f"steered to {request.steer} by {request.steer_scale:g}"] if request.steer else []),
     ]
     return f"-# {' · '.join(parts)}"
+
+
+def info(request: ImageRequest, creation: Creation | None) -> str:
+    """Tell all about finished pictures, with the prompts as they can be copied."""
+    parts = ["**Prompt**", _block(request.prompt or " ")]
+    if request.negative_prompt:
+        parts += ["**What they should not show**", _block(request.negative_prompt)]
+    parts.append(settings(request, request.seeds).removeprefix("-# "))
+    if creation:
+        parts.append(f"Number `{creation.id}`" + (f", made from `{creation.parent_id}`" if creation.parent_id else ""))
+        parts.append(f"For <@{creation.owner}>, {discord.utils.format_dt(creation.created)}")
+        if creation.message_id and not creation.private:
+            place = f"{creation.guild_id or '@me'}/{creation.channel_id}/{creation.message_id}"
+            parts.append(f"https://discord.com/channels/{place}")
+    return "\n".join(parts)
+
+
+def _block(text: str) -> str:
+    """Show ``text`` as it is, and so that it can be copied."""
+    text = text.replace("``", "`\u200b`")  # three would end the block
+    return f"```\n{text}\n```"
 
 
 def progress_bar(completed: int, total: int) -> str:

@@ -12,13 +12,12 @@ import discord
 from cogs import render, views
 from cogs.access import is_age_restricted, may_end
 from cogs.archive import Archive
-from cogs.attachment import download, fetch_masked, posted
 from cogs.composer import Composer
 from cogs.database import Database
 from cogs.delivery import QUIET, Delivery
 from cogs.development import Development
-from cogs.gallery import Gallery, PictureGone
-from cogs.journal import Creation, Journal, JournalFailed, State, to_json
+from cogs.gallery import Gallery
+from cogs.journal import Creation, Journal, State, to_json
 from cogs.ledger import Ledger
 from cogs.metrics import Metrics
 from cogs.moderator import Moderator
@@ -31,8 +30,7 @@ from cogs.styles import Style
 from cogs.telling import answering, explained, tell, tell_note
 from cogs.upkeep import Upkeep
 from diffusion.engine import Engine
-from diffusion.errors import DarkroomError, InvalidImage, QueueFull
-from diffusion.image import read_parameters
+from diffusion.errors import DarkroomError, QueueFull
 from diffusion.job import Job
 from diffusion.request import ImageRequest
 
@@ -139,10 +137,11 @@ class Studio:
 
     async def make(
         self, interaction: Interaction, compose: Compose, *, private: bool | None = None, parent: int | None = None
-    ) -> None:
+    ) -> bool:
         """Acknowledge, let ``compose`` find out what is wanted, queue it, and follow it in the background.
 
         ``private`` shows it to the member alone; None: as they prefer. Errors reach them as a sentence only they can see.
+        Says whether it was accepted.
         """
         async with self.answering(interaction), self._in_hand(), self._preparing(interaction.user.id):
             creation = await self._accept(interaction, private, parent=parent)
@@ -157,9 +156,11 @@ class Studio:
                 job = self._submit(request, interaction)
             except Exception as error:
                 await self._refuse(interaction, creation, error)
-                return
+                return False
             await tell_note(interaction)
             self.start(self.development.follow(creation, job, PREPARING))
+            return True
+        return False
 
     async def make_now(self, interaction: Interaction, request: ImageRequest, *, private: bool | None = None) -> None:
         """Like `make` for a request that needs nothing fetched, so that the first answer tells its place already."""
@@ -205,21 +206,6 @@ class Studio:
         creation = await self.journal.get(creation_id)
         if creation and creation.state == State.HELD and self.refusing != CLOSING:
             self.start(self.development.take_up(creation))
-
-    async def recall(self, message: discord.Message) -> ImageRequest:
-        """Find out what was asked for under ``message``: from the journal, or else from the pictures themselves."""
-        with contextlib.suppress(JournalFailed, PictureGone, TypeError):
-            creation = await self.journal.of_message(message.id)
-            if creation and creation.request:
-                return await self.development.recall(creation)
-        files = posted(message)
-        pictures = [file for file in files if file.name.startswith(render.PICTURE_PREFIX)]
-        if not pictures:
-            raise InvalidImage("The pictures of this message are gone.")
-        settings = await asyncio.to_thread(read_parameters, await download(pictures[0]))
-        source = next((file for file in files if file.name.startswith(render.SOURCE_PREFIX)), None)
-        image, mask = await fetch_masked(source) if source else (None, None)
-        return ImageRequest(**{"count": len(pictures), **settings}, image=image, mask=mask)
 
     def _submit(self, request: ImageRequest, interaction: Interaction) -> Job:
         if self.refusing:

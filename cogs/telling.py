@@ -13,7 +13,8 @@ from diffusion.errors import DarkroomError
 
 log = logging.getLogger(__name__)
 Interaction = discord.Interaction[Any]
-NOTE = "note"  # among the extras of an interaction: what to tell its member besides the answer
+# Among the extras of an interaction: what to tell its member besides the answer, what they can press where it is refused.
+NOTE, REMEDY = "note", "remedy"
 
 
 @contextlib.asynccontextmanager
@@ -28,6 +29,8 @@ async def answering(interaction: Interaction) -> AsyncIterator[None]:
 async def tell(interaction: Interaction, sentence: str) -> None:
     """Say ``sentence`` to the member; an answer begun in the open is taken back first."""
     options: dict[str, Any] = {"ephemeral": True, "allowed_mentions": QUIET}
+    if remedy := interaction.extras.get(REMEDY):
+        options["view"] = remedy
     try:
         if not interaction.response.is_done():
             await interaction.response.send_message(sentence, **options)

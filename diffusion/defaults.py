@@ -20,14 +20,16 @@ Phrase = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, m
 class Defaults:
     """The settings of a request that names none, and what members are told and offered.
 
-    ``upscale`` is how many times larger than drawn pictures are posted, ``styles`` what may follow a prompt after a comma,
-    ``about`` a sentence on what the model is for, where that is not everything.
+    ``upscale`` is how many times larger than drawn pictures are posted. ``upscale_start`` is the share of the steps that is
+    skipped where a picture is drawn over at twice its size: less gives more details, until the subject is repeated. ``styles``
+    is what may follow a prompt after a comma, ``about`` a sentence on what the model is for, where that is not everything.
     """
 
     steps: int = 50
     guidance_scale: float = 7.5
     sampler: str = "lms"
     upscale: int = 1
+    upscale_start: Annotated[float, Field(ge=0, le=1)] = 0.7
     styles: tuple[Phrase, ...] = STYLES
     examples: Annotated[tuple[Phrase, ...], Field(max_length=5)] = EXAMPLES
     about: Annotated[str, Field(max_length=300)] = ""

@@ -1,5 +1,6 @@
 """Whatever text comes in: an answer that Discord takes, or one of our own errors. ``--fuzz 10000`` for the long form."""
 
+import functools
 import re
 
 import discord
@@ -67,7 +68,8 @@ def test_any_flags_are_refused_or_leave_a_prompt_without_any(prompt):
 def test_any_request_shows_within_discords_limits_and_without_mentions(request):
     pictures = render.result_pictures(request, [b""] * request.count)
     texts = render.title(request.prompt), render.settings(request, request.seeds)
-    layout = Result(texts[0], pictures, settings=texts[1], rows=lambda: views.result_rows(2**64 - 1, 2**64 - 1)).layout()
+    rows = functools.partial(views.result_rows, 2**64 - 1, 2**64 - 1, len(pictures))
+    layout = Result(texts[0], pictures, settings=texts[1], rows=rows).layout()
     assert layout.content_length() <= 4000 and layout.total_children_count <= 40
     assert not re.search(r"@everyone|@here|<@[!&]?\d{15,}>|https?://", " ".join(texts))
     assert len({picture.description for picture in pictures}) == request.count
@@ -97,12 +99,25 @@ def test_any_text_in_a_chunk_is_read_or_refused(text):
         pass
 
 
-@given(st.sampled_from(["cancel", *views.RESULT_BUTTONS]), st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
-def test_every_button_can_be_made_again_from_its_custom_id(action, owner, subject):
-    button = views.ActionButton(action, owner, subject)
+identifiers = st.integers(0, 2**64 - 1)
+
+
+@given(st.sampled_from(sorted(views.BUTTONS)), identifiers, identifiers, st.integers(0, 9))
+def test_every_button_can_be_made_again_from_its_custom_id(action, owner, creation, index):
+    button = views.ActionButton(action, owner, creation, index)
     match = re.fullmatch(views.CUSTOM_ID, button.custom_id)
     assert len(button.custom_id) <= 100
-    assert (match["action"], int(match["owner"]), int(match["subject"])) == (action, owner, subject)
+    assert (match["action"], int(match["owner"]), int(match["creation"])) == (action, owner, creation)
+    assert int(match["index"] or 0) == (index if action in views.EACH else 0)
+
+
+@given(identifiers, identifiers, st.integers(2, 10))
+def test_selects_hold_what_discord_takes_and_offer_everything_once(owner, creation, pictures):
+    *selects, _ = [row.children[0].item for row in views.result_rows(owner, creation, pictures)]
+    assert all(len(select.custom_id) <= 100 and 1 <= len(select.options) <= 25 for select in selects)
+    options = [option for select in selects for option in select.options]
+    assert len({option.value for option in options}) == len(options) == pictures * len(views.EACH)
+    assert all(len(option.label) <= 100 for option in options)
 
 
 @given(st.integers(1, 300), st.integers(1, 300))

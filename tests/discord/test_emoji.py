@@ -10,6 +10,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from cogs import development, expression
+from cogs.views import ActionButton
 from tests.discord.conftest import sentence
 
 
@@ -45,17 +46,13 @@ async def made(server, monkeypatch, member=None, picture=None, prompt="red apple
     return result.response
 
 
-async def begun(server, monkeypatch, member, message, kind="emoji", other=None):
-    async def begin(self, interaction, creation):
-        await interaction.client.get_cog("Emoji").begin(interaction, other or creation, 0, kind)
-
-    monkeypatch.setattr(type(server.env.bot.get_cog("Buttons")), "reroll", begin)
-    return await member.click(message, label="Reroll")
+async def begun(member, message, kind="emoji"):
+    return await member.click(message, label=f"Make {kind}")
 
 
 async def draft(server, monkeypatch, member, kind="emoji", **options):
     """Give the message that shows the emoji or sticker to be."""
-    shown = await begun(server, monkeypatch, member, await made(server, monkeypatch, **options), kind)
+    shown = await begun(member, await made(server, monkeypatch, **options), kind)
     assert shown.response.ephemeral
     return shown.response
 
@@ -191,22 +188,22 @@ async def test_a_sticker_that_is_refused_keeps_what_was_typed(server, artist, mo
 
 async def test_a_member_without_the_permission_is_told_so(server, monkeypatch):
     message = await made(server, monkeypatch)
-    refused = sentence(await begun(server, monkeypatch, server.bob, message))
+    refused = sentence(await begun(server.bob, message))
     assert refused.startswith("You need the permission Create Expressions")
 
 
 async def test_manage_expressions_alone_does_not_let_add(server, monkeypatch):
     role = server.guild.create_role("managers", permissions=discord.Permissions(manage_expressions=True))
     manager = server.guild.add_member(server.env.create_user("manager"), roles=[role])
-    refused = await begun(server, monkeypatch, manager, await made(server, monkeypatch))
+    refused = await begun(manager, await made(server, monkeypatch))
     assert "You need the permission Create Expressions" in sentence(refused)
 
 
 async def test_a_bot_without_the_permission_says_so(server, artist, monkeypatch):
     message = await made(server, monkeypatch)
     take_from_bot(server, "create_expressions")
-    assert sentence(await begun(server, monkeypatch, artist, message)).startswith("I need the permission Create Expressions")
-    assert sentence(await begun(server, monkeypatch, server.bob, message)).startswith("You and I need the permission")
+    assert sentence(await begun(artist, message)).startswith("I need the permission Create Expressions")
+    assert sentence(await begun(server.bob, message)).startswith("You and I need the permission")
 
 
 async def test_a_permission_that_is_taken_meanwhile_is_told_and_nothing_is_lost(server, artist, monkeypatch):
@@ -225,7 +222,7 @@ async def test_a_full_server_is_told_at_once(server, artist, monkeypatch, kind, 
     message = await made(server, monkeypatch)
     for number in range(getattr(server.env.bot.get_guild(server.guild.id), limit)):
         getattr(server.guild, f"create_{kind}")(f"{kind}{number}")
-    refused = await begun(server, monkeypatch, artist, message, kind)
+    refused = await begun(artist, message, kind)
     assert f"no place left for another {kind}" in sentence(refused)
 
 
@@ -277,9 +274,11 @@ async def test_a_private_picture_is_its_owners_alone(server, artist, monkeypatch
     public = await made(server, monkeypatch)
     role = server.guild.roles["artists"]
     other = server.guild.add_member(server.env.create_user("other"), roles=[role])
-    refused = await begun(server, monkeypatch, other, public, other=secret)
+    with monkeypatch.context() as forged:
+        forged.setattr(ActionButton, "from_custom_id", lambda *_: asyncio.sleep(0, ActionButton("emoji", other.id, secret)))
+        refused = await begun(other, public)
     assert "Only the member who asked" in sentence(refused)
-    shown = await begun(server, monkeypatch, artist, private)
+    shown = await begun(artist, private)
     assert shown.response.attachments
 
 
@@ -287,7 +286,7 @@ async def test_outside_a_server_one_sentence_says_so(server, monkeypatch):
     user = server.env.create_user("dora")
     result = await user.slash("imagine", prompt="apple", steps=2)
     await server.finished(result.response)
-    assert "belong to a server" in sentence(await begun(server, monkeypatch, user, result.response))
+    assert "belong to a server" in sentence(await begun(user, result.response))
 
 
 async def test_pictures_that_are_not_kept_any_more_can_be_attached(server, artist, monkeypatch):
@@ -295,7 +294,7 @@ async def test_pictures_that_are_not_kept_any_more_can_be_attached(server, artis
     await server.studio.gallery.prune()
     for file in server.studio.gallery.folder.rglob("*.png"):
         file.unlink()
-    assert "attach it to `/emoji`" in sentence(await begun(server, monkeypatch, artist, message))
+    assert "attach it to `/emoji`" in sentence(await begun(artist, message))
 
 
 async def test_an_attached_picture_becomes_an_emoji(server, artist):

@@ -184,14 +184,15 @@ async def test_editing_shows_what_was_written_and_asks_again_where_it_stands_for
     message = await started(server, asked.response)
     await server.finished(message, 2)
     await server.ended()
-    form = await server.alice.click(message, label="Edit prompt")
-    assert "{red|blue} fox" in str(form.modal)
-    question = await server.alice.submit_modal(form, {"prompt": "{red|blue|green} fox"})
+    form = await server.alice.click(message, label="Edit")
+    fields = {row["components"][0]["custom_id"]: row["components"][0].get("value", "") for row in form.modal["components"]}
+    assert fields["prompt"] == "{red|blue} fox"
+    question = await server.alice.submit_modal(form, fields | {"prompt": "{red|blue|green} fox"})
     assert "This makes 3 pictures" in question.response.content
     edited = await started(server, question.response)
     await server.finished(edited, 3)
     assert [picture.description[16:] for picture in drawn(edited)] == ["red fox", "blue fox", "green fox"]
     await server.ended()
-    form = await server.alice.click(edited, label="Edit prompt")
-    alone = await server.alice.submit_modal(form, {"prompt": "one fox"})
+    form = await server.alice.click(edited, label="Edit")
+    alone = await server.alice.submit_modal(form, fields | {"prompt": "one fox"})
     await server.finished(alone.response)

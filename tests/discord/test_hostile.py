@@ -120,8 +120,8 @@ async def test_a_prompt_forged_into_the_modal_is_checked_like_any_other(server):
     made = await server.alice.slash(server.channel, "imagine", prompt="fox", steps=2)
     await server.finished(made.response)
     await server.ended()
-    shown = await server.alice.click(made.response, label="Edit prompt")
-    edited = await server.alice.submit_modal(shown, {"prompt": "\u200b\x07 \u202e"})
+    shown = await server.alice.click(made.response, label="Edit")
+    edited = await server.alice.submit_modal(shown, {"prompt": "\u200b\x07 \u202e", "steps": "2", "guidance": "3"})
     assert "empty" in sentence(edited)
 
 

@@ -106,7 +106,7 @@ async def test_reroll_reads_the_mask_from_the_message_where_the_journal_does_not
 
 async def test_more_like_this_draws_the_whole_picture(server):
     message = await inpainted(server, region="left")
-    more = await server.alice.click(message, label="More like this")
+    more = await server.alice.click(message, label="More like this (subtle)")
     await server.finished(more.response)
     assert "a part redrawn" not in text_of(more.response)
 
