@@ -150,7 +150,7 @@ async def test_what_is_too_large_for_where_it_is_shown_is_sent_smaller(server, m
     message = await made(server)
     limited(monkeypatch, 1500)
     again = await shown(server, message)
-    assert drawn(again)[0].name.endswith(".webp") and "as PNG was too large here" in text_of(again)
+    assert drawn(again)[0].name.endswith(".webp") and "too large here" in text_of(again)
     limited(monkeypatch, 10)
     row = await row_of(server, message)
     result = await server.alice.slash(server.channel, "show", id=str(row.id))
