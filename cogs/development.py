@@ -160,16 +160,17 @@ class Development:
                 return
             await self.moderator.close(review, creation)
             if review.decision == Decision.DELETE:
-                await self._discard(creation)
                 raise NotShown(REVIEWED if review.moderator else NOT_SHOWN)
             spoiler = creation.spoiler or review.decision == Decision.SPOILER
             await self.journal.update(creation, state=State.RENDERED, spoiler=spoiler)
         await self._post(creation, request)
 
     async def _discard(self, creation: Creation) -> None:
-        names = set(creation.pictures or ())
-        await self.journal.update(creation, pictures=None)
-        await self.gallery.delete(names - await self.journal.needed(names))
+        """Keep neither the pictures nor what they started from, unless others need them."""
+        names = creation.files
+        await self.journal.update(creation, pictures=None, source=None)
+        with contextlib.suppress(DarkroomError):
+            await self.gallery.delete(names - await self.journal.needed(names))
 
     async def _post(self, creation: Creation, request: ImageRequest) -> None:
         message_id = await self.delivery.deliver(creation, await self.result(creation, request))
@@ -226,6 +227,8 @@ class Development:
             return
         except DarkroomError as error:
             sentence = str(error)
+            if isinstance(error, NotShown):
+                await self._discard(creation)
         except Exception:
             log.exception("%r failed", creation)
             sentence = "Something went wrong here. Please try again."

@@ -12,7 +12,7 @@ from cogs.ledger import DIRECT, Ledger, renewal
 from cogs.options import parse_size
 from cogs.preferences import MAXIMA, Preferences, Scope
 from cogs.registry import Registry
-from cogs.words import Rule, word_list
+from cogs.words import Rule, broken_rule
 from diffusion.engine import Engine
 from diffusion.errors import DarkroomError, InvalidRequest
 from diffusion.request import ImageRequest, Limits
@@ -77,8 +77,7 @@ class Rules:
         if interaction.guild_id is None:
             return None
         here = self.registry.of(Scope.SERVER, interaction.guild_id)
-        rules = word_list(here.words or (), here.expressions or ())
-        return await asyncio.to_thread(rules.find, text)
+        return await asyncio.to_thread(broken_rule, here.words or (), here.expressions or (), text)
 
     def obstacle(self, interaction: Interaction) -> str | None:
         """Say why no pictures are made where ``interaction`` is, or none for its member; None where they are."""

@@ -90,9 +90,13 @@ class WordList:
         return None
 
 
+def broken_rule(words: tuple[str, ...], expressions: tuple[str, ...], text: str) -> Rule | None:
+    """Give a rule of a server's that ``text`` breaks; raises `TooSlow`, and `BadRule` for one that another version listed."""
+    return _list(words, expressions).find(text)
+
+
 @lru_cache(100)
-def word_list(words: tuple[str, ...], expressions: tuple[str, ...]) -> WordList:
-    """Give the list of a server's ``words`` and ``expressions``, which is made once; raises `BadRule`."""
+def _list(words: tuple[str, ...], expressions: tuple[str, ...]) -> WordList:
     return WordList([*map(Rule, words), *(Rule(text, is_expression=True) for text in expressions)])
 
 

@@ -15,7 +15,7 @@ LIMIT = 20_000
 
 async def kept(gallery, count, size=3000):
     noise = random.Random(0)
-    return [await gallery.keep(noise.randbytes(size)) for _ in range(count)]
+    return [await gallery.keep(b"\x89PNG" + noise.randbytes(size)) for _ in range(count)]
 
 
 async def packed(*arguments):
@@ -56,6 +56,12 @@ async def test_a_picture_larger_than_a_file_may_be_does_not_keep_out_the_others(
     names = [*await kept(gallery, 1, 30_000), *await kept(gallery, 2)]
     packing, parts = await packed({"requests.json": b"[]"}, names, gallery, LIMIT)
     assert packing.left_out == 1 and sum(len(names_in(part)) for part in parts) == 3
+
+
+async def test_animations_keep_the_ending_of_their_kind(gallery):
+    name = await gallery.keep(b"GIF8 and so on")
+    _, (part,) = await packed({}, [name], gallery, LIMIT)
+    assert names_in(part) == [f"pictures/{name}.gif"]
 
 
 async def test_pictures_that_are_not_kept_any_more_are_counted(gallery):

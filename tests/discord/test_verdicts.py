@@ -137,12 +137,23 @@ async def test_the_picture_it_started_from_is_checked_as_well(tiny_model):
     async with opened(tiny_model, check=only_large) as server:
         assert outcome(await asked(server)) == "pictures"
         assert outcome(await asked(server, command="similar", image=("in.png", png((64, 64))), steps=3)) == "refused"
+        assert len([*server.studio.gallery.folder.rglob("*.png")]) == 1  # that of the first
 
 
 async def test_the_models_own_checker_holds_pictures_back(tiny_model, tmp_path):
     async with opened(tiny_model, check=load_check(str(build_checker(tmp_path, flagging=True)))) as server:
         message = await asked(server)
         assert outcome(message) == "refused" and (await row_of(server, message)).flags == {"unsafe": 1.0}
+
+
+async def test_an_animation_is_held_as_a_whole(server):
+    await rule(server, moderators=server.moderators.id)
+    options = {"from": "red apple", "to": "blue pear", "frames": 2, "steps": 2}
+    result = await server.alice.slash(server.channel, "morph", **options)
+    await server.ended()
+    assert outcome(result.response) == "held"
+    await decide(server, asking(server), "Approve")
+    assert outcome(result.response) == "pictures"
 
 
 @pytest.mark.parametrize("allowed", [True, False])
