@@ -184,17 +184,17 @@ async def test_a_database_that_fails_forgets_nothing_and_says_so(server):
 async def test_who_does_not_want_to_be_remixed_is_not(server):
     message = await made(server)
     assert "Nobody else may start" in sentence(await server.alice.slash(server.channel, "privacy remix", allowed=False))
-    pressed = await server.bob.click(message, label="More like this")
+    pressed = await server.bob.click(message, label="More like this (subtle)")
     assert "does not want others to start" in sentence(pressed)
     remixed = await server.bob.context_menu(server.channel, "Remix avatar", server.alice)
     assert "does not want others to start" in sentence(remixed)
-    own = await server.alice.click(message, label="More like this")
+    own = await server.alice.click(message, label="More like this (subtle)")
     await server.finished(own.response)
     await server.ended()
     again = await server.bob.click(own.response, label="Reroll")  # it starts from her picture, too
     assert "does not want others to start" in sentence(again)
     assert "Others may start" in sentence(await server.alice.slash(server.channel, "privacy remix", allowed=True))
-    await server.finished((await server.bob.click(message, label="More like this")).response)
+    await server.finished((await server.bob.click(message, label="More like this (subtle)")).response)
 
 
 async def test_it_works_in_a_direct_message(server):
