@@ -45,6 +45,7 @@ class Imagine(commands.Cog):
         "count",
         "upscale",
         "private",
+        "spoiler",
     )
     @app_commands.choices(sampler=SAMPLER_CHOICES)
     @app_commands.choices(upscale=UPSCALE_CHOICES)
@@ -64,6 +65,7 @@ class Imagine(commands.Cog):
         count: Range[int, 1, MAX_COUNT] | None = None,
         upscale: int | None = None,
         private: bool | None = None,
+        spoiler: bool | None = None,
     ) -> None:
         """Develop a picture from a text."""
 
@@ -85,7 +87,7 @@ class Imagine(commands.Cog):
                 count=count,
                 upscale=upscale,
             )
-            await self.studio.make_now(started, request, private=private)
+            await self.studio.make_now(started, request, private=private, spoiler=spoiler)
 
         async with self.studio.answering(interaction):
             await ask_first(self.studio, interaction, prompt, count, go)

@@ -32,7 +32,7 @@ class Inpaint(commands.Cog):
         self.studio = studio
 
     @app_commands.command()
-    @describe("prompt", "style", "negative", "steps", "guidance", "seed", "count", "private")
+    @describe("prompt", "style", "negative", "steps", "guidance", "seed", "count", "private", "spoiler")
     @app_commands.describe(
         image="The picture; what is transparent in it is drawn anew",
         mask="Another picture, white where this one is drawn anew",
@@ -52,6 +52,7 @@ class Inpaint(commands.Cog):
         seed: Range[int, 0, MAX_SEED] | None = None,
         count: Range[int, 1, MAX_COUNT] | None = None,
         private: bool | None = None,
+        spoiler: bool | None = None,
     ) -> None:
         """Draw a part of a picture anew."""
 
@@ -75,7 +76,7 @@ class Inpaint(commands.Cog):
             )
 
         async def go(started: discord.Interaction[Any]) -> None:
-            await self.studio.make(started, lambda: compose(started), private=private)
+            await self.studio.make(started, lambda: compose(started), private=private, spoiler=spoiler)
 
         async with self.studio.answering(interaction):
             await ask_first(self.studio, interaction, prompt, count, go)

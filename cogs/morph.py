@@ -34,7 +34,7 @@ class Morph(commands.Cog):
 
     @app_commands.command()
     @app_commands.rename(start="from", end="to", kind="format")
-    @describe("style", "negative", "size", "steps", "guidance", "sampler", "seed", "private")
+    @describe("style", "negative", "size", "steps", "guidance", "sampler", "seed", "private", "spoiler")
     @app_commands.describe(
         start="What it shows first",
         end="What that becomes",
@@ -57,6 +57,7 @@ class Morph(commands.Cog):
         seed: Range[int, 0, MAX_SEED] | None = None,
         kind: str = "webp",
         private: bool | None = None,
+        spoiler: bool | None = None,
     ) -> None:
         """Let one picture become another."""
         async with self.studio.answering(interaction):
@@ -76,9 +77,11 @@ class Morph(commands.Cog):
                 seed=seed,
             )
             last = await self.studio.request(interaction, end, style=style)
+            if first.variants or last.variants:
+                raise InvalidRequest("morph_to", "A morph goes from one text to one other. Please choose, instead of {…|…}.")
             most = self.studio.rules.limits(interaction).frames
             way = first.with_(morph_to=last.prompt, count=frames or min(FRAMES, most), animation=kind)
-            await self.studio.make_now(interaction, way, private=private)
+            await self.studio.make_now(interaction, way, private=private, spoiler=spoiler)
 
     @morph.autocomplete("style")
     async def styles(self, interaction: discord.Interaction[Any], current: str) -> list[Choice[str]]:

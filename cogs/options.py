@@ -37,6 +37,7 @@ DESCRIPTIONS: Final = {
     "count": "How many pictures",
     "upscale": "How many times larger than developed to post it",
     "private": "Only you see the pictures",
+    "spoiler": "The pictures are hidden until they are clicked",
 }
 
 

@@ -26,7 +26,7 @@ class Outpaint(commands.Cog):
         self.studio = studio
 
     @app_commands.command()
-    @describe("prompt", "style", "negative", "steps", "guidance", "seed", "count", "private")
+    @describe("prompt", "style", "negative", "steps", "guidance", "seed", "count", "private", "spoiler")
     @app_commands.describe(
         image="The picture to continue",
         direction="Where it goes on",
@@ -47,6 +47,7 @@ class Outpaint(commands.Cog):
         seed: Range[int, 0, MAX_SEED] | None = None,
         count: Range[int, 1, MAX_COUNT] | None = None,
         private: bool | None = None,
+        spoiler: bool | None = None,
     ) -> None:
         """Continue a picture beyond its edges."""
         composer = self.studio.composer
@@ -73,7 +74,7 @@ class Outpaint(commands.Cog):
             return request.with_(start_step=start_step_for(CONTINUITY, request.steps))
 
         async def go(started: discord.Interaction[Any]) -> None:
-            await self.studio.make(started, lambda: compose(started), private=private)
+            await self.studio.make(started, lambda: compose(started), private=private, spoiler=spoiler)
 
         async with self.studio.answering(interaction):
             await ask_first(self.studio, interaction, prompt, count, go)

@@ -24,7 +24,9 @@ class Similar(commands.Cog):
         self.studio = studio
 
     @app_commands.command()
-    @describe("image", "prompt", "style", "similarity", "start_step", "steps", "guidance", "seed", "count", "private")
+    @describe(
+        "image", "prompt", "style", "similarity", "start_step", "steps", "guidance", "seed", "count", "private", "spoiler"
+    )
     async def similar(
         self,
         interaction: discord.Interaction[Any],
@@ -38,6 +40,7 @@ class Similar(commands.Cog):
         seed: Range[int, 0, MAX_SEED] | None = None,
         count: Range[int, 1, MAX_COUNT] | None = None,
         private: bool | None = None,
+        spoiler: bool | None = None,
     ) -> None:
         """Develop pictures similar to an attached one."""
 
@@ -59,7 +62,7 @@ class Similar(commands.Cog):
             return request.with_(start_step=start_step_for(kept, request.steps) if start_step is None else start_step)
 
         async def go(started: discord.Interaction[Any]) -> None:
-            await self.studio.make(started, lambda: compose(started), private=private)
+            await self.studio.make(started, lambda: compose(started), private=private, spoiler=spoiler)
 
         async with self.studio.answering(interaction):
             await ask_first(self.studio, interaction, prompt or "", count, go)

@@ -136,15 +136,21 @@ class Studio:
         await self.rules.admit(interaction, request)
 
     async def make(
-        self, interaction: Interaction, compose: Compose, *, private: bool | None = None, parent: int | None = None
+        self,
+        interaction: Interaction,
+        compose: Compose,
+        *,
+        private: bool | None = None,
+        spoiler: bool | None = None,
+        parent: int | None = None,
     ) -> bool:
         """Acknowledge, let ``compose`` find out what is wanted, queue it, and follow it in the background.
 
-        ``private`` shows it to the member alone; None: as they prefer. Errors reach them as a sentence only they can see.
-        Says whether it was accepted.
+        ``private`` shows it to the member alone, ``spoiler`` hides it until it is clicked; None: as they prefer. Errors reach
+        them as a sentence only they can see. Says whether it was accepted.
         """
         async with self.answering(interaction), self._in_hand(), self._preparing(interaction.user.id):
-            creation = await self._accept(interaction, private, parent=parent)
+            creation = await self._accept(interaction, private, spoiler, parent=parent)
             try:
                 await self._respond(interaction, creation, PREPARING, None)
                 request = await compose()
@@ -162,7 +168,9 @@ class Studio:
             return True
         return False
 
-    async def make_now(self, interaction: Interaction, request: ImageRequest, *, private: bool | None = None) -> None:
+    async def make_now(
+        self, interaction: Interaction, request: ImageRequest, *, private: bool | None = None, spoiler: bool | None = None
+    ) -> None:
         """Like `make` for a request that needs nothing fetched, so that the first answer tells its place already."""
         async with self.answering(interaction), self._in_hand():
             creation = job = None
@@ -171,7 +179,7 @@ class Studio:
                     await self.admit(interaction, request)
                     self._check_unfinished(interaction.user.id)
                     job = self._submit(request, interaction)
-                    creation = await self._accept(interaction, private, request)
+                    creation = await self._accept(interaction, private, spoiler, request)
                 self.development.take_in_hand(creation, job)
                 text = render.progress_text(request, job.progress)
                 await self._respond(interaction, creation, text, views.cancel_view(creation.owner, creation.id))
@@ -218,14 +226,21 @@ class Studio:
             raise QueueFull(f"So many pictures are waiting that I take no more. Please try again in about {when}.") from None
 
     async def _accept(
-        self, interaction: Interaction, private: bool | None, request: ImageRequest | None = None, parent: int | None = None
+        self,
+        interaction: Interaction,
+        private: bool | None,
+        spoiler: bool | None,
+        request: ImageRequest | None = None,
+        parent: int | None = None,
     ) -> Creation:
         """Write down that the member was promised an answer; raises `JournalFailed`."""
         if self.refusing:
             raise DarkroomError(self.refusing)
         preferred = self.registry.at(interaction)
         private = bool(preferred.private) if private is None else private
-        origin = await self.journal.get(parent) if parent else None
+        if spoiler is None:  # what comes of hidden pictures is hidden, too
+            origin = await self.journal.get(parent) if parent else None
+            spoiler = bool(preferred.spoiler or (origin and origin.spoiler))
         creation = Creation(
             id=interaction.id,
             parent_id=parent,
@@ -237,7 +252,7 @@ class Studio:
             expires=interaction.expires_at,
             private=private,
             token_only=private or not _sees_channel(interaction),
-            spoiler=bool(preferred.spoiler or (origin and origin.spoiler)),  # what comes of hidden pictures is hidden, too
+            spoiler=spoiler,
             age_restricted=is_age_restricted(interaction),
             counted=request.count if request else 0,
             request=to_json(request) if request else None,

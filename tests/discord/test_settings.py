@@ -121,12 +121,16 @@ async def test_hidden_pictures_can_be_preferred_and_are_hidden_while_they_form_t
     _, message = await made(server, steps=100)
     (gallery,) = [part for part in message.message.components if part.type is discord.ComponentType.media_gallery]
     assert all(item.spoiler for item in gallery.items)
+    uploads = [str(request.json) for request in server.env.http_requests if "preview.png" in str(request.json)]
+    assert uploads and all("SPOILER_preview.png" in upload for upload in uploads)
     await change(manager, server.channel, "server", "Answers", spoiler=["no"])
     again = await server.bob.click(message, label="Reroll")
     await server.finished(again.response)
     assert "'spoiler': True" in str(server.env.http_requests[-1].json)
-    uploads = [str(request.json) for request in server.env.http_requests if "preview.png" in str(request.json)]
-    assert uploads and all("SPOILER_preview.png" in upload for upload in uploads)
+    shown = (await made(server, steps=2, spoiler=True))[1]
+    assert all(item.spoiler for part in shown.message.components for item in getattr(part, "items", ()))
+    shown = (await made(server, steps=2))[1]
+    assert not any(item.spoiler for part in shown.message.components for item in getattr(part, "items", ()))
 
 
 @pytest.mark.parametrize(
@@ -249,7 +253,7 @@ async def test_what_fails_or_is_cancelled_is_given_back(server, manager, monkeyp
 
 async def test_of_two_at_once_only_one_takes_the_last_of_the_day(server, monkeypatch):
     studio = server.studio
-    monkeypatch.setattr(studio, "_start", lambda coroutine: coroutine.close())
+    monkeypatch.setattr(studio, "start", lambda coroutine: coroutine.close())
     studio.rules.daily = 1
 
     def ask(id):
