@@ -129,7 +129,7 @@ async def test_who_wants_nobody_to_start_from_their_pictures_is_heeded(server):
     await server.studio.registry.set(Scope.MEMBER, server.alice.id, Preferences(remix=False))
     for target, name in ((made_by_alice, "More like this"), (sent_by_alice, "More like this"), (server.alice, "Remix avatar")):
         assert "does not want" in sentence(await menu(server, name, target, server.bob))
-    assert "does not want" in sentence(await server.bob.click(made_by_alice, label="More like this"))
+    assert "does not want" in sentence(await server.bob.click(made_by_alice, label="More like this (strong)"))
     again = await server.bob.click(made_by_alice, label="Reroll")  # which starts from noise
     await server.finished(again.response)
     mine = await menu(server, "More like this", sent_by_alice, server.alice)

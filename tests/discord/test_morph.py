@@ -77,9 +77,9 @@ async def test_reroll_reads_the_animation_where_the_journal_does_not_know_it(ser
 
 async def test_more_like_a_morph_is_a_picture_like_its_first_frame(server):
     message = await morphed(server, steps=5)
-    more = await server.alice.click(message, label="More like this")
+    more = await server.alice.click(message, label="More like this (strong)")
     await server.finished(more.response)
-    assert "5 steps from 2" in text_of(more.response)
+    assert "5 steps from 1" in text_of(more.response)
     assert drawn(more.response)[0].name.endswith(".png")
 
 

@@ -255,7 +255,7 @@ async def changed(server, row, **values):
 async def test_a_tree_shows_what_changed_from_parent_to_child(server):
     message = await made(server, seed=5)
     child = await pressed(server, message, "Reroll", server.bob)
-    more = await pressed(server, child, "More like this")
+    more = await pressed(server, child, "More like this (strong)")
     await pressed(server, await shown(server, message), "Replay")
     first, second, third = [await row_of(server, each) for each in (message, child, more)]
     lines = (await tree(server, child)).splitlines()
