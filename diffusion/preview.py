@@ -8,18 +8,19 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-PATCHES, CELLS = 8, 8  # pictures of coloured patches to fit the map to, and their side in latent cells
+PICTURES, CELLS, PATCH = 8, 16, 4  # pictures of coloured patches to fit the map to; their sides in latent cells
 
 
 @torch.inference_mode()
 def fit_projection(vae: AutoencoderKL, latent_factor: int) -> Tensor:
     """Fit a (3, channels + 1) map from scaled latents and a constant to RGB in [-1, 1], by least squares.
 
-    It is fitted to the latents that ``vae`` itself gives pictures of smooth coloured patches.
+    It is fitted to the latents that ``vae`` itself gives pictures of coloured patches, many of them in full colours, black or
+    white: fitted to pale ones only, it makes white grounds grey.
     """
     generator = torch.Generator().manual_seed(0)
-    colours = torch.rand(PATCHES, 3, CELLS // 2, CELLS // 2, generator=generator) * 2 - 1
-    pixels = F.interpolate(colours, scale_factor=2 * latent_factor, mode="nearest")
+    colours = torch.empty(PICTURES, 3, CELLS // PATCH, CELLS // PATCH).uniform_(-1.6, 1.6, generator=generator).clamp(-1, 1)
+    pixels = F.interpolate(colours, scale_factor=PATCH * latent_factor, mode="nearest")
     latents = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist.mode().float() * vae.config.scaling_factor
     inputs = torch.cat([latents, torch.ones_like(latents[:, :1])], 1).movedim(1, -1).flatten(0, -2)
     targets = F.avg_pool2d(pixels, latent_factor).movedim(1, -1).flatten(0, -2).to(inputs.device)
