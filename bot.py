@@ -43,6 +43,7 @@ EXTENSIONS = (
     "cogs.usage",
     "cogs.about",
     "cogs.buttons",
+    "cogs.film",
     "cogs.emoji",
     "cogs.admin",
 )

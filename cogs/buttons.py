@@ -43,6 +43,8 @@ class Buttons(commands.Cog):
             if action == "cancel":
                 self.studio.cancel(interaction, creation_id)
                 await interaction.response.defer()
+            elif action == "film":
+                await interaction.client.get_cog("Film").show(interaction, creation_id)
             elif action == "delete":
                 await self.delete(interaction, owner)
             elif action in ("emoji", "sticker"):

@@ -19,6 +19,7 @@ from cogs.reviews import Decision
 from diffusion.engine import Engine
 from diffusion.errors import Cancelled, DarkroomError, InvalidRequest, QueueFull
 from diffusion.files import to_files
+from diffusion.film import to_film
 from diffusion.job import Job
 from diffusion.mask import read_masked
 from diffusion.request import ImageRequest
@@ -68,8 +69,9 @@ class Development:
                 judged = await self.moderator.judge(creation, result)
                 pngs = await asyncio.to_thread(to_files, result)
                 names = [await self.gallery.keep(png) for png in pngs]
+                film = None if result.request.morph_to else await self.gallery.keep(await asyncio.to_thread(to_film, result))
                 made_by = {"model": result.model[:MODEL_LIMIT], "seconds": round(result.seconds, 3)}
-                await self.journal.update(creation, pictures=names, **made_by, **judged)
+                await self.journal.update(creation, pictures=names, film=film, **made_by, **judged)
                 await self._finish(creation, job.request)
         finally:
             job.cancel()
@@ -168,7 +170,7 @@ class Development:
     async def _discard(self, creation: Creation) -> None:
         """Keep neither the pictures nor what they started from, unless others need them."""
         names = creation.files
-        await self.journal.update(creation, pictures=None, source=None)
+        await self.journal.update(creation, pictures=None, source=None, film=None)
         with contextlib.suppress(DarkroomError):
             await self.gallery.delete(names - await self.journal.needed(names))
 
@@ -185,7 +187,7 @@ class Development:
             render.result_pictures(request, pngs),
             settings="\n".join(filter(None, notes)),
             source=render.source_picture(await self.gallery.read(creation.source)) if creation.source else None,
-            rows=lambda: views.result_rows(creation.owner, creation.id, len(pngs)),
+            rows=lambda: views.result_rows(creation.owner, creation.id, len(pngs), creation.film is not None),
             spoiler=creation.spoiler,
         )
 

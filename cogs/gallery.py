@@ -56,7 +56,7 @@ class Gallery:
     def _keep(self, data: bytes) -> str:
         name = hashlib.sha256(data).hexdigest()
         try:
-            self._write(self._path(name, SUFFIXES.get(data[:4], "")), data)
+            self._write(self._path(name, suffix_of(data)), data)
         except OSError as error:
             log.error("a picture could not be written: %s", error)
             if error.errno in FULL:
@@ -115,6 +115,11 @@ class Gallery:
 
     def _path(self, name: str, suffix: str) -> Path:
         return self.folder / name[:2] / f"{name}{suffix}"
+
+
+def suffix_of(data: bytes) -> str:
+    """Give what the name of a file with this content ends in."""
+    return SUFFIXES.get(data[:4], "")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -46,11 +46,11 @@ class Creation(Base):
     """One answer of the bot: its ``id`` is that of the interaction that asked for it, ``parent_id`` that whose button did.
 
     ``request`` is empty until it is known what exactly to make, such as while an attachment is downloaded. ``token_only``
-    says that nothing but the interaction's token, which lives until ``expires``, reaches the message. ``pictures`` and
-    ``source`` name files of the `Gallery`, ``model`` what drew the pictures, in so many ``seconds``. ``posting_in`` is the
-    channel in which a new message was about to be posted because the first one cannot be edited; ``attempts`` counts how often
-    the engine began with this. ``counted`` is how many pictures of the member's day this takes, none once it has failed or was
-    cancelled; ``spoiler`` hides them until clicked. ``age_restricted`` says whether the
+    says that nothing but the interaction's token, which lives until ``expires``, reaches the message. ``pictures``, ``source``
+    and ``film``, which shows how the pictures formed, name files of the `Gallery`; ``model`` is what drew them, in so many
+    ``seconds``. ``posting_in`` is the channel in which a new message was about to be posted because the first one cannot be
+    edited; ``attempts`` counts how often the engine began with this. ``counted`` is how many pictures of the member's day this
+    takes, none once it has failed or was cancelled; ``spoiler`` hides them until clicked. ``age_restricted`` says whether the
     channel was when it was asked for, ``flags`` for which labels pictures were flagged.
     """
 
@@ -74,6 +74,7 @@ class Creation(Base):
     request: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     source: Mapped[str | None] = mapped_column(String(64))
     pictures: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
+    film: Mapped[str | None] = mapped_column(String(64))
     model: Mapped[str | None] = mapped_column(String(MODEL_LIMIT))
     seconds: Mapped[float | None] = mapped_column(Float)
     posting_in: Mapped[int | None] = mapped_column(BigInteger)
@@ -86,7 +87,7 @@ class Creation(Base):
     @property
     def files(self) -> set[str]:
         """The pictures of the `Gallery` that this needs."""
-        return {*(self.pictures or ()), *([self.source] if self.source else ())}
+        return {*(self.pictures or ()), *filter(None, (self.source, self.film))}
 
     def __repr__(self) -> str:
         return f"<Creation {self.id} {self.state}>"  # and nothing that is secret

@@ -1,14 +1,14 @@
 """Requests, progress and results as Discord shows them: text, pictures, nothing that talks to Discord."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import discord
 from PIL import Image
 
 from cogs.answer import Picture
 from cogs.journal import Creation
-from diffusion.image import fit, to_png
+from diffusion.image import fit, side_by_side, to_png
 from diffusion.mask import fit_mask, with_mask
 from diffusion.request import SAMPLER_NAMES, ImageRequest
 from diffusion.result import Progress
@@ -66,6 +66,8 @@ def settings(request: ImageRequest, seeds: Iterable[int]) -> str:
 def info(request: ImageRequest, creation: Creation | None) -> str:
     """Tell all about finished pictures, with the prompts as they can be copied."""
     parts = ["**Prompt**", _block(request.prompt or " ")]
+    for prompt in request.later_prompts:
+        parts += ["**Then**", _block(prompt)]
     if request.negative_prompt:
         parts += ["**What they should not show**", _block(request.negative_prompt)]
     parts.append(settings(request, request.seeds).removeprefix("-# "))
@@ -115,16 +117,6 @@ def progress_pictures(request: ImageRequest, progress: Progress, spoiler: bool =
     sheet = side_by_side([preview.resize(size, Image.Resampling.BICUBIC) for preview in previews])
     name = f"{SPOILER_PREFIX if spoiler else ''}preview.png"
     return (Picture(name, to_png(sheet), "How the picture looks so far"),)
-
-
-def side_by_side(images: Sequence[Image.Image]) -> Image.Image:
-    """Lay ``images`` side by side."""
-    sheet = Image.new("RGB", (sum(image.width for image in images), max(image.height for image in images)), "white")
-    left = 0
-    for image in images:
-        sheet.paste(image, (left, 0))
-        left += image.width
-    return sheet
 
 
 def state_text(prompt: str, state: str) -> str:

@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final
 
-from cogs.gallery import SUFFIXES, Gallery, PictureGone
+from cogs.gallery import Gallery, PictureGone, suffix_of
 
 ENTRY: Final = 100  # bytes that an entry takes twice, besides its name: before its content and in the list at the end
 MOST: Final = 10
@@ -40,8 +40,7 @@ class Takeout:
                 yield part.close()
                 part, parts = _Part(), parts + 1
             if part.takes(data, self._limit):
-                file = f"pictures/{name}{SUFFIXES.get(data[:4], '')}"
-                await asyncio.to_thread(part.add, file, data, zipfile.ZIP_STORED)
+                await asyncio.to_thread(part.add, f"pictures/{name}{suffix_of(data)}", data, zipfile.ZIP_STORED)
             else:
                 self.left_out += 1
         yield part.close()

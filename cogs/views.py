@@ -25,6 +25,7 @@ EACH: Final = {  # what can be done with one picture
 WHOLE: Final = {  # and with all of a message together
     "reroll": ("Reroll", "🎲"),
     "edit": ("Edit", "✏️"),
+    "film": ("How it formed", "🎞️"),
     "info": ("Info", "ℹ️"),
     "delete": ("Delete", "🗑️"),
 }
@@ -118,10 +119,13 @@ class EditForm(discord.ui.Modal, title="Edit"):
         await self._on_edit(interaction, Edit(**typed))
 
 
-def result_rows(owner: int, creation: int, pictures: int) -> list[discord.ui.ActionRow[Any]]:
-    """Give what stands under the finished ``pictures`` of a creation of the member ``owner``: at most two selects."""
+def result_rows(owner: int, creation: int, pictures: int, film: bool) -> list[discord.ui.ActionRow[Any]]:
+    """Give what stands under the finished ``pictures`` of a creation of the member ``owner``: at most two selects.
+
+    Not all have a ``film`` of how they formed.
+    """
     row: Any = discord.ui.ActionRow
-    whole = row(*(ActionButton(action, owner, creation) for action in WHOLE))
+    whole = row(*(ActionButton(action, owner, creation) for action in WHOLE if film or action != "film"))
     if pictures == 1:
         return [row(*(ActionButton(action, owner, creation) for action in EACH)), whole]
     firsts = range(0, pictures, PICTURES_A_SELECT)

@@ -4,7 +4,7 @@ import io
 import json
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -77,6 +77,16 @@ def to_rgb(image: Image.Image) -> Image.Image:
 def fit(image: Image.Image, width: int, height: int) -> Image.Image:
     """Scale and crop ``image`` to exactly ``width`` x ``height``, keeping its middle and its proportions."""
     return ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
+
+
+def side_by_side(images: Sequence[Image.Image]) -> Image.Image:
+    """Lay ``images`` side by side."""
+    sheet = Image.new("RGB", (sum(image.width for image in images), max(image.height for image in images)), "white")
+    left = 0
+    for image in images:
+        sheet.paste(image, (left, 0))
+        left += image.width
+    return sheet
 
 
 def enlarge(image: Image.Image, factor: int) -> Image.Image:

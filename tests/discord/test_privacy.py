@@ -65,7 +65,7 @@ async def test_an_export_holds_requests_settings_usage_and_pictures_and_nothing_
     assert plain["request"]["prompt"] == "red apple" and plain["state"] == "delivered"
     assert files["settings.json"] == {"steps": 7}
     assert files["usage.json"][0]["pictures"] == 2
-    pictures = {*plain["pictures"], *similar["pictures"], similar["source"]}
+    pictures = {*plain["pictures"], *similar["pictures"], similar["source"], plain["film"], similar["film"]}
     assert {name for name in files if name.startswith("pictures/")} == {f"pictures/{name}.png" for name in pictures}
     for name in pictures:
         assert files[f"pictures/{name}.png"] == await server.studio.gallery.read(name)

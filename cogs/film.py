@@ -1,0 +1,89 @@
+"""How pictures formed, and branches from any step of it."""
+
+import asyncio
+from typing import Any
+
+import discord
+from discord.ext import commands
+
+from cogs.answer import Picture, Result
+from cogs.delivery import QUIET
+from cogs.journal import Creation
+from cogs.options import checked
+from cogs.render import ALT_TEXT_LIMIT, headline
+from cogs.step_select import BranchForm, StepSelect
+from cogs.studio import Studio
+from diffusion.errors import DarkroomError
+from diffusion.film import branch_steps, play
+from diffusion.request import ImageRequest
+
+Interaction = discord.Interaction[Any]
+GONE = "How this formed is not kept any more."
+
+
+class Film(commands.Cog):
+    """Shows how pictures formed and lets members go on from there."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+        self._projector = asyncio.Lock()  # encoding takes a core: one film at a time
+
+    async def show(self, interaction: Interaction, creation_id: int | None) -> None:
+        """Post the film of a creation; raises `DarkroomError`."""
+        creation = await self._creation(creation_id)
+        request = await self.studio.development.request_of(creation)
+        film = await self.studio.gallery.read(creation.film or "")
+        pictures = [await self.studio.gallery.read(name) for name in creation.pictures or ()]
+        await interaction.response.defer(thinking=True, ephemeral=_private(interaction))
+        async with self._projector:
+            data = await asyncio.to_thread(play, film, request, pictures)
+        await interaction.followup.send(**film_message(creation, request, data).send(), allowed_mentions=QUIET)
+
+    async def branch(self, interaction: Interaction, creation_id: int, step: int) -> None:
+        """Ask for the prompt that counts from ``step`` on, and make the creation again with it."""
+        async with self.studio.answering(interaction):
+            creation, private = await self._creation(creation_id), _private(interaction)
+            if creation.source:
+                self.studio.rules.check_remix(interaction, creation.owner)
+            request = await self.studio.development.request_of(creation)
+
+            async def with_prompt(submitted: Interaction, prompt: str) -> None:
+                async def branched() -> ImageRequest:
+                    return request.branched(step, checked(prompt))
+
+                await self.studio.make(submitted, branched, private=private, parent=creation.id)
+
+            await interaction.response.send_modal(BranchForm(step, request.prompts[-1], with_prompt))
+
+    async def _creation(self, creation_id: int | None) -> Creation:
+        creation = await self.studio.journal.get(creation_id) if creation_id else None
+        if creation is None or creation.film is None or not creation.pictures:
+            raise DarkroomError(GONE)
+        return creation
+
+
+def film_message(creation: Creation, request: ImageRequest, film: bytes) -> Result:
+    """Give the message that shows a film and offers its steps."""
+    alt = f"How it formed: {' → '.join(request.prompts)}"[:ALT_TEXT_LIMIT]
+    steps = branch_steps(request)
+    count = request.steps - request.start_step
+    told = f"-# How it formed, in {count} step{'s' * (count > 1)}."
+    if steps:
+        told += " Choose one to go on from it with another prompt."
+    return Result(
+        headline(request),
+        (Picture("film.webp", film, alt),),
+        settings=told,
+        rows=lambda: [discord.ui.ActionRow(StepSelect(creation.id, steps))] if steps else [],
+        spoiler=creation.spoiler,
+    )
+
+
+def _private(interaction: Interaction) -> bool:
+    return interaction.message is not None and interaction.message.flags.ephemeral
+
+
+async def setup(bot: Any) -> None:
+    """Add the cog and make its select known."""
+    bot.add_dynamic_items(StepSelect)
+    await bot.add_cog(Film(bot.studio))

@@ -1,0 +1,19 @@
+"""How pictures formed."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0006"
+down_revision = "0005"
+
+
+def upgrade() -> None:
+    """Name the films."""
+    with op.batch_alter_table("creations") as table:
+        table.add_column(sa.Column("film", sa.String(64)))
+
+
+def downgrade() -> None:
+    """Forget which they are."""
+    with op.batch_alter_table("creations") as table:
+        table.drop_column("film")
