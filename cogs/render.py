@@ -66,8 +66,8 @@ def settings(request: ImageRequest, seeds: Iterable[int]) -> str:
 def info(request: ImageRequest, creation: Creation | None) -> str:
     """Tell all about finished pictures, with the prompts as they can be copied."""
     parts = ["**Prompt**", _block(request.prompt or " ")]
-    for prompt in request.later_prompts:
-        parts += ["**Then**", _block(prompt)]
+    for prompt in request.later_prompts[-3:]:  # all together fit into a message
+        parts += ["**Then**", _block(prompt[:PROMPT_SHOWN])]
     if request.negative_prompt:
         parts += ["**What they should not show**", _block(request.negative_prompt)]
     parts.append(settings(request, request.seeds).removeprefix("-# "))
