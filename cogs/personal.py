@@ -22,7 +22,7 @@ SECRET: Final = ("token", "application_id")
 
 @dataclass(frozen=True)
 class Forgotten:
-    """What was deleted: ``creations`` with ``pictures`` files of theirs, of which ``kept`` stay as others have them as well."""
+    """What was deleted: ``creations`` with ``pictures`` of theirs, films left out, of which ``kept`` stay for others."""
 
     creations: list[Creation]
     reviews: list[Review]
@@ -69,7 +69,8 @@ class PersonalData:
         names = {name for creation in creations for name in creation.files}
         needed = await self._journal.needed(names)
         await self._gallery.delete(names - needed)
-        return Forgotten(creations, reviews, len(names), len(needed))
+        films = {creation.film for creation in creations}
+        return Forgotten(creations, reviews, len(names - films), len(needed - films))
 
 
 async def _creations(session: Any, member: int) -> list[Creation]:

@@ -137,7 +137,7 @@ async def test_the_picture_it_started_from_is_checked_as_well(tiny_model):
     async with opened(tiny_model, check=only_large) as server:
         assert outcome(await asked(server)) == "pictures"
         assert outcome(await asked(server, command="similar", image=("in.png", png((64, 64))), steps=3)) == "refused"
-        assert len([*server.studio.gallery.folder.rglob("*.png")]) == 1  # that of the first
+        assert len([*server.studio.gallery.folder.rglob("*.png")]) == 2  # that of the first and its film
 
 
 async def test_the_models_own_checker_holds_pictures_back(tiny_model, tmp_path):
