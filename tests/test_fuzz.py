@@ -68,7 +68,7 @@ def test_any_flags_are_refused_or_leave_a_prompt_without_any(prompt):
 def test_any_request_shows_within_discords_limits_and_without_mentions(request):
     pictures = render.result_pictures(request, [b""] * request.count)
     texts = render.title(request.prompt), render.settings(request, request.seeds)
-    rows = functools.partial(views.result_rows, 2**64 - 1, 2**64 - 1, len(pictures))
+    rows = functools.partial(views.result_rows, 2**64 - 1, 2**64 - 1, len(pictures), film=True)
     layout = Result(texts[0], pictures, settings=texts[1], rows=rows).layout()
     assert layout.content_length() <= 4000 and layout.total_children_count <= 40
     assert not re.search(r"@everyone|@here|<@[!&]?\d{15,}>|https?://", " ".join(texts))
@@ -113,7 +113,7 @@ def test_every_button_can_be_made_again_from_its_custom_id(action, owner, creati
 
 @given(identifiers, identifiers, st.integers(2, 10))
 def test_selects_hold_what_discord_takes_and_offer_everything_once(owner, creation, pictures):
-    *selects, _ = [row.children[0].item for row in views.result_rows(owner, creation, pictures)]
+    *selects, _ = [row.children[0].item for row in views.result_rows(owner, creation, pictures, film=True)]
     assert all(len(select.custom_id) <= 100 and 1 <= len(select.options) <= 25 for select in selects)
     options = [option for select in selects for option in select.options]
     assert len({option.value for option in options}) == len(options) == pictures * len(views.EACH)
