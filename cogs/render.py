@@ -72,6 +72,8 @@ def info(request: ImageRequest, creation: Creation | None) -> str:
         parts += ["**What they should not show**", _block(request.negative_prompt)]
     parts.append(settings(request, request.seeds).removeprefix("-# "))
     if creation:
+        if creation.model:
+            parts.append(f"Model `{creation.model}`" + (f", {creation.seconds:.1f} s" if creation.seconds else ""))
         parts.append(f"Number `{creation.id}`" + (f", made from `{creation.parent_id}`" if creation.parent_id else ""))
         parts.append(f"For <@{creation.owner}>, {discord.utils.format_dt(creation.created)}")
         if creation.message_id and not creation.private:

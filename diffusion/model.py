@@ -26,6 +26,7 @@ from diffusion.sampling import SAMPLERS, Known, denoise, initial_latents, noised
 from diffusion.trajectory import Branch, Steering, Trajectory, develop
 
 PROMPTS_CACHED = 256
+TILE_SIDE = 1024  # larger pictures go through the autoencoder in overlapping tiles, which bounds the memory that takes
 
 
 class ImageDiffusionModel:
@@ -60,6 +61,8 @@ class ImageDiffusionModel:
         self.alphas_cumprod = DDIMScheduler.from_config(scheduler_config).alphas_cumprod
         self.encode_prompt = lru_cache(PROMPTS_CACHED)(self._encode_prompt)
         self._projection: Tensor | None = None
+        vae.enable_tiling()
+        vae.tile_sample_min_size, vae.tile_latent_min_size = TILE_SIDE, TILE_SIDE // self.latent_factor
         for network in filter(None, (vae, text_encoder, unet, classifier)):
             network.eval().requires_grad_(False)
 

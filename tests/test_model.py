@@ -1,13 +1,14 @@
 import shutil
 
+import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from diffusion.device import best_dtype
 from diffusion.errors import InvalidRequest, ModelNotLoaded
 from diffusion.guidance import classifier_free_guidance, predict_x_0
-from diffusion.model import ImageDiffusionModel
+from diffusion.model import TILE_SIDE, ImageDiffusionModel
 from diffusion.request import ImageRequest
 from diffusion.trajectory import step
 
@@ -124,3 +125,32 @@ def test_clean_latents_are_recovered_from_a_perfect_prediction(prediction_type):
     velocity = alpha_bar.sqrt() * noise - (1 - alpha_bar).sqrt() * x_0
     prediction = velocity if prediction_type == "v_prediction" else noise
     torch.testing.assert_close(predict_x_0(x_t, prediction, alpha_bar, prediction_type), x_0, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1024, 32), (1544, 32), (40, 1200)])
+def test_only_what_is_larger_than_a_tile_is_encoded_and_decoded_in_tiles(tiny_model, monkeypatch, width, height):
+    image = Image.effect_noise((width, height), 60).convert("RGB").filter(ImageFilter.GaussianBlur(9))
+    seen = []
+    for network in (tiny_model.vae.encoder, tiny_model.vae.decoder):
+        monkeypatch.setattr(network, "forward", noting(seen, network.forward))
+    latents = tiny_model.encode_image(image, torch.Generator().manual_seed(1))
+    (decoded,) = tiny_model.decode(latents)
+    assert latents.shape == tiny_model.latent_shape(width, height) and decoded.size == (width, height)
+    assert max(seen) <= TILE_SIDE
+    tiled = max(width, height) > TILE_SIDE
+    assert len(seen) > 2 if tiled else len(seen) == 2
+    monkeypatch.setattr(tiny_model.vae, "use_tiling", False)
+    whole = tiny_model.encode_image(image, torch.Generator().manual_seed(1))
+    (once,) = tiny_model.decode(latents)
+    difference = np.abs(np.asarray(decoded, int) - np.asarray(once, int)).mean()
+    assert torch.equal(whole, latents) != tiled and (0 < difference < 3 if tiled else difference == 0)
+
+
+def noting(seen, forward):
+    """Let ``forward`` note the longer side of what goes in, in pixels."""
+
+    def note(sample, *rest):
+        seen.append(max(sample.shape[2:]) * (1 if sample.shape[1] == 3 else 8))
+        return forward(sample, *rest)
+
+    return note

@@ -246,7 +246,16 @@ async def test_info_tells_all_to_the_member_alone(server):
     shown = await server.bob.click(message, label="Info")
     assert shown.response.ephemeral
     text, creation = text_of(shown.response), await row_of(server, message)
-    for words in ("apple", "pear", "seed 11, 12", "3 steps", "guidance 2.5", f"`{creation.id}`", f"<@{server.alice.id}>"):
+    for words in (
+        "apple",
+        "pear",
+        "seed 11, 12",
+        "3 steps",
+        "guidance 2.5",
+        "Model `tiny`, ",
+        f"`{creation.id}`",
+        f"<@{server.alice.id}>",
+    ):
         assert words in text
     assert f"/{server.guild.id}/{server.channel.id}/{message.id}" in text
     assert text.count("```") == 4
