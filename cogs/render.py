@@ -78,7 +78,7 @@ def info(request: ImageRequest, creation: Creation | None) -> str:
         parts.append(f"For <@{creation.owner}>, {discord.utils.format_dt(creation.created)}")
         if creation.message_id and not creation.private:
             place = f"{creation.guild_id or '@me'}/{creation.channel_id}/{creation.message_id}"
-            parts.append(f"https://discord.com/channels/{place}")
+            parts.append(f"[To the message](https://discord.com/channels/{place})")
     return "\n".join(parts)
 
 
