@@ -4,11 +4,11 @@ import difflib
 import re
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, Final
 
 from cogs.options import clean
-from diffusion.request import SAMPLER_NAMES
+from diffusion.request import SAMPLER_NAMES, ImageRequest
 
 PROMPT_SHOWN: Final = 60
 CHANGES_SHOWN: Final = 120
@@ -16,6 +16,9 @@ HIDDEN: Final = "(not yours to see)"
 BRANCH, LAST = "├─ ", "└─ "
 BELOW: Final = {"": "", BRANCH: "│  ", LAST: "   "}
 NAMES: Final = {"guidance_scale": "guidance", "negative_prompt": "negative", "start_step": "start", "steer_scale": "steering"}
+
+
+DEFAULTS: Final = {field.name: field.default for field in fields(ImageRequest) if field.default is not MISSING}
 
 
 @dataclass(frozen=True)
@@ -31,19 +34,22 @@ class Relative:
 
 def changes(before: Relative, after: Relative) -> str:
     """Say what of the request differs."""
-    old, new = before.request or {}, after.request or {}
+    # What a row from before a setting existed does not say is as if it were left open; JSON knows lists alone.
+    old, new = (DEFAULTS | (relative.request or {}) for relative in (before, after))
     parts = []
     if after.source and after.source != before.source:
         parts.append("from its picture")
     elif before.source and not after.source:
         parts.append("from noise")
     for field in dict.fromkeys([*old, *new]):
-        if old.get(field) == new.get(field):
+        if _listed(old.get(field)) == _listed(new.get(field)):
             continue
         name = NAMES.get(field, field.replace("_", " "))
         if field in ("prompt", "negative_prompt"):
             words = _words(str(old.get(field) or ""), str(new.get(field) or ""))
             parts.append(words if field == "prompt" else f"{name}: {words}")
+        elif field == "branches":
+            parts.append("".join(f"from step {step}: {clean(prompt)}" for step, prompt in new[field][-1:]) or "no branch")
         else:
             parts.append(f"{name} {_worded(old.get(field))} → {_worded(new.get(field))}")
     return _cut(", ".join(parts), CHANGES_SHOWN) if parts else "the same again"
@@ -113,10 +119,14 @@ def _words(before: str, after: str) -> str:
     return " ".join(parts) or "commas"
 
 
+def _listed(value: Any) -> Any:
+    return [_listed(each) for each in value] if isinstance(value, (list, tuple)) else value
+
+
 def _worded(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
-    return "none" if value in (None, "") else SAMPLER_NAMES.get(str(value), str(value))
+    return "none" if value in (None, "", [], ()) else SAMPLER_NAMES.get(str(value), str(value))
 
 
 def _cut(text: str, most: int) -> str:

@@ -21,11 +21,20 @@ def relative(id, parent=None, hidden=False, source=None, **settings):
         ({"guidance_scale": 3.5, "steps": 20}, "steps 50 → 20, guidance 7.5 → 3.5"),
         ({"sampler": "dpm++"}, "sampler LMS → DPM++ 2M Karras"),
         ({"steer": "red"}, "steer none → red"),
+        ({"branches": ((3, "a cat"), (7, "a green  pear"))}, "from step 7: a green pear"),
+        ({"morph_to": "a cat", "count": 12}, "count 1 → 12, morph to none → a cat"),
         ({"source": "a" * 64}, "from its picture"),
     ],
 )
 def test_what_changed_is_said(settings, said):
     assert changes(relative(1), relative(2, 1, **settings)) == said
+
+
+def test_what_an_earlier_version_did_not_know_has_not_changed():
+    older = Relative(1, None, {"prompt": "a red fox", "seed": 5})
+    assert changes(older, relative(2, 1)) == "the same again"
+    branched = relative(3, 1, branches=((3, "a cat"),))
+    assert changes(branched, relative(4, 3)) == "no branch"
 
 
 def test_settings_that_another_version_knows_are_said_by_their_names():
