@@ -81,7 +81,7 @@ class Menus(commands.Cog):
         async with self.studio.answering(interaction):
             file = _first_picture(message)
             creation = await self._creation_of(interaction, message)
-            self.studio.rules.check_remix(interaction, message.author.id)
+            self.studio.rules.check_remix(interaction, creation.owner if creation else message.author.id)
 
             async def similar() -> ImageRequest:
                 data = await download(file)

@@ -137,6 +137,8 @@ class Show(commands.Cog):
         """Make the picture of that ``id`` again; whether it came out the same stands under it."""
         async with self.studio.answering(interaction):
             creation = await self._found(interaction, id)
+            if creation.source:
+                self.studio.rules.check_remix(interaction, creation.owner)
             private = creation.private or not is_here(interaction, creation)
             await self.studio.make(
                 interaction,

@@ -154,8 +154,6 @@ class Studio:
             try:
                 await self._respond(interaction, creation, PREPARING, None)
                 request = await compose()
-                if request.image and (origin := await self.journal.get(parent) if parent else None):
-                    self.rules.check_remix(interaction, origin.owner)
                 async with self.rules.turn(creation.owner):
                     await self.admit(interaction, request)
                     await self._write_down(creation, request)

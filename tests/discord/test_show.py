@@ -5,6 +5,7 @@ import pytest
 from simcord import interactions
 
 from cogs.lineage import HIDDEN
+from cogs.preferences import Preferences, Scope
 from cogs.show import UNKNOWN
 from diffusion.image import read_image, read_parameters, to_png
 from tests.discord.conftest import drawn, png, sentence, source_of, text_of
@@ -233,6 +234,13 @@ async def test_a_replay_whose_first_picture_is_lost_and_was_another_says_what_is
 async def test_a_replay_of_a_private_picture_is_private(server):
     again = await shown(server, await made(server, private=True))
     assert (await pressed(server, again, "Replay")).ephemeral
+
+
+async def test_who_wants_nobody_to_start_from_their_picture_is_heeded(server):
+    again = await shown(server, await made(server, command="similar", image=("in.png", png())))
+    await server.studio.registry.set(Scope.MEMBER, server.alice.id, Preferences(remix=False))
+    assert "does not want" in sentence(await server.bob.click(again, label="Replay"))
+    assert "Replay of" in text_of(await pressed(server, again, "Replay"))
 
 
 async def test_other_children_are_no_replays(server):
