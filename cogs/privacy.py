@@ -124,7 +124,9 @@ def _messages(forgotten: Forgotten) -> Iterable[tuple[int, int]]:
         if review.message_id:
             yield review.channel_id, review.message_id
     for creation in forgotten.creations:
-        if creation.message_id and not creation.token_only:
+        if creation.message_id and (
+            creation.posting_in or not creation.token_only
+        ):  # what only a token reaches is theirs alone
             yield creation.posting_in or creation.channel_id, creation.message_id
 
 

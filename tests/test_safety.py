@@ -1,10 +1,12 @@
 """Checking pictures, with networks made on the spot whose heads were set by hand."""
 
+import re
 import threading
 
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from diffusion.engine import Engine, EngineConfig
 from diffusion.errors import GenerationFailed, ModelNotLoaded
@@ -46,6 +48,14 @@ def test_more_pictures_than_fit_at_once_keep_their_order(classifier):
 def test_the_models_own_checker_is_found_and_asked(tmp_path, flagging, found):
     check = load_check(str(build_checker(tmp_path, flagging)))
     assert check_all(check, [RED, BLUE]) == found
+
+
+def test_a_checker_is_read_as_models_were_published_with_it(tmp_path):
+    folder = build_checker(tmp_path, flagging=True)
+    file = folder / "safety_checker" / "model.safetensors"
+    weights = {re.sub(r"^vision_model\.", "vision_model.vision_model.", name): value for name, value in load_file(file).items()}
+    save_file(weights | {"vision_model.vision_model.embeddings.position_ids": torch.arange(5)[None]}, file, {"format": "pt"})
+    assert check_all(load_check(str(folder)), [RED]) == [{"unsafe": 1.0}]
 
 
 def test_a_model_without_a_checker_has_none_and_the_operator_may_want_none(tiny_folder, tmp_path):

@@ -4,6 +4,7 @@ import io
 import json
 import sys
 import zipfile
+from datetime import timedelta
 
 from sqlalchemy import select
 
@@ -151,6 +152,17 @@ async def test_a_moderator_who_is_forgotten_has_decided_nothing(strict_server): 
     (review,) = await rows(strict_server, Review)
     assert (review.decision, review.moderator) == ("approve", None)
     assert drawn(message) and asking(strict_server)
+
+
+async def test_what_came_as_a_direct_message_is_deleted_there(strict_server):  # noqa: F811
+    _, question = await held(strict_server, private=True)
+    creation = next(iter(await strict_server.studio.journal.unfinished()))
+    await strict_server.studio.journal.update(creation, expires=creation.expires - timedelta(minutes=15))
+    await decide(strict_server, question, "Approve")
+    direct = strict_server.env.backend.get_dm_channel(strict_server.alice.id)
+    assert strict_server.env.backend.messages[direct.id]
+    await forget(strict_server)
+    assert not strict_server.env.backend.messages[direct.id]
 
 
 async def test_messages_that_the_bot_may_not_delete_do_not_keep_the_rest(server):
