@@ -17,8 +17,10 @@ from diffusion.request import SAMPLER_NAMES
 from tests.discord.wire import Wire
 
 # How often a modest member does what, once they have a result.
-HABITS = {"imagine": 50, "similar": 10, "reroll": 15, "more": 8, "edit": 7, "dismiss": 3, "delete": 7}
+DRAWING = {"reroll": 14, "subtle": 4, "strong": 5, "upscale": 3}  # with a button
+HABITS = {"imagine": 49, "similar": 10, "edit": 7, "dismiss": 3, "info": 2, "delete": 3} | DRAWING
 CANCELLING = 0.05  # of what was asked for is taken back
+TEXT_INPUT = 4  # as Discord numbers components
 GLANCE = 0.1  # seconds between two looks at a message
 LATE = 5.0  # seconds after which an interaction counts as unanswered: Discord allows three
 PATIENCE = 15 * 60.0  # and a request
@@ -110,14 +112,14 @@ class Crowd:
         if latest is None or message is None or (button := _button(message, "edit" if kind == "dismiss" else kind)) is None:
             return await self._imagine(member, channel, chance)
         pressed = await self.wire.press(member, message, button)
-        if kind in ("reroll", "more"):
+        if kind in DRAWING:
             return self._noted(kind, member, pressed, latest.wanted)
         self.pressed.append(pressed)
         await self._responded(pressed)
         if kind != "edit" or pressed.modal is None:
             return None
         await asyncio.sleep(chance.uniform(0, self.think / 2))
-        texts = {_text_input(pressed.modal): chance.choice(PROMPTS)}
+        texts = _typed(pressed.modal) | {"prompt": chance.choice(PROMPTS)}
         return self._noted(kind, member, await self.wire.submit(member, message, pressed.modal, **texts), latest.wanted)
 
     async def _imagine(self, member: Any, channel: Any, chance: random.Random) -> Asked:
@@ -148,7 +150,7 @@ class Crowd:
 
     async def _answer(self, asked: Asked) -> None:
         """Wait for the pictures or the sentence."""
-        while asked.wait < PATIENCE and not self._look(asked):
+        while asked.wait < (PATIENCE if asked.interaction.responded else LATE) and not self._look(asked):
             await asyncio.sleep(GLANCE)
 
     def _look(self, asked: Asked) -> bool:
@@ -189,8 +191,9 @@ def _button(message: Any, action: str) -> str | None:
     return found and found[1]
 
 
-def _text_input(modal: dict[str, Any]) -> str:
-    return next(component["custom_id"] for component in _walk(modal["components"]) if component.get("type") == 4)
+def _typed(modal: dict[str, Any]) -> dict[str, str]:
+    """Give what stands in the text inputs of a form."""
+    return {part["custom_id"]: part.get("value") or "" for part in _walk(modal["components"]) if part.get("type") == TEXT_INPUT}
 
 
 def _png(chance: random.Random) -> bytes:
