@@ -8,6 +8,7 @@ from sqlalchemy import select, update
 
 from cogs.database import Database
 from cogs.journal import Creation, State
+from cogs.options import clean
 
 PAGE: Final = 5
 ANCESTORS: Final = 10
@@ -83,4 +84,5 @@ class Archive:
 
 def _own(owner: int, search: str) -> Any:
     query = select(Creation).where(Creation.owner == owner, Creation.state == State.DELIVERED)
+    search = clean(search)  # as what is searched was, and what no database takes is out
     return query.where(Creation.request["prompt"].as_string().icontains(search, autoescape=True)) if search else query

@@ -20,6 +20,8 @@ from diffusion.errors import DarkroomError
 from diffusion.request import ImageRequest
 
 Interaction = discord.Interaction[Any]
+STARTING: Final = (*SIMILARITIES, "upscale")  # from a picture that somebody may keep to themselves
+CHANGING: Final = ("reroll", "edit")  # what was asked for, which may have started from one
 PATIENCE: Final = 2.0  # seconds: Discord waits three for the first answer
 DRAFTS: Final = 200  # refused edits that are kept, so that nobody has to type twice
 
@@ -51,6 +53,8 @@ class Buttons(commands.Cog):
                 raise DarkroomError("The message of this button is gone.")
             else:
                 found = await Recollection.of(self.studio.development, interaction.message, creation_id)
+                if action in STARTING or action in CHANGING and found.starts_from_a_picture:
+                    self.studio.rules.check_remix(interaction, owner)
                 if action in SIMILARITIES:
                     await self.more(interaction, found, index, SIMILARITIES[action])
                 else:

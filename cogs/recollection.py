@@ -44,6 +44,13 @@ class Recollection:
         """Whether its member alone sees it."""
         return self.creation.private if self.creation else self.message.flags.ephemeral
 
+    @property
+    def starts_from_a_picture(self) -> bool:
+        """Whether what was asked for starts from a picture."""
+        if self.creation:
+            return self.creation.source is not None
+        return any(file.name.startswith(render.SOURCE_PREFIX) for file in posted(self.message))
+
     async def request(self) -> ImageRequest:
         """Give what was asked for; raises `InvalidImage` where nothing tells it any more."""
         if self.creation and self.creation.request:

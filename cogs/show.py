@@ -97,7 +97,7 @@ class Show(commands.Cog):
     async def ids(self, interaction: Interaction, current: str) -> list[app_commands.Choice[str]]:
         """Offer the member's own latest whose prompts hold what is typed."""
         try:
-            found = await self.studio.archive.latest(interaction.user.id, current.strip(), CHOICES_SHOWN)
+            found = await self.studio.archive.latest(interaction.user.id, current, CHOICES_SHOWN)
         except DatabaseFailed:
             return []
         return [app_commands.Choice(name=label(creation), value=str(creation.id)) for creation in found]

@@ -7,11 +7,33 @@ import discord
 from discord import app_commands
 
 log = logging.getLogger(__name__)
-FORGED = (app_commands.TransformerError, app_commands.CommandSignatureMismatch, app_commands.CommandNotFound)
+
+
+class NoValue(app_commands.AppCommandError):
+    """An option has a value of another type, or one that is none of its choices."""
+
+
+FORGED = (NoValue, app_commands.TransformerError, app_commands.CommandSignatureMismatch, app_commands.CommandNotFound)
+TYPES = {
+    discord.AppCommandOptionType.string: (str,),
+    discord.AppCommandOptionType.integer: (int,),
+    discord.AppCommandOptionType.number: (int, float),
+    discord.AppCommandOptionType.boolean: (bool,),
+}
 
 
 class Tree(app_commands.CommandTree[Any]):
     """Tells members in one sentence what went wrong before or outside the cogs."""
+
+    async def interaction_check(self, interaction: discord.Interaction[Any], /) -> bool:
+        """Check what discord.py leaves to Discord's clients; raises `NoValue`."""
+        command = interaction.command
+        if isinstance(command, app_commands.Command) and interaction.type is discord.InteractionType.application_command:
+            for parameter in command.parameters:
+                value = getattr(interaction.namespace, parameter.display_name)
+                if value is not None and not _is_of(parameter, value):
+                    raise NoValue(f"{value!r} is no value for {parameter.display_name}")
+        return True
 
     async def on_error(self, interaction: discord.Interaction[Any], error: app_commands.AppCommandError) -> None:
         """Answer for a command that could not be called."""
@@ -22,3 +44,9 @@ class Tree(app_commands.CommandTree[Any]):
             log.error("a command failed", exc_info=error)
             sentence = "Something went wrong here. Please try again."
         await interaction.client.studio.tell(interaction, sentence)
+
+
+def _is_of(parameter: app_commands.Parameter, value: Any) -> bool:
+    if type(value) not in TYPES.get(parameter.type, (type(value),)):
+        return False
+    return not parameter.choices or value in [choice.value for choice in parameter.choices]

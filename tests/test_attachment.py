@@ -34,12 +34,24 @@ def many_chunks():
     return whole + png_of(b"abCd", b"")[8:] * 1_700_000
 
 
+def many_frames():
+    header, frame = (3000).to_bytes(4) * 2, bytes(8) + (1).to_bytes(2) * 2 + bytes(2)
+    row = zlib.compress(bytes(3000 * 376))  # of 1 bit a pixel
+    chunks = [b"IHDR", header + b"\x01\0\0\0\0", b"acTL", (500).to_bytes(4) + bytes(4)]
+    chunks += [b"fcTL", bytes(4) + header + frame, b"IDAT", row]
+    for number in range(1, 999, 2):
+        chunks += [b"fcTL", number.to_bytes(4) + header + frame, b"fdAT", (number + 1).to_bytes(4) + row]
+    return png_of(*chunks, b"IEND", b"")
+
+
 def many_pixels():
     rows = zlib.compress(bytes(6000 * (4 * 6000 + 1)), 1)
     return png_of(b"IHDR", (6000).to_bytes(4) * 2 + b"\x08\x06\0\0\0", b"IDAT", rows, b"IEND", b"")
 
 
-@pytest.mark.parametrize("bomb", [many_segments, many_scans, many_chunks, many_pixels], ids=lambda bomb: bomb.__name__)
+@pytest.mark.parametrize(
+    "bomb", [many_segments, many_scans, many_chunks, many_frames, many_pixels], ids=lambda bomb: bomb.__name__
+)
 async def test_what_takes_too_long_or_too_much_memory_is_refused(bomb, monkeypatch):
     monkeypatch.setattr(attachment, "TASTE_SECONDS", 1)
     monkeypatch.setattr(attachment, "TASTE_BYTES", 2**28)
