@@ -48,7 +48,7 @@ class Admin(commands.GroupCog, group_name="admin", group_description="What only 
         async with self.studio.answering(interaction):
             await _check_operator(interaction)
             await _say(interaction, f"Taking no more; {_pictures(self.studio.engine.unfinished)} to finish…")
-            self.studio.spawn(self._report_drained(interaction))
+            self.studio.background.spawn(self._report_drained(interaction))
 
     @app_commands.command(name="reload")
     async def reload_settings(self, interaction: discord.Interaction[Any]) -> None:

@@ -42,7 +42,7 @@ def outside(env: simcord.Env) -> Callable[[Coroutine[Any, Any, None]], asyncio.T
 async def simulated(studio: Studio, make_bot: Callable[[Studio], discord.Client]) -> AsyncIterator[simcord.Env]:
     """Run the bot in a fresh simulated Discord."""
     env = simcord.Env(make_bot(studio))
-    studio.spawn = outside(env)
+    studio.background.spawn = outside(env)
     env.backend.clock._epoch = datetime.now(UTC)  # so that messages are of today
     await env.start()
     try:

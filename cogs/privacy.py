@@ -99,7 +99,7 @@ class Privacy(commands.GroupCog, group_name="privacy", group_description="What I
             await self._take_back(member)
             forgotten = await self.studio.personal.forget(member)
             messages = list(_messages(forgotten))
-            self.studio.start(_delete(interaction.client, messages[:MOST_MESSAGES]))
+            self.studio.background.start(_delete(interaction.client, messages[:MOST_MESSAGES]))
             await interaction.edit_original_response(content=_told(forgotten, len(messages)), allowed_mentions=QUIET)
 
     async def _take_back(self, member: int) -> None:

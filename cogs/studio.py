@@ -4,24 +4,26 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import discord
 
 from cogs import render, views
-from cogs.access import is_age_restricted, may_end
+from cogs.access import may_end
 from cogs.archive import Archive
+from cogs.background import Background
 from cogs.composer import Composer
 from cogs.database import Database
-from cogs.delivery import QUIET, Delivery
+from cogs.delivery import Delivery
 from cogs.development import Development
 from cogs.gallery import Gallery
-from cogs.journal import Creation, Journal, State, to_json
+from cogs.journal import Creation, Journal, State
 from cogs.ledger import Ledger
 from cogs.metrics import Metrics
 from cogs.moderator import Moderator
 from cogs.personal import PersonalData
+from cogs.reception import Reception
 from cogs.refusal import REFUSALS, Refusal, refusal_of
 from cogs.registry import Registry
 from cogs.reviews import Reviews
@@ -35,7 +37,6 @@ from diffusion.job import Job
 from diffusion.request import ImageRequest
 
 log = logging.getLogger(__name__)
-Spawn = Callable[[Coroutine[Any, Any, None]], Any]
 Interaction = discord.Interaction[Any]
 Compose = Callable[[], Awaitable[ImageRequest]]
 
@@ -46,7 +47,7 @@ MAX_PER_MEMBER = 5
 
 
 class Studio:
-    """Makes pictures for interactions. Cogs and buttons only say which; ``spawn`` starts what outlives a command.
+    """Makes pictures for interactions. Cogs and buttons only say which.
 
     A member may have ``max_per_member`` unfinished requests and make ``daily_allowance`` pictures a day. ``styles`` are those
     offered in place of the model's own.
@@ -62,14 +63,14 @@ class Studio:
         engine: Engine,
         database: Database,
         gallery: Gallery,
-        spawn: Spawn = asyncio.create_task,
         max_per_member: int = MAX_PER_MEMBER,
         daily_allowance: int | None = None,
         styles: Mapping[str, Style] | None = None,
     ) -> None:
-        self.engine, self.database, self.gallery, self.spawn = engine, database, gallery, spawn
+        self.engine, self.database, self.gallery = engine, database, gallery
         self.journal, self.registry, self.ledger = Journal(database), Registry(database), Ledger(database)
         self.reviews = Reviews(database)
+        self.reception = Reception(self.journal, self.registry, gallery)
         self.archive = Archive(database)
         self.personal = PersonalData(database, self.journal, self.registry, gallery)
         self.rules = Rules(engine, self.registry, self.ledger, daily_allowance)
@@ -77,9 +78,8 @@ class Studio:
         self.max_per_member = max_per_member
         self.metrics = Metrics(engine, self.journal)
         self.refusing: str | None = None  # why nothing is accepted, as a sentence
-        self._following: set[Any] = set()
+        self.background = Background()
         self._prepared: Counter[int] = Counter()
-        self._chores: list[Any] = []
 
     @property
     def jobs(self) -> Mapping[int, Job]:
@@ -93,31 +93,26 @@ class Studio:
         self.development = Development(self.engine, self.journal, self.gallery, Delivery(client, self.journal), moderator)
         for creation in await self.journal.unfinished():
             log.info("taking up %r", creation)
-            self.start(self.development.take_up(creation))
+            self.background.start(self.development.take_up(creation))
         upkeep = Upkeep(self.journal, self.ledger, self.gallery, self.reviews, self.go_on)
-        self._chores = [self.spawn(upkeep.run()), self.spawn(self.metrics.watch_loop())]
+        self.background.start_chore(upkeep.run())
+        self.background.start_chore(self.metrics.watch_loop())
 
     async def close(self, grace: float = 0) -> None:
         """Accept no more, give what runs ``grace`` seconds to finish, and leave the rest to the next run."""
         self.refusing = CLOSING
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
-                while self._following:
-                    await asyncio.wait(self._following)
-        tasks = [*self._following, *self._chores]
-        interrupted = self.development.in_hand if self._following else []
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+                await self.background.wait()
+        interrupted = self.development.in_hand if self.background else []
+        await self.background.cancel()
         if interrupted and grace:
             await self.development.pause(interrupted)
 
     async def drain(self) -> None:
         """Accept no more until `reopen`, and wait until what was accepted has ended."""
         self.refusing = self.refusing or DRAINING
-        while self._following:
-            await asyncio.wait(self._following)
+        await self.background.wait()
 
     def reopen(self) -> None:
         """Accept again after `drain`; does nothing once the studio is closing."""
@@ -149,20 +144,21 @@ class Studio:
         ``private`` shows it to the member alone, ``spoiler`` hides it until it is clicked; None: as they prefer. Errors reach
         them as a sentence only they can see. Says whether it was accepted.
         """
-        async with self.answering(interaction), self._in_hand(), self._preparing(interaction.user.id):
-            creation = await self._accept(interaction, private, spoiler, parent=parent)
+        async with self.answering(interaction), self.background.joined(), self._preparing(interaction.user.id):
+            self._check_open()
+            creation = await self.reception.accept(interaction, private, spoiler, parent=parent)
             try:
-                await self._respond(interaction, creation, PREPARING, None)
+                await self.reception.respond(interaction, creation, PREPARING)
                 request = await compose()
                 async with self.rules.turn(creation.owner):
                     await self.admit(interaction, request)
-                    await self._write_down(creation, request)
+                    await self.reception.write_down(creation, request)
                 job = self._submit(request, interaction)
             except Exception as error:
                 await self._refuse(interaction, creation, error)
                 return False
             await tell_note(interaction)
-            self.start(self.development.follow(creation, job, PREPARING))
+            self.background.start(self.development.follow(creation, job, PREPARING))
             return True
         return False
 
@@ -170,17 +166,17 @@ class Studio:
         self, interaction: Interaction, request: ImageRequest, *, private: bool | None = None, spoiler: bool | None = None
     ) -> None:
         """Like `make` for a request that needs nothing fetched, so that the first answer tells its place already."""
-        async with self.answering(interaction), self._in_hand():
+        async with self.answering(interaction), self.background.joined():
             creation = job = None
             try:
                 async with self.rules.turn(interaction.user.id):
                     await self.admit(interaction, request)
                     self._check_unfinished(interaction.user.id)
                     job = self._submit(request, interaction)
-                    creation = await self._accept(interaction, private, spoiler, request)
+                    creation = await self.reception.accept(interaction, private, spoiler, request)
                 self.development.take_in_hand(creation, job)
                 text = render.progress_text(request, job.progress)
-                await self._respond(interaction, creation, text, views.cancel_view(creation.owner, creation.id))
+                await self.reception.respond(interaction, creation, text, views.cancel_view(creation.owner, creation.id))
             except BaseException as error:
                 if job:
                     job.cancel()
@@ -192,7 +188,7 @@ class Studio:
                 await self._refuse(interaction, creation, error)
                 return
             await tell_note(interaction)
-            self.start(self.development.follow(creation, job, text))
+            self.background.start(self.development.follow(creation, job, text))
 
     def cancel(self, interaction: Interaction, creation_id: int) -> None:
         """Take back what the member of ``interaction`` asked for, or another one where they are a moderator.
@@ -211,11 +207,10 @@ class Studio:
         """Do with a held creation what was decided about it; raises `JournalFailed`."""
         creation = await self.journal.get(creation_id)
         if creation and creation.state == State.HELD and self.refusing != CLOSING:
-            self.start(self.development.take_up(creation))
+            self.background.start(self.development.take_up(creation))
 
     def _submit(self, request: ImageRequest, interaction: Interaction) -> Job:
-        if self.refusing:
-            raise DarkroomError(self.refusing)
+        self._check_open()
         try:
             return self.engine.submit(request, owner=interaction.user.id)
         except QueueFull:
@@ -223,81 +218,18 @@ class Studio:
             when = render.duration(left / 2) if left else "a minute"
             raise QueueFull(f"So many pictures are waiting that I take no more. Please try again in about {when}.") from None
 
-    async def _accept(
-        self,
-        interaction: Interaction,
-        private: bool | None,
-        spoiler: bool | None,
-        request: ImageRequest | None = None,
-        parent: int | None = None,
-    ) -> Creation:
-        """Write down that the member was promised an answer; raises `JournalFailed`."""
+    def _check_open(self) -> None:
         if self.refusing:
             raise DarkroomError(self.refusing)
-        preferred = self.registry.at(interaction)
-        private = bool(preferred.private) if private is None else private
-        if spoiler is None:  # what comes of hidden pictures is hidden, too
-            origin = await self.journal.get(parent) if parent else None
-            spoiler = bool(preferred.spoiler or (origin and origin.spoiler))
-        creation = Creation(
-            id=interaction.id,
-            parent_id=parent,
-            owner=interaction.user.id,
-            guild_id=interaction.guild_id,
-            channel_id=interaction.channel_id,
-            application_id=interaction.application_id,
-            token=interaction.token,
-            expires=interaction.expires_at,
-            private=private,
-            token_only=private or not _sees_channel(interaction),
-            spoiler=spoiler,
-            age_restricted=is_age_restricted(interaction),
-            counted=request.count if request else 0,
-            request=to_json(request) if request else None,
-        )
-        await self.journal.add(creation)
-        return creation
-
-    async def _respond(self, interaction: Interaction, creation: Creation, text: str, view: discord.ui.View | None) -> None:
-        options: dict[str, Any] = {"view": view} if view else {}
-        response = await interaction.response.send_message(
-            f"{text}\n{render.TOKEN_NOTE}" if creation.token_only else text,
-            ephemeral=creation.private,
-            allowed_mentions=QUIET,
-            **options,
-        )
-        await self.journal.update(creation, message_id=response.message_id)
-
-    async def _write_down(self, creation: Creation, request: ImageRequest) -> None:
-        source = await asyncio.to_thread(render.source_png, request)
-        name = await self.gallery.keep(source) if source else None
-        await self.journal.update(creation, request=to_json(request), source=name, counted=request.count)
 
     async def _refuse(self, interaction: Interaction, creation: Creation, error: Exception) -> None:
         """End what could not be begun, unless Discord may have shown the answer nevertheless."""
         if isinstance(error, REFUSALS) and refusal_of(error) is Refusal.LATER and creation.message_id is None:
-            self.start(self.development.take_up(creation))
+            self.background.start(self.development.take_up(creation))
             return
         sentence = explained(error)
         await tell(interaction, sentence)
         await self.journal.close(creation, State.FAILED, sentence)
-
-    def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run ``coroutine`` in the background; `close` waits for it."""
-        task = self.spawn(coroutine)
-        # The event loop holds tasks weakly; this set keeps them until they end.
-        self._following.add(task)
-        task.add_done_callback(self._following.discard)
-
-    @contextlib.asynccontextmanager
-    async def _in_hand(self) -> AsyncIterator[None]:
-        """Let `close` wait for the task that runs this, which has accepted something and follows it soon."""
-        task = asyncio.current_task()
-        self._following.add(task)
-        try:
-            yield
-        finally:
-            self._following.discard(task)
 
     @contextlib.asynccontextmanager
     async def _preparing(self, member: int) -> AsyncIterator[None]:
@@ -316,9 +248,3 @@ class Studio:
                 f"You wait for {self.max_per_member} requests already, which is all I take from one member."
                 " Please wait for one of them, or cancel one with /queue."
             )
-
-
-def _sees_channel(interaction: Interaction) -> bool:
-    """Whether the bot itself, not only the interaction, reaches the channel: not where a member installed it alone."""
-    guild = interaction.client.get_guild(interaction.guild_id) if interaction.guild_id else None
-    return guild is not None and interaction.app_permissions.view_channel

@@ -5,13 +5,10 @@ Queue and futures change only on the event loop, tensors only in the one worker 
 
 import asyncio
 import logging
-import sys
 import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 
-import torch
 from PIL import Image
 
 from diffusion.batcher import Batcher
@@ -19,11 +16,10 @@ from diffusion.errors import DarkroomError, GenerationFailed, OutOfMemory, Queue
 from diffusion.job import Exposure, Job
 from diffusion.model import ImageDiffusionModel
 from diffusion.pace import Pace, forecast
-from diffusion.preview import to_strip
 from diffusion.request import ImageRequest, Limits
 from diffusion.result import ImageResult
+from diffusion.runner import Runner, out_of_memory
 from diffusion.safety import Flags, SafetyCheck, check_all
-from diffusion.trajectory import step
 from diffusion.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -62,8 +58,7 @@ class Engine:
         self._work, self._going = asyncio.Event(), asyncio.Event()
         self._going.set()
         self.watchers: list[Callable[[int, float], None]] = []  # told the rows and the seconds of each step
-        self._worker = Worker("diffusion")
-        self._fitting_rows = sys.maxsize  # fewer once the device has run out of memory
+        self._worker, self._runner = Worker("diffusion"), Runner(model)
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "Engine":
@@ -165,7 +160,7 @@ class Engine:
                     exposure.job.started = time.perf_counter()
                     exposure.job.report(exposure.job.measured())
             began = time.perf_counter()
-            work = loop.run_in_executor(self._worker, self._advance, batch)
+            work = loop.run_in_executor(self._worker, self._runner.advance, batch, self.config.preview_seconds)
             finished, _ = await asyncio.wait([work], timeout=self.config.step_seconds)
             rows, seconds = sum(exposure.rows for exposure in batch), time.perf_counter() - began
             if finished:
@@ -184,59 +179,9 @@ class Engine:
         for exposure in batch:
             exposure.error = GenerationFailed("The engine got stuck on this picture. Please try again.")
 
-    def _advance(self, batch: Sequence[Exposure]) -> None:
-        """Start what is new, step all, look at or decode each. In the worker thread."""
-        for exposure in batch:
-            if exposure.trajectory is None:
-                with _blamed_on(exposure):
-                    exposure.trajectory = self.model.trajectory(exposure.job.request, exposure.index)
-        moving = [exposure for exposure in batch if exposure.trajectory is not None]
-        if moving:
-            with _blamed_on(*moving):
-                self._step(moving)
-        for exposure in moving:
-            with _blamed_on(exposure):
-                self._look_at(exposure)
-
-    def _step(self, exposures: Sequence[Exposure]) -> None:
-        """Step ``exposures`` together, or in halves where the device has too little memory for all."""
-        trajectories = [exposure.trajectory for exposure in exposures if exposure.trajectory]
-        try:
-            step(self.model, trajectories)
-        except Exception as error:
-            if not _out_of_memory(error):
-                raise
-        else:
-            for exposure, trajectory in zip(exposures, trajectories, strict=True):
-                exposure.error = trajectory.error
-            return
-        # Here, outside the handler, the traceback no longer keeps the tensors of the failed call alive.
-        if len(exposures) == 1:
-            raise OutOfMemory
-        self._fitting_rows = max(1, sum(exposure.rows for exposure in exposures) // 2)
-        log.warning("out of memory: calls of the network take at most %d rows from now on", self._fitting_rows)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        middle = len(exposures) // 2
-        for half in (exposures[:middle], exposures[middle:]):
-            with _blamed_on(*half):
-                self._step(half)
-
-    def _look_at(self, exposure: Exposure) -> None:
-        trajectory, now = exposure.trajectory, time.perf_counter()
-        if trajectory is None or exposure.error:
-            return
-        exposure.looks.append(self.model.look(trajectory))
-        if trajectory.latents is not None:
-            request = exposure.job.request
-            exposure.film = self.model.film(request, exposure.looks)
-            exposure.image = exposure.preview = self.model.picture(request, trajectory.latents)
-        elif now - exposure.previewed >= self.config.preview_seconds:
-            exposure.preview, exposure.previewed = to_strip(exposure.looks[-1:]), now
-
     def _settle(self, batch: Sequence[Exposure]) -> None:
         """Tell the jobs of ``batch`` what became of it. On the event loop."""
-        self._batcher.max_rows = min(self.config.max_rows, self._fitting_rows)
+        self._batcher.max_rows = min(self.config.max_rows, self._runner.fitting_rows)
         for exposure in batch:
             if exposure.image is not None:
                 self._batcher.discard(exposure)
@@ -276,27 +221,11 @@ class Engine:
             self._jobs.remove(job)
 
 
-@contextmanager
-def _blamed_on(*exposures: Exposure) -> Iterator[None]:
-    """Let what goes wrong inside fail ``exposures`` alone; the worker goes on with the others."""
-    try:
-        yield
-    except Exception as error:
-        log.exception("an image failed")
-        for exposure in exposures:
-            exposure.error = error
-
-
 def _explained(error: Exception) -> DarkroomError:
     if isinstance(error, DarkroomError):
         return error
-    if _out_of_memory(error):
+    if out_of_memory(error):
         return OutOfMemory()
     explained = GenerationFailed("Something went wrong while the picture was made. Please try again.")
     explained.__cause__ = error
     return explained
-
-
-def _out_of_memory(error: Exception) -> bool:
-    # On the CPU, torch tells it by a RuntimeError like any other.
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)

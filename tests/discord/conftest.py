@@ -42,7 +42,7 @@ class Server:
 
     async def ended(self):
         """Wait until nothing is under way."""
-        await self.until(lambda: not self.studio._following)
+        await self.until(lambda: not self.studio.background)
 
     async def restart(self):
         """End the bot as a crash would, as far as the journal can tell, and start another."""

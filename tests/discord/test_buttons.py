@@ -323,7 +323,7 @@ async def test_pictures_can_be_cancelled_as_soon_as_the_button_is_seen(server, m
         early.setattr(server.studio, "start", following.append)
         result = await server.alice.slash(server.channel, "imagine", prompt="slow", steps=150)
         await server.alice.click(result.response, label="Cancel")
-    server.studio.start(*following)
+    server.studio.background.start(*following)
     await server.until(lambda: "Cancelled" in text_of(result.response))
 
 

@@ -1,0 +1,54 @@
+"""What goes on after a command has been answered."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+Spawn = Callable[[Coroutine[Any, Any, None]], Any]
+
+
+class Background:
+    """Tasks that outlive a command, which an orderly end waits for; ``spawn`` starts them. True while there are any."""
+
+    def __init__(self, spawn: Spawn = asyncio.create_task) -> None:
+        self.spawn = spawn
+        self._tasks: set[Any] = set()
+        self._chores: list[Any] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._tasks)
+
+    def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run ``coroutine`` beside whatever else goes on."""
+        task = self.spawn(coroutine)
+        # The event loop holds tasks weakly; this set keeps them until they end.
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def start_chore(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run ``coroutine``, which never ends by itself, until `cancel`."""
+        self._chores.append(self.spawn(coroutine))
+
+    @contextlib.asynccontextmanager
+    async def joined(self) -> AsyncIterator[None]:
+        """Count the running task in: it has accepted something and starts what follows it soon."""
+        task = asyncio.current_task()
+        self._tasks.add(task)
+        try:
+            yield
+        finally:
+            self._tasks.discard(task)
+
+    async def wait(self) -> None:
+        """Wait until nothing goes on but chores."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def cancel(self) -> None:
+        """End what still goes on where it is."""
+        tasks = [*self._tasks, *self._chores]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)

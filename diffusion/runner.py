@@ -1,0 +1,95 @@
+"""What the worker thread does with a batch: a step of all its images, then a look at each."""
+
+import logging
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+
+from diffusion.errors import OutOfMemory
+from diffusion.job import Exposure
+from diffusion.model import ImageDiffusionModel
+from diffusion.preview import to_strip
+from diffusion.trajectory import step
+
+log = logging.getLogger(__name__)
+
+
+class Runner:
+    """Develops exposures on ``model``, in one thread; what goes wrong with one is noted on it and fails no other.
+
+    ``fitting_rows`` is how many rows of a network call the device has memory for, as far as that is known.
+    """
+
+    def __init__(self, model: ImageDiffusionModel) -> None:
+        self._model = model
+        self.fitting_rows = sys.maxsize
+
+    def advance(self, batch: Sequence[Exposure], preview_seconds: float) -> None:
+        """Start what is new, step all, look at or decode each; previews are ``preview_seconds`` apart."""
+        for exposure in batch:
+            if exposure.trajectory is None:
+                with _blamed_on(exposure):
+                    exposure.trajectory = self._model.trajectory(exposure.job.request, exposure.index)
+        moving = [exposure for exposure in batch if exposure.trajectory is not None]
+        if moving:
+            with _blamed_on(*moving):
+                self._step(moving)
+        for exposure in moving:
+            with _blamed_on(exposure):
+                self._look_at(exposure, preview_seconds)
+
+    def _step(self, exposures: Sequence[Exposure]) -> None:
+        """Step ``exposures`` together, or in halves where the device has too little memory for all."""
+        trajectories = [exposure.trajectory for exposure in exposures if exposure.trajectory]
+        try:
+            step(self._model, trajectories)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+        else:
+            for exposure, trajectory in zip(exposures, trajectories, strict=True):
+                exposure.error = trajectory.error
+            return
+        # Here, outside the handler, the traceback no longer keeps the tensors of the failed call alive.
+        if len(exposures) == 1:
+            raise OutOfMemory
+        self.fitting_rows = max(1, sum(exposure.rows for exposure in exposures) // 2)
+        log.warning("out of memory: calls of the network take at most %d rows from now on", self.fitting_rows)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        middle = len(exposures) // 2
+        for half in (exposures[:middle], exposures[middle:]):
+            with _blamed_on(*half):
+                self._step(half)
+
+    def _look_at(self, exposure: Exposure, preview_seconds: float) -> None:
+        trajectory, now = exposure.trajectory, time.perf_counter()
+        if trajectory is None or exposure.error:
+            return
+        exposure.looks.append(self._model.look(trajectory))
+        if trajectory.latents is not None:
+            request = exposure.job.request
+            exposure.film = self._model.film(request, exposure.looks)
+            exposure.image = exposure.preview = self._model.picture(request, trajectory.latents)
+        elif now - exposure.previewed >= preview_seconds:
+            exposure.preview, exposure.previewed = to_strip(exposure.looks[-1:]), now
+
+
+@contextmanager
+def _blamed_on(*exposures: Exposure) -> Iterator[None]:
+    """Let what goes wrong inside fail ``exposures`` alone; the worker goes on with the others."""
+    try:
+        yield
+    except Exception as error:
+        log.exception("an image failed")
+        for exposure in exposures:
+            exposure.error = error
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether ``error`` says that the device has too little memory."""
+    # On the CPU, torch tells it by a RuntimeError like any other.
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
