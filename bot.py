@@ -10,16 +10,16 @@ import tempfile
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import discord
 from discord.app_commands import AppCommandContext, AppInstallationType
 from discord.ext import commands
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import ValidationError
 
 from cogs.languages import Languages
 from cogs.log import log_creation, log_creation_with_prompt, set_up
+from cogs.operator import LIVE, Settings, told
 from cogs.tree import Tree
 from diffusion.errors import DarkroomError
 from diffusion.request import Limits
@@ -47,57 +47,10 @@ EXTENSIONS = (
     "cogs.emoji",
     "cogs.admin",
 )
-# What /admin reload applies at once; the rest waits for a restart.
-LIVE = {
-    *("max_rows", "max_waiting", "max_side", "max_steps", "max_count", "max_frames", "styles_file", "daily_allowance"),
-    *("data_max_gb", "data_max_days", "log_level"),
-}
 NO_TOKEN = (
     "DISCORD_TOKEN is not set: put your bot's token into .env (.env.example shows how),"
     " or try Darkroom without one: python bot.py preview"
 )
-
-
-def _empty_is_none(value: Any) -> Any:
-    return None if value == "" else value
-
-
-Port = Annotated[int, Field(ge=0, le=65535)]
-Blankable = Annotated[str | None, BeforeValidator(_empty_is_none)]
-
-
-class Settings(BaseSettings):
-    """What the operator decides, from the environment or ``.env``; ``.env.example`` explains each."""
-
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore")
-
-    discord_token: SecretStr = SecretStr("")
-    model_id: Blankable = None
-    device: Blankable = None
-    dtype: Annotated[Literal["float32", "float16", "bfloat16"] | None, BeforeValidator(_empty_is_none)] = None
-    max_rows: int = Field(16, ge=1)
-    max_waiting: int = Field(100, ge=1)
-    max_waiting_per_member: int = Field(5, ge=1)
-    max_side: int = Field(1024, ge=64)
-    max_steps: int = Field(150, ge=1, le=150)
-    max_count: int = Field(4, ge=1, le=4)
-    max_frames: int = Field(24, ge=2, le=24)
-    styles_file: Annotated[Path | None, BeforeValidator(_empty_is_none)] = None
-    daily_allowance: Annotated[Annotated[int, Field(ge=0)] | None, BeforeValidator(_empty_is_none)] = None
-    safety_model: Blankable = None
-    safety_labels: str = ""
-    safety_threshold: float = Field(0.5, gt=0, le=1)
-    data_dir: Annotated[Path | None, BeforeValidator(_empty_is_none)] = None
-    database_url: Annotated[SecretStr | None, BeforeValidator(_empty_is_none)] = None
-    data_max_gb: float = Field(10, gt=0)
-    data_max_days: float = Field(30, gt=0)
-    grace_seconds: float = Field(30, ge=0)
-    preview_port: int = Field(8765, ge=0, le=65535)
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    log_format: Literal["text", "json"] = "text"
-    log_prompts: bool = False
-    metrics_port: Annotated[Port | None, BeforeValidator(_empty_is_none)] = None
-    metrics_host: str = "127.0.0.1"
 
 
 class Darkroom(commands.Bot):
@@ -133,7 +86,7 @@ class Darkroom(commands.Bot):
             fresh = Settings()
             styles = _styles(fresh)
         except ValidationError as error:
-            raise DarkroomError(_told(error)) from error
+            raise DarkroomError(told(error)) from error
         changed = [name for name in Settings.model_fields if getattr(fresh, name) != getattr(self.settings, name)]
         applied = [name for name in changed if name in LIVE]
         self.settings = self.settings.model_copy(update={name: getattr(fresh, name) for name in applied})
@@ -252,10 +205,6 @@ async def in_browser(settings: Settings) -> None:
                 await serving
 
 
-def _told(error: ValidationError) -> str:
-    return "\n".join(f"The setting {str(problem['loc'][0]).upper()} is wrong: {problem['msg']}" for problem in error.errors())
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run as asked on the command line; what stops the start is told in one sentence."""
     parser = argparse.ArgumentParser("python bot.py", description=__doc__)
@@ -273,7 +222,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 0
     except ValidationError as error:
-        print(_told(error), file=sys.stderr)
+        print(told(error), file=sys.stderr)
         return 2
     except discord.LoginFailure:
         print("Discord did not accept DISCORD_TOKEN: copy it anew from the developer portal.", file=sys.stderr)
