@@ -9,19 +9,23 @@ from discord.ext import commands
 
 from cogs.asking import ask_first
 from cogs.options import (
-    MAX_COUNT,
-    PROMPT_LIMIT,
     SAMPLER_CHOICES,
-    STYLE_LIMIT,
     UPSCALE_CHOICES,
+    Count,
+    Guidance,
+    Prompt,
+    Seed,
+    Size,
+    Steps,
+    StyleName,
     clean,
     describe,
     matching_choices,
+    offer_sizes,
+    offer_styles,
     parse_size,
-    size_choices,
 )
 from cogs.studio import Studio
-from diffusion.request import MAX_SEED
 
 
 class Imagine(commands.Cog):
@@ -49,20 +53,21 @@ class Imagine(commands.Cog):
     )
     @app_commands.choices(sampler=SAMPLER_CHOICES)
     @app_commands.choices(upscale=UPSCALE_CHOICES)
+    @app_commands.autocomplete(style=offer_styles, size=offer_sizes)
     async def imagine(
         self,
         interaction: discord.Interaction[Any],
-        prompt: Range[str, 1, PROMPT_LIMIT],
-        style: Range[str, 1, STYLE_LIMIT] | None = None,
-        negative: Range[str, 1, PROMPT_LIMIT] | None = None,
-        size: Range[str, 1, 11] | None = None,
-        steps: Range[int, 1, 150] | None = None,
-        guidance: Range[float, 0, 30] | None = None,
+        prompt: Prompt,
+        style: StyleName | None = None,
+        negative: Prompt | None = None,
+        size: Size | None = None,
+        steps: Steps | None = None,
+        guidance: Guidance | None = None,
         sampler: str | None = None,
         steer: Range[str, 1, 50] | None = None,
         steer_strength: Range[float, 0, 50] | None = None,
-        seed: Range[int, 0, MAX_SEED] | None = None,
-        count: Range[int, 1, MAX_COUNT] | None = None,
+        seed: Seed | None = None,
+        count: Count | None = None,
         upscale: int | None = None,
         private: bool | None = None,
         spoiler: bool | None = None,
@@ -91,16 +96,6 @@ class Imagine(commands.Cog):
 
         async with self.studio.answering(interaction):
             await ask_first(self.studio, interaction, prompt, count, go)
-
-    @imagine.autocomplete("style")
-    async def styles(self, interaction: discord.Interaction[Any], current: str) -> list[app_commands.Choice[str]]:
-        """Offer styles by name."""
-        return matching_choices(self.studio.composer.styles, current)
-
-    @imagine.autocomplete("size")
-    async def sizes(self, interaction: discord.Interaction[Any], current: str) -> list[app_commands.Choice[str]]:
-        """Offer sizes that suit the model."""
-        return size_choices(self.studio.engine.model.sample_side, current)
 
     @imagine.autocomplete("steer")
     async def labels(self, interaction: discord.Interaction[Any], current: str) -> list[app_commands.Choice[str]]:

@@ -11,12 +11,12 @@ from PIL import Image
 
 from cogs.asking import ask_first
 from cogs.attachment import fetch_image, fetch_mask, fetch_masked
-from cogs.options import MAX_COUNT, PROMPT_LIMIT, STYLE_LIMIT, clean, describe, matching_choices
+from cogs.options import Count, Guidance, Prompt, Seed, Steps, StyleName, clean, describe, matching_choices, offer_styles
 from cogs.region import REGIONS, parse_region, pixels
 from cogs.studio import Studio
 from diffusion.errors import InvalidRequest
 from diffusion.mask import box_mask, masked
-from diffusion.request import MAX_SEED, ImageRequest
+from diffusion.request import ImageRequest
 
 NO_MASK = (
     "Please say what to draw anew: attach a mask that is white there, name a region,"
@@ -38,19 +38,20 @@ class Inpaint(commands.Cog):
         mask="Another picture, white where this one is drawn anew",
         region="The part to draw anew, such as left, or x,y,width,height in percent",
     )
+    @app_commands.autocomplete(style=offer_styles)
     async def inpaint(
         self,
         interaction: discord.Interaction[Any],
         image: discord.Attachment,
-        prompt: Range[str, 1, PROMPT_LIMIT],
+        prompt: Prompt,
         mask: discord.Attachment | None = None,
         region: Range[str, 1, 50] | None = None,
-        style: Range[str, 1, STYLE_LIMIT] | None = None,
-        negative: Range[str, 1, PROMPT_LIMIT] | None = None,
-        steps: Range[int, 1, 150] | None = None,
-        guidance: Range[float, 0, 30] | None = None,
-        seed: Range[int, 0, MAX_SEED] | None = None,
-        count: Range[int, 1, MAX_COUNT] | None = None,
+        style: StyleName | None = None,
+        negative: Prompt | None = None,
+        steps: Steps | None = None,
+        guidance: Guidance | None = None,
+        seed: Seed | None = None,
+        count: Count | None = None,
         private: bool | None = None,
         spoiler: bool | None = None,
     ) -> None:
@@ -85,11 +86,6 @@ class Inpaint(commands.Cog):
     async def regions(self, interaction: discord.Interaction[Any], current: str) -> list[app_commands.Choice[str]]:
         """Offer regions by name."""
         return matching_choices(REGIONS, current)
-
-    @inpaint.autocomplete("style")
-    async def styles(self, interaction: discord.Interaction[Any], current: str) -> list[app_commands.Choice[str]]:
-        """Offer styles by name."""
-        return matching_choices(self.studio.composer.styles, current)
 
 
 async def _what_to_draw(

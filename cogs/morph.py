@@ -9,18 +9,22 @@ from discord.ext import commands
 
 from cogs.options import (
     MAX_FRAMES,
-    PROMPT_LIMIT,
     SAMPLER_CHOICES,
-    STYLE_LIMIT,
+    Guidance,
+    Prompt,
+    Seed,
+    Size,
+    Steps,
+    StyleName,
     clean,
     describe,
-    matching_choices,
+    offer_sizes,
+    offer_styles,
     parse_size,
-    size_choices,
 )
 from cogs.studio import Studio
 from diffusion.errors import InvalidRequest
-from diffusion.request import ANIMATION_NAMES, MAX_SEED
+from diffusion.request import ANIMATION_NAMES
 
 FRAMES = 12
 ANIMATION_CHOICES = [Choice(name=title, value=name) for name, title in ANIMATION_NAMES.items()]
@@ -42,19 +46,20 @@ class Morph(commands.Cog):
         kind="WebP is finer and smaller; GIF plays everywhere",
     )
     @app_commands.choices(sampler=SAMPLER_CHOICES, kind=ANIMATION_CHOICES)
+    @app_commands.autocomplete(style=offer_styles, size=offer_sizes)
     async def morph(
         self,
         interaction: discord.Interaction[Any],
-        start: Range[str, 1, PROMPT_LIMIT],
-        end: Range[str, 1, PROMPT_LIMIT],
+        start: Prompt,
+        end: Prompt,
         frames: Range[int, 2, MAX_FRAMES] | None = None,
-        style: Range[str, 1, STYLE_LIMIT] | None = None,
-        negative: Range[str, 1, PROMPT_LIMIT] | None = None,
-        size: Range[str, 1, 11] | None = None,
-        steps: Range[int, 1, 150] | None = None,
-        guidance: Range[float, 0, 30] | None = None,
+        style: StyleName | None = None,
+        negative: Prompt | None = None,
+        size: Size | None = None,
+        steps: Steps | None = None,
+        guidance: Guidance | None = None,
         sampler: str | None = None,
-        seed: Range[int, 0, MAX_SEED] | None = None,
+        seed: Seed | None = None,
         kind: str = "webp",
         private: bool | None = None,
         spoiler: bool | None = None,
@@ -82,16 +87,6 @@ class Morph(commands.Cog):
             most = self.studio.rules.limits(interaction).frames
             way = first.with_(morph_to=last.prompt, count=frames or min(FRAMES, most), animation=kind)
             await self.studio.make_now(interaction, way, private=private, spoiler=spoiler)
-
-    @morph.autocomplete("style")
-    async def styles(self, interaction: discord.Interaction[Any], current: str) -> list[Choice[str]]:
-        """Offer styles by name."""
-        return matching_choices(self.studio.composer.styles, current)
-
-    @morph.autocomplete("size")
-    async def sizes(self, interaction: discord.Interaction[Any], current: str) -> list[Choice[str]]:
-        """Offer sizes that suit the model."""
-        return size_choices(self.studio.engine.model.sample_side, current)
 
 
 async def setup(bot: Any) -> None:

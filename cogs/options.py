@@ -5,10 +5,12 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeVar
 
+import discord
 from discord import app_commands
+from discord.app_commands import Range
 
 from diffusion.errors import InvalidRequest
-from diffusion.request import SAMPLER_NAMES, UPSCALES
+from diffusion.request import MAX_SEED, SAMPLER_NAMES, UPSCALES
 
 T = TypeVar("T")
 
@@ -16,6 +18,13 @@ PROMPT_LIMIT: Final = 1000
 STYLE_LIMIT: Final = 100
 MAX_COUNT: Final = 4
 MAX_FRAMES: Final = 24
+Prompt = Range[str, 1, PROMPT_LIMIT]
+StyleName = Range[str, 1, STYLE_LIMIT]
+Size = Range[str, 1, 11]
+Steps = Range[int, 1, 150]
+Guidance = Range[float, 0, 30]
+Seed = Range[int, 0, MAX_SEED]
+Count = Range[int, 1, MAX_COUNT]
 MARKS: Final = 3  # combining ones that a letter may carry
 CHOICES_SHOWN: Final = 25  # Discord's limit on autocomplete
 SAMPLER_CHOICES: Final = [app_commands.Choice(name=title, value=name) for name, title in SAMPLER_NAMES.items()]
@@ -92,6 +101,16 @@ def matching_choices(words: Iterable[str], current: str) -> list[app_commands.Ch
     """Offer those of ``words``, styles or labels, that hold what is typed so far."""
     typed = current.lower().strip()
     return [app_commands.Choice(name=word, value=word) for word in words if typed in word.lower()][:CHOICES_SHOWN]
+
+
+async def offer_styles(interaction: discord.Interaction[Any], current: str) -> list[app_commands.Choice[str]]:
+    """Offer styles by name."""
+    return matching_choices(interaction.client.studio.composer.styles, current)
+
+
+async def offer_sizes(interaction: discord.Interaction[Any], current: str) -> list[app_commands.Choice[str]]:
+    """Offer sizes that suit the model."""
+    return size_choices(interaction.client.studio.engine.model.sample_side, current)
 
 
 def size_choices(side: int, current: str) -> list[app_commands.Choice[str]]:

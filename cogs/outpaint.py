@@ -10,10 +10,10 @@ from discord.ext import commands
 
 from cogs.asking import ask_first
 from cogs.attachment import fetch_image
-from cogs.options import MAX_COUNT, PROMPT_LIMIT, STYLE_LIMIT, clean, describe, matching_choices
+from cogs.options import Count, Guidance, Prompt, Seed, Steps, StyleName, clean, describe, offer_styles
 from cogs.studio import Studio
 from diffusion.canvas import DIRECTIONS, grown, on_canvas
-from diffusion.request import MAX_SEED, ImageRequest, start_step_for
+from diffusion.request import ImageRequest, start_step_for
 
 SHARE = 0.5
 CONTINUITY = 0.3  # how much of the continued edges is kept: with less, subjects are cut off at the old border
@@ -33,19 +33,20 @@ class Outpaint(commands.Cog):
         share="How much to add, as a share of the picture: 0.5 adds half",
     )
     @app_commands.choices(direction=[Choice(name=name, value=name) for name in DIRECTIONS])
+    @app_commands.autocomplete(style=offer_styles)
     async def outpaint(
         self,
         interaction: discord.Interaction[Any],
         image: discord.Attachment,
         direction: str,
-        prompt: Range[str, 1, PROMPT_LIMIT],
+        prompt: Prompt,
         share: Range[float, 0.1, 1.0] = SHARE,
-        style: Range[str, 1, STYLE_LIMIT] | None = None,
-        negative: Range[str, 1, PROMPT_LIMIT] | None = None,
-        steps: Range[int, 1, 150] | None = None,
-        guidance: Range[float, 0, 30] | None = None,
-        seed: Range[int, 0, MAX_SEED] | None = None,
-        count: Range[int, 1, MAX_COUNT] | None = None,
+        style: StyleName | None = None,
+        negative: Prompt | None = None,
+        steps: Steps | None = None,
+        guidance: Guidance | None = None,
+        seed: Seed | None = None,
+        count: Count | None = None,
         private: bool | None = None,
         spoiler: bool | None = None,
     ) -> None:
@@ -78,11 +79,6 @@ class Outpaint(commands.Cog):
 
         async with self.studio.answering(interaction):
             await ask_first(self.studio, interaction, prompt, count, go)
-
-    @outpaint.autocomplete("style")
-    async def styles(self, interaction: discord.Interaction[Any], current: str) -> list[Choice[str]]:
-        """Offer styles by name."""
-        return matching_choices(self.studio.composer.styles, current)
 
 
 async def setup(bot: Any) -> None:

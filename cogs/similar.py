@@ -9,10 +9,10 @@ from discord.ext import commands
 
 from cogs.asking import ask_first
 from cogs.attachment import fetch_image
-from cogs.options import MAX_COUNT, PROMPT_LIMIT, STYLE_LIMIT, describe, matching_choices
+from cogs.options import Count, Guidance, Prompt, Seed, Steps, StyleName, describe, offer_styles
 from cogs.studio import Studio
 from diffusion.errors import InvalidRequest
-from diffusion.request import MAX_SEED, ImageRequest, start_step_for
+from diffusion.request import ImageRequest, start_step_for
 
 SIMILARITY = 0.4
 
@@ -27,18 +27,19 @@ class Similar(commands.Cog):
     @describe(
         "image", "prompt", "style", "similarity", "start_step", "steps", "guidance", "seed", "count", "private", "spoiler"
     )
+    @app_commands.autocomplete(style=offer_styles)
     async def similar(
         self,
         interaction: discord.Interaction[Any],
         image: discord.Attachment,
-        prompt: Range[str, 1, PROMPT_LIMIT] | None = None,
-        style: Range[str, 1, STYLE_LIMIT] | None = None,
+        prompt: Prompt | None = None,
+        style: StyleName | None = None,
         similarity: Range[float, 0, 1] | None = None,
         start_step: Range[int, 0, 149] | None = None,
-        steps: Range[int, 1, 150] | None = None,
-        guidance: Range[float, 0, 30] | None = None,
-        seed: Range[int, 0, MAX_SEED] | None = None,
-        count: Range[int, 1, MAX_COUNT] | None = None,
+        steps: Steps | None = None,
+        guidance: Guidance | None = None,
+        seed: Seed | None = None,
+        count: Count | None = None,
         private: bool | None = None,
         spoiler: bool | None = None,
     ) -> None:
@@ -66,11 +67,6 @@ class Similar(commands.Cog):
 
         async with self.studio.answering(interaction):
             await ask_first(self.studio, interaction, prompt or "", count, go)
-
-    @similar.autocomplete("style")
-    async def styles(self, interaction: discord.Interaction[Any], current: str) -> list[app_commands.Choice[str]]:
-        """Offer styles by name."""
-        return matching_choices(self.studio.composer.styles, current)
 
 
 async def setup(bot: Any) -> None:

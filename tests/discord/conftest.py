@@ -48,7 +48,8 @@ class Server:
         """End the bot as a crash would, as far as the journal can tell, and start another."""
         before = self.studio
         await before.close()
-        studio = Studio(self.engine, before.database, before.gallery, outside(self.env))
+        studio = Studio(self.engine, before.database, before.gallery)
+        studio.background.spawn = outside(self.env)
         await self.env.restart_bot(Darkroom(studio))
 
     async def finished(self, message, pictures=1):
