@@ -1,6 +1,8 @@
 """What this machine computes on, and how precisely, where nobody says otherwise."""
 
+import ctypes
 import os
+import sys
 
 import torch
 
@@ -25,3 +27,13 @@ def best_dtype(device: torch.device) -> torch.dtype:
     capabilities = torch.cpu.get_capabilities()
     fast = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("arm_bf16")
     return torch.bfloat16 if fast else torch.float32
+
+
+def trim_memory() -> None:
+    """Give memory that was freed back to the system, where the C library keeps it for later, as glibc does.
+
+    Pictures of all sizes are made and freed in several threads, each with its own part of the heap. What glibc keeps of it is
+    full of holes, and without this grows for hours.
+    """
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
+        trim(0)

@@ -185,7 +185,7 @@ class Engine:
         for exposure in batch:
             if exposure.image is not None:
                 self._batcher.discard(exposure)
-        for job in {exposure.job: None for exposure in batch}:  # each once, in order
+        for job in {exposure.job: None for exposure in batch if not exposure.job.done}:  # each once, in order
             if error := next((exposure.error for exposure in job.exposures if exposure.error), None):
                 self._drop(job)
                 job.finish(_explained(error))

@@ -84,6 +84,7 @@ class Job:
                 self._result.set_exception(outcome)
             else:
                 self._result.set_result(outcome)
+            self.exposures = []  # they know their job, so that only the garbage collector would free what they hold, and late
             self._wake()
 
     def _wake(self) -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import torch
 
+from diffusion.device import trim_memory
 from diffusion.errors import OutOfMemory
 from diffusion.job import Exposure
 from diffusion.model import ImageDiffusionModel
@@ -15,6 +16,7 @@ from diffusion.preview import to_strip
 from diffusion.trajectory import step
 
 log = logging.getLogger(__name__)
+TRIM_SECONDS = 30.0
 
 
 class Runner:
@@ -26,6 +28,7 @@ class Runner:
     def __init__(self, model: ImageDiffusionModel) -> None:
         self._model = model
         self.fitting_rows = sys.maxsize
+        self._trimmed = time.perf_counter()
 
     def advance(self, batch: Sequence[Exposure], preview_seconds: float) -> None:
         """Start what is new, step all, look at or decode each; previews are ``preview_seconds`` apart."""
@@ -40,6 +43,9 @@ class Runner:
         for exposure in moving:
             with _blamed_on(exposure):
                 self._look_at(exposure, preview_seconds)
+        if time.perf_counter() - self._trimmed > TRIM_SECONDS:
+            trim_memory()
+            self._trimmed = time.perf_counter()
 
     def _step(self, exposures: Sequence[Exposure]) -> None:
         """Step ``exposures`` together, or in halves where the device has too little memory for all."""

@@ -1,5 +1,7 @@
 import asyncio
+import gc
 import threading
+import weakref
 
 import pytest
 import torch
@@ -89,6 +91,20 @@ async def test_giving_up_waiting_does_not_cancel_the_job(tiny_model):
 
 async def _wait(job):
     return await job
+
+
+async def test_what_an_ended_job_held_does_not_wait_for_the_garbage_collector(tiny_model):
+    gc.disable()
+    try:
+        async with Engine(tiny_model) as engine:
+            held = []
+            for cancelled in (False, True, False):
+                job = engine.submit(asked())
+                held.append(weakref.ref(job.exposures[0]))
+                job.cancel() if cancelled else await job
+            assert [exposure() for exposure in held[:2]] == [None, None]
+    finally:
+        gc.enable()
 
 
 async def test_closing_the_engine_cancels_what_is_unfinished(tiny_model):

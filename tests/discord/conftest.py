@@ -24,7 +24,7 @@ from diffusion.request import ImageRequest, Limits
 from tests.conftest import build_classifier, model_of
 from tests.discord import layouts  # noqa: F401  (importing it makes simcord give layouts as Discord does)
 
-PATIENCE = 20  # seconds until a picture must be there
+PATIENCE = 20.0  # seconds until a picture must be there, also on a busy machine
 
 
 @dataclass
@@ -125,6 +125,7 @@ async def opened(model, database_url=None, check=None, **config):
             Engine(model, EngineConfig(limits=limits, **config), check) as engine,
             simulated(Studio(engine, database, Gallery(folder / "pictures")), Darkroom) as env,
         ):
+            env.settle_timeout = PATIENCE
             guild = env.create_guild()
             channel = guild.create_text_channel("art")
             alice, bob = (guild.add_member(env.create_user(name)) for name in ("alice", "bob"))
