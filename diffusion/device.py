@@ -10,6 +10,12 @@ import torch
 # for all, that code takes hundreds of megabytes and grows for a quarter of an hour; made anew, it costs nothing to speak of.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
 
+# glibc gives each thread a heap of its own, which stays as large as it ever was: pictures are encoded in many threads.
+M_ARENA_MAX, HEAPS = -8, 2
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+if mallopt := getattr(_libc, "mallopt", None):
+    mallopt(M_ARENA_MAX, HEAPS)
+
 
 def best_device() -> str:
     """Name the fastest kind of device that torch finds."""
@@ -32,8 +38,7 @@ def best_dtype(device: torch.device) -> torch.dtype:
 def trim_memory() -> None:
     """Give memory that was freed back to the system, where the C library keeps it for later, as glibc does.
 
-    Pictures of all sizes are made and freed in several threads, each with its own part of the heap. What glibc keeps of it is
-    full of holes, and without this grows for hours.
+    Pictures of all sizes come and go, so that what is kept of them is full of holes, and without this grows for hours.
     """
-    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
+    if trim := getattr(_libc, "malloc_trim", None):
         trim(0)
