@@ -189,6 +189,6 @@ def to_json(request: ImageRequest) -> dict[str, Any]:
 
 def from_json(data: dict[str, Any], image: Image.Image | None, mask: Image.Image | None = None) -> ImageRequest:
     """Make the request again; raises `InvalidRequest`, or TypeError for one that another version wrote."""
-    branches = tuple((step, prompt) for step, prompt in data.get("branches", ()))
-    variants = tuple(data.get("variants", ()))
-    return ImageRequest(**{**data, "branches": branches, "variants": variants}, image=image, mask=mask)
+    tuples = {"branches": tuple(map(tuple, data.get("branches", ())))}
+    tuples |= {name: tuple(data[name]) for name in ("variants", "guidance_interval") if name in data}
+    return ImageRequest(**data | tuples, image=image, mask=mask)

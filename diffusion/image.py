@@ -114,6 +114,7 @@ def parameters(request: ImageRequest, seed: int, model: str) -> str:
         "Sampler": sampler,
         **({"Schedule type": schedule or "Karras"} if karras else {}),
         "CFG scale": f"{request.guidance_scale:g}",
+        **({"Guidance interval": "{:g}-{:g}".format(*interval)} if (interval := request.guidance_interval) != (0, 1) else {}),
         "Seed": seed,
         "Size": f"{request.width}x{request.height}",
         "Model": model,
@@ -201,6 +202,7 @@ def settings_of(head: str, values: dict[str, str]) -> dict[str, Any]:
         "steps": _number(int, values["Steps"]),
         "sampler": names.get(sampler),
         "guidance_scale": _number(float, values.get("CFG scale")),
+        "guidance_interval": _interval(values.get("Guidance interval")),
         "seed": _number(int, values.get("Seed")),
         "width": _number(int, width),
         "height": _number(int, height),
@@ -220,6 +222,11 @@ def _branches(values: dict[str, str]) -> Iterator[tuple[int, str]]:
         step, prompt = _number(int, name.removeprefix("Branch at ")), _quoted(value)
         if step is not None and prompt:
             yield step, prompt
+
+
+def _interval(text: str | None) -> tuple[float, float] | None:
+    first, end = (_number(float, part) for part in (text or "").partition("-")[::2])
+    return None if first is None or end is None else (first, end)
 
 
 def _quoted(text: str | None) -> str | None:

@@ -97,7 +97,6 @@ class Exposure:
 
     def __init__(self, job: Job, index: int, shape: Shape) -> None:
         self.job, self.index, self.shape = job, index, shape
-        self.rows = 2 if job.request.guided else 1
         self.trajectory: Trajectory | None = None
         self.looks: list[Tensor] = []  # after each evaluation; they stay on the device
         self.preview: Image.Image | None = None
@@ -110,6 +109,11 @@ class Exposure:
     def owner(self) -> Hashable:
         """Whose turn this takes."""
         return self.job.owner
+
+    @property
+    def rows(self) -> int:
+        """How many rows of a call of the network this takes next."""
+        return self.trajectory.rows if self.trajectory else 2 if self.job.request.guided else 1
 
     @property
     def left(self) -> int:

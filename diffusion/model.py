@@ -151,6 +151,7 @@ class ImageDiffusionModel:
                 noise = slerp(noise, end, request.morph_weight(index))
             noise = noise.to(self.device, torch.float32)
             start, known = 0, None
+            guided = [share * len(scheduler.timesteps) for share in request.guidance_interval]
             if clean is None:
                 latents = initial_latents(noise, scheduler)
             else:
@@ -166,6 +167,7 @@ class ImageDiffusionModel:
                     Branch(step * scheduler.order - start, self._rows(request, self.encode_prompt(prompt)))
                     for step, prompt in request.branches
                 ),
+                (guided[0] - start, guided[1] - start),
             )
 
     def _shown(self, request: ImageRequest, index: int) -> Tensor:

@@ -1,5 +1,6 @@
 """One image on its way from noise, and the step that moves many of them with one call of the network."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -44,7 +45,8 @@ class Trajectory:
 
     ``prompt_embeds`` is (rows, tokens, width): the conditional row, after an unconditional one where guidance is used. `sample`
     and `timestep` are what the network is asked next; `prediction` is its last guided answer, to the question `asked`.
-    ``steering`` is None where no classifier has a say; ``branches`` are in the order of their evaluations.
+    ``steering`` is None where no classifier has a say; ``branches`` are in the order of their evaluations. Guidance is used for
+    the evaluations ``guided``, from the first to before the second, and the conditional row alone for the others.
     """
 
     denoising: Denoising
@@ -53,6 +55,7 @@ class Trajectory:
     total: int
     steering: Steering | None = None
     branches: tuple[Branch, ...] = ()
+    guided: tuple[float, float] = (0, math.inf)
     completed: int = 0
     latents: Tensor | None = None
     prediction: Tensor | None = None
@@ -63,9 +66,15 @@ class Trajectory:
         self.sample, self.timestep = next(self.denoising)
 
     @property
+    def heard(self) -> Tensor:
+        """The rows of `prompt_embeds` that the next call of the network hears."""
+        first, end = self.guided
+        return self.prompt_embeds if first <= self.completed < end else self.prompt_embeds[-1:]
+
+    @property
     def rows(self) -> int:
-        """How many rows this takes in a call of the network."""
-        return len(self.prompt_embeds)
+        """How many rows this takes in the next call of the network."""
+        return len(self.heard)
 
     @property
     def done(self) -> bool:
@@ -99,7 +108,7 @@ def step(model: Networks, trajectories: Sequence[Trajectory]) -> None:
     rows = [trajectory.rows for trajectory in trajectories]
     samples = torch.cat([trajectory.sample.expand(trajectory.rows, -1, -1, -1) for trajectory in trajectories])
     timesteps = torch.cat([trajectory.timestep.float().expand(trajectory.rows) for trajectory in trajectories])
-    prompt_embeds = torch.cat([trajectory.prompt_embeds for trajectory in trajectories])
+    prompt_embeds = torch.cat([trajectory.heard for trajectory in trajectories])
     predictions = model.predict_noise(samples, timesteps, prompt_embeds).split(rows)
     guided = [trajectory.guide(answer) for trajectory, answer in zip(trajectories, predictions, strict=True)]
     _steer(model, trajectories, guided)

@@ -19,6 +19,7 @@ def requests():
     yield plain.with_(image=picture, mask=box_mask((32, 32), (0, 0, 20, 20)), sampler="heun")
     yield plain.with_(branches=((3, "plant"),), sampler="dpm++")
     yield plain.with_(morph_to="plant", count=3)
+    yield plain.with_(guidance_interval=(0.2, 0.6), sampler="euler")
 
 
 def test_mixed_requests_come_out_of_a_shared_batch_as_when_alone(tiny_model):
@@ -53,8 +54,28 @@ def test_a_request_without_guidance_costs_one_row(tiny_model, monkeypatch):
     monkeypatch.setattr(tiny_model, "predict_noise", counted)
     develop(tiny_model, [tiny_model.trajectory(ImageRequest("a fox", "", 32, 32, 3, 1.0))])
     develop(tiny_model, [tiny_model.trajectory(ImageRequest("a fox", "", 32, 32, 3, 2.0))])
+    develop(tiny_model, [tiny_model.trajectory(ImageRequest("a fox", "", 32, 32, 5, 2.0, guidance_interval=(0.2, 0.6)))])
 
-    assert rows == [1, 1, 1, 2, 2, 2]
+    assert rows == [1, 1, 1, 2, 2, 2, 1, 2, 2, 1, 1]
+
+
+def test_an_interval_without_guidance_is_none_and_one_of_all_steps_is_all(tiny_model):
+    def made(scale, interval):
+        request = ImageRequest("a fox", "", 32, 32, 4, scale, guidance_interval=interval)
+        return develop(tiny_model, [tiny_model.trajectory(request)])[0]
+
+    torch.testing.assert_close(made(5.0, (0.5, 0.5)), made(1.0, (0.0, 1.0)))
+    assert (made(5.0, (0.0, 0.5)) - made(5.0, (0.0, 1.0))).abs().max() > 1e-3
+
+
+def test_the_interval_counts_from_the_first_step_also_where_a_picture_starts_later(tiny_model):
+    picture = Image.linear_gradient("L").resize((32, 32)).convert("RGB")
+    request = ImageRequest("a fox", "", 32, 32, 10, 2.0, "heun", image=picture, start_step=4, guidance_interval=(0.5, 0.7))
+    trajectory, rows = tiny_model.trajectory(request), []
+    while not trajectory.done:
+        rows.append(trajectory.rows)
+        step(tiny_model, [trajectory])
+    assert rows == [1, 1, 2, 2, 2, 2, 1, 1, 1, 1, 1]
 
 
 def test_the_same_seed_gives_the_same_picture_and_another_seed_another(tiny_model):
