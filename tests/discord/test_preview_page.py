@@ -1,65 +1,41 @@
 """The preview as a person uses it: the page of `python bot.py preview` in a real browser, with the embedded model."""
 
 import asyncio
-import re
-import shutil
-import sys
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from cogs.preview import _pump
 from tests.discord.conftest import png
-
-ROOT = Path(__file__).parents[2]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-FLAGS += ["--disable-component-update", "--disable-sync", "--disable-quic"]
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium, such as Debian's package of that name")
+from tests.discord.page import CHROMIUM, command, opened, served
 
 
 @pytest.fixture
-async def url(monkeypatch):
-    """The address that the program prints."""
-    monkeypatch.setenv("PREVIEW_PORT", "0")
-    program = await asyncio.create_subprocess_exec(
-        sys.executable, "bot.py", "preview", cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
-    try:
-        async with asyncio.timeout(120):
-            while not (found := re.search(rb"http://127\.0\.0\.1:\S+", await program.stdout.readline())):
-                assert program.returncode is None and not program.stdout.at_eof()
-        yield found[0].decode()
-    finally:
-        program.terminate()
-        _, errors = await program.communicate()
-    assert errors == b""  # start-up and use are quiet
-
-
-@pytest.fixture
-async def page(url):
-    from playwright.async_api import async_playwright
-
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = await browser.new_page(viewport={"width": 1000, "height": 760})
-        page.set_default_timeout(20_000)
-        await page.goto(url)
-        async with asyncio.timeout(30):
-            # The page forbids `wait_for_function` to compile code.
-            while not await page.evaluate("() => Boolean(window.simcordPreview?.ready)"):
-                await asyncio.sleep(0.1)
+async def page():
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium, such as Debian's package of that name")
+    async with served() as url, opened(url, viewport={"width": 1000, "height": 760}) as page:
         yield page
-        await browser.close()
 
 
-async def command(page, name):
-    await page.locator("#channel-composer-input").click()
-    await page.keyboard.type(f"/{name}", delay=20)
-    await page.get_by_text(f"/{name}", exact=True).first.wait_for()
-    await asyncio.sleep(0.5)
-    await page.keyboard.press("Enter")
-    await asyncio.sleep(0.5)
+async def test_the_page_goes_on_after_a_moment_in_which_the_machine_was_too_busy(server, monkeypatch):
+    advance, tries, refreshed = server.env.advance_time, [], asyncio.Event()
+
+    async def advance_time(seconds):
+        tries.append(seconds)
+        if len(tries) == 1:
+            raise TimeoutError
+        await advance(seconds)
+
+    class Page:
+        async def refresh(self):
+            refreshed.set()
+
+    monkeypatch.setattr(server.env, "advance_time", advance_time)
+    pump = asyncio.create_task(_pump(server.env, Page(), asyncio.Lock()))
+    await asyncio.wait_for(refreshed.wait(), 30)
+    pump.cancel()
+    assert abs(datetime.now(UTC) - server.env.now()) < timedelta(seconds=30)  # and its clock is right
 
 
 async def test_newcomers_are_told_what_to_type(page):

@@ -1,0 +1,67 @@
+"""The page of `python bot.py preview` in a real browser, as tests and the README's tour use it."""
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+FLAGS += ["--disable-component-update", "--disable-sync", "--disable-quic"]
+
+
+@contextlib.asynccontextmanager
+async def served(seconds: float = 120) -> AsyncIterator[str]:
+    """Run the program; give the address that it prints within ``seconds``. Start-up and use must be quiet."""
+    program = await asyncio.create_subprocess_exec(
+        *(sys.executable, "bot.py", "preview"),
+        cwd=ROOT,
+        env=os.environ | {"PREVIEW_PORT": "0"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert program.stdout
+    try:
+        async with asyncio.timeout(seconds):
+            while not (found := re.search(rb"http://127\.0\.0\.1:\S+", await program.stdout.readline())):
+                assert program.returncode is None and not program.stdout.at_eof()
+        yield found[0].decode()
+    finally:
+        program.terminate()
+        _, errors = await program.communicate()
+    assert errors == b""
+
+
+@contextlib.asynccontextmanager
+async def opened(url: str, patience: float = 20, **options: Any) -> AsyncIterator[Any]:
+    """Open ``url`` in Chromium, in a page with ``options`` that waits up to ``patience`` seconds for what it is asked for."""
+    from playwright.async_api import async_playwright
+
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = await browser.new_page(**options)
+        page.set_default_timeout(1000 * patience)
+        await page.goto(url)
+        async with asyncio.timeout(1.5 * patience):
+            # The page forbids `wait_for_function` to compile code.
+            while not await page.evaluate("() => Boolean(window.simcordPreview?.ready)"):
+                await asyncio.sleep(0.1)
+        yield page
+        await browser.close()
+
+
+async def command(page: Any, name: str) -> None:
+    """Choose a command; its first option, if any, is to be typed next."""
+    composer = page.locator("#channel-composer-input")
+    await composer.fill("")
+    await composer.press_sequentially(f"/{name}", delay=20)
+    await page.get_by_text(f"/{name}", exact=True).first.wait_for()
+    await asyncio.sleep(0.5)
+    await page.keyboard.press("Enter")
+    await asyncio.sleep(0.5)
