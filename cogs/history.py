@@ -93,7 +93,7 @@ class History(commands.Cog):
                 continue
             name = f"{creation.id}.webp"
             files.append(discord.File(io.BytesIO(picture), name))
-            alt = str((creation.request or {}).get("prompt") or "") or render.ALT_WITHOUT_PROMPT
+            alt = creation.prompt[: render.ALT_TEXT_LIMIT] or render.ALT_WITHOUT_PROMPT
             media = ui.Thumbnail[Any](f"attachment://{name}", description=alt, spoiler=creation.spoiler)
             view.add_item(ui.Section(text, accessory=media))
         if page.creations:
@@ -128,12 +128,12 @@ def entry_text(creation: Creation, gone: bool) -> str:
     parts = [
         discord.utils.format_dt(creation.created, "R"),
         f"seed {request.get('seed')}",
-        *([f"{count} pictures"] if count > 1 else []),
+        *([f"{count} {'frames' if request.get('morph_to') else 'pictures'}"] if count > 1 else []),
         *(["private"] if creation.private else []),
         *([f"[message]({place})"] if creation.message_id and not creation.private else []),
         *([GONE] if gone else []),
     ]
-    return f"{render.title(str(request.get('prompt') or ''), PROMPT_SHOWN)}\n-# {' · '.join(parts)}\n-# id `{creation.id}`"
+    return f"{render.title(creation.prompt, PROMPT_SHOWN)}\n-# {' · '.join(parts)}\n-# id `{creation.id}`"
 
 
 async def setup(bot: Any) -> None:

@@ -89,6 +89,13 @@ class Creation(Base):
         """The pictures of the `Gallery` that this needs."""
         return {*(self.pictures or ()), *filter(None, (self.source, self.film))}
 
+    @property
+    def prompt(self) -> str:
+        """What it shows, with what that becomes from a step on or in the end; nothing as long as that is not known."""
+        request = self.request or {}
+        later = (prompt for _, prompt in request.get("branches") or ())
+        return " → ".join(filter(None, (request.get("prompt"), request.get("morph_to"), *later)))
+
     def __repr__(self) -> str:
         return f"<Creation {self.id} {self.state}>"  # and nothing that is secret
 

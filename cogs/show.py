@@ -68,7 +68,7 @@ class ShowSelect(ui.DynamicItem[ui.Select[Any]], template="darkroom:show"):
 
 def label(creation: Creation) -> str:
     """Name ``creation`` in a list to choose from."""
-    prompt = clean(str((creation.request or {}).get("prompt") or "")) or "Similar picture"
+    prompt = clean(creation.prompt) or "Similar picture"
     when = f" · {creation.created:%d %b %Y %H:%M}"
     room = LABEL_LIMIT - len(when)
     return (prompt if len(prompt) <= room else f"{prompt[: room - 1]}…") + when

@@ -58,6 +58,16 @@ async def test_ones_own_pictures_are_listed_newest_first_with_thumbnails(server,
     assert labels(message) == []  # there is but one page
 
 
+async def test_what_branched_or_morphed_is_listed_by_what_it_became(server, kept):
+    await kept(1, request={"branches": [[3, "bear"], [4, "owl"]]})
+    await kept(2, request={"morph_to": "wolf", "count": 8})
+    message = await listed(server)
+    assert "**picture 1 → bear → owl**" in text_of(message) and "**picture 2 → wolf**" in text_of(message)
+    assert "8 frames" in text_of(message)
+    alts = [each["description"] for each in walk_components(message.components) if each["type"] == 11]
+    assert alts == ["picture 2 → wolf", "picture 1 → bear → owl"]
+
+
 async def test_one_leafs_back_and_forth_after_a_restart_too(server, kept):
     await kept(*range(1, 2 * PAGE + 2))
     message = await listed(server)
