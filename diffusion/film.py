@@ -52,7 +52,8 @@ def _spread(numbers: range, most: int) -> list[int]:
 
 
 def _numbered(frame: Image.Image, step: int) -> Image.Image:
-    draw = ImageDraw.Draw(frame)
-    font = ImageFont.load_default(SIDE // 14)
-    draw.text((8, frame.height - 8), str(step), "white", font, anchor="ls", stroke_width=2, stroke_fill="black")
+    side = max(SIDE, frame.width // 2) // 14  # messages show four pictures side by side at half their size
+    place, stroke = (side // 2, frame.height - side // 2), side // 9
+    font = ImageFont.load_default(side)
+    ImageDraw.Draw(frame).text(place, str(step), "white", font, anchor="ls", stroke_width=stroke, stroke_fill="black")
     return frame

@@ -44,6 +44,16 @@ def test_the_steps_are_numbered_from_where_the_picture_began():
     assert late[0][-1].tobytes() == early[0][-1].tobytes()
 
 
+def test_the_numbers_are_larger_where_four_pictures_share_the_width_of_a_message():
+    def height(count):
+        request = asked(count=count, height=32)
+        frames, _ = played(request, filmed(request, ["white"] * 5))
+        dark = frames[0].convert("L").point(lambda value: 255 * (value < 100)).getbbox()
+        return dark[3] - dark[1]
+
+    assert 1.8 < height(4) / height(1) < 2.2
+
+
 def test_of_very_many_steps_a_part_is_shown_the_first_and_the_last_among_them():
     many = [(step, 255 - step, 0) for step in range(150)]
     frames, _ = played(asked(steps=150), filmed(asked(steps=150), many))
