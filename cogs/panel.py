@@ -141,7 +141,7 @@ def _control(name: str, value: Any) -> Any:
         chosen = OPEN if value is None else _choice(field, value)
         choices = {OPEN: "Not set here", **field.choices}
         options = [discord.SelectOption(label=label, value=key, default=key == chosen) for key, label in choices.items()]
-        return discord.ui.Select(custom_id=name, options=options)
+        return discord.ui.Select(custom_id=name, options=options, required=False)
     shown = None if value is None else _number(value)
     return discord.ui.TextInput(
         custom_id=name, required=False, default=shown, max_length=STYLE_LIMIT, placeholder="Not set here"

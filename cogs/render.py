@@ -74,7 +74,7 @@ def info(request: ImageRequest, creation: Creation | None) -> str:
     if creation:
         if creation.model:
             parts.append(f"Model `{creation.model}`" + (f", {creation.seconds:.1f} s" if creation.seconds else ""))
-        parts.append(f"Number `{creation.id}`" + (f", made from `{creation.parent_id}`" if creation.parent_id else ""))
+        parts.append(f"Id `{creation.id}`" + (f", made from `{creation.parent_id}`" if creation.parent_id else ""))
         parts.append(f"For <@{creation.owner}>, {discord.utils.format_dt(creation.created)}")
         if creation.message_id and not creation.private:
             place = f"{creation.guild_id or '@me'}/{creation.channel_id}/{creation.message_id}"

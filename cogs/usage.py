@@ -37,7 +37,7 @@ def usage_text(made: int, allowances: list[Allowance], limits: Limits, obstacle:
         where = "here" if allowance.here else "over all servers"
         lines.append(f"**{allowance.left}** of {allowance.most} are left {where}.")
     next_day = f"The next day begins {discord.utils.format_dt(renewal(), 'R')}."
-    lines.append(next_day if allowances else "There is no daily allowance.")
+    lines.append(next_day if allowances else "You may make as many as you like.")
     lines.append(f"-# At once: {limits.count} pictures, {limits.steps} steps, {limits.side} pixels a side.")
     return "\n".join([*lines, *filter(None, [obstacle])])
 

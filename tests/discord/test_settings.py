@@ -290,7 +290,7 @@ async def test_the_operators_allowance_holds_over_all_servers(tiny_model):
 
 
 async def test_usage_tells_the_limits_and_where_pictures_are_made(server, manager):
-    assert "no daily allowance" in await usage(server) and "4 pictures, 150 steps, 256 pixels" in await usage(server)
+    assert "as many as you like" in await usage(server) and "4 pictures, 150 steps, 256 pixels" in await usage(server)
     art = server.guild.create_text_channel("studio")
     await change(manager, server.channel, "server", "Access", channels=[art])
     await change(manager, server.channel, "server", "Limits", max_steps="9")
