@@ -31,7 +31,12 @@ class Composer:
         self.styles = styles or of_words(self.model.defaults.styles)
 
     def request(
-        self, interaction: discord.Interaction[Any], prompt: str, style: str | None = None, **options: Any
+        self,
+        interaction: discord.Interaction[Any],
+        prompt: str,
+        style: str | None = None,
+        quality: str | None = None,
+        **options: Any,
     ) -> ImageRequest:
         """Compose what is asked for with ``options``, of which None leaves one open; raises `InvalidRequest`."""
         limits, preferred = self.rules.limits(interaction), self.rules.registry.at(interaction)
@@ -39,7 +44,8 @@ class Composer:
         of_flags = flags.pop("style", None)
         named = next((name for name in (style, of_flags, preferred.style if words else None) if name), None)
         chosen = style_of(self.styles, clean(named or ""))
-        given = {"count": 1} | flags | {name: value for name, value in options.items() if value is not None}
+        options = {name: value for name, value in options.items() if value is not None}
+        given = {"count": 1} | self._developed(quality, limits) | flags | options
         return self.model.request(**self.defaults(preferred, chosen, limits) | _styled(words, chosen, given))
 
     def edited(
@@ -62,18 +68,27 @@ class Composer:
             flags["width"], flags["height"] = self.shaped(aspect, limits)
         return written.prompt, flags
 
+    def _developed(self, quality: str | None, limits: Limits) -> dict[str, Any]:
+        """Give the settings that a member asks for by ``quality``, in as many steps as there may be."""
+        if quality is None:
+            return {}
+        preset = self.model.defaults.of(quality)
+        return preset | {"steps": min(preset["steps"], limits.steps)}
+
     def defaults(self, preferred: Preferences, style: Style | None, limits: Limits) -> dict[str, Any]:
         """Give what is preferred, lowered to ``limits``: what nobody asked for is no reason to refuse."""
         width, height = parse_size(preferred.size)
         width, height = self.fitting(width or self.model.sample_side, height or self.model.sample_side, limits)
         own = self.model.defaults
+        preset = own.of(preferred.quality or "standard")
         guidances = (style and style.guidance, preferred.guidance, own.guidance_scale)
         return {
             "width": width,
             "height": height,
-            "steps": min((style and style.steps) or preferred.steps or own.steps, limits.steps),
+            "steps": min((style and style.steps) or preferred.steps or preset["steps"], limits.steps),
             "guidance_scale": next(guidance for guidance in guidances if guidance is not None),
-            "sampler": preferred.sampler or own.sampler,
+            "sampler": preferred.sampler or preset["sampler"],
+            "guidance_interval": preset["guidance_interval"],
             "seed": random_seed(),
         }
 

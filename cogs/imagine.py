@@ -9,6 +9,7 @@ from discord.ext import commands
 
 from cogs.asking import ask_first
 from cogs.options import (
+    QUALITY_CHOICES,
     SAMPLER_CHOICES,
     UPSCALE_CHOICES,
     Count,
@@ -40,6 +41,7 @@ class Imagine(commands.Cog):
         "style",
         "negative",
         "size",
+        "quality",
         "steps",
         "guidance",
         "sampler",
@@ -51,8 +53,7 @@ class Imagine(commands.Cog):
         "private",
         "spoiler",
     )
-    @app_commands.choices(sampler=SAMPLER_CHOICES)
-    @app_commands.choices(upscale=UPSCALE_CHOICES)
+    @app_commands.choices(quality=QUALITY_CHOICES, sampler=SAMPLER_CHOICES, upscale=UPSCALE_CHOICES)
     @app_commands.autocomplete(style=offer_styles, size=offer_sizes)
     async def imagine(
         self,
@@ -61,6 +62,7 @@ class Imagine(commands.Cog):
         style: StyleName | None = None,
         negative: Prompt | None = None,
         size: Size | None = None,
+        quality: str | None = None,
         steps: Steps | None = None,
         guidance: Guidance | None = None,
         sampler: str | None = None,
@@ -83,6 +85,7 @@ class Imagine(commands.Cog):
                 negative_prompt=negative and clean(negative),
                 width=width,
                 height=height,
+                quality=quality,
                 steps=steps,
                 guidance_scale=guidance,
                 sampler=sampler,

@@ -11,7 +11,19 @@ from PIL import Image
 
 from cogs.asking import ask_first
 from cogs.attachment import fetch_image, fetch_mask, fetch_masked
-from cogs.options import Count, Guidance, Prompt, Seed, Steps, StyleName, clean, describe, matching_choices, offer_styles
+from cogs.options import (
+    QUALITY_CHOICES,
+    Count,
+    Guidance,
+    Prompt,
+    Seed,
+    Steps,
+    StyleName,
+    clean,
+    describe,
+    matching_choices,
+    offer_styles,
+)
 from cogs.region import REGIONS, parse_region, pixels
 from cogs.studio import Studio
 from diffusion.errors import InvalidRequest
@@ -32,12 +44,13 @@ class Inpaint(commands.Cog):
         self.studio = studio
 
     @app_commands.command()
-    @describe("prompt", "style", "negative", "steps", "guidance", "seed", "count", "private", "spoiler")
+    @describe("prompt", "style", "negative", "quality", "steps", "guidance", "seed", "count", "private", "spoiler")
     @app_commands.describe(
         image="The picture; what is transparent in it is drawn anew",
         mask="Another picture, white where this one is drawn anew",
         region="The part to draw anew, such as left, or x,y,width,height in percent",
     )
+    @app_commands.choices(quality=QUALITY_CHOICES)
     @app_commands.autocomplete(style=offer_styles)
     async def inpaint(
         self,
@@ -48,6 +61,7 @@ class Inpaint(commands.Cog):
         region: Range[str, 1, 50] | None = None,
         style: StyleName | None = None,
         negative: Prompt | None = None,
+        quality: str | None = None,
         steps: Steps | None = None,
         guidance: Guidance | None = None,
         seed: Seed | None = None,
@@ -70,6 +84,7 @@ class Inpaint(commands.Cog):
                 mask=hole,
                 width=width,
                 height=height,
+                quality=quality,
                 steps=steps,
                 guidance_scale=guidance,
                 seed=seed,

@@ -9,6 +9,7 @@ from discord.ext import commands
 
 from cogs.options import (
     MAX_FRAMES,
+    QUALITY_CHOICES,
     SAMPLER_CHOICES,
     Guidance,
     Prompt,
@@ -38,14 +39,14 @@ class Morph(commands.Cog):
 
     @app_commands.command()
     @app_commands.rename(start="from", end="to", kind="format")
-    @describe("style", "negative", "size", "steps", "guidance", "sampler", "seed", "private", "spoiler")
+    @describe("style", "negative", "size", "quality", "steps", "guidance", "sampler", "seed", "private", "spoiler")
     @app_commands.describe(
         start="What it shows first",
         end="What that becomes",
         frames="How many pictures the way has: more is smoother and slower",
         kind="WebP is finer and smaller; GIF plays everywhere",
     )
-    @app_commands.choices(sampler=SAMPLER_CHOICES, kind=ANIMATION_CHOICES)
+    @app_commands.choices(quality=QUALITY_CHOICES, sampler=SAMPLER_CHOICES, kind=ANIMATION_CHOICES)
     @app_commands.autocomplete(style=offer_styles, size=offer_sizes)
     async def morph(
         self,
@@ -56,6 +57,7 @@ class Morph(commands.Cog):
         style: StyleName | None = None,
         negative: Prompt | None = None,
         size: Size | None = None,
+        quality: str | None = None,
         steps: Steps | None = None,
         guidance: Guidance | None = None,
         sampler: str | None = None,
@@ -76,6 +78,7 @@ class Morph(commands.Cog):
                 negative_prompt=negative and clean(negative),
                 width=width,
                 height=height,
+                quality=quality,
                 steps=steps,
                 guidance_scale=guidance,
                 sampler=sampler,

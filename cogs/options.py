@@ -9,6 +9,7 @@ import discord
 from discord import app_commands
 from discord.app_commands import Range
 
+from diffusion.defaults import QUALITIES
 from diffusion.errors import InvalidRequest
 from diffusion.request import MAX_SEED, SAMPLER_NAMES, UPSCALES
 
@@ -28,6 +29,7 @@ Count = Range[int, 1, MAX_COUNT]
 MARKS: Final = 3  # combining ones that a letter may carry
 CHOICES_SHOWN: Final = 25  # Discord's limit on autocomplete
 SAMPLER_CHOICES: Final = [app_commands.Choice(name=title, value=name) for name, title in SAMPLER_NAMES.items()]
+QUALITY_CHOICES: Final = [app_commands.Choice(name=quality.capitalize(), value=quality) for quality in QUALITIES]
 UPSCALE_CHOICES: Final = [app_commands.Choice(name=f"{factor}x", value=factor) for factor in UPSCALES]
 DESCRIPTIONS: Final = {
     "prompt": "What the picture should show; {red|blue} makes one of each, --ar 3:2 --no text and other flags work",
@@ -35,6 +37,7 @@ DESCRIPTIONS: Final = {
     "style": "How it should look: added to the prompt; none: no style",
     "image": "The picture to start from",
     "size": "Width x height in pixels, such as 512x768",
+    "quality": "How much time to take: steps and sampler that suit each other; classic: LMS in 50 steps",
     "steps": "How many steps to develop it in: more is finer and slower",
     "guidance": "How closely to follow the prompt",
     "sampler": "The method of developing",

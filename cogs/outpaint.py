@@ -10,7 +10,7 @@ from discord.ext import commands
 
 from cogs.asking import ask_first
 from cogs.attachment import fetch_image
-from cogs.options import Count, Guidance, Prompt, Seed, Steps, StyleName, clean, describe, offer_styles
+from cogs.options import QUALITY_CHOICES, Count, Guidance, Prompt, Seed, Steps, StyleName, clean, describe, offer_styles
 from cogs.studio import Studio
 from diffusion.canvas import DIRECTIONS, grown, on_canvas
 from diffusion.request import ImageRequest, start_step_for
@@ -26,13 +26,14 @@ class Outpaint(commands.Cog):
         self.studio = studio
 
     @app_commands.command()
-    @describe("prompt", "style", "negative", "steps", "guidance", "seed", "count", "private", "spoiler")
+    @describe("prompt", "style", "negative", "quality", "steps", "guidance", "seed", "count", "private", "spoiler")
     @app_commands.describe(
         image="The picture to continue",
         direction="Where it goes on",
         share="How much to add, as a share of the picture: 0.5 adds half",
     )
     @app_commands.choices(direction=[Choice(name=name, value=name) for name in DIRECTIONS])
+    @app_commands.choices(quality=QUALITY_CHOICES)
     @app_commands.autocomplete(style=offer_styles)
     async def outpaint(
         self,
@@ -43,6 +44,7 @@ class Outpaint(commands.Cog):
         share: Range[float, 0.1, 1.0] = SHARE,
         style: StyleName | None = None,
         negative: Prompt | None = None,
+        quality: str | None = None,
         steps: Steps | None = None,
         guidance: Guidance | None = None,
         seed: Seed | None = None,
@@ -67,6 +69,7 @@ class Outpaint(commands.Cog):
                 mask=rest,
                 width=width,
                 height=height,
+                quality=quality,
                 steps=steps,
                 guidance_scale=guidance,
                 seed=seed,

@@ -13,6 +13,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from cogs.options import STYLE_LIMIT, parse_size
+from diffusion.defaults import QUALITIES
 from diffusion.errors import InvalidRequest
 from diffusion.request import SAMPLER_NAMES
 
@@ -62,6 +63,7 @@ class Preferences:
     guidance: float | None = None
     sampler: str | None = None
     style: str | None = None
+    quality: str | None = None
     spoiler: bool | None = None
     private: bool | None = None
     language: str | None = None
@@ -85,7 +87,7 @@ class Preferences:
             _check(field, getattr(self, field), least, most)
         for allowance in (self.allowances or {}).values():
             _check("allowance", allowance, *RANGES["allowance"])
-        for field, known in (("sampler", SAMPLER_NAMES), ("language", LANGUAGES)):
+        for field, known in (("quality", QUALITIES), ("sampler", SAMPLER_NAMES), ("language", LANGUAGES)):
             value = getattr(self, field)
             if value is not None and value not in known:
                 raise InvalidRequest(field, f"The {field} must be one of {', '.join(known)}.")

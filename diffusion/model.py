@@ -25,7 +25,7 @@ from diffusion.request import ImageRequest, random_seed
 from diffusion.sampling import SAMPLERS, Known, denoise, initial_latents, noised_latents, slerp
 from diffusion.trajectory import Branch, Steering, Trajectory, develop
 
-PROMPTS_CACHED = 256
+PROMPTS_CACHED = 64
 TILE_SIDE = 1024  # larger pictures go through the autoencoder in overlapping tiles, which bounds the memory that takes
 
 
@@ -84,10 +84,9 @@ class ImageDiffusionModel:
         own: dict[str, Any] = {
             "width": self.sample_side,
             "height": self.sample_side,
-            "steps": self.defaults.steps,
             "guidance_scale": self.defaults.guidance_scale,
-            "sampler": self.defaults.sampler,
             "upscale": self.defaults.upscale,
+            **self.defaults.of("standard"),
         }
         return ImageRequest(prompt, **own | {key: value for key, value in settings.items() if value is not None})
 

@@ -2,17 +2,28 @@ import json
 
 import pytest
 
-from diffusion.defaults import EXAMPLES, STYLES, Defaults, read_defaults
+from diffusion.defaults import EXAMPLES, QUALITIES, STYLES, Defaults, read_defaults
 from diffusion.errors import ModelNotLoaded
+from diffusion.request import ImageRequest
 
 
 def test_a_folder_without_a_file_gets_generic_ones(tmp_path):
-    assert read_defaults(str(tmp_path)) == Defaults(50, 7.5, "lms", upscale=1, styles=STYLES, examples=EXAMPLES, about="")
+    generic = Defaults(25, 7.5, "dpm++", upscale=1, styles=STYLES, examples=EXAMPLES, about="")
+    assert read_defaults(str(tmp_path)) == generic
+    assert generic.of("classic") == {"steps": 50, "sampler": "lms", "guidance_interval": (0, 1)}
 
 
 def test_what_the_file_leaves_out_is_generic(tmp_path):
     (tmp_path / "darkroom.json").write_text(json.dumps({"steps": 7, "styles": ["flat"], "about": "For icons."}))
     assert read_defaults(str(tmp_path)) == Defaults(steps=7, styles=("flat",), about="For icons.")
+
+
+def test_each_quality_is_the_files_own_or_a_generic_one(tmp_path):
+    fast = {"steps": 5, "sampler": "euler", "guidance_interval": [0, 0.5]}
+    (tmp_path / "darkroom.json").write_text(json.dumps({"steps": 7, "presets": {"draft": fast}}))
+    defaults = read_defaults(str(tmp_path))
+    assert [defaults.of(quality)["steps"] for quality in QUALITIES] == [5, 7, 50, 50]
+    assert ImageRequest("a fox", **defaults.of("draft")).guidance_interval == (0, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -25,6 +36,9 @@ def test_what_the_file_leaves_out_is_generic(tmp_path):
         ('{"steps": "many"}', "darkroom.json: steps: "),
         ('{"steps": 0}', "darkroom.json: At least 1 step"),
         ('{"sampler": "magic"}', "darkroom.json: There is no sampler 'magic'"),
+        ('{"presets": {"draft": {"steps": 5, "sampler": "magic"}}}', "darkroom.json: There is no sampler 'magic'"),
+        ('{"presets": {"best": {"steps": 5, "sampler": "lms"}}}', "darkroom.json: presets.best"),
+        ('{"guidance_interval": [0.5, 0.2]}', "darkroom.json: Guidance is used from"),
         ('{"upscale": 3}', "darkroom.json: Pictures can be upscaled"),
         ('{"styles": ["flat", ""]}', "darkroom.json: styles.1: "),
         ('{"examples": ["a", "b", "c", "d", "e", "f"]}', "darkroom.json: examples: "),

@@ -56,9 +56,9 @@ def test_a_model_may_bring_its_own_defaults(tiny_folder, tmp_path):
     assert (request.steps, request.guidance_scale, request.sampler, request.width) == (7, 2.5, "euler", 32)
 
 
-def test_the_tutorials_defaults_stand_where_a_model_brings_none(tiny_model):
+def test_what_suits_stable_diffusion_stands_where_a_model_brings_nothing(tiny_model):
     request = tiny_model.request("a fox")
-    assert (request.steps, request.guidance_scale, request.sampler) == (50, 7.5, "lms")
+    assert (request.steps, request.guidance_scale, request.sampler) == (25, 7.5, "dpm++")
 
 
 def test_prompt_to_img_draws_a_picture_a_prompt_from_given_latents(tiny_model):

@@ -13,7 +13,8 @@ from tests.discord.test_settings import change
 
 
 async def made(server, prompt, command="imagine", **options):
-    result = await server.alice.slash(server.channel, command, prompt=prompt, **{"steps": 2} | options)
+    options = {name: value for name, value in ({"steps": 2} | options).items() if value is not None}
+    result = await server.alice.slash(server.channel, command, prompt=prompt, **options)
     await server.finished(result.response, len(drawn(result.response)) or 1)
     await server.ended()
     return read_parameters(await drawn(result.response)[0].read()), result
@@ -33,6 +34,28 @@ async def test_options_win_over_flags(server):
     settings, _ = await made(server, "fox --ar 1:1 --seed 7 --steps 5 --no text --cfg 2 --sampler ddim", **options)
     expected = {"width": 64, "height": 32, "steps": 3, "seed": 9, "negative_prompt": "blur"}
     assert settings == {"prompt": "fox", "guidance_scale": 4.0, "sampler": "lms"} | expected
+
+
+async def test_a_quality_stands_for_steps_and_sampler_that_options_and_flags_may_change(server):
+    settings, _ = await made(server, "fox", quality="draft", steps=None)
+    assert (settings["steps"], settings["sampler"]) == (10, "unipc")
+    settings, _ = await made(server, "fox --sampler ddim", quality="classic", steps=3)
+    assert (settings["steps"], settings["sampler"]) == (3, "ddim")
+
+
+async def test_a_preferred_quality_stands_behind_what_else_is_preferred_and_the_asked_one_before(server):
+    await server.studio.registry.set(Scope.CHANNEL, server.channel.id, Preferences(quality="classic", sampler="euler"))
+    await server.studio.registry.set(Scope.MEMBER, server.alice.id, Preferences(steps=4, quality="fine"))
+    settings, _ = await made(server, "fox", steps=None)
+    assert (settings["steps"], settings["sampler"]) == (4, "euler")
+    settings, _ = await made(server, "fox", quality="draft", steps=None)
+    assert (settings["steps"], settings["sampler"]) == (10, "unipc")
+
+
+async def test_a_quality_takes_as_many_steps_as_there_may_be(server):
+    await server.studio.registry.set(Scope.CHANNEL, server.channel.id, Preferences(max_steps=5))
+    settings, _ = await made(server, "fox", quality="draft", steps=None)
+    assert (settings["steps"], settings["sampler"]) == (5, "unipc")
 
 
 async def test_flags_that_mean_nothing_here_are_noted_to_the_member_alone_and_the_picture_is_made(server):

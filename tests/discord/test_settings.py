@@ -80,7 +80,7 @@ async def test_the_nearest_holds_mine_then_channel_then_server(server, manager):
         "Steps: **4**\n",
         "Guidance: **3** (of this channel)",
         "Style: **flat** (of this server)",
-        "LMS** (the default)",
+        "DPM++ 2M Karras** (the default)",
     ):
         assert line in shown.response.content
 
