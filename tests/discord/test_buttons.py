@@ -320,7 +320,7 @@ async def test_cancel_ends_a_job_under_way_for_its_owner_alone(server):
 async def test_pictures_can_be_cancelled_as_soon_as_the_button_is_seen(server, monkeypatch):
     following = []
     with monkeypatch.context() as early:
-        early.setattr(server.studio, "start", following.append)
+        early.setattr(server.studio.background, "start", following.append)
         result = await server.alice.slash(server.channel, "imagine", prompt="slow", steps=150)
         await server.alice.click(result.response, label="Cancel")
     server.studio.background.start(*following)

@@ -96,7 +96,7 @@ async def test_they_hold_for_similar_pictures_too(server):
 async def test_what_is_emptied_is_left_open_again(server):
     await change(server.alice, server.channel, "mine", "Pictures", steps="3", style="flat", sampler=["ddim"])
     panel, _ = await change(server.alice, server.channel, "mine", "Pictures", steps="", style="", sampler=["open"])
-    assert "Steps: **50** (the default)" in panel.content and "Style: **none**" in panel.content
+    assert "Steps: **25** (the default)" in panel.content and "Style: **none**" in panel.content
     assert server.studio.registry.of(Scope.MEMBER, server.alice.id) == Preferences()
 
 
@@ -253,7 +253,7 @@ async def test_what_fails_or_is_cancelled_is_given_back(server, manager, monkeyp
 
 async def test_of_two_at_once_only_one_takes_the_last_of_the_day(server, monkeypatch):
     studio = server.studio
-    monkeypatch.setattr(studio, "start", lambda coroutine: coroutine.close())
+    monkeypatch.setattr(studio.background, "start", lambda coroutine: coroutine.close())
     studio.rules.daily = 1
 
     def ask(id):
