@@ -159,10 +159,10 @@ class Engine:
                 if exposure.job.started is None:
                     exposure.job.started = time.perf_counter()
                     exposure.job.report(exposure.job.measured())
-            began = time.perf_counter()
+            rows, began = sum(exposure.rows for exposure in batch), time.perf_counter()
             work = loop.run_in_executor(self._worker, self._runner.advance, batch, self.config.preview_seconds)
             finished, _ = await asyncio.wait([work], timeout=self.config.step_seconds)
-            rows, seconds = sum(exposure.rows for exposure in batch), time.perf_counter() - began
+            seconds = time.perf_counter() - began
             if finished:
                 self._pace.learn(batch[0].shape, rows, seconds)
             else:
