@@ -7,6 +7,7 @@ import multiprocessing
 import random
 import re
 import sqlite3
+import time
 from collections import Counter
 
 import pytest
@@ -83,6 +84,14 @@ async def everything_delivered(wire):
             await asyncio.sleep(0.5)
 
 
+async def everything_ended(folder):
+    """Wait for the last commit, which comes after the last post."""
+    late = time.monotonic() + END_SECONDS
+    while left := {id: state for id, state in journalled(folder).items() if state not in ("delivered", "cancelled")}:
+        assert time.monotonic() < late, f"neither delivered nor cancelled: {left}"
+        await asyncio.sleep(0.1)
+
+
 def journalled(folder):
     with contextlib.closing(sqlite3.connect(folder / "journal.sqlite")) as connection:
         return dict(connection.execute("SELECT id, state FROM creations"))
@@ -99,9 +108,7 @@ async def test_a_killed_bot_loses_nothing_and_posts_nothing_twice(tmp_path, pyte
                 await asyncio.wait([asking])
         async with started(wire, tmp_path):
             await everything_delivered(wire)
-            async with asyncio.timeout(END_SECONDS):  # the last commit comes after the last post
-                while set(journalled(tmp_path).values()) - {"delivered", "cancelled"}:
-                    await asyncio.sleep(0.1)
+            await everything_ended(tmp_path)
     accepted = [interaction for interaction in wire.asked if interaction.responded]
     resumed = sum("Resuming" in str(request.json) for request in wire.backend.http_requests)
     print(f"\n{kills} kills, {len(wire.asked)} asked, {len(accepted)} accepted, {resumed} times resumed:", end=" ")
