@@ -77,8 +77,9 @@ class Archive:
             await session.execute(query.values(message_id=None), execution_options={"synchronize_session": False})
 
     async def _read(self, query: Any) -> list[Creation]:
-        sentence = "I cannot look up what was made at the moment. Please try again later."
-        async with self._database.transaction(sentence) as session:
+        async with self._database.transaction(
+            "I cannot look up what was made at the moment. Please try again later."
+        ) as session:
             return list((await session.scalars(query)).all())
 
 

@@ -86,7 +86,7 @@ async def download(file: discord.Attachment | Posted) -> bytes:
     Raises `InvalidImage` where they cannot, are too many or do not come.
     """
     if file.size > MAX_BYTES:
-        raise InvalidImage(f"The attachment is larger than {MAX_BYTES // 2**20} MiB. Please attach less.")
+        raise InvalidImage("The attachment is larger than {most} MiB. Please attach less.", most=MAX_BYTES // 2**20)
     try:
         async with asyncio.timeout(DOWNLOAD_SECONDS):
             data = await file.read()

@@ -49,5 +49,7 @@ def _number(field: str, typed: str, least: int, most: int, whole: bool = True) -
     except ValueError:
         number = math.nan
     if not least <= number <= most or whole and number % 1:
-        raise InvalidRequest(field, f"The {field} must be a {'whole ' if whole else ''}number from {least} to {most}.")
+        if whole:
+            raise InvalidRequest(field, "The {field} must be a whole number from {least} to {most}.", least=least, most=most)
+        raise InvalidRequest(field, "The {field} must be a number from {least} to {most}.", least=least, most=most)
     return number

@@ -15,9 +15,11 @@ from PIL import Image
 
 from cogs.answer import Picture
 from cogs.attachment import fetch_image
+from cogs.audience import language_of
 from cogs.delivery import QUIET
 from cogs.expression import ANY_TAG, DESCRIPTION_LIMIT, EMOJI, KINDS, STICKER, TAG_LIMIT, Kind, add, guess_tag, server_for
 from cogs.gallery import PictureGone
+from cogs.languages import explain
 from cogs.options import clean, server_only
 from cogs.studio import Studio
 from cogs.views import FORM_SECONDS
@@ -141,7 +143,7 @@ class Emoji(commands.Cog):
                 cutout = await self._cutout(draft)
                 added = await self._add(interaction, draft, cutout)
             except DarkroomError as error:
-                await self._show(interaction, draft, str(error))
+                await self._show(interaction, draft, explain(language_of(interaction), error))
                 return
             await interaction.edit_original_response(content=added, view=None, allowed_mentions=QUIET)
 

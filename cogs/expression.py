@@ -23,7 +23,10 @@ FIRST_PICTOGRAPH: Final = "\U0001f300"
 
 @dataclass(frozen=True)
 class Kind:
-    """A sort of expression: the sides of its file and as it is shown in messages, in pixels, and what it may be called."""
+    """A sort of expression: the sides of its file and as it is shown in messages, in pixels, and what it may be called.
+
+    The rest is said where one cannot be added: elsewhere than in a server, to a full one, now, or as it is.
+    """
 
     word: str
     side: int
@@ -31,12 +34,16 @@ class Kind:
     longest: int
     pattern: str
     rule: str
+    elsewhere: str
+    full: str
+    later: str
+    refused: str
 
     def checked(self, name: str) -> str:
         """Give ``name`` without blanks around it; raises `InvalidRequest` where this may not be called so."""
         name = name.strip()
         if not re.fullmatch(self.pattern, name):
-            raise InvalidRequest("name", f"{self.rule} Please choose another.")
+            raise InvalidRequest("name", self.rule)
         return name
 
     def guess(self, text: str) -> str:
@@ -52,9 +59,32 @@ class Kind:
 
 
 EMOJI: Final = Kind(
-    "emoji", 128, 128, 32, r"[A-Za-z0-9_]{2,32}", "An emoji's name has 2 to 32 letters from a to z, digits and underscores."
+    "emoji",
+    side=128,
+    shown=128,
+    longest=32,
+    pattern=r"[A-Za-z0-9_]{2,32}",
+    rule="An emoji's name has 2 to 32 letters from a to z, digits and underscores. Please choose another.",
+    elsewhere="Emojis belong to a server: please do this in one that I am a member of.",
+    full="This server has no place left for another emoji. Please ask a moderator to remove one first.",
+    later="Discord takes no emoji from me at the moment. Please try again later.",
+    refused="Discord did not take this emoji. Please try another name.",
 )
-STICKER: Final = Kind("sticker", 320, 160, 30, r".{2,30}", "A sticker's name has 2 to 30 characters.")
+STICKER: Final = Kind(
+    "sticker",
+    side=320,
+    shown=160,
+    longest=30,
+    pattern=r".{2,30}",
+    rule="A sticker's name has 2 to 30 characters. Please choose another.",
+    elsewhere="Stickers belong to a server: please do this in one that I am a member of.",
+    full="This server has no place left for another sticker. Please ask a moderator to remove one first.",
+    later="Discord takes no sticker from me at the moment. Please try again later.",
+    refused="Discord did not take this sticker. Please try another name.",
+)
+I_LACK: Final = "I need the permission Create Expressions on this server. Please ask a moderator for it."
+YOU_LACK: Final = "You need the permission Create Expressions on this server. Please ask a moderator for it."
+BOTH_LACK: Final = "You and I need the permission Create Expressions on this server. Please ask a moderator for it."
 KINDS: Final = {kind.word: kind for kind in (EMOJI, STICKER)}
 
 
@@ -73,18 +103,17 @@ def server_for(interaction: discord.Interaction[Any], kind: Kind) -> discord.Gui
     """Give the server of ``interaction`` if such a thing can be added to it now; raises `DarkroomError` saying why not."""
     guild = interaction.client.get_guild(interaction.guild_id) if interaction.guild_id else None
     if guild is None:
-        raise DarkroomError(f"{kind.word.capitalize()}s belong to a server: please do this in one that I am a member of.")
+        raise DarkroomError(kind.elsewhere)
     # Since Discord split the two, Manage Expressions alone does not let anybody add one.
-    lacking = [
-        who
-        for who, permissions in (("you", interaction.permissions), ("I", interaction.app_permissions))
-        if not (permissions.create_expressions or permissions.administrator)
-    ]
-    if lacking:
-        raise DarkroomError(_lacking(" and ".join(lacking)))
+    you, me = (
+        permissions.create_expressions or permissions.administrator
+        for permissions in (interaction.permissions, interaction.app_permissions)
+    )
+    if not (you and me):
+        raise DarkroomError(I_LACK if you else YOU_LACK if me else BOTH_LACK)
     taken, places = _places(guild, kind)
     if taken >= places:
-        raise DarkroomError(_full(kind))
+        raise DarkroomError(kind.full)
     return guild
 
 
@@ -105,26 +134,16 @@ async def add(
             sticker = await guild.create_sticker(name=name, description=description, emoji=tag, file=file, reason=reason)
             return sticker.name
     except (discord.HTTPException, *UNREACHABLE) as error:
-        raise DarkroomError(_refused(kind, error)) from error
+        raise _refused(kind, error) from error
 
 
-def _refused(kind: Kind, error: Exception) -> str:
+def _refused(kind: Kind, error: Exception) -> DarkroomError:
     if isinstance(error, discord.HTTPException) and error.code in FULL_CODES:
-        return _full(kind)
+        return DarkroomError(kind.full)
     refusal = refusal_of(error)
     if refusal is Refusal.FORBIDDEN:
-        return _lacking("I")
-    if refusal is Refusal.LATER:
-        return f"Discord takes no {kind.word} from me at the moment. Please try again later."
-    return f"Discord did not take this {kind.word}. Please try another name."
-
-
-def _lacking(who: str) -> str:
-    return f"{who[0].upper()}{who[1:]} need the permission Create Expressions on this server. Please ask a moderator for it."
-
-
-def _full(kind: Kind) -> str:
-    return f"This server has no place left for another {kind.word}. Please ask a moderator to remove one first."
+        return DarkroomError(I_LACK)
+    return DarkroomError(kind.later if refusal is Refusal.LATER else kind.refused)
 
 
 def _places(guild: discord.Guild, kind: Kind) -> tuple[int, int]:

@@ -68,17 +68,20 @@ def _read(name: str, setting: str, value: str) -> Any:
     if setting == "aspect":
         return _aspect(name, value)
     if setting == "sampler" and value.lower() not in SAMPLER_NAMES:
-        raise InvalidRequest("sampler", f"`--{name}` needs one of {', '.join(SAMPLER_NAMES)}.")
+        raise InvalidRequest("sampler", "`--{name}` needs one of {known}.", name=name, known=", ".join(SAMPLER_NAMES))
     if setting in ("sampler", "negative_prompt", "style"):
         if not value or setting == "style" and len(value) > STYLE_LIMIT:
             raise InvalidRequest(
-                setting, f"`--{name}` needs words after it, and no more than {STYLE_LIMIT} characters of a style."
+                setting,
+                "`--{name}` needs words after it, and no more than {most} characters of a style.",
+                name=name,
+                most=STYLE_LIMIT,
             )
         return value.lower() if setting == "sampler" else value
     try:
         return float(value) if setting == "guidance_scale" else int(value)
     except ValueError:
-        raise InvalidRequest(setting, f"`--{name}` needs a number, such as `--{name} 7`.") from None
+        raise InvalidRequest(setting, "`--{name}` needs a number, such as `--{name} 7`.", name=name) from None
 
 
 def _aspect(name: str, value: str) -> tuple[int, int]:
@@ -86,6 +89,9 @@ def _aspect(name: str, value: str) -> tuple[int, int]:
     width, height = (int(match[1]), int(match[2])) if match else (0, 0)
     if not match or max(width, height) > MAX_RATIO * min(width, height):
         raise InvalidRequest(
-            "size", f"`--{name}` needs width:height, such as `--{name} 3:2`, up to {MAX_RATIO}:1 or 1:{MAX_RATIO}."
+            "size",
+            "`--{name}` needs width:height, such as `--{name} 3:2`, up to {most}:1 or 1:{most}.",
+            name=name,
+            most=MAX_RATIO,
         )
     return width, height

@@ -39,6 +39,7 @@ class State(StrEnum):
 
 
 UNREADABLE: Final = "I cannot read my journal at the moment. Please try again later."
+UNWRITABLE: Final = "I cannot write requests down at the moment, so I take none. Please try again later."
 UNFINISHED: Final = (State.ACCEPTED, State.RUNNING, State.RENDERED, State.HELD)
 
 
@@ -110,8 +111,7 @@ class Journal:
 
     async def add(self, creation: Creation) -> None:
         """Write ``creation`` down for the first time; raises `JournalFailed`."""
-        sentence = "I cannot write requests down at the moment, so I take none. Please try again later."
-        async with self._database.transaction(sentence, JournalFailed) as session:
+        async with self._database.transaction(UNWRITABLE, JournalFailed) as session:
             session.add(creation)
             await session.flush()
             await ledger.count(session, creation.owner, creation.guild_id, creation.created, creation.counted)
@@ -175,9 +175,11 @@ class Journal:
         """Commit what is owed to one creation; False where the database fails."""
         changes = self._owed[creation_id]
         statement = update(Creation).where(Creation.id == creation_id, Creation.state.in_(UNFINISHED)).values(**changes)
-        sentence = f"Creation {creation_id} is not journalled as {changes.get('state', 'changed')} yet."
+        state = changes.get("state", "changed")
         try:
-            async with self._database.transaction(sentence, JournalFailed) as session:
+            async with self._database.transaction(
+                f"Creation {creation_id} is not journalled as {state} yet.", JournalFailed
+            ) as session:
                 if "counted" in changes:
                     await self._recount(session, creation_id, changes["counted"])
                 await session.execute(statement, execution_options={"synchronize_session": False})

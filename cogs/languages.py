@@ -1,10 +1,11 @@
-"""Names and descriptions of the commands in members' languages, from ``translations/LANGUAGE.toml``.
+"""What members read, in their languages: ``translations/LANGUAGE.toml`` has it by the English words.
 
-Each file has a table ``names``, of commands and options, and a table ``texts``, of descriptions and choices, both by the
-English words. What a file leaves out, Discord shows in English.
+Of its tables ``names`` is of commands and options, ``texts`` of descriptions and choices, ``sentences`` of all that the bot says
+and ``settings`` of what settings are called in sentences. What a file leaves out shows in English.
 """
 
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +13,9 @@ import discord
 from discord.app_commands import TranslationContextLocation as Location
 from discord.app_commands import TranslationContextTypes, Translator, locale_str
 
+from diffusion.errors import DarkroomError, filled
+
+ENGLISH: Final = "en"
 FOLDER: Final = Path(__file__).with_name("translations")
 FILES: Final = {
     discord.Locale.german: "de",
@@ -23,13 +27,34 @@ FILES: Final = {
 NAMES: Final = (Location.command_name, Location.group_name, Location.parameter_name)
 
 
+@cache
+def catalogue(language: str) -> dict[str, dict[str, str]]:
+    """Give the tables of ``language``; none for English and for languages that there is no file of."""
+    return tomllib.loads((FOLDER / f"{language}.toml").read_text("utf-8")) if language in FILES.values() else {}
+
+
+def of_locale(locale: discord.Locale | None) -> str:
+    """Give the language of Discord's ``locale``, English where that is not among ours."""
+    return FILES.get(locale, ENGLISH) if locale else ENGLISH
+
+
+def say(language: str, template: str, /, **values: Any) -> str:
+    """Put the English ``template`` in ``language``, with ``values`` in its gaps by name."""
+    return filled(catalogue(language).get("sentences", {}).get(template, template), values)
+
+
+def explain(language: str, error: DarkroomError) -> str:
+    """Put what ``error`` says in ``language``, with the setting that it is about, if any."""
+    values = dict(error.values)
+    if "field" in values:
+        values["field"] = catalogue(language).get("settings", {}).get(values["field"], values["field"])
+    return say(language, error.template, **values)
+
+
 class Languages(Translator):
     """Looks up what discord.py asks for when it tells Discord the commands."""
 
-    def __init__(self) -> None:
-        self.tables = {name: tomllib.loads((FOLDER / f"{name}.toml").read_text("utf-8")) for name in set(FILES.values())}
-
     async def translate(self, string: locale_str, locale: discord.Locale, context: TranslationContextTypes) -> str | None:
         """Give ``string`` in the language of ``locale``, or None where it has no translation."""
-        table: dict[str, Any] = self.tables.get(FILES.get(locale, ""), {})
-        return table.get("names" if context.location in NAMES else "texts", {}).get(string.message)
+        table = "names" if context.location in NAMES else "texts"
+        return catalogue(of_locale(locale)).get(table, {}).get(string.message)

@@ -23,7 +23,7 @@ CHOICE_LIMIT: Final = 100  # Discord's, on what autocomplete offers
 SHOWN: Final = 1800  # characters of a message
 MANAGERS_ONLY: Final = "Only members who may manage this server can do that."
 UNCHECKED: Final = "Pictures are not checked here: whoever runs this bot can set `SAFETY_MODEL`."
-NEEDED: Final = ("view_channel", "send_messages", "attach_files")
+NEEDED: Final = discord.Permissions(view_channel=True, send_messages=True, attach_files=True)
 CHOICES: Final = [Choice(name=worded, value=verdict.value) for verdict, worded in WORDED.items()]
 
 
@@ -50,9 +50,11 @@ class Moderation(commands.GroupCog, group_name="moderation", group_description="
             rule = await asyncio.to_thread(checked, Rule(word.strip(), expression))
             rules = _rules(self._of(server))
             if rule in rules:
-                raise DarkroomError(f"{_quoted(rule)} is listed already.")
+                raise DarkroomError("{rule} is listed already.", rule=_quoted(rule))
             if len(rules) == MOST_RULES:
-                raise DarkroomError(f"There are {MOST_RULES} words already, which is all I take. Please remove some first.")
+                raise DarkroomError(
+                    "There are {most} words already, which is all I take. Please remove some first.", most=MOST_RULES
+                )
             await self._set(server, [*rules, rule])
             await _say(interaction, f"Prompts with {_quoted(rule)} are not taken any more.")
 
@@ -161,14 +163,19 @@ def _verdict(text: str) -> Verdict:
     try:
         return Verdict(text)
     except ValueError:
-        raise DarkroomError(f"There is no rule {text!r}; choose one of {', '.join(Verdict)}.") from None
+        raise DarkroomError(
+            "There is no rule {name}; choose one of {known}.", name=repr(text), known=", ".join(Verdict)
+        ) from None
 
 
 def _check_reach(channel: discord.TextChannel) -> None:
     permissions = channel.permissions_for(channel.guild.me)
-    missing = [name.replace("_", " ") for name in NEEDED if not getattr(permissions, name)]
-    if missing:
-        raise DarkroomError(f"In {channel.mention} I may not {', '.join(missing)}. Please allow me to, or choose another.")
+    if not permissions.is_superset(NEEDED):
+        raise DarkroomError(
+            "In {channel} I need the permissions View Channel, Send Messages and Attach Files."
+            " Please allow me these, or choose another.",
+            channel=channel.mention,
+        )
 
 
 def _quoted(rule: Rule | str) -> str:

@@ -96,7 +96,9 @@ def checked(prompt: str) -> str:
     """Clean ``prompt``; raises `InvalidRequest` where it is longer than one may be."""
     text = clean(prompt)
     if len(text) > PROMPT_LIMIT:
-        raise InvalidRequest("prompt", f"The prompt and its style may have {PROMPT_LIMIT} characters. Please shorten them.")
+        raise InvalidRequest(
+            "prompt", "The prompt and its style may have {most} characters. Please shorten them.", most=PROMPT_LIMIT
+        )
     return text
 
 

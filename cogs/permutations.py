@@ -19,7 +19,7 @@ def permutations(prompt: str) -> tuple[str, ...]:
     """Give all prompts that ``prompt`` stands for, just itself for most; raises `InvalidRequest` for more than `MOST`."""
     found = tuple(itertools.islice(_expand(prompt, 0), MOST + 1))
     if len(found) > MOST:
-        raise InvalidRequest("prompt", f"This makes more than {MOST} pictures, which is all that one message holds.")
+        raise InvalidRequest("prompt", "This makes more than {most} pictures, which is all that one message holds.", most=MOST)
     return tuple(" ".join(text.split()) for text in found)
 
 
@@ -30,7 +30,9 @@ def prompted(text: str, each: int = 1) -> dict[str, Any]:
         return {"prompt": prompts[0], "variants": (), "count": each}
     pictures = len(prompts) * each
     if pictures > MOST:
-        raise InvalidRequest("count", f"This makes {pictures} pictures, and one message holds {MOST}.")
+        raise InvalidRequest(
+            "count", "This makes {pictures} pictures, and one message holds {most}.", pictures=pictures, most=MOST
+        )
     return {"prompt": text, "variants": prompts, "count": pictures}
 
 

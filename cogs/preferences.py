@@ -90,9 +90,9 @@ class Preferences:
         for field, known in (("quality", QUALITIES), ("sampler", SAMPLER_NAMES), ("language", LANGUAGES)):
             value = getattr(self, field)
             if value is not None and value not in known:
-                raise InvalidRequest(field, f"The {field} must be one of {', '.join(known)}.")
+                raise InvalidRequest(field, "The {field} must be one of {known}.", known=", ".join(known))
         if self.style is not None and not 1 <= len(self.style) <= STYLE_LIMIT:
-            raise InvalidRequest("style", f"A style may have {STYLE_LIMIT} characters. Please shorten it.")
+            raise InvalidRequest("style", "A style may have {most} characters. Please shorten it.", most=STYLE_LIMIT)
 
     def with_(self, **changes: Any) -> "Preferences":
         """Give a copy with ``changes``, which may be text as members type it; raises `InvalidRequest`."""
@@ -135,4 +135,4 @@ def _check(field: str, value: float | None, least: float, most: float) -> None:
 
 def _out_of_range(field: str) -> InvalidRequest:
     least, most = RANGES[field]
-    return InvalidRequest(field, f"The {field.replace('_', ' ')} must be a number from {least} to {most}.")
+    return InvalidRequest(field, "The {field} must be a number from {least} to {most}.", least=least, most=most)

@@ -14,7 +14,7 @@ REGIONS: Final[dict[str, Region]] = {
     "bottom": (0, 0.5, 1, 1),
     "middle": (0.25, 0.25, 0.75, 0.75),
 }
-LISTED: Final = "left, right, top, bottom, middle or x,y,width,height in percent, such as 25,0,50,40"
+EXAMPLE: Final = "25,0,50,40"
 
 
 def parse_region(text: str) -> Region:
@@ -23,10 +23,17 @@ def parse_region(text: str) -> Region:
         return named
     match = re.fullmatch(r"\s*" + r"\s*[,\s]\s*".join([r"(\d{1,3}(?:\.\d{1,3})?)\s*%?"] * 4) + r"\s*", text, re.ASCII)
     if match is None:
-        raise InvalidRequest("region", f"The region must be {LISTED}.")
+        raise InvalidRequest(
+            "region",
+            "The region must be {names} or x,y,width,height in percent, such as {example}.",
+            names=", ".join(REGIONS),
+            example=EXAMPLE,
+        )
     left, top, width, height = (float(number) / 100 for number in match.groups())
     if min(width, height) == 0 or left + width > 1 or top + height > 1:
-        raise InvalidRequest("region", f"The region must lie inside the picture: {LISTED}.")
+        raise InvalidRequest(
+            "region", "The region must lie inside the picture: x,y,width,height in percent, such as {example}.", example=EXAMPLE
+        )
     return left, top, left + width, top + height
 
 

@@ -54,8 +54,7 @@ class Registry:
 
     async def set(self, scope: Scope, subject: int, preferences: Preferences) -> None:
         """Keep ``preferences`` in place of what there was; raises `DatabaseFailed`, and then nothing has changed."""
-        sentence = "I cannot write settings down at the moment. Please try again later."
-        async with self._database.transaction(sentence) as session:
+        async with self._database.transaction("I cannot write settings down at the moment. Please try again later.") as session:
             if preferences == NONE:
                 await session.execute(delete(Preference).filter_by(scope=scope, subject=subject))
             else:

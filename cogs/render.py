@@ -126,13 +126,6 @@ def state_text(prompt: str, state: str) -> str:
     return f"{title(prompt)}\n{state}"
 
 
-def duration(seconds: float) -> str:
-    """Word an estimate roughly."""
-    if seconds < 90:
-        return f"{max(1, math.ceil(seconds / 10)) * 10} seconds"
-    return f"{math.ceil(seconds / 60)} minutes"
-
-
 def source_png(request: ImageRequest) -> bytes | None:
     """Encode the picture that ``request`` starts from, if any, as the model sees it, transparent where it is to be redrawn.
 

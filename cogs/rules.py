@@ -18,7 +18,6 @@ from diffusion.errors import DarkroomError, InvalidRequest
 from diffusion.request import ImageRequest, Limits
 
 Interaction = discord.Interaction[Any]
-UNWANTED = "The rules of this server do not allow such a prompt."
 
 
 class NotAllowed(DarkroomError):
@@ -57,11 +56,13 @@ class Rules:
     async def admit(self, interaction: Interaction, request: ImageRequest) -> None:
         """Let pass what may be made; raises `NotAllowed`, `InvalidRequest` beyond the limits, `TooSlow`, `DatabaseFailed`."""
         if obstacle := self.obstacle(interaction):
-            raise NotAllowed(obstacle)
+            raise obstacle
         request.check_limits(self.limits(interaction))
         for prompt in request.prompts:
             if broken := await self.broken(interaction, prompt):
-                raise NotAllowed(UNWANTED if broken.is_expression else f"The rules of this server do not allow “{broken}”.")
+                if broken.is_expression:
+                    raise NotAllowed("The rules of this server do not allow such a prompt.")
+                raise NotAllowed("The rules of this server do not allow “{word}”.", word=broken)
         await self.check_allowance(interaction, request.count)
 
     async def check_allowance(self, interaction: Interaction, pictures: int) -> int | None:
@@ -69,7 +70,7 @@ class Rules:
         allowances = await self.allowances(interaction)
         for allowance in allowances:
             if pictures > allowance.left:
-                raise NotAllowed(_spent(allowance, pictures))
+                raise _spent(allowance, pictures)
         return min((allowance.left for allowance in allowances), default=None)
 
     async def broken(self, interaction: Interaction, text: str) -> Rule | None:
@@ -79,14 +80,14 @@ class Rules:
         here = self.registry.of(Scope.SERVER, interaction.guild_id)
         return await asyncio.to_thread(broken_rule, here.words or (), here.expressions or (), text)
 
-    def obstacle(self, interaction: Interaction) -> str | None:
-        """Say why no pictures are made where ``interaction`` is, or none for its member; None where they are."""
+    def obstacle(self, interaction: Interaction) -> NotAllowed | None:
+        """Give why no pictures are made where ``interaction`` is, or none for its member; None where they are."""
         here, channel = self.registry.at(interaction), interaction.channel
         places = {interaction.channel_id, getattr(channel, "parent_id", None), getattr(channel, "category_id", None)}
         if here.channels and places.isdisjoint(here.channels):
-            return f"Pictures are made in {_listed('<#{}>', here.channels)}. Please ask there."
+            return NotAllowed("Pictures are made in {channels}. Please ask there.", channels=_listed("<#{}>", here.channels))
         if here.roles and _roles(interaction).isdisjoint(here.roles):
-            return f"Pictures are made for members with {_listed('<@&{}>', here.roles)} here."
+            return NotAllowed("Pictures are made for members with {roles} here.", roles=_listed("<@&{}>", here.roles))
         return None
 
     def check_remix(self, interaction: Interaction, author: int) -> None:
@@ -111,7 +112,7 @@ class Rules:
         for field, most in zip(MAXIMA, (limits.side, limits.steps, limits.count), strict=True):
             value = getattr(preferences, field)
             if value is not None and value > most:
-                raise InvalidRequest(field, f"The {field.replace('_', ' ')} may be at most {most} here.")
+                raise InvalidRequest(field, "The {field} may be at most {most} here.", most=most)
         width, height = parse_size(preferences.size)
         least = self.engine.model.latent_factor
         request = ImageRequest("a picture", width=width or least, height=height or least, steps=preferences.steps or 1)
@@ -135,11 +136,18 @@ def _roles(interaction: Interaction) -> set[int]:
 
 
 def _listed(form: str, ids: Iterable[int]) -> str:
-    return " or ".join(form.format(id) for id in ids)
+    return ", ".join(form.format(id) for id in ids)
 
 
-def _spent(allowance: Allowance, asked: int) -> str:
+def _spent(allowance: Allowance, asked: int) -> NotAllowed:
     when = discord.utils.format_dt(renewal(), "R")
-    if allowance.left:
-        return f"You have {allowance.left} of {allowance.most} pictures left today, not {asked}. More come {when}."
-    return f"You have made all of your {allowance.most} pictures of today. More come {when}."
+    left, most = allowance.left, allowance.most
+    if left == 0:
+        return NotAllowed("You have made all of your {most} pictures of today. More come {when}.", most=most, when=when)
+    return NotAllowed(
+        "You have {left} of {most} pictures left today, not {asked}. More come {when}.",
+        left=left,
+        most=most,
+        asked=asked,
+        when=when,
+    )

@@ -7,7 +7,9 @@ from typing import Any
 
 import discord
 
+from cogs.audience import language_of
 from cogs.delivery import QUIET
+from cogs.languages import explain
 from cogs.refusal import UNREACHABLE
 from diffusion.errors import DarkroomError
 
@@ -26,8 +28,9 @@ async def answering(interaction: Interaction) -> AsyncIterator[None]:
         await tell(interaction, explained(error))
 
 
-async def tell(interaction: Interaction, sentence: str) -> None:
-    """Say ``sentence`` to the member; an answer begun in the open is taken back first."""
+async def tell(interaction: Interaction, error: DarkroomError) -> None:
+    """Say to the member what went wrong, in their language; an answer begun in the open is taken back first."""
+    sentence = explain(language_of(interaction), error)
     options: dict[str, Any] = {"ephemeral": True, "allowed_mentions": QUIET}
     if remedy := interaction.extras.get(REMEDY):
         options["view"] = remedy
@@ -39,8 +42,8 @@ async def tell(interaction: Interaction, sentence: str) -> None:
             with contextlib.suppress(discord.NotFound):
                 await interaction.delete_original_response()
         await interaction.followup.send(sentence, **options)
-    except (discord.HTTPException, *UNREACHABLE) as error:
-        log.warning("a member could not be told %r: %s", sentence, error)
+    except (discord.HTTPException, *UNREACHABLE) as refusal:
+        log.warning("a member could not be told %r: %s", str(error), refusal)
 
 
 async def tell_note(interaction: Interaction) -> None:
@@ -52,12 +55,12 @@ async def tell_note(interaction: Interaction) -> None:
             log.warning("a note did not reach its member: %s", error)
 
 
-def explained(error: Exception) -> str:
-    """Word ``error`` for a member; what they cannot help is logged."""
+def explained(error: Exception) -> DarkroomError:
+    """Give what a member is told of ``error``; what they cannot help is logged."""
     if isinstance(error, DarkroomError):
-        return str(error)
+        return error
     if isinstance(error, discord.HTTPException):
         log.warning("Discord refused an answer: %s", error)
-        return "Discord did not take my answer. Please try again."
+        return DarkroomError("Discord did not take my answer. Please try again.")
     log.error("an interaction failed", exc_info=error)
-    return "Something went wrong here. Please try again."
+    return DarkroomError("Something went wrong here. Please try again.")

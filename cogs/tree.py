@@ -6,6 +6,8 @@ from typing import Any
 import discord
 from discord import app_commands
 
+from diffusion.errors import DarkroomError
+
 log = logging.getLogger(__name__)
 
 
@@ -39,11 +41,11 @@ class Tree(app_commands.CommandTree[Any]):
         """Answer for a command that could not be called."""
         if isinstance(error, FORGED):
             log.warning("a command could not be called: %s", error)
-            sentence = "I cannot take this command as it came. Please type it again."
+            explained = DarkroomError("I cannot take this command as it came. Please type it again.")
         else:
             log.error("a command failed", exc_info=error)
-            sentence = "Something went wrong here. Please try again."
-        await interaction.client.studio.tell(interaction, sentence)
+            explained = DarkroomError("Something went wrong here. Please try again.")
+        await interaction.client.studio.tell(interaction, explained)
 
 
 def _is_of(parameter: app_commands.Parameter, value: Any) -> bool:

@@ -10,6 +10,7 @@ from cogs.delivery import QUIET
 from cogs.ledger import renewal
 from cogs.rules import Allowance
 from cogs.studio import Studio
+from diffusion.errors import DarkroomError
 from diffusion.request import Limits
 
 
@@ -30,7 +31,7 @@ class Usage(commands.Cog):
             await interaction.response.send_message(text, ephemeral=True, allowed_mentions=QUIET)
 
 
-def usage_text(made: int, allowances: list[Allowance], limits: Limits, obstacle: str | None) -> str:
+def usage_text(made: int, allowances: list[Allowance], limits: Limits, obstacle: DarkroomError | None) -> str:
     """Word what is left of today and what one request may ask for."""
     lines = [f"You have made {made} picture{'s' * (made != 1)} today."]
     for allowance in allowances:
@@ -39,7 +40,7 @@ def usage_text(made: int, allowances: list[Allowance], limits: Limits, obstacle:
     next_day = f"The next day begins {discord.utils.format_dt(renewal(), 'R')}."
     lines.append(next_day if allowances else "You may make as many as you like.")
     lines.append(f"-# At once: {limits.count} pictures, {limits.steps} steps, {limits.side} pixels a side.")
-    return "\n".join([*lines, *filter(None, [obstacle])])
+    return "\n".join([*lines, *([str(obstacle)] if obstacle else [])])
 
 
 async def setup(bot: Any) -> None:

@@ -32,7 +32,10 @@ def check_upscale(request: ImageRequest, limits: Limits) -> None:
     most = min(limits.side, MAX_UPSCALED_SIDE // request.upscale)
     if side > most:
         raise InvalidRequest(
-            "width", f"This would be drawn at {side} pixels a side, and at most {most} are drawn here: it cannot be upscaled."
+            "width",
+            "This would be drawn at {side} pixels a side, and at most {most} are drawn here: it cannot be upscaled.",
+            side=side,
+            most=most,
         )
 
 

@@ -85,7 +85,8 @@ class WordList:
                         return rule
                 except TimeoutError:
                     raise TooSlow(
-                        f"A rule of this server takes too long to check. Please ask its moderators to change `{rule}`."
+                        "A rule of this server takes too long to check. Please ask its moderators to change `{rule}`.",
+                        rule=rule,
                     ) from None
         return None
 
@@ -104,7 +105,7 @@ def checked(rule: Rule) -> Rule:
     """Give ``rule`` back if it can be listed; raises `BadRule`. Tries it out: call it in a thread."""
     limit = EXPRESSION_LIMIT if rule.is_expression else WORD_LIMIT
     if len(rule.text) > limit:
-        raise BadRule(f"This is too long: {limit} characters are the most.")
+        raise BadRule("This is too long: {most} characters are the most.", most=limit)
     if not rule.is_expression:
         _word(rule.text)
         return rule
@@ -125,7 +126,7 @@ def _expression(text: str) -> "regex.Pattern[str]":
     try:
         return regex.compile(text, regex.IGNORECASE)
     except (regex.error, ValueError, OverflowError, RecursionError) as error:
-        raise BadRule(f"This is no regular expression that I can read: {error}.") from error
+        raise BadRule("This is no regular expression that I can read: {reason}.", reason=error) from error
 
 
 def _holds(expression: "regex.Pattern[str]", text: str, seconds: float) -> bool:

@@ -11,16 +11,34 @@ DarkroomError
 └── ModelNotLoaded     a model folder or hub id cannot be used; `source` names it
 """
 
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+GAP: Final = re.compile(r"\{(\w+)\}")
+
+
+def filled(template: str, values: Mapping[str, Any]) -> str:
+    """Put ``values`` into the gaps of ``template`` by name; braces around anything else stand for themselves."""
+    return GAP.sub(lambda gap: str(values.get(gap[1], gap[0])), template)
+
 
 class DarkroomError(Exception):
-    """Base of all errors of this project; its text is one sentence for the person who asked."""
+    """Base of all errors of this project; its text is one sentence for the person who asked.
+
+    The English ``template`` and the ``values`` for its gaps are kept apart, so that it can be told in other languages, too.
+    """
+
+    def __init__(self, template: str = "", /, **values: Any) -> None:
+        super().__init__(filled(template, values))
+        self.template, self.values = template, values
 
 
 class InvalidRequest(DarkroomError):
-    """A value that was asked for cannot be used."""
+    """A value that was asked for cannot be used; the gap ``{field}`` is filled with its name."""
 
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
+    def __init__(self, field: str, template: str, /, **values: Any) -> None:
+        super().__init__(template, field=field.replace("_", " "), **values)
         self.field = field
 
 
@@ -58,5 +76,5 @@ class ModelNotLoaded(DarkroomError):
     """The model at ``source`` cannot be loaded."""
 
     def __init__(self, source: str, reason: str) -> None:
-        super().__init__(f"The model {source!r} cannot be loaded: {reason}")
+        super().__init__("The model {source} cannot be loaded: {reason}", source=repr(source), reason=reason)
         self.source = source

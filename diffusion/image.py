@@ -39,8 +39,10 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
             width, height = image.size
             if width * height > max_pixels:
                 raise InvalidImage(
-                    f"The picture has {width}x{height} pixels; at most {max_pixels / 1e6:g} million can be read."
-                    " Please attach a smaller one."
+                    "The picture has {width}x{height} pixels; at most {most} million can be read. Please attach a smaller one.",
+                    width=width,
+                    height=height,
+                    most=f"{max_pixels / 1e6:g}",
                 )
             image.seek(0)
             image.load()

@@ -80,31 +80,35 @@ class ImageRequest:
             raise InvalidRequest("prompt", "The prompt is empty: say what the picture should show.")
         for field in ("width", "height"):
             if getattr(self, field) < 1:
-                raise InvalidRequest(field, f"The {field} must be at least 1 pixel.")
+                raise InvalidRequest(field, "The {field} must be at least 1 pixel.")
         if self.steps < 1:
             raise InvalidRequest("steps", "At least 1 step is needed.")
         if not math.isfinite(self.guidance_scale) or not 0 <= self.guidance_scale <= 50:
-            raise InvalidRequest("guidance_scale", "The guidance scale must be a number from 0 to 50.")
+            raise InvalidRequest("guidance_scale", "The {field} must be a number from {least} to {most}.", least=0, most=50)
         first, end = self.guidance_interval
         if not 0 <= first <= end <= 1:
             raise InvalidRequest("guidance_interval", "Guidance is used from one share of the steps, 0 to 1, to a later one.")
         if self.sampler not in SAMPLER_NAMES:
             known = ", ".join(SAMPLER_NAMES)
-            raise InvalidRequest("sampler", f"There is no sampler {self.sampler!r}; choose one of {known}.")
+            raise InvalidRequest(
+                "sampler", "There is no sampler {name}; choose one of {known}.", name=repr(self.sampler), known=known
+            )
         if not 0 <= self.seed <= MAX_SEED:
-            raise InvalidRequest("seed", f"The seed must be a whole number from 0 to {MAX_SEED}.")
+            raise InvalidRequest("seed", "The {field} must be a whole number from {least} to {most}.", least=0, most=MAX_SEED)
         if self.count < 1:
             raise InvalidRequest("count", "At least 1 picture must be asked for.")
         if not 0 <= self.start_step < self.steps:
-            raise InvalidRequest("start_step", f"The start step must be from 0 to {self.steps - 1}, below the steps.")
+            raise InvalidRequest("start_step", "The start step must be from 0 to {most}, below the steps.", most=self.steps - 1)
         if self.upscale not in UPSCALES:
-            raise InvalidRequest("upscale", f"Pictures can be upscaled {', '.join(map(str, UPSCALES))} times.")
+            raise InvalidRequest("upscale", "Pictures can be upscaled {known} times.", known=", ".join(map(str, UPSCALES)))
         if self.upscale > 1 and self.upscale * max(self.width, self.height) > MAX_UPSCALED_SIDE:
             raise InvalidRequest(
-                "upscale", f"Upscaled pictures may have {MAX_UPSCALED_SIDE} pixels a side: choose a smaller size or upscale."
+                "upscale",
+                "Upscaled pictures may have {most} pixels a side: choose a smaller size or upscale.",
+                most=MAX_UPSCALED_SIDE,
             )
         if not math.isfinite(self.steer_scale) or not 0 <= self.steer_scale <= 50:
-            raise InvalidRequest("steer_scale", "The steering scale must be a number from 0 to 50.")
+            raise InvalidRequest("steer_scale", "The {field} must be a number from {least} to {most}.", least=0, most=50)
         if self.mask is not None and (self.image is None or self.mask.size != self.image.size):
             raise InvalidRequest("mask", "A mask needs a picture of its own size.")
         self._check_branches()
@@ -116,14 +120,19 @@ class ImageRequest:
         before = self.start_step
         for step, prompt in self.branches:
             if not before < step < self.steps:
-                raise InvalidRequest("branches", f"A branch must begin after step {before} and before step {self.steps}.")
+                raise InvalidRequest(
+                    "branches",
+                    "A branch must begin after step {before} and before step {steps}.",
+                    before=before,
+                    steps=self.steps,
+                )
             if not prompt.strip():
                 raise InvalidRequest("branches", "The prompt is empty: say what the picture should become.")
             before = step
 
     def _check_morph(self) -> None:
         if self.animation not in ANIMATION_NAMES:
-            raise InvalidRequest("animation", f"Animations can be {' or '.join(ANIMATION_NAMES.values())}.")
+            raise InvalidRequest("animation", "Animations can be {known}.", known=" / ".join(ANIMATION_NAMES.values()))
         if self.morph_to and self.count < 2:
             raise InvalidRequest("count", "A morph needs at least 2 frames.")
         if self.morph_to and (self.image is not None or self.branches):
@@ -142,7 +151,7 @@ class ImageRequest:
             ("frames", self.count, limits.frames) if self.morph_to else ("count", self.count_each, limits.count),
         ):
             if value > most:
-                raise InvalidRequest(field, f"The {field} may be at most {most} here, not {value}.")
+                raise InvalidRequest(field, "The {field} may be at most {most} here, not {value}.", most=most, value=value)
 
     @property
     def guided(self) -> bool:
@@ -220,5 +229,5 @@ def random_seed() -> int:
 def start_step_for(similarity: float, steps: int) -> int:
     """Give the step to start from so that a share ``similarity`` in [0, 1] of all ``steps`` is skipped."""
     if not math.isfinite(similarity) or not 0 <= similarity <= 1:
-        raise InvalidRequest("similarity", "The similarity must be a number from 0 to 1.")
+        raise InvalidRequest("similarity", "The {field} must be a number from {least} to {most}.", least=0, most=1)
     return min(round(similarity * steps), steps - 1)
