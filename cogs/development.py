@@ -34,7 +34,7 @@ DELETED = "The message was deleted."
 NEVER_SHOWN = "The answer was never shown."
 UNPREPARED = "I was restarted while I prepared this. Please ask again."
 UNREADABLE = "I was updated meanwhile and cannot read this any more. Please ask again."
-TOO_SLOW = f"This took longer than the {render.TOKEN_MINUTES} minutes in which I can answer here. Please ask for less."
+TOO_SLOW = "This took longer than the {minutes} minutes in which I can answer here. Please ask for less."
 
 
 class Development:
@@ -256,4 +256,4 @@ async def _while_token_lives(creation: Creation) -> AsyncIterator[None]:
         async with asyncio.timeout((over - discord.utils.utcnow()).total_seconds()):
             yield
     except TimeoutError:
-        raise DarkroomError(TOO_SLOW) from None
+        raise DarkroomError(TOO_SLOW, minutes=render.TOKEN_MINUTES) from None

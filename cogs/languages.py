@@ -1,7 +1,7 @@
 """What members read, in their languages: ``translations/LANGUAGE.toml`` has it by the English words.
 
-Of its tables ``names`` is of commands and options, ``texts`` of descriptions and choices, ``sentences`` of all that the bot says
-and ``settings`` of what settings are called in sentences. What a file leaves out shows in English.
+Of its tables ``names`` is of commands and options, ``texts`` of descriptions and choices, ``sentences`` of all that the bot
+says and ``settings`` of what settings are called in sentences. What a file leaves out shows in English.
 """
 
 import tomllib

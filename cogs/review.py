@@ -33,7 +33,9 @@ class Review(commands.Cog):
             if review is None:
                 raise DarkroomError(GONE)
             if not first:
-                raise _decided(review.decision, review.moderator)
+                if review.moderator is None:
+                    raise DarkroomError("That was decided already.")
+                raise DarkroomError("{moderator} has decided already.", moderator=f"<@{review.moderator}>")
             await self.studio.go_on(creation_id)
 
     @commands.Cog.listener()
@@ -58,12 +60,6 @@ class Review(commands.Cog):
                 _, first = await self.studio.reviews.decide(review.creation_id, Decision.DELETE, None)
                 if first:
                     await self.studio.go_on(review.creation_id)
-
-
-def _decided(decision: str | None, moderator: int | None) -> DarkroomError:
-    if moderator is None:
-        return DarkroomError("That was decided already: {decision}.", decision=decision)
-    return DarkroomError("{moderator} has decided already: {decision}.", moderator=f"<@{moderator}>", decision=decision)
 
 
 async def setup(bot: Any) -> None:

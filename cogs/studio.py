@@ -5,6 +5,7 @@ import contextlib
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from datetime import timedelta
 from typing import Any
 
 import discord
@@ -215,21 +216,21 @@ class Studio:
             return self.engine.submit(request, owner=interaction.user.id)
         except QueueFull:
             left = max((left or 0 for left in self.engine.forecast().values()), default=0)
-            when = render.duration(left / 2) if left else "a minute"
-            raise QueueFull(f"So many pictures are waiting that I take no more. Please try again in about {when}.") from None
+            when = discord.utils.format_dt(discord.utils.utcnow() + timedelta(seconds=left / 2 or 60), "R")
+            raise QueueFull("So many pictures are waiting that I take no more. Please try again {when}.", when=when) from None
 
     def _check_open(self) -> None:
         if self.refusing:
-            raise DarkroomError(self.refusing)
+            raise DarkroomError(CLOSING if self.refusing == CLOSING else DRAINING)
 
     async def _refuse(self, interaction: Interaction, creation: Creation, error: Exception) -> None:
         """End what could not be begun, unless Discord may have shown the answer nevertheless."""
         if isinstance(error, REFUSALS) and refusal_of(error) is Refusal.LATER and creation.message_id is None:
             self.background.start(self.development.take_up(creation))
             return
-        sentence = explained(error)
-        await tell(interaction, sentence)
-        await self.journal.close(creation, State.FAILED, sentence)
+        told = explained(error)
+        await tell(interaction, told)
+        await self.journal.close(creation, State.FAILED, str(told))
 
     @contextlib.asynccontextmanager
     async def _preparing(self, member: int) -> AsyncIterator[None]:
@@ -245,6 +246,7 @@ class Studio:
     def _check_unfinished(self, member: int) -> None:
         if self.engine.jobs_of(member) + self._prepared[member] >= self.max_per_member:
             raise QueueFull(
-                f"You wait for {self.max_per_member} requests already, which is all I take from one member."
-                " Please wait for one of them, or cancel one with /queue."
+                "You wait for {most} requests already, which is all I take from one member."
+                " Please wait for one of them, or cancel one with `/queue`.",
+                most=self.max_per_member,
             )

@@ -82,7 +82,8 @@ class Engine:
         self.model.check(request)
         if len(self._batcher) + request.count > self.config.max_waiting:
             raise QueueFull(
-                f"{len(self._batcher)} pictures are waiting already, which is all I take. Please try again in a minute."
+                "{most} pictures are waiting already, which is all I take. Please try again in a minute.",
+                most=len(self._batcher),
             )
         shape = self.model.latent_shape(request.width, request.height)
         job = Job(request, owner, shape, self._drop)

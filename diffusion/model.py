@@ -97,24 +97,31 @@ class ImageDiffusionModel:
                 below = getattr(request, field) // self.latent_factor * self.latent_factor
                 raise InvalidRequest(
                     field,
-                    f"The {field} must be a multiple of {self.latent_factor}:"
-                    f" try {max(below, self.latent_factor)} or {below + self.latent_factor}.",
+                    "The {field} must be a multiple of {factor}: try {less} or {more}.",
+                    factor=self.latent_factor,
+                    less=max(below, self.latent_factor),
+                    more=below + self.latent_factor,
                 )
         texts = {"prompt": request.prompts, "negative_prompt": (request.negative_prompt,)}
         for field, text in ((field, text) for field, given in texts.items() for text in given):
             count, most = self.count_tokens(text), self.max_tokens
             if count > most:
-                name = field.replace("_", " ")
                 raise InvalidRequest(
                     field,
-                    f"The {name} has {count} tokens and this model reads {most}: the last {count - most} would be ignored."
+                    "The {field} has {count} tokens and this model reads {most}: the last {ignored} would be ignored."
                     " Please shorten it.",
+                    count=count,
+                    most=most,
+                    ignored=count - most,
                 )
         if request.steer and not self.steerable:
             raise InvalidRequest("steer", "This model has no classifier to steer with.")
         if request.steer and request.steer not in self.steerable:
             raise InvalidRequest(
-                "steer", f"Pictures cannot be steered to {request.steer!r}, only to {', '.join(self.steerable)}."
+                "steer",
+                "Pictures cannot be steered to {label}, only to {known}.",
+                label=repr(request.steer),
+                known=", ".join(self.steerable),
             )
 
     @property

@@ -33,7 +33,7 @@ def all_said() -> list[Said]:
     found = []
     for path in sorted([*ROOT.glob("cogs/*.py"), *ROOT.glob("diffusion/*.py")]):
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-        if name not in OPERATORS:
+        if name not in {*OPERATORS, "cogs.languages"}:
             found += _said_in(ast.parse(path.read_text("utf-8")), vars(importlib.import_module(name)), name)
     return [said for said in found if said.template and said.template not in UNHEARD]
 
@@ -58,8 +58,13 @@ def _template(call: ast.Call, known: dict[str, Any]) -> ast.expr | None:
         return call.args[issubclass(called, InvalidRequest)]
     if isinstance(call.func, ast.Attribute) and call.func.attr == "transaction":
         return None if isinstance(call.args[0], ast.JoinedStr) else call.args[0]  # those are for the log alone
-    if ast.unparse(call.func) == "super().__init__" and len(call.args) == 1 and isinstance(call.args[0], ast.Constant):
-        return call.args[0] if "DarkroomError" in known else None
+    if (
+        ast.unparse(call.func) == "super().__init__"
+        and call.args
+        and not call.keywords
+        and isinstance(call.args[0], ast.Constant)
+    ):
+        return call.args[0] if "DarkroomError" in known and not call.keywords else None
     return None
 
 

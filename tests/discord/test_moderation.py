@@ -153,10 +153,7 @@ async def test_a_channel_where_the_bot_may_not_post_is_not_taken(server, manager
     nobody = discord.PermissionOverwrite(send_messages=False, attach_files=False)
     closed = server.guild.create_text_channel("closed", overwrites={server.guild.default_role: nobody})
     answer = await said(manager, server, "channel", channel=closed)
-    assert (
-        answer
-        == f"In <#{closed.id}> I need the permissions View Channel, Send Messages and Attach Files. Please allow me these, or choose another."
-    )
+    assert answer.startswith(f"In <#{closed.id}> I need the permissions View Channel, Send Messages and Attach Files.")
 
 
 @pytest.mark.parametrize("form", [{"morph_to": "a red fox", "count": 2}, {"branches": ((1, "a red fox"),)}])

@@ -207,7 +207,7 @@ async def test_of_two_moderators_the_first_counts_and_the_other_is_told_who_it_w
         late.setattr(server.studio, "go_on", AsyncMock())
         await server.mia.click(question, label="Approve")
         second = await server.max.click(question, label="Delete")
-    assert second.followups[0].content == f"<@{server.mia.id}> has decided already: approve."
+    assert second.followups[0].content == f"<@{server.mia.id}> has decided already."
     await server.studio.go_on((await row_of(server, message)).id)
     await server.ended()
     assert outcome(message) == "pictures"
