@@ -10,6 +10,7 @@ import discord
 from discord import ui
 from PIL import Image
 
+from cogs.languages import ENGLISH, say
 from diffusion.animation import read_frames, to_animation
 from diffusion.image import read_texts
 
@@ -75,7 +76,7 @@ class Result(Answer):
     """Finished pictures, a message in Components V2: ``settings`` stand below them, then what ``rows`` gives for one attempt.
 
     ``source`` is the picture that they started from. With ``spoiler`` they are shown on a click only. ``lessened`` counts how
-    often the files were made smaller.
+    often the files were made smaller, which is said in ``language``.
     """
 
     settings: str = ""
@@ -83,6 +84,7 @@ class Result(Answer):
     rows: Callable[[], Sequence[ui.ActionRow[Any]]] = tuple
     spoiler: bool = False
     lessened: int = 0
+    language: str = ENGLISH
 
     @property
     def attached(self) -> tuple[Picture, ...]:
@@ -99,7 +101,7 @@ class Result(Answer):
 
     def layout(self) -> ui.LayoutView:
         """Lay the message out."""
-        note = f"\n-# {SMALLER[self.lessened - 1][0]}" if self.lessened else ""
+        note = f"\n-# {say(self.language, SMALLER[self.lessened - 1][0])}" if self.lessened else ""
         gallery = [
             discord.MediaGalleryItem(f"attachment://{picture.name}", description=picture.description, spoiler=self.spoiler)
             for picture in self.pictures

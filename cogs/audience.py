@@ -19,6 +19,11 @@ def language_of(interaction: Interaction) -> str:
     return interaction.client.studio.registry.at(interaction).language or of_locale(interaction.locale)
 
 
+def language_for(interaction: Interaction, private: bool) -> str:
+    """Give the language of an answer to ``interaction`` that its member alone sees, or all who read the channel."""
+    return language_of(interaction) if private else language_here(interaction)
+
+
 def language_here(interaction: Interaction) -> str:
     """Give the language for what all who read the channel of ``interaction`` see.
 

@@ -9,6 +9,7 @@ from discord.ext import commands
 
 from cogs import render
 from cogs.asking import ask_first
+from cogs.audience import language_of
 from cogs.delivery import QUIET
 from cogs.edit import Edit
 from cogs.recollection import Recollection
@@ -101,6 +102,7 @@ class Buttons(commands.Cog):
         most_steps = self.studio.rules.limits(interaction).steps
         before = await self._request(found)
         key = interaction.user.id, found.id or found.message.id
+        language = language_of(interaction)
 
         async def submitted(answer: Interaction, edit: Edit) -> None:
             async def go(started: Interaction) -> None:
@@ -112,12 +114,14 @@ class Buttons(commands.Cog):
                 if await self.studio.make(started, edited, private=found.private, parent=found.id):
                     self._drafts.pop(key, None)
 
-            remedy = answer.extras[REMEDY] = edit_again_view(answer.user.id, found.id) if found.id else None
+            remedy = edit_again_view(answer.user.id, found.id, language) if found.id else None
+            answer.extras[REMEDY] = remedy
             self._keep_draft(key, edit)
             async with self.studio.answering(answer):
                 await ask_first(self.studio, answer, edit.prompt, before.count_each, go)
 
-        await interaction.response.send_modal(EditForm(self._drafts.get(key) or Edit.of(before), most_steps, submitted))
+        filled = self._drafts.get(key) or Edit.of(before)
+        await interaction.response.send_modal(EditForm(filled, most_steps, submitted, language))
 
     def _keep_draft(self, key: tuple[int, int], edit: Edit) -> None:
         self._drafts[key] = edit
@@ -126,7 +130,7 @@ class Buttons(commands.Cog):
 
     async def info(self, interaction: Interaction, found: Recollection, _: int) -> None:
         """Tell the member alone how these pictures were made."""
-        text = render.info(await self._request(found), found.creation)
+        text = render.info(await self._request(found), found.creation, language_of(interaction))
         await interaction.response.send_message(view=text_view(text), ephemeral=True, allowed_mentions=QUIET)
 
     async def _request(self, found: Recollection) -> ImageRequest:

@@ -19,6 +19,7 @@ import discord
 from cogs.answer import Answer
 from cogs.attachment import posted
 from cogs.journal import Creation, Journal
+from cogs.languages import say
 from cogs.refusal import REFUSALS, Refusal, refusal_of
 from diffusion.errors import DarkroomError
 
@@ -203,7 +204,8 @@ class Delivery:
         extras: dict[str, Any] = {}
         if way is Way.DIRECT:
             channel = await self.client.create_dm(discord.Object(creation.owner))
-            where = f"What you asked for in <#{creation.channel_id}>, where I cannot post it:"
+            place = f"<#{creation.channel_id}>"
+            where = say(creation.language, "What you asked for in {channel}, where I cannot post it:", channel=place)
             answer = replace(answer, text=f"{where}\n{answer.text}")
         elif creation.message_id is not None:
             promised = channel.get_partial_message(creation.message_id)

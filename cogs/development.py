@@ -13,6 +13,7 @@ from cogs.answer import Answer, Picture, Result
 from cogs.delivery import CannotLook, Delivery, Undeliverable, carries_result
 from cogs.gallery import Gallery, PictureGone
 from cogs.journal import MODEL_LIMIT, Creation, Journal, State, from_json
+from cogs.languages import explain, say
 from cogs.moderator import HELD, NOT_SHOWN, REVIEWED, Moderator, NotShown
 from cogs.replay import replay_note
 from cogs.reviews import Decision
@@ -106,8 +107,9 @@ class Development:
                 with contextlib.suppress(PictureGone):  # made again below
                     await self._finish(creation, request)
                     return
-            text = render.state_text(request.prompt, render.RESUMING)
-            if not await self.delivery.announce(creation, Answer(text, view=views.cancel_view(creation.owner, creation.id))):
+            text = render.state_text(request.prompt, say(creation.language, render.RESUMING), creation.language)
+            view = views.cancel_view(creation.owner, creation.id, creation.language)
+            if not await self.delivery.announce(creation, Answer(text, view=view)):
                 await self.journal.close(creation, State.CANCELLED, DELETED)
                 return
             if creation.attempts >= SUSPECT_ATTEMPTS:
@@ -122,7 +124,7 @@ class Development:
     async def pause(self, creations: Iterable[Creation]) -> None:
         """Tell those whose ``creations`` were interrupted that they go on after a restart. Nobody may follow them any more."""
         undone = [creation for creation in creations if creation.state in (State.ACCEPTED, State.RUNNING)]
-        answers = [_state_of(creation, render.PAUSED) for creation in undone]
+        answers = [_state_of(creation, say(creation.language, render.PAUSED)) for creation in undone]
         await asyncio.gather(*map(self.delivery.announce, undone, answers), return_exceptions=True)
 
     def under_way(self) -> list[tuple[Creation, Job, float | None]]:
@@ -138,14 +140,16 @@ class Development:
 
     async def _show_progress(self, creation: Creation, job: Job, shown: str) -> bool:
         """Edit progress into the message until the job ends. False where the message was deleted: nobody waits then."""
-        view, shows_previews = views.cancel_view(creation.owner, creation.id), self.moderator.shows_previews(creation)
+        language, shows_previews = creation.language, self.moderator.shows_previews(creation)
+        view = views.cancel_view(creation.owner, creation.id, language)
         async for progress in job:
-            text = render.progress_text(job.request, progress)
+            text = render.progress_text(job.request, progress, language)
             if text != shown:
                 shown = text
                 pictures: tuple[Picture, ...] = ()
                 if shows_previews:
-                    pictures = await asyncio.to_thread(render.progress_pictures, job.request, progress, creation.spoiler)
+                    spoiler = creation.spoiler
+                    pictures = await asyncio.to_thread(render.progress_pictures, job.request, progress, spoiler, language)
                 if not await self.delivery.show(creation, Answer(text, pictures, view)):
                     return False
                 companions = sum(other.channel_id == creation.channel_id for other in self._creations.values())
@@ -157,8 +161,9 @@ class Development:
         if creation.state == State.HELD:
             review = await self.moderator.review(creation)
             if review.decision is None:
-                await self.delivery.announce(creation, _state_of(creation, HELD))
-                await self.moderator.ask(review, creation, await self.result(creation, request))
+                await self.delivery.announce(creation, _state_of(creation, say(creation.language, HELD)))
+                language = self.moderator.language(review, creation)
+                await self.moderator.ask(review, creation, await self.result(creation, request, language))
                 return
             await self.moderator.close(review, creation)
             if review.decision == Decision.DELETE:
@@ -175,20 +180,22 @@ class Development:
             await self.gallery.delete(names - await self.journal.needed(names))
 
     async def _post(self, creation: Creation, request: ImageRequest) -> None:
-        message_id = await self.delivery.deliver(creation, await self.result(creation, request))
+        message_id = await self.delivery.deliver(creation, await self.result(creation, request, creation.language))
         await self.journal.close(creation, State.DELIVERED, message_id=message_id)
 
-    async def result(self, creation: Creation, request: ImageRequest) -> Result:
+    async def result(self, creation: Creation, request: ImageRequest, language: str) -> Result:
         """Compose the message of a finished creation; raises `PictureGone`."""
         pngs = [await self.gallery.read(name) for name in creation.pictures or ()]
-        notes = (render.settings(request, request.seeds), await replay_note(creation, self.journal, self.gallery))
+        source = await self.gallery.read(creation.source) if creation.source else None
+        replay = await replay_note(creation, self.journal, self.gallery, language)
         return Result(
-            render.headline(request),
-            render.result_pictures(request, pngs),
-            settings="\n".join(filter(None, notes)),
-            source=render.source_picture(await self.gallery.read(creation.source)) if creation.source else None,
-            rows=lambda: views.result_rows(creation.owner, creation.id, len(pngs), creation.film is not None),
+            render.headline(request, language),
+            render.result_pictures(request, pngs, language),
+            settings="\n".join(filter(None, (render.settings(request, request.seeds, language), replay))),
+            source=render.source_picture(source, language) if source else None,
+            rows=lambda: views.result_rows(creation.owner, creation.id, len(pngs), creation.film is not None, language),
             spoiler=creation.spoiler,
+            language=language,
         )
 
     async def request_of(self, creation: Creation) -> ImageRequest:
@@ -224,25 +231,26 @@ class Development:
             await self.journal.close(creation, State.FAILED, str(error))
             return
         except Cancelled:
-            await self.delivery.announce(creation, _state_of(creation, render.CANCELLED))
+            await self.delivery.announce(creation, _state_of(creation, say(creation.language, render.CANCELLED)))
             await self.journal.close(creation, State.CANCELLED)
             return
         except DarkroomError as error:
-            sentence = str(error)
+            failure = error
             if isinstance(error, NotShown):
                 await self._discard(creation)
         except Exception:
             log.exception("%r failed", creation)
-            sentence = "Something went wrong here. Please try again."
+            failure = DarkroomError("Something went wrong here. Please try again.")
         try:
-            await self.delivery.deliver(creation, _state_of(creation, sentence))
+            await self.delivery.deliver(creation, _state_of(creation, explain(creation.language, failure)))
         except Undeliverable as error:
-            log.warning("%r: its member could not be told %r: %s", creation, sentence, error)
-        await self.journal.close(creation, State.FAILED, sentence)
+            log.warning("%r: its member could not be told %r: %s", creation, str(failure), error)
+        await self.journal.close(creation, State.FAILED, str(failure))
 
 
 def _state_of(creation: Creation, sentence: str) -> Answer:
-    return Answer(render.state_text(creation.request["prompt"], sentence) if creation.request else sentence)
+    request, language = creation.request, creation.language
+    return Answer(render.state_text(request["prompt"], sentence, language) if request else sentence)
 
 
 @contextlib.asynccontextmanager

@@ -7,8 +7,10 @@ import discord
 from discord.ext import commands
 
 from cogs.answer import Picture, Result
+from cogs.audience import language_for, language_of
 from cogs.delivery import QUIET
 from cogs.journal import Creation
+from cogs.languages import say
 from cogs.options import checked
 from cogs.render import ALT_TEXT_LIMIT, headline
 from cogs.step_select import BranchForm, StepSelect
@@ -34,10 +36,12 @@ class Film(commands.Cog):
         request = await self.studio.development.request_of(creation)
         film = await self.studio.gallery.read(creation.film or "")
         pictures = [await self.studio.gallery.read(name) for name in creation.pictures or ()]
-        await interaction.response.defer(thinking=True, ephemeral=_private(interaction))
+        private = _private(interaction)
+        await interaction.response.defer(thinking=True, ephemeral=private)
         async with self._projector:
             data = await asyncio.to_thread(play, film, request, pictures)
-        await interaction.followup.send(**film_message(creation, request, data).send(), allowed_mentions=QUIET)
+        message = film_message(creation, request, data, language_for(interaction, private))
+        await interaction.followup.send(**message.send(), allowed_mentions=QUIET)
 
     async def branch(self, interaction: Interaction, creation_id: int, step: int) -> None:
         """Ask for the prompt that counts from ``step`` on, and make the creation again with it."""
@@ -53,7 +57,8 @@ class Film(commands.Cog):
 
                 await self.studio.make(submitted, branched, private=private, parent=creation.id)
 
-            await interaction.response.send_modal(BranchForm(step, request.prompts[-1], with_prompt))
+            form = BranchForm(step, request.prompts[-1], with_prompt, language_of(interaction))
+            await interaction.response.send_modal(form)
 
     async def _creation(self, creation_id: int | None) -> Creation:
         creation = await self.studio.journal.get(creation_id) if creation_id else None
@@ -62,20 +67,20 @@ class Film(commands.Cog):
         return creation
 
 
-def film_message(creation: Creation, request: ImageRequest, film: bytes) -> Result:
+def film_message(creation: Creation, request: ImageRequest, film: bytes, language: str) -> Result:
     """Give the message that shows a film and offers its steps."""
-    alt = f"How it formed: {' → '.join(request.prompts)}"[:ALT_TEXT_LIMIT]
+    alt = say(language, "How it formed: {prompt}", prompt=" → ".join(request.prompts))[:ALT_TEXT_LIMIT]
     steps = branch_steps(request)
-    count = request.steps - request.start_step
-    told = f"-# How it formed, in {count} step{'s' * (count > 1)}."
+    told = [say(language, "How it formed, in steps: {count}.", count=request.steps - request.start_step)]
     if steps:
-        told += " Choose one to go on from it with another prompt."
+        told.append(say(language, "Choose one to go on from it with another prompt."))
     return Result(
-        headline(request),
+        headline(request, language),
         (Picture("film.webp", film, alt),),
-        settings=told,
-        rows=lambda: [discord.ui.ActionRow(StepSelect(creation.id, steps))] if steps else [],
+        settings=f"-# {' '.join(told)}",
+        rows=lambda: [discord.ui.ActionRow(StepSelect(creation.id, steps, language))] if steps else [],
         spoiler=creation.spoiler,
+        language=language,
     )
 
 

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from cogs import ledger
 from cogs.database import Base, Database, DatabaseFailed, Instant
+from cogs.languages import ENGLISH
 from diffusion.request import ImageRequest
 
 MODEL_LIMIT: Final = 200  # characters of a model's name
@@ -51,8 +52,8 @@ class Creation(Base):
     and ``film``, which shows how the pictures formed, name files of the `Gallery`; ``model`` is what drew them, in so many
     ``seconds``. ``posting_in`` is the channel in which a new message was about to be posted because the first one cannot be
     edited; ``attempts`` counts how often the engine began with this. ``counted`` is how many pictures of the member's day this
-    takes, none once it has failed or was cancelled; ``spoiler`` hides them until clicked. ``age_restricted`` says whether the
-    channel was when it was asked for, ``flags`` for which labels pictures were flagged.
+    takes, none once it has failed or was cancelled; ``spoiler`` hides them until clicked. The answer is in ``language``.
+    ``age_restricted`` says whether the channel was when it was asked for, ``flags`` for which labels pictures were flagged.
     """
 
     __tablename__ = "creations"
@@ -68,6 +69,7 @@ class Creation(Base):
     expires: Mapped[datetime] = mapped_column(Instant)
     private: Mapped[bool] = mapped_column(Boolean)
     token_only: Mapped[bool] = mapped_column(Boolean)
+    language: Mapped[str] = mapped_column(String(5), default=ENGLISH)
     spoiler: Mapped[bool] = mapped_column(Boolean, default=False)
     age_restricted: Mapped[bool] = mapped_column(Boolean, default=False)
     flags: Mapped[dict[str, float] | None] = mapped_column(JSON(none_as_null=True))

@@ -43,12 +43,15 @@ def say(language: str, template: str, /, **values: Any) -> str:
     return filled(catalogue(language).get("sentences", {}).get(template, template), values)
 
 
+def setting(language: str, name: str) -> str:
+    """Give what the setting of that English ``name`` is called in ``language``."""
+    return catalogue(language).get("settings", {}).get(name, name)
+
+
 def explain(language: str, error: DarkroomError) -> str:
     """Put what ``error`` says in ``language``, with the setting that it is about, if any."""
-    values = dict(error.values)
-    if "field" in values:
-        values["field"] = catalogue(language).get("settings", {}).get(values["field"], values["field"])
-    return say(language, error.template, **values)
+    named = {name: setting(language, value) for name, value in error.values.items() if name == "field"}
+    return say(language, error.template, **error.values | named)
 
 
 class Languages(Translator):

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, Final
 
+from cogs.languages import ENGLISH, say, setting
 from cogs.options import clean
 from diffusion.request import SAMPLER_NAMES, ImageRequest
 
@@ -32,38 +33,41 @@ class Relative:
     pictures: tuple[str, ...] = ()
 
 
-def changes(before: Relative, after: Relative) -> str:
+def changes(before: Relative, after: Relative, language: str = ENGLISH) -> str:
     """Say what of the request differs."""
     # What a row from before a setting existed does not say is as if it were left open; JSON knows lists alone.
     old, new = (DEFAULTS | (relative.request or {}) for relative in (before, after))
     parts = []
     if after.source and after.source != before.source:
-        parts.append("from its picture")
+        parts.append(say(language, "from its picture"))
     elif before.source and not after.source:
-        parts.append("from noise")
+        parts.append(say(language, "from noise"))
     for field in dict.fromkeys([*old, *new]):
         if _listed(old.get(field)) == _listed(new.get(field)):
             continue
-        name = NAMES.get(field, field.replace("_", " "))
+        name = setting(language, NAMES.get(field, field.replace("_", " ")))
         if field in ("prompt", "negative_prompt"):
-            words = _words(str(old.get(field) or ""), str(new.get(field) or ""))
+            words = _words(str(old.get(field) or ""), str(new.get(field) or "")) or say(language, "commas")
             parts.append(words if field == "prompt" else f"{name}: {words}")
         elif field == "branches":
-            parts.append("".join(f"from step {step}: {clean(prompt)}" for step, prompt in new[field][-1:]) or "no branch")
+            last = [
+                say(language, "from step {step}: {prompt}", step=step, prompt=clean(prompt)) for step, prompt in new[field][-1:]
+            ]
+            parts += last or [say(language, "no branch")]
         else:
-            parts.append(f"{name} {_worded(old.get(field))} → {_worded(new.get(field))}")
-    return _cut(", ".join(parts), CHANGES_SHOWN) if parts else "the same again"
+            parts.append(f"{name} {_worded(old.get(field), language)} → {_worded(new.get(field), language)}")
+    return _cut(", ".join(parts), CHANGES_SHOWN) if parts else say(language, "the same again")
 
 
-def described(relative: Relative) -> str:
+def described(relative: Relative, language: str = ENGLISH) -> str:
     """Say what a picture is where there is nothing to compare it with."""
     if relative.request is None:
-        return HIDDEN
-    prompt = clean(str(relative.request.get("prompt") or "")) or "Similar picture"
-    return f"{_cut(prompt, PROMPT_SHOWN)}, seed {relative.request.get('seed')}"
+        return say(language, HIDDEN)
+    prompt = clean(str(relative.request.get("prompt") or "")) or say(language, "Similar picture")
+    return f"{_cut(prompt, PROMPT_SHOWN)}, {say(language, 'seed {seeds}', seeds=relative.request.get('seed'))}"
 
 
-def tree_text(relatives: Iterable[Relative], marked: int, most: int) -> str:
+def tree_text(relatives: Iterable[Relative], marked: int, most: int, language: str = ENGLISH) -> str:
     """Draw the tree of ``relatives`` in at most ``most`` characters, the one of id ``marked`` pointed out and its line first.
 
     Those whose parent is not among them begin trees of their own; so does the oldest of any that run in a circle.
@@ -82,7 +86,7 @@ def tree_text(relatives: Iterable[Relative], marked: int, most: int) -> str:
         drawn.add(relative.id)
         parent = known[relative.parent_id] if branch and relative.parent_id else None
         compared = parent and parent.request is not None and relative.request is not None
-        text = changes(parent, relative) if parent and compared else described(relative)
+        text = changes(parent, relative, language) if parent and compared else described(relative, language)
         lines.append(f"{before}{branch}{relative.id} {text}{' ◀' * (relative.id == marked)}")
         below = before + BELOW[branch]
         young = [child for child in children[relative.id] if child.id not in drawn]
@@ -92,16 +96,16 @@ def tree_text(relatives: Iterable[Relative], marked: int, most: int) -> str:
     for relative in [*children[None], *known.values()]:
         if relative.id not in drawn:
             draw(relative)
-    return _fitted([line.replace("`", "'") for line in lines], most)
+    return _fitted([line.replace("`", "'") for line in lines], most, language)
 
 
-def _fitted(lines: list[str], most: int) -> str:
+def _fitted(lines: list[str], most: int, language: str) -> str:
     kept: list[str] = []
-    room = most - 20
+    room = most - 30
     for line in lines:
         room -= len(line) + 1
         if room < 0:
-            return "\n".join([*kept, f"… and {len(lines) - len(kept)} more"])
+            return "\n".join([*kept, say(language, "… and {count} more", count=len(lines) - len(kept))])
         kept.append(line)
     return "\n".join(kept)
 
@@ -116,17 +120,17 @@ def _words(before: str, after: str) -> str:
             gone, come = old[old_from:old_to], new[new_from:new_to]
             parts += [f"− {' '.join(gone)}"] if gone else []
             parts += [f"+ {' '.join(come)}"] if come else []
-    return " ".join(parts) or "commas"
+    return " ".join(parts)
 
 
 def _listed(value: Any) -> Any:
     return [_listed(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
-def _worded(value: Any) -> str:
+def _worded(value: Any, language: str) -> str:
     if isinstance(value, float):
         return f"{value:g}"
-    return "none" if value in (None, "", [], ()) else SAMPLER_NAMES.get(str(value), str(value))
+    return say(language, "none") if value in (None, "", [], ()) else SAMPLER_NAMES.get(str(value), str(value))
 
 
 def _cut(text: str, most: int) -> str:

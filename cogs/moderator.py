@@ -13,7 +13,8 @@ from cogs import delivery
 from cogs.answer import Result
 from cogs.delivery import QUIET
 from cogs.journal import Creation, Journal, State
-from cogs.preferences import Scope, Verdict
+from cogs.languages import of_locale, say
+from cogs.preferences import Scope, Verdict, layered
 from cogs.refusal import REFUSALS, Refusal, refusal_of
 from cogs.registry import Registry
 from cogs.review_button import ReviewButton, asks_about
@@ -29,7 +30,11 @@ HELD: Final = "A moderator will look at these pictures before they are shown."
 NOT_SHOWN: Final = "My check found something in these pictures that is not shown here. Another prompt may help."
 REVIEWED: Final = "A moderator looked at these pictures and decided not to show them."
 SEARCHED: Final = 500  # messages of the moderators' channel after a restart
-DONE: Final = {Decision.APPROVE: "Approved", Decision.SPOILER: "Shown as spoilers, decided", Decision.DELETE: "Deleted"}
+DONE: Final = {
+    Decision.APPROVE: "Approved by {moderator}",
+    Decision.SPOILER: "Shown as spoilers, decided by {moderator}",
+    Decision.DELETE: "Deleted by {moderator}",
+}
 
 
 class NotShown(DarkroomError):
@@ -78,6 +83,13 @@ class Moderator:
             raise NotShown(NOT_SHOWN)
         return await self.reviews.begin(creation.id, server.moderators)
 
+    def language(self, review: Review, creation: Creation) -> str:
+        """Give the language of the moderators' channel."""
+        guild = self.client.get_guild(creation.guild_id or 0)
+        scopes = {Scope.CHANNEL: review.channel_id, Scope.SERVER: creation.guild_id or 0}
+        preferred = layered(self.registry.of(scope, subject) for scope, subject in scopes.items()).language
+        return preferred or of_locale(guild.preferred_locale if guild else None)
+
     async def ask(self, review: Review, creation: Creation, result: Result) -> None:
         """Show ``result`` to the moderators, unless it stands in their channel already; raises `NotShown`."""
         try:
@@ -91,9 +103,11 @@ class Moderator:
 
     async def close(self, review: Review, creation: Creation) -> None:
         """Let the message that asked the moderators say what was decided, without the pictures."""
-        by = f" by <@{review.moderator}>" if review.moderator else ""
+        language, decision = self.language(review, creation), Decision(review.decision or "")
         view = ui.LayoutView(timeout=None)
-        view.add_item(ui.TextDisplay(f"{DONE[Decision(review.decision or '')]}{by}: {_whose(creation)}"))
+        moderator = f"<@{review.moderator}>"
+        done = say(language, DONE[decision], moderator=moderator) if review.moderator else say(language, "Deleted")
+        view.add_item(ui.TextDisplay(f"{done}: {_whose(creation, language)}"))
         channel = self.client.get_partial_messageable(review.channel_id)
         try:
             if message_id := review.message_id or await self._find(review):  # not noted yet by a moderator who was quick
@@ -102,8 +116,10 @@ class Moderator:
             log.warning("the moderators could not be shown what became of %r: %s", creation, error)
 
     async def _send(self, review: Review, creation: Creation, result: Result) -> int:
-        text = f"{result.text}\n{_whose(creation)}, flagged: {flags_text(creation.flags or {})}"
-        answer: Any = replace(result, text=text, spoiler=True, rows=lambda: [_buttons(creation.id)])
+        language = self.language(review, creation)
+        flagged = say(language, "flagged: {labels}", labels=flags_text(creation.flags or {}))
+        text = f"{result.text}\n{_whose(creation, language)}, {flagged}"
+        answer: Any = replace(result, text=text, spoiler=True, rows=lambda: [_buttons(creation.id, language)])
         channel = self.client.get_partial_messageable(review.channel_id)
         while True:
             try:
@@ -143,9 +159,10 @@ class Moderator:
             wait = min(2 * wait, delivery.LONGEST_WAIT)
 
 
-def _buttons(creation_id: int) -> ui.ActionRow[Any]:
-    return ui.ActionRow(*(ReviewButton(decision, creation_id) for decision in Decision))
+def _buttons(creation_id: int, language: str) -> ui.ActionRow[Any]:
+    return ui.ActionRow(*(ReviewButton(decision, creation_id, language) for decision in Decision))
 
 
-def _whose(creation: Creation) -> str:
-    return f"asked for by <@{creation.owner}> in <#{creation.channel_id}>"
+def _whose(creation: Creation, language: str) -> str:
+    member, channel = f"<@{creation.owner}>", f"<#{creation.channel_id}>"
+    return say(language, "asked for by {member} in {channel}", member=member, channel=channel)

@@ -8,6 +8,7 @@ from discord import ui
 
 from cogs import render
 from cogs.access import is_age_restricted
+from cogs.audience import language_for
 from cogs.delivery import QUIET
 from cogs.gallery import Gallery
 from cogs.journal import Creation, Journal, to_json
@@ -48,6 +49,7 @@ class Reception:
             expires=interaction.expires_at,
             private=private,
             token_only=private or not _sees_channel(interaction),
+            language=language_for(interaction, private),
             spoiler=spoiler,
             age_restricted=is_age_restricted(interaction),
             counted=request.count if request else 0,
@@ -60,7 +62,7 @@ class Reception:
         """Give the first answer, which progress and result will take the place of; raises `JournalFailed`."""
         options: dict[str, Any] = {"view": view} if view else {}
         response = await interaction.response.send_message(
-            f"{text}\n{render.TOKEN_NOTE}" if creation.token_only else text,
+            f"{text}\n{render.token_note(creation.language)}" if creation.token_only else text,
             ephemeral=creation.private,
             allowed_mentions=QUIET,
             **options,

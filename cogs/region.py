@@ -32,7 +32,10 @@ def parse_region(text: str) -> Region:
     left, top, width, height = (float(number) / 100 for number in match.groups())
     if min(width, height) == 0 or left + width > 1 or top + height > 1:
         raise InvalidRequest(
-            "region", "The region must lie inside the picture: x,y,width,height in percent, such as {example}.", example=EXAMPLE
+            "region",
+            "The region must lie inside the picture: {names} or x,y,width,height in percent, such as {example}.",
+            names=", ".join(REGIONS),
+            example=EXAMPLE,
         )
     return left, top, left + width, top + height
 

@@ -12,46 +12,56 @@ from PIL import Image
 from cogs.database import DatabaseFailed
 from cogs.gallery import Gallery, PictureGone
 from cogs.journal import Creation, Journal
+from cogs.languages import say
 from diffusion.difference import difference
 from diffusion.request import ImageRequest
 
 DEFAULTS: Final = {field.name: list(field.default) if field.default == () else field.default for field in fields(ImageRequest)}
 
 
-async def replay_note(creation: Creation, journal: Journal, gallery: Gallery) -> str:
+async def replay_note(creation: Creation, journal: Journal, gallery: Gallery, language: str) -> str:
     """Compare ``creation`` with its parent where both asked for the very same; nothing where they did not."""
     parent = None
     with contextlib.suppress(DatabaseFailed):
         parent = await journal.get(creation.parent_id) if creation.parent_id else None
     if parent is None or not parent.pictures or not _same_request(creation, parent):
         return ""
-    model = f"; the model was {parent.model} then" if parent.model not in (None, creation.model) else ""
-    return f"-# Replay of `{parent.id}`: {await _compared(creation, parent, gallery)}{model}."
+    outcome = await _compared(creation, parent, gallery, language)
+    if parent.model not in (None, creation.model):
+        outcome = f"{outcome}; {say(language, 'the model was {name} then', name=parent.model)}"
+    return f"-# {say(language, 'Replay of {number}: {outcome}.', number=f'`{parent.id}`', outcome=outcome)}"
 
 
-async def _compared(creation: Creation, parent: Creation, gallery: Gallery) -> str:
+async def _compared(creation: Creation, parent: Creation, gallery: Gallery, language: str) -> str:
     if creation.pictures == parent.pictures:
-        return "identical to the byte (SHA-256)"
+        return say(language, "identical to the byte (SHA-256)")
     try:
         now, then = [[await gallery.read(name) for name in one.pictures or ()] for one in (creation, parent)]
     except PictureGone:
-        return "not identical to the byte; how far apart they are cannot be told, as the first is not kept any more"
+        return say(
+            language, "not identical to the byte; how far apart they are cannot be told, as the first is not kept any more"
+        )
     if len(now) != len(then):
-        return "not identical"
-    return await asyncio.to_thread(_worst, now, then)
+        return say(language, "not identical")
+    return await asyncio.to_thread(_worst, now, then, language)
 
 
-def _worst(now: list[bytes], then: list[bytes]) -> str:
+def _worst(now: list[bytes], then: list[bytes], language: str) -> str:
     apart = []
     for pair in zip(now, then, strict=True):
         first, second = (Image.open(io.BytesIO(data)).convert("RGB") for data in pair)
         if first.size != second.size:
-            return "not identical, of another size"
+            return say(language, "not identical, of another size")
         apart.append(difference(first, second))
     levels, decibels = max(levels for levels, _ in apart), min(decibels for _, decibels in apart)
     if levels == 0:
-        return "identical in every pixel"
-    return f"not identical, apart by at most {levels} of 255 levels (PSNR {decibels:.1f} dB)"
+        return say(language, "identical in every pixel")
+    return say(
+        language,
+        "not identical, apart by at most {levels} of 255 levels (PSNR {decibels} dB)",
+        levels=levels,
+        decibels=f"{decibels:.1f}",
+    )
 
 
 def _same_request(creation: Creation, parent: Creation) -> bool:

@@ -5,6 +5,7 @@ from typing import Any, Final, Self
 
 import discord
 
+from cogs.languages import ENGLISH, say
 from cogs.reviews import Decision
 
 LOOKS: Final = {
@@ -18,8 +19,8 @@ CUSTOM_ID: Final = rf"darkroom:review:(?P<decision>{'|'.join(Decision)}):(?P<cre
 class ReviewButton(discord.ui.DynamicItem[discord.ui.Button[Any]], template=CUSTOM_ID):
     """Hands over what a moderator decides for a creation."""
 
-    def __init__(self, decision: Decision, creation_id: int) -> None:
-        label, style = LOOKS[decision]
+    def __init__(self, decision: Decision, creation_id: int, language: str = ENGLISH) -> None:
+        label, style = say(language, LOOKS[decision][0]), LOOKS[decision][1]
         super().__init__(discord.ui.Button(label=label, style=style, custom_id=f"darkroom:review:{decision}:{creation_id}"))
         self.decision, self.creation_id = decision, creation_id
 

@@ -11,10 +11,12 @@ from discord.ext import commands
 from cogs import render
 from cogs.access import Interaction, is_here, may_see, suits
 from cogs.answer import Answer
+from cogs.audience import language_for, language_of
 from cogs.database import DatabaseFailed
 from cogs.delivery import QUIET, TOO_LARGE
 from cogs.gallery import PictureGone
 from cogs.journal import Creation, State
+from cogs.languages import ENGLISH, explain, say
 from cogs.lineage import Relative, tree_text
 from cogs.options import CHOICES_SHOWN, clean
 from cogs.refusal import REFUSALS
@@ -31,8 +33,8 @@ BUTTONS: Final = {"replay": ("Replay", "🔂"), "tree": ("Tree", "🌳")}
 class ShowButton(ui.DynamicItem[ui.Button[Any]], template=r"darkroom:(?P<action>replay|tree):(?P<creation>\d+)"):
     """A button of a picture that is shown again."""
 
-    def __init__(self, action: str, creation: int) -> None:
-        label, emoji = BUTTONS[action]
+    def __init__(self, action: str, creation: int, language: str = ENGLISH) -> None:
+        label, emoji = say(language, BUTTONS[action][0]), BUTTONS[action][1]
         super().__init__(ui.Button(label=label, emoji=emoji, custom_id=f"darkroom:{action}:{creation}"))
         self.action, self.creation = action, creation
 
@@ -50,10 +52,10 @@ class ShowButton(ui.DynamicItem[ui.Button[Any]], template=r"darkroom:(?P<action>
 class ShowSelect(ui.DynamicItem[ui.Select[Any]], template="darkroom:show"):
     """Offers creations to be shown."""
 
-    def __init__(self, creations: list[Creation]) -> None:
-        select: ui.Select[Any] = ui.Select(custom_id="darkroom:show", placeholder="Show one…")
+    def __init__(self, creations: list[Creation], language: str = ENGLISH) -> None:
+        select: ui.Select[Any] = ui.Select(custom_id="darkroom:show", placeholder=say(language, "Show one…"))
         for creation in creations[:CHOICES_SHOWN]:
-            select.add_option(label=label(creation), value=str(creation.id), description=str(creation.id))
+            select.add_option(label=label(creation, language), value=str(creation.id), description=str(creation.id))
         super().__init__(select)
 
     @classmethod
@@ -66,10 +68,10 @@ class ShowSelect(ui.DynamicItem[ui.Select[Any]], template="darkroom:show"):
         await interaction.client.get_cog("Show").present(interaction, self.item.values[0], private=True)
 
 
-def label(creation: Creation) -> str:
+def label(creation: Creation, language: str) -> str:
     """Name ``creation`` in a list to choose from."""
-    prompt = clean(creation.prompt) or "Similar picture"
-    when = f" · {creation.created:%d %b %Y %H:%M}"
+    prompt = clean(creation.prompt) or say(language, "Similar picture")
+    when = f" · {creation.created:%Y-%m-%d %H:%M}"
     room = LABEL_LIMIT - len(when)
     return (prompt if len(prompt) <= room else f"{prompt[: room - 1]}…") + when
 
@@ -100,7 +102,8 @@ class Show(commands.Cog):
             found = await self.studio.archive.latest(interaction.user.id, current, CHOICES_SHOWN)
         except DatabaseFailed:
             return []
-        return [app_commands.Choice(name=label(creation), value=str(creation.id)) for creation in found]
+        language = language_of(interaction)
+        return [app_commands.Choice(name=label(creation, language), value=str(creation.id)) for creation in found]
 
     async def present(self, interaction: Interaction, id: str, private: bool) -> None:
         """Show the picture of that ``id``: to all where it was made for all, in this server, and still stands there."""
@@ -112,7 +115,7 @@ class Show(commands.Cog):
                 raise DarkroomError(UNKNOWN)
             ephemeral = private or not public
             await interaction.response.defer(ephemeral=ephemeral, thinking=True)
-            answer = await self._answer(creation)
+            answer = await self._answer(creation, language_for(interaction, ephemeral))
             if answer.largest > interaction.filesize_limit:
                 smaller = await asyncio.to_thread(answer.smaller, interaction.filesize_limit)
                 if smaller is None:
@@ -128,9 +131,9 @@ class Show(commands.Cog):
             family = await self.studio.archive.family(creation)
             seen = {relative.id: relative for relative in family if may_see(interaction, relative)}
             relatives = [Relative(one.id, one.parent_id, one.request if one.id in seen else None, one.source) for one in family]
-            view = ui.LayoutView(timeout=None)
-            view.add_item(ui.TextDisplay(f"```\n{tree_text(relatives, creation.id, TREE_ROOM)}\n```"))
-            view.add_item(ui.ActionRow(ShowSelect(sorted(seen.values(), key=lambda one: one.id))))
+            view, language = ui.LayoutView(timeout=None), language_of(interaction)
+            view.add_item(ui.TextDisplay(f"```\n{tree_text(relatives, creation.id, TREE_ROOM, language)}\n```"))
+            view.add_item(ui.ActionRow(ShowSelect(sorted(seen.values(), key=lambda one: one.id), language)))
             await interaction.followup.send(view=view, ephemeral=True, allowed_mentions=QUIET)
 
     async def replay(self, interaction: Interaction, id: str) -> None:
@@ -165,17 +168,18 @@ class Show(commands.Cog):
             return False
         return True
 
-    async def _answer(self, creation: Creation) -> Answer:
+    async def _answer(self, creation: Creation, language: str) -> Answer:
         request = await self.studio.development.request_of(creation)
-        row = [ShowButton(action, creation.id) for action in BUTTONS]
+        row = [ShowButton(action, creation.id, language) for action in BUTTONS]
         try:
-            result = await self.studio.development.result(creation, request)
+            result = await self.studio.development.result(creation, request, language)
         except PictureGone as error:
             view = ui.View(timeout=None)
             for button in row:
                 view.add_item(button)
-            gone = f"{error} Replay makes them again."
-            return Answer(f"{render.state_text(request.prompt, gone)}\n{render.settings(request, request.seeds)}", view=view)
+            gone = f"{explain(language, error)} {say(language, 'Replay makes them again.')}"
+            told = render.state_text(request.prompt, gone, language)
+            return Answer(f"{told}\n{render.settings(request, request.seeds, language)}", view=view)
         return replace(result, rows=lambda: [*result.rows(), ui.ActionRow(*row)])
 
 

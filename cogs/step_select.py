@@ -6,6 +6,7 @@ from typing import Any, Final, Self
 
 import discord
 
+from cogs.languages import ENGLISH, say
 from cogs.options import PROMPT_LIMIT
 from cogs.views import FORM_SECONDS
 
@@ -15,12 +16,12 @@ CUSTOM_ID: Final = r"darkroom:branch:(?P<creation>[0-9]+)"
 class StepSelect(discord.ui.DynamicItem[discord.ui.Select[Any]], template=CUSTOM_ID):
     """Hands over from which step of a creation a member wants to branch."""
 
-    def __init__(self, creation_id: int, steps: Iterable[int] = ()) -> None:
+    def __init__(self, creation_id: int, steps: Iterable[int] = (), language: str = ENGLISH) -> None:
         select: discord.ui.Select[Any] = discord.ui.Select(
-            custom_id=f"darkroom:branch:{creation_id}", placeholder="Branch from step…"
+            custom_id=f"darkroom:branch:{creation_id}", placeholder=say(language, "Branch from step…")
         )
         for step in steps:
-            select.add_option(label=f"After step {step}", value=str(step))
+            select.add_option(label=say(language, "After step {step}", step=step), value=str(step))
         super().__init__(select)
         self.creation_id = creation_id
 
@@ -39,11 +40,17 @@ class StepSelect(discord.ui.DynamicItem[discord.ui.Select[Any]], template=CUSTOM
 class BranchForm(discord.ui.Modal):
     """Asks for the prompt that counts from ``step`` on; what becomes of it is up to ``on_prompt``."""
 
-    def __init__(self, step: int, prompt: str, on_prompt: Callable[[discord.Interaction[Any], str], Awaitable[None]]) -> None:
-        super().__init__(title=f"Branch from step {step}", timeout=FORM_SECONDS)
+    def __init__(
+        self,
+        step: int,
+        prompt: str,
+        on_prompt: Callable[[discord.Interaction[Any], str], Awaitable[None]],
+        language: str = ENGLISH,
+    ) -> None:
+        super().__init__(title=say(language, "Branch from step {step}", step=step), timeout=FORM_SECONDS)
         self._on_prompt = on_prompt
         self.prompt: discord.ui.TextInput[Any] = discord.ui.TextInput(
-            label="What it should become",
+            label=say(language, "What it should become"),
             style=discord.TextStyle.paragraph,
             default=prompt[:PROMPT_LIMIT],
             max_length=PROMPT_LIMIT,

@@ -20,6 +20,7 @@ from cogs.delivery import Delivery
 from cogs.development import Development
 from cogs.gallery import Gallery
 from cogs.journal import Creation, Journal, State
+from cogs.languages import say
 from cogs.ledger import Ledger
 from cogs.metrics import Metrics
 from cogs.moderator import Moderator
@@ -149,7 +150,8 @@ class Studio:
             self._check_open()
             creation = await self.reception.accept(interaction, private, spoiler, parent=parent)
             try:
-                await self.reception.respond(interaction, creation, PREPARING)
+                text = say(creation.language, PREPARING)
+                await self.reception.respond(interaction, creation, text)
                 request = await compose()
                 async with self.rules.turn(creation.owner):
                     await self.admit(interaction, request)
@@ -159,7 +161,7 @@ class Studio:
                 await self._refuse(interaction, creation, error)
                 return False
             await tell_note(interaction)
-            self.background.start(self.development.follow(creation, job, PREPARING))
+            self.background.start(self.development.follow(creation, job, text))
             return True
         return False
 
@@ -176,8 +178,9 @@ class Studio:
                     job = self._submit(request, interaction)
                     creation = await self.reception.accept(interaction, private, spoiler, request)
                 self.development.take_in_hand(creation, job)
-                text = render.progress_text(request, job.progress)
-                await self.reception.respond(interaction, creation, text, views.cancel_view(creation.owner, creation.id))
+                text = render.progress_text(request, job.progress, creation.language)
+                view = views.cancel_view(creation.owner, creation.id, creation.language)
+                await self.reception.respond(interaction, creation, text, view)
             except BaseException as error:
                 if job:
                     job.cancel()

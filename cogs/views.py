@@ -11,6 +11,7 @@ from typing import Any, Final, Self
 import discord
 
 from cogs.edit import MAX_GUIDANCE, Edit
+from cogs.languages import ENGLISH, say
 from cogs.options import PROMPT_LIMIT
 from diffusion.request import MAX_SEED
 
@@ -45,11 +46,13 @@ async def hand_over(interaction: Interaction, action: str, owner: int, creation:
 class ActionButton(discord.ui.DynamicItem[discord.ui.Button[Any]], template=CUSTOM_ID):
     """A button for one action."""
 
-    def __init__(self, action: str, owner: int, creation: int = 0, index: int = 0, label: str | None = None) -> None:
-        usual, emoji = BUTTONS[action]
+    def __init__(
+        self, action: str, owner: int, creation: int = 0, index: int = 0, language: str = ENGLISH, again: bool = False
+    ) -> None:
+        label = say(language, "Edit again") if again else say(language, BUTTONS[action][0])
         style = discord.ButtonStyle.danger if action == "delete" else discord.ButtonStyle.secondary
         custom_id = f"darkroom:{action}:{owner}:{creation}" + (f":{index}" if action in EACH else "")
-        super().__init__(discord.ui.Button(label=label or usual, emoji=emoji, style=style, custom_id=custom_id))
+        super().__init__(discord.ui.Button(label=label, emoji=BUTTONS[action][1], style=style, custom_id=custom_id))
         self.action, self.owner, self.creation, self.index = action, owner, creation, index
 
     @classmethod
@@ -65,15 +68,16 @@ class ActionButton(discord.ui.DynamicItem[discord.ui.Button[Any]], template=CUST
 class PictureSelect(discord.ui.DynamicItem[discord.ui.Select[Any]], template=rf"darkroom:each:{SUBJECT}:(?P<first>[0-9]+)"):
     """Offers every action for each of some ``pictures``, which are numbered from 0."""
 
-    def __init__(self, owner: int, creation: int, pictures: range) -> None:
+    def __init__(self, owner: int, creation: int, pictures: range, language: str = ENGLISH) -> None:
+        first, last = pictures.start + 1, pictures.stop
         select: discord.ui.Select[Any] = discord.ui.Select(
             custom_id=f"darkroom:each:{owner}:{creation}:{pictures.start}",
-            placeholder=f"Choose a picture and what to do with it: {pictures.start + 1} to {pictures.stop}",
+            placeholder=say(language, "Choose a picture and what to do with it: {first} to {last}", first=first, last=last),
         )
         for index in pictures:
-            for action, (label, emoji) in EACH.items():
-                name = f"Picture {index + 1}: {label[0].lower()}{label[1:]}"
-                select.add_option(label=name, value=f"{action}:{index}", emoji=emoji)
+            for action in EACH:
+                name = say(language, "Picture {number}: {action}", number=index + 1, action=say(language, EACH[action][0]))
+                select.add_option(label=name, value=f"{action}:{index}", emoji=EACH[action][1])
         super().__init__(select)
         self.owner, self.creation = owner, creation
 
@@ -89,18 +93,20 @@ class PictureSelect(discord.ui.DynamicItem[discord.ui.Select[Any]], template=rf"
         await hand_over(interaction, action, self.owner, self.creation, int(index))
 
 
-class EditForm(discord.ui.Modal, title="Edit"):
+class EditForm(discord.ui.Modal):
     """Asks for other settings; what becomes of them is up to ``on_edit``."""
 
-    def __init__(self, filled: Edit, most_steps: int, on_edit: Callable[[Interaction, Edit], Awaitable[None]]) -> None:
-        super().__init__(timeout=FORM_SECONDS)
+    def __init__(
+        self, filled: Edit, most_steps: int, on_edit: Callable[[Interaction, Edit], Awaitable[None]], language: str = ENGLISH
+    ) -> None:
+        super().__init__(title=say(language, "Edit"), timeout=FORM_SECONDS)
         self._on_edit = on_edit
         for name, label, longest in (
-            ("prompt", "Prompt", PROMPT_LIMIT),
-            ("negative", "What it should not show", PROMPT_LIMIT),
-            ("steps", f"Steps, from 1 to {most_steps}", 10),
-            ("guidance", f"Guidance, from 0 to {MAX_GUIDANCE}", 10),
-            ("seed", "Seed; another one where this is left empty", len(str(MAX_SEED)) + 2),
+            ("prompt", say(language, "Prompt"), PROMPT_LIMIT),
+            ("negative", say(language, "What it should not show"), PROMPT_LIMIT),
+            ("steps", say(language, "Steps, from 1 to {most}", most=most_steps), 10),
+            ("guidance", say(language, "Guidance, from 0 to {most}", most=MAX_GUIDANCE), 10),
+            ("seed", say(language, "Seed; another one where this is left empty"), len(str(MAX_SEED)) + 2),
         ):
             style = discord.TextStyle.paragraph if longest == PROMPT_LIMIT else discord.TextStyle.short
             text: discord.ui.TextInput[Any] = discord.ui.TextInput(
@@ -119,31 +125,33 @@ class EditForm(discord.ui.Modal, title="Edit"):
         await self._on_edit(interaction, Edit(**typed))
 
 
-def result_rows(owner: int, creation: int, pictures: int, film: bool) -> list[discord.ui.ActionRow[Any]]:
+def result_rows(
+    owner: int, creation: int, pictures: int, film: bool, language: str = ENGLISH
+) -> list[discord.ui.ActionRow[Any]]:
     """Give what stands under the finished ``pictures`` of a creation of the member ``owner``: at most two selects.
 
     Not all have a ``film`` of how they formed.
     """
     row: Any = discord.ui.ActionRow
-    whole = row(*(ActionButton(action, owner, creation) for action in WHOLE if film or action != "film"))
+    whole = row(*(ActionButton(action, owner, creation, language=language) for action in WHOLE if film or action != "film"))
     if pictures == 1:
-        return [row(*(ActionButton(action, owner, creation) for action in EACH)), whole]
+        return [row(*(ActionButton(action, owner, creation, language=language) for action in EACH)), whole]
     firsts = range(0, pictures, PICTURES_A_SELECT)
     parts = [range(first, min(first + PICTURES_A_SELECT, pictures)) for first in firsts]
-    return [*(row(PictureSelect(owner, creation, part)) for part in parts), whole]
+    return [*(row(PictureSelect(owner, creation, part, language)) for part in parts), whole]
 
 
-def cancel_view(owner: int, creation: int) -> discord.ui.View:
+def cancel_view(owner: int, creation: int, language: str = ENGLISH) -> discord.ui.View:
     """Give the button under a creation under way."""
     view = discord.ui.View(timeout=None)
-    view.add_item(ActionButton("cancel", owner, creation))
+    view.add_item(ActionButton("cancel", owner, creation, language=language))
     return view
 
 
-def edit_again_view(owner: int, creation: int) -> discord.ui.View:
+def edit_again_view(owner: int, creation: int, language: str = ENGLISH) -> discord.ui.View:
     """Give the button under the reason why an edit was not taken."""
     view = discord.ui.View(timeout=None)
-    view.add_item(ActionButton("edit", owner, creation, label="Edit again"))
+    view.add_item(ActionButton("edit", owner, creation, language=language, again=True))
     return view
 
 

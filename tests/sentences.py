@@ -3,6 +3,7 @@
 import ast
 import importlib
 from dataclasses import dataclass, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ class Said:
     values: frozenset[str] | None
 
 
+@cache
 def all_said() -> list[Said]:
     """Read all modules of cogs and diffusion."""
     found = []

@@ -81,7 +81,7 @@ async def test_more_like_an_upscaled_picture_starts_from_it_at_the_size_it_was_d
 async def test_several_pictures_share_one_select(server):
     message = await made(server, prompt="red apple", steps=10, count=3, seed=7)
     offered = options_of(message)
-    assert len(offered) == 15 and offered["subtle:0"] == "Picture 1: more like this (subtle)"
+    assert len(offered) == 15 and offered["subtle:0"] == "Picture 1: More like this (subtle)"
     more = await server.bob.select(message, ["strong:2"])
     await server.finished(more.response, 3)
     assert await source_of(more.response).read() == to_png(read_image(await drawn(message)[2].read()))

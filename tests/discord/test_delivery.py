@@ -204,7 +204,7 @@ async def test_where_only_a_token_reaches_the_wait_is_bounded_and_that_is_said(s
     slow(server, monkeypatch)
     result = await server.env.create_user("carol").slash("imagine", prompt="red apple", steps=150)
     accepted = next(request for request in server.env.http_requests if request.path.endswith("/callback"))
-    assert render.TOKEN_NOTE in accepted.json["data"]["content"]
+    assert render.token_note() in accepted.json["data"]["content"]
     await server.until(lambda: "This took longer than the 14 minutes" in text_of(result.response))
 
 

@@ -1,7 +1,9 @@
 """Members read what the bot says in their own language, and channels in theirs."""
 
+import asyncio
+
 from cogs.preferences import Preferences, Scope
-from tests.discord.conftest import sentence
+from tests.discord.conftest import drawn, sentence, text_of
 
 
 async def speaks(server, scope, subject, language):
@@ -20,7 +22,7 @@ async def test_a_member_is_refused_in_their_language(server):
 async def test_settings_are_called_as_in_the_language_of_the_sentence(server):
     await speaks(server, Scope.MEMBER, server.alice, "de")
     refused = await server.alice.slash(server.channel, "imagine", prompt="red apple", count=4, size="500x32")
-    assert sentence(refused) == "Die Breite darf hier höchstens 256 sein, nicht 500."
+    assert sentence(refused) == "Breite: Hier gehen höchstens 256, nicht 500."
 
 
 async def test_where_a_member_has_chosen_none_the_channels_language_counts(server):
@@ -33,3 +35,49 @@ async def test_what_is_thrown_outside_of_commands_is_told_in_the_language_as_wel
     await speaks(server, Scope.MEMBER, server.alice, "ja")
     refused = await server.alice.slash(server.channel, "show", id="no id")
     assert "`/履歴`" in sentence(refused)
+
+
+async def finished(server, message):
+    await server.until(lambda: drawn(message))
+    return text_of(message)
+
+
+def labels(message):
+    shown = getattr(message, "message", message)
+    return [button.label for row in shown.components for button in getattr(row, "children", ()) if hasattr(button, "label")]
+
+
+async def test_a_channel_reads_results_in_its_language_whatever_its_members_speak(server):
+    await speaks(server, Scope.CHANNEL, server.channel, "fr")
+    await speaks(server, Scope.MEMBER, server.alice, "de")
+    result = await server.alice.slash(server.channel, "imagine", prompt="red apple", seed=7, steps=8)
+    assert "graine 7" in await finished(server, result.response)
+    assert {"Relancer", "Modifier", "Supprimer"} <= set(labels(result.response))
+    result = await server.alice.slash(server.channel, "imagine", prompt="red apple", seed=7, steps=8, private=True)
+    assert "Seed 7" in await finished(server, result.response)
+    assert {"Neu würfeln", "Bearbeiten", "Löschen"} <= set(labels(result.response))
+
+
+async def test_buttons_of_any_language_are_pressed_alike(server):
+    await speaks(server, Scope.SERVER, server.guild, "ja")
+    result = await server.alice.slash(server.channel, "imagine", prompt="red apple", seed=7, steps=8)
+    await finished(server, result.response)
+    told = await server.bob.click(result.response, label="情報")
+    assert "プロンプト" in text_of(told.response)
+
+
+async def test_progress_is_told_in_the_language_and_so_is_its_end(server):
+    await speaks(server, Scope.CHANNEL, server.channel, "es")
+    result = await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=150, count=4)
+    await server.until(lambda: "paso " in text_of(result.response))
+    await server.alice.click(result.response, label="Cancelar")
+    await server.until(lambda: "Cancelado." in text_of(result.response))
+
+
+async def test_the_language_of_an_answer_outlives_a_restart(server):
+    await speaks(server, Scope.CHANNEL, server.channel, "de")
+    result = await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=100, seed=7)
+    await speaks(server, Scope.CHANNEL, server.channel, "fr")
+    await asyncio.sleep(0.1)
+    await server.restart()
+    assert "Seed 7" in await finished(server, result.response)
