@@ -6,7 +6,9 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
+from cogs.audience import language_of
 from cogs.guide import about_text, running_text
+from cogs.languages import translated
 from cogs.studio import Studio
 
 
@@ -22,9 +24,15 @@ class About(commands.Cog):
         async with self.studio.answering(interaction):
             model, metrics = self.studio.engine.model, self.studio.metrics
             every = interaction.client.tree.get_commands(type=discord.AppCommandType.chat_input)
-            described = {f"/{command.name}": command.description for command in every if _is_shown(command, interaction)}
-            running = running_text(str(model.device), str(model.dtype), metrics.began, metrics.pictures, metrics.seconds_each)
-            text = about_text(model.name, model.defaults, described, running)
+            language = language_of(interaction)
+            described = {
+                f"/{translated(language, 'names', command.name)}": translated(language, "texts", command.description)
+                for command in every
+                if _is_shown(command, interaction)
+            }
+            made = metrics.began, metrics.pictures, metrics.seconds_each
+            running = running_text(str(model.device), str(model.dtype), *made, language)
+            text = about_text(model.name, model.defaults, described, running, language)
             await interaction.response.send_message(text, ephemeral=True)
 
 

@@ -9,6 +9,8 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
+from cogs.audience import language_of
+from cogs.languages import say
 from cogs.studio import Studio
 from diffusion.errors import DarkroomError
 
@@ -31,7 +33,8 @@ class Admin(commands.GroupCog, group_name="admin", group_description="What only 
         async with self.studio.answering(interaction):
             await _check_operator(interaction)
             self.studio.engine.pause()
-            await _say(interaction, f"Paused: {_pictures(self.studio.engine.unfinished)} waiting. `/admin resume` goes on.")
+            waiting, language = self.studio.engine.unfinished, language_of(interaction)
+            await _say(interaction, say(language, "Paused; pictures waiting: {count}. `/admin resume` goes on.", count=waiting))
 
     @app_commands.command()
     async def resume(self, interaction: discord.Interaction[Any]) -> None:
@@ -40,14 +43,15 @@ class Admin(commands.GroupCog, group_name="admin", group_description="What only 
             await _check_operator(interaction)
             self.studio.engine.resume()
             self.studio.reopen()
-            await _say(interaction, "Going on, and taking requests.")
+            await _say(interaction, say(language_of(interaction), "Going on, and taking requests."))
 
     @app_commands.command()
     async def drain(self, interaction: discord.Interaction[Any]) -> None:
         """Take no more requests and finish those in hand."""
         async with self.studio.answering(interaction):
             await _check_operator(interaction)
-            await _say(interaction, f"Taking no more; {_pictures(self.studio.engine.unfinished)} to finish…")
+            left, language = self.studio.engine.unfinished, language_of(interaction)
+            await _say(interaction, say(language, "Taking no more; pictures to finish: {count}…", count=left))
             self.studio.background.spawn(self._report_drained(interaction))
 
     @app_commands.command(name="reload")
@@ -56,25 +60,25 @@ class Admin(commands.GroupCog, group_name="admin", group_description="What only 
         async with self.studio.answering(interaction):
             await _check_operator(interaction)
             applied, waiting = self.reload()
-            lines = [f"Applied: {_listed(applied)}."] if applied else ["Nothing has changed that I can apply now."]
+            language = language_of(interaction)
+            if applied:
+                lines = [say(language, "Applied: {settings}.", settings=_listed(applied))]
+            else:
+                lines = [say(language, "Nothing has changed that I can apply now.")]
             if waiting:
-                lines.append(f"After a restart: {_listed(waiting)}.")
+                lines.append(say(language, "After a restart: {settings}.", settings=_listed(waiting)))
             await _say(interaction, "\n".join(lines))
 
     async def _report_drained(self, interaction: discord.Interaction[Any]) -> None:
         await self.studio.drain()
         with contextlib.suppress(discord.HTTPException):  # after 15 minutes there is no way back to the answer; the log has it
-            await interaction.edit_original_response(content=DRAINED)
+            await interaction.edit_original_response(content=say(language_of(interaction), DRAINED))
         log.info("drained")
 
 
 async def _check_operator(interaction: discord.Interaction[Any]) -> None:
     if not await interaction.client.is_owner(interaction.user):
         raise DarkroomError(NOT_YOURS)
-
-
-def _pictures(count: int) -> str:
-    return f"{count} picture{'' if count == 1 else 's'}"
 
 
 def _listed(names: list[str]) -> str:

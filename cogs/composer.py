@@ -8,6 +8,7 @@ from typing import Any
 
 import discord
 
+from cogs.audience import language_of
 from cogs.flags import note, read_flags
 from cogs.options import checked, clean, parse_size
 from cogs.permutations import prompted
@@ -62,7 +63,7 @@ class Composer:
         """Take ``prompt`` apart into words and what its flags set; those that mean nothing are noted for the member."""
         written = read_flags(clean(prompt))
         if written.unknown:
-            interaction.extras[NOTE] = note(written.unknown)
+            interaction.extras[NOTE] = note(written.unknown, language_of(interaction))
         flags = dict(written.settings)
         if aspect := flags.pop("aspect", None):
             flags["width"], flags["height"] = self.shaped(aspect, limits)

@@ -19,7 +19,7 @@ from cogs.audience import language_of
 from cogs.delivery import QUIET
 from cogs.expression import ANY_TAG, DESCRIPTION_LIMIT, EMOJI, KINDS, STICKER, TAG_LIMIT, Kind, add, guess_tag, server_for
 from cogs.gallery import PictureGone
-from cogs.languages import explain
+from cogs.languages import ENGLISH, explain, say
 from cogs.options import clean, server_only
 from cogs.studio import Studio
 from cogs.views import FORM_SECONDS
@@ -30,6 +30,17 @@ Interaction = discord.Interaction[Any]
 GROUNDS: Final = ("#323339", "#ffffff")  # of Discord's dark and light themes
 SMALL: Final = 32  # pixels, as an emoji stands within a text
 GAP: Final = 12
+TRANSPARENT: Final = "Transparent background: on"
+OPAQUE: Final = "Transparent background: off"
+ADD: Final = {"emoji": "Add the emoji to this server", "sticker": "Add the sticker to this server"}
+LOOKS: Final = {
+    "emoji": "This is how your emoji will look, below on dark and on light and at {side} pixels.",
+    "sticker": "This is how your sticker will look, below on dark and on light and at {side} pixels.",
+}
+ALTS: Final = {
+    "emoji": "The emoji on dark and on light, large and small",
+    "sticker": "The sticker on dark and on light, large and small",
+}
 
 
 @dataclass(frozen=True)
@@ -52,8 +63,11 @@ class DraftButton(
 ):
     """A button under a draft. It hands over to the cog named Emoji."""
 
-    def __init__(self, step: str, draft: Draft) -> None:
-        label = "Name and upload" if step == "name" else f"Transparent background: {'on' if draft.transparent else 'off'}"
+    def __init__(self, step: str, draft: Draft, language: str = ENGLISH) -> None:
+        if step == "name":
+            label = say(language, "Name and upload")
+        else:
+            label = say(language, TRANSPARENT if draft.transparent else OPAQUE)
         style = discord.ButtonStyle.primary if step == "name" else discord.ButtonStyle.secondary
         state = f"{draft.kind.word}:{draft.creation}:{draft.index}:{draft.transparent:d}:{draft.tag}:{draft.name}"
         super().__init__(discord.ui.Button(label=label, style=style, custom_id=f"draft:{step}:{state}"))
@@ -77,16 +91,18 @@ class DraftButton(
 class NameModal(discord.ui.Modal):
     """Asks what a draft is called; what becomes of it is up to the cog named Emoji."""
 
-    def __init__(self, draft: Draft) -> None:
-        super().__init__(title=f"Add the {draft.kind.word} to this server", timeout=FORM_SECONDS)
+    def __init__(self, draft: Draft, language: str = ENGLISH) -> None:
+        super().__init__(title=say(language, ADD[draft.kind.word]), timeout=FORM_SECONDS)
         self.draft = draft
         text: Any = discord.ui.TextInput
-        self.name = text(label="Name", default=draft.name, min_length=2, max_length=draft.kind.longest, custom_id="name")
+        longest, label = draft.kind.longest, say(language, "Name")
+        self.name = text(label=label, default=draft.name, min_length=2, max_length=longest, custom_id="name")
         self.add_item(self.name)
         if draft.kind is STICKER:
-            self.tag = text(label="Related emoji", default=draft.tag, max_length=TAG_LIMIT, custom_id="tag")
+            label = say(language, "Related emoji")
+            self.tag = text(label=label, default=draft.tag, max_length=TAG_LIMIT, custom_id="tag")
             self.description = text(
-                label="Description",
+                label=say(language, "Description"),
                 default=draft.description,
                 required=False,
                 max_length=DESCRIPTION_LIMIT,
@@ -131,7 +147,7 @@ class Emoji(commands.Cog):
         """Ask for the name of ``draft``."""
         async with self.studio.answering(interaction):
             server_for(interaction, draft.kind)
-            await interaction.response.send_modal(NameModal(draft))
+            await interaction.response.send_modal(NameModal(draft, language_of(interaction)))
 
     async def upload(self, interaction: Interaction, draft: Draft) -> None:
         """Add ``draft`` to the server, or say why not and keep what was typed."""
@@ -172,19 +188,20 @@ class Emoji(commands.Cog):
             await interaction.response.defer(ephemeral=True, thinking=True)
             cutout = await asyncio.to_thread(cut_out, await fetch_image(image))
             added = await self._add(interaction, draft, cutout)
-            files = [picture.file() for picture in await asyncio.to_thread(_pictures, draft, cutout)]
+            pictures = await asyncio.to_thread(_pictures, draft, cutout, language_of(interaction))
+            files = [picture.file() for picture in pictures]
             await interaction.edit_original_response(content=added, attachments=files, allowed_mentions=QUIET)
 
     async def _show(self, interaction: Interaction, draft: Draft, said: str = "") -> None:
-        cutout = await self._cutout(draft)
+        cutout, language = await self._cutout(draft), language_of(interaction)
         view = discord.ui.View(timeout=None)
         if cutout.subject:
-            view.add_item(DraftButton("ground", draft))
-        view.add_item(DraftButton("name", draft))
-        text = f"This is how your {draft.kind.word} will look, below on dark and on light and at {SMALL} pixels."
+            view.add_item(DraftButton("ground", draft, language))
+        view.add_item(DraftButton("name", draft, language))
+        text = say(language, LOOKS[draft.kind.word], side=SMALL)
         if not cutout.subject:
-            text += " I found no subject on a plain background, so it stays."
-        files = [picture.file() for picture in await asyncio.to_thread(_pictures, draft, cutout)]
+            text += f" {say(language, 'I found no subject on a plain background, so it stays.')}"
+        files = [picture.file() for picture in await asyncio.to_thread(_pictures, draft, cutout, language)]
         await interaction.edit_original_response(content=said or text, attachments=files, view=view, allowed_mentions=QUIET)
 
     async def _cutout(self, draft: Draft) -> Cutout:
@@ -204,16 +221,17 @@ class Emoji(commands.Cog):
         png = await asyncio.to_thread(cutout.png, draft.kind.side, draft.transparent)
         shown = await add(guild, draft.kind, png, name, draft.tag, draft.description, interaction.user)
         if draft.kind is EMOJI:
-            return f"{shown} `:{name}:` is an emoji of this server now."
-        return f"**{discord.utils.escape_markdown(shown)}** is a sticker of this server now."
+            return say(language_of(interaction), "{emoji} is an emoji of this server now.", emoji=f"{shown} `:{name}:`")
+        sticker = f"**{discord.utils.escape_markdown(shown)}**"
+        return say(language_of(interaction), "{sticker} is a sticker of this server now.", sticker=sticker)
 
 
-def _pictures(draft: Draft, cutout: Cutout) -> tuple[Picture, Picture]:
+def _pictures(draft: Draft, cutout: Cutout, language: str) -> tuple[Picture, Picture]:
     """Give the file to be and a sheet that shows it. Encodes: call it in a thread."""
     png = cutout.png(draft.kind.side, draft.transparent)
     return (
         Picture(f"{draft.kind.word}.png", png, draft.description),
-        Picture("preview.png", _sheet(png, draft.kind.shown), f"The {draft.kind.word} on dark and on light, large and small"),
+        Picture("preview.png", _sheet(png, draft.kind.shown), say(language, ALTS[draft.kind.word])),
     )
 
 

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from cogs.languages import ENGLISH, say
 from cogs.options import STYLE_LIMIT
 from diffusion.errors import InvalidRequest
 from diffusion.request import SAMPLER_NAMES
@@ -59,9 +60,10 @@ def read_flags(text: str) -> Written:
     return Written(" ".join(" ".join(kept).split()), settings, tuple(unknown))
 
 
-def note(unknown: tuple[str, ...]) -> str:
+def note(unknown: tuple[str, ...], language: str = ENGLISH) -> str:
     """Tell that flags were left out, and which ones work."""
-    return f"I left out `{'`, `'.join(unknown)}`, which mean nothing here. These flags work: `{WORKING}`."
+    flags, known = f"`{'`, `'.join(unknown)}`", f"`{WORKING}`"
+    return say(language, "I left out {flags}, which mean nothing here. These flags work: {known}.", flags=flags, known=known)
 
 
 def _read(name: str, setting: str, value: str) -> Any:

@@ -15,9 +15,11 @@ from PIL import Image
 from cogs import render
 from cogs.access import Interaction
 from cogs.archive import Page
+from cogs.audience import language_of
 from cogs.delivery import QUIET
 from cogs.gallery import PictureGone
 from cogs.journal import Creation
+from cogs.languages import ENGLISH, say
 from cogs.options import clean
 from cogs.show import ShowSelect
 from cogs.studio import Studio
@@ -26,6 +28,8 @@ SEARCH_LIMIT: Final = 50  # characters, as a custom_id has room for
 PROMPT_SHOWN: Final = 150
 THUMBNAIL_SIDE: Final = 192
 GONE: Final = "its pictures are not kept any more"
+FRAMES: Final = "{count} frames"
+PICTURES: Final = "{count} pictures"
 WAYS: Final = {"newer": ("Newer", "◀️"), "older": ("Older", "▶️")}
 
 
@@ -35,8 +39,8 @@ class PageButton(
 ):
     """Leads on from the creation at the edge of a page."""
 
-    def __init__(self, way: str, creation: int, search: str) -> None:
-        name, emoji = WAYS[way]
+    def __init__(self, way: str, creation: int, search: str, language: str = ENGLISH) -> None:
+        name, emoji = say(language, WAYS[way][0]), WAYS[way][1]
         super().__init__(ui.Button(label=name, emoji=emoji, custom_id=f"darkroom:history:{way}:{creation}:{search}"))
         self.way, self.creation, self.search = way, creation, search
 
@@ -62,13 +66,16 @@ class History(commands.Cog):
         """Look through the pictures that you have made."""
         async with self.studio.answering(interaction):
             await interaction.response.defer(ephemeral=True, thinking=True)
-            wanted = clean(search or "")
+            wanted, language = clean(search or ""), language_of(interaction)
             page = await self.studio.archive.page(interaction.user.id, wanted)
             if not page.creations:
-                of = f" with “{render.harmless(wanted)}” in their prompt" if wanted else ""
-                await interaction.followup.send(f"You have no pictures{of} yet.", ephemeral=True, allowed_mentions=QUIET)
+                none = say(language, "You have no pictures yet.")
+                if wanted:
+                    quoted = render.harmless(wanted)
+                    none = say(language, "You have no pictures with “{search}” in their prompt yet.", search=quoted)
+                await interaction.followup.send(none, ephemeral=True, allowed_mentions=QUIET)
                 return
-            view, files = await self._laid_out(page, wanted)
+            view, files = await self._laid_out(page, wanted, language)
             await interaction.followup.send(view=view, files=files, ephemeral=True, allowed_mentions=QUIET)
 
     async def turn(self, interaction: Interaction, way: str, creation: int, search: str) -> None:
@@ -79,27 +86,27 @@ class History(commands.Cog):
             page = await self.studio.archive.page(interaction.user.id, search, **edge)
             if not page.creations:  # gone meanwhile
                 page = await self.studio.archive.page(interaction.user.id, search)
-            view, files = await self._laid_out(page, search)
+            view, files = await self._laid_out(page, search, language_of(interaction))
             await interaction.edit_original_response(view=view, attachments=files, allowed_mentions=QUIET)
 
-    async def _laid_out(self, page: Page, search: str) -> tuple[ui.LayoutView, list[discord.File]]:
+    async def _laid_out(self, page: Page, search: str, language: str) -> tuple[ui.LayoutView, list[discord.File]]:
         """Lay ``page`` out, with the thumbnails that it shows as files."""
         view, files = ui.LayoutView(timeout=None), []
         for creation in page.creations:
             picture = await self._thumbnail(creation)
-            text = ui.TextDisplay[Any](entry_text(creation, gone=picture is None))
+            text = ui.TextDisplay[Any](entry_text(creation, language, gone=picture is None))
             if picture is None:
                 view.add_item(text)
                 continue
             name = f"{creation.id}.webp"
             files.append(discord.File(io.BytesIO(picture), name))
-            alt = creation.prompt[: render.ALT_TEXT_LIMIT] or render.ALT_WITHOUT_PROMPT
+            alt = creation.prompt[: render.ALT_TEXT_LIMIT] or say(language, render.ALT_WITHOUT_PROMPT)
             media = ui.Thumbnail[Any](f"attachment://{name}", description=alt, spoiler=creation.spoiler)
             view.add_item(ui.Section(text, accessory=media))
         if page.creations:
-            view.add_item(ui.ActionRow(ShowSelect(page.creations)))
+            view.add_item(ui.ActionRow(ShowSelect(page.creations, language)))
         edges = {"newer": page.creations[:1] if page.newer else [], "older": page.creations[-1:] if page.older else []}
-        buttons = [PageButton(way, creation.id, search) for way, edge in edges.items() for creation in edge]
+        buttons = [PageButton(way, creation.id, search, language) for way, edge in edges.items() for creation in edge]
         if buttons:
             view.add_item(ui.ActionRow(*buttons))
         return view, files
@@ -120,20 +127,21 @@ def thumbnail(png: bytes) -> bytes:
     return buffer.getvalue()
 
 
-def entry_text(creation: Creation, gone: bool) -> str:
+def entry_text(creation: Creation, language: str, gone: bool) -> str:
     """Word one entry of a page."""
     request = creation.request or {}
     count = request.get("count", 1)
     place = f"https://discord.com/channels/{creation.guild_id or '@me'}/{creation.channel_id}/{creation.message_id}"
     parts = [
         discord.utils.format_dt(creation.created, "R"),
-        f"seed {request.get('seed')}",
-        *([f"{count} {'frames' if request.get('morph_to') else 'pictures'}"] if count > 1 else []),
-        *(["private"] if creation.private else []),
-        *([f"[message]({place})"] if creation.message_id and not creation.private else []),
-        *([GONE] if gone else []),
+        say(language, "seed {seeds}", seeds=request.get("seed")),
+        *([say(language, FRAMES if request.get("morph_to") else PICTURES, count=count)] if count > 1 else []),
+        *([say(language, "private")] if creation.private else []),
+        *([f"[{say(language, 'message')}]({place})"] if creation.message_id and not creation.private else []),
+        *([say(language, GONE)] if gone else []),
     ]
-    return f"{render.title(creation.prompt, PROMPT_SHOWN)}\n-# {' · '.join(parts)}\n-# id `{creation.id}`"
+    title = render.title(creation.prompt, PROMPT_SHOWN, language)
+    return f"{title}\n-# {' · '.join(parts)}\n-# id `{creation.id}`"
 
 
 async def setup(bot: Any) -> None:

@@ -13,7 +13,7 @@ import discord
 from discord.app_commands import TranslationContextLocation as Location
 from discord.app_commands import TranslationContextTypes, Translator, locale_str
 
-from diffusion.errors import DarkroomError, filled
+from diffusion.sentence import Sentence, filled
 
 ENGLISH: Final = "en"
 FOLDER: Final = Path(__file__).with_name("translations")
@@ -33,6 +33,11 @@ def catalogue(language: str) -> dict[str, dict[str, str]]:
     return tomllib.loads((FOLDER / f"{language}.toml").read_text("utf-8")) if language in FILES.values() else {}
 
 
+def translated(language: str, table: str, english: str) -> str:
+    """Look ``english`` up in a table of ``language``."""
+    return catalogue(language).get(table, {}).get(english, english)
+
+
 def of_locale(locale: discord.Locale | None) -> str:
     """Give the language of Discord's ``locale``, English where that is not among ours."""
     return FILES.get(locale, ENGLISH) if locale else ENGLISH
@@ -40,18 +45,18 @@ def of_locale(locale: discord.Locale | None) -> str:
 
 def say(language: str, template: str, /, **values: Any) -> str:
     """Put the English ``template`` in ``language``, with ``values`` in its gaps by name."""
-    return filled(catalogue(language).get("sentences", {}).get(template, template), values)
+    return filled(translated(language, "sentences", template), values)
 
 
 def setting(language: str, name: str) -> str:
     """Give what the setting of that English ``name`` is called in ``language``."""
-    return catalogue(language).get("settings", {}).get(name, name)
+    return translated(language, "settings", name)
 
 
-def explain(language: str, error: DarkroomError) -> str:
-    """Put what ``error`` says in ``language``, with the setting that it is about, if any."""
-    named = {name: setting(language, value) for name, value in error.values.items() if name == "field"}
-    return say(language, error.template, **error.values | named)
+def explain(language: str, sentence: Sentence) -> str:
+    """Put a ``sentence``, such as an error, in ``language``, with the setting that it is about, if any."""
+    named = {name: setting(language, value) for name, value in sentence.values.items() if name == "field"}
+    return say(language, sentence.template, **sentence.values | named)
 
 
 class Languages(Translator):

@@ -15,9 +15,11 @@ from discord.ext import commands
 
 from cogs.access import Interaction, may_see
 from cogs.attachment import Posted, download, posted
+from cogs.audience import language_of
 from cogs.database import DatabaseFailed
 from cogs.delivery import QUIET
 from cogs.journal import Creation
+from cogs.languages import ENGLISH, explain, say
 from cogs.options import clean
 from cogs.permutations import literal
 from cogs.render import harmless, title
@@ -28,20 +30,20 @@ from diffusion.errors import InvalidImage
 from diffusion.image import read_image
 from diffusion.recipe import Recipe, read_recipe
 from diffusion.request import SAMPLER_NAMES, ImageRequest, random_seed, start_step_for
+from diffusion.sentence import Sentence
 
 SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 AVATAR_SIDE: Final = 512
 RECIPE: Final = "recipe.json"
 PROMPT_SHOWN, NEGATIVE_SHOWN, NAME_SHOWN = 250, 100, 50
-NUMBERS: Final = {"steps": "{} steps", "guidance_scale": "guidance {:g}", "seed": "seed {}"}
 
 
 class AgainButton(discord.ui.DynamicItem[discord.ui.Button[Any]], template=r"darkroom:again:(?P<creation>\d+)"):
     """Makes another picture by the recipe that is attached to its message; ``creation`` is what it was read from, or 0."""
 
-    def __init__(self, creation: int) -> None:
-        custom_id = f"darkroom:again:{creation}"
-        super().__init__(discord.ui.Button(label="Make another like it", emoji="🎨", custom_id=custom_id))
+    def __init__(self, creation: int, language: str = ENGLISH) -> None:
+        custom_id, label = f"darkroom:again:{creation}", say(language, "Make another like it")
+        super().__init__(discord.ui.Button(label=label, emoji="🎨", custom_id=custom_id))
         self.creation = creation
 
     @classmethod
@@ -113,11 +115,12 @@ class Menus(commands.Cog):
             await interaction.response.defer(ephemeral=True, thinking=True)
             creation = await self._creation_of(interaction, message)
             recipe = await self._recipe(file, creation)
-            view = discord.ui.View(timeout=None)
-            view.add_item(AgainButton(creation.id if creation else 0))
+            view, language = discord.ui.View(timeout=None), language_of(interaction)
+            view.add_item(AgainButton(creation.id if creation else 0, language))
             # What the button needs stands in this message: the one it was read from may be gone or out of the bot's reach.
             attached = discord.File(io.BytesIO(json.dumps(asdict(recipe), indent=1).encode()), RECIPE)
-            text = recipe_text(recipe, (await self._adapted(interaction, recipe))[1])
+            _, changes = await self._adapted(interaction, recipe)
+            text = recipe_text(recipe, [explain(language, change) for change in changes], language)
             await interaction.followup.send(text, file=attached, view=view, ephemeral=True, allowed_mentions=QUIET)
 
     async def again(self, interaction: Interaction, parent: int | None) -> None:
@@ -144,7 +147,7 @@ class Menus(commands.Cog):
                 raise
             return Recipe(creation.request, creation.model or "", SAMPLER_NAMES.get(creation.request.get("sampler", ""), ""))
 
-    async def _adapted(self, interaction: Interaction, recipe: Recipe) -> tuple[dict[str, Any], list[str]]:
+    async def _adapted(self, interaction: Interaction, recipe: Recipe) -> tuple[dict[str, Any], list[Sentence]]:
         return await asyncio.to_thread(adapted, recipe, self.studio.engine.model, self.studio.rules.limits(interaction))
 
     async def _similar(self, interaction: Interaction, data: bytes, prompt: str) -> ImageRequest:
@@ -161,21 +164,35 @@ class Menus(commands.Cog):
         return None
 
 
-def recipe_text(recipe: Recipe, notes: list[str]) -> str:
+def recipe_text(recipe: Recipe, notes: list[str], language: str = ENGLISH) -> str:
     """Word how a picture was made, and what of it would be different here."""
-    settings = recipe.settings
-    width, height = settings.get("width"), settings.get("height")
-    named = {"{}": recipe.sampler, "steered to {}": settings.get("steer"), "model {}": recipe.model}
-    parts = [form.format(settings[field]) for field, form in NUMBERS.items() if settings.get(field) is not None]
-    parts += [f"{width}x{height}"] if width and height else []
-    parts += [form.format(clean(name)[:NAME_SHOWN]) for form, name in named.items() if name]
-    lines = [title(settings.get("prompt") or "No prompt", PROMPT_SHOWN)]
+    settings = {field: value for field, value in recipe.settings.items() if value is not None}
+    parts = []
+    if "steps" in settings:
+        parts.append(say(language, "{steps} steps", steps=settings["steps"]))
+    if "guidance_scale" in settings:
+        parts.append(say(language, "guidance {scale}", scale=f"{settings['guidance_scale']:g}"))
+    if "seed" in settings:
+        parts.append(say(language, "seed {seeds}", seeds=settings["seed"]))
+    if settings.get("width") and settings.get("height"):
+        parts.append(f"{settings['width']}x{settings['height']}")
+    if recipe.sampler:
+        parts.append(_short(recipe.sampler))
+    if settings.get("steer"):
+        parts.append(say(language, "steered to {label}", label=_short(settings["steer"])))
+    if recipe.model:
+        parts.append(say(language, "model {name}", name=_short(recipe.model)))
+    lines = [title(settings.get("prompt") or say(language, "No prompt"), PROMPT_SHOWN)]
     if negative := settings.get("negative_prompt"):
-        lines.append(f"-# without {title(negative, NEGATIVE_SHOWN)}")
+        lines.append(f"-# {say(language, 'without {prompt}', prompt=title(negative, NEGATIVE_SHOWN))}")
     lines.append(f"-# {harmless(' · '.join(parts))}")
     if notes:
-        lines += ["To make another like it here:", *(f"- {harmless(note)}" for note in notes)]
+        lines += [say(language, "To make another like it here:"), *(f"- {harmless(note)}" for note in notes)]
     return "\n".join(lines)
+
+
+def _short(name: str) -> str:
+    return clean(name)[:NAME_SHOWN]
 
 
 def _first_picture(message: discord.Message) -> Posted:

@@ -9,7 +9,9 @@ from discord import app_commands
 from discord.app_commands import Choice, Range
 from discord.ext import commands
 
+from cogs.audience import language_of
 from cogs.delivery import QUIET
+from cogs.languages import say
 from cogs.options import PROMPT_LIMIT, matching_choices, server_only
 from cogs.preferences import Preferences, Scope, Verdict
 from cogs.studio import Studio
@@ -56,7 +58,8 @@ class Moderation(commands.GroupCog, group_name="moderation", group_description="
                     "There are {most} words already, which is all I take. Please remove some first.", most=MOST_RULES
                 )
             await self._set(server, [*rules, rule])
-            await _say(interaction, f"Prompts with {_quoted(rule)} are not taken any more.")
+            language = language_of(interaction)
+            await _say(interaction, say(language, "Prompts with {rule} are not taken any more.", rule=_quoted(rule)))
 
     @words.command()
     @app_commands.describe(word="One that is listed")
@@ -69,7 +72,8 @@ class Moderation(commands.GroupCog, group_name="moderation", group_description="
             if len(kept) == len(rules):
                 raise DarkroomError("This is not listed. `/moderation words list` shows what is.")
             await self._set(server, kept)
-            await _say(interaction, f"Prompts with {_quoted(word.strip())} are taken again.")
+            language = language_of(interaction)
+            await _say(interaction, say(language, "Prompts with {rule} are taken again.", rule=_quoted(word.strip())))
 
     @remove.autocomplete("word")
     async def listed(self, interaction: Interaction, current: str) -> list[Choice[str]]:
@@ -84,12 +88,13 @@ class Moderation(commands.GroupCog, group_name="moderation", group_description="
         async with self.studio.answering(interaction), self._turn:
             server = _managed(interaction)
             rules = _rules(self._of(server))
-            text = ", ".join(map(_quoted, rules))
+            text, language = ", ".join(map(_quoted, rules)), language_of(interaction)
             if len(text) <= SHOWN:
-                await _say(interaction, text or "No words are listed.")
+                await _say(interaction, text or say(language, "No words are listed."))
                 return
             file = discord.File(io.BytesIO("\n".join(map(str, rules)).encode()), "words.txt")
-            await interaction.response.send_message(f"{len(rules)} words:", file=file, ephemeral=True)
+            counted = say(language, "{count} words:", count=len(rules))
+            await interaction.response.send_message(counted, file=file, ephemeral=True)
 
     @app_commands.command()
     @app_commands.describe(text="A prompt, as a member might write it")
@@ -98,7 +103,11 @@ class Moderation(commands.GroupCog, group_name="moderation", group_description="
         async with self.studio.answering(interaction):
             _managed(interaction)
             broken = await self.studio.rules.broken(interaction, text)
-            await _say(interaction, f"Not taken: {_quoted(broken)}." if broken else "No word of it is listed.")
+            language = language_of(interaction)
+            if broken:
+                await _say(interaction, say(language, "Not taken: {rule}.", rule=_quoted(broken)))
+            else:
+                await _say(interaction, say(language, "No word of it is listed."))
 
     @app_commands.command()
     @app_commands.describe(channel="Where moderators look at held pictures; none: pictures cannot be held")
@@ -110,7 +119,7 @@ class Moderation(commands.GroupCog, group_name="moderation", group_description="
                 _check_reach(channel)
             after = self._of(server).with_(moderators=channel.id if channel else None)
             await self.studio.registry.set(Scope.SERVER, server, after)
-            await _say(interaction, self._rule_text(server))
+            await _say(interaction, self._rule_text(server, language_of(interaction)))
 
     @app_commands.command()
     @app_commands.describe(
@@ -128,7 +137,7 @@ class Moderation(commands.GroupCog, group_name="moderation", group_description="
                 changes["flagged_restricted"] = _verdict(age_restricted)
             if changes:
                 await self.studio.registry.set(Scope.SERVER, server, self._of(server).with_(**changes))
-            await _say(interaction, self._rule_text(server))
+            await _say(interaction, self._rule_text(server, language_of(interaction)))
 
     def _of(self, server: int) -> Preferences:
         return self.studio.registry.of(Scope.SERVER, server)
@@ -139,9 +148,9 @@ class Moderation(commands.GroupCog, group_name="moderation", group_description="
         after = self._of(server).with_(words=words or None, expressions=expressions or None)
         await self.studio.registry.set(Scope.SERVER, server, after)
 
-    def _rule_text(self, server: int) -> str:
-        text = rule_text(self._of(server))
-        return text if self.studio.engine.checks else f"{text}\n{UNCHECKED}"
+    def _rule_text(self, server: int, language: str) -> str:
+        text = rule_text(self._of(server), language)
+        return text if self.studio.engine.checks else f"{text}\n{say(language, UNCHECKED)}"
 
 
 def _managed(interaction: Interaction) -> int:

@@ -7,6 +7,7 @@ from typing import Any, Final, Self
 
 import discord
 
+from cogs.languages import ENGLISH, say
 from cogs.options import STYLE_LIMIT
 from cogs.preferences import LANGUAGES, Preferences, Scope, layered
 from cogs.views import FORM_SECONDS
@@ -15,6 +16,7 @@ from diffusion.request import SAMPLER_NAMES
 Interaction = discord.Interaction[Any]
 Values = dict[str, Any]
 YES_NO: Final = {"yes": "Yes", "no": "No"}
+NOT_SET: Final = "Not set here"
 OPEN: Final = "open"  # the value of a choice that leaves a matter to the next wider scope
 OF: Final = {Scope.MEMBER: "yours", Scope.CHANNEL: "of this channel", Scope.SERVER: "of this server"}
 TITLES: Final = {
@@ -61,40 +63,45 @@ PAGES: Final = {
         "access": ("channels", "roles"),
     },
 }
+PAGE_TITLES: Final = {"pictures": "Pictures", "answers": "Answers", "limits": "Limits", "access": "Access"}
 CUSTOM_ID: Final = rf"darkroom:settings:(?P<scope>{'|'.join(Scope)}):(?P<page>{'|'.join(PAGES[Scope.SERVER])})"
 
 
-def panel_text(scope: Scope, layers: dict[Scope, Preferences], defaults: Preferences) -> str:
+def panel_text(scope: Scope, layers: dict[Scope, Preferences], defaults: Preferences, language: str = ENGLISH) -> str:
     """List what holds in ``scope`` and where it comes from: the nearest of ``layers``, or the bot's own ``defaults``."""
     holding = layered([*layers.values(), defaults])
-    lines = [f"**{TITLES[scope]}**"]
+    lines = [f"**{say(language, TITLES[scope])}**"]
     for name in (name for page in PAGES[scope].values() for name in page):
         value = getattr(holding, name)
         source = next((at for at, layer in layers.items() if value is not None and getattr(layer, name) == value), None)
-        origin = "" if source is scope else f" ({OF[source] if source else 'the default'})"
-        lines.append(f"{FIELDS[name].label}: **{worded(name, value)}**{origin}")
+        origin = say(language, OF[source]) if source else say(language, "the default")
+        line = f"{say(language, FIELDS[name].label)}: **{worded(name, value, language)}**"
+        lines.append(line if source is scope else f"{line} ({origin})")
     roles = layers[scope].allowances or {}
-    lines += [f"{FIELDS['allowance'].label} for <@&{role}>: **{pictures}**" for role, pictures in roles.items()]
+    for role, pictures in roles.items():
+        label = say(language, "Pictures a day for {role}", role=f"<@&{role}>")
+        lines.append(f"{label}: **{pictures}**")
     return "\n".join(lines)
 
 
-def worded(name: str, value: Any) -> str:
+def worded(name: str, value: Any, language: str) -> str:
     """Word the value of a field for members."""
     field = FIELDS[name]
     if value is None or value == ():
-        return field.nothing
+        return say(language, FIELDS[name].nothing)
     if field.mentions:
         return " ".join(field.mentions.format(id) for id in value)
     if field.choices:
-        return field.choices[_choice(field, value)]
+        return _named(field, _choice(field, value), language)
     return discord.utils.escape_markdown(_number(value))
 
 
 class PageButton(discord.ui.DynamicItem[discord.ui.Button[Any]], template=CUSTOM_ID):
     """Opens the form of one page of settings."""
 
-    def __init__(self, scope: Scope, page: str) -> None:
-        super().__init__(discord.ui.Button(label=page.capitalize(), custom_id=f"darkroom:settings:{scope}:{page}"))
+    def __init__(self, scope: Scope, page: str, language: str = ENGLISH) -> None:
+        label = say(language, PAGE_TITLES[page])
+        super().__init__(discord.ui.Button(label=label, custom_id=f"darkroom:settings:{scope}:{page}"))
         self.scope, self.page = scope, page
 
     @classmethod
@@ -111,12 +118,19 @@ class Form(discord.ui.Modal):
     """Asks for the values of a page, filled in with what is set; what becomes of them is up to ``on_values``."""
 
     def __init__(
-        self, scope: Scope, page: str, set_now: Preferences, on_values: Callable[[Interaction, Values], Awaitable[None]]
+        self,
+        scope: Scope,
+        page: str,
+        set_now: Preferences,
+        on_values: Callable[[Interaction, Values], Awaitable[None]],
+        language: str = ENGLISH,
     ) -> None:
-        super().__init__(title=f"{TITLES[scope]}: {page}", timeout=FORM_SECONDS)
-        self._controls = {name: _control(name, getattr(set_now, name)) for name in PAGES[scope][page]}
+        title = f"{say(language, TITLES[scope])}: {say(language, PAGE_TITLES[page])}"
+        super().__init__(title=title, timeout=FORM_SECONDS)
+        self._controls = {name: _control(name, getattr(set_now, name), language) for name in PAGES[scope][page]}
         for name, control in self._controls.items():
-            self.add_item(discord.ui.Label(text=FIELDS[name].label, description=FIELDS[name].hint, component=control))
+            label, hint = say(language, FIELDS[name].label), say(language, FIELDS[name].hint)
+            self.add_item(discord.ui.Label(text=label, description=hint, component=control))
         self._on_values = on_values
 
     async def on_submit(self, interaction: Interaction) -> None:
@@ -124,28 +138,33 @@ class Form(discord.ui.Modal):
         await self._on_values(interaction, {name: _entered(name, control) for name, control in self._controls.items()})
 
 
-def panel_view(scope: Scope) -> discord.ui.View:
+def panel_view(scope: Scope, language: str = ENGLISH) -> discord.ui.View:
     """Give the buttons of the panel of ``scope``."""
     view = discord.ui.View(timeout=None)
     for page in PAGES[scope]:
-        view.add_item(PageButton(scope, page))
+        view.add_item(PageButton(scope, page, language))
     return view
 
 
-def _control(name: str, value: Any) -> Any:
+def _control(name: str, value: Any, language: str) -> Any:
     field = FIELDS[name]
     if field.mentions:
         select: Any = discord.ui.ChannelSelect if name == "channels" else discord.ui.RoleSelect
         return select(custom_id=name, required=False, min_values=0, max_values=25, default_values=_objects(name, value or ()))
     if field.choices:
         chosen = OPEN if value is None else _choice(field, value)
-        choices = {OPEN: "Not set here", **field.choices}
+        choices = {OPEN: say(language, NOT_SET), **{key: _named(field, key, language) for key in field.choices}}
         options = [discord.SelectOption(label=label, value=key, default=key == chosen) for key, label in choices.items()]
         return discord.ui.Select(custom_id=name, options=options, required=False)
     shown = None if value is None else _number(value)
     return discord.ui.TextInput(
-        custom_id=name, required=False, default=shown, max_length=STYLE_LIMIT, placeholder="Not set here"
+        custom_id=name, required=False, default=shown, max_length=STYLE_LIMIT, placeholder=say(language, NOT_SET)
     )
+
+
+def _named(field: Field, key: str, language: str) -> str:
+    """Name one of the choices; languages and samplers have one name for all."""
+    return say(language, YES_NO[key]) if field.choices is YES_NO else (field.choices or {})[key]
 
 
 def _choice(field: Field, value: Any) -> str:

@@ -11,7 +11,9 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
+from cogs.audience import language_of
 from cogs.delivery import QUIET
+from cogs.languages import ENGLISH, say
 from cogs.personal import Forgotten
 from cogs.preferences import Scope
 from cogs.refusal import REFUSALS
@@ -29,12 +31,16 @@ WARNING: Final = (
 )
 
 
+REMIXED: Final = "Others may start from your avatar and your pictures."
+NOT_REMIXED: Final = "Nobody else may start from your avatar and your pictures."
+
+
 class ForgetButton(discord.ui.DynamicItem[discord.ui.Button[Any]], template=r"darkroom:forget:(?P<member>[0-9]+)"):
     """Confirms that a member wants to be forgotten."""
 
-    def __init__(self, member: int) -> None:
-        custom_id = f"darkroom:forget:{member}"
-        super().__init__(discord.ui.Button(label="Forget me", style=discord.ButtonStyle.danger, custom_id=custom_id))
+    def __init__(self, member: int, language: str = ENGLISH) -> None:
+        custom_id, label = f"darkroom:forget:{member}", say(language, "Forget me")
+        super().__init__(discord.ui.Button(label=label, style=discord.ButtonStyle.danger, custom_id=custom_id))
         self.member = member
 
     @classmethod
@@ -60,14 +66,18 @@ class Privacy(commands.GroupCog, group_name="privacy", group_description="What I
             await interaction.response.defer(ephemeral=True, thinking=True)
             documents, names = await self.studio.personal.documents(interaction.user.id)
             takeout = Takeout(documents, names, self.studio.gallery, interaction.filesize_limit)
-            part = 0
+            part, language = 0, language_of(interaction)
             async for data in takeout:
                 part += 1
                 file = discord.File(io.BytesIO(data), f"darkroom-{part}.zip")
-                await interaction.followup.send("All that I keep about you:" if part == 1 else "", file=file, ephemeral=True)
+                text = say(language, "All that I keep about you:") if part == 1 else ""
+                await interaction.followup.send(text, file=file, ephemeral=True)
             if takeout.left_out:
-                note = (
-                    f"{takeout.left_out} pictures, the oldest, had no room in {MOST} files of the size that Discord takes here."
+                note = say(
+                    language,
+                    "{left_out} pictures, the oldest, had no room in {most} files of the size that Discord takes here.",
+                    left_out=takeout.left_out,
+                    most=MOST,
                 )
                 await interaction.followup.send(note, ephemeral=True)
 
@@ -75,9 +85,9 @@ class Privacy(commands.GroupCog, group_name="privacy", group_description="What I
     async def forget(self, interaction: Interaction) -> None:
         """Have all that I keep about you deleted, with your pictures."""
         async with self.studio.answering(interaction):
-            view = discord.ui.View(timeout=None)
-            view.add_item(ForgetButton(interaction.user.id))
-            await interaction.response.send_message(WARNING, view=view, ephemeral=True)
+            view, language = discord.ui.View(timeout=None), language_of(interaction)
+            view.add_item(ForgetButton(interaction.user.id, language))
+            await interaction.response.send_message(say(language, WARNING), view=view, ephemeral=True)
 
     @app_commands.command()
     @app_commands.describe(allowed="Whether others may start from your avatar and your pictures")
@@ -87,20 +97,22 @@ class Privacy(commands.GroupCog, group_name="privacy", group_description="What I
             registry, member = self.studio.registry, interaction.user.id
             before = registry.of(Scope.MEMBER, member)
             await registry.set(Scope.MEMBER, member, before.with_(remix=None if allowed else False))
-            text = "Others may start" if allowed else "Nobody else may start"
-            await interaction.response.send_message(f"{text} from your avatar and your pictures.", ephemeral=True)
+            text = say(language_of(interaction), REMIXED if allowed else NOT_REMIXED)
+            await interaction.response.send_message(text, ephemeral=True)
 
     async def forget_now(self, interaction: Interaction, member: int) -> None:
         """Take back what is being made for ``member``, delete everything, and tell what that was."""
         async with self.studio.answering(interaction):
             if interaction.user.id != member:
                 raise DarkroomError("Everybody can only have themselves forgotten: `/privacy forget`.")
-            await interaction.response.edit_message(content="Deleting…", view=None)
+            language = language_of(interaction)  # one of the settings that are deleted
+            await interaction.response.edit_message(content=say(language, "Deleting…"), view=None)
             await self._take_back(member)
             forgotten = await self.studio.personal.forget(member)
             messages = list(_messages(forgotten))
             self.studio.background.start(_delete(interaction.client, messages[:MOST_MESSAGES]))
-            await interaction.edit_original_response(content=_told(forgotten, len(messages)), allowed_mentions=QUIET)
+            told = _told(forgotten, len(messages), language)
+            await interaction.edit_original_response(content=told, allowed_mentions=QUIET)
 
     async def _take_back(self, member: int) -> None:
         """Cancel all that is being made for ``member`` and wait until it has ended, but not for what Discord keeps waiting."""
@@ -130,16 +142,24 @@ def _messages(forgotten: Forgotten) -> Iterable[tuple[int, int]]:
             yield creation.posting_in or creation.channel_id, creation.message_id
 
 
-def _told(forgotten: Forgotten, messages: int) -> str:
-    pictures = forgotten.pictures - forgotten.kept
+def _told(forgotten: Forgotten, messages: int, language: str) -> str:
     lines = [
-        f"Forgotten: {len(forgotten.creations)} requests, {pictures} pictures and your settings.",
-        f"{forgotten.kept} pictures stay, as other members have them as well." if forgotten.kept else "",
-        f"I am deleting your pictures from {min(messages, MOST_MESSAGES)} messages." if messages else "",
-        f"{messages - MOST_MESSAGES} older messages stay; their Delete buttons work." if messages > MOST_MESSAGES else "",
-        "How many pictures you made today I know until tomorrow, and nothing else.",
+        say(
+            language,
+            "Forgotten: {requests} requests, {pictures} pictures and your settings.",
+            requests=len(forgotten.creations),
+            pictures=forgotten.pictures - forgotten.kept,
+        )
     ]
-    return "\n".join(filter(None, lines))
+    if kept := forgotten.kept:
+        lines.append(say(language, "{kept} pictures stay, as other members have them as well.", kept=kept))
+    if messages:
+        count = min(messages, MOST_MESSAGES)
+        lines.append(say(language, "I am deleting your pictures from {count} messages.", count=count))
+    if (older := messages - MOST_MESSAGES) > 0:
+        lines.append(say(language, "{count} older messages stay; their Delete buttons work.", count=older))
+    lines.append(say(language, "How many pictures you made today I know until tomorrow, and nothing else."))
+    return "\n".join(lines)
 
 
 async def setup(bot: Any) -> None:

@@ -11,7 +11,9 @@ from discord.ext import commands
 
 from cogs import render
 from cogs.access import Interaction, is_here, may_end, may_see
+from cogs.audience import language_of
 from cogs.delivery import QUIET
+from cogs.languages import ENGLISH, say
 from cogs.studio import Studio
 from diffusion.result import Progress
 
@@ -36,30 +38,32 @@ class Entry:
     ending: bool  # whether this member may cancel it
 
 
-def queue_text(entries: list[Entry], elsewhere: int, paused: bool = False) -> str:
+def queue_text(entries: list[Entry], elsewhere: int, paused: bool = False, language: str = ENGLISH) -> str:
     """Word the queue, which has ``elsewhere`` requests that are not shown."""
     if not entries and not elsewhere:
-        return PAUSED if paused else EMPTY
-    lines = [_line(entry) for entry in entries[:LINES]]
+        return say(language, PAUSED if paused else EMPTY)
+    lines = [_line(entry, language) for entry in entries[:LINES]]
     if len(entries) > LINES:
-        lines.append(f"-# … and {len(entries) - LINES} more")
+        lines.append(f"-# {say(language, '… and {count} more', count=len(entries) - LINES)}")
     following = next((entry for entry in entries if entry.place == 1), None)
-    notes = [PAUSED] if paused else []
-    notes += [f"The next turn is <@{following.owner}>'s."] if following else []
-    if elsewhere:
-        notes.append(
-            f"{elsewhere} request{'s' * (elsewhere > 1)} from elsewhere take{'s' * (elsewhere == 1)} turns with these."
-        )
+    notes = [say(language, PAUSED)] if paused else []
+    if following:
+        notes.append(say(language, "The next turn is {member}'s.", member=f"<@{following.owner}>"))
+    if elsewhere == 1:
+        notes.append(say(language, "1 request from elsewhere takes turns with these."))
+    elif elsewhere:
+        notes.append(say(language, "{count} requests from elsewhere take turns with these.", count=elsewhere))
     if notes:
         lines.append(f"-# {' '.join(notes)}")
     return "\n".join(lines)
 
 
-def _line(entry: Entry) -> str:
-    prompt = "*private*" if entry.prompt is None else render.title(entry.prompt, PROMPT_SHOWN)
+def _line(entry: Entry, language: str) -> str:
+    private = f"*{say(language, 'private')}*"
+    prompt = private if entry.prompt is None else render.title(entry.prompt, PROMPT_SHOWN, language)
     percent = 100 * entry.progress.completed // (entry.progress.total or 1)
-    state = f"{percent} %" if entry.place == 0 else "next" if entry.place == 1 else ""
-    done = f"done {discord.utils.format_dt(entry.done, 'R')}" if entry.done else ""
+    state = f"{percent} %" if entry.place == 0 else say(language, "next") if entry.place == 1 else ""
+    done = say(language, "done {when}", when=discord.utils.format_dt(entry.done, "R")) if entry.done else ""
     parts = filter(None, (prompt, f"<@{entry.owner}>", state, done))
     return f"{'▶' if entry.place == 0 else f'`{entry.place}.`'} {' · '.join(parts)}"
 
@@ -67,8 +71,9 @@ def _line(entry: Entry) -> str:
 class RefreshButton(discord.ui.DynamicItem[discord.ui.Button[Any]], template="darkroom:queue:refresh"):
     """Shows the queue as it is now."""
 
-    def __init__(self) -> None:
-        super().__init__(discord.ui.Button(label="Refresh", emoji="🔄", custom_id="darkroom:queue:refresh"))
+    def __init__(self, language: str = ENGLISH) -> None:
+        label = say(language, "Refresh")
+        super().__init__(discord.ui.Button(label=label, emoji="🔄", custom_id="darkroom:queue:refresh"))
 
     @classmethod
     async def from_custom_id(cls, interaction: Interaction, item: discord.ui.Item[Any], match: re.Match[str]) -> Self:
@@ -83,11 +88,12 @@ class RefreshButton(discord.ui.DynamicItem[discord.ui.Button[Any]], template="da
 class CancelSelect(discord.ui.DynamicItem[discord.ui.Select[Any]], template="darkroom:queue:cancel"):
     """Offers what this member may cancel."""
 
-    def __init__(self, entries: list[Entry]) -> None:
-        select: discord.ui.Select[Any] = discord.ui.Select(custom_id="darkroom:queue:cancel", placeholder="Cancel one…")
+    def __init__(self, entries: list[Entry], language: str = ENGLISH) -> None:
+        placeholder = say(language, "Cancel one…")
+        select: discord.ui.Select[Any] = discord.ui.Select(custom_id="darkroom:queue:cancel", placeholder=placeholder)
         for entry in entries[:OPTIONS]:
-            label = " ".join((entry.prompt or "").split()) or "Pictures without a prompt"
-            select.add_option(label=label[:LABEL_LIMIT], value=str(entry.id), description=_state(entry))
+            label = " ".join((entry.prompt or "").split()) or say(language, "Pictures without a prompt")
+            select.add_option(label=label[:LABEL_LIMIT], value=str(entry.id), description=_state(entry, language))
         super().__init__(select)
 
     @classmethod
@@ -100,8 +106,10 @@ class CancelSelect(discord.ui.DynamicItem[discord.ui.Select[Any]], template="dar
         await interaction.client.get_cog("Queue").cancel(interaction, int(self.item.values[0]))
 
 
-def _state(entry: Entry) -> str:
-    return "under way" if entry.place == 0 else f"number {entry.place} of those waiting"
+def _state(entry: Entry, language: str) -> str:
+    if entry.place == 0:
+        return say(language, "under way")
+    return say(language, "number {place} of those waiting", place=entry.place)
 
 
 class Queue(commands.Cog):
@@ -132,11 +140,11 @@ class Queue(commands.Cog):
 
     def _shown(self, interaction: Interaction) -> tuple[str, discord.ui.View]:
         entries, elsewhere = self._entries(interaction)
-        view = discord.ui.View(timeout=None)
-        view.add_item(RefreshButton())
+        view, language = discord.ui.View(timeout=None), language_of(interaction)
+        view.add_item(RefreshButton(language))
         if ending := [entry for entry in entries if entry.ending]:
-            view.add_item(CancelSelect(ending))
-        return queue_text(entries, elsewhere, self.studio.engine.paused), view
+            view.add_item(CancelSelect(ending, language))
+        return queue_text(entries, elsewhere, self.studio.engine.paused, language), view
 
     def _entries(self, interaction: Interaction) -> tuple[list[Entry], int]:
         """Give what this member is shown, and how many requests besides."""

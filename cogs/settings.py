@@ -7,6 +7,7 @@ from discord import app_commands
 from discord.app_commands import Range
 from discord.ext import commands
 
+from cogs.audience import language_of
 from cogs.delivery import QUIET
 from cogs.options import clean
 from cogs.panel import PAGES, Form, PageButton, Values, panel_text, panel_view
@@ -71,7 +72,8 @@ class Settings(commands.GroupCog, group_name="settings", group_description="What
             async def on_values(submitted: Interaction, values: Values) -> None:
                 await self.change(submitted, scope, values)
 
-            await interaction.response.send_modal(Form(scope, page, self.studio.registry.of(scope, subject), on_values))
+            set_now, language = self.studio.registry.of(scope, subject), language_of(interaction)
+            await interaction.response.send_modal(Form(scope, page, set_now, on_values, language))
 
     async def change(self, interaction: Interaction, scope: Scope, values: Values) -> None:
         """Set ``values`` in ``scope`` and show the panel anew; nothing is set where one of them cannot be."""
@@ -97,8 +99,9 @@ class Settings(commands.GroupCog, group_name="settings", group_description="What
         at = list(scopes(interaction).items())
         wider = at[[known for known, _ in at].index(scope) :]
         layers = {known: self.studio.registry.of(known, subject) for known, subject in wider}
-        text = panel_text(scope, layers, self._defaults())
-        return {"content": text, "view": panel_view(scope), "allowed_mentions": QUIET}
+        language = language_of(interaction)
+        text = panel_text(scope, layers, self._defaults(), language)
+        return {"content": text, "view": panel_view(scope, language), "allowed_mentions": QUIET}
 
     def _defaults(self) -> Preferences:
         model, limits = self.studio.engine.model, self.studio.engine.config.limits

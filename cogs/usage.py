@@ -6,7 +6,9 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
+from cogs.audience import language_of
 from cogs.delivery import QUIET
+from cogs.languages import explain, say
 from cogs.ledger import renewal
 from cogs.rules import Allowance
 from cogs.studio import Studio
@@ -27,20 +29,35 @@ class Usage(commands.Cog):
             rules = self.studio.rules
             made = sum((await self.studio.ledger.today(interaction.user.id)).values())
             allowances = await rules.allowances(interaction)
-            text = usage_text(made, allowances, rules.limits(interaction), rules.obstacle(interaction))
+            limits, obstacle = rules.limits(interaction), rules.obstacle(interaction)
+            text = usage_text(made, allowances, limits, obstacle, language_of(interaction))
             await interaction.response.send_message(text, ephemeral=True, allowed_mentions=QUIET)
 
 
-def usage_text(made: int, allowances: list[Allowance], limits: Limits, obstacle: DarkroomError | None) -> str:
+def usage_text(made: int, allowances: list[Allowance], limits: Limits, obstacle: DarkroomError | None, language: str) -> str:
     """Word what is left of today and what one request may ask for."""
-    lines = [f"You have made {made} picture{'s' * (made != 1)} today."]
+    if made == 1:
+        lines = [say(language, "You have made 1 picture today.")]
+    else:
+        lines = [say(language, "You have made {made} pictures today.", made=made)]
     for allowance in allowances:
-        where = "here" if allowance.here else "over all servers"
-        lines.append(f"**{allowance.left}** of {allowance.most} are left {where}.")
-    next_day = f"The next day begins {discord.utils.format_dt(renewal(), 'R')}."
-    lines.append(next_day if allowances else "You may make as many as you like.")
-    lines.append(f"-# At once: {limits.count} pictures, {limits.steps} steps, {limits.side} pixels a side.")
-    return "\n".join([*lines, *([str(obstacle)] if obstacle else [])])
+        left, most = f"**{allowance.left}**", allowance.most
+        if allowance.here:
+            lines.append(say(language, "{left} of {most} are left here.", left=left, most=most))
+        else:
+            lines.append(say(language, "{left} of {most} are left over all servers.", left=left, most=most))
+    if allowances:
+        lines.append(say(language, "The next day begins {when}.", when=discord.utils.format_dt(renewal(), "R")))
+    else:
+        lines.append(say(language, "You may make as many as you like."))
+    at_once = say(
+        language,
+        "At once: {count} pictures, {steps} steps, {side} pixels a side.",
+        count=limits.count,
+        steps=limits.steps,
+        side=limits.side,
+    )
+    return "\n".join([*lines, f"-# {at_once}", *([explain(language, obstacle)] if obstacle else [])])
 
 
 async def setup(bot: Any) -> None:

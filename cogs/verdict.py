@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
+from cogs.languages import ENGLISH, say, translated
 from cogs.preferences import Preferences, Verdict
 
 NORMAL: Final = Verdict.HOLD
@@ -26,15 +27,17 @@ def verdict(server: Preferences | None, age_restricted: bool) -> Verdict:
     return Verdict.REFUSE if rule is Verdict.HOLD and server.moderators is None else rule
 
 
-def rule_text(server: Preferences) -> str:
+def rule_text(server: Preferences, language: str = ENGLISH) -> str:
     """Say what becomes of flagged pictures, and where that is not what was set."""
-    lines = []
-    for place, age_restricted in (("here", False), ("in age-restricted channels", True)):
-        lines.append(f"Flagged pictures are **{WORDED[verdict(server, age_restricted)]}** {place}.")
+    here, restricted = (f"**{translated(language, 'texts', WORDED[verdict(server, where)])}**" for where in (False, True))
+    lines = [
+        say(language, "Flagged pictures are {shown} here.", shown=here),
+        say(language, "Flagged pictures are {shown} in age-restricted channels.", shown=restricted),
+    ]
     if server.moderators is not None:
-        lines.append(f"They are held in <#{server.moderators}>.")
+        lines.append(say(language, "They are held in {channel}.", channel=f"<#{server.moderators}>"))
     elif Verdict.HOLD in (server.flagged or NORMAL, server.flagged_restricted or RESTRICTED):
-        lines.append("They would be held, but there is no channel for it: set one with `/moderation channel`.")
+        lines.append(say(language, "They would be held, but there is no channel for it: set one with `/moderation channel`."))
     return "\n".join(lines)
 
 

@@ -6,6 +6,7 @@ from typing import Any, Final, Protocol
 
 from diffusion.recipe import Recipe
 from diffusion.request import MAX_UPSCALED_SIDE, SAMPLER_NAMES, UPSCALES, Limits
+from diffusion.sentence import Sentence
 
 # Samplers by the letters of their names: those that are the same here, then those of which one here is nearest.
 SAME: Final = {
@@ -34,6 +35,10 @@ MAX_PROMPT: Final = 4000  # characters that are looked at; no model reads as man
 PROMPTS: Final = ("prompt", "negative_prompt")
 MAX_GUIDANCE: Final = 30.0
 NAME_SHOWN: Final = 50
+LOWERED: Final = {
+    "steps": "Steps: {value} instead of {asked}.",
+    "guidance_scale": "Guidance scale: {value} instead of {asked}.",
+}
 
 
 class Model(Protocol):
@@ -48,21 +53,24 @@ class Model(Protocol):
     def count_tokens(self, text: str) -> int: ...  # noqa: D102
 
 
-def adapted(recipe: Recipe, model: Model, limits: Limits) -> tuple[dict[str, Any], list[str]]:
+def adapted(recipe: Recipe, model: Model, limits: Limits) -> tuple[dict[str, Any], list[Sentence]]:
     """Give the settings of ``recipe``, but its seed, that ``model`` can follow within ``limits``, and a note on each change."""
-    told, notes = recipe.settings, []
+    told = recipe.settings
+    notes: list[Sentence] = []
     settings: dict[str, Any] = {}
     for field in PROMPTS:
         text = _plain(told.get(field, "")[:MAX_PROMPT])
         settings[field] = _shortened(text, model)
         if settings[field] != text or len(told.get(field, "")) > MAX_PROMPT:
-            notes.append(f"The {field.replace('_', ' ')} is longer than this model reads: its end is left out.")
+            name = field.replace("_", " ")
+            notes.append(Sentence("The {field} is longer than this model reads: its end is left out.", field=name))
     if any(LORA.search(told.get(field, "")[:MAX_PROMPT]) for field in PROMPTS):
-        notes.append("LoRAs are left out: there are none here.")
+        notes.append(Sentence("LoRAs are left out: there are none here."))
     if size := _size(told, model.latent_factor, limits.side):
         settings["width"], settings["height"] = size
         if size != (told["width"], told["height"]):
-            notes.append(f"The size becomes {size[0]}x{size[1]} instead of {told['width']}x{told['height']}.")
+            fitting, asked = f"{size[0]}x{size[1]}", f"{told['width']}x{told['height']}"
+            notes.append(Sentence("The size becomes {size} instead of {asked}.", size=fitting, asked=asked))
     upscale = told.get("upscale", 1)
     settings["upscale"] = upscale if upscale in UPSCALES and upscale * max(size or (0,)) <= MAX_UPSCALED_SIDE else 1
     for field, least, most in (("steps", 1, limits.steps), ("guidance_scale", 0, MAX_GUIDANCE)):
@@ -71,20 +79,26 @@ def adapted(recipe: Recipe, model: Model, limits: Limits) -> tuple[dict[str, Any
             continue
         settings[field] = min(max(asked, least), most)
         if settings[field] != asked:
-            notes.append(f"{field.replace('_', ' ').capitalize()}: {settings[field]:g} instead of {asked:g}.")
+            notes.append(Sentence(LOWERED[field], value=f"{settings[field]:g}", asked=f"{asked:g}"))
     if sampler := _sampler(recipe):
         settings["sampler"] = sampler
     if recipe.sampler and _same_sampler(recipe) is None:
-        instead = SAMPLER_NAMES[sampler] if sampler else "my usual one"
-        notes.append(f"There is no sampler {_short(recipe.sampler)} here: {instead} takes its place.")
+        name = _short(recipe.sampler)
+        if sampler:
+            instead = SAMPLER_NAMES[sampler]
+            notes.append(Sentence("There is no sampler {name} here: {instead} takes its place.", name=name, instead=instead))
+        else:
+            notes.append(Sentence("There is no sampler {name} here: my usual one takes its place.", name=name))
     if told.get("start_step"):
-        notes.append("It started from another picture, which is not in the file. This one starts from noise.")
+        notes.append(Sentence("It started from another picture, which is not in the file. This one starts from noise."))
     if told.get("steer") in model.steerable:
         settings |= {field: told[field] for field in ("steer", "steer_scale") if field in told}
     elif told.get("steer"):
-        notes.append(f"Nothing steers to {_short(told['steer'])} here.")
+        notes.append(Sentence("Nothing steers to {label} here.", label=_short(told["steer"])))
     if recipe.model and recipe.model != model.name:
-        notes.append(f"It was made by the model {_short(recipe.model)}. Here {model.name} draws.")
+        notes.append(
+            Sentence("It was made by the model {name}. Here {other} draws.", name=_short(recipe.model), other=model.name)
+        )
     return settings, notes
 
 

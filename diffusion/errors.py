@@ -11,27 +11,13 @@ DarkroomError
 └── ModelNotLoaded     a model folder or hub id cannot be used; `source` names it
 """
 
-import re
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
-GAP: Final = re.compile(r"\{(\w+)\}")
+from diffusion.sentence import Sentence
 
 
-def filled(template: str, values: Mapping[str, Any]) -> str:
-    """Put ``values`` into the gaps of ``template`` by name; braces around anything else stand for themselves."""
-    return GAP.sub(lambda gap: str(values.get(gap[1], gap[0])), template)
-
-
-class DarkroomError(Exception):
-    """Base of all errors of this project; its text is one sentence for the person who asked.
-
-    The English ``template`` and the ``values`` for its gaps are kept apart, so that it can be told in other languages, too.
-    """
-
-    def __init__(self, template: str = "", /, **values: Any) -> None:
-        super().__init__(filled(template, values))
-        self.template, self.values = template, values
+class DarkroomError(Sentence, Exception):
+    """Base of all errors of this project; it is one sentence for the person who asked."""
 
 
 class InvalidRequest(DarkroomError):

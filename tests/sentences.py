@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cogs.languages import say
-from diffusion.errors import DarkroomError, InvalidRequest, ModelNotLoaded
+from diffusion.errors import InvalidRequest, ModelNotLoaded
+from diffusion.sentence import Sentence
 
 ROOT = Path(__file__).parents[1]
 # What only whoever runs the bot reads, in a terminal or a log, stays English.
@@ -56,7 +57,7 @@ def _template(call: ast.Call, known: dict[str, Any]) -> ast.expr | None:
     called = known.get(call.func.id) if isinstance(call.func, ast.Name) else None
     if called is say:
         return call.args[1]
-    if isinstance(called, type) and issubclass(called, DarkroomError) and called is not ModelNotLoaded and call.args:
+    if isinstance(called, type) and issubclass(called, Sentence) and called is not ModelNotLoaded and call.args:
         return call.args[issubclass(called, InvalidRequest)]
     if isinstance(call.func, ast.Attribute) and call.func.attr == "transaction":
         return None if isinstance(call.args[0], ast.JoinedStr) else call.args[0]  # those are for the log alone

@@ -94,7 +94,7 @@ def test_a_picture_of_a1111s_is_read_and_what_is_not_here_is_noted():
         "sampler": "dpm++",
         "upscale": 1,
     }
-    said = " ".join(notes)
+    said = " ".join(map(str, notes))
     for word in ("prompt is longer", "LoRAs", "168x256 instead of 512x768", "DPM++ 2M SDE Karras", "dreamshaper_8"):
         assert word in said
 

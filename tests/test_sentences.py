@@ -10,8 +10,9 @@ from cogs.audience import language_here, language_of
 from cogs.languages import FILES, catalogue, explain, of_locale, say
 from cogs.preferences import LANGUAGES, RANGES, Preferences, Scope
 from cogs.registry import Registry
-from diffusion.errors import GAP, DarkroomError, InvalidRequest
+from diffusion.errors import DarkroomError, InvalidRequest
 from diffusion.request import ImageRequest, Limits
+from diffusion.sentence import GAP
 from tests.sentences import all_said
 
 OTHERS = sorted(set(FILES.values()))

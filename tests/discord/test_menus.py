@@ -201,7 +201,7 @@ def test_a_recipe_fits_into_a_message_whatever_it_says(tiny_model):
     settings = {"prompt": f"<lora:x> {long}", "negative_prompt": long, "steps": 10**9, "width": 10**9, "height": 10**9}
     settings |= {"seed": 2**64, "guidance_scale": 1e300, "steer": long, "start_step": 3}
     recipe = Recipe(settings, long, long)
-    notes = adapted(recipe, tiny_model, Limits())[1]
+    notes = list(map(str, adapted(recipe, tiny_model, Limits())[1]))
     assert len(notes) == 10 and len(recipe_text(recipe, notes)) <= 2000
 
 
