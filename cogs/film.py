@@ -20,6 +20,7 @@ from diffusion.film import branch_steps, play
 from diffusion.request import ImageRequest
 
 Interaction = discord.Interaction[Any]
+ONE_STEP, STEPS = "How it formed, in 1 step.", "How it formed, in {count} steps."
 GONE = "How this formed is not kept any more."
 
 
@@ -71,7 +72,8 @@ def film_message(creation: Creation, request: ImageRequest, film: bytes, languag
     """Give the message that shows a film and offers its steps."""
     alt = say(language, "How it formed: {prompt}", prompt=" → ".join(request.prompts))[:ALT_TEXT_LIMIT]
     steps = branch_steps(request)
-    told = [say(language, "How it formed, in steps: {count}.", count=request.steps - request.start_step)]
+    count = request.steps - request.start_step
+    told = [say(language, ONE_STEP if count == 1 else STEPS, count=count)]
     if steps:
         told.append(say(language, "Choose one to go on from it with another prompt."))
     return Result(

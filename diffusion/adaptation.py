@@ -69,8 +69,8 @@ def adapted(recipe: Recipe, model: Model, limits: Limits) -> tuple[dict[str, Any
     if size := _size(told, model.latent_factor, limits.side):
         settings["width"], settings["height"] = size
         if size != (told["width"], told["height"]):
-            fitting, asked = f"{size[0]}x{size[1]}", f"{told['width']}x{told['height']}"
-            notes.append(Sentence("The size becomes {size} instead of {asked}.", size=fitting, asked=asked))
+            here, there = f"{size[0]}x{size[1]}", f"{told['width']}x{told['height']}"
+            notes.append(Sentence("The size becomes {size} instead of {asked}.", size=here, asked=there))
     upscale = told.get("upscale", 1)
     settings["upscale"] = upscale if upscale in UPSCALES and upscale * max(size or (0,)) <= MAX_UPSCALED_SIDE else 1
     for field, least, most in (("steps", 1, limits.steps), ("guidance_scale", 0, MAX_GUIDANCE)):

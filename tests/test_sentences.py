@@ -58,10 +58,10 @@ def test_sentences_call_commands_as_members_know_them(language):
         assert commands(translated) == known, translated
 
 
-def test_what_is_put_into_a_sentence_has_a_gap_in_it_and_the_other_way_round():
+def test_every_gap_of_a_sentence_is_filled():
     for said in all_said():
         if said.values is not None:
-            assert gaps(said.template) - {"field"} == said.values, f"{said.where}: {said.template!r}"
+            assert gaps(said.template) <= said.values | {"field"}, f"{said.where}: {said.template!r}"
 
 
 @pytest.mark.parametrize("language", OTHERS)
