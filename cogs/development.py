@@ -4,12 +4,10 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Iterable
-from datetime import timedelta
-
-import discord
 
 from cogs import render, views
 from cogs.answer import Answer, Picture, Result
+from cogs.deadline import while_token_lives
 from cogs.delivery import CannotLook, Delivery, Undeliverable, carries_result
 from cogs.gallery import Gallery, PictureGone
 from cogs.journal import MODEL_LIMIT, Creation, Journal, State, from_json
@@ -35,7 +33,6 @@ DELETED = "The message was deleted."
 NEVER_SHOWN = "The answer was never shown."
 UNPREPARED = "I was restarted while I prepared this. Please ask again."
 UNREADABLE = "I was updated meanwhile and cannot read this any more. Please ask again."
-TOO_SLOW = "This took longer than the {minutes} minutes in which I can answer here. Please ask for less."
 
 
 class Development:
@@ -61,7 +58,7 @@ class Development:
         beginning = asyncio.ensure_future(self._note_beginning(creation, job))
         try:
             async with self._ending(creation):
-                async with _while_token_lives(creation):
+                async with while_token_lives(creation):
                     if not await self._show_progress(creation, job, shown):
                         await self.journal.close(creation, State.CANCELLED, DELETED)
                         return
@@ -251,17 +248,3 @@ class Development:
 def _state_of(creation: Creation, sentence: str) -> Answer:
     request, language = creation.request, creation.language
     return Answer(render.state_text(request["prompt"], sentence, language) if request else sentence)
-
-
-@contextlib.asynccontextmanager
-async def _while_token_lives(creation: Creation) -> AsyncIterator[None]:
-    """Bound the wait where only the interaction's token reaches the message; raises `DarkroomError` when it is over."""
-    if not creation.token_only:
-        yield
-        return
-    over = creation.expires - timedelta(minutes=15 - render.TOKEN_MINUTES)
-    try:
-        async with asyncio.timeout((over - discord.utils.utcnow()).total_seconds()):
-            yield
-    except TimeoutError:
-        raise DarkroomError(TOO_SLOW, minutes=render.TOKEN_MINUTES) from None

@@ -9,6 +9,7 @@ from discord import ui
 from cogs import render
 from cogs.access import is_age_restricted
 from cogs.audience import language_for
+from cogs.deadline import token_note
 from cogs.delivery import QUIET
 from cogs.gallery import Gallery
 from cogs.journal import Creation, Journal, to_json
@@ -62,7 +63,7 @@ class Reception:
         """Give the first answer, which progress and result will take the place of; raises `JournalFailed`."""
         options: dict[str, Any] = {"view": view} if view else {}
         response = await interaction.response.send_message(
-            f"{text}\n{render.token_note(creation.language)}" if creation.token_only else text,
+            f"{text}\n{token_note(creation.language)}" if creation.token_only else text,
             ephemeral=creation.private,
             allowed_mentions=QUIET,
             **options,

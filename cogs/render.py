@@ -18,7 +18,6 @@ BAR_CELLS = 12
 RESUMING = "Resuming after a restart…"
 PAUSED = "I am being restarted; this goes on afterwards."
 CANCELLED = "Cancelled."
-TOKEN_MINUTES = 14  # of the 15 that an interaction's token lives
 ALT_TEXT_LIMIT = 1024  # Discord's limit on an attachment's description
 ALT_WITHOUT_PROMPT = "A picture similar to the attached one"
 PICTURE_PREFIX, SOURCE_PREFIX = "darkroom-", "source."  # of the names of files, by which they are told apart in a message
@@ -105,12 +104,6 @@ def progress_bar(completed: int, total: int) -> str:
     """Draw how far ``completed`` of ``total`` is."""
     filled = BAR_CELLS * completed // total if total else 0
     return "▰" * filled + "▱" * (BAR_CELLS - filled)
-
-
-def token_note(language: str = ENGLISH) -> str:
-    """Tell that an answer which nothing but its token reaches has to come soon."""
-    note = say(language, "Here I can answer for {minutes} minutes only; what takes longer is dropped.", minutes=TOKEN_MINUTES)
-    return f"-# {note}"
 
 
 def progress_text(request: ImageRequest, progress: Progress, language: str = ENGLISH) -> str:

@@ -7,15 +7,20 @@ import discord
 import pytest
 
 from cogs.audience import language_here, language_of
+from cogs.edit import Edit
 from cogs.languages import FILES, catalogue, explain, of_locale, say
+from cogs.panel import FIELDS, PAGE_TITLES, PAGES, TITLES
 from cogs.preferences import LANGUAGES, RANGES, Preferences, Scope
 from cogs.registry import Registry
+from cogs.views import EditForm, result_rows
 from diffusion.errors import DarkroomError, InvalidRequest
 from diffusion.request import ImageRequest, Limits
 from diffusion.sentence import GAP
 from tests.sentences import all_said
 
 OTHERS = sorted(set(FILES.values()))
+FORM_TITLE, FORM_LABEL, FORM_HINT, BUTTON, OPTION = 45, 45, 100, 80, 100  # characters, by Discord's rules
+MOST = 2**64 - 1
 
 
 def gaps(template):
@@ -132,3 +137,18 @@ def asking(chosen, **told):
     registry._known = {(Scope(scope), id): Preferences(language=chosen.get(scope)) for id, scope in enumerate(Scope, 1)}
     client = SimpleNamespace(studio=SimpleNamespace(registry=registry))
     return SimpleNamespace(client=client, user=SimpleNamespace(id=1), channel=None, channel_id=2, **told)
+
+
+@pytest.mark.parametrize("language", ["en", *OTHERS])
+def test_what_stands_on_forms_and_buttons_has_room_there(language):
+    for scope, pages in PAGES.items():
+        assert all(len(f"{say(language, TITLES[scope])}: {say(language, PAGE_TITLES[page])}") <= FORM_TITLE for page in pages)
+    for field in FIELDS.values():
+        assert len(say(language, field.label)) <= FORM_LABEL and len(say(language, field.hint)) <= FORM_HINT
+    form = EditForm(Edit("", "", "", "", ""), 150, None, language)
+    assert len(form.title) <= FORM_TITLE
+    assert all(len(item.to_component_dict()["label"]) <= FORM_LABEL for item in form.children)
+    for rows in (result_rows(MOST, MOST, 1, True, language), result_rows(MOST, MOST, 10, True, language)):
+        for control in (control for row in rows for control in row.children):
+            assert len(getattr(control.item, "label", None) or "") <= BUTTON
+            assert all(len(option.label) <= OPTION for option in getattr(control.item, "options", []))

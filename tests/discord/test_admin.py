@@ -43,7 +43,7 @@ async def test_a_pause_holds_everything_back_until_it_is_over(server, operator):
     await operator.slash(server.channel, "admin pause")
     result = await server.bob.slash(server.channel, "imagine", prompt="red apple", steps=2)
     (job,) = server.studio.jobs.values()
-    assert "1 picture waiting" in sentence(await operator.slash(server.channel, "admin pause"))
+    assert "waiting: 1" in sentence(await operator.slash(server.channel, "admin pause"))
     assert job.progress.completed == 0
     await operator.slash(server.channel, "admin resume")
     await server.finished(result.response)

@@ -4,7 +4,7 @@ import pytest
 from simcord import interactions
 from simcord.results import InteractionResult
 
-from cogs.render import TOKEN_MINUTES
+from cogs.deadline import TOKEN_MINUTES
 from tests.discord.conftest import drawn, sentence, text_of
 
 COMMAND = 2

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from discord import Guild
 
-from cogs import delivery, render
+from cogs import deadline, delivery
 from cogs.journal import State
 from diffusion.image import read_image
 from tests.discord.conftest import drawn, opened, sentence, text_of
@@ -200,12 +200,12 @@ async def test_progress_gives_way_where_an_edit_hangs(server, monkeypatch):
 
 
 async def test_where_only_a_token_reaches_the_wait_is_bounded_and_that_is_said(server, monkeypatch):
-    monkeypatch.setattr(render, "TOKEN_MINUTES", 0.02)
+    monkeypatch.setattr(deadline, "TOKEN_MINUTES", 0.02)
     slow(server, monkeypatch)
     result = await server.env.create_user("carol").slash("imagine", prompt="red apple", steps=150)
     accepted = next(request for request in server.env.http_requests if request.path.endswith("/callback"))
-    assert render.token_note() in accepted.json["data"]["content"]
-    await server.until(lambda: "This took longer than the 14 minutes" in text_of(result.response))
+    assert deadline.token_note() in accepted.json["data"]["content"]
+    await server.until(lambda: "minutes in which I can answer here" in text_of(result.response))
 
 
 async def test_a_full_queue_says_how_long_to_wait(tiny_model):

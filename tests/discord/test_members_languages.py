@@ -81,3 +81,25 @@ async def test_the_language_of_an_answer_outlives_a_restart(server):
     await asyncio.sleep(0.1)
     await server.restart()
     assert "Seed 7" in await finished(server, result.response)
+
+
+async def test_what_only_a_member_reads_is_in_their_language_throughout(server):
+    await speaks(server, Scope.MEMBER, server.alice, "de")
+    told = {
+        name: text_of((await server.alice.slash(server.channel, name)).response)
+        for name in ("queue", "usage", "about", "history", "settings mine")
+    }
+    assert told["queue"] == "Niemand wartet. `/zeichne` beginnt sofort."
+    assert told["usage"].startswith("Du hast heute 0 Bilder gemacht.\nDu darfst so viele machen, wie du willst.")
+    assert "Das Modell hier ist" in told["about"] and "`/warteschlange`: Sieh, was entsteht" in told["about"]
+    assert told["history"] == "Du hast noch keine Bilder."
+    assert told["settings mine"].startswith("**Deine Einstellungen**\nGröße: **32x32** (die Vorgabe)")
+
+
+async def test_forms_and_questions_are_in_the_language_of_who_fills_them_in(server):
+    await speaks(server, Scope.MEMBER, server.alice, "es")
+    asked = await server.alice.slash(server.channel, "imagine", prompt="{red|blue} fox", steps=4)
+    assert asked.response.content.startswith("Esto hace 2 imágenes:") and labels(asked.response) == ["Empezar", "Cancelar"]
+    panel = await server.alice.slash(server.channel, "settings mine")
+    form = await server.alice.click(panel.response, label="Imágenes")
+    assert form.modal["title"] == "Tus ajustes: Imágenes"

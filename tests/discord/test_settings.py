@@ -107,7 +107,7 @@ async def test_they_outlive_a_restart_and_so_does_the_panel(server):
     assert settings["steps"] == 3
     form = await server.alice.click(panel, label="Answers")
     await server.alice.submit_modal(form, entered(form) | {"language": ["de"]})
-    assert "Language: **Deutsch**\n" in panel.content + "\n" and "Steps: **3**" in panel.content
+    assert "Sprache: **Deutsch**\n" in panel.content + "\n" and "Schritte: **3**" in panel.content
 
 
 async def test_private_pictures_can_be_preferred(server):
@@ -258,9 +258,10 @@ async def test_of_two_at_once_only_one_takes_the_last_of_the_day(server, monkeyp
 
     def ask(id):
         response = Mock(is_done=lambda: False, send_message=AsyncMock(return_value=Mock(message_id=id)))
-        member, place = Mock(id=7, roles=[]), {"guild_id": None, "channel_id": 1, "channel": None}
+        member, place = Mock(id=7, roles=[]), {"guild_id": None, "channel_id": 1, "channel": None, "locale": None}
         expires = datetime.now(UTC) + timedelta(minutes=15)
-        interaction = Mock(id=id, user=member, application_id=2, token="t", expires_at=expires, response=response, **place)
+        told = {"client": server.env.bot, "token": "t", "expires_at": expires, "response": response}
+        interaction = Mock(id=id, user=member, application_id=2, **told, **place)
         return studio.make_now(interaction, ImageRequest("fox", width=32, height=32))
 
     await asyncio.gather(*map(ask, range(1, 4)))
