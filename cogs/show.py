@@ -68,7 +68,7 @@ class ShowSelect(ui.DynamicItem[ui.Select[Any]], template="darkroom:show"):
         await interaction.client.get_cog("Show").present(interaction, self.item.values[0], private=True)
 
 
-def label(creation: Creation, language: str) -> str:
+def label(creation: Creation, language: str = ENGLISH) -> str:
     """Name ``creation`` in a list to choose from."""
     prompt = clean(creation.prompt) or say(language, "Similar picture")
     when = f" · {creation.created:%Y-%m-%d %H:%M}"
