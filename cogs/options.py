@@ -9,6 +9,7 @@ import discord
 from discord import app_commands
 from discord.app_commands import Range
 
+from cogs.languages import ENGLISH, of_locale, say
 from diffusion.defaults import QUALITIES
 from diffusion.errors import InvalidRequest
 from diffusion.request import MAX_SEED, SAMPLER_NAMES, UPSCALES
@@ -115,20 +116,20 @@ async def offer_styles(interaction: discord.Interaction[Any], current: str) -> l
 
 async def offer_sizes(interaction: discord.Interaction[Any], current: str) -> list[app_commands.Choice[str]]:
     """Offer sizes that suit the model."""
-    return size_choices(interaction.client.studio.engine.model.sample_side, current)
+    return size_choices(interaction.client.studio.engine.model.sample_side, current, of_locale(interaction.locale))
 
 
-def size_choices(side: int, current: str) -> list[app_commands.Choice[str]]:
+def size_choices(side: int, current: str, language: str = ENGLISH) -> list[app_commands.Choice[str]]:
     """Offer the model's own square ``side`` and its neighbours, filtered by what is typed so far."""
     long, longer = side * 3 // 2, side * 2
     shapes = [
-        ("square", side, side),
-        ("portrait", side, long),
-        ("landscape", long, side),
-        ("tall", side, longer),
-        ("wide", longer, side),
+        (say(language, "square"), side, side),
+        (say(language, "portrait"), side, long),
+        (say(language, "landscape"), long, side),
+        (say(language, "tall"), side, longer),
+        (say(language, "wide"), longer, side),
     ]
     choices = [
         app_commands.Choice(name=f"{width}x{height} ({name})", value=f"{width}x{height}") for name, width, height in shapes
     ]
-    return [choice for choice in choices if current.lower().strip() in choice.name]
+    return [choice for choice in choices if current.lower().strip() in choice.name.lower()]

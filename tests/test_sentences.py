@@ -9,6 +9,7 @@ import pytest
 from cogs.audience import language_here, language_of
 from cogs.edit import Edit
 from cogs.languages import FILES, catalogue, explain, of_locale, say
+from cogs.options import size_choices
 from cogs.panel import FIELDS, PAGE_TITLES, PAGES, TITLES
 from cogs.preferences import LANGUAGES, RANGES, Preferences, Scope
 from cogs.registry import Registry
@@ -137,6 +138,10 @@ def asking(chosen, **told):
     registry._known = {(Scope(scope), id): Preferences(language=chosen.get(scope)) for id, scope in enumerate(Scope, 1)}
     client = SimpleNamespace(studio=SimpleNamespace(registry=registry))
     return SimpleNamespace(client=client, user=SimpleNamespace(id=1), channel=None, channel_id=2, **told)
+
+
+def test_sizes_are_offered_in_the_language_and_found_by_its_words():
+    assert [choice.name for choice in size_choices(512, "hoch", "de")] == ["512x768 (Hochformat)", "512x1024 (sehr hoch)"]
 
 
 @pytest.mark.parametrize("language", ["en", *OTHERS])
