@@ -132,9 +132,9 @@ class Moderation(commands.GroupCog, group_name="moderation", group_description="
             server = _managed(interaction)
             changes: dict[str, Any] = {}
             if flagged is not None:
-                changes["flagged"] = _verdict(flagged)
+                changes["flagged"] = Verdict(flagged)
             if age_restricted is not None:
-                changes["flagged_restricted"] = _verdict(age_restricted)
+                changes["flagged_restricted"] = Verdict(age_restricted)
             if changes:
                 await self.studio.registry.set(Scope.SERVER, server, self._of(server).with_(**changes))
             await _say(interaction, self._rule_text(server, language_of(interaction)))
@@ -166,15 +166,6 @@ def _rules(server: Preferences) -> list[Rule]:
 
 def _choice(rule: Rule) -> str:
     return str(rule)[:CHOICE_LIMIT]
-
-
-def _verdict(text: str) -> Verdict:
-    try:
-        return Verdict(text)
-    except ValueError:
-        raise DarkroomError(
-            "There is no rule {name}; choose one of {known}.", name=repr(text), known=", ".join(Verdict)
-        ) from None
 
 
 def _check_reach(channel: discord.TextChannel) -> None:

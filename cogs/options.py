@@ -30,7 +30,8 @@ Count = Range[int, 1, MAX_COUNT]
 MARKS: Final = 3  # combining ones that a letter may carry
 CHOICES_SHOWN: Final = 25  # Discord's limit on autocomplete
 SAMPLER_CHOICES: Final = [app_commands.Choice(name=title, value=name) for name, title in SAMPLER_NAMES.items()]
-QUALITY_CHOICES: Final = [app_commands.Choice(name=quality.capitalize(), value=quality) for quality in QUALITIES]
+QUALITY_NAMES: Final = {quality: quality.capitalize() for quality in QUALITIES}
+QUALITY_CHOICES: Final = [app_commands.Choice(name=title, value=quality) for quality, title in QUALITY_NAMES.items()]
 UPSCALE_CHOICES: Final = [app_commands.Choice(name=f"{factor}x", value=factor) for factor in UPSCALES]
 DESCRIPTIONS: Final = {
     "prompt": "What the picture should show; {red|blue} makes one of each, --ar 3:2 --no text and other flags work",

@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 import discord
 
 from cogs.languages import ENGLISH, say
-from cogs.options import STYLE_LIMIT
+from cogs.options import QUALITY_NAMES, STYLE_LIMIT
 from cogs.preferences import LANGUAGES, Preferences, Scope, layered
 from cogs.views import FORM_SECONDS
 from diffusion.request import SAMPLER_NAMES
@@ -39,6 +39,7 @@ class Field:
 
 FIELDS: Final = {
     "size": Field("Size", "Width x height in pixels, such as 512x768"),
+    "quality": Field("Quality", "How much time to take, where steps and sampler are left open", QUALITY_NAMES),
     "steps": Field("Steps", "1 to 150: more is finer and slower"),
     "guidance": Field("Guidance", "0 to 30: how closely to follow the prompt"),
     "sampler": Field("Sampler", "The method of developing", SAMPLER_NAMES),
@@ -53,7 +54,11 @@ FIELDS: Final = {
     "channels": Field("Channels", "Where pictures are made; none: everywhere", mentions="<#{}>", nothing="all"),
     "roles": Field("Roles", "For whom pictures are made; none: for all", mentions="<@&{}>", nothing="all"),
 }
-TASTES: Final = {"pictures": ("size", "steps", "guidance", "sampler", "style"), "answers": ("private", "spoiler", "language")}
+TASTES: Final = {
+    "quality": ("quality",),  # a form has room for five
+    "pictures": ("size", "steps", "guidance", "sampler", "style"),
+    "answers": ("private", "spoiler", "language"),
+}
 PAGES: Final = {
     Scope.MEMBER: TASTES,
     Scope.CHANNEL: {**TASTES, "limits": ("max_size", "max_steps", "max_count")},
@@ -63,7 +68,13 @@ PAGES: Final = {
         "access": ("channels", "roles"),
     },
 }
-PAGE_TITLES: Final = {"pictures": "Pictures", "answers": "Answers", "limits": "Limits", "access": "Access"}
+PAGE_TITLES: Final = {
+    "quality": "Quality",
+    "pictures": "Pictures",
+    "answers": "Answers",
+    "limits": "Limits",
+    "access": "Access",
+}
 CUSTOM_ID: Final = rf"darkroom:settings:(?P<scope>{'|'.join(Scope)}):(?P<page>{'|'.join(PAGES[Scope.SERVER])})"
 
 

@@ -107,6 +107,7 @@ class Settings(commands.GroupCog, group_name="settings", group_description="What
         model, limits = self.studio.engine.model, self.studio.engine.config.limits
         return Preferences(
             size=f"{model.sample_side}x{model.sample_side}",
+            quality="standard",
             steps=model.defaults.steps,
             guidance=model.defaults.guidance_scale,
             sampler=model.defaults.sampler,

@@ -133,6 +133,13 @@ async def test_hidden_pictures_can_be_preferred_and_are_hidden_while_they_form_t
     assert not any(item.spoiler for part in shown.message.components for item in getattr(part, "items", ()))
 
 
+async def test_a_quality_can_be_preferred(server):
+    panel, _ = await change(server.alice, server.channel, "mine", "Quality", quality=["draft"])
+    assert "Quality: **Draft**\n" in panel.content
+    settings, _ = await made(server)
+    assert (settings["steps"], settings["sampler"]) == (10, "unipc")
+
+
 @pytest.mark.parametrize(
     ("page", "values", "words"),
     [
