@@ -175,7 +175,9 @@ def _control(name: str, value: Any, language: str) -> Any:
 
 def _named(field: Field, key: str, language: str) -> str:
     """Name one of the choices; languages and samplers have one name for all."""
-    return say(language, YES_NO[key]) if field.choices is YES_NO else (field.choices or {})[key]
+    if field.choices is YES_NO:
+        return say(language, YES_NO[key])
+    return say(language, QUALITY_NAMES[key]) if field.choices is QUALITY_NAMES else (field.choices or {})[key]
 
 
 def _choice(field: Field, value: Any) -> str:
