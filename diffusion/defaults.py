@@ -4,7 +4,6 @@ from dataclasses import asdict, field
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
 
-from huggingface_hub import hf_hub_download
 from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
@@ -65,17 +64,12 @@ class Defaults:
         return asdict((PRESETS | {"standard": standard, **self.presets})[quality])
 
 
-def read_defaults(source: str) -> Defaults:
-    """Read the ``darkroom.json`` of a model folder or hub id; without one, generic defaults.
+def read_defaults(folder: Path) -> Defaults:
+    """Read the ``darkroom.json`` of a model's folder; without one, generic defaults.
 
     Raises `ModelNotLoaded` for a file that is no JSON, has unknown names or values that no request could have.
     """
-    path = Path(source) / FILE
-    if not Path(source).is_dir():
-        try:
-            path = Path(hf_hub_download(source, FILE))
-        except (OSError, ValueError):  # most models on the hub have no such file
-            return Defaults()
+    path = folder / FILE
     if not path.exists():
         return Defaults()
     try:
@@ -86,7 +80,7 @@ def read_defaults(source: str) -> Defaults:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        raise ModelNotLoaded(source, f"{FILE}: {place + ': ' if place else ''}{first['msg']}") from error
+        raise ModelNotLoaded(str(folder), f"{FILE}: {place + ': ' if place else ''}{first['msg']}") from error
     except InvalidRequest as error:
-        raise ModelNotLoaded(source, f"{FILE}: {error}") from error
+        raise ModelNotLoaded(str(folder), f"{FILE}: {error}") from error
     return defaults

@@ -1,4 +1,4 @@
-"""Where a model comes from: a folder or hub id in diffusers' layout, safetensors only."""
+"""Where a model comes from: a folder or hub id in diffusers' layout, or one file; safetensors only."""
 
 import warnings
 from pathlib import Path
@@ -7,16 +7,20 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from diffusers.utils import logging as diffusers_logging
-from huggingface_hub import hf_hub_download
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
+from diffusion.checkpoint import load_checkpoint
 from diffusion.classifier import NoisyLatentClassifier
 from diffusion.defaults import read_defaults
 from diffusion.device import best_device, best_dtype
 from diffusion.errors import ModelNotLoaded
+from diffusion.hub import NoWeights, fetch, variant_of
 
 PRETRAINED = Path(__file__).with_name("pretrained")  # the embedded default model
+FOLDERS = ("vae", "tokenizer", "text_encoder", "unet", "scheduler", "classifier")
+NETWORKS = ("vae", "text_encoder", "unet", "classifier")
+FILES = (".safetensors", ".ckpt")
 
 
 def load(source: str, device: str | None, dtype: torch.dtype | None) -> dict[str, Any]:
@@ -32,51 +36,73 @@ def load(source: str, device: str | None, dtype: torch.dtype | None) -> dict[str
         precision = dtype or best_dtype(target)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the libraries' quarrels with each other are not the operator's
-            vae = _load(AutoencoderKL, source, "vae", precision).to(target)
-            tokenizer = CLIPTokenizer.from_pretrained(source, subfolder="tokenizer")
-            text_encoder = _load(CLIPTextModel, source, "text_encoder", precision).to(target)
-            unet = _load(UNet2DConditionModel, source, "unet", precision).to(target)
-            classifier = _load_classifier(source, target)
-            scheduler_config = dict(DDIMScheduler.load_config(source, subfolder="scheduler"))
+            if Path(source).is_file() or Path(source).suffix in FILES:
+                parts = load_checkpoint(Path(source), precision)
+            else:
+                parts = _load_folder(fetch(source, FOLDERS, precision != torch.float32), precision)
+            for network in filter(None, map(parts.get, NETWORKS)):
+                network.to(target)
     # torch tells an unknown device by RuntimeError and one it was not built for by AssertionError.
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, AssertionError) as error:
+    except (NoWeights, OSError, ValueError, KeyError, ImportError, RuntimeError, AssertionError) as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise ModelNotLoaded(source, reason) from error
-    if precision == torch.float16 and vae.config.force_upcast:
-        vae = vae.float()  # its config says that it overflows in fp16
-    # A missing tokenizer comes out of transformers as an empty one with its two special tokens.
-    if not 2 < len(tokenizer) <= text_encoder.config.vocab_size:
-        entries = text_encoder.config.vocab_size
-        raise ModelNotLoaded(source, f"its tokenizer has {len(tokenizer)} entries and its text encoder {entries}")
-    if classifier and classifier.config.in_channels != unet.config.in_channels:
-        read, made = classifier.config.in_channels, unet.config.in_channels
-        raise ModelNotLoaded(source, f"its classifier reads {read} latent channels and its UNet makes {made}")
+    if precision == torch.float16 and parts["vae"].config.force_upcast:
+        parts["vae"].float()  # its config says that it overflows in fp16
+    if problem := _misfit(parts):
+        raise ModelNotLoaded(source, problem)
+    return parts | {"name": _name(source)}
+
+
+def _load_folder(folder: Path, dtype: torch.dtype) -> dict[str, Any]:
+    classifier = None
+    if (folder / "classifier").is_dir():
+        classifier = _load(NoisyLatentClassifier, folder, "classifier", torch.float32)
     return {
-        "vae": vae,
-        "tokenizer": tokenizer,
-        "text_encoder": text_encoder,
-        "unet": unet,
-        "scheduler_config": scheduler_config,
-        "name": _name(source),
-        "defaults": read_defaults(source),
+        "vae": _load(AutoencoderKL, folder, "vae", dtype),
+        "tokenizer": CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer"),
+        "text_encoder": _load(CLIPTextModel, folder, "text_encoder", dtype),
+        "unet": _load(UNet2DConditionModel, folder, "unet", dtype),
+        "scheduler_config": dict(DDIMScheduler.load_config(folder, subfolder="scheduler")),
+        "defaults": read_defaults(folder),
         "classifier": classifier,
     }
 
 
-def _load(component: Any, source: str, subfolder: str, dtype: torch.dtype) -> Any:
-    return component.from_pretrained(source, subfolder=subfolder, dtype=dtype, use_safetensors=True)
+def _load(component: Any, folder: Path, name: str, dtype: torch.dtype) -> Any:
+    files = [f"{name}/{file.name}" for file in (folder / name).glob("*")]
+    loaded, report = component.from_pretrained(
+        folder,
+        subfolder=name,
+        dtype=dtype,
+        use_safetensors=True,
+        variant=variant_of(files, name, dtype != torch.float32),
+        output_loading_info=True,
+    )
+    if missing := sorted(report["missing_keys"]):  # they would be random numbers
+        raise ValueError(f"{missing[0]} of its {name} and {len(missing) - 1} more are missing.")
+    return loaded
 
 
-def _load_classifier(source: str, device: torch.device) -> NoisyLatentClassifier | None:
-    if not Path(source).is_dir():
-        try:
-            hf_hub_download(source, "classifier/config.json")
-        except (OSError, ValueError):  # most models on the hub have none
-            return None
-    elif not (Path(source) / "classifier").is_dir():
-        return None
-    return _load(NoisyLatentClassifier, source, "classifier", torch.float32).to(device)
+def _misfit(parts: dict[str, Any]) -> str | None:
+    """Say what of a model does not fit together."""
+    tokens, entries = len(parts["tokenizer"]), parts["text_encoder"].config.vocab_size
+    # A missing tokenizer comes out of transformers as an empty one with its two special tokens.
+    if not 2 < tokens <= entries:
+        return f"its tokenizer has {tokens} entries and its text encoder {entries}"
+    read, made = parts["unet"].config.in_channels, parts["vae"].config.latent_channels
+    if read != made:
+        return f"its UNet reads {read} channels and its autoencoder makes {made}"
+    wide, width = parts["unet"].config.cross_attention_dim, parts["text_encoder"].config.hidden_size
+    if wide != width or parts["unet"].config.addition_embed_type:
+        return "its UNet wants more than this text encoder tells, as that of Stable Diffusion XL; only 1 and 2 are understood"
+    classifier = parts.get("classifier")
+    if classifier and classifier.config.in_channels != read:
+        return f"its classifier reads {classifier.config.in_channels} latent channels and its UNet makes {read}"
+    return None
 
 
 def _name(source: str) -> str:
-    return "darkroom-embedded" if Path(source) == PRETRAINED else Path(source).name
+    path = Path(source)
+    if path == PRETRAINED:
+        return "darkroom-embedded"
+    return path.stem if path.is_file() else path.name

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from diffusers.utils import logging as diffusers_logging
-from huggingface_hub import hf_hub_download
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageClassification, CLIPImageProcessorPil
 from transformers.utils import logging as transformers_logging
 
 from diffusion.device import best_device, best_dtype
 from diffusion.errors import GenerationFailed, ModelNotLoaded
+from diffusion.hub import NoWeights, fetch, variant_of
 
 Flags = dict[str, float]  # the labels for which a picture is flagged, each with its score from 0 to 1; none where it is fine
 AT_ONCE: Final = 8
@@ -94,16 +94,17 @@ def load_check(
             if classifier:
                 return loader.submit(_load_classifier, classifier, unsafe, threshold, device).result()
             return loader.submit(_load_own, source, device).result()
-        except (OSError, ValueError, KeyError, ImportError, RuntimeError, AssertionError) as error:
+        except (NoWeights, OSError, ValueError, KeyError, ImportError, RuntimeError, AssertionError) as error:
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
             raise ModelNotLoaded(source, reason) from error
 
 
 def _load_classifier(source: str, unsafe: Sequence[str], threshold: float, device: str | None) -> Classifier:
-    network = _load(AutoModelForImageClassification, source, device)
+    folder = fetch(source, ("",), _half(device))
+    network = _load(AutoModelForImageClassification, folder, device)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        processor = AutoImageProcessor.from_pretrained(source)
+        processor = AutoImageProcessor.from_pretrained(folder)
     labels = list(network.config.id2label.values())
     known = {label.lower() for label in labels}
     unknown = [label for label in unsafe if label.lower() not in known]
@@ -114,23 +115,31 @@ def _load_classifier(source: str, unsafe: Sequence[str], threshold: float, devic
 
 
 def _load_own(source: str, device: str | None) -> OwnChecker | None:
-    if not Path(source).is_dir():
-        try:
-            hf_hub_download(source, "safety_checker/config.json")
-        except (OSError, ValueError):  # taken out, or a model of a kind that has none
-            return None
-    elif not (Path(source) / "safety_checker").is_dir():
+    if Path(source).is_file():  # a model in one file brings none
         return None
-    network = _load(StableDiffusionSafetyChecker, source, device, subfolder="safety_checker")
-    return OwnChecker(network, CLIPImageProcessorPil.from_pretrained(source, subfolder="feature_extractor"))
+    folder = fetch(source, ("safety_checker", "feature_extractor"), _half(device))
+    if not (folder / "safety_checker" / "config.json").exists():  # taken out, or a model of a kind that has none
+        return None
+    network = _load(StableDiffusionSafetyChecker, folder, device, "safety_checker")
+    return OwnChecker(network, CLIPImageProcessorPil.from_pretrained(folder, subfolder="feature_extractor"))
 
 
-def _load(network: Any, source: str, device: str | None, **where: str) -> Any:
+def _half(device: str | None) -> bool:
+    return best_dtype(torch.device(device or best_device())) != torch.float32
+
+
+def _load(network: Any, folder: Path, device: str | None, name: str = "") -> Any:
     target = torch.device(device or best_device())
+    files = [f"{name}/{file.name}" if name else file.name for file in (folder / name).glob("*")]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the libraries' quarrels with each other are not the operator's
         loaded, report = network.from_pretrained(
-            source, dtype=best_dtype(target), use_safetensors=True, output_loading_info=True, **where
+            folder,
+            subfolder=name,
+            dtype=best_dtype(target),
+            use_safetensors=True,
+            variant=variant_of(files, name, _half(device)),
+            output_loading_info=True,
         )
     if missing := sorted(report["missing_keys"]):  # they would be random numbers, and so would the verdicts
         raise ValueError(f"it was not made for this: {missing[0]} and {len(missing) - 1} more are missing")

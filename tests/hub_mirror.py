@@ -5,16 +5,25 @@ import http.server
 import json
 import threading
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 COMMIT = "c" * 40
+LICENCE_ACCEPTED = "hf_accepted"
 
 
 class Mirror(http.server.BaseHTTPRequestHandler):
-    """Answers for the files of ``folder`` under the name ``repository``."""
+    """Answers for the files of ``folder`` under the name ``repository``.
+
+    ``gated``: only with the token `LICENCE_ACCEPTED`. ``breaks``: how many downloads of the UNet break off half way.
+    ``closed``: after them the hub answers 503. ``size``: how large the weights are said to be. ``downloads`` fills with the
+    names of the files that were asked for, each with the byte it was asked from.
+    """
 
     folder: Path
     repository: str
+    gated, breaks, closed, size = False, 0, False, None
+    downloads: list[tuple[str, int]]
 
     def do_HEAD(self):  # noqa: N802
         self.do_GET()
@@ -22,40 +31,71 @@ class Mirror(http.server.BaseHTTPRequestHandler):
     def do_GET(self):  # noqa: N802
         path = self.path.partition("?")[0].strip("/")
         files = sorted(str(file.relative_to(self.folder)) for file in self.folder.rglob("*") if file.is_file())
-        if path in (f"api/models/{self.repository}", f"api/models/{self.repository}/revision/main"):
-            siblings = [{"rfilename": name} for name in files]
+        token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        if token and not token.startswith("hf_"):
+            self._send(401, b"{}", {"X-Error-Message": "Invalid credentials in Authorization header"})
+        elif path in (f"api/models/{self.repository}", f"api/models/{self.repository}/revision/main"):
+            siblings = [{"rfilename": name, "size": self._size(name)} for name in files]
             self._send(200, json.dumps({"id": self.repository, "sha": COMMIT, "siblings": siblings}).encode())
         elif path.startswith(f"api/models/{self.repository}/tree/"):
-            tree = [
-                {"type": "file", "path": name, "size": (self.folder / name).stat().st_size, "oid": COMMIT} for name in files
-            ]
+            tree = [{"type": "file", "path": name, "size": self._size(name), "oid": COMMIT} for name in files]
             self._send(200, json.dumps(tree).encode())
         elif path.startswith(f"{self.repository}/resolve/") and path.split("/resolve/")[1].partition("/")[2] in files:
-            self._send(200, (self.folder / path.split("/resolve/")[1].partition("/")[2]).read_bytes())
+            self._send_file(path.split("/resolve/")[1].partition("/")[2], token)
         elif path.startswith((self.repository, f"api/models/{self.repository}")):
             self._send(404, b"{}", {"X-Error-Code": "EntryNotFound"})
         else:
             self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"})
 
-    def _send(self, status, body, headers=None):
+    def _size(self, name):
+        if self.size is not None and name.endswith(".safetensors"):
+            return self.size
+        return (self.folder / name).stat().st_size
+
+    def _send_file(self, name, token):
+        kind = type(self)
+        if self.gated and token != LICENCE_ACCEPTED:
+            self._send(403 if token else 401, b"{}", {"X-Error-Code": "GatedRepo"})
+            return
+        if self.closed and not self.breaks and self.command == "GET":
+            self._send(503, b"{}")
+            return
+        body = (self.folder / name).read_bytes()
+        headers = {"ETag": f'"{etag(self.folder / name)}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
+        start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
+        if self.command == "GET":
+            self.downloads.append((name, start))
+        if start:
+            headers["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
+        if self.command == "GET" and self.breaks and name == "unet/diffusion_pytorch_model.safetensors":
+            kind.breaks -= 1
+            self._send(206 if start else 200, body[start:], headers, sent=(len(body) - start) // 2)
+            self.close_connection = True
+        else:
+            self._send(206 if start else 200, body[start:], headers)
+
+    def _send(self, status, body, headers=None, sent=None):
         self.send_response(status)
         for name, value in (headers or {}).items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
-        self.send_header("ETag", f'"{hashlib.sha256(body).hexdigest()}"')
-        self.send_header("X-Repo-Commit", COMMIT)
         self.end_headers()
         if self.command == "GET":
-            self.wfile.write(body)
+            self.wfile.write(body[:sent])
 
     def log_message(self, *_):
         pass
 
 
+@lru_cache
+def etag(file):
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
 @contextmanager
-def mirror(folder, repository):
+def mirror(folder, repository, **behaviour):
     """Serve ``folder`` as ``repository``; gives the address for ``HF_ENDPOINT``."""
-    handler = type("Handler", (Mirror,), {"folder": folder, "repository": repository})
+    handler = type("Handler", (Mirror,), {"folder": folder, "repository": repository, "downloads": []} | behaviour)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()

@@ -1,0 +1,152 @@
+"""A model's files on this machine: a folder as it is, a hub id from the cache or downloaded into it."""
+
+import errno
+import re
+import shutil
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+from huggingface_hub import HfApi, constants, get_cached_repo_tree, snapshot_download, try_to_load_from_cache
+from huggingface_hub.errors import (
+    CachedRepoTreeNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HTTPError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+)
+from huggingface_hub.hf_api import RepoSibling
+from huggingface_hub.utils import enable_progress_bars
+
+from diffusion.errors import ModelNotLoaded
+
+HUB_ID: Final = re.compile(r"[\w-][\w.-]*(?:/[\w-][\w.-]*)?")
+WEIGHTS: Final = re.compile(
+    r"(?:model|diffusion_pytorch_model)(?:\.(?P<variant>\w+))?(?:-\d+-of-\d+)?\.safetensors(?:\.index(?:\.(?P<index>\w+))?\.json)?"
+)
+PICKLES: Final = (".bin", ".ckpt", ".pt", ".pth")
+TEXTS: Final = (".json", ".txt")
+HALF: Final = "fp16"
+ROOM: Final = 100 * 2**20  # what stays free on the disk
+TOKENS: Final = f"{constants.ENDPOINT}/settings/tokens"
+
+
+class NoWeights(Exception):
+    """A folder of a model has no weights that can be read; the text says what it has."""
+
+
+def fetch(source: str, folders: Sequence[str], half: bool = False) -> Path:
+    """Give the folder of the model ``source``, a folder or hub id, in which its ``folders`` and the texts beside them lie.
+
+    "" stands for the model's own files. Of a hub id only what is needed is downloaded, with a bar on stderr: safetensors, those
+    in fp16 where ``half`` or where there are no others. What the cache holds serves when the hub is out of reach. Raises
+    `ModelNotLoaded` with what to do.
+    """
+    if Path(source).is_dir():
+        return Path(source)
+    if Path(source).is_absolute() or not HUB_ID.fullmatch(source):
+        raise ModelNotLoaded(source, "there is no such folder or file.")
+    try:
+        info = HfApi().model_info(source, files_metadata=True)
+    except (HTTPError, OSError) as error:
+        if cached := _cached(source, folders, half):
+            return cached
+        raise ModelNotLoaded(source, _told(source, error)) from error
+    try:
+        wanted = list(_wanted(info.siblings or [], folders, half))
+        _check_room(source, wanted, info.sha)
+        enable_progress_bars()  # transformers switches them off together with its own
+        return Path(snapshot_download(source, allow_patterns=[file.rfilename for file in wanted]))
+    except NoWeights as error:
+        raise ModelNotLoaded(source, str(error)) from error
+    except (HTTPError, OSError) as error:
+        raise ModelNotLoaded(source, _told(source, error)) from error
+
+
+def variant_of(names: Iterable[str], folder: str, half: bool) -> str | None:
+    """Say which weights of ``folder`` to read among the files ``names`` of a model: None for the plain ones, or "fp16".
+
+    Raises `NoWeights` where there are none in safetensors.
+    """
+    here = [name.rpartition("/")[2] for name in names if name.rpartition("/")[0] == folder]
+    variants = {_variant(match) for name in here if (match := WEIGHTS.fullmatch(name))}
+    if HALF in variants and (half or None not in variants):
+        return HALF
+    if None in variants:
+        return None
+    expected = f"{folder}/{'model' if folder in ('text_encoder', 'safety_checker', '') else 'diffusion_pytorch_model'}"
+    missing = f"its {expected.removeprefix('/')}.safetensors is missing."
+    if pickles := [name for name in here if name.endswith(PICKLES)]:
+        missing += f" There is only {pickles[0]}, a pickle, which could run any code when it is opened and is not read."
+    raise NoWeights(missing)
+
+
+def _wanted(files: Collection[RepoSibling], folders: Sequence[str], half: bool) -> Iterable[RepoSibling]:
+    """Pick the files of ``folders``: their texts, and the weights of one variant."""
+    names = [file.rfilename for file in files]
+    weighed = {name.rpartition("/")[0] for name in names if name.endswith((*PICKLES, ".safetensors"))}
+    variants = {folder: variant_of(names, folder, half) for folder in folders if folder in weighed}
+    for file in files:
+        folder, _, name = file.rfilename.rpartition("/")
+        if match := WEIGHTS.fullmatch(name):
+            if folder in variants and _variant(match) == variants[folder]:
+                yield file
+        elif folder in ("", *folders) and name.endswith(TEXTS):
+            yield file
+
+
+def _variant(match: re.Match[str]) -> str | None:
+    return match["variant"] or match["index"]
+
+
+def _check_room(source: str, files: Iterable[RepoSibling], revision: str | None) -> None:
+    """Raise `ModelNotLoaded` where the disk cannot take what of ``files`` is not in the cache."""
+    there = [isinstance(try_to_load_from_cache(source, file.rfilename, revision=revision), str) for file in files]
+    needed = sum(file.size or 0 for file, cached in zip(files, there, strict=True) if not cached)
+    cache = Path(constants.HF_HUB_CACHE)
+    cache.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(cache).free
+    if needed and needed + ROOM > free:
+        reason = (
+            f"its download takes {needed / 1e9:.1f} GB, and {cache} has {free / 1e9:.1f} GB left."
+            " Make room there, or set HF_HOME to a folder on a larger disk."
+        )
+        raise ModelNotLoaded(source, reason)
+
+
+def _cached(source: str, folders: Sequence[str], half: bool) -> Path | None:
+    """Give what the cache holds of ``source``; None where that is nothing or not all."""
+    try:
+        files = [RepoSibling(file.path) for file in get_cached_repo_tree(source)]
+        needed = [list(_wanted(files, folders, choice)) for choice in (half, not half)]
+    except CachedRepoTreeNotFoundError:  # nothing, or downloaded by an earlier version of the library
+        needed = [[RepoSibling(f"{folder}/config.json".removeprefix("/"))] for folder in folders]
+    except NoWeights:
+        return None
+    for wanted in needed:
+        found = [try_to_load_from_cache(source, file.rfilename) for file in wanted]
+        if found and all(isinstance(path, str) for path in found):
+            return Path(str(found[0])).parents[wanted[0].rfilename.count("/")]
+    return None
+
+
+def _told(source: str, error: Exception) -> str:
+    """Say what to do about ``error`` of the hub."""
+    if isinstance(error, GatedRepoError):
+        return (
+            f"it is gated. Log in on {constants.ENDPOINT}/{source}, accept its licence there, and set HF_TOKEN to a token"
+            f" of that account ({TOKENS})."
+        )
+    if isinstance(error, RepositoryNotFoundError):
+        return "there is no such folder, and the hub knows no model of this name. A private one needs HF_TOKEN."
+    if isinstance(error, OfflineModeIsEnabled):
+        return "it is not in the cache, or not all of it, and HF_HUB_OFFLINE keeps it from being downloaded."
+    if isinstance(error, HfHubHTTPError):
+        if error.response.status_code == 401:
+            return f"the hub does not accept HF_TOKEN. Make another one: {TOKENS}"
+        return f"the hub answers with status {error.response.status_code}. Try again later: the files that came whole are kept."
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"the disk of {constants.HF_HUB_CACHE} is full. Make room, or set HF_HOME to a folder on a larger disk."
+    reason = str(error).partition("\n")[0] or type(error).__name__
+    return f"the hub cannot be reached ({reason}). Try again later: the files that came whole are kept."
