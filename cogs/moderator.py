@@ -53,7 +53,7 @@ class Moderator:
         The picture that they started from is shown with them and checked with them.
         """
         source = result.request.image
-        checked = await self.engine.check([*result.images, *([source] if source else ())])
+        checked = await self.engine.check([*result.images, *([source] if source else ())], result.check)
         flags = {label: max(found.get(label, 0) for found in checked) for found in checked for label in found}
         verdict = self.verdict(creation) if flags else Verdict.ALLOW
         if verdict is Verdict.REFUSE:

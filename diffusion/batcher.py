@@ -1,7 +1,7 @@
 """Whose turn it is. No tensors, no clock: a queue that is fair between owners and a choice of which shape steps next."""
 
 from collections import OrderedDict, deque
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from typing import Generic, Protocol, TypeVar
 
 
@@ -28,6 +28,7 @@ class Batcher(Generic[T]):
 
     def __init__(self, max_rows: int) -> None:
         self.max_rows = max_rows
+        self._closed = False
         self._waiting: OrderedDict[Hashable, deque[T]] = OrderedDict()
         self._running: OrderedDict[Hashable, list[T]] = OrderedDict()
 
@@ -44,6 +45,14 @@ class Batcher(Generic[T]):
                 if not group:
                     del groups[key]
 
+    def close(self, last: Iterable[T]) -> None:
+        """Admit those of ``last`` that wait, whether or not all fit together, and nothing more."""
+        for item in last:
+            if item in self._waiting.get(item.owner, ()):
+                self.discard(item)
+                self._running.setdefault(item.shape, []).append(item)
+        self._closed = True
+
     def next_batch(self) -> list[T]:
         """Admit what fits, then give the items whose turn it is, none when there is no work.
 
@@ -59,7 +68,7 @@ class Batcher(Generic[T]):
                 break
             batch.append(item)
             rows += item.rows
-        # More run than fit only after `max_rows` was lowered; then they take turns.
+        # More run than fit only after `max_rows` was lowered or the last were admitted; then they take turns.
         self._running[shape] = group[len(batch) :] + batch
         self._running.move_to_end(shape)
         return batch
@@ -83,7 +92,7 @@ class Batcher(Generic[T]):
 
     def _admit(self) -> None:
         rows = sum(item.rows for item in self.running())
-        while self._waiting:
+        while self._waiting and not self._closed:
             owner, queue = next(iter(self._waiting.items()))
             if rows and rows + queue[0].rows > self.max_rows:
                 return

@@ -7,22 +7,24 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from PIL import Image
 
 from diffusion.batcher import Batcher
-from diffusion.errors import DarkroomError, GenerationFailed, OutOfMemory, QueueFull
+from diffusion.errors import DarkroomError, GenerationFailed, InvalidRequest, QueueFull
 from diffusion.job import Exposure, Job
 from diffusion.model import ImageDiffusionModel
 from diffusion.pace import Pace, forecast
 from diffusion.request import ImageRequest, Limits
 from diffusion.result import ImageResult
-from diffusion.runner import Runner, out_of_memory
+from diffusion.runner import Runner, collect, explained
 from diffusion.safety import Flags, SafetyCheck, check_all
 from diffusion.worker import Worker
 
 log = logging.getLogger(__name__)
+Load = Callable[[], tuple[ImageDiffusionModel, SafetyCheck | None]]
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Engine:
         self._pace = Pace()
         self._work, self._going = asyncio.Event(), asyncio.Event()
         self._going.set()
+        self._switching = asyncio.Lock()
         self.watchers: list[Callable[[int, float], None]] = []  # told the rows and the seconds of each step
         self._worker, self._runner = Worker("diffusion"), Runner(model)
         self._task: asyncio.Task[None] | None = None
@@ -116,11 +119,15 @@ class Engine:
         """Whether `check` has anything to ask."""
         return self._check is not None
 
-    async def check(self, images: Sequence[Image.Image]) -> list[Flags]:
-        """Say for which labels each of ``images`` is flagged, between two steps; raises `GenerationFailed`."""
-        if self._check is None:
+    async def check(self, images: Sequence[Image.Image], by: SafetyCheck | None = None) -> list[Flags]:
+        """Say for which labels each of ``images`` is flagged, between two steps; raises `GenerationFailed`.
+
+        ``by`` checks what another model made; without, that of the present one does.
+        """
+        check = by or self._check
+        if check is None:
             return [{} for _ in images]
-        checking = asyncio.get_running_loop().run_in_executor(self._worker, check_all, self._check, images)
+        checking = asyncio.get_running_loop().run_in_executor(self._worker, check_all, check, images)
         try:
             return await asyncio.wait_for(checking, self.config.step_seconds)
         except DarkroomError:
@@ -146,6 +153,43 @@ class Engine:
     def resume(self) -> None:
         """Go on after `pause`."""
         self._going.set()
+
+    async def switch(self, load: Load) -> None:
+        """Draw with the model, and check with the check, that ``load`` gives, in a thread of its own while pictures go on.
+
+        What has begun is finished by the model before. What waits begins with the new one; where that cannot make it, it ends
+        with `InvalidRequest`. Raises what ``load`` raises, and `DarkroomError` during another switch; then nothing changes.
+        """
+        if self._switching.locked():
+            raise DarkroomError("Another model is being loaded already. Please wait until it draws.")
+        async with self._switching:
+            loop, loader = asyncio.get_running_loop(), Worker("loading")
+            try:
+                model, check = await loop.run_in_executor(loader, load)
+            finally:
+                loader.shutdown(wait=False)
+            await self._finish_begun()
+            self.model, self._check, self._runner, self._pace = model, check, Runner(model), Pace()
+            waiting, self._batcher = list(self._batcher.waiting()), Batcher(self.config.max_rows)
+            for exposure in waiting:
+                exposure.shape = model.latent_shape(exposure.job.request.width, exposure.job.request.height)
+                self._batcher.add(exposure)
+            for job in list(self._jobs):
+                try:
+                    model.check(job.request)
+                except InvalidRequest as error:
+                    self._drop(job)
+                    job.finish(InvalidRequest(error.field, f"{model.name} draws from now on. {error}"))
+            self._work.set()
+            await loop.run_in_executor(self._worker, collect)
+
+    async def _finish_begun(self) -> None:
+        """Let nothing more begin until what has begun is finished."""
+        begun = {exposure.job: None for exposure in self._batcher.running()} | {job: None for job in self._jobs if job.started}
+        self._batcher.close(exposure for job in begun for exposure in job.exposures if exposure.image is None)
+        for job in begun:
+            with suppress(DarkroomError):
+                await job
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -189,7 +233,7 @@ class Engine:
         for job in {exposure.job: None for exposure in batch if not exposure.job.done}:  # each once, in order
             if error := next((exposure.error for exposure in job.exposures if exposure.error), None):
                 self._drop(job)
-                job.finish(_explained(error))
+                job.finish(explained(error))
             elif all(exposure.image for exposure in job.exposures):
                 self._forget(job)
                 job.finish(self._result(job))
@@ -201,7 +245,7 @@ class Engine:
         images = tuple(exposure.image for exposure in job.exposures if exposure.image)
         films = tuple(exposure.film for exposure in job.exposures if exposure.film)
         seconds = time.perf_counter() - (job.started or 0)
-        return ImageResult(job.request, images, job.request.seeds, seconds, self.model.name, films)
+        return ImageResult(job.request, images, job.request.seeds, seconds, self.model.name, films, self._check)
 
     def _report_places(self) -> None:
         told = set()
@@ -220,13 +264,3 @@ class Engine:
     def _forget(self, job: Job) -> None:
         if job in self._jobs:
             self._jobs.remove(job)
-
-
-def _explained(error: Exception) -> DarkroomError:
-    if isinstance(error, DarkroomError):
-        return error
-    if out_of_memory(error):
-        return OutOfMemory()
-    explained = GenerationFailed("Something went wrong while the picture was made. Please try again.")
-    explained.__cause__ = error
-    return explained

@@ -1,10 +1,14 @@
 """What comes back from the engine: how far a job is, and its pictures."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from diffusion.request import ImageRequest
+
+if TYPE_CHECKING:
+    from diffusion.safety import SafetyCheck
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class ImageResult:
     """Finished pictures with the seed of each, and the seconds from the first step to the last.
 
     ``films`` shows how each formed: below one another what it was heading for at every step, one pixel a latent cell.
+    ``check`` is what belongs to the model that made them.
     """
 
     request: ImageRequest
@@ -33,3 +38,4 @@ class ImageResult:
     seconds: float
     model: str
     films: tuple[Image.Image, ...] = ()
+    check: "SafetyCheck | None" = field(default=None, repr=False)

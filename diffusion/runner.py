@@ -1,5 +1,6 @@
 """What the worker thread does with a batch: a step of all its images, then a look at each."""
 
+import gc
 import logging
 import sys
 import time
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 import torch
 
 from diffusion.device import trim_memory
-from diffusion.errors import OutOfMemory
+from diffusion.errors import DarkroomError, GenerationFailed, OutOfMemory
 from diffusion.job import Exposure
 from diffusion.model import ImageDiffusionModel
 from diffusion.preview import to_strip
@@ -84,6 +85,14 @@ class Runner:
             exposure.preview, exposure.previewed = to_strip(exposure.looks[-1:]), now
 
 
+def collect() -> None:
+    """Give the memory of a model back that nobody draws with any more."""
+    gc.collect()  # a model and the prompts that it remembers hold one another
+    trim_memory()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
 @contextmanager
 def _blamed_on(*exposures: Exposure) -> Iterator[None]:
     """Let what goes wrong inside fail ``exposures`` alone; the worker goes on with the others."""
@@ -99,3 +108,14 @@ def out_of_memory(error: Exception) -> bool:
     """Whether ``error`` says that the device has too little memory."""
     # On the CPU, torch tells it by a RuntimeError like any other.
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+
+
+def explained(error: Exception) -> DarkroomError:
+    """Say what ``error`` means for the member whose picture it ended."""
+    if isinstance(error, DarkroomError):
+        return error
+    if out_of_memory(error):
+        return OutOfMemory()
+    failed = GenerationFailed("Something went wrong while the picture was made. Please try again.")
+    failed.__cause__ = error
+    return failed

@@ -93,3 +93,16 @@ def test_discarding_frees_the_place_whether_the_item_waits_runs_or_is_gone():
     batcher.discard(running)
     assert len(batcher) == 0
     assert batcher.next_batch() == []
+
+
+def test_once_closed_the_last_ones_are_finished_and_nothing_else_is_admitted():
+    running, last, waiting = Item("a", "1"), Item("a", "2"), Item("b", "3")
+    batcher = filled(running, waiting, last, max_rows=2)
+    assert batcher.next_batch() == [running]
+    batcher.close([running, last])
+    batches = [batcher.next_batch() for _ in range(4)]
+    assert batches == [[running], [last]] * 2 or batches == [[last], [running]] * 2
+    for item in (running, last):
+        batcher.discard(item)
+    assert batcher.next_batch() == []
+    assert list(batcher.waiting()) == [waiting]

@@ -1,0 +1,76 @@
+"""Models of the published configurations in full width, with random weights: ``python -m benchmarks.published``.
+
+Each takes over from the one before as /models does it, in bfloat16; how much memory is held shows that the old one is gone.
+"""
+
+import argparse
+import asyncio
+import resource
+import tempfile
+import time
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from diffusion import Engine, EngineConfig, ImageDiffusionModel, Limits
+from diffusion.request import ImageRequest
+from tests.published import MODELS, write_model
+
+
+async def measure(hub_ids: list[str], side: int, steps: int) -> None:
+    """Write, load and run the models one after another; print what each took."""
+    async with AsyncExitStack() as stack:
+        engine = None
+        for hub_id in hub_ids:
+            with tempfile.TemporaryDirectory(prefix="darkroom-") as temporary:
+                began = time.perf_counter()
+                folder = write_model(Path(temporary) / "model", hub_id, factor=1, dtype=torch.bfloat16)
+                written = time.perf_counter()
+
+                def load(folder: Path = folder) -> tuple[ImageDiffusionModel, None]:
+                    return ImageDiffusionModel.from_pretrained(folder, dtype=torch.bfloat16), None
+
+                if engine is None:
+                    config = EngineConfig(limits=Limits(side=max(side, 64)))
+                    engine = await stack.enter_async_context(Engine(load()[0], config))
+                else:
+                    await engine.switch(load)
+            loaded, held, model = time.perf_counter(), resident_gib(), engine.model
+            sampler = "ddim" if model.prediction_type == "v_prediction" else "lms"
+            taken: list[float] = []
+            engine.watchers = [partial(_note, taken)]
+            await engine.submit(ImageRequest("a red fox", width=side, height=side, steps=steps, sampler=sampler, seed=1))
+            networks = (model.unet, model.vae, model.text_encoder)
+            parameters = sum(weight.numel() for network in networks for weight in network.parameters())
+            print(
+                f"{hub_id}: {parameters / 1e6:.0f} M parameters, {model.prediction_type}, its own side {model.sample_side}\n"
+                f"  written in {written - began:.0f} s, loaded in {loaded - written:.0f} s, then {held:.1f} GiB held;"
+                f" {side}x{side} with guidance, {sampler}: steps of {', '.join(f'{seconds:.1f}' for seconds in taken)} s"
+                f" (the last with the decoder), then {resident_gib():.1f} GiB",
+                flush=True,
+            )
+
+
+def _note(taken: list[float], _: int, seconds: float) -> None:
+    taken.append(seconds)
+
+
+def resident_gib() -> float:
+    """Tell how much memory this process holds, as Linux counts it."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**30
+
+
+def main() -> None:
+    """Read the command line and measure."""
+    parser = argparse.ArgumentParser("python -m benchmarks.published", description=__doc__)
+    parser.add_argument("models", nargs="*", default=list(MODELS), help="hub ids; all if left out")
+    parser.add_argument("--side", type=int, default=512)
+    parser.add_argument("--steps", type=int, default=3)
+    options = parser.parse_args()
+    asyncio.run(measure(options.models, options.side, options.steps))
+
+
+if __name__ == "__main__":
+    main()
