@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import sys
 import tempfile
@@ -19,7 +20,7 @@ from pydantic import ValidationError
 
 from cogs.languages import Languages
 from cogs.log import log_creation, log_creation_with_prompt, set_up
-from cogs.operator import LIVE, Settings, told
+from cogs.operator import EMBEDDED, LIVE, Settings, told
 from cogs.tree import Tree
 from diffusion.errors import DarkroomError
 from diffusion.request import Limits
@@ -42,6 +43,7 @@ EXTENSIONS = (
     "cogs.privacy",
     "cogs.usage",
     "cogs.about",
+    "cogs.models",
     "cogs.buttons",
     "cogs.film",
     "cogs.emoji",
@@ -76,6 +78,10 @@ class Darkroom(commands.Bot):
         await self.tree.sync()
         await self.studio.open(self)
 
+    def load_model(self, name: str) -> tuple[Any, Any]:
+        """Load one of the models offered, with what checks its pictures; raises `ModelNotLoaded`."""
+        return load_model(self.settings, name)
+
     def reload_settings(self) -> tuple[list[str], list[str]]:
         """Read the settings again and apply what can change meanwhile.
 
@@ -100,17 +106,27 @@ class Darkroom(commands.Bot):
         return applied, [name for name in changed if name not in LIVE]
 
 
-def build_engine(settings: Settings) -> Any:
-    """Load the model with what checks its pictures and set the engine up; raises `ModelNotLoaded`."""
+def load_model(settings: Settings, name: str) -> tuple[Any, Any]:
+    """Load the model ``name``, one of those offered, with what checks its pictures; raises `ModelNotLoaded`."""
     import torch
 
-    from diffusion import Engine, EngineConfig, ImageDiffusionModel
+    from diffusion import ImageDiffusionModel
     from diffusion.safety import load_check
 
+    if token := settings.hf_token.get_secret_value():
+        os.environ["HF_TOKEN"] = token  # where the hub's library looks for it; .env alone does not put it there
+    source = None if name == EMBEDDED else name
     dtype = getattr(torch, settings.dtype) if settings.dtype else None
-    model = ImageDiffusionModel.from_pretrained(settings.model_id, settings.device, dtype)
+    model = ImageDiffusionModel.from_pretrained(source, settings.device, dtype)
     unsafe = [label.strip() for label in settings.safety_labels.split(",") if label.strip()]
-    check = load_check(settings.model_id, settings.safety_model, unsafe, settings.safety_threshold, settings.device)
+    return model, load_check(source, settings.safety_model, unsafe, settings.safety_threshold, settings.device)
+
+
+def build_engine(settings: Settings) -> Any:
+    """Load the first of the models offered and set the engine up; raises `ModelNotLoaded`."""
+    from diffusion import Engine, EngineConfig
+
+    model, check = load_model(settings, settings.offered[0])
     return Engine(model, EngineConfig(**_engine_settings(settings)), check)
 
 

@@ -5,8 +5,16 @@ from typing import Any
 import discord
 
 from cogs.journal import Creation
+from diffusion.errors import DarkroomError
 
 Interaction = discord.Interaction[Any]
+NOT_YOURS = "Only whoever runs this bot can do that."
+
+
+async def check_operator(interaction: Interaction) -> None:
+    """Raise `DarkroomError` for everyone but whoever runs the bot."""
+    if not await interaction.client.is_owner(interaction.user):
+        raise DarkroomError(NOT_YOURS)
 
 
 def is_here(interaction: Interaction, creation: Creation) -> bool:

@@ -9,15 +9,14 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
+from cogs.access import check_operator
 from cogs.audience import language_of
 from cogs.languages import say
 from cogs.studio import Studio
-from diffusion.errors import DarkroomError
 
 log = logging.getLogger(__name__)
 Reload = Callable[[], tuple[list[str], list[str]]]
 DRAINED = "Drained: nothing is in hand. `/admin resume` takes requests again."
-NOT_YOURS = "Only whoever runs this bot can do that."
 
 
 @app_commands.default_permissions(administrator=True)
@@ -31,7 +30,7 @@ class Admin(commands.GroupCog, group_name="admin", group_description="What only 
     async def pause(self, interaction: discord.Interaction[Any]) -> None:
         """Let all pictures stand where they are; requests are still taken and wait."""
         async with self.studio.answering(interaction):
-            await _check_operator(interaction)
+            await check_operator(interaction)
             self.studio.engine.pause()
             waiting, language = self.studio.engine.unfinished, language_of(interaction)
             await _say(interaction, say(language, "Paused; pictures waiting: {count}. `/admin resume` goes on.", count=waiting))
@@ -40,7 +39,7 @@ class Admin(commands.GroupCog, group_name="admin", group_description="What only 
     async def resume(self, interaction: discord.Interaction[Any]) -> None:
         """Go on after a pause, and take requests again after a drain."""
         async with self.studio.answering(interaction):
-            await _check_operator(interaction)
+            await check_operator(interaction)
             self.studio.engine.resume()
             self.studio.reopen()
             await _say(interaction, say(language_of(interaction), "Going on, and taking requests."))
@@ -49,7 +48,7 @@ class Admin(commands.GroupCog, group_name="admin", group_description="What only 
     async def drain(self, interaction: discord.Interaction[Any]) -> None:
         """Take no more requests and finish those in hand."""
         async with self.studio.answering(interaction):
-            await _check_operator(interaction)
+            await check_operator(interaction)
             left, language = self.studio.engine.unfinished, language_of(interaction)
             await _say(interaction, say(language, "Taking no more; pictures to finish: {count}…", count=left))
             self.studio.background.spawn(self._report_drained(interaction))
@@ -58,7 +57,7 @@ class Admin(commands.GroupCog, group_name="admin", group_description="What only 
     async def reload_settings(self, interaction: discord.Interaction[Any]) -> None:
         """Read the bot's settings again and apply those that need no restart."""
         async with self.studio.answering(interaction):
-            await _check_operator(interaction)
+            await check_operator(interaction)
             applied, waiting = self.reload()
             language = language_of(interaction)
             if applied:
@@ -74,11 +73,6 @@ class Admin(commands.GroupCog, group_name="admin", group_description="What only 
         with contextlib.suppress(discord.HTTPException):  # after 15 minutes there is no way back to the answer; the log has it
             await interaction.edit_original_response(content=say(language_of(interaction), DRAINED))
         log.info("drained")
-
-
-async def _check_operator(interaction: discord.Interaction[Any]) -> None:
-    if not await interaction.client.is_owner(interaction.user):
-        raise DarkroomError(NOT_YOURS)
 
 
 def _listed(names: list[str]) -> str:

@@ -16,20 +16,31 @@ from cogs.preferences import Preferences
 from cogs.rules import Rules
 from cogs.styles import Style, of_words, style_of
 from cogs.telling import NOTE
+from diffusion.engine import Engine
 from diffusion.model import ImageDiffusionModel
 from diffusion.request import ImageRequest, Limits, random_seed, start_step_for
 
 
 class Composer:
-    """Composes requests for one model."""
+    """Composes requests for the model that draws."""
 
-    def __init__(self, model: ImageDiffusionModel, rules: Rules, styles: Mapping[str, Style] | None = None) -> None:
-        self.model, self.rules = model, rules
+    def __init__(self, engine: Engine, rules: Rules, styles: Mapping[str, Style] | None = None) -> None:
+        self.engine, self.rules = engine, rules
         self.offer(styles)
+
+    @property
+    def model(self) -> ImageDiffusionModel:
+        """What draws at the moment."""
+        return self.engine.model
+
+    @property
+    def styles(self) -> Mapping[str, Style]:
+        """What is offered by name."""
+        return self._styles or of_words(self.model.defaults.styles)
 
     def offer(self, styles: Mapping[str, Style] | None) -> None:
         """Know ``styles`` by name; None: the model's own."""
-        self.styles = styles or of_words(self.model.defaults.styles)
+        self._styles = styles
 
     def request(
         self,

@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 # What /admin reload applies at once; the rest waits for a restart.
 LIVE = {
     *("max_rows", "max_waiting", "max_side", "max_steps", "max_count", "max_frames", "styles_file", "daily_allowance"),
-    *("data_max_gb", "data_max_days", "log_level"),
+    *("data_max_gb", "data_max_days", "log_level", "models"),
 }
 
 
@@ -18,6 +18,7 @@ def _empty_is_none(value: Any) -> Any:
 
 
 Port = Annotated[int, Field(ge=0, le=65535)]
+EMBEDDED = "embedded"  # what the model that comes with the code is called in MODELS
 Blankable = Annotated[str | None, BeforeValidator(_empty_is_none)]
 
 
@@ -28,6 +29,8 @@ class Settings(BaseSettings):
 
     discord_token: SecretStr = SecretStr("")
     model_id: Blankable = None
+    models: str = ""
+    hf_token: SecretStr = SecretStr("")
     device: Blankable = None
     dtype: Annotated[Literal["float32", "float16", "bfloat16"] | None, BeforeValidator(_empty_is_none)] = None
     max_rows: int = Field(16, ge=1)
@@ -53,6 +56,11 @@ class Settings(BaseSettings):
     log_prompts: bool = False
     metrics_port: Annotated[Port | None, BeforeValidator(_empty_is_none)] = None
     metrics_host: str = "127.0.0.1"
+
+    @property
+    def offered(self) -> tuple[str, ...]:
+        """The models that may draw, the one to begin with first."""
+        return tuple(filter(None, map(str.strip, self.models.split(",")))) or (self.model_id or EMBEDDED,)
 
 
 def told(error: ValidationError) -> str:

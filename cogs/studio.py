@@ -76,7 +76,7 @@ class Studio:
         self.archive = Archive(database)
         self.personal = PersonalData(database, self.journal, self.registry, gallery)
         self.rules = Rules(engine, self.registry, self.ledger, daily_allowance)
-        self.composer = Composer(engine.model, self.rules, styles)
+        self.composer = Composer(engine, self.rules, styles)
         self.max_per_member = max_per_member
         self.metrics = Metrics(engine, self.journal)
         self.refusing: str | None = None  # why nothing is accepted, as a sentence

@@ -179,7 +179,7 @@ class Engine:
                     model.check(job.request)
                 except InvalidRequest as error:
                     self._drop(job)
-                    job.finish(InvalidRequest(error.field, f"{model.name} draws from now on. {error}"))
+                    job.finish(error)
             self._work.set()
             await loop.run_in_executor(self._worker, collect)
 

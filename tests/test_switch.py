@@ -83,7 +83,7 @@ async def test_what_waits_and_does_not_fit_the_other_model_ends_with_a_sentence(
         )
         await begun(first)
         await engine.switch(lambda: (other(), None))
-        with pytest.raises(InvalidRequest, match="other draws from now on. This model has no classifier"):
+        with pytest.raises(InvalidRequest, match="This model has no classifier"):
             await steered
         assert (await plain).model == "other"
 

@@ -10,7 +10,7 @@ import discord
 import pytest
 
 import bot
-from cogs.admin import NOT_YOURS
+from cogs.access import NOT_YOURS
 from cogs.log import log_creation, log_creation_with_prompt, set_up
 from cogs.studio import DRAINING
 from diffusion.errors import DarkroomError

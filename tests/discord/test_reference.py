@@ -9,7 +9,7 @@ import discord
 import pytest
 from discord import app_commands
 
-from cogs.admin import NOT_YOURS
+from cogs.access import NOT_YOURS
 from tests.discord.conftest import sentence
 
 README = Path(__file__).parents[2] / "README.md"

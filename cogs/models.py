@@ -1,0 +1,97 @@
+"""/models: which models there are, and which one draws."""
+
+import logging
+from functools import partial
+from pathlib import PurePath
+from typing import Any
+
+import discord
+from discord import app_commands
+from discord.ext import commands
+
+from cogs.access import check_operator
+from cogs.audience import language_of
+from cogs.languages import explain, say
+from cogs.options import matching_choices
+from cogs.studio import Studio
+from cogs.telling import explained
+from diffusion.errors import DarkroomError
+
+log = logging.getLogger(__name__)
+LOADING = "Loading `{model}`. Pictures go on with `{drawing}` until it is ready…"
+
+
+class Models(commands.Cog):
+    """Tells the models that whoever runs the bot offers, by name, and lets them choose which one draws."""
+
+    def __init__(self, studio: Studio, bot: Any) -> None:
+        self.studio, self.bot = studio, bot
+        self.drawing: str = bot.settings.offered[0]
+
+    @app_commands.command()
+    @app_commands.describe(model="The one to draw with from now on, for everybody; only whoever runs this bot can choose")
+    async def models(self, interaction: discord.Interaction[Any], model: str | None = None) -> None:
+        """Tell which models there are and which one draws."""
+        async with self.studio.answering(interaction):
+            language = language_of(interaction)
+            if model is None:
+                await _say(interaction, self._listed(language))
+                return
+            await check_operator(interaction)
+            source, drawing = self._source(model), named(self.drawing)
+            await _say(interaction, say(language, LOADING, model=model, drawing=drawing))
+            self.studio.background.start(self._switch(interaction, source))
+
+    @models.autocomplete("model")
+    async def _offer_models(self, interaction: discord.Interaction[Any], current: str) -> list[app_commands.Choice[str]]:
+        return matching_choices(map(named, self.bot.settings.offered), current)
+
+    def _listed(self, language: str) -> str:
+        lines = [say(language, "`{model}` draws here.", model=named(self.drawing))]
+        if others := [f"`{named(source)}`" for source in self.bot.settings.offered if source != self.drawing]:
+            lines.append(say(language, "Whoever runs this bot can choose another: {models}.", models=", ".join(others)))
+        return "\n".join(lines)
+
+    def _source(self, model: str) -> str:
+        """Find an offered model by name; raises `DarkroomError`."""
+        offered = {named(source): source for source in self.bot.settings.offered}
+        if model not in offered:
+            names = ", ".join(f"`{name}`" for name in offered)
+            raise DarkroomError("There is no such model here. Choose one of these: {models}.", models=names)
+        if offered[model] == self.drawing:
+            raise DarkroomError("`{model}` draws already.", model=model)
+        return offered[model]
+
+    async def _switch(self, interaction: discord.Interaction[Any], source: str) -> None:
+        language = language_of(interaction)
+        try:
+            await self.studio.engine.switch(partial(self.bot.load_model, source))
+        except Exception as error:
+            log.warning("the model %s does not draw: %s", source, error)
+            goes_on = say(language, "`{model}` goes on.", model=named(self.drawing))
+            text = f"{explain(language, explained(error))} {goes_on}"
+        else:
+            log.info("the model %s draws", source)
+            self.drawing = source
+            text = say(language, "`{model}` draws from now on.", model=named(source))
+        try:
+            await interaction.edit_original_response(content=text)
+        except discord.HTTPException:  # after 15 minutes there is no way back to the answer; the log has it
+            log.info("nobody could be told")
+
+
+def named(source: str) -> str:
+    """Name a model as members read it: a hub id as it is, a folder or file without its path."""
+    path = PurePath(source)
+    if path.suffix == ".safetensors":
+        return path.stem
+    return path.name if path.is_absolute() or len(path.parts) > 2 else source
+
+
+async def _say(interaction: discord.Interaction[Any], text: str) -> None:
+    await interaction.response.send_message(text, ephemeral=True)
+
+
+async def setup(bot: Any) -> None:
+    """Add the cog."""
+    await bot.add_cog(Models(bot.studio, bot))
