@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 
 from cogs.database import Database
 from cogs.journal import Creation, State
@@ -13,6 +13,7 @@ from cogs.options import clean
 PAGE: Final = 5
 ANCESTORS: Final = 10
 FAMILY: Final = 60  # relatives in all
+SEARCHED: Final = (("prompt",), ("morph_to",), *(("branches", branch, 1) for branch in range(3)))  # paths of words
 
 
 @dataclass(frozen=True)
@@ -86,4 +87,6 @@ class Archive:
 def _own(owner: int, search: str) -> Any:
     query = select(Creation).where(Creation.owner == owner, Creation.state == State.DELIVERED)
     search = clean(search)  # as what is searched was, and what no database takes is out
-    return query.where(Creation.request["prompt"].as_string().icontains(search, autoescape=True)) if search else query
+    if not search:
+        return query
+    return query.where(or_(*(Creation.request[path].as_string().icontains(search, autoescape=True) for path in SEARCHED)))

@@ -56,6 +56,14 @@ async def test_prompts_are_searched_letter_by_letter(database):
     assert ids((await archive.page(7, "_")).creations) == []
 
 
+async def test_what_pictures_became_is_searched_too(database):
+    request = to_json(ImageRequest("fox", steps=9, branches=((3, "bär"), (4, "owl"))))
+    morph = to_json(ImageRequest("fox", morph_to="wolf", count=4))
+    await kept(database, *(creation(id, state=State.DELIVERED, request=json) for id, json in ((1, request), (2, morph))))
+    archive = Archive(database)
+    assert [ids(await archive.latest(7, word, 9)) for word in ("bär", "OWL", "wolf", "fox", "3")] == [[1], [1], [2], [2, 1], []]
+
+
 async def test_a_family_is_found_from_any_of_it(database):
     await kept(database, delivered(1), delivered(2, 1), delivered(3, 1), delivered(4, 2), delivered(5), delivered(6, 5))
     archive, journal = Archive(database), Journal(database)
