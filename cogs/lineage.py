@@ -87,7 +87,7 @@ def tree_text(relatives: Iterable[Relative], marked: int, most: int, language: s
         parent = known[relative.parent_id] if branch and relative.parent_id else None
         compared = parent and parent.request is not None and relative.request is not None
         text = changes(parent, relative, language) if parent and compared else described(relative, language)
-        lines.append(f"{before}{branch}{relative.id} {text}{' ◀' * (relative.id == marked)}")
+        lines.append(f"{before}{branch}{'▶ ' * (relative.id == marked)}{text} · {relative.id}")
         below = before + BELOW[branch]
         young = [child for child in children[relative.id] if child.id not in drawn]
         for child in young:

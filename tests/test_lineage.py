@@ -50,27 +50,32 @@ def test_a_tree_shows_parents_children_and_what_changed():
         relative(4, 2, prompt="a blue fox", seed=6),
     ]
     assert tree_text(family, 4, 1000).splitlines() == [
-        "1 a red fox, seed 5",
-        "├─ 2 − red + blue",
-        "│  └─ 4 seed 5 → 6 ◀",
-        "└─ 3 seed 5 → 7",
+        "a red fox, seed 5 · 1",
+        "├─ − red + blue · 2",
+        "│  └─ ▶ seed 5 → 6 · 4",
+        "└─ seed 5 → 7 · 3",
     ]
 
 
 def test_a_parent_that_is_missing_is_no_obstacle():
-    assert tree_text([relative(7, 6)], 7, 1000) == "7 a red fox, seed 5 ◀"
+    assert tree_text([relative(7, 6)], 7, 1000) == "▶ a red fox, seed 5 · 7"
 
 
 def test_relatives_that_run_in_a_circle_are_shown_once():
     family = [relative(1, 2), relative(2, 3), relative(3, 1), relative(4, 4)]
     lines = tree_text(family, 3, 1000).splitlines()
-    assert len(lines) == 4 and sum("◀" in line for line in lines) == 1
+    assert len(lines) == 4 and sum("▶" in line for line in lines) == 1
 
 
 def test_nothing_of_a_hidden_picture_is_told_nor_of_the_way_from_it():
     family = [relative(1, prompt="secret one", hidden=True), relative(2, 1), relative(3, 2, prompt="secret", hidden=True)]
     text = tree_text([*family, relative(4, 3)], 2, 1000)
-    assert text.splitlines() == [f"1 {HIDDEN}", "└─ 2 a red fox, seed 5 ◀", f"   └─ 3 {HIDDEN}", "      └─ 4 a red fox, seed 5"]
+    assert text.splitlines() == [
+        f"{HIDDEN} · 1",
+        "└─ ▶ a red fox, seed 5 · 2",
+        f"   └─ {HIDDEN} · 3",
+        "      └─ a red fox, seed 5 · 4",
+    ]
 
 
 @pytest.mark.parametrize("marked", [1, 60, 200])
@@ -80,7 +85,7 @@ def test_a_large_family_is_cut_but_never_the_one_asked_for(marked):
         *(relative(number, 1 if number % 7 else number - 1, prompt="word " * 60) for number in range(2, 201)),
     ]
     text = tree_text(family, marked, 1500)
-    assert len(text) <= 1500 and "◀" in text and "more" in text.splitlines()[-1]
+    assert len(text) <= 1500 and "▶" in text and "more" in text.splitlines()[-1]
 
 
 def test_a_prompt_cannot_end_the_block_that_a_tree_stands_in():

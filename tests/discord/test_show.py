@@ -1,3 +1,4 @@
+import re
 from unittest.mock import AsyncMock
 
 import discord
@@ -267,10 +268,10 @@ async def test_a_tree_shows_what_changed_from_parent_to_child(server):
     await pressed(server, await shown(server, message), "Replay")
     first, second, third = [await row_of(server, each) for each in (message, child, more)]
     lines = (await tree(server, child)).splitlines()
-    assert f"{first.id} red apple, seed 5" in lines
-    assert f"├─ {second.id} seed 5 → {second.request['seed']} ◀" in lines
-    assert any(line.startswith(f"│  └─ {third.id} from its picture") for line in lines)
-    assert any(line.endswith("the same again") for line in lines)
+    assert f"red apple, seed 5 · {first.id}" in lines
+    assert f"├─ ▶ seed 5 → {second.request['seed']} · {second.id}" in lines
+    assert any(line.startswith("│  └─ from its picture") and line.endswith(f" · {third.id}") for line in lines)
+    assert any("─ the same again · " in line for line in lines)
 
 
 async def test_a_tree_hides_what_a_member_may_not_see(server):
@@ -300,4 +301,4 @@ async def test_a_lost_parent_does_not_matter(server):
     row = await row_of(server, child)
     async with server.studio.database.engine.begin() as connection:
         await connection.exec_driver_sql(f"DELETE FROM creations WHERE id = {row.parent_id}")
-    assert f"{row.id} red apple" in await tree(server, child)
+    assert re.search(rf"red apple, seed \d+ · {row.id}", await tree(server, child))
