@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 QUIET: Final = discord.AllowedMentions.none()
 PROGRESS_SECONDS = 5.0  # a progress edit that takes longer is rate-limited and gives way
 FIRST_WAIT, LONGEST_WAIT = 2.0, 60.0  # seconds between attempts while Discord is out of reach
+ARRIVING = timedelta(seconds=5)
 PATIENCE = timedelta(days=1)  # then an answer is given up
 TOKEN_MARGIN = timedelta(seconds=10)
 TOO_LARGE = "The pictures are larger than Discord takes here. Please ask for fewer or smaller ones."
@@ -154,14 +155,17 @@ class Delivery:
         wait = FIRST_WAIT
         while True:
             try:
-                return await self._find(creation)
+                message = await self._find(creation)
+                if message or not _may_arrive(creation):
+                    return message
             except REFUSALS as error:
                 refusal = refusal_of(error)
                 if refusal is Refusal.CHANNEL_GONE:
                     raise Undeliverable(CHANNEL_GONE) from error
-                if refusal in (Refusal.MESSAGE_GONE, Refusal.EXPIRED):  # of a token that should be good: never answered
+                gone = refusal in (Refusal.MESSAGE_GONE, Refusal.EXPIRED)  # of a token that should be good: never answered
+                if gone and not _may_arrive(creation):
                     return None
-                if refusal is not Refusal.LATER:
+                if not gone and refusal is not Refusal.LATER:
                     raise CannotLook(str(error)) from error
             await asyncio.sleep(wait)
             wait = min(2 * wait, LONGEST_WAIT)
@@ -238,6 +242,11 @@ def carries_result(message: discord.Message, creation: Creation) -> bool:
 
 def _first_way(creation: Creation) -> Way:
     return Way.EDIT_BY_TOKEN if creation.token_only else Way.EDIT
+
+
+def _may_arrive(creation: Creation) -> bool:
+    """Whether Discord may still carry out the first answer, asked for by a bot that has ended since."""
+    return creation.message_id is None and discord.utils.utcnow() - creation.created < ARRIVING
 
 
 def _expired(creation: Creation) -> bool:

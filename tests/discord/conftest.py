@@ -5,6 +5,7 @@ import contextlib
 import io
 import tempfile
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 
 from bot import Darkroom
+from cogs import delivery
 from cogs.attachment import posted
 from cogs.database import Database
 from cogs.gallery import Gallery
@@ -133,6 +135,12 @@ async def opened(model, database_url=None, check=None, **config):
             yield server
             await server.studio.close()  # that of the last restart
             assert env.errors == []
+
+
+@pytest.fixture(autouse=True)
+def nothing_arrives_late(monkeypatch):
+    """Let nobody wait for what a bot that ended has asked for last: the clock of the simulated Discord stands still."""
+    monkeypatch.setattr(delivery, "ARRIVING", timedelta(0))
 
 
 @pytest.fixture

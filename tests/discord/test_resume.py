@@ -2,10 +2,11 @@
 
 import asyncio
 import time
+from datetime import timedelta
 
 import pytest
 
-from cogs import development
+from cogs import delivery, development
 from cogs.journal import State
 from diffusion.image import read_parameters
 from tests.discord.conftest import PATIENCE, drawn, files_of, opened, png, text_of
@@ -139,6 +140,25 @@ async def test_an_answer_shown_but_not_noted_is_found(server, monkeypatch, expir
     await server.restart()
     await server.finished(message)
     assert len(server.channel.history()) == 1
+
+
+async def test_an_answer_that_was_under_way_when_the_bot_died_is_waited_for(server, monkeypatch):
+    slow(server, monkeypatch)
+    message = await asked(server)
+    await server.studio.close()
+    await server.studio.journal.update(await row_of(server, message), message_id=None)
+    find, looks = delivery.Delivery._find, []
+
+    async def late(self, creation):
+        looks.append(creation.id)
+        return await find(self, creation) if len(looks) > 2 else None
+
+    monkeypatch.setattr(delivery.Delivery, "_find", late)
+    monkeypatch.setattr(delivery, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(delivery, "ARRIVING", timedelta(minutes=5))
+    await server.restart()
+    await server.finished(message)
+    assert len(looks) == 3
 
 
 async def test_what_was_only_being_prepared_is_told_so(server, monkeypatch):
