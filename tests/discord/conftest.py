@@ -140,7 +140,7 @@ async def opened(model, database_url=None, check=None, **config):
 @pytest.fixture(autouse=True)
 def nothing_arrives_late(monkeypatch):
     """Let nobody wait for what a bot that ended has asked for last: the clock of the simulated Discord stands still."""
-    monkeypatch.setattr(delivery, "ARRIVING", timedelta(0))
+    monkeypatch.setattr(delivery, "ARRIVING", -timedelta(days=1))
 
 
 @pytest.fixture
