@@ -77,6 +77,16 @@ DETOURS: Final = {
 }
 
 
+async def fitted(answer: Answer, limit: int) -> Answer:
+    """Give ``answer`` with files of at most ``limit`` bytes; raises `DarkroomError` where they cannot be made so small."""
+    if answer.largest <= limit:
+        return answer
+    smaller = await asyncio.to_thread(answer.smaller, limit)
+    if smaller is None:
+        raise DarkroomError(TOO_LARGE)
+    return smaller
+
+
 class Delivery:
     """Brings answers to the messages of creations."""
 

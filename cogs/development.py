@@ -13,6 +13,7 @@ from cogs.gallery import Gallery, PictureGone
 from cogs.journal import MODEL_LIMIT, Creation, Journal, State, from_json
 from cogs.languages import explain, say
 from cogs.moderator import HELD, NOT_SHOWN, REVIEWED, Moderator, NotShown
+from cogs.permutations import MOST as MOST_FILES
 from cogs.replay import replay_note
 from cogs.reviews import Decision
 from diffusion.engine import Engine
@@ -183,7 +184,8 @@ class Development:
     async def result(self, creation: Creation, request: ImageRequest, language: str) -> Result:
         """Compose the message of a finished creation; raises `PictureGone`."""
         pngs = [await self.gallery.read(name) for name in creation.pictures or ()]
-        source = await self.gallery.read(creation.source) if creation.source else None
+        shows_source = len(pngs) < MOST_FILES  # which it is one of
+        source = await self.gallery.read(creation.source) if creation.source and shows_source else None
         replay = await replay_note(creation, self.journal, self.gallery, language)
         return Result(
             render.headline(request, language),

@@ -20,6 +20,7 @@ from cogs.delivery import QUIET
 from cogs.expression import ANY_TAG, DESCRIPTION_LIMIT, EMOJI, KINDS, STICKER, TAG_LIMIT, Kind, add, guess_tag, server_for
 from cogs.gallery import PictureGone
 from cogs.languages import ENGLISH, explain, say
+from cogs.offered import Bounded
 from cogs.options import clean, server_only
 from cogs.studio import Studio
 from cogs.views import FORM_SECONDS
@@ -88,7 +89,7 @@ class DraftButton(
         await (cog.ask_name if self.step == "name" else cog.change_ground)(interaction, self.draft)
 
 
-class NameModal(discord.ui.Modal):
+class NameModal(Bounded, discord.ui.Modal):
     """Asks what a draft is called; what becomes of it is up to the cog named Emoji."""
 
     def __init__(self, draft: Draft, language: str = ENGLISH) -> None:
@@ -161,7 +162,10 @@ class Emoji(commands.Cog):
             except DarkroomError as error:
                 await self._show(interaction, draft, explain(language_of(interaction), error))
                 return
-            await interaction.edit_original_response(content=added, view=None, allowed_mentions=QUIET)
+            try:
+                await interaction.edit_original_response(content=added, view=None, allowed_mentions=QUIET)
+            except discord.NotFound:  # the draft was dismissed meanwhile
+                await interaction.followup.send(added, ephemeral=True, allowed_mentions=QUIET)
 
     @app_commands.command()
     @server_only

@@ -8,7 +8,8 @@ from discord.ext import commands
 
 from cogs.answer import Picture, Result
 from cogs.audience import language_for, language_of
-from cogs.delivery import QUIET
+from cogs.delivery import QUIET, fitted
+from cogs.gallery import PictureGone
 from cogs.journal import Creation
 from cogs.languages import say
 from cogs.options import checked
@@ -21,7 +22,7 @@ from diffusion.request import ImageRequest
 
 Interaction = discord.Interaction[Any]
 ONE_STEP, STEPS = "How it formed, in 1 step.", "How it formed, in {count} steps."
-GONE = "How this formed is not kept any more."
+GONE = "How this formed is not kept any more. Reroll makes other pictures, whose film is."
 
 
 class Film(commands.Cog):
@@ -34,15 +35,19 @@ class Film(commands.Cog):
     async def show(self, interaction: Interaction, creation_id: int | None) -> None:
         """Post the film of a creation; raises `DarkroomError`."""
         creation = await self._creation(creation_id)
-        request = await self.studio.development.request_of(creation)
-        film = await self.studio.gallery.read(creation.film or "")
-        pictures = [await self.studio.gallery.read(name) for name in creation.pictures or ()]
         private = _private(interaction)
+        try:
+            request = await self.studio.development.request_of(creation)
+            film = await self.studio.gallery.read(creation.film or "")
+            pictures = [await self.studio.gallery.read(name) for name in creation.pictures or ()]
+        except PictureGone:
+            raise DarkroomError(GONE) from None
         await interaction.response.defer(thinking=True, ephemeral=private)
         async with self._projector:
             data = await asyncio.to_thread(play, film, request, pictures)
-        message = film_message(creation, request, data, language_for(interaction, private))
-        await interaction.followup.send(**message.send(), allowed_mentions=QUIET)
+            message = film_message(creation, request, data, language_for(interaction, private))
+            answer = await fitted(message, interaction.filesize_limit)
+        await interaction.followup.send(**answer.send(), allowed_mentions=QUIET)
 
     async def branch(self, interaction: Interaction, creation_id: int, step: int) -> None:
         """Ask for the prompt that counts from ``step`` on, and make the creation again with it."""

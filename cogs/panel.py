@@ -8,6 +8,7 @@ from typing import Any, Final, Self
 import discord
 
 from cogs.languages import ENGLISH, say
+from cogs.offered import Bounded
 from cogs.options import QUALITY_NAMES, STYLE_LIMIT
 from cogs.preferences import LANGUAGES, Preferences, Scope, layered
 from cogs.views import FORM_SECONDS
@@ -17,6 +18,7 @@ Interaction = discord.Interaction[Any]
 Values = dict[str, Any]
 YES_NO: Final = {"yes": "Yes", "no": "No"}
 NOT_SET: Final = "Not set here"
+LISTED: Final = 10  # roles or channels of a kind: more would not fit into a message
 OPEN: Final = "open"  # the value of a choice that leaves a matter to the next wider scope
 OF: Final = {Scope.MEMBER: "yours", Scope.CHANNEL: "of this channel", Scope.SERVER: "of this server"}
 TITLES: Final = {
@@ -89,10 +91,11 @@ def panel_text(scope: Scope, layers: dict[Scope, Preferences], defaults: Prefere
         line = f"{say(language, FIELDS[name].label)}: **{worded(name, value, language)}**"
         lines.append(line if source is scope else f"{line} ({origin})")
     roles = layers[scope].allowances or {}
+    of_roles = []
     for role, pictures in roles.items():
         label = say(language, "Pictures a day for {role}", role=f"<@&{role}>")
-        lines.append(f"{label}: **{pictures}**")
-    return "\n".join(lines)
+        of_roles.append(f"{label}: **{pictures}**")
+    return "\n".join([*lines, *_first(of_roles, language)])
 
 
 def worded(name: str, value: Any, language: str) -> str:
@@ -101,10 +104,15 @@ def worded(name: str, value: Any, language: str) -> str:
     if value is None or value == ():
         return say(language, FIELDS[name].nothing)
     if field.mentions:
-        return " ".join(field.mentions.format(id) for id in value)
+        return " ".join(_first([field.mentions.format(id) for id in value], language))
     if field.choices:
         return _named(field, _choice(field, value), language)
     return discord.utils.escape_markdown(_number(value))
+
+
+def _first(texts: list[str], language: str) -> list[str]:
+    more = len(texts) - LISTED
+    return texts if more <= 0 else [*texts[:LISTED], say(language, "… and {count} more", count=more)]
 
 
 class PageButton(discord.ui.DynamicItem[discord.ui.Button[Any]], template=CUSTOM_ID):
@@ -125,7 +133,7 @@ class PageButton(discord.ui.DynamicItem[discord.ui.Button[Any]], template=CUSTOM
         await interaction.client.get_cog("Settings").open_page(interaction, self.scope, self.page)
 
 
-class Form(discord.ui.Modal):
+class Form(Bounded, discord.ui.Modal):
     """Asks for the values of a page, filled in with what is set; what becomes of them is up to ``on_values``."""
 
     def __init__(

@@ -14,6 +14,7 @@ from cogs.access import Interaction, is_here, may_end, may_see
 from cogs.audience import language_of
 from cogs.delivery import QUIET
 from cogs.languages import ENGLISH, say
+from cogs.offered import Offering
 from cogs.studio import Studio
 from diffusion.result import Progress
 
@@ -85,7 +86,7 @@ class RefreshButton(discord.ui.DynamicItem[discord.ui.Button[Any]], template="da
         await interaction.client.get_cog("Queue").refresh(interaction)
 
 
-class CancelSelect(discord.ui.DynamicItem[discord.ui.Select[Any]], template="darkroom:queue:cancel"):
+class CancelSelect(Offering, discord.ui.DynamicItem[discord.ui.Select[Any]], template="darkroom:queue:cancel"):
     """Offers what this member may cancel."""
 
     def __init__(self, entries: list[Entry], language: str = ENGLISH) -> None:

@@ -51,8 +51,8 @@ class Settings(commands.GroupCog, group_name="settings", group_description="What
         async with self.studio.answering(interaction):
             subject = self._subject(interaction, Scope.SERVER)
             before = self.studio.registry.of(Scope.SERVER, subject)
-            allowances = {**(before.allowances or {}), role.id: pictures}
-            kept = {id: most for id, most in allowances.items() if most is not None}
+            others = {id: most for id, most in (before.allowances or {}).items() if id != role.id}
+            kept = others if pictures is None else {role.id: pictures} | others  # the latest is listed first
             await self.studio.registry.set(Scope.SERVER, subject, before.with_(allowances=kept or None))
             await interaction.response.send_message(**self._panel(interaction, Scope.SERVER), ephemeral=True)
 
@@ -84,7 +84,11 @@ class Settings(commands.GroupCog, group_name="settings", group_description="What
             after = self.studio.registry.of(scope, subject).with_(**values)
             self.studio.rules.check(after)
             await self.studio.registry.set(scope, subject, after)
-            await interaction.response.edit_message(**self._panel(interaction, scope))
+            panel = self._panel(interaction, scope)
+            try:
+                await interaction.response.edit_message(**panel)
+            except discord.NotFound:  # the panel was dismissed while the form was open
+                await interaction.response.send_message(**panel, ephemeral=True)
 
     def _subject(self, interaction: Interaction, scope: Scope) -> int:
         """Give the id of what ``scope`` is for ``interaction``; raises `DarkroomError` where its member may not change that."""

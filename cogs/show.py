@@ -13,11 +13,12 @@ from cogs.access import Interaction, is_here, may_see, suits
 from cogs.answer import Answer
 from cogs.audience import language_for, language_of
 from cogs.database import DatabaseFailed
-from cogs.delivery import QUIET, TOO_LARGE
+from cogs.delivery import QUIET, fitted
 from cogs.gallery import PictureGone
 from cogs.journal import Creation, State
 from cogs.languages import ENGLISH, explain, say
 from cogs.lineage import Relative, tree_text
+from cogs.offered import Offering
 from cogs.options import CHOICES_SHOWN, clean
 from cogs.refusal import REFUSALS
 from cogs.studio import Studio
@@ -49,7 +50,7 @@ class ShowButton(ui.DynamicItem[ui.Button[Any]], template=r"darkroom:(?P<action>
         await (cog.replay if self.action == "replay" else cog.lineage)(interaction, str(self.creation))
 
 
-class ShowSelect(ui.DynamicItem[ui.Select[Any]], template="darkroom:show"):
+class ShowSelect(Offering, ui.DynamicItem[ui.Select[Any]], template="darkroom:show"):
     """Offers creations to be shown."""
 
     def __init__(self, creations: list[Creation], language: str = ENGLISH) -> None:
@@ -116,11 +117,7 @@ class Show(commands.Cog):
             ephemeral = private or not public
             await interaction.response.defer(ephemeral=ephemeral, thinking=True)
             answer = await self._answer(creation, language_for(interaction, ephemeral))
-            if answer.largest > interaction.filesize_limit:
-                smaller = await asyncio.to_thread(answer.smaller, interaction.filesize_limit)
-                if smaller is None:
-                    raise DarkroomError(TOO_LARGE)
-                answer = smaller
+            answer = await fitted(answer, interaction.filesize_limit)
             await interaction.followup.send(**answer.send(), ephemeral=ephemeral, allowed_mentions=QUIET)
 
     async def lineage(self, interaction: Interaction, id: str) -> None:

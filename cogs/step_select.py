@@ -7,13 +7,14 @@ from typing import Any, Final, Self
 import discord
 
 from cogs.languages import ENGLISH, say
+from cogs.offered import Bounded, Offering
 from cogs.options import PROMPT_LIMIT
 from cogs.views import FORM_SECONDS
 
 CUSTOM_ID: Final = r"darkroom:branch:(?P<creation>[0-9]+)"
 
 
-class StepSelect(discord.ui.DynamicItem[discord.ui.Select[Any]], template=CUSTOM_ID):
+class StepSelect(Offering, discord.ui.DynamicItem[discord.ui.Select[Any]], template=CUSTOM_ID):
     """Hands over from which step of a creation a member wants to branch."""
 
     def __init__(self, creation_id: int, steps: Iterable[int] = (), language: str = ENGLISH) -> None:
@@ -37,7 +38,7 @@ class StepSelect(discord.ui.DynamicItem[discord.ui.Select[Any]], template=CUSTOM
         await interaction.client.get_cog("Film").branch(interaction, self.creation_id, int(self.item.values[0]))
 
 
-class BranchForm(discord.ui.Modal):
+class BranchForm(Bounded, discord.ui.Modal):
     """Asks for the prompt that counts from ``step`` on; what becomes of it is up to ``on_prompt``."""
 
     def __init__(

@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 Interaction = discord.Interaction[Any]
 # Among the extras of an interaction: what to tell its member besides the answer, what they can press where it is refused.
 NOTE, REMEDY = "note", "remedy"
+# An answer in the open, or the promise of one: what is said instead of it would be seen by all, too.
+BEGUN = (discord.InteractionResponseType.channel_message, discord.InteractionResponseType.deferred_channel_message)
 
 
 @contextlib.asynccontextmanager
@@ -38,7 +40,7 @@ async def tell(interaction: Interaction, error: DarkroomError) -> None:
         if not interaction.response.is_done():
             await interaction.response.send_message(sentence, **options)
             return
-        if interaction.response.type is discord.InteractionResponseType.channel_message:
+        if interaction.response.type in BEGUN:
             with contextlib.suppress(discord.NotFound):
                 await interaction.delete_original_response()
         await interaction.followup.send(sentence, **options)

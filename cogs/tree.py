@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 
 class NoValue(app_commands.AppCommandError):
-    """An option has a value of another type, or one that is none of its choices."""
+    """An option has a value of another type, one that is none of its choices, or one beyond what it takes."""
 
 
 FORGED = (NoValue, app_commands.TransformerError, app_commands.CommandSignatureMismatch, app_commands.CommandNotFound)
@@ -34,7 +34,7 @@ class Tree(app_commands.CommandTree[Any]):
             for parameter in command.parameters:
                 value = getattr(interaction.namespace, parameter.display_name)
                 if value is not None and not _is_of(parameter, value):
-                    raise NoValue(f"{value!r} is no value for {parameter.display_name}")
+                    raise NoValue(f"{value!r:.100} is no value for {parameter.display_name}")
         return True
 
     async def on_error(self, interaction: discord.Interaction[Any], error: app_commands.AppCommandError) -> None:
@@ -51,4 +51,7 @@ class Tree(app_commands.CommandTree[Any]):
 def _is_of(parameter: app_commands.Parameter, value: Any) -> bool:
     if type(value) not in TYPES.get(parameter.type, (type(value),)):
         return False
-    return not parameter.choices or value in [choice.value for choice in parameter.choices]
+    if parameter.choices:
+        return value in [choice.value for choice in parameter.choices]
+    measured = len(value) if isinstance(value, str) else value
+    return parameter.max_value is None or (parameter.min_value or 0) <= measured <= parameter.max_value

@@ -12,6 +12,7 @@ import discord
 
 from cogs.edit import MAX_GUIDANCE, Edit
 from cogs.languages import ENGLISH, say
+from cogs.offered import Bounded, Offering
 from cogs.options import PROMPT_LIMIT
 from diffusion.request import MAX_SEED
 
@@ -65,7 +66,9 @@ class ActionButton(discord.ui.DynamicItem[discord.ui.Button[Any]], template=CUST
         await hand_over(interaction, self.action, self.owner, self.creation, self.index)
 
 
-class PictureSelect(discord.ui.DynamicItem[discord.ui.Select[Any]], template=rf"darkroom:each:{SUBJECT}:(?P<first>[0-9]+)"):
+class PictureSelect(
+    Offering, discord.ui.DynamicItem[discord.ui.Select[Any]], template=rf"darkroom:each:{SUBJECT}:(?P<first>[0-9]+)"
+):
     """Offers every action for each of some ``pictures``, which are numbered from 0."""
 
     def __init__(self, owner: int, creation: int, pictures: range, language: str = ENGLISH) -> None:
@@ -93,7 +96,7 @@ class PictureSelect(discord.ui.DynamicItem[discord.ui.Select[Any]], template=rf"
         await hand_over(interaction, action, self.owner, self.creation, int(index))
 
 
-class EditForm(discord.ui.Modal):
+class EditForm(Bounded, discord.ui.Modal):
     """Asks for other settings; what becomes of them is up to ``on_edit``."""
 
     def __init__(

@@ -1,8 +1,15 @@
-"""Messages in Components V2 as Discord gives them: files stand in the components alone, where simcord lists them twice."""
+"""Messages as Discord takes and gives them, where simcord does otherwise.
 
-from simcord.backend import serializers
+In Components V2 files stand in the components alone, there are at most ten of them, and an answer that was promised is not
+waited for any more once it was deleted.
+"""
 
-_payload = serializers.message_payload
+from simcord.backend import errors, serializers
+from simcord.backend.ops.messages import MessageMixin
+from simcord.http import _helpers
+
+MOST_FILES = 10
+_payload, _uploads, _delete = serializers.message_payload, _helpers._preview_uploads, MessageMixin.delete_message
 
 
 def _without_attachments(backend, message, **options):
@@ -12,4 +19,19 @@ def _without_attachments(backend, message, **options):
     return payload
 
 
+def _few_uploads(request):
+    if len(request.files) > MOST_FILES:
+        raise errors.invalid_form_body(f"attachments: must be {MOST_FILES} or fewer in length")
+    return _uploads(request)
+
+
+def _waited_for_no_more(backend, channel_id, message_id):
+    _delete(backend, channel_id, message_id)
+    for interaction in backend.interactions.values():
+        if interaction.loading and interaction.message_id == message_id:
+            interaction.complete_deferred()
+
+
 serializers.message_payload = _without_attachments
+_helpers._preview_uploads = _few_uploads
+MessageMixin.delete_message = _waited_for_no_more

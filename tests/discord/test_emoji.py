@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 from cogs import development, expression
 from cogs.views import ActionButton
 from tests.discord.conftest import sentence
+from tests.discord.test_hostile import forged_form
 
 
 def apple(ground="white"):
@@ -327,3 +328,11 @@ async def test_what_cannot_become_an_emoji_is_told_to_the_member_alone(server, a
 async def test_the_command_needs_the_permission_too(server):
     refused = await server.alice.slash(server.channel, "emoji", image=("a.png", apple()), name="apple")
     assert "You need the permission Create Expressions" in sentence(refused)
+
+
+async def test_an_emoji_is_told_although_its_draft_was_dismissed_meanwhile(server, artist, monkeypatch):
+    message = await draft(server, monkeypatch, artist)
+    shown = await artist.click(message, label="Name and upload")
+    server.env.backend.delete_message(server.channel.id, message.id)
+    told = sentence(await forged_form(server, artist, shown, {"name": "apple"}))
+    assert "of this server now" in told and [emoji.name for emoji in emojis(server)] == ["apple"]

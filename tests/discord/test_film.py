@@ -5,6 +5,7 @@ from diffusion.animation import read_frames
 from diffusion.image import read_image, read_parameters
 from tests.discord.conftest import drawn, files_of, png, sentence, text_of
 from tests.discord.test_resume import slow
+from tests.discord.test_show import limited
 
 
 async def made(server, command="imagine", **options):
@@ -158,4 +159,21 @@ async def test_a_film_that_is_not_kept_any_more_says_so(server, lost):
         async with server.studio.database.transaction("") as session:
             await session.delete(await session.get(type(row), row.id))
     shown = await server.alice.click(message, label="How it formed")
-    assert sentence(shown) == (GONE if lost == "row" else "These pictures are not kept any more.")
+    assert sentence(shown) == GONE
+
+
+async def test_a_film_too_large_for_where_it_is_shown_is_sent_smaller_and_says_so(server, monkeypatch):
+    message = await made(server)
+    limited(monkeypatch, 9000)
+    film = await film_of(server, message)
+    (file,) = files_of(film)
+    assert len(await file.read()) <= 9000 and len(read_frames(await file.read())[0]) == 7
+    assert "too large here" in text_of(film) and options(film)
+
+
+async def test_what_goes_wrong_with_a_film_is_told_to_the_member_alone(server, monkeypatch):
+    message = await made(server)
+    limited(monkeypatch, 10)
+    shown = await server.bob.click(message, label="How it formed")
+    assert "larger than Discord takes" in sentence(shown)
+    assert [each.id for each in server.channel.history()] == [message.id]

@@ -57,17 +57,26 @@ def option(parameter, forged):
 
 
 def payload(server, command, options, focused):
-    """What Discord hands over for ``options`` of ``command``."""
-    resolved, given = {}, []
+    """What Discord hands over for ``options`` of ``command``, whose files are broken pictures."""
+    resolved, given = {}, {}
     for name, (kind, value) in options.items():
         if kind is Kind.attachment:
             data = broken(value)[1]
             value = store_interaction_attachment(server.env.backend, server.channel.id, "in.png", data, resolved)
-        given.append({"name": name, "type": kind.value, "value": value} | ({"focused": True} if name == focused else {}))
+        given[name] = kind, value
+    return data_of(command, given, focused) | {"resolved": resolved}
+
+
+def data_of(command, options, focused=None):
+    """What Discord hands over for ``options`` of ``command``, each with its kind and value."""
+    given = [
+        {"name": name, "type": kind.value, "value": value} | ({"focused": True} if name == focused else {})
+        for name, (kind, value) in options.items()
+    ]
     first, *path = command.qualified_name.split()
     for depth, name in enumerate(reversed(path)):
         given = [{"name": name, "type": GROUP if depth else SUBCOMMAND, "options": given}]
-    return {"id": "1", "name": first, "type": 1, "options": given, "resolved": resolved}
+    return {"id": "1", "name": first, "type": 1, "options": given}
 
 
 def told(result):
@@ -118,9 +127,9 @@ async def test_any_command_with_any_options_is_answered(fuzzed, data):
     hypothesis.note(command.qualified_name)
     member = data.draw(st.sampled_from(fuzzed.members))
     forged = data.draw(st.booleans())
-    drawn = {parameter.name: data.draw(option(parameter, forged)) for parameter in command.parameters}
+    drawn = {parameter.display_name: data.draw(option(parameter, forged)) for parameter in command.parameters}
     options = {name: value for name, value in drawn.items() if value is not None}
-    focused = data.draw(st.sampled_from([None] * 3 + [p.name for p in command.parameters if p.autocomplete]))
+    focused = data.draw(st.sampled_from([None] * 3 + [p.display_name for p in command.parameters if p.autocomplete]))
     if focused:
         options[focused] = (Kind.string, data.draw(texts))  # what is typed so far is a text, also for a number
     sent = payload(fuzzed, command, options, focused)

@@ -11,7 +11,18 @@ from cogs.log import Discreet
 from diffusion.image import read_parameters
 from tests.discord.conftest import drawn, png, posted_before, sentence, text_of
 
-COMMAND, COMPONENT = 2, 3
+COMMAND, COMPONENT, MODAL = 2, 3, 5
+TEXT_INPUT = 4
+NO_MESSAGE = {
+    "type": 0,
+    "content": "",
+    "tts": False,
+    "mention_everyone": False,
+    "pinned": False,
+    "timestamp": "2026-01-01T00:00:00",
+}
+NO_MESSAGE |= {name: [] for name in ("mentions", "mention_roles", "attachments", "embeds", "components")}
+NO_MESSAGE |= {"edited_timestamp": None, "flags": 0}
 SECRET = "aW50ZXJhY3Rpb246MTIz_secret"
 
 
@@ -33,6 +44,32 @@ async def forged_click(server, actor, message, custom_id, **data):
         extra={"message": dict(serializers.message_payload(server.env.backend, real))},
         source_message_id=message.id,
     )
+
+
+async def forged_form(server, actor, shown, values):
+    """Send a form with any ``values``, also where its message is gone."""
+    record = shown._interaction
+    source = {"id": str(record.source_message_id), "channel_id": str(server.channel.id), **NO_MESSAGE}
+    return await actor._dispatch_interaction(
+        MODAL,
+        server.channel,
+        {"custom_id": shown.modal["custom_id"], "components": [filled(row, values) for row in shown.modal["components"]]},
+        extra={"message": source | {"author": {"id": str(server.env.bot.user.id), "username": "bot", "discriminator": "0"}}},
+        source_message_id=record.source_message_id,
+    )
+
+
+def filled(component, values):
+    """A part of a form as a client sends it."""
+    sent = {"type": component["type"], "id": component.get("id", 1)}
+    if "components" in component:
+        return sent | {"components": [filled(child, values) for child in component["components"]]}
+    if "component" in component:
+        return sent | {"component": filled(component["component"], values)}
+    name = component["custom_id"]
+    if component["type"] == TEXT_INPUT:
+        return sent | {"custom_id": name, "value": values.get(name, component.get("value") or "")}
+    return sent | {"custom_id": name, "values": values.get(name, [])}
 
 
 @pytest.mark.parametrize(

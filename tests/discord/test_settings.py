@@ -12,6 +12,7 @@ from cogs.preferences import Preferences, Scope
 from diffusion.image import read_parameters
 from diffusion.request import ImageRequest
 from tests.discord.conftest import drawn, opened, png, sentence
+from tests.discord.test_hostile import forged_form
 
 TEXT_INPUT, SELECT = 4, 3
 
@@ -303,3 +304,22 @@ async def test_usage_tells_the_limits_and_where_pictures_are_made(server, manage
     await change(manager, server.channel, "server", "Access", channels=[art])
     await change(manager, server.channel, "server", "Limits", max_steps="9")
     assert f"<#{art.id}>" in await usage(server) and "9 steps" in await usage(server)
+
+
+async def test_the_fullest_panel_fits_into_a_message(server, manager):
+    ids = tuple(10**18 + number for number in range(25))
+    fullest = Preferences(style="*" * 100, size="10000x10000", channels=ids, roles=ids, allowance=100_000)
+    await server.studio.registry.set(Scope.SERVER, server.guild.id, fullest)
+    for number in range(30):
+        role = server.guild.create_role(f"{number}")
+        panel = sentence(await manager.slash(server.channel, "settings allowance", role=role, pictures=99_999))
+        assert f"<@&{role.id}>: **99999**" in panel
+    assert panel.count("**99999**") == 10 and "… and 20 more" in panel and panel.count("… and 15 more") == 2
+
+
+async def test_what_was_typed_counts_although_the_panel_was_dismissed_meanwhile(server):
+    shown = await server.alice.slash(server.channel, "settings mine")
+    form = await server.alice.click(shown.response, label="Pictures")
+    server.env.backend.delete_message(server.channel.id, shown.response.id)
+    submitted = await forged_form(server, server.alice, form, entered(form) | {"steps": "3"})
+    assert "Steps: **3**" in sentence(submitted)

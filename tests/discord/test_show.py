@@ -9,7 +9,7 @@ from cogs.lineage import HIDDEN
 from cogs.preferences import Preferences, Scope
 from cogs.show import UNKNOWN
 from diffusion.image import read_image, read_parameters, to_png
-from tests.discord.conftest import drawn, png, sentence, source_of, text_of
+from tests.discord.conftest import drawn, files_of, png, sentence, source_of, text_of
 from tests.discord.test_history import told
 from tests.discord.test_queue import moderator
 
@@ -156,7 +156,7 @@ async def test_what_is_too_large_for_where_it_is_shown_is_sent_smaller(server, m
     limited(monkeypatch, 10)
     row = await row_of(server, message)
     result = await server.alice.slash(server.channel, "show", id=str(row.id))
-    assert "larger than Discord takes" in [*result.followups, result.response][0].content
+    assert "larger than Discord takes" in sentence(result)
 
 
 async def test_ids_are_offered_by_prompt(server):
@@ -302,3 +302,46 @@ async def test_a_lost_parent_does_not_matter(server):
     async with server.studio.database.engine.begin() as connection:
         await connection.exec_driver_sql(f"DELETE FROM creations WHERE id = {row.parent_id}")
     assert re.search(rf"red apple, seed \d+ · {row.id}", await tree(server, child))
+
+
+# what was made in other ways
+
+
+async def branched(server, message):
+    film = (await server.alice.click(message, label="How it formed")).response
+    await server.until(lambda: files_of(film))
+    form = await server.alice.select(film, ["2"])
+    result = await server.alice.submit_modal(form, {"prompt": "green pear"})
+    await server.finished(result.response)
+    await server.ended()
+    return result.response
+
+
+KINDS = {
+    "branch": ({"steps": 4}, ("**red apple** → **green pear**", "branched at step 2"), "branched at step 2"),
+    "morph": (
+        {"from": "red apple", "to": "pear", "frames": 3, "prompt": None},
+        ("**red apple** → **pear**", "3 frames"),
+        "pear",
+    ),
+    "inpaint": ({"image": ("in.png", png((32, 32))), "region": "left"}, ("a part redrawn",), "red apple"),
+    "outpaint": ({"image": ("in.png", png((32, 32))), "direction": "left"}, ("a part redrawn",), "red apple"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_whatever_was_made_is_shown_told_about_and_made_again(server, kind):
+    options, words, in_tree = KINDS[kind]
+    command = "imagine" if kind == "branch" else kind
+    given = {name: value for name, value in ({"prompt": "red apple", "steps": 3} | options).items() if value is not None}
+    result = await server.alice.slash(server.channel, command, **given)
+    await server.finished(result.response)
+    await server.ended()
+    message = await branched(server, result.response) if kind == "branch" else result.response
+    again = await shown(server, message, server.bob)
+    assert [await file.read() for file in drawn(again)] == [await file.read() for file in drawn(message)]
+    info = text_of((await server.bob.click(again, label="Info")).response)
+    assert all(word in text_of(again) for word in words) and words[-1] in info
+    assert in_tree in await tree(server, message, server.bob)
+    replayed = await pressed(server, again, "Replay", server.bob)
+    assert "identical to the byte" in text_of(replayed)

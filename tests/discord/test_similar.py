@@ -2,7 +2,7 @@ import pytest
 
 from cogs import attachment
 from diffusion.image import read_parameters
-from tests.discord.conftest import drawn, png, sentence, source_of, text_of
+from tests.discord.conftest import drawn, files_of, png, sentence, source_of, text_of
 
 
 async def test_a_picture_becomes_a_similar_one_next_to_its_source(server):
@@ -52,3 +52,20 @@ async def test_an_attachment_too_large_is_not_downloaded(server, monkeypatch):
     monkeypatch.setattr(attachment, "MAX_BYTES", 10)
     result = await server.alice.slash(server.channel, "similar", image=("in.png", png()))
     assert "larger than" in sentence(result)
+
+
+async def test_as_many_pictures_as_a_message_holds_come_without_the_one_they_started_from(server):
+    ten = "{a|b|c|d|e|f|g|h|i|j} fox"
+    asked = await server.alice.slash(server.channel, "similar", image=("in.png", png()), prompt=ten, steps=2)
+    message = (await server.alice.click(asked.response, label="Start")).response
+    await server.finished(message, 10)
+    await server.ended()
+    assert len(files_of(message)) == 10
+    again = await server.alice.click(message, label="Reroll")
+    await server.finished(again.response, 10)
+    await server.ended()
+    first, second = [await server.studio.journal.of_message(each.id) for each in (message, again.response)]
+    assert first.source == second.source is not None
+    async with server.studio.database.sessions.begin() as session:
+        await session.delete(await session.get(type(first), first.id))
+    assert "started from is gone" in sentence(await server.alice.click(message, label="Reroll"))
