@@ -47,6 +47,7 @@ EXTENSIONS = (
     "cogs.buttons",
     "cogs.film",
     "cogs.emoji",
+    "cogs.asking",
     "cogs.admin",
 )
 NO_TOKEN = (

@@ -8,6 +8,7 @@ from cogs.preferences import Preferences, Scope
 from cogs.styles import Style
 from diffusion.image import read_image, read_parameters
 from tests.discord.conftest import drawn, png, sentence, text_of
+from tests.discord.test_bad_input import pressed
 from tests.discord.test_resume import slow
 from tests.discord.test_settings import change
 
@@ -157,6 +158,28 @@ async def test_a_question_nobody_answers_loses_its_buttons(server):
     asked = await server.alice.slash(server.channel, "imagine", prompt="{red|blue} fox")
     await server.env.advance_time(PATIENCE + 1)
     assert asked.response.content == "Not started." and not asked.response.components
+
+
+@pytest.mark.parametrize("label", ["Start", "Cancel"])
+async def test_a_question_is_answered_once(server, label):
+    asked = await server.alice.slash(server.channel, "imagine", prompt="{red|blue} fox", steps=2)
+    question = asked.response
+    buttons = [button["custom_id"] for row in question.components for button in row["components"]]
+    await server.alice.click(question, label=label)
+    await server.ended()
+    made = len(await server.studio.archive.latest(server.alice.id, "", 25))
+    for button in buttons:
+        assert "answered already" in await pressed(server, server.alice, button)
+    await server.ended()
+    assert made == len(await server.studio.archive.latest(server.alice.id, "", 25)) == (label == "Start")
+
+
+async def test_a_question_from_before_a_restart_says_so(server):
+    asked = await server.alice.slash(server.channel, "imagine", prompt="{red|blue} fox", steps=2)
+    await server.restart()
+    for label in ("Start", "Cancel"):
+        assert "I was restarted meanwhile" in sentence(await server.alice.click(asked.response, label=label))
+    assert not server.studio.jobs and not await server.studio.ledger.today(server.alice.id)
 
 
 @pytest.mark.parametrize(
