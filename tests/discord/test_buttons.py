@@ -7,6 +7,8 @@ from cogs.journal import JournalFailed
 from cogs.views import FORM_SECONDS, EditForm
 from diffusion.image import fit, read_image, read_parameters, to_png
 from tests.discord.conftest import drawn, files_of, png, posted_before, sentence, source_of, text_of
+from tests.discord.test_bad_input import pressed
+from tests.discord.test_hostile import forged_form
 from tests.discord.test_resume import row_of
 
 
@@ -399,3 +401,36 @@ async def test_where_nothing_is_known_any_more_a_sentence_says_so(server):
     server.env.backend.get_message(server.channel.id, message.id).components.pop(1)  # the gallery
     for label in ("Reroll", "More like this (strong)", "Upscale 2x", "Edit", "Info"):
         assert "are gone" in sentence(await server.alice.click(message, label=label))
+
+
+async def test_a_form_counts_although_its_message_was_deleted_meanwhile(server):
+    message = await made(server, "similar", image=("in.png", png()), prompt="red apple")
+    shown = await server.alice.click(message, label="Edit")
+    typed = form_of(shown) | {"prompt": "green apple"}
+    await server.alice.click(message, label="Delete")
+    edited = await forged_form(server, server.alice, shown, typed)
+    await server.finished(edited.response)
+    assert "**green apple**" in text_of(edited.response) and source_of(edited.response)
+
+
+async def test_cancel_pressed_twice_is_told(server):
+    result = await server.alice.slash(server.channel, "imagine", prompt="slow", steps=150, count=4)
+    creation = (await row_of(server, result.response)).id
+    await server.alice.click(result.response, label="Cancel")
+    await server.ended()
+    assert "not being made any more" in await pressed(server, server.alice, f"darkroom:cancel:{server.alice.id}:{creation}")
+
+
+async def test_after_the_files_were_pruned_each_button_goes_on_from_the_message_or_says_what_to_do(server):
+    role = server.guild.create_role("artists", permissions=discord.Permissions(create_expressions=True))
+    artist = server.guild.add_member(server.env.create_user("artist"), roles=[role])
+    message = await made(server, "similar", image=("in.png", png()), prompt="red apple", steps=4)
+    await server.ended()
+    await server.studio.gallery.delete((await row_of(server, message)).files)
+    for label in ("Reroll", "More like this (subtle)", "More like this (strong)", "Upscale 2x"):
+        result = await artist.click(message, label=label)
+        await server.finished(result.response)
+    assert form_of(await artist.click(message, label="Edit"))["prompt"] == "red apple"
+    assert "red apple" in text_of((await artist.click(message, label="Info")).response)
+    for label, words in (("Make emoji", "attach it to `/emoji`"), ("Make sticker", "attach it"), ("How it formed", "Reroll")):
+        assert words in sentence(await artist.click(message, label=label))

@@ -5,8 +5,11 @@ import re
 from dataclasses import dataclass
 from datetime import timedelta
 
+import discord
 import pytest
 from discord import Guild
+from simcord.backend.models.channel import Overwrite
+from simcord.enums import OverwriteType
 
 from cogs import deadline, delivery
 from cogs.journal import State
@@ -80,7 +83,7 @@ def impatient(monkeypatch):
     monkeypatch.setattr(delivery, "FIRST_WAIT", 0.01)
 
 
-async def rendered(server, monkeypatch, **options):
+async def rendered(server, monkeypatch, channel=None, **options):
     """Ask for a picture and hold its delivery back until the answer of this is set."""
     ways = server.studio.development.delivery
     deliver, ready, go = ways.deliver, asyncio.Event(), asyncio.Event()
@@ -91,7 +94,8 @@ async def rendered(server, monkeypatch, **options):
         return await deliver(*answer)
 
     monkeypatch.setattr(ways, "deliver", wait_and_deliver)
-    result = await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=2, seed=5, upscale=2, **options)
+    asked = {"prompt": "red apple", "steps": 2, "seed": 5, "upscale": 2} | options
+    result = await server.alice.slash(channel or server.channel, "imagine", **asked)
     await ready.wait()
     return result, go
 
@@ -215,3 +219,40 @@ async def test_a_full_queue_says_how_long_to_wait(tiny_model):
         await server.until(lambda: job.progress.completed > 5)
         refused = await server.bob.slash(server.channel, "imagine", prompt="two")
         assert re.search(r"try again <t:\d+:R>", sentence(refused))
+
+
+async def test_a_member_who_left_the_server_meanwhile_finds_their_picture_there(server, monkeypatch):
+    result, go = await rendered(server, monkeypatch)
+    server.guild.remove_member(server.alice)
+    go.set()
+    await server.ended()
+    assert len(drawn(result.response)) == 1
+    assert (await row_of(server, result.response)).state == State.DELIVERED
+    again = await server.bob.click(result.response, label="Reroll")
+    await server.finished(again.response)
+
+
+async def test_a_channel_that_was_closed_to_the_bot_meanwhile_gets_its_picture_by_the_token(server, monkeypatch):
+    result, go = await rendered(server, monkeypatch)
+    closed = discord.Permissions(view_channel=True, send_messages=True).value
+    server.env.backend.set_overwrite(server.channel.id, Overwrite(server.env.bot.user.id, OverwriteType.MEMBER, deny=closed))
+    go.set()
+    await server.ended()
+    assert len(drawn(result.response)) == 1
+    assert (await row_of(server, result.response)).state == State.DELIVERED
+
+
+async def test_a_picture_in_a_thread_comes_also_where_it_was_archived_meanwhile(server, monkeypatch):
+    known = server.env.bot.get_channel(server.channel.id)
+    await known.create_thread(name="late", type=discord.ChannelType.public_thread)
+    (thread,) = server.channel.threads
+    result, go = await rendered(server, monkeypatch, channel=thread)
+    server.env.inject_error("PATCH", f"/channels/{thread.id}/messages/*", status=400, code=50083, times=None)
+    go.set()
+    await server.ended()
+    assert len(drawn(result.response)) == 1
+    again = await server.bob.click(result.response, label="Reroll")
+    await server.finished(again.response)
+    row = await row_of(server, result.response)
+    shown = await server.bob.slash(server.channel, "show", id=str(row.id))
+    assert any(map(drawn, filter(None, (shown.response, *shown.followups))))

@@ -213,3 +213,17 @@ def test_a_recipe_neither_pings_nor_links():
 def test_the_menus_are_few_enough_for_discord(server):
     for kind in (discord.AppCommandType.message, discord.AppCommandType.user):
         assert len(server.env.bot.tree.get_commands(type=kind)) <= 15
+
+
+@pytest.mark.parametrize("name", ["More like this", "Image info"])
+async def test_of_more_pictures_than_one_may_post_the_first_counts(server, name):
+    channel = server.env.bot.get_channel(server.channel.id)
+    files = [("0.png", with_texts(parameters=FROM_A1111)), *((f"{number}.png", png()) for number in range(1, 12))]
+    message = await sent(server, *files)
+    assert len((await channel.fetch_message(message.id)).attachments) == 12
+    result = await menu(server, name, message)
+    if name == "More like this":
+        await server.finished(result.response)
+        assert "red fox" in text_of(result.response)
+    else:
+        assert "red fox" in told(result).content
