@@ -63,8 +63,12 @@ def described(relative: Relative, language: str = ENGLISH) -> str:
     """Say what a picture is where there is nothing to compare it with."""
     if relative.request is None:
         return say(language, HIDDEN)
-    prompt = clean(str(relative.request.get("prompt") or "")) or say(language, "Similar picture")
-    return f"{_cut(prompt, PROMPT_SHOWN)}, {say(language, 'seed {seeds}', seeds=relative.request.get('seed'))}"
+    request = relative.request
+    first = clean(str(request.get("prompt") or "")) or say(language, "Similar picture")
+    later = filter(None, (request.get("morph_to"), *(prompt for _, prompt in request.get("branches") or ())))
+    prompts = [first, *map(clean, [*later][-2:])]
+    shown = " → ".join(_cut(prompt, PROMPT_SHOWN // len(prompts)) for prompt in prompts)
+    return f"{shown}, {say(language, 'seed {seeds}', seeds=request.get('seed'))}"
 
 
 def tree_text(relatives: Iterable[Relative], marked: int, most: int, language: str = ENGLISH) -> str:

@@ -60,7 +60,7 @@ class Recollection:
         settings = await asyncio.to_thread(read_parameters, await download(pictures[0]))
         source = next((file for file in posted(self.message) if file.name.startswith(render.SOURCE_PREFIX)), None)
         if source is None and settings.get("start_step"):
-            raise InvalidImage("The picture that these were started from is gone.")
+            raise InvalidImage("The picture that these were started from is gone. Please attach it to `/similar` again.")
         image, mask = await fetch_masked(source) if source else (None, None)
         return ImageRequest(**{"count": len(pictures), **settings}, image=image, mask=mask)
 

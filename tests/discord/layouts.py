@@ -34,4 +34,4 @@ def _waited_for_no_more(backend, channel_id, message_id):
 
 serializers.message_payload = _without_attachments
 _helpers._preview_uploads = _few_uploads
-MessageMixin.delete_message = _waited_for_no_more
+MessageMixin.delete_message = _waited_for_no_more  # type: ignore[method-assign]

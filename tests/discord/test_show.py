@@ -318,11 +318,11 @@ async def branched(server, message):
 
 
 KINDS = {
-    "branch": ({"steps": 4}, ("**red apple** → **green pear**", "branched at step 2"), "branched at step 2"),
+    "branch": ({"steps": 4}, ("**red apple** → **green pear**", "branched at step 2"), "from step 2: green pear"),
     "morph": (
         {"from": "red apple", "to": "pear", "frames": 3, "prompt": None},
         ("**red apple** → **pear**", "3 frames"),
-        "pear",
+        "red apple → pear, seed",
     ),
     "inpaint": ({"image": ("in.png", png((32, 32))), "region": "left"}, ("a part redrawn",), "red apple"),
     "outpaint": ({"image": ("in.png", png((32, 32))), "direction": "left"}, ("a part redrawn",), "red apple"),

@@ -68,4 +68,4 @@ async def test_as_many_pictures_as_a_message_holds_come_without_the_one_they_sta
     assert first.source == second.source is not None
     async with server.studio.database.sessions.begin() as session:
         await session.delete(await session.get(type(first), first.id))
-    assert "started from is gone" in sentence(await server.alice.click(message, label="Reroll"))
+    assert "attach it to `/similar`" in sentence(await server.alice.click(message, label="Reroll"))
