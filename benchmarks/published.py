@@ -37,20 +37,25 @@ async def measure(hub_ids: list[str], side: int, steps: int) -> None:
                     engine = await stack.enter_async_context(Engine(load()[0], config))
                 else:
                     await engine.switch(load)
-            loaded, held, model = time.perf_counter(), resident_gib(), engine.model
-            sampler = "ddim" if model.prediction_type == "v_prediction" else "lms"
-            taken: list[float] = []
-            engine.watchers = [partial(_note, taken)]
-            await engine.submit(ImageRequest("a red fox", width=side, height=side, steps=steps, sampler=sampler, seed=1))
-            networks = (model.unet, model.vae, model.text_encoder)
-            parameters = sum(weight.numel() for network in networks for weight in network.parameters())
-            print(
-                f"{hub_id}: {parameters / 1e6:.0f} M parameters, {model.prediction_type}, its own side {model.sample_side}\n"
-                f"  written in {written - began:.0f} s, loaded in {loaded - written:.0f} s, then {held:.1f} GiB held;"
-                f" {side}x{side} with guidance, {sampler}: steps of {', '.join(f'{seconds:.1f}' for seconds in taken)} s"
-                f" (the last with the decoder), then {resident_gib():.1f} GiB",
-                flush=True,
-            )
+            print(f"{hub_id}: written in {written - began:.0f} s, loaded in {time.perf_counter() - written:.0f} s", flush=True)
+            await draw(engine, side, steps)
+
+
+async def draw(engine: Engine, side: int, steps: int) -> None:
+    """Make a picture and print what it took; nothing here remembers the model afterwards."""
+    taken: list[float] = []
+    held, model = resident_gib(), engine.model
+    sampler = "ddim" if model.prediction_type == "v_prediction" else "lms"
+    engine.watchers = [partial(_note, taken)]
+    await engine.submit(ImageRequest("a red fox", width=side, height=side, steps=steps, sampler=sampler, seed=1))
+    networks = (model.unet, model.vae, model.text_encoder)
+    parameters = sum(weight.numel() for network in networks for weight in network.parameters())
+    print(
+        f"  {parameters / 1e6:.0f} M parameters, {model.prediction_type}, own side {model.sample_side}; {held:.1f} GiB held,"
+        f" {resident_gib():.1f} GiB after {side}x{side} with guidance, {sampler}:"
+        f" steps of {', '.join(f'{seconds:.1f}' for seconds in taken)} s, the last with the decoder",
+        flush=True,
+    )
 
 
 def _note(taken: list[float], _: int, seconds: float) -> None:
