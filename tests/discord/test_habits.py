@@ -88,7 +88,7 @@ async def test_flags_out_of_range_are_told_in_a_sentence(server, prompt, words):
 
 async def test_the_operators_styles_are_offered_and_make_of_a_prompt_what_they_say(server):
     styles = {"Oil": Style("{prompt} in oil", "photo", 5, 3.5), "Ink": Style("ink of {prompt}")}
-    server.studio.composer.styles = styles
+    server.studio.composer.offer(styles)
     offered = await server.alice.autocomplete(server.channel, "imagine", "style", "")
     assert [choice["value"] for choice in offered] == ["Oil", "Ink"]
     result = await server.alice.slash(server.channel, "imagine", prompt="fox", style="oil", negative="text")
