@@ -93,7 +93,7 @@ def _misfit(parts: dict[str, Any]) -> str | None:
     if read != made:
         return f"its UNet reads {read} channels and its autoencoder makes {made}"
     wide, width = parts["unet"].config.cross_attention_dim, parts["text_encoder"].config.hidden_size
-    if wide != width or parts["unet"].config.addition_embed_type:
+    if wide != width or parts["unet"].config.addition_embed_type not in (None, "text"):  # "text" is the encoder's own, pooled
         return "its UNet wants more than this text encoder tells, as that of Stable Diffusion XL; only 1 and 2 are understood"
     classifier = parts.get("classifier")
     if classifier and classifier.config.in_channels != read:
