@@ -17,7 +17,7 @@ from diffusion.preview import to_strip
 from diffusion.trajectory import step
 
 log = logging.getLogger(__name__)
-TRIM_SECONDS = 30.0
+TRIM_SECONDS = 10.0  # in between, what was freed counts as held
 
 
 class Runner:
