@@ -118,7 +118,7 @@ def load_model(settings: Settings, name: str) -> tuple[Any, Any]:
         os.environ["HF_TOKEN"] = token  # where the hub's library looks for it; .env alone does not put it there
     source = None if name == EMBEDDED else name
     dtype = getattr(torch, settings.dtype) if settings.dtype else None
-    model = ImageDiffusionModel.from_pretrained(source, settings.device, dtype)
+    model = ImageDiffusionModel.from_pretrained(source, settings.device, dtype, settings.attention)
     unsafe = [label.strip() for label in settings.safety_labels.split(",") if label.strip()]
     return model, load_check(source, settings.safety_model, unsafe, settings.safety_threshold, settings.device)
 
@@ -128,7 +128,7 @@ def build_engine(settings: Settings) -> Any:
     from diffusion import Engine, EngineConfig
 
     model, check = load_model(settings, settings.offered[0])
-    return Engine(model, EngineConfig(**_engine_settings(settings)), check)
+    return Engine(model, EngineConfig(**_engine_settings(settings), compile=settings.compile), check)
 
 
 def _engine_settings(settings: Settings) -> dict[str, Any]:

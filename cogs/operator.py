@@ -33,6 +33,8 @@ class Settings(BaseSettings):
     hf_token: SecretStr = SecretStr("")
     device: Blankable = None
     dtype: Annotated[Literal["float32", "float16", "bfloat16"] | None, BeforeValidator(_empty_is_none)] = None
+    compile: bool = False
+    attention: Annotated[Literal["xformers"] | None, BeforeValidator(_empty_is_none)] = None
     max_rows: int = Field(16, ge=1)
     max_waiting: int = Field(100, ge=1)
     max_waiting_per_member: int = Field(5, ge=1)

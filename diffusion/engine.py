@@ -19,7 +19,7 @@ from diffusion.model import ImageDiffusionModel
 from diffusion.pace import Pace, forecast
 from diffusion.request import ImageRequest, Limits
 from diffusion.result import ImageResult
-from diffusion.runner import Runner, collect, explained
+from diffusion.runner import Runner, collect, compile_model, explained
 from diffusion.safety import Flags, SafetyCheck, check_all
 from diffusion.worker import Worker
 
@@ -33,12 +33,14 @@ class EngineConfig:
 
     ``max_rows`` bounds the rows of a network call (a guided image is two), ``max_waiting`` the unfinished images in all,
     ``preview_seconds`` the time between two previews of a job, ``step_seconds`` the time after which a step counts as hung.
+    With ``compile``, models are compiled while they draw already (`ImageDiffusionModel.compile`).
     """
 
     max_rows: int = 16
     max_waiting: int = 100
     preview_seconds: float = 0.5
     step_seconds: float = 600
+    compile: bool = False
     limits: Limits = field(default_factory=Limits)
 
 
@@ -66,6 +68,7 @@ class Engine:
 
     async def __aenter__(self) -> "Engine":
         self._task = asyncio.create_task(self._run(), name="diffusion engine")
+        self._compile_aside()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -182,6 +185,13 @@ class Engine:
                     job.finish(error)
             self._work.set()
             await loop.run_in_executor(self._worker, collect)
+            self._compile_aside()
+
+    def _compile_aside(self) -> None:
+        if self.config.compile:
+            compiler = Worker("compiling")
+            compiler.submit(compile_model, self.model)
+            compiler.shutdown(wait=False)
 
     async def _finish_begun(self) -> None:
         """Let nothing more begin until what has begun is finished."""

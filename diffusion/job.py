@@ -98,7 +98,7 @@ class Exposure:
     def __init__(self, job: Job, index: int, shape: Shape) -> None:
         self.job, self.index, self.shape = job, index, shape
         self.trajectory: Trajectory | None = None
-        self.looks: list[Tensor] = []  # after each evaluation; they stay on the device
+        self.looks: list[Tensor] = []  # after each evaluation
         self.preview: Image.Image | None = None
         self.previewed = 0.0
         self.image: Image.Image | None = None

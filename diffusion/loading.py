@@ -23,7 +23,7 @@ NETWORKS = ("vae", "text_encoder", "unet", "classifier")
 FILES = (".safetensors", ".ckpt")
 
 
-def load(source: str, device: str | None, dtype: torch.dtype | None) -> dict[str, Any]:
+def load(source: str, device: str | None, dtype: torch.dtype | None, attention: str | None = None) -> dict[str, Any]:
     """Load the components of ``source`` one by one, by the names that `ImageDiffusionModel` gives them.
 
     Raises `ModelNotLoaded` with the reason.
@@ -42,6 +42,8 @@ def load(source: str, device: str | None, dtype: torch.dtype | None) -> dict[str
                 parts = _load_folder(fetch(source, FOLDERS, precision != torch.float32), precision)
             for network in filter(None, map(parts.get, NETWORKS)):
                 network.to(target)
+            if attention == "xformers":
+                _use_xformers(parts["unet"])
     # torch tells an unknown device by RuntimeError and one it was not built for by AssertionError.
     except (NoWeights, OSError, ValueError, KeyError, ImportError, RuntimeError, AssertionError) as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
@@ -51,6 +53,14 @@ def load(source: str, device: str | None, dtype: torch.dtype | None) -> dict[str
     if problem := _misfit(parts):
         raise ModelNotLoaded(source, problem)
     return parts | {"name": _name(source)}
+
+
+def _use_xformers(unet: UNet2DConditionModel) -> None:
+    try:
+        unet.enable_xformers_memory_efficient_attention()
+    except (ImportError, ValueError) as error:
+        told = "xformers needs CUDA and its package (pip install -e '.[gpu]'). Without ATTENTION, torch's own is used."
+        raise ValueError(told) from error
 
 
 def _load_folder(folder: Path, dtype: torch.dtype) -> dict[str, Any]:

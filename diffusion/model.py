@@ -16,6 +16,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from diffusion.classifier import NoisyLatentClassifier
 from diffusion.defaults import Defaults
 from diffusion.errors import InvalidRequest
+from diffusion.graphs import Graphs, Network
 from diffusion.guidance import predict_x_0
 from diffusion.image import fit
 from diffusion.loading import PRETRAINED, load
@@ -61,6 +62,7 @@ class ImageDiffusionModel:
         self.alphas_cumprod = DDIMScheduler.from_config(scheduler_config).alphas_cumprod
         self.encode_prompt = lru_cache(PROMPTS_CACHED)(self._encode_prompt)
         self._projection: Tensor | None = None
+        self._ask = self._recorded(self._call_unet)
         vae.enable_tiling()
         vae.tile_sample_min_size, vae.tile_latent_min_size = TILE_SIDE, TILE_SIDE // self.latent_factor
         for network in filter(None, (vae, text_encoder, unet, classifier)):
@@ -68,16 +70,21 @@ class ImageDiffusionModel:
 
     @classmethod
     def from_pretrained(
-        cls, path_or_hub_id: str | Path | None = None, device: str | None = None, dtype: torch.dtype | None = None
+        cls,
+        path_or_hub_id: str | Path | None = None,
+        device: str | None = None,
+        dtype: torch.dtype | None = None,
+        attention: str | None = None,
     ) -> "ImageDiffusionModel":
         """Load the components one by one from a folder or hub id in diffusers' layout, safetensors only.
 
         Without ``path_or_hub_id``, the embedded model is taken; without ``device``, CUDA before MPS before
-        the CPU; without ``dtype``, half precision where the device is good at it. Raises `ModelNotLoaded` with the reason.
+        the CPU; without ``dtype``, half precision where the device is good at it; without ``attention`` ("xformers"), torch's
+        own. Raises `ModelNotLoaded` with the reason.
         """
         # In a thread of its own, which ends: the OpenMP team that a thread leaves behind halves the speed of the others'.
         with ThreadPoolExecutor(1) as loader:
-            return loader.submit(lambda: cls(**load(str(path_or_hub_id or PRETRAINED), device, dtype))).result()
+            return loader.submit(lambda: cls(**load(str(path_or_hub_id or PRETRAINED), device, dtype, attention))).result()
 
     def request(self, prompt: str, **settings: Any) -> ImageRequest:
         """Make a request for ``prompt`` with this model's own size and defaults where ``settings`` leave them open."""
@@ -141,9 +148,10 @@ class ImageDiffusionModel:
         """Start image ``index`` of ``request``. ``noise``, of the latents' shape, replaces what its seed would draw.
 
         All random numbers come from one CPU generator an image, so a picture depends neither on its batch nor on the device.
+        Its latents stay on the CPU, in float32; only the networks' inputs and answers travel.
         """
         sampler = SAMPLERS[request.sampler]
-        scheduler = sampler.build(self.scheduler_config, request.steps, self.device)
+        scheduler = sampler.build(self.scheduler_config, request.steps)
         generator = torch.Generator().manual_seed(request.seeds[index])
         shape = self.latent_shape(request.width, request.height)
         with torch.inference_mode():
@@ -155,7 +163,7 @@ class ImageDiffusionModel:
             if request.morph_to:
                 end = torch.randn(shape, generator=torch.Generator().manual_seed(request.morph_seed))
                 noise = slerp(noise, end, request.morph_weight(index))
-            noise = noise.to(self.device, torch.float32)
+            noise = noise.to("cpu", torch.float32)
             start, known = 0, None
             guided = [share * len(scheduler.timesteps) for share in request.guidance_interval]
             if clean is None:
@@ -193,7 +201,7 @@ class ImageDiffusionModel:
         """Tell the latent cells, (1, 1, height, width), that hold anything white of ``mask`` by 1."""
         fitted = fit_mask(mask, request.width, request.height)
         white = torch.frombuffer(bytearray(fitted.tobytes()), dtype=torch.uint8).view(1, 1, fitted.height, fitted.width)
-        return max_pool2d((white > 0).float().to(self.device), self.latent_factor)
+        return max_pool2d((white > 0).float(), self.latent_factor)
 
     @torch.inference_mode()
     def _encode_prompt(self, prompt: str) -> Tensor:
@@ -212,29 +220,58 @@ class ImageDiffusionModel:
         pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(image.height, image.width, 3)
         pixels = pixels.permute(2, 0, 1)[None].to(self.device, self.vae.dtype) / 127.5 - 1
         posterior = self.vae.encode(pixels).latent_dist
-        return posterior.sample(generator).float() * self.vae.config.scaling_factor
+        return posterior.sample(generator).float().cpu() * self.vae.config.scaling_factor
 
     @torch.inference_mode()
     def predict_noise(self, latents: Tensor, timesteps: Tensor, prompt_embeds: Tensor) -> Tensor:
-        """Call the UNet: (rows, channels, h, w), (rows,), (rows, tokens, width) -> predictions like ``latents``."""
-        prediction = self.unet(latents.to(self.dtype), timesteps, prompt_embeds.to(self.dtype), return_dict=False)[0]
-        return prediction.float()
+        """Call the UNet: (rows, channels, h, w), (rows,), (rows, tokens, width) -> predictions like ``latents``.
+
+        ``prompt_embeds`` are on the model's device, the others and the predictions on the CPU.
+        """
+        return self._ask(latents.to(self.dtype), timesteps, prompt_embeds.to(self.dtype)).cpu().float()
+
+    @torch.inference_mode()
+    def compile(self) -> None:
+        """Have torch compile the UNet for pictures of the model's own size, two rows or more; others go on as before.
+
+        That takes minutes. It is meant for a thread of its own: meanwhile calls go on as they are.
+        """
+        compiled, own = torch.compile(self._call_unet), self.latent_shape(self.sample_side, self.sample_side)[1:]
+        zeros = torch.zeros(2, *own, dtype=self.dtype, device=self.device)
+        inputs = zeros, zeros.new_zeros(2, dtype=torch.float32), self.encode_prompt("").to(self.dtype).repeat(2, 1, 1)
+        for tensor in inputs:
+            torch._dynamo.mark_dynamic(tensor, 0)  # so that one compilation serves all numbers of rows
+        compiled(*inputs)
+        ask, otherwise = self._recorded(compiled), self._ask
+
+        def chosen(latents: Tensor, timesteps: Tensor, prompt_embeds: Tensor) -> Tensor:
+            fits = len(latents) > 1 and latents.shape[1:] == own
+            return (ask if fits else otherwise)(latents, timesteps, prompt_embeds)
+
+        self._ask = chosen
+
+    def _recorded(self, network: Network) -> Network:
+        return Graphs(network, self.device) if self.device.type == "cuda" else network
+
+    def _call_unet(self, latents: Tensor, timesteps: Tensor, prompt_embeds: Tensor) -> Tensor:
+        return self.unet(latents.to(self.device), timesteps.to(self.device), prompt_embeds, return_dict=False)[0]
 
     def classifier_gradient(self, latents: Tensor, timesteps: Tensor, labels: Tensor) -> Tensor:
         """Call the classifier: (rows, channels, h, w), (rows,), (rows,) -> grad_x log p(label | x_t) like ``latents``."""
         if self.classifier is None:
             raise ValueError("this model has no classifier")
-        return self.classifier.gradient(latents, timesteps, labels)
+        inputs = (tensor.to(self.device) for tensor in (latents, timesteps, labels))
+        return self.classifier.gradient(*inputs).cpu()
 
     def alpha_bar(self, timesteps: Tensor) -> Tensor:
         """Look up the noise levels at ``timesteps``, which some samplers set between the training's: take the nearest."""
         nearest = timesteps.round().long().clamp(0, len(self.alphas_cumprod) - 1)
-        return self.alphas_cumprod.to(nearest.device)[nearest]
+        return self.alphas_cumprod[nearest]
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> list[Image.Image]:
         """Decode clean latents (images, channels, h, w) to RGB images."""
-        scaled = (latents / self.vae.config.scaling_factor).to(self.vae.dtype)
+        scaled = (latents / self.vae.config.scaling_factor).to(self.device, self.vae.dtype)
         return to_images(self.vae.decode(scaled, return_dict=False)[0])
 
     def picture(self, request: ImageRequest, latents: Tensor) -> Image.Image:
@@ -249,12 +286,12 @@ class ImageDiffusionModel:
     def look(self, trajectory: Trajectory) -> Tensor:
         """Show what ``trajectory`` is heading for after a step, through a linear map instead of the decoder.
 
-        (h, w, 3) in bytes, one pixel a latent cell, on the device, so that nobody has to wait for it.
+        (h, w, 3) in bytes, one pixel a latent cell.
         """
         if trajectory.asked is None or trajectory.prediction is None:
             raise ValueError("nothing can be seen before the first step")
         if self._projection is None:
-            self._projection = fit_projection(self.vae, self.latent_factor)
+            self._projection = fit_projection(self.vae, self.latent_factor).cpu()
         x_t, t = trajectory.asked
         x_0 = predict_x_0(x_t, trajectory.prediction, self.alpha_bar(t), self.prediction_type)
         cells = torch.cat([x_0, torch.ones_like(x_0[:, :1])], 1)

@@ -93,6 +93,17 @@ def collect() -> None:
         torch.cuda.empty_cache()
 
 
+def compile_model(model: ImageDiffusionModel) -> None:
+    """Compile ``model``; where that fails, it goes on uncompiled and the log says why."""
+    began = time.perf_counter()
+    try:
+        model.compile()
+    except Exception:
+        log.exception("%s could not be compiled and goes on as it is", model.name)
+    else:
+        log.info("%s compiled in %.0f s", model.name, time.perf_counter() - began)
+
+
 @contextmanager
 def _blamed_on(*exposures: Exposure) -> Iterator[None]:
     """Let what goes wrong inside fail ``exposures`` alone; the worker goes on with the others."""

@@ -29,10 +29,14 @@ class Sampler:
     settings: dict[str, Any] = field(default_factory=dict)
     draws_noise: bool = False
 
-    def build(self, model_config: dict[str, Any], steps: int, device: torch.device) -> SchedulerMixin:
-        """Make a scheduler for one trajectory; schedulers keep their history on themselves and cannot be shared."""
+    def build(self, model_config: dict[str, Any], steps: int) -> SchedulerMixin:
+        """Make a scheduler for one trajectory; schedulers keep their history on themselves and cannot be shared.
+
+        Its tables are on the CPU, and so are the latents that it steps: they are small, and on a GPU each of its many little
+        operations would cost more than on them, and some would wait for the GPU.
+        """
         scheduler = self.scheduler.from_config(model_config, **self.settings)
-        scheduler.set_timesteps(steps, device=device)
+        scheduler.set_timesteps(steps)
         return scheduler
 
 

@@ -112,7 +112,7 @@ def step(model: Networks, trajectories: Sequence[Trajectory]) -> None:
     predictions = model.predict_noise(samples, timesteps, prompt_embeds).split(rows)
     guided = [trajectory.guide(answer) for trajectory, answer in zip(trajectories, predictions, strict=True)]
     _steer(model, trajectories, guided)
-    finite = torch.cat(guided).isfinite().flatten(1).all(1).tolist()  # one look for all: on a GPU each would wait for it
+    finite = torch.cat(guided).isfinite().flatten(1).all(1).tolist()
     for trajectory, answer, sound in zip(trajectories, guided, finite, strict=True):
         if sound:
             trajectory.advance(answer)
@@ -127,7 +127,7 @@ def _steer(model: Networks, trajectories: Sequence[Trajectory], guided: list[Ten
         return
     x_t = torch.cat([trajectory.sample for _, trajectory, _ in steered]).float()
     timesteps = torch.stack([trajectory.timestep.float() for _, trajectory, _ in steered])
-    labels = torch.tensor([steering.label for _, _, steering in steered], device=x_t.device)
+    labels = torch.tensor([steering.label for _, _, steering in steered])
     gradients = model.classifier_gradient(x_t, timesteps, labels).split(1)
     for (index, _, steering), gradient, alpha_bar_t in zip(steered, gradients, model.alpha_bar(timesteps), strict=True):
         guided[index] = classifier_guidance(guided[index], gradient, alpha_bar_t, steering.scale, model.prediction_type)
