@@ -17,8 +17,10 @@ from tqdm import tqdm
 from diffusion.training.augment import augment, on_white
 from diffusion.training.checkpoint import write_checkpoint
 from diffusion.training.config import AutoencoderConfig
+from diffusion.training.errors import DivergedError
 from diffusion.training.optimizer import MuonWithAdamW
 from diffusion.training.pictures import SIZE, Picture
+from diffusion.training.precision import half_where_fast
 from diffusion.training.reconstruction import contact_sheet, psnr, reconstruct, reconstruction_loss, split, to_rgba
 
 OUTER = ("encoder.conv_in", "encoder.conv_out", "decoder.conv_in", "decoder.conv_out", "quant_conv")
@@ -82,7 +84,7 @@ def measure_scaling_factor(vae: AutoencoderKL, pictures: list[Picture], batch_si
     encoded = []
     for start in range(0, len(pictures), batch_size):
         pixels = on_white(to_rgba(pictures[start : start + batch_size])).to(vae.device)
-        with torch.autocast(vae.device.type, torch.bfloat16):
+        with half_where_fast(vae.device):
             encoded.append(vae.encode(pixels).latent_dist.mode().float().cpu())
     factor = 1 / torch.cat(encoded).std().item()
     vae.register_to_config(scaling_factor=factor)
@@ -113,11 +115,11 @@ class AutoencoderTraining:
             outer=OUTER,
         )
         frozen = None if anchor is None else anchor.to(device).eval().requires_grad_(False)
-        return cls(vae, EMAModel(vae.parameters(), decay=EMA_DECAY), optimizer, frozen)
+        return cls(vae, EMAModel(vae.parameters(), decay=EMA_DECAY, foreach=True), optimizer, frozen)
 
     def update(self, pixels: Tensor, kl_weight: float, factor: float, generator: torch.Generator) -> float:
         """Descend the loss on ``pixels`` once, with the learning rate multiplied by ``factor``, and give the loss."""
-        with torch.autocast(pixels.device.type, torch.bfloat16):
+        with half_where_fast(pixels.device):
             posterior = self.vae.encode(pixels).latent_dist
             output = self.vae.decode(posterior.sample(generator)).sample
         mean, logvar = posterior.mean.float(), posterior.logvar.float()
@@ -135,7 +137,7 @@ class AutoencoderTraining:
     def _drift(self, pixels: Tensor, mean: Tensor) -> Tensor:
         """Give how far the anchor's channels have moved, as a share of the latents' variance."""
         assert self.anchor is not None
-        with torch.no_grad(), torch.autocast(pixels.device.type, torch.bfloat16):
+        with torch.no_grad(), half_where_fast(pixels.device):
             before = self.anchor.encode(pixels).latent_dist.mean
         kept = mean[:, : before.shape[1]]
         return (kept - before.float()).mul(self.anchor.config.scaling_factor).square().mean()
@@ -206,6 +208,8 @@ def train(
             size = CROP if training.step < CROPPED_SHARE * config.steps else SIZE
             pixels = augment(rgba[rows.to(device)], size, generator)
             loss = training.update(pixels, config.kl_weight, rate_factor(training.step, config.steps), generator)
+            if not math.isfinite(loss):
+                raise DivergedError(training.step)
             count += 1
             smooth += (loss - smooth) / min(count, 100)
             rate = count * config.batch_size / (time.monotonic() - started)

@@ -16,6 +16,7 @@ from diffusion.training.forward import q_sample, stratified_timesteps
 from diffusion.training.labels import COLOURS, GROUPS, Labels
 from diffusion.training.latents import read_labels, read_latents
 from diffusion.training.optimizer import MuonWithAdamW
+from diffusion.training.precision import half_where_fast
 
 BANDS = 5  # of noise, that the accuracy is told for
 WARMUP_STEPS = 20
@@ -63,7 +64,7 @@ def train(run: Path, config: ClassifierConfig, device: torch.device | None = Non
         rows = torch.multinomial(seen, config.batch_size, replacement=True, generator=generator)
         timesteps = stratified_timesteps(config.batch_size, len(alpha_bar), generator)
         x_t = _noised(latents[rows], alpha_bar[timesteps], generator)
-        with torch.autocast(device.type, torch.bfloat16):
+        with half_where_fast(device):
             group_logits, colour_logits = classifier(x_t.to(device), timesteps.to(device))
         group, colour = targets[rows].to(device).unbind(1)
         loss = _cross_entropy(group_logits, group) + _cross_entropy(colour_logits, colour)

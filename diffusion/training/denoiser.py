@@ -1,5 +1,7 @@
 """Train the UNet and its text encoder together to predict the velocity of noised latents."""
 
+import math
+import os
 import random
 import time
 from collections.abc import Callable
@@ -13,15 +15,18 @@ from diffusers.models.attention_processor import AttnProcessor
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from diffusion.training.captions import captions
+from diffusion.training.captions import Description, captions
 from diffusion.training.checkpoint import write_checkpoint
 from diffusion.training.config import DenoiserConfig
+from diffusion.training.errors import DivergedError
 from diffusion.training.forward import q_sample, stratified_timesteps, velocity
 from diffusion.training.latents import read_latents
 from diffusion.training.optimizer import MuonWithAdamW
+from diffusion.training.precision import half_where_fast
 
 # What the diffusers folder calls "scheduler": the noise schedule of Stable Diffusion with v-prediction.
 SCHEDULER = {
@@ -37,6 +42,28 @@ SCHEDULER = {
 }
 POOLING_HEADS = 4
 OUTER = ("conv_in", "conv_out", "embedding", "time_emb")  # parts that Muon leaves to AdamW
+LOOK_STEPS = 20  # steps between two looks at the loss, for each of which a GPU is waited for
+READERS = 8  # processes that word captions ahead of a GPU
+
+
+class Lessons(Dataset[tuple[Tensor, Tensor]]):
+    """What each step learns from: the rows of the scenes drawn, (batch,), and their captions as tokens, (batch, 77).
+
+    Seeded by the step, so that a resumed run draws what an uninterrupted one would have.
+    """
+
+    def __init__(
+        self, weights: Tensor, descriptions: list[Description], tokenizer: CLIPTokenizer, config: DenoiserConfig
+    ) -> None:
+        self.weights, self.descriptions, self.tokenizer, self.config = weights, descriptions, tokenizer, config
+
+    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
+        """Draw the lessons of ``step``."""
+        generator = torch.Generator().manual_seed(step)
+        rows = torch.multinomial(self.weights, self.config.batch_size, replacement=True, generator=generator)
+        described = [self.descriptions[row] for row in rows.tolist()]
+        texts = captions(described, self.config.caption_dropout, random.Random(step))
+        return rows, self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
 
 
 def new_unet(config: DenoiserConfig, latent_channels: int, sample_size: int) -> UNet2DConditionModel:
@@ -104,7 +131,7 @@ class Denoiser:
             weight_decay=config.weight_decay,
             outer=OUTER,
         )
-        ema = EMAModel(networks.parameters(), decay=config.ema_decay)
+        ema = EMAModel(networks.parameters(), decay=config.ema_decay, foreach=True)
         return cls(unet, text_encoder, ema, optimizer)
 
     def parameters(self) -> list[nn.Parameter]:
@@ -112,14 +139,17 @@ class Denoiser:
         return [*self.unet.parameters(), *self.text_encoder.parameters()]
 
     def loss(self, latents: Tensor, input_ids: Tensor, alphas_cumprod: Tensor, generator: torch.Generator) -> Tensor:
-        """Give the mean squared error of the predicted velocity at random timesteps (Salimans & Ho 2022)."""
+        """Give the mean squared error of the predicted velocity at random timesteps (Salimans & Ho 2022).
+
+        Everything is on the device of ``latents``, and so is ``generator``.
+        """
         timesteps = stratified_timesteps(len(latents), len(alphas_cumprod), generator)
-        alpha_bar_t = alphas_cumprod[timesteps].to(latents.device)
-        noise = torch.randn(latents.shape, generator=generator).to(latents.device)
+        alpha_bar_t = alphas_cumprod[timesteps]
+        noise = torch.randn(latents.shape, generator=generator, device=latents.device)
         noisy = q_sample(latents, noise, alpha_bar_t)
-        with torch.autocast(latents.device.type, torch.bfloat16):
+        with half_where_fast(latents.device):
             prompt_embeds = self.text_encoder(input_ids).last_hidden_state
-            predicted = self.unet(noisy, timesteps.to(latents.device), prompt_embeds).sample
+            predicted = self.unet(noisy, timesteps, prompt_embeds).sample
         return F.mse_loss(predicted.float(), velocity(latents, noise, alpha_bar_t))
 
     def update(self, loss: Tensor, factor: float) -> None:
@@ -189,34 +219,46 @@ def train(
     latents, weights, descriptions = read_latents(run / "latents")
     tokenizer = CLIPTokenizer.from_pretrained(run / "tokenizer")
     denoiser = open_denoiser(run, config, tokenizer, device)
-    alpha_bar = alphas_cumprod()
+    latents, alpha_bar = latents.to(device), alphas_cumprod().to(device)
+    lessons = DataLoader(
+        Lessons(weights, descriptions, tokenizer, config),
+        batch_size=None,  # a lesson is a batch
+        sampler=range(denoiser.step, steps),
+        num_workers=min(READERS, (os.cpu_count() or 1) - 1) if device.type == "cuda" else 0,
+    )
     started = checkpointed = time.monotonic()
-    smooth, count = 0.0, 0
+    smooth, count, losses = 0.0, 0, []
+
+    def note() -> None:
+        _log(folder, denoiser, smooth, count * config.batch_size / (time.monotonic() - started))
+        if on_checkpoint:
+            on_checkpoint(denoiser)
+
     with tqdm(total=steps, initial=denoiser.step, desc="denoiser", unit="step", mininterval=10) as bar:
-        while denoiser.step < steps and time.monotonic() - started < 60 * minutes:
-            # Seeded by the step, so that a resumed run draws what an uninterrupted one would have.
-            generator, rng = torch.Generator().manual_seed(denoiser.step), random.Random(denoiser.step)
-            rows = torch.multinomial(weights, config.batch_size, replacement=True, generator=generator)
-            texts = captions([descriptions[row] for row in rows.tolist()], config.caption_dropout, rng)
-            tokens = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")
-            loss = denoiser.loss(latents[rows].to(device), tokens.input_ids.to(device), alpha_bar, generator)
+        for rows, input_ids in lessons:
+            generator = torch.Generator(device).manual_seed(denoiser.step)
+            loss = denoiser.loss(latents[rows.to(device)], input_ids.to(device), alpha_bar, generator)
             denoiser.update(loss, _rate(denoiser.step, config.warmup_steps, decay_from, steps))
             denoiser.seen += config.batch_size
             count += 1
-            smooth += (loss.item() - smooth) / min(count, 100)
+            losses.append(loss.detach())
+            bar.update()
+            if count % LOOK_STEPS and denoiser.step < steps:
+                continue
+            smooth += (torch.stack(losses).mean().item() - smooth) * min(1.0, LOOK_STEPS / min(count, 100))
+            losses.clear()
+            if not math.isfinite(smooth):
+                raise DivergedError(denoiser.step)
             rate = count * config.batch_size / (time.monotonic() - started)
             bar.set_postfix(loss=f"{smooth:.4f}", latents=f"{rate:.1f}/s", refresh=False)
-            bar.update()
+            if time.monotonic() - started > 60 * minutes:
+                break
             if time.monotonic() - checkpointed > 60 * checkpoint_minutes:
                 denoiser.checkpoint(folder / "checkpoint.pt")
-                _log(folder, denoiser, smooth, rate)
-                if on_checkpoint:
-                    on_checkpoint(denoiser)
+                note()
                 checkpointed = time.monotonic()
     denoiser.checkpoint(folder / "checkpoint.pt")
-    _log(folder, denoiser, smooth, count * config.batch_size / (time.monotonic() - started))
-    if on_checkpoint:
-        on_checkpoint(denoiser)
+    note()
 
 
 def _rate(step: int, warmup_steps: int, decay_from: int | None, steps: int) -> float:

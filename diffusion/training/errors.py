@@ -3,6 +3,7 @@
 TrainingError
 ├── MissingStageError    a stage was started before the one it builds on
 ├── PackageError         an npm package could not be fetched or read
+├── DivergedError        the learning rate was too high
 └── ModelTooLargeError   the exported model would not fit its size limit
 """
 
@@ -35,3 +36,12 @@ class ModelTooLargeError(TrainingError):
     def __init__(self, size: int, limit: int) -> None:
         super().__init__(f"The model takes {size / 1e6:.1f} MB, over the limit of {limit / 1e6:.1f} MB.")
         self.size, self.limit = size, limit
+
+
+class DivergedError(TrainingError):
+    """The loss is not finite any more, so that nothing can be learned from here on."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(
+            f"The training diverged before step {step}: lower the learning_rate of the recipe, then go on."
+        )

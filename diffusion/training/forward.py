@@ -20,8 +20,12 @@ def velocity(x_0: Tensor, noise: Tensor, alpha_bar_t: Tensor) -> Tensor:
 
 
 def stratified_timesteps(batch: int, num_train_timesteps: int, generator: torch.Generator) -> Tensor:
-    """Draw ``batch`` timesteps, one from each equal slice of [0, ``num_train_timesteps``), so all noise levels."""
-    slices = (torch.arange(batch) + torch.rand(batch, generator=generator)) / batch
+    """Draw ``batch`` timesteps, one from each equal slice of [0, ``num_train_timesteps``), so all noise levels.
+
+    They are on the device of ``generator``.
+    """
+    device = generator.device
+    slices = (torch.arange(batch, device=device) + torch.rand(batch, generator=generator, device=device)) / batch
     return (slices * num_train_timesteps).long().clamp(max=num_train_timesteps - 1)
 
 

@@ -1,6 +1,8 @@
 """Scenes encoded once by the trained autoencoder, so that the denoiser never waits for pixels."""
 
 import json
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from tqdm import tqdm
 from diffusion.training.captions import Description
 from diffusion.training.checkpoint import replacing
 from diffusion.training.labels import Labels, labels_of
+from diffusion.training.precision import half_where_fast
 from diffusion.training.scenes import Scene
 
 LATENTS, DESCRIPTIONS, LABELS = "latents.safetensors", "descriptions.json", "labels.json"
@@ -33,13 +36,14 @@ def encode_scenes(scenes: list[Scene], vae: AutoencoderKL, folder: Path, batch_s
     """
     device = vae.device
     encoded, labels = [], []
-    for start in tqdm(range(0, len(scenes), batch_size), desc="encoding scenes", unit="batch"):
-        part = scenes[start : start + batch_size]
-        images = [scene.draw() for scene in part]
-        labels += [labels_of(scene.subjects, image) for scene, image in zip(part, images, strict=True)]
-        pixels = to_pixels(images).to(device)
-        with torch.autocast(device.type, torch.bfloat16):
-            encoded.append(vae.encode(pixels).latent_dist.mode().float().cpu())
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("fork")) as pool:  # which takes no networks along
+        drawn = pool.map(_drawn, scenes, chunksize=16)
+        for start in tqdm(range(0, len(scenes), batch_size), desc="encoding scenes", unit="batch"):
+            part = [next(drawn) for _ in scenes[start : start + batch_size]]
+            labels += [label for _, label in part]
+            pixels = to_pixels([image for image, _ in part]).to(device)
+            with half_where_fast(device):
+                encoded.append(vae.encode(pixels).latent_dist.mode().float().cpu())
     latents = torch.cat(encoded) * vae.config.scaling_factor
     weights = torch.tensor([scene.weight for scene in scenes])
     # A training under way may have these files open.
@@ -48,6 +52,11 @@ def encode_scenes(scenes: list[Scene], vae: AutoencoderKL, folder: Path, batch_s
     for name, rows in ((DESCRIPTIONS, [scene.description for scene in scenes]), (LABELS, labels)):
         with replacing(folder / name) as path:
             path.write_text(json.dumps([asdict(row) for row in rows]))
+
+
+def _drawn(scene: Scene) -> tuple[Image.Image, Labels]:
+    image = scene.draw()
+    return image, labels_of(scene.subjects, image)
 
 
 def read_latents(folder: Path) -> tuple[Tensor, Tensor, list[Description]]:

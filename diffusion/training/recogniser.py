@@ -20,6 +20,7 @@ from diffusion.training.drawing import BACKGROUNDS, HUES, flatten
 from diffusion.training.errors import TrainingError
 from diffusion.training.optimizer import MuonWithAdamW
 from diffusion.training.pictures import Picture
+from diffusion.training.precision import half_where_fast
 from diffusion.training.prompts import Shown
 from diffusion.training.scenes import Scene, scenes, uncoloured, wanted
 
@@ -169,7 +170,7 @@ def train(path: Path, config: RecogniserConfig, data: DataConfig, pictures: list
         for step in range(config.steps):
             rows = torch.multinomial(bank.weights, config.batch_size, replacement=True, generator=generator)
             pixels = vary(to_float(bank.pixels[rows]), generator).to(device)
-            with torch.autocast(device.type, torch.bfloat16):
+            with half_where_fast(device):
                 concept, colour, ground = recogniser(pixels)
             loss = F.cross_entropy(concept.float(), bank.targets(rows).to(device), label_smoothing=0.05)
             loss = loss + 0.3 * F.cross_entropy(ground.float(), bank.grounds[rows].to(device))

@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -178,3 +179,14 @@ def test_a_folder_without_pictures_is_no_archive(tmp_path, capsys):
 def test_how_long_to_train_must_be_said(tmp_path, capsys):
     assert main(["denoiser", "--run", str(tmp_path)]) == 2
     assert "--minutes or --steps" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stage", ["autoencoder", "denoiser"])
+def test_a_training_that_diverges_stops_and_says_what_to_lower(run, recipe, tmp_path, capsys, stage):
+    head, _, tail = recipe.read_text().partition(f"[{stage}]")
+    wild = tmp_path / "wild.toml"
+    wild.write_text(f"{head}[{stage}]" + re.sub(r"learning_rate = \S+", "learning_rate = 1e20", tail, count=1))
+    for name in ("archive", "tokenizer", "latents", "vae"):
+        shutil.copytree(run / name, tmp_path / name)
+    assert main([stage, "--run", str(tmp_path), "--config", str(wild), *(["--steps", "40"] * (stage == "denoiser"))]) == 2
+    assert "diverged before step" in (told := capsys.readouterr().err) and "learning_rate" in told
