@@ -1,16 +1,20 @@
 """One picture at a time against diffusers' own pipeline: ``python -m benchmarks.alone``.
 
 The same weights, dtype, sampler, steps, guidance and seed, in one process, in turns; the figure is the ratio of the medians.
+With ``--defaults`` each does what it does where nothing is said: this engine what suits the model, the pipeline 50 steps, here
+of DDIM.
 """
 
 import argparse
 import asyncio
 import time
 from statistics import median
+from typing import Any
 
 import torch
 from diffusers import StableDiffusionPipeline
 
+from benchmarks.shaped import SHAPES, model_for
 from diffusion import Engine, ImageDiffusionModel
 from diffusion.sampling import SAMPLERS
 
@@ -32,14 +36,19 @@ def pipeline_of(model: ImageDiffusionModel, sampler: str) -> StableDiffusionPipe
     return pipeline
 
 
-async def measure(sampler: str, steps: int, repeats: int, model_id: str | None) -> None:
-    """Time both ``repeats`` times in turns and print the medians and their ratio."""
-    model = ImageDiffusionModel.from_pretrained(model_id)
-    pipeline = pipeline_of(model, sampler)
+async def measure(settings: dict[str, Any], repeats: int, model_id: str | None, shape: str | None) -> None:
+    """Time both ``repeats`` times in turns and print the medians and their ratio.
+
+    ``settings`` are those of `ImageRequest`; without any, both have their own.
+    """
+    model = model_for(model_id, shape)
+    pipeline = pipeline_of(model, settings.get("sampler", "ddim"))
+    told = model.request("told", **settings)
+    theirs_told = {"num_inference_steps": told.steps, "guidance_scale": told.guidance_scale} if settings else {}
     ours, theirs = [], []
     async with Engine(model) as engine:
         for round_ in range(repeats + 1):
-            request = model.request(f"red apple {round_}", steps=steps, sampler=sampler, seed=round_)
+            request = model.request(f"red apple {round_}", seed=round_, **settings)
             started = time.perf_counter()
             await engine.submit(request)
             between = time.perf_counter()
@@ -48,14 +57,14 @@ async def measure(sampler: str, steps: int, repeats: int, model_id: str | None) 
                 request.prompt,
                 height=request.height,
                 width=request.width,
-                num_inference_steps=steps,
-                guidance_scale=request.guidance_scale,
                 generator=torch.Generator().manual_seed(request.seed),
+                **theirs_told,
             )
             if round_:  # the first warms up
                 ours.append(between - started)
                 theirs.append(time.perf_counter() - between)
-    print(f"{model.name}, {model.dtype}, {model.device}, {sampler}, {steps} steps, median of {repeats} in turns")
+    how = f"{told.sampler}, {told.steps} steps" + ("" if settings else " against the pipeline's own 50")
+    print(f"{model.name}, {model.dtype}, {model.device}, {how}, median of {repeats} in turns")
     print(f"ours {median(ours):.3f} s   diffusers {median(theirs):.3f} s   ratio {median(ours) / median(theirs):.2f}")
 
 
@@ -66,8 +75,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--model", help="folder or hub id; the embedded model if left out")
+    parser.add_argument("--shape", choices=SHAPES, help="random weights of a published shape instead")
+    parser.add_argument("--defaults", action="store_true", help="instead of the same sampler and steps")
     options = parser.parse_args()
-    asyncio.run(measure(options.sampler, options.steps, options.repeats, options.model))
+    settings = {} if options.defaults else {"sampler": options.sampler, "steps": options.steps}
+    asyncio.run(measure(settings, options.repeats, options.model, options.shape))
 
 
 if __name__ == "__main__":

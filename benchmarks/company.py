@@ -17,10 +17,12 @@ from statistics import median, quantiles
 import torch
 
 from benchmarks.alone import pipeline_of
+from benchmarks.shaped import SHAPES, model_for
 from diffusion import Engine, EngineConfig, ImageDiffusionModel, ImageRequest
 from diffusion.sampling import SAMPLERS
 
 SHORT = 10  # steps of the requests that should not wait for the others
+WAYS = ("engine", "single", "diffusers")  # this engine, held to one picture at a time, diffusers' pipeline
 Serve = Callable[[ImageRequest], Awaitable[object]]
 
 
@@ -94,13 +96,16 @@ def by_engine(engine: Engine) -> Serve:
     return lambda request: engine.submit(request, owner=request.seed)
 
 
-async def measure(count: int, load: float, repeats: int, rows: int, model_id: str | None) -> None:
-    """Serve everything ``repeats`` times in turns and print the medians."""
-    model = ImageDiffusionModel.from_pretrained(model_id)
+async def measure(
+    count: int, load: float, repeats: int, rows: int, names: list[str], model_id: str | None, shape: str | None
+) -> None:
+    """Serve everything ``repeats`` times in turns, in the ways ``names``, and print the medians."""
+    model = model_for(model_id, shape)
     everything = EngineConfig(max_rows=rows, max_waiting=10 * count)
     single = EngineConfig(max_rows=1, max_waiting=10 * count)  # what is larger than that runs alone
     async with Engine(model, everything) as engine, Engine(model, single) as one_by_one:
-        ways = {"this engine": by_engine(engine), "one at a time": by_engine(one_by_one), "diffusers": by_diffusers(model)}
+        served_by = dict(zip(WAYS, (by_engine(engine), by_engine(one_by_one), by_diffusers(model)), strict=True))
+        ways = {name: served_by[name] for name in names}
         for serve in ways.values():
             await served(serve, mixed(model, 4, 0), [0.0] * 4)  # warm up
         print(f"{model.name}, {model.dtype}, {model.device}, {count} requests, median of {repeats} rounds in turns")
@@ -109,6 +114,8 @@ async def measure(count: int, load: float, repeats: int, rows: int, model_id: st
             for name, serve in ways.items():
                 at_once[name].append(await served(serve, mixed(model, count, round_), [0.0] * count))
         tell("all at once", at_once)
+        if not load:
+            return
         gap = 1 / (load * median(each.rate for each in at_once["diffusers"]))
         stream: dict[str, list[Round]] = {name: [] for name in ways}
         for round_ in range(repeats):
@@ -141,12 +148,14 @@ def main() -> None:
     """Read the command line and measure."""
     parser = argparse.ArgumentParser("python -m benchmarks.company", description=__doc__)
     parser.add_argument("--count", type=int, default=16)
-    parser.add_argument("--load", type=float, default=1.5)
+    parser.add_argument("--load", type=float, default=1.5, help="of the stream; 0: none")
+    parser.add_argument("--ways", choices=WAYS, nargs="+", default=list(WAYS))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--rows", type=int, default=EngineConfig().max_rows, help="of a call of the network")
     parser.add_argument("--model", help="folder or hub id; the embedded model if left out")
+    parser.add_argument("--shape", choices=SHAPES, help="random weights of a published shape instead")
     options = parser.parse_args()
-    asyncio.run(measure(options.count, options.load, options.repeats, options.rows, options.model))
+    asyncio.run(measure(options.count, options.load, options.repeats, options.rows, options.ways, options.model, options.shape))
 
 
 if __name__ == "__main__":

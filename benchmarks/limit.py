@@ -1,7 +1,8 @@
 """How near the UNet comes to what this machine can compute at all: ``python -m benchmarks.limit``.
 
 The floating-point operations of one call of the UNet, as torch's counter counts them, over its time, against the largest rate
-of plain matrix products and convolutions in the same dtype, measured in the same run; for several numbers of rows.
+of plain matrix products and convolutions in the same dtype, measured in the same run; for several numbers of rows and several
+ways: ``plain`` is how the engine calls, the others change the UNet first, several of them joined by a plus.
 """
 
 import argparse
@@ -11,73 +12,120 @@ from statistics import median
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn.functional import conv2d
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.shaped import SHAPES, model_for, sdxl_unet
 from diffusion import ImageDiffusionModel
+from diffusion.graphs import Graphs
+
+Call = Callable[[], Any]
+CHANGES: dict[str, Callable[[Any], Any]] = {
+    "plain": lambda model: None,
+    "channels_last": lambda model: model.unet.to(memory_format=torch.channels_last),
+    "fused": lambda model: model.unet.fuse_qkv_projections(),  # of attention
+    "compiled": lambda model: model.compile(),
+}
 
 
-def seconds(call: Callable[[], Any], repeats: int, device: torch.device) -> float:
+class SdxlShaped:
+    """The UNet of Stable Diffusion XL with as much around it as is needed to call it."""
+
+    name, sample_side = "sdxl-shaped", 1024
+
+    def __init__(self) -> None:
+        self.unet = sdxl_unet()
+        self.device, self.dtype = self.unet.device, self.unet.dtype
+        self._ask = Graphs(self._call, self.device) if self.device.type == "cuda" else self._call
+
+    def _call(self, latents: Tensor, timesteps: Tensor, prompts: Tensor, pooled: Tensor, sizes: Tensor) -> Tensor:
+        added = {"text_embeds": pooled, "time_ids": sizes}
+        return self.unet(latents, timesteps, prompts, added_cond_kwargs=added, return_dict=False)[0]
+
+    def call(self, rows: int, side: int) -> Call:
+        """Give a call of ``rows`` rows for pictures of ``side`` pixels."""
+        shapes = (rows, 4, side // 8, side // 8), (rows,), (rows, 77, 2048), (rows, 1280), (rows, 6)
+        inputs = [torch.randn(*shape, device=self.device, dtype=self.dtype) for shape in shapes]
+        return lambda: self._ask(*inputs)
+
+
+def call_of(model: ImageDiffusionModel | SdxlShaped, rows: int, side: int) -> Call:
+    """Give a call of the UNet as the engine's steps make it, latents on the CPU."""
+    if isinstance(model, SdxlShaped):
+        return model.call(rows, side)
+    latents, timesteps = torch.randn(rows, *model.latent_shape(side, side)[1:]), torch.full((rows,), 500.0)
+    prompts = model.encode_prompt("red apple").expand(rows, -1, -1).contiguous()
+    return lambda: model.predict_noise(latents, timesteps, prompts)
+
+
+def seconds(call: Call, repeats: int, device: torch.device) -> float:
     """Give the median time of ``call``."""
     times = []
-    for _ in range(repeats + 1):  # the first warms up
+    for _ in range(repeats + 2):  # the first two warm up and record
         began = time.perf_counter()
         call()
         if device.type == "cuda":
             torch.cuda.synchronize()
         times.append(time.perf_counter() - began)
-    return median(times[1:])
+    return median(times[2:])
 
 
-def rate(call: Callable[[], Any], repeats: int, device: torch.device) -> float:
-    """Give the floating-point operations a second of ``call``."""
+def flops(call: Call) -> int:
+    """Count the floating-point operations of ``call``."""
     with FlopCounterMode(display=False) as counter:
         call()
-    return counter.get_total_flops() / seconds(call, repeats, device)
+    return counter.get_total_flops()
 
 
 def peak(device: torch.device, dtype: torch.dtype, repeats: int) -> float:
-    """Give the largest rate of a few shapes that suit the machine."""
-    rates = []
+    """Give the largest rate of a few shapes that suit the machine, in operations a second."""
+    calls: list[Call] = []
     for side in (1024, 2048, 4096) + ((8192,) if device.type == "cuda" else ()):
         left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
-        rates.append(rate(lambda left=left, right=right: left @ right, repeats, device))  # type: ignore[misc]
+        calls.append(lambda left=left, right=right: left @ right)  # type: ignore[misc]
     for channels, side in ((320, 64), (640, 32)):
         sample = torch.randn(4, channels, side, side, device=device, dtype=dtype).to(memory_format=torch.channels_last)
         weight = torch.randn(channels, channels, 3, 3, device=device, dtype=dtype).to(memory_format=torch.channels_last)
-        rates.append(rate(lambda sample=sample, weight=weight: conv2d(sample, weight, padding=1), repeats, device))  # type: ignore[misc]
-    return max(rates)
+        calls.append(lambda sample=sample, weight=weight: conv2d(sample, weight, padding=1))  # type: ignore[misc]
+    return max(flops(call) / seconds(call, repeats, device) for call in calls)
 
 
 @torch.inference_mode()
-def measure(rows: list[int], repeats: int, side: int | None, model_id: str | None) -> None:
-    """Print a line for each number of rows."""
-    model = ImageDiffusionModel.from_pretrained(model_id)
+def measure(ways: list[str], rows: list[int], repeats: int, side: int | None, build: Callable[[], Any]) -> None:
+    """Print a line for each way and number of rows; each way has a model of its own."""
+    model = build()
     side = side or model.sample_side
-    best = peak(model.device, model.dtype, repeats)
+    best, each = peak(model.device, model.dtype, repeats), flops(call_of(model, 1, side))
     print(f"{model.name}, {side}x{side}, {model.dtype}, {model.device}: at most {best / 1e9:.0f} GFLOP/s, medians of {repeats}")
-    embeds = model.encode_prompt("red apple")
-    for count in rows:
-        latents = torch.randn(count, *model.latent_shape(side, side)[1:], device=model.device)
-        timesteps = torch.full((count,), 500.0, device=model.device)
-        prompts = embeds.expand(count, -1, -1)
-
-        def call(latents: Any = latents, timesteps: Any = timesteps, prompts: Any = prompts) -> Any:
-            return model.predict_noise(latents, timesteps, prompts)
-
-        each = seconds(call, repeats, model.device) / count
-        print(f"{count:3} rows: {each * 1000:8.2f} ms a row, {rate(call, repeats, model.device) / best:4.0%} of that")
+    print(f"{each / 1e9:.1f} GFLOP a row and call")
+    for way in ways:
+        model, began = build(), time.perf_counter()
+        for change in way.split("+"):
+            CHANGES[change](model)
+        print(f"{way}: ready after {time.perf_counter() - began:.1f} s")
+        for count in rows:
+            took = seconds(call_of(model, count, side), repeats, model.device)
+            line = f"{count:3} rows: {1000 * took / count:8.2f} ms a row, {count * each / took / best:4.0%} of that"
+            held = f"   {torch.cuda.max_memory_allocated() / 2**30:5.1f} GiB" if model.device.type == "cuda" else ""
+            print(line + held, flush=True)
 
 
 def main() -> None:
     """Read the command line and measure."""
     parser = argparse.ArgumentParser("python -m benchmarks.limit", description=__doc__)
+    parser.add_argument("--ways", nargs="+", default=["plain"], help=f"of {', '.join(CHANGES)}, such as channels_last+compiled")
     parser.add_argument("--rows", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32])
     parser.add_argument("--side", type=int, help="of the picture; the model's own if left out")
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--model", help="folder or hub id; the embedded model if left out")
+    parser.add_argument("--shape", choices=[*SHAPES, "sdxl"], help="random weights of a published shape instead")
     options = parser.parse_args()
-    measure(options.rows, options.repeats, options.side, options.model)
+
+    def build() -> ImageDiffusionModel | SdxlShaped:
+        return SdxlShaped() if options.shape == "sdxl" else model_for(options.model, options.shape)
+
+    measure(options.ways, options.rows, options.repeats, options.side, build)
 
 
 if __name__ == "__main__":
