@@ -23,7 +23,7 @@ CANCELLING = 0.05  # of what was asked for is taken back
 TEXT_INPUT = 4  # as Discord numbers components
 GLANCE = 0.1  # seconds between two looks at a message
 LATE = 5.0  # seconds after which an interaction counts as unanswered: Discord allows three
-PATIENCE = 15 * 60.0  # and a request
+PATIENCE = 60 * 60.0  # and a request: on a slow machine the flooder waits long for the last of five
 PROMPTS = (
     "red apple",
     "blue bird with a hat",

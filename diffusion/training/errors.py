@@ -42,6 +42,4 @@ class DivergedError(TrainingError):
     """The loss is not finite any more, so that nothing can be learned from here on."""
 
     def __init__(self, step: int) -> None:
-        super().__init__(
-            f"The training diverged before step {step}: lower the learning_rate of the recipe, then go on."
-        )
+        super().__init__(f"The training diverged before step {step}: lower the learning_rate of the recipe, then go on.")
