@@ -1,8 +1,10 @@
 """Whose turn it is. No tensors, no clock: a queue that is fair between owners and a choice of which shape steps next."""
 
 from collections import OrderedDict, deque
-from collections.abc import Hashable, Iterable, Iterator
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from typing import Final, Generic, Protocol, TypeVar
+
+SHORT: Final = 0.5  # of what the longest running item has left: who needs no more does not wait for room
 
 
 class Item(Protocol):
@@ -14,16 +16,34 @@ class Item(Protocol):
     def shape(self) -> Hashable: ...  # noqa: D102
     @property
     def rows(self) -> int: ...  # noqa: D102
+    @property
+    def left(self) -> int: ...  # noqa: D102
 
 
 T = TypeVar("T", bound=Item)
+U = TypeVar("U", bound=Item)
+
+
+def has_room(item: Item, running: Iterable[Item], max_rows: int) -> bool:
+    """Whether the rows of ``item`` fit beside those ``running``; where nothing runs everything does."""
+    rows = sum(each.rows for each in running)
+    return not rows or rows + item.rows <= max_rows
+
+
+def is_short(item: Item, running: Iterable[Item]) -> bool:
+    """Whether ``item`` will have ended long before one of those ``running``."""
+    return item.left <= SHORT * max((each.left for each in running), default=0)
 
 
 class Batcher(Generic[T]):
     """Admits waiting items to the running batch: first come first served within an owner, round-robin between owners.
 
-    ``max_rows`` bounds the rows of all running items together, and so of every call of the network. An item larger than that
-    runs alone. Items of one shape step together; where several shapes run, they take turns, step by step.
+    ``max_rows`` bounds the rows of every call of the network and of what is admitted so. An item larger than that runs alone.
+    Items of one shape step together; where several shapes run, or more rows than a call may have, they take turns.
+
+    Short items join long ones at once, as guests: beside the others, who are slowed down, and before those who wait for room.
+    Up to `max_rows` rows are guests, and of each owner no more than one while the same others wait, so that nobody sees two
+    items of another owner begin before theirs.
     """
 
     def __init__(self, max_rows: int) -> None:
@@ -31,13 +51,20 @@ class Batcher(Generic[T]):
         self._closed = False
         self._waiting: OrderedDict[Hashable, deque[T]] = OrderedDict()
         self._running: OrderedDict[Hashable, list[T]] = OrderedDict()
+        self._guests: set[T] = set()
+        # For each owner who waits, those of whom an item began since they came or had one begin themselves.
+        self._overtaken_by: dict[Hashable, set[Hashable]] = {}
 
     def add(self, item: T) -> None:
         """Put ``item`` behind its owner's others."""
-        self._waiting.setdefault(item.owner, deque()).append(item)
+        if item.owner not in self._waiting:
+            self._waiting[item.owner] = deque()
+            self._overtaken_by[item.owner] = set()
+        self._waiting[item.owner].append(item)
 
     def discard(self, item: T) -> None:
         """Take ``item`` out, whether it waits, runs or is gone already."""
+        self._guests.discard(item)
         for groups, key in ((self._waiting, item.owner), (self._running, item.shape)):
             group = groups.get(key)
             if group is not None and item in group:
@@ -58,7 +85,7 @@ class Batcher(Generic[T]):
 
         These are running ones of one shape, as many as `max_rows` holds.
         """
-        self._admit()
+        self.admit()
         if not self._running:
             return []
         shape, group = next(iter(self._running.items()))
@@ -68,7 +95,7 @@ class Batcher(Generic[T]):
                 break
             batch.append(item)
             rows += item.rows
-        # More run than fit only after `max_rows` was lowered or the last were admitted; then they take turns.
+        # More run than fit beside guests, after `max_rows` was lowered or the last were admitted; then they take turns.
         self._running[shape] = group[len(batch) :] + batch
         self._running.move_to_end(shape)
         return batch
@@ -90,16 +117,41 @@ class Batcher(Generic[T]):
     def __len__(self) -> int:
         return sum(map(len, self._waiting.values())) + sum(map(len, self._running.values()))
 
-    def _admit(self) -> None:
-        rows = sum(item.rows for item in self.running())
-        while self._waiting and not self._closed:
-            owner, queue = next(iter(self._waiting.items()))
-            if rows and rows + queue[0].rows > self.max_rows:
-                return
-            item = queue.popleft()
+    def copy(self, stand_in: Callable[[T], U]) -> "Batcher[U]":
+        """Give a batcher in the same state with a ``stand_in`` for each item, to play ahead with."""
+        copy: Batcher[U] = Batcher(self.max_rows)
+        stands = {item: stand_in(item) for item in (*self.running(), *self.waiting())}
+        copy._closed = self._closed
+        for own, its in ((self._waiting, copy._waiting), (self._running, copy._running)):
+            for key, group in own.items():
+                its[key] = type(group)(stands[item] for item in group)  # type: ignore[index,call-arg]
+        copy._guests = {stands[item] for item in self._guests}
+        copy._overtaken_by = {owner: set(others) for owner, others in self._overtaken_by.items()}
+        return copy
+
+    def admit(self) -> None:
+        """Let begin what there is room for."""
+        while not self._closed and (item := self._next()):
+            queue = self._waiting[item.owner]
+            queue.popleft()
             if queue:
-                self._waiting.move_to_end(owner)
+                self._waiting.move_to_end(item.owner)
             else:
-                del self._waiting[owner]
-            rows += item.rows
+                del self._waiting[item.owner]
+            self._overtaken_by[item.owner] = set()
+            for owner in self._waiting.keys() - {item.owner}:
+                self._overtaken_by[owner].add(item.owner)
             self._running.setdefault(item.shape, []).append(item)
+
+    def _next(self) -> T | None:
+        """Choose who begins next: whose turn it is, where there is room, else the first that may be a guest."""
+        running = list(self.running())
+        for turn, (owner, queue) in enumerate(self._waiting.items()):
+            item = queue[0]
+            if turn == 0 and has_room(item, [each for each in running if each not in self._guests], self.max_rows):
+                return item
+            overtakes_again = any(owner in self._overtaken_by[other] for other in self._waiting.keys() - {owner})
+            if is_short(item, running) and not overtakes_again and has_room(item, self._guests, self.max_rows):
+                self._guests.add(item)
+                return item
+        return None

@@ -111,7 +111,7 @@ class Engine:
         foreseen.
         """
         pace = Pace() if self.paused else self._pace
-        done = forecast(self._batcher.running(), self._batcher.waiting(), self._batcher.max_rows, pace)
+        done = forecast(self._batcher, pace)
         jobs: dict[Job, float | None] = {}
         for exposure, seconds in done.items():
             jobs[exposure.job] = None if seconds is None else max(seconds, jobs.get(exposure.job) or 0)

@@ -1,24 +1,22 @@
 """How long things take on this machine, learned from its own steps. No tensors, no clock."""
 
 import math
-from collections import deque
-from collections.abc import Iterable
-from typing import Final, Protocol, TypeVar
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Final, Generic, Protocol, TypeVar
+
+from diffusion.batcher import Batcher, Item
 
 MEMORY: Final = 0.95  # how much an earlier step still counts after each further one
 
 Shape = tuple[int, ...]
 
 
-class Pending(Protocol):
+class Pending(Item, Protocol):
     """One image that has ``left`` evaluations of the network before it."""
 
     @property
     def shape(self) -> Shape: ...  # noqa: D102
-    @property
-    def rows(self) -> int: ...  # noqa: D102
-    @property
-    def left(self) -> int: ...  # noqa: D102
 
 
 T = TypeVar("T", bound=Pending)
@@ -69,31 +67,41 @@ class Pace:
         return known[nearest].at(rows) * cells / math.prod(nearest)
 
 
-def forecast(running: Iterable[T], waiting: Iterable[T], max_rows: int, pace: Pace) -> dict[T, float | None]:
-    """Play the steps ahead: in how many seconds each image will be done, None while ``pace`` knows nothing.
+@dataclass(eq=False)
+class _Foreseen(Generic[T]):
+    """Stands for an image while the steps are played ahead."""
 
-    ``waiting`` comes in the order of admission. As the `Batcher` does it, images are admitted while ``max_rows`` holds them and
-    shapes take turns.
+    item: T
+    owner: Hashable
+    shape: Shape
+    rows: int
+    left: int
+
+
+def forecast(batcher: Batcher[T], pace: Pace) -> dict[T, float | None]:
+    """Play the steps of ``batcher`` ahead: in how many seconds each image will be done, None while ``pace`` knows nothing.
+
+    Those that run come first, then the others in the order in which they would be admitted.
     """
-    active, queue = {item: item.left for item in running}, deque(waiting)
-    done: dict[T, float | None] = dict.fromkeys([*active, *queue])
+    played = batcher.copy(lambda item: _Foreseen(item, item.owner, item.shape, item.rows, item.left))
+    done: dict[T, float | None] = dict.fromkeys([*batcher.running(), *batcher.waiting()])
     now = 0.0
-    while active or queue:
-        rows = sum(item.rows for item in active)
-        while queue and (not rows or rows + queue[0].rows <= max_rows):
-            item = queue.popleft()
-            active[item] = item.left
-            rows += item.rows
+    while len(played):
+        played.admit()
+        running = list(played.running())
         together: dict[Shape, int] = {}
-        for item in active:
-            together[item.shape] = together.get(item.shape, 0) + item.rows
-        round_ = [pace.seconds(shape, rows) for shape, rows in together.items()]
-        if None in round_:
+        for each in running:
+            together[each.shape] = together.get(each.shape, 0) + each.rows
+        # More rows than a call may have take several calls.
+        calls = {shape: max(1.0, rows / played.max_rows) for shape, rows in together.items()}
+        round_ = [pace.seconds(shape, round(rows / calls[shape])) for shape, rows in together.items()]
+        if not running or None in round_:
             return done
-        steps = min(active.values())
-        now += steps * sum(seconds for seconds in round_ if seconds)
-        for item in [item for item in active if active[item] <= steps]:
-            done[item] = now
-            del active[item]
-        active = {item: left - steps for item, left in active.items()}
+        steps = min(each.left for each in running)
+        now += steps * sum(seconds * count for seconds, count in zip(round_, calls.values(), strict=True) if seconds)
+        for each in running:
+            each.left -= steps
+            if each.left <= 0:
+                done[each.item] = now
+                played.discard(each)
     return done

@@ -1,4 +1,8 @@
+from collections import Counter
 from dataclasses import dataclass
+
+from hypothesis import given
+from hypothesis import strategies as st
 
 from diffusion.batcher import Batcher
 
@@ -9,6 +13,7 @@ class Item:
     name: str = ""
     shape: str = "square"
     rows: int = 2
+    left: int = 10
 
 
 def filled(*items, max_rows=4):
@@ -106,3 +111,60 @@ def test_once_closed_the_last_ones_are_finished_and_nothing_else_is_admitted():
         batcher.discard(item)
     assert batcher.next_batch() == []
     assert list(batcher.waiting()) == [waiting]
+
+
+def test_a_short_item_joins_a_long_one_at_once_and_they_take_turns():
+    long, short = Item("a", left=50), Item("b", left=10)
+    batcher = filled(long, max_rows=2)
+    batcher.next_batch()
+    batcher.add(short)
+    assert [batcher.next_batch() for _ in range(4)] in ([[long], [short]] * 2, [[short], [long]] * 2)
+
+
+def test_short_items_go_past_a_long_one_that_waits_but_it_gets_the_room_that_comes_free():
+    running, waiting = Item("a", left=50), Item("b", left=50)
+    batcher = filled(running, waiting, max_rows=2)
+    batcher.next_batch()
+    guests = [Item(owner, left=5) for owner in "cdef"]
+    for guest in guests:
+        batcher.add(guest)
+    batcher.next_batch()
+    assert set(batcher.running()) == {running, guests[0]}  # guests have as many rows as the others
+    batcher.discard(running)
+    batcher.next_batch()
+    assert waiting in batcher.running()
+    batcher.discard(guests[0])
+    batcher.next_batch()
+    assert guests[1] in batcher.running()
+
+
+def test_nobody_who_waits_sees_two_short_items_of_another_go_first():
+    running, waiting = Item("a", left=50), Item("b", left=50)
+    batcher = filled(running, waiting, *[Item("flooder", str(number), left=5) for number in range(3)], max_rows=2)
+    batcher.next_batch()
+    guest = next(item for item in batcher.running() if item.owner == "flooder")
+    batcher.discard(guest)
+    batcher.next_batch()
+    assert list(batcher.running()) == [running]
+    batcher.discard(running)
+    batcher.next_batch()
+    assert {item.owner for item in batcher.running()} == {"b", "flooder"}
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from((3, 20)), st.integers(0, 3)), max_size=40))
+def test_whoever_waits_sees_at_most_one_item_of_each_other_begin(coming):
+    batcher, seen, before = Batcher(4), {}, set()
+    for owner, left, steps in [*coming, ("a", 3, 500)]:
+        batcher.add(Item(owner, left=left))
+        for _ in range(steps):
+            batch, running = batcher.next_batch(), set(batcher.running())
+            begun, before = Counter(item.owner for item in running - before), running
+            waiting = {item.owner for item in batcher.waiting()}
+            seen = {owner: Counter() if begun[owner] else seen.get(owner, Counter()) + begun for owner in waiting}
+            assert all(count <= 1 for others in seen.values() for count in others.values())
+            assert sum(item.rows for item in batch) <= 4
+            for item in batch:
+                item.left -= 1
+                if not item.left:
+                    batcher.discard(item)
+    assert len(batcher) == 0

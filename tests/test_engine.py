@@ -258,13 +258,13 @@ async def test_networks_run_in_one_worker_thread_without_gradients(tiny_componen
 
 async def test_the_end_of_each_job_is_foreseen_once_steps_were_timed(tiny_model):
     async with Engine(tiny_model, EngineConfig(max_rows=2)) as engine:
-        jobs = [engine.submit(asked(steps=steps, count=count), owner) for owner, steps, count in (("a", 150, 2), ("b", 2, 1))]
+        jobs = [engine.submit(asked(steps=steps, count=count), owner) for owner, steps, count in (("a", 150, 2), ("b", 60, 1))]
         assert engine.forecast() == dict.fromkeys(jobs)
         async for progress in jobs[0]:
             if progress.completed > 2:
                 break
         long, short = (engine.forecast()[job] for job in jobs)
-        assert 0 < short < long  # the other's pictures take turns with the first one's
+        assert 0 < short < long  # a guest of the long one
         assert engine.jobs_of("a") == 1 and engine.jobs_of("c") == 0
         for job in jobs:
             job.cancel()

@@ -16,6 +16,13 @@ class Item:
     rows: int = 2
 
 
+def filled(*items, max_rows=4):
+    batcher = Batcher(max_rows)
+    for item in items:
+        batcher.add(item)
+    return batcher
+
+
 def learned(*calls):
     pace = Pace()
     for shape, rows, seconds in calls:
@@ -30,9 +37,7 @@ def steady(seconds_a_row=0.01):
 
 def played(items, max_rows, pace):
     """Let the batcher really give out the steps, and note when each item ends."""
-    batcher, now, ends = Batcher(max_rows), 0.0, {}
-    for item in items:
-        batcher.add(item)
+    batcher, now, ends = filled(*items, max_rows=max_rows), 0.0, {}
     while batch := batcher.next_batch():
         now += pace.seconds(batch[0].shape, sum(item.rows for item in batch))
         for item in batch:
@@ -46,7 +51,7 @@ def played(items, max_rows, pace):
 def test_a_pace_is_not_known_before_a_step_was_timed():
     pace = learned((SMALL, 2, 9.0))  # the first warms up
     assert pace.seconds(SMALL, 2) is None
-    assert list(forecast([], [Item()], 4, pace).values()) == [None]
+    assert list(forecast(filled(Item()), pace).values()) == [None]
 
 
 def test_a_machine_that_takes_its_time_for_every_row():
@@ -73,13 +78,18 @@ def test_what_was_long_ago_is_forgotten():
 
 
 def test_one_after_another_where_only_one_fits():
+    first, second = Item(10), Item(6)
+    assert forecast(filled(first, second, max_rows=2), steady()) == pytest.approx({first: 0.2, second: 0.32})
+
+
+def test_a_short_one_slows_the_long_one_down_and_ends_before_it():
     first, second = Item(10), Item(5)
-    assert forecast([first], [second], 2, steady()) == pytest.approx({first: 0.2, second: 0.3})
+    assert forecast(filled(first, second, max_rows=2), steady()) == pytest.approx({first: 0.3, second: 0.2})
 
 
 def test_an_item_too_large_for_a_batch_runs_alone():
     large, other = Item(1, rows=9), Item(1)
-    assert forecast([], [large, other], 4, steady()) == pytest.approx({large: 0.09, other: 0.11})
+    assert forecast(filled(large, other), steady()) == pytest.approx({large: 0.09, other: 0.11})
 
 
 @pytest.mark.parametrize("max_rows", [2, 4, 6, 64])
@@ -90,10 +100,9 @@ def test_a_forecast_comes_true_when_nobody_else_comes(max_rows):
             (owner, shape, rows) for owner in "abc" for shape in (SMALL, LARGE) for rows in (1, 2)
         )
     ]
-    pace, batcher = steady(), Batcher(max_rows)
-    for item in items:
-        batcher.add(item)
-    told = forecast(batcher.running(), batcher.waiting(), max_rows, pace)
+    pace, batcher = steady(), filled(*items, max_rows=max_rows)
+    told = forecast(batcher, pace)
+    assert len(batcher) == len(items) and not list(batcher.running())  # it was only played
     assert set(told) == set(items)
     came = played(items, max_rows, pace)
     turn = 0.05 * max(came.values())  # whose turn comes first within a step is not played

@@ -62,9 +62,9 @@ async def test_an_empty_queue_says_so(server):
 
 async def test_it_tells_places_whose_turn_is_next_and_when_each_is_done(busy):
     await asked(busy, busy.alice, "first")
-    await asked(busy, busy.alice, "second", steps=30)
+    await asked(busy, busy.alice, "second", steps=90)
     await asked(busy, busy.alice, "fourth")
-    await asked(busy, busy.bob, "third", steps=30)
+    await asked(busy, busy.bob, "third", steps=90)
     await timed(busy)
     message = await seen(busy, busy.bob)
     assert message.ephemeral
