@@ -97,7 +97,7 @@ def by_engine(engine: Engine) -> Serve:
 
 
 async def measure(
-    count: int, load: float, repeats: int, rows: int, names: list[str], model_id: str | None, shape: str | None
+    count: int, load: float, repeats: int, rows: int | None, names: list[str], model_id: str | None, shape: str | None
 ) -> None:
     """Serve everything ``repeats`` times in turns, in the ways ``names``, and print the medians."""
     model = model_for(model_id, shape)
@@ -151,7 +151,7 @@ def main() -> None:
     parser.add_argument("--load", type=float, default=1.5, help="of the stream; 0: none")
     parser.add_argument("--ways", choices=WAYS, nargs="+", default=list(WAYS))
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--rows", type=int, default=EngineConfig().max_rows, help="of a call of the network")
+    parser.add_argument("--rows", type=int, help="of a call of the network; the engine finds out if left out")
     parser.add_argument("--model", help="folder or hub id; the embedded model if left out")
     parser.add_argument("--shape", choices=SHAPES, help="random weights of a published shape instead")
     options = parser.parse_args()

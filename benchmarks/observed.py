@@ -58,7 +58,7 @@ async def observe(settings: bot.Settings, folder: Path) -> None:
 
         def build_observed(settings: bot.Settings) -> Any:
             engine = build_engine(settings)
-            engine._batcher = ObservedBatcher(engine.config.max_rows, turns)
+            engine._batcher = ObservedBatcher(engine._batcher.max_rows, turns)
             return engine
 
         bot.build_engine = build_observed

@@ -35,7 +35,7 @@ class Settings(BaseSettings):
     dtype: Annotated[Literal["float32", "float16", "bfloat16"] | None, BeforeValidator(_empty_is_none)] = None
     compile: bool = False
     attention: Annotated[Literal["xformers"] | None, BeforeValidator(_empty_is_none)] = None
-    max_rows: int = Field(16, ge=1)
+    max_rows: Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_empty_is_none)] = None
     max_waiting: int = Field(100, ge=1)
     max_waiting_per_member: int = Field(5, ge=1)
     max_side: int = Field(1024, ge=64)

@@ -24,6 +24,7 @@ from diffusion.safety import Flags, SafetyCheck, check_all
 from diffusion.worker import Worker
 
 log = logging.getLogger(__name__)
+ROWS_AT_FIRST, FEWEST_ROWS, MOST_ROWS = 16, 8, 64  # of a network call, where nobody says how many
 Load = Callable[[], tuple[ImageDiffusionModel, SafetyCheck | None]]
 
 
@@ -31,12 +32,13 @@ Load = Callable[[], tuple[ImageDiffusionModel, SafetyCheck | None]]
 class EngineConfig:
     """How much the engine takes on at once.
 
-    ``max_rows`` bounds the rows of a network call (a guided image is two), ``max_waiting`` the unfinished images in all,
+    ``max_rows`` bounds the rows of a network call (a guided image is two): None lets the engine find out from its own steps how
+    many it takes until more hardly make pictures sooner. ``max_waiting`` bounds the unfinished images in all; it is
     ``preview_seconds`` the time between two previews of a job, ``step_seconds`` the time after which a step counts as hung.
     With ``compile``, models are compiled while they draw already (`ImageDiffusionModel.compile`).
     """
 
-    max_rows: int = 16
+    max_rows: int | None = None
     max_waiting: int = 100
     preview_seconds: float = 0.5
     step_seconds: float = 600
@@ -56,7 +58,7 @@ class Engine:
         self, model: ImageDiffusionModel, config: EngineConfig | None = None, check: SafetyCheck | None = None
     ) -> None:
         self.model, self.config, self._check = model, config or EngineConfig(), check
-        self._batcher: Batcher[Exposure] = Batcher(self.config.max_rows)
+        self._batcher: Batcher[Exposure] = Batcher(self.config.max_rows or ROWS_AT_FIRST)
         self._jobs: list[Job] = []
         self._pace = Pace()
         self._work, self._going = asyncio.Event(), asyncio.Event()
@@ -173,7 +175,7 @@ class Engine:
                 loader.shutdown(wait=False)
             await self._finish_begun()
             self.model, self._check, self._runner, self._pace = model, check, Runner(model), Pace()
-            waiting, self._batcher = list(self._batcher.waiting()), Batcher(self.config.max_rows)
+            waiting, self._batcher = list(self._batcher.waiting()), Batcher(self.config.max_rows or ROWS_AT_FIRST)
             for exposure in waiting:
                 exposure.shape = model.latent_shape(exposure.job.request.width, exposure.job.request.height)
                 self._batcher.add(exposure)
@@ -236,7 +238,7 @@ class Engine:
 
     def _settle(self, batch: Sequence[Exposure]) -> None:
         """Tell the jobs of ``batch`` what became of it. On the event loop."""
-        self._batcher.max_rows = min(self.config.max_rows, self._runner.fitting_rows)
+        self._batcher.max_rows = min(self._useful_rows(), self._runner.fitting_rows)
         for exposure in batch:
             if exposure.image is not None:
                 self._batcher.discard(exposure)
@@ -250,6 +252,12 @@ class Engine:
             else:
                 job.report(job.measured())
         self._report_places()
+
+    def _useful_rows(self) -> int:
+        if self.config.max_rows:
+            return self.config.max_rows
+        knee = self._pace.knee()
+        return ROWS_AT_FIRST if knee is None else round(min(max(knee, FEWEST_ROWS), MOST_ROWS))
 
     def _result(self, job: Job) -> ImageResult:
         images = tuple(exposure.image for exposure in job.exposures if exposure.image)

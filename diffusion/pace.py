@@ -8,6 +8,7 @@ from typing import Final, Generic, Protocol, TypeVar
 from diffusion.batcher import Batcher, Item
 
 MEMORY: Final = 0.95  # how much an earlier step still counts after each further one
+NEAR: Final = 0.85  # of the rows a second that calls of ever more rows tend to
 
 Shape = tuple[int, ...]
 
@@ -33,14 +34,27 @@ class Line:
         self.n, self.x, self.y = MEMORY * self.n + 1, MEMORY * self.x + x, MEMORY * self.y + y
         self.xx, self.xy = MEMORY * self.xx + x * x, MEMORY * self.xy + x * y
 
-    def at(self, x: float) -> float:
-        """Give y at ``x``: proportional to it while all points had the same x, never falling with it."""
-        proportional = self.y / self.x
+    @property
+    def slope(self) -> float | None:
+        """How much y grows with x, at least 0 and at most in proportion; None while all points had the same x."""
         spread = self.n * self.xx - self.x**2
         if spread < 1e-3 * self.x**2:
-            return proportional * x
-        slope = min(max((self.n * self.xy - self.x * self.y) / spread, 0.0), proportional)
+            return None
+        return min(max((self.n * self.xy - self.x * self.y) / spread, 0.0), self.y / self.x)
+
+    def at(self, x: float) -> float:
+        """Give y at ``x``: proportional to it while all points had the same x, never falling with it."""
+        slope = self.y / self.x if self.slope is None else self.slope
         return (self.y - slope * self.x) / self.n + slope * x
+
+    def knee(self, share: float) -> float | None:
+        """Give the x from which on x / y is at least a ``share`` of what it tends to; None while that is not known."""
+        slope = self.slope
+        if slope is None:
+            return None
+        if slope == 0:
+            return math.inf
+        return share / (1 - share) * (self.y - slope * self.x) / self.n / slope
 
 
 class Pace:
@@ -65,6 +79,11 @@ class Pace:
         cells = math.prod(shape)
         nearest = shape if shape in known else min(known, key=lambda other: abs(math.log(math.prod(other) / cells)))
         return known[nearest].at(rows) * cells / math.prod(nearest)
+
+    def knee(self) -> float | None:
+        """Give the rows from which on more of them hardly make pictures sooner: `NEAR` of the best rate, for any shape."""
+        knees = [knee for line in self._lines.values() if line and (knee := line.knee(NEAR)) is not None]
+        return max(knees, default=None)
 
 
 @dataclass(eq=False)

@@ -10,6 +10,7 @@ from PIL import Image
 from diffusion.engine import Engine, EngineConfig
 from diffusion.errors import Cancelled, GenerationFailed, InvalidRequest, NotFinite, OutOfMemory, QueueFull
 from diffusion.mask import box_mask
+from diffusion.pace import Pace
 from diffusion.request import SAMPLER_NAMES, ImageRequest, Limits
 from diffusion.trajectory import develop
 from tests.conftest import model_of
@@ -269,6 +270,19 @@ async def test_the_end_of_each_job_is_foreseen_once_steps_were_timed(tiny_model)
         for job in jobs:
             job.cancel()
         assert engine.forecast() == {}
+
+
+async def test_the_rows_of_a_step_follow_what_the_machine_is_seen_to_gain_from_them(tiny_model):
+    async with Engine(tiny_model) as engine:
+        for seconds_a_row, most in ((0.0, 64), (10.0, 8), (0.5, 11)):
+            engine._pace = Pace()
+            for rows in (2, 2, 8, 2, 8):
+                engine._pace.learn((1, 4, 9, 9), rows, 1 + seconds_a_row * rows)
+            await engine.submit(asked(steps=1))
+            assert engine._batcher.max_rows == most
+    async with Engine(tiny_model, EngineConfig(max_rows=3)) as engine:
+        await engine.submit(asked(steps=1))
+        assert engine._batcher.max_rows == 3
 
 
 @pytest.mark.parametrize("start", [0, 3])

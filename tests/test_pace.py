@@ -68,6 +68,15 @@ def test_more_rows_never_take_less_time():
     assert pace.seconds(SMALL, 16) >= pace.seconds(SMALL, 2) > 0
 
 
+def test_where_rows_come_nearly_for_nothing_more_of_them_pay():
+    busy, idle = learned(*[(SMALL, rows, 0.01 * rows) for rows in (2, 2, 8)]), learned(*[(SMALL, 2, 1.0)] * 3)
+    assert busy.knee() == pytest.approx(0, abs=1e-6)  # a row alone is as fast as any number
+    assert idle.knee() is None  # nothing to compare with
+    some = learned(*[(SMALL, rows, 0.06 + 0.02 * rows) for rows in (2, 2, 8, 4)])
+    rows = some.knee()
+    assert rows / some.seconds(SMALL, rows) == pytest.approx(0.85 / 0.02)
+
+
 def test_a_shape_never_seen_goes_by_its_size():
     assert steady(0.01).seconds(LARGE, 2) == pytest.approx(0.08)
 
