@@ -14,6 +14,7 @@ from torch.nn.functional import max_pool2d
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from diffusion.classifier import NoisyLatentClassifier
+from diffusion.compiled import Compiled
 from diffusion.defaults import Defaults
 from diffusion.errors import InvalidRequest
 from diffusion.graphs import Graphs, Network
@@ -21,6 +22,7 @@ from diffusion.guidance import predict_x_0
 from diffusion.image import fit
 from diffusion.loading import PRETRAINED, load
 from diffusion.mask import fit_mask, put_back
+from diffusion.openvino import OpenVino, is_installed
 from diffusion.preview import fit_projection, to_bytes, to_images, to_strip
 from diffusion.request import ImageRequest, random_seed
 from diffusion.sampling import SAMPLERS, Known, denoise, initial_latents, noised_latents, slerp
@@ -62,7 +64,7 @@ class ImageDiffusionModel:
         self.alphas_cumprod = DDIMScheduler.from_config(scheduler_config).alphas_cumprod
         self.encode_prompt = lru_cache(PROMPTS_CACHED)(self._encode_prompt)
         self._projection: Tensor | None = None
-        self._ask = self._recorded(self._call_unet)
+        self._ask: Network = Graphs(self._call_unet, self.device) if self.device.type == "cuda" else self._call_unet
         vae.enable_tiling()
         vae.tile_sample_min_size, vae.tile_latent_min_size = TILE_SIDE, TILE_SIDE // self.latent_factor
         for network in filter(None, (vae, text_encoder, unet, classifier)):
@@ -230,28 +232,23 @@ class ImageDiffusionModel:
         """
         return self._ask(latents.to(self.dtype), timesteps, prompt_embeds.to(self.dtype)).cpu().float()
 
-    @torch.inference_mode()
     def compile(self) -> None:
-        """Have torch compile the UNet for pictures of the model's own size, two rows or more; others go on as before.
+        """Have the UNet's calls compiled: by OpenVINO on a CPU, where it is installed, else by torch.
 
-        That takes minutes. It is meant for a thread of its own: meanwhile calls go on as they are.
+        That takes a minute or more. It is meant for a thread of its own: meanwhile calls go on as they are, and later those do
+        that are not what was compiled.
         """
-        compiled, own = torch.compile(self._call_unet), self.latent_shape(self.sample_side, self.sample_side)[1:]
-        zeros = torch.zeros(2, *own, dtype=self.dtype, device=self.device)
-        inputs = zeros, zeros.new_zeros(2, dtype=torch.float32), self.encode_prompt("").to(self.dtype).repeat(2, 1, 1)
-        for tensor in inputs:
-            torch._dynamo.mark_dynamic(tensor, 0)  # so that one compilation serves all numbers of rows
-        compiled(*inputs)
-        ask, otherwise = self._recorded(compiled), self._ask
+        shape = self.latent_shape(self.sample_side, self.sample_side)[1:]
+        latents = torch.zeros(2, *shape, dtype=self.dtype, device=self.device)
+        example = latents, latents.new_zeros(2, dtype=torch.float32), self.encode_prompt("").to(self.dtype).repeat(2, 1, 1)
+        by_openvino = self.device.type == "cpu" and is_installed()
+        faster = OpenVino(self.unet, *example) if by_openvino else Compiled(self._call_unet, *example)
+        otherwise = self._ask
 
-        def chosen(latents: Tensor, timesteps: Tensor, prompt_embeds: Tensor) -> Tensor:
-            fits = len(latents) > 1 and latents.shape[1:] == own
-            return (ask if fits else otherwise)(latents, timesteps, prompt_embeds)
+        def ask(latents: Tensor, timesteps: Tensor, prompt_embeds: Tensor) -> Tensor:
+            return (faster if faster.fits(latents) else otherwise)(latents, timesteps, prompt_embeds)
 
-        self._ask = chosen
-
-    def _recorded(self, network: Network) -> Network:
-        return Graphs(network, self.device) if self.device.type == "cuda" else network
+        self._ask = ask
 
     def _call_unet(self, latents: Tensor, timesteps: Tensor, prompt_embeds: Tensor) -> Tensor:
         return self.unet(latents.to(self.device), timesteps.to(self.device), prompt_embeds, return_dict=False)[0]

@@ -32,6 +32,7 @@ def traced(monkeypatch):
         return graph.forward
 
     torch.compiler.reset()
+    monkeypatch.setattr("diffusion.model.is_installed", lambda: False)
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     yield traced
     torch.compiler.reset()
@@ -65,10 +66,21 @@ async def test_a_model_that_cannot_be_compiled_goes_on_as_it_is(model, monkeypat
     def compiled(network):
         raise RuntimeError("no compiler")
 
+    monkeypatch.setattr("diffusion.model.is_installed", lambda: False)
     monkeypatch.setattr(torch, "compile", compiled)
     async with Engine(model, EngineConfig(compile=True)) as engine:
         while "goes on as it is" not in caplog.text:
             assert (await engine.submit(next(requests()))).images
+
+
+def test_openvino_draws_the_same(model):
+    pytest.importorskip("openvino", reason="the extra openvino is not installed")
+    before = [develop(model, [model.trajectory(request)])[0] for request in requests()]
+    model.compile()
+    after = develop(model, [model.trajectory(request) for request in requests() if request.width == 32])
+    after += develop(model, [model.trajectory(request) for request in requests() if request.width != 32])
+    for latents, plain in zip(after, before, strict=True):
+        torch.testing.assert_close(latents, plain, rtol=0, atol=1e-3)
 
 
 def test_xformers_where_there_is_none_is_told_at_the_start():
