@@ -36,12 +36,11 @@ def pipeline_of(model: ImageDiffusionModel, sampler: str) -> StableDiffusionPipe
     return pipeline
 
 
-async def measure(settings: dict[str, Any], repeats: int, model_id: str | None, shape: str | None) -> None:
+async def measure(model: ImageDiffusionModel, settings: dict[str, Any], repeats: int) -> None:
     """Time both ``repeats`` times in turns and print the medians and their ratio.
 
     ``settings`` are those of `ImageRequest`; without any, both have their own.
     """
-    model = model_for(model_id, shape)
     pipeline = pipeline_of(model, settings.get("sampler", "ddim"))
     told = model.request("told", **settings)
     theirs_told = {"num_inference_steps": told.steps, "guidance_scale": told.guidance_scale} if settings else {}
@@ -74,12 +73,14 @@ def main() -> None:
     parser.add_argument("--sampler", choices=SAMPLERS, default="dpm++")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--compile", action="store_true", help="this engine's UNet, as COMPILE=true does")
     parser.add_argument("--model", help="folder or hub id; the embedded model if left out")
     parser.add_argument("--shape", choices=SHAPES, help="random weights of a published shape instead")
     parser.add_argument("--defaults", action="store_true", help="instead of the same sampler and steps")
     options = parser.parse_args()
     settings = {} if options.defaults else {"sampler": options.sampler, "steps": options.steps}
-    asyncio.run(measure(settings, options.repeats, options.model, options.shape))
+    model = model_for(options.model, options.shape, options.compile)
+    asyncio.run(measure(model, settings, options.repeats))
 
 
 if __name__ == "__main__":

@@ -97,10 +97,9 @@ def by_engine(engine: Engine) -> Serve:
 
 
 async def measure(
-    count: int, load: float, repeats: int, rows: int | None, names: list[str], model_id: str | None, shape: str | None
+    model: ImageDiffusionModel, count: int, load: float, repeats: int, rows: int | None, names: Sequence[str]
 ) -> None:
     """Serve everything ``repeats`` times in turns, in the ways ``names``, and print the medians."""
-    model = model_for(model_id, shape)
     everything = EngineConfig(max_rows=rows, max_waiting=10 * count)
     single = EngineConfig(max_rows=1, max_waiting=10 * count)  # what is larger than that runs alone
     async with Engine(model, everything) as engine, Engine(model, single) as one_by_one:
@@ -152,10 +151,12 @@ def main() -> None:
     parser.add_argument("--ways", choices=WAYS, nargs="+", default=list(WAYS))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--rows", type=int, help="of a call of the network; the engine finds out if left out")
+    parser.add_argument("--compile", action="store_true", help="this engine's UNet, as COMPILE=true does")
     parser.add_argument("--model", help="folder or hub id; the embedded model if left out")
     parser.add_argument("--shape", choices=SHAPES, help="random weights of a published shape instead")
     options = parser.parse_args()
-    asyncio.run(measure(options.count, options.load, options.repeats, options.rows, options.ways, options.model, options.shape))
+    model = model_for(options.model, options.shape, options.compile)
+    asyncio.run(measure(model, options.count, options.load, options.repeats, options.rows, options.ways))
 
 
 if __name__ == "__main__":

@@ -8,12 +8,13 @@ import asyncio
 import time
 from statistics import median
 
-from diffusion import Engine, ImageDiffusionModel
+from benchmarks.shaped import model_for
+from diffusion import Engine
 
 
-async def measure(steps: int, company: int, repeats: int, model_id: str | None) -> None:
+async def measure(steps: int, company: int, repeats: int, model_id: str | None, compiled: bool) -> None:
     """Time one request alone and ``company`` at once, each ``repeats`` times, and print the medians."""
-    model = ImageDiffusionModel.from_pretrained(model_id)
+    model = model_for(model_id, compiled=compiled)
 
     async def seconds(count: int) -> float:
         started = time.perf_counter()
@@ -36,9 +37,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--company", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--compile", action="store_true", help="this engine's UNet, as COMPILE=true does")
     parser.add_argument("--model", help="folder or hub id; the embedded model if left out")
     options = parser.parse_args()
-    asyncio.run(measure(options.steps, options.company, options.repeats, options.model))
+    asyncio.run(measure(options.steps, options.company, options.repeats, options.model, options.compile))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from benchmarks.shaped import model_for
 from diffusion import ImageDiffusionModel
 from diffusion.sampling import SAMPLERS
 from diffusion.training.config import TrainingConfig
@@ -78,10 +79,10 @@ def decibels(image: Image.Image, reference: Image.Image) -> float:
     return min(60.0, 10 * np.log10(255**2 / max(np.mean(difference**2), 1e-9)))
 
 
-def ways(kind: str) -> Iterator[dict[str, Any]]:
-    """Give the settings to compare: all samplers in all numbers of steps, or the model's own with less and less guidance."""
+def ways(kind: str, samplers: Sequence[str], steps: Sequence[int]) -> Iterator[dict[str, Any]]:
+    """Give the settings to compare: all ``samplers`` in all numbers of ``steps``, or the model's own with less guidance."""
     if kind == "samplers":
-        yield from ({"sampler": sampler, "steps": steps} for sampler in SAMPLERS for steps in STEPS)
+        yield from ({"sampler": sampler, "steps": count} for sampler in samplers for count in steps)
     else:
         yield from ({"guidance_interval": interval} for interval in INTERVALS)
 
@@ -113,6 +114,9 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="a training's folder with its archive and recogniser")
     parser.add_argument("--config", type=Path, help="of that training, where it had one")
     parser.add_argument("--pictures", type=int, default=64, help="of each way of drawing")
+    parser.add_argument("--samplers", choices=SAMPLERS, nargs="+", default=list(SAMPLERS))
+    parser.add_argument("--steps", type=int, nargs="+", default=STEPS)
+    parser.add_argument("--compile", action="store_true", help="as COMPILE=true does")
     parser.add_argument("--figure", type=Path, help="where to draw the curves of the samplers")
     parser.add_argument("--model", help="folder or hub id; the embedded model if left out")
     options = parser.parse_args()
@@ -121,9 +125,9 @@ def main() -> None:
     known, new = seen(read_archive(options.run / "archive"), config.data, half), unseen()
     asked = [*known, *(new[index * len(new) // half] for index in range(half))]
     recogniser = Recogniser.read(options.run / "recogniser.pt", torch.device("cpu"))
-    judge, found = Judge(ImageDiffusionModel.from_pretrained(options.model), recogniser, asked), []
+    judge, found = Judge(model_for(options.model, compiled=options.compile), recogniser, asked), []
     print(f"{judge.model.name}, {judge.model.dtype}, {judge.model.device}, {len(asked)} pictures a line")
-    for settings in ways(options.kind):
+    for settings in ways(options.kind, options.samplers, options.steps):
         point = judge.measure(**settings)
         found.append(point)
         way, shares = " ".join(map(str, settings.values())), f"{point.subject:4.0%} subject  {point.both:4.0%} both"

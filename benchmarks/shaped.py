@@ -30,9 +30,12 @@ SDXL = {
 }
 
 
-def model_for(model_id: str | None, shape: str | None) -> ImageDiffusionModel:
-    """Load ``model_id``, the embedded model without one, or build one of ``shape``."""
-    return shaped(shape) if shape else ImageDiffusionModel.from_pretrained(model_id)
+def model_for(model_id: str | None, shape: str | None = None, compiled: bool = False) -> ImageDiffusionModel:
+    """Load ``model_id``, the embedded model without one, or build one of ``shape``; ``compiled`` does as COMPILE=true."""
+    model = shaped(shape) if shape else ImageDiffusionModel.from_pretrained(model_id)
+    if compiled:
+        model.compile()
+    return model
 
 
 def shaped(family: str) -> ImageDiffusionModel:

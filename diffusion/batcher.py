@@ -122,9 +122,10 @@ class Batcher(Generic[T]):
         copy: Batcher[U] = Batcher(self.max_rows)
         stands = {item: stand_in(item) for item in (*self.running(), *self.waiting())}
         copy._closed = self._closed
-        for own, its in ((self._waiting, copy._waiting), (self._running, copy._running)):
-            for key, group in own.items():
-                its[key] = type(group)(stands[item] for item in group)  # type: ignore[index,call-arg]
+        for owner, queue in self._waiting.items():
+            copy._waiting[owner] = deque(stands[item] for item in queue)
+        for shape, group in self._running.items():
+            copy._running[shape] = [stands[item] for item in group]
         copy._guests = {stands[item] for item in self._guests}
         copy._overtaken_by = {owner: set(others) for owner, others in self._overtaken_by.items()}
         return copy

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,7 +41,7 @@ class Graphs:
 class _Recorded:
     """One graph with the tensors that it reads and writes."""
 
-    def __init__(self, network: Network, inputs: tuple[Tensor, ...], device: torch.device, pool: tuple[int, int]) -> None:
+    def __init__(self, network: Network, inputs: tuple[Tensor, ...], device: torch.device, pool: Any) -> None:
         self._inputs = [tensor.to(device, copy=True) for tensor in inputs]
         self._graph = torch.cuda.CUDAGraph()
         # Other threads may use the device meanwhile: they load a model, for instance.
