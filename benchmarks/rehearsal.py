@@ -17,7 +17,7 @@ from benchmarks.trace import HOUR, PEAK, SIZES, Asked, Community
 from diffusion import Engine, EngineConfig, ImageDiffusionModel
 from diffusion.pace import Pace
 
-STAGES = 6  # evaluations until the next picture of a warm-up ends
+STAGES = 4  # evaluations until the next picture of a warm-up ends
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ async def measure(members: int, seconds: float, seed: int, max_rows: int, model_
 def main() -> None:
     """Read the command line and measure."""
     parser = argparse.ArgumentParser("python -m benchmarks.rehearsal", description=__doc__)
-    parser.add_argument("--members", type=int, default=60_000)
+    parser.add_argument("--members", type=int, default=30_000)
     parser.add_argument("--seconds", type=float, default=75)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--max-rows", type=int, default=EngineConfig().max_rows)

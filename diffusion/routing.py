@@ -6,9 +6,12 @@ from typing import Final, Protocol, TypeVar
 
 from diffusion.pace import Shape
 
-# What a further shape adds to the time in which a replica's queue is worked off. A call of r rows takes a + b r seconds; where
-# rows of two shapes share ``max_rows``, there are two calls for one, so a / (a + b max_rows) more.
+# What each further shape adds to the time in which a replica works off its queue: a call of r rows takes a + b r seconds, and
+# where n shapes share ``max_rows`` there are n calls for one, which is a / (a + b max_rows) more for each.
 TURN: Final = 0.2
+# How much longer a request may wait so that a shape is not brought to where others then must take turns with it. The best of
+# those tried in ``benchmarks.capacity``, where half and twice as much were little worse.
+TOGETHER: Final = 0.5
 
 Key = tuple[str, Shape]  # the model and the shape of the latents: what can be stacked into one call of the network
 
@@ -33,20 +36,21 @@ def choose(replicas: Sequence[R], key: Key, chance: random.Random) -> R:
     """Choose one of ``replicas`` for a request whose images are stacked as ``key``.
 
     It is that with the shortest `wait` of two that are drawn from all (Mitzenmacher 2001, "The power of two choices in
-    randomized load balancing") and two from those that step ``key`` already; of equals, one of the latter. More are not looked
-    at, so that requests that are routed at the same time, by figures of the same age, do not all go to the one that was
-    emptiest. Replicas that cannot serve the model do not belong here; raises `ValueError` where there is none.
+    randomized load balancing") and two from those that step ``key`` already, whose wait may be longer by the share `TOGETHER`;
+    of equals, one of the latter. More are not looked at, so that requests that are routed at the same time, by figures of the
+    same age, do not all go to the one that was emptiest. Replicas that cannot serve the model do not belong here; raises
+    `ValueError` where there is none.
     """
     if not replicas:
         raise ValueError("no replica can serve the request")
     kin = [replica for replica in replicas if key in replica.keys]
     drawn = [*_two(kin, chance), *_two(replicas, chance)]  # kin first: of equals, `min` gives the first
-    return min(drawn, key=lambda replica: wait(replica, key))
+    return min(drawn, key=lambda replica: wait(replica, key) * (1 if key in replica.keys else 1 + TOGETHER))
 
 
 def wait(replica: Replica, key: Key) -> float:
-    """Tell how long a request of ``key`` would wait, in queued rows, of which each counts more where shapes will take turns."""
-    return replica.queued if key in replica.keys else replica.queued * (1 + TURN)
+    """Tell how long a request of ``key`` would wait: in queued rows, each of which takes longer the more shapes take turns."""
+    return replica.queued * (1 + TURN * (len({*replica.keys, key}) - 1))
 
 
 def _two(replicas: Sequence[R], chance: random.Random) -> list[R]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffusion.routing import TURN, choose
+from diffusion.routing import TOGETHER, TURN, choose, wait
 
 SQUARE, WIDE = ("sd", (1, 4, 64, 64)), ("sd", (1, 4, 64, 96))
 OTHER_MODEL = ("xl", (1, 4, 64, 64))
@@ -36,12 +36,12 @@ class Watched(random.Random):
 
 
 @given(some, keys)
-def test_nothing_that_was_drawn_waits_less_than_what_is_chosen_but_for_the_turn_that_it_saves(replicas, key):
+def test_nothing_that_was_drawn_waits_less_than_what_is_chosen_but_for_the_share_that_keeps_shapes_together(replicas, key):
     chance = Watched(0)
     chosen = choose(replicas, key, chance)
     for other in chance.drawn:
-        bound = other.queued * (1 + TURN) if key in chosen.keys and key not in other.keys else other.queued
-        assert chosen.queued <= bound
+        bound = 1 + TOGETHER if key in chosen.keys and key not in other.keys else 1
+        assert wait(chosen, key) <= wait(other, key) * bound
 
 
 @given(some, keys)
@@ -59,11 +59,17 @@ def test_of_two_that_step_the_same_the_shorter_is_chosen(one, other, chance):
 
 
 @given(st.integers(1, 1000), st.integers(1, 1000), chances)
-def test_a_replica_that_steps_the_same_is_preferred_just_as_long_as_the_turn_it_saves_is_worth_its_longer_queue(
-    same, stranger, chance
-):
+def test_a_longer_queue_of_the_same_is_preferred_just_as_long_as_it_is_not_much_the_longer_wait(same, stranger, chance):
     kin, other = Replica(same, frozenset({SQUARE})), Replica(stranger, frozenset({WIDE}))
-    assert choose([other, kin], SQUARE, chance) is (kin if same <= stranger * (1 + TURN) else other)
+    bound = stranger * (1 + TURN) * (1 + TOGETHER)
+    assert choose([other, kin], SQUARE, chance) is (kin if same <= bound else other)
+
+
+def test_each_shape_that_takes_turns_lengthens_the_wait():
+    waits = [
+        wait(Replica(100, frozenset(shapes)), SQUARE) for shapes in ((SQUARE,), (WIDE,), (SQUARE, WIDE), (WIDE, OTHER_MODEL))
+    ]
+    assert waits == pytest.approx([100, 100 * (1 + TURN), 100 * (1 + TURN), 100 * (1 + 2 * TURN)])
 
 
 @given(st.integers(1, 1000), chances)
