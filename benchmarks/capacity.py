@@ -21,6 +21,7 @@ from benchmarks.trace import HOUR, MEMBERS, PEAK, Asked, Community
 from diffusion.pace import Pace, Shape
 
 GOAL = 10.0  # seconds within which 95 % have their pictures
+COLOURS = {"whichever is free": "tab:grey", "each in turn": "tab:orange", "the chosen one": "tab:blue"}
 BEYOND = 2  # further numbers of GPUs, to see what they are good for
 
 
@@ -77,10 +78,12 @@ def draw(found: dict[Way, list[Point]], path: Path) -> None:
     for axes, name, title in ((late, "late", "95 % of the requests"), (median, "wait", "half of the requests")):
         for way, points in found.items():
             gpus = [point.gpus for point in points]
-            axes.plot(gpus, [getattr(point, name) for point in points], "o-", markersize=4, label=way.name)
+            seconds, style = [getattr(point, name) for point in points], "o-" if way.batching else "o--"
+            axes.plot(gpus, seconds, style, color=COLOURS[way.to], markersize=4, label=way.name)
         axes.axhline(GOAL, color="black", linewidth=0.8, linestyle=":")
         axes.set(xlabel="GPUs", yscale="log", title=f"{title} have their pictures within")
         axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.yaxis.set_major_formatter("{x:g}")
         axes.grid(alpha=0.3)
     late.set_ylabel("seconds (dotted: the goal)")
     median.legend()

@@ -9,8 +9,8 @@ from diffusion.pace import Shape
 # What each further shape adds to the time in which a replica works off its queue: a call of r rows takes a + b r seconds, and
 # where n shapes share ``max_rows`` there are n calls for one, which is a / (a + b max_rows) more for each.
 TURN: Final = 0.2
-# How much longer a request may wait so that a shape is not brought to where others then must take turns with it. The best of
-# those tried in ``benchmarks.capacity``, where half and twice as much were little worse.
+# How much longer a request may wait so that a shape is not brought to where others then must take turns with it: the best
+# of those tried on simulated peak hours (``benchmarks.capacity``).
 TOGETHER: Final = 0.5
 
 Key = tuple[str, Shape]  # the model and the shape of the latents: what can be stacked into one call of the network
