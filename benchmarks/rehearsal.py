@@ -1,0 +1,114 @@
+"""Whether the simulation tells the truth: one trace through the real engine and through a simulated GPU.
+
+``python -m benchmarks.rehearsal`` lets the engine warm up with pictures of each size, from which a `Pace` learns what its calls
+take; then it plays a part of the day of a small community to the engine, in real time, and to the simulation with that pace.
+"""
+
+import argparse
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, quantiles
+
+from benchmarks.simulation import ROUTING_BATCHING, simulate
+from benchmarks.trace import HOUR, PEAK, SIZES, Asked, Community
+from diffusion import Engine, EngineConfig, ImageDiffusionModel
+from diffusion.pace import Pace
+
+STAGES = 4  # evaluations until the next picture of a warm-up ends
+
+
+@dataclass(frozen=True)
+class Play:
+    """How a trace went, in seconds: for each request the first step and all pictures, and the end of the last."""
+
+    begun: list[float]
+    waits: list[float]
+    makespan: float
+
+    def figures(self) -> dict[str, float]:
+        """Sum it up."""
+        first, whole = quantiles(self.begun, n=20), quantiles(self.waits, n=20)
+        return {
+            "first step, median": first[9],
+            "first step, 95 %": first[18],
+            "all pictures, median": whole[9],
+            "all pictures, 95 %": whole[18],
+            "end of the last": self.makespan,
+        }
+
+
+async def learn(engine: Engine, community: Community) -> Pace:
+    """Time calls of all numbers of rows with latents of each size, by pictures that end one after another."""
+    pace, pictures = Pace(), engine.config.max_rows // 2
+    for width, height in ((round(side * community.side) for side in size) for size in SIZES):
+        shape = engine.model.latent_shape(width, height)
+        for _ in range(2):  # the first warms up
+            taken: dict[int, list[float]] = defaultdict(list)
+            engine.watchers = [lambda rows, seconds, taken=taken: taken[rows].append(seconds)]  # type: ignore[misc]
+            requests = [
+                engine.model.request("red apple", width=width, height=height, steps=STAGES * (number + 1), upscale=1)
+                for number in range(pictures)
+            ]
+            await asyncio.gather(*(engine.submit(request, number) for number, request in enumerate(requests)))
+        engine.watchers = []
+        for rows, seconds in [(1, [0.0]), *sorted(taken.items())]:  # a pace ignores the first
+            pace.learn(shape, rows, fmean(seconds))
+    return pace
+
+
+async def play(engine: Engine, trace: Sequence[Asked]) -> Play:
+    """Send each request at its time, as from then on the engine has it."""
+    began = time.perf_counter()
+
+    async def one(asked: Asked) -> tuple[float, float]:
+        await asyncio.sleep(asked.at - trace[0].at - (time.perf_counter() - began))
+        now = time.perf_counter()
+        job = engine.submit(asked.request, asked.owner)
+        await job
+        return (job.started or now) - now, time.perf_counter() - now
+
+    begun, waits = zip(*await asyncio.gather(*map(one, trace)), strict=True)
+    return Play([*begun], [*waits], time.perf_counter() - began)
+
+
+def simulated(trace: Sequence[Asked], pace: Pace, model: ImageDiffusionModel, max_rows: int) -> Play:
+    """Do the same in simulated time."""
+    served = simulate(trace, ROUTING_BATCHING, 1, pace, model.latent_shape, max_rows)
+    ends = [each.asked.at + each.wait for each in served]
+    return Play([each.begun for each in served], [each.wait for each in served], max(ends) - trace[0].at)
+
+
+async def measure(members: int, seconds: float, seed: int, max_rows: int, model_id: str | None) -> None:
+    """Play both and print them side by side."""
+    model = ImageDiffusionModel.from_pretrained(model_id)
+    community = Community(members, model.sample_side, model.latent_factor, seed)
+    trace = list(community.trace(PEAK, PEAK + seconds / HOUR))
+    async with Engine(model, EngineConfig(max_rows=max_rows, max_waiting=100_000)) as engine:
+        pace = await learn(engine, community)
+        real = (await play(engine, trace)).figures()
+    told = simulated(trace, pace, model, max_rows).figures()
+    pictures = sum(asked.request.count for asked in trace)
+    print(f"{model.name}, {model.dtype}, {model.device}, {max_rows} rows a step:", end=" ")
+    print(f"{len(trace)} requests for {pictures} pictures in {seconds:g} s")
+    print(f"{'':22} {'engine':>10} {'simulation':>12} {'ratio':>7}")
+    for name, value in real.items():
+        print(f"{name:22} {value:8.2f} s {told[name]:10.2f} s {told[name] / value:7.2f}")
+
+
+def main() -> None:
+    """Read the command line and measure."""
+    parser = argparse.ArgumentParser("python -m benchmarks.rehearsal", description=__doc__)
+    parser.add_argument("--members", type=int, default=30_000)
+    parser.add_argument("--seconds", type=float, default=75)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--max-rows", type=int, default=EngineConfig().max_rows)
+    parser.add_argument("--model", help="folder or hub id; the embedded model if left out")
+    options = parser.parse_args()
+    asyncio.run(measure(options.members, options.seconds, options.seed, options.max_rows, options.model))
+
+
+if __name__ == "__main__":
+    main()
