@@ -23,8 +23,9 @@ def test_a_room_does_not_import_what_belongs_to_another(room, stranger):
     assert [path.name for path in (ROOT / room).rglob("*.py") if stranger in imports(path)] == []
 
 
-def test_the_batcher_knows_neither_tensors_nor_discord():
-    assert not {"torch", "discord"} & set(imports(ROOT / "diffusion" / "batcher.py"))
+@pytest.mark.parametrize("policy", ["batcher", "pace", "routing"])
+def test_policy_knows_neither_tensors_nor_discord_nor_a_clock_nor_a_cluster(policy):
+    assert not {"torch", "discord", "time", "asyncio", "ray"} & set(imports(ROOT / "diffusion" / f"{policy}.py"))
 
 
 def test_requests_and_their_rendering_load_without_torch():
