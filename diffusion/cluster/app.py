@@ -1,16 +1,16 @@
 """The application that Serve runs, one for each model: ``import_path: diffusion.cluster.app:build``."""
 
 import asyncio
-import math
 from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
-from ray.serve.config import AutoscalingConfig, AutoscalingContext, AutoscalingPolicy, RequestRouterConfig
+from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, RequestRouterConfig
 
 from diffusion.cluster.replica import Replica
 from diffusion.cluster.router import QueuedRowsRouter
+from diffusion.cluster.scaling import by_queued_rows
 from diffusion.engine import Engine, EngineConfig
 from diffusion.model import ImageDiffusionModel
 from diffusion.request import Limits
@@ -75,14 +75,6 @@ def load(options: Options) -> tuple[ImageDiffusionModel, Any]:
     model = ImageDiffusionModel.from_pretrained(source, options.device, dtype)
     unsafe = [label.strip() for label in options.safety_labels.split(",") if label.strip()]
     return model, load_check(source, options.safety_model, unsafe, options.safety_threshold, options.device)
-
-
-def by_queued_rows(context: AutoscalingContext) -> tuple[int, dict[str, Any]]:
-    """Want as many replicas as the queued rows of all are worth; ``target_ongoing_requests`` is how many rows one is."""
-    told = (context.aggregated_metrics or {}).get("queued", {})
-    wanted = math.ceil(sum(told.values()) / context.config.target_ongoing_requests) if told else context.target_num_replicas
-    least, most = context.capacity_adjusted_min_replicas, context.capacity_adjusted_max_replicas
-    return min(max(wanted, least), most), {}
 
 
 def build(options: Options, kind: type[Replica] = Deployed) -> serve.Application:

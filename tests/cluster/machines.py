@@ -6,6 +6,7 @@ It runs in a process of its own, so that the process of the tests is to it what 
 import contextlib
 import json
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -13,7 +14,19 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 HOST = "127.0.0.1"
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0", "RAY_SERVE_LOG_TO_STDERR": "0", "OMP_NUM_THREADS": "1"}
+# Ray tells nobody that it is used, and each process has one thread, as many as a replica of one CPU has.
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "token",
+    "RAY_SERVE_LOG_TO_STDERR": "0",
+    "OMP_NUM_THREADS": "1",
+}
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "token",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_SERVE_LOG_TO_STDERR": "0",
+    "OMP_NUM_THREADS": "1",
+}
 
 
 class Machines:
@@ -23,7 +36,7 @@ class Machines:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.cluster.machines"],
             cwd=ROOT,
-            env=os.environ | QUIET | {"PYTHONPATH": str(ROOT)},
+            env=os.environ | QUIET | {"RAY_AUTH_TOKEN": secrets.token_hex(), "PYTHONPATH": str(ROOT)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
