@@ -14,10 +14,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 HOST = "127.0.0.1"
-# Ray tells nobody that it is used, and each process has one thread, as many as a replica of one CPU has.
+# Ray tells nobody that it is used, takes 127.0.0.1 for an address like others, which it does where it does not expect clusters,
+# and each process has one thread, as many as a replica of one CPU has.
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AUTH_MODE": "token",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_SERVE_LOG_TO_STDERR": "0",
     "OMP_NUM_THREADS": "1",
 }
@@ -93,9 +95,9 @@ def main():
     from ray import serve
     from ray.cluster_utils import Cluster
 
-    node = {"num_cpus": 2, "object_store_memory": 100 << 20, "include_dashboard": False, "node_ip_address": HOST}
-    cluster = Cluster(initialize_head=True, head_node_args=node)
-    cluster.add_node(**{key: value for key, value in node.items() if key != "include_dashboard"})
+    node = {"num_cpus": 2, "object_store_memory": 100 << 20, "node_ip_address": HOST}
+    cluster = Cluster(initialize_head=True, head_node_args=node | {"include_dashboard": False})
+    cluster.add_node(**node)
     ray.init(address=cluster.address, log_to_driver=False)
     serve.start(proxy_location="HeadOnly", http_options={"host": HOST, "port": _free_port()})
     from ray.serve.context import _get_global_client

@@ -149,7 +149,7 @@ async def test_an_update_loses_nothing(remote, local, machines, tiny_folder):
     while not deploying.done():
         requests.append(asked(len(requests)))
         jobs.append(remote.submit(requests[-1]))
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(1)
     for request, result in zip(requests, await asyncio.gather(*jobs), strict=True):
         assert alike((await local.submit(request)).images, result.images)
     assert not any(await asyncio.gather(*resumed))  # what had begun was finished where it was

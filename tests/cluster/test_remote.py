@@ -1,7 +1,6 @@
 """The engine as the bot holds it, with one replica that is asked over HTTP alone."""
 
 import asyncio
-import contextlib
 import inspect
 import subprocess
 import sys
@@ -41,9 +40,7 @@ class Server:
                 raise ConnectionResetError
             await send(message)
 
-        response = await self.replica(Request(scope, receive))
-        with contextlib.suppress(ConnectionResetError, *([ExceptionGroup] if self.losing else [])):
-            await response(scope, receive, lossy)
+        await (await self.replica(Request(scope, receive)))(scope, receive, lossy)
 
 
 @pytest.fixture
@@ -63,7 +60,7 @@ async def server(own):
     from diffusion.cluster.replica import Replica
 
     app = Server(Replica(own))
-    running = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical", lifespan="off"))
+    running = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical", lifespan="off", ws="none"))
     serving = asyncio.create_task(running.serve())
     async with asyncio.timeout(20):
         while not running.started:
