@@ -74,7 +74,7 @@ def replicas(name):
 
     found = []
     for actor in ray.util.list_named_actors(all_namespaces=True):
-        if f"#{name}#replica#" in f"#{actor['name']}":
+        if f"::{name}#replica#" in actor["name"]:
             with contextlib.suppress(ray.exceptions.RayActorError, ValueError):
                 handle = ray.get_actor(actor["name"], actor["namespace"])
                 pid, node = ray.get(handle.__ray_call__.remote(_whereabouts), timeout=20)
