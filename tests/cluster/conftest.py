@@ -4,14 +4,25 @@ import asyncio
 import importlib.util
 
 import pytest
+import torch
 
 from diffusion.cluster.remote import RemoteEngine, load
 from diffusion.engine import Engine, EngineConfig
+from diffusion.model import ImageDiffusionModel
 from diffusion.request import ImageRequest
 from tests.cluster.machines import Machines
-from tests.conftest import build_components, model_of
+from tests.conftest import build_components
 
 PATIENCE = 60.0  # seconds, also on a busy machine
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Compute here with as many threads as a replica does: more would only wait for the cores that those take."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")
@@ -41,9 +52,10 @@ async def remote(machines):
 
 
 @pytest.fixture
-async def local(tiny_components):
+async def local(tiny_folder):
     """The same engine here."""
-    async with Engine(model_of(tiny_components), EngineConfig(preview_seconds=0)) as engine:
+    model = ImageDiffusionModel.from_pretrained(tiny_folder, "cpu", torch.float32)
+    async with Engine(model, EngineConfig(preview_seconds=0)) as engine:
         yield engine
 
 

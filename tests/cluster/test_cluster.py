@@ -53,7 +53,7 @@ async def test_progress_comes_with_previews_and_a_forecast(remote):
     assert seen[-1].previews[0].size == (4, 4) and len(seen[-1].previews) == 2
     assert not any(progress.resuming for progress in seen)
     assert [seconds for seconds in foreseen if seconds is not None][-1] < 5
-    assert steps and all(rows in (2, 4) and seconds > 0 for rows, seconds in steps)
+    assert 0 < sum(rows == 4 for rows, _ in steps) <= 100 and all(seconds > 0 for _, seconds in steps)
     assert [image.size for image in result.images] == [(32, 32)] * 2
     assert remote.unfinished == 0 and remote.jobs_of("alice") == 0
 
