@@ -4,6 +4,7 @@ import argparse
 import os
 import signal
 import sys
+import threading
 from typing import Any
 
 NO_RAY = "Replicas run on Ray: pip install -e '.[cluster]'"
@@ -76,7 +77,10 @@ def main(arguments: list[str] | None = None) -> int:
     where = f"http://{asked.host}:{asked.port}"
     print(f"Serving {', '.join(served)} at {where}: set ENGINE={where} and MODELS={','.join(served)} for the bot.", flush=True)
     if not asked.address:
-        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+        stopped = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: stopped.set())
+        stopped.wait()
         serve.shutdown()
         ray.shutdown()
     return 0

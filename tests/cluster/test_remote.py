@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import os
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from diffusion.engine import Engine, EngineConfig
 from diffusion.errors import GenerationFailed, ModelNotLoaded, QueueFull
 from diffusion.result import Progress
 from tests.cluster.conftest import asked
+from tests.cluster.machines import ROOT
 from tests.conftest import model_of
 
 uvicorn = pytest.importorskip("uvicorn", reason="replicas need pip install -e '.[cluster]'")
@@ -183,6 +185,7 @@ def test_a_replica_that_has_ended_says_so(tiny_model):
         asyncio.run(replica.check_health())
 
 
-def test_nothing_of_ray_is_loaded_without_being_asked_for():
+def test_a_bot_loads_nothing_of_ray(tiny_folder):
     code = "import sys, bot, diffusion.cluster.remote; bot.build_engine(bot.Settings()); sys.exit('ray' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    environment = os.environ | {"MODEL_ID": str(tiny_folder), "ENGINE": ""}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, check=False).returncode == 0
