@@ -1,15 +1,17 @@
 """How much faster several replicas are than one, and what Ray costs: ``python -m benchmarks.scale``.
 
 Once with a model whose step is a timed sleep, so that a few cores can stand for many GPUs, and once with the embedded model on
-the cores there are. What is compared comes from the same run; the order of the numbers of replicas turns round from one repeat
-to the next.
+the cores there are. Twice as many members as a call of the network has room for ask each replica, again as soon as they have
+their picture. What is compared comes from the same run, and turns come round and back.
 """
 
 import argparse
 import asyncio
+import contextlib
 import os
 import socket
 import time
+from collections.abc import Iterator
 from statistics import median
 from typing import Any
 
@@ -19,11 +21,14 @@ from diffusion.cluster.remote import RemoteEngine, load
 
 HOST = "127.0.0.1"
 SLEEP = 0.05  # seconds a step of the timed model takes, about one of Stable Diffusion on a GPU
-WARM = 2  # pictures a replica makes before anything is timed
+SIDE = 32  # pixels of its pictures, so that what else there is to do hardly counts
+STEPS = 20
+ROWS = 16
+FEW, MANY = 10, 60  # steps of two pictures, which tell what a request costs from what a step does
 
 
 def sleeping(model: ImageDiffusionModel) -> ImageDiffusionModel:
-    """Let a step of ``model`` be a sleep, whatever stands in its batch, and its other networks do next to nothing."""
+    """Let a step of ``model`` be a sleep, whatever stands in its batch."""
 
     def predict(latents: Any, timesteps: Any, prompt_embeds: Any) -> Any:
         time.sleep(SLEEP)
@@ -41,61 +46,74 @@ class Timed(Deployed):
         sleeping(self.engine.model)
 
 
-def requests(model: Any, count: int, steps: int, side: int | None) -> list[ImageRequest]:
-    """Ask for ``count`` pictures of different seeds."""
-    settings: dict[str, Any] = {"steps": steps, "sampler": "ddim", "width": side, "height": side}
-    return [model.request("red apple", seed=seed, **settings) for seed in range(count)]
-
-
-async def rate(engine: Any, asked: list[ImageRequest]) -> float:
-    """Give images/s while ``asked`` are made for as many members."""
-    began = time.perf_counter()
-    await asyncio.gather(*(engine.submit(request, owner) for owner, request in enumerate(asked)))
-    return len(asked) / (time.perf_counter() - began)
-
-
-def deploy(kind: type[Deployed], replicas: int, rows: int, cpus: float) -> None:
-    """Serve ``replicas`` of it, and wait until they run."""
+@contextlib.contextmanager
+def served(kind: type[Deployed], numbers: list[int], url: str) -> Iterator[dict[int, Any]]:
+    """Serve ``kind`` by each of ``numbers`` replicas, side by side, and give what each takes."""
     from ray import serve
 
-    options = Options(replicas=replicas, cpus=cpus, max_rows=rows, max_waiting=1000)
-    serve.run(build(options, kind), name="scale", route_prefix="/scale")
+    names = {replicas: f"{kind.__name__}-{replicas}" for replicas in numbers}
+    for replicas, name in names.items():
+        options = Options(replicas=replicas, cpus=0.1, max_rows=ROWS, max_waiting=1000)
+        serve.run(build(options, kind), name=name, route_prefix=f"/{name}")
+    yield {replicas: load(url, name)[0] for replicas, name in names.items()}
+    for name in names.values():
+        serve.delete(name)
 
 
-async def scaling(kind: type[Deployed], options: argparse.Namespace, url: str, steps: int, side: int | None) -> None:
+def request(model: Any, seed: int, steps: int, side: int | None) -> ImageRequest:
+    """Ask for a picture, in the model's own size unless it is told."""
+    return model.request("red apple", seed=seed, steps=steps, sampler="ddim", width=side, height=side)
+
+
+async def rate(model: Any, members: int, seconds: float, side: int | None) -> float:
+    """Give images/s over ``seconds``, after half as many in which the replicas are filled."""
+    ended: list[float] = []
+
+    async def ask(member: int) -> None:
+        while True:
+            await engine.submit(request(model, member + len(ended), STEPS, side), member)
+            ended.append(time.perf_counter())
+
+    async with RemoteEngine(model, EngineConfig(max_waiting=10_000)) as engine:
+        asking = [asyncio.create_task(ask(member)) for member in range(members)]
+        await asyncio.sleep(1.5 * seconds)
+        now = time.perf_counter()
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+    return sum(now - seconds < end <= now for end in ended) / seconds
+
+
+async def scaling(models: dict[int, Any], repeats: int, seconds: float, side: int | None) -> None:
     """Print images/s with each number of replicas, over that with one, and how far that is from linear."""
-    rates: dict[int, list[float]] = {replicas: [] for replicas in options.replicas}
-    for repeat in range(options.repeats):
-        for replicas in options.replicas[:: -1 if repeat % 2 else 1]:
-            await asyncio.to_thread(deploy, kind, replicas, options.rows, 0.1)
-            model, _ = await asyncio.to_thread(load, url, "scale")
-            async with RemoteEngine(model, EngineConfig(max_waiting=10_000)) as engine:
-                await rate(engine, requests(model, WARM * replicas, steps, side))
-                rates[replicas].append(await rate(engine, requests(model, options.pictures * replicas, steps, side)))
+    rates: dict[int, list[float]] = {replicas: [] for replicas in models}
+    for repeat in range(repeats):
+        for replicas in list(models)[:: -1 if repeat % 2 else 1]:
+            rates[replicas].append(await rate(models[replicas], ROWS * replicas, seconds, side))
     one = median(rates[1])
-    print(f"{kind.__name__}: {steps} steps, {options.rows} rows a call, {options.pictures} pictures a replica at once")
     for replicas, measured in rates.items():
         speed = median(measured)
         print(f"  {replicas} replicas  {speed:6.2f} images/s  {speed / one:.2f}x one, {speed / one / replicas:.2f} of linear")
 
 
-async def overhead(options: argparse.Namespace, url: str) -> None:
+async def overhead(model: Any, repeats: int) -> None:
     """Print what a step, and what a request, takes longer through Ray than in the bot's own process."""
-    local = sleeping(ImageDiffusionModel.from_pretrained())
-    await asyncio.to_thread(deploy, Timed, 1, options.rows, 0.1)
-    model, _ = await asyncio.to_thread(load, url, "scale")
-    seconds: dict[tuple[str, int], list[float]] = {}
-    async with RemoteEngine(model) as remote, Engine(local) as own:
-        for _ in range(options.repeats + 1):
-            for steps in (10, 60):
-                asked = requests(model, 1, steps, 32)
-                for name, engine in (("own", own), ("remote", remote)):
-                    seconds.setdefault((name, steps), []).append(1 / await rate(engine, asked))
-    taken = {key: median(measured[1:]) for key, measured in seconds.items()}
-    few, many = (taken["remote", steps] - taken["own", steps] for steps in (10, 60))
-    print(f"one picture of 10 steps of {SLEEP:g} s: {taken['own', 10]:.3f} s here, {taken['remote', 10]:.3f} s through Ray")
-    print(f"one picture of 60 steps: {taken['own', 60]:.3f} s here, {taken['remote', 60]:.3f} s through Ray")
-    print(f"Ray costs {1000 * few:.0f} ms a request and {1000 * (many - few) / 50:.2f} ms a step")
+    taken: dict[tuple[str, int], list[float]] = {}
+    async with RemoteEngine(model) as remote, Engine(sleeping(ImageDiffusionModel.from_pretrained())) as own:
+        for repeat in range(repeats + 1):  # the first warms up
+            for steps in (FEW, MANY):
+                for name, engine in (("here", own), ("Ray", remote)):
+                    began = time.perf_counter()
+                    await engine.submit(request(model, repeat, steps, SIDE))
+                    taken.setdefault((name, steps), []).append(time.perf_counter() - began)
+    seconds = {key: median(measured[1:]) for key, measured in taken.items()}
+    few, many = (seconds["Ray", steps] - seconds["here", steps] for steps in (FEW, MANY))
+    for steps in (FEW, MANY):
+        print(f"  {steps} steps: {seconds['here', steps]:.3f} s here, {seconds['Ray', steps]:.3f} s through Ray")
+    a_step = (many - few) / (MANY - FEW)
+    print(
+        f"  Ray costs {1000 * (few - FEW * a_step):.0f} ms a request and {1000 * a_step:.2f} ms a step of {1000 * SLEEP:g} ms"
+    )
 
 
 def main() -> None:
@@ -103,8 +121,8 @@ def main() -> None:
     parser = argparse.ArgumentParser("python -m benchmarks.scale", description=__doc__)
     parser.add_argument("--replicas", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--pictures", type=int, default=16)
-    parser.add_argument("--rows", type=int, default=16)
+    parser.add_argument("--seconds", type=float, default=10, help="of each measurement")
+    parser.add_argument("--only", choices=["timed", "embedded"])
     options = parser.parse_args()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
@@ -117,9 +135,16 @@ def main() -> None:
     serve.start(proxy_location="HeadOnly", http_options={"host": HOST, "port": port})
     url = f"http://{HOST}:{port}"
     try:
-        asyncio.run(overhead(options, url))
-        asyncio.run(scaling(Timed, options, url, 20, 32))
-        asyncio.run(scaling(Deployed, options, url, 20, None))
+        if options.only != "embedded":
+            with served(Timed, options.replicas, url) as models:
+                print(f"one picture, {SLEEP:g} s a step", flush=True)
+                asyncio.run(overhead(models[1], options.repeats))
+                print(f"{STEPS} steps of {SLEEP:g} s, {ROWS} rows a call", flush=True)
+                asyncio.run(scaling(models, options.repeats, options.seconds, SIDE))
+        if options.only != "timed":
+            with served(Deployed, options.replicas, url) as models:
+                print(f"embedded model, {STEPS} steps, {os.cpu_count()} cores, one a replica", flush=True)
+                asyncio.run(scaling(models, options.repeats, options.seconds, None))
     finally:
         serve.shutdown()
         ray.shutdown()

@@ -48,7 +48,7 @@ def test_it_serves_until_it_is_stopped_and_prints_where(tiny_folder):
             assert running.wait(60) == 0
 
 
-@pytest.mark.parametrize("wrong", [("--replicas", "many"), ("--set", "max_rows=0"), ("--set", "unknown=1")])
+@pytest.mark.parametrize("wrong", [("--replicas", "many"), ("--set", "unknown=1")])
 def test_what_is_wrong_is_told_in_a_sentence(wrong):
     with command("serve", *wrong) as running:
         told = running.stderr.read()
