@@ -18,7 +18,7 @@ def command(*arguments):
     return subprocess.Popen(
         [sys.executable, "-m", "diffusion.cluster", *arguments],
         cwd=ROOT,
-        env=os.environ | QUIET | {"RAY_AUTH_TOKEN": secrets.token_hex()},
+        env=os.environ | QUIET | {"RAY_AUTH_TOKEN": secrets.token_hex(), "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
