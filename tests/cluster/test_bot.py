@@ -44,7 +44,7 @@ async def test_members_cancel_what_is_made_elsewhere(server, machines):
 
 async def test_members_read_that_their_pictures_are_resumed(server, machines):
     result = await server.alice.slash(server.channel, "imagine", prompt="a red fox", seed=6, steps=150, count=4)
-    await server.until(lambda: server.studio.jobs and next(iter(server.studio.jobs.values())).progress.completed > 200)
+    await server.until(lambda: server.studio.jobs and next(iter(server.studio.jobs.values())).progress.completed > 400)
     busy = next(replica for replica in await replicas(machines) if replica["queued"])
     os.kill(busy["pid"], signal.SIGKILL)
     await server.until(lambda: RESUMING in text_of(result.response))
