@@ -2,10 +2,13 @@
 
 import random
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import yaml
 
+from diffusion import cluster
 from diffusion.cluster.scaling import by_queued_rows
 from diffusion.cluster.schema import key_of
 
@@ -91,3 +94,22 @@ def test_there_are_as_many_replicas_as_the_queue_is_worth(queued, wanted):
         capacity_adjusted_max_replicas=8,
     )
     assert by_queued_rows(context) == (wanted, {})
+
+
+def test_the_config_file_is_one_that_serve_takes(router_class):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from ray.serve.schema import ServeDeploySchema
+
+        from diffusion.cluster.app import Options, build
+
+        path = Path(cluster.__file__).with_name("serve.yaml")
+        config = ServeDeploySchema.model_validate(yaml.safe_load(path.read_text()))
+        (application,) = config.applications
+        assert application.import_path == f"{build.__module__}:{build.__name__}"
+        assert application.route_prefix == f"/{application.name}"
+        Options.model_validate(application.args)
+        whole = yaml.safe_load(path.read_text().replace("  # - name", "  - name").replace("  #   ", "    "))
+        for told in whole["applications"]:
+            Options.model_validate(told["args"])
+        assert len(whole["applications"]) == 2
