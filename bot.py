@@ -109,6 +109,11 @@ class Darkroom(commands.Bot):
 
 def load_model(settings: Settings, name: str) -> tuple[Any, Any]:
     """Load the model ``name``, one of those offered, with what checks its pictures; raises `ModelNotLoaded`."""
+    if settings.engine:
+        from diffusion.cluster.remote import load
+
+        return load(settings.engine, name)
+
     import torch
 
     from diffusion import ImageDiffusionModel
@@ -124,11 +129,13 @@ def load_model(settings: Settings, name: str) -> tuple[Any, Any]:
 
 
 def build_engine(settings: Settings) -> Any:
-    """Load the first of the models offered and set the engine up; raises `ModelNotLoaded`."""
+    """Load the first of the models offered and set the engine up, here or elsewhere; raises `ModelNotLoaded`."""
     from diffusion import Engine, EngineConfig
+    from diffusion.cluster.remote import RemoteEngine
 
     model, check = load_model(settings, settings.offered[0])
-    return Engine(model, EngineConfig(**_engine_settings(settings), compile=settings.compile), check)
+    kind = RemoteEngine if settings.engine else Engine
+    return kind(model, EngineConfig(**_engine_settings(settings), compile=settings.compile), check)
 
 
 def _engine_settings(settings: Settings) -> dict[str, Any]:

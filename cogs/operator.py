@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 # What /admin reload applies at once; the rest waits for a restart.
@@ -15,6 +15,14 @@ LIVE = {
 
 def _empty_is_none(value: Any) -> Any:
     return None if value == "" else value
+
+
+def _http(url: str | None) -> str | None:
+    if url and not url.startswith(("http://", "https://")):
+        raise ValueError(
+            "it is the HTTP address that `python -m diffusion.cluster serve` prints, such as http://127.0.0.1:8000"
+        )
+    return url
 
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -30,6 +38,7 @@ class Settings(BaseSettings):
     discord_token: SecretStr = SecretStr("")
     model_id: Blankable = None
     models: str = ""
+    engine: Annotated[str | None, BeforeValidator(_empty_is_none), AfterValidator(_http)] = None
     hf_token: SecretStr = SecretStr("")
     device: Blankable = None
     dtype: Annotated[Literal["float32", "float16", "bfloat16"] | None, BeforeValidator(_empty_is_none)] = None

@@ -108,7 +108,9 @@ def progress_bar(completed: int, total: int) -> str:
 
 def progress_text(request: ImageRequest, progress: Progress, language: str = ENGLISH) -> str:
     """Say where a job stands: its place in the queue, or the step of its pictures."""
-    if progress.place == 0:
+    if progress.resuming:
+        state = say(language, RESUMING)
+    elif progress.place == 0:
         state = say(language, "Next in line…")
     elif progress.place == 1:
         state = say(language, "In the queue, 1 picture before yours…")

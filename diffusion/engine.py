@@ -16,7 +16,7 @@ from diffusion.batcher import Batcher
 from diffusion.errors import DarkroomError, GenerationFailed, InvalidRequest, QueueFull
 from diffusion.job import Exposure, Job
 from diffusion.model import ImageDiffusionModel
-from diffusion.pace import Pace, forecast
+from diffusion.pace import Pace, Shape, forecast
 from diffusion.request import ImageRequest, Limits
 from diffusion.result import ImageResult
 from diffusion.runner import Runner, collect, compile_model, explained
@@ -145,6 +145,21 @@ class Engine:
     def unfinished(self) -> int:
         """How many pictures wait or are being made."""
         return len(self._batcher)
+
+    @property
+    def queued(self) -> int:
+        """How many rows the calls of the network still have to come, over all unfinished pictures."""
+        return sum(exposure.rows * exposure.left for job in self._jobs for exposure in job.exposures)
+
+    @property
+    def shapes(self) -> set[Shape]:
+        """The shapes of latents that step at present."""
+        return {exposure.shape for exposure in self._batcher.running()}
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs: it has been entered and not left."""
+        return self._task is not None and not self._task.done()
 
     @property
     def paused(self) -> bool:

@@ -16,7 +16,6 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from diffusion.classifier import NoisyLatentClassifier
 from diffusion.compiled import Compiled
 from diffusion.defaults import Defaults
-from diffusion.errors import InvalidRequest
 from diffusion.graphs import Graphs, Network
 from diffusion.guidance import predict_x_0
 from diffusion.image import fit
@@ -26,13 +25,14 @@ from diffusion.openvino import OpenVino, is_installed
 from diffusion.preview import fit_projection, to_bytes, to_images, to_strip
 from diffusion.request import ImageRequest, random_seed
 from diffusion.sampling import SAMPLERS, Known, denoise, initial_latents, noised_latents, slerp
+from diffusion.spec import ModelSpec
 from diffusion.trajectory import Branch, Steering, Trajectory, develop
 
 PROMPTS_CACHED = 64
 TILE_SIDE = 1024  # larger pictures go through the autoencoder in overlapping tiles, which bounds the memory that takes
 
 
-class ImageDiffusionModel:
+class ImageDiffusionModel(ModelSpec):
     """A Stable Diffusion model taken apart: autoencoder, tokenizer, text encoder, UNet and noise schedule.
 
     It may have a classifier of noisy latents besides, in float32, whose labels, `steerable`, requests can steer towards.
@@ -55,11 +55,11 @@ class ImageDiffusionModel:
         self.scheduler_config = scheduler_config
         self.name, self.defaults = name, defaults or Defaults()
         self.classifier = classifier
-        self.steerable: tuple[str, ...] = classifier.labels if classifier else ()
+        self.steerable = classifier.labels if classifier else ()
         self.device, self.dtype = unet.device, unet.dtype
         self.latent_factor = 2 ** (len(vae.config.block_out_channels) - 1)
-        self.latent_channels: int = unet.config.in_channels
-        self.sample_side: int = unet.config.sample_size * self.latent_factor
+        self.latent_channels = unet.config.in_channels
+        self.sample_side = unet.config.sample_size * self.latent_factor
         self.prediction_type: str = scheduler_config.get("prediction_type", "epsilon")
         self.alphas_cumprod = DDIMScheduler.from_config(scheduler_config).alphas_cumprod
         self.encode_prompt = lru_cache(PROMPTS_CACHED)(self._encode_prompt)
@@ -87,64 +87,6 @@ class ImageDiffusionModel:
         # In a thread of its own, which ends: the OpenMP team that a thread leaves behind halves the speed of the others'.
         with ThreadPoolExecutor(1) as loader:
             return loader.submit(lambda: cls(**load(str(path_or_hub_id or PRETRAINED), device, dtype, attention))).result()
-
-    def request(self, prompt: str, **settings: Any) -> ImageRequest:
-        """Make a request for ``prompt`` with this model's own size and defaults where ``settings`` leave them open."""
-        own: dict[str, Any] = {
-            "width": self.sample_side,
-            "height": self.sample_side,
-            "guidance_scale": self.defaults.guidance_scale,
-            "upscale": self.defaults.upscale,
-            **self.defaults.of("standard"),
-        }
-        return ImageRequest(prompt, **own | {key: value for key, value in settings.items() if value is not None})
-
-    def check(self, request: ImageRequest) -> None:
-        """Raise `InvalidRequest` for sizes between the model's latent cells, over-long prompts and unknown labels."""
-        for field in ("width", "height"):
-            if getattr(request, field) % self.latent_factor:
-                below = getattr(request, field) // self.latent_factor * self.latent_factor
-                raise InvalidRequest(
-                    field,
-                    "The {field} must be a multiple of {factor}: try {less} or {more}.",
-                    factor=self.latent_factor,
-                    less=max(below, self.latent_factor),
-                    more=below + self.latent_factor,
-                )
-        texts = {"prompt": request.prompts, "negative_prompt": (request.negative_prompt,)}
-        for field, text in ((field, text) for field, given in texts.items() for text in given):
-            count, most = self.count_tokens(text), self.max_tokens
-            if count > most:
-                raise InvalidRequest(
-                    field,
-                    "The {field} has {count} tokens and this model reads {most}: the last {ignored} would be ignored."
-                    " Please shorten it.",
-                    count=count,
-                    most=most,
-                    ignored=count - most,
-                )
-        if request.steer and not self.steerable:
-            raise InvalidRequest("steer", "This model has no classifier to steer with.")
-        if request.steer and request.steer not in self.steerable:
-            raise InvalidRequest(
-                "steer",
-                "Pictures cannot be steered to {label}, only to {known}.",
-                label=repr(request.steer),
-                known=", ".join(self.steerable),
-            )
-
-    @property
-    def max_tokens(self) -> int:
-        """How many tokens of a prompt are read, beside its start and end marks."""
-        return int(self.tokenizer.model_max_length) - 2
-
-    def count_tokens(self, text: str) -> int:
-        """Count the tokens of ``text`` without its start and end marks."""
-        return len(self._input_ids(text)) - 2
-
-    def latent_shape(self, width: int, height: int) -> tuple[int, int, int, int]:
-        """Give the shape of one image's latents."""
-        return (1, self.latent_channels, height // self.latent_factor, width // self.latent_factor)
 
     def trajectory(self, request: ImageRequest, index: int = 0, noise: Tensor | None = None) -> Trajectory:
         """Start image ``index`` of ``request``. ``noise``, of the latents' shape, replaces what its seed would draw.
@@ -211,10 +153,6 @@ class ImageDiffusionModel:
         ids = self._input_ids(prompt)
         ids += [self.tokenizer.pad_token_id] * (self.tokenizer.model_max_length - len(ids))
         return self.text_encoder(torch.tensor([ids], device=self.device)).last_hidden_state
-
-    def _input_ids(self, text: str) -> list[int]:
-        # The tokenizer is asked for neither padding nor truncation: setting those changes it, which other threads would notice.
-        return self.tokenizer(text, verbose=False).input_ids
 
     @torch.inference_mode()
     def encode_image(self, image: Image.Image, generator: torch.Generator) -> Tensor:

@@ -15,13 +15,15 @@ if TYPE_CHECKING:
 class Progress:
     """How far a job has come: evaluations of the network over all its images, and what they look like so far.
 
-    ``place`` counts the images that will be started before the job's first, None once that has started.
+    ``place`` counts the images that will be started before the job's first, None once that has started. ``resuming`` says that
+    the machine that made them was lost, and that another has not come as far yet.
     """
 
     place: int | None
     completed: int
     total: int
     previews: tuple[Image.Image, ...] = ()
+    resuming: bool = False
 
 
 @dataclass(frozen=True)

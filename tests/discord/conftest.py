@@ -118,13 +118,13 @@ def sentence(result):
 
 
 @contextlib.asynccontextmanager
-async def opened(model, database_url=None, check=None, **config):
+async def opened(model, database_url=None, check=None, kind=Engine, **config):
     limits = Limits(side=256, steps=150, count=4)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         async with (
             Database(database_url or f"sqlite+aiosqlite:///{folder / 'journal.sqlite'}") as database,
-            Engine(model, EngineConfig(limits=limits, **config), check) as engine,
+            kind(model, EngineConfig(limits=limits, **config), check) as engine,
             simulated(Studio(engine, database, Gallery(folder / "pictures")), Darkroom) as env,
         ):
             env.settle_timeout = PATIENCE

@@ -1,0 +1,217 @@
+"""What frames say: requests, progress, results, errors and what a model takes. All is checked where it arrives."""
+
+from collections.abc import Sequence
+from dataclasses import MISSING, asdict, fields
+from typing import Any, Final, get_type_hints
+
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
+
+from diffusion import errors
+from diffusion.cluster.wire import BrokenFrame, Frame, to_file, to_image
+from diffusion.defaults import Defaults
+from diffusion.errors import DarkroomError, GenerationFailed, InvalidRequest
+from diffusion.image import fit
+from diffusion.mask import fit_mask
+from diffusion.pace import Shape
+from diffusion.request import ImageRequest
+from diffusion.result import ImageResult, Progress
+from diffusion.sentence import Sentence
+from diffusion.spec import ModelSpec
+
+PICTURES: Final = {"image": "RGB", "mask": "L"}  # the fields of a request that travel as files, with their colour modes
+KEY_HEADER: Final = "x-session-id"  # what Serve shows its router of a request
+_FROZEN: Final = ConfigDict(extra="forbid", frozen=True)
+_TYPES: Final = get_type_hints(ImageRequest)
+_Settings: Final = create_model(
+    "_Settings",
+    __config__=_FROZEN,
+    **{
+        field.name: (_TYPES[field.name], ... if field.default is MISSING else field.default)
+        for field in fields(ImageRequest)
+        if field.name not in PICTURES
+    },
+)
+
+
+class _Question(BaseModel):
+    """A request for pictures; ``pictures`` names what its files are."""
+
+    model_config = _FROZEN
+    settings: dict[str, Any]
+    pictures: list[str]
+    owner: int | str | None
+
+
+class Told(BaseModel):
+    """How far a request is on its replica.
+
+    ``changed`` are the places of those of its ``previews`` that came as files, ``seconds`` how long it will still take, and
+    ``steps`` the rows and seconds of what the replica has stepped since it told anybody.
+    """
+
+    model_config = _FROZEN
+    place: int | None
+    completed: int
+    total: int
+    previews: int
+    changed: list[int]
+    seconds: float | None
+    steps: list[tuple[int, float]]
+
+    def progress(self, before: Sequence[Image.Image], files: Sequence[bytes]) -> Progress:
+        """Give it as the bot knows it, where ``before`` are the previews until now."""
+        previews = dict(enumerate(before)) | dict(zip(self.changed, map(to_image, files), strict=True))
+        return Progress(self.place, self.completed, self.total, tuple(previews[index] for index in range(self.previews)))
+
+
+class _Done(BaseModel):
+    """Pictures, with as many films; the pictures come first among the files."""
+
+    model_config = _FROZEN
+    seconds: float
+    model: str
+    pictures: int
+
+
+class Refused(BaseModel):
+    """An error of the name ``kind``; where it is a full queue, it has room in ``seconds``."""
+
+    model_config = _FROZEN
+    kind: str
+    template: str
+    values: dict[str, str | int | float]
+    field: str | None = None
+    seconds: float | None = None
+
+    def error(self) -> DarkroomError:
+        """Make the error again; of a kind that is not known, it is that the engine broke off."""
+        kind = getattr(errors, self.kind, None)
+        known = kind if isinstance(kind, type) and issubclass(kind, DarkroomError) else GenerationFailed
+        error = known.__new__(known)
+        Sentence.__init__(error, self.template, **self.values)
+        if isinstance(error, InvalidRequest):
+            error.field = self.field or "request"
+        return error
+
+
+class _Spec(BaseModel):
+    """What a `ModelSpec` tells; the tokenizer comes as a file."""
+
+    model_config = _FROZEN
+    name: str
+    defaults: Defaults
+    steerable: tuple[str, ...]
+    latent_factor: int
+    latent_channels: int
+    sample_side: int
+    device: str
+    dtype: str
+    max_length: int
+    checks: bool
+
+
+def question(request: ImageRequest, owner: int | str | None) -> Frame:
+    """Word ``request`` of ``owner``, its pictures as the model will see them. Call it in a thread."""
+    settings = {field.name: getattr(request, field.name) for field in fields(request) if field.name not in PICTURES}
+    size = request.width, request.height
+    pictures = {
+        "image": request.image and fit(request.image, *size),
+        "mask": request.mask and fit_mask(request.mask, *size),
+    }
+    given = {name: picture for name, picture in pictures.items() if picture}
+    return {"settings": settings, "pictures": list(given), "owner": owner}, [to_file(picture) for picture in given.values()]
+
+
+def read_question(frame: Frame) -> tuple[ImageRequest, int | str | None]:
+    """Read what is asked for, and for whom; raises `InvalidRequest` or `InvalidImage`. Call it in a thread."""
+    head, files = frame
+    try:
+        asked = _Question.model_validate(head)
+        settings = dict(_Settings.model_validate(asked.settings))
+        pictures = {name: to_image(file, PICTURES[name]) for name, file in zip(asked.pictures, files, strict=True)}
+    except (ValidationError, ValueError, KeyError) as error:
+        raise InvalidRequest("request", "I was updated meanwhile and cannot read this any more. Please ask again.") from error
+    return ImageRequest(**settings, **pictures), asked.owner
+
+
+def told(progress: Progress, before: Sequence[Image.Image], seconds: float | None, steps: Sequence[tuple[int, float]]) -> Frame:
+    """Word ``progress`` where the previews ``before`` were told already. Call it in a thread."""
+    previews = progress.previews
+    changed = [index for index, preview in enumerate(previews) if index >= len(before) or before[index] is not preview]
+    head = {
+        **{"place": progress.place, "completed": progress.completed, "total": progress.total},
+        **{"previews": len(previews), "changed": changed, "seconds": seconds, "steps": list(steps)},
+    }
+    return {"told": head}, [to_file(previews[index]) for index in changed]
+
+
+def done(result: ImageResult) -> Frame:
+    """Word ``result``. Call it in a thread."""
+    head = {"seconds": result.seconds, "model": result.model, "pictures": len(result.images)}
+    return {"done": head}, [to_file(image) for image in (*result.images, *result.films)]
+
+
+def read_done(head: dict[str, Any], files: Sequence[bytes], request: ImageRequest, check: Any) -> ImageResult:
+    """Read the pictures of ``request``, which ``check`` checks; raises `BrokenFrame`. Call it in a thread."""
+    try:
+        said = _Done.model_validate(head)
+    except ValidationError as error:
+        raise BrokenFrame("This is no result.") from error
+    images = tuple(map(to_image, files))
+    pictures, films = images[: said.pictures], images[said.pictures :]
+    return ImageResult(request, pictures, request.seeds, said.seconds, said.model, films, check)
+
+
+def refused(error: DarkroomError, seconds: float | None = None) -> Frame:
+    """Word ``error``."""
+    values = {name: value if isinstance(value, (int, float)) else str(value) for name, value in error.values.items()}
+    field = error.field if isinstance(error, InvalidRequest) else None
+    kind = type(error).__name__
+    head = {"kind": kind, "template": error.template, "values": values, "field": field, "seconds": seconds}
+    return {"refused": head}, []
+
+
+def spec(model: ModelSpec, checks: bool) -> Frame:
+    """Word what ``model`` takes, and whether there is something that ``checks`` its pictures."""
+    head = {
+        "name": model.name,
+        "defaults": asdict(model.defaults),
+        "steerable": list(model.steerable),
+        **{name: getattr(model, name) for name in ("latent_factor", "latent_channels", "sample_side")},
+        **{"device": str(model.device), "dtype": str(model.dtype)},
+        **{"max_length": model.tokenizer.model_max_length, "checks": checks},
+    }
+    return {"spec": head}, [model.tokenizer.backend_tokenizer.to_str().encode()]
+
+
+class RemoteModel(ModelSpec):
+    """What the model that is served at ``url`` takes."""
+
+    def __init__(self, url: str, frame: Frame) -> None:
+        try:
+            said = _Spec.model_validate(frame[0]["spec"])
+            tokenizer = Tokenizer.from_str(frame[1][0].decode())
+        except Exception as error:  # the tokenizers' library raises nothing narrower
+            raise BrokenFrame("This is not what a model takes.") from error
+        self.url, self.checks = url, said.checks
+        self.name, self.defaults, self.steerable = said.name, said.defaults, said.steerable
+        self.latent_factor, self.latent_channels, self.sample_side = said.latent_factor, said.latent_channels, said.sample_side
+        self.device, self.dtype = said.device, said.dtype
+        self.tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=said.max_length)
+
+
+def key_of(shape: Shape, rows: int) -> str:
+    """Word what a router is to know of a request: the shape of its latents and how many rows of network calls it takes."""
+    return f"{'x'.join(map(str, shape))} {rows}"
+
+
+def read_key(text: str) -> tuple[Shape, int]:
+    """Read what `key_of` gave; what is something else has no shape and takes nothing."""
+    shape, _, rows = text.partition(" ")
+    try:
+        return tuple(map(int, shape.split("x"))), int(rows)
+    except ValueError:
+        return (), 0

@@ -1,0 +1,56 @@
+"""The command that deploys."""
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from diffusion.cluster.remote import load
+from diffusion.request import ImageRequest
+from tests.cluster.machines import HOST, QUIET, ROOT
+
+
+def command(*arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "diffusion.cluster", *arguments],
+        cwd=ROOT,
+        env=os.environ | QUIET | {"RAY_AUTH_TOKEN": secrets.token_hex(), "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture(autouse=True)
+def ray():
+    pytest.importorskip("uvicorn", reason="replicas need pip install -e '.[cluster]'")
+
+
+def test_it_serves_until_it_is_stopped_and_prints_where(tiny_folder):
+    with socket.socket() as free:
+        free.bind((HOST, 0))
+        port = free.getsockname()[1]
+    options = ("--set", "device=cpu", "--set", "max_side=512", "--cpus", "0.5")
+    with command("serve", "--model", f"tiny={tiny_folder}", "--port", str(port), *options) as running:
+        try:
+            url = f"http://{HOST}:{port}"
+            told = next((line for line in running.stdout if line.startswith("Serving")), "")
+            assert told == f"Serving tiny at {url}: set ENGINE={url} and MODELS=tiny for the bot.\n"
+            model, check = load(url, "tiny")
+            assert (model.sample_side, check) == (32, None)
+            model.check(ImageRequest("a fox", width=32, height=32))
+        finally:
+            running.send_signal(signal.SIGTERM)
+            assert running.wait(60) == 0
+
+
+@pytest.mark.parametrize("wrong", [("--replicas", "many"), ("--set", "unknown=1")])
+def test_what_is_wrong_is_told_in_a_sentence(wrong):
+    with command("serve", *wrong) as running:
+        told = running.stderr.read()
+        assert running.wait(60) == 2
+    assert "Traceback" not in told and len(told.strip().splitlines()) == 1, told

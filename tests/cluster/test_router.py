@@ -1,0 +1,115 @@
+"""Which replica Serve sends a request to, and how many there are, by queued rows."""
+
+import random
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from diffusion import cluster
+from diffusion.cluster.scaling import by_queued_rows
+from diffusion.cluster.schema import key_of
+
+SHAPE, OTHER = (1, 4, 16, 16), (1, 4, 32, 32)
+
+
+@pytest.fixture(scope="module")
+def router_class():
+    pytest.importorskip("ray.serve", reason="replicas need pip install -e '.[cluster]'")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Ray's own
+        from diffusion.cluster.router import QueuedRowsRouter
+    return QueuedRowsRouter
+
+
+@pytest.fixture
+def router(router_class):
+    router = router_class.__new__(router_class)  # what Serve sets up besides is not asked
+    router.initialize_state()
+    router._chance = random.Random(1)
+    return router
+
+
+def replica(name, queued, *shapes, look=1):
+    stats = {"queued": queued, "shapes": [list(shape) for shape in shapes], "look": look}
+    identity = SimpleNamespace(name=name, deployment_id=SimpleNamespace(app_name="tiny"))
+    return SimpleNamespace(replica_id=identity, routing_stats=stats)
+
+
+def request(name, shape=SHAPE, rows=100):
+    metadata = SimpleNamespace(internal_request_id=name, app_name="tiny", session_id=key_of(shape, rows))
+    return SimpleNamespace(metadata=metadata, routing_context=SimpleNamespace(should_backoff=False))
+
+
+async def first(router, replicas, asked):
+    ranks = await router.choose_replicas(replicas, asked)
+    assert sorted(one.replica_id.name for rank in ranks for one in rank) == sorted(one.replica_id.name for one in replicas)
+    return ranks[0][0].replica_id.name
+
+
+async def test_a_request_goes_where_fewer_rows_are_queued(router):
+    assert await first(router, [replica("long", 900), replica("short", 100)], request("a")) == "short"
+
+
+async def test_of_like_queues_that_is_taken_which_steps_the_same_shape(router):
+    replicas = [replica("other", 100, OTHER), replica("same", 110, SHAPE)]
+    assert {await first(router, replicas, request(str(number), rows=0)) for number in range(20)} == {"same"}
+    assert await first(router, [replica("other", 100, OTHER), replica("same", 900, SHAPE)], request("far")) == "other"
+
+
+async def test_what_was_sent_counts_until_its_replica_tells_anew(router):
+    pair = [replica("one", 0), replica("two", 50)]
+    assert await first(router, pair, request("a", rows=200)) == "one"
+    assert await first(router, pair, request("b", rows=200)) == "two"
+    told = [replica("one", 10, look=2), replica("two", 240, look=2)]
+    assert await first(router, told, request("c", rows=100)) == "one"
+
+
+async def test_what_has_ended_counts_no_more(router):
+    pair = [replica("one", 0), replica("two", 50)]
+    await first(router, pair, request("a", rows=200))
+    router.on_request_completed(pair[0].replica_id, "a")
+    assert await first(router, pair, request("b")) == "one"
+
+
+async def test_requests_that_say_nothing_are_routed_too(router):
+    asked = request("a")
+    asked.metadata.session_id = ""
+    assert await first(router, [replica("only", 0)], asked) == "only"
+    assert asked.routing_context.should_backoff
+    assert await router.choose_replicas([], asked) == [[]]
+
+
+@pytest.mark.parametrize(
+    ("queued", "wanted"), [({}, 3), ({"a": 0.0}, 1), ({"a": 1.0}, 1), ({"a": 1500.0, "b": 1501.0}, 4), ({"a": 90_000.0}, 8)]
+)
+def test_there_are_as_many_replicas_as_the_queue_is_worth(queued, wanted):
+    context = SimpleNamespace(
+        aggregated_metrics={"queued": queued} if queued else {},
+        config=SimpleNamespace(target_ongoing_requests=1000),
+        target_num_replicas=3,
+        capacity_adjusted_min_replicas=1,
+        capacity_adjusted_max_replicas=8,
+    )
+    assert by_queued_rows(context) == (wanted, {})
+
+
+def test_the_config_file_is_one_that_serve_takes(router_class):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from ray.serve.schema import ServeDeploySchema
+
+        from diffusion.cluster.app import Options, build
+
+        path = Path(cluster.__file__).with_name("serve.yaml")
+        config = ServeDeploySchema.model_validate(yaml.safe_load(path.read_text()))
+        (application,) = config.applications
+        assert application.import_path == f"{build.__module__}:{build.__name__}"
+        assert application.route_prefix == f"/{application.name}"
+        Options.model_validate(application.args)
+        whole = yaml.safe_load(path.read_text().replace("  # - name", "  - name").replace("  #   ", "    "))
+        for told in whole["applications"]:
+            Options.model_validate(told["args"])
+        assert len(whole["applications"]) == 2
