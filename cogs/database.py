@@ -60,6 +60,11 @@ class Database:
         self.engine: AsyncEngine | None = None
         self.sessions: async_sessionmaker[AsyncSession] = async_sessionmaker(expire_on_commit=False)
 
+    @property
+    def shared(self) -> bool:
+        """Whether several processes may use it at a time: SQLite belongs to one."""
+        return make_url(self.url).get_backend_name() != "sqlite"
+
     async def __aenter__(self) -> "Database":
         """Connect and bring the schema up to date; raises `DatabaseFailed`."""
         try:
