@@ -147,19 +147,6 @@ def _styles(settings: Settings) -> Any:
     return read_styles(settings.styles_file) if settings.styles_file else None
 
 
-def _gallery(settings: Settings, folder: Path) -> Any:
-    from cogs.gallery import Gallery
-
-    url = settings.pictures_url.get_secret_value() if settings.pictures_url else str(folder / "pictures")
-    if "://" not in url or url.startswith("file://"):
-        return Gallery(Path(url.removeprefix("file://")), *_gallery_limits(settings))
-    from cogs.bucket import Bucket
-
-    bucket = Bucket(url, *_gallery_limits(settings))
-    bucket.check()
-    return bucket
-
-
 def _gallery_limits(settings: Settings) -> tuple[int, float]:
     return int(settings.data_max_gb * 1e9), settings.data_max_days
 
@@ -167,6 +154,7 @@ def _gallery_limits(settings: Settings) -> tuple[int, float]:
 @contextlib.asynccontextmanager
 async def open_studio(settings: Settings, folder: Path, part: str = "") -> AsyncIterator[Any]:
     """Set up all that works behind the bot, or behind a ``part`` of it, with its data in ``folder``; raises `DarkroomError`."""
+    from cogs.bucket import gallery_at
     from cogs.database import Database
     from cogs.lease import Lease
     from cogs.studio import Studio
@@ -176,7 +164,8 @@ async def open_studio(settings: Settings, folder: Path, part: str = "") -> Async
         if settings.database_url
         else f"sqlite+aiosqlite:///{folder / 'journal.sqlite'}"
     )
-    gallery = await asyncio.to_thread(_gallery, settings, folder)
+    pictures = settings.pictures_url.get_secret_value() if settings.pictures_url else str(folder / "pictures")
+    gallery = await asyncio.to_thread(gallery_at, pictures, *_gallery_limits(settings))
     styles = _styles(settings)
     async with Database(url) as database, build_engine(settings) as engine:
         studio = Studio(

@@ -17,6 +17,7 @@ from diffusion.errors import DarkroomError
 
 log = logging.getLogger(__name__)
 MODIFIED: Final = ("LastModified", "last_modified", "updated", "mtime", "created")  # what drivers call it
+LOCAL: Final = "file://"
 LISTING_SECONDS: Final = 6 * 3600.0  # the listing of a large bucket takes long and costs money
 
 
@@ -94,6 +95,15 @@ class Bucket(Gallery):
         except Exception as error:
             raise as_os_error(error) from error
         return [Stored(_modified(info), info["size"] or 0, Path(path)) for path, info in found.items()]
+
+
+def gallery_at(url: str, max_bytes: int, max_days: float) -> Gallery:
+    """Give what keeps pictures at ``url``, which may be a folder of this machine; raises `DarkroomError`."""
+    if "://" not in url or url.startswith(LOCAL):
+        return Gallery(Path(url.removeprefix(LOCAL)), max_bytes, max_days)
+    bucket = Bucket(url, max_bytes, max_days)
+    bucket.check()
+    return bucket
 
 
 def as_os_error(error: Exception) -> OSError:

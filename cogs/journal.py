@@ -164,6 +164,7 @@ class Journal:
                 async with self._database.transaction(UNREADABLE, JournalFailed) as session:
                     if await session.scalar(ours) is None:
                         raise Lost(repr(creation))
+                if self.lease.certain:  # for long enough to post
                     return
             except JournalFailed:
                 if self.lease.sole:

@@ -18,7 +18,7 @@ from sqlalchemy.sql.expression import FunctionElement
 from cogs.database import Base, Database, DatabaseFailed
 
 log = logging.getLogger(__name__)
-SECONDS: Final = 15.0
+SECONDS = 15.0
 UNLEASED: Final = "The lease of this process cannot be renewed."
 
 
@@ -56,10 +56,11 @@ class Lease:
     The name is empty where one process serves all: then no other one could have taken anything over.
     """
 
-    def __init__(self, database: Database, name: str = "", seconds: float = SECONDS) -> None:
-        self._database, self.name, self.seconds = database, name, seconds
+    def __init__(self, database: Database, name: str = "", seconds: float | None = None) -> None:
+        self._database, self.name = database, name
+        self.seconds = SECONDS if seconds is None else seconds
         self.holder = secrets.randbits(62) + 1
-        self._renewed = self._unbroken_since = -seconds
+        self._renewed = self._unbroken_since = -self.seconds
 
     @property
     def beat(self) -> float:

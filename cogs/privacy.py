@@ -12,7 +12,6 @@ from discord import app_commands
 from discord.ext import commands
 
 from cogs.audience import language_of
-from cogs.claims import WAITED_FOR
 from cogs.delivery import QUIET
 from cogs.languages import ENGLISH, say
 from cogs.personal import Forgotten
@@ -118,7 +117,7 @@ class Privacy(commands.GroupCog, group_name="privacy", group_description="What I
     async def _take_back(self, member: int) -> None:
         """Cancel all that is being made for ``member`` and wait until it has ended, but not for what Discord keeps waiting."""
         for creation_id in await self.studio.claims.elsewhere(member):
-            await self.studio.claims.take(creation_id, *WAITED_FOR)  # its process stops once it notices
+            await self.studio.cancel_elsewhere(creation_id)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LONGEST_WAIT):
                 while theirs := [one.id for one in self.studio.development.in_hand if one.owner == member]:

@@ -10,7 +10,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from cogs import bucket
-from cogs.bucket import Bucket
+from cogs.bucket import Bucket, gallery_at
 from cogs.gallery import DAY, Gallery, NotKept, PictureGone
 from diffusion.errors import DarkroomError
 
@@ -150,13 +150,11 @@ def test_when_a_file_was_written_is_read_as_drivers_tell_it(told):
     assert bucket._modified({}) == pytest.approx(time.time(), abs=60)
 
 
-def test_the_settings_choose_between_a_folder_and_a_bucket(tmp_path):
-    import bot
-
-    shared = bot._gallery(bot.Settings(_env_file=None, pictures_url=f"file://{tmp_path / 'shared'}"), tmp_path)
-    assert type(shared) is Gallery and shared.folder == tmp_path / "shared"
-    assert type(bot._gallery(bot.Settings(_env_file=None), tmp_path)) is Gallery
-    assert type(bot._gallery(bot.Settings(_env_file=None, pictures_url="memory://pictures"), tmp_path)) is Bucket
+def test_a_url_may_be_of_a_folder_too(tmp_path):
+    for url in (str(tmp_path), f"file://{tmp_path}"):
+        folder = gallery_at(url, 20, 30)
+        assert type(folder) is Gallery and folder.folder == tmp_path
+    assert type(gallery_at("memory://pictures", 20, 30)) is Bucket
 
 
 async def test_two_processes_share_a_folder(tmp_path):
