@@ -16,7 +16,8 @@ from cogs.journal import UNFINISHED, UNREADABLE, Creation, JournalFailed, State
 from cogs.lease import Lease, Leased
 
 log = logging.getLogger(__name__)
-WAITED_FOR: Final = (State.ACCEPTED, State.RUNNING, State.RENDERED)
+BEING_MADE: Final = (State.ACCEPTED, State.RUNNING)
+WAITED_FOR: Final = (*BEING_MADE, State.RENDERED)
 
 
 class Claims:
@@ -61,6 +62,14 @@ class Claims:
         theirs = Creation.owner == member, Creation.state.in_(WAITED_FOR), Creation.holder != self.lease.holder
         async with self._database.transaction(UNREADABLE, JournalFailed) as session:
             return list((await session.scalars(select(Creation.id).where(*theirs))).all())
+
+    async def foreign(self, creation_id: int) -> Creation | None:
+        """Find the creation of that id where another process makes it."""
+        if not self.lease.shared:
+            return None
+        theirs = Creation.id == creation_id, Creation.state.in_(BEING_MADE), Creation.holder != self.lease.holder
+        async with self._database.transaction(UNREADABLE, JournalFailed) as session:
+            return (await session.scalars(select(Creation).where(*theirs))).one_or_none()
 
     async def all_ended(self) -> None:
         """Wait until nobody waits for anything, whichever process makes it."""

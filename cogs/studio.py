@@ -13,13 +13,13 @@ from cogs import render, views
 from cogs.access import may_end
 from cogs.archive import Archive
 from cogs.background import Background
-from cogs.claims import Claims
+from cogs.claims import BEING_MADE, Claims
 from cogs.composer import Composer
 from cogs.database import Database
 from cogs.delivery import Delivery
 from cogs.development import Development
 from cogs.gallery import Gallery
-from cogs.journal import UNFINISHED, Creation, Journal, Lost, State
+from cogs.journal import Creation, Journal, Lost, State
 from cogs.languages import say
 from cogs.lease import Lease
 from cogs.ledger import Ledger
@@ -217,8 +217,8 @@ class Studio:
         Raises `DarkroomError` where there is nothing to take back or that is not theirs to decide.
         """
         here = next((creation for creation in self.development.in_hand if creation.id == creation_id), None)
-        creation = here or (await self.journal.get(creation_id) if self.lease.shared else None)
-        if creation is None or creation.state not in UNFINISHED:
+        creation = here or await self.claims.foreign(creation_id)
+        if creation is None:
             raise DarkroomError(ENDED)
         if not may_end(interaction, creation):
             raise DarkroomError("Only the member who asked for these pictures or a moderator can cancel them.")
@@ -227,7 +227,7 @@ class Studio:
 
     async def cancel_elsewhere(self, creation_id: int) -> bool:
         """Take back what another process makes; False where it makes it no more."""
-        taken = await self.claims.take(creation_id, State.ACCEPTED, State.RUNNING)
+        taken = await self.claims.take(creation_id, *BEING_MADE)
         if taken:
             self.background.start(self.development.endings.revoke(taken, 2 * self.lease.beat))
         return taken is not None

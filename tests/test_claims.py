@@ -40,6 +40,18 @@ def ids(creations):
     return [row.id for row in creations]
 
 
+async def test_several_processes_may_make_the_tables_at_once(postgresql):
+    url = postgresql.fresh()
+
+    async def start(name):
+        async with processes(url, name) as (process,):
+            await process.journal.add(creation(int(name)))
+
+    await asyncio.gather(*map(start, "1234"))
+    async with processes(url, "") as (one,):
+        assert ids(await one.claims.orphans()) == [1, 2, 3, 4]
+
+
 async def test_one_process_takes_up_all_that_an_earlier_run_left(database_url):
     async with processes(database_url, "") as (earlier,):
         await earlier.journal.add(creation(2))

@@ -159,7 +159,8 @@ class Wire:
         guild = dict(serializers.guild_create_payload(self.backend, self.guilds[shard]))
         session = {"session_id": "wire", "resume_gateway_url": f"ws://127.0.0.1:{self.port}/gateway", "v": 10, "user": user}
         application = {"id": str(self.backend.application_id), "flags": 0}
-        ready = session | {"guilds": [{"id": guild["id"], "unavailable": True}], "application": application}
+        known = {"guilds": [{"id": guild["id"], "unavailable": True}], "application": application}
+        ready = session | known | {"shard": [shard, len(self.guilds)]}
         await self._dispatch(READY, ready, shard)
         await self._dispatch("GUILD_CREATE", guild, shard)
         if len(self._sockets) == len(self.guilds):
