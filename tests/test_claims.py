@@ -49,7 +49,7 @@ async def test_several_processes_may_make_the_tables_at_once(postgresql):
 
     await asyncio.gather(*map(start, "1234"))
     async with processes(url, "") as (one,):
-        assert ids(await one.claims.orphans()) == [1, 2, 3, 4]
+        assert ids(await one.journal.unfinished()) == [1, 2, 3, 4]
 
 
 async def test_one_process_takes_up_all_that_an_earlier_run_left(database_url):

@@ -83,7 +83,8 @@ async def everything_ended(url):
         while True:
             async with database.engine.connect() as connection:
                 rows = (await connection.execute(text("SELECT id, state, holder FROM creations"))).all()
-            if all(row.state in ("delivered", "cancelled") for row in rows):
+            # What reached one that stood still came too late to be answered, and failed.
+            if all(row.state in ("delivered", "cancelled", "failed") for row in rows):
                 return {row.id: row for row in rows}
             await asyncio.sleep(0.2)
 
@@ -108,8 +109,8 @@ async def test_one_of_two_bots_that_fails_loses_nothing_and_nothing_is_posted_tw
             else:
                 await bots.freeze(shard, 2 * LEASE)
             await asking
-        accepted = [interaction for interaction in wire.asked if interaction.responded]
         rows = await everything_ended(url)
+    accepted = [interaction for interaction in wire.asked if interaction.responded]
     shown = delivered(wire)
     lost = [interaction for interaction in accepted if not shown[interaction.id]]
     twice = [interaction for interaction in accepted if shown[interaction.id] > 1]
