@@ -47,7 +47,7 @@ class Orders:
         """Do what other processes have passed on since, in their order; raises `DatabaseFailed`."""
         ours = delete(Order).filter_by(holder=self.lease.holder).returning(Order.id, Order.verb, Order.argument)
         async with self._database.transaction(UNTOLD) as session:
-            orders = sorted(tuple(row) for row in await session.execute(ours))
-        for _, verb, argument in orders:
-            log.info("ordered from another process: %s %s", verb, argument)
-            self.handlers[verb](argument)
+            orders = (await session.execute(ours)).all()
+        for order in sorted(orders, key=lambda order: order.id):
+            log.info("ordered from another process: %s %s", order.verb, order.argument)
+            self.handlers[order.verb](order.argument)

@@ -36,6 +36,24 @@ async def processes(url, *names, seconds=LONG):
         yield opened
 
 
+@contextlib.asynccontextmanager
+async def renewing(process):
+    """Let a process live on meanwhile."""
+
+    async def renew():
+        while True:
+            with contextlib.suppress(DatabaseFailed):
+                await process.lease.renew()
+            await asyncio.sleep(process.lease.beat)
+
+    task = asyncio.create_task(renew())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
 def ids(creations):
     return [row.id for row in creations]
 
@@ -116,7 +134,8 @@ async def test_a_process_that_stops_renewing_is_buried_and_its_work_claimed_but_
             await slow.journal.hold(row)
         with pytest.raises(Lost):
             await slow.journal.update(row, state=State.RENDERED)
-        await other.journal.hold(claimed[0])
+        async with renewing(other):
+            await other.journal.hold(claimed[0])
         await other.journal.close(claimed[0], State.DELIVERED)
         assert (await slow.journal.get(1)).state == State.DELIVERED
 
@@ -143,7 +162,7 @@ async def test_a_sole_process_delivers_also_while_the_database_is_away_and_one_o
             assert not holding.done() and not one.lease.certain
         finally:
             postgresql.start()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(20), renewing(one):
             await holding
 
 
