@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from pydantic import ValidationError
 from cogs.languages import Languages
 from cogs.log import log_creation, log_creation_with_prompt, set_up
 from cogs.operator import EMBEDDED, LIVE, Settings, told
+from cogs.shards import leads
 from cogs.tree import Tree
 from diffusion.errors import DarkroomError
 from diffusion.request import Limits
@@ -56,10 +58,11 @@ NO_TOKEN = (
 )
 
 
-class Darkroom(commands.Bot):
-    """The bot: its cogs find the studio on it."""
+class Darkroom(commands.AutoShardedBot):
+    """The bot, or the part of it that serves some shards: its cogs find the studio on it."""
 
     def __init__(self, studio: Any, settings: Settings | None = None) -> None:
+        self.studio, self.settings = studio, settings or Settings()
         super().__init__(
             commands.when_mentioned,
             intents=discord.Intents.default(),
@@ -68,15 +71,17 @@ class Darkroom(commands.Bot):
             max_messages=None,  # no message is ever looked up in a cache
             allowed_installs=AppInstallationType(guild=True, user=True),
             allowed_contexts=AppCommandContext(guild=True, dm_channel=True, private_channel=True),
+            shard_count=self.settings.shard_count,
+            shard_ids=list(self.settings.shard_ids) or None,  # type: ignore[arg-type]  # None: all of them
         )
-        self.studio, self.settings = studio, settings or Settings()
 
     async def setup_hook(self) -> None:
         """Load the cogs and tell Discord their commands."""
         for extension in EXTENSIONS:
             await self.load_extension(extension)
         await self.tree.set_translator(Languages())
-        await self.tree.sync()
+        if leads(self.settings.shard_ids):
+            await self.tree.sync()
         await self.studio.open(self)
 
     def load_model(self, name: str) -> tuple[Any, Any]:
@@ -154,10 +159,11 @@ def _gallery_limits(settings: Settings) -> tuple[int, float]:
 
 
 @contextlib.asynccontextmanager
-async def open_studio(settings: Settings, folder: Path) -> AsyncIterator[Any]:
-    """Set up all that works behind the bot, with its data in ``folder``; raises `DarkroomError`."""
+async def open_studio(settings: Settings, folder: Path, part: str = "") -> AsyncIterator[Any]:
+    """Set up all that works behind the bot, or behind a ``part`` of it, with its data in ``folder``; raises `DarkroomError`."""
+    from cogs.bucket import gallery_at
     from cogs.database import Database
-    from cogs.gallery import Gallery
+    from cogs.lease import Lease
     from cogs.studio import Studio
 
     url = (
@@ -165,7 +171,8 @@ async def open_studio(settings: Settings, folder: Path) -> AsyncIterator[Any]:
         if settings.database_url
         else f"sqlite+aiosqlite:///{folder / 'journal.sqlite'}"
     )
-    gallery = Gallery(folder / "pictures", *_gallery_limits(settings))
+    pictures = settings.pictures_url.get_secret_value() if settings.pictures_url else str(folder / "pictures")
+    gallery = await asyncio.to_thread(gallery_at, pictures, *_gallery_limits(settings))
     styles = _styles(settings)
     async with Database(url) as database, build_engine(settings) as engine:
         studio = Studio(
@@ -175,6 +182,8 @@ async def open_studio(settings: Settings, folder: Path) -> AsyncIterator[Any]:
             max_per_member=settings.max_waiting_per_member,
             daily_allowance=settings.daily_allowance,
             styles=styles,
+            lease=Lease(database, part),
+            leads=leads(settings.shard_ids),
         )
         studio.journal.watchers.append(log_creation_with_prompt if settings.log_prompts else log_creation)
         with contextlib.ExitStack() as serving:
@@ -185,7 +194,8 @@ async def open_studio(settings: Settings, folder: Path) -> AsyncIterator[Any]:
 
 async def on_discord(settings: Settings) -> None:
     """Run the real bot until it is stopped: SIGTERM or Ctrl+C lets it finish what it can, a second one does not."""
-    async with open_studio(settings, settings.data_dir or Path("data")) as studio, Darkroom(studio, settings) as bot:
+    folder = settings.data_dir or Path("data")
+    async with open_studio(settings, folder, settings.part) as studio, Darkroom(studio, settings) as bot:
         stops: asyncio.Queue[None] = asyncio.Queue()
         with contextlib.suppress(NotImplementedError):  # Windows has no signals of this kind
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -219,10 +229,12 @@ async def in_browser(settings: Settings) -> None:
         from cogs.preview import serve
     except ModuleNotFoundError as error:
         raise DarkroomError(f"The preview needs {error.name}: pip install -e '.[preview]'") from None
+    settings = settings.model_copy(update={"shard_count": None, "shard_ids": ()})
+    make_bot = partial(Darkroom, settings=settings)
     print("Loading the model…", flush=True)
     with tempfile.TemporaryDirectory(prefix="darkroom-") as temporary:
-        async with open_studio(settings, settings.data_dir or Path(temporary)) as studio:
-            serving = asyncio.create_task(serve(studio, Darkroom, settings.preview_port))
+        async with open_studio(settings, settings.data_dir or Path(temporary), "preview") as studio:
+            serving = asyncio.create_task(serve(studio, make_bot, settings.preview_port))
             with contextlib.suppress(NotImplementedError):  # Windows has no such signal; a temporary folder is left there
                 asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, serving.cancel)
             with contextlib.suppress(asyncio.CancelledError):

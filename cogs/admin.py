@@ -13,18 +13,29 @@ from cogs.access import check_operator
 from cogs.audience import language_of
 from cogs.languages import say
 from cogs.studio import Studio
+from diffusion.errors import DarkroomError
 
 log = logging.getLogger(__name__)
 Reload = Callable[[], tuple[list[str], list[str]]]
+OTHERS = "Other processes that do the same within seconds: {count}."
 DRAINED = "Drained: nothing is in hand. `/admin resume` takes requests again."
 
 
 @app_commands.default_permissions(administrator=True)
 class Admin(commands.GroupCog, group_name="admin", group_description="What only whoever runs the bot may do"):
-    """Pauses, drains and reloads. Discord hides it from most members; that the member runs the bot is checked here."""
+    """Pauses, drains and reloads, in all processes of the bot.
+
+    Discord hides it from most members; that the member runs the bot is checked here.
+    """
 
     def __init__(self, studio: Studio, reload: Reload) -> None:
         self.studio, self.reload = studio, reload
+        studio.orders.handlers |= {
+            "pause": lambda _: studio.engine.pause(),
+            "resume": lambda _: self._resume(),
+            "drain": lambda _: studio.background.spawn(studio.drain()),
+            "reload": lambda _: self._reload_quietly(),
+        }
 
     @app_commands.command()
     async def pause(self, interaction: discord.Interaction[Any]) -> None:
@@ -33,16 +44,18 @@ class Admin(commands.GroupCog, group_name="admin", group_description="What only 
             await check_operator(interaction)
             self.studio.engine.pause()
             waiting, language = self.studio.engine.unfinished, language_of(interaction)
-            await _say(interaction, say(language, "Paused; pictures waiting: {count}. `/admin resume` goes on.", count=waiting))
+            paused = say(language, "Paused; pictures waiting: {count}. `/admin resume` goes on.", count=waiting)
+            await _say(interaction, paused, *await self._pass_on("pause", language))
 
     @app_commands.command()
     async def resume(self, interaction: discord.Interaction[Any]) -> None:
         """Go on after a pause, and take requests again after a drain."""
         async with self.studio.answering(interaction):
             await check_operator(interaction)
-            self.studio.engine.resume()
-            self.studio.reopen()
-            await _say(interaction, say(language_of(interaction), "Going on, and taking requests."))
+            self._resume()
+            language = language_of(interaction)
+            going_on = say(language, "Going on, and taking requests.")
+            await _say(interaction, going_on, *await self._pass_on("resume", language))
 
     @app_commands.command()
     async def drain(self, interaction: discord.Interaction[Any]) -> None:
@@ -50,7 +63,8 @@ class Admin(commands.GroupCog, group_name="admin", group_description="What only 
         async with self.studio.answering(interaction):
             await check_operator(interaction)
             left, language = self.studio.engine.unfinished, language_of(interaction)
-            await _say(interaction, say(language, "Taking no more; pictures to finish: {count}…", count=left))
+            finishing = say(language, "Taking no more; pictures to finish: {count}…", count=left)
+            await _say(interaction, finishing, *await self._pass_on("drain", language))
             self.studio.background.spawn(self._report_drained(interaction))
 
     @app_commands.command(name="reload")
@@ -66,10 +80,26 @@ class Admin(commands.GroupCog, group_name="admin", group_description="What only 
                 lines = [say(language, "Nothing has changed that I can apply now.")]
             if waiting:
                 lines.append(say(language, "After a restart: {settings}.", settings=_listed(waiting)))
-            await _say(interaction, "\n".join(lines))
+            await _say(interaction, *lines, *await self._pass_on("reload", language))
+
+    async def _pass_on(self, verb: str, language: str) -> list[str]:
+        """Let the other processes do the same, and give a line that says so where there are any."""
+        others = await self.studio.orders.give(verb)
+        return [say(language, OTHERS, count=others)] if others else []
+
+    def _resume(self) -> None:
+        self.studio.engine.resume()
+        self.studio.reopen()
+
+    def _reload_quietly(self) -> None:
+        try:
+            self.reload()
+        except DarkroomError as error:
+            log.error("the settings were not read again: %s", error)
 
     async def _report_drained(self, interaction: discord.Interaction[Any]) -> None:
         await self.studio.drain()
+        await self.studio.claims.all_ended()
         with contextlib.suppress(discord.HTTPException):  # after 15 minutes there is no way back to the answer; the log has it
             await interaction.edit_original_response(content=say(language_of(interaction), DRAINED))
         log.info("drained")
@@ -79,8 +109,8 @@ def _listed(names: list[str]) -> str:
     return ", ".join(f"`{name.upper()}`" for name in names)
 
 
-async def _say(interaction: discord.Interaction[Any], text: str) -> None:
-    await interaction.response.send_message(text, ephemeral=True)
+async def _say(interaction: discord.Interaction[Any], *lines: str) -> None:
+    await interaction.response.send_message("\n".join(lines), ephemeral=True)
 
 
 async def setup(bot: Any) -> None:

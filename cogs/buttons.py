@@ -42,7 +42,7 @@ class Buttons(commands.Cog):
         actions = {"reroll": self.reroll, "upscale": self.upscale, "edit": self.edit, "info": self.info}
         async with self.studio.answering(interaction):
             if action == "cancel":
-                self.studio.cancel(interaction, creation_id)
+                await self.studio.cancel(interaction, creation_id)
                 await interaction.response.defer()
             elif action == "film":
                 await interaction.client.get_cog("Film").show(interaction, creation_id)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, DateTime, Dialect, event
+from sqlalchemy import Connection, DateTime, Dialect, event, func, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 MIGRATIONS: Final = Path(__file__).with_name("migrations")
 PATIENCE: Final = 1.25  # seconds for a word with the database, of the three within which Discord wants to hear from us
 MIGRATION_SECONDS: Final = 3600.0
+UPGRADING: Final = 0x6461726B726F6F6D  # "darkroom": the number of the lock
 FAILURES: Final = (SQLAlchemyError, OSError)  # asyncpg tells a server that is down by the latter
 logging.getLogger("aiosqlite").setLevel(logging.INFO)  # its debug messages hold every value, tokens too
 
@@ -59,6 +60,11 @@ class Database:
         self.url = url
         self.engine: AsyncEngine | None = None
         self.sessions: async_sessionmaker[AsyncSession] = async_sessionmaker(expire_on_commit=False)
+
+    @property
+    def shared(self) -> bool:
+        """Whether several processes may use it at a time: SQLite belongs to one."""
+        return make_url(self.url).get_backend_name() != "sqlite"
 
     async def __aenter__(self) -> "Database":
         """Connect and bring the schema up to date; raises `DatabaseFailed`."""
@@ -125,4 +131,6 @@ def _upgrade(connection: Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection
+    if connection.dialect.name == "postgresql":  # of several processes that start at once, one after another
+        connection.execute(select(func.pg_advisory_xact_lock(UPGRADING)))
     command.upgrade(config, "head")

@@ -102,7 +102,7 @@ class Delivery:
     async def announce(self, creation: Creation, answer: Answer) -> bool:
         """Like `show`, but wait for its turn."""
         way, channel = _first_way(creation), creation.channel_id
-        if way is Way.EDIT_BY_TOKEN and _expired(creation):
+        if way is Way.EDIT_BY_TOKEN and _expired(creation) or not self.journal.certain:
             return True
         async with self._turn(channel):
             edit = self._showing[channel] = asyncio.ensure_future(self._go(way, creation, answer))
@@ -127,7 +127,8 @@ class Delivery:
     async def deliver(self, creation: Creation, answer: Answer) -> int:
         """Bring ``answer`` to its member and give the id of the message.
 
-        Raises `Undeliverable`, and `DarkroomError` with a sentence for the member where it is the pictures that are refused.
+        Raises `Undeliverable`, `Lost`, and `DarkroomError` with a sentence for the member where it is the pictures that are
+        refused.
         """
         if edit := self._showing.get(creation.channel_id):
             edit.cancel()  # of another message: progress gives way
@@ -139,6 +140,7 @@ class Delivery:
         while True:
             if way in (Way.EDIT_BY_TOKEN, Way.NEW_BY_TOKEN) and _expired(creation):
                 way = Way.DIRECT
+            await self.journal.hold(creation)
             try:
                 return await self._go(way, creation, answer)
             except REFUSALS as error:

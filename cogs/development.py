@@ -3,15 +3,16 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 
 from cogs import render, views
 from cogs.answer import Answer, Picture, Result
 from cogs.deadline import while_token_lives
-from cogs.delivery import CannotLook, Delivery, Undeliverable, carries_result
+from cogs.delivery import CannotLook, Delivery, carries_result
+from cogs.endings import Endings, state_of
 from cogs.gallery import Gallery, PictureGone
-from cogs.journal import MODEL_LIMIT, Creation, Journal, State, from_json
-from cogs.languages import explain, say
+from cogs.journal import MODEL_LIMIT, Creation, Journal, Lost, State, from_json
+from cogs.languages import say
 from cogs.moderator import HELD, NOT_SHOWN, REVIEWED, Moderator, NotShown
 from cogs.permutations import MOST as MOST_FILES
 from cogs.replay import replay_note
@@ -23,6 +24,7 @@ from diffusion.film import to_film
 from diffusion.job import Job
 from diffusion.mask import read_masked
 from diffusion.request import ImageRequest
+from diffusion.result import ImageResult
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +43,10 @@ class Development:
 
     def __init__(self, engine: Engine, journal: Journal, gallery: Gallery, delivery: Delivery, moderator: Moderator) -> None:
         self.engine, self.journal, self.gallery, self.delivery, self.moderator = engine, journal, gallery, delivery, moderator
+        self.endings = Endings(journal, gallery, delivery)
         self.jobs: dict[int, Job] = {}  # by the id of their creation
         self._creations: dict[int, Creation] = {}
+        self._lost: dict[int, asyncio.Event] = {}  # those that another process has taken over, set once they are let go
 
     def take_in_hand(self, creation: Creation, job: Job) -> None:
         """Let ``job`` be cancelled from now on, even before it is followed."""
@@ -52,18 +56,26 @@ class Development:
         """Forget what has ended."""
         self.jobs.pop(creation.id, None)
         self._creations.pop(creation.id, None)
+        if gone := self._lost.pop(creation.id, None):
+            gone.set()
+
+    def lose(self, creation_id: int) -> None:
+        """Stop what another process has taken over, without a word to its member."""
+        if job := self.jobs.get(creation_id):
+            self._lost.setdefault(creation_id, asyncio.Event())
+            job.cancel()
 
     async def follow(self, creation: Creation, job: Job, shown: str) -> None:
         """Show the progress of ``job``, keep its pictures and deliver them; ``shown`` is what the message says already."""
         self.take_in_hand(creation, job)
         beginning = asyncio.ensure_future(self._note_beginning(creation, job))
         try:
-            async with self._ending(creation):
+            async with self.endings.of(creation):
                 async with while_token_lives(creation):
                     if not await self._show_progress(creation, job, shown):
                         await self.journal.close(creation, State.CANCELLED, DELETED)
                         return
-                    result = await job
+                    result = await self._made(creation, job)
                 await beginning
                 judged = await self.moderator.judge(creation, result)
                 pngs = await asyncio.to_thread(to_files, result)
@@ -78,9 +90,16 @@ class Development:
             await asyncio.wait([beginning])  # it may hold a connection of the journal, which is closed once nobody follows
             self.let_go(creation)
 
+    async def take_over(self, creation: Creation) -> None:
+        """Go on with ``creation``, which another process has left."""
+        if gone := self._lost.get(creation.id):  # to that one, and is being stopped here
+            await gone.wait()
+        if creation.id not in self.jobs:  # else it never was stopped here
+            await self.take_up(creation)
+
     async def take_up(self, creation: Creation) -> None:
-        """Go on with ``creation`` after a restart from where it was."""
-        async with self._ending(creation):
+        """Go on with ``creation`` after a restart from where it was, or where another process was with it."""
+        async with self.endings.of(creation):
             if creation.state == State.HELD:
                 with contextlib.suppress(PictureGone):  # made and judged again below
                     await self._finish(creation, await self.request_of(creation))
@@ -122,7 +141,7 @@ class Development:
     async def pause(self, creations: Iterable[Creation]) -> None:
         """Tell those whose ``creations`` were interrupted that they go on after a restart. Nobody may follow them any more."""
         undone = [creation for creation in creations if creation.state in (State.ACCEPTED, State.RUNNING)]
-        answers = [_state_of(creation, say(creation.language, render.PAUSED)) for creation in undone]
+        answers = [state_of(creation, say(creation.language, render.PAUSED)) for creation in undone]
         await asyncio.gather(*map(self.delivery.announce, undone, answers), return_exceptions=True)
 
     def under_way(self) -> list[tuple[Creation, Job, float | None]]:
@@ -133,8 +152,17 @@ class Development:
     async def _note_beginning(self, creation: Creation, job: Job) -> None:
         async for progress in job:
             if progress.place is None:
-                await self.journal.update(creation, state=State.RUNNING, attempts=creation.attempts + 1)
+                with contextlib.suppress(Lost):  # which the next change will tell
+                    await self.journal.update(creation, state=State.RUNNING, attempts=creation.attempts + 1)
                 return
+
+    async def _made(self, creation: Creation, job: Job) -> ImageResult:
+        try:
+            return await job
+        except Cancelled as error:
+            if creation.id in self._lost:
+                raise Lost(repr(creation)) from error
+            raise
 
     async def _show_progress(self, creation: Creation, job: Job, shown: str) -> bool:
         """Edit progress into the message until the job ends. False where the message was deleted: nobody waits then."""
@@ -159,7 +187,7 @@ class Development:
         if creation.state == State.HELD:
             review = await self.moderator.review(creation)
             if review.decision is None:
-                await self.delivery.announce(creation, _state_of(creation, say(creation.language, HELD)))
+                await self.delivery.announce(creation, state_of(creation, say(creation.language, HELD)))
                 language = self.moderator.language(review, creation)
                 await self.moderator.ask(review, creation, await self.result(creation, request, language))
                 return
@@ -169,13 +197,6 @@ class Development:
             spoiler = creation.spoiler or review.decision == Decision.SPOILER
             await self.journal.update(creation, state=State.RENDERED, spoiler=spoiler)
         await self._post(creation, request)
-
-    async def _discard(self, creation: Creation) -> None:
-        """Keep neither the pictures nor what they started from, unless others need them."""
-        names = creation.files
-        await self.journal.update(creation, pictures=None, source=None, film=None)
-        with contextlib.suppress(DarkroomError):
-            await self.gallery.delete(names - await self.journal.needed(names))
 
     async def _post(self, creation: Creation, request: ImageRequest) -> None:
         message_id = await self.delivery.deliver(creation, await self.result(creation, request, creation.language))
@@ -219,34 +240,3 @@ class Development:
                 return self.engine.submit(request, owner=creation.owner)
             except QueueFull:  # it was accepted once, so it waits
                 await asyncio.sleep(QUEUE_SECONDS)
-
-    @contextlib.asynccontextmanager
-    async def _ending(self, creation: Creation) -> AsyncIterator[None]:
-        """End the creation with one sentence where something goes wrong inside."""
-        try:
-            yield
-            return
-        except Undeliverable as error:
-            await self.journal.close(creation, State.FAILED, str(error))
-            return
-        except Cancelled:
-            await self.delivery.announce(creation, _state_of(creation, say(creation.language, render.CANCELLED)))
-            await self.journal.close(creation, State.CANCELLED)
-            return
-        except DarkroomError as error:
-            failure = error
-            if isinstance(error, NotShown):
-                await self._discard(creation)
-        except Exception:
-            log.exception("%r failed", creation)
-            failure = DarkroomError("Something went wrong here. Please try again.")
-        try:
-            await self.delivery.deliver(creation, _state_of(creation, explain(creation.language, failure)))
-        except Undeliverable as error:
-            log.warning("%r: its member could not be told %r: %s", creation, str(failure), error)
-        await self.journal.close(creation, State.FAILED, str(failure))
-
-
-def _state_of(creation: Creation, sentence: str) -> Answer:
-    request, language = creation.request, creation.language
-    return Answer(render.state_text(request["prompt"], sentence, language) if request else sentence)

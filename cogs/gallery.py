@@ -11,15 +11,16 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from diffusion.errors import DarkroomError
 
 log = logging.getLogger(__name__)
 DAY: Final = 86_400
 SUFFIXES: Final = {b"\x89PNG": ".png", b"RIFF": ".webp", b"GIF8": ".gif"}  # by the first bytes of a file
+OUT_OF_REACH: Final = "I cannot reach my pictures at the moment. Please try again later."
 FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -31,8 +32,16 @@ class PictureGone(DarkroomError):
     """A picture is not there any more, or not whole."""
 
 
+class Stored(NamedTuple):
+    """A file: when it was written, in seconds since 1970, and its size in bytes."""
+
+    modified: float
+    size: int
+    path: Path
+
+
 class Gallery:
-    """A folder of pictures of at most ``max_bytes`` in all, none older than ``max_days``."""
+    """A folder of pictures of at most ``max_bytes`` in all, none older than ``max_days``. Several processes may share it."""
 
     def __init__(self, folder: Path, max_bytes: int = 10 * 2**30, max_days: float = 30) -> None:
         self.folder, self.max_bytes, self.max_days = folder, max_bytes, max_days
@@ -46,7 +55,7 @@ class Gallery:
         return await asyncio.to_thread(self._read, name)
 
     async def delete(self, names: Collection[str]) -> None:
-        """Delete the pictures of those names, which nothing may need any more."""
+        """Delete the pictures of those names, which nothing may need any more; raises `DarkroomError`."""
         await asyncio.to_thread(self._delete, names)
 
     async def prune(self, needed: Collection[str] = ()) -> None:
@@ -84,34 +93,54 @@ class Gallery:
 
     def _read(self, name: str) -> bytes:
         try:
-            data = self._found(name).read_bytes()
-        except OSError as error:
+            data = self._load(name)
+        except FileNotFoundError as error:
             raise PictureGone("These pictures are not kept any more.") from error
+        except OSError as error:
+            log.error("a picture could not be read: %s", error)
+            raise PictureGone(OUT_OF_REACH) from error
         if hashlib.sha256(data).hexdigest() != name:
             raise PictureGone("These pictures were damaged on my disk.")
         return data
 
-    def _delete(self, names: Collection[str]) -> None:
-        for name in names:
-            self._found(name).unlink(missing_ok=True)
+    def _load(self, name: str) -> bytes:
+        return self._found(name).read_bytes()
+
+    def _remove(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+
+    def _delete(self, names: Iterable[str]) -> None:
+        try:
+            for name in names:
+                self._discard(name)
+        except OSError as error:
+            log.error("pictures could not be deleted: %s", error)
+            raise DarkroomError(OUT_OF_REACH) from error
+
+    def _discard(self, name: str) -> None:
+        self._remove(self._found(name))
 
     def _prune(self, max_bytes: int, needed: set[str]) -> None:
         now, size = time.time(), 0
-        files = []
-        for path in self.folder.glob("*/*"):
-            with contextlib.suppress(FileNotFoundError):
-                files.append((path.stat().st_mtime, path.stat().st_size, path))
-        for modified, bytes_, path in sorted(files, reverse=True):
+        for modified, bytes_, path in sorted(self._stored(), reverse=True):
             age = now - modified
             torn = path.suffix == ".tmp" and age > DAY  # left by a crash
             size += bytes_
             if torn or path.stem not in needed and (size > max_bytes or age > self.max_days * DAY):
-                path.unlink(missing_ok=True)
+                self._remove(path)
                 size -= bytes_
 
+    def _stored(self) -> Iterable[Stored]:
+        for path in self.folder.glob("*/*"):
+            with contextlib.suppress(FileNotFoundError):
+                yield Stored(path.stat().st_mtime, path.stat().st_size, path)
+
     def _found(self, name: str) -> Path:
-        paths = [self._path(name, suffix) for suffix in (*SUFFIXES.values(), "")]
+        paths = self._candidates(name)
         return next((path for path in paths if path.exists()), paths[0])
+
+    def _candidates(self, name: str) -> list[Path]:
+        return [self._path(name, suffix) for suffix in (*SUFFIXES.values(), "")]
 
     def _path(self, name: str, suffix: str) -> Path:
         return self.folder / name[:2] / f"{name}{suffix}"

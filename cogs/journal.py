@@ -5,6 +5,7 @@ or failed or cancelled from anywhere before that. What was flagged may be held b
 decided. What has ended never changes again.
 """
 
+import asyncio
 from collections.abc import Callable, Collection
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from cogs import ledger
 from cogs.database import Base, Database, DatabaseFailed, Instant
 from cogs.languages import ENGLISH
+from cogs.lease import Lease
 from diffusion.request import ImageRequest
 
 MODEL_LIMIT: Final = 200  # characters of a model's name
@@ -25,6 +27,10 @@ MODEL_LIMIT: Final = 200  # characters of a model's name
 
 class JournalFailed(DatabaseFailed):
     """The journal cannot be read or written."""
+
+
+class Lost(Exception):
+    """Another process has taken a creation over, or it has ended elsewhere: nothing may be done for it here any more."""
 
 
 class State(StrEnum):
@@ -54,6 +60,7 @@ class Creation(Base):
     edited; ``attempts`` counts how often the engine began with this. ``counted`` is how many pictures of the member's day this
     takes, none once it has failed or was cancelled; ``spoiler`` hides them until clicked. The answer is in ``language``.
     ``age_restricted`` says whether the channel was when it was asked for, ``flags`` for which labels pictures were flagged.
+    ``holder`` is the process that makes it, by its `Lease`; only that one may change it.
     """
 
     __tablename__ = "creations"
@@ -83,6 +90,7 @@ class Creation(Base):
     posting_in: Mapped[int | None] = mapped_column(BigInteger)
     attempts: Mapped[int] = mapped_column(default=0)
     state: Mapped[str] = mapped_column(String(10), default=State.ACCEPTED, index=True)
+    holder: Mapped[int] = mapped_column(BigInteger, default=0)
     error: Mapped[str | None] = mapped_column(Text)
     created: Mapped[datetime] = mapped_column(Instant, default=lambda: datetime.now(UTC))
     changed: Mapped[datetime] = mapped_column(Instant, default=lambda: datetime.now(UTC), onupdate=lambda: datetime.now(UTC))
@@ -104,15 +112,20 @@ class Creation(Base):
 
 
 class Journal:
-    """The table of creations."""
+    """The table of creations, as the process of ``lease`` writes it; without one, as if there were no other process."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, lease: Lease | None = None) -> None:
+        self._database, self.lease = database, lease
+        self._holder = lease.holder if lease else 0
         self._owed: dict[int, dict[str, Any]] = {}  # changes not committed yet, by creation
+        self._missed: list[int] = []  # those of them that the database did not take
         self.watchers: list[Callable[[Creation], None]] = []  # told when a creation has reached another state
 
     async def add(self, creation: Creation) -> None:
         """Write ``creation`` down for the first time; raises `JournalFailed`."""
+        if self.lease and not self.lease.certain:
+            raise JournalFailed(UNWRITABLE)  # or another process might claim it at once
+        creation.holder = self._holder
         async with self._database.transaction(UNWRITABLE, JournalFailed) as session:
             session.add(creation)
             await session.flush()
@@ -120,19 +133,48 @@ class Journal:
         self._tell(creation)
 
     async def update(self, creation: Creation, **changes: Any) -> None:
-        """Commit ``changes`` of an unfinished creation.
+        """Commit ``changes`` of an unfinished creation; raises `Lost` where that is not this process's any more.
 
         Where the database fails, that is logged and the work goes on. The changes are committed once it answers another
         update; where the bot is ended before, a restart does a part of the work again at worst.
         """
         self._owed[creation.id] = self._owed.pop(creation.id, {}) | changes
-        committed = await self._commit(creation.id)
-        while committed and self._owed:
-            committed = await self._commit(next(iter(self._owed)))
+        held = committed = await self._commit(creation.id)
+        while committed is not None and self._missed:
+            committed = await self._commit(self._missed[0])
+        if held is False and creation.state in UNFINISHED:
+            raise Lost(repr(creation))
         for name, value in changes.items():
             setattr(creation, name, value)
         if "state" in changes:
             self._tell(creation)
+
+    async def hold(self, creation: Creation) -> None:
+        """Make sure that ``creation`` is this process's right before its answer is shown for good; raises `Lost`.
+
+        While the database does not answer, that is waited for, unless no other process could have taken it over. One that is
+        stopped between this and the answer for longer than its lease may still show what another shows: both edit the same
+        message, and Discord takes a new one of the same nonce once.
+        """
+        if self.lease is None or not self.lease.shared:
+            return
+        ours = select(Creation.id).where(*self._ours(creation.id))
+        while True:
+            try:
+                async with self._database.transaction(UNREADABLE, JournalFailed) as session:
+                    if await session.scalar(ours) is None:
+                        raise Lost(repr(creation))
+                if self.lease.certain:  # for long enough to post
+                    return
+            except JournalFailed:
+                if self.lease.sole:
+                    return
+            await asyncio.sleep(self.lease.beat)
+
+    @property
+    def certain(self) -> bool:
+        """Whether what this process makes is surely its own still, told without asking the database."""
+        return self.lease is None or self.lease.certain
 
     async def close(self, creation: Creation, state: State, error: str | None = None, **changes: Any) -> None:
         """End ``creation``; its token is not needed any more and is forgotten. What did not come about is not counted."""
@@ -161,7 +203,7 @@ class Journal:
         return found
 
     async def _recount(self, session: Any, creation_id: int, counted: int) -> None:
-        row = select(Creation).where(Creation.id == creation_id, Creation.state.in_(UNFINISHED)).with_for_update()
+        row = select(Creation).where(*self._ours(creation_id)).with_for_update()
         if found := (await session.scalars(row)).one_or_none():
             await ledger.count(session, found.owner, found.guild_id, found.created, counted - found.counted)
 
@@ -173,10 +215,15 @@ class Journal:
         async with self._database.transaction(UNREADABLE, JournalFailed) as session:
             return list((await session.scalars(query)).all())
 
-    async def _commit(self, creation_id: int) -> bool:
-        """Commit what is owed to one creation; False where the database fails."""
+    def _ours(self, creation_id: int) -> tuple[Any, ...]:
+        return Creation.id == creation_id, Creation.state.in_(UNFINISHED), Creation.holder == self._holder
+
+    async def _commit(self, creation_id: int) -> bool | None:
+        """Commit what is owed to one creation, False where it is not this process's any more, None where the database fails."""
         changes = self._owed[creation_id]
-        statement = update(Creation).where(Creation.id == creation_id, Creation.state.in_(UNFINISHED)).values(**changes)
+        if creation_id in self._missed:
+            self._missed.remove(creation_id)
+        statement = update(Creation).where(*self._ours(creation_id)).values(**changes)
         state = changes.get("state", "changed")
         try:
             async with self._database.transaction(
@@ -184,13 +231,14 @@ class Journal:
             ) as session:
                 if "counted" in changes:
                     await self._recount(session, creation_id, changes["counted"])
-                await session.execute(statement, execution_options={"synchronize_session": False})
+                done: Any = await session.execute(statement, execution_options={"synchronize_session": False})
         except JournalFailed:
-            self._owed[creation_id] = self._owed.pop(creation_id, changes)  # the others come first next time
-            return False
+            if creation_id in self._owed and creation_id not in self._missed:
+                self._missed.append(creation_id)  # the others come first next time
+            return None
         if self._owed.get(creation_id) is changes:
             del self._owed[creation_id]
-        return True
+        return done.rowcount == 1
 
 
 def to_json(request: ImageRequest) -> dict[str, Any]:

@@ -32,6 +32,11 @@ class Ledger:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @property
+    def shared(self) -> bool:
+        """Whether other processes may count there, too."""
+        return self._database.shared
+
     async def today(self, member: int) -> dict[int, int]:
         """Give how many pictures ``member`` has made today, by server; raises `DatabaseFailed`."""
         query = select(Usage.server, Usage.pictures).where(Usage.day == today(), Usage.member == member)

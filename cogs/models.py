@@ -1,5 +1,6 @@
 """/models: which models there are, and which one draws."""
 
+import contextlib
 import logging
 from functools import partial
 from pathlib import PurePath
@@ -10,6 +11,7 @@ from discord import app_commands
 from discord.ext import commands
 
 from cogs.access import check_operator
+from cogs.admin import OTHERS
 from cogs.audience import language_of
 from cogs.languages import explain, say
 from cogs.options import matching_choices
@@ -27,6 +29,7 @@ class Models(commands.Cog):
     def __init__(self, studio: Studio, bot: Any) -> None:
         self.studio, self.bot = studio, bot
         self.drawing: str = bot.settings.offered[0]
+        studio.orders.handlers["model"] = lambda source: studio.background.start(self._follow(source))
 
     @app_commands.command()
     @app_commands.describe(model="The one to draw with from now on, for everybody; only whoever runs this bot can choose")
@@ -65,19 +68,36 @@ class Models(commands.Cog):
     async def _switch(self, interaction: discord.Interaction[Any], source: str) -> None:
         language = language_of(interaction)
         try:
-            await self.studio.engine.switch(partial(self.bot.load_model, source))
+            await self._load(source)
+            others = await self.studio.orders.give("model", source)
         except Exception as error:
-            log.warning("the model %s does not draw: %s", source, error)
             goes_on = say(language, "`{model}` goes on.", model=named(self.drawing))
             text = f"{explain(language, explained(error))} {goes_on}"
         else:
-            log.info("the model %s draws", source)
-            self.drawing = source
             text = say(language, "`{model}` draws from now on.", model=named(source))
+            if others:
+                text += f"\n{say(language, OTHERS, count=others)}"
         try:
             await interaction.edit_original_response(content=text)
         except discord.HTTPException:  # after 15 minutes there is no way back to the answer; the log has it
             log.info("nobody could be told")
+
+    async def _follow(self, source: str) -> None:
+        """Draw with what was chosen in another process."""
+        if source not in self.bot.settings.offered:
+            log.warning("the model %s is drawn with elsewhere, and not offered here", source)
+            return
+        with contextlib.suppress(Exception):  # which is in the log
+            await self._load(source)
+
+    async def _load(self, source: str) -> None:
+        try:
+            await self.studio.engine.switch(partial(self.bot.load_model, source))
+        except Exception as error:
+            log.warning("the model %s does not draw: %s", source, error)
+            raise
+        log.info("the model %s draws", source)
+        self.drawing = source
 
 
 def named(source: str) -> str:

@@ -88,7 +88,8 @@ class Moderator:
         guild = self.client.get_guild(creation.guild_id or 0)
         scopes = {Scope.CHANNEL: review.channel_id, Scope.SERVER: creation.guild_id or 0}
         preferred = layered(self.registry.of(scope, subject) for scope, subject in scopes.items()).language
-        return preferred or of_locale(guild.preferred_locale if guild else None)
+        # Another process's shard knows the server where this one does not; its own language is that of the creation, too.
+        return preferred or (of_locale(guild.preferred_locale) if guild else creation.language)
 
     async def ask(self, review: Review, creation: Creation, result: Result) -> None:
         """Show ``result`` to the moderators, unless it stands in their channel already; raises `NotShown`."""

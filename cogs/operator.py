@@ -4,7 +4,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from cogs.shards import parse_shards, part_of
+from diffusion.errors import DarkroomError
 
 # What /admin reload applies at once; the rest waits for a restart.
 LIVE = {
@@ -23,6 +26,10 @@ def _http(url: str | None) -> str | None:
             "it is the HTTP address that `python -m diffusion.cluster serve` prints, such as http://127.0.0.1:8000"
         )
     return url
+
+
+def _shards(value: Any) -> Any:
+    return parse_shards(value) if isinstance(value, str) else value
 
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -58,6 +65,9 @@ class Settings(BaseSettings):
     safety_threshold: float = Field(0.5, gt=0, le=1)
     data_dir: Annotated[Path | None, BeforeValidator(_empty_is_none)] = None
     database_url: Annotated[SecretStr | None, BeforeValidator(_empty_is_none)] = None
+    pictures_url: Annotated[SecretStr | None, BeforeValidator(_empty_is_none)] = None
+    shard_count: Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_empty_is_none)] = None
+    shard_ids: Annotated[tuple[int, ...], NoDecode, BeforeValidator(_shards)] = ()
     data_max_gb: float = Field(10, gt=0)
     data_max_days: float = Field(30, gt=0)
     grace_seconds: float = Field(30, ge=0)
@@ -72,6 +82,14 @@ class Settings(BaseSettings):
     def offered(self) -> tuple[str, ...]:
         """The models that may draw, the one to begin with first."""
         return tuple(filter(None, map(str.strip, self.models.split(",")))) or (self.model_id or EMBEDDED,)
+
+    @property
+    def part(self) -> str:
+        """Which part of Discord this process serves, empty for all; raises `DarkroomError` where the settings contradict."""
+        part = part_of(self.shard_ids, self.shard_count)
+        if part and not (self.database_url and self.database_url.get_secret_value().startswith("postgresql")):
+            raise DarkroomError("Several processes need a database in common: set DATABASE_URL to one of PostgreSQL.")
+        return part
 
 
 def told(error: ValidationError) -> str:

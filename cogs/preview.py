@@ -41,7 +41,9 @@ def outside(env: simcord.Env) -> Callable[[Coroutine[Any, Any, None]], asyncio.T
 @contextlib.asynccontextmanager
 async def simulated(studio: Studio, make_bot: Callable[[Studio], discord.Client]) -> AsyncIterator[simcord.Env]:
     """Run the bot in a fresh simulated Discord."""
-    env = simcord.Env(make_bot(studio), settle_timeout=SETTLE_SECONDS)
+    bot = make_bot(studio)
+    shard_count = getattr(bot, "shard_count", None) or 1  # Discord would tell how many it advises
+    env = simcord.Env(bot, settle_timeout=SETTLE_SECONDS, shard_count=shard_count)
     studio.background.spawn = outside(env)
     env.backend.clock._epoch = datetime.now(UTC)  # so that messages are of today
     await env.start()

@@ -95,7 +95,7 @@ class Privacy(commands.GroupCog, group_name="privacy", group_description="What I
         """Say whether others may start from your avatar and your pictures."""
         async with self.studio.answering(interaction):
             registry, member = self.studio.registry, interaction.user.id
-            before = registry.of(Scope.MEMBER, member)
+            before = await registry.latest(Scope.MEMBER, member)
             await registry.set(Scope.MEMBER, member, before.with_(remix=None if allowed else False))
             text = say(language_of(interaction), REMIXED if allowed else NOT_REMIXED)
             await interaction.response.send_message(text, ephemeral=True)
@@ -116,6 +116,8 @@ class Privacy(commands.GroupCog, group_name="privacy", group_description="What I
 
     async def _take_back(self, member: int) -> None:
         """Cancel all that is being made for ``member`` and wait until it has ended, but not for what Discord keeps waiting."""
+        for creation_id in await self.studio.claims.elsewhere(member):
+            await self.studio.cancel_elsewhere(creation_id)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LONGEST_WAIT):
                 while theirs := [one.id for one in self.studio.development.in_hand if one.owner == member]:

@@ -135,7 +135,7 @@ class Queue(commands.Cog):
     async def cancel(self, interaction: Interaction, creation_id: int) -> None:
         """Cancel what was chosen and show what is left."""
         async with self.studio.answering(interaction):
-            self.studio.cancel(interaction, creation_id)
+            await self.studio.cancel(interaction, creation_id)
             text, view = self._shown(interaction)
             await interaction.response.edit_message(content=text, view=view, allowed_mentions=QUIET)
 

@@ -73,6 +73,13 @@ class Rules:
                 raise _spent(allowance, pictures)
         return min((allowance.left for allowance in allowances), default=None)
 
+    async def confirm(self, interaction: Interaction) -> None:
+        """Raise `NotAllowed` where more was counted than may be: two processes may have taken the day's last at once."""
+        if self.ledger.shared:
+            for allowance in await self.allowances(interaction):
+                if allowance.used > allowance.most:
+                    raise _spent(allowance, asked=allowance.used)
+
     async def broken(self, interaction: Interaction, text: str) -> Rule | None:
         """Find a rule of the server that ``text`` breaks; raises `TooSlow`."""
         if interaction.guild_id is None:

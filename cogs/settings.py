@@ -59,7 +59,7 @@ class Settings(commands.GroupCog, group_name="settings", group_description="What
     async def show(self, interaction: Interaction, scope: Scope) -> None:
         """Send the panel of ``scope``, seen by the member alone."""
         async with self.studio.answering(interaction):
-            self._subject(interaction, scope)
+            await self.studio.registry.latest(scope, self._subject(interaction, scope))
             await interaction.response.send_message(**self._panel(interaction, scope), ephemeral=True)
 
     async def open_page(self, interaction: Interaction, scope: Scope, page: str) -> None:
@@ -81,7 +81,7 @@ class Settings(commands.GroupCog, group_name="settings", group_description="What
             subject = self._subject(interaction, scope)
             if values.get("style"):
                 values["style"] = clean(values["style"]) or None
-            after = self.studio.registry.of(scope, subject).with_(**values)
+            after = (await self.studio.registry.latest(scope, subject)).with_(**values)
             self.studio.rules.check(after)
             await self.studio.registry.set(scope, subject, after)
             panel = self._panel(interaction, scope)

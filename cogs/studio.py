@@ -3,8 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -14,25 +13,30 @@ from cogs import render, views
 from cogs.access import may_end
 from cogs.archive import Archive
 from cogs.background import Background
+from cogs.claims import BEING_MADE, Claims
 from cogs.composer import Composer
 from cogs.database import Database
 from cogs.delivery import Delivery
 from cogs.development import Development
 from cogs.gallery import Gallery
-from cogs.journal import Creation, Journal, State
+from cogs.journal import Creation, Journal, Lost, State
 from cogs.languages import say
+from cogs.lease import Lease
 from cogs.ledger import Ledger
 from cogs.metrics import Metrics
 from cogs.moderator import Moderator
+from cogs.orders import Orders
 from cogs.personal import PersonalData
 from cogs.reception import Reception
 from cogs.refusal import REFUSALS, Refusal, refusal_of
 from cogs.registry import Registry
 from cogs.reviews import Reviews
+from cogs.rounds import Rounds
 from cogs.rules import Rules
 from cogs.styles import Style
 from cogs.telling import answering, explained, tell, tell_note
 from cogs.upkeep import Upkeep
+from cogs.waiting import Waiting
 from diffusion.engine import Engine
 from diffusion.errors import DarkroomError, QueueFull
 from diffusion.job import Job
@@ -45,6 +49,7 @@ Compose = Callable[[], Awaitable[ImageRequest]]
 PREPARING = "Preparing…"
 DRAINING = "I take no more requests at the moment. Please try again later."
 CLOSING = "I am being restarted. Please try again in a minute."
+ENDED = "These pictures are not being made any more."
 MAX_PER_MEMBER = 5
 
 
@@ -52,7 +57,8 @@ class Studio:
     """Makes pictures for interactions. Cogs and buttons only say which.
 
     A member may have ``max_per_member`` unfinished requests and make ``daily_allowance`` pictures a day. ``styles`` are those
-    offered in place of the model's own.
+    offered in place of the model's own. Where several processes serve one bot, ``lease`` is that of this one, and the one that
+    ``leads`` does for all what is done once.
 
     `open` it once the bot is logged in and `close` it before the bot is.
     """
@@ -68,20 +74,23 @@ class Studio:
         max_per_member: int = MAX_PER_MEMBER,
         daily_allowance: int | None = None,
         styles: Mapping[str, Style] | None = None,
+        lease: Lease | None = None,
+        leads: bool = True,
     ) -> None:
         self.engine, self.database, self.gallery = engine, database, gallery
-        self.journal, self.registry, self.ledger = Journal(database), Registry(database), Ledger(database)
+        self.lease, self.leads = lease or Lease(database), leads
+        self.claims, self.orders = Claims(database, self.lease), Orders(database, self.lease)
+        self.journal, self.registry, self.ledger = Journal(database, self.lease), Registry(database), Ledger(database)
         self.reviews = Reviews(database)
         self.reception = Reception(self.journal, self.registry, gallery)
         self.archive = Archive(database)
         self.personal = PersonalData(database, self.journal, self.registry, gallery)
         self.rules = Rules(engine, self.registry, self.ledger, daily_allowance)
         self.composer = Composer(engine, self.rules, styles)
-        self.max_per_member = max_per_member
+        self.waiting = Waiting(engine, self.claims, max_per_member)
         self.metrics = Metrics(engine, self.journal)
         self.refusing: str | None = None  # why nothing is accepted, as a sentence
         self.background = Background()
-        self._prepared: Counter[int] = Counter()
 
     @property
     def jobs(self) -> Mapping[int, Job]:
@@ -90,14 +99,19 @@ class Studio:
 
     async def open(self, client: discord.Client) -> None:
         """Take up what an earlier run of the bot left unfinished; raises `DatabaseFailed`."""
+        await self.lease.open()
         await self.registry.open()
         moderator = Moderator(self.engine, self.registry, self.journal, self.reviews, client)
         self.development = Development(self.engine, self.journal, self.gallery, Delivery(client, self.journal), moderator)
-        for creation in await self.journal.unfinished():
+        for creation in await self.claims.orphans():
             log.info("taking up %r", creation)
             self.background.start(self.development.take_up(creation))
-        upkeep = Upkeep(self.journal, self.ledger, self.gallery, self.reviews, self.go_on)
-        self.background.start_chore(upkeep.run())
+        if self.lease.shared:
+            pieces = self.claims, self.registry, self.orders, self.development
+            self.background.start_chore(Rounds(*pieces, self._take_over, lambda: self.refusing != CLOSING).run())
+        if self.leads:
+            upkeep = Upkeep(self.journal, self.ledger, self.gallery, self.reviews, self.go_on)
+            self.background.start_chore(upkeep.run())
         self.background.start_chore(self.metrics.watch_loop())
 
     async def close(self, grace: float = 0) -> None:
@@ -110,6 +124,7 @@ class Studio:
         await self.background.cancel()
         if interrupted and grace:
             await self.development.pause(interrupted)
+        await self.lease.release()
 
     async def drain(self) -> None:
         """Accept no more until `reopen`, and wait until what was accepted has ended."""
@@ -146,7 +161,7 @@ class Studio:
         ``private`` shows it to the member alone, ``spoiler`` hides it until it is clicked; None: as they prefer. Errors reach
         them as a sentence only they can see. Says whether it was accepted.
         """
-        async with self.answering(interaction), self.background.joined(), self._preparing(interaction.user.id):
+        async with self.answering(interaction), self.background.joined(), self.waiting.preparing(interaction.user.id):
             self._check_open()
             creation = await self.reception.accept(interaction, private, spoiler, parent=parent)
             try:
@@ -156,6 +171,7 @@ class Studio:
                 async with self.rules.turn(creation.owner):
                     await self.admit(interaction, request)
                     await self.reception.write_down(creation, request)
+                    await self.rules.confirm(interaction)
                 job = self._submit(request, interaction)
             except Exception as error:
                 await self._refuse(interaction, creation, error)
@@ -174,9 +190,10 @@ class Studio:
             try:
                 async with self.rules.turn(interaction.user.id):
                     await self.admit(interaction, request)
-                    self._check_unfinished(interaction.user.id)
+                    await self.waiting.check(interaction.user.id)
                     job = self._submit(request, interaction)
                     creation = await self.reception.accept(interaction, private, spoiler, request)
+                    await self.rules.confirm(interaction)
                 self.development.take_in_hand(creation, job)
                 text = render.progress_text(request, job.progress, creation.language)
                 view = views.cancel_view(creation.owner, creation.id, creation.language)
@@ -194,24 +211,34 @@ class Studio:
             await tell_note(interaction)
             self.background.start(self.development.follow(creation, job, text))
 
-    def cancel(self, interaction: Interaction, creation_id: int) -> None:
+    async def cancel(self, interaction: Interaction, creation_id: int) -> None:
         """Take back what the member of ``interaction`` asked for, or another one where they are a moderator.
 
         Raises `DarkroomError` where there is nothing to take back or that is not theirs to decide.
         """
-        creation = next((creation for creation in self.development.in_hand if creation.id == creation_id), None)
+        here = next((creation for creation in self.development.in_hand if creation.id == creation_id), None)
+        creation = here or await self.claims.foreign(creation_id)
         if creation is None:
-            raise DarkroomError("These pictures are not being made any more.")
+            raise DarkroomError(ENDED)
         if not may_end(interaction, creation):
             raise DarkroomError("Only the member who asked for these pictures or a moderator can cancel them.")
-        if not self.jobs[creation_id].cancel():
-            raise DarkroomError("These pictures are not being made any more.")
+        if not (self.jobs[creation_id].cancel() if here else await self.cancel_elsewhere(creation_id)):
+            raise DarkroomError(ENDED)
+
+    async def cancel_elsewhere(self, creation_id: int) -> bool:
+        """Take back what another process makes; False where it makes it no more."""
+        taken = await self.claims.take(creation_id, *BEING_MADE)
+        if taken:
+            self.background.start(self.development.endings.revoke(taken, 2 * self.lease.beat))
+        return taken is not None
 
     async def go_on(self, creation_id: int) -> None:
         """Do with a held creation what was decided about it; raises `JournalFailed`."""
-        creation = await self.journal.get(creation_id)
-        if creation and creation.state == State.HELD and self.refusing != CLOSING:
+        if self.refusing != CLOSING and (creation := await self.claims.take(creation_id, State.HELD)):
             self.background.start(self.development.take_up(creation))
+
+    def _take_over(self, creation: Creation) -> None:
+        self.background.start(self.development.take_over(creation))
 
     def _submit(self, request: ImageRequest, interaction: Interaction) -> Job:
         self._check_open()
@@ -228,28 +255,12 @@ class Studio:
 
     async def _refuse(self, interaction: Interaction, creation: Creation, error: Exception) -> None:
         """End what could not be begun, unless Discord may have shown the answer nevertheless."""
+        if isinstance(error, Lost):
+            return
         if isinstance(error, REFUSALS) and refusal_of(error) is Refusal.LATER and creation.message_id is None:
             self.background.start(self.development.take_up(creation))
             return
         told = explained(error)
         await tell(interaction, told)
-        await self.journal.close(creation, State.FAILED, str(told))
-
-    @contextlib.asynccontextmanager
-    async def _preparing(self, member: int) -> AsyncIterator[None]:
-        """Count what a member has prepared, such as attachments downloaded and held in memory; raises `QueueFull`."""
-        self._check_unfinished(member)
-        self._prepared[member] += 1
-        try:
-            yield
-        finally:
-            self._prepared[member] -= 1
-            self._prepared += Counter()  # forgets those who have none
-
-    def _check_unfinished(self, member: int) -> None:
-        if self.engine.jobs_of(member) + self._prepared[member] >= self.max_per_member:
-            raise QueueFull(
-                "You wait for {most} requests already, which is all I take from one member."
-                " Please wait for one of them, or cancel one with `/queue`.",
-                most=self.max_per_member,
-            )
+        with contextlib.suppress(Lost):
+            await self.journal.close(creation, State.FAILED, str(told))

@@ -13,7 +13,10 @@ from diffusion.sentence import Sentence
 
 ROOT = Path(__file__).parents[1]
 # What only whoever runs the bot reads, in a terminal or a log, stays English.
-OPERATORS = {"cogs.database", "cogs.metrics", "cogs.preview", "cogs.styles", "diffusion.__main__"}
+OPERATORS = {
+    *("cogs.bucket", "cogs.database", "cogs.lease", "cogs.metrics", "cogs.operator", "cogs.preview", "cogs.shards"),
+    *("cogs.styles", "diffusion.__main__"),
+}
 UNHEARD = {
     "Deleted messages could not be noted.",
     "The counts of past days could not be deleted.",

@@ -23,27 +23,29 @@ OPTION_TYPES = {str: 3, int: 4, bool: 5, float: 10, bytes: 11}
 
 
 class Wire:
-    """``async with Wire() as wire``: a server with some members and channels, at ``wire.port``.
+    """``async with Wire() as wire``: a server with some members and channels for each of ``shards``, at ``wire.port``.
 
     The bot is told of messages that come, change and go, as on Discord; not of private ones.
     ``on_request(stage)`` is called "before" and "after" each change that the bot asks for is carried out, and "before post" and
     "after post" where that attaches finished pictures; True drops the connection. ``limits`` are the `RateLimits`, if any.
     """
 
-    def __init__(self, members=3, channels=1):
+    def __init__(self, members=3, channels=1, shards=1):
         self.backend = Backend()
         self.backend.clock._epoch = datetime.now(UTC)
         self._started = time.monotonic()
-        self.guild = self.backend.create_guild("wire")
-        self.channels = [self.backend.create_channel(self.guild.id, f"art-{index}") for index in range(channels)]
-        self.channel = self.channels[0]
+        self.guilds = [self.backend.create_guild("wire", shard_id=shard, shard_count=shards) for shard in range(shards)]
         self.members = [self.backend.make_user(f"member{index}") for index in range(members)]
-        for member in self.members:
-            self.backend.add_member(self.guild.id, member.id)
+        self.channels = []
+        for guild in self.guilds:
+            self.channels += [self.backend.create_channel(guild.id, f"art-{index}") for index in range(channels)]
+            for member in self.members:
+                self.backend.add_member(guild.id, member.id)
+        self.channel = self.channels[0]
         self.asked, self.posted = [], []
         self.on_request = lambda stage: False
         self.limits = None
-        self._socket, self._sequence, self._telling = web.WebSocketResponse(), 0, set()
+        self._sockets, self._sequence, self._telling = {}, 0, set()  # by shard
         self.backend.subscribers.append(self._hear)
         self.ready = asyncio.Event()
 
@@ -52,6 +54,7 @@ class Wire:
         application.router.add_get("/gateway", self._gateway)
         application.router.add_get("/gateway/", self._gateway)
         application.router.add_get("/cdn/{path:.*}", self._cdn)
+        application.router.add_get("/api/v10/gateway/bot", self._advise)
         application.router.add_route("*", "/api/v10/{path:.*}", self._rest)
         self._runner = web.AppRunner(application, shutdown_timeout=1)
         await self._runner.setup()
@@ -64,7 +67,7 @@ class Wire:
         await self._runner.cleanup()
 
     def messages(self):
-        return list(self.backend.messages[self.channel.id].values())
+        return [message for channel in self.channels for message in self.backend.messages[channel.id].values()]
 
     async def ask(self, member, prompt, **options):
         """Let a member use /imagine. Whether the bot answered is told by the interaction that comes back."""
@@ -95,15 +98,20 @@ class Wire:
 
     async def _interact(self, kind, member, channel_id, data, message=None):
         self._tick()
+        guild_id = self.backend.channels[channel_id].guild_id
         interaction, payload = base_payload(
-            self.backend, type=kind, channel_id=channel_id, guild_id=self.guild.id, user_id=member.id, data=data
+            self.backend, type=kind, channel_id=channel_id, guild_id=guild_id, user_id=member.id, data=data
         )
         if message:
             interaction.source_message_id = message.id
             payload["message"] = dict(serializers.message_payload(self.backend, message))
         self.asked.append(interaction)
-        await self._dispatch("INTERACTION_CREATE", payload)
+        await self._dispatch("INTERACTION_CREATE", payload, self.shard_of(guild_id))
         return interaction
+
+    def shard_of(self, guild_id):
+        """Which shard is told what happens in a guild, or in none."""
+        return (int(guild_id or 0) >> 22) % len(self.guilds)
 
     def forget(self, files):
         """Give back the memory of what went over the wire, and of all but the last ``files`` files."""
@@ -116,40 +124,53 @@ class Wire:
     async def disconnect(self):
         """Close the gateway's connection, as Discord does now and then."""
         self.ready.clear()
-        await self._socket.close(code=4000)
+        for socket in list(self._sockets.values()):
+            await socket.close(code=4000)
+
+    async def _advise(self, request):
+        limit = {"total": 1000, "remaining": 1000, "reset_after": 0, "max_concurrency": 1}
+        url = f"ws://127.0.0.1:{self.port}/gateway"
+        return self._answer({"url": url, "shards": len(self.guilds), "session_start_limit": limit})
 
     async def _gateway(self, request):
-        socket = self._socket = web.WebSocketResponse()
+        socket = web.WebSocketResponse()
         await socket.prepare(request)
         await socket.send_json({"op": HELLO, "d": {"heartbeat_interval": 41250}})
         async for frame in socket:
             if frame.type is not WSMsgType.TEXT:
                 break
-            op = json.loads(frame.data)["op"]
-            if op == 1:
+            asked = json.loads(frame.data)
+            if asked["op"] == 1:
                 await asyncio.sleep(0.1)  # discord.py misjudges an answer that comes before it has noted the question
                 await socket.send_json({"op": ACK})
-            elif op == 2:
-                await self._identified()
-            elif op == 6:
+            elif asked["op"] == 2:
+                shard = asked["d"].get("shard", [0, 1])[0]
+                self._sockets[shard] = socket
+                await self._identified(shard)
+            elif asked["op"] == 6:
                 await socket.send_json({"op": INVALID_SESSION, "d": False})
-        self.ready.clear()
+        for shard in [shard for shard, taken in self._sockets.items() if taken is socket]:
+            del self._sockets[shard]
+            self.ready.clear()
         return socket
 
-    async def _identified(self):
+    async def _identified(self, shard):
         user = dict(serializers.user_payload(self.backend.bot_user))
-        guild = dict(serializers.guild_create_payload(self.backend, self.guild))
+        guild = dict(serializers.guild_create_payload(self.backend, self.guilds[shard]))
         session = {"session_id": "wire", "resume_gateway_url": f"ws://127.0.0.1:{self.port}/gateway", "v": 10, "user": user}
         application = {"id": str(self.backend.application_id), "flags": 0}
-        await self._dispatch(
-            READY, session | {"guilds": [{"id": guild["id"], "unavailable": True}], "application": application}
-        )
-        await self._dispatch("GUILD_CREATE", guild)
-        self.ready.set()
+        known = {"guilds": [{"id": guild["id"], "unavailable": True}], "application": application}
+        ready = session | known | {"shard": [shard, len(self.guilds)]}
+        await self._dispatch(READY, ready, shard)
+        await self._dispatch("GUILD_CREATE", guild, shard)
+        if len(self._sockets) == len(self.guilds):
+            self.ready.set()
 
-    async def _dispatch(self, event, data):
+    async def _dispatch(self, event, data, shard):
+        if shard not in self._sockets:
+            raise ConnectionError(f"nobody serves shard {shard}")
         self._sequence += 1
-        await self._socket.send_str(self._json({"op": DISPATCH, "t": event, "s": self._sequence, "d": data}))
+        await self._sockets[shard].send_str(self._json({"op": DISPATCH, "t": event, "s": self._sequence, "d": data}))
 
     def _hear(self, event, data):
         if event.startswith("MESSAGE_") and self.ready.is_set():
@@ -159,7 +180,7 @@ class Wire:
 
     async def _tell(self, event, data):
         with contextlib.suppress(ConnectionError, RuntimeError):  # the bot is gone
-            await self._dispatch(event, data)
+            await self._dispatch(event, data, self.shard_of(data.get("guild_id")))
 
     async def _cdn(self, request):
         data = self.backend.cdn.get(f"{CDN_BASE}/{request.match_info['path']}")

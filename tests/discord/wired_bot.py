@@ -11,6 +11,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"  # its threads would not survive 
 import torch
 
 import bot
+import cogs.lease
 from diffusion import Engine
 from tests.conftest import build_components, model_of
 from tests.discord.loopback import connect_to
@@ -19,12 +20,14 @@ torch.set_num_threads(1)
 MODEL = model_of(build_components())
 
 
-def run(port, folder, grace=30.0):
+def run(port, folder, grace=30.0, lease=cogs.lease.SECONDS, **settings):
     """Run until killed or told to stop; what it says goes to a file in ``folder``."""
     sys.stderr = sys.stdout = open(Path(folder) / "bot.log", "a", buffering=1)
+    cogs.lease.SECONDS = lease
     connect_to(port)
     bot.build_engine = lambda settings: Engine(MODEL)
-    settings = bot.Settings(_env_file=None, discord_token="wire", data_dir=folder, database_url="", grace_seconds=grace)
+    given = {"discord_token": "wire", "data_dir": folder, "database_url": "", "grace_seconds": grace} | settings
+    settings = bot.Settings(_env_file=None, **given)
     bot.discord.utils.setup_logging(level=logging.INFO)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     asyncio.run(bot.on_discord(settings))

@@ -1,0 +1,40 @@
+"""Several processes on one database: which live, who holds which creation, what was changed or ordered by one for all."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0008"
+down_revision = "0007"
+
+
+def upgrade() -> None:
+    """Create the tables; what is unfinished is held by nobody."""
+    op.create_table(
+        "leases",
+        sa.Column("holder", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("name", sa.String(200), nullable=False),
+        sa.Column("expires", sa.Float(53), nullable=False),
+    )
+    op.create_table(
+        "preference_changes",
+        sa.Column("scope", sa.String(10), primary_key=True),
+        sa.Column("subject", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("changed", sa.Float(53), nullable=False, index=True),
+    )
+    op.create_table(
+        "orders",
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("holder", sa.BigInteger, nullable=False, index=True),
+        sa.Column("verb", sa.String(10), nullable=False),
+        sa.Column("argument", sa.Text, nullable=False),
+    )
+    with op.batch_alter_table("creations") as table:
+        table.add_column(sa.Column("holder", sa.BigInteger, nullable=False, server_default="0"))
+
+
+def downgrade() -> None:
+    """Go back to one process."""
+    with op.batch_alter_table("creations") as table:
+        table.drop_column("holder")
+    for name in ("orders", "preference_changes", "leases"):
+        op.drop_table(name)
