@@ -18,7 +18,7 @@ from benchmarks.trace import HOUR, PEAK, SIZES, Asked, Community
 from diffusion import Engine, EngineConfig, ImageDiffusionModel
 from diffusion.pace import Pace, Shape
 
-STAGES = 6  # evaluations until the next picture of a round ends: so they take 27 on average, much as those of a trace
+EVALUATIONS = 25  # that pictures of a trace take on average, and so those that are timed, for what else they need counts too
 Taken = dict[Shape, list[dict[int, list[float]]]]  # seconds of calls by their rows, for each round
 
 
@@ -42,15 +42,17 @@ class Play:
         }
 
 
-async def time_calls(engine: Engine, side: int, taken: Taken) -> None:
+async def time_calls(engine: Engine, taken: Taken) -> None:
     """Note what calls of all numbers of rows take with latents of each size, by pictures that end one after another."""
-    for width, height in ((round(share * side) for share in size) for size in SIZES):
+    pictures = max(1, engine.config.max_rows // 2)
+    stage = round(2 * EVALUATIONS / (pictures + 1))
+    for width, height in ((round(share * engine.model.sample_side) for share in size) for size in SIZES):
         rounds = taken[engine.model.latent_shape(width, height)]
         rounds.append(defaultdict(list))
         engine.watchers = [lambda rows, seconds, noted=rounds[-1]: noted[rows].append(seconds)]  # type: ignore[misc]
         requests = [
-            engine.model.request("red apple", width=width, height=height, steps=STAGES * (number + 1), upscale=1)
-            for number in range(engine.config.max_rows // 2)
+            engine.model.request("red apple", width=width, height=height, steps=stage * (number + 1), upscale=1)
+            for number in range(pictures)
         ]
         await asyncio.gather(*(engine.submit(request, number) for number, request in enumerate(requests)))
     engine.watchers = []
@@ -88,18 +90,23 @@ def simulated(trace: Sequence[Asked], pace: Pace, model: ImageDiffusionModel, ma
     return Play([each.begun for each in served], [each.wait for each in served], max(ends) - trace[0].at)
 
 
-async def measure(members: int, seconds: float, seed: int, max_rows: int, model_id: str | None) -> None:
-    """Play both and print them side by side."""
+async def rehearse(model: ImageDiffusionModel, trace: Sequence[Asked], max_rows: int) -> tuple[Play, Play]:
+    """Play ``trace`` to the engine and to the simulation."""
+    taken: Taken = defaultdict(list)
+    async with Engine(model, EngineConfig(max_rows=max_rows, max_waiting=100_000)) as engine:
+        await time_calls(engine, taken)
+        await time_calls(engine, taken)
+        real = await play(engine, trace)
+        await time_calls(engine, taken)
+    return real, simulated(trace, taught(taken), model, max_rows)
+
+
+def measure(members: int, seconds: float, seed: int, max_rows: int, model_id: str | None) -> None:
+    """Rehearse and print both side by side."""
     model = ImageDiffusionModel.from_pretrained(model_id)
     community = Community(members, model.sample_side, model.latent_factor, seed)
     trace = list(community.trace(PEAK, PEAK + seconds / HOUR))
-    async with Engine(model, EngineConfig(max_rows=max_rows, max_waiting=100_000)) as engine:
-        taken: Taken = defaultdict(list)
-        await time_calls(engine, community.side, taken)
-        await time_calls(engine, community.side, taken)
-        real = (await play(engine, trace)).figures()
-        await time_calls(engine, community.side, taken)
-    told = simulated(trace, taught(taken), model, max_rows).figures()
+    real, told = (played.figures() for played in asyncio.run(rehearse(model, trace, max_rows)))
     pictures = sum(asked.request.count for asked in trace)
     print(f"{model.name}, {model.dtype}, {model.device}, {max_rows} rows a step:", end=" ")
     print(f"{len(trace)} requests for {pictures} pictures in {seconds:g} s")
@@ -117,7 +124,7 @@ def main() -> None:
     parser.add_argument("--max-rows", type=int, default=EngineConfig().max_rows)
     parser.add_argument("--model", help="folder or hub id; the embedded model if left out")
     options = parser.parse_args()
-    asyncio.run(measure(options.members, options.seconds, options.seed, options.max_rows, options.model))
+    measure(options.members, options.seconds, options.seed, options.max_rows, options.model)
 
 
 if __name__ == "__main__":
