@@ -1,7 +1,8 @@
 """Whether the simulation tells the truth: one trace through the real engine and through a simulated GPU.
 
-``python -m benchmarks.rehearsal`` lets the engine warm up with pictures of each size, from which a `Pace` learns what its calls
-take; then it plays a part of the day of a small community to the engine, in real time, and to the simulation with that pace.
+``python -m benchmarks.rehearsal`` plays a part of the day of a small community to the engine, in real time, and to the
+simulation, with the pace of other pictures of the same sizes that the engine makes before and after, so that a machine that has
+become slower or faster meanwhile counts as what it was in between.
 """
 
 import argparse
@@ -15,9 +16,10 @@ from statistics import fmean, quantiles
 from benchmarks.simulation import ROUTING_BATCHING, simulate
 from benchmarks.trace import HOUR, PEAK, SIZES, Asked, Community
 from diffusion import Engine, EngineConfig, ImageDiffusionModel
-from diffusion.pace import Pace
+from diffusion.pace import Pace, Shape
 
-STAGES = 4  # evaluations until the next picture of a warm-up ends
+EVALUATIONS = 25  # that pictures of a trace take on average, and so those that are timed, for what else they need counts too
+Taken = dict[Shape, list[dict[int, list[float]]]]  # seconds of calls by their rows, for each round
 
 
 @dataclass(frozen=True)
@@ -40,22 +42,29 @@ class Play:
         }
 
 
-async def learn(engine: Engine, community: Community) -> Pace:
-    """Time calls of all numbers of rows with latents of each size, by pictures that end one after another."""
-    pace, pictures = Pace(), engine.config.max_rows // 2
-    for width, height in ((round(side * community.side) for side in size) for size in SIZES):
-        shape = engine.model.latent_shape(width, height)
-        for _ in range(2):  # the first warms up
-            taken: dict[int, list[float]] = defaultdict(list)
-            engine.watchers = [lambda rows, seconds, taken=taken: taken[rows].append(seconds)]  # type: ignore[misc]
-            requests = [
-                engine.model.request("red apple", width=width, height=height, steps=STAGES * (number + 1), upscale=1)
-                for number in range(pictures)
-            ]
-            await asyncio.gather(*(engine.submit(request, number) for number, request in enumerate(requests)))
-        engine.watchers = []
-        for rows, seconds in [(1, [0.0]), *sorted(taken.items())]:  # a pace ignores the first
-            pace.learn(shape, rows, fmean(seconds))
+async def time_calls(engine: Engine, taken: Taken) -> None:
+    """Note what calls of all numbers of rows take with latents of each size, by pictures that end one after another."""
+    pictures = max(1, engine.config.max_rows // 2)
+    stage = round(2 * EVALUATIONS / (pictures + 1))
+    for width, height in ((round(share * engine.model.sample_side) for share in size) for size in SIZES):
+        rounds = taken[engine.model.latent_shape(width, height)]
+        rounds.append(defaultdict(list))
+        engine.watchers = [lambda rows, seconds, noted=rounds[-1]: noted[rows].append(seconds)]  # type: ignore[misc]
+        requests = [
+            engine.model.request("red apple", width=width, height=height, steps=stage * (number + 1), upscale=1)
+            for number in range(pictures)
+        ]
+        await asyncio.gather(*(engine.submit(request, number) for number, request in enumerate(requests)))
+    engine.watchers = []
+
+
+def taught(taken: Taken) -> Pace:
+    """Give the pace by all but the first round of each shape, which warmed up."""
+    pace = Pace()
+    for shape, (_, *rounds) in taken.items():
+        pace.learn(shape, 1, 0.0)  # a pace ignores the first
+        for rows in sorted(rounds[0]):
+            pace.learn(shape, rows, fmean(seconds for noted in rounds for seconds in noted[rows]))
     return pace
 
 
@@ -81,15 +90,23 @@ def simulated(trace: Sequence[Asked], pace: Pace, model: ImageDiffusionModel, ma
     return Play([each.begun for each in served], [each.wait for each in served], max(ends) - trace[0].at)
 
 
-async def measure(members: int, seconds: float, seed: int, max_rows: int, model_id: str | None) -> None:
-    """Play both and print them side by side."""
+async def rehearse(model: ImageDiffusionModel, trace: Sequence[Asked], max_rows: int) -> tuple[Play, Play]:
+    """Play ``trace`` to the engine and to the simulation."""
+    taken: Taken = defaultdict(list)
+    async with Engine(model, EngineConfig(max_rows=max_rows, max_waiting=100_000)) as engine:
+        await time_calls(engine, taken)
+        await time_calls(engine, taken)
+        real = await play(engine, trace)
+        await time_calls(engine, taken)
+    return real, simulated(trace, taught(taken), model, max_rows)
+
+
+def measure(members: int, seconds: float, seed: int, max_rows: int, model_id: str | None) -> None:
+    """Rehearse and print both side by side."""
     model = ImageDiffusionModel.from_pretrained(model_id)
     community = Community(members, model.sample_side, model.latent_factor, seed)
     trace = list(community.trace(PEAK, PEAK + seconds / HOUR))
-    async with Engine(model, EngineConfig(max_rows=max_rows, max_waiting=100_000)) as engine:
-        pace = await learn(engine, community)
-        real = (await play(engine, trace)).figures()
-    told = simulated(trace, pace, model, max_rows).figures()
+    real, told = (played.figures() for played in asyncio.run(rehearse(model, trace, max_rows)))
     pictures = sum(asked.request.count for asked in trace)
     print(f"{model.name}, {model.dtype}, {model.device}, {max_rows} rows a step:", end=" ")
     print(f"{len(trace)} requests for {pictures} pictures in {seconds:g} s")
@@ -101,13 +118,13 @@ async def measure(members: int, seconds: float, seed: int, max_rows: int, model_
 def main() -> None:
     """Read the command line and measure."""
     parser = argparse.ArgumentParser("python -m benchmarks.rehearsal", description=__doc__)
-    parser.add_argument("--members", type=int, default=30_000)
+    parser.add_argument("--members", type=int, default=20_000)
     parser.add_argument("--seconds", type=float, default=75)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--max-rows", type=int, default=EngineConfig().max_rows)
     parser.add_argument("--model", help="folder or hub id; the embedded model if left out")
     options = parser.parse_args()
-    asyncio.run(measure(options.members, options.seconds, options.seed, options.max_rows, options.model))
+    measure(options.members, options.seconds, options.seed, options.max_rows, options.model)
 
 
 if __name__ == "__main__":
