@@ -3,7 +3,7 @@ from benchmarks.trace import HOUR, PEAK, Community
 
 
 async def test_a_trace_goes_through_the_engine_and_the_simulation_alike(tiny_model):
-    trace = list(Community(20_000, tiny_model.sample_side, tiny_model.latent_factor).trace(PEAK, PEAK + 8 / HOUR))
+    trace = list(Community(80_000, tiny_model.sample_side, tiny_model.latent_factor).trace(PEAK, PEAK + 4 / HOUR))
     engine, simulation = await rehearse(tiny_model, trace, max_rows=4)
     for play in (engine, simulation):
         assert len(play.begun) == len(play.waits) == len(trace) > 1
