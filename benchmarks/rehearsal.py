@@ -44,7 +44,7 @@ class Play:
 
 async def time_calls(engine: Engine, taken: Taken) -> None:
     """Note what calls of all numbers of rows take with latents of each size, by pictures that end one after another."""
-    pictures = max(1, engine.config.max_rows // 2)
+    pictures = max(1, (engine.config.max_rows or ROWS) // 2)
     stage = round(2 * EVALUATIONS / (pictures + 1))
     for width, height in ((round(share * engine.model.sample_side) for share in size) for size in SIZES):
         rounds = taken[engine.model.latent_shape(width, height)]
@@ -121,7 +121,7 @@ def main() -> None:
     parser.add_argument("--members", type=int, default=20_000)
     parser.add_argument("--seconds", type=float, default=75)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--max-rows", type=int, default=EngineConfig().max_rows)
+    parser.add_argument("--max-rows", type=int, default=ROWS)
     parser.add_argument("--model", help="folder or hub id; the embedded model if left out")
     options = parser.parse_args()
     measure(options.members, options.seconds, options.seed, options.max_rows, options.model)

@@ -6,6 +6,7 @@ from benchmarks.capacity import Point, latent_shape, least
 from benchmarks.costs import H200, pace_of
 from benchmarks.simulation import FIFO, ROUND_ROBIN_BATCHING, ROUTING_BATCHING, WAYS, Picture, simulate
 from benchmarks.trace import FLOOD, HOUR, Asked, Community
+from diffusion.batcher import Batcher
 from diffusion.pace import Pace, forecast
 from diffusion.request import ImageRequest
 
@@ -88,8 +89,12 @@ def test_one_gpu_does_what_is_foreseen_when_all_come_at_once(sides, max_rows):
     trace = [ask(0.0, 10 + 7 * number % 11, f"owner {number}", sides[number % len(sides)]) for number in range(12)]
     served = simulate(trace, ROUTING_BATCHING, 1, sloped(), latent_shape, max_rows)
     played = [Picture(each.asked.owner, each.key[1], 2, each.asked.request.evaluations) for each in served]
-    told = list(forecast([], played, max_rows, sloped()).values())
-    turn = 0.1 + 16 * 0.02 * 4 if len(sides) > 1 else 1e-9  # whose turn comes first within a step is not foreseen
+    batcher: Batcher[Picture] = Batcher(max_rows)
+    for picture in played:
+        batcher.add(picture)
+    foreseen = forecast(batcher, sloped())
+    told = [foreseen[picture] for picture in played]
+    turn = 0.1 + 16 * 0.02 * max(sides) ** 2 / 64**2  # whose turn comes first is not foreseen
     assert [each.wait for each in served] == pytest.approx(told, abs=turn)
 
 
