@@ -42,7 +42,7 @@ class Timed(Deployed):
     """A replica of the timed model."""
 
     async def __init__(self, options: dict[str, Any]) -> None:  # type: ignore[misc]
-        await super().__init__(options)  # type: ignore[misc]
+        await super().__init__(options)
         sleeping(self.engine.model)
 
 

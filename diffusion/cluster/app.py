@@ -90,13 +90,14 @@ def build(options: Options, kind: type[Replica] = Deployed) -> serve.Application
                 policy=AutoscalingPolicy(policy_function=by_queued_rows),
             )
         }
-    deployment = serve.deployment(
+    routing: dict[str, Any] = {"request_router_class": QueuedRowsRouter, "request_routing_stats_period_s": 0.5}
+    deployment: Any = serve.deployment(
         kind,
         name="replica",
         **size,
         ray_actor_options={"num_cpus": options.cpus, "num_gpus": options.gpus},
         max_ongoing_requests=10 * options.max_waiting,  # the engine queues, and refuses what is too much
-        request_router_config=RequestRouterConfig(request_router_class=QueuedRowsRouter, request_routing_stats_period_s=0.5),
+        request_router_config=RequestRouterConfig(**routing),
         graceful_shutdown_timeout_s=options.grace_seconds,  # what was begun is finished before a replica ends
         graceful_shutdown_wait_loop_s=0.5,
         health_check_period_s=5,

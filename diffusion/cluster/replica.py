@@ -72,7 +72,8 @@ class Replica:
             yield pack(*refused(error, self._room() if isinstance(error, QueueFull) else None))
             return
         try:
-            heard, previews, at = None, (), 0.0
+            heard, at = None, 0.0
+            previews: tuple[Image.Image, ...] = ()
             while not job.done:
                 progress, now = job.progress, time.perf_counter()
                 if progress is not heard or now - at > HEARTBEAT_SECONDS:

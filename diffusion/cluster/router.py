@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import dataclass
+from typing import Any
 
 from ray.serve.request_router import PendingRequest, ReplicaID, RequestRouter, RunningReplica
 
@@ -31,7 +32,7 @@ class _Load:
 class QueuedRowsRouter(RequestRouter):
     """Routes by queued rows: those that replicas tell Serve's controller, and those sent since they were told."""
 
-    def initialize_state(self) -> None:
+    def initialize_state(self, **kwargs: Any) -> None:
         """Know of nothing sent yet."""
         self._chance = random.Random()
         self._sent: dict[str, _Sent] = {}

@@ -12,5 +12,6 @@ def by_queued_rows(context: "AutoscalingContext") -> tuple[int, dict[str, Any]]:
     told = (context.aggregated_metrics or {}).get("queued", {})
     if not told:  # new replicas have not told yet
         return context.target_num_replicas, {}
-    wanted = math.ceil(sum(told.values()) / context.config.target_ongoing_requests)
+    config: Any = context.config
+    wanted = math.ceil(sum(told.values()) / config.target_ongoing_requests)
     return min(max(wanted, context.capacity_adjusted_min_replicas), context.capacity_adjusted_max_replicas), {}

@@ -25,15 +25,12 @@ PICTURES: Final = {"image": "RGB", "mask": "L"}  # the fields of a request that 
 KEY_HEADER: Final = "x-session-id"  # what Serve shows its router of a request
 _FROZEN: Final = ConfigDict(extra="forbid", frozen=True)
 _TYPES: Final = get_type_hints(ImageRequest)
-_Settings: Final = create_model(
-    "_Settings",
-    __config__=_FROZEN,
-    **{
-        field.name: (_TYPES[field.name], ... if field.default is MISSING else field.default)
-        for field in fields(ImageRequest)
-        if field.name not in PICTURES
-    },
-)
+_FIELDS: Final[dict[str, Any]] = {
+    field.name: (_TYPES[field.name], ... if field.default is MISSING else field.default)
+    for field in fields(ImageRequest)
+    if field.name not in PICTURES
+}
+_Settings: Final = create_model("_Settings", __config__=_FROZEN, **_FIELDS)
 
 
 class _Question(BaseModel):
@@ -131,7 +128,9 @@ def read_question(frame: Frame) -> tuple[ImageRequest, int | str | None]:
     try:
         asked = _Question.model_validate(head)
         settings = dict(_Settings.model_validate(asked.settings))
-        pictures = {name: to_image(file, PICTURES[name]) for name, file in zip(asked.pictures, files, strict=True)}
+        pictures: dict[str, Any] = {
+            name: to_image(file, PICTURES[name]) for name, file in zip(asked.pictures, files, strict=True)
+        }
     except (ValidationError, ValueError, KeyError) as error:
         raise InvalidRequest("request", "I was updated meanwhile and cannot read this any more. Please ask again.") from error
     return ImageRequest(**settings, **pictures), asked.owner
