@@ -16,14 +16,14 @@ class Cost:
     picture: float
 
 
-# Stable Diffusion 1 on an H200 in bfloat16. ESTIMATED, not measured: torch counts 0.80, 1.30 and 2.15 TFLOP a row at 512x512,
-# 512x768 and 768x768; of the 790 TFLOP/s that the card does at best, 20 % were taken for 2 rows of the first and 45 % for 16,
-# which gives 6.4 ms a call and 1.85 ms a row; that of other shapes is in the proportion of their TFLOP.
+# Stable Diffusion 1 on an H200 in bfloat16. At 512x512 a call was measured (`benchmarks.limit --shape sd1`): 6.5 ms and 2.63 ms
+# a row. Other shapes are ESTIMATED in proportion to their operations, of which torch counts 0.80, 1.30 and 2.15 TFLOP a row at
+# 512x512, 512x768 and 768x768, and so is what a picture needs besides.
 H200: Final[dict[Shape, Cost]] = {
-    (1, 4, 64, 64): Cost({2: 10.1, 16: 36.0}, picture=15.0),
-    (1, 4, 64, 96): Cost({2: 12.4, 16: 54.1}, picture=24.0),
-    (1, 4, 96, 64): Cost({2: 12.4, 16: 54.1}, picture=24.0),
-    (1, 4, 96, 96): Cost({2: 16.3, 16: 85.6}, picture=40.0),
+    (1, 4, 64, 64): Cost({2: 11.8, 16: 48.6}, picture=15.0),
+    (1, 4, 64, 96): Cost({2: 15.1, 16: 74.9}, picture=24.0),
+    (1, 4, 96, 64): Cost({2: 15.1, 16: 74.9}, picture=24.0),
+    (1, 4, 96, 96): Cost({2: 20.7, 16: 119.6}, picture=40.0),
 }
 
 

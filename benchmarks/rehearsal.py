@@ -19,6 +19,7 @@ from diffusion import Engine, EngineConfig, ImageDiffusionModel
 from diffusion.pace import Pace, Shape
 
 EVALUATIONS = 25  # that pictures of a trace take on average, and so those that are timed, for what else they need counts too
+ROWS = 16  # of a call of the network, at most
 Taken = dict[Shape, list[dict[int, list[float]]]]  # seconds of calls by their rows, for each round
 
 

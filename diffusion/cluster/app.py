@@ -39,7 +39,8 @@ class Options(BaseModel):
     cpus: float = Field(1, ge=0)
     device: str | None = None
     dtype: Literal["float32", "float16", "bfloat16"] | None = None
-    max_rows: int = Field(16, ge=1)
+    compile: bool = False
+    max_rows: int | None = Field(None, ge=1)
     max_waiting: int = Field(100, ge=1)
     max_side: int = Field(1024, ge=64)
     max_steps: int = Field(150, ge=1)
@@ -56,7 +57,7 @@ class Options(BaseModel):
     def engine(self) -> EngineConfig:
         """How much each replica takes on."""
         limits = Limits(self.max_side, self.max_steps, self.max_count, self.max_frames)
-        return EngineConfig(self.max_rows, self.max_waiting, self.preview_seconds, limits=limits)
+        return EngineConfig(self.max_rows, self.max_waiting, self.preview_seconds, compile=self.compile, limits=limits)
 
 
 class Deployed(Replica):
