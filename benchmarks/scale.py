@@ -20,11 +20,12 @@ from diffusion.cluster.app import Deployed, Options, build
 from diffusion.cluster.remote import RemoteEngine, load
 
 HOST = "127.0.0.1"
-SLEEP = 0.05  # seconds a step of the timed model takes, about one of Stable Diffusion on a GPU
+SLEEP = 0.25  # seconds a step of the timed model takes, about one of Stable Diffusion for a few pictures on a GPU
 SIDE = 32  # pixels of its pictures, so that what else there is to do hardly counts
-STEPS = 20
-ROWS = 16
-FEW, MANY = 10, 60  # steps of two pictures, which tell what a request costs from what a step does
+STEPS = 10  # on average: members ask for different numbers, or their pictures would all end at once
+SPREAD = 5
+ROWS = 8
+FEW, MANY = 5, 30  # steps of two pictures, which tell what a request costs from what a step does
 
 
 def sleeping(model: ImageDiffusionModel) -> ImageDiffusionModel:
@@ -71,7 +72,8 @@ async def rate(model: Any, members: int, seconds: float, side: int | None) -> fl
 
     async def ask(member: int) -> None:
         while True:
-            await engine.submit(request(model, member + len(ended), STEPS, side), member)
+            steps = STEPS - SPREAD // 2 + (member + len(ended)) % SPREAD
+            await engine.submit(request(model, member + len(ended), steps, side), member)
             ended.append(time.perf_counter())
 
     async with RemoteEngine(model, EngineConfig(max_waiting=10_000)) as engine:
@@ -121,7 +123,7 @@ def main() -> None:
     parser = argparse.ArgumentParser("python -m benchmarks.scale", description=__doc__)
     parser.add_argument("--replicas", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=10, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=20, help="of each measurement")
     parser.add_argument("--only", choices=["timed", "embedded"])
     options = parser.parse_args()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -139,11 +141,11 @@ def main() -> None:
             with served(Timed, options.replicas, url) as models:
                 print(f"one picture, {SLEEP:g} s a step", flush=True)
                 asyncio.run(overhead(models[1], options.repeats))
-                print(f"{STEPS} steps of {SLEEP:g} s, {ROWS} rows a call", flush=True)
+                print(f"about {STEPS} steps of {SLEEP:g} s, {ROWS} rows a call", flush=True)
                 asyncio.run(scaling(models, options.repeats, options.seconds, SIDE))
         if options.only != "timed":
             with served(Deployed, options.replicas, url) as models:
-                print(f"embedded model, {STEPS} steps, {os.cpu_count()} cores, one a replica", flush=True)
+                print(f"embedded model, about {STEPS} steps, {os.cpu_count()} cores, one a replica", flush=True)
                 asyncio.run(scaling(models, options.repeats, options.seconds, None))
     finally:
         serve.shutdown()

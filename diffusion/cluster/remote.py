@@ -210,7 +210,7 @@ class RemoteEngine:
 
     def _start(self, job: Job) -> None:
         # Not in the context of whoever asks: what is followed outlives that.
-        self._jobs[job].task = asyncio.get_running_loop().create_task(self._follow(job), context=self._context)
+        self._jobs[job].task = self._context.run(asyncio.create_task, self._follow(job))
 
     def _drop(self, job: Job) -> None:
         followed = self._jobs.pop(job, None)
