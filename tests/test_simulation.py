@@ -137,9 +137,9 @@ def test_the_same_seed_gives_the_same_waits_and_another_gives_others(minutes):
     assert first == again != other
 
 
-def test_batching_and_routing_hold_the_goal_with_fewer_gpus(minutes):
+def test_batching_and_routing_make_long_waits_less_than_half(minutes):
     late = {way: Point.of(1, simulate(minutes, way, 1, pace_of(H200), latent_shape)).late for way in (FIFO, ROUTING_BATCHING)}
-    assert late[ROUTING_BATCHING] < 10 < late[FIFO]
+    assert late[ROUTING_BATCHING] < late[FIFO] / 2
 
 
 def test_a_part_of_a_day_is_what_it_is_in_the_whole(minutes):

@@ -72,7 +72,7 @@ async def taken(server, other, message):
 
 
 async def test_what_a_dead_process_left_goes_on_in_another_with_the_same_seed(server, other, monkeypatch):
-    slow(server, monkeypatch)
+    slow(server, monkeypatch, 0.1)
     message = await asked(server)
     await begun(server, message)
     await asyncio.sleep(2 * SECONDS)
@@ -95,7 +95,7 @@ async def test_what_a_stopped_process_leaves_goes_on_at_once(server, other, monk
 
 
 async def test_a_process_that_was_only_slow_does_not_post_what_was_taken_from_it(server, other, monkeypatch, caplog):
-    slow(server, monkeypatch, 0.05)
+    slow(server, monkeypatch, 0.1)
     message = await asked(server)
     await begun(server, message)
     await let_expire(server.studio)
@@ -211,7 +211,8 @@ async def test_an_operator_pauses_and_resumes_all_processes(server, other, olga)
     told = []
     other.orders.handlers |= {verb: lambda _, verb=verb: told.append(verb) for verb in ("pause", "resume", "drain", "reload")}
     for verb in ("pause", "resume", "drain", "reload"):
-        assert "within seconds: 1" in (await olga.slash(server.channel, f"admin {verb}")).response.content
+        told_them = sentence(await olga.slash(server.channel, f"admin {verb}"))
+        assert "within seconds: 1" in told_them or told_them.startswith("Drained")  # at once, as nothing is in hand
     await server.until(lambda: told == ["pause", "resume", "drain", "reload"])
     await olga.slash(server.channel, "admin resume")
     await other.orders.give("pause")
