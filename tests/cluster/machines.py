@@ -75,7 +75,7 @@ def replicas(name):
     found = []
     for actor in ray.util.list_named_actors(all_namespaces=True):
         if f"::{name}#replica#" in actor["name"]:
-            with contextlib.suppress(ray.exceptions.RayActorError, ValueError):
+            with contextlib.suppress(ray.exceptions.RayError, ValueError):  # one that ends, or has not begun
                 handle = ray.get_actor(actor["name"], actor["namespace"])
                 pid, node = ray.get(handle.__ray_call__.remote(_whereabouts), timeout=20)
                 stats = ray.get(handle.record_routing_stats.remote(), timeout=20)
