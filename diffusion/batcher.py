@@ -1,6 +1,6 @@
 """Whose turn it is. No tensors, no clock: a queue that is fair between owners and a choice of which shape steps next."""
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Final, Generic, Protocol, TypeVar
 
@@ -54,6 +54,7 @@ class Batcher(Generic[T]):
         self._guests: set[T] = set()
         # For each owner who waits, those of whom an item began since they came or had one begin themselves.
         self._overtaken_by: dict[Hashable, set[Hashable]] = {}
+        self._overtook: Counter[Hashable] = Counter()  # by how many of those who wait they were seen
 
     def add(self, item: T) -> None:
         """Put ``item`` behind its owner's others."""
@@ -71,6 +72,8 @@ class Batcher(Generic[T]):
                 group.remove(item)
                 if not group:
                     del groups[key]
+                    if groups is self._waiting:
+                        self._forget_seen(key)
 
     def close(self, last: Iterable[T]) -> None:
         """Admit those of ``last`` that wait, whether or not all fit together, and nothing more."""
@@ -128,6 +131,7 @@ class Batcher(Generic[T]):
             copy._running[shape] = [stands[item] for item in group]
         copy._guests = {stands[item] for item in self._guests}
         copy._overtaken_by = {owner: set(others) for owner, others in self._overtaken_by.items()}
+        copy._overtook = self._overtook.copy()
         return copy
 
     def admit(self) -> None:
@@ -139,20 +143,32 @@ class Batcher(Generic[T]):
                 self._waiting.move_to_end(item.owner)
             else:
                 del self._waiting[item.owner]
-            self._overtaken_by[item.owner] = set()
-            for owner in self._waiting.keys() - {item.owner}:
-                self._overtaken_by[owner].add(item.owner)
+            self._forget_seen(item.owner)
+            if queue:
+                self._overtaken_by[item.owner] = set()
+            for owner in self._waiting:
+                if owner != item.owner and item.owner not in self._overtaken_by[owner]:
+                    self._overtaken_by[owner].add(item.owner)
+                    self._overtook[item.owner] += 1
             self._running.setdefault(item.shape, []).append(item)
+
+    def _forget_seen(self, owner: Hashable) -> None:
+        """Take back what ``owner``, who does not wait any more or had an item begin, has seen of others."""
+        self._overtook -= Counter(self._overtaken_by.pop(owner, ()))
 
     def _next(self) -> T | None:
         """Choose who begins next: whose turn it is, where there is room, else the first that may be a guest."""
+        if not self._waiting:
+            return None
         running = list(self.running())
-        for turn, (owner, queue) in enumerate(self._waiting.items()):
+        item = next(iter(self._waiting.values()))[0]
+        if has_room(item, (each for each in running if each not in self._guests), self.max_rows):
+            return item
+        if sum(guest.rows for guest in self._guests) >= self.max_rows:
+            return None
+        for owner, queue in self._waiting.items():
             item = queue[0]
-            if turn == 0 and has_room(item, [each for each in running if each not in self._guests], self.max_rows):
-                return item
-            overtakes_again = any(owner in self._overtaken_by[other] for other in self._waiting.keys() - {owner})
-            if is_short(item, running) and not overtakes_again and has_room(item, self._guests, self.max_rows):
+            if not self._overtook[owner] and is_short(item, running) and has_room(item, self._guests, self.max_rows):
                 self._guests.add(item)
                 return item
         return None

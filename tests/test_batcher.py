@@ -151,6 +151,19 @@ def test_nobody_who_waits_sees_two_short_items_of_another_go_first():
     assert {item.owner for item in batcher.running()} == {"b", "flooder"}
 
 
+def test_who_has_left_the_queue_holds_nobody_back():
+    running, waiting = Item("a", left=50), Item("b", left=50)
+    batcher = filled(running, waiting, Item("c", "1", left=5), Item("c", "2", left=5), max_rows=2)
+    batcher.next_batch()
+    first = next(item for item in batcher.running() if item.owner == "c")
+    batcher.discard(first)
+    batcher.next_batch()
+    assert list(batcher.running()) == [running]
+    batcher.discard(waiting)
+    batcher.next_batch()
+    assert {item.name for item in batcher.running()} == {"", "2"}
+
+
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from((3, 20)), st.integers(0, 3)), max_size=40))
 def test_whoever_waits_sees_at_most_one_item_of_each_other_begin(coming):
     batcher, seen, before = Batcher(4), {}, set()
