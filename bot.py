@@ -136,11 +136,14 @@ def load_model(settings: Settings, name: str) -> tuple[Any, Any]:
 def build_engine(settings: Settings) -> Any:
     """Load the first of the models offered and set the engine up, here or elsewhere; raises `ModelNotLoaded`."""
     from diffusion import Engine, EngineConfig
-    from diffusion.cluster.remote import RemoteEngine
 
     model, check = load_model(settings, settings.offered[0])
-    kind = RemoteEngine if settings.engine else Engine
-    return kind(model, EngineConfig(**_engine_settings(settings), compile=settings.compile), check)
+    config = EngineConfig(**_engine_settings(settings), compile=settings.compile)
+    if settings.engine:
+        from diffusion.cluster.remote import RemoteEngine
+
+        return RemoteEngine(model, config, check)
+    return Engine(model, config, check)
 
 
 def _engine_settings(settings: Settings) -> dict[str, Any]:

@@ -139,13 +139,12 @@ class Batcher(Generic[T]):
         while not self._closed and (item := self._next()):
             queue = self._waiting[item.owner]
             queue.popleft()
-            if queue:
-                self._waiting.move_to_end(item.owner)
-            else:
-                del self._waiting[item.owner]
             self._forget_seen(item.owner)
             if queue:
+                self._waiting.move_to_end(item.owner)
                 self._overtaken_by[item.owner] = set()
+            else:
+                del self._waiting[item.owner]
             for owner in self._waiting:
                 if owner != item.owner and item.owner not in self._overtaken_by[owner]:
                     self._overtaken_by[owner].add(item.owner)

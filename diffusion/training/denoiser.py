@@ -245,7 +245,7 @@ def train(
             bar.update()
             if count % LOOK_STEPS and denoiser.step < steps:
                 continue
-            smooth += (torch.stack(losses).mean().item() - smooth) * min(1.0, LOOK_STEPS / min(count, 100))
+            smooth += (torch.stack(losses).mean().item() - smooth) * len(losses) / min(count, 100)
             losses.clear()
             if not math.isfinite(smooth):
                 raise DivergedError(denoiser.step)
