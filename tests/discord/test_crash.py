@@ -69,6 +69,11 @@ async def ask_now_and_then(wire, chance, numbers):
             await wire.ask(chance.choice(wire.members), f"picture {number}", **options)
 
 
+def accepted(wire):
+    """Give what was promised in the open; a refusal (who waits for five already) is seen by its member alone."""
+    return [interaction for interaction in wire.asked if interaction.responded and not interaction.ephemeral]
+
+
 def delivered(wire):
     """Count the messages that show pictures, by the interaction that asked for them."""
     shown = [json.dumps(message.components) for message in wire.messages() if message.attachments]
@@ -76,9 +81,9 @@ def delivered(wire):
 
 
 async def everything_delivered(wire):
-    accepted, there = {interaction.id for interaction in wire.asked if interaction.responded}, -1
+    awaited, there = {interaction.id for interaction in accepted(wire)}, -1
     async with asyncio.timeout(END_SECONDS) as timeout:
-        while not accepted <= delivered(wire).keys():
+        while not awaited <= delivered(wire).keys():
             if there != (there := len(delivered(wire))):
                 timeout.reschedule(asyncio.get_running_loop().time() + END_SECONDS)
             await asyncio.sleep(0.5)
@@ -109,17 +114,17 @@ async def test_a_killed_bot_loses_nothing_and_posts_nothing_twice(tmp_path, pyte
         async with started(wire, tmp_path):
             await everything_delivered(wire)
             await everything_ended(tmp_path)
-    accepted = [interaction for interaction in wire.asked if interaction.responded]
+    promised = accepted(wire)
     resumed = sum("Resuming" in str(request.json) for request in wire.backend.http_requests)
-    print(f"\n{kills} kills, {len(wire.asked)} asked, {len(accepted)} accepted, {resumed} times resumed:", end=" ")
+    print(f"\n{kills} kills, {len(wire.asked)} asked, {len(promised)} accepted, {resumed} times resumed:", end=" ")
     shown = delivered(wire)
-    lost = [interaction for interaction in accepted if not shown[interaction.id]]
-    twice = [interaction for interaction in accepted if shown[interaction.id] > 1]
-    uploads = [sum(f":{interaction.id}" in post for post in wire.posted) for interaction in accepted]
+    lost = [interaction for interaction in promised if not shown[interaction.id]]
+    twice = [interaction for interaction in promised if shown[interaction.id] > 1]
+    uploads = [sum(f":{interaction.id}" in post for post in wire.posted) for interaction in promised]
     print(f"{len(lost)} lost, {len(twice)} twice, {max(uploads)} upload each at most")
-    assert accepted and not lost and not twice and set(uploads) == {1}
+    assert promised and not lost and not twice and set(uploads) == {1}
     states = journalled(tmp_path)
-    assert {states[interaction.id] for interaction in accepted} == {"delivered"}
+    assert {states[interaction.id] for interaction in promised} == {"delivered"}
     assert not any(message.ping_user_ids or message.mention_user_ids for message in wire.messages())
 
 

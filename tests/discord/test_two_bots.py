@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from cogs.database import Database
-from tests.discord.test_crash import END_SECONDS, START_SECONDS, delivered, processes
+from tests.discord.test_crash import END_SECONDS, START_SECONDS, accepted, delivered, processes
 from tests.discord.wire import Wire
 
 SHARDS, LEASE = 2, 2.0
@@ -110,17 +110,17 @@ async def test_one_of_two_bots_that_fails_loses_nothing_and_nothing_is_posted_tw
                 await bots.freeze(shard, 2 * LEASE)
             await asking
         rows = await everything_ended(url)
-    accepted = [interaction for interaction in wire.asked if interaction.responded]
+    promised = accepted(wire)
     shown = delivered(wire)
-    lost = [interaction for interaction in accepted if not shown[interaction.id]]
-    twice = [interaction for interaction in accepted if shown[interaction.id] > 1]
-    uploads = [sum(f":{interaction.id}" in post for post in wire.posted) for interaction in accepted]
+    lost = [interaction for interaction in promised if not shown[interaction.id]]
+    twice = [interaction for interaction in promised if shown[interaction.id] > 1]
+    uploads = [sum(f":{interaction.id}" in post for post in wire.posted) for interaction in promised]
     logs = "".join((tmp_path / str(shard) / "bot.log").read_text() for shard in range(SHARDS))
-    print(f"\n{times} times {accident}, {len(accepted)} of {len(wire.asked)} accepted,", end=" ")
+    print(f"\n{times} times {accident}, {len(promised)} of {len(wire.asked)} accepted,", end=" ")
     print(f"{logs.count('taking over')} taken over, {logs.count('not made here any more')} given up:", end=" ")
     print(f"{len(lost)} lost, {len(twice)} twice, {max(uploads)} uploads each at most")
-    assert accepted and not lost and not twice
-    assert {rows[interaction.id].state for interaction in accepted} == {"delivered"}
+    assert promised and not lost and not twice
+    assert {rows[interaction.id].state for interaction in promised} == {"delivered"}
     assert "Traceback" not in logs
     requests = [(request.method, request.path.rpartition("/")[2]) for request in wire.backend.http_requests]
     assert requests.count(("PUT", "commands")) == bots.starts[0]  # the other one leaves that to this
