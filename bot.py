@@ -232,11 +232,14 @@ async def in_browser(settings: Settings) -> None:
         from cogs.preview import serve
     except ModuleNotFoundError as error:
         raise DarkroomError(f"The preview needs {error.name}: pip install -e '.[preview]'") from None
-    settings = settings.model_copy(update={"shard_count": None, "shard_ids": ()})
+    # Nothing of the real bot's: it would take up what its members wait for.
+    own: dict[str, Any] = {"shard_count": None, "shard_ids": (), "database_url": None, "pictures_url": None}
+    settings = settings.model_copy(update=own)
     make_bot = partial(Darkroom, settings=settings)
     print("Loading the model…", flush=True)
     with tempfile.TemporaryDirectory(prefix="darkroom-") as temporary:
-        async with open_studio(settings, settings.data_dir or Path(temporary), "preview") as studio:
+        folder = settings.data_dir / "preview" if settings.data_dir else Path(temporary)
+        async with open_studio(settings, folder) as studio:
             serving = asyncio.create_task(serve(studio, make_bot, settings.preview_port))
             with contextlib.suppress(NotImplementedError):  # Windows has no such signal; a temporary folder is left there
                 asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, serving.cancel)
