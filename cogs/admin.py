@@ -99,7 +99,8 @@ class Admin(commands.GroupCog, group_name="admin", group_description="What only 
 
     async def _report_drained(self, interaction: discord.Interaction[Any]) -> None:
         await self.studio.drain()
-        await self.studio.claims.all_ended()
+        if not await self.studio.claims.all_ended(lambda: self.studio.refusing is not None):
+            return
         with contextlib.suppress(discord.HTTPException):  # after 15 minutes there is no way back to the answer; the log has it
             await interaction.edit_original_response(content=say(language_of(interaction), DRAINED))
         log.info("drained")

@@ -102,7 +102,8 @@ def _engine(url: str, command_seconds: float) -> AsyncEngine:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
         bounded = {"timeout": PATIENCE, "command_timeout": command_seconds} if parsed.get_driver_name() == "asyncpg" else {}
-        return create_async_engine(parsed, hide_parameters=True, pool_pre_ping=True, connect_args=bounded)
+        patient: dict[str, Any] = {"pool_pre_ping": True, "pool_timeout": PATIENCE, "connect_args": bounded}
+        return create_async_engine(parsed, hide_parameters=True, **patient)
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     one_writer: dict[str, Any] = {"pool_size": 1, "max_overflow": 0, "connect_args": {"timeout": PATIENCE}}

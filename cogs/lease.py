@@ -97,7 +97,7 @@ class Lease:
             renewed: Any = await session.execute(update(Leased).filter_by(holder=self.holder).values(**living))
             if not renewed.rowcount:  # a first time, or too late
                 await session.execute(insert(Leased).values(**living, holder=self.holder, name=self.name))
-        if asked > self._renewed + self.seconds:
+        if asked > self._renewed + self.seconds - 2 * self.beat:  # others may have waited longer
             self._unbroken_since = asked
         self._renewed = asked
 

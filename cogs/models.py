@@ -1,5 +1,6 @@
 """/models: which models there are, and which one draws."""
 
+import asyncio
 import contextlib
 import logging
 from functools import partial
@@ -29,6 +30,8 @@ class Models(commands.Cog):
     def __init__(self, studio: Studio, bot: Any) -> None:
         self.studio, self.bot = studio, bot
         self.drawing: str = bot.settings.offered[0]
+        self._chosen: str | None = None  # in another process, most recently
+        self._following = asyncio.Lock()
         studio.orders.handlers["model"] = lambda source: studio.background.start(self._follow(source))
 
     @app_commands.command()
@@ -87,8 +90,11 @@ class Models(commands.Cog):
         if source not in self.bot.settings.offered:
             log.warning("the model %s is drawn with elsewhere, and not offered here", source)
             return
-        with contextlib.suppress(Exception):  # which is in the log
-            await self._load(source)
+        self._chosen = source
+        async with self._following:  # what was chosen meanwhile comes after, or is not chosen any more
+            if source == self._chosen:
+                with contextlib.suppress(Exception):  # which is in the log
+                    await self._load(source)
 
     async def _load(self, source: str) -> None:
         try:

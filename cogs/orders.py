@@ -50,4 +50,7 @@ class Orders:
             orders = (await session.execute(ours)).all()
         for order in sorted(orders, key=lambda order: order.id):
             log.info("ordered from another process: %s %s", order.verb, order.argument)
-            self.handlers[order.verb](order.argument)
+            try:
+                self.handlers[order.verb](order.argument)
+            except Exception:  # of one, which may be of another version's, the others are not to suffer
+                log.exception("the order %s was not obeyed", order.verb)

@@ -50,7 +50,7 @@ class Registry:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._known: dict[tuple[Scope, int], Preferences] = {}
+        self._known: dict[tuple[str, int], Preferences] = {}
         self._as_of = 0.0  # by the database's clock
 
     async def open(self) -> None:
@@ -88,7 +88,7 @@ class Registry:
         found = select(Preference).where(tuple_(Preference.scope, Preference.subject).in_(subjects))
         rows = (await session.scalars(found)).all()
         for scope, subject in subjects:
-            self._known.pop((Scope(scope), subject), None)
+            self._known.pop((scope, subject), None)
         self._learn(rows)
 
     def _learn(self, rows: Iterable[Preference]) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from cogs.claims import Claims
@@ -17,7 +17,7 @@ AT_ONCE: Final = 8  # orphans that one process takes in a round, so that the oth
 
 
 class Rounds:
-    """Those of one process; ``take_over`` is given what it claims, as long as ``is_open`` says so."""
+    """Those of one process, by `live` and `run`. ``take_over`` is given what it claims, as long as ``has_room`` says so."""
 
     def __init__(
         self,
@@ -26,30 +26,37 @@ class Rounds:
         orders: Orders,
         development: Development,
         take_over: Callable[[Creation], None],
-        is_open: Callable[[], bool],
+        has_room: Callable[[], bool],
     ) -> None:
         self.claims, self.registry, self.orders = claims, registry, orders
-        self.development, self.take_over, self.is_open = development, take_over, is_open
+        self.development, self.take_over, self.has_room = development, take_over, has_room
+
+    async def live(self) -> None:
+        """Renew the lease every beat of it, however long all else takes."""
+        await self._repeat(self.claims.lease.renew)
 
     async def run(self) -> None:
-        """Make one every beat of the lease; what fails is done in the next."""
+        """Make a round every beat of the lease."""
+        bury, settle = self.claims.lease.bury, self.development.journal.settle
+        await self._repeat(self._lose, self.orders.obey, self.registry.refresh, settle, bury, self._claim)
+
+    async def _repeat(self, *pieces: Callable[[], Awaitable[None]]) -> None:
+        """Do all ``pieces`` every beat; one that fails keeps none of the others waiting and is done in the next."""
         while True:
             await asyncio.sleep(self.claims.lease.beat)
-            try:
-                await self.make()
-            except DatabaseFailed:  # which is in the log
-                pass
-            except Exception:  # whatever it is, the lease has to be renewed
-                log.exception("a round failed")
+            for piece in pieces:
+                try:
+                    await piece()
+                except DatabaseFailed:  # which is in the log
+                    pass
+                except Exception:
+                    log.exception("a part of a round failed")
 
-    async def make(self) -> None:
-        """Renew the lease first, as all else can wait; raises `DatabaseFailed`."""
-        await self.claims.lease.renew()
+    async def _lose(self) -> None:
         for creation_id in await self.claims.lost([creation.id for creation in self.development.in_hand]):
             self.development.lose(creation_id)
-        await self.orders.obey()
-        await self.registry.refresh()
-        await self.claims.lease.bury()
-        for creation in await self.claims.orphans(AT_ONCE) if self.is_open() else ():
+
+    async def _claim(self) -> None:
+        for creation in await self.claims.orphans(AT_ONCE) if self.has_room() else ():
             log.info("taking over %r", creation)
             self.take_over(creation)

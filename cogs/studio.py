@@ -108,7 +108,9 @@ class Studio:
             self.background.start(self.development.take_up(creation))
         if self.lease.shared:
             pieces = self.claims, self.registry, self.orders, self.development
-            self.background.start_chore(Rounds(*pieces, self._take_over, lambda: self.refusing != CLOSING).run())
+            rounds = Rounds(*pieces, self._take_over, self._has_room)
+            self.background.start_chore(rounds.live())
+            self.background.start_chore(rounds.run())
         if self.leads:
             upkeep = Upkeep(self.journal, self.ledger, self.gallery, self.reviews, self.go_on)
             self.background.start_chore(upkeep.run())
@@ -124,6 +126,7 @@ class Studio:
         await self.background.cancel()
         if interrupted and grace:
             await self.development.pause(interrupted)
+        await self.journal.settle()
         await self.lease.release()
 
     async def drain(self) -> None:
@@ -217,7 +220,7 @@ class Studio:
         Raises `DarkroomError` where there is nothing to take back or that is not theirs to decide.
         """
         here = next((creation for creation in self.development.in_hand if creation.id == creation_id), None)
-        creation = here or await self.claims.foreign(creation_id)
+        creation = here or await self.claims.being_made(creation_id)
         if creation is None:
             raise DarkroomError(ENDED)
         if not may_end(interaction, creation):
@@ -226,7 +229,7 @@ class Studio:
             raise DarkroomError(ENDED)
 
     async def cancel_elsewhere(self, creation_id: int) -> bool:
-        """Take back what another process makes; False where it makes it no more."""
+        """Take back what is not in hand here: another process makes it, or it is only about to be gone on with."""
         taken = await self.claims.take(creation_id, *BEING_MADE)
         if taken:
             self.background.start(self.development.endings.revoke(taken, 2 * self.lease.beat))
@@ -239,6 +242,9 @@ class Studio:
 
     def _take_over(self, creation: Creation) -> None:
         self.background.start(self.development.take_over(creation))
+
+    def _has_room(self) -> bool:
+        return self.refusing != CLOSING and self.engine.unfinished < self.engine.config.max_waiting
 
     def _submit(self, request: ImageRequest, interaction: Interaction) -> Job:
         self._check_open()

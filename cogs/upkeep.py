@@ -1,7 +1,7 @@
 """What has to be done again and again while the bot runs: forgetting what is old."""
 
 import asyncio
-import contextlib
+import logging
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
@@ -13,6 +13,7 @@ from cogs.ledger import Ledger
 from cogs.reviews import Decision, Reviews
 from diffusion.errors import DarkroomError
 
+log = logging.getLogger(__name__)
 SECONDS = 3600.0
 
 
@@ -27,9 +28,13 @@ class Upkeep:
     async def run(self) -> None:
         """Do everything once an hour; what fails is done the next time."""
         while True:
-            for chore in (self.ledger.forget, self.give_up_reviews, self.prune):
-                with contextlib.suppress(DarkroomError):
+            for chore in (self.ledger.forget, self.give_up_reviews, self.finish_reviews, self.prune):
+                try:
                     await chore()
+                except DarkroomError:  # which is in the log
+                    pass
+                except Exception:  # a bucket's driver, say
+                    log.exception("upkeep failed")
             await asyncio.sleep(SECONDS)
 
     async def give_up_reviews(self) -> None:
@@ -39,6 +44,11 @@ class Upkeep:
             if discord.utils.snowflake_time(review.creation_id) < oldest:
                 await self.reviews.decide(review.creation_id, Decision.DELETE, None)
                 await self.go_on(review.creation_id)
+
+    async def finish_reviews(self) -> None:
+        """Go on where moderators decided and nobody could do it, as the database failed or the bot was ending."""
+        for creation_id in await self.reviews.unfinished():
+            await self.go_on(creation_id)
 
     async def prune(self) -> None:
         """Delete the oldest pictures where there are too many; never what somebody waits for."""

@@ -98,6 +98,18 @@ async def test_what_cannot_be_read_does_not_hold_and_the_rest_does(database_url,
     assert "member 8" in caplog.text
 
 
+async def test_a_change_of_what_another_version_knows_is_passed_over(postgresql):
+    async with Database(postgresql.fresh()) as database:
+        registry, other = Registry(database), Registry(database)
+        await registry.open()
+        await other.set(Scope.MEMBER, 7, Preferences(steps=9))
+        async with database.sessions.begin() as session:
+            await session.execute(text("INSERT INTO preference_changes VALUES ('planet', 8, extract(epoch FROM now()))"))
+            await session.execute(text("INSERT INTO preferences VALUES ('planet', 8, '{}')"))
+        await registry.refresh()
+        assert registry.of(Scope.MEMBER, 7).steps == 9
+
+
 async def test_a_database_that_fails_changes_nothing_and_says_so(database_url):
     async with Database(database_url) as database:
         registry = Registry(database)

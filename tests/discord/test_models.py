@@ -1,5 +1,7 @@
 """/models: which one draws, and choosing another."""
 
+import asyncio
+
 import pytest
 
 import bot
@@ -103,3 +105,21 @@ def test_the_token_of_the_settings_file_reaches_the_hub(monkeypatch):
     from huggingface_hub import get_token
 
     assert get_token() == "hf_mine"
+
+
+async def test_of_models_chosen_in_another_process_the_last_draws(offering, monkeypatch):
+    loading, going_on = [], asyncio.Event()
+    switch = offering.engine.switch
+
+    async def switch_slowly(load):
+        loading.append(load.args[0])
+        await going_on.wait()
+        await switch(load)
+
+    monkeypatch.setattr(offering.engine, "switch", switch_slowly)
+    for source in ("embedded", "someone/broken", "/srv/finer.safetensors"):
+        offering.studio.orders.handlers["model"](source)
+    await offering.until(lambda: loading)
+    going_on.set()
+    await offering.ended()
+    assert loading == ["embedded", "/srv/finer.safetensors"] and offering.engine.model.name == "finer"

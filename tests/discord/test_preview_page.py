@@ -1,11 +1,15 @@
 """The preview as a person uses it: the page of `python bot.py preview` in a real browser, with the embedded model."""
 
 import asyncio
+import contextlib
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+import bot
+from cogs.operator import Settings
 from cogs.preview import _pump
+from diffusion.errors import DarkroomError
 from tests.discord.conftest import png
 from tests.discord.page import CHROMIUM, command, opened, served
 
@@ -36,6 +40,22 @@ async def test_the_page_goes_on_after_a_moment_in_which_the_machine_was_too_busy
     await asyncio.wait_for(refreshed.wait(), 30)
     pump.cancel()
     assert abs(datetime.now(UTC) - server.env.now()) < timedelta(seconds=30)  # and its clock is right
+
+
+async def test_the_preview_takes_up_nothing_of_the_real_bots(monkeypatch, tmp_path):
+    given = []
+
+    @contextlib.asynccontextmanager
+    async def open_studio(settings, folder):
+        given.extend((settings.database_url, settings.pictures_url, folder))
+        raise DarkroomError("seen enough")
+        yield
+
+    monkeypatch.setattr(bot, "open_studio", open_studio)
+    real = {"database_url": "postgresql+asyncpg://real/journal", "pictures_url": "s3://real", "data_dir": tmp_path}
+    with pytest.raises(DarkroomError, match="seen enough"):
+        await bot.in_browser(Settings(_env_file=None, **real))
+    assert given == [None, None, tmp_path / "preview"]
 
 
 async def test_newcomers_are_told_what_to_type(page):
