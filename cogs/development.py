@@ -131,7 +131,15 @@ class Development:
                 return
             if creation.attempts >= SUSPECT_ATTEMPTS:
                 await asyncio.sleep(2 ** (creation.attempts - SUSPECT_ATTEMPTS))
-            await self.follow(creation, await self._submit(creation, request), text)
+            job = await self._submit(creation, request)
+            self.take_in_hand(creation, job)
+            try:  # it may have been cancelled before that
+                await self.journal.update(creation, attempts=creation.attempts)
+            except Lost:
+                job.cancel()
+                self.let_go(creation)
+                raise
+            await self.follow(creation, job, text)
 
     @property
     def in_hand(self) -> list[Creation]:
@@ -152,8 +160,10 @@ class Development:
     async def _note_beginning(self, creation: Creation, job: Job) -> None:
         async for progress in job:
             if progress.place is None:
-                with contextlib.suppress(Lost):  # which the next change will tell
+                try:
                     await self.journal.update(creation, state=State.RUNNING, attempts=creation.attempts + 1)
+                except Lost:
+                    self.lose(creation.id)
                 return
 
     async def _made(self, creation: Creation, job: Job) -> ImageResult:

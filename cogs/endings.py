@@ -34,10 +34,13 @@ class Endings:
 
     async def revoke(self, creation: Creation, seconds: float) -> None:
         """Cancel what was claimed from a process that may show its progress so many ``seconds`` more before it notices."""
+        token, cancelled = creation.token, state_of(creation, say(creation.language, render.CANCELLED))
         async with self.of(creation):
-            await self.delivery.announce(creation, state_of(creation, say(creation.language, render.CANCELLED)))
+            await self.journal.close(creation, State.CANCELLED)
+            creation.token = token  # here it is forgotten only once that was said
+            await self.delivery.announce(creation, cancelled)
             await asyncio.sleep(seconds)
-            raise Cancelled
+            await self.delivery.announce(creation, cancelled)
 
     @contextlib.asynccontextmanager
     async def _told(self, creation: Creation) -> AsyncIterator[None]:

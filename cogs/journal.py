@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from PIL import Image
-from sqlalchemy import JSON, BigInteger, Boolean, Float, String, Text, select, update
+from sqlalchemy import JSON, BigInteger, Boolean, Float, String, Text, cast, or_, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from cogs import ledger
@@ -23,6 +23,7 @@ from cogs.lease import Lease
 from diffusion.request import ImageRequest
 
 MODEL_LIMIT: Final = 200  # characters of a model's name
+NAMES_AT_ONCE: Final = 50  # of files that one statement asks for
 
 
 class JournalFailed(DatabaseFailed):
@@ -126,22 +127,27 @@ class Journal:
         if self.lease and not self.lease.certain:
             raise JournalFailed(UNWRITABLE)  # or another process might claim it at once
         creation.holder = self._holder
-        async with self._database.transaction(UNWRITABLE, JournalFailed) as session:
-            session.add(creation)
-            await session.flush()
-            await ledger.count(session, creation.owner, creation.guild_id, creation.created, creation.counted)
+        try:
+            async with self._database.transaction(UNWRITABLE, JournalFailed) as session:
+                session.add(creation)
+                await session.flush()
+                await ledger.count(session, creation.owner, creation.guild_id, creation.created, creation.counted)
+        except JournalFailed:  # or the database has done it and only could not say so: then nobody works on this
+            self._owed[creation.id] = {"state": State.FAILED, "error": UNWRITABLE, "token": "", "counted": 0}
+            self._missed.append(creation.id)
+            raise
         self._tell(creation)
 
     async def update(self, creation: Creation, **changes: Any) -> None:
         """Commit ``changes`` of an unfinished creation; raises `Lost` where that is not this process's any more.
 
         Where the database fails, that is logged and the work goes on. The changes are committed once it answers another
-        update; where the bot is ended before, a restart does a part of the work again at worst.
+        update, or by `settle`; where the bot is ended before, a restart does a part of the work again at worst.
         """
         self._owed[creation.id] = self._owed.pop(creation.id, {}) | changes
-        held = committed = await self._commit(creation.id)
-        while committed is not None and self._missed:
-            committed = await self._commit(self._missed[0])
+        held = await self._commit(creation.id)
+        if held is not None:
+            await self.settle()
         if held is False and creation.state in UNFINISHED:
             raise Lost(repr(creation))
         for name, value in changes.items():
@@ -149,12 +155,17 @@ class Journal:
         if "state" in changes:
             self._tell(creation)
 
+    async def settle(self) -> None:
+        """Commit what the database did not take before, as far as it does now."""
+        while self._missed and await self._commit(self._missed[0]) is not None:
+            pass
+
     async def hold(self, creation: Creation) -> None:
         """Make sure that ``creation`` is this process's right before its answer is shown for good; raises `Lost`.
 
         While the database does not answer, that is waited for, unless no other process could have taken it over. One that is
         stopped between this and the answer for longer than its lease may still show what another shows: both edit the same
-        message, and Discord takes a new one of the same nonce once.
+        message, and Discord takes a new one of the same nonce once. Only a new one by a token, which has none, may come twice.
         """
         if self.lease is None or not self.lease.shared:
             return
@@ -196,10 +207,13 @@ class Journal:
 
     async def needed(self, names: Collection[str]) -> set[str]:
         """Find which of the pictures of those ``names`` any creation has; raises `JournalFailed`."""
-        found: set[str] = set()
-        async with self._database.transaction(UNREADABLE, JournalFailed) as session:
-            async for creation in await session.stream_scalars(select(Creation), execution_options={"yield_per": 500}):
-                found |= creation.files.intersection(names)
+        found, asked = set[str](), list(names)
+        for start in range(0, len(asked), NAMES_AT_ONCE):
+            part = asked[start : start + NAMES_AT_ONCE]
+            pictures = (cast(Creation.pictures, Text).contains(name) for name in part)
+            having = or_(Creation.source.in_(part), Creation.film.in_(part), *pictures)
+            for creation in await self._read(select(Creation).where(having)):
+                found |= creation.files.intersection(part)
         return found
 
     async def _recount(self, session: Any, creation_id: int, counted: int) -> None:

@@ -116,8 +116,11 @@ class Privacy(commands.GroupCog, group_name="privacy", group_description="What I
 
     async def _take_back(self, member: int) -> None:
         """Cancel all that is being made for ``member`` and wait until it has ended, but not for what Discord keeps waiting."""
-        for creation_id in await self.studio.claims.elsewhere(member):
+        elsewhere = await self.studio.claims.elsewhere(member)
+        for creation_id in elsewhere:
             await self.studio.cancel_elsewhere(creation_id)
+        if elsewhere:
+            await asyncio.sleep(2 * self.studio.lease.beat)  # until the others notice and keep nothing more
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LONGEST_WAIT):
                 while theirs := [one.id for one in self.studio.development.in_hand if one.owner == member]:

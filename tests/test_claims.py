@@ -258,3 +258,56 @@ async def in_any_order(url, steps):
             for row in believed.values():
                 await end(process, row)
         return ended, added
+
+
+@contextlib.contextmanager
+def unanswered(process, monkeypatch):
+    """Let the database do what it is told and never say so."""
+    transaction = process.claims._database.transaction
+
+    @contextlib.asynccontextmanager
+    async def commit_and_fail(sentence, failure=DatabaseFailed):
+        async with transaction(sentence, failure) as session:
+            yield session
+        raise failure(sentence)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(process.claims._database, "transaction", commit_and_fail)
+        yield
+
+
+async def test_what_was_claimed_without_an_answer_of_the_database_is_claimed_again(postgresql, monkeypatch):
+    async with processes(postgresql.fresh(), "dead", "0") as (dead, one):
+        await dead.journal.add(creation(1))
+        await dead.lease.release()
+        with unanswered(one, monkeypatch), pytest.raises(JournalFailed):
+            await one.claims.orphans()
+        await one.journal.add(creation(2))
+        assert ids(await one.claims.orphans()) == [1]  # and not what is in hand
+        assert await one.claims.orphans() == []
+
+
+async def test_what_was_written_down_without_an_answer_of_the_database_is_not_kept_waiting(database_url, monkeypatch):
+    async with processes(database_url, "") as (one,):
+        with unanswered(one, monkeypatch), pytest.raises(JournalFailed):
+            await one.journal.add(creation(1))
+        assert ids(await one.journal.unfinished()) == [1]
+        await one.journal.settle()
+        assert await one.journal.unfinished() == []
+        row = await one.journal.get(1)
+        assert (row.state, row.token) == (State.FAILED, "")
+
+
+async def test_after_an_outage_nearly_as_long_as_a_lease_others_get_time_to_renew(postgresql):
+    async with processes(postgresql.fresh(), "0", "1") as (one, other):
+        one.lease._renewed = time.perf_counter() - one.lease.seconds + one.lease.beat
+        async with one.claims._database.transaction("") as session:
+            await session.execute(update(Leased).filter_by(holder=other.lease.holder).values(expires=0))
+        one.lease._unbroken_since = 0
+        await one.lease.renew()
+        await one.lease.bury()
+        await other.journal.add(creation(1))
+        assert await one.claims.orphans() == []
+        one.lease._unbroken_since = 0
+        await one.lease.bury()
+        assert ids(await one.claims.orphans()) == [1]

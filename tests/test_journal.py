@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from sqlalchemy import select, text
 
+import cogs.journal
 from cogs.database import Database, DatabaseFailed
 from cogs.journal import Creation, Journal, JournalFailed, State, from_json, to_json
 from cogs.ledger import DIRECT, Ledger, Usage
@@ -166,6 +167,16 @@ async def test_what_a_failing_database_missed_is_committed_once_it_answers(datab
         await journal.update(rows[2], message_id=6)
         left = await journal.unfinished()
     assert [(row.id, row.state, row.message_id) for row in left] == [(1, State.RENDERED, 5), (3, State.ACCEPTED, 6)]
+
+
+async def test_files_that_any_creation_has_are_needed(database_url, monkeypatch):
+    monkeypatch.setattr(cogs.journal, "NAMES_AT_ONCE", 2)
+    source, film, picture, other, gone = (letter * 64 for letter in "abcde")
+    async with opened(database_url) as journal:
+        await journal.add(creation(1, source=source, pictures=[other, picture]))
+        await journal.add(creation(2, film=film, pictures=[]))
+        assert await journal.needed([gone, source, film, picture]) == {source, film, picture}
+        assert await journal.needed([gone]) == await journal.needed([]) == set()
 
 
 async def rename(journal, table, other):

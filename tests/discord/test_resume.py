@@ -3,11 +3,13 @@
 import asyncio
 import time
 from datetime import timedelta
+from unittest.mock import Mock
 
 import pytest
 
 from cogs import delivery, development
 from cogs.journal import State
+from diffusion.errors import QueueFull
 from diffusion.image import read_parameters
 from tests.discord.conftest import PATIENCE, drawn, files_of, opened, png, text_of
 
@@ -214,3 +216,20 @@ async def test_a_private_picture_goes_on_by_its_token(server, monkeypatch, state
     await server.restart()
     await server.finished(message)
     assert message.ephemeral
+
+
+async def test_what_waits_for_room_after_a_restart_can_be_cancelled(server, monkeypatch):
+    slow(server, monkeypatch)
+    message = await asked(server)
+    await begun(server, message)
+    with monkeypatch.context() as full:
+        full.setattr(server.engine, "submit", Mock(side_effect=QueueFull("full")))
+        full.setattr(development, "QUEUE_SECONDS", 0.05)
+        await server.restart()
+        await server.until(lambda: "Resuming" in text_of(message))
+        await server.alice.click(message, label="Cancel")
+        await server.until(lambda: "Cancelled" in text_of(message))
+    await server.ended()
+    row = await row_of(server, message)
+    assert (row.state, row.counted, row.token) == (State.CANCELLED, 0, "")
+    assert "Cancelled" in text_of(message) and posted(server) == 0

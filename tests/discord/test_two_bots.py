@@ -109,6 +109,13 @@ async def test_one_of_two_bots_that_fails_loses_nothing_and_nothing_is_posted_tw
             else:
                 await bots.freeze(shard, 2 * LEASE)
             await asking
+        if accident == "kill":  # and now for good
+            await everything_ended(url)
+            left = await wire.slash(wire.members[0], wire.channels[-1], "imagine", prompt="left", steps=100, count=4)
+            async with asyncio.timeout(END_SECONDS):
+                while not left.responded:
+                    await asyncio.sleep(0.02)
+            await bots.kill(SHARDS - 1)
         rows = await everything_ended(url)
     promised = accepted(wire)
     shown = delivered(wire)
@@ -120,6 +127,7 @@ async def test_one_of_two_bots_that_fails_loses_nothing_and_nothing_is_posted_tw
     print(f"{logs.count('taking over')} taken over, {logs.count('not made here any more')} given up:", end=" ")
     print(f"{len(lost)} lost, {len(twice)} twice, {max(uploads)} uploads each at most")
     assert promised and not lost and not twice
+    assert accident == "freeze" or "taking over" in logs
     assert {rows[interaction.id].state for interaction in promised} == {"delivered"}
     assert "Traceback" not in logs
     requests = [(request.method, request.path.rpartition("/")[2]) for request in wire.backend.http_requests]
