@@ -11,6 +11,7 @@ from discord import ui
 
 from cogs import delivery
 from cogs.answer import Result
+from cogs.database import DatabaseFailed
 from cogs.delivery import QUIET
 from cogs.journal import Creation, Journal, State
 from cogs.languages import of_locale, say
@@ -76,12 +77,13 @@ class Moderator:
 
     async def review(self, creation: Creation) -> Review:
         """Give how far the moderators are with ``creation``; raises `NotShown` where there is no channel to ask them in."""
-        if review := await self.reviews.of(creation.id):
+        if review := await self._until_reached(lambda: self.reviews.of(creation.id)):
             return review
         server = self.registry.of(Scope.SERVER, creation.guild_id or 0)
         if server.moderators is None:
             raise NotShown(NOT_SHOWN)
-        return await self.reviews.begin(creation.id, server.moderators)
+        channel_id = server.moderators
+        return await self._until_reached(lambda: self.reviews.begin(creation.id, channel_id))
 
     def language(self, review: Review, creation: Creation) -> str:
         """Give the language of the moderators' channel."""
@@ -97,10 +99,10 @@ class Moderator:
             message_id = await self._until_reached(lambda: self._find(review)) or await self._send(review, creation, result)
         except discord.HTTPException as error:
             log.error("the moderators' channel %d did not take %r: %s", review.channel_id, creation, error)
-            await self.reviews.decide(creation.id, Decision.DELETE, None)
+            await self._until_reached(lambda: self.reviews.decide(creation.id, Decision.DELETE, None))
             raise NotShown(NOT_SHOWN) from error
         if message_id != review.message_id:
-            await self.reviews.note(review, message_id)
+            await self._until_reached(lambda: self.reviews.note(review, message_id))
 
     async def close(self, review: Review, creation: Creation) -> None:
         """Let the message that asked the moderators say what was decided, without the pictures."""
@@ -148,11 +150,13 @@ class Moderator:
         return None
 
     async def _until_reached(self, call: Callable[[], Awaitable[Any]]) -> Any:
-        """Try again while Discord is out of reach."""
+        """Try again while Discord or the database is out of reach."""
         wait = delivery.FIRST_WAIT
         while True:
             try:
                 return await call()
+            except DatabaseFailed:  # which is in the log
+                pass
             except REFUSALS as error:
                 if refusal_of(error) is not Refusal.LATER:
                     raise

@@ -1,6 +1,6 @@
 """Which pictures wait for the word of a moderator, and who said what: in the database, so that each is decided once."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
@@ -8,8 +8,10 @@ from sqlalchemy import BigInteger, String, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from cogs.database import Base, Database, Instant
+from cogs.journal import Creation, State
 
 UNREACHED: Final = "I cannot reach my database at the moment. Please try again later."
+ACTING: Final = timedelta(minutes=5)  # that a decision takes at most to be acted on
 
 
 class Decision(StrEnum):
@@ -69,5 +71,13 @@ class Reviews:
     async def waiting(self, **where: Any) -> list[Review]:
         """Give those without a decision whose columns are as ``where`` says."""
         query = select(Review).where(Review.decision.is_(None)).filter_by(**where)
+        async with self._database.transaction(UNREACHED) as session:
+            return list((await session.scalars(query)).all())
+
+    async def unfinished(self) -> list[int]:
+        """Give the ids of creations that are held although a decision was made a while ago."""
+        before = datetime.now(UTC) - ACTING
+        held = select(Creation.id).where(Creation.state == State.HELD)
+        query = select(Review.creation_id).where(Review.decided < before, Review.creation_id.in_(held))
         async with self._database.transaction(UNREACHED) as session:
             return list((await session.scalars(query)).all())

@@ -1,11 +1,15 @@
 """Which pictures wait for a moderator's word, in every database."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 
+import cogs.reviews
 from cogs.database import Database, DatabaseFailed
+from cogs.journal import Journal, State
 from cogs.reviews import Decision, Reviews
+from tests.test_journal import creation
 
 FEW, MANY = 7, 2**62
 
@@ -47,3 +51,17 @@ async def test_a_database_that_fails_says_so(tmp_path):
             await (await session.connection()).exec_driver_sql("DROP TABLE reviews")
         with pytest.raises(DatabaseFailed, match="try again later"):
             await Reviews(database).waiting()
+
+
+async def test_what_is_still_held_long_after_a_decision_is_found(database_url, monkeypatch):
+    monkeypatch.setattr(cogs.reviews, "ACTING", timedelta(0))
+    async with Database(database_url) as database:
+        journal, reviews = Journal(database), Reviews(database)
+        for id, state in ((FEW, State.HELD), (8, State.DELIVERED), (9, State.HELD)):
+            await journal.add(creation(id, state=state))
+            await reviews.begin(id, 5)
+        await reviews.decide(FEW, Decision.APPROVE, 1)
+        await reviews.decide(8, Decision.APPROVE, 1)
+        assert await reviews.unfinished() == [FEW]
+        monkeypatch.setattr(cogs.reviews, "ACTING", timedelta(minutes=5))
+        assert await reviews.unfinished() == []  # somebody may be about to do it

@@ -8,11 +8,13 @@ import discord
 import pytest
 from sqlalchemy import delete
 
+import cogs.reviews
 from cogs import delivery
+from cogs.database import DatabaseFailed
 from cogs.journal import State
 from cogs.moderator import HELD, NOT_SHOWN, REVIEWED
 from cogs.preferences import Preferences, Scope, Verdict
-from cogs.reviews import Review
+from cogs.reviews import Decision, Review
 from cogs.upkeep import Upkeep
 from diffusion.safety import load_check
 from tests.discord.conftest import drawn, files_of, opened, png, sentence, text_of
@@ -378,3 +380,32 @@ async def test_what_was_flagged_in_an_age_restricted_channel_is_shown_to_all_onl
     assert hidden(await shown(server.bob, nights)) and "no picture of this id" in (await shown(server.bob, days)).content
     own = await shown(server.alice, days)
     assert own.ephemeral and hidden(own)
+
+
+async def test_held_pictures_survive_a_database_that_is_away_for_a_moment(server, monkeypatch):
+    reviews, failed = server.studio.reviews, []
+
+    def failing_once(call):
+        async def fail_first(*arguments):
+            if call not in failed:
+                failed.append(call)
+                raise DatabaseFailed("away")
+            return await call(*arguments)
+
+        return fail_first
+
+    for name in ("of", "begin", "note"):
+        monkeypatch.setattr(reviews, name, failing_once(getattr(reviews, name)))
+    message, question = await held(server)
+    assert len(failed) == 3 and outcome(message) == "held" and drawn(question)
+
+
+async def test_what_a_moderator_decided_and_nobody_did_is_done_later(server, monkeypatch):
+    message, _ = await held(server)
+    row = await server.studio.journal.of_message(message.id)
+    await server.studio.reviews.decide(row.id, Decision.APPROVE, server.mia.id)  # and then the bot ended
+    monkeypatch.setattr(cogs.reviews, "ACTING", timedelta(0))
+    studio = server.studio
+    await Upkeep(studio.journal, studio.ledger, studio.gallery, studio.reviews, studio.go_on).finish_reviews()
+    await server.ended()
+    assert outcome(message) == "pictures"
