@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from diffusion.errors import DarkroomError
 
+LONGEST = 200  # characters of a part's name, in the database
+
 
 def parse_shards(text: str) -> tuple[int, ...]:
     """Read the ids of shards, none from an empty text; raises ValueError."""
@@ -35,7 +37,10 @@ def part_of(shard_ids: Sequence[int], shard_count: int | None) -> str:
             runs[-1][1] = id
         else:
             runs.append([id, id])
-    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+    part = ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+    if len(part) > LONGEST:
+        raise DarkroomError("SHARD_IDS is made of too many pieces: give each process a range of shards, such as 0-15.")
+    return part
 
 
 def leads(shard_ids: Sequence[int]) -> bool:

@@ -38,6 +38,7 @@ def test_one_process_does_what_is_done_once():
     [
         ({"shard_ids": "0-1"}, "SHARD_COUNT"),
         ({"shard_ids": "0-4", "shard_count": 4}, "at most 3"),
+        ({"shard_ids": ",".join(map(str, range(0, 256, 2))), "shard_count": 256}, "a range of shards"),
         ({"shard_ids": "0-1", "shard_count": 4}, "DATABASE_URL"),
         ({"shard_ids": "0-1", "shard_count": 4, "database_url": "sqlite+aiosqlite:///x"}, "DATABASE_URL"),
     ],
