@@ -11,12 +11,14 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from statistics import median, quantiles
 
 import torch
 
-from benchmarks.alone import pipeline_of
+from benchmarks.alone import pipeline_of, thread_of
 from benchmarks.shaped import SHAPES, model_for
 from diffusion import Engine, EngineConfig, ImageDiffusionModel, ImageRequest
 from diffusion.sampling import SAMPLERS
@@ -72,13 +74,13 @@ async def served(serve: Serve, requests: Sequence[ImageRequest], times: Sequence
     return Round(time.perf_counter() - began, waits, short)
 
 
-def by_diffusers(model: ImageDiffusionModel) -> Serve:
-    """Serve with diffusers' pipelines, of the very networks of ``model``, first come, first served."""
+def by_diffusers(model: ImageDiffusionModel, thread: Executor) -> Serve:
+    """Serve with diffusers' pipelines, of the very networks of ``model``, first come, first served, in ``thread``."""
     turn, pipelines = asyncio.Lock(), {sampler: pipeline_of(model, sampler) for sampler in SAMPLERS}
 
     async def serve(request: ImageRequest) -> object:
         async with turn:
-            return await asyncio.to_thread(
+            call = partial(
                 pipelines[request.sampler],
                 request.prompt,
                 height=request.height,
@@ -87,6 +89,7 @@ def by_diffusers(model: ImageDiffusionModel) -> Serve:
                 guidance_scale=request.guidance_scale,
                 generator=torch.Generator().manual_seed(request.seed),
             )
+            return await asyncio.get_running_loop().run_in_executor(thread, call)
 
     return serve
 
@@ -103,7 +106,8 @@ async def measure(
     everything = EngineConfig(max_rows=rows, max_waiting=10 * count)
     single = EngineConfig(max_rows=1, max_waiting=10 * count)  # what is larger than that runs alone
     async with Engine(model, everything) as engine, Engine(model, single) as one_by_one:
-        served_by = dict(zip(WAYS, (by_engine(engine), by_engine(one_by_one), by_diffusers(model)), strict=True))
+        thread = one_by_one._worker = thread_of(engine)
+        served_by = dict(zip(WAYS, (by_engine(engine), by_engine(one_by_one), by_diffusers(model, thread)), strict=True))
         ways = {name: served_by[name] for name in names}
         for serve in ways.values():
             await served(serve, mixed(model, 4, 0), [0.0] * 4)  # warm up
