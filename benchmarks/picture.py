@@ -12,29 +12,36 @@ from benchmarks.shaped import model_for
 from diffusion import Engine
 
 
-async def measure(steps: int, company: int, repeats: int, model_id: str | None, compiled: bool) -> None:
+async def measure(steps: int | None, company: int, repeats: int, model_id: str | None, compiled: bool) -> None:
     """Time one request alone and ``company`` at once, each ``repeats`` times, and print the medians."""
     model = model_for(model_id, compiled=compiled)
+    steps = steps or model.defaults.steps
 
-    async def seconds(count: int) -> float:
+    async def seconds(count: int) -> tuple[float, float]:
+        """Measure until the first preview is there, and until all pictures are."""
         started = time.perf_counter()
         requests = [model.request("red apple", steps=steps, seed=seed) for seed in range(count)]
-        await asyncio.gather(*(engine.submit(request, owner) for owner, request in enumerate(requests)))
-        return time.perf_counter() - started
+        jobs = [engine.submit(request, owner) for owner, request in enumerate(requests)]
+        async for progress in jobs[0]:
+            if progress.previews:
+                break
+        seen = time.perf_counter() - started
+        await asyncio.gather(*jobs)
+        return seen, time.perf_counter() - started
 
     async with Engine(model) as engine:
         await seconds(company)  # warm up
-        rounds = [(await seconds(1), await seconds(company)) for _ in range(repeats)]
-    alone, together = median(one for one, _ in rounds), median(many for _, many in rounds)
+        rounds = [(*await seconds(1), (await seconds(company))[1]) for _ in range(repeats)]
+    seen, alone, together = map(median, zip(*rounds, strict=True))
     print(f"{model.name}, {model.dtype}, {model.device}, {steps} steps, guidance {model.defaults.guidance_scale:g}")
-    print(f"alone       {alone:.2f} s a picture (median of {repeats})")
+    print(f"alone       {alone:.2f} s a picture, the first preview after {seen:.2f} s (medians of {repeats})")
     print(f"{company:2} at once  {together / company:.2f} s a picture: {alone * company / together:.2f}x one after another")
 
 
 def main() -> None:
     """Read the command line and measure."""
     parser = argparse.ArgumentParser("python -m benchmarks.picture", description=__doc__)
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--steps", type=int, help="as the model's own default if left out")
     parser.add_argument("--company", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--compile", action="store_true", help="this engine's UNet, as COMPILE=true does")
