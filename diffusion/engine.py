@@ -45,6 +45,17 @@ class EngineConfig:
     compile: bool = False
     limits: Limits = field(default_factory=Limits)
 
+    def check(self, request: ImageRequest) -> None:
+        """Raise `InvalidRequest` where ``request`` asks for more than is ever taken on."""
+        request.check_limits(self.limits)
+        if request.count > self.max_waiting:
+            raise InvalidRequest(
+                "frames" if request.morph_to else "count",
+                "The {field} may be at most {most} here, not {value}.",
+                most=self.max_waiting,
+                value=request.count,
+            )
+
 
 class Engine:
     """Runs the jobs of many owners on one model, their images stacked into shared steps.
@@ -86,7 +97,7 @@ class Engine:
 
         Raises `InvalidRequest` for what the model or the configured limits do not allow, `QueueFull` when too much is waiting.
         """
-        request.check_limits(self.config.limits)
+        self.config.check(request)
         self.model.check(request)
         if len(self._batcher) + request.count > self.config.max_waiting:
             raise QueueFull(

@@ -124,6 +124,24 @@ async def test_more_than_can_wait_is_refused_with_a_sentence(tiny_model):
 
 @pytest.mark.parametrize(
     ("settings", "words"),
+    [({"count": 4}, "count may be at most 3"), ({"morph_to": "a dog", "count": 4}, "frames may be at most 3")],
+)
+async def test_more_than_could_ever_wait_is_refused_for_good(tiny_model, settings, words):
+    async with Engine(tiny_model, EngineConfig(max_waiting=3)) as engine:
+        with pytest.raises(InvalidRequest, match=words):
+            engine.submit(asked(**settings))
+
+
+async def test_a_flood_of_variants_is_refused_before_any_is_read(tiny_components):
+    model = model_of(tiny_components)
+    model.check = None  # which would read them
+    async with Engine(model) as engine:
+        with pytest.raises(InvalidRequest, match="at most 100"):
+            engine.submit(asked(variants=("a",) * 100_000, count=100_000))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
     [
         ({"width": 30}, "multiple of 8"),
         ({"height": 512}, "at most 256"),
