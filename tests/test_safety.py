@@ -44,6 +44,14 @@ def test_more_pictures_than_fit_at_once_keep_their_order(classifier):
     assert [bool(flags) for flags in check_all(check, [RED, *[BLUE] * 10, RED])] == [True, *[False] * 10, True]
 
 
+def test_a_check_looks_at_large_pictures_made_smaller():
+    seen = []
+    images = [Image.new("RGB", size) for size in ((3000, 1500), (5000, 1), (40, 30))]
+    assert check_all(lambda images: [seen.append(image.size) or {} for image in images], images) == [{}] * 3
+    assert seen == [(1024, 512), (1024, 1), (40, 30)]
+    assert [image.size for image in images] == [(3000, 1500), (5000, 1), (40, 30)]
+
+
 @pytest.mark.parametrize(("flagging", "found"), [(True, [{"unsafe": 1.0}] * 2), (False, [{}, {}])])
 def test_the_models_own_checker_is_found_and_asked(tmp_path, flagging, found):
     check = load_check(str(build_checker(tmp_path, flagging)))
