@@ -15,40 +15,39 @@ from urllib.parse import quote
 import aiohttp
 from PIL import Image
 
+from diffusion.cluster.check import RemoteCheck
+from diffusion.cluster.link import CONNECT_SECONDS, FIRST_WAIT, LONGEST_WAIT, SILENCE_SECONDS, UNREACHED
 from diffusion.cluster.schema import KEY_HEADER, Refused, RemoteModel, Told, key_of, question, read_done
-from diffusion.cluster.wire import MAX_ANSWER, MEDIA_TYPE, BrokenFrame, Frame, pack, read, to_file, unpack
+from diffusion.cluster.wire import MAX_ANSWER, MEDIA_TYPE, BrokenFrame, pack, read, unpack
 from diffusion.engine import EngineConfig
 from diffusion.errors import DarkroomError, GenerationFailed, ModelNotLoaded, QueueFull
 from diffusion.job import Job
 from diffusion.request import ImageRequest
 from diffusion.result import ImageResult
 from diffusion.runner import explained
-from diffusion.safety import Flags, SafetyCheck, check_all
+from diffusion.safety import Flags
 from diffusion.worker import Worker
 
 log = logging.getLogger(__name__)
 
-CONNECT_SECONDS: Final = 10.0
-SILENCE_SECONDS: Final = 20.0  # after which a replica counts as lost, several of its heartbeats
-FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0  # seconds between two tries to reach one
-PATIENCE: Final = 600.0  # seconds of such tries
+PATIENCE: Final = 600.0  # seconds of tries to reach a replica
 MAX_LOSSES: Final = 5  # what loses its replica so often may be what ends it
-CHECK_TRIES: Final = 5
-_UNREACHED: Final = (aiohttp.ClientError, OSError, TimeoutError, asyncio.IncompleteReadError, BrokenFrame)
+WAITED: Final = 0.25  # of a loss, where others were seen to come first: it may have begun unseen
 
-Load = Callable[[], tuple[RemoteModel, SafetyCheck | None]]
+Load = Callable[[], tuple[RemoteModel, RemoteCheck | None]]
 # Proxies that the environment names are for the world outside.
 _open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
-def load(engine: str, name: str) -> tuple[RemoteModel, SafetyCheck | None]:
+def load(engine: str, name: str) -> tuple[RemoteModel, RemoteCheck | None]:
     """Ask the ``engine``, an HTTP address, what its model ``name`` takes; raises `ModelNotLoaded`.
 
     Gives what checks its pictures besides, if anything does. Call it in a thread.
     """
     url = f"{engine.rstrip('/')}/{quote(name)}"
     try:
-        model = RemoteModel(url, _ask(url))
+        with _open(url, timeout=SILENCE_SECONDS) as answer:
+            model = RemoteModel(url, unpack(answer.read(MAX_ANSWER), MAX_ANSWER))
     except urllib.error.HTTPError as error:
         raise ModelNotLoaded(name, f"{engine} does not serve it ({error}).") from error
     except (OSError, HTTPException, BrokenFrame) as error:
@@ -56,40 +55,12 @@ def load(engine: str, name: str) -> tuple[RemoteModel, SafetyCheck | None]:
     return model, RemoteCheck(url) if model.checks else None
 
 
-class RemoteCheck:
-    """What checks the pictures of the model that is served at ``url``, there."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-
-    def __call__(self, images: Sequence[Image.Image]) -> list[Flags]:
-        """Have ``images`` looked at, by another replica if one is lost; raises `GenerationFailed`."""
-        asked, wait = pack({}, map(to_file, images)), FIRST_WAIT
-        for _ in range(CHECK_TRIES):
-            try:
-                head, _ = _ask(f"{self.url}/checks", asked)
-                if "refused" in head:
-                    raise Refused.model_validate(head["refused"]).error()
-                return [dict(flags) for flags in head["flags"]]
-            except (OSError, HTTPException, BrokenFrame) as error:
-                log.warning("pictures could not be checked, trying again: %s", error)
-            time.sleep(wait)
-            wait = min(2 * wait, LONGEST_WAIT)
-        raise GenerationFailed("These pictures could not be checked, so I cannot show them.")
-
-
-def _ask(url: str, data: bytes | None = None) -> Frame:
-    asked = urllib.request.Request(url, data, {"Content-Type": MEDIA_TYPE})
-    with _open(asked, timeout=SILENCE_SECONDS) as answer:
-        return unpack(answer.read(MAX_ANSWER), MAX_ANSWER)
-
-
 @dataclass
 class _Followed:
     """A job, the model that it was asked of, and what was told of it last; ``lost_at`` is where a lost replica was."""
 
     model: RemoteModel
-    check: SafetyCheck | None
+    check: RemoteCheck | None
     task: "asyncio.Task[None] | None" = None
     left: float | None = None
     told: float = 0.0
@@ -100,10 +71,11 @@ class RemoteEngine:
     """Has the jobs of many owners made by replicas that Ray Serve runs, one of which each goes to.
 
     It has the methods of `Engine`, and gives the same pictures. A job whose replica is lost is made again by another. Leaving
-    the ``async with`` block takes back what is unfinished. Of ``config``, ``max_waiting`` and ``limits`` count here.
+    the ``async with`` block takes back what is unfinished. Of ``config``, ``max_waiting`` and ``limits`` count
+    here, and ``step_seconds`` for a check.
     """
 
-    def __init__(self, model: RemoteModel, config: EngineConfig | None = None, check: SafetyCheck | None = None) -> None:
+    def __init__(self, model: RemoteModel, config: EngineConfig | None = None, check: RemoteCheck | None = None) -> None:
         self.model, self.config, self._check = model, config or EngineConfig(), check
         self.watchers: list[Callable[[int, float], None]] = []  # told the rows and the seconds of each step
         self._jobs: dict[Job, _Followed] = {}
@@ -126,11 +98,11 @@ class RemoteEngine:
         await self._session.close()
 
     def submit(self, request: ImageRequest, owner: Hashable = None) -> Job:
-        """Send ``request`` to a replica. Owners take turns there; one owner's requests are begun in order.
+        """Send ``request`` to a replica. There owners take turns, and one owner's requests begin in the order of their arrival.
 
         Raises `InvalidRequest` for what the model or the configured limits do not allow, `QueueFull` when too much is waiting.
         """
-        request.check_limits(self.config.limits)
+        self.config.check(request)
         self.model.check(request)
         if self.unfinished + request.count > self.config.max_waiting or time.perf_counter() < self._full_until:
             raise QueueFull(
@@ -165,7 +137,7 @@ class RemoteEngine:
         """Whether `check` has anything to ask."""
         return self._check is not None
 
-    async def check(self, images: Sequence[Image.Image], by: SafetyCheck | None = None) -> list[Flags]:
+    async def check(self, images: Sequence[Image.Image], by: RemoteCheck | None = None) -> list[Flags]:
         """Say for which labels each of ``images`` is flagged; raises `GenerationFailed`.
 
         ``by`` checks what another model made; without, that of the present one does.
@@ -173,7 +145,7 @@ class RemoteEngine:
         check = by or self._check
         if check is None:
             return [{} for _ in images]
-        return await asyncio.to_thread(check_all, check, images)
+        return await check(self._session, images, self.config.step_seconds)
 
     @property
     def unfinished(self) -> int:
@@ -233,22 +205,26 @@ class RemoteEngine:
         """Have ``job`` made, by one replica after another until one succeeds; raises `DarkroomError`."""
         followed = self._jobs[job]
         asked = pack(*await asyncio.to_thread(question, job.request, _plain(job.owner)))
-        wait, losses, reached = FIRST_WAIT, 0, time.perf_counter()
+        wait, losses, reached = FIRST_WAIT, 0.0, time.perf_counter()
         while True:
-            await self._going.wait()
+            if self.paused:
+                await self._going.wait()
+                reached = time.perf_counter()
             begun = followed.told
             try:
                 return await self._asked(job, followed, asked)
             except QueueFull as error:  # it was taken on, so it waits
                 log.info("the replicas are full: %s", error)
                 reached = time.perf_counter()
-            except _UNREACHED as error:
+                self._full_until = reached + 2 * LONGEST_WAIT  # before which it has asked again
+            except UNREACHED as error:
                 log.warning("a replica was lost or not reached: %r", error)
                 if followed.told > begun:
-                    losses, wait, reached = losses + 1, FIRST_WAIT, followed.told
-                    followed.lost_at = max(followed.lost_at, job.progress.completed)
-                    followed.left = None
-                    job.report(replace(job.progress, resuming=True))
+                    wait, reached, followed.left = FIRST_WAIT, followed.told, None
+                    losses += WAITED if job.progress.place else 1
+                    if job.progress.place is None:
+                        followed.lost_at = max(followed.lost_at, job.progress.completed)
+                        job.report(replace(job.progress, resuming=True))
                 if losses >= MAX_LOSSES or time.perf_counter() - reached > PATIENCE:
                     raise GenerationFailed("Something went wrong while the picture was made. Please try again.") from error
             await asyncio.sleep(wait)
@@ -268,7 +244,7 @@ class RemoteEngine:
                 if "done" in head:
                     return await asyncio.to_thread(read_done, head["done"], files, request, followed.check)
                 if "refused" in head:
-                    self._refuse(Refused.model_validate(head["refused"]))
+                    raise Refused.model_validate(head["refused"]).error()
                 previews = await self._hear(job, followed, Told.model_validate(head["told"]), files, previews)
 
     async def _hear(
@@ -284,12 +260,6 @@ class RemoteEngine:
             for watcher in self.watchers:
                 watcher(rows, seconds)
         return progress.previews
-
-    def _refuse(self, refused: Refused) -> None:
-        error = refused.error()
-        if isinstance(error, QueueFull):
-            self._full_until = time.perf_counter() + (refused.seconds or LONGEST_WAIT)
-        raise error
 
 
 def _plain(owner: Any) -> int | str | None:

@@ -1,6 +1,7 @@
 """One engine among several, asked over HTTP: pictures with their progress, checks of pictures, and what its model takes."""
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator
@@ -13,14 +14,15 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from diffusion.cluster.schema import done, read_question, refused, spec, told
 from diffusion.cluster.wire import MAX_HEAD, MAX_QUESTION, MEDIA_TYPE, BrokenFrame, Frame, pack, to_image, unpack
 from diffusion.engine import Engine
-from diffusion.errors import DarkroomError, QueueFull
+from diffusion.errors import DarkroomError, GenerationFailed
 from diffusion.job import Job
+from diffusion.safety import AT_ONCE, SIDE
 
 REPORT_SECONDS: Final = 0.2  # between two frames of a request that has news
 HEARTBEAT_SECONDS: Final = 5.0  # and of one that has none: who hears nothing for longer takes this replica for lost
 FORECAST_SECONDS: Final = 0.5  # a forecast is as good for so long
-FULL_SECONDS: Final = 60.0  # until there is room again, where that cannot be foreseen
 STEPS_KEPT: Final = 1000  # for whoever is told next
+MAX_FAILURES: Final = 3  # one after another, for no reason that the request gave: the device may be broken
 
 
 class Replica:
@@ -32,6 +34,7 @@ class Replica:
         self._forecast: dict[Job, float | None] = {}
         self._foreseen = 0.0
         self._looks = 0
+        self._failures, self._failed_at = 0, 0.0
         engine.watchers.append(lambda rows, seconds: self._steps.append((rows, seconds)))
 
     async def __call__(self, http: Request) -> Response:
@@ -41,6 +44,7 @@ class Replica:
             return _answer(spec(self.engine.model, self.engine.checks))
         if asked not in (("POST", "pictures"), ("POST", "checks")):
             return PlainTextResponse("There is nothing here.", 404)
+        await self.check_health()  # who then hears nothing asks another replica
         try:
             frame = unpack(await _body(http), MAX_QUESTION)
         except BrokenFrame as error:
@@ -49,19 +53,26 @@ class Replica:
             return _answer(await self._check(frame))
         return StreamingResponse(self._develop(frame), media_type=MEDIA_TYPE)
 
-    def record_routing_stats(self) -> dict[str, Any]:
-        """Tell the routers how long the queue is, and what steps here; ``look`` numbers the figures."""
+    async def record_routing_stats(self) -> dict[str, Any]:
+        """Tell the routers how long the queue is, endless where nothing is made, and what steps here; ``look`` numbers that."""
         self._looks += 1
-        return {"queued": self.engine.queued, "shapes": [list(shape) for shape in self.engine.shapes], "look": self._looks}
+        queued = math.inf if self._trouble else self.engine.queued
+        return {"queued": queued, "shapes": [list(shape) for shape in self.engine.shapes], "look": self._looks}
 
-    def record_autoscaling_stats(self) -> dict[str, float]:
+    async def record_autoscaling_stats(self) -> dict[str, float]:
         """Tell the autoscaler how long the queue is, in rows of network calls."""
         return {"queued": float(self.engine.queued)}
 
     async def check_health(self) -> None:
-        """Raise `RuntimeError` where the engine has ended; Serve then starts this replica anew."""
+        """Raise `RuntimeError` where nothing is made any more; Serve then starts this replica anew."""
+        if self._trouble:
+            raise RuntimeError(self._trouble)
+
+    @property
+    def _trouble(self) -> str:
         if not self.engine.alive:
-            raise RuntimeError("the engine has ended")
+            return "the engine has ended"
+        return f"{self._failures} requests failed one after another" if self._failures >= MAX_FAILURES else ""
 
     async def _develop(self, frame: Frame) -> AsyncIterator[bytes]:
         """Give one frame after another about a request, in the end its pictures or why there are none."""
@@ -69,12 +80,13 @@ class Replica:
             request, owner = await asyncio.to_thread(read_question, frame)
             job = self.engine.submit(request, owner)
         except DarkroomError as error:
-            yield pack(*refused(error, self._room() if isinstance(error, QueueFull) else None))
+            yield pack(*refused(error))
             return
         try:
             heard, at = None, 0.0
             previews: tuple[Image.Image, ...] = ()
             while not job.done:
+                await self.check_health()  # or Serve would leave what never ends here for all of its grace
                 progress, now = job.progress, time.perf_counter()
                 if progress is not heard or now - at > HEARTBEAT_SECONDS:
                     steps = [self._steps.popleft() for _ in range(len(self._steps))]
@@ -82,15 +94,19 @@ class Replica:
                     heard, previews, at = progress, progress.previews, now
                 await job.wait(REPORT_SECONDS)
             try:
-                yield pack(*await asyncio.to_thread(done, await job))
+                result = await job
+                self._failures = 0
+                yield pack(*await asyncio.to_thread(done, result))
             except DarkroomError as error:
+                if type(error) is GenerationFailed and (job.started or 0) > self._failed_at:  # once for all of a step
+                    self._failures, self._failed_at = self._failures + 1, time.perf_counter()
                 yield pack(*refused(error))
         finally:
             job.cancel()
 
     async def _check(self, frame: Frame) -> Frame:
         try:
-            images: list[Image.Image] = await asyncio.to_thread(lambda: [to_image(file) for file in frame[1]])
+            images = await asyncio.to_thread(_pictures, frame[1])
             return {"flags": await self.engine.check(images)}, []
         except DarkroomError as error:
             return refused(error)
@@ -101,13 +117,15 @@ class Replica:
             self._forecast, self._foreseen = self.engine.forecast(), now
         return self._forecast.get(job)
 
-    def _room(self) -> float:
-        """Foresee when half of the queue is done."""
-        return max((left or 0 for left in self.engine.forecast().values()), default=0) / 2 or FULL_SECONDS
-
 
 def _answer(frame: Frame) -> Response:
     return Response(pack(*frame), media_type=MEDIA_TYPE)
+
+
+def _pictures(files: list[bytes]) -> list[Image.Image]:
+    if len(files) > AT_ONCE:
+        raise BrokenFrame("These are more pictures than are checked at once.")
+    return [to_image(file, max_pixels=SIDE * SIDE) for file in files]
 
 
 async def _body(http: Request) -> bytes:

@@ -23,20 +23,21 @@ from diffusion.spec import ModelSpec
 
 PICTURES: Final = {"image": "RGB", "mask": "L"}  # the fields of a request that travel as files, with their colour modes
 KEY_HEADER: Final = "x-session-id"  # what Serve shows its router of a request
-_FROZEN: Final = ConfigDict(extra="forbid", frozen=True)
+_ASKED: Final = ConfigDict(extra="forbid", frozen=True)  # what a replica does not know of it cannot be made
+_HEARD: Final = ConfigDict(extra="ignore", frozen=True)  # what newer replicas tell besides, an older bot can do without
 _TYPES: Final = get_type_hints(ImageRequest)
 _FIELDS: Final[dict[str, Any]] = {
     field.name: (_TYPES[field.name], ... if field.default is MISSING else field.default)
     for field in fields(ImageRequest)
     if field.name not in PICTURES
 }
-_Settings: Final = create_model("_Settings", __config__=_FROZEN, **_FIELDS)
+_Settings: Final = create_model("_Settings", __config__=_ASKED, **_FIELDS)
 
 
 class _Question(BaseModel):
     """A request for pictures; ``pictures`` names what its files are."""
 
-    model_config = _FROZEN
+    model_config = _ASKED
     settings: dict[str, Any]
     pictures: list[str]
     owner: int | str | None
@@ -49,7 +50,7 @@ class Told(BaseModel):
     ``steps`` the rows and seconds of what the replica has stepped since it told anybody.
     """
 
-    model_config = _FROZEN
+    model_config = _HEARD
     place: int | None
     completed: int
     total: int
@@ -67,21 +68,20 @@ class Told(BaseModel):
 class _Done(BaseModel):
     """Pictures, with as many films; the pictures come first among the files."""
 
-    model_config = _FROZEN
+    model_config = _HEARD
     seconds: float
     model: str
     pictures: int
 
 
 class Refused(BaseModel):
-    """An error of the name ``kind``; where it is a full queue, it has room in ``seconds``."""
+    """An error of the name ``kind``."""
 
-    model_config = _FROZEN
+    model_config = _HEARD
     kind: str
     template: str
     values: dict[str, str | int | float]
     field: str | None = None
-    seconds: float | None = None
 
     def error(self) -> DarkroomError:
         """Make the error again; of a kind that is not known, it is that the engine broke off."""
@@ -97,7 +97,7 @@ class Refused(BaseModel):
 class _Spec(BaseModel):
     """What a `ModelSpec` tells; the tokenizer comes as a file."""
 
-    model_config = _FROZEN
+    model_config = _HEARD
     name: str
     defaults: Defaults
     steerable: tuple[str, ...]
@@ -128,9 +128,10 @@ def read_question(frame: Frame) -> tuple[ImageRequest, int | str | None]:
     try:
         asked = _Question.model_validate(head)
         settings = dict(_Settings.model_validate(asked.settings))
-        pictures: dict[str, Any] = {
-            name: to_image(file, PICTURES[name]) for name, file in zip(asked.pictures, files, strict=True)
-        }
+        named = dict(zip(asked.pictures, files, strict=True))
+        if len(named) < len(files):
+            raise ValueError("a picture is there twice")
+        pictures: dict[str, Any] = {name: to_image(file, PICTURES[name]) for name, file in named.items()}
     except (ValidationError, ValueError, KeyError) as error:
         raise InvalidRequest("request", "I was updated meanwhile and cannot read this any more. Please ask again.") from error
     return ImageRequest(**settings, **pictures), asked.owner
@@ -164,12 +165,11 @@ def read_done(head: dict[str, Any], files: Sequence[bytes], request: ImageReques
     return ImageResult(request, pictures, request.seeds, said.seconds, said.model, films, check)
 
 
-def refused(error: DarkroomError, seconds: float | None = None) -> Frame:
+def refused(error: DarkroomError) -> Frame:
     """Word ``error``."""
     values = {name: value if isinstance(value, (int, float)) else str(value) for name, value in error.values.items()}
     field = error.field if isinstance(error, InvalidRequest) else None
-    kind = type(error).__name__
-    head = {"kind": kind, "template": error.template, "values": values, "field": field, "seconds": seconds}
+    head = {"kind": type(error).__name__, "template": error.template, "values": values, "field": field}
     return {"refused": head}, []
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 from PIL import Image
 
 from diffusion.errors import DarkroomError
-from diffusion.image import decode
+from diffusion.image import MAX_PIXELS, decode
 
 MEDIA_TYPE: Final = "application/x-darkroom-frames"
 MAX_HEAD: Final = 1 << 20  # bytes of a frame's JSON
@@ -83,6 +83,6 @@ def to_file(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def to_image(file: bytes, mode: str = "RGB") -> Image.Image:
+def to_image(file: bytes, mode: str = "RGB", max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decode what `to_file` gave; raises `InvalidImage`. Call it in a thread."""
-    return decode(file).convert(mode)
+    return decode(file, max_pixels).convert(mode)

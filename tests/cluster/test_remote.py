@@ -2,19 +2,23 @@
 
 import asyncio
 import inspect
+import math
 import os
 import subprocess
 import sys
+import time
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
 from cogs.operator import Settings
 from cogs.render import RESUMING, progress_text
 from diffusion.cluster import remote as remote_module
 from diffusion.cluster.remote import RemoteEngine, load
+from diffusion.cluster.wire import to_file
 from diffusion.engine import Engine, EngineConfig
-from diffusion.errors import GenerationFailed, ModelNotLoaded, QueueFull
+from diffusion.errors import GenerationFailed, InvalidRequest, ModelNotLoaded, QueueFull
 from diffusion.result import Progress
 from tests.cluster.conftest import asked
 from tests.cluster.machines import ROOT
@@ -22,16 +26,23 @@ from tests.conftest import model_of
 
 uvicorn = pytest.importorskip("uvicorn", reason="replicas need pip install -e '.[cluster]'")
 Request = pytest.importorskip("starlette.requests").Request
+Response = pytest.importorskip("starlette.responses").Response
+RED = Image.new("RGB", (8, 8), "red")
 
 
 class Server:
-    """Serves a replica, and can lose it: connections break as those of a machine that is switched off."""
+    """Serves a replica, and can lose it: connections break as those of a machine that is switched off.
+
+    To what is posted first it answers ``statuses``.
+    """
 
     def __init__(self, replica):
-        self.replica, self.requests, self.losing = replica, 0, 0
+        self.replica, self.requests, self.losing, self.statuses = replica, 0, 0, []
 
     async def __call__(self, scope, receive, send):
         self.requests += scope["method"] == "POST"
+        if self.statuses and scope["method"] == "POST":
+            return await Response(status_code=self.statuses.pop(0))(scope, receive, send)
         frames = 0
 
         async def lossy(message):
@@ -80,6 +91,14 @@ async def remote(server):
         yield engine
 
 
+@pytest.fixture
+def clock(monkeypatch):
+    """Lets seconds go by for the bot: `ahead` of what they are."""
+    clock = SimpleNamespace(ahead=0.0, perf_counter=lambda: time.perf_counter() + clock.ahead)
+    monkeypatch.setattr(remote_module, "time", clock)
+    return clock
+
+
 def test_it_has_the_methods_of_the_engine():
     methods = {name: member for name, member in vars(Engine).items() if not name.startswith("_")}
     methods = {name: member for name, member in methods.items() if name not in ("queued", "shapes", "alive")}  # for replicas
@@ -105,6 +124,35 @@ async def test_pictures_are_checked_where_they_were_made(remote, own):
     assert remote.checks and await remote.check(result.images, result.check) == await own.check(result.images)
 
 
+async def test_pictures_are_checked_a_few_at_a_time_and_no_larger_than_is_looked_at(remote, own):
+    seen = []
+    own._check = lambda images: seen.append([image.size for image in images]) or _reddish(images)
+    assert len(await remote.check([Image.new("RGB", (3000, 10))] * 10)) == 10
+    assert seen == [[(1024, 3)] * 8, [(1024, 3)] * 2]
+
+
+async def test_a_check_may_take_longer_than_a_replica_is_ever_silent(remote, own, monkeypatch):
+    monkeypatch.setattr(remote_module, "SILENCE_SECONDS", 0.2)
+    own._check = lambda images: time.sleep(0.5) or _reddish(images)
+    async with RemoteEngine(remote.model, check=remote._check) as engine:
+        assert await engine.check([RED]) == [{"red": 1.0}]
+
+
+async def test_a_check_is_tried_again_where_that_may_help(remote, server):
+    server.statuses = [500]
+    assert await remote.check([RED]) == [{"red": 1.0}] and server.requests == 2
+    server.statuses = [400]
+    with pytest.raises(GenerationFailed, match="could not be checked"):
+        await remote.check([RED])
+    assert server.requests == 3
+
+
+@pytest.mark.parametrize("images", [[RED] * 9, [Image.new("RGB", (2000, 1000))]])
+async def test_more_than_is_checked_at_once_is_refused(server, images):
+    head, _ = await server.replica._check(({}, [to_file(image) for image in images]))
+    assert "flags" not in head and "refused" in head
+
+
 async def test_what_has_not_begun_waits_during_a_pause(remote, own, server):
     own.pause()  # so that what is sent waits there
     waiting = remote.submit(asked(), "alice")
@@ -124,12 +172,48 @@ async def test_what_has_not_begun_waits_during_a_pause(remote, own, server):
     assert not remote.paused
 
 
+async def test_a_pause_of_any_length_tries_nobodys_patience(remote, server, clock):
+    remote.pause()
+    job = remote.submit(asked())
+    await asyncio.sleep(0.1)
+    clock.ahead += 2 * remote_module.PATIENCE
+    server.statuses = [503]
+    remote.resume()
+    assert len((await job).images) == 1
+
+
 async def test_more_than_can_wait_is_refused(remote):
     remote.config = EngineConfig(max_waiting=3)
     job = remote.submit(asked(count=3))
     with pytest.raises(QueueFull, match="3 pictures are waiting"):
         remote.submit(asked())
     assert len((await job).images) == 3
+
+
+async def test_more_than_is_ever_taken_on_is_refused_for_good(remote, own):
+    own.config = EngineConfig(max_waiting=2)
+    with pytest.raises(InvalidRequest, match="at most 2"):
+        await remote.submit(asked(count=3))
+    remote.config = EngineConfig(max_waiting=1)
+    with pytest.raises(InvalidRequest, match="at most 1"):
+        remote.submit(asked(count=3))
+
+
+async def test_a_full_replica_closes_the_bot_until_what_waits_has_asked_again(remote, own, clock):
+    own.config = EngineConfig(max_waiting=1)
+    own.pause()
+    ahead = own.submit(asked(), "alice")
+    waiting = remote.submit(asked(seed=1), "bob")
+    async with asyncio.timeout(20):
+        with pytest.raises(QueueFull):
+            while True:
+                remote.submit(asked(seed=2), "carol").cancel()
+                await asyncio.sleep(0.01)
+    ahead.cancel()
+    own.resume()
+    assert len((await waiting).images) == 1
+    clock.ahead += 2 * remote_module.LONGEST_WAIT
+    assert len((await remote.submit(asked(seed=2), "carol")).images) == 1
 
 
 async def test_what_loses_its_replica_is_made_again_and_says_so(remote, own, server):
@@ -149,6 +233,75 @@ async def test_what_loses_its_replica_again_and_again_is_given_up(remote, server
         await remote.submit(asked(steps=100))
     assert server.requests == remote_module.MAX_LOSSES
     assert remote.unfinished == 0
+
+
+async def test_what_only_waits_outlives_what_ends_its_replicas(remote, own, server, monkeypatch):
+    monkeypatch.setattr(remote_module, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr("diffusion.cluster.replica.REPORT_SECONDS", 0.01)
+    monkeypatch.setattr("diffusion.cluster.replica.HEARTBEAT_SECONDS", 0.01)
+    own.pause()
+    own.submit(asked(), "alice")
+    server.losing = remote_module.MAX_LOSSES + 1
+    job = remote.submit(asked(seed=1), "bob")
+    async with asyncio.timeout(20):
+        while server.losing:
+            await asyncio.sleep(0.01)
+    assert job.progress.place and not job.progress.resuming
+    own.resume()
+    assert len((await job).images) == 1
+
+
+async def test_a_replica_whose_engine_has_ended_lets_go_of_its_requests(remote, own):
+    job = remote.submit(asked(steps=150, count=4))
+    async for progress in job:
+        if progress.completed:
+            own._task.cancel()
+            break
+    async with asyncio.timeout(20):
+        async for progress in job:
+            if progress.resuming:
+                break
+    assert not job.done and own.unfinished == 0
+
+
+async def test_a_replica_on_which_everything_fails_gets_no_more(remote, own, server, caplog):
+    predict, own.model.predict_noise = own.model.predict_noise, _broken
+    for seed in range(3):
+        await server.replica.check_health()
+        with pytest.raises(GenerationFailed, match="try again"):
+            await remote.submit(asked(seed))
+    own.model.predict_noise = predict
+    with pytest.raises(RuntimeError, match="3 requests failed one after another"):
+        await server.replica.check_health()
+    assert (await server.replica.record_routing_stats())["queued"] == math.inf
+    assert await server.replica.record_autoscaling_stats() == {"queued": 0.0}
+    job = remote.submit(asked())  # another replica could make it
+    async with asyncio.timeout(20):
+        while server.requests < 5:
+            await asyncio.sleep(0.01)
+    assert not job.done
+
+
+async def test_a_replica_is_sound_where_others_succeed_and_where_many_fail_together(remote, own, server, caplog):
+    predict = own.model.predict_noise
+    for _ in range(2):
+        own.pause()
+        own.model.predict_noise = _broken
+        failing = [remote.submit(asked(seed), owner=seed) for seed in range(4)]
+        async with asyncio.timeout(20):
+            while own.unfinished < 4:
+                await asyncio.sleep(0.01)
+        own.resume()
+        errors = await asyncio.gather(*failing, return_exceptions=True)
+        assert {type(error) for error in errors} == {GenerationFailed}
+        await server.replica.check_health()
+        own.model.predict_noise = predict
+        await remote.submit(asked())
+    await server.replica.check_health()
+
+
+def _broken(*rows):
+    raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
 
 async def test_leaving_takes_back_what_is_unfinished(server, own):

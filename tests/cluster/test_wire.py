@@ -127,6 +127,21 @@ def test_a_question_that_lacks_something_is_refused_with_a_sentence(head):
         schema.read_question((head, [to_file(PICTURE)]))
 
 
+def test_what_newer_replicas_tell_besides_is_passed_over():
+    told = schema.told(Progress(None, 3, 20), (), None, [])[0]["told"]
+    assert schema.Told.model_validate(told | {"newer": 1}).completed == 3
+    refused = schema.refused(errors.NotFinite())[0]["refused"]
+    assert type(schema.Refused.model_validate(refused | {"newer": 1}).error()) is errors.NotFinite
+    head = {"seconds": 1.0, "model": "tiny", "pictures": 1, "newer": 1}
+    assert schema.read_done(head, [to_file(PICTURE)], ImageRequest("a fox"), None).model == "tiny"
+
+
+def test_a_picture_is_read_once():
+    head, files = schema.question(ImageRequest("a fox", image=PICTURE), None)
+    with pytest.raises(InvalidRequest, match="Please ask again"):
+        schema.read_question((head | {"pictures": ["image"] * 9}, files * 9))
+
+
 def test_values_that_no_request_may_have_are_refused_as_everywhere():
     head, files = schema.question(ImageRequest("a fox"), None)
     head["settings"]["steps"] = 0

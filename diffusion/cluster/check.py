@@ -1,0 +1,62 @@
+"""Checks of pictures where the replicas are."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+import aiohttp
+from PIL import Image
+
+from diffusion.cluster.link import CONNECT_SECONDS, FIRST_WAIT, LONGEST_WAIT, UNREACHED
+from diffusion.cluster.schema import Refused
+from diffusion.cluster.wire import MAX_ANSWER, MEDIA_TYPE, pack, read, to_file
+from diffusion.errors import GenerationFailed
+from diffusion.safety import AT_ONCE, Flags, shrunk
+
+log = logging.getLogger(__name__)
+TRIES: Final = 5
+
+
+class RemoteCheck:
+    """What checks the pictures of the model that is served at ``url``, there."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    async def __call__(self, session: aiohttp.ClientSession, images: Sequence[Image.Image], seconds: float) -> list[Flags]:
+        """Have ``images`` looked at, within ``seconds`` for every few of them; raises `GenerationFailed`."""
+        found: list[Flags] = []
+        for start in range(0, len(images), AT_ONCE):
+            asked = await asyncio.to_thread(_worded, images[start : start + AT_ONCE])
+            found += await self._found(session, asked, seconds)
+        return found
+
+    async def _found(self, session: aiohttp.ClientSession, asked: bytes, seconds: float) -> list[Flags]:
+        """Ask one replica, and another where it is lost."""
+        wait = FIRST_WAIT
+        for _ in range(TRIES):
+            try:
+                return await self._asked(session, asked, seconds)
+            except UNREACHED as error:
+                log.warning("pictures could not be checked: %r", error)
+                if isinstance(error, aiohttp.ClientResponseError) and error.status < 500:  # any other would say the same
+                    break
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, LONGEST_WAIT)
+        raise GenerationFailed("These pictures could not be checked, so I cannot show them.")
+
+    async def _asked(self, session: aiohttp.ClientSession, asked: bytes, seconds: float) -> list[Flags]:
+        # Silent until all are looked at, between the steps of what is drawn there.
+        timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=seconds)
+        headers = {"Content-Type": MEDIA_TYPE}
+        async with session.post(f"{self.url}/checks", data=asked, headers=headers, timeout=timeout) as answer:
+            answer.raise_for_status()
+            head, _ = await read(answer.content, MAX_ANSWER)
+        if "refused" in head:
+            raise Refused.model_validate(head["refused"]).error()
+        return [dict(flags) for flags in head["flags"]]
+
+
+def _worded(images: Sequence[Image.Image]) -> bytes:
+    return pack({}, [to_file(shrunk(image)) for image in images])
