@@ -45,10 +45,13 @@ class QueuedRowsRouter(RequestRouter):
             return [candidate_replicas]
         metadata = pending_request.metadata
         pending_request.routing_context.should_backoff = True  # Serve would ask again at once
+        looks = {replica.replica_id: _look(replica) for replica in candidate_replicas}
+        # The rest is in the figures by now, or ended before it had a replica, of which Serve does not tell.
+        self._sent = {name: sent for name, sent in self._sent.items() if looks.get(sent.replica) == sent.look}
         shape, rows = read_key(metadata.session_id)
         key = metadata.app_name, shape
         first = choose([self._load(replica) for replica in candidate_replicas], key, self._chance).replica
-        self._sent[metadata.internal_request_id] = _Sent(first.replica_id, _look(first), key, rows)
+        self._sent[metadata.internal_request_id] = _Sent(first.replica_id, looks[first.replica_id], key, rows)
         return [[first], [replica for replica in candidate_replicas if replica is not first]]
 
     def on_request_completed(self, replica_id: ReplicaID, internal_request_id: str) -> None:
@@ -56,8 +59,8 @@ class QueuedRowsRouter(RequestRouter):
         self._sent.pop(internal_request_id, None)
 
     def _load(self, replica: RunningReplica) -> _Load:
-        stats, look = replica.routing_stats, _look(replica)
-        unseen = [sent for sent in self._sent.values() if sent.replica == replica.replica_id and sent.look == look]
+        stats = replica.routing_stats
+        unseen = [sent for sent in self._sent.values() if sent.replica == replica.replica_id]
         app = replica.replica_id.deployment_id.app_name
         keys = {(app, tuple(shape)) for shape in stats.get("shapes", ())} | {sent.key for sent in unseen}
         return _Load(replica, stats.get("queued", 0) + sum(sent.rows for sent in unseen), frozenset(keys))
