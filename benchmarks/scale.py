@@ -13,10 +13,10 @@ import socket
 import time
 from collections.abc import Iterator
 from statistics import median
-from typing import Any
+from typing import Any, NoReturn
 
 from diffusion import Engine, EngineConfig, ImageDiffusionModel, ImageRequest
-from diffusion.cluster.app import Deployed, Options, build
+from diffusion.cluster.app import Deployed, Options, application
 from diffusion.cluster.remote import RemoteEngine, load
 
 HOST = "127.0.0.1"
@@ -55,7 +55,7 @@ def served(kind: type[Deployed], numbers: list[int], url: str) -> Iterator[dict[
     names = {replicas: f"{kind.__name__}-{replicas}" for replicas in numbers}
     for replicas, name in names.items():
         options = Options(replicas=replicas, cpus=0.1, max_rows=ROWS, max_waiting=1000)
-        serve.run(build(options, kind), name=name, route_prefix=f"/{name}")
+        serve.run(application(options, kind), name=name, route_prefix=f"/{name}")
     yield {replicas: load(url, name)[0] for replicas, name in names.items()}
     for name in names.values():
         serve.delete(name)
@@ -70,7 +70,7 @@ async def rate(model: Any, members: int, seconds: float, side: int | None) -> fl
     """Give images/s over ``seconds``, after half as many in which the replicas are filled."""
     ended: list[float] = []
 
-    async def ask(member: int) -> None:
+    async def ask(member: int) -> NoReturn:
         while True:
             steps = STEPS - SPREAD // 2 + (member + len(ended)) % SPREAD
             await engine.submit(request(model, member + len(ended), steps, side), member)
@@ -82,7 +82,9 @@ async def rate(model: Any, members: int, seconds: float, side: int | None) -> fl
         now = time.perf_counter()
         for task in asking:
             task.cancel()
-        await asyncio.gather(*asking, return_exceptions=True)
+        for result in await asyncio.gather(*asking, return_exceptions=True):
+            if not isinstance(result, asyncio.CancelledError):  # or a member who failed would count as one who is slow
+                raise result
     return sum(now - seconds < end <= now for end in ended) / seconds
 
 
@@ -121,11 +123,12 @@ async def overhead(model: Any, repeats: int) -> None:
 def main() -> None:
     """Read the command line, start a cluster on this machine alone and measure."""
     parser = argparse.ArgumentParser("python -m benchmarks.scale", description=__doc__)
-    parser.add_argument("--replicas", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--replicas", type=int, nargs="+", default=[2, 4], help="to be compared with one")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=20, help="of each measurement")
     parser.add_argument("--only", choices=["timed", "embedded"])
     options = parser.parse_args()
+    numbers = sorted({1, *options.replicas})
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
     from ray import serve
@@ -138,13 +141,13 @@ def main() -> None:
     url = f"http://{HOST}:{port}"
     try:
         if options.only != "embedded":
-            with served(Timed, options.replicas, url) as models:
+            with served(Timed, numbers, url) as models:
                 print(f"one picture, {SLEEP:g} s a step", flush=True)
                 asyncio.run(overhead(models[1], options.repeats))
                 print(f"about {STEPS} steps of {SLEEP:g} s, {ROWS} rows a call", flush=True)
                 asyncio.run(scaling(models, options.repeats, options.seconds, SIDE))
         if options.only != "timed":
-            with served(Deployed, options.replicas, url) as models:
+            with served(Deployed, numbers, url) as models:
                 print(f"embedded model, about {STEPS} steps, {os.cpu_count()} cores, one a replica", flush=True)
                 asyncio.run(scaling(models, options.repeats, options.seconds, None))
     finally:

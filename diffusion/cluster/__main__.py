@@ -5,7 +5,10 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Collection, Mapping
 from typing import Any
+
+from pydantic import ValidationError
 
 NO_RAY = "Replicas run on Ray: pip install -e '.[cluster]'"
 
@@ -45,32 +48,51 @@ def options(asked: argparse.Namespace, model: str) -> Any:
     return Options.model_validate(given | dict(text.partition("=")[::2] for text in asked.set))
 
 
+def told(error: ValidationError) -> str:
+    """Say which options are wrong, a line each."""
+    return "\n".join(f"{'.'.join(map(str, problem['loc'])) or 'options'}: {problem['msg']}" for problem in error.errors())
+
+
+def lacking(wanted: Collection[Any], there: Mapping[str, float]) -> str:
+    """Say what the replicas of all these `Options` need more of than is ``there``; nothing where they fit."""
+    for option, resource in (("gpus", "GPU"), ("cpus", "CPU")):
+        needed = round(sum(each.replicas * getattr(each, option) for each in wanted), 4)  # as finely as Ray counts
+        if needed > (has := there.get(resource, 0)):
+            return f"The replicas need {needed:g} {resource}s, and there are {has:g}."
+    return ""
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Deploy as asked; what is wrong is told in one sentence."""
     asked = _parser().parse_args(arguments)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
-        from pydantic import ValidationError
         from ray import serve
 
-        from diffusion.cluster.app import build
+        from diffusion.cluster.app import application
     except ModuleNotFoundError:
         print(NO_RAY, file=sys.stderr)
         return 2
     try:
-        served = {name: build(options(asked, source)) for name, source in models(asked.model).items()}
+        wanted = {name: options(asked, source) for name, source in models(asked.model).items()}
+        served = {name: application(each) for name, each in wanted.items()}
     except ValidationError as error:
-        print("\n".join(f"{problem['loc'][0]}: {problem['msg']}" for problem in error.errors()), file=sys.stderr)
+        print(told(error), file=sys.stderr)
         return 2
     try:
         if asked.address:
             ray.init(address=asked.address, log_to_driver=False)
         else:
             ray.init(address="local", include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
+        if problem := lacking(wanted.values(), ray.cluster_resources()):
+            if not asked.address:
+                print(problem, file=sys.stderr)
+                return 1
+            print(f"{problem} Waiting for further machines.", file=sys.stderr, flush=True)
         serve.start(proxy_location="HeadOnly", http_options={"host": asked.host, "port": asked.port})
-        for name, application in served.items():
-            serve.run(application, name=name, route_prefix=f"/{name}")
+        for name, deployment in served.items():
+            serve.run(deployment, name=name, route_prefix=f"/{name}")
     except (ConnectionError, RuntimeError) as error:
         print(f"The replicas do not run: {error}", file=sys.stderr)
         return 1

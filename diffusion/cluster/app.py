@@ -4,7 +4,7 @@ import asyncio
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from ray import serve
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, RequestRouterConfig
 
@@ -32,13 +32,14 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     model: str = EMBEDDED
-    replicas: int = Field(1, ge=0)
+    replicas: int = Field(1, ge=1)
     most_replicas: int | None = Field(None, ge=1)
     queued_rows: int = Field(2000, ge=1)
     gpus: float = Field(0, ge=0)
     cpus: float = Field(1, ge=0)
     device: str | None = None
     dtype: Literal["float32", "float16", "bfloat16"] | None = None
+    attention: Literal["xformers"] | None = None
     compile: bool = False
     max_rows: int | None = Field(None, ge=1)
     max_waiting: int = Field(100, ge=1)
@@ -52,6 +53,13 @@ class Options(BaseModel):
     safety_threshold: float = Field(0.5, gt=0, le=1)
     grace_seconds: float = Field(900, ge=0)
     version: str = ""
+
+    @field_validator("most_replicas")
+    @classmethod
+    def _no_fewer(cls, most: int | None, info: ValidationInfo) -> int | None:
+        if most is not None and most < info.data.get("replicas", 1):
+            raise ValueError("it is less than `replicas`")
+        return most
 
     @property
     def engine(self) -> EngineConfig:
@@ -73,12 +81,17 @@ def load(options: Options) -> tuple[ImageDiffusionModel, Any]:
     """Load the model, and what checks its pictures; raises `ModelNotLoaded`."""
     source = None if options.model == EMBEDDED else options.model
     dtype = getattr(torch, options.dtype) if options.dtype else None
-    model = ImageDiffusionModel.from_pretrained(source, options.device, dtype)
+    model = ImageDiffusionModel.from_pretrained(source, options.device, dtype, options.attention)
     unsafe = [label.strip() for label in options.safety_labels.split(",") if label.strip()]
     return model, load_check(source, options.safety_model, unsafe, options.safety_threshold, options.device)
 
 
-def build(options: Options, kind: type[Replica] = Deployed) -> serve.Application:
+def build(options: Options) -> serve.Application:
+    """Make the application; Serve gives the arguments of a config file to a function of one parameter."""
+    return application(options)
+
+
+def application(options: Options, kind: type[Replica] = Deployed) -> serve.Application:
     """Make the application; ``kind`` is called with the options as JSON."""
     if options.most_replicas is None:
         size: dict[str, Any] = {"num_replicas": options.replicas}
@@ -102,6 +115,5 @@ def build(options: Options, kind: type[Replica] = Deployed) -> serve.Application
         graceful_shutdown_timeout_s=options.grace_seconds,  # what was begun is finished before a replica ends
         graceful_shutdown_wait_loop_s=0.5,
         health_check_period_s=5,
-        health_check_timeout_s=60,  # a model that is being loaded keeps the loop busy
     )
     return deployment.bind(options.model_dump(mode="json"))

@@ -6,9 +6,11 @@ import signal
 import socket
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
+from diffusion.cluster.__main__ import lacking
 from diffusion.cluster.remote import load
 from diffusion.request import ImageRequest
 from tests.cluster.machines import HOST, QUIET, ROOT
@@ -48,9 +50,20 @@ def test_it_serves_until_it_is_stopped_and_prints_where(tiny_folder):
             assert running.wait(60) == 0
 
 
-@pytest.mark.parametrize("wrong", [("--replicas", "many"), ("--set", "unknown=1")])
+@pytest.mark.parametrize("wrong", [("--replicas", "many"), ("--set", "unknown=1"), ("--replicas", "8-2"), ("--replicas", "0")])
 def test_what_is_wrong_is_told_in_a_sentence(wrong):
     with command("serve", *wrong) as running:
         told = running.stderr.read()
         assert running.wait(60) == 2
     assert "Traceback" not in told and len(told.strip().splitlines()) == 1, told
+
+
+def test_more_than_the_machines_have_is_told_and_not_waited_for():
+    def wanted(**given):
+        return SimpleNamespace(**{"replicas": 1, "gpus": 0, "cpus": 1} | given)
+
+    there = {"CPU": 2.0, "GPU": 1.0}
+    assert lacking([wanted(replicas=2, gpus=0.5)], there) == lacking([wanted(replicas=20, cpus=0.1)], there) == ""
+    assert lacking([wanted(gpus=1), wanted(gpus=0.5)], there) == "The replicas need 1.5 GPUs, and there are 1."
+    assert lacking([wanted(replicas=3)], there) == "The replicas need 3 CPUs, and there are 2."
+    assert lacking([wanted(gpus=1)], {"CPU": 2.0}) == "The replicas need 1 GPUs, and there are 0."

@@ -1,7 +1,9 @@
 """Which replica Serve sends a request to, and how many there are, by queued rows."""
 
+import math
 import random
 import warnings
+from collections import namedtuple
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +15,8 @@ from diffusion.cluster.scaling import by_queued_rows
 from diffusion.cluster.schema import key_of
 
 SHAPE, OTHER = (1, 4, 16, 16), (1, 4, 32, 32)
+Deployment = namedtuple("Deployment", "app_name")
+Identity = namedtuple("Identity", "name deployment_id")
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +38,7 @@ def router(router_class):
 
 def replica(name, queued, *shapes, look=1):
     stats = {"queued": queued, "shapes": [list(shape) for shape in shapes], "look": look}
-    identity = SimpleNamespace(name=name, deployment_id=SimpleNamespace(app_name="tiny"))
-    return SimpleNamespace(replica_id=identity, routing_stats=stats)
+    return SimpleNamespace(replica_id=Identity(name, Deployment("tiny")), routing_stats=stats)
 
 
 def request(name, shape=SHAPE, rows=100):
@@ -65,6 +68,19 @@ async def test_what_was_sent_counts_until_its_replica_tells_anew(router):
     assert await first(router, pair, request("b", rows=200)) == "two"
     told = [replica("one", 10, look=2), replica("two", 240, look=2)]
     assert await first(router, told, request("c", rows=100)) == "one"
+
+
+async def test_what_was_given_up_before_it_reached_a_replica_is_forgotten(router):
+    for look in range(1, 4):
+        for number in range(5):  # of whose end nobody tells
+            await first(router, [replica("one", 0, look=look), replica("two", 0, look=look)], request(f"{look} {number}"))
+        assert len(router._sent) == 5
+
+
+async def test_nothing_goes_where_nothing_is_made(router):
+    replicas = [replica("broken", math.inf, SHAPE), replica("sound", 900)]
+    assert {await first(router, replicas, request(str(number))) for number in range(5)} == {"sound"}
+    assert await first(router, replicas[:1], request("only")) == "broken"
 
 
 async def test_what_has_ended_counts_no_more(router):
@@ -99,17 +115,17 @@ def test_there_are_as_many_replicas_as_the_queue_is_worth(queued, wanted):
 def test_the_config_file_is_one_that_serve_takes(router_class):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        from ray.serve._private.api import call_user_app_builder_with_args_if_necessary as built
         from ray.serve.schema import ServeDeploySchema
 
-        from diffusion.cluster.app import Options, build
+        from diffusion.cluster.app import build
 
         path = Path(cluster.__file__).with_name("serve.yaml")
         config = ServeDeploySchema.model_validate(yaml.safe_load(path.read_text()))
-        (application,) = config.applications
-        assert application.import_path == f"{build.__module__}:{build.__name__}"
-        assert application.route_prefix == f"/{application.name}"
-        Options.model_validate(application.args)
+        (told,) = config.applications
+        assert told.import_path == f"{build.__module__}:{build.__name__}"
+        assert told.route_prefix == f"/{told.name}"
         whole = yaml.safe_load(path.read_text().replace("  # - name", "  - name").replace("  #   ", "    "))
-        for told in whole["applications"]:
-            Options.model_validate(told["args"])
+        for application in (told.model_dump(), *whole["applications"]):
+            built(build, application["args"])
         assert len(whole["applications"]) == 2
