@@ -120,7 +120,7 @@ async def test_replicas_that_are_full_let_wait_what_was_taken_on_and_refuse_the_
     assert [len(result.images) for result in results] == [2, 2]
 
 
-async def test_no_request_is_lost_or_made_twice_when_a_replica_is_killed(remote, local, machines):
+async def test_no_request_is_lost_when_a_replica_is_killed(remote, local, machines):
     requests = [asked(seed, steps=100, count=1 + seed % 2) for seed in range(8)]
     jobs = [remote.submit(request, owner) for owner, request in enumerate(requests)]
     resumed = [asyncio.create_task(_resumes(job)) for job in jobs]
@@ -165,7 +165,8 @@ async def _idle(machines):
 
 
 async def _all_busy(machines):
-    return all(replica["queued"] for replica in await replicas(machines))
+    busy = [replica["queued"] > 0 for replica in await replicas(machines)]
+    return len(busy) > 1 and all(busy)
 
 
 async def _replaced(machines, gone, count):
