@@ -8,7 +8,6 @@ of DDIM.
 import argparse
 import asyncio
 import time
-from concurrent.futures import Executor
 from functools import partial
 from statistics import median
 from typing import Any
@@ -19,6 +18,7 @@ from diffusers import StableDiffusionPipeline
 from benchmarks.shaped import SHAPES, model_for
 from diffusion import Engine, ImageDiffusionModel
 from diffusion.sampling import SAMPLERS
+from diffusion.worker import Worker
 
 
 def pipeline_of(model: ImageDiffusionModel, sampler: str) -> StableDiffusionPipeline:
@@ -38,7 +38,7 @@ def pipeline_of(model: ImageDiffusionModel, sampler: str) -> StableDiffusionPipe
     return pipeline
 
 
-def thread_of(engine: Engine) -> Executor:
+def thread_of(engine: Engine) -> Worker:
     """Give the thread that ``engine`` computes in, for all that is compared with it: each has a team of OpenMP's threads.
 
     Two teams that take turns slow each other down by a third.
