@@ -88,21 +88,24 @@ def ways(kind: str, samplers: Sequence[str], steps: Sequence[int]) -> Iterator[d
 
 
 def draw(found: Sequence[Point], path: Path) -> None:
-    """Draw PSNR against seconds, a curve a sampler, and the recogniser's verdict beside it."""
+    """Draw PSNR against calls of the network, a curve a sampler, and the recogniser's verdict beside it."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4), layout="constrained")
     near, recognised = figure.subplots(1, 2)
-    for sampler in SAMPLERS:
-        curve = [point for point in found if point.settings.get("sampler") == sampler]
-        seconds = [point.seconds for point in curve]
+    for colour, sampler in enumerate(SAMPLERS):
+        if not (curve := [point for point in found if point.settings.get("sampler") == sampler]):
+            continue
+        calls = [point.settings["steps"] * SAMPLERS[sampler].scheduler.order for point in curve]
+        style = {"marker": ".", "color": f"C{colour}", "label": sampler}
         if not SAMPLERS[sampler].draws_noise:
-            near.plot(seconds, [point.psnr for point in curve], marker=".", label=sampler)
-        recognised.plot(seconds, [100 * point.both for point in curve], marker=".", label=sampler)
-    near.set(xlabel="seconds a picture", ylabel="dB to LMS 50", xscale="log")
-    recognised.set(xlabel="seconds a picture", ylabel="% with subject and attribute", xscale="log")
+            near.plot(calls, [point.psnr for point in curve], **style)
+        recognised.plot(calls, [100 * point.both for point in curve], **style)
+    near.set(ylabel="dB to LMS 50")
+    recognised.set(ylabel="% with subject and attribute")
     recognised.legend()
     for axes in (near, recognised):
+        axes.set_xlabel("calls of the network")
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=100)
 
