@@ -1,0 +1,65 @@
+"""Memory that pictures take, by how many rows a call of the network has: ``python -m benchmarks.memory``, on Linux.
+
+Each number of rows has a process of its own, which loads the model, makes so many rows' worth of pictures at once, decodes them
+one by one as the engine does, and tells its peak: of the card's memory on CUDA, else of its own.
+"""
+
+import argparse
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from benchmarks.shaped import SHAPES, model_for
+from diffusion.trajectory import develop
+
+STEPS = 2
+
+
+def peak(model_id: str | None, shape: str | None, rows: int) -> tuple[float, float]:
+    """Give the MiB that the model takes, and those at the peak of a call of ``rows`` rows."""
+    model = model_for(model_id, shape)
+    held = _now(model.device)
+    requests = [
+        model.request("red apple", steps=STEPS, seed=seed, guidance_interval=(0, 1)) for seed in range(max(1, rows // 2))
+    ]
+    if rows == 1:
+        requests = [requests[0].with_(guidance_scale=1.0)]
+    for latents in develop(model, [model.trajectory(request) for request in requests], rows):
+        model.decode(latents)
+    return held, _peak(model.device)
+
+
+def _now(device: torch.device) -> float:
+    return torch.cuda.memory_allocated() / 2**20 if device.type == "cuda" else _of_process("VmRSS")
+
+
+def _peak(device: torch.device) -> float:
+    return torch.cuda.max_memory_allocated() / 2**20 if device.type == "cuda" else _of_process("VmHWM")
+
+
+def _of_process(name: str) -> float:
+    found = re.search(rf"^{name}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    return int(found[1]) / 1024 if found else 0.0
+
+
+def main() -> None:
+    """Read the command line and measure, each number of rows in a process of its own."""
+    parser = argparse.ArgumentParser("python -m benchmarks.memory", description=__doc__)
+    parser.add_argument("--rows", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32, 64])
+    parser.add_argument("--model", help="folder or hub id; the embedded model if left out")
+    parser.add_argument("--shape", choices=SHAPES, help="random weights of a published shape instead")
+    options = parser.parse_args()
+    if len(options.rows) == 1:
+        held, most = peak(options.model, options.shape, options.rows[0])
+        print(f"{options.rows[0]:3} rows  {held:7.0f} MiB with the model loaded, {most:7.0f} at the peak", flush=True)
+        return
+    given = [*(["--model", options.model] if options.model else []), *(["--shape", options.shape] if options.shape else [])]
+    for rows in options.rows:
+        subprocess.run([sys.executable, "-m", "benchmarks.memory", "--rows", str(rows), *given], check=True)
+
+
+if __name__ == "__main__":
+    main()
