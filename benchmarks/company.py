@@ -11,7 +11,6 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from statistics import median, quantiles
@@ -22,6 +21,7 @@ from benchmarks.alone import pipeline_of, thread_of
 from benchmarks.shaped import SHAPES, model_for
 from diffusion import Engine, EngineConfig, ImageDiffusionModel, ImageRequest
 from diffusion.sampling import SAMPLERS
+from diffusion.worker import Worker
 
 SHORT = 10  # steps of the requests that should not wait for the others
 WAYS = ("engine", "single", "diffusers")  # this engine, held to one picture at a time, diffusers' pipeline
@@ -74,7 +74,7 @@ async def served(serve: Serve, requests: Sequence[ImageRequest], times: Sequence
     return Round(time.perf_counter() - began, waits, short)
 
 
-def by_diffusers(model: ImageDiffusionModel, thread: Executor) -> Serve:
+def by_diffusers(model: ImageDiffusionModel, thread: Worker) -> Serve:
     """Serve with diffusers' pipelines, of the very networks of ``model``, first come, first served, in ``thread``."""
     turn, pipelines = asyncio.Lock(), {sampler: pipeline_of(model, sampler) for sampler in SAMPLERS}
 

@@ -5,15 +5,15 @@ one by one as the engine does, and tells its peak: of the card's memory on CUDA,
 """
 
 import argparse
-import re
 import subprocess
 import sys
-from pathlib import Path
+from typing import Any
 
 import torch
 
 from benchmarks.shaped import SHAPES, model_for
 from diffusion.trajectory import develop
+from tests.memory import MIB, Memory
 
 STEPS = 2
 
@@ -21,28 +21,15 @@ STEPS = 2
 def peak(model_id: str | None, shape: str | None, rows: int) -> tuple[float, float]:
     """Give the MiB that the model takes, and those at the peak of a call of ``rows`` rows."""
     model = model_for(model_id, shape)
-    held = _now(model.device)
-    requests = [
-        model.request("red apple", steps=STEPS, seed=seed, guidance_interval=(0, 1)) for seed in range(max(1, rows // 2))
-    ]
-    if rows == 1:
-        requests = [requests[0].with_(guidance_scale=1.0)]
-    for latents in develop(model, [model.trajectory(request) for request in requests], rows):
-        model.decode(latents)
-    return held, _peak(model.device)
-
-
-def _now(device: torch.device) -> float:
-    return torch.cuda.memory_allocated() / 2**20 if device.type == "cuda" else _of_process("VmRSS")
-
-
-def _peak(device: torch.device) -> float:
-    return torch.cuda.max_memory_allocated() / 2**20 if device.type == "cuda" else _of_process("VmHWM")
-
-
-def _of_process(name: str) -> float:
-    found = re.search(rf"^{name}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
-    return int(found[1]) / 1024 if found else 0.0
+    on_card = model.device.type == "cuda"
+    held = torch.cuda.memory_allocated()
+    settings: dict[str, Any] = {"steps": STEPS, "guidance_interval": (0, 1), "guidance_scale": 1 if rows == 1 else 3}
+    with Memory() as memory:
+        requests = [model.request("red apple", seed=seed, **settings) for seed in range(max(1, rows // 2))]
+        for latents in develop(model, [model.trajectory(request) for request in requests], rows):
+            model.decode(latents)
+    before, most = (held, torch.cuda.max_memory_allocated()) if on_card else (memory.before, memory.peak)
+    return before / MIB, most / MIB
 
 
 def main() -> None:

@@ -2,10 +2,25 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
+from diffusion.errors import DarkroomError
+
+log = logging.getLogger(__name__)
 Spawn = Callable[[Coroutine[Any, Any, None]], Any]
+
+
+async def do_all(*pieces: Callable[[], Awaitable[None]]) -> None:
+    """Do one of ``pieces`` after another; one that fails keeps none of the others from being done."""
+    for piece in pieces:
+        try:
+            await piece()
+        except DarkroomError:  # which is in the log
+            pass
+        except Exception:
+            log.exception("%s failed", getattr(piece, "__qualname__", piece))
 
 
 class Background:

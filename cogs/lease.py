@@ -16,6 +16,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.sql.expression import FunctionElement
 
 from cogs.database import Base, Database, DatabaseFailed
+from cogs.shards import LONGEST
 
 log = logging.getLogger(__name__)
 SECONDS = 15.0
@@ -45,7 +46,7 @@ class Leased(Base):
     __tablename__ = "leases"
 
     holder: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    name: Mapped[str] = mapped_column(String(200))
+    name: Mapped[str] = mapped_column(String(LONGEST))
     expires: Mapped[float] = mapped_column(Float(53))
 
 

@@ -5,8 +5,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from cogs.background import do_all
 from cogs.claims import Claims
-from cogs.database import DatabaseFailed
 from cogs.development import Development
 from cogs.journal import Creation
 from cogs.orders import Orders
@@ -41,16 +41,10 @@ class Rounds:
         await self._repeat(self._lose, self.orders.obey, self.registry.refresh, settle, bury, self._claim)
 
     async def _repeat(self, *pieces: Callable[[], Awaitable[None]]) -> None:
-        """Do all ``pieces`` every beat; one that fails keeps none of the others waiting and is done in the next."""
+        """Do all ``pieces`` every beat; what fails is done in the next."""
         while True:
             await asyncio.sleep(self.claims.lease.beat)
-            for piece in pieces:
-                try:
-                    await piece()
-                except DatabaseFailed:  # which is in the log
-                    pass
-                except Exception:
-                    log.exception("a part of a round failed")
+            await do_all(*pieces)
 
     async def _lose(self) -> None:
         for creation_id in await self.claims.lost([creation.id for creation in self.development.in_hand]):

@@ -229,7 +229,10 @@ class Studio:
             raise DarkroomError(ENDED)
 
     async def cancel_elsewhere(self, creation_id: int) -> bool:
-        """Take back what is not in hand here: another process makes it, or it is only about to be gone on with."""
+        """Take back what is not in hand here, as another process makes it or it is about to be gone on with.
+
+        False where it has ended.
+        """
         taken = await self.claims.take(creation_id, *BEING_MADE)
         if taken:
             self.background.start(self.development.endings.revoke(taken, 2 * self.lease.beat))

@@ -1,19 +1,17 @@
 """What has to be done again and again while the bot runs: forgetting what is old."""
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import discord
 
+from cogs.background import do_all
 from cogs.gallery import Gallery
 from cogs.journal import Journal
 from cogs.ledger import Ledger
 from cogs.reviews import Decision, Reviews
-from diffusion.errors import DarkroomError
 
-log = logging.getLogger(__name__)
 SECONDS = 3600.0
 
 
@@ -28,13 +26,7 @@ class Upkeep:
     async def run(self) -> None:
         """Do everything once an hour; what fails is done the next time."""
         while True:
-            for chore in (self.ledger.forget, self.give_up_reviews, self.finish_reviews, self.prune):
-                try:
-                    await chore()
-                except DarkroomError:  # which is in the log
-                    pass
-                except Exception:  # a bucket's driver, say
-                    log.exception("upkeep failed")
+            await do_all(self.ledger.forget, self.give_up_reviews, self.finish_reviews, self.prune)
             await asyncio.sleep(SECONDS)
 
     async def give_up_reviews(self) -> None:

@@ -33,8 +33,8 @@ class EngineConfig:
     """How much the engine takes on at once.
 
     ``max_rows`` bounds the rows of a network call (a guided image is two): None lets the engine find out from its own steps how
-    many it takes until more hardly make pictures sooner. ``max_waiting`` bounds the unfinished images in all; it is
-    ``preview_seconds`` the time between two previews of a job, ``step_seconds`` the time after which a step counts as hung.
+    many it takes until more hardly make pictures sooner. ``max_waiting`` bounds the unfinished images in all.
+    ``preview_seconds`` is the time between two previews of a job, ``step_seconds`` the time after which a step counts as hung.
     With ``compile``, models are compiled while they draw already (`ImageDiffusionModel.compile`).
     """
 
