@@ -10,11 +10,18 @@ import torch
 # for all, that code takes hundreds of megabytes and grows for a quarter of an hour; made anew, it costs nothing to speak of.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
 
-# glibc gives each thread a heap of its own, which stays as large as it ever was: pictures are encoded in many threads.
-M_ARENA_MAX, HEAPS = -8, 2
+# glibc gives each thread a heap of its own, which stays as large as it ever was: pictures are encoded in many threads. And it
+# raises these two thresholds by what it sees, for good: once a large batch has passed, its like are cut from the heap and leave
+# it full of holes.
+MALLOPT = {
+    "M_ARENA_MAX": (-8, 2),  # heaps in all
+    "M_MMAP_THRESHOLD": (-3, 32 << 20),  # bytes from which a block is mapped alone
+    "M_TRIM_THRESHOLD": (-1, 64 << 20),  # free bytes at a heap's end that go back to the system
+}
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 if mallopt := getattr(_libc, "mallopt", None):
-    mallopt(M_ARENA_MAX, HEAPS)
+    for parameter, value in MALLOPT.values():
+        mallopt(parameter, value)
 
 
 def best_device() -> str:
