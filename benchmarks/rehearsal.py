@@ -11,14 +11,14 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, quantiles
+from statistics import median, quantiles
 
 from benchmarks.simulation import ROUTING_BATCHING, simulate
 from benchmarks.trace import HOUR, PEAK, SIZES, Asked, Community
 from diffusion import Engine, EngineConfig, ImageDiffusionModel
 from diffusion.pace import Pace, Shape
 
-EVALUATIONS = 25  # that pictures of a trace take on average, and so those that are timed, for what else they need counts too
+EVALUATIONS = 25  # that pictures of a trace take on average, and so those that are timed
 ROWS = 16  # of a call of the network, at most
 Taken = dict[Shape, list[dict[int, list[float]]]]  # seconds of calls by their rows, for each round
 
@@ -45,27 +45,41 @@ class Play:
 
 async def time_calls(engine: Engine, taken: Taken) -> None:
     """Note what calls of all numbers of rows take with latents of each size, by pictures that end one after another."""
-    pictures = max(1, (engine.config.max_rows or ROWS) // 2)
+    pictures = timed_at_once(engine)
     stage = round(2 * EVALUATIONS / (pictures + 1))
     for width, height in ((round(share * engine.model.sample_side) for share in size) for size in SIZES):
         rounds = taken[engine.model.latent_shape(width, height)]
         rounds.append(defaultdict(list))
         engine.watchers = [lambda rows, seconds, noted=rounds[-1]: noted[rows].append(seconds)]  # type: ignore[misc]
         requests = [
-            engine.model.request("red apple", width=width, height=height, steps=stage * (number + 1), upscale=1)
+            engine.model.request(
+                "red apple", width=width, height=height, steps=stage * (number + 1), guidance_interval=(0, 1), upscale=1
+            )
             for number in range(pictures)
         ]
         await asyncio.gather(*(engine.submit(request, number) for number, request in enumerate(requests)))
     engine.watchers = []
 
 
-def taught(taken: Taken) -> Pace:
-    """Give the pace by all but the first round of each shape, which warmed up."""
+def timed_at_once(engine: Engine) -> int:
+    """Give how many pictures `time_calls` begins with."""
+    return max(1, (engine.config.max_rows or ROWS) // 2)
+
+
+def taught(taken: Taken, pictures: int) -> Pace:
+    """Give the pace by all but the first round of each shape, which warmed up; each round was of so many ``pictures``.
+
+    A call is worth the median of its like. What they took besides is what pictures need at their begin and at their end, and
+    is spread over the evaluations of a picture: those that were timed end sooner after one another than those of a trace.
+    """
     pace = Pace()
     for shape, (_, *rounds) in taken.items():
+        seconds = {rows: [each for noted in rounds for each in noted[rows]] for rows in sorted(rounds[0])}
+        calls = {rows: median(each) for rows, each in seconds.items()}
+        besides = sum(sum(each) - len(each) * calls[rows] for rows, each in seconds.items()) / (len(rounds) * pictures)
         pace.learn(shape, 1, 0.0)  # a pace ignores the first
-        for rows in sorted(rounds[0]):
-            pace.learn(shape, rows, fmean(seconds for noted in rounds for seconds in noted[rows]))
+        for rows, call in calls.items():
+            pace.learn(shape, rows, call + besides * rows / 2 / EVALUATIONS)
     return pace
 
 
@@ -99,7 +113,7 @@ async def rehearse(model: ImageDiffusionModel, trace: Sequence[Asked], max_rows:
         await time_calls(engine, taken)
         real = await play(engine, trace)
         await time_calls(engine, taken)
-    return real, simulated(trace, taught(taken), model, max_rows)
+    return real, simulated(trace, taught(taken, timed_at_once(engine)), model, max_rows)
 
 
 def measure(members: int, seconds: float, seed: int, max_rows: int, model_id: str | None) -> None:
