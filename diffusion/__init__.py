@@ -7,7 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from diffusion.engine import Engine, EngineConfig
+    from diffusion.config import EngineConfig
+    from diffusion.engine import Engine
     from diffusion.job import Job
     from diffusion.model import ImageDiffusionModel
     from diffusion.request import ImageRequest, Limits
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Engine": "engine",
-    "EngineConfig": "engine",
+    "EngineConfig": "config",
     "ImageDiffusionModel": "model",
     "ImageRequest": "request",
     "ImageResult": "result",

@@ -8,16 +8,17 @@ import logging
 import time
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from PIL import Image
 
 from diffusion.batcher import Batcher
+from diffusion.config import EngineConfig
 from diffusion.errors import DarkroomError, GenerationFailed, InvalidRequest, QueueFull
 from diffusion.job import Exposure, Job
 from diffusion.model import ImageDiffusionModel
 from diffusion.pace import Pace, Shape, forecast
-from diffusion.request import ImageRequest, Limits
+from diffusion.request import ImageRequest
 from diffusion.result import ImageResult
 from diffusion.runner import Runner, collect, compile_model, explained
 from diffusion.safety import Flags, SafetyCheck, check_all
@@ -26,35 +27,6 @@ from diffusion.worker import Worker
 log = logging.getLogger(__name__)
 ROWS_AT_FIRST, FEWEST_ROWS, MOST_ROWS = 16, 8, 64  # of a network call, where nobody says how many
 Load = Callable[[], tuple[ImageDiffusionModel, SafetyCheck | None]]
-
-
-@dataclass(frozen=True)
-class EngineConfig:
-    """How much the engine takes on at once.
-
-    ``max_rows`` bounds the rows of a network call (a guided image is two): None lets the engine find out from its own steps how
-    many it takes until more hardly make pictures sooner. ``max_waiting`` bounds the unfinished images in all.
-    ``preview_seconds`` is the time between two previews of a job, ``step_seconds`` the time after which a step counts as hung.
-    With ``compile``, models are compiled while they draw already (`ImageDiffusionModel.compile`).
-    """
-
-    max_rows: int | None = None
-    max_waiting: int = 100
-    preview_seconds: float = 0.5
-    step_seconds: float = 600
-    compile: bool = False
-    limits: Limits = field(default_factory=Limits)
-
-    def check(self, request: ImageRequest) -> None:
-        """Raise `InvalidRequest` where ``request`` asks for more than is ever taken on."""
-        request.check_limits(self.limits)
-        if request.count > self.max_waiting:
-            raise InvalidRequest(
-                "frames" if request.morph_to else "count",
-                "The {field} may be at most {most} here, not {value}.",
-                most=self.max_waiting,
-                value=request.count,
-            )
 
 
 class Engine:

@@ -6,7 +6,8 @@ from functools import partial
 import pytest
 import torch
 
-from diffusion.engine import Engine, EngineConfig
+from diffusion.config import EngineConfig
+from diffusion.engine import Engine
 from diffusion.errors import ModelNotLoaded
 from diffusion.graphs import Graphs, bucket
 from diffusion.loading import PRETRAINED

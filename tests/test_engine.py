@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from diffusion.engine import Engine, EngineConfig
+from diffusion.config import EngineConfig
+from diffusion.engine import Engine
 from diffusion.errors import Cancelled, GenerationFailed, InvalidRequest, NotFinite, OutOfMemory, QueueFull
 from diffusion.mask import box_mask
 from diffusion.pace import Pace

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from diffusion.engine import Engine, EngineConfig
+from diffusion.config import EngineConfig
+from diffusion.engine import Engine
 from diffusion.errors import GenerationFailed, ModelNotLoaded
 from diffusion.safety import check_all, load_check
 from tests.safety import build_checker, build_classifier

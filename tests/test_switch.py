@@ -7,7 +7,8 @@ import weakref
 import pytest
 from diffusers import AutoencoderKL
 
-from diffusion.engine import Engine, EngineConfig
+from diffusion.config import EngineConfig
+from diffusion.engine import Engine
 from diffusion.errors import DarkroomError, InvalidRequest, ModelNotLoaded
 from diffusion.request import ImageRequest
 from tests.conftest import build_classifier, build_components, model_of

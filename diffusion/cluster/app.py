@@ -11,7 +11,8 @@ from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, RequestRouter
 from diffusion.cluster.replica import Replica
 from diffusion.cluster.router import QueuedRowsRouter
 from diffusion.cluster.scaling import by_queued_rows
-from diffusion.engine import Engine, EngineConfig
+from diffusion.config import EngineConfig
+from diffusion.engine import Engine
 from diffusion.model import ImageDiffusionModel
 from diffusion.request import Limits
 from diffusion.safety import load_check

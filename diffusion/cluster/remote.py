@@ -19,7 +19,7 @@ from diffusion.cluster.check import RemoteCheck
 from diffusion.cluster.link import CONNECT_SECONDS, FIRST_WAIT, LONGEST_WAIT, SILENCE_SECONDS, UNREACHED
 from diffusion.cluster.schema import KEY_HEADER, Refused, RemoteModel, Told, key_of, question, read_done
 from diffusion.cluster.wire import MAX_ANSWER, MEDIA_TYPE, BrokenFrame, pack, read, unpack
-from diffusion.engine import EngineConfig
+from diffusion.config import EngineConfig
 from diffusion.errors import DarkroomError, GenerationFailed, ModelNotLoaded, QueueFull
 from diffusion.job import Job
 from diffusion.request import ImageRequest

@@ -1,8 +1,6 @@
 """Train the UNet and its text encoder together to predict the velocity of noised latents."""
 
 import math
-import os
-import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,16 +13,15 @@ from diffusers.models.attention_processor import AttnProcessor
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from diffusion.training.captions import Description, captions
 from diffusion.training.checkpoint import write_checkpoint
 from diffusion.training.config import DenoiserConfig
 from diffusion.training.errors import DivergedError
 from diffusion.training.forward import q_sample, stratified_timesteps, velocity
 from diffusion.training.latents import read_latents
+from diffusion.training.lessons import Lessons
 from diffusion.training.optimizer import MuonWithAdamW
 from diffusion.training.precision import half_where_fast
 
@@ -43,27 +40,6 @@ SCHEDULER = {
 POOLING_HEADS = 4
 OUTER = ("conv_in", "conv_out", "embedding", "time_emb")  # parts that Muon leaves to AdamW
 LOOK_STEPS = 20  # steps between two looks at the loss, for each of which a GPU is waited for
-READERS = 8  # processes that word captions ahead of a GPU
-
-
-class Lessons(Dataset[tuple[Tensor, Tensor]]):
-    """What each step learns from: the rows of the scenes drawn, (batch,), and their captions as tokens, (batch, 77).
-
-    Seeded by the step, so that a resumed run draws what an uninterrupted one would have.
-    """
-
-    def __init__(
-        self, weights: Tensor, descriptions: list[Description], tokenizer: CLIPTokenizer, config: DenoiserConfig
-    ) -> None:
-        self.weights, self.descriptions, self.tokenizer, self.config = weights, descriptions, tokenizer, config
-
-    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
-        """Draw the lessons of ``step``."""
-        generator = torch.Generator().manual_seed(step)
-        rows = torch.multinomial(self.weights, self.config.batch_size, replacement=True, generator=generator)
-        described = [self.descriptions[row] for row in rows.tolist()]
-        texts = captions(described, self.config.caption_dropout, random.Random(step))
-        return rows, self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
 
 
 def new_unet(config: DenoiserConfig, latent_channels: int, sample_size: int) -> UNet2DConditionModel:
@@ -220,12 +196,7 @@ def train(
     tokenizer = CLIPTokenizer.from_pretrained(run / "tokenizer")
     denoiser = open_denoiser(run, config, tokenizer, device)
     latents, alpha_bar = latents.to(device), alphas_cumprod().to(device)
-    lessons = DataLoader(
-        Lessons(weights, descriptions, tokenizer, config),
-        batch_size=None,  # a lesson is a batch
-        sampler=range(denoiser.step, steps),
-        num_workers=min(READERS, (os.cpu_count() or 1) - 1) if device.type == "cuda" else 0,
-    )
+    lessons = Lessons(weights, descriptions, tokenizer, config).of(range(denoiser.step, steps), ahead=device.type == "cuda")
     started = checkpointed = time.monotonic()
     smooth, count, losses = 0.0, 0, []
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from diffusion.cluster.remote import RemoteEngine, load
-from diffusion.engine import Engine, EngineConfig
+from diffusion.config import EngineConfig
+from diffusion.engine import Engine
 from diffusion.model import ImageDiffusionModel
 from diffusion.request import ImageRequest
 from tests.cluster.machines import Machines

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from diffusion.cluster.remote import RemoteEngine, load
-from diffusion.engine import EngineConfig
+from diffusion.config import EngineConfig
 from diffusion.errors import Cancelled, InvalidRequest, ModelNotLoaded, QueueFull
 from diffusion.mask import box_mask
 from diffusion.request import Limits

@@ -17,7 +17,8 @@ from cogs.render import RESUMING, progress_text
 from diffusion.cluster import remote as remote_module
 from diffusion.cluster.remote import RemoteEngine, load
 from diffusion.cluster.wire import to_file
-from diffusion.engine import Engine, EngineConfig
+from diffusion.config import EngineConfig
+from diffusion.engine import Engine
 from diffusion.errors import GenerationFailed, InvalidRequest, ModelNotLoaded, QueueFull
 from diffusion.result import Progress
 from tests.cluster.conftest import asked

@@ -20,7 +20,8 @@ from cogs.database import Database
 from cogs.gallery import Gallery
 from cogs.preview import outside, simulated
 from cogs.studio import Studio
-from diffusion.engine import Engine, EngineConfig
+from diffusion.config import EngineConfig
+from diffusion.engine import Engine
 from diffusion.image import parameters, to_png
 from diffusion.request import ImageRequest, Limits
 from tests.conftest import build_classifier, model_of

@@ -13,7 +13,8 @@ from cogs.preferences import Preferences, Scope
 from cogs.preview import outside
 from cogs.registry import Registry
 from cogs.studio import Studio
-from diffusion.engine import Engine, EngineConfig
+from diffusion.config import EngineConfig
+from diffusion.engine import Engine
 from diffusion.image import read_parameters
 from diffusion.request import Limits
 from tests.discord.conftest import PATIENCE, drawn, opened, sentence, text_of
