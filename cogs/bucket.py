@@ -30,7 +30,8 @@ class Bucket(Gallery):
         except (ImportError, ValueError) as error:  # which name the package that is missing
             raise DarkroomError(f"PICTURES_URL cannot be used: {error}") from error
         super().__init__(Path(root), max_bytes, max_days)
-        # Elsewhere to move is to copy. Those that cannot move take a file as a whole, or it is noticed when it is read.
+        # Elsewhere to move is to copy. Those that cannot move take a file as a whole, or it is noticed when it is read; they
+        # have no folders, and to ask for one makes a bucket whose name was mistyped.
         self.moves = type(self.files).mv is not AbstractFileSystem.mv
         self._listed = -LISTING_SECONDS
 
@@ -48,7 +49,8 @@ class Bucket(Gallery):
         final = path.as_posix()
         temporary = f"{final}.{secrets.token_hex(8)}.tmp" if self.moves else final
         try:
-            self.files.makedirs(path.parent.as_posix(), exist_ok=True)
+            if self.moves:
+                self.files.makedirs(path.parent.as_posix(), exist_ok=True)
             self.files.pipe_file(temporary, data)
             if self.moves:
                 self.files.mv(temporary, final)

@@ -54,6 +54,15 @@ async def test_a_picture_comes_back_under_the_name_of_its_content_and_is_kept_on
         await pictures.read(name)
 
 
+def test_nothing_makes_folders_or_a_bucket_where_files_need_none(monkeypatch):
+    asked = []
+    monkeypatch.setattr(MemoryFileSystem, "makedirs", lambda *_, **__: asked.append("a folder"))
+    Bucket("memory://pictures").check()
+    assert not asked
+    Bucket("moving://pictures").check()
+    assert asked
+
+
 async def test_the_layout_is_that_of_a_folder_so_that_either_can_be_copied_to_the_other(pictures, tmp_path):
     folder = Gallery(tmp_path)
     for data in (b"\x89PNG apple", b"RIFF film", b"other"):
