@@ -69,7 +69,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         values >>= 8
         return Image.fromarray(values.astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
-        rgba = image.convert("RGBA")
+        rgba = image if image.mode == "RGBA" else image.convert("RGBA")
         white = Image.new("RGB", rgba.size, "white")
         white.paste(rgba, mask=rgba.getchannel("A"))
         return white

@@ -1,5 +1,7 @@
 """Pictures of every format, broken in every way: each is read or refused. ``--fuzz 10000 -s`` for the long form."""
 
+import io
+import math
 import time
 from collections import Counter
 
@@ -17,7 +19,8 @@ from diffusion.request import ImageRequest
 from tests.memory import MIB, Memory
 from tests.mutations import broken, seeds
 
-MAX_GROWTH = 300 * MIB
+# The largest picture that is read, with four bytes a pixel, in four copies: two are WebP's decoder's, one is turned upright.
+MAX_GROWTH = 4 * 4 * MAX_PIXELS + 40 * MIB
 
 
 def pixels(data):
@@ -39,6 +42,16 @@ def test_a_whole_picture_is_read_and_a_bomb_refused(name):
             read_image(seeds()[name])
     elif "bomb" not in name:
         assert max(read_image(seeds()[name]).size) == 24
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+@pytest.mark.parametrize("reader", [read_image, read_masked, read_mask])
+def test_the_largest_picture_is_read_in_bounded_memory(kind, reader):
+    side, file = math.isqrt(MAX_PIXELS), io.BytesIO()
+    Image.new("RGBA", (side, side)).save(file, kind, lossless=True)
+    with Memory() as memory:
+        reader(file.getvalue())
+    assert memory.growth < MAX_GROWTH
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow's, of damage
