@@ -21,6 +21,7 @@ from diffusion.errors import DarkroomError
 log = logging.getLogger(__name__)
 MIGRATIONS: Final = Path(__file__).with_name("migrations")
 PATIENCE: Final = 1.25  # seconds for a word with the database, of the three within which Discord wants to hear from us
+STARTING: Final = 30.0  # seconds to be let in at the start, when nobody waits yet and other processes may start beside
 MIGRATION_SECONDS: Final = 3600.0
 UPGRADING: Final = 0x6461726B726F6F6D  # "darkroom": the number of the lock
 FAILURES: Final = (SQLAlchemyError, OSError)  # asyncpg tells a server that is down by the latter
@@ -69,7 +70,7 @@ class Database:
     async def __aenter__(self) -> "Database":
         """Connect and bring the schema up to date; raises `DatabaseFailed`."""
         try:
-            self.engine = _engine(self.url, PATIENCE)
+            self.engine = _engine(self.url, PATIENCE, PATIENCE)
             self.sessions.configure(bind=self.engine)
             await _migrate(self.url)
         except (*FAILURES, ImportError) as error:
@@ -97,11 +98,12 @@ def first_line(error: BaseException) -> str:
     return str(error).partition("\n")[0] or type(error).__name__
 
 
-def _engine(url: str, command_seconds: float) -> AsyncEngine:
+def _engine(url: str, connect_seconds: float, command_seconds: float) -> AsyncEngine:
     # Errors may be logged and must not hold tokens: parameters are hidden.
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        bounded = {"timeout": PATIENCE, "command_timeout": command_seconds} if parsed.get_driver_name() == "asyncpg" else {}
+        seconds = {"timeout": connect_seconds, "command_timeout": command_seconds}
+        bounded = seconds if parsed.get_driver_name() == "asyncpg" else {}
         patient: dict[str, Any] = {"pool_pre_ping": True, "pool_timeout": PATIENCE, "connect_args": bounded}
         return create_async_engine(parsed, hide_parameters=True, **patient)
     if parsed.database:
@@ -120,7 +122,7 @@ def _engine(url: str, command_seconds: float) -> AsyncEngine:
 
 
 async def _migrate(url: str) -> None:
-    engine = _engine(url, MIGRATION_SECONDS)
+    engine = _engine(url, STARTING, MIGRATION_SECONDS)
     try:
         async with engine.begin() as connection:
             await connection.run_sync(_upgrade)
