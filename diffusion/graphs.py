@@ -11,21 +11,11 @@ KEPT = 64  # graphs; those used last
 Network = Callable[..., Tensor]
 
 
-def bucket(rows: int) -> int:
-    """Give how many rows a call of ``rows`` is filled up to: as many up to 8, then in steps of 2 up to 16, of 4 up to 32 ...
-
-    Batches come in all sizes, and each would be recorded anew. At most a fifth of the rows are idle.
-    """
-    stride = max(1, 2 ** ((rows - 1).bit_length() - 3))
-    return -(-rows // stride) * stride
-
-
 class Graphs:
     """Calls ``network``, and from the second time on that shapes come, replays what was recorded for them.
 
     The CPU needs longer to launch the kernels of a small batch than the GPU to run them; a replay is one launch. Inputs are
-    tensors of as many rows each, on any device, and are brought to ``device``; their dtypes must not change. Calls are filled
-    up to a `bucket` of rows. For one thread at a time.
+    tensors on any device and are brought to ``device``; their dtypes must not change. For one thread at a time.
     """
 
     def __init__(self, network: Network, device: torch.device) -> None:
@@ -36,10 +26,6 @@ class Graphs:
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """Give the network's answer, which the next call overwrites."""
-        rows = len(inputs[0])
-        return self._answer(*(_filled_up(tensor, bucket(rows)) for tensor in inputs))[:rows]
-
-    def _answer(self, *inputs: Tensor) -> Tensor:
         shapes = tuple(tensor.shape for tensor in inputs)
         if shapes not in self._met:  # the call itself warms up what may not be recorded, such as the choice of algorithms
             self._met.add(shapes)
@@ -50,12 +36,6 @@ class Graphs:
                 self._recorded.popitem(last=False)
         self._recorded.move_to_end(shapes)
         return self._recorded[shapes].replay(inputs)
-
-
-def _filled_up(tensor: Tensor, rows: int) -> Tensor:
-    """Repeat the first row of ``tensor`` after the others until there are ``rows``."""
-    missing = rows - len(tensor)
-    return torch.cat([tensor, tensor[:1].expand(missing, *tensor.shape[1:])]) if missing else tensor
 
 
 class _Recorded:
