@@ -61,6 +61,12 @@ def _use_xformers(unet: UNet2DConditionModel) -> None:
     except (ImportError, ValueError) as error:
         told = "xformers needs CUDA and its package (pip install -e '.[gpu]'). Without ATTENTION, torch's own is used."
         raise ValueError(told) from error
+    except NotImplementedError as error:  # its package is there, its kernels are not
+        told = (
+            "xformers has no kernels for this GPU and this torch: `python -m xformers.info` tells what it was built for. "
+            "Without ATTENTION, torch's own is used."
+        )
+        raise ValueError(told) from error
 
 
 def _load_folder(folder: Path, dtype: torch.dtype) -> dict[str, Any]:

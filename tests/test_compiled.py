@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 
 from diffusion.config import EngineConfig
 from diffusion.engine import Engine
@@ -88,6 +89,15 @@ def test_xformers_where_there_is_none_is_told_at_the_start():
     if torch.cuda.is_available():
         pytest.skip("this machine may have xformers")
     with pytest.raises(ModelNotLoaded, match="xformers"):
+        ImageDiffusionModel.from_pretrained(PRETRAINED, device="cpu", attention="xformers")
+
+
+def test_xformers_that_was_built_for_another_torch_is_told_at_the_start(monkeypatch):
+    def enable(unet):
+        raise NotImplementedError("No operator found for `memory_efficient_attention_forward` with inputs:\n query")
+
+    monkeypatch.setattr(UNet2DConditionModel, "enable_xformers_memory_efficient_attention", enable)
+    with pytest.raises(ModelNotLoaded, match="xformers.info"):
         ImageDiffusionModel.from_pretrained(PRETRAINED, device="cpu", attention="xformers")
 
 
