@@ -44,13 +44,6 @@ def pytest_configure(config):
     settings.load_profile("fuzz")
 
 
-def pytest_collection_modifyitems(items):
-    """Keep together what shares costly fixtures where several processes test: each file, and all files about the cluster."""
-    for item in items:
-        together = "cluster" if item.path.parent.name == "cluster" else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(together))
-
-
 def build_components(prediction_type: str = "epsilon") -> dict:
     torch.manual_seed(0)
     tokenizer = CLIPTokenizer.from_pretrained(PRETRAINED / "tokenizer")
