@@ -45,7 +45,7 @@ class Play:
 
 async def time_calls(engine: Engine, taken: Taken) -> None:
     """Note what calls of all numbers of rows take with latents of each size, by pictures that end one after another."""
-    pictures = timed_at_once(engine)
+    pictures = max(1, (engine.config.max_rows or ROWS) // 2)
     stage = round(2 * EVALUATIONS / (pictures + 1))
     for width, height in ((round(share * engine.model.sample_side) for share in size) for size in SIZES):
         rounds = taken[engine.model.latent_shape(width, height)]
@@ -61,13 +61,8 @@ async def time_calls(engine: Engine, taken: Taken) -> None:
     engine.watchers = []
 
 
-def timed_at_once(engine: Engine) -> int:
-    """Give how many pictures `time_calls` begins with."""
-    return max(1, (engine.config.max_rows or ROWS) // 2)
-
-
-def taught(taken: Taken, pictures: int) -> Pace:
-    """Give the pace by all but the first round of each shape, which warmed up; each round was of so many ``pictures``.
+def taught(taken: Taken) -> Pace:
+    """Give the pace by all but the first round of each shape, which warmed up.
 
     A call is worth the median of its like. What they took besides is what pictures need at their begin and at their end, and
     is spread over the evaluations of a picture: those that were timed end sooner after one another than those of a trace.
@@ -76,7 +71,8 @@ def taught(taken: Taken, pictures: int) -> Pace:
     for shape, (_, *rounds) in taken.items():
         seconds = {rows: [each for noted in rounds for each in noted[rows]] for rows in sorted(rounds[0])}
         calls = {rows: median(each) for rows, each in seconds.items()}
-        besides = sum(sum(each) - len(each) * calls[rows] for rows, each in seconds.items()) / (len(rounds) * pictures)
+        pictures = len(rounds) * max(calls) / 2
+        besides = sum(sum(each) - len(each) * calls[rows] for rows, each in seconds.items()) / pictures
         pace.learn(shape, 1, 0.0)  # a pace ignores the first
         for rows, call in calls.items():
             pace.learn(shape, rows, call + besides * rows / 2 / EVALUATIONS)
@@ -113,7 +109,7 @@ async def rehearse(model: ImageDiffusionModel, trace: Sequence[Asked], max_rows:
         await time_calls(engine, taken)
         real = await play(engine, trace)
         await time_calls(engine, taken)
-    return real, simulated(trace, taught(taken, timed_at_once(engine)), model, max_rows)
+    return real, simulated(trace, taught(taken), model, max_rows)
 
 
 def measure(members: int, seconds: float, seed: int, max_rows: int, model_id: str | None) -> None:
