@@ -24,11 +24,12 @@ from diffusion.mask import fit_mask, put_back
 from diffusion.openvino import OpenVino, is_installed
 from diffusion.preview import fit_projection, to_bytes, to_images, to_strip
 from diffusion.request import ImageRequest, random_seed
-from diffusion.sampling import SAMPLERS, Known, denoise, initial_latents, noised_latents, slerp
+from diffusion.sampling import SAMPLERS, Known, denoise, slerp
+from diffusion.solver import Solver
 from diffusion.spec import ModelSpec
 from diffusion.trajectory import Branch, Steering, Trajectory, develop
 
-PROMPTS_CACHED = 64
+PROMPTS_CACHED, SOLVERS_CACHED = 64, 64
 TILE_SIDE = 1024  # larger pictures go through the autoencoder in overlapping tiles, which bounds the memory that takes
 
 
@@ -63,6 +64,7 @@ class ImageDiffusionModel(ModelSpec):
         self.prediction_type: str = scheduler_config.get("prediction_type", "epsilon")
         self.alphas_cumprod = DDIMScheduler.from_config(scheduler_config).alphas_cumprod
         self.encode_prompt = lru_cache(PROMPTS_CACHED)(self._encode_prompt)
+        self.solver = lru_cache(SOLVERS_CACHED)(self._solver)
         self._projection: Tensor | None = None
         self._ask: Network = Graphs(self._call_unet, self.device) if self.device.type == "cuda" else self._call_unet
         vae.enable_tiling()
@@ -94,8 +96,7 @@ class ImageDiffusionModel(ModelSpec):
         All random numbers come from one CPU generator an image, so a picture depends neither on its batch nor on the device.
         Its latents stay on the CPU, in float32; only the networks' inputs and answers travel.
         """
-        sampler = SAMPLERS[request.sampler]
-        scheduler = sampler.build(self.scheduler_config, request.steps)
+        solver = self.solver(request.sampler, request.steps, request.start_step if request.image is not None else 0)
         generator = torch.Generator().manual_seed(request.seeds[index])
         shape = self.latent_shape(request.width, request.height)
         with torch.inference_mode():
@@ -108,25 +109,28 @@ class ImageDiffusionModel(ModelSpec):
                 end = torch.randn(shape, generator=torch.Generator().manual_seed(request.morph_seed))
                 noise = slerp(noise, end, request.morph_weight(index))
             noise = noise.to("cpu", torch.float32)
-            start, known = 0, None
-            guided = [share * len(scheduler.timesteps) for share in request.guidance_interval]
+            known = None
             if clean is None:
-                latents = initial_latents(noise, scheduler)
+                latents = solver.init_noise_sigma * noise
             else:
-                latents, start = noised_latents(clean, noise, scheduler, request.start_step)
+                latents = solver.noised(clean, noise, 0)
                 known = Known(clean, noise, self._cells(request.mask, request)) if request.mask else None
+            guided, unguided = (share * solver.evaluations - solver.start for share in request.guidance_interval)
             return Trajectory(
-                denoise(latents, scheduler, start=start, generator=generator if sampler.draws_noise else None, known=known),
+                denoise(latents, solver, generator, known),
                 self._rows(request, self._shown(request, index)),
                 request.guidance_scale,
-                len(scheduler.timesteps) - start,
+                len(solver.steps),
                 Steering(self.steerable.index(request.steer), request.steer_scale) if request.steered else None,
                 tuple(
-                    Branch(step * scheduler.order - start, self._rows(request, self.encode_prompt(prompt)))
+                    Branch(step * solver.order - solver.start, self._rows(request, self.encode_prompt(prompt)))
                     for step, prompt in request.branches
                 ),
-                (guided[0] - start, guided[1] - start),
+                (guided, unguided),
             )
+
+    def _solver(self, sampler: str, steps: int, start_step: int) -> Solver:
+        return SAMPLERS[sampler].solver(self.scheduler_config, steps, start_step)
 
     def _shown(self, request: ImageRequest, index: int) -> Tensor:
         """Encode what image ``index`` of ``request`` shows."""

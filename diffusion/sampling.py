@@ -12,10 +12,11 @@ from diffusers import (
     EulerDiscreteScheduler,
     HeunDiscreteScheduler,
     LMSDiscreteScheduler,
-    SchedulerMixin,
     UniPCMultistepScheduler,
 )
 from torch import Tensor
+
+from diffusion.solver import Solver, read
 
 # Yields (x_t, t), is sent the guided prediction for it, returns x_0.
 Denoising = Generator[tuple[Tensor, Tensor], Tensor, Tensor]
@@ -29,15 +30,14 @@ class Sampler:
     settings: dict[str, Any] = field(default_factory=dict)
     draws_noise: bool = False
 
-    def build(self, model_config: dict[str, Any], steps: int) -> SchedulerMixin:
-        """Make a scheduler for one trajectory; schedulers keep their history on themselves and cannot be shared.
+    def solver(self, model_config: dict[str, Any], steps: int, start_step: int = 0) -> Solver:
+        """Read off what the scheduler does in ``steps`` steps from ``start_step`` on.
 
-        Its tables are on the CPU, and so are the latents that it steps: they are small, and on a GPU each of its many little
-        operations would cost more than on them, and some would wait for the GPU.
+        Predictions are not clipped, which some models' configurations ask for: latents have no range.
         """
-        scheduler = self.scheduler.from_config(model_config, **self.settings)
+        scheduler = self.scheduler.from_config({**model_config, "clip_sample": False, "thresholding": False}, **self.settings)
         scheduler.set_timesteps(steps)
-        return scheduler
+        return read(scheduler, start_step, self.draws_noise)
 
 
 SAMPLERS = {
@@ -49,22 +49,6 @@ SAMPLERS = {
     "dpm++": Sampler(DPMSolverMultistepScheduler, {"algorithm_type": "dpmsolver++", "use_karras_sigmas": True}),
     "unipc": Sampler(UniPCMultistepScheduler),
 }
-
-
-def initial_latents(noise: Tensor, scheduler: Any) -> Tensor:
-    """Scale unit ``noise`` to the scheduler's first noise level."""
-    return noise * scheduler.init_noise_sigma
-
-
-def noised_latents(latents: Tensor, noise: Tensor, scheduler: Any, start_step: int) -> tuple[Tensor, int]:
-    """Noise clean ``latents`` to the level of step ``start_step``.
-
-    Returns them with the index into ``scheduler.timesteps`` to go on from (second-order schedulers list each step twice).
-    """
-    index = start_step * scheduler.order
-    if hasattr(scheduler, "set_begin_index"):
-        scheduler.set_begin_index(index)
-    return scheduler.add_noise(latents, noise, scheduler.timesteps[index : index + 1]), index
 
 
 def slerp(start: Tensor, end: Tensor, weight: float) -> Tensor:
@@ -91,28 +75,27 @@ class Known:
     noise: Tensor
     mask: Tensor
 
-    def put_back(self, latents: Tensor, scheduler: Any, index: int) -> Tensor:
-        """Put the known part into ``latents``, noised to the level of ``scheduler.timesteps[index]``, clean after the last.
+    def put_back(self, latents: Tensor, solver: Solver, step: int) -> Tensor:
+        """Put the known part into ``latents``, noised to the level of step ``step``, clean after the last.
 
         Lugmayr et al. 2022 (RePaint), eq. 8, with the same noise at every step.
         """
-        known = self.latents
-        if index < len(scheduler.timesteps):
-            known = scheduler.add_noise(known, self.noise, scheduler.timesteps[index : index + 1])
-        return self.mask * latents + (1 - self.mask) * known
+        return self.mask * latents + (1 - self.mask) * solver.noised(self.latents, self.noise, step)
 
 
-def denoise(
-    latents: Tensor, scheduler: Any, *, start: int = 0, generator: torch.Generator | None = None, known: Known | None = None
-) -> Denoising:
-    """Develop ``latents`` (1, channels, height, width), float32, from ``scheduler.timesteps[start]`` to a clean image.
+def denoise(latents: Tensor, solver: Solver, generator: torch.Generator, known: Known | None = None) -> Denoising:
+    """Develop ``latents`` (1, channels, height, width), float32, by the steps of ``solver`` to a clean image.
 
-    ``generator`` feeds samplers that draw noise in their steps; what is ``known`` is put back after each.
+    x_{i+1} = sum_j a_ij x_{i-j} + b_ij eps_{i-j} + c_i z, with the solver's weights a and b of latents and predictions, and z
+    unit noise from ``generator``. What is ``known`` is put back after each step.
     """
-    extra = {"generator": generator} if generator is not None else {}
-    for index, t in enumerate(scheduler.timesteps[start:], start + 1):
-        prediction = yield scheduler.scale_model_input(latents, t), t
-        latents = scheduler.step(prediction, t, latents, **extra).prev_sample
+    past: list[Tensor] = []
+    for index, step in enumerate(solver.steps):
+        prediction = yield step.scale * latents, step.timestep
+        past = [latents, prediction, *past][: solver.memory]
+        latents = step.add_up(past)
+        if step.noise:
+            latents.add_(torch.randn(latents.shape, generator=generator), alpha=step.noise)
         if known is not None:
-            latents = known.put_back(latents, scheduler, index)
+            latents = known.put_back(latents, solver, index + 1)
     return latents
