@@ -10,6 +10,8 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
+from diffusion.graphs import Network
+
 PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
 
 
@@ -29,6 +31,30 @@ class _Prediction(nn.Module):
         return self.unet(latents, timesteps, prompt_embeds, return_dict=False)[0]
 
 
+def convert(unet: UNet2DConditionModel, latents: Tensor, timesteps: Tensor, prompt_embeds: Tensor) -> Any:
+    """Give ``unet``, of which an example call is told, as OpenVINO's network in float32, for any number of rows and sides."""
+    import openvino
+
+    precise = _Prediction(deepcopy(unet).float())
+    example = (latents.float(), timesteps.float(), prompt_embeds.float())
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it traces, which torch calls deprecated
+        converted = openvino.convert_model(precise, example_input=example)
+    rows, (channels, *_), tokens = -1, latents.shape[1:], list(prompt_embeds.shape[1:])
+    shapes = ([rows, channels, -1, -1], [rows], [rows, *tokens])
+    converted.reshape({given: openvino.PartialShape(shape) for given, shape in zip(converted.inputs, shapes, strict=True)})
+    return converted
+
+
+def ready(converted: Any, dtype: torch.dtype) -> Network:
+    """Make a ``converted`` network callable on the CPU, computing in ``dtype``; its answers are in float32."""
+    import openvino
+
+    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": PRECISIONS[dtype]}
+    compiled = openvino.Core().compile_model(converted, "CPU", settings)
+    return lambda *inputs: torch.from_numpy(compiled([np.asarray(tensor.float()) for tensor in inputs])[0].copy())
+
+
 class OpenVino:
     """Calls ``unet``, on the CPU, for any number of rows and any latents whose sides `fits` allows.
 
@@ -36,20 +62,9 @@ class OpenVino:
     """
 
     def __init__(self, unet: UNet2DConditionModel, latents: Tensor, timesteps: Tensor, prompt_embeds: Tensor) -> None:
-        import openvino
-
         # Sides that every level halves leave no trace in the converted network; others would need a size of their own at each.
         self._factor = 2 ** (len(unet.config.block_out_channels) - 1)
-        precise = _Prediction(deepcopy(unet).float())
-        example = (latents.float(), timesteps.float(), prompt_embeds.float())
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it traces, which torch calls deprecated
-            converted = openvino.convert_model(precise, example_input=example)
-        rows, (channels, *_), tokens = -1, latents.shape[1:], list(prompt_embeds.shape[1:])
-        shapes = ([rows, channels, -1, -1], [rows], [rows, *tokens])
-        converted.reshape({given: openvino.PartialShape(shape) for given, shape in zip(converted.inputs, shapes, strict=True)})
-        settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": PRECISIONS[unet.dtype]}
-        self._compiled: Any = openvino.Core().compile_model(converted, "CPU", settings)
+        self._ask = ready(convert(unet, latents, timesteps, prompt_embeds), unet.dtype)
 
     def fits(self, latents: Tensor) -> bool:
         """Whether latents of this shape can be asked about."""
@@ -57,5 +72,4 @@ class OpenVino:
 
     def __call__(self, latents: Tensor, timesteps: Tensor, prompt_embeds: Tensor) -> Tensor:
         """Give the prediction in float32."""
-        inputs = [np.asarray(tensor.float()) for tensor in (latents, timesteps, prompt_embeds)]
-        return torch.from_numpy(self._compiled(inputs)[0].copy())
+        return self._ask(latents, timesteps, prompt_embeds)
