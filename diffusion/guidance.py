@@ -10,7 +10,7 @@ def classifier_free_guidance(unconditional: Tensor, conditional: Tensor, scale: 
     Ho & Salimans 2022, eq. 6, in the form in which s = 1 means no guidance. Holds for epsilon and v-prediction alike, as
     one is linear in the other. All tensors have the same shape.
     """
-    return unconditional + scale * (conditional - unconditional)
+    return torch.lerp(unconditional, conditional, scale)
 
 
 def classifier_guidance(

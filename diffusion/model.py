@@ -222,19 +222,22 @@ class ImageDiffusionModel(ModelSpec):
         return put_back(image, fit(request.image, width, height), fit_mask(request.mask, width, height))
 
     @torch.inference_mode()
-    def look(self, trajectory: Trajectory) -> Tensor:
-        """Show what ``trajectory`` is heading for after a step, through a linear map instead of the decoder.
+    def look(self, trajectories: Sequence[Trajectory]) -> list[Tensor]:
+        """Show what each of ``trajectories`` is heading for after a step, through a linear map instead of the decoder.
 
-        (h, w, 3) in bytes, one pixel a latent cell.
+        Their latents share one shape. (h, w, 3) in bytes, one pixel a latent cell.
         """
-        if trajectory.asked is None or trajectory.prediction is None:
+        seen = [(each.asked, each.prediction) for each in trajectories if each.asked and each.prediction is not None]
+        if len(seen) < len(trajectories):
             raise ValueError("nothing can be seen before the first step")
         if self._projection is None:
             self._projection = fit_projection(self.vae, self.latent_factor).cpu()
-        x_t, t = trajectory.asked
-        x_0 = predict_x_0(x_t, trajectory.prediction, self.alpha_bar(t), self.prediction_type)
+        x_t = torch.cat([sample for (sample, _), _ in seen])
+        alpha_bar = self.alpha_bar(torch.stack([timestep.float() for (_, timestep), _ in seen])).view(-1, 1, 1, 1)
+        x_0 = predict_x_0(x_t, torch.cat([prediction for _, prediction in seen]), alpha_bar, self.prediction_type)
         cells = torch.cat([x_0, torch.ones_like(x_0[:, :1])], 1)
-        return to_bytes(torch.einsum("oc,bchw->bohw", self._projection, cells))[0]
+        pixels = to_bytes(torch.einsum("oc,bchw->bohw", self._projection, cells))
+        return [look.clone() for look in pixels]  # kept one by one, long after the others are gone
 
     def film(self, request: ImageRequest, looks: Sequence[Tensor]) -> Image.Image:
         """Lay the looks after all evaluations of an image of ``request`` below one another, one a step."""

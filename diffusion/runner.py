@@ -41,9 +41,13 @@ class Runner:
         if moving:
             with _blamed_on(*moving):
                 self._step(moving)
-        for exposure in moving:
+        stepped = [exposure for exposure in moving if not exposure.error]
+        if stepped:
+            with _blamed_on(*stepped):
+                self._look_at(stepped)
+        for exposure in stepped:
             with _blamed_on(exposure):
-                self._look_at(exposure, preview_seconds)
+                self._show(exposure, preview_seconds)
         if time.perf_counter() - self._trimmed > TRIM_SECONDS:
             trim_memory()
             self._trimmed = time.perf_counter()
@@ -72,11 +76,15 @@ class Runner:
             with _blamed_on(*half):
                 self._step(half)
 
-    def _look_at(self, exposure: Exposure, preview_seconds: float) -> None:
+    def _look_at(self, exposures: Sequence[Exposure]) -> None:
+        trajectories = [exposure.trajectory for exposure in exposures if exposure.trajectory]
+        for exposure, look in zip(exposures, self._model.look(trajectories), strict=True):
+            exposure.looks.append(look)
+
+    def _show(self, exposure: Exposure, preview_seconds: float) -> None:
         trajectory, now = exposure.trajectory, time.perf_counter()
         if trajectory is None or exposure.error:
             return
-        exposure.looks.append(self._model.look(trajectory))
         if trajectory.latents is not None:
             request = exposure.job.request
             exposure.film = self._model.film(request, exposure.looks)

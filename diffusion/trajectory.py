@@ -112,7 +112,7 @@ def step(model: Networks, trajectories: Sequence[Trajectory]) -> None:
     predictions = model.predict_noise(samples, timesteps, prompt_embeds).split(rows)
     guided = [trajectory.guide(answer) for trajectory, answer in zip(trajectories, predictions, strict=True)]
     _steer(model, trajectories, guided)
-    finite = torch.cat(guided).isfinite().flatten(1).all(1).tolist()
+    finite = torch.stack([answer.sum() for answer in guided]).isfinite().tolist()
     for trajectory, answer, sound in zip(trajectories, guided, finite, strict=True):
         if sound:
             trajectory.advance(answer)

@@ -98,9 +98,9 @@ def test_prompts_are_encoded_once(tiny_model):
 def test_a_look_shows_one_pixel_a_latent_cell_after_the_first_step(tiny_model):
     trajectory = tiny_model.trajectory(ImageRequest("a fox", "", 32, 48, 5))
     with pytest.raises(ValueError, match="first step"):
-        tiny_model.look(trajectory)
+        tiny_model.look([trajectory])
     step(tiny_model, [trajectory])
-    assert tiny_model.look(trajectory).shape == (6, 4, 3)
+    assert tiny_model.look([trajectory])[0].shape == (6, 4, 3)
 
 
 @pytest.mark.parametrize("field", ["prompt", "negative_prompt", "morph_to", "branches"])
