@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 SPARE = 16  # entries beyond the unit vectors, where nothing but drawn noise shows
-ROUNDING = 1e-6  # smaller weights are what float32 leaves of nothing, or of a past long faded
+UNIT = 2.0**20  # their length, so large that noise hardly rounds what is read beside it
+FADED = 1e-8  # smaller weights are dropped, and with them a past that is hardly felt any more
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def read(scheduler: Any, start_step: int = 0, draws_noise: bool = False) -> Solv
     levels = [(signal, spread) for signal, spread in scheduler.add_noise(clean, noise, timesteps).tolist()]
     if start and hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(start)
-    units = torch.eye(2 * count, 2 * count + SPARE)[:, None]
+    units = UNIT * torch.eye(2 * count, 2 * count + SPARE)[:, None]
     generator, same = torch.Generator().manual_seed(0), torch.Generator().manual_seed(0)
     extra = {"generator": generator} if draws_noise else {}
     steps = []
@@ -95,8 +96,8 @@ def read(scheduler: Any, start_step: int = 0, draws_noise: bool = False) -> Solv
             drawn = torch.randn(units[0].shape, generator=same)[0]
             share = (result[-SPARE:] @ drawn[-SPARE:] / drawn[-SPARE:].square().sum()).item()
             result = result - share * drawn
-        weights = result[: 2 * index + 2].view(-1, 2).flip(0).flatten()
-        weights[weights.abs() < ROUNDING] = 0
+        weights = result[: 2 * index + 2].view(-1, 2).flip(0).flatten() / UNIT
+        weights[weights.abs() < FADED] = 0
         used = int(weights.nonzero().max()) + 1
         steps.append(Step(t, scale, tuple(weights[:used].tolist()), share))
     return Solver(tuple(steps), tuple(levels) + ((1.0, 0.0),), float(scheduler.init_noise_sigma), scheduler.order, start)

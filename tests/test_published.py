@@ -20,7 +20,7 @@ from tests.published import FACTOR, MODELS, write_configs, write_model
 from tests.test_hub import user  # noqa: F401
 
 README = Path(__file__).parents[1] / "README.md"
-TOLERANCE = 1e-4
+TOLERANCE = 1e-5  # of the largest: random weights drive latents far beyond what a trained model makes
 SD1, DREAMLIKE, SD2 = MODELS
 
 
@@ -85,7 +85,7 @@ def test_latents_equal_those_of_diffusers_pipeline(hub_id, folder_of, sampler):
 
     difference = (ours - theirs).abs().max().item()
     print(f"parity {hub_id} {sampler}: {difference:.1e} of {theirs.abs().max():.1f}")
-    assert difference <= TOLERANCE
+    assert difference <= TOLERANCE * theirs.abs().max()
 
 
 @pytest.mark.parametrize("hub_id", [SD1, SD2], indirect=False)
