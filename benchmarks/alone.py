@@ -84,7 +84,8 @@ def main() -> None:
     parser.add_argument("--shape", choices=SHAPES, help="random weights of a published shape instead")
     parser.add_argument("--defaults", action="store_true", help="instead of the same sampler and steps")
     options = parser.parse_args()
-    settings = {} if options.defaults else {"sampler": options.sampler, "steps": options.steps}
+    same = {"sampler": options.sampler, "steps": options.steps, "guidance_interval": (0.0, 1.0)}
+    settings = {} if options.defaults else same
     model = model_for(options.model, options.shape, options.compile)
     asyncio.run(measure(model, settings, options.repeats))
 
