@@ -26,7 +26,8 @@ from diffusion.training.pictures import read_archive
 from diffusion.training.prompts import Shown, seen, unseen
 from diffusion.training.recogniser import Recogniser
 
-REFERENCE = {"sampler": "lms", "steps": 50}
+THROUGHOUT = (0.0, 1.0)
+REFERENCE = {"sampler": "lms", "steps": 50, "guidance_interval": THROUGHOUT}
 STEPS = (6, 8, 10, 15, 20, 30)
 INTERVALS = ((0.0, 1.0), (0.0, 0.8), (0.0, 0.6), (0.0, 0.4), (0.1, 0.8), (0.1, 0.6), (0.2, 0.6))
 AT_ONCE, TIMED = 16, 5
@@ -80,9 +81,13 @@ def decibels(image: Image.Image, reference: Image.Image) -> float:
 
 
 def ways(kind: str, samplers: Sequence[str], steps: Sequence[int]) -> Iterator[dict[str, Any]]:
-    """Give the settings to compare: all ``samplers`` in all numbers of ``steps``, or the model's own with less guidance."""
+    """Give the settings to compare: all ``samplers`` in all numbers of ``steps``, or the model's own with less guidance.
+
+    The former are guided throughout: a share of the steps leads to other noise levels in each sampler.
+    """
     if kind == "samplers":
-        yield from ({"sampler": sampler, "steps": count} for sampler in samplers for count in steps)
+        for sampler in samplers:
+            yield from ({"sampler": sampler, "steps": count, "guidance_interval": THROUGHOUT} for count in steps)
     else:
         yield from ({"guidance_interval": interval} for interval in INTERVALS)
 
@@ -133,7 +138,8 @@ def main() -> None:
     for settings in ways(options.kind, options.samplers, options.steps):
         point = judge.measure(**settings)
         found.append(point)
-        way, shares = " ".join(map(str, settings.values())), f"{point.subject:4.0%} subject  {point.both:4.0%} both"
+        told = (value for value in settings.values() if value != THROUGHOUT or options.kind == "intervals")
+        way, shares = " ".join(map(str, told)), f"{point.subject:4.0%} subject  {point.both:4.0%} both"
         print(f"{way:14} {point.seconds:6.3f} s  {point.psnr:5.1f} dB  {shares}", flush=True)
     if options.figure:
         draw(found, options.figure)
