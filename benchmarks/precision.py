@@ -7,16 +7,17 @@ in convolutions, too, with ``pip install nncf`` and in ranges measured on pictur
 
 import argparse
 import importlib.util
-import time
 import warnings
 from collections.abc import Iterator
 from copy import deepcopy
+from functools import partial
 from statistics import median
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmarks.limit import seconds
 from diffusion import ImageDiffusionModel
 from diffusion.difference import difference
 from diffusion.graphs import Network
@@ -71,17 +72,6 @@ def ways(model: ImageDiffusionModel, prompts: list[str]) -> Iterator[tuple[str, 
             yield f"openvino {name}", ready(quantized, torch.float32)
 
 
-@torch.inference_mode()
-def seconds(ask: Network, call: tuple[Tensor, ...], rows: int, repeats: int) -> float:
-    """Give the median time of ``call`` with so many ``rows`` of it."""
-    inputs, times = [tensor[:rows].contiguous() for tensor in call], []
-    for _ in range(repeats + 3):
-        began = time.perf_counter()
-        ask(*inputs)
-        times.append(time.perf_counter() - began)
-    return median(times[3:])
-
-
 def measure(model: ImageDiffusionModel, repeats: int) -> None:
     """Print a line for each way."""
     prompts = [shown.prompt for shown in unseen()]
@@ -89,7 +79,9 @@ def measure(model: ImageDiffusionModel, repeats: int) -> None:
     call, reference = calls_of(model, for_ranges)[0], model.generate(others, seeds=list(range(len(others))))
     print(f"{model.name}, ms a row with {', '.join(map(str, ROWS))} rows, medians of {repeats}; {len(others)} pictures")
     for name, ask in ways(model, for_ranges):
-        each = "".join(f"{1000 * seconds(ask, call, rows, repeats) / rows:8.2f}" for rows in ROWS)
+        with torch.inference_mode():
+            timed = {rows: partial(ask, *(tensor[:rows].contiguous() for tensor in call)) for rows in ROWS}
+            each = "".join(f"{1000 * seconds(one, repeats, model.device) / rows:8.2f}" for rows, one in timed.items())
         model._ask = ask
         pictures = model.generate(others, seeds=list(range(len(others))))
         nearness = [difference(picture, first)[1] for picture, first in zip(pictures, reference, strict=True)]

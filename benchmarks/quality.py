@@ -138,9 +138,8 @@ def main() -> None:
     for settings in ways(options.kind, options.samplers, options.steps):
         point = judge.measure(**settings)
         found.append(point)
-        told = (value for value in settings.values() if value != THROUGHOUT or options.kind == "intervals")
-        way, shares = " ".join(map(str, told)), f"{point.subject:4.0%} subject  {point.both:4.0%} both"
-        print(f"{way:14} {point.seconds:6.3f} s  {point.psnr:5.1f} dB  {shares}", flush=True)
+        way, shares = " ".join(map(str, settings.values())), f"{point.subject:4.0%} subject  {point.both:4.0%} both"
+        print(f"{way:21} {point.seconds:6.3f} s  {point.psnr:5.1f} dB  {shares}", flush=True)
     if options.figure:
         draw(found, options.figure)
 

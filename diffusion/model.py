@@ -25,7 +25,6 @@ from diffusion.openvino import OpenVino, is_installed
 from diffusion.preview import fit_projection, to_bytes, to_images, to_strip
 from diffusion.request import ImageRequest, random_seed
 from diffusion.sampling import SAMPLERS, Known, denoise, slerp
-from diffusion.solver import Solver
 from diffusion.spec import ModelSpec
 from diffusion.trajectory import Branch, Steering, Trajectory, develop
 
@@ -64,7 +63,7 @@ class ImageDiffusionModel(ModelSpec):
         self.prediction_type: str = scheduler_config.get("prediction_type", "epsilon")
         self.alphas_cumprod = DDIMScheduler.from_config(scheduler_config).alphas_cumprod
         self.encode_prompt = lru_cache(PROMPTS_CACHED)(self._encode_prompt)
-        self.solver = lru_cache(SOLVERS_CACHED)(self._solver)
+        self.solver = lru_cache(SOLVERS_CACHED)(lambda sampler, *steps: SAMPLERS[sampler].solver(scheduler_config, *steps))
         self._projection: Tensor | None = None
         self._ask: Network = Graphs(self._call_unet, self.device) if self.device.type == "cuda" else self._call_unet
         vae.enable_tiling()
@@ -128,9 +127,6 @@ class ImageDiffusionModel(ModelSpec):
                 ),
                 (guided, unguided),
             )
-
-    def _solver(self, sampler: str, steps: int, start_step: int) -> Solver:
-        return SAMPLERS[sampler].solver(self.scheduler_config, steps, start_step)
 
     def _shown(self, request: ImageRequest, index: int) -> Tensor:
         """Encode what image ``index`` of ``request`` shows."""
