@@ -19,11 +19,11 @@ from discord.app_commands import AppCommandContext, AppInstallationType
 from discord.ext import commands
 from pydantic import ValidationError
 
-from cogs.languages import Languages
-from cogs.log import log_creation, log_creation_with_prompt, set_up
-from cogs.operator import EMBEDDED, LIVE, Settings, told
-from cogs.shards import leads
-from cogs.tree import Tree
+from cogs.core.command_tree import Tree
+from cogs.core.config import EMBEDDED, LIVE, Settings, told
+from cogs.core.i18n.catalogues import Languages
+from cogs.core.logging import log_creation, log_creation_with_prompt, set_up
+from cogs.core.sharding import leads
 from diffusion.errors import DarkroomError
 from diffusion.request import Limits
 
@@ -34,22 +34,22 @@ EXTENSIONS = (
     "cogs.inpaint",
     "cogs.outpaint",
     "cogs.morph",
-    "cogs.menus",
+    "cogs.context_menus",
     "cogs.queue",
     "cogs.history",
-    "cogs.show",
-    "cogs.withdrawal",
-    "cogs.settings",
-    "cogs.moderation",
-    "cogs.review",
-    "cogs.privacy",
+    "cogs.lineage",
+    "cogs.privacy.deletions",
+    "cogs.settings.cog",
+    "cogs.moderation.cog",
+    "cogs.moderation.review",
+    "cogs.privacy.cog",
     "cogs.usage",
     "cogs.about",
     "cogs.models",
-    "cogs.buttons",
-    "cogs.film",
-    "cogs.emoji",
-    "cogs.asking",
+    "cogs.results.buttons",
+    "cogs.results.timelapse",
+    "cogs.emoji.cog",
+    "cogs.core.messages.confirm",
     "cogs.admin",
 )
 NO_TOKEN = (
@@ -152,7 +152,7 @@ def _engine_settings(settings: Settings) -> dict[str, Any]:
 
 
 def _styles(settings: Settings) -> Any:
-    from cogs.styles import read_styles
+    from cogs.core.request.styles import read_styles
 
     return read_styles(settings.styles_file) if settings.styles_file else None
 
@@ -164,10 +164,10 @@ def _gallery_limits(settings: Settings) -> tuple[int, float]:
 @contextlib.asynccontextmanager
 async def open_studio(settings: Settings, folder: Path, part: str = "") -> AsyncIterator[Any]:
     """Set up all that works behind the bot, or behind a ``part`` of it, with its data in ``folder``; raises `DarkroomError`."""
-    from cogs.bucket import gallery_at
-    from cogs.database import Database
-    from cogs.lease import Lease
-    from cogs.studio import Studio
+    from cogs.core.generation.service import Studio
+    from cogs.core.storage.database import Database
+    from cogs.core.storage.lease import Lease
+    from cogs.core.storage.object_store import gallery_at
 
     url = (
         settings.database_url.get_secret_value()
@@ -229,7 +229,7 @@ async def _first(task: "asyncio.Task[None]", stop: Any) -> bool:
 async def in_browser(settings: Settings) -> None:
     """Run the bot in a simulated Discord until the page ends it."""
     try:
-        from cogs.preview import serve
+        from cogs.core.simulator import serve
     except ModuleNotFoundError as error:
         raise DarkroomError(f"The preview needs {error.name}: pip install -e '.[preview]'") from None
     # Nothing of the real bot's: it would take up what its members wait for.

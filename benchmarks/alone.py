@@ -17,8 +17,8 @@ from diffusers import StableDiffusionPipeline
 
 from benchmarks.shaped import SHAPES, model_for
 from diffusion import Engine, ImageDiffusionModel
-from diffusion.sampling import SAMPLERS
-from diffusion.worker import Worker
+from diffusion.sampling.denoise import SAMPLERS
+from diffusion.serving.thread import Worker
 
 
 def pipeline_of(model: ImageDiffusionModel, sampler: str) -> StableDiffusionPipeline:

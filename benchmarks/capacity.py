@@ -18,7 +18,7 @@ from statistics import quantiles
 from benchmarks.costs import H200, pace_of
 from benchmarks.simulation import WAYS, Served, Way, simulate
 from benchmarks.trace import HOUR, MEMBERS, PEAK, Asked, Community
-from diffusion.pace import Pace, Shape
+from diffusion.serving.latency import Pace, Shape
 
 GOAL = 10.0  # seconds within which 95 % have their pictures
 COLOURS = {"whichever is free": "tab:grey", "each in turn": "tab:orange", "the chosen one": "tab:blue"}

@@ -20,8 +20,8 @@ import torch
 from benchmarks.alone import pipeline_of, thread_of
 from benchmarks.shaped import SHAPES, model_for
 from diffusion import Engine, EngineConfig, ImageDiffusionModel, ImageRequest
-from diffusion.sampling import SAMPLERS
-from diffusion.worker import Worker
+from diffusion.sampling.denoise import SAMPLERS
+from diffusion.serving.thread import Worker
 
 SHORT = 10  # steps of the requests that should not wait for the others
 WAYS = ("engine", "single", "diffusers")  # this engine, held to one picture at a time, diffusers' pipeline

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from diffusion.pace import Pace, Shape
+from diffusion.serving.latency import Pace, Shape
 
 ROW_CALLS: Final = 48  # rows x evaluations of a picture, on average over a trace
 

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from diffusion.cutout import matte
+from diffusion.images.cutout import matte
 from diffusion.training.pictures import SIZE, read_archive
 
 GROUNDS = ("white", "#f18bba", "#2f71eb", "black")

@@ -10,7 +10,7 @@ import time
 from statistics import median, quantiles
 
 from diffusion import Engine, EngineConfig, ImageDiffusionModel
-from diffusion.job import Job
+from diffusion.serving.job import Job
 
 LOOK_SECONDS = 1.0
 SOON = 2.0  # seconds; what is done sooner is not worth a forecast

@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import quantiles
 
 from bot import Darkroom, Settings, open_studio
-from cogs.preview import simulated
+from cogs.core.simulator import simulated
 
 NAP = 0.005
 

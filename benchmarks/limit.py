@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.shaped import SHAPES, model_for, sdxl_unet
 from diffusion import ImageDiffusionModel
-from diffusion.graphs import Graphs
+from diffusion.backends.cuda_graphs import Graphs
 
 Call = Callable[[], Any]
 CHANGES: dict[str, Callable[[Any], Any]] = {

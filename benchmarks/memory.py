@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from benchmarks.shaped import SHAPES, model_for
-from diffusion.trajectory import develop
-from tests.memory import MIB, Memory
+from diffusion.sampling.trajectory import develop
+from tests.support.memory import MIB, Memory
 
 STEPS = 2
 

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from benchmarks.limit import seconds
 from diffusion import ImageDiffusionModel
-from diffusion.difference import difference
-from diffusion.graphs import Network
-from diffusion.openvino import convert, ready
+from diffusion.backends.cuda_graphs import Network
+from diffusion.backends.openvino import convert, ready
+from diffusion.images.difference import difference
 from diffusion.training.prompts import unseen
 
 ROWS, PICTURES = (1, 2, 16), 16

@@ -16,7 +16,7 @@ import torch
 
 from diffusion import Engine, EngineConfig, ImageDiffusionModel, Limits
 from diffusion.request import ImageRequest
-from tests.published import MODELS, write_model
+from tests.support.published import MODELS, write_model
 
 
 async def measure(hub_ids: list[str], side: int, steps: int) -> None:

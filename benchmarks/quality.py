@@ -19,7 +19,7 @@ from PIL import Image
 
 from benchmarks.shaped import model_for
 from diffusion import ImageDiffusionModel
-from diffusion.sampling import SAMPLERS
+from diffusion.sampling.denoise import SAMPLERS
 from diffusion.training.config import TrainingConfig
 from diffusion.training.evaluate import Recognition
 from diffusion.training.pictures import read_archive

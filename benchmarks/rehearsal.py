@@ -16,7 +16,7 @@ from statistics import median, quantiles
 from benchmarks.simulation import ROUTING_BATCHING, simulate
 from benchmarks.trace import HOUR, PEAK, SIZES, Asked, Community
 from diffusion import Engine, EngineConfig, ImageDiffusionModel
-from diffusion.pace import Pace, Shape
+from diffusion.serving.latency import Pace, Shape
 
 EVALUATIONS = 25  # that pictures of a trace take on average, and so those that are timed
 ROWS = 16  # of a call of the network, at most

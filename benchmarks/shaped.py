@@ -8,8 +8,8 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from diffusion import ImageDiffusionModel
-from diffusion.device import best_device, best_dtype
-from tests.published import configs, write_configs
+from diffusion.loading.device import best_device, best_dtype
+from tests.support.published import configs, write_configs
 
 SHAPES = {"sd1": 512, "sd2": 768}  # by family: the side that it was trained at
 # The UNet of Stable Diffusion XL base 1.0, https://huggingface.co/stabilityai/stable-diffusion-xl-base-1.0, unet/config.json.

@@ -11,9 +11,9 @@ from typing import Any, Final, Literal, Protocol
 import simpy
 
 from benchmarks.trace import Asked
-from diffusion.batcher import Batcher
-from diffusion.pace import Pace, Shape
-from diffusion.routing import Key, choose
+from diffusion.serving.batcher import Batcher
+from diffusion.serving.latency import Pace, Shape
+from diffusion.serving.routing import Key, choose
 
 MODEL: Final = "the model"
 

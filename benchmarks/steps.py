@@ -1,7 +1,7 @@
 """What a step of a sampler costs besides the network: ``python -m benchmarks.steps``.
 
-Diffusers' scheduler against what was read off it (`diffusion.solver`), for latents of one picture on the CPU, where the engine
-keeps them; medians of several denoisings without any network, in turns, after the sampler was read.
+Diffusers' scheduler against what was read off it (`diffusion.sampling.solver`), for latents of one picture on the CPU, where
+the engine keeps them; medians of several denoisings without any network, in turns, after the sampler was read.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from diffusion import ImageDiffusionModel
-from diffusion.sampling import SAMPLERS, denoise
+from diffusion.sampling.denoise import SAMPLERS, denoise
 
 
 @torch.inference_mode()

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from PIL import Image
 
-from diffusion.defaults import QUALITIES, Defaults
+from diffusion.families.defaults import QUALITIES, Defaults
 from diffusion.request import SAMPLER_NAMES, ImageRequest, start_step_for
 
 MEMBERS: Final = 1_000_000

@@ -13,8 +13,8 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from diffusion import ImageDiffusionModel
-from diffusion.image import enlarge
-from diffusion.loading import PRETRAINED
+from diffusion.images.io import enlarge
+from diffusion.loading.folder import PRETRAINED
 
 PROMPTS = (
     "red apple",

@@ -6,10 +6,10 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from cogs.audience import language_of
-from cogs.guide import about_text, running_text
-from cogs.languages import translated
-from cogs.studio import Studio
+from cogs.core.generation.service import Studio
+from cogs.core.help_text import about_text, running_text
+from cogs.core.i18n.catalogues import translated
+from cogs.core.policy.locale import language_of
 
 
 class About(commands.Cog):

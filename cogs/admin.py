@@ -9,10 +9,10 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from cogs.access import check_operator
-from cogs.audience import language_of
-from cogs.languages import say
-from cogs.studio import Studio
+from cogs.core.generation.service import Studio
+from cogs.core.i18n.catalogues import say
+from cogs.core.policy.locale import language_of
+from cogs.core.policy.permissions import check_operator
 from diffusion.errors import DarkroomError
 
 log = logging.getLogger(__name__)

@@ -12,17 +12,17 @@ from discord.app_commands import Range
 from discord.ext import commands
 from PIL import Image
 
-from cogs import render
-from cogs.access import Interaction
-from cogs.archive import Page
-from cogs.audience import language_of
-from cogs.delivery import QUIET
-from cogs.gallery import PictureGone
-from cogs.journal import Creation
-from cogs.languages import ENGLISH, say
-from cogs.options import clean
-from cogs.show import ShowSelect
-from cogs.studio import Studio
+from cogs.core.generation.service import Studio
+from cogs.core.i18n.catalogues import ENGLISH, say
+from cogs.core.messages import render
+from cogs.core.messages.delivery import QUIET
+from cogs.core.policy.locale import language_of
+from cogs.core.policy.permissions import Interaction
+from cogs.core.request.options import clean
+from cogs.core.storage.archive import Page
+from cogs.core.storage.creations import Creation
+from cogs.core.storage.images import PictureGone
+from cogs.lineage import ShowSelect
 
 SEARCH_LIMIT: Final = 50  # characters, as a custom_id has room for
 PROMPT_SHOWN: Final = 150

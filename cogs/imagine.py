@@ -7,8 +7,9 @@ from discord import app_commands
 from discord.app_commands import Range
 from discord.ext import commands
 
-from cogs.asking import ask_first
-from cogs.options import (
+from cogs.core.generation.service import Studio
+from cogs.core.messages.confirm import ask_first
+from cogs.core.request.options import (
     QUALITY_CHOICES,
     SAMPLER_CHOICES,
     UPSCALE_CHOICES,
@@ -26,7 +27,6 @@ from cogs.options import (
     offer_styles,
     parse_size,
 )
-from cogs.studio import Studio
 
 
 class Imagine(commands.Cog):

@@ -9,9 +9,10 @@ from discord.app_commands import Range
 from discord.ext import commands
 from PIL import Image
 
-from cogs.asking import ask_first
-from cogs.attachment import fetch_image, fetch_mask, fetch_masked
-from cogs.options import (
+from cogs.core.generation.service import Studio
+from cogs.core.messages.attachments import fetch_image, fetch_mask, fetch_masked
+from cogs.core.messages.confirm import ask_first
+from cogs.core.request.options import (
     QUALITY_CHOICES,
     Count,
     Guidance,
@@ -24,10 +25,9 @@ from cogs.options import (
     matching_choices,
     offer_styles,
 )
-from cogs.region import REGIONS, parse_region, pixels
-from cogs.studio import Studio
+from cogs.core.request.regions import REGIONS, parse_region, pixels
 from diffusion.errors import InvalidRequest
-from diffusion.mask import box_mask, masked
+from diffusion.images.masks import box_mask, masked
 from diffusion.request import ImageRequest
 
 NO_MASK = (

@@ -1,141 +1,186 @@
-"""Who descends from whom among pictures, and what changed on the way: text, nothing that talks to Discord or to the journal."""
+"""/show and /tree: a picture again, where it came from, and whether it comes out the same once more."""
 
-import difflib
+import asyncio
 import re
-from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import MISSING, dataclass, fields
-from typing import Any, Final
+from dataclasses import replace
+from typing import Any, Final, Self
 
-from cogs.languages import ENGLISH, say, setting
-from cogs.options import clean
-from diffusion.request import SAMPLER_NAMES, ImageRequest
+from discord import app_commands, ui
+from discord.ext import commands
 
-PROMPT_SHOWN: Final = 60
-CHANGES_SHOWN: Final = 120
-HIDDEN: Final = "(not yours to see)"
-BRANCH, LAST = "├─ ", "└─ "
-BELOW: Final = {"": "", BRANCH: "│  ", LAST: "   "}
-NAMES: Final = {"guidance_scale": "guidance", "negative_prompt": "negative", "start_step": "start", "steer_scale": "steering"}
+from cogs.core.generation.service import Studio
+from cogs.core.i18n.catalogues import ENGLISH, explain, say
+from cogs.core.messages import render
+from cogs.core.messages.delivery import QUIET, fitted
+from cogs.core.messages.http_errors import REFUSALS
+from cogs.core.messages.lineage import Relative, tree_text
+from cogs.core.messages.message import Answer
+from cogs.core.messages.validation import Offering
+from cogs.core.policy.locale import language_for, language_of
+from cogs.core.policy.permissions import Interaction, is_here, may_see, suits
+from cogs.core.request.options import CHOICES_SHOWN, clean
+from cogs.core.storage.creations import Creation, State
+from cogs.core.storage.database import DatabaseFailed
+from cogs.core.storage.images import PictureGone
+from diffusion.errors import DarkroomError
 
-
-DEFAULTS: Final = {field.name: field.default for field in fields(ImageRequest) if field.default is not MISSING}
-
-
-@dataclass(frozen=True)
-class Relative:
-    """A creation as its lineage shows it: ``request`` as the journal keeps it, None where it is not to be shown."""
-
-    id: int
-    parent_id: int | None
-    request: dict[str, Any] | None
-    source: str | None = None
-    pictures: tuple[str, ...] = ()
+UNKNOWN: Final = "There is no picture of this id that you could see here. `/history` lists yours."
+LOOK_SECONDS: Final = 1.5  # for a look at the message before the answer, which must come within three
+TREE_ROOM: Final = 3800  # characters of the 4000 that a layout may say
+LABEL_LIMIT: Final = 100  # Discord's limit on an option of a select and on an autocomplete choice
+BUTTONS: Final = {"replay": ("Replay", "🔂"), "tree": ("Tree", "🌳")}
 
 
-def changes(before: Relative, after: Relative, language: str = ENGLISH) -> str:
-    """Say what of the request differs."""
-    # What a row from before a setting existed does not say is as if it were left open; JSON knows lists alone.
-    old, new = (DEFAULTS | (relative.request or {}) for relative in (before, after))
-    parts = []
-    if after.source and after.source != before.source:
-        parts.append(say(language, "from its picture"))
-    elif before.source and not after.source:
-        parts.append(say(language, "from noise"))
-    for field in dict.fromkeys([*old, *new]):
-        if _listed(old.get(field)) == _listed(new.get(field)):
-            continue
-        name = setting(language, NAMES.get(field, field.replace("_", " ")))
-        if field in ("prompt", "negative_prompt"):
-            words = _words(str(old.get(field) or ""), str(new.get(field) or "")) or say(language, "commas")
-            parts.append(words if field == "prompt" else f"{name}: {words}")
-        elif field == "branches":
-            last = [
-                say(language, "from step {step}: {prompt}", step=step, prompt=clean(prompt)) for step, prompt in new[field][-1:]
-            ]
-            parts += last or [say(language, "no branch")]
-        else:
-            parts.append(f"{name} {_worded(old.get(field), language)} → {_worded(new.get(field), language)}")
-    return _cut(", ".join(parts), CHANGES_SHOWN) if parts else say(language, "the same again")
+class ShowButton(ui.DynamicItem[ui.Button[Any]], template=r"darkroom:(?P<action>replay|tree):(?P<creation>\d+)"):
+    """A button of a picture that is shown again."""
+
+    def __init__(self, action: str, creation: int, language: str = ENGLISH) -> None:
+        label, emoji = say(language, BUTTONS[action][0]), BUTTONS[action][1]
+        super().__init__(ui.Button(label=label, emoji=emoji, custom_id=f"darkroom:{action}:{creation}"))
+        self.action, self.creation = action, creation
+
+    @classmethod
+    async def from_custom_id(cls, interaction: Interaction, item: ui.Item[Any], match: re.Match[str]) -> Self:
+        """Make the button anew from its custom_id."""
+        return cls(match["action"], int(match["creation"]))
+
+    async def callback(self, interaction: Interaction) -> None:
+        """Hand the press over."""
+        cog = interaction.client.get_cog("Show")
+        await (cog.replay if self.action == "replay" else cog.lineage)(interaction, str(self.creation))
 
 
-def described(relative: Relative, language: str = ENGLISH) -> str:
-    """Say what a picture is where there is nothing to compare it with."""
-    if relative.request is None:
-        return say(language, HIDDEN)
-    request = relative.request
-    first = clean(str(request.get("prompt") or "")) or say(language, "Similar picture")
-    later = filter(None, (request.get("morph_to"), *(prompt for _, prompt in request.get("branches") or ())))
-    prompts = [first, *map(clean, [*later][-2:])]
-    shown = " → ".join(_cut(prompt, PROMPT_SHOWN // len(prompts)) for prompt in prompts)
-    return f"{shown}, {say(language, 'seed {seeds}', seeds=request.get('seed'))}"
+class ShowSelect(Offering, ui.DynamicItem[ui.Select[Any]], template="darkroom:show"):
+    """Offers creations to be shown."""
+
+    def __init__(self, creations: list[Creation], language: str = ENGLISH) -> None:
+        select: ui.Select[Any] = ui.Select(custom_id="darkroom:show", placeholder=say(language, "Show one…"))
+        for creation in creations[:CHOICES_SHOWN]:
+            select.add_option(label=label(creation, language), value=str(creation.id), description=str(creation.id))
+        super().__init__(select)
+
+    @classmethod
+    async def from_custom_id(cls, interaction: Interaction, item: ui.Item[Any], match: re.Match[str]) -> Self:
+        """Make the select anew; what was chosen stands in the interaction."""
+        return cls([])
+
+    async def callback(self, interaction: Interaction) -> None:
+        """Hand the choice over."""
+        await interaction.client.get_cog("Show").present(interaction, self.item.values[0], private=True)
 
 
-def tree_text(relatives: Iterable[Relative], marked: int, most: int, language: str = ENGLISH) -> str:
-    """Draw the tree of ``relatives`` in at most ``most`` characters, the one of id ``marked`` pointed out and its line first.
-
-    Those whose parent is not among them begin trees of their own; so does the oldest of any that run in a circle.
-    """
-    known = {relative.id: relative for relative in sorted(relatives, key=lambda relative: relative.id)}
-    line = {marked: known.get(marked)}
-    while (youngest := list(line.values())[-1]) and youngest.parent_id in known and youngest.parent_id not in line:
-        line[youngest.parent_id] = known[youngest.parent_id]
-    children: defaultdict[int | None, list[Relative]] = defaultdict(list)
-    for relative in sorted(known.values(), key=lambda relative: (relative.id not in line, relative.id)):
-        children[relative.parent_id if relative.parent_id in known else None].append(relative)
-    lines: list[str] = []
-    drawn: set[int] = set()
-
-    def draw(relative: Relative, before: str = "", branch: str = "") -> None:
-        drawn.add(relative.id)
-        parent = known[relative.parent_id] if branch and relative.parent_id else None
-        compared = parent and parent.request is not None and relative.request is not None
-        text = changes(parent, relative, language) if parent and compared else described(relative, language)
-        lines.append(f"{before}{branch}{'▶ ' * (relative.id == marked)}{text} · {relative.id}")
-        below = before + BELOW[branch]
-        young = [child for child in children[relative.id] if child.id not in drawn]
-        for child in young:
-            draw(child, below, LAST if child is young[-1] else BRANCH)
-
-    for relative in [*children[None], *known.values()]:
-        if relative.id not in drawn:
-            draw(relative)
-    return _fitted([line.replace("`", "'") for line in lines], most, language)
+def label(creation: Creation, language: str = ENGLISH) -> str:
+    """Name ``creation`` in a list to choose from."""
+    prompt = clean(creation.prompt) or say(language, "Similar picture")
+    when = f" · {creation.created:%Y-%m-%d %H:%M}"
+    room = LABEL_LIMIT - len(when)
+    return (prompt if len(prompt) <= room else f"{prompt[: room - 1]}…") + when
 
 
-def _fitted(lines: list[str], most: int, language: str) -> str:
-    kept: list[str] = []
-    room = most - 30
-    for line in lines:
-        room -= len(line) + 1
-        if room < 0:
-            return "\n".join([*kept, say(language, "… and {count} more", count=len(lines) - len(kept))])
-        kept.append(line)
-    return "\n".join(kept)
+class Show(commands.Cog):
+    """Shows what was made before."""
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+
+    @app_commands.command()
+    @app_commands.describe(id="Which picture: choose one, or paste an id", private="Only you see the pictures")
+    async def show(self, interaction: Interaction, id: str, private: bool = False) -> None:
+        """Show a picture again."""
+        await self.present(interaction, id, private)
+
+    @app_commands.command()
+    @app_commands.describe(id="Which picture: choose one, or paste an id")
+    async def tree(self, interaction: Interaction, id: str) -> None:
+        """See where a picture came from and what became of it."""
+        await self.lineage(interaction, id)
+
+    @show.autocomplete("id")
+    @tree.autocomplete("id")
+    async def ids(self, interaction: Interaction, current: str) -> list[app_commands.Choice[str]]:
+        """Offer the member's own latest whose prompts hold what is typed."""
+        try:
+            found = await self.studio.archive.latest(interaction.user.id, current, CHOICES_SHOWN)
+        except DatabaseFailed:
+            return []
+        language = language_of(interaction)
+        return [app_commands.Choice(name=label(creation, language), value=str(creation.id)) for creation in found]
+
+    async def present(self, interaction: Interaction, id: str, private: bool) -> None:
+        """Show the picture of that ``id``: to all where it was made for all, in this server, and still stands there."""
+        async with self.studio.answering(interaction):
+            creation = await self._found(interaction, id)
+            open_here = not creation.private and is_here(interaction, creation) and suits(interaction, creation)
+            public = open_here and await self._stands(creation)
+            if not public and creation.owner != interaction.user.id:
+                raise DarkroomError(UNKNOWN)
+            ephemeral = private or not public
+            await interaction.response.defer(ephemeral=ephemeral, thinking=True)
+            answer = await self._answer(creation, language_for(interaction, ephemeral))
+            answer = await fitted(answer, interaction.filesize_limit)
+            await interaction.followup.send(**answer.send(), ephemeral=ephemeral, allowed_mentions=QUIET)
+
+    async def lineage(self, interaction: Interaction, id: str) -> None:
+        """Show the member the family of the picture of that ``id``."""
+        async with self.studio.answering(interaction):
+            creation = await self._found(interaction, id)
+            await interaction.response.defer(ephemeral=True, thinking=True)
+            family = await self.studio.archive.family(creation)
+            seen = {relative.id: relative for relative in family if may_see(interaction, relative)}
+            relatives = [Relative(one.id, one.parent_id, one.request if one.id in seen else None, one.source) for one in family]
+            view, language = ui.LayoutView(timeout=None), language_of(interaction)
+            view.add_item(ui.TextDisplay(f"```\n{tree_text(relatives, creation.id, TREE_ROOM, language)}\n```"))
+            view.add_item(ui.ActionRow(ShowSelect(sorted(seen.values(), key=lambda one: one.id), language)))
+            await interaction.followup.send(view=view, ephemeral=True, allowed_mentions=QUIET)
+
+    async def replay(self, interaction: Interaction, id: str) -> None:
+        """Make the picture of that ``id`` again; whether it came out the same stands under it."""
+        async with self.studio.answering(interaction):
+            creation = await self._found(interaction, id)
+            if creation.source:
+                self.studio.rules.check_remix(interaction, creation.owner)
+            private = creation.private or not is_here(interaction, creation)
+            await self.studio.make(
+                interaction,
+                lambda: self.studio.development.request_of(creation),
+                private=private or None,
+                parent=creation.id,
+            )
+
+    async def _found(self, interaction: Interaction, id: str) -> Creation:
+        if re.fullmatch(r"[0-9]{1,18}|[1-8][0-9]{18}", id.strip()) is None:  # a number that a database holds
+            raise DarkroomError(UNKNOWN)
+        creation = await self.studio.journal.get(int(id))
+        if creation is None or creation.state != State.DELIVERED or not may_see(interaction, creation):
+            raise DarkroomError(UNKNOWN)
+        return creation
+
+    async def _stands(self, creation: Creation) -> bool:
+        """Whether the message of ``creation`` can be seen; one that was deleted is not brought back for all."""
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                channel = self.studio.development.delivery.client.get_partial_messageable(creation.channel_id)
+                await channel.fetch_message(creation.message_id or 0)
+        except REFUSALS:
+            return False
+        return True
+
+    async def _answer(self, creation: Creation, language: str) -> Answer:
+        request = await self.studio.development.request_of(creation)
+        row = [ShowButton(action, creation.id, language) for action in BUTTONS]
+        try:
+            result = await self.studio.development.result(creation, request, language)
+        except PictureGone as error:
+            view = ui.View(timeout=None)
+            for button in row:
+                view.add_item(button)
+            gone = f"{explain(language, error)} {say(language, 'Replay makes them again.')}"
+            told = render.state_text(request.prompt, gone, language)
+            return Answer(f"{told}\n{render.settings(request, request.seeds, language)}", view=view)
+        return replace(result, rows=lambda: [*result.rows(), ui.ActionRow(*row)])
 
 
-def _words(before: str, after: str) -> str:
-    """Give the words that came and went."""
-    old, new = (re.findall(r"[^\s,]+", clean(text)) for text in (before, after))
-    matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
-    parts = []
-    for kind, old_from, old_to, new_from, new_to in matcher.get_opcodes():
-        if kind != "equal":
-            gone, come = old[old_from:old_to], new[new_from:new_to]
-            parts += [f"− {' '.join(gone)}"] if gone else []
-            parts += [f"+ {' '.join(come)}"] if come else []
-    return " ".join(parts)
-
-
-def _listed(value: Any) -> Any:
-    return [_listed(each) for each in value] if isinstance(value, (list, tuple)) else value
-
-
-def _worded(value: Any, language: str) -> str:
-    if isinstance(value, float):
-        return f"{value:g}"
-    return say(language, "none") if value in (None, "", [], ()) else SAMPLER_NAMES.get(str(value), str(value))
-
-
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+async def setup(bot: Any) -> None:
+    """Add the cog and make its buttons and select known."""
+    bot.add_dynamic_items(ShowButton, ShowSelect)
+    await bot.add_cog(Show(bot.studio))

@@ -11,13 +11,13 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from cogs.access import check_operator
 from cogs.admin import OTHERS
-from cogs.audience import language_of
-from cogs.languages import explain, say
-from cogs.options import matching_choices
-from cogs.studio import Studio
-from cogs.telling import explained
+from cogs.core.generation.service import Studio
+from cogs.core.i18n.catalogues import explain, say
+from cogs.core.messages.replies import explained
+from cogs.core.policy.locale import language_of
+from cogs.core.policy.permissions import check_operator
+from cogs.core.request.options import matching_choices
 from diffusion.errors import DarkroomError
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,8 @@ from discord import app_commands
 from discord.app_commands import Choice, Range
 from discord.ext import commands
 
-from cogs.options import (
+from cogs.core.generation.service import Studio
+from cogs.core.request.options import (
     MAX_FRAMES,
     QUALITY_CHOICES,
     SAMPLER_CHOICES,
@@ -23,7 +24,6 @@ from cogs.options import (
     offer_styles,
     parse_size,
 )
-from cogs.studio import Studio
 from diffusion.errors import InvalidRequest
 from diffusion.request import ANIMATION_NAMES
 

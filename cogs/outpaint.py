@@ -8,11 +8,22 @@ from discord import app_commands
 from discord.app_commands import Choice, Range
 from discord.ext import commands
 
-from cogs.asking import ask_first
-from cogs.attachment import fetch_image
-from cogs.options import QUALITY_CHOICES, Count, Guidance, Prompt, Seed, Steps, StyleName, clean, describe, offer_styles
-from cogs.studio import Studio
-from diffusion.canvas import DIRECTIONS, grown, on_canvas
+from cogs.core.generation.service import Studio
+from cogs.core.messages.attachments import fetch_image
+from cogs.core.messages.confirm import ask_first
+from cogs.core.request.options import (
+    QUALITY_CHOICES,
+    Count,
+    Guidance,
+    Prompt,
+    Seed,
+    Steps,
+    StyleName,
+    clean,
+    describe,
+    offer_styles,
+)
+from diffusion.images.canvas import DIRECTIONS, grown, on_canvas
 from diffusion.request import ImageRequest, start_step_for
 
 SHARE = 0.5

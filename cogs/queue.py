@@ -9,13 +9,13 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from cogs import render
-from cogs.access import Interaction, is_here, may_end, may_see
-from cogs.audience import language_of
-from cogs.delivery import QUIET
-from cogs.languages import ENGLISH, say
-from cogs.offered import Offering
-from cogs.studio import Studio
+from cogs.core.generation.service import Studio
+from cogs.core.i18n.catalogues import ENGLISH, say
+from cogs.core.messages import render
+from cogs.core.messages.delivery import QUIET
+from cogs.core.messages.validation import Offering
+from cogs.core.policy.locale import language_of
+from cogs.core.policy.permissions import Interaction, is_here, may_end, may_see
 from diffusion.result import Progress
 
 LINES = 10

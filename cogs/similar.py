@@ -7,10 +7,10 @@ from discord import app_commands
 from discord.app_commands import Range
 from discord.ext import commands
 
-from cogs.asking import ask_first
-from cogs.attachment import fetch_image
-from cogs.options import Count, Guidance, Prompt, Seed, Steps, StyleName, describe, offer_styles
-from cogs.studio import Studio
+from cogs.core.generation.service import Studio
+from cogs.core.messages.attachments import fetch_image
+from cogs.core.messages.confirm import ask_first
+from cogs.core.request.options import Count, Guidance, Prompt, Seed, Steps, StyleName, describe, offer_styles
 from diffusion.errors import InvalidRequest
 from diffusion.request import ImageRequest, start_step_for
 

@@ -6,12 +6,12 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from cogs.audience import language_of
-from cogs.delivery import QUIET
-from cogs.languages import explain, say
-from cogs.ledger import renewal
-from cogs.rules import Allowance
-from cogs.studio import Studio
+from cogs.core.generation.service import Studio
+from cogs.core.i18n.catalogues import explain, say
+from cogs.core.messages.delivery import QUIET
+from cogs.core.policy.limits import Allowance
+from cogs.core.policy.locale import language_of
+from cogs.core.storage.quotas import renewal
 from diffusion.errors import DarkroomError
 from diffusion.request import Limits
 

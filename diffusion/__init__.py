@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from diffusion.config import EngineConfig
-    from diffusion.engine import Engine
-    from diffusion.job import Job
-    from diffusion.model import ImageDiffusionModel
+    from diffusion.families.stable_diffusion import ImageDiffusionModel
     from diffusion.request import ImageRequest, Limits
     from diffusion.result import ImageResult, Progress
+    from diffusion.serving.engine import Engine
+    from diffusion.serving.job import Job
 
 _HOMES = {
-    "Engine": "engine",
+    "Engine": "serving.engine",
     "EngineConfig": "config",
-    "ImageDiffusionModel": "model",
+    "ImageDiffusionModel": "families.stable_diffusion",
     "ImageRequest": "request",
     "ImageResult": "result",
-    "Job": "job",
+    "Job": "serving.job",
     "Limits": "request",
     "Progress": "result",
 }

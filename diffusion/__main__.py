@@ -8,9 +8,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from diffusion.errors import DarkroomError
-from diffusion.files import to_files
-from diffusion.image import read_image
-from diffusion.mask import masked, read_mask
+from diffusion.images.files import to_files
+from diffusion.images.io import read_image
+from diffusion.images.masks import masked, read_mask
 from diffusion.request import SAMPLER_NAMES, UPSCALES, random_seed, start_step_for
 
 
@@ -40,8 +40,8 @@ def arguments() -> argparse.ArgumentParser:
 
 async def develop(options: argparse.Namespace) -> list[Path]:
     """Make what ``options`` ask for and give the files written."""
-    from diffusion.engine import Engine
-    from diffusion.model import ImageDiffusionModel
+    from diffusion.families.stable_diffusion import ImageDiffusionModel
+    from diffusion.serving.engine import Engine
 
     image = read_image(options.image.read_bytes()) if options.image else None
     model = ImageDiffusionModel.from_pretrained(options.model)

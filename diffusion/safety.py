@@ -14,9 +14,9 @@ from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageClassification, CLIPImageProcessorPil
 from transformers.utils import logging as transformers_logging
 
-from diffusion.device import best_device, best_dtype
 from diffusion.errors import GenerationFailed, ModelNotLoaded
-from diffusion.hub import NoWeights, fetch, variant_of
+from diffusion.loading.device import best_device, best_dtype
+from diffusion.loading.hub import NoWeights, fetch, variant_of
 
 Flags = dict[str, float]  # the labels for which a picture is flagged, each with its score from 0 to 1; none where it is fine
 AT_ONCE: Final = 8

@@ -8,10 +8,10 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from hypothesis import HealthCheck, settings
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from diffusion.classifier import NoisyLatentClassifier
-from diffusion.defaults import Defaults
-from diffusion.loading import PRETRAINED
-from diffusion.model import ImageDiffusionModel
+from diffusion.families.classifier import NoisyLatentClassifier
+from diffusion.families.defaults import Defaults
+from diffusion.families.stable_diffusion import ImageDiffusionModel
+from diffusion.loading.folder import PRETRAINED
 
 SCHEDULER = {
     "beta_start": 0.00085,
@@ -135,7 +135,7 @@ def tiny_folder(tiny_components, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def postgresql():
     """A server that is there for the tests only; without one, what asks for it is skipped."""
-    from tests.postgresql import PostgreSQL  # here, as Windows lacks what it imports
+    from tests.support.postgresql import PostgreSQL  # here, as Windows lacks what it imports
 
     with PostgreSQL() as server:
         yield server

@@ -23,11 +23,12 @@ def test_a_room_does_not_import_what_belongs_to_another(room, stranger):
     assert [path.name for path in (ROOT / room).rglob("*.py") if stranger in imports(path)] == []
 
 
-@pytest.mark.parametrize("policy", ["batcher", "pace", "routing"])
+@pytest.mark.parametrize("policy", ["batcher", "latency", "routing"])
 def test_policy_knows_neither_tensors_nor_discord_nor_a_clock_nor_a_cluster(policy):
-    assert not {"torch", "discord", "time", "asyncio", "ray"} & set(imports(ROOT / "diffusion" / f"{policy}.py"))
+    assert not {"torch", "discord", "time", "asyncio", "ray"} & set(imports(ROOT / "diffusion" / "serving" / f"{policy}.py"))
 
 
 def test_requests_and_their_rendering_load_without_torch():
-    code = "import sys, cogs.render, cogs.options, diffusion.batcher; sys.exit('torch' in sys.modules)"
+    modules = "cogs.core.messages.render, cogs.core.request.options, diffusion.serving.batcher"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

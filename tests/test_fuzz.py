@@ -8,13 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from cogs import options, render, views
-from cogs.answer import Picture, Result
-from cogs.flags import read_flags
-from cogs.journal import from_json, to_json
-from cogs.permutations import prompted, written
+from cogs.core.messages import render, views
+from cogs.core.messages.message import Picture, Result
+from cogs.core.request import options
+from cogs.core.request.flags import read_flags
+from cogs.core.request.prompt_matrix import prompted, written
+from cogs.core.storage.creations import from_json, to_json
 from diffusion.errors import DarkroomError, InvalidRequest
-from diffusion.image import read_parameters, to_png
+from diffusion.images.io import read_parameters, to_png
 from diffusion.request import MAX_SEED, SAMPLER_NAMES, ImageRequest
 
 anything = st.text(st.characters(), max_size=1200)  # lone surrogates, too

@@ -6,9 +6,9 @@ from benchmarks.capacity import Point, latent_shape, least
 from benchmarks.costs import H200, pace_of
 from benchmarks.simulation import FIFO, ROUND_ROBIN_BATCHING, ROUTING_BATCHING, WAYS, Picture, simulate
 from benchmarks.trace import FLOOD, HOUR, Asked, Community
-from diffusion.batcher import Batcher
-from diffusion.pace import Pace, forecast
 from diffusion.request import ImageRequest
+from diffusion.serving.batcher import Batcher
+from diffusion.serving.latency import Pace, forecast
 
 SMALL, LARGE = (1, 4, 8, 8), (1, 4, 16, 16)
 COMMUNITY = Community(members=100_000)

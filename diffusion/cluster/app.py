@@ -12,10 +12,10 @@ from diffusion.cluster.replica import Replica
 from diffusion.cluster.router import QueuedRowsRouter
 from diffusion.cluster.scaling import by_queued_rows
 from diffusion.config import EngineConfig
-from diffusion.engine import Engine
-from diffusion.model import ImageDiffusionModel
+from diffusion.families.stable_diffusion import ImageDiffusionModel
 from diffusion.request import Limits
 from diffusion.safety import load_check
+from diffusion.serving.engine import Engine
 
 EMBEDDED = "embedded"
 

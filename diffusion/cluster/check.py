@@ -8,9 +8,9 @@ from typing import Final
 import aiohttp
 from PIL import Image
 
-from diffusion.cluster.link import CONNECT_SECONDS, FIRST_WAIT, LONGEST_WAIT, UNREACHED
+from diffusion.cluster.client_timeouts import CONNECT_SECONDS, FIRST_WAIT, LONGEST_WAIT, UNREACHED
+from diffusion.cluster.framing import MAX_ANSWER, MEDIA_TYPE, pack, read, to_file
 from diffusion.cluster.schema import Refused
-from diffusion.cluster.wire import MAX_ANSWER, MEDIA_TYPE, pack, read, to_file
 from diffusion.errors import GenerationFailed
 from diffusion.safety import AT_ONCE, Flags, shrunk
 

@@ -16,17 +16,17 @@ import aiohttp
 from PIL import Image
 
 from diffusion.cluster.check import RemoteCheck
-from diffusion.cluster.link import CONNECT_SECONDS, FIRST_WAIT, LONGEST_WAIT, SILENCE_SECONDS, UNREACHED
+from diffusion.cluster.client_timeouts import CONNECT_SECONDS, FIRST_WAIT, LONGEST_WAIT, SILENCE_SECONDS, UNREACHED
+from diffusion.cluster.framing import MAX_ANSWER, MEDIA_TYPE, BrokenFrame, pack, read, unpack
 from diffusion.cluster.schema import KEY_HEADER, Refused, RemoteModel, Told, key_of, question, read_done
-from diffusion.cluster.wire import MAX_ANSWER, MEDIA_TYPE, BrokenFrame, pack, read, unpack
 from diffusion.config import EngineConfig
 from diffusion.errors import DarkroomError, GenerationFailed, ModelNotLoaded, QueueFull
-from diffusion.job import Job
 from diffusion.request import ImageRequest
 from diffusion.result import ImageResult
-from diffusion.runner import explained
 from diffusion.safety import Flags
-from diffusion.worker import Worker
+from diffusion.serving.job import Job
+from diffusion.serving.thread import Worker
+from diffusion.serving.worker import explained
 
 log = logging.getLogger(__name__)
 

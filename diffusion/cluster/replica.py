@@ -11,12 +11,12 @@ from PIL import Image
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
+from diffusion.cluster.framing import MAX_HEAD, MAX_QUESTION, MEDIA_TYPE, BrokenFrame, Frame, pack, to_image, unpack
 from diffusion.cluster.schema import done, read_question, refused, spec, told
-from diffusion.cluster.wire import MAX_HEAD, MAX_QUESTION, MEDIA_TYPE, BrokenFrame, Frame, pack, to_image, unpack
-from diffusion.engine import Engine
 from diffusion.errors import DarkroomError, GenerationFailed
-from diffusion.job import Job
 from diffusion.safety import AT_ONCE, SIDE
+from diffusion.serving.engine import Engine
+from diffusion.serving.job import Job
 
 REPORT_SECONDS: Final = 0.2  # between two frames of a request that has news
 HEARTBEAT_SECONDS: Final = 5.0  # and of one that has none: who hears nothing for longer takes this replica for lost

@@ -7,7 +7,7 @@ from typing import Any
 from ray.serve.request_router import PendingRequest, ReplicaID, RequestRouter, RunningReplica
 
 from diffusion.cluster.schema import read_key
-from diffusion.routing import Key, choose
+from diffusion.serving.routing import Key, choose
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class _Sent:
 
 @dataclass(frozen=True)
 class _Load:
-    """A replica as `diffusion.routing` sees it."""
+    """A replica as `diffusion.serving.routing` sees it."""
 
     replica: RunningReplica
     queued: float

@@ -10,16 +10,16 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from diffusion import errors
-from diffusion.cluster.wire import BrokenFrame, Frame, to_file, to_image
-from diffusion.defaults import Defaults
+from diffusion.cluster.framing import BrokenFrame, Frame, to_file, to_image
 from diffusion.errors import DarkroomError, GenerationFailed, InvalidRequest
-from diffusion.image import fit
-from diffusion.mask import fit_mask
-from diffusion.pace import Shape
+from diffusion.families.defaults import Defaults
+from diffusion.families.spec import ModelSpec
+from diffusion.images.io import fit
+from diffusion.images.masks import fit_mask
 from diffusion.request import ImageRequest
 from diffusion.result import ImageResult, Progress
 from diffusion.sentence import Sentence
-from diffusion.spec import ModelSpec
+from diffusion.serving.latency import Shape
 
 PICTURES: Final = {"image": "RGB", "mask": "L"}  # the fields of a request that travel as files, with their colour modes
 KEY_HEADER: Final = "x-session-id"  # what Serve shows its router of a request

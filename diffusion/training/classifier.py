@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from diffusion.classifier import NoisyLatentClassifier
+from diffusion.families.classifier import NoisyLatentClassifier
 from diffusion.training.config import ClassifierConfig
 from diffusion.training.denoiser import alphas_cumprod
 from diffusion.training.forward import q_sample, stratified_timesteps

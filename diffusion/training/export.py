@@ -9,7 +9,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from diffusion.classifier import NoisyLatentClassifier
+from diffusion.families.classifier import NoisyLatentClassifier
 from diffusion.training.config import DenoiserConfig
 from diffusion.training.denoiser import SCHEDULER, Denoiser, open_denoiser
 from diffusion.training.errors import ModelTooLargeError

@@ -2,7 +2,7 @@
 
 import torch
 
-from diffusion.device import best_dtype
+from diffusion.loading.device import best_dtype
 
 
 def half_where_fast(device: torch.device) -> torch.autocast:

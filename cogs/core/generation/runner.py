@@ -1,0 +1,252 @@
+"""What happens to a creation between its acceptance and its end; each step is journalled, so any of them may be the last."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Iterable
+
+from cogs.core.generation.endings import Endings, state_of
+from cogs.core.generation.reproduction import replay_note
+from cogs.core.generation.safety_gate import HELD, NOT_SHOWN, REVIEWED, Moderator, NotShown
+from cogs.core.i18n.catalogues import say
+from cogs.core.messages import render, views
+from cogs.core.messages.deadline import while_token_lives
+from cogs.core.messages.delivery import CannotLook, Delivery, carries_result
+from cogs.core.messages.message import Answer, Picture, Result
+from cogs.core.request.prompt_matrix import MOST as MOST_FILES
+from cogs.core.storage.creations import MODEL_LIMIT, Creation, Journal, Lost, State, from_json
+from cogs.core.storage.images import Gallery, PictureGone
+from cogs.core.storage.reviews import Decision
+from diffusion.errors import Cancelled, DarkroomError, InvalidRequest, QueueFull
+from diffusion.images.files import to_files
+from diffusion.images.masks import read_masked
+from diffusion.images.timelapse import to_film
+from diffusion.request import ImageRequest
+from diffusion.result import ImageResult
+from diffusion.serving.engine import Engine
+from diffusion.serving.job import Job
+
+log = logging.getLogger(__name__)
+
+EDIT_SECONDS = 1.5  # Discord allows about 5 edits in 5 seconds a channel, shared by all jobs in it
+SUSPECT_ATTEMPTS = 3  # what was begun so often may be what ends the bot: it waits, longer each time
+MAX_ATTEMPTS = 10  # and is left at last
+QUEUE_SECONDS = 2.0
+DELETED = "The message was deleted."
+NEVER_SHOWN = "The answer was never shown."
+UNPREPARED = "I was restarted while I prepared this. Please ask again."
+UNREADABLE = "I was updated meanwhile and cannot read this any more. Please ask again."
+
+
+class Development:
+    """Makes and delivers what was accepted."""
+
+    def __init__(self, engine: Engine, journal: Journal, gallery: Gallery, delivery: Delivery, moderator: Moderator) -> None:
+        self.engine, self.journal, self.gallery, self.delivery, self.moderator = engine, journal, gallery, delivery, moderator
+        self.endings = Endings(journal, gallery, delivery)
+        self.jobs: dict[int, Job] = {}  # by the id of their creation
+        self._creations: dict[int, Creation] = {}
+        self._lost: dict[int, asyncio.Event] = {}  # those that another process has taken over, set once they are let go
+
+    def take_in_hand(self, creation: Creation, job: Job) -> None:
+        """Let ``job`` be cancelled from now on, even before it is followed."""
+        self.jobs[creation.id], self._creations[creation.id] = job, creation
+
+    def let_go(self, creation: Creation) -> None:
+        """Forget what has ended."""
+        self.jobs.pop(creation.id, None)
+        self._creations.pop(creation.id, None)
+        if gone := self._lost.pop(creation.id, None):
+            gone.set()
+
+    def lose(self, creation_id: int) -> None:
+        """Stop what another process has taken over, without a word to its member."""
+        if job := self.jobs.get(creation_id):
+            self._lost.setdefault(creation_id, asyncio.Event())
+            job.cancel()
+
+    async def follow(self, creation: Creation, job: Job, shown: str) -> None:
+        """Show the progress of ``job``, keep its pictures and deliver them; ``shown`` is what the message says already."""
+        self.take_in_hand(creation, job)
+        beginning = asyncio.ensure_future(self._note_beginning(creation, job))
+        try:
+            async with self.endings.of(creation):
+                async with while_token_lives(creation):
+                    if not await self._show_progress(creation, job, shown):
+                        await self.journal.close(creation, State.CANCELLED, DELETED)
+                        return
+                    result = await self._made(creation, job)
+                await beginning
+                judged = await self.moderator.judge(creation, result)
+                pngs = await asyncio.to_thread(to_files, result)
+                names = [await self.gallery.keep(png) for png in pngs]
+                film = None if result.request.morph_to else await self.gallery.keep(await asyncio.to_thread(to_film, result))
+                made_by = {"model": result.model[:MODEL_LIMIT], "seconds": round(result.seconds, 3)}
+                await self.journal.update(creation, pictures=names, film=film, **made_by, **judged)
+                await self._finish(creation, job.request)
+        finally:
+            job.cancel()
+            beginning.cancel()
+            await asyncio.wait([beginning])  # it may hold a connection of the journal, which is closed once nobody follows
+            self.let_go(creation)
+
+    async def take_over(self, creation: Creation) -> None:
+        """Go on with ``creation``, which another process has left."""
+        if gone := self._lost.get(creation.id):  # to that one, and is being stopped here
+            await gone.wait()
+        if creation.id not in self.jobs:  # else it never was stopped here
+            await self.take_up(creation)
+
+    async def take_up(self, creation: Creation) -> None:
+        """Go on with ``creation`` after a restart from where it was, or where another process was with it."""
+        async with self.endings.of(creation):
+            if creation.state == State.HELD:
+                with contextlib.suppress(PictureGone):  # made and judged again below
+                    await self._finish(creation, await self.request_of(creation))
+                    return
+            looked, message = True, None
+            try:
+                message = await self.delivery.find(creation)
+            except CannotLook:
+                looked = False
+            if message and carries_result(message, creation):
+                await self.journal.close(creation, State.DELIVERED, message_id=message.id)
+                return
+            if looked and message is None and creation.state != State.RENDERED:
+                await self.journal.close(creation, State.CANCELLED, DELETED if creation.message_id else NEVER_SHOWN)
+                return
+            if message:
+                await self.journal.update(creation, message_id=message.id)
+            if creation.attempts >= MAX_ATTEMPTS:
+                raise DarkroomError("This stopped me again and again, so I leave it.")
+            request = await self.request_of(creation)
+            if creation.state == State.RENDERED:
+                with contextlib.suppress(PictureGone):  # made again below
+                    await self._finish(creation, request)
+                    return
+            text = render.state_text(request.prompt, say(creation.language, render.RESUMING), creation.language)
+            view = views.cancel_view(creation.owner, creation.id, creation.language)
+            if not await self.delivery.announce(creation, Answer(text, view=view)):
+                await self.journal.close(creation, State.CANCELLED, DELETED)
+                return
+            if creation.attempts >= SUSPECT_ATTEMPTS:
+                await asyncio.sleep(2 ** (creation.attempts - SUSPECT_ATTEMPTS))
+            job = await self._submit(creation, request)
+            self.take_in_hand(creation, job)
+            try:  # it may have been cancelled before that
+                await self.journal.update(creation, attempts=creation.attempts)
+            except Lost:
+                job.cancel()
+                self.let_go(creation)
+                raise
+            await self.follow(creation, job, text)
+
+    @property
+    def in_hand(self) -> list[Creation]:
+        """What is followed at the moment."""
+        return list(self._creations.values())
+
+    async def pause(self, creations: Iterable[Creation]) -> None:
+        """Tell those whose ``creations`` were interrupted that they go on after a restart. Nobody may follow them any more."""
+        undone = [creation for creation in creations if creation.state in (State.ACCEPTED, State.RUNNING)]
+        answers = [state_of(creation, say(creation.language, render.PAUSED)) for creation in undone]
+        await asyncio.gather(*map(self.delivery.announce, undone, answers), return_exceptions=True)
+
+    def under_way(self) -> list[tuple[Creation, Job, float | None]]:
+        """Give what is being made in the order of its turns, each with the estimated seconds until it is done."""
+        creations = {job: self._creations[id] for id, job in self.jobs.items()}
+        return [(creations[job], job, left) for job, left in self.engine.forecast().items() if job in creations]
+
+    async def _note_beginning(self, creation: Creation, job: Job) -> None:
+        async for progress in job:
+            if progress.place is None:
+                try:
+                    await self.journal.update(creation, state=State.RUNNING, attempts=creation.attempts + 1)
+                except Lost:
+                    self.lose(creation.id)
+                return
+
+    async def _made(self, creation: Creation, job: Job) -> ImageResult:
+        try:
+            return await job
+        except Cancelled as error:
+            if creation.id in self._lost:
+                raise Lost(repr(creation)) from error
+            raise
+
+    async def _show_progress(self, creation: Creation, job: Job, shown: str) -> bool:
+        """Edit progress into the message until the job ends. False where the message was deleted: nobody waits then."""
+        language, shows_previews = creation.language, self.moderator.shows_previews(creation)
+        view = views.cancel_view(creation.owner, creation.id, language)
+        async for progress in job:
+            text = render.progress_text(job.request, progress, language)
+            if text != shown:
+                shown = text
+                pictures: tuple[Picture, ...] = ()
+                if shows_previews:
+                    spoiler = creation.spoiler
+                    pictures = await asyncio.to_thread(render.progress_pictures, job.request, progress, spoiler, language)
+                if not await self.delivery.show(creation, Answer(text, pictures, view)):
+                    return False
+                companions = sum(other.channel_id == creation.channel_id for other in self._creations.values())
+                await job.wait(EDIT_SECONDS * companions)
+        return True
+
+    async def _finish(self, creation: Creation, request: ImageRequest) -> None:
+        """Post what is rendered; for what is held ask the moderators, or do what they have decided."""
+        if creation.state == State.HELD:
+            review = await self.moderator.review(creation)
+            if review.decision is None:
+                await self.delivery.announce(creation, state_of(creation, say(creation.language, HELD)))
+                language = self.moderator.language(review, creation)
+                await self.moderator.ask(review, creation, await self.result(creation, request, language))
+                return
+            await self.moderator.close(review, creation)
+            if review.decision == Decision.DELETE:
+                raise NotShown(REVIEWED if review.moderator else NOT_SHOWN)
+            spoiler = creation.spoiler or review.decision == Decision.SPOILER
+            await self.journal.update(creation, state=State.RENDERED, spoiler=spoiler)
+        await self._post(creation, request)
+
+    async def _post(self, creation: Creation, request: ImageRequest) -> None:
+        message_id = await self.delivery.deliver(creation, await self.result(creation, request, creation.language))
+        await self.journal.close(creation, State.DELIVERED, message_id=message_id)
+
+    async def result(self, creation: Creation, request: ImageRequest, language: str) -> Result:
+        """Compose the message of a finished creation; raises `PictureGone`."""
+        pngs = [await self.gallery.read(name) for name in creation.pictures or ()]
+        shows_source = len(pngs) < MOST_FILES  # which it is one of
+        source = await self.gallery.read(creation.source) if creation.source and shows_source else None
+        replay = await replay_note(creation, self.journal, self.gallery, language)
+        return Result(
+            render.headline(request, language),
+            render.result_pictures(request, pngs, language),
+            settings="\n".join(filter(None, (render.settings(request, request.seeds, language), replay))),
+            source=render.source_picture(source, language) if source else None,
+            rows=lambda: views.result_rows(creation.owner, creation.id, len(pngs), creation.film is not None, language),
+            spoiler=creation.spoiler,
+            language=language,
+        )
+
+    async def request_of(self, creation: Creation) -> ImageRequest:
+        """Read what was asked for; raises `DarkroomError` where that cannot be told any more."""
+        if creation.request is None:
+            raise DarkroomError(UNPREPARED)
+        try:
+            return await self.recall(creation)
+        except TypeError as error:
+            raise InvalidRequest("request", UNREADABLE) from error
+
+    async def recall(self, creation: Creation) -> ImageRequest:
+        """Read from the journal and the gallery what was asked for; raises `PictureGone` where its source is gone."""
+        image = mask = None
+        if creation.source:
+            image, mask = await asyncio.to_thread(read_masked, await self.gallery.read(creation.source))
+        return from_json(creation.request or {}, image, mask)
+
+    async def _submit(self, creation: Creation, request: ImageRequest) -> Job:
+        while True:
+            try:
+                return self.engine.submit(request, owner=creation.owner)
+            except QueueFull:  # it was accepted once, so it waits
+                await asyncio.sleep(QUEUE_SECONDS)

@@ -1,0 +1,173 @@
+"""The service that has finished pictures checked, decides what becomes of them and asks the moderators where they are held."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any, Final
+
+import discord
+from discord import ui
+
+from cogs.core.i18n.catalogues import of_locale, say
+from cogs.core.messages import delivery
+from cogs.core.messages.delivery import QUIET
+from cogs.core.messages.http_errors import REFUSALS, Refusal, refusal_of
+from cogs.core.messages.message import Result
+from cogs.core.messages.review_button import ReviewButton, asks_about
+from cogs.core.policy.flagged import flags_text
+from cogs.core.policy.flagged import verdict as verdict_of
+from cogs.core.request.preferences import Scope, Verdict, layered
+from cogs.core.storage.creations import Creation, Journal, State
+from cogs.core.storage.database import DatabaseFailed
+from cogs.core.storage.preferences import Registry
+from cogs.core.storage.reviews import Decision, Review, Reviews
+from diffusion.errors import DarkroomError
+from diffusion.result import ImageResult
+from diffusion.serving.engine import Engine
+
+log = logging.getLogger(__name__)
+HELD: Final = "A moderator will look at these pictures before they are shown."
+NOT_SHOWN: Final = "My check found something in these pictures that is not shown here. Another prompt may help."
+REVIEWED: Final = "A moderator looked at these pictures and decided not to show them."
+SEARCHED: Final = 500  # messages of the moderators' channel after a restart
+DONE: Final = {
+    Decision.APPROVE: "Approved by {moderator}",
+    Decision.SPOILER: "Shown as spoilers, decided by {moderator}",
+    Decision.DELETE: "Deleted by {moderator}",
+}
+
+
+class NotShown(DarkroomError):
+    """Flagged pictures are not shown; the text says so to their member."""
+
+
+class Moderator:
+    """Judges finished creations by the rules of their server."""
+
+    def __init__(self, engine: Engine, registry: Registry, journal: Journal, reviews: Reviews, client: discord.Client) -> None:
+        self.engine, self.registry, self.journal, self.reviews, self.client = engine, registry, journal, reviews, client
+
+    async def judge(self, creation: Creation, result: ImageResult) -> dict[str, Any]:
+        """Have the pictures of ``creation`` checked, and give what to note about it; raises `NotShown`.
+
+        The picture that they started from is shown with them and checked with them.
+        """
+        source = result.request.image
+        checked = await self.engine.check([*result.images, *([source] if source else ())], result.check)
+        flags = {label: max(found.get(label, 0) for found in checked) for found in checked for label in found}
+        verdict = self.verdict(creation) if flags else Verdict.ALLOW
+        if verdict is Verdict.REFUSE:
+            await self.journal.update(creation, flags=flags)
+            raise NotShown(NOT_SHOWN)
+        return {
+            "state": State.HELD if verdict is Verdict.HOLD else State.RENDERED,
+            "flags": flags or None,
+            "spoiler": creation.spoiler or verdict is Verdict.SPOILER,
+        }
+
+    def verdict(self, creation: Creation) -> Verdict:
+        """Decide what becomes of ``creation`` if it is flagged."""
+        server = None if creation.guild_id is None else self.registry.of(Scope.SERVER, creation.guild_id)
+        return verdict_of(server, creation.age_restricted)
+
+    def shows_previews(self, creation: Creation) -> bool:
+        """Whether the channel may see how pictures form, which could be flagged in the end."""
+        return not self.engine.checks or self.verdict(creation) is Verdict.ALLOW
+
+    async def review(self, creation: Creation) -> Review:
+        """Give how far the moderators are with ``creation``; raises `NotShown` where there is no channel to ask them in."""
+        if review := await self._until_reached(lambda: self.reviews.of(creation.id)):
+            return review
+        server = self.registry.of(Scope.SERVER, creation.guild_id or 0)
+        if server.moderators is None:
+            raise NotShown(NOT_SHOWN)
+        channel_id = server.moderators
+        return await self._until_reached(lambda: self.reviews.begin(creation.id, channel_id))
+
+    def language(self, review: Review, creation: Creation) -> str:
+        """Give the language of the moderators' channel."""
+        guild = self.client.get_guild(creation.guild_id or 0)
+        scopes = {Scope.CHANNEL: review.channel_id, Scope.SERVER: creation.guild_id or 0}
+        preferred = layered(self.registry.of(scope, subject) for scope, subject in scopes.items()).language
+        # Another process's shard knows the server where this one does not; its own language is that of the creation, too.
+        return preferred or (of_locale(guild.preferred_locale) if guild else creation.language)
+
+    async def ask(self, review: Review, creation: Creation, result: Result) -> None:
+        """Show ``result`` to the moderators, unless it stands in their channel already; raises `NotShown`."""
+        try:
+            message_id = await self._until_reached(lambda: self._find(review)) or await self._send(review, creation, result)
+        except discord.HTTPException as error:
+            log.error("the moderators' channel %d did not take %r: %s", review.channel_id, creation, error)
+            await self._until_reached(lambda: self.reviews.decide(creation.id, Decision.DELETE, None))
+            raise NotShown(NOT_SHOWN) from error
+        if message_id != review.message_id:
+            await self._until_reached(lambda: self.reviews.note(review, message_id))
+
+    async def close(self, review: Review, creation: Creation) -> None:
+        """Let the message that asked the moderators say what was decided, without the pictures."""
+        language, decision = self.language(review, creation), Decision(review.decision or "")
+        view = ui.LayoutView(timeout=None)
+        moderator = f"<@{review.moderator}>"
+        done = say(language, DONE[decision], moderator=moderator) if review.moderator else say(language, "Deleted")
+        view.add_item(ui.TextDisplay(f"{done}: {_whose(creation, language)}"))
+        channel = self.client.get_partial_messageable(review.channel_id)
+        try:
+            if message_id := review.message_id or await self._find(review):  # not noted yet by a moderator who was quick
+                await channel.get_partial_message(message_id).edit(view=view, attachments=[], allowed_mentions=QUIET)
+        except REFUSALS as error:
+            log.warning("the moderators could not be shown what became of %r: %s", creation, error)
+
+    async def _send(self, review: Review, creation: Creation, result: Result) -> int:
+        language = self.language(review, creation)
+        flagged = say(language, "flagged: {labels}", labels=flags_text(creation.flags or {}))
+        text = f"{result.text}\n{_whose(creation, language)}, {flagged}"
+        answer: Any = replace(result, text=text, spoiler=True, rows=lambda: [_buttons(creation.id, language)])
+        channel = self.client.get_partial_messageable(review.channel_id)
+        while True:
+            try:
+                # Not the nonce of the result, which Discord would then take for a repetition of this.
+                quiet: dict[str, Any] = {"nonce": f"r{creation.id}", "allowed_mentions": QUIET}
+                return (await self._until_reached(lambda: channel.send(**answer.send(), **quiet))).id  # noqa: B023
+            except discord.HTTPException as error:
+                smaller = await asyncio.to_thread(answer.smaller) if refusal_of(error) is Refusal.TOO_LARGE else None
+                if smaller is None:
+                    raise
+                answer = smaller
+
+    async def _find(self, review: Review) -> int | None:
+        """Look whether the message that asks the moderators is there, also where a crash came before it was noted."""
+        channel = self.client.get_partial_messageable(review.channel_id)
+        try:
+            if review.message_id is not None:
+                return (await channel.fetch_message(review.message_id)).id
+            async for message in channel.history(after=discord.Object(review.creation_id), limit=SEARCHED):
+                if asks_about(message, review.creation_id):
+                    return message.id
+        except discord.HTTPException as error:
+            if refusal_of(error) is Refusal.LATER:
+                raise
+        return None
+
+    async def _until_reached(self, call: Callable[[], Awaitable[Any]]) -> Any:
+        """Try again while Discord or the database is out of reach."""
+        wait = delivery.FIRST_WAIT
+        while True:
+            try:
+                return await call()
+            except DatabaseFailed:  # which is in the log
+                pass
+            except REFUSALS as error:
+                if refusal_of(error) is not Refusal.LATER:
+                    raise
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, delivery.LONGEST_WAIT)
+
+
+def _buttons(creation_id: int, language: str) -> ui.ActionRow[Any]:
+    return ui.ActionRow(*(ReviewButton(decision, creation_id, language) for decision in Decision))
+
+
+def _whose(creation: Creation, language: str) -> str:
+    member, channel = f"<@{creation.owner}>", f"<#{creation.channel_id}>"
+    return say(language, "asked for by {member} in {channel}", member=member, channel=channel)

@@ -1,0 +1,275 @@
+"""The service between the cogs and the engine: it accepts requests, writes them down and has them developed."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
+from typing import Any
+
+import discord
+
+from cogs.core.generation.builder import Composer
+from cogs.core.generation.maintenance import Upkeep
+from cogs.core.generation.reception import Reception
+from cogs.core.generation.runner import Development
+from cogs.core.generation.safety_gate import Moderator
+from cogs.core.generation.takeover import Rounds
+from cogs.core.i18n.catalogues import say
+from cogs.core.messages import render, views
+from cogs.core.messages.delivery import Delivery
+from cogs.core.messages.http_errors import REFUSALS, Refusal, refusal_of
+from cogs.core.messages.replies import answering, explained, tell, tell_note
+from cogs.core.metrics import Metrics
+from cogs.core.policy.limits import Rules
+from cogs.core.policy.permissions import may_end
+from cogs.core.policy.waiting import Waiting
+from cogs.core.request.styles import Style
+from cogs.core.storage.archive import Archive
+from cogs.core.storage.broadcasts import Orders
+from cogs.core.storage.claims import BEING_MADE, Claims
+from cogs.core.storage.creations import Creation, Journal, Lost, State
+from cogs.core.storage.database import Database
+from cogs.core.storage.images import Gallery
+from cogs.core.storage.lease import Lease
+from cogs.core.storage.personal_data import PersonalData
+from cogs.core.storage.preferences import Registry
+from cogs.core.storage.quotas import Ledger
+from cogs.core.storage.reviews import Reviews
+from cogs.core.tasks import Background
+from diffusion.errors import DarkroomError, QueueFull
+from diffusion.request import ImageRequest
+from diffusion.serving.engine import Engine
+from diffusion.serving.job import Job
+
+log = logging.getLogger(__name__)
+Interaction = discord.Interaction[Any]
+Compose = Callable[[], Awaitable[ImageRequest]]
+
+PREPARING = "Preparing…"
+DRAINING = "I take no more requests at the moment. Please try again later."
+CLOSING = "I am being restarted. Please try again in a minute."
+ENDED = "These pictures are not being made any more."
+MAX_PER_MEMBER = 5
+
+
+class Studio:
+    """Makes pictures for interactions. Cogs and buttons only say which.
+
+    A member may have ``max_per_member`` unfinished requests and make ``daily_allowance`` pictures a day. ``styles`` are those
+    offered in place of the model's own. Where several processes serve one bot, ``lease`` is that of this one, and the one that
+    ``leads`` does for all what is done once.
+
+    `open` it once the bot is logged in and `close` it before the bot is.
+    """
+
+    development: Development
+    answering, tell = staticmethod(answering), staticmethod(tell)
+
+    def __init__(
+        self,
+        engine: Engine,
+        database: Database,
+        gallery: Gallery,
+        max_per_member: int = MAX_PER_MEMBER,
+        daily_allowance: int | None = None,
+        styles: Mapping[str, Style] | None = None,
+        lease: Lease | None = None,
+        leads: bool = True,
+    ) -> None:
+        self.engine, self.database, self.gallery = engine, database, gallery
+        self.lease, self.leads = lease or Lease(database), leads
+        self.claims, self.orders = Claims(database, self.lease), Orders(database, self.lease)
+        self.journal, self.registry, self.ledger = Journal(database, self.lease), Registry(database), Ledger(database)
+        self.reviews = Reviews(database)
+        self.reception = Reception(self.journal, self.registry, gallery)
+        self.archive = Archive(database)
+        self.personal = PersonalData(database, self.journal, self.registry, gallery)
+        self.rules = Rules(engine, self.registry, self.ledger, daily_allowance)
+        self.composer = Composer(engine, self.rules, styles)
+        self.waiting = Waiting(engine, self.claims, max_per_member)
+        self.metrics = Metrics(engine, self.journal)
+        self.refusing: str | None = None  # why nothing is accepted, as a sentence
+        self.background = Background()
+
+    @property
+    def jobs(self) -> Mapping[int, Job]:
+        """What is being made, by the id of its creation."""
+        return self.development.jobs
+
+    async def open(self, client: discord.Client) -> None:
+        """Take up what an earlier run of the bot left unfinished; raises `DatabaseFailed`."""
+        await self.lease.open()
+        await self.registry.open()
+        moderator = Moderator(self.engine, self.registry, self.journal, self.reviews, client)
+        self.development = Development(self.engine, self.journal, self.gallery, Delivery(client, self.journal), moderator)
+        for creation in await self.claims.orphans():
+            log.info("taking up %r", creation)
+            self.background.start(self.development.take_up(creation))
+        if self.lease.shared:
+            pieces = self.claims, self.registry, self.orders, self.development
+            rounds = Rounds(*pieces, self._take_over, self._has_room)
+            self.background.start_chore(rounds.live())
+            self.background.start_chore(rounds.run())
+        if self.leads:
+            upkeep = Upkeep(self.journal, self.ledger, self.gallery, self.reviews, self.go_on)
+            self.background.start_chore(upkeep.run())
+        self.background.start_chore(self.metrics.watch_loop())
+
+    async def close(self, grace: float = 0) -> None:
+        """Accept no more, give what runs ``grace`` seconds to finish, and leave the rest to the next run."""
+        self.refusing = CLOSING
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                await self.background.wait()
+        interrupted = self.development.in_hand if self.background else []
+        await self.background.cancel()
+        if interrupted and grace:
+            await self.development.pause(interrupted)
+        await self.journal.settle()
+        await self.lease.release()
+
+    async def drain(self) -> None:
+        """Accept no more until `reopen`, and wait until what was accepted has ended."""
+        self.refusing = self.refusing or DRAINING
+        await self.background.wait()
+
+    def reopen(self) -> None:
+        """Accept again after `drain`; does nothing once the studio is closing."""
+        if self.refusing == DRAINING:
+            self.refusing = None
+
+    async def request(self, interaction: Interaction, prompt: str, **settings: Any) -> ImageRequest:
+        """Compose what the member of ``interaction`` asks for, with defaults where ``settings`` leave something open.
+
+        Raises `InvalidRequest`.
+        """
+        return self.composer.request(interaction, prompt, **settings)
+
+    async def admit(self, interaction: Interaction, request: ImageRequest) -> None:
+        """Let pass what may be made here; raises `DarkroomError` for anything else, before any of it is made."""
+        await self.rules.admit(interaction, request)
+
+    async def make(
+        self,
+        interaction: Interaction,
+        compose: Compose,
+        *,
+        private: bool | None = None,
+        spoiler: bool | None = None,
+        parent: int | None = None,
+    ) -> bool:
+        """Acknowledge, let ``compose`` find out what is wanted, queue it, and follow it in the background.
+
+        ``private`` shows it to the member alone, ``spoiler`` hides it until it is clicked; None: as they prefer. Errors reach
+        them as a sentence only they can see. Says whether it was accepted.
+        """
+        async with self.answering(interaction), self.background.joined(), self.waiting.preparing(interaction.user.id):
+            self._check_open()
+            creation = await self.reception.accept(interaction, private, spoiler, parent=parent)
+            try:
+                text = say(creation.language, PREPARING)
+                await self.reception.respond(interaction, creation, text)
+                request = await compose()
+                async with self.rules.turn(creation.owner):
+                    await self.admit(interaction, request)
+                    await self.reception.write_down(creation, request)
+                    await self.rules.confirm(interaction)
+                job = self._submit(request, interaction)
+            except Exception as error:
+                await self._refuse(interaction, creation, error)
+                return False
+            await tell_note(interaction)
+            self.background.start(self.development.follow(creation, job, text))
+            return True
+        return False
+
+    async def make_now(
+        self, interaction: Interaction, request: ImageRequest, *, private: bool | None = None, spoiler: bool | None = None
+    ) -> None:
+        """Like `make` for a request that needs nothing fetched, so that the first answer tells its place already."""
+        async with self.answering(interaction), self.background.joined():
+            creation = job = None
+            try:
+                async with self.rules.turn(interaction.user.id):
+                    await self.admit(interaction, request)
+                    await self.waiting.check(interaction.user.id)
+                    job = self._submit(request, interaction)
+                    creation = await self.reception.accept(interaction, private, spoiler, request)
+                    await self.rules.confirm(interaction)
+                self.development.take_in_hand(creation, job)
+                text = render.progress_text(request, job.progress, creation.language)
+                view = views.cancel_view(creation.owner, creation.id, creation.language)
+                await self.reception.respond(interaction, creation, text, view)
+            except BaseException as error:
+                if job:
+                    job.cancel()
+                if creation is None:
+                    raise
+                self.development.let_go(creation)
+                if not isinstance(error, Exception):
+                    raise
+                await self._refuse(interaction, creation, error)
+                return
+            await tell_note(interaction)
+            self.background.start(self.development.follow(creation, job, text))
+
+    async def cancel(self, interaction: Interaction, creation_id: int) -> None:
+        """Take back what the member of ``interaction`` asked for, or another one where they are a moderator.
+
+        Raises `DarkroomError` where there is nothing to take back or that is not theirs to decide.
+        """
+        here = next((creation for creation in self.development.in_hand if creation.id == creation_id), None)
+        creation = here or await self.claims.being_made(creation_id)
+        if creation is None:
+            raise DarkroomError(ENDED)
+        if not may_end(interaction, creation):
+            raise DarkroomError("Only the member who asked for these pictures or a moderator can cancel them.")
+        if not (self.jobs[creation_id].cancel() if here else await self.cancel_elsewhere(creation_id)):
+            raise DarkroomError(ENDED)
+
+    async def cancel_elsewhere(self, creation_id: int) -> bool:
+        """Take back what is not in hand here, as another process makes it or it is about to be gone on with.
+
+        False where it has ended.
+        """
+        taken = await self.claims.take(creation_id, *BEING_MADE)
+        if taken:
+            self.background.start(self.development.endings.revoke(taken, 2 * self.lease.beat))
+        return taken is not None
+
+    async def go_on(self, creation_id: int) -> None:
+        """Do with a held creation what was decided about it; raises `JournalFailed`."""
+        if self.refusing != CLOSING and (creation := await self.claims.take(creation_id, State.HELD)):
+            self.background.start(self.development.take_up(creation))
+
+    def _take_over(self, creation: Creation) -> None:
+        self.background.start(self.development.take_over(creation))
+
+    def _has_room(self) -> bool:
+        return self.refusing != CLOSING and self.engine.unfinished < self.engine.config.max_waiting
+
+    def _submit(self, request: ImageRequest, interaction: Interaction) -> Job:
+        self._check_open()
+        try:
+            return self.engine.submit(request, owner=interaction.user.id)
+        except QueueFull:
+            left = max((left or 0 for left in self.engine.forecast().values()), default=0)
+            when = discord.utils.format_dt(discord.utils.utcnow() + timedelta(seconds=left / 2 or 60), "R")
+            raise QueueFull("So many pictures are waiting that I take no more. Please try again {when}.", when=when) from None
+
+    def _check_open(self) -> None:
+        if self.refusing:
+            raise DarkroomError(CLOSING if self.refusing == CLOSING else DRAINING)
+
+    async def _refuse(self, interaction: Interaction, creation: Creation, error: Exception) -> None:
+        """End what could not be begun, unless Discord may have shown the answer nevertheless."""
+        if isinstance(error, Lost):
+            return
+        if isinstance(error, REFUSALS) and refusal_of(error) is Refusal.LATER and creation.message_id is None:
+            self.background.start(self.development.take_up(creation))
+            return
+        told = explained(error)
+        await tell(interaction, told)
+        with contextlib.suppress(Lost):
+            await self.journal.close(creation, State.FAILED, str(told))

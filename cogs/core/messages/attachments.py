@@ -1,0 +1,119 @@
+"""Pictures in messages: never larger than agreed, never from another address than the one that Discord gave an upload."""
+
+import asyncio
+import logging
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+import discord
+from PIL import Image
+
+from cogs.core.messages.http_errors import REFUSALS
+from diffusion.errors import InvalidImage
+from diffusion.images.io import FORMATS, MAX_PIXELS, read_image
+from diffusion.images.masks import read_mask, read_masked
+
+log = logging.getLogger(__name__)
+MAX_BYTES = 20 * 2**20
+DOWNLOAD_SECONDS = 30.0
+# The largest picture takes some two processor seconds and half a gigabyte.
+TASTE_SECONDS, TASTE_BYTES, TASTE_WAIT = 6, 2**30, 30.0
+TASTER = Path(__file__).with_name("decode_sandbox.py")
+TASTERS = ThreadPoolExecutor(2, "taster")  # so many at a time
+
+
+@dataclass(frozen=True)
+class Posted:
+    """A file as it stands in a message: name, alt text, size in bytes (0 where Discord does not tell it), how to read it."""
+
+    name: str
+    description: str
+    size: int
+    read: Callable[[], Awaitable[bytes]]
+
+
+def posted(message: discord.Message) -> list[Posted]:
+    """Give the files that were uploaded with ``message``, in the order in which it shows them.
+
+    In a layout of components Discord lists them there alone.
+    """
+    if message.attachments:
+        return [Posted(file.filename, file.description or "", file.size, file.read) for file in message.attachments]
+    fetch = message._state.http.get_from_cdn  # discord.py 2.7.1 gives the media of a message nothing to be read with
+    return [
+        Posted(PurePosixPath(urlsplit(media.url).path).name, description or "", 0, partial(fetch, media.url))
+        for media, description in _media(message.components)
+        if media.attachment_id is not None  # others may have any address
+    ]
+
+
+def _media(components: Iterable[discord.Component]) -> Iterator[tuple[discord.UnfurledMediaItem, str | None]]:
+    for component in components:
+        if isinstance(component, discord.MediaGalleryComponent):
+            yield from ((item.media, item.description) for item in component.items)
+        elif isinstance(component, discord.ThumbnailComponent):
+            yield component.media, component.description
+        elif isinstance(component, discord.SectionComponent):
+            yield from _media([component.accessory])
+        elif isinstance(component, discord.Container):
+            yield from _media(component.children)
+
+
+async def fetch_image(file: discord.Attachment | Posted) -> Image.Image:
+    """Download and decode ``file``; raises `InvalidImage` where it is too large or no picture."""
+    return await asyncio.to_thread(read_image, await download(file))
+
+
+async def fetch_masked(file: discord.Attachment | Posted) -> tuple[Image.Image, Image.Image | None]:
+    """Like `fetch_image`, but give the picture without its transparency, and that as a mask, if any."""
+    return await asyncio.to_thread(read_masked, await download(file))
+
+
+async def fetch_mask(file: discord.Attachment | Posted) -> Image.Image:
+    """Download ``file`` and decode it as a mask; raises `InvalidImage` where it is too large or no picture."""
+    return await asyncio.to_thread(read_mask, await download(file))
+
+
+async def download(file: discord.Attachment | Posted) -> bytes:
+    """Give the bytes of ``file``, which can be decoded in bounded time and memory, if at all.
+
+    Raises `InvalidImage` where they cannot, are too many or do not come.
+    """
+    if file.size > MAX_BYTES:
+        raise InvalidImage("The attachment is larger than {most} MiB. Please attach less.", most=MAX_BYTES // 2**20)
+    try:
+        async with asyncio.timeout(DOWNLOAD_SECONDS):
+            data = await file.read()
+    except REFUSALS as error:
+        log.warning("a picture could not be downloaded: %r", error)
+        raise InvalidImage("I could not download the picture from Discord. Please attach it again.") from error
+    await taste(data)
+    return data
+
+
+async def taste(data: bytes) -> None:
+    """Have ``data`` decoded in a process that may be ended; raises `InvalidImage` where it takes too much time or memory."""
+    try:
+        async with asyncio.timeout(TASTE_WAIT):
+            harmless = await asyncio.get_running_loop().run_in_executor(TASTERS, _taste, data)
+    except TimeoutError:
+        raise InvalidImage("Too many pictures are being read at the moment. Please try again in a minute.") from None
+    if not harmless:
+        raise InvalidImage("The picture takes too much time or memory to be read. Please save it again and attach that.")
+
+
+def _taste(data: bytes) -> bool:
+    limits = map(str, (TASTE_SECONDS, TASTE_BYTES, MAX_PIXELS))
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-I", TASTER, *limits, *FORMATS], input=data, capture_output=True, timeout=4 * TASTE_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return ended.returncode == 0

@@ -1,0 +1,141 @@
+"""Who descends from whom among pictures, and what changed on the way: text, nothing that talks to Discord or to the journal."""
+
+import difflib
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, Final
+
+from cogs.core.i18n.catalogues import ENGLISH, say, setting
+from cogs.core.request.options import clean
+from diffusion.request import SAMPLER_NAMES, ImageRequest
+
+PROMPT_SHOWN: Final = 60
+CHANGES_SHOWN: Final = 120
+HIDDEN: Final = "(not yours to see)"
+BRANCH, LAST = "├─ ", "└─ "
+BELOW: Final = {"": "", BRANCH: "│  ", LAST: "   "}
+NAMES: Final = {"guidance_scale": "guidance", "negative_prompt": "negative", "start_step": "start", "steer_scale": "steering"}
+
+
+DEFAULTS: Final = {field.name: field.default for field in fields(ImageRequest) if field.default is not MISSING}
+
+
+@dataclass(frozen=True)
+class Relative:
+    """A creation as its lineage shows it: ``request`` as the journal keeps it, None where it is not to be shown."""
+
+    id: int
+    parent_id: int | None
+    request: dict[str, Any] | None
+    source: str | None = None
+    pictures: tuple[str, ...] = ()
+
+
+def changes(before: Relative, after: Relative, language: str = ENGLISH) -> str:
+    """Say what of the request differs."""
+    # What a row from before a setting existed does not say is as if it were left open; JSON knows lists alone.
+    old, new = (DEFAULTS | (relative.request or {}) for relative in (before, after))
+    parts = []
+    if after.source and after.source != before.source:
+        parts.append(say(language, "from its picture"))
+    elif before.source and not after.source:
+        parts.append(say(language, "from noise"))
+    for field in dict.fromkeys([*old, *new]):
+        if _listed(old.get(field)) == _listed(new.get(field)):
+            continue
+        name = setting(language, NAMES.get(field, field.replace("_", " ")))
+        if field in ("prompt", "negative_prompt"):
+            words = _words(str(old.get(field) or ""), str(new.get(field) or "")) or say(language, "commas")
+            parts.append(words if field == "prompt" else f"{name}: {words}")
+        elif field == "branches":
+            last = [
+                say(language, "from step {step}: {prompt}", step=step, prompt=clean(prompt)) for step, prompt in new[field][-1:]
+            ]
+            parts += last or [say(language, "no branch")]
+        else:
+            parts.append(f"{name} {_worded(old.get(field), language)} → {_worded(new.get(field), language)}")
+    return _cut(", ".join(parts), CHANGES_SHOWN) if parts else say(language, "the same again")
+
+
+def described(relative: Relative, language: str = ENGLISH) -> str:
+    """Say what a picture is where there is nothing to compare it with."""
+    if relative.request is None:
+        return say(language, HIDDEN)
+    request = relative.request
+    first = clean(str(request.get("prompt") or "")) or say(language, "Similar picture")
+    later = filter(None, (request.get("morph_to"), *(prompt for _, prompt in request.get("branches") or ())))
+    prompts = [first, *map(clean, [*later][-2:])]
+    shown = " → ".join(_cut(prompt, PROMPT_SHOWN // len(prompts)) for prompt in prompts)
+    return f"{shown}, {say(language, 'seed {seeds}', seeds=request.get('seed'))}"
+
+
+def tree_text(relatives: Iterable[Relative], marked: int, most: int, language: str = ENGLISH) -> str:
+    """Draw the tree of ``relatives`` in at most ``most`` characters, the one of id ``marked`` pointed out and its line first.
+
+    Those whose parent is not among them begin trees of their own; so does the oldest of any that run in a circle.
+    """
+    known = {relative.id: relative for relative in sorted(relatives, key=lambda relative: relative.id)}
+    line = {marked: known.get(marked)}
+    while (youngest := list(line.values())[-1]) and youngest.parent_id in known and youngest.parent_id not in line:
+        line[youngest.parent_id] = known[youngest.parent_id]
+    children: defaultdict[int | None, list[Relative]] = defaultdict(list)
+    for relative in sorted(known.values(), key=lambda relative: (relative.id not in line, relative.id)):
+        children[relative.parent_id if relative.parent_id in known else None].append(relative)
+    lines: list[str] = []
+    drawn: set[int] = set()
+
+    def draw(relative: Relative, before: str = "", branch: str = "") -> None:
+        drawn.add(relative.id)
+        parent = known[relative.parent_id] if branch and relative.parent_id else None
+        compared = parent and parent.request is not None and relative.request is not None
+        text = changes(parent, relative, language) if parent and compared else described(relative, language)
+        lines.append(f"{before}{branch}{'▶ ' * (relative.id == marked)}{text} · {relative.id}")
+        below = before + BELOW[branch]
+        young = [child for child in children[relative.id] if child.id not in drawn]
+        for child in young:
+            draw(child, below, LAST if child is young[-1] else BRANCH)
+
+    for relative in [*children[None], *known.values()]:
+        if relative.id not in drawn:
+            draw(relative)
+    return _fitted([line.replace("`", "'") for line in lines], most, language)
+
+
+def _fitted(lines: list[str], most: int, language: str) -> str:
+    kept: list[str] = []
+    room = most - 30
+    for line in lines:
+        room -= len(line) + 1
+        if room < 0:
+            return "\n".join([*kept, say(language, "… and {count} more", count=len(lines) - len(kept))])
+        kept.append(line)
+    return "\n".join(kept)
+
+
+def _words(before: str, after: str) -> str:
+    """Give the words that came and went."""
+    old, new = (re.findall(r"[^\s,]+", clean(text)) for text in (before, after))
+    matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
+    parts = []
+    for kind, old_from, old_to, new_from, new_to in matcher.get_opcodes():
+        if kind != "equal":
+            gone, come = old[old_from:old_to], new[new_from:new_to]
+            parts += [f"− {' '.join(gone)}"] if gone else []
+            parts += [f"+ {' '.join(come)}"] if come else []
+    return " ".join(parts)
+
+
+def _listed(value: Any) -> Any:
+    return [_listed(each) for each in value] if isinstance(value, (list, tuple)) else value
+
+
+def _worded(value: Any, language: str) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return say(language, "none") if value in (None, "", [], ()) else SAMPLER_NAMES.get(str(value), str(value))
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"

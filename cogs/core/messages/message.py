@@ -1,0 +1,145 @@
+"""What the bot says in one message: a sentence or progress as plain text, finished pictures in a layout of components."""
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePath
+from typing import Any
+
+import discord
+from discord import ui
+from PIL import Image
+
+from cogs.core.i18n.catalogues import ENGLISH, say
+from diffusion.images.animation import read_frames, to_animation
+from diffusion.images.io import read_texts
+
+# One after another where files are too large: what the member is told, Pillow's options for WebP, a divisor of the sides.
+SMALLER = (
+    ("sent as lossless WebP, as the file was too large here", {"lossless": True}, 1),
+    ("sent as WebP, as the file was too large here", {"quality": 90}, 1),
+    ("sent as WebP at half the size, as the whole was too large here", {"quality": 90}, 2),
+    ("sent as WebP at a quarter of the size, as the whole was too large here", {"quality": 90}, 2),
+)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A file as it is attached: its name, its bytes and its alt text."""
+
+    name: str
+    data: bytes
+    description: str
+
+    def file(self) -> discord.File:
+        """Give it to discord.py, which uses a file up."""
+        return discord.File(io.BytesIO(self.data), self.name, description=self.description)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A message to be: text, pictures below it, buttons."""
+
+    text: str
+    pictures: tuple[Picture, ...] = ()
+    view: discord.ui.View | None = None
+
+    @property
+    def attached(self) -> tuple[Picture, ...]:
+        """All that is uploaded with the message."""
+        return self.pictures
+
+    @property
+    def largest(self) -> int:
+        """The size of the largest file in bytes."""
+        return max((len(picture.data) for picture in self.attached), default=0)
+
+    def files(self) -> list[discord.File]:
+        """Give fresh files for one attempt at posting."""
+        return [picture.file() for picture in self.attached]
+
+    def edit(self) -> dict[str, Any]:
+        """Give what discord.py's methods need to turn a message into this, good for one attempt."""
+        return {"content": self.text, "attachments": self.files(), "view": self.view}
+
+    def send(self) -> dict[str, Any]:
+        """Give what discord.py's methods need to send this as a new message, good for one attempt."""
+        return {"content": self.text, "files": self.files()} | ({"view": self.view} if self.view else {})
+
+    def smaller(self, limit: int = 0) -> "Answer | None":
+        """Give the same with smaller files, if possible of at most ``limit`` bytes each; None where that cannot be."""
+        return None
+
+
+@dataclass(frozen=True)
+class Result(Answer):
+    """Finished pictures, a message in Components V2: ``settings`` stand below them, then what ``rows`` gives for one attempt.
+
+    ``source`` is the picture that they started from. With ``spoiler`` they are shown on a click only. ``lessened`` counts how
+    often the files were made smaller, which is said in ``language``.
+    """
+
+    settings: str = ""
+    source: Picture | None = None
+    rows: Callable[[], Sequence[ui.ActionRow[Any]]] = tuple
+    spoiler: bool = False
+    lessened: int = 0
+    language: str = ENGLISH
+
+    @property
+    def attached(self) -> tuple[Picture, ...]:
+        """All that is uploaded with the message."""
+        return (*self.pictures, self.source) if self.source else self.pictures
+
+    def edit(self) -> dict[str, Any]:
+        """Give what discord.py's methods need to turn a message into this, good for one attempt."""
+        return {"content": None, "attachments": self.files(), "view": self.layout()}
+
+    def send(self) -> dict[str, Any]:
+        """Give what discord.py's methods need to send this as a new message, good for one attempt."""
+        return {"files": self.files(), "view": self.layout()}
+
+    def layout(self) -> ui.LayoutView:
+        """Lay the message out."""
+        note = f"\n-# {say(self.language, SMALLER[self.lessened - 1][0])}" if self.lessened else ""
+        gallery = [
+            discord.MediaGalleryItem(f"attachment://{picture.name}", description=picture.description, spoiler=self.spoiler)
+            for picture in self.pictures
+        ]
+        view = ui.LayoutView(timeout=None)
+        view.add_item(self._head())
+        view.add_item(ui.MediaGallery(*gallery))
+        view.add_item(ui.TextDisplay(self.settings + note))
+        for row in self.rows():
+            view.add_item(row)
+        return view
+
+    def _head(self) -> ui.Item[Any]:
+        if self.source is None:
+            return ui.TextDisplay(self.text)
+        media, alt = f"attachment://{self.source.name}", self.source.description
+        return ui.Section(self.text, accessory=ui.Thumbnail(media, description=alt, spoiler=self.spoiler))
+
+    def smaller(self, limit: int = 0) -> "Result | None":
+        """Give the same with smaller files, if possible of at most ``limit`` bytes each; None where that cannot be.
+
+        Encodes: call it in a thread.
+        """
+        smaller = self
+        for lessened, (_, options, divisor) in enumerate(SMALLER[self.lessened :], self.lessened + 1):
+            pictures = tuple(_as_webp(picture, options, divisor) for picture in smaller.pictures)
+            source = smaller.source and _as_webp(smaller.source, options, divisor)
+            smaller = replace(self, pictures=pictures, source=source, lessened=lessened)
+            if not limit or smaller.largest <= limit:
+                return smaller
+        return None
+
+
+def _as_webp(picture: Picture, options: dict[str, Any], divisor: int) -> Picture:
+    frames, milliseconds = read_frames(picture.data)
+    size = max(1, frames[0].width // divisor), max(1, frames[0].height // divisor)
+    resized = [frame.resize(size, Image.Resampling.LANCZOS) for frame in frames]
+    text = read_texts(picture.data).get("parameters")
+    # "exact" keeps the colours of what is transparent: in a source they are what is drawn over.
+    data = to_animation(resized, milliseconds, text=text, exact=True, **options)
+    return Picture(str(PurePath(picture.name).with_suffix(".webp")), data, picture.description)

@@ -1,0 +1,179 @@
+"""Requests, progress and results as Discord shows them: text, pictures, nothing that talks to Discord."""
+
+import math
+from collections.abc import Iterable, Iterator
+
+import discord
+from PIL import Image
+
+from cogs.core.i18n.catalogues import ENGLISH, say
+from cogs.core.messages.message import Picture
+from cogs.core.storage.creations import Creation
+from diffusion.images.io import fit, side_by_side, to_png
+from diffusion.images.masks import fit_mask, with_mask
+from diffusion.request import SAMPLER_NAMES, ImageRequest
+from diffusion.result import Progress
+
+BAR_CELLS = 12
+RESUMING = "Resuming after a restart…"
+PAUSED = "I am being restarted; this goes on afterwards."
+CANCELLED = "Cancelled."
+ALT_TEXT_LIMIT = 1024  # Discord's limit on an attachment's description
+ALT_WITHOUT_PROMPT = "A picture similar to the attached one"
+PICTURE_PREFIX, SOURCE_PREFIX = "darkroom-", "source."  # of the names of files, by which they are told apart in a message
+SPOILER_PREFIX = "SPOILER_"  # of the names of files that Discord hides until they are clicked
+PROMPT_SHOWN = 300
+PREVIEW_SIDE = 256  # at most: large pictures form as small ones
+PREVIEWS_SHOWN = 4
+
+
+def harmless(text: str) -> str:
+    """Give ``text`` with nothing in it that Discord would format, ping or unfurl."""
+    # escape_mentions puts a zero-width space after each @, for clients and bots that ignore allowed_mentions.
+    return discord.utils.escape_mentions(discord.utils.escape_markdown(text.replace("://", ":/\u200b/")))
+
+
+def title(prompt: str, most: int = PROMPT_SHOWN, language: str = ENGLISH) -> str:
+    """Give up to ``most`` characters of the prompt in bold."""
+    prompt = " ".join(prompt.split()) or say(language, "Similar picture")
+    return f"**{harmless(prompt if len(prompt) <= most else f'{prompt[: most - 1]}…')}**"
+
+
+def headline(request: ImageRequest, language: str = ENGLISH) -> str:
+    """Give what ``request`` shows in bold: its prompt, or the first and the last ones that it goes through."""
+    later = request.later_prompts
+    prompts = (request.prompt, *later) if len(later) < 3 else (request.prompt, "…", later[-1])
+    return " → ".join(title(prompt, PROMPT_SHOWN // len(prompts), language) for prompt in prompts)
+
+
+def settings(request: ImageRequest, seeds: Iterable[int], language: str = ENGLISH) -> str:
+    """Give the line under the pictures: what it takes to make them again."""
+    parts = [f"{request.width}x{request.height}" + (f" ×{request.upscale}" if request.upscale > 1 else "")]
+    if request.morph_to:
+        parts.insert(0, say(language, "seed {first} to {last}", first=request.seed, last=request.morph_seed))
+        parts.insert(1, say(language, "{count} frames", count=request.count))
+    else:
+        parts.insert(0, say(language, "seed {seeds}", seeds=", ".join(map(str, dict.fromkeys(seeds)))))
+    if request.image:
+        parts.append(say(language, "{steps} steps from {start}", steps=request.steps, start=request.start_step))
+    else:
+        parts.append(say(language, "{steps} steps", steps=request.steps))
+    if request.mask:
+        parts.append(say(language, "a part redrawn"))
+    parts += [say(language, "branched at step {step}", step=step) for step, _ in request.branches[-3:]]
+    parts += [say(language, "guidance {scale}", scale=f"{request.guidance_scale:g}"), SAMPLER_NAMES[request.sampler]]
+    if request.steer:
+        parts.append(say(language, "steered to {label} by {scale}", label=request.steer, scale=f"{request.steer_scale:g}"))
+    return f"-# {' · '.join(parts)}"
+
+
+def info(request: ImageRequest, creation: Creation | None, language: str = ENGLISH) -> str:
+    """Tell all about finished pictures, with the prompts as they can be copied."""
+    parts = [f"**{say(language, 'Prompt')}**", _block(request.prompt or " ")]
+    for prompt in request.later_prompts[-3:]:  # all together fit into a message
+        parts += [f"**{say(language, 'Then')}**", _block(prompt[:PROMPT_SHOWN])]
+    if request.negative_prompt:
+        parts += [f"**{say(language, 'What they should not show')}**", _block(request.negative_prompt)]
+    parts.append(settings(request, request.seeds, language).removeprefix("-# "))
+    return "\n".join([*parts, *(_origin(creation, language) if creation else [])])
+
+
+def _origin(creation: Creation, language: str) -> Iterator[str]:
+    if creation.model:
+        model = say(language, "Model {name}", name=f"`{creation.model}`")
+        yield f"{model}, {creation.seconds:.1f} s" if creation.seconds else model
+    number = f"`{creation.id}`"
+    if creation.parent_id:
+        yield say(language, "Id {number}, made from {parent}", number=number, parent=f"`{creation.parent_id}`")
+    else:
+        yield say(language, "Id {number}", number=number)
+    when = discord.utils.format_dt(creation.created)
+    yield say(language, "For {member}, {when}", member=f"<@{creation.owner}>", when=when)
+    if creation.message_id and not creation.private:
+        place = f"{creation.guild_id or '@me'}/{creation.channel_id}/{creation.message_id}"
+        yield f"[{say(language, 'To the message')}](https://discord.com/channels/{place})"
+
+
+def _block(text: str) -> str:
+    """Show ``text`` as it is, and so that it can be copied."""
+    text = text.replace("``", "`\u200b`")  # three would end the block
+    return f"```\n{text}\n```"
+
+
+def progress_bar(completed: int, total: int) -> str:
+    """Draw how far ``completed`` of ``total`` is."""
+    filled = BAR_CELLS * completed // total if total else 0
+    return "▰" * filled + "▱" * (BAR_CELLS - filled)
+
+
+def progress_text(request: ImageRequest, progress: Progress, language: str = ENGLISH) -> str:
+    """Say where a job stands: its place in the queue, or the step of its pictures."""
+    if progress.resuming:
+        state = say(language, RESUMING)
+    elif progress.place == 0:
+        state = say(language, "Next in line…")
+    elif progress.place == 1:
+        state = say(language, "In the queue, 1 picture before yours…")
+    elif progress.place is not None:
+        state = say(language, "In the queue, {ahead} pictures before yours…", ahead=progress.place)
+    else:
+        each = progress.total // request.count
+        step = min(each, progress.completed // request.count + 1)
+        bar = progress_bar(progress.completed, progress.total)
+        state = f"{bar} {say(language, 'step {step}/{steps}', step=step, steps=each)}"
+    return f"{headline(request, language)}\n{state}"
+
+
+def progress_pictures(
+    request: ImageRequest, progress: Progress, spoiler: bool = False, language: str = ENGLISH
+) -> tuple[Picture, ...]:
+    """Give previews side by side as one small picture, hidden until clicked if a ``spoiler``; nothing before there is one.
+
+    Encodes: call it in a thread.
+    """
+    if not progress.previews:
+        return ()
+    scale = min(request.upscale, PREVIEW_SIDE / max(request.width, request.height))
+    size = round(request.width * scale), round(request.height * scale)
+    previews = progress.previews[:: math.ceil(len(progress.previews) / PREVIEWS_SHOWN)]
+    sheet = side_by_side([preview.resize(size, Image.Resampling.BICUBIC) for preview in previews])
+    name = f"{SPOILER_PREFIX if spoiler else ''}preview.png"
+    return (Picture(name, to_png(sheet), say(language, "How the picture looks so far")),)
+
+
+def state_text(prompt: str, state: str, language: str = ENGLISH) -> str:
+    """Say what became of a request that has no pictures to show."""
+    return f"{title(prompt, language=language)}\n{state}"
+
+
+def source_png(request: ImageRequest) -> bytes | None:
+    """Encode the picture that ``request`` starts from, if any, as the model sees it, transparent where it is to be redrawn.
+
+    Call it in a thread.
+    """
+    if request.image is None:
+        return None
+    mask = fit_mask(request.mask, request.width, request.height) if request.mask else None
+    return to_png(with_mask(fit(request.image, request.width, request.height), mask))
+
+
+def result_pictures(request: ImageRequest, files: Iterable[bytes], language: str = ENGLISH) -> tuple[Picture, ...]:
+    """Give finished pictures, each with an alt text: its prompts, after its number where there are several."""
+    several, variants = request.count > 1 and not request.morph_to, bool(request.variants)
+    pictures = []
+    for index, file in enumerate(files):
+        own = request.only(index)
+        suffix = own.animation if own.morph_to else "png"
+        name = f"{PICTURE_PREFIX}{own.seed}{f'-{index + 1}' if variants else ''}.{suffix}"  # those of other prompts share seeds
+        alt = " → ".join(own.prompts).strip() or say(language, ALT_WITHOUT_PROMPT)
+        if own.morph_to:
+            alt = say(language, "Animation: {prompt}", prompt=alt)
+        elif several:
+            alt = say(language, "Picture {number} of {count}: {prompt}", number=index + 1, count=request.count, prompt=alt)
+        pictures.append(Picture(name, file, alt[:ALT_TEXT_LIMIT]))
+    return tuple(pictures)
+
+
+def source_picture(png: bytes, language: str = ENGLISH) -> Picture:
+    """Give the picture that others started from."""
+    return Picture(f"{SOURCE_PREFIX}png", png, say(language, "The picture this was started from"))

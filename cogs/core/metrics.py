@@ -1,0 +1,84 @@
+"""What this run of the bot has done and how it fares: counts and times for `/about` and, where asked for, for Prometheus."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Iterator
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, start_http_server
+
+from cogs.core.storage.creations import Creation, Journal, State
+from diffusion.errors import DarkroomError
+from diffusion.serving.engine import Engine
+
+log = logging.getLogger(__name__)
+NAP: Final = 0.25  # seconds; how much too late it ends is the event loop's lag
+ROWS: Final = (1, 2, 4, 8, 16, 32, 64, 128)
+LAGS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+
+
+class Metrics:
+    """Watches an engine and its journal; ``began`` is when, in seconds since 1970."""
+
+    def __init__(self, engine: Engine, journal: Journal) -> None:
+        self.began = time.time()
+        self.registry = CollectorRegistry()
+        registry = self.registry
+        ProcessCollector(registry=registry)
+        self._requests = Counter("darkroom_requests", "Requests that reached a state", ["state"], registry=registry)
+        self._pictures = Counter("darkroom_pictures", "Pictures finished", registry=registry)
+        self._steps = Histogram("darkroom_step_seconds", "Seconds a step of the engine takes", registry=registry)
+        self._rows = Histogram("darkroom_step_rows", "Rows of the network in a step", buckets=ROWS, registry=registry)
+        self._lag = Histogram("darkroom_loop_lag_seconds", "How much the event loop is late", buckets=LAGS, registry=registry)
+        unfinished = Gauge("darkroom_unfinished_pictures", "Pictures that wait or are being made", registry=registry)
+        unfinished.set_function(lambda: engine.unfinished)
+        for state in State:
+            self._requests.labels(state)  # told as 0 from the start
+        engine.watchers.append(self._stepped)
+        journal.watchers.append(self._changed)
+
+    @property
+    def pictures(self) -> int:
+        """How many pictures were finished since the start."""
+        return int(self.registry.get_sample_value("darkroom_pictures_total") or 0)
+
+    @property
+    def seconds_each(self) -> float | None:
+        """Seconds the engine has worked for each picture finished since the start, None before there is one."""
+        worked = self.registry.get_sample_value("darkroom_step_seconds_sum") or 0
+        return worked / self.pictures if self.pictures else None
+
+    async def watch_loop(self) -> None:
+        """Measure the event loop's lag until cancelled."""
+        while True:
+            asleep = time.perf_counter()
+            await asyncio.sleep(NAP)
+            self._lag.observe(max(0.0, time.perf_counter() - asleep - NAP))
+
+    @contextlib.contextmanager
+    def served(self, host: str, port: int) -> Iterator[int]:
+        """Serve the metrics over HTTP meanwhile, in a thread of their own, and give the port; raises `DarkroomError`."""
+        try:
+            server, thread = start_http_server(port, host, self.registry)
+        except OSError as error:
+            raise DarkroomError(
+                f"The metrics cannot be served on {host}:{port}: {error}. Set METRICS_PORT to another port."
+            ) from error
+        log.info("metrics on http://%s:%d/metrics", host, server.server_port)
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+    def _stepped(self, rows: int, seconds: float) -> None:
+        self._steps.observe(seconds)
+        self._rows.observe(rows)
+
+    def _changed(self, creation: Creation) -> None:
+        self._requests.labels(creation.state).inc()
+        if creation.state == State.RENDERED:
+            self._pictures.inc(len(creation.pictures or ()))

@@ -1,0 +1,169 @@
+"""What a server does not want to read: words, and expressions for what words cannot say. Pure, and slow enough for a thread."""
+
+import itertools
+import re
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+import regex
+
+from cogs.core.policy.confusables import BAR, ESH, fold
+from diffusion.errors import DarkroomError
+
+WORD_LIMIT: Final = 60
+EXPRESSION_LIMIT: Final = 200
+BUDGET: Final = 0.25  # seconds that all expressions of a server may take with one text
+TRIAL: Final = 0.05  # seconds that a new one may take with each of the texts below
+TRIALS: Final = tuple(f"{text}!" for text in ("a" * 1000, "1" * 1000, "a " * 500, "ab" * 500, "red apple " * 100, "." * 1000))
+STANDS_FOR: Final = {
+    "a": "a@4",
+    "b": "b8",
+    "e": "e3€",
+    "f": f"f{ESH}",
+    "g": "g9",
+    "i": f"i1!|{BAR}",
+    "l": f"l1|{BAR}",
+    "o": "o0",
+    "s": f"s5${ESH}",
+    "t": "t7+",
+    "z": "z2",
+    BAR: f"il1!|{BAR}",
+    ESH: f"sf5${ESH}",
+}
+LIKENESS: Final = {ord(sign): signs[0] for signs in STANDS_FOR.values() for sign in signs}  # one for all of i, l, 1, !, |
+READINGS: Final = ({ord(BAR): "i", ord(ESH): "s"}, {ord(BAR): "l", ord(ESH): "f"})
+# What joins the letters of a word to the eye, and not what separates words where somebody forgot the space.
+JOINER: Final = r"[-._*'’~`·•\u2600-\u27bf\U0001f000-\U0001faff]{0,3}"
+GAP: Final = r"[\W_]{1,3}"
+RECURSION: Final = re.compile(r"\(\?(?:R|\d|&|P>)")
+UNSPACED: Final = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")  # words touch there
+
+
+class BadRule(DarkroomError):
+    """A word or expression cannot be listed."""
+
+
+class TooSlow(DarkroomError):
+    """An expression of the server's took too long to say whether a text is allowed."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A word (or several in a row), or a regular expression, as the moderators wrote it."""
+
+    text: str
+    is_expression: bool = False
+
+    def __str__(self) -> str:
+        return f"/{self.text}/" if self.is_expression else self.text
+
+
+class WordList:
+    """The rules of a server, ready to be held against texts. Raises `BadRule`."""
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        rules = list(rules)
+        self._words = {rule: _gist(fold(rule.text.casefold())) for rule in rules if not rule.is_expression}
+        self._expressions = {rule: _expression(rule.text) for rule in rules if rule.is_expression}
+
+    def find(self, text: str) -> Rule | None:
+        """Give a rule that ``text`` breaks, None where it breaks none; raises `TooSlow`."""
+        folded = fold(text)
+        gists = _gist(folded), _gist("".join(filter(str.isalnum, folded)))
+        for rule, gist in self._words.items():
+            # The first look costs next to nothing and spares the second for nearly all words.
+            if any(gist in each for each in gists) and _word(rule.text).search(folded):
+                return rule
+        over = time.monotonic() + BUDGET
+        for rule, expression in self._expressions.items():
+            for reading in {text, *map(folded.translate, READINGS)}:
+                try:
+                    if _holds(expression, reading, over - time.monotonic()):
+                        return rule
+                except TimeoutError:
+                    raise TooSlow(
+                        "A rule of this server takes too long to check. Please ask its moderators to change `{rule}`.",
+                        rule=rule,
+                    ) from None
+        return None
+
+
+def broken_rule(words: tuple[str, ...], expressions: tuple[str, ...], text: str) -> Rule | None:
+    """Give a rule of a server's that ``text`` breaks; raises `TooSlow`, and `BadRule` for one that another version listed."""
+    return _list(words, expressions).find(text)
+
+
+@lru_cache(100)
+def _list(words: tuple[str, ...], expressions: tuple[str, ...]) -> WordList:
+    return WordList([*map(Rule, words), *(Rule(text, is_expression=True) for text in expressions)])
+
+
+def checked(rule: Rule) -> Rule:
+    """Give ``rule`` back if it can be listed; raises `BadRule`. Tries it out: call it in a thread."""
+    limit = EXPRESSION_LIMIT if rule.is_expression else WORD_LIMIT
+    if len(rule.text) > limit:
+        raise BadRule("This is too long: {most} characters are the most.", most=limit)
+    if not rule.is_expression:
+        _word(rule.text)
+        return rule
+    expression = _expression(rule.text)
+    if _holds(expression, "", TRIAL):
+        raise BadRule("This expression matches everything. Please make it narrower.")
+    try:
+        for text in TRIALS:
+            _holds(expression, text, TRIAL)
+    except TimeoutError:
+        raise BadRule("This expression takes too long with some texts. Please write it without nested repetitions.") from None
+    return rule
+
+
+def _expression(text: str) -> "regex.Pattern[str]":
+    if RECURSION.search(text):
+        raise BadRule("Expressions that call themselves are not taken.")
+    try:
+        return regex.compile(text, regex.IGNORECASE)
+    except (regex.error, ValueError, OverflowError, RecursionError) as error:
+        raise BadRule("This is no regular expression that I can read: {reason}.", reason=error) from error
+
+
+def _holds(expression: "regex.Pattern[str]", text: str, seconds: float) -> bool:
+    """Search, no longer than ``seconds`` and without keeping other threads waiting; raises TimeoutError."""
+    return expression.search(text, timeout=max(1e-6, seconds), concurrent=True) is not None
+
+
+def _gist(folded: str) -> str:
+    """Reduce a text to what all that can be taken for it has in common."""
+    letters = filter(str.isalnum, folded.translate(LIKENESS))
+    return "".join(letter for letter, _ in itertools.groupby(letters))
+
+
+@lru_cache(1000)
+def _word(text: str) -> "re.Pattern[str]":
+    """Match ``text`` as a word of its own in folded texts, also with digits for letters, drawn out, or spread."""
+    words = fold(text.casefold()).split()
+    letters = [character for word in words for character in word]
+    if not any(map(str.isalnum, letters)):
+        raise BadRule("A word needs a letter or a digit.")
+    forms = [GAP.join(map(_drawn_out, words))]
+    if len(letters) > 2:
+        forms.append(GAP.join(map(_letter, letters)))
+    start = "" if UNSPACED.match(letters[0]) else r"(?<![^\W_])"
+    end = "" if UNSPACED.match(letters[-1]) else r"(?![^\W_])"
+    number = r"(?!\d+\b)" if any(map(str.isalpha, letters)) else ""  # 455 is no word
+    return re.compile(f"{start}{number}(?:{'|'.join(forms)}){end}")
+
+
+def _drawn_out(word: str) -> str:
+    """Match ``word`` with any of its letters three times or more, as in "baaad"; twice would be another word."""
+    pattern = ""
+    for character, run in itertools.groupby(word):
+        unit, count = f"(?:{_letter(character)}{JOINER})", len(list(run))
+        pattern += f"{unit}(?:{unit}{{2,}})?" if count == 1 else f"{unit}{{{count},}}"
+    return pattern
+
+
+def _letter(character: str) -> str:
+    return f"[{re.escape(STANDS_FOR.get(character, character))}]"

@@ -1,0 +1,99 @@
+"""Flags at the end of a prompt, such as ``--ar 3:2 --seed 7 --no text``, as members know them from Midjourney. Pure."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from cogs.core.i18n.catalogues import ENGLISH, say
+from cogs.core.request.options import STYLE_LIMIT
+from diffusion.errors import InvalidRequest
+from diffusion.request import SAMPLER_NAMES
+
+# Phones write two hyphens as a dash.
+FLAG: Final = re.compile(r"(?:^|(?<=\s))(--|—|–)([a-z]\w*)(?=[\s=]|$)", re.IGNORECASE)
+NAMES: Final = {
+    "ar": "aspect",
+    "aspect": "aspect",
+    "seed": "seed",
+    "no": "negative_prompt",
+    "steps": "steps",
+    "cfg": "guidance_scale",
+    "sampler": "sampler",
+    "style": "style",
+    "repeat": "count",
+    "r": "count",
+}
+WHOLE: Final = ("negative_prompt", "style")  # take all words up to the next flag, the others one
+ALONE: Final = ("tile", "raw", "fast", "relax", "turbo", "draft", "video", "hd", "sd")  # Midjourney's that take none
+TAKING_ONE: Final = "s stylize q quality c chaos w weird v version niji iw sref cref oref sw cw ow stop p profile exp"
+FOREIGN: Final = {*ALONE, *TAKING_ONE.split()}
+WORKING: Final = "--ar 3:2, --seed 7, --no text, --steps 30, --cfg 5, --sampler euler, --style, --repeat 2"
+MAX_RATIO: Final = 4
+
+
+@dataclass(frozen=True)
+class Written:
+    """A prompt without its flags, what they set, and those that mean nothing here."""
+
+    prompt: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    unknown: tuple[str, ...] = ()
+
+
+def read_flags(text: str) -> Written:
+    """Take the flags out of ``text``; raises `InvalidRequest` for a value that cannot be read."""
+    found = [flag for flag in FLAG.finditer(text) if flag[1] == "--" or flag[2].lower() in NAMES.keys() | FOREIGN]
+    if not found:
+        return Written(text)
+    kept, settings, unknown = [text[: found[0].start()]], {}, []
+    ends = [flag.start() for flag in found[1:]] + [len(text)]
+    for flag, end in zip(found, ends, strict=True):
+        words, name = text[flag.end() : end].lstrip("=").split(), flag[2].lower()
+        setting = NAMES.get(name)
+        taken = len(words) if setting in WHOLE else 0 if name in ALONE else 1
+        value = " ".join(words[:taken])
+        kept += words[taken:]
+        if setting is None or (name, value.lower()) == ("style", "raw"):
+            unknown.append(f"--{name} {value}".strip())
+        else:
+            settings[setting] = _read(name, setting, value)
+    return Written(" ".join(" ".join(kept).split()), settings, tuple(unknown))
+
+
+def note(unknown: tuple[str, ...], language: str = ENGLISH) -> str:
+    """Tell that flags were left out, and which ones work."""
+    flags, known = f"`{'`, `'.join(unknown)}`", f"`{WORKING}`"
+    return say(language, "I left out {flags}, which mean nothing here. These flags work: {known}.", flags=flags, known=known)
+
+
+def _read(name: str, setting: str, value: str) -> Any:
+    if setting == "aspect":
+        return _aspect(name, value)
+    if setting == "sampler" and value.lower() not in SAMPLER_NAMES:
+        raise InvalidRequest("sampler", "`--{name}` needs one of {known}.", name=name, known=", ".join(SAMPLER_NAMES))
+    if setting in ("sampler", "negative_prompt", "style"):
+        if not value or setting == "style" and len(value) > STYLE_LIMIT:
+            raise InvalidRequest(
+                setting,
+                "`--{name}` needs words after it, and no more than {most} characters of a style.",
+                name=name,
+                most=STYLE_LIMIT,
+            )
+        return value.lower() if setting == "sampler" else value
+    try:
+        return float(value) if setting == "guidance_scale" else int(value)
+    except ValueError:
+        raise InvalidRequest(setting, "`--{name}` needs a number, such as `--{name} 7`.", name=name) from None
+
+
+def _aspect(name: str, value: str) -> tuple[int, int]:
+    match = re.fullmatch(r"([1-9]\d{0,3})[:x]([1-9]\d{0,3})", value)
+    width, height = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not match or max(width, height) > MAX_RATIO * min(width, height):
+        raise InvalidRequest(
+            "size",
+            "`--{name}` needs width:height, such as `--{name} 3:2`, up to {most}:1 or 1:{most}.",
+            name=name,
+            most=MAX_RATIO,
+        )
+    return width, height

@@ -1,0 +1,124 @@
+"""Which bot processes live: each renews a lease in their common database, and one whose lease ran out is dead to the others.
+
+All go by the database's clock. A process that was only slow finds in each creation's ``holder`` what was taken from it
+meanwhile. A process that has SQLite to itself needs none of this.
+"""
+
+import contextlib
+import logging
+import secrets
+import time
+from typing import Any, Final
+
+from sqlalchemy import BigInteger, Float, String, delete, insert, select, update
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.sql.expression import FunctionElement
+
+from cogs.core.sharding import LONGEST
+from cogs.core.storage.database import Base, Database, DatabaseFailed
+
+log = logging.getLogger(__name__)
+SECONDS = 15.0
+UNLEASED: Final = "The lease of this process cannot be renewed."
+
+
+class epoch(FunctionElement[float]):  # noqa: N801  (a function of SQL)
+    """The database's clock, in seconds since 1970."""
+
+    type = Float(53)
+    inherit_cache = True
+
+
+@compiles(epoch)
+def _epoch(element: epoch, compiler: Any, **_: Any) -> str:
+    return "CAST(EXTRACT(EPOCH FROM CURRENT_TIMESTAMP) AS DOUBLE PRECISION)"
+
+
+@compiles(epoch, "sqlite")
+def _epoch_of_sqlite(element: epoch, compiler: Any, **_: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+class Leased(Base):
+    """A process that lives until ``expires`` at least, in seconds since 1970; ``name`` tells its part of Discord."""
+
+    __tablename__ = "leases"
+
+    holder: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    name: Mapped[str] = mapped_column(String(LONGEST))
+    expires: Mapped[float] = mapped_column(Float(53))
+
+
+class Lease:
+    """That of this process: it `open`s one, keeps it by `renew` every ``beat`` seconds, and gives it up by `release`.
+
+    A process of the same ``name`` that starts later takes its place, so that a restart need not wait for the lease to run out.
+    The name is empty where one process serves all: then no other one could have taken anything over.
+    """
+
+    def __init__(self, database: Database, name: str = "", seconds: float | None = None) -> None:
+        self._database, self.name = database, name
+        self.seconds = SECONDS if seconds is None else seconds
+        self.holder = secrets.randbits(62) + 1
+        self._renewed = self._unbroken_since = -self.seconds
+
+    @property
+    def beat(self) -> float:
+        """How many seconds lie between two renewals: several may fail before the lease runs out."""
+        return self.seconds / 5
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes may use the same database."""
+        return self._database.shared
+
+    @property
+    def sole(self) -> bool:
+        """Whether this process serves all of Discord."""
+        return not self.name
+
+    @property
+    def certain(self) -> bool:
+        """Whether nobody can have taken anything over yet, told without asking the database."""
+        return not self.shared or self.sole or time.perf_counter() < self._renewed + self.seconds - self.beat
+
+    async def open(self) -> None:
+        """Take the place of whoever had this name; raises `DatabaseFailed`."""
+        if self.shared:
+            async with self._database.transaction(UNLEASED) as session:
+                await session.execute(delete(Leased).filter_by(name=self.name))
+            await self.renew()
+
+    async def renew(self) -> None:
+        """Live on; raises `DatabaseFailed`, and is tried again after a beat."""
+        asked = time.perf_counter()
+        async with self._database.transaction(UNLEASED) as session:
+            living: dict[str, Any] = {"expires": epoch() + self.seconds}
+            renewed: Any = await session.execute(update(Leased).filter_by(holder=self.holder).values(**living))
+            if not renewed.rowcount:  # a first time, or too late
+                await session.execute(insert(Leased).values(**living, holder=self.holder, name=self.name))
+        if asked > self._renewed + self.seconds - 2 * self.beat:  # others may have waited longer
+            self._unbroken_since = asked
+        self._renewed = asked
+
+    async def bury(self) -> None:
+        """Strike those off whose leases ran out; raises `DatabaseFailed`.
+
+        Not soon after this process began or was without the database: others may have been as well, and need time to renew.
+        """
+        if self._renewed < self._unbroken_since + self.seconds:
+            return
+        # Rows that are being renewed are locked and skipped: two processes cannot wait for each other.
+        expired = select(Leased.holder).where(Leased.expires < epoch()).with_for_update(skip_locked=True)
+        async with self._database.transaction(UNLEASED) as session:
+            if dead := (await session.scalars(expired)).all():
+                log.warning("processes that are taken for dead: %d", len(dead))
+                await session.execute(delete(Leased).where(Leased.holder.in_(dead)))
+
+    async def release(self) -> None:
+        """End in order: what this process has left goes on elsewhere at once."""
+        if self.shared:
+            with contextlib.suppress(DatabaseFailed):  # then it runs out
+                async with self._database.transaction(UNLEASED) as session:
+                    await session.execute(delete(Leased).filter_by(holder=self.holder))

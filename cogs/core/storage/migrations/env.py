@@ -1,0 +1,9 @@
+"""Alembic runs this with the database's own connection; `Database` starts it."""
+
+from alembic import context
+
+from cogs.core.storage.database import Base
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=Base.metadata, render_as_batch=True)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,73 @@
+"""How many pictures a member has made today, UTC. The journal counts in its own transactions, so that none is lost or doubled.
+
+These counts outlive the creations: who has theirs deleted gets no new allowance by it.
+"""
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import BigInteger, Date, delete, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Mapped, mapped_column
+
+from cogs.core.storage.database import Base, Database
+
+DIRECT = 0  # stands for the server of direct messages
+
+
+class Usage(Base):
+    """What a member made on one day in one server."""
+
+    __tablename__ = "usage"
+
+    day: Mapped[date] = mapped_column(Date, primary_key=True)
+    member: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    server: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    pictures: Mapped[int]
+
+
+class Ledger:
+    """Reads the counts of today."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes may count there, too."""
+        return self._database.shared
+
+    async def today(self, member: int) -> dict[int, int]:
+        """Give how many pictures ``member`` has made today, by server; raises `DatabaseFailed`."""
+        query = select(Usage.server, Usage.pictures).where(Usage.day == today(), Usage.member == member)
+        async with self._database.transaction("I cannot look up what you made today. Please try again later.") as session:
+            return {server: pictures for server, pictures in await session.execute(query)}
+
+    async def forget(self) -> None:
+        """Delete what was counted on days that are over; raises `DatabaseFailed`."""
+        async with self._database.transaction("The counts of past days could not be deleted.") as session:
+            # Yesterday's is kept: what was asked for before midnight may still fail and be given back.
+            await session.execute(delete(Usage).where(Usage.day < today() - timedelta(days=1)))
+
+
+async def count(session: Any, member: int, server: int | None, asked: datetime, pictures: int) -> None:
+    """Add ``pictures``, which are given back if negative, to the day on which they were ``asked`` for."""
+    key = {"day": asked.astimezone(UTC).date(), "member": member, "server": server or DIRECT}
+    counting = update(Usage).filter_by(**key).values(pictures=Usage.pictures + pictures)
+    added = await session.execute(counting)
+    if pictures > 0 and not added.rowcount:
+        try:
+            async with session.begin_nested():
+                session.add(Usage(**key, pictures=pictures))
+        except IntegrityError:  # the day's first request at the same moment, where there are several writers
+            await session.execute(counting)
+
+
+def today() -> date:
+    """Give the day that it is, UTC."""
+    return datetime.now(UTC).date()
+
+
+def renewal() -> datetime:
+    """Give the moment at which the next day begins."""
+    return datetime.combine(today() + timedelta(days=1), datetime.min.time(), UTC)

@@ -1,0 +1,282 @@
+"""The asyncio face of a model: jobs go in, progress and pictures come out, every step serves all of them.
+
+Queue and futures change only on the event loop, tensors only in the one worker thread; so nothing here needs a lock.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from PIL import Image
+
+from diffusion.config import EngineConfig
+from diffusion.errors import DarkroomError, GenerationFailed, InvalidRequest, QueueFull
+from diffusion.families.stable_diffusion import ImageDiffusionModel
+from diffusion.request import ImageRequest
+from diffusion.result import ImageResult
+from diffusion.safety import Flags, SafetyCheck, check_all
+from diffusion.serving.batcher import Batcher
+from diffusion.serving.job import Exposure, Job
+from diffusion.serving.latency import Pace, Shape, forecast
+from diffusion.serving.thread import Worker
+from diffusion.serving.worker import Runner, collect, compile_model, explained
+
+log = logging.getLogger(__name__)
+ROWS_AT_FIRST, FEWEST_ROWS, MOST_ROWS = 16, 8, 64  # of a network call, where nobody says how many
+Load = Callable[[], tuple[ImageDiffusionModel, SafetyCheck | None]]
+
+
+class Engine:
+    """Runs the jobs of many owners on one model, their images stacked into shared steps.
+
+    ``async with Engine(model) as engine: job = engine.submit(request, owner)``. Leaving the block cancels what is unfinished.
+    ``check`` is what `check` asks about finished pictures.
+    Another ``config`` may be put in place of the first; it holds from the next step on, and for jobs to come.
+    """
+
+    def __init__(
+        self, model: ImageDiffusionModel, config: EngineConfig | None = None, check: SafetyCheck | None = None
+    ) -> None:
+        self.model, self.config, self._check = model, config or EngineConfig(), check
+        self._batcher: Batcher[Exposure] = Batcher(self.config.max_rows or ROWS_AT_FIRST)
+        self._jobs: list[Job] = []
+        self._pace = Pace()
+        self._work, self._going = asyncio.Event(), asyncio.Event()
+        self._going.set()
+        self._switching = asyncio.Lock()
+        self.watchers: list[Callable[[int, float], None]] = []  # told the rows and the seconds of each step
+        self._worker, self._runner = Worker("diffusion"), Runner(model)
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> "Engine":
+        self._task = asyncio.create_task(self._run(), name="diffusion engine")
+        self._compile_aside()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._task:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        for job in list(self._jobs):
+            job.cancel()
+        await asyncio.to_thread(self._worker.shutdown)
+
+    def submit(self, request: ImageRequest, owner: Hashable = None) -> Job:
+        """Queue ``request``. Owners take turns; one owner's jobs run in order.
+
+        Raises `InvalidRequest` for what the model or the configured limits do not allow, `QueueFull` when too much is waiting.
+        """
+        self.config.check(request)
+        self.model.check(request)
+        if len(self._batcher) + request.count > self.config.max_waiting:
+            raise QueueFull(
+                "{most} pictures are waiting already, which is all I take. Please try again in a minute.",
+                most=len(self._batcher),
+            )
+        shape = self.model.latent_shape(request.width, request.height)
+        job = Job(request, owner, shape, self._drop)
+        self._jobs.append(job)
+        for exposure in job.exposures:
+            self._batcher.add(exposure)
+        self._report_places()
+        self._work.set()
+        return job
+
+    def jobs_of(self, owner: Hashable) -> int:
+        """Count the unfinished jobs of ``owner``."""
+        return sum(job.owner == owner for job in self._jobs)
+
+    def forecast(self) -> dict[Job, float | None]:
+        """Estimate in how many seconds each unfinished job is done: those that run, then the others in their order.
+
+        None until the pace of this machine is known, and during a `pause`. Who comes later and takes a turn in between is not
+        foreseen.
+        """
+        pace = Pace() if self.paused else self._pace
+        done = forecast(self._batcher, pace)
+        jobs: dict[Job, float | None] = {}
+        for exposure, seconds in done.items():
+            jobs[exposure.job] = None if seconds is None else max(seconds, jobs.get(exposure.job) or 0)
+        return jobs
+
+    @property
+    def checks(self) -> bool:
+        """Whether `check` has anything to ask."""
+        return self._check is not None
+
+    async def check(self, images: Sequence[Image.Image], by: SafetyCheck | None = None) -> list[Flags]:
+        """Say for which labels each of ``images`` is flagged, between two steps; raises `GenerationFailed`.
+
+        ``by`` checks what another model made; without, that of the present one does.
+        """
+        check = by or self._check
+        if check is None:
+            return [{} for _ in images]
+        checking = asyncio.get_running_loop().run_in_executor(self._worker, check_all, check, images)
+        try:
+            return await asyncio.wait_for(checking, self.config.step_seconds)
+        except DarkroomError:
+            raise
+        except Exception as error:
+            log.exception("pictures could not be checked")
+            raise GenerationFailed("These pictures could not be checked, so I cannot show them.") from error
+
+    @property
+    def unfinished(self) -> int:
+        """How many pictures wait or are being made."""
+        return len(self._batcher)
+
+    @property
+    def queued(self) -> int:
+        """How many rows the calls of the network still have to come, over all unfinished pictures."""
+        return sum(exposure.rows * exposure.left for job in self._jobs for exposure in job.exposures)
+
+    @property
+    def shapes(self) -> set[Shape]:
+        """The shapes of latents that step at present."""
+        return {exposure.shape for exposure in self._batcher.running()}
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs: it has been entered and not left."""
+        return self._task is not None and not self._task.done()
+
+    @property
+    def paused(self) -> bool:
+        """Whether `pause` holds everything back."""
+        return not self._going.is_set()
+
+    def pause(self) -> None:
+        """Let everything stand where it is after the step under way, until `resume`. Jobs are still taken."""
+        self._going.clear()
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        self._going.set()
+
+    async def switch(self, load: Load) -> None:
+        """Draw with the model, and check with the check, that ``load`` gives, in a thread of its own while pictures go on.
+
+        What has begun is finished by the model before. What waits begins with the new one; where that cannot make it, it ends
+        with `InvalidRequest`. Raises what ``load`` raises, and `DarkroomError` during another switch; then nothing changes.
+        """
+        if self._switching.locked():
+            raise DarkroomError("Another model is being loaded already. Please wait until it draws.")
+        async with self._switching:
+            loop, loader = asyncio.get_running_loop(), Worker("loading")
+            try:
+                model, check = await loop.run_in_executor(loader, load)
+            finally:
+                loader.shutdown(wait=False)
+            await self._finish_begun()
+            self.model, self._check, self._runner, self._pace = model, check, Runner(model), Pace()
+            waiting, self._batcher = list(self._batcher.waiting()), Batcher(self.config.max_rows or ROWS_AT_FIRST)
+            for exposure in waiting:
+                exposure.shape = model.latent_shape(exposure.job.request.width, exposure.job.request.height)
+                self._batcher.add(exposure)
+            for job in list(self._jobs):
+                try:
+                    model.check(job.request)
+                except InvalidRequest as error:
+                    self._drop(job)
+                    job.finish(error)
+            self._work.set()
+            await loop.run_in_executor(self._worker, collect)
+            self._compile_aside()
+
+    def _compile_aside(self) -> None:
+        if self.config.compile:
+            compiler = Worker("compiling")
+            compiler.submit(compile_model, self.model)
+            compiler.shutdown(wait=False)
+
+    async def _finish_begun(self) -> None:
+        """Let nothing more begin until what has begun is finished."""
+        begun = {exposure.job: None for exposure in self._batcher.running()} | {job: None for job in self._jobs if job.started}
+        self._batcher.close(exposure for job in begun for exposure in job.exposures if exposure.image is None)
+        for job in begun:
+            with suppress(DarkroomError):
+                await job
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._work.wait()
+            await self._going.wait()
+            batch = self._batcher.next_batch()
+            if not batch:
+                self._work.clear()
+                continue
+            for exposure in batch:
+                if exposure.job.started is None:
+                    exposure.job.started = time.perf_counter()
+                    exposure.job.report(exposure.job.measured())
+            rows, began = sum(exposure.rows for exposure in batch), time.perf_counter()
+            work = loop.run_in_executor(self._worker, self._runner.advance, batch, self.config.preview_seconds)
+            finished, _ = await asyncio.wait([work], timeout=self.config.step_seconds)
+            seconds = time.perf_counter() - began
+            if finished:
+                self._pace.learn(batch[0].shape, rows, seconds)
+            else:
+                self._give_up_on(batch)
+            self._settle(batch)
+            for watcher in self.watchers:
+                watcher(rows, seconds)
+
+    def _give_up_on(self, batch: Sequence[Exposure]) -> None:
+        """Leave a hung step behind, with the thread it hangs in, and go on in another."""
+        log.error("a step of %d pictures hung for %g s; its worker is replaced", len(batch), self.config.step_seconds)
+        self._worker.shutdown(wait=False)
+        self._worker = Worker("diffusion")
+        for exposure in batch:
+            exposure.error = GenerationFailed("The engine got stuck on this picture. Please try again.")
+
+    def _settle(self, batch: Sequence[Exposure]) -> None:
+        """Tell the jobs of ``batch`` what became of it. On the event loop."""
+        self._batcher.max_rows = min(self._useful_rows(), self._runner.fitting_rows)
+        for exposure in batch:
+            if exposure.image is not None:
+                self._batcher.discard(exposure)
+        for job in {exposure.job: None for exposure in batch if not exposure.job.done}:  # each once, in order
+            if error := next((exposure.error for exposure in job.exposures if exposure.error), None):
+                self._drop(job)
+                job.finish(explained(error))
+            elif all(exposure.image for exposure in job.exposures):
+                self._forget(job)
+                job.finish(self._result(job))
+            else:
+                job.report(job.measured())
+        self._report_places()
+
+    def _useful_rows(self) -> int:
+        if self.config.max_rows:
+            return self.config.max_rows
+        knee = self._pace.knee()
+        return ROWS_AT_FIRST if knee is None else round(min(max(knee, FEWEST_ROWS), MOST_ROWS))
+
+    def _result(self, job: Job) -> ImageResult:
+        images = tuple(exposure.image for exposure in job.exposures if exposure.image)
+        films = tuple(exposure.film for exposure in job.exposures if exposure.film)
+        seconds = time.perf_counter() - (job.started or 0)
+        return ImageResult(job.request, images, job.request.seeds, seconds, self.model.name, films, self._check)
+
+    def _report_places(self) -> None:
+        told = set()
+        for place, exposure in enumerate(self._batcher.waiting()):
+            job = exposure.job
+            if job.started is None and job not in told:
+                told.add(job)
+                job.report(replace(job.progress, place=place))
+
+    def _drop(self, job: Job) -> None:
+        for exposure in job.exposures:
+            self._batcher.discard(exposure)
+        self._forget(job)
+        self._report_places()
+
+    def _forget(self, job: Job) -> None:
+        if job in self._jobs:
+            self._jobs.remove(job)

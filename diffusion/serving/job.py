@@ -1,0 +1,121 @@
+"""A request under way, and each of its images as the batcher and the worker see it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Generator, Hashable
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+
+from diffusion.errors import Cancelled, DarkroomError
+from diffusion.request import ImageRequest
+from diffusion.result import ImageResult, Progress
+from diffusion.sampling.trajectory import Trajectory
+from diffusion.serving.latency import Shape
+
+
+class Job:
+    """A request under way. Iterate it for `Progress`, await it for the `ImageResult`."""
+
+    def __init__(self, request: ImageRequest, owner: Hashable, shape: Shape, on_cancel: Callable[["Job"], None]) -> None:
+        self.request, self.owner = request, owner
+        self.exposures = [Exposure(self, index, shape) for index in range(request.count)]
+        self.progress = Progress(None, 0, request.count * request.evaluations)
+        self.started: float | None = None  # time.perf_counter() at the first step
+        self._on_cancel = on_cancel
+        self._result: asyncio.Future[ImageResult] = asyncio.get_running_loop().create_future()
+        # A failed job that nobody awaits has been reported already; asyncio need not.
+        self._result.add_done_callback(lambda future: future.exception())
+        self._changed = asyncio.Event()
+
+    @property
+    def done(self) -> bool:
+        """Whether the job has ended, one way or another."""
+        return self._result.done()
+
+    def cancel(self) -> bool:
+        """Take the job back: its images leave the batch at the next step. False where it had ended already."""
+        if self.done:
+            return False
+        self._on_cancel(self)
+        self.finish(Cancelled("The job was cancelled."))
+        return True
+
+    def __await__(self) -> Generator[Any, None, ImageResult]:
+        # Shielded: whoever waits may be cancelled without taking the job along.
+        return asyncio.shield(self._result).__await__()
+
+    async def __aiter__(self) -> AsyncIterator[Progress]:
+        """Yield the latest `Progress` whenever there is news, until the job ends."""
+        seen = None
+        while not self.done:
+            if self.progress is not seen:
+                seen = self.progress
+                yield seen
+            else:
+                changed = self._changed
+                await changed.wait()
+
+    def measured(self) -> Progress:
+        """Count how far the images have come."""
+        trajectories = [exposure.trajectory for exposure in self.exposures if exposure.trajectory]
+        each = trajectories[0].total if trajectories else self.request.evaluations
+        return Progress(
+            place=None,
+            completed=sum(trajectory.completed for trajectory in trajectories),
+            total=each * len(self.exposures),
+            previews=tuple(exposure.preview for exposure in self.exposures if exposure.preview),
+        )
+
+    async def wait(self, seconds: float) -> None:
+        """Wait until the job has ended, but no longer than ``seconds``."""
+        await asyncio.wait([self._result], timeout=seconds)
+
+    def report(self, progress: Progress) -> None:
+        """Publish ``progress`` to all who iterate."""
+        if progress != self.progress:
+            self.progress = progress
+            self._wake()
+
+    def finish(self, outcome: ImageResult | DarkroomError) -> None:
+        """End the job with its result or with the reason why there is none."""
+        if not self.done:
+            if isinstance(outcome, DarkroomError):
+                self._result.set_exception(outcome)
+            else:
+                self._result.set_result(outcome)
+            self.exposures = []  # they know their job, so that only the garbage collector would free what they hold, and late
+            self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+
+class Exposure:
+    """One image of a job, as the batcher and the worker see it."""
+
+    def __init__(self, job: Job, index: int, shape: Shape) -> None:
+        self.job, self.index, self.shape = job, index, shape
+        self.trajectory: Trajectory | None = None
+        self.looks: list[Tensor] = []  # after each evaluation
+        self.preview: Image.Image | None = None
+        self.previewed = 0.0
+        self.image: Image.Image | None = None
+        self.film: Image.Image | None = None
+        self.error: Exception | None = None
+
+    @property
+    def owner(self) -> Hashable:
+        """Whose turn this takes."""
+        return self.job.owner
+
+    @property
+    def rows(self) -> int:
+        """How many rows of a call of the network this takes next."""
+        return self.trajectory.rows if self.trajectory else 2 if self.job.request.guided else 1
+
+    @property
+    def left(self) -> int:
+        """How many evaluations of the network are still to come."""
+        return self.trajectory.total - self.trajectory.completed if self.trajectory else self.job.request.evaluations

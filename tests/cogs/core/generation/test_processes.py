@@ -1,0 +1,239 @@
+"""Two processes of one bot on one PostgreSQL, here two studios that act on the same simulated Discord."""
+
+import asyncio
+
+import discord
+import pytest
+
+from cogs.core.generation.service import Studio
+from cogs.core.request.preferences import Preferences, Scope
+from cogs.core.simulator import outside
+from cogs.core.storage import quotas
+from cogs.core.storage.creations import State
+from cogs.core.storage.database import Database
+from cogs.core.storage.lease import Lease
+from cogs.core.storage.preferences import Registry
+from diffusion.config import EngineConfig
+from diffusion.images.io import read_parameters
+from diffusion.request import Limits
+from diffusion.serving.engine import Engine
+from tests.cogs.conftest import PATIENCE, drawn, opened, sentence, text_of
+from tests.cogs.core.generation.test_resume import asked, begun, posted, row_of, slow
+
+SECONDS = 1.0  # of a lease
+
+
+@pytest.fixture
+def url(postgresql):
+    return postgresql.fresh()
+
+
+@pytest.fixture
+async def server(tiny_model, url):
+    """The process that has Discord's events."""
+    async with opened(tiny_model, url) as server:
+        server.studio.lease.name = "0"
+        yield server
+
+
+@pytest.fixture
+async def other(server, url, tiny_model):
+    """Another process, which has none but can do all the rest."""
+    async with (
+        Database(url) as database,
+        Engine(tiny_model, EngineConfig(limits=Limits(side=256))) as engine,
+    ):
+        studio = Studio(engine, database, server.studio.gallery, lease=Lease(database, "1", SECONDS), leads=False)
+        studio.background.spawn = outside(server.env)
+        await studio.open(server.env.bot)
+        yield studio
+        await studio.close()
+
+
+async def let_expire(studio):
+    """Let a studio work on and not know that its lease runs out."""
+    for chore in studio.background._chores:
+        chore.cancel()
+    studio.lease.seconds = SECONDS / 2
+    await studio.lease.renew()
+
+
+async def crash(studio, monkeypatch):
+    """End a studio without a word to the others."""
+    await let_expire(studio)
+    monkeypatch.setattr(studio.lease, "release", lambda: asyncio.sleep(0))
+    await studio.close()
+
+
+async def taken(server, other, message):
+    """Wait until ``other`` makes what ``message`` was promised for."""
+    row = await row_of(server, message)
+    await server.until(lambda: row.id in other.jobs)
+    return row
+
+
+async def test_what_a_dead_process_left_goes_on_in_another_with_the_same_seed(server, other, monkeypatch):
+    slow(server, monkeypatch, 0.1)
+    message = await asked(server)
+    await begun(server, message)
+    await asyncio.sleep(2 * SECONDS)
+    assert not other.jobs  # not as long as it lives
+    await crash(server.studio, monkeypatch)
+    await server.finished(message)
+    assert read_parameters(await drawn(message)[0].read())["seed"] == 5
+    await server.until(lambda: not other.background)
+    row = await row_of(server, message)
+    assert (row.state, row.holder, row.attempts) == (State.DELIVERED, other.lease.holder, 2)
+    assert posted(server) == 1 and len(server.channel.history()) == 1
+
+
+async def test_what_a_stopped_process_leaves_goes_on_at_once(server, other, monkeypatch):
+    slow(server, monkeypatch)
+    message = await asked(server)
+    await server.studio.close(grace=0.1)
+    await server.finished(message)
+    assert (await row_of(server, message)).holder == other.lease.holder and posted(server) == 1
+
+
+async def test_a_process_that_was_only_slow_does_not_post_what_was_taken_from_it(server, other, monkeypatch, caplog):
+    slow(server, monkeypatch, 0.1)
+    message = await asked(server)
+    await begun(server, message)
+    await let_expire(server.studio)
+    row = await taken(server, other, message)
+    assert row.id in server.studio.jobs  # both make it, for now
+    await server.finished(message)
+    await server.ended()
+    await server.until(lambda: not other.background)
+    assert posted(server) == 1 and len(server.channel.history()) == 1
+    assert f"<Creation {row.id}" in caplog.text and "is not made here any more" in caplog.text
+    assert (await row_of(server, message)).holder == other.lease.holder
+
+
+async def test_a_process_that_lost_a_picture_stops_making_it_and_says_nothing(server, other, monkeypatch):
+    slow(server, monkeypatch, 0.05)
+    message = await asked(server, steps=100)
+    await begun(server, message)
+    row = await row_of(server, message)
+    await other.claims.take(row.id, State.RUNNING)
+    await server.until(lambda: not server.studio.jobs)
+    await server.ended()
+    assert "ancelled" not in text_of(message)
+    await other.claims.take(row.id, State.RUNNING)
+    assert (await row_of(server, message)).state == State.RUNNING
+
+
+async def test_a_member_cancels_what_another_process_makes(server, other, monkeypatch):
+    slow(server, monkeypatch)
+    message = await asked(server, steps=150)
+    await server.studio.close(grace=0.1)
+    await server.until(lambda: other.jobs)
+    server.studio.refusing = None
+    monkeypatch.setattr(server.studio.lease, "seconds", SECONDS)
+    await server.studio.lease.renew()
+    await server.until(lambda: message.components)
+    await server.alice.click(message, label="Cancel")
+    await server.until(lambda: not other.jobs)
+    await server.ended()
+    row = await row_of(server, message)
+    assert (row.state, row.counted) == (State.CANCELLED, 0)
+    assert "Cancelled" in text_of(message) and posted(server) == 0
+
+
+async def test_what_a_member_waits_for_elsewhere_counts(server, other, monkeypatch):
+    server.studio.waiting.most = 1
+    slow(server, monkeypatch)
+    message = await asked(server)
+    row = await row_of(server, message)
+    await other.claims.take(row.id, State.ACCEPTED, State.RUNNING)
+    await server.until(lambda: not server.studio.jobs)
+    refused = await server.alice.slash(server.channel, "imagine", prompt="another")
+    assert "You wait for 1 requests already" in sentence(refused)
+
+
+async def test_two_processes_that_give_away_the_last_picture_of_a_day_at_once_both_take_it_back(server, other, monkeypatch):
+    server.studio.rules.daily = 1
+    check = server.studio.rules.check_allowance
+
+    async def meanwhile(interaction, pictures):
+        left = await check(interaction, pictures)
+        async with other.database.sessions.begin() as session:
+            await quotas.count(session, server.alice.id, 5, discord.utils.utcnow(), 1)
+        return left
+
+    monkeypatch.setattr(server.studio.rules, "check_allowance", meanwhile)
+    refused = await server.alice.slash(server.channel, "imagine", prompt="fox", steps=2)
+    assert "all of your 1 pictures" in sentence(refused)
+    await server.ended()
+    assert sum((await server.studio.ledger.today(server.alice.id)).values()) == 1
+
+
+async def test_settings_made_in_one_process_hold_in_the_other(server, other):
+    alice = server.alice.id
+    await server.studio.registry.set(Scope.MEMBER, alice, Preferences(steps=7))
+    await server.until(lambda: other.registry.of(Scope.MEMBER, alice).steps == 7)
+    await server.studio.registry.set(Scope.MEMBER, alice, Preferences())
+    await server.until(lambda: other.registry.of(Scope.MEMBER, alice) == Preferences())
+
+
+async def test_what_one_changes_does_not_undo_what_another_changed_before(server, other):
+    alice = server.alice.id
+    await other.registry.set(Scope.MEMBER, alice, Preferences(steps=7))
+    await server.alice.slash(server.channel, "privacy remix", allowed=False)
+    await other.registry.refresh()
+    assert other.registry.of(Scope.MEMBER, alice) == Preferences(steps=7, remix=False)
+
+
+async def test_what_is_changed_while_the_database_is_away_from_one_is_read_later(url):
+    async with Database(url) as database, Database(url) as away:
+        one, late = Registry(database), Registry(away)
+        await one.open()
+        await late.open()
+        for number in range(5):
+            await one.set(Scope.MEMBER, number, Preferences(steps=number + 1))
+        late._as_of -= 10 * 3600  # longer than changes are remembered
+        await late.refresh()
+        assert [late.of(Scope.MEMBER, number).steps for number in range(5)] == [1, 2, 3, 4, 5]
+        await one.set(Scope.MEMBER, 0, Preferences())
+        await late.refresh()
+        assert late.of(Scope.MEMBER, 0) == Preferences()
+
+
+@pytest.fixture
+def olga(server):
+    """Who runs the bot."""
+    role = server.guild.create_role("administrators", permissions=discord.Permissions(administrator=True))
+    olga = server.guild.add_member(server.env.create_user("olga"), roles=[role])
+    server.env.bot.owner_id = olga.id
+    return olga
+
+
+async def test_an_operator_pauses_and_resumes_all_processes(server, other, olga):
+    told = []
+    other.orders.handlers |= {verb: lambda _, verb=verb: told.append(verb) for verb in ("pause", "resume", "drain", "reload")}
+    for verb in ("pause", "resume", "drain", "reload"):
+        told_them = sentence(await olga.slash(server.channel, f"admin {verb}"))
+        assert "within seconds: 1" in told_them or told_them.startswith("Drained")  # at once, as nothing is in hand
+    await server.until(lambda: told == ["pause", "resume", "drain", "reload"])
+    await olga.slash(server.channel, "admin resume")
+    await other.orders.give("pause")
+    async with asyncio.timeout(PATIENCE):
+        while not server.engine.paused:
+            await asyncio.sleep(0.05)
+    await other.orders.give("resume")
+    await server.until(lambda: not server.engine.paused)
+
+
+async def test_a_drain_is_over_when_no_process_has_anything_in_hand(server, other, monkeypatch):
+    slow(server, monkeypatch)
+    message = await asked(server, steps=100)
+    waiting = asyncio.create_task(other.claims.all_ended())
+    await asyncio.sleep(0.5)
+    assert not waiting.done()
+    await server.finished(message)
+    async with asyncio.timeout(PATIENCE):
+        await waiting
+
+
+async def test_a_lone_process_on_postgresql_is_told_of_no_others(server, olga):
+    assert "within seconds" not in sentence(await olga.slash(server.channel, "admin pause"))

@@ -1,0 +1,63 @@
+"""Stopping the bot: it takes nothing new, finishes what it can and leaves the rest to the next start."""
+
+import asyncio
+
+from cogs.core.generation.service import CLOSING
+from cogs.core.storage.creations import State
+from tests.cogs.conftest import png, sentence, text_of
+from tests.cogs.core.generation.test_resume import asked, begun, row_of, slow
+
+
+async def test_what_runs_is_finished_and_nothing_new_is_taken(server, monkeypatch):
+    slow(server, monkeypatch)
+    message = await asked(server)
+    closing = asyncio.ensure_future(server.studio.close(grace=20))
+    await asyncio.sleep(0)
+    assert sentence(await server.bob.slash(server.channel, "imagine", prompt="late")) == CLOSING
+    assert sentence(await server.bob.slash(server.channel, "similar", image=("in.png", png()))) == CLOSING
+    await closing
+    await server.finished(message)
+    assert (await row_of(server, message)).state == State.DELIVERED
+
+
+async def test_what_takes_longer_is_left_to_the_next_start_and_says_so(server, monkeypatch):
+    slow(server, monkeypatch)
+    message = await asked(server)
+    await server.studio.close(grace=0.1)
+    assert "this goes on afterwards" in text_of(message) and not message.components
+    assert (await row_of(server, message)).state in (State.ACCEPTED, State.RUNNING)
+    await server.restart()
+    await server.finished(message)
+
+
+async def test_a_second_signal_ends_the_grace_and_loses_nothing(server, monkeypatch):
+    slow(server, monkeypatch)
+    message = await asked(server)
+    closing = asyncio.ensure_future(server.studio.close(grace=60))
+    await asyncio.sleep(0.1)
+    closing.cancel()
+    await asyncio.wait([closing])
+    await server.studio.close()
+    assert (await row_of(server, message)).state in (State.ACCEPTED, State.RUNNING)
+    await server.restart()
+    await server.finished(message)
+
+
+async def test_the_journal_is_left_in_peace_once_the_bot_is_closed(server, monkeypatch):
+    slow(server, monkeypatch)
+    update, let_go = server.studio.journal.update, []
+
+    async def reluctant(creation, **changes):
+        await update(creation, **changes)
+        if changes.get("state") == State.RUNNING:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                await asyncio.sleep(0.2)  # as a transaction that is rolled back
+                let_go.append(creation.id)
+
+    monkeypatch.setattr(server.studio.journal, "update", reluctant)
+    message = await asked(server)
+    await begun(server, message)
+    await server.studio.close()
+    assert let_go == [(await row_of(server, message)).id]

@@ -1,0 +1,99 @@
+"""What is done again and again: one piece that fails keeps no other from being done."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from cogs.core.generation.maintenance import Upkeep
+from cogs.core.generation.takeover import Rounds
+from cogs.core.storage.broadcasts import Orders
+from cogs.core.storage.database import DatabaseFailed
+from diffusion.errors import DarkroomError
+
+PIECES = ("lose", "obey", "refresh", "settle", "bury", "claim")
+
+
+@pytest.mark.parametrize("error", [DatabaseFailed("away"), ValueError("of another version")])
+@pytest.mark.parametrize("failing", PIECES)
+async def test_a_round_does_all_but_what_fails(failing, error):
+    done = asyncio.Queue()
+
+    def piece(name):
+        async def do(*_):
+            if name == failing:
+                raise error
+            done.put_nowait(name)
+            return []
+
+        return do
+
+    lease = SimpleNamespace(beat=0.001, bury=piece("bury"))
+    claims = SimpleNamespace(lease=lease, lost=piece("lose"), orphans=piece("claim"))
+    development = SimpleNamespace(in_hand=[], journal=SimpleNamespace(settle=piece("settle")))
+    registry, orders = SimpleNamespace(refresh=piece("refresh")), SimpleNamespace(obey=piece("obey"))
+    rounds = asyncio.create_task(Rounds(claims, registry, orders, development, None, lambda: True).run())
+    async with asyncio.timeout(5):
+        seen = [await done.get() for _ in range(2 * (len(PIECES) - 1))]
+    rounds.cancel()
+    assert seen == 2 * [name for name in PIECES if name != failing]
+
+
+async def test_an_engine_that_is_full_claims_nothing():
+    async def nothing(*_):
+        return []
+
+    async def orphans(most):
+        pytest.fail("claimed")
+
+    claims = SimpleNamespace(lease=SimpleNamespace(beat=0.001, bury=nothing), lost=nothing, orphans=orphans)
+    development = SimpleNamespace(in_hand=[], journal=SimpleNamespace(settle=nothing))
+    pieces = claims, SimpleNamespace(refresh=nothing), SimpleNamespace(obey=nothing), development
+    rounds = asyncio.create_task(Rounds(*pieces, None, lambda: False).run())
+    await asyncio.sleep(0.05)
+    assert not rounds.done()
+    rounds.cancel()
+
+
+@pytest.mark.parametrize("error", [DarkroomError("out of reach"), PermissionError("a folder of NFS")])
+async def test_upkeep_that_fails_is_tried_again(error, monkeypatch):
+    monkeypatch.setattr("cogs.core.generation.maintenance.SECONDS", 0.001)
+    pruned = asyncio.Queue()
+
+    async def forget():
+        raise error
+
+    async def waiting():
+        return []
+
+    async def prune(needed):
+        pruned.put_nowait(needed)
+        raise error
+
+    ledger = SimpleNamespace(forget=forget)
+    journal = SimpleNamespace(unfinished=waiting)
+    gallery = SimpleNamespace(prune=prune, max_days=1)
+    reviews = SimpleNamespace(waiting=waiting, unfinished=waiting)
+    upkeep = asyncio.create_task(Upkeep(journal, ledger, gallery, reviews, None).run())
+    async with asyncio.timeout(5):
+        assert [await pruned.get() for _ in range(3)] == [set()] * 3
+    upkeep.cancel()
+
+
+async def test_of_several_orders_one_that_cannot_be_obeyed_is_skipped(caplog):
+    obeyed, rows = [], [SimpleNamespace(id=id, verb=verb, argument="") for id, verb in ((2, "pause"), (1, "invented"))]
+
+    class Session:
+        async def __aenter__(self):
+            return self
+
+        async def __aexit__(self, *_):
+            pass
+
+        async def execute(self, _):
+            return SimpleNamespace(all=lambda: rows)
+
+    orders = Orders(SimpleNamespace(transaction=lambda _: Session()), SimpleNamespace(holder=1))
+    orders.handlers["pause"] = lambda _: obeyed.append("pause")
+    await orders.obey()
+    assert obeyed == ["pause"] and "the order invented was not obeyed" in caplog.text

@@ -1,0 +1,105 @@
+"""Members read what the bot says in their own language, and channels in theirs."""
+
+import asyncio
+
+from cogs.core.request.preferences import Preferences, Scope
+from tests.cogs.conftest import drawn, sentence, text_of
+
+
+async def speaks(server, scope, subject, language):
+    """Set a language as the panel of /settings does."""
+    await server.studio.registry.set(scope, subject.id, Preferences(language=language))
+
+
+async def test_a_member_is_refused_in_their_language(server):
+    await speaks(server, Scope.MEMBER, server.alice, "de")
+    refused = await server.alice.slash(server.channel, "imagine", prompt="red apple", size="wide")
+    assert sentence(refused) == "Die Größe muss Breite x Höhe in Pixeln sein, etwa 512x768."
+    refused = await server.bob.slash(server.channel, "imagine", prompt="red apple", size="wide")
+    assert sentence(refused) == "The size must be width x height in pixels, such as 512x768."
+
+
+async def test_settings_are_called_as_in_the_language_of_the_sentence(server):
+    await speaks(server, Scope.MEMBER, server.alice, "de")
+    refused = await server.alice.slash(server.channel, "imagine", prompt="red apple", count=4, size="500x32")
+    assert sentence(refused) == "Breite: Hier gehen höchstens 256, nicht 500."
+
+
+async def test_where_a_member_has_chosen_none_the_channels_language_counts(server):
+    await speaks(server, Scope.CHANNEL, server.channel, "fr")
+    refused = await server.alice.slash(server.channel, "imagine", prompt="red apple", size="wide")
+    assert sentence(refused).startswith("La taille s'écrit largeur x hauteur")
+
+
+async def test_what_is_thrown_outside_of_commands_is_told_in_the_language_as_well(server):
+    await speaks(server, Scope.MEMBER, server.alice, "ja")
+    refused = await server.alice.slash(server.channel, "show", id="no id")
+    assert "`/履歴`" in sentence(refused)
+
+
+async def finished(server, message):
+    await server.until(lambda: drawn(message))
+    return text_of(message)
+
+
+def labels(message):
+    shown = getattr(message, "message", message)
+    return [button.label for row in shown.components for button in getattr(row, "children", ()) if hasattr(button, "label")]
+
+
+async def test_a_channel_reads_results_in_its_language_whatever_its_members_speak(server):
+    await speaks(server, Scope.CHANNEL, server.channel, "fr")
+    await speaks(server, Scope.MEMBER, server.alice, "de")
+    result = await server.alice.slash(server.channel, "imagine", prompt="red apple", seed=7, steps=8)
+    assert "graine 7" in await finished(server, result.response)
+    assert {"Relancer", "Modifier", "Supprimer"} <= set(labels(result.response))
+    result = await server.alice.slash(server.channel, "imagine", prompt="red apple", seed=7, steps=8, private=True)
+    assert "Seed 7" in await finished(server, result.response)
+    assert {"Neu würfeln", "Bearbeiten", "Löschen"} <= set(labels(result.response))
+
+
+async def test_buttons_of_any_language_are_pressed_alike(server):
+    await speaks(server, Scope.SERVER, server.guild, "ja")
+    result = await server.alice.slash(server.channel, "imagine", prompt="red apple", seed=7, steps=8)
+    await finished(server, result.response)
+    told = await server.bob.click(result.response, label="情報")
+    assert "プロンプト" in text_of(told.response)
+
+
+async def test_progress_is_told_in_the_language_and_so_is_its_end(server):
+    await speaks(server, Scope.CHANNEL, server.channel, "es")
+    result = await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=150, count=4)
+    await server.until(lambda: "paso " in text_of(result.response))
+    await server.alice.click(result.response, label="Cancelar")
+    await server.until(lambda: "Cancelado." in text_of(result.response))
+
+
+async def test_the_language_of_an_answer_outlives_a_restart(server):
+    await speaks(server, Scope.CHANNEL, server.channel, "de")
+    result = await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=100, seed=7)
+    await speaks(server, Scope.CHANNEL, server.channel, "fr")
+    await asyncio.sleep(0.1)
+    await server.restart()
+    assert "Seed 7" in await finished(server, result.response)
+
+
+async def test_what_only_a_member_reads_is_in_their_language_throughout(server):
+    await speaks(server, Scope.MEMBER, server.alice, "de")
+    told = {
+        name: text_of((await server.alice.slash(server.channel, name)).response)
+        for name in ("queue", "usage", "about", "history", "settings mine")
+    }
+    assert told["queue"] == "Niemand wartet. `/zeichne` beginnt sofort."
+    assert told["usage"].startswith("Du hast heute 0 Bilder gemacht.\nDu darfst so viele machen, wie du willst.")
+    assert "Das Modell hier ist" in told["about"] and "`/warteschlange`: Sieh, was entsteht" in told["about"]
+    assert told["history"] == "Du hast noch keine Bilder."
+    assert told["settings mine"].startswith("**Deine Einstellungen**\nQualität: **Normal** (die Vorgabe)\nGröße: ")
+
+
+async def test_forms_and_questions_are_in_the_language_of_who_fills_them_in(server):
+    await speaks(server, Scope.MEMBER, server.alice, "es")
+    asked = await server.alice.slash(server.channel, "imagine", prompt="{red|blue} fox", steps=4)
+    assert asked.response.content.startswith("Esto hace 2 imágenes:") and labels(asked.response) == ["Empezar", "Cancelar"]
+    panel = await server.alice.slash(server.channel, "settings mine")
+    form = await server.alice.click(panel.response, label="Imágenes")
+    assert form.modal["title"] == "Tus ajustes: Imágenes"

@@ -1,0 +1,159 @@
+"""Whatever the bot says can be said in five languages, and each of them says the same."""
+
+import re
+from types import SimpleNamespace
+
+import discord
+import pytest
+
+from cogs.core.i18n.catalogues import FILES, catalogue, explain, of_locale, say
+from cogs.core.messages.views import EditForm, result_rows
+from cogs.core.policy.locale import language_here, language_of
+from cogs.core.request.edit_form import Edit
+from cogs.core.request.options import size_choices
+from cogs.core.request.preferences import LANGUAGES, RANGES, Preferences, Scope
+from cogs.core.storage.preferences import Registry
+from cogs.settings.panel import FIELDS, PAGE_TITLES, PAGES, TITLES
+from diffusion.errors import DarkroomError, InvalidRequest
+from diffusion.request import ImageRequest, Limits
+from diffusion.sentence import GAP
+from tests.support.sentences import all_said
+
+OTHERS = sorted(set(FILES.values()))
+FORM_TITLE, FORM_LABEL, FORM_HINT, BUTTON, OPTION = 45, 45, 100, 80, 100  # characters, by Discord's rules
+MOST = 2**64 - 1
+
+
+def gaps(template):
+    return set(GAP.findall(template))
+
+
+def commands(template):
+    return re.findall(r"`/([^`]+)`", template)
+
+
+def refused(make):
+    with pytest.raises(InvalidRequest) as caught:
+        make()
+    return caught.value
+
+
+def test_there_is_a_file_for_every_language_that_can_be_chosen():
+    assert {"en", *OTHERS} == set(LANGUAGES)
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_every_sentence_has_a_translation_with_the_same_gaps(language):
+    sentences = catalogue(language)["sentences"]
+    missing = [f"{said.where}: {said.template!r}" for said in all_said() if said.template not in sentences]
+    assert not missing, f"Please translate in cogs/core/i18n/translations/{language}.toml [sentences]:\n" + "\n".join(missing)
+    for english, translated in sentences.items():
+        assert gaps(english) == gaps(translated), translated
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_no_translation_is_of_a_sentence_that_is_not_said_any_more(language):
+    assert set(catalogue(language)["sentences"]) == {said.template for said in all_said()}
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_sentences_call_commands_as_members_know_them(language):
+    tables = catalogue(language)
+    for english, translated in tables["sentences"].items():
+        known = [" ".join(tables["names"].get(name, name) for name in command.split()) for command in commands(english)]
+        assert commands(translated) == known, translated
+
+
+def test_every_gap_of_a_sentence_is_filled():
+    for said in all_said():
+        if said.values is not None:
+            assert gaps(said.template) <= said.values | {"field"}, f"{said.where}: {said.template!r}"
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_settings_have_names_in_every_language(language):
+    request = ImageRequest("red apple")
+    errors = [
+        *(refused(lambda field=field: Preferences(**{field: -1})) for field in RANGES),
+        *(refused(lambda field=field: Preferences(**{field: "none"})) for field in ("sampler", "language")),
+        *(refused(lambda field=field: request.with_(**{field: 99.0})) for field in ("guidance_scale", "steer_scale")),
+        *(refused(lambda field=field: request.with_(**{field: 0})) for field in ("width", "height")),
+        refused(lambda: request.with_(seed=-1)),
+        refused(lambda: request.check_limits(Limits(steps=1))),
+        refused(lambda: request.with_(count=5).check_limits(Limits())),
+        refused(lambda: request.with_(count=50, morph_to="pear").check_limits(Limits())),
+    ]
+    names = catalogue(language)["settings"]
+    for error in errors:
+        assert names[error.field.replace("_", " ")] in explain(language, error)
+    assert set(names) == set(catalogue("de")["settings"])
+
+
+def test_an_error_keeps_its_english_and_its_values():
+    error = DarkroomError("You wait for {most} requests, {…|…}.", most=5)
+    assert (str(error), error.values) == ("You wait for 5 requests, {…|…}.", {"most": 5})
+    assert str(InvalidRequest("guidance_scale", "The {field} is odd.")) == "The guidance scale is odd."
+
+
+def test_what_a_value_holds_is_no_gap():
+    assert say("de", "The rules of this server do not allow “{word}”.", word="{word}") == (
+        "Die Regeln dieses Servers erlauben „{word}“ nicht."
+    )
+
+
+def test_unknown_languages_and_sentences_are_english():
+    assert say("xx", "Something went wrong here. Please try again.") == "Something went wrong here. Please try again."
+    assert say("de", "Nobody ever said this.") == "Nobody ever said this."
+    assert (of_locale(discord.Locale.korean), of_locale(None)) == ("en", "en")
+    assert (of_locale(discord.Locale.latin_american_spanish), of_locale(discord.Locale.american_english)) == ("es", "en")
+
+
+GERMAN, FRENCH = discord.Locale.german, discord.Locale.french
+
+
+@pytest.mark.parametrize(
+    ("chosen", "locale", "guild_locale", "alone", "here"),
+    [
+        ({}, None, None, "en", "en"),
+        ({}, GERMAN, FRENCH, "de", "fr"),
+        ({"member": "ja"}, GERMAN, FRENCH, "ja", "fr"),
+        ({"member": "ja", "server": "es"}, GERMAN, FRENCH, "ja", "es"),
+        ({"channel": "ja", "server": "es"}, GERMAN, FRENCH, "ja", "ja"),
+        ({"server": "en"}, GERMAN, FRENCH, "en", "en"),
+    ],
+)
+def test_the_nearest_setting_counts_and_a_members_own_for_them_alone(chosen, locale, guild_locale, alone, here):
+    asked = asking(chosen, locale=locale, guild_locale=guild_locale, guild_id=3)
+    assert (language_of(asked), language_here(asked)) == (alone, here)
+
+
+def test_in_direct_messages_it_is_the_members_language():
+    assert language_here(asking({"member": "ja"}, locale=GERMAN, guild_locale=None, guild_id=None)) == "ja"
+    assert language_here(asking({}, locale=GERMAN, guild_locale=None, guild_id=None)) == "de"
+
+
+def asking(chosen, **told):
+    """An interaction of member 1 in channel 2, where the languages ``chosen`` by scope are set."""
+    registry = Registry(database=None)
+    registry._known = {(Scope(scope), id): Preferences(language=chosen.get(scope)) for id, scope in enumerate(Scope, 1)}
+    client = SimpleNamespace(studio=SimpleNamespace(registry=registry))
+    return SimpleNamespace(client=client, user=SimpleNamespace(id=1), channel=None, channel_id=2, **told)
+
+
+def test_sizes_are_offered_in_the_language_and_found_by_its_words():
+    assert [choice.name for choice in size_choices(512, "hoch", "de")] == ["512x768 (Hochformat)", "512x1024 (sehr hoch)"]
+
+
+@pytest.mark.parametrize("language", ["en", *OTHERS])
+def test_what_stands_on_forms_and_buttons_has_room_there(language):
+    for scope, pages in PAGES.items():
+        assert all(len(f"{say(language, TITLES[scope])}: {say(language, PAGE_TITLES[page])}") <= FORM_TITLE for page in pages)
+    for field in FIELDS.values():
+        assert len(say(language, field.label)) <= FORM_LABEL and len(say(language, field.hint)) <= FORM_HINT
+    form = EditForm(Edit("", "", "", "", ""), 150, None, language)
+    assert len(form.title) <= FORM_TITLE
+    assert all(len(item.to_component_dict()["label"]) <= FORM_LABEL for item in form.children)
+    for rows in (result_rows(MOST, MOST, 1, True, language), result_rows(MOST, MOST, 10, True, language)):
+        for control in (control for row in rows for control in row.children):
+            assert len(getattr(control.item, "label", None) or "") <= BUTTON
+            assert all(len(option.label) <= OPTION for option in getattr(control.item, "options", []))

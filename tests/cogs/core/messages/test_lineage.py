@@ -1,0 +1,92 @@
+import pytest
+
+from cogs.core.messages.lineage import HIDDEN, Relative, changes, tree_text
+from cogs.core.storage.creations import to_json
+from diffusion.request import ImageRequest
+
+
+def relative(id, parent=None, hidden=False, source=None, **settings):
+    request = ImageRequest(**{"prompt": "a red fox", "seed": 5} | settings)
+    return Relative(id, parent, None if hidden else to_json(request), source)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "the same again"),
+        ({"seed": 9}, "seed 5 → 9"),
+        ({"prompt": "a blue fox in the snow"}, "− red + blue + in the snow"),
+        ({"prompt": "a fox"}, "− red"),
+        ({"negative_prompt": "blurry"}, "negative: + blurry"),
+        ({"guidance_scale": 3.5, "steps": 20}, "steps 50 → 20, guidance 7.5 → 3.5"),
+        ({"sampler": "dpm++"}, "sampler LMS → DPM++ 2M Karras"),
+        ({"steer": "red"}, "steer none → red"),
+        ({"branches": ((3, "a cat"), (7, "a green  pear"))}, "from step 7: a green pear"),
+        ({"morph_to": "a cat", "count": 12}, "count 1 → 12, morph to none → a cat"),
+        ({"source": "a" * 64}, "from its picture"),
+    ],
+)
+def test_what_changed_is_said(settings, said):
+    assert changes(relative(1), relative(2, 1, **settings)) == said
+
+
+def test_what_an_earlier_version_did_not_know_has_not_changed():
+    older = Relative(1, None, {"prompt": "a red fox", "seed": 5})
+    assert changes(older, relative(2, 1)) == "the same again"
+    branched = relative(3, 1, branches=((3, "a cat"),))
+    assert changes(branched, relative(4, 3)) == "no branch"
+
+
+def test_settings_that_another_version_knows_are_said_by_their_names():
+    newer = Relative(2, 1, to_json(ImageRequest("a red fox", seed=5)) | {"mask_strength": 0.5})
+    assert changes(relative(1), newer) == "mask strength none → 0.5"
+
+
+def test_a_tree_shows_parents_children_and_what_changed():
+    family = [
+        relative(3, 1, seed=7),
+        relative(1),
+        relative(2, 1, prompt="a blue fox"),
+        relative(4, 2, prompt="a blue fox", seed=6),
+    ]
+    assert tree_text(family, 4, 1000).splitlines() == [
+        "a red fox, seed 5 · 1",
+        "├─ − red + blue · 2",
+        "│  └─ ▶ seed 5 → 6 · 4",
+        "└─ seed 5 → 7 · 3",
+    ]
+
+
+def test_a_parent_that_is_missing_is_no_obstacle():
+    assert tree_text([relative(7, 6)], 7, 1000) == "▶ a red fox, seed 5 · 7"
+
+
+def test_relatives_that_run_in_a_circle_are_shown_once():
+    family = [relative(1, 2), relative(2, 3), relative(3, 1), relative(4, 4)]
+    lines = tree_text(family, 3, 1000).splitlines()
+    assert len(lines) == 4 and sum("▶" in line for line in lines) == 1
+
+
+def test_nothing_of_a_hidden_picture_is_told_nor_of_the_way_from_it():
+    family = [relative(1, prompt="secret one", hidden=True), relative(2, 1), relative(3, 2, prompt="secret", hidden=True)]
+    text = tree_text([*family, relative(4, 3)], 2, 1000)
+    assert text.splitlines() == [
+        f"{HIDDEN} · 1",
+        "└─ ▶ a red fox, seed 5 · 2",
+        f"   └─ {HIDDEN} · 3",
+        "      └─ a red fox, seed 5 · 4",
+    ]
+
+
+@pytest.mark.parametrize("marked", [1, 60, 200])
+def test_a_large_family_is_cut_but_never_the_one_asked_for(marked):
+    family = [
+        relative(1),
+        *(relative(number, 1 if number % 7 else number - 1, prompt="word " * 60) for number in range(2, 201)),
+    ]
+    text = tree_text(family, marked, 1500)
+    assert len(text) <= 1500 and "▶" in text and "more" in text.splitlines()[-1]
+
+
+def test_a_prompt_cannot_end_the_block_that_a_tree_stands_in():
+    assert "```" not in tree_text([relative(1, prompt="``` @everyone")], 1, 1000)

@@ -1,0 +1,244 @@
+"""Flags, styles and permutations, from the prompt to the picture."""
+
+import pytest
+from PIL import ImageChops
+
+from cogs.core.messages.confirm import PATIENCE
+from cogs.core.request.preferences import Preferences, Scope
+from cogs.core.request.styles import Style
+from diffusion.images.io import read_image, read_parameters
+from tests.cogs.conftest import drawn, png, sentence, text_of
+from tests.cogs.core.generation.test_resume import slow
+from tests.cogs.settings.test_settings import change
+from tests.cogs.test_bad_input import pressed
+
+
+async def made(server, prompt, command="imagine", **options):
+    options = {name: value for name, value in ({"steps": 2} | options).items() if value is not None}
+    result = await server.alice.slash(server.channel, command, prompt=prompt, **options)
+    await server.finished(result.response, len(drawn(result.response)) or 1)
+    await server.ended()
+    return read_parameters(await drawn(result.response)[0].read()), result
+
+
+async def test_flags_set_what_they_name_and_do_not_show_in_the_prompt(server):
+    settings, result = await made(server, "red fox --ar 3:2 --seed 7 --no text, signs --cfg 2.5 --sampler ddim")
+    assert settings["prompt"] == "red fox" and "--" not in text_of(result.response)
+    assert (settings["seed"], settings["negative_prompt"]) == (7, "text, signs")
+    assert (settings["guidance_scale"], settings["sampler"]) == (2.5, "ddim")
+    assert (settings["width"], settings["height"]) == (40, 24)  # about as many pixels as 32x32
+    assert not result.followups
+
+
+async def test_options_win_over_flags(server):
+    options = {"size": "64x32", "seed": 9, "steps": 3, "negative": "blur", "guidance": 4.0, "sampler": "lms"}
+    settings, _ = await made(server, "fox --ar 1:1 --seed 7 --steps 5 --no text --cfg 2 --sampler ddim", **options)
+    expected = {"width": 64, "height": 32, "steps": 3, "seed": 9, "negative_prompt": "blur"}
+    assert settings == {"prompt": "fox", "guidance_scale": 4.0, "sampler": "lms"} | expected
+
+
+async def test_a_quality_stands_for_steps_and_sampler_that_options_and_flags_may_change(server):
+    settings, _ = await made(server, "fox", quality="draft", steps=None)
+    assert (settings["steps"], settings["sampler"]) == (10, "unipc")
+    settings, _ = await made(server, "fox --sampler ddim", quality="classic", steps=3)
+    assert (settings["steps"], settings["sampler"]) == (3, "ddim")
+
+
+async def test_a_preferred_quality_stands_behind_what_else_is_preferred_and_the_asked_one_before(server):
+    await server.studio.registry.set(Scope.CHANNEL, server.channel.id, Preferences(quality="classic", sampler="euler"))
+    await server.studio.registry.set(Scope.MEMBER, server.alice.id, Preferences(steps=4, quality="fine"))
+    settings, _ = await made(server, "fox", steps=None)
+    assert (settings["steps"], settings["sampler"]) == (4, "euler")
+    settings, _ = await made(server, "fox", quality="draft", steps=None)
+    assert (settings["steps"], settings["sampler"]) == (10, "unipc")
+
+
+async def test_a_quality_takes_as_many_steps_as_there_may_be(server):
+    await server.studio.registry.set(Scope.CHANNEL, server.channel.id, Preferences(max_steps=5))
+    settings, _ = await made(server, "fox", quality="draft", steps=None)
+    assert (settings["steps"], settings["sampler"]) == (5, "unipc")
+
+
+async def test_flags_that_mean_nothing_here_are_noted_to_the_member_alone_and_the_picture_is_made(server):
+    settings, result = await made(server, "fox --v 6 --s 250")
+    assert settings["prompt"] == "fox"
+    (note,) = result.followups
+    assert note.ephemeral and "`--v 6`, `--s 250`" in note.content and "--ar 3:2" in note.content
+
+
+async def test_flags_work_for_similar_pictures_too(server):
+    settings, _ = await made(server, "fox --seed 7 --chaos 5", "similar", image=("in.png", png()), steps=4)
+    assert (settings["prompt"], settings["seed"]) == ("fox", 7)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [
+        ("fox --ar wide", "width:height"),
+        ("fox --seed -1", "whole number from 0"),
+        ("fox --cfg nan", "number from 0 to 50"),
+        ("fox --steps 200", "at most 150"),
+        ("fox --repeat 9", "at most 4"),
+        ("--ar 3:2", "empty"),
+    ],
+)
+async def test_flags_out_of_range_are_told_in_a_sentence(server, prompt, words):
+    assert words in sentence(await server.alice.slash(server.channel, "imagine", prompt=prompt))
+
+
+async def test_the_operators_styles_are_offered_and_make_of_a_prompt_what_they_say(server):
+    styles = {"Oil": Style("{prompt} in oil", "photo", 5, 3.5), "Ink": Style("ink of {prompt}")}
+    server.studio.composer.offer(styles)
+    offered = await server.alice.autocomplete(server.channel, "imagine", "style", "")
+    assert [choice["value"] for choice in offered] == ["Oil", "Ink"]
+    result = await server.alice.slash(server.channel, "imagine", prompt="fox", style="oil", negative="text")
+    await server.finished(result.response)
+    settings = read_parameters(await drawn(result.response)[0].read())
+    assert (settings["prompt"], settings["negative_prompt"]) == ("fox in oil", "text, photo")
+    assert (settings["steps"], settings["guidance_scale"]) == (5, 3.5)
+    settings, _ = await made(server, "fox --style ink")
+    assert (settings["prompt"], settings["steps"]) == ("ink of fox", 2)
+
+
+async def test_no_style_can_be_asked_for_where_one_is_preferred(server):
+    await change(server.alice, server.channel, "mine", "Pictures", style="ink")
+    assert (await made(server, "fox"))[0]["prompt"] == "fox, ink"
+    assert (await made(server, "fox", style="none"))[0]["prompt"] == "fox"
+
+
+async def started(server, question):
+    return (await server.alice.click(question, label="Start")).response
+
+
+async def test_a_prompt_for_several_tells_how_many_before_any_is_made_and_posts_them_together(server):
+    server.studio.rules.daily = 40
+    asked = await server.alice.slash(server.channel, "imagine", prompt="{red|blue} fox in {rain|snow} --seed 7", steps=2)
+    question = asked.response
+    assert question.ephemeral and not server.studio.jobs
+    for words in ("This makes 4 pictures", "1. **red fox in rain**", "4. **blue fox in snow**", "You have 40 left today"):
+        assert words in question.content
+    message = await started(server, question)
+    await server.finished(message, 4)
+    assert "**{red|blue} fox in {rain|snow}**" in text_of(message).replace("\\", "") and "seed 7 " in text_of(message)
+    pictures = drawn(message)
+    assert [picture.description.partition(": ")[2] for picture in pictures] == [
+        "red fox in rain",
+        "red fox in snow",
+        "blue fox in rain",
+        "blue fox in snow",
+    ]
+    assert len({picture.name for picture in pictures}) == 4
+    settings = [read_parameters(await picture.read()) for picture in pictures]
+    assert [each["prompt"] for each in settings] == [picture.description.partition(": ")[2] for picture in pictures]
+    assert {each["seed"] for each in settings} == {7}
+    assert await server.studio.ledger.today(server.alice.id) == {server.guild.id: 4}
+    assert question.id not in [shown.id for shown in server.channel.history(viewer=server.alice)]
+
+
+async def test_each_of_several_pictures_is_the_one_its_prompt_makes_alone(server):
+    asked = await server.alice.slash(server.channel, "imagine", prompt="{red|blue} fox", steps=2, seed=7, count=2)
+    assert "4 pictures, 2 of each" in asked.response.content
+    message = await started(server, asked.response)
+    await server.finished(message, 4)
+    last = read_image(await drawn(message)[3].read())
+    alone = await server.alice.slash(server.channel, "imagine", prompt="blue fox", steps=2, seed=8)
+    await server.finished(alone.response)
+    difference = ImageChops.difference(last, read_image(await drawn(alone.response)[0].read()))
+    assert max(most for _, most in difference.getextrema()) <= 1
+
+
+async def test_several_can_be_called_off_before_they_begin(server):
+    asked = await server.alice.slash(server.channel, "imagine", prompt="{red|blue} fox")
+    await server.alice.click(asked.response, label="Cancel")
+    assert asked.response.content == "Not started." and not asked.response.components
+    assert not server.studio.jobs and not await server.studio.journal.unfinished()
+
+
+async def test_a_question_nobody_answers_loses_its_buttons(server):
+    asked = await server.alice.slash(server.channel, "imagine", prompt="{red|blue} fox")
+    await server.env.advance_time(PATIENCE + 1)
+    assert asked.response.content == "Not started." and not asked.response.components
+
+
+@pytest.mark.parametrize("label", ["Start", "Cancel"])
+async def test_a_question_is_answered_once(server, label):
+    asked = await server.alice.slash(server.channel, "imagine", prompt="{red|blue} fox", steps=2)
+    question = asked.response
+    buttons = [button["custom_id"] for row in question.components for button in row["components"]]
+    await server.alice.click(question, label=label)
+    await server.ended()
+    made = len(await server.studio.archive.latest(server.alice.id, "", 25))
+    for button in buttons:
+        assert "answered already" in await pressed(server, server.alice, button)
+    await server.ended()
+    assert made == len(await server.studio.archive.latest(server.alice.id, "", 25)) == (label == "Start")
+
+
+async def test_a_question_from_before_a_restart_says_so(server):
+    asked = await server.alice.slash(server.channel, "imagine", prompt="{red|blue} fox", steps=2)
+    await server.restart()
+    for label in ("Start", "Cancel"):
+        assert "I was restarted meanwhile" in sentence(await server.alice.click(asked.response, label=label))
+    assert not server.studio.jobs and not await server.studio.ledger.today(server.alice.id)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"prompt": "{a|b|c|d} {a|b|c}"}, "more than 10 pictures"),
+        ({"prompt": "{a|b|c}", "count": 4}, "makes 12 pictures"),
+        ({"prompt": "{a|b|c} fox --repeat 2"}, "5 of 5 pictures left today, not 6"),
+    ],
+)
+async def test_more_than_a_message_or_the_day_holds_is_refused_before_it_is_asked(server, options, words):
+    server.studio.rules.daily = 5
+    assert words in sentence(await server.alice.slash(server.channel, "imagine", **options))
+
+
+async def test_what_may_not_be_made_is_told_after_start_in_a_sentence(server):
+    asked = await server.alice.slash(server.channel, "imagine", prompt="{red|blue} fox", size="33")
+    assert "multiple of 8" in sentence(await server.alice.click(asked.response, label="Start"))
+
+
+async def test_several_prompts_go_on_after_a_restart_and_can_be_made_again(server, monkeypatch):
+    slow(server, monkeypatch)
+    asked = await server.alice.slash(server.channel, "imagine", prompt="{red|blue} fox", steps=20)
+    message = await started(server, asked.response)
+    await server.restart()
+    await server.finished(message, 2)
+    assert [picture.description for picture in drawn(message)] == ["Picture 1 of 2: red fox", "Picture 2 of 2: blue fox"]
+    await server.ended()
+    again = await server.bob.click(message, label="Reroll")
+    await server.finished(again.response, 2)
+    assert [picture.description for picture in drawn(again.response)] == [picture.description for picture in drawn(message)]
+
+
+async def test_similar_pictures_can_be_made_for_several_prompts(server):
+    asked = await server.alice.slash(server.channel, "similar", image=("in.png", png()), prompt="{red|blue} fox", steps=4)
+    message = await started(server, asked.response)
+    await server.finished(message, 2)
+
+
+async def test_words_of_a_list_cannot_be_put_together_from_permutations(server):
+    await server.studio.registry.set(Scope.SERVER, server.guild.id, Preferences(words=("blood",)))
+    asked = await server.alice.slash(server.channel, "imagine", prompt="{bl|f}ood")
+    assert "do not allow" in sentence(await server.alice.click(asked.response, label="Start"))
+
+
+async def test_editing_shows_what_was_written_and_asks_again_where_it_stands_for_several(server):
+    asked = await server.alice.slash(server.channel, "imagine", prompt="{red|blue} fox", steps=2, seed=7)
+    message = await started(server, asked.response)
+    await server.finished(message, 2)
+    await server.ended()
+    form = await server.alice.click(message, label="Edit")
+    fields = {row["components"][0]["custom_id"]: row["components"][0].get("value", "") for row in form.modal["components"]}
+    assert fields["prompt"] == "{red|blue} fox"
+    question = await server.alice.submit_modal(form, fields | {"prompt": "{red|blue|green} fox"})
+    assert "This makes 3 pictures" in question.response.content
+    edited = await started(server, question.response)
+    await server.finished(edited, 3)
+    assert [picture.description[16:] for picture in drawn(edited)] == ["red fox", "blue fox", "green fox"]
+    await server.ended()
+    form = await server.alice.click(edited, label="Edit")
+    alone = await server.alice.submit_modal(form, fields | {"prompt": "one fox"})
+    await server.finished(alone.response)

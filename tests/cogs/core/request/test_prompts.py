@@ -1,0 +1,160 @@
+"""What members write into prompts: permutations, flags and styles."""
+
+import pytest
+
+from cogs.core.request.flags import note, read_flags
+from cogs.core.request.prompt_matrix import literal, permutations, prompted, written
+from cogs.core.request.styles import Style, StylesNotRead, of_words, read_styles, style_of
+from diffusion.errors import InvalidRequest
+from diffusion.request import ImageRequest
+
+
+@pytest.mark.parametrize(
+    ("prompt", "stands_for"),
+    [
+        ("red fox", ["red fox"]),
+        ("{red|blue} fox", ["red fox", "blue fox"]),
+        ("{red|blue} fox in {rain|snow}", ["red fox in rain", "red fox in snow", "blue fox in rain", "blue fox in snow"]),
+        ("{a|{b|c} d} e", ["a e", "b d e", "c d e"]),
+        ("{|red} fox", ["fox", "red fox"]),
+        (r"\{a\|b\}", ["{a|b}"]),
+        (r"{a\|b|c}", ["a|b", "c"]),
+        ("{red} fox | {cat", ["{red} fox | {cat"]),
+        ("a} {b|c", ["a} {b|c"]),
+        ("{{a|b}", ["{a", "{b"]),
+        ("{a|b}" * 3, ["aaa", "aab", "aba", "abb", "baa", "bab", "bba", "bbb"]),
+    ],
+)
+def test_braces_with_bars_stand_for_several_prompts(prompt, stands_for):
+    assert list(permutations(prompt)) == stands_for
+
+
+@pytest.mark.parametrize("prompt", ["{a|b|c|d} {a|b|c}", "{a|b}" * 200, "{a" * 8 + "|b}" * 8 + "{a|b}" * 4])
+def test_more_than_a_message_holds_are_refused_before_they_are_written_out(prompt):
+    with pytest.raises(InvalidRequest, match="more than 10 pictures"):
+        permutations(prompt)
+
+
+@pytest.mark.parametrize("text", ["{a|b}", r"\{a|b}", "{a|{b|c}} d", "|{}", "\\"])
+def test_any_text_can_be_written_to_stand_for_itself(text):
+    assert permutations(literal(text)) == (text,)
+
+
+@pytest.mark.parametrize("text", ["red fox", "{fox} | x", "{red|blue} fox", r"\{red\|blue\} fox", r"{a\|b|c}", "a \\ b"])
+def test_what_was_written_can_be_edited_and_makes_the_same_again(text):
+    request = ImageRequest(**prompted(text))
+    assert prompted(written(request)) == prompted(text)
+
+
+def test_several_pictures_of_each_prompt_are_counted():
+    assert prompted("{a|b}", 2) == {"prompt": "{a|b}", "variants": ("a", "b"), "count": 4}
+    assert prompted("a", 24) == {"prompt": "a", "variants": (), "count": 24}
+    with pytest.raises(InvalidRequest, match="makes 12 pictures, and one message holds 10"):
+        prompted("{a|b|c}", 4)
+
+
+def test_a_thousand_braces_are_read_at_once():
+    assert permutations("{" * 500) == ("{" * 500,)
+
+
+@pytest.mark.parametrize(
+    ("text", "prompt", "settings"),
+    [
+        ("red fox", "red fox", {}),
+        (
+            "red fox --ar 3:2 --seed 7 --no text, signs",
+            "red fox",
+            {"aspect": (3, 2), "seed": 7, "negative_prompt": "text, signs"},
+        ),
+        ("red fox --steps 30 --cfg 5.5", "red fox", {"steps": 30, "guidance_scale": 5.5}),
+        ("fox --sampler EULER --repeat 3", "fox", {"sampler": "euler", "count": 3}),
+        ("fox --style oil painting --seed 4", "fox", {"style": "oil painting", "seed": 4}),
+        ("fox —ar 16:9 –seed 7", "fox", {"aspect": (16, 9), "seed": 7}),
+        ("--aspect 2:3 fox --seed 7 in snow", "fox in snow", {"aspect": (2, 3), "seed": 7}),
+        ("fox --ar=3:2 --AR 1:1", "fox", {"aspect": (1, 1)}),
+        ("a well-known fox -- no hat — red —", "a well-known fox -- no hat — red —", {}),
+        ("fox —red— hat", "fox —red— hat", {}),
+    ],
+)
+def test_flags_are_read_as_in_midjourney(text, prompt, settings):
+    written = read_flags(text)
+    assert (written.prompt, written.settings, written.unknown) == (prompt, settings, ())
+
+
+def test_flags_that_mean_nothing_here_are_taken_out_and_noted_with_those_that_work():
+    written = read_flags("fox --v 6.1 --s 250 --tile --style raw --foo bar --iw 2 --seed 7")
+    assert (written.prompt, written.settings) == ("fox", {"seed": 7})
+    assert written.unknown == ("--v 6.1", "--s 250", "--tile", "--style raw", "--foo bar", "--iw 2")
+    assert "`--v 6.1`" in note(written.unknown) and "--ar 3:2, --seed 7" in note(written.unknown)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("fox --ar wide", "width:height"),
+        ("fox --ar 0:1", "width:height"),
+        ("fox --ar 9:1", "up to 4:1 or 1:4"),
+        ("fox --ar", "width:height"),
+        ("fox --seed many", "--seed` needs a number"),
+        ("fox --steps 3.5", "--steps` needs a number"),
+        ("fox --cfg", "--cfg` needs a number"),
+        ("fox --no", "needs words"),
+        ("fox --no --seed 7", "needs words"),
+        ("fox --sampler best", "needs one of lms, ddim"),
+        ("fox --style " + "x" * 101, "100 characters"),
+    ],
+)
+def test_a_flag_that_cannot_be_read_is_told_with_an_example(text, words):
+    with pytest.raises(InvalidRequest, match=words):
+        read_flags(text)
+
+
+@pytest.mark.parametrize(
+    ("template", "prompt", "text"),
+    [
+        ("ink", "red fox", "red fox, ink"),
+        ("ink drawing of {prompt}, fine lines", "red fox", "ink drawing of red fox, fine lines"),
+        ("{prompt}, ink", "", "ink"),
+        ("ink", "", "ink"),
+    ],
+)
+def test_a_style_takes_the_prompt_in_or_follows_it(template, prompt, text):
+    assert Style(template).applied(prompt) == text
+
+
+def test_styles_are_found_by_name_whatever_its_case_and_other_words_are_a_style_of_their_own():
+    styles = of_words(["Ink"]) | {"Oil": Style("{prompt}, oil on canvas", "photo", 40, 6.5)}
+    assert style_of(styles, " oil ") == styles["Oil"] and style_of(styles, "INK") == Style("Ink")
+    assert style_of(styles, "crayon") == Style("crayon")
+    assert style_of(styles, "None") is None and style_of(styles, "") is None and style_of(styles, None) is None
+
+
+def test_the_example_in_the_settings_file_is_a_style(tmp_path):
+    from pathlib import Path
+
+    lines = (Path(__file__).parents[4] / ".env.example").read_text().splitlines()
+    start = next(index for index, line in enumerate(lines) if line.startswith('#   ["oil'))
+    (tmp_path / "styles.toml").write_text("\n".join(line.lstrip("# ") for line in lines[start : start + 5]))
+    style = Style("{prompt}, oil painting on canvas, thick brush strokes", "photo, blurry", 40, 6.5)
+    assert read_styles(tmp_path / "styles.toml") == {"oil painting": style}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "No such file"),
+        ("[ink", "STYLES_FILE"),
+        ("[ink]\nnegative = 'x'", "ink.prompt: Field required"),
+        ("[ink]\nprompt = 'x'\nstep = 3", "ink.step"),
+        ("[ink]\nprompt = 'x'\nsteps = 999", "ink.steps: .*150"),
+        ("ink = 'x'", "ink"),
+        ("[ink]\nprompt = '\udcff'", "STYLES_FILE"),
+    ],
+)
+def test_a_file_of_styles_that_is_not_as_it_should_be_is_told_in_one_sentence(tmp_path, text, words):
+    path = tmp_path / "styles.toml"
+    if text is not None:
+        path.write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(StylesNotRead, match=words) as caught:
+        read_styles(path)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,102 @@
+import pytest
+
+from cogs.core.storage.archive import ANCESTORS, FAMILY, PAGE, Archive
+from cogs.core.storage.creations import Journal, State, to_json
+from cogs.core.storage.database import Database, DatabaseFailed
+from diffusion.request import ImageRequest
+from tests.cogs.core.storage.test_creations import creation
+
+
+@pytest.fixture
+async def database(database_url):
+    async with Database(database_url) as database:
+        yield database
+
+
+async def kept(database, *rows):
+    for row in rows:
+        await Journal(database).add(row)
+
+
+def delivered(id, parent=None, prompt="a fox", **values):
+    request = to_json(ImageRequest(prompt, seed=id))
+    return creation(id, parent_id=parent, state=State.DELIVERED, request=request, **values)
+
+
+def ids(creations):
+    return [creation.id for creation in creations]
+
+
+async def test_pages_go_back_and_forth_newest_first(database):
+    await kept(database, *map(delivered, range(1, 2 * PAGE + 3)), delivered(50, owner=8))
+    archive = Archive(database)
+    first = await archive.page(7)
+    assert ids(first.creations) == list(range(2 * PAGE + 2, PAGE + 2, -1)) and (first.newer, first.older) == (False, True)
+    second = await archive.page(7, before=first.creations[-1].id)
+    assert ids(second.creations) == list(range(PAGE + 2, 2, -1)) and (second.newer, second.older) == (True, True)
+    third = await archive.page(7, before=second.creations[-1].id)
+    assert ids(third.creations) == [2, 1] and (third.newer, third.older) == (True, False)
+    back = await archive.page(7, after=third.creations[0].id)
+    assert ids(back.creations) == ids(second.creations) and (back.newer, back.older) == (True, True)
+    start = await archive.page(7, after=back.creations[0].id)
+    assert ids(start.creations) == ids(first.creations) and (start.newer, start.older) == (False, True)
+
+
+async def test_only_what_was_delivered_is_in_the_archive(database):
+    await kept(database, delivered(1), creation(2), creation(3, state=State.FAILED))
+    assert ids((await Archive(database).page(7)).creations) == [1]
+
+
+async def test_prompts_are_searched_letter_by_letter(database):
+    await kept(database, delivered(1, prompt="100% Fox"), delivered(2, prompt="1000 foxes"), delivered(3, prompt='a "dog"'))
+    archive = Archive(database)
+    assert ids((await archive.page(7, "0% fox")).creations) == [1]
+    assert ids((await archive.page(7, "FOX")).creations) == [2, 1]
+    assert ids((await archive.page(7, '"dog')).creations) == [3]
+    assert ids((await archive.page(7, "_")).creations) == []
+
+
+async def test_what_pictures_became_is_searched_too(database):
+    request = to_json(ImageRequest("fox", steps=9, branches=((3, "bär"), (4, "owl"))))
+    morph = to_json(ImageRequest("fox", morph_to="wolf", count=4))
+    await kept(database, *(creation(id, state=State.DELIVERED, request=json) for id, json in ((1, request), (2, morph))))
+    archive = Archive(database)
+    assert [ids(await archive.latest(7, word, 9)) for word in ("bär", "OWL", "wolf", "fox", "3")] == [[1], [1], [2], [2, 1], []]
+
+
+async def test_a_family_is_found_from_any_of_it(database):
+    await kept(database, delivered(1), delivered(2, 1), delivered(3, 1), delivered(4, 2), delivered(5), delivered(6, 5))
+    archive, journal = Archive(database), Journal(database)
+    for one in (1, 2, 4):
+        assert sorted(ids(await archive.family(await journal.get(one)))) == [1, 2, 3, 4]
+
+
+async def test_a_family_without_a_beginning_or_in_a_circle_is_found(database):
+    await kept(database, delivered(2, 1), delivered(3, 4), delivered(4, 3), delivered(5, 5))
+    archive, journal = Archive(database), Journal(database)
+    assert ids(await archive.family(await journal.get(2))) == [2]
+    assert sorted(ids(await archive.family(await journal.get(3)))) == [3, 4]
+    assert ids(await archive.family(await journal.get(5))) == [5]
+
+
+async def test_a_large_family_is_bounded(database):
+    await kept(
+        database, *(delivered(number, number - 1) for number in range(1, 40)), *(delivered(n, 39) for n in range(40, 120))
+    )
+    family = await Archive(database).family(await Journal(database).get(39))
+    assert len(family) == FAMILY and min(ids(family)) == 39 - ANCESTORS
+
+
+async def test_what_a_deleted_message_showed_has_none_any_more(database):
+    await kept(database, delivered(1, message_id=10), delivered(2, message_id=11), creation(3, message_id=10))
+    await Archive(database).withdraw([10])
+    assert [(await Journal(database).get(id)).message_id for id in (1, 2, 3)] == [None, 11, 10]
+
+
+async def test_an_archive_that_cannot_be_read_says_so(database):
+    async with database.engine.begin() as connection:
+        await connection.exec_driver_sql("DROP TABLE creations")
+    with pytest.raises(DatabaseFailed, match="try again later"):
+        await Archive(database).page(7)
+    with pytest.raises(DatabaseFailed):
+        await Archive(database).withdraw([1])

@@ -1,0 +1,236 @@
+import asyncio
+import contextlib
+import json
+import logging
+import sqlite3
+from dataclasses import fields
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from PIL import Image
+from sqlalchemy import select, text
+
+import cogs.core.storage.creations
+from cogs.core.storage.creations import Creation, Journal, JournalFailed, State, from_json, to_json
+from cogs.core.storage.database import Database, DatabaseFailed
+from cogs.core.storage.quotas import DIRECT, Ledger, Usage
+from diffusion.request import ImageRequest
+
+TOKEN = "a-secret-token"
+
+
+@contextlib.asynccontextmanager
+async def opened(url):
+    async with Database(url) as database:
+        yield Journal(database)
+
+
+def creation(id=1, **values):
+    return Creation(
+        **{"id": id, "owner": 7, "channel_id": 8, "application_id": 9, "token": TOKEN}
+        | {"private": False, "token_only": False}
+        | {"expires": datetime.now(UTC) + timedelta(minutes=15), "request": to_json(ImageRequest("fox", seed=5))}
+        | values
+    )
+
+
+async def test_what_is_written_is_there_after_a_restart_oldest_first(database_url):
+    async with opened(database_url) as journal:
+        await journal.add(creation(2, guild_id=2**62))
+        await journal.add(creation(1))
+    async with opened(database_url) as journal:
+        first, second = await journal.unfinished()
+    assert (first.id, second.id, second.guild_id) == (1, 2, 2**62)
+    assert first.state == State.ACCEPTED and first.expires.tzinfo is UTC
+    assert from_json(first.request, None) == ImageRequest("fox", seed=5)
+
+
+async def test_what_has_ended_stays_so_and_forgets_its_token(database_url):
+    async with opened(database_url) as journal:
+        await journal.add(row := creation())
+        await journal.update(row, state=State.RENDERED, pictures=["a" * 64], message_id=3)
+        await journal.close(row, State.DELIVERED)
+        await journal.update(row, state=State.RUNNING)
+        assert await journal.unfinished() == []
+        found = await journal.of_message(3)
+    assert (found.state, found.token, found.pictures) == (State.DELIVERED, "", ["a" * 64])
+
+
+async def test_many_write_at_once(database_url):
+    async with opened(database_url) as journal:
+        rows = [creation(id) for id in range(1, 41)]
+        await asyncio.gather(*map(journal.add, rows))
+        await asyncio.gather(*(journal.close(row, State.DELIVERED) for row in rows[:20]))
+        assert len(await journal.unfinished()) == 20
+
+
+async def test_pictures_are_counted_with_what_is_written_and_given_back_where_none_came_about(database_url):
+    async with Database(database_url) as database:
+        journal, ledger = Journal(database), Ledger(database)
+        await journal.add(made := creation(1, guild_id=3, counted=2))
+        await journal.add(later := creation(2))
+        await journal.update(later, counted=4)
+        assert await ledger.today(7) == {3: 2, DIRECT: 4}
+        await journal.close(later, State.CANCELLED)
+        await journal.close(later, State.FAILED)
+        await journal.close(made, State.DELIVERED)
+        await journal.close(made, State.FAILED)  # it has ended and stays so
+        assert await ledger.today(7) == {3: 2, DIRECT: 0} and await ledger.today(8) == {}
+
+
+async def test_pictures_asked_for_at_the_same_moment_are_all_counted(database_url):
+    async with Database(database_url) as database:
+        journal, ledger = Journal(database), Ledger(database)
+        rows = [creation(id, counted=2) for id in range(1, 11)]
+        await asyncio.gather(*map(journal.add, rows))
+        assert await ledger.today(7) == {DIRECT: 20}
+        await asyncio.gather(*(journal.close(row, State.CANCELLED) for row in rows[:5]))
+        assert await ledger.today(7) == {DIRECT: 10}
+
+
+async def test_what_was_counted_on_past_days_is_forgotten(database_url):
+    async with Database(database_url) as database:
+        journal, ledger = Journal(database), Ledger(database)
+        now = datetime.now(UTC)
+        await journal.add(old := creation(1, counted=1, created=now - timedelta(days=2)))
+        await journal.add(creation(2, counted=1, created=now - timedelta(days=1)))
+        await journal.add(creation(3, counted=1, created=now))
+        await ledger.forget()
+        async with database.sessions() as session:
+            assert len((await session.scalars(select(Usage))).all()) == 2
+        await journal.close(old, State.CANCELLED)
+        assert await ledger.today(7) == {DIRECT: 1}
+
+
+async def test_sqlite_keeps_its_records_in_wal_mode(tmp_path):
+    async with opened(f"sqlite+aiosqlite:///{tmp_path / 'new folder' / 'journal.sqlite'}") as journal:
+        await journal.unfinished()
+        connection = sqlite3.connect(tmp_path / "new folder" / "journal.sqlite")
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        connection.close()
+
+
+async def test_the_schema_of_the_migrations_is_that_of_the_code(database_url):
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    import cogs.core.generation.service  # noqa: F401  (and with it all tables)
+    from cogs.core.storage.database import Base
+
+    async with Database(database_url) as database, database.engine.connect() as connection:
+        compare = lambda sync: compare_metadata(MigrationContext.configure(sync), Base.metadata)  # noqa: E731
+        assert await connection.run_sync(compare) == []
+
+
+BAD_URLS = [
+    "nonsense",
+    "sqlite:///x.sqlite",
+    "no+driver://x",
+    "sqlite+aiosqlite:////proc/no/way.sqlite",
+    "postgresql+asyncpg://nobody@127.0.0.1:1/x",
+]
+
+
+@pytest.mark.parametrize("bad", BAD_URLS)
+async def test_a_database_that_cannot_be_used_is_told_in_one_sentence(bad):
+    with pytest.raises(DatabaseFailed, match="DATABASE_URL") as caught:
+        async with Database(bad):
+            pass
+    assert "\n" not in str(caught.value)
+
+
+async def test_a_database_that_fails_refuses_new_requests_and_tells_no_token(database_url, caplog):
+    caplog.set_level(logging.DEBUG)
+    async with opened(database_url) as journal:
+        await journal.add(row := creation())
+        with pytest.raises(JournalFailed, match="try again later") as caught:
+            await journal.add(creation())  # the same id again
+        async with journal._database.sessions.begin() as connection:
+            await connection.execute(text("DROP TABLE creations"))
+        await journal.update(row, state=State.RUNNING)  # logged, no more
+        with pytest.raises(JournalFailed):
+            await journal.unfinished()
+    texts = [caplog.text, repr(row), repr(caught.value.__cause__)]
+    assert not any(TOKEN in text for text in texts)
+
+
+async def test_what_a_failing_database_missed_is_committed_once_it_answers(database_url, caplog):
+    async with opened(database_url) as journal:
+        rows = [creation(id) for id in (1, 2, 3)]
+        for row in rows:
+            await journal.add(row)
+        await rename(journal, "creations", "away")
+        await journal.update(rows[0], state=State.RUNNING, message_id=5)
+        await journal.update(rows[0], state=State.RENDERED)
+        await journal.close(rows[1], State.DELIVERED)
+        await rename(journal, "away", "creations")
+        await journal.update(rows[2], message_id=6)
+        left = await journal.unfinished()
+    assert [(row.id, row.state, row.message_id) for row in left] == [(1, State.RENDERED, 5), (3, State.ACCEPTED, 6)]
+
+
+async def test_files_that_any_creation_has_are_needed(database_url, monkeypatch):
+    monkeypatch.setattr(cogs.core.storage.creations, "NAMES_AT_ONCE", 2)
+    source, film, picture, other, gone = (letter * 64 for letter in "abcde")
+    async with opened(database_url) as journal:
+        await journal.add(creation(1, source=source, pictures=[other, picture]))
+        await journal.add(creation(2, film=film, pictures=[]))
+        assert await journal.needed([gone, source, film, picture]) == {source, film, picture}
+        assert await journal.needed([gone]) == await journal.needed([]) == set()
+
+
+async def rename(journal, table, other):
+    async with journal._database.engine.begin() as connection:
+        await connection.exec_driver_sql(f"ALTER TABLE {table} RENAME TO {other}")
+
+
+async def test_a_database_server_that_is_restarted_may_refuse_meanwhile_and_the_journal_goes_on(postgresql, caplog):
+    async with opened(postgresql.fresh()) as journal:
+        await journal.add(row := creation(1))
+        postgresql.stop("immediate")
+        try:
+            with pytest.raises(JournalFailed, match="try again later"):
+                await journal.add(creation(2))
+            with pytest.raises(JournalFailed, match="try again later"):
+                await journal.unfinished()
+            await journal.close(row, State.DELIVERED)
+        finally:
+            postgresql.start()
+        await journal.add(creation(3))
+        await journal.update(creation(3), state=State.RUNNING)
+        assert [(row.id, row.state) for row in await journal.unfinished()] == [(3, State.RUNNING)]
+    assert TOKEN not in caplog.text
+
+
+async def test_a_database_server_restarted_between_two_requests_is_not_noticed(postgresql):
+    async with opened(postgresql.fresh()) as journal:
+        await asyncio.gather(*(journal.add(creation(id)) for id in range(1, 11)))  # so that there are connections to lose
+        postgresql.stop("fast")
+        postgresql.start()
+        await asyncio.gather(*(journal.close(creation(id), State.DELIVERED) for id in range(1, 11)))
+        assert await journal.unfinished() == []
+
+
+async def test_a_database_server_that_hangs_is_waited_for_no_longer_than_discord_waits(postgresql, monkeypatch, caplog):
+    monkeypatch.setattr("cogs.core.storage.database.PATIENCE", 0.5)
+    async with opened(postgresql.fresh()) as journal:
+        await journal.add(row := creation(1))
+        with postgresql.hung():
+            async with asyncio.timeout(10):
+                with pytest.raises(JournalFailed, match="try again later"):
+                    await journal.add(creation(2))
+                await journal.update(row, message_id=5)
+        await journal.update(row, state=State.RUNNING)
+        assert [(row.id, row.message_id) for row in await journal.unfinished()] == [(1, 5)]
+
+
+def test_every_setting_of_a_request_comes_back():
+    image = Image.new("RGB", (8, 8))
+    mask, branches = Image.new("L", (8, 8)), ((5, "dog"), (7, "cat"))
+    request = ImageRequest("fox", "blurry", 64, 32, 9, 3.5, "ddim", 11, 2, image, 3, 4, mask=mask, branches=branches)
+    assert set(to_json(request)) == {field.name for field in fields(ImageRequest)} - {"image", "mask"}
+    assert from_json(json.loads(json.dumps(to_json(request))), image, mask) == request
+
+
+def test_a_request_that_an_earlier_version_wrote_is_read():
+    assert from_json({"prompt": "fox", "seed": 5}, None) == ImageRequest("fox", seed=5)

@@ -1,0 +1,179 @@
+"""Pictures where fsspec keeps them, and a folder that two processes share."""
+
+import asyncio
+import errno
+import os
+import time
+
+import fsspec
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+
+from cogs.core.storage import object_store
+from cogs.core.storage.images import DAY, Gallery, NotKept, PictureGone
+from cogs.core.storage.object_store import Bucket, gallery_at
+from diffusion.errors import DarkroomError
+
+
+class Moving(MemoryFileSystem):
+    """One that can move files, as those of servers can."""
+
+    protocol = "moving"
+    store, pseudo_dirs = {}, [""]
+
+    @classmethod
+    def _strip_protocol(cls, path):
+        return super()._strip_protocol(path.replace("moving://", "memory://"))
+
+    def mv(self, path1, path2, **_):
+        self.store[path2] = self.store.pop(path1)
+
+
+fsspec.register_implementation("moving", Moving)
+
+
+@pytest.fixture(params=["memory", "moving"])
+def pictures(request):
+    kept = Bucket(f"{request.param}://pictures", max_bytes=20)
+    kept.check()
+    yield kept
+    kept.files.store.clear()
+
+
+def stored(pictures):
+    return sorted(path for path, info in pictures.files.find("/pictures", detail=True).items() if info["type"] == "file")
+
+
+async def test_a_picture_comes_back_under_the_name_of_its_content_and_is_kept_once(pictures):
+    name = await pictures.keep(b"\x89PNG apple")
+    assert await pictures.keep(b"\x89PNG apple") == name
+    assert await pictures.read(name) == b"\x89PNG apple"
+    assert stored(pictures) == [f"/pictures/{name[:2]}/{name}.png"]
+    await pictures.delete([name, "f" * 64])
+    with pytest.raises(PictureGone, match="not kept any more"):
+        await pictures.read(name)
+
+
+def test_nothing_makes_folders_or_a_bucket_where_files_need_none(monkeypatch):
+    asked = []
+    monkeypatch.setattr(MemoryFileSystem, "makedirs", lambda *_, **__: asked.append("a folder"))
+    Bucket("memory://pictures").check()
+    assert not asked
+    Bucket("moving://pictures").check()
+    assert asked
+
+
+async def test_the_layout_is_that_of_a_folder_so_that_either_can_be_copied_to_the_other(pictures, tmp_path):
+    folder = Gallery(tmp_path)
+    for data in (b"\x89PNG apple", b"RIFF film", b"other"):
+        await folder.keep(data)
+        await pictures.keep(data)
+    paths = [f"/pictures/{path.relative_to(tmp_path).as_posix()}" for path in tmp_path.rglob("*") if path.is_file()]
+    assert stored(pictures) == sorted(paths)
+
+
+async def test_a_torn_picture_is_noticed_and_written_anew(pictures):
+    name = await pictures.keep(b"apple")
+    pictures.files.pipe_file(stored(pictures)[0], b"app")
+    with pytest.raises(PictureGone, match="damaged"):
+        await pictures.read(name)
+    await pictures.keep(b"apple")
+    assert await pictures.read(name) == b"apple"
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "no space"), OSError(errno.EDQUOT, "quota"), RuntimeError("odd")])
+async def test_what_cannot_be_written_is_told_and_leaves_nothing(pictures, monkeypatch, error):
+    def refuse(self, path, value, **_):
+        self.store[path] = None
+        raise error
+
+    with monkeypatch.context() as full:
+        full.setattr(type(pictures.files), "pipe_file", refuse)
+        with pytest.raises(NotKept, match="full" if isinstance(error, OSError) else "cannot write"):
+            await pictures.keep(b"apple")
+    assert stored(pictures) == []
+
+
+async def test_a_storage_out_of_reach_is_told_and_not_taken_for_empty(pictures, monkeypatch):
+    name = await pictures.keep(b"apple")
+
+    def refuse(self, path, **_):
+        raise RuntimeError("no route to host")
+
+    with monkeypatch.context() as away:
+        away.setattr(type(pictures.files), "cat_file", refuse)
+        away.setattr(type(pictures.files), "rm_file", refuse)
+        away.setattr(type(pictures.files), "find", refuse)
+        with pytest.raises(PictureGone, match="cannot reach my pictures"):
+            await pictures.read(name)
+        with pytest.raises(DarkroomError, match="cannot reach my pictures"):
+            await pictures.delete([name])
+        await pictures.prune()  # logged, and done the next time
+    assert await pictures.read(name) == b"apple"
+
+
+async def test_the_oldest_give_way_but_not_what_is_needed_and_it_is_not_listed_all_the_time(pictures, monkeypatch):
+    names = [await pictures.keep(b"%09d" % index) for index in range(5)]
+    ages = dict(zip(names, (5, 4, 3, 2, 40), strict=True))
+    find, listed = type(pictures.files).find, []
+
+    def aged(self, path, **options):
+        listed.append(path)
+        found = find(self, path, **options)
+        for name in found:
+            found[name]["created"] = time.time() - ages[name.rpartition("/")[2]] * DAY
+        return found
+
+    monkeypatch.setattr(type(pictures.files), "find", aged)
+    await pictures.prune(needed=names[:1])
+    assert [path.rpartition("/")[2] for path in stored(Bucket(pictures_url(pictures)))] == sorted(
+        name for name, kept in zip(names, (True, False, True, True, False), strict=True) if kept
+    )
+    before = len(listed)
+    await pictures.prune()
+    assert len(listed) == before
+
+
+def pictures_url(pictures):
+    return f"{'moving' if isinstance(pictures.files, Moving) else 'memory'}://pictures"
+
+
+@pytest.mark.parametrize("url", ["nosuch://pictures", "git://x"])
+def test_a_missing_driver_is_told_at_the_start(url):
+    with pytest.raises(DarkroomError, match="PICTURES_URL cannot be used: .+"):
+        Bucket(url)
+
+
+def test_a_storage_that_takes_nothing_is_told_at_the_start(monkeypatch):
+    def refuse(self, path, value, **_):
+        raise PermissionError("AccessDenied")
+
+    monkeypatch.setattr(MemoryFileSystem, "pipe_file", refuse)
+    with pytest.raises(DarkroomError, match="PICTURES_URL: AccessDenied"):
+        Bucket("memory://pictures").check()
+
+
+@pytest.mark.parametrize("told", [1.0, "1970-01-01T00:00:01+00:00"])
+def test_when_a_file_was_written_is_read_as_drivers_tell_it(told):
+    assert object_store._modified({"LastModified": told}) == 1.0
+    assert object_store._modified({}) == pytest.approx(time.time(), abs=60)
+
+
+def test_a_url_may_be_of_a_folder_too(tmp_path):
+    for url in (str(tmp_path), f"file://{tmp_path}"):
+        folder = gallery_at(url, 20, 30)
+        assert type(folder) is Gallery and folder.folder == tmp_path
+    assert type(gallery_at("memory://pictures", 20, 30)) is Bucket
+
+
+async def test_two_processes_share_a_folder(tmp_path):
+    one, other = Gallery(tmp_path), Gallery(tmp_path)
+    pictures = [b"picture %d" % index for index in range(20)]
+    names = await asyncio.gather(*(gallery.keep(data) for data in pictures for gallery in (one, other)))
+    assert names[::2] == names[1::2] and len({*names}) == 20
+    for name, data in zip(names[::2], pictures, strict=True):
+        assert await one.read(name) == await other.read(name) == data
+    for path in tmp_path.glob("*/*"):
+        os.utime(path, (time.time() - 40 * DAY,) * 2)
+    await asyncio.gather(one.prune(), other.prune())
+    assert not any(tmp_path.glob("*/*"))

@@ -1,0 +1,123 @@
+import pytest
+from sqlalchemy import text
+
+from cogs.core.request.preferences import Preferences, Scope, Verdict, from_json, layered, to_json
+from cogs.core.storage.database import Database, DatabaseFailed
+from cogs.core.storage.preferences import Registry
+from diffusion.errors import InvalidRequest
+
+EVERYTHING = Preferences(
+    size="512x768",
+    steps=30,
+    guidance=4.5,
+    sampler="ddim",
+    style="flat",
+    spoiler=True,
+    private=False,
+    language="de",
+    max_size=768,
+    max_steps=40,
+    max_count=2,
+    channels=(2**62,),
+    roles=(5, 6),
+    allowance=50,
+    allowances={2**62: 100},
+    words=("bad",),
+    expressions=("b+",),
+    flagged=Verdict.SPOILER,
+    flagged_restricted=Verdict.ALLOW,
+    moderators=2**62,
+    remix=False,
+)
+
+
+def test_the_nearest_that_says_something_holds():
+    mine, channel, server = Preferences(steps=30), Preferences(steps=20, style="flat"), Preferences(style="ink", sampler="lms")
+    assert layered([mine, channel, server]) == Preferences(steps=30, style="flat", sampler="lms")
+
+
+def test_no_is_said_too():
+    assert layered([Preferences(spoiler=False), Preferences(spoiler=True)]).spoiler is False
+
+
+def test_of_maxima_the_lowest_holds():
+    channel, server = Preferences(max_steps=50, max_count=1), Preferences(max_steps=30)
+    assert layered([channel, server]) == Preferences(max_steps=30, max_count=1)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"steps": 0}, "steps must be a number from 1 to 150"),
+        ({"guidance": float("nan")}, "guidance must be a number from 0 to 30"),
+        ({"max_steps": 151}, "max steps must be a number from 1 to 150"),
+        ({"allowance": -1}, "allowance must be a number from 0"),
+        ({"allowances": {5: -1}}, "allowance must be a number from 0"),
+        ({"sampler": "no such"}, "sampler must be one of"),
+        ({"language": "xx"}, "language must be one of en, de"),
+        ({"size": "big"}, "width x height"),
+        ({"style": "x" * 101}, "100 characters"),
+    ],
+)
+def test_a_value_out_of_range_is_told_with_its_range(values, words):
+    with pytest.raises(InvalidRequest, match=words):
+        Preferences(**values)
+
+
+def test_all_of_them_come_back_from_json():
+    assert from_json(to_json(EVERYTHING)) == EVERYTHING
+    assert to_json(Preferences()) == {}
+    assert from_json({"of another version": 1}) == Preferences()
+
+
+async def test_they_are_there_after_a_restart_until_they_are_taken_back(database_url):
+    async with Database(database_url) as database:
+        registry = Registry(database)
+        await registry.set(Scope.SERVER, 2**62, EVERYTHING)
+        await registry.set(Scope.SERVER, 2**62, EVERYTHING.with_(steps=None))
+        await registry.set(Scope.MEMBER, 7, Preferences(steps=9))
+    async with Database(database_url) as database:
+        registry = Registry(database)
+        await registry.open()
+        assert registry.of(Scope.SERVER, 2**62) == EVERYTHING.with_(steps=None)
+        assert registry.of(Scope.CHANNEL, 2**62) == Preferences()
+        await registry.set(Scope.MEMBER, 7, Preferences())
+        again = Registry(database)
+        await again.open()
+        assert again.of(Scope.MEMBER, 7) == registry.of(Scope.MEMBER, 7) == Preferences()
+
+
+async def test_what_cannot_be_read_does_not_hold_and_the_rest_does(database_url, caplog):
+    async with Database(database_url) as database:
+        registry = Registry(database)
+        await registry.set(Scope.MEMBER, 7, Preferences(steps=9))
+        async with database.sessions.begin() as session:
+            await session.execute(text("""INSERT INTO preferences VALUES ('member', 8, '{"steps": "many"}')"""))
+        await registry.open()
+        assert registry.of(Scope.MEMBER, 8) == Preferences() and registry.of(Scope.MEMBER, 7).steps == 9
+    assert "member 8" in caplog.text
+
+
+async def test_a_change_of_what_another_version_knows_is_passed_over(postgresql):
+    async with Database(postgresql.fresh()) as database:
+        registry, other = Registry(database), Registry(database)
+        await registry.open()
+        await other.set(Scope.MEMBER, 7, Preferences(steps=9))
+        async with database.sessions.begin() as session:
+            await session.execute(text("INSERT INTO preference_changes VALUES ('planet', 8, extract(epoch FROM now()))"))
+            await session.execute(text("INSERT INTO preferences VALUES ('planet', 8, '{}')"))
+        await registry.refresh()
+        assert registry.of(Scope.MEMBER, 7).steps == 9
+
+
+async def test_a_database_that_fails_changes_nothing_and_says_so(database_url):
+    async with Database(database_url) as database:
+        registry = Registry(database)
+        await registry.set(Scope.MEMBER, 7, Preferences(steps=9))
+        async with database.sessions.begin() as session:
+            await session.execute(text("DROP TABLE preferences"))
+        with pytest.raises(DatabaseFailed, match="try again later"):
+            await registry.set(Scope.MEMBER, 7, Preferences(steps=10))
+        assert registry.of(Scope.MEMBER, 7).steps == 9
+        with pytest.raises(DatabaseFailed):
+            await registry.open()

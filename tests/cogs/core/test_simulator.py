@@ -1,0 +1,81 @@
+"""The preview as a person uses it: the page of `python bot.py preview` in a real browser, with the embedded model."""
+
+import asyncio
+import contextlib
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+import bot
+from cogs.core.config import Settings
+from cogs.core.simulator import _pump
+from diffusion.errors import DarkroomError
+from tests.cogs.conftest import png
+from tests.support.page import CHROMIUM, command, opened, served
+
+
+@pytest.fixture
+async def page():
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium, such as Debian's package of that name")
+    async with served() as url, opened(url, viewport={"width": 1000, "height": 760}) as page:
+        yield page
+
+
+async def test_the_page_goes_on_after_a_moment_in_which_the_machine_was_too_busy(server, monkeypatch):
+    advance, tries, refreshed = server.env.advance_time, [], asyncio.Event()
+
+    async def advance_time(seconds):
+        tries.append(seconds)
+        if len(tries) == 1:
+            raise TimeoutError
+        await advance(seconds)
+
+    class Page:
+        async def refresh(self):
+            refreshed.set()
+
+    monkeypatch.setattr(server.env, "advance_time", advance_time)
+    pump = asyncio.create_task(_pump(server.env, Page(), asyncio.Lock()))
+    await asyncio.wait_for(refreshed.wait(), 30)
+    pump.cancel()
+    assert abs(datetime.now(UTC) - server.env.now()) < timedelta(seconds=30)  # and its clock is right
+
+
+async def test_the_preview_takes_up_nothing_of_the_real_bots(monkeypatch, tmp_path):
+    given = []
+
+    @contextlib.asynccontextmanager
+    async def open_studio(settings, folder):
+        given.extend((settings.database_url, settings.pictures_url, folder))
+        raise DarkroomError("seen enough")
+        yield
+
+    monkeypatch.setattr(bot, "open_studio", open_studio)
+    real = {"database_url": "postgresql+asyncpg://real/journal", "pictures_url": "s3://real", "data_dir": tmp_path}
+    with pytest.raises(DarkroomError, match="seen enough"):
+        await bot.in_browser(Settings(_env_file=None, **real))
+    assert given == [None, None, tmp_path / "preview"]
+
+
+async def test_newcomers_are_told_what_to_type(page):
+    for words in ("/imagine prompt: red apple", "tells this again", "This is a small model", "set MODEL_ID to"):
+        await page.get_by_text(words).first.wait_for()
+
+
+async def test_imagine_and_similar_with_an_upload(page, tmp_path):
+    await command(page, "imagine")
+    await page.keyboard.type("red apple", delay=20)
+    await page.keyboard.press("Enter")
+    await page.get_by_role("button", name="Reroll").wait_for()
+    picture = page.get_by_role("img", name="red apple")
+    async with asyncio.timeout(10):
+        while await picture.evaluate("image => image.naturalWidth") != 256:  # until it has been loaded
+            await asyncio.sleep(0.1)
+
+    (tmp_path / "own.png").write_bytes(png())
+    await command(page, "similar")
+    await page.get_by_label("image attachment").set_input_files(tmp_path / "own.png")
+    await page.get_by_role("button", name="Send").click()
+    await page.get_by_role("img", name="The picture this was started from").wait_for()
+    assert await page.get_by_role("button", name="Reroll").count() == 2

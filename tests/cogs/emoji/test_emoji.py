@@ -1,0 +1,339 @@
+"""Make emoji and Make sticker, from a result to the server's own emojis and stickers."""
+
+import asyncio
+import base64
+import io
+
+import discord
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from cogs.core.generation import runner
+from cogs.core.messages.views import ActionButton
+from cogs.emoji import expressions
+from tests.cogs.conftest import sentence
+from tests.cogs.test_hostile import forged_form
+
+
+def apple(ground="white"):
+    """A red disc, off the middle, as a PNG."""
+    picture = Image.new("RGB", (256, 256), ground)
+    ImageDraw.Draw(picture).ellipse((40, 60, 160, 180), fill="red")
+    return encoded(picture)
+
+
+def noise():
+    return encoded(Image.fromarray(np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)))
+
+
+def encoded(picture):
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+async def artist(server):
+    """May add emojis."""
+    role = server.guild.create_role("artists", permissions=discord.Permissions(create_expressions=True))
+    return server.guild.add_member(server.env.create_user("artist"), roles=[role])
+
+
+async def made(server, monkeypatch, member=None, picture=None, prompt="red apple, flat", **options):
+    """Post a result of the model whose picture is ``picture``."""
+    monkeypatch.setattr(runner, "to_files", lambda result: [picture or apple()])
+    result = await (member or server.alice).slash(server.channel, "imagine", prompt=prompt, steps=2, **options)
+    await server.finished(result.response)
+    return result.response
+
+
+async def begun(member, message, kind="emoji"):
+    return await member.click(message, label=f"Make {kind}")
+
+
+async def draft(server, monkeypatch, member, kind="emoji", **options):
+    """Give the message that shows the emoji or sticker to be."""
+    shown = await begun(member, await made(server, monkeypatch, **options), kind)
+    assert shown.response.ephemeral
+    return shown.response
+
+
+async def named(member, message, **typed):
+    shown = await member.click(message, label="Name and upload")
+    return await member.submit_modal(shown, typed)
+
+
+async def pictures_of(message):
+    return [Image.open(io.BytesIO(await attachment.read())) for attachment in message.attachments]
+
+
+def labels(message):
+    return [button["label"] for row in message.components for button in row["components"]]
+
+
+def values(modal):
+    return {row["components"][0]["custom_id"]: row["components"][0].get("value") for row in modal["components"]}
+
+
+def uploaded(server):
+    """The pictures that the server got as emojis."""
+    posts = [entry.json for entry in server.env.http_requests if entry.method == "POST" and entry.path.endswith("/emojis")]
+    return [Image.open(io.BytesIO(base64.b64decode(post["image"].partition(",")[2]))) for post in posts]
+
+
+def emojis(server):
+    return server.env.bot.get_guild(server.guild.id).emojis
+
+
+def stickers(server):
+    return server.env.bot.get_guild(server.guild.id).stickers
+
+
+def take_from_bot(server, permission):
+    guild = server.env.backend.get_guild(server.guild.id)
+    role = next(role for role in guild.roles.values() if role.managed)
+    permissions = discord.Permissions(role.permissions)
+    setattr(permissions, permission, False)
+    server.env.backend.edit_role(guild.id, role.id, {"permissions": permissions.value})
+
+
+async def test_a_picture_becomes_an_emoji_without_its_ground(server, artist, monkeypatch):
+    message = await draft(server, monkeypatch, artist)
+    picture, sheet = await pictures_of(message)
+    assert picture.size == (128, 128) and picture.getpixel((2, 2))[3] == 0 and picture.getpixel((64, 64)) == (255, 0, 0, 255)
+    assert sheet.getpixel((2, 2)) == (0x32, 0x33, 0x39) and sheet.getpixel((sheet.width - 2, 2)) == (255, 255, 255)
+    await named(artist, message, name="red_apple")
+    (emoji,) = emojis(server)
+    assert emoji.name == "red_apple"
+    assert str(emoji) in message.content and not message.components
+    (sent,) = uploaded(server)
+    assert sent.size == (128, 128) and sent.tobytes() == picture.tobytes()
+
+
+async def test_the_name_is_guessed_from_the_prompt(server, artist, monkeypatch):
+    message = await draft(server, monkeypatch, artist)
+    shown = await artist.click(message, label="Name and upload")
+    assert values(shown.modal) == {"name": "red_apple"}
+
+
+async def test_the_background_can_stay(server, artist, monkeypatch):
+    message = await draft(server, monkeypatch, artist, picture=apple("#3070e8"))
+    await artist.click(message, label="Transparent background: on")
+    picture, _ = await pictures_of(message)
+    assert picture.mode == "RGB" and picture.getpixel((2, 2)) == (0x30, 0x70, 0xE8)
+    await artist.click(message, label="Transparent background: off")
+    picture, _ = await pictures_of(message)
+    assert picture.getpixel((2, 2))[3] == 0
+    await artist.click(message, label="Transparent background: on")
+    await named(artist, message, name="apple")
+    assert uploaded(server)[0].mode == "RGB"
+
+
+async def test_a_picture_becomes_a_sticker(server, artist, monkeypatch):
+    message = await draft(server, monkeypatch, artist, kind="sticker")
+    picture, _ = await pictures_of(message)
+    assert picture.size == (320, 320) and picture.getpixel((5, 5))[3] == 0
+    shown = await artist.click(message, label="Name and upload")
+    assert values(shown.modal) == {"name": "red apple", "tag": "🍎", "description": "red apple, flat"}
+    await artist.submit_modal(shown, {"name": "An apple", "tag": "🍏", "description": "Not to be eaten"})
+    (sticker,) = stickers(server)
+    assert (sticker.name, sticker.emoji, sticker.description) == ("An apple", "🍏", "Not to be eaten")
+    assert "**An apple**" in message.content
+
+
+async def test_a_sticker_needs_no_description(server, artist, monkeypatch):
+    message = await draft(server, monkeypatch, artist, kind="sticker")
+    await named(artist, message, name="apple", tag="🍏", description="")
+    (sticker,) = stickers(server)
+    assert not sticker.description
+
+
+async def test_the_buttons_work_after_a_restart(server, artist, monkeypatch):
+    message = await draft(server, monkeypatch, artist, kind="sticker")
+    await server.restart()
+    await artist.click(message, label="Transparent background: on")
+    await server.restart()
+    shown = await artist.click(message, label="Name and upload")
+    assert values(shown.modal) == {"name": "red apple", "tag": "🍎", "description": "red apple, flat"}
+    await artist.submit_modal(shown, {"name": "apple", "tag": "🍏", "description": ""})
+    assert [sticker.name for sticker in stickers(server)] == ["apple"]
+
+
+async def test_without_a_plain_ground_the_whole_picture_is_offered(server, artist, monkeypatch):
+    message = await draft(server, monkeypatch, artist, picture=noise())
+    assert "no subject on a plain background" in message.content
+    assert labels(message) == ["Name and upload"]
+    await named(artist, message, name="noise")
+    assert [emoji.name for emoji in emojis(server)] == ["noise"]
+
+
+@pytest.mark.parametrize("name", ["röd", "red apple", "no-dash", "x:y", ":)"])
+async def test_a_name_that_an_emoji_may_not_have_is_told_and_offered_again(server, artist, monkeypatch, name):
+    message = await draft(server, monkeypatch, artist)
+    await named(artist, message, name=name)
+    assert "2 to 32 letters from a to z, digits and underscores" in message.content
+    assert not emojis(server)
+    shown = await artist.click(message, label="Name and upload")
+    assert values(shown.modal) == {"name": name}
+    await artist.submit_modal(shown, {"name": "right"})
+    assert [emoji.name for emoji in emojis(server)] == ["right"]
+
+
+async def test_a_sticker_that_is_refused_keeps_what_was_typed(server, artist, monkeypatch):
+    message = await draft(server, monkeypatch, artist, kind="sticker")
+    await named(artist, message, name="    ", tag="🍏", description="Green")
+    assert "2 to 30 characters" in message.content and not stickers(server)
+    shown = await artist.click(message, label="Name and upload")
+    assert {**values(shown.modal), "name": ""} == {"name": "", "tag": "🍏", "description": "Green"}
+
+
+async def test_a_member_without_the_permission_is_told_so(server, monkeypatch):
+    message = await made(server, monkeypatch)
+    refused = sentence(await begun(server.bob, message))
+    assert refused.startswith("You need the permission Create Expressions")
+
+
+async def test_manage_expressions_alone_does_not_let_add(server, monkeypatch):
+    role = server.guild.create_role("managers", permissions=discord.Permissions(manage_expressions=True))
+    manager = server.guild.add_member(server.env.create_user("manager"), roles=[role])
+    refused = await begun(manager, await made(server, monkeypatch))
+    assert "You need the permission Create Expressions" in sentence(refused)
+
+
+async def test_a_bot_without_the_permission_says_so(server, artist, monkeypatch):
+    message = await made(server, monkeypatch)
+    take_from_bot(server, "create_expressions")
+    assert sentence(await begun(artist, message)).startswith("I need the permission Create Expressions")
+    assert sentence(await begun(server.bob, message)).startswith("You and I need the permission")
+
+
+async def test_a_permission_that_is_taken_meanwhile_is_told_and_nothing_is_lost(server, artist, monkeypatch):
+    message = await draft(server, monkeypatch, artist)
+    shown = await artist.click(message, label="Name and upload")
+    take_from_bot(server, "create_expressions")
+    await artist.submit_modal(shown, {"name": "my_apple"})
+    assert message.content.startswith("I need the permission Create Expressions")
+    assert "Name and upload" in labels(message)
+    refused = await artist.click(message, label="Name and upload")
+    assert "I need the permission" in sentence(refused)
+
+
+@pytest.mark.parametrize(("kind", "limit"), [("emoji", "emoji_limit"), ("sticker", "sticker_limit")])
+async def test_a_full_server_is_told_at_once(server, artist, monkeypatch, kind, limit):
+    message = await made(server, monkeypatch)
+    for number in range(getattr(server.env.bot.get_guild(server.guild.id), limit)):
+        getattr(server.guild, f"create_{kind}")(f"{kind}{number}")
+    refused = await begun(artist, message, kind)
+    assert f"no place left for another {kind}" in sentence(refused)
+
+
+async def test_animated_emojis_take_no_place_of_the_others(server, artist, monkeypatch):
+    for number in range(50):
+        server.guild.create_emoji(f"emoji{number}", animated=True)
+    message = await draft(server, monkeypatch, artist)
+    await named(artist, message, name="still")
+    assert "still" in [emoji.name for emoji in emojis(server)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "code", "words"),
+    [
+        ("emoji", 400, 30008, "no place left for another emoji"),
+        ("sticker", 400, 30039, "no place left for another sticker"),
+        ("emoji", 403, 50013, "I need the permission Create Expressions"),
+        ("emoji", 400, 50035, "did not take this emoji"),
+        ("emoji", 400, 50138, "did not take this emoji"),
+        ("sticker", 413, 40005, "did not take this sticker"),
+    ],
+)
+async def test_what_discord_refuses_is_told_and_can_be_tried_again(server, artist, monkeypatch, kind, status, code, words):
+    message = await draft(server, monkeypatch, artist, kind=kind)
+    server.env.inject_error("POST", f"/guilds/*/{kind}s", status=status, code=code)
+    typed = {"name": "mine", **({"tag": "🍏", "description": "Mine"} if kind == "sticker" else {})}
+    await named(artist, message, **typed)
+    assert words in message.content
+    shown = await artist.click(message, label="Name and upload")
+    assert values(shown.modal) == typed
+    await artist.submit_modal(shown, typed)
+    assert "of this server now" in message.content
+
+
+async def test_a_member_does_not_wait_for_discords_rate_limit(server, artist, monkeypatch):
+    async def wait(*_, **__):
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(discord.Guild, "create_custom_emoji", wait)
+    monkeypatch.setattr(expressions, "PATIENCE", 0)
+    message = await draft(server, monkeypatch, artist)
+    await named(artist, message, name="apple")
+    assert "no emoji from me at the moment" in message.content and not emojis(server)
+
+
+async def test_a_private_picture_is_its_owners_alone(server, artist, monkeypatch):
+    private = await made(server, monkeypatch, artist, private=True)
+    secret = (await server.studio.journal.of_message(private.id)).id
+    public = await made(server, monkeypatch)
+    role = server.guild.roles["artists"]
+    other = server.guild.add_member(server.env.create_user("other"), roles=[role])
+    with monkeypatch.context() as forged:
+        forged.setattr(ActionButton, "from_custom_id", lambda *_: asyncio.sleep(0, ActionButton("emoji", other.id, secret)))
+        refused = await begun(other, public)
+    assert "Only the member who asked" in sentence(refused)
+    shown = await begun(artist, private)
+    assert shown.response.attachments
+
+
+async def test_outside_a_server_one_sentence_says_so(server, monkeypatch):
+    user = server.env.create_user("dora")
+    result = await user.slash("imagine", prompt="apple", steps=2)
+    await server.finished(result.response)
+    assert "belong to a server" in sentence(await begun(user, result.response))
+
+
+async def test_pictures_that_are_not_kept_any_more_can_be_attached(server, artist, monkeypatch):
+    message = await made(server, monkeypatch)
+    await server.studio.gallery.prune()
+    for file in server.studio.gallery.folder.rglob("*.png"):
+        file.unlink()
+    assert "attach it to `/emoji`" in sentence(await begun(artist, message))
+
+
+async def test_an_attached_picture_becomes_an_emoji(server, artist):
+    result = await artist.slash(server.channel, "emoji", image=("Red apple.png", apple()))
+    assert result.response.ephemeral
+    (emoji,) = emojis(server)
+    assert emoji.name == "red_apple" and str(emoji) in result.response.content
+    assert uploaded(server)[0].getpixel((2, 2))[3] == 0
+    assert len(result.response.attachments) == 2
+
+
+async def test_an_attached_picture_becomes_a_sticker_with_its_background(server, artist):
+    await artist.slash(server.channel, "emoji", image=("x.png", apple()), name="My apple", sticker=True, transparent=False)
+    (sticker,) = stickers(server)
+    assert (sticker.name, sticker.emoji) == ("My apple", "🎨")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"image": ("a.png", apple()), "name": "red apple"}, "letters from a to z"),
+        ({"image": ("a.png", b"junk"), "name": "apple"}, "no picture"),
+    ],
+)
+async def test_what_cannot_become_an_emoji_is_told_to_the_member_alone(server, artist, options, words):
+    assert words in sentence(await artist.slash(server.channel, "emoji", **options))
+    assert not emojis(server)
+
+
+async def test_the_command_needs_the_permission_too(server):
+    refused = await server.alice.slash(server.channel, "emoji", image=("a.png", apple()), name="apple")
+    assert "You need the permission Create Expressions" in sentence(refused)
+
+
+async def test_an_emoji_is_told_although_its_draft_was_dismissed_meanwhile(server, artist, monkeypatch):
+    message = await draft(server, monkeypatch, artist)
+    shown = await artist.click(message, label="Name and upload")
+    server.env.backend.delete_message(server.channel.id, message.id)
+    told = sentence(await forged_form(server, artist, shown, {"name": "apple"}))
+    assert "of this server now" in told and [emoji.name for emoji in emojis(server)] == ["apple"]

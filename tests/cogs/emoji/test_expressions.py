@@ -1,0 +1,38 @@
+import pytest
+
+from cogs.emoji.expressions import EMOJI, STICKER, guess_tag
+from diffusion.errors import InvalidRequest
+
+
+@pytest.mark.parametrize(
+    ("prompt", "emoji", "sticker"),
+    [
+        ("red apple", "red_apple", "red apple"),
+        ("Fox wearing a top hat, pixel art", "fox_wearing_a_top_hat", "Fox wearing a top hat"),
+        ("crème brûlée!", "creme_brulee", "crème brûlée!"),
+        ("grinning cat wearing sunglasses on a beach", "grinning_cat_wearing_sunglasses", "grinning cat wearing"),
+        ("x" * 50, "x" * 32, "x" * 30),
+        ("日本", "darkroom", "日本"),
+        ("", "darkroom", "darkroom"),
+    ],
+)
+def test_names_are_guessed_that_may_be_had(prompt, emoji, sticker):
+    assert (EMOJI.guess(prompt), STICKER.guess(prompt)) == (emoji, sticker)
+    assert (EMOJI.checked(emoji), STICKER.checked(sticker)) == (emoji, sticker)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [(EMOJI, "a"), (EMOJI, "a" * 33), (EMOJI, "a b"), (EMOJI, "ä_b"), (EMOJI, "a-b"), (STICKER, "a"), (STICKER, "a" * 31)],
+)
+def test_names_that_may_not_be_had_are_refused(kind, name):
+    with pytest.raises(InvalidRequest, match="2 to 3"):
+        kind.checked(name)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "tag"),
+    [("red apple", "🍎"), ("a fox in the snow", "🦊"), ("cat face", "🐱"), ("letter A", "🎨"), ("plus sign", "🎨"), ("", "🎨")],
+)
+def test_a_sticker_is_filed_under_what_its_prompt_names(prompt, tag):
+    assert guess_tag(prompt) == tag

@@ -1,0 +1,166 @@
+"""/moderation: words that a server does not take, and the rule for flagged pictures."""
+
+import sys
+from types import SimpleNamespace
+
+import discord
+import pytest
+
+from cogs.core.policy.limits import NotAllowed
+from cogs.core.request.preferences import Preferences, Scope, Verdict
+from diffusion.request import ImageRequest
+from tests.cogs.conftest import png, sentence
+
+
+@pytest.fixture
+async def manager(server):
+    role = server.guild.create_role("managers", permissions=discord.Permissions(manage_guild=True))
+    return server.guild.add_member(server.env.create_user("manager"), roles=[role])
+
+
+async def said(actor, server, command, **options):
+    return sentence(await actor.slash(server.channel, f"moderation {command}", **options))
+
+
+async def refused(server, command="imagine", **options):
+    return sentence(await server.alice.slash(server.channel, command, **{"prompt": "a red fox", "steps": 2} | options))
+
+
+async def test_a_listed_word_is_not_taken_however_it_is_disguised(server, manager):
+    assert "`Fox`" in await said(manager, server, "words add", word="Fox ")
+    for prompt in ("a red fox", "a red f\u200bо\u0301х", "a f.0.x", "FOXXX fox"):
+        assert await refused(server, prompt=prompt) == "The rules of this server do not allow “Fox”."
+    assert "do not allow" in await refused(server, prompt="a red animal", style="fox fur")
+    assert "do not allow" in await refused(server, "similar", image=("in.png", png()))
+    assert not server.studio.jobs and not any(server.studio.gallery.folder.rglob("*.png"))
+    result = await server.alice.slash(server.channel, "imagine", prompt="foxglove", steps=2)
+    await server.finished(result.response)
+
+
+async def test_a_button_makes_nothing_that_words_forbid_meanwhile(server, manager):
+    made = await server.alice.slash(server.channel, "imagine", prompt="a red fox", steps=2)
+    await server.finished(made.response)
+    await server.ended()
+    await said(manager, server, "words add", word="fox")
+    again = await server.bob.click(made.response, label="Reroll")
+    assert "do not allow" in [*again.followups, again.response][0].content
+    assert not server.studio.jobs
+
+
+async def test_an_expression_is_not_quoted_to_members(server, manager):
+    assert "`/f[o0]x(es)?/`" in await said(manager, server, "words add", word="f[o0]x(es)?", expression=True)
+    assert await refused(server, prompt="two foxes") == "The rules of this server do not allow such a prompt."
+
+
+async def test_words_hold_in_their_server_alone_and_after_a_restart(server, manager):
+    await said(manager, server, "words add", word="fox")
+    direct = await server.env.create_user("carol").slash("imagine", prompt="a red fox", steps=2)
+    await server.finished(direct.response)
+    await server.restart()
+    assert "do not allow" in await refused(server)
+
+
+async def test_words_can_be_listed_tried_out_and_removed(server, manager):
+    assert await said(manager, server, "words list") == "No words are listed."
+    await said(manager, server, "words add", word="fox")
+    await said(manager, server, "words add", word=r"\bf+", expression=True)
+    assert await said(manager, server, "words list") == r"`fox`, `/\bf+/`"
+    assert await said(manager, server, "test", text="my f0x") == "Not taken: `fox`."
+    assert await said(manager, server, "test", text="a hound") == "No word of it is listed."
+    offered = await manager.autocomplete(server.channel, "moderation words remove", "word", "fo")
+    assert [choice["value"] for choice in offered] == ["fox"]
+    assert "taken again" in await said(manager, server, "words remove", word="fox")
+    assert "taken again" in await said(manager, server, "words remove", word=r"/\bf+/")
+    result = await server.alice.slash(server.channel, "imagine", prompt="a red fox", steps=2)
+    await server.finished(result.response)
+
+
+async def test_a_long_list_comes_as_a_file(server, manager):
+    for index in range(10):
+        await said(manager, server, "words add", word=f"{index}" + "x{1,2}y" * 28, expression=True)
+    shown = await manager.slash(server.channel, "moderation words list")
+    assert sentence(shown) == "10 words:"
+    assert len((await shown.response.attachments[0].read()).splitlines()) == 10
+    (offered, *_) = await manager.autocomplete(server.channel, "moderation words remove", "word", "/3")
+    assert "taken again" in await said(manager, server, "words remove", word=offered["value"])
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "words"),
+    [
+        ("words add", {"word": "..."}, "needs a letter"),
+        ("words add", {"word": "a" * 61}, "60 characters"),
+        ("words add", {"word": "(", "expression": True}, "no regular expression"),
+        ("words add", {"word": "(x+x+)+y|(a+)+$", "expression": True}, "takes too long"),
+        ("words add", {"word": "listed"}, "listed already"),
+        ("words remove", {"word": "unlisted"}, "not listed"),
+    ],
+)
+async def test_what_cannot_be_is_told_in_one_sentence(server, manager, command, options, words):
+    await said(manager, server, "words add", word="listed")
+    assert words in await said(manager, server, command, **options)
+
+
+async def test_a_forged_rule_changes_nothing(server, manager):
+    server.env.bot.tree.__dict__.pop("on_error", None)  # the bot's own answers to errors, not simcord's collecting of them
+    flagged = {"name": "flagged", "type": 3, "value": "forgive"}
+    data = {"id": "1", "name": "moderation", "type": 1, "options": [{"name": "rule", "type": 1, "options": [flagged]}]}
+    assert "type it again" in sentence(await manager._dispatch_interaction(2, server.channel, data))
+    assert server.studio.registry.of(Scope.SERVER, server.guild.id) == Preferences()
+
+
+async def test_only_so_many_words_are_taken(server, manager, monkeypatch):
+    monkeypatch.setattr(sys.modules["cogs.moderation.cog"], "MOST_RULES", 1)
+    await said(manager, server, "words add", word="one")
+    assert "remove some" in await said(manager, server, "words add", word="two")
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        ("words add", {"word": "fox"}),
+        ("words remove", {"word": "fox"}),
+        ("words list", {}),
+        ("test", {"text": "fox"}),
+        ("channel", {}),
+        ("rule", {"flagged": "allow"}),
+    ],
+)
+async def test_only_managers_may_even_where_a_server_shows_it_to_others(server, command, options):
+    (group,) = [command for command in await server.env.bot.tree.fetch_commands() if command.name == "moderation"]
+    assert group.default_member_permissions.manage_guild
+    server.guild.set_command_permissions(group, {server.alice: True})
+    assert await said(server.alice, server, command, **options) == "Only members who may manage this server can do that."
+    assert server.studio.registry.of(Scope.SERVER, server.guild.id) == Preferences()
+    assert await server.alice.autocomplete(server.channel, "moderation words remove", "word", "fo") == []
+
+
+async def test_the_rule_says_what_becomes_of_flagged_pictures(server, manager):
+    before = await said(manager, server, "rule")
+    assert "Flagged pictures are **not shown** here." in before
+    assert "**shown as spoilers** in age-restricted channels" in before
+    assert "`/moderation channel`" in before and "`SAFETY_MODEL`" in before
+    moderators = server.guild.create_text_channel("moderators")
+    after = await said(manager, server, "channel", channel=moderators)
+    assert "**held for the moderators** here" in after and f"<#{moderators.id}>" in after
+    changed = await said(manager, server, "rule", flagged="spoiler", age_restricted="allow")
+    assert "**shown as spoilers** here" in changed and "**shown as any other** in age-restricted channels" in changed
+    kept = server.studio.registry.of(Scope.SERVER, server.guild.id)
+    assert (kept.flagged, kept.flagged_restricted, kept.moderators) == (Verdict.SPOILER, Verdict.ALLOW, moderators.id)
+    assert "<#" not in await said(manager, server, "channel")
+
+
+async def test_a_channel_where_the_bot_may_not_post_is_not_taken(server, manager):
+    nobody = discord.PermissionOverwrite(send_messages=False, attach_files=False)
+    closed = server.guild.create_text_channel("closed", overwrites={server.guild.default_role: nobody})
+    answer = await said(manager, server, "channel", channel=closed)
+    assert answer.startswith(f"In <#{closed.id}> I need the permissions View Channel, Send Messages and Attach Files.")
+
+
+@pytest.mark.parametrize("form", [{"morph_to": "a red fox", "count": 2}, {"branches": ((1, "a red fox"),)}])
+async def test_words_hold_for_what_a_picture_becomes_as_well(server, manager, form):
+    await said(manager, server, "words add", word="fox")
+    request = ImageRequest("an apple", width=32, height=32, steps=2, **form)
+    interaction = SimpleNamespace(guild_id=server.guild.id, channel_id=1, channel=None, user=SimpleNamespace(id=1, roles=[]))
+    with pytest.raises(NotAllowed, match="“fox”"):
+        await server.studio.rules.admit(interaction, request)

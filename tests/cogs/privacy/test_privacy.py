@@ -1,0 +1,217 @@
+"""/privacy: a member's data to take along, to be forgotten, and not to be remixed."""
+
+import io
+import json
+import sys
+import zipfile
+from datetime import timedelta
+
+from sqlalchemy import select
+
+from cogs.core.generation import runner
+from cogs.core.request.preferences import Preferences, Scope
+from cogs.core.storage.creations import Creation
+from cogs.core.storage.reviews import Review
+from cogs.privacy import export
+from cogs.privacy.export import Takeout
+from tests.cogs.conftest import drawn, png, sentence
+from tests.cogs.core.generation.test_resume import slow
+from tests.cogs.moderation.test_review import asking, decide, held, row_of
+from tests.cogs.moderation.test_review import server as strict_server  # noqa: F401
+from tests.cogs.test_hostile import forged_click
+
+
+async def made(server, actor=None, command="imagine", **options):
+    actor = actor or server.alice
+    result = await actor.slash(server.channel, command, **{"prompt": "red apple", "steps": 2, "seed": 5} | options)
+    await server.finished(result.response)
+    await server.ended()
+    return result.response
+
+
+async def exported(server, actor=None):
+    result = await (actor or server.alice).slash(server.channel, "privacy export")
+    files = {}
+    for answer in [result.response, *result.followups]:
+        assert answer is None or answer.ephemeral
+        for attachment in answer.attachments if answer else ():
+            with zipfile.ZipFile(io.BytesIO(await attachment.read())) as archive:
+                files |= {name: archive.read(name) for name in archive.namelist()}
+    return {name: json.loads(data) if name.endswith(".json") else data for name, data in files.items()}
+
+
+async def forget(server, actor=None):
+    asked = await (actor or server.alice).slash(server.channel, "privacy forget")
+    assert asked.response.ephemeral and "cannot be undone" in asked.response.content
+    await (actor or server.alice).click(asked.response, label="Forget me")
+    await server.ended()
+    return asked.response.content
+
+
+async def rows(server, table=Creation):
+    async with server.studio.database.sessions() as session:
+        return (await session.scalars(select(table))).all()
+
+
+def kept_files(server):
+    return {path.stem for path in server.studio.gallery.folder.rglob("*.png")}
+
+
+async def test_an_export_holds_requests_settings_usage_and_pictures_and_nothing_secret(server):
+    await made(server)
+    await made(server, command="similar", image=("in.png", png()), steps=3)
+    await made(server, server.bob, prompt="a secret of bob")
+    await server.studio.registry.set(Scope.MEMBER, server.alice.id, Preferences(steps=7))
+    files = await exported(server)
+    similar, plain = files["requests.json"]
+    assert plain["request"]["prompt"] == "red apple" and plain["state"] == "delivered"
+    assert files["settings.json"] == {"steps": 7}
+    assert files["usage.json"][0]["pictures"] == 2
+    pictures = {*plain["pictures"], *similar["pictures"], similar["source"], plain["film"], similar["film"]}
+    assert {name for name in files if name.startswith("pictures/")} == {f"pictures/{name}.png" for name in pictures}
+    for name in pictures:
+        assert files[f"pictures/{name}.png"] == await server.studio.gallery.read(name)
+    assert "token" not in plain and not any(b"a secret of bob" in bytes(str(data), "utf-8") for data in files.values())
+
+
+async def test_an_export_of_nothing_is_an_export_too(server):
+    files = await exported(server)
+    assert files == {"requests.json": [], "settings.json": {}, "usage.json": [], "decisions.json": []}
+
+
+async def test_what_is_too_much_for_one_file_comes_in_several_and_what_is_left_out_is_told(server, monkeypatch):
+    monkeypatch.setattr(runner, "to_film", lambda result: b"a film")  # one for all, hardly a byte long
+    for seed in range(3):
+        await made(server, seed=seed)
+    (size, *_) = sorted(path.stat().st_size for path in server.studio.gallery.folder.rglob("*.png"))
+    monkeypatch.setattr(sys.modules["cogs.privacy.cog"], "Takeout", lambda *data, limit=size + 3000: Takeout(*data[:3], limit))
+    monkeypatch.setattr(export, "MOST", 2)
+    result = await server.alice.slash(server.channel, "privacy export")
+    *parts, note = [answer for answer in (result.response, *result.followups) if answer]
+    assert [part.attachments[0].filename for part in parts] == ["darkroom-1.zip", "darkroom-2.zip"]
+    assert "1 pictures, the oldest" in note.content
+
+
+async def test_held_pictures_do_not_get_out_by_an_export(strict_server):  # noqa: F811
+    await held(strict_server)
+    files = await exported(strict_server)
+    assert files["requests.json"][0]["state"] == "held"
+    assert not any(name.startswith("pictures/") for name in files)
+
+
+async def test_who_is_forgotten_leaves_nothing_but_todays_count(server):
+    message = await made(server, count=1)
+    await made(server, command="similar", image=("in.png", png()), steps=3)
+    await server.studio.registry.set(Scope.MEMBER, server.alice.id, Preferences(steps=7))
+    others = await made(server, server.bob, prompt="blue pear")
+    told = await forget(server)
+    assert "2 requests, 3 pictures and your settings" in told and "from 2 messages" in told
+    assert [row.owner for row in await rows(server)] == [server.bob.id]
+    assert kept_files(server) == (await row_of(server, others)).files
+    assert server.studio.registry.of(Scope.MEMBER, server.alice.id) == Preferences()
+    assert [shown.id for shown in server.channel.history()] == [others.id]
+    assert message.id != others.id
+    assert (await exported(server))["usage.json"][0]["pictures"] == 2
+
+
+async def test_a_picture_that_others_have_as_well_stays_for_them(server):
+    await made(server)
+    theirs = await made(server, server.bob)  # the same seed and settings: the same file
+    told = await forget(server)
+    assert "1 requests, 0 pictures" in told and "1 pictures stay" in told
+    assert await server.studio.gallery.read((await row_of(server, theirs)).pictures[0])
+
+
+async def test_what_is_being_made_is_taken_back_first(server, monkeypatch):
+    slow(server, monkeypatch)
+    await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=100)
+    await server.bob.slash(server.channel, "imagine", prompt="blue pear", steps=100)
+    assert "1 requests" in await forget_while_running(server)
+    assert [job.owner for job in server.studio.jobs.values()] == [server.bob.id]
+    assert not kept_files(server)
+
+
+async def forget_while_running(server):
+    asked = await server.alice.slash(server.channel, "privacy forget")
+    await server.alice.click(asked.response, label="Forget me")
+    await server.until(lambda: "Forgotten" in asked.response.content)
+    return asked.response.content
+
+
+async def test_a_held_picture_is_taken_away_from_the_moderators(strict_server):  # noqa: F811
+    await held(strict_server)
+    await forget(strict_server)
+    assert strict_server.moderators.history() == [] and strict_server.channel.history() == []
+    assert await rows(strict_server) == [] and await rows(strict_server, Review) == []
+    assert not kept_files(strict_server)
+
+
+async def test_a_moderator_who_is_forgotten_has_decided_nothing(strict_server):  # noqa: F811
+    message, question = await held(strict_server)
+    await decide(strict_server, question, "Approve")
+    await forget(strict_server, strict_server.mia)
+    (review,) = await rows(strict_server, Review)
+    assert (review.decision, review.moderator) == ("approve", None)
+    assert drawn(message) and asking(strict_server)
+
+
+async def test_what_came_as_a_direct_message_is_deleted_there(strict_server):  # noqa: F811
+    _, question = await held(strict_server, private=True)
+    creation = next(iter(await strict_server.studio.journal.unfinished()))
+    await strict_server.studio.journal.update(creation, expires=creation.expires - timedelta(minutes=15))
+    await decide(strict_server, question, "Approve")
+    direct = strict_server.env.backend.get_dm_channel(strict_server.alice.id)
+    assert strict_server.env.backend.messages[direct.id]
+    await forget(strict_server)
+    assert not strict_server.env.backend.messages[direct.id]
+
+
+async def test_messages_that_the_bot_may_not_delete_do_not_keep_the_rest(server):
+    await made(server)
+    server.env.inject_error("DELETE", "/channels/*", status=403, code=50001, times=None)
+    assert "1 requests" in await forget(server)
+    assert await rows(server) == []
+
+
+async def test_forgetting_works_after_a_restart_and_for_oneself_alone(server):
+    message = await made(server)
+    asked = await server.alice.slash(server.channel, "privacy forget")
+    await server.restart()
+    forged = await forged_click(server, server.bob, message, f"darkroom:forget:{server.alice.id}")
+    assert not forged.followups and len(await rows(server)) == 1
+    await server.alice.click(asked.response, label="Forget me")
+    await server.ended()
+    assert await rows(server) == []
+
+
+async def test_a_database_that_fails_forgets_nothing_and_says_so(server):
+    await made(server)
+    asked = await server.alice.slash(server.channel, "privacy forget")
+    async with server.studio.database.sessions.begin() as session:
+        await session.execute(Review.__table__.delete())
+        await (await session.connection()).run_sync(Review.__table__.drop)
+    result = await server.alice.click(asked.response, label="Forget me")
+    assert "try again later" in result.followups[0].content
+    assert len(await rows(server)) == 1 and kept_files(server)
+
+
+async def test_who_does_not_want_to_be_remixed_is_not(server):
+    message = await made(server)
+    assert "Nobody else may start" in sentence(await server.alice.slash(server.channel, "privacy remix", allowed=False))
+    pressed = await server.bob.click(message, label="More like this (subtle)")
+    assert "does not want others to start" in sentence(pressed)
+    remixed = await server.bob.context_menu(server.channel, "Remix avatar", server.alice)
+    assert "does not want others to start" in sentence(remixed)
+    own = await server.alice.click(message, label="More like this (subtle)")
+    await server.finished(own.response)
+    await server.ended()
+    again = await server.bob.click(own.response, label="Reroll")  # it starts from her picture, too
+    assert "does not want others to start" in sentence(again)
+    assert "Others may start" in sentence(await server.alice.slash(server.channel, "privacy remix", allowed=True))
+    await server.finished((await server.bob.click(message, label="More like this (subtle)")).response)
+
+
+async def test_it_works_in_a_direct_message(server):
+    carol = server.env.create_user("carol")
+    result = await carol.slash("privacy export")
+    assert [answer for answer in (result.response, *result.followups) if answer and answer.attachments]

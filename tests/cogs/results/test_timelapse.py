@@ -1,0 +1,179 @@
+import pytest
+
+from cogs.results.timelapse import GONE
+from diffusion.images.animation import read_frames
+from diffusion.images.io import read_image, read_parameters
+from tests.cogs.conftest import drawn, files_of, png, sentence, text_of
+from tests.cogs.core.generation.test_resume import slow
+from tests.cogs.test_lineage import limited
+
+
+async def made(server, command="imagine", **options):
+    result = await server.alice.slash(server.channel, command, **{"prompt": "red apple", "steps": 6, "seed": 7} | options)
+    await server.finished(result.response, options.get("count", 1))
+    return result.response
+
+
+async def film_of(server, message, member=None):
+    shown = await (member or server.alice).click(message, label="How it formed")
+    await server.until(lambda: files_of(shown.response))
+    return shown.response
+
+
+async def branched(server, message, step, prompt, member=None):
+    member = member or server.bob
+    film = await film_of(server, message, member)
+    shown = await member.select(film, [str(step)])
+    result = await member.submit_modal(shown, {"prompt": prompt})
+    await server.finished(result.response, len(drawn(message)))
+    return result.response
+
+
+async def creation_id(server, message):
+    return (await server.studio.journal.of_message(message.id)).id
+
+
+def controls(message):
+    """The buttons and selects under a message."""
+    rows = getattr(message, "message", message).components
+    return [control for row in rows for control in getattr(row, "children", ())]
+
+
+def options(message):
+    """The steps that a film offers."""
+    return [option.value for control in controls(message) for option in getattr(control, "options", ())]
+
+
+async def pixels(message):
+    return [read_image(await file.read()).tobytes() for file in drawn(message)]
+
+
+@pytest.mark.parametrize("sampler", ["lms", "heun"])
+async def test_a_film_shows_every_step_and_the_finished_picture(server, sampler):
+    message = await made(server, sampler=sampler)
+    film = await film_of(server, message, server.bob)
+    (file,) = files_of(film)
+    frames, _ = read_frames(await file.read())
+    assert len(frames) == 7 and frames[0].size == (256, 256)
+    assert file.description == "How it formed: red apple"
+    assert "**red apple**" in text_of(film) and "in 6 steps" in text_of(film)
+
+
+async def test_several_pictures_form_side_by_side(server):
+    film = await film_of(server, await made(server, count=3))
+    frames, _ = read_frames(await files_of(film)[0].read())
+    assert frames[0].size == (768, 256)
+
+
+async def test_another_prompt_counts_from_the_chosen_step_on(server):
+    message = await made(server)
+    branch = await branched(server, message, 3, "green pear")
+    assert "**red apple** → **green pear**" in text_of(branch) and "branched at step 3" in text_of(branch)
+    settings = read_parameters(await drawn(branch)[0].read())
+    assert (settings["prompt"], settings["branches"], settings["seed"]) == ("red apple", ((3, "green pear"),), 7)
+    assert await pixels(branch) != await pixels(message)
+    row = await server.studio.journal.of_message(branch.id)
+    assert row.parent_id == await creation_id(server, message)
+
+
+async def test_a_branch_with_the_same_prompt_is_the_same_picture(server):
+    message = await made(server, count=2, sampler="dpm++")
+    assert await pixels(await branched(server, message, 4, "red apple")) == await pixels(message)
+
+
+async def test_a_branch_can_be_branched(server):
+    first = await branched(server, await made(server), 2, "green pear")
+    second = await branched(server, first, 4, "banana")
+    settings = read_parameters(await drawn(second)[0].read())
+    assert settings["branches"] == ((2, "green pear"), (4, "banana"))
+
+
+async def test_pictures_of_several_prompts_branch_together(server):
+    question = await server.alice.slash(server.channel, "imagine", prompt="{red|blue} apple", steps=6, seed=7)
+    message = (await server.alice.click(question.response, label="Start")).response
+    await server.finished(message, 2)
+    branch = await branched(server, message, 3, "pear")
+    first, second = [read_parameters(await file.read()) for file in drawn(branch)]
+    assert (first["prompt"], second["prompt"]) == ("red apple", "blue apple")
+    assert first["branches"] == second["branches"] == ((3, "pear"),)
+
+
+async def test_a_similar_picture_branches_from_its_own_steps(server):
+    message = await made(server, "similar", image=("in.png", png()), start_step=2)
+    film = await film_of(server, message)
+    assert "in 4 steps" in text_of(film)
+    assert options(film) == ["3", "4", "5"]
+    assert "branched at step 4" in text_of(await branched(server, message, 4, "pear"))
+
+
+async def test_a_branch_goes_on_after_a_restart_and_looks_the_same(server, monkeypatch):
+    message = await made(server, steps=30)
+    whole = await branched(server, message, 9, "green pear")
+    slow(server, monkeypatch)
+    film = await film_of(server, message)
+    await server.restart()  # the select still works
+    shown = await server.alice.select(film, ["9"])
+    result = await server.alice.submit_modal(shown, {"prompt": "green pear"})
+    await server.until(lambda: "step" in text_of(result.response))
+    await server.restart()
+    await server.finished(result.response)
+    assert await pixels(result.response) == await pixels(whole)
+
+
+async def test_the_film_of_a_private_picture_is_private_and_so_are_its_branches(server):
+    message = await made(server, private=True)
+    film = await film_of(server, message)
+    assert film.ephemeral
+    branch = await branched(server, message, 3, "pear", server.alice)
+    assert branch.ephemeral
+
+
+async def test_a_prompt_too_long_is_told_to_the_member_alone(server):
+    message = await made(server)
+    film = await film_of(server, message)
+    shown = await server.alice.select(film, ["3"])
+    assert shown.modal["title"] == "Branch from step 3"
+    assert "would be ignored" in sentence(await server.alice.submit_modal(shown, {"prompt": "fox " * 90}))
+
+
+async def test_a_picture_of_one_step_has_nothing_to_branch_from(server):
+    film = await film_of(server, await made(server, steps=1))
+    assert "in 1 step." in text_of(film)
+    assert not options(film)
+
+
+async def test_a_morph_has_no_film(server):
+    result = await server.alice.slash(server.channel, "morph", **{"from": "a", "to": "b", "frames": 2, "steps": 2})
+    await server.finished(result.response)
+    labels = [getattr(control, "label", None) for control in controls(result.response)]
+    assert "Reroll" in labels and "How it formed" not in labels
+
+
+@pytest.mark.parametrize("lost", ["row", "file"])
+async def test_a_film_that_is_not_kept_any_more_says_so(server, lost):
+    message = await made(server)
+    row = await server.studio.journal.of_message(message.id)
+    if lost == "file":
+        await server.studio.gallery.delete([row.film])
+    else:
+        async with server.studio.database.transaction("") as session:
+            await session.delete(await session.get(type(row), row.id))
+    shown = await server.alice.click(message, label="How it formed")
+    assert sentence(shown) == GONE
+
+
+async def test_a_film_too_large_for_where_it_is_shown_is_sent_smaller_and_says_so(server, monkeypatch):
+    message = await made(server)
+    limited(monkeypatch, 9000)
+    film = await film_of(server, message)
+    (file,) = files_of(film)
+    assert len(await file.read()) <= 9000 and len(read_frames(await file.read())[0]) == 7
+    assert "too large here" in text_of(film) and options(film)
+
+
+async def test_what_goes_wrong_with_a_film_is_told_to_the_member_alone(server, monkeypatch):
+    message = await made(server)
+    limited(monkeypatch, 10)
+    shown = await server.bob.click(message, label="How it formed")
+    assert "larger than Discord takes" in sentence(shown)
+    assert [each.id for each in server.channel.history()] == [message.id]

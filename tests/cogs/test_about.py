@@ -1,0 +1,55 @@
+import discord
+import pytest
+
+from cogs.core.help_text import MESSAGE_LIMIT, about_text, running_text
+from diffusion.families.defaults import Defaults
+from tests.cogs.conftest import opened, sentence
+from tests.conftest import model_of
+
+
+@pytest.fixture
+def administrator(server):
+    role = server.guild.create_role("administrators", permissions=discord.Permissions(administrator=True))
+    return server.guild.add_member(server.env.create_user("olga"), roles=[role])
+
+
+def commands(server):
+    return server.env.bot.tree.get_commands(type=discord.AppCommandType.chat_input)
+
+
+async def test_it_tells_the_model_what_to_try_and_every_command(server, administrator):
+    text = sentence(await administrator.slash(server.channel, "about"))
+    assert "`tiny`" in text and "/imagine prompt: a red fox in the snow" in text
+    for command in commands(server):
+        assert f"`/{command.name}`: {command.description.removesuffix('.')}\n" in text
+
+
+async def test_members_are_not_told_commands_that_are_not_for_them(server):
+    text = sentence(await server.alice.slash(server.channel, "about"))
+    for command in commands(server):
+        assert (f"`/{command.name}`" in text) == (command.default_permissions is None)
+
+
+async def test_the_longest_that_there_is_to_tell_fits_one_message(server):
+    defaults = Defaults(about="a" * 300, examples=("e" * 100,) * 5)
+    listed = {f"/{command.name}": command.description for command in commands(server)}
+    running = running_text("cuda:0", "torch.bfloat16", 4e9, 10**9, 1234.5)
+    text = about_text("/models/" + "deep/" * 100 + "model", defaults, listed, running)
+    assert len(text) <= MESSAGE_LIMIT
+    assert defaults.about in text and running in text and all(f"`{name}`" in text for name in listed)
+
+
+async def test_a_small_model_says_what_it_is_for_and_how_to_get_another(tiny_components):
+    about = "This is a small model for icons."
+    async with opened(model_of(tiny_components, Defaults(about=about, examples=("red apple",)))) as server:
+        text = sentence(await server.alice.slash(server.channel, "about"))
+    assert about in text and "`MODEL_ID`" in text and "/imagine prompt: red apple" in text
+
+
+async def test_a_model_for_everything_mentions_no_setting(server):
+    assert "MODEL_ID" not in sentence(await server.alice.slash(server.channel, "about"))
+
+
+async def test_it_works_in_a_direct_message(server):
+    text = sentence(await server.env.create_user("carol").slash("about"))
+    assert "`/imagine`" in text

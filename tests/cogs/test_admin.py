@@ -1,0 +1,148 @@
+"""What only whoever runs the bot may do, and what they can watch."""
+
+import asyncio
+import json
+import logging
+import socket
+import urllib.request
+
+import discord
+import pytest
+
+import bot
+from cogs.core.generation.service import DRAINING
+from cogs.core.logging import log_creation, log_creation_with_prompt, set_up
+from cogs.core.policy.permissions import NOT_YOURS
+from diffusion.errors import DarkroomError
+from diffusion.request import Limits
+from tests.cogs.conftest import sentence
+from tests.cogs.core.generation.test_resume import asked, slow
+
+
+@pytest.fixture
+def administrators(server):
+    """Two who see the commands; only the first runs the bot."""
+    role = server.guild.create_role("administrators", permissions=discord.Permissions(administrator=True))
+    first, second = (server.guild.add_member(server.env.create_user(name), roles=[role]) for name in ("olga", "otto"))
+    server.env.bot.owner_id = first.id
+    return first, second
+
+
+@pytest.fixture
+def operator(administrators):
+    return administrators[0]
+
+
+@pytest.mark.parametrize("command", ["pause", "resume", "drain", "reload"])
+async def test_not_even_other_administrators_may(server, administrators, command):
+    assert sentence(await administrators[1].slash(server.channel, f"admin {command}")) == NOT_YOURS
+    assert not server.engine.paused and not server.studio.refusing
+
+
+async def test_a_pause_holds_everything_back_until_it_is_over(server, operator):
+    await operator.slash(server.channel, "admin pause")
+    result = await server.bob.slash(server.channel, "imagine", prompt="red apple", steps=2)
+    (job,) = server.studio.jobs.values()
+    assert "waiting: 1" in sentence(await operator.slash(server.channel, "admin pause"))
+    assert job.progress.completed == 0
+    await operator.slash(server.channel, "admin resume")
+    await server.finished(result.response)
+
+
+async def test_a_drain_finishes_what_is_in_hand_and_takes_no_more_until_it_is_over(server, operator, monkeypatch):
+    slow(server, monkeypatch)
+    message = await asked(server)
+    told = await operator.slash(server.channel, "admin drain")
+    assert sentence(await server.bob.slash(server.channel, "imagine", prompt="late")) == DRAINING
+    await server.finished(message)
+    await server.until(lambda: "nothing is in hand" in told.response.content)
+    await operator.slash(server.channel, "admin resume")
+    await server.finished((await server.bob.slash(server.channel, "imagine", prompt="now", steps=2)).response)
+
+
+async def test_settings_are_read_again(server, operator, monkeypatch):
+    monkeypatch.setenv("MAX_SIDE", "128")
+    monkeypatch.setenv("DTYPE", "float16")
+    text = sentence(await operator.slash(server.channel, "admin reload"))
+    assert "Applied: `MAX_SIDE`" in text and "After a restart: `DTYPE`" in text
+    assert server.engine.config.limits == Limits(side=128)
+    refused = await server.bob.slash(server.channel, "imagine", prompt="fox", size="256")
+    assert "at most 128" in sentence(refused)
+
+
+async def test_styles_and_the_allowance_are_read_again_too(server, operator, monkeypatch, tmp_path):
+    styles = tmp_path / "styles.toml"
+    monkeypatch.setenv("STYLES_FILE", str(styles))
+    monkeypatch.setenv("DAILY_ALLOWANCE", "0")
+    assert "STYLES_FILE cannot be read" in sentence(await operator.slash(server.channel, "admin reload"))
+    assert server.studio.rules.daily is None
+    styles.write_text("[ink]\nprompt = 'ink of {prompt}'")
+    assert "`STYLES_FILE`" in sentence(await operator.slash(server.channel, "admin reload"))
+    offered = await server.alice.autocomplete(server.channel, "imagine", "style", "")
+    assert [choice["value"] for choice in offered] == ["ink"]
+    assert "your 0 pictures" in sentence(await server.bob.slash(server.channel, "imagine", prompt="fox"))
+
+
+async def test_a_wrong_setting_is_told_and_changes_nothing(server, operator, monkeypatch):
+    before = server.engine.config
+    monkeypatch.setenv("MAX_SIDE", "many")
+    assert "MAX_SIDE is wrong" in sentence(await operator.slash(server.channel, "admin reload"))
+    assert server.engine.config == before
+
+
+async def test_about_tells_what_runs_and_what_was_made(server):
+    await server.finished((await server.alice.slash(server.channel, "imagine", prompt="fox", steps=2)).response)
+    text = sentence(await server.bob.slash(server.channel, "about"))
+    assert "On cpu in float32" in text and "1 picture since" in text and "s of work each" in text
+
+
+def read(address):
+    with urllib.request.urlopen(address, timeout=10) as answer:
+        return answer.read().decode()
+
+
+async def test_prometheus_reads_what_happened(server):
+    await server.finished(
+        (await server.alice.slash(server.channel, "imagine", prompt="fox", steps=2, count=2)).response, pictures=2
+    )
+    await server.ended()
+    with server.studio.metrics.served("127.0.0.1", 0) as port:
+        text = await asyncio.to_thread(read, f"http://127.0.0.1:{port}/metrics")
+    lines = text.splitlines()
+    assert "darkroom_pictures_total 2.0" in lines
+    assert 'darkroom_requests_total{state="delivered"} 1.0' in lines
+    assert 'darkroom_requests_total{state="failed"} 0.0' in lines
+    assert "darkroom_unfinished_pictures 0.0" in lines
+    assert any(line.startswith("darkroom_step_rows_sum") and float(line.split()[1]) >= 8 for line in lines)
+
+
+async def test_a_taken_metrics_port_is_told(server):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(DarkroomError, match="METRICS_PORT"), server.studio.metrics.served("127.0.0.1", port):
+            pass
+
+
+@pytest.mark.parametrize("prompts", [False, True])
+async def test_the_log_follows_each_request_and_tells_prompts_only_if_asked_to(server, capsys, prompts):
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    server.studio.journal.watchers.append(log_creation_with_prompt if prompts else log_creation)
+    try:
+        set_up("INFO", "json", "bot-token")
+        result = await server.alice.slash(server.channel, "imagine", prompt="a purple cow", steps=2)
+        await server.finished(result.response)
+        await server.ended()
+    finally:
+        root.handlers[:] = before
+        root.setLevel(level)
+    logged = capsys.readouterr().err
+    lines = [json.loads(line) for line in logged.splitlines()]
+    states = [line["state"] for line in lines if "state" in line]
+    assert [state for state in states if state != "running"] == ["accepted", "rendered", "delivered"]
+    assert ("purple cow" in logged) == prompts
+    assert {line["owner"] for line in lines if "state" in line} == {server.alice.id}
+
+
+def test_all_settings_that_apply_at_once_exist():
+    assert set(bot.Settings.model_fields) >= bot.LIVE

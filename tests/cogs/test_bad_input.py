@@ -1,0 +1,219 @@
+"""Input that is wrong in the same way for many commands: each command, menu, button and select that the bot has is walked
+through, new ones of themselves. Each time the member is told one sentence, alone, and nothing is begun, kept or counted."""
+
+from types import SimpleNamespace
+
+import discord
+import pytest
+from discord import AppCommandOptionType as Kind
+from discord import app_commands
+from simcord.interactions import store_interaction_attachment
+
+from cogs.core.messages import attachments
+from cogs.core.request.preferences import Preferences, Scope
+from cogs.settings.panel import PAGES
+from tests.cogs.conftest import png, sentence, text_of
+from tests.cogs.test_fuzz_commands import COMMAND, data_of
+from tests.cogs.test_hostile import TEXT_INPUT, forged_click, forged_form
+from tests.cogs.test_reference import examples
+
+LONG = "fox " * 1500
+SELECT = 3
+WRONG = ("Something went wrong", "did not take my answer", "Traceback", "None", "{}")
+
+
+@pytest.fixture
+async def chief(server):
+    """May do everything in this server, so that nothing else than the input is wrong."""
+    server.env.bot.tree.__dict__.pop("on_error", None)  # the bot's own answers to errors, not simcord's collecting of them
+    role = server.guild.create_role("chiefs", permissions=discord.Permissions.all())
+    return server.guild.add_member(server.env.create_user("chief"), roles=[role])
+
+
+def commands(server):
+    """All commands with options."""
+    walked = [each for each in server.env.bot.tree.walk_commands() if isinstance(each, app_commands.Command)]
+    return [each for each in walked if each.parameters]
+
+
+def proper(parameter):
+    """A value that an option may have."""
+    if parameter.choices:
+        return parameter.choices[0].value
+    if parameter.min_value is not None and parameter.type is not Kind.string:
+        return parameter.min_value
+    return {Kind.string: "1", Kind.boolean: True, Kind.attachment: png()}.get(parameter.type, "1")
+
+
+async def given(server, member, command, wrong, value):
+    """Give ``command`` with what it requires and ``value`` for the option ``wrong``, past the checks of Discord's clients."""
+    resolved = {}
+    options = {each: proper(each) for each in command.parameters if each.required} | {wrong: value}
+    for each, value in options.items():
+        if isinstance(value, bytes):
+            options[each] = store_interaction_attachment(server.env.backend, server.channel.id, "in.png", value, resolved)
+    sent = data_of(command, {each.display_name: (each.type, value) for each, value in options.items()})
+    return await member._dispatch_interaction(COMMAND, server.channel, sent | {"resolved": resolved})
+
+
+async def fault_of(server, member, command, option, value, messages):
+    """What is wrong with the answer to an option that is; None where it is one sentence and nothing else happened."""
+    told = sentence(await given(server, member, command, option, value))
+    await server.ended()
+    if not told or len(told) > 400 or any(word in told for word in WRONG):
+        return told
+    if len(server.channel.history()) != messages or server.studio.jobs or await server.studio.journal.unfinished():
+        return "something was begun"
+    return "counted" if await server.studio.ledger.today(member.id) else None
+
+
+async def faults(server, member, options, values):
+    """Where those of the tree's options that ``options`` takes are not answered as they should be."""
+    messages, found, tried = len(server.channel.history()), {}, 0
+    for command in commands(server):
+        for option in filter(options, command.parameters):
+            for value in values(option):
+                tried += 1
+                fault = await fault_of(server, member, command, option, value, messages)
+                found |= {(command.qualified_name, option.display_name, str(value)[:20]): fault} if fault else {}
+    assert tried, "no command has such an option"
+    return found
+
+
+async def test_text_too_long_is_told_in_every_option(server, chief):
+    assert await faults(server, chief, lambda option: option.type is Kind.string, lambda option: [LONG]) == {}
+
+
+async def test_a_number_out_of_range_is_told_in_every_option(server, chief):
+    def bounded(option):
+        return option.type in (Kind.integer, Kind.number) and option.min_value is not None
+
+    assert await faults(server, chief, bounded, lambda option: [option.min_value - 1, option.max_value + 1]) == {}
+
+
+async def test_a_value_that_is_no_choice_is_told_in_every_option(server, chief):
+    unknown = {Kind.string: "no such", Kind.integer: 99}
+    assert await faults(server, chief, lambda option: option.choices, lambda option: [unknown[option.type]]) == {}
+
+
+async def test_an_unknown_id_is_told_by_every_command_that_takes_one(server, chief):
+    ids = ["1", "fox", "-5", "1e5", "9" * 18, "9" * 4000]
+    assert await faults(server, chief, lambda option: option.name == "id", lambda option: ids) == {}
+
+
+@pytest.mark.parametrize("data", [b"", b"junk", png()[:40], png((3, 3))], ids=["empty", "junk", "cut off", "too large"])
+async def test_what_is_no_picture_is_told_in_every_option(server, chief, monkeypatch, data):
+    if data == png((3, 3)):
+        monkeypatch.setattr(attachments, "MAX_BYTES", 10)
+    assert await faults(server, chief, lambda option: option.type is Kind.attachment, lambda option: [data]) == {}
+
+
+# buttons and selects
+
+
+def items(server):
+    """All buttons and selects that the bot answers whenever they are pressed, each with custom_ids of each of its kinds."""
+    known = server.env.bot._connection._view_store._dynamic_items
+    return [(item, custom_id) for pattern, item in known.items() for custom_id in examples(pattern.pattern)]
+
+
+async def control(item, custom_id):
+    """The button or select that has that custom_id."""
+    match = item.__discord_ui_compiled_template__.fullmatch(custom_id)
+    return (await item.from_custom_id(SimpleNamespace(message=None), None, match)).item
+
+
+async def posted_with(server, custom_id, select):
+    """A message with nothing but a button or select of that custom_id."""
+    view = discord.ui.View(timeout=None)
+    if select:
+        view.add_item(discord.ui.Select(custom_id=custom_id, options=[discord.SelectOption(label="x", value="offered")]))
+    else:
+        view.add_item(discord.ui.Button(custom_id=custom_id, label="x"))
+    return await server.env.bot.get_channel(server.channel.id).send("x", view=view)
+
+
+async def pressed(server, member, custom_id, values=None):
+    """Press a button, or choose ``values`` in a select."""
+    message = await posted_with(server, custom_id, values is not None)
+    chosen = {} if values is None else {"component_type": SELECT, "values": values}
+    result = await forged_click(server, member, message, custom_id, **chosen)
+    await server.ended()
+    return answer_of(result, message)
+
+
+def answer_of(result, message):
+    """The one sentence that came of a press under ``message``, seen by the member alone; None where there is none."""
+    answers = [answer for answer in (result.response, *result.followups) if answer and answer.id != message.id]
+    assert len(answers) <= 1 and all(answer.ephemeral for answer in answers)
+    return text_of(answers[0]) if answers else None
+
+
+async def test_a_button_of_something_unknown_says_so(server, chief):
+    silent = {"delete", "forget", "queue", "history", "settings", "name"}  # which need nothing to be known, or ask first
+    found = {}
+    for item, custom_id in items(server):
+        if not isinstance(await control(item, custom_id), discord.ui.Button) or silent & set(custom_id.split(":")):
+            continue
+        told = await pressed(server, chief, custom_id)
+        if not told or any(word in told for word in WRONG):
+            found[custom_id] = told
+    assert found == {}
+
+
+@pytest.mark.parametrize("values", [[], ["x"], ["nonsense"], ["-1"], ["9" * 80], ["delete:0"], ["emoji:x"], ["strong:-1"]])
+async def test_a_choice_that_a_select_does_not_offer_is_told(server, chief, values):
+    for item, custom_id in items(server):
+        if isinstance(await control(item, custom_id), discord.ui.Select):
+            told = await pressed(server, chief, custom_id, values)
+            assert told and not any(word in told for word in WRONG), custom_id
+
+
+# forms
+
+
+async def forms(server, member):
+    """Every form that the bot has, opened one after another."""
+    for scope in Scope:
+        panel = await member.slash(server.channel, f"settings {'mine' if scope is Scope.MEMBER else scope}")
+        for page in PAGES[scope]:
+            yield await member.click(panel.response, label=page.capitalize())
+    made = await member.slash(server.channel, "imagine", prompt="fox", steps=3)
+    await server.finished(made.response)
+    await server.ended()
+    yield await member.click(made.response, label="Edit")
+    film = await member.click(made.response, label="How it formed")
+    yield await member.select(film.response, ["1"])
+    for kind in ("emoji", "sticker"):
+        draft = await member.click(made.response, label=f"Make {kind}")
+        yield await member.click(draft.response, label="Name and upload")
+
+
+def texts(component):
+    """The names of the fields for text in a form."""
+    if component.get("type") == TEXT_INPUT:
+        yield component["custom_id"]
+    for child in [*component.get("components", ()), *filter(None, [component.get("component")])]:
+        yield from texts(child)
+
+
+async def test_text_too_long_is_told_in_every_field_of_every_form(server, chief):
+    made, kinds = 0, set()
+    async for shown in forms(server, chief):
+        made = made or len(await server.studio.archive.latest(chief.id, "", 25))
+        for field in texts(shown.modal):
+            kinds.add((shown.modal["title"], field))
+            result = await forged_form(server, chief, shown, {field: LONG})
+            await server.ended()
+            answers = [answer for answer in (result.response, *result.followups) if answer]
+            assert len(answers) == 1 and answers[0].ephemeral, field
+            told = text_of(answers[0])
+            assert told and not any(word in told for word in WRONG), (field, told)
+    assert len(kinds) > 20
+    assert len(await server.studio.archive.latest(chief.id, "", 25)) == made == 1
+    assert all(server.studio.registry.of(scope, id) == Preferences() for scope, id in subjects(server, chief))
+    assert not server.env.bot.get_guild(server.guild.id).emojis and not server.env.bot.get_guild(server.guild.id).stickers
+
+
+def subjects(server, member):
+    return (Scope.MEMBER, member.id), (Scope.CHANNEL, server.channel.id), (Scope.SERVER, server.guild.id)

@@ -1,0 +1,229 @@
+import io
+import json
+
+import discord
+import pytest
+from PIL import Image
+
+from cogs.context_menus import recipe_text
+from cogs.core.messages import attachments
+from cogs.core.messages.delivery import Delivery
+from cogs.core.request.preferences import Preferences, Scope
+from diffusion.images.io import read_parameters
+from diffusion.images.metadata.adapt import adapted
+from diffusion.images.metadata.read import Recipe
+from diffusion.request import Limits
+from tests.cogs.conftest import drawn, png, posted_before, sentence, source_of, text_of
+from tests.diffusion.images.metadata.test_read import FROM_A1111, with_texts, workflow
+
+
+async def sent(server, *files, member=None):
+    return await (member or server.bob).send(server.channel, "look", attachments=list(files))
+
+
+async def made(server, **options):
+    result = await server.alice.slash(server.channel, "imagine", **{"prompt": "red apple", "steps": 3, "seed": 5} | options)
+    await server.finished(result.response)
+    await server.ended()
+    return result.response
+
+
+async def creation_of(server, message):
+    return await server.studio.journal.of_message(message.id)
+
+
+async def menu(server, name, message, member=None):
+    return await (member or server.alice).context_menu(server.channel, name, message)
+
+
+def told(shown):
+    """The one answer, which only the member sees."""
+    (answer,) = [shown.response, *shown.followups]
+    assert answer.ephemeral
+    return answer
+
+
+async def again(server, shown):
+    result = await server.alice.click(shown, label="Make another like it")
+    await server.finished(result.response)
+    await server.ended()
+    return result.response
+
+
+# More like this
+
+
+async def test_more_like_any_picture_starts_from_it(server):
+    message = await sent(server, ("notes.txt", b"hello"), ("in.jpg", png(colour="blue")), ("other.png", png()))
+    result = await menu(server, "More like this", message)
+    await server.finished(result.response)
+    with Image.open(io.BytesIO(await source_of(result.response).read())) as source:
+        assert source.getpixel((3, 3)) == (0, 0, 255)
+    await server.ended()
+    assert (await creation_of(server, result.response)).parent_id is None
+
+
+async def test_more_like_a_picture_of_ours_keeps_its_prompt_and_records_its_parent(server):
+    message = await made(server)
+    result = await menu(server, "More like this", message, server.bob)
+    await server.finished(result.response)
+    await server.ended()
+    assert "red apple" in text_of(result.response)
+    assert (await creation_of(server, result.response)).parent_id == (await creation_of(server, message)).id
+
+
+async def test_more_like_a_picture_that_tells_its_prompt_uses_it(server):
+    message = await sent(server, ("a1111.png", with_texts(parameters=FROM_A1111)))
+    result = await menu(server, "More like this", message)
+    await server.finished(result.response)
+    assert "a red fox in the snow" in text_of(result.response)
+
+
+@pytest.mark.parametrize("name", ["More like this", "Image info"])
+async def test_a_message_without_a_picture_is_told(server, name):
+    assert "no picture" in sentence(await menu(server, name, await server.bob.send(server.channel, "no picture here")))
+    assert "no picture" in sentence(await menu(server, name, await sent(server, ("notes.txt", b"x"))))
+
+
+async def test_a_picture_in_an_embed_is_not_fetched(server):
+    channel = server.env.bot.get_channel(server.channel.id)
+    message = await channel.send(embed=discord.Embed().set_image(url="https://example.com/x.png"))
+    assert "no picture" in sentence(await menu(server, "More like this", message))
+
+
+@pytest.mark.parametrize("name", ["More like this", "Image info"])
+@pytest.mark.parametrize(("data", "words"), [(b"junk", ("no picture", "does not say")), (png(), ("larger than",) * 2)])
+async def test_what_cannot_be_read_is_told(server, monkeypatch, name, data, words):
+    if data != b"junk":
+        monkeypatch.setattr(attachments, "MAX_BYTES", 10)
+    result = await menu(server, name, await sent(server, ("in.png", data)))
+    assert words[name == "Image info"] in sentence(result)
+
+
+async def test_a_picture_that_is_gone_is_told(server):
+    message = await sent(server, ("in.png", png()))
+    server.env.backend.cdn._blobs.clear()
+    for name in ("More like this", "Image info"):
+        assert "could not download" in sentence(await menu(server, name, message))
+
+
+# Remix avatar
+
+
+async def test_an_avatar_is_remixed(server):
+    carol = server.guild.add_member(server.env.create_user("carol", avatar="0" * 32))
+    url = f"https://cdn.discordapp.com/avatars/{carol.id}/{'0' * 32}.png?size=512"
+    server.env.backend.cdn._blobs[url] = png(colour="lime")
+    result = await menu(server, "Remix avatar", carol)
+    await server.finished(result.response)
+    with Image.open(io.BytesIO(await source_of(result.response).read())) as source:
+        assert source.getpixel((3, 3)) == (0, 255, 0)
+
+
+async def test_an_avatar_that_cannot_be_fetched_is_told(server):
+    assert "could not download" in sentence(await menu(server, "Remix avatar", server.bob))
+
+
+async def test_who_wants_nobody_to_start_from_their_pictures_is_heeded(server):
+    made_by_alice, sent_by_alice = await made(server), await sent(server, ("in.png", png()), member=server.alice)
+    await server.studio.registry.set(Scope.MEMBER, server.alice.id, Preferences(remix=False))
+    for target, name in ((made_by_alice, "More like this"), (sent_by_alice, "More like this"), (server.alice, "Remix avatar")):
+        assert "does not want" in sentence(await menu(server, name, target, server.bob))
+    assert "does not want" in sentence(await server.bob.click(made_by_alice, label="More like this (strong)"))
+    again = await server.bob.click(made_by_alice, label="Reroll")  # which starts from noise
+    await server.finished(again.response)
+    mine = await menu(server, "More like this", sent_by_alice, server.alice)
+    await server.finished(mine.response)
+
+
+# Image info
+
+
+async def test_image_info_tells_how_a_picture_of_ours_was_made_and_makes_another(server):
+    message = await made(server, negative="pear", guidance=3.5, sampler="ddim", upscale=2)
+    shown = await menu(server, "Image info", message, server.alice)
+    answer = told(shown)
+    for word in ("red apple", "pear", "3 steps", "guidance 3.5", "seed 5", "32x32", "DDIM", "tiny"):
+        assert word in answer.content
+    assert "here:" not in answer.content  # nothing has to be different
+    another = await again(server, answer)
+    before, after = [read_parameters(await drawn(shown)[0].read()) for shown in (message, another)]
+    assert before.pop("seed") != after.pop("seed") and before == after
+    assert (await creation_of(server, another)).parent_id == (await creation_of(server, message)).id
+
+
+async def test_image_info_knows_what_was_posted_smaller_than_it_was_made(server, monkeypatch):
+    monkeypatch.setattr(Delivery, "_limit", lambda self, creation: 1500)
+    message = await made(server, prompt="red apple", seed=5)
+    assert drawn(message)[0].name.endswith(".webp")
+    answer = told(await menu(server, "Image info", message))
+    assert "red apple" in answer.content and "seed 5" in answer.content and "here:" not in answer.content
+    assert "red apple" in text_of(await again(server, answer))
+
+
+async def test_image_info_reads_what_a1111s_tools_and_comfyui_write(server):
+    for texts, words in (
+        ({"parameters": FROM_A1111}, ("dreamshaper", "DPM++ 2M SDE", "168x256 instead of 512x768")),
+        ({"prompt": json.dumps(workflow())}, ("v1-5-pruned", "euler", "galaxy", "256x128 instead of 512x256")),
+    ):
+        shown = await menu(server, "Image info", await sent(server, ("in.png", with_texts(**texts))))
+        answer = told(shown)
+        content = answer.content.replace("\\", "")
+        assert all(word in content for word in words)
+        another = await again(server, answer)
+        assert (await creation_of(server, another)).parent_id is None
+
+
+async def test_another_is_made_although_the_message_was_deleted_and_the_bot_restarted(server):
+    message = await sent(server, ("in.png", with_texts(prompt=json.dumps(workflow()))))
+    shown = await menu(server, "Image info", message)
+    await server.bob.delete(message)
+    await server.restart()
+    another = await again(server, told(shown))
+    assert "galaxy" in text_of(another)
+
+
+async def test_ones_own_style_is_not_added_to_another_one(server):
+    await server.studio.registry.set(Scope.MEMBER, server.alice.id, Preferences(style="pixel art"))
+    shown = await menu(server, "Image info", await sent(server, ("in.png", with_texts(prompt=json.dumps(workflow())))))
+    another = await again(server, told(shown))
+    assert "pixel art" not in text_of(another)
+
+
+async def test_pictures_posted_before_there_were_layouts_are_read_too(server):
+    shown = await menu(server, "Image info", await posted_before(server, "reroll"))
+    answer = told(shown)
+    assert "red apple" in answer.content
+
+
+def test_a_recipe_fits_into_a_message_whatever_it_says(tiny_model):
+    long = "*_`~|@" * 1000
+    settings = {"prompt": f"<lora:x> {long}", "negative_prompt": long, "steps": 10**9, "width": 10**9, "height": 10**9}
+    settings |= {"seed": 2**64, "guidance_scale": 1e300, "steer": long, "start_step": 3}
+    recipe = Recipe(settings, long, long)
+    notes = list(map(str, adapted(recipe, tiny_model, Limits())[1]))
+    assert len(notes) == 10 and len(recipe_text(recipe, notes)) <= 2000
+
+
+def test_a_recipe_neither_pings_nor_links():
+    text = recipe_text(Recipe({"prompt": "@everyone", "steps": 1}, "https://example.com", f"<@{10**18}> **x**"), ["@here"])
+    assert not {"@everyone", "@here", f"<@{10**18}>", "https://example.com", "**x**"} & set(text.split())
+
+
+def test_the_menus_are_few_enough_for_discord(server):
+    for kind in (discord.AppCommandType.message, discord.AppCommandType.user):
+        assert len(server.env.bot.tree.get_commands(type=kind)) <= 15
+
+
+@pytest.mark.parametrize("name", ["More like this", "Image info"])
+async def test_of_more_pictures_than_one_may_post_the_first_counts(server, name):
+    channel = server.env.bot.get_channel(server.channel.id)
+    files = [("0.png", with_texts(parameters=FROM_A1111)), *((f"{number}.png", png()) for number in range(1, 12))]
+    message = await sent(server, *files)
+    assert len((await channel.fetch_message(message.id)).attachments) == 12
+    result = await menu(server, name, message)
+    if name == "More like this":
+        await server.finished(result.response)
+        assert "red fox" in text_of(result.response)
+    else:
+        assert "red fox" in told(result).content

@@ -1,0 +1,150 @@
+import io
+import json
+
+import pytest
+from PIL import Image
+from simcord.components import walk_components
+
+from cogs import history
+from cogs.core.storage.archive import PAGE
+from cogs.core.storage.creations import State
+from cogs.history import thumbnail
+from cogs.lineage import LABEL_LIMIT, label
+from tests.cogs.conftest import drawn, png, text_of
+from tests.cogs.core.storage.test_creations import creation
+
+
+@pytest.fixture
+def kept(server):
+    """Write creations of alice down as if they had been delivered."""
+
+    async def keep(*numbers, **values):
+        name = await server.studio.gallery.keep(png())
+        for number in numbers:
+            row = creation(number, **{"owner": server.alice.id, "state": State.DELIVERED, "pictures": [name]} | values)
+            row.request = row.request | {"prompt": f"picture {number}", "seed": number} | values.get("request", {})
+            await server.studio.journal.add(row)
+
+    return keep
+
+
+async def listed(server, member=None, **options):
+    result = await (member or server.alice).slash(server.channel, "history", **options)
+    return told(result)
+
+
+def told(result):
+    (answer,) = [answer for answer in (result.response, *result.followups) if answer is not None]
+    assert answer.ephemeral
+    return answer
+
+
+def numbers(message):
+    """Which creations a page shows."""
+    return [int(line.split("`")[1]) for line in text_of(message).splitlines() if line.startswith("-# id")]
+
+
+def labels(message):
+    return [each["label"] for each in walk_components(message.components) if each.get("label") and each["type"] == 2]
+
+
+async def test_ones_own_pictures_are_listed_newest_first_with_thumbnails(server, kept):
+    await kept(1, 2, 3)
+    await kept(9, owner=server.bob.id)
+    message = await listed(server)
+    assert numbers(message) == [3, 2, 1] and "**picture 3**" in text_of(message)
+    thumbnails = [each for each in walk_components(message.components) if each["type"] == 11]
+    assert len(thumbnails) == 3 and all(each["description"].startswith("picture") for each in thumbnails)
+    assert labels(message) == []  # there is but one page
+
+
+async def test_what_branched_or_morphed_is_listed_by_what_it_became(server, kept):
+    await kept(1, request={"branches": [[3, "bear"], [4, "owl"]]})
+    await kept(2, request={"morph_to": "wolf", "count": 8})
+    message = await listed(server)
+    assert "**picture 1 → bear → owl**" in text_of(message) and "**picture 2 → wolf**" in text_of(message)
+    assert "8 frames" in text_of(message)
+    alts = [each["description"] for each in walk_components(message.components) if each["type"] == 11]
+    assert alts == ["picture 2 → wolf", "picture 1 → bear → owl"]
+
+
+async def test_one_leafs_back_and_forth_after_a_restart_too(server, kept):
+    await kept(*range(1, 2 * PAGE + 2))
+    message = await listed(server)
+    assert labels(message) == ["Older"]
+    first = numbers(message)
+    await server.restart()
+    second = (await server.alice.click(message, label="Older")).response
+    assert second.id == message.id and labels(second) == ["Newer", "Older"]
+    last = (await server.alice.click(second, label="Older")).response
+    assert numbers(last) == [1] and labels(last) == ["Newer"]
+    await server.alice.click(last, label="Newer")
+    start = (await server.alice.click(last, label="Newer")).response
+    assert numbers(start) == first
+
+
+async def test_a_search_holds_on_every_page(server, kept):
+    await kept(*range(1, PAGE + 3), request={"prompt": "a 100% fox: {really}"})
+    await kept(50, 51)
+    message = await listed(server, search="100% FOX: {")
+    assert numbers(message) == list(range(PAGE + 2, 2, -1))
+    older = (await server.alice.click(message, label="Older")).response
+    assert numbers(older) == [2, 1]
+
+
+async def test_the_longest_search_fits_into_a_button(server, kept):
+    await kept(*range(10**18, 10**18 + PAGE + 1), request={"prompt": "語" * 80})
+    message = await listed(server, search="語" * 50)
+    assert labels(message) == ["Older"]
+
+
+async def test_an_empty_history_says_so(server):
+    assert "no pictures yet" in (await listed(server)).content
+    assert "no pictures with “\\*fox” in their prompt" in (await listed(server, search="*fox")).content
+
+
+async def test_pictures_that_were_pruned_say_so(server, kept):
+    await kept(1, pictures=["f" * 64])
+    message = await listed(server)
+    assert history.GONE in text_of(message)
+
+
+async def test_pictures_deleted_while_one_leafs_lead_to_the_first_page(server, kept):
+    await kept(*range(1, PAGE + 2))
+    message = await listed(server)
+    async with server.studio.database.engine.begin() as connection:
+        await connection.exec_driver_sql("DELETE FROM creations WHERE id = 1")
+    older = (await server.alice.click(message, label="Older")).response
+    assert numbers(older) == list(range(PAGE + 1, 1, -1))
+
+
+async def test_one_of_the_list_is_shown_to_the_member_alone(server):
+    made = await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=2)
+    await server.finished(made.response)
+    await server.ended()
+    message = await listed(server)
+    (number,) = numbers(message)
+    shown = told(await server.alice.select(message, [str(number)]))
+    assert await drawn(shown)[0].read() == await drawn(made.response)[0].read()
+
+
+async def test_a_history_that_cannot_be_read_is_told(server):
+    async with server.studio.database.engine.begin() as connection:
+        await connection.exec_driver_sql("ALTER TABLE creations RENAME TO lost")
+    assert "try again later" in (await listed(server)).content
+    async with server.studio.database.engine.begin() as connection:
+        await connection.exec_driver_sql("ALTER TABLE lost RENAME TO creations")
+
+
+def test_a_thumbnail_is_small_and_keeps_its_proportions():
+    data = thumbnail(png((1000, 500)))
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.size == (192, 96) and len(data) < 20_000
+
+
+@pytest.mark.parametrize("prompt", ["", "x" * 1000, "\u200b", "fox"])
+def test_a_label_fits_whatever_the_prompt(prompt):
+    row = creation(1, request={"prompt": prompt})
+    row.created = row.expires
+    assert 1 <= len(label(row)) <= LABEL_LIMIT
+    assert json.dumps(label(row))

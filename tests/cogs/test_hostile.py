@@ -1,0 +1,201 @@
+"""Input that no honest client sends: forged options, custom_ids and files, floods and tokens fished for in the log."""
+
+import json
+import logging
+
+import pytest
+from simcord.backend import serializers
+
+from cogs.core.logging import Discreet
+from cogs.core.messages import attachments
+from diffusion.images.io import read_parameters
+from tests.cogs.conftest import drawn, png, posted_before, sentence, text_of
+
+COMMAND, COMPONENT, MODAL = 2, 3, 5
+TEXT_INPUT = 4
+NO_MESSAGE = {
+    "type": 0,
+    "content": "",
+    "tts": False,
+    "mention_everyone": False,
+    "pinned": False,
+    "timestamp": "2026-01-01T00:00:00",
+}
+NO_MESSAGE |= {name: [] for name in ("mentions", "mention_roles", "attachments", "embeds", "components")}
+NO_MESSAGE |= {"edited_timestamp": None, "flags": 0}
+SECRET = "aW50ZXJhY3Rpb246MTIz_secret"
+
+
+async def forged_command(server, name="imagine", **options):
+    """Send a command as it is, past the checks of Discord's own clients."""
+    server.env.bot.tree.__dict__.pop("on_error", None)  # the bot's own answers to errors, not simcord's collecting of them
+    kinds = {str: 3, int: 4, bool: 5, float: 10}
+    given = [{"name": option, "type": kinds[type(value)], "value": value} for option, value in options.items()]
+    data = {"id": "1", "name": name, "type": 1, "options": given}
+    return await server.alice._dispatch_interaction(COMMAND, server.channel, data)
+
+
+async def forged_click(server, actor, message, custom_id, **data):
+    real = server.env.backend.get_message(server.channel.id, message.id)
+    return await actor._dispatch_interaction(
+        COMPONENT,
+        server.channel,
+        {"custom_id": custom_id, "component_type": 2} | data,
+        extra={"message": dict(serializers.message_payload(server.env.backend, real))},
+        source_message_id=message.id,
+    )
+
+
+async def forged_form(server, actor, shown, values):
+    """Send a form with any ``values``, also where its message is gone."""
+    record = shown._interaction
+    source = {"id": str(record.source_message_id), "channel_id": str(server.channel.id), **NO_MESSAGE}
+    return await actor._dispatch_interaction(
+        MODAL,
+        server.channel,
+        {"custom_id": shown.modal["custom_id"], "components": [filled(row, values) for row in shown.modal["components"]]},
+        extra={"message": source | {"author": {"id": str(server.env.bot.user.id), "username": "bot", "discriminator": "0"}}},
+        source_message_id=record.source_message_id,
+    )
+
+
+def filled(component, values):
+    """A part of a form as a client sends it."""
+    sent = {"type": component["type"], "id": component.get("id", 1)}
+    if "components" in component:
+        return sent | {"components": [filled(child, values) for child in component["components"]]}
+    if "component" in component:
+        return sent | {"component": filled(component["component"], values)}
+    name = component["custom_id"]
+    if component["type"] == TEXT_INPUT:
+        return sent | {"custom_id": name, "value": values.get(name, component.get("value") or "")}
+    return sent | {"custom_id": name, "values": values.get(name, [])}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"count": 99},
+        {"count": 0},
+        {"steps": 10**9},
+        {"guidance": -5.0},
+        {"guidance": 1e300},
+        {"seed": -1},
+        {"seed": 2**60},
+        {"upscale": 3},
+        {"sampler": "no such"},
+        {"prompt": "x" * 6000},
+        {"prompt": ""},
+        {"style": "y" * 5000},
+        {"size": "9" * 4000},
+        {"size": "-8x8"},
+        {"prompt": 7},
+        {"private": "yes"},
+        {"no_such_option": 1},
+    ],
+    ids=lambda options: f"{options}"[:40],
+)
+async def test_forged_options_get_one_sentence(server, options):
+    result = await forged_command(server, **{"prompt": "fox", "steps": 2} | options)
+    if "no_such_option" in options:
+        await server.finished(result.response)  # what is not asked for is not looked at
+        return
+    text = sentence(result)
+    assert text and "Traceback" not in text and "None" not in text and len(text) < 300
+
+
+async def test_a_command_that_is_not_there_gets_one_sentence(server):
+    assert "type it again" in sentence(await forged_command(server, "no_such_command"))
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "@everyone @here <@{bob}> <@&1> <#1> </imagine:1> **fox**",
+        "# fox\n> fox\n```fox``` ||fox|| [fox](https://example.com) https://example.com/fox.png",
+        "fo\x00x\x1b[31m \u202eevil\u202c \u200b\u200d\ufeff \ud800 fox",
+        "f" + "\u0301" * 900,
+        "\u2067" * 500 + "fox",
+        "🦊" * 60,
+    ],
+    ids=["mentions", "markdown", "control", "marks", "directions", "emoji"],
+)
+async def test_a_prompt_shows_as_text_and_pings_nobody(server, prompt):
+    result = await forged_command(server, prompt=prompt.format(bob=server.bob.id), steps=2)
+    if result.response.ephemeral:
+        assert "would be ignored" in sentence(result)
+        return
+    await server.finished(result.response)
+    message = server.env.backend.get_message(server.channel.id, result.response.id)
+    shown = text_of(message)
+    assert not message.ping_user_ids and not message.ping_role_ids and not message.mention_everyone
+    assert not {"@everyone", "@here", f"<@{server.bob.id}>", "://"} & set(shown.split())
+    assert "https://" not in shown and "\n" not in shown.partition("\n-#")[0]
+    assert not {"\x00", "\x1b", "\u202e", "\ud800", "\u2067"} & set(shown) and shown.count("\u0301") <= 3
+    assert len(shown) <= 2000
+    assert read_parameters(await drawn(result.response)[0].read())["prompt"]
+
+
+@pytest.mark.parametrize("prompt", ["\u200b\u200d", "\x00", "\ud800", "\u2800"[:0] + "\u00ad"])
+async def test_a_prompt_with_nothing_to_see_is_empty(server, prompt):
+    assert "empty" in sentence(await forged_command(server, prompt=prompt))
+
+
+@pytest.mark.parametrize("action", ["cancel", "delete", "reroll"])
+async def test_a_custom_id_made_up_by_hand_does_nothing(server, action):
+    mine = await server.alice.slash(server.channel, "imagine", prompt="slow", steps=150)
+    (creation,) = server.studio.jobs
+    result = await forged_click(server, server.bob, mine.response, f"darkroom:{action}:{server.bob.id}:{creation}")
+    assert not result.acknowledged
+    assert creation in server.studio.jobs and mine.response.id in [message.id for message in server.channel.history()]
+    await forged_click(server, server.alice, mine.response, f"darkroom:cancel:{server.alice.id}:{'9' * 80}")
+    await forged_click(server, server.alice, mine.response, "darkroom:nonsense")
+    assert creation in server.studio.jobs
+
+
+async def test_a_prompt_forged_into_the_modal_is_checked_like_any_other(server):
+    made = await server.alice.slash(server.channel, "imagine", prompt="fox", steps=2)
+    await server.finished(made.response)
+    await server.ended()
+    shown = await server.alice.click(made.response, label="Edit")
+    edited = await server.alice.submit_modal(shown, {"prompt": "\u200b\x07 \u202e", "steps": "2", "guidance": "3"})
+    assert "empty" in sentence(edited)
+
+
+async def test_pictures_are_not_downloaded_before_their_size_is_known(server, monkeypatch):
+    monkeypatch.setattr(attachments, "MAX_BYTES", 10)
+    old = await posted_before(server, "reroll")
+    again = await server.alice.click(old, label="reroll")
+    assert "larger than" in sentence(again)
+
+
+async def test_only_the_attachments_own_address_is_fetched(server, monkeypatch):
+    fetched = []
+    get = server.env.bot.http.get_from_cdn
+
+    async def note(url):
+        fetched.append(url)
+        return await get(url)
+
+    monkeypatch.setattr(server.env.bot.http, "get_from_cdn", note)
+    prompt = "https://example.com/other.png"
+    result = await server.alice.slash(server.channel, "similar", image=("in.png", png()), prompt=prompt, steps=3)
+    await server.finished(result.response)
+    assert len(fetched) == 1 and fetched[0].endswith("/in.png") and "example.com" not in fetched[0]
+
+
+def test_no_token_is_logged(capsys):
+    handler = Discreet("bot-token")
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    messages = [
+        f"PATCH https://discord.com/api/v10/webhooks/12/{SECRET}/messages/@original has returned 429",
+        f"POST https://discord.com/api/v10/interactions/12/{SECRET}/callback",
+        f"WebSocket Event: {json.dumps({'d': {'token': SECRET, 'id': '1'}})}",
+        f"received { ({'token': SECRET})!r}",
+        "Authorization: Bot bot-token",
+    ]
+    for message in messages:
+        handler.emit(logging.LogRecord("discord", logging.DEBUG, "", 0, message, (), None))
+    logged = capsys.readouterr().err
+    assert SECRET not in logged and "bot-token" not in logged
+    assert len(logged.splitlines()) == len(messages) and "/messages/@original has returned 429" in logged

@@ -1,0 +1,209 @@
+import asyncio
+import time
+
+import pytest
+
+from cogs.core.generation.runner import EDIT_SECONDS
+from diffusion.families.defaults import STYLES, Defaults
+from diffusion.images.io import read_image, read_parameters
+from tests.cogs.conftest import drawn, files_of, opened, sentence, text_of
+from tests.conftest import model_of
+
+
+async def test_a_prompt_becomes_a_picture_with_alt_text_seed_and_settings(server):
+    result = await server.alice.slash(server.channel, "imagine", prompt="red apple", seed=42, steps=3)
+    message = result.response
+    await server.finished(message)
+
+    (picture,) = drawn(message)
+    assert picture.description == "red apple"
+    assert picture.name == "darkroom-42.png"
+    assert "**red apple**" in text_of(message) and "seed 42" in text_of(message) and "3 steps" in text_of(message)
+    settings = read_parameters(await picture.read())
+    assert (settings["prompt"], settings["seed"], settings["steps"]) == ("red apple", 42, 3)
+
+
+async def test_all_options_reach_the_picture(server):
+    result = await server.alice.slash(
+        server.channel,
+        "imagine",
+        prompt="red apple",
+        negative="blurry",
+        size="64x32",
+        steps=4,
+        guidance=2.5,
+        sampler="euler_a",
+        seed=7,
+        count=2,
+    )
+    await server.finished(result.response, 2)
+    settings = read_parameters(await drawn(result.response)[1].read())
+    assert settings == {
+        "prompt": "red apple",
+        "negative_prompt": "blurry",
+        "width": 64,
+        "height": 32,
+        "steps": 4,
+        "guidance_scale": 2.5,
+        "sampler": "euler_a",
+        "seed": 8,
+    }
+
+
+async def test_the_answer_comes_before_the_picture_and_shows_its_progress(server):
+    result = await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=150)
+    message = result.response
+    assert "step" in text_of(message) or "Next in line" in text_of(message)
+    await server.until(lambda: [file.name for file in files_of(message)] == ["preview.png"])
+    assert "step" in text_of(message) and "/150" in text_of(message)
+    await server.finished(message)
+
+
+async def test_progress_is_edited_only_now_and_then(server, monkeypatch):
+    predict = server.engine.model.predict_noise
+
+    def slow(*rows):
+        time.sleep(0.03)
+        return predict(*rows)
+
+    monkeypatch.setattr(server.engine.model, "predict_noise", slow)
+    started = time.perf_counter()
+    result = await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=100)
+    await server.finished(result.response)
+    edits = [request for request in server.env.http_requests if request.method == "PATCH"]
+    assert 2 <= len(edits) <= (time.perf_counter() - started) / EDIT_SECONDS + 2
+
+
+async def test_private_pictures_are_seen_by_the_member_alone(server):
+    result = await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=2, private=True)
+    assert result.response.ephemeral
+    await server.finished(result.response)
+
+
+async def test_mentions_in_a_prompt_never_ping(server):
+    result = await server.alice.slash(server.channel, "imagine", prompt=f"@everyone @here <@{server.bob.id}> **x**", steps=2)
+    await server.finished(result.response)
+    message = result.response.message
+    assert not message.mentions and not message.mention_everyone
+    assert "@everyone" not in text_of(result.response)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"prompt": "fox " * 90}, "would be ignored"),
+        ({"prompt": "  "}, "empty"),
+        ({"prompt": "fox " * 73, "style": "oil painting"}, "would be ignored"),
+        ({"prompt": "f" * 980, "style": "oil painting on old canvas"}, "shorten"),
+        ({"prompt": "fox", "size": "1024", "upscale": 4}, "2048 pixels"),
+        ({"prompt": "fox", "size": "big"}, "width x height"),
+        ({"prompt": "fox", "size": "33x32"}, "multiple of 8"),
+        ({"prompt": "fox", "size": "512"}, "at most 256"),
+    ],
+)
+async def test_what_cannot_be_made_is_told_to_the_member_alone(server, options, words):
+    result = await server.alice.slash(server.channel, "imagine", **options)
+    assert words in sentence(result)
+
+
+async def test_a_full_queue_says_when_to_come_back(tiny_model):
+    async with opened(tiny_model, max_waiting=1, max_rows=2) as server:
+        first = await server.alice.slash(server.channel, "imagine", prompt="one", steps=150)
+        second = await server.bob.slash(server.channel, "imagine", prompt="two", steps=2)
+        assert "try again" in sentence(second)
+        await server.finished(first.response)
+
+
+async def test_sizes_are_offered_that_suit_the_model(server):
+    offered = await server.alice.autocomplete(server.channel, "imagine", "size", "")
+    assert [choice["value"] for choice in offered][:2] == ["32x32", "32x48"]
+
+
+async def test_a_style_is_part_of_the_prompt_from_there_on(server):
+    result = await server.alice.slash(server.channel, "imagine", prompt="red fox ", style="oil painting", steps=2)
+    await server.finished(result.response)
+    (picture,) = drawn(result.response)
+    assert "**red fox, oil painting**" in text_of(result.response)
+    assert picture.description == read_parameters(await picture.read())["prompt"] == "red fox, oil painting"
+
+
+@pytest.mark.parametrize(("typed", "offered"), [("PIX", ["pixel art"]), ("no such", []), ("", list(STYLES))])
+async def test_styles_are_offered_that_the_model_knows(server, typed, offered):
+    for command in ("imagine", "similar"):
+        choices = await server.alice.autocomplete(server.channel, command, "style", typed)
+        assert [choice["value"] for choice in choices] == offered
+
+
+async def test_a_picture_is_posted_larger_and_says_so(server):
+    result = await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=2, upscale=4)
+    await server.finished(result.response)
+    data = await drawn(result.response)[0].read()
+    assert read_image(data).size == (128, 128)
+    assert "32x32 ×4" in text_of(result.response)
+    settings = read_parameters(data)
+    assert (settings["width"], settings["height"], settings["upscale"]) == (32, 32, 4)
+
+
+async def test_a_model_says_how_large_its_pictures_are_posted(tiny_components):
+    model = model_of(tiny_components, Defaults(steps=2, upscale=2))
+    async with opened(model) as server:
+        for options, side in (({}, 64), ({"upscale": 1}, 32)):
+            result = await server.alice.slash(server.channel, "imagine", prompt="red apple", **options)
+            await server.finished(result.response)
+            assert read_image(await drawn(result.response)[0].read()).size == (side, side)
+
+
+async def test_pictures_can_be_steered_and_say_so_and_a_reroll_keeps_it(steerable_server):
+    server = steerable_server
+    options = {"prompt": "apple", "steps": 3, "steer": " Red ", "steer_strength": 1.5}
+    result = await server.alice.slash(server.channel, "imagine", **options)
+    await server.finished(result.response)
+    assert "steered to red by 1.5" in text_of(result.response)
+    again = await server.bob.click(result.response, label="Reroll")
+    await server.finished(again.response)
+    settings = read_parameters(await drawn(again.response)[0].read())
+    assert (settings["steer"], settings["steer_scale"]) == ("red", 1.5)
+
+
+async def offered(server, typed):
+    return [choice["value"] for choice in await server.alice.autocomplete(server.channel, "imagine", "steer", typed)]
+
+
+async def test_labels_are_offered_that_the_classifier_knows(steerable_server):
+    assert await offered(steerable_server, "") == ["animal", "food", "red", "green", "blue"]
+    assert await offered(steerable_server, "RE") == ["red", "green"]
+
+
+async def test_a_label_the_classifier_does_not_know_is_told_to_the_member_alone(steerable_server):
+    result = await steerable_server.alice.slash(steerable_server.channel, "imagine", prompt="apple", steer="mauve")
+    assert "only to animal, food, red" in sentence(result)
+
+
+async def test_a_model_without_a_classifier_offers_no_labels_and_says_so(server):
+    assert await offered(server, "") == []
+    result = await server.alice.slash(server.channel, "imagine", prompt="apple", steer="red")
+    assert "no classifier" in sentence(result)
+
+
+async def test_it_works_in_a_direct_message(server):
+    result = await server.env.create_user("carol").slash("imagine", prompt="red apple", steps=2)
+    await server.finished(result.response)
+
+
+async def test_a_failing_engine_is_told_in_a_sentence(server, monkeypatch, caplog):
+    monkeypatch.setattr(server.engine.model, "predict_noise", lambda *rows: 1 / 0)
+    result = await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=2)
+    await server.until(lambda: "try again" in text_of(result.response))
+    assert not result.response.components
+
+
+async def test_a_refused_progress_edit_does_not_cost_the_picture(server):
+    server.env.inject_error("PATCH", "/channels/*/messages/*", status=500, code=0, times=1)
+    result = await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=30)
+    await server.finished(result.response)
+
+
+async def test_many_members_get_their_pictures_from_one_engine(server):
+    members = [server.guild.add_member(server.env.create_user(f"member{index}")) for index in range(6)]
+    results = [await member.slash(server.channel, "imagine", prompt="fox", steps=20) for member in members]
+    await asyncio.gather(*(server.finished(result.response) for result in results))

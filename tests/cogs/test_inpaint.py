@@ -1,0 +1,156 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cogs.inpaint import NO_MASK, ONE_MASK
+from diffusion.images.io import read_image, read_parameters
+from diffusion.images.masks import read_masked
+from tests.cogs.conftest import drawn, png, sentence, source_of, text_of
+from tests.cogs.core.generation.test_resume import slow
+
+GRADIENT = Image.linear_gradient("L").resize((64, 64)).convert("RGB")
+PATIENT = {"prompt": "red apple", "steps": 4, "seed": 7}
+
+
+def encoded(image):
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def white_at(box, size=(64, 64)):
+    mask = Image.new("RGB", size, "black")
+    mask.paste("white", box)
+    return "mask.png", encoded(mask)
+
+
+def holed(box):
+    image = GRADIENT.convert("RGBA")
+    image.paste((0, 0, 0, 0), box)
+    return "holed.png", encoded(image)
+
+
+IMAGE = ("in.png", encoded(GRADIENT))
+
+
+async def inpainted(server, image=IMAGE, **options):
+    result = await server.alice.slash(server.channel, "inpaint", image=image, **PATIENT | options)
+    await server.finished(result.response)
+    return result.response
+
+
+async def changed(message):
+    """The box that was drawn anew: where the picture is not its source."""
+    source, _ = read_masked(await source_of(message).read())
+    picture = read_image(await drawn(message)[0].read())
+    rows, columns = np.nonzero((np.asarray(picture) != np.asarray(source)).any(2))
+    return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"mask": white_at((0, 0, 32, 64))},
+        {"mask": white_at((0, 0, 300, 999), (600, 999))},
+        {"region": "left"},
+        {"region": "0,0,50,100"},
+        {"image": holed((0, 0, 32, 64))},
+        {"image": holed((32, 0, 64, 64)), "region": "left"},
+    ],
+)
+async def test_only_what_is_masked_is_drawn_anew(server, options):
+    message = await inpainted(server, **options)
+    left, top, right, bottom = await changed(message)
+    assert (left, top, bottom) == (0, 0, 32) and 12 <= right <= 16
+    assert "a part redrawn" in text_of(message)
+    assert (await read(message))["prompt"] == "red apple"
+
+
+async def read(message):
+    return read_parameters(await drawn(message)[0].read())
+
+
+async def test_the_source_says_by_its_transparency_what_was_drawn(server):
+    message = await inpainted(server, region="left")
+    _, mask = read_masked(await source_of(message).read())
+    assert mask.getbbox() == (0, 0, 16, 32)
+
+
+async def test_a_picture_keeps_its_proportions_in_the_models_own_area(server):
+    message = await inpainted(server, image=("wide.png", png((600, 150))), region="left")
+    assert read_image(await drawn(message)[0].read()).size == (64, 16)
+
+
+async def test_reroll_draws_the_same_part_again(server):
+    message = await inpainted(server, region="middle")
+    again = await server.bob.click(message, label="Reroll")
+    await server.finished(again.response)
+    assert await source_of(again.response).read() == await source_of(message).read()
+    assert await drawn(again.response)[0].read() != await drawn(message)[0].read()
+    assert await changed(again.response) == await changed(message)
+
+
+async def test_reroll_reads_the_mask_from_the_message_where_the_journal_does_not_know_it(server, monkeypatch):
+    message = await inpainted(server, region="middle")
+
+    async def unknown(message_id):
+        return None
+
+    monkeypatch.setattr(server.studio.journal, "of_message", unknown)
+    again = await server.alice.click(message, label="Reroll")
+    await server.finished(again.response)
+    assert await changed(again.response) == await changed(message)
+
+
+async def test_more_like_this_draws_the_whole_picture(server):
+    message = await inpainted(server, region="left")
+    more = await server.alice.click(message, label="More like this (subtle)")
+    await server.finished(more.response)
+    assert "a part redrawn" not in text_of(more.response)
+
+
+async def test_a_part_drawn_anew_survives_a_restart(server, monkeypatch):
+    whole = await inpainted(server, region="top", steps=30)
+    slow(server, monkeypatch)
+    result = await server.alice.slash(server.channel, "inpaint", image=IMAGE, region="top", **PATIENT | {"steps": 30})
+    await server.until(lambda: "apple" in text_of(result.response))
+    await server.restart()
+    await server.finished(result.response)
+    assert await drawn(result.response)[0].read() == await drawn(whole)[0].read()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, NO_MASK),
+        ({"mask": white_at((0, 0, 9, 9)), "region": "left"}, ONE_MASK),
+        ({"region": "somewhere"}, "The region must be left, right"),
+        ({"region": "60,0,50,50"}, "must lie inside"),
+        ({"mask": white_at((0, 0, 0, 0))}, "must be white somewhere"),
+        ({"mask": ("mask.png", b"junk")}, "no picture"),
+        ({"image": ("in.png", b"junk"), "region": "left"}, "no picture"),
+        ({"image": ("in.png", b"junk")}, "no picture"),
+        ({"image": holed((0, 0, 0, 0))}, NO_MASK),
+        ({"region": "left", "prompt": "fox " * 90}, "would be ignored"),
+    ],
+)
+async def test_what_cannot_be_drawn_is_told_to_the_member_alone(server, options, words):
+    asked = {"image": IMAGE} | PATIENT | options
+    assert words in sentence(await server.alice.slash(server.channel, "inpaint", **asked))
+
+
+async def test_regions_are_offered_by_name(server):
+    offered = await server.alice.autocomplete(server.channel, "inpaint", "region", "t")
+    assert [choice["value"] for choice in offered] == ["left", "right", "top", "bottom"]
+
+
+async def test_several_prompts_are_asked_about_and_redraw_the_same_part(server):
+    asked = await server.alice.slash(
+        server.channel, "inpaint", image=IMAGE, region="left", **PATIENT | {"prompt": "{red|blue} fox"}
+    )
+    assert "This makes 2 pictures" in asked.response.content
+    message = (await server.alice.click(asked.response, label="Start")).response
+    await server.finished(message, 2)
+    assert await changed(message) == (0, 0, 16, 32)

@@ -1,0 +1,347 @@
+import re
+from unittest.mock import AsyncMock
+
+import discord
+import pytest
+from simcord import interactions
+
+from cogs.core.messages.lineage import HIDDEN
+from cogs.core.request.preferences import Preferences, Scope
+from cogs.lineage import UNKNOWN
+from diffusion.images.io import read_image, read_parameters, to_png
+from tests.cogs.conftest import drawn, files_of, png, sentence, source_of, text_of
+from tests.cogs.test_history import told
+from tests.cogs.test_queue import moderator
+
+
+async def made(server, member=None, channel=None, command="imagine", **options):
+    given = {"prompt": "red apple", "steps": 3} | options
+    result = await (member or server.alice).slash(channel or server.channel, command, **given)
+    await server.finished(result.response, given.get("count", 1))
+    await server.ended()
+    return result.response
+
+
+async def pressed(server, message, name, member=None):
+    result = await (member or server.alice).click(message, label=name)
+    await server.finished(result.response)
+    await server.ended()
+    return result.response
+
+
+async def row_of(server, message):
+    return await server.studio.journal.of_message(message.id)
+
+
+async def shown(server, message, member=None, channel=None, **options):
+    row = await row_of(server, message)
+    result = await (member or server.alice).slash(channel or server.channel, "show", id=str(row.id), **options)
+    (answer,) = [answer for answer in (result.response, *result.followups) if answer is not None]
+    return answer
+
+
+async def tree(server, message, member=None):
+    row = await row_of(server, message)
+    return text_of(told(await (member or server.alice).slash(server.channel, "tree", id=str(row.id))))
+
+
+def hidden_channel(server, member):
+    return server.guild.create_text_channel("hidden", overwrites={member: discord.PermissionOverwrite(view_channel=False)})
+
+
+def limited(monkeypatch, size):
+    """Let files of at most ``size`` bytes be uploaded."""
+    real = interactions.base_payload
+
+    def payload(*arguments, **options):
+        record, payload = real(*arguments, **options)
+        return record, payload | {"attachment_size_limit": size}
+
+    monkeypatch.setattr(interactions, "base_payload", payload)
+
+
+# /show
+
+
+async def test_a_picture_is_shown_again_to_all(server):
+    message = await made(server, command="similar", image=("in.png", png()), count=2)
+    again = await shown(server, message, server.bob)
+    assert not again.ephemeral
+    assert [await file.read() for file in drawn(again)] == [await file.read() for file in drawn(message)]
+    assert await source_of(again).read() == await source_of(message).read()
+
+
+async def test_or_to_oneself_alone(server):
+    assert (await shown(server, await made(server), private=True)).ephemeral
+
+
+async def test_its_buttons_work(server):
+    again = await shown(server, await made(server, seed=5))
+    another = await pressed(server, again, "Reroll")
+    assert read_parameters(await drawn(another)[0].read())["prompt"] == "red apple"
+
+
+async def test_a_private_picture_is_shown_to_its_owner_alone(server):
+    message = await made(server, private=True)
+    row = await row_of(server, message)
+    assert (await shown(server, message)).ephemeral
+    refused = await server.bob.slash(server.channel, "show", id=str(row.id))
+    assert sentence(refused) == UNKNOWN
+
+
+@pytest.mark.parametrize("id", ["", "1", "fox", "9" * 30, "-5", "1e5", "٣", "123456789012345678"])
+async def test_an_unknown_id_is_told(server, id):
+    for command in ("show", "tree"):
+        assert sentence(await server.alice.slash(server.channel, command, id=id)) == UNKNOWN
+
+
+async def test_pictures_of_other_servers_and_of_channels_one_cannot_read_are_unknown(server):
+    other = server.env.create_guild()
+    elsewhere = other.create_text_channel("art")
+    carol = other.add_member(server.env.create_user("carol"))
+    for message in (await made(server, carol, elsewhere), await made(server, channel=hidden_channel(server, server.bob))):
+        row = await row_of(server, message)
+        assert sentence(await server.bob.slash(server.channel, "show", id=str(row.id))) == UNKNOWN
+
+
+async def test_what_was_made_in_a_hidden_channel_is_shown_in_another_to_who_may_read_it(server):
+    message = await made(server, channel=hidden_channel(server, server.bob))
+    assert len(drawn(await shown(server, message))) == 1
+
+
+async def test_ones_own_picture_from_another_server_is_shown_to_oneself_alone(server):
+    other = server.env.create_guild()
+    elsewhere = other.create_text_channel("art")
+    user = server.env.create_user("carol")
+    message = await made(server, other.add_member(user), elsewhere)
+    assert (await shown(server, message, server.guild.add_member(user))).ephemeral
+
+
+async def test_a_picture_that_is_not_made_yet_is_unknown(server):
+    result = await server.alice.slash(server.channel, "imagine", prompt="slow", steps=150, count=4)
+    (id,) = server.studio.jobs
+    assert sentence(await server.alice.slash(server.channel, "show", id=str(id))) == UNKNOWN
+    await server.alice.click(result.response, label="Cancel")
+    await server.ended()
+
+
+@pytest.mark.parametrize("noticed", [True, False])
+async def test_a_deleted_picture_is_not_brought_back_for_others(server, monkeypatch, noticed):
+    message = await made(server)
+    row = await row_of(server, message)
+    if noticed:
+        await server.alice.click(message, label="Delete")
+    else:  # while the bot was away
+        monkeypatch.setattr(server.studio.archive, "withdraw", AsyncMock())
+        await moderator(server).delete(message)
+    assert sentence(await server.bob.slash(server.channel, "show", id=str(row.id))) == UNKNOWN
+    mine = await server.alice.slash(server.channel, "show", id=str(row.id))
+    assert len(drawn(told(mine))) == 1
+
+
+async def test_a_picture_whose_channel_was_deleted_is_its_owners_alone(server):
+    doomed = server.guild.create_text_channel("doomed")
+    message = await made(server, channel=doomed)
+    row = await row_of(server, message)
+    server.env.backend.delete_channel(doomed.id)
+    assert sentence(await server.bob.slash(server.channel, "show", id=str(row.id))) == UNKNOWN
+    assert len(drawn(told(await server.alice.slash(server.channel, "show", id=str(row.id))))) == 1
+
+
+async def test_what_is_too_large_for_where_it_is_shown_is_sent_smaller(server, monkeypatch):
+    message = await made(server)
+    limited(monkeypatch, 1500)
+    again = await shown(server, message)
+    assert drawn(again)[0].name.endswith(".webp") and "too large here" in text_of(again)
+    limited(monkeypatch, 10)
+    row = await row_of(server, message)
+    result = await server.alice.slash(server.channel, "show", id=str(row.id))
+    assert "larger than Discord takes" in sentence(result)
+
+
+async def test_ids_are_offered_by_prompt(server):
+    await made(server, prompt="red apple")
+    await made(server, prompt="blue pear")
+    await made(server, server.bob, prompt="green apple")
+    offered = await server.alice.autocomplete(server.channel, "show", "id", "")
+    assert [choice["name"].split(" ·")[0] for choice in offered] == ["blue pear", "red apple"]
+    (one,) = await server.alice.autocomplete(server.channel, "tree", "id", "APPL")
+    assert len(drawn(told(await server.alice.slash(server.channel, "show", id=one["value"], private=True)))) == 1
+
+
+# pictures that are not kept any more
+
+
+async def test_pictures_that_were_pruned_are_told_and_can_be_made_again(server):
+    message = await made(server, seed=5)
+    for file in server.studio.gallery.folder.rglob("*.png"):
+        file.unlink()
+    again = await shown(server, message)
+    assert "not kept any more" in again.content and "seed 5" in again.content
+    replayed = await pressed(server, again, "Replay")
+    assert "identical to the byte" in text_of(replayed)  # its name is its hash, so that is known still
+    assert await drawn(replayed)[0].read() == await drawn(message)[0].read()
+
+
+async def test_a_picture_whose_source_was_pruned_is_told(server):
+    message = await made(server, command="similar", image=("in.png", png()))
+    for file in server.studio.gallery.folder.rglob("*.png"):
+        file.unlink()
+    assert "not kept any more" in (await shown(server, message)).content
+
+
+# Replay
+
+
+@pytest.mark.parametrize("command", ["imagine", "similar"])
+async def test_a_replay_is_identical_and_says_so(server, command):
+    message = await made(server, command=command, **({"image": ("in.png", png())} if command == "similar" else {}))
+    replayed = await pressed(server, await shown(server, message), "Replay", server.bob)
+    original, row = await row_of(server, message), await row_of(server, replayed)
+    assert f"Replay of `{original.id}`: identical to the byte" in text_of(replayed)
+    assert (row.parent_id, row.pictures, row.model) == (original.id, original.pictures, "tiny") and row.seconds > 0
+
+
+async def test_a_replay_that_differs_says_how_far(server):
+    message = await made(server)
+    row = await row_of(server, message)
+    picture = read_image(await drawn(message)[0].read())
+    picture.putpixel((0, 0), tuple((channel + 40) % 256 for channel in picture.getpixel((0, 0))))
+    await changed(server, row, pictures=[await server.studio.gallery.keep(to_png(picture))])
+    replayed = await pressed(server, await shown(server, message), "Replay")
+    assert "not identical, apart by at most" in text_of(replayed) and "of 255 levels (PSNR" in text_of(replayed)
+
+
+async def test_a_replay_of_the_same_pixels_in_another_file_is_identical(server):
+    message = await made(server)
+    picture = read_image(await drawn(message)[0].read())
+    await changed(server, await row_of(server, message), pictures=[await server.studio.gallery.keep(to_png(picture))])
+    assert "identical in every pixel" in text_of(await pressed(server, await shown(server, message), "Replay"))
+
+
+async def test_a_replay_by_another_model_says_so(server):
+    message = await made(server)
+    await changed(server, await row_of(server, message), model="an older one")
+    assert "the model was an older one then" in text_of(await pressed(server, await shown(server, message), "Replay"))
+
+
+async def test_a_replay_whose_first_picture_is_lost_and_was_another_says_what_is_known(server):
+    message = await made(server)
+    again = await shown(server, message)
+    await changed(server, await row_of(server, message), pictures=["f" * 64])
+    assert "cannot be told" in text_of(await pressed(server, again, "Replay"))
+
+
+async def test_a_replay_of_a_private_picture_is_private(server):
+    again = await shown(server, await made(server, private=True))
+    assert (await pressed(server, again, "Replay")).ephemeral
+
+
+async def test_who_wants_nobody_to_start_from_their_picture_is_heeded(server):
+    again = await shown(server, await made(server, command="similar", image=("in.png", png())))
+    await server.studio.registry.set(Scope.MEMBER, server.alice.id, Preferences(remix=False))
+    assert "does not want" in sentence(await server.bob.click(again, label="Replay"))
+    assert "Replay of" in text_of(await pressed(server, again, "Replay"))
+
+
+async def test_other_children_are_no_replays(server):
+    assert "Replay of" not in text_of(await pressed(server, await made(server), "Reroll"))
+
+
+async def changed(server, row, **values):
+    """Change what the journal says, as if it had been so."""
+    from sqlalchemy import update
+
+    from cogs.core.storage.creations import Creation
+
+    async with server.studio.database.transaction("") as session:
+        await session.execute(update(Creation).where(Creation.id == row.id).values(**values))
+
+
+# /tree
+
+
+async def test_a_tree_shows_what_changed_from_parent_to_child(server):
+    message = await made(server, seed=5)
+    child = await pressed(server, message, "Reroll", server.bob)
+    more = await pressed(server, child, "More like this (strong)")
+    await pressed(server, await shown(server, message), "Replay")
+    first, second, third = [await row_of(server, each) for each in (message, child, more)]
+    lines = (await tree(server, child)).splitlines()
+    assert f"red apple, seed 5 · {first.id}" in lines
+    assert f"├─ ▶ seed 5 → {second.request['seed']} · {second.id}" in lines
+    assert any(line.startswith("│  └─ from its picture") and line.endswith(f" · {third.id}") for line in lines)
+    assert any("─ the same again · " in line for line in lines)
+
+
+async def test_a_tree_hides_what_a_member_may_not_see(server):
+    message = await made(server, prompt="my secret", private=True)
+    child = await pressed(server, message, "Reroll")
+    public = await made(server, prompt="for all")
+    await changed(server, await row_of(server, public), parent_id=(await row_of(server, child)).id)
+    assert "my secret" in await tree(server, public)
+    text = await tree(server, public, server.bob)
+    assert "my secret" not in text and text.count(HIDDEN) == 2 and "for all" in text
+
+
+async def test_one_of_the_tree_can_be_shown(server):
+    message = await made(server)
+    result = await server.alice.slash(server.channel, "tree", id=str((await row_of(server, message)).id))
+    one = await server.alice.select(told(result), [str((await row_of(server, message)).id)])
+    assert len(drawn(told(one))) == 1
+
+
+async def test_a_tree_is_reached_by_its_button(server):
+    again = await shown(server, await made(server))
+    assert "red apple" in text_of(told(await server.bob.click(again, label="Tree")))
+
+
+async def test_a_lost_parent_does_not_matter(server):
+    child = await pressed(server, await made(server), "Reroll")
+    row = await row_of(server, child)
+    async with server.studio.database.engine.begin() as connection:
+        await connection.exec_driver_sql(f"DELETE FROM creations WHERE id = {row.parent_id}")
+    assert re.search(rf"red apple, seed \d+ · {row.id}", await tree(server, child))
+
+
+# what was made in other ways
+
+
+async def branched(server, message):
+    film = (await server.alice.click(message, label="How it formed")).response
+    await server.until(lambda: files_of(film))
+    form = await server.alice.select(film, ["2"])
+    result = await server.alice.submit_modal(form, {"prompt": "green pear"})
+    await server.finished(result.response)
+    await server.ended()
+    return result.response
+
+
+KINDS = {
+    "branch": ({"steps": 4}, ("**red apple** → **green pear**", "branched at step 2"), "from step 2: green pear"),
+    "morph": (
+        {"from": "red apple", "to": "pear", "frames": 3, "prompt": None},
+        ("**red apple** → **pear**", "3 frames"),
+        "red apple → pear, seed",
+    ),
+    "inpaint": ({"image": ("in.png", png((32, 32))), "region": "left"}, ("a part redrawn",), "red apple"),
+    "outpaint": ({"image": ("in.png", png((32, 32))), "direction": "left"}, ("a part redrawn",), "red apple"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_whatever_was_made_is_shown_told_about_and_made_again(server, kind):
+    options, words, in_tree = KINDS[kind]
+    command = "imagine" if kind == "branch" else kind
+    given = {name: value for name, value in ({"prompt": "red apple", "steps": 3} | options).items() if value is not None}
+    result = await server.alice.slash(server.channel, command, **given)
+    await server.finished(result.response)
+    await server.ended()
+    message = await branched(server, result.response) if kind == "branch" else result.response
+    again = await shown(server, message, server.bob)
+    assert [await file.read() for file in drawn(again)] == [await file.read() for file in drawn(message)]
+    info = text_of((await server.bob.click(again, label="Info")).response)
+    assert all(word in text_of(again) for word in words) and words[-1] in info
+    assert in_tree in await tree(server, message, server.bob)
+    replayed = await pressed(server, again, "Replay", server.bob)
+    assert "identical to the byte" in text_of(replayed)

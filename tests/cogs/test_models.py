@@ -1,0 +1,125 @@
+"""/models: which one draws, and choosing another."""
+
+import asyncio
+
+import pytest
+
+import bot
+from cogs.core.config import Settings
+from cogs.core.policy.permissions import NOT_YOURS
+from cogs.models import named
+from diffusion.errors import ModelNotLoaded
+from tests.cogs.conftest import sentence, text_of
+from tests.conftest import build_components, model_of
+
+
+@pytest.fixture
+def offering(server, monkeypatch):
+    """The bot with two models to choose from, and one that cannot be loaded; bob runs it."""
+
+    def load(name):
+        if name == "someone/broken":
+            raise ModelNotLoaded(name, "its unet/diffusion_pytorch_model.safetensors is missing.")
+        model = model_of(build_components("v_prediction"))
+        model.name = named(name)
+        return model, None
+
+    running = server.env.bot
+    running.settings = Settings(models="embedded, someone/broken, /srv/finer.safetensors")
+    monkeypatch.setattr(running, "load_model", load)
+    running.owner_id = server.bob.id
+    return server
+
+
+async def said(server, told, words):
+    await server.until(lambda: words in told.response.content)
+
+
+async def test_members_read_which_model_draws(offering):
+    told = sentence(await offering.alice.slash(offering.channel, "models"))
+    assert told == "`embedded` draws here.\nWhoever runs this bot can choose another: `someone/broken`, `finer`."
+
+
+async def test_only_whoever_runs_the_bot_chooses(offering):
+    assert sentence(await offering.alice.slash(offering.channel, "models", model="finer")) == NOT_YOURS
+    assert offering.engine.model.name == "tiny"
+
+
+async def test_another_model_draws_once_it_is_chosen(offering):
+    told = await offering.bob.slash(offering.channel, "models", model="finer")
+    assert told.response.ephemeral
+    await said(offering, told, "`finer` draws from now on.")
+    await offering.finished((await offering.alice.slash(offering.channel, "imagine", prompt="red apple", steps=2)).response)
+    (creation,) = await offering.studio.archive.latest(offering.alice.id, "", 5)
+    assert creation.model == "finer"
+    assert "`finer` draws here." in sentence(await offering.alice.slash(offering.channel, "models"))
+    assert "finer" in sentence(await offering.alice.slash(offering.channel, "about"))
+
+
+async def test_a_model_that_cannot_be_loaded_is_told_and_the_old_one_goes_on(offering):
+    told = await offering.bob.slash(offering.channel, "models", model="someone/broken")
+    await said(offering, told, "safetensors is missing. `embedded` goes on.")
+    await offering.finished((await offering.alice.slash(offering.channel, "imagine", prompt="red apple", steps=2)).response)
+    assert "`embedded` draws here." in sentence(await offering.alice.slash(offering.channel, "models"))
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("finest", "There is no such model here. Choose one of these: `embedded`, `someone/broken`, `finer`."),
+        ("/srv/finer.safetensors", "There is no such model here."),
+        ("embedded", "`embedded` draws already."),
+    ],
+)
+async def test_what_cannot_be_chosen_is_told(offering, model, words):
+    assert sentence(await offering.bob.slash(offering.channel, "models", model=model)).startswith(words)
+
+
+async def test_the_styles_are_those_of_the_model_that_draws(offering, monkeypatch):
+    before = list(offering.studio.composer.styles)
+    told = await offering.bob.slash(offering.channel, "models", model="finer")
+    await said(offering, told, "draws from now on")
+    assert list(offering.studio.composer.styles) == list(offering.engine.model.defaults.styles)
+    assert before and text_of(told.response)
+
+
+@pytest.mark.parametrize(
+    ("settings", "offered"),
+    [
+        ({}, ("embedded",)),
+        ({"model_id": "someone/one"}, ("someone/one",)),
+        ({"models": " a/b ,, /c/d "}, ("a/b", "/c/d")),
+        ({"models": "a/b", "model_id": "someone/one"}, ("a/b",)),
+    ],
+)
+def test_what_is_offered(monkeypatch, settings, offered):
+    for name in ("MODELS", "MODEL_ID"):
+        monkeypatch.delenv(name, raising=False)
+    assert Settings(_env_file=None, **settings).offered == offered
+
+
+def test_the_token_of_the_settings_file_reaches_the_hub(monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "before")
+    with pytest.raises(ModelNotLoaded):
+        bot.load_model(Settings(_env_file=None, hf_token="hf_mine"), "/nowhere")
+    from huggingface_hub import get_token
+
+    assert get_token() == "hf_mine"
+
+
+async def test_of_models_chosen_in_another_process_the_last_draws(offering, monkeypatch):
+    loading, going_on = [], asyncio.Event()
+    switch = offering.engine.switch
+
+    async def switch_slowly(load):
+        loading.append(load.args[0])
+        await going_on.wait()
+        await switch(load)
+
+    monkeypatch.setattr(offering.engine, "switch", switch_slowly)
+    for source in ("embedded", "someone/broken", "/srv/finer.safetensors"):
+        offering.studio.orders.handlers["model"](source)
+    await offering.until(lambda: loading)
+    going_on.set()
+    await offering.ended()
+    assert loading == ["embedded", "/srv/finer.safetensors"] and offering.engine.model.name == "finer"

@@ -1,0 +1,125 @@
+import pytest
+from discord import Guild
+
+from diffusion.images.animation import read_frames
+from diffusion.images.io import read_parameters
+from diffusion.request import Limits
+from tests.cogs.conftest import drawn, sentence, text_of
+from tests.cogs.core.generation.test_resume import slow
+
+
+async def asked(server, **options):
+    options = {"from": "red apple", "to": "green pear", "frames": 4, "steps": 3, "seed": 7} | options
+    given = {name: value for name, value in options.items() if value is not None}
+    return await server.alice.slash(server.channel, "morph", **given)
+
+
+async def morphed(server, **options):
+    result = await asked(server, **options)
+    await server.finished(result.response)
+    return result.response
+
+
+async def animation(message):
+    (file,) = drawn(message)
+    return await file.read()
+
+
+async def test_a_morph_is_one_animation_that_runs_there_and_back(server):
+    message = await morphed(server)
+    frames, milliseconds = read_frames(await animation(message))
+    assert len(frames) == 6 and frames[0].size == (32, 32)
+    assert frames[1].tobytes() != frames[0].tobytes()
+    assert frames[1].tobytes() == frames[5].tobytes() and frames[2].tobytes() == frames[4].tobytes()
+    assert milliseconds[0] == milliseconds[3] > milliseconds[1]
+    assert drawn(message)[0].name == "darkroom-7.webp"
+    assert drawn(message)[0].description == "Animation: red apple → green pear"
+    assert "**red apple** → **green pear**" in text_of(message)
+    assert "seed 7 to 8 · 4 frames · 32x32" in text_of(message)
+
+
+async def test_a_gif_is_given_where_one_is_asked_for(server):
+    data = await animation(await morphed(server, format="gif"))
+    assert data.startswith(b"GIF8")
+    assert len(read_frames(data)[0]) == 6
+
+
+async def test_a_style_counts_at_both_ends(server):
+    message = await morphed(server, style="pixel art")
+    assert "**red apple, pixel art** → **green pear, pixel art**" in text_of(message)
+
+
+async def test_the_frames_may_be_left_out(server):
+    message = await morphed(server, frames=None)
+    assert len(read_frames(await animation(message))[0]) == 22
+
+
+async def test_reroll_morphs_the_same_with_other_seeds(server):
+    message = await morphed(server)
+    again = await server.bob.click(message, label="Reroll")
+    await server.finished(again.response)
+    before, after = (read_parameters(data) for data in (await animation(message), await animation(again.response)))
+    assert before.pop("seed") != after.pop("seed")
+    assert before == after and after["morph_to"] == "green pear"
+
+
+async def test_reroll_reads_the_animation_where_the_journal_does_not_know_it(server, monkeypatch):
+    message = await morphed(server)
+
+    async def unknown(message_id):
+        return None
+
+    monkeypatch.setattr(server.studio.journal, "of_message", unknown)
+    again = await server.alice.click(message, label="Reroll")
+    await server.finished(again.response)
+    assert "**red apple** → **green pear**" in text_of(again.response)
+
+
+async def test_more_like_a_morph_is_a_picture_like_its_first_frame(server):
+    message = await morphed(server, steps=5)
+    more = await server.alice.click(message, label="More like this (strong)")
+    await server.finished(more.response)
+    assert "5 steps from 1" in text_of(more.response)
+    assert drawn(more.response)[0].name.endswith(".png")
+
+
+async def test_a_morph_goes_on_after_a_restart_and_looks_the_same(server, monkeypatch):
+    whole = await morphed(server, steps=20)
+    slow(server, monkeypatch)
+    result = await asked(server, steps=20)
+    await server.until(lambda: "step" in text_of(result.response))
+    await server.restart()
+    await server.finished(result.response)
+    assert await animation(result.response) == await animation(whole)
+
+
+async def test_a_morph_too_large_to_post_becomes_smaller_and_still_moves(server, monkeypatch):
+    whole = await animation(await morphed(server))
+    monkeypatch.setattr(Guild, "filesize_limit", len(whole) * 3 // 4)
+    message = await morphed(server)
+    data = await animation(message)
+    assert len(data) <= len(whole) * 3 // 4
+    assert len(read_frames(data)[0]) == 6
+    assert "too large here" in text_of(message)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"to": "\u200b"}, "The prompt is empty"),
+        ({"from": "\u200b"}, "The prompt is empty"),
+        ({"to": "pear " * 90}, "would be ignored"),
+        ({"size": "33x32"}, "multiple of 8"),
+        ({"size": "wide"}, "The size must be"),
+        ({"from": "{red|blue} apple"}, "from one text to one other"),
+        ({"to": "{red|blue} pear"}, "from one text to one other"),
+    ],
+)
+async def test_what_cannot_be_morphed_is_told_to_the_member_alone(server, options, words):
+    assert words in sentence(await asked(server, **options))
+
+
+async def test_the_operator_says_how_many_frames_there_may_be(server):
+    object.__setattr__(server.engine.config, "limits", Limits(frames=5))
+    assert "frames may be at most 5 here, not 6" in sentence(await asked(server, frames=6))
+    assert len(read_frames(await animation(await morphed(server, frames=None)))[0]) == 8

@@ -1,0 +1,229 @@
+import re
+import time
+
+import discord
+import pytest
+
+from cogs.queue import LINES, OPTIONS, Entry, queue_text
+from diffusion.result import Progress
+from tests.cogs.conftest import opened, sentence
+from tests.cogs.test_hostile import forged_click
+
+SECONDS = 0.02
+SELECT = 3
+
+
+@pytest.fixture
+async def busy(tiny_model, monkeypatch):
+    """A server whose engine takes one guided picture at a time, slowly enough to look at the queue."""
+    async with opened(tiny_model, max_rows=2) as server:
+        predict = server.engine.model.predict_noise
+
+        def wait_and_predict(*rows):
+            time.sleep(SECONDS)
+            return predict(*rows)
+
+        monkeypatch.setattr(server.engine.model, "predict_noise", wait_and_predict)
+        yield server
+        for job in list(server.studio.jobs.values()):
+            job.cancel()
+        await server.ended()
+
+
+async def asked(server, member, prompt, channel=None, **options):
+    result = await member.slash(channel or server.channel, "imagine", **{"prompt": prompt, "steps": 150} | options)
+    await server.until(lambda: any(job.request.prompt == prompt for job in server.studio.jobs.values()))
+    return result
+
+
+async def seen(server, member, channel=None):
+    return (await member.slash(channel or server.channel, "queue")).response
+
+
+async def timed(server):
+    """Wait until the engine knows its pace."""
+    await server.until(lambda: None not in server.engine.forecast().values())
+
+
+def offered(message):
+    """The prompts that the select lets this member cancel."""
+    return [option["label"] for row in message.components for child in row["components"] for option in child.get("options", [])]
+
+
+def moderator(server, name="moderator"):
+    role = server.guild.create_role("moderators", permissions=discord.Permissions(manage_messages=True))
+    return server.guild.add_member(server.env.create_user(name), roles=[role])
+
+
+async def test_an_empty_queue_says_so(server):
+    result = await server.alice.slash(server.channel, "queue")
+    assert sentence(result).startswith("Nobody is waiting")
+
+
+async def test_it_tells_places_whose_turn_is_next_and_when_each_is_done(busy):
+    await asked(busy, busy.alice, "first")
+    await asked(busy, busy.alice, "second", steps=90)
+    await asked(busy, busy.alice, "fourth")
+    await asked(busy, busy.bob, "third", steps=90)
+    await timed(busy)
+    message = await seen(busy, busy.bob)
+    assert message.ephemeral
+    first, second, third, fourth, note = message.content.splitlines()
+    assert re.fullmatch(rf"▶ \*\*first\*\* · <@{busy.alice.id}> · \d+ % · done <t:\d+:R>", first)
+    assert re.fullmatch(rf"`1\.` \*\*second\*\* · <@{busy.alice.id}> · next · done <t:\d+:R>", second)
+    assert re.fullmatch(rf"`2\.` \*\*third\*\* · <@{busy.bob.id}> · done <t:\d+:R>", third)
+    assert "fourth" in fourth and f"next turn is <@{busy.alice.id}>" in note
+    times = [int(text) for text in re.findall(r"<t:(\d+):R>", message.content)]
+    assert times == sorted(times) and times[0] < times[-1]
+
+
+async def test_it_pings_nobody_whatever_a_prompt_says(busy):
+    await asked(busy, busy.alice, "@everyone `fox` **fox**")
+    message = await seen(busy, busy.bob)
+    stored = busy.env.backend.get_message(busy.channel.id, message.id)
+    assert not stored.ping_user_ids and not stored.mention_everyone and "@everyone" not in message.content
+
+
+async def test_a_private_request_is_shown_without_its_prompt_to_others(busy):
+    await asked(busy, busy.alice, "secret", private=True)
+    assert "secret" not in (await seen(busy, busy.bob)).content
+    assert "*private*" in (await seen(busy, busy.bob)).content
+    assert "secret" in (await seen(busy, busy.alice)).content
+
+
+async def test_a_request_in_a_channel_that_a_member_cannot_read_is_shown_without_its_prompt(busy):
+    hidden = busy.guild.create_text_channel("hidden", overwrites={busy.bob: discord.PermissionOverwrite(view_channel=False)})
+    await asked(busy, busy.alice, "secret", channel=hidden)
+    assert "secret" not in (await seen(busy, busy.bob)).content
+    assert "secret" in (await seen(busy, busy.alice)).content
+
+
+async def test_other_servers_are_counted_only(busy):
+    other = busy.env.create_guild()
+    there = other.create_text_channel("art")
+    carol = other.add_member(busy.env.create_user("carol"))
+    await asked(busy, carol, "secret", channel=there)
+    await asked(busy, busy.alice, "mine")
+    content = (await seen(busy, busy.alice)).content
+    assert "secret" not in content and str(carol.id) not in content
+    assert "`1.` **mine**" not in content or "1 request from elsewhere" in content
+    assert "1 request from elsewhere takes turns" in content
+
+
+async def test_a_member_cancels_their_own(busy):
+    await asked(busy, busy.bob, "theirs")
+    mine = await asked(busy, busy.alice, "mine")
+    message = await seen(busy, busy.alice)
+    assert offered(message) == ["mine"]
+    (creation,) = [id for id, job in busy.studio.jobs.items() if job.request.prompt == "mine"]
+    shown = await busy.alice.select(message, [str(creation)])
+    assert "mine" not in shown.response.content and offered(shown.response) == []
+    await busy.until(lambda: "Cancelled" in mine.response.content)
+
+
+async def test_a_moderator_cancels_any_of_this_server_but_not_of_another(busy):
+    other = busy.env.create_guild()
+    there = other.create_text_channel("art")
+    await asked(busy, other.add_member(busy.env.create_user("carol")), "elsewhere", channel=there)
+    theirs = await asked(busy, busy.bob, "theirs")
+    moderators = moderator(busy)
+    message = await seen(busy, moderators)
+    assert offered(message) == ["theirs"]
+    (creation,) = [id for id, job in busy.studio.jobs.items() if job.request.prompt == "theirs"]
+    await moderators.select(message, [str(creation)])
+    await busy.until(lambda: "Cancelled" in theirs.response.content)
+
+
+async def test_a_moderator_cancels_with_the_button_under_a_request_too(busy):
+    theirs = await asked(busy, busy.bob, "theirs")
+    await moderator(busy).click(theirs.response, label="Cancel")
+    await busy.until(lambda: "Cancelled" in theirs.response.content)
+
+
+async def test_somebody_elses_request_cannot_be_cancelled(busy):
+    theirs = await asked(busy, busy.bob, "theirs")
+    (creation,) = busy.studio.jobs
+    await asked(busy, busy.alice, "mine")
+    message = await seen(busy, busy.alice)
+    forged = {"component_type": SELECT, "values": [str(creation)]}
+    refused = await forged_click(busy, busy.alice, message, "darkroom:queue:cancel", **forged)
+    assert "cannot be chosen here" in sentence(refused)
+    assert not busy.studio.jobs[creation].done and "Cancelled" not in theirs.response.content
+
+
+async def test_what_has_ended_meanwhile_is_told(busy):
+    await asked(busy, busy.alice, "mine")
+    message = await seen(busy, busy.alice)
+    (creation,) = busy.studio.jobs
+    busy.studio.jobs[creation].cancel()
+    await busy.ended()
+    refused = await busy.alice.select(message, [str(creation)])
+    assert "not being made any more" in sentence(refused)
+
+
+async def test_the_queue_is_refreshed_in_place_after_a_restart_too(busy):
+    await asked(busy, busy.alice, "first")
+    message = await seen(busy, busy.bob)
+    await busy.restart()
+    await busy.until(lambda: busy.studio.jobs)
+    await asked(busy, busy.bob, "second")
+    shown = await busy.bob.click(message, label="Refresh")
+    assert shown.response.id == message.id and offered(shown.response) == ["second"]
+    assert "**first**" in shown.response.content
+
+
+async def test_in_a_direct_message_only_that_conversation_is_shown(busy):
+    await asked(busy, busy.alice, "there")
+    bob = busy.env.create_user("direct")
+    await bob.slash("imagine", prompt="here", steps=150)
+    await busy.until(lambda: len(busy.studio.jobs) == 2)
+    content = (await bob.slash("queue")).response.content
+    assert "here" in content and "there" not in content and "1 request from elsewhere" in content
+
+
+async def test_a_members_waiting_requests_are_capped(busy):
+    busy.studio.waiting.most = 2
+    await asked(busy, busy.alice, "first")
+    await asked(busy, busy.alice, "second")
+    refused = await busy.alice.slash(busy.channel, "imagine", prompt="third")
+    assert "2 requests already" in sentence(refused) and "/queue" in sentence(refused)
+    await asked(busy, busy.bob, "somebody else's")
+
+
+async def test_a_pause_is_told_and_no_time(busy):
+    await asked(busy, busy.alice, "first")
+    await timed(busy)
+    busy.engine.pause()
+    content = (await seen(busy, busy.alice)).content
+    assert "paused" in content and "<t:" not in content
+    busy.engine.resume()
+    assert "paused" not in (await seen(busy, busy.alice)).content
+
+
+async def test_a_request_whose_channel_was_deleted_is_no_obstacle(busy):
+    doomed = busy.guild.create_text_channel("doomed")
+    await asked(busy, busy.alice, "first", channel=doomed)
+    busy.env.backend.delete_channel(doomed.id)
+    assert "*private*" in (await seen(busy, busy.bob)).content
+    assert offered(await seen(busy, busy.alice)) == ["first"]
+
+
+def entry(number, **values):
+    settings = {"owner": 10**18, "prompt": "*" * 1000, "progress": Progress(0, 0, 20), "place": number, "ending": True}
+    return Entry(**{"id": number, "done": discord.utils.utcnow()} | settings | values)
+
+
+def test_a_long_queue_fits_into_a_message():
+    text = queue_text([entry(number) for number in range(200)], 50)
+    assert len(text) <= 2000 and f"and {200 - LINES} more" in text
+
+
+def test_a_queue_without_a_pace_tells_no_time():
+    assert "<t:" not in queue_text([entry(0, done=None)], 0)
+
+
+def test_a_select_takes_no_more_than_discord_allows():
+    from cogs.queue import CancelSelect
+
+    shown = CancelSelect([entry(number, prompt="x" * 1000) for number in range(100)]).item
+    assert len(shown.options) == OPTIONS and all(len(option.label) <= 100 for option in shown.options)

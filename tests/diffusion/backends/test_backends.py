@@ -1,0 +1,111 @@
+"""The UNet called by other ways than plainly: compiled, recorded as CUDA graphs, with another attention."""
+
+import logging
+from functools import partial
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+
+from diffusion.backends.cuda_graphs import Graphs
+from diffusion.config import EngineConfig
+from diffusion.errors import ModelNotLoaded
+from diffusion.families.stable_diffusion import ImageDiffusionModel
+from diffusion.loading.folder import PRETRAINED
+from diffusion.request import ImageRequest
+from diffusion.sampling.trajectory import develop
+from diffusion.serving.engine import Engine
+from tests.conftest import build_components, model_of
+
+
+def requests():
+    yield ImageRequest("a fox", "", 32, 32, 4, seed=1)
+    yield ImageRequest("a fox", "", 32, 32, 4, 1.0, seed=2)  # one row
+    yield ImageRequest("a fox", "", 48, 32, 4, seed=3)  # another size than the model's own
+
+
+@pytest.fixture
+def traced(monkeypatch):
+    """Traces what is compiled and counts how often, but spares the machine code."""
+    traced = []
+
+    def backend(graph, inputs):
+        traced.append(graph)
+        return graph.forward
+
+    torch.compiler.reset()
+    monkeypatch.setattr("diffusion.families.stable_diffusion.is_installed", lambda: False)
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    yield traced
+    torch.compiler.reset()
+
+
+@pytest.fixture
+def model():
+    return model_of(build_components())
+
+
+def test_a_compiled_model_draws_the_same_in_any_number_of_rows_and_is_compiled_once(model, traced):
+    before = [develop(model, [model.trajectory(request)])[0] for request in requests()]
+    model.compile()
+    many = develop(model, [model.trajectory(request) for request in requests() if request.width == 32])
+    after = [develop(model, [model.trajectory(request)])[0] for request in requests()]
+    for latents, plain in zip([*after, *many], [*before, *before[:2]], strict=True):
+        torch.testing.assert_close(latents, plain, rtol=0, atol=1e-4)
+    assert len(traced) == 1
+
+
+async def test_an_engine_compiles_its_model_aside_and_tells_the_log(model, traced, caplog):
+    with caplog.at_level(logging.INFO, "diffusion"):
+        async with Engine(model, EngineConfig(compile=True)) as engine:
+            await engine.submit(next(requests()))
+            while "compiled in" not in caplog.text:
+                await engine.submit(next(requests()))
+    assert traced
+
+
+async def test_a_model_that_cannot_be_compiled_goes_on_as_it_is(model, monkeypatch, caplog):
+    def compiled(network):
+        raise RuntimeError("no compiler")
+
+    monkeypatch.setattr("diffusion.families.stable_diffusion.is_installed", lambda: False)
+    monkeypatch.setattr(torch, "compile", compiled)
+    async with Engine(model, EngineConfig(compile=True)) as engine:
+        while "goes on as it is" not in caplog.text:
+            assert (await engine.submit(next(requests()))).images
+
+
+def test_openvino_draws_the_same(model):
+    pytest.importorskip("openvino", reason="the extra openvino is not installed")
+    before = [develop(model, [model.trajectory(request)])[0] for request in requests()]
+    model.compile()
+    after = develop(model, [model.trajectory(request) for request in requests() if request.width == 32])
+    after += develop(model, [model.trajectory(request) for request in requests() if request.width != 32])
+    for latents, plain in zip(after, before, strict=True):
+        torch.testing.assert_close(latents, plain, rtol=0, atol=1e-3)
+
+
+def test_xformers_where_there_is_none_is_told_at_the_start():
+    if torch.cuda.is_available():
+        pytest.skip("this machine may have xformers")
+    with pytest.raises(ModelNotLoaded, match="xformers"):
+        ImageDiffusionModel.from_pretrained(PRETRAINED, device="cpu", attention="xformers")
+
+
+def test_xformers_that_was_built_for_another_torch_is_told_at_the_start(monkeypatch):
+    def enable(unet):
+        raise NotImplementedError("No operator found for `memory_efficient_attention_forward` with inputs:\n query")
+
+    monkeypatch.setattr(UNet2DConditionModel, "enable_xformers_memory_efficient_attention", enable)
+    with pytest.raises(ModelNotLoaded, match="xformers.info"):
+        ImageDiffusionModel.from_pretrained(PRETRAINED, device="cpu", attention="xformers")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a GPU")
+def test_graphs_give_what_the_network_gives():
+    network = torch.nn.Linear(4, 3, device="cuda").requires_grad_(False)
+    graphs = Graphs(network, torch.device("cuda"))
+    with torch.inference_mode():
+        for rows in (2, 3, 2, 3, 2):
+            given = torch.randn(rows, 4)
+            torch.testing.assert_close(graphs(given).clone(), network(given.cuda()))

@@ -1,0 +1,67 @@
+"""The bot on a cluster: nobody notices, but where a machine is lost."""
+
+import asyncio
+import os
+import signal
+
+import pytest
+
+from bot import build_engine, load_model
+from cogs.core.config import Settings
+from cogs.core.messages.render import RESUMING
+from diffusion.cluster.remote import RemoteEngine
+from diffusion.images.io import read_image
+from tests.cogs.conftest import drawn, opened, sentence, text_of
+from tests.diffusion.cluster.conftest import alike, asked, queued, replicas, until
+
+LONG = {"steps": 150, "sampler": "heun", "count": 4}  # so that an edit falls between what happens: 299 evaluations each
+
+
+@pytest.fixture
+async def server(machines):
+    model, check = await asyncio.to_thread(load_model, Settings(engine=machines.url, models="tiny,other"), "tiny")
+    async with opened(model, check=check, kind=RemoteEngine) as server:
+        yield server
+
+
+async def test_the_bot_posts_pictures_that_were_made_elsewhere(server, local):
+    result = await server.alice.slash(
+        server.channel, "imagine", prompt="a red fox", seed=5, steps=20, sampler="ddim", guidance=7.5
+    )
+    await server.finished(result.response)
+    (picture,) = drawn(result.response)
+    ours = await local.submit(asked(5))
+    assert alike([read_image(await picture.read())], ours.images)
+    assert server.studio.metrics.pictures == 1 and server.studio.metrics.seconds_each > 0
+
+
+async def test_members_cancel_what_is_made_elsewhere(server, machines):
+    result = await server.alice.slash(server.channel, "imagine", prompt="a red fox", **LONG)
+    await server.until(lambda: "/299" in text_of(result.response))
+    assert "▶" in sentence(await server.alice.slash(server.channel, "queue"))
+    await server.alice.click(result.response, label="Cancel")
+    await server.until(lambda: "Cancelled." in text_of(result.response))
+    await until(lambda: _idle(machines))
+
+
+async def test_members_read_that_their_pictures_are_resumed(server, machines):
+    result = await server.alice.slash(server.channel, "imagine", prompt="a red fox", **LONG)
+    (job,) = server.studio.jobs.values()
+    await server.until(lambda: job.progress.completed)
+    (busy,) = [replica for replica in await replicas(machines) if replica["queued"]]
+    await server.until(lambda: job.progress.completed > job.progress.total / 2)
+    os.kill(busy["pid"], signal.SIGKILL)
+    await server.until(lambda: RESUMING in text_of(result.response))
+    await server.finished(result.response, 4)
+
+
+async def test_the_settings_choose_the_engine(machines):
+    settings = Settings(engine=machines.url, models="tiny,other", max_waiting=3)
+    async with await asyncio.to_thread(build_engine, settings) as engine:
+        assert isinstance(engine, RemoteEngine) and engine.config.max_waiting == 3
+        assert engine.model.sample_side == 32
+    assert not isinstance(await asyncio.to_thread(build_engine, Settings()), RemoteEngine)
+
+
+async def _idle(machines):
+    return await queued(machines) == 0

@@ -1,0 +1,188 @@
+"""What goes over the wire is plain data, and what is not is refused."""
+
+import asyncio
+import json
+import pickle
+import struct
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from diffusion import errors
+from diffusion.cluster import schema
+from diffusion.cluster.framing import MAX_HEAD, BrokenFrame, pack, read, to_file, to_image, unpack
+from diffusion.errors import DarkroomError, InvalidRequest
+from diffusion.images.masks import box_mask
+from diffusion.request import ImageRequest
+from diffusion.result import Progress
+
+PICTURE = Image.linear_gradient("L").resize((32, 32)).convert("RGB")
+MOST = 1 << 20
+
+
+def stream(data):
+    reader = asyncio.StreamReader()
+    reader.feed_data(data)
+    reader.feed_eof()
+    return reader
+
+
+@given(st.dictionaries(st.text(), st.integers() | st.text()), st.lists(st.binary(max_size=100), max_size=4))
+def test_frames_come_out_as_they_went_in(head, files):
+    head.pop("files", None)
+    data = pack(head, files)
+    assert unpack(data, MOST) == (head, files)
+    assert asyncio.run(read(_reader(data), MOST)) == (head, files)
+
+
+class _reader:
+    """Gives bytes without a running loop."""
+
+    def __init__(self, data):
+        self.data = data
+
+    async def readexactly(self, n):
+        if n > len(self.data):
+            raise asyncio.IncompleteReadError(self.data, n)
+        taken, self.data = self.data[:n], self.data[n:]
+        return taken
+
+
+@given(st.binary(max_size=200))
+def test_anything_else_is_no_frame(data):
+    with pytest.raises(BrokenFrame):
+        unpack(struct.pack(">I", len(data)) + data, MOST)
+    with pytest.raises((BrokenFrame, asyncio.IncompleteReadError)):
+        asyncio.run(read(_reader(data), MOST))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        struct.pack(">I", MAX_HEAD + 1) + b"x" * 10,
+        pack({}, [b"x" * (MOST + 1)]),
+        pack({})[:-1],
+        struct.pack(">I", 14) + b'{"files":[-1]}',
+        pickle.dumps(ImageRequest("a fox")),
+    ],
+)
+def test_what_is_too_large_or_broken_is_refused(data):
+    with pytest.raises(BrokenFrame):
+        unpack(data, MOST)
+    with pytest.raises((BrokenFrame, asyncio.IncompleteReadError)):
+        asyncio.run(read(_reader(data), MOST))
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        ImageRequest("a fox", "blurry", 32, 24, 12, 3.1, "heun", 2**32 - 1, 2),
+        ImageRequest("a fox", branches=((3, "a dog"), (5, "a cat")), guidance_interval=(0.25, 0.8)),
+        ImageRequest("a fox", variants=("a fox", "a dog"), count=4, upscale=2, steer="animal", steer_scale=3.3),
+        ImageRequest("a fox", morph_to="a dog", count=9, animation="gif"),
+    ],
+)
+def test_a_request_comes_out_as_it_went_in(request_):
+    frame = unpack(pack(*schema.question(request_, 7)), MOST)
+    assert schema.read_question(frame) == (request_, 7)
+
+
+def test_pictures_travel_as_the_model_sees_them():
+    mask = box_mask(PICTURE.size, (0, 0, 16, 32))
+    asked = ImageRequest("a fox", width=16, height=32, image=PICTURE, mask=mask, start_step=3)
+    request, _ = schema.read_question(unpack(pack(*schema.question(asked, None)), MOST))
+    assert (request.image.size, request.image.mode, request.mask.size, request.mask.mode) == ((16, 32), "RGB", (16, 32), "L")
+    assert replace(request, image=None, mask=None) == replace(asked, image=None, mask=None)
+    assert to_image(to_file(PICTURE)).tobytes() == PICTURE.tobytes()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"prompt": 5},
+        {"steps": "many"},
+        {"seed": None},
+        {"unknown": 1},
+        {"branches": [[1]]},
+        {"width": 1e400},
+        {"prompt": ["a"]},
+    ],
+)
+def test_a_question_of_other_types_is_refused_with_a_sentence(changes):
+    head, files = schema.question(ImageRequest("a fox"), None)
+    head["settings"] |= changes
+    with pytest.raises(InvalidRequest, match="Please ask again"):
+        schema.read_question((json.loads(json.dumps(head)), files))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [{}, {"settings": {"prompt": "a"}}, {"settings": {"prompt": "a"}, "pictures": ["prompt"], "owner": None}, {"owner": []}],
+)
+def test_a_question_that_lacks_something_is_refused_with_a_sentence(head):
+    with pytest.raises(InvalidRequest, match="Please ask again"):
+        schema.read_question((head, [to_file(PICTURE)]))
+
+
+def test_what_newer_replicas_tell_besides_is_passed_over():
+    told = schema.told(Progress(None, 3, 20), (), None, [])[0]["told"]
+    assert schema.Told.model_validate(told | {"newer": 1}).completed == 3
+    refused = schema.refused(errors.NotFinite())[0]["refused"]
+    assert type(schema.Refused.model_validate(refused | {"newer": 1}).error()) is errors.NotFinite
+    head = {"seconds": 1.0, "model": "tiny", "pictures": 1, "newer": 1}
+    assert schema.read_done(head, [to_file(PICTURE)], ImageRequest("a fox"), None).model == "tiny"
+
+
+def test_a_picture_is_read_once():
+    head, files = schema.question(ImageRequest("a fox", image=PICTURE), None)
+    with pytest.raises(InvalidRequest, match="Please ask again"):
+        schema.read_question((head | {"pictures": ["image"] * 9}, files * 9))
+
+
+def test_values_that_no_request_may_have_are_refused_as_everywhere():
+    head, files = schema.question(ImageRequest("a fox"), None)
+    head["settings"]["steps"] = 0
+    with pytest.raises(InvalidRequest, match="At least 1 step"):
+        schema.read_question((head, files))
+
+
+def test_only_what_is_new_of_previews_is_sent():
+    first, second, third = (Image.new("RGB", (4, 4), colour) for colour in ("red", "green", "blue"))
+    frame = schema.told(Progress(None, 3, 20, (first, second)), (first,), 1.5, [(4, 0.1)])
+    assert len(frame[1]) == 1
+    said = schema.Told.model_validate(json.loads(json.dumps(frame[0]["told"])))
+    progress = said.progress([first], frame[1])
+    assert [preview.tobytes() for preview in progress.previews] == [first.tobytes(), second.tobytes()]
+    assert (progress.place, progress.completed, progress.total, said.seconds, said.steps) == (None, 3, 20, 1.5, [(4, 0.1)])
+    assert schema.told(Progress(None, 4, 20, (third, second)), (first, second), None, [])[0]["told"]["changed"] == [0]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        InvalidRequest("guidance_scale", "The {field} must be a number from {least} to {most}.", least=0, most=50),
+        errors.NotFinite(),
+        errors.OutOfMemory(),
+        errors.QueueFull("{most} pictures are waiting.", most=3),
+        errors.GenerationFailed("Something went wrong."),
+    ],
+)
+def test_errors_are_the_same_on_the_other_side(error):
+    head, _ = unpack(pack(*schema.refused(error)), MOST)
+    other = schema.Refused.model_validate(head["refused"]).error()
+    assert (type(other), str(other), other.template, other.values) == (type(error), str(error), error.template, error.values)
+    assert getattr(other, "field", None) == getattr(error, "field", None)
+
+
+@pytest.mark.parametrize("kind", ["Any", "Sentence", "SystemExit", "__import__", ""])
+def test_only_errors_of_this_project_are_made(kind):
+    error = schema.Refused(kind=kind, template="Something.", values={}).error()
+    assert type(error) is errors.GenerationFailed and isinstance(error, DarkroomError)
+
+
+def test_what_a_router_reads_is_what_was_worded():
+    assert schema.read_key(schema.key_of((1, 4, 16, 16), 80)) == ((1, 4, 16, 16), 80)
+    assert {schema.read_key(text) for text in ("", "x", "1x2", "axb 3", "1x2 many")} == {((), 0)}

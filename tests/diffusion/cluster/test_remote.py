@@ -1,0 +1,345 @@
+"""The engine as the bot holds it, with one replica that is asked over HTTP alone."""
+
+import asyncio
+import inspect
+import math
+import os
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+from PIL import Image
+
+from cogs.core.config import Settings
+from cogs.core.messages.render import RESUMING, progress_text
+from diffusion.cluster import remote as remote_module
+from diffusion.cluster.framing import to_file
+from diffusion.cluster.remote import RemoteEngine, load
+from diffusion.config import EngineConfig
+from diffusion.errors import GenerationFailed, InvalidRequest, ModelNotLoaded, QueueFull
+from diffusion.result import Progress
+from diffusion.serving.engine import Engine
+from tests.conftest import model_of
+from tests.diffusion.cluster.conftest import asked
+from tests.support.machines import ROOT
+
+uvicorn = pytest.importorskip("uvicorn", reason="replicas need pip install -e '.[cluster]'")
+Request = pytest.importorskip("starlette.requests").Request
+Response = pytest.importorskip("starlette.responses").Response
+RED = Image.new("RGB", (8, 8), "red")
+
+
+class Server:
+    """Serves a replica, and can lose it: connections break as those of a machine that is switched off.
+
+    To what is posted first it answers ``statuses``.
+    """
+
+    def __init__(self, replica):
+        self.replica, self.requests, self.losing, self.statuses = replica, 0, 0, []
+
+    async def __call__(self, scope, receive, send):
+        self.requests += scope["method"] == "POST"
+        if self.statuses and scope["method"] == "POST":
+            return await Response(status_code=self.statuses.pop(0))(scope, receive, send)
+        frames = 0
+
+        async def lossy(message):
+            nonlocal frames
+            frames += message["type"] == "http.response.body"
+            if self.losing and frames > 2:
+                self.losing -= 1
+                raise ConnectionResetError
+            await send(message)
+
+        await (await self.replica(Request(scope, receive)))(scope, receive, lossy)
+
+
+@pytest.fixture
+async def own(tiny_components):
+    """The engine of the replica."""
+    async with Engine(model_of(tiny_components), EngineConfig(preview_seconds=0), check=_reddish) as engine:
+        yield engine
+
+
+def _reddish(images):
+    return [{"red": image.resize((1, 1)).getpixel((0, 0))[0] / 255} for image in images]
+
+
+@pytest.fixture
+async def server(own):
+    """The replica behind a port; ``url`` tells where."""
+    from diffusion.cluster.replica import Replica
+
+    app = Server(Replica(own))
+    running = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical", lifespan="off", ws="none"))
+    serving = asyncio.create_task(running.serve())
+    async with asyncio.timeout(20):
+        while not running.started:
+            await asyncio.sleep(0.01)
+    app.url = f"http://127.0.0.1:{running.servers[0].sockets[0].getsockname()[1]}"
+    yield app
+    running.should_exit = running.force_exit = True
+    await serving
+
+
+@pytest.fixture
+async def remote(server):
+    model, check = await asyncio.to_thread(load, server.url, "tiny")
+    async with RemoteEngine(model, EngineConfig(), check) as engine:
+        yield engine
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Lets seconds go by for the bot: `ahead` of what they are."""
+    clock = SimpleNamespace(ahead=0.0, perf_counter=lambda: time.perf_counter() + clock.ahead)
+    monkeypatch.setattr(remote_module, "time", clock)
+    return clock
+
+
+def test_it_has_the_methods_of_the_engine():
+    methods = {name: member for name, member in vars(Engine).items() if not name.startswith("_")}
+    methods = {name: member for name, member in methods.items() if name not in ("queued", "shapes", "alive")}  # for replicas
+    for name, member in methods.items():
+        other = vars(RemoteEngine)[name]
+        assert type(other) is type(member), name
+        if inspect.isfunction(member):
+            ours, theirs = (list(inspect.signature(method).parameters.values()) for method in (member, other))
+            assert [(p.name, p.default, p.kind) for p in ours] == [(p.name, p.default, p.kind) for p in theirs], name
+
+
+async def test_the_bot_knows_what_the_model_takes_without_its_networks(remote, own):
+    for name in ("name", "defaults", "steerable", "latent_factor", "latent_channels", "sample_side", "max_tokens"):
+        assert getattr(remote.model, name) == getattr(own.model, name), name
+    for text in ("a red fox", "", "Füchse 🦊 don't", "fox " * 90, "a<|endoftext|>b"):
+        assert remote.model.count_tokens(text) == own.model.count_tokens(text)
+    assert remote.model.request("a fox", seed=1) == own.model.request("a fox", seed=1)
+    assert not hasattr(remote.model, "unet")
+
+
+async def test_pictures_are_checked_where_they_were_made(remote, own):
+    result = await remote.submit(asked())
+    assert remote.checks and await remote.check(result.images, result.check) == await own.check(result.images)
+
+
+async def test_pictures_are_checked_a_few_at_a_time_and_no_larger_than_is_looked_at(remote, own):
+    seen = []
+    own._check = lambda images: seen.append([image.size for image in images]) or _reddish(images)
+    assert len(await remote.check([Image.new("RGB", (3000, 10))] * 10)) == 10
+    assert seen == [[(1024, 3)] * 8, [(1024, 3)] * 2]
+
+
+async def test_a_check_may_take_longer_than_a_replica_is_ever_silent(remote, own, monkeypatch):
+    monkeypatch.setattr(remote_module, "SILENCE_SECONDS", 0.2)
+    own._check = lambda images: time.sleep(0.5) or _reddish(images)
+    async with RemoteEngine(remote.model, check=remote._check) as engine:
+        assert await engine.check([RED]) == [{"red": 1.0}]
+
+
+async def test_a_check_is_tried_again_where_that_may_help(remote, server):
+    server.statuses = [500]
+    assert await remote.check([RED]) == [{"red": 1.0}] and server.requests == 2
+    server.statuses = [400]
+    with pytest.raises(GenerationFailed, match="could not be checked"):
+        await remote.check([RED])
+    assert server.requests == 3
+
+
+@pytest.mark.parametrize("images", [[RED] * 9, [Image.new("RGB", (2000, 1000))]])
+async def test_more_than_is_checked_at_once_is_refused(server, images):
+    head, _ = await server.replica._check(({}, [to_file(image) for image in images]))
+    assert "flags" not in head and "refused" in head
+
+
+async def test_what_has_not_begun_waits_during_a_pause(remote, own, server):
+    own.pause()  # so that what is sent waits there
+    waiting = remote.submit(asked(), "alice")
+    async with asyncio.timeout(20):
+        while not own.unfinished:
+            await asyncio.sleep(0.01)
+    remote.pause()
+    later = remote.submit(asked(seed=1), "bob")
+    own.resume()
+    async with asyncio.timeout(20):
+        while own.unfinished:
+            await asyncio.sleep(0.01)
+    assert remote.paused and not waiting.done and remote.unfinished == 2
+    assert remote.forecast() == {waiting: None, later: None} and (remote.jobs_of("alice"), remote.jobs_of("carol")) == (1, 0)
+    remote.resume()
+    assert [len((await job).images) for job in (waiting, later)] == [1, 1]
+    assert not remote.paused
+
+
+async def test_a_pause_of_any_length_tries_nobodys_patience(remote, server, clock):
+    remote.pause()
+    job = remote.submit(asked())
+    await asyncio.sleep(0.1)
+    clock.ahead += 2 * remote_module.PATIENCE
+    server.statuses = [503]
+    remote.resume()
+    assert len((await job).images) == 1
+
+
+async def test_more_than_can_wait_is_refused(remote):
+    remote.config = EngineConfig(max_waiting=3)
+    job = remote.submit(asked(count=3))
+    with pytest.raises(QueueFull, match="3 pictures are waiting"):
+        remote.submit(asked())
+    assert len((await job).images) == 3
+
+
+async def test_more_than_is_ever_taken_on_is_refused_for_good(remote, own):
+    own.config = EngineConfig(max_waiting=2)
+    with pytest.raises(InvalidRequest, match="at most 2"):
+        await remote.submit(asked(count=3))
+    remote.config = EngineConfig(max_waiting=1)
+    with pytest.raises(InvalidRequest, match="at most 1"):
+        remote.submit(asked(count=3))
+
+
+async def test_a_full_replica_closes_the_bot_until_what_waits_has_asked_again(remote, own, clock):
+    own.config = EngineConfig(max_waiting=1)
+    own.pause()
+    ahead = own.submit(asked(), "alice")
+    waiting = remote.submit(asked(seed=1), "bob")
+    async with asyncio.timeout(20):
+        with pytest.raises(QueueFull):
+            while True:
+                remote.submit(asked(seed=2), "carol").cancel()
+                await asyncio.sleep(0.01)
+    ahead.cancel()
+    own.resume()
+    assert len((await waiting).images) == 1
+    clock.ahead += 2 * remote_module.LONGEST_WAIT
+    assert len((await remote.submit(asked(seed=2), "carol")).images) == 1
+
+
+async def test_what_loses_its_replica_is_made_again_and_says_so(remote, own, server):
+    server.losing = 2
+    job = remote.submit(asked(steps=60, count=2))
+    seen = [progress async for progress in job]
+    result = await job
+    assert server.requests == 3 and any(progress.resuming for progress in seen)
+    ours = await own.submit(asked(steps=60, count=2))
+    assert [image.tobytes() for image in result.images] == [image.tobytes() for image in ours.images]
+
+
+async def test_what_loses_its_replica_again_and_again_is_given_up(remote, server, monkeypatch):
+    monkeypatch.setattr(remote_module, "FIRST_WAIT", 0.01)
+    server.losing = 100
+    with pytest.raises(GenerationFailed, match="try again"):
+        await remote.submit(asked(steps=100))
+    assert server.requests == remote_module.MAX_LOSSES
+    assert remote.unfinished == 0
+
+
+async def test_what_only_waits_outlives_what_ends_its_replicas(remote, own, server, monkeypatch):
+    monkeypatch.setattr(remote_module, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr("diffusion.cluster.replica.REPORT_SECONDS", 0.01)
+    monkeypatch.setattr("diffusion.cluster.replica.HEARTBEAT_SECONDS", 0.01)
+    own.pause()
+    own.submit(asked(), "alice")
+    server.losing = remote_module.MAX_LOSSES + 1
+    job = remote.submit(asked(seed=1), "bob")
+    async with asyncio.timeout(20):
+        while server.losing:
+            await asyncio.sleep(0.01)
+    assert job.progress.place and not job.progress.resuming
+    own.resume()
+    assert len((await job).images) == 1
+
+
+async def test_a_replica_whose_engine_has_ended_lets_go_of_its_requests(remote, own):
+    job = remote.submit(asked(steps=150, count=4))
+    async for progress in job:
+        if progress.completed:
+            own._task.cancel()
+            break
+    async with asyncio.timeout(20):
+        async for progress in job:
+            if progress.resuming:
+                break
+    assert not job.done and own.unfinished == 0
+
+
+async def test_a_replica_on_which_everything_fails_gets_no_more(remote, own, server, caplog):
+    predict, own.model.predict_noise = own.model.predict_noise, _broken
+    for seed in range(3):
+        await server.replica.check_health()
+        with pytest.raises(GenerationFailed, match="try again"):
+            await remote.submit(asked(seed))
+    own.model.predict_noise = predict
+    with pytest.raises(RuntimeError, match="3 requests failed one after another"):
+        await server.replica.check_health()
+    assert (await server.replica.record_routing_stats())["queued"] == math.inf
+    assert await server.replica.record_autoscaling_stats() == {"queued": 0.0}
+    job = remote.submit(asked())  # another replica could make it
+    async with asyncio.timeout(20):
+        while server.requests < 5:
+            await asyncio.sleep(0.01)
+    assert not job.done
+
+
+async def test_a_replica_is_sound_where_others_succeed_and_where_many_fail_together(remote, own, server, caplog):
+    predict = own.model.predict_noise
+    for _ in range(2):
+        own.pause()
+        own.model.predict_noise = _broken
+        failing = [remote.submit(asked(seed), owner=seed) for seed in range(4)]
+        async with asyncio.timeout(20):
+            while own.unfinished < 4:
+                await asyncio.sleep(0.01)
+        own.resume()
+        errors = await asyncio.gather(*failing, return_exceptions=True)
+        assert {type(error) for error in errors} == {GenerationFailed}
+        await server.replica.check_health()
+        own.model.predict_noise = predict
+        await remote.submit(asked())
+    await server.replica.check_health()
+
+
+def _broken(*rows):
+    raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+
+async def test_leaving_takes_back_what_is_unfinished(server, own):
+    model, _ = await asyncio.to_thread(load, server.url, "tiny")
+    async with RemoteEngine(model) as remote:
+        job = remote.submit(asked(steps=150, count=4))
+        async for progress in job:
+            if progress.completed:
+                break
+    assert job.done
+    async with asyncio.timeout(20):
+        while own.unfinished:
+            await asyncio.sleep(0.01)
+
+
+async def test_an_engine_that_is_not_there_is_told_in_a_sentence():
+    with pytest.raises(ModelNotLoaded, match=r"http://127\.0\.0\.1:1 cannot be asked for it"):
+        await asyncio.to_thread(load, "http://127.0.0.1:1", "tiny")
+    with pytest.raises(ValueError, match="it is the HTTP address that"):
+        Settings(engine="ray://127.0.0.1:10001")
+
+
+def test_members_read_that_pictures_are_resumed():
+    text = progress_text(asked(), Progress(None, 3, 20, resuming=True))
+    assert RESUMING in text and "step" not in text
+    assert RESUMING not in progress_text(asked(), Progress(None, 3, 20))
+
+
+def test_a_replica_that_has_ended_says_so(tiny_model):
+    from diffusion.cluster.replica import Replica
+
+    replica = Replica(SimpleNamespace(watchers=[], alive=False))
+    with pytest.raises(RuntimeError, match="ended"):
+        asyncio.run(replica.check_health())
+
+
+def test_a_bot_loads_nothing_of_ray(tiny_folder):
+    code = "import sys, bot, diffusion.cluster.remote; bot.build_engine(bot.Settings()); sys.exit('ray' in sys.modules)"
+    environment = os.environ | {"MODEL_ID": str(tiny_folder), "ENGINE": ""}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, check=False).returncode == 0

@@ -1,0 +1,52 @@
+import json
+
+import pytest
+
+from diffusion.errors import ModelNotLoaded
+from diffusion.families.defaults import EXAMPLES, QUALITIES, STYLES, Defaults, read_defaults
+from diffusion.request import ImageRequest
+
+
+def test_a_folder_without_a_file_gets_generic_ones(tmp_path):
+    generic = Defaults(25, 7.5, "dpm++", upscale=1, styles=STYLES, examples=EXAMPLES, about="")
+    assert read_defaults(tmp_path) == generic
+    assert generic.of("classic") == {"steps": 50, "sampler": "lms", "guidance_interval": (0, 1)}
+
+
+def test_what_the_file_leaves_out_is_generic(tmp_path):
+    (tmp_path / "darkroom.json").write_text(json.dumps({"steps": 7, "styles": ["flat"], "about": "For icons."}))
+    assert read_defaults(tmp_path) == Defaults(steps=7, styles=("flat",), about="For icons.")
+
+
+def test_each_quality_is_the_files_own_or_a_generic_one(tmp_path):
+    fast = {"steps": 5, "sampler": "euler", "guidance_interval": [0, 0.5]}
+    (tmp_path / "darkroom.json").write_text(json.dumps({"steps": 7, "presets": {"draft": fast}}))
+    defaults = read_defaults(tmp_path)
+    assert [defaults.of(quality)["steps"] for quality in QUALITIES] == [5, 7, 50, 50]
+    assert ImageRequest("a fox", **defaults.of("draft")).guidance_interval == (0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "darkroom.json: Invalid JSON"),
+        ("\udce9", "darkroom.json: Invalid JSON"),
+        ("[]", "darkroom.json: Input should be an object"),
+        ('{"stepps": 20}', "darkroom.json: stepps: "),
+        ('{"steps": "many"}', "darkroom.json: steps: "),
+        ('{"steps": 0}', "darkroom.json: At least 1 step"),
+        ('{"sampler": "magic"}', "darkroom.json: There is no sampler 'magic'"),
+        ('{"presets": {"draft": {"steps": 5, "sampler": "magic"}}}', "darkroom.json: There is no sampler 'magic'"),
+        ('{"presets": {"best": {"steps": 5, "sampler": "lms"}}}', "darkroom.json: presets.best"),
+        ('{"guidance_interval": [0.5, 0.2]}', "darkroom.json: Guidance is used from"),
+        ('{"upscale": 3}', "darkroom.json: Pictures can be upscaled"),
+        ('{"styles": ["flat", ""]}', "darkroom.json: styles.1: "),
+        ('{"examples": ["a", "b", "c", "d", "e", "f"]}', "darkroom.json: examples: "),
+    ],
+)
+def test_a_file_that_cannot_be_used_says_what_is_wrong(tmp_path, text, words):
+    (tmp_path / "darkroom.json").write_text(text, errors="surrogateescape")
+    with pytest.raises(ModelNotLoaded) as refused:
+        read_defaults(tmp_path)
+    assert words in str(refused.value) and str(tmp_path) in str(refused.value)
+    assert "\n" not in str(refused.value)

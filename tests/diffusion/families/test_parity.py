@@ -1,0 +1,75 @@
+"""Our loop against diffusers' own pipelines: the same noise in gives the same latents out."""
+
+import pytest
+import torch
+from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
+from PIL import Image
+
+from diffusion.request import ImageRequest
+from diffusion.sampling.denoise import SAMPLERS
+from diffusion.sampling.trajectory import develop
+from tests.conftest import SCHEDULER, model_of
+
+TOLERANCE = 1e-4
+
+
+def pipeline(kind, components, sampler):
+    chosen = SAMPLERS[sampler]
+    config = SCHEDULER | {"prediction_type": components["scheduler"].config.prediction_type}
+    scheduler = chosen.scheduler.from_config(config, **chosen.settings)
+    made = kind(
+        **{**components, "scheduler": scheduler},
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("guidance_scale", [1.0, 7.5])
+def test_text_to_image_equals_the_pipeline(components, sampler, guidance_scale, record_property):
+    noise = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(3))
+    request = ImageRequest("a red fox", "a dog", 32, 32, 12, guidance_scale, sampler, seed=5)
+    theirs = pipeline(StableDiffusionPipeline, components, sampler)(
+        request.prompt,
+        negative_prompt=request.negative_prompt,
+        height=32,
+        width=32,
+        num_inference_steps=12,
+        guidance_scale=guidance_scale,
+        latents=noise,
+        generator=torch.Generator().manual_seed(5),
+        output_type="latent",
+    ).images
+
+    model = model_of(components)
+    ours = develop(model, [model.trajectory(request, noise=noise)])[0]
+
+    difference = (ours - theirs).abs().max().item()
+    print(f"parity {sampler:8} guidance {guidance_scale}: {difference:.1e}")
+    assert difference <= TOLERANCE
+
+
+@pytest.mark.parametrize("start_step", [0, 3, 9])
+def test_image_to_image_equals_the_pipeline(components, start_step):
+    gradient = Image.linear_gradient("L").resize((32, 32)).convert("RGB")
+    request = ImageRequest("a red fox", "", 32, 32, 10, 7.5, "ddim", seed=7, image=gradient, start_step=start_step)
+    theirs = pipeline(StableDiffusionImg2ImgPipeline, components, "ddim")(
+        request.prompt,
+        negative_prompt="",
+        image=gradient,
+        strength=(10 - start_step) / 10,
+        num_inference_steps=10,
+        guidance_scale=7.5,
+        generator=torch.Generator().manual_seed(7),
+        output_type="latent",
+    ).images
+
+    model = model_of(components)
+    ours = develop(model, [model.trajectory(request)])[0]
+
+    difference = (ours - theirs).abs().max().item()
+    print(f"parity image-to-image from step {start_step}: {difference:.1e}")
+    assert difference <= TOLERANCE

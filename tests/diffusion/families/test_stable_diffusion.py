@@ -1,0 +1,156 @@
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageFilter
+
+from diffusion.errors import InvalidRequest, ModelNotLoaded
+from diffusion.families.stable_diffusion import TILE_SIDE, ImageDiffusionModel
+from diffusion.loading.device import best_dtype
+from diffusion.request import ImageRequest
+from diffusion.sampling.guidance import classifier_free_guidance, predict_x_0
+from diffusion.sampling.trajectory import step
+
+
+def test_a_folder_in_diffusers_layout_loads_in_the_dtype_of_the_device(tiny_folder):
+    model = ImageDiffusionModel.from_pretrained(tiny_folder, device="cpu")
+    assert model.dtype == best_dtype(torch.device("cpu"))
+    assert (model.sample_side, model.latent_factor) == (32, 8)
+    assert model.generate(["a fox"], seeds=[1], steps=2)[0].size == (32, 32)
+
+
+def test_a_loaded_model_draws_what_the_saved_one_drew(tiny_folder, tiny_model):
+    loaded = ImageDiffusionModel.from_pretrained(tiny_folder, dtype=torch.float32)
+    settings = {"seeds": [4], "steps": 3, "sampler": "ddim"}
+    assert loaded.generate(["a fox"], **settings)[0].tobytes() == tiny_model.generate(["a fox"], **settings)[0].tobytes()
+
+
+@pytest.mark.parametrize("missing", ["vae", "tokenizer", "text_encoder", "unet", "scheduler"])
+def test_a_missing_component_is_told(tiny_folder, tmp_path, missing):
+    folder = shutil.copytree(tiny_folder, tmp_path / "model")
+    shutil.rmtree(folder / missing)
+    with pytest.raises(ModelNotLoaded, match="cannot be loaded") as refused:
+        ImageDiffusionModel.from_pretrained(folder)
+    assert refused.value.source == str(folder)
+
+
+@pytest.mark.parametrize("device", ["toaster", "cuda" if not torch.cuda.is_available() else "cuda:99"])
+def test_a_device_that_is_not_there_is_told(tiny_folder, device):
+    with pytest.raises(ModelNotLoaded, match="(?i)device|cuda"):
+        ImageDiffusionModel.from_pretrained(tiny_folder, device=device)
+
+
+def test_pickled_weights_are_refused(tiny_folder, tmp_path):
+    folder = shutil.copytree(tiny_folder, tmp_path / "model")
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_suffix(".bin"))
+    with pytest.raises(ModelNotLoaded):
+        ImageDiffusionModel.from_pretrained(folder)
+
+
+def test_a_model_may_bring_its_own_defaults(tiny_folder, tmp_path):
+    folder = shutil.copytree(tiny_folder, tmp_path / "model")
+    (folder / "darkroom.json").write_text('{"steps": 7, "guidance_scale": 2.5, "sampler": "euler"}')
+    request = ImageDiffusionModel.from_pretrained(folder).request("a fox", steps=None)
+    assert (request.steps, request.guidance_scale, request.sampler, request.width) == (7, 2.5, "euler", 32)
+
+
+def test_what_suits_stable_diffusion_stands_where_a_model_brings_nothing(tiny_model):
+    request = tiny_model.request("a fox")
+    assert (request.steps, request.guidance_scale, request.sampler) == (25, 7.5, "dpm++")
+
+
+def test_prompt_to_img_draws_a_picture_a_prompt_from_given_latents(tiny_model):
+    noise = torch.randn(2, 4, 4, 8)
+    first = tiny_model.prompt_to_img(["a fox", "a dog"], 32, 64, 3, 7.5, noise)
+    again = tiny_model.prompt_to_img(["a fox", "a dog"], 32, 64, 3, 7.5, noise)
+    assert [image.size for image in first] == [(64, 32)] * 2
+    assert [image.tobytes() for image in first] == [image.tobytes() for image in again]
+    assert len(tiny_model.prompt_to_img("a fox", 32, 32, 2)) == 1
+
+
+def test_similar_imgs_stay_closer_the_later_they_start(tiny_model):
+    image = Image.linear_gradient("L").resize((32, 32)).convert("RGB")
+    kept = tiny_model.encode_image(image, torch.Generator().manual_seed(0))
+
+    def distance(start_step):
+        made = tiny_model.trajectory(
+            ImageRequest("a fox", "", 32, 32, 20, sampler="ddim", image=image, start_step=start_step, seed=1)
+        )
+        return (made.sample - kept).abs().mean().item()
+
+    assert distance(19) < distance(10) < distance(0)
+    assert tiny_model.similar_imgs(image, "a fox", 32, 32, 10, 7.5, 5)[0].size == (32, 32)
+
+
+def test_over_long_prompts_tell_how_many_tokens_would_be_ignored(tiny_model):
+    assert tiny_model.count_tokens("fox " * 75) == 75
+    tiny_model.check(ImageRequest("fox " * 75, width=32, height=32))
+    with pytest.raises(InvalidRequest, match="76 tokens and this model reads 75: the last 1 "):
+        tiny_model.check(ImageRequest("fox " * 76, width=32, height=32))
+
+
+def test_prompts_are_encoded_once(tiny_model):
+    assert tiny_model.encode_prompt("encoded once") is tiny_model.encode_prompt("encoded once")
+
+
+def test_a_look_shows_one_pixel_a_latent_cell_after_the_first_step(tiny_model):
+    trajectory = tiny_model.trajectory(ImageRequest("a fox", "", 32, 48, 5))
+    with pytest.raises(ValueError, match="first step"):
+        tiny_model.look([trajectory])
+    step(tiny_model, [trajectory])
+    assert tiny_model.look([trajectory])[0].shape == (6, 4, 3)
+
+
+@pytest.mark.parametrize("field", ["prompt", "negative_prompt", "morph_to", "branches"])
+def test_all_that_a_request_says_must_be_short_enough(tiny_model, field):
+    text = "fox " * 76
+    given = {"branches": ((1, text),)} if field == "branches" else {field: text}
+    with pytest.raises(InvalidRequest, match="76 tokens"):
+        tiny_model.check(ImageRequest(**{"prompt": "a", "width": 32, "height": 32, "count": 2} | given))
+
+
+def test_guidance_of_one_is_the_conditional_prediction():
+    unconditional, conditional = torch.randn(2, 1, 4, 4, 4)
+    torch.testing.assert_close(classifier_free_guidance(unconditional, conditional, 1.0), conditional)
+    torch.testing.assert_close(classifier_free_guidance(unconditional, conditional, 0.0), unconditional)
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+def test_clean_latents_are_recovered_from_a_perfect_prediction(prediction_type):
+    x_0, noise = torch.randn(2, 1, 4, 4, 4)
+    alpha_bar = torch.tensor(0.3)
+    x_t = alpha_bar.sqrt() * x_0 + (1 - alpha_bar).sqrt() * noise
+    velocity = alpha_bar.sqrt() * noise - (1 - alpha_bar).sqrt() * x_0
+    prediction = velocity if prediction_type == "v_prediction" else noise
+    torch.testing.assert_close(predict_x_0(x_t, prediction, alpha_bar, prediction_type), x_0, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1024, 32), (1544, 32), (40, 1200)])
+def test_only_what_is_larger_than_a_tile_is_encoded_and_decoded_in_tiles(tiny_model, monkeypatch, width, height):
+    image = Image.effect_noise((width, height), 60).convert("RGB").filter(ImageFilter.GaussianBlur(9))
+    seen = []
+    for network in (tiny_model.vae.encoder, tiny_model.vae.decoder):
+        monkeypatch.setattr(network, "forward", noting(seen, network.forward))
+    latents = tiny_model.encode_image(image, torch.Generator().manual_seed(1))
+    (decoded,) = tiny_model.decode(latents)
+    assert latents.shape == tiny_model.latent_shape(width, height) and decoded.size == (width, height)
+    assert max(seen) <= TILE_SIDE
+    tiled = max(width, height) > TILE_SIDE
+    assert len(seen) > 2 if tiled else len(seen) == 2
+    monkeypatch.setattr(tiny_model.vae, "use_tiling", False)
+    whole = tiny_model.encode_image(image, torch.Generator().manual_seed(1))
+    (once,) = tiny_model.decode(latents)
+    difference = np.abs(np.asarray(decoded, int) - np.asarray(once, int)).mean()
+    assert torch.equal(whole, latents) != tiled and (0 < difference < 3 if tiled else difference == 0)
+
+
+def noting(seen, forward):
+    """Let ``forward`` note the longer side of what goes in, in pixels."""
+
+    def note(sample, *rest):
+        seen.append(max(sample.shape[2:]) * (1 if sample.shape[1] == 3 else 8))
+        return forward(sample, *rest)
+
+    return note

@@ -1,0 +1,260 @@
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from diffusion.errors import InvalidImage
+from diffusion.images.io import parameters, to_png
+from diffusion.images.metadata.adapt import adapted
+from diffusion.images.metadata.read import Recipe, read_recipe
+from diffusion.request import ImageRequest, Limits
+
+LIMITS = Limits(side=256, steps=50, count=4)
+FROM_A1111 = """a (red fox:1.3) in the snow, <lora:detail:0.8>, masterpiece
+Negative prompt: blurry, (low quality:1.4),
+bad anatomy
+Steps: 28, Sampler: DPM++ 2M SDE, Schedule type: Karras, CFG scale: 6.5, Seed: 1871029, Size: 512x768, \
+Model hash: 6ce0161689, Model: dreamshaper_8, VAE hash: 735e4c3a44, Denoising strength: 0.4, Clip skip: 2, \
+Hires upscale: 1.5, Hires upscaler: Latent, Lora hashes: "detail: 7f1a9c, other: 0b2c", Version: v1.9.4"""
+
+
+def node(kind, **inputs):
+    return {"class_type": kind, "inputs": inputs, "_meta": {"title": kind}}
+
+
+def workflow(**changes):
+    """As ComfyUI's example of Stable Diffusion 1.5 is saved."""
+    return {
+        "3": node(
+            "KSampler",
+            seed=156680208700286,
+            steps=20,
+            cfg=8.0,
+            sampler_name="euler",
+            scheduler="normal",
+            denoise=1,
+            model=["4", 0],
+            positive=["6", 0],
+            negative=["7", 0],
+            latent_image=["5", 0],
+        ),
+        "4": node("CheckpointLoaderSimple", ckpt_name="v1-5-pruned-emaonly.safetensors"),
+        "5": node("EmptyLatentImage", width=512, height=256, batch_size=1),
+        "6": node("CLIPTextEncode", text="a glass bottle with a galaxy", clip=["4", 1]),
+        "7": node("CLIPTextEncode", text="text, watermark", clip=["4", 1]),
+        "8": node("VAEDecode", samples=["3", 0], vae=["4", 2]),
+        "9": node("SaveImage", filename_prefix="ComfyUI", images=["8", 0]),
+    } | changes
+
+
+def with_texts(**texts):
+    import io
+
+    info, buffer = PngInfo(), io.BytesIO()
+    for name, text in texts.items():
+        info.add_text(name, text)
+    Image.new("RGB", (8, 8)).save(buffer, "PNG", pnginfo=info)
+    return buffer.getvalue()
+
+
+def of_graph(graph):
+    return read_recipe(with_texts(prompt=json.dumps(graph), workflow="{}"))
+
+
+class Model:
+    name, latent_factor, steerable, max_tokens = "tiny", 8, ("red",), 6
+
+    def count_tokens(self, text):
+        return len(text.split())
+
+
+def test_a_picture_of_ours_comes_back():
+    request = ImageRequest("a fox", "a dog", 64, 32, 9, 3.5, "dpm++", 11, upscale=2, steer="red")
+    recipe = read_recipe(to_png(Image.new("RGB", (8, 8)), parameters(request, 11, "tiny")))
+    assert (recipe.model, recipe.sampler) == ("tiny", "DPM++ 2M Karras")
+    found, notes = adapted(recipe, Model(), LIMITS)
+    assert ImageRequest(**found, seed=11) == request and notes == []
+
+
+def test_a_picture_of_a1111s_is_read_and_what_is_not_here_is_noted():
+    recipe = read_recipe(with_texts(parameters=FROM_A1111))
+    assert recipe.settings["seed"] == 1871029 and recipe.model == "dreamshaper_8"
+    assert recipe.settings["negative_prompt"].startswith("blurry") and recipe.settings["negative_prompt"].endswith("anatomy")
+    found, notes = adapted(recipe, Model(), LIMITS)
+    assert found == {
+        "prompt": "a red fox in the snow",
+        "negative_prompt": "blurry, low quality, bad anatomy",
+        "width": 168,
+        "height": 256,
+        "steps": 28,
+        "guidance_scale": 6.5,
+        "sampler": "dpm++",
+        "upscale": 1,
+    }
+    said = " ".join(map(str, notes))
+    for word in ("prompt is longer", "LoRAs", "168x256 instead of 512x768", "DPM++ 2M SDE Karras", "dreamshaper_8"):
+        assert word in said
+
+
+def test_a_picture_of_comfyuis_is_read():
+    recipe = of_graph(workflow())
+    assert recipe == Recipe(
+        {
+            "prompt": "a glass bottle with a galaxy",
+            "negative_prompt": "text, watermark",
+            "steps": 20,
+            "guidance_scale": 8.0,
+            "seed": 156680208700286,
+            "width": 512,
+            "height": 256,
+        },
+        "v1-5-pruned-emaonly.safetensors",
+        "euler",
+    )
+    found, _ = adapted(recipe, Model(), LIMITS)
+    assert (found["sampler"], found["width"], found["height"]) == ("euler", 256, 128) and "seed" not in found
+
+
+def test_links_are_followed_through_loras_control_nets_and_nodes_that_hold_values():
+    graph = workflow(
+        **{
+            "5": node("EmptyLatentImage", width=["13", 0], height=256),
+            "6": node("CLIPTextEncode", text=["12", 0], clip=["10", 1]),
+            "10": node("LoraLoader", lora_name="x.safetensors", model=["4", 0], clip=["4", 1]),
+            "11": node("ControlNetApplyAdvanced", positive=["6", 0], negative=["7", 0], strength=1),
+            "12": node("PrimitiveString", value="a red fox"),
+            "13": node("PrimitiveInt", value=384),
+        }
+    )
+    graph["3"]["inputs"] |= {"model": ["10", 0], "positive": ["11", 0], "negative": ["11", 1], "scheduler": "karras"}
+    recipe = of_graph(graph)
+    assert (recipe.settings["prompt"], recipe.settings["negative_prompt"]) == ("a red fox", "text, watermark")
+    assert (recipe.settings["width"], recipe.model, recipe.sampler) == (384, "v1-5-pruned-emaonly.safetensors", "euler karras")
+
+
+def test_of_two_samplers_the_one_that_began_counts():
+    refining = node("KSampler", seed=2, steps=8, cfg=8.0, sampler_name="ddim", latent_image=["2", 0], positive=["6", 0])
+    upscaled = node("LatentUpscale", samples=["3", 0], width=1024, height=1024)
+    recipe = of_graph({"1": refining, "2": upscaled} | workflow())
+    assert (recipe.settings["steps"], recipe.settings["width"]) == (20, 512)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "here", "noted"),
+    [
+        ("euler", "euler", False),
+        ("euler_ancestral", "euler_a", False),
+        ("Euler a", "euler_a", False),
+        ("dpmpp_2m karras", "dpm++", False),
+        ("dpmpp_2m", "dpm++", True),
+        ("DPM++ 3M SDE Exponential", "dpm++", True),
+        ("uni_pc", "unipc", False),
+        ("uni_pc_bh2", "unipc", True),
+        ("Heun", "heun", False),
+        ("lcm", None, True),
+        ("", None, False),
+    ],
+)
+def test_the_nearest_sampler_takes_the_place_of_one_that_is_not_here(sampler, here, noted):
+    found, notes = adapted(Recipe({"prompt": "fox"}, sampler=sampler), Model(), LIMITS)
+    assert found.get("sampler") == here and bool(notes) == noted
+
+
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [
+        ({"steps": 1000}, {"steps": 50}),
+        ({"steps": 0}, {"steps": 1}),
+        ({"guidance_scale": 99.0}, {"guidance_scale": 30.0}),
+        ({"width": 4096, "height": 4}, {"width": 256, "height": 8}),
+        ({"steer": "purple"}, {}),
+        ({"start_step": 4}, {}),
+    ],
+)
+def test_what_is_out_of_bounds_is_brought_in_with_a_note(told, kept):
+    found, notes = adapted(Recipe({"prompt": "fox"} | told), Model(), LIMITS)
+    assert found.items() >= kept.items() and len(notes) == 1
+    ImageRequest(**found)
+
+
+def test_numbers_that_are_none_are_left_out():
+    found, notes = adapted(Recipe({"prompt": "fox", "guidance_scale": float("nan"), "width": 64}), Model(), LIMITS)
+    assert notes == [] and found.keys() == {"prompt", "negative_prompt", "upscale"}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"junk",
+        with_texts(),
+        with_texts(parameters="a fox"),
+        with_texts(prompt="{"),
+        with_texts(prompt="[" * 100_000),
+        with_texts(prompt="[]"),
+        with_texts(prompt='{"1": {"class_type": "SaveImage", "inputs": {}}, "2": 7}'),
+    ],
+    ids=range(7),
+)
+def test_what_tells_nothing_is_told_in_a_sentence(data):
+    with pytest.raises(InvalidImage, match="does not say how it was made"):
+        read_recipe(data)
+
+
+@pytest.mark.parametrize(
+    "text", ["A" * 900_000, "(:" * 400_000 + "1" * 200_000, "<lora:" * 100_000, "fox " * 200_000, "x" * 3_000_000], ids=range(5)
+)
+def test_endless_texts_do_not_keep_anybody_busy(text):
+    with pytest.raises(InvalidImage):
+        read_recipe(with_texts(parameters=text))
+    found, _ = adapted(read_recipe(with_texts(parameters=f"{text[:1_500_000]}\nSteps: 3, Seed: 1")), Model(), LIMITS)
+    assert len(found["prompt"]) <= 4000
+
+
+def test_a_graph_that_runs_in_circles_ends():
+    sampler = node("KSampler", positive=["2", 0], negative=["1", 0], latent_image=["2", 0], steps=["3", 0], model=["2", 0])
+    round_ = node("Reroute", conditioning=["2", 0], samples=["2", 0], model=["2", 0])
+    recipe = of_graph({"1": sampler, "2": round_, "3": node("Int", value=["3", 0])})
+    assert recipe.settings == {"prompt": "", "negative_prompt": ""}
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)
+NAMES = st.sampled_from(
+    [
+        "seed",
+        "steps",
+        "cfg",
+        "sampler_name",
+        "positive",
+        "negative",
+        "latent_image",
+        "model",
+        "text",
+        "value",
+        "width",
+        "samples",
+    ]
+)
+NODES = st.fixed_dictionaries(
+    {
+        "class_type": st.sampled_from(["KSampler", "EmptyLatentImage", "CLIPTextEncode"]) | JSON,
+        "inputs": st.dictionaries(NAMES, JSON | st.tuples(st.sampled_from("1234"), st.integers(0, 2)).map(list)) | JSON,
+    }
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.dictionaries(st.sampled_from("1234"), NODES | JSON))
+def test_any_graph_gives_a_recipe_or_a_sentence(graph):
+    try:
+        recipe = of_graph(graph)
+    except InvalidImage:
+        return
+    found, _ = adapted(recipe, Model(), LIMITS)
+    ImageRequest(**found | {"prompt": found["prompt"] or "fox"})

@@ -1,0 +1,86 @@
+"""Pictures of every format, broken in every way: each is read or refused. ``--fuzz 10000 -s`` for the long form."""
+
+import io
+import math
+import time
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from cogs.core.messages import attachments
+from diffusion.errors import DarkroomError, InvalidImage
+from diffusion.images.io import MAX_PIXELS, read_image, read_parameters
+from diffusion.images.masks import read_mask, read_masked
+from diffusion.images.metadata.read import read_recipe
+from diffusion.request import ImageRequest
+from tests.support.memory import MIB, Memory
+from tests.support.mutations import broken, seeds
+
+# The largest picture that is read, with four bytes a pixel, in four copies: two are WebP's decoder's, one is turned upright.
+MAX_GROWTH = 4 * 4 * MAX_PIXELS + 40 * MIB
+
+
+def pixels(data):
+    image = read_image(data)
+    assert isinstance(image, Image.Image) and image.mode == "RGB" and image.width * image.height <= MAX_PIXELS
+
+
+def reuse(data):
+    ImageRequest(**read_parameters(data))
+
+
+READERS = (pixels, read_masked, read_mask, reuse, read_recipe)
+
+
+@pytest.mark.parametrize("name", sorted(seeds()))
+def test_a_whole_picture_is_read_and_a_bomb_refused(name):
+    if "bomb" in name and name not in ("bomb of text", "bomb of a profile"):
+        with pytest.raises(InvalidImage):
+            read_image(seeds()[name])
+    elif "bomb" not in name:
+        assert max(read_image(seeds()[name]).size) == 24
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+@pytest.mark.parametrize("reader", [read_image, read_masked, read_mask])
+def test_the_largest_picture_is_read_in_bounded_memory(kind, reader):
+    side, file = math.isqrt(MAX_PIXELS), io.BytesIO()
+    Image.new("RGBA", (side, side)).save(file, kind, lossless=True)
+    with Memory() as memory:
+        reader(file.getvalue())
+    assert memory.growth < MAX_GROWTH
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow's, of damage
+def test_any_broken_picture_is_read_or_refused_soon_and_in_little_memory():
+    outcomes, slowest = Counter(), (0.0, "")
+
+    @given(st.integers(0, 2**64))
+    def read(number):
+        nonlocal slowest
+        name, data = broken(number)
+        began = time.thread_time()
+        for reader in READERS:
+            try:
+                reader(data)
+                outcomes[reader.__name__, "read"] += 1
+            except DarkroomError as refusal:
+                outcomes[reader.__name__, "refused"] += 1
+                assert str(refusal) and "\n" not in str(refusal)
+        slowest = max(slowest, (time.thread_time() - began, name))
+
+    seeds()
+    with Memory() as memory:
+        read()
+    print(f"\n{sum(outcomes.values())} readings of broken pictures:", end=" ")
+    print(", ".join(f"{reader} {count} {what}" for (reader, what), count in sorted(outcomes.items())))
+    print(f"slowest picture {slowest[0]:.2f} s ({slowest[1]}), memory {memory}")
+    assert memory.growth < MAX_GROWTH
+
+
+async def test_a_broken_picture_passes_the_taster_in_time():
+    for number in range(5):
+        await attachments.taste(broken(number)[1])

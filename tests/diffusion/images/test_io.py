@@ -1,0 +1,155 @@
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from diffusion.errors import InvalidImage
+from diffusion.images.io import enlarge, fit, parameters, read_image, read_parameters, to_png
+from diffusion.request import ImageRequest
+
+
+def encoded(image, kind="PNG", **options):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def test_an_rgb_picture_comes_through_unchanged():
+    image = Image.effect_mandelbrot((40, 30), (-2, -1, 1, 1), 50).convert("RGB")
+    assert np.array_equal(np.asarray(read_image(encoded(image))), np.asarray(image))
+
+
+@pytest.mark.parametrize("data", [b"", b"junk" * 100, b"<svg></svg>", b"\x89PNG\r\n\x1a\n" + b"\0" * 50])
+def test_what_is_no_picture_is_refused(data):
+    with pytest.raises(InvalidImage, match="attach"):
+        read_image(data)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
+def test_a_truncated_picture_is_refused(kind):
+    noise = Image.effect_noise((64, 64), 90).convert("RGB")
+    data = encoded(noise, kind)
+    with pytest.raises(InvalidImage):
+        read_image(data[: len(data) // 2])
+
+
+def test_too_many_pixels_are_refused_before_they_are_decoded():
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 1000))
+    with pytest.raises(InvalidImage, match="pixels"):
+        read_image(bomb)
+    with pytest.raises(InvalidImage, match="at most"):
+        read_image(encoded(Image.new("RGB", (200, 100))), max_pixels=19_999)
+
+
+def test_of_an_animation_the_first_frame_is_taken():
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert read_image(data).getpixel((4, 4)) == (255, 0, 0)
+
+
+def test_a_picture_taken_sideways_is_turned_upright():
+    image = Image.new("RGB", (20, 10), "white")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # orientation: turn by 90 degrees
+    assert read_image(encoded(image, "JPEG", exif=exif.tobytes())).size == (10, 20)
+
+
+@pytest.mark.parametrize(
+    ("image", "kind"),
+    [
+        (Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG"),
+        (Image.new("RGB", (8, 8), "red").quantize(4), "PNG"),
+        (Image.new("RGB", (8, 8), "red").quantize(4), "GIF"),
+        (Image.new("RGBA", (8, 8), (255, 0, 0, 255)), "WEBP"),
+    ],
+)
+def test_other_colour_modes_become_rgb(image, kind):
+    pixel = read_image(encoded(image, kind)).getpixel((4, 4))
+    assert abs(pixel[0] - 255) < 6 and pixel[1] < 6 and pixel[2] < 6
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA", "P"])
+def test_transparency_shows_white(mode):
+    image = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
+    image.paste((0, 0, 0, 255), (0, 0, 4, 8))
+    read = read_image(encoded(image.convert(mode)))
+    assert read.getpixel((1, 1)) == (0, 0, 0)
+    assert read.getpixel((6, 6)) == (255, 255, 255)
+
+
+def test_16_bits_keep_their_shades():
+    ramp = np.linspace(0, 65535, 64, dtype=np.uint16)[None].repeat(4, 0)
+    read = np.asarray(read_image(encoded(Image.fromarray(ramp))))[0, :, 0]
+    assert read[0] == 0 and read[-1] == 255
+    assert np.all(np.diff(read.astype(int)) >= 3)
+
+
+def test_fit_crops_to_the_middle_and_keeps_proportions():
+    image = Image.new("RGB", (300, 100), "white")
+    image.paste("red", (100, 0, 200, 100))
+    fitted = fit(image, 32, 32)
+    assert fitted.size == (32, 32)
+    assert fitted.getpixel((16, 16)) == (255, 0, 0)
+
+
+@pytest.mark.parametrize("factor", [1, 2, 4])
+def test_a_larger_picture_shows_the_same_and_no_halos(factor):
+    image = Image.new("RGB", (96, 64), (200, 180, 160))
+    image.paste((40, 60, 80), (32, 16, 64, 48))
+    larger = enlarge(image, factor)
+    assert larger.size == (96 * factor, 64 * factor)
+    assert np.abs(np.asarray(fit(larger, 96, 64)).astype(int) - np.asarray(image)).mean() < 2
+    assert (np.asarray(larger).min(), np.asarray(larger).max()) == (40, 200)
+
+
+def test_the_edges_of_a_larger_picture_are_steeper_than_the_resamplers():
+    image = Image.new("L", (16, 16), 60)
+    image.paste(180, (8, 0, 16, 16))
+
+    def steepest(larger):
+        return np.abs(np.diff(np.asarray(larger)[8].astype(int))).max()
+
+    assert steepest(enlarge(image, 2)) > steepest(image.resize((32, 32), Image.Resampling.LANCZOS))
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        ImageRequest("a fox, red: yes\nsecond line", "blurry", 128, 64, 20, 3.5, "dpm++", 42),
+        ImageRequest("grüner Apfel 🍏", sampler="euler_a"),
+        ImageRequest("a fox", upscale=4),
+        ImageRequest("a fox", image=Image.new("RGB", (8, 8)), start_step=17, sampler="ddim"),
+        ImageRequest("a fox", steer="light blue", steer_scale=0.75),
+        ImageRequest("a fox", branches=((3, 'a "red", round: apple'), (9, "a pear,\nSeed: 7"))),
+        ImageRequest("a fox", morph_to='a "dog": brown, big', count=12),
+        ImageRequest("a fox", image=Image.new("RGB", (8, 8)), start_step=3, steer="food", steer_scale=0.0),
+    ],
+)
+def test_parameters_can_be_read_back_from_the_png(request_):
+    png = to_png(Image.new("RGB", (8, 8)), parameters(request_, 77, "tiny"))
+    assert ImageRequest(**read_parameters(png), image=request_.image) == request_.with_(seed=77)
+
+
+def test_parameters_have_the_form_other_tools_read():
+    text = parameters(ImageRequest("a fox", "a dog", 512, 768, 20, 7.0, "dpm++", 1), 1, "tiny")
+    assert text == (
+        "a fox\nNegative prompt: a dog\n"
+        "Steps: 20, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7, Seed: 1, Size: 512x768, Model: tiny"
+    )
+
+
+def test_upscaling_is_told_as_other_tools_tell_it():
+    assert parameters(ImageRequest("a fox", upscale=2), 1, "tiny").endswith("Hires upscale: 2, Hires upscaler: Lanczos")
+
+
+@pytest.mark.parametrize("data", [b"junk", to_png(Image.new("RGB", (4, 4))), to_png(Image.new("RGB", (4, 4)), "just text")])
+def test_a_picture_without_parameters_says_so(data):
+    with pytest.raises(InvalidImage, match="how it was made"):
+        read_parameters(data)

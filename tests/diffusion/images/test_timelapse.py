@@ -1,0 +1,74 @@
+import pytest
+from PIL import Image
+
+from diffusion.images.animation import read_frames
+from diffusion.images.io import to_png
+from diffusion.images.timelapse import BRANCHES, FRAMES, branch_steps, play, to_film
+from diffusion.request import ImageRequest
+from diffusion.result import ImageResult
+
+COLOURS = ["red", "lime", "blue", "white", "black"]
+
+
+def asked(**settings):
+    return ImageRequest("a fox", **{"width": 32, "height": 16, "steps": 5} | settings)
+
+
+def filmed(request, colours=COLOURS):
+    """A film of one plain colour a step, in every column."""
+    strip = Image.new("RGB", (4, 2 * len(colours)))
+    for row, colour in enumerate(colours):
+        strip.paste(colour, (0, 2 * row, 4, 2 * row + 2))
+    return to_film(ImageResult(request, (), request.seeds, 1.0, "tiny", (strip,) * request.count))
+
+
+def played(request, film):
+    finished = to_png(Image.new("RGB", (64, 32), "yellow"))
+    return read_frames(play(film, request, [finished] * request.count))
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_film_shows_each_step_and_then_the_finished_pictures_for_longer(count):
+    frames, milliseconds = played(asked(count=count), filmed(asked(count=count)))
+    assert {frame.size for frame in frames} == {(256 * count, 128)}
+    shown = [frame.getpixel((256 * count - 20, 20)) for frame in frames]
+    for pixel, expected in zip(shown, [*COLOURS, "yellow"], strict=True):
+        assert max(abs(a - b) for a, b in zip(pixel, Image.new("RGB", (1, 1), expected).getpixel((0, 0)), strict=True)) < 12
+    assert milliseconds[-1] > sum(milliseconds[:-1]) / 2
+    assert len(set(milliseconds[:-1])) == 1
+
+
+def test_the_steps_are_numbered_from_where_the_picture_began():
+    late, early = (played(asked(steps=steps, start_step=start), filmed(asked())) for steps, start in ((15, 10), (5, 0)))
+    assert late[0][0].tobytes() != early[0][0].tobytes()
+    assert late[0][-1].tobytes() == early[0][-1].tobytes()
+
+
+def test_the_numbers_are_larger_where_four_pictures_share_the_width_of_a_message():
+    def height(count):
+        request = asked(count=count, height=32)
+        frames, _ = played(request, filmed(request, ["white"] * 5))
+        dark = frames[0].convert("L").point(lambda value: 255 * (value < 100)).getbbox()
+        return dark[3] - dark[1]
+
+    assert 1.8 < height(4) / height(1) < 2.2
+
+
+def test_of_very_many_steps_a_part_is_shown_the_first_and_the_last_among_them():
+    many = [(step, 255 - step, 0) for step in range(150)]
+    frames, _ = played(asked(steps=150), filmed(asked(steps=150), many))
+    assert len(frames) == FRAMES + 1
+    first, last = frames[0].getpixel((200, 20)), frames[-2].getpixel((200, 20))
+    assert first[0] < 12 and last[0] > 137
+
+
+def test_it_is_possible_to_branch_from_any_step_but_the_last():
+    assert branch_steps(asked()) == [1, 2, 3, 4]
+    assert branch_steps(asked(image=Image.new("RGB", (8, 8)), start_step=2)) == [3, 4]
+    assert branch_steps(asked(steps=1)) == []
+
+
+def test_of_many_steps_as_many_are_offered_as_a_select_holds():
+    steps = branch_steps(asked(steps=150))
+    assert len(set(steps)) == BRANCHES and (steps[0], steps[-1]) == (1, 149)
+    assert steps == sorted(steps)

@@ -1,0 +1,196 @@
+"""A hub id, loaded as a user loads it: in a process of its own, from a mirror on loopback into an empty cache."""
+
+import shutil
+
+import pytest
+
+from diffusion.loading.hub import NoWeights, variant_of
+from tests.support.hub_mirror import LICENCE_ACCEPTED, mirror
+from tests.support.safety import build_checker
+from tests.test_command_lines import run
+
+REPOSITORY = "someone/tiny-diffusion"
+PIECE = 10 * 2**20
+FETCH = """
+import sys
+from diffusion.errors import ModelNotLoaded
+from diffusion.loading.hub import fetch
+try:
+    print(fetch(sys.argv[1], ("unet", "vae", "text_encoder", "tokenizer", "scheduler"), sys.argv[2:] == ["half"]))
+except ModelNotLoaded as error:
+    sys.exit(str(error))
+"""
+
+
+@pytest.fixture
+def user(tmp_path):
+    """Runs a command with an empty cache of its own."""
+
+    def start(*arguments, **environment):
+        own = {"HF_HOME": str(tmp_path / "cache"), "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": ""}
+        return run(*arguments, **own | environment)
+
+    return start
+
+
+@pytest.fixture
+def draw(user, tmp_path):
+    def start(model, **environment):
+        return user("-m", "diffusion", "fox", "-o", tmp_path / "fox.png", "--model", model, "--steps", 2, **environment)
+
+    return start
+
+
+@pytest.fixture
+def fetch(user):
+    """Gives what was fetched and what was said about it."""
+
+    def start(endpoint, model=REPOSITORY, *half, **environment):
+        ended = user("-c", FETCH, model, *half, HF_ENDPOINT=endpoint, **environment)
+        assert "Traceback" not in ended.stderr
+        return ended.stdout.strip(), ended.stderr
+
+    return start
+
+
+@pytest.fixture
+def model(tiny_folder, tmp_path):
+    """A copy that a test may change."""
+    return shutil.copytree(tiny_folder, tmp_path / "model")
+
+
+def sentence(stderr):
+    """What stands below the bars."""
+    return stderr.strip().splitlines()[-1]
+
+
+def test_a_hub_id_is_downloaded_once_with_a_bar_and_then_works_without_the_hub(tiny_folder, draw):
+    with mirror(tiny_folder, REPOSITORY) as endpoint:
+        first = draw(REPOSITORY, HF_ENDPOINT=endpoint)
+    assert first.returncode == 0, first.stderr
+    assert "Warning" not in first.stderr
+    assert "Fetching" in first.stderr and "100%" in first.stderr
+    for offline in ({}, {"HF_HUB_OFFLINE": "1"}):
+        again = draw(REPOSITORY, HF_ENDPOINT=endpoint, **offline)
+        assert again.returncode == 0, again.stderr
+        assert "Fetching" not in again.stderr
+
+
+def test_an_id_the_hub_does_not_know_is_told_in_one_sentence(tiny_folder, draw):
+    with mirror(tiny_folder, REPOSITORY) as endpoint:
+        ended = draw("someone/else", HF_ENDPOINT=endpoint)
+    assert ended.returncode == 2
+    assert "someone/else" in ended.stderr and "the hub knows no model of this name" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("brings", [True, False])
+def test_a_checker_is_downloaded_where_the_model_brings_one(tmp_path, user, brings):
+    build_checker(tmp_path / "model", flagging=True)
+    if not brings:
+        (tmp_path / "model" / "safety_checker" / "config.json").unlink()
+    code = f"from diffusion.safety import load_check; print(load_check({REPOSITORY!r}) is not None)"
+    with mirror(tmp_path / "model", REPOSITORY) as endpoint:
+        ended = user("-c", code, HF_ENDPOINT=endpoint)
+    assert ended.stdout.strip() == str(brings), ended.stderr
+
+
+@pytest.fixture
+def large(model):
+    """The library writes what it downloads in pieces of 10 MiB; only whole ones are there after a break."""
+    with (model / "unet" / "diffusion_pytorch_model.safetensors").open("r+b") as file:
+        file.truncate(3 * PIECE)
+    return model
+
+
+def test_a_transfer_that_breaks_goes_on_where_it_stopped(large, fetch):
+    downloads = []
+    with mirror(large, REPOSITORY, breaks=1, downloads=downloads) as endpoint:
+        folder, stderr = fetch(endpoint)
+    assert folder, stderr
+    assert ("unet/diffusion_pytorch_model.safetensors", PIECE) in downloads
+
+
+def test_files_that_came_whole_before_the_hub_went_away_are_kept_for_the_next_start(large, fetch):
+    before, after = [], []
+    with mirror(large, REPOSITORY, breaks=1, closed=True, downloads=before) as endpoint:
+        folder, stderr = fetch(endpoint)
+    assert not folder
+    assert "the hub answers with status 503. Try again later: the files that came whole are kept." in sentence(stderr)
+    assert not fetch("http://127.0.0.1:9")[0], "half a model was taken for a whole one"
+    with mirror(large, REPOSITORY, downloads=after) as endpoint:
+        folder, stderr = fetch(endpoint)
+    assert folder, stderr
+    broken = {("unet/diffusion_pytorch_model.safetensors", 0)}
+    assert len(before) > 1 and set(before) & set(after) == broken
+
+
+@pytest.mark.parametrize("token", ["", "hf_of_somebody_else"])
+def test_a_gated_model_says_where_to_accept_its_licence(tiny_folder, fetch, token):
+    with mirror(tiny_folder, REPOSITORY, gated=True) as endpoint:
+        folder, stderr = fetch(endpoint, HF_TOKEN=token)
+        assert not folder
+        assert f"Log in on {endpoint}/{REPOSITORY}, accept its licence there, and set HF_TOKEN" in sentence(stderr)
+        assert fetch(endpoint, HF_TOKEN=LICENCE_ACCEPTED)[0]
+
+
+def test_a_token_that_is_none_is_told(tiny_folder, fetch):
+    with mirror(tiny_folder, REPOSITORY) as endpoint:
+        assert "the hub does not accept HF_TOKEN" in sentence(fetch(endpoint, HF_TOKEN="secret")[1])
+
+
+def test_a_model_in_pickles_is_not_downloaded(model, fetch):
+    weights = model / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_suffix(".bin"))
+    downloads = []
+    with mirror(model, REPOSITORY, downloads=downloads) as endpoint:
+        folder, stderr = fetch(endpoint)
+    assert not folder and not downloads
+    assert "its unet/diffusion_pytorch_model.safetensors is missing" in sentence(stderr)
+    assert "There is only diffusion_pytorch_model.bin, a pickle" in sentence(stderr)
+
+
+@pytest.mark.parametrize(("both", "half"), [(False, False), (True, True), (True, False)])
+def test_weights_in_half_precision_are_taken_where_they_suit_or_are_all_there_is(model, fetch, both, half):
+    for weights in list(model.rglob("*.safetensors")):
+        (shutil.copy if both else shutil.move)(weights, weights.with_suffix(".fp16.safetensors"))
+    downloads = []
+    with mirror(model, REPOSITORY, downloads=downloads) as endpoint:
+        folder, stderr = fetch(endpoint, REPOSITORY, *["half"] * half)
+    assert folder, stderr
+    taken = [name for name, _ in downloads if name.endswith(".safetensors")]
+    assert len(taken) == 3
+    assert all((".fp16." in name) == (half or not both) for name in taken)
+
+
+def test_weights_in_half_precision_alone_are_loaded_from_a_folder(model, user, tmp_path):
+    for weights in list(model.rglob("*.safetensors")):
+        weights.rename(weights.with_suffix(".fp16.safetensors"))
+    ended = user("-m", "diffusion", "fox", "-o", tmp_path / "fox.png", "--model", model, "--steps", 2)
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_too_small_a_disk_is_told_before_the_download(tiny_folder, fetch):
+    downloads = []
+    with mirror(tiny_folder, REPOSITORY, size=10**15, downloads=downloads) as endpoint:
+        folder, stderr = fetch(endpoint)
+    assert not folder and not downloads
+    assert "its download takes 3000000.0 GB" in sentence(stderr) and "set HF_HOME" in sentence(stderr)
+
+
+@pytest.mark.parametrize("model", ["no/such/folder", "/nowhere", "./nowhere", "a name"])
+def test_what_is_neither_a_folder_nor_an_id_is_not_looked_for_on_the_hub(fetch, model):
+    assert sentence(fetch("http://127.0.0.1:9", model)[1]).endswith("there is no such folder or file.")
+
+
+def test_a_hub_out_of_reach_is_told(fetch):
+    assert "the hub cannot be reached" in sentence(fetch("http://127.0.0.1:9")[1])
+    assert "HF_HUB_OFFLINE keeps it from being downloaded" in sentence(fetch("http://127.0.0.1:9", HF_HUB_OFFLINE="1")[1])
+
+
+def test_shards_and_other_variants_are_told_apart():
+    shards = ["unet/diffusion_pytorch_model.fp16-00001-of-00002.safetensors", "unet/config.json"]
+    assert variant_of(shards, "unet", half=False) == "fp16"
+    assert variant_of(["unet/diffusion_pytorch_model-00001-of-00002.safetensors", *shards], "unet", half=False) is None
+    with pytest.raises(NoWeights):
+        variant_of(["unet/diffusion_pytorch_model.non_ema.safetensors"], "unet", half=False)

@@ -1,0 +1,169 @@
+"""Models of the published configurations, every width divided by one factor: as a user runs them, and against diffusers."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, LMSDiscreteScheduler, StableDiffusionPipeline
+
+from diffusion.errors import ModelNotLoaded
+from diffusion.families.stable_diffusion import ImageDiffusionModel
+from diffusion.loading.folder import load
+from diffusion.loading.single_file import load_checkpoint
+from diffusion.request import ImageRequest
+from diffusion.sampling.trajectory import develop
+from tests.diffusion.loading.test_hub import user  # noqa: F401
+from tests.support.hub_mirror import mirror
+from tests.support.original_layout import write_checkpoint
+from tests.support.published import FACTOR, MODELS, write_configs, write_model
+
+README = Path(__file__).parents[3] / "README.md"
+TOLERANCE = 1e-5  # of the largest: random weights drive latents far beyond what a trained model makes
+SD1, DREAMLIKE, SD2 = MODELS
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def hub_id(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def folder_of(tmp_path_factory):
+    """Writes each model once."""
+    written = {}
+
+    def folder(hub_id):
+        if hub_id not in written:
+            written[hub_id] = write_model(tmp_path_factory.mktemp("published") / "model", hub_id)
+        return written[hub_id]
+
+    return folder
+
+
+def test_a_published_configuration_is_taken_as_it_is(hub_id, folder_of):
+    model = ImageDiffusionModel.from_pretrained(folder_of(hub_id), "cpu", torch.float32)
+    family, side = MODELS[hub_id]
+    assert model.sample_side == side
+    assert model.prediction_type == ("v_prediction" if family == "sd2" else "epsilon")
+    assert model.max_tokens == 75
+    assert model.tokenizer("a photo of a cat").input_ids == [49406, 320, 1125, 539, 320, 2368, 49407]
+
+
+@pytest.mark.parametrize("sampler", ["lms", "ddim"])
+def test_latents_equal_those_of_diffusers_pipeline(hub_id, folder_of, sampler):
+    folder = folder_of(hub_id)
+    noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(3))
+    request = ImageRequest("a red fox", "a dog", 64, 64, 6, 7.5, sampler, seed=5)
+    kind = {"lms": LMSDiscreteScheduler, "ddim": DDIMScheduler}[sampler]
+    pipeline = StableDiffusionPipeline(
+        **{
+            name: part
+            for name, part in load(str(folder), "cpu", torch.float32).items()
+            if name in ("vae", "tokenizer", "text_encoder", "unet")
+        },
+        scheduler=kind.from_pretrained(folder, subfolder="scheduler"),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    theirs = pipeline(
+        request.prompt,
+        negative_prompt=request.negative_prompt,
+        height=64,
+        width=64,
+        num_inference_steps=6,
+        guidance_scale=7.5,
+        latents=noise,
+        output_type="latent",
+    ).images
+
+    model = ImageDiffusionModel.from_pretrained(folder, "cpu", torch.float32)
+    ours = develop(model, [model.trajectory(request, noise=noise)])[0]
+
+    difference = (ours - theirs).abs().max().item()
+    print(f"parity {hub_id} {sampler}: {difference:.1e} of {theirs.abs().max():.1f}")
+    assert difference <= TOLERANCE * theirs.abs().max()
+
+
+@pytest.mark.parametrize("hub_id", [SD1, SD2], indirect=False)
+def test_a_model_id_starts_the_bots_engine(hub_id, folder_of, user):  # noqa: F811
+    code = "import bot; print(bot.build_engine(bot.Settings()).model.name)"
+    with mirror(folder_of(hub_id), hub_id) as endpoint:
+        ended = user("-c", code, MODEL_ID=hub_id, HF_ENDPOINT=endpoint)
+    assert ended.stdout.strip() == hub_id.partition("/")[2], ended.stderr
+
+
+def test_the_readmes_notebook_runs_as_it_stands(folder_of, user):  # noqa: F811
+    (code,) = re.findall(r"In a notebook:\n\n```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+    assert DREAMLIKE in code
+    smaller = (
+        code.replace("768", "64")
+        .replace("num_inference_steps=50", "num_inference_steps=3")
+        .replace("start_step=10", "start_step=49")
+    )
+    with mirror(folder_of(DREAMLIKE), DREAMLIKE) as endpoint:
+        ended = user("-c", smaller + "\nprint(images[0].size, alike[0].size)", HF_ENDPOINT=endpoint)
+    assert ended.stdout.strip() == "(64, 64) (64, 64)", ended.stderr
+
+
+@pytest.fixture
+def narrow(tmp_path, monkeypatch):
+    """The configurations by which a single file is read, of the same widths as the models here."""
+    for family in ("sd1", "sd2"):
+        write_configs(tmp_path / "published" / family, family)
+    monkeypatch.setattr(load_checkpoint, "__defaults__", (tmp_path / "published",))
+
+
+@pytest.mark.parametrize("hub_id", [SD1, SD2], indirect=False)
+def test_a_model_in_one_file_is_the_same_model(hub_id, folder_of, narrow, tmp_path):
+    file = write_checkpoint(folder_of(hub_id), tmp_path / "some model.safetensors")
+    single, whole = (load(str(source), "cpu", torch.float32) for source in (file, folder_of(hub_id)))
+    for name in ("unet", "vae", "text_encoder"):
+        ours, theirs = single[name].state_dict(), whole[name].state_dict()
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    assert single["name"] == "some model"
+    first, second = (
+        ImageDiffusionModel(**parts).generate(["a fox, naïve 🐱"], seeds=[1], width=64, height=64, steps=2)[0]
+        for parts in (single, whole)
+    )
+    assert max(abs(a - b) for a, b in zip(first.tobytes(), second.tobytes(), strict=True)) <= 1
+
+
+def test_a_file_says_itself_how_it_differs_from_its_family(folder_of, narrow, tmp_path):
+    told = {"modelspec.resolution": "512x512", "modelspec.prediction_type": "epsilon"}
+    file = write_checkpoint(folder_of(SD2), tmp_path / "base.safetensors", told)
+    model = ImageDiffusionModel.from_pretrained(file, "cpu", torch.float32)
+    assert (model.sample_side, model.prediction_type) == (512, "epsilon")
+
+
+def test_a_file_of_another_width_than_published_is_told(folder_of, tmp_path):
+    with pytest.raises(ModelNotLoaded, match="expected shape"):
+        load(str(write_checkpoint(folder_of(SD1), tmp_path / "narrow.safetensors")), "cpu", torch.float32)
+    assert FACTOR > 1
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "words"),
+    [
+        ("model.ckpt", b"pickle", "pickles could run any code"),
+        ("model.safetensors", None, "there is no such file"),
+        ("model.safetensors", b"broken", "it is not a whole safetensors file"),
+    ],
+)
+def test_a_file_that_is_no_model_is_told(tmp_path, name, data, words):
+    if data is not None:
+        (tmp_path / name).write_bytes(data)
+    with pytest.raises(ModelNotLoaded, match=words):
+        load(str(tmp_path / name), "cpu", torch.float32)
+
+
+def test_a_unet_that_wants_another_text_encoder_is_told(folder_of, tmp_path):
+    mixed = shutil.copytree(folder_of(SD1), tmp_path / "mixed")
+    shutil.rmtree(mixed / "text_encoder")
+    shutil.copytree(folder_of(SD2) / "text_encoder", mixed / "text_encoder")
+    with pytest.raises(ModelNotLoaded, match="its UNet wants more than this text encoder tells"):
+        load(str(mixed), "cpu", torch.float32)

@@ -1,0 +1,95 @@
+"""A picture must not depend on who shares its steps."""
+
+import torch
+from PIL import Image
+
+from diffusion.images.masks import box_mask
+from diffusion.request import ImageRequest
+from diffusion.sampling.denoise import SAMPLERS
+from diffusion.sampling.trajectory import develop, step
+
+TOLERANCE = 1e-3
+
+
+def requests():
+    for index, sampler in enumerate(SAMPLERS):
+        scale = (1.0, 3.0, 7.5)[index % 3]
+        yield ImageRequest(f"animal {index}", "", 32, 32, 5 + 2 * index, scale, sampler, seed=index)
+    picture, plain = Image.linear_gradient("L").resize((32, 32)).convert("RGB"), ImageRequest("animal", "", 32, 32, 7)
+    yield plain.with_(image=picture, mask=box_mask((32, 32), (0, 0, 20, 20)), sampler="heun")
+    yield plain.with_(branches=((3, "plant"),), sampler="dpm++")
+    yield plain.with_(morph_to="plant", count=3)
+    yield plain.with_(guidance_interval=(0.2, 0.6), sampler="euler")
+
+
+def test_mixed_requests_come_out_of_a_shared_batch_as_when_alone(tiny_model):
+    alone = [develop(tiny_model, [tiny_model.trajectory(request, request.count - 1)])[0] for request in requests()]
+
+    # Every second trajectory joins two steps later than the one before it, and a neighbour is dropped midway.
+    waiting = [tiny_model.trajectory(request, request.count - 1) for request in requests()]
+    everyone, running = list(waiting), [tiny_model.trajectory(ImageRequest("dropped", "", 32, 32, 30, seed=99))]
+    evaluations = 0
+    while waiting or any(not trajectory.done for trajectory in running[1:]):
+        if waiting and evaluations % 2 == 0:
+            running.append(waiting.pop(0))
+        if evaluations == 9:
+            running[0] = tiny_model.trajectory(ImageRequest("another", "", 32, 32, 3, seed=98))
+        step(tiny_model, [trajectory for trajectory in running if not trajectory.done])
+        evaluations += 1
+
+    differences = [
+        (trajectory.latents - latents).abs().max().item() for trajectory, latents in zip(everyone, alone, strict=True)
+    ]
+    print(f"batch independence: {max(differences):.1e}")
+    assert max(differences) <= TOLERANCE
+
+
+def test_a_request_without_guidance_costs_one_row(tiny_model, monkeypatch):
+    predict, rows = tiny_model.predict_noise, []
+
+    def counted(latents, timesteps, prompt_embeds):
+        rows.append(len(latents))
+        return predict(latents, timesteps, prompt_embeds)
+
+    monkeypatch.setattr(tiny_model, "predict_noise", counted)
+    develop(tiny_model, [tiny_model.trajectory(ImageRequest("a fox", "", 32, 32, 3, 1.0))])
+    develop(tiny_model, [tiny_model.trajectory(ImageRequest("a fox", "", 32, 32, 3, 2.0))])
+    develop(tiny_model, [tiny_model.trajectory(ImageRequest("a fox", "", 32, 32, 5, 2.0, guidance_interval=(0.2, 0.6)))])
+
+    assert rows == [1, 1, 1, 2, 2, 2, 1, 2, 2, 1, 1]
+
+
+def test_an_interval_without_guidance_is_none_and_one_of_all_steps_is_all(tiny_model):
+    def made(scale, interval):
+        request = ImageRequest("a fox", "", 32, 32, 4, scale, guidance_interval=interval)
+        return develop(tiny_model, [tiny_model.trajectory(request)])[0]
+
+    torch.testing.assert_close(made(5.0, (0.5, 0.5)), made(1.0, (0.0, 1.0)))
+    assert (made(5.0, (0.0, 0.5)) - made(5.0, (0.0, 1.0))).abs().max() > 1e-3
+
+
+def test_the_interval_counts_from_the_first_step_also_where_a_picture_starts_later(tiny_model):
+    picture = Image.linear_gradient("L").resize((32, 32)).convert("RGB")
+    request = ImageRequest("a fox", "", 32, 32, 10, 2.0, "heun", image=picture, start_step=4, guidance_interval=(0.5, 0.7))
+    trajectory, rows = tiny_model.trajectory(request), []
+    while not trajectory.done:
+        rows.append(trajectory.rows)
+        step(tiny_model, [trajectory])
+    assert rows == [1, 1, 2, 2, 2, 2, 1, 1, 1, 1, 1]
+
+
+def test_the_same_seed_gives_the_same_picture_and_another_seed_another(tiny_model):
+    def latents(seed):
+        return develop(tiny_model, [tiny_model.trajectory(ImageRequest("a", "", 32, 32, 4, seed=seed))])[0]
+
+    assert torch.equal(latents(1), latents(1))
+    assert not torch.allclose(latents(1), latents(2), atol=0.1)
+
+
+def test_images_of_one_request_have_their_own_seeds(tiny_model):
+    both = ImageRequest("a", "", 32, 32, 4, seed=1, count=2)
+    first, second = develop(tiny_model, [tiny_model.trajectory(both, index) for index in range(2)])
+    alone = develop(tiny_model, [tiny_model.trajectory(ImageRequest("a", "", 32, 32, 4, seed=2))])[0]
+
+    assert (second - alone).abs().max() <= TOLERANCE
+    assert (second - first).abs().max() > 0.1

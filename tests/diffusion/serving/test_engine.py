@@ -1,0 +1,329 @@
+import asyncio
+import gc
+import threading
+import weakref
+
+import pytest
+import torch
+from PIL import Image
+
+from diffusion.config import EngineConfig
+from diffusion.errors import Cancelled, GenerationFailed, InvalidRequest, NotFinite, OutOfMemory, QueueFull
+from diffusion.images.masks import box_mask
+from diffusion.request import SAMPLER_NAMES, ImageRequest, Limits
+from diffusion.sampling.trajectory import develop
+from diffusion.serving.engine import Engine
+from diffusion.serving.latency import Pace
+from tests.conftest import model_of
+
+
+def asked(prompt="a fox", **settings):
+    return ImageRequest(prompt, **{"width": 32, "height": 32, "steps": 4, "sampler": "ddim"} | settings)
+
+
+async def test_a_job_gives_its_pictures_seeds_and_model(tiny_model):
+    async with Engine(tiny_model) as engine:
+        result = await engine.submit(asked(seed=5, count=3))
+    assert [image.size for image in result.images] == [(32, 32)] * 3
+    assert result.seeds == (5, 6, 7)
+    assert result.model == "tiny"
+    assert result.seconds > 0
+
+
+async def test_pictures_of_a_shared_engine_are_those_made_alone(tiny_model):
+    requests = [asked(seed=1), asked("a dog", seed=2, steps=7, sampler="lms"), asked(seed=3, guidance_scale=1.0)]
+    async with Engine(tiny_model) as engine:
+        together = await asyncio.gather(*(engine.submit(request, owner) for owner, request in enumerate(requests)))
+    for request, result in zip(requests, together, strict=True):
+        latents = develop(tiny_model, [tiny_model.trajectory(request)])[0]
+        alone = tiny_model.decode(latents)[0]
+        assert max(abs(a - b) for a, b in zip(alone.tobytes(), result.images[0].tobytes(), strict=True)) <= 1
+
+
+async def test_progress_counts_up_with_previews_and_ends(tiny_model):
+    async with Engine(tiny_model, EngineConfig(preview_seconds=0)) as engine:
+        job = engine.submit(asked(steps=8))
+        seen = [progress async for progress in job]
+        await job
+    completed = [progress.completed for progress in seen]
+    assert completed == sorted(completed) and completed[-1] < 8
+    assert all(progress.total == 8 for progress in seen)
+    assert seen[-1].previews and seen[-1].previews[0].size == (4, 4)
+
+
+async def test_waiting_jobs_are_told_their_place(tiny_model):
+    async with Engine(tiny_model, EngineConfig(max_rows=2)) as engine:
+        jobs = [engine.submit(asked(steps=6), owner) for owner in "abc"]
+        assert [job.progress.place for job in jobs] == [0, 1, 2]
+        await jobs[0]
+        assert jobs[2].progress.place in (0, 1)
+        await jobs[2]
+        assert jobs[2].progress.place is None
+
+
+async def test_one_owner_cannot_starve_another(tiny_model):
+    async with Engine(tiny_model, EngineConfig(max_rows=2)) as engine:
+        flood = [engine.submit(asked(), "flooder") for _ in range(6)]
+        await engine.submit(asked(), "modest")
+        assert sum(job.done for job in flood) <= 2
+        for job in flood:
+            job.cancel()
+
+
+async def test_a_cancelled_job_leaves_at_once_and_the_others_go_on(tiny_model):
+    async with Engine(tiny_model) as engine:
+        doomed, other = engine.submit(asked(steps=150), "a"), engine.submit(asked(steps=6), "b")
+        async for progress in doomed:
+            if progress.completed:
+                assert doomed.cancel()
+        with pytest.raises(Cancelled):
+            await doomed
+        assert not doomed.cancel()
+        assert len((await other).images) == 1
+
+
+async def test_giving_up_waiting_does_not_cancel_the_job(tiny_model):
+    async with Engine(tiny_model) as engine:
+        job = engine.submit(asked(steps=10))
+        waiter = asyncio.ensure_future(_wait(job))
+        await asyncio.sleep(0)
+        waiter.cancel()
+        assert len((await job).images) == 1
+
+
+async def _wait(job):
+    return await job
+
+
+async def test_what_an_ended_job_held_does_not_wait_for_the_garbage_collector(tiny_model):
+    gc.disable()
+    try:
+        async with Engine(tiny_model) as engine:
+            held = []
+            for cancelled in (False, True, False):
+                job = engine.submit(asked())
+                held.append(weakref.ref(job.exposures[0]))
+                job.cancel() if cancelled else await job
+            assert [exposure() for exposure in held[:2]] == [None, None]
+    finally:
+        gc.enable()
+
+
+async def test_closing_the_engine_cancels_what_is_unfinished(tiny_model):
+    async with Engine(tiny_model) as engine:
+        job = engine.submit(asked(steps=150))
+    with pytest.raises(Cancelled):
+        await job
+
+
+async def test_more_than_can_wait_is_refused_with_a_sentence(tiny_model):
+    async with Engine(tiny_model, EngineConfig(max_waiting=3)) as engine:
+        engine.submit(asked(count=3))
+        with pytest.raises(QueueFull, match="try again"):
+            engine.submit(asked())
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [({"count": 4}, "count may be at most 3"), ({"morph_to": "a dog", "count": 4}, "frames may be at most 3")],
+)
+async def test_more_than_could_ever_wait_is_refused_for_good(tiny_model, settings, words):
+    async with Engine(tiny_model, EngineConfig(max_waiting=3)) as engine:
+        with pytest.raises(InvalidRequest, match=words):
+            engine.submit(asked(**settings))
+
+
+async def test_a_flood_of_variants_is_refused_before_any_is_read(tiny_components):
+    model = model_of(tiny_components)
+    model.check = None  # which would read them
+    async with Engine(model) as engine:
+        with pytest.raises(InvalidRequest, match="at most 100"):
+            engine.submit(asked(variants=("a",) * 100_000, count=100_000))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"width": 30}, "multiple of 8"),
+        ({"height": 512}, "at most 256"),
+        ({"steps": 40}, "at most 30"),
+        ({"prompt": "fox " * 90}, "the last 15 would be ignored"),
+        ({"negative_prompt": "fox " * 80}, "negative prompt"),
+    ],
+)
+async def test_what_the_model_or_operator_does_not_allow_is_refused_on_submitting(tiny_model, settings, words):
+    async with Engine(tiny_model, EngineConfig(limits=Limits(side=256, steps=30, count=4))) as engine:
+        with pytest.raises(InvalidRequest, match=words):
+            engine.submit(asked(**settings))
+
+
+async def test_one_failing_image_does_not_take_the_others_along(tiny_model, monkeypatch, caplog):
+    encode = tiny_model.encode_image
+
+    def broken(image, generator):
+        raise RuntimeError("the encoder broke")
+
+    monkeypatch.setattr(tiny_model, "encode_image", broken)
+    async with Engine(tiny_model) as engine:
+        other = engine.submit(asked(), "a")
+        failing = engine.submit(asked(image=Image.new("RGB", (32, 32))), "b")
+        with pytest.raises(GenerationFailed, match="try again"):
+            await failing
+        assert len((await other).images) == 1
+        monkeypatch.setattr(tiny_model, "encode_image", encode)
+        assert len((await engine.submit(asked(image=Image.new("RGB", (32, 32))))).images) == 1
+
+
+async def test_a_failing_step_fails_its_jobs_and_the_engine_lives_on(tiny_components, caplog):
+    model = model_of(tiny_components)
+    predict, calls = model.predict_noise, []
+
+    def fails_once(*rows):
+        calls.append(rows)
+        if len(calls) == 2:
+            raise RuntimeError("out of luck")
+        return predict(*rows)
+
+    model.predict_noise = fails_once
+    async with Engine(model) as engine:
+        with pytest.raises(GenerationFailed):
+            await engine.submit(asked())
+        assert len((await engine.submit(asked())).images) == 1
+
+
+async def test_out_of_memory_halves_the_batch_and_is_remembered(tiny_components, caplog):
+    model = model_of(tiny_components)
+    predict, sizes = model.predict_noise, []
+
+    def small_device(latents, *others):
+        sizes.append(len(latents))
+        if len(latents) > 3:
+            raise torch.OutOfMemoryError("out of memory")
+        return predict(latents, *others)
+
+    model.predict_noise = small_device
+    requests = [asked(seed=seed) for seed in range(4)]
+    async with Engine(model) as engine:
+        results = await asyncio.gather(*(engine.submit(request, request.seed) for request in requests))
+        assert all(len(result.images) == 1 for result in results)
+        assert sizes[:7] == [8, 4, 2, 2, 4, 2, 2] and max(sizes[7:]) <= 2
+        sizes.clear()
+        await asyncio.gather(*(engine.submit(request, request.seed) for request in requests))
+        assert max(sizes) <= 2
+
+
+async def test_a_picture_too_large_for_the_memory_says_so(tiny_components, caplog):
+    model = model_of(tiny_components)
+
+    def no_memory(*rows):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes")
+
+    model.predict_noise = no_memory
+    async with Engine(model) as engine:
+        with pytest.raises(OutOfMemory, match="smaller"):
+            await engine.submit(asked())
+
+
+async def test_one_row_that_overflows_fails_its_picture_alone(tiny_components, caplog):
+    model = model_of(tiny_components)
+    predict = model.predict_noise
+
+    def overflows_in_the_second(latents, *others):
+        predictions = predict(latents, *others)
+        if len(latents) == 4:
+            predictions[2, 0, 0, 0] = torch.nan
+        return predictions
+
+    model.predict_noise = overflows_in_the_second
+    async with Engine(model) as engine:
+        sound, broken = engine.submit(asked(), "a"), engine.submit(asked(), "b")
+        with pytest.raises(NotFinite, match="overflowed"):
+            await broken
+        assert len((await sound).images) == 1
+
+
+async def test_a_hung_step_is_given_up_and_the_engine_lives_on(tiny_components, caplog):
+    model = model_of(tiny_components)
+    predict, released, calls = model.predict_noise, threading.Event(), []
+
+    def hangs_once(*rows):
+        calls.append(rows)
+        if len(calls) == 1:
+            released.wait(30)
+        return predict(*rows)
+
+    model.predict_noise = hangs_once
+    async with Engine(model, EngineConfig(step_seconds=1)) as engine:
+        with pytest.raises(GenerationFailed, match="stuck"):
+            await engine.submit(asked())
+        assert len((await engine.submit(asked())).images) == 1
+    released.set()
+
+
+async def test_networks_run_in_one_worker_thread_without_gradients(tiny_components):
+    model = model_of(tiny_components)
+    predict, seen = model.predict_noise, set()
+
+    def watched(*rows):
+        seen.add((threading.current_thread().name, torch.is_grad_enabled()))
+        return predict(*rows)
+
+    model.predict_noise = watched
+    async with Engine(model) as engine:
+        await asyncio.gather(*(engine.submit(asked(), owner) for owner in range(3)))
+    assert len(seen) == 1
+    name, grad = seen.pop()
+    assert name.startswith("diffusion") and not grad
+
+
+async def test_the_end_of_each_job_is_foreseen_once_steps_were_timed(tiny_model):
+    async with Engine(tiny_model, EngineConfig(max_rows=2)) as engine:
+        jobs = [engine.submit(asked(steps=steps, count=count), owner) for owner, steps, count in (("a", 150, 2), ("b", 60, 1))]
+        assert engine.forecast() == dict.fromkeys(jobs)
+        async for progress in jobs[0]:
+            if progress.completed > 2:
+                break
+        long, short = (engine.forecast()[job] for job in jobs)
+        assert 0 < short < long  # a guest of the long one
+        assert engine.jobs_of("a") == 1 and engine.jobs_of("c") == 0
+        for job in jobs:
+            job.cancel()
+        assert engine.forecast() == {}
+
+
+async def test_the_rows_of_a_step_follow_what_the_machine_is_seen_to_gain_from_them(tiny_model):
+    async with Engine(tiny_model) as engine:
+        for seconds_a_row, most in ((0.0, 64), (10.0, 8), (0.5, 11)):
+            engine._pace = Pace()
+            for rows in (2, 2, 8, 2, 8):
+                engine._pace.learn((1, 4, 9, 9), rows, 1 + seconds_a_row * rows)
+            await engine.submit(asked(steps=1))
+            assert engine._batcher.max_rows == most
+    async with Engine(tiny_model, EngineConfig(max_rows=3)) as engine:
+        await engine.submit(asked(steps=1))
+        assert engine._batcher.max_rows == 3
+
+
+@pytest.mark.parametrize("start", [0, 3])
+@pytest.mark.parametrize("sampler", SAMPLER_NAMES)
+def test_a_request_knows_how_often_the_network_is_asked(tiny_model, sampler, start):
+    image = Image.new("RGB", (32, 32)) if start else None
+    request = asked(sampler=sampler, steps=5, image=image, start_step=start)
+    assert tiny_model.trajectory(request).total == request.evaluations
+
+
+async def test_a_film_shows_every_step_of_every_picture(tiny_model):
+    async with Engine(tiny_model) as engine:
+        for sampler in SAMPLER_NAMES:
+            result = await engine.submit(asked(count=2, width=48, steps=5, sampler=sampler))
+            assert [film.size for film in result.films] == [(6, 4 * 5)] * 2
+    first, last = (result.films[0].crop((0, top, 6, top + 4)) for top in (0, 16))
+    assert first.tobytes() != last.tobytes()
+
+
+async def test_a_masked_picture_comes_out_of_the_engine_with_the_rest_as_it_was(tiny_model):
+    picture = Image.linear_gradient("L").resize((32, 32)).convert("RGB")
+    async with Engine(tiny_model) as engine:
+        result = await engine.submit(asked(image=picture, mask=box_mask((32, 32), (0, 0, 16, 32))))
+    rest = (16, 0, 32, 32)
+    assert result.images[0].crop(rest).tobytes() == picture.crop(rest).tobytes()

@@ -1,0 +1,134 @@
+"""Another model takes over while pictures are being made."""
+
+import asyncio
+import threading
+import weakref
+
+import pytest
+from diffusers import AutoencoderKL
+
+from diffusion.config import EngineConfig
+from diffusion.errors import DarkroomError, InvalidRequest, ModelNotLoaded
+from diffusion.request import ImageRequest
+from diffusion.serving.engine import Engine
+from tests.conftest import build_classifier, build_components, model_of
+
+ONE_AT_A_TIME = EngineConfig(max_rows=2)
+
+
+def request(seed, **settings):
+    return ImageRequest("a red fox", width=32, height=32, steps=8, sampler="ddim", seed=seed, **settings)
+
+
+def other(**components):
+    model = model_of(build_components("v_prediction") | components)
+    model.name = "other"
+    return model
+
+
+def alone(model, asked):
+    own = {"seeds": [asked.seed], "width": 32, "height": 32, "steps": 8, "sampler": "ddim"}
+    return model.generate([asked.prompt], **own)[0].tobytes()
+
+
+async def begun(job):
+    async for progress in job:
+        if progress.completed:
+            return
+
+
+async def test_each_picture_is_made_by_one_model_from_beginning_to_end():
+    first, second = model_of(build_components()), other()
+    async with Engine(first, ONE_AT_A_TIME) as engine:
+        jobs = [engine.submit(request(seed), owner=seed) for seed in range(3)]
+        await begun(jobs[0])
+        await engine.switch(lambda: (second, None))
+        results = [await job for job in jobs]
+        late = await engine.submit(request(7))
+    assert [result.model for result in (*results, late)] == ["tiny", "other", "other", "other"]
+    for result, model in zip((*results, late), (first, second, second, second), strict=True):
+        assert result.images[0].tobytes() == alone(model, result.request)
+
+
+async def test_all_pictures_of_a_request_that_has_begun_are_made_by_the_same_model():
+    async with Engine(model_of(build_components()), ONE_AT_A_TIME) as engine:
+        several, waiting = engine.submit(request(1, count=3), "alice"), engine.submit(request(2), "alice")
+        await begun(several)
+        await engine.switch(lambda: (other(), None))
+        assert ((await several).model, (await waiting).model) == ("tiny", "other")
+
+
+async def test_pictures_go_on_while_the_other_model_is_loaded():
+    loading = threading.Event()
+
+    def load():
+        assert loading.wait(20)
+        return other(), None
+
+    async with Engine(model_of(build_components())) as engine:
+        switching = asyncio.create_task(engine.switch(load))
+        await asyncio.sleep(0)
+        assert (await engine.submit(request(1))).model == "tiny"
+        with pytest.raises(DarkroomError, match="being loaded already"):
+            await engine.switch(load)
+        loading.set()
+        await switching
+        assert (await engine.submit(request(1))).model == "other"
+
+
+async def test_what_waits_and_does_not_fit_the_other_model_ends_with_a_sentence():
+    steerable = model_of(build_components() | {"classifier": build_classifier()})
+    async with Engine(steerable, ONE_AT_A_TIME) as engine:
+        first, steered, plain = (
+            engine.submit(asked, owner) for owner, asked in enumerate((request(1), request(2, steer="food"), request(3)))
+        )
+        await begun(first)
+        await engine.switch(lambda: (other(), None))
+        with pytest.raises(InvalidRequest, match="This model has no classifier"):
+            await steered
+        assert (await plain).model == "other"
+
+
+async def test_what_waits_fits_a_model_of_other_latents():
+    finer = AutoencoderKL(
+        block_out_channels=(8, 8, 16),
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        norm_num_groups=4,
+        latent_channels=4,
+    )
+    async with Engine(model_of(build_components()), ONE_AT_A_TIME) as engine:
+        first, waiting = engine.submit(request(1), 1), engine.submit(request(2), 2)
+        await begun(first)
+        await engine.switch(lambda: (other(vae=finer), None))
+        assert (await waiting).images[0].size == (32, 32)
+
+
+async def test_a_model_that_cannot_be_loaded_leaves_the_old_one_drawing():
+    def load():
+        raise ModelNotLoaded("nowhere", "there is no such folder.")
+
+    async with Engine(model_of(build_components())) as engine:
+        job = engine.submit(request(1))
+        with pytest.raises(ModelNotLoaded, match="no such folder"):
+            await engine.switch(load)
+        assert (await job).model == (await engine.submit(request(2))).model == "tiny"
+
+
+async def test_the_old_model_is_forgotten():
+    first = model_of(build_components())
+    networks = [weakref.ref(network) for network in (first.unet, first.vae, first.text_encoder)]
+    async with Engine(first) as engine:
+        del first
+        await engine.submit(request(1))
+        await engine.switch(lambda: (other(), None))
+        assert [network() for network in networks] == [None] * 3
+
+
+async def test_what_one_model_made_is_checked_by_its_own_check():
+    async with Engine(model_of(build_components()), check=lambda images: [{"first": 1.0} for _ in images]) as engine:
+        result = await engine.submit(request(1))
+        await engine.switch(lambda: (other(), None))
+        assert await engine.check(result.images, result.check) == [{"first": 1.0}]
+        later = await engine.submit(request(1))
+        assert await engine.check(later.images, later.check) == [{}]

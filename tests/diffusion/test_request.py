@@ -1,0 +1,150 @@
+import math
+
+import pytest
+from PIL import Image
+
+from diffusion.errors import InvalidRequest
+from diffusion.request import MAX_SEED, SAMPLER_NAMES, ImageRequest, Limits, start_step_for
+from diffusion.sampling.denoise import SAMPLERS
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("prompt", ""),
+        ("prompt", " \n"),
+        ("width", 0),
+        ("height", -8),
+        ("steps", 0),
+        ("guidance_scale", math.nan),
+        ("guidance_scale", math.inf),
+        ("guidance_scale", -1.0),
+        ("guidance_scale", 51.0),
+        ("sampler", "magic"),
+        ("seed", -1),
+        ("seed", MAX_SEED + 1),
+        ("count", 0),
+        ("steer_scale", math.nan),
+        ("steer_scale", -0.1),
+        ("steer_scale", 50.1),
+        ("start_step", -1),
+        ("start_step", 50),
+        ("upscale", 3),
+    ],
+)
+def test_values_no_model_can_use_are_refused_by_name(field, value):
+    with pytest.raises(InvalidRequest) as refused:
+        ImageRequest(**{"prompt": "a fox", field: value})
+    assert refused.value.field == field
+    assert len(str(refused.value)) > 20
+
+
+PICTURE = Image.new("RGB", (8, 8))
+
+
+@pytest.mark.parametrize(
+    ("field", "settings"),
+    [
+        ("mask", {"mask": Image.new("L", (8, 8))}),
+        ("mask", {"mask": Image.new("L", (9, 8)), "image": PICTURE}),
+        ("branches", {"branches": ((0, "a dog"),)}),
+        ("branches", {"branches": ((50, "a dog"),)}),
+        ("branches", {"branches": ((7, "a dog"), (7, "a cat"))}),
+        ("branches", {"branches": ((4, "a dog"),), "image": PICTURE, "start_step": 4}),
+        ("branches", {"branches": ((7, " "),)}),
+        ("count", {"morph_to": "a dog"}),
+        ("morph_to", {"morph_to": "a dog", "count": 2, "image": PICTURE}),
+        ("morph_to", {"morph_to": "a dog", "count": 2, "branches": ((7, "a cat"),)}),
+        ("animation", {"animation": "mp4"}),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused_by_name(field, settings):
+    with pytest.raises(InvalidRequest) as refused:
+        ImageRequest("a fox", **settings)
+    assert refused.value.field == field
+    assert len(str(refused.value)) > 20
+
+
+def test_the_frames_of_a_morph_have_a_limit_and_a_seed_of_their_own():
+    morph = ImageRequest("a fox", morph_to="a dog", count=12, seed=MAX_SEED)
+    morph.check_limits(Limits(count=4, frames=12))
+    assert morph.seeds == (MAX_SEED,) * 12 and morph.morph_seed == 0
+    assert (morph.morph_weight(0), morph.morph_weight(11)) == (0, 1)
+    with pytest.raises(InvalidRequest, match="frames may be at most 11"):
+        morph.check_limits(Limits(frames=11))
+
+
+def test_what_looks_alike_starts_from_its_picture_alone():
+    masked = ImageRequest("a fox", image=PICTURE, mask=Image.new("L", (8, 8)), branches=((20, "a dog"),), count=3)
+    other = Image.new("RGB", (16, 16))
+    assert masked.alike(other, 5) == ImageRequest("a fox", image=other, start_step=5, count=3)
+    assert ImageRequest("a fox", morph_to="a dog", count=12).alike(other, 0) == ImageRequest("a fox", image=other)
+
+
+def test_a_picture_may_come_without_a_prompt():
+    assert ImageRequest("", image=Image.new("RGB", (8, 8))).prompt == ""
+
+
+def test_an_upscaled_picture_may_not_become_too_large_to_post():
+    assert ImageRequest("a fox", width=1024, height=1024, upscale=2).upscale == 2
+    with pytest.raises(InvalidRequest, match="2048 pixels") as refused:
+        ImageRequest("a fox", width=1024, height=512, upscale=4)
+    assert refused.value.field == "upscale"
+
+
+def test_a_request_for_several_prompts_gives_each_its_pictures_and_all_the_same_seeds():
+    request = ImageRequest("{red|blue} fox", seed=MAX_SEED, count=4, variants=("red fox", "blue fox"))
+    assert [request.only(index).prompt for index in range(4)] == ["red fox", "red fox", "blue fox", "blue fox"]
+    assert request.seeds == (MAX_SEED, 0, MAX_SEED, 0) == tuple(request.only(index).seed for index in range(4))
+    assert request.only(3) == ImageRequest("blue fox", seed=0) and request.prompts == ("red fox", "blue fox")
+    request.check_limits(Limits(count=2))
+    with pytest.raises(InvalidRequest, match="count may be at most 1"):
+        request.check_limits(Limits(count=1))
+
+
+@pytest.mark.parametrize("changes", [{"count": 3}, {"morph_to": "bear"}])
+def test_several_prompts_need_as_many_pictures_each_and_cannot_morph(changes):
+    with pytest.raises(InvalidRequest, match="as many pictures each"):
+        ImageRequest("{a|b}", **{"count": 2, "variants": ("a", "b")} | changes)
+
+
+def test_a_changed_copy_is_checked_anew():
+    request = ImageRequest("a fox")
+    assert request.with_(seed=4).seed == 4
+    with pytest.raises(InvalidRequest):
+        request.with_(steps=-1)
+
+
+@pytest.mark.parametrize("field", ["width", "height", "steps", "count"])
+def test_limits_name_the_field_and_the_most_allowed(field):
+    request = ImageRequest("a fox", width=64, height=64, steps=5)
+    limits = Limits(side=64, steps=5, count=1)
+    request.check_limits(limits)
+    with pytest.raises(InvalidRequest, match="at most") as refused:
+        request.with_(**{field: 65}).check_limits(limits)
+    assert refused.value.field == field
+
+
+def test_seeds_count_up_and_wrap_round():
+    assert ImageRequest("a", seed=MAX_SEED, count=3).seeds == (MAX_SEED, 0, 1)
+
+
+@pytest.mark.parametrize(("similarity", "step"), [(0, 0), (0.5, 10), (0.96, 19), (1, 19)])
+def test_similarity_chooses_the_step_to_start_from(similarity, step):
+    assert start_step_for(similarity, 20) == step
+
+
+@pytest.mark.parametrize("similarity", [-0.1, 1.1, math.nan])
+def test_similarity_out_of_range_is_refused(similarity):
+    with pytest.raises(InvalidRequest):
+        start_step_for(similarity, 20)
+
+
+def test_only_a_label_and_a_scale_above_0_steer():
+    assert ImageRequest("a", steer="red").steered
+    assert not ImageRequest("a", steer="red", steer_scale=0).steered
+    assert not ImageRequest("a", steer_scale=3).steered
+
+
+def test_every_sampler_has_a_name_for_people():
+    assert SAMPLERS.keys() == SAMPLER_NAMES.keys()

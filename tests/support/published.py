@@ -1,0 +1,60 @@
+"""Models of the published configurations, with random weights: as published, or with all widths divided by one factor."""
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from diffusion.loading.single_file import PAD_TOKENS, PUBLISHED
+
+# By hub id: the family, and how many pixels a side were trained on.
+MODELS = {
+    "CompVis/stable-diffusion-v1-4": ("sd1", 512),
+    "dreamlike-art/dreamlike-photoreal-2.0": ("sd1", 768),
+    "stabilityai/stable-diffusion-2-1": ("sd2", 768),
+}
+FACTOR = 8  # of channels, hidden sizes and the groups of normalisation; the numbers of layers and heads stay as published
+
+
+def configs(family: str, factor: int = FACTOR, side: int = 512) -> dict[str, dict]:
+    """The configurations of ``family`` by folder, every width divided by ``factor``."""
+    names = ("unet", "vae", "text_encoder", "scheduler")
+    read = {name: json.loads(next((PUBLISHED / family / name).iterdir()).read_text()) for name in names}
+    for name in ("unet", "vae"):
+        read[name]["block_out_channels"] = [width // factor for width in read[name]["block_out_channels"]]
+        read[name]["norm_num_groups"] //= factor
+    read["unet"] |= {"sample_size": side // 8, "cross_attention_dim": read["unet"]["cross_attention_dim"] // factor}
+    for width in ("hidden_size", "intermediate_size", "projection_dim"):
+        read["text_encoder"][width] //= factor
+    return read
+
+
+def write_configs(folder: Path, family: str, factor: int = FACTOR, side: int = 512) -> None:
+    """Write the configurations and the tokenizer as a folder in diffusers' layout has them."""
+    for name, config in configs(family, factor, side).items():
+        (folder / name).mkdir(parents=True)
+        (folder / name / ("scheduler_config.json" if name == "scheduler" else "config.json")).write_text(json.dumps(config))
+    shutil.copytree(PUBLISHED / "tokenizer", folder / "tokenizer")
+    file = folder / "tokenizer" / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"pad_token": PAD_TOKENS[family]}))
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
+
+
+def write_model(folder: Path, hub_id: str, factor: int = FACTOR, dtype: torch.dtype = torch.float32, **saving: object) -> Path:
+    """Write the model ``hub_id`` with random weights in diffusers' layout."""
+    family, side = MODELS[hub_id]
+    write_configs(folder, family, factor, side)
+    read = configs(family, factor, side)
+    torch.manual_seed(0)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)  # so that a model of full width never exists in float32
+    try:
+        UNet2DConditionModel.from_config(read["unet"]).save_pretrained(folder / "unet", **saving)
+        AutoencoderKL.from_config(read["vae"]).save_pretrained(folder / "vae", **saving)
+        CLIPTextModel(CLIPTextConfig(**read["text_encoder"])).save_pretrained(folder / "text_encoder", **saving)
+    finally:
+        torch.set_default_dtype(before)
+    return folder

@@ -1,0 +1,241 @@
+"""Discord's two doors, REST and gateway, on loopback, with simcord's Discord behind them. It outlives the bots that connect."""
+
+import asyncio
+import contextlib
+import io
+import json
+import time
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+from aiohttp import WSMsgType, web
+from simcord.backend import Backend, serializers
+from simcord.backend.cdn import CDN_BASE
+from simcord.backend.errors import BackendError
+from simcord.http import router, routes  # noqa: F401  (importing the routes registers them)
+from simcord.interactions import base_payload, store_interaction_attachment
+
+from tests.support import layouts  # noqa: F401  (importing it makes simcord give layouts as Discord does)
+
+HELLO, READY, ACK, INVALID_SESSION, DISPATCH = 10, "READY", 11, 9, 0
+COMMAND, COMPONENT, MODAL = 2, 3, 5
+OPTION_TYPES = {str: 3, int: 4, bool: 5, float: 10, bytes: 11}
+
+
+class Wire:
+    """``async with Wire() as wire``: a server with some members and channels for each of ``shards``, at ``wire.port``.
+
+    The bot is told of messages that come, change and go, as on Discord; not of private ones.
+    ``on_request(stage)`` is called "before" and "after" each change that the bot asks for is carried out, and "before post" and
+    "after post" where that attaches finished pictures; True drops the connection. ``limits`` are the `RateLimits`, if any.
+    """
+
+    def __init__(self, members=3, channels=1, shards=1):
+        self.backend = Backend()
+        self.backend.clock._epoch = datetime.now(UTC)
+        self._started = time.monotonic()
+        self.guilds = [self.backend.create_guild("wire", shard_id=shard, shard_count=shards) for shard in range(shards)]
+        self.members = [self.backend.make_user(f"member{index}") for index in range(members)]
+        self.channels = []
+        for guild in self.guilds:
+            self.channels += [self.backend.create_channel(guild.id, f"art-{index}") for index in range(channels)]
+            for member in self.members:
+                self.backend.add_member(guild.id, member.id)
+        self.channel = self.channels[0]
+        self.asked, self.posted = [], []
+        self.on_request = lambda stage: False
+        self.limits = None
+        self._sockets, self._sequence, self._telling = {}, 0, set()  # by shard
+        self.backend.subscribers.append(self._hear)
+        self.ready = asyncio.Event()
+
+    async def __aenter__(self):
+        application = web.Application(client_max_size=2**26)
+        application.router.add_get("/gateway", self._gateway)
+        application.router.add_get("/gateway/", self._gateway)
+        application.router.add_get("/cdn/{path:.*}", self._cdn)
+        application.router.add_get("/api/v10/gateway/bot", self._advise)
+        application.router.add_route("*", "/api/v10/{path:.*}", self._rest)
+        self._runner = web.AppRunner(application, shutdown_timeout=1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+        return self
+
+    async def __aexit__(self, *_):
+        await self._runner.cleanup()
+
+    def messages(self):
+        return [message for channel in self.channels for message in self.backend.messages[channel.id].values()]
+
+    async def ask(self, member, prompt, **options):
+        """Let a member use /imagine. Whether the bot answered is told by the interaction that comes back."""
+        return await self.slash(member, self.channel, "imagine", prompt=prompt, **options)
+
+    async def slash(self, member, channel, command, /, **options):
+        """Let a member use a command; bytes are attached as a PNG."""
+        self._tick()
+        resolved: dict = {}
+        data = {"id": "1", "name": command, "type": 1, "options": [], "resolved": resolved}
+        for name, value in options.items():
+            kind = OPTION_TYPES[type(value)]
+            if isinstance(value, bytes):
+                value = store_interaction_attachment(self.backend, channel.id, "attached.png", value, resolved)
+            data["options"].append({"name": name, "type": kind, "value": value})
+        return await self._interact(COMMAND, member, channel.id, data)
+
+    async def press(self, member, message, custom_id):
+        """Let a member press a button."""
+        data = {"custom_id": custom_id, "component_type": 2}
+        return await self._interact(COMPONENT, member, message.channel_id, data, message)
+
+    async def submit(self, member, message, modal, **texts):
+        """Let a member fill in the modal that a button of ``message`` showed."""
+        inputs = [{"type": 4, "custom_id": name, "value": text} for name, text in texts.items()]
+        data = {"custom_id": modal["custom_id"], "components": [{"type": 1, "components": [text]} for text in inputs]}
+        return await self._interact(MODAL, member, message.channel_id, data, message)
+
+    async def _interact(self, kind, member, channel_id, data, message=None):
+        self._tick()
+        guild_id = self.backend.channels[channel_id].guild_id
+        interaction, payload = base_payload(
+            self.backend, type=kind, channel_id=channel_id, guild_id=guild_id, user_id=member.id, data=data
+        )
+        if message:
+            interaction.source_message_id = message.id
+            payload["message"] = dict(serializers.message_payload(self.backend, message))
+        self.asked.append(interaction)
+        await self._dispatch("INTERACTION_CREATE", payload, self.shard_of(guild_id))
+        return interaction
+
+    def shard_of(self, guild_id):
+        """Which shard is told what happens in a guild, or in none."""
+        return (int(guild_id or 0) >> 22) % len(self.guilds)
+
+    def forget(self, files):
+        """Give back the memory of what went over the wire, and of all but the last ``files`` files."""
+        self.backend.http_requests.clear()
+        self.backend.transcript.clear()
+        blobs = self.backend.cdn._blobs
+        for url in list(blobs)[:-files]:
+            del blobs[url]
+
+    async def disconnect(self):
+        """Close the gateway's connection, as Discord does now and then."""
+        self.ready.clear()
+        for socket in list(self._sockets.values()):
+            await socket.close(code=4000)
+
+    async def _advise(self, request):
+        limit = {"total": 1000, "remaining": 1000, "reset_after": 0, "max_concurrency": 1}
+        url = f"ws://127.0.0.1:{self.port}/gateway"
+        return self._answer({"url": url, "shards": len(self.guilds), "session_start_limit": limit})
+
+    async def _gateway(self, request):
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.send_json({"op": HELLO, "d": {"heartbeat_interval": 41250}})
+        async for frame in socket:
+            if frame.type is not WSMsgType.TEXT:
+                break
+            asked = json.loads(frame.data)
+            if asked["op"] == 1:
+                await asyncio.sleep(0.1)  # discord.py misjudges an answer that comes before it has noted the question
+                await socket.send_json({"op": ACK})
+            elif asked["op"] == 2:
+                shard = asked["d"].get("shard", [0, 1])[0]
+                self._sockets[shard] = socket
+                await self._identified(shard)
+            elif asked["op"] == 6:
+                await socket.send_json({"op": INVALID_SESSION, "d": False})
+        for shard in [shard for shard, taken in self._sockets.items() if taken is socket]:
+            del self._sockets[shard]
+            self.ready.clear()
+        return socket
+
+    async def _identified(self, shard):
+        user = dict(serializers.user_payload(self.backend.bot_user))
+        guild = dict(serializers.guild_create_payload(self.backend, self.guilds[shard]))
+        session = {"session_id": "wire", "resume_gateway_url": f"ws://127.0.0.1:{self.port}/gateway", "v": 10, "user": user}
+        application = {"id": str(self.backend.application_id), "flags": 0}
+        known = {"guilds": [{"id": guild["id"], "unavailable": True}], "application": application}
+        ready = session | known | {"shard": [shard, len(self.guilds)]}
+        await self._dispatch(READY, ready, shard)
+        await self._dispatch("GUILD_CREATE", guild, shard)
+        if len(self._sockets) == len(self.guilds):
+            self.ready.set()
+
+    async def _dispatch(self, event, data, shard):
+        if shard not in self._sockets:
+            raise ConnectionError(f"nobody serves shard {shard}")
+        self._sequence += 1
+        await self._sockets[shard].send_str(self._json({"op": DISPATCH, "t": event, "s": self._sequence, "d": data}))
+
+    def _hear(self, event, data):
+        if event.startswith("MESSAGE_") and self.ready.is_set():
+            telling = asyncio.ensure_future(self._tell(event, data))
+            self._telling.add(telling)
+            telling.add_done_callback(self._telling.discard)
+
+    async def _tell(self, event, data):
+        with contextlib.suppress(ConnectionError, RuntimeError):  # the bot is gone
+            await self._dispatch(event, data, self.shard_of(data.get("guild_id")))
+
+    async def _cdn(self, request):
+        data = self.backend.cdn.get(f"{CDN_BASE}/{request.match_info['path']}")
+        return web.Response(status=404) if data is None else web.Response(body=data)
+
+    async def _rest(self, request):
+        path = f"/{request.match_info['path']}"
+        body, files = await _body(request)
+        self._tick()
+        posts = any(file.filename.startswith("darkroom-") for file in files)
+        stages = [] if request.method == "GET" or "commands" in path else ["", " post"][: 1 + posts]
+        headers, early = self.limits.take(request.method, path) if self.limits and stages else ({}, None)
+        if early:
+            refusal = {"message": "You are being rate limited.", "retry_after": early, "global": False}
+            return self._answer(refusal, 429, headers)
+        if any([self.on_request(f"before{stage}") for stage in stages]):
+            return self._dropped(request)
+        try:
+            answer = router.dispatch(self.backend, request.method, path, json=body, params=dict(request.query), files=files)
+            if posts:
+                self.posted.append(json.dumps(body))
+        except BackendError as error:
+            return self._answer(error.to_json(), error.status, headers)
+        if any([self.on_request(f"after{stage}") for stage in stages]):
+            return self._dropped(request)
+        return web.Response(status=204, headers=headers) if answer is None else self._answer(answer, headers=headers)
+
+    def _answer(self, data, status=200, headers=None):
+        # discord.py compares the type as a whole, so there must be no charset in it.
+        headers = {"Content-Type": "application/json"} | (headers or {})
+        return web.Response(body=self._json(data).encode(), status=status, headers=headers)
+
+    def _json(self, data):
+        return json.dumps(data).replace(CDN_BASE, f"http://127.0.0.1:{self.port}/cdn")
+
+    def _dropped(self, request):
+        request.transport.abort()
+        return web.Response()
+
+    def _tick(self):
+        """Let simcord's clock follow the real one."""
+        elapsed = time.monotonic() - self._started
+        self.backend.advance_clock(elapsed - self.backend.clock.elapsed)
+
+
+async def _body(request):
+    if not request.content_type.startswith("multipart"):
+        text = await request.text()
+        return (json.loads(text) if text else None), []
+    body, files = None, []
+    async for part in await request.multipart():
+        if part.name == "payload_json":
+            body = json.loads(await part.text())
+        else:
+            files.append(SimpleNamespace(fp=io.BytesIO(await part.read()), filename=part.filename, description=None))
+    for file, described in zip(files, (body or {}).get("attachments", ()), strict=False):
+        file.description = described.get("description")
+    return body, files

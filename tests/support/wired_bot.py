@@ -1,0 +1,33 @@
+"""The real bot as a program of its own, with its own HTTP and gateway clients, connected to a `Wire` instead of Discord."""
+
+import asyncio
+import logging
+import os
+import sys
+from pathlib import Path
+
+os.environ["TOKENIZERS_PARALLELISM"] = "false"  # its threads would not survive the fork
+
+import torch
+
+import bot
+import cogs.core.storage.lease
+from diffusion import Engine
+from tests.conftest import build_components, model_of
+from tests.support.loopback import connect_to
+
+torch.set_num_threads(1)
+MODEL = model_of(build_components())
+
+
+def run(port, folder, grace=30.0, lease=cogs.core.storage.lease.SECONDS, **settings):
+    """Run until killed or told to stop; what it says goes to a file in ``folder``."""
+    sys.stderr = sys.stdout = open(Path(folder) / "bot.log", "a", buffering=1)
+    cogs.core.storage.lease.SECONDS = lease
+    connect_to(port)
+    bot.build_engine = lambda settings: Engine(MODEL)
+    given = {"discord_token": "wire", "data_dir": folder, "database_url": "", "grace_seconds": grace} | settings
+    settings = bot.Settings(_env_file=None, **given)
+    bot.discord.utils.setup_logging(level=logging.INFO)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    asyncio.run(bot.on_discord(settings))

@@ -1,0 +1,124 @@
+"""The two command lines, run as a person runs them."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from diffusion.images.animation import read_frames
+from diffusion.images.io import read_parameters
+from diffusion.images.masks import box_mask
+from tests.support.safety import build_classifier
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(*arguments, **environment):
+    settings = {name: value for name, value in os.environ.items() if name != "DISCORD_TOKEN"}
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=ROOT,
+        env=settings | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.skipif((ROOT / ".env").exists(), reason="this checkout has a .env of its own")
+def test_without_a_token_one_sentence_names_it_and_the_preview():
+    ended = run("bot.py")
+    assert ended.returncode == 2
+    assert len(ended.stderr.splitlines()) == 1
+    assert "DISCORD_TOKEN" in ended.stderr and "python bot.py preview" in ended.stderr
+
+
+def test_a_wrong_setting_is_named():
+    ended = run("bot.py", MAX_ROWS="none")
+    assert ended.returncode == 2
+    assert "MAX_ROWS" in ended.stderr and "Traceback" not in ended.stderr
+
+
+def test_a_model_that_cannot_be_loaded_stops_the_start_with_a_sentence(tmp_path):
+    ended = run("bot.py", "preview", MODEL_ID=str(tmp_path))
+    assert ended.returncode == 2
+    assert "cannot be loaded" in ended.stderr and "Traceback" not in ended.stderr
+
+
+def test_labels_that_the_classifier_lacks_stop_the_start_with_those_it_has(tmp_path):
+    folder = str(build_classifier(tmp_path))
+    ended = run("bot.py", "preview", SAFETY_MODEL=folder, SAFETY_LABELS="red, nsfw")
+    assert ended.returncode == 2
+    assert "SAFETY_LABELS has nsfw; name those of its labels that are unsafe: other, red, green" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_every_setting_stands_in_the_example_file():
+    from bot import Settings
+
+    example = (ROOT / ".env.example").read_text()
+    named = {line.lstrip("# ").partition("=")[0].lower() for line in example.splitlines() if "=" in line}
+    assert set(Settings.model_fields) <= named
+
+
+def test_a_picture_is_made_from_the_command_line(tiny_folder, tmp_path):
+    target = tmp_path / "apple.png"
+    ended = run("-m", "diffusion", "red apple", "-o", target, "--model", tiny_folder, "--steps", 3, "--seed", 9, "--count", 2)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.split() == [str(target), str(tmp_path / "apple-2.png")]
+    assert "red apple: 100%" in ended.stderr and "Warning" not in ended.stderr
+    assert read_parameters(target.read_bytes())["seed"] == 9
+    with Image.open(target) as picture:
+        assert picture.size == (32, 32)
+
+
+def test_a_picture_can_be_saved_larger(tiny_folder, tmp_path):
+    target = tmp_path / "apple.png"
+    ended = run("-m", "diffusion", "red apple", "-o", target, "--model", tiny_folder, "--steps", 2, "--upscale", 2)
+    assert ended.returncode == 0, ended.stderr
+    assert read_parameters(target.read_bytes())["upscale"] == 2
+    with Image.open(target) as picture:
+        assert picture.size == (64, 64)
+
+
+def test_the_command_line_steers(tmp_path):
+    target = tmp_path / "apple.png"
+    ended = run("-m", "diffusion", "apple", "-o", target, "--steps", 2, "--steer", "red", "--steer-scale", 3)
+    assert ended.returncode == 0, ended.stderr
+    settings = read_parameters(target.read_bytes())
+    assert (settings["steer"], settings["steer_scale"]) == ("red", 3.0)
+
+
+def test_the_command_line_draws_a_part_anew_and_morphs(tiny_folder, tmp_path):
+    image, mask, target = tmp_path / "in.png", tmp_path / "mask.png", tmp_path / "out.png"
+    Image.new("RGB", (32, 32), "red").save(image)
+    box_mask((64, 64), (0, 0, 32, 64)).save(mask)
+    arguments = ["apple", "-o", target, "--model", tiny_folder, "--steps", 2]
+    ended = run("-m", "diffusion", *arguments, "--image", image, "--mask", mask)
+    assert ended.returncode == 0, ended.stderr
+    with Image.open(target) as picture:
+        assert set(picture.crop((16, 0, 32, 32)).get_flattened_data()) == {(255, 0, 0)}
+    ended = run("-m", "diffusion", *arguments, "--morph-to", "pear", "--frames", 3)
+    assert ended.stdout.split() == [str(target.with_suffix(".webp"))]
+    assert len(read_frames(target.with_suffix(".webp").read_bytes())[0]) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"), [([""], "empty"), (["fox", "--steps", "0"], "step"), (["fox", "--image", "nowhere.png"], "nowhere")]
+)
+def test_bad_arguments_are_told_in_one_sentence(tiny_folder, arguments, words):
+    ended = run("-m", "diffusion", *arguments, "--model", tiny_folder)
+    assert ended.returncode == 2
+    assert words in ended.stderr and "Traceback" not in ended.stderr
+
+
+def test_a_preview_port_that_is_taken_is_told_in_one_sentence(tiny_folder):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ended = run("bot.py", "preview", MODEL_ID=str(tiny_folder), PREVIEW_PORT=str(taken.getsockname()[1]))
+    assert ended.returncode == 2
+    assert "PREVIEW_PORT" in ended.stderr and "Traceback" not in ended.stderr
