@@ -20,7 +20,7 @@ from discord.ext import commands
 from pydantic import ValidationError
 
 from cogs.core.command_tree import Tree
-from cogs.core.config import EMBEDDED, LIVE, Settings, told
+from cogs.core.config import EMBEDDED, LIVE, Config, told
 from cogs.core.i18n.catalogues import Languages
 from cogs.core.logging import log_creation, log_creation_with_prompt, set_up
 from cogs.core.sharding import leads
@@ -61,8 +61,8 @@ NO_TOKEN = (
 class Darkroom(commands.AutoShardedBot):
     """The bot, or the part of it that serves some shards: its cogs find the studio on it."""
 
-    def __init__(self, studio: Any, settings: Settings | None = None) -> None:
-        self.studio, self.settings = studio, settings or Settings()
+    def __init__(self, service: Any, settings: Config | None = None) -> None:
+        self.service, self.settings = service, settings or Config()
         super().__init__(
             commands.when_mentioned,
             intents=discord.Intents.default(),
@@ -82,10 +82,10 @@ class Darkroom(commands.AutoShardedBot):
         await self.tree.set_translator(Languages())
         if leads(self.settings.shard_ids):
             await self.tree.sync()
-        await self.studio.open(self)
+        await self.service.open(self)
 
     def load_model(self, name: str) -> tuple[Any, Any]:
-        """Load one of the models offered, with what checks its pictures; raises `ModelNotLoaded`."""
+        """Load one of the models offered, with what checks its pictures; raises `ModelLoadError`."""
         return load_model(self.settings, name)
 
     def reload_settings(self) -> tuple[list[str], list[str]]:
@@ -95,25 +95,25 @@ class Darkroom(commands.AutoShardedBot):
         and then nothing has changed.
         """
         try:
-            fresh = Settings()
+            fresh = Config()
             styles = _styles(fresh)
         except ValidationError as error:
             raise DarkroomError(told(error)) from error
-        changed = [name for name in Settings.model_fields if getattr(fresh, name) != getattr(self.settings, name)]
+        changed = [name for name in Config.model_fields if getattr(fresh, name) != getattr(self.settings, name)]
         applied = [name for name in changed if name in LIVE]
         self.settings = self.settings.model_copy(update={name: getattr(fresh, name) for name in applied})
-        engine, gallery = self.studio.engine, self.studio.gallery
+        engine, image_store = self.service.engine, self.service.image_store
         engine.config = replace(engine.config, **_engine_settings(self.settings))
-        gallery.max_bytes, gallery.max_days = _gallery_limits(self.settings)
-        self.studio.rules.daily = self.settings.daily_allowance
-        self.studio.composer.offer(styles)
+        image_store.max_bytes, image_store.max_days = _image_store_limits(self.settings)
+        self.service.rules.daily = self.settings.daily_allowance
+        self.service.builder.offer(styles)
         if "log_level" in applied:
             logging.getLogger().setLevel(self.settings.log_level)
         return applied, [name for name in changed if name not in LIVE]
 
 
-def load_model(settings: Settings, name: str) -> tuple[Any, Any]:
-    """Load the model ``name``, one of those offered, with what checks its pictures; raises `ModelNotLoaded`."""
+def load_model(settings: Config, name: str) -> tuple[Any, Any]:
+    """Load the model ``name``, one of those offered, with what checks its pictures; raises `ModelLoadError`."""
     if settings.engine:
         from diffusion.cluster.remote import load
 
@@ -133,8 +133,8 @@ def load_model(settings: Settings, name: str) -> tuple[Any, Any]:
     return model, load_check(source, settings.safety_model, unsafe, settings.safety_threshold, settings.device)
 
 
-def build_engine(settings: Settings) -> Any:
-    """Load the first of the models offered and set the engine up, here or elsewhere; raises `ModelNotLoaded`."""
+def build_engine(settings: Config) -> Any:
+    """Load the first of the models offered and set the engine up, here or elsewhere; raises `ModelLoadError`."""
     from diffusion import Engine, EngineConfig
 
     model, check = load_model(settings, settings.offered[0])
@@ -146,28 +146,28 @@ def build_engine(settings: Settings) -> Any:
     return Engine(model, config, check)
 
 
-def _engine_settings(settings: Settings) -> dict[str, Any]:
+def _engine_settings(settings: Config) -> dict[str, Any]:
     limits = Limits(settings.max_side, settings.max_steps, settings.max_count, settings.max_frames)
     return {"max_rows": settings.max_rows, "max_waiting": settings.max_waiting, "limits": limits}
 
 
-def _styles(settings: Settings) -> Any:
+def _styles(settings: Config) -> Any:
     from cogs.core.request.styles import read_styles
 
     return read_styles(settings.styles_file) if settings.styles_file else None
 
 
-def _gallery_limits(settings: Settings) -> tuple[int, float]:
+def _image_store_limits(settings: Config) -> tuple[int, float]:
     return int(settings.data_max_gb * 1e9), settings.data_max_days
 
 
 @contextlib.asynccontextmanager
-async def open_studio(settings: Settings, folder: Path, part: str = "") -> AsyncIterator[Any]:
+async def open_service(settings: Config, folder: Path, part: str = "") -> AsyncIterator[Any]:
     """Set up all that works behind the bot, or behind a ``part`` of it, with its data in ``folder``; raises `DarkroomError`."""
-    from cogs.core.generation.service import Studio
+    from cogs.core.generation.service import GenerationService
     from cogs.core.storage.database import Database
     from cogs.core.storage.lease import Lease
-    from cogs.core.storage.object_store import gallery_at
+    from cogs.core.storage.object_store import open_image_store
 
     url = (
         settings.database_url.get_secret_value()
@@ -175,30 +175,30 @@ async def open_studio(settings: Settings, folder: Path, part: str = "") -> Async
         else f"sqlite+aiosqlite:///{folder / 'journal.sqlite'}"
     )
     pictures = settings.pictures_url.get_secret_value() if settings.pictures_url else str(folder / "pictures")
-    gallery = await asyncio.to_thread(gallery_at, pictures, *_gallery_limits(settings))
+    image_store = await asyncio.to_thread(open_image_store, pictures, *_image_store_limits(settings))
     styles = _styles(settings)
     async with Database(url) as database, build_engine(settings) as engine:
-        studio = Studio(
+        service = GenerationService(
             engine,
             database,
-            gallery,
+            image_store,
             max_per_member=settings.max_waiting_per_member,
             daily_allowance=settings.daily_allowance,
             styles=styles,
             lease=Lease(database, part),
             leads=leads(settings.shard_ids),
         )
-        studio.journal.watchers.append(log_creation_with_prompt if settings.log_prompts else log_creation)
+        service.creation_store.watchers.append(log_creation_with_prompt if settings.log_prompts else log_creation)
         with contextlib.ExitStack() as serving:
             if settings.metrics_port is not None:
-                serving.enter_context(studio.metrics.served(settings.metrics_host, settings.metrics_port))
-            yield studio
+                serving.enter_context(service.metrics.served(settings.metrics_host, settings.metrics_port))
+            yield service
 
 
-async def on_discord(settings: Settings) -> None:
+async def on_discord(settings: Config) -> None:
     """Run the real bot until it is stopped: SIGTERM or Ctrl+C lets it finish what it can, a second one does not."""
     folder = settings.data_dir or Path("data")
-    async with open_studio(settings, folder, settings.part) as studio, Darkroom(studio, settings) as bot:
+    async with open_service(settings, folder, settings.part) as service, Darkroom(service, settings) as bot:
         stops: asyncio.Queue[None] = asyncio.Queue()
         with contextlib.suppress(NotImplementedError):  # Windows has no signals of this kind
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -207,9 +207,9 @@ async def on_discord(settings: Settings) -> None:
         try:
             if not await _first(running, stops.get()):
                 log.info("stopping: what runs has %g s to finish", settings.grace_seconds)
-                await _first(asyncio.create_task(studio.close(settings.grace_seconds)), stops.get())
+                await _first(asyncio.create_task(service.close(settings.grace_seconds)), stops.get())
         finally:
-            await studio.close()
+            await service.close()
         await bot.close()
         await running
 
@@ -226,7 +226,7 @@ async def _first(task: "asyncio.Task[None]", stop: Any) -> bool:
     return task.done()
 
 
-async def in_browser(settings: Settings) -> None:
+async def in_browser(settings: Config) -> None:
     """Run the bot in a simulated Discord until the page ends it."""
     try:
         from cogs.core.simulator import serve
@@ -239,8 +239,8 @@ async def in_browser(settings: Settings) -> None:
     print("Loading the model…", flush=True)
     with tempfile.TemporaryDirectory(prefix="darkroom-") as temporary:
         folder = settings.data_dir / "preview" if settings.data_dir else Path(temporary)
-        async with open_studio(settings, folder) as studio:
-            serving = asyncio.create_task(serve(studio, make_bot, settings.preview_port))
+        async with open_service(settings, folder) as service:
+            serving = asyncio.create_task(serve(service, make_bot, settings.preview_port))
             with contextlib.suppress(NotImplementedError):  # Windows has no such signal; a temporary folder is left there
                 asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, serving.cancel)
             with contextlib.suppress(asyncio.CancelledError):
@@ -251,11 +251,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Run as asked on the command line; what stops the start is told in one sentence."""
     parser = argparse.ArgumentParser("python bot.py", description=__doc__)
     parser.add_argument("where", nargs="?", choices=["discord", "preview"], default="discord")
-    run: Callable[[Settings], Any] = on_discord
+    run: Callable[[Config], Any] = on_discord
     if parser.parse_args(arguments).where == "preview":
         run = in_browser
     try:
-        settings = Settings()
+        settings = Config()
         if run is on_discord and not settings.discord_token.get_secret_value():
             raise DarkroomError(NO_TOKEN)
         level = settings.log_level if run is on_discord else "ERROR"

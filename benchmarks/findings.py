@@ -101,11 +101,11 @@ def _gist(asked: Asked) -> str:
 def wrong_answers(crowd: Crowd, wire: Wire, folder: Path) -> Iterator[str]:
     """Name what was not answered exactly once, or otherwise than the journal in ``folder`` says."""
     with contextlib.closing(sqlite3.connect(folder / "journal.sqlite")) as connection:
-        journal = dict(connection.execute("SELECT id, state FROM creations"))
+        creation_store = dict(connection.execute("SELECT id, state FROM creations"))
     posts = Counter(number for post in wire.posted for number in set(re.findall(r"darkroom:reroll:\d+:(\d+)", post)))
     for asked in crowd.asked:
         interaction = asked.interaction
-        state, posted, told = journal.get(interaction.id), posts[str(interaction.id)], len(interaction.followup_ids)
+        state, posted, told = creation_store.get(interaction.id), posts[str(interaction.id)], len(interaction.followup_ids)
         told += not asked.pictures and interaction.message_id in wire.backend.messages[interaction.channel_id]
         name = f"{asked.kind} {interaction.id} ({state})"
         if asked.answered is None:
@@ -116,7 +116,7 @@ def wrong_answers(crowd: Crowd, wire: Wire, folder: Path) -> Iterator[str]:
         elif posted or told != 1 or state not in (None, "failed", "cancelled"):
             yield f"{name} got {asked.sentence!r} in {told} messages and {posted} posts"
     yield from (f"button {pressed.id} got no answer" for pressed in crowd.pressed if not pressed.responded)
-    yield from (f"{number} is still {state}" for number, state in journal.items() if state in UNFINISHED)
+    yield from (f"{number} is still {state}" for number, state in creation_store.items() if state in UNFINISHED)
 
 
 def turns_taken(turns: Iterable[list[str]], flooder: int) -> tuple[list[int], float]:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import quantiles
 
-from bot import Darkroom, Settings, open_studio
+from bot import Config, Darkroom, open_service
 from cogs.core.simulator import simulated
 
 NAP = 0.005
@@ -35,12 +35,12 @@ def tell(name: str, lags: list[float]) -> None:
 
 async def measure(members: int, seconds: float, model_id: str | None, folder: Path) -> None:
     """Let ``members`` ask again and again for ``seconds``."""
-    async with open_studio(Settings(model_id=model_id), folder) as studio, simulated(studio, Darkroom) as env:
+    async with open_service(Config(model_id=model_id), folder) as service, simulated(service, Darkroom) as env:
         guild = env.create_guild()
         channel = guild.create_text_channel("art")
         actors = [guild.add_member(env.create_user(f"member{index}")) for index in range(members)]
         await actors[0].slash(channel, "imagine", prompt="warm up")
-        while studio.jobs:
+        while service.jobs:
             await asyncio.sleep(0.05)
         lags: list[float] = []
         watcher = asyncio.create_task(watch(lags.append))
@@ -49,14 +49,14 @@ async def measure(members: int, seconds: float, model_id: str | None, folder: Pa
         lags.clear()
         asked, until = 0, time.perf_counter() + seconds
         while time.perf_counter() < until:
-            if len(studio.jobs) < members:
+            if len(service.jobs) < members:
                 await actors[asked % members].slash(channel, "imagine", prompt=f"red apple {asked}", count=1 + asked % 2)
                 asked += 1
             await asyncio.sleep(0.05)
         watcher.cancel()
         tell("busy", lags)
         print(
-            f"{asked} requests of {members} members in {seconds:g} s, {studio.engine.model.name} in {studio.engine.model.dtype}"
+            f"{asked} requests of {members} members in {seconds:g} s, {service.engine.model.name} in {service.engine.model.dtype}"
         )
 
 

@@ -16,23 +16,23 @@ from typing import Any, TextIO
 import bot
 from benchmarks.lag import watch
 from diffusion.serving.batcher import Batcher
-from diffusion.serving.job import Exposure
+from diffusion.serving.job import ImageTask
 from tests.support.loopback import connect_to
 
 
-class ObservedBatcher(Batcher[Exposure]):
+class ObservedBatcher(Batcher[ImageTask]):
     """Writes down whose turn it was."""
 
     def __init__(self, max_rows: int, turns: TextIO) -> None:
         super().__init__(max_rows)
         self.turns = turns
 
-    def add(self, item: Exposure) -> None:
+    def add(self, item: ImageTask) -> None:
         """Put ``item`` behind its owner's others."""
         super().add(item)
         self._note("waits", item)
 
-    def next_batch(self) -> list[Exposure]:
+    def next_batch(self) -> list[ImageTask]:
         """Admit what fits, then give the items whose turn it is."""
         before = list(self.waiting())
         batch = super().next_batch()
@@ -42,21 +42,21 @@ class ObservedBatcher(Batcher[Exposure]):
                 self._note("begun", item)
         return batch
 
-    def discard(self, item: Exposure) -> None:
+    def discard(self, item: ImageTask) -> None:
         """Take ``item`` out."""
         super().discard(item)
         self._note("gone", item)
 
-    def _note(self, what: str, item: Exposure) -> None:
+    def _note(self, what: str, item: ImageTask) -> None:
         self.turns.write(f"{time.perf_counter():.4f}\t{what}\t{item.owner}\t{id(item.job)}\t{id(item)}\n")
 
 
-async def observe(settings: bot.Settings, folder: Path) -> None:
+async def observe(settings: bot.Config, folder: Path) -> None:
     """Run the bot until it is told to stop."""
     with (folder / "lags.tsv").open("w") as lags, (folder / "turns.tsv").open("w") as turns:
-        build_engine: Callable[[bot.Settings], Any] = bot.build_engine
+        build_engine: Callable[[bot.Config], Any] = bot.build_engine
 
-        def build_observed(settings: bot.Settings) -> Any:
+        def build_observed(settings: bot.Config) -> Any:
             engine = build_engine(settings)
             engine._batcher = ObservedBatcher(engine._batcher.max_rows, turns)
             return engine
@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--model", help="folder or hub id; the embedded model if left out")
     options = parser.parse_args()
     connect_to(options.port)
-    settings = bot.Settings(
+    settings = bot.Config(
         _env_file=None,
         discord_token="loopback",
         data_dir=options.folder,

@@ -6,23 +6,23 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from cogs.core.generation.service import Studio
+from cogs.core.generation.service import GenerationService
 from cogs.core.help_text import about_text, running_text
 from cogs.core.i18n.catalogues import translated
 from cogs.core.policy.locale import language_of
 
 
-class About(commands.Cog):
+class AboutCog(commands.Cog):
     """Tells what is here."""
 
-    def __init__(self, studio: Studio) -> None:
-        self.studio = studio
+    def __init__(self, service: GenerationService) -> None:
+        self.service = service
 
     @app_commands.command()
     async def about(self, interaction: discord.Interaction[Any]) -> None:
         """Tell which model draws here, what to try and which commands there are."""
-        async with self.studio.answering(interaction):
-            model, metrics = self.studio.engine.model, self.studio.metrics
+        async with self.service.answering(interaction):
+            model, metrics = self.service.engine.model, self.service.metrics
             every = interaction.client.tree.get_commands(type=discord.AppCommandType.chat_input)
             language = language_of(interaction)
             described = {
@@ -44,4 +44,4 @@ def _is_shown(command: Any, interaction: discord.Interaction[Any]) -> bool:
 
 async def setup(bot: Any) -> None:
     """Add the cog."""
-    await bot.add_cog(About(bot.studio))
+    await bot.add_cog(AboutCog(bot.service))

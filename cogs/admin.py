@@ -9,7 +9,7 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from cogs.core.generation.service import Studio
+from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import say
 from cogs.core.policy.locale import language_of
 from cogs.core.policy.permissions import check_operator
@@ -22,35 +22,35 @@ DRAINED = "Drained: nothing is in hand. `/admin resume` takes requests again."
 
 
 @app_commands.default_permissions(administrator=True)
-class Admin(commands.GroupCog, group_name="admin", group_description="What only whoever runs the bot may do"):
+class AdminCog(commands.GroupCog, group_name="admin", group_description="What only whoever runs the bot may do"):
     """Pauses, drains and reloads, in all processes of the bot.
 
     Discord hides it from most members; that the member runs the bot is checked here.
     """
 
-    def __init__(self, studio: Studio, reload: Reload) -> None:
-        self.studio, self.reload = studio, reload
-        studio.orders.handlers |= {
-            "pause": lambda _: studio.engine.pause(),
+    def __init__(self, service: GenerationService, reload: Reload) -> None:
+        self.service, self.reload = service, reload
+        service.orders.handlers |= {
+            "pause": lambda _: service.engine.pause(),
             "resume": lambda _: self._resume(),
-            "drain": lambda _: studio.background.spawn(studio.drain()),
+            "drain": lambda _: service.background.spawn(service.drain()),
             "reload": lambda _: self._reload_quietly(),
         }
 
     @app_commands.command()
     async def pause(self, interaction: discord.Interaction[Any]) -> None:
         """Let all pictures stand where they are; requests are still taken and wait."""
-        async with self.studio.answering(interaction):
+        async with self.service.answering(interaction):
             await check_operator(interaction)
-            self.studio.engine.pause()
-            waiting, language = self.studio.engine.unfinished, language_of(interaction)
+            self.service.engine.pause()
+            waiting, language = self.service.engine.unfinished, language_of(interaction)
             paused = say(language, "Paused; pictures waiting: {count}. `/admin resume` goes on.", count=waiting)
             await _say(interaction, paused, *await self._pass_on("pause", language))
 
     @app_commands.command()
     async def resume(self, interaction: discord.Interaction[Any]) -> None:
         """Go on after a pause, and take requests again after a drain."""
-        async with self.studio.answering(interaction):
+        async with self.service.answering(interaction):
             await check_operator(interaction)
             self._resume()
             language = language_of(interaction)
@@ -60,17 +60,17 @@ class Admin(commands.GroupCog, group_name="admin", group_description="What only 
     @app_commands.command()
     async def drain(self, interaction: discord.Interaction[Any]) -> None:
         """Take no more requests and finish those in hand."""
-        async with self.studio.answering(interaction):
+        async with self.service.answering(interaction):
             await check_operator(interaction)
-            left, language = self.studio.engine.unfinished, language_of(interaction)
+            left, language = self.service.engine.unfinished, language_of(interaction)
             finishing = say(language, "Taking no more; pictures to finish: {count}…", count=left)
             await _say(interaction, finishing, *await self._pass_on("drain", language))
-            self.studio.background.spawn(self._report_drained(interaction))
+            self.service.background.spawn(self._report_drained(interaction))
 
     @app_commands.command(name="reload")
     async def reload_settings(self, interaction: discord.Interaction[Any]) -> None:
         """Read the bot's settings again and apply those that need no restart."""
-        async with self.studio.answering(interaction):
+        async with self.service.answering(interaction):
             await check_operator(interaction)
             applied, waiting = self.reload()
             language = language_of(interaction)
@@ -84,12 +84,12 @@ class Admin(commands.GroupCog, group_name="admin", group_description="What only 
 
     async def _pass_on(self, verb: str, language: str) -> list[str]:
         """Let the other processes do the same, and give a line that says so where there are any."""
-        others = await self.studio.orders.give(verb)
+        others = await self.service.orders.give(verb)
         return [say(language, OTHERS, count=others)] if others else []
 
     def _resume(self) -> None:
-        self.studio.engine.resume()
-        self.studio.reopen()
+        self.service.engine.resume()
+        self.service.reopen()
 
     def _reload_quietly(self) -> None:
         try:
@@ -98,8 +98,8 @@ class Admin(commands.GroupCog, group_name="admin", group_description="What only 
             log.error("the settings were not read again: %s", error)
 
     async def _report_drained(self, interaction: discord.Interaction[Any]) -> None:
-        await self.studio.drain()
-        if not await self.studio.claims.all_ended(lambda: self.studio.refusing is not None):
+        await self.service.drain()
+        if not await self.service.claims.all_ended(lambda: self.service.refusing is not None):
             return
         with contextlib.suppress(discord.HTTPException):  # after 15 minutes there is no way back to the answer; the log has it
             await interaction.edit_original_response(content=say(language_of(interaction), DRAINED))
@@ -116,4 +116,4 @@ async def _say(interaction: discord.Interaction[Any], *lines: str) -> None:
 
 async def setup(bot: Any) -> None:
     """Add the cog."""
-    await bot.add_cog(Admin(bot.studio, bot.reload_settings))
+    await bot.add_cog(AdminCog(bot.service, bot.reload_settings))

@@ -13,7 +13,7 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from cogs.core.generation.service import Studio
+from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import ENGLISH, explain, say
 from cogs.core.messages.attachments import Posted, download, posted
 from cogs.core.messages.delivery import QUIET
@@ -23,9 +23,9 @@ from cogs.core.policy.permissions import Interaction, may_see
 from cogs.core.request.options import clean
 from cogs.core.request.prompt_matrix import literal
 from cogs.core.storage.creations import Creation
-from cogs.core.storage.database import DatabaseFailed
+from cogs.core.storage.database import DatabaseUnavailableError
 from cogs.similar import SIMILARITY
-from diffusion.errors import InvalidImage
+from diffusion.errors import InvalidImageError
 from diffusion.images.io import read_image
 from diffusion.images.metadata.adapt import PROMPTS, adapted
 from diffusion.images.metadata.read import Recipe, read_recipe
@@ -53,14 +53,14 @@ class AgainButton(discord.ui.DynamicItem[discord.ui.Button[Any]], template=r"dar
 
     async def callback(self, interaction: Interaction) -> None:
         """Hand the press over."""
-        await interaction.client.get_cog("Menus").again(interaction, self.creation or None)
+        await interaction.client.get_cog("ContextMenusCog").again(interaction, self.creation or None)
 
 
-class Menus(commands.Cog):
+class ContextMenusCog(commands.Cog):
     """Starts from what others have posted."""
 
     def __init__(self, bot: Any) -> None:
-        self.studio: Studio = bot.studio
+        self.service: GenerationService = bot.service
         self._tree = bot.tree
         self._menus = [
             app_commands.ContextMenu(name="More like this", callback=self.more),
@@ -80,37 +80,37 @@ class Menus(commands.Cog):
 
     async def more(self, interaction: Interaction, message: discord.Message) -> None:
         """Make a picture that starts from the first one of ``message``, with its prompt where that can be found out."""
-        async with self.studio.answering(interaction):
+        async with self.service.answering(interaction):
             file = _first_picture(message)
             creation = await self._creation_of(interaction, message)
-            self.studio.rules.check_remix(interaction, creation.owner if creation else message.author.id)
+            self.service.rules.check_remix(interaction, creation.owner if creation else message.author.id)
 
             async def similar() -> ImageRequest:
                 data = await download(file)
                 prompt = (creation.request or {}).get("prompt", "") if creation else ""
                 if creation is None:
-                    with contextlib.suppress(InvalidImage):
+                    with contextlib.suppress(InvalidImageError):
                         recipe = await asyncio.to_thread(read_recipe, data)
                         prompt = (await self._adapted(interaction, recipe))[0]["prompt"]
                 return await self._similar(interaction, data, prompt)
 
-            await self.studio.make(interaction, similar, parent=creation.id if creation else None)
+            await self.service.make(interaction, similar, parent=creation.id if creation else None)
 
     async def remix(self, interaction: Interaction, member: discord.User) -> None:
         """Make a picture that starts from the avatar of ``member``."""
-        async with self.studio.answering(interaction):
-            self.studio.rules.check_remix(interaction, member.id)
+        async with self.service.answering(interaction):
+            self.service.rules.check_remix(interaction, member.id)
 
             async def similar() -> ImageRequest:
                 # Discord scales it, so that it cannot be large.
                 avatar = member.display_avatar.with_size(AVATAR_SIDE).with_static_format("png")
                 return await self._similar(interaction, await download(Posted("avatar.png", "", 0, avatar.read)), "")
 
-            await self.studio.make(interaction, similar)
+            await self.service.make(interaction, similar)
 
     async def info(self, interaction: Interaction, message: discord.Message) -> None:
         """Tell the member how the first picture of ``message`` was made, as far as its file says so."""
-        async with self.studio.answering(interaction):
+        async with self.service.answering(interaction):
             file = _first_picture(message)
             await interaction.response.defer(ephemeral=True, thinking=True)
             creation = await self._creation_of(interaction, message)
@@ -130,36 +130,36 @@ class Menus(commands.Cog):
         async def another() -> ImageRequest:
             file = next((file for file in posted(message) if file.name == RECIPE), None) if message else None
             if file is None:
-                raise InvalidImage("This message does not hold its recipe any more. Please choose Image info again.")
+                raise InvalidImageError("This message does not hold its recipe any more. Please choose Image info again.")
             settings, _ = await self._adapted(interaction, Recipe(**json.loads(await download(file))))
             prompts = {field: clean(settings[field]) for field in PROMPTS}
             # The file says what to make: neither flags nor the member's own style count.
-            return self.studio.engine.model.request(**settings | prompts, seed=random_seed())
+            return self.service.engine.model.request(**settings | prompts, seed=random_seed())
 
-        await self.studio.make(interaction, another, parent=parent)
+        await self.service.make(interaction, another, parent=parent)
 
     async def _recipe(self, file: Posted, creation: Creation | None) -> Recipe:
         """Read how ``file`` was made, or else from the journal: smaller files and animations do not tell it."""
         try:
             return await asyncio.to_thread(read_recipe, await download(file))
-        except InvalidImage:
+        except InvalidImageError:
             if creation is None or not creation.request:
                 raise
             return Recipe(creation.request, creation.model or "", SAMPLER_NAMES.get(creation.request.get("sampler", ""), ""))
 
     async def _adapted(self, interaction: Interaction, recipe: Recipe) -> tuple[dict[str, Any], list[Sentence]]:
-        return await asyncio.to_thread(adapted, recipe, self.studio.engine.model, self.studio.rules.limits(interaction))
+        return await asyncio.to_thread(adapted, recipe, self.service.engine.model, self.service.rules.limits(interaction))
 
     async def _similar(self, interaction: Interaction, data: bytes, prompt: str) -> ImageRequest:
         """Compose what /similar with its defaults would; ``prompt`` is read from a file and stands for itself alone."""
         image = await asyncio.to_thread(read_image, data)
-        request = await self.studio.request(interaction, literal(prompt), image=image, sampler="ddim", seed=random_seed())
+        request = await self.service.request(interaction, literal(prompt), image=image, sampler="ddim", seed=random_seed())
         return request.with_(start_step=start_step_for(SIMILARITY, request.steps))
 
     async def _creation_of(self, interaction: Interaction, message: discord.Message) -> Creation | None:
         """Find which creation of ours ``message`` shows; none where it is another's, or the journal does not answer."""
-        with contextlib.suppress(DatabaseFailed):
-            creation = await self.studio.journal.of_message(message.id)
+        with contextlib.suppress(DatabaseUnavailableError):
+            creation = await self.service.creation_store.of_message(message.id)
             return creation if creation and may_see(interaction, creation) else None
         return None
 
@@ -199,10 +199,10 @@ def _first_picture(message: discord.Message) -> Posted:
     for file in posted(message):
         if PurePath(file.name).suffix.lower() in SUFFIXES:
             return file
-    raise InvalidImage("There is no picture attached to this message.")
+    raise InvalidImageError("There is no picture attached to this message.")
 
 
 async def setup(bot: Any) -> None:
     """Add the cog and make its button known."""
     bot.add_dynamic_items(AgainButton)
-    await bot.add_cog(Menus(bot))
+    await bot.add_cog(ContextMenusCog(bot))

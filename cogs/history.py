@@ -12,7 +12,7 @@ from discord.app_commands import Range
 from discord.ext import commands
 from PIL import Image
 
-from cogs.core.generation.service import Studio
+from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.messages import render
 from cogs.core.messages.delivery import QUIET
@@ -21,7 +21,7 @@ from cogs.core.policy.permissions import Interaction
 from cogs.core.request.options import clean
 from cogs.core.storage.archive import Page
 from cogs.core.storage.creations import Creation
-from cogs.core.storage.images import PictureGone
+from cogs.core.storage.images import ImageMissingError
 from cogs.lineage import ShowSelect
 
 SEARCH_LIMIT: Final = 50  # characters, as a custom_id has room for
@@ -51,23 +51,23 @@ class PageButton(
 
     async def callback(self, interaction: Interaction) -> None:
         """Hand the press over."""
-        await interaction.client.get_cog("History").turn(interaction, self.way, self.creation, self.search)
+        await interaction.client.get_cog("HistoryCog").turn(interaction, self.way, self.creation, self.search)
 
 
-class History(commands.Cog):
+class HistoryCog(commands.Cog):
     """Lists what a member has made."""
 
-    def __init__(self, studio: Studio) -> None:
-        self.studio = studio
+    def __init__(self, service: GenerationService) -> None:
+        self.service = service
 
     @app_commands.command()
     @app_commands.describe(search="Only pictures whose prompt has this in it")
     async def history(self, interaction: Interaction, search: Range[str, 1, SEARCH_LIMIT] | None = None) -> None:
         """Look through the pictures that you have made."""
-        async with self.studio.answering(interaction):
+        async with self.service.answering(interaction):
             await interaction.response.defer(ephemeral=True, thinking=True)
             wanted, language = clean(search or ""), language_of(interaction)
-            page = await self.studio.archive.page(interaction.user.id, wanted)
+            page = await self.service.archive.page(interaction.user.id, wanted)
             if not page.creations:
                 none = say(language, "You have no pictures yet.")
                 if wanted:
@@ -80,12 +80,12 @@ class History(commands.Cog):
 
     async def turn(self, interaction: Interaction, way: str, creation: int, search: str) -> None:
         """Show the next page in the message whose button was pressed."""
-        async with self.studio.answering(interaction):
+        async with self.service.answering(interaction):
             await interaction.response.defer()
             edge = {"after" if way == "newer" else "before": creation}
-            page = await self.studio.archive.page(interaction.user.id, search, **edge)
+            page = await self.service.archive.page(interaction.user.id, search, **edge)
             if not page.creations:  # gone meanwhile
-                page = await self.studio.archive.page(interaction.user.id, search)
+                page = await self.service.archive.page(interaction.user.id, search)
             view, files = await self._laid_out(page, search, language_of(interaction))
             await interaction.edit_original_response(view=view, attachments=files, allowed_mentions=QUIET)
 
@@ -112,8 +112,8 @@ class History(commands.Cog):
         return view, files
 
     async def _thumbnail(self, creation: Creation) -> bytes | None:
-        with contextlib.suppress(PictureGone, IndexError, TypeError):
-            return await asyncio.to_thread(thumbnail, await self.studio.gallery.read((creation.pictures or [])[0]))
+        with contextlib.suppress(ImageMissingError, IndexError, TypeError):
+            return await asyncio.to_thread(thumbnail, await self.service.image_store.read((creation.pictures or [])[0]))
         return None
 
 
@@ -147,4 +147,4 @@ def entry_text(creation: Creation, language: str, gone: bool) -> str:
 async def setup(bot: Any) -> None:
     """Add the cog and make its buttons known."""
     bot.add_dynamic_items(PageButton)
-    await bot.add_cog(History(bot.studio))
+    await bot.add_cog(HistoryCog(bot.service))

@@ -7,7 +7,7 @@ from discord import app_commands
 from discord.app_commands import Range
 from discord.ext import commands
 
-from cogs.core.generation.service import Studio
+from cogs.core.generation.service import GenerationService
 from cogs.core.messages.confirm import ask_first
 from cogs.core.request.options import (
     QUALITY_CHOICES,
@@ -29,11 +29,11 @@ from cogs.core.request.options import (
 )
 
 
-class Imagine(commands.Cog):
+class ImagineCog(commands.Cog):
     """Pictures from a text."""
 
-    def __init__(self, studio: Studio) -> None:
-        self.studio = studio
+    def __init__(self, service: GenerationService) -> None:
+        self.service = service
 
     @app_commands.command()
     @describe(
@@ -78,7 +78,7 @@ class Imagine(commands.Cog):
 
         async def go(started: discord.Interaction[Any]) -> None:
             width, height = parse_size(size)
-            request = await self.studio.request(
+            request = await self.service.request(
                 started,
                 prompt,
                 style=style,
@@ -95,17 +95,17 @@ class Imagine(commands.Cog):
                 count=count,
                 upscale=upscale,
             )
-            await self.studio.make_now(started, request, private=private, spoiler=spoiler)
+            await self.service.make_now(started, request, private=private, spoiler=spoiler)
 
-        async with self.studio.answering(interaction):
-            await ask_first(self.studio, interaction, prompt, count, go)
+        async with self.service.answering(interaction):
+            await ask_first(self.service, interaction, prompt, count, go)
 
     @imagine.autocomplete("steer")
     async def labels(self, interaction: discord.Interaction[Any], current: str) -> list[app_commands.Choice[str]]:
         """Offer what the model's classifier tells apart."""
-        return matching_choices(self.studio.engine.model.steerable, current)
+        return matching_choices(self.service.engine.model.steerable, current)
 
 
 async def setup(bot: Any) -> None:
     """Add the cog."""
-    await bot.add_cog(Imagine(bot.studio))
+    await bot.add_cog(ImagineCog(bot.service))

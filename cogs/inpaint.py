@@ -9,7 +9,7 @@ from discord.app_commands import Range
 from discord.ext import commands
 from PIL import Image
 
-from cogs.core.generation.service import Studio
+from cogs.core.generation.service import GenerationService
 from cogs.core.messages.attachments import fetch_image, fetch_mask, fetch_masked
 from cogs.core.messages.confirm import ask_first
 from cogs.core.request.options import (
@@ -26,7 +26,7 @@ from cogs.core.request.options import (
     offer_styles,
 )
 from cogs.core.request.regions import REGIONS, parse_region, pixels
-from diffusion.errors import InvalidRequest
+from diffusion.errors import InvalidRequestError
 from diffusion.images.masks import box_mask, masked
 from diffusion.request import ImageRequest
 
@@ -37,11 +37,11 @@ NO_MASK = (
 ONE_MASK = "Please give a mask or a region, not both."
 
 
-class Inpaint(commands.Cog):
+class InpaintCog(commands.Cog):
     """Pictures of which a part is drawn anew."""
 
-    def __init__(self, studio: Studio) -> None:
-        self.studio = studio
+    def __init__(self, service: GenerationService) -> None:
+        self.service = service
 
     @app_commands.command()
     @describe("prompt", "style", "negative", "quality", "steps", "guidance", "seed", "count", "private", "spoiler")
@@ -73,9 +73,9 @@ class Inpaint(commands.Cog):
 
         async def compose(started: discord.Interaction[Any]) -> ImageRequest:
             picture, hole = await _what_to_draw(image, mask, region)
-            width, height = self.studio.composer.shaped(picture.size, self.studio.rules.limits(interaction))
+            width, height = self.service.builder.shaped(picture.size, self.service.rules.limits(interaction))
             picture, hole = await asyncio.to_thread(masked, picture, hole, width, height)
-            return await self.studio.request(
+            return await self.service.request(
                 started,
                 prompt,
                 style=style,
@@ -92,10 +92,10 @@ class Inpaint(commands.Cog):
             )
 
         async def go(started: discord.Interaction[Any]) -> None:
-            await self.studio.make(started, lambda: compose(started), private=private, spoiler=spoiler)
+            await self.service.make(started, lambda: compose(started), private=private, spoiler=spoiler)
 
-        async with self.studio.answering(interaction):
-            await ask_first(self.studio, interaction, prompt, count, go)
+        async with self.service.answering(interaction):
+            await ask_first(self.service, interaction, prompt, count, go)
 
     @inpaint.autocomplete("region")
     async def regions(self, interaction: discord.Interaction[Any], current: str) -> list[app_commands.Choice[str]]:
@@ -108,7 +108,7 @@ async def _what_to_draw(
 ) -> tuple[Image.Image, Image.Image]:
     """Give the picture and its mask, of whatever size; raises `DarkroomError` where the member did not say what to draw."""
     if mask and region:
-        raise InvalidRequest("mask", ONE_MASK)
+        raise InvalidRequestError("mask", ONE_MASK)
     if region:
         box = parse_region(region)
         picture = await fetch_image(image)
@@ -117,10 +117,10 @@ async def _what_to_draw(
         return await fetch_image(image), await fetch_mask(mask)
     picture, hole = await fetch_masked(image)
     if hole is None:
-        raise InvalidRequest("mask", NO_MASK)
+        raise InvalidRequestError("mask", NO_MASK)
     return picture, hole
 
 
 async def setup(bot: Any) -> None:
     """Add the cog."""
-    await bot.add_cog(Inpaint(bot.studio))
+    await bot.add_cog(InpaintCog(bot.service))

@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 from discord import app_commands, ui
 from discord.ext import commands
 
-from cogs.core.generation.service import Studio
+from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import ENGLISH, explain, say
 from cogs.core.messages import render
 from cogs.core.messages.delivery import QUIET, fitted
@@ -20,8 +20,8 @@ from cogs.core.policy.locale import language_for, language_of
 from cogs.core.policy.permissions import Interaction, is_here, may_see, suits
 from cogs.core.request.options import CHOICES_SHOWN, clean
 from cogs.core.storage.creations import Creation, State
-from cogs.core.storage.database import DatabaseFailed
-from cogs.core.storage.images import PictureGone
+from cogs.core.storage.database import DatabaseUnavailableError
+from cogs.core.storage.images import ImageMissingError
 from diffusion.errors import DarkroomError
 
 UNKNOWN: Final = "There is no picture of this id that you could see here. `/history` lists yours."
@@ -46,7 +46,7 @@ class ShowButton(ui.DynamicItem[ui.Button[Any]], template=r"darkroom:(?P<action>
 
     async def callback(self, interaction: Interaction) -> None:
         """Hand the press over."""
-        cog = interaction.client.get_cog("Show")
+        cog = interaction.client.get_cog("LineageCog")
         await (cog.replay if self.action == "replay" else cog.lineage)(interaction, str(self.creation))
 
 
@@ -66,7 +66,7 @@ class ShowSelect(Offering, ui.DynamicItem[ui.Select[Any]], template="darkroom:sh
 
     async def callback(self, interaction: Interaction) -> None:
         """Hand the choice over."""
-        await interaction.client.get_cog("Show").present(interaction, self.item.values[0], private=True)
+        await interaction.client.get_cog("LineageCog").present(interaction, self.item.values[0], private=True)
 
 
 def label(creation: Creation, language: str = ENGLISH) -> str:
@@ -77,11 +77,11 @@ def label(creation: Creation, language: str = ENGLISH) -> str:
     return (prompt if len(prompt) <= room else f"{prompt[: room - 1]}…") + when
 
 
-class Show(commands.Cog):
+class LineageCog(commands.Cog):
     """Shows what was made before."""
 
-    def __init__(self, studio: Studio) -> None:
-        self.studio = studio
+    def __init__(self, service: GenerationService) -> None:
+        self.service = service
 
     @app_commands.command()
     @app_commands.describe(id="Which picture: choose one, or paste an id", private="Only you see the pictures")
@@ -100,15 +100,15 @@ class Show(commands.Cog):
     async def ids(self, interaction: Interaction, current: str) -> list[app_commands.Choice[str]]:
         """Offer the member's own latest whose prompts hold what is typed."""
         try:
-            found = await self.studio.archive.latest(interaction.user.id, current, CHOICES_SHOWN)
-        except DatabaseFailed:
+            found = await self.service.archive.latest(interaction.user.id, current, CHOICES_SHOWN)
+        except DatabaseUnavailableError:
             return []
         language = language_of(interaction)
         return [app_commands.Choice(name=label(creation, language), value=str(creation.id)) for creation in found]
 
     async def present(self, interaction: Interaction, id: str, private: bool) -> None:
         """Show the picture of that ``id``: to all where it was made for all, in this server, and still stands there."""
-        async with self.studio.answering(interaction):
+        async with self.service.answering(interaction):
             creation = await self._found(interaction, id)
             open_here = not creation.private and is_here(interaction, creation) and suits(interaction, creation)
             public = open_here and await self._stands(creation)
@@ -122,10 +122,10 @@ class Show(commands.Cog):
 
     async def lineage(self, interaction: Interaction, id: str) -> None:
         """Show the member the family of the picture of that ``id``."""
-        async with self.studio.answering(interaction):
+        async with self.service.answering(interaction):
             creation = await self._found(interaction, id)
             await interaction.response.defer(ephemeral=True, thinking=True)
-            family = await self.studio.archive.family(creation)
+            family = await self.service.archive.family(creation)
             seen = {relative.id: relative for relative in family if may_see(interaction, relative)}
             relatives = [Relative(one.id, one.parent_id, one.request if one.id in seen else None, one.source) for one in family]
             view, language = ui.LayoutView(timeout=None), language_of(interaction)
@@ -135,14 +135,14 @@ class Show(commands.Cog):
 
     async def replay(self, interaction: Interaction, id: str) -> None:
         """Make the picture of that ``id`` again; whether it came out the same stands under it."""
-        async with self.studio.answering(interaction):
+        async with self.service.answering(interaction):
             creation = await self._found(interaction, id)
             if creation.source:
-                self.studio.rules.check_remix(interaction, creation.owner)
+                self.service.rules.check_remix(interaction, creation.owner)
             private = creation.private or not is_here(interaction, creation)
-            await self.studio.make(
+            await self.service.make(
                 interaction,
-                lambda: self.studio.development.request_of(creation),
+                lambda: self.service.runner.request_of(creation),
                 private=private or None,
                 parent=creation.id,
             )
@@ -150,7 +150,7 @@ class Show(commands.Cog):
     async def _found(self, interaction: Interaction, id: str) -> Creation:
         if re.fullmatch(r"[0-9]{1,18}|[1-8][0-9]{18}", id.strip()) is None:  # a number that a database holds
             raise DarkroomError(UNKNOWN)
-        creation = await self.studio.journal.get(int(id))
+        creation = await self.service.creation_store.get(int(id))
         if creation is None or creation.state != State.DELIVERED or not may_see(interaction, creation):
             raise DarkroomError(UNKNOWN)
         return creation
@@ -159,18 +159,18 @@ class Show(commands.Cog):
         """Whether the message of ``creation`` can be seen; one that was deleted is not brought back for all."""
         try:
             async with asyncio.timeout(LOOK_SECONDS):
-                channel = self.studio.development.delivery.client.get_partial_messageable(creation.channel_id)
+                channel = self.service.runner.delivery.client.get_partial_messageable(creation.channel_id)
                 await channel.fetch_message(creation.message_id or 0)
         except REFUSALS:
             return False
         return True
 
     async def _answer(self, creation: Creation, language: str) -> Answer:
-        request = await self.studio.development.request_of(creation)
+        request = await self.service.runner.request_of(creation)
         row = [ShowButton(action, creation.id, language) for action in BUTTONS]
         try:
-            result = await self.studio.development.result(creation, request, language)
-        except PictureGone as error:
+            result = await self.service.runner.result(creation, request, language)
+        except ImageMissingError as error:
             view = ui.View(timeout=None)
             for button in row:
                 view.add_item(button)
@@ -183,4 +183,4 @@ class Show(commands.Cog):
 async def setup(bot: Any) -> None:
     """Add the cog and make its buttons and select known."""
     bot.add_dynamic_items(ShowButton, ShowSelect)
-    await bot.add_cog(Show(bot.studio))
+    await bot.add_cog(LineageCog(bot.service))

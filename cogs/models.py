@@ -12,7 +12,7 @@ from discord import app_commands
 from discord.ext import commands
 
 from cogs.admin import OTHERS
-from cogs.core.generation.service import Studio
+from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import explain, say
 from cogs.core.messages.replies import explained
 from cogs.core.policy.locale import language_of
@@ -24,21 +24,21 @@ log = logging.getLogger(__name__)
 LOADING = "Loading `{model}`. Pictures go on with `{drawing}` until it is ready…"
 
 
-class Models(commands.Cog):
+class ModelsCog(commands.Cog):
     """Tells the models that whoever runs the bot offers, by name, and lets them choose which one draws."""
 
-    def __init__(self, studio: Studio, bot: Any) -> None:
-        self.studio, self.bot = studio, bot
+    def __init__(self, service: GenerationService, bot: Any) -> None:
+        self.service, self.bot = service, bot
         self.drawing: str = bot.settings.offered[0]
         self._chosen: str | None = None  # in another process, most recently
         self._following = asyncio.Lock()
-        studio.orders.handlers["model"] = lambda source: studio.background.start(self._follow(source))
+        service.orders.handlers["model"] = lambda source: service.background.start(self._follow(source))
 
     @app_commands.command()
     @app_commands.describe(model="The one to draw with from now on, for everybody; only whoever runs this bot can choose")
     async def models(self, interaction: discord.Interaction[Any], model: str | None = None) -> None:
         """Tell which models there are and which one draws."""
-        async with self.studio.answering(interaction):
+        async with self.service.answering(interaction):
             language = language_of(interaction)
             if model is None:
                 await _say(interaction, self._listed(language))
@@ -46,7 +46,7 @@ class Models(commands.Cog):
             await check_operator(interaction)
             source, drawing = self._source(model), named(self.drawing)
             await _say(interaction, say(language, LOADING, model=model, drawing=drawing))
-            self.studio.background.start(self._switch(interaction, source))
+            self.service.background.start(self._switch(interaction, source))
 
     @models.autocomplete("model")
     async def _offer_models(self, interaction: discord.Interaction[Any], current: str) -> list[app_commands.Choice[str]]:
@@ -72,7 +72,7 @@ class Models(commands.Cog):
         language = language_of(interaction)
         try:
             await self._load(source)
-            others = await self.studio.orders.give("model", source)
+            others = await self.service.orders.give("model", source)
         except Exception as error:
             goes_on = say(language, "`{model}` goes on.", model=named(self.drawing))
             text = f"{explain(language, explained(error))} {goes_on}"
@@ -98,7 +98,7 @@ class Models(commands.Cog):
 
     async def _load(self, source: str) -> None:
         try:
-            await self.studio.engine.switch(partial(self.bot.load_model, source))
+            await self.service.engine.switch(partial(self.bot.load_model, source))
         except Exception as error:
             log.warning("the model %s does not draw: %s", source, error)
             raise
@@ -120,4 +120,4 @@ async def _say(interaction: discord.Interaction[Any], text: str) -> None:
 
 async def setup(bot: Any) -> None:
     """Add the cog."""
-    await bot.add_cog(Models(bot.studio, bot))
+    await bot.add_cog(ModelsCog(bot.service, bot))

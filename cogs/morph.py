@@ -7,7 +7,7 @@ from discord import app_commands
 from discord.app_commands import Choice, Range
 from discord.ext import commands
 
-from cogs.core.generation.service import Studio
+from cogs.core.generation.service import GenerationService
 from cogs.core.request.options import (
     MAX_FRAMES,
     QUALITY_CHOICES,
@@ -24,18 +24,18 @@ from cogs.core.request.options import (
     offer_styles,
     parse_size,
 )
-from diffusion.errors import InvalidRequest
+from diffusion.errors import InvalidRequestError
 from diffusion.request import ANIMATION_NAMES
 
 FRAMES = 12
 ANIMATION_CHOICES = [Choice(name=title, value=name) for name, title in ANIMATION_NAMES.items()]
 
 
-class Morph(commands.Cog):
+class MorphCog(commands.Cog):
     """Animations from text to text."""
 
-    def __init__(self, studio: Studio) -> None:
-        self.studio = studio
+    def __init__(self, service: GenerationService) -> None:
+        self.service = service
 
     @app_commands.command()
     @app_commands.rename(start="from", end="to", kind="format")
@@ -67,11 +67,11 @@ class Morph(commands.Cog):
         spoiler: bool | None = None,
     ) -> None:
         """Let one picture become another."""
-        async with self.studio.answering(interaction):
+        async with self.service.answering(interaction):
             if not clean(end):
-                raise InvalidRequest("morph_to", "The prompt is empty: say what the picture should become.")
+                raise InvalidRequestError("morph_to", "The prompt is empty: say what the picture should become.")
             width, height = parse_size(size)
-            first = await self.studio.request(
+            first = await self.service.request(
                 interaction,
                 start,
                 style=style,
@@ -84,14 +84,16 @@ class Morph(commands.Cog):
                 sampler=sampler,
                 seed=seed,
             )
-            last = await self.studio.request(interaction, end, style=style)
+            last = await self.service.request(interaction, end, style=style)
             if first.variants or last.variants:
-                raise InvalidRequest("morph_to", "A morph goes from one text to one other. Please choose, instead of {…|…}.")
-            most = self.studio.rules.limits(interaction).frames
+                raise InvalidRequestError(
+                    "morph_to", "A morph goes from one text to one other. Please choose, instead of {…|…}."
+                )
+            most = self.service.rules.limits(interaction).frames
             way = first.with_(morph_to=last.prompt, count=frames or min(FRAMES, most), animation=kind)
-            await self.studio.make_now(interaction, way, private=private, spoiler=spoiler)
+            await self.service.make_now(interaction, way, private=private, spoiler=spoiler)
 
 
 async def setup(bot: Any) -> None:
     """Add the cog."""
-    await bot.add_cog(Morph(bot.studio))
+    await bot.add_cog(MorphCog(bot.service))

@@ -8,7 +8,7 @@ from discord import app_commands
 from discord.app_commands import Choice, Range
 from discord.ext import commands
 
-from cogs.core.generation.service import Studio
+from cogs.core.generation.service import GenerationService
 from cogs.core.messages.attachments import fetch_image
 from cogs.core.messages.confirm import ask_first
 from cogs.core.request.options import (
@@ -30,11 +30,11 @@ SHARE = 0.5
 CONTINUITY = 0.3  # how much of the continued edges is kept: with less, subjects are cut off at the old border
 
 
-class Outpaint(commands.Cog):
+class OutpaintCog(commands.Cog):
     """Pictures continued beyond their edges."""
 
-    def __init__(self, studio: Studio) -> None:
-        self.studio = studio
+    def __init__(self, service: GenerationService) -> None:
+        self.service = service
 
     @app_commands.command()
     @describe("prompt", "style", "negative", "quality", "steps", "guidance", "seed", "count", "private", "spoiler")
@@ -64,14 +64,14 @@ class Outpaint(commands.Cog):
         spoiler: bool | None = None,
     ) -> None:
         """Continue a picture beyond its edges."""
-        composer = self.studio.composer
+        builder = self.service.builder
 
         async def compose(started: discord.Interaction[Any]) -> ImageRequest:
             picture = await fetch_image(image)
-            width, height = composer.shaped(grown(picture.size, direction, share), self.studio.rules.limits(interaction))
-            cell = composer.model.latent_factor
+            width, height = builder.shaped(grown(picture.size, direction, share), self.service.rules.limits(interaction))
+            cell = builder.model.latent_factor
             canvas, rest = await asyncio.to_thread(on_canvas, picture, direction, share, width, height, cell)
-            request = await self.studio.request(
+            request = await self.service.request(
                 started,
                 prompt,
                 style=style,
@@ -89,12 +89,12 @@ class Outpaint(commands.Cog):
             return request.with_(start_step=start_step_for(CONTINUITY, request.steps))
 
         async def go(started: discord.Interaction[Any]) -> None:
-            await self.studio.make(started, lambda: compose(started), private=private, spoiler=spoiler)
+            await self.service.make(started, lambda: compose(started), private=private, spoiler=spoiler)
 
-        async with self.studio.answering(interaction):
-            await ask_first(self.studio, interaction, prompt, count, go)
+        async with self.service.answering(interaction):
+            await ask_first(self.service, interaction, prompt, count, go)
 
 
 async def setup(bot: Any) -> None:
     """Add the cog."""
-    await bot.add_cog(Outpaint(bot.studio))
+    await bot.add_cog(OutpaintCog(bot.service))

@@ -9,7 +9,7 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from cogs.core.generation.service import Studio
+from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.messages import render
 from cogs.core.messages.delivery import QUIET
@@ -83,7 +83,7 @@ class RefreshButton(discord.ui.DynamicItem[discord.ui.Button[Any]], template="da
 
     async def callback(self, interaction: Interaction) -> None:
         """Hand the press over."""
-        await interaction.client.get_cog("Queue").refresh(interaction)
+        await interaction.client.get_cog("QueueCog").refresh(interaction)
 
 
 class CancelSelect(Offering, discord.ui.DynamicItem[discord.ui.Select[Any]], template="darkroom:queue:cancel"):
@@ -104,7 +104,7 @@ class CancelSelect(Offering, discord.ui.DynamicItem[discord.ui.Select[Any]], tem
 
     async def callback(self, interaction: Interaction) -> None:
         """Hand the choice over."""
-        await interaction.client.get_cog("Queue").cancel(interaction, int(self.item.values[0]))
+        await interaction.client.get_cog("QueueCog").cancel(interaction, int(self.item.values[0]))
 
 
 def _state(entry: Entry, language: str) -> str:
@@ -113,29 +113,29 @@ def _state(entry: Entry, language: str) -> str:
     return say(language, "number {place} of those waiting", place=entry.place)
 
 
-class Queue(commands.Cog):
+class QueueCog(commands.Cog):
     """The line in front of the engine."""
 
-    def __init__(self, studio: Studio) -> None:
-        self.studio = studio
+    def __init__(self, service: GenerationService) -> None:
+        self.service = service
 
     @app_commands.command()
     async def queue(self, interaction: Interaction) -> None:
         """See what is being made, whose turn is next and when; cancel what you asked for."""
-        async with self.studio.answering(interaction):
+        async with self.service.answering(interaction):
             text, view = self._shown(interaction)
             await interaction.response.send_message(text, view=view, ephemeral=True, allowed_mentions=QUIET)
 
     async def refresh(self, interaction: Interaction) -> None:
         """Show the queue as it is now in the message whose button was pressed."""
-        async with self.studio.answering(interaction):
+        async with self.service.answering(interaction):
             text, view = self._shown(interaction)
             await interaction.response.edit_message(content=text, view=view, allowed_mentions=QUIET)
 
     async def cancel(self, interaction: Interaction, creation_id: int) -> None:
         """Cancel what was chosen and show what is left."""
-        async with self.studio.answering(interaction):
-            await self.studio.cancel(interaction, creation_id)
+        async with self.service.answering(interaction):
+            await self.service.cancel(interaction, creation_id)
             text, view = self._shown(interaction)
             await interaction.response.edit_message(content=text, view=view, allowed_mentions=QUIET)
 
@@ -145,12 +145,12 @@ class Queue(commands.Cog):
         view.add_item(RefreshButton(language))
         if ending := [entry for entry in entries if entry.ending]:
             view.add_item(CancelSelect(ending, language))
-        return queue_text(entries, elsewhere, self.studio.engine.paused, language), view
+        return queue_text(entries, elsewhere, self.service.engine.paused, language), view
 
     def _entries(self, interaction: Interaction) -> tuple[list[Entry], int]:
         """Give what this member is shown, and how many requests besides."""
         entries, elsewhere, place, now = [], 0, 0, discord.utils.utcnow()
-        for creation, job, left in self.studio.development.under_way():
+        for creation, job, left in self.service.runner.under_way():
             waits = job.started is None
             place += waits
             if creation.owner != interaction.user.id and not is_here(interaction, creation):
@@ -173,4 +173,4 @@ class Queue(commands.Cog):
 async def setup(bot: Any) -> None:
     """Add the cog and make its button and select known."""
     bot.add_dynamic_items(RefreshButton, CancelSelect)
-    await bot.add_cog(Queue(bot.studio))
+    await bot.add_cog(QueueCog(bot.service))

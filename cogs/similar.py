@@ -7,21 +7,21 @@ from discord import app_commands
 from discord.app_commands import Range
 from discord.ext import commands
 
-from cogs.core.generation.service import Studio
+from cogs.core.generation.service import GenerationService
 from cogs.core.messages.attachments import fetch_image
 from cogs.core.messages.confirm import ask_first
 from cogs.core.request.options import Count, Guidance, Prompt, Seed, Steps, StyleName, describe, offer_styles
-from diffusion.errors import InvalidRequest
+from diffusion.errors import InvalidRequestError
 from diffusion.request import ImageRequest, start_step_for
 
 SIMILARITY = 0.4
 
 
-class Similar(commands.Cog):
+class SimilarCog(commands.Cog):
     """Pictures from a picture."""
 
-    def __init__(self, studio: Studio) -> None:
-        self.studio = studio
+    def __init__(self, service: GenerationService) -> None:
+        self.service = service
 
     @app_commands.command()
     @describe(
@@ -47,8 +47,8 @@ class Similar(commands.Cog):
 
         async def compose(started: discord.Interaction[Any]) -> ImageRequest:
             if similarity is not None and start_step is not None:
-                raise InvalidRequest("start_step", "Please give a similarity or a start step, not both.")
-            request = await self.studio.request(
+                raise InvalidRequestError("start_step", "Please give a similarity or a start step, not both.")
+            request = await self.service.request(
                 started,
                 prompt or "",
                 style=style,
@@ -63,12 +63,12 @@ class Similar(commands.Cog):
             return request.with_(start_step=start_step_for(kept, request.steps) if start_step is None else start_step)
 
         async def go(started: discord.Interaction[Any]) -> None:
-            await self.studio.make(started, lambda: compose(started), private=private, spoiler=spoiler)
+            await self.service.make(started, lambda: compose(started), private=private, spoiler=spoiler)
 
-        async with self.studio.answering(interaction):
-            await ask_first(self.studio, interaction, prompt or "", count, go)
+        async with self.service.answering(interaction):
+            await ask_first(self.service, interaction, prompt or "", count, go)
 
 
 async def setup(bot: Any) -> None:
     """Add the cog."""
-    await bot.add_cog(Similar(bot.studio))
+    await bot.add_cog(SimilarCog(bot.service))

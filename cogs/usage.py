@@ -6,7 +6,7 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from cogs.core.generation.service import Studio
+from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import explain, say
 from cogs.core.messages.delivery import QUIET
 from cogs.core.policy.limits import Allowance
@@ -16,18 +16,18 @@ from diffusion.errors import DarkroomError
 from diffusion.request import Limits
 
 
-class Usage(commands.Cog):
+class UsageCog(commands.Cog):
     """Tells members what they have used."""
 
-    def __init__(self, studio: Studio) -> None:
-        self.studio = studio
+    def __init__(self, service: GenerationService) -> None:
+        self.service = service
 
     @app_commands.command()
     async def usage(self, interaction: discord.Interaction[Any]) -> None:
         """Tell how many pictures you have made today, how many are left and what is possible here."""
-        async with self.studio.answering(interaction):
-            rules = self.studio.rules
-            made = sum((await self.studio.ledger.today(interaction.user.id)).values())
+        async with self.service.answering(interaction):
+            rules = self.service.rules
+            made = sum((await self.service.quota_store.today(interaction.user.id)).values())
             allowances = await rules.allowances(interaction)
             limits, obstacle = rules.limits(interaction), rules.obstacle(interaction)
             text = usage_text(made, allowances, limits, obstacle, language_of(interaction))
@@ -62,4 +62,4 @@ def usage_text(made: int, allowances: list[Allowance], limits: Limits, obstacle:
 
 async def setup(bot: Any) -> None:
     """Add the cog."""
-    await bot.add_cog(Usage(bot.studio))
+    await bot.add_cog(UsageCog(bot.service))

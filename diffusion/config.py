@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from diffusion.errors import InvalidRequest
+from diffusion.errors import InvalidRequestError
 from diffusion.request import ImageRequest, Limits
 
 
@@ -24,10 +24,10 @@ class EngineConfig:
     limits: Limits = field(default_factory=Limits)
 
     def check(self, request: ImageRequest) -> None:
-        """Raise `InvalidRequest` where ``request`` asks for more than is ever taken on."""
+        """Raise `InvalidRequestError` where ``request`` asks for more than is ever taken on."""
         request.check_limits(self.limits)
         if request.count > self.max_waiting:
-            raise InvalidRequest(
+            raise InvalidRequestError(
                 "frames" if request.morph_to else "count",
                 "The {field} may be at most {most} here, not {value}.",
                 most=self.max_waiting,

@@ -1,14 +1,14 @@
 """Everything that can go wrong, said so that the reader knows what to change.
 
 DarkroomError
-├── InvalidRequest     a value that was asked for is out of range; `field` names it
-├── InvalidImage       an attachment is no picture that can be read
-├── QueueFull          too much is waiting already
+├── InvalidRequestError     a value that was asked for is out of range; `field` names it
+├── InvalidImageError       an attachment is no picture that can be read
+├── QueueFullError          too much is waiting already
 ├── Cancelled          the job was taken back before it was finished
-├── GenerationFailed   the engine broke off; trying again may help
-│   ├── NotFinite      the numbers of one picture overflowed
-│   └── OutOfMemory    the device cannot hold even one picture of this size
-└── ModelNotLoaded     a model folder or hub id cannot be used; `source` names it
+├── GenerationError   the engine broke off; trying again may help
+│   ├── NotFiniteError      the numbers of one picture overflowed
+│   └── OutOfMemoryError    the device cannot hold even one picture of this size
+└── ModelLoadError     a model folder or hub id cannot be used; `source` names it
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ class DarkroomError(Sentence, Exception):
     """Base of all errors of this project; it is one sentence for the person who asked."""
 
 
-class InvalidRequest(DarkroomError):
+class InvalidRequestError(DarkroomError):
     """A value that was asked for cannot be used; the gap ``{field}`` is filled with its name."""
 
     def __init__(self, field: str, template: str, /, **values: Any) -> None:
@@ -28,37 +28,37 @@ class InvalidRequest(DarkroomError):
         self.field = field
 
 
-class InvalidImage(DarkroomError):
+class InvalidImageError(DarkroomError):
     """The bytes are no picture that can be read, or one that is too large."""
 
 
-class QueueFull(DarkroomError):
+class QueueFullError(DarkroomError):
     """No more jobs are taken at the moment."""
 
 
-class Cancelled(DarkroomError):
+class JobCancelledError(DarkroomError):
     """The job was cancelled before its pictures were finished."""
 
 
-class GenerationFailed(DarkroomError):
+class GenerationError(DarkroomError):
     """The engine could not finish the pictures; `__cause__` holds why."""
 
 
-class NotFinite(GenerationFailed):
+class NotFiniteError(GenerationError):
     """The network's answer for one picture holds NaN or infinity."""
 
     def __init__(self) -> None:
         super().__init__("The numbers of this picture overflowed. Another seed or a lower guidance scale may help.")
 
 
-class OutOfMemory(GenerationFailed):
+class OutOfMemoryError(GenerationError):
     """There is too little memory for one picture alone."""
 
     def __init__(self) -> None:
         super().__init__("There is too little memory for a picture of this size. Please try a smaller one.")
 
 
-class ModelNotLoaded(DarkroomError):
+class ModelLoadError(DarkroomError):
     """The model at ``source`` cannot be loaded."""
 
     def __init__(self, source: str, reason: str) -> None:

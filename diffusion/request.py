@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from PIL import Image
 
-from diffusion.errors import InvalidRequest
+from diffusion.errors import InvalidRequestError
 
 SAMPLER_NAMES: Final = {
     "lms": "LMS",
@@ -51,7 +51,7 @@ class ImageRequest:
     asked for the prompt alone, which takes half the time (Kynkäänniemi et al. 2024).
 
     Pictures are drawn at ``width`` x ``height`` and shown ``upscale`` times as large. ``steer`` names a label of the model's
-    classifier that they are pushed towards, besides the prompt. Raises `InvalidRequest` for values no model could use.
+    classifier that they are pushed towards, besides the prompt. Raises `InvalidRequestError` for values no model could use.
     """
 
     prompt: str
@@ -77,73 +77,83 @@ class ImageRequest:
 
     def __post_init__(self) -> None:
         if not self.prompt.strip() and self.image is None:
-            raise InvalidRequest("prompt", "The prompt is empty: say what the picture should show.")
+            raise InvalidRequestError("prompt", "The prompt is empty: say what the picture should show.")
         for field in ("width", "height"):
             if getattr(self, field) < 1:
-                raise InvalidRequest(field, "The {field} must be at least 1 pixel.")
+                raise InvalidRequestError(field, "The {field} must be at least 1 pixel.")
         if self.steps < 1:
-            raise InvalidRequest("steps", "At least 1 step is needed.")
+            raise InvalidRequestError("steps", "At least 1 step is needed.")
         if not math.isfinite(self.guidance_scale) or not 0 <= self.guidance_scale <= 50:
-            raise InvalidRequest("guidance_scale", "The {field} must be a number from {least} to {most}.", least=0, most=50)
+            raise InvalidRequestError(
+                "guidance_scale", "The {field} must be a number from {least} to {most}.", least=0, most=50
+            )
         first, end = self.guidance_interval
         if not 0 <= first <= end <= 1:
-            raise InvalidRequest("guidance_interval", "Guidance is used from one share of the steps, 0 to 1, to a later one.")
+            raise InvalidRequestError(
+                "guidance_interval", "Guidance is used from one share of the steps, 0 to 1, to a later one."
+            )
         if self.sampler not in SAMPLER_NAMES:
             known = ", ".join(SAMPLER_NAMES)
-            raise InvalidRequest(
+            raise InvalidRequestError(
                 "sampler", "There is no sampler {name}; choose one of {known}.", name=repr(self.sampler), known=known
             )
         if not 0 <= self.seed <= MAX_SEED:
-            raise InvalidRequest("seed", "The {field} must be a whole number from {least} to {most}.", least=0, most=MAX_SEED)
+            raise InvalidRequestError(
+                "seed", "The {field} must be a whole number from {least} to {most}.", least=0, most=MAX_SEED
+            )
         if self.count < 1:
-            raise InvalidRequest("count", "At least 1 picture must be asked for.")
+            raise InvalidRequestError("count", "At least 1 picture must be asked for.")
         if not 0 <= self.start_step < self.steps:
-            raise InvalidRequest("start_step", "The start step must be from 0 to {most}, below the steps.", most=self.steps - 1)
+            raise InvalidRequestError(
+                "start_step", "The start step must be from 0 to {most}, below the steps.", most=self.steps - 1
+            )
         if self.upscale not in UPSCALES:
-            raise InvalidRequest("upscale", "Pictures can be upscaled {known} times.", known=", ".join(map(str, UPSCALES)))
+            raise InvalidRequestError("upscale", "Pictures can be upscaled {known} times.", known=", ".join(map(str, UPSCALES)))
         if self.upscale > 1 and self.upscale * max(self.width, self.height) > MAX_UPSCALED_SIDE:
-            raise InvalidRequest(
+            raise InvalidRequestError(
                 "upscale",
                 "Upscaled pictures may have {most} pixels a side: choose a smaller size or upscale.",
                 most=MAX_UPSCALED_SIDE,
             )
         if not math.isfinite(self.steer_scale) or not 0 <= self.steer_scale <= 50:
-            raise InvalidRequest("steer_scale", "The {field} must be a number from {least} to {most}.", least=0, most=50)
+            raise InvalidRequestError("steer_scale", "The {field} must be a number from {least} to {most}.", least=0, most=50)
         if self.mask is not None and (self.image is None or self.mask.size != self.image.size):
-            raise InvalidRequest("mask", "A mask needs a picture of its own size.")
+            raise InvalidRequestError("mask", "A mask needs a picture of its own size.")
         self._check_branches()
         self._check_morph()
         if self.variants and (self.count % len(self.variants) or self.morph_to):
-            raise InvalidRequest("variants", "Several prompts need as many pictures each, and cannot morph.")
+            raise InvalidRequestError("variants", "Several prompts need as many pictures each, and cannot morph.")
 
     def _check_branches(self) -> None:
         before = self.start_step
         for step, prompt in self.branches:
             if not before < step < self.steps:
-                raise InvalidRequest(
+                raise InvalidRequestError(
                     "branches",
                     "A branch must begin after step {before} and before step {steps}.",
                     before=before,
                     steps=self.steps,
                 )
             if not prompt.strip():
-                raise InvalidRequest("branches", "The prompt is empty: say what the picture should become.")
+                raise InvalidRequestError("branches", "The prompt is empty: say what the picture should become.")
             before = step
 
     def _check_morph(self) -> None:
         if self.animation not in ANIMATION_NAMES:
-            raise InvalidRequest("animation", "Animations can be {known}.", known=" / ".join(ANIMATION_NAMES.values()))
+            raise InvalidRequestError("animation", "Animations can be {known}.", known=" / ".join(ANIMATION_NAMES.values()))
         if self.morph_to and self.count < 2:
-            raise InvalidRequest("count", "A morph needs at least 2 frames.")
+            raise InvalidRequestError("count", "A morph needs at least 2 frames.")
         if self.morph_to and (self.image is not None or self.branches):
-            raise InvalidRequest("morph_to", "A morph goes from text to text: it can neither start from a picture nor branch.")
+            raise InvalidRequestError(
+                "morph_to", "A morph goes from text to text: it can neither start from a picture nor branch."
+            )
 
     def with_(self, **changes: Any) -> "ImageRequest":
         """Give a changed copy, checked anew."""
         return replace(self, **changes)
 
     def check_limits(self, limits: Limits) -> None:
-        """Raise `InvalidRequest` where this asks for more than ``limits`` allow."""
+        """Raise `InvalidRequestError` where this asks for more than ``limits`` allow."""
         for field, value, most in (
             ("width", self.width, limits.side),
             ("height", self.height, limits.side),
@@ -151,7 +161,7 @@ class ImageRequest:
             ("frames", self.count, limits.frames) if self.morph_to else ("count", self.count_each, limits.count),
         ):
             if value > most:
-                raise InvalidRequest(field, "The {field} may be at most {most} here, not {value}.", most=most, value=value)
+                raise InvalidRequestError(field, "The {field} may be at most {most} here, not {value}.", most=most, value=value)
 
     @property
     def guided(self) -> bool:
@@ -229,5 +239,5 @@ def random_seed() -> int:
 def start_step_for(similarity: float, steps: int) -> int:
     """Give the step to start from so that a share ``similarity`` in [0, 1] of all ``steps`` is skipped."""
     if not math.isfinite(similarity) or not 0 <= similarity <= 1:
-        raise InvalidRequest("similarity", "The {field} must be a number from {least} to {most}.", least=0, most=1)
+        raise InvalidRequestError("similarity", "The {field} must be a number from {least} to {most}.", least=0, most=1)
     return min(round(similarity * steps), steps - 1)

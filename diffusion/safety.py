@@ -14,9 +14,9 @@ from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageClassification, CLIPImageProcessorPil
 from transformers.utils import logging as transformers_logging
 
-from diffusion.errors import GenerationFailed, ModelNotLoaded
+from diffusion.errors import GenerationError, ModelLoadError
 from diffusion.loading.device import best_device, best_dtype
-from diffusion.loading.hub import NoWeights, fetch, variant_of
+from diffusion.loading.hub import NoWeightsError, fetch, variant_of
 
 Flags = dict[str, float]  # the labels for which a picture is flagged, each with its score from 0 to 1; none where it is fine
 AT_ONCE: Final = 8
@@ -54,13 +54,13 @@ class Classifier:
         self.unsafe = {label: labels[label.lower()] for label in unsafe}
 
     def __call__(self, images: Sequence[Image.Image]) -> list[Flags]:
-        """Flag by probability; raises `GenerationFailed` where the network gives no numbers."""
+        """Flag by probability; raises `GenerationError` where the network gives no numbers."""
         pixels = self.processor(images=list(images), return_tensors="pt").pixel_values
         logits = self.network(pixels.to(self.network.device, self.network.dtype)).logits.float()
         several = self.network.config.problem_type == "multi_label_classification"
         scores = logits.sigmoid() if several else logits.softmax(1)
         if not scores.isfinite().all():
-            raise GenerationFailed("These pictures could not be checked, so I cannot show them.")
+            raise GenerationError("These pictures could not be checked, so I cannot show them.")
         return [
             {label: row[index] for label, index in self.unsafe.items() if row[index] >= self.threshold}
             for row in scores.tolist()
@@ -94,7 +94,7 @@ def load_check(
 ) -> SafetyCheck | None:
     """Load the ``classifier`` of a folder or hub id, or without one the checker that ``model`` brings.
 
-    None where it brings none, or where ``classifier`` is "none". Safetensors only. Raises `ModelNotLoaded`.
+    None where it brings none, or where ``classifier`` is "none". Safetensors only. Raises `ModelLoadError`.
     """
     source = classifier or model
     if source is None or source == NONE:
@@ -107,9 +107,9 @@ def load_check(
             if classifier:
                 return loader.submit(_load_classifier, classifier, unsafe, threshold, device).result()
             return loader.submit(_load_own, source, device).result()
-        except (NoWeights, OSError, ValueError, KeyError, ImportError, RuntimeError, AssertionError) as error:
+        except (NoWeightsError, OSError, ValueError, KeyError, ImportError, RuntimeError, AssertionError) as error:
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
-            raise ModelNotLoaded(source, reason) from error
+            raise ModelLoadError(source, reason) from error
 
 
 def _load_classifier(source: str, unsafe: Sequence[str], threshold: float, device: str | None) -> Classifier:

@@ -14,7 +14,7 @@ from cogs.core.request import options
 from cogs.core.request.flags import read_flags
 from cogs.core.request.prompt_matrix import prompted, written
 from cogs.core.storage.creations import from_json, to_json
-from diffusion.errors import DarkroomError, InvalidRequest
+from diffusion.errors import DarkroomError, InvalidRequestError
 from diffusion.images.io import read_parameters, to_png
 from diffusion.request import MAX_SEED, SAMPLER_NAMES, ImageRequest
 
@@ -38,7 +38,7 @@ requests = st.builds(
 def test_any_prompt_is_refused_or_becomes_clean_text(prompt):
     try:
         text = options.checked(prompt)
-    except InvalidRequest:
+    except InvalidRequestError:
         return
     text.encode()
     assert text == options.clean(text) and len(text) <= options.PROMPT_LIMIT
@@ -49,7 +49,7 @@ def test_any_prompt_is_refused_or_becomes_clean_text(prompt):
 def test_any_braces_are_refused_or_can_be_edited_and_stand_for_the_same_again(prompt):
     try:
         request = ImageRequest(**prompted(prompt))
-    except InvalidRequest:
+    except InvalidRequestError:
         return
     assert ImageRequest(**prompted(written(request))) == request
 
@@ -60,7 +60,7 @@ def test_any_braces_are_refused_or_can_be_edited_and_stand_for_the_same_again(pr
 def test_any_flags_are_refused_or_leave_a_prompt_without_any(prompt):
     try:
         left = read_flags(prompt).prompt
-    except InvalidRequest:
+    except InvalidRequestError:
         return
     assert read_flags(left).settings == {}
 
@@ -86,7 +86,7 @@ def test_any_request_comes_back_from_the_journal(request):
 def test_any_size_is_read_or_refused(text):
     try:
         width, height = options.parse_size(text)
-    except InvalidRequest:
+    except InvalidRequestError:
         return
     assert 0 <= width < 10**5 and 0 <= height < 10**5
 

@@ -11,11 +11,16 @@ from diffusion.errors import DarkroomError
 log = logging.getLogger(__name__)
 
 
-class NoValue(app_commands.AppCommandError):
+class InvalidOptionError(app_commands.AppCommandError):
     """An option has a value of another type, one that is none of its choices, or one beyond what it takes."""
 
 
-FORGED = (NoValue, app_commands.TransformerError, app_commands.CommandSignatureMismatch, app_commands.CommandNotFound)
+FORGED = (
+    InvalidOptionError,
+    app_commands.TransformerError,
+    app_commands.CommandSignatureMismatch,
+    app_commands.CommandNotFound,
+)
 TYPES = {
     discord.AppCommandOptionType.string: (str,),
     discord.AppCommandOptionType.integer: (int,),
@@ -28,13 +33,13 @@ class Tree(app_commands.CommandTree[Any]):
     """Tells members in one sentence what went wrong before or outside the cogs."""
 
     async def interaction_check(self, interaction: discord.Interaction[Any], /) -> bool:
-        """Check what discord.py leaves to Discord's clients; raises `NoValue`."""
+        """Check what discord.py leaves to Discord's clients; raises `InvalidOptionError`."""
         command = interaction.command
         if isinstance(command, app_commands.Command) and interaction.type is discord.InteractionType.application_command:
             for parameter in command.parameters:
                 value = getattr(interaction.namespace, parameter.display_name)
                 if value is not None and not _is_of(parameter, value):
-                    raise NoValue(f"{value!r:.100} is no value for {parameter.display_name}")
+                    raise InvalidOptionError(f"{value!r:.100} is no value for {parameter.display_name}")
         return True
 
     async def on_error(self, interaction: discord.Interaction[Any], error: app_commands.AppCommandError) -> None:
@@ -45,7 +50,7 @@ class Tree(app_commands.CommandTree[Any]):
         else:
             log.error("a command failed", exc_info=error)
             explained = DarkroomError("Something went wrong here. Please try again.")
-        await interaction.client.studio.tell(interaction, explained)
+        await interaction.client.service.tell(interaction, explained)
 
 
 def _is_of(parameter: app_commands.Parameter, value: Any) -> bool:

@@ -37,7 +37,7 @@ EMBEDDED = "embedded"  # what the model that comes with the code is called in MO
 Blankable = Annotated[str | None, BeforeValidator(_empty_is_none)]
 
 
-class Settings(BaseSettings):
+class Config(BaseSettings):
     """What the operator decides, from the environment or ``.env``; ``.env.example`` explains each."""
 
     model_config = SettingsConfigDict(env_file=".env", extra="ignore")

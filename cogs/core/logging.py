@@ -41,7 +41,7 @@ def set_up(level: str, form: Literal["text", "json"], secret: str) -> None:
 
 
 def log_creation(creation: Creation) -> None:
-    """Write down what became of a request, by its id; a watcher of the `Journal`."""
+    """Write down what became of a request, by its id; a watcher of the `CreationStore`."""
     log.info("%r", creation, extra=_facts(creation))
 
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, start_http_server
 
-from cogs.core.storage.creations import Creation, Journal, State
+from cogs.core.storage.creations import Creation, CreationStore, State
 from diffusion.errors import DarkroomError
 from diffusion.serving.engine import Engine
 
@@ -22,7 +22,7 @@ LAGS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 class Metrics:
     """Watches an engine and its journal; ``began`` is when, in seconds since 1970."""
 
-    def __init__(self, engine: Engine, journal: Journal) -> None:
+    def __init__(self, engine: Engine, creation_store: CreationStore) -> None:
         self.began = time.time()
         self.registry = CollectorRegistry()
         registry = self.registry
@@ -37,7 +37,7 @@ class Metrics:
         for state in State:
             self._requests.labels(state)  # told as 0 from the start
         engine.watchers.append(self._stepped)
-        journal.watchers.append(self._changed)
+        creation_store.watchers.append(self._changed)
 
     @property
     def pictures(self) -> int:

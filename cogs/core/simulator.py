@@ -13,7 +13,7 @@ from typing import Any
 import discord
 import simcord
 
-from cogs.core.generation.service import Studio
+from cogs.core.generation.service import GenerationService
 from cogs.core.help_text import hint, welcome_text
 from diffusion.errors import DarkroomError
 
@@ -39,25 +39,27 @@ def outside(env: simcord.Env) -> Callable[[Coroutine[Any, Any, None]], asyncio.T
 
 
 @contextlib.asynccontextmanager
-async def simulated(studio: Studio, make_bot: Callable[[Studio], discord.Client]) -> AsyncIterator[simcord.Env]:
+async def simulated(
+    service: GenerationService, make_bot: Callable[[GenerationService], discord.Client]
+) -> AsyncIterator[simcord.Env]:
     """Run the bot in a fresh simulated Discord."""
-    bot = make_bot(studio)
+    bot = make_bot(service)
     shard_count = getattr(bot, "shard_count", None) or 1  # Discord would tell how many it advises
     env = simcord.Env(bot, settle_timeout=SETTLE_SECONDS, shard_count=shard_count)
-    studio.background.spawn = outside(env)
+    service.background.spawn = outside(env)
     env.backend.clock._epoch = datetime.now(UTC)  # so that messages are of today
     await env.start()
     try:
         yield env
     finally:
-        await studio.close()
+        await service.close()
         await env.shutdown()
 
 
-async def serve(studio: Studio, make_bot: Callable[[Studio], discord.Client], port: int) -> None:
+async def serve(service: GenerationService, make_bot: Callable[[GenerationService], discord.Client], port: int) -> None:
     """Serve the page on loopback until it is ended there or the program is interrupted."""
-    defaults = studio.engine.model.defaults
-    async with simulated(studio, make_bot) as env:
+    defaults = service.engine.model.defaults
+    async with simulated(service, make_bot) as env:
         bot: Any = env.bot
         await bot.user.edit(username="Darkroom")
         bot.tree.__dict__.pop("on_error", None)  # the bot's own answers to errors, not simcord's collecting of them

@@ -13,7 +13,7 @@ from discord.app_commands import Range
 from discord.ext import commands
 from PIL import Image
 
-from cogs.core.generation.service import Studio
+from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import ENGLISH, explain, say
 from cogs.core.messages.attachments import fetch_image
 from cogs.core.messages.delivery import QUIET
@@ -22,7 +22,7 @@ from cogs.core.messages.validation import Bounded
 from cogs.core.messages.views import FORM_SECONDS
 from cogs.core.policy.locale import language_of
 from cogs.core.request.options import clean, server_only
-from cogs.core.storage.images import PictureGone
+from cogs.core.storage.images import ImageMissingError
 from cogs.emoji.expressions import (
     ANY_TAG,
     DESCRIPTION_LIMIT,
@@ -96,7 +96,7 @@ class DraftButton(
 
     async def callback(self, interaction: Interaction) -> None:
         """Hand the press over."""
-        cog = interaction.client.get_cog("Emoji")
+        cog = interaction.client.get_cog("EmojiCog")
         await (cog.ask_name if self.step == "name" else cog.change_ground)(interaction, self.draft)
 
 
@@ -127,21 +127,21 @@ class NameModal(Bounded, discord.ui.Modal):
         draft = replace(self.draft, name=self.name.value)
         if draft.kind is STICKER:
             draft = replace(draft, tag=self.tag.value, description=self.description.value)
-        await interaction.client.get_cog("Emoji").upload(interaction, draft)
+        await interaction.client.get_cog("EmojiCog").upload(interaction, draft)
 
 
-class Emoji(commands.Cog):
+class EmojiCog(commands.Cog):
     """Pictures as a server's emojis and stickers."""
 
-    def __init__(self, studio: Studio) -> None:
-        self.studio = studio
+    def __init__(self, service: GenerationService) -> None:
+        self.service = service
 
     async def begin(self, interaction: Interaction, creation_id: int, index: int, kind: str) -> None:
         """Show the member the picture ``index`` of a creation as an "emoji" or "sticker", with buttons to go on."""
-        async with self.studio.answering(interaction):
+        async with self.service.answering(interaction):
             server_for(interaction, KINDS[kind])
             await interaction.response.defer(ephemeral=True, thinking=True)
-            creation = await self.studio.journal.get(creation_id)
+            creation = await self.service.creation_store.get(creation_id)
             if creation and creation.private and creation.owner != interaction.user.id:
                 raise DarkroomError("Only the member who asked for these pictures can do that.")
             prompt = (creation.request or {}).get("prompt", "") if creation else ""
@@ -151,13 +151,13 @@ class Emoji(commands.Cog):
 
     async def change_ground(self, interaction: Interaction, draft: Draft) -> None:
         """Show ``draft`` with its background where it was without, and the other way round."""
-        async with self.studio.answering(interaction):
+        async with self.service.answering(interaction):
             await interaction.response.defer()
             await self._show(interaction, replace(draft, transparent=not draft.transparent))
 
     async def ask_name(self, interaction: Interaction, draft: Draft) -> None:
         """Ask for the name of ``draft``."""
-        async with self.studio.answering(interaction):
+        async with self.service.answering(interaction):
             server_for(interaction, draft.kind)
             await interaction.response.send_modal(NameModal(draft, language_of(interaction)))
 
@@ -165,7 +165,7 @@ class Emoji(commands.Cog):
         """Add ``draft`` to the server, or say why not and keep what was typed."""
         tag = draft.tag.replace(":", "").strip() or ANY_TAG if draft.kind is STICKER else ""
         draft = replace(draft, name=clean(draft.name), tag=tag, description=clean(draft.description))
-        async with self.studio.answering(interaction):
+        async with self.service.answering(interaction):
             await interaction.response.defer()
             try:
                 cutout = await self._cutout(draft)
@@ -195,7 +195,7 @@ class Emoji(commands.Cog):
         transparent: bool = True,
     ) -> None:
         """Add an attached picture to this server as an emoji or sticker."""
-        async with self.studio.answering(interaction):
+        async with self.service.answering(interaction):
             kind = STICKER if sticker else EMOJI
             server_for(interaction, kind)
             name = kind.checked(name) if name else kind.guess(PurePath(image.filename).stem)
@@ -220,13 +220,13 @@ class Emoji(commands.Cog):
         await interaction.edit_original_response(content=said or text, attachments=files, view=view, allowed_mentions=QUIET)
 
     async def _cutout(self, draft: Draft) -> Cutout:
-        creation = await self.studio.journal.get(draft.creation)
+        creation = await self.service.creation_store.get(draft.creation)
         try:
             names = (creation.pictures or []) if creation else []
             if draft.index >= len(names):
-                raise PictureGone
-            png = await self.studio.gallery.read(names[draft.index])
-        except PictureGone:
+                raise ImageMissingError
+            png = await self.service.image_store.read(names[draft.index])
+        except ImageMissingError:
             raise DarkroomError("I do not keep this picture any more. Please save it and attach it to `/emoji`.") from None
         return await asyncio.to_thread(lambda: cut_out(Image.open(io.BytesIO(png))))
 
@@ -269,4 +269,4 @@ def _sheet(png: bytes, shown: int) -> bytes:
 async def setup(bot: Any) -> None:
     """Add the cog and make its buttons known."""
     bot.add_dynamic_items(DraftButton)
-    await bot.add_cog(Emoji(bot.studio))
+    await bot.add_cog(EmojiCog(bot.service))

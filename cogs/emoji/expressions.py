@@ -11,7 +11,7 @@ from typing import Any, Final
 import discord
 
 from cogs.core.messages.http_errors import UNREACHABLE, Refusal, refusal_of
-from diffusion.errors import DarkroomError, InvalidRequest
+from diffusion.errors import DarkroomError, InvalidRequestError
 
 PATIENCE: Final = 60.0  # seconds; Discord lets few be added in an hour, and discord.py would wait out the rest of it
 FULL_CODES: Final = (30008, 30039)
@@ -40,10 +40,10 @@ class Kind:
     refused: str
 
     def checked(self, name: str) -> str:
-        """Give ``name`` without blanks around it; raises `InvalidRequest` where this may not be called so."""
+        """Give ``name`` without blanks around it; raises `InvalidRequestError` where this may not be called so."""
         name = name.strip()
         if not re.fullmatch(self.pattern, name):
-            raise InvalidRequest("name", self.rule)
+            raise InvalidRequestError("name", self.rule)
         return name
 
     def guess(self, text: str) -> str:

@@ -9,7 +9,7 @@ from discord import app_commands
 from discord.app_commands import Choice, Range
 from discord.ext import commands
 
-from cogs.core.generation.service import Studio
+from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import say
 from cogs.core.messages.delivery import QUIET
 from cogs.core.policy.flagged import WORDED, rule_text
@@ -31,13 +31,13 @@ CHOICES: Final = [Choice(name=worded, value=verdict.value) for verdict, worded i
 
 @server_only
 @app_commands.default_permissions(manage_guild=True)
-class Moderation(commands.GroupCog, group_name="moderation", group_description="What is not wanted in this server"):
+class ModerationCog(commands.GroupCog, group_name="moderation", group_description="What is not wanted in this server"):
     """Sets a server's rules."""
 
     words = app_commands.Group(name="words", description="Which words prompts may not have")
 
-    def __init__(self, studio: Studio) -> None:
-        self.studio = studio
+    def __init__(self, service: GenerationService) -> None:
+        self.service = service
         self._turn = asyncio.Lock()  # what one changes, the next must see
 
     @words.command()
@@ -47,7 +47,7 @@ class Moderation(commands.GroupCog, group_name="moderation", group_description="
     )
     async def add(self, interaction: Interaction, word: Range[str, 1, EXPRESSION_LIMIT], expression: bool = False) -> None:
         """Take no more prompts with a word."""
-        async with self.studio.answering(interaction), self._turn:
+        async with self.service.answering(interaction), self._turn:
             server = _managed(interaction)
             rule = await asyncio.to_thread(checked, Rule(word.strip(), expression))
             rules = _rules(self._of(server))
@@ -65,7 +65,7 @@ class Moderation(commands.GroupCog, group_name="moderation", group_description="
     @app_commands.describe(word="One that is listed")
     async def remove(self, interaction: Interaction, word: Range[str, 1, EXPRESSION_LIMIT + 2]) -> None:
         """Take prompts with a word again."""
-        async with self.studio.answering(interaction), self._turn:
+        async with self.service.answering(interaction), self._turn:
             server = _managed(interaction)
             rules = _rules(self._of(server))
             kept = [rule for rule in rules if word.strip() not in (str(rule), _choice(rule))]
@@ -85,7 +85,7 @@ class Moderation(commands.GroupCog, group_name="moderation", group_description="
     @words.command(name="list")
     async def show_words(self, interaction: Interaction) -> None:
         """Show which words prompts may not have."""
-        async with self.studio.answering(interaction), self._turn:
+        async with self.service.answering(interaction), self._turn:
             server = _managed(interaction)
             rules = _rules(self._of(server))
             text, language = ", ".join(map(_quoted, rules)), language_of(interaction)
@@ -100,9 +100,9 @@ class Moderation(commands.GroupCog, group_name="moderation", group_description="
     @app_commands.describe(text="A prompt, as a member might write it")
     async def test(self, interaction: Interaction, text: Range[str, 1, PROMPT_LIMIT]) -> None:
         """Say what would become of a prompt."""
-        async with self.studio.answering(interaction):
+        async with self.service.answering(interaction):
             _managed(interaction)
-            broken = await self.studio.rules.broken(interaction, text)
+            broken = await self.service.rules.broken(interaction, text)
             language = language_of(interaction)
             if broken:
                 await _say(interaction, say(language, "Not taken: {rule}.", rule=_quoted(broken)))
@@ -113,12 +113,12 @@ class Moderation(commands.GroupCog, group_name="moderation", group_description="
     @app_commands.describe(channel="Where moderators look at held pictures; none: pictures cannot be held")
     async def channel(self, interaction: Interaction, channel: discord.TextChannel | None = None) -> None:
         """Set where flagged pictures are held until a moderator decides."""
-        async with self.studio.answering(interaction), self._turn:
+        async with self.service.answering(interaction), self._turn:
             server = _managed(interaction)
             if channel:
                 _check_reach(channel)
             after = self._of(server).with_(moderators=channel.id if channel else None)
-            await self.studio.registry.set(Scope.SERVER, server, after)
+            await self.service.preference_store.set(Scope.SERVER, server, after)
             await _say(interaction, self._rule_text(server, language_of(interaction)))
 
     @app_commands.command()
@@ -128,7 +128,7 @@ class Moderation(commands.GroupCog, group_name="moderation", group_description="
     @app_commands.choices(flagged=CHOICES, age_restricted=CHOICES)
     async def rule(self, interaction: Interaction, flagged: str | None = None, age_restricted: str | None = None) -> None:
         """Show and set what becomes of flagged pictures."""
-        async with self.studio.answering(interaction), self._turn:
+        async with self.service.answering(interaction), self._turn:
             server = _managed(interaction)
             changes: dict[str, Any] = {}
             if flagged is not None:
@@ -136,21 +136,21 @@ class Moderation(commands.GroupCog, group_name="moderation", group_description="
             if age_restricted is not None:
                 changes["flagged_restricted"] = Verdict(age_restricted)
             if changes:
-                await self.studio.registry.set(Scope.SERVER, server, self._of(server).with_(**changes))
+                await self.service.preference_store.set(Scope.SERVER, server, self._of(server).with_(**changes))
             await _say(interaction, self._rule_text(server, language_of(interaction)))
 
     def _of(self, server: int) -> Preferences:
-        return self.studio.registry.of(Scope.SERVER, server)
+        return self.service.preference_store.of(Scope.SERVER, server)
 
     async def _set(self, server: int, rules: list[Rule]) -> None:
         words = tuple(rule.text for rule in rules if not rule.is_expression)
         expressions = tuple(rule.text for rule in rules if rule.is_expression)
         after = self._of(server).with_(words=words or None, expressions=expressions or None)
-        await self.studio.registry.set(Scope.SERVER, server, after)
+        await self.service.preference_store.set(Scope.SERVER, server, after)
 
     def _rule_text(self, server: int, language: str) -> str:
         text = rule_text(self._of(server), language)
-        return text if self.studio.engine.checks else f"{text}\n{say(language, UNCHECKED)}"
+        return text if self.service.engine.checks else f"{text}\n{say(language, UNCHECKED)}"
 
 
 def _managed(interaction: Interaction) -> int:
@@ -188,4 +188,4 @@ async def _say(interaction: Interaction, text: str) -> None:
 
 async def setup(bot: Any) -> None:
     """Add the cog."""
-    await bot.add_cog(Moderation(bot.studio))
+    await bot.add_cog(ModerationCog(bot.service))

@@ -6,9 +6,9 @@ from typing import Any
 import discord
 from discord.ext import commands
 
-from cogs.core.generation.service import Studio
+from cogs.core.generation.service import GenerationService
 from cogs.core.messages.review_button import ReviewButton
-from cogs.core.storage.database import DatabaseFailed
+from cogs.core.storage.database import DatabaseUnavailableError
 from cogs.core.storage.reviews import Decision
 from diffusion.errors import DarkroomError
 
@@ -17,26 +17,26 @@ MODERATORS_ONLY = "Only members who may delete others' messages here can decide 
 GONE = "These pictures are gone, so there is nothing to decide any more."
 
 
-class Review(commands.Cog):
+class ReviewCog(commands.Cog):
     """Answers the buttons of `cogs.core.messages.review_button`."""
 
-    def __init__(self, studio: Studio) -> None:
-        self.studio = studio
+    def __init__(self, service: GenerationService) -> None:
+        self.service = service
 
     async def press(self, interaction: Interaction, decision: Decision, creation_id: int) -> None:
         """Decide; of several moderators the first counts, and the others are told."""
-        async with self.studio.answering(interaction):
+        async with self.service.answering(interaction):
             if not interaction.permissions.manage_messages:
                 raise DarkroomError(MODERATORS_ONLY)
             await interaction.response.defer()
-            review, first = await self.studio.reviews.decide(creation_id, decision, interaction.user.id)
+            review, first = await self.service.reviews.decide(creation_id, decision, interaction.user.id)
             if review is None:
                 raise DarkroomError(GONE)
             if not first:
                 if review.moderator is None:
                     raise DarkroomError("That was decided already.")
                 raise DarkroomError("{moderator} has decided already.", moderator=f"<@{review.moderator}>")
-            await self.studio.go_on(creation_id)
+            await self.service.go_on(creation_id)
 
     @commands.Cog.listener()
     async def on_raw_message_delete(self, event: discord.RawMessageDeleteEvent) -> None:
@@ -55,14 +55,14 @@ class Review(commands.Cog):
         await self._give_up(channel_id=channel.id)
 
     async def _give_up(self, **where: int) -> None:
-        with contextlib.suppress(DatabaseFailed):  # which is in the log
-            for review in await self.studio.reviews.waiting(**where):
-                _, first = await self.studio.reviews.decide(review.creation_id, Decision.DELETE, None)
+        with contextlib.suppress(DatabaseUnavailableError):  # which is in the log
+            for review in await self.service.reviews.waiting(**where):
+                _, first = await self.service.reviews.decide(review.creation_id, Decision.DELETE, None)
                 if first:
-                    await self.studio.go_on(review.creation_id)
+                    await self.service.go_on(review.creation_id)
 
 
 async def setup(bot: Any) -> None:
     """Add the cog and make its buttons known."""
     bot.add_dynamic_items(ReviewButton)
-    await bot.add_cog(Review(bot.studio))
+    await bot.add_cog(ReviewCog(bot.service))

@@ -11,14 +11,14 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from cogs.core.generation.service import Studio
+from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.messages.delivery import QUIET
 from cogs.core.messages.http_errors import REFUSALS
 from cogs.core.policy.locale import language_of
 from cogs.core.request.preferences import Scope
 from cogs.core.storage.personal_data import Forgotten
-from cogs.privacy.export import MOST, Takeout
+from cogs.privacy.export import MOST, Export
 from diffusion.errors import DarkroomError
 
 Interaction = discord.Interaction[Any]
@@ -50,22 +50,22 @@ class ForgetButton(discord.ui.DynamicItem[discord.ui.Button[Any]], template=r"da
 
     async def callback(self, interaction: Interaction) -> None:
         """Hand the press over."""
-        await interaction.client.get_cog("Privacy").forget_now(interaction, self.member)
+        await interaction.client.get_cog("PrivacyCog").forget_now(interaction, self.member)
 
 
-class Privacy(commands.GroupCog, group_name="privacy", group_description="What I keep about you"):
+class PrivacyCog(commands.GroupCog, group_name="privacy", group_description="What I keep about you"):
     """Gives out and deletes what is kept about a member."""
 
-    def __init__(self, studio: Studio) -> None:
-        self.studio = studio
+    def __init__(self, service: GenerationService) -> None:
+        self.service = service
 
     @app_commands.command()
     async def export(self, interaction: Interaction) -> None:
         """Get a copy of all that I keep about you: what you asked for, your settings and your pictures."""
-        async with self.studio.answering(interaction):
+        async with self.service.answering(interaction):
             await interaction.response.defer(ephemeral=True, thinking=True)
-            documents, names = await self.studio.personal.documents(interaction.user.id)
-            takeout = Takeout(documents, names, self.studio.gallery, interaction.filesize_limit)
+            documents, names = await self.service.personal.documents(interaction.user.id)
+            takeout = Export(documents, names, self.service.image_store, interaction.filesize_limit)
             part, language = 0, language_of(interaction)
             async for data in takeout:
                 part += 1
@@ -84,7 +84,7 @@ class Privacy(commands.GroupCog, group_name="privacy", group_description="What I
     @app_commands.command()
     async def forget(self, interaction: Interaction) -> None:
         """Have all that I keep about you deleted, with your pictures."""
-        async with self.studio.answering(interaction):
+        async with self.service.answering(interaction):
             view, language = discord.ui.View(timeout=None), language_of(interaction)
             view.add_item(ForgetButton(interaction.user.id, language))
             await interaction.response.send_message(say(language, WARNING), view=view, ephemeral=True)
@@ -93,39 +93,39 @@ class Privacy(commands.GroupCog, group_name="privacy", group_description="What I
     @app_commands.describe(allowed="Whether others may start from your avatar and your pictures")
     async def remix(self, interaction: Interaction, allowed: bool) -> None:
         """Say whether others may start from your avatar and your pictures."""
-        async with self.studio.answering(interaction):
-            registry, member = self.studio.registry, interaction.user.id
-            before = await registry.latest(Scope.MEMBER, member)
-            await registry.set(Scope.MEMBER, member, before.with_(remix=None if allowed else False))
+        async with self.service.answering(interaction):
+            preference_store, member = self.service.preference_store, interaction.user.id
+            before = await preference_store.latest(Scope.MEMBER, member)
+            await preference_store.set(Scope.MEMBER, member, before.with_(remix=None if allowed else False))
             text = say(language_of(interaction), REMIXED if allowed else NOT_REMIXED)
             await interaction.response.send_message(text, ephemeral=True)
 
     async def forget_now(self, interaction: Interaction, member: int) -> None:
         """Take back what is being made for ``member``, delete everything, and tell what that was."""
-        async with self.studio.answering(interaction):
+        async with self.service.answering(interaction):
             if interaction.user.id != member:
                 raise DarkroomError("Everybody can only have themselves forgotten: `/privacy forget`.")
             language = language_of(interaction)  # one of the settings that are deleted
             await interaction.response.edit_message(content=say(language, "Deleting…"), view=None)
             await self._take_back(member)
-            forgotten = await self.studio.personal.forget(member)
+            forgotten = await self.service.personal.forget(member)
             messages = list(_messages(forgotten))
-            self.studio.background.start(_delete(interaction.client, messages[:MOST_MESSAGES]))
+            self.service.background.start(_delete(interaction.client, messages[:MOST_MESSAGES]))
             told = _told(forgotten, len(messages), language)
             await interaction.edit_original_response(content=told, allowed_mentions=QUIET)
 
     async def _take_back(self, member: int) -> None:
         """Cancel all that is being made for ``member`` and wait until it has ended, but not for what Discord keeps waiting."""
-        elsewhere = await self.studio.claims.elsewhere(member)
+        elsewhere = await self.service.claims.elsewhere(member)
         for creation_id in elsewhere:
-            await self.studio.cancel_elsewhere(creation_id)
+            await self.service.cancel_elsewhere(creation_id)
         if elsewhere:
-            await asyncio.sleep(2 * self.studio.lease.beat)  # until the others notice and keep nothing more
+            await asyncio.sleep(2 * self.service.lease.beat)  # until the others notice and keep nothing more
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LONGEST_WAIT):
-                while theirs := [one.id for one in self.studio.development.in_hand if one.owner == member]:
+                while theirs := [one.id for one in self.service.runner.in_hand if one.owner == member]:
                     for creation_id in theirs:
-                        self.studio.jobs[creation_id].cancel()
+                        self.service.jobs[creation_id].cancel()
                     await asyncio.sleep(0.05)
 
 
@@ -170,4 +170,4 @@ def _told(forgotten: Forgotten, messages: int, language: str) -> str:
 async def setup(bot: Any) -> None:
     """Add the cog and make its button known."""
     bot.add_dynamic_items(ForgetButton)
-    await bot.add_cog(Privacy(bot.studio))
+    await bot.add_cog(PrivacyCog(bot.service))

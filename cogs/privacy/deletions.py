@@ -7,15 +7,15 @@ from typing import Any
 import discord
 from discord.ext import commands
 
-from cogs.core.generation.service import Studio
-from cogs.core.storage.database import DatabaseFailed
+from cogs.core.generation.service import GenerationService
+from cogs.core.storage.database import DatabaseUnavailableError
 
 
-class Withdrawal(commands.Cog):
+class DeletionsCog(commands.Cog):
     """Listens for deleted messages."""
 
-    def __init__(self, studio: Studio) -> None:
-        self.studio = studio
+    def __init__(self, service: GenerationService) -> None:
+        self.service = service
 
     @commands.Cog.listener()
     async def on_raw_message_delete(self, deleted: discord.RawMessageDeleteEvent) -> None:
@@ -28,10 +28,10 @@ class Withdrawal(commands.Cog):
         await self._note(deleted.message_ids)
 
     async def _note(self, messages: Iterable[int]) -> None:
-        with contextlib.suppress(DatabaseFailed):  # logged; /show looks at the message besides
-            await self.studio.archive.withdraw(list(messages))
+        with contextlib.suppress(DatabaseUnavailableError):  # logged; /show looks at the message besides
+            await self.service.archive.withdraw(list(messages))
 
 
 async def setup(bot: Any) -> None:
     """Add the cog."""
-    await bot.add_cog(Withdrawal(bot.studio))
+    await bot.add_cog(DeletionsCog(bot.service))

@@ -6,20 +6,20 @@ import zipfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final
 
-from cogs.core.storage.images import Gallery, PictureGone, suffix_of
+from cogs.core.storage.images import ImageMissingError, ImageStore, suffix_of
 
 ENTRY: Final = 100  # bytes that an entry takes twice, besides its name: before its content and in the list at the end
 MOST: Final = 10
 
 
-class Takeout:
+class Export:
     """Packs ``documents``, then the pictures of ``names`` as far as `MOST` files of ``limit`` bytes hold them.
 
     Iterate it for the files; afterwards `left_out` counts the pictures that had no room and `gone` those that are not kept.
     """
 
-    def __init__(self, documents: Mapping[str, bytes], names: Sequence[str], gallery: Gallery, limit: int) -> None:
-        self._documents, self._names, self._gallery, self._limit = documents, names, gallery, limit
+    def __init__(self, documents: Mapping[str, bytes], names: Sequence[str], image_store: ImageStore, limit: int) -> None:
+        self._documents, self._names, self._image_store, self._limit = documents, names, image_store, limit
         self.left_out = self.gone = 0
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -29,8 +29,8 @@ class Takeout:
             await asyncio.to_thread(part.add, name, data, zipfile.ZIP_DEFLATED)
         for done, name in enumerate(self._names):
             try:
-                data = await self._gallery.read(name)
-            except PictureGone:
+                data = await self._image_store.read(name)
+            except ImageMissingError:
                 self.gone += 1
                 continue
             if not part.takes(data, self._limit):

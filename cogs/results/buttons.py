@@ -7,8 +7,8 @@ from typing import Any, Final
 import discord
 from discord.ext import commands
 
-from cogs.core.generation.service import Studio
-from cogs.core.generation.source import Recollection
+from cogs.core.generation.service import GenerationService
+from cogs.core.generation.source import ResultSource
 from cogs.core.messages import render
 from cogs.core.messages.confirm import ask_first
 from cogs.core.messages.delivery import QUIET
@@ -27,11 +27,11 @@ PATIENCE: Final = 2.0  # seconds: Discord waits three for the first answer
 DRAFTS: Final = 200  # refused edits that are kept, so that nobody has to type twice
 
 
-class Buttons(commands.Cog):
+class ResultButtonsCog(commands.Cog):
     """Answers the buttons of `cogs.core.messages.views`."""
 
-    def __init__(self, studio: Studio) -> None:
-        self.studio = studio
+    def __init__(self, service: GenerationService) -> None:
+        self.service = service
         self._drafts: dict[tuple[int, int], Edit] = {}  # by member and creation
 
     async def press(self, interaction: Interaction, action: str, owner: int, creation_id: int, index: int) -> None:
@@ -40,22 +40,22 @@ class Buttons(commands.Cog):
         These come from a custom_id and can be believed: discord.py hands over only those that stand on the message.
         """
         actions = {"reroll": self.reroll, "upscale": self.upscale, "edit": self.edit, "info": self.info}
-        async with self.studio.answering(interaction):
+        async with self.service.answering(interaction):
             if action == "cancel":
-                await self.studio.cancel(interaction, creation_id)
+                await self.service.cancel(interaction, creation_id)
                 await interaction.response.defer()
             elif action == "film":
-                await interaction.client.get_cog("Film").show(interaction, creation_id)
+                await interaction.client.get_cog("TimelapseCog").show(interaction, creation_id)
             elif action == "delete":
                 await self.delete(interaction, owner)
             elif action in ("emoji", "sticker"):
-                await interaction.client.get_cog("Emoji").begin(interaction, creation_id, index, action)
+                await interaction.client.get_cog("EmojiCog").begin(interaction, creation_id, index, action)
             elif interaction.message is None:
                 raise DarkroomError("The message of this button is gone.")
             else:
-                found = await Recollection.of(self.studio.development, interaction.message, creation_id)
+                found = await ResultSource.of(self.service.runner, interaction.message, creation_id)
                 if action in STARTING or action in CHANGING and found.starts_from_a_picture:
-                    self.studio.rules.check_remix(interaction, owner)
+                    self.service.rules.check_remix(interaction, owner)
                 if action in SIMILARITIES:
                     await self.more(interaction, found, index, SIMILARITIES[action])
                 else:
@@ -69,37 +69,37 @@ class Buttons(commands.Cog):
         with contextlib.suppress(discord.NotFound):  # somebody was faster
             await interaction.delete_original_response()
 
-    async def reroll(self, interaction: Interaction, found: Recollection, _: int) -> None:
+    async def reroll(self, interaction: Interaction, found: ResultSource, _: int) -> None:
         """Make the same again with other seeds."""
 
         async def again() -> ImageRequest:
             return with_fresh_seed(await found.request())
 
-        await self.studio.make(interaction, again, private=found.private, parent=found.id)
+        await self.service.make(interaction, again, private=found.private, parent=found.id)
 
-    async def more(self, interaction: Interaction, found: Recollection, index: int, similarity: float) -> None:
+    async def more(self, interaction: Interaction, found: ResultSource, index: int, similarity: float) -> None:
         """Make pictures that start from the one of that ``index``."""
 
         async def similar() -> ImageRequest:
             return alike(await found.request(), await found.picture(index), index, similarity)
 
-        await self.studio.make(interaction, similar, private=found.private, parent=found.id)
+        await self.service.make(interaction, similar, private=found.private, parent=found.id)
 
-    async def upscale(self, interaction: Interaction, found: Recollection, index: int) -> None:
+    async def upscale(self, interaction: Interaction, found: ResultSource, index: int) -> None:
         """Draw the picture of that ``index`` over at twice the size."""
-        start = self.studio.engine.model.defaults.upscale_start
-        limits = self.studio.rules.limits(interaction)
+        start = self.service.engine.model.defaults.upscale_start
+        limits = self.service.rules.limits(interaction)
 
         async def larger() -> ImageRequest:
             request = await found.request()
             check_upscale(request, limits)
             return upscaled(request, await found.picture(index), index, start)
 
-        await self.studio.make(interaction, larger, private=found.private, parent=found.id)
+        await self.service.make(interaction, larger, private=found.private, parent=found.id)
 
-    async def edit(self, interaction: Interaction, found: Recollection, _: int) -> None:
+    async def edit(self, interaction: Interaction, found: ResultSource, _: int) -> None:
         """Ask for other settings; the seed stays where it is not changed, so that the change shows what the words do."""
-        most_steps = self.studio.rules.limits(interaction).steps
+        most_steps = self.service.rules.limits(interaction).steps
         before = await self._request(found)
         key = interaction.user.id, found.id or found.message.id
         language = language_of(interaction)
@@ -108,17 +108,17 @@ class Buttons(commands.Cog):
             async def go(started: Interaction) -> None:
                 async def edited() -> ImageRequest:
                     settings = edit.settings(most_steps)
-                    return self.studio.composer.edited(started, await found.request(), edit.prompt, **settings)
+                    return self.service.builder.edited(started, await found.request(), edit.prompt, **settings)
 
                 started.extras[REMEDY] = remedy
-                if await self.studio.make(started, edited, private=found.private, parent=found.id):
+                if await self.service.make(started, edited, private=found.private, parent=found.id):
                     self._drafts.pop(key, None)
 
             remedy = edit_again_view(answer.user.id, found.id, language) if found.id else None
             answer.extras[REMEDY] = remedy
             self._keep_draft(key, edit)
-            async with self.studio.answering(answer):
-                await ask_first(self.studio, answer, edit.prompt, before.count_each, go)
+            async with self.service.answering(answer):
+                await ask_first(self.service, answer, edit.prompt, before.count_each, go)
 
         filled = self._drafts.get(key) or Edit.of(before)
         await interaction.response.send_modal(EditForm(filled, most_steps, submitted, language))
@@ -128,12 +128,12 @@ class Buttons(commands.Cog):
         if len(self._drafts) > DRAFTS:
             del self._drafts[next(iter(self._drafts))]
 
-    async def info(self, interaction: Interaction, found: Recollection, _: int) -> None:
+    async def info(self, interaction: Interaction, found: ResultSource, _: int) -> None:
         """Tell the member alone how these pictures were made."""
         text = render.info(await self._request(found), found.creation, language_of(interaction))
         await interaction.response.send_message(view=text_view(text), ephemeral=True, allowed_mentions=QUIET)
 
-    async def _request(self, found: Recollection) -> ImageRequest:
+    async def _request(self, found: ResultSource) -> ImageRequest:
         """Look up what was asked for, in time for a first answer."""
         try:
             async with asyncio.timeout(PATIENCE):
@@ -145,4 +145,4 @@ class Buttons(commands.Cog):
 async def setup(bot: Any) -> None:
     """Add the cog and make its buttons known."""
     bot.add_dynamic_items(ActionButton, PictureSelect)
-    await bot.add_cog(Buttons(bot.studio))
+    await bot.add_cog(ResultButtonsCog(bot.service))

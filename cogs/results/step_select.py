@@ -1,4 +1,4 @@
-"""The select under a film and the form that it opens. They hold no logic: the cog `Film` has it."""
+"""The select under a film and the form that it opens. They hold no logic: the cog `TimelapseCog` has it."""
 
 import re
 from collections.abc import Awaitable, Callable, Iterable
@@ -35,7 +35,7 @@ class StepSelect(Offering, discord.ui.DynamicItem[discord.ui.Select[Any]], templ
 
     async def callback(self, interaction: discord.Interaction[Any]) -> None:
         """Hand the choice over."""
-        await interaction.client.get_cog("Film").branch(interaction, self.creation_id, int(self.item.values[0]))
+        await interaction.client.get_cog("TimelapseCog").branch(interaction, self.creation_id, int(self.item.values[0]))
 
 
 class BranchForm(Bounded, discord.ui.Modal):

@@ -6,7 +6,7 @@ from typing import Any
 import discord
 from discord.ext import commands
 
-from cogs.core.generation.service import Studio
+from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import say
 from cogs.core.messages.delivery import QUIET, fitted
 from cogs.core.messages.message import Picture, Result
@@ -14,7 +14,7 @@ from cogs.core.messages.render import ALT_TEXT_LIMIT, headline
 from cogs.core.policy.locale import language_for, language_of
 from cogs.core.request.options import checked
 from cogs.core.storage.creations import Creation
-from cogs.core.storage.images import PictureGone
+from cogs.core.storage.images import ImageMissingError
 from cogs.results.step_select import BranchForm, StepSelect
 from diffusion.errors import DarkroomError
 from diffusion.images.timelapse import branch_steps, play
@@ -25,11 +25,11 @@ ONE_STEP, STEPS = "How it formed, in 1 step.", "How it formed, in {count} steps.
 GONE = "How this formed is not kept any more. Reroll makes other pictures, whose film is."
 
 
-class Film(commands.Cog):
+class TimelapseCog(commands.Cog):
     """Shows how pictures formed and lets members go on from there."""
 
-    def __init__(self, studio: Studio) -> None:
-        self.studio = studio
+    def __init__(self, service: GenerationService) -> None:
+        self.service = service
         self._projector = asyncio.Lock()  # encoding takes a core: one film at a time
 
     async def show(self, interaction: Interaction, creation_id: int | None) -> None:
@@ -37,10 +37,10 @@ class Film(commands.Cog):
         creation = await self._creation(creation_id)
         private = _private(interaction)
         try:
-            request = await self.studio.development.request_of(creation)
-            film = await self.studio.gallery.read(creation.film or "")
-            pictures = [await self.studio.gallery.read(name) for name in creation.pictures or ()]
-        except PictureGone:
+            request = await self.service.runner.request_of(creation)
+            film = await self.service.image_store.read(creation.film or "")
+            pictures = [await self.service.image_store.read(name) for name in creation.pictures or ()]
+        except ImageMissingError:
             raise DarkroomError(GONE) from None
         await interaction.response.defer(thinking=True, ephemeral=private)
         async with self._projector:
@@ -51,23 +51,23 @@ class Film(commands.Cog):
 
     async def branch(self, interaction: Interaction, creation_id: int, step: int) -> None:
         """Ask for the prompt that counts from ``step`` on, and make the creation again with it."""
-        async with self.studio.answering(interaction):
+        async with self.service.answering(interaction):
             creation, private = await self._creation(creation_id), _private(interaction)
             if creation.source:
-                self.studio.rules.check_remix(interaction, creation.owner)
-            request = await self.studio.development.request_of(creation)
+                self.service.rules.check_remix(interaction, creation.owner)
+            request = await self.service.runner.request_of(creation)
 
             async def with_prompt(submitted: Interaction, prompt: str) -> None:
                 async def branched() -> ImageRequest:
                     return request.branched(step, checked(prompt))
 
-                await self.studio.make(submitted, branched, private=private, parent=creation.id)
+                await self.service.make(submitted, branched, private=private, parent=creation.id)
 
             form = BranchForm(step, request.prompts[-1], with_prompt, language_of(interaction))
             await interaction.response.send_modal(form)
 
     async def _creation(self, creation_id: int | None) -> Creation:
-        creation = await self.studio.journal.get(creation_id) if creation_id else None
+        creation = await self.service.creation_store.get(creation_id) if creation_id else None
         if creation is None or creation.film is None or not creation.pictures:
             raise DarkroomError(GONE)
         return creation
@@ -98,4 +98,4 @@ def _private(interaction: Interaction) -> bool:
 async def setup(bot: Any) -> None:
     """Add the cog and make its select known."""
     bot.add_dynamic_items(StepSelect)
-    await bot.add_cog(Film(bot.studio))
+    await bot.add_cog(TimelapseCog(bot.service))

@@ -4,7 +4,7 @@ from typing import Final
 
 from PIL import Image
 
-from diffusion.errors import InvalidRequest
+from diffusion.errors import InvalidRequestError
 from diffusion.request import MAX_UPSCALED_SIDE, ImageRequest, Limits, random_seed, start_step_for
 
 SIMILARITIES: Final = {"subtle": 0.65, "strong": 0.25, "more": 0.4}  # "more" is a button of messages from before
@@ -27,11 +27,11 @@ def alike(request: ImageRequest, picture: Image.Image, index: int, similarity: f
 
 
 def check_upscale(request: ImageRequest, limits: Limits) -> None:
-    """Raise `InvalidRequest` where the pictures of ``request`` are as large as they get under ``limits``."""
+    """Raise `InvalidRequestError` where the pictures of ``request`` are as large as they get under ``limits``."""
     side = UPSCALE * max(request.width, request.height)
     most = min(limits.side, MAX_UPSCALED_SIDE // request.upscale)
     if side > most:
-        raise InvalidRequest(
+        raise InvalidRequestError(
             "width",
             "This would be drawn at {side} pixels a side, and at most {most} are drawn here: it cannot be upscaled.",
             side=side,

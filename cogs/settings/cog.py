@@ -7,7 +7,7 @@ from discord import app_commands
 from discord.app_commands import Range
 from discord.ext import commands
 
-from cogs.core.generation.service import Studio
+from cogs.core.generation.service import GenerationService
 from cogs.core.messages.delivery import QUIET
 from cogs.core.policy.locale import language_of
 from cogs.core.request.options import clean
@@ -21,11 +21,11 @@ SERVERS_ONLY = "Only servers have such settings. Here there is `/settings mine`.
 MANAGERS_ONLY = "Only members who may manage this server can do that. For yourself there is `/settings mine`."
 
 
-class Settings(commands.GroupCog, group_name="settings", group_description="What is used where you leave something open"):
+class SettingsCog(commands.GroupCog, group_name="settings", group_description="What is used where you leave something open"):
     """Shows and changes preferences."""
 
-    def __init__(self, studio: Studio) -> None:
-        self.studio = studio
+    def __init__(self, service: GenerationService) -> None:
+        self.service = service
 
     @app_commands.command()
     async def mine(self, interaction: Interaction) -> None:
@@ -48,23 +48,23 @@ class Settings(commands.GroupCog, group_name="settings", group_description="What
         self, interaction: Interaction, role: discord.Role, pictures: Range[int, *RANGES["allowance"]] | None = None
     ) -> None:
         """Set how many pictures a day members of a role may make, for managers of the server."""
-        async with self.studio.answering(interaction):
+        async with self.service.answering(interaction):
             subject = self._subject(interaction, Scope.SERVER)
-            before = self.studio.registry.of(Scope.SERVER, subject)
+            before = self.service.preference_store.of(Scope.SERVER, subject)
             others = {id: most for id, most in (before.allowances or {}).items() if id != role.id}
             kept = others if pictures is None else {role.id: pictures} | others  # the latest is listed first
-            await self.studio.registry.set(Scope.SERVER, subject, before.with_(allowances=kept or None))
+            await self.service.preference_store.set(Scope.SERVER, subject, before.with_(allowances=kept or None))
             await interaction.response.send_message(**self._panel(interaction, Scope.SERVER), ephemeral=True)
 
     async def show(self, interaction: Interaction, scope: Scope) -> None:
         """Send the panel of ``scope``, seen by the member alone."""
-        async with self.studio.answering(interaction):
-            await self.studio.registry.latest(scope, self._subject(interaction, scope))
+        async with self.service.answering(interaction):
+            await self.service.preference_store.latest(scope, self._subject(interaction, scope))
             await interaction.response.send_message(**self._panel(interaction, scope), ephemeral=True)
 
     async def open_page(self, interaction: Interaction, scope: Scope, page: str) -> None:
         """Ask for the values of ``page``."""
-        async with self.studio.answering(interaction):
+        async with self.service.answering(interaction):
             subject = self._subject(interaction, scope)
             if page not in PAGES[scope]:
                 raise DarkroomError("There are no such settings here.")
@@ -72,18 +72,18 @@ class Settings(commands.GroupCog, group_name="settings", group_description="What
             async def on_values(submitted: Interaction, values: Values) -> None:
                 await self.change(submitted, scope, values)
 
-            set_now, language = self.studio.registry.of(scope, subject), language_of(interaction)
+            set_now, language = self.service.preference_store.of(scope, subject), language_of(interaction)
             await interaction.response.send_modal(Form(scope, page, set_now, on_values, language))
 
     async def change(self, interaction: Interaction, scope: Scope, values: Values) -> None:
         """Set ``values`` in ``scope`` and show the panel anew; nothing is set where one of them cannot be."""
-        async with self.studio.answering(interaction):
+        async with self.service.answering(interaction):
             subject = self._subject(interaction, scope)
             if values.get("style"):
                 values["style"] = clean(values["style"]) or None
-            after = (await self.studio.registry.latest(scope, subject)).with_(**values)
-            self.studio.rules.check(after)
-            await self.studio.registry.set(scope, subject, after)
+            after = (await self.service.preference_store.latest(scope, subject)).with_(**values)
+            self.service.rules.check(after)
+            await self.service.preference_store.set(scope, subject, after)
             panel = self._panel(interaction, scope)
             try:
                 await interaction.response.edit_message(**panel)
@@ -102,13 +102,13 @@ class Settings(commands.GroupCog, group_name="settings", group_description="What
     def _panel(self, interaction: Interaction, scope: Scope) -> dict[str, Any]:
         at = list(scopes(interaction).items())
         wider = at[[known for known, _ in at].index(scope) :]
-        layers = {known: self.studio.registry.of(known, subject) for known, subject in wider}
+        layers = {known: self.service.preference_store.of(known, subject) for known, subject in wider}
         language = language_of(interaction)
         text = panel_text(scope, layers, self._defaults(), language)
         return {"content": text, "view": panel_view(scope, language), "allowed_mentions": QUIET}
 
     def _defaults(self) -> Preferences:
-        model, limits = self.studio.engine.model, self.studio.engine.config.limits
+        model, limits = self.service.engine.model, self.service.engine.config.limits
         return Preferences(
             size=f"{model.sample_side}x{model.sample_side}",
             quality="standard",
@@ -121,11 +121,11 @@ class Settings(commands.GroupCog, group_name="settings", group_description="What
             max_size=limits.side,
             max_steps=limits.steps,
             max_count=limits.count,
-            allowance=self.studio.rules.daily,
+            allowance=self.service.rules.daily,
         )
 
 
 async def setup(bot: Any) -> None:
     """Add the cog and make its buttons known."""
     bot.add_dynamic_items(PageButton)
-    await bot.add_cog(Settings(bot.studio))
+    await bot.add_cog(SettingsCog(bot.service))

@@ -130,7 +130,7 @@ class PageButton(discord.ui.DynamicItem[discord.ui.Button[Any]], template=CUSTOM
 
     async def callback(self, interaction: Interaction) -> None:
         """Hand the press over."""
-        await interaction.client.get_cog("Settings").open_page(interaction, self.scope, self.page)
+        await interaction.client.get_cog("SettingsCog").open_page(interaction, self.scope, self.page)
 
 
 class Form(Bounded, discord.ui.Modal):

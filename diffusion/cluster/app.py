@@ -79,7 +79,7 @@ class Deployed(Replica):
 
 
 def load(options: Options) -> tuple[ImageDiffusionModel, Any]:
-    """Load the model, and what checks its pictures; raises `ModelNotLoaded`."""
+    """Load the model, and what checks its pictures; raises `ModelLoadError`."""
     source = None if options.model == EMBEDDED else options.model
     dtype = getattr(torch, options.dtype) if options.dtype else None
     model = ImageDiffusionModel.from_pretrained(source, options.device, dtype, options.attention)

@@ -11,7 +11,7 @@ from PIL import Image
 from diffusion.cluster.client_timeouts import CONNECT_SECONDS, FIRST_WAIT, LONGEST_WAIT, UNREACHED
 from diffusion.cluster.framing import MAX_ANSWER, MEDIA_TYPE, pack, read, to_file
 from diffusion.cluster.schema import Refused
-from diffusion.errors import GenerationFailed
+from diffusion.errors import GenerationError
 from diffusion.safety import AT_ONCE, Flags, shrunk
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ class RemoteCheck:
         self.url = url
 
     async def __call__(self, session: aiohttp.ClientSession, images: Sequence[Image.Image], seconds: float) -> list[Flags]:
-        """Have ``images`` looked at, within ``seconds`` for every few of them; raises `GenerationFailed`."""
+        """Have ``images`` looked at, within ``seconds`` for every few of them; raises `GenerationError`."""
         found: list[Flags] = []
         for start in range(0, len(images), AT_ONCE):
             asked = await asyncio.to_thread(_worded, images[start : start + AT_ONCE])
@@ -44,7 +44,7 @@ class RemoteCheck:
                     break
             await asyncio.sleep(wait)
             wait = min(2 * wait, LONGEST_WAIT)
-        raise GenerationFailed("These pictures could not be checked, so I cannot show them.")
+        raise GenerationError("These pictures could not be checked, so I cannot show them.")
 
     async def _asked(self, session: aiohttp.ClientSession, asked: bytes, seconds: float) -> list[Flags]:
         # Silent until all are looked at, between the steps of what is drawn there.

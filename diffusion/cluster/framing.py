@@ -24,7 +24,7 @@ _LENGTH: Final = struct.Struct(">I")
 Frame = tuple[dict[str, Any], list[bytes]]
 
 
-class BrokenFrame(DarkroomError):
+class BrokenFrameError(DarkroomError):
     """What arrived is no frame, or a larger one than is read."""
 
 
@@ -42,26 +42,26 @@ def pack(head: dict[str, Any], files: Iterable[bytes] = ()) -> bytes:
 
 
 async def read(reader: Reader, most: int) -> Frame:
-    """Read the next frame, whose files have at most ``most`` bytes together; raises `BrokenFrame`."""
+    """Read the next frame, whose files have at most ``most`` bytes together; raises `BrokenFrameError`."""
     (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
     if length > MAX_HEAD:
-        raise BrokenFrame("A frame is too large.")
+        raise BrokenFrameError("A frame is too large.")
     head, lengths = _head(await reader.readexactly(length), most)
     return head, [await reader.readexactly(length) for length in lengths]
 
 
 def unpack(data: bytes, most: int) -> Frame:
-    """Read ``data``, which is one whole frame; raises `BrokenFrame`."""
+    """Read ``data``, which is one whole frame; raises `BrokenFrameError`."""
     start = _LENGTH.size
     if len(data) < start or (end := start + _LENGTH.unpack(data[:start])[0]) > min(len(data), MAX_HEAD):
-        raise BrokenFrame("This is no frame.")
+        raise BrokenFrameError("This is no frame.")
     head, lengths = _head(data[start:end], most)
     files = []
     for length in lengths:
         files.append(data[end : end + length])
         end += length
     if end != len(data):
-        raise BrokenFrame("This is no whole frame.")
+        raise BrokenFrameError("This is no whole frame.")
     return head, files
 
 
@@ -72,7 +72,7 @@ def _head(text: bytes, most: int) -> tuple[dict[str, Any], list[int]]:
         if not all(isinstance(length, int) and length >= 0 for length in lengths) or sum(lengths) > most:
             raise ValueError(lengths)
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
-        raise BrokenFrame("This is no frame.") from error
+        raise BrokenFrameError("This is no frame.") from error
     return head, lengths
 
 
@@ -84,5 +84,5 @@ def to_file(image: Image.Image) -> bytes:
 
 
 def to_image(file: bytes, mode: str = "RGB", max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Decode what `to_file` gave; raises `InvalidImage`. Call it in a thread."""
+    """Decode what `to_file` gave; raises `InvalidImageError`. Call it in a thread."""
     return decode(file, max_pixels).convert(mode)

@@ -17,10 +17,10 @@ from PIL import Image
 
 from diffusion.cluster.check import RemoteCheck
 from diffusion.cluster.client_timeouts import CONNECT_SECONDS, FIRST_WAIT, LONGEST_WAIT, SILENCE_SECONDS, UNREACHED
-from diffusion.cluster.framing import MAX_ANSWER, MEDIA_TYPE, BrokenFrame, pack, read, unpack
+from diffusion.cluster.framing import MAX_ANSWER, MEDIA_TYPE, BrokenFrameError, pack, read, unpack
 from diffusion.cluster.schema import KEY_HEADER, Refused, RemoteModel, Told, key_of, question, read_done
 from diffusion.config import EngineConfig
-from diffusion.errors import DarkroomError, GenerationFailed, ModelNotLoaded, QueueFull
+from diffusion.errors import DarkroomError, GenerationError, ModelLoadError, QueueFullError
 from diffusion.request import ImageRequest
 from diffusion.result import ImageResult
 from diffusion.safety import Flags
@@ -40,7 +40,7 @@ _open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
 def load(engine: str, name: str) -> tuple[RemoteModel, RemoteCheck | None]:
-    """Ask the ``engine``, an HTTP address, what its model ``name`` takes; raises `ModelNotLoaded`.
+    """Ask the ``engine``, an HTTP address, what its model ``name`` takes; raises `ModelLoadError`.
 
     Gives what checks its pictures besides, if anything does. Call it in a thread.
     """
@@ -49,9 +49,9 @@ def load(engine: str, name: str) -> tuple[RemoteModel, RemoteCheck | None]:
         with _open(url, timeout=SILENCE_SECONDS) as answer:
             model = RemoteModel(url, unpack(answer.read(MAX_ANSWER), MAX_ANSWER))
     except urllib.error.HTTPError as error:
-        raise ModelNotLoaded(name, f"{engine} does not serve it ({error}).") from error
-    except (OSError, HTTPException, BrokenFrame) as error:
-        raise ModelNotLoaded(name, f"{engine} cannot be asked for it: {error}") from error
+        raise ModelLoadError(name, f"{engine} does not serve it ({error}).") from error
+    except (OSError, HTTPException, BrokenFrameError) as error:
+        raise ModelLoadError(name, f"{engine} cannot be asked for it: {error}") from error
     return model, RemoteCheck(url) if model.checks else None
 
 
@@ -100,12 +100,12 @@ class RemoteEngine:
     def submit(self, request: ImageRequest, owner: Hashable = None) -> Job:
         """Send ``request`` to a replica. There owners take turns, and one owner's requests begin in the order of their arrival.
 
-        Raises `InvalidRequest` for what the model or the configured limits do not allow, `QueueFull` when too much is waiting.
+        Raises `InvalidRequestError` for what the model or the configured limits do not allow, `QueueFullError` when too much is waiting.
         """
         self.config.check(request)
         self.model.check(request)
         if self.unfinished + request.count > self.config.max_waiting or time.perf_counter() < self._full_until:
-            raise QueueFull(
+            raise QueueFullError(
                 "{most} pictures are waiting already, which is all I take. Please try again in a minute.",
                 most=self.unfinished,
             )
@@ -138,7 +138,7 @@ class RemoteEngine:
         return self._check is not None
 
     async def check(self, images: Sequence[Image.Image], by: RemoteCheck | None = None) -> list[Flags]:
-        """Say for which labels each of ``images`` is flagged; raises `GenerationFailed`.
+        """Say for which labels each of ``images`` is flagged; raises `GenerationError`.
 
         ``by`` checks what another model made; without, that of the present one does.
         """
@@ -213,7 +213,7 @@ class RemoteEngine:
             begun = followed.told
             try:
                 return await self._asked(job, followed, asked)
-            except QueueFull as error:  # it was taken on, so it waits
+            except QueueFullError as error:  # it was taken on, so it waits
                 log.info("the replicas are full: %s", error)
                 reached = time.perf_counter()
                 self._full_until = reached + 2 * LONGEST_WAIT  # before which it has asked again
@@ -226,7 +226,7 @@ class RemoteEngine:
                         followed.lost_at = max(followed.lost_at, job.progress.completed)
                         job.report(replace(job.progress, resuming=True))
                 if losses >= MAX_LOSSES or time.perf_counter() - reached > PATIENCE:
-                    raise GenerationFailed("Something went wrong while the picture was made. Please try again.") from error
+                    raise GenerationError("Something went wrong while the picture was made. Please try again.") from error
             await asyncio.sleep(wait)
             wait = min(2 * wait, LONGEST_WAIT)
 

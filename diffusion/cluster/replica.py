@@ -11,9 +11,9 @@ from PIL import Image
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
-from diffusion.cluster.framing import MAX_HEAD, MAX_QUESTION, MEDIA_TYPE, BrokenFrame, Frame, pack, to_image, unpack
+from diffusion.cluster.framing import MAX_HEAD, MAX_QUESTION, MEDIA_TYPE, BrokenFrameError, Frame, pack, to_image, unpack
 from diffusion.cluster.schema import done, read_question, refused, spec, told
-from diffusion.errors import DarkroomError, GenerationFailed
+from diffusion.errors import DarkroomError, GenerationError
 from diffusion.safety import AT_ONCE, SIDE
 from diffusion.serving.engine import Engine
 from diffusion.serving.job import Job
@@ -47,7 +47,7 @@ class Replica:
         await self.check_health()  # who then hears nothing asks another replica
         try:
             frame = unpack(await _body(http), MAX_QUESTION)
-        except BrokenFrame as error:
+        except BrokenFrameError as error:
             return PlainTextResponse(str(error), 400)
         if asked[1] == "checks":
             return _answer(await self._check(frame))
@@ -98,7 +98,7 @@ class Replica:
                 self._failures = 0
                 yield pack(*await asyncio.to_thread(done, result))
             except DarkroomError as error:
-                if type(error) is GenerationFailed and (job.started or 0) > self._failed_at:  # once for all of a step
+                if type(error) is GenerationError and (job.started or 0) > self._failed_at:  # once for all of a step
                     self._failures, self._failed_at = self._failures + 1, time.perf_counter()
                 yield pack(*refused(error))
         finally:
@@ -124,15 +124,15 @@ def _answer(frame: Frame) -> Response:
 
 def _pictures(files: list[bytes]) -> list[Image.Image]:
     if len(files) > AT_ONCE:
-        raise BrokenFrame("These are more pictures than are checked at once.")
+        raise BrokenFrameError("These are more pictures than are checked at once.")
     return [to_image(file, max_pixels=SIDE * SIDE) for file in files]
 
 
 async def _body(http: Request) -> bytes:
-    """Read what was posted, but not endlessly; raises `BrokenFrame`."""
+    """Read what was posted, but not endlessly; raises `BrokenFrameError`."""
     body = bytearray()
     async for chunk in http.stream():
         body += chunk
         if len(body) > MAX_QUESTION + MAX_HEAD:
-            raise BrokenFrame("This is too large.")
+            raise BrokenFrameError("This is too large.")
     return bytes(body)

@@ -10,8 +10,8 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from diffusion import errors
-from diffusion.cluster.framing import BrokenFrame, Frame, to_file, to_image
-from diffusion.errors import DarkroomError, GenerationFailed, InvalidRequest
+from diffusion.cluster.framing import BrokenFrameError, Frame, to_file, to_image
+from diffusion.errors import DarkroomError, GenerationError, InvalidRequestError
 from diffusion.families.defaults import Defaults
 from diffusion.families.spec import ModelSpec
 from diffusion.images.io import fit
@@ -86,10 +86,10 @@ class Refused(BaseModel):
     def error(self) -> DarkroomError:
         """Make the error again; of a kind that is not known, it is that the engine broke off."""
         kind = getattr(errors, self.kind, None)
-        known = kind if isinstance(kind, type) and issubclass(kind, DarkroomError) else GenerationFailed
+        known = kind if isinstance(kind, type) and issubclass(kind, DarkroomError) else GenerationError
         error = known.__new__(known)
         Sentence.__init__(error, self.template, **self.values)
-        if isinstance(error, InvalidRequest):
+        if isinstance(error, InvalidRequestError):
             error.field = self.field or "request"
         return error
 
@@ -123,7 +123,7 @@ def question(request: ImageRequest, owner: int | str | None) -> Frame:
 
 
 def read_question(frame: Frame) -> tuple[ImageRequest, int | str | None]:
-    """Read what is asked for, and for whom; raises `InvalidRequest` or `InvalidImage`. Call it in a thread."""
+    """Read what is asked for, and for whom; raises `InvalidRequestError` or `InvalidImageError`. Call it in a thread."""
     head, files = frame
     try:
         asked = _Question.model_validate(head)
@@ -133,7 +133,9 @@ def read_question(frame: Frame) -> tuple[ImageRequest, int | str | None]:
             raise ValueError("a picture is there twice")
         pictures: dict[str, Any] = {name: to_image(file, PICTURES[name]) for name, file in named.items()}
     except (ValidationError, ValueError, KeyError) as error:
-        raise InvalidRequest("request", "I was updated meanwhile and cannot read this any more. Please ask again.") from error
+        raise InvalidRequestError(
+            "request", "I was updated meanwhile and cannot read this any more. Please ask again."
+        ) from error
     return ImageRequest(**settings, **pictures), asked.owner
 
 
@@ -155,11 +157,11 @@ def done(result: ImageResult) -> Frame:
 
 
 def read_done(head: dict[str, Any], files: Sequence[bytes], request: ImageRequest, check: Any) -> ImageResult:
-    """Read the pictures of ``request``, which ``check`` checks; raises `BrokenFrame`. Call it in a thread."""
+    """Read the pictures of ``request``, which ``check`` checks; raises `BrokenFrameError`. Call it in a thread."""
     try:
         said = _Done.model_validate(head)
     except ValidationError as error:
-        raise BrokenFrame("This is no result.") from error
+        raise BrokenFrameError("This is no result.") from error
     images = tuple(map(to_image, files))
     pictures, films = images[: said.pictures], images[said.pictures :]
     return ImageResult(request, pictures, request.seeds, said.seconds, said.model, films, check)
@@ -168,7 +170,7 @@ def read_done(head: dict[str, Any], files: Sequence[bytes], request: ImageReques
 def refused(error: DarkroomError) -> Frame:
     """Word ``error``."""
     values = {name: value if isinstance(value, (int, float)) else str(value) for name, value in error.values.items()}
-    field = error.field if isinstance(error, InvalidRequest) else None
+    field = error.field if isinstance(error, InvalidRequestError) else None
     head = {"kind": type(error).__name__, "template": error.template, "values": values, "field": field}
     return {"refused": head}, []
 
@@ -194,7 +196,7 @@ class RemoteModel(ModelSpec):
             said = _Spec.model_validate(frame[0]["spec"])
             tokenizer = Tokenizer.from_str(frame[1][0].decode())
         except Exception as error:  # the tokenizers' library raises nothing narrower
-            raise BrokenFrame("This is not what a model takes.") from error
+            raise BrokenFrameError("This is not what a model takes.") from error
         self.url, self.checks = url, said.checks
         self.name, self.defaults, self.steerable = said.name, said.defaults, said.steerable
         self.latent_factor, self.latent_channels, self.sample_side = said.latent_factor, said.latent_channels, said.sample_side

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal, get_args
 from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from diffusion.errors import InvalidRequest, ModelNotLoaded
+from diffusion.errors import InvalidRequestError, ModelLoadError
 from diffusion.request import ImageRequest
 
 FILE: Final = "darkroom.json"
@@ -67,7 +67,7 @@ class Defaults:
 def read_defaults(folder: Path) -> Defaults:
     """Read the ``darkroom.json`` of a model's folder; without one, generic defaults.
 
-    Raises `ModelNotLoaded` for a file that is no JSON, has unknown names or values that no request could have.
+    Raises `ModelLoadError` for a file that is no JSON, has unknown names or values that no request could have.
     """
     path = folder / FILE
     if not path.exists():
@@ -80,7 +80,7 @@ def read_defaults(folder: Path) -> Defaults:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        raise ModelNotLoaded(str(folder), f"{FILE}: {place + ': ' if place else ''}{first['msg']}") from error
-    except InvalidRequest as error:
-        raise ModelNotLoaded(str(folder), f"{FILE}: {error}") from error
+        raise ModelLoadError(str(folder), f"{FILE}: {place + ': ' if place else ''}{first['msg']}") from error
+    except InvalidRequestError as error:
+        raise ModelLoadError(str(folder), f"{FILE}: {error}") from error
     return defaults

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from diffusion.errors import InvalidRequest
+from diffusion.errors import InvalidRequestError
 from diffusion.families.defaults import Defaults
 from diffusion.request import ImageRequest
 
@@ -37,11 +37,11 @@ class ModelSpec:
         return ImageRequest(prompt, **own | {key: value for key, value in settings.items() if value is not None})
 
     def check(self, request: ImageRequest) -> None:
-        """Raise `InvalidRequest` for sizes between the model's latent cells, over-long prompts and unknown labels."""
+        """Raise `InvalidRequestError` for sizes between the model's latent cells, over-long prompts and unknown labels."""
         for field in ("width", "height"):
             if getattr(request, field) % self.latent_factor:
                 below = getattr(request, field) // self.latent_factor * self.latent_factor
-                raise InvalidRequest(
+                raise InvalidRequestError(
                     field,
                     "The {field} must be a multiple of {factor}: try {less} or {more}.",
                     factor=self.latent_factor,
@@ -52,7 +52,7 @@ class ModelSpec:
         for field, text in ((field, text) for field, given in texts.items() for text in given):
             count, most = self.count_tokens(text), self.max_tokens
             if count > most:
-                raise InvalidRequest(
+                raise InvalidRequestError(
                     field,
                     "The {field} has {count} tokens and this model reads {most}: the last {ignored} would be ignored."
                     " Please shorten it.",
@@ -61,9 +61,9 @@ class ModelSpec:
                     ignored=count - most,
                 )
         if request.steer and not self.steerable:
-            raise InvalidRequest("steer", "This model has no classifier to steer with.")
+            raise InvalidRequestError("steer", "This model has no classifier to steer with.")
         if request.steer and request.steer not in self.steerable:
-            raise InvalidRequest(
+            raise InvalidRequestError(
                 "steer",
                 "Pictures cannot be steered to {label}, only to {known}.",
                 label=repr(request.steer),

@@ -83,7 +83,7 @@ class ImageDiffusionModel(ModelSpec):
 
         Without ``path_or_hub_id``, the embedded model is taken; without ``device``, CUDA before MPS before
         the CPU; without ``dtype``, half precision where the device is good at it; without ``attention`` ("xformers"), torch's
-        own. Raises `ModelNotLoaded` with the reason.
+        own. Raises `ModelLoadError` with the reason.
         """
         # In a thread of its own, which ends: the OpenMP team that a thread leaves behind halves the speed of the others'.
         with ThreadPoolExecutor(1) as loader:

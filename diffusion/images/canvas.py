@@ -4,7 +4,7 @@ from typing import Final
 
 from PIL import Image
 
-from diffusion.errors import InvalidImage
+from diffusion.errors import InvalidImageError
 from diffusion.images.io import fit
 from diffusion.images.masks import fill
 
@@ -30,7 +30,7 @@ def on_canvas(
     """Put ``picture`` on a canvas of ``width`` x ``height`` that has a ``share`` of it more in one of `DIRECTIONS`.
 
     Gives the canvas, whose rest continues the picture's edges, and the mask of that rest. Its border lies between latent cells
-    of ``cell`` pixels. Raises `InvalidImage` where the picture is too narrow for that.
+    of ``cell`` pixels. Raises `InvalidImageError` where the picture is too narrow for that.
     """
     margin_left, margin_up, margin_right, margin_down = DIRECTIONS[direction]
     left, right = _kept(width, share, margin_left, margin_right, cell)
@@ -48,5 +48,5 @@ def _kept(side: int, share: float, before: float, after: float, cell: int) -> tu
     begin = max(1, round(cells * share * before / (1 + added))) if before else 0
     end = cells - max(1, round(cells * share * after / (1 + added))) if after else cells
     if end <= begin:
-        raise InvalidImage("The picture is too narrow to be continued there. Please attach one that is less so.")
+        raise InvalidImageError("The picture is too narrow to be continued there. Please attach one that is less so.")
     return begin * cell, end * cell

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageChops, ImageFilter, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
-from diffusion.errors import InvalidImage
+from diffusion.errors import InvalidImageError
 from diffusion.images.animation import comment_of
 from diffusion.request import SAMPLER_NAMES, ImageRequest
 
@@ -32,13 +32,13 @@ def read_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
 def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decode an attachment in the colour mode it has: first frame, upright.
 
-    Raises `InvalidImage` for anything that is no whole picture in one of `FORMATS` with at most ``max_pixels`` pixels.
+    Raises `InvalidImageError` for anything that is no whole picture in one of `FORMATS` with at most ``max_pixels`` pixels.
     """
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             width, height = image.size
             if width * height > max_pixels:
-                raise InvalidImage(
+                raise InvalidImageError(
                     "The picture has {width}x{height} pixels; at most {most} million can be read. Please attach a smaller one.",
                     width=width,
                     height=height,
@@ -48,15 +48,15 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
             image.load()
             return ImageOps.exif_transpose(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise InvalidImage("The picture has too many pixels to be read. Please attach a smaller one.") from None
+        raise InvalidImageError("The picture has too many pixels to be read. Please attach a smaller one.") from None
     except UnidentifiedImageError:
-        raise InvalidImage(
+        raise InvalidImageError(
             "The attachment is no picture that can be read. Please attach a PNG, JPEG, WebP or GIF file."
         ) from None
-    except InvalidImage:
+    except InvalidImageError:
         raise
     except Exception as error:  # Pillow's decoders raise almost anything on damaged files
-        raise InvalidImage("The picture is damaged or incomplete. Please save it again and attach that.") from error
+        raise InvalidImageError("The picture is damaged or incomplete. Please save it again and attach that.") from error
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -172,7 +172,7 @@ def read_texts(data: bytes) -> dict[str, str]:
 def read_parameters(data: bytes) -> dict[str, Any]:
     """Read the settings of `ImageRequest` that a PNG's ``parameters`` chunk tells; those it does not know are left out.
 
-    Raises `InvalidImage` where there is no such chunk.
+    Raises `InvalidImageError` where there is no such chunk.
     """
     head, values = split_parameters(read_texts(data).get("parameters", ""))
     return settings_of(head, values)
@@ -181,14 +181,14 @@ def read_parameters(data: bytes) -> dict[str, Any]:
 def split_parameters(text: str) -> tuple[str, dict[str, str]]:
     """Split what `parameters` or A1111's tools have written into its prompts and its named values.
 
-    Raises `InvalidImage` where it is nothing of that kind.
+    Raises `InvalidImageError` where it is nothing of that kind.
     """
     head, _, last = text.strip().rpartition("\n")
     # Names are short and their number is bounded, or made-up ones would keep the regular expression busy for minutes.
     known = r'([A-Z][\w ]{0,40}): ("(?:[^"\\]|\\.)*"|[^,]*)(?:, |$)'
     values = dict(re.findall(known, last)) if len(last) <= MAX_SETTINGS else {}
     if "Steps" not in values:
-        raise InvalidImage("This picture does not say how it was made.")
+        raise InvalidImageError("This picture does not say how it was made.")
     return head, values
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageChops, ImageFilter
 from scipy.ndimage import distance_transform_edt
 
-from diffusion.errors import InvalidRequest
+from diffusion.errors import InvalidRequestError
 from diffusion.images.io import decode, fit, to_rgb
 
 SEAM: Final = 4.0  # pixels in which a difference at the edge of a mask fades to 1 / e
@@ -41,7 +41,7 @@ def mask_of(image: Image.Image) -> Image.Image | None:
 def read_masked(data: bytes) -> tuple[Image.Image, Image.Image | None]:
     """Decode an attachment to RGB as it would be without its transparency, and to the mask that this is.
 
-    Raises `InvalidImage` like `decode`.
+    Raises `InvalidImageError` like `decode`.
     """
     image = decode(data)
     mask = mask_of(image)
@@ -51,7 +51,7 @@ def read_masked(data: bytes) -> tuple[Image.Image, Image.Image | None]:
 def read_mask(data: bytes) -> Image.Image:
     """Decode an attachment to a mask in black and white; where it has transparency, that is what counts as white.
 
-    Raises `InvalidImage` like `decode`.
+    Raises `InvalidImageError` like `decode`.
     """
     image = decode(data)
     return mask_of(image) or binary(to_rgb(image))
@@ -60,11 +60,11 @@ def read_mask(data: bytes) -> Image.Image:
 def masked(image: Image.Image, mask: Image.Image, width: int, height: int) -> tuple[Image.Image, Image.Image]:
     """Fit ``image`` and its ``mask``, which may have another size, and fill what is to be drawn with its surroundings.
 
-    Raises `InvalidRequest` where nothing is left to draw.
+    Raises `InvalidRequestError` where nothing is left to draw.
     """
     mask = fit_mask(mask.resize(image.size), width, height)
     if not mask.getbbox():
-        raise InvalidRequest("mask", "Nothing of the picture would be drawn anew: the mask must be white somewhere.")
+        raise InvalidRequestError("mask", "Nothing of the picture would be drawn anew: the mask must be white somewhere.")
     return fill(fit(image, width, height), mask), mask
 
 

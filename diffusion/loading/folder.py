@@ -10,11 +10,11 @@ from diffusers.utils import logging as diffusers_logging
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
-from diffusion.errors import ModelNotLoaded
+from diffusion.errors import ModelLoadError
 from diffusion.families.classifier import NoisyLatentClassifier
 from diffusion.families.defaults import read_defaults
 from diffusion.loading.device import best_device, best_dtype
-from diffusion.loading.hub import NoWeights, fetch, variant_of
+from diffusion.loading.hub import NoWeightsError, fetch, variant_of
 from diffusion.loading.single_file import load_checkpoint
 
 PRETRAINED = Path(__file__).parents[1] / "pretrained"  # the embedded default model
@@ -26,7 +26,7 @@ FILES = (".safetensors", ".ckpt")
 def load(source: str, device: str | None, dtype: torch.dtype | None, attention: str | None = None) -> dict[str, Any]:
     """Load the components of ``source`` one by one, by the names that `ImageDiffusionModel` gives them.
 
-    Raises `ModelNotLoaded` with the reason.
+    Raises `ModelLoadError` with the reason.
     """
     diffusers_logging.set_verbosity_error()
     transformers_logging.set_verbosity_error()
@@ -45,13 +45,13 @@ def load(source: str, device: str | None, dtype: torch.dtype | None, attention: 
             if attention == "xformers":
                 _use_xformers(parts["unet"])
     # torch tells an unknown device by RuntimeError and one it was not built for by AssertionError.
-    except (NoWeights, OSError, ValueError, KeyError, ImportError, RuntimeError, AssertionError) as error:
+    except (NoWeightsError, OSError, ValueError, KeyError, ImportError, RuntimeError, AssertionError) as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise ModelNotLoaded(source, reason) from error
+        raise ModelLoadError(source, reason) from error
     if precision == torch.float16 and parts["vae"].config.force_upcast:
         parts["vae"].float()  # its config says that it overflows in fp16
     if problem := _misfit(parts):
-        raise ModelNotLoaded(source, problem)
+        raise ModelLoadError(source, problem)
     return parts | {"name": _name(source)}
 
 

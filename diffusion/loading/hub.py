@@ -19,7 +19,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import RepoSibling
 from huggingface_hub.utils import enable_progress_bars
 
-from diffusion.errors import ModelNotLoaded
+from diffusion.errors import ModelLoadError
 
 HUB_ID: Final = re.compile(r"[\w-][\w.-]*(?:/[\w-][\w.-]*)?")
 WEIGHTS: Final = re.compile(
@@ -32,7 +32,7 @@ ROOM: Final = 100 * 2**20  # what stays free on the disk
 TOKENS: Final = f"{constants.ENDPOINT}/settings/tokens"
 
 
-class NoWeights(Exception):
+class NoWeightsError(Exception):
     """A folder of a model has no weights that can be read; the text says what it has."""
 
 
@@ -41,33 +41,33 @@ def fetch(source: str, folders: Sequence[str], half: bool = False) -> Path:
 
     "" stands for the model's own files. Of a hub id only what is needed is downloaded, with a bar on stderr: safetensors, those
     in fp16 where ``half`` or where there are no others. What the cache holds serves when the hub is out of reach. Raises
-    `ModelNotLoaded` with what to do.
+    `ModelLoadError` with what to do.
     """
     if Path(source).is_dir():
         return Path(source)
     if Path(source).is_absolute() or not HUB_ID.fullmatch(source):
-        raise ModelNotLoaded(source, "there is no such folder or file.")
+        raise ModelLoadError(source, "there is no such folder or file.")
     try:
         info = HfApi().model_info(source, files_metadata=True)
     except (HTTPError, OSError) as error:
         if cached := _cached(source, folders, half):
             return cached
-        raise ModelNotLoaded(source, _told(source, error)) from error
+        raise ModelLoadError(source, _told(source, error)) from error
     try:
         wanted = list(_wanted(info.siblings or [], folders, half))
         _check_room(source, wanted, info.sha)
         enable_progress_bars()  # transformers switches them off together with its own
         return Path(snapshot_download(source, allow_patterns=[file.rfilename for file in wanted]))
-    except NoWeights as error:
-        raise ModelNotLoaded(source, str(error)) from error
+    except NoWeightsError as error:
+        raise ModelLoadError(source, str(error)) from error
     except (HTTPError, OSError) as error:
-        raise ModelNotLoaded(source, _told(source, error)) from error
+        raise ModelLoadError(source, _told(source, error)) from error
 
 
 def variant_of(names: Iterable[str], folder: str, half: bool) -> str | None:
     """Say which weights of ``folder`` to read among the files ``names`` of a model: None for the plain ones, or "fp16".
 
-    Raises `NoWeights` where there are none in safetensors.
+    Raises `NoWeightsError` where there are none in safetensors.
     """
     here = [name.rpartition("/")[2] for name in names if name.rpartition("/")[0] == folder]
     variants = {_variant(match) for name in here if (match := WEIGHTS.fullmatch(name))}
@@ -79,7 +79,7 @@ def variant_of(names: Iterable[str], folder: str, half: bool) -> str | None:
     missing = f"its {expected.removeprefix('/')}.safetensors is missing."
     if pickles := [name for name in here if name.endswith(PICKLES)]:
         missing += f" There is only {pickles[0]}, a pickle, which could run any code when it is opened and is not read."
-    raise NoWeights(missing)
+    raise NoWeightsError(missing)
 
 
 def _wanted(files: Collection[RepoSibling], folders: Sequence[str], half: bool) -> Iterable[RepoSibling]:
@@ -101,7 +101,7 @@ def _variant(match: re.Match[str]) -> str | None:
 
 
 def _check_room(source: str, files: Iterable[RepoSibling], revision: str | None) -> None:
-    """Raise `ModelNotLoaded` where the disk cannot take what of ``files`` is not in the cache."""
+    """Raise `ModelLoadError` where the disk cannot take what of ``files`` is not in the cache."""
     there = [isinstance(try_to_load_from_cache(source, file.rfilename, revision=revision), str) for file in files]
     needed = sum(file.size or 0 for file, cached in zip(files, there, strict=True) if not cached)
     cache = Path(constants.HF_HUB_CACHE)
@@ -112,7 +112,7 @@ def _check_room(source: str, files: Iterable[RepoSibling], revision: str | None)
             f"its download takes {needed / 1e9:.1f} GB, and {cache} has {free / 1e9:.1f} GB left."
             " Make room there, or set HF_HOME to a folder on a larger disk."
         )
-        raise ModelNotLoaded(source, reason)
+        raise ModelLoadError(source, reason)
 
 
 def _cached(source: str, folders: Sequence[str], half: bool) -> Path | None:
@@ -122,7 +122,7 @@ def _cached(source: str, folders: Sequence[str], half: bool) -> Path | None:
         needed = [list(_wanted(files, folders, choice)) for choice in (half, not half)]
     except CachedRepoTreeNotFoundError:  # nothing, or downloaded by an earlier version of the library
         needed = [[RepoSibling(f"{folder}/config.json".removeprefix("/"))] for folder in folders]
-    except NoWeights:
+    except NoWeightsError:
         return None
     for wanted in needed:
         found = [try_to_load_from_cache(source, file.rfilename) for file in wanted]

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from diffusion.errors import NotFinite
+from diffusion.errors import NotFiniteError
 from diffusion.sampling.denoise import Denoising
 from diffusion.sampling.guidance import classifier_free_guidance, classifier_guidance
 
@@ -60,7 +60,7 @@ class Trajectory:
     latents: Tensor | None = None
     prediction: Tensor | None = None
     asked: tuple[Tensor, Tensor] | None = None
-    error: NotFinite | None = None
+    error: NotFiniteError | None = None
 
     def __post_init__(self) -> None:
         self.sample, self.timestep = next(self.denoising)
@@ -117,7 +117,7 @@ def step(model: Networks, trajectories: Sequence[Trajectory]) -> None:
         if sound:
             trajectory.advance(answer)
         else:
-            trajectory.error = NotFinite()
+            trajectory.error = NotFiniteError()
 
 
 def _steer(model: Networks, trajectories: Sequence[Trajectory], guided: list[Tensor]) -> None:
@@ -136,7 +136,7 @@ def _steer(model: Networks, trajectories: Sequence[Trajectory], guided: list[Ten
 def develop(model: Networks, trajectories: Sequence[Trajectory], max_rows: int = 32) -> list[Tensor]:
     """Step ``trajectories`` to their ends, as many at a time as ``max_rows`` rows hold, and give their latents in order.
 
-    Raises `NotFinite` as soon as one cannot go on.
+    Raises `NotFiniteError` as soon as one cannot go on.
     """
     waiting = list(trajectories)
     while waiting:

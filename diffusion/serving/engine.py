@@ -13,13 +13,13 @@ from dataclasses import replace
 from PIL import Image
 
 from diffusion.config import EngineConfig
-from diffusion.errors import DarkroomError, GenerationFailed, InvalidRequest, QueueFull
+from diffusion.errors import DarkroomError, GenerationError, InvalidRequestError, QueueFullError
 from diffusion.families.stable_diffusion import ImageDiffusionModel
 from diffusion.request import ImageRequest
 from diffusion.result import ImageResult
 from diffusion.safety import Flags, SafetyCheck, check_all
 from diffusion.serving.batcher import Batcher
-from diffusion.serving.job import Exposure, Job
+from diffusion.serving.job import ImageTask, Job
 from diffusion.serving.latency import Pace, Shape, forecast
 from diffusion.serving.thread import Worker
 from diffusion.serving.worker import Runner, collect, compile_model, explained
@@ -41,7 +41,7 @@ class Engine:
         self, model: ImageDiffusionModel, config: EngineConfig | None = None, check: SafetyCheck | None = None
     ) -> None:
         self.model, self.config, self._check = model, config or EngineConfig(), check
-        self._batcher: Batcher[Exposure] = Batcher(self.config.max_rows or ROWS_AT_FIRST)
+        self._batcher: Batcher[ImageTask] = Batcher(self.config.max_rows or ROWS_AT_FIRST)
         self._jobs: list[Job] = []
         self._pace = Pace()
         self._work, self._going = asyncio.Event(), asyncio.Event()
@@ -67,20 +67,20 @@ class Engine:
     def submit(self, request: ImageRequest, owner: Hashable = None) -> Job:
         """Queue ``request``. Owners take turns; one owner's jobs run in order.
 
-        Raises `InvalidRequest` for what the model or the configured limits do not allow, `QueueFull` when too much is waiting.
+        Raises `InvalidRequestError` for what the model or the configured limits do not allow, `QueueFullError` when too much is waiting.
         """
         self.config.check(request)
         self.model.check(request)
         if len(self._batcher) + request.count > self.config.max_waiting:
-            raise QueueFull(
+            raise QueueFullError(
                 "{most} pictures are waiting already, which is all I take. Please try again in a minute.",
                 most=len(self._batcher),
             )
         shape = self.model.latent_shape(request.width, request.height)
         job = Job(request, owner, shape, self._drop)
         self._jobs.append(job)
-        for exposure in job.exposures:
-            self._batcher.add(exposure)
+        for image_task in job.image_tasks:
+            self._batcher.add(image_task)
         self._report_places()
         self._work.set()
         return job
@@ -98,8 +98,8 @@ class Engine:
         pace = Pace() if self.paused else self._pace
         done = forecast(self._batcher, pace)
         jobs: dict[Job, float | None] = {}
-        for exposure, seconds in done.items():
-            jobs[exposure.job] = None if seconds is None else max(seconds, jobs.get(exposure.job) or 0)
+        for image_task, seconds in done.items():
+            jobs[image_task.job] = None if seconds is None else max(seconds, jobs.get(image_task.job) or 0)
         return jobs
 
     @property
@@ -108,7 +108,7 @@ class Engine:
         return self._check is not None
 
     async def check(self, images: Sequence[Image.Image], by: SafetyCheck | None = None) -> list[Flags]:
-        """Say for which labels each of ``images`` is flagged, between two steps; raises `GenerationFailed`.
+        """Say for which labels each of ``images`` is flagged, between two steps; raises `GenerationError`.
 
         ``by`` checks what another model made; without, that of the present one does.
         """
@@ -122,7 +122,7 @@ class Engine:
             raise
         except Exception as error:
             log.exception("pictures could not be checked")
-            raise GenerationFailed("These pictures could not be checked, so I cannot show them.") from error
+            raise GenerationError("These pictures could not be checked, so I cannot show them.") from error
 
     @property
     def unfinished(self) -> int:
@@ -132,12 +132,12 @@ class Engine:
     @property
     def queued(self) -> int:
         """How many rows the calls of the network still have to come, over all unfinished pictures."""
-        return sum(exposure.rows * exposure.left for job in self._jobs for exposure in job.exposures)
+        return sum(image_task.rows * image_task.left for job in self._jobs for image_task in job.image_tasks)
 
     @property
     def shapes(self) -> set[Shape]:
         """The shapes of latents that step at present."""
-        return {exposure.shape for exposure in self._batcher.running()}
+        return {image_task.shape for image_task in self._batcher.running()}
 
     @property
     def alive(self) -> bool:
@@ -161,7 +161,7 @@ class Engine:
         """Draw with the model, and check with the check, that ``load`` gives, in a thread of its own while pictures go on.
 
         What has begun is finished by the model before. What waits begins with the new one; where that cannot make it, it ends
-        with `InvalidRequest`. Raises what ``load`` raises, and `DarkroomError` during another switch; then nothing changes.
+        with `InvalidRequestError`. Raises what ``load`` raises, and `DarkroomError` during another switch; then nothing changes.
         """
         if self._switching.locked():
             raise DarkroomError("Another model is being loaded already. Please wait until it draws.")
@@ -174,13 +174,13 @@ class Engine:
             await self._finish_begun()
             self.model, self._check, self._runner, self._pace = model, check, Runner(model), Pace()
             waiting, self._batcher = list(self._batcher.waiting()), Batcher(self.config.max_rows or ROWS_AT_FIRST)
-            for exposure in waiting:
-                exposure.shape = model.latent_shape(exposure.job.request.width, exposure.job.request.height)
-                self._batcher.add(exposure)
+            for image_task in waiting:
+                image_task.shape = model.latent_shape(image_task.job.request.width, image_task.job.request.height)
+                self._batcher.add(image_task)
             for job in list(self._jobs):
                 try:
                     model.check(job.request)
-                except InvalidRequest as error:
+                except InvalidRequestError as error:
                     self._drop(job)
                     job.finish(error)
             self._work.set()
@@ -195,8 +195,10 @@ class Engine:
 
     async def _finish_begun(self) -> None:
         """Let nothing more begin until what has begun is finished."""
-        begun = {exposure.job: None for exposure in self._batcher.running()} | {job: None for job in self._jobs if job.started}
-        self._batcher.close(exposure for job in begun for exposure in job.exposures if exposure.image is None)
+        begun = {image_task.job: None for image_task in self._batcher.running()} | {
+            job: None for job in self._jobs if job.started
+        }
+        self._batcher.close(image_task for job in begun for image_task in job.image_tasks if image_task.image is None)
         for job in begun:
             with suppress(DarkroomError):
                 await job
@@ -210,11 +212,11 @@ class Engine:
             if not batch:
                 self._work.clear()
                 continue
-            for exposure in batch:
-                if exposure.job.started is None:
-                    exposure.job.started = time.perf_counter()
-                    exposure.job.report(exposure.job.measured())
-            rows, began = sum(exposure.rows for exposure in batch), time.perf_counter()
+            for image_task in batch:
+                if image_task.job.started is None:
+                    image_task.job.started = time.perf_counter()
+                    image_task.job.report(image_task.job.measured())
+            rows, began = sum(image_task.rows for image_task in batch), time.perf_counter()
             work = loop.run_in_executor(self._worker, self._runner.advance, batch, self.config.preview_seconds)
             finished, _ = await asyncio.wait([work], timeout=self.config.step_seconds)
             seconds = time.perf_counter() - began
@@ -226,25 +228,25 @@ class Engine:
             for watcher in self.watchers:
                 watcher(rows, seconds)
 
-    def _give_up_on(self, batch: Sequence[Exposure]) -> None:
+    def _give_up_on(self, batch: Sequence[ImageTask]) -> None:
         """Leave a hung step behind, with the thread it hangs in, and go on in another."""
         log.error("a step of %d pictures hung for %g s; its worker is replaced", len(batch), self.config.step_seconds)
         self._worker.shutdown(wait=False)
         self._worker = Worker("diffusion")
-        for exposure in batch:
-            exposure.error = GenerationFailed("The engine got stuck on this picture. Please try again.")
+        for image_task in batch:
+            image_task.error = GenerationError("The engine got stuck on this picture. Please try again.")
 
-    def _settle(self, batch: Sequence[Exposure]) -> None:
+    def _settle(self, batch: Sequence[ImageTask]) -> None:
         """Tell the jobs of ``batch`` what became of it. On the event loop."""
         self._batcher.max_rows = min(self._useful_rows(), self._runner.fitting_rows)
-        for exposure in batch:
-            if exposure.image is not None:
-                self._batcher.discard(exposure)
-        for job in {exposure.job: None for exposure in batch if not exposure.job.done}:  # each once, in order
-            if error := next((exposure.error for exposure in job.exposures if exposure.error), None):
+        for image_task in batch:
+            if image_task.image is not None:
+                self._batcher.discard(image_task)
+        for job in {image_task.job: None for image_task in batch if not image_task.job.done}:  # each once, in order
+            if error := next((image_task.error for image_task in job.image_tasks if image_task.error), None):
                 self._drop(job)
                 job.finish(explained(error))
-            elif all(exposure.image for exposure in job.exposures):
+            elif all(image_task.image for image_task in job.image_tasks):
                 self._forget(job)
                 job.finish(self._result(job))
             else:
@@ -258,22 +260,22 @@ class Engine:
         return ROWS_AT_FIRST if knee is None else round(min(max(knee, FEWEST_ROWS), MOST_ROWS))
 
     def _result(self, job: Job) -> ImageResult:
-        images = tuple(exposure.image for exposure in job.exposures if exposure.image)
-        films = tuple(exposure.film for exposure in job.exposures if exposure.film)
+        images = tuple(image_task.image for image_task in job.image_tasks if image_task.image)
+        films = tuple(image_task.film for image_task in job.image_tasks if image_task.film)
         seconds = time.perf_counter() - (job.started or 0)
         return ImageResult(job.request, images, job.request.seeds, seconds, self.model.name, films, self._check)
 
     def _report_places(self) -> None:
         told = set()
-        for place, exposure in enumerate(self._batcher.waiting()):
-            job = exposure.job
+        for place, image_task in enumerate(self._batcher.waiting()):
+            job = image_task.job
             if job.started is None and job not in told:
                 told.add(job)
                 job.report(replace(job.progress, place=place))
 
     def _drop(self, job: Job) -> None:
-        for exposure in job.exposures:
-            self._batcher.discard(exposure)
+        for image_task in job.image_tasks:
+            self._batcher.discard(image_task)
         self._forget(job)
         self._report_places()
 

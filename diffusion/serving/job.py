@@ -7,7 +7,7 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from diffusion.errors import Cancelled, DarkroomError
+from diffusion.errors import DarkroomError, JobCancelledError
 from diffusion.request import ImageRequest
 from diffusion.result import ImageResult, Progress
 from diffusion.sampling.trajectory import Trajectory
@@ -19,7 +19,7 @@ class Job:
 
     def __init__(self, request: ImageRequest, owner: Hashable, shape: Shape, on_cancel: Callable[["Job"], None]) -> None:
         self.request, self.owner = request, owner
-        self.exposures = [Exposure(self, index, shape) for index in range(request.count)]
+        self.image_tasks = [ImageTask(self, index, shape) for index in range(request.count)]
         self.progress = Progress(None, 0, request.count * request.evaluations)
         self.started: float | None = None  # time.perf_counter() at the first step
         self._on_cancel = on_cancel
@@ -38,7 +38,7 @@ class Job:
         if self.done:
             return False
         self._on_cancel(self)
-        self.finish(Cancelled("The job was cancelled."))
+        self.finish(JobCancelledError("The job was cancelled."))
         return True
 
     def __await__(self) -> Generator[Any, None, ImageResult]:
@@ -58,13 +58,13 @@ class Job:
 
     def measured(self) -> Progress:
         """Count how far the images have come."""
-        trajectories = [exposure.trajectory for exposure in self.exposures if exposure.trajectory]
+        trajectories = [image_task.trajectory for image_task in self.image_tasks if image_task.trajectory]
         each = trajectories[0].total if trajectories else self.request.evaluations
         return Progress(
             place=None,
             completed=sum(trajectory.completed for trajectory in trajectories),
-            total=each * len(self.exposures),
-            previews=tuple(exposure.preview for exposure in self.exposures if exposure.preview),
+            total=each * len(self.image_tasks),
+            previews=tuple(image_task.preview for image_task in self.image_tasks if image_task.preview),
         )
 
     async def wait(self, seconds: float) -> None:
@@ -84,7 +84,7 @@ class Job:
                 self._result.set_exception(outcome)
             else:
                 self._result.set_result(outcome)
-            self.exposures = []  # they know their job, so that only the garbage collector would free what they hold, and late
+            self.image_tasks = []  # they know their job, so that only the garbage collector would free what they hold, and late
             self._wake()
 
     def _wake(self) -> None:
@@ -92,7 +92,7 @@ class Job:
         self._changed = asyncio.Event()
 
 
-class Exposure:
+class ImageTask:
     """One image of a job, as the batcher and the worker see it."""
 
     def __init__(self, job: Job, index: int, shape: Shape) -> None:

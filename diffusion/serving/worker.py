@@ -9,12 +9,12 @@ from contextlib import contextmanager
 
 import torch
 
-from diffusion.errors import DarkroomError, GenerationFailed, OutOfMemory
+from diffusion.errors import DarkroomError, GenerationError, OutOfMemoryError
 from diffusion.families.latent_preview import to_strip
 from diffusion.families.stable_diffusion import ImageDiffusionModel
 from diffusion.loading.device import trim_memory
 from diffusion.sampling.trajectory import step
-from diffusion.serving.job import Exposure
+from diffusion.serving.job import ImageTask
 
 log = logging.getLogger(__name__)
 TRIM_SECONDS = 10.0  # in between, what was freed counts as held
@@ -31,66 +31,66 @@ class Runner:
         self.fitting_rows = sys.maxsize
         self._trimmed = time.perf_counter()
 
-    def advance(self, batch: Sequence[Exposure], preview_seconds: float) -> None:
+    def advance(self, batch: Sequence[ImageTask], preview_seconds: float) -> None:
         """Start what is new, step all, look at or decode each; previews are ``preview_seconds`` apart."""
-        for exposure in batch:
-            if exposure.trajectory is None:
-                with _blamed_on(exposure):
-                    exposure.trajectory = self._model.trajectory(exposure.job.request, exposure.index)
-        moving = [exposure for exposure in batch if exposure.trajectory is not None]
+        for image_task in batch:
+            if image_task.trajectory is None:
+                with _blamed_on(image_task):
+                    image_task.trajectory = self._model.trajectory(image_task.job.request, image_task.index)
+        moving = [image_task for image_task in batch if image_task.trajectory is not None]
         if moving:
             with _blamed_on(*moving):
                 self._step(moving)
-        stepped = [exposure for exposure in moving if not exposure.error]
+        stepped = [image_task for image_task in moving if not image_task.error]
         if stepped:
             with _blamed_on(*stepped):
                 self._look_at(stepped)
-        for exposure in stepped:
-            with _blamed_on(exposure):
-                self._show(exposure, preview_seconds)
+        for image_task in stepped:
+            with _blamed_on(image_task):
+                self._show(image_task, preview_seconds)
         if time.perf_counter() - self._trimmed > TRIM_SECONDS:
             trim_memory()
             self._trimmed = time.perf_counter()
 
-    def _step(self, exposures: Sequence[Exposure]) -> None:
-        """Step ``exposures`` together, or in halves where the device has too little memory for all."""
-        trajectories = [exposure.trajectory for exposure in exposures if exposure.trajectory]
+    def _step(self, image_tasks: Sequence[ImageTask]) -> None:
+        """Step ``image_tasks`` together, or in halves where the device has too little memory for all."""
+        trajectories = [image_task.trajectory for image_task in image_tasks if image_task.trajectory]
         try:
             step(self._model, trajectories)
         except Exception as error:
             if not out_of_memory(error):
                 raise
         else:
-            for exposure, trajectory in zip(exposures, trajectories, strict=True):
-                exposure.error = trajectory.error
+            for image_task, trajectory in zip(image_tasks, trajectories, strict=True):
+                image_task.error = trajectory.error
             return
         # Here, outside the handler, the traceback no longer keeps the tensors of the failed call alive.
-        if len(exposures) == 1:
-            raise OutOfMemory
-        self.fitting_rows = max(1, sum(exposure.rows for exposure in exposures) // 2)
+        if len(image_tasks) == 1:
+            raise OutOfMemoryError
+        self.fitting_rows = max(1, sum(image_task.rows for image_task in image_tasks) // 2)
         log.warning("out of memory: calls of the network take at most %d rows from now on", self.fitting_rows)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        middle = len(exposures) // 2
-        for half in (exposures[:middle], exposures[middle:]):
+        middle = len(image_tasks) // 2
+        for half in (image_tasks[:middle], image_tasks[middle:]):
             with _blamed_on(*half):
                 self._step(half)
 
-    def _look_at(self, exposures: Sequence[Exposure]) -> None:
-        trajectories = [exposure.trajectory for exposure in exposures if exposure.trajectory]
-        for exposure, look in zip(exposures, self._model.look(trajectories), strict=True):
-            exposure.looks.append(look)
+    def _look_at(self, image_tasks: Sequence[ImageTask]) -> None:
+        trajectories = [image_task.trajectory for image_task in image_tasks if image_task.trajectory]
+        for image_task, look in zip(image_tasks, self._model.look(trajectories), strict=True):
+            image_task.looks.append(look)
 
-    def _show(self, exposure: Exposure, preview_seconds: float) -> None:
-        trajectory, now = exposure.trajectory, time.perf_counter()
-        if trajectory is None or exposure.error:
+    def _show(self, image_task: ImageTask, preview_seconds: float) -> None:
+        trajectory, now = image_task.trajectory, time.perf_counter()
+        if trajectory is None or image_task.error:
             return
         if trajectory.latents is not None:
-            request = exposure.job.request
-            exposure.film = self._model.film(request, exposure.looks)
-            exposure.image = exposure.preview = self._model.picture(request, trajectory.latents)
-        elif now - exposure.previewed >= preview_seconds:
-            exposure.preview, exposure.previewed = to_strip(exposure.looks[-1:]), now
+            request = image_task.job.request
+            image_task.film = self._model.film(request, image_task.looks)
+            image_task.image = image_task.preview = self._model.picture(request, trajectory.latents)
+        elif now - image_task.previewed >= preview_seconds:
+            image_task.preview, image_task.previewed = to_strip(image_task.looks[-1:]), now
 
 
 def collect() -> None:
@@ -113,14 +113,14 @@ def compile_model(model: ImageDiffusionModel) -> None:
 
 
 @contextmanager
-def _blamed_on(*exposures: Exposure) -> Iterator[None]:
-    """Let what goes wrong inside fail ``exposures`` alone; the worker goes on with the others."""
+def _blamed_on(*image_tasks: ImageTask) -> Iterator[None]:
+    """Let what goes wrong inside fail ``image_tasks`` alone; the worker goes on with the others."""
     try:
         yield
     except Exception as error:
         log.exception("an image failed")
-        for exposure in exposures:
-            exposure.error = error
+        for image_task in image_tasks:
+            image_task.error = error
 
 
 def out_of_memory(error: Exception) -> bool:
@@ -134,7 +134,7 @@ def explained(error: Exception) -> DarkroomError:
     if isinstance(error, DarkroomError):
         return error
     if out_of_memory(error):
-        return OutOfMemory()
-    failed = GenerationFailed("Something went wrong while the picture was made. Please try again.")
+        return OutOfMemoryError()
+    failed = GenerationError("Something went wrong while the picture was made. Please try again.")
     failed.__cause__ = error
     return failed

@@ -14,12 +14,12 @@ import pytest
 from PIL import Image
 
 from bot import Darkroom
-from cogs.core.generation.service import Studio
+from cogs.core.generation.service import GenerationService
 from cogs.core.messages import delivery
 from cogs.core.messages.attachments import posted
 from cogs.core.simulator import outside, simulated
 from cogs.core.storage.database import Database
-from cogs.core.storage.images import Gallery
+from cogs.core.storage.images import ImageStore
 from diffusion.config import EngineConfig
 from diffusion.images.io import parameters, to_png
 from diffusion.request import ImageRequest, Limits
@@ -40,20 +40,20 @@ class Server:
     bob: Any
 
     @property
-    def studio(self):
-        return self.env.bot.studio
+    def service(self):
+        return self.env.bot.service
 
     async def ended(self):
         """Wait until nothing is under way."""
-        await self.until(lambda: not self.studio.background)
+        await self.until(lambda: not self.service.background)
 
     async def restart(self):
         """End the bot as a crash would, as far as the journal can tell, and start another."""
-        before = self.studio
+        before = self.service
         await before.close()
-        studio = Studio(self.engine, before.database, before.gallery)
-        studio.background.spawn = outside(self.env)
-        await self.env.restart_bot(Darkroom(studio))
+        service = GenerationService(self.engine, before.database, before.image_store)
+        service.background.spawn = outside(self.env)
+        await self.env.restart_bot(Darkroom(service))
 
     async def finished(self, message, pictures=1):
         """Wait until ``message`` shows its pictures."""
@@ -126,7 +126,7 @@ async def opened(model, database_url=None, check=None, kind=Engine, **config):
         async with (
             Database(database_url or f"sqlite+aiosqlite:///{folder / 'journal.sqlite'}") as database,
             kind(model, EngineConfig(limits=limits, **config), check) as engine,
-            simulated(Studio(engine, database, Gallery(folder / "pictures")), Darkroom) as env,
+            simulated(GenerationService(engine, database, ImageStore(folder / "pictures")), Darkroom) as env,
         ):
             env.settle_timeout = PATIENCE
             guild = env.create_guild()
@@ -134,7 +134,7 @@ async def opened(model, database_url=None, check=None, kind=Engine, **config):
             alice, bob = (guild.add_member(env.create_user(name)) for name in ("alice", "bob"))
             server = Server(env, engine, guild, channel, alice, bob)
             yield server
-            await server.studio.close()  # that of the last restart
+            await server.service.close()  # that of the last restart
             assert env.errors == []
 
 

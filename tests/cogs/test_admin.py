@@ -36,13 +36,13 @@ def operator(administrators):
 @pytest.mark.parametrize("command", ["pause", "resume", "drain", "reload"])
 async def test_not_even_other_administrators_may(server, administrators, command):
     assert sentence(await administrators[1].slash(server.channel, f"admin {command}")) == NOT_YOURS
-    assert not server.engine.paused and not server.studio.refusing
+    assert not server.engine.paused and not server.service.refusing
 
 
 async def test_a_pause_holds_everything_back_until_it_is_over(server, operator):
     await operator.slash(server.channel, "admin pause")
     result = await server.bob.slash(server.channel, "imagine", prompt="red apple", steps=2)
-    (job,) = server.studio.jobs.values()
+    (job,) = server.service.jobs.values()
     assert "waiting: 1" in sentence(await operator.slash(server.channel, "admin pause"))
     assert job.progress.completed == 0
     await operator.slash(server.channel, "admin resume")
@@ -75,7 +75,7 @@ async def test_styles_and_the_allowance_are_read_again_too(server, operator, mon
     monkeypatch.setenv("STYLES_FILE", str(styles))
     monkeypatch.setenv("DAILY_ALLOWANCE", "0")
     assert "STYLES_FILE cannot be read" in sentence(await operator.slash(server.channel, "admin reload"))
-    assert server.studio.rules.daily is None
+    assert server.service.rules.daily is None
     styles.write_text("[ink]\nprompt = 'ink of {prompt}'")
     assert "`STYLES_FILE`" in sentence(await operator.slash(server.channel, "admin reload"))
     offered = await server.alice.autocomplete(server.channel, "imagine", "style", "")
@@ -106,7 +106,7 @@ async def test_prometheus_reads_what_happened(server):
         (await server.alice.slash(server.channel, "imagine", prompt="fox", steps=2, count=2)).response, pictures=2
     )
     await server.ended()
-    with server.studio.metrics.served("127.0.0.1", 0) as port:
+    with server.service.metrics.served("127.0.0.1", 0) as port:
         text = await asyncio.to_thread(read, f"http://127.0.0.1:{port}/metrics")
     lines = text.splitlines()
     assert "darkroom_pictures_total 2.0" in lines
@@ -119,7 +119,7 @@ async def test_prometheus_reads_what_happened(server):
 async def test_a_taken_metrics_port_is_told(server):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(DarkroomError, match="METRICS_PORT"), server.studio.metrics.served("127.0.0.1", port):
+        with pytest.raises(DarkroomError, match="METRICS_PORT"), server.service.metrics.served("127.0.0.1", port):
             pass
 
 
@@ -127,7 +127,7 @@ async def test_a_taken_metrics_port_is_told(server):
 async def test_the_log_follows_each_request_and_tells_prompts_only_if_asked_to(server, capsys, prompts):
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
-    server.studio.journal.watchers.append(log_creation_with_prompt if prompts else log_creation)
+    server.service.creation_store.watchers.append(log_creation_with_prompt if prompts else log_creation)
     try:
         set_up("INFO", "json", "bot-token")
         result = await server.alice.slash(server.channel, "imagine", prompt="a purple cow", steps=2)
@@ -145,4 +145,4 @@ async def test_the_log_follows_each_request_and_tells_prompts_only_if_asked_to(s
 
 
 def test_all_settings_that_apply_at_once_exist():
-    assert set(bot.Settings.model_fields) >= bot.LIVE
+    assert set(bot.Config.model_fields) >= bot.LIVE

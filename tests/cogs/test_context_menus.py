@@ -29,7 +29,7 @@ async def made(server, **options):
 
 
 async def creation_of(server, message):
-    return await server.studio.journal.of_message(message.id)
+    return await server.service.creation_store.of_message(message.id)
 
 
 async def menu(server, name, message, member=None):
@@ -126,7 +126,7 @@ async def test_an_avatar_that_cannot_be_fetched_is_told(server):
 
 async def test_who_wants_nobody_to_start_from_their_pictures_is_heeded(server):
     made_by_alice, sent_by_alice = await made(server), await sent(server, ("in.png", png()), member=server.alice)
-    await server.studio.registry.set(Scope.MEMBER, server.alice.id, Preferences(remix=False))
+    await server.service.preference_store.set(Scope.MEMBER, server.alice.id, Preferences(remix=False))
     for target, name in ((made_by_alice, "More like this"), (sent_by_alice, "More like this"), (server.alice, "Remix avatar")):
         assert "does not want" in sentence(await menu(server, name, target, server.bob))
     assert "does not want" in sentence(await server.bob.click(made_by_alice, label="More like this (strong)"))
@@ -184,7 +184,7 @@ async def test_another_is_made_although_the_message_was_deleted_and_the_bot_rest
 
 
 async def test_ones_own_style_is_not_added_to_another_one(server):
-    await server.studio.registry.set(Scope.MEMBER, server.alice.id, Preferences(style="pixel art"))
+    await server.service.preference_store.set(Scope.MEMBER, server.alice.id, Preferences(style="pixel art"))
     shown = await menu(server, "Image info", await sent(server, ("in.png", with_texts(prompt=json.dumps(workflow())))))
     another = await again(server, told(shown))
     assert "pixel art" not in text_of(another)

@@ -143,6 +143,6 @@ async def test_any_command_with_any_options_is_answered(fuzzed, data):
         text = told(result)
         assert text and "Something went wrong" not in text and "Traceback" not in text, text
         fuzzed.outcomes["queued" if QUEUED in text else "answered"] += 1
-    fuzzed.studio.registry._known.clear()  # no setting that was made holds for the next command
+    fuzzed.service.preference_store._known.clear()  # no setting that was made holds for the next command
     if fuzzed.outcomes.total() % 50 == 0:
         await forget(fuzzed)

@@ -19,11 +19,11 @@ def kept(server):
     """Write creations of alice down as if they had been delivered."""
 
     async def keep(*numbers, **values):
-        name = await server.studio.gallery.keep(png())
+        name = await server.service.image_store.keep(png())
         for number in numbers:
             row = creation(number, **{"owner": server.alice.id, "state": State.DELIVERED, "pictures": [name]} | values)
             row.request = row.request | {"prompt": f"picture {number}", "seed": number} | values.get("request", {})
-            await server.studio.journal.add(row)
+            await server.service.creation_store.add(row)
 
     return keep
 
@@ -112,7 +112,7 @@ async def test_pictures_that_were_pruned_say_so(server, kept):
 async def test_pictures_deleted_while_one_leafs_lead_to_the_first_page(server, kept):
     await kept(*range(1, PAGE + 2))
     message = await listed(server)
-    async with server.studio.database.engine.begin() as connection:
+    async with server.service.database.engine.begin() as connection:
         await connection.exec_driver_sql("DELETE FROM creations WHERE id = 1")
     older = (await server.alice.click(message, label="Older")).response
     assert numbers(older) == list(range(PAGE + 1, 1, -1))
@@ -129,10 +129,10 @@ async def test_one_of_the_list_is_shown_to_the_member_alone(server):
 
 
 async def test_a_history_that_cannot_be_read_is_told(server):
-    async with server.studio.database.engine.begin() as connection:
+    async with server.service.database.engine.begin() as connection:
         await connection.exec_driver_sql("ALTER TABLE creations RENAME TO lost")
     assert "try again later" in (await listed(server)).content
-    async with server.studio.database.engine.begin() as connection:
+    async with server.service.database.engine.begin() as connection:
         await connection.exec_driver_sql("ALTER TABLE lost RENAME TO creations")
 
 

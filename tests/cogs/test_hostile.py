@@ -144,13 +144,13 @@ async def test_a_prompt_with_nothing_to_see_is_empty(server, prompt):
 @pytest.mark.parametrize("action", ["cancel", "delete", "reroll"])
 async def test_a_custom_id_made_up_by_hand_does_nothing(server, action):
     mine = await server.alice.slash(server.channel, "imagine", prompt="slow", steps=150)
-    (creation,) = server.studio.jobs
+    (creation,) = server.service.jobs
     result = await forged_click(server, server.bob, mine.response, f"darkroom:{action}:{server.bob.id}:{creation}")
     assert not result.acknowledged
-    assert creation in server.studio.jobs and mine.response.id in [message.id for message in server.channel.history()]
+    assert creation in server.service.jobs and mine.response.id in [message.id for message in server.channel.history()]
     await forged_click(server, server.alice, mine.response, f"darkroom:cancel:{server.alice.id}:{'9' * 80}")
     await forged_click(server, server.alice, mine.response, "darkroom:nonsense")
-    assert creation in server.studio.jobs
+    assert creation in server.service.jobs
 
 
 async def test_a_prompt_forged_into_the_modal_is_checked_like_any_other(server):

@@ -98,7 +98,7 @@ async def test_reroll_reads_the_mask_from_the_message_where_the_journal_does_not
     async def unknown(message_id):
         return None
 
-    monkeypatch.setattr(server.studio.journal, "of_message", unknown)
+    monkeypatch.setattr(server.service.creation_store, "of_message", unknown)
     again = await server.alice.click(message, label="Reroll")
     await server.finished(again.response)
     assert await changed(again.response) == await changed(message)

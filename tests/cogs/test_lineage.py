@@ -30,7 +30,7 @@ async def pressed(server, message, name, member=None):
 
 
 async def row_of(server, message):
-    return await server.studio.journal.of_message(message.id)
+    return await server.service.creation_store.of_message(message.id)
 
 
 async def shown(server, message, member=None, channel=None, **options):
@@ -119,7 +119,7 @@ async def test_ones_own_picture_from_another_server_is_shown_to_oneself_alone(se
 
 async def test_a_picture_that_is_not_made_yet_is_unknown(server):
     result = await server.alice.slash(server.channel, "imagine", prompt="slow", steps=150, count=4)
-    (id,) = server.studio.jobs
+    (id,) = server.service.jobs
     assert sentence(await server.alice.slash(server.channel, "show", id=str(id))) == UNKNOWN
     await server.alice.click(result.response, label="Cancel")
     await server.ended()
@@ -132,7 +132,7 @@ async def test_a_deleted_picture_is_not_brought_back_for_others(server, monkeypa
     if noticed:
         await server.alice.click(message, label="Delete")
     else:  # while the bot was away
-        monkeypatch.setattr(server.studio.archive, "withdraw", AsyncMock())
+        monkeypatch.setattr(server.service.archive, "withdraw", AsyncMock())
         await moderator(server).delete(message)
     assert sentence(await server.bob.slash(server.channel, "show", id=str(row.id))) == UNKNOWN
     mine = await server.alice.slash(server.channel, "show", id=str(row.id))
@@ -174,7 +174,7 @@ async def test_ids_are_offered_by_prompt(server):
 
 async def test_pictures_that_were_pruned_are_told_and_can_be_made_again(server):
     message = await made(server, seed=5)
-    for file in server.studio.gallery.folder.rglob("*.png"):
+    for file in server.service.image_store.folder.rglob("*.png"):
         file.unlink()
     again = await shown(server, message)
     assert "not kept any more" in again.content and "seed 5" in again.content
@@ -185,7 +185,7 @@ async def test_pictures_that_were_pruned_are_told_and_can_be_made_again(server):
 
 async def test_a_picture_whose_source_was_pruned_is_told(server):
     message = await made(server, command="similar", image=("in.png", png()))
-    for file in server.studio.gallery.folder.rglob("*.png"):
+    for file in server.service.image_store.folder.rglob("*.png"):
         file.unlink()
     assert "not kept any more" in (await shown(server, message)).content
 
@@ -207,7 +207,7 @@ async def test_a_replay_that_differs_says_how_far(server):
     row = await row_of(server, message)
     picture = read_image(await drawn(message)[0].read())
     picture.putpixel((0, 0), tuple((channel + 40) % 256 for channel in picture.getpixel((0, 0))))
-    await changed(server, row, pictures=[await server.studio.gallery.keep(to_png(picture))])
+    await changed(server, row, pictures=[await server.service.image_store.keep(to_png(picture))])
     replayed = await pressed(server, await shown(server, message), "Replay")
     assert "not identical, apart by at most" in text_of(replayed) and "of 255 levels (PSNR" in text_of(replayed)
 
@@ -215,7 +215,7 @@ async def test_a_replay_that_differs_says_how_far(server):
 async def test_a_replay_of_the_same_pixels_in_another_file_is_identical(server):
     message = await made(server)
     picture = read_image(await drawn(message)[0].read())
-    await changed(server, await row_of(server, message), pictures=[await server.studio.gallery.keep(to_png(picture))])
+    await changed(server, await row_of(server, message), pictures=[await server.service.image_store.keep(to_png(picture))])
     assert "identical in every pixel" in text_of(await pressed(server, await shown(server, message), "Replay"))
 
 
@@ -239,7 +239,7 @@ async def test_a_replay_of_a_private_picture_is_private(server):
 
 async def test_who_wants_nobody_to_start_from_their_picture_is_heeded(server):
     again = await shown(server, await made(server, command="similar", image=("in.png", png())))
-    await server.studio.registry.set(Scope.MEMBER, server.alice.id, Preferences(remix=False))
+    await server.service.preference_store.set(Scope.MEMBER, server.alice.id, Preferences(remix=False))
     assert "does not want" in sentence(await server.bob.click(again, label="Replay"))
     assert "Replay of" in text_of(await pressed(server, again, "Replay"))
 
@@ -254,7 +254,7 @@ async def changed(server, row, **values):
 
     from cogs.core.storage.creations import Creation
 
-    async with server.studio.database.transaction("") as session:
+    async with server.service.database.transaction("") as session:
         await session.execute(update(Creation).where(Creation.id == row.id).values(**values))
 
 
@@ -299,7 +299,7 @@ async def test_a_tree_is_reached_by_its_button(server):
 async def test_a_lost_parent_does_not_matter(server):
     child = await pressed(server, await made(server), "Reroll")
     row = await row_of(server, child)
-    async with server.studio.database.engine.begin() as connection:
+    async with server.service.database.engine.begin() as connection:
         await connection.exec_driver_sql(f"DELETE FROM creations WHERE id = {row.parent_id}")
     assert re.search(rf"red apple, seed \d+ · {row.id}", await tree(server, child))
 

@@ -5,10 +5,10 @@ import asyncio
 import pytest
 
 import bot
-from cogs.core.config import Settings
+from cogs.core.config import Config
 from cogs.core.policy.permissions import NOT_YOURS
 from cogs.models import named
-from diffusion.errors import ModelNotLoaded
+from diffusion.errors import ModelLoadError
 from tests.cogs.conftest import sentence, text_of
 from tests.conftest import build_components, model_of
 
@@ -19,13 +19,13 @@ def offering(server, monkeypatch):
 
     def load(name):
         if name == "someone/broken":
-            raise ModelNotLoaded(name, "its unet/diffusion_pytorch_model.safetensors is missing.")
+            raise ModelLoadError(name, "its unet/diffusion_pytorch_model.safetensors is missing.")
         model = model_of(build_components("v_prediction"))
         model.name = named(name)
         return model, None
 
     running = server.env.bot
-    running.settings = Settings(models="embedded, someone/broken, /srv/finer.safetensors")
+    running.settings = Config(models="embedded, someone/broken, /srv/finer.safetensors")
     monkeypatch.setattr(running, "load_model", load)
     running.owner_id = server.bob.id
     return server
@@ -50,7 +50,7 @@ async def test_another_model_draws_once_it_is_chosen(offering):
     assert told.response.ephemeral
     await said(offering, told, "`finer` draws from now on.")
     await offering.finished((await offering.alice.slash(offering.channel, "imagine", prompt="red apple", steps=2)).response)
-    (creation,) = await offering.studio.archive.latest(offering.alice.id, "", 5)
+    (creation,) = await offering.service.archive.latest(offering.alice.id, "", 5)
     assert creation.model == "finer"
     assert "`finer` draws here." in sentence(await offering.alice.slash(offering.channel, "models"))
     assert "finer" in sentence(await offering.alice.slash(offering.channel, "about"))
@@ -76,10 +76,10 @@ async def test_what_cannot_be_chosen_is_told(offering, model, words):
 
 
 async def test_the_styles_are_those_of_the_model_that_draws(offering, monkeypatch):
-    before = list(offering.studio.composer.styles)
+    before = list(offering.service.builder.styles)
     told = await offering.bob.slash(offering.channel, "models", model="finer")
     await said(offering, told, "draws from now on")
-    assert list(offering.studio.composer.styles) == list(offering.engine.model.defaults.styles)
+    assert list(offering.service.builder.styles) == list(offering.engine.model.defaults.styles)
     assert before and text_of(told.response)
 
 
@@ -95,13 +95,13 @@ async def test_the_styles_are_those_of_the_model_that_draws(offering, monkeypatc
 def test_what_is_offered(monkeypatch, settings, offered):
     for name in ("MODELS", "MODEL_ID"):
         monkeypatch.delenv(name, raising=False)
-    assert Settings(_env_file=None, **settings).offered == offered
+    assert Config(_env_file=None, **settings).offered == offered
 
 
 def test_the_token_of_the_settings_file_reaches_the_hub(monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "before")
-    with pytest.raises(ModelNotLoaded):
-        bot.load_model(Settings(_env_file=None, hf_token="hf_mine"), "/nowhere")
+    with pytest.raises(ModelLoadError):
+        bot.load_model(Config(_env_file=None, hf_token="hf_mine"), "/nowhere")
     from huggingface_hub import get_token
 
     assert get_token() == "hf_mine"
@@ -118,7 +118,7 @@ async def test_of_models_chosen_in_another_process_the_last_draws(offering, monk
 
     monkeypatch.setattr(offering.engine, "switch", switch_slowly)
     for source in ("embedded", "someone/broken", "/srv/finer.safetensors"):
-        offering.studio.orders.handlers["model"](source)
+        offering.service.orders.handlers["model"](source)
     await offering.until(lambda: loading)
     going_on.set()
     await offering.ended()

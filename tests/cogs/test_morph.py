@@ -69,7 +69,7 @@ async def test_reroll_reads_the_animation_where_the_journal_does_not_know_it(ser
     async def unknown(message_id):
         return None
 
-    monkeypatch.setattr(server.studio.journal, "of_message", unknown)
+    monkeypatch.setattr(server.service.creation_store, "of_message", unknown)
     again = await server.alice.click(message, label="Reroll")
     await server.finished(again.response)
     assert "**red apple** → **green pear**" in text_of(again.response)

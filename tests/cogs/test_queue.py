@@ -25,14 +25,14 @@ async def busy(tiny_model, monkeypatch):
 
         monkeypatch.setattr(server.engine.model, "predict_noise", wait_and_predict)
         yield server
-        for job in list(server.studio.jobs.values()):
+        for job in list(server.service.jobs.values()):
             job.cancel()
         await server.ended()
 
 
 async def asked(server, member, prompt, channel=None, **options):
     result = await member.slash(channel or server.channel, "imagine", **{"prompt": prompt, "steps": 150} | options)
-    await server.until(lambda: any(job.request.prompt == prompt for job in server.studio.jobs.values()))
+    await server.until(lambda: any(job.request.prompt == prompt for job in server.service.jobs.values()))
     return result
 
 
@@ -115,7 +115,7 @@ async def test_a_member_cancels_their_own(busy):
     mine = await asked(busy, busy.alice, "mine")
     message = await seen(busy, busy.alice)
     assert offered(message) == ["mine"]
-    (creation,) = [id for id, job in busy.studio.jobs.items() if job.request.prompt == "mine"]
+    (creation,) = [id for id, job in busy.service.jobs.items() if job.request.prompt == "mine"]
     shown = await busy.alice.select(message, [str(creation)])
     assert "mine" not in shown.response.content and offered(shown.response) == []
     await busy.until(lambda: "Cancelled" in mine.response.content)
@@ -129,7 +129,7 @@ async def test_a_moderator_cancels_any_of_this_server_but_not_of_another(busy):
     moderators = moderator(busy)
     message = await seen(busy, moderators)
     assert offered(message) == ["theirs"]
-    (creation,) = [id for id, job in busy.studio.jobs.items() if job.request.prompt == "theirs"]
+    (creation,) = [id for id, job in busy.service.jobs.items() if job.request.prompt == "theirs"]
     await moderators.select(message, [str(creation)])
     await busy.until(lambda: "Cancelled" in theirs.response.content)
 
@@ -142,20 +142,20 @@ async def test_a_moderator_cancels_with_the_button_under_a_request_too(busy):
 
 async def test_somebody_elses_request_cannot_be_cancelled(busy):
     theirs = await asked(busy, busy.bob, "theirs")
-    (creation,) = busy.studio.jobs
+    (creation,) = busy.service.jobs
     await asked(busy, busy.alice, "mine")
     message = await seen(busy, busy.alice)
     forged = {"component_type": SELECT, "values": [str(creation)]}
     refused = await forged_click(busy, busy.alice, message, "darkroom:queue:cancel", **forged)
     assert "cannot be chosen here" in sentence(refused)
-    assert not busy.studio.jobs[creation].done and "Cancelled" not in theirs.response.content
+    assert not busy.service.jobs[creation].done and "Cancelled" not in theirs.response.content
 
 
 async def test_what_has_ended_meanwhile_is_told(busy):
     await asked(busy, busy.alice, "mine")
     message = await seen(busy, busy.alice)
-    (creation,) = busy.studio.jobs
-    busy.studio.jobs[creation].cancel()
+    (creation,) = busy.service.jobs
+    busy.service.jobs[creation].cancel()
     await busy.ended()
     refused = await busy.alice.select(message, [str(creation)])
     assert "not being made any more" in sentence(refused)
@@ -165,7 +165,7 @@ async def test_the_queue_is_refreshed_in_place_after_a_restart_too(busy):
     await asked(busy, busy.alice, "first")
     message = await seen(busy, busy.bob)
     await busy.restart()
-    await busy.until(lambda: busy.studio.jobs)
+    await busy.until(lambda: busy.service.jobs)
     await asked(busy, busy.bob, "second")
     shown = await busy.bob.click(message, label="Refresh")
     assert shown.response.id == message.id and offered(shown.response) == ["second"]
@@ -176,13 +176,13 @@ async def test_in_a_direct_message_only_that_conversation_is_shown(busy):
     await asked(busy, busy.alice, "there")
     bob = busy.env.create_user("direct")
     await bob.slash("imagine", prompt="here", steps=150)
-    await busy.until(lambda: len(busy.studio.jobs) == 2)
+    await busy.until(lambda: len(busy.service.jobs) == 2)
     content = (await bob.slash("queue")).response.content
     assert "here" in content and "there" not in content and "1 request from elsewhere" in content
 
 
 async def test_a_members_waiting_requests_are_capped(busy):
-    busy.studio.waiting.most = 2
+    busy.service.waiting.most = 2
     await asked(busy, busy.alice, "first")
     await asked(busy, busy.alice, "second")
     refused = await busy.alice.slash(busy.channel, "imagine", prompt="third")

@@ -3,7 +3,7 @@ import math
 import pytest
 from PIL import Image
 
-from diffusion.errors import InvalidRequest
+from diffusion.errors import InvalidRequestError
 from diffusion.request import MAX_SEED, SAMPLER_NAMES, ImageRequest, Limits, start_step_for
 from diffusion.sampling.denoise import SAMPLERS
 
@@ -33,7 +33,7 @@ from diffusion.sampling.denoise import SAMPLERS
     ],
 )
 def test_values_no_model_can_use_are_refused_by_name(field, value):
-    with pytest.raises(InvalidRequest) as refused:
+    with pytest.raises(InvalidRequestError) as refused:
         ImageRequest(**{"prompt": "a fox", field: value})
     assert refused.value.field == field
     assert len(str(refused.value)) > 20
@@ -59,7 +59,7 @@ PICTURE = Image.new("RGB", (8, 8))
     ],
 )
 def test_settings_that_do_not_go_together_are_refused_by_name(field, settings):
-    with pytest.raises(InvalidRequest) as refused:
+    with pytest.raises(InvalidRequestError) as refused:
         ImageRequest("a fox", **settings)
     assert refused.value.field == field
     assert len(str(refused.value)) > 20
@@ -70,7 +70,7 @@ def test_the_frames_of_a_morph_have_a_limit_and_a_seed_of_their_own():
     morph.check_limits(Limits(count=4, frames=12))
     assert morph.seeds == (MAX_SEED,) * 12 and morph.morph_seed == 0
     assert (morph.morph_weight(0), morph.morph_weight(11)) == (0, 1)
-    with pytest.raises(InvalidRequest, match="frames may be at most 11"):
+    with pytest.raises(InvalidRequestError, match="frames may be at most 11"):
         morph.check_limits(Limits(frames=11))
 
 
@@ -87,7 +87,7 @@ def test_a_picture_may_come_without_a_prompt():
 
 def test_an_upscaled_picture_may_not_become_too_large_to_post():
     assert ImageRequest("a fox", width=1024, height=1024, upscale=2).upscale == 2
-    with pytest.raises(InvalidRequest, match="2048 pixels") as refused:
+    with pytest.raises(InvalidRequestError, match="2048 pixels") as refused:
         ImageRequest("a fox", width=1024, height=512, upscale=4)
     assert refused.value.field == "upscale"
 
@@ -98,20 +98,20 @@ def test_a_request_for_several_prompts_gives_each_its_pictures_and_all_the_same_
     assert request.seeds == (MAX_SEED, 0, MAX_SEED, 0) == tuple(request.only(index).seed for index in range(4))
     assert request.only(3) == ImageRequest("blue fox", seed=0) and request.prompts == ("red fox", "blue fox")
     request.check_limits(Limits(count=2))
-    with pytest.raises(InvalidRequest, match="count may be at most 1"):
+    with pytest.raises(InvalidRequestError, match="count may be at most 1"):
         request.check_limits(Limits(count=1))
 
 
 @pytest.mark.parametrize("changes", [{"count": 3}, {"morph_to": "bear"}])
 def test_several_prompts_need_as_many_pictures_each_and_cannot_morph(changes):
-    with pytest.raises(InvalidRequest, match="as many pictures each"):
+    with pytest.raises(InvalidRequestError, match="as many pictures each"):
         ImageRequest("{a|b}", **{"count": 2, "variants": ("a", "b")} | changes)
 
 
 def test_a_changed_copy_is_checked_anew():
     request = ImageRequest("a fox")
     assert request.with_(seed=4).seed == 4
-    with pytest.raises(InvalidRequest):
+    with pytest.raises(InvalidRequestError):
         request.with_(steps=-1)
 
 
@@ -120,7 +120,7 @@ def test_limits_name_the_field_and_the_most_allowed(field):
     request = ImageRequest("a fox", width=64, height=64, steps=5)
     limits = Limits(side=64, steps=5, count=1)
     request.check_limits(limits)
-    with pytest.raises(InvalidRequest, match="at most") as refused:
+    with pytest.raises(InvalidRequestError, match="at most") as refused:
         request.with_(**{field: 65}).check_limits(limits)
     assert refused.value.field == field
 
@@ -136,7 +136,7 @@ def test_similarity_chooses_the_step_to_start_from(similarity, step):
 
 @pytest.mark.parametrize("similarity", [-0.1, 1.1, math.nan])
 def test_similarity_out_of_range_is_refused(similarity):
-    with pytest.raises(InvalidRequest):
+    with pytest.raises(InvalidRequestError):
         start_step_for(similarity, 20)
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from diffusion.config import EngineConfig
-from diffusion.errors import GenerationFailed, ModelNotLoaded
+from diffusion.errors import GenerationError, ModelLoadError
 from diffusion.safety import check_all, load_check
 from diffusion.serving.engine import Engine
 from tests.support.safety import build_checker, build_classifier
@@ -78,32 +78,32 @@ def test_a_model_without_a_checker_has_none_and_the_operator_may_want_none(tiny_
     [(["red", "nsfw"], "SAFETY_LABELS has nsfw; .*: other, red, green"), ([], "SAFETY_LABELS is empty; .*: other, red, green")],
 )
 def test_labels_that_the_classifier_lacks_are_told_with_those_it_has(classifier, unsafe, words):
-    with pytest.raises(ModelNotLoaded, match=words):
+    with pytest.raises(ModelLoadError, match=words):
         load_check(classifier=str(classifier), unsafe=unsafe)
 
 
 def test_a_network_without_a_head_for_labels_is_not_taken(tmp_path):
     folder = build_classifier(tmp_path, headless=True)
-    with pytest.raises(ModelNotLoaded, match="classifier.bias"):
+    with pytest.raises(ModelLoadError, match="classifier.bias"):
         load_check(classifier=str(folder), unsafe=["red"])
 
 
 def test_a_folder_that_holds_no_network_is_told(tmp_path):
-    with pytest.raises(ModelNotLoaded, match="cannot be loaded"):
+    with pytest.raises(ModelLoadError, match="cannot be loaded"):
         load_check(classifier=str(tmp_path), unsafe=["red"])
 
 
 def test_weights_that_could_run_code_are_not_read(tmp_path):
     folder = build_classifier(tmp_path)
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(ModelNotLoaded):
+    with pytest.raises(ModelLoadError):
         load_check(classifier=str(folder), unsafe=["red"])
 
 
 def test_numbers_that_are_none_let_nothing_pass(classifier):
     check = load_check(classifier=str(classifier), unsafe=["red"])
     torch.nn.init.constant_(check.network.classifier.bias, float("nan"))
-    with pytest.raises(GenerationFailed, match="could not be checked"):
+    with pytest.raises(GenerationError, match="could not be checked"):
         check_all(check, [BLUE])
 
 
@@ -120,13 +120,13 @@ async def test_a_check_that_fails_is_told_in_a_sentence(tiny_model):
         raise RuntimeError("no kernel")
 
     async with Engine(tiny_model, check=broken) as engine:
-        with pytest.raises(GenerationFailed, match="could not be checked"):
+        with pytest.raises(GenerationError, match="could not be checked"):
             await engine.check([RED])
 
 
 async def test_a_check_that_hangs_is_given_up(tiny_model):
     go = threading.Event()
     async with Engine(tiny_model, EngineConfig(step_seconds=0.05), check=lambda images: go.wait(10)) as engine:
-        with pytest.raises(GenerationFailed, match="could not be checked"):
+        with pytest.raises(GenerationError, match="could not be checked"):
             await engine.check([RED])
         go.set()

@@ -58,9 +58,9 @@ async def opened(url: str, patience: float = 20, **options: Any) -> AsyncIterato
 
 async def command(page: Any, name: str) -> None:
     """Choose a command; its first option, if any, is to be typed next."""
-    composer = page.locator("#channel-composer-input")
-    await composer.fill("")
-    await composer.press_sequentially(f"/{name}", delay=20)
+    builder = page.locator("#channel-composer-input")
+    await builder.fill("")
+    await builder.press_sequentially(f"/{name}", delay=20)
     await page.get_by_text(f"/{name}", exact=True).first.wait_for()
     await asyncio.sleep(0.5)
     await page.keyboard.press("Enter")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cogs.core.i18n.catalogues import say
-from diffusion.errors import InvalidRequest, ModelNotLoaded
+from diffusion.errors import InvalidRequestError, ModelLoadError
 from diffusion.sentence import Sentence
 
 ROOT = Path(__file__).parents[2]
@@ -25,6 +25,7 @@ OPERATORS = {
     ),
     *("cogs.core.request.styles", "diffusion.__main__"),
 }
+SKIPPED = ("cogs.core.storage.migrations", "diffusion.training", "diffusion.cluster", "cogs.core.messages.decode_sandbox")
 UNHEARD = {
     "Deleted messages could not be noted.",
     "The counts of past days could not be deleted.",
@@ -45,9 +46,9 @@ class Said:
 def all_said() -> list[Said]:
     """Read all modules of cogs and diffusion."""
     found = []
-    for path in sorted([*ROOT.glob("cogs/*.py"), *ROOT.glob("diffusion/*.py")]):
+    for path in sorted([*ROOT.glob("cogs/**/*.py"), *ROOT.glob("diffusion/**/*.py")]):
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-        if name not in {*OPERATORS, "cogs.core.i18n.catalogues"}:
+        if not name.startswith(SKIPPED) and name not in {*OPERATORS, "cogs.core.i18n.catalogues"}:
             found += _said_in(ast.parse(path.read_text("utf-8")), vars(importlib.import_module(name)), name)
     return [said for said in found if said.template and said.template not in UNHEARD]
 
@@ -68,8 +69,8 @@ def _template(call: ast.Call, known: dict[str, Any]) -> ast.expr | None:
     called = known.get(call.func.id) if isinstance(call.func, ast.Name) else None
     if called is say:
         return call.args[1]
-    if isinstance(called, type) and issubclass(called, Sentence) and called is not ModelNotLoaded and call.args:
-        return call.args[issubclass(called, InvalidRequest)]
+    if isinstance(called, type) and issubclass(called, Sentence) and called is not ModelLoadError and call.args:
+        return call.args[issubclass(called, InvalidRequestError)]
     if isinstance(call.func, ast.Attribute) and call.func.attr == "transaction":
         return None if isinstance(call.args[0], ast.JoinedStr) else call.args[0]  # those are for the log alone
     if (

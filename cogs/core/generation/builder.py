@@ -21,7 +21,7 @@ from diffusion.request import ImageRequest, Limits, random_seed, start_step_for
 from diffusion.serving.engine import Engine
 
 
-class Composer:
+class RequestBuilder:
     """Composes requests for the model that draws."""
 
     def __init__(self, engine: Engine, rules: Rules, styles: Mapping[str, Style] | None = None) -> None:
@@ -50,8 +50,8 @@ class Composer:
         quality: str | None = None,
         **options: Any,
     ) -> ImageRequest:
-        """Compose what is asked for with ``options``, of which None leaves one open; raises `InvalidRequest`."""
-        limits, preferred = self.rules.limits(interaction), self.rules.registry.at(interaction)
+        """Compose what is asked for with ``options``, of which None leaves one open; raises `InvalidRequestError`."""
+        limits, preferred = self.rules.limits(interaction), self.rules.preference_store.at(interaction)
         words, flags = self._read(interaction, prompt, limits)
         of_flags = flags.pop("style", None)
         named = next((name for name in (style, of_flags, preferred.style if words else None) if name), None)
@@ -63,7 +63,7 @@ class Composer:
     def edited(
         self, interaction: discord.Interaction[Any], request: ImageRequest, prompt: str, **settings: Any
     ) -> ImageRequest:
-        """Give ``request`` with ``settings`` and with ``prompt``, whose flags count more; raises `InvalidRequest`."""
+        """Give ``request`` with ``settings`` and with ``prompt``, whose flags count more; raises `InvalidRequestError`."""
         words, flags = self._read(interaction, prompt, self.rules.limits(interaction))
         chosen = style_of(self.styles, clean(flags.pop("style", "")))
         given = _styled(words, chosen, {"count": request.count_each} | settings | flags)

@@ -6,32 +6,43 @@ from datetime import timedelta
 
 import discord
 
-from cogs.core.storage.creations import Journal
-from cogs.core.storage.images import Gallery
-from cogs.core.storage.quotas import Ledger
-from cogs.core.storage.reviews import Decision, Reviews
+from cogs.core.storage.creations import CreationStore
+from cogs.core.storage.images import ImageStore
+from cogs.core.storage.quotas import QuotaStore
+from cogs.core.storage.reviews import Decision, ReviewStore
 from cogs.core.tasks import do_all
 
 SECONDS = 3600.0
 
 
-class Upkeep:
+class Maintenance:
     """Keeps the tables and the gallery small. ``go_on`` is told which held creations nobody will decide on any more."""
 
     def __init__(
-        self, journal: Journal, ledger: Ledger, gallery: Gallery, reviews: Reviews, go_on: Callable[[int], Awaitable[None]]
+        self,
+        creation_store: CreationStore,
+        quota_store: QuotaStore,
+        image_store: ImageStore,
+        reviews: ReviewStore,
+        go_on: Callable[[int], Awaitable[None]],
     ) -> None:
-        self.journal, self.ledger, self.gallery, self.reviews, self.go_on = journal, ledger, gallery, reviews, go_on
+        self.creation_store, self.quota_store, self.image_store, self.reviews, self.go_on = (
+            creation_store,
+            quota_store,
+            image_store,
+            reviews,
+            go_on,
+        )
 
     async def run(self) -> None:
         """Do everything once an hour; what fails is done the next time."""
         while True:
-            await do_all(self.ledger.forget, self.give_up_reviews, self.finish_reviews, self.prune)
+            await do_all(self.quota_store.forget, self.give_up_reviews, self.finish_reviews, self.prune)
             await asyncio.sleep(SECONDS)
 
     async def give_up_reviews(self) -> None:
         """Let held pictures that no moderator has decided on go as pictures do that are too old."""
-        oldest = discord.utils.utcnow() - timedelta(days=self.gallery.max_days)
+        oldest = discord.utils.utcnow() - timedelta(days=self.image_store.max_days)
         for review in await self.reviews.waiting():
             if discord.utils.snowflake_time(review.creation_id) < oldest:
                 await self.reviews.decide(review.creation_id, Decision.DELETE, None)
@@ -44,4 +55,4 @@ class Upkeep:
 
     async def prune(self) -> None:
         """Delete the oldest pictures where there are too many; never what somebody waits for."""
-        await self.gallery.prune({name for row in await self.journal.unfinished() for name in row.files})
+        await self.image_store.prune({name for row in await self.creation_store.unfinished() for name in row.files})

@@ -11,9 +11,9 @@ from cogs.core.messages.deadline import token_note
 from cogs.core.messages.delivery import QUIET
 from cogs.core.policy.locale import language_for
 from cogs.core.policy.permissions import is_age_restricted
-from cogs.core.storage.creations import Creation, Journal, to_json
-from cogs.core.storage.images import Gallery
-from cogs.core.storage.preferences import Registry
+from cogs.core.storage.creations import Creation, CreationStore, to_json
+from cogs.core.storage.images import ImageStore
+from cogs.core.storage.preferences import PreferenceStore
 from diffusion.request import ImageRequest
 
 Interaction = discord.Interaction[Any]
@@ -22,8 +22,8 @@ Interaction = discord.Interaction[Any]
 class Reception:
     """Writes down what members were promised."""
 
-    def __init__(self, journal: Journal, registry: Registry, gallery: Gallery) -> None:
-        self._journal, self._registry, self._gallery = journal, registry, gallery
+    def __init__(self, creation_store: CreationStore, preference_store: PreferenceStore, image_store: ImageStore) -> None:
+        self._creation_store, self._preference_store, self._image_store = creation_store, preference_store, image_store
 
     async def accept(
         self,
@@ -33,11 +33,11 @@ class Reception:
         request: ImageRequest | None = None,
         parent: int | None = None,
     ) -> Creation:
-        """Write down that the member was promised an answer; raises `JournalFailed`."""
-        preferred = self._registry.at(interaction)
+        """Write down that the member was promised an answer; raises `CreationStoreError`."""
+        preferred = self._preference_store.at(interaction)
         private = bool(preferred.private) if private is None else private
         if spoiler is None:  # what comes of hidden pictures is hidden, too
-            origin = await self._journal.get(parent) if parent else None
+            origin = await self._creation_store.get(parent) if parent else None
             spoiler = bool(preferred.spoiler or (origin and origin.spoiler))
         creation = Creation(
             id=interaction.id,
@@ -56,11 +56,11 @@ class Reception:
             counted=request.count if request else 0,
             request=to_json(request) if request else None,
         )
-        await self._journal.add(creation)
+        await self._creation_store.add(creation)
         return creation
 
     async def respond(self, interaction: Interaction, creation: Creation, text: str, view: ui.View | None = None) -> None:
-        """Give the first answer, which progress and result will take the place of; raises `JournalFailed`."""
+        """Give the first answer, which progress and result will take the place of; raises `CreationStoreError`."""
         options: dict[str, Any] = {"view": view} if view else {}
         response = await interaction.response.send_message(
             f"{text}\n{token_note(creation.language)}" if creation.token_only else text,
@@ -68,13 +68,13 @@ class Reception:
             allowed_mentions=QUIET,
             **options,
         )
-        await self._journal.update(creation, message_id=response.message_id)
+        await self._creation_store.update(creation, message_id=response.message_id)
 
     async def write_down(self, creation: Creation, request: ImageRequest) -> None:
-        """Add what is wanted to what was accepted; raises `JournalFailed` and what the gallery raises."""
+        """Add what is wanted to what was accepted; raises `CreationStoreError` and what the gallery raises."""
         source = await asyncio.to_thread(render.source_png, request)
-        name = await self._gallery.keep(source) if source else None
-        await self._journal.update(creation, request=to_json(request), source=name, counted=request.count)
+        name = await self._image_store.keep(source) if source else None
+        await self._creation_store.update(creation, request=to_json(request), source=name, counted=request.count)
 
 
 def _sees_channel(interaction: Interaction) -> bool:

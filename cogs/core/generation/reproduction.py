@@ -10,34 +10,34 @@ from typing import Any, Final
 from PIL import Image
 
 from cogs.core.i18n.catalogues import say
-from cogs.core.storage.creations import Creation, Journal
-from cogs.core.storage.database import DatabaseFailed
-from cogs.core.storage.images import Gallery, PictureGone
+from cogs.core.storage.creations import Creation, CreationStore
+from cogs.core.storage.database import DatabaseUnavailableError
+from cogs.core.storage.images import ImageMissingError, ImageStore
 from diffusion.images.difference import difference
 from diffusion.request import ImageRequest
 
 DEFAULTS: Final = {field.name: list(field.default) if field.default == () else field.default for field in fields(ImageRequest)}
 
 
-async def replay_note(creation: Creation, journal: Journal, gallery: Gallery, language: str) -> str:
+async def replay_note(creation: Creation, creation_store: CreationStore, image_store: ImageStore, language: str) -> str:
     """Compare ``creation`` with its parent where both asked for the very same; nothing where they did not."""
     parent = None
-    with contextlib.suppress(DatabaseFailed):
-        parent = await journal.get(creation.parent_id) if creation.parent_id else None
+    with contextlib.suppress(DatabaseUnavailableError):
+        parent = await creation_store.get(creation.parent_id) if creation.parent_id else None
     if parent is None or not parent.pictures or not _same_request(creation, parent):
         return ""
-    outcome = await _compared(creation, parent, gallery, language)
+    outcome = await _compared(creation, parent, image_store, language)
     if parent.model not in (None, creation.model):
         outcome = f"{outcome}; {say(language, 'the model was {name} then', name=parent.model)}"
     return f"-# {say(language, 'Replay of {number}: {outcome}.', number=f'`{parent.id}`', outcome=outcome)}"
 
 
-async def _compared(creation: Creation, parent: Creation, gallery: Gallery, language: str) -> str:
+async def _compared(creation: Creation, parent: Creation, image_store: ImageStore, language: str) -> str:
     if creation.pictures == parent.pictures:
         return say(language, "identical to the byte (SHA-256)")
     try:
-        now, then = [[await gallery.read(name) for name in one.pictures or ()] for one in (creation, parent)]
-    except PictureGone:
+        now, then = [[await image_store.read(name) for name in one.pictures or ()] for one in (creation, parent)]
+    except ImageMissingError:
         return say(
             language, "not identical to the byte; how far apart they are cannot be told, as the first is not kept any more"
         )

@@ -7,17 +7,17 @@ from collections.abc import Iterable
 
 from cogs.core.generation.endings import Endings, state_of
 from cogs.core.generation.reproduction import replay_note
-from cogs.core.generation.safety_gate import HELD, NOT_SHOWN, REVIEWED, Moderator, NotShown
+from cogs.core.generation.safety_gate import HELD, NOT_SHOWN, REVIEWED, NotShownError, SafetyGate
 from cogs.core.i18n.catalogues import say
 from cogs.core.messages import render, views
 from cogs.core.messages.deadline import while_token_lives
-from cogs.core.messages.delivery import CannotLook, Delivery, carries_result
+from cogs.core.messages.delivery import Delivery, MessageUnreadableError, carries_result
 from cogs.core.messages.message import Answer, Picture, Result
 from cogs.core.request.prompt_matrix import MOST as MOST_FILES
-from cogs.core.storage.creations import MODEL_LIMIT, Creation, Journal, Lost, State, from_json
-from cogs.core.storage.images import Gallery, PictureGone
+from cogs.core.storage.creations import MODEL_LIMIT, Creation, CreationStore, OwnershipLostError, State, from_json
+from cogs.core.storage.images import ImageMissingError, ImageStore
 from cogs.core.storage.reviews import Decision
-from diffusion.errors import Cancelled, DarkroomError, InvalidRequest, QueueFull
+from diffusion.errors import DarkroomError, InvalidRequestError, JobCancelledError, QueueFullError
 from diffusion.images.files import to_files
 from diffusion.images.masks import read_masked
 from diffusion.images.timelapse import to_film
@@ -38,12 +38,25 @@ UNPREPARED = "I was restarted while I prepared this. Please ask again."
 UNREADABLE = "I was updated meanwhile and cannot read this any more. Please ask again."
 
 
-class Development:
+class JobRunner:
     """Makes and delivers what was accepted."""
 
-    def __init__(self, engine: Engine, journal: Journal, gallery: Gallery, delivery: Delivery, moderator: Moderator) -> None:
-        self.engine, self.journal, self.gallery, self.delivery, self.moderator = engine, journal, gallery, delivery, moderator
-        self.endings = Endings(journal, gallery, delivery)
+    def __init__(
+        self,
+        engine: Engine,
+        creation_store: CreationStore,
+        image_store: ImageStore,
+        delivery: Delivery,
+        safety_gate: SafetyGate,
+    ) -> None:
+        self.engine, self.creation_store, self.image_store, self.delivery, self.safety_gate = (
+            engine,
+            creation_store,
+            image_store,
+            delivery,
+            safety_gate,
+        )
+        self.endings = Endings(creation_store, image_store, delivery)
         self.jobs: dict[int, Job] = {}  # by the id of their creation
         self._creations: dict[int, Creation] = {}
         self._lost: dict[int, asyncio.Event] = {}  # those that another process has taken over, set once they are let go
@@ -73,16 +86,18 @@ class Development:
             async with self.endings.of(creation):
                 async with while_token_lives(creation):
                     if not await self._show_progress(creation, job, shown):
-                        await self.journal.close(creation, State.CANCELLED, DELETED)
+                        await self.creation_store.close(creation, State.CANCELLED, DELETED)
                         return
                     result = await self._made(creation, job)
                 await beginning
-                judged = await self.moderator.judge(creation, result)
+                judged = await self.safety_gate.judge(creation, result)
                 pngs = await asyncio.to_thread(to_files, result)
-                names = [await self.gallery.keep(png) for png in pngs]
-                film = None if result.request.morph_to else await self.gallery.keep(await asyncio.to_thread(to_film, result))
+                names = [await self.image_store.keep(png) for png in pngs]
+                film = (
+                    None if result.request.morph_to else await self.image_store.keep(await asyncio.to_thread(to_film, result))
+                )
                 made_by = {"model": result.model[:MODEL_LIMIT], "seconds": round(result.seconds, 3)}
-                await self.journal.update(creation, pictures=names, film=film, **made_by, **judged)
+                await self.creation_store.update(creation, pictures=names, film=film, **made_by, **judged)
                 await self._finish(creation, job.request)
         finally:
             job.cancel()
@@ -101,41 +116,41 @@ class Development:
         """Go on with ``creation`` after a restart from where it was, or where another process was with it."""
         async with self.endings.of(creation):
             if creation.state == State.HELD:
-                with contextlib.suppress(PictureGone):  # made and judged again below
+                with contextlib.suppress(ImageMissingError):  # made and judged again below
                     await self._finish(creation, await self.request_of(creation))
                     return
             looked, message = True, None
             try:
                 message = await self.delivery.find(creation)
-            except CannotLook:
+            except MessageUnreadableError:
                 looked = False
             if message and carries_result(message, creation):
-                await self.journal.close(creation, State.DELIVERED, message_id=message.id)
+                await self.creation_store.close(creation, State.DELIVERED, message_id=message.id)
                 return
             if looked and message is None and creation.state != State.RENDERED:
-                await self.journal.close(creation, State.CANCELLED, DELETED if creation.message_id else NEVER_SHOWN)
+                await self.creation_store.close(creation, State.CANCELLED, DELETED if creation.message_id else NEVER_SHOWN)
                 return
             if message:
-                await self.journal.update(creation, message_id=message.id)
+                await self.creation_store.update(creation, message_id=message.id)
             if creation.attempts >= MAX_ATTEMPTS:
                 raise DarkroomError("This stopped me again and again, so I leave it.")
             request = await self.request_of(creation)
             if creation.state == State.RENDERED:
-                with contextlib.suppress(PictureGone):  # made again below
+                with contextlib.suppress(ImageMissingError):  # made again below
                     await self._finish(creation, request)
                     return
             text = render.state_text(request.prompt, say(creation.language, render.RESUMING), creation.language)
             view = views.cancel_view(creation.owner, creation.id, creation.language)
             if not await self.delivery.announce(creation, Answer(text, view=view)):
-                await self.journal.close(creation, State.CANCELLED, DELETED)
+                await self.creation_store.close(creation, State.CANCELLED, DELETED)
                 return
             if creation.attempts >= SUSPECT_ATTEMPTS:
                 await asyncio.sleep(2 ** (creation.attempts - SUSPECT_ATTEMPTS))
             job = await self._submit(creation, request)
             self.take_in_hand(creation, job)
             try:  # it may have been cancelled before that
-                await self.journal.update(creation, attempts=creation.attempts)
-            except Lost:
+                await self.creation_store.update(creation, attempts=creation.attempts)
+            except OwnershipLostError:
                 job.cancel()
                 self.let_go(creation)
                 raise
@@ -161,22 +176,22 @@ class Development:
         async for progress in job:
             if progress.place is None:
                 try:
-                    await self.journal.update(creation, state=State.RUNNING, attempts=creation.attempts + 1)
-                except Lost:
+                    await self.creation_store.update(creation, state=State.RUNNING, attempts=creation.attempts + 1)
+                except OwnershipLostError:
                     self.lose(creation.id)
                 return
 
     async def _made(self, creation: Creation, job: Job) -> ImageResult:
         try:
             return await job
-        except Cancelled as error:
+        except JobCancelledError as error:
             if creation.id in self._lost:
-                raise Lost(repr(creation)) from error
+                raise OwnershipLostError(repr(creation)) from error
             raise
 
     async def _show_progress(self, creation: Creation, job: Job, shown: str) -> bool:
         """Edit progress into the message until the job ends. False where the message was deleted: nobody waits then."""
-        language, shows_previews = creation.language, self.moderator.shows_previews(creation)
+        language, shows_previews = creation.language, self.safety_gate.shows_previews(creation)
         view = views.cancel_view(creation.owner, creation.id, language)
         async for progress in job:
             text = render.progress_text(job.request, progress, language)
@@ -195,29 +210,29 @@ class Development:
     async def _finish(self, creation: Creation, request: ImageRequest) -> None:
         """Post what is rendered; for what is held ask the moderators, or do what they have decided."""
         if creation.state == State.HELD:
-            review = await self.moderator.review(creation)
+            review = await self.safety_gate.review(creation)
             if review.decision is None:
                 await self.delivery.announce(creation, state_of(creation, say(creation.language, HELD)))
-                language = self.moderator.language(review, creation)
-                await self.moderator.ask(review, creation, await self.result(creation, request, language))
+                language = self.safety_gate.language(review, creation)
+                await self.safety_gate.ask(review, creation, await self.result(creation, request, language))
                 return
-            await self.moderator.close(review, creation)
+            await self.safety_gate.close(review, creation)
             if review.decision == Decision.DELETE:
-                raise NotShown(REVIEWED if review.moderator else NOT_SHOWN)
+                raise NotShownError(REVIEWED if review.moderator else NOT_SHOWN)
             spoiler = creation.spoiler or review.decision == Decision.SPOILER
-            await self.journal.update(creation, state=State.RENDERED, spoiler=spoiler)
+            await self.creation_store.update(creation, state=State.RENDERED, spoiler=spoiler)
         await self._post(creation, request)
 
     async def _post(self, creation: Creation, request: ImageRequest) -> None:
         message_id = await self.delivery.deliver(creation, await self.result(creation, request, creation.language))
-        await self.journal.close(creation, State.DELIVERED, message_id=message_id)
+        await self.creation_store.close(creation, State.DELIVERED, message_id=message_id)
 
     async def result(self, creation: Creation, request: ImageRequest, language: str) -> Result:
-        """Compose the message of a finished creation; raises `PictureGone`."""
-        pngs = [await self.gallery.read(name) for name in creation.pictures or ()]
+        """Compose the message of a finished creation; raises `ImageMissingError`."""
+        pngs = [await self.image_store.read(name) for name in creation.pictures or ()]
         shows_source = len(pngs) < MOST_FILES  # which it is one of
-        source = await self.gallery.read(creation.source) if creation.source and shows_source else None
-        replay = await replay_note(creation, self.journal, self.gallery, language)
+        source = await self.image_store.read(creation.source) if creation.source and shows_source else None
+        replay = await replay_note(creation, self.creation_store, self.image_store, language)
         return Result(
             render.headline(request, language),
             render.result_pictures(request, pngs, language),
@@ -235,18 +250,18 @@ class Development:
         try:
             return await self.recall(creation)
         except TypeError as error:
-            raise InvalidRequest("request", UNREADABLE) from error
+            raise InvalidRequestError("request", UNREADABLE) from error
 
     async def recall(self, creation: Creation) -> ImageRequest:
-        """Read from the journal and the gallery what was asked for; raises `PictureGone` where its source is gone."""
+        """Read from the journal and the gallery what was asked for; raises `ImageMissingError` where its source is gone."""
         image = mask = None
         if creation.source:
-            image, mask = await asyncio.to_thread(read_masked, await self.gallery.read(creation.source))
+            image, mask = await asyncio.to_thread(read_masked, await self.image_store.read(creation.source))
         return from_json(creation.request or {}, image, mask)
 
     async def _submit(self, creation: Creation, request: ImageRequest) -> Job:
         while True:
             try:
                 return self.engine.submit(request, owner=creation.owner)
-            except QueueFull:  # it was accepted once, so it waits
+            except QueueFullError:  # it was accepted once, so it waits
                 await asyncio.sleep(QUEUE_SECONDS)

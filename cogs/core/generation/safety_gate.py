@@ -18,10 +18,10 @@ from cogs.core.messages.review_button import ReviewButton, asks_about
 from cogs.core.policy.flagged import flags_text
 from cogs.core.policy.flagged import verdict as verdict_of
 from cogs.core.request.preferences import Scope, Verdict, layered
-from cogs.core.storage.creations import Creation, Journal, State
-from cogs.core.storage.database import DatabaseFailed
-from cogs.core.storage.preferences import Registry
-from cogs.core.storage.reviews import Decision, Review, Reviews
+from cogs.core.storage.creations import Creation, CreationStore, State
+from cogs.core.storage.database import DatabaseUnavailableError
+from cogs.core.storage.preferences import PreferenceStore
+from cogs.core.storage.reviews import Decision, ReviewRow, ReviewStore
 from diffusion.errors import DarkroomError
 from diffusion.result import ImageResult
 from diffusion.serving.engine import Engine
@@ -38,18 +38,31 @@ DONE: Final = {
 }
 
 
-class NotShown(DarkroomError):
+class NotShownError(DarkroomError):
     """Flagged pictures are not shown; the text says so to their member."""
 
 
-class Moderator:
+class SafetyGate:
     """Judges finished creations by the rules of their server."""
 
-    def __init__(self, engine: Engine, registry: Registry, journal: Journal, reviews: Reviews, client: discord.Client) -> None:
-        self.engine, self.registry, self.journal, self.reviews, self.client = engine, registry, journal, reviews, client
+    def __init__(
+        self,
+        engine: Engine,
+        preference_store: PreferenceStore,
+        creation_store: CreationStore,
+        reviews: ReviewStore,
+        client: discord.Client,
+    ) -> None:
+        self.engine, self.preference_store, self.creation_store, self.reviews, self.client = (
+            engine,
+            preference_store,
+            creation_store,
+            reviews,
+            client,
+        )
 
     async def judge(self, creation: Creation, result: ImageResult) -> dict[str, Any]:
-        """Have the pictures of ``creation`` checked, and give what to note about it; raises `NotShown`.
+        """Have the pictures of ``creation`` checked, and give what to note about it; raises `NotShownError`.
 
         The picture that they started from is shown with them and checked with them.
         """
@@ -58,8 +71,8 @@ class Moderator:
         flags = {label: max(found.get(label, 0) for found in checked) for found in checked for label in found}
         verdict = self.verdict(creation) if flags else Verdict.ALLOW
         if verdict is Verdict.REFUSE:
-            await self.journal.update(creation, flags=flags)
-            raise NotShown(NOT_SHOWN)
+            await self.creation_store.update(creation, flags=flags)
+            raise NotShownError(NOT_SHOWN)
         return {
             "state": State.HELD if verdict is Verdict.HOLD else State.RENDERED,
             "flags": flags or None,
@@ -68,43 +81,43 @@ class Moderator:
 
     def verdict(self, creation: Creation) -> Verdict:
         """Decide what becomes of ``creation`` if it is flagged."""
-        server = None if creation.guild_id is None else self.registry.of(Scope.SERVER, creation.guild_id)
+        server = None if creation.guild_id is None else self.preference_store.of(Scope.SERVER, creation.guild_id)
         return verdict_of(server, creation.age_restricted)
 
     def shows_previews(self, creation: Creation) -> bool:
         """Whether the channel may see how pictures form, which could be flagged in the end."""
         return not self.engine.checks or self.verdict(creation) is Verdict.ALLOW
 
-    async def review(self, creation: Creation) -> Review:
-        """Give how far the moderators are with ``creation``; raises `NotShown` where there is no channel to ask them in."""
+    async def review(self, creation: Creation) -> ReviewRow:
+        """Give how far the moderators are with ``creation``; raises `NotShownError` where there is no channel to ask them in."""
         if review := await self._until_reached(lambda: self.reviews.of(creation.id)):
             return review
-        server = self.registry.of(Scope.SERVER, creation.guild_id or 0)
+        server = self.preference_store.of(Scope.SERVER, creation.guild_id or 0)
         if server.moderators is None:
-            raise NotShown(NOT_SHOWN)
+            raise NotShownError(NOT_SHOWN)
         channel_id = server.moderators
         return await self._until_reached(lambda: self.reviews.begin(creation.id, channel_id))
 
-    def language(self, review: Review, creation: Creation) -> str:
+    def language(self, review: ReviewRow, creation: Creation) -> str:
         """Give the language of the moderators' channel."""
         guild = self.client.get_guild(creation.guild_id or 0)
         scopes = {Scope.CHANNEL: review.channel_id, Scope.SERVER: creation.guild_id or 0}
-        preferred = layered(self.registry.of(scope, subject) for scope, subject in scopes.items()).language
+        preferred = layered(self.preference_store.of(scope, subject) for scope, subject in scopes.items()).language
         # Another process's shard knows the server where this one does not; its own language is that of the creation, too.
         return preferred or (of_locale(guild.preferred_locale) if guild else creation.language)
 
-    async def ask(self, review: Review, creation: Creation, result: Result) -> None:
-        """Show ``result`` to the moderators, unless it stands in their channel already; raises `NotShown`."""
+    async def ask(self, review: ReviewRow, creation: Creation, result: Result) -> None:
+        """Show ``result`` to the moderators, unless it stands in their channel already; raises `NotShownError`."""
         try:
             message_id = await self._until_reached(lambda: self._find(review)) or await self._send(review, creation, result)
         except discord.HTTPException as error:
             log.error("the moderators' channel %d did not take %r: %s", review.channel_id, creation, error)
             await self._until_reached(lambda: self.reviews.decide(creation.id, Decision.DELETE, None))
-            raise NotShown(NOT_SHOWN) from error
+            raise NotShownError(NOT_SHOWN) from error
         if message_id != review.message_id:
             await self._until_reached(lambda: self.reviews.note(review, message_id))
 
-    async def close(self, review: Review, creation: Creation) -> None:
+    async def close(self, review: ReviewRow, creation: Creation) -> None:
         """Let the message that asked the moderators say what was decided, without the pictures."""
         language, decision = self.language(review, creation), Decision(review.decision or "")
         view = ui.LayoutView(timeout=None)
@@ -118,7 +131,7 @@ class Moderator:
         except REFUSALS as error:
             log.warning("the moderators could not be shown what became of %r: %s", creation, error)
 
-    async def _send(self, review: Review, creation: Creation, result: Result) -> int:
+    async def _send(self, review: ReviewRow, creation: Creation, result: Result) -> int:
         language = self.language(review, creation)
         flagged = say(language, "flagged: {labels}", labels=flags_text(creation.flags or {}))
         text = f"{result.text}\n{_whose(creation, language)}, {flagged}"
@@ -135,7 +148,7 @@ class Moderator:
                     raise
                 answer = smaller
 
-    async def _find(self, review: Review) -> int | None:
+    async def _find(self, review: ReviewRow) -> int | None:
         """Look whether the message that asks the moderators is there, also where a crash came before it was noted."""
         channel = self.client.get_partial_messageable(review.channel_id)
         try:
@@ -155,7 +168,7 @@ class Moderator:
         while True:
             try:
                 return await call()
-            except DatabaseFailed:  # which is in the log
+            except DatabaseUnavailableError:  # which is in the log
                 pass
             except REFUSALS as error:
                 if refusal_of(error) is not Refusal.LATER:

@@ -9,12 +9,12 @@ from typing import Any
 
 import discord
 
-from cogs.core.generation.builder import Composer
-from cogs.core.generation.maintenance import Upkeep
+from cogs.core.generation.builder import RequestBuilder
+from cogs.core.generation.maintenance import Maintenance
 from cogs.core.generation.reception import Reception
-from cogs.core.generation.runner import Development
-from cogs.core.generation.safety_gate import Moderator
-from cogs.core.generation.takeover import Rounds
+from cogs.core.generation.runner import JobRunner
+from cogs.core.generation.safety_gate import SafetyGate
+from cogs.core.generation.takeover import ProcessCoordinator
 from cogs.core.i18n.catalogues import say
 from cogs.core.messages import render, views
 from cogs.core.messages.delivery import Delivery
@@ -26,18 +26,18 @@ from cogs.core.policy.permissions import may_end
 from cogs.core.policy.waiting import Waiting
 from cogs.core.request.styles import Style
 from cogs.core.storage.archive import Archive
-from cogs.core.storage.broadcasts import Orders
+from cogs.core.storage.broadcasts import Broadcasts
 from cogs.core.storage.claims import BEING_MADE, Claims
-from cogs.core.storage.creations import Creation, Journal, Lost, State
+from cogs.core.storage.creations import Creation, CreationStore, OwnershipLostError, State
 from cogs.core.storage.database import Database
-from cogs.core.storage.images import Gallery
+from cogs.core.storage.images import ImageStore
 from cogs.core.storage.lease import Lease
 from cogs.core.storage.personal_data import PersonalData
-from cogs.core.storage.preferences import Registry
-from cogs.core.storage.quotas import Ledger
-from cogs.core.storage.reviews import Reviews
+from cogs.core.storage.preferences import PreferenceStore
+from cogs.core.storage.quotas import QuotaStore
+from cogs.core.storage.reviews import ReviewStore
 from cogs.core.tasks import Background
-from diffusion.errors import DarkroomError, QueueFull
+from diffusion.errors import DarkroomError, QueueFullError
 from diffusion.request import ImageRequest
 from diffusion.serving.engine import Engine
 from diffusion.serving.job import Job
@@ -53,7 +53,7 @@ ENDED = "These pictures are not being made any more."
 MAX_PER_MEMBER = 5
 
 
-class Studio:
+class GenerationService:
     """Makes pictures for interactions. Cogs and buttons only say which.
 
     A member may have ``max_per_member`` unfinished requests and make ``daily_allowance`` pictures a day. ``styles`` are those
@@ -63,56 +63,62 @@ class Studio:
     `open` it once the bot is logged in and `close` it before the bot is.
     """
 
-    development: Development
+    runner: JobRunner
     answering, tell = staticmethod(answering), staticmethod(tell)
 
     def __init__(
         self,
         engine: Engine,
         database: Database,
-        gallery: Gallery,
+        image_store: ImageStore,
         max_per_member: int = MAX_PER_MEMBER,
         daily_allowance: int | None = None,
         styles: Mapping[str, Style] | None = None,
         lease: Lease | None = None,
         leads: bool = True,
     ) -> None:
-        self.engine, self.database, self.gallery = engine, database, gallery
+        self.engine, self.database, self.image_store = engine, database, image_store
         self.lease, self.leads = lease or Lease(database), leads
-        self.claims, self.orders = Claims(database, self.lease), Orders(database, self.lease)
-        self.journal, self.registry, self.ledger = Journal(database, self.lease), Registry(database), Ledger(database)
-        self.reviews = Reviews(database)
-        self.reception = Reception(self.journal, self.registry, gallery)
+        self.claims, self.orders = Claims(database, self.lease), Broadcasts(database, self.lease)
+        self.creation_store, self.preference_store, self.quota_store = (
+            CreationStore(database, self.lease),
+            PreferenceStore(database),
+            QuotaStore(database),
+        )
+        self.reviews = ReviewStore(database)
+        self.reception = Reception(self.creation_store, self.preference_store, image_store)
         self.archive = Archive(database)
-        self.personal = PersonalData(database, self.journal, self.registry, gallery)
-        self.rules = Rules(engine, self.registry, self.ledger, daily_allowance)
-        self.composer = Composer(engine, self.rules, styles)
+        self.personal = PersonalData(database, self.creation_store, self.preference_store, image_store)
+        self.rules = Rules(engine, self.preference_store, self.quota_store, daily_allowance)
+        self.builder = RequestBuilder(engine, self.rules, styles)
         self.waiting = Waiting(engine, self.claims, max_per_member)
-        self.metrics = Metrics(engine, self.journal)
+        self.metrics = Metrics(engine, self.creation_store)
         self.refusing: str | None = None  # why nothing is accepted, as a sentence
         self.background = Background()
 
     @property
     def jobs(self) -> Mapping[int, Job]:
         """What is being made, by the id of its creation."""
-        return self.development.jobs
+        return self.runner.jobs
 
     async def open(self, client: discord.Client) -> None:
-        """Take up what an earlier run of the bot left unfinished; raises `DatabaseFailed`."""
+        """Take up what an earlier run of the bot left unfinished; raises `DatabaseUnavailableError`."""
         await self.lease.open()
-        await self.registry.open()
-        moderator = Moderator(self.engine, self.registry, self.journal, self.reviews, client)
-        self.development = Development(self.engine, self.journal, self.gallery, Delivery(client, self.journal), moderator)
+        await self.preference_store.open()
+        safety_gate = SafetyGate(self.engine, self.preference_store, self.creation_store, self.reviews, client)
+        self.runner = JobRunner(
+            self.engine, self.creation_store, self.image_store, Delivery(client, self.creation_store), safety_gate
+        )
         for creation in await self.claims.orphans():
             log.info("taking up %r", creation)
-            self.background.start(self.development.take_up(creation))
+            self.background.start(self.runner.take_up(creation))
         if self.lease.shared:
-            pieces = self.claims, self.registry, self.orders, self.development
-            rounds = Rounds(*pieces, self._take_over, self._has_room)
+            pieces = self.claims, self.preference_store, self.orders, self.runner
+            rounds = ProcessCoordinator(*pieces, self._take_over, self._has_room)
             self.background.start_chore(rounds.live())
             self.background.start_chore(rounds.run())
         if self.leads:
-            upkeep = Upkeep(self.journal, self.ledger, self.gallery, self.reviews, self.go_on)
+            upkeep = Maintenance(self.creation_store, self.quota_store, self.image_store, self.reviews, self.go_on)
             self.background.start_chore(upkeep.run())
         self.background.start_chore(self.metrics.watch_loop())
 
@@ -122,11 +128,11 @@ class Studio:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
                 await self.background.wait()
-        interrupted = self.development.in_hand if self.background else []
+        interrupted = self.runner.in_hand if self.background else []
         await self.background.cancel()
         if interrupted and grace:
-            await self.development.pause(interrupted)
-        await self.journal.settle()
+            await self.runner.pause(interrupted)
+        await self.creation_store.settle()
         await self.lease.release()
 
     async def drain(self) -> None:
@@ -142,9 +148,9 @@ class Studio:
     async def request(self, interaction: Interaction, prompt: str, **settings: Any) -> ImageRequest:
         """Compose what the member of ``interaction`` asks for, with defaults where ``settings`` leave something open.
 
-        Raises `InvalidRequest`.
+        Raises `InvalidRequestError`.
         """
-        return self.composer.request(interaction, prompt, **settings)
+        return self.builder.request(interaction, prompt, **settings)
 
     async def admit(self, interaction: Interaction, request: ImageRequest) -> None:
         """Let pass what may be made here; raises `DarkroomError` for anything else, before any of it is made."""
@@ -180,7 +186,7 @@ class Studio:
                 await self._refuse(interaction, creation, error)
                 return False
             await tell_note(interaction)
-            self.background.start(self.development.follow(creation, job, text))
+            self.background.start(self.runner.follow(creation, job, text))
             return True
         return False
 
@@ -197,7 +203,7 @@ class Studio:
                     job = self._submit(request, interaction)
                     creation = await self.reception.accept(interaction, private, spoiler, request)
                     await self.rules.confirm(interaction)
-                self.development.take_in_hand(creation, job)
+                self.runner.take_in_hand(creation, job)
                 text = render.progress_text(request, job.progress, creation.language)
                 view = views.cancel_view(creation.owner, creation.id, creation.language)
                 await self.reception.respond(interaction, creation, text, view)
@@ -206,20 +212,20 @@ class Studio:
                     job.cancel()
                 if creation is None:
                     raise
-                self.development.let_go(creation)
+                self.runner.let_go(creation)
                 if not isinstance(error, Exception):
                     raise
                 await self._refuse(interaction, creation, error)
                 return
             await tell_note(interaction)
-            self.background.start(self.development.follow(creation, job, text))
+            self.background.start(self.runner.follow(creation, job, text))
 
     async def cancel(self, interaction: Interaction, creation_id: int) -> None:
         """Take back what the member of ``interaction`` asked for, or another one where they are a moderator.
 
         Raises `DarkroomError` where there is nothing to take back or that is not theirs to decide.
         """
-        here = next((creation for creation in self.development.in_hand if creation.id == creation_id), None)
+        here = next((creation for creation in self.runner.in_hand if creation.id == creation_id), None)
         creation = here or await self.claims.being_made(creation_id)
         if creation is None:
             raise DarkroomError(ENDED)
@@ -235,16 +241,16 @@ class Studio:
         """
         taken = await self.claims.take(creation_id, *BEING_MADE)
         if taken:
-            self.background.start(self.development.endings.revoke(taken, 2 * self.lease.beat))
+            self.background.start(self.runner.endings.revoke(taken, 2 * self.lease.beat))
         return taken is not None
 
     async def go_on(self, creation_id: int) -> None:
-        """Do with a held creation what was decided about it; raises `JournalFailed`."""
+        """Do with a held creation what was decided about it; raises `CreationStoreError`."""
         if self.refusing != CLOSING and (creation := await self.claims.take(creation_id, State.HELD)):
-            self.background.start(self.development.take_up(creation))
+            self.background.start(self.runner.take_up(creation))
 
     def _take_over(self, creation: Creation) -> None:
-        self.background.start(self.development.take_over(creation))
+        self.background.start(self.runner.take_over(creation))
 
     def _has_room(self) -> bool:
         return self.refusing != CLOSING and self.engine.unfinished < self.engine.config.max_waiting
@@ -253,10 +259,12 @@ class Studio:
         self._check_open()
         try:
             return self.engine.submit(request, owner=interaction.user.id)
-        except QueueFull:
+        except QueueFullError:
             left = max((left or 0 for left in self.engine.forecast().values()), default=0)
             when = discord.utils.format_dt(discord.utils.utcnow() + timedelta(seconds=left / 2 or 60), "R")
-            raise QueueFull("So many pictures are waiting that I take no more. Please try again {when}.", when=when) from None
+            raise QueueFullError(
+                "So many pictures are waiting that I take no more. Please try again {when}.", when=when
+            ) from None
 
     def _check_open(self) -> None:
         if self.refusing:
@@ -264,12 +272,12 @@ class Studio:
 
     async def _refuse(self, interaction: Interaction, creation: Creation, error: Exception) -> None:
         """End what could not be begun, unless Discord may have shown the answer nevertheless."""
-        if isinstance(error, Lost):
+        if isinstance(error, OwnershipLostError):
             return
         if isinstance(error, REFUSALS) and refusal_of(error) is Refusal.LATER and creation.message_id is None:
-            self.background.start(self.development.take_up(creation))
+            self.background.start(self.runner.take_up(creation))
             return
         told = explained(error)
         await tell(interaction, told)
-        with contextlib.suppress(Lost):
-            await self.journal.close(creation, State.FAILED, str(told))
+        with contextlib.suppress(OwnershipLostError):
+            await self.creation_store.close(creation, State.FAILED, str(told))

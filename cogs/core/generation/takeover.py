@@ -5,31 +5,31 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from cogs.core.generation.runner import Development
-from cogs.core.storage.broadcasts import Orders
+from cogs.core.generation.runner import JobRunner
+from cogs.core.storage.broadcasts import Broadcasts
 from cogs.core.storage.claims import Claims
 from cogs.core.storage.creations import Creation
-from cogs.core.storage.preferences import Registry
+from cogs.core.storage.preferences import PreferenceStore
 from cogs.core.tasks import do_all
 
 log = logging.getLogger(__name__)
 AT_ONCE: Final = 8  # orphans that one process takes in a round, so that the others get some
 
 
-class Rounds:
+class ProcessCoordinator:
     """Those of one process, by `live` and `run`. ``take_over`` is given what it claims, as long as ``has_room`` says so."""
 
     def __init__(
         self,
         claims: Claims,
-        registry: Registry,
-        orders: Orders,
-        development: Development,
+        preference_store: PreferenceStore,
+        orders: Broadcasts,
+        runner: JobRunner,
         take_over: Callable[[Creation], None],
         has_room: Callable[[], bool],
     ) -> None:
-        self.claims, self.registry, self.orders = claims, registry, orders
-        self.development, self.take_over, self.has_room = development, take_over, has_room
+        self.claims, self.preference_store, self.orders = claims, preference_store, orders
+        self.runner, self.take_over, self.has_room = runner, take_over, has_room
 
     async def live(self) -> None:
         """Renew the lease every beat of it, however long all else takes."""
@@ -37,8 +37,8 @@ class Rounds:
 
     async def run(self) -> None:
         """Make a round every beat of the lease."""
-        bury, settle = self.claims.lease.bury, self.development.journal.settle
-        await self._repeat(self._lose, self.orders.obey, self.registry.refresh, settle, bury, self._claim)
+        bury, settle = self.claims.lease.bury, self.runner.creation_store.settle
+        await self._repeat(self._lose, self.orders.obey, self.preference_store.refresh, settle, bury, self._claim)
 
     async def _repeat(self, *pieces: Callable[[], Awaitable[None]]) -> None:
         """Do all ``pieces`` every beat; what fails is done in the next."""
@@ -47,8 +47,8 @@ class Rounds:
             await do_all(*pieces)
 
     async def _lose(self) -> None:
-        for creation_id in await self.claims.lost([creation.id for creation in self.development.in_hand]):
-            self.development.lose(creation_id)
+        for creation_id in await self.claims.lost([creation.id for creation in self.runner.in_hand]):
+            self.runner.lose(creation_id)
 
     async def _claim(self) -> None:
         for creation in await self.claims.orphans(AT_ONCE) if self.has_room() else ():

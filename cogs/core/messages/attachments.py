@@ -15,7 +15,7 @@ import discord
 from PIL import Image
 
 from cogs.core.messages.http_errors import REFUSALS
-from diffusion.errors import InvalidImage
+from diffusion.errors import InvalidImageError
 from diffusion.images.io import FORMATS, MAX_PIXELS, read_image
 from diffusion.images.masks import read_mask, read_masked
 
@@ -66,7 +66,7 @@ def _media(components: Iterable[discord.Component]) -> Iterator[tuple[discord.Un
 
 
 async def fetch_image(file: discord.Attachment | Posted) -> Image.Image:
-    """Download and decode ``file``; raises `InvalidImage` where it is too large or no picture."""
+    """Download and decode ``file``; raises `InvalidImageError` where it is too large or no picture."""
     return await asyncio.to_thread(read_image, await download(file))
 
 
@@ -76,36 +76,36 @@ async def fetch_masked(file: discord.Attachment | Posted) -> tuple[Image.Image, 
 
 
 async def fetch_mask(file: discord.Attachment | Posted) -> Image.Image:
-    """Download ``file`` and decode it as a mask; raises `InvalidImage` where it is too large or no picture."""
+    """Download ``file`` and decode it as a mask; raises `InvalidImageError` where it is too large or no picture."""
     return await asyncio.to_thread(read_mask, await download(file))
 
 
 async def download(file: discord.Attachment | Posted) -> bytes:
     """Give the bytes of ``file``, which can be decoded in bounded time and memory, if at all.
 
-    Raises `InvalidImage` where they cannot, are too many or do not come.
+    Raises `InvalidImageError` where they cannot, are too many or do not come.
     """
     if file.size > MAX_BYTES:
-        raise InvalidImage("The attachment is larger than {most} MiB. Please attach less.", most=MAX_BYTES // 2**20)
+        raise InvalidImageError("The attachment is larger than {most} MiB. Please attach less.", most=MAX_BYTES // 2**20)
     try:
         async with asyncio.timeout(DOWNLOAD_SECONDS):
             data = await file.read()
     except REFUSALS as error:
         log.warning("a picture could not be downloaded: %r", error)
-        raise InvalidImage("I could not download the picture from Discord. Please attach it again.") from error
+        raise InvalidImageError("I could not download the picture from Discord. Please attach it again.") from error
     await taste(data)
     return data
 
 
 async def taste(data: bytes) -> None:
-    """Have ``data`` decoded in a process that may be ended; raises `InvalidImage` where it takes too much time or memory."""
+    """Have ``data`` decoded in a process that may be ended; raises `InvalidImageError` where it takes too much time or memory."""
     try:
         async with asyncio.timeout(TASTE_WAIT):
             harmless = await asyncio.get_running_loop().run_in_executor(TASTERS, _taste, data)
     except TimeoutError:
-        raise InvalidImage("Too many pictures are being read at the moment. Please try again in a minute.") from None
+        raise InvalidImageError("Too many pictures are being read at the moment. Please try again in a minute.") from None
     if not harmless:
-        raise InvalidImage("The picture takes too much time or memory to be read. Please save it again and attach that.")
+        raise InvalidImageError("The picture takes too much time or memory to be read. Please save it again and attach that.")
 
 
 def _taste(data: bytes) -> bool:

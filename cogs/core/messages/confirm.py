@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 import discord
 from discord.ext import commands
 
-from cogs.core.generation.service import Studio
+from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.messages import render
 from cogs.core.messages.delivery import QUIET
@@ -26,7 +26,7 @@ NOT_STARTED: Final = "Not started."
 CLOSED: Final = "This question was answered already, or I was restarted meanwhile. Please ask for the pictures again."
 
 
-async def ask_first(studio: Studio, interaction: Interaction, prompt: str, count: int | None, go: Go) -> None:
+async def ask_first(service: GenerationService, interaction: Interaction, prompt: str, count: int | None, go: Go) -> None:
     """Let ``go`` make the pictures at once, or after the member's word where ``prompt`` stands for several.
 
     Raises `DarkroomError` for more of them than may be made.
@@ -36,7 +36,7 @@ async def ask_first(studio: Studio, interaction: Interaction, prompt: str, count
     if not several["variants"]:
         await go(interaction)
         return
-    left = await studio.rules.check_allowance(interaction, several["count"])
+    left = await service.rules.check_allowance(interaction, several["count"])
     listed = "\n".join(f"{index}. {render.title(variant, 150)}" for index, variant in enumerate(several["variants"], 1))
     language, each = language_of(interaction), several["count"] // len(several["variants"])
     if each == 1:
@@ -45,7 +45,7 @@ async def ask_first(studio: Studio, interaction: Interaction, prompt: str, count
         lines = [say(language, "This makes {count} pictures, {each} of each:", count=several["count"], each=each), listed]
     if left is not None:
         lines.append(say(language, "You have {left} left today.", left=left))
-    await interaction.client.get_cog("Asking").ask(interaction, "\n".join(lines), go)
+    await interaction.client.get_cog("ConfirmCog").ask(interaction, "\n".join(lines), go)
 
 
 class QuestionButton(
@@ -66,7 +66,7 @@ class QuestionButton(
 
     async def callback(self, interaction: Interaction) -> None:
         """Hand the press over."""
-        cog = interaction.client.get_cog("Asking")
+        cog = interaction.client.get_cog("ConfirmCog")
         await (cog.start if self.answer == "start" else cog.cancel)(interaction, self.asked)
 
 
@@ -84,11 +84,11 @@ class Question(discord.ui.View):
         await self._expire(self._asked)
 
 
-class Asking(commands.Cog):
+class ConfirmCog(commands.Cog):
     """Keeps the questions that are not answered yet. A restart forgets them and the requests, of which nothing is made."""
 
-    def __init__(self, studio: Studio) -> None:
-        self.studio = studio
+    def __init__(self, service: GenerationService) -> None:
+        self.service = service
         self._open: dict[int, tuple[Interaction, Go]] = {}  # by the interaction that asked
 
     async def ask(self, interaction: Interaction, question: str, go: Go) -> None:
@@ -99,7 +99,7 @@ class Asking(commands.Cog):
 
     async def start(self, interaction: Interaction, asked_id: int) -> None:
         """Make the pictures and take the question away."""
-        async with self.studio.answering(interaction):
+        async with self.service.answering(interaction):
             asked, go = self._taken(asked_id)
             try:
                 await go(interaction)
@@ -109,7 +109,7 @@ class Asking(commands.Cog):
 
     async def cancel(self, interaction: Interaction, asked_id: int) -> None:
         """Make none."""
-        async with self.studio.answering(interaction):
+        async with self.service.answering(interaction):
             self._taken(asked_id)
             await interaction.response.edit_message(content=say(language_of(interaction), NOT_STARTED), view=None)
 
@@ -130,4 +130,4 @@ class Asking(commands.Cog):
 async def setup(bot: Any) -> None:
     """Add the cog and make its buttons known."""
     bot.add_dynamic_items(QuestionButton)
-    await bot.add_cog(Asking(bot.studio))
+    await bot.add_cog(ConfirmCog(bot.service))

@@ -20,7 +20,7 @@ from cogs.core.i18n.catalogues import say
 from cogs.core.messages.attachments import posted
 from cogs.core.messages.http_errors import REFUSALS, Refusal, refusal_of
 from cogs.core.messages.message import Answer
-from cogs.core.storage.creations import Creation, Journal
+from cogs.core.storage.creations import Creation, CreationStore
 from diffusion.errors import DarkroomError
 
 log = logging.getLogger(__name__)
@@ -45,11 +45,11 @@ class _Original:
 ORIGINAL: Final[Any] = _Original()
 
 
-class Undeliverable(Exception):
+class UndeliverableError(Exception):
     """No way led to the member; the text says why, for the journal."""
 
 
-class CannotLook(Exception):
+class MessageUnreadableError(Exception):
     """Nothing lets the bot see whether a message is there."""
 
 
@@ -90,8 +90,8 @@ async def fitted(answer: Answer, limit: int) -> Answer:
 class Delivery:
     """Brings answers to the messages of creations."""
 
-    def __init__(self, client: discord.Client, journal: Journal) -> None:
-        self.client, self.journal = client, journal
+    def __init__(self, client: discord.Client, creation_store: CreationStore) -> None:
+        self.client, self.creation_store = client, creation_store
         self._turns: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()  # one progress edit at a time in a channel
         self._showing: dict[int, asyncio.Task[int]] = {}
 
@@ -102,7 +102,7 @@ class Delivery:
     async def announce(self, creation: Creation, answer: Answer) -> bool:
         """Like `show`, but wait for its turn."""
         way, channel = _first_way(creation), creation.channel_id
-        if way is Way.EDIT_BY_TOKEN and _expired(creation) or not self.journal.certain:
+        if way is Way.EDIT_BY_TOKEN and _expired(creation) or not self.creation_store.certain:
             return True
         async with self._turn(channel):
             edit = self._showing[channel] = asyncio.ensure_future(self._go(way, creation, answer))
@@ -127,7 +127,7 @@ class Delivery:
     async def deliver(self, creation: Creation, answer: Answer) -> int:
         """Bring ``answer`` to its member and give the id of the message.
 
-        Raises `Undeliverable`, `Lost`, and `DarkroomError` with a sentence for the member where it is the pictures that are
+        Raises `UndeliverableError`, `OwnershipLostError`, and `DarkroomError` with a sentence for the member where it is the pictures that are
         refused.
         """
         if edit := self._showing.get(creation.channel_id):
@@ -140,7 +140,7 @@ class Delivery:
         while True:
             if way in (Way.EDIT_BY_TOKEN, Way.NEW_BY_TOKEN) and _expired(creation):
                 way = Way.DIRECT
-            await self.journal.hold(creation)
+            await self.creation_store.hold(creation)
             try:
                 return await self._go(way, creation, answer)
             except REFUSALS as error:
@@ -157,12 +157,12 @@ class Delivery:
                     wait = min(2 * wait, LONGEST_WAIT)
                 else:
                     reason = CHANNEL_GONE if refusal is Refusal.CHANNEL_GONE else f"Discord refused the answer: {error}"
-                    raise Undeliverable(reason) from error
+                    raise UndeliverableError(reason) from error
 
     async def find(self, creation: Creation) -> discord.Message | None:
         """Look for the message of ``creation`` after a restart: one that carries its result, else the one promised.
 
-        None where there is none; raises `Undeliverable` where the channel is gone, `CannotLook`.
+        None where there is none; raises `UndeliverableError` where the channel is gone, `MessageUnreadableError`.
         """
         wait = FIRST_WAIT
         while True:
@@ -173,12 +173,12 @@ class Delivery:
             except REFUSALS as error:
                 refusal = refusal_of(error)
                 if refusal is Refusal.CHANNEL_GONE:
-                    raise Undeliverable(CHANNEL_GONE) from error
+                    raise UndeliverableError(CHANNEL_GONE) from error
                 gone = refusal in (Refusal.MESSAGE_GONE, Refusal.EXPIRED)  # of a token that should be good: never answered
                 if gone and not _may_arrive(creation):
                     return None
                 if not gone and refusal is not Refusal.LATER:
-                    raise CannotLook(str(error)) from error
+                    raise MessageUnreadableError(str(error)) from error
             await asyncio.sleep(wait)
             wait = min(2 * wait, LONGEST_WAIT)
 
@@ -187,7 +187,7 @@ class Delivery:
             with contextlib.suppress(discord.Forbidden):
                 return await self._find_in_channel(creation)
         if _expired(creation):
-            raise CannotLook("the interaction's token has expired")
+            raise MessageUnreadableError("the interaction's token has expired")
         return await self._webhook(creation).fetch_message(creation.message_id or ORIGINAL)
 
     async def _find_in_channel(self, creation: Creation) -> discord.Message | None:
@@ -227,7 +227,7 @@ class Delivery:
             promised = channel.get_partial_message(creation.message_id)
             extras["reference"] = promised.to_reference(fail_if_not_exists=False)
         # Noted before, so that a restart knows where to look; the nonce keeps Discord from taking a repeated request twice.
-        await self.journal.update(creation, posting_in=channel.id)
+        await self.creation_store.update(creation, posting_in=channel.id)
         sent = await channel.send(**answer.send(), **extras, nonce=creation.id, allowed_mentions=QUIET)
         return sent.id
 

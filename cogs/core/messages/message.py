@@ -102,13 +102,13 @@ class Result(Answer):
     def layout(self) -> ui.LayoutView:
         """Lay the message out."""
         note = f"\n-# {say(self.language, SMALLER[self.lessened - 1][0])}" if self.lessened else ""
-        gallery = [
+        image_store = [
             discord.MediaGalleryItem(f"attachment://{picture.name}", description=picture.description, spoiler=self.spoiler)
             for picture in self.pictures
         ]
         view = ui.LayoutView(timeout=None)
         view.add_item(self._head())
-        view.add_item(ui.MediaGallery(*gallery))
+        view.add_item(ui.MediaGallery(*image_store))
         view.add_item(ui.TextDisplay(self.settings + note))
         for row in self.rows():
             view.add_item(row)

@@ -1,4 +1,4 @@
-"""The buttons under held pictures in the moderators' channel. They hold no logic: the cog `Review` has it."""
+"""The buttons under held pictures in the moderators' channel. They hold no logic: the cog `ReviewRow` has it."""
 
 import re
 from typing import Any, Final, Self
@@ -33,7 +33,7 @@ class ReviewButton(discord.ui.DynamicItem[discord.ui.Button[Any]], template=CUST
 
     async def callback(self, interaction: discord.Interaction[Any]) -> None:
         """Hand the press over."""
-        await interaction.client.get_cog("Review").press(interaction, self.decision, self.creation_id)
+        await interaction.client.get_cog("ReviewCog").press(interaction, self.decision, self.creation_id)
 
 
 def asks_about(message: discord.Message, creation_id: int) -> bool:

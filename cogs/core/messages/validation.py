@@ -21,7 +21,7 @@ class Offering:
         chosen = data.get("values")
         if chosen and offered.issuperset(chosen):
             return True
-        await interaction.client.studio.tell(interaction, DarkroomError(NOT_OFFERED))
+        await interaction.client.service.tell(interaction, DarkroomError(NOT_OFFERED))
         return False
 
 
@@ -33,7 +33,7 @@ class Bounded:
         for field in self.walk_children():
             if isinstance(field, discord.ui.TextInput) and len(field.value) > (field.max_length or len(field.value)):
                 error = DarkroomError("A text may have {most} characters there. Please shorten it.", most=field.max_length)
-                await interaction.client.studio.tell(interaction, error)
+                await interaction.client.service.tell(interaction, error)
                 return False
         return True
 

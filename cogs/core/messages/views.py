@@ -41,7 +41,7 @@ CUSTOM_ID: Final = rf"darkroom:(?P<action>{'|'.join(BUTTONS)}):{SUBJECT}(:(?P<in
 
 async def hand_over(interaction: Interaction, action: str, owner: int, creation: int, index: int) -> None:
     """Have the cog named Buttons do ``action`` with the picture ``index`` of a creation of the member ``owner``."""
-    await interaction.client.get_cog("Buttons").press(interaction, action, owner, creation, index)
+    await interaction.client.get_cog("ResultButtonsCog").press(interaction, action, owner, creation, index)
 
 
 class ActionButton(discord.ui.DynamicItem[discord.ui.Button[Any]], template=CUSTOM_ID):

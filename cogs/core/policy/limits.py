@@ -11,16 +11,16 @@ import discord
 from cogs.core.policy.word_filter import Rule, broken_rule
 from cogs.core.request.options import parse_size
 from cogs.core.request.preferences import MAXIMA, Preferences, Scope
-from cogs.core.storage.preferences import Registry
-from cogs.core.storage.quotas import DIRECT, Ledger, renewal
-from diffusion.errors import DarkroomError, InvalidRequest
+from cogs.core.storage.preferences import PreferenceStore
+from cogs.core.storage.quotas import DIRECT, QuotaStore, renewal
+from diffusion.errors import DarkroomError, InvalidRequestError
 from diffusion.request import ImageRequest, Limits
 from diffusion.serving.engine import Engine
 
 Interaction = discord.Interaction[Any]
 
 
-class NotAllowed(DarkroomError):
+class NotAllowedError(DarkroomError):
     """What was asked for is not made here, not for this member or not today."""
 
 
@@ -41,8 +41,10 @@ class Allowance:
 class Rules:
     """Applies what servers and channels allow. ``daily`` is the operator's own allowance for a member, over all servers."""
 
-    def __init__(self, engine: Engine, registry: Registry, ledger: Ledger, daily: int | None = None) -> None:
-        self.engine, self.registry, self.ledger, self.daily = engine, registry, ledger, daily
+    def __init__(
+        self, engine: Engine, preference_store: PreferenceStore, quota_store: QuotaStore, daily: int | None = None
+    ) -> None:
+        self.engine, self.preference_store, self.quota_store, self.daily = engine, preference_store, quota_store, daily
         self._turns: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
 
     def turn(self, member: int) -> asyncio.Lock:
@@ -51,22 +53,22 @@ class Rules:
 
     def limits(self, interaction: Interaction) -> Limits:
         """Give the most that a request may ask for where ``interaction`` is."""
-        return lowered(self.engine.config.limits, self.registry.at(interaction))
+        return lowered(self.engine.config.limits, self.preference_store.at(interaction))
 
     async def admit(self, interaction: Interaction, request: ImageRequest) -> None:
-        """Let pass what may be made; raises `NotAllowed`, `InvalidRequest` beyond the limits, `TooSlow`, `DatabaseFailed`."""
+        """Let pass what may be made; raises `NotAllowedError`, `InvalidRequestError` beyond the limits, `RuleTimeoutError`, `DatabaseUnavailableError`."""
         if obstacle := self.obstacle(interaction):
             raise obstacle
         request.check_limits(self.limits(interaction))
         for prompt in request.prompts:
             if broken := await self.broken(interaction, prompt):
                 if broken.is_expression:
-                    raise NotAllowed("The rules of this server do not allow such a prompt.")
-                raise NotAllowed("The rules of this server do not allow “{word}”.", word=broken)
+                    raise NotAllowedError("The rules of this server do not allow such a prompt.")
+                raise NotAllowedError("The rules of this server do not allow “{word}”.", word=broken)
         await self.check_allowance(interaction, request.count)
 
     async def check_allowance(self, interaction: Interaction, pictures: int) -> int | None:
-        """Give how many pictures are left to the member today, None for any number; raises `NotAllowed` below ``pictures``."""
+        """Give how many pictures are left to the member today, None for any number; raises `NotAllowedError` below ``pictures``."""
         allowances = await self.allowances(interaction)
         for allowance in allowances:
             if pictures > allowance.left:
@@ -74,52 +76,54 @@ class Rules:
         return min((allowance.left for allowance in allowances), default=None)
 
     async def confirm(self, interaction: Interaction) -> None:
-        """Raise `NotAllowed` where more was counted than may be: two processes may have taken the day's last at once."""
-        if self.ledger.shared:
+        """Raise `NotAllowedError` where more was counted than may be: two processes may have taken the day's last at once."""
+        if self.quota_store.shared:
             for allowance in await self.allowances(interaction):
                 if allowance.used > allowance.most:
                     raise _spent(allowance, asked=allowance.used)
 
     async def broken(self, interaction: Interaction, text: str) -> Rule | None:
-        """Find a rule of the server that ``text`` breaks; raises `TooSlow`."""
+        """Find a rule of the server that ``text`` breaks; raises `RuleTimeoutError`."""
         if interaction.guild_id is None:
             return None
-        here = self.registry.of(Scope.SERVER, interaction.guild_id)
+        here = self.preference_store.of(Scope.SERVER, interaction.guild_id)
         return await asyncio.to_thread(broken_rule, here.words or (), here.expressions or (), text)
 
-    def obstacle(self, interaction: Interaction) -> NotAllowed | None:
+    def obstacle(self, interaction: Interaction) -> NotAllowedError | None:
         """Give why no pictures are made where ``interaction`` is, or none for its member; None where they are."""
-        here, channel = self.registry.at(interaction), interaction.channel
+        here, channel = self.preference_store.at(interaction), interaction.channel
         places = {interaction.channel_id, getattr(channel, "parent_id", None), getattr(channel, "category_id", None)}
         if here.channels and places.isdisjoint(here.channels):
-            return NotAllowed("Pictures are made in {channels}. Please ask there.", channels=_listed("<#{}>", here.channels))
+            return NotAllowedError(
+                "Pictures are made in {channels}. Please ask there.", channels=_listed("<#{}>", here.channels)
+            )
         if here.roles and _roles(interaction).isdisjoint(here.roles):
-            return NotAllowed("Pictures are made for members with {roles} here.", roles=_listed("<@&{}>", here.roles))
+            return NotAllowedError("Pictures are made for members with {roles} here.", roles=_listed("<@&{}>", here.roles))
         return None
 
     def check_remix(self, interaction: Interaction, author: int) -> None:
-        """Raise `NotAllowed` where the member ``author`` does not want others to start from their pictures or avatar."""
-        if author != interaction.user.id and self.registry.of(Scope.MEMBER, author).remix is False:
-            raise NotAllowed("The member whose picture this is does not want others to start from it.")
+        """Raise `NotAllowedError` where the member ``author`` does not want others to start from their pictures or avatar."""
+        if author != interaction.user.id and self.preference_store.of(Scope.MEMBER, author).remix is False:
+            raise NotAllowedError("The member whose picture this is does not want others to start from it.")
 
     async def allowances(self, interaction: Interaction) -> list[Allowance]:
         """Give what bounds the member today: the server's allowance and the operator's, where there are any."""
-        here = self.registry.at(interaction)
+        here = self.preference_store.at(interaction)
         of_roles = [most for role, most in (here.allowances or {}).items() if role in _roles(interaction)]
         of_server = max(of_roles) if of_roles else here.allowance
         if of_server is None and self.daily is None:
             return []
-        used = await self.ledger.today(interaction.user.id)
+        used = await self.quota_store.today(interaction.user.id)
         found = [] if of_server is None else [Allowance(used.get(interaction.guild_id or DIRECT, 0), of_server, here=True)]
         return found if self.daily is None else [*found, Allowance(sum(used.values()), self.daily, here=False)]
 
     def check(self, preferences: Preferences) -> None:
-        """Raise `InvalidRequest` for preferences that no request could have here, or that widen the operator's limits."""
+        """Raise `InvalidRequestError` for preferences that no request could have here, or that widen the operator's limits."""
         limits = self.engine.config.limits
         for field, most in zip(MAXIMA, (limits.side, limits.steps, limits.count), strict=True):
             value = getattr(preferences, field)
             if value is not None and value > most:
-                raise InvalidRequest(field, "The {field} may be at most {most} here.", most=most)
+                raise InvalidRequestError(field, "The {field} may be at most {most} here.", most=most)
         width, height = parse_size(preferences.size)
         least = self.engine.model.latent_factor
         request = ImageRequest("a picture", width=width or least, height=height or least, steps=preferences.steps or 1)
@@ -146,12 +150,12 @@ def _listed(form: str, ids: Iterable[int]) -> str:
     return ", ".join(form.format(id) for id in ids)
 
 
-def _spent(allowance: Allowance, asked: int) -> NotAllowed:
+def _spent(allowance: Allowance, asked: int) -> NotAllowedError:
     when = discord.utils.format_dt(renewal(), "R")
     left, most = allowance.left, allowance.most
     if left == 0:
-        return NotAllowed("You have made all of your {most} pictures of today. More come {when}.", most=most, when=when)
-    return NotAllowed(
+        return NotAllowedError("You have made all of your {most} pictures of today. More come {when}.", most=most, when=when)
+    return NotAllowedError(
         "You have {left} of {most} pictures left today, not {asked}. More come {when}.",
         left=left,
         most=most,

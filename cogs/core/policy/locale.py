@@ -16,7 +16,7 @@ def language_of(interaction: Interaction) -> str:
 
     It is the one that they have set, else the channel's or the server's, else that of their own Discord.
     """
-    return interaction.client.studio.registry.at(interaction).language or of_locale(interaction.locale)
+    return interaction.client.service.preference_store.at(interaction).language or of_locale(interaction.locale)
 
 
 def language_for(interaction: Interaction, private: bool) -> str:
@@ -32,6 +32,8 @@ def language_here(interaction: Interaction) -> str:
     """
     if interaction.guild_id is None:
         return language_of(interaction)
-    registry = interaction.client.studio.registry
-    shared = [registry.of(scope, subject) for scope, subject in scopes(interaction).items() if scope is not Scope.MEMBER]
+    preference_store = interaction.client.service.preference_store
+    shared = [
+        preference_store.of(scope, subject) for scope, subject in scopes(interaction).items() if scope is not Scope.MEMBER
+    ]
     return layered(shared).language or of_locale(interaction.guild_locale)

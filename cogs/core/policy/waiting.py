@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 
 from cogs.core.storage.claims import Claims
-from diffusion.errors import QueueFull
+from diffusion.errors import QueueFullError
 from diffusion.serving.engine import Engine
 
 
@@ -18,7 +18,7 @@ class Waiting:
 
     @contextlib.asynccontextmanager
     async def preparing(self, member: int) -> AsyncIterator[None]:
-        """Count what a member has prepared, such as attachments downloaded and held in memory; raises `QueueFull`."""
+        """Count what a member has prepared, such as attachments downloaded and held in memory; raises `QueueFullError`."""
         await self.check(member)
         self._prepared[member] += 1
         try:
@@ -28,10 +28,10 @@ class Waiting:
             self._prepared += Counter()  # forgets those who have none
 
     async def check(self, member: int) -> None:
-        """Raise `QueueFull` where ``member`` may not ask for more now; no other request is let pass before this returns."""
+        """Raise `QueueFullError` where ``member`` may not ask for more now; no other request is let pass before this returns."""
         elsewhere = len(await self.claims.elsewhere(member))
         if self.engine.jobs_of(member) + self._prepared[member] + elsewhere >= self.most:
-            raise QueueFull(
+            raise QueueFullError(
                 "You wait for {most} requests already, which is all I take from one member."
                 " Please wait for one of them, or cancel one with `/queue`.",
                 most=self.most,

@@ -42,11 +42,11 @@ RECURSION: Final = re.compile(r"\(\?(?:R|\d|&|P>)")
 UNSPACED: Final = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")  # words touch there
 
 
-class BadRule(DarkroomError):
+class InvalidRuleError(DarkroomError):
     """A word or expression cannot be listed."""
 
 
-class TooSlow(DarkroomError):
+class RuleTimeoutError(DarkroomError):
     """An expression of the server's took too long to say whether a text is allowed."""
 
 
@@ -62,7 +62,7 @@ class Rule:
 
 
 class WordList:
-    """The rules of a server, ready to be held against texts. Raises `BadRule`."""
+    """The rules of a server, ready to be held against texts. Raises `InvalidRuleError`."""
 
     def __init__(self, rules: Iterable[Rule]) -> None:
         rules = list(rules)
@@ -70,7 +70,7 @@ class WordList:
         self._expressions = {rule: _expression(rule.text) for rule in rules if rule.is_expression}
 
     def find(self, text: str) -> Rule | None:
-        """Give a rule that ``text`` breaks, None where it breaks none; raises `TooSlow`."""
+        """Give a rule that ``text`` breaks, None where it breaks none; raises `RuleTimeoutError`."""
         folded = fold(text)
         gists = _gist(folded), _gist("".join(filter(str.isalnum, folded)))
         for rule, gist in self._words.items():
@@ -84,7 +84,7 @@ class WordList:
                     if _holds(expression, reading, over - time.monotonic()):
                         return rule
                 except TimeoutError:
-                    raise TooSlow(
+                    raise RuleTimeoutError(
                         "A rule of this server takes too long to check. Please ask its moderators to change `{rule}`.",
                         rule=rule,
                     ) from None
@@ -92,7 +92,7 @@ class WordList:
 
 
 def broken_rule(words: tuple[str, ...], expressions: tuple[str, ...], text: str) -> Rule | None:
-    """Give a rule of a server's that ``text`` breaks; raises `TooSlow`, and `BadRule` for one that another version listed."""
+    """Give a rule of a server's that ``text`` breaks; raises `RuleTimeoutError`, and `InvalidRuleError` for one that another version listed."""
     return _list(words, expressions).find(text)
 
 
@@ -102,31 +102,33 @@ def _list(words: tuple[str, ...], expressions: tuple[str, ...]) -> WordList:
 
 
 def checked(rule: Rule) -> Rule:
-    """Give ``rule`` back if it can be listed; raises `BadRule`. Tries it out: call it in a thread."""
+    """Give ``rule`` back if it can be listed; raises `InvalidRuleError`. Tries it out: call it in a thread."""
     limit = EXPRESSION_LIMIT if rule.is_expression else WORD_LIMIT
     if len(rule.text) > limit:
-        raise BadRule("This is too long: {most} characters are the most.", most=limit)
+        raise InvalidRuleError("This is too long: {most} characters are the most.", most=limit)
     if not rule.is_expression:
         _word(rule.text)
         return rule
     expression = _expression(rule.text)
     if _holds(expression, "", TRIAL):
-        raise BadRule("This expression matches everything. Please make it narrower.")
+        raise InvalidRuleError("This expression matches everything. Please make it narrower.")
     try:
         for text in TRIALS:
             _holds(expression, text, TRIAL)
     except TimeoutError:
-        raise BadRule("This expression takes too long with some texts. Please write it without nested repetitions.") from None
+        raise InvalidRuleError(
+            "This expression takes too long with some texts. Please write it without nested repetitions."
+        ) from None
     return rule
 
 
 def _expression(text: str) -> "regex.Pattern[str]":
     if RECURSION.search(text):
-        raise BadRule("Expressions that call themselves are not taken.")
+        raise InvalidRuleError("Expressions that call themselves are not taken.")
     try:
         return regex.compile(text, regex.IGNORECASE)
     except (regex.error, ValueError, OverflowError, RecursionError) as error:
-        raise BadRule("This is no regular expression that I can read: {reason}.", reason=error) from error
+        raise InvalidRuleError("This is no regular expression that I can read: {reason}.", reason=error) from error
 
 
 def _holds(expression: "regex.Pattern[str]", text: str, seconds: float) -> bool:
@@ -146,7 +148,7 @@ def _word(text: str) -> "re.Pattern[str]":
     words = fold(text.casefold()).split()
     letters = [character for word in words for character in word]
     if not any(map(str.isalnum, letters)):
-        raise BadRule("A word needs a letter or a digit.")
+        raise InvalidRuleError("A word needs a letter or a digit.")
     forms = [GAP.join(map(_drawn_out, words))]
     if len(letters) > 2:
         forms.append(GAP.join(map(_letter, letters)))

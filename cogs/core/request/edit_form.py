@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from cogs.core.request.options import clean
 from cogs.core.request.prompt_matrix import written
-from diffusion.errors import InvalidRequest
+from diffusion.errors import InvalidRequestError
 from diffusion.request import MAX_SEED, ImageRequest, random_seed
 
 MAX_GUIDANCE = 30
@@ -34,7 +34,7 @@ class Edit:
         )
 
     def settings(self, most_steps: int) -> dict[str, Any]:
-        """Give all but the prompt as `ImageRequest` takes them; raises `InvalidRequest`, which says what may be typed."""
+        """Give all but the prompt as `ImageRequest` takes them; raises `InvalidRequestError`, which says what may be typed."""
         return {
             "negative_prompt": clean(self.negative),
             "steps": int(_number("steps", self.steps, 1, most_steps)),
@@ -50,6 +50,8 @@ def _number(field: str, typed: str, least: int, most: int, whole: bool = True) -
         number = math.nan
     if not least <= number <= most or whole and number % 1:
         if whole:
-            raise InvalidRequest(field, "The {field} must be a whole number from {least} to {most}.", least=least, most=most)
-        raise InvalidRequest(field, "The {field} must be a number from {least} to {most}.", least=least, most=most)
+            raise InvalidRequestError(
+                field, "The {field} must be a whole number from {least} to {most}.", least=least, most=most
+            )
+        raise InvalidRequestError(field, "The {field} must be a number from {least} to {most}.", least=least, most=most)
     return number

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.request.options import STYLE_LIMIT
-from diffusion.errors import InvalidRequest
+from diffusion.errors import InvalidRequestError
 from diffusion.request import SAMPLER_NAMES
 
 # Phones write two hyphens as a dash.
@@ -41,7 +41,7 @@ class Written:
 
 
 def read_flags(text: str) -> Written:
-    """Take the flags out of ``text``; raises `InvalidRequest` for a value that cannot be read."""
+    """Take the flags out of ``text``; raises `InvalidRequestError` for a value that cannot be read."""
     found = [flag for flag in FLAG.finditer(text) if flag[1] == "--" or flag[2].lower() in NAMES.keys() | FOREIGN]
     if not found:
         return Written(text)
@@ -70,10 +70,10 @@ def _read(name: str, setting: str, value: str) -> Any:
     if setting == "aspect":
         return _aspect(name, value)
     if setting == "sampler" and value.lower() not in SAMPLER_NAMES:
-        raise InvalidRequest("sampler", "`--{name}` needs one of {known}.", name=name, known=", ".join(SAMPLER_NAMES))
+        raise InvalidRequestError("sampler", "`--{name}` needs one of {known}.", name=name, known=", ".join(SAMPLER_NAMES))
     if setting in ("sampler", "negative_prompt", "style"):
         if not value or setting == "style" and len(value) > STYLE_LIMIT:
-            raise InvalidRequest(
+            raise InvalidRequestError(
                 setting,
                 "`--{name}` needs words after it, and no more than {most} characters of a style.",
                 name=name,
@@ -83,14 +83,14 @@ def _read(name: str, setting: str, value: str) -> Any:
     try:
         return float(value) if setting == "guidance_scale" else int(value)
     except ValueError:
-        raise InvalidRequest(setting, "`--{name}` needs a number, such as `--{name} 7`.", name=name) from None
+        raise InvalidRequestError(setting, "`--{name}` needs a number, such as `--{name} 7`.", name=name) from None
 
 
 def _aspect(name: str, value: str) -> tuple[int, int]:
     match = re.fullmatch(r"([1-9]\d{0,3})[:x]([1-9]\d{0,3})", value)
     width, height = (int(match[1]), int(match[2])) if match else (0, 0)
     if not match or max(width, height) > MAX_RATIO * min(width, height):
-        raise InvalidRequest(
+        raise InvalidRequestError(
             "size",
             "`--{name}` needs width:height, such as `--{name} 3:2`, up to {most}:1 or 1:{most}.",
             name=name,

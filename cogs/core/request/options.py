@@ -10,7 +10,7 @@ from discord import app_commands
 from discord.app_commands import Range
 
 from cogs.core.i18n.catalogues import ENGLISH, of_locale, say
-from diffusion.errors import InvalidRequest
+from diffusion.errors import InvalidRequestError
 from diffusion.families.defaults import QUALITIES
 from diffusion.request import MAX_SEED, SAMPLER_NAMES, UPSCALES
 
@@ -67,12 +67,12 @@ def server_only(command: T) -> T:
 
 
 def parse_size(text: str | None) -> tuple[int, int] | tuple[None, None]:
-    """Read "512x768" or "512"; nothing gives (None, None). Raises `InvalidRequest` for anything else."""
+    """Read "512x768" or "512"; nothing gives (None, None). Raises `InvalidRequestError` for anything else."""
     if text is None:
         return None, None
     match = re.fullmatch(r"\s*(\d{1,5})\s*(?:[x×*]\s*(\d{1,5}))?\s*", text, re.IGNORECASE | re.ASCII)
     if match is None:
-        raise InvalidRequest("size", "The size must be width x height in pixels, such as 512x768.")
+        raise InvalidRequestError("size", "The size must be width x height in pixels, such as 512x768.")
     width = int(match[1])
     return width, int(match[2] or width)
 
@@ -95,10 +95,10 @@ def clean(text: str) -> str:
 
 
 def checked(prompt: str) -> str:
-    """Clean ``prompt``; raises `InvalidRequest` where it is longer than one may be."""
+    """Clean ``prompt``; raises `InvalidRequestError` where it is longer than one may be."""
     text = clean(prompt)
     if len(text) > PROMPT_LIMIT:
-        raise InvalidRequest(
+        raise InvalidRequestError(
             "prompt", "The prompt and its style may have {most} characters. Please shorten them.", most=PROMPT_LIMIT
         )
     return text
@@ -112,12 +112,12 @@ def matching_choices(words: Iterable[str], current: str) -> list[app_commands.Ch
 
 async def offer_styles(interaction: discord.Interaction[Any], current: str) -> list[app_commands.Choice[str]]:
     """Offer styles by name."""
-    return matching_choices(interaction.client.studio.composer.styles, current)
+    return matching_choices(interaction.client.service.builder.styles, current)
 
 
 async def offer_sizes(interaction: discord.Interaction[Any], current: str) -> list[app_commands.Choice[str]]:
     """Offer sizes that suit the model."""
-    return size_choices(interaction.client.studio.engine.model.sample_side, current, of_locale(interaction.locale))
+    return size_choices(interaction.client.service.engine.model.sample_side, current, of_locale(interaction.locale))
 
 
 def size_choices(side: int, current: str, language: str = ENGLISH) -> list[app_commands.Choice[str]]:

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from cogs.core.request.options import STYLE_LIMIT, parse_size
-from diffusion.errors import InvalidRequest
+from diffusion.errors import InvalidRequestError
 from diffusion.families.defaults import QUALITIES
 from diffusion.request import SAMPLER_NAMES
 
@@ -55,7 +55,7 @@ class Preferences:
     ``allowances`` how many for the members of a role. ``words`` and ``expressions`` may not stand in prompts; ``flagged`` says
     what becomes of flagged pictures and ``flagged_restricted`` of those in age-restricted channels, ``moderators`` is the id
     of the channel where they are held. ``remix`` is whether others may start from the member's pictures. Raises
-    `InvalidRequest` for a value out of its range.
+    `InvalidRequestError` for a value out of its range.
     """
 
     size: str | None = None
@@ -90,12 +90,12 @@ class Preferences:
         for field, known in (("quality", QUALITIES), ("sampler", SAMPLER_NAMES), ("language", LANGUAGES)):
             value = getattr(self, field)
             if value is not None and value not in known:
-                raise InvalidRequest(field, "The {field} must be one of {known}.", known=", ".join(known))
+                raise InvalidRequestError(field, "The {field} must be one of {known}.", known=", ".join(known))
         if self.style is not None and not 1 <= len(self.style) <= STYLE_LIMIT:
-            raise InvalidRequest("style", "A style may have {most} characters. Please shorten it.", most=STYLE_LIMIT)
+            raise InvalidRequestError("style", "A style may have {most} characters. Please shorten it.", most=STYLE_LIMIT)
 
     def with_(self, **changes: Any) -> "Preferences":
-        """Give a copy with ``changes``, which may be text as members type it; raises `InvalidRequest`."""
+        """Give a copy with ``changes``, which may be text as members type it; raises `InvalidRequestError`."""
         try:
             return Preferences(**{field.name: getattr(self, field.name) for field in fields(self)} | changes)
         except ValidationError as error:
@@ -113,7 +113,7 @@ def to_json(preferences: Preferences) -> dict[str, Any]:
 
 
 def from_json(values: dict[str, Any]) -> Preferences:
-    """Read what `to_json` gave; raises `InvalidRequest`, or pydantic's ValidationError for what another version wrote."""
+    """Read what `to_json` gave; raises `InvalidRequestError`, or pydantic's ValidationError for what another version wrote."""
     return ADAPTER.validate_python(values)
 
 
@@ -133,6 +133,6 @@ def _check(field: str, value: float | None, least: float, most: float) -> None:
         raise _out_of_range(field)
 
 
-def _out_of_range(field: str) -> InvalidRequest:
+def _out_of_range(field: str) -> InvalidRequestError:
     least, most = RANGES[field]
-    return InvalidRequest(field, "The {field} must be a number from {least} to {most}.", least=least, most=most)
+    return InvalidRequestError(field, "The {field} must be a number from {least} to {most}.", least=least, most=most)

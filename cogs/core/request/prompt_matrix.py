@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from diffusion.errors import InvalidRequest
+from diffusion.errors import InvalidRequestError
 from diffusion.request import ImageRequest
 
 MOST: Final = 10  # as many files as a message of Discord's holds
@@ -16,21 +16,23 @@ SPECIAL: Final = re.compile(r"\\[{|}]|[{|}]")
 
 
 def permutations(prompt: str) -> tuple[str, ...]:
-    """Give all prompts that ``prompt`` stands for, just itself for most; raises `InvalidRequest` for more than `MOST`."""
+    """Give all prompts that ``prompt`` stands for, just itself for most; raises `InvalidRequestError` for more than `MOST`."""
     found = tuple(itertools.islice(_expand(prompt, 0), MOST + 1))
     if len(found) > MOST:
-        raise InvalidRequest("prompt", "This makes more than {most} pictures, which is all that one message holds.", most=MOST)
+        raise InvalidRequestError(
+            "prompt", "This makes more than {most} pictures, which is all that one message holds.", most=MOST
+        )
     return tuple(" ".join(text.split()) for text in found)
 
 
 def prompted(text: str, each: int = 1) -> dict[str, Any]:
-    """Give what an `ImageRequest` of ``each`` pictures of every prompt of ``text`` needs; raises `InvalidRequest`."""
+    """Give what an `ImageRequest` of ``each`` pictures of every prompt of ``text`` needs; raises `InvalidRequestError`."""
     prompts = permutations(text)
     if len(prompts) == 1:
         return {"prompt": prompts[0], "variants": (), "count": each}
     pictures = len(prompts) * each
     if pictures > MOST:
-        raise InvalidRequest(
+        raise InvalidRequestError(
             "count", "This makes {pictures} pictures, and one message holds {most}.", pictures=pictures, most=MOST
         )
     return {"prompt": text, "variants": prompts, "count": pictures}

@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from diffusion.errors import InvalidRequest
+from diffusion.errors import InvalidRequestError
 
 Region = tuple[float, float, float, float]  # left, top, right, bottom as shares of the picture
 
@@ -18,12 +18,12 @@ EXAMPLE: Final = "25,0,50,40"
 
 
 def parse_region(text: str) -> Region:
-    """Read a region; raises `InvalidRequest` for what is none or not inside the picture."""
+    """Read a region; raises `InvalidRequestError` for what is none or not inside the picture."""
     if named := REGIONS.get(text.strip().lower()):
         return named
     match = re.fullmatch(r"\s*" + r"\s*[,\s]\s*".join([r"(\d{1,3}(?:\.\d{1,3})?)\s*%?"] * 4) + r"\s*", text, re.ASCII)
     if match is None:
-        raise InvalidRequest(
+        raise InvalidRequestError(
             "region",
             "The region must be {names} or x,y,width,height in percent, such as {example}.",
             names=", ".join(REGIONS),
@@ -31,7 +31,7 @@ def parse_region(text: str) -> Region:
         )
     left, top, width, height = (float(number) / 100 for number in match.groups())
     if min(width, height) == 0 or left + width > 1 or top + height > 1:
-        raise InvalidRequest(
+        raise InvalidRequestError(
             "region",
             "The region must lie inside the picture: {names} or x,y,width,height in percent, such as {example}.",
             names=", ".join(REGIONS),

@@ -16,7 +16,7 @@ PROMPT: Final = "{prompt}"
 NO_STYLE: Final = "none"
 
 
-class StylesNotRead(DarkroomError):
+class StylesError(DarkroomError):
     """The file of styles is not there or not as it should be."""
 
 
@@ -44,7 +44,7 @@ def of_words(words: Iterable[str]) -> dict[str, Style]:
 
 
 def read_styles(path: Path) -> dict[str, Style]:
-    """Read a TOML file with a table a style; raises `StylesNotRead`."""
+    """Read a TOML file with a table a style; raises `StylesError`."""
     try:
         return TypeAdapter(dict[Phrase, Style]).validate_python(tomllib.loads(path.read_text("utf-8")))
     except ValidationError as error:
@@ -52,7 +52,7 @@ def read_styles(path: Path) -> dict[str, Style]:
         reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
     except (OSError, ValueError) as error:  # no such file, no UTF-8, no TOML
         reason = str(error)
-    raise StylesNotRead(f"The styles of STYLES_FILE cannot be read ({path}): {reason}")
+    raise StylesError(f"The styles of STYLES_FILE cannot be read ({path}): {reason}")
 
 
 def style_of(styles: Mapping[str, Style], name: str | None) -> Style | None:

@@ -34,7 +34,7 @@ class Archive:
     async def page(self, owner: int, search: str = "", before: int | None = None, after: int | None = None) -> Page:
         """Give those of ``owner`` whose prompt holds ``search``: the latest, or those next to an id.
 
-        Raises `DatabaseFailed`.
+        Raises `DatabaseUnavailableError`.
         """
         query = _own(owner, search).limit(PAGE + 1)
         if after is not None:
@@ -46,13 +46,13 @@ class Archive:
         return Page(found[:PAGE], newer=before is not None, older=len(found) > PAGE)
 
     async def latest(self, owner: int, search: str, most: int) -> list[Creation]:
-        """Give up to ``most`` of ``owner`` whose prompt holds ``search``, newest first; raises `DatabaseFailed`."""
+        """Give up to ``most`` of ``owner`` whose prompt holds ``search``, newest first; raises `DatabaseUnavailableError`."""
         return await self._read(_own(owner, search).order_by(Creation.id.desc()).limit(most))
 
     async def family(self, creation: Creation) -> list[Creation]:
         """Give ``creation``, its ancestors, and then what descends from the oldest of them, as far as there is room.
 
-        Raises `DatabaseFailed`.
+        Raises `DatabaseUnavailableError`.
         """
         family = {creation.id: creation}
         oldest = creation
@@ -72,7 +72,7 @@ class Archive:
         return list(family.values())
 
     async def withdraw(self, messages: Collection[int]) -> None:
-        """Note that ``messages`` were deleted: what they showed is their owner's alone from now on. Raises `DatabaseFailed`."""
+        """Note that ``messages`` were deleted: what they showed is their owner's alone from now on. Raises `DatabaseUnavailableError`."""
         query = update(Creation).where(Creation.message_id.in_(messages), Creation.state == State.DELIVERED)
         async with self._database.transaction("Deleted messages could not be noted.") as session:
             await session.execute(query.values(message_id=None), execution_options={"synchronize_session": False})

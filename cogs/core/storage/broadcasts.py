@@ -8,14 +8,14 @@ from sqlalchemy import BigInteger, String, Text, delete, insert, literal, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from cogs.core.storage.database import Base, Database
-from cogs.core.storage.lease import Lease, Leased
+from cogs.core.storage.lease import Lease, ProcessRow
 
 log = logging.getLogger(__name__)
 UNTOLD: Final = "I cannot reach my database at the moment. Please try again later."
 Handler = Callable[[str], None]
 
 
-class Order(Base):
+class BroadcastRow(Base):
     """One that the process of ``holder`` has not obeyed yet."""
 
     __tablename__ = "orders"
@@ -26,7 +26,7 @@ class Order(Base):
     argument: Mapped[str] = mapped_column(Text)
 
 
-class Orders:
+class Broadcasts:
     """Passes them on, by the `Lease` of each process; ``handlers`` do what this one is told, by the verb."""
 
     def __init__(self, database: Database, lease: Lease) -> None:
@@ -34,18 +34,22 @@ class Orders:
         self.handlers: dict[str, Handler] = {}
 
     async def give(self, verb: str, argument: str = "") -> int:
-        """Let all other processes do the same within seconds, and give how many there are; raises `DatabaseFailed`."""
+        """Let all other processes do the same within seconds, and give how many there are; raises `DatabaseUnavailableError`."""
         if not self.lease.shared:
             return 0
-        others = select(Leased.holder, literal(verb), literal(argument)).where(Leased.holder != self.lease.holder)
+        others = select(ProcessRow.holder, literal(verb), literal(argument)).where(ProcessRow.holder != self.lease.holder)
         async with self._database.transaction(UNTOLD) as session:
-            await session.execute(delete(Order).where(Order.holder.not_in(select(Leased.holder))))
-            given: Any = await session.execute(insert(Order).from_select(["holder", "verb", "argument"], others))
+            await session.execute(delete(BroadcastRow).where(BroadcastRow.holder.not_in(select(ProcessRow.holder))))
+            given: Any = await session.execute(insert(BroadcastRow).from_select(["holder", "verb", "argument"], others))
         return given.rowcount
 
     async def obey(self) -> None:
-        """Do what other processes have passed on since, in their order; raises `DatabaseFailed`."""
-        ours = delete(Order).filter_by(holder=self.lease.holder).returning(Order.id, Order.verb, Order.argument)
+        """Do what other processes have passed on since, in their order; raises `DatabaseUnavailableError`."""
+        ours = (
+            delete(BroadcastRow)
+            .filter_by(holder=self.lease.holder)
+            .returning(BroadcastRow.id, BroadcastRow.verb, BroadcastRow.argument)
+        )
         async with self._database.transaction(UNTOLD) as session:
             orders = (await session.execute(ours)).all()
         for order in sorted(orders, key=lambda order: order.id):

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from sqlalchemy import func, select, update
 
-from cogs.core.storage.creations import UNFINISHED, UNREADABLE, Creation, JournalFailed, State
+from cogs.core.storage.creations import UNFINISHED, UNREADABLE, Creation, CreationStoreError, State
 from cogs.core.storage.database import Database
-from cogs.core.storage.lease import Lease, Leased
+from cogs.core.storage.lease import Lease, ProcessRow
 
 log = logging.getLogger(__name__)
 BEING_MADE: Final = (State.ACCEPTED, State.RUNNING)
@@ -21,7 +21,7 @@ WAITED_FOR: Final = (*BEING_MADE, State.RENDERED)
 
 
 class Claims:
-    """Those of the process of ``lease``. All methods raise `JournalFailed`."""
+    """Those of the process of ``lease``. All methods raise `CreationStoreError`."""
 
     def __init__(self, database: Database, lease: Lease) -> None:
         self._database, self.lease = database, lease
@@ -33,11 +33,11 @@ class Claims:
         However many processes do so at once, each is claimed by one of them.
         """
         ours = Creation.holder == self.lease.holder
-        living = ours | Creation.holder.in_(select(Leased.holder))
+        living = ours | Creation.holder.in_(select(ProcessRow.holder))
         left = ~living | ours & Creation.id.in_(self._doubtful)
         orphaned = select(Creation).where(Creation.state.in_(UNFINISHED), left)
         locked = orphaned.order_by(Creation.id).limit(most).with_for_update(skip_locked=True)
-        async with self._database.transaction(UNREADABLE, JournalFailed) as session:
+        async with self._database.transaction(UNREADABLE, CreationStoreError) as session:
             found = list((await session.scalars(locked)).all())
             await self._hold(session, found)
         self._doubtful.difference_update(creation.id for creation in found)
@@ -46,7 +46,7 @@ class Claims:
     async def take(self, creation_id: int, *states: State) -> Creation | None:
         """Claim a creation from whoever holds it; None where it is in none of ``states`` any more."""
         wanted = select(Creation).where(Creation.id == creation_id, Creation.state.in_(states)).with_for_update()
-        async with self._database.transaction(UNREADABLE, JournalFailed) as session:
+        async with self._database.transaction(UNREADABLE, CreationStoreError) as session:
             if found := (await session.scalars(wanted)).one_or_none():
                 await self._hold(session, [found])
         self._doubtful.discard(creation_id)
@@ -58,7 +58,7 @@ class Claims:
             return set()
         held = Creation.holder == self.lease.holder, Creation.state.in_(UNFINISHED)
         ours = select(Creation.id).where(Creation.id.in_(ids), *held)
-        async with self._database.transaction(UNREADABLE, JournalFailed) as session:
+        async with self._database.transaction(UNREADABLE, CreationStoreError) as session:
             return set(ids) - set((await session.scalars(ours)).all())
 
     async def elsewhere(self, member: int) -> list[int]:
@@ -66,19 +66,19 @@ class Claims:
         if not self.lease.shared:
             return []
         theirs = Creation.owner == member, Creation.state.in_(WAITED_FOR), Creation.holder != self.lease.holder
-        async with self._database.transaction(UNREADABLE, JournalFailed) as session:
+        async with self._database.transaction(UNREADABLE, CreationStoreError) as session:
             return list((await session.scalars(select(Creation.id).where(*theirs))).all())
 
     async def being_made(self, creation_id: int) -> Creation | None:
         """Find the creation of that id where any process makes it or is about to go on with it."""
         wanted = select(Creation).where(Creation.id == creation_id, Creation.state.in_(BEING_MADE))
-        async with self._database.transaction(UNREADABLE, JournalFailed) as session:
+        async with self._database.transaction(UNREADABLE, CreationStoreError) as session:
             return (await session.scalars(wanted)).one_or_none()
 
     async def all_ended(self, is_wanted: Callable[[], bool] = lambda: True) -> bool:
         """Wait until nobody waits for anything, whichever process makes it; False once that is not wanted any more."""
         while is_wanted():
-            with contextlib.suppress(JournalFailed):
+            with contextlib.suppress(CreationStoreError):
                 if not self.lease.shared or not await self.waited_for():
                     return True
             await asyncio.sleep(self.lease.beat)
@@ -86,7 +86,7 @@ class Claims:
 
     async def waited_for(self) -> int:
         """Count what is waited for, whichever process makes it."""
-        async with self._database.transaction(UNREADABLE, JournalFailed) as session:
+        async with self._database.transaction(UNREADABLE, CreationStoreError) as session:
             return await session.scalar(select(func.count()).where(Creation.state.in_(WAITED_FOR))) or 0
 
     async def _hold(self, session: Any, found: Collection[Creation]) -> None:

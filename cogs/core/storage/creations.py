@@ -18,7 +18,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from cogs.core.i18n.catalogues import ENGLISH
 from cogs.core.storage import quotas
-from cogs.core.storage.database import Base, Database, DatabaseFailed, Instant
+from cogs.core.storage.database import Base, Database, DatabaseUnavailableError, Instant
 from cogs.core.storage.lease import Lease
 from diffusion.request import ImageRequest
 
@@ -26,11 +26,11 @@ MODEL_LIMIT: Final = 200  # characters of a model's name
 NAMES_AT_ONCE: Final = 50  # of files that one statement asks for
 
 
-class JournalFailed(DatabaseFailed):
+class CreationStoreError(DatabaseUnavailableError):
     """The journal cannot be read or written."""
 
 
-class Lost(Exception):
+class OwnershipLostError(Exception):
     """Another process has taken a creation over, or it has ended elsewhere: nothing may be done for it here any more."""
 
 
@@ -56,7 +56,7 @@ class Creation(Base):
 
     ``request`` is empty until it is known what exactly to make, such as while an attachment is downloaded. ``token_only``
     says that nothing but the interaction's token, which lives until ``expires``, reaches the message. ``pictures``, ``source``
-    and ``film``, which shows how the pictures formed, name files of the `Gallery`; ``model`` is what drew them, in so many
+    and ``film``, which shows how the pictures formed, name files of the `ImageStore`; ``model`` is what drew them, in so many
     ``seconds``. ``posting_in`` is the channel in which a new message was about to be posted because the first one cannot be
     edited; ``attempts`` counts how often the engine began with this. ``counted`` is how many pictures of the member's day this
     takes, none once it has failed or was cancelled; ``spoiler`` hides them until clicked. The answer is in ``language``.
@@ -98,7 +98,7 @@ class Creation(Base):
 
     @property
     def files(self) -> set[str]:
-        """The pictures of the `Gallery` that this needs."""
+        """The pictures of the `ImageStore` that this needs."""
         return {*(self.pictures or ()), *filter(None, (self.source, self.film))}
 
     @property
@@ -112,7 +112,7 @@ class Creation(Base):
         return f"<Creation {self.id} {self.state}>"  # and nothing that is secret
 
 
-class Journal:
+class CreationStore:
     """The table of creations, as the process of ``lease`` writes it; without one, as if there were no other process."""
 
     def __init__(self, database: Database, lease: Lease | None = None) -> None:
@@ -123,23 +123,23 @@ class Journal:
         self.watchers: list[Callable[[Creation], None]] = []  # told when a creation has reached another state
 
     async def add(self, creation: Creation) -> None:
-        """Write ``creation`` down for the first time; raises `JournalFailed`."""
+        """Write ``creation`` down for the first time; raises `CreationStoreError`."""
         if self.lease and not self.lease.certain:
-            raise JournalFailed(UNWRITABLE)  # or another process might claim it at once
+            raise CreationStoreError(UNWRITABLE)  # or another process might claim it at once
         creation.holder = self._holder
         try:
-            async with self._database.transaction(UNWRITABLE, JournalFailed) as session:
+            async with self._database.transaction(UNWRITABLE, CreationStoreError) as session:
                 session.add(creation)
                 await session.flush()
                 await quotas.count(session, creation.owner, creation.guild_id, creation.created, creation.counted)
-        except JournalFailed:  # or the database has done it and only could not say so: then nobody works on this
+        except CreationStoreError:  # or the database has done it and only could not say so: then nobody works on this
             self._owed[creation.id] = {"state": State.FAILED, "error": UNWRITABLE, "token": "", "counted": 0}
             self._missed.append(creation.id)
             raise
         self._tell(creation)
 
     async def update(self, creation: Creation, **changes: Any) -> None:
-        """Commit ``changes`` of an unfinished creation; raises `Lost` where that is not this process's any more.
+        """Commit ``changes`` of an unfinished creation; raises `OwnershipLostError` where that is not this process's any more.
 
         Where the database fails, that is logged and the work goes on. The changes are committed once it answers another
         update, or by `settle`; where the bot is ended before, a restart does a part of the work again at worst.
@@ -149,7 +149,7 @@ class Journal:
         if held is not None:
             await self.settle()
         if held is False and creation.state in UNFINISHED:
-            raise Lost(repr(creation))
+            raise OwnershipLostError(repr(creation))
         for name, value in changes.items():
             setattr(creation, name, value)
         if "state" in changes:
@@ -161,7 +161,7 @@ class Journal:
             pass
 
     async def hold(self, creation: Creation) -> None:
-        """Make sure that ``creation`` is this process's right before its answer is shown for good; raises `Lost`.
+        """Make sure that ``creation`` is this process's right before its answer is shown for good; raises `OwnershipLostError`.
 
         While the database does not answer, that is waited for, unless no other process could have taken it over. One that is
         stopped between this and the answer for longer than its lease may still show what another shows: both edit the same
@@ -172,12 +172,12 @@ class Journal:
         ours = select(Creation.id).where(*self._ours(creation.id))
         while True:
             try:
-                async with self._database.transaction(UNREADABLE, JournalFailed) as session:
+                async with self._database.transaction(UNREADABLE, CreationStoreError) as session:
                     if await session.scalar(ours) is None:
-                        raise Lost(repr(creation))
+                        raise OwnershipLostError(repr(creation))
                 if self.lease.certain:  # for long enough to post
                     return
-            except JournalFailed:
+            except CreationStoreError:
                 if self.lease.sole:
                     return
             await asyncio.sleep(self.lease.beat)
@@ -194,19 +194,19 @@ class Journal:
         await self.update(creation, state=state, error=error, token="", **changes)
 
     async def unfinished(self) -> list[Creation]:
-        """Give what a member still waits for, oldest first; raises `JournalFailed`."""
+        """Give what a member still waits for, oldest first; raises `CreationStoreError`."""
         return await self._read(select(Creation).where(Creation.state.in_(UNFINISHED)).order_by(Creation.id))
 
     async def get(self, creation_id: int) -> Creation | None:
-        """Find the creation of that id; raises `JournalFailed`."""
+        """Find the creation of that id; raises `CreationStoreError`."""
         return next(iter(await self._read(select(Creation).where(Creation.id == creation_id))), None)
 
     async def of_message(self, message_id: int) -> Creation | None:
-        """Find the creation whose message this is; raises `JournalFailed`."""
+        """Find the creation whose message this is; raises `CreationStoreError`."""
         return next(iter(await self._read(select(Creation).where(Creation.message_id == message_id))), None)
 
     async def needed(self, names: Collection[str]) -> set[str]:
-        """Find which of the pictures of those ``names`` any creation has; raises `JournalFailed`."""
+        """Find which of the pictures of those ``names`` any creation has; raises `CreationStoreError`."""
         found, asked = set[str](), list(names)
         for start in range(0, len(asked), NAMES_AT_ONCE):
             part = asked[start : start + NAMES_AT_ONCE]
@@ -226,7 +226,7 @@ class Journal:
             watcher(creation)
 
     async def _read(self, query: Any) -> list[Creation]:
-        async with self._database.transaction(UNREADABLE, JournalFailed) as session:
+        async with self._database.transaction(UNREADABLE, CreationStoreError) as session:
             return list((await session.scalars(query)).all())
 
     def _ours(self, creation_id: int) -> tuple[Any, ...]:
@@ -241,12 +241,12 @@ class Journal:
         state = changes.get("state", "changed")
         try:
             async with self._database.transaction(
-                f"Creation {creation_id} is not journalled as {state} yet.", JournalFailed
+                f"Creation {creation_id} is not journalled as {state} yet.", CreationStoreError
             ) as session:
                 if "counted" in changes:
                     await self._recount(session, creation_id, changes["counted"])
                 done: Any = await session.execute(statement, execution_options={"synchronize_session": False})
-        except JournalFailed:
+        except CreationStoreError:
             if creation_id in self._owed and creation_id not in self._missed:
                 self._missed.append(creation_id)  # the others come first next time
             return None
@@ -261,7 +261,7 @@ def to_json(request: ImageRequest) -> dict[str, Any]:
 
 
 def from_json(data: dict[str, Any], image: Image.Image | None, mask: Image.Image | None = None) -> ImageRequest:
-    """Make the request again; raises `InvalidRequest`, or TypeError for one that another version wrote."""
+    """Make the request again; raises `InvalidRequestError`, or TypeError for one that another version wrote."""
     tuples = {"branches": tuple(map(tuple, data.get("branches", ())))}
     tuples |= {name: tuple(data[name]) for name in ("variants", "guidance_interval") if name in data}
     return ImageRequest(**data | tuples, image=image, mask=mask)

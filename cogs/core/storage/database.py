@@ -28,7 +28,7 @@ FAILURES: Final = (SQLAlchemyError, OSError)  # asyncpg tells a server that is d
 logging.getLogger("aiosqlite").setLevel(logging.INFO)  # its debug messages hold every value, tokens too
 
 
-class DatabaseFailed(DarkroomError):
+class DatabaseUnavailableError(DarkroomError):
     """The database cannot be opened, read or written."""
 
 
@@ -68,14 +68,14 @@ class Database:
         return make_url(self.url).get_backend_name() != "sqlite"
 
     async def __aenter__(self) -> "Database":
-        """Connect and bring the schema up to date; raises `DatabaseFailed`."""
+        """Connect and bring the schema up to date; raises `DatabaseUnavailableError`."""
         try:
             self.engine = _engine(self.url, PATIENCE, PATIENCE)
             self.sessions.configure(bind=self.engine)
             await _migrate(self.url)
         except (*FAILURES, ImportError) as error:
             await self.__aexit__()
-            raise DatabaseFailed(f"The database of DATABASE_URL cannot be used: {first_line(error)}") from error
+            raise DatabaseUnavailableError(f"The database of DATABASE_URL cannot be used: {first_line(error)}") from error
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -83,7 +83,9 @@ class Database:
             await self.engine.dispose()
 
     @contextlib.asynccontextmanager
-    async def transaction(self, sentence: str, failure: type[DatabaseFailed] = DatabaseFailed) -> AsyncIterator[AsyncSession]:
+    async def transaction(
+        self, sentence: str, failure: type[DatabaseUnavailableError] = DatabaseUnavailableError
+    ) -> AsyncIterator[AsyncSession]:
         """Commit what is done inside; raises ``failure`` with ``sentence`` where the database does not do it."""
         try:
             async with self.sessions.begin() as session:

@@ -24,11 +24,11 @@ OUT_OF_REACH: Final = "I cannot reach my pictures at the moment. Please try agai
 FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
-class NotKept(DarkroomError):
+class ImageNotStoredError(DarkroomError):
     """A picture could not be written, such as on a full disk."""
 
 
-class PictureGone(DarkroomError):
+class ImageMissingError(DarkroomError):
     """A picture is not there any more, or not whole."""
 
 
@@ -40,18 +40,18 @@ class Stored(NamedTuple):
     path: Path
 
 
-class Gallery:
+class ImageStore:
     """A folder of pictures of at most ``max_bytes`` in all, none older than ``max_days``. Several processes may share it."""
 
     def __init__(self, folder: Path, max_bytes: int = 10 * 2**30, max_days: float = 30) -> None:
         self.folder, self.max_bytes, self.max_days = folder, max_bytes, max_days
 
     async def keep(self, data: bytes) -> str:
-        """Write ``data`` and give its name; raises `NotKept`. Once this returns, the picture survives a crash."""
+        """Write ``data`` and give its name; raises `ImageNotStoredError`. Once this returns, the picture survives a crash."""
         return await asyncio.to_thread(self._keep, data)
 
     async def read(self, name: str) -> bytes:
-        """Give the picture of that ``name``; raises `PictureGone`."""
+        """Give the picture of that ``name``; raises `ImageMissingError`."""
         return await asyncio.to_thread(self._read, name)
 
     async def delete(self, names: Collection[str]) -> None:
@@ -69,13 +69,13 @@ class Gallery:
         except OSError as error:
             log.error("a picture could not be written: %s", error)
             if error.errno in FULL:
-                raise NotKept("My disk is full, so I cannot keep pictures. Please try again later.") from error
-            raise NotKept("I cannot write pictures to my disk at the moment. Please try again later.") from error
+                raise ImageNotStoredError("My disk is full, so I cannot keep pictures. Please try again later.") from error
+            raise ImageNotStoredError("I cannot write pictures to my disk at the moment. Please try again later.") from error
         return name
 
     def _write(self, path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(PictureGone):
+        with contextlib.suppress(ImageMissingError):
             self._read(path.stem)
             os.utime(path)  # as good as new
             return
@@ -95,12 +95,12 @@ class Gallery:
         try:
             data = self._load(name)
         except FileNotFoundError as error:
-            raise PictureGone("These pictures are not kept any more.") from error
+            raise ImageMissingError("These pictures are not kept any more.") from error
         except OSError as error:
             log.error("a picture could not be read: %s", error)
-            raise PictureGone(OUT_OF_REACH) from error
+            raise ImageMissingError(OUT_OF_REACH) from error
         if hashlib.sha256(data).hexdigest() != name:
-            raise PictureGone("These pictures were damaged on my disk.")
+            raise ImageMissingError("These pictures were damaged on my disk.")
         return data
 
     def _load(self, name: str) -> bytes:

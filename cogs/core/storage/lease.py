@@ -16,7 +16,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.sql.expression import FunctionElement
 
 from cogs.core.sharding import LONGEST
-from cogs.core.storage.database import Base, Database, DatabaseFailed
+from cogs.core.storage.database import Base, Database, DatabaseUnavailableError
 
 log = logging.getLogger(__name__)
 SECONDS = 15.0
@@ -40,7 +40,7 @@ def _epoch_of_sqlite(element: epoch, compiler: Any, **_: Any) -> str:
     return "((julianday('now') - 2440587.5) * 86400.0)"
 
 
-class Leased(Base):
+class ProcessRow(Base):
     """A process that lives until ``expires`` at least, in seconds since 1970; ``name`` tells its part of Discord."""
 
     __tablename__ = "leases"
@@ -84,41 +84,41 @@ class Lease:
         return not self.shared or self.sole or time.perf_counter() < self._renewed + self.seconds - self.beat
 
     async def open(self) -> None:
-        """Take the place of whoever had this name; raises `DatabaseFailed`."""
+        """Take the place of whoever had this name; raises `DatabaseUnavailableError`."""
         if self.shared:
             async with self._database.transaction(UNLEASED) as session:
-                await session.execute(delete(Leased).filter_by(name=self.name))
+                await session.execute(delete(ProcessRow).filter_by(name=self.name))
             await self.renew()
 
     async def renew(self) -> None:
-        """Live on; raises `DatabaseFailed`, and is tried again after a beat."""
+        """Live on; raises `DatabaseUnavailableError`, and is tried again after a beat."""
         asked = time.perf_counter()
         async with self._database.transaction(UNLEASED) as session:
             living: dict[str, Any] = {"expires": epoch() + self.seconds}
-            renewed: Any = await session.execute(update(Leased).filter_by(holder=self.holder).values(**living))
+            renewed: Any = await session.execute(update(ProcessRow).filter_by(holder=self.holder).values(**living))
             if not renewed.rowcount:  # a first time, or too late
-                await session.execute(insert(Leased).values(**living, holder=self.holder, name=self.name))
+                await session.execute(insert(ProcessRow).values(**living, holder=self.holder, name=self.name))
         if asked > self._renewed + self.seconds - 2 * self.beat:  # others may have waited longer
             self._unbroken_since = asked
         self._renewed = asked
 
     async def bury(self) -> None:
-        """Strike those off whose leases ran out; raises `DatabaseFailed`.
+        """Strike those off whose leases ran out; raises `DatabaseUnavailableError`.
 
         Not soon after this process began or was without the database: others may have been as well, and need time to renew.
         """
         if self._renewed < self._unbroken_since + self.seconds:
             return
         # Rows that are being renewed are locked and skipped: two processes cannot wait for each other.
-        expired = select(Leased.holder).where(Leased.expires < epoch()).with_for_update(skip_locked=True)
+        expired = select(ProcessRow.holder).where(ProcessRow.expires < epoch()).with_for_update(skip_locked=True)
         async with self._database.transaction(UNLEASED) as session:
             if dead := (await session.scalars(expired)).all():
                 log.warning("processes that are taken for dead: %d", len(dead))
-                await session.execute(delete(Leased).where(Leased.holder.in_(dead)))
+                await session.execute(delete(ProcessRow).where(ProcessRow.holder.in_(dead)))
 
     async def release(self) -> None:
         """End in order: what this process has left goes on elsewhere at once."""
         if self.shared:
-            with contextlib.suppress(DatabaseFailed):  # then it runs out
+            with contextlib.suppress(DatabaseUnavailableError):  # then it runs out
                 async with self._database.transaction(UNLEASED) as session:
-                    await session.execute(delete(Leased).filter_by(holder=self.holder))
+                    await session.execute(delete(ProcessRow).filter_by(holder=self.holder))

@@ -1,4 +1,4 @@
-"""Pictures in any storage that fsspec reaches, such as S3, in the same layout as in a `Gallery`'s folder."""
+"""Pictures in any storage that fsspec reaches, such as S3, in the same layout as in a `ImageStore`'s folder."""
 
 import contextlib
 import logging
@@ -12,7 +12,7 @@ from typing import Any, Final
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
-from cogs.core.storage.images import Gallery, Stored
+from cogs.core.storage.images import ImageStore, Stored
 from diffusion.errors import DarkroomError
 
 log = logging.getLogger(__name__)
@@ -21,8 +21,8 @@ LOCAL: Final = "file://"
 LISTING_SECONDS: Final = 6 * 3600.0  # the listing of a large bucket takes long and costs money
 
 
-class Bucket(Gallery):
-    """What a `Gallery` does, in the folder at ``url``. Its driver has to be installed, and finds its keys by itself."""
+class FsspecImageStore(ImageStore):
+    """What a `ImageStore` does, in the folder at ``url``. Its driver has to be installed, and finds its keys by itself."""
 
     def __init__(self, url: str, max_bytes: int = 10 * 2**30, max_days: float = 30) -> None:
         try:
@@ -99,11 +99,11 @@ class Bucket(Gallery):
         return [Stored(_modified(info), info["size"] or 0, Path(path)) for path, info in found.items()]
 
 
-def gallery_at(url: str, max_bytes: int, max_days: float) -> Gallery:
+def open_image_store(url: str, max_bytes: int, max_days: float) -> ImageStore:
     """Give what keeps pictures at ``url``, which may be a folder of this machine; raises `DarkroomError`."""
     if "://" not in url or url.startswith(LOCAL):
-        return Gallery(Path(url.removeprefix(LOCAL)), max_bytes, max_days)
-    bucket = Bucket(url, max_bytes, max_days)
+        return ImageStore(Path(url.removeprefix(LOCAL)), max_bytes, max_days)
+    bucket = FsspecImageStore(url, max_bytes, max_days)
     bucket.check()
     return bucket
 

@@ -9,12 +9,12 @@ from typing import Any, Final
 from sqlalchemy import delete, inspect, select, update
 
 from cogs.core.request.preferences import Preferences, Scope, to_json
-from cogs.core.storage.creations import Creation, Journal, State
+from cogs.core.storage.creations import Creation, CreationStore, State
 from cogs.core.storage.database import Database
-from cogs.core.storage.images import Gallery
-from cogs.core.storage.preferences import Registry
-from cogs.core.storage.quotas import Usage
-from cogs.core.storage.reviews import Review
+from cogs.core.storage.images import ImageStore
+from cogs.core.storage.preferences import PreferenceStore
+from cogs.core.storage.quotas import UsageRow
+from cogs.core.storage.reviews import ReviewRow
 
 UNREACHED: Final = "I cannot reach my database at the moment. Please try again later."
 SECRET: Final = ("token", "application_id")
@@ -25,16 +25,23 @@ class Forgotten:
     """What was deleted: ``creations`` with ``pictures`` of theirs, films left out, of which ``kept`` stay for others."""
 
     creations: list[Creation]
-    reviews: list[Review]
+    reviews: list[ReviewRow]
     pictures: int
     kept: int
 
 
 class PersonalData:
-    """Reads and deletes across all tables and the gallery. All methods raise `DatabaseFailed`."""
+    """Reads and deletes across all tables and the gallery. All methods raise `DatabaseUnavailableError`."""
 
-    def __init__(self, database: Database, journal: Journal, registry: Registry, gallery: Gallery) -> None:
-        self._database, self._journal, self._registry, self._gallery = database, journal, registry, gallery
+    def __init__(
+        self, database: Database, creation_store: CreationStore, preference_store: PreferenceStore, image_store: ImageStore
+    ) -> None:
+        self._database, self._creation_store, self._preference_store, self._image_store = (
+            database,
+            creation_store,
+            preference_store,
+            image_store,
+        )
 
     async def documents(self, member: int) -> tuple[dict[str, bytes], list[str]]:
         """Give what is known about ``member`` as JSON files, and the names of their pictures, newest first.
@@ -43,13 +50,13 @@ class PersonalData:
         """
         async with self._database.transaction(UNREACHED) as session:
             creations = await _creations(session, member)
-            usage = (await session.scalars(select(Usage).filter_by(member=member))).all()
-            decisions = (await session.scalars(select(Review).filter_by(moderator=member))).all()
+            usage = (await session.scalars(select(UsageRow).filter_by(member=member))).all()
+            decisions = (await session.scalars(select(ReviewRow).filter_by(moderator=member))).all()
         shown = [creation for creation in creations if creation.state != State.HELD]
         names = dict.fromkeys(name for creation in shown for name in sorted(creation.files))
         documents = {
             "requests.json": [_columns(creation) for creation in creations],
-            "settings.json": to_json(self._registry.of(Scope.MEMBER, member)),
+            "settings.json": to_json(self._preference_store.of(Scope.MEMBER, member)),
             "usage.json": [_columns(row) for row in usage],
             "decisions.json": [_columns(row) for row in decisions],
         }
@@ -60,15 +67,15 @@ class PersonalData:
         async with self._database.transaction(UNREACHED) as session:
             creations = await _creations(session, member)
             ids = select(Creation.id).filter_by(owner=member)
-            reviews = list((await session.scalars(select(Review).where(Review.creation_id.in_(ids)))).all())
+            reviews = list((await session.scalars(select(ReviewRow).where(ReviewRow.creation_id.in_(ids)))).all())
             quiet: dict[str, Any] = {"execution_options": {"synchronize_session": False}}
-            await session.execute(delete(Review).where(Review.creation_id.in_(ids)), **quiet)
-            await session.execute(update(Review).filter_by(moderator=member).values(moderator=None), **quiet)
+            await session.execute(delete(ReviewRow).where(ReviewRow.creation_id.in_(ids)), **quiet)
+            await session.execute(update(ReviewRow).filter_by(moderator=member).values(moderator=None), **quiet)
             await session.execute(delete(Creation).filter_by(owner=member), **quiet)
-        await self._registry.set(Scope.MEMBER, member, Preferences())
+        await self._preference_store.set(Scope.MEMBER, member, Preferences())
         names = {name for creation in creations for name in creation.files}
-        needed = await self._journal.needed(names)
-        await self._gallery.delete(names - needed)
+        needed = await self._creation_store.needed(names)
+        await self._image_store.delete(names - needed)
         films = {creation.film for creation in creations}
         return Forgotten(creations, reviews, len(names - films), len(needed - films))
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from cogs.core.request.preferences import Preferences, Scope, from_json, layered, to_json
 from cogs.core.storage.database import Base, Database
 from cogs.core.storage.lease import epoch
-from diffusion.errors import InvalidRequest
+from diffusion.errors import InvalidRequestError
 
 log = logging.getLogger(__name__)
 NONE = Preferences()
@@ -22,7 +22,7 @@ REMEMBERED: Final = 3600.0  # seconds that a change is told to other processes
 SLOWEST: Final = 60.0  # seconds within which any transaction ends
 
 
-class Preference(Base):
+class PreferenceRow(Base):
     """What the member, channel or server of an id prefers; ``values`` are those of `Preferences` that are not left open."""
 
     __tablename__ = "preferences"
@@ -32,7 +32,7 @@ class Preference(Base):
     values: Mapped[dict[str, Any]] = mapped_column(JSON)
 
 
-class PreferenceChange(Base):
+class PreferenceChangeRow(Base):
     """Whose preferences were ``changed`` when, in seconds since 1970, for other processes to read."""
 
     __tablename__ = "preference_changes"
@@ -42,7 +42,7 @@ class PreferenceChange(Base):
     changed: Mapped[float] = mapped_column(Float(53), index=True)
 
 
-class Registry:
+class PreferenceStore:
     """All preferences. `open` reads them once; from then on `set` writes through, and `refresh` reads what others set.
 
     That is asked for now and then instead of announced by the database, as it is to work through poolers of connections, too.
@@ -54,29 +54,29 @@ class Registry:
         self._as_of = 0.0  # by the database's clock
 
     async def open(self) -> None:
-        """Read what there is; raises `DatabaseFailed`."""
+        """Read what there is; raises `DatabaseUnavailableError`."""
         async with self._database.transaction(UNREAD) as session:
             self._as_of = await session.scalar(select(epoch())) or 0.0
-            rows = (await session.scalars(select(Preference))).all()
+            rows = (await session.scalars(select(PreferenceRow))).all()
         self._known = {}
         self._learn(rows)
 
     async def refresh(self) -> None:
-        """Read what was changed since the last time; raises `DatabaseFailed`."""
+        """Read what was changed since the last time; raises `DatabaseUnavailableError`."""
         async with self._database.transaction(UNREAD) as session:
             as_of = await session.scalar(select(epoch())) or 0.0
             # What was committed late may be of an earlier moment than what was read: that is read again.
-            changes = select(PreferenceChange).where(PreferenceChange.changed > self._as_of - SLOWEST)
+            changes = select(PreferenceChangeRow).where(PreferenceChangeRow.changed > self._as_of - SLOWEST)
             changed = [(change.scope, change.subject) for change in await session.scalars(changes)]
             await self._read(session, changed)
-            await session.execute(delete(PreferenceChange).where(PreferenceChange.changed < as_of - REMEMBERED))
+            await session.execute(delete(PreferenceChangeRow).where(PreferenceChangeRow.changed < as_of - REMEMBERED))
         missed = as_of > self._as_of + REMEMBERED - SLOWEST
         self._as_of = as_of
         if missed:
             await self.open()
 
     async def latest(self, scope: Scope, subject: int) -> Preferences:
-        """Give what one prefers now, to change it, whichever process set it; raises `DatabaseFailed`."""
+        """Give what one prefers now, to change it, whichever process set it; raises `DatabaseUnavailableError`."""
         if self._database.shared:
             async with self._database.transaction(UNREAD) as session:
                 await self._read(session, [(scope, subject)])
@@ -85,17 +85,17 @@ class Registry:
     async def _read(self, session: AsyncSession, subjects: list[tuple[str, int]]) -> None:
         if not subjects:
             return
-        found = select(Preference).where(tuple_(Preference.scope, Preference.subject).in_(subjects))
+        found = select(PreferenceRow).where(tuple_(PreferenceRow.scope, PreferenceRow.subject).in_(subjects))
         rows = (await session.scalars(found)).all()
         for scope, subject in subjects:
             self._known.pop((scope, subject), None)
         self._learn(rows)
 
-    def _learn(self, rows: Iterable[Preference]) -> None:
+    def _learn(self, rows: Iterable[PreferenceRow]) -> None:
         for row in rows:
             try:
                 self._known[Scope(row.scope), row.subject] = from_json(row.values)
-            except (InvalidRequest, ValidationError, ValueError) as error:
+            except (InvalidRequestError, ValidationError, ValueError) as error:
                 log.error("the settings of %s %d cannot be read and do not hold: %s", row.scope, row.subject, error)
 
     def of(self, scope: Scope, subject: int) -> Preferences:
@@ -107,15 +107,15 @@ class Registry:
         return layered(self.of(scope, subject) for scope, subject in scopes(interaction).items())
 
     async def set(self, scope: Scope, subject: int, preferences: Preferences) -> None:
-        """Keep ``preferences`` in place of what there was; raises `DatabaseFailed`, and then nothing has changed."""
+        """Keep ``preferences`` in place of what there was; raises `DatabaseUnavailableError`, and then nothing has changed."""
         async with self._database.transaction("I cannot write settings down at the moment. Please try again later.") as session:
             if preferences == NONE:
-                await session.execute(delete(Preference).filter_by(scope=scope, subject=subject))
+                await session.execute(delete(PreferenceRow).filter_by(scope=scope, subject=subject))
             else:
-                await session.merge(Preference(scope=scope, subject=subject, values=to_json(preferences)))
+                await session.merge(PreferenceRow(scope=scope, subject=subject, values=to_json(preferences)))
             if self._database.shared:
                 now = await session.scalar(select(epoch())) or 0.0
-                await session.merge(PreferenceChange(scope=scope, subject=subject, changed=now))
+                await session.merge(PreferenceChangeRow(scope=scope, subject=subject, changed=now))
         self._known[scope, subject] = preferences
 
 

@@ -15,7 +15,7 @@ from cogs.core.storage.database import Base, Database
 DIRECT = 0  # stands for the server of direct messages
 
 
-class Usage(Base):
+class UsageRow(Base):
     """What a member made on one day in one server."""
 
     __tablename__ = "usage"
@@ -26,7 +26,7 @@ class Usage(Base):
     pictures: Mapped[int]
 
 
-class Ledger:
+class QuotaStore:
     """Reads the counts of today."""
 
     def __init__(self, database: Database) -> None:
@@ -38,27 +38,27 @@ class Ledger:
         return self._database.shared
 
     async def today(self, member: int) -> dict[int, int]:
-        """Give how many pictures ``member`` has made today, by server; raises `DatabaseFailed`."""
-        query = select(Usage.server, Usage.pictures).where(Usage.day == today(), Usage.member == member)
+        """Give how many pictures ``member`` has made today, by server; raises `DatabaseUnavailableError`."""
+        query = select(UsageRow.server, UsageRow.pictures).where(UsageRow.day == today(), UsageRow.member == member)
         async with self._database.transaction("I cannot look up what you made today. Please try again later.") as session:
             return {server: pictures for server, pictures in await session.execute(query)}
 
     async def forget(self) -> None:
-        """Delete what was counted on days that are over; raises `DatabaseFailed`."""
+        """Delete what was counted on days that are over; raises `DatabaseUnavailableError`."""
         async with self._database.transaction("The counts of past days could not be deleted.") as session:
             # Yesterday's is kept: what was asked for before midnight may still fail and be given back.
-            await session.execute(delete(Usage).where(Usage.day < today() - timedelta(days=1)))
+            await session.execute(delete(UsageRow).where(UsageRow.day < today() - timedelta(days=1)))
 
 
 async def count(session: Any, member: int, server: int | None, asked: datetime, pictures: int) -> None:
     """Add ``pictures``, which are given back if negative, to the day on which they were ``asked`` for."""
     key = {"day": asked.astimezone(UTC).date(), "member": member, "server": server or DIRECT}
-    counting = update(Usage).filter_by(**key).values(pictures=Usage.pictures + pictures)
+    counting = update(UsageRow).filter_by(**key).values(pictures=UsageRow.pictures + pictures)
     added = await session.execute(counting)
     if pictures > 0 and not added.rowcount:
         try:
             async with session.begin_nested():
-                session.add(Usage(**key, pictures=pictures))
+                session.add(UsageRow(**key, pictures=pictures))
         except IntegrityError:  # the day's first request at the same moment, where there are several writers
             await session.execute(counting)
 

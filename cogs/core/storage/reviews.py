@@ -22,7 +22,7 @@ class Decision(StrEnum):
     DELETE = "delete"
 
 
-class Review(Base):
+class ReviewRow(Base):
     """A held creation: ``message_id`` is the message that asks the moderators, once there is one in the channel.
 
     ``moderator`` is who made the ``decision``; nobody where it made itself, as when the channel was deleted.
@@ -38,39 +38,39 @@ class Review(Base):
     decided: Mapped[datetime | None] = mapped_column(Instant)
 
 
-class Reviews:
-    """The table of reviews. All methods raise `DatabaseFailed`."""
+class ReviewStore:
+    """The table of reviews. All methods raise `DatabaseUnavailableError`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def of(self, creation_id: int) -> Review | None:
+    async def of(self, creation_id: int) -> ReviewRow | None:
         """Give the review of a creation, if it was ever held."""
         async with self._database.transaction(UNREACHED) as session:
-            return await session.get(Review, creation_id)
+            return await session.get(ReviewRow, creation_id)
 
-    async def begin(self, creation_id: int, channel_id: int) -> Review:
+    async def begin(self, creation_id: int, channel_id: int) -> ReviewRow:
         """Note that a creation is to be decided on in a channel, before the moderators are asked."""
         async with self._database.transaction(UNREACHED) as session:
-            return await session.merge(Review(creation_id=creation_id, channel_id=channel_id))
+            return await session.merge(ReviewRow(creation_id=creation_id, channel_id=channel_id))
 
-    async def note(self, review: Review, message_id: int | None) -> None:
+    async def note(self, review: ReviewRow, message_id: int | None) -> None:
         """Note which message asks the moderators; None where it is gone."""
         async with self._database.transaction(UNREACHED) as session:
-            await session.execute(update(Review).filter_by(creation_id=review.creation_id).values(message_id=message_id))
+            await session.execute(update(ReviewRow).filter_by(creation_id=review.creation_id).values(message_id=message_id))
         review.message_id = message_id
 
-    async def decide(self, creation_id: int, decision: Decision, moderator: int | None) -> tuple[Review | None, bool]:
+    async def decide(self, creation_id: int, decision: Decision, moderator: int | None) -> tuple[ReviewRow | None, bool]:
         """Write ``decision`` down unless there is one already; give what holds now and whether it is this."""
-        first = update(Review).where(Review.creation_id == creation_id, Review.decision.is_(None))
+        first = update(ReviewRow).where(ReviewRow.creation_id == creation_id, ReviewRow.decision.is_(None))
         values = {"decision": decision, "moderator": moderator, "decided": datetime.now(UTC)}
         async with self._database.transaction(UNREACHED) as session:
             done: Any = await session.execute(first.values(**values), execution_options={"synchronize_session": False})
-            return await session.get(Review, creation_id), done.rowcount == 1
+            return await session.get(ReviewRow, creation_id), done.rowcount == 1
 
-    async def waiting(self, **where: Any) -> list[Review]:
+    async def waiting(self, **where: Any) -> list[ReviewRow]:
         """Give those without a decision whose columns are as ``where`` says."""
-        query = select(Review).where(Review.decision.is_(None)).filter_by(**where)
+        query = select(ReviewRow).where(ReviewRow.decision.is_(None)).filter_by(**where)
         async with self._database.transaction(UNREACHED) as session:
             return list((await session.scalars(query)).all())
 
@@ -78,6 +78,6 @@ class Reviews:
         """Give the ids of creations that are held although a decision was made a while ago."""
         before = datetime.now(UTC) - ACTING
         held = select(Creation.id).where(Creation.state == State.HELD)
-        query = select(Review.creation_id).where(Review.decided < before, Review.creation_id.in_(held))
+        query = select(ReviewRow.creation_id).where(ReviewRow.decided < before, ReviewRow.creation_id.in_(held))
         async with self._database.transaction(UNREACHED) as session:
             return list((await session.scalars(query)).all())

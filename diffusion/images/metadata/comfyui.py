@@ -7,7 +7,7 @@ output]``. Files come from anywhere, so nothing of this is relied on.
 from collections.abc import Callable
 from typing import Any, Final
 
-from diffusion.errors import InvalidImage
+from diffusion.errors import InvalidImageError
 
 SAMPLERS: Final = ("KSampler", "KSamplerAdvanced")
 TEXTS: Final = ("text", "text_g", "prompt")  # inputs of nodes that encode a prompt
@@ -75,14 +75,14 @@ class Graph:
 
 
 def read_graph(prompt: Any) -> tuple[dict[str, Any], str, str]:
-    """Give the settings of `ImageRequest`, the model and the sampler; raises `InvalidImage` where there is no sampler.
+    """Give the settings of `ImageRequest`, the model and the sampler; raises `InvalidImageError` where there is no sampler.
 
     Of several samplers, that which begins with an empty latent image counts; the others refine what it made.
     """
     graph = Graph(prompt)
     samplers = [node for node in graph.nodes.values() if node.kind in SAMPLERS]
     if not samplers:
-        raise InvalidImage("This picture does not say how it was made, or not in a way that I can read.")
+        raise InvalidImageError("This picture does not say how it was made, or not in a way that I can read.")
     empties = {node: graph.find(node.first("latent_image"), _is_empty, "samples", "latent") for node in samplers}
     sampler = next((node for node, empty in empties.items() if empty.inputs), samplers[0])
     positive, negative = (

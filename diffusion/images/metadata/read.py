@@ -18,7 +18,7 @@ class Recipe:
 
 
 def read_recipe(data: bytes) -> Recipe:
-    """Read the text chunks of a PNG; raises `InvalidImage` where they don't tell how it was made."""
+    """Read the text chunks of a PNG; raises `InvalidImageError` where they don't tell how it was made."""
     texts = read_texts(data)
     if "prompt" not in texts or "parameters" in texts:
         return parse_recipe(texts.get("parameters", ""))
@@ -30,7 +30,7 @@ def read_recipe(data: bytes) -> Recipe:
 
 
 def parse_recipe(text: str) -> Recipe:
-    """Read what stands in a chunk ``parameters``; raises `InvalidImage` for anything else."""
+    """Read what stands in a chunk ``parameters``; raises `InvalidImageError` for anything else."""
     head, values = split_parameters(text)
     schedule = values.get("Schedule type", "").removeprefix("Automatic")
     return Recipe(settings_of(head, values), values.get("Model", ""), f"{values.get('Sampler', '')} {schedule}".strip())

@@ -1,6 +1,6 @@
 import pytest
 
-from cogs.core.config import Settings, told
+from cogs.core.config import Config, told
 from cogs.core.sharding import leads, parse_shards, part_of
 from diffusion.errors import DarkroomError
 
@@ -20,7 +20,7 @@ def test_a_wrong_range_is_told_as_a_wrong_setting(text):
     with pytest.raises(ValueError, match="shard"):
         parse_shards(text)
     with pytest.raises(Exception) as caught:
-        Settings(_env_file=None, shard_ids=text)
+        Config(_env_file=None, shard_ids=text)
     assert "SHARD_IDS" in told(caught.value)
 
 
@@ -45,9 +45,9 @@ def test_one_process_does_what_is_done_once():
 )
 def test_settings_that_contradict_each_other_are_told_at_the_start(values, words):
     with pytest.raises(DarkroomError, match=words):
-        _ = Settings(_env_file=None, **values).part
+        _ = Config(_env_file=None, **values).part
 
 
 def test_a_part_needs_a_database_in_common():
-    settings = Settings(_env_file=None, shard_ids="4-7", shard_count="8", database_url=POSTGRESQL)
-    assert settings.part == "4-7" and Settings(_env_file=None, shard_count="", shard_ids="").part == ""
+    settings = Config(_env_file=None, shard_ids="4-7", shard_count="8", database_url=POSTGRESQL)
+    assert settings.part == "4-7" and Config(_env_file=None, shard_count="", shard_ids="").part == ""

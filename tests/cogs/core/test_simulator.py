@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 import bot
-from cogs.core.config import Settings
+from cogs.core.config import Config
 from cogs.core.simulator import _pump
 from diffusion.errors import DarkroomError
 from tests.cogs.conftest import png
@@ -46,15 +46,15 @@ async def test_the_preview_takes_up_nothing_of_the_real_bots(monkeypatch, tmp_pa
     given = []
 
     @contextlib.asynccontextmanager
-    async def open_studio(settings, folder):
+    async def open_service(settings, folder):
         given.extend((settings.database_url, settings.pictures_url, folder))
         raise DarkroomError("seen enough")
         yield
 
-    monkeypatch.setattr(bot, "open_studio", open_studio)
+    monkeypatch.setattr(bot, "open_service", open_service)
     real = {"database_url": "postgresql+asyncpg://real/journal", "pictures_url": "s3://real", "data_dir": tmp_path}
     with pytest.raises(DarkroomError, match="seen enough"):
-        await bot.in_browser(Settings(_env_file=None, **real))
+        await bot.in_browser(Config(_env_file=None, **real))
     assert given == [None, None, tmp_path / "preview"]
 
 

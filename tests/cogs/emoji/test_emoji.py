@@ -272,7 +272,7 @@ async def test_a_member_does_not_wait_for_discords_rate_limit(server, artist, mo
 
 async def test_a_private_picture_is_its_owners_alone(server, artist, monkeypatch):
     private = await made(server, monkeypatch, artist, private=True)
-    secret = (await server.studio.journal.of_message(private.id)).id
+    secret = (await server.service.creation_store.of_message(private.id)).id
     public = await made(server, monkeypatch)
     role = server.guild.roles["artists"]
     other = server.guild.add_member(server.env.create_user("other"), roles=[role])
@@ -293,8 +293,8 @@ async def test_outside_a_server_one_sentence_says_so(server, monkeypatch):
 
 async def test_pictures_that_are_not_kept_any_more_can_be_attached(server, artist, monkeypatch):
     message = await made(server, monkeypatch)
-    await server.studio.gallery.prune()
-    for file in server.studio.gallery.folder.rglob("*.png"):
+    await server.service.image_store.prune()
+    for file in server.service.image_store.folder.rglob("*.png"):
         file.unlink()
     assert "attach it to `/emoji`" in sentence(await begun(artist, message))
 

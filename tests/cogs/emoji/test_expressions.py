@@ -1,7 +1,7 @@
 import pytest
 
 from cogs.emoji.expressions import EMOJI, STICKER, guess_tag
-from diffusion.errors import InvalidRequest
+from diffusion.errors import InvalidRequestError
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def test_names_are_guessed_that_may_be_had(prompt, emoji, sticker):
     [(EMOJI, "a"), (EMOJI, "a" * 33), (EMOJI, "a b"), (EMOJI, "ä_b"), (EMOJI, "a-b"), (STICKER, "a"), (STICKER, "a" * 31)],
 )
 def test_names_that_may_not_be_had_are_refused(kind, name):
-    with pytest.raises(InvalidRequest, match="2 to 3"):
+    with pytest.raises(InvalidRequestError, match="2 to 3"):
         kind.checked(name)
 
 

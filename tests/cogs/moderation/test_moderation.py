@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import discord
 import pytest
 
-from cogs.core.policy.limits import NotAllowed
+from cogs.core.policy.limits import NotAllowedError
 from cogs.core.request.preferences import Preferences, Scope, Verdict
 from diffusion.request import ImageRequest
 from tests.cogs.conftest import png, sentence
@@ -32,7 +32,7 @@ async def test_a_listed_word_is_not_taken_however_it_is_disguised(server, manage
         assert await refused(server, prompt=prompt) == "The rules of this server do not allow “Fox”."
     assert "do not allow" in await refused(server, prompt="a red animal", style="fox fur")
     assert "do not allow" in await refused(server, "similar", image=("in.png", png()))
-    assert not server.studio.jobs and not any(server.studio.gallery.folder.rglob("*.png"))
+    assert not server.service.jobs and not any(server.service.image_store.folder.rglob("*.png"))
     result = await server.alice.slash(server.channel, "imagine", prompt="foxglove", steps=2)
     await server.finished(result.response)
 
@@ -44,7 +44,7 @@ async def test_a_button_makes_nothing_that_words_forbid_meanwhile(server, manage
     await said(manager, server, "words add", word="fox")
     again = await server.bob.click(made.response, label="Reroll")
     assert "do not allow" in [*again.followups, again.response][0].content
-    assert not server.studio.jobs
+    assert not server.service.jobs
 
 
 async def test_an_expression_is_not_quoted_to_members(server, manager):
@@ -106,7 +106,7 @@ async def test_a_forged_rule_changes_nothing(server, manager):
     flagged = {"name": "flagged", "type": 3, "value": "forgive"}
     data = {"id": "1", "name": "moderation", "type": 1, "options": [{"name": "rule", "type": 1, "options": [flagged]}]}
     assert "type it again" in sentence(await manager._dispatch_interaction(2, server.channel, data))
-    assert server.studio.registry.of(Scope.SERVER, server.guild.id) == Preferences()
+    assert server.service.preference_store.of(Scope.SERVER, server.guild.id) == Preferences()
 
 
 async def test_only_so_many_words_are_taken(server, manager, monkeypatch):
@@ -131,7 +131,7 @@ async def test_only_managers_may_even_where_a_server_shows_it_to_others(server, 
     assert group.default_member_permissions.manage_guild
     server.guild.set_command_permissions(group, {server.alice: True})
     assert await said(server.alice, server, command, **options) == "Only members who may manage this server can do that."
-    assert server.studio.registry.of(Scope.SERVER, server.guild.id) == Preferences()
+    assert server.service.preference_store.of(Scope.SERVER, server.guild.id) == Preferences()
     assert await server.alice.autocomplete(server.channel, "moderation words remove", "word", "fo") == []
 
 
@@ -145,7 +145,7 @@ async def test_the_rule_says_what_becomes_of_flagged_pictures(server, manager):
     assert "**held for the moderators** here" in after and f"<#{moderators.id}>" in after
     changed = await said(manager, server, "rule", flagged="spoiler", age_restricted="allow")
     assert "**shown as spoilers** here" in changed and "**shown as any other** in age-restricted channels" in changed
-    kept = server.studio.registry.of(Scope.SERVER, server.guild.id)
+    kept = server.service.preference_store.of(Scope.SERVER, server.guild.id)
     assert (kept.flagged, kept.flagged_restricted, kept.moderators) == (Verdict.SPOILER, Verdict.ALLOW, moderators.id)
     assert "<#" not in await said(manager, server, "channel")
 
@@ -162,5 +162,5 @@ async def test_words_hold_for_what_a_picture_becomes_as_well(server, manager, fo
     await said(manager, server, "words add", word="fox")
     request = ImageRequest("an apple", width=32, height=32, steps=2, **form)
     interaction = SimpleNamespace(guild_id=server.guild.id, channel_id=1, channel=None, user=SimpleNamespace(id=1, roles=[]))
-    with pytest.raises(NotAllowed, match="“fox”"):
-        await server.studio.rules.admit(interaction, request)
+    with pytest.raises(NotAllowedError, match="“fox”"):
+        await server.service.rules.admit(interaction, request)

@@ -9,13 +9,13 @@ import pytest
 from sqlalchemy import delete
 
 import cogs.core.storage.reviews
-from cogs.core.generation.maintenance import Upkeep
+from cogs.core.generation.maintenance import Maintenance
 from cogs.core.generation.safety_gate import HELD, NOT_SHOWN, REVIEWED
 from cogs.core.messages import delivery
 from cogs.core.request.preferences import Preferences, Scope, Verdict
 from cogs.core.storage.creations import State
-from cogs.core.storage.database import DatabaseFailed
-from cogs.core.storage.reviews import Decision, Review
+from cogs.core.storage.database import DatabaseUnavailableError
+from cogs.core.storage.reviews import Decision, ReviewRow
 from diffusion.safety import load_check
 from tests.cogs.conftest import drawn, files_of, opened, png, sentence, text_of
 from tests.cogs.core.generation.test_resume import never, slow
@@ -47,7 +47,7 @@ def impatient(monkeypatch):
 
 
 async def rule(server, **rules):
-    await server.studio.registry.set(Scope.SERVER, server.guild.id, Preferences(**rules))
+    await server.service.preference_store.set(Scope.SERVER, server.guild.id, Preferences(**rules))
 
 
 async def asked(server, actor=None, channel=None, command="imagine", **options):
@@ -78,11 +78,11 @@ def outcome(message):
 
 def hidden(message):
     galleries = [component for component in getattr(message, "message", message).components if hasattr(component, "items")]
-    return [item.spoiler for gallery in galleries for item in gallery.items] == [True]
+    return [item.spoiler for image_store in galleries for item in image_store.items] == [True]
 
 
 async def row_of(server, message):
-    return await server.studio.journal.of_message(message.id)
+    return await server.service.creation_store.of_message(message.id)
 
 
 async def decide(server, question, label, actor=None):
@@ -116,8 +116,8 @@ async def test_a_picture_that_is_not_shown_is_not_kept_and_gives_the_allowance_b
     message = await asked(server)
     row = await row_of(server, message)
     assert (row.state, row.error, row.flags, row.pictures) == (State.FAILED, NOT_SHOWN, {"nsfw": 0.93}, None)
-    assert not any(server.studio.gallery.folder.rglob("*.png"))
-    assert (await server.studio.ledger.today(server.alice.id)).get(server.guild.id) == 0
+    assert not any(server.service.image_store.folder.rglob("*.png"))
+    assert (await server.service.quota_store.today(server.alice.id)).get(server.guild.id) == 0
 
 
 async def test_in_direct_messages_flagged_pictures_are_refused(server):
@@ -139,7 +139,7 @@ async def test_the_picture_it_started_from_is_checked_as_well(tiny_model):
     async with opened(tiny_model, check=only_large) as server:
         assert outcome(await asked(server)) == "pictures"
         assert outcome(await asked(server, command="similar", image=("in.png", png((64, 64))), steps=3)) == "refused"
-        assert len([*server.studio.gallery.folder.rglob("*.png")]) == 2  # that of the first and its film
+        assert len([*server.service.image_store.folder.rglob("*.png")]) == 2  # that of the first and its film
 
 
 async def test_the_models_own_checker_holds_pictures_back(tiny_model, tmp_path):
@@ -188,7 +188,7 @@ async def test_a_moderator_decides(server, label, seen, told):
     assert outcome(message) == seen and len(server.channel.history()) == 1
     row = await row_of(server, message)
     assert (row.state, row.token) == (State.FAILED if label == "Delete" else State.DELIVERED, "")
-    assert any(server.studio.gallery.folder.rglob("*.png")) == (label != "Delete")
+    assert any(server.service.image_store.folder.rglob("*.png")) == (label != "Delete")
     answer = asking(server)
     assert not files_of(answer) and told in text_of(answer) and f"<@{server.mia.id}>" in text_of(answer)
     assert "darkroom:review" not in str(answer.components)
@@ -200,17 +200,17 @@ async def test_a_deleted_picture_that_another_message_has_as_well_stays_there(se
     message, question = await held(server)
     await decide(server, question, "Delete")
     assert outcome(message) == "deleted"
-    assert await server.studio.gallery.read((await row_of(server, before)).pictures[0])
+    assert await server.service.image_store.read((await row_of(server, before)).pictures[0])
 
 
 async def test_of_two_moderators_the_first_counts_and_the_other_is_told_who_it_was(server, monkeypatch):
     message, question = await held(server)
     with monkeypatch.context() as late:
-        late.setattr(server.studio, "go_on", AsyncMock())
+        late.setattr(server.service, "go_on", AsyncMock())
         await server.mia.click(question, label="Approve")
         second = await server.max.click(question, label="Delete")
     assert second.followups[0].content == f"<@{server.mia.id}> has decided already."
-    await server.studio.go_on((await row_of(server, message)).id)
+    await server.service.go_on((await row_of(server, message)).id)
     await server.ended()
     assert outcome(message) == "pictures"
 
@@ -232,7 +232,7 @@ async def test_a_held_picture_stays_held_over_a_restart_and_its_buttons_work(ser
 
 async def test_what_was_decided_before_a_crash_is_done_after_it(server, monkeypatch):
     message, question = await held(server)
-    monkeypatch.setattr(server.studio.development.delivery, "deliver", never)
+    monkeypatch.setattr(server.service.runner.delivery, "deliver", never)
     await server.mia.click(question, label="Spoiler")
     await asyncio.sleep(0.1)
     await server.restart()
@@ -242,7 +242,7 @@ async def test_what_was_decided_before_a_crash_is_done_after_it(server, monkeypa
 
 async def test_a_crash_right_after_the_decision_loses_nothing(server, monkeypatch):
     message, question = await held(server)
-    monkeypatch.setattr(server.studio, "go_on", AsyncMock())
+    monkeypatch.setattr(server.service, "go_on", AsyncMock())
     await server.mia.click(question, label="Approve")
     await server.restart()
     await server.finished(message)
@@ -253,7 +253,7 @@ async def test_a_crash_right_after_the_decision_loses_nothing(server, monkeypatc
 @pytest.mark.parametrize("moment", ["begin", "_send", "note"])
 async def test_a_crash_while_the_moderators_are_asked_asks_them_once(server, monkeypatch, moment):
     await rule(server, moderators=server.moderators.id)
-    where = server.studio.development.moderator if moment == "_send" else server.studio.reviews
+    where = server.service.runner.moderator if moment == "_send" else server.service.reviews
     reached = asyncio.Event()
 
     async def stuck(*_):
@@ -265,7 +265,7 @@ async def test_a_crash_while_the_moderators_are_asked_asks_them_once(server, mon
         message = (await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=2)).response
         await server.until(reached.is_set)
         assert (await row_of(server, message)).state == State.HELD
-        await server.studio.close()
+        await server.service.close()
     assert len(server.moderators.history()) == (moment == "note")
     await server.restart()
     await server.ended()
@@ -276,7 +276,7 @@ async def test_a_crash_while_the_moderators_are_asked_asks_them_once(server, mon
 
 async def test_held_pictures_whose_files_are_gone_are_made_and_held_again(server):
     message, _ = await held(server)
-    for path in server.studio.gallery.folder.rglob("*.png"):
+    for path in server.service.image_store.folder.rglob("*.png"):
         path.unlink()
     await server.restart()
     await server.ended()
@@ -292,7 +292,7 @@ async def test_a_channel_that_does_not_take_them_means_they_are_not_shown(server
     message = await asked(server)
     assert outcome(message) == "refused"
     assert f"channel {server.moderators.id}" in caplog.text
-    assert await server.studio.reviews.waiting() == []
+    assert await server.service.reviews.waiting() == []
 
 
 async def test_files_too_large_for_the_channel_are_made_smaller(server):
@@ -322,18 +322,18 @@ async def test_nobody_waits_for_a_channel_or_a_message_that_is_gone(server, gone
 
 async def test_what_no_moderator_decides_on_goes_as_old_pictures_do(server):
     message, _ = await held(server)
-    server.studio.gallery.max_days = 0
-    await Upkeep(
-        *(getattr(server.studio, name) for name in ("journal", "ledger", "gallery", "reviews", "go_on"))
+    server.service.image_store.max_days = 0
+    await Maintenance(
+        *(getattr(server.service, name) for name in ("journal", "ledger", "gallery", "reviews", "go_on"))
     ).give_up_reviews()
     await server.ended()
-    assert outcome(message) == "refused" and not any(server.studio.gallery.folder.rglob("*.png"))
+    assert outcome(message) == "refused" and not any(server.service.image_store.folder.rglob("*.png"))
 
 
 async def test_a_message_deleted_while_the_bot_was_away_is_posted_again(server, monkeypatch):
     message, question = await held(server)
     with monkeypatch.context() as away:
-        away.setattr(server.env.bot.get_cog("Review"), "_give_up", AsyncMock())
+        away.setattr(server.env.bot.get_cog("ReviewCog"), "_give_up", AsyncMock())
         server.env.backend.delete_message(server.moderators.id, question.id)
         await server.env.settle()
     await server.restart()
@@ -345,8 +345,8 @@ async def test_a_message_deleted_while_the_bot_was_away_is_posted_again(server, 
 async def test_a_private_answer_whose_token_expired_meanwhile_comes_as_a_direct_message(server):
     message, question = await held(server, private=True)
     assert HELD in message.content
-    creation = next(iter(await server.studio.journal.unfinished()))
-    await server.studio.journal.update(creation, expires=creation.expires - timedelta(minutes=15))
+    creation = next(iter(await server.service.creation_store.unfinished()))
+    await server.service.creation_store.update(creation, expires=creation.expires - timedelta(minutes=15))
     await decide(server, question, "Approve")
     direct = server.env.backend.get_dm_channel(server.alice.id)
     (sent,) = server.env.backend.messages[direct.id].values()
@@ -355,8 +355,8 @@ async def test_a_private_answer_whose_token_expired_meanwhile_comes_as_a_direct_
 
 async def test_a_button_whose_pictures_are_gone_says_so(server):
     _, question = await held(server)
-    async with server.studio.database.sessions.begin() as session:
-        await session.execute(delete(Review))
+    async with server.service.database.sessions.begin() as session:
+        await session.execute(delete(ReviewRow))
     assert "pictures are gone" in (await server.mia.click(question, label="Approve")).followups[0].content
 
 
@@ -383,13 +383,13 @@ async def test_what_was_flagged_in_an_age_restricted_channel_is_shown_to_all_onl
 
 
 async def test_held_pictures_survive_a_database_that_is_away_for_a_moment(server, monkeypatch):
-    reviews, failed = server.studio.reviews, []
+    reviews, failed = server.service.reviews, []
 
     def failing_once(call):
         async def fail_first(*arguments):
             if call not in failed:
                 failed.append(call)
-                raise DatabaseFailed("away")
+                raise DatabaseUnavailableError("away")
             return await call(*arguments)
 
         return fail_first
@@ -402,10 +402,12 @@ async def test_held_pictures_survive_a_database_that_is_away_for_a_moment(server
 
 async def test_what_a_moderator_decided_and_nobody_did_is_done_later(server, monkeypatch):
     message, _ = await held(server)
-    row = await server.studio.journal.of_message(message.id)
-    await server.studio.reviews.decide(row.id, Decision.APPROVE, server.mia.id)  # and then the bot ended
+    row = await server.service.creation_store.of_message(message.id)
+    await server.service.reviews.decide(row.id, Decision.APPROVE, server.mia.id)  # and then the bot ended
     monkeypatch.setattr(cogs.core.storage.reviews, "ACTING", timedelta(0))
-    studio = server.studio
-    await Upkeep(studio.journal, studio.ledger, studio.gallery, studio.reviews, studio.go_on).finish_reviews()
+    service = server.service
+    await Maintenance(
+        service.creation_store, service.quota_store, service.image_store, service.reviews, service.go_on
+    ).finish_reviews()
     await server.ended()
     assert outcome(message) == "pictures"

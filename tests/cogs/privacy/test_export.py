@@ -6,20 +6,20 @@ import zipfile
 
 import pytest
 
-from cogs.core.storage.images import Gallery
+from cogs.core.storage.images import ImageStore
 from cogs.privacy import export
-from cogs.privacy.export import Takeout
+from cogs.privacy.export import Export
 
 LIMIT = 20_000
 
 
-async def kept(gallery, count, size=3000):
+async def kept(image_store, count, size=3000):
     noise = random.Random(0)
-    return [await gallery.keep(b"\x89PNG" + noise.randbytes(size)) for _ in range(count)]
+    return [await image_store.keep(b"\x89PNG" + noise.randbytes(size)) for _ in range(count)]
 
 
 async def packed(*arguments):
-    packing = Takeout(*arguments)
+    packing = Export(*arguments)
     return packing, [data async for data in packing]
 
 
@@ -30,47 +30,47 @@ def names_in(data):
 
 
 @pytest.fixture
-def gallery(tmp_path):
-    return Gallery(tmp_path)
+def image_store(tmp_path):
+    return ImageStore(tmp_path)
 
 
-async def test_documents_come_first_and_every_picture_once_in_files_below_the_limit(gallery):
-    names = await kept(gallery, 20)
-    packing, parts = await packed({"requests.json": b"[]"}, names, gallery, LIMIT)
+async def test_documents_come_first_and_every_picture_once_in_files_below_the_limit(image_store):
+    names = await kept(image_store, 20)
+    packing, parts = await packed({"requests.json": b"[]"}, names, image_store, LIMIT)
     assert all(len(part) <= LIMIT for part in parts) and len(parts) == 4
     entries = [name for part in parts for name in names_in(part)]
     assert entries == ["requests.json", *(f"pictures/{name}.png" for name in names)]
     assert (packing.left_out, packing.gone) == (0, 0)
 
 
-async def test_what_has_no_room_is_counted_the_oldest_first(gallery, monkeypatch):
+async def test_what_has_no_room_is_counted_the_oldest_first(image_store, monkeypatch):
     monkeypatch.setattr(export, "MOST", 2)
-    names = await kept(gallery, 20)
-    packing, parts = await packed({}, names, gallery, LIMIT)
+    names = await kept(image_store, 20)
+    packing, parts = await packed({}, names, image_store, LIMIT)
     entries = [name for part in parts for name in names_in(part)]
     assert entries == [f"pictures/{name}.png" for name in names[: len(entries)]]
     assert len(parts) == 2 and packing.left_out == 20 - len(entries)
 
 
-async def test_a_picture_larger_than_a_file_may_be_does_not_keep_out_the_others(gallery):
-    names = [*await kept(gallery, 1, 30_000), *await kept(gallery, 2)]
-    packing, parts = await packed({"requests.json": b"[]"}, names, gallery, LIMIT)
+async def test_a_picture_larger_than_a_file_may_be_does_not_keep_out_the_others(image_store):
+    names = [*await kept(image_store, 1, 30_000), *await kept(image_store, 2)]
+    packing, parts = await packed({"requests.json": b"[]"}, names, image_store, LIMIT)
     assert packing.left_out == 1 and sum(len(names_in(part)) for part in parts) == 3
 
 
-async def test_animations_keep_the_ending_of_their_kind(gallery):
-    name = await gallery.keep(b"GIF8 and so on")
-    _, (part,) = await packed({}, [name], gallery, LIMIT)
+async def test_animations_keep_the_ending_of_their_kind(image_store):
+    name = await image_store.keep(b"GIF8 and so on")
+    _, (part,) = await packed({}, [name], image_store, LIMIT)
     assert names_in(part) == [f"pictures/{name}.gif"]
 
 
-async def test_pictures_that_are_not_kept_any_more_are_counted(gallery):
-    names = await kept(gallery, 3)
-    await gallery.delete(names[:1])
-    packing, (part,) = await packed({}, names, gallery, LIMIT)
+async def test_pictures_that_are_not_kept_any_more_are_counted(image_store):
+    names = await kept(image_store, 3)
+    await image_store.delete(names[:1])
+    packing, (part,) = await packed({}, names, image_store, LIMIT)
     assert packing.gone == 1 and len(names_in(part)) == 2
 
 
-async def test_nothing_at_all_is_a_file_as_well(gallery):
-    packing, (part,) = await packed({"settings.json": b"{}"}, [], gallery, LIMIT)
+async def test_nothing_at_all_is_a_file_as_well(image_store):
+    packing, (part,) = await packed({"settings.json": b"{}"}, [], image_store, LIMIT)
     assert names_in(part) == ["settings.json"]

@@ -11,9 +11,9 @@ from sqlalchemy import select
 from cogs.core.generation import runner
 from cogs.core.request.preferences import Preferences, Scope
 from cogs.core.storage.creations import Creation
-from cogs.core.storage.reviews import Review
+from cogs.core.storage.reviews import ReviewRow
 from cogs.privacy import export
-from cogs.privacy.export import Takeout
+from cogs.privacy.export import Export
 from tests.cogs.conftest import drawn, png, sentence
 from tests.cogs.core.generation.test_resume import slow
 from tests.cogs.moderation.test_review import asking, decide, held, row_of
@@ -49,19 +49,19 @@ async def forget(server, actor=None):
 
 
 async def rows(server, table=Creation):
-    async with server.studio.database.sessions() as session:
+    async with server.service.database.sessions() as session:
         return (await session.scalars(select(table))).all()
 
 
 def kept_files(server):
-    return {path.stem for path in server.studio.gallery.folder.rglob("*.png")}
+    return {path.stem for path in server.service.image_store.folder.rglob("*.png")}
 
 
 async def test_an_export_holds_requests_settings_usage_and_pictures_and_nothing_secret(server):
     await made(server)
     await made(server, command="similar", image=("in.png", png()), steps=3)
     await made(server, server.bob, prompt="a secret of bob")
-    await server.studio.registry.set(Scope.MEMBER, server.alice.id, Preferences(steps=7))
+    await server.service.preference_store.set(Scope.MEMBER, server.alice.id, Preferences(steps=7))
     files = await exported(server)
     similar, plain = files["requests.json"]
     assert plain["request"]["prompt"] == "red apple" and plain["state"] == "delivered"
@@ -70,7 +70,7 @@ async def test_an_export_holds_requests_settings_usage_and_pictures_and_nothing_
     pictures = {*plain["pictures"], *similar["pictures"], similar["source"], plain["film"], similar["film"]}
     assert {name for name in files if name.startswith("pictures/")} == {f"pictures/{name}.png" for name in pictures}
     for name in pictures:
-        assert files[f"pictures/{name}.png"] == await server.studio.gallery.read(name)
+        assert files[f"pictures/{name}.png"] == await server.service.image_store.read(name)
     assert "token" not in plain and not any(b"a secret of bob" in bytes(str(data), "utf-8") for data in files.values())
 
 
@@ -83,8 +83,8 @@ async def test_what_is_too_much_for_one_file_comes_in_several_and_what_is_left_o
     monkeypatch.setattr(runner, "to_film", lambda result: b"a film")  # one for all, hardly a byte long
     for seed in range(3):
         await made(server, seed=seed)
-    (size, *_) = sorted(path.stat().st_size for path in server.studio.gallery.folder.rglob("*.png"))
-    monkeypatch.setattr(sys.modules["cogs.privacy.cog"], "Takeout", lambda *data, limit=size + 3000: Takeout(*data[:3], limit))
+    (size, *_) = sorted(path.stat().st_size for path in server.service.image_store.folder.rglob("*.png"))
+    monkeypatch.setattr(sys.modules["cogs.privacy.cog"], "Takeout", lambda *data, limit=size + 3000: Export(*data[:3], limit))
     monkeypatch.setattr(export, "MOST", 2)
     result = await server.alice.slash(server.channel, "privacy export")
     *parts, note = [answer for answer in (result.response, *result.followups) if answer]
@@ -102,13 +102,13 @@ async def test_held_pictures_do_not_get_out_by_an_export(strict_server):  # noqa
 async def test_who_is_forgotten_leaves_nothing_but_todays_count(server):
     message = await made(server, count=1)
     await made(server, command="similar", image=("in.png", png()), steps=3)
-    await server.studio.registry.set(Scope.MEMBER, server.alice.id, Preferences(steps=7))
+    await server.service.preference_store.set(Scope.MEMBER, server.alice.id, Preferences(steps=7))
     others = await made(server, server.bob, prompt="blue pear")
     told = await forget(server)
     assert "2 requests, 3 pictures and your settings" in told and "from 2 messages" in told
     assert [row.owner for row in await rows(server)] == [server.bob.id]
     assert kept_files(server) == (await row_of(server, others)).files
-    assert server.studio.registry.of(Scope.MEMBER, server.alice.id) == Preferences()
+    assert server.service.preference_store.of(Scope.MEMBER, server.alice.id) == Preferences()
     assert [shown.id for shown in server.channel.history()] == [others.id]
     assert message.id != others.id
     assert (await exported(server))["usage.json"][0]["pictures"] == 2
@@ -119,7 +119,7 @@ async def test_a_picture_that_others_have_as_well_stays_for_them(server):
     theirs = await made(server, server.bob)  # the same seed and settings: the same file
     told = await forget(server)
     assert "1 requests, 0 pictures" in told and "1 pictures stay" in told
-    assert await server.studio.gallery.read((await row_of(server, theirs)).pictures[0])
+    assert await server.service.image_store.read((await row_of(server, theirs)).pictures[0])
 
 
 async def test_what_is_being_made_is_taken_back_first(server, monkeypatch):
@@ -127,7 +127,7 @@ async def test_what_is_being_made_is_taken_back_first(server, monkeypatch):
     await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=100)
     await server.bob.slash(server.channel, "imagine", prompt="blue pear", steps=100)
     assert "1 requests" in await forget_while_running(server)
-    assert [job.owner for job in server.studio.jobs.values()] == [server.bob.id]
+    assert [job.owner for job in server.service.jobs.values()] == [server.bob.id]
     assert not kept_files(server)
 
 
@@ -142,7 +142,7 @@ async def test_a_held_picture_is_taken_away_from_the_moderators(strict_server): 
     await held(strict_server)
     await forget(strict_server)
     assert strict_server.moderators.history() == [] and strict_server.channel.history() == []
-    assert await rows(strict_server) == [] and await rows(strict_server, Review) == []
+    assert await rows(strict_server) == [] and await rows(strict_server, ReviewRow) == []
     assert not kept_files(strict_server)
 
 
@@ -150,15 +150,15 @@ async def test_a_moderator_who_is_forgotten_has_decided_nothing(strict_server): 
     message, question = await held(strict_server)
     await decide(strict_server, question, "Approve")
     await forget(strict_server, strict_server.mia)
-    (review,) = await rows(strict_server, Review)
+    (review,) = await rows(strict_server, ReviewRow)
     assert (review.decision, review.moderator) == ("approve", None)
     assert drawn(message) and asking(strict_server)
 
 
 async def test_what_came_as_a_direct_message_is_deleted_there(strict_server):  # noqa: F811
     _, question = await held(strict_server, private=True)
-    creation = next(iter(await strict_server.studio.journal.unfinished()))
-    await strict_server.studio.journal.update(creation, expires=creation.expires - timedelta(minutes=15))
+    creation = next(iter(await strict_server.service.creation_store.unfinished()))
+    await strict_server.service.creation_store.update(creation, expires=creation.expires - timedelta(minutes=15))
     await decide(strict_server, question, "Approve")
     direct = strict_server.env.backend.get_dm_channel(strict_server.alice.id)
     assert strict_server.env.backend.messages[direct.id]
@@ -187,9 +187,9 @@ async def test_forgetting_works_after_a_restart_and_for_oneself_alone(server):
 async def test_a_database_that_fails_forgets_nothing_and_says_so(server):
     await made(server)
     asked = await server.alice.slash(server.channel, "privacy forget")
-    async with server.studio.database.sessions.begin() as session:
-        await session.execute(Review.__table__.delete())
-        await (await session.connection()).run_sync(Review.__table__.drop)
+    async with server.service.database.sessions.begin() as session:
+        await session.execute(ReviewRow.__table__.delete())
+        await (await session.connection()).run_sync(ReviewRow.__table__.drop)
     result = await server.alice.click(asked.response, label="Forget me")
     assert "try again later" in result.followups[0].content
     assert len(await rows(server)) == 1 and kept_files(server)

@@ -4,7 +4,7 @@ import discord
 import pytest
 
 from cogs.core.messages.views import FORM_SECONDS, EditForm
-from cogs.core.storage.creations import JournalFailed
+from cogs.core.storage.creations import CreationStoreError
 from diffusion.images.io import fit, read_image, read_parameters, to_png
 from tests.cogs.conftest import drawn, files_of, png, posted_before, sentence, source_of, text_of
 from tests.cogs.core.generation.test_resume import row_of
@@ -270,7 +270,7 @@ async def test_info_tells_the_longest_prompts(server):
     message = await made(server, prompt="red apple")
     row = await row_of(server, message)
     words = {"prompt": "`" * 1000, "negative_prompt": "w" * 1000}
-    async with server.studio.database.sessions.begin() as session:
+    async with server.service.database.sessions.begin() as session:
         (await session.get(type(row), row.id)).request = row.request | words
     text = text_of((await server.alice.click(message, label="Info")).response)
     assert "w" * 1000 in text and text.count("`" * 3) == 4
@@ -300,7 +300,7 @@ async def test_the_owner_or_a_moderator_can_delete(server):
         creation = await row_of(server, message)
         await member.click(message, label="Delete")
         assert message.id not in [shown.id for shown in server.channel.history()]
-        assert (await server.studio.journal.get(creation.id)).state == "delivered"
+        assert (await server.service.creation_store.get(creation.id)).state == "delivered"
 
 
 async def test_a_message_that_somebody_deletes_meanwhile_is_no_error(server):
@@ -322,20 +322,20 @@ async def test_cancel_ends_a_job_under_way_for_its_owner_alone(server):
 async def test_pictures_can_be_cancelled_as_soon_as_the_button_is_seen(server, monkeypatch):
     following = []
     with monkeypatch.context() as early:
-        early.setattr(server.studio.background, "start", following.append)
+        early.setattr(server.service.background, "start", following.append)
         result = await server.alice.slash(server.channel, "imagine", prompt="slow", steps=150)
         await server.alice.click(result.response, label="Cancel")
-    server.studio.background.start(*following)
+    server.service.background.start(*following)
     await server.until(lambda: "Cancelled" in text_of(result.response))
 
 
 async def test_a_job_ends_when_its_message_is_deleted_by_hand(server):
     result = await server.alice.slash(server.channel, "imagine", prompt="slow", steps=150, count=4)
-    (job,) = server.studio.jobs.values()
+    (job,) = server.service.jobs.values()
     role = server.guild.create_role("moderators", permissions=discord.Permissions(manage_messages=True))
     moderator = server.guild.add_member(server.env.create_user("moderator"), roles=[role])
     await moderator.delete(result.response)
-    await server.until(lambda: job.done and not server.studio.jobs)
+    await server.until(lambda: job.done and not server.service.jobs)
 
 
 async def test_buttons_work_after_a_restart(server):
@@ -357,14 +357,14 @@ async def test_a_private_picture_stays_private(server, label):
 @pytest.mark.parametrize("lost", ["the journal", "the picture in the gallery"])
 async def test_buttons_work_from_the_message_alone(server, monkeypatch, lost):
     async def fail(*_):
-        raise JournalFailed("The journal is lost.")
+        raise CreationStoreError("The journal is lost.")
 
     message = await made(server, "similar", image=("in.png", png()), prompt="red apple", steps=8)
     if lost == "the journal":
-        monkeypatch.setattr(server.studio.journal, "of_message", fail)
-        monkeypatch.setattr(server.studio.journal, "get", fail)
+        monkeypatch.setattr(server.service.creation_store, "of_message", fail)
+        monkeypatch.setattr(server.service.creation_store, "get", fail)
     else:
-        for path in server.studio.gallery.folder.rglob("*.png"):
+        for path in server.service.image_store.folder.rglob("*.png"):
             path.unlink()
     again = await server.bob.click(message, label="Reroll")
     await server.finished(again.response)
@@ -396,7 +396,7 @@ async def test_messages_from_before_can_be_edited_and_deleted(server):
 async def test_where_nothing_is_known_any_more_a_sentence_says_so(server):
     message = await made(server, prompt="red apple")
     row = await row_of(server, message)
-    async with server.studio.database.sessions.begin() as session:
+    async with server.service.database.sessions.begin() as session:
         await session.delete(await session.get(type(row), row.id))
     server.env.backend.get_message(server.channel.id, message.id).components.pop(1)  # the gallery
     for label in ("Reroll", "More like this (strong)", "Upscale 2x", "Edit", "Info"):
@@ -426,7 +426,7 @@ async def test_after_the_files_were_pruned_each_button_goes_on_from_the_message_
     artist = server.guild.add_member(server.env.create_user("artist"), roles=[role])
     message = await made(server, "similar", image=("in.png", png()), prompt="red apple", steps=4)
     await server.ended()
-    await server.studio.gallery.delete((await row_of(server, message)).files)
+    await server.service.image_store.delete((await row_of(server, message)).files)
     for label in ("Reroll", "More like this (subtle)", "More like this (strong)", "Upscale 2x"):
         result = await artist.click(message, label=label)
         await server.finished(result.response)

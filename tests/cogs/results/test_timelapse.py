@@ -30,7 +30,7 @@ async def branched(server, message, step, prompt, member=None):
 
 
 async def creation_id(server, message):
-    return (await server.studio.journal.of_message(message.id)).id
+    return (await server.service.creation_store.of_message(message.id)).id
 
 
 def controls(message):
@@ -72,7 +72,7 @@ async def test_another_prompt_counts_from_the_chosen_step_on(server):
     settings = read_parameters(await drawn(branch)[0].read())
     assert (settings["prompt"], settings["branches"], settings["seed"]) == ("red apple", ((3, "green pear"),), 7)
     assert await pixels(branch) != await pixels(message)
-    row = await server.studio.journal.of_message(branch.id)
+    row = await server.service.creation_store.of_message(branch.id)
     assert row.parent_id == await creation_id(server, message)
 
 
@@ -152,11 +152,11 @@ async def test_a_morph_has_no_film(server):
 @pytest.mark.parametrize("lost", ["row", "file"])
 async def test_a_film_that_is_not_kept_any_more_says_so(server, lost):
     message = await made(server)
-    row = await server.studio.journal.of_message(message.id)
+    row = await server.service.creation_store.of_message(message.id)
     if lost == "file":
-        await server.studio.gallery.delete([row.film])
+        await server.service.image_store.delete([row.film])
     else:
-        async with server.studio.database.transaction("") as session:
+        async with server.service.database.transaction("") as session:
             await session.delete(await session.get(type(row), row.id))
     shown = await server.alice.click(message, label="How it formed")
     assert sentence(shown) == GONE

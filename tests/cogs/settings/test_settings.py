@@ -98,7 +98,7 @@ async def test_what_is_emptied_is_left_open_again(server):
     await change(server.alice, server.channel, "mine", "Pictures", steps="3", style="flat", sampler=["ddim"])
     panel, _ = await change(server.alice, server.channel, "mine", "Pictures", steps="", style="", sampler=["open"])
     assert "Steps: **25** (the default)" in panel.content and "Style: **none**" in panel.content
-    assert server.studio.registry.of(Scope.MEMBER, server.alice.id) == Preferences()
+    assert server.service.preference_store.of(Scope.MEMBER, server.alice.id) == Preferences()
 
 
 async def test_they_outlive_a_restart_and_so_does_the_panel(server):
@@ -120,8 +120,8 @@ async def test_private_pictures_can_be_preferred(server):
 async def test_hidden_pictures_can_be_preferred_and_are_hidden_while_they_form_too(server, manager):
     await change(manager, server.channel, "server", "Answers", spoiler=["yes"])
     _, message = await made(server, steps=100)
-    (gallery,) = [part for part in message.message.components if part.type is discord.ComponentType.media_gallery]
-    assert all(item.spoiler for item in gallery.items)
+    (image_store,) = [part for part in message.message.components if part.type is discord.ComponentType.media_gallery]
+    assert all(item.spoiler for item in image_store.items)
     uploads = [str(request.json) for request in server.env.http_requests if "preview.png" in str(request.json)]
     assert uploads and all("SPOILER_preview.png" in upload for upload in uploads)
     await change(manager, server.channel, "server", "Answers", spoiler=["no"])
@@ -161,7 +161,7 @@ async def test_a_setting_out_of_range_is_told_and_nothing_changes(server, manage
     await change(manager, server.channel, "server", "Pictures", steps="7")
     _, submitted = await change(manager, server.channel, "server", page, **values)
     assert words in sentence(submitted)
-    assert server.studio.registry.of(Scope.SERVER, server.guild.id) == Preferences(steps=7)
+    assert server.service.preference_store.of(Scope.SERVER, server.guild.id) == Preferences(steps=7)
 
 
 @pytest.mark.parametrize("command", ["settings server", "settings channel", "settings allowance"])
@@ -176,7 +176,7 @@ async def test_who_is_a_manager_is_asked_again_at_every_press(server, manager):
     server.env.backend.get_member(server.guild.id, manager.id).role_ids.clear()
     assert "manage this server" in sentence(await manager.submit_modal(form, entered(form) | {"steps": "3"}))
     assert "manage this server" in sentence(await manager.click(shown.response, label="Access"))
-    assert server.studio.registry.of(Scope.SERVER, server.guild.id) == Preferences()
+    assert server.service.preference_store.of(Scope.SERVER, server.guild.id) == Preferences()
 
 
 async def test_in_direct_messages_there_are_only_ones_own(server):
@@ -260,9 +260,9 @@ async def test_what_fails_or_is_cancelled_is_given_back(server, manager, monkeyp
 
 
 async def test_of_two_at_once_only_one_takes_the_last_of_the_day(server, monkeypatch):
-    studio = server.studio
-    monkeypatch.setattr(studio.background, "start", lambda coroutine: coroutine.close())
-    studio.rules.daily = 1
+    service = server.service
+    monkeypatch.setattr(service.background, "start", lambda coroutine: coroutine.close())
+    service.rules.daily = 1
 
     def ask(id):
         response = Mock(is_done=lambda: False, send_message=AsyncMock(return_value=Mock(message_id=id)))
@@ -270,10 +270,10 @@ async def test_of_two_at_once_only_one_takes_the_last_of_the_day(server, monkeyp
         expires = datetime.now(UTC) + timedelta(minutes=15)
         told = {"client": server.env.bot, "token": "t", "expires_at": expires, "response": response}
         interaction = Mock(id=id, user=member, application_id=2, **told, **place)
-        return studio.make_now(interaction, ImageRequest("fox", width=32, height=32))
+        return service.make_now(interaction, ImageRequest("fox", width=32, height=32))
 
     await asyncio.gather(*map(ask, range(1, 4)))
-    assert await studio.ledger.today(7) == {DIRECT: 1} and len(await studio.journal.unfinished()) == 1
+    assert await service.quota_store.today(7) == {DIRECT: 1} and len(await service.creation_store.unfinished()) == 1
 
 
 async def test_roles_have_allowances_of_their_own_the_most_generous_holds(server, manager):
@@ -290,7 +290,7 @@ async def test_roles_have_allowances_of_their_own_the_most_generous_holds(server
 
 async def test_the_operators_allowance_holds_over_all_servers(tiny_model):
     async with opened(tiny_model) as server:
-        server.studio.rules.daily = 2
+        server.service.rules.daily = 2
         await made(server, steps=2)
         elsewhere = server.env.create_guild()
         alice = elsewhere.add_member(server.env.create_user("alice2"))
@@ -309,7 +309,7 @@ async def test_usage_tells_the_limits_and_where_pictures_are_made(server, manage
 async def test_the_fullest_panel_fits_into_a_message(server, manager):
     ids = tuple(10**18 + number for number in range(25))
     fullest = Preferences(style="*" * 100, size="10000x10000", channels=ids, roles=ids, allowance=100_000)
-    await server.studio.registry.set(Scope.SERVER, server.guild.id, fullest)
+    await server.service.preference_store.set(Scope.SERVER, server.guild.id, fullest)
     for number in range(30):
         role = server.guild.create_role(f"{number}")
         panel = sentence(await manager.slash(server.channel, "settings allowance", role=role, pictures=99_999))

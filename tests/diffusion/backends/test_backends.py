@@ -9,7 +9,7 @@ from diffusers import UNet2DConditionModel
 
 from diffusion.backends.cuda_graphs import Graphs
 from diffusion.config import EngineConfig
-from diffusion.errors import ModelNotLoaded
+from diffusion.errors import ModelLoadError
 from diffusion.families.stable_diffusion import ImageDiffusionModel
 from diffusion.loading.folder import PRETRAINED
 from diffusion.request import ImageRequest
@@ -88,7 +88,7 @@ def test_openvino_draws_the_same(model):
 def test_xformers_where_there_is_none_is_told_at_the_start():
     if torch.cuda.is_available():
         pytest.skip("this machine may have xformers")
-    with pytest.raises(ModelNotLoaded, match="xformers"):
+    with pytest.raises(ModelLoadError, match="xformers"):
         ImageDiffusionModel.from_pretrained(PRETRAINED, device="cpu", attention="xformers")
 
 
@@ -97,7 +97,7 @@ def test_xformers_that_was_built_for_another_torch_is_told_at_the_start(monkeypa
         raise NotImplementedError("No operator found for `memory_efficient_attention_forward` with inputs:\n query")
 
     monkeypatch.setattr(UNet2DConditionModel, "enable_xformers_memory_efficient_attention", enable)
-    with pytest.raises(ModelNotLoaded, match="xformers.info"):
+    with pytest.raises(ModelLoadError, match="xformers.info"):
         ImageDiffusionModel.from_pretrained(PRETRAINED, device="cpu", attention="xformers")
 
 

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from bot import build_engine, load_model
-from cogs.core.config import Settings
+from cogs.core.config import Config
 from cogs.core.messages.render import RESUMING
 from diffusion.cluster.remote import RemoteEngine
 from diffusion.images.io import read_image
@@ -19,7 +19,7 @@ LONG = {"steps": 150, "sampler": "heun", "count": 4}  # so that an edit falls be
 
 @pytest.fixture
 async def server(machines):
-    model, check = await asyncio.to_thread(load_model, Settings(engine=machines.url, models="tiny,other"), "tiny")
+    model, check = await asyncio.to_thread(load_model, Config(engine=machines.url, models="tiny,other"), "tiny")
     async with opened(model, check=check, kind=RemoteEngine) as server:
         yield server
 
@@ -32,7 +32,7 @@ async def test_the_bot_posts_pictures_that_were_made_elsewhere(server, local):
     (picture,) = drawn(result.response)
     ours = await local.submit(asked(5))
     assert alike([read_image(await picture.read())], ours.images)
-    assert server.studio.metrics.pictures == 1 and server.studio.metrics.seconds_each > 0
+    assert server.service.metrics.pictures == 1 and server.service.metrics.seconds_each > 0
 
 
 async def test_members_cancel_what_is_made_elsewhere(server, machines):
@@ -46,7 +46,7 @@ async def test_members_cancel_what_is_made_elsewhere(server, machines):
 
 async def test_members_read_that_their_pictures_are_resumed(server, machines):
     result = await server.alice.slash(server.channel, "imagine", prompt="a red fox", **LONG)
-    (job,) = server.studio.jobs.values()
+    (job,) = server.service.jobs.values()
     await server.until(lambda: job.progress.completed)
     (busy,) = [replica for replica in await replicas(machines) if replica["queued"]]
     await server.until(lambda: job.progress.completed > job.progress.total / 2)
@@ -56,11 +56,11 @@ async def test_members_read_that_their_pictures_are_resumed(server, machines):
 
 
 async def test_the_settings_choose_the_engine(machines):
-    settings = Settings(engine=machines.url, models="tiny,other", max_waiting=3)
+    settings = Config(engine=machines.url, models="tiny,other", max_waiting=3)
     async with await asyncio.to_thread(build_engine, settings) as engine:
         assert isinstance(engine, RemoteEngine) and engine.config.max_waiting == 3
         assert engine.model.sample_side == 32
-    assert not isinstance(await asyncio.to_thread(build_engine, Settings()), RemoteEngine)
+    assert not isinstance(await asyncio.to_thread(build_engine, Config()), RemoteEngine)
 
 
 async def _idle(machines):

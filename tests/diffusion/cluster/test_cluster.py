@@ -12,7 +12,7 @@ from PIL import Image
 
 from diffusion.cluster.remote import RemoteEngine, load
 from diffusion.config import EngineConfig
-from diffusion.errors import Cancelled, InvalidRequest, ModelNotLoaded, QueueFull
+from diffusion.errors import InvalidRequestError, JobCancelledError, ModelLoadError, QueueFullError
 from diffusion.images.masks import box_mask
 from diffusion.request import Limits
 from tests.diffusion.cluster.conftest import alike, asked, queued, replicas, until
@@ -64,7 +64,7 @@ async def test_what_is_cancelled_leaves_its_replica(remote, machines):
         if progress.completed:
             break
     assert job.cancel()
-    with pytest.raises(Cancelled):
+    with pytest.raises(JobCancelledError):
         await job
     assert remote.unfinished == 0
     await until(lambda: _idle(machines))
@@ -78,12 +78,12 @@ async def test_both_machines_work(remote, machines):
 
 
 async def test_what_cannot_be_made_is_refused_here_and_there(remote, machines):
-    with pytest.raises(InvalidRequest, match="multiple of 8"):
+    with pytest.raises(InvalidRequestError, match="multiple of 8"):
         remote.submit(asked(width=30))
     remote.config = EngineConfig(limits=Limits(side=2048))
-    with pytest.raises(InvalidRequest, match="at most 1024"):  # the replica's own limits, whatever the bot allows
+    with pytest.raises(InvalidRequestError, match="at most 1024"):  # the replica's own limits, whatever the bot allows
         await remote.submit(asked(width=2048, height=32))
-    with pytest.raises(ModelNotLoaded, match="does not serve it"):
+    with pytest.raises(ModelLoadError, match="does not serve it"):
         await asyncio.to_thread(load, machines.url, "unknown")
 
 
@@ -111,7 +111,7 @@ async def test_replicas_that_are_full_let_wait_what_was_taken_on_and_refuse_the_
     model, _ = await asyncio.to_thread(load, machines.url, "other")
     async with RemoteEngine(model) as remote:
         jobs = [remote.submit(asked(seed, steps=60, count=2), owner=seed) for seed in range(2)]
-        with pytest.raises(QueueFull, match="try again"):
+        with pytest.raises(QueueFullError, match="try again"):
             async with asyncio.timeout(20):
                 while True:
                     remote.submit(asked(), owner="late").cancel()

@@ -13,8 +13,8 @@ from PIL import Image
 
 from diffusion import errors
 from diffusion.cluster import schema
-from diffusion.cluster.framing import MAX_HEAD, BrokenFrame, pack, read, to_file, to_image, unpack
-from diffusion.errors import DarkroomError, InvalidRequest
+from diffusion.cluster.framing import MAX_HEAD, BrokenFrameError, pack, read, to_file, to_image, unpack
+from diffusion.errors import DarkroomError, InvalidRequestError
 from diffusion.images.masks import box_mask
 from diffusion.request import ImageRequest
 from diffusion.result import Progress
@@ -53,9 +53,9 @@ class _reader:
 
 @given(st.binary(max_size=200))
 def test_anything_else_is_no_frame(data):
-    with pytest.raises(BrokenFrame):
+    with pytest.raises(BrokenFrameError):
         unpack(struct.pack(">I", len(data)) + data, MOST)
-    with pytest.raises((BrokenFrame, asyncio.IncompleteReadError)):
+    with pytest.raises((BrokenFrameError, asyncio.IncompleteReadError)):
         asyncio.run(read(_reader(data), MOST))
 
 
@@ -70,9 +70,9 @@ def test_anything_else_is_no_frame(data):
     ],
 )
 def test_what_is_too_large_or_broken_is_refused(data):
-    with pytest.raises(BrokenFrame):
+    with pytest.raises(BrokenFrameError):
         unpack(data, MOST)
-    with pytest.raises((BrokenFrame, asyncio.IncompleteReadError)):
+    with pytest.raises((BrokenFrameError, asyncio.IncompleteReadError)):
         asyncio.run(read(_reader(data), MOST))
 
 
@@ -114,7 +114,7 @@ def test_pictures_travel_as_the_model_sees_them():
 def test_a_question_of_other_types_is_refused_with_a_sentence(changes):
     head, files = schema.question(ImageRequest("a fox"), None)
     head["settings"] |= changes
-    with pytest.raises(InvalidRequest, match="Please ask again"):
+    with pytest.raises(InvalidRequestError, match="Please ask again"):
         schema.read_question((json.loads(json.dumps(head)), files))
 
 
@@ -123,29 +123,29 @@ def test_a_question_of_other_types_is_refused_with_a_sentence(changes):
     [{}, {"settings": {"prompt": "a"}}, {"settings": {"prompt": "a"}, "pictures": ["prompt"], "owner": None}, {"owner": []}],
 )
 def test_a_question_that_lacks_something_is_refused_with_a_sentence(head):
-    with pytest.raises(InvalidRequest, match="Please ask again"):
+    with pytest.raises(InvalidRequestError, match="Please ask again"):
         schema.read_question((head, [to_file(PICTURE)]))
 
 
 def test_what_newer_replicas_tell_besides_is_passed_over():
     told = schema.told(Progress(None, 3, 20), (), None, [])[0]["told"]
     assert schema.Told.model_validate(told | {"newer": 1}).completed == 3
-    refused = schema.refused(errors.NotFinite())[0]["refused"]
-    assert type(schema.Refused.model_validate(refused | {"newer": 1}).error()) is errors.NotFinite
+    refused = schema.refused(errors.NotFiniteError())[0]["refused"]
+    assert type(schema.Refused.model_validate(refused | {"newer": 1}).error()) is errors.NotFiniteError
     head = {"seconds": 1.0, "model": "tiny", "pictures": 1, "newer": 1}
     assert schema.read_done(head, [to_file(PICTURE)], ImageRequest("a fox"), None).model == "tiny"
 
 
 def test_a_picture_is_read_once():
     head, files = schema.question(ImageRequest("a fox", image=PICTURE), None)
-    with pytest.raises(InvalidRequest, match="Please ask again"):
+    with pytest.raises(InvalidRequestError, match="Please ask again"):
         schema.read_question((head | {"pictures": ["image"] * 9}, files * 9))
 
 
 def test_values_that_no_request_may_have_are_refused_as_everywhere():
     head, files = schema.question(ImageRequest("a fox"), None)
     head["settings"]["steps"] = 0
-    with pytest.raises(InvalidRequest, match="At least 1 step"):
+    with pytest.raises(InvalidRequestError, match="At least 1 step"):
         schema.read_question((head, files))
 
 
@@ -163,11 +163,11 @@ def test_only_what_is_new_of_previews_is_sent():
 @pytest.mark.parametrize(
     "error",
     [
-        InvalidRequest("guidance_scale", "The {field} must be a number from {least} to {most}.", least=0, most=50),
-        errors.NotFinite(),
-        errors.OutOfMemory(),
-        errors.QueueFull("{most} pictures are waiting.", most=3),
-        errors.GenerationFailed("Something went wrong."),
+        InvalidRequestError("guidance_scale", "The {field} must be a number from {least} to {most}.", least=0, most=50),
+        errors.NotFiniteError(),
+        errors.OutOfMemoryError(),
+        errors.QueueFullError("{most} pictures are waiting.", most=3),
+        errors.GenerationError("Something went wrong."),
     ],
 )
 def test_errors_are_the_same_on_the_other_side(error):
@@ -180,7 +180,7 @@ def test_errors_are_the_same_on_the_other_side(error):
 @pytest.mark.parametrize("kind", ["Any", "Sentence", "SystemExit", "__import__", ""])
 def test_only_errors_of_this_project_are_made(kind):
     error = schema.Refused(kind=kind, template="Something.", values={}).error()
-    assert type(error) is errors.GenerationFailed and isinstance(error, DarkroomError)
+    assert type(error) is errors.GenerationError and isinstance(error, DarkroomError)
 
 
 def test_what_a_router_reads_is_what_was_worded():

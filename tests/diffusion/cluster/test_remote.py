@@ -12,13 +12,13 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-from cogs.core.config import Settings
+from cogs.core.config import Config
 from cogs.core.messages.render import RESUMING, progress_text
 from diffusion.cluster import remote as remote_module
 from diffusion.cluster.framing import to_file
 from diffusion.cluster.remote import RemoteEngine, load
 from diffusion.config import EngineConfig
-from diffusion.errors import GenerationFailed, InvalidRequest, ModelNotLoaded, QueueFull
+from diffusion.errors import GenerationError, InvalidRequestError, ModelLoadError, QueueFullError
 from diffusion.result import Progress
 from diffusion.serving.engine import Engine
 from tests.conftest import model_of
@@ -143,7 +143,7 @@ async def test_a_check_is_tried_again_where_that_may_help(remote, server):
     server.statuses = [500]
     assert await remote.check([RED]) == [{"red": 1.0}] and server.requests == 2
     server.statuses = [400]
-    with pytest.raises(GenerationFailed, match="could not be checked"):
+    with pytest.raises(GenerationError, match="could not be checked"):
         await remote.check([RED])
     assert server.requests == 3
 
@@ -186,17 +186,17 @@ async def test_a_pause_of_any_length_tries_nobodys_patience(remote, server, cloc
 async def test_more_than_can_wait_is_refused(remote):
     remote.config = EngineConfig(max_waiting=3)
     job = remote.submit(asked(count=3))
-    with pytest.raises(QueueFull, match="3 pictures are waiting"):
+    with pytest.raises(QueueFullError, match="3 pictures are waiting"):
         remote.submit(asked())
     assert len((await job).images) == 3
 
 
 async def test_more_than_is_ever_taken_on_is_refused_for_good(remote, own):
     own.config = EngineConfig(max_waiting=2)
-    with pytest.raises(InvalidRequest, match="at most 2"):
+    with pytest.raises(InvalidRequestError, match="at most 2"):
         await remote.submit(asked(count=3))
     remote.config = EngineConfig(max_waiting=1)
-    with pytest.raises(InvalidRequest, match="at most 1"):
+    with pytest.raises(InvalidRequestError, match="at most 1"):
         remote.submit(asked(count=3))
 
 
@@ -206,7 +206,7 @@ async def test_a_full_replica_closes_the_bot_until_what_waits_has_asked_again(re
     ahead = own.submit(asked(), "alice")
     waiting = remote.submit(asked(seed=1), "bob")
     async with asyncio.timeout(20):
-        with pytest.raises(QueueFull):
+        with pytest.raises(QueueFullError):
             while True:
                 remote.submit(asked(seed=2), "carol").cancel()
                 await asyncio.sleep(0.01)
@@ -230,7 +230,7 @@ async def test_what_loses_its_replica_is_made_again_and_says_so(remote, own, ser
 async def test_what_loses_its_replica_again_and_again_is_given_up(remote, server, monkeypatch):
     monkeypatch.setattr(remote_module, "FIRST_WAIT", 0.01)
     server.losing = 100
-    with pytest.raises(GenerationFailed, match="try again"):
+    with pytest.raises(GenerationError, match="try again"):
         await remote.submit(asked(steps=100))
     assert server.requests == remote_module.MAX_LOSSES
     assert remote.unfinished == 0
@@ -269,7 +269,7 @@ async def test_a_replica_on_which_everything_fails_gets_no_more(remote, own, ser
     predict, own.model.predict_noise = own.model.predict_noise, _broken
     for seed in range(3):
         await server.replica.check_health()
-        with pytest.raises(GenerationFailed, match="try again"):
+        with pytest.raises(GenerationError, match="try again"):
             await remote.submit(asked(seed))
     own.model.predict_noise = predict
     with pytest.raises(RuntimeError, match="3 requests failed one after another"):
@@ -294,7 +294,7 @@ async def test_a_replica_is_sound_where_others_succeed_and_where_many_fail_toget
                 await asyncio.sleep(0.01)
         own.resume()
         errors = await asyncio.gather(*failing, return_exceptions=True)
-        assert {type(error) for error in errors} == {GenerationFailed}
+        assert {type(error) for error in errors} == {GenerationError}
         await server.replica.check_health()
         own.model.predict_noise = predict
         await remote.submit(asked())
@@ -319,10 +319,10 @@ async def test_leaving_takes_back_what_is_unfinished(server, own):
 
 
 async def test_an_engine_that_is_not_there_is_told_in_a_sentence():
-    with pytest.raises(ModelNotLoaded, match=r"http://127\.0\.0\.1:1 cannot be asked for it"):
+    with pytest.raises(ModelLoadError, match=r"http://127\.0\.0\.1:1 cannot be asked for it"):
         await asyncio.to_thread(load, "http://127.0.0.1:1", "tiny")
     with pytest.raises(ValueError, match="it is the HTTP address that"):
-        Settings(engine="ray://127.0.0.1:10001")
+        Config(engine="ray://127.0.0.1:10001")
 
 
 def test_members_read_that_pictures_are_resumed():
@@ -340,6 +340,6 @@ def test_a_replica_that_has_ended_says_so(tiny_model):
 
 
 def test_a_bot_loads_nothing_of_ray(tiny_folder):
-    code = "import sys, bot, diffusion.cluster.remote; bot.build_engine(bot.Settings()); sys.exit('ray' in sys.modules)"
+    code = "import sys, bot, diffusion.cluster.remote; bot.build_engine(bot.Config()); sys.exit('ray' in sys.modules)"
     environment = os.environ | {"MODEL_ID": str(tiny_folder), "ENGINE": ""}
     assert subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, check=False).returncode == 0

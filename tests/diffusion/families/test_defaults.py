@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from diffusion.errors import ModelNotLoaded
+from diffusion.errors import ModelLoadError
 from diffusion.families.defaults import EXAMPLES, QUALITIES, STYLES, Defaults, read_defaults
 from diffusion.request import ImageRequest
 
@@ -46,7 +46,7 @@ def test_each_quality_is_the_files_own_or_a_generic_one(tmp_path):
 )
 def test_a_file_that_cannot_be_used_says_what_is_wrong(tmp_path, text, words):
     (tmp_path / "darkroom.json").write_text(text, errors="surrogateescape")
-    with pytest.raises(ModelNotLoaded) as refused:
+    with pytest.raises(ModelLoadError) as refused:
         read_defaults(tmp_path)
     assert words in str(refused.value) and str(tmp_path) in str(refused.value)
     assert "\n" not in str(refused.value)

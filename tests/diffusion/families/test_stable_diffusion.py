@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image, ImageFilter
 
-from diffusion.errors import InvalidRequest, ModelNotLoaded
+from diffusion.errors import InvalidRequestError, ModelLoadError
 from diffusion.families.stable_diffusion import TILE_SIDE, ImageDiffusionModel
 from diffusion.loading.device import best_dtype
 from diffusion.request import ImageRequest
@@ -30,14 +30,14 @@ def test_a_loaded_model_draws_what_the_saved_one_drew(tiny_folder, tiny_model):
 def test_a_missing_component_is_told(tiny_folder, tmp_path, missing):
     folder = shutil.copytree(tiny_folder, tmp_path / "model")
     shutil.rmtree(folder / missing)
-    with pytest.raises(ModelNotLoaded, match="cannot be loaded") as refused:
+    with pytest.raises(ModelLoadError, match="cannot be loaded") as refused:
         ImageDiffusionModel.from_pretrained(folder)
     assert refused.value.source == str(folder)
 
 
 @pytest.mark.parametrize("device", ["toaster", "cuda" if not torch.cuda.is_available() else "cuda:99"])
 def test_a_device_that_is_not_there_is_told(tiny_folder, device):
-    with pytest.raises(ModelNotLoaded, match="(?i)device|cuda"):
+    with pytest.raises(ModelLoadError, match="(?i)device|cuda"):
         ImageDiffusionModel.from_pretrained(tiny_folder, device=device)
 
 
@@ -45,7 +45,7 @@ def test_pickled_weights_are_refused(tiny_folder, tmp_path):
     folder = shutil.copytree(tiny_folder, tmp_path / "model")
     weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
     weights.rename(weights.with_suffix(".bin"))
-    with pytest.raises(ModelNotLoaded):
+    with pytest.raises(ModelLoadError):
         ImageDiffusionModel.from_pretrained(folder)
 
 
@@ -87,7 +87,7 @@ def test_similar_imgs_stay_closer_the_later_they_start(tiny_model):
 def test_over_long_prompts_tell_how_many_tokens_would_be_ignored(tiny_model):
     assert tiny_model.count_tokens("fox " * 75) == 75
     tiny_model.check(ImageRequest("fox " * 75, width=32, height=32))
-    with pytest.raises(InvalidRequest, match="76 tokens and this model reads 75: the last 1 "):
+    with pytest.raises(InvalidRequestError, match="76 tokens and this model reads 75: the last 1 "):
         tiny_model.check(ImageRequest("fox " * 76, width=32, height=32))
 
 
@@ -107,7 +107,7 @@ def test_a_look_shows_one_pixel_a_latent_cell_after_the_first_step(tiny_model):
 def test_all_that_a_request_says_must_be_short_enough(tiny_model, field):
     text = "fox " * 76
     given = {"branches": ((1, text),)} if field == "branches" else {field: text}
-    with pytest.raises(InvalidRequest, match="76 tokens"):
+    with pytest.raises(InvalidRequestError, match="76 tokens"):
         tiny_model.check(ImageRequest(**{"prompt": "a", "width": 32, "height": 32, "count": 2} | given))
 
 

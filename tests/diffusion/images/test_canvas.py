@@ -1,7 +1,7 @@
 import pytest
 from PIL import Image
 
-from diffusion.errors import InvalidImage
+from diffusion.errors import InvalidImageError
 from diffusion.images.canvas import DIRECTIONS, grown, on_canvas
 
 PICTURE = Image.new("RGB", (100, 100), "red")
@@ -38,5 +38,5 @@ def test_the_border_lies_between_latent_cells(direction, share):
 
 @pytest.mark.parametrize(("direction", "size"), [("right", (8, 64)), ("all", (64, 16))])
 def test_a_picture_too_narrow_to_be_continued_says_so(direction, size):
-    with pytest.raises(InvalidImage, match="too narrow"):
+    with pytest.raises(InvalidImageError, match="too narrow"):
         on_canvas(PICTURE, direction, 0.5, *size, 8)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cogs.core.messages import attachments
-from diffusion.errors import DarkroomError, InvalidImage
+from diffusion.errors import DarkroomError, InvalidImageError
 from diffusion.images.io import MAX_PIXELS, read_image, read_parameters
 from diffusion.images.masks import read_mask, read_masked
 from diffusion.images.metadata.read import read_recipe
@@ -38,7 +38,7 @@ READERS = (pixels, read_masked, read_mask, reuse, read_recipe)
 @pytest.mark.parametrize("name", sorted(seeds()))
 def test_a_whole_picture_is_read_and_a_bomb_refused(name):
     if "bomb" in name and name not in ("bomb of text", "bomb of a profile"):
-        with pytest.raises(InvalidImage):
+        with pytest.raises(InvalidImageError):
             read_image(seeds()[name])
     elif "bomb" not in name:
         assert max(read_image(seeds()[name]).size) == 24

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffusion.errors import InvalidImage
+from diffusion.errors import InvalidImageError
 from diffusion.images.io import enlarge, fit, parameters, read_image, read_parameters, to_png
 from diffusion.request import ImageRequest
 
@@ -24,7 +24,7 @@ def test_an_rgb_picture_comes_through_unchanged():
 
 @pytest.mark.parametrize("data", [b"", b"junk" * 100, b"<svg></svg>", b"\x89PNG\r\n\x1a\n" + b"\0" * 50])
 def test_what_is_no_picture_is_refused(data):
-    with pytest.raises(InvalidImage, match="attach"):
+    with pytest.raises(InvalidImageError, match="attach"):
         read_image(data)
 
 
@@ -32,7 +32,7 @@ def test_what_is_no_picture_is_refused(data):
 def test_a_truncated_picture_is_refused(kind):
     noise = Image.effect_noise((64, 64), 90).convert("RGB")
     data = encoded(noise, kind)
-    with pytest.raises(InvalidImage):
+    with pytest.raises(InvalidImageError):
         read_image(data[: len(data) // 2])
 
 
@@ -42,9 +42,9 @@ def test_too_many_pixels_are_refused_before_they_are_decoded():
 
     header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
     bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 1000))
-    with pytest.raises(InvalidImage, match="pixels"):
+    with pytest.raises(InvalidImageError, match="pixels"):
         read_image(bomb)
-    with pytest.raises(InvalidImage, match="at most"):
+    with pytest.raises(InvalidImageError, match="at most"):
         read_image(encoded(Image.new("RGB", (200, 100))), max_pixels=19_999)
 
 
@@ -151,5 +151,5 @@ def test_upscaling_is_told_as_other_tools_tell_it():
 
 @pytest.mark.parametrize("data", [b"junk", to_png(Image.new("RGB", (4, 4))), to_png(Image.new("RGB", (4, 4)), "just text")])
 def test_a_picture_without_parameters_says_so(data):
-    with pytest.raises(InvalidImage, match="how it was made"):
+    with pytest.raises(InvalidImageError, match="how it was made"):
         read_parameters(data)

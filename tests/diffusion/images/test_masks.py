@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from diffusion.errors import InvalidImage
+from diffusion.errors import InvalidImageError
 from diffusion.images.io import to_png
 from diffusion.images.masks import binary, box_mask, fill, fit_mask, mask_of, put_back, read_masked, with_mask
 
@@ -43,7 +43,7 @@ def test_a_picture_and_its_mask_are_kept_in_one_file(mask):
 
 
 def test_what_is_no_picture_has_no_mask_either():
-    with pytest.raises(InvalidImage):
+    with pytest.raises(InvalidImageError):
         read_masked(b"junk")
 
 

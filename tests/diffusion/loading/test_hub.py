@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from diffusion.loading.hub import NoWeights, variant_of
+from diffusion.loading.hub import NoWeightsError, variant_of
 from tests.support.hub_mirror import LICENCE_ACCEPTED, mirror
 from tests.support.safety import build_checker
 from tests.test_command_lines import run
@@ -13,11 +13,11 @@ REPOSITORY = "someone/tiny-diffusion"
 PIECE = 10 * 2**20
 FETCH = """
 import sys
-from diffusion.errors import ModelNotLoaded
+from diffusion.errors import ModelLoadError
 from diffusion.loading.hub import fetch
 try:
     print(fetch(sys.argv[1], ("unet", "vae", "text_encoder", "tokenizer", "scheduler"), sys.argv[2:] == ["half"]))
-except ModelNotLoaded as error:
+except ModelLoadError as error:
     sys.exit(str(error))
 """
 
@@ -192,5 +192,5 @@ def test_shards_and_other_variants_are_told_apart():
     shards = ["unet/diffusion_pytorch_model.fp16-00001-of-00002.safetensors", "unet/config.json"]
     assert variant_of(shards, "unet", half=False) == "fp16"
     assert variant_of(["unet/diffusion_pytorch_model-00001-of-00002.safetensors", *shards], "unet", half=False) is None
-    with pytest.raises(NoWeights):
+    with pytest.raises(NoWeightsError):
         variant_of(["unet/diffusion_pytorch_model.non_ema.safetensors"], "unet", half=False)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, LMSDiscreteScheduler, StableDiffusionPipeline
 
-from diffusion.errors import ModelNotLoaded
+from diffusion.errors import ModelLoadError
 from diffusion.families.stable_diffusion import ImageDiffusionModel
 from diffusion.loading.folder import load
 from diffusion.loading.single_file import load_checkpoint
@@ -90,7 +90,7 @@ def test_latents_equal_those_of_diffusers_pipeline(hub_id, folder_of, sampler):
 
 @pytest.mark.parametrize("hub_id", [SD1, SD2], indirect=False)
 def test_a_model_id_starts_the_bots_engine(hub_id, folder_of, user):  # noqa: F811
-    code = "import bot; print(bot.build_engine(bot.Settings()).model.name)"
+    code = "import bot; print(bot.build_engine(bot.Config()).model.name)"
     with mirror(folder_of(hub_id), hub_id) as endpoint:
         ended = user("-c", code, MODEL_ID=hub_id, HF_ENDPOINT=endpoint)
     assert ended.stdout.strip() == hub_id.partition("/")[2], ended.stderr
@@ -141,7 +141,7 @@ def test_a_file_says_itself_how_it_differs_from_its_family(folder_of, narrow, tm
 
 
 def test_a_file_of_another_width_than_published_is_told(folder_of, tmp_path):
-    with pytest.raises(ModelNotLoaded, match="expected shape"):
+    with pytest.raises(ModelLoadError, match="expected shape"):
         load(str(write_checkpoint(folder_of(SD1), tmp_path / "narrow.safetensors")), "cpu", torch.float32)
     assert FACTOR > 1
 
@@ -157,7 +157,7 @@ def test_a_file_of_another_width_than_published_is_told(folder_of, tmp_path):
 def test_a_file_that_is_no_model_is_told(tmp_path, name, data, words):
     if data is not None:
         (tmp_path / name).write_bytes(data)
-    with pytest.raises(ModelNotLoaded, match=words):
+    with pytest.raises(ModelLoadError, match=words):
         load(str(tmp_path / name), "cpu", torch.float32)
 
 
@@ -165,5 +165,5 @@ def test_a_unet_that_wants_another_text_encoder_is_told(folder_of, tmp_path):
     mixed = shutil.copytree(folder_of(SD1), tmp_path / "mixed")
     shutil.rmtree(mixed / "text_encoder")
     shutil.copytree(folder_of(SD2) / "text_encoder", mixed / "text_encoder")
-    with pytest.raises(ModelNotLoaded, match="its UNet wants more than this text encoder tells"):
+    with pytest.raises(ModelLoadError, match="its UNet wants more than this text encoder tells"):
         load(str(mixed), "cpu", torch.float32)

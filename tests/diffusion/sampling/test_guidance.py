@@ -5,7 +5,7 @@ import shutil
 import pytest
 import torch
 
-from diffusion.errors import InvalidRequest, ModelNotLoaded, NotFinite
+from diffusion.errors import InvalidRequestError, ModelLoadError, NotFiniteError
 from diffusion.families.classifier import NoisyLatentClassifier
 from diffusion.families.stable_diffusion import ImageDiffusionModel
 from diffusion.request import ImageRequest
@@ -134,7 +134,7 @@ def test_a_gradient_that_is_not_finite_fails_its_picture_alone(steerable_model, 
     monkeypatch.setattr(steerable_model, "classifier_gradient", overflows_in_the_first)
     broken, plain, steered = (steerable_model.trajectory(asked(steer=label)) for label in ("red", "", "blue"))
     step(steerable_model, [broken, plain, steered])
-    assert isinstance(broken.error, NotFinite) and broken.completed == 0
+    assert isinstance(broken.error, NotFiniteError) and broken.completed == 0
     assert [each.completed for each in (plain, steered)] == [1, 1] and not plain.error and not steered.error
 
 
@@ -147,10 +147,10 @@ async def test_the_engine_steers_in_its_worker(steerable_model):
 
 
 def test_unknown_labels_are_refused_and_the_known_ones_named(steerable_model, tiny_model):
-    with pytest.raises(InvalidRequest, match="'mauve', only to animal, food, red, green, blue") as refused:
+    with pytest.raises(InvalidRequestError, match="'mauve', only to animal, food, red, green, blue") as refused:
         steerable_model.check(asked(steer="mauve"))
     assert refused.value.field == "steer"
-    with pytest.raises(InvalidRequest, match="no classifier"):
+    with pytest.raises(InvalidRequestError, match="no classifier"):
         tiny_model.check(asked(steer="red"))
     assert tiny_model.steerable == ()
 
@@ -170,14 +170,14 @@ def test_a_saved_classifier_steers_as_before_and_half_precision_is_read_as_full(
 def test_a_damaged_classifier_is_told(tiny_folder, tmp_path):
     folder = shutil.copytree(tiny_folder, tmp_path / "model")
     (folder / "classifier").mkdir()
-    with pytest.raises(ModelNotLoaded, match="cannot be loaded"):
+    with pytest.raises(ModelLoadError, match="cannot be loaded"):
         ImageDiffusionModel.from_pretrained(folder)
 
 
 def test_a_classifier_of_other_latents_is_told(tiny_folder, tmp_path):
     folder = shutil.copytree(tiny_folder, tmp_path / "model")
     NoisyLatentClassifier(("animal",), ("red",), 8, block_out_channels=(8,)).save_pretrained(folder / "classifier")
-    with pytest.raises(ModelNotLoaded, match="reads 8 latent channels and its UNet makes 4"):
+    with pytest.raises(ModelLoadError, match="reads 8 latent channels and its UNet makes 4"):
         ImageDiffusionModel.from_pretrained(folder)
 
 

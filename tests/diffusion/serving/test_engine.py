@@ -8,7 +8,14 @@ import torch
 from PIL import Image
 
 from diffusion.config import EngineConfig
-from diffusion.errors import Cancelled, GenerationFailed, InvalidRequest, NotFinite, OutOfMemory, QueueFull
+from diffusion.errors import (
+    GenerationError,
+    InvalidRequestError,
+    JobCancelledError,
+    NotFiniteError,
+    OutOfMemoryError,
+    QueueFullError,
+)
 from diffusion.images.masks import box_mask
 from diffusion.request import SAMPLER_NAMES, ImageRequest, Limits
 from diffusion.sampling.trajectory import develop
@@ -76,7 +83,7 @@ async def test_a_cancelled_job_leaves_at_once_and_the_others_go_on(tiny_model):
         async for progress in doomed:
             if progress.completed:
                 assert doomed.cancel()
-        with pytest.raises(Cancelled):
+        with pytest.raises(JobCancelledError):
             await doomed
         assert not doomed.cancel()
         assert len((await other).images) == 1
@@ -102,9 +109,9 @@ async def test_what_an_ended_job_held_does_not_wait_for_the_garbage_collector(ti
             held = []
             for cancelled in (False, True, False):
                 job = engine.submit(asked())
-                held.append(weakref.ref(job.exposures[0]))
+                held.append(weakref.ref(job.image_tasks[0]))
                 job.cancel() if cancelled else await job
-            assert [exposure() for exposure in held[:2]] == [None, None]
+            assert [image_task() for image_task in held[:2]] == [None, None]
     finally:
         gc.enable()
 
@@ -112,14 +119,14 @@ async def test_what_an_ended_job_held_does_not_wait_for_the_garbage_collector(ti
 async def test_closing_the_engine_cancels_what_is_unfinished(tiny_model):
     async with Engine(tiny_model) as engine:
         job = engine.submit(asked(steps=150))
-    with pytest.raises(Cancelled):
+    with pytest.raises(JobCancelledError):
         await job
 
 
 async def test_more_than_can_wait_is_refused_with_a_sentence(tiny_model):
     async with Engine(tiny_model, EngineConfig(max_waiting=3)) as engine:
         engine.submit(asked(count=3))
-        with pytest.raises(QueueFull, match="try again"):
+        with pytest.raises(QueueFullError, match="try again"):
             engine.submit(asked())
 
 
@@ -129,7 +136,7 @@ async def test_more_than_can_wait_is_refused_with_a_sentence(tiny_model):
 )
 async def test_more_than_could_ever_wait_is_refused_for_good(tiny_model, settings, words):
     async with Engine(tiny_model, EngineConfig(max_waiting=3)) as engine:
-        with pytest.raises(InvalidRequest, match=words):
+        with pytest.raises(InvalidRequestError, match=words):
             engine.submit(asked(**settings))
 
 
@@ -137,7 +144,7 @@ async def test_a_flood_of_variants_is_refused_before_any_is_read(tiny_components
     model = model_of(tiny_components)
     model.check = None  # which would read them
     async with Engine(model) as engine:
-        with pytest.raises(InvalidRequest, match="at most 100"):
+        with pytest.raises(InvalidRequestError, match="at most 100"):
             engine.submit(asked(variants=("a",) * 100_000, count=100_000))
 
 
@@ -153,7 +160,7 @@ async def test_a_flood_of_variants_is_refused_before_any_is_read(tiny_components
 )
 async def test_what_the_model_or_operator_does_not_allow_is_refused_on_submitting(tiny_model, settings, words):
     async with Engine(tiny_model, EngineConfig(limits=Limits(side=256, steps=30, count=4))) as engine:
-        with pytest.raises(InvalidRequest, match=words):
+        with pytest.raises(InvalidRequestError, match=words):
             engine.submit(asked(**settings))
 
 
@@ -167,7 +174,7 @@ async def test_one_failing_image_does_not_take_the_others_along(tiny_model, monk
     async with Engine(tiny_model) as engine:
         other = engine.submit(asked(), "a")
         failing = engine.submit(asked(image=Image.new("RGB", (32, 32))), "b")
-        with pytest.raises(GenerationFailed, match="try again"):
+        with pytest.raises(GenerationError, match="try again"):
             await failing
         assert len((await other).images) == 1
         monkeypatch.setattr(tiny_model, "encode_image", encode)
@@ -186,7 +193,7 @@ async def test_a_failing_step_fails_its_jobs_and_the_engine_lives_on(tiny_compon
 
     model.predict_noise = fails_once
     async with Engine(model) as engine:
-        with pytest.raises(GenerationFailed):
+        with pytest.raises(GenerationError):
             await engine.submit(asked())
         assert len((await engine.submit(asked())).images) == 1
 
@@ -220,7 +227,7 @@ async def test_a_picture_too_large_for_the_memory_says_so(tiny_components, caplo
 
     model.predict_noise = no_memory
     async with Engine(model) as engine:
-        with pytest.raises(OutOfMemory, match="smaller"):
+        with pytest.raises(OutOfMemoryError, match="smaller"):
             await engine.submit(asked())
 
 
@@ -237,7 +244,7 @@ async def test_one_row_that_overflows_fails_its_picture_alone(tiny_components, c
     model.predict_noise = overflows_in_the_second
     async with Engine(model) as engine:
         sound, broken = engine.submit(asked(), "a"), engine.submit(asked(), "b")
-        with pytest.raises(NotFinite, match="overflowed"):
+        with pytest.raises(NotFiniteError, match="overflowed"):
             await broken
         assert len((await sound).images) == 1
 
@@ -254,7 +261,7 @@ async def test_a_hung_step_is_given_up_and_the_engine_lives_on(tiny_components, 
 
     model.predict_noise = hangs_once
     async with Engine(model, EngineConfig(step_seconds=1)) as engine:
-        with pytest.raises(GenerationFailed, match="stuck"):
+        with pytest.raises(GenerationError, match="stuck"):
             await engine.submit(asked())
         assert len((await engine.submit(asked())).images) == 1
     released.set()

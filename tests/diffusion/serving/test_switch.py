@@ -8,7 +8,7 @@ import pytest
 from diffusers import AutoencoderKL
 
 from diffusion.config import EngineConfig
-from diffusion.errors import DarkroomError, InvalidRequest, ModelNotLoaded
+from diffusion.errors import DarkroomError, InvalidRequestError, ModelLoadError
 from diffusion.request import ImageRequest
 from diffusion.serving.engine import Engine
 from tests.conftest import build_classifier, build_components, model_of
@@ -84,7 +84,7 @@ async def test_what_waits_and_does_not_fit_the_other_model_ends_with_a_sentence(
         )
         await begun(first)
         await engine.switch(lambda: (other(), None))
-        with pytest.raises(InvalidRequest, match="This model has no classifier"):
+        with pytest.raises(InvalidRequestError, match="This model has no classifier"):
             await steered
         assert (await plain).model == "other"
 
@@ -106,11 +106,11 @@ async def test_what_waits_fits_a_model_of_other_latents():
 
 async def test_a_model_that_cannot_be_loaded_leaves_the_old_one_drawing():
     def load():
-        raise ModelNotLoaded("nowhere", "there is no such folder.")
+        raise ModelLoadError("nowhere", "there is no such folder.")
 
     async with Engine(model_of(build_components())) as engine:
         job = engine.submit(request(1))
-        with pytest.raises(ModelNotLoaded, match="no such folder"):
+        with pytest.raises(ModelLoadError, match="no such folder"):
             await engine.switch(load)
         assert (await job).model == (await engine.submit(request(2))).model == "tiny"
 

@@ -18,7 +18,7 @@ from sqlalchemy import select
 
 from cogs.core.messages import attachments
 from cogs.core.storage.creations import Creation, State
-from diffusion.errors import InvalidImage
+from diffusion.errors import InvalidImageError
 from tests.cogs.conftest import drawn, opened, png, text_of
 from tests.cogs.core.generation.test_resume import never, slow
 from tests.conftest import model_of
@@ -127,7 +127,7 @@ def database_down(server, monkeypatch):
     def refuse():
         raise ConnectionRefusedError("the database is down")
 
-    monkeypatch.setattr(server.studio.database.sessions, "begin", refuse)
+    monkeypatch.setattr(server.service.database.sessions, "begin", refuse)
 
 
 def download(error):
@@ -195,7 +195,7 @@ def sight(result):
 
 async def states(server):
     """How what was accepted has ended, oldest first."""
-    async with server.studio.database.sessions() as session:
+    async with server.service.database.sessions() as session:
         return [row.state for row in await session.scalars(select(Creation).order_by(Creation.id))]
 
 
@@ -224,5 +224,5 @@ async def test_a_fault_is_told_and_harms_nobody_else(tiny_components, monkeypatc
 
 async def test_a_download_that_hangs_is_given_up(monkeypatch):
     monkeypatch.setattr(attachments, "DOWNLOAD_SECONDS", 0.05)
-    with pytest.raises(InvalidImage, match=NOT_DOWNLOADED):
+    with pytest.raises(InvalidImageError, match=NOT_DOWNLOADED):
         await attachments.download(attachments.Posted("in.png", "", 0, never))

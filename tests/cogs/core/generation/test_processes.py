@@ -5,14 +5,14 @@ import asyncio
 import discord
 import pytest
 
-from cogs.core.generation.service import Studio
+from cogs.core.generation.service import GenerationService
 from cogs.core.request.preferences import Preferences, Scope
 from cogs.core.simulator import outside
 from cogs.core.storage import quotas
 from cogs.core.storage.creations import State
 from cogs.core.storage.database import Database
 from cogs.core.storage.lease import Lease
-from cogs.core.storage.preferences import Registry
+from cogs.core.storage.preferences import PreferenceStore
 from diffusion.config import EngineConfig
 from diffusion.images.io import read_parameters
 from diffusion.request import Limits
@@ -32,7 +32,7 @@ def url(postgresql):
 async def server(tiny_model, url):
     """The process that has Discord's events."""
     async with opened(tiny_model, url) as server:
-        server.studio.lease.name = "0"
+        server.service.lease.name = "0"
         yield server
 
 
@@ -43,26 +43,28 @@ async def other(server, url, tiny_model):
         Database(url) as database,
         Engine(tiny_model, EngineConfig(limits=Limits(side=256))) as engine,
     ):
-        studio = Studio(engine, database, server.studio.gallery, lease=Lease(database, "1", SECONDS), leads=False)
-        studio.background.spawn = outside(server.env)
-        await studio.open(server.env.bot)
-        yield studio
-        await studio.close()
+        service = GenerationService(
+            engine, database, server.service.image_store, lease=Lease(database, "1", SECONDS), leads=False
+        )
+        service.background.spawn = outside(server.env)
+        await service.open(server.env.bot)
+        yield service
+        await service.close()
 
 
-async def let_expire(studio):
+async def let_expire(service):
     """Let a studio work on and not know that its lease runs out."""
-    for chore in studio.background._chores:
+    for chore in service.background._chores:
         chore.cancel()
-    studio.lease.seconds = SECONDS / 2
-    await studio.lease.renew()
+    service.lease.seconds = SECONDS / 2
+    await service.lease.renew()
 
 
-async def crash(studio, monkeypatch):
+async def crash(service, monkeypatch):
     """End a studio without a word to the others."""
-    await let_expire(studio)
-    monkeypatch.setattr(studio.lease, "release", lambda: asyncio.sleep(0))
-    await studio.close()
+    await let_expire(service)
+    monkeypatch.setattr(service.lease, "release", lambda: asyncio.sleep(0))
+    await service.close()
 
 
 async def taken(server, other, message):
@@ -78,7 +80,7 @@ async def test_what_a_dead_process_left_goes_on_in_another_with_the_same_seed(se
     await begun(server, message)
     await asyncio.sleep(2 * SECONDS)
     assert not other.jobs  # not as long as it lives
-    await crash(server.studio, monkeypatch)
+    await crash(server.service, monkeypatch)
     await server.finished(message)
     assert read_parameters(await drawn(message)[0].read())["seed"] == 5
     await server.until(lambda: not other.background)
@@ -90,7 +92,7 @@ async def test_what_a_dead_process_left_goes_on_in_another_with_the_same_seed(se
 async def test_what_a_stopped_process_leaves_goes_on_at_once(server, other, monkeypatch):
     slow(server, monkeypatch)
     message = await asked(server)
-    await server.studio.close(grace=0.1)
+    await server.service.close(grace=0.1)
     await server.finished(message)
     assert (await row_of(server, message)).holder == other.lease.holder and posted(server) == 1
 
@@ -99,9 +101,9 @@ async def test_a_process_that_was_only_slow_does_not_post_what_was_taken_from_it
     slow(server, monkeypatch, 0.1)
     message = await asked(server)
     await begun(server, message)
-    await let_expire(server.studio)
+    await let_expire(server.service)
     row = await taken(server, other, message)
-    assert row.id in server.studio.jobs  # both make it, for now
+    assert row.id in server.service.jobs  # both make it, for now
     await server.finished(message)
     await server.ended()
     await server.until(lambda: not other.background)
@@ -116,7 +118,7 @@ async def test_a_process_that_lost_a_picture_stops_making_it_and_says_nothing(se
     await begun(server, message)
     row = await row_of(server, message)
     await other.claims.take(row.id, State.RUNNING)
-    await server.until(lambda: not server.studio.jobs)
+    await server.until(lambda: not server.service.jobs)
     await server.ended()
     assert "ancelled" not in text_of(message)
     await other.claims.take(row.id, State.RUNNING)
@@ -126,11 +128,11 @@ async def test_a_process_that_lost_a_picture_stops_making_it_and_says_nothing(se
 async def test_a_member_cancels_what_another_process_makes(server, other, monkeypatch):
     slow(server, monkeypatch)
     message = await asked(server, steps=150)
-    await server.studio.close(grace=0.1)
+    await server.service.close(grace=0.1)
     await server.until(lambda: other.jobs)
-    server.studio.refusing = None
-    monkeypatch.setattr(server.studio.lease, "seconds", SECONDS)
-    await server.studio.lease.renew()
+    server.service.refusing = None
+    monkeypatch.setattr(server.service.lease, "seconds", SECONDS)
+    await server.service.lease.renew()
     await server.until(lambda: message.components)
     await server.alice.click(message, label="Cancel")
     await server.until(lambda: not other.jobs)
@@ -141,19 +143,19 @@ async def test_a_member_cancels_what_another_process_makes(server, other, monkey
 
 
 async def test_what_a_member_waits_for_elsewhere_counts(server, other, monkeypatch):
-    server.studio.waiting.most = 1
+    server.service.waiting.most = 1
     slow(server, monkeypatch)
     message = await asked(server)
     row = await row_of(server, message)
     await other.claims.take(row.id, State.ACCEPTED, State.RUNNING)
-    await server.until(lambda: not server.studio.jobs)
+    await server.until(lambda: not server.service.jobs)
     refused = await server.alice.slash(server.channel, "imagine", prompt="another")
     assert "You wait for 1 requests already" in sentence(refused)
 
 
 async def test_two_processes_that_give_away_the_last_picture_of_a_day_at_once_both_take_it_back(server, other, monkeypatch):
-    server.studio.rules.daily = 1
-    check = server.studio.rules.check_allowance
+    server.service.rules.daily = 1
+    check = server.service.rules.check_allowance
 
     async def meanwhile(interaction, pictures):
         left = await check(interaction, pictures)
@@ -161,32 +163,32 @@ async def test_two_processes_that_give_away_the_last_picture_of_a_day_at_once_bo
             await quotas.count(session, server.alice.id, 5, discord.utils.utcnow(), 1)
         return left
 
-    monkeypatch.setattr(server.studio.rules, "check_allowance", meanwhile)
+    monkeypatch.setattr(server.service.rules, "check_allowance", meanwhile)
     refused = await server.alice.slash(server.channel, "imagine", prompt="fox", steps=2)
     assert "all of your 1 pictures" in sentence(refused)
     await server.ended()
-    assert sum((await server.studio.ledger.today(server.alice.id)).values()) == 1
+    assert sum((await server.service.quota_store.today(server.alice.id)).values()) == 1
 
 
 async def test_settings_made_in_one_process_hold_in_the_other(server, other):
     alice = server.alice.id
-    await server.studio.registry.set(Scope.MEMBER, alice, Preferences(steps=7))
-    await server.until(lambda: other.registry.of(Scope.MEMBER, alice).steps == 7)
-    await server.studio.registry.set(Scope.MEMBER, alice, Preferences())
-    await server.until(lambda: other.registry.of(Scope.MEMBER, alice) == Preferences())
+    await server.service.preference_store.set(Scope.MEMBER, alice, Preferences(steps=7))
+    await server.until(lambda: other.preference_store.of(Scope.MEMBER, alice).steps == 7)
+    await server.service.preference_store.set(Scope.MEMBER, alice, Preferences())
+    await server.until(lambda: other.preference_store.of(Scope.MEMBER, alice) == Preferences())
 
 
 async def test_what_one_changes_does_not_undo_what_another_changed_before(server, other):
     alice = server.alice.id
-    await other.registry.set(Scope.MEMBER, alice, Preferences(steps=7))
+    await other.preference_store.set(Scope.MEMBER, alice, Preferences(steps=7))
     await server.alice.slash(server.channel, "privacy remix", allowed=False)
-    await other.registry.refresh()
-    assert other.registry.of(Scope.MEMBER, alice) == Preferences(steps=7, remix=False)
+    await other.preference_store.refresh()
+    assert other.preference_store.of(Scope.MEMBER, alice) == Preferences(steps=7, remix=False)
 
 
 async def test_what_is_changed_while_the_database_is_away_from_one_is_read_later(url):
     async with Database(url) as database, Database(url) as away:
-        one, late = Registry(database), Registry(away)
+        one, late = PreferenceStore(database), PreferenceStore(away)
         await one.open()
         await late.open()
         for number in range(5):

@@ -10,7 +10,7 @@ import pytest
 from cogs.core.generation import runner
 from cogs.core.messages import delivery
 from cogs.core.storage.creations import State
-from diffusion.errors import QueueFull
+from diffusion.errors import QueueFullError
 from diffusion.images.io import read_parameters
 from tests.cogs.conftest import PATIENCE, drawn, files_of, opened, png, text_of
 
@@ -43,7 +43,7 @@ async def asked(server, command="imagine", **options):
 
 
 async def row_of(server, message):
-    return await server.studio.journal.of_message(message.id)
+    return await server.service.creation_store.of_message(message.id)
 
 
 async def begun(server, message):
@@ -83,9 +83,9 @@ async def test_a_similar_picture_goes_on_from_the_same_source(server, monkeypatc
 
 
 async def test_a_rendered_picture_is_posted_without_being_made_again(server, monkeypatch):
-    monkeypatch.setattr(server.studio.development.delivery, "deliver", never)
+    monkeypatch.setattr(server.service.runner.delivery, "deliver", never)
     message = await asked(server, steps=2)
-    await server.until(lambda: any(server.studio.gallery.folder.rglob("*.png")))
+    await server.until(lambda: any(server.service.image_store.folder.rglob("*.png")))
     await asyncio.sleep(0.1)
     monkeypatch.setattr(server.engine, "submit", None)
     await server.restart()
@@ -94,23 +94,23 @@ async def test_a_rendered_picture_is_posted_without_being_made_again(server, mon
 
 
 async def test_a_rendered_picture_that_is_lost_is_made_again(server, monkeypatch):
-    monkeypatch.setattr(server.studio.development.delivery, "deliver", never)
+    monkeypatch.setattr(server.service.runner.delivery, "deliver", never)
     message = await asked(server, steps=2)
-    await server.until(lambda: any(server.studio.gallery.folder.rglob("*.png")))
+    await server.until(lambda: any(server.service.image_store.folder.rglob("*.png")))
     await asyncio.sleep(0.1)
-    for path in server.studio.gallery.folder.rglob("*.png"):
+    for path in server.service.image_store.folder.rglob("*.png"):
         path.unlink()
     await server.restart()
     await server.finished(message)
 
 
 async def test_what_was_posted_before_the_crash_is_recognised_at_the_message(server, monkeypatch):
-    journal = server.studio.journal
+    creation_store = server.service.creation_store
     with monkeypatch.context() as crash:
-        crash.setattr(journal, "close", never)
+        crash.setattr(creation_store, "close", never)
         message = await asked(server, steps=2)
         await server.finished(message)
-        await server.studio.close()
+        await server.service.close()
     assert (await row_of(server, message)).state == State.RENDERED
     await server.restart()
     await server.ended()
@@ -119,13 +119,13 @@ async def test_what_was_posted_before_the_crash_is_recognised_at_the_message(ser
 
 
 async def test_a_new_message_posted_before_the_crash_is_recognised_too(server, monkeypatch):
-    journal = server.studio.journal
+    creation_store = server.service.creation_store
     with monkeypatch.context() as crash:
-        crash.setattr(journal, "close", never)
+        crash.setattr(creation_store, "close", never)
         server.env.inject_error("PATCH", "/channels/*", status=400, code=30046, times=None)
         message = await asked(server, steps=2)
         await server.until(lambda: len(server.channel.history()) == 2)
-        await server.studio.close()
+        await server.service.close()
     await server.restart()
     await server.ended()
     assert len(server.channel.history()) == 2
@@ -137,9 +137,9 @@ async def test_a_new_message_posted_before_the_crash_is_recognised_too(server, m
 async def test_an_answer_shown_but_not_noted_is_found(server, monkeypatch, expired):
     slow(server, monkeypatch)
     message = await asked(server)
-    await server.studio.close()
+    await server.service.close()
     row = await row_of(server, message)
-    await server.studio.journal.update(row, message_id=None, expires=row.created if expired else row.expires)
+    await server.service.creation_store.update(row, message_id=None, expires=row.created if expired else row.expires)
     await server.restart()
     await server.finished(message)
     assert len(server.channel.history()) == 1
@@ -148,8 +148,8 @@ async def test_an_answer_shown_but_not_noted_is_found(server, monkeypatch, expir
 async def test_an_answer_that_was_under_way_when_the_bot_died_is_waited_for(server, monkeypatch):
     slow(server, monkeypatch)
     message = await asked(server)
-    await server.studio.close()
-    await server.studio.journal.update(await row_of(server, message), message_id=None)
+    await server.service.close()
+    await server.service.creation_store.update(await row_of(server, message), message_id=None)
     find, looks = delivery.Delivery._find, []
 
     async def late(self, creation):
@@ -167,8 +167,8 @@ async def test_an_answer_that_was_under_way_when_the_bot_died_is_waited_for(serv
 async def test_what_was_only_being_prepared_is_told_so(server, monkeypatch):
     slow(server, monkeypatch)
     message = await asked(server)
-    await server.studio.close()
-    await server.studio.journal.update(await row_of(server, message), request=None)
+    await server.service.close()
+    await server.service.creation_store.update(await row_of(server, message), request=None)
     await server.restart()
     await server.until(lambda: text_of(message) == runner.UNPREPARED)
 
@@ -176,7 +176,7 @@ async def test_what_was_only_being_prepared_is_told_so(server, monkeypatch):
 async def test_a_job_whose_channel_is_gone_is_closed_with_the_reason(server, monkeypatch):
     slow(server, monkeypatch)
     message = await asked(server)
-    await server.studio.close()
+    await server.service.close()
     server.env.backend.delete_channel(server.channel.id)
     await server.restart()
     await server.ended()
@@ -187,7 +187,7 @@ async def test_a_job_whose_channel_is_gone_is_closed_with_the_reason(server, mon
 async def test_a_job_whose_message_is_gone_is_dropped(server, monkeypatch):
     slow(server, monkeypatch)
     message = await asked(server)
-    await server.studio.close()
+    await server.service.close()
     server.env.backend.delete_message(server.channel.id, message.id)
     await server.restart()
     await server.ended()
@@ -207,7 +207,7 @@ async def test_what_stops_the_bot_again_and_again_is_left(server, monkeypatch):
 @pytest.mark.parametrize("state", ["accepted", "rendered"])
 async def test_a_private_picture_goes_on_by_its_token(server, monkeypatch, state):
     if state == "rendered":
-        monkeypatch.setattr(server.studio.development.delivery, "deliver", never)
+        monkeypatch.setattr(server.service.runner.delivery, "deliver", never)
     else:
         slow(server, monkeypatch)
     message = await asked(server, private=True, steps=20)
@@ -224,7 +224,7 @@ async def test_what_waits_for_room_after_a_restart_can_be_cancelled(server, monk
     message = await asked(server)
     await begun(server, message)
     with monkeypatch.context() as full:
-        full.setattr(server.engine, "submit", Mock(side_effect=QueueFull("full")))
+        full.setattr(server.engine, "submit", Mock(side_effect=QueueFullError("full")))
         full.setattr(runner, "QUEUE_SECONDS", 0.05)
         await server.restart()
         await server.until(lambda: "Resuming" in text_of(message))

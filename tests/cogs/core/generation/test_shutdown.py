@@ -11,7 +11,7 @@ from tests.cogs.core.generation.test_resume import asked, begun, row_of, slow
 async def test_what_runs_is_finished_and_nothing_new_is_taken(server, monkeypatch):
     slow(server, monkeypatch)
     message = await asked(server)
-    closing = asyncio.ensure_future(server.studio.close(grace=20))
+    closing = asyncio.ensure_future(server.service.close(grace=20))
     await asyncio.sleep(0)
     assert sentence(await server.bob.slash(server.channel, "imagine", prompt="late")) == CLOSING
     assert sentence(await server.bob.slash(server.channel, "similar", image=("in.png", png()))) == CLOSING
@@ -23,7 +23,7 @@ async def test_what_runs_is_finished_and_nothing_new_is_taken(server, monkeypatc
 async def test_what_takes_longer_is_left_to_the_next_start_and_says_so(server, monkeypatch):
     slow(server, monkeypatch)
     message = await asked(server)
-    await server.studio.close(grace=0.1)
+    await server.service.close(grace=0.1)
     assert "this goes on afterwards" in text_of(message) and not message.components
     assert (await row_of(server, message)).state in (State.ACCEPTED, State.RUNNING)
     await server.restart()
@@ -33,11 +33,11 @@ async def test_what_takes_longer_is_left_to_the_next_start_and_says_so(server, m
 async def test_a_second_signal_ends_the_grace_and_loses_nothing(server, monkeypatch):
     slow(server, monkeypatch)
     message = await asked(server)
-    closing = asyncio.ensure_future(server.studio.close(grace=60))
+    closing = asyncio.ensure_future(server.service.close(grace=60))
     await asyncio.sleep(0.1)
     closing.cancel()
     await asyncio.wait([closing])
-    await server.studio.close()
+    await server.service.close()
     assert (await row_of(server, message)).state in (State.ACCEPTED, State.RUNNING)
     await server.restart()
     await server.finished(message)
@@ -45,7 +45,7 @@ async def test_a_second_signal_ends_the_grace_and_loses_nothing(server, monkeypa
 
 async def test_the_journal_is_left_in_peace_once_the_bot_is_closed(server, monkeypatch):
     slow(server, monkeypatch)
-    update, let_go = server.studio.journal.update, []
+    update, let_go = server.service.creation_store.update, []
 
     async def reluctant(creation, **changes):
         await update(creation, **changes)
@@ -56,8 +56,8 @@ async def test_the_journal_is_left_in_peace_once_the_bot_is_closed(server, monke
                 await asyncio.sleep(0.2)  # as a transaction that is rolled back
                 let_go.append(creation.id)
 
-    monkeypatch.setattr(server.studio.journal, "update", reluctant)
+    monkeypatch.setattr(server.service.creation_store, "update", reluctant)
     message = await asked(server)
     await begun(server, message)
-    await server.studio.close()
+    await server.service.close()
     assert let_go == [(await row_of(server, message)).id]

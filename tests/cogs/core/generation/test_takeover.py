@@ -5,16 +5,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from cogs.core.generation.maintenance import Upkeep
-from cogs.core.generation.takeover import Rounds
-from cogs.core.storage.broadcasts import Orders
-from cogs.core.storage.database import DatabaseFailed
+from cogs.core.generation.maintenance import Maintenance
+from cogs.core.generation.takeover import ProcessCoordinator
+from cogs.core.storage.broadcasts import Broadcasts
+from cogs.core.storage.database import DatabaseUnavailableError
 from diffusion.errors import DarkroomError
 
 PIECES = ("lose", "obey", "refresh", "settle", "bury", "claim")
 
 
-@pytest.mark.parametrize("error", [DatabaseFailed("away"), ValueError("of another version")])
+@pytest.mark.parametrize("error", [DatabaseUnavailableError("away"), ValueError("of another version")])
 @pytest.mark.parametrize("failing", PIECES)
 async def test_a_round_does_all_but_what_fails(failing, error):
     done = asyncio.Queue()
@@ -30,9 +30,9 @@ async def test_a_round_does_all_but_what_fails(failing, error):
 
     lease = SimpleNamespace(beat=0.001, bury=piece("bury"))
     claims = SimpleNamespace(lease=lease, lost=piece("lose"), orphans=piece("claim"))
-    development = SimpleNamespace(in_hand=[], journal=SimpleNamespace(settle=piece("settle")))
-    registry, orders = SimpleNamespace(refresh=piece("refresh")), SimpleNamespace(obey=piece("obey"))
-    rounds = asyncio.create_task(Rounds(claims, registry, orders, development, None, lambda: True).run())
+    runner = SimpleNamespace(in_hand=[], creation_store=SimpleNamespace(settle=piece("settle")))
+    preference_store, orders = SimpleNamespace(refresh=piece("refresh")), SimpleNamespace(obey=piece("obey"))
+    rounds = asyncio.create_task(ProcessCoordinator(claims, preference_store, orders, runner, None, lambda: True).run())
     async with asyncio.timeout(5):
         seen = [await done.get() for _ in range(2 * (len(PIECES) - 1))]
     rounds.cancel()
@@ -47,9 +47,9 @@ async def test_an_engine_that_is_full_claims_nothing():
         pytest.fail("claimed")
 
     claims = SimpleNamespace(lease=SimpleNamespace(beat=0.001, bury=nothing), lost=nothing, orphans=orphans)
-    development = SimpleNamespace(in_hand=[], journal=SimpleNamespace(settle=nothing))
-    pieces = claims, SimpleNamespace(refresh=nothing), SimpleNamespace(obey=nothing), development
-    rounds = asyncio.create_task(Rounds(*pieces, None, lambda: False).run())
+    runner = SimpleNamespace(in_hand=[], creation_store=SimpleNamespace(settle=nothing))
+    pieces = claims, SimpleNamespace(refresh=nothing), SimpleNamespace(obey=nothing), runner
+    rounds = asyncio.create_task(ProcessCoordinator(*pieces, None, lambda: False).run())
     await asyncio.sleep(0.05)
     assert not rounds.done()
     rounds.cancel()
@@ -70,11 +70,11 @@ async def test_upkeep_that_fails_is_tried_again(error, monkeypatch):
         pruned.put_nowait(needed)
         raise error
 
-    ledger = SimpleNamespace(forget=forget)
-    journal = SimpleNamespace(unfinished=waiting)
-    gallery = SimpleNamespace(prune=prune, max_days=1)
+    quota_store = SimpleNamespace(forget=forget)
+    creation_store = SimpleNamespace(unfinished=waiting)
+    image_store = SimpleNamespace(prune=prune, max_days=1)
     reviews = SimpleNamespace(waiting=waiting, unfinished=waiting)
-    upkeep = asyncio.create_task(Upkeep(journal, ledger, gallery, reviews, None).run())
+    upkeep = asyncio.create_task(Maintenance(creation_store, quota_store, image_store, reviews, None).run())
     async with asyncio.timeout(5):
         assert [await pruned.get() for _ in range(3)] == [set()] * 3
     upkeep.cancel()
@@ -93,7 +93,7 @@ async def test_of_several_orders_one_that_cannot_be_obeyed_is_skipped(caplog):
         async def execute(self, _):
             return SimpleNamespace(all=lambda: rows)
 
-    orders = Orders(SimpleNamespace(transaction=lambda _: Session()), SimpleNamespace(holder=1))
+    orders = Broadcasts(SimpleNamespace(transaction=lambda _: Session()), SimpleNamespace(holder=1))
     orders.handlers["pause"] = lambda _: obeyed.append("pause")
     await orders.obey()
     assert obeyed == ["pause"] and "the order invented was not obeyed" in caplog.text

@@ -8,7 +8,7 @@ from tests.cogs.conftest import drawn, sentence, text_of
 
 async def speaks(server, scope, subject, language):
     """Set a language as the panel of /settings does."""
-    await server.studio.registry.set(scope, subject.id, Preferences(language=language))
+    await server.service.preference_store.set(scope, subject.id, Preferences(language=language))
 
 
 async def test_a_member_is_refused_in_their_language(server):

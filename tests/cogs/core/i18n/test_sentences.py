@@ -12,9 +12,9 @@ from cogs.core.policy.locale import language_here, language_of
 from cogs.core.request.edit_form import Edit
 from cogs.core.request.options import size_choices
 from cogs.core.request.preferences import LANGUAGES, RANGES, Preferences, Scope
-from cogs.core.storage.preferences import Registry
+from cogs.core.storage.preferences import PreferenceStore
 from cogs.settings.panel import FIELDS, PAGE_TITLES, PAGES, TITLES
-from diffusion.errors import DarkroomError, InvalidRequest
+from diffusion.errors import DarkroomError, InvalidRequestError
 from diffusion.request import ImageRequest, Limits
 from diffusion.sentence import GAP
 from tests.support.sentences import all_said
@@ -33,7 +33,7 @@ def commands(template):
 
 
 def refused(make):
-    with pytest.raises(InvalidRequest) as caught:
+    with pytest.raises(InvalidRequestError) as caught:
         make()
     return caught.value
 
@@ -92,7 +92,7 @@ def test_settings_have_names_in_every_language(language):
 def test_an_error_keeps_its_english_and_its_values():
     error = DarkroomError("You wait for {most} requests, {…|…}.", most=5)
     assert (str(error), error.values) == ("You wait for 5 requests, {…|…}.", {"most": 5})
-    assert str(InvalidRequest("guidance_scale", "The {field} is odd.")) == "The guidance scale is odd."
+    assert str(InvalidRequestError("guidance_scale", "The {field} is odd.")) == "The guidance scale is odd."
 
 
 def test_what_a_value_holds_is_no_gap():
@@ -134,9 +134,9 @@ def test_in_direct_messages_it_is_the_members_language():
 
 def asking(chosen, **told):
     """An interaction of member 1 in channel 2, where the languages ``chosen`` by scope are set."""
-    registry = Registry(database=None)
-    registry._known = {(Scope(scope), id): Preferences(language=chosen.get(scope)) for id, scope in enumerate(Scope, 1)}
-    client = SimpleNamespace(studio=SimpleNamespace(registry=registry))
+    preference_store = PreferenceStore(database=None)
+    preference_store._known = {(Scope(scope), id): Preferences(language=chosen.get(scope)) for id, scope in enumerate(Scope, 1)}
+    client = SimpleNamespace(service=SimpleNamespace(preference_store=preference_store))
     return SimpleNamespace(client=client, user=SimpleNamespace(id=1), channel=None, channel_id=2, **told)
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from cogs.core.messages import attachments
-from diffusion.errors import InvalidImage
+from diffusion.errors import InvalidImageError
 from tests.support.mutations import png_of
 
 
@@ -57,7 +57,7 @@ async def test_what_takes_too_long_or_too_much_memory_is_refused(bomb, monkeypat
     monkeypatch.setattr(attachments, "TASTE_BYTES", 2**28)
     data = bomb()
     assert len(data) <= attachments.MAX_BYTES
-    with pytest.raises(InvalidImage, match="too much time or memory"):
+    with pytest.raises(InvalidImageError, match="too much time or memory"):
         await attachments.taste(data)
 
 
@@ -68,5 +68,5 @@ async def test_anything_else_is_let_pass_whole_or_not(data):
 
 async def test_where_too_much_is_being_read_a_sentence_says_so(monkeypatch):
     monkeypatch.setattr(attachments, "TASTE_WAIT", 0.01)
-    with pytest.raises(InvalidImage, match="in a minute"):
+    with pytest.raises(InvalidImageError, match="in a minute"):
         await attachments.taste(jpeg())

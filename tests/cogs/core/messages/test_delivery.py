@@ -85,7 +85,7 @@ def impatient(monkeypatch):
 
 async def rendered(server, monkeypatch, channel=None, **options):
     """Ask for a picture and hold its delivery back until the answer of this is set."""
-    ways = server.studio.development.delivery
+    ways = server.service.runner.delivery
     deliver, ready, go = ways.deliver, asyncio.Event(), asyncio.Event()
 
     async def wait_and_deliver(*answer):
@@ -124,7 +124,7 @@ def sight(server, result):
 async def test_each_fault_ends_in_pictures_or_a_reason(server, monkeypatch, fault):
     server.fault = fault
     result, go = await rendered(server, monkeypatch, private=fault.private)
-    (creation,) = server.studio.development._creations.values()
+    (creation,) = server.service.runner._creations.values()
     if fault.expired:
         creation.expires -= timedelta(minutes=15)
     for (method, path), status, code, times in fault.errors:
@@ -165,7 +165,7 @@ async def test_what_a_server_does_not_take_is_not_even_tried(server, monkeypatch
 
 
 async def test_while_the_network_is_down_the_delivery_waits(server, monkeypatch):
-    ways = server.studio.development.delivery
+    ways = server.service.runner.delivery
     go, failures = ways._go, 5
 
     async def unplugged(*answer):
@@ -190,9 +190,9 @@ async def test_what_stays_out_of_reach_is_given_up_in_the_end(server, monkeypatc
 
 
 async def test_progress_gives_way_where_an_edit_hangs(server, monkeypatch):
-    ways = server.studio.development.delivery
+    ways = server.service.runner.delivery
     result, go = await rendered(server, monkeypatch)
-    (creation,) = server.studio.development._creations.values()
+    (creation,) = server.service.runner._creations.values()
     with monkeypatch.context() as limited:
         limited.setattr(ways, "_go", never)
         hanging = asyncio.ensure_future(ways.show(creation, None))
@@ -215,7 +215,7 @@ async def test_where_only_a_token_reaches_the_wait_is_bounded_and_that_is_said(s
 async def test_a_full_queue_says_how_long_to_wait(tiny_model):
     async with opened(tiny_model, max_waiting=4, max_rows=2) as server:
         await server.alice.slash(server.channel, "imagine", prompt="one", steps=150, count=4)
-        (job,) = server.studio.jobs.values()
+        (job,) = server.service.jobs.values()
         await server.until(lambda: job.progress.completed > 5)
         refused = await server.bob.slash(server.channel, "imagine", prompt="two")
         assert re.search(r"try again <t:\d+:R>", sentence(refused))

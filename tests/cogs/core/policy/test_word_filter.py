@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cogs.core.policy import word_filter
-from cogs.core.policy.word_filter import BadRule, Rule, TooSlow, WordList, checked
+from cogs.core.policy.word_filter import InvalidRuleError, Rule, RuleTimeoutError, WordList, checked
 
 INVISIBLE = "\u200b\u200c\u200d\u2060\ufeff\u00ad\u034f\u180e\u202e\u2066\u3164\ufe0f\U000e0041\u0000"
 MARKS = "\u0300\u0301\u0308\u0327\u0336\u0489\u20dd\u0e34\u05b0"
@@ -128,7 +128,7 @@ def test_an_expression_sees_through_disguises_as_well():
     ],
 )
 def test_what_cannot_be_listed_is_told_in_one_sentence(rule, sentence):
-    with pytest.raises(BadRule, match=sentence):
+    with pytest.raises(InvalidRuleError, match=sentence):
         checked(rule)
 
 
@@ -139,5 +139,5 @@ def test_what_can_be_listed_is_given_back(rule):
 
 def test_an_expression_that_is_slow_after_all_is_stopped_and_named(monkeypatch):
     monkeypatch.setattr(word_filter, "BUDGET", 0.05)
-    with pytest.raises(TooSlow, match=r"\(x\+x\+\)\+y"):
+    with pytest.raises(RuleTimeoutError, match=r"\(x\+x\+\)\+y"):
         WordList([Rule("(x+x+)+y", is_expression=True)]).find("x" * 1000)

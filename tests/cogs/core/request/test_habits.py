@@ -45,8 +45,8 @@ async def test_a_quality_stands_for_steps_and_sampler_that_options_and_flags_may
 
 
 async def test_a_preferred_quality_stands_behind_what_else_is_preferred_and_the_asked_one_before(server):
-    await server.studio.registry.set(Scope.CHANNEL, server.channel.id, Preferences(quality="classic", sampler="euler"))
-    await server.studio.registry.set(Scope.MEMBER, server.alice.id, Preferences(steps=4, quality="fine"))
+    await server.service.preference_store.set(Scope.CHANNEL, server.channel.id, Preferences(quality="classic", sampler="euler"))
+    await server.service.preference_store.set(Scope.MEMBER, server.alice.id, Preferences(steps=4, quality="fine"))
     settings, _ = await made(server, "fox", steps=None)
     assert (settings["steps"], settings["sampler"]) == (4, "euler")
     settings, _ = await made(server, "fox", quality="draft", steps=None)
@@ -54,7 +54,7 @@ async def test_a_preferred_quality_stands_behind_what_else_is_preferred_and_the_
 
 
 async def test_a_quality_takes_as_many_steps_as_there_may_be(server):
-    await server.studio.registry.set(Scope.CHANNEL, server.channel.id, Preferences(max_steps=5))
+    await server.service.preference_store.set(Scope.CHANNEL, server.channel.id, Preferences(max_steps=5))
     settings, _ = await made(server, "fox", quality="draft", steps=None)
     assert (settings["steps"], settings["sampler"]) == (5, "unipc")
 
@@ -88,7 +88,7 @@ async def test_flags_out_of_range_are_told_in_a_sentence(server, prompt, words):
 
 async def test_the_operators_styles_are_offered_and_make_of_a_prompt_what_they_say(server):
     styles = {"Oil": Style("{prompt} in oil", "photo", 5, 3.5), "Ink": Style("ink of {prompt}")}
-    server.studio.composer.offer(styles)
+    server.service.builder.offer(styles)
     offered = await server.alice.autocomplete(server.channel, "imagine", "style", "")
     assert [choice["value"] for choice in offered] == ["Oil", "Ink"]
     result = await server.alice.slash(server.channel, "imagine", prompt="fox", style="oil", negative="text")
@@ -111,10 +111,10 @@ async def started(server, question):
 
 
 async def test_a_prompt_for_several_tells_how_many_before_any_is_made_and_posts_them_together(server):
-    server.studio.rules.daily = 40
+    server.service.rules.daily = 40
     asked = await server.alice.slash(server.channel, "imagine", prompt="{red|blue} fox in {rain|snow} --seed 7", steps=2)
     question = asked.response
-    assert question.ephemeral and not server.studio.jobs
+    assert question.ephemeral and not server.service.jobs
     for words in ("This makes 4 pictures", "1. **red fox in rain**", "4. **blue fox in snow**", "You have 40 left today"):
         assert words in question.content
     message = await started(server, question)
@@ -131,7 +131,7 @@ async def test_a_prompt_for_several_tells_how_many_before_any_is_made_and_posts_
     settings = [read_parameters(await picture.read()) for picture in pictures]
     assert [each["prompt"] for each in settings] == [picture.description.partition(": ")[2] for picture in pictures]
     assert {each["seed"] for each in settings} == {7}
-    assert await server.studio.ledger.today(server.alice.id) == {server.guild.id: 4}
+    assert await server.service.quota_store.today(server.alice.id) == {server.guild.id: 4}
     assert question.id not in [shown.id for shown in server.channel.history(viewer=server.alice)]
 
 
@@ -151,7 +151,7 @@ async def test_several_can_be_called_off_before_they_begin(server):
     asked = await server.alice.slash(server.channel, "imagine", prompt="{red|blue} fox")
     await server.alice.click(asked.response, label="Cancel")
     assert asked.response.content == "Not started." and not asked.response.components
-    assert not server.studio.jobs and not await server.studio.journal.unfinished()
+    assert not server.service.jobs and not await server.service.creation_store.unfinished()
 
 
 async def test_a_question_nobody_answers_loses_its_buttons(server):
@@ -167,11 +167,11 @@ async def test_a_question_is_answered_once(server, label):
     buttons = [button["custom_id"] for row in question.components for button in row["components"]]
     await server.alice.click(question, label=label)
     await server.ended()
-    made = len(await server.studio.archive.latest(server.alice.id, "", 25))
+    made = len(await server.service.archive.latest(server.alice.id, "", 25))
     for button in buttons:
         assert "answered already" in await pressed(server, server.alice, button)
     await server.ended()
-    assert made == len(await server.studio.archive.latest(server.alice.id, "", 25)) == (label == "Start")
+    assert made == len(await server.service.archive.latest(server.alice.id, "", 25)) == (label == "Start")
 
 
 async def test_a_question_from_before_a_restart_says_so(server):
@@ -179,7 +179,7 @@ async def test_a_question_from_before_a_restart_says_so(server):
     await server.restart()
     for label in ("Start", "Cancel"):
         assert "I was restarted meanwhile" in sentence(await server.alice.click(asked.response, label=label))
-    assert not server.studio.jobs and not await server.studio.ledger.today(server.alice.id)
+    assert not server.service.jobs and not await server.service.quota_store.today(server.alice.id)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ async def test_a_question_from_before_a_restart_says_so(server):
     ],
 )
 async def test_more_than_a_message_or_the_day_holds_is_refused_before_it_is_asked(server, options, words):
-    server.studio.rules.daily = 5
+    server.service.rules.daily = 5
     assert words in sentence(await server.alice.slash(server.channel, "imagine", **options))
 
 
@@ -220,7 +220,7 @@ async def test_similar_pictures_can_be_made_for_several_prompts(server):
 
 
 async def test_words_of_a_list_cannot_be_put_together_from_permutations(server):
-    await server.studio.registry.set(Scope.SERVER, server.guild.id, Preferences(words=("blood",)))
+    await server.service.preference_store.set(Scope.SERVER, server.guild.id, Preferences(words=("blood",)))
     asked = await server.alice.slash(server.channel, "imagine", prompt="{bl|f}ood")
     assert "do not allow" in sentence(await server.alice.click(asked.response, label="Start"))
 

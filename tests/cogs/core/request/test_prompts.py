@@ -4,8 +4,8 @@ import pytest
 
 from cogs.core.request.flags import note, read_flags
 from cogs.core.request.prompt_matrix import literal, permutations, prompted, written
-from cogs.core.request.styles import Style, StylesNotRead, of_words, read_styles, style_of
-from diffusion.errors import InvalidRequest
+from cogs.core.request.styles import Style, StylesError, of_words, read_styles, style_of
+from diffusion.errors import InvalidRequestError
 from diffusion.request import ImageRequest
 
 
@@ -31,7 +31,7 @@ def test_braces_with_bars_stand_for_several_prompts(prompt, stands_for):
 
 @pytest.mark.parametrize("prompt", ["{a|b|c|d} {a|b|c}", "{a|b}" * 200, "{a" * 8 + "|b}" * 8 + "{a|b}" * 4])
 def test_more_than_a_message_holds_are_refused_before_they_are_written_out(prompt):
-    with pytest.raises(InvalidRequest, match="more than 10 pictures"):
+    with pytest.raises(InvalidRequestError, match="more than 10 pictures"):
         permutations(prompt)
 
 
@@ -49,7 +49,7 @@ def test_what_was_written_can_be_edited_and_makes_the_same_again(text):
 def test_several_pictures_of_each_prompt_are_counted():
     assert prompted("{a|b}", 2) == {"prompt": "{a|b}", "variants": ("a", "b"), "count": 4}
     assert prompted("a", 24) == {"prompt": "a", "variants": (), "count": 24}
-    with pytest.raises(InvalidRequest, match="makes 12 pictures, and one message holds 10"):
+    with pytest.raises(InvalidRequestError, match="makes 12 pictures, and one message holds 10"):
         prompted("{a|b|c}", 4)
 
 
@@ -105,7 +105,7 @@ def test_flags_that_mean_nothing_here_are_taken_out_and_noted_with_those_that_wo
     ],
 )
 def test_a_flag_that_cannot_be_read_is_told_with_an_example(text, words):
-    with pytest.raises(InvalidRequest, match=words):
+    with pytest.raises(InvalidRequestError, match=words):
         read_flags(text)
 
 
@@ -155,6 +155,6 @@ def test_a_file_of_styles_that_is_not_as_it_should_be_is_told_in_one_sentence(tm
     path = tmp_path / "styles.toml"
     if text is not None:
         path.write_bytes(text.encode(errors="surrogateescape"))
-    with pytest.raises(StylesNotRead, match=words) as caught:
+    with pytest.raises(StylesError, match=words) as caught:
         read_styles(path)
     assert "\n" not in str(caught.value)

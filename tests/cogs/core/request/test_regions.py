@@ -1,7 +1,7 @@
 import pytest
 
 from cogs.core.request.regions import REGIONS, parse_region, pixels
-from diffusion.errors import InvalidRequest
+from diffusion.errors import InvalidRequestError
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_a_region_is_read_by_name_or_in_percent(text, box):
     "text", ["", "somewhere", "1,2,3", "1,2,3,4,5", "-1,0,50,50", "0,0,0,50", "60,0,50,50", "0,60,10,50", "٣,0,9,9"]
 )
 def test_what_is_no_region_is_refused_with_those_that_are(text):
-    with pytest.raises(InvalidRequest, match="left, right, top, bottom, middle or") as refused:
+    with pytest.raises(InvalidRequestError, match="left, right, top, bottom, middle or") as refused:
         parse_region(text)
     assert refused.value.field == "region"
 

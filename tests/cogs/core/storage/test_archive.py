@@ -1,8 +1,8 @@
 import pytest
 
 from cogs.core.storage.archive import ANCESTORS, FAMILY, PAGE, Archive
-from cogs.core.storage.creations import Journal, State, to_json
-from cogs.core.storage.database import Database, DatabaseFailed
+from cogs.core.storage.creations import CreationStore, State, to_json
+from cogs.core.storage.database import Database, DatabaseUnavailableError
 from diffusion.request import ImageRequest
 from tests.cogs.core.storage.test_creations import creation
 
@@ -15,7 +15,7 @@ async def database(database_url):
 
 async def kept(database, *rows):
     for row in rows:
-        await Journal(database).add(row)
+        await CreationStore(database).add(row)
 
 
 def delivered(id, parent=None, prompt="a fox", **values):
@@ -66,37 +66,37 @@ async def test_what_pictures_became_is_searched_too(database):
 
 async def test_a_family_is_found_from_any_of_it(database):
     await kept(database, delivered(1), delivered(2, 1), delivered(3, 1), delivered(4, 2), delivered(5), delivered(6, 5))
-    archive, journal = Archive(database), Journal(database)
+    archive, creation_store = Archive(database), CreationStore(database)
     for one in (1, 2, 4):
-        assert sorted(ids(await archive.family(await journal.get(one)))) == [1, 2, 3, 4]
+        assert sorted(ids(await archive.family(await creation_store.get(one)))) == [1, 2, 3, 4]
 
 
 async def test_a_family_without_a_beginning_or_in_a_circle_is_found(database):
     await kept(database, delivered(2, 1), delivered(3, 4), delivered(4, 3), delivered(5, 5))
-    archive, journal = Archive(database), Journal(database)
-    assert ids(await archive.family(await journal.get(2))) == [2]
-    assert sorted(ids(await archive.family(await journal.get(3)))) == [3, 4]
-    assert ids(await archive.family(await journal.get(5))) == [5]
+    archive, creation_store = Archive(database), CreationStore(database)
+    assert ids(await archive.family(await creation_store.get(2))) == [2]
+    assert sorted(ids(await archive.family(await creation_store.get(3)))) == [3, 4]
+    assert ids(await archive.family(await creation_store.get(5))) == [5]
 
 
 async def test_a_large_family_is_bounded(database):
     await kept(
         database, *(delivered(number, number - 1) for number in range(1, 40)), *(delivered(n, 39) for n in range(40, 120))
     )
-    family = await Archive(database).family(await Journal(database).get(39))
+    family = await Archive(database).family(await CreationStore(database).get(39))
     assert len(family) == FAMILY and min(ids(family)) == 39 - ANCESTORS
 
 
 async def test_what_a_deleted_message_showed_has_none_any_more(database):
     await kept(database, delivered(1, message_id=10), delivered(2, message_id=11), creation(3, message_id=10))
     await Archive(database).withdraw([10])
-    assert [(await Journal(database).get(id)).message_id for id in (1, 2, 3)] == [None, 11, 10]
+    assert [(await CreationStore(database).get(id)).message_id for id in (1, 2, 3)] == [None, 11, 10]
 
 
 async def test_an_archive_that_cannot_be_read_says_so(database):
     async with database.engine.begin() as connection:
         await connection.exec_driver_sql("DROP TABLE creations")
-    with pytest.raises(DatabaseFailed, match="try again later"):
+    with pytest.raises(DatabaseUnavailableError, match="try again later"):
         await Archive(database).page(7)
-    with pytest.raises(DatabaseFailed):
+    with pytest.raises(DatabaseUnavailableError):
         await Archive(database).withdraw([1])

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, select, update
 
 from cogs.core.storage.claims import Claims
-from cogs.core.storage.creations import Creation, Journal, JournalFailed, Lost, State
-from cogs.core.storage.database import Database, DatabaseFailed
-from cogs.core.storage.lease import Lease, Leased
+from cogs.core.storage.creations import Creation, CreationStore, CreationStoreError, OwnershipLostError, State
+from cogs.core.storage.database import Database, DatabaseUnavailableError
+from cogs.core.storage.lease import Lease, ProcessRow
 from tests.cogs.core.storage.test_creations import creation
 
 LONG, SHORT = 60.0, 0.5
@@ -23,7 +23,7 @@ class Process:
 
     def __init__(self, database, name="", seconds=LONG):
         self.lease = Lease(database, name, seconds)
-        self.claims, self.journal = Claims(database, self.lease), Journal(database, self.lease)
+        self.claims, self.creation_store = Claims(database, self.lease), CreationStore(database, self.lease)
 
 
 @contextlib.asynccontextmanager
@@ -42,7 +42,7 @@ async def renewing(process):
 
     async def renew():
         while True:
-            with contextlib.suppress(DatabaseFailed):
+            with contextlib.suppress(DatabaseUnavailableError):
                 await process.lease.renew()
             await asyncio.sleep(process.lease.beat)
 
@@ -63,17 +63,17 @@ async def test_several_processes_may_make_the_tables_at_once(postgresql):
 
     async def start(name):
         async with processes(url, name) as (process,):
-            await process.journal.add(creation(int(name)))
+            await process.creation_store.add(creation(int(name)))
 
     await asyncio.gather(*map(start, "1234"))
     async with processes(url, "") as (one,):
-        assert ids(await one.journal.unfinished()) == [1, 2, 3, 4]
+        assert ids(await one.creation_store.unfinished()) == [1, 2, 3, 4]
 
 
 async def test_one_process_takes_up_all_that_an_earlier_run_left(database_url):
     async with processes(database_url, "") as (earlier,):
-        await earlier.journal.add(creation(2))
-        await earlier.journal.add(creation(1))
+        await earlier.creation_store.add(creation(2))
+        await earlier.creation_store.add(creation(1))
     async with processes(database_url, "") as (later,):
         assert ids(await later.claims.orphans()) == [1, 2]
         assert await later.claims.orphans() == []
@@ -81,7 +81,7 @@ async def test_one_process_takes_up_all_that_an_earlier_run_left(database_url):
 
 async def test_what_a_living_process_makes_is_not_claimed(postgresql):
     async with processes(postgresql.fresh(), "0-3", "4-7") as (one, other):
-        await one.journal.add(creation(1))
+        await one.creation_store.add(creation(1))
         assert await other.claims.orphans() == []
         await one.lease.release()
         assert ids(await other.claims.orphans()) == [1]
@@ -90,8 +90,8 @@ async def test_what_a_living_process_makes_is_not_claimed(postgresql):
 async def test_a_restarted_process_need_not_wait_for_the_lease_of_its_last_run(postgresql):
     url = postgresql.fresh()
     async with processes(url, "0-3", "4-7") as (one, other):
-        await one.journal.add(creation(1))
-        await other.journal.add(creation(2))
+        await one.creation_store.add(creation(1))
+        await other.creation_store.add(creation(2))
         async with processes(url, "0-3") as (again,):
             assert ids(await again.claims.orphans()) == [1]
 
@@ -100,7 +100,7 @@ async def test_a_restarted_process_need_not_wait_for_the_lease_of_its_last_run(p
 async def test_however_many_claim_at_once_each_is_claimed_once(postgresql, claimers):
     async with processes(postgresql.fresh(), "dead", *map(str, range(claimers))) as (dead, *living):
         for number in range(40):
-            await dead.journal.add(creation(number + 1))
+            await dead.creation_store.add(creation(number + 1))
         await dead.lease.release()
 
         async def claim_all(process):
@@ -115,7 +115,7 @@ async def test_however_many_claim_at_once_each_is_claimed_once(postgresql, claim
 
 async def test_a_process_that_stops_renewing_is_buried_and_its_work_claimed_but_not_before(postgresql):
     async with processes(postgresql.fresh(), "0", "1", seconds=SHORT) as (slow, other):
-        await slow.journal.add(row := creation(1))
+        await slow.creation_store.add(row := creation(1))
         began = time.perf_counter()
         claimed = []
         async with asyncio.timeout(20):
@@ -126,18 +126,18 @@ async def test_a_process_that_stops_renewing_is_buried_and_its_work_claimed_but_
                 claimed = await other.claims.orphans()
         assert ids(claimed) == [1] and time.perf_counter() - began > SHORT
         assert not slow.lease.certain
-        with pytest.raises(JournalFailed):
-            await slow.journal.add(creation(2))  # or it would be claimed at once
+        with pytest.raises(CreationStoreError):
+            await slow.creation_store.add(creation(2))  # or it would be claimed at once
         await slow.lease.renew()
         assert slow.lease.certain and await slow.claims.lost([1]) == {1}
-        with pytest.raises(Lost):
-            await slow.journal.hold(row)
-        with pytest.raises(Lost):
-            await slow.journal.update(row, state=State.RENDERED)
+        with pytest.raises(OwnershipLostError):
+            await slow.creation_store.hold(row)
+        with pytest.raises(OwnershipLostError):
+            await slow.creation_store.update(row, state=State.RENDERED)
         async with renewing(other):
-            await other.journal.hold(claimed[0])
-        await other.journal.close(claimed[0], State.DELIVERED)
-        assert (await slow.journal.get(1)).state == State.DELIVERED
+            await other.creation_store.hold(claimed[0])
+        await other.creation_store.close(claimed[0], State.DELIVERED)
+        assert (await slow.creation_store.get(1)).state == State.DELIVERED
 
 
 async def test_after_the_database_was_away_from_all_nobody_is_buried_before_they_could_renew(postgresql):
@@ -146,18 +146,18 @@ async def test_after_the_database_was_away_from_all_nobody_is_buried_before_they
         await one.lease.renew()
         await one.lease.bury()
         async with other.lease._database.sessions() as session:
-            assert len((await session.scalars(select(Leased))).all()) == 2
+            assert len((await session.scalars(select(ProcessRow))).all()) == 2
 
 
 async def test_a_sole_process_delivers_also_while_the_database_is_away_and_one_of_several_waits(postgresql):
     async with processes(postgresql.fresh(), "", "0", seconds=SHORT) as (sole, one):
-        await sole.journal.add(alone := creation(1))
-        await one.journal.add(shared := creation(2))
+        await sole.creation_store.add(alone := creation(1))
+        await one.creation_store.add(shared := creation(2))
         postgresql.stop("immediate")
         try:
-            await sole.journal.hold(alone)
+            await sole.creation_store.hold(alone)
             assert sole.lease.certain
-            holding = asyncio.create_task(one.journal.hold(shared))
+            holding = asyncio.create_task(one.creation_store.hold(shared))
             await asyncio.sleep(SHORT)
             assert not holding.done() and not one.lease.certain
         finally:
@@ -168,41 +168,41 @@ async def test_a_sole_process_delivers_also_while_the_database_is_away_and_one_o
 
 async def test_a_decision_or_a_cancellation_may_come_to_another_process(postgresql):
     async with processes(postgresql.fresh(), "0", "1") as (one, other):
-        await one.journal.add(held := creation(1, state=State.HELD))
+        await one.creation_store.add(held := creation(1, state=State.HELD))
         assert await other.claims.take(1, State.ACCEPTED) is None
         taken = await other.claims.take(1, State.HELD)
-        await other.journal.close(taken, State.DELIVERED)
+        await other.creation_store.close(taken, State.DELIVERED)
         assert await one.claims.take(1, State.HELD) is None
-        with pytest.raises(Lost):
-            await one.journal.update(held, state=State.RENDERED)
+        with pytest.raises(OwnershipLostError):
+            await one.creation_store.update(held, state=State.RENDERED)
 
 
 async def test_what_a_member_waits_for_counts_in_all_processes(postgresql):
     async with processes(postgresql.fresh(), "0", "1") as (one, other):
-        await one.journal.add(creation(1))
-        await one.journal.add(creation(2, state=State.HELD))
-        await one.journal.add(creation(3, state=State.DELIVERED))
-        await one.journal.add(creation(4, owner=8))
+        await one.creation_store.add(creation(1))
+        await one.creation_store.add(creation(2, state=State.HELD))
+        await one.creation_store.add(creation(3, state=State.DELIVERED))
+        await one.creation_store.add(creation(4, owner=8))
         assert await other.claims.elsewhere(7) == [1] and await one.claims.elsewhere(7) == []
         assert await one.claims.waited_for() == 2
 
 
 async def test_claiming_does_not_change_since_when_a_message_is_looked_for(postgresql):
     async with processes(postgresql.fresh(), "0", "1") as (one, other):
-        await one.journal.add(creation(1))
+        await one.creation_store.add(creation(1))
         async with one.lease._database.sessions.begin() as session:
             await session.execute(update(Creation).values(posting_in=5))
-        before = (await one.journal.get(1)).changed
+        before = (await one.creation_store.get(1)).changed
         await one.lease.release()
         (claimed,) = await other.claims.orphans()
-        assert claimed.changed == before == (await other.journal.get(1)).changed
+        assert claimed.changed == before == (await other.creation_store.get(1)).changed
 
 
 async def test_a_lease_that_cannot_be_renewed_says_so(postgresql):
     async with processes(postgresql.fresh(), "0") as (one,):
         postgresql.stop("immediate")
         try:
-            with pytest.raises(DatabaseFailed, match="lease"):
+            with pytest.raises(DatabaseUnavailableError, match="lease"):
                 await one.lease.renew()
             await one.lease.release()  # does what it can
         finally:
@@ -233,9 +233,9 @@ async def in_any_order(url, steps):
         theirs, added, ended = [{}, {}, {}], 0, []
 
         async def end(process, row):
-            with contextlib.suppress(Lost):
-                await process.journal.hold(row)
-                await process.journal.close(row, State.DELIVERED)
+            with contextlib.suppress(OwnershipLostError):
+                await process.creation_store.hold(row)
+                await process.creation_store.close(row, State.DELIVERED)
                 ended.append(row.id)
 
         for process in living:
@@ -249,7 +249,7 @@ async def in_any_order(url, steps):
             elif verb == "add":
                 added += 1
                 believed[added] = creation(added)
-                await process.journal.add(believed[added])
+                await process.creation_store.add(believed[added])
             elif verb == "claim":
                 believed |= {row.id: row for row in await process.claims.orphans()}
             elif believed:
@@ -266,7 +266,7 @@ def unanswered(process, monkeypatch):
     transaction = process.claims._database.transaction
 
     @contextlib.asynccontextmanager
-    async def commit_and_fail(sentence, failure=DatabaseFailed):
+    async def commit_and_fail(sentence, failure=DatabaseUnavailableError):
         async with transaction(sentence, failure) as session:
             yield session
         raise failure(sentence)
@@ -278,23 +278,23 @@ def unanswered(process, monkeypatch):
 
 async def test_what_was_claimed_without_an_answer_of_the_database_is_claimed_again(postgresql, monkeypatch):
     async with processes(postgresql.fresh(), "dead", "0") as (dead, one):
-        await dead.journal.add(creation(1))
+        await dead.creation_store.add(creation(1))
         await dead.lease.release()
-        with unanswered(one, monkeypatch), pytest.raises(JournalFailed):
+        with unanswered(one, monkeypatch), pytest.raises(CreationStoreError):
             await one.claims.orphans()
-        await one.journal.add(creation(2))
+        await one.creation_store.add(creation(2))
         assert ids(await one.claims.orphans()) == [1]  # and not what is in hand
         assert await one.claims.orphans() == []
 
 
 async def test_what_was_written_down_without_an_answer_of_the_database_is_not_kept_waiting(database_url, monkeypatch):
     async with processes(database_url, "") as (one,):
-        with unanswered(one, monkeypatch), pytest.raises(JournalFailed):
-            await one.journal.add(creation(1))
-        assert ids(await one.journal.unfinished()) == [1]
-        await one.journal.settle()
-        assert await one.journal.unfinished() == []
-        row = await one.journal.get(1)
+        with unanswered(one, monkeypatch), pytest.raises(CreationStoreError):
+            await one.creation_store.add(creation(1))
+        assert ids(await one.creation_store.unfinished()) == [1]
+        await one.creation_store.settle()
+        assert await one.creation_store.unfinished() == []
+        row = await one.creation_store.get(1)
         assert (row.state, row.token) == (State.FAILED, "")
 
 
@@ -302,11 +302,11 @@ async def test_after_an_outage_nearly_as_long_as_a_lease_others_get_time_to_rene
     async with processes(postgresql.fresh(), "0", "1") as (one, other):
         one.lease._renewed = time.perf_counter() - one.lease.seconds + one.lease.beat
         async with one.claims._database.transaction("") as session:
-            await session.execute(update(Leased).filter_by(holder=other.lease.holder).values(expires=0))
+            await session.execute(update(ProcessRow).filter_by(holder=other.lease.holder).values(expires=0))
         one.lease._unbroken_since = 0
         await one.lease.renew()
         await one.lease.bury()
-        await other.journal.add(creation(1))
+        await other.creation_store.add(creation(1))
         assert await one.claims.orphans() == []
         one.lease._unbroken_since = 0
         await one.lease.bury()

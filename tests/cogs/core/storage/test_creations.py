@@ -11,9 +11,9 @@ from PIL import Image
 from sqlalchemy import select, text
 
 import cogs.core.storage.creations
-from cogs.core.storage.creations import Creation, Journal, JournalFailed, State, from_json, to_json
-from cogs.core.storage.database import Database, DatabaseFailed
-from cogs.core.storage.quotas import DIRECT, Ledger, Usage
+from cogs.core.storage.creations import Creation, CreationStore, CreationStoreError, State, from_json, to_json
+from cogs.core.storage.database import Database, DatabaseUnavailableError
+from cogs.core.storage.quotas import DIRECT, QuotaStore, UsageRow
 from diffusion.request import ImageRequest
 
 TOKEN = "a-secret-token"
@@ -22,7 +22,7 @@ TOKEN = "a-secret-token"
 @contextlib.asynccontextmanager
 async def opened(url):
     async with Database(url) as database:
-        yield Journal(database)
+        yield CreationStore(database)
 
 
 def creation(id=1, **values):
@@ -35,76 +35,76 @@ def creation(id=1, **values):
 
 
 async def test_what_is_written_is_there_after_a_restart_oldest_first(database_url):
-    async with opened(database_url) as journal:
-        await journal.add(creation(2, guild_id=2**62))
-        await journal.add(creation(1))
-    async with opened(database_url) as journal:
-        first, second = await journal.unfinished()
+    async with opened(database_url) as creation_store:
+        await creation_store.add(creation(2, guild_id=2**62))
+        await creation_store.add(creation(1))
+    async with opened(database_url) as creation_store:
+        first, second = await creation_store.unfinished()
     assert (first.id, second.id, second.guild_id) == (1, 2, 2**62)
     assert first.state == State.ACCEPTED and first.expires.tzinfo is UTC
     assert from_json(first.request, None) == ImageRequest("fox", seed=5)
 
 
 async def test_what_has_ended_stays_so_and_forgets_its_token(database_url):
-    async with opened(database_url) as journal:
-        await journal.add(row := creation())
-        await journal.update(row, state=State.RENDERED, pictures=["a" * 64], message_id=3)
-        await journal.close(row, State.DELIVERED)
-        await journal.update(row, state=State.RUNNING)
-        assert await journal.unfinished() == []
-        found = await journal.of_message(3)
+    async with opened(database_url) as creation_store:
+        await creation_store.add(row := creation())
+        await creation_store.update(row, state=State.RENDERED, pictures=["a" * 64], message_id=3)
+        await creation_store.close(row, State.DELIVERED)
+        await creation_store.update(row, state=State.RUNNING)
+        assert await creation_store.unfinished() == []
+        found = await creation_store.of_message(3)
     assert (found.state, found.token, found.pictures) == (State.DELIVERED, "", ["a" * 64])
 
 
 async def test_many_write_at_once(database_url):
-    async with opened(database_url) as journal:
+    async with opened(database_url) as creation_store:
         rows = [creation(id) for id in range(1, 41)]
-        await asyncio.gather(*map(journal.add, rows))
-        await asyncio.gather(*(journal.close(row, State.DELIVERED) for row in rows[:20]))
-        assert len(await journal.unfinished()) == 20
+        await asyncio.gather(*map(creation_store.add, rows))
+        await asyncio.gather(*(creation_store.close(row, State.DELIVERED) for row in rows[:20]))
+        assert len(await creation_store.unfinished()) == 20
 
 
 async def test_pictures_are_counted_with_what_is_written_and_given_back_where_none_came_about(database_url):
     async with Database(database_url) as database:
-        journal, ledger = Journal(database), Ledger(database)
-        await journal.add(made := creation(1, guild_id=3, counted=2))
-        await journal.add(later := creation(2))
-        await journal.update(later, counted=4)
-        assert await ledger.today(7) == {3: 2, DIRECT: 4}
-        await journal.close(later, State.CANCELLED)
-        await journal.close(later, State.FAILED)
-        await journal.close(made, State.DELIVERED)
-        await journal.close(made, State.FAILED)  # it has ended and stays so
-        assert await ledger.today(7) == {3: 2, DIRECT: 0} and await ledger.today(8) == {}
+        creation_store, quota_store = CreationStore(database), QuotaStore(database)
+        await creation_store.add(made := creation(1, guild_id=3, counted=2))
+        await creation_store.add(later := creation(2))
+        await creation_store.update(later, counted=4)
+        assert await quota_store.today(7) == {3: 2, DIRECT: 4}
+        await creation_store.close(later, State.CANCELLED)
+        await creation_store.close(later, State.FAILED)
+        await creation_store.close(made, State.DELIVERED)
+        await creation_store.close(made, State.FAILED)  # it has ended and stays so
+        assert await quota_store.today(7) == {3: 2, DIRECT: 0} and await quota_store.today(8) == {}
 
 
 async def test_pictures_asked_for_at_the_same_moment_are_all_counted(database_url):
     async with Database(database_url) as database:
-        journal, ledger = Journal(database), Ledger(database)
+        creation_store, quota_store = CreationStore(database), QuotaStore(database)
         rows = [creation(id, counted=2) for id in range(1, 11)]
-        await asyncio.gather(*map(journal.add, rows))
-        assert await ledger.today(7) == {DIRECT: 20}
-        await asyncio.gather(*(journal.close(row, State.CANCELLED) for row in rows[:5]))
-        assert await ledger.today(7) == {DIRECT: 10}
+        await asyncio.gather(*map(creation_store.add, rows))
+        assert await quota_store.today(7) == {DIRECT: 20}
+        await asyncio.gather(*(creation_store.close(row, State.CANCELLED) for row in rows[:5]))
+        assert await quota_store.today(7) == {DIRECT: 10}
 
 
 async def test_what_was_counted_on_past_days_is_forgotten(database_url):
     async with Database(database_url) as database:
-        journal, ledger = Journal(database), Ledger(database)
+        creation_store, quota_store = CreationStore(database), QuotaStore(database)
         now = datetime.now(UTC)
-        await journal.add(old := creation(1, counted=1, created=now - timedelta(days=2)))
-        await journal.add(creation(2, counted=1, created=now - timedelta(days=1)))
-        await journal.add(creation(3, counted=1, created=now))
-        await ledger.forget()
+        await creation_store.add(old := creation(1, counted=1, created=now - timedelta(days=2)))
+        await creation_store.add(creation(2, counted=1, created=now - timedelta(days=1)))
+        await creation_store.add(creation(3, counted=1, created=now))
+        await quota_store.forget()
         async with database.sessions() as session:
-            assert len((await session.scalars(select(Usage))).all()) == 2
-        await journal.close(old, State.CANCELLED)
-        assert await ledger.today(7) == {DIRECT: 1}
+            assert len((await session.scalars(select(UsageRow))).all()) == 2
+        await creation_store.close(old, State.CANCELLED)
+        assert await quota_store.today(7) == {DIRECT: 1}
 
 
 async def test_sqlite_keeps_its_records_in_wal_mode(tmp_path):
-    async with opened(f"sqlite+aiosqlite:///{tmp_path / 'new folder' / 'journal.sqlite'}") as journal:
-        await journal.unfinished()
+    async with opened(f"sqlite+aiosqlite:///{tmp_path / 'new folder' / 'journal.sqlite'}") as creation_store:
+        await creation_store.unfinished()
         connection = sqlite3.connect(tmp_path / "new folder" / "journal.sqlite")
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         connection.close()
@@ -133,7 +133,7 @@ BAD_URLS = [
 
 @pytest.mark.parametrize("bad", BAD_URLS)
 async def test_a_database_that_cannot_be_used_is_told_in_one_sentence(bad):
-    with pytest.raises(DatabaseFailed, match="DATABASE_URL") as caught:
+    with pytest.raises(DatabaseUnavailableError, match="DATABASE_URL") as caught:
         async with Database(bad):
             pass
     assert "\n" not in str(caught.value)
@@ -141,87 +141,89 @@ async def test_a_database_that_cannot_be_used_is_told_in_one_sentence(bad):
 
 async def test_a_database_that_fails_refuses_new_requests_and_tells_no_token(database_url, caplog):
     caplog.set_level(logging.DEBUG)
-    async with opened(database_url) as journal:
-        await journal.add(row := creation())
-        with pytest.raises(JournalFailed, match="try again later") as caught:
-            await journal.add(creation())  # the same id again
-        async with journal._database.sessions.begin() as connection:
+    async with opened(database_url) as creation_store:
+        await creation_store.add(row := creation())
+        with pytest.raises(CreationStoreError, match="try again later") as caught:
+            await creation_store.add(creation())  # the same id again
+        async with creation_store._database.sessions.begin() as connection:
             await connection.execute(text("DROP TABLE creations"))
-        await journal.update(row, state=State.RUNNING)  # logged, no more
-        with pytest.raises(JournalFailed):
-            await journal.unfinished()
+        await creation_store.update(row, state=State.RUNNING)  # logged, no more
+        with pytest.raises(CreationStoreError):
+            await creation_store.unfinished()
     texts = [caplog.text, repr(row), repr(caught.value.__cause__)]
     assert not any(TOKEN in text for text in texts)
 
 
 async def test_what_a_failing_database_missed_is_committed_once_it_answers(database_url, caplog):
-    async with opened(database_url) as journal:
+    async with opened(database_url) as creation_store:
         rows = [creation(id) for id in (1, 2, 3)]
         for row in rows:
-            await journal.add(row)
-        await rename(journal, "creations", "away")
-        await journal.update(rows[0], state=State.RUNNING, message_id=5)
-        await journal.update(rows[0], state=State.RENDERED)
-        await journal.close(rows[1], State.DELIVERED)
-        await rename(journal, "away", "creations")
-        await journal.update(rows[2], message_id=6)
-        left = await journal.unfinished()
+            await creation_store.add(row)
+        await rename(creation_store, "creations", "away")
+        await creation_store.update(rows[0], state=State.RUNNING, message_id=5)
+        await creation_store.update(rows[0], state=State.RENDERED)
+        await creation_store.close(rows[1], State.DELIVERED)
+        await rename(creation_store, "away", "creations")
+        await creation_store.update(rows[2], message_id=6)
+        left = await creation_store.unfinished()
     assert [(row.id, row.state, row.message_id) for row in left] == [(1, State.RENDERED, 5), (3, State.ACCEPTED, 6)]
 
 
 async def test_files_that_any_creation_has_are_needed(database_url, monkeypatch):
     monkeypatch.setattr(cogs.core.storage.creations, "NAMES_AT_ONCE", 2)
     source, film, picture, other, gone = (letter * 64 for letter in "abcde")
-    async with opened(database_url) as journal:
-        await journal.add(creation(1, source=source, pictures=[other, picture]))
-        await journal.add(creation(2, film=film, pictures=[]))
-        assert await journal.needed([gone, source, film, picture]) == {source, film, picture}
-        assert await journal.needed([gone]) == await journal.needed([]) == set()
+    async with opened(database_url) as creation_store:
+        await creation_store.add(creation(1, source=source, pictures=[other, picture]))
+        await creation_store.add(creation(2, film=film, pictures=[]))
+        assert await creation_store.needed([gone, source, film, picture]) == {source, film, picture}
+        assert await creation_store.needed([gone]) == await creation_store.needed([]) == set()
 
 
-async def rename(journal, table, other):
-    async with journal._database.engine.begin() as connection:
+async def rename(creation_store, table, other):
+    async with creation_store._database.engine.begin() as connection:
         await connection.exec_driver_sql(f"ALTER TABLE {table} RENAME TO {other}")
 
 
 async def test_a_database_server_that_is_restarted_may_refuse_meanwhile_and_the_journal_goes_on(postgresql, caplog):
-    async with opened(postgresql.fresh()) as journal:
-        await journal.add(row := creation(1))
+    async with opened(postgresql.fresh()) as creation_store:
+        await creation_store.add(row := creation(1))
         postgresql.stop("immediate")
         try:
-            with pytest.raises(JournalFailed, match="try again later"):
-                await journal.add(creation(2))
-            with pytest.raises(JournalFailed, match="try again later"):
-                await journal.unfinished()
-            await journal.close(row, State.DELIVERED)
+            with pytest.raises(CreationStoreError, match="try again later"):
+                await creation_store.add(creation(2))
+            with pytest.raises(CreationStoreError, match="try again later"):
+                await creation_store.unfinished()
+            await creation_store.close(row, State.DELIVERED)
         finally:
             postgresql.start()
-        await journal.add(creation(3))
-        await journal.update(creation(3), state=State.RUNNING)
-        assert [(row.id, row.state) for row in await journal.unfinished()] == [(3, State.RUNNING)]
+        await creation_store.add(creation(3))
+        await creation_store.update(creation(3), state=State.RUNNING)
+        assert [(row.id, row.state) for row in await creation_store.unfinished()] == [(3, State.RUNNING)]
     assert TOKEN not in caplog.text
 
 
 async def test_a_database_server_restarted_between_two_requests_is_not_noticed(postgresql):
-    async with opened(postgresql.fresh()) as journal:
-        await asyncio.gather(*(journal.add(creation(id)) for id in range(1, 11)))  # so that there are connections to lose
+    async with opened(postgresql.fresh()) as creation_store:
+        await asyncio.gather(
+            *(creation_store.add(creation(id)) for id in range(1, 11))
+        )  # so that there are connections to lose
         postgresql.stop("fast")
         postgresql.start()
-        await asyncio.gather(*(journal.close(creation(id), State.DELIVERED) for id in range(1, 11)))
-        assert await journal.unfinished() == []
+        await asyncio.gather(*(creation_store.close(creation(id), State.DELIVERED) for id in range(1, 11)))
+        assert await creation_store.unfinished() == []
 
 
 async def test_a_database_server_that_hangs_is_waited_for_no_longer_than_discord_waits(postgresql, monkeypatch, caplog):
     monkeypatch.setattr("cogs.core.storage.database.PATIENCE", 0.5)
-    async with opened(postgresql.fresh()) as journal:
-        await journal.add(row := creation(1))
+    async with opened(postgresql.fresh()) as creation_store:
+        await creation_store.add(row := creation(1))
         with postgresql.hung():
             async with asyncio.timeout(10):
-                with pytest.raises(JournalFailed, match="try again later"):
-                    await journal.add(creation(2))
-                await journal.update(row, message_id=5)
-        await journal.update(row, state=State.RUNNING)
-        assert [(row.id, row.message_id) for row in await journal.unfinished()] == [(1, 5)]
+                with pytest.raises(CreationStoreError, match="try again later"):
+                    await creation_store.add(creation(2))
+                await creation_store.update(row, message_id=5)
+        await creation_store.update(row, state=State.RUNNING)
+        assert [(row.id, row.message_id) for row in await creation_store.unfinished()] == [(1, 5)]
 
 
 def test_every_setting_of_a_request_comes_back():

@@ -6,38 +6,38 @@ import time
 import pytest
 from PIL import Image
 
-from cogs.core.storage.images import DAY, Gallery, NotKept, PictureGone
+from cogs.core.storage.images import DAY, ImageMissingError, ImageNotStoredError, ImageStore
 
 
-def files(gallery):
-    return sorted(path for path in gallery.folder.rglob("*") if path.is_file())
+def files(image_store):
+    return sorted(path for path in image_store.folder.rglob("*") if path.is_file())
 
 
 async def test_the_same_picture_is_kept_once(tmp_path):
-    gallery = Gallery(tmp_path)
-    name = await gallery.keep(b"apple")
-    assert await gallery.keep(b"apple") == name
-    assert await gallery.read(name) == b"apple"
-    assert len(files(gallery)) == 1
+    image_store = ImageStore(tmp_path)
+    name = await image_store.keep(b"apple")
+    assert await image_store.keep(b"apple") == name
+    assert await image_store.read(name) == b"apple"
+    assert len(files(image_store)) == 1
 
 
 @pytest.mark.parametrize("kind", ["png", "webp", "gif"])
 async def test_a_file_is_named_after_what_it_is(tmp_path, kind):
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, kind)
-    gallery = Gallery(tmp_path)
-    assert await gallery.read(await gallery.keep(buffer.getvalue())) == buffer.getvalue()
-    assert [path.suffix for path in files(gallery)] == [f".{kind}"]
+    image_store = ImageStore(tmp_path)
+    assert await image_store.read(await image_store.keep(buffer.getvalue())) == buffer.getvalue()
+    assert [path.suffix for path in files(image_store)] == [f".{kind}"]
 
 
 async def test_a_torn_picture_is_noticed_and_written_anew(tmp_path):
-    gallery = Gallery(tmp_path)
-    name = await gallery.keep(b"apple")
-    files(gallery)[0].write_bytes(b"app")
-    with pytest.raises(PictureGone):
-        await gallery.read(name)
-    await gallery.keep(b"apple")
-    assert await gallery.read(name) == b"apple"
+    image_store = ImageStore(tmp_path)
+    name = await image_store.keep(b"apple")
+    files(image_store)[0].write_bytes(b"app")
+    with pytest.raises(ImageMissingError):
+        await image_store.read(name)
+    await image_store.keep(b"apple")
+    assert await image_store.read(name) == b"apple"
 
 
 @pytest.mark.parametrize(("number", "words"), [(errno.ENOSPC, "full"), (errno.EIO, "cannot write")])
@@ -45,29 +45,29 @@ async def test_a_full_disk_is_told_leaves_nothing_and_is_recovered_from(tmp_path
     def refuse(handle):
         raise OSError(number, os.strerror(number))
 
-    gallery = Gallery(tmp_path)
-    with monkeypatch.context() as full, pytest.raises(NotKept, match=words):
+    image_store = ImageStore(tmp_path)
+    with monkeypatch.context() as full, pytest.raises(ImageNotStoredError, match=words):
         full.setattr(os, "fsync", refuse)
-        await gallery.keep(b"apple")
-    assert files(gallery) == []
-    assert await gallery.read(await gallery.keep(b"apple")) == b"apple"
+        await image_store.keep(b"apple")
+    assert files(image_store) == []
+    assert await image_store.read(await image_store.keep(b"apple")) == b"apple"
 
 
 async def test_the_oldest_give_way_but_not_what_is_needed(tmp_path):
-    gallery = Gallery(tmp_path, max_bytes=20, max_days=30)
-    names = [await gallery.keep(b"%09d" % index) for index in range(5)]
+    image_store = ImageStore(tmp_path, max_bytes=20, max_days=30)
+    names = [await image_store.keep(b"%09d" % index) for index in range(5)]
     for age, name in zip((5, 4, 3, 2, 40), names, strict=True):
-        os.utime(gallery._found(name), (time.time() - age * DAY,) * 2)
-    await gallery.prune(needed=names[:1])
-    assert [gallery._found(name).exists() for name in names] == [True, False, True, True, False]
+        os.utime(image_store._found(name), (time.time() - age * DAY,) * 2)
+    await image_store.prune(needed=names[:1])
+    assert [image_store._found(name).exists() for name in names] == [True, False, True, True, False]
 
 
 async def test_what_a_crash_left_half_written_goes_in_time(tmp_path):
-    gallery = Gallery(tmp_path)
-    path = gallery._found(await gallery.keep(b"apple")).with_suffix(".tmp")
+    image_store = ImageStore(tmp_path)
+    path = image_store._found(await image_store.keep(b"apple")).with_suffix(".tmp")
     path.write_bytes(b"ap")
-    await gallery.prune()
+    await image_store.prune()
     assert path.exists()
     os.utime(path, (time.time() - 2 * DAY,) * 2)
-    await gallery.prune()
-    assert not path.exists() and len(files(gallery)) == 1
+    await image_store.prune()
+    assert not path.exists() and len(files(image_store)) == 1

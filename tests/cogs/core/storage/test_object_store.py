@@ -10,8 +10,8 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from cogs.core.storage import object_store
-from cogs.core.storage.images import DAY, Gallery, NotKept, PictureGone
-from cogs.core.storage.object_store import Bucket, gallery_at
+from cogs.core.storage.images import DAY, ImageMissingError, ImageNotStoredError, ImageStore
+from cogs.core.storage.object_store import FsspecImageStore, open_image_store
 from diffusion.errors import DarkroomError
 
 
@@ -34,7 +34,7 @@ fsspec.register_implementation("moving", Moving)
 
 @pytest.fixture(params=["memory", "moving"])
 def pictures(request):
-    kept = Bucket(f"{request.param}://pictures", max_bytes=20)
+    kept = FsspecImageStore(f"{request.param}://pictures", max_bytes=20)
     kept.check()
     yield kept
     kept.files.store.clear()
@@ -50,21 +50,21 @@ async def test_a_picture_comes_back_under_the_name_of_its_content_and_is_kept_on
     assert await pictures.read(name) == b"\x89PNG apple"
     assert stored(pictures) == [f"/pictures/{name[:2]}/{name}.png"]
     await pictures.delete([name, "f" * 64])
-    with pytest.raises(PictureGone, match="not kept any more"):
+    with pytest.raises(ImageMissingError, match="not kept any more"):
         await pictures.read(name)
 
 
 def test_nothing_makes_folders_or_a_bucket_where_files_need_none(monkeypatch):
     asked = []
     monkeypatch.setattr(MemoryFileSystem, "makedirs", lambda *_, **__: asked.append("a folder"))
-    Bucket("memory://pictures").check()
+    FsspecImageStore("memory://pictures").check()
     assert not asked
-    Bucket("moving://pictures").check()
+    FsspecImageStore("moving://pictures").check()
     assert asked
 
 
 async def test_the_layout_is_that_of_a_folder_so_that_either_can_be_copied_to_the_other(pictures, tmp_path):
-    folder = Gallery(tmp_path)
+    folder = ImageStore(tmp_path)
     for data in (b"\x89PNG apple", b"RIFF film", b"other"):
         await folder.keep(data)
         await pictures.keep(data)
@@ -75,7 +75,7 @@ async def test_the_layout_is_that_of_a_folder_so_that_either_can_be_copied_to_th
 async def test_a_torn_picture_is_noticed_and_written_anew(pictures):
     name = await pictures.keep(b"apple")
     pictures.files.pipe_file(stored(pictures)[0], b"app")
-    with pytest.raises(PictureGone, match="damaged"):
+    with pytest.raises(ImageMissingError, match="damaged"):
         await pictures.read(name)
     await pictures.keep(b"apple")
     assert await pictures.read(name) == b"apple"
@@ -89,7 +89,7 @@ async def test_what_cannot_be_written_is_told_and_leaves_nothing(pictures, monke
 
     with monkeypatch.context() as full:
         full.setattr(type(pictures.files), "pipe_file", refuse)
-        with pytest.raises(NotKept, match="full" if isinstance(error, OSError) else "cannot write"):
+        with pytest.raises(ImageNotStoredError, match="full" if isinstance(error, OSError) else "cannot write"):
             await pictures.keep(b"apple")
     assert stored(pictures) == []
 
@@ -104,7 +104,7 @@ async def test_a_storage_out_of_reach_is_told_and_not_taken_for_empty(pictures, 
         away.setattr(type(pictures.files), "cat_file", refuse)
         away.setattr(type(pictures.files), "rm_file", refuse)
         away.setattr(type(pictures.files), "find", refuse)
-        with pytest.raises(PictureGone, match="cannot reach my pictures"):
+        with pytest.raises(ImageMissingError, match="cannot reach my pictures"):
             await pictures.read(name)
         with pytest.raises(DarkroomError, match="cannot reach my pictures"):
             await pictures.delete([name])
@@ -126,7 +126,7 @@ async def test_the_oldest_give_way_but_not_what_is_needed_and_it_is_not_listed_a
 
     monkeypatch.setattr(type(pictures.files), "find", aged)
     await pictures.prune(needed=names[:1])
-    assert [path.rpartition("/")[2] for path in stored(Bucket(pictures_url(pictures)))] == sorted(
+    assert [path.rpartition("/")[2] for path in stored(FsspecImageStore(pictures_url(pictures)))] == sorted(
         name for name, kept in zip(names, (True, False, True, True, False), strict=True) if kept
     )
     before = len(listed)
@@ -141,7 +141,7 @@ def pictures_url(pictures):
 @pytest.mark.parametrize("url", ["nosuch://pictures", "git://x"])
 def test_a_missing_driver_is_told_at_the_start(url):
     with pytest.raises(DarkroomError, match="PICTURES_URL cannot be used: .+"):
-        Bucket(url)
+        FsspecImageStore(url)
 
 
 def test_a_storage_that_takes_nothing_is_told_at_the_start(monkeypatch):
@@ -150,7 +150,7 @@ def test_a_storage_that_takes_nothing_is_told_at_the_start(monkeypatch):
 
     monkeypatch.setattr(MemoryFileSystem, "pipe_file", refuse)
     with pytest.raises(DarkroomError, match="PICTURES_URL: AccessDenied"):
-        Bucket("memory://pictures").check()
+        FsspecImageStore("memory://pictures").check()
 
 
 @pytest.mark.parametrize("told", [1.0, "1970-01-01T00:00:01+00:00"])
@@ -161,15 +161,15 @@ def test_when_a_file_was_written_is_read_as_drivers_tell_it(told):
 
 def test_a_url_may_be_of_a_folder_too(tmp_path):
     for url in (str(tmp_path), f"file://{tmp_path}"):
-        folder = gallery_at(url, 20, 30)
-        assert type(folder) is Gallery and folder.folder == tmp_path
-    assert type(gallery_at("memory://pictures", 20, 30)) is Bucket
+        folder = open_image_store(url, 20, 30)
+        assert type(folder) is ImageStore and folder.folder == tmp_path
+    assert type(open_image_store("memory://pictures", 20, 30)) is FsspecImageStore
 
 
 async def test_two_processes_share_a_folder(tmp_path):
-    one, other = Gallery(tmp_path), Gallery(tmp_path)
+    one, other = ImageStore(tmp_path), ImageStore(tmp_path)
     pictures = [b"picture %d" % index for index in range(20)]
-    names = await asyncio.gather(*(gallery.keep(data) for data in pictures for gallery in (one, other)))
+    names = await asyncio.gather(*(image_store.keep(data) for data in pictures for image_store in (one, other)))
     assert names[::2] == names[1::2] and len({*names}) == 20
     for name, data in zip(names[::2], pictures, strict=True):
         assert await one.read(name) == await other.read(name) == data

@@ -2,9 +2,9 @@ import pytest
 from sqlalchemy import text
 
 from cogs.core.request.preferences import Preferences, Scope, Verdict, from_json, layered, to_json
-from cogs.core.storage.database import Database, DatabaseFailed
-from cogs.core.storage.preferences import Registry
-from diffusion.errors import InvalidRequest
+from cogs.core.storage.database import Database, DatabaseUnavailableError
+from cogs.core.storage.preferences import PreferenceStore
+from diffusion.errors import InvalidRequestError
 
 EVERYTHING = Preferences(
     size="512x768",
@@ -60,7 +60,7 @@ def test_of_maxima_the_lowest_holds():
     ],
 )
 def test_a_value_out_of_range_is_told_with_its_range(values, words):
-    with pytest.raises(InvalidRequest, match=words):
+    with pytest.raises(InvalidRequestError, match=words):
         Preferences(**values)
 
 
@@ -72,52 +72,52 @@ def test_all_of_them_come_back_from_json():
 
 async def test_they_are_there_after_a_restart_until_they_are_taken_back(database_url):
     async with Database(database_url) as database:
-        registry = Registry(database)
-        await registry.set(Scope.SERVER, 2**62, EVERYTHING)
-        await registry.set(Scope.SERVER, 2**62, EVERYTHING.with_(steps=None))
-        await registry.set(Scope.MEMBER, 7, Preferences(steps=9))
+        preference_store = PreferenceStore(database)
+        await preference_store.set(Scope.SERVER, 2**62, EVERYTHING)
+        await preference_store.set(Scope.SERVER, 2**62, EVERYTHING.with_(steps=None))
+        await preference_store.set(Scope.MEMBER, 7, Preferences(steps=9))
     async with Database(database_url) as database:
-        registry = Registry(database)
-        await registry.open()
-        assert registry.of(Scope.SERVER, 2**62) == EVERYTHING.with_(steps=None)
-        assert registry.of(Scope.CHANNEL, 2**62) == Preferences()
-        await registry.set(Scope.MEMBER, 7, Preferences())
-        again = Registry(database)
+        preference_store = PreferenceStore(database)
+        await preference_store.open()
+        assert preference_store.of(Scope.SERVER, 2**62) == EVERYTHING.with_(steps=None)
+        assert preference_store.of(Scope.CHANNEL, 2**62) == Preferences()
+        await preference_store.set(Scope.MEMBER, 7, Preferences())
+        again = PreferenceStore(database)
         await again.open()
-        assert again.of(Scope.MEMBER, 7) == registry.of(Scope.MEMBER, 7) == Preferences()
+        assert again.of(Scope.MEMBER, 7) == preference_store.of(Scope.MEMBER, 7) == Preferences()
 
 
 async def test_what_cannot_be_read_does_not_hold_and_the_rest_does(database_url, caplog):
     async with Database(database_url) as database:
-        registry = Registry(database)
-        await registry.set(Scope.MEMBER, 7, Preferences(steps=9))
+        preference_store = PreferenceStore(database)
+        await preference_store.set(Scope.MEMBER, 7, Preferences(steps=9))
         async with database.sessions.begin() as session:
             await session.execute(text("""INSERT INTO preferences VALUES ('member', 8, '{"steps": "many"}')"""))
-        await registry.open()
-        assert registry.of(Scope.MEMBER, 8) == Preferences() and registry.of(Scope.MEMBER, 7).steps == 9
+        await preference_store.open()
+        assert preference_store.of(Scope.MEMBER, 8) == Preferences() and preference_store.of(Scope.MEMBER, 7).steps == 9
     assert "member 8" in caplog.text
 
 
 async def test_a_change_of_what_another_version_knows_is_passed_over(postgresql):
     async with Database(postgresql.fresh()) as database:
-        registry, other = Registry(database), Registry(database)
-        await registry.open()
+        preference_store, other = PreferenceStore(database), PreferenceStore(database)
+        await preference_store.open()
         await other.set(Scope.MEMBER, 7, Preferences(steps=9))
         async with database.sessions.begin() as session:
             await session.execute(text("INSERT INTO preference_changes VALUES ('planet', 8, extract(epoch FROM now()))"))
             await session.execute(text("INSERT INTO preferences VALUES ('planet', 8, '{}')"))
-        await registry.refresh()
-        assert registry.of(Scope.MEMBER, 7).steps == 9
+        await preference_store.refresh()
+        assert preference_store.of(Scope.MEMBER, 7).steps == 9
 
 
 async def test_a_database_that_fails_changes_nothing_and_says_so(database_url):
     async with Database(database_url) as database:
-        registry = Registry(database)
-        await registry.set(Scope.MEMBER, 7, Preferences(steps=9))
+        preference_store = PreferenceStore(database)
+        await preference_store.set(Scope.MEMBER, 7, Preferences(steps=9))
         async with database.sessions.begin() as session:
             await session.execute(text("DROP TABLE preferences"))
-        with pytest.raises(DatabaseFailed, match="try again later"):
-            await registry.set(Scope.MEMBER, 7, Preferences(steps=10))
-        assert registry.of(Scope.MEMBER, 7).steps == 9
-        with pytest.raises(DatabaseFailed):
-            await registry.open()
+        with pytest.raises(DatabaseUnavailableError, match="try again later"):
+            await preference_store.set(Scope.MEMBER, 7, Preferences(steps=10))
+        assert preference_store.of(Scope.MEMBER, 7).steps == 9
+        with pytest.raises(DatabaseUnavailableError):
+            await preference_store.open()

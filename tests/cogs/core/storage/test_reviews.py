@@ -6,9 +6,9 @@ from datetime import timedelta
 import pytest
 
 import cogs.core.storage.reviews
-from cogs.core.storage.creations import Journal, State
-from cogs.core.storage.database import Database, DatabaseFailed
-from cogs.core.storage.reviews import Decision, Reviews
+from cogs.core.storage.creations import CreationStore, State
+from cogs.core.storage.database import Database, DatabaseUnavailableError
+from cogs.core.storage.reviews import Decision, ReviewStore
 from tests.cogs.core.storage.test_creations import creation
 
 FEW, MANY = 7, 2**62
@@ -16,7 +16,7 @@ FEW, MANY = 7, 2**62
 
 async def test_of_many_decisions_at_once_one_counts_and_all_are_told_which(database_url):
     async with Database(database_url) as database:
-        reviews = Reviews(database)
+        reviews = ReviewStore(database)
         await reviews.begin(MANY, 5)
         told = await asyncio.gather(*(reviews.decide(MANY, [*Decision][member % 3], member) for member in range(8)))
         (winner,) = [review for review, first in told if first]
@@ -26,14 +26,14 @@ async def test_of_many_decisions_at_once_one_counts_and_all_are_told_which(datab
 
 async def test_what_waits_is_found_by_its_channel_or_message_after_a_restart(database_url):
     async with Database(database_url) as database:
-        reviews = Reviews(database)
+        reviews = ReviewStore(database)
         review = await reviews.begin(FEW, 5)
         await reviews.begin(MANY, 6)
         await reviews.note(review, 2**61)
         await reviews.begin(8, 6)
         await reviews.decide(8, Decision.APPROVE, 1)
     async with Database(database_url) as database:
-        reviews = Reviews(database)
+        reviews = ReviewStore(database)
         assert [review.creation_id for review in await reviews.waiting(message_id=2**61)] == [FEW]
         assert [review.creation_id for review in await reviews.waiting(channel_id=6)] == [MANY]
         assert len(await reviews.waiting()) == 2
@@ -42,23 +42,23 @@ async def test_what_waits_is_found_by_its_channel_or_message_after_a_restart(dat
 
 async def test_a_decision_about_nothing_is_none(database_url):
     async with Database(database_url) as database:
-        assert await Reviews(database).decide(1, Decision.DELETE, None) == (None, False)
+        assert await ReviewStore(database).decide(1, Decision.DELETE, None) == (None, False)
 
 
 async def test_a_database_that_fails_says_so(tmp_path):
     async with Database(f"sqlite+aiosqlite:///{tmp_path / 'journal.sqlite'}") as database:
         async with database.sessions.begin() as session:
             await (await session.connection()).exec_driver_sql("DROP TABLE reviews")
-        with pytest.raises(DatabaseFailed, match="try again later"):
-            await Reviews(database).waiting()
+        with pytest.raises(DatabaseUnavailableError, match="try again later"):
+            await ReviewStore(database).waiting()
 
 
 async def test_what_is_still_held_long_after_a_decision_is_found(database_url, monkeypatch):
     monkeypatch.setattr(cogs.core.storage.reviews, "ACTING", timedelta(0))
     async with Database(database_url) as database:
-        journal, reviews = Journal(database), Reviews(database)
+        creation_store, reviews = CreationStore(database), ReviewStore(database)
         for id, state in ((FEW, State.HELD), (8, State.DELIVERED), (9, State.HELD)):
-            await journal.add(creation(id, state=state))
+            await creation_store.add(creation(id, state=state))
             await reviews.begin(id, 5)
         await reviews.decide(FEW, Decision.APPROVE, 1)
         await reviews.decide(8, Decision.APPROVE, 1)

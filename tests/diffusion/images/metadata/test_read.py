@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from diffusion.errors import InvalidImage
+from diffusion.errors import InvalidImageError
 from diffusion.images.io import parameters, to_png
 from diffusion.images.metadata.adapt import adapted
 from diffusion.images.metadata.read import Recipe, read_recipe
@@ -199,7 +199,7 @@ def test_numbers_that_are_none_are_left_out():
     ids=range(7),
 )
 def test_what_tells_nothing_is_told_in_a_sentence(data):
-    with pytest.raises(InvalidImage, match="does not say how it was made"):
+    with pytest.raises(InvalidImageError, match="does not say how it was made"):
         read_recipe(data)
 
 
@@ -207,7 +207,7 @@ def test_what_tells_nothing_is_told_in_a_sentence(data):
     "text", ["A" * 900_000, "(:" * 400_000 + "1" * 200_000, "<lora:" * 100_000, "fox " * 200_000, "x" * 3_000_000], ids=range(5)
 )
 def test_endless_texts_do_not_keep_anybody_busy(text):
-    with pytest.raises(InvalidImage):
+    with pytest.raises(InvalidImageError):
         read_recipe(with_texts(parameters=text))
     found, _ = adapted(read_recipe(with_texts(parameters=f"{text[:1_500_000]}\nSteps: 3, Seed: 1")), Model(), LIMITS)
     assert len(found["prompt"]) <= 4000
@@ -254,7 +254,7 @@ NODES = st.fixed_dictionaries(
 def test_any_graph_gives_a_recipe_or_a_sentence(graph):
     try:
         recipe = of_graph(graph)
-    except InvalidImage:
+    except InvalidImageError:
         return
     found, _ = adapted(recipe, Model(), LIMITS)
     ImageRequest(**found | {"prompt": found["prompt"] or "fox"})
