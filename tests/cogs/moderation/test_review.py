@@ -253,7 +253,7 @@ async def test_a_crash_right_after_the_decision_loses_nothing(server, monkeypatc
 @pytest.mark.parametrize("moment", ["begin", "_send", "note"])
 async def test_a_crash_while_the_moderators_are_asked_asks_them_once(server, monkeypatch, moment):
     await rule(server, moderators=server.moderators.id)
-    where = server.service.runner.moderator if moment == "_send" else server.service.reviews
+    where = server.service.runner.safety_gate if moment == "_send" else server.service.reviews
     reached = asyncio.Event()
 
     async def stuck(*_):
@@ -324,7 +324,7 @@ async def test_what_no_moderator_decides_on_goes_as_old_pictures_do(server):
     message, _ = await held(server)
     server.service.image_store.max_days = 0
     await Maintenance(
-        *(getattr(server.service, name) for name in ("journal", "ledger", "gallery", "reviews", "go_on"))
+        *(getattr(server.service, name) for name in ("creation_store", "quota_store", "image_store", "reviews", "go_on"))
     ).give_up_reviews()
     await server.ended()
     assert outcome(message) == "refused" and not any(server.service.image_store.folder.rglob("*.png"))

@@ -84,7 +84,7 @@ async def test_what_is_too_much_for_one_file_comes_in_several_and_what_is_left_o
     for seed in range(3):
         await made(server, seed=seed)
     (size, *_) = sorted(path.stat().st_size for path in server.service.image_store.folder.rglob("*.png"))
-    monkeypatch.setattr(sys.modules["cogs.privacy.cog"], "Takeout", lambda *data, limit=size + 3000: Export(*data[:3], limit))
+    monkeypatch.setattr(sys.modules["cogs.privacy.cog"], "Export", lambda *data, limit=size + 3000: Export(*data[:3], limit))
     monkeypatch.setattr(export, "MOST", 2)
     result = await server.alice.slash(server.channel, "privacy export")
     *parts, note = [answer for answer in (result.response, *result.followups) if answer]
