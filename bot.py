@@ -229,7 +229,7 @@ async def _first(task: "asyncio.Task[None]", stop: Any) -> bool:
 async def in_browser(settings: Config) -> None:
     """Run the bot in a simulated Discord until the page ends it."""
     try:
-        from cogs.core.simulator import serve
+        from cogs.core.simulator.browser import serve
     except ModuleNotFoundError as error:
         raise DarkroomError(f"The preview needs {error.name}: pip install -e '.[preview]'") from None
     # Nothing of the real bot's: it would take up what its members wait for.

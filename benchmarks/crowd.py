@@ -13,8 +13,8 @@ from typing import Any
 from PIL import Image
 
 from cogs.core.generation.service import PREPARING
+from cogs.core.simulator.loopback import Wire
 from diffusion.request import SAMPLER_NAMES
-from tests.support.wire import Wire
 
 # How often a modest member does what, once they have a result.
 DRAWING = {"reroll": 14, "subtle": 4, "strong": 5, "upscale": 3}  # with a button

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median, quantiles
 
 from benchmarks.crowd import Asked, Crowd
-from tests.support.wire import Wire
+from cogs.core.simulator.loopback import Wire
 
 GROWTH = 0.02
 SETTLED, LAST = (0.2, 0.3), (0.9, 1.0)  # parts of the time of which memory is compared: caches are full after the first fifth

@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import quantiles
 
 from bot import Config, Darkroom, open_service
-from cogs.core.simulator import simulated
+from cogs.core.simulator.browser import simulated
 
 NAP = 0.005
 

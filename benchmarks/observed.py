@@ -15,9 +15,9 @@ from typing import Any, TextIO
 
 import bot
 from benchmarks.lag import watch
+from cogs.core.simulator.connect import connect_to
 from diffusion.serving.batcher import Batcher
 from diffusion.serving.job import ImageTask
-from tests.support.loopback import connect_to
 
 
 class ObservedBatcher(Batcher[ImageTask]):

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from benchmarks.crowd import Crowd
 from benchmarks.findings import GROWTH, Findings, Memory, turns_taken, wrong_answers
-from tests.support.wire import Wire
+from cogs.core.simulator.loopback import Wire
 
 START_SECONDS = 300.0  # on a busy machine
 SAMPLE_SECONDS = 2.0

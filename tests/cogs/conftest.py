@@ -17,7 +17,8 @@ from bot import Darkroom
 from cogs.core.generation.service import GenerationService
 from cogs.core.messages import delivery
 from cogs.core.messages.attachments import posted
-from cogs.core.simulator import outside, simulated
+from cogs.core.simulator import layouts  # noqa: F401  (importing it makes simcord give layouts as Discord does)
+from cogs.core.simulator.browser import outside, simulated
 from cogs.core.storage.database import Database
 from cogs.core.storage.images import ImageStore
 from diffusion.config import EngineConfig
@@ -25,7 +26,6 @@ from diffusion.images.io import parameters, to_png
 from diffusion.request import ImageRequest, Limits
 from diffusion.serving.engine import Engine
 from tests.conftest import build_classifier, model_of
-from tests.support import layouts  # noqa: F401  (importing it makes simcord give layouts as Discord does)
 
 PATIENCE = 60.0  # seconds until a picture must be there, also on a busy machine
 

@@ -20,7 +20,7 @@ OPERATORS = {
         "cogs.core.storage.lease",
         "cogs.core.metrics",
         "cogs.core.config",
-        "cogs.core.simulator",
+        "cogs.core.simulator.browser",
         "cogs.core.sharding",
     ),
     *("cogs.core.request.styles", "diffusion.__main__"),

@@ -12,9 +12,9 @@ import torch
 
 import bot
 import cogs.core.storage.lease
+from cogs.core.simulator.connect import connect_to
 from diffusion import Engine
 from tests.conftest import build_components, model_of
-from tests.support.loopback import connect_to
 
 torch.set_num_threads(1)
 MODEL = model_of(build_components())

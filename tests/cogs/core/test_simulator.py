@@ -8,7 +8,7 @@ import pytest
 
 import bot
 from cogs.core.config import Config
-from cogs.core.simulator import _pump
+from cogs.core.simulator.browser import _pump
 from diffusion.errors import DarkroomError
 from tests.cogs.conftest import png
 from tests.support.page import CHROMIUM, command, opened, served

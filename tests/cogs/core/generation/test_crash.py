@@ -12,7 +12,7 @@ from collections import Counter
 
 import pytest
 
-from tests.support.wire import Wire
+from cogs.core.simulator.loopback import Wire
 
 START_SECONDS, END_SECONDS = 60, 120
 processes = multiprocessing.get_context("forkserver")

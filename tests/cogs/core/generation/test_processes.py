@@ -7,7 +7,7 @@ import pytest
 
 from cogs.core.generation.service import GenerationService
 from cogs.core.request.preferences import Preferences, Scope
-from cogs.core.simulator import outside
+from cogs.core.simulator.browser import outside
 from cogs.core.storage import quotas
 from cogs.core.storage.creations import State
 from cogs.core.storage.database import Database

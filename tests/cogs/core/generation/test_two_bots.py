@@ -10,9 +10,9 @@ from collections import Counter
 import pytest
 from sqlalchemy import text
 
+from cogs.core.simulator.loopback import Wire
 from cogs.core.storage.database import Database
 from tests.cogs.core.generation.test_crash import END_SECONDS, START_SECONDS, accepted, delivered, processes
-from tests.support.wire import Wire
 
 SHARDS, LEASE = 2, 2.0
 

@@ -2,10 +2,10 @@
 
 import asyncio
 
+from cogs.core.simulator.loopback import Wire
 from tests.cogs.conftest import png
 from tests.cogs.core.generation.test_crash import END_SECONDS, delivered, everything_delivered, journalled, started
 from tests.support.rate_limits import RateLimits
-from tests.support.wire import Wire
 
 
 async def answered(interaction):

@@ -15,7 +15,7 @@ from simcord.backend.errors import BackendError
 from simcord.http import router, routes  # noqa: F401  (importing the routes registers them)
 from simcord.interactions import base_payload, store_interaction_attachment
 
-from tests.support import layouts  # noqa: F401  (importing it makes simcord give layouts as Discord does)
+from cogs.core.simulator import layouts  # noqa: F401  (importing it makes simcord give layouts as Discord does)
 
 HELLO, READY, ACK, INVALID_SESSION, DISPATCH = 10, "READY", 11, 9, 0
 COMMAND, COMPONENT, MODAL = 2, 3, 5
