@@ -30,7 +30,7 @@ from diffusion.images.io import read_image
 from diffusion.images.metadata.adapt import PROMPTS, adapted
 from diffusion.images.metadata.read import Recipe, read_recipe
 from diffusion.request import SAMPLER_NAMES, ImageRequest, random_seed, start_step_for
-from diffusion.sentence import Sentence
+from diffusion.text import Text
 
 SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 AVATAR_SIDE: Final = 512
@@ -147,7 +147,7 @@ class ContextMenusCog(commands.Cog):
                 raise
             return Recipe(creation.request, creation.model or "", SAMPLER_NAMES.get(creation.request.get("sampler", ""), ""))
 
-    async def _adapted(self, interaction: Interaction, recipe: Recipe) -> tuple[dict[str, Any], list[Sentence]]:
+    async def _adapted(self, interaction: Interaction, recipe: Recipe) -> tuple[dict[str, Any], list[Text]]:
         return await asyncio.to_thread(adapted, recipe, self.service.engine.model, self.service.rules.limits(interaction))
 
     async def _similar(self, interaction: Interaction, data: bytes, prompt: str) -> ImageRequest:

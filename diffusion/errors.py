@@ -13,17 +13,17 @@ DarkroomError
 
 from typing import Any
 
-from diffusion.sentence import Sentence
+from diffusion.text import Template, Text
 
 
-class DarkroomError(Sentence, Exception):
+class DarkroomError(Text, Exception):
     """Base of all errors of this project; it is one sentence for the person who asked."""
 
 
 class InvalidRequestError(DarkroomError):
     """A value that was asked for cannot be used; the gap ``{field}`` is filled with its name."""
 
-    def __init__(self, field: str, template: str, /, **values: Any) -> None:
+    def __init__(self, field: str, template: Template, /, **values: Any) -> None:
         super().__init__(template, field=field.replace("_", " "), **values)
         self.field = field
 

@@ -18,8 +18,8 @@ from diffusion.images.io import fit
 from diffusion.images.masks import fit_mask
 from diffusion.request import ImageRequest
 from diffusion.result import ImageResult, Progress
-from diffusion.sentence import Sentence
 from diffusion.serving.latency import Shape
+from diffusion.text import Plural, Text
 
 PICTURES: Final = {"image": "RGB", "mask": "L"}  # the fields of a request that travel as files, with their colour modes
 KEY_HEADER: Final = "x-session-id"  # what Serve shows its router of a request
@@ -79,7 +79,7 @@ class Refused(BaseModel):
 
     model_config = _HEARD
     kind: str
-    template: str
+    template: str | Plural
     values: dict[str, str | int | float]
     field: str | None = None
 
@@ -88,7 +88,7 @@ class Refused(BaseModel):
         kind = getattr(errors, self.kind, None)
         known = kind if isinstance(kind, type) and issubclass(kind, DarkroomError) else GenerationError
         error = known.__new__(known)
-        Sentence.__init__(error, self.template, **self.values)
+        Text.__init__(error, self.template, **self.values)
         if isinstance(error, InvalidRequestError):
             error.field = self.field or "request"
         return error
@@ -171,7 +171,8 @@ def refused(error: DarkroomError) -> Frame:
     """Word ``error``."""
     values = {name: value if isinstance(value, (int, float)) else str(value) for name, value in error.values.items()}
     field = error.field if isinstance(error, InvalidRequestError) else None
-    head = {"kind": type(error).__name__, "template": error.template, "values": values, "field": field}
+    template = asdict(error.template) if isinstance(error.template, Plural) else error.template
+    head = {"kind": type(error).__name__, "template": template, "values": values, "field": field}
     return {"refused": head}, []
 
 

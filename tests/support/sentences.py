@@ -9,7 +9,7 @@ from typing import Any
 
 from cogs.core.i18n.catalogues import say
 from diffusion.errors import InvalidRequestError, ModelLoadError
-from diffusion.sentence import Sentence
+from diffusion.text import Plural, Text
 
 ROOT = Path(__file__).parents[2]
 # What only whoever runs the bot reads, in a terminal or a log, stays English.
@@ -69,7 +69,7 @@ def _template(call: ast.Call, known: dict[str, Any]) -> ast.expr | None:
     called = known.get(call.func.id) if isinstance(call.func, ast.Name) else None
     if called is say:
         return call.args[1]
-    if isinstance(called, type) and issubclass(called, Sentence) and called is not ModelLoadError and call.args:
+    if isinstance(called, type) and issubclass(called, Text) and called is not ModelLoadError and call.args:
         return call.args[issubclass(called, InvalidRequestError)]
     if isinstance(call.func, ast.Attribute) and call.func.attr == "transaction":
         return None if isinstance(call.args[0], ast.JoinedStr) else call.args[0]  # those are for the log alone
@@ -94,6 +94,8 @@ def _values(node: ast.expr, known: dict[str, Any], where: str) -> list[Any]:
     """
     if isinstance(node, ast.Constant):
         return [node.value]
+    if isinstance(node, ast.Call) and ast.unparse(node.func) in ("plural", "N_"):
+        return [argument.value for argument in node.args[:2] if isinstance(argument, ast.Constant)]
     if isinstance(node, ast.IfExp):
         return [*_values(node.body, known, where), *_values(node.orelse, known, where)]
     if isinstance(node, ast.Name) and node.id in known:
@@ -115,4 +117,6 @@ def _values(node: ast.expr, known: dict[str, Any], where: str) -> list[Any]:
 def _strings(value: Any) -> list[str]:
     if isinstance(value, str):
         return [value]
+    if isinstance(value, Plural):
+        return [value.one, value.many]
     return [text for each in (value.values() if isinstance(value, dict) else value) for text in _strings(each)]

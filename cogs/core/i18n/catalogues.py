@@ -13,7 +13,7 @@ import discord
 from discord.app_commands import TranslationContextLocation as Location
 from discord.app_commands import TranslationContextTypes, Translator, locale_str
 
-from diffusion.sentence import Sentence, filled
+from diffusion.text import Template, Text, english, fill
 
 ENGLISH: Final = "en"
 FOLDER: Final = Path(__file__).with_name("translations")
@@ -43,9 +43,9 @@ def of_locale(locale: discord.Locale | None) -> str:
     return FILES.get(locale, ENGLISH) if locale else ENGLISH
 
 
-def say(language: str, template: str, /, **values: Any) -> str:
-    """Put the English ``template`` in ``language``, with ``values`` in its gaps by name."""
-    return filled(translated(language, "sentences", template), values)
+def say(language: str, template: Template, /, **values: Any) -> str:
+    """Translate ``template`` to ``language`` and fill its gaps with ``values`` by name."""
+    return fill(translated(language, "sentences", english(template, values)), values)
 
 
 def setting(language: str, name: str) -> str:
@@ -53,7 +53,7 @@ def setting(language: str, name: str) -> str:
     return translated(language, "settings", name)
 
 
-def explain(language: str, sentence: Sentence) -> str:
+def explain(language: str, sentence: Text) -> str:
     """Put a ``sentence``, such as an error, in ``language``, with the setting that it is about, if any."""
     named = {name: setting(language, value) for name, value in sentence.values.items() if name == "field"}
     return say(language, sentence.template, **sentence.values | named)

@@ -6,7 +6,7 @@ from typing import Any, Final, Protocol
 
 from diffusion.images.metadata.read import Recipe
 from diffusion.request import MAX_UPSCALED_SIDE, SAMPLER_NAMES, UPSCALES, Limits
-from diffusion.sentence import Sentence
+from diffusion.text import Text
 
 # Samplers by the letters of their names: those that are the same here, then those of which one here is nearest.
 SAME: Final = {
@@ -53,24 +53,24 @@ class Model(Protocol):
     def count_tokens(self, text: str) -> int: ...  # noqa: D102
 
 
-def adapted(recipe: Recipe, model: Model, limits: Limits) -> tuple[dict[str, Any], list[Sentence]]:
+def adapted(recipe: Recipe, model: Model, limits: Limits) -> tuple[dict[str, Any], list[Text]]:
     """Give the settings of ``recipe``, but its seed, that ``model`` can follow within ``limits``, and a note on each change."""
     told = recipe.settings
-    notes: list[Sentence] = []
+    notes: list[Text] = []
     settings: dict[str, Any] = {}
     for field in PROMPTS:
         text = _plain(told.get(field, "")[:MAX_PROMPT])
         settings[field] = _shortened(text, model)
         if settings[field] != text or len(told.get(field, "")) > MAX_PROMPT:
             name = field.replace("_", " ")
-            notes.append(Sentence("The {field} is longer than this model reads: its end is left out.", field=name))
+            notes.append(Text("The {field} is longer than this model reads: its end is left out.", field=name))
     if any(LORA.search(told.get(field, "")[:MAX_PROMPT]) for field in PROMPTS):
-        notes.append(Sentence("LoRAs are left out: there are none here."))
+        notes.append(Text("LoRAs are left out: there are none here."))
     if size := _size(told, model.latent_factor, limits.side):
         settings["width"], settings["height"] = size
         if size != (told["width"], told["height"]):
             here, there = f"{size[0]}x{size[1]}", f"{told['width']}x{told['height']}"
-            notes.append(Sentence("The size becomes {size} instead of {asked}.", size=here, asked=there))
+            notes.append(Text("The size becomes {size} instead of {asked}.", size=here, asked=there))
     upscale = told.get("upscale", 1)
     settings["upscale"] = upscale if upscale in UPSCALES and upscale * max(size or (0,)) <= MAX_UPSCALED_SIDE else 1
     for field, least, most in (("steps", 1, limits.steps), ("guidance_scale", 0, MAX_GUIDANCE)):
@@ -79,26 +79,24 @@ def adapted(recipe: Recipe, model: Model, limits: Limits) -> tuple[dict[str, Any
             continue
         settings[field] = min(max(asked, least), most)
         if settings[field] != asked:
-            notes.append(Sentence(LOWERED[field], value=f"{settings[field]:g}", asked=f"{asked:g}"))
+            notes.append(Text(LOWERED[field], value=f"{settings[field]:g}", asked=f"{asked:g}"))
     if sampler := _sampler(recipe):
         settings["sampler"] = sampler
     if recipe.sampler and _same_sampler(recipe) is None:
         name = _short(recipe.sampler)
         if sampler:
             instead = SAMPLER_NAMES[sampler]
-            notes.append(Sentence("There is no sampler {name} here: {instead} takes its place.", name=name, instead=instead))
+            notes.append(Text("There is no sampler {name} here: {instead} takes its place.", name=name, instead=instead))
         else:
-            notes.append(Sentence("There is no sampler {name} here: my usual one takes its place.", name=name))
+            notes.append(Text("There is no sampler {name} here: my usual one takes its place.", name=name))
     if told.get("start_step"):
-        notes.append(Sentence("It started from another picture, which is not in the file. This one starts from noise."))
+        notes.append(Text("It started from another picture, which is not in the file. This one starts from noise."))
     if told.get("steer") in model.steerable:
         settings |= {field: told[field] for field in ("steer", "steer_scale") if field in told}
     elif told.get("steer"):
-        notes.append(Sentence("Nothing steers to {label} here.", label=_short(told["steer"])))
+        notes.append(Text("Nothing steers to {label} here.", label=_short(told["steer"])))
     if recipe.model and recipe.model != model.name:
-        notes.append(
-            Sentence("It was made by the model {name}. Here {other} draws.", name=_short(recipe.model), other=model.name)
-        )
+        notes.append(Text("It was made by the model {name}. Here {other} draws.", name=_short(recipe.model), other=model.name))
     return settings, notes
 
 

@@ -18,6 +18,7 @@ from diffusion.errors import DarkroomError, InvalidRequestError
 from diffusion.images.masks import box_mask
 from diffusion.request import ImageRequest
 from diffusion.result import Progress
+from diffusion.text import plural
 
 PICTURE = Image.linear_gradient("L").resize((32, 32)).convert("RGB")
 MOST = 1 << 20
@@ -167,6 +168,7 @@ def test_only_what_is_new_of_previews_is_sent():
         errors.NotFiniteError(),
         errors.OutOfMemoryError(),
         errors.QueueFullError("{most} pictures are waiting.", most=3),
+        errors.QueueFullError(plural("{most} picture is waiting.", "{most} pictures are waiting.", by="most"), most=1),
         errors.GenerationError("Something went wrong."),
     ],
 )
@@ -177,7 +179,7 @@ def test_errors_are_the_same_on_the_other_side(error):
     assert getattr(other, "field", None) == getattr(error, "field", None)
 
 
-@pytest.mark.parametrize("kind", ["Any", "Sentence", "SystemExit", "__import__", ""])
+@pytest.mark.parametrize("kind", ["Any", "Text", "SystemExit", "__import__", ""])
 def test_only_errors_of_this_project_are_made(kind):
     error = schema.Refused(kind=kind, template="Something.", values={}).error()
     assert type(error) is errors.GenerationError and isinstance(error, DarkroomError)

@@ -16,7 +16,7 @@ from cogs.core.storage.preferences import PreferenceStore
 from cogs.settings.panel import FIELDS, PAGE_TITLES, PAGES, TITLES
 from diffusion.errors import DarkroomError, InvalidRequestError
 from diffusion.request import ImageRequest, Limits
-from diffusion.sentence import GAP
+from diffusion.text import GAP
 from tests.support.sentences import all_said
 
 OTHERS = sorted(set(FILES.values()))
