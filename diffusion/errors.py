@@ -64,3 +64,14 @@ class ModelLoadError(DarkroomError):
     def __init__(self, source: str, reason: str) -> None:
         super().__init__("The model {source} cannot be loaded: {reason}", source=repr(source), reason=reason)
         self.source = source
+
+
+def as_darkroom_error(error: Exception) -> DarkroomError:
+    """Return ``error`` itself if it is for members, otherwise a `GenerationError` caused by it."""
+    if isinstance(error, DarkroomError):
+        return error
+    if isinstance(error, MemoryError):
+        return OutOfMemoryError()
+    failed = GenerationError("Something went wrong while the picture was made. Please try again.")
+    failed.__cause__ = error
+    return failed

@@ -10,6 +10,8 @@ from diffusion.request import ImageRequest
 if TYPE_CHECKING:
     from diffusion.safety import SafetyCheck
 
+Flags = dict[str, float]  # the labels for which an image is flagged, each with its score from 0 to 1; empty where it is fine
+
 
 @dataclass(frozen=True)
 class Progress:

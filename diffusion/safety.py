@@ -15,12 +15,11 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification, CL
 from transformers.utils import logging as transformers_logging
 
 from diffusion.errors import GenerationError, ModelLoadError
+from diffusion.images.screening import SCREENED_AT_ONCE, shrink_for_screening
 from diffusion.loading.device import best_device, best_dtype
 from diffusion.loading.hub import NoWeightsError, fetch, variant_of
+from diffusion.result import Flags
 
-Flags = dict[str, float]  # the labels for which a picture is flagged, each with its score from 0 to 1; none where it is fine
-AT_ONCE: Final = 8
-SIDE: Final = 1024  # pixels of a side that are looked at; checkers read about 224
 UNSAFE: Final = "unsafe"  # all that a model's own checker tells
 NONE: Final = "none"
 
@@ -71,18 +70,9 @@ def check_all(check: SafetyCheck, images: Sequence[Image.Image]) -> list[Flags]:
     """Check any number of ``images``, a few at a time."""
     found: list[Flags] = []
     with torch.inference_mode():
-        for start in range(0, len(images), AT_ONCE):
-            found += check([shrunk(image) for image in images[start : start + AT_ONCE]])
+        for start in range(0, len(images), SCREENED_AT_ONCE):
+            found += check([shrink_for_screening(image) for image in images[start : start + SCREENED_AT_ONCE]])
     return found
-
-
-def shrunk(image: Image.Image) -> Image.Image:
-    """Give ``image`` as large as a check looks at it: attachments have many pixels, or are long and a line high."""
-    if max(image.size) <= SIDE:
-        return image
-    image = image.copy()
-    image.thumbnail((SIDE, SIDE))
-    return image
 
 
 def load_check(

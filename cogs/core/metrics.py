@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 from cogs.core.storage.creations import Creation, CreationStore, State
 from diffusion.errors import DarkroomError
-from diffusion.serving.engine import Engine
+from diffusion.serving.interface import ImageEngine
 
 log = logging.getLogger(__name__)
 NAP: Final = 0.25  # seconds; how much too late it ends is the event loop's lag
@@ -22,7 +22,7 @@ LAGS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 class Metrics:
     """Watches an engine and its journal; ``began`` is when, in seconds since 1970."""
 
-    def __init__(self, engine: Engine, creation_store: CreationStore) -> None:
+    def __init__(self, engine: ImageEngine, creation_store: CreationStore) -> None:
         self.began = time.time()
         self.registry = CollectorRegistry()
         registry = self.registry

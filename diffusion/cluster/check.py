@@ -12,7 +12,8 @@ from diffusion.cluster.client_timeouts import CONNECT_SECONDS, FIRST_WAIT, LONGE
 from diffusion.cluster.framing import MAX_ANSWER, MEDIA_TYPE, pack, read, to_file
 from diffusion.cluster.schema import Refused
 from diffusion.errors import GenerationError
-from diffusion.safety import AT_ONCE, Flags, shrunk
+from diffusion.images.screening import SCREENED_AT_ONCE, shrink_for_screening
+from diffusion.result import Flags
 
 log = logging.getLogger(__name__)
 TRIES: Final = 5
@@ -27,8 +28,8 @@ class RemoteCheck:
     async def __call__(self, session: aiohttp.ClientSession, images: Sequence[Image.Image], seconds: float) -> list[Flags]:
         """Have ``images`` looked at, within ``seconds`` for every few of them; raises `GenerationError`."""
         found: list[Flags] = []
-        for start in range(0, len(images), AT_ONCE):
-            asked = await asyncio.to_thread(_worded, images[start : start + AT_ONCE])
+        for start in range(0, len(images), SCREENED_AT_ONCE):
+            asked = await asyncio.to_thread(_worded, images[start : start + SCREENED_AT_ONCE])
             found += await self._found(session, asked, seconds)
         return found
 
@@ -59,4 +60,4 @@ class RemoteCheck:
 
 
 def _worded(images: Sequence[Image.Image]) -> bytes:
-    return pack({}, [to_file(shrunk(image)) for image in images])
+    return pack({}, [to_file(shrink_for_screening(image)) for image in images])

@@ -20,13 +20,11 @@ from diffusion.cluster.client_timeouts import CONNECT_SECONDS, FIRST_WAIT, LONGE
 from diffusion.cluster.framing import MAX_ANSWER, MEDIA_TYPE, BrokenFrameError, pack, read, unpack
 from diffusion.cluster.schema import KEY_HEADER, Refused, RemoteModel, Told, key_of, question, read_done
 from diffusion.config import EngineConfig
-from diffusion.errors import DarkroomError, GenerationError, ModelLoadError, QueueFullError
+from diffusion.errors import DarkroomError, GenerationError, ModelLoadError, QueueFullError, as_darkroom_error
 from diffusion.request import ImageRequest
-from diffusion.result import ImageResult
-from diffusion.safety import Flags
+from diffusion.result import Flags, ImageResult
 from diffusion.serving.job import Job
 from diffusion.serving.thread import Worker
-from diffusion.serving.worker import explained
 
 log = logging.getLogger(__name__)
 
@@ -197,7 +195,7 @@ class RemoteEngine:
             outcome = error
         except Exception as error:
             log.exception("a request could not be followed")
-            outcome = explained(error)
+            outcome = as_darkroom_error(error)
         self._jobs.pop(job, None)
         job.finish(outcome)
 

@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from diffusion.cluster.framing import MAX_HEAD, MAX_QUESTION, MEDIA_TYPE, BrokenFrameError, Frame, pack, to_image, unpack
 from diffusion.cluster.schema import done, read_question, refused, spec, told
 from diffusion.errors import DarkroomError, GenerationError
-from diffusion.safety import AT_ONCE, SIDE
+from diffusion.images.screening import SCREENED_AT_ONCE, SCREENED_SIDE
 from diffusion.serving.engine import Engine
 from diffusion.serving.job import Job
 
@@ -123,9 +123,9 @@ def _answer(frame: Frame) -> Response:
 
 
 def _pictures(files: list[bytes]) -> list[Image.Image]:
-    if len(files) > AT_ONCE:
+    if len(files) > SCREENED_AT_ONCE:
         raise BrokenFrameError("These are more pictures than are checked at once.")
-    return [to_image(file, max_pixels=SIDE * SIDE) for file in files]
+    return [to_image(file, max_pixels=SCREENED_SIDE * SCREENED_SIDE) for file in files]
 
 
 async def _body(http: Request) -> bytes:

@@ -7,7 +7,6 @@ from typing import Any, Final, get_type_hints
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from tokenizers import Tokenizer
-from transformers import PreTrainedTokenizerFast
 
 from diffusion import errors
 from diffusion.cluster.framing import BrokenFrameError, Frame, to_file, to_image
@@ -202,7 +201,18 @@ class RemoteModel(ModelSpec):
         self.name, self.defaults, self.steerable = said.name, said.defaults, said.steerable
         self.latent_factor, self.latent_channels, self.sample_side = said.latent_factor, said.latent_channels, said.sample_side
         self.device, self.dtype = said.device, said.dtype
-        self.tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=said.max_length)
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        self.tokenizer, self._max_length = tokenizer, said.max_length
+
+    @property
+    def max_tokens(self) -> int:
+        """How many tokens of a prompt are read, beside its start and end marks."""
+        return self._max_length - 2
+
+    def count_tokens(self, text: str) -> int:
+        """Count the tokens of ``text`` without its start and end marks."""
+        return len(self.tokenizer.encode(text).ids) - 2
 
 
 def key_of(shape: Shape, rows: int) -> str:

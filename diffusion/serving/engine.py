@@ -16,8 +16,8 @@ from diffusion.config import EngineConfig
 from diffusion.errors import DarkroomError, GenerationError, InvalidRequestError, QueueFullError
 from diffusion.families.stable_diffusion import ImageDiffusionModel
 from diffusion.request import ImageRequest
-from diffusion.result import ImageResult
-from diffusion.safety import Flags, SafetyCheck, check_all
+from diffusion.result import Flags, ImageResult
+from diffusion.safety import SafetyCheck, check_all
 from diffusion.serving.batcher import Batcher
 from diffusion.serving.job import ImageTask, Job
 from diffusion.serving.latency import Pace, Shape, forecast

@@ -2,16 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Generator, Hashable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
-from torch import Tensor
 
 from diffusion.errors import DarkroomError, JobCancelledError
 from diffusion.request import ImageRequest
 from diffusion.result import ImageResult, Progress
-from diffusion.sampling.trajectory import Trajectory
 from diffusion.serving.latency import Shape
+
+if TYPE_CHECKING:  # the bot follows jobs of a remote engine without torch
+    from torch import Tensor
+
+    from diffusion.sampling.trajectory import Trajectory
 
 
 class Job:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import torch
 
-from diffusion.errors import DarkroomError, GenerationError, OutOfMemoryError
+from diffusion.errors import DarkroomError, OutOfMemoryError, as_darkroom_error
 from diffusion.families.latent_preview import to_strip
 from diffusion.families.stable_diffusion import ImageDiffusionModel
 from diffusion.loading.device import trim_memory
@@ -131,10 +131,6 @@ def out_of_memory(error: Exception) -> bool:
 
 def explained(error: Exception) -> DarkroomError:
     """Say what ``error`` means for the member whose picture it ended."""
-    if isinstance(error, DarkroomError):
-        return error
-    if out_of_memory(error):
+    if not isinstance(error, DarkroomError) and out_of_memory(error):
         return OutOfMemoryError()
-    failed = GenerationError("Something went wrong while the picture was made. Please try again.")
-    failed.__cause__ = error
-    return failed
+    return as_darkroom_error(error)

@@ -16,20 +16,20 @@ from cogs.core.request.options import checked, clean, parse_size
 from cogs.core.request.preferences import Preferences
 from cogs.core.request.prompt_matrix import prompted
 from cogs.core.request.styles import Style, of_words, style_of
-from diffusion.families.stable_diffusion import ImageDiffusionModel
+from diffusion.families.spec import ModelSpec
 from diffusion.request import ImageRequest, Limits, random_seed, start_step_for
-from diffusion.serving.engine import Engine
+from diffusion.serving.interface import ImageEngine
 
 
 class RequestBuilder:
     """Composes requests for the model that draws."""
 
-    def __init__(self, engine: Engine, rules: Rules, styles: Mapping[str, Style] | None = None) -> None:
+    def __init__(self, engine: ImageEngine, rules: Rules, styles: Mapping[str, Style] | None = None) -> None:
         self.engine, self.rules = engine, rules
         self.offer(styles)
 
     @property
-    def model(self) -> ImageDiffusionModel:
+    def model(self) -> ModelSpec:
         """What draws at the moment."""
         return self.engine.model
 

@@ -23,7 +23,7 @@ from diffusion.images.masks import read_masked
 from diffusion.images.timelapse import to_film
 from diffusion.request import ImageRequest
 from diffusion.result import ImageResult
-from diffusion.serving.engine import Engine
+from diffusion.serving.interface import ImageEngine
 from diffusion.serving.job import Job
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class JobRunner:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: ImageEngine,
         creation_store: CreationStore,
         image_store: ImageStore,
         delivery: Delivery,

@@ -24,7 +24,7 @@ from cogs.core.storage.preferences import PreferenceStore
 from cogs.core.storage.reviews import Decision, ReviewRow, ReviewStore
 from diffusion.errors import DarkroomError
 from diffusion.result import ImageResult
-from diffusion.serving.engine import Engine
+from diffusion.serving.interface import ImageEngine
 
 log = logging.getLogger(__name__)
 HELD: Final = "A moderator will look at these pictures before they are shown."
@@ -47,7 +47,7 @@ class SafetyGate:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: ImageEngine,
         preference_store: PreferenceStore,
         creation_store: CreationStore,
         reviews: ReviewStore,

@@ -39,7 +39,7 @@ from cogs.core.storage.reviews import ReviewStore
 from cogs.core.tasks import Background
 from diffusion.errors import DarkroomError, QueueFullError
 from diffusion.request import ImageRequest
-from diffusion.serving.engine import Engine
+from diffusion.serving.interface import ImageEngine
 from diffusion.serving.job import Job
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class GenerationService:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: ImageEngine,
         database: Database,
         image_store: ImageStore,
         max_per_member: int = MAX_PER_MEMBER,

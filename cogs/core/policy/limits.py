@@ -15,7 +15,7 @@ from cogs.core.storage.preferences import PreferenceStore
 from cogs.core.storage.quotas import DIRECT, QuotaStore, renewal
 from diffusion.errors import DarkroomError, InvalidRequestError
 from diffusion.request import ImageRequest, Limits
-from diffusion.serving.engine import Engine
+from diffusion.serving.interface import ImageEngine
 
 Interaction = discord.Interaction[Any]
 
@@ -42,7 +42,7 @@ class Rules:
     """Applies what servers and channels allow. ``daily`` is the operator's own allowance for a member, over all servers."""
 
     def __init__(
-        self, engine: Engine, preference_store: PreferenceStore, quota_store: QuotaStore, daily: int | None = None
+        self, engine: ImageEngine, preference_store: PreferenceStore, quota_store: QuotaStore, daily: int | None = None
     ) -> None:
         self.engine, self.preference_store, self.quota_store, self.daily = engine, preference_store, quota_store, daily
         self._turns: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()

@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 
 from cogs.core.storage.claims import Claims
 from diffusion.errors import QueueFullError
-from diffusion.serving.engine import Engine
+from diffusion.serving.interface import ImageEngine
 
 
 class Waiting:
     """Counts what each member waits for, in all processes; ``most`` of it are allowed."""
 
-    def __init__(self, engine: Engine, claims: Claims, most: int) -> None:
+    def __init__(self, engine: ImageEngine, claims: Claims, most: int) -> None:
         self.engine, self.claims, self.most = engine, claims, most
         self._prepared: Counter[int] = Counter()
 

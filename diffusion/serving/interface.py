@@ -1,0 +1,68 @@
+"""What the bot needs of an engine, wherever it draws. No tensors."""
+
+from collections.abc import Callable, Hashable, Sequence
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from PIL import Image
+
+from diffusion.config import EngineConfig
+from diffusion.families.spec import ModelSpec
+from diffusion.request import ImageRequest
+from diffusion.result import Flags
+from diffusion.serving.job import Job
+
+Load = Callable[[], tuple[Any, Any]]  # loads a model and what checks its pictures, both of the engine's own kind
+
+
+class ImageEngine(Protocol):
+    """`Engine` draws in this process, `diffusion.cluster.remote.RemoteEngine` on the replicas of a cluster.
+
+    ``watchers`` receive the rows and the seconds of each step. Use an engine by ``async with``.
+    """
+
+    config: EngineConfig
+    watchers: list[Callable[[int, float], None]]
+
+    @property
+    def model(self) -> ModelSpec:
+        """What the present model takes."""
+
+    @property
+    def unfinished(self) -> int:
+        """How many images wait or are being drawn."""
+
+    @property
+    def paused(self) -> bool:
+        """Whether `pause` holds images back."""
+
+    @property
+    def checks(self) -> bool:
+        """Whether `check` has anything to ask."""
+
+    async def __aenter__(self) -> Self: ...  # noqa: D105
+
+    async def __aexit__(  # noqa: D105
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
+    ) -> None: ...
+
+    def submit(self, request: ImageRequest, owner: Hashable = None) -> Job:
+        """Queue ``request``; raises `InvalidRequestError` or `QueueFullError`."""
+
+    def jobs_of(self, owner: Hashable) -> int:
+        """Count the unfinished jobs of ``owner``."""
+
+    def forecast(self) -> dict[Job, float | None]:
+        """Estimate the seconds until each unfinished job is done, None where that is unknown."""
+
+    async def check(self, images: Sequence[Image.Image], by: Any = None) -> list[Flags]:
+        """Return the labels for which each image is flagged; raises `GenerationError`."""
+
+    def pause(self) -> None:
+        """Begin nothing more until `resume`."""
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+
+    async def switch(self, load: Load) -> None:
+        """Draw with the model that ``load`` returns; raises what ``load`` raises, and then nothing changes."""
