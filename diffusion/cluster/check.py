@@ -7,6 +7,7 @@ from typing import Final
 
 import aiohttp
 from PIL import Image
+from tenacity import AsyncRetrying, before_sleep_log, retry_if_exception, stop_after_attempt, wait_exponential
 
 from diffusion.cluster.client_timeouts import CONNECT_SECONDS, FIRST_WAIT, LONGEST_WAIT, UNREACHED
 from diffusion.cluster.framing import MAX_ANSWER, MEDIA_TYPE, pack, read, to_file
@@ -35,17 +36,18 @@ class RemoteCheck:
 
     async def _found(self, session: aiohttp.ClientSession, asked: bytes, seconds: float) -> list[Flags]:
         """Ask one replica, and another where it is lost."""
-        wait = FIRST_WAIT
-        for _ in range(TRIES):
-            try:
-                return await self._asked(session, asked, seconds)
-            except UNREACHED as error:
-                log.warning("pictures could not be checked: %r", error)
-                if isinstance(error, aiohttp.ClientResponseError) and error.status < 500:  # any other would say the same
-                    break
-            await asyncio.sleep(wait)
-            wait = min(2 * wait, LONGEST_WAIT)
-        raise GenerationError("These pictures could not be checked, so I cannot show them.")
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(_may_succeed_elsewhere),
+            stop=stop_after_attempt(TRIES),
+            wait=wait_exponential(FIRST_WAIT, LONGEST_WAIT),
+            before_sleep=before_sleep_log(log, logging.WARNING),
+            reraise=True,
+        )
+        try:
+            return await retrying(self._asked, session, asked, seconds)
+        except UNREACHED as error:
+            log.warning("pictures could not be checked: %r", error)
+            raise GenerationError("These pictures could not be checked, so I cannot show them.") from error
 
     async def _asked(self, session: aiohttp.ClientSession, asked: bytes, seconds: float) -> list[Flags]:
         # Silent until all are looked at, between the steps of what is drawn there.
@@ -57,6 +59,12 @@ class RemoteCheck:
         if "refused" in head:
             raise Refused.model_validate(head["refused"]).error()
         return [dict(flags) for flags in head["flags"]]
+
+
+def _may_succeed_elsewhere(error: BaseException) -> bool:
+    if isinstance(error, aiohttp.ClientResponseError):
+        return error.status >= 500  # with a lower one any other replica would say the same
+    return isinstance(error, UNREACHED)
 
 
 def _worded(images: Sequence[Image.Image]) -> bytes:

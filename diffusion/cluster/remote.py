@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import aiohttp
 from PIL import Image
+from tenacity import AsyncRetrying, before_sleep_log, retry_if_exception_type, wait_exponential
 
 from diffusion.cluster.check import RemoteCheck
 from diffusion.cluster.client_timeouts import CONNECT_SECONDS, FIRST_WAIT, LONGEST_WAIT, SILENCE_SECONDS, UNREACHED
@@ -28,9 +29,11 @@ from diffusion.serving.thread import Worker
 
 log = logging.getLogger(__name__)
 
-PATIENCE: Final = 600.0  # seconds of tries to reach a replica
+CONNECT_GIVE_UP_AFTER: Final = 600.0  # seconds of tries to reach a replica
 MAX_LOSSES: Final = 5  # what loses its replica so often may be what ends it
 WAITED: Final = 0.25  # of a loss, where others were seen to come first: it may have begun unseen
+
+FAILED: Final = "Something went wrong while the picture was made. Please try again."
 
 Load = Callable[[], tuple[RemoteModel, RemoteCheck | None]]
 # Proxies that the environment names are for the world outside.
@@ -51,6 +54,10 @@ def load(engine: str, name: str) -> tuple[RemoteModel, RemoteCheck | None]:
     except (OSError, HTTPException, BrokenFrameError) as error:
         raise ModelLoadError(name, f"{engine} cannot be asked for it: {error}") from error
     return model, RemoteCheck(url) if model.checks else None
+
+
+class _ReplicaLostError(Exception):
+    """The connection to the replica that makes a job broke off."""
 
 
 @dataclass
@@ -203,30 +210,54 @@ class RemoteEngine:
         """Have ``job`` made, by one replica after another until one succeeds; raises `DarkroomError`."""
         followed = self._jobs[job]
         asked = pack(*await asyncio.to_thread(question, job.request, _plain(job.owner)))
-        wait, losses, reached = FIRST_WAIT, 0.0, time.perf_counter()
+        losses = 0.0
         while True:
+            try:
+                return await self._made_by_one(job, followed, asked)
+            except _ReplicaLostError as loss:
+                followed.left = None
+                if job.progress.place is None:
+                    losses += 1
+                    followed.lost_at = max(followed.lost_at, job.progress.completed)
+                    job.report(replace(job.progress, resuming=True))
+                else:
+                    losses += WAITED
+                if losses >= MAX_LOSSES:
+                    raise GenerationError(FAILED) from loss
+                await asyncio.sleep(FIRST_WAIT)
+            except UNREACHED as error:
+                raise GenerationError(FAILED) from error
+
+    async def _made_by_one(self, job: Job, followed: _Followed, asked: bytes) -> ImageResult:
+        """Ask until a replica takes ``job``; raises `_ReplicaLostError` where it is lost then, and one of `UNREACHED`."""
+        reached = time.perf_counter()
+
+        async def ask() -> ImageResult:
+            nonlocal reached
             if self.paused:
                 await self._going.wait()
                 reached = time.perf_counter()
             begun = followed.told
             try:
                 return await self._asked(job, followed, asked)
-            except QueueFullError as error:  # it was taken on, so it waits
-                log.info("the replicas are full: %s", error)
+            except QueueFullError:
                 reached = time.perf_counter()
                 self._full_until = reached + 2 * LONGEST_WAIT  # before which it has asked again
+                raise
             except UNREACHED as error:
-                log.warning("a replica was lost or not reached: %r", error)
                 if followed.told > begun:
-                    wait, reached, followed.left = FIRST_WAIT, followed.told, None
-                    losses += WAITED if job.progress.place else 1
-                    if job.progress.place is None:
-                        followed.lost_at = max(followed.lost_at, job.progress.completed)
-                        job.report(replace(job.progress, resuming=True))
-                if losses >= MAX_LOSSES or time.perf_counter() - reached > PATIENCE:
-                    raise GenerationError("Something went wrong while the picture was made. Please try again.") from error
-            await asyncio.sleep(wait)
-            wait = min(2 * wait, LONGEST_WAIT)
+                    log.warning("a replica was lost: %r", error)
+                    raise _ReplicaLostError from error
+                raise
+
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type((QueueFullError, *UNREACHED)),  # a job that was accepted waits for room
+            stop=lambda _: time.perf_counter() - reached > CONNECT_GIVE_UP_AFTER,
+            wait=wait_exponential(FIRST_WAIT, LONGEST_WAIT),
+            before_sleep=before_sleep_log(log, logging.WARNING),
+            reraise=True,
+        )
+        return await retrying(ask)
 
     async def _asked(self, job: Job, followed: _Followed, asked: bytes) -> ImageResult:
         """Ask one replica; raises the error that it tells, or one of `_UNREACHED`."""

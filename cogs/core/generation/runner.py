@@ -14,6 +14,7 @@ from cogs.core.messages.deadline import while_token_lives
 from cogs.core.messages.delivery import Delivery, MessageUnreadableError, carries_result
 from cogs.core.messages.message import Answer, Picture, Result
 from cogs.core.request.prompt_matrix import MOST as MOST_FILES
+from cogs.core.retry import retry
 from cogs.core.storage.creations import MODEL_LIMIT, Creation, CreationStore, OwnershipLostError, State, from_json
 from cogs.core.storage.images import ImageMissingError, ImageStore
 from cogs.core.storage.reviews import Decision
@@ -260,8 +261,8 @@ class JobRunner:
         return from_json(creation.request or {}, image, mask)
 
     async def _submit(self, creation: Creation, request: ImageRequest) -> Job:
-        while True:
-            try:
-                return self.engine.submit(request, owner=creation.owner)
-            except QueueFullError:  # it was accepted once, so it waits
-                await asyncio.sleep(QUEUE_SECONDS)
+        async def submit() -> Job:
+            return self.engine.submit(request, owner=creation.owner)
+
+        # The request was accepted once, so it waits for room in the queue.
+        return await retry(submit, lambda error: isinstance(error, QueueFullError), max_wait=QUEUE_SECONDS)

@@ -10,14 +10,14 @@ import discord
 from discord import ui
 
 from cogs.core.i18n.catalogues import of_locale, say
-from cogs.core.messages import delivery
 from cogs.core.messages.delivery import QUIET
-from cogs.core.messages.http_errors import REFUSALS, Refusal, refusal_of
+from cogs.core.messages.http_errors import REFUSALS, Refusal, is_temporary, refusal_of
 from cogs.core.messages.message import Result
 from cogs.core.messages.review_button import ReviewButton, asks_about
 from cogs.core.policy.flagged import flags_text
 from cogs.core.policy.flagged import verdict as verdict_of
 from cogs.core.request.preferences import Scope, Verdict, layered
+from cogs.core.retry import retry
 from cogs.core.storage.creations import Creation, CreationStore, State
 from cogs.core.storage.database import DatabaseUnavailableError
 from cogs.core.storage.preferences import PreferenceStore
@@ -163,18 +163,8 @@ class SafetyGate:
         return None
 
     async def _until_reached(self, call: Callable[[], Awaitable[Any]]) -> Any:
-        """Try again while Discord or the database is out of reach."""
-        wait = delivery.FIRST_WAIT
-        while True:
-            try:
-                return await call()
-            except DatabaseUnavailableError:  # which is in the log
-                pass
-            except REFUSALS as error:
-                if refusal_of(error) is not Refusal.LATER:
-                    raise
-            await asyncio.sleep(wait)
-            wait = min(2 * wait, delivery.LONGEST_WAIT)
+        """Retry ``call`` while Discord or the database is unreachable."""
+        return await retry(call, lambda error: isinstance(error, DatabaseUnavailableError) or is_temporary(error))
 
 
 def _buttons(creation_id: int, language: str) -> ui.ActionRow[Any]:

@@ -8,9 +8,11 @@ import asyncio
 import contextlib
 import logging
 import math
+import time
 from dataclasses import replace
 from datetime import timedelta
 from enum import Enum, auto
+from functools import partial
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
@@ -18,17 +20,17 @@ import discord
 
 from cogs.core.i18n.catalogues import say
 from cogs.core.messages.attachments import posted
-from cogs.core.messages.http_errors import REFUSALS, Refusal, refusal_of
+from cogs.core.messages.http_errors import REFUSALS, Refusal, is_temporary, refusal_of
 from cogs.core.messages.message import Answer
+from cogs.core.retry import retry
 from cogs.core.storage.creations import Creation, CreationStore
 from diffusion.errors import DarkroomError
 
 log = logging.getLogger(__name__)
 QUIET: Final = discord.AllowedMentions.none()
 PROGRESS_SECONDS = 5.0  # a progress edit that takes longer is rate-limited and gives way
-FIRST_WAIT, LONGEST_WAIT = 2.0, 60.0  # seconds between attempts while Discord is out of reach
 ARRIVING = timedelta(seconds=5)
-PATIENCE = timedelta(days=1)  # then an answer is given up
+DELIVERY_GIVE_UP_AFTER = timedelta(days=1)
 TOKEN_MARGIN = timedelta(seconds=10)
 TOO_LARGE = "The pictures are larger than Discord takes here. Please ask for fewer or smaller ones."
 NOT_TAKEN = "Discord did not take the pictures. Please try again."
@@ -51,6 +53,10 @@ class UndeliverableError(Exception):
 
 class MessageUnreadableError(Exception):
     """Nothing lets the bot see whether a message is there."""
+
+
+class _NotYetSentError(Exception):
+    """Discord may still carry out the first answer of a bot that has ended since."""
 
 
 class Way(Enum):
@@ -135,14 +141,10 @@ class Delivery:
         if answer.largest > (self._limit(creation) or math.inf):
             answer = await self._smaller(creation, answer)
         way = _first_way(creation)
-        given_up = discord.utils.utcnow() + PATIENCE
-        wait = FIRST_WAIT
+        give_up_at = time.monotonic() + DELIVERY_GIVE_UP_AFTER.total_seconds()
         while True:
-            if way in (Way.EDIT_BY_TOKEN, Way.NEW_BY_TOKEN) and _expired(creation):
-                way = Way.DIRECT
-            await self.creation_store.hold(creation)
             try:
-                return await self._go(way, creation, answer)
+                return await retry(partial(self._attempt, way, creation, answer), is_temporary, until=give_up_at)
             except REFUSALS as error:
                 refusal = refusal_of(error)
                 log.warning("the answer of %r was refused (%s, %s)", creation, way.name, refusal.name)
@@ -152,9 +154,6 @@ class Delivery:
                     answer = await self._smaller(creation, answer)
                 elif refusal is Refusal.INVALID and answer.pictures:
                     raise DarkroomError(NOT_TAKEN) from error
-                elif refusal is Refusal.LATER and discord.utils.utcnow() < given_up:
-                    await asyncio.sleep(wait)
-                    wait = min(2 * wait, LONGEST_WAIT)
                 else:
                     reason = CHANNEL_GONE if refusal is Refusal.CHANNEL_GONE else f"Discord refused the answer: {error}"
                     raise UndeliverableError(reason) from error
@@ -164,23 +163,27 @@ class Delivery:
 
         None where there is none; raises `UndeliverableError` where the channel is gone, `MessageUnreadableError`.
         """
-        wait = FIRST_WAIT
-        while True:
-            try:
-                message = await self._find(creation)
-                if message or not _may_arrive(creation):
-                    return message
-            except REFUSALS as error:
-                refusal = refusal_of(error)
-                if refusal is Refusal.CHANNEL_GONE:
-                    raise UndeliverableError(CHANNEL_GONE) from error
-                gone = refusal in (Refusal.MESSAGE_GONE, Refusal.EXPIRED)  # of a token that should be good: never answered
-                if gone and not _may_arrive(creation):
-                    return None
-                if not gone and refusal is not Refusal.LATER:
-                    raise MessageUnreadableError(str(error)) from error
-            await asyncio.sleep(wait)
-            wait = min(2 * wait, LONGEST_WAIT)
+        try:
+            return await retry(
+                partial(self._find_or_wait, creation),
+                lambda error: isinstance(error, _NotYetSentError) or is_temporary(error),
+            )
+        except REFUSALS as error:
+            if refusal_of(error) is Refusal.CHANNEL_GONE:
+                raise UndeliverableError(CHANNEL_GONE) from error
+            raise MessageUnreadableError(str(error)) from error
+
+    async def _find_or_wait(self, creation: Creation) -> discord.Message | None:
+        message = None
+        try:
+            message = await self._find(creation)
+        except REFUSALS as error:
+            # Discord calls a token unknown as well where the interaction was never answered.
+            if refusal_of(error) not in (Refusal.MESSAGE_GONE, Refusal.EXPIRED):
+                raise
+        if message is None and _may_arrive(creation):
+            raise _NotYetSentError
+        return message
 
     async def _find(self, creation: Creation) -> discord.Message | None:
         if not creation.token_only or creation.posting_in:
@@ -203,6 +206,12 @@ class Delivery:
             if message.interaction_metadata and message.interaction_metadata.id == creation.id:
                 return message
         return None
+
+    async def _attempt(self, way: Way, creation: Creation, answer: Answer) -> int:
+        if way in (Way.EDIT_BY_TOKEN, Way.NEW_BY_TOKEN) and _expired(creation):
+            way = Way.DIRECT
+        await self.creation_store.hold(creation)
+        return await self._go(way, creation, answer)
 
     async def _go(self, way: Way, creation: Creation, answer: Answer) -> int:
         if way is Way.EDIT:

@@ -45,6 +45,11 @@ STATUSES: Final = {
 }
 
 
+def is_temporary(error: Exception) -> bool:
+    """Return whether the same call may succeed later."""
+    return isinstance(error, REFUSALS) and refusal_of(error) is Refusal.LATER
+
+
 def refusal_of(error: Exception) -> Refusal:
     """Tell what an exception of discord.py or of the network means for a delivery."""
     if not isinstance(error, discord.HTTPException):

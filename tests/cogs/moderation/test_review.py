@@ -11,7 +11,6 @@ from sqlalchemy import delete
 import cogs.core.storage.reviews
 from cogs.core.generation.maintenance import Maintenance
 from cogs.core.generation.safety_gate import HELD, NOT_SHOWN, REVIEWED
-from cogs.core.messages import delivery
 from cogs.core.request.preferences import Preferences, Scope, Verdict
 from cogs.core.storage.creations import State
 from cogs.core.storage.database import DatabaseUnavailableError
@@ -43,7 +42,7 @@ async def server(tiny_model):
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(delivery, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr("cogs.core.retry.FIRST_WAIT_SECONDS", 0.01)
 
 
 async def rule(server, **rules):

@@ -177,7 +177,7 @@ async def test_a_pause_of_any_length_tries_nobodys_patience(remote, server, cloc
     remote.pause()
     job = remote.submit(asked())
     await asyncio.sleep(0.1)
-    clock.ahead += 2 * remote_module.PATIENCE
+    clock.ahead += 2 * remote_module.CONNECT_GIVE_UP_AFTER
     server.statuses = [503]
     remote.resume()
     assert len((await job).images) == 1

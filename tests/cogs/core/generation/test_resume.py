@@ -157,7 +157,7 @@ async def test_an_answer_that_was_under_way_when_the_bot_died_is_waited_for(serv
         return await find(self, creation) if len(looks) > 2 else None
 
     monkeypatch.setattr(delivery.Delivery, "_find", late)
-    monkeypatch.setattr(delivery, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr("cogs.core.retry.FIRST_WAIT_SECONDS", 0.01)
     monkeypatch.setattr(delivery, "ARRIVING", timedelta(minutes=5))
     await server.restart()
     await server.finished(message)

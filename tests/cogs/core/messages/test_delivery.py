@@ -80,7 +80,7 @@ FAULTS = [
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(delivery, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr("cogs.core.retry.FIRST_WAIT_SECONDS", 0.01)
 
 
 async def rendered(server, monkeypatch, channel=None, **options):
@@ -181,7 +181,7 @@ async def test_while_the_network_is_down_the_delivery_waits(server, monkeypatch)
 
 
 async def test_what_stays_out_of_reach_is_given_up_in_the_end(server, monkeypatch):
-    monkeypatch.setattr(delivery, "PATIENCE", timedelta(0))
+    monkeypatch.setattr(delivery, "DELIVERY_GIVE_UP_AFTER", timedelta(0))
     result, go = await rendered(server, monkeypatch)
     server.env.inject_error(*EDIT, status=500, times=None)
     go.set()
