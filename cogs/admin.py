@@ -14,11 +14,12 @@ from cogs.core.i18n.catalogues import say
 from cogs.core.policy.locale import language_of
 from cogs.core.policy.permissions import check_operator
 from diffusion.errors import DarkroomError
+from diffusion.text import N_
 
 log = logging.getLogger(__name__)
 Reload = Callable[[], tuple[list[str], list[str]]]
-OTHERS = "Other processes that do the same within seconds: {count}."
-DRAINED = "Drained: nothing is in hand. `/admin resume` takes requests again."
+OTHERS = N_("Other processes that do the same within seconds: {count}.")
+DRAINED = N_("Drained: nothing is in hand. `/admin resume` takes requests again.")
 
 
 @app_commands.default_permissions(administrator=True)

@@ -23,14 +23,15 @@ from cogs.core.storage.archive import Page
 from cogs.core.storage.creations import Creation
 from cogs.core.storage.images import ImageMissingError
 from cogs.lineage import ShowSelect
+from diffusion.text import N_
 
 SEARCH_LIMIT: Final = 50  # characters, as a custom_id has room for
 PROMPT_SHOWN: Final = 150
 THUMBNAIL_SIDE: Final = 192
-GONE: Final = "its pictures are not kept any more"
+GONE: Final = N_("its pictures are not kept any more")
 FRAMES: Final = "{count} frames"
-PICTURES: Final = "{count} pictures"
-WAYS: Final = {"newer": ("Newer", "◀️"), "older": ("Older", "▶️")}
+PICTURES: Final = N_("{count} pictures")
+WAYS: Final = {"newer": (N_("Newer"), "◀️"), "older": (N_("Older"), "▶️")}
 
 
 class PageButton(

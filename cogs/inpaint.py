@@ -29,12 +29,13 @@ from cogs.core.request.regions import REGIONS, parse_region, pixels
 from diffusion.errors import InvalidRequestError
 from diffusion.images.masks import box_mask, masked
 from diffusion.request import ImageRequest
+from diffusion.text import N_
 
-NO_MASK = (
+NO_MASK = N_(
     "Please say what to draw anew: attach a mask that is white there, name a region,"
     " or attach a picture that is transparent there."
 )
-ONE_MASK = "Please give a mask or a region, not both."
+ONE_MASK = N_("Please give a mask or a region, not both.")
 
 
 class InpaintCog(commands.Cog):

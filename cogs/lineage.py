@@ -23,12 +23,13 @@ from cogs.core.storage.creations import Creation, State
 from cogs.core.storage.database import DatabaseUnavailableError
 from cogs.core.storage.images import ImageMissingError
 from diffusion.errors import DarkroomError
+from diffusion.text import N_
 
-UNKNOWN: Final = "There is no picture of this id that you could see here. `/history` lists yours."
+UNKNOWN: Final = N_("There is no picture of this id that you could see here. `/history` lists yours.")
 LOOK_SECONDS: Final = 1.5  # for a look at the message before the answer, which must come within three
 TREE_ROOM: Final = 3800  # characters of the 4000 that a layout may say
 LABEL_LIMIT: Final = 100  # Discord's limit on an option of a select and on an autocomplete choice
-BUTTONS: Final = {"replay": ("Replay", "🔂"), "tree": ("Tree", "🌳")}
+BUTTONS: Final = {"replay": (N_("Replay"), "🔂"), "tree": (N_("Tree"), "🌳")}
 
 
 class ShowButton(ui.DynamicItem[ui.Button[Any]], template=r"darkroom:(?P<action>replay|tree):(?P<creation>\d+)"):

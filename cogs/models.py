@@ -19,9 +19,10 @@ from cogs.core.policy.locale import language_of
 from cogs.core.policy.permissions import check_operator
 from cogs.core.request.options import matching_choices
 from diffusion.errors import DarkroomError
+from diffusion.text import N_
 
 log = logging.getLogger(__name__)
-LOADING = "Loading `{model}`. Pictures go on with `{drawing}` until it is ready…"
+LOADING = N_("Loading `{model}`. Pictures go on with `{drawing}` until it is ready…")
 
 
 class ModelsCog(commands.Cog):

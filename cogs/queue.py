@@ -17,13 +17,14 @@ from cogs.core.messages.validation import Offering
 from cogs.core.policy.locale import language_of
 from cogs.core.policy.permissions import Interaction, is_here, may_end, may_see
 from diffusion.result import Progress
+from diffusion.text import N_
 
 LINES = 10
 PROMPT_SHOWN = 40
 OPTIONS = 25  # Discord's limit on a select
 LABEL_LIMIT = 100  # and on its labels
-PAUSED = "Everything waits at the moment: whoever runs me has paused me."
-EMPTY = "Nobody is waiting. `/imagine` starts at once."
+PAUSED = N_("Everything waits at the moment: whoever runs me has paused me.")
+EMPTY = N_("Nobody is waiting. `/imagine` starts at once.")
 
 
 @dataclass(frozen=True)

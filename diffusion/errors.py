@@ -13,7 +13,7 @@ DarkroomError
 
 from typing import Any
 
-from diffusion.text import Template, Text
+from diffusion.text import N_, Template, Text
 
 
 class DarkroomError(Text, Exception):
@@ -48,14 +48,14 @@ class NotFiniteError(GenerationError):
     """The network's answer for one picture holds NaN or infinity."""
 
     def __init__(self) -> None:
-        super().__init__("The numbers of this picture overflowed. Another seed or a lower guidance scale may help.")
+        super().__init__(N_("The numbers of this picture overflowed. Another seed or a lower guidance scale may help."))
 
 
 class OutOfMemoryError(GenerationError):
     """There is too little memory for one picture alone."""
 
     def __init__(self) -> None:
-        super().__init__("There is too little memory for a picture of this size. Please try a smaller one.")
+        super().__init__(N_("There is too little memory for a picture of this size. Please try a smaller one."))
 
 
 class ModelLoadError(DarkroomError):

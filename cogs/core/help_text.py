@@ -5,10 +5,13 @@ from typing import Final
 
 from cogs.core.i18n.catalogues import ENGLISH, say, translated
 from diffusion.families.defaults import Defaults
+from diffusion.text import N_
 
 MESSAGE_LIMIT: Final = 2000  # Discord's
 MODEL_SHOWN: Final = 100
-SWITCH = "For photographs, paintings and anything else, whoever runs this bot can set `MODEL_ID` to a Stable Diffusion model."
+SWITCH = N_(
+    "For photographs, paintings and anything else, whoever runs this bot can set `MODEL_ID` to a Stable Diffusion model."
+)
 
 
 def purpose(defaults: Defaults, language: str = ENGLISH) -> str:

@@ -37,21 +37,22 @@ from cogs.emoji.expressions import (
 )
 from diffusion.errors import DarkroomError
 from diffusion.images.cutout import Cutout, cut_out
+from diffusion.text import N_
 
 Interaction = discord.Interaction[Any]
 GROUNDS: Final = ("#323339", "#ffffff")  # of Discord's dark and light themes
 SMALL: Final = 32  # pixels, as an emoji stands within a text
 GAP: Final = 12
-TRANSPARENT: Final = "Transparent background: on"
-OPAQUE: Final = "Transparent background: off"
-ADD: Final = {"emoji": "Add the emoji to this server", "sticker": "Add the sticker to this server"}
+TRANSPARENT: Final = N_("Transparent background: on")
+OPAQUE: Final = N_("Transparent background: off")
+ADD: Final = {"emoji": N_("Add the emoji to this server"), "sticker": N_("Add the sticker to this server")}
 LOOKS: Final = {
-    "emoji": "This is how your emoji will look, below on dark and on light and at {side} pixels.",
-    "sticker": "This is how your sticker will look, below on dark and on light and at {side} pixels.",
+    "emoji": N_("This is how your emoji will look, below on dark and on light and at {side} pixels."),
+    "sticker": N_("This is how your sticker will look, below on dark and on light and at {side} pixels."),
 }
 ALTS: Final = {
-    "emoji": "The emoji on dark and on light, large and small",
-    "sticker": "The sticker on dark and on light, large and small",
+    "emoji": N_("The emoji on dark and on light, large and small"),
+    "sticker": N_("The sticker on dark and on light, large and small"),
 }
 
 

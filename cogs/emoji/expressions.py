@@ -12,6 +12,7 @@ import discord
 
 from cogs.core.messages.http_errors import UNREACHABLE, Refusal, refusal_of
 from diffusion.errors import DarkroomError, InvalidRequestError
+from diffusion.text import N_
 
 PATIENCE: Final = 60.0  # seconds; Discord lets few be added in an hour, and discord.py would wait out the rest of it
 FULL_CODES: Final = (30008, 30039)
@@ -64,11 +65,11 @@ EMOJI: Final = Kind(
     shown=128,
     longest=32,
     pattern=r"[A-Za-z0-9_]{2,32}",
-    rule="An emoji's name has 2 to 32 letters from a to z, digits and underscores. Please choose another.",
-    elsewhere="Emojis belong to a server: please do this in one that I am a member of.",
-    full="This server has no place left for another emoji. Please ask a moderator to remove one first.",
-    later="Discord takes no emoji from me at the moment. Please try again later.",
-    refused="Discord did not take this emoji. Please try another name.",
+    rule=N_("An emoji's name has 2 to 32 letters from a to z, digits and underscores. Please choose another."),
+    elsewhere=N_("Emojis belong to a server: please do this in one that I am a member of."),
+    full=N_("This server has no place left for another emoji. Please ask a moderator to remove one first."),
+    later=N_("Discord takes no emoji from me at the moment. Please try again later."),
+    refused=N_("Discord did not take this emoji. Please try another name."),
 )
 STICKER: Final = Kind(
     "sticker",
@@ -76,15 +77,15 @@ STICKER: Final = Kind(
     shown=160,
     longest=30,
     pattern=r".{2,30}",
-    rule="A sticker's name has 2 to 30 characters. Please choose another.",
-    elsewhere="Stickers belong to a server: please do this in one that I am a member of.",
-    full="This server has no place left for another sticker. Please ask a moderator to remove one first.",
-    later="Discord takes no sticker from me at the moment. Please try again later.",
-    refused="Discord did not take this sticker. Please try another name.",
+    rule=N_("A sticker's name has 2 to 30 characters. Please choose another."),
+    elsewhere=N_("Stickers belong to a server: please do this in one that I am a member of."),
+    full=N_("This server has no place left for another sticker. Please ask a moderator to remove one first."),
+    later=N_("Discord takes no sticker from me at the moment. Please try again later."),
+    refused=N_("Discord did not take this sticker. Please try another name."),
 )
-I_LACK: Final = "I need the permission Create Expressions on this server. Please ask a moderator for it."
-YOU_LACK: Final = "You need the permission Create Expressions on this server. Please ask a moderator for it."
-BOTH_LACK: Final = "You and I need the permission Create Expressions on this server. Please ask a moderator for it."
+I_LACK: Final = N_("I need the permission Create Expressions on this server. Please ask a moderator for it.")
+YOU_LACK: Final = N_("You need the permission Create Expressions on this server. Please ask a moderator for it.")
+BOTH_LACK: Final = N_("You and I need the permission Create Expressions on this server. Please ask a moderator for it.")
 KINDS: Final = {kind.word: kind for kind in (EMOJI, STICKER)}
 
 

@@ -18,13 +18,14 @@ from cogs.core.policy.word_filter import EXPRESSION_LIMIT, Rule, checked
 from cogs.core.request.options import PROMPT_LIMIT, matching_choices, server_only
 from cogs.core.request.preferences import Preferences, Scope, Verdict
 from diffusion.errors import DarkroomError
+from diffusion.text import N_
 
 Interaction = discord.Interaction[Any]
 MOST_RULES: Final = 500
 CHOICE_LIMIT: Final = 100  # Discord's, on what autocomplete offers
 SHOWN: Final = 1800  # characters of a message
-MANAGERS_ONLY: Final = "Only members who may manage this server can do that."
-UNCHECKED: Final = "Pictures are not checked here: whoever runs this bot can set `SAFETY_MODEL`."
+MANAGERS_ONLY: Final = N_("Only members who may manage this server can do that.")
+UNCHECKED: Final = N_("Pictures are not checked here: whoever runs this bot can set `SAFETY_MODEL`.")
 NEEDED: Final = discord.Permissions(view_channel=True, send_messages=True, attach_files=True)
 CHOICES: Final = [Choice(name=worded, value=verdict.value) for verdict, worded in WORDED.items()]
 

@@ -11,10 +11,11 @@ from cogs.core.messages.review_button import ReviewButton
 from cogs.core.storage.database import DatabaseUnavailableError
 from cogs.core.storage.reviews import Decision
 from diffusion.errors import DarkroomError
+from diffusion.text import N_
 
 Interaction = discord.Interaction[Any]
-MODERATORS_ONLY = "Only members who may delete others' messages here can decide that."
-GONE = "These pictures are gone, so there is nothing to decide any more."
+MODERATORS_ONLY = N_("Only members who may delete others' messages here can decide that.")
+GONE = N_("These pictures are gone, so there is nothing to decide any more.")
 
 
 class ReviewCog(commands.Cog):

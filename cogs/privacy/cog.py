@@ -20,19 +20,20 @@ from cogs.core.request.preferences import Scope
 from cogs.core.storage.personal_data import Forgotten
 from cogs.privacy.export import MOST, Export
 from diffusion.errors import DarkroomError
+from diffusion.text import N_
 
 Interaction = discord.Interaction[Any]
 MOST_MESSAGES: Final = 200  # Discord lets a bot delete few at a time
 LONGEST_WAIT: Final = 5.0  # seconds for what is being made to be taken back
-WARNING: Final = (
+WARNING: Final = N_(
     "This deletes all that I keep about you: what you asked for and the pictures, also out of my messages as far as I can,"
     " and your settings, that others may not start from your pictures among them. It cannot be undone."
     " `/privacy export` gives you a copy first."
 )
 
 
-REMIXED: Final = "Others may start from your avatar and your pictures."
-NOT_REMIXED: Final = "Nobody else may start from your avatar and your pictures."
+REMIXED: Final = N_("Others may start from your avatar and your pictures.")
+NOT_REMIXED: Final = N_("Nobody else may start from your avatar and your pictures.")
 
 
 class ForgetButton(discord.ui.DynamicItem[discord.ui.Button[Any]], template=r"darkroom:forget:(?P<member>[0-9]+)"):

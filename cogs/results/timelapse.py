@@ -19,10 +19,11 @@ from cogs.results.step_select import BranchForm, StepSelect
 from diffusion.errors import DarkroomError
 from diffusion.images.timelapse import branch_steps, play
 from diffusion.request import ImageRequest
+from diffusion.text import N_
 
 Interaction = discord.Interaction[Any]
-ONE_STEP, STEPS = "How it formed, in 1 step.", "How it formed, in {count} steps."
-GONE = "How this formed is not kept any more. Reroll makes other pictures, whose film is."
+ONE_STEP, STEPS = N_("How it formed, in 1 step."), N_("How it formed, in {count} steps.")
+GONE = N_("How this formed is not kept any more. Reroll makes other pictures, whose film is.")
 
 
 class TimelapseCog(commands.Cog):

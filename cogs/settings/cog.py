@@ -15,10 +15,11 @@ from cogs.core.request.preferences import RANGES, Preferences, Scope
 from cogs.core.storage.preferences import scopes
 from cogs.settings.panel import PAGES, Form, PageButton, Values, panel_text, panel_view
 from diffusion.errors import DarkroomError
+from diffusion.text import N_
 
 Interaction = discord.Interaction[Any]
-SERVERS_ONLY = "Only servers have such settings. Here there is `/settings mine`."
-MANAGERS_ONLY = "Only members who may manage this server can do that. For yourself there is `/settings mine`."
+SERVERS_ONLY = N_("Only servers have such settings. Here there is `/settings mine`.")
+MANAGERS_ONLY = N_("Only members who may manage this server can do that. For yourself there is `/settings mine`.")
 
 
 class SettingsCog(commands.GroupCog, group_name="settings", group_description="What is used where you leave something open"):

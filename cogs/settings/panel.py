@@ -13,18 +13,19 @@ from cogs.core.messages.views import FORM_SECONDS
 from cogs.core.request.options import QUALITY_NAMES, STYLE_LIMIT
 from cogs.core.request.preferences import LANGUAGES, Preferences, Scope, layered
 from diffusion.request import SAMPLER_NAMES
+from diffusion.text import N_
 
 Interaction = discord.Interaction[Any]
 Values = dict[str, Any]
-YES_NO: Final = {"yes": "Yes", "no": "No"}
-NOT_SET: Final = "Not set here"
+YES_NO: Final = {"yes": N_("Yes"), "no": N_("No")}
+NOT_SET: Final = N_("Not set here")
 LISTED: Final = 10  # roles or channels of a kind: more would not fit into a message
 OPEN: Final = "open"  # the value of a choice that leaves a matter to the next wider scope
-OF: Final = {Scope.MEMBER: "yours", Scope.CHANNEL: "of this channel", Scope.SERVER: "of this server"}
+OF: Final = {Scope.MEMBER: N_("yours"), Scope.CHANNEL: N_("of this channel"), Scope.SERVER: N_("of this server")}
 TITLES: Final = {
-    Scope.MEMBER: "Your settings",
-    Scope.CHANNEL: "Settings of this channel",
-    Scope.SERVER: "Settings of this server",
+    Scope.MEMBER: N_("Your settings"),
+    Scope.CHANNEL: N_("Settings of this channel"),
+    Scope.SERVER: N_("Settings of this server"),
 }
 
 
@@ -40,21 +41,23 @@ class Field:
 
 
 FIELDS: Final = {
-    "size": Field("Size", "Width x height in pixels, such as 512x768"),
-    "quality": Field("Quality", "How much time to take, where steps and sampler are left open", QUALITY_NAMES),
-    "steps": Field("Steps", "1 to 150: more is finer and slower"),
-    "guidance": Field("Guidance", "0 to 30: how closely to follow the prompt"),
-    "sampler": Field("Sampler", "The method of developing", SAMPLER_NAMES),
-    "style": Field("Style", "Added to every prompt that names no style"),
-    "private": Field("Private", "Only who asks sees the pictures", YES_NO),
-    "spoiler": Field("Spoiler", "Pictures are hidden until they are clicked", YES_NO),
-    "language": Field("Language", "In which the bot answers", LANGUAGES),
-    "max_size": Field("Longest side", "The most pixels that a picture may be wide or high"),
-    "max_steps": Field("Most steps", "The most that a request may ask for"),
-    "max_count": Field("Most pictures at once", "The most of one prompt that a request may ask for"),
-    "allowance": Field("Pictures a day", "The most for a member; for roles: /settings allowance", nothing="any number"),
-    "channels": Field("Channels", "Where pictures are made; none: everywhere", mentions="<#{}>", nothing="all"),
-    "roles": Field("Roles", "For whom pictures are made; none: for all", mentions="<@&{}>", nothing="all"),
+    "size": Field(N_("Size"), N_("Width x height in pixels, such as 512x768")),
+    "quality": Field(N_("Quality"), N_("How much time to take, where steps and sampler are left open"), QUALITY_NAMES),
+    "steps": Field(N_("Steps"), N_("1 to 150: more is finer and slower")),
+    "guidance": Field(N_("Guidance"), N_("0 to 30: how closely to follow the prompt")),
+    "sampler": Field(N_("Sampler"), N_("The method of developing"), SAMPLER_NAMES),
+    "style": Field(N_("Style"), N_("Added to every prompt that names no style")),
+    "private": Field(N_("Private"), N_("Only who asks sees the pictures"), YES_NO),
+    "spoiler": Field(N_("Spoiler"), N_("Pictures are hidden until they are clicked"), YES_NO),
+    "language": Field(N_("Language"), N_("In which the bot answers"), LANGUAGES),
+    "max_size": Field(N_("Longest side"), N_("The most pixels that a picture may be wide or high")),
+    "max_steps": Field(N_("Most steps"), N_("The most that a request may ask for")),
+    "max_count": Field(N_("Most pictures at once"), N_("The most of one prompt that a request may ask for")),
+    "allowance": Field(
+        N_("Pictures a day"), N_("The most for a member; for roles: /settings allowance"), nothing=N_("any number")
+    ),
+    "channels": Field(N_("Channels"), N_("Where pictures are made; none: everywhere"), mentions="<#{}>", nothing=N_("all")),
+    "roles": Field(N_("Roles"), N_("For whom pictures are made; none: for all"), mentions="<@&{}>", nothing=N_("all")),
 }
 TASTES: Final = {
     "quality": ("quality",),  # a form has room for five
@@ -71,11 +74,11 @@ PAGES: Final = {
     },
 }
 PAGE_TITLES: Final = {
-    "quality": "Quality",
-    "pictures": "Pictures",
-    "answers": "Answers",
-    "limits": "Limits",
-    "access": "Access",
+    "quality": N_("Quality"),
+    "pictures": N_("Pictures"),
+    "answers": N_("Answers"),
+    "limits": N_("Limits"),
+    "access": N_("Access"),
 }
 CUSTOM_ID: Final = rf"darkroom:settings:(?P<scope>{'|'.join(Scope)}):(?P<page>{'|'.join(PAGES[Scope.SERVER])})"
 

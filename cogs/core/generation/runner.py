@@ -26,6 +26,7 @@ from diffusion.request import ImageRequest
 from diffusion.result import ImageResult
 from diffusion.serving.interface import ImageEngine
 from diffusion.serving.job import Job
+from diffusion.text import N_
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ MAX_ATTEMPTS = 10  # and is left at last
 QUEUE_SECONDS = 2.0
 DELETED = "The message was deleted."
 NEVER_SHOWN = "The answer was never shown."
-UNPREPARED = "I was restarted while I prepared this. Please ask again."
+UNPREPARED = N_("I was restarted while I prepared this. Please ask again.")
 UNREADABLE = "I was updated meanwhile and cannot read this any more. Please ask again."
 
 

@@ -25,16 +25,17 @@ from cogs.core.storage.reviews import Decision, ReviewRow, ReviewStore
 from diffusion.errors import DarkroomError
 from diffusion.result import ImageResult
 from diffusion.serving.interface import ImageEngine
+from diffusion.text import N_
 
 log = logging.getLogger(__name__)
-HELD: Final = "A moderator will look at these pictures before they are shown."
-NOT_SHOWN: Final = "My check found something in these pictures that is not shown here. Another prompt may help."
-REVIEWED: Final = "A moderator looked at these pictures and decided not to show them."
+HELD: Final = N_("A moderator will look at these pictures before they are shown.")
+NOT_SHOWN: Final = N_("My check found something in these pictures that is not shown here. Another prompt may help.")
+REVIEWED: Final = N_("A moderator looked at these pictures and decided not to show them.")
 SEARCHED: Final = 500  # messages of the moderators' channel after a restart
 DONE: Final = {
-    Decision.APPROVE: "Approved by {moderator}",
-    Decision.SPOILER: "Shown as spoilers, decided by {moderator}",
-    Decision.DELETE: "Deleted by {moderator}",
+    Decision.APPROVE: N_("Approved by {moderator}"),
+    Decision.SPOILER: N_("Shown as spoilers, decided by {moderator}"),
+    Decision.DELETE: N_("Deleted by {moderator}"),
 }
 
 

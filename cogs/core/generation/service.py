@@ -41,15 +41,16 @@ from diffusion.errors import DarkroomError, QueueFullError
 from diffusion.request import ImageRequest
 from diffusion.serving.interface import ImageEngine
 from diffusion.serving.job import Job
+from diffusion.text import N_
 
 log = logging.getLogger(__name__)
 Interaction = discord.Interaction[Any]
 Compose = Callable[[], Awaitable[ImageRequest]]
 
-PREPARING = "Preparing…"
-DRAINING = "I take no more requests at the moment. Please try again later."
-CLOSING = "I am being restarted. Please try again in a minute."
-ENDED = "These pictures are not being made any more."
+PREPARING = N_("Preparing…")
+DRAINING = N_("I take no more requests at the moment. Please try again later.")
+CLOSING = N_("I am being restarted. Please try again in a minute.")
+ENDED = N_("These pictures are not being made any more.")
 MAX_PER_MEMBER = 5
 
 

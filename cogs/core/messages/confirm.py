@@ -17,13 +17,14 @@ from cogs.core.request.flags import read_flags
 from cogs.core.request.options import clean
 from cogs.core.request.prompt_matrix import prompted
 from diffusion.errors import DarkroomError
+from diffusion.text import N_
 
 Interaction = discord.Interaction[Any]
 Go = Callable[[Interaction], Awaitable[None]]
 PATIENCE: Final = 840.0  # seconds: as long as the question can be taken back
-ANSWERS: Final = {"start": "Start", "cancel": "Cancel"}
-NOT_STARTED: Final = "Not started."
-CLOSED: Final = "This question was answered already, or I was restarted meanwhile. Please ask for the pictures again."
+ANSWERS: Final = {"start": N_("Start"), "cancel": N_("Cancel")}
+NOT_STARTED: Final = N_("Not started.")
+CLOSED: Final = N_("This question was answered already, or I was restarted meanwhile. Please ask for the pictures again.")
 
 
 async def ask_first(service: GenerationService, interaction: Interaction, prompt: str, count: int | None, go: Go) -> None:

@@ -25,6 +25,7 @@ from cogs.core.messages.message import Answer
 from cogs.core.retry import retry
 from cogs.core.storage.creations import Creation, CreationStore
 from diffusion.errors import DarkroomError
+from diffusion.text import N_
 
 log = logging.getLogger(__name__)
 QUIET: Final = discord.AllowedMentions.none()
@@ -32,8 +33,8 @@ PROGRESS_SECONDS = 5.0  # a progress edit that takes longer is rate-limited and 
 ARRIVING = timedelta(seconds=5)
 DELIVERY_GIVE_UP_AFTER = timedelta(days=1)
 TOKEN_MARGIN = timedelta(seconds=10)
-TOO_LARGE = "The pictures are larger than Discord takes here. Please ask for fewer or smaller ones."
-NOT_TAKEN = "Discord did not take the pictures. Please try again."
+TOO_LARGE = N_("The pictures are larger than Discord takes here. Please ask for fewer or smaller ones.")
+NOT_TAKEN = N_("Discord did not take the pictures. Please try again.")
 CHANNEL_GONE = "The channel is gone."
 
 

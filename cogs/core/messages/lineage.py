@@ -10,10 +10,11 @@ from typing import Any, Final
 from cogs.core.i18n.catalogues import ENGLISH, say, setting
 from cogs.core.request.options import clean
 from diffusion.request import SAMPLER_NAMES, ImageRequest
+from diffusion.text import N_
 
 PROMPT_SHOWN: Final = 60
 CHANGES_SHOWN: Final = 120
-HIDDEN: Final = "(not yours to see)"
+HIDDEN: Final = N_("(not yours to see)")
 BRANCH, LAST = "├─ ", "└─ "
 BELOW: Final = {"": "", BRANCH: "│  ", LAST: "   "}
 NAMES: Final = {"guidance_scale": "guidance", "negative_prompt": "negative", "start_step": "start", "steer_scale": "steering"}

@@ -13,13 +13,14 @@ from PIL import Image
 from cogs.core.i18n.catalogues import ENGLISH, say
 from diffusion.images.animation import read_frames, to_animation
 from diffusion.images.io import read_texts
+from diffusion.text import N_
 
 # One after another where files are too large: what the member is told, Pillow's options for WebP, a divisor of the sides.
 SMALLER = (
-    ("sent as lossless WebP, as the file was too large here", {"lossless": True}, 1),
-    ("sent as WebP, as the file was too large here", {"quality": 90}, 1),
-    ("sent as WebP at half the size, as the whole was too large here", {"quality": 90}, 2),
-    ("sent as WebP at a quarter of the size, as the whole was too large here", {"quality": 90}, 2),
+    (N_("sent as lossless WebP, as the file was too large here"), {"lossless": True}, 1),
+    (N_("sent as WebP, as the file was too large here"), {"quality": 90}, 1),
+    (N_("sent as WebP at half the size, as the whole was too large here"), {"quality": 90}, 2),
+    (N_("sent as WebP at a quarter of the size, as the whole was too large here"), {"quality": 90}, 2),
 )
 
 

@@ -13,13 +13,14 @@ from diffusion.images.io import fit, side_by_side, to_png
 from diffusion.images.masks import fit_mask, with_mask
 from diffusion.request import SAMPLER_NAMES, ImageRequest
 from diffusion.result import Progress
+from diffusion.text import N_
 
 BAR_CELLS = 12
-RESUMING = "Resuming after a restart…"
-PAUSED = "I am being restarted; this goes on afterwards."
-CANCELLED = "Cancelled."
+RESUMING = N_("Resuming after a restart…")
+PAUSED = N_("I am being restarted; this goes on afterwards.")
+CANCELLED = N_("Cancelled.")
 ALT_TEXT_LIMIT = 1024  # Discord's limit on an attachment's description
-ALT_WITHOUT_PROMPT = "A picture similar to the attached one"
+ALT_WITHOUT_PROMPT = N_("A picture similar to the attached one")
 PICTURE_PREFIX, SOURCE_PREFIX = "darkroom-", "source."  # of the names of files, by which they are told apart in a message
 SPOILER_PREFIX = "SPOILER_"  # of the names of files that Discord hides until they are clicked
 PROMPT_SHOWN = 300

@@ -7,11 +7,12 @@ import discord
 
 from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.storage.reviews import Decision
+from diffusion.text import N_
 
 LOOKS: Final = {
-    Decision.APPROVE: ("Approve", discord.ButtonStyle.success),
-    Decision.SPOILER: ("Spoiler", discord.ButtonStyle.secondary),
-    Decision.DELETE: ("Delete", discord.ButtonStyle.danger),
+    Decision.APPROVE: (N_("Approve"), discord.ButtonStyle.success),
+    Decision.SPOILER: (N_("Spoiler"), discord.ButtonStyle.secondary),
+    Decision.DELETE: (N_("Delete"), discord.ButtonStyle.danger),
 }
 CUSTOM_ID: Final = rf"darkroom:review:(?P<decision>{'|'.join(Decision)}):(?P<creation>[0-9]+)"
 

@@ -6,9 +6,10 @@ from typing import Any
 import discord
 
 from diffusion.errors import DarkroomError
+from diffusion.text import N_
 
 Interaction = discord.Interaction[Any]
-NOT_OFFERED = "This cannot be chosen here. Please choose again, or give the command once more."
+NOT_OFFERED = N_("This cannot be chosen here. Please choose again, or give the command once more.")
 
 
 class Offering:

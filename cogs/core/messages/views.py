@@ -15,23 +15,24 @@ from cogs.core.messages.validation import Bounded, Offering
 from cogs.core.request.edit_form import MAX_GUIDANCE, Edit
 from cogs.core.request.options import PROMPT_LIMIT
 from diffusion.request import MAX_SEED
+from diffusion.text import N_
 
 Interaction = discord.Interaction[Any]
 EACH: Final = {  # what can be done with one picture
-    "subtle": ("More like this (subtle)", "🔁"),
-    "strong": ("More like this (strong)", "🔀"),
-    "upscale": ("Upscale 2x", "🔍"),
-    "emoji": ("Make emoji", "😀"),
-    "sticker": ("Make sticker", "🏷️"),
+    "subtle": (N_("More like this (subtle)"), "🔁"),
+    "strong": (N_("More like this (strong)"), "🔀"),
+    "upscale": (N_("Upscale 2x"), "🔍"),
+    "emoji": (N_("Make emoji"), "😀"),
+    "sticker": (N_("Make sticker"), "🏷️"),
 }
 WHOLE: Final = {  # and with all of a message together
-    "reroll": ("Reroll", "🎲"),
+    "reroll": (N_("Reroll"), "🎲"),
     "edit": ("Edit", "✏️"),
-    "film": ("How it formed", "🎞️"),
-    "info": ("Info", "ℹ️"),
-    "delete": ("Delete", "🗑️"),
+    "film": (N_("How it formed"), "🎞️"),
+    "info": (N_("Info"), "ℹ️"),
+    "delete": (N_("Delete"), "🗑️"),
 }
-OTHERS: Final = {"cancel": ("Cancel", "✖️"), "more": EACH["strong"]}  # "more" stands on messages from before alone
+OTHERS: Final = {"cancel": (N_("Cancel"), "✖️"), "more": EACH["strong"]}  # "more" stands on messages from before alone
 BUTTONS: Final = EACH | WHOLE | OTHERS
 PICTURES_A_SELECT: Final = 25 // len(EACH)  # Discord shows 25 options
 FORM_SECONDS = 3600.0  # then a form is forgotten: nobody tells the bot of those that are closed

@@ -6,9 +6,10 @@ import discord
 
 from cogs.core.storage.creations import Creation
 from diffusion.errors import DarkroomError
+from diffusion.text import N_
 
 Interaction = discord.Interaction[Any]
-NOT_YOURS = "Only whoever runs this bot can do that."
+NOT_YOURS = N_("Only whoever runs this bot can do that.")
 
 
 async def check_operator(interaction: Interaction) -> None:

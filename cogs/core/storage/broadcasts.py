@@ -9,9 +9,10 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from cogs.core.storage.database import Base, Database
 from cogs.core.storage.lease import Lease, ProcessRow
+from diffusion.text import N_
 
 log = logging.getLogger(__name__)
-UNTOLD: Final = "I cannot reach my database at the moment. Please try again later."
+UNTOLD: Final = N_("I cannot reach my database at the moment. Please try again later.")
 Handler = Callable[[str], None]
 
 

@@ -21,6 +21,7 @@ from cogs.core.storage import quotas
 from cogs.core.storage.database import Base, Database, DatabaseUnavailableError, Instant
 from cogs.core.storage.lease import Lease
 from diffusion.request import ImageRequest
+from diffusion.text import N_
 
 MODEL_LIMIT: Final = 200  # characters of a model's name
 NAMES_AT_ONCE: Final = 50  # of files that one statement asks for
@@ -46,8 +47,8 @@ class State(StrEnum):
     CANCELLED = "cancelled"
 
 
-UNREADABLE: Final = "I cannot read my journal at the moment. Please try again later."
-UNWRITABLE: Final = "I cannot write requests down at the moment, so I take none. Please try again later."
+UNREADABLE: Final = N_("I cannot read my journal at the moment. Please try again later.")
+UNWRITABLE: Final = N_("I cannot write requests down at the moment, so I take none. Please try again later.")
 UNFINISHED: Final = (State.ACCEPTED, State.RUNNING, State.RENDERED, State.HELD)
 
 

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from diffusion.errors import DarkroomError
+from diffusion.text import N_
 
 log = logging.getLogger(__name__)
 DAY: Final = 86_400
 SUFFIXES: Final = {b"\x89PNG": ".png", b"RIFF": ".webp", b"GIF8": ".gif"}  # by the first bytes of a file
-OUT_OF_REACH: Final = "I cannot reach my pictures at the moment. Please try again later."
+OUT_OF_REACH: Final = N_("I cannot reach my pictures at the moment. Please try again later.")
 FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 

@@ -15,8 +15,9 @@ from cogs.core.storage.images import ImageStore
 from cogs.core.storage.preferences import PreferenceStore
 from cogs.core.storage.quotas import UsageRow
 from cogs.core.storage.reviews import ReviewRow
+from diffusion.text import N_
 
-UNREACHED: Final = "I cannot reach my database at the moment. Please try again later."
+UNREACHED: Final = N_("I cannot reach my database at the moment. Please try again later.")
 SECRET: Final = ("token", "application_id")
 
 

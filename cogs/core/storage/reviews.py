@@ -9,8 +9,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from cogs.core.storage.creations import Creation, State
 from cogs.core.storage.database import Base, Database, Instant
+from diffusion.text import N_
 
-UNREACHED: Final = "I cannot reach my database at the moment. Please try again later."
+UNREACHED: Final = N_("I cannot reach my database at the moment. Please try again later.")
 ACTING: Final = timedelta(minutes=5)  # that a decision takes at most to be acted on
 
 

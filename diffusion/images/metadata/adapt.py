@@ -6,7 +6,7 @@ from typing import Any, Final, Protocol
 
 from diffusion.images.metadata.read import Recipe
 from diffusion.request import MAX_UPSCALED_SIDE, SAMPLER_NAMES, UPSCALES, Limits
-from diffusion.text import Text
+from diffusion.text import N_, Text
 
 # Samplers by the letters of their names: those that are the same here, then those of which one here is nearest.
 SAME: Final = {
@@ -36,8 +36,8 @@ PROMPTS: Final = ("prompt", "negative_prompt")
 MAX_GUIDANCE: Final = 30.0
 NAME_SHOWN: Final = 50
 LOWERED: Final = {
-    "steps": "Steps: {value} instead of {asked}.",
-    "guidance_scale": "Guidance scale: {value} instead of {asked}.",
+    "steps": N_("Steps: {value} instead of {asked}."),
+    "guidance_scale": N_("Guidance scale: {value} instead of {asked}."),
 }
 
 
