@@ -58,14 +58,6 @@ def test_labels_that_the_classifier_lacks_stop_the_start_with_those_it_has(tmp_p
     assert "Traceback" not in ended.stderr
 
 
-def test_every_setting_stands_in_the_example_file():
-    from bot import Config
-
-    example = (ROOT / ".env.example").read_text()
-    named = {line.lstrip("# ").partition("=")[0].lower() for line in example.splitlines() if "=" in line}
-    assert set(Config.model_fields) <= named
-
-
 def test_a_picture_is_made_from_the_command_line(tiny_folder, tmp_path):
     target = tmp_path / "apple.png"
     ended = run("-m", "diffusion", "red apple", "-o", target, "--model", tiny_folder, "--steps", 3, "--seed", 9, "--count", 2)

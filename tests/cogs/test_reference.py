@@ -1,4 +1,4 @@
-"""The table of commands in README.md says what the bot has: every command and menu, who may use it, every button."""
+"""The table of commands in cogs/COMMANDS.md matches the bot: commands, menus, who may use them, and buttons."""
 
 import itertools
 import re
@@ -12,19 +12,19 @@ from discord import app_commands
 from cogs.core.policy.permissions import NOT_YOURS
 from tests.cogs.conftest import sentence
 
-README = Path(__file__).parents[2] / "README.md"
+COMMANDS = Path(__file__).parents[2] / "cogs" / "COMMANDS.md"
 HEADING = "| command | who may use it | what it does |"
-OPERATOR = "whoever runs the bot"
-NEEDED = {  # by what members need before Discord offers them a command
-    discord.Permissions(manage_guild=True): "who manages the server",
+OPERATOR = "the operator"
+USERS_BY_PERMISSIONS = {
+    discord.Permissions(manage_guild=True): "members with Manage Server",
     discord.Permissions(administrator=True): OPERATOR,
 }
 MENUS = {discord.AppCommandType.message: "menu of a message", discord.AppCommandType.user: "menu of a member"}
 
 
 def rows():
-    """The three cells of each row of the table."""
-    lines = README.read_text("utf-8").splitlines()
+    """Return the three cells of each row of the table."""
+    lines = COMMANDS.read_text("utf-8").splitlines()
     table = itertools.takewhile(lambda line: line.startswith("|"), lines[lines.index(HEADING) + 2 :])
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in table]
 
@@ -33,24 +33,24 @@ def is_command(cell):
     return cell.startswith(("`/", *MENUS.values()))
 
 
-def leaves(command):
+def leaf_names(command):
     if isinstance(command, app_commands.Group):
         return [leaf.qualified_name for leaf in command.walk_commands() if isinstance(leaf, app_commands.Command)]
     return [command.name]
 
 
-def name_of(command):
-    """What the first cell says of a command: `/settings mine`, `channel`, or of a menu."""
+def cell_of(command):
+    """Return the first cell of a command, such as `/settings mine`, `channel`, or of a menu."""
     if isinstance(command, app_commands.ContextMenu):
         return f"{MENUS[command.type]}: `{command.name}`"
-    first, *others = leaves(command)
+    first, *others = leaf_names(command)
     return ", ".join([f"`/{first}`", *(f"`{other.removeprefix(f'{command.name} ')}`" for other in others)])
 
 
-def user_of(command, tree):
-    """What the second cell says first; behind a semicolon may be more."""
+def users_of(command, tree):
+    """Return the second cell of a command; the table may add a condition after a semicolon."""
     if command.default_permissions is not None:
-        return NEEDED[command.default_permissions]
+        return USERS_BY_PERMISSIONS[command.default_permissions]
     return "everyone, in servers" if command.to_dict(tree)["contexts"] == [0] else "everyone"
 
 
@@ -59,8 +59,8 @@ def commands(tree):
     return [command for kind in kinds for command in tree.get_commands(type=kind)]
 
 
-async def labels(bot):
-    """What stands on the buttons and selects that the bot answers whenever they are pressed."""
+async def labels_of(bot):
+    """Return the labels of all buttons and selects that work after a restart."""
     found = set()
     for pattern, item in bot._connection._view_store._dynamic_items.items():
         for custom_id in examples(pattern.pattern):
@@ -72,7 +72,7 @@ async def labels(bot):
 
 
 def examples(template):
-    """Custom_ids of all kinds that a template knows, with 1 for each number in it and nothing for a text."""
+    """Yield a custom_id of each kind that ``template`` matches, with 1 for numbers and nothing for texts."""
     template = re.sub(r"\[0-9\]\+|\\d\+|\[01\]", "1", re.sub(r"(\[\^:\]|\.)\*", "", template))
     template = re.sub(r"\(\?P<\w+>(\w*)\)", r"\1", template)
     template = re.sub(r"\(([^|()]*)\)\?", r"\1", template)
@@ -80,31 +80,31 @@ def examples(template):
     return map("".join, itertools.product(*(part.split("|") for part in parts)))
 
 
-async def test_every_command_and_who_may_use_it_stands_in_the_readme(server):
+async def test_commands_table_matches_commands_and_users(server):
     tree = server.env.bot.tree
-    there = {name_of(command): user_of(command, tree) for command in commands(tree)}
-    told = {cell: user.partition(";")[0] for cell, user, _ in rows() if is_command(cell)}
-    missing = [f"| {cell} | {user} | … |" for cell, user in there.items() if told.get(cell) != user]
-    gone = [f"| {cell} | {user} | … |" for cell, user in told.items() if there.get(cell) != user]
-    assert not missing, "\n".join(["README.md's table of commands needs", *missing, "instead of", *gone])
-    assert not gone, "\n".join(["README.md's table tells commands that are gone:", *gone])
+    in_bot = {cell_of(command): users_of(command, tree) for command in commands(tree)}
+    listed = {cell: user.partition(";")[0] for cell, user, _ in rows() if is_command(cell)}
+    missing = [f"| {cell} | {user} | … |" for cell, user in in_bot.items() if listed.get(cell) != user]
+    gone = [f"| {cell} | {user} | … |" for cell, user in listed.items() if in_bot.get(cell) != user]
+    assert not missing, "\n".join(["COMMANDS.md needs the rows", *missing, "instead of", *gone])
+    assert not gone, "\n".join(["COMMANDS.md lists commands that do not exist:", *gone])
 
 
-async def test_every_button_stands_in_the_readme(server):
-    there = await labels(server.env.bot)
-    told = {label for cell, _, _ in rows() if not is_command(cell) for label in re.findall(r"`([^`]+)`", cell)}
-    assert told == there, f"README.md's table lacks the buttons {there - told} and has {told - there}, which are gone"
+async def test_commands_table_matches_buttons(server):
+    in_bot = await labels_of(server.env.bot)
+    listed = {label for cell, _, _ in rows() if not is_command(cell) for label in re.findall(r"`([^`]+)`", cell)}
+    assert listed == in_bot, f"COMMANDS.md lacks the buttons {in_bot - listed}, and lists {listed - in_bot}, which do not exist"
 
 
-def test_every_row_says_who_and_what():
+def test_commands_table_has_no_empty_cells():
     assert all(len(row) == 3 and all(row) for row in rows())
 
 
-async def test_what_is_for_whoever_runs_the_bot_is_refused_to_administrators(server):
+async def test_operator_commands_are_refused_to_administrators(server):
     role = server.guild.create_role("administrators", permissions=discord.Permissions(administrator=True))
     administrator = server.guild.add_member(server.env.create_user("otto"), roles=[role])
     tree = server.env.bot.tree
-    theirs = [leaf for command in commands(tree) if user_of(command, tree) == OPERATOR for leaf in leaves(command)]
+    theirs = [leaf for command in commands(tree) if users_of(command, tree) == OPERATOR for leaf in leaf_names(command)]
     assert theirs
     for name in theirs:
         assert sentence(await administrator.slash(server.channel, name)) == NOT_YOURS
@@ -118,6 +118,6 @@ async def test_what_is_for_whoever_runs_the_bot_is_refused_to_administrators(ser
         (r"a:(?P<id>\d+):(?P<tag>[^:]*):(?P<name>.*)", ["a:1::"]),
     ],
 )
-def test_the_examples_of_a_template_match_it(template, custom_ids):
+def test_examples_match_their_template(template, custom_ids):
     assert list(examples(template)) == custom_ids
     assert all(re.fullmatch(template, custom_id) for custom_id in custom_ids)

@@ -19,7 +19,7 @@ from tests.support.hub_mirror import mirror
 from tests.support.original_layout import write_checkpoint
 from tests.support.published import FACTOR, MODELS, write_configs, write_model
 
-README = Path(__file__).parents[3] / "README.md"
+README = Path(__file__).parents[3] / "diffusion" / "README.md"
 TOLERANCE = 1e-5  # of the largest: random weights drive latents far beyond what a trained model makes
 SD1, DREAMLIKE, SD2 = MODELS
 
@@ -97,7 +97,7 @@ def test_a_model_id_starts_the_bots_engine(hub_id, folder_of, user):  # noqa: F8
 
 
 def test_the_readmes_notebook_runs_as_it_stands(folder_of, user):  # noqa: F811
-    (code,) = re.findall(r"In a notebook:\n\n```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+    (code,) = re.findall(r"## In a notebook\n\n```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
     assert DREAMLIKE in code
     smaller = (
         code.replace("768", "64")

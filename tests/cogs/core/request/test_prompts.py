@@ -129,12 +129,11 @@ def test_styles_are_found_by_name_whatever_its_case_and_other_words_are_a_style_
     assert style_of(styles, "None") is None and style_of(styles, "") is None and style_of(styles, None) is None
 
 
-def test_the_example_in_the_settings_file_is_a_style(tmp_path):
+def test_style_example_in_the_guide_can_be_read(tmp_path):
     from pathlib import Path
 
-    lines = (Path(__file__).parents[4] / ".env.example").read_text().splitlines()
-    start = next(index for index, line in enumerate(lines) if line.startswith('#   ["oil'))
-    (tmp_path / "styles.toml").write_text("\n".join(line.lstrip("# ") for line in lines[start : start + 5]))
+    guide = (Path(__file__).parents[4] / "cogs" / "README.md").read_text("utf-8")
+    (tmp_path / "styles.toml").write_text(guide.partition("```toml\n")[2].partition("```")[0])
     style = Style("{prompt}, oil painting on canvas, thick brush strokes", "photo, blurry", 40, 6.5)
     assert read_styles(tmp_path / "styles.toml") == {"oil painting": style}
 

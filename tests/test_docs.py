@@ -1,0 +1,69 @@
+"""The documentation names only what exists: links, anchors, settings and permissions."""
+
+import re
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import discord
+import pytest
+
+from cogs.core.config import Config
+
+ROOT = Path(__file__).parents[1]
+SKIPPED = {"runs", "data", "build", "node_modules"}
+DOCUMENTS = [
+    path
+    for path in sorted(ROOT.rglob("*.md"))
+    if not any(part.startswith(".") or part in SKIPPED for part in path.relative_to(ROOT).parts)
+]
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def text_of(document):
+    """Return the text of ``document`` without its code blocks."""
+    return re.sub(r"^ *```.*?^ *```$", "", document.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(document):
+    """Return the anchors that GitHub gives the headings of ``document``."""
+    headings = re.findall(r"^#+ (.+)$", text_of(document), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_relative_links_exist(document):
+    broken = []
+    for link in LINK.findall(text_of(document)):
+        target = urlsplit(link)
+        if target.scheme:
+            continue
+        path = (document.parent / target.path).resolve() if target.path else document
+        if not path.exists() or (target.fragment and target.fragment not in anchors(path)):
+            broken.append(link)
+    assert not broken
+
+
+def test_readme_has_at_most_900_words():
+    assert len((ROOT / "README.md").read_text("utf-8").split()) <= 900
+
+
+def test_invite_link_asks_for_the_permissions_that_the_readme_names():
+    readme = (ROOT / "README.md").read_text("utf-8")
+    (link,) = re.findall(r"https://discord\.com/oauth2/authorize\S+", readme)
+    (sentence,) = re.findall(r"The permissions are ([^.]+)\.", readme)
+    asked = discord.Permissions(int(parse_qs(urlsplit(link).query)["permissions"][0]))
+    named = {name.strip().lower().replace(" ", "_") for name in re.split(", | and ", sentence)}
+    in_client = {"read_messages": "view_channels"}  # discord.py's name for what Discord's client calls View Channels
+    assert {in_client.get(name, name) for name, value in asked if value} == named
+
+
+def test_env_example_explains_every_setting():
+    example = (ROOT / ".env.example").read_text("utf-8")
+    named = set(re.findall(r"^([A-Z_]+)=", example, re.MULTILINE))
+    assert named == {name.upper() for name in Config.model_fields}
+
+
+def test_env_example_holds_the_defaults(tmp_path, monkeypatch):
+    for name in Config.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    assert Config(_env_file=ROOT / ".env.example") == Config(_env_file=tmp_path / "none")
