@@ -100,7 +100,7 @@ class AdminCog(commands.GroupCog, group_name="admin", group_description="What on
 
     async def _report_drained(self, interaction: discord.Interaction[Any]) -> None:
         await self.service.drain()
-        if not await self.service.claims.all_ended(lambda: self.service.refusing is not None):
+        if not await self.service.claims.all_ended(lambda: self.service.closed_reason is not None):
             return
         with contextlib.suppress(discord.HTTPException):  # after 15 minutes there is no way back to the answer; the log has it
             await interaction.edit_original_response(content=say(language_of(interaction), DRAINED))

@@ -151,7 +151,7 @@ class QueueCog(commands.Cog):
     def _entries(self, interaction: Interaction) -> tuple[list[Entry], int]:
         """Give what this member is shown, and how many requests besides."""
         entries, elsewhere, place, now = [], 0, 0, discord.utils.utcnow()
-        for creation, job, left in self.service.runner.under_way():
+        for creation, job, left in self.service.runner.queue_snapshot():
             waits = job.started is None
             place += waits
             if creation.owner != interaction.user.id and not is_here(interaction, creation):

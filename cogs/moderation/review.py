@@ -37,7 +37,7 @@ class ReviewCog(commands.Cog):
                 if review.moderator is None:
                     raise DarkroomError("That was decided already.")
                 raise DarkroomError("{moderator} has decided already.", moderator=f"<@{review.moderator}>")
-            await self.service.go_on(creation_id)
+            await self.service.resume_reviewed(creation_id)
 
     @commands.Cog.listener()
     async def on_raw_message_delete(self, event: discord.RawMessageDeleteEvent) -> None:
@@ -60,7 +60,7 @@ class ReviewCog(commands.Cog):
             for review in await self.service.reviews.waiting(**where):
                 _, first = await self.service.reviews.decide(review.creation_id, Decision.DELETE, None)
                 if first:
-                    await self.service.go_on(review.creation_id)
+                    await self.service.resume_reviewed(review.creation_id)
 
 
 async def setup(bot: Any) -> None:

@@ -124,7 +124,7 @@ class PrivacyCog(commands.GroupCog, group_name="privacy", group_description="Wha
             await asyncio.sleep(2 * self.service.lease.beat)  # until the others notice and keep nothing more
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LONGEST_WAIT):
-                while theirs := [one.id for one in self.service.runner.in_hand if one.owner == member]:
+                while theirs := [one.id for one in self.service.runner.active if one.owner == member]:
                     for creation_id in theirs:
                         self.service.jobs[creation_id].cancel()
                     await asyncio.sleep(0.05)

@@ -36,7 +36,7 @@ def operator(administrators):
 @pytest.mark.parametrize("command", ["pause", "resume", "drain", "reload"])
 async def test_not_even_other_administrators_may(server, administrators, command):
     assert sentence(await administrators[1].slash(server.channel, f"admin {command}")) == NOT_YOURS
-    assert not server.engine.paused and not server.service.refusing
+    assert not server.engine.paused and not server.service.closed_reason
 
 
 async def test_a_pause_holds_everything_back_until_it_is_over(server, operator):

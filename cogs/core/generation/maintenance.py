@@ -16,7 +16,7 @@ SECONDS = 3600.0
 
 
 class Maintenance:
-    """Keeps the tables and the gallery small. ``go_on`` is told which held creations nobody will decide on any more."""
+    """Keeps the tables and the gallery small. ``resume_reviewed`` is told which held creations nobody will decide on any more."""
 
     def __init__(
         self,
@@ -24,14 +24,14 @@ class Maintenance:
         quota_store: QuotaStore,
         image_store: ImageStore,
         reviews: ReviewStore,
-        go_on: Callable[[int], Awaitable[None]],
+        resume_reviewed: Callable[[int], Awaitable[None]],
     ) -> None:
-        self.creation_store, self.quota_store, self.image_store, self.reviews, self.go_on = (
+        self.creation_store, self.quota_store, self.image_store, self.reviews, self.resume_reviewed = (
             creation_store,
             quota_store,
             image_store,
             reviews,
-            go_on,
+            resume_reviewed,
         )
 
     async def run(self) -> None:
@@ -46,12 +46,12 @@ class Maintenance:
         for review in await self.reviews.waiting():
             if discord.utils.snowflake_time(review.creation_id) < oldest:
                 await self.reviews.decide(review.creation_id, Decision.DELETE, None)
-                await self.go_on(review.creation_id)
+                await self.resume_reviewed(review.creation_id)
 
     async def finish_reviews(self) -> None:
         """Go on where moderators decided and nobody could do it, as the database failed or the bot was ending."""
         for creation_id in await self.reviews.unfinished():
-            await self.go_on(creation_id)
+            await self.resume_reviewed(creation_id)
 
     async def prune(self) -> None:
         """Delete the oldest pictures where there are too many; never what somebody waits for."""

@@ -63,26 +63,26 @@ class JobRunner:
         self._creations: dict[int, Creation] = {}
         self._lost: dict[int, asyncio.Event] = {}  # those that another process has taken over, set once they are let go
 
-    def take_in_hand(self, creation: Creation, job: Job) -> None:
+    def track(self, creation: Creation, job: Job) -> None:
         """Let ``job`` be cancelled from now on, even before it is followed."""
         self.jobs[creation.id], self._creations[creation.id] = job, creation
 
-    def let_go(self, creation: Creation) -> None:
+    def untrack(self, creation: Creation) -> None:
         """Forget what has ended."""
         self.jobs.pop(creation.id, None)
         self._creations.pop(creation.id, None)
         if gone := self._lost.pop(creation.id, None):
             gone.set()
 
-    def lose(self, creation_id: int) -> None:
+    def abandon(self, creation_id: int) -> None:
         """Stop what another process has taken over, without a word to its member."""
         if job := self.jobs.get(creation_id):
             self._lost.setdefault(creation_id, asyncio.Event())
             job.cancel()
 
-    async def follow(self, creation: Creation, job: Job, shown: str) -> None:
+    async def run(self, creation: Creation, job: Job, shown: str) -> None:
         """Show the progress of ``job``, keep its pictures and deliver them; ``shown`` is what the message says already."""
-        self.take_in_hand(creation, job)
+        self.track(creation, job)
         beginning = asyncio.ensure_future(self._note_beginning(creation, job))
         try:
             async with self.endings.of(creation):
@@ -90,7 +90,7 @@ class JobRunner:
                     if not await self._show_progress(creation, job, shown):
                         await self.creation_store.close(creation, State.CANCELLED, DELETED)
                         return
-                    result = await self._made(creation, job)
+                    result = await self._result_of(creation, job)
                 await beginning
                 judged = await self.safety_gate.judge(creation, result)
                 pngs = await asyncio.to_thread(to_files, result)
@@ -105,16 +105,16 @@ class JobRunner:
             job.cancel()
             beginning.cancel()
             await asyncio.wait([beginning])  # it may hold a connection of the journal, which is closed once nobody follows
-            self.let_go(creation)
+            self.untrack(creation)
 
-    async def take_over(self, creation: Creation) -> None:
+    async def resume_orphan(self, creation: Creation) -> None:
         """Go on with ``creation``, which another process has left."""
         if gone := self._lost.get(creation.id):  # to that one, and is being stopped here
             await gone.wait()
         if creation.id not in self.jobs:  # else it never was stopped here
-            await self.take_up(creation)
+            await self.resume(creation)
 
-    async def take_up(self, creation: Creation) -> None:
+    async def resume(self, creation: Creation) -> None:
         """Go on with ``creation`` after a restart from where it was, or where another process was with it."""
         async with self.endings.of(creation):
             if creation.state == State.HELD:
@@ -149,27 +149,27 @@ class JobRunner:
             if creation.attempts >= SUSPECT_ATTEMPTS:
                 await asyncio.sleep(2 ** (creation.attempts - SUSPECT_ATTEMPTS))
             job = await self._submit(creation, request)
-            self.take_in_hand(creation, job)
+            self.track(creation, job)
             try:  # it may have been cancelled before that
                 await self.creation_store.update(creation, attempts=creation.attempts)
             except OwnershipLostError:
                 job.cancel()
-                self.let_go(creation)
+                self.untrack(creation)
                 raise
-            await self.follow(creation, job, text)
+            await self.run(creation, job, text)
 
     @property
-    def in_hand(self) -> list[Creation]:
+    def active(self) -> list[Creation]:
         """What is followed at the moment."""
         return list(self._creations.values())
 
-    async def pause(self, creations: Iterable[Creation]) -> None:
+    async def notify_interrupted(self, creations: Iterable[Creation]) -> None:
         """Tell those whose ``creations`` were interrupted that they go on after a restart. Nobody may follow them any more."""
         undone = [creation for creation in creations if creation.state in (State.ACCEPTED, State.RUNNING)]
         answers = [state_of(creation, say(creation.language, render.PAUSED)) for creation in undone]
         await asyncio.gather(*map(self.delivery.announce, undone, answers), return_exceptions=True)
 
-    def under_way(self) -> list[tuple[Creation, Job, float | None]]:
+    def queue_snapshot(self) -> list[tuple[Creation, Job, float | None]]:
         """Give what is being made in the order of its turns, each with the estimated seconds until it is done."""
         creations = {job: self._creations[id] for id, job in self.jobs.items()}
         return [(creations[job], job, left) for job, left in self.engine.forecast().items() if job in creations]
@@ -180,10 +180,10 @@ class JobRunner:
                 try:
                     await self.creation_store.update(creation, state=State.RUNNING, attempts=creation.attempts + 1)
                 except OwnershipLostError:
-                    self.lose(creation.id)
+                    self.abandon(creation.id)
                 return
 
-    async def _made(self, creation: Creation, job: Job) -> ImageResult:
+    async def _result_of(self, creation: Creation, job: Job) -> ImageResult:
         try:
             return await job
         except JobCancelledError as error:

@@ -94,7 +94,7 @@ class GenerationService:
         self.builder = RequestBuilder(engine, self.rules, styles)
         self.waiting = Waiting(engine, self.claims, max_per_member)
         self.metrics = Metrics(engine, self.creation_store)
-        self.refusing: str | None = None  # why nothing is accepted, as a sentence
+        self.closed_reason: str | None = None  # why nothing is accepted, as a sentence
         self.background = Background()
 
     @property
@@ -112,39 +112,39 @@ class GenerationService:
         )
         for creation in await self.claims.orphans():
             log.info("taking up %r", creation)
-            self.background.start(self.runner.take_up(creation))
+            self.background.start(self.runner.resume(creation))
         if self.lease.shared:
             pieces = self.claims, self.preference_store, self.orders, self.runner
-            rounds = ProcessCoordinator(*pieces, self._take_over, self._has_room)
+            rounds = ProcessCoordinator(*pieces, self._resume_orphan, self._has_room)
             self.background.start_chore(rounds.live())
             self.background.start_chore(rounds.run())
         if self.leads:
-            upkeep = Maintenance(self.creation_store, self.quota_store, self.image_store, self.reviews, self.go_on)
+            upkeep = Maintenance(self.creation_store, self.quota_store, self.image_store, self.reviews, self.resume_reviewed)
             self.background.start_chore(upkeep.run())
         self.background.start_chore(self.metrics.watch_loop())
 
     async def close(self, grace: float = 0) -> None:
         """Accept no more, give what runs ``grace`` seconds to finish, and leave the rest to the next run."""
-        self.refusing = CLOSING
+        self.closed_reason = CLOSING
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
                 await self.background.wait()
-        interrupted = self.runner.in_hand if self.background else []
+        interrupted = self.runner.active if self.background else []
         await self.background.cancel()
         if interrupted and grace:
-            await self.runner.pause(interrupted)
+            await self.runner.notify_interrupted(interrupted)
         await self.creation_store.settle()
         await self.lease.release()
 
     async def drain(self) -> None:
         """Accept no more until `reopen`, and wait until what was accepted has ended."""
-        self.refusing = self.refusing or DRAINING
+        self.closed_reason = self.closed_reason or DRAINING
         await self.background.wait()
 
     def reopen(self) -> None:
         """Accept again after `drain`; does nothing once the studio is closing."""
-        if self.refusing == DRAINING:
-            self.refusing = None
+        if self.closed_reason == DRAINING:
+            self.closed_reason = None
 
     async def request(self, interaction: Interaction, prompt: str, **settings: Any) -> ImageRequest:
         """Compose what the member of ``interaction`` asks for, with defaults where ``settings`` leave something open.
@@ -187,7 +187,7 @@ class GenerationService:
                 await self._refuse(interaction, creation, error)
                 return False
             await tell_note(interaction)
-            self.background.start(self.runner.follow(creation, job, text))
+            self.background.start(self.runner.run(creation, job, text))
             return True
         return False
 
@@ -204,7 +204,7 @@ class GenerationService:
                     job = self._submit(request, interaction)
                     creation = await self.reception.accept(interaction, private, spoiler, request)
                     await self.rules.confirm(interaction)
-                self.runner.take_in_hand(creation, job)
+                self.runner.track(creation, job)
                 text = render.progress_text(request, job.progress, creation.language)
                 view = views.cancel_view(creation.owner, creation.id, creation.language)
                 await self.reception.respond(interaction, creation, text, view)
@@ -213,20 +213,20 @@ class GenerationService:
                     job.cancel()
                 if creation is None:
                     raise
-                self.runner.let_go(creation)
+                self.runner.untrack(creation)
                 if not isinstance(error, Exception):
                     raise
                 await self._refuse(interaction, creation, error)
                 return
             await tell_note(interaction)
-            self.background.start(self.runner.follow(creation, job, text))
+            self.background.start(self.runner.run(creation, job, text))
 
     async def cancel(self, interaction: Interaction, creation_id: int) -> None:
         """Take back what the member of ``interaction`` asked for, or another one where they are a moderator.
 
         Raises `DarkroomError` where there is nothing to take back or that is not theirs to decide.
         """
-        here = next((creation for creation in self.runner.in_hand if creation.id == creation_id), None)
+        here = next((creation for creation in self.runner.active if creation.id == creation_id), None)
         creation = here or await self.claims.being_made(creation_id)
         if creation is None:
             raise DarkroomError(ENDED)
@@ -245,16 +245,16 @@ class GenerationService:
             self.background.start(self.runner.endings.revoke(taken, 2 * self.lease.beat))
         return taken is not None
 
-    async def go_on(self, creation_id: int) -> None:
+    async def resume_reviewed(self, creation_id: int) -> None:
         """Do with a held creation what was decided about it; raises `CreationStoreError`."""
-        if self.refusing != CLOSING and (creation := await self.claims.take(creation_id, State.HELD)):
-            self.background.start(self.runner.take_up(creation))
+        if self.closed_reason != CLOSING and (creation := await self.claims.take(creation_id, State.HELD)):
+            self.background.start(self.runner.resume(creation))
 
-    def _take_over(self, creation: Creation) -> None:
-        self.background.start(self.runner.take_over(creation))
+    def _resume_orphan(self, creation: Creation) -> None:
+        self.background.start(self.runner.resume_orphan(creation))
 
     def _has_room(self) -> bool:
-        return self.refusing != CLOSING and self.engine.unfinished < self.engine.config.max_waiting
+        return self.closed_reason != CLOSING and self.engine.unfinished < self.engine.config.max_waiting
 
     def _submit(self, request: ImageRequest, interaction: Interaction) -> Job:
         self._check_open()
@@ -268,15 +268,15 @@ class GenerationService:
             ) from None
 
     def _check_open(self) -> None:
-        if self.refusing:
-            raise DarkroomError(CLOSING if self.refusing == CLOSING else DRAINING)
+        if self.closed_reason:
+            raise DarkroomError(CLOSING if self.closed_reason == CLOSING else DRAINING)
 
     async def _refuse(self, interaction: Interaction, creation: Creation, error: Exception) -> None:
         """End what could not be begun, unless Discord may have shown the answer nevertheless."""
         if isinstance(error, OwnershipLostError):
             return
         if isinstance(error, REFUSALS) and refusal_of(error) is Refusal.LATER and creation.message_id is None:
-            self.background.start(self.runner.take_up(creation))
+            self.background.start(self.runner.resume(creation))
             return
         told = explained(error)
         await tell(interaction, told)

@@ -17,7 +17,7 @@ AT_ONCE: Final = 8  # orphans that one process takes in a round, so that the oth
 
 
 class ProcessCoordinator:
-    """Those of one process, by `live` and `run`. ``take_over`` is given what it claims, as long as ``has_room`` says so."""
+    """Those of one process, by `live` and `run`. ``resume_orphan`` is given what it claims, as long as ``has_room`` says so."""
 
     def __init__(
         self,
@@ -25,11 +25,11 @@ class ProcessCoordinator:
         preference_store: PreferenceStore,
         orders: Broadcasts,
         runner: JobRunner,
-        take_over: Callable[[Creation], None],
+        resume_orphan: Callable[[Creation], None],
         has_room: Callable[[], bool],
     ) -> None:
         self.claims, self.preference_store, self.orders = claims, preference_store, orders
-        self.runner, self.take_over, self.has_room = runner, take_over, has_room
+        self.runner, self.resume_orphan, self.has_room = runner, resume_orphan, has_room
 
     async def live(self) -> None:
         """Renew the lease every beat of it, however long all else takes."""
@@ -47,10 +47,10 @@ class ProcessCoordinator:
             await do_all(*pieces)
 
     async def _lose(self) -> None:
-        for creation_id in await self.claims.lost([creation.id for creation in self.runner.in_hand]):
-            self.runner.lose(creation_id)
+        for creation_id in await self.claims.lost([creation.id for creation in self.runner.active]):
+            self.runner.abandon(creation_id)
 
     async def _claim(self) -> None:
         for creation in await self.claims.orphans(AT_ONCE) if self.has_room() else ():
             log.info("taking over %r", creation)
-            self.take_over(creation)
+            self.resume_orphan(creation)

@@ -205,11 +205,11 @@ async def test_a_deleted_picture_that_another_message_has_as_well_stays_there(se
 async def test_of_two_moderators_the_first_counts_and_the_other_is_told_who_it_was(server, monkeypatch):
     message, question = await held(server)
     with monkeypatch.context() as late:
-        late.setattr(server.service, "go_on", AsyncMock())
+        late.setattr(server.service, "resume_reviewed", AsyncMock())
         await server.mia.click(question, label="Approve")
         second = await server.max.click(question, label="Delete")
     assert second.followups[0].content == f"<@{server.mia.id}> has decided already."
-    await server.service.go_on((await row_of(server, message)).id)
+    await server.service.resume_reviewed((await row_of(server, message)).id)
     await server.ended()
     assert outcome(message) == "pictures"
 
@@ -241,7 +241,7 @@ async def test_what_was_decided_before_a_crash_is_done_after_it(server, monkeypa
 
 async def test_a_crash_right_after_the_decision_loses_nothing(server, monkeypatch):
     message, question = await held(server)
-    monkeypatch.setattr(server.service, "go_on", AsyncMock())
+    monkeypatch.setattr(server.service, "resume_reviewed", AsyncMock())
     await server.mia.click(question, label="Approve")
     await server.restart()
     await server.finished(message)
@@ -323,7 +323,7 @@ async def test_what_no_moderator_decides_on_goes_as_old_pictures_do(server):
     message, _ = await held(server)
     server.service.image_store.max_days = 0
     await Maintenance(
-        *(getattr(server.service, name) for name in ("creation_store", "quota_store", "image_store", "reviews", "go_on"))
+        *(getattr(server.service, name) for name in ("creation_store", "quota_store", "image_store", "reviews", "resume_reviewed"))
     ).give_up_reviews()
     await server.ended()
     assert outcome(message) == "refused" and not any(server.service.image_store.folder.rglob("*.png"))
@@ -406,7 +406,7 @@ async def test_what_a_moderator_decided_and_nobody_did_is_done_later(server, mon
     monkeypatch.setattr(cogs.core.storage.reviews, "ACTING", timedelta(0))
     service = server.service
     await Maintenance(
-        service.creation_store, service.quota_store, service.image_store, service.reviews, service.go_on
+        service.creation_store, service.quota_store, service.image_store, service.reviews, service.resume_reviewed
     ).finish_reviews()
     await server.ended()
     assert outcome(message) == "pictures"

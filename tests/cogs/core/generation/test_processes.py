@@ -130,7 +130,7 @@ async def test_a_member_cancels_what_another_process_makes(server, other, monkey
     message = await asked(server, steps=150)
     await server.service.close(grace=0.1)
     await server.until(lambda: other.jobs)
-    server.service.refusing = None
+    server.service.closed_reason = None
     monkeypatch.setattr(server.service.lease, "seconds", SECONDS)
     await server.service.lease.renew()
     await server.until(lambda: message.components)

@@ -30,7 +30,7 @@ async def test_a_round_does_all_but_what_fails(failing, error):
 
     lease = SimpleNamespace(beat=0.001, bury=piece("bury"))
     claims = SimpleNamespace(lease=lease, lost=piece("lose"), orphans=piece("claim"))
-    runner = SimpleNamespace(in_hand=[], creation_store=SimpleNamespace(settle=piece("settle")))
+    runner = SimpleNamespace(active=[], creation_store=SimpleNamespace(settle=piece("settle")))
     preference_store, orders = SimpleNamespace(refresh=piece("refresh")), SimpleNamespace(obey=piece("obey"))
     rounds = asyncio.create_task(ProcessCoordinator(claims, preference_store, orders, runner, None, lambda: True).run())
     async with asyncio.timeout(5):
@@ -47,7 +47,7 @@ async def test_an_engine_that_is_full_claims_nothing():
         pytest.fail("claimed")
 
     claims = SimpleNamespace(lease=SimpleNamespace(beat=0.001, bury=nothing), lost=nothing, orphans=orphans)
-    runner = SimpleNamespace(in_hand=[], creation_store=SimpleNamespace(settle=nothing))
+    runner = SimpleNamespace(active=[], creation_store=SimpleNamespace(settle=nothing))
     pieces = claims, SimpleNamespace(refresh=nothing), SimpleNamespace(obey=nothing), runner
     rounds = asyncio.create_task(ProcessCoordinator(*pieces, None, lambda: False).run())
     await asyncio.sleep(0.05)
