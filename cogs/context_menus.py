@@ -15,9 +15,9 @@ from discord.ext import commands
 
 from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import ENGLISH, explain, say
-from cogs.core.messages.attachments import Posted, download, posted
-from cogs.core.messages.delivery import QUIET
-from cogs.core.messages.render import harmless, title
+from cogs.core.messages.attachments import PostedFile, download, posted_files
+from cogs.core.messages.delivery import NO_MENTIONS
+from cogs.core.messages.render import escape, title
 from cogs.core.policy.locale import language_of
 from cogs.core.policy.permissions import Interaction, may_see
 from cogs.core.request.options import clean
@@ -104,7 +104,7 @@ class ContextMenusCog(commands.Cog):
             async def similar() -> ImageRequest:
                 # Discord scales it, so that it cannot be large.
                 avatar = member.display_avatar.with_size(AVATAR_SIDE).with_static_format("png")
-                return await self._similar(interaction, await download(Posted("avatar.png", "", 0, avatar.read)), "")
+                return await self._similar(interaction, await download(PostedFile("avatar.png", "", 0, avatar.read)), "")
 
             await self.service.make(interaction, similar)
 
@@ -121,14 +121,14 @@ class ContextMenusCog(commands.Cog):
             attached = discord.File(io.BytesIO(json.dumps(asdict(recipe), indent=1).encode()), RECIPE)
             _, changes = await self._adapted(interaction, recipe)
             text = recipe_text(recipe, [explain(language, change) for change in changes], language)
-            await interaction.followup.send(text, file=attached, view=view, ephemeral=True, allowed_mentions=QUIET)
+            await interaction.followup.send(text, file=attached, view=view, ephemeral=True, allowed_mentions=NO_MENTIONS)
 
     async def again(self, interaction: Interaction, parent: int | None) -> None:
         """Make another picture by the recipe in the message whose button was pressed."""
         message = interaction.message
 
         async def another() -> ImageRequest:
-            file = next((file for file in posted(message) if file.name == RECIPE), None) if message else None
+            file = next((file for file in posted_files(message) if file.name == RECIPE), None) if message else None
             if file is None:
                 raise InvalidImageError("This message does not hold its recipe any more. Please choose Image info again.")
             settings, _ = await self._adapted(interaction, Recipe(**json.loads(await download(file))))
@@ -138,7 +138,7 @@ class ContextMenusCog(commands.Cog):
 
         await self.service.make(interaction, another, parent=parent)
 
-    async def _recipe(self, file: Posted, creation: Creation | None) -> Recipe:
+    async def _recipe(self, file: PostedFile, creation: Creation | None) -> Recipe:
         """Read how ``file`` was made, or else from the journal: smaller files and animations do not tell it."""
         try:
             return await asyncio.to_thread(read_recipe, await download(file))
@@ -185,9 +185,9 @@ def recipe_text(recipe: Recipe, notes: list[str], language: str = ENGLISH) -> st
     lines = [title(settings.get("prompt") or say(language, "No prompt"), PROMPT_SHOWN)]
     if negative := settings.get("negative_prompt"):
         lines.append(f"-# {say(language, 'without {prompt}', prompt=title(negative, NEGATIVE_SHOWN))}")
-    lines.append(f"-# {harmless(' · '.join(parts))}")
+    lines.append(f"-# {escape(' · '.join(parts))}")
     if notes:
-        lines += [say(language, "To make another like it here:"), *(f"- {harmless(note)}" for note in notes)]
+        lines += [say(language, "To make another like it here:"), *(f"- {escape(note)}" for note in notes)]
     return "\n".join(lines)
 
 
@@ -195,8 +195,8 @@ def _short(name: str) -> str:
     return clean(name)[:NAME_SHOWN]
 
 
-def _first_picture(message: discord.Message) -> Posted:
-    for file in posted(message):
+def _first_picture(message: discord.Message) -> PostedFile:
+    for file in posted_files(message):
         if PurePath(file.name).suffix.lower() in SUFFIXES:
             return file
     raise InvalidImageError("There is no picture attached to this message.")

@@ -15,7 +15,7 @@ from PIL import Image
 from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.messages import render
-from cogs.core.messages.delivery import QUIET
+from cogs.core.messages.delivery import NO_MENTIONS
 from cogs.core.policy.locale import language_of
 from cogs.core.policy.permissions import Interaction
 from cogs.core.request.options import clean
@@ -72,12 +72,12 @@ class HistoryCog(commands.Cog):
             if not page.creations:
                 none = say(language, "You have no pictures yet.")
                 if wanted:
-                    quoted = render.harmless(wanted)
+                    quoted = render.escape(wanted)
                     none = say(language, "You have no pictures with “{search}” in their prompt yet.", search=quoted)
-                await interaction.followup.send(none, ephemeral=True, allowed_mentions=QUIET)
+                await interaction.followup.send(none, ephemeral=True, allowed_mentions=NO_MENTIONS)
                 return
             view, files = await self._laid_out(page, wanted, language)
-            await interaction.followup.send(view=view, files=files, ephemeral=True, allowed_mentions=QUIET)
+            await interaction.followup.send(view=view, files=files, ephemeral=True, allowed_mentions=NO_MENTIONS)
 
     async def turn(self, interaction: Interaction, way: str, creation: int, search: str) -> None:
         """Show the next page in the message whose button was pressed."""
@@ -88,7 +88,7 @@ class HistoryCog(commands.Cog):
             if not page.creations:  # gone meanwhile
                 page = await self.service.archive.page(interaction.user.id, search)
             view, files = await self._laid_out(page, search, language_of(interaction))
-            await interaction.edit_original_response(view=view, attachments=files, allowed_mentions=QUIET)
+            await interaction.edit_original_response(view=view, attachments=files, allowed_mentions=NO_MENTIONS)
 
     async def _laid_out(self, page: Page, search: str, language: str) -> tuple[ui.LayoutView, list[discord.File]]:
         """Lay ``page`` out, with the thumbnails that it shows as files."""

@@ -11,8 +11,8 @@ from discord.ext import commands
 from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import ENGLISH, explain, say
 from cogs.core.messages import render
-from cogs.core.messages.delivery import QUIET, fitted
-from cogs.core.messages.http_errors import REFUSALS
+from cogs.core.messages.delivery import NO_MENTIONS, fit_to_limit
+from cogs.core.messages.http_errors import DISCORD_ERRORS
 from cogs.core.messages.lineage import Relative, tree_text
 from cogs.core.messages.message import Answer
 from cogs.core.messages.validation import Offering
@@ -118,8 +118,8 @@ class LineageCog(commands.Cog):
             ephemeral = private or not public
             await interaction.response.defer(ephemeral=ephemeral, thinking=True)
             answer = await self._answer(creation, language_for(interaction, ephemeral))
-            answer = await fitted(answer, interaction.filesize_limit)
-            await interaction.followup.send(**answer.send(), ephemeral=ephemeral, allowed_mentions=QUIET)
+            answer = await fit_to_limit(answer, interaction.filesize_limit)
+            await interaction.followup.send(**answer.send(), ephemeral=ephemeral, allowed_mentions=NO_MENTIONS)
 
     async def lineage(self, interaction: Interaction, id: str) -> None:
         """Show the member the family of the picture of that ``id``."""
@@ -132,7 +132,7 @@ class LineageCog(commands.Cog):
             view, language = ui.LayoutView(timeout=None), language_of(interaction)
             view.add_item(ui.TextDisplay(f"```\n{tree_text(relatives, creation.id, TREE_ROOM, language)}\n```"))
             view.add_item(ui.ActionRow(ShowSelect(sorted(seen.values(), key=lambda one: one.id), language)))
-            await interaction.followup.send(view=view, ephemeral=True, allowed_mentions=QUIET)
+            await interaction.followup.send(view=view, ephemeral=True, allowed_mentions=NO_MENTIONS)
 
     async def replay(self, interaction: Interaction, id: str) -> None:
         """Make the picture of that ``id`` again; whether it came out the same stands under it."""
@@ -162,7 +162,7 @@ class LineageCog(commands.Cog):
             async with asyncio.timeout(LOOK_SECONDS):
                 channel = self.service.runner.delivery.client.get_partial_messageable(creation.channel_id)
                 await channel.fetch_message(creation.message_id or 0)
-        except REFUSALS:
+        except DISCORD_ERRORS:
             return False
         return True
 
@@ -177,7 +177,7 @@ class LineageCog(commands.Cog):
                 view.add_item(button)
             gone = f"{explain(language, error)} {say(language, 'Replay makes them again.')}"
             told = render.state_text(request.prompt, gone, language)
-            return Answer(f"{told}\n{render.settings(request, request.seeds, language)}", view=view)
+            return Answer(f"{told}\n{render.settings_line(request, request.seeds, language)}", view=view)
         return replace(result, rows=lambda: [*result.rows(), ui.ActionRow(*row)])
 
 

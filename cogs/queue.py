@@ -12,7 +12,7 @@ from discord.ext import commands
 from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.messages import render
-from cogs.core.messages.delivery import QUIET
+from cogs.core.messages.delivery import NO_MENTIONS
 from cogs.core.messages.validation import Offering
 from cogs.core.policy.locale import language_of
 from cogs.core.policy.permissions import Interaction, is_here, may_end, may_see
@@ -125,20 +125,20 @@ class QueueCog(commands.Cog):
         """See what is being made, whose turn is next and when; cancel what you asked for."""
         async with self.service.answering(interaction):
             text, view = self._shown(interaction)
-            await interaction.response.send_message(text, view=view, ephemeral=True, allowed_mentions=QUIET)
+            await interaction.response.send_message(text, view=view, ephemeral=True, allowed_mentions=NO_MENTIONS)
 
     async def refresh(self, interaction: Interaction) -> None:
         """Show the queue as it is now in the message whose button was pressed."""
         async with self.service.answering(interaction):
             text, view = self._shown(interaction)
-            await interaction.response.edit_message(content=text, view=view, allowed_mentions=QUIET)
+            await interaction.response.edit_message(content=text, view=view, allowed_mentions=NO_MENTIONS)
 
     async def cancel(self, interaction: Interaction, creation_id: int) -> None:
         """Cancel what was chosen and show what is left."""
         async with self.service.answering(interaction):
             await self.service.cancel(interaction, creation_id)
             text, view = self._shown(interaction)
-            await interaction.response.edit_message(content=text, view=view, allowed_mentions=QUIET)
+            await interaction.response.edit_message(content=text, view=view, allowed_mentions=NO_MENTIONS)
 
     def _shown(self, interaction: Interaction) -> tuple[str, discord.ui.View]:
         entries, elsewhere = self._entries(interaction)

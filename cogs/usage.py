@@ -8,7 +8,7 @@ from discord.ext import commands
 
 from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import explain, say
-from cogs.core.messages.delivery import QUIET
+from cogs.core.messages.delivery import NO_MENTIONS
 from cogs.core.policy.limits import Allowance
 from cogs.core.policy.locale import language_of
 from cogs.core.storage.quotas import renewal
@@ -31,7 +31,7 @@ class UsageCog(commands.Cog):
             allowances = await rules.allowances(interaction)
             limits, obstacle = rules.limits(interaction), rules.obstacle(interaction)
             text = usage_text(made, allowances, limits, obstacle, language_of(interaction))
-            await interaction.response.send_message(text, ephemeral=True, allowed_mentions=QUIET)
+            await interaction.response.send_message(text, ephemeral=True, allowed_mentions=NO_MENTIONS)
 
 
 def usage_text(made: int, allowances: list[Allowance], limits: Limits, obstacle: DarkroomError | None, language: str) -> str:

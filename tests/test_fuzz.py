@@ -68,7 +68,7 @@ def test_any_flags_are_refused_or_leave_a_prompt_without_any(prompt):
 @given(requests)
 def test_any_request_shows_within_discords_limits_and_without_mentions(request):
     pictures = render.result_pictures(request, [b""] * request.count)
-    texts = render.title(request.prompt), render.settings(request, request.seeds)
+    texts = render.title(request.prompt), render.settings_line(request, request.seeds)
     rows = functools.partial(views.result_rows, 2**64 - 1, 2**64 - 1, len(pictures), film=True)
     layout = Result(texts[0], pictures, settings=texts[1], rows=rows).layout()
     assert layout.content_length() <= 4000 and layout.total_children_count <= 40

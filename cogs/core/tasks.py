@@ -12,15 +12,15 @@ log = logging.getLogger(__name__)
 Spawn = Callable[[Coroutine[Any, Any, None]], Any]
 
 
-async def do_all(*pieces: Callable[[], Awaitable[None]]) -> None:
-    """Do one of ``pieces`` after another; one that fails keeps none of the others from being done."""
-    for piece in pieces:
+async def run_all(*calls: Callable[[], Awaitable[None]]) -> None:
+    """Do one of ``calls`` after another; one that fails keeps none of the others from being done."""
+    for call in calls:
         try:
-            await piece()
+            await call()
         except DarkroomError:  # which is in the log
             pass
         except Exception:
-            log.exception("%s failed", getattr(piece, "__qualname__", piece))
+            log.exception("%s failed", getattr(call, "__qualname__", call))
 
 
 class Background:
@@ -29,7 +29,7 @@ class Background:
     def __init__(self, spawn: Spawn = asyncio.create_task) -> None:
         self.spawn = spawn
         self._tasks: set[Any] = set()
-        self._chores: list[Any] = []
+        self._daemons: list[Any] = []
 
     def __bool__(self) -> bool:
         return bool(self._tasks)
@@ -41,12 +41,12 @@ class Background:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def start_chore(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def start_daemon(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run ``coroutine``, which never ends by itself, until `cancel`."""
-        self._chores.append(self.spawn(coroutine))
+        self._daemons.append(self.spawn(coroutine))
 
     @contextlib.asynccontextmanager
-    async def joined(self) -> AsyncIterator[None]:
+    async def track_current_task(self) -> AsyncIterator[None]:
         """Count the running task in: it has accepted something and starts what follows it soon."""
         task = asyncio.current_task()
         self._tasks.add(task)
@@ -62,7 +62,7 @@ class Background:
 
     async def cancel(self) -> None:
         """End what still goes on where it is."""
-        tasks = [*self._tasks, *self._chores]
+        tasks = [*self._tasks, *self._daemons]
         for task in tasks:
             task.cancel()
         if tasks:

@@ -16,7 +16,7 @@ from PIL import Image
 from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import ENGLISH, explain, say
 from cogs.core.messages.attachments import fetch_image
-from cogs.core.messages.delivery import QUIET
+from cogs.core.messages.delivery import NO_MENTIONS
 from cogs.core.messages.message import Picture
 from cogs.core.messages.validation import Bounded
 from cogs.core.messages.views import FORM_SECONDS
@@ -175,9 +175,9 @@ class EmojiCog(commands.Cog):
                 await self._show(interaction, draft, explain(language_of(interaction), error))
                 return
             try:
-                await interaction.edit_original_response(content=added, view=None, allowed_mentions=QUIET)
+                await interaction.edit_original_response(content=added, view=None, allowed_mentions=NO_MENTIONS)
             except discord.NotFound:  # the draft was dismissed meanwhile
-                await interaction.followup.send(added, ephemeral=True, allowed_mentions=QUIET)
+                await interaction.followup.send(added, ephemeral=True, allowed_mentions=NO_MENTIONS)
 
     @app_commands.command()
     @server_only
@@ -206,7 +206,7 @@ class EmojiCog(commands.Cog):
             added = await self._add(interaction, draft, cutout)
             pictures = await asyncio.to_thread(_pictures, draft, cutout, language_of(interaction))
             files = [picture.file() for picture in pictures]
-            await interaction.edit_original_response(content=added, attachments=files, allowed_mentions=QUIET)
+            await interaction.edit_original_response(content=added, attachments=files, allowed_mentions=NO_MENTIONS)
 
     async def _show(self, interaction: Interaction, draft: Draft, said: str = "") -> None:
         cutout, language = await self._cutout(draft), language_of(interaction)
@@ -218,7 +218,9 @@ class EmojiCog(commands.Cog):
         if not cutout.subject:
             text += f" {say(language, 'I found no subject on a plain background, so it stays.')}"
         files = [picture.file() for picture in await asyncio.to_thread(_pictures, draft, cutout, language)]
-        await interaction.edit_original_response(content=said or text, attachments=files, view=view, allowed_mentions=QUIET)
+        await interaction.edit_original_response(
+            content=said or text, attachments=files, view=view, allowed_mentions=NO_MENTIONS
+        )
 
     async def _cutout(self, draft: Draft) -> Cutout:
         creation = await self.service.creation_store.get(draft.creation)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import discord
 
-from cogs.core.messages.http_errors import UNREACHABLE, Refusal, refusal_of
+from cogs.core.messages.http_errors import NETWORK_ERRORS, ErrorKind, classify
 from diffusion.errors import DarkroomError, InvalidRequestError
 from diffusion.text import N_
 
@@ -134,17 +134,17 @@ async def add(
             description = description if len(description) >= 2 else ""
             sticker = await guild.create_sticker(name=name, description=description, emoji=tag, file=file, reason=reason)
             return sticker.name
-    except (discord.HTTPException, *UNREACHABLE) as error:
+    except (discord.HTTPException, *NETWORK_ERRORS) as error:
         raise _refused(kind, error) from error
 
 
 def _refused(kind: Kind, error: Exception) -> DarkroomError:
     if isinstance(error, discord.HTTPException) and error.code in FULL_CODES:
         return DarkroomError(kind.full)
-    refusal = refusal_of(error)
-    if refusal is Refusal.FORBIDDEN:
+    kind = classify(error)
+    if kind is ErrorKind.FORBIDDEN:
         return DarkroomError(I_LACK)
-    return DarkroomError(kind.later if refusal is Refusal.LATER else kind.refused)
+    return DarkroomError(kind.later if kind is ErrorKind.TEMPORARY else kind.refused)
 
 
 def _places(guild: discord.Guild, kind: Kind) -> tuple[int, int]:

@@ -11,12 +11,12 @@ from discord.ext import commands
 
 from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import say
-from cogs.core.messages.delivery import QUIET
-from cogs.core.policy.flagged import WORDED, rule_text
+from cogs.core.messages.delivery import NO_MENTIONS
+from cogs.core.policy.flagged import ACTION_NAMES, rule_text
 from cogs.core.policy.locale import language_of
-from cogs.core.policy.word_filter import EXPRESSION_LIMIT, Rule, checked
+from cogs.core.policy.word_filter import EXPRESSION_LIMIT, Rule, validate_rule
 from cogs.core.request.options import PROMPT_LIMIT, matching_choices, server_only
-from cogs.core.request.preferences import Preferences, Scope, Verdict
+from cogs.core.request.preferences import FlaggedAction, Preferences, Scope
 from diffusion.errors import DarkroomError
 from diffusion.text import N_
 
@@ -27,7 +27,7 @@ SHOWN: Final = 1800  # characters of a message
 MANAGERS_ONLY: Final = N_("Only members who may manage this server can do that.")
 UNCHECKED: Final = N_("Pictures are not checked here: whoever runs this bot can set `SAFETY_MODEL`.")
 NEEDED: Final = discord.Permissions(view_channel=True, send_messages=True, attach_files=True)
-CHOICES: Final = [Choice(name=worded, value=verdict.value) for verdict, worded in WORDED.items()]
+CHOICES: Final = [Choice(name=text, value=action.value) for action, text in ACTION_NAMES.items()]
 
 
 @server_only
@@ -50,7 +50,7 @@ class ModerationCog(commands.GroupCog, group_name="moderation", group_descriptio
         """Take no more prompts with a word."""
         async with self.service.answering(interaction), self._turn:
             server = _managed(interaction)
-            rule = await asyncio.to_thread(checked, Rule(word.strip(), expression))
+            rule = await asyncio.to_thread(validate_rule, Rule(word.strip(), expression))
             rules = _rules(self._of(server))
             if rule in rules:
                 raise DarkroomError("{rule} is listed already.", rule=_quoted(rule))
@@ -133,9 +133,9 @@ class ModerationCog(commands.GroupCog, group_name="moderation", group_descriptio
             server = _managed(interaction)
             changes: dict[str, Any] = {}
             if flagged is not None:
-                changes["flagged"] = Verdict(flagged)
+                changes["flagged"] = FlaggedAction(flagged)
             if age_restricted is not None:
-                changes["flagged_restricted"] = Verdict(age_restricted)
+                changes["flagged_restricted"] = FlaggedAction(age_restricted)
             if changes:
                 await self.service.preference_store.set(Scope.SERVER, server, self._of(server).with_(**changes))
             await _say(interaction, self._rule_text(server, language_of(interaction)))
@@ -184,7 +184,7 @@ def _quoted(rule: Rule | str) -> str:
 
 
 async def _say(interaction: Interaction, text: str) -> None:
-    await interaction.response.send_message(text, ephemeral=True, allowed_mentions=QUIET)
+    await interaction.response.send_message(text, ephemeral=True, allowed_mentions=NO_MENTIONS)
 
 
 async def setup(bot: Any) -> None:

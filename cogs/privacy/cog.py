@@ -13,8 +13,8 @@ from discord.ext import commands
 
 from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import ENGLISH, say
-from cogs.core.messages.delivery import QUIET
-from cogs.core.messages.http_errors import REFUSALS
+from cogs.core.messages.delivery import NO_MENTIONS
+from cogs.core.messages.http_errors import DISCORD_ERRORS
 from cogs.core.policy.locale import language_of
 from cogs.core.request.preferences import Scope
 from cogs.core.storage.personal_data import Forgotten
@@ -113,7 +113,7 @@ class PrivacyCog(commands.GroupCog, group_name="privacy", group_description="Wha
             messages = list(_messages(forgotten))
             self.service.background.start(_delete(interaction.client, messages[:MOST_MESSAGES]))
             told = _told(forgotten, len(messages), language)
-            await interaction.edit_original_response(content=told, allowed_mentions=QUIET)
+            await interaction.edit_original_response(content=told, allowed_mentions=NO_MENTIONS)
 
     async def _take_back(self, member: int) -> None:
         """Cancel all that is being made for ``member`` and wait until it has ended, but not for what Discord keeps waiting."""
@@ -132,7 +132,7 @@ class PrivacyCog(commands.GroupCog, group_name="privacy", group_description="Wha
 
 async def _delete(client: Any, messages: Iterable[tuple[int, int]]) -> None:
     for channel_id, message_id in messages:
-        with contextlib.suppress(*REFUSALS):  # the bot may not, or the message is gone
+        with contextlib.suppress(*DISCORD_ERRORS):  # the bot may not, or the message is gone
             await client.get_partial_messageable(channel_id).get_partial_message(message_id).delete()
 
 

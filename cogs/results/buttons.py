@@ -11,7 +11,7 @@ from cogs.core.generation.service import GenerationService
 from cogs.core.generation.source import ResultSource
 from cogs.core.messages import render
 from cogs.core.messages.confirm import ask_first
-from cogs.core.messages.delivery import QUIET
+from cogs.core.messages.delivery import NO_MENTIONS
 from cogs.core.messages.replies import REMEDY
 from cogs.core.messages.views import ActionButton, EditForm, PictureSelect, edit_again_view, text_view
 from cogs.core.policy.locale import language_of
@@ -130,8 +130,8 @@ class ResultButtonsCog(commands.Cog):
 
     async def info(self, interaction: Interaction, found: ResultSource, _: int) -> None:
         """Tell the member alone how these pictures were made."""
-        text = render.info(await self._request(found), found.creation, language_of(interaction))
-        await interaction.response.send_message(view=text_view(text), ephemeral=True, allowed_mentions=QUIET)
+        text = render.info_text(await self._request(found), found.creation, language_of(interaction))
+        await interaction.response.send_message(view=text_view(text), ephemeral=True, allowed_mentions=NO_MENTIONS)
 
     async def _request(self, found: ResultSource) -> ImageRequest:
         """Look up what was asked for, in time for a first answer."""

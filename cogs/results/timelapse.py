@@ -8,7 +8,7 @@ from discord.ext import commands
 
 from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import say
-from cogs.core.messages.delivery import QUIET, fitted
+from cogs.core.messages.delivery import NO_MENTIONS, fit_to_limit
 from cogs.core.messages.message import Picture, Result
 from cogs.core.messages.render import ALT_TEXT_LIMIT, headline
 from cogs.core.policy.locale import language_for, language_of
@@ -47,8 +47,8 @@ class TimelapseCog(commands.Cog):
         async with self._projector:
             data = await asyncio.to_thread(play, film, request, pictures)
             message = film_message(creation, request, data, language_for(interaction, private))
-            answer = await fitted(message, interaction.filesize_limit)
-        await interaction.followup.send(**answer.send(), allowed_mentions=QUIET)
+            answer = await fit_to_limit(message, interaction.filesize_limit)
+        await interaction.followup.send(**answer.send(), allowed_mentions=NO_MENTIONS)
 
     async def branch(self, interaction: Interaction, creation_id: int, step: int) -> None:
         """Ask for the prompt that counts from ``step`` on, and make the creation again with it."""

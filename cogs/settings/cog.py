@@ -8,7 +8,7 @@ from discord.app_commands import Range
 from discord.ext import commands
 
 from cogs.core.generation.service import GenerationService
-from cogs.core.messages.delivery import QUIET
+from cogs.core.messages.delivery import NO_MENTIONS
 from cogs.core.policy.locale import language_of
 from cogs.core.request.options import clean
 from cogs.core.request.preferences import RANGES, Preferences, Scope
@@ -106,7 +106,7 @@ class SettingsCog(commands.GroupCog, group_name="settings", group_description="W
         layers = {known: self.service.preference_store.of(known, subject) for known, subject in wider}
         language = language_of(interaction)
         text = panel_text(scope, layers, self._defaults(), language)
-        return {"content": text, "view": panel_view(scope, language), "allowed_mentions": QUIET}
+        return {"content": text, "view": panel_view(scope, language), "allowed_mentions": NO_MENTIONS}
 
     def _defaults(self) -> Preferences:
         model, limits = self.service.engine.model, self.service.engine.config.limits

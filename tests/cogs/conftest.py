@@ -16,7 +16,7 @@ from PIL import Image
 from bot import Darkroom
 from cogs.core.generation.service import GenerationService
 from cogs.core.messages import delivery
-from cogs.core.messages.attachments import posted
+from cogs.core.messages.attachments import posted_files
 from cogs.core.simulator import layouts  # noqa: F401  (importing it makes simcord give layouts as Discord does)
 from cogs.core.simulator.browser import outside, simulated
 from cogs.core.storage.database import Database
@@ -67,7 +67,7 @@ class Server:
 
 def files_of(message):
     """The files that a message shows."""
-    return posted(getattr(message, "message", message))
+    return posted_files(getattr(message, "message", message))
 
 
 def drawn(message):

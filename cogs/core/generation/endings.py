@@ -34,7 +34,7 @@ class Endings:
 
     async def revoke(self, creation: Creation, seconds: float) -> None:
         """Cancel what was claimed from a process that may show its progress so many ``seconds`` more before it notices."""
-        token, cancelled = creation.token, state_of(creation, say(creation.language, render.CANCELLED))
+        token, cancelled = creation.token, state_answer(creation, say(creation.language, render.CANCELLED))
         async with self.of(creation):
             await self.creation_store.close(creation, State.CANCELLED)
             creation.token = token  # here it is forgotten only once that was said
@@ -53,7 +53,7 @@ class Endings:
             await self.creation_store.close(creation, State.FAILED, str(error))
             return
         except JobCancelledError:
-            await self.delivery.announce(creation, state_of(creation, say(creation.language, render.CANCELLED)))
+            await self.delivery.announce(creation, state_answer(creation, say(creation.language, render.CANCELLED)))
             await self.creation_store.close(creation, State.CANCELLED)
             return
         except DarkroomError as error:
@@ -64,7 +64,7 @@ class Endings:
             log.exception("%r failed", creation)
             failure = DarkroomError("Something went wrong here. Please try again.")
         try:
-            await self.delivery.deliver(creation, state_of(creation, explain(creation.language, failure)))
+            await self.delivery.deliver(creation, state_answer(creation, explain(creation.language, failure)))
         except UndeliverableError as error:
             log.warning("%r: its member could not be told %r: %s", creation, str(failure), error)
         await self.creation_store.close(creation, State.FAILED, str(failure))
@@ -77,7 +77,7 @@ class Endings:
             await self.image_store.delete(names - await self.creation_store.needed(names))
 
 
-def state_of(creation: Creation, sentence: str) -> Answer:
+def state_answer(creation: Creation, sentence: str) -> Answer:
     """Say in one ``sentence`` how far ``creation`` is."""
     request, language = creation.request, creation.language
     return Answer(render.state_text(request["prompt"], sentence, language) if request else sentence)

@@ -10,7 +10,7 @@ from cogs.core.storage.creations import CreationStore
 from cogs.core.storage.images import ImageStore
 from cogs.core.storage.quotas import QuotaStore
 from cogs.core.storage.reviews import Decision, ReviewStore
-from cogs.core.tasks import do_all
+from cogs.core.tasks import run_all
 
 SECONDS = 3600.0
 
@@ -37,7 +37,7 @@ class Maintenance:
     async def run(self) -> None:
         """Do everything once an hour; what fails is done the next time."""
         while True:
-            await do_all(self.quota_store.forget, self.give_up_reviews, self.finish_reviews, self.prune)
+            await run_all(self.quota_store.forget, self.give_up_reviews, self.finish_reviews, self.prune)
             await asyncio.sleep(SECONDS)
 
     async def give_up_reviews(self) -> None:

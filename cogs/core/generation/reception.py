@@ -8,7 +8,7 @@ from discord import ui
 
 from cogs.core.messages import render
 from cogs.core.messages.deadline import token_note
-from cogs.core.messages.delivery import QUIET
+from cogs.core.messages.delivery import NO_MENTIONS
 from cogs.core.policy.locale import language_for
 from cogs.core.policy.permissions import is_age_restricted
 from cogs.core.storage.creations import Creation, CreationStore, to_json
@@ -65,14 +65,14 @@ class Reception:
         response = await interaction.response.send_message(
             f"{text}\n{token_note(creation.language)}" if creation.token_only else text,
             ephemeral=creation.private,
-            allowed_mentions=QUIET,
+            allowed_mentions=NO_MENTIONS,
             **options,
         )
         await self._creation_store.update(creation, message_id=response.message_id)
 
     async def write_down(self, creation: Creation, request: ImageRequest) -> None:
         """Add what is wanted to what was accepted; raises `CreationStoreError` and what the gallery raises."""
-        source = await asyncio.to_thread(render.source_png, request)
+        source = await asyncio.to_thread(render.encode_source, request)
         name = await self._image_store.keep(source) if source else None
         await self._creation_store.update(creation, request=to_json(request), source=name, counted=request.count)
 

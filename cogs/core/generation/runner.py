@@ -5,13 +5,13 @@ import contextlib
 import logging
 from collections.abc import Iterable
 
-from cogs.core.generation.endings import Endings, state_of
+from cogs.core.generation.endings import Endings, state_answer
 from cogs.core.generation.reproduction import replay_note
 from cogs.core.generation.safety_gate import HELD, NOT_SHOWN, REVIEWED, NotShownError, SafetyGate
 from cogs.core.i18n.catalogues import say
 from cogs.core.messages import render, views
 from cogs.core.messages.deadline import while_token_lives
-from cogs.core.messages.delivery import Delivery, MessageUnreadableError, carries_result
+from cogs.core.messages.delivery import Delivery, MessageUnreadableError, shows_result_of
 from cogs.core.messages.message import Answer, Picture, Result
 from cogs.core.request.prompt_matrix import MOST as MOST_FILES
 from cogs.core.retry import retry
@@ -92,7 +92,7 @@ class JobRunner:
                         return
                     result = await self._result_of(creation, job)
                 await beginning
-                judged = await self.safety_gate.judge(creation, result)
+                judged = await self.safety_gate.screen(creation, result)
                 pngs = await asyncio.to_thread(to_files, result)
                 names = [await self.image_store.keep(png) for png in pngs]
                 film = (
@@ -126,7 +126,7 @@ class JobRunner:
                 message = await self.delivery.find(creation)
             except MessageUnreadableError:
                 looked = False
-            if message and carries_result(message, creation):
+            if message and shows_result_of(message, creation):
                 await self.creation_store.close(creation, State.DELIVERED, message_id=message.id)
                 return
             if looked and message is None and creation.state != State.RENDERED:
@@ -166,7 +166,7 @@ class JobRunner:
     async def notify_interrupted(self, creations: Iterable[Creation]) -> None:
         """Tell those whose ``creations`` were interrupted that they go on after a restart. Nobody may follow them any more."""
         undone = [creation for creation in creations if creation.state in (State.ACCEPTED, State.RUNNING)]
-        answers = [state_of(creation, say(creation.language, render.PAUSED)) for creation in undone]
+        answers = [state_answer(creation, say(creation.language, render.PAUSED)) for creation in undone]
         await asyncio.gather(*map(self.delivery.announce, undone, answers), return_exceptions=True)
 
     def queue_snapshot(self) -> list[tuple[Creation, Job, float | None]]:
@@ -214,7 +214,7 @@ class JobRunner:
         if creation.state == State.HELD:
             review = await self.safety_gate.review(creation)
             if review.decision is None:
-                await self.delivery.announce(creation, state_of(creation, say(creation.language, HELD)))
+                await self.delivery.announce(creation, state_answer(creation, say(creation.language, HELD)))
                 language = self.safety_gate.language(review, creation)
                 await self.safety_gate.ask(review, creation, await self.result(creation, request, language))
                 return
@@ -238,7 +238,7 @@ class JobRunner:
         return Result(
             render.headline(request, language),
             render.result_pictures(request, pngs, language),
-            settings="\n".join(filter(None, (render.settings(request, request.seeds, language), replay))),
+            settings="\n".join(filter(None, (render.settings_line(request, request.seeds, language), replay))),
             source=render.source_picture(source, language) if source else None,
             rows=lambda: views.result_rows(creation.owner, creation.id, len(pngs), creation.film is not None, language),
             spoiler=creation.spoiler,

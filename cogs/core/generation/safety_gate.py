@@ -10,13 +10,12 @@ import discord
 from discord import ui
 
 from cogs.core.i18n.catalogues import of_locale, say
-from cogs.core.messages.delivery import QUIET
-from cogs.core.messages.http_errors import REFUSALS, Refusal, is_temporary, refusal_of
+from cogs.core.messages.delivery import NO_MENTIONS
+from cogs.core.messages.http_errors import DISCORD_ERRORS, ErrorKind, classify, is_temporary
 from cogs.core.messages.message import Result
 from cogs.core.messages.review_button import ReviewButton, asks_about
-from cogs.core.policy.flagged import flags_text
-from cogs.core.policy.flagged import verdict as verdict_of
-from cogs.core.request.preferences import Scope, Verdict, layered
+from cogs.core.policy.flagged import action_for, flags_text
+from cogs.core.request.preferences import FlaggedAction, Scope, layered
 from cogs.core.retry import retry
 from cogs.core.storage.creations import Creation, CreationStore, State
 from cogs.core.storage.database import DatabaseUnavailableError
@@ -62,7 +61,7 @@ class SafetyGate:
             client,
         )
 
-    async def judge(self, creation: Creation, result: ImageResult) -> dict[str, Any]:
+    async def screen(self, creation: Creation, result: ImageResult) -> dict[str, Any]:
         """Have the pictures of ``creation`` checked, and give what to note about it; raises `NotShownError`.
 
         The picture that they started from is shown with them and checked with them.
@@ -70,24 +69,24 @@ class SafetyGate:
         source = result.request.image
         checked = await self.engine.check([*result.images, *([source] if source else ())], result.check)
         flags = {label: max(found.get(label, 0) for found in checked) for found in checked for label in found}
-        verdict = self.verdict(creation) if flags else Verdict.ALLOW
-        if verdict is Verdict.REFUSE:
+        action = self.action(creation) if flags else FlaggedAction.ALLOW
+        if action is FlaggedAction.REFUSE:
             await self.creation_store.update(creation, flags=flags)
             raise NotShownError(NOT_SHOWN)
         return {
-            "state": State.HELD if verdict is Verdict.HOLD else State.RENDERED,
+            "state": State.HELD if action is FlaggedAction.REVIEW else State.RENDERED,
             "flags": flags or None,
-            "spoiler": creation.spoiler or verdict is Verdict.SPOILER,
+            "spoiler": creation.spoiler or action is FlaggedAction.SPOILER,
         }
 
-    def verdict(self, creation: Creation) -> Verdict:
+    def action(self, creation: Creation) -> FlaggedAction:
         """Decide what becomes of ``creation`` if it is flagged."""
         server = None if creation.guild_id is None else self.preference_store.of(Scope.SERVER, creation.guild_id)
-        return verdict_of(server, creation.age_restricted)
+        return action_for(server, creation.age_restricted)
 
     def shows_previews(self, creation: Creation) -> bool:
         """Whether the channel may see how pictures form, which could be flagged in the end."""
-        return not self.engine.checks or self.verdict(creation) is Verdict.ALLOW
+        return not self.engine.checks or self.action(creation) is FlaggedAction.ALLOW
 
     async def review(self, creation: Creation) -> ReviewRow:
         """Give how far the moderators are with ``creation``; raises `NotShownError` where there is no channel to ask them in."""
@@ -128,8 +127,8 @@ class SafetyGate:
         channel = self.client.get_partial_messageable(review.channel_id)
         try:
             if message_id := review.message_id or await self._find(review):  # not noted yet by a moderator who was quick
-                await channel.get_partial_message(message_id).edit(view=view, attachments=[], allowed_mentions=QUIET)
-        except REFUSALS as error:
+                await channel.get_partial_message(message_id).edit(view=view, attachments=[], allowed_mentions=NO_MENTIONS)
+        except DISCORD_ERRORS as error:
             log.warning("the moderators could not be shown what became of %r: %s", creation, error)
 
     async def _send(self, review: ReviewRow, creation: Creation, result: Result) -> int:
@@ -141,10 +140,10 @@ class SafetyGate:
         while True:
             try:
                 # Not the nonce of the result, which Discord would then take for a repetition of this.
-                quiet: dict[str, Any] = {"nonce": f"r{creation.id}", "allowed_mentions": QUIET}
+                quiet: dict[str, Any] = {"nonce": f"r{creation.id}", "allowed_mentions": NO_MENTIONS}
                 return (await self._until_reached(lambda: channel.send(**answer.send(), **quiet))).id  # noqa: B023
             except discord.HTTPException as error:
-                smaller = await asyncio.to_thread(answer.smaller) if refusal_of(error) is Refusal.TOO_LARGE else None
+                smaller = await asyncio.to_thread(answer.smaller) if classify(error) is ErrorKind.TOO_LARGE else None
                 if smaller is None:
                     raise
                 answer = smaller
@@ -159,7 +158,7 @@ class SafetyGate:
                 if asks_about(message, review.creation_id):
                     return message.id
         except discord.HTTPException as error:
-            if refusal_of(error) is Refusal.LATER:
+            if classify(error) is ErrorKind.TEMPORARY:
                 raise
         return None
 

@@ -18,7 +18,7 @@ from cogs.core.generation.takeover import ProcessCoordinator
 from cogs.core.i18n.catalogues import say
 from cogs.core.messages import render, views
 from cogs.core.messages.delivery import Delivery
-from cogs.core.messages.http_errors import REFUSALS, Refusal, refusal_of
+from cogs.core.messages.http_errors import DISCORD_ERRORS, ErrorKind, classify
 from cogs.core.messages.replies import answering, explained, tell, tell_note
 from cogs.core.metrics import Metrics
 from cogs.core.policy.limits import Rules
@@ -114,14 +114,14 @@ class GenerationService:
             log.info("taking up %r", creation)
             self.background.start(self.runner.resume(creation))
         if self.lease.shared:
-            pieces = self.claims, self.preference_store, self.orders, self.runner
-            rounds = ProcessCoordinator(*pieces, self._resume_orphan, self._has_room)
-            self.background.start_chore(rounds.live())
-            self.background.start_chore(rounds.run())
+            calls = self.claims, self.preference_store, self.orders, self.runner
+            rounds = ProcessCoordinator(*calls, self._resume_orphan, self._has_room)
+            self.background.start_daemon(rounds.live())
+            self.background.start_daemon(rounds.run())
         if self.leads:
             upkeep = Maintenance(self.creation_store, self.quota_store, self.image_store, self.reviews, self.resume_reviewed)
-            self.background.start_chore(upkeep.run())
-        self.background.start_chore(self.metrics.watch_loop())
+            self.background.start_daemon(upkeep.run())
+        self.background.start_daemon(self.metrics.watch_loop())
 
     async def close(self, grace: float = 0) -> None:
         """Accept no more, give what runs ``grace`` seconds to finish, and leave the rest to the next run."""
@@ -171,7 +171,11 @@ class GenerationService:
         ``private`` shows it to the member alone, ``spoiler`` hides it until it is clicked; None: as they prefer. Errors reach
         them as a sentence only they can see. Says whether it was accepted.
         """
-        async with self.answering(interaction), self.background.joined(), self.waiting.preparing(interaction.user.id):
+        async with (
+            self.answering(interaction),
+            self.background.track_current_task(),
+            self.waiting.preparing(interaction.user.id),
+        ):
             self._check_open()
             creation = await self.reception.accept(interaction, private, spoiler, parent=parent)
             try:
@@ -195,7 +199,7 @@ class GenerationService:
         self, interaction: Interaction, request: ImageRequest, *, private: bool | None = None, spoiler: bool | None = None
     ) -> None:
         """Like `make` for a request that needs nothing fetched, so that the first answer tells its place already."""
-        async with self.answering(interaction), self.background.joined():
+        async with self.answering(interaction), self.background.track_current_task():
             creation = job = None
             try:
                 async with self.rules.turn(interaction.user.id):
@@ -275,7 +279,7 @@ class GenerationService:
         """End what could not be begun, unless Discord may have shown the answer nevertheless."""
         if isinstance(error, OwnershipLostError):
             return
-        if isinstance(error, REFUSALS) and refusal_of(error) is Refusal.LATER and creation.message_id is None:
+        if isinstance(error, DISCORD_ERRORS) and classify(error) is ErrorKind.TEMPORARY and creation.message_id is None:
             self.background.start(self.runner.resume(creation))
             return
         told = explained(error)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from cogs.core.generation.runner import JobRunner
 from cogs.core.messages import render
-from cogs.core.messages.attachments import Posted, download, fetch_image, fetch_masked, posted
+from cogs.core.messages.attachments import PostedFile, download, fetch_image, fetch_masked, posted_files
 from cogs.core.storage.creations import Creation
 from cogs.core.storage.database import DatabaseUnavailableError
 from cogs.core.storage.images import ImageMissingError
@@ -49,7 +49,7 @@ class ResultSource:
         """Whether what was asked for starts from a picture."""
         if self.creation:
             return self.creation.source is not None
-        return any(file.name.startswith(render.SOURCE_PREFIX) for file in posted(self.message))
+        return any(file.name.startswith(render.SOURCE_PREFIX) for file in posted_files(self.message))
 
     async def request(self) -> ImageRequest:
         """Give what was asked for; raises `InvalidImageError` where nothing tells it any more."""
@@ -58,7 +58,7 @@ class ResultSource:
                 return await self.runner.recall(self.creation)
         pictures = self._pictures()
         settings = await asyncio.to_thread(read_parameters, await download(pictures[0]))
-        source = next((file for file in posted(self.message) if file.name.startswith(render.SOURCE_PREFIX)), None)
+        source = next((file for file in posted_files(self.message) if file.name.startswith(render.SOURCE_PREFIX)), None)
         if source is None and settings.get("start_step"):
             raise InvalidImageError("The picture that these were started from is gone. Please attach it to `/similar` again.")
         image, mask = await fetch_masked(source) if source else (None, None)
@@ -73,8 +73,8 @@ class ResultSource:
         pictures = self._pictures()
         return await fetch_image(pictures[min(index, len(pictures) - 1)])
 
-    def _pictures(self) -> list[Posted]:
-        found = [file for file in posted(self.message) if file.name.startswith(render.PICTURE_PREFIX)]
+    def _pictures(self) -> list[PostedFile]:
+        found = [file for file in posted_files(self.message) if file.name.startswith(render.PICTURE_PREFIX)]
         if not found:
             raise InvalidImageError("The pictures of this message are gone.")
         return found

@@ -10,7 +10,7 @@ from cogs.core.storage.broadcasts import Broadcasts
 from cogs.core.storage.claims import Claims
 from cogs.core.storage.creations import Creation
 from cogs.core.storage.preferences import PreferenceStore
-from cogs.core.tasks import do_all
+from cogs.core.tasks import run_all
 
 log = logging.getLogger(__name__)
 AT_ONCE: Final = 8  # orphans that one process takes in a round, so that the others get some
@@ -40,11 +40,11 @@ class ProcessCoordinator:
         bury, settle = self.claims.lease.bury, self.runner.creation_store.settle
         await self._repeat(self._lose, self.orders.obey, self.preference_store.refresh, settle, bury, self._claim)
 
-    async def _repeat(self, *pieces: Callable[[], Awaitable[None]]) -> None:
-        """Do all ``pieces`` every beat; what fails is done in the next."""
+    async def _repeat(self, *calls: Callable[[], Awaitable[None]]) -> None:
+        """Do all ``calls`` every beat; what fails is done in the next."""
         while True:
             await asyncio.sleep(self.claims.lease.beat)
-            await do_all(*pieces)
+            await run_all(*calls)
 
     async def _lose(self) -> None:
         for creation_id in await self.claims.lost([creation.id for creation in self.runner.active]):

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import discord
 from PIL import Image
 
-from cogs.core.messages.http_errors import REFUSALS
+from cogs.core.messages.http_errors import DISCORD_ERRORS
 from diffusion.errors import InvalidImageError
 from diffusion.images.io import FORMATS, MAX_PIXELS, read_image
 from diffusion.images.masks import read_mask, read_masked
@@ -23,13 +23,13 @@ log = logging.getLogger(__name__)
 MAX_BYTES = 20 * 2**20
 DOWNLOAD_SECONDS = 30.0
 # The largest picture takes some two processor seconds and half a gigabyte.
-TASTE_SECONDS, TASTE_BYTES, TASTE_WAIT = 6, 2**30, 30.0
-TASTER = Path(__file__).with_name("decode_sandbox.py")
-TASTERS = ThreadPoolExecutor(2, "taster")  # so many at a time
+PROBE_CPU_SECONDS, PROBE_MEMORY_BYTES, PROBE_WAIT_SECONDS = 6, 2**30, 30.0
+SANDBOX = Path(__file__).with_name("decode_sandbox.py")
+PROBE_THREADS = ThreadPoolExecutor(2, "decode-sandbox")  # so many at a time
 
 
 @dataclass(frozen=True)
-class Posted:
+class PostedFile:
     """A file as it stands in a message: name, alt text, size in bytes (0 where Discord does not tell it), how to read it."""
 
     name: str
@@ -38,16 +38,16 @@ class Posted:
     read: Callable[[], Awaitable[bytes]]
 
 
-def posted(message: discord.Message) -> list[Posted]:
+def posted_files(message: discord.Message) -> list[PostedFile]:
     """Give the files that were uploaded with ``message``, in the order in which it shows them.
 
     In a layout of components Discord lists them there alone.
     """
     if message.attachments:
-        return [Posted(file.filename, file.description or "", file.size, file.read) for file in message.attachments]
+        return [PostedFile(file.filename, file.description or "", file.size, file.read) for file in message.attachments]
     fetch = message._state.http.get_from_cdn  # discord.py 2.7.1 gives the media of a message nothing to be read with
     return [
-        Posted(PurePosixPath(urlsplit(media.url).path).name, description or "", 0, partial(fetch, media.url))
+        PostedFile(PurePosixPath(urlsplit(media.url).path).name, description or "", 0, partial(fetch, media.url))
         for media, description in _media(message.components)
         if media.attachment_id is not None  # others may have any address
     ]
@@ -65,22 +65,22 @@ def _media(components: Iterable[discord.Component]) -> Iterator[tuple[discord.Un
             yield from _media(component.children)
 
 
-async def fetch_image(file: discord.Attachment | Posted) -> Image.Image:
+async def fetch_image(file: discord.Attachment | PostedFile) -> Image.Image:
     """Download and decode ``file``; raises `InvalidImageError` where it is too large or no picture."""
     return await asyncio.to_thread(read_image, await download(file))
 
 
-async def fetch_masked(file: discord.Attachment | Posted) -> tuple[Image.Image, Image.Image | None]:
+async def fetch_masked(file: discord.Attachment | PostedFile) -> tuple[Image.Image, Image.Image | None]:
     """Like `fetch_image`, but give the picture without its transparency, and that as a mask, if any."""
     return await asyncio.to_thread(read_masked, await download(file))
 
 
-async def fetch_mask(file: discord.Attachment | Posted) -> Image.Image:
+async def fetch_mask(file: discord.Attachment | PostedFile) -> Image.Image:
     """Download ``file`` and decode it as a mask; raises `InvalidImageError` where it is too large or no picture."""
     return await asyncio.to_thread(read_mask, await download(file))
 
 
-async def download(file: discord.Attachment | Posted) -> bytes:
+async def download(file: discord.Attachment | PostedFile) -> bytes:
     """Give the bytes of ``file``, which can be decoded in bounded time and memory, if at all.
 
     Raises `InvalidImageError` where they cannot, are too many or do not come.
@@ -90,29 +90,29 @@ async def download(file: discord.Attachment | Posted) -> bytes:
     try:
         async with asyncio.timeout(DOWNLOAD_SECONDS):
             data = await file.read()
-    except REFUSALS as error:
+    except DISCORD_ERRORS as error:
         log.warning("a picture could not be downloaded: %r", error)
         raise InvalidImageError("I could not download the picture from Discord. Please attach it again.") from error
-    await taste(data)
+    await probe(data)
     return data
 
 
-async def taste(data: bytes) -> None:
+async def probe(data: bytes) -> None:
     """Have ``data`` decoded in a process that may be ended; raises `InvalidImageError` where it takes too much time or memory."""
     try:
-        async with asyncio.timeout(TASTE_WAIT):
-            harmless = await asyncio.get_running_loop().run_in_executor(TASTERS, _taste, data)
+        async with asyncio.timeout(PROBE_WAIT_SECONDS):
+            harmless = await asyncio.get_running_loop().run_in_executor(PROBE_THREADS, _probe, data)
     except TimeoutError:
         raise InvalidImageError("Too many pictures are being read at the moment. Please try again in a minute.") from None
     if not harmless:
         raise InvalidImageError("The picture takes too much time or memory to be read. Please save it again and attach that.")
 
 
-def _taste(data: bytes) -> bool:
-    limits = map(str, (TASTE_SECONDS, TASTE_BYTES, MAX_PIXELS))
+def _probe(data: bytes) -> bool:
+    limits = map(str, (PROBE_CPU_SECONDS, PROBE_MEMORY_BYTES, MAX_PIXELS))
     try:
         ended = subprocess.run(
-            [sys.executable, "-I", TASTER, *limits, *FORMATS], input=data, capture_output=True, timeout=4 * TASTE_SECONDS
+            [sys.executable, "-I", SANDBOX, *limits, *FORMATS], input=data, capture_output=True, timeout=4 * PROBE_CPU_SECONDS
         )
     except subprocess.TimeoutExpired:
         return False

@@ -11,7 +11,7 @@ from discord.ext import commands
 from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.messages import render
-from cogs.core.messages.delivery import QUIET
+from cogs.core.messages.delivery import NO_MENTIONS
 from cogs.core.policy.locale import language_of
 from cogs.core.request.flags import read_flags
 from cogs.core.request.options import clean
@@ -95,7 +95,7 @@ class ConfirmCog(commands.Cog):
     async def ask(self, interaction: Interaction, question: str, go: Go) -> None:
         """Let the member alone read ``question``; ``go`` is what Start does."""
         view = Question(interaction.id, self.expire, language_of(interaction))
-        await interaction.response.send_message(question, view=view, ephemeral=True, allowed_mentions=QUIET)
+        await interaction.response.send_message(question, view=view, ephemeral=True, allowed_mentions=NO_MENTIONS)
         self._open[interaction.id] = interaction, go
 
     async def start(self, interaction: Interaction, asked_id: int) -> None:

@@ -6,54 +6,54 @@ from typing import Final
 import aiohttp
 import discord
 
-UNREACHABLE: Final = (discord.RateLimited, aiohttp.ClientError, OSError, TimeoutError)
-REFUSALS: Final = (discord.HTTPException, *UNREACHABLE)
+NETWORK_ERRORS: Final = (discord.RateLimited, aiohttp.ClientError, OSError, TimeoutError)
+DISCORD_ERRORS: Final = (discord.HTTPException, *NETWORK_ERRORS)
 
 
-class Refusal(Enum):
-    """What a refusal means for an answer; `LATER` also stands for a network that is down."""
+class ErrorKind(Enum):
+    """What a refusal means for an answer; `TEMPORARY` also stands for a network that is down."""
 
     MESSAGE_GONE = auto()
-    MESSAGE_OLD = auto()
+    MESSAGE_TOO_OLD = auto()
     FORBIDDEN = auto()
-    EXPIRED = auto()
+    TOKEN_EXPIRED = auto()
     CHANNEL_GONE = auto()
     TOO_LARGE = auto()
-    LATER = auto()
+    TEMPORARY = auto()
     INVALID = auto()
 
 
 CODES: Final = {
-    10008: Refusal.MESSAGE_GONE,
-    30046: Refusal.MESSAGE_OLD,  # too many edits of a message older than an hour
-    50001: Refusal.FORBIDDEN,
-    50013: Refusal.FORBIDDEN,
-    50083: Refusal.FORBIDDEN,  # the thread is archived
-    10015: Refusal.EXPIRED,
-    10062: Refusal.EXPIRED,
-    50027: Refusal.EXPIRED,
-    10003: Refusal.CHANNEL_GONE,
-    10004: Refusal.CHANNEL_GONE,
-    40005: Refusal.TOO_LARGE,
+    10008: ErrorKind.MESSAGE_GONE,
+    30046: ErrorKind.MESSAGE_TOO_OLD,  # too many edits of a message older than an hour
+    50001: ErrorKind.FORBIDDEN,
+    50013: ErrorKind.FORBIDDEN,
+    50083: ErrorKind.FORBIDDEN,  # the thread is archived
+    10015: ErrorKind.TOKEN_EXPIRED,
+    10062: ErrorKind.TOKEN_EXPIRED,
+    50027: ErrorKind.TOKEN_EXPIRED,
+    10003: ErrorKind.CHANNEL_GONE,
+    10004: ErrorKind.CHANNEL_GONE,
+    40005: ErrorKind.TOO_LARGE,
 }
 STATUSES: Final = {
-    401: Refusal.LATER,
-    403: Refusal.FORBIDDEN,
-    404: Refusal.MESSAGE_GONE,
-    413: Refusal.TOO_LARGE,
-    429: Refusal.LATER,
+    401: ErrorKind.TEMPORARY,
+    403: ErrorKind.FORBIDDEN,
+    404: ErrorKind.MESSAGE_GONE,
+    413: ErrorKind.TOO_LARGE,
+    429: ErrorKind.TEMPORARY,
 }
 
 
 def is_temporary(error: Exception) -> bool:
     """Return whether the same call may succeed later."""
-    return isinstance(error, REFUSALS) and refusal_of(error) is Refusal.LATER
+    return isinstance(error, DISCORD_ERRORS) and classify(error) is ErrorKind.TEMPORARY
 
 
-def refusal_of(error: Exception) -> Refusal:
+def classify(error: Exception) -> ErrorKind:
     """Tell what an exception of discord.py or of the network means for a delivery."""
     if not isinstance(error, discord.HTTPException):
-        return Refusal.LATER
+        return ErrorKind.TEMPORARY
     if error.status >= 500:
-        return Refusal.LATER
-    return CODES.get(error.code) or STATUSES.get(error.status, Refusal.INVALID)
+        return ErrorKind.TEMPORARY
+    return CODES.get(error.code) or STATUSES.get(error.status, ErrorKind.INVALID)

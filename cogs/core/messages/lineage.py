@@ -60,7 +60,7 @@ def changes(before: Relative, after: Relative, language: str = ENGLISH) -> str:
     return _cut(", ".join(parts), CHANGES_SHOWN) if parts else say(language, "the same again")
 
 
-def described(relative: Relative, language: str = ENGLISH) -> str:
+def description_text(relative: Relative, language: str = ENGLISH) -> str:
     """Say what a picture is where there is nothing to compare it with."""
     if relative.request is None:
         return say(language, HIDDEN)
@@ -91,7 +91,7 @@ def tree_text(relatives: Iterable[Relative], marked: int, most: int, language: s
         drawn.add(relative.id)
         parent = known[relative.parent_id] if branch and relative.parent_id else None
         compared = parent and parent.request is not None and relative.request is not None
-        text = changes(parent, relative, language) if parent and compared else described(relative, language)
+        text = changes(parent, relative, language) if parent and compared else description_text(relative, language)
         lines.append(f"{before}{branch}{'▶ ' * (relative.id == marked)}{text} · {relative.id}")
         below = before + BELOW[branch]
         young = [child for child in children[relative.id] if child.id not in drawn]

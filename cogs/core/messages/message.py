@@ -16,7 +16,7 @@ from diffusion.images.io import read_texts
 from diffusion.text import N_
 
 # One after another where files are too large: what the member is told, Pillow's options for WebP, a divisor of the sides.
-SMALLER = (
+SHRINK_LEVELS = (
     (N_("sent as lossless WebP, as the file was too large here"), {"lossless": True}, 1),
     (N_("sent as WebP, as the file was too large here"), {"quality": 90}, 1),
     (N_("sent as WebP at half the size, as the whole was too large here"), {"quality": 90}, 2),
@@ -76,7 +76,7 @@ class Answer:
 class Result(Answer):
     """Finished pictures, a message in Components V2: ``settings`` stand below them, then what ``rows`` gives for one attempt.
 
-    ``source`` is the picture that they started from. With ``spoiler`` they are shown on a click only. ``lessened`` counts how
+    ``source`` is the picture that they started from. With ``spoiler`` they are shown on a click only. ``shrink_level`` counts how
     often the files were made smaller, which is said in ``language``.
     """
 
@@ -84,7 +84,7 @@ class Result(Answer):
     source: Picture | None = None
     rows: Callable[[], Sequence[ui.ActionRow[Any]]] = tuple
     spoiler: bool = False
-    lessened: int = 0
+    shrink_level: int = 0
     language: str = ENGLISH
 
     @property
@@ -102,7 +102,7 @@ class Result(Answer):
 
     def layout(self) -> ui.LayoutView:
         """Lay the message out."""
-        note = f"\n-# {say(self.language, SMALLER[self.lessened - 1][0])}" if self.lessened else ""
+        note = f"\n-# {say(self.language, SHRINK_LEVELS[self.shrink_level - 1][0])}" if self.shrink_level else ""
         image_store = [
             discord.MediaGalleryItem(f"attachment://{picture.name}", description=picture.description, spoiler=self.spoiler)
             for picture in self.pictures
@@ -127,10 +127,10 @@ class Result(Answer):
         Encodes: call it in a thread.
         """
         smaller = self
-        for lessened, (_, options, divisor) in enumerate(SMALLER[self.lessened :], self.lessened + 1):
+        for shrink_level, (_, options, divisor) in enumerate(SHRINK_LEVELS[self.shrink_level :], self.shrink_level + 1):
             pictures = tuple(_as_webp(picture, options, divisor) for picture in smaller.pictures)
             source = smaller.source and _as_webp(smaller.source, options, divisor)
-            smaller = replace(self, pictures=pictures, source=source, lessened=lessened)
+            smaller = replace(self, pictures=pictures, source=source, shrink_level=shrink_level)
             if not limit or smaller.largest <= limit:
                 return smaller
         return None

@@ -28,7 +28,7 @@ PREVIEW_SIDE = 256  # at most: large pictures form as small ones
 PREVIEWS_SHOWN = 4
 
 
-def harmless(text: str) -> str:
+def escape(text: str) -> str:
     """Give ``text`` with nothing in it that Discord would format, ping or unfurl."""
     # escape_mentions puts a zero-width space after each @, for clients and bots that ignore allowed_mentions.
     return discord.utils.escape_mentions(discord.utils.escape_markdown(text.replace("://", ":/\u200b/")))
@@ -37,7 +37,7 @@ def harmless(text: str) -> str:
 def title(prompt: str, most: int = PROMPT_SHOWN, language: str = ENGLISH) -> str:
     """Give up to ``most`` characters of the prompt in bold."""
     prompt = " ".join(prompt.split()) or say(language, "Similar picture")
-    return f"**{harmless(prompt if len(prompt) <= most else f'{prompt[: most - 1]}…')}**"
+    return f"**{escape(prompt if len(prompt) <= most else f'{prompt[: most - 1]}…')}**"
 
 
 def headline(request: ImageRequest, language: str = ENGLISH) -> str:
@@ -47,7 +47,7 @@ def headline(request: ImageRequest, language: str = ENGLISH) -> str:
     return " → ".join(title(prompt, PROMPT_SHOWN // len(prompts), language) for prompt in prompts)
 
 
-def settings(request: ImageRequest, seeds: Iterable[int], language: str = ENGLISH) -> str:
+def settings_line(request: ImageRequest, seeds: Iterable[int], language: str = ENGLISH) -> str:
     """Give the line under the pictures: what it takes to make them again."""
     parts = [f"{request.width}x{request.height}" + (f" ×{request.upscale}" if request.upscale > 1 else "")]
     if request.morph_to:
@@ -68,14 +68,14 @@ def settings(request: ImageRequest, seeds: Iterable[int], language: str = ENGLIS
     return f"-# {' · '.join(parts)}"
 
 
-def info(request: ImageRequest, creation: Creation | None, language: str = ENGLISH) -> str:
+def info_text(request: ImageRequest, creation: Creation | None, language: str = ENGLISH) -> str:
     """Tell all about finished pictures, with the prompts as they can be copied."""
     parts = [f"**{say(language, 'Prompt')}**", _block(request.prompt or " ")]
     for prompt in request.later_prompts[-3:]:  # all together fit into a message
         parts += [f"**{say(language, 'Then')}**", _block(prompt[:PROMPT_SHOWN])]
     if request.negative_prompt:
         parts += [f"**{say(language, 'What they should not show')}**", _block(request.negative_prompt)]
-    parts.append(settings(request, request.seeds, language).removeprefix("-# "))
+    parts.append(settings_line(request, request.seeds, language).removeprefix("-# "))
     return "\n".join([*parts, *(_origin(creation, language) if creation else [])])
 
 
@@ -147,7 +147,7 @@ def state_text(prompt: str, state: str, language: str = ENGLISH) -> str:
     return f"{title(prompt, language=language)}\n{state}"
 
 
-def source_png(request: ImageRequest) -> bytes | None:
+def encode_source(request: ImageRequest) -> bytes | None:
     """Encode the picture that ``request`` starts from, if any, as the model sees it, transparent where it is to be redrawn.
 
     Call it in a thread.

@@ -8,8 +8,8 @@ from typing import Any
 import discord
 
 from cogs.core.i18n.catalogues import explain
-from cogs.core.messages.delivery import QUIET
-from cogs.core.messages.http_errors import UNREACHABLE
+from cogs.core.messages.delivery import NO_MENTIONS
+from cogs.core.messages.http_errors import NETWORK_ERRORS
 from cogs.core.policy.locale import language_of
 from diffusion.errors import DarkroomError
 
@@ -33,7 +33,7 @@ async def answering(interaction: Interaction) -> AsyncIterator[None]:
 async def tell(interaction: Interaction, error: DarkroomError) -> None:
     """Say to the member what went wrong, in their language; an answer begun in the open is taken back first."""
     sentence = explain(language_of(interaction), error)
-    options: dict[str, Any] = {"ephemeral": True, "allowed_mentions": QUIET}
+    options: dict[str, Any] = {"ephemeral": True, "allowed_mentions": NO_MENTIONS}
     if remedy := interaction.extras.get(REMEDY):
         options["view"] = remedy
     try:
@@ -44,7 +44,7 @@ async def tell(interaction: Interaction, error: DarkroomError) -> None:
             with contextlib.suppress(discord.NotFound):
                 await interaction.delete_original_response()
         await interaction.followup.send(sentence, **options)
-    except (discord.HTTPException, *UNREACHABLE) as refusal:
+    except (discord.HTTPException, *NETWORK_ERRORS) as refusal:
         log.warning("a member could not be told %r: %s", str(error), refusal)
 
 
@@ -52,8 +52,8 @@ async def tell_note(interaction: Interaction) -> None:
     """Say what was noted for the member while their request was composed, if anything; the answer stays."""
     if sentence := interaction.extras.pop(NOTE, None):
         try:
-            await interaction.followup.send(sentence, ephemeral=True, allowed_mentions=QUIET)
-        except (discord.HTTPException, *UNREACHABLE) as error:
+            await interaction.followup.send(sentence, ephemeral=True, allowed_mentions=NO_MENTIONS)
+        except (discord.HTTPException, *NETWORK_ERRORS) as error:
             log.warning("a note did not reach its member: %s", error)
 
 

@@ -8,45 +8,45 @@ from typing import Final
 import regex
 from confusable_homoglyphs.confusables import is_confusable
 
-BAR: Final = "ı"  # in folded texts, what may be an i as well as an l
-ESH: Final = "ʃ"  # and what may be an s as well as an f
+I_OR_L: Final = "ı"  # in folded texts, what may be an i as well as an l
+S_OR_F: Final = "ʃ"  # and what may be an s as well as an f
 IGNORABLE: Final = regex.compile(r"[\p{Default_Ignorable_Code_Point}\p{Cf}\p{Cs}\p{Co}\p{Cn}[\p{Cc}--\s]]+", regex.V1)
 MARKS: Final = regex.compile(r"[\p{Me}[[\p{Mn}&&\p{Script=Inherited}]--[\u3099\u309A]]]+", regex.V1)  # が is not か
-FOREIGN_MARKS: Final = regex.compile(rf"(?<=[!-~{BAR}{ESH}])\p{{M}}+")
+FOREIGN_MARKS: Final = regex.compile(rf"(?<=[!-~{I_OR_L}{S_OR_F}])\p{{M}}+")
 CAPITALS: Final = regex.compile(r"\b(?=(?:l*[A-Z]){2})[A-Zl]+\b")
 NAMED: Final = regex.compile(r"(?:LATIN (?:SMALL |CAPITAL )?|SYMBOL )LETTER (?:[A-Z]+ )*?([A-Z])(?: WITH .*)?$")
 
 
-def fold(text: str) -> str:
+def skeleton(text: str) -> str:
     """Give ``text`` as it looks: in small letters, Latin ones for their look-alikes, without marks and invisible characters.
 
-    What looks like a capital I or a bar comes out as `BAR`, a long s as `ESH`.
+    What looks like a capital I or a bar comes out as `I_OR_L`, a long s as `S_OR_F`.
     """
     text = FOREIGN_MARKS.sub("", "".join(map(_as_latin, IGNORABLE.sub("", text))))
-    text = CAPITALS.sub(lambda word: word[0].replace("l", BAR).lower(), text)  # among capitals, an I is an I
-    return unicodedata.normalize("NFC", text.replace("I", BAR).casefold())
+    text = CAPITALS.sub(lambda word: word[0].replace("l", I_OR_L).lower(), text)  # among capitals, an I is an I
+    return unicodedata.normalize("NFC", text.replace("I", I_OR_L).casefold())
 
 
 @cache
 def _as_latin(character: str) -> str:
     if character == "ſ":
-        return ESH
+        return S_OR_F
     plain = MARKS.sub("", unicodedata.normalize("NFKD", character))
     if character.isascii() or plain.isascii() and plain.isalnum():
         return plain
     for form in (character, plain, character.upper()):  # в is no B, В is
-        if form in _lookalikes():
-            return _lookalikes()[form]
+        if form in _confusables():
+            return _confusables()[form]
         if len(form) == 1 and (named := NAMED.search(unicodedata.name(form, ""))):
             return named[1].lower()
     return plain
 
 
 @cache
-def _lookalikes() -> dict[str, str]:
+def _confusables() -> dict[str, str]:
     """Look up what Unicode's list of confusable characters says of letters and digits."""
     return {
-        lookalike: BAR if group["character"] == "l" else group["character"].lower()
+        lookalike: I_OR_L if group["character"] == "l" else group["character"].lower()
         for group in is_confusable(string.ascii_letters + string.digits, greedy=True)
         for glyph in group["homoglyphs"]
         if len(lookalike := glyph["c"].strip("\N{LEFT-TO-RIGHT MARK}")) == 1 and not lookalike.isascii()

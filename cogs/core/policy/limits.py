@@ -8,7 +8,7 @@ from weakref import WeakValueDictionary
 
 import discord
 
-from cogs.core.policy.word_filter import Rule, broken_rule
+from cogs.core.policy.word_filter import Rule, find_broken_rule
 from cogs.core.request.options import parse_size
 from cogs.core.request.preferences import MAXIMA, Preferences, Scope
 from cogs.core.storage.preferences import PreferenceStore
@@ -87,7 +87,7 @@ class Rules:
         if interaction.guild_id is None:
             return None
         here = self.preference_store.of(Scope.SERVER, interaction.guild_id)
-        return await asyncio.to_thread(broken_rule, here.words or (), here.expressions or (), text)
+        return await asyncio.to_thread(find_broken_rule, here.words or (), here.expressions or (), text)
 
     def obstacle(self, interaction: Interaction) -> NotAllowedError | None:
         """Give why no pictures are made where ``interaction`` is, or none for its member; None where they are."""

@@ -10,7 +10,7 @@ from typing import Final
 
 import regex
 
-from cogs.core.policy.confusables import BAR, ESH, fold
+from cogs.core.policy.confusables import I_OR_L, S_OR_F, skeleton
 from diffusion.errors import DarkroomError
 
 WORD_LIMIT: Final = 60
@@ -22,19 +22,19 @@ STANDS_FOR: Final = {
     "a": "a@4",
     "b": "b8",
     "e": "e3€",
-    "f": f"f{ESH}",
+    "f": f"f{S_OR_F}",
     "g": "g9",
-    "i": f"i1!|{BAR}",
-    "l": f"l1|{BAR}",
+    "i": f"i1!|{I_OR_L}",
+    "l": f"l1|{I_OR_L}",
     "o": "o0",
-    "s": f"s5${ESH}",
+    "s": f"s5${S_OR_F}",
     "t": "t7+",
     "z": "z2",
-    BAR: f"il1!|{BAR}",
-    ESH: f"sf5${ESH}",
+    I_OR_L: f"il1!|{I_OR_L}",
+    S_OR_F: f"sf5${S_OR_F}",
 }
-LIKENESS: Final = {ord(sign): signs[0] for signs in STANDS_FOR.values() for sign in signs}  # one for all of i, l, 1, !, |
-READINGS: Final = ({ord(BAR): "i", ord(ESH): "s"}, {ord(BAR): "l", ord(ESH): "f"})
+MERGED_LETTERS: Final = {ord(sign): signs[0] for signs in STANDS_FOR.values() for sign in signs}  # one for all of i, l, 1, !, |
+AMBIGUOUS_READINGS: Final = ({ord(I_OR_L): "i", ord(S_OR_F): "s"}, {ord(I_OR_L): "l", ord(S_OR_F): "f"})
 # What joins the letters of a word to the eye, and not what separates words where somebody forgot the space.
 JOINER: Final = r"[-._*'’~`·•\u2600-\u27bf\U0001f000-\U0001faff]{0,3}"
 GAP: Final = r"[\W_]{1,3}"
@@ -66,22 +66,22 @@ class WordList:
 
     def __init__(self, rules: Iterable[Rule]) -> None:
         rules = list(rules)
-        self._words = {rule: _gist(fold(rule.text.casefold())) for rule in rules if not rule.is_expression}
+        self._words = {rule: _merged_letters(skeleton(rule.text.casefold())) for rule in rules if not rule.is_expression}
         self._expressions = {rule: _expression(rule.text) for rule in rules if rule.is_expression}
 
     def find(self, text: str) -> Rule | None:
         """Give a rule that ``text`` breaks, None where it breaks none; raises `RuleTimeoutError`."""
-        folded = fold(text)
-        gists = _gist(folded), _gist("".join(filter(str.isalnum, folded)))
-        for rule, gist in self._words.items():
+        skeletal = skeleton(text)
+        merged_texts = _merged_letters(skeletal), _merged_letters("".join(filter(str.isalnum, skeletal)))
+        for rule, merged in self._words.items():
             # The first look costs next to nothing and spares the second for nearly all words.
-            if any(gist in each for each in gists) and _word(rule.text).search(folded):
+            if any(merged in each for each in merged_texts) and _word(rule.text).search(skeletal):
                 return rule
         over = time.monotonic() + BUDGET
         for rule, expression in self._expressions.items():
-            for reading in {text, *map(folded.translate, READINGS)}:
+            for reading in {text, *map(skeletal.translate, AMBIGUOUS_READINGS)}:
                 try:
-                    if _holds(expression, reading, over - time.monotonic()):
+                    if _matches(expression, reading, over - time.monotonic()):
                         return rule
                 except TimeoutError:
                     raise RuleTimeoutError(
@@ -91,7 +91,7 @@ class WordList:
         return None
 
 
-def broken_rule(words: tuple[str, ...], expressions: tuple[str, ...], text: str) -> Rule | None:
+def find_broken_rule(words: tuple[str, ...], expressions: tuple[str, ...], text: str) -> Rule | None:
     """Give a rule of a server's that ``text`` breaks; raises `RuleTimeoutError`, and `InvalidRuleError` for one that another version listed."""
     return _list(words, expressions).find(text)
 
@@ -101,7 +101,7 @@ def _list(words: tuple[str, ...], expressions: tuple[str, ...]) -> WordList:
     return WordList([*map(Rule, words), *(Rule(text, is_expression=True) for text in expressions)])
 
 
-def checked(rule: Rule) -> Rule:
+def validate_rule(rule: Rule) -> Rule:
     """Give ``rule`` back if it can be listed; raises `InvalidRuleError`. Tries it out: call it in a thread."""
     limit = EXPRESSION_LIMIT if rule.is_expression else WORD_LIMIT
     if len(rule.text) > limit:
@@ -110,11 +110,11 @@ def checked(rule: Rule) -> Rule:
         _word(rule.text)
         return rule
     expression = _expression(rule.text)
-    if _holds(expression, "", TRIAL):
+    if _matches(expression, "", TRIAL):
         raise InvalidRuleError("This expression matches everything. Please make it narrower.")
     try:
         for text in TRIALS:
-            _holds(expression, text, TRIAL)
+            _matches(expression, text, TRIAL)
     except TimeoutError:
         raise InvalidRuleError(
             "This expression takes too long with some texts. Please write it without nested repetitions."
@@ -131,25 +131,25 @@ def _expression(text: str) -> "regex.Pattern[str]":
         raise InvalidRuleError("This is no regular expression that I can read: {reason}.", reason=error) from error
 
 
-def _holds(expression: "regex.Pattern[str]", text: str, seconds: float) -> bool:
+def _matches(expression: "regex.Pattern[str]", text: str, seconds: float) -> bool:
     """Search, no longer than ``seconds`` and without keeping other threads waiting; raises TimeoutError."""
     return expression.search(text, timeout=max(1e-6, seconds), concurrent=True) is not None
 
 
-def _gist(folded: str) -> str:
+def _merged_letters(skeletal: str) -> str:
     """Reduce a text to what all that can be taken for it has in common."""
-    letters = filter(str.isalnum, folded.translate(LIKENESS))
+    letters = filter(str.isalnum, skeletal.translate(MERGED_LETTERS))
     return "".join(letter for letter, _ in itertools.groupby(letters))
 
 
 @lru_cache(1000)
 def _word(text: str) -> "re.Pattern[str]":
     """Match ``text`` as a word of its own in folded texts, also with digits for letters, drawn out, or spread."""
-    words = fold(text.casefold()).split()
+    words = skeleton(text.casefold()).split()
     letters = [character for word in words for character in word]
     if not any(map(str.isalnum, letters)):
         raise InvalidRuleError("A word needs a letter or a digit.")
-    forms = [GAP.join(map(_drawn_out, words))]
+    forms = [GAP.join(map(_stretched, words))]
     if len(letters) > 2:
         forms.append(GAP.join(map(_letter, letters)))
     start = "" if UNSPACED.match(letters[0]) else r"(?<![^\W_])"
@@ -158,7 +158,7 @@ def _word(text: str) -> "re.Pattern[str]":
     return re.compile(f"{start}{number}(?:{'|'.join(forms)}){end}")
 
 
-def _drawn_out(word: str) -> str:
+def _stretched(word: str) -> str:
     """Match ``word`` with any of its letters three times or more, as in "baaad"; twice would be another word."""
     pattern = ""
     for character, run in itertools.groupby(word):

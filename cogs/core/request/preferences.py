@@ -37,12 +37,12 @@ class Scope(StrEnum):
     SERVER = "server"
 
 
-class Verdict(StrEnum):
+class FlaggedAction(StrEnum):
     """What becomes of pictures that were flagged: shown, shown on a click, shown to moderators first, or not at all."""
 
     ALLOW = "allow"
     SPOILER = "spoiler"
-    HOLD = "hold"
+    REVIEW = "hold"
     REFUSE = "refuse"
 
 
@@ -76,8 +76,8 @@ class Preferences:
     allowances: dict[int, int] | None = None
     words: tuple[str, ...] | None = None
     expressions: tuple[str, ...] | None = None
-    flagged: Verdict | None = None
-    flagged_restricted: Verdict | None = None
+    flagged: FlaggedAction | None = None
+    flagged_restricted: FlaggedAction | None = None
     moderators: int | None = None
     remix: bool | None = None
 

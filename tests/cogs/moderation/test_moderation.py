@@ -7,7 +7,7 @@ import discord
 import pytest
 
 from cogs.core.policy.limits import NotAllowedError
-from cogs.core.request.preferences import Preferences, Scope, Verdict
+from cogs.core.request.preferences import FlaggedAction, Preferences, Scope
 from diffusion.request import ImageRequest
 from tests.cogs.conftest import png, sentence
 
@@ -146,7 +146,11 @@ async def test_the_rule_says_what_becomes_of_flagged_pictures(server, manager):
     changed = await said(manager, server, "rule", flagged="spoiler", age_restricted="allow")
     assert "**shown as spoilers** here" in changed and "**shown as any other** in age-restricted channels" in changed
     kept = server.service.preference_store.of(Scope.SERVER, server.guild.id)
-    assert (kept.flagged, kept.flagged_restricted, kept.moderators) == (Verdict.SPOILER, Verdict.ALLOW, moderators.id)
+    assert (kept.flagged, kept.flagged_restricted, kept.moderators) == (
+        FlaggedAction.SPOILER,
+        FlaggedAction.ALLOW,
+        moderators.id,
+    )
     assert "<#" not in await said(manager, server, "channel")
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import delete
 import cogs.core.storage.reviews
 from cogs.core.generation.maintenance import Maintenance
 from cogs.core.generation.safety_gate import HELD, NOT_SHOWN, REVIEWED
-from cogs.core.request.preferences import Preferences, Scope, Verdict
+from cogs.core.request.preferences import FlaggedAction, Preferences, Scope
 from cogs.core.storage.creations import State
 from cogs.core.storage.database import DatabaseUnavailableError
 from cogs.core.storage.reviews import Decision, ReviewRow
@@ -94,10 +94,10 @@ async def decide(server, question, label, actor=None):
     ("rules", "normal", "restricted"),
     [
         ({}, "refused", SPOILERS),
-        ({"flagged": Verdict.ALLOW, "flagged_restricted": Verdict.REFUSE}, "pictures", "refused"),
-        ({"flagged": Verdict.SPOILER, "flagged_restricted": Verdict.ALLOW}, SPOILERS, "pictures"),
-        ({"flagged": Verdict.REFUSE, "flagged_restricted": Verdict.HOLD}, "refused", "refused"),
-        ({"flagged_restricted": Verdict.HOLD, "moderators": 0}, "held", "held"),
+        ({"flagged": FlaggedAction.ALLOW, "flagged_restricted": FlaggedAction.REFUSE}, "pictures", "refused"),
+        ({"flagged": FlaggedAction.SPOILER, "flagged_restricted": FlaggedAction.ALLOW}, SPOILERS, "pictures"),
+        ({"flagged": FlaggedAction.REFUSE, "flagged_restricted": FlaggedAction.REVIEW}, "refused", "refused"),
+        ({"flagged_restricted": FlaggedAction.REVIEW, "moderators": 0}, "held", "held"),
     ],
 )
 async def test_each_kind_of_channel_has_its_rule_and_threads_go_with_their_channel(server, rules, normal, restricted):
@@ -159,7 +159,7 @@ async def test_an_animation_is_held_as_a_whole(server):
 
 @pytest.mark.parametrize("allowed", [True, False])
 async def test_previews_do_not_show_what_may_be_held(server, monkeypatch, allowed):
-    await rule(server, flagged=Verdict.ALLOW if allowed else Verdict.SPOILER)
+    await rule(server, flagged=FlaggedAction.ALLOW if allowed else FlaggedAction.SPOILER)
     slow(server, monkeypatch)
     await asked(server, steps=80)
     previews = [request for request in server.env.http_requests if "preview.png" in str(request.json)]
@@ -194,7 +194,7 @@ async def test_a_moderator_decides(server, label, seen, told):
 
 
 async def test_a_deleted_picture_that_another_message_has_as_well_stays_there(server):
-    await rule(server, flagged=Verdict.ALLOW)
+    await rule(server, flagged=FlaggedAction.ALLOW)
     before = await asked(server)
     message, question = await held(server)
     await decide(server, question, "Delete")
@@ -323,7 +323,10 @@ async def test_what_no_moderator_decides_on_goes_as_old_pictures_do(server):
     message, _ = await held(server)
     server.service.image_store.max_days = 0
     await Maintenance(
-        *(getattr(server.service, name) for name in ("creation_store", "quota_store", "image_store", "reviews", "resume_reviewed"))
+        *(
+            getattr(server.service, name)
+            for name in ("creation_store", "quota_store", "image_store", "reviews", "resume_reviewed")
+        )
     ).give_up_reviews()
     await server.ended()
     assert outcome(message) == "refused" and not any(server.service.image_store.folder.rglob("*.png"))

@@ -83,4 +83,4 @@ def test_any_broken_picture_is_read_or_refused_soon_and_in_little_memory():
 
 async def test_a_broken_picture_passes_the_taster_in_time():
     for number in range(5):
-        await attachments.taste(broken(number)[1])
+        await attachments.probe(broken(number)[1])

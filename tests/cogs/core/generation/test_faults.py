@@ -225,4 +225,4 @@ async def test_a_fault_is_told_and_harms_nobody_else(tiny_components, monkeypatc
 async def test_a_download_that_hangs_is_given_up(monkeypatch):
     monkeypatch.setattr(attachments, "DOWNLOAD_SECONDS", 0.05)
     with pytest.raises(InvalidImageError, match=NOT_DOWNLOADED):
-        await attachments.download(attachments.Posted("in.png", "", 0, never))
+        await attachments.download(attachments.PostedFile("in.png", "", 0, never))

@@ -58,15 +58,15 @@ async def test_what_takes_too_long_or_too_much_memory_is_refused(bomb, monkeypat
     data = bomb()
     assert len(data) <= attachments.MAX_BYTES
     with pytest.raises(InvalidImageError, match="too much time or memory"):
-        await attachments.taste(data)
+        await attachments.probe(data)
 
 
 @pytest.mark.parametrize("data", [b"", b"junk", jpeg(), jpeg()[:100], jpeg(progressive=True)])
 async def test_anything_else_is_let_pass_whole_or_not(data):
-    await attachments.taste(data)
+    await attachments.probe(data)
 
 
 async def test_where_too_much_is_being_read_a_sentence_says_so(monkeypatch):
     monkeypatch.setattr(attachments, "TASTE_WAIT", 0.01)
     with pytest.raises(InvalidImageError, match="in a minute"):
-        await attachments.taste(jpeg())
+        await attachments.probe(jpeg())

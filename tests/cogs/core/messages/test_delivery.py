@@ -166,7 +166,7 @@ async def test_what_a_server_does_not_take_is_not_even_tried(server, monkeypatch
 
 async def test_while_the_network_is_down_the_delivery_waits(server, monkeypatch):
     ways = server.service.runner.delivery
-    go, failures = ways._go, 5
+    go, failures = ways._send, 5
 
     async def unplugged(*answer):
         nonlocal failures
@@ -175,7 +175,7 @@ async def test_while_the_network_is_down_the_delivery_waits(server, monkeypatch)
             raise OSError("no route to host")
         return await go(*answer)
 
-    monkeypatch.setattr(ways, "_go", unplugged)
+    monkeypatch.setattr(ways, "_send", unplugged)
     result = await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=2)
     await server.finished(result.response)
 
@@ -194,7 +194,7 @@ async def test_progress_gives_way_where_an_edit_hangs(server, monkeypatch):
     result, go = await rendered(server, monkeypatch)
     (creation,) = server.service.runner._creations.values()
     with monkeypatch.context() as limited:
-        limited.setattr(ways, "_go", never)
+        limited.setattr(ways, "_send", never)
         hanging = asyncio.ensure_future(ways.show(creation, None))
         await asyncio.sleep(0)
         assert await ways.show(creation, None)  # is not even tried

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cogs.core.policy import word_filter
-from cogs.core.policy.word_filter import InvalidRuleError, Rule, RuleTimeoutError, WordList, checked
+from cogs.core.policy.word_filter import InvalidRuleError, Rule, RuleTimeoutError, WordList, validate_rule
 
 INVISIBLE = "\u200b\u200c\u200d\u2060\ufeff\u00ad\u034f\u180e\u202e\u2066\u3164\ufe0f\U000e0041\u0000"
 MARKS = "\u0300\u0301\u0308\u0327\u0336\u0489\u20dd\u0e34\u05b0"
@@ -129,12 +129,12 @@ def test_an_expression_sees_through_disguises_as_well():
 )
 def test_what_cannot_be_listed_is_told_in_one_sentence(rule, sentence):
     with pytest.raises(InvalidRuleError, match=sentence):
-        checked(rule)
+        validate_rule(rule)
 
 
 @pytest.mark.parametrize("rule", [Rule("bad"), Rule("Red Fox"), Rule(r"\bn[u0]des?\b", is_expression=True)])
 def test_what_can_be_listed_is_given_back(rule):
-    assert checked(rule) == rule
+    assert validate_rule(rule) == rule
 
 
 def test_an_expression_that_is_slow_after_all_is_stopped_and_named(monkeypatch):

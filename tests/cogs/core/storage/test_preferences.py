@@ -1,7 +1,7 @@
 import pytest
 from sqlalchemy import text
 
-from cogs.core.request.preferences import Preferences, Scope, Verdict, from_json, layered, to_json
+from cogs.core.request.preferences import FlaggedAction, Preferences, Scope, from_json, layered, to_json
 from cogs.core.storage.database import Database, DatabaseUnavailableError
 from cogs.core.storage.preferences import PreferenceStore
 from diffusion.errors import InvalidRequestError
@@ -24,8 +24,8 @@ EVERYTHING = Preferences(
     allowances={2**62: 100},
     words=("bad",),
     expressions=("b+",),
-    flagged=Verdict.SPOILER,
-    flagged_restricted=Verdict.ALLOW,
+    flagged=FlaggedAction.SPOILER,
+    flagged_restricted=FlaggedAction.ALLOW,
     moderators=2**62,
     remix=False,
 )
