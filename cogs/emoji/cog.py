@@ -5,7 +5,7 @@ import io
 import re
 from dataclasses import dataclass, replace
 from pathlib import PurePath
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import discord
 from discord import app_commands
@@ -36,8 +36,10 @@ from cogs.emoji.expressions import (
     server_for,
 )
 from diffusion.errors import DarkroomError
-from diffusion.images.cutout import Cutout, cut_out
 from diffusion.text import N_
+
+if TYPE_CHECKING:
+    from diffusion.images.cutout import Cutout
 
 Interaction = discord.Interaction[Any]
 GROUNDS: Final = ("#323339", "#ffffff")  # of Discord's dark and light themes
@@ -202,7 +204,7 @@ class EmojiCog(commands.Cog):
             name = kind.checked(name) if name else kind.guess(PurePath(image.filename).stem)
             draft = Draft(kind, 0, 0, transparent, name, guess_tag(name.replace("_", " ")))
             await interaction.response.defer(ephemeral=True, thinking=True)
-            cutout = await asyncio.to_thread(cut_out, await fetch_image(image))
+            cutout = await asyncio.to_thread(_cut_out, await fetch_image(image))
             added = await self._add(interaction, draft, cutout)
             pictures = await asyncio.to_thread(_pictures, draft, cutout, language_of(interaction))
             files = [picture.file() for picture in pictures]
@@ -222,7 +224,7 @@ class EmojiCog(commands.Cog):
             content=said or text, attachments=files, view=view, allowed_mentions=NO_MENTIONS
         )
 
-    async def _cutout(self, draft: Draft) -> Cutout:
+    async def _cutout(self, draft: Draft) -> "Cutout":
         creation = await self.service.creation_store.get(draft.creation)
         try:
             names = (creation.pictures or []) if creation else []
@@ -231,9 +233,9 @@ class EmojiCog(commands.Cog):
             png = await self.service.image_store.read(names[draft.index])
         except ImageMissingError:
             raise DarkroomError("I do not keep this picture any more. Please save it and attach it to `/emoji`.") from None
-        return await asyncio.to_thread(lambda: cut_out(Image.open(io.BytesIO(png))))
+        return await asyncio.to_thread(lambda: _cut_out(Image.open(io.BytesIO(png))))
 
-    async def _add(self, interaction: Interaction, draft: Draft, cutout: Cutout) -> str:
+    async def _add(self, interaction: Interaction, draft: Draft, cutout: "Cutout") -> str:
         name = draft.kind.checked(draft.name)
         guild = server_for(interaction, draft.kind)
         png = await asyncio.to_thread(cutout.png, draft.kind.side, draft.transparent)
@@ -244,7 +246,13 @@ class EmojiCog(commands.Cog):
         return say(language_of(interaction), "{sticker} is a sticker of this server now.", sticker=sticker)
 
 
-def _pictures(draft: Draft, cutout: Cutout, language: str) -> tuple[Picture, Picture]:
+def _cut_out(image: Image.Image) -> "Cutout":
+    from diffusion.images.cutout import cut_out  # with scipy: 20 MiB, which most bots never need
+
+    return cut_out(image)
+
+
+def _pictures(draft: Draft, cutout: "Cutout", language: str) -> tuple[Picture, Picture]:
     """Give the file to be and a sheet that shows it. Encodes: call it in a thread."""
     png = cutout.png(draft.kind.side, draft.transparent)
     return (

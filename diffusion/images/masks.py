@@ -4,7 +4,6 @@ from typing import Final
 
 import numpy as np
 from PIL import Image, ImageChops, ImageFilter
-from scipy.ndimage import distance_transform_edt
 
 from diffusion.errors import InvalidRequestError
 from diffusion.images.io import decode, fit, to_rgb
@@ -81,6 +80,8 @@ def fill(image: Image.Image, mask: Image.Image) -> Image.Image:
     """Colour what is white in ``mask`` like the nearest of what is black, smoothed."""
     if not ImageChops.invert(mask).getbbox():
         return Image.new("RGB", image.size, "white")
+    from scipy.ndimage import distance_transform_edt  # 20 MiB, which a bot needs only for masks
+
     nearest = distance_transform_edt(np.asarray(mask), return_distances=False, return_indices=True)
     extended = Image.fromarray(np.asarray(image)[tuple(nearest)])
     return Image.composite(extended.filter(ImageFilter.GaussianBlur(max(image.size) / SMOOTHNESS)), image, mask)
@@ -93,6 +94,8 @@ def put_back(image: Image.Image, original: Image.Image, mask: Image.Image) -> Im
     """
     if not ImageChops.invert(mask).getbbox():
         return image
+    from scipy.ndimage import distance_transform_edt
+
     distances, nearest = distance_transform_edt(np.asarray(mask), return_indices=True)
     drawn = np.asarray(image, np.float32)
     lack = (np.asarray(original, np.float32) - drawn)[tuple(nearest)]
