@@ -19,10 +19,11 @@ from discord.app_commands import AppCommandContext, AppInstallationType
 from discord.ext import commands
 from pydantic import ValidationError
 
-from cogs.core.command_tree import Tree
+from cogs.core.command_tree import CommandTree
 from cogs.core.config import EMBEDDED, LIVE, Config, told
 from cogs.core.i18n.catalogues import Languages
 from cogs.core.logging import log_creation, log_creation_with_prompt, set_up
+from cogs.core.messages.components import PersistentItem
 from cogs.core.sharding import leads
 from diffusion.errors import DarkroomError
 from diffusion.request import Limits
@@ -67,7 +68,7 @@ class Darkroom(commands.AutoShardedBot):
             commands.when_mentioned,
             intents=discord.Intents.default(),
             help_command=None,
-            tree_cls=Tree,
+            tree_cls=CommandTree,
             max_messages=None,  # no message is ever looked up in a cache
             allowed_installs=AppInstallationType(guild=True, user=True),
             allowed_contexts=AppCommandContext(guild=True, dm_channel=True, private_channel=True),
@@ -79,6 +80,7 @@ class Darkroom(commands.AutoShardedBot):
         """Load the cogs and tell Discord their commands."""
         for extension in EXTENSIONS:
             await self.load_extension(extension)
+        self.add_dynamic_items(*PersistentItem.declared)
         await self.tree.set_translator(Languages())
         if leads(self.settings.shard_ids):
             await self.tree.sync()

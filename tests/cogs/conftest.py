@@ -18,7 +18,7 @@ from cogs.core.generation.service import GenerationService
 from cogs.core.messages import delivery
 from cogs.core.messages.attachments import posted_files
 from cogs.core.simulator import layouts  # noqa: F401  (importing it makes simcord give layouts as Discord does)
-from cogs.core.simulator.browser import outside, simulated
+from cogs.core.simulator.browser import outside, reply_to_errors, simulated
 from cogs.core.storage.database import Database
 from cogs.core.storage.images import ImageStore
 from diffusion.config import EngineConfig
@@ -54,6 +54,7 @@ class Server:
         service = GenerationService(self.engine, before.database, before.image_store)
         service.background.spawn = outside(self.env)
         await self.env.restart_bot(Darkroom(service))
+        reply_to_errors(self.env)
 
     async def finished(self, message, pictures=1):
         """Wait until ``message`` shows its pictures."""

@@ -98,7 +98,6 @@ async def fuzzed(steerable_server, monkeypatch):
 
     monkeypatch.setattr(server.engine, "submit", check)
     bot = server.env.bot
-    bot.tree.__dict__.pop("on_error", None)  # the bot's own answers to errors, not simcord's collecting of them
     commands = [command for command in bot.tree.walk_commands() if isinstance(command, app_commands.Command)]
     making = [command for command in commands if any(parameter.name == "prompt" for parameter in command.parameters)]
     server.commands = commands + making * 5

@@ -4,7 +4,7 @@ import time
 import discord
 import pytest
 
-from cogs.queue import LINES, OPTIONS, Entry, queue_text
+from cogs.queue import MAX_LINES, MAX_SELECT_OPTIONS, CancelSelect, Entry, Queue, queue_text
 from diffusion.result import Progress
 from tests.cogs.conftest import opened, sentence
 from tests.cogs.test_hostile import forged_click
@@ -72,7 +72,7 @@ async def test_it_tells_places_whose_turn_is_next_and_when_each_is_done(busy):
     assert re.fullmatch(rf"▶ \*\*first\*\* · <@{busy.alice.id}> · \d+ % · done <t:\d+:R>", first)
     assert re.fullmatch(rf"`1\.` \*\*second\*\* · <@{busy.alice.id}> · next · done <t:\d+:R>", second)
     assert re.fullmatch(rf"`2\.` \*\*third\*\* · <@{busy.bob.id}> · done <t:\d+:R>", third)
-    assert "fourth" in fourth and f"next turn is <@{busy.alice.id}>" in note
+    assert "fourth" in fourth and f"<@{busy.alice.id}> is next" in note
     times = [int(text) for text in re.findall(r"<t:(\d+):R>", message.content)]
     assert times == sorted(times) and times[0] < times[-1]
 
@@ -106,8 +106,8 @@ async def test_other_servers_are_counted_only(busy):
     await asked(busy, busy.alice, "mine")
     content = (await seen(busy, busy.alice)).content
     assert "secret" not in content and str(carol.id) not in content
-    assert "`1.` **mine**" not in content or "1 request from elsewhere" in content
-    assert "1 request from elsewhere takes turns" in content
+    assert "`1.` **mine**" not in content or "1 request from another server" in content
+    assert "1 request from another server or channel shares this queue" in content
 
 
 async def test_a_member_cancels_their_own(busy):
@@ -178,7 +178,7 @@ async def test_in_a_direct_message_only_that_conversation_is_shown(busy):
     await bob.slash("imagine", prompt="here", steps=150)
     await busy.until(lambda: len(busy.service.jobs) == 2)
     content = (await bob.slash("queue")).response.content
-    assert "here" in content and "there" not in content and "1 request from elsewhere" in content
+    assert "here" in content and "there" not in content and "1 request from another server" in content
 
 
 async def test_a_members_waiting_requests_are_capped(busy):
@@ -209,21 +209,19 @@ async def test_a_request_whose_channel_was_deleted_is_no_obstacle(busy):
 
 
 def entry(number, **values):
-    settings = {"owner": 10**18, "prompt": "*" * 1000, "progress": Progress(0, 0, 20), "place": number, "ending": True}
+    settings = {"owner": 10**18, "prompt": "*" * 1000, "progress": Progress(0, 0, 20), "place": number, "cancellable": True}
     return Entry(**{"id": number, "done": discord.utils.utcnow()} | settings | values)
 
 
 def test_a_long_queue_fits_into_a_message():
-    text = queue_text([entry(number) for number in range(200)], 50)
-    assert len(text) <= 2000 and f"and {200 - LINES} more" in text
+    text = queue_text(Queue([entry(number) for number in range(200)], 50))
+    assert len(text) <= 2000 and f"and {200 - MAX_LINES} more" in text
 
 
 def test_a_queue_without_a_pace_tells_no_time():
-    assert "<t:" not in queue_text([entry(0, done=None)], 0)
+    assert "<t:" not in queue_text(Queue([entry(0, done=None)], 0))
 
 
 def test_a_select_takes_no_more_than_discord_allows():
-    from cogs.queue import CancelSelect
-
     shown = CancelSelect([entry(number, prompt="x" * 1000) for number in range(100)]).item
-    assert len(shown.options) == OPTIONS and all(len(option.label) <= 100 for option in shown.options)
+    assert len(shown.options) == MAX_SELECT_OPTIONS and all(len(option.label) <= 100 for option in shown.options)

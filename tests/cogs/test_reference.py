@@ -3,7 +3,6 @@
 import itertools
 import re
 from pathlib import Path
-from types import SimpleNamespace
 
 import discord
 import pytest
@@ -11,6 +10,7 @@ from discord import app_commands
 
 from cogs.core.policy.permissions import NOT_YOURS
 from tests.cogs.conftest import sentence
+from tests.support.components import component_of
 
 COMMANDS = Path(__file__).parents[2] / "cogs" / "COMMANDS.md"
 HEADING = "| command | who may use it | what it does |"
@@ -64,8 +64,7 @@ async def labels_of(bot):
     found = set()
     for pattern, item in bot._connection._view_store._dynamic_items.items():
         for custom_id in examples(pattern.pattern):
-            interaction = SimpleNamespace(message=None)
-            control = (await item.from_custom_id(interaction, None, pattern.fullmatch(custom_id))).item
+            control = await component_of(item, custom_id)
             text = control.label if isinstance(control, discord.ui.Button) else control.placeholder
             found.add(text.partition(":")[0].rstrip("…"))
     return found

@@ -1,38 +1,44 @@
-"""What a member is told besides pictures: one sentence, seen by them alone."""
+"""Short replies that only the member sees: an error in one sentence, or a note beside an answer."""
 
 import contextlib
 import logging
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Final
 
 import discord
+from discord import app_commands
 
 from cogs.core.i18n.catalogues import explain
 from cogs.core.messages.delivery import NO_MENTIONS
 from cogs.core.messages.http_errors import NETWORK_ERRORS
 from cogs.core.policy.locale import language_of
+from cogs.core.types import Interaction
 from diffusion.errors import DarkroomError
 
 log = logging.getLogger(__name__)
-Interaction = discord.Interaction[Any]
-# Among the extras of an interaction: what to tell its member besides the answer, what they can press where it is refused.
-NOTE, REMEDY = "note", "remedy"
-# An answer in the open, or the promise of one: what is said instead of it would be seen by all, too.
-BEGUN = (discord.InteractionResponseType.channel_message, discord.InteractionResponseType.deferred_channel_message)
+# Keys of `Interaction.extras`. REMEDY: a view that an error reply shows. CONTINUED_BY: the later interaction to reply to.
+NOTE, REMEDY, CONTINUED_BY = "note", "remedy", "continued_by"
+# Public responses, or deferred ones: an error edited into them would be visible to everyone.
+PUBLIC_RESPONSES: Final = (
+    discord.InteractionResponseType.channel_message,
+    discord.InteractionResponseType.deferred_channel_message,
+)
 
 
 @contextlib.asynccontextmanager
 async def answering(interaction: Interaction) -> AsyncIterator[None]:
-    """Turn what goes wrong inside into one sentence for the member."""
+    """Turn errors into replies. Commands, components and forms need this no more: their base classes do it."""
     try:
         yield
     except Exception as error:
-        await tell(interaction, explained(error))
+        await reply_error(interaction, error)
 
 
-async def tell(interaction: Interaction, error: DarkroomError) -> None:
-    """Say to the member what went wrong, in their language; an answer begun in the open is taken back first."""
-    sentence = explain(language_of(interaction), error)
+async def reply_error(interaction: Interaction, error: Exception) -> None:
+    """Reply with ``error`` in the member's language; a public response that was begun is deleted first."""
+    interaction = interaction.extras.get(CONTINUED_BY, interaction)
+    explained = as_user_error(error)
+    sentence = explain(language_of(interaction), explained)
     options: dict[str, Any] = {"ephemeral": True, "allowed_mentions": NO_MENTIONS}
     if remedy := interaction.extras.get(REMEDY):
         options["view"] = remedy
@@ -40,16 +46,16 @@ async def tell(interaction: Interaction, error: DarkroomError) -> None:
         if not interaction.response.is_done():
             await interaction.response.send_message(sentence, **options)
             return
-        if interaction.response.type in BEGUN:
+        if interaction.response.type in PUBLIC_RESPONSES:
             with contextlib.suppress(discord.NotFound):
                 await interaction.delete_original_response()
         await interaction.followup.send(sentence, **options)
-    except (discord.HTTPException, *NETWORK_ERRORS) as refusal:
-        log.warning("a member could not be told %r: %s", str(error), refusal)
+    except (discord.HTTPException, *NETWORK_ERRORS) as failure:
+        log.warning("an error reply did not reach its member (%r): %s", str(explained), failure)
 
 
 async def tell_note(interaction: Interaction) -> None:
-    """Say what was noted for the member while their request was composed, if anything; the answer stays."""
+    """Send the note that was left for the member, if any; the answer stays."""
     if sentence := interaction.extras.pop(NOTE, None):
         try:
             await interaction.followup.send(sentence, ephemeral=True, allowed_mentions=NO_MENTIONS)
@@ -57,8 +63,10 @@ async def tell_note(interaction: Interaction) -> None:
             log.warning("a note did not reach its member: %s", error)
 
 
-def explained(error: Exception) -> DarkroomError:
-    """Give what a member is told of ``error``; what they cannot help is logged."""
+def as_user_error(error: Exception) -> DarkroomError:
+    """Return what the member is told of ``error``. Errors that are not the member's doing are logged."""
+    if isinstance(error, app_commands.CommandInvokeError):
+        error = error.original
     if isinstance(error, DarkroomError):
         return error
     if isinstance(error, discord.HTTPException):
@@ -66,3 +74,6 @@ def explained(error: Exception) -> DarkroomError:
         return DarkroomError("Discord did not take my answer. Please try again.")
     log.error("an interaction failed", exc_info=error)
     return DarkroomError("Something went wrong here. Please try again.")
+
+
+tell, explained = reply_error, as_user_error  # until every caller has the new names

@@ -38,6 +38,12 @@ def outside(env: simcord.Env) -> Callable[[Coroutine[Any, Any, None]], asyncio.T
     return spawn
 
 
+def reply_to_errors(env: simcord.Env) -> None:
+    """Let the bot alone handle the errors of its commands: simcord would collect them, too, and fail at the first."""
+    bot: Any = env.bot
+    bot.tree.__dict__.pop("on_error", None)
+
+
 @contextlib.asynccontextmanager
 async def simulated(
     service: GenerationService, make_bot: Callable[[GenerationService], discord.Client]
@@ -49,6 +55,7 @@ async def simulated(
     service.background.spawn = outside(env)
     env.backend.clock._epoch = datetime.now(UTC)  # so that messages are of today
     await env.start()
+    reply_to_errors(env)
     try:
         yield env
     finally:
@@ -62,7 +69,6 @@ async def serve(service: GenerationService, make_bot: Callable[[GenerationServic
     async with simulated(service, make_bot) as env:
         bot: Any = env.bot
         await bot.user.edit(username="Darkroom")
-        bot.tree.__dict__.pop("on_error", None)  # the bot's own answers to errors, not simcord's collecting of them
         you, guest = env.create_user("you"), env.create_user("guest")
         guild = env.create_guild(name="Darkroom preview", owner=you)  # who tries it may do all, the guest what members may
         channel = guild.create_text_channel("darkroom")

@@ -1,0 +1,180 @@
+"""Base classes for everything a member presses, chooses or fills in.
+
+A persistent item declares the fields that its custom_id carries, and what a press does::
+
+    class PageButton(PersistentButton, name="history"):
+        direction: Literal["newer", "older"]
+        creation_id: int
+        search: str
+
+        def __init__(self, direction: str, creation_id: int, search: str, language: str = ENGLISH) -> None:
+            button = discord.ui.Button(label=say(language, LABELS[direction]))
+            super().__init__(button, direction=direction, creation_id=creation_id, search=search)
+
+        async def run(self, interaction: Interaction) -> None:
+            page = await interaction.client.service.creation_store.page(interaction.user.id, self.search)
+            ...
+
+Its custom_id reads "darkroom:history:older:1234:red fox". The base class writes and parses it, so the item works after a
+restart. The bot registers every subclass by itself. Errors in `run` become replies.
+"""
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Iterator
+from enum import StrEnum
+from typing import Any, ClassVar, Final, Literal, Self, TypeVar, get_args, get_origin
+
+import discord
+
+from cogs.core.messages.replies import reply_error
+from cogs.core.types import Interaction
+from diffusion.errors import DarkroomError
+
+ItemT = TypeVar("ItemT", bound="discord.ui.Item[Any]")
+PREFIX: Final = "darkroom"
+NOTHING: Final = r"(?!)"  # the template of base classes, which matches no custom_id
+FORM_TIMEOUT_SECONDS: Final = 3600.0  # Discord does not report when a member closes a form
+INVALID_CHOICE: Final = "This cannot be chosen here. Please choose again, or use the command once more."
+TEXT_TOO_LONG: Final = "This text may have at most {limit} characters. Please shorten it."
+
+
+class PersistentItem(discord.ui.DynamicItem[ItemT], template=NOTHING):
+    """A component that still works after a restart, because its custom_id carries its fields.
+
+    Fields are annotations of the subclass: int, bool, str, a `StrEnum` or a Literal of texts. Only the last one may be a str
+    that contains a colon.
+    """
+
+    _fields: ClassVar[dict[str, Any]] = {}
+    _name: ClassVar[str] = ""
+    declared: ClassVar[list[type["PersistentItem[Any]"]]] = []
+
+    def __init_subclass__(cls, *, name: str = "", template: str = NOTHING) -> None:
+        if name:
+            cls._name = f"{PREFIX}:{name}"
+            cls._fields = inspect.get_annotations(cls, eval_str=True)
+            last = next(reversed(cls._fields), None)
+            groups = [f":(?P<{field}>{_pattern(kind, field == last)})" for field, kind in cls._fields.items()]
+            template = f"{cls._name}{''.join(groups)}"
+            cls.declared.append(cls)
+        super().__init_subclass__(template=re.compile(template, re.DOTALL))
+
+    def __init__(self, item: ItemT, **values: Any) -> None:
+        dispatched: Any = item
+        dispatched.custom_id = self.custom_id_of(**values)
+        super().__init__(item)
+        for field, value in values.items():
+            setattr(self, field, value)
+
+    @classmethod
+    def custom_id_of(cls, **values: Any) -> str:
+        """Return the custom_id of the item with these fields."""
+        texts = [f"{values[field]:d}" if kind is bool else str(values[field]) for field, kind in cls._fields.items()]
+        return ":".join((cls._name, *texts))
+
+    @classmethod
+    async def from_custom_id(cls, interaction: Interaction, item: discord.ui.Item[Any], match: re.Match[str]) -> Self:
+        """Restore the item that a member pressed."""
+        restored = cls.__new__(cls)
+        values = {field: _parse(kind, match[field]) for field, kind in cls._fields.items()}
+        PersistentItem.__init__(restored, item, **values)
+        return restored
+
+    async def callback(self, interaction: Interaction) -> None:
+        """Run the item; an error becomes a reply to the member."""
+        try:
+            self.validate(interaction)
+            await self.run(interaction)
+        except Exception as error:
+            await reply_error(interaction, error)
+
+    def validate(self, interaction: Interaction) -> None:
+        """Raise `DarkroomError` for input that this item never offered."""
+
+    async def run(self, interaction: Interaction) -> None:
+        """Do what a press asks for; may raise `DarkroomError`."""
+        raise NotImplementedError
+
+
+class PersistentButton(PersistentItem["discord.ui.Button[Any]"]):
+    """A button that works after a restart."""
+
+
+class PersistentSelect(PersistentItem["discord.ui.Select[Any]"]):
+    """A select that works after a restart. Its options are stored on its message only."""
+
+    @property
+    def values(self) -> list[str]:
+        """What the member chose."""
+        return self.item.values
+
+    def validate(self, interaction: Interaction) -> None:
+        """Raise `DarkroomError` unless the message offers every chosen value: a client can send anything."""
+        offered = set(_option_values(interaction.message.components if interaction.message else (), self.custom_id))
+        if not self.values or not offered.issuperset(self.values):
+            raise DarkroomError(INVALID_CHOICE)
+
+
+class Form(discord.ui.Modal):
+    """A form whose texts are checked on the server and whose errors become replies."""
+
+    def __init__(self, title: str) -> None:
+        super().__init__(title=title, timeout=FORM_TIMEOUT_SECONDS)
+
+    async def on_submit(self, interaction: Interaction) -> None:
+        """Check the lengths of the texts and run the form; an error becomes a reply to the member."""
+        try:
+            for field in self.walk_children():
+                if isinstance(field, discord.ui.TextInput) and field.max_length and len(field.value) > field.max_length:
+                    raise DarkroomError(TEXT_TOO_LONG, limit=field.max_length)
+            await self.run(interaction)
+        except Exception as error:
+            await reply_error(interaction, error)
+
+    async def run(self, interaction: Interaction) -> None:
+        """Do what the form asks for; may raise `DarkroomError`."""
+        raise NotImplementedError
+
+
+def view_of(*items: discord.ui.Item[Any]) -> discord.ui.View:
+    """Return a view of persistent ``items``, which never times out."""
+    view = discord.ui.View(timeout=None)
+    for item in items:
+        view.add_item(item)
+    return view
+
+
+def custom_ids(message: discord.Message) -> list[str]:
+    """Return the custom_ids of the components in the rows of ``message``."""
+    children = (child for row in message.components for child in getattr(row, "children", ()))
+    return [child.custom_id for child in children if getattr(child, "custom_id", None)]
+
+
+def _pattern(kind: Any, is_last: bool) -> str:
+    if kind is int:
+        return "[0-9]+"
+    if kind is bool:
+        return "[01]"
+    if kind is str:
+        return ".*" if is_last else "[^:]*"
+    return "|".join(map(re.escape, _texts(kind)))
+
+
+def _texts(kind: Any) -> Iterable[str]:
+    """Return the texts that a field of an enumeration or Literal may have."""
+    return get_args(kind) if get_origin(kind) is Literal else [str(member) for member in kind]
+
+
+def _parse(kind: Any, text: str) -> Any:
+    parsers: dict[Any, Callable[[str], Any]] = {int: int, bool: lambda digit: digit == "1"}
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return kind(text)
+    return parsers.get(kind, str)(text)
+
+
+def _option_values(components: Iterable[Any], custom_id: str) -> Iterator[str]:
+    for component in components:
+        if getattr(component, "custom_id", None) == custom_id:
+            yield from (option.value for option in component.options)
+        yield from _option_values(getattr(component, "children", ()), custom_id)
