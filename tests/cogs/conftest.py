@@ -142,7 +142,7 @@ async def opened(model, database_url=None, check=None, kind=Engine, **config):
 @pytest.fixture(autouse=True)
 def nothing_arrives_late(monkeypatch):
     """Let nobody wait for what a bot that ended has asked for last: the clock of the simulated Discord stands still."""
-    monkeypatch.setattr(delivery, "ARRIVING", -timedelta(days=1))
+    monkeypatch.setattr(delivery, "ORIGINAL_RESPONSE_GRACE", -timedelta(days=1))
 
 
 @pytest.fixture

@@ -145,7 +145,7 @@ def refused(status):
 
 
 def greedy_picture(server, monkeypatch):
-    monkeypatch.setattr(attachments, "TASTE_BYTES", 2**24)
+    monkeypatch.setattr(attachments, "PROBE_MEMORY_BYTES", 2**24)
 
 
 def first_answer(status, code, times):

@@ -158,7 +158,7 @@ async def test_an_answer_that_was_under_way_when_the_bot_died_is_waited_for(serv
 
     monkeypatch.setattr(delivery.Delivery, "_find", late)
     monkeypatch.setattr("cogs.core.retry.FIRST_WAIT_SECONDS", 0.01)
-    monkeypatch.setattr(delivery, "ARRIVING", timedelta(minutes=5))
+    monkeypatch.setattr(delivery, "ORIGINAL_RESPONSE_GRACE", timedelta(minutes=5))
     await server.restart()
     await server.finished(message)
     assert len(looks) == 3

@@ -53,8 +53,8 @@ def many_pixels():
     "bomb", [many_segments, many_scans, many_chunks, many_frames, many_pixels], ids=lambda bomb: bomb.__name__
 )
 async def test_what_takes_too_long_or_too_much_memory_is_refused(bomb, monkeypatch):
-    monkeypatch.setattr(attachments, "TASTE_SECONDS", 1)
-    monkeypatch.setattr(attachments, "TASTE_BYTES", 2**28)
+    monkeypatch.setattr(attachments, "PROBE_CPU_SECONDS", 1)
+    monkeypatch.setattr(attachments, "PROBE_MEMORY_BYTES", 2**28)
     data = bomb()
     assert len(data) <= attachments.MAX_BYTES
     with pytest.raises(InvalidImageError, match="too much time or memory"):
@@ -67,6 +67,6 @@ async def test_anything_else_is_let_pass_whole_or_not(data):
 
 
 async def test_where_too_much_is_being_read_a_sentence_says_so(monkeypatch):
-    monkeypatch.setattr(attachments, "TASTE_WAIT", 0.01)
+    monkeypatch.setattr(attachments, "PROBE_WAIT_SECONDS", 0.01)
     with pytest.raises(InvalidImageError, match="in a minute"):
         await attachments.probe(jpeg())
