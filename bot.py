@@ -123,16 +123,16 @@ def load_model(settings: Config, name: str) -> tuple[Any, Any]:
 
     import torch
 
-    from diffusion import ImageDiffusionModel
-    from diffusion.safety import load_check
+    from diffusion import StableDiffusion
+    from diffusion.safety import load_safety_check
 
     if token := settings.hf_token.get_secret_value():
         os.environ["HF_TOKEN"] = token  # where the hub's library looks for it; .env alone does not put it there
     source = None if name == EMBEDDED else name
     dtype = getattr(torch, settings.dtype) if settings.dtype else None
-    model = ImageDiffusionModel.from_pretrained(source, settings.device, dtype, settings.attention)
+    model = StableDiffusion.from_pretrained(source, settings.device, dtype, settings.attention)
     unsafe = [label.strip() for label in settings.safety_labels.split(",") if label.strip()]
-    return model, load_check(source, settings.safety_model, unsafe, settings.safety_threshold, settings.device)
+    return model, load_safety_check(source, settings.safety_model, unsafe, settings.safety_threshold, settings.device)
 
 
 def build_engine(settings: Config) -> Any:

@@ -16,12 +16,12 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from benchmarks.shaped import SHAPES, model_for
-from diffusion import Engine, ImageDiffusionModel
+from diffusion import Engine, StableDiffusion
 from diffusion.sampling.denoise import SAMPLERS
-from diffusion.serving.thread import Worker
+from diffusion.serving.worker_thread import WorkerThread
 
 
-def pipeline_of(model: ImageDiffusionModel, sampler: str) -> StableDiffusionPipeline:
+def pipeline_of(model: StableDiffusion, sampler: str) -> StableDiffusionPipeline:
     """Put the very networks of ``model`` into diffusers' pipeline."""
     chosen = SAMPLERS[sampler]
     pipeline = StableDiffusionPipeline(
@@ -38,7 +38,7 @@ def pipeline_of(model: ImageDiffusionModel, sampler: str) -> StableDiffusionPipe
     return pipeline
 
 
-def thread_of(engine: Engine) -> Worker:
+def thread_of(engine: Engine) -> WorkerThread:
     """Give the thread that ``engine`` computes in, for all that is compared with it: each has a team of OpenMP's threads.
 
     Two teams that take turns slow each other down by a third.
@@ -46,7 +46,7 @@ def thread_of(engine: Engine) -> Worker:
     return engine._worker
 
 
-async def measure(model: ImageDiffusionModel, settings: dict[str, Any], repeats: int) -> None:
+async def measure(model: StableDiffusion, settings: dict[str, Any], repeats: int) -> None:
     """Time both ``repeats`` times in turns and print the medians and their ratio.
 
     ``settings`` are those of `ImageRequest`; without any, both have their own.

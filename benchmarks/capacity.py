@@ -18,7 +18,7 @@ from statistics import quantiles
 from benchmarks.costs import H200, pace_of
 from benchmarks.simulation import WAYS, Served, Way, simulate
 from benchmarks.trace import HOUR, MEMBERS, PEAK, Asked, Community
-from diffusion.serving.latency import Pace, Shape
+from diffusion.serving.latency import LatencyModel, Shape
 
 GOAL = 10.0  # seconds within which 95 % have their pictures
 COLOURS = {"whichever is free": "tab:grey", "each in turn": "tab:orange", "the chosen one": "tab:blue"}
@@ -47,18 +47,18 @@ def latent_shape(width: int, height: int) -> Shape:
     return (1, 4, height // 8, width // 8)
 
 
-def least(trace: Sequence[Asked], way: Way, pace: Pace, max_rows: int) -> float:
+def least(trace: Sequence[Asked], way: Way, pace: LatencyModel, max_rows: int) -> float:
     """Tell how many GPUs would be busy all the time, had each call of the network as many rows as it can have."""
     busy = 0.0
     for asked in trace:
-        rows = 2 if asked.request.guided else 1
+        rows = 2 if asked.request.uses_guidance else 1
         together = max_rows if way.batching else rows
         seconds = pace.seconds(latent_shape(asked.request.width, asked.request.height), together) or 0.0
         busy += asked.request.count * asked.request.evaluations * seconds * rows / together
     return busy / (trace[-1].at - trace[0].at)
 
 
-def measure(trace: Sequence[Asked], way: Way, pace: Pace, max_rows: int, gpus: Sequence[int]) -> Iterator[Point]:
+def measure(trace: Sequence[Asked], way: Way, pace: LatencyModel, max_rows: int, gpus: Sequence[int]) -> Iterator[Point]:
     """Serve ``trace`` with each number of ``gpus``; where there are none, with more and more until `GOAL` is held."""
     beyond = 0
     for number in gpus or count(max(1, math.floor(least(trace, way, pace, max_rows)))):

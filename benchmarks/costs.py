@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from diffusion.serving.latency import Pace, Shape
+from diffusion.serving.latency import LatencyModel, Shape
 
 ROW_CALLS: Final = 48  # rows x evaluations of a picture, on average over a trace
 
@@ -27,11 +27,11 @@ H200: Final[dict[Shape, Cost]] = {
 }
 
 
-def pace_of(costs: dict[Shape, Cost]) -> Pace:
-    """Give a `Pace` as an engine would learn it, with what a picture needs besides spread over its calls."""
-    pace = Pace()
+def pace_of(costs: dict[Shape, Cost]) -> LatencyModel:
+    """Give a `LatencyModel` as an engine would learn it, with what a picture needs besides spread over its calls."""
+    pace = LatencyModel()
     for shape, cost in costs.items():
         points = [(rows, (call + cost.picture * rows / ROW_CALLS) / 1000) for rows, call in cost.calls.items()]
         for rows, seconds in [points[0], *points]:  # a pace ignores the first
-            pace.learn(shape, rows, seconds)
+            pace.observe(shape, rows, seconds)
     return pace

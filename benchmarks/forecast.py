@@ -9,7 +9,7 @@ import asyncio
 import time
 from statistics import median, quantiles
 
-from diffusion import Engine, EngineConfig, ImageDiffusionModel
+from diffusion import Engine, EngineConfig, StableDiffusion
 from diffusion.serving.job import Job
 
 LOOK_SECONDS = 1.0
@@ -21,12 +21,12 @@ async def watch(engine: Engine, notes: list[tuple[Job, float, float]]) -> None:
     while True:
         await asyncio.sleep(LOOK_SECONDS)
         now = time.perf_counter()
-        notes.extend((job, now, now + left) for job, left in engine.forecast().items() if left is not None)
+        notes.extend((job, now, now + left) for job, left in engine.estimate_completion().items() if left is not None)
 
 
 async def measure(members: int, max_rows: int, model_id: str | None) -> None:
     """Let ``members`` ask and print how far off the forecasts were."""
-    model = ImageDiffusionModel.from_pretrained(model_id)
+    model = StableDiffusion.from_pretrained(model_id)
     side, cell = model.sample_side, model.latent_factor
     ended: dict[Job, float] = {}
     notes: list[tuple[Job, float, float]] = []

@@ -17,7 +17,7 @@ from torch.nn.functional import conv2d
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.shaped import SHAPES, model_for, sdxl_unet
-from diffusion import ImageDiffusionModel
+from diffusion import StableDiffusion
 from diffusion.backends.cuda_graphs import Graphs
 
 Call = Callable[[], Any]
@@ -50,7 +50,7 @@ class SdxlShaped:
         return lambda: self._ask(*inputs)
 
 
-def call_of(model: ImageDiffusionModel | SdxlShaped, rows: int, side: int) -> Call:
+def call_of(model: StableDiffusion | SdxlShaped, rows: int, side: int) -> Call:
     """Give a call of the UNet as the engine's steps make it, latents on the CPU."""
     if isinstance(model, SdxlShaped):
         return model.call(rows, side)
@@ -122,7 +122,7 @@ def main() -> None:
     parser.add_argument("--shape", choices=[*SHAPES, "sdxl"], help="random weights of a published shape instead")
     options = parser.parse_args()
 
-    def build() -> ImageDiffusionModel | SdxlShaped:
+    def build() -> StableDiffusion | SdxlShaped:
         return SdxlShaped() if options.shape == "sdxl" else model_for(options.model, options.shape)
 
     measure(options.ways, options.rows, options.repeats, options.side, build)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.limit import seconds
-from diffusion import ImageDiffusionModel
+from diffusion import StableDiffusion
 from diffusion.backends.cuda_graphs import Network
 from diffusion.backends.openvino import convert, ready
 from diffusion.images.difference import difference
@@ -27,13 +27,13 @@ from diffusion.training.prompts import unseen
 ROWS, PICTURES = (1, 2, 16), 16
 
 
-def in_dtype(model: ImageDiffusionModel, dtype: torch.dtype) -> Network:
+def in_dtype(model: StableDiffusion, dtype: torch.dtype) -> Network:
     """Give torch's own calls in ``dtype``."""
     unet = deepcopy(model.unet).to(dtype)
     return lambda latents, timesteps, embeds: unet(latents.to(dtype), timesteps, embeds.to(dtype), return_dict=False)[0].float()
 
 
-def with_integers(model: ImageDiffusionModel) -> Network:
+def with_integers(model: StableDiffusion) -> Network:
     """Give torch's calls with linear layers in integers."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch moves this to another package
@@ -41,7 +41,7 @@ def with_integers(model: ImageDiffusionModel) -> Network:
     return lambda latents, timesteps, embeds: unet(latents, timesteps, embeds, return_dict=False)[0]
 
 
-def calls_of(model: ImageDiffusionModel, prompts: list[str]) -> list[tuple[Tensor, ...]]:
+def calls_of(model: StableDiffusion, prompts: list[str]) -> list[tuple[Tensor, ...]]:
     """Record what the network is asked for pictures of ``prompts``."""
     asked, ask = [], model._ask
 
@@ -55,7 +55,7 @@ def calls_of(model: ImageDiffusionModel, prompts: list[str]) -> list[tuple[Tenso
     return asked
 
 
-def ways(model: ImageDiffusionModel, prompts: list[str]) -> Iterator[tuple[str, Network]]:
+def ways(model: StableDiffusion, prompts: list[str]) -> Iterator[tuple[str, Network]]:
     """Yield each way with its name; pictures of ``prompts`` give integers their ranges."""
     calls = calls_of(model, prompts)
     yield "torch float32", model._ask
@@ -72,7 +72,7 @@ def ways(model: ImageDiffusionModel, prompts: list[str]) -> Iterator[tuple[str, 
             yield f"openvino {name}", ready(quantized, torch.float32)
 
 
-def measure(model: ImageDiffusionModel, repeats: int) -> None:
+def measure(model: StableDiffusion, repeats: int) -> None:
     """Print a line for each way."""
     prompts = [shown.prompt for shown in unseen()]
     for_ranges, others = prompts[1::5][: max(ROWS) // 2], prompts[::5][:PICTURES]
@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("--model", help="folder or hub id; the embedded model if left out")
     parser.add_argument("--repeats", type=int, default=15)
     options = parser.parse_args()
-    measure(ImageDiffusionModel.from_pretrained(options.model, "cpu", torch.float32), options.repeats)
+    measure(StableDiffusion.from_pretrained(options.model, "cpu", torch.float32), options.repeats)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from diffusion import Engine, EngineConfig, ImageDiffusionModel, Limits
+from diffusion import Engine, EngineConfig, Limits, StableDiffusion
 from diffusion.request import ImageRequest
 from tests.support.published import MODELS, write_model
 
@@ -29,8 +29,8 @@ async def measure(hub_ids: list[str], side: int, steps: int) -> None:
                 folder = write_model(Path(temporary) / "model", hub_id, factor=1, dtype=torch.bfloat16)
                 written = time.perf_counter()
 
-                def load(folder: Path = folder) -> tuple[ImageDiffusionModel, None]:
-                    return ImageDiffusionModel.from_pretrained(folder, dtype=torch.bfloat16), None
+                def load(folder: Path = folder) -> tuple[StableDiffusion, None]:
+                    return StableDiffusion.from_pretrained(folder, dtype=torch.bfloat16), None
 
                 if engine is None:
                     config = EngineConfig(limits=Limits(side=max(side, 64)))

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from benchmarks.shaped import model_for
-from diffusion import ImageDiffusionModel
+from diffusion import StableDiffusion
 from diffusion.sampling.denoise import SAMPLERS
 from diffusion.training.config import TrainingConfig
 from diffusion.training.evaluate import Recognition
@@ -47,7 +47,7 @@ class Point:
 class Judge:
     """Draws what is ``asked`` for with ``model`` and measures it."""
 
-    def __init__(self, model: ImageDiffusionModel, recogniser: Recogniser, asked: Sequence[Shown]) -> None:
+    def __init__(self, model: StableDiffusion, recogniser: Recogniser, asked: Sequence[Shown]) -> None:
         self.model, self.recogniser, self.asked = model, recogniser, asked
         self.reference = self._draw(**REFERENCE)
 

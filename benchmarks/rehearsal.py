@@ -15,8 +15,8 @@ from statistics import median, quantiles
 
 from benchmarks.simulation import ROUTING_BATCHING, simulate
 from benchmarks.trace import HOUR, PEAK, SIZES, Asked, Community
-from diffusion import Engine, EngineConfig, ImageDiffusionModel
-from diffusion.serving.latency import Pace, Shape
+from diffusion import Engine, EngineConfig, StableDiffusion
+from diffusion.serving.latency import LatencyModel, Shape
 
 EVALUATIONS = 25  # that pictures of a trace take on average, and so those that are timed
 ROWS = 16  # of a call of the network, at most
@@ -61,21 +61,21 @@ async def time_calls(engine: Engine, taken: Taken) -> None:
     engine.watchers = []
 
 
-def taught(taken: Taken) -> Pace:
+def taught(taken: Taken) -> LatencyModel:
     """Give the pace by all but the first round of each shape, which warmed up.
 
     A call is worth the median of its like. What they took besides is what pictures need at their begin and at their end, and
     is spread over the evaluations of a picture: those that were timed end sooner after one another than those of a trace.
     """
-    pace = Pace()
+    pace = LatencyModel()
     for shape, (_, *rounds) in taken.items():
         seconds = {rows: [each for noted in rounds for each in noted[rows]] for rows in sorted(rounds[0])}
         calls = {rows: median(each) for rows, each in seconds.items()}
         pictures = len(rounds) * max(calls) / 2
         besides = sum(sum(each) - len(each) * calls[rows] for rows, each in seconds.items()) / pictures
-        pace.learn(shape, 1, 0.0)  # a pace ignores the first
+        pace.observe(shape, 1, 0.0)  # a pace ignores the first
         for rows, call in calls.items():
-            pace.learn(shape, rows, call + besides * rows / 2 / EVALUATIONS)
+            pace.observe(shape, rows, call + besides * rows / 2 / EVALUATIONS)
     return pace
 
 
@@ -94,14 +94,14 @@ async def play(engine: Engine, trace: Sequence[Asked]) -> Play:
     return Play([*begun], [*waits], time.perf_counter() - began)
 
 
-def simulated(trace: Sequence[Asked], pace: Pace, model: ImageDiffusionModel, max_rows: int) -> Play:
+def simulated(trace: Sequence[Asked], pace: LatencyModel, model: StableDiffusion, max_rows: int) -> Play:
     """Do the same in simulated time."""
     served = simulate(trace, ROUTING_BATCHING, 1, pace, model.latent_shape, max_rows)
     ends = [each.asked.at + each.wait for each in served]
     return Play([each.begun for each in served], [each.wait for each in served], max(ends) - trace[0].at)
 
 
-async def rehearse(model: ImageDiffusionModel, trace: Sequence[Asked], max_rows: int) -> tuple[Play, Play]:
+async def rehearse(model: StableDiffusion, trace: Sequence[Asked], max_rows: int) -> tuple[Play, Play]:
     """Play ``trace`` to the engine and to the simulation."""
     taken: Taken = defaultdict(list)
     async with Engine(model, EngineConfig(max_rows=max_rows, max_waiting=100_000)) as engine:
@@ -114,7 +114,7 @@ async def rehearse(model: ImageDiffusionModel, trace: Sequence[Asked], max_rows:
 
 def measure(members: int, seconds: float, seed: int, max_rows: int, model_id: str | None) -> None:
     """Rehearse and print both side by side."""
-    model = ImageDiffusionModel.from_pretrained(model_id)
+    model = StableDiffusion.from_pretrained(model_id)
     community = Community(members, model.sample_side, model.latent_factor, seed)
     trace = list(community.trace(PEAK, PEAK + seconds / HOUR))
     real, told = (played.figures() for played in asyncio.run(rehearse(model, trace, max_rows)))

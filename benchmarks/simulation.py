@@ -1,4 +1,4 @@
-"""GPUs that serve a trace in simulated time, with the bot's own `Batcher` and `choose`, and a `Pace` in the network's place."""
+"""GPUs that serve a trace in simulated time, with the bot's own `Batcher` and `choose`, and a `LatencyModel` in the network's place."""
 
 import math
 import random
@@ -12,7 +12,7 @@ import simpy
 
 from benchmarks.trace import Asked
 from diffusion.serving.batcher import Batcher
-from diffusion.serving.latency import Pace, Shape
+from diffusion.serving.latency import LatencyModel, Shape
 from diffusion.serving.routing import Key, choose
 
 MODEL: Final = "the model"
@@ -38,7 +38,7 @@ class Served:
 
     def __init__(self, asked: Asked, shape: Shape) -> None:
         request = asked.request
-        rows = 2 if request.guided else 1
+        rows = 2 if request.uses_guidance else 1
         self.asked, self.key = asked, (MODEL, shape)
         self.pictures = [Picture(asked.owner, shape, rows, request.evaluations) for _ in range(request.count)]
 
@@ -148,7 +148,7 @@ def simulate(
     trace: Iterable[Asked],
     way: Way,
     gpus: int,
-    pace: Pace,
+    pace: LatencyModel,
     latent_shape: Callable[[int, int], Shape],
     max_rows: int = 16,
     seed: int = 0,
@@ -180,7 +180,7 @@ def _fleet(env: simpy.Environment, way: Way, gpus: int, seconds: Seconds, max_ro
     return [Single(env, seconds, queue if way.to == "whichever is free" else simpy.Store(env)) for _ in range(gpus)]
 
 
-def _seconds(pace: Pace) -> Seconds:
+def _seconds(pace: LatencyModel) -> Seconds:
     @cache
     def seconds(shape: Shape, rows: int) -> float:
         taken = pace.seconds(shape, rows)

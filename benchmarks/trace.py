@@ -103,7 +103,7 @@ class Community:
     def _visit(self, begin: float, owner: str, kind: Visitors, chance: random.Random) -> Iterator[Asked]:
         if chance.random() < FLOODING:
             for number in range(FLOOD):
-                yield Asked(begin + number * FLOOD_GAP, owner, self._drawn(chance).with_(count=max(COUNTS)))
+                yield Asked(begin + number * FLOOD_GAP, owner, self._drawn(chance).replace(count=max(COUNTS)))
             return
         at = begin
         while at < begin + LONGEST:

@@ -154,7 +154,7 @@ class ContextMenusCog(commands.Cog):
         """Compose what /similar with its defaults would; ``prompt`` is read from a file and stands for itself alone."""
         image = await asyncio.to_thread(read_image, data)
         request = await self.service.request(interaction, literal(prompt), image=image, sampler="ddim", seed=random_seed())
-        return request.with_(start_step=start_step_for(SIMILARITY, request.steps))
+        return request.replace(start_step=start_step_for(SIMILARITY, request.steps))
 
     async def _creation_of(self, interaction: Interaction, message: discord.Message) -> Creation | None:
         """Find which creation of ours ``message`` shows; none where it is another's, or the journal does not answer."""
@@ -178,8 +178,8 @@ def recipe_text(recipe: Recipe, notes: list[str], language: str = ENGLISH) -> st
         parts.append(f"{settings['width']}x{settings['height']}")
     if recipe.sampler:
         parts.append(_short(recipe.sampler))
-    if settings.get("steer"):
-        parts.append(say(language, "steered to {label}", label=_short(settings["steer"])))
+    if settings.get("guide_label"):
+        parts.append(say(language, "steered to {label}", label=_short(settings["guide_label"])))
     if recipe.model:
         parts.append(say(language, "model {name}", name=_short(recipe.model)))
     lines = [title(settings.get("prompt") or say(language, "No prompt"), PROMPT_SHOWN)]

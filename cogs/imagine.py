@@ -89,8 +89,8 @@ class ImagineCog(commands.Cog):
                 steps=steps,
                 guidance_scale=guidance,
                 sampler=sampler,
-                steer=steer.strip().lower() if steer else None,
-                steer_scale=steer_strength,
+                guide_label=steer.strip().lower() if steer else None,
+                label_scale=steer_strength,
                 seed=seed,
                 count=count,
                 upscale=upscale,
@@ -103,7 +103,7 @@ class ImagineCog(commands.Cog):
     @imagine.autocomplete("steer")
     async def labels(self, interaction: discord.Interaction[Any], current: str) -> list[app_commands.Choice[str]]:
         """Offer what the model's classifier tells apart."""
-        return matching_choices(self.service.engine.model.steerable, current)
+        return matching_choices(self.service.engine.model.guide_labels, current)
 
 
 async def setup(bot: Any) -> None:

@@ -90,7 +90,7 @@ class MorphCog(commands.Cog):
                     "morph_to", "A morph goes from one text to one other. Please choose, instead of {…|…}."
                 )
             most = self.service.rules.limits(interaction).frames
-            way = first.with_(morph_to=last.prompt, count=frames or min(FRAMES, most), animation=kind)
+            way = first.replace(morph_to=last.prompt, count=frames or min(FRAMES, most), animation=kind)
             await self.service.make_now(interaction, way, private=private, spoiler=spoiler)
 
 

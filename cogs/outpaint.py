@@ -86,7 +86,7 @@ class OutpaintCog(commands.Cog):
                 seed=seed,
                 count=count,
             )
-            return request.with_(start_step=start_step_for(CONTINUITY, request.steps))
+            return request.replace(start_step=start_step_for(CONTINUITY, request.steps))
 
         async def go(started: discord.Interaction[Any]) -> None:
             await self.service.make(started, lambda: compose(started), private=private, spoiler=spoiler)

@@ -60,7 +60,7 @@ class SimilarCog(commands.Cog):
                 count=count,
             )
             kept = SIMILARITY if similarity is None else similarity
-            return request.with_(start_step=start_step_for(kept, request.steps) if start_step is None else start_step)
+            return request.replace(start_step=start_step_for(kept, request.steps) if start_step is None else start_step)
 
         async def go(started: discord.Interaction[Any]) -> None:
             await self.service.make(started, lambda: compose(started), private=private, spoiler=spoiler)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from diffusion.config import EngineConfig
-    from diffusion.families.stable_diffusion import ImageDiffusionModel
+    from diffusion.families.stable_diffusion import StableDiffusion
     from diffusion.request import ImageRequest, Limits
     from diffusion.result import ImageResult, Progress
     from diffusion.serving.engine import Engine
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Engine": "serving.engine",
     "EngineConfig": "config",
-    "ImageDiffusionModel": "families.stable_diffusion",
+    "StableDiffusion": "families.stable_diffusion",
     "ImageRequest": "request",
     "ImageResult": "result",
     "Job": "serving.job",
@@ -27,7 +27,7 @@ _HOMES = {
 __all__ = [
     "Engine",
     "EngineConfig",
-    "ImageDiffusionModel",
+    "StableDiffusion",
     "ImageRequest",
     "ImageResult",
     "Job",

@@ -40,11 +40,11 @@ def arguments() -> argparse.ArgumentParser:
 
 async def develop(options: argparse.Namespace) -> list[Path]:
     """Make what ``options`` ask for and give the files written."""
-    from diffusion.families.stable_diffusion import ImageDiffusionModel
+    from diffusion.families.stable_diffusion import StableDiffusion
     from diffusion.serving.engine import Engine
 
     image = read_image(options.image.read_bytes()) if options.image else None
-    model = ImageDiffusionModel.from_pretrained(options.model)
+    model = StableDiffusion.from_pretrained(options.model)
     steps = model.defaults.steps if options.steps is None else options.steps
     width, height = options.size or (None, None)
     size = (width or model.sample_side, height or model.sample_side)
@@ -62,8 +62,8 @@ async def develop(options: argparse.Namespace) -> list[Path]:
         seed=random_seed() if options.seed is None else options.seed,
         count=options.frames if options.morph_to else options.count,
         upscale=options.upscale,
-        steer=options.steer,
-        steer_scale=options.steer_scale,
+        guide_label=options.steer,
+        label_scale=options.steer_scale,
         image=image,
         mask=mask,
         morph_to=options.morph_to,

@@ -13,7 +13,7 @@ class EngineConfig:
     ``max_rows`` bounds the rows of a network call (a guided image is two): None lets the engine find out from its own steps how
     many it takes until more hardly make pictures sooner. ``max_waiting`` bounds the unfinished images in all.
     ``preview_seconds`` is the time between two previews of a job, ``step_seconds`` the time after which a step counts as hung.
-    With ``compile``, models are compiled while they draw already (`ImageDiffusionModel.compile`).
+    With ``compile``, models are compiled while they draw already (`StableDiffusion.compile`).
     """
 
     max_rows: int | None = None
@@ -23,9 +23,9 @@ class EngineConfig:
     compile: bool = False
     limits: Limits = field(default_factory=Limits)
 
-    def check(self, request: ImageRequest) -> None:
+    def validate(self, request: ImageRequest) -> None:
         """Raise `InvalidRequestError` where ``request`` asks for more than is ever taken on."""
-        request.check_limits(self.limits)
+        request.validate_limits(self.limits)
         if request.count > self.max_waiting:
             raise InvalidRequestError(
                 "frames" if request.morph_to else "count",

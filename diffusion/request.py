@@ -26,7 +26,7 @@ MAX_UPSCALED_SIDE: Final = 2048  # as much as a PNG below the 10 MiB that Discor
 
 @dataclass(frozen=True)
 class Limits:
-    """The most that a request may ask for; operators set it, `ImageRequest.check_limits` applies it."""
+    """The most that a request may ask for; operators set it, `ImageRequest.validate_limits` applies it."""
 
     side: int = 1024
     steps: int = 150
@@ -66,8 +66,8 @@ class ImageRequest:
     image: Image.Image | None = None
     start_step: int = 0
     upscale: int = 1
-    steer: str = ""
-    steer_scale: float = 10.0
+    guide_label: str = ""
+    label_scale: float = 10.0
     mask: Image.Image | None = None
     branches: tuple[tuple[int, str], ...] = ()
     morph_to: str = ""
@@ -115,16 +115,16 @@ class ImageRequest:
                 "Upscaled pictures may have {most} pixels a side: choose a smaller size or upscale.",
                 most=MAX_UPSCALED_SIDE,
             )
-        if not math.isfinite(self.steer_scale) or not 0 <= self.steer_scale <= 50:
-            raise InvalidRequestError("steer_scale", "The {field} must be a number from {least} to {most}.", least=0, most=50)
+        if not math.isfinite(self.label_scale) or not 0 <= self.label_scale <= 50:
+            raise InvalidRequestError("label_scale", "The {field} must be a number from {least} to {most}.", least=0, most=50)
         if self.mask is not None and (self.image is None or self.mask.size != self.image.size):
             raise InvalidRequestError("mask", "A mask needs a picture of its own size.")
-        self._check_branches()
-        self._check_morph()
+        self._validate_branches()
+        self._validate_morph()
         if self.variants and (self.count % len(self.variants) or self.morph_to):
             raise InvalidRequestError("variants", "Several prompts need as many pictures each, and cannot morph.")
 
-    def _check_branches(self) -> None:
+    def _validate_branches(self) -> None:
         before = self.start_step
         for step, prompt in self.branches:
             if not before < step < self.steps:
@@ -138,7 +138,7 @@ class ImageRequest:
                 raise InvalidRequestError("branches", "The prompt is empty: say what the picture should become.")
             before = step
 
-    def _check_morph(self) -> None:
+    def _validate_morph(self) -> None:
         if self.animation not in ANIMATION_NAMES:
             raise InvalidRequestError("animation", "Animations can be {known}.", known=" / ".join(ANIMATION_NAMES.values()))
         if self.morph_to and self.count < 2:
@@ -148,11 +148,11 @@ class ImageRequest:
                 "morph_to", "A morph goes from text to text: it can neither start from a picture nor branch."
             )
 
-    def with_(self, **changes: Any) -> "ImageRequest":
+    def replace(self, **changes: Any) -> "ImageRequest":
         """Give a changed copy, checked anew."""
         return replace(self, **changes)
 
-    def check_limits(self, limits: Limits) -> None:
+    def validate_limits(self, limits: Limits) -> None:
         """Raise `InvalidRequestError` where this asks for more than ``limits`` allow."""
         for field, value, most in (
             ("width", self.width, limits.side),
@@ -164,14 +164,14 @@ class ImageRequest:
                 raise InvalidRequestError(field, "The {field} may be at most {most} here, not {value}.", most=most, value=value)
 
     @property
-    def guided(self) -> bool:
+    def uses_guidance(self) -> bool:
         """Whether guidance changes anything; at a scale of 1 or less the unconditional prediction is not needed."""
         return self.guidance_scale > 1
 
     @property
-    def steered(self) -> bool:
+    def uses_classifier(self) -> bool:
         """Whether a classifier changes anything."""
-        return bool(self.steer) and self.steer_scale > 0
+        return bool(self.guide_label) and self.label_scale > 0
 
     @property
     def evaluations(self) -> int:
@@ -201,12 +201,12 @@ class ImageRequest:
         """How many pictures there are of one prompt."""
         return self.count // max(1, len(self.variants))
 
-    def only(self, index: int) -> "ImageRequest":
+    def single(self, index: int) -> "ImageRequest":
         """Give the request for image ``index`` alone; a frame of a morph is nothing without the others."""
         if self.morph_to:
             return self
         prompt = self.variants[index // self.count_each] if self.variants else self.prompt
-        return self.with_(prompt=prompt, variants=(), seed=self.seeds[index], count=1)
+        return self.replace(prompt=prompt, variants=(), seed=self.seeds[index], count=1)
 
     def _seed(self, index: int) -> int:
         return (self.seed + index) % (MAX_SEED + 1)
@@ -220,15 +220,15 @@ class ImageRequest:
         """Say how far image ``index`` is on its way to `morph_to`, from 0 to 1."""
         return index / (self.count - 1) if self.morph_to else 0.0
 
-    def alike(self, image: Image.Image, start_step: int) -> "ImageRequest":
+    def img2img(self, image: Image.Image, start_step: int) -> "ImageRequest":
         """Give a copy whose pictures start from ``image``, whatever those of this one start from and however they go on."""
         count = 1 if self.morph_to else self.count
-        return self.with_(image=image, start_step=start_step, mask=None, branches=(), morph_to="", count=count)
+        return self.replace(image=image, start_step=start_step, mask=None, branches=(), morph_to="", count=count)
 
-    def branched(self, step: int, prompt: str) -> "ImageRequest":
+    def branch_at(self, step: int, prompt: str) -> "ImageRequest":
         """Give a copy that goes like this one up to ``step`` and heeds ``prompt`` from there on."""
         kept = tuple(branch for branch in self.branches if branch[0] < step)
-        return self.with_(branches=(*kept, (step, prompt)))
+        return self.replace(branches=(*kept, (step, prompt)))
 
 
 def random_seed() -> int:

@@ -32,8 +32,8 @@ class Progress:
 class ImageResult:
     """Finished pictures with the seed of each, and the seconds from the first step to the last.
 
-    ``films`` shows how each formed: below one another what it was heading for at every step, one pixel a latent cell.
-    ``check`` is what belongs to the model that made them.
+    ``timelapses`` shows how each formed: below one another what it was heading for at every step, one pixel a latent cell.
+    ``safety_check`` is what belongs to the model that made them.
     """
 
     request: ImageRequest
@@ -41,5 +41,5 @@ class ImageResult:
     seeds: tuple[int, ...]
     seconds: float
     model: str
-    films: tuple[Image.Image, ...] = ()
-    check: "SafetyCheck | None" = field(default=None, repr=False)
+    timelapses: tuple[Image.Image, ...] = ()
+    safety_check: "SafetyCheck | None" = field(default=None, repr=False)

@@ -66,7 +66,7 @@ class Classifier:
         ]
 
 
-def check_all(check: SafetyCheck, images: Sequence[Image.Image]) -> list[Flags]:
+def screen(check: SafetyCheck, images: Sequence[Image.Image]) -> list[Flags]:
     """Check any number of ``images``, a few at a time."""
     found: list[Flags] = []
     with torch.inference_mode():
@@ -75,7 +75,7 @@ def check_all(check: SafetyCheck, images: Sequence[Image.Image]) -> list[Flags]:
     return found
 
 
-def load_check(
+def load_safety_check(
     model: str | None = None,
     classifier: str | None = None,
     unsafe: Sequence[str] = (),

@@ -10,7 +10,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from diffusion.families.classifier import NoisyLatentClassifier
 from diffusion.families.defaults import Defaults
-from diffusion.families.stable_diffusion import ImageDiffusionModel
+from diffusion.families.stable_diffusion import StableDiffusion
 from diffusion.loading.folder import PRETRAINED
 
 SCHEDULER = {
@@ -102,22 +102,22 @@ def build_classifier() -> NoisyLatentClassifier:
     return classifier
 
 
-def model_of(components: dict, defaults: Defaults | None = None) -> ImageDiffusionModel:
+def model_of(components: dict, defaults: Defaults | None = None) -> StableDiffusion:
     networks = {name: components[name] for name in ("vae", "tokenizer", "text_encoder", "unet")}
     config = SCHEDULER | {"prediction_type": components["scheduler"].config.prediction_type}
-    return ImageDiffusionModel(
+    return StableDiffusion(
         **networks, scheduler_config=config, name="tiny", defaults=defaults, classifier=components.get("classifier")
     )
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tiny_components) -> ImageDiffusionModel:
+def tiny_model(tiny_components) -> StableDiffusion:
     """32x32 pictures, latents of 4x4 cells, float32."""
     return model_of(tiny_components)
 
 
 @pytest.fixture(scope="session")
-def steerable_model(components) -> ImageDiffusionModel:
+def steerable_model(components) -> StableDiffusion:
     """The same with a classifier, for both prediction types."""
     return model_of(components | {"classifier": build_classifier()})
 

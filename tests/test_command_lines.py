@@ -83,7 +83,7 @@ def test_the_command_line_steers(tmp_path):
     ended = run("-m", "diffusion", "apple", "-o", target, "--steps", 2, "--steer", "red", "--steer-scale", 3)
     assert ended.returncode == 0, ended.stderr
     settings = read_parameters(target.read_bytes())
-    assert (settings["steer"], settings["steer_scale"]) == ("red", 3.0)
+    assert (settings["guide_label"], settings["label_scale"]) == ("red", 3.0)
 
 
 def test_the_command_line_draws_a_part_anew_and_morphs(tiny_folder, tmp_path):

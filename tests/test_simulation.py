@@ -8,16 +8,16 @@ from benchmarks.simulation import FIFO, ROUND_ROBIN_BATCHING, ROUTING_BATCHING, 
 from benchmarks.trace import FLOOD, HOUR, Asked, Community
 from diffusion.request import ImageRequest
 from diffusion.serving.batcher import Batcher
-from diffusion.serving.latency import Pace, forecast
+from diffusion.serving.latency import LatencyModel, estimate_completion
 
 SMALL, LARGE = (1, 4, 8, 8), (1, 4, 16, 16)
 COMMUNITY = Community(members=100_000)
 
 
 def taught(*calls):
-    pace = Pace()
+    pace = LatencyModel()
     for shape, rows, seconds in calls:
-        pace.learn(shape, rows, seconds)
+        pace.observe(shape, rows, seconds)
     return pace
 
 
@@ -92,7 +92,7 @@ def test_one_gpu_does_what_is_foreseen_when_all_come_at_once(sides, max_rows):
     batcher: Batcher[Picture] = Batcher(max_rows)
     for picture in played:
         batcher.add(picture)
-    foreseen = forecast(batcher, sloped())
+    foreseen = estimate_completion(batcher, sloped())
     told = [foreseen[picture] for picture in played]
     turn = 0.1 + 16 * 0.02 * max(sides) ** 2 / 64**2  # whose turn comes first is not foreseen
     assert [each.wait for each in served] == pytest.approx(told, abs=turn)
@@ -161,4 +161,4 @@ def test_the_mix_is_what_the_trace_says(minutes):
     assert {request.count for request in requests} == {1, 2, 4}
     assert len({request.sampler for request in requests}) > 4
     assert any(request.start_step for request in requests)
-    assert any(not request.guided for request in requests)
+    assert any(not request.uses_guidance for request in requests)

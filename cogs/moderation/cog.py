@@ -151,7 +151,7 @@ class ModerationCog(commands.GroupCog, group_name="moderation", group_descriptio
 
     def _rule_text(self, server: int, language: str) -> str:
         text = rule_text(self._of(server), language)
-        return text if self.service.engine.checks else f"{text}\n{say(language, UNCHECKED)}"
+        return text if self.service.engine.can_screen else f"{text}\n{say(language, UNCHECKED)}"
 
 
 def _managed(interaction: Interaction) -> int:

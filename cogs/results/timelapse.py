@@ -60,7 +60,7 @@ class TimelapseCog(commands.Cog):
 
             async def with_prompt(submitted: Interaction, prompt: str) -> None:
                 async def branched() -> ImageRequest:
-                    return request.branched(step, checked(prompt))
+                    return request.branch_at(step, checked(prompt))
 
                 await self.service.make(submitted, branched, private=private, parent=creation.id)
 

@@ -15,7 +15,7 @@ UPSCALE: Final = 2
 def with_fresh_seed(request: ImageRequest) -> ImageRequest:
     """Change the seed so that none of the pictures has a seed of ``request``."""
     while True:
-        fresh = request.with_(seed=random_seed())
+        fresh = request.replace(seed=random_seed())
         if set(fresh.seeds).isdisjoint(request.seeds):
             return fresh
 
@@ -23,7 +23,7 @@ def with_fresh_seed(request: ImageRequest) -> ImageRequest:
 def alike(request: ImageRequest, picture: Image.Image, index: int, similarity: float) -> ImageRequest:
     """Ask for pictures that start from ``picture``, the one of that ``index`` of ``request``."""
     fresh = with_fresh_seed(_own(request, index, request.count_each))
-    return fresh.alike(picture, start_step_for(similarity, request.steps))
+    return fresh.img2img(picture, start_step_for(similarity, request.steps))
 
 
 def check_upscale(request: ImageRequest, limits: Limits) -> None:
@@ -44,11 +44,11 @@ def upscaled(request: ImageRequest, picture: Image.Image, index: int, start: flo
 
     It is enlarged, noised as it is after the share ``start`` of all steps, and developed from there.
     """
-    one = _own(request, index, 1).alike(picture, start_step_for(start, request.steps))
-    return one.with_(width=UPSCALE * request.width, height=UPSCALE * request.height)
+    one = _own(request, index, 1).img2img(picture, start_step_for(start, request.steps))
+    return one.replace(width=UPSCALE * request.width, height=UPSCALE * request.height)
 
 
 def _own(request: ImageRequest, index: int, count: int) -> ImageRequest:
     """Give what ``count`` pictures of the prompt and seed of that ``index`` need; the frames of a morph share theirs."""
-    own = request.only(index).with_(sampler=SAMPLER)
-    return own if own.morph_to else own.with_(count=count)
+    own = request.single(index).replace(sampler=SAMPLER)
+    return own if own.morph_to else own.replace(count=count)

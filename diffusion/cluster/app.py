@@ -12,9 +12,9 @@ from diffusion.cluster.replica import Replica
 from diffusion.cluster.router import QueuedRowsRouter
 from diffusion.cluster.scaling import by_queued_rows
 from diffusion.config import EngineConfig
-from diffusion.families.stable_diffusion import ImageDiffusionModel
+from diffusion.families.stable_diffusion import StableDiffusion
 from diffusion.request import Limits
-from diffusion.safety import load_check
+from diffusion.safety import load_safety_check
 from diffusion.serving.engine import Engine
 
 EMBEDDED = "embedded"
@@ -78,13 +78,13 @@ class Deployed(Replica):
         super().__init__(await Engine(model, known.engine, check).__aenter__())
 
 
-def load(options: Options) -> tuple[ImageDiffusionModel, Any]:
+def load(options: Options) -> tuple[StableDiffusion, Any]:
     """Load the model, and what checks its pictures; raises `ModelLoadError`."""
     source = None if options.model == EMBEDDED else options.model
     dtype = getattr(torch, options.dtype) if options.dtype else None
-    model = ImageDiffusionModel.from_pretrained(source, options.device, dtype, options.attention)
+    model = StableDiffusion.from_pretrained(source, options.device, dtype, options.attention)
     unsafe = [label.strip() for label in options.safety_labels.split(",") if label.strip()]
-    return model, load_check(source, options.safety_model, unsafe, options.safety_threshold, options.device)
+    return model, load_safety_check(source, options.safety_model, unsafe, options.safety_threshold, options.device)
 
 
 def build(options: Options) -> serve.Application:

@@ -25,7 +25,7 @@ from diffusion.errors import DarkroomError, GenerationError, ModelLoadError, Que
 from diffusion.request import ImageRequest
 from diffusion.result import Flags, ImageResult
 from diffusion.serving.job import Job
-from diffusion.serving.thread import Worker
+from diffusion.serving.worker_thread import WorkerThread
 
 log = logging.getLogger(__name__)
 
@@ -107,8 +107,8 @@ class RemoteEngine:
 
         Raises `InvalidRequestError` for what the model or the configured limits do not allow, `QueueFullError` when too much is waiting.
         """
-        self.config.check(request)
-        self.model.check(request)
+        self.config.validate(request)
+        self.model.validate(request)
         if self.unfinished + request.count > self.config.max_waiting or time.perf_counter() < self._full_until:
             raise QueueFullError(
                 "{most} pictures are waiting already, which is all I take. Please try again in a minute.",
@@ -124,7 +124,7 @@ class RemoteEngine:
         """Count the unfinished jobs of ``owner``."""
         return sum(job.owner == owner for job in self._jobs)
 
-    def forecast(self) -> dict[Job, float | None]:
+    def estimate_completion(self) -> dict[Job, float | None]:
         """Estimate in how many seconds each unfinished job is done: those that run, then the others in their order.
 
         None where its replica has not told, and during a `pause`.
@@ -138,11 +138,11 @@ class RemoteEngine:
         return foreseen
 
     @property
-    def checks(self) -> bool:
-        """Whether `check` has anything to ask."""
+    def can_screen(self) -> bool:
+        """Whether `screen_images` has anything to ask."""
         return self._check is not None
 
-    async def check(self, images: Sequence[Image.Image], by: RemoteCheck | None = None) -> list[Flags]:
+    async def screen_images(self, images: Sequence[Image.Image], by: RemoteCheck | None = None) -> list[Flags]:
         """Say for which labels each of ``images`` is flagged; raises `GenerationError`.
 
         ``by`` checks what another model made; without, that of the present one does.
@@ -179,7 +179,7 @@ class RemoteEngine:
 
         Raises what ``load`` raises; then nothing changes.
         """
-        loader = Worker("loading")
+        loader = WorkerThread("loading")
         try:
             self.model, self._check = await asyncio.get_running_loop().run_in_executor(loader, load)
         finally:
@@ -263,7 +263,7 @@ class RemoteEngine:
         """Ask one replica; raises the error that it tells, or one of `_UNREACHED`."""
         request, url = job.request, f"{followed.model.url}/pictures"
         shape = followed.model.latent_shape(request.width, request.height)
-        rows = request.count * request.evaluations * (2 if request.guided else 1)
+        rows = request.count * request.evaluations * (2 if request.uses_guidance else 1)
         headers = {"Content-Type": MEDIA_TYPE, KEY_HEADER: key_of(shape, rows)}
         previews: tuple[Image.Image, ...] = ()
         async with self._session.post(url, data=asked, headers=headers) as answer:

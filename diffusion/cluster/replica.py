@@ -33,7 +33,7 @@ class Replica:
         self._steps: deque[tuple[int, float]] = deque(maxlen=STEPS_KEPT)
         self._forecast: dict[Job, float | None] = {}
         self._foreseen = 0.0
-        self._looks = 0
+        self._stats_version = 0
         self._failures, self._failed_at = 0, 0.0
         engine.watchers.append(lambda rows, seconds: self._steps.append((rows, seconds)))
 
@@ -41,7 +41,7 @@ class Replica:
         """Answer one HTTP request: GET what the model takes, POST ``…/pictures`` or ``…/checks``."""
         asked = http.method, http.url.path.rstrip("/").rpartition("/")[2]
         if http.method == "GET":
-            return _answer(spec(self.engine.model, self.engine.checks))
+            return _answer(spec(self.engine.model, self.engine.can_screen))
         if asked not in (("POST", "pictures"), ("POST", "checks")):
             return PlainTextResponse("There is nothing here.", 404)
         await self.check_health()  # who then hears nothing asks another replica
@@ -54,10 +54,10 @@ class Replica:
         return StreamingResponse(self._develop(frame), media_type=MEDIA_TYPE)
 
     async def record_routing_stats(self) -> dict[str, Any]:
-        """Tell the routers how long the queue is, endless where nothing is made, and what steps here; ``look`` numbers that."""
-        self._looks += 1
+        """Tell the routers how long the queue is, endless where nothing is made, and what steps here; ``stats_version`` numbers that."""
+        self._stats_version += 1
         queued = math.inf if self._trouble else self.engine.queued
-        return {"queued": queued, "shapes": [list(shape) for shape in self.engine.shapes], "look": self._looks}
+        return {"queued": queued, "shapes": [list(shape) for shape in self.engine.shapes], "stats_version": self._stats_version}
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Tell the autoscaler how long the queue is, in rows of network calls."""
@@ -107,14 +107,14 @@ class Replica:
     async def _check(self, frame: Frame) -> Frame:
         try:
             images = await asyncio.to_thread(_pictures, frame[1])
-            return {"flags": await self.engine.check(images)}, []
+            return {"flags": await self.engine.screen_images(images)}, []
         except DarkroomError as error:
             return refused(error)
 
     def _left(self, job: Job) -> float | None:
         now = time.perf_counter()
         if job not in self._forecast or now - self._foreseen > FORECAST_SECONDS:
-            self._forecast, self._foreseen = self.engine.forecast(), now
+            self._forecast, self._foreseen = self.engine.estimate_completion(), now
         return self._forecast.get(job)
 
 

@@ -11,11 +11,11 @@ from diffusion.serving.routing import Key, choose
 
 
 @dataclass(frozen=True)
-class _Sent:
-    """A request on its way: to which replica, when the figures of that one were those of ``look``."""
+class _InFlight:
+    """A request on its way: to which replica, when the figures of that one were those of ``stats_version``."""
 
     replica: ReplicaID
-    look: int
+    stats_version: int
     key: Key
     rows: int
 
@@ -35,7 +35,7 @@ class QueuedRowsRouter(RequestRouter):
     def initialize_state(self, **kwargs: Any) -> None:
         """Know of nothing sent yet."""
         self._chance = random.Random()
-        self._sent: dict[str, _Sent] = {}
+        self._in_flight: dict[str, _InFlight] = {}
 
     async def choose_replicas(
         self, candidate_replicas: list[RunningReplica], pending_request: PendingRequest | None = None
@@ -45,26 +45,28 @@ class QueuedRowsRouter(RequestRouter):
             return [candidate_replicas]
         metadata = pending_request.metadata
         pending_request.routing_context.should_backoff = True  # Serve would ask again at once
-        looks = {replica.replica_id: _look(replica) for replica in candidate_replicas}
+        stats_versions = {replica.replica_id: _stats_version(replica) for replica in candidate_replicas}
         # The rest is in the figures by now, or ended before it had a replica, of which Serve does not tell.
-        self._sent = {name: sent for name, sent in self._sent.items() if looks.get(sent.replica) == sent.look}
+        self._in_flight = {
+            name: sent for name, sent in self._in_flight.items() if stats_versions.get(sent.replica) == sent.stats_version
+        }
         shape, rows = read_key(metadata.session_id)
         key = metadata.app_name, shape
         first = choose([self._load(replica) for replica in candidate_replicas], key, self._chance).replica
-        self._sent[metadata.internal_request_id] = _Sent(first.replica_id, looks[first.replica_id], key, rows)
+        self._in_flight[metadata.internal_request_id] = _InFlight(first.replica_id, stats_versions[first.replica_id], key, rows)
         return [[first], [replica for replica in candidate_replicas if replica is not first]]
 
     def on_request_completed(self, replica_id: ReplicaID, internal_request_id: str) -> None:
         """Forget what has ended."""
-        self._sent.pop(internal_request_id, None)
+        self._in_flight.pop(internal_request_id, None)
 
     def _load(self, replica: RunningReplica) -> _Load:
         stats = replica.routing_stats
-        unseen = [sent for sent in self._sent.values() if sent.replica == replica.replica_id]
+        unseen = [sent for sent in self._in_flight.values() if sent.replica == replica.replica_id]
         app = replica.replica_id.deployment_id.app_name
         keys = {(app, tuple(shape)) for shape in stats.get("shapes", ())} | {sent.key for sent in unseen}
         return _Load(replica, stats.get("queued", 0) + sum(sent.rows for sent in unseen), frozenset(keys))
 
 
-def _look(replica: RunningReplica) -> int:
-    return replica.routing_stats.get("look", 0)
+def _stats_version(replica: RunningReplica) -> int:
+    return replica.routing_stats.get("stats_version", 0)

@@ -99,7 +99,7 @@ class _Spec(BaseModel):
     model_config = _HEARD
     name: str
     defaults: Defaults
-    steerable: tuple[str, ...]
+    guide_labels: tuple[str, ...]
     latent_factor: int
     latent_channels: int
     sample_side: int
@@ -152,7 +152,7 @@ def told(progress: Progress, before: Sequence[Image.Image], seconds: float | Non
 def done(result: ImageResult) -> Frame:
     """Word ``result``. Call it in a thread."""
     head = {"seconds": result.seconds, "model": result.model, "pictures": len(result.images)}
-    return {"done": head}, [to_file(image) for image in (*result.images, *result.films)]
+    return {"done": head}, [to_file(image) for image in (*result.images, *result.timelapses)]
 
 
 def read_done(head: dict[str, Any], files: Sequence[bytes], request: ImageRequest, check: Any) -> ImageResult:
@@ -162,8 +162,8 @@ def read_done(head: dict[str, Any], files: Sequence[bytes], request: ImageReques
     except ValidationError as error:
         raise BrokenFrameError("This is no result.") from error
     images = tuple(map(to_image, files))
-    pictures, films = images[: said.pictures], images[said.pictures :]
-    return ImageResult(request, pictures, request.seeds, said.seconds, said.model, films, check)
+    pictures, timelapses = images[: said.pictures], images[said.pictures :]
+    return ImageResult(request, pictures, request.seeds, said.seconds, said.model, timelapses, check)
 
 
 def refused(error: DarkroomError) -> Frame:
@@ -180,7 +180,7 @@ def spec(model: ModelSpec, checks: bool) -> Frame:
     head = {
         "name": model.name,
         "defaults": asdict(model.defaults),
-        "steerable": list(model.steerable),
+        "guide_labels": list(model.guide_labels),
         **{name: getattr(model, name) for name in ("latent_factor", "latent_channels", "sample_side")},
         **{"device": str(model.device), "dtype": str(model.dtype)},
         **{"max_length": model.tokenizer.model_max_length, "checks": checks},
@@ -198,7 +198,7 @@ class RemoteModel(ModelSpec):
         except Exception as error:  # the tokenizers' library raises nothing narrower
             raise BrokenFrameError("This is not what a model takes.") from error
         self.url, self.checks = url, said.checks
-        self.name, self.defaults, self.steerable = said.name, said.defaults, said.steerable
+        self.name, self.defaults, self.guide_labels = said.name, said.defaults, said.guide_labels
         self.latent_factor, self.latent_channels, self.sample_side = said.latent_factor, said.latent_channels, said.sample_side
         self.device, self.dtype = said.device, said.dtype
         tokenizer.no_padding()

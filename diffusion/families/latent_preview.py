@@ -37,6 +37,6 @@ def to_images(pixels: Tensor) -> list[Image.Image]:
     return [Image.fromarray(image) for image in to_bytes(pixels).cpu().numpy()]
 
 
-def to_strip(looks: Sequence[Tensor]) -> Image.Image:
-    """Lay ``looks``, each (height, width, 3) in bytes, below one another like the frames of a film."""
-    return Image.fromarray(torch.cat(list(looks)).cpu().numpy())
+def to_strip(frames: Sequence[Tensor]) -> Image.Image:
+    """Lay ``frames``, each (height, width, 3) in bytes, below one another like the frames of a film."""
+    return Image.fromarray(torch.cat(list(frames)).cpu().numpy())

@@ -11,14 +11,14 @@ class ModelSpec:
     """Which sizes, prompts and labels a model takes, and what suits it where a request leaves that open.
 
     Pictures have sides of whole ``latent_factor`` pixels, each a cell of ``latent_channels`` values, and by default
-    ``sample_side``. Requests can steer towards the labels ``steerable``. ``device`` and ``dtype`` say where and in which
+    ``sample_side``. Requests can steer towards the labels ``guide_labels``. ``device`` and ``dtype`` say where and in which
     precision it computes. All of this is safe in any thread.
     """
 
     name: str
     defaults: Defaults
     tokenizer: Any
-    steerable: tuple[str, ...]
+    guide_labels: tuple[str, ...]
     latent_factor: int
     latent_channels: int
     sample_side: int
@@ -36,7 +36,7 @@ class ModelSpec:
         }
         return ImageRequest(prompt, **own | {key: value for key, value in settings.items() if value is not None})
 
-    def check(self, request: ImageRequest) -> None:
+    def validate(self, request: ImageRequest) -> None:
         """Raise `InvalidRequestError` for sizes between the model's latent cells, over-long prompts and unknown labels."""
         for field in ("width", "height"):
             if getattr(request, field) % self.latent_factor:
@@ -60,14 +60,14 @@ class ModelSpec:
                     most=most,
                     ignored=count - most,
                 )
-        if request.steer and not self.steerable:
-            raise InvalidRequestError("steer", "This model has no classifier to steer with.")
-        if request.steer and request.steer not in self.steerable:
+        if request.guide_label and not self.guide_labels:
+            raise InvalidRequestError("guide_label", "This model has no classifier to steer with.")
+        if request.guide_label and request.guide_label not in self.guide_labels:
             raise InvalidRequestError(
-                "steer",
+                "guide_label",
                 "Pictures cannot be steered to {label}, only to {known}.",
-                label=repr(request.steer),
-                known=", ".join(self.steerable),
+                label=repr(request.guide_label),
+                known=", ".join(self.guide_labels),
             )
 
     @property

@@ -24,18 +24,18 @@ from diffusion.images.io import fit
 from diffusion.images.masks import fit_mask, put_back
 from diffusion.loading.folder import PRETRAINED, load
 from diffusion.request import ImageRequest, random_seed
-from diffusion.sampling.denoise import SAMPLERS, Known, denoise, slerp
+from diffusion.sampling.denoise import SAMPLERS, InpaintContext, denoise, slerp
 from diffusion.sampling.guidance import predict_x_0
-from diffusion.sampling.trajectory import Branch, Steering, Trajectory, develop
+from diffusion.sampling.trajectory import Branch, LabelGuidance, Trajectory, develop
 
 PROMPTS_CACHED, SOLVERS_CACHED = 64, 64
 TILE_SIDE = 1024  # larger pictures go through the autoencoder in overlapping tiles, which bounds the memory that takes
 
 
-class ImageDiffusionModel(ModelSpec):
+class StableDiffusion(ModelSpec):
     """A Stable Diffusion model taken apart: autoencoder, tokenizer, text encoder, UNet and noise schedule.
 
-    It may have a classifier of noisy latents besides, in float32, whose labels, `steerable`, requests can steer towards.
+    It may have a classifier of noisy latents besides, in float32, whose labels, `guide_labels`, requests can steer towards.
     Methods that call networks are meant for one thread at a time; `count_tokens` and the properties are safe anywhere.
     """
 
@@ -55,7 +55,7 @@ class ImageDiffusionModel(ModelSpec):
         self.scheduler_config = scheduler_config
         self.name, self.defaults = name, defaults or Defaults()
         self.classifier = classifier
-        self.steerable = classifier.labels if classifier else ()
+        self.guide_labels = classifier.labels if classifier else ()
         self.device, self.dtype = unet.device, unet.dtype
         self.latent_factor = 2 ** (len(vae.config.block_out_channels) - 1)
         self.latent_channels = unet.config.in_channels
@@ -78,7 +78,7 @@ class ImageDiffusionModel(ModelSpec):
         device: str | None = None,
         dtype: torch.dtype | None = None,
         attention: str | None = None,
-    ) -> "ImageDiffusionModel":
+    ) -> "StableDiffusion":
         """Load the components one by one from a folder or hub id in diffusers' layout, safetensors only.
 
         Without ``path_or_hub_id``, the embedded model is taken; without ``device``, CUDA before MPS before
@@ -108,19 +108,21 @@ class ImageDiffusionModel(ModelSpec):
                 end = torch.randn(shape, generator=torch.Generator().manual_seed(request.morph_seed))
                 noise = slerp(noise, end, request.morph_weight(index))
             noise = noise.to("cpu", torch.float32)
-            known = None
+            inpaint = None
             if clean is None:
                 latents = solver.init_noise_sigma * noise
             else:
-                latents = solver.noised(clean, noise, 0)
-                known = Known(clean, noise, self._cells(request.mask, request)) if request.mask else None
+                latents = solver.add_noise(clean, noise, 0)
+                inpaint = InpaintContext(clean, noise, self._cells(request.mask, request)) if request.mask else None
             guided, unguided = (share * solver.evaluations - solver.start for share in request.guidance_interval)
             return Trajectory(
-                denoise(latents, solver, generator, known),
+                denoise(latents, solver, generator, inpaint),
                 self._rows(request, self._shown(request, index)),
                 request.guidance_scale,
                 len(solver.steps),
-                Steering(self.steerable.index(request.steer), request.steer_scale) if request.steered else None,
+                LabelGuidance(self.guide_labels.index(request.guide_label), request.label_scale)
+                if request.uses_classifier
+                else None,
                 tuple(
                     Branch(step * solver.order - solver.start, self._rows(request, self.encode_prompt(prompt)))
                     for step, prompt in request.branches
@@ -130,14 +132,14 @@ class ImageDiffusionModel(ModelSpec):
 
     def _shown(self, request: ImageRequest, index: int) -> Tensor:
         """Encode what image ``index`` of ``request`` shows."""
-        prompt_embeds = self.encode_prompt(request.only(index).prompt)
+        prompt_embeds = self.encode_prompt(request.single(index).prompt)
         if not request.morph_to:
             return prompt_embeds
         return slerp(prompt_embeds, self.encode_prompt(request.morph_to), request.morph_weight(index))
 
     def _rows(self, request: ImageRequest, prompt_embeds: Tensor) -> Tensor:
         """Put the unconditional row before the conditional one where guidance needs it."""
-        if not request.guided:
+        if not request.uses_guidance:
             return prompt_embeds
         return torch.cat([self.encode_prompt(request.negative_prompt), prompt_embeds])
 
@@ -149,7 +151,7 @@ class ImageDiffusionModel(ModelSpec):
 
     @torch.inference_mode()
     def _encode_prompt(self, prompt: str) -> Tensor:
-        """Encode ``prompt``, which `check` has found short enough, to (1, tokens, width)."""
+        """Encode ``prompt``, which `validate` has found short enough, to (1, tokens, width)."""
         ids = self._input_ids(prompt)
         ids += [self.tokenizer.pad_token_id] * (self.tokenizer.model_max_length - len(ids))
         return self.text_encoder(torch.tensor([ids], device=self.device)).last_hidden_state
@@ -218,12 +220,12 @@ class ImageDiffusionModel(ModelSpec):
         return put_back(image, fit(request.image, width, height), fit_mask(request.mask, width, height))
 
     @torch.inference_mode()
-    def look(self, trajectories: Sequence[Trajectory]) -> list[Tensor]:
+    def preview_latents(self, trajectories: Sequence[Trajectory]) -> list[Tensor]:
         """Show what each of ``trajectories`` is heading for after a step, through a linear map instead of the decoder.
 
         Their latents share one shape. (h, w, 3) in bytes, one pixel a latent cell.
         """
-        seen = [(each.asked, each.prediction) for each in trajectories if each.asked and each.prediction is not None]
+        seen = [(each.last_input, each.prediction) for each in trajectories if each.last_input and each.prediction is not None]
         if len(seen) < len(trajectories):
             raise ValueError("nothing can be seen before the first step")
         if self._projection is None:
@@ -233,11 +235,11 @@ class ImageDiffusionModel(ModelSpec):
         x_0 = predict_x_0(x_t, torch.cat([prediction for _, prediction in seen]), alpha_bar, self.prediction_type)
         cells = torch.cat([x_0, torch.ones_like(x_0[:, :1])], 1)
         pixels = to_bytes(torch.einsum("oc,bchw->bohw", self._projection, cells))
-        return [look.clone() for look in pixels]  # kept one by one, long after the others are gone
+        return [preview_latents.clone() for preview_latents in pixels]  # kept one by one, long after the others are gone
 
-    def film(self, request: ImageRequest, looks: Sequence[Tensor]) -> Image.Image:
+    def timelapse(self, request: ImageRequest, x0_previews: Sequence[Tensor]) -> Image.Image:
         """Lay the looks after all evaluations of an image of ``request`` below one another, one a step."""
-        return to_strip(looks[:: SAMPLERS[request.sampler].scheduler.order])
+        return to_strip(x0_previews[:: SAMPLERS[request.sampler].scheduler.order])
 
     def generate(
         self, prompts: list[str], *, seeds: list[int] | None = None, noise: Tensor | None = None, **settings: Any
@@ -248,7 +250,7 @@ class ImageDiffusionModel(ModelSpec):
             for index, prompt in enumerate(prompts)
         ]
         for request in requests:
-            self.check(request)
+            self.validate(request)
         trajectories = [
             self.trajectory(request, noise=None if noise is None else noise[index : index + 1])
             for index, request in enumerate(requests)

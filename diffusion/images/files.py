@@ -17,7 +17,7 @@ def to_files(result: ImageResult) -> list[bytes]:
     """
     request = result.request
     images = [enlarge(image, request.upscale) for image in result.images]
-    texts = [parameters(request.only(index), seed, result.model) for index, seed in enumerate(result.seeds)]
+    texts = [parameters(request.single(index), seed, result.model) for index, seed in enumerate(result.seeds)]
     if not request.morph_to:
         return [to_png(image, text) for image, text in zip(images, texts, strict=True)]
     frames, milliseconds = there_and_back(images, MORPH_WAY, MORPH_REST)

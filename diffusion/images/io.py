@@ -124,7 +124,7 @@ def parameters(request: ImageRequest, seed: int, model: str) -> str:
         **{f"Branch at {step}": json.dumps(prompt, ensure_ascii=False) for step, prompt in request.branches},
         **(_morph(request) if request.morph_to else {}),
         **({"Hires upscale": request.upscale, "Hires upscaler": "Lanczos"} if request.upscale > 1 else {}),
-        **({"Steer": request.steer, "Steer scale": f"{request.steer_scale:g}"} if request.steer else {}),
+        **({"Steer": request.guide_label, "Steer scale": f"{request.label_scale:g}"} if request.guide_label else {}),
     }
     lines = [request.prompt]
     if request.negative_prompt:
@@ -213,8 +213,8 @@ def settings_of(head: str, values: dict[str, str]) -> dict[str, Any]:
         "branches": tuple(_branches(values)) or None,
         "morph_to": _quoted(values.get("Morph to")),
         "count": _number(int, values.get("Frames")),
-        "steer": values.get("Steer"),
-        "steer_scale": _number(float, values.get("Steer scale")),
+        "guide_label": values.get("Steer"),
+        "label_scale": _number(float, values.get("Steer scale")),
     }
     return {name: value for name, value in found.items() if value is not None}
 

@@ -19,7 +19,7 @@ BRANCHES: Final = 25  # steps offered at most
 
 def to_film(result: ImageResult) -> bytes:
     """Keep how the pictures of ``result`` formed: a PNG with a row for every step and a column for every picture."""
-    return to_png(side_by_side(result.films))
+    return to_png(side_by_side(result.timelapses))
 
 
 def play(film: bytes, request: ImageRequest, pictures: list[bytes]) -> bytes:

@@ -24,7 +24,7 @@ FILES = (".safetensors", ".ckpt")
 
 
 def load(source: str, device: str | None, dtype: torch.dtype | None, attention: str | None = None) -> dict[str, Any]:
-    """Load the components of ``source`` one by one, by the names that `ImageDiffusionModel` gives them.
+    """Load the components of ``source`` one by one, by the names that `StableDiffusion` gives them.
 
     Raises `ModelLoadError` with the reason.
     """

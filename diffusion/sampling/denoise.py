@@ -16,7 +16,7 @@ from diffusers import (
 )
 from torch import Tensor
 
-from diffusion.sampling.solver import Solver, read
+from diffusion.sampling.solver import Solver, linearize
 
 # Yields (x_t, t), is sent the guided prediction for it, returns x_0.
 Denoising = Generator[tuple[Tensor, Tensor], Tensor, Tensor]
@@ -37,7 +37,7 @@ class Sampler:
         """
         scheduler = self.scheduler.from_config({**model_config, "clip_sample": False, "thresholding": False}, **self.settings)
         scheduler.set_timesteps(steps)
-        return read(scheduler, start_step, self.draws_noise)
+        return linearize(scheduler, start_step, self.draws_noise)
 
 
 SAMPLERS = {
@@ -65,7 +65,7 @@ def slerp(start: Tensor, end: Tensor, weight: float) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Known:
+class InpaintContext:
     """What of a picture is to stay: its clean ``latents``, the ``noise`` they started with and, as 1, the cells to draw anew.
 
     ``mask`` is (1, 1, height, width).
@@ -75,27 +75,27 @@ class Known:
     noise: Tensor
     mask: Tensor
 
-    def put_back(self, latents: Tensor, solver: Solver, step: int) -> Tensor:
+    def blend_known(self, latents: Tensor, solver: Solver, step: int) -> Tensor:
         """Put the known part into ``latents``, noised to the level of step ``step``, clean after the last.
 
         Lugmayr et al. 2022 (RePaint), eq. 8, with the same noise at every step.
         """
-        return self.mask * latents + (1 - self.mask) * solver.noised(self.latents, self.noise, step)
+        return self.mask * latents + (1 - self.mask) * solver.add_noise(self.latents, self.noise, step)
 
 
-def denoise(latents: Tensor, solver: Solver, generator: torch.Generator, known: Known | None = None) -> Denoising:
+def denoise(latents: Tensor, solver: Solver, generator: torch.Generator, inpaint: InpaintContext | None = None) -> Denoising:
     """Develop ``latents`` (1, channels, height, width), float32, by the steps of ``solver`` to a clean image.
 
     x_{i+1} = sum_j a_ij x_{i-j} + b_ij eps_{i-j} + c_i z, with the solver's weights a and b of latents and predictions, and z
-    unit noise from ``generator``. What is ``known`` is put back after each step.
+    unit noise from ``generator``. What is ``inpaint`` is put back after each step.
     """
     past: list[Tensor] = []
     for index, step in enumerate(solver.steps):
         prediction = yield step.scale * latents, step.timestep
         past = [latents, prediction, *past][: solver.memory]
-        latents = step.add_up(past)
+        latents = step.combine(past)
         if step.noise:
             latents.add_(torch.randn(latents.shape, generator=generator), alpha=step.noise)
-        if known is not None:
-            latents = known.put_back(latents, solver, index + 1)
+        if inpaint is not None:
+            latents = inpaint.blend_known(latents, solver, index + 1)
     return latents

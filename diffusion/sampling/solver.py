@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-SPARE = 16  # entries beyond the unit vectors, where nothing but drawn noise shows
-UNIT = 2.0**20  # their length, so large that noise hardly rounds what is read beside it
-FADED = 1e-8  # smaller weights are dropped, and with them a past that is hardly felt any more
+PROBE_NOISE_DIMS = 16  # entries beyond the unit vectors, where nothing but drawn noise shows
+PROBE_SCALE = 2.0**20  # their length, so large that noise hardly rounds what is read beside it
+WEIGHT_EPS = 1e-8  # smaller weights are dropped, and with them a past that is hardly felt any more
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Step:
     weights: tuple[float, ...]
     noise: float
 
-    def add_up(self, past: Sequence[Tensor]) -> Tensor:
+    def combine(self, past: Sequence[Tensor]) -> Tensor:
         """Give the next latents, but for the noise. ``past`` holds latents and predictions in the order of the weights."""
         total = past[0] * self.weights[0]
         for tensor, weight in zip(past[1:], self.weights[1:], strict=False):
@@ -64,14 +64,14 @@ class Solver:
         """How many latents and predictions the steps go back to."""
         return max(len(step.weights) for step in self.steps)
 
-    def noised(self, latents: Tensor, noise: Tensor, step: int) -> Tensor:
+    def add_noise(self, latents: Tensor, noise: Tensor, step: int) -> Tensor:
         """Bring clean ``latents`` to the noise level of step ``step``."""
         signal, spread = self.levels[step]
         return signal * latents + spread * noise
 
 
 @torch.inference_mode()
-def read(scheduler: Any, start_step: int = 0, draws_noise: bool = False) -> Solver:
+def linearize(scheduler: Any, start_step: int = 0, draws_noise: bool = False) -> Solver:
     """Read what ``scheduler``, whose timesteps are set, does from step ``start_step`` on (second-order ones list each twice).
 
     Each step is taken with a unit vector for its latents and another for its prediction: what comes out are the weights of all
@@ -84,7 +84,7 @@ def read(scheduler: Any, start_step: int = 0, draws_noise: bool = False) -> Solv
     levels = [(signal, spread) for signal, spread in scheduler.add_noise(clean, noise, timesteps).tolist()]
     if start and hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(start)
-    units = UNIT * torch.eye(2 * count, 2 * count + SPARE)[:, None]
+    units = PROBE_SCALE * torch.eye(2 * count, 2 * count + PROBE_NOISE_DIMS)[:, None]
     generator, same = torch.Generator().manual_seed(0), torch.Generator().manual_seed(0)
     extra = {"generator": generator} if draws_noise else {}
     steps = []
@@ -94,10 +94,10 @@ def read(scheduler: Any, start_step: int = 0, draws_noise: bool = False) -> Solv
         share = 0.0
         if draws_noise:
             drawn = torch.randn(units[0].shape, generator=same)[0]
-            share = (result[-SPARE:] @ drawn[-SPARE:] / drawn[-SPARE:].square().sum()).item()
+            share = (result[-PROBE_NOISE_DIMS:] @ drawn[-PROBE_NOISE_DIMS:] / drawn[-PROBE_NOISE_DIMS:].square().sum()).item()
             result = result - share * drawn
-        weights = result[: 2 * index + 2].view(-1, 2).flip(0).flatten() / UNIT
-        weights[weights.abs() < FADED] = 0
+        weights = result[: 2 * index + 2].view(-1, 2).flip(0).flatten() / PROBE_SCALE
+        weights[weights.abs() < WEIGHT_EPS] = 0
         used = int(weights.nonzero().max()) + 1
         steps.append(Step(t, scale, tuple(weights[:used].tolist()), share))
     return Solver(tuple(steps), tuple(levels) + ((1.0, 0.0),), float(scheduler.init_noise_sigma), scheduler.order, start)

@@ -24,7 +24,7 @@ class Networks(Protocol):
 
 
 @dataclass(frozen=True)
-class Steering:
+class LabelGuidance:
     """The number of the classifier's label that a picture is pushed towards, and how hard."""
 
     label: int
@@ -35,7 +35,7 @@ class Steering:
 class Branch:
     """After how many evaluations the network hears something else, and what: as many rows as before."""
 
-    completed: int
+    step_index: int
     prompt_embeds: Tensor
 
 
@@ -44,8 +44,8 @@ class Trajectory:
     """A denoising under way and what guides it.
 
     ``prompt_embeds`` is (rows, tokens, width): the conditional row, after an unconditional one where guidance is used. `sample`
-    and `timestep` are what the network is asked next; `prediction` is its last guided answer, to the question `asked`.
-    ``steering`` is None where no classifier has a say; ``branches`` are in the order of their evaluations. Guidance is used for
+    and `timestep` are what the network is asked next; `prediction` is its last guided answer, to the question `last_input`.
+    ``label_guidance`` is None where no classifier has a say; ``branches`` are in the order of their evaluations. Guidance is used for
     the evaluations ``guided``, from the first to before the second, and the conditional row alone for the others.
     """
 
@@ -53,28 +53,28 @@ class Trajectory:
     prompt_embeds: Tensor
     guidance_scale: float
     total: int
-    steering: Steering | None = None
+    label_guidance: LabelGuidance | None = None
     branches: tuple[Branch, ...] = ()
     guided: tuple[float, float] = (0, math.inf)
-    completed: int = 0
+    step_index: int = 0
     latents: Tensor | None = None
     prediction: Tensor | None = None
-    asked: tuple[Tensor, Tensor] | None = None
+    last_input: tuple[Tensor, Tensor] | None = None
     error: NotFiniteError | None = None
 
     def __post_init__(self) -> None:
         self.sample, self.timestep = next(self.denoising)
 
     @property
-    def heard(self) -> Tensor:
+    def active_prompt_embeds(self) -> Tensor:
         """The rows of `prompt_embeds` that the next call of the network hears."""
         first, end = self.guided
-        return self.prompt_embeds if first <= self.completed < end else self.prompt_embeds[-1:]
+        return self.prompt_embeds if first <= self.step_index < end else self.prompt_embeds[-1:]
 
     @property
     def rows(self) -> int:
         """How many rows this takes in the next call of the network."""
-        return len(self.heard)
+        return len(self.active_prompt_embeds)
 
     @property
     def done(self) -> bool:
@@ -88,10 +88,10 @@ class Trajectory:
 
     def advance(self, guided: Tensor) -> None:
         """Take the ``guided`` prediction (1, channels, height, width) and go on to the next question."""
-        self.prediction, self.asked = guided, (self.sample, self.timestep)
-        self.completed += 1
+        self.prediction, self.last_input = guided, (self.sample, self.timestep)
+        self.step_index += 1
         for branch in self.branches:
-            if branch.completed == self.completed:
+            if branch.step_index == self.step_index:
                 self.prompt_embeds = branch.prompt_embeds
         try:
             self.sample, self.timestep = self.denoising.send(guided)
@@ -108,10 +108,10 @@ def step(model: Networks, trajectories: Sequence[Trajectory]) -> None:
     rows = [trajectory.rows for trajectory in trajectories]
     samples = torch.cat([trajectory.sample.expand(trajectory.rows, -1, -1, -1) for trajectory in trajectories])
     timesteps = torch.cat([trajectory.timestep.float().expand(trajectory.rows) for trajectory in trajectories])
-    prompt_embeds = torch.cat([trajectory.heard for trajectory in trajectories])
+    prompt_embeds = torch.cat([trajectory.active_prompt_embeds for trajectory in trajectories])
     predictions = model.predict_noise(samples, timesteps, prompt_embeds).split(rows)
     guided = [trajectory.guide(answer) for trajectory, answer in zip(trajectories, predictions, strict=True)]
-    _steer(model, trajectories, guided)
+    _guide_by_label(model, trajectories, guided)
     finite = torch.stack([answer.sum() for answer in guided]).isfinite().tolist()
     for trajectory, answer, sound in zip(trajectories, guided, finite, strict=True):
         if sound:
@@ -120,17 +120,17 @@ def step(model: Networks, trajectories: Sequence[Trajectory]) -> None:
             trajectory.error = NotFiniteError()
 
 
-def _steer(model: Networks, trajectories: Sequence[Trajectory], guided: list[Tensor]) -> None:
+def _guide_by_label(model: Networks, trajectories: Sequence[Trajectory], guided: list[Tensor]) -> None:
     """Put classifier guidance on those predictions whose trajectory is steered, with one stacked call of the classifier."""
-    steered = [(index, each, each.steering) for index, each in enumerate(trajectories) if each.steering]
+    steered = [(index, each, each.label_guidance) for index, each in enumerate(trajectories) if each.label_guidance]
     if not steered:
         return
     x_t = torch.cat([trajectory.sample for _, trajectory, _ in steered]).float()
     timesteps = torch.stack([trajectory.timestep.float() for _, trajectory, _ in steered])
-    labels = torch.tensor([steering.label for _, _, steering in steered])
+    labels = torch.tensor([label_guidance.label for _, _, label_guidance in steered])
     gradients = model.classifier_gradient(x_t, timesteps, labels).split(1)
-    for (index, _, steering), gradient, alpha_bar_t in zip(steered, gradients, model.alpha_bar(timesteps), strict=True):
-        guided[index] = classifier_guidance(guided[index], gradient, alpha_bar_t, steering.scale, model.prediction_type)
+    for (index, _, label_guidance), gradient, alpha_bar_t in zip(steered, gradients, model.alpha_bar(timesteps), strict=True):
+        guided[index] = classifier_guidance(guided[index], gradient, alpha_bar_t, label_guidance.scale, model.prediction_type)
 
 
 def develop(model: Networks, trajectories: Sequence[Trajectory], max_rows: int = 32) -> list[Tensor]:

@@ -4,7 +4,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Final, Generic, Protocol, TypeVar
 
-SHORT: Final = 0.5  # of what the longest running item has left: who needs no more does not wait for room
+BACKFILL_SHARE: Final = 0.5  # of what the longest running item has left: who needs no more does not wait for room
 
 
 class Item(Protocol):
@@ -30,9 +30,9 @@ def has_room(item: Item, running: Iterable[Item], max_rows: int) -> bool:
     return not rows or rows + item.rows <= max_rows
 
 
-def is_short(item: Item, running: Iterable[Item]) -> bool:
+def fits_backfill(item: Item, running: Iterable[Item]) -> bool:
     """Whether ``item`` will have ended long before one of those ``running``."""
-    return item.left <= SHORT * max((each.left for each in running), default=0)
+    return item.left <= BACKFILL_SHARE * max((each.left for each in running), default=0)
 
 
 class Batcher(Generic[T]):
@@ -51,21 +51,21 @@ class Batcher(Generic[T]):
         self._closed = False
         self._waiting: OrderedDict[Hashable, deque[T]] = OrderedDict()
         self._running: OrderedDict[Hashable, list[T]] = OrderedDict()
-        self._guests: set[T] = set()
+        self._backfilled: set[T] = set()
         # For each owner who waits, those of whom an item began since they came or had one begin themselves.
-        self._overtaken_by: dict[Hashable, set[Hashable]] = {}
-        self._overtook: Counter[Hashable] = Counter()  # by how many of those who wait they were seen
+        self._bypassed_by: dict[Hashable, set[Hashable]] = {}
+        self._bypass_count: Counter[Hashable] = Counter()  # by how many of those who wait they were seen
 
     def add(self, item: T) -> None:
         """Put ``item`` behind its owner's others."""
         if item.owner not in self._waiting:
             self._waiting[item.owner] = deque()
-            self._overtaken_by[item.owner] = set()
+            self._bypassed_by[item.owner] = set()
         self._waiting[item.owner].append(item)
 
     def discard(self, item: T) -> None:
         """Take ``item`` out, whether it waits, runs or is gone already."""
-        self._guests.discard(item)
+        self._backfilled.discard(item)
         for groups, key in ((self._waiting, item.owner), (self._running, item.shape)):
             group = groups.get(key)
             if group is not None and item in group:
@@ -73,7 +73,7 @@ class Batcher(Generic[T]):
                 if not group:
                     del groups[key]
                     if groups is self._waiting:
-                        self._forget_seen(key)
+                        self._clear_bypasses(key)
 
     def close(self, last: Iterable[T]) -> None:
         """Admit those of ``last`` that wait, whether or not all fit together, and nothing more."""
@@ -129,9 +129,9 @@ class Batcher(Generic[T]):
             copy._waiting[owner] = deque(stands[item] for item in queue)
         for shape, group in self._running.items():
             copy._running[shape] = [stands[item] for item in group]
-        copy._guests = {stands[item] for item in self._guests}
-        copy._overtaken_by = {owner: set(others) for owner, others in self._overtaken_by.items()}
-        copy._overtook = self._overtook.copy()
+        copy._backfilled = {stands[item] for item in self._backfilled}
+        copy._bypassed_by = {owner: set(others) for owner, others in self._bypassed_by.items()}
+        copy._bypass_count = self._bypass_count.copy()
         return copy
 
     def admit(self) -> None:
@@ -139,21 +139,21 @@ class Batcher(Generic[T]):
         while not self._closed and (item := self._next()):
             queue = self._waiting[item.owner]
             queue.popleft()
-            self._forget_seen(item.owner)
+            self._clear_bypasses(item.owner)
             if queue:
                 self._waiting.move_to_end(item.owner)
-                self._overtaken_by[item.owner] = set()
+                self._bypassed_by[item.owner] = set()
             else:
                 del self._waiting[item.owner]
             for owner in self._waiting:
-                if owner != item.owner and item.owner not in self._overtaken_by[owner]:
-                    self._overtaken_by[owner].add(item.owner)
-                    self._overtook[item.owner] += 1
+                if owner != item.owner and item.owner not in self._bypassed_by[owner]:
+                    self._bypassed_by[owner].add(item.owner)
+                    self._bypass_count[item.owner] += 1
             self._running.setdefault(item.shape, []).append(item)
 
-    def _forget_seen(self, owner: Hashable) -> None:
+    def _clear_bypasses(self, owner: Hashable) -> None:
         """Take back what ``owner``, who does not wait any more or had an item begin, has seen of others."""
-        self._overtook -= Counter(self._overtaken_by.pop(owner, ()))
+        self._bypass_count -= Counter(self._bypassed_by.pop(owner, ()))
 
     def _next(self) -> T | None:
         """Choose who begins next: whose turn it is, where there is room, else the first that may be a guest."""
@@ -161,13 +161,17 @@ class Batcher(Generic[T]):
             return None
         running = list(self.running())
         item = next(iter(self._waiting.values()))[0]
-        if has_room(item, (each for each in running if each not in self._guests), self.max_rows):
+        if has_room(item, (each for each in running if each not in self._backfilled), self.max_rows):
             return item
-        if sum(guest.rows for guest in self._guests) >= self.max_rows:
+        if sum(guest.rows for guest in self._backfilled) >= self.max_rows:
             return None
         for owner, queue in self._waiting.items():
             item = queue[0]
-            if not self._overtook[owner] and is_short(item, running) and has_room(item, self._guests, self.max_rows):
-                self._guests.add(item)
+            if (
+                not self._bypass_count[owner]
+                and fits_backfill(item, running)
+                and has_room(item, self._backfilled, self.max_rows)
+            ):
+                self._backfilled.add(item)
                 return item
         return None

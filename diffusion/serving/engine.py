@@ -14,41 +14,39 @@ from PIL import Image
 
 from diffusion.config import EngineConfig
 from diffusion.errors import DarkroomError, GenerationError, InvalidRequestError, QueueFullError
-from diffusion.families.stable_diffusion import ImageDiffusionModel
+from diffusion.families.stable_diffusion import StableDiffusion
 from diffusion.request import ImageRequest
 from diffusion.result import Flags, ImageResult
-from diffusion.safety import SafetyCheck, check_all
+from diffusion.safety import SafetyCheck, screen
 from diffusion.serving.batcher import Batcher
 from diffusion.serving.job import ImageTask, Job
-from diffusion.serving.latency import Pace, Shape, forecast
-from diffusion.serving.thread import Worker
-from diffusion.serving.worker import Runner, collect, compile_model, explained
+from diffusion.serving.latency import LatencyModel, Shape, estimate_completion
+from diffusion.serving.model_runner import ModelRunner, as_image_error, compile_model, release_memory
+from diffusion.serving.worker_thread import WorkerThread
 
 log = logging.getLogger(__name__)
 ROWS_AT_FIRST, FEWEST_ROWS, MOST_ROWS = 16, 8, 64  # of a network call, where nobody says how many
-Load = Callable[[], tuple[ImageDiffusionModel, SafetyCheck | None]]
+Load = Callable[[], tuple[StableDiffusion, SafetyCheck | None]]
 
 
 class Engine:
     """Runs the jobs of many owners on one model, their images stacked into shared steps.
 
     ``async with Engine(model) as engine: job = engine.submit(request, owner)``. Leaving the block cancels what is unfinished.
-    ``check`` is what `check` asks about finished pictures.
+    ``screen_images`` is what `screen_images` asks about finished pictures.
     Another ``config`` may be put in place of the first; it holds from the next step on, and for jobs to come.
     """
 
-    def __init__(
-        self, model: ImageDiffusionModel, config: EngineConfig | None = None, check: SafetyCheck | None = None
-    ) -> None:
+    def __init__(self, model: StableDiffusion, config: EngineConfig | None = None, check: SafetyCheck | None = None) -> None:
         self.model, self.config, self._check = model, config or EngineConfig(), check
         self._batcher: Batcher[ImageTask] = Batcher(self.config.max_rows or ROWS_AT_FIRST)
         self._jobs: list[Job] = []
-        self._pace = Pace()
+        self._latency = LatencyModel()
         self._work, self._going = asyncio.Event(), asyncio.Event()
         self._going.set()
         self._switching = asyncio.Lock()
         self.watchers: list[Callable[[int, float], None]] = []  # told the rows and the seconds of each step
-        self._worker, self._runner = Worker("diffusion"), Runner(model)
+        self._worker, self._runner = WorkerThread("diffusion"), ModelRunner(model)
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "Engine":
@@ -69,8 +67,8 @@ class Engine:
 
         Raises `InvalidRequestError` for what the model or the configured limits do not allow, `QueueFullError` when too much is waiting.
         """
-        self.config.check(request)
-        self.model.check(request)
+        self.config.validate(request)
+        self.model.validate(request)
         if len(self._batcher) + request.count > self.config.max_waiting:
             raise QueueFullError(
                 "{most} pictures are waiting already, which is all I take. Please try again in a minute.",
@@ -89,25 +87,25 @@ class Engine:
         """Count the unfinished jobs of ``owner``."""
         return sum(job.owner == owner for job in self._jobs)
 
-    def forecast(self) -> dict[Job, float | None]:
+    def estimate_completion(self) -> dict[Job, float | None]:
         """Estimate in how many seconds each unfinished job is done: those that run, then the others in their order.
 
         None until the pace of this machine is known, and during a `pause`. Who comes later and takes a turn in between is not
         foreseen.
         """
-        pace = Pace() if self.paused else self._pace
-        done = forecast(self._batcher, pace)
+        latency = LatencyModel() if self.paused else self._latency
+        done = estimate_completion(self._batcher, latency)
         jobs: dict[Job, float | None] = {}
         for image_task, seconds in done.items():
             jobs[image_task.job] = None if seconds is None else max(seconds, jobs.get(image_task.job) or 0)
         return jobs
 
     @property
-    def checks(self) -> bool:
-        """Whether `check` has anything to ask."""
+    def can_screen(self) -> bool:
+        """Whether `screen_images` has anything to ask."""
         return self._check is not None
 
-    async def check(self, images: Sequence[Image.Image], by: SafetyCheck | None = None) -> list[Flags]:
+    async def screen_images(self, images: Sequence[Image.Image], by: SafetyCheck | None = None) -> list[Flags]:
         """Say for which labels each of ``images`` is flagged, between two steps; raises `GenerationError`.
 
         ``by`` checks what another model made; without, that of the present one does.
@@ -115,7 +113,7 @@ class Engine:
         check = by or self._check
         if check is None:
             return [{} for _ in images]
-        checking = asyncio.get_running_loop().run_in_executor(self._worker, check_all, check, images)
+        checking = asyncio.get_running_loop().run_in_executor(self._worker, screen, check, images)
         try:
             return await asyncio.wait_for(checking, self.config.step_seconds)
         except DarkroomError:
@@ -166,30 +164,30 @@ class Engine:
         if self._switching.locked():
             raise DarkroomError("Another model is being loaded already. Please wait until it draws.")
         async with self._switching:
-            loop, loader = asyncio.get_running_loop(), Worker("loading")
+            loop, loader = asyncio.get_running_loop(), WorkerThread("loading")
             try:
                 model, check = await loop.run_in_executor(loader, load)
             finally:
                 loader.shutdown(wait=False)
             await self._finish_begun()
-            self.model, self._check, self._runner, self._pace = model, check, Runner(model), Pace()
+            self.model, self._check, self._runner, self._latency = model, check, ModelRunner(model), LatencyModel()
             waiting, self._batcher = list(self._batcher.waiting()), Batcher(self.config.max_rows or ROWS_AT_FIRST)
             for image_task in waiting:
                 image_task.shape = model.latent_shape(image_task.job.request.width, image_task.job.request.height)
                 self._batcher.add(image_task)
             for job in list(self._jobs):
                 try:
-                    model.check(job.request)
+                    model.validate(job.request)
                 except InvalidRequestError as error:
                     self._drop(job)
                     job.finish(error)
             self._work.set()
-            await loop.run_in_executor(self._worker, collect)
+            await loop.run_in_executor(self._worker, release_memory)
             self._compile_aside()
 
     def _compile_aside(self) -> None:
         if self.config.compile:
-            compiler = Worker("compiling")
+            compiler = WorkerThread("compiling")
             compiler.submit(compile_model, self.model)
             compiler.shutdown(wait=False)
 
@@ -221,7 +219,7 @@ class Engine:
             finished, _ = await asyncio.wait([work], timeout=self.config.step_seconds)
             seconds = time.perf_counter() - began
             if finished:
-                self._pace.learn(batch[0].shape, rows, seconds)
+                self._latency.observe(batch[0].shape, rows, seconds)
             else:
                 self._give_up_on(batch)
             self._settle(batch)
@@ -232,7 +230,7 @@ class Engine:
         """Leave a hung step behind, with the thread it hangs in, and go on in another."""
         log.error("a step of %d pictures hung for %g s; its worker is replaced", len(batch), self.config.step_seconds)
         self._worker.shutdown(wait=False)
-        self._worker = Worker("diffusion")
+        self._worker = WorkerThread("diffusion")
         for image_task in batch:
             image_task.error = GenerationError("The engine got stuck on this picture. Please try again.")
 
@@ -245,7 +243,7 @@ class Engine:
         for job in {image_task.job: None for image_task in batch if not image_task.job.done}:  # each once, in order
             if error := next((image_task.error for image_task in job.image_tasks if image_task.error), None):
                 self._drop(job)
-                job.finish(explained(error))
+                job.finish(as_image_error(error))
             elif all(image_task.image for image_task in job.image_tasks):
                 self._forget(job)
                 job.finish(self._result(job))
@@ -256,14 +254,14 @@ class Engine:
     def _useful_rows(self) -> int:
         if self.config.max_rows:
             return self.config.max_rows
-        knee = self._pace.knee()
-        return ROWS_AT_FIRST if knee is None else round(min(max(knee, FEWEST_ROWS), MOST_ROWS))
+        saturation_rows = self._latency.saturation_rows()
+        return ROWS_AT_FIRST if saturation_rows is None else round(min(max(saturation_rows, FEWEST_ROWS), MOST_ROWS))
 
     def _result(self, job: Job) -> ImageResult:
         images = tuple(image_task.image for image_task in job.image_tasks if image_task.image)
-        films = tuple(image_task.film for image_task in job.image_tasks if image_task.film)
+        timelapses = tuple(image_task.timelapse for image_task in job.image_tasks if image_task.timelapse)
         seconds = time.perf_counter() - (job.started or 0)
-        return ImageResult(job.request, images, job.request.seeds, seconds, self.model.name, films, self._check)
+        return ImageResult(job.request, images, job.request.seeds, seconds, self.model.name, timelapses, self._check)
 
     def _report_places(self) -> None:
         told = set()

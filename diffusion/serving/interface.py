@@ -37,8 +37,8 @@ class ImageEngine(Protocol):
         """Whether `pause` holds images back."""
 
     @property
-    def checks(self) -> bool:
-        """Whether `check` has anything to ask."""
+    def can_screen(self) -> bool:
+        """Whether `screen_images` has anything to ask."""
 
     async def __aenter__(self) -> Self: ...  # noqa: D105
 
@@ -52,10 +52,10 @@ class ImageEngine(Protocol):
     def jobs_of(self, owner: Hashable) -> int:
         """Count the unfinished jobs of ``owner``."""
 
-    def forecast(self) -> dict[Job, float | None]:
+    def estimate_completion(self) -> dict[Job, float | None]:
         """Estimate the seconds until each unfinished job is done, None where that is unknown."""
 
-    async def check(self, images: Sequence[Image.Image], by: Any = None) -> list[Flags]:
+    async def screen_images(self, images: Sequence[Image.Image], by: Any = None) -> list[Flags]:
         """Return the labels for which each image is flagged; raises `GenerationError`."""
 
     def pause(self) -> None:

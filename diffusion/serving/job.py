@@ -65,7 +65,7 @@ class Job:
         each = trajectories[0].total if trajectories else self.request.evaluations
         return Progress(
             place=None,
-            completed=sum(trajectory.completed for trajectory in trajectories),
+            completed=sum(trajectory.step_index for trajectory in trajectories),
             total=each * len(self.image_tasks),
             previews=tuple(image_task.preview for image_task in self.image_tasks if image_task.preview),
         )
@@ -101,11 +101,11 @@ class ImageTask:
     def __init__(self, job: Job, index: int, shape: Shape) -> None:
         self.job, self.index, self.shape = job, index, shape
         self.trajectory: Trajectory | None = None
-        self.looks: list[Tensor] = []  # after each evaluation
+        self.x0_previews: list[Tensor] = []  # after each evaluation
         self.preview: Image.Image | None = None
         self.previewed = 0.0
         self.image: Image.Image | None = None
-        self.film: Image.Image | None = None
+        self.timelapse: Image.Image | None = None
         self.error: Exception | None = None
 
     @property
@@ -116,9 +116,9 @@ class ImageTask:
     @property
     def rows(self) -> int:
         """How many rows of a call of the network this takes next."""
-        return self.trajectory.rows if self.trajectory else 2 if self.job.request.guided else 1
+        return self.trajectory.rows if self.trajectory else 2 if self.job.request.uses_guidance else 1
 
     @property
     def left(self) -> int:
         """How many evaluations of the network are still to come."""
-        return self.trajectory.total - self.trajectory.completed if self.trajectory else self.job.request.evaluations
+        return self.trajectory.total - self.trajectory.step_index if self.trajectory else self.job.request.evaluations

@@ -7,8 +7,8 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from diffusion.serving.batcher import Batcher, Item
 
-MEMORY: Final = 0.95  # how much an earlier step still counts after each further one
-NEAR: Final = 0.85  # of the rows a second that calls of ever more rows tend to
+DECAY: Final = 0.95  # how much an earlier step still counts after each further one
+SATURATION: Final = 0.85  # of the rows a second that calls of ever more rows tend to
 
 Shape = tuple[int, ...]
 
@@ -23,7 +23,7 @@ class Pending(Item, Protocol):
 T = TypeVar("T", bound=Pending)
 
 
-class Line:
+class DecayingLinearFit:
     """A straight line through points (x, y), fitted by least squares that forget the older ones."""
 
     def __init__(self) -> None:
@@ -31,8 +31,8 @@ class Line:
 
     def add(self, x: float, y: float) -> None:
         """Take another point in."""
-        self.n, self.x, self.y = MEMORY * self.n + 1, MEMORY * self.x + x, MEMORY * self.y + y
-        self.xx, self.xy = MEMORY * self.xx + x * x, MEMORY * self.xy + x * y
+        self.n, self.x, self.y = DECAY * self.n + 1, DECAY * self.x + x, DECAY * self.y + y
+        self.xx, self.xy = DECAY * self.xx + x * x, DECAY * self.xy + x * y
 
     @property
     def slope(self) -> float | None:
@@ -47,7 +47,7 @@ class Line:
         slope = self.y / self.x if self.slope is None else self.slope
         return (self.y - slope * self.x) / self.n + slope * x
 
-    def knee(self, share: float) -> float | None:
+    def saturation_rows(self, share: float) -> float | None:
         """Give the x from which on x / y is at least a ``share`` of what it tends to; None while that is not known."""
         slope = self.slope
         if slope is None:
@@ -57,18 +57,18 @@ class Line:
         return share / (1 - share) * (self.y - slope * self.x) / self.n / slope
 
 
-class Pace:
+class LatencyModel:
     """What a call of the network costs, by the shape of its latents and its number of rows."""
 
     def __init__(self) -> None:
-        self._lines: dict[Shape, Line | None] = {}
+        self._lines: dict[Shape, DecayingLinearFit | None] = {}
 
-    def learn(self, shape: Shape, rows: int, seconds: float) -> None:
+    def observe(self, shape: Shape, rows: int, seconds: float) -> None:
         """Note that a call took so long. The first one of a shape warms the device up and says nothing."""
         if shape not in self._lines:
             self._lines[shape] = None
             return
-        line = self._lines[shape] = self._lines[shape] or Line()
+        line = self._lines[shape] = self._lines[shape] or DecayingLinearFit()
         line.add(rows, seconds)
 
     def seconds(self, shape: Shape, rows: int) -> float | None:
@@ -80,14 +80,18 @@ class Pace:
         nearest = shape if shape in known else min(known, key=lambda other: abs(math.log(math.prod(other) / cells)))
         return known[nearest].at(rows) * cells / math.prod(nearest)
 
-    def knee(self) -> float | None:
-        """Give the rows from which on more of them hardly make pictures sooner: `NEAR` of the best rate, for any shape."""
-        knees = [knee for line in self._lines.values() if line and (knee := line.knee(NEAR)) is not None]
+    def saturation_rows(self) -> float | None:
+        """Give the rows from which on more of them hardly make pictures sooner: `SATURATION` of the best rate, for any shape."""
+        knees = [
+            saturation_rows
+            for line in self._lines.values()
+            if line and (saturation_rows := line.saturation_rows(SATURATION)) is not None
+        ]
         return max(knees, default=None)
 
 
 @dataclass(eq=False)
-class _Foreseen(Generic[T]):
+class _SimulatedItem(Generic[T]):
     """Stands for an image while the steps are played ahead."""
 
     item: T
@@ -97,12 +101,12 @@ class _Foreseen(Generic[T]):
     left: int
 
 
-def forecast(batcher: Batcher[T], pace: Pace) -> dict[T, float | None]:
-    """Play the steps of ``batcher`` ahead: in how many seconds each image will be done, None while ``pace`` knows nothing.
+def estimate_completion(batcher: Batcher[T], latency: LatencyModel) -> dict[T, float | None]:
+    """Play the steps of ``batcher`` ahead: in how many seconds each image will be done, None while ``latency`` knows nothing.
 
     Those that run come first, then the others in the order in which they would be admitted.
     """
-    played = batcher.copy(lambda item: _Foreseen(item, item.owner, item.shape, item.rows, item.left))
+    played = batcher.copy(lambda item: _SimulatedItem(item, item.owner, item.shape, item.rows, item.left))
     done: dict[T, float | None] = dict.fromkeys([*batcher.running(), *batcher.waiting()])
     now = 0.0
     while len(played):
@@ -113,7 +117,7 @@ def forecast(batcher: Batcher[T], pace: Pace) -> dict[T, float | None]:
             together[each.shape] = together.get(each.shape, 0) + each.rows
         # More rows than a call may have take several calls.
         calls = {shape: max(1.0, rows / played.max_rows) for shape, rows in together.items()}
-        round_ = [pace.seconds(shape, round(rows / calls[shape])) for shape, rows in together.items()]
+        round_ = [latency.seconds(shape, round(rows / calls[shape])) for shape, rows in together.items()]
         if not running or None in round_:
             return done
         steps = min(each.left for each in running)

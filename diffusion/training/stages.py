@@ -165,16 +165,16 @@ def curve(arguments: argparse.Namespace, config: TrainingConfig) -> None:
 
 def steering(arguments: argparse.Namespace, config: TrainingConfig) -> None:
     """Draw how surely classifier guidance steers, against its scale."""
-    from diffusion import ImageDiffusionModel
+    from diffusion import StableDiffusion
     from diffusion.training.steering import PROMPT, draw_steering, measure
 
     run, model = arguments.run, arguments.model or arguments.run / "model"
     _require(run / RECOGNISER, "recogniser")
     _require(model / "classifier" / "config.json", "classifier")
-    loaded = ImageDiffusionModel.from_pretrained(model)
+    loaded = StableDiffusion.from_pretrained(model)
 
     def steer(label: str, scale: float, guidance_scale: float, seeds: Sequence[int]) -> "list[Image]":
-        options = {**PRESET, "guidance_scale": guidance_scale, "steer": label, "steer_scale": scale}
+        options = {**PRESET, "guidance_scale": guidance_scale, "guide_label": label, "label_scale": scale}
         return loaded.generate([PROMPT] * len(seeds), seeds=list(seeds), **options)
 
     curves = measure(steer, _recogniser(run), _pictures(run), arguments.seeds)
@@ -222,9 +222,9 @@ def _start_from(model: Path | None, run: Path) -> None:
 
 
 def _generator(model: Path) -> "Generate":
-    from diffusion import ImageDiffusionModel
+    from diffusion import StableDiffusion
 
-    loaded = ImageDiffusionModel.from_pretrained(model)
+    loaded = StableDiffusion.from_pretrained(model)
     return lambda prompts, seeds: loaded.generate(prompts, seeds=seeds, **PRESET)
 
 

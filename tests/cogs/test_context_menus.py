@@ -199,7 +199,7 @@ async def test_pictures_posted_before_there_were_layouts_are_read_too(server):
 def test_a_recipe_fits_into_a_message_whatever_it_says(tiny_model):
     long = "*_`~|@" * 1000
     settings = {"prompt": f"<lora:x> {long}", "negative_prompt": long, "steps": 10**9, "width": 10**9, "height": 10**9}
-    settings |= {"seed": 2**64, "guidance_scale": 1e300, "steer": long, "start_step": 3}
+    settings |= {"seed": 2**64, "guidance_scale": 1e300, "guide_label": long, "start_step": 3}
     recipe = Recipe(settings, long, long)
     notes = list(map(str, adapted(recipe, tiny_model, Limits())[1]))
     assert len(notes) == 10 and len(recipe_text(recipe, notes)) <= 2000

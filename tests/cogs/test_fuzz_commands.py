@@ -92,8 +92,8 @@ async def fuzzed(steerable_server, monkeypatch):
     server = steerable_server
 
     def check(request, owner=None):
-        request.check_limits(server.engine.config.limits)
-        server.engine.model.check(request)
+        request.validate_limits(server.engine.config.limits)
+        server.engine.model.validate(request)
         raise DarkroomError(QUEUED)
 
     monkeypatch.setattr(server.engine, "submit", check)

@@ -162,7 +162,7 @@ async def test_pictures_can_be_steered_and_say_so_and_a_reroll_keeps_it(steerabl
     again = await server.bob.click(result.response, label="Reroll")
     await server.finished(again.response)
     settings = read_parameters(await drawn(again.response)[0].read())
-    assert (settings["steer"], settings["steer_scale"]) == ("red", 1.5)
+    assert (settings["guide_label"], settings["label_scale"]) == ("red", 1.5)
 
 
 async def offered(server, typed):

@@ -42,7 +42,7 @@ async def seen(server, member, channel=None):
 
 async def timed(server):
     """Wait until the engine knows its pace."""
-    await server.until(lambda: None not in server.engine.forecast().values())
+    await server.until(lambda: None not in server.engine.estimate_completion().values())
 
 
 def offered(message):

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from diffusers import StableDiffusionPipeline
 
-from diffusion.families.stable_diffusion import ImageDiffusionModel
+from diffusion.families.stable_diffusion import StableDiffusion
 from diffusion.loading.folder import PRETRAINED
 
 
 @pytest.fixture(scope="module")
 def model():
-    return ImageDiffusionModel.from_pretrained()
+    return StableDiffusion.from_pretrained()
 
 
 def middle_colour(image):
@@ -58,7 +58,7 @@ def test_every_style_it_offers_changes_the_picture(model):
 def test_its_classifier_is_small_and_knows_groups_and_colours(model):
     size = sum(path.stat().st_size for path in (PRETRAINED / "classifier").iterdir())
     assert size <= 3_000_000
-    assert {"animal", "food", "face", "red", "blue", "green", "black"} <= set(model.steerable)
+    assert {"animal", "food", "face", "red", "blue", "green", "black"} <= set(model.guide_labels)
 
 
 def test_steering_to_a_colour_brings_it_into_the_picture(model):
@@ -67,7 +67,7 @@ def test_steering_to_a_colour_brings_it_into_the_picture(model):
         red, green, blue = np.mean([middle_colour(image) for image in images], 0)
         return red - (green + blue) / 2
 
-    assert redness(steer="red", steer_scale=20.0) > redness() + 15
+    assert redness(guide_label="red", label_scale=20.0) > redness() + 15
 
 
 def test_it_reads_with_diffusers_own_pipeline():

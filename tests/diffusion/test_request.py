@@ -24,9 +24,9 @@ from diffusion.sampling.denoise import SAMPLERS
         ("seed", -1),
         ("seed", MAX_SEED + 1),
         ("count", 0),
-        ("steer_scale", math.nan),
-        ("steer_scale", -0.1),
-        ("steer_scale", 50.1),
+        ("label_scale", math.nan),
+        ("label_scale", -0.1),
+        ("label_scale", 50.1),
         ("start_step", -1),
         ("start_step", 50),
         ("upscale", 3),
@@ -67,18 +67,18 @@ def test_settings_that_do_not_go_together_are_refused_by_name(field, settings):
 
 def test_the_frames_of_a_morph_have_a_limit_and_a_seed_of_their_own():
     morph = ImageRequest("a fox", morph_to="a dog", count=12, seed=MAX_SEED)
-    morph.check_limits(Limits(count=4, frames=12))
+    morph.validate_limits(Limits(count=4, frames=12))
     assert morph.seeds == (MAX_SEED,) * 12 and morph.morph_seed == 0
     assert (morph.morph_weight(0), morph.morph_weight(11)) == (0, 1)
     with pytest.raises(InvalidRequestError, match="frames may be at most 11"):
-        morph.check_limits(Limits(frames=11))
+        morph.validate_limits(Limits(frames=11))
 
 
 def test_what_looks_alike_starts_from_its_picture_alone():
     masked = ImageRequest("a fox", image=PICTURE, mask=Image.new("L", (8, 8)), branches=((20, "a dog"),), count=3)
     other = Image.new("RGB", (16, 16))
-    assert masked.alike(other, 5) == ImageRequest("a fox", image=other, start_step=5, count=3)
-    assert ImageRequest("a fox", morph_to="a dog", count=12).alike(other, 0) == ImageRequest("a fox", image=other)
+    assert masked.img2img(other, 5) == ImageRequest("a fox", image=other, start_step=5, count=3)
+    assert ImageRequest("a fox", morph_to="a dog", count=12).img2img(other, 0) == ImageRequest("a fox", image=other)
 
 
 def test_a_picture_may_come_without_a_prompt():
@@ -94,12 +94,12 @@ def test_an_upscaled_picture_may_not_become_too_large_to_post():
 
 def test_a_request_for_several_prompts_gives_each_its_pictures_and_all_the_same_seeds():
     request = ImageRequest("{red|blue} fox", seed=MAX_SEED, count=4, variants=("red fox", "blue fox"))
-    assert [request.only(index).prompt for index in range(4)] == ["red fox", "red fox", "blue fox", "blue fox"]
-    assert request.seeds == (MAX_SEED, 0, MAX_SEED, 0) == tuple(request.only(index).seed for index in range(4))
-    assert request.only(3) == ImageRequest("blue fox", seed=0) and request.prompts == ("red fox", "blue fox")
-    request.check_limits(Limits(count=2))
+    assert [request.single(index).prompt for index in range(4)] == ["red fox", "red fox", "blue fox", "blue fox"]
+    assert request.seeds == (MAX_SEED, 0, MAX_SEED, 0) == tuple(request.single(index).seed for index in range(4))
+    assert request.single(3) == ImageRequest("blue fox", seed=0) and request.prompts == ("red fox", "blue fox")
+    request.validate_limits(Limits(count=2))
     with pytest.raises(InvalidRequestError, match="count may be at most 1"):
-        request.check_limits(Limits(count=1))
+        request.validate_limits(Limits(count=1))
 
 
 @pytest.mark.parametrize("changes", [{"count": 3}, {"morph_to": "bear"}])
@@ -110,18 +110,18 @@ def test_several_prompts_need_as_many_pictures_each_and_cannot_morph(changes):
 
 def test_a_changed_copy_is_checked_anew():
     request = ImageRequest("a fox")
-    assert request.with_(seed=4).seed == 4
+    assert request.replace(seed=4).seed == 4
     with pytest.raises(InvalidRequestError):
-        request.with_(steps=-1)
+        request.replace(steps=-1)
 
 
 @pytest.mark.parametrize("field", ["width", "height", "steps", "count"])
 def test_limits_name_the_field_and_the_most_allowed(field):
     request = ImageRequest("a fox", width=64, height=64, steps=5)
     limits = Limits(side=64, steps=5, count=1)
-    request.check_limits(limits)
+    request.validate_limits(limits)
     with pytest.raises(InvalidRequestError, match="at most") as refused:
-        request.with_(**{field: 65}).check_limits(limits)
+        request.replace(**{field: 65}).validate_limits(limits)
     assert refused.value.field == field
 
 
@@ -141,9 +141,9 @@ def test_similarity_out_of_range_is_refused(similarity):
 
 
 def test_only_a_label_and_a_scale_above_0_steer():
-    assert ImageRequest("a", steer="red").steered
-    assert not ImageRequest("a", steer="red", steer_scale=0).steered
-    assert not ImageRequest("a", steer_scale=3).steered
+    assert ImageRequest("a", guide_label="red").uses_classifier
+    assert not ImageRequest("a", guide_label="red", label_scale=0).uses_classifier
+    assert not ImageRequest("a", label_scale=3).uses_classifier
 
 
 def test_every_sampler_has_a_name_for_people():

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from diffusion.config import EngineConfig
 from diffusion.errors import GenerationError, ModelLoadError
-from diffusion.safety import check_all, load_check
+from diffusion.safety import load_safety_check, screen
 from diffusion.serving.engine import Engine
 from tests.support.safety import build_checker, build_classifier
 
@@ -23,40 +23,40 @@ def classifier(tmp_path_factory):
 
 
 def test_a_classifier_flags_what_its_unsafe_labels_say(classifier):
-    check = load_check(classifier=str(classifier), unsafe=["Red", "green"], threshold=0.6)
-    red, blue = check_all(check, [RED, BLUE])
+    check = load_safety_check(classifier=str(classifier), unsafe=["Red", "green"], threshold=0.6)
+    red, blue = screen(check, [RED, BLUE])
     assert list(red) == ["Red"] and 0.6 <= red["Red"] <= 1
     assert blue == {}
 
 
 def test_the_threshold_counts(classifier):
-    assert check_all(load_check(classifier=str(classifier), unsafe=["red"], threshold=1.0), [RED]) == [{}]
-    assert check_all(load_check(classifier=str(classifier), unsafe=["red"], threshold=0.0), [BLUE]) != [{}]
+    assert screen(load_safety_check(classifier=str(classifier), unsafe=["red"], threshold=1.0), [RED]) == [{}]
+    assert screen(load_safety_check(classifier=str(classifier), unsafe=["red"], threshold=0.0), [BLUE]) != [{}]
 
 
 def test_labels_may_hold_together(tmp_path):
     folder = build_classifier(tmp_path, problem_type="multi_label_classification")
-    (flags,) = check_all(load_check(classifier=str(folder), unsafe=["red", "other"]), [RED])
+    (flags,) = screen(load_safety_check(classifier=str(folder), unsafe=["red", "other"]), [RED])
     assert set(flags) == {"red", "other"}
 
 
 def test_more_pictures_than_fit_at_once_keep_their_order(classifier):
-    check = load_check(classifier=str(classifier), unsafe=["red"])
-    assert [bool(flags) for flags in check_all(check, [RED, *[BLUE] * 10, RED])] == [True, *[False] * 10, True]
+    check = load_safety_check(classifier=str(classifier), unsafe=["red"])
+    assert [bool(flags) for flags in screen(check, [RED, *[BLUE] * 10, RED])] == [True, *[False] * 10, True]
 
 
 def test_a_check_looks_at_large_pictures_made_smaller():
     seen = []
     images = [Image.new("RGB", size) for size in ((3000, 1500), (5000, 1), (40, 30))]
-    assert check_all(lambda images: [seen.append(image.size) or {} for image in images], images) == [{}] * 3
+    assert screen(lambda images: [seen.append(image.size) or {} for image in images], images) == [{}] * 3
     assert seen == [(1024, 512), (1024, 1), (40, 30)]
     assert [image.size for image in images] == [(3000, 1500), (5000, 1), (40, 30)]
 
 
 @pytest.mark.parametrize(("flagging", "found"), [(True, [{"unsafe": 1.0}] * 2), (False, [{}, {}])])
 def test_the_models_own_checker_is_found_and_asked(tmp_path, flagging, found):
-    check = load_check(str(build_checker(tmp_path, flagging)))
-    assert check_all(check, [RED, BLUE]) == found
+    check = load_safety_check(str(build_checker(tmp_path, flagging)))
+    assert screen(check, [RED, BLUE]) == found
 
 
 def test_a_checker_is_read_as_models_were_published_with_it(tmp_path):
@@ -64,13 +64,13 @@ def test_a_checker_is_read_as_models_were_published_with_it(tmp_path):
     file = folder / "safety_checker" / "model.safetensors"
     weights = {re.sub(r"^vision_model\.", "vision_model.vision_model.", name): value for name, value in load_file(file).items()}
     save_file(weights | {"vision_model.vision_model.embeddings.position_ids": torch.arange(5)[None]}, file, {"format": "pt"})
-    assert check_all(load_check(str(folder)), [RED]) == [{"unsafe": 1.0}]
+    assert screen(load_safety_check(str(folder)), [RED]) == [{"unsafe": 1.0}]
 
 
 def test_a_model_without_a_checker_has_none_and_the_operator_may_want_none(tiny_folder, tmp_path):
-    assert load_check(str(tiny_folder)) is None
-    assert load_check() is None
-    assert load_check(str(build_checker(tmp_path, True)), classifier="none") is None
+    assert load_safety_check(str(tiny_folder)) is None
+    assert load_safety_check() is None
+    assert load_safety_check(str(build_checker(tmp_path, True)), classifier="none") is None
 
 
 @pytest.mark.parametrize(
@@ -79,40 +79,40 @@ def test_a_model_without_a_checker_has_none_and_the_operator_may_want_none(tiny_
 )
 def test_labels_that_the_classifier_lacks_are_told_with_those_it_has(classifier, unsafe, words):
     with pytest.raises(ModelLoadError, match=words):
-        load_check(classifier=str(classifier), unsafe=unsafe)
+        load_safety_check(classifier=str(classifier), unsafe=unsafe)
 
 
 def test_a_network_without_a_head_for_labels_is_not_taken(tmp_path):
     folder = build_classifier(tmp_path, headless=True)
     with pytest.raises(ModelLoadError, match="classifier.bias"):
-        load_check(classifier=str(folder), unsafe=["red"])
+        load_safety_check(classifier=str(folder), unsafe=["red"])
 
 
 def test_a_folder_that_holds_no_network_is_told(tmp_path):
     with pytest.raises(ModelLoadError, match="cannot be loaded"):
-        load_check(classifier=str(tmp_path), unsafe=["red"])
+        load_safety_check(classifier=str(tmp_path), unsafe=["red"])
 
 
 def test_weights_that_could_run_code_are_not_read(tmp_path):
     folder = build_classifier(tmp_path)
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(ModelLoadError):
-        load_check(classifier=str(folder), unsafe=["red"])
+        load_safety_check(classifier=str(folder), unsafe=["red"])
 
 
 def test_numbers_that_are_none_let_nothing_pass(classifier):
-    check = load_check(classifier=str(classifier), unsafe=["red"])
+    check = load_safety_check(classifier=str(classifier), unsafe=["red"])
     torch.nn.init.constant_(check.network.classifier.bias, float("nan"))
     with pytest.raises(GenerationError, match="could not be checked"):
-        check_all(check, [BLUE])
+        screen(check, [BLUE])
 
 
 async def test_the_engine_checks_in_its_own_thread_between_steps(tiny_model, classifier):
-    check = load_check(classifier=str(classifier), unsafe=["red"])
+    check = load_safety_check(classifier=str(classifier), unsafe=["red"])
     async with Engine(tiny_model, check=check) as engine:
-        assert [bool(flags) for flags in await engine.check([RED, BLUE])] == [True, False]
+        assert [bool(flags) for flags in await engine.screen_images([RED, BLUE])] == [True, False]
     async with Engine(tiny_model) as engine:
-        assert await engine.check([RED]) == [{}]
+        assert await engine.screen_images([RED]) == [{}]
 
 
 async def test_a_check_that_fails_is_told_in_a_sentence(tiny_model):
@@ -121,12 +121,12 @@ async def test_a_check_that_fails_is_told_in_a_sentence(tiny_model):
 
     async with Engine(tiny_model, check=broken) as engine:
         with pytest.raises(GenerationError, match="could not be checked"):
-            await engine.check([RED])
+            await engine.screen_images([RED])
 
 
 async def test_a_check_that_hangs_is_given_up(tiny_model):
     go = threading.Event()
     async with Engine(tiny_model, EngineConfig(step_seconds=0.05), check=lambda images: go.wait(10)) as engine:
         with pytest.raises(GenerationError, match="could not be checked"):
-            await engine.check([RED])
+            await engine.screen_images([RED])
         go.set()

@@ -68,7 +68,7 @@ class RequestBuilder:
         chosen = style_of(self.styles, clean(flags.pop("style", "")))
         given = _styled(words, chosen, {"count": request.count_each} | settings | flags)
         start_step = start_step_for(request.start_step / request.steps, given.get("steps", request.steps))
-        return request.with_(start_step=start_step, **given)
+        return request.replace(start_step=start_step, **given)
 
     def _read(self, interaction: discord.Interaction[Any], prompt: str, limits: Limits) -> tuple[str, dict[str, Any]]:
         """Take ``prompt`` apart into words and what its flags set; those that mean nothing are noted for the member."""

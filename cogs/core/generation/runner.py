@@ -172,7 +172,7 @@ class JobRunner:
     def queue_snapshot(self) -> list[tuple[Creation, Job, float | None]]:
         """Give what is being made in the order of its turns, each with the estimated seconds until it is done."""
         creations = {job: self._creations[id] for id, job in self.jobs.items()}
-        return [(creations[job], job, left) for job, left in self.engine.forecast().items() if job in creations]
+        return [(creations[job], job, left) for job, left in self.engine.estimate_completion().items() if job in creations]
 
     async def _note_beginning(self, creation: Creation, job: Job) -> None:
         async for progress in job:

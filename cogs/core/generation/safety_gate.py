@@ -67,7 +67,7 @@ class SafetyGate:
         The picture that they started from is shown with them and checked with them.
         """
         source = result.request.image
-        checked = await self.engine.check([*result.images, *([source] if source else ())], result.check)
+        checked = await self.engine.screen_images([*result.images, *([source] if source else ())], result.safety_check)
         flags = {label: max(found.get(label, 0) for found in checked) for found in checked for label in found}
         action = self.action(creation) if flags else FlaggedAction.ALLOW
         if action is FlaggedAction.REFUSE:
@@ -86,7 +86,7 @@ class SafetyGate:
 
     def shows_previews(self, creation: Creation) -> bool:
         """Whether the channel may see how pictures form, which could be flagged in the end."""
-        return not self.engine.checks or self.action(creation) is FlaggedAction.ALLOW
+        return not self.engine.can_screen or self.action(creation) is FlaggedAction.ALLOW
 
     async def review(self, creation: Creation) -> ReviewRow:
         """Give how far the moderators are with ``creation``; raises `NotShownError` where there is no channel to ask them in."""

@@ -265,7 +265,7 @@ class GenerationService:
         try:
             return self.engine.submit(request, owner=interaction.user.id)
         except QueueFullError:
-            left = max((left or 0 for left in self.engine.forecast().values()), default=0)
+            left = max((left or 0 for left in self.engine.estimate_completion().values()), default=0)
             when = discord.utils.format_dt(discord.utils.utcnow() + timedelta(seconds=left / 2 or 60), "R")
             raise QueueFullError(
                 "So many pictures are waiting that I take no more. Please try again {when}.", when=when

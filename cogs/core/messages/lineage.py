@@ -17,7 +17,13 @@ CHANGES_SHOWN: Final = 120
 HIDDEN: Final = N_("(not yours to see)")
 BRANCH, LAST = "├─ ", "└─ "
 BELOW: Final = {"": "", BRANCH: "│  ", LAST: "   "}
-NAMES: Final = {"guidance_scale": "guidance", "negative_prompt": "negative", "start_step": "start", "steer_scale": "steering"}
+NAMES: Final = {
+    "guidance_scale": "guidance",
+    "negative_prompt": "negative",
+    "start_step": "start",
+    "guide_label": "steer",
+    "label_scale": "steering",
+}
 
 
 DEFAULTS: Final = {field.name: field.default for field in fields(ImageRequest) if field.default is not MISSING}

@@ -63,8 +63,10 @@ def settings_line(request: ImageRequest, seeds: Iterable[int], language: str = E
         parts.append(say(language, "a part redrawn"))
     parts += [say(language, "branched at step {step}", step=step) for step, _ in request.branches[-3:]]
     parts += [say(language, "guidance {scale}", scale=f"{request.guidance_scale:g}"), SAMPLER_NAMES[request.sampler]]
-    if request.steer:
-        parts.append(say(language, "steered to {label} by {scale}", label=request.steer, scale=f"{request.steer_scale:g}"))
+    if request.guide_label:
+        parts.append(
+            say(language, "steered to {label} by {scale}", label=request.guide_label, scale=f"{request.label_scale:g}")
+        )
     return f"-# {' · '.join(parts)}"
 
 
@@ -163,7 +165,7 @@ def result_pictures(request: ImageRequest, files: Iterable[bytes], language: str
     several, variants = request.count > 1 and not request.morph_to, bool(request.variants)
     pictures = []
     for index, file in enumerate(files):
-        own = request.only(index)
+        own = request.single(index)
         suffix = own.animation if own.morph_to else "png"
         name = f"{PICTURE_PREFIX}{own.seed}{f'-{index + 1}' if variants else ''}.{suffix}"  # those of other prompts share seeds
         alt = " → ".join(own.prompts).strip() or say(language, ALT_WITHOUT_PROMPT)

@@ -59,7 +59,7 @@ class Rules:
         """Let pass what may be made; raises `NotAllowedError`, `InvalidRequestError` beyond the limits, `RuleTimeoutError`, `DatabaseUnavailableError`."""
         if obstacle := self.obstacle(interaction):
             raise obstacle
-        request.check_limits(self.limits(interaction))
+        request.validate_limits(self.limits(interaction))
         for prompt in request.prompts:
             if broken := await self.broken(interaction, prompt):
                 if broken.is_expression:
@@ -127,8 +127,8 @@ class Rules:
         width, height = parse_size(preferences.size)
         least = self.engine.model.latent_factor
         request = ImageRequest("a picture", width=width or least, height=height or least, steps=preferences.steps or 1)
-        self.engine.model.check(request)
-        request.check_limits(limits)
+        self.engine.model.validate(request)
+        request.validate_limits(limits)
 
 
 def lowered(limits: Limits, preferences: Preferences) -> Limits:

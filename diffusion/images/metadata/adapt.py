@@ -46,7 +46,7 @@ class Model(Protocol):
 
     name: str
     latent_factor: int
-    steerable: tuple[str, ...]
+    guide_labels: tuple[str, ...]
 
     @property
     def max_tokens(self) -> int: ...  # noqa: D102
@@ -91,10 +91,10 @@ def adapted(recipe: Recipe, model: Model, limits: Limits) -> tuple[dict[str, Any
             notes.append(Text("There is no sampler {name} here: my usual one takes its place.", name=name))
     if told.get("start_step"):
         notes.append(Text("It started from another picture, which is not in the file. This one starts from noise."))
-    if told.get("steer") in model.steerable:
-        settings |= {field: told[field] for field in ("steer", "steer_scale") if field in told}
-    elif told.get("steer"):
-        notes.append(Text("Nothing steers to {label} here.", label=_short(told["steer"])))
+    if told.get("guide_label") in model.guide_labels:
+        settings |= {field: told[field] for field in ("guide_label", "label_scale") if field in told}
+    elif told.get("guide_label"):
+        notes.append(Text("Nothing steers to {label} here.", label=_short(told["guide_label"])))
     if recipe.model and recipe.model != model.name:
         notes.append(Text("It was made by the model {name}. Here {other} draws.", name=_short(recipe.model), other=model.name))
     return settings, notes

@@ -15,7 +15,7 @@ from cogs.core.request.preferences import FlaggedAction, Preferences, Scope
 from cogs.core.storage.creations import State
 from cogs.core.storage.database import DatabaseUnavailableError
 from cogs.core.storage.reviews import Decision, ReviewRow
-from diffusion.safety import load_check
+from diffusion.safety import load_safety_check
 from tests.cogs.conftest import drawn, files_of, opened, png, sentence, text_of
 from tests.cogs.core.generation.test_resume import never, slow
 from tests.support.safety import build_checker
@@ -142,7 +142,7 @@ async def test_the_picture_it_started_from_is_checked_as_well(tiny_model):
 
 
 async def test_the_models_own_checker_holds_pictures_back(tiny_model, tmp_path):
-    async with opened(tiny_model, check=load_check(str(build_checker(tmp_path, flagging=True)))) as server:
+    async with opened(tiny_model, check=load_safety_check(str(build_checker(tmp_path, flagging=True)))) as server:
         message = await asked(server)
         assert outcome(message) == "refused" and (await row_of(server, message)).flags == {"unsafe": 1.0}
 

@@ -10,7 +10,7 @@ from diffusers import UNet2DConditionModel
 from diffusion.backends.cuda_graphs import Graphs
 from diffusion.config import EngineConfig
 from diffusion.errors import ModelLoadError
-from diffusion.families.stable_diffusion import ImageDiffusionModel
+from diffusion.families.stable_diffusion import StableDiffusion
 from diffusion.loading.folder import PRETRAINED
 from diffusion.request import ImageRequest
 from diffusion.sampling.trajectory import develop
@@ -89,7 +89,7 @@ def test_xformers_where_there_is_none_is_told_at_the_start():
     if torch.cuda.is_available():
         pytest.skip("this machine may have xformers")
     with pytest.raises(ModelLoadError, match="xformers"):
-        ImageDiffusionModel.from_pretrained(PRETRAINED, device="cpu", attention="xformers")
+        StableDiffusion.from_pretrained(PRETRAINED, device="cpu", attention="xformers")
 
 
 def test_xformers_that_was_built_for_another_torch_is_told_at_the_start(monkeypatch):
@@ -98,7 +98,7 @@ def test_xformers_that_was_built_for_another_torch_is_told_at_the_start(monkeypa
 
     monkeypatch.setattr(UNet2DConditionModel, "enable_xformers_memory_efficient_attention", enable)
     with pytest.raises(ModelLoadError, match="xformers.info"):
-        ImageDiffusionModel.from_pretrained(PRETRAINED, device="cpu", attention="xformers")
+        StableDiffusion.from_pretrained(PRETRAINED, device="cpu", attention="xformers")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a GPU")

@@ -8,7 +8,7 @@ import torch
 
 from diffusion.cluster.remote import RemoteEngine, load
 from diffusion.config import EngineConfig
-from diffusion.families.stable_diffusion import ImageDiffusionModel
+from diffusion.families.stable_diffusion import StableDiffusion
 from diffusion.request import ImageRequest
 from diffusion.serving.engine import Engine
 from tests.conftest import build_components
@@ -55,7 +55,7 @@ async def remote(machines):
 @pytest.fixture
 async def local(tiny_folder):
     """The same engine here."""
-    model = ImageDiffusionModel.from_pretrained(tiny_folder, "cpu", torch.float32)
+    model = StableDiffusion.from_pretrained(tiny_folder, "cpu", torch.float32)
     async with Engine(model, EngineConfig(preview_seconds=0)) as engine:
         yield engine
 

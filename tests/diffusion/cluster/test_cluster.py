@@ -35,7 +35,7 @@ async def test_pictures_are_those_of_the_engine_here(remote, local):
     for kind, request, result in zip(KINDS, requests, theirs, strict=True):
         ours = await local.submit(request)
         assert alike(ours.images, result.images), kind
-        assert [film.size for film in result.films] == [film.size for film in ours.films], kind
+        assert [film.size for film in result.timelapses] == [film.size for film in ours.timelapses], kind
         assert result.request is request and result.seeds == ours.seeds and result.seconds > 0
 
 
@@ -45,7 +45,7 @@ async def test_progress_comes_with_previews_and_a_forecast(remote):
     job, seen, foreseen = remote.submit(asked(steps=100, count=2), "alice"), [], []
     async for progress in job:
         seen.append(progress)
-        foreseen.append(remote.forecast()[job])
+        foreseen.append(remote.estimate_completion()[job])
     result = await job
     completed = [progress.completed for progress in seen]
     assert completed == sorted(completed) and 0 < completed[-1] < 200

@@ -44,7 +44,7 @@ def test_it_serves_until_it_is_stopped_and_prints_where(tiny_folder):
             assert told == f"Serving tiny at {url}: set ENGINE={url} and MODELS=tiny for the bot.\n"
             model, check = load(url, "tiny")
             assert (model.sample_side, check) == (32, None)
-            model.check(ImageRequest("a fox", width=32, height=32))
+            model.validate(ImageRequest("a fox", width=32, height=32))
         finally:
             running.send_signal(signal.SIGTERM)
             assert running.wait(60) == 0

@@ -82,7 +82,7 @@ def test_what_is_too_large_or_broken_is_refused(data):
     [
         ImageRequest("a fox", "blurry", 32, 24, 12, 3.1, "heun", 2**32 - 1, 2),
         ImageRequest("a fox", branches=((3, "a dog"), (5, "a cat")), guidance_interval=(0.25, 0.8)),
-        ImageRequest("a fox", variants=("a fox", "a dog"), count=4, upscale=2, steer="animal", steer_scale=3.3),
+        ImageRequest("a fox", variants=("a fox", "a dog"), count=4, upscale=2, guide_label="animal", label_scale=3.3),
         ImageRequest("a fox", morph_to="a dog", count=9, animation="gif"),
     ],
 )

@@ -112,7 +112,7 @@ def test_it_has_the_methods_of_the_engine():
 
 
 async def test_the_bot_knows_what_the_model_takes_without_its_networks(remote, own):
-    for name in ("name", "defaults", "steerable", "latent_factor", "latent_channels", "sample_side", "max_tokens"):
+    for name in ("name", "defaults", "guide_labels", "latent_factor", "latent_channels", "sample_side", "max_tokens"):
         assert getattr(remote.model, name) == getattr(own.model, name), name
     for text in ("a red fox", "", "Füchse 🦊 don't", "fox " * 90, "a<|endoftext|>b"):
         assert remote.model.count_tokens(text) == own.model.count_tokens(text)
@@ -122,13 +122,15 @@ async def test_the_bot_knows_what_the_model_takes_without_its_networks(remote, o
 
 async def test_pictures_are_checked_where_they_were_made(remote, own):
     result = await remote.submit(asked())
-    assert remote.checks and await remote.check(result.images, result.check) == await own.check(result.images)
+    assert remote.can_screen and await remote.screen_images(result.images, result.safety_check) == await own.screen_images(
+        result.images
+    )
 
 
 async def test_pictures_are_checked_a_few_at_a_time_and_no_larger_than_is_looked_at(remote, own):
     seen = []
     own._check = lambda images: seen.append([image.size for image in images]) or _reddish(images)
-    assert len(await remote.check([Image.new("RGB", (3000, 10))] * 10)) == 10
+    assert len(await remote.screen_images([Image.new("RGB", (3000, 10))] * 10)) == 10
     assert seen == [[(1024, 3)] * 8, [(1024, 3)] * 2]
 
 
@@ -136,15 +138,15 @@ async def test_a_check_may_take_longer_than_a_replica_is_ever_silent(remote, own
     monkeypatch.setattr(remote_module, "SILENCE_SECONDS", 0.2)
     own._check = lambda images: time.sleep(0.5) or _reddish(images)
     async with RemoteEngine(remote.model, check=remote._check) as engine:
-        assert await engine.check([RED]) == [{"red": 1.0}]
+        assert await engine.screen_images([RED]) == [{"red": 1.0}]
 
 
 async def test_a_check_is_tried_again_where_that_may_help(remote, server):
     server.statuses = [500]
-    assert await remote.check([RED]) == [{"red": 1.0}] and server.requests == 2
+    assert await remote.screen_images([RED]) == [{"red": 1.0}] and server.requests == 2
     server.statuses = [400]
     with pytest.raises(GenerationError, match="could not be checked"):
-        await remote.check([RED])
+        await remote.screen_images([RED])
     assert server.requests == 3
 
 
@@ -167,7 +169,10 @@ async def test_what_has_not_begun_waits_during_a_pause(remote, own, server):
         while own.unfinished:
             await asyncio.sleep(0.01)
     assert remote.paused and not waiting.done and remote.unfinished == 2
-    assert remote.forecast() == {waiting: None, later: None} and (remote.jobs_of("alice"), remote.jobs_of("carol")) == (1, 0)
+    assert remote.estimate_completion() == {waiting: None, later: None} and (
+        remote.jobs_of("alice"),
+        remote.jobs_of("carol"),
+    ) == (1, 0)
     remote.resume()
     assert [len((await job).images) for job in (waiting, later)] == [1, 1]
     assert not remote.paused

@@ -36,8 +36,8 @@ def router(router_class):
     return router
 
 
-def replica(name, queued, *shapes, look=1):
-    stats = {"queued": queued, "shapes": [list(shape) for shape in shapes], "look": look}
+def replica(name, queued, *shapes, stats_version=1):
+    stats = {"queued": queued, "shapes": [list(shape) for shape in shapes], "stats_version": stats_version}
     return SimpleNamespace(replica_id=Identity(name, Deployment("tiny")), routing_stats=stats)
 
 
@@ -66,15 +66,19 @@ async def test_what_was_sent_counts_until_its_replica_tells_anew(router):
     pair = [replica("one", 0), replica("two", 50)]
     assert await first(router, pair, request("a", rows=200)) == "one"
     assert await first(router, pair, request("b", rows=200)) == "two"
-    told = [replica("one", 10, look=2), replica("two", 240, look=2)]
+    told = [replica("one", 10, stats_version=2), replica("two", 240, stats_version=2)]
     assert await first(router, told, request("c", rows=100)) == "one"
 
 
 async def test_what_was_given_up_before_it_reached_a_replica_is_forgotten(router):
-    for look in range(1, 4):
+    for stats_version in range(1, 4):
         for number in range(5):  # of whose end nobody tells
-            await first(router, [replica("one", 0, look=look), replica("two", 0, look=look)], request(f"{look} {number}"))
-        assert len(router._sent) == 5
+            await first(
+                router,
+                [replica("one", 0, stats_version=stats_version), replica("two", 0, stats_version=stats_version)],
+                request(f"{stats_version} {number}"),
+            )
+        assert len(router._in_flight) == 5
 
 
 async def test_nothing_goes_where_nothing_is_made(router):

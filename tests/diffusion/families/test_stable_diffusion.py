@@ -6,7 +6,7 @@ import torch
 from PIL import Image, ImageFilter
 
 from diffusion.errors import InvalidRequestError, ModelLoadError
-from diffusion.families.stable_diffusion import TILE_SIDE, ImageDiffusionModel
+from diffusion.families.stable_diffusion import TILE_SIDE, StableDiffusion
 from diffusion.loading.device import best_dtype
 from diffusion.request import ImageRequest
 from diffusion.sampling.guidance import classifier_free_guidance, predict_x_0
@@ -14,14 +14,14 @@ from diffusion.sampling.trajectory import step
 
 
 def test_a_folder_in_diffusers_layout_loads_in_the_dtype_of_the_device(tiny_folder):
-    model = ImageDiffusionModel.from_pretrained(tiny_folder, device="cpu")
+    model = StableDiffusion.from_pretrained(tiny_folder, device="cpu")
     assert model.dtype == best_dtype(torch.device("cpu"))
     assert (model.sample_side, model.latent_factor) == (32, 8)
     assert model.generate(["a fox"], seeds=[1], steps=2)[0].size == (32, 32)
 
 
 def test_a_loaded_model_draws_what_the_saved_one_drew(tiny_folder, tiny_model):
-    loaded = ImageDiffusionModel.from_pretrained(tiny_folder, dtype=torch.float32)
+    loaded = StableDiffusion.from_pretrained(tiny_folder, dtype=torch.float32)
     settings = {"seeds": [4], "steps": 3, "sampler": "ddim"}
     assert loaded.generate(["a fox"], **settings)[0].tobytes() == tiny_model.generate(["a fox"], **settings)[0].tobytes()
 
@@ -31,14 +31,14 @@ def test_a_missing_component_is_told(tiny_folder, tmp_path, missing):
     folder = shutil.copytree(tiny_folder, tmp_path / "model")
     shutil.rmtree(folder / missing)
     with pytest.raises(ModelLoadError, match="cannot be loaded") as refused:
-        ImageDiffusionModel.from_pretrained(folder)
+        StableDiffusion.from_pretrained(folder)
     assert refused.value.source == str(folder)
 
 
 @pytest.mark.parametrize("device", ["toaster", "cuda" if not torch.cuda.is_available() else "cuda:99"])
 def test_a_device_that_is_not_there_is_told(tiny_folder, device):
     with pytest.raises(ModelLoadError, match="(?i)device|cuda"):
-        ImageDiffusionModel.from_pretrained(tiny_folder, device=device)
+        StableDiffusion.from_pretrained(tiny_folder, device=device)
 
 
 def test_pickled_weights_are_refused(tiny_folder, tmp_path):
@@ -46,13 +46,13 @@ def test_pickled_weights_are_refused(tiny_folder, tmp_path):
     weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
     weights.rename(weights.with_suffix(".bin"))
     with pytest.raises(ModelLoadError):
-        ImageDiffusionModel.from_pretrained(folder)
+        StableDiffusion.from_pretrained(folder)
 
 
 def test_a_model_may_bring_its_own_defaults(tiny_folder, tmp_path):
     folder = shutil.copytree(tiny_folder, tmp_path / "model")
     (folder / "darkroom.json").write_text('{"steps": 7, "guidance_scale": 2.5, "sampler": "euler"}')
-    request = ImageDiffusionModel.from_pretrained(folder).request("a fox", steps=None)
+    request = StableDiffusion.from_pretrained(folder).request("a fox", steps=None)
     assert (request.steps, request.guidance_scale, request.sampler, request.width) == (7, 2.5, "euler", 32)
 
 
@@ -98,9 +98,9 @@ def test_prompts_are_encoded_once(tiny_model):
 def test_a_look_shows_one_pixel_a_latent_cell_after_the_first_step(tiny_model):
     trajectory = tiny_model.trajectory(ImageRequest("a fox", "", 32, 48, 5))
     with pytest.raises(ValueError, match="first step"):
-        tiny_model.look([trajectory])
+        tiny_model.preview_latents([trajectory])
     step(tiny_model, [trajectory])
-    assert tiny_model.look([trajectory])[0].shape == (6, 4, 3)
+    assert tiny_model.preview_latents([trajectory])[0].shape == (6, 4, 3)
 
 
 @pytest.mark.parametrize("field", ["prompt", "negative_prompt", "morph_to", "branches"])

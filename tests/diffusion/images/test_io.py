@@ -126,15 +126,15 @@ def test_the_edges_of_a_larger_picture_are_steeper_than_the_resamplers():
         ImageRequest("grüner Apfel 🍏", sampler="euler_a"),
         ImageRequest("a fox", upscale=4),
         ImageRequest("a fox", image=Image.new("RGB", (8, 8)), start_step=17, sampler="ddim"),
-        ImageRequest("a fox", steer="light blue", steer_scale=0.75),
+        ImageRequest("a fox", guide_label="light blue", label_scale=0.75),
         ImageRequest("a fox", branches=((3, 'a "red", round: apple'), (9, "a pear,\nSeed: 7"))),
         ImageRequest("a fox", morph_to='a "dog": brown, big', count=12),
-        ImageRequest("a fox", image=Image.new("RGB", (8, 8)), start_step=3, steer="food", steer_scale=0.0),
+        ImageRequest("a fox", image=Image.new("RGB", (8, 8)), start_step=3, guide_label="food", label_scale=0.0),
     ],
 )
 def test_parameters_can_be_read_back_from_the_png(request_):
     png = to_png(Image.new("RGB", (8, 8)), parameters(request_, 77, "tiny"))
-    assert ImageRequest(**read_parameters(png), image=request_.image) == request_.with_(seed=77)
+    assert ImageRequest(**read_parameters(png), image=request_.image) == request_.replace(seed=77)
 
 
 def test_parameters_have_the_form_other_tools_read():

@@ -89,7 +89,7 @@ def test_a_checker_is_downloaded_where_the_model_brings_one(tmp_path, user, brin
     build_checker(tmp_path / "model", flagging=True)
     if not brings:
         (tmp_path / "model" / "safety_checker" / "config.json").unlink()
-    code = f"from diffusion.safety import load_check; print(load_check({REPOSITORY!r}) is not None)"
+    code = f"from diffusion.safety import load_safety_check; print(load_safety_check({REPOSITORY!r}) is not None)"
     with mirror(tmp_path / "model", REPOSITORY) as endpoint:
         ended = user("-c", code, HF_ENDPOINT=endpoint)
     assert ended.stdout.strip() == str(brings), ended.stderr

@@ -9,7 +9,7 @@ import torch
 from diffusers import DDIMScheduler, LMSDiscreteScheduler, StableDiffusionPipeline
 
 from diffusion.errors import ModelLoadError
-from diffusion.families.stable_diffusion import ImageDiffusionModel
+from diffusion.families.stable_diffusion import StableDiffusion
 from diffusion.loading.folder import load
 from diffusion.loading.single_file import load_checkpoint
 from diffusion.request import ImageRequest
@@ -43,7 +43,7 @@ def folder_of(tmp_path_factory):
 
 
 def test_a_published_configuration_is_taken_as_it_is(hub_id, folder_of):
-    model = ImageDiffusionModel.from_pretrained(folder_of(hub_id), "cpu", torch.float32)
+    model = StableDiffusion.from_pretrained(folder_of(hub_id), "cpu", torch.float32)
     family, side = MODELS[hub_id]
     assert model.sample_side == side
     assert model.prediction_type == ("v_prediction" if family == "sd2" else "epsilon")
@@ -80,7 +80,7 @@ def test_latents_equal_those_of_diffusers_pipeline(hub_id, folder_of, sampler):
         output_type="latent",
     ).images
 
-    model = ImageDiffusionModel.from_pretrained(folder, "cpu", torch.float32)
+    model = StableDiffusion.from_pretrained(folder, "cpu", torch.float32)
     ours = develop(model, [model.trajectory(request, noise=noise)])[0]
 
     difference = (ours - theirs).abs().max().item()
@@ -127,7 +127,7 @@ def test_a_model_in_one_file_is_the_same_model(hub_id, folder_of, narrow, tmp_pa
         assert all(torch.equal(ours[key], theirs[key]) for key in ours)
     assert single["name"] == "some model"
     first, second = (
-        ImageDiffusionModel(**parts).generate(["a fox, naïve 🐱"], seeds=[1], width=64, height=64, steps=2)[0]
+        StableDiffusion(**parts).generate(["a fox, naïve 🐱"], seeds=[1], width=64, height=64, steps=2)[0]
         for parts in (single, whole)
     )
     assert max(abs(a - b) for a, b in zip(first.tobytes(), second.tobytes(), strict=True)) <= 1
@@ -136,7 +136,7 @@ def test_a_model_in_one_file_is_the_same_model(hub_id, folder_of, narrow, tmp_pa
 def test_a_file_says_itself_how_it_differs_from_its_family(folder_of, narrow, tmp_path):
     told = {"modelspec.resolution": "512x512", "modelspec.prediction_type": "epsilon"}
     file = write_checkpoint(folder_of(SD2), tmp_path / "base.safetensors", told)
-    model = ImageDiffusionModel.from_pretrained(file, "cpu", torch.float32)
+    model = StableDiffusion.from_pretrained(file, "cpu", torch.float32)
     assert (model.sample_side, model.prediction_type) == (512, "epsilon")
 
 

@@ -16,10 +16,10 @@ def requests():
         scale = (1.0, 3.0, 7.5)[index % 3]
         yield ImageRequest(f"animal {index}", "", 32, 32, 5 + 2 * index, scale, sampler, seed=index)
     picture, plain = Image.linear_gradient("L").resize((32, 32)).convert("RGB"), ImageRequest("animal", "", 32, 32, 7)
-    yield plain.with_(image=picture, mask=box_mask((32, 32), (0, 0, 20, 20)), sampler="heun")
-    yield plain.with_(branches=((3, "plant"),), sampler="dpm++")
-    yield plain.with_(morph_to="plant", count=3)
-    yield plain.with_(guidance_interval=(0.2, 0.6), sampler="euler")
+    yield plain.replace(image=picture, mask=box_mask((32, 32), (0, 0, 20, 20)), sampler="heun")
+    yield plain.replace(branches=((3, "plant"),), sampler="dpm++")
+    yield plain.replace(morph_to="plant", count=3)
+    yield plain.replace(guidance_interval=(0.2, 0.6), sampler="euler")
 
 
 def test_mixed_requests_come_out_of_a_shared_batch_as_when_alone(tiny_model):

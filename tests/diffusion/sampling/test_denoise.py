@@ -45,7 +45,7 @@ def test_where_nothing_is_to_be_drawn_the_latents_of_the_picture_come_back(tiny_
 @samplers
 def test_where_all_is_to_be_drawn_the_mask_changes_nothing(tiny_model, sampler):
     whole = masked((0, 0, *SIZE), sampler=sampler, start_step=1)
-    assert torch.equal(latents(tiny_model, whole), latents(tiny_model, whole.with_(mask=None)))
+    assert torch.equal(latents(tiny_model, whole), latents(tiny_model, whole.replace(mask=None)))
 
 
 @samplers
@@ -83,14 +83,14 @@ def test_what_was_to_stay_is_the_same_to_the_pixel(tiny_model):
 @samplers
 def test_a_branch_with_the_same_prompt_is_the_same_picture(tiny_model, sampler):
     request = asked(sampler=sampler)
-    assert torch.equal(latents(tiny_model, request.branched(3, "a fox")), latents(tiny_model, request))
+    assert torch.equal(latents(tiny_model, request.branch_at(3, "a fox")), latents(tiny_model, request))
 
 
 @samplers
 @pytest.mark.parametrize("settings", [{}, {"image": GRADIENT, "start_step": 2}])
 def test_a_branch_follows_its_parent_up_to_its_step_and_no_further(tiny_model, sampler, settings):
     request = asked(sampler=sampler, **settings)
-    parent, branch = samples(tiny_model, request), samples(tiny_model, request.branched(4, "a red apple"))
+    parent, branch = samples(tiny_model, request), samples(tiny_model, request.branch_at(4, "a red apple"))
     alike = [torch.equal(one, other) for (one, _), (other, _) in zip(parent, branch, strict=True)]
     evaluations = (4 - request.start_step) * SAMPLERS[sampler].scheduler.order
     # The evaluation of step 4 is the first to hear the new prompt, so that the one after it sees other latents.
@@ -98,10 +98,10 @@ def test_a_branch_follows_its_parent_up_to_its_step_and_no_further(tiny_model, s
 
 
 def test_a_branch_of_a_branch_keeps_what_the_first_had_heard(tiny_model):
-    first = asked().branched(2, "a dog")
-    second = first.branched(4, "a red apple")
+    first = asked().branch_at(2, "a dog")
+    second = first.branch_at(4, "a red apple")
     assert second.branches == ((2, "a dog"), (4, "a red apple"))
-    assert first.branched(1, "a pear").branches == ((1, "a pear"),)
+    assert first.branch_at(1, "a pear").branches == ((1, "a pear"),)
     alike = [torch.equal(a, b) for (a, _), (b, _) in zip(samples(tiny_model, first), samples(tiny_model, second), strict=True)]
     assert alike == [True] * 5 + [False]
 
@@ -112,7 +112,7 @@ def test_a_morph_begins_and_ends_with_pictures_of_its_prompts(tiny_model, sample
     morph = asked("a fox", morph_to="a red apple", count=5, sampler=sampler, guidance_scale=guidance_scale)
     ends = asked("a fox", seed=3), asked("a red apple", seed=4)
     for index, end in zip((0, 4), ends, strict=True):
-        alone = latents(tiny_model, end.with_(sampler=sampler, guidance_scale=guidance_scale))
+        alone = latents(tiny_model, end.replace(sampler=sampler, guidance_scale=guidance_scale))
         torch.testing.assert_close(latents(tiny_model, morph, index), alone, atol=1e-3, rtol=0)
 
 

@@ -7,7 +7,7 @@ import torch
 
 from diffusion.errors import InvalidRequestError, ModelLoadError, NotFiniteError
 from diffusion.families.classifier import NoisyLatentClassifier
-from diffusion.families.stable_diffusion import ImageDiffusionModel
+from diffusion.families.stable_diffusion import StableDiffusion
 from diffusion.request import ImageRequest
 from diffusion.sampling.denoise import SAMPLERS
 from diffusion.sampling.guidance import classifier_guidance, predict_x_0
@@ -79,10 +79,14 @@ def test_any_size_of_latents_can_be_classified(classifier):
 @pytest.mark.parametrize("guidance_scale", [1.0, 3.0])
 def test_steering_makes_the_label_likelier_the_harder_the_more(steerable_model, guidance_scale):
     request = asked(guidance_scale=guidance_scale)
-    clean, blue = torch.zeros(1), torch.tensor([steerable_model.steerable.index("blue")])
+    clean, blue = torch.zeros(1), torch.tensor([steerable_model.guide_labels.index("blue")])
     surer = [
         log_p(steerable_model.classifier, drawn(steerable_model, each)[0].clone(), clean, blue).item()
-        for each in (request, request.with_(steer="blue", steer_scale=0.5), request.with_(steer="blue", steer_scale=2.0))
+        for each in (
+            request,
+            request.replace(guide_label="blue", label_scale=0.5),
+            request.replace(guide_label="blue", label_scale=2.0),
+        )
     ]
     assert surer[0] < surer[1] < surer[2]
 
@@ -91,19 +95,26 @@ def test_steering_makes_the_label_likelier_the_harder_the_more(steerable_model, 
 def test_a_scale_of_0_is_bit_identical_to_no_steering_and_never_asks_the_classifier(steerable_model, sampler, monkeypatch):
     monkeypatch.setattr(steerable_model, "classifier_gradient", lambda *rows: 1 / 0)
     plain = asked(sampler=sampler)
-    [without], [at_0] = drawn(steerable_model, plain), drawn(steerable_model, plain.with_(steer="red", steer_scale=0.0))
+    [without], [at_0] = drawn(steerable_model, plain), drawn(steerable_model, plain.replace(guide_label="red", label_scale=0.0))
     assert torch.equal(without, at_0)
 
 
 def test_a_picture_steered_in_a_mixed_batch_is_the_one_steered_alone(steerable_model):
     labels = ("red", "", "animal", "blue", "", "green", "food")
     requests = [
-        asked(index, sampler=sampler, steps=5 + index, guidance_scale=(1.0, 3.0)[index % 2], steer=label, steer_scale=1 + index)
+        asked(
+            index,
+            sampler=sampler,
+            steps=5 + index,
+            guidance_scale=(1.0, 3.0)[index % 2],
+            guide_label=label,
+            label_scale=1 + index,
+        )
         for index, (sampler, label) in enumerate(zip(SAMPLERS, labels, strict=True))
     ]
     together = drawn(steerable_model, *requests)
     alone = [drawn(steerable_model, request)[0] for request in requests]
-    unsteered = [drawn(steerable_model, request.with_(steer=""))[0] for request in requests]
+    unsteered = [drawn(steerable_model, request.replace(guide_label=""))[0] for request in requests]
 
     assert max((a - b).abs().max() for a, b in zip(together, alone, strict=True)) <= TOLERANCE
     for label, steered, plain in zip(labels, alone, unsteered, strict=True):
@@ -118,7 +129,7 @@ def test_all_steered_pictures_of_a_step_share_one_call_of_the_classifier(steerab
         return gradient(latents, timesteps, labels)
 
     monkeypatch.setattr(steerable_model, "classifier_gradient", counted)
-    requests = asked(steer="red"), asked(), asked(guidance_scale=1.0, steer="food")
+    requests = asked(guide_label="red"), asked(), asked(guidance_scale=1.0, guide_label="food")
     step(steerable_model, [steerable_model.trajectory(request) for request in requests])
     assert rows == [[2, 1]]
 
@@ -132,14 +143,14 @@ def test_a_gradient_that_is_not_finite_fails_its_picture_alone(steerable_model, 
         return gradients
 
     monkeypatch.setattr(steerable_model, "classifier_gradient", overflows_in_the_first)
-    broken, plain, steered = (steerable_model.trajectory(asked(steer=label)) for label in ("red", "", "blue"))
+    broken, plain, steered = (steerable_model.trajectory(asked(guide_label=label)) for label in ("red", "", "blue"))
     step(steerable_model, [broken, plain, steered])
-    assert isinstance(broken.error, NotFiniteError) and broken.completed == 0
-    assert [each.completed for each in (plain, steered)] == [1, 1] and not plain.error and not steered.error
+    assert isinstance(broken.error, NotFiniteError) and broken.step_index == 0
+    assert [each.step_index for each in (plain, steered)] == [1, 1] and not plain.error and not steered.error
 
 
 async def test_the_engine_steers_in_its_worker(steerable_model):
-    request = asked(steer="red", steer_scale=3.0)
+    request = asked(guide_label="red", label_scale=3.0)
     async with Engine(steerable_model) as engine:
         result = await engine.submit(request)
     alone = steerable_model.decode(drawn(steerable_model, request)[0])[0]
@@ -148,22 +159,22 @@ async def test_the_engine_steers_in_its_worker(steerable_model):
 
 def test_unknown_labels_are_refused_and_the_known_ones_named(steerable_model, tiny_model):
     with pytest.raises(InvalidRequestError, match="'mauve', only to animal, food, red, green, blue") as refused:
-        steerable_model.check(asked(steer="mauve"))
-    assert refused.value.field == "steer"
+        steerable_model.check(asked(guide_label="mauve"))
+    assert refused.value.field == "guide_label"
     with pytest.raises(InvalidRequestError, match="no classifier"):
-        tiny_model.check(asked(steer="red"))
-    assert tiny_model.steerable == ()
+        tiny_model.check(asked(guide_label="red"))
+    assert tiny_model.guide_labels == ()
 
 
 def test_a_saved_classifier_steers_as_before_and_half_precision_is_read_as_full(tiny_folder, tmp_path):
     folder = shutil.copytree(tiny_folder, tmp_path / "model")
     build_classifier().half().save_pretrained(folder / "classifier")
-    loaded = ImageDiffusionModel.from_pretrained(folder, device="cpu", dtype=torch.float32)
+    loaded = StableDiffusion.from_pretrained(folder, device="cpu", dtype=torch.float32)
     rounded = model_of(build_components() | {"classifier": build_classifier().half().float()})
 
-    assert loaded.steerable == ("animal", "food", "red", "green", "blue")
+    assert loaded.guide_labels == ("animal", "food", "red", "green", "blue")
     assert loaded.classifier.dtype == torch.float32
-    request = asked(steer="green")
+    request = asked(guide_label="green")
     assert torch.equal(drawn(loaded, request)[0], drawn(rounded, request)[0])
 
 
@@ -171,14 +182,14 @@ def test_a_damaged_classifier_is_told(tiny_folder, tmp_path):
     folder = shutil.copytree(tiny_folder, tmp_path / "model")
     (folder / "classifier").mkdir()
     with pytest.raises(ModelLoadError, match="cannot be loaded"):
-        ImageDiffusionModel.from_pretrained(folder)
+        StableDiffusion.from_pretrained(folder)
 
 
 def test_a_classifier_of_other_latents_is_told(tiny_folder, tmp_path):
     folder = shutil.copytree(tiny_folder, tmp_path / "model")
     NoisyLatentClassifier(("animal",), ("red",), 8, block_out_channels=(8,)).save_pretrained(folder / "classifier")
     with pytest.raises(ModelLoadError, match="reads 8 latent channels and its UNet makes 4"):
-        ImageDiffusionModel.from_pretrained(folder)
+        StableDiffusion.from_pretrained(folder)
 
 
 def test_its_labels_are_those_of_both_heads():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from diffusion.sampling.denoise import SAMPLERS, Known, denoise
+from diffusion.sampling.denoise import SAMPLERS, InpaintContext, denoise
 from tests.conftest import SCHEDULER
 
 SHAPE = (1, 4, 6, 5)
@@ -18,12 +18,12 @@ def predictions(count):
     return torch.randn(count, *SHAPE, generator=seeded(1))
 
 
-def ours(sampler, config, steps, start_step=0, known=None):
+def ours(sampler, config, steps, start_step=0, inpaint=None):
     solver = SAMPLERS[sampler].solver(config, steps, start_step)
-    latents = known and solver.noised(known.latents, known.noise, 0)
+    latents = inpaint and solver.add_noise(inpaint.latents, inpaint.noise, 0)
     if latents is None:
         latents = solver.init_noise_sigma * torch.randn(SHAPE, generator=seeded(0))
-    going, asked = denoise(latents, solver, seeded(2), known), []
+    going, asked = denoise(latents, solver, seeded(2), inpaint), []
     try:
         asked.append(next(going))
         for prediction in predictions(len(solver.steps)):
@@ -32,27 +32,27 @@ def ours(sampler, config, steps, start_step=0, known=None):
         return asked, finished.value
 
 
-def theirs(sampler, config, steps, start_step=0, known=None):
+def theirs(sampler, config, steps, start_step=0, inpaint=None):
     """The loop as diffusers' pipelines for pictures and masks have it, with the scheduler itself."""
     chosen = SAMPLERS[sampler]
     scheduler = chosen.scheduler.from_config(config, **chosen.settings)
     scheduler.set_timesteps(steps)
     timesteps = scheduler.timesteps[start_step * scheduler.order :]
-    if known is None:
+    if inpaint is None:
         latents = scheduler.init_noise_sigma * torch.randn(SHAPE, generator=seeded(0))
     else:
         if hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(start_step * scheduler.order)
-        latents = scheduler.add_noise(known.latents, known.noise, timesteps[:1])
+        latents = scheduler.add_noise(inpaint.latents, inpaint.noise, timesteps[:1])
     extra, asked = {"generator": seeded(2)} if chosen.draws_noise else {}, []
     for index, (t, prediction) in enumerate(zip(timesteps, predictions(len(timesteps)), strict=True)):
         asked.append((scheduler.scale_model_input(latents, t), t))
         latents = scheduler.step(prediction, t, latents, **extra).prev_sample
-        if known is not None:
-            kept = known.latents
+        if inpaint is not None:
+            kept = inpaint.latents
             if index + 1 < len(timesteps):
-                kept = scheduler.add_noise(kept, known.noise, timesteps[index + 1 : index + 2])
-            latents = known.mask * latents + (1 - known.mask) * kept
+                kept = scheduler.add_noise(kept, inpaint.noise, timesteps[index + 1 : index + 2])
+            latents = inpaint.mask * latents + (1 - inpaint.mask) * kept
     return asked, latents
 
 
@@ -76,9 +76,9 @@ def test_from_noise(sampler, prediction_type):
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_from_a_picture_of_which_a_part_stays(sampler, prediction_type):
     clean, noise = torch.randn(2, *SHAPE, generator=seeded(3))
-    known = Known(clean, noise, (torch.arange(5) < 3).float().expand(1, 1, 6, 5))
+    inpaint = InpaintContext(clean, noise, (torch.arange(5) < 3).float().expand(1, 1, 6, 5))
     for start_step in (0, 1, 5, 9):
-        assert_same(sampler, SCHEDULER | {"prediction_type": prediction_type}, 10, start_step, known)
+        assert_same(sampler, SCHEDULER | {"prediction_type": prediction_type}, 10, start_step, inpaint)
 
 
 @pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])

@@ -20,7 +20,7 @@ from diffusion.images.masks import box_mask
 from diffusion.request import SAMPLER_NAMES, ImageRequest, Limits
 from diffusion.sampling.trajectory import develop
 from diffusion.serving.engine import Engine
-from diffusion.serving.latency import Pace
+from diffusion.serving.latency import LatencyModel
 from tests.conftest import model_of
 
 
@@ -142,7 +142,7 @@ async def test_more_than_could_ever_wait_is_refused_for_good(tiny_model, setting
 
 async def test_a_flood_of_variants_is_refused_before_any_is_read(tiny_components):
     model = model_of(tiny_components)
-    model.check = None  # which would read them
+    model.validate = None  # which would read them
     async with Engine(model) as engine:
         with pytest.raises(InvalidRequestError, match="at most 100"):
             engine.submit(asked(variants=("a",) * 100_000, count=100_000))
@@ -286,24 +286,24 @@ async def test_networks_run_in_one_worker_thread_without_gradients(tiny_componen
 async def test_the_end_of_each_job_is_foreseen_once_steps_were_timed(tiny_model):
     async with Engine(tiny_model, EngineConfig(max_rows=2)) as engine:
         jobs = [engine.submit(asked(steps=steps, count=count), owner) for owner, steps, count in (("a", 150, 2), ("b", 60, 1))]
-        assert engine.forecast() == dict.fromkeys(jobs)
+        assert engine.estimate_completion() == dict.fromkeys(jobs)
         async for progress in jobs[0]:
             if progress.completed > 2:
                 break
-        long, short = (engine.forecast()[job] for job in jobs)
+        long, short = (engine.estimate_completion()[job] for job in jobs)
         assert 0 < short < long  # a guest of the long one
         assert engine.jobs_of("a") == 1 and engine.jobs_of("c") == 0
         for job in jobs:
             job.cancel()
-        assert engine.forecast() == {}
+        assert engine.estimate_completion() == {}
 
 
 async def test_the_rows_of_a_step_follow_what_the_machine_is_seen_to_gain_from_them(tiny_model):
     async with Engine(tiny_model) as engine:
         for seconds_a_row, most in ((0.0, 64), (10.0, 8), (0.5, 11)):
-            engine._pace = Pace()
+            engine._latency = LatencyModel()
             for rows in (2, 2, 8, 2, 8):
-                engine._pace.learn((1, 4, 9, 9), rows, 1 + seconds_a_row * rows)
+                engine._latency.observe((1, 4, 9, 9), rows, 1 + seconds_a_row * rows)
             await engine.submit(asked(steps=1))
             assert engine._batcher.max_rows == most
     async with Engine(tiny_model, EngineConfig(max_rows=3)) as engine:
@@ -323,8 +323,8 @@ async def test_a_film_shows_every_step_of_every_picture(tiny_model):
     async with Engine(tiny_model) as engine:
         for sampler in SAMPLER_NAMES:
             result = await engine.submit(asked(count=2, width=48, steps=5, sampler=sampler))
-            assert [film.size for film in result.films] == [(6, 4 * 5)] * 2
-    first, last = (result.films[0].crop((0, top, 6, top + 4)) for top in (0, 16))
+            assert [film.size for film in result.timelapses] == [(6, 4 * 5)] * 2
+    first, last = (result.timelapses[0].crop((0, top, 6, top + 4)) for top in (0, 16))
     assert first.tobytes() != last.tobytes()
 
 

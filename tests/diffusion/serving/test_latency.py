@@ -3,7 +3,7 @@ from dataclasses import dataclass
 import pytest
 
 from diffusion.serving.batcher import Batcher
-from diffusion.serving.latency import Pace, forecast
+from diffusion.serving.latency import LatencyModel, estimate_completion
 
 SMALL, LARGE = (1, 4, 4, 4), (1, 4, 8, 8)
 
@@ -24,10 +24,10 @@ def filled(*items, max_rows=4):
 
 
 def learned(*calls):
-    pace = Pace()
+    latency = LatencyModel()
     for shape, rows, seconds in calls:
-        pace.learn(shape, rows, seconds)
-    return pace
+        latency.observe(shape, rows, seconds)
+    return latency
 
 
 def steady(seconds_a_row=0.01):
@@ -35,11 +35,11 @@ def steady(seconds_a_row=0.01):
     return learned(*[(SMALL, rows, rows * seconds_a_row) for rows in (2, 2, 4, 4)])
 
 
-def played(items, max_rows, pace):
+def played(items, max_rows, latency):
     """Let the batcher really give out the steps, and note when each item ends."""
     batcher, now, ends = filled(*items, max_rows=max_rows), 0.0, {}
     while batch := batcher.next_batch():
-        now += pace.seconds(batch[0].shape, sum(item.rows for item in batch))
+        now += latency.seconds(batch[0].shape, sum(item.rows for item in batch))
         for item in batch:
             item.left -= 1
             if not item.left:
@@ -49,9 +49,9 @@ def played(items, max_rows, pace):
 
 
 def test_a_pace_is_not_known_before_a_step_was_timed():
-    pace = learned((SMALL, 2, 9.0))  # the first warms up
-    assert pace.seconds(SMALL, 2) is None
-    assert list(forecast(filled(Item()), pace).values()) == [None]
+    latency = learned((SMALL, 2, 9.0))  # the first warms up
+    assert latency.seconds(SMALL, 2) is None
+    assert list(estimate_completion(filled(Item()), latency).values()) == [None]
 
 
 def test_a_machine_that_takes_its_time_for_every_row():
@@ -59,21 +59,21 @@ def test_a_machine_that_takes_its_time_for_every_row():
 
 
 def test_a_machine_that_takes_rows_for_nothing():
-    pace = learned(*[(SMALL, rows, 0.05) for rows in (2, 2, 8, 2, 8)])
-    assert pace.seconds(SMALL, 16) == pytest.approx(0.05)
+    latency = learned(*[(SMALL, rows, 0.05) for rows in (2, 2, 8, 2, 8)])
+    assert latency.seconds(SMALL, 16) == pytest.approx(0.05)
 
 
 def test_more_rows_never_take_less_time():
-    pace = learned((SMALL, 2, 1.0), (SMALL, 2, 0.5), (SMALL, 8, 0.1))
-    assert pace.seconds(SMALL, 16) >= pace.seconds(SMALL, 2) > 0
+    latency = learned((SMALL, 2, 1.0), (SMALL, 2, 0.5), (SMALL, 8, 0.1))
+    assert latency.seconds(SMALL, 16) >= latency.seconds(SMALL, 2) > 0
 
 
 def test_where_rows_come_nearly_for_nothing_more_of_them_pay():
     busy, idle = learned(*[(SMALL, rows, 0.01 * rows) for rows in (2, 2, 8)]), learned(*[(SMALL, 2, 1.0)] * 3)
-    assert busy.knee() == pytest.approx(0, abs=1e-6)  # a row alone is as fast as any number
-    assert idle.knee() is None  # nothing to compare with
+    assert busy.saturation_rows() == pytest.approx(0, abs=1e-6)  # a row alone is as fast as any number
+    assert idle.saturation_rows() is None  # nothing to compare with
     some = learned(*[(SMALL, rows, 0.06 + 0.02 * rows) for rows in (2, 2, 8, 4)])
-    rows = some.knee()
+    rows = some.saturation_rows()
     assert rows / some.seconds(SMALL, rows) == pytest.approx(0.85 / 0.02)
 
 
@@ -82,23 +82,23 @@ def test_a_shape_never_seen_goes_by_its_size():
 
 
 def test_what_was_long_ago_is_forgotten():
-    pace = learned(*[(SMALL, 2, 5.0)] * 50, *[(SMALL, 2, 0.02)] * 200)
-    assert pace.seconds(SMALL, 2) == pytest.approx(0.02, rel=0.1)
+    latency = learned(*[(SMALL, 2, 5.0)] * 50, *[(SMALL, 2, 0.02)] * 200)
+    assert latency.seconds(SMALL, 2) == pytest.approx(0.02, rel=0.1)
 
 
 def test_one_after_another_where_only_one_fits():
     first, second = Item(10), Item(6)
-    assert forecast(filled(first, second, max_rows=2), steady()) == pytest.approx({first: 0.2, second: 0.32})
+    assert estimate_completion(filled(first, second, max_rows=2), steady()) == pytest.approx({first: 0.2, second: 0.32})
 
 
 def test_a_short_one_slows_the_long_one_down_and_ends_before_it():
     first, second = Item(10), Item(5)
-    assert forecast(filled(first, second, max_rows=2), steady()) == pytest.approx({first: 0.3, second: 0.2})
+    assert estimate_completion(filled(first, second, max_rows=2), steady()) == pytest.approx({first: 0.3, second: 0.2})
 
 
 def test_an_item_too_large_for_a_batch_runs_alone():
     large, other = Item(1, rows=9), Item(1)
-    assert forecast(filled(large, other), steady()) == pytest.approx({large: 0.09, other: 0.11})
+    assert estimate_completion(filled(large, other), steady()) == pytest.approx({large: 0.09, other: 0.11})
 
 
 @pytest.mark.parametrize("max_rows", [2, 4, 6, 64])
@@ -109,10 +109,10 @@ def test_a_forecast_comes_true_when_nobody_else_comes(max_rows):
             (owner, shape, rows) for owner in "abc" for shape in (SMALL, LARGE) for rows in (1, 2)
         )
     ]
-    pace, batcher = steady(), filled(*items, max_rows=max_rows)
-    told = forecast(batcher, pace)
+    latency, batcher = steady(), filled(*items, max_rows=max_rows)
+    told = estimate_completion(batcher, latency)
     assert len(batcher) == len(items) and not list(batcher.running())  # it was only played
     assert set(told) == set(items)
-    came = played(items, max_rows, pace)
+    came = played(items, max_rows, latency)
     turn = 0.05 * max(came.values())  # whose turn comes first within a step is not played
     assert all(abs(told[item] - came[item]) <= turn for item in items)

@@ -77,10 +77,10 @@ async def test_pictures_go_on_while_the_other_model_is_loaded():
 
 
 async def test_what_waits_and_does_not_fit_the_other_model_ends_with_a_sentence():
-    steerable = model_of(build_components() | {"classifier": build_classifier()})
-    async with Engine(steerable, ONE_AT_A_TIME) as engine:
+    guide_labels = model_of(build_components() | {"classifier": build_classifier()})
+    async with Engine(guide_labels, ONE_AT_A_TIME) as engine:
         first, steered, plain = (
-            engine.submit(asked, owner) for owner, asked in enumerate((request(1), request(2, steer="food"), request(3)))
+            engine.submit(asked, owner) for owner, asked in enumerate((request(1), request(2, guide_label="food"), request(3)))
         )
         await begun(first)
         await engine.switch(lambda: (other(), None))
@@ -129,6 +129,6 @@ async def test_what_one_model_made_is_checked_by_its_own_check():
     async with Engine(model_of(build_components()), check=lambda images: [{"first": 1.0} for _ in images]) as engine:
         result = await engine.submit(request(1))
         await engine.switch(lambda: (other(), None))
-        assert await engine.check(result.images, result.check) == [{"first": 1.0}]
+        assert await engine.screen_images(result.images, result.safety_check) == [{"first": 1.0}]
         later = await engine.submit(request(1))
-        assert await engine.check(later.images, later.check) == [{}]
+        assert await engine.screen_images(later.images, later.safety_check) == [{}]

@@ -76,12 +76,12 @@ def test_settings_have_names_in_every_language(language):
     errors = [
         *(refused(lambda field=field: Preferences(**{field: -1})) for field in RANGES),
         *(refused(lambda field=field: Preferences(**{field: "none"})) for field in ("sampler", "language")),
-        *(refused(lambda field=field: request.with_(**{field: 99.0})) for field in ("guidance_scale", "steer_scale")),
-        *(refused(lambda field=field: request.with_(**{field: 0})) for field in ("width", "height")),
-        refused(lambda: request.with_(seed=-1)),
-        refused(lambda: request.check_limits(Limits(steps=1))),
-        refused(lambda: request.with_(count=5).check_limits(Limits())),
-        refused(lambda: request.with_(count=50, morph_to="pear").check_limits(Limits())),
+        *(refused(lambda field=field: request.replace(**{field: 99.0})) for field in ("guidance_scale", "label_scale")),
+        *(refused(lambda field=field: request.replace(**{field: 0})) for field in ("width", "height")),
+        refused(lambda: request.replace(seed=-1)),
+        refused(lambda: request.validate_limits(Limits(steps=1))),
+        refused(lambda: request.replace(count=5).validate_limits(Limits())),
+        refused(lambda: request.replace(count=50, morph_to="pear").validate_limits(Limits())),
     ]
     names = catalogue(language)["settings"]
     for error in errors:

@@ -20,7 +20,7 @@ def relative(id, parent=None, hidden=False, source=None, **settings):
         ({"negative_prompt": "blurry"}, "negative: + blurry"),
         ({"guidance_scale": 3.5, "steps": 20}, "steps 50 → 20, guidance 7.5 → 3.5"),
         ({"sampler": "dpm++"}, "sampler LMS → DPM++ 2M Karras"),
-        ({"steer": "red"}, "steer none → red"),
+        ({"guide_label": "red"}, "steer none → red"),
         ({"branches": ((3, "a cat"), (7, "a green  pear"))}, "from step 7: a green pear"),
         ({"morph_to": "a cat", "count": 12}, "count 1 → 12, morph to none → a cat"),
         ({"source": "a" * 64}, "from its picture"),

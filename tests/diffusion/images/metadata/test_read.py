@@ -65,14 +65,14 @@ def of_graph(graph):
 
 
 class Model:
-    name, latent_factor, steerable, max_tokens = "tiny", 8, ("red",), 6
+    name, latent_factor, guide_labels, max_tokens = "tiny", 8, ("red",), 6
 
     def count_tokens(self, text):
         return len(text.split())
 
 
 def test_a_picture_of_ours_comes_back():
-    request = ImageRequest("a fox", "a dog", 64, 32, 9, 3.5, "dpm++", 11, upscale=2, steer="red")
+    request = ImageRequest("a fox", "a dog", 64, 32, 9, 3.5, "dpm++", 11, upscale=2, guide_label="red")
     recipe = read_recipe(to_png(Image.new("RGB", (8, 8)), parameters(request, 11, "tiny")))
     assert (recipe.model, recipe.sampler) == ("tiny", "DPM++ 2M Karras")
     found, notes = adapted(recipe, Model(), LIMITS)
@@ -170,7 +170,7 @@ def test_the_nearest_sampler_takes_the_place_of_one_that_is_not_here(sampler, he
         ({"steps": 0}, {"steps": 1}),
         ({"guidance_scale": 99.0}, {"guidance_scale": 30.0}),
         ({"width": 4096, "height": 4}, {"width": 256, "height": 8}),
-        ({"steer": "purple"}, {}),
+        ({"guide_label": "purple"}, {}),
         ({"start_step": 4}, {}),
     ],
 )

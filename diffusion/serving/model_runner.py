@@ -11,7 +11,7 @@ import torch
 
 from diffusion.errors import DarkroomError, OutOfMemoryError, as_darkroom_error
 from diffusion.families.latent_preview import to_strip
-from diffusion.families.stable_diffusion import ImageDiffusionModel
+from diffusion.families.stable_diffusion import StableDiffusion
 from diffusion.loading.device import trim_memory
 from diffusion.sampling.trajectory import step
 from diffusion.serving.job import ImageTask
@@ -20,13 +20,13 @@ log = logging.getLogger(__name__)
 TRIM_SECONDS = 10.0  # in between, what was freed counts as held
 
 
-class Runner:
+class ModelRunner:
     """Develops exposures on ``model``, in one thread; what goes wrong with one is noted on it and fails no other.
 
     ``fitting_rows`` is how many rows of a network call the device has memory for, as far as that is known.
     """
 
-    def __init__(self, model: ImageDiffusionModel) -> None:
+    def __init__(self, model: StableDiffusion) -> None:
         self._model = model
         self.fitting_rows = sys.maxsize
         self._trimmed = time.perf_counter()
@@ -44,7 +44,7 @@ class Runner:
         stepped = [image_task for image_task in moving if not image_task.error]
         if stepped:
             with _blamed_on(*stepped):
-                self._look_at(stepped)
+                self._append_previews(stepped)
         for image_task in stepped:
             with _blamed_on(image_task):
                 self._show(image_task, preview_seconds)
@@ -76,10 +76,10 @@ class Runner:
             with _blamed_on(*half):
                 self._step(half)
 
-    def _look_at(self, image_tasks: Sequence[ImageTask]) -> None:
+    def _append_previews(self, image_tasks: Sequence[ImageTask]) -> None:
         trajectories = [image_task.trajectory for image_task in image_tasks if image_task.trajectory]
-        for image_task, look in zip(image_tasks, self._model.look(trajectories), strict=True):
-            image_task.looks.append(look)
+        for image_task, preview_latents in zip(image_tasks, self._model.preview_latents(trajectories), strict=True):
+            image_task.x0_previews.append(preview_latents)
 
     def _show(self, image_task: ImageTask, preview_seconds: float) -> None:
         trajectory, now = image_task.trajectory, time.perf_counter()
@@ -87,13 +87,13 @@ class Runner:
             return
         if trajectory.latents is not None:
             request = image_task.job.request
-            image_task.film = self._model.film(request, image_task.looks)
+            image_task.timelapse = self._model.timelapse(request, image_task.x0_previews)
             image_task.image = image_task.preview = self._model.picture(request, trajectory.latents)
         elif now - image_task.previewed >= preview_seconds:
-            image_task.preview, image_task.previewed = to_strip(image_task.looks[-1:]), now
+            image_task.preview, image_task.previewed = to_strip(image_task.x0_previews[-1:]), now
 
 
-def collect() -> None:
+def release_memory() -> None:
     """Give the memory of a model back that nobody draws with any more."""
     gc.collect()  # a model and the prompts that it remembers hold one another
     trim_memory()
@@ -101,7 +101,7 @@ def collect() -> None:
         torch.cuda.empty_cache()
 
 
-def compile_model(model: ImageDiffusionModel) -> None:
+def compile_model(model: StableDiffusion) -> None:
     """Compile ``model``; where that fails, it goes on uncompiled and the log says why."""
     began = time.perf_counter()
     try:
@@ -129,7 +129,7 @@ def out_of_memory(error: Exception) -> bool:
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
 
 
-def explained(error: Exception) -> DarkroomError:
+def as_image_error(error: Exception) -> DarkroomError:
     """Say what ``error`` means for the member whose picture it ended."""
     if not isinstance(error, DarkroomError) and out_of_memory(error):
         return OutOfMemoryError()

@@ -8,7 +8,7 @@ from queue import SimpleQueue
 from typing import Any
 
 
-class Worker(Executor):
+class WorkerThread(Executor):
     """Runs calls one after another in a daemon thread of its own.
 
     `ThreadPoolExecutor` would do, but the interpreter waits for its threads before it ends, and one that hangs in a driver
