@@ -86,9 +86,9 @@ def test_similar_imgs_stay_closer_the_later_they_start(tiny_model):
 
 def test_over_long_prompts_tell_how_many_tokens_would_be_ignored(tiny_model):
     assert tiny_model.count_tokens("fox " * 75) == 75
-    tiny_model.check(ImageRequest("fox " * 75, width=32, height=32))
+    tiny_model.validate(ImageRequest("fox " * 75, width=32, height=32))
     with pytest.raises(InvalidRequestError, match="76 tokens and this model reads 75: the last 1 "):
-        tiny_model.check(ImageRequest("fox " * 76, width=32, height=32))
+        tiny_model.validate(ImageRequest("fox " * 76, width=32, height=32))
 
 
 def test_prompts_are_encoded_once(tiny_model):
@@ -108,7 +108,7 @@ def test_all_that_a_request_says_must_be_short_enough(tiny_model, field):
     text = "fox " * 76
     given = {"branches": ((1, text),)} if field == "branches" else {field: text}
     with pytest.raises(InvalidRequestError, match="76 tokens"):
-        tiny_model.check(ImageRequest(**{"prompt": "a", "width": 32, "height": 32, "count": 2} | given))
+        tiny_model.validate(ImageRequest(**{"prompt": "a", "width": 32, "height": 32, "count": 2} | given))
 
 
 def test_guidance_of_one_is_the_conditional_prediction():

@@ -159,10 +159,10 @@ async def test_the_engine_steers_in_its_worker(steerable_model):
 
 def test_unknown_labels_are_refused_and_the_known_ones_named(steerable_model, tiny_model):
     with pytest.raises(InvalidRequestError, match="'mauve', only to animal, food, red, green, blue") as refused:
-        steerable_model.check(asked(guide_label="mauve"))
+        steerable_model.validate(asked(guide_label="mauve"))
     assert refused.value.field == "guide_label"
     with pytest.raises(InvalidRequestError, match="no classifier"):
-        tiny_model.check(asked(guide_label="red"))
+        tiny_model.validate(asked(guide_label="red"))
     assert tiny_model.guide_labels == ()
 
 
