@@ -1,10 +1,6 @@
 """The two command lines, run as a person runs them."""
 
-import os
 import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -12,22 +8,8 @@ from PIL import Image
 from diffusion.images.animation import read_frames
 from diffusion.images.io import read_parameters
 from diffusion.images.masks import box_mask
+from tests.support.programs import ROOT, run
 from tests.support.safety import build_classifier
-
-ROOT = Path(__file__).parents[1]
-
-
-def run(*arguments, **environment):
-    settings = {name: value for name, value in os.environ.items() if name != "DISCORD_TOKEN"}
-    return subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        cwd=ROOT,
-        env=settings | environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 @pytest.mark.skipif((ROOT / ".env").exists(), reason="this checkout has a .env of its own")

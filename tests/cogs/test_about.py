@@ -3,8 +3,9 @@ import pytest
 
 from cogs.core.help_text import MESSAGE_LIMIT, about_text, running_text
 from diffusion.families.defaults import Defaults
-from tests.cogs.conftest import opened, sentence
-from tests.conftest import model_of
+from tests.support.messages import private_text
+from tests.support.models import model_of
+from tests.support.server import open_server
 
 
 @pytest.fixture
@@ -18,14 +19,14 @@ def commands(server):
 
 
 async def test_it_tells_the_model_what_to_try_and_every_command(server, administrator):
-    text = sentence(await administrator.slash(server.channel, "about"))
+    text = private_text(await administrator.slash(server.channel, "about"))
     assert "`tiny`" in text and "/imagine prompt: a red fox in the snow" in text
     for command in commands(server):
         assert f"`/{command.name}`: {command.description.removesuffix('.')}\n" in text
 
 
 async def test_members_are_not_told_commands_that_are_not_for_them(server):
-    text = sentence(await server.alice.slash(server.channel, "about"))
+    text = private_text(await server.alice.slash(server.channel, "about"))
     for command in commands(server):
         assert (f"`/{command.name}`" in text) == (command.default_permissions is None)
 
@@ -41,15 +42,15 @@ async def test_the_longest_that_there_is_to_tell_fits_one_message(server):
 
 async def test_a_small_model_says_what_it_is_for_and_how_to_get_another(tiny_components):
     about = "This is a small model for icons."
-    async with opened(model_of(tiny_components, Defaults(about=about, examples=("red apple",)))) as server:
-        text = sentence(await server.alice.slash(server.channel, "about"))
+    async with open_server(model_of(tiny_components, Defaults(about=about, examples=("red apple",)))) as server:
+        text = private_text(await server.alice.slash(server.channel, "about"))
     assert about in text and "`MODEL_ID`" in text and "/imagine prompt: red apple" in text
 
 
 async def test_a_model_for_everything_mentions_no_setting(server):
-    assert "MODEL_ID" not in sentence(await server.alice.slash(server.channel, "about"))
+    assert "MODEL_ID" not in private_text(await server.alice.slash(server.channel, "about"))
 
 
 async def test_it_works_in_a_direct_message(server):
-    text = sentence(await server.env.create_user("carol").slash("about"))
+    text = private_text(await server.env.create_user("carol").slash("about"))
     assert "`/imagine`" in text

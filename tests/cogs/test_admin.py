@@ -15,8 +15,8 @@ from cogs.core.logging import log_creation, log_creation_with_prompt, set_up
 from cogs.core.policy.permissions import NOT_YOURS
 from diffusion.errors import DarkroomError
 from diffusion.request import Limits
-from tests.cogs.conftest import sentence
-from tests.cogs.core.generation.test_resume import asked, slow
+from tests.support.jobs import ask, slow_down
+from tests.support.messages import private_text
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def operator(administrators):
 
 @pytest.mark.parametrize("command", ["pause", "resume", "drain", "reload"])
 async def test_not_even_other_administrators_may(server, administrators, command):
-    assert sentence(await administrators[1].slash(server.channel, f"admin {command}")) == NOT_YOURS
+    assert private_text(await administrators[1].slash(server.channel, f"admin {command}")) == NOT_YOURS
     assert not server.engine.paused and not server.service.closed_reason
 
 
@@ -43,56 +43,56 @@ async def test_a_pause_holds_everything_back_until_it_is_over(server, operator):
     await operator.slash(server.channel, "admin pause")
     result = await server.bob.slash(server.channel, "imagine", prompt="red apple", steps=2)
     (job,) = server.service.jobs.values()
-    assert "waiting: 1" in sentence(await operator.slash(server.channel, "admin pause"))
+    assert "waiting: 1" in private_text(await operator.slash(server.channel, "admin pause"))
     assert job.progress.completed == 0
     await operator.slash(server.channel, "admin resume")
-    await server.finished(result.response)
+    await server.until_finished(result.response)
 
 
 async def test_a_drain_finishes_what_is_in_hand_and_takes_no_more_until_it_is_over(server, operator, monkeypatch):
-    slow(server, monkeypatch)
-    message = await asked(server)
+    slow_down(server, monkeypatch)
+    message = await ask(server)
     told = await operator.slash(server.channel, "admin drain")
-    assert sentence(await server.bob.slash(server.channel, "imagine", prompt="late")) == DRAINING
-    await server.finished(message)
+    assert private_text(await server.bob.slash(server.channel, "imagine", prompt="late")) == DRAINING
+    await server.until_finished(message)
     await server.until(lambda: "nothing is in hand" in told.response.content)
     await operator.slash(server.channel, "admin resume")
-    await server.finished((await server.bob.slash(server.channel, "imagine", prompt="now", steps=2)).response)
+    await server.until_finished((await server.bob.slash(server.channel, "imagine", prompt="now", steps=2)).response)
 
 
 async def test_settings_are_read_again(server, operator, monkeypatch):
     monkeypatch.setenv("MAX_SIDE", "128")
     monkeypatch.setenv("DTYPE", "float16")
-    text = sentence(await operator.slash(server.channel, "admin reload"))
+    text = private_text(await operator.slash(server.channel, "admin reload"))
     assert "Applied: `MAX_SIDE`" in text and "After a restart: `DTYPE`" in text
     assert server.engine.config.limits == Limits(side=128)
     refused = await server.bob.slash(server.channel, "imagine", prompt="fox", size="256")
-    assert "at most 128" in sentence(refused)
+    assert "at most 128" in private_text(refused)
 
 
 async def test_styles_and_the_allowance_are_read_again_too(server, operator, monkeypatch, tmp_path):
     styles = tmp_path / "styles.toml"
     monkeypatch.setenv("STYLES_FILE", str(styles))
     monkeypatch.setenv("DAILY_ALLOWANCE", "0")
-    assert "STYLES_FILE cannot be read" in sentence(await operator.slash(server.channel, "admin reload"))
+    assert "STYLES_FILE cannot be read" in private_text(await operator.slash(server.channel, "admin reload"))
     assert server.service.rules.daily is None
     styles.write_text("[ink]\nprompt = 'ink of {prompt}'")
-    assert "`STYLES_FILE`" in sentence(await operator.slash(server.channel, "admin reload"))
+    assert "`STYLES_FILE`" in private_text(await operator.slash(server.channel, "admin reload"))
     offered = await server.alice.autocomplete(server.channel, "imagine", "style", "")
     assert [choice["value"] for choice in offered] == ["ink"]
-    assert "your 0 pictures" in sentence(await server.bob.slash(server.channel, "imagine", prompt="fox"))
+    assert "your 0 pictures" in private_text(await server.bob.slash(server.channel, "imagine", prompt="fox"))
 
 
 async def test_a_wrong_setting_is_told_and_changes_nothing(server, operator, monkeypatch):
     before = server.engine.config
     monkeypatch.setenv("MAX_SIDE", "many")
-    assert "MAX_SIDE is wrong" in sentence(await operator.slash(server.channel, "admin reload"))
+    assert "MAX_SIDE is wrong" in private_text(await operator.slash(server.channel, "admin reload"))
     assert server.engine.config == before
 
 
 async def test_about_tells_what_runs_and_what_was_made(server):
-    await server.finished((await server.alice.slash(server.channel, "imagine", prompt="fox", steps=2)).response)
-    text = sentence(await server.bob.slash(server.channel, "about"))
+    await server.until_finished((await server.alice.slash(server.channel, "imagine", prompt="fox", steps=2)).response)
+    text = private_text(await server.bob.slash(server.channel, "about"))
     assert "On cpu in float32" in text and "1 picture since" in text and "s of work each" in text
 
 
@@ -102,10 +102,10 @@ def read(address):
 
 
 async def test_prometheus_reads_what_happened(server):
-    await server.finished(
+    await server.until_finished(
         (await server.alice.slash(server.channel, "imagine", prompt="fox", steps=2, count=2)).response, pictures=2
     )
-    await server.ended()
+    await server.until_idle()
     with server.service.metrics.served("127.0.0.1", 0) as port:
         text = await asyncio.to_thread(read, f"http://127.0.0.1:{port}/metrics")
     lines = text.splitlines()
@@ -131,8 +131,8 @@ async def test_the_log_follows_each_request_and_tells_prompts_only_if_asked_to(s
     try:
         set_up("INFO", "json", "bot-token")
         result = await server.alice.slash(server.channel, "imagine", prompt="a purple cow", steps=2)
-        await server.finished(result.response)
-        await server.ended()
+        await server.until_finished(result.response)
+        await server.until_idle()
     finally:
         root.handlers[:] = before
         root.setLevel(level)

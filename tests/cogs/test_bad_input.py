@@ -10,14 +10,13 @@ from simcord.interactions import store_interaction_attachment
 from cogs.core.messages import attachments
 from cogs.core.request.preferences import Preferences, Scope
 from cogs.settings.panel import PAGES
-from tests.cogs.conftest import png, sentence, text_of
-from tests.cogs.test_fuzz_commands import COMMAND, data_of
-from tests.cogs.test_hostile import TEXT_INPUT, forged_click, forged_form
-from tests.cogs.test_reference import examples
 from tests.support.components import component_of
+from tests.support.custom_ids import example_custom_ids
+from tests.support.interactions import COMMAND, TEXT_INPUT, command_payload, forge_form
+from tests.support.messages import png, private_text, text_of
+from tests.support.pressing import press
 
 LONG = "fox " * 1500
-SELECT = 3
 WRONG = ("Something went wrong", "did not take my answer", "Traceback", "None", "{}")
 
 
@@ -50,14 +49,14 @@ async def given(server, member, command, wrong, value):
     for each, value in options.items():
         if isinstance(value, bytes):
             options[each] = store_interaction_attachment(server.env.backend, server.channel.id, "in.png", value, resolved)
-    sent = data_of(command, {each.display_name: (each.type, value) for each, value in options.items()})
+    sent = command_payload(command, {each.display_name: (each.type, value) for each, value in options.items()})
     return await member._dispatch_interaction(COMMAND, server.channel, sent | {"resolved": resolved})
 
 
 async def fault_of(server, member, command, option, value, messages):
     """What is wrong with the answer to an option that is; None where it is one sentence and nothing else happened."""
-    told = sentence(await given(server, member, command, option, value))
-    await server.ended()
+    told = private_text(await given(server, member, command, option, value))
+    await server.until_idle()
     if not told or len(told) > 400 or any(word in told for word in WRONG):
         return told
     if len(server.channel.history()) != messages or server.service.jobs or await server.service.creation_store.unfinished():
@@ -112,33 +111,7 @@ async def test_what_is_no_picture_is_told_in_every_option(server, chief, monkeyp
 def items(server):
     """All buttons and selects that the bot answers whenever they are pressed, each with custom_ids of each of its kinds."""
     known = server.env.bot._connection._view_store._dynamic_items
-    return [(item, custom_id) for pattern, item in known.items() for custom_id in examples(pattern.pattern)]
-
-
-async def posted_with(server, custom_id, select):
-    """A message with nothing but a button or select of that custom_id."""
-    view = discord.ui.View(timeout=None)
-    if select:
-        view.add_item(discord.ui.Select(custom_id=custom_id, options=[discord.SelectOption(label="x", value="offered")]))
-    else:
-        view.add_item(discord.ui.Button(custom_id=custom_id, label="x"))
-    return await server.env.bot.get_channel(server.channel.id).send("x", view=view)
-
-
-async def pressed(server, member, custom_id, values=None):
-    """Press a button, or choose ``values`` in a select."""
-    message = await posted_with(server, custom_id, values is not None)
-    chosen = {} if values is None else {"component_type": SELECT, "values": values}
-    result = await forged_click(server, member, message, custom_id, **chosen)
-    await server.ended()
-    return answer_of(result, message)
-
-
-def answer_of(result, message):
-    """The one sentence that came of a press under ``message``, seen by the member alone; None where there is none."""
-    answers = [answer for answer in (result.response, *result.followups) if answer and answer.id != message.id]
-    assert len(answers) <= 1 and all(answer.ephemeral for answer in answers)
-    return text_of(answers[0]) if answers else None
+    return [(item, custom_id) for pattern, item in known.items() for custom_id in example_custom_ids(pattern.pattern)]
 
 
 async def test_a_button_of_something_unknown_says_so(server, chief):
@@ -147,7 +120,7 @@ async def test_a_button_of_something_unknown_says_so(server, chief):
     for item, custom_id in items(server):
         if not isinstance(await component_of(item, custom_id), discord.ui.Button) or silent & set(custom_id.split(":")):
             continue
-        told = await pressed(server, chief, custom_id)
+        told = await press(server, chief, custom_id)
         if not told or any(word in told for word in WRONG):
             found[custom_id] = told
     assert found == {}
@@ -157,7 +130,7 @@ async def test_a_button_of_something_unknown_says_so(server, chief):
 async def test_a_choice_that_a_select_does_not_offer_is_told(server, chief, values):
     for item, custom_id in items(server):
         if isinstance(await component_of(item, custom_id), discord.ui.Select):
-            told = await pressed(server, chief, custom_id, values)
+            told = await press(server, chief, custom_id, values)
             assert told and not any(word in told for word in WRONG), custom_id
 
 
@@ -171,8 +144,8 @@ async def forms(server, member):
         for page in PAGES[scope]:
             yield await member.click(panel.response, label=page.capitalize())
     made = await member.slash(server.channel, "imagine", prompt="fox", steps=3)
-    await server.finished(made.response)
-    await server.ended()
+    await server.until_finished(made.response)
+    await server.until_idle()
     yield await member.click(made.response, label="Edit")
     film = await member.click(made.response, label="How it formed")
     yield await member.select(film.response, ["1"])
@@ -195,8 +168,8 @@ async def test_text_too_long_is_told_in_every_field_of_every_form(server, chief)
         made = made or len(await server.service.archive.latest(chief.id, "", 25))
         for field in texts(shown.modal):
             kinds.add((shown.modal["title"], field))
-            result = await forged_form(server, chief, shown, {field: LONG})
-            await server.ended()
+            result = await forge_form(server, chief, shown, {field: LONG})
+            await server.until_idle()
             answers = [answer for answer in (result.response, *result.followups) if answer]
             assert len(answers) == 1 and answers[0].ephemeral, field
             told = text_of(answers[0])

@@ -13,8 +13,8 @@ from diffusion.images.io import read_parameters
 from diffusion.images.metadata.adapt import adapted
 from diffusion.images.metadata.read import Recipe
 from diffusion.request import Limits
-from tests.cogs.conftest import drawn, png, posted_before, sentence, source_of, text_of
-from tests.diffusion.images.metadata.test_read import FROM_A1111, with_texts, workflow
+from tests.support.foreign_metadata import FROM_A1111, with_texts, workflow
+from tests.support.messages import pictures_of, png, posted_before, private_text, source_of, text_of
 
 
 async def sent(server, *files, member=None):
@@ -23,8 +23,8 @@ async def sent(server, *files, member=None):
 
 async def made(server, **options):
     result = await server.alice.slash(server.channel, "imagine", **{"prompt": "red apple", "steps": 3, "seed": 5} | options)
-    await server.finished(result.response)
-    await server.ended()
+    await server.until_finished(result.response)
+    await server.until_idle()
     return result.response
 
 
@@ -45,8 +45,8 @@ def told(shown):
 
 async def again(server, shown):
     result = await server.alice.click(shown, label="Make another like it")
-    await server.finished(result.response)
-    await server.ended()
+    await server.until_finished(result.response)
+    await server.until_idle()
     return result.response
 
 
@@ -56,18 +56,18 @@ async def again(server, shown):
 async def test_more_like_any_picture_starts_from_it(server):
     message = await sent(server, ("notes.txt", b"hello"), ("in.jpg", png(colour="blue")), ("other.png", png()))
     result = await menu(server, "More like this", message)
-    await server.finished(result.response)
+    await server.until_finished(result.response)
     with Image.open(io.BytesIO(await source_of(result.response).read())) as source:
         assert source.getpixel((3, 3)) == (0, 0, 255)
-    await server.ended()
+    await server.until_idle()
     assert (await creation_of(server, result.response)).parent_id is None
 
 
 async def test_more_like_a_picture_of_ours_keeps_its_prompt_and_records_its_parent(server):
     message = await made(server)
     result = await menu(server, "More like this", message, server.bob)
-    await server.finished(result.response)
-    await server.ended()
+    await server.until_finished(result.response)
+    await server.until_idle()
     assert "red apple" in text_of(result.response)
     assert (await creation_of(server, result.response)).parent_id == (await creation_of(server, message)).id
 
@@ -75,20 +75,20 @@ async def test_more_like_a_picture_of_ours_keeps_its_prompt_and_records_its_pare
 async def test_more_like_a_picture_that_tells_its_prompt_uses_it(server):
     message = await sent(server, ("a1111.png", with_texts(parameters=FROM_A1111)))
     result = await menu(server, "More like this", message)
-    await server.finished(result.response)
+    await server.until_finished(result.response)
     assert "a red fox in the snow" in text_of(result.response)
 
 
 @pytest.mark.parametrize("name", ["More like this", "Image info"])
 async def test_a_message_without_a_picture_is_told(server, name):
-    assert "no picture" in sentence(await menu(server, name, await server.bob.send(server.channel, "no picture here")))
-    assert "no picture" in sentence(await menu(server, name, await sent(server, ("notes.txt", b"x"))))
+    assert "no picture" in private_text(await menu(server, name, await server.bob.send(server.channel, "no picture here")))
+    assert "no picture" in private_text(await menu(server, name, await sent(server, ("notes.txt", b"x"))))
 
 
 async def test_a_picture_in_an_embed_is_not_fetched(server):
     channel = server.env.bot.get_channel(server.channel.id)
     message = await channel.send(embed=discord.Embed().set_image(url="https://example.com/x.png"))
-    assert "no picture" in sentence(await menu(server, "More like this", message))
+    assert "no picture" in private_text(await menu(server, "More like this", message))
 
 
 @pytest.mark.parametrize("name", ["More like this", "Image info"])
@@ -97,14 +97,14 @@ async def test_what_cannot_be_read_is_told(server, monkeypatch, name, data, word
     if data != b"junk":
         monkeypatch.setattr(attachments, "MAX_BYTES", 10)
     result = await menu(server, name, await sent(server, ("in.png", data)))
-    assert words[name == "Image info"] in sentence(result)
+    assert words[name == "Image info"] in private_text(result)
 
 
 async def test_a_picture_that_is_gone_is_told(server):
     message = await sent(server, ("in.png", png()))
     server.env.backend.cdn._blobs.clear()
     for name in ("More like this", "Image info"):
-        assert "could not download" in sentence(await menu(server, name, message))
+        assert "could not download" in private_text(await menu(server, name, message))
 
 
 # Remix avatar
@@ -115,25 +115,25 @@ async def test_an_avatar_is_remixed(server):
     url = f"https://cdn.discordapp.com/avatars/{carol.id}/{'0' * 32}.png?size=512"
     server.env.backend.cdn._blobs[url] = png(colour="lime")
     result = await menu(server, "Remix avatar", carol)
-    await server.finished(result.response)
+    await server.until_finished(result.response)
     with Image.open(io.BytesIO(await source_of(result.response).read())) as source:
         assert source.getpixel((3, 3)) == (0, 255, 0)
 
 
 async def test_an_avatar_that_cannot_be_fetched_is_told(server):
-    assert "could not download" in sentence(await menu(server, "Remix avatar", server.bob))
+    assert "could not download" in private_text(await menu(server, "Remix avatar", server.bob))
 
 
 async def test_who_wants_nobody_to_start_from_their_pictures_is_heeded(server):
     made_by_alice, sent_by_alice = await made(server), await sent(server, ("in.png", png()), member=server.alice)
     await server.service.preference_store.set(Scope.MEMBER, server.alice.id, Preferences(remix=False))
     for target, name in ((made_by_alice, "More like this"), (sent_by_alice, "More like this"), (server.alice, "Remix avatar")):
-        assert "does not want" in sentence(await menu(server, name, target, server.bob))
-    assert "does not want" in sentence(await server.bob.click(made_by_alice, label="More like this (strong)"))
+        assert "does not want" in private_text(await menu(server, name, target, server.bob))
+    assert "does not want" in private_text(await server.bob.click(made_by_alice, label="More like this (strong)"))
     again = await server.bob.click(made_by_alice, label="Reroll")  # which starts from noise
-    await server.finished(again.response)
+    await server.until_finished(again.response)
     mine = await menu(server, "More like this", sent_by_alice, server.alice)
-    await server.finished(mine.response)
+    await server.until_finished(mine.response)
 
 
 # Image info
@@ -147,7 +147,7 @@ async def test_image_info_tells_how_a_picture_of_ours_was_made_and_makes_another
         assert word in answer.content
     assert "here:" not in answer.content  # nothing has to be different
     another = await again(server, answer)
-    before, after = [read_parameters(await drawn(shown)[0].read()) for shown in (message, another)]
+    before, after = [read_parameters(await pictures_of(shown)[0].read()) for shown in (message, another)]
     assert before.pop("seed") != after.pop("seed") and before == after
     assert (await creation_of(server, another)).parent_id == (await creation_of(server, message)).id
 
@@ -155,7 +155,7 @@ async def test_image_info_tells_how_a_picture_of_ours_was_made_and_makes_another
 async def test_image_info_knows_what_was_posted_smaller_than_it_was_made(server, monkeypatch):
     monkeypatch.setattr(Delivery, "_limit", lambda self, creation: 1500)
     message = await made(server, prompt="red apple", seed=5)
-    assert drawn(message)[0].name.endswith(".webp")
+    assert pictures_of(message)[0].name.endswith(".webp")
     answer = told(await menu(server, "Image info", message))
     assert "red apple" in answer.content and "seed 5" in answer.content and "here:" not in answer.content
     assert "red apple" in text_of(await again(server, answer))
@@ -223,7 +223,7 @@ async def test_of_more_pictures_than_one_may_post_the_first_counts(server, name)
     assert len((await channel.fetch_message(message.id)).attachments) == 12
     result = await menu(server, name, message)
     if name == "More like this":
-        await server.finished(result.response)
+        await server.until_finished(result.response)
         assert "red fox" in text_of(result.response)
     else:
         assert "red fox" in told(result).content

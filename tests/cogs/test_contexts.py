@@ -5,7 +5,7 @@ from simcord import interactions
 from simcord.results import InteractionResult
 
 from cogs.core.messages.deadline import TOKEN_MINUTES
-from tests.cogs.conftest import drawn, sentence, text_of
+from tests.support.messages import pictures_of, private_text, text_of
 
 COMMAND = 2
 GROUP_DM, PRIVATE_CHANNEL = 3, 2
@@ -49,16 +49,16 @@ async def test_who_installed_the_bot_for_themselves_is_answered_by_token_alone(s
     carol = server.env.create_user("carol")
     result = await installed_by(server, carol, "imagine", elsewhere=elsewhere, prompt="red apple", steps=3)
     assert any(f"{TOKEN_MINUTES} minutes only" in str(request.json) for request in server.env.http_requests)
-    await server.finished(result.response)
-    await server.ended()
-    assert len(drawn(result.response)) == 1 and "red apple" in text_of(result.response)
+    await server.until_finished(result.response)
+    await server.until_idle()
+    assert len(pictures_of(result.response)) == 1 and "red apple" in text_of(result.response)
     assert asked_as_a_bot(server, carol.dm_channel.id) == []
 
 
 @pytest.mark.parametrize("elsewhere", [None, 1234567890])
 async def test_the_queue_is_told_there_too(server, elsewhere):
     carol = server.env.create_user("carol")
-    assert "Nobody is waiting" in sentence(await installed_by(server, carol, "queue", elsewhere=elsewhere))
+    assert "Nobody is waiting" in private_text(await installed_by(server, carol, "queue", elsewhere=elsewhere))
 
 
 def test_every_command_is_offered_everywhere_but_those_of_servers(server):

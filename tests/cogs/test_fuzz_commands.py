@@ -14,12 +14,12 @@ from simcord.interactions import store_interaction_attachment
 
 from cogs.core.messages.confirm import PATIENCE
 from diffusion.errors import DarkroomError
-from tests.cogs.conftest import text_of
+from tests.support.interactions import COMMAND, command_payload
 from tests.support.memory import MIB, Memory
+from tests.support.messages import text_of
 from tests.support.mutations import broken
 
-COMMAND, AUTOCOMPLETE = 2, 4
-SUBCOMMAND, GROUP = 1, 2
+AUTOCOMPLETE = 4
 MAX_GROWTH = 300 * MIB
 KEPT_EACH = 2**16  # bytes: hypothesis remembers all that it has drawn
 QUEUED = "So far it would be made."
@@ -65,19 +65,7 @@ def payload(server, command, options, focused):
             data = broken(value)[1]
             value = store_interaction_attachment(server.env.backend, server.channel.id, "in.png", data, resolved)
         given[name] = kind, value
-    return data_of(command, given, focused) | {"resolved": resolved}
-
-
-def data_of(command, options, focused=None):
-    """What Discord hands over for ``options`` of ``command``, each with its kind and value."""
-    given = [
-        {"name": name, "type": kind.value, "value": value} | ({"focused": True} if name == focused else {})
-        for name, (kind, value) in options.items()
-    ]
-    first, *path = command.qualified_name.split()
-    for depth, name in enumerate(reversed(path)):
-        given = [{"name": name, "type": GROUP if depth else SUBCOMMAND, "options": given}]
-    return {"id": "1", "name": first, "type": 1, "options": given}
+    return command_payload(command, given, focused) | {"resolved": resolved}
 
 
 def told(result):

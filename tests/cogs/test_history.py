@@ -10,8 +10,8 @@ from cogs.core.storage.archive import PAGE
 from cogs.core.storage.creations import State
 from cogs.history import thumbnail
 from cogs.lineage import LABEL_LIMIT, label
-from tests.cogs.conftest import drawn, png, text_of
-from tests.cogs.core.storage.test_creations import creation
+from tests.support.creations import creation
+from tests.support.messages import pictures_of, png, private_message, text_of
 
 
 @pytest.fixture
@@ -30,13 +30,7 @@ def kept(server):
 
 async def listed(server, member=None, **options):
     result = await (member or server.alice).slash(server.channel, "history", **options)
-    return told(result)
-
-
-def told(result):
-    (answer,) = [answer for answer in (result.response, *result.followups) if answer is not None]
-    assert answer.ephemeral
-    return answer
+    return private_message(result)
 
 
 def numbers(message):
@@ -120,12 +114,12 @@ async def test_pictures_deleted_while_one_leafs_lead_to_the_first_page(server, k
 
 async def test_one_of_the_list_is_shown_to_the_member_alone(server):
     made = await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=2)
-    await server.finished(made.response)
-    await server.ended()
+    await server.until_finished(made.response)
+    await server.until_idle()
     message = await listed(server)
     (number,) = numbers(message)
-    shown = told(await server.alice.select(message, [str(number)]))
-    assert await drawn(shown)[0].read() == await drawn(made.response)[0].read()
+    shown = private_message(await server.alice.select(message, [str(number)]))
+    assert await pictures_of(shown)[0].read() == await pictures_of(made.response)[0].read()
 
 
 async def test_a_history_that_cannot_be_read_is_told(server):

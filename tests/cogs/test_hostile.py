@@ -4,71 +4,14 @@ import json
 import logging
 
 import pytest
-from simcord.backend import serializers
 
 from cogs.core.logging import Discreet
 from cogs.core.messages import attachments
 from diffusion.images.io import read_parameters
-from tests.cogs.conftest import drawn, png, posted_before, sentence, text_of
+from tests.support.interactions import forge_click, forge_command
+from tests.support.messages import pictures_of, png, posted_before, private_text, text_of
 
-COMMAND, COMPONENT, MODAL = 2, 3, 5
-TEXT_INPUT = 4
-NO_MESSAGE = {
-    "type": 0,
-    "content": "",
-    "tts": False,
-    "mention_everyone": False,
-    "pinned": False,
-    "timestamp": "2026-01-01T00:00:00",
-}
-NO_MESSAGE |= {name: [] for name in ("mentions", "mention_roles", "attachments", "embeds", "components")}
-NO_MESSAGE |= {"edited_timestamp": None, "flags": 0}
 SECRET = "aW50ZXJhY3Rpb246MTIz_secret"
-
-
-async def forged_command(server, name="imagine", **options):
-    """Send a command as it is, past the checks of Discord's own clients."""
-    kinds = {str: 3, int: 4, bool: 5, float: 10}
-    given = [{"name": option, "type": kinds[type(value)], "value": value} for option, value in options.items()]
-    data = {"id": "1", "name": name, "type": 1, "options": given}
-    return await server.alice._dispatch_interaction(COMMAND, server.channel, data)
-
-
-async def forged_click(server, actor, message, custom_id, **data):
-    real = server.env.backend.get_message(server.channel.id, message.id)
-    return await actor._dispatch_interaction(
-        COMPONENT,
-        server.channel,
-        {"custom_id": custom_id, "component_type": 2} | data,
-        extra={"message": dict(serializers.message_payload(server.env.backend, real))},
-        source_message_id=message.id,
-    )
-
-
-async def forged_form(server, actor, shown, values):
-    """Send a form with any ``values``, also where its message is gone."""
-    record = shown._interaction
-    source = {"id": str(record.source_message_id), "channel_id": str(server.channel.id), **NO_MESSAGE}
-    return await actor._dispatch_interaction(
-        MODAL,
-        server.channel,
-        {"custom_id": shown.modal["custom_id"], "components": [filled(row, values) for row in shown.modal["components"]]},
-        extra={"message": source | {"author": {"id": str(server.env.bot.user.id), "username": "bot", "discriminator": "0"}}},
-        source_message_id=record.source_message_id,
-    )
-
-
-def filled(component, values):
-    """A part of a form as a client sends it."""
-    sent = {"type": component["type"], "id": component.get("id", 1)}
-    if "components" in component:
-        return sent | {"components": [filled(child, values) for child in component["components"]]}
-    if "component" in component:
-        return sent | {"component": filled(component["component"], values)}
-    name = component["custom_id"]
-    if component["type"] == TEXT_INPUT:
-        return sent | {"custom_id": name, "value": values.get(name, component.get("value") or "")}
-    return sent | {"custom_id": name, "values": values.get(name, [])}
 
 
 @pytest.mark.parametrize(
@@ -95,16 +38,16 @@ def filled(component, values):
     ids=lambda options: f"{options}"[:40],
 )
 async def test_forged_options_get_one_sentence(server, options):
-    result = await forged_command(server, **{"prompt": "fox", "steps": 2} | options)
+    result = await forge_command(server, **{"prompt": "fox", "steps": 2} | options)
     if "no_such_option" in options:
-        await server.finished(result.response)  # what is not asked for is not looked at
+        await server.until_finished(result.response)  # what is not asked for is not looked at
         return
-    text = sentence(result)
+    text = private_text(result)
     assert text and "Traceback" not in text and "None" not in text and len(text) < 300
 
 
 async def test_a_command_that_is_not_there_gets_one_sentence(server):
-    assert "type it again" in sentence(await forged_command(server, "no_such_command"))
+    assert "type it again" in private_text(await forge_command(server, "no_such_command"))
 
 
 @pytest.mark.parametrize(
@@ -120,11 +63,11 @@ async def test_a_command_that_is_not_there_gets_one_sentence(server):
     ids=["mentions", "markdown", "control", "marks", "directions", "emoji"],
 )
 async def test_a_prompt_shows_as_text_and_pings_nobody(server, prompt):
-    result = await forged_command(server, prompt=prompt.format(bob=server.bob.id), steps=2)
+    result = await forge_command(server, prompt=prompt.format(bob=server.bob.id), steps=2)
     if result.response.ephemeral:
-        assert "would be ignored" in sentence(result)
+        assert "would be ignored" in private_text(result)
         return
-    await server.finished(result.response)
+    await server.until_finished(result.response)
     message = server.env.backend.get_message(server.channel.id, result.response.id)
     shown = text_of(message)
     assert not message.ping_user_ids and not message.ping_role_ids and not message.mention_everyone
@@ -132,40 +75,40 @@ async def test_a_prompt_shows_as_text_and_pings_nobody(server, prompt):
     assert "https://" not in shown and "\n" not in shown.partition("\n-#")[0]
     assert not {"\x00", "\x1b", "\u202e", "\ud800", "\u2067"} & set(shown) and shown.count("\u0301") <= 3
     assert len(shown) <= 2000
-    assert read_parameters(await drawn(result.response)[0].read())["prompt"]
+    assert read_parameters(await pictures_of(result.response)[0].read())["prompt"]
 
 
 @pytest.mark.parametrize("prompt", ["\u200b\u200d", "\x00", "\ud800", "\u2800"[:0] + "\u00ad"])
 async def test_a_prompt_with_nothing_to_see_is_empty(server, prompt):
-    assert "empty" in sentence(await forged_command(server, prompt=prompt))
+    assert "empty" in private_text(await forge_command(server, prompt=prompt))
 
 
 @pytest.mark.parametrize("action", ["cancel", "delete", "reroll"])
 async def test_a_custom_id_made_up_by_hand_does_nothing(server, action):
     mine = await server.alice.slash(server.channel, "imagine", prompt="slow", steps=150)
     (creation,) = server.service.jobs
-    result = await forged_click(server, server.bob, mine.response, f"darkroom:{action}:{server.bob.id}:{creation}")
+    result = await forge_click(server, server.bob, mine.response, f"darkroom:{action}:{server.bob.id}:{creation}")
     assert not result.acknowledged
     assert creation in server.service.jobs and mine.response.id in [message.id for message in server.channel.history()]
-    await forged_click(server, server.alice, mine.response, f"darkroom:cancel:{server.alice.id}:{'9' * 80}")
-    await forged_click(server, server.alice, mine.response, "darkroom:nonsense")
+    await forge_click(server, server.alice, mine.response, f"darkroom:cancel:{server.alice.id}:{'9' * 80}")
+    await forge_click(server, server.alice, mine.response, "darkroom:nonsense")
     assert creation in server.service.jobs
 
 
 async def test_a_prompt_forged_into_the_modal_is_checked_like_any_other(server):
     made = await server.alice.slash(server.channel, "imagine", prompt="fox", steps=2)
-    await server.finished(made.response)
-    await server.ended()
+    await server.until_finished(made.response)
+    await server.until_idle()
     shown = await server.alice.click(made.response, label="Edit")
     edited = await server.alice.submit_modal(shown, {"prompt": "\u200b\x07 \u202e", "steps": "2", "guidance": "3"})
-    assert "empty" in sentence(edited)
+    assert "empty" in private_text(edited)
 
 
 async def test_pictures_are_not_downloaded_before_their_size_is_known(server, monkeypatch):
     monkeypatch.setattr(attachments, "MAX_BYTES", 10)
     old = await posted_before(server, "reroll")
     again = await server.alice.click(old, label="reroll")
-    assert "larger than" in sentence(again)
+    assert "larger than" in private_text(again)
 
 
 async def test_only_the_attachments_own_address_is_fetched(server, monkeypatch):
@@ -179,7 +122,7 @@ async def test_only_the_attachments_own_address_is_fetched(server, monkeypatch):
     monkeypatch.setattr(server.env.bot.http, "get_from_cdn", note)
     prompt = "https://example.com/other.png"
     result = await server.alice.slash(server.channel, "similar", image=("in.png", png()), prompt=prompt, steps=3)
-    await server.finished(result.response)
+    await server.until_finished(result.response)
     assert len(fetched) == 1 and fetched[0].endswith("/in.png") and "example.com" not in fetched[0]
 
 

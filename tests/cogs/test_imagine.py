@@ -6,16 +6,17 @@ import pytest
 from cogs.core.generation.runner import EDIT_SECONDS
 from diffusion.families.defaults import STYLES, Defaults
 from diffusion.images.io import read_image, read_parameters
-from tests.cogs.conftest import drawn, files_of, opened, sentence, text_of
-from tests.conftest import model_of
+from tests.support.messages import files_of, pictures_of, private_text, text_of
+from tests.support.models import model_of
+from tests.support.server import open_server
 
 
 async def test_a_prompt_becomes_a_picture_with_alt_text_seed_and_settings(server):
     result = await server.alice.slash(server.channel, "imagine", prompt="red apple", seed=42, steps=3)
     message = result.response
-    await server.finished(message)
+    await server.until_finished(message)
 
-    (picture,) = drawn(message)
+    (picture,) = pictures_of(message)
     assert picture.description == "red apple"
     assert picture.name == "darkroom-42.png"
     assert "**red apple**" in text_of(message) and "seed 42" in text_of(message) and "3 steps" in text_of(message)
@@ -36,8 +37,8 @@ async def test_all_options_reach_the_picture(server):
         seed=7,
         count=2,
     )
-    await server.finished(result.response, 2)
-    settings = read_parameters(await drawn(result.response)[1].read())
+    await server.until_finished(result.response, 2)
+    settings = read_parameters(await pictures_of(result.response)[1].read())
     assert settings == {
         "prompt": "red apple",
         "negative_prompt": "blurry",
@@ -56,7 +57,7 @@ async def test_the_answer_comes_before_the_picture_and_shows_its_progress(server
     assert "step" in text_of(message) or "Next in line" in text_of(message)
     await server.until(lambda: [file.name for file in files_of(message)] == ["preview.png"])
     assert "step" in text_of(message) and "/150" in text_of(message)
-    await server.finished(message)
+    await server.until_finished(message)
 
 
 async def test_progress_is_edited_only_now_and_then(server, monkeypatch):
@@ -69,7 +70,7 @@ async def test_progress_is_edited_only_now_and_then(server, monkeypatch):
     monkeypatch.setattr(server.engine.model, "predict_noise", slow)
     started = time.perf_counter()
     result = await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=100)
-    await server.finished(result.response)
+    await server.until_finished(result.response)
     edits = [request for request in server.env.http_requests if request.method == "PATCH"]
     assert 2 <= len(edits) <= (time.perf_counter() - started) / EDIT_SECONDS + 2
 
@@ -77,12 +78,12 @@ async def test_progress_is_edited_only_now_and_then(server, monkeypatch):
 async def test_private_pictures_are_seen_by_the_member_alone(server):
     result = await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=2, private=True)
     assert result.response.ephemeral
-    await server.finished(result.response)
+    await server.until_finished(result.response)
 
 
 async def test_mentions_in_a_prompt_never_ping(server):
     result = await server.alice.slash(server.channel, "imagine", prompt=f"@everyone @here <@{server.bob.id}> **x**", steps=2)
-    await server.finished(result.response)
+    await server.until_finished(result.response)
     message = result.response.message
     assert not message.mentions and not message.mention_everyone
     assert "@everyone" not in text_of(result.response)
@@ -103,15 +104,15 @@ async def test_mentions_in_a_prompt_never_ping(server):
 )
 async def test_what_cannot_be_made_is_told_to_the_member_alone(server, options, words):
     result = await server.alice.slash(server.channel, "imagine", **options)
-    assert words in sentence(result)
+    assert words in private_text(result)
 
 
 async def test_a_full_queue_says_when_to_come_back(tiny_model):
-    async with opened(tiny_model, max_waiting=1, max_rows=2) as server:
+    async with open_server(tiny_model, max_waiting=1, max_rows=2) as server:
         first = await server.alice.slash(server.channel, "imagine", prompt="one", steps=150)
         second = await server.bob.slash(server.channel, "imagine", prompt="two", steps=2)
-        assert "try again" in sentence(second)
-        await server.finished(first.response)
+        assert "try again" in private_text(second)
+        await server.until_finished(first.response)
 
 
 async def test_sizes_are_offered_that_suit_the_model(server):
@@ -121,8 +122,8 @@ async def test_sizes_are_offered_that_suit_the_model(server):
 
 async def test_a_style_is_part_of_the_prompt_from_there_on(server):
     result = await server.alice.slash(server.channel, "imagine", prompt="red fox ", style="oil painting", steps=2)
-    await server.finished(result.response)
-    (picture,) = drawn(result.response)
+    await server.until_finished(result.response)
+    (picture,) = pictures_of(result.response)
     assert "**red fox, oil painting**" in text_of(result.response)
     assert picture.description == read_parameters(await picture.read())["prompt"] == "red fox, oil painting"
 
@@ -136,8 +137,8 @@ async def test_styles_are_offered_that_the_model_knows(server, typed, offered):
 
 async def test_a_picture_is_posted_larger_and_says_so(server):
     result = await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=2, upscale=4)
-    await server.finished(result.response)
-    data = await drawn(result.response)[0].read()
+    await server.until_finished(result.response)
+    data = await pictures_of(result.response)[0].read()
     assert read_image(data).size == (128, 128)
     assert "32x32 ×4" in text_of(result.response)
     settings = read_parameters(data)
@@ -146,22 +147,22 @@ async def test_a_picture_is_posted_larger_and_says_so(server):
 
 async def test_a_model_says_how_large_its_pictures_are_posted(tiny_components):
     model = model_of(tiny_components, Defaults(steps=2, upscale=2))
-    async with opened(model) as server:
+    async with open_server(model) as server:
         for options, side in (({}, 64), ({"upscale": 1}, 32)):
             result = await server.alice.slash(server.channel, "imagine", prompt="red apple", **options)
-            await server.finished(result.response)
-            assert read_image(await drawn(result.response)[0].read()).size == (side, side)
+            await server.until_finished(result.response)
+            assert read_image(await pictures_of(result.response)[0].read()).size == (side, side)
 
 
 async def test_pictures_can_be_steered_and_say_so_and_a_reroll_keeps_it(steerable_server):
     server = steerable_server
     options = {"prompt": "apple", "steps": 3, "steer": " Red ", "steer_strength": 1.5}
     result = await server.alice.slash(server.channel, "imagine", **options)
-    await server.finished(result.response)
+    await server.until_finished(result.response)
     assert "steered to red by 1.5" in text_of(result.response)
     again = await server.bob.click(result.response, label="Reroll")
-    await server.finished(again.response)
-    settings = read_parameters(await drawn(again.response)[0].read())
+    await server.until_finished(again.response)
+    settings = read_parameters(await pictures_of(again.response)[0].read())
     assert (settings["guide_label"], settings["label_scale"]) == ("red", 1.5)
 
 
@@ -176,18 +177,18 @@ async def test_labels_are_offered_that_the_classifier_knows(steerable_server):
 
 async def test_a_label_the_classifier_does_not_know_is_told_to_the_member_alone(steerable_server):
     result = await steerable_server.alice.slash(steerable_server.channel, "imagine", prompt="apple", steer="mauve")
-    assert "only to animal, food, red" in sentence(result)
+    assert "only to animal, food, red" in private_text(result)
 
 
 async def test_a_model_without_a_classifier_offers_no_labels_and_says_so(server):
     assert await offered(server, "") == []
     result = await server.alice.slash(server.channel, "imagine", prompt="apple", steer="red")
-    assert "no classifier" in sentence(result)
+    assert "no classifier" in private_text(result)
 
 
 async def test_it_works_in_a_direct_message(server):
     result = await server.env.create_user("carol").slash("imagine", prompt="red apple", steps=2)
-    await server.finished(result.response)
+    await server.until_finished(result.response)
 
 
 async def test_a_failing_engine_is_told_in_a_sentence(server, monkeypatch, caplog):
@@ -200,10 +201,10 @@ async def test_a_failing_engine_is_told_in_a_sentence(server, monkeypatch, caplo
 async def test_a_refused_progress_edit_does_not_cost_the_picture(server):
     server.env.inject_error("PATCH", "/channels/*/messages/*", status=500, code=0, times=1)
     result = await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=30)
-    await server.finished(result.response)
+    await server.until_finished(result.response)
 
 
 async def test_many_members_get_their_pictures_from_one_engine(server):
     members = [server.guild.add_member(server.env.create_user(f"member{index}")) for index in range(6)]
     results = [await member.slash(server.channel, "imagine", prompt="fox", steps=20) for member in members]
-    await asyncio.gather(*(server.finished(result.response) for result in results))
+    await asyncio.gather(*(server.until_finished(result.response) for result in results))

@@ -7,8 +7,8 @@ from PIL import Image
 from cogs.inpaint import NO_MASK, ONE_MASK
 from diffusion.images.io import read_image, read_parameters
 from diffusion.images.masks import read_masked
-from tests.cogs.conftest import drawn, png, sentence, source_of, text_of
-from tests.cogs.core.generation.test_resume import slow
+from tests.support.jobs import slow_down
+from tests.support.messages import pictures_of, png, private_text, source_of, text_of
 
 GRADIENT = Image.linear_gradient("L").resize((64, 64)).convert("RGB")
 PATIENT = {"prompt": "red apple", "steps": 4, "seed": 7}
@@ -37,14 +37,14 @@ IMAGE = ("in.png", encoded(GRADIENT))
 
 async def inpainted(server, image=IMAGE, **options):
     result = await server.alice.slash(server.channel, "inpaint", image=image, **PATIENT | options)
-    await server.finished(result.response)
+    await server.until_finished(result.response)
     return result.response
 
 
 async def changed(message):
     """The box that was drawn anew: where the picture is not its source."""
     source, _ = read_masked(await source_of(message).read())
-    picture = read_image(await drawn(message)[0].read())
+    picture = read_image(await pictures_of(message)[0].read())
     rows, columns = np.nonzero((np.asarray(picture) != np.asarray(source)).any(2))
     return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
 
@@ -69,7 +69,7 @@ async def test_only_what_is_masked_is_drawn_anew(server, options):
 
 
 async def read(message):
-    return read_parameters(await drawn(message)[0].read())
+    return read_parameters(await pictures_of(message)[0].read())
 
 
 async def test_the_source_says_by_its_transparency_what_was_drawn(server):
@@ -80,15 +80,15 @@ async def test_the_source_says_by_its_transparency_what_was_drawn(server):
 
 async def test_a_picture_keeps_its_proportions_in_the_models_own_area(server):
     message = await inpainted(server, image=("wide.png", png((600, 150))), region="left")
-    assert read_image(await drawn(message)[0].read()).size == (64, 16)
+    assert read_image(await pictures_of(message)[0].read()).size == (64, 16)
 
 
 async def test_reroll_draws_the_same_part_again(server):
     message = await inpainted(server, region="middle")
     again = await server.bob.click(message, label="Reroll")
-    await server.finished(again.response)
+    await server.until_finished(again.response)
     assert await source_of(again.response).read() == await source_of(message).read()
-    assert await drawn(again.response)[0].read() != await drawn(message)[0].read()
+    assert await pictures_of(again.response)[0].read() != await pictures_of(message)[0].read()
     assert await changed(again.response) == await changed(message)
 
 
@@ -100,25 +100,25 @@ async def test_reroll_reads_the_mask_from_the_message_where_the_journal_does_not
 
     monkeypatch.setattr(server.service.creation_store, "of_message", unknown)
     again = await server.alice.click(message, label="Reroll")
-    await server.finished(again.response)
+    await server.until_finished(again.response)
     assert await changed(again.response) == await changed(message)
 
 
 async def test_more_like_this_draws_the_whole_picture(server):
     message = await inpainted(server, region="left")
     more = await server.alice.click(message, label="More like this (subtle)")
-    await server.finished(more.response)
+    await server.until_finished(more.response)
     assert "a part redrawn" not in text_of(more.response)
 
 
 async def test_a_part_drawn_anew_survives_a_restart(server, monkeypatch):
     whole = await inpainted(server, region="top", steps=30)
-    slow(server, monkeypatch)
+    slow_down(server, monkeypatch)
     result = await server.alice.slash(server.channel, "inpaint", image=IMAGE, region="top", **PATIENT | {"steps": 30})
     await server.until(lambda: "apple" in text_of(result.response))
     await server.restart()
-    await server.finished(result.response)
-    assert await drawn(result.response)[0].read() == await drawn(whole)[0].read()
+    await server.until_finished(result.response)
+    assert await pictures_of(result.response)[0].read() == await pictures_of(whole)[0].read()
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ async def test_a_part_drawn_anew_survives_a_restart(server, monkeypatch):
 )
 async def test_what_cannot_be_drawn_is_told_to_the_member_alone(server, options, words):
     asked = {"image": IMAGE} | PATIENT | options
-    assert words in sentence(await server.alice.slash(server.channel, "inpaint", **asked))
+    assert words in private_text(await server.alice.slash(server.channel, "inpaint", **asked))
 
 
 async def test_regions_are_offered_by_name(server):
@@ -152,5 +152,5 @@ async def test_several_prompts_are_asked_about_and_redraw_the_same_part(server):
     )
     assert "This makes 2 pictures" in asked.response.content
     message = (await server.alice.click(asked.response, label="Start")).response
-    await server.finished(message, 2)
+    await server.until_finished(message, 2)
     assert await changed(message) == (0, 0, 16, 32)

@@ -3,29 +3,28 @@ from unittest.mock import AsyncMock
 
 import discord
 import pytest
-from simcord import interactions
 
 from cogs.core.messages.lineage import HIDDEN
 from cogs.core.request.preferences import Preferences, Scope
 from cogs.lineage import UNKNOWN
 from diffusion.images.io import read_image, read_parameters, to_png
-from tests.cogs.conftest import drawn, files_of, png, sentence, source_of, text_of
-from tests.cogs.test_history import told
-from tests.cogs.test_queue import moderator
+from tests.support.interactions import limit_upload_size
+from tests.support.messages import files_of, pictures_of, png, private_message, private_text, source_of, text_of
+from tests.support.server import add_moderator
 
 
 async def made(server, member=None, channel=None, command="imagine", **options):
     given = {"prompt": "red apple", "steps": 3} | options
     result = await (member or server.alice).slash(channel or server.channel, command, **given)
-    await server.finished(result.response, given.get("count", 1))
-    await server.ended()
+    await server.until_finished(result.response, given.get("count", 1))
+    await server.until_idle()
     return result.response
 
 
 async def pressed(server, message, name, member=None):
     result = await (member or server.alice).click(message, label=name)
-    await server.finished(result.response)
-    await server.ended()
+    await server.until_finished(result.response)
+    await server.until_idle()
     return result.response
 
 
@@ -42,22 +41,11 @@ async def shown(server, message, member=None, channel=None, **options):
 
 async def tree(server, message, member=None):
     row = await row_of(server, message)
-    return text_of(told(await (member or server.alice).slash(server.channel, "tree", id=str(row.id))))
+    return text_of(private_message(await (member or server.alice).slash(server.channel, "tree", id=str(row.id))))
 
 
 def hidden_channel(server, member):
     return server.guild.create_text_channel("hidden", overwrites={member: discord.PermissionOverwrite(view_channel=False)})
-
-
-def limited(monkeypatch, size):
-    """Let files of at most ``size`` bytes be uploaded."""
-    real = interactions.base_payload
-
-    def payload(*arguments, **options):
-        record, payload = real(*arguments, **options)
-        return record, payload | {"attachment_size_limit": size}
-
-    monkeypatch.setattr(interactions, "base_payload", payload)
 
 
 # /show
@@ -67,7 +55,7 @@ async def test_a_picture_is_shown_again_to_all(server):
     message = await made(server, command="similar", image=("in.png", png()), count=2)
     again = await shown(server, message, server.bob)
     assert not again.ephemeral
-    assert [await file.read() for file in drawn(again)] == [await file.read() for file in drawn(message)]
+    assert [await file.read() for file in pictures_of(again)] == [await file.read() for file in pictures_of(message)]
     assert await source_of(again).read() == await source_of(message).read()
 
 
@@ -78,7 +66,7 @@ async def test_or_to_oneself_alone(server):
 async def test_its_buttons_work(server):
     again = await shown(server, await made(server, seed=5))
     another = await pressed(server, again, "Reroll")
-    assert read_parameters(await drawn(another)[0].read())["prompt"] == "red apple"
+    assert read_parameters(await pictures_of(another)[0].read())["prompt"] == "red apple"
 
 
 async def test_a_private_picture_is_shown_to_its_owner_alone(server):
@@ -86,13 +74,13 @@ async def test_a_private_picture_is_shown_to_its_owner_alone(server):
     row = await row_of(server, message)
     assert (await shown(server, message)).ephemeral
     refused = await server.bob.slash(server.channel, "show", id=str(row.id))
-    assert sentence(refused) == UNKNOWN
+    assert private_text(refused) == UNKNOWN
 
 
 @pytest.mark.parametrize("id", ["", "1", "fox", "9" * 30, "-5", "1e5", "٣", "123456789012345678"])
 async def test_an_unknown_id_is_told(server, id):
     for command in ("show", "tree"):
-        assert sentence(await server.alice.slash(server.channel, command, id=id)) == UNKNOWN
+        assert private_text(await server.alice.slash(server.channel, command, id=id)) == UNKNOWN
 
 
 async def test_pictures_of_other_servers_and_of_channels_one_cannot_read_are_unknown(server):
@@ -101,12 +89,12 @@ async def test_pictures_of_other_servers_and_of_channels_one_cannot_read_are_unk
     carol = other.add_member(server.env.create_user("carol"))
     for message in (await made(server, carol, elsewhere), await made(server, channel=hidden_channel(server, server.bob))):
         row = await row_of(server, message)
-        assert sentence(await server.bob.slash(server.channel, "show", id=str(row.id))) == UNKNOWN
+        assert private_text(await server.bob.slash(server.channel, "show", id=str(row.id))) == UNKNOWN
 
 
 async def test_what_was_made_in_a_hidden_channel_is_shown_in_another_to_who_may_read_it(server):
     message = await made(server, channel=hidden_channel(server, server.bob))
-    assert len(drawn(await shown(server, message))) == 1
+    assert len(pictures_of(await shown(server, message))) == 1
 
 
 async def test_ones_own_picture_from_another_server_is_shown_to_oneself_alone(server):
@@ -120,9 +108,9 @@ async def test_ones_own_picture_from_another_server_is_shown_to_oneself_alone(se
 async def test_a_picture_that_is_not_made_yet_is_unknown(server):
     result = await server.alice.slash(server.channel, "imagine", prompt="slow", steps=150, count=4)
     (id,) = server.service.jobs
-    assert sentence(await server.alice.slash(server.channel, "show", id=str(id))) == UNKNOWN
+    assert private_text(await server.alice.slash(server.channel, "show", id=str(id))) == UNKNOWN
     await server.alice.click(result.response, label="Cancel")
-    await server.ended()
+    await server.until_idle()
 
 
 @pytest.mark.parametrize("noticed", [True, False])
@@ -133,10 +121,10 @@ async def test_a_deleted_picture_is_not_brought_back_for_others(server, monkeypa
         await server.alice.click(message, label="Delete")
     else:  # while the bot was away
         monkeypatch.setattr(server.service.archive, "withdraw", AsyncMock())
-        await moderator(server).delete(message)
-    assert sentence(await server.bob.slash(server.channel, "show", id=str(row.id))) == UNKNOWN
+        await add_moderator(server).delete(message)
+    assert private_text(await server.bob.slash(server.channel, "show", id=str(row.id))) == UNKNOWN
     mine = await server.alice.slash(server.channel, "show", id=str(row.id))
-    assert len(drawn(told(mine))) == 1
+    assert len(pictures_of(private_message(mine))) == 1
 
 
 async def test_a_picture_whose_channel_was_deleted_is_its_owners_alone(server):
@@ -144,19 +132,19 @@ async def test_a_picture_whose_channel_was_deleted_is_its_owners_alone(server):
     message = await made(server, channel=doomed)
     row = await row_of(server, message)
     server.env.backend.delete_channel(doomed.id)
-    assert sentence(await server.bob.slash(server.channel, "show", id=str(row.id))) == UNKNOWN
-    assert len(drawn(told(await server.alice.slash(server.channel, "show", id=str(row.id))))) == 1
+    assert private_text(await server.bob.slash(server.channel, "show", id=str(row.id))) == UNKNOWN
+    assert len(pictures_of(private_message(await server.alice.slash(server.channel, "show", id=str(row.id))))) == 1
 
 
 async def test_what_is_too_large_for_where_it_is_shown_is_sent_smaller(server, monkeypatch):
     message = await made(server)
-    limited(monkeypatch, 1500)
+    limit_upload_size(monkeypatch, 1500)
     again = await shown(server, message)
-    assert drawn(again)[0].name.endswith(".webp") and "too large here" in text_of(again)
-    limited(monkeypatch, 10)
+    assert pictures_of(again)[0].name.endswith(".webp") and "too large here" in text_of(again)
+    limit_upload_size(monkeypatch, 10)
     row = await row_of(server, message)
     result = await server.alice.slash(server.channel, "show", id=str(row.id))
-    assert "larger than Discord takes" in sentence(result)
+    assert "larger than Discord takes" in private_text(result)
 
 
 async def test_ids_are_offered_by_prompt(server):
@@ -166,7 +154,9 @@ async def test_ids_are_offered_by_prompt(server):
     offered = await server.alice.autocomplete(server.channel, "show", "id", "")
     assert [choice["name"].split(" ·")[0] for choice in offered] == ["blue pear", "red apple"]
     (one,) = await server.alice.autocomplete(server.channel, "tree", "id", "APPL")
-    assert len(drawn(told(await server.alice.slash(server.channel, "show", id=one["value"], private=True)))) == 1
+    assert (
+        len(pictures_of(private_message(await server.alice.slash(server.channel, "show", id=one["value"], private=True)))) == 1
+    )
 
 
 # pictures that are not kept any more
@@ -180,7 +170,7 @@ async def test_pictures_that_were_pruned_are_told_and_can_be_made_again(server):
     assert "not kept any more" in again.content and "seed 5" in again.content
     replayed = await pressed(server, again, "Replay")
     assert "identical to the byte" in text_of(replayed)  # its name is its hash, so that is known still
-    assert await drawn(replayed)[0].read() == await drawn(message)[0].read()
+    assert await pictures_of(replayed)[0].read() == await pictures_of(message)[0].read()
 
 
 async def test_a_picture_whose_source_was_pruned_is_told(server):
@@ -205,7 +195,7 @@ async def test_a_replay_is_identical_and_says_so(server, command):
 async def test_a_replay_that_differs_says_how_far(server):
     message = await made(server)
     row = await row_of(server, message)
-    picture = read_image(await drawn(message)[0].read())
+    picture = read_image(await pictures_of(message)[0].read())
     picture.putpixel((0, 0), tuple((channel + 40) % 256 for channel in picture.getpixel((0, 0))))
     await changed(server, row, pictures=[await server.service.image_store.keep(to_png(picture))])
     replayed = await pressed(server, await shown(server, message), "Replay")
@@ -214,7 +204,7 @@ async def test_a_replay_that_differs_says_how_far(server):
 
 async def test_a_replay_of_the_same_pixels_in_another_file_is_identical(server):
     message = await made(server)
-    picture = read_image(await drawn(message)[0].read())
+    picture = read_image(await pictures_of(message)[0].read())
     await changed(server, await row_of(server, message), pictures=[await server.service.image_store.keep(to_png(picture))])
     assert "identical in every pixel" in text_of(await pressed(server, await shown(server, message), "Replay"))
 
@@ -240,7 +230,7 @@ async def test_a_replay_of_a_private_picture_is_private(server):
 async def test_who_wants_nobody_to_start_from_their_picture_is_heeded(server):
     again = await shown(server, await made(server, command="similar", image=("in.png", png())))
     await server.service.preference_store.set(Scope.MEMBER, server.alice.id, Preferences(remix=False))
-    assert "does not want" in sentence(await server.bob.click(again, label="Replay"))
+    assert "does not want" in private_text(await server.bob.click(again, label="Replay"))
     assert "Replay of" in text_of(await pressed(server, again, "Replay"))
 
 
@@ -287,13 +277,13 @@ async def test_a_tree_hides_what_a_member_may_not_see(server):
 async def test_one_of_the_tree_can_be_shown(server):
     message = await made(server)
     result = await server.alice.slash(server.channel, "tree", id=str((await row_of(server, message)).id))
-    one = await server.alice.select(told(result), [str((await row_of(server, message)).id)])
-    assert len(drawn(told(one))) == 1
+    one = await server.alice.select(private_message(result), [str((await row_of(server, message)).id)])
+    assert len(pictures_of(private_message(one))) == 1
 
 
 async def test_a_tree_is_reached_by_its_button(server):
     again = await shown(server, await made(server))
-    assert "red apple" in text_of(told(await server.bob.click(again, label="Tree")))
+    assert "red apple" in text_of(private_message(await server.bob.click(again, label="Tree")))
 
 
 async def test_a_lost_parent_does_not_matter(server):
@@ -312,8 +302,8 @@ async def branched(server, message):
     await server.until(lambda: files_of(film))
     form = await server.alice.select(film, ["2"])
     result = await server.alice.submit_modal(form, {"prompt": "green pear"})
-    await server.finished(result.response)
-    await server.ended()
+    await server.until_finished(result.response)
+    await server.until_idle()
     return result.response
 
 
@@ -335,11 +325,11 @@ async def test_whatever_was_made_is_shown_told_about_and_made_again(server, kind
     command = "imagine" if kind == "branch" else kind
     given = {name: value for name, value in ({"prompt": "red apple", "steps": 3} | options).items() if value is not None}
     result = await server.alice.slash(server.channel, command, **given)
-    await server.finished(result.response)
-    await server.ended()
+    await server.until_finished(result.response)
+    await server.until_idle()
     message = await branched(server, result.response) if kind == "branch" else result.response
     again = await shown(server, message, server.bob)
-    assert [await file.read() for file in drawn(again)] == [await file.read() for file in drawn(message)]
+    assert [await file.read() for file in pictures_of(again)] == [await file.read() for file in pictures_of(message)]
     info = text_of((await server.bob.click(again, label="Info")).response)
     assert all(word in text_of(again) for word in words) and words[-1] in info
     assert in_tree in await tree(server, message, server.bob)

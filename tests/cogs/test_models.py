@@ -9,8 +9,8 @@ from cogs.core.config import Config
 from cogs.core.policy.permissions import NOT_YOURS
 from cogs.models import named
 from diffusion.errors import ModelLoadError
-from tests.cogs.conftest import sentence, text_of
-from tests.conftest import build_components, model_of
+from tests.support.messages import private_text, text_of
+from tests.support.models import build_components, model_of
 
 
 @pytest.fixture
@@ -36,12 +36,12 @@ async def said(server, told, words):
 
 
 async def test_members_read_which_model_draws(offering):
-    told = sentence(await offering.alice.slash(offering.channel, "models"))
+    told = private_text(await offering.alice.slash(offering.channel, "models"))
     assert told == "`embedded` draws here.\nWhoever runs this bot can choose another: `someone/broken`, `finer`."
 
 
 async def test_only_whoever_runs_the_bot_chooses(offering):
-    assert sentence(await offering.alice.slash(offering.channel, "models", model="finer")) == NOT_YOURS
+    assert private_text(await offering.alice.slash(offering.channel, "models", model="finer")) == NOT_YOURS
     assert offering.engine.model.name == "tiny"
 
 
@@ -49,18 +49,22 @@ async def test_another_model_draws_once_it_is_chosen(offering):
     told = await offering.bob.slash(offering.channel, "models", model="finer")
     assert told.response.ephemeral
     await said(offering, told, "`finer` draws from now on.")
-    await offering.finished((await offering.alice.slash(offering.channel, "imagine", prompt="red apple", steps=2)).response)
+    await offering.until_finished(
+        (await offering.alice.slash(offering.channel, "imagine", prompt="red apple", steps=2)).response
+    )
     (creation,) = await offering.service.archive.latest(offering.alice.id, "", 5)
     assert creation.model == "finer"
-    assert "`finer` draws here." in sentence(await offering.alice.slash(offering.channel, "models"))
-    assert "finer" in sentence(await offering.alice.slash(offering.channel, "about"))
+    assert "`finer` draws here." in private_text(await offering.alice.slash(offering.channel, "models"))
+    assert "finer" in private_text(await offering.alice.slash(offering.channel, "about"))
 
 
 async def test_a_model_that_cannot_be_loaded_is_told_and_the_old_one_goes_on(offering):
     told = await offering.bob.slash(offering.channel, "models", model="someone/broken")
     await said(offering, told, "safetensors is missing. `embedded` goes on.")
-    await offering.finished((await offering.alice.slash(offering.channel, "imagine", prompt="red apple", steps=2)).response)
-    assert "`embedded` draws here." in sentence(await offering.alice.slash(offering.channel, "models"))
+    await offering.until_finished(
+        (await offering.alice.slash(offering.channel, "imagine", prompt="red apple", steps=2)).response
+    )
+    assert "`embedded` draws here." in private_text(await offering.alice.slash(offering.channel, "models"))
 
 
 @pytest.mark.parametrize(
@@ -72,7 +76,7 @@ async def test_a_model_that_cannot_be_loaded_is_told_and_the_old_one_goes_on(off
     ],
 )
 async def test_what_cannot_be_chosen_is_told(offering, model, words):
-    assert sentence(await offering.bob.slash(offering.channel, "models", model=model)).startswith(words)
+    assert private_text(await offering.bob.slash(offering.channel, "models", model=model)).startswith(words)
 
 
 async def test_the_styles_are_those_of_the_model_that_draws(offering, monkeypatch):
@@ -121,5 +125,5 @@ async def test_of_models_chosen_in_another_process_the_last_draws(offering, monk
         offering.service.orders.handlers["model"](source)
     await offering.until(lambda: loading)
     going_on.set()
-    await offering.ended()
+    await offering.until_idle()
     assert loading == ["embedded", "/srv/finer.safetensors"] and offering.engine.model.name == "finer"

@@ -4,8 +4,8 @@ from discord import Guild
 from diffusion.images.animation import read_frames
 from diffusion.images.io import read_parameters
 from diffusion.request import Limits
-from tests.cogs.conftest import drawn, sentence, text_of
-from tests.cogs.core.generation.test_resume import slow
+from tests.support.jobs import slow_down
+from tests.support.messages import pictures_of, private_text, text_of
 
 
 async def asked(server, **options):
@@ -16,12 +16,12 @@ async def asked(server, **options):
 
 async def morphed(server, **options):
     result = await asked(server, **options)
-    await server.finished(result.response)
+    await server.until_finished(result.response)
     return result.response
 
 
 async def animation(message):
-    (file,) = drawn(message)
+    (file,) = pictures_of(message)
     return await file.read()
 
 
@@ -32,8 +32,8 @@ async def test_a_morph_is_one_animation_that_runs_there_and_back(server):
     assert frames[1].tobytes() != frames[0].tobytes()
     assert frames[1].tobytes() == frames[5].tobytes() and frames[2].tobytes() == frames[4].tobytes()
     assert milliseconds[0] == milliseconds[3] > milliseconds[1]
-    assert drawn(message)[0].name == "darkroom-7.webp"
-    assert drawn(message)[0].description == "Animation: red apple → green pear"
+    assert pictures_of(message)[0].name == "darkroom-7.webp"
+    assert pictures_of(message)[0].description == "Animation: red apple → green pear"
     assert "**red apple** → **green pear**" in text_of(message)
     assert "seed 7 to 8 · 4 frames · 32x32" in text_of(message)
 
@@ -57,7 +57,7 @@ async def test_the_frames_may_be_left_out(server):
 async def test_reroll_morphs_the_same_with_other_seeds(server):
     message = await morphed(server)
     again = await server.bob.click(message, label="Reroll")
-    await server.finished(again.response)
+    await server.until_finished(again.response)
     before, after = (read_parameters(data) for data in (await animation(message), await animation(again.response)))
     assert before.pop("seed") != after.pop("seed")
     assert before == after and after["morph_to"] == "green pear"
@@ -71,25 +71,25 @@ async def test_reroll_reads_the_animation_where_the_journal_does_not_know_it(ser
 
     monkeypatch.setattr(server.service.creation_store, "of_message", unknown)
     again = await server.alice.click(message, label="Reroll")
-    await server.finished(again.response)
+    await server.until_finished(again.response)
     assert "**red apple** → **green pear**" in text_of(again.response)
 
 
 async def test_more_like_a_morph_is_a_picture_like_its_first_frame(server):
     message = await morphed(server, steps=5)
     more = await server.alice.click(message, label="More like this (strong)")
-    await server.finished(more.response)
+    await server.until_finished(more.response)
     assert "5 steps from 1" in text_of(more.response)
-    assert drawn(more.response)[0].name.endswith(".png")
+    assert pictures_of(more.response)[0].name.endswith(".png")
 
 
 async def test_a_morph_goes_on_after_a_restart_and_looks_the_same(server, monkeypatch):
     whole = await morphed(server, steps=20)
-    slow(server, monkeypatch)
+    slow_down(server, monkeypatch)
     result = await asked(server, steps=20)
     await server.until(lambda: "step" in text_of(result.response))
     await server.restart()
-    await server.finished(result.response)
+    await server.until_finished(result.response)
     assert await animation(result.response) == await animation(whole)
 
 
@@ -116,10 +116,10 @@ async def test_a_morph_too_large_to_post_becomes_smaller_and_still_moves(server,
     ],
 )
 async def test_what_cannot_be_morphed_is_told_to_the_member_alone(server, options, words):
-    assert words in sentence(await asked(server, **options))
+    assert words in private_text(await asked(server, **options))
 
 
 async def test_the_operator_says_how_many_frames_there_may_be(server):
     object.__setattr__(server.engine.config, "limits", Limits(frames=5))
-    assert "frames may be at most 5 here, not 6" in sentence(await asked(server, frames=6))
+    assert "frames may be at most 5 here, not 6" in private_text(await asked(server, frames=6))
     assert len(read_frames(await animation(await morphed(server, frames=None)))[0]) == 8

@@ -3,7 +3,7 @@ import pytest
 
 from diffusion.images.io import read_image
 from diffusion.images.masks import read_masked
-from tests.cogs.conftest import drawn, png, sentence, source_of, text_of
+from tests.support.messages import pictures_of, png, private_text, source_of, text_of
 
 IMAGE = ("in.png", png((40, 40)))
 
@@ -11,7 +11,7 @@ IMAGE = ("in.png", png((40, 40)))
 async def outpainted(server, image=IMAGE, **options):
     asked = {"prompt": "red apple", "direction": "right", "steps": 4, "seed": 7} | options
     result = await server.alice.slash(server.channel, "outpaint", image=image, **asked)
-    await server.finished(result.response)
+    await server.until_finished(result.response)
     return result.response
 
 
@@ -27,7 +27,7 @@ async def outpainted(server, image=IMAGE, **options):
 )
 async def test_a_picture_is_continued_and_stays_as_it_is(server, options, size, kept):
     message = await outpainted(server, **options)
-    picture = read_image(await drawn(message)[0].read())
+    picture = read_image(await pictures_of(message)[0].read())
     assert picture.size == size
     assert set(picture.crop(kept).get_flattened_data()) == {(255, 0, 0)}
     assert len(set(picture.get_flattened_data())) > 50
@@ -37,11 +37,11 @@ async def test_a_picture_is_continued_and_stays_as_it_is(server, options, size, 
 async def test_reroll_continues_the_same_picture(server):
     message = await outpainted(server)
     again = await server.bob.click(message, label="Reroll")
-    await server.finished(again.response)
+    await server.until_finished(again.response)
     assert await source_of(again.response).read() == await source_of(message).read()
     _, mask = read_masked(await source_of(message).read())
     kept = np.asarray(mask) == 0
-    before, after = [np.asarray(read_image(await drawn(shown)[0].read())) for shown in (message, again.response)]
+    before, after = [np.asarray(read_image(await pictures_of(shown)[0].read())) for shown in (message, again.response)]
     assert (before[kept] == after[kept]).all() and (before[~kept] != after[~kept]).any()
 
 
@@ -55,7 +55,7 @@ async def test_reroll_continues_the_same_picture(server):
 )
 async def test_what_cannot_be_continued_is_told_to_the_member_alone(server, options, words):
     asked = {"image": ("in.png", png()), "prompt": "red apple", "direction": "right"} | options
-    assert words in sentence(await server.alice.slash(server.channel, "outpaint", **asked))
+    assert words in private_text(await server.alice.slash(server.channel, "outpaint", **asked))
 
 
 async def test_several_prompts_are_asked_about_and_continue_the_same_picture(server):
@@ -63,4 +63,4 @@ async def test_several_prompts_are_asked_about_and_continue_the_same_picture(ser
     asked = await server.alice.slash(server.channel, "outpaint", image=IMAGE, **options)
     assert "This makes 2 pictures" in asked.response.content
     message = (await server.alice.click(asked.response, label="Start")).response
-    await server.finished(message, 2)
+    await server.until_finished(message, 2)

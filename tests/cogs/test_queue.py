@@ -6,8 +6,9 @@ import pytest
 
 from cogs.queue import MAX_LINES, MAX_SELECT_OPTIONS, CancelSelect, Entry, Queue, queue_text
 from diffusion.result import Progress
-from tests.cogs.conftest import opened, sentence
-from tests.cogs.test_hostile import forged_click
+from tests.support.interactions import forge_click
+from tests.support.messages import private_text
+from tests.support.server import add_moderator, open_server
 
 SECONDS = 0.02
 SELECT = 3
@@ -16,7 +17,7 @@ SELECT = 3
 @pytest.fixture
 async def busy(tiny_model, monkeypatch):
     """A server whose engine takes one guided picture at a time, slowly enough to look at the queue."""
-    async with opened(tiny_model, max_rows=2) as server:
+    async with open_server(tiny_model, max_rows=2) as server:
         predict = server.engine.model.predict_noise
 
         def wait_and_predict(*rows):
@@ -27,7 +28,7 @@ async def busy(tiny_model, monkeypatch):
         yield server
         for job in list(server.service.jobs.values()):
             job.cancel()
-        await server.ended()
+        await server.until_idle()
 
 
 async def asked(server, member, prompt, channel=None, **options):
@@ -50,14 +51,9 @@ def offered(message):
     return [option["label"] for row in message.components for child in row["components"] for option in child.get("options", [])]
 
 
-def moderator(server, name="moderator"):
-    role = server.guild.create_role("moderators", permissions=discord.Permissions(manage_messages=True))
-    return server.guild.add_member(server.env.create_user(name), roles=[role])
-
-
 async def test_an_empty_queue_says_so(server):
     result = await server.alice.slash(server.channel, "queue")
-    assert sentence(result).startswith("Nobody is waiting")
+    assert private_text(result).startswith("Nobody is waiting")
 
 
 async def test_it_tells_places_whose_turn_is_next_and_when_each_is_done(busy):
@@ -126,7 +122,7 @@ async def test_a_moderator_cancels_any_of_this_server_but_not_of_another(busy):
     there = other.create_text_channel("art")
     await asked(busy, other.add_member(busy.env.create_user("carol")), "elsewhere", channel=there)
     theirs = await asked(busy, busy.bob, "theirs")
-    moderators = moderator(busy)
+    moderators = add_moderator(busy)
     message = await seen(busy, moderators)
     assert offered(message) == ["theirs"]
     (creation,) = [id for id, job in busy.service.jobs.items() if job.request.prompt == "theirs"]
@@ -136,7 +132,7 @@ async def test_a_moderator_cancels_any_of_this_server_but_not_of_another(busy):
 
 async def test_a_moderator_cancels_with_the_button_under_a_request_too(busy):
     theirs = await asked(busy, busy.bob, "theirs")
-    await moderator(busy).click(theirs.response, label="Cancel")
+    await add_moderator(busy).click(theirs.response, label="Cancel")
     await busy.until(lambda: "Cancelled" in theirs.response.content)
 
 
@@ -146,8 +142,8 @@ async def test_somebody_elses_request_cannot_be_cancelled(busy):
     await asked(busy, busy.alice, "mine")
     message = await seen(busy, busy.alice)
     forged = {"component_type": SELECT, "values": [str(creation)]}
-    refused = await forged_click(busy, busy.alice, message, "darkroom:queue:cancel", **forged)
-    assert "cannot be chosen here" in sentence(refused)
+    refused = await forge_click(busy, busy.alice, message, "darkroom:queue:cancel", **forged)
+    assert "cannot be chosen here" in private_text(refused)
     assert not busy.service.jobs[creation].done and "Cancelled" not in theirs.response.content
 
 
@@ -156,9 +152,9 @@ async def test_what_has_ended_meanwhile_is_told(busy):
     message = await seen(busy, busy.alice)
     (creation,) = busy.service.jobs
     busy.service.jobs[creation].cancel()
-    await busy.ended()
+    await busy.until_idle()
     refused = await busy.alice.select(message, [str(creation)])
-    assert "not being made any more" in sentence(refused)
+    assert "not being made any more" in private_text(refused)
 
 
 async def test_the_queue_is_refreshed_in_place_after_a_restart_too(busy):
@@ -186,7 +182,7 @@ async def test_a_members_waiting_requests_are_capped(busy):
     await asked(busy, busy.alice, "first")
     await asked(busy, busy.alice, "second")
     refused = await busy.alice.slash(busy.channel, "imagine", prompt="third")
-    assert "2 requests already" in sentence(refused) and "/queue" in sentence(refused)
+    assert "2 requests already" in private_text(refused) and "/queue" in private_text(refused)
     await asked(busy, busy.bob, "somebody else's")
 
 

@@ -9,8 +9,9 @@ import pytest
 from discord import app_commands
 
 from cogs.core.policy.permissions import NOT_YOURS
-from tests.cogs.conftest import sentence
 from tests.support.components import component_of
+from tests.support.custom_ids import example_custom_ids
+from tests.support.messages import private_text
 
 COMMANDS = Path(__file__).parents[2] / "cogs" / "COMMANDS.md"
 HEADING = "| command | who may use it | what it does |"
@@ -63,20 +64,11 @@ async def labels_of(bot):
     """Return the labels of all buttons and selects that work after a restart."""
     found = set()
     for pattern, item in bot._connection._view_store._dynamic_items.items():
-        for custom_id in examples(pattern.pattern):
+        for custom_id in example_custom_ids(pattern.pattern):
             control = await component_of(item, custom_id)
             text = control.label if isinstance(control, discord.ui.Button) else control.placeholder
             found.add(text.partition(":")[0].rstrip("…"))
     return found
-
-
-def examples(template):
-    """Yield a custom_id of each kind that ``template`` matches, with 1 for numbers and nothing for texts."""
-    template = re.sub(r"\[0-9\]\+|\\d\+|\[01\]", "1", re.sub(r"(\[\^:\]|\.)\*", "", template))
-    template = re.sub(r"\(\?P<\w+>(\w*)\)", r"\1", template)
-    template = re.sub(r"\(([^|()]*)\)\?", r"\1", template)
-    parts = re.split(r"\(\?P<\w+>([^()]*)\)", template)
-    return map("".join, itertools.product(*(part.split("|") for part in parts)))
 
 
 async def test_commands_table_matches_commands_and_users(server):
@@ -106,7 +98,7 @@ async def test_operator_commands_are_refused_to_administrators(server):
     theirs = [leaf for command in commands(tree) if users_of(command, tree) == OPERATOR for leaf in leaf_names(command)]
     assert theirs
     for name in theirs:
-        assert sentence(await administrator.slash(server.channel, name)) == NOT_YOURS
+        assert private_text(await administrator.slash(server.channel, name)) == NOT_YOURS
 
 
 @pytest.mark.parametrize(
@@ -118,5 +110,5 @@ async def test_operator_commands_are_refused_to_administrators(server):
     ],
 )
 def test_examples_match_their_template(template, custom_ids):
-    assert list(examples(template)) == custom_ids
+    assert list(example_custom_ids(template)) == custom_ids
     assert all(re.fullmatch(template, custom_id) for custom_id in custom_ids)

@@ -2,35 +2,35 @@ import pytest
 
 from cogs.core.messages import attachments
 from diffusion.images.io import read_parameters
-from tests.cogs.conftest import drawn, files_of, png, sentence, source_of, text_of
+from tests.support.messages import files_of, pictures_of, png, private_text, source_of, text_of
 
 
 async def test_a_picture_becomes_a_similar_one_next_to_its_source(server):
     result = await server.alice.slash(
         server.channel, "similar", image=("in.png", png()), prompt="red apple", similarity=0.5, steps=10, count=2
     )
-    await server.finished(result.response, 2)
+    await server.until_finished(result.response, 2)
     assert source_of(result.response)
     assert "10 steps from 5" in text_of(result.response)
-    assert read_parameters(await drawn(result.response)[0].read())["sampler"] == "ddim"
+    assert read_parameters(await pictures_of(result.response)[0].read())["sampler"] == "ddim"
 
 
 @pytest.mark.parametrize(("prompt", "worded"), [({"prompt": "apple"}, "apple, pixel art"), ({}, "pixel art")])
 async def test_a_style_can_be_given_with_or_without_a_prompt(server, prompt, worded):
     result = await server.alice.slash(server.channel, "similar", image=("in.png", png()), style="pixel art", steps=3, **prompt)
-    await server.finished(result.response)
+    await server.until_finished(result.response)
     assert f"**{worded}**" in text_of(result.response)
 
 
 async def test_the_prompt_may_be_left_out(server):
     result = await server.alice.slash(server.channel, "similar", image=("in.png", png()), steps=3)
-    await server.finished(result.response)
+    await server.until_finished(result.response)
     assert "Similar picture" in text_of(result.response)
 
 
 async def test_a_start_step_can_be_given_instead(server):
     result = await server.alice.slash(server.channel, "similar", image=("in.png", png()), steps=10, start_step=7)
-    await server.finished(result.response)
+    await server.until_finished(result.response)
     assert "10 steps from 7" in text_of(result.response)
 
 
@@ -45,27 +45,27 @@ async def test_a_start_step_can_be_given_instead(server):
 )
 async def test_what_cannot_be_used_is_told_to_the_member_alone_and_leaves_no_message(server, data, options, words):
     result = await server.alice.slash(server.channel, "similar", image=("in.png", data), **options)
-    assert words in sentence(result)
+    assert words in private_text(result)
 
 
 async def test_an_attachment_too_large_is_not_downloaded(server, monkeypatch):
     monkeypatch.setattr(attachments, "MAX_BYTES", 10)
     result = await server.alice.slash(server.channel, "similar", image=("in.png", png()))
-    assert "larger than" in sentence(result)
+    assert "larger than" in private_text(result)
 
 
 async def test_as_many_pictures_as_a_message_holds_come_without_the_one_they_started_from(server):
     ten = "{a|b|c|d|e|f|g|h|i|j} fox"
     asked = await server.alice.slash(server.channel, "similar", image=("in.png", png()), prompt=ten, steps=2)
     message = (await server.alice.click(asked.response, label="Start")).response
-    await server.finished(message, 10)
-    await server.ended()
+    await server.until_finished(message, 10)
+    await server.until_idle()
     assert len(files_of(message)) == 10
     again = await server.alice.click(message, label="Reroll")
-    await server.finished(again.response, 10)
-    await server.ended()
+    await server.until_finished(again.response, 10)
+    await server.until_idle()
     first, second = [await server.service.creation_store.of_message(each.id) for each in (message, again.response)]
     assert first.source == second.source is not None
     async with server.service.database.sessions.begin() as session:
         await session.delete(await session.get(type(first), first.id))
-    assert "attach it to `/similar`" in sentence(await server.alice.click(message, label="Reroll"))
+    assert "attach it to `/similar`" in private_text(await server.alice.click(message, label="Reroll"))

@@ -14,7 +14,7 @@ import bot
 import cogs.core.storage.lease
 from cogs.core.simulator.connect import connect_to
 from diffusion import Engine
-from tests.conftest import build_components, model_of
+from tests.support.models import build_components, model_of
 
 torch.set_num_threads(1)
 MODEL = model_of(build_components())

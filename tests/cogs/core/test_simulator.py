@@ -10,7 +10,7 @@ import bot
 from cogs.core.config import Config
 from cogs.core.simulator.browser import _pump
 from diffusion.errors import DarkroomError
-from tests.cogs.conftest import png
+from tests.support.messages import png
 from tests.support.page import CHROMIUM, command, opened, served
 
 

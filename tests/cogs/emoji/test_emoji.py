@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw
 from cogs.core.generation import runner
 from cogs.core.messages.views import ActionButton
 from cogs.emoji import expressions
-from tests.cogs.conftest import sentence
-from tests.cogs.test_hostile import forged_form
+from tests.support.interactions import forge_form
+from tests.support.messages import private_text
 
 
 def apple(ground="white"):
@@ -44,7 +44,7 @@ async def made(server, monkeypatch, member=None, picture=None, prompt="red apple
     """Post a result of the model whose picture is ``picture``."""
     monkeypatch.setattr(runner, "to_files", lambda result: [picture or apple()])
     result = await (member or server.alice).slash(server.channel, "imagine", prompt=prompt, steps=2, **options)
-    await server.finished(result.response)
+    await server.until_finished(result.response)
     return result.response
 
 
@@ -190,7 +190,7 @@ async def test_a_sticker_that_is_refused_keeps_what_was_typed(server, artist, mo
 
 async def test_a_member_without_the_permission_is_told_so(server, monkeypatch):
     message = await made(server, monkeypatch)
-    refused = sentence(await begun(server.bob, message))
+    refused = private_text(await begun(server.bob, message))
     assert refused.startswith("You need the permission Create Expressions")
 
 
@@ -198,14 +198,14 @@ async def test_manage_expressions_alone_does_not_let_add(server, monkeypatch):
     role = server.guild.create_role("managers", permissions=discord.Permissions(manage_expressions=True))
     manager = server.guild.add_member(server.env.create_user("manager"), roles=[role])
     refused = await begun(manager, await made(server, monkeypatch))
-    assert "You need the permission Create Expressions" in sentence(refused)
+    assert "You need the permission Create Expressions" in private_text(refused)
 
 
 async def test_a_bot_without_the_permission_says_so(server, artist, monkeypatch):
     message = await made(server, monkeypatch)
     take_from_bot(server, "create_expressions")
-    assert sentence(await begun(artist, message)).startswith("I need the permission Create Expressions")
-    assert sentence(await begun(server.bob, message)).startswith("You and I need the permission")
+    assert private_text(await begun(artist, message)).startswith("I need the permission Create Expressions")
+    assert private_text(await begun(server.bob, message)).startswith("You and I need the permission")
 
 
 async def test_a_permission_that_is_taken_meanwhile_is_told_and_nothing_is_lost(server, artist, monkeypatch):
@@ -216,7 +216,7 @@ async def test_a_permission_that_is_taken_meanwhile_is_told_and_nothing_is_lost(
     assert message.content.startswith("I need the permission Create Expressions")
     assert "Name and upload" in labels(message)
     refused = await artist.click(message, label="Name and upload")
-    assert "I need the permission" in sentence(refused)
+    assert "I need the permission" in private_text(refused)
 
 
 @pytest.mark.parametrize(("kind", "limit"), [("emoji", "emoji_limit"), ("sticker", "sticker_limit")])
@@ -225,7 +225,7 @@ async def test_a_full_server_is_told_at_once(server, artist, monkeypatch, kind, 
     for number in range(getattr(server.env.bot.get_guild(server.guild.id), limit)):
         getattr(server.guild, f"create_{kind}")(f"{kind}{number}")
     refused = await begun(artist, message, kind)
-    assert f"no place left for another {kind}" in sentence(refused)
+    assert f"no place left for another {kind}" in private_text(refused)
 
 
 async def test_animated_emojis_take_no_place_of_the_others(server, artist, monkeypatch):
@@ -279,7 +279,7 @@ async def test_a_private_picture_is_its_owners_alone(server, artist, monkeypatch
     with monkeypatch.context() as forged:
         forged.setattr(ActionButton, "from_custom_id", lambda *_: asyncio.sleep(0, ActionButton("emoji", other.id, secret)))
         refused = await begun(other, public)
-    assert "Only the member who asked" in sentence(refused)
+    assert "Only the member who asked" in private_text(refused)
     shown = await begun(artist, private)
     assert shown.response.attachments
 
@@ -287,8 +287,8 @@ async def test_a_private_picture_is_its_owners_alone(server, artist, monkeypatch
 async def test_outside_a_server_one_sentence_says_so(server, monkeypatch):
     user = server.env.create_user("dora")
     result = await user.slash("imagine", prompt="apple", steps=2)
-    await server.finished(result.response)
-    assert "belong to a server" in sentence(await begun(user, result.response))
+    await server.until_finished(result.response)
+    assert "belong to a server" in private_text(await begun(user, result.response))
 
 
 async def test_pictures_that_are_not_kept_any_more_can_be_attached(server, artist, monkeypatch):
@@ -296,7 +296,7 @@ async def test_pictures_that_are_not_kept_any_more_can_be_attached(server, artis
     await server.service.image_store.prune()
     for file in server.service.image_store.folder.rglob("*.png"):
         file.unlink()
-    assert "attach it to `/emoji`" in sentence(await begun(artist, message))
+    assert "attach it to `/emoji`" in private_text(await begun(artist, message))
 
 
 async def test_an_attached_picture_becomes_an_emoji(server, artist):
@@ -322,18 +322,18 @@ async def test_an_attached_picture_becomes_a_sticker_with_its_background(server,
     ],
 )
 async def test_what_cannot_become_an_emoji_is_told_to_the_member_alone(server, artist, options, words):
-    assert words in sentence(await artist.slash(server.channel, "emoji", **options))
+    assert words in private_text(await artist.slash(server.channel, "emoji", **options))
     assert not emojis(server)
 
 
 async def test_the_command_needs_the_permission_too(server):
     refused = await server.alice.slash(server.channel, "emoji", image=("a.png", apple()), name="apple")
-    assert "You need the permission Create Expressions" in sentence(refused)
+    assert "You need the permission Create Expressions" in private_text(refused)
 
 
 async def test_an_emoji_is_told_although_its_draft_was_dismissed_meanwhile(server, artist, monkeypatch):
     message = await draft(server, monkeypatch, artist)
     shown = await artist.click(message, label="Name and upload")
     server.env.backend.delete_message(server.channel.id, message.id)
-    told = sentence(await forged_form(server, artist, shown, {"name": "apple"}))
+    told = private_text(await forge_form(server, artist, shown, {"name": "apple"}))
     assert "of this server now" in told and [emoji.name for emoji in emojis(server)] == ["apple"]

@@ -9,7 +9,7 @@ import pytest
 from cogs.core.policy.limits import NotAllowedError
 from cogs.core.request.preferences import FlaggedAction, Preferences, Scope
 from diffusion.request import ImageRequest
-from tests.cogs.conftest import png, sentence
+from tests.support.messages import png, private_text
 
 
 @pytest.fixture
@@ -19,11 +19,11 @@ async def manager(server):
 
 
 async def said(actor, server, command, **options):
-    return sentence(await actor.slash(server.channel, f"moderation {command}", **options))
+    return private_text(await actor.slash(server.channel, f"moderation {command}", **options))
 
 
 async def refused(server, command="imagine", **options):
-    return sentence(await server.alice.slash(server.channel, command, **{"prompt": "a red fox", "steps": 2} | options))
+    return private_text(await server.alice.slash(server.channel, command, **{"prompt": "a red fox", "steps": 2} | options))
 
 
 async def test_a_listed_word_is_not_taken_however_it_is_disguised(server, manager):
@@ -34,13 +34,13 @@ async def test_a_listed_word_is_not_taken_however_it_is_disguised(server, manage
     assert "do not allow" in await refused(server, "similar", image=("in.png", png()))
     assert not server.service.jobs and not any(server.service.image_store.folder.rglob("*.png"))
     result = await server.alice.slash(server.channel, "imagine", prompt="foxglove", steps=2)
-    await server.finished(result.response)
+    await server.until_finished(result.response)
 
 
 async def test_a_button_makes_nothing_that_words_forbid_meanwhile(server, manager):
     made = await server.alice.slash(server.channel, "imagine", prompt="a red fox", steps=2)
-    await server.finished(made.response)
-    await server.ended()
+    await server.until_finished(made.response)
+    await server.until_idle()
     await said(manager, server, "words add", word="fox")
     again = await server.bob.click(made.response, label="Reroll")
     assert "do not allow" in [*again.followups, again.response][0].content
@@ -55,7 +55,7 @@ async def test_an_expression_is_not_quoted_to_members(server, manager):
 async def test_words_hold_in_their_server_alone_and_after_a_restart(server, manager):
     await said(manager, server, "words add", word="fox")
     direct = await server.env.create_user("carol").slash("imagine", prompt="a red fox", steps=2)
-    await server.finished(direct.response)
+    await server.until_finished(direct.response)
     await server.restart()
     assert "do not allow" in await refused(server)
 
@@ -72,14 +72,14 @@ async def test_words_can_be_listed_tried_out_and_removed(server, manager):
     assert "taken again" in await said(manager, server, "words remove", word="fox")
     assert "taken again" in await said(manager, server, "words remove", word=r"/\bf+/")
     result = await server.alice.slash(server.channel, "imagine", prompt="a red fox", steps=2)
-    await server.finished(result.response)
+    await server.until_finished(result.response)
 
 
 async def test_a_long_list_comes_as_a_file(server, manager):
     for index in range(10):
         await said(manager, server, "words add", word=f"{index}" + "x{1,2}y" * 28, expression=True)
     shown = await manager.slash(server.channel, "moderation words list")
-    assert sentence(shown) == "10 words:"
+    assert private_text(shown) == "10 words:"
     assert len((await shown.response.attachments[0].read()).splitlines()) == 10
     (offered, *_) = await manager.autocomplete(server.channel, "moderation words remove", "word", "/3")
     assert "taken again" in await said(manager, server, "words remove", word=offered["value"])
@@ -104,7 +104,7 @@ async def test_what_cannot_be_is_told_in_one_sentence(server, manager, command, 
 async def test_a_forged_rule_changes_nothing(server, manager):
     flagged = {"name": "flagged", "type": 3, "value": "forgive"}
     data = {"id": "1", "name": "moderation", "type": 1, "options": [{"name": "rule", "type": 1, "options": [flagged]}]}
-    assert "type it again" in sentence(await manager._dispatch_interaction(2, server.channel, data))
+    assert "type it again" in private_text(await manager._dispatch_interaction(2, server.channel, data))
     assert server.service.preference_store.of(Scope.SERVER, server.guild.id) == Preferences()
 
 

@@ -10,84 +10,29 @@ from sqlalchemy import delete
 
 import cogs.core.storage.reviews
 from cogs.core.generation.maintenance import Maintenance
-from cogs.core.generation.safety_gate import HELD, NOT_SHOWN, REVIEWED
-from cogs.core.request.preferences import FlaggedAction, Preferences, Scope
+from cogs.core.generation.safety_gate import HELD, NOT_SHOWN
+from cogs.core.request.preferences import FlaggedAction
 from cogs.core.storage.creations import State
 from cogs.core.storage.database import DatabaseUnavailableError
 from cogs.core.storage.reviews import Decision, ReviewRow
 from diffusion.safety import load_safety_check
-from tests.cogs.conftest import drawn, files_of, opened, png, sentence, text_of
-from tests.cogs.core.generation.test_resume import never, slow
+from tests.support.jobs import never_ends, row_of, slow_down
+from tests.support.messages import files_of, pictures_of, png, private_text, text_of
+from tests.support.review import SPOILERS, ask, ask_and_hold, decide, is_spoiler, outcome_of, review_message, set_rules
 from tests.support.safety import build_checker
+from tests.support.server import open_server
 
 NEW = ("POST", "/channels/*/messages")
-SPOILERS = "as spoilers"
-SENTENCES = {HELD: "held", NOT_SHOWN: "refused", REVIEWED: "deleted"}
-
-
-def flagging(images):
-    return [{"nsfw": 0.93}] * len(images)
 
 
 @pytest.fixture
-async def server(tiny_model):
-    async with opened(tiny_model, check=flagging) as server:
-        server.moderators = server.guild.create_text_channel("moderators")
-        role = server.guild.create_role("moderators", permissions=discord.Permissions(manage_messages=True))
-        server.mia, server.max = (
-            server.guild.add_member(server.env.create_user(name), roles=[role]) for name in ("mia", "max")
-        )
-        yield server
+def server(flagging_server):
+    return flagging_server
 
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
     monkeypatch.setattr("cogs.core.retry.FIRST_WAIT_SECONDS", 0.01)
-
-
-async def rule(server, **rules):
-    await server.service.preference_store.set(Scope.SERVER, server.guild.id, Preferences(**rules))
-
-
-async def asked(server, actor=None, channel=None, command="imagine", **options):
-    result = await (actor or server.alice).slash(
-        channel or server.channel, command, **{"prompt": "red apple", "steps": 2, "seed": 5} | options
-    )
-    await server.ended()
-    return result.response
-
-
-async def held(server, **options):
-    """Ask for pictures that are held; gives their message and the one that asks the moderators."""
-    await rule(server, moderators=server.moderators.id)
-    return await asked(server, **options), asking(server)
-
-
-def asking(server):
-    """The message that asks the moderators, as it is now."""
-    (message,) = server.moderators.history()
-    return message
-
-
-def outcome(message):
-    if drawn(message):
-        return SPOILERS if hidden(message) else "pictures"
-    return next(seen for sentence, seen in SENTENCES.items() if sentence in text_of(message))
-
-
-def hidden(message):
-    galleries = [component for component in getattr(message, "message", message).components if hasattr(component, "items")]
-    return [item.spoiler for image_store in galleries for item in image_store.items] == [True]
-
-
-async def row_of(server, message):
-    return await server.service.creation_store.of_message(message.id)
-
-
-async def decide(server, question, label, actor=None):
-    result = await (actor or server.mia).click(question, label=label)
-    await server.ended()
-    return result
 
 
 @pytest.mark.parametrize(
@@ -101,18 +46,18 @@ async def decide(server, question, label, actor=None):
     ],
 )
 async def test_each_kind_of_channel_has_its_rule_and_threads_go_with_their_channel(server, rules, normal, restricted):
-    await rule(server, **rules | ({"moderators": server.moderators.id} if "moderators" in rules else {}))
-    assert outcome(await asked(server)) == normal
+    await set_rules(server, **rules | ({"moderators": server.moderators.id} if "moderators" in rules else {}))
+    assert outcome_of(await ask(server)) == normal
     nights = server.guild.create_text_channel("nights")
     known = server.env.bot.get_channel(nights.id)
     known.nsfw = True  # simcord knows no such channels
-    assert outcome(await asked(server, channel=nights)) == restricted
+    assert outcome_of(await ask(server, channel=nights)) == restricted
     await known.create_thread(name="late", type=discord.ChannelType.public_thread)
-    assert outcome(await asked(server, channel=nights.threads[0])) == restricted
+    assert outcome_of(await ask(server, channel=nights.threads[0])) == restricted
 
 
 async def test_a_picture_that_is_not_shown_is_not_kept_and_gives_the_allowance_back(server):
-    message = await asked(server)
+    message = await ask(server)
     row = await row_of(server, message)
     assert (row.state, row.error, row.flags, row.pictures) == (State.FAILED, NOT_SHOWN, {"nsfw": 0.93}, None)
     assert not any(server.service.image_store.folder.rglob("*.png"))
@@ -121,55 +66,55 @@ async def test_a_picture_that_is_not_shown_is_not_kept_and_gives_the_allowance_b
 
 async def test_in_direct_messages_flagged_pictures_are_refused(server):
     result = await server.env.create_user("carol").slash("imagine", prompt="red apple", steps=2)
-    await server.ended()
-    assert outcome(result.response) == "refused"
+    await server.until_idle()
+    assert outcome_of(result.response) == "refused"
 
 
 async def test_what_is_not_flagged_is_posted_as_ever(tiny_model):
-    async with opened(tiny_model, check=lambda images: [{}] * len(images)) as server:
-        message = await asked(server)
-        assert outcome(message) == "pictures" and (await row_of(server, message)).flags is None
+    async with open_server(tiny_model, check=lambda images: [{}] * len(images)) as server:
+        message = await ask(server)
+        assert outcome_of(message) == "pictures" and (await row_of(server, message)).flags is None
 
 
 async def test_the_picture_it_started_from_is_checked_as_well(tiny_model):
     def only_large(images):
         return [{"large": 1.0} if image.width > 32 else {} for image in images]
 
-    async with opened(tiny_model, check=only_large) as server:
-        assert outcome(await asked(server)) == "pictures"
-        assert outcome(await asked(server, command="similar", image=("in.png", png((64, 64))), steps=3)) == "refused"
+    async with open_server(tiny_model, check=only_large) as server:
+        assert outcome_of(await ask(server)) == "pictures"
+        assert outcome_of(await ask(server, command="similar", image=("in.png", png((64, 64))), steps=3)) == "refused"
         assert len([*server.service.image_store.folder.rglob("*.png")]) == 2  # that of the first and its film
 
 
 async def test_the_models_own_checker_holds_pictures_back(tiny_model, tmp_path):
-    async with opened(tiny_model, check=load_safety_check(str(build_checker(tmp_path, flagging=True)))) as server:
-        message = await asked(server)
-        assert outcome(message) == "refused" and (await row_of(server, message)).flags == {"unsafe": 1.0}
+    async with open_server(tiny_model, check=load_safety_check(str(build_checker(tmp_path, flagging=True)))) as server:
+        message = await ask(server)
+        assert outcome_of(message) == "refused" and (await row_of(server, message)).flags == {"unsafe": 1.0}
 
 
 async def test_an_animation_is_held_as_a_whole(server):
-    await rule(server, moderators=server.moderators.id)
+    await set_rules(server, moderators=server.moderators.id)
     options = {"from": "red apple", "to": "blue pear", "frames": 2, "steps": 2}
     result = await server.alice.slash(server.channel, "morph", **options)
-    await server.ended()
-    assert outcome(result.response) == "held"
-    await decide(server, asking(server), "Approve")
-    assert outcome(result.response) == "pictures"
+    await server.until_idle()
+    assert outcome_of(result.response) == "held"
+    await decide(server, review_message(server), "Approve")
+    assert outcome_of(result.response) == "pictures"
 
 
 @pytest.mark.parametrize("allowed", [True, False])
 async def test_previews_do_not_show_what_may_be_held(server, monkeypatch, allowed):
-    await rule(server, flagged=FlaggedAction.ALLOW if allowed else FlaggedAction.SPOILER)
-    slow(server, monkeypatch)
-    await asked(server, steps=80)
+    await set_rules(server, flagged=FlaggedAction.ALLOW if allowed else FlaggedAction.SPOILER)
+    slow_down(server, monkeypatch)
+    await ask(server, steps=80)
     previews = [request for request in server.env.http_requests if "preview.png" in str(request.json)]
     assert bool(previews) == allowed
 
 
 async def test_a_held_picture_is_shown_to_the_moderators_and_only_to_them(server):
-    message, question = await held(server)
-    assert outcome(message) == "held" and not drawn(message)
-    assert len(drawn(question)) == 1 and hidden(question)
+    message, question = await ask_and_hold(server)
+    assert outcome_of(message) == "held" and not pictures_of(message)
+    assert len(pictures_of(question)) == 1 and is_spoiler(question)
     text = text_of(question)
     assert "**red apple**" in text and "nsfw 93%" in text and "seed 5" in text
     assert f"<@{server.alice.id}>" in text and f"<#{server.channel.id}>" in text
@@ -182,76 +127,76 @@ async def test_a_held_picture_is_shown_to_the_moderators_and_only_to_them(server
     [("Approve", "pictures", "Approved"), ("Spoiler", SPOILERS, "Shown as spoilers"), ("Delete", "deleted", "Deleted")],
 )
 async def test_a_moderator_decides(server, label, seen, told):
-    message, question = await held(server)
+    message, question = await ask_and_hold(server)
     await decide(server, question, label)
-    assert outcome(message) == seen and len(server.channel.history()) == 1
+    assert outcome_of(message) == seen and len(server.channel.history()) == 1
     row = await row_of(server, message)
     assert (row.state, row.token) == (State.FAILED if label == "Delete" else State.DELIVERED, "")
     assert any(server.service.image_store.folder.rglob("*.png")) == (label != "Delete")
-    answer = asking(server)
+    answer = review_message(server)
     assert not files_of(answer) and told in text_of(answer) and f"<@{server.mia.id}>" in text_of(answer)
     assert "darkroom:review" not in str(answer.components)
 
 
 async def test_a_deleted_picture_that_another_message_has_as_well_stays_there(server):
-    await rule(server, flagged=FlaggedAction.ALLOW)
-    before = await asked(server)
-    message, question = await held(server)
+    await set_rules(server, flagged=FlaggedAction.ALLOW)
+    before = await ask(server)
+    message, question = await ask_and_hold(server)
     await decide(server, question, "Delete")
-    assert outcome(message) == "deleted"
+    assert outcome_of(message) == "deleted"
     assert await server.service.image_store.read((await row_of(server, before)).pictures[0])
 
 
 async def test_of_two_moderators_the_first_counts_and_the_other_is_told_who_it_was(server, monkeypatch):
-    message, question = await held(server)
+    message, question = await ask_and_hold(server)
     with monkeypatch.context() as late:
         late.setattr(server.service, "resume_reviewed", AsyncMock())
         await server.mia.click(question, label="Approve")
         second = await server.max.click(question, label="Delete")
     assert second.followups[0].content == f"<@{server.mia.id}> has decided already."
     await server.service.resume_reviewed((await row_of(server, message)).id)
-    await server.ended()
-    assert outcome(message) == "pictures"
+    await server.until_idle()
+    assert outcome_of(message) == "pictures"
 
 
 async def test_members_cannot_decide(server):
-    message, question = await held(server)
-    assert "delete others' messages" in sentence(await server.bob.click(question, label="Approve"))
-    assert outcome(message) == "held"
+    message, question = await ask_and_hold(server)
+    assert "delete others' messages" in private_text(await server.bob.click(question, label="Approve"))
+    assert outcome_of(message) == "held"
 
 
 async def test_a_held_picture_stays_held_over_a_restart_and_its_buttons_work(server):
-    message, question = await held(server)
+    message, question = await ask_and_hold(server)
     await server.restart()
-    await server.ended()
-    assert outcome(message) == "held" and len(server.moderators.history()) == 1
+    await server.until_idle()
+    assert outcome_of(message) == "held" and len(server.moderators.history()) == 1
     await decide(server, question, "Approve")
-    assert outcome(message) == "pictures"
+    assert outcome_of(message) == "pictures"
 
 
 async def test_what_was_decided_before_a_crash_is_done_after_it(server, monkeypatch):
-    message, question = await held(server)
-    monkeypatch.setattr(server.service.runner.delivery, "deliver", never)
+    message, question = await ask_and_hold(server)
+    monkeypatch.setattr(server.service.runner.delivery, "deliver", never_ends)
     await server.mia.click(question, label="Spoiler")
     await asyncio.sleep(0.1)
     await server.restart()
-    await server.finished(message)
-    assert outcome(message) == SPOILERS
+    await server.until_finished(message)
+    assert outcome_of(message) == SPOILERS
 
 
 async def test_a_crash_right_after_the_decision_loses_nothing(server, monkeypatch):
-    message, question = await held(server)
+    message, question = await ask_and_hold(server)
     monkeypatch.setattr(server.service, "resume_reviewed", AsyncMock())
     await server.mia.click(question, label="Approve")
     await server.restart()
-    await server.finished(message)
-    await server.ended()
-    assert "Approved" in text_of(asking(server))
+    await server.until_finished(message)
+    await server.until_idle()
+    assert "Approved" in text_of(review_message(server))
 
 
 @pytest.mark.parametrize("moment", ["begin", "_send", "note"])
 async def test_a_crash_while_the_moderators_are_asked_asks_them_once(server, monkeypatch, moment):
-    await rule(server, moderators=server.moderators.id)
+    await set_rules(server, moderators=server.moderators.id)
     where = server.service.runner.safety_gate if moment == "_send" else server.service.reviews
     reached = asyncio.Event()
 
@@ -267,60 +212,60 @@ async def test_a_crash_while_the_moderators_are_asked_asks_them_once(server, mon
         await server.service.close()
     assert len(server.moderators.history()) == (moment == "note")
     await server.restart()
-    await server.ended()
-    assert outcome(message) == "held"
-    await decide(server, asking(server), "Approve")
-    assert outcome(message) == "pictures"
+    await server.until_idle()
+    assert outcome_of(message) == "held"
+    await decide(server, review_message(server), "Approve")
+    assert outcome_of(message) == "pictures"
 
 
 async def test_held_pictures_whose_files_are_gone_are_made_and_held_again(server):
-    message, _ = await held(server)
+    message, _ = await ask_and_hold(server)
     for path in server.service.image_store.folder.rglob("*.png"):
         path.unlink()
     await server.restart()
-    await server.ended()
-    await decide(server, asking(server), "Approve")
-    assert outcome(message) == "pictures"
+    await server.until_idle()
+    await decide(server, review_message(server), "Approve")
+    assert outcome_of(message) == "pictures"
 
 
 @pytest.mark.parametrize("fault", [(403, 50013), (404, 10003), (400, 50035)])
 async def test_a_channel_that_does_not_take_them_means_they_are_not_shown(server, fault, caplog):
-    await rule(server, moderators=server.moderators.id)
+    await set_rules(server, moderators=server.moderators.id)
     status, code = fault
     server.env.inject_error(*NEW, status=status, code=code, times=None)
-    message = await asked(server)
-    assert outcome(message) == "refused"
+    message = await ask(server)
+    assert outcome_of(message) == "refused"
     assert f"channel {server.moderators.id}" in caplog.text
     assert await server.service.reviews.waiting() == []
 
 
 async def test_files_too_large_for_the_channel_are_made_smaller(server):
-    await rule(server, moderators=server.moderators.id)
+    await set_rules(server, moderators=server.moderators.id)
     server.env.inject_error(*NEW, status=413, code=40005, times=1)
-    await asked(server)
-    assert drawn(asking(server))[0].name.endswith(".webp")
+    await ask(server)
+    assert pictures_of(review_message(server))[0].name.endswith(".webp")
 
 
 async def test_while_discord_is_out_of_reach_the_moderators_are_asked_again(server):
-    await rule(server, moderators=server.moderators.id)
+    await set_rules(server, moderators=server.moderators.id)
     server.env.inject_error(*NEW, status=503, times=3)
-    assert outcome(await asked(server)) == "held" and len(server.moderators.history()) == 1
+    assert outcome_of(await ask(server)) == "held" and len(server.moderators.history()) == 1
 
 
 @pytest.mark.parametrize("gone", ["channel", "message"])
 async def test_nobody_waits_for_a_channel_or_a_message_that_is_gone(server, gone):
-    message, question = await held(server)
+    message, question = await ask_and_hold(server)
     if gone == "channel":
         server.env.backend.delete_channel(server.moderators.id)
     else:
         server.env.backend.delete_message(server.moderators.id, question.id)
     await server.until(lambda: NOT_SHOWN in text_of(message))
-    await server.ended()
+    await server.until_idle()
     assert (await row_of(server, message)).state == State.FAILED
 
 
 async def test_what_no_moderator_decides_on_goes_as_old_pictures_do(server):
-    message, _ = await held(server)
+    message, _ = await ask_and_hold(server)
     server.service.image_store.max_days = 0
     await Maintenance(
         *(
@@ -328,24 +273,24 @@ async def test_what_no_moderator_decides_on_goes_as_old_pictures_do(server):
             for name in ("creation_store", "quota_store", "image_store", "reviews", "resume_reviewed")
         )
     ).give_up_reviews()
-    await server.ended()
-    assert outcome(message) == "refused" and not any(server.service.image_store.folder.rglob("*.png"))
+    await server.until_idle()
+    assert outcome_of(message) == "refused" and not any(server.service.image_store.folder.rglob("*.png"))
 
 
 async def test_a_message_deleted_while_the_bot_was_away_is_posted_again(server, monkeypatch):
-    message, question = await held(server)
+    message, question = await ask_and_hold(server)
     with monkeypatch.context() as away:
         away.setattr(server.env.bot.get_cog("ReviewCog"), "_give_up", AsyncMock())
         server.env.backend.delete_message(server.moderators.id, question.id)
         await server.env.settle()
     await server.restart()
-    await server.ended()
-    await decide(server, asking(server), "Approve")
-    assert outcome(message) == "pictures"
+    await server.until_idle()
+    await decide(server, review_message(server), "Approve")
+    assert outcome_of(message) == "pictures"
 
 
 async def test_a_private_answer_whose_token_expired_meanwhile_comes_as_a_direct_message(server):
-    message, question = await held(server, private=True)
+    message, question = await ask_and_hold(server, private=True)
     assert HELD in message.content
     creation = next(iter(await server.service.creation_store.unfinished()))
     await server.service.creation_store.update(creation, expires=creation.expires - timedelta(minutes=15))
@@ -356,7 +301,7 @@ async def test_a_private_answer_whose_token_expired_meanwhile_comes_as_a_direct_
 
 
 async def test_a_button_whose_pictures_are_gone_says_so(server):
-    _, question = await held(server)
+    _, question = await ask_and_hold(server)
     async with server.service.database.sessions.begin() as session:
         await session.execute(delete(ReviewRow))
     assert "pictures are gone" in (await server.mia.click(question, label="Approve")).followups[0].content
@@ -366,22 +311,22 @@ async def test_a_check_that_fails_shows_nothing(tiny_model):
     def broken(images):
         raise RuntimeError("no kernel")
 
-    async with opened(tiny_model, check=broken) as server:
-        message = await asked(server)
-        assert "could not be checked" in text_of(message) and not drawn(message)
+    async with open_server(tiny_model, check=broken) as server:
+        message = await ask(server)
+        assert "could not be checked" in text_of(message) and not pictures_of(message)
 
 
 async def test_what_was_flagged_in_an_age_restricted_channel_is_shown_to_all_only_in_such(server):
     nights, days = server.guild.create_text_channel("nights"), server.channel
     server.env.bot.get_channel(nights.id).nsfw = True
-    creation = await row_of(server, await asked(server, channel=nights))
+    creation = await row_of(server, await ask(server, channel=nights))
 
     async def shown(actor, channel):
         return (await actor.slash(channel, "show", id=str(creation.id))).response
 
-    assert hidden(await shown(server.bob, nights)) and "no picture of this id" in (await shown(server.bob, days)).content
+    assert is_spoiler(await shown(server.bob, nights)) and "no picture of this id" in (await shown(server.bob, days)).content
     own = await shown(server.alice, days)
-    assert own.ephemeral and hidden(own)
+    assert own.ephemeral and is_spoiler(own)
 
 
 async def test_held_pictures_survive_a_database_that_is_away_for_a_moment(server, monkeypatch):
@@ -398,12 +343,12 @@ async def test_held_pictures_survive_a_database_that_is_away_for_a_moment(server
 
     for name in ("of", "begin", "note"):
         monkeypatch.setattr(reviews, name, failing_once(getattr(reviews, name)))
-    message, question = await held(server)
-    assert len(failed) == 3 and outcome(message) == "held" and drawn(question)
+    message, question = await ask_and_hold(server)
+    assert len(failed) == 3 and outcome_of(message) == "held" and pictures_of(question)
 
 
 async def test_what_a_moderator_decided_and_nobody_did_is_done_later(server, monkeypatch):
-    message, _ = await held(server)
+    message, _ = await ask_and_hold(server)
     row = await server.service.creation_store.of_message(message.id)
     await server.service.reviews.decide(row.id, Decision.APPROVE, server.mia.id)  # and then the bot ended
     monkeypatch.setattr(cogs.core.storage.reviews, "ACTING", timedelta(0))
@@ -411,5 +356,5 @@ async def test_what_a_moderator_decided_and_nobody_did_is_done_later(server, mon
     await Maintenance(
         service.creation_store, service.quota_store, service.image_store, service.reviews, service.resume_reviewed
     ).finish_reviews()
-    await server.ended()
-    assert outcome(message) == "pictures"
+    await server.until_idle()
+    assert outcome_of(message) == "pictures"

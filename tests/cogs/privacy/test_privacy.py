@@ -14,18 +14,17 @@ from cogs.core.storage.creations import Creation
 from cogs.core.storage.reviews import ReviewRow
 from cogs.privacy import export
 from cogs.privacy.export import Export
-from tests.cogs.conftest import drawn, png, sentence
-from tests.cogs.core.generation.test_resume import slow
-from tests.cogs.moderation.test_review import asking, decide, held, row_of
-from tests.cogs.moderation.test_review import server as strict_server  # noqa: F401
-from tests.cogs.test_hostile import forged_click
+from tests.support.interactions import forge_click
+from tests.support.jobs import row_of, slow_down
+from tests.support.messages import pictures_of, png, private_text
+from tests.support.review import ask_and_hold, decide, review_message
 
 
 async def made(server, actor=None, command="imagine", **options):
     actor = actor or server.alice
     result = await actor.slash(server.channel, command, **{"prompt": "red apple", "steps": 2, "seed": 5} | options)
-    await server.finished(result.response)
-    await server.ended()
+    await server.until_finished(result.response)
+    await server.until_idle()
     return result.response
 
 
@@ -44,7 +43,7 @@ async def forget(server, actor=None):
     asked = await (actor or server.alice).slash(server.channel, "privacy forget")
     assert asked.response.ephemeral and "cannot be undone" in asked.response.content
     await (actor or server.alice).click(asked.response, label="Forget me")
-    await server.ended()
+    await server.until_idle()
     return asked.response.content
 
 
@@ -92,9 +91,9 @@ async def test_what_is_too_much_for_one_file_comes_in_several_and_what_is_left_o
     assert "1 pictures, the oldest" in note.content
 
 
-async def test_held_pictures_do_not_get_out_by_an_export(strict_server):  # noqa: F811
-    await held(strict_server)
-    files = await exported(strict_server)
+async def test_held_pictures_do_not_get_out_by_an_export(flagging_server):
+    await ask_and_hold(flagging_server)
+    files = await exported(flagging_server)
     assert files["requests.json"][0]["state"] == "held"
     assert not any(name.startswith("pictures/") for name in files)
 
@@ -123,7 +122,7 @@ async def test_a_picture_that_others_have_as_well_stays_for_them(server):
 
 
 async def test_what_is_being_made_is_taken_back_first(server, monkeypatch):
-    slow(server, monkeypatch)
+    slow_down(server, monkeypatch)
     await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=100)
     await server.bob.slash(server.channel, "imagine", prompt="blue pear", steps=100)
     assert "1 requests" in await forget_while_running(server)
@@ -138,32 +137,32 @@ async def forget_while_running(server):
     return asked.response.content
 
 
-async def test_a_held_picture_is_taken_away_from_the_moderators(strict_server):  # noqa: F811
-    await held(strict_server)
-    await forget(strict_server)
-    assert strict_server.moderators.history() == [] and strict_server.channel.history() == []
-    assert await rows(strict_server) == [] and await rows(strict_server, ReviewRow) == []
-    assert not kept_files(strict_server)
+async def test_a_held_picture_is_taken_away_from_the_moderators(flagging_server):
+    await ask_and_hold(flagging_server)
+    await forget(flagging_server)
+    assert flagging_server.moderators.history() == [] and flagging_server.channel.history() == []
+    assert await rows(flagging_server) == [] and await rows(flagging_server, ReviewRow) == []
+    assert not kept_files(flagging_server)
 
 
-async def test_a_moderator_who_is_forgotten_has_decided_nothing(strict_server):  # noqa: F811
-    message, question = await held(strict_server)
-    await decide(strict_server, question, "Approve")
-    await forget(strict_server, strict_server.mia)
-    (review,) = await rows(strict_server, ReviewRow)
+async def test_a_moderator_who_is_forgotten_has_decided_nothing(flagging_server):
+    message, question = await ask_and_hold(flagging_server)
+    await decide(flagging_server, question, "Approve")
+    await forget(flagging_server, flagging_server.mia)
+    (review,) = await rows(flagging_server, ReviewRow)
     assert (review.decision, review.moderator) == ("approve", None)
-    assert drawn(message) and asking(strict_server)
+    assert pictures_of(message) and review_message(flagging_server)
 
 
-async def test_what_came_as_a_direct_message_is_deleted_there(strict_server):  # noqa: F811
-    _, question = await held(strict_server, private=True)
-    creation = next(iter(await strict_server.service.creation_store.unfinished()))
-    await strict_server.service.creation_store.update(creation, expires=creation.expires - timedelta(minutes=15))
-    await decide(strict_server, question, "Approve")
-    direct = strict_server.env.backend.get_dm_channel(strict_server.alice.id)
-    assert strict_server.env.backend.messages[direct.id]
-    await forget(strict_server)
-    assert not strict_server.env.backend.messages[direct.id]
+async def test_what_came_as_a_direct_message_is_deleted_there(flagging_server):
+    _, question = await ask_and_hold(flagging_server, private=True)
+    creation = next(iter(await flagging_server.service.creation_store.unfinished()))
+    await flagging_server.service.creation_store.update(creation, expires=creation.expires - timedelta(minutes=15))
+    await decide(flagging_server, question, "Approve")
+    direct = flagging_server.env.backend.get_dm_channel(flagging_server.alice.id)
+    assert flagging_server.env.backend.messages[direct.id]
+    await forget(flagging_server)
+    assert not flagging_server.env.backend.messages[direct.id]
 
 
 async def test_messages_that_the_bot_may_not_delete_do_not_keep_the_rest(server):
@@ -177,10 +176,10 @@ async def test_forgetting_works_after_a_restart_and_for_oneself_alone(server):
     message = await made(server)
     asked = await server.alice.slash(server.channel, "privacy forget")
     await server.restart()
-    forged = await forged_click(server, server.bob, message, f"darkroom:forget:{server.alice.id}")
+    forged = await forge_click(server, server.bob, message, f"darkroom:forget:{server.alice.id}")
     assert not forged.followups and len(await rows(server)) == 1
     await server.alice.click(asked.response, label="Forget me")
-    await server.ended()
+    await server.until_idle()
     assert await rows(server) == []
 
 
@@ -197,18 +196,18 @@ async def test_a_database_that_fails_forgets_nothing_and_says_so(server):
 
 async def test_who_does_not_want_to_be_remixed_is_not(server):
     message = await made(server)
-    assert "Nobody else may start" in sentence(await server.alice.slash(server.channel, "privacy remix", allowed=False))
+    assert "Nobody else may start" in private_text(await server.alice.slash(server.channel, "privacy remix", allowed=False))
     pressed = await server.bob.click(message, label="More like this (subtle)")
-    assert "does not want others to start" in sentence(pressed)
+    assert "does not want others to start" in private_text(pressed)
     remixed = await server.bob.context_menu(server.channel, "Remix avatar", server.alice)
-    assert "does not want others to start" in sentence(remixed)
+    assert "does not want others to start" in private_text(remixed)
     own = await server.alice.click(message, label="More like this (subtle)")
-    await server.finished(own.response)
-    await server.ended()
+    await server.until_finished(own.response)
+    await server.until_idle()
     again = await server.bob.click(own.response, label="Reroll")  # it starts from her picture, too
-    assert "does not want others to start" in sentence(again)
-    assert "Others may start" in sentence(await server.alice.slash(server.channel, "privacy remix", allowed=True))
-    await server.finished((await server.bob.click(message, label="More like this (subtle)")).response)
+    assert "does not want others to start" in private_text(again)
+    assert "Others may start" in private_text(await server.alice.slash(server.channel, "privacy remix", allowed=True))
+    await server.until_finished((await server.bob.click(message, label="More like this (subtle)")).response)
 
 
 async def test_it_works_in_a_direct_message(server):

@@ -6,15 +6,15 @@ import pytest
 from cogs.core.messages.views import FORM_SECONDS, EditForm
 from cogs.core.storage.creations import CreationStoreError
 from diffusion.images.io import fit, read_image, read_parameters, to_png
-from tests.cogs.conftest import drawn, files_of, png, posted_before, sentence, source_of, text_of
-from tests.cogs.core.generation.test_resume import row_of
-from tests.cogs.test_bad_input import pressed
-from tests.cogs.test_hostile import forged_form
+from tests.support.interactions import forge_form
+from tests.support.jobs import row_of
+from tests.support.messages import files_of, pictures_of, png, posted_before, private_text, source_of, text_of
+from tests.support.pressing import press
 
 
 async def made(server, command="imagine", **options):
     result = await server.alice.slash(server.channel, command, **{"steps": 3} | options)
-    await server.finished(result.response, options.get("count", 1))
+    await server.until_finished(result.response, options.get("count", 1))
     return result.response
 
 
@@ -31,13 +31,13 @@ def form_of(shown):
 
 
 async def settings_of(message):
-    return read_parameters(await drawn(message)[0].read())
+    return read_parameters(await pictures_of(message)[0].read())
 
 
 async def test_reroll_makes_the_same_with_another_seed(server):
     message = await made(server, prompt="red apple", negative="pear", guidance=3.5, seed=1, count=2)
     again = await server.bob.click(message, label="Reroll")
-    await server.finished(again.response, 2)
+    await server.until_finished(again.response, 2)
     before, after = await settings_of(message), await settings_of(again.response)
     assert before.pop("seed") != after.pop("seed")
     assert before == after
@@ -46,17 +46,17 @@ async def test_reroll_makes_the_same_with_another_seed(server):
 async def test_reroll_of_an_upscaled_picture_is_upscaled_the_same(server):
     message = await made(server, prompt="red apple", style="watercolour", size="64x32", seed=1, upscale=2)
     again = await server.bob.click(message, label="Reroll")
-    await server.finished(again.response)
+    await server.until_finished(again.response)
     before, after = await settings_of(message), await settings_of(again.response)
     assert before.pop("seed") != after.pop("seed")
     assert before == after
-    assert read_image(await drawn(again.response)[0].read()).size == (128, 64)
+    assert read_image(await pictures_of(again.response)[0].read()).size == (128, 64)
 
 
 async def test_reroll_of_a_similar_picture_starts_from_the_same_source(server):
     message = await made(server, "similar", image=("in.png", png()), prompt="apple", steps=8)
     again = await server.alice.click(message, label="Reroll")
-    await server.finished(again.response)
+    await server.until_finished(again.response)
     source, copy = source_of(message), source_of(again.response)
     assert copy.name == "source.png"
     assert await copy.read() == await source.read()
@@ -66,17 +66,17 @@ async def test_reroll_of_a_similar_picture_starts_from_the_same_source(server):
 async def test_more_like_this_starts_from_the_picture_in_two_strengths(server, strength, start):
     message = await made(server, prompt="red apple", steps=20, seed=1)
     more = await server.alice.click(message, label=f"More like this ({strength})")
-    await server.finished(more.response)
+    await server.until_finished(more.response)
     assert f"20 steps from {start}" in text_of(more.response) and "seed 1 " not in text_of(more.response)
-    assert await source_of(more.response).read() == to_png(read_image(await drawn(message)[0].read()))
+    assert await source_of(more.response).read() == to_png(read_image(await pictures_of(message)[0].read()))
 
 
 async def test_more_like_an_upscaled_picture_starts_from_it_at_the_size_it_was_developed(server):
     message = await made(server, prompt="red apple", steps=10, upscale=4)
     more = await server.alice.click(message, label="More like this (strong)")
-    await server.finished(more.response)
+    await server.until_finished(more.response)
     assert read_image(await source_of(more.response).read()).size == (32, 32)
-    assert read_image(await drawn(more.response)[0].read()).size == (128, 128)
+    assert read_image(await pictures_of(more.response)[0].read()).size == (128, 128)
     assert "32x32 ×4" in text_of(more.response)
 
 
@@ -85,21 +85,21 @@ async def test_several_pictures_share_one_select(server):
     offered = options_of(message)
     assert len(offered) == 15 and offered["subtle:0"] == "Picture 1: More like this (subtle)"
     more = await server.bob.select(message, ["strong:2"])
-    await server.finished(more.response, 3)
-    assert await source_of(more.response).read() == to_png(read_image(await drawn(message)[2].read()))
+    await server.until_finished(more.response, 3)
+    assert await source_of(more.response).read() == to_png(read_image(await pictures_of(message)[2].read()))
     larger = await server.alice.select(message, ["upscale:1"])
-    await server.finished(larger.response)
+    await server.until_finished(larger.response)
     assert "seed 8 · 64x64" in text_of(larger.response)
 
 
 async def test_a_picture_of_several_prompts_goes_on_with_its_own(server):
     asked = await server.alice.slash(server.channel, "imagine", prompt="{red|green} apple", count=2, steps=10, seed=7)
     made = await server.alice.click(asked.response, label="Start")
-    await server.finished(made.response, 4)
+    await server.until_finished(made.response, 4)
     more = await server.alice.select(made.response, ["strong:2"])
-    await server.finished(more.response, 2)
+    await server.until_finished(more.response, 2)
     larger = await server.alice.select(made.response, ["upscale:3"])
-    await server.finished(larger.response)
+    await server.until_finished(larger.response)
     assert "**green apple**" in text_of(more.response) and "**green apple**" in text_of(larger.response)
     assert "seed 8 · 64x64" in text_of(larger.response)
 
@@ -107,10 +107,10 @@ async def test_a_picture_of_several_prompts_goes_on_with_its_own(server):
 async def test_more_pictures_than_a_select_holds_share_two(server):
     asked = await server.alice.slash(server.channel, "imagine", prompt="{a|b|c|d|e|f} apple", steps=10)
     made = await server.alice.click(asked.response, label="Start")
-    await server.finished(made.response, 6)
+    await server.until_finished(made.response, 6)
     owner, creation = server.alice.id, (await row_of(server, made.response)).id
     more = await server.alice.select(made.response, ["subtle:5"], custom_id=f"darkroom:each:{owner}:{creation}:5")
-    await server.finished(more.response)
+    await server.until_finished(more.response)
     assert "**f apple**" in text_of(more.response)
 
 
@@ -120,7 +120,7 @@ async def test_an_edited_prompt_may_stand_for_several(server):
     asked = await server.alice.submit_modal(shown, form_of(shown) | {"prompt": "{red|green} apple", "seed": "12"})
     assert "2 pictures" in asked.response.content
     edited = await server.alice.click(asked.response, label="Start")
-    await server.finished(edited.response, 2)
+    await server.until_finished(edited.response, 2)
     assert "seed 12 " in text_of(edited.response)
     again = await server.alice.click(edited.response, label="Edit")
     assert form_of(again)["prompt"] == "{red|green} apple"
@@ -129,18 +129,18 @@ async def test_an_edited_prompt_may_stand_for_several(server):
 async def test_upscaling_draws_the_picture_over_at_twice_the_size(server):
     message = await made(server, prompt="red apple", steps=10, size="64x32", seed=3, upscale=2)
     larger = await server.alice.click(message, label="Upscale 2x")
-    await server.finished(larger.response)
+    await server.until_finished(larger.response)
     assert "seed 3 · 128x64 ×2 · 10 steps from 7" in text_of(larger.response)
-    assert read_image(await drawn(larger.response)[0].read()).size == (256, 128)
+    assert read_image(await pictures_of(larger.response)[0].read()).size == (256, 128)
     enlarged = read_image(await source_of(larger.response).read())
-    assert enlarged.tobytes() == fit(read_image(await drawn(message)[0].read()), 128, 64).tobytes()
+    assert enlarged.tobytes() == fit(read_image(await pictures_of(message)[0].read()), 128, 64).tobytes()
 
 
 @pytest.mark.parametrize("options", [{"size": "136"}, {"size": "256"}])
 async def test_what_cannot_be_drawn_larger_is_told_to_the_member_alone(server, options):
     message = await made(server, prompt="red apple", **options)
     refused = await server.alice.click(message, label="Upscale 2x")
-    assert "at most 256 are drawn here" in sentence(refused)
+    assert "at most 256 are drawn here" in private_text(refused)
 
 
 @pytest.mark.parametrize("label", ["Make emoji", "Make sticker"])
@@ -161,7 +161,7 @@ async def test_edit_is_filled_in_and_keeps_what_is_not_changed(server):
     filled = {"prompt": "red apple", "negative": "pear", "steps": "3", "guidance": "2.5", "seed": "11"}
     assert form_of(shown) == filled
     edited = await server.alice.submit_modal(shown, filled | {"prompt": "green apple"})
-    await server.finished(edited.response)
+    await server.until_finished(edited.response)
     before, after = await settings_of(message), await settings_of(edited.response)
     assert after == before | {"prompt": "green apple"}
 
@@ -171,7 +171,7 @@ async def test_every_field_of_edit_counts(server):
     shown = await server.bob.click(message, label="Edit")
     typed = {"prompt": "plum", "negative": "stone", "steps": " 5 ", "guidance": "3,5", "seed": ""}
     edited = await server.bob.submit_modal(shown, typed)
-    await server.finished(edited.response)
+    await server.until_finished(edited.response)
     after = await settings_of(edited.response)
     expected = {"prompt": "plum", "negative_prompt": "stone", "steps": 5, "guidance_scale": 3.5}
     assert after == await settings_of(message) | expected | {"seed": after["seed"]} and after["seed"] != 11
@@ -181,7 +181,7 @@ async def test_flags_in_an_edited_prompt_count(server):
     message = await made(server, prompt="red apple", seed=11)
     shown = await server.alice.click(message, label="Edit")
     edited = await server.alice.submit_modal(shown, form_of(shown) | {"prompt": "plum --ar 2:1 --steps 4 --chaos 9"})
-    await server.finished(edited.response)
+    await server.until_finished(edited.response)
     after = await settings_of(edited.response)
     assert (after["prompt"], after["steps"], after["seed"]) == ("plum", 4, 11)
     assert after["width"] > after["height"]
@@ -192,7 +192,7 @@ async def test_edit_of_a_similar_picture_starts_at_the_same_share_of_the_steps(s
     message = await made(server, "similar", image=("in.png", png()), prompt="apple", steps=10, similarity=0.4)
     shown = await server.alice.click(message, label="Edit")
     edited = await server.alice.submit_modal(shown, form_of(shown) | {"steps": "20"})
-    await server.finished(edited.response)
+    await server.until_finished(edited.response)
     assert "20 steps from 8" in text_of(edited.response)
 
 
@@ -222,12 +222,12 @@ async def test_what_was_typed_wrong_is_told_and_can_be_edited_again(server, type
     message = await made(server, prompt="red apple", seed=11)
     shown = await server.alice.click(message, label="Edit")
     edited = await server.alice.submit_modal(shown, form_of(shown) | {"negative": "a worm"} | typed)
-    assert words in sentence(edited)
+    assert words in private_text(edited)
     told = next(answer for answer in (edited.response, *edited.followups) if answer)
     again = await server.alice.click(told, label="Edit again")
     assert form_of(again)["negative"] == "a worm" and typed.items() <= form_of(again).items()
     mended = await server.alice.submit_modal(again, form_of(shown) | {"prompt": "green apple"})
-    await server.finished(mended.response)
+    await server.until_finished(mended.response)
     assert not mended.response.ephemeral
     assert (await row_of(server, mended.response)).parent_id == (await row_of(server, message)).id
     assert form_of(await server.alice.click(message, label="Edit"))["negative"] == ""
@@ -262,7 +262,7 @@ async def test_info_tells_all_to_the_member_alone(server):
     assert f"/{server.guild.id}/{server.channel.id}/{message.id}" in text
     assert text.count("```") == 4
     more = await server.alice.select(message, ["subtle:1"])
-    await server.finished(more.response, 2)
+    await server.until_finished(more.response, 2)
     assert f"made from `{creation.id}`" in text_of((await server.alice.click(more.response, label="Info")).response)
 
 
@@ -295,8 +295,8 @@ async def test_the_owner_or_a_moderator_can_delete(server):
     for member in (server.alice, moderator):
         message = await made(server, prompt="red apple")
         refused = await server.bob.click(message, label="Delete")
-        assert "or a moderator" in sentence(refused)
-        assert drawn(message)
+        assert "or a moderator" in private_text(refused)
+        assert pictures_of(message)
         creation = await row_of(server, message)
         await member.click(message, label="Delete")
         assert message.id not in [shown.id for shown in server.channel.history()]
@@ -313,7 +313,7 @@ async def test_a_message_that_somebody_deletes_meanwhile_is_no_error(server):
 async def test_cancel_ends_a_job_under_way_for_its_owner_alone(server):
     result = await server.alice.slash(server.channel, "imagine", prompt="slow", steps=150, count=4)
     refused = await server.bob.click(result.response, label="Cancel")
-    assert "Only the member who asked" in sentence(refused)
+    assert "Only the member who asked" in private_text(refused)
     await server.alice.click(result.response, label="Cancel")
     await server.until(lambda: "Cancelled" in text_of(result.response))
     assert not result.response.components and not result.response.attachments
@@ -342,7 +342,7 @@ async def test_buttons_work_after_a_restart(server):
     message = await made(server, prompt="red apple", seed=5)
     await server.restart()
     again = await server.alice.click(message, label="Reroll")
-    await server.finished(again.response)
+    await server.until_finished(again.response)
     assert (await settings_of(again.response))["prompt"] == "red apple"
 
 
@@ -351,7 +351,7 @@ async def test_a_private_picture_stays_private(server, label):
     message = await made(server, prompt="red apple", private=True)
     more = await server.alice.click(message, label=label)
     assert more.response.ephemeral
-    await server.finished(more.response)
+    await server.until_finished(more.response)
 
 
 @pytest.mark.parametrize("lost", ["the journal", "the picture in the gallery"])
@@ -367,19 +367,19 @@ async def test_buttons_work_from_the_message_alone(server, monkeypatch, lost):
         for path in server.service.image_store.folder.rglob("*.png"):
             path.unlink()
     again = await server.bob.click(message, label="Reroll")
-    await server.finished(again.response)
+    await server.until_finished(again.response)
     assert "**red apple**" in text_of(again.response)
     assert await source_of(again.response).read() == await source_of(message).read()
     more = await server.bob.click(message, label="More like this (subtle)")
-    await server.finished(more.response)
-    assert await source_of(more.response).read() == to_png(read_image(await drawn(message)[0].read()))
+    await server.until_finished(more.response)
+    assert await source_of(more.response).read() == to_png(read_image(await pictures_of(message)[0].read()))
 
 
 @pytest.mark.parametrize("action", ["reroll", "more"])
 async def test_buttons_of_messages_from_before_still_work(server, action):
     old = await posted_before(server, action)
     result = await server.bob.click(old, label=action)
-    await server.finished(result.response)
+    await server.until_finished(result.response)
     assert "**red apple**" in text_of(result.response)
     assert any(file.name == "source.png" for file in files_of(result.response)) == (action == "more")
 
@@ -388,7 +388,7 @@ async def test_messages_from_before_can_be_edited_and_deleted(server):
     old = await posted_before(server, "edit", "delete")
     shown = await server.alice.click(old, label="edit")
     edited = await server.alice.submit_modal(shown, form_of(shown) | {"prompt": "green apple"})
-    await server.finished(edited.response)
+    await server.until_finished(edited.response)
     await server.alice.click(old, label="delete")
     assert old.id not in [message.id for message in server.channel.history()]
 
@@ -400,7 +400,7 @@ async def test_where_nothing_is_known_any_more_a_sentence_says_so(server):
         await session.delete(await session.get(type(row), row.id))
     server.env.backend.get_message(server.channel.id, message.id).components.pop(1)  # the gallery
     for label in ("Reroll", "More like this (strong)", "Upscale 2x", "Edit", "Info"):
-        assert "are gone" in sentence(await server.alice.click(message, label=label))
+        assert "are gone" in private_text(await server.alice.click(message, label=label))
 
 
 async def test_a_form_counts_although_its_message_was_deleted_meanwhile(server):
@@ -408,8 +408,8 @@ async def test_a_form_counts_although_its_message_was_deleted_meanwhile(server):
     shown = await server.alice.click(message, label="Edit")
     typed = form_of(shown) | {"prompt": "green apple"}
     await server.alice.click(message, label="Delete")
-    edited = await forged_form(server, server.alice, shown, typed)
-    await server.finished(edited.response)
+    edited = await forge_form(server, server.alice, shown, typed)
+    await server.until_finished(edited.response)
     assert "**green apple**" in text_of(edited.response) and source_of(edited.response)
 
 
@@ -417,20 +417,20 @@ async def test_cancel_pressed_twice_is_told(server):
     result = await server.alice.slash(server.channel, "imagine", prompt="slow", steps=150, count=4)
     creation = (await row_of(server, result.response)).id
     await server.alice.click(result.response, label="Cancel")
-    await server.ended()
-    assert "not being made any more" in await pressed(server, server.alice, f"darkroom:cancel:{server.alice.id}:{creation}")
+    await server.until_idle()
+    assert "not being made any more" in await press(server, server.alice, f"darkroom:cancel:{server.alice.id}:{creation}")
 
 
 async def test_after_the_files_were_pruned_each_button_goes_on_from_the_message_or_says_what_to_do(server):
     role = server.guild.create_role("artists", permissions=discord.Permissions(create_expressions=True))
     artist = server.guild.add_member(server.env.create_user("artist"), roles=[role])
     message = await made(server, "similar", image=("in.png", png()), prompt="red apple", steps=4)
-    await server.ended()
+    await server.until_idle()
     await server.service.image_store.delete((await row_of(server, message)).files)
     for label in ("Reroll", "More like this (subtle)", "More like this (strong)", "Upscale 2x"):
         result = await artist.click(message, label=label)
-        await server.finished(result.response)
+        await server.until_finished(result.response)
     assert form_of(await artist.click(message, label="Edit"))["prompt"] == "red apple"
     assert "red apple" in text_of((await artist.click(message, label="Info")).response)
     for label, words in (("Make emoji", "attach it to `/emoji`"), ("Make sticker", "attach it"), ("How it formed", "Reroll")):
-        assert words in sentence(await artist.click(message, label=label))
+        assert words in private_text(await artist.click(message, label=label))

@@ -3,14 +3,14 @@ import pytest
 from cogs.results.timelapse import GONE
 from diffusion.images.animation import read_frames
 from diffusion.images.io import read_image, read_parameters
-from tests.cogs.conftest import drawn, files_of, png, sentence, text_of
-from tests.cogs.core.generation.test_resume import slow
-from tests.cogs.test_lineage import limited
+from tests.support.interactions import limit_upload_size
+from tests.support.jobs import slow_down
+from tests.support.messages import files_of, pictures_of, png, private_text, text_of
 
 
 async def made(server, command="imagine", **options):
     result = await server.alice.slash(server.channel, command, **{"prompt": "red apple", "steps": 6, "seed": 7} | options)
-    await server.finished(result.response, options.get("count", 1))
+    await server.until_finished(result.response, options.get("count", 1))
     return result.response
 
 
@@ -25,7 +25,7 @@ async def branched(server, message, step, prompt, member=None):
     film = await film_of(server, message, member)
     shown = await member.select(film, [str(step)])
     result = await member.submit_modal(shown, {"prompt": prompt})
-    await server.finished(result.response, len(drawn(message)))
+    await server.until_finished(result.response, len(pictures_of(message)))
     return result.response
 
 
@@ -45,7 +45,7 @@ def options(message):
 
 
 async def pixels(message):
-    return [read_image(await file.read()).tobytes() for file in drawn(message)]
+    return [read_image(await file.read()).tobytes() for file in pictures_of(message)]
 
 
 @pytest.mark.parametrize("sampler", ["lms", "heun"])
@@ -69,7 +69,7 @@ async def test_another_prompt_counts_from_the_chosen_step_on(server):
     message = await made(server)
     branch = await branched(server, message, 3, "green pear")
     assert "**red apple** → **green pear**" in text_of(branch) and "branched at step 3" in text_of(branch)
-    settings = read_parameters(await drawn(branch)[0].read())
+    settings = read_parameters(await pictures_of(branch)[0].read())
     assert (settings["prompt"], settings["branches"], settings["seed"]) == ("red apple", ((3, "green pear"),), 7)
     assert await pixels(branch) != await pixels(message)
     row = await server.service.creation_store.of_message(branch.id)
@@ -84,16 +84,16 @@ async def test_a_branch_with_the_same_prompt_is_the_same_picture(server):
 async def test_a_branch_can_be_branched(server):
     first = await branched(server, await made(server), 2, "green pear")
     second = await branched(server, first, 4, "banana")
-    settings = read_parameters(await drawn(second)[0].read())
+    settings = read_parameters(await pictures_of(second)[0].read())
     assert settings["branches"] == ((2, "green pear"), (4, "banana"))
 
 
 async def test_pictures_of_several_prompts_branch_together(server):
     question = await server.alice.slash(server.channel, "imagine", prompt="{red|blue} apple", steps=6, seed=7)
     message = (await server.alice.click(question.response, label="Start")).response
-    await server.finished(message, 2)
+    await server.until_finished(message, 2)
     branch = await branched(server, message, 3, "pear")
-    first, second = [read_parameters(await file.read()) for file in drawn(branch)]
+    first, second = [read_parameters(await file.read()) for file in pictures_of(branch)]
     assert (first["prompt"], second["prompt"]) == ("red apple", "blue apple")
     assert first["branches"] == second["branches"] == ((3, "pear"),)
 
@@ -109,14 +109,14 @@ async def test_a_similar_picture_branches_from_its_own_steps(server):
 async def test_a_branch_goes_on_after_a_restart_and_looks_the_same(server, monkeypatch):
     message = await made(server, steps=30)
     whole = await branched(server, message, 9, "green pear")
-    slow(server, monkeypatch)
+    slow_down(server, monkeypatch)
     film = await film_of(server, message)
     await server.restart()  # the select still works
     shown = await server.alice.select(film, ["9"])
     result = await server.alice.submit_modal(shown, {"prompt": "green pear"})
     await server.until(lambda: "step" in text_of(result.response))
     await server.restart()
-    await server.finished(result.response)
+    await server.until_finished(result.response)
     assert await pixels(result.response) == await pixels(whole)
 
 
@@ -133,7 +133,7 @@ async def test_a_prompt_too_long_is_told_to_the_member_alone(server):
     film = await film_of(server, message)
     shown = await server.alice.select(film, ["3"])
     assert shown.modal["title"] == "Branch from step 3"
-    assert "would be ignored" in sentence(await server.alice.submit_modal(shown, {"prompt": "fox " * 90}))
+    assert "would be ignored" in private_text(await server.alice.submit_modal(shown, {"prompt": "fox " * 90}))
 
 
 async def test_a_picture_of_one_step_has_nothing_to_branch_from(server):
@@ -144,7 +144,7 @@ async def test_a_picture_of_one_step_has_nothing_to_branch_from(server):
 
 async def test_a_morph_has_no_film(server):
     result = await server.alice.slash(server.channel, "morph", **{"from": "a", "to": "b", "frames": 2, "steps": 2})
-    await server.finished(result.response)
+    await server.until_finished(result.response)
     labels = [getattr(control, "label", None) for control in controls(result.response)]
     assert "Reroll" in labels and "How it formed" not in labels
 
@@ -159,12 +159,12 @@ async def test_a_film_that_is_not_kept_any_more_says_so(server, lost):
         async with server.service.database.transaction("") as session:
             await session.delete(await session.get(type(row), row.id))
     shown = await server.alice.click(message, label="How it formed")
-    assert sentence(shown) == GONE
+    assert private_text(shown) == GONE
 
 
 async def test_a_film_too_large_for_where_it_is_shown_is_sent_smaller_and_says_so(server, monkeypatch):
     message = await made(server)
-    limited(monkeypatch, 9000)
+    limit_upload_size(monkeypatch, 9000)
     film = await film_of(server, message)
     (file,) = files_of(film)
     assert len(await file.read()) <= 9000 and len(read_frames(await file.read())[0]) == 7
@@ -173,7 +173,7 @@ async def test_a_film_too_large_for_where_it_is_shown_is_sent_smaller_and_says_s
 
 async def test_what_goes_wrong_with_a_film_is_told_to_the_member_alone(server, monkeypatch):
     message = await made(server)
-    limited(monkeypatch, 10)
+    limit_upload_size(monkeypatch, 10)
     shown = await server.bob.click(message, label="How it formed")
-    assert "larger than Discord takes" in sentence(shown)
+    assert "larger than Discord takes" in private_text(shown)
     assert [each.id for each in server.channel.history()] == [message.id]

@@ -11,10 +11,10 @@ from cogs.core.request.preferences import Preferences, Scope
 from cogs.core.storage.quotas import DIRECT
 from diffusion.images.io import read_parameters
 from diffusion.request import ImageRequest
-from tests.cogs.conftest import drawn, opened, png, sentence
-from tests.cogs.test_hostile import forged_form
-
-TEXT_INPUT, SELECT = 4, 3
+from tests.support.interactions import forge_form
+from tests.support.messages import pictures_of, png, private_text
+from tests.support.server import open_server
+from tests.support.settings_panel import form_values, submit_page
 
 
 @pytest.fixture
@@ -23,35 +23,16 @@ async def manager(server):
     return server.guild.add_member(server.env.create_user("manager"), roles=[role])
 
 
-async def change(actor, channel, scope, page, **values):
-    """Open the panel, press the button of ``page`` and send its form; gives the panel and what came of the form."""
-    shown = await actor.slash(channel, f"settings {scope}")
-    form = await actor.click(shown.response, label=page)
-    return shown.response, await actor.submit_modal(form, entered(form) | values)
-
-
-def entered(form):
-    """What a form that is opened holds already, as Discord's clients send it."""
-    controls = [label["component"] for label in form.modal["components"]]
-    texts = {control["custom_id"]: control.get("value") or "" for control in controls if control["type"] == TEXT_INPUT}
-    chosen = {
-        control["custom_id"]: [option["value"] for option in control["options"] if option.get("default")]
-        for control in controls
-        if control["type"] == SELECT
-    }
-    return texts | chosen
-
-
 async def made(server, actor=None, channel=None, **options):
     result = await (actor or server.alice).slash(channel or server.channel, "imagine", **{"prompt": "red fox"} | options)
-    await server.finished(result.response, options.get("count", 1))
-    await server.ended()
-    return read_parameters(await drawn(result.response)[0].read()), result.response
+    await server.until_finished(result.response, options.get("count", 1))
+    await server.until_idle()
+    return read_parameters(await pictures_of(result.response)[0].read()), result.response
 
 
 async def test_what_a_member_prefers_holds_for_all_they_leave_open(server):
     values = {"size": "64x32", "steps": "3", "guidance": "2.5", "sampler": ["ddim"], "style": "oil painting"}
-    panel, _ = await change(server.alice, server.channel, "mine", "Pictures", **values)
+    panel, _ = await submit_page(server.alice, server.channel, "mine", "Pictures", **values)
     assert panel.ephemeral and "Steps: **3**" in panel.content and "Private: **No** (the default)" in panel.content
     settings, _ = await made(server)
     expected = {
@@ -68,9 +49,9 @@ async def test_what_a_member_prefers_holds_for_all_they_leave_open(server):
 
 
 async def test_the_nearest_holds_mine_then_channel_then_server(server, manager):
-    await change(manager, server.channel, "server", "Pictures", steps="2", guidance="2", style="flat")
-    await change(manager, server.channel, "channel", "Pictures", steps="3", guidance="3")
-    await change(server.alice, server.channel, "mine", "Pictures", steps="4")
+    await submit_page(manager, server.channel, "server", "Pictures", steps="2", guidance="2", style="flat")
+    await submit_page(manager, server.channel, "channel", "Pictures", steps="3", guidance="3")
+    await submit_page(server.alice, server.channel, "mine", "Pictures", steps="4")
     settings, _ = await made(server)
     assert (settings["steps"], settings["guidance_scale"], settings["prompt"]) == (4, 3, "red fox, flat")
     other = server.guild.create_text_channel("other")
@@ -87,46 +68,46 @@ async def test_the_nearest_holds_mine_then_channel_then_server(server, manager):
 
 
 async def test_they_hold_for_similar_pictures_too(server):
-    await change(server.alice, server.channel, "mine", "Pictures", steps="8")
+    await submit_page(server.alice, server.channel, "mine", "Pictures", steps="8")
     result = await server.alice.slash(server.channel, "similar", image=("in.png", png()))
-    await server.finished(result.response)
-    settings = read_parameters(await drawn(result.response)[0].read())
+    await server.until_finished(result.response)
+    settings = read_parameters(await pictures_of(result.response)[0].read())
     assert (settings["steps"], settings["start_step"]) == (8, 3)
 
 
 async def test_what_is_emptied_is_left_open_again(server):
-    await change(server.alice, server.channel, "mine", "Pictures", steps="3", style="flat", sampler=["ddim"])
-    panel, _ = await change(server.alice, server.channel, "mine", "Pictures", steps="", style="", sampler=["open"])
+    await submit_page(server.alice, server.channel, "mine", "Pictures", steps="3", style="flat", sampler=["ddim"])
+    panel, _ = await submit_page(server.alice, server.channel, "mine", "Pictures", steps="", style="", sampler=["open"])
     assert "Steps: **25** (the default)" in panel.content and "Style: **none**" in panel.content
     assert server.service.preference_store.of(Scope.MEMBER, server.alice.id) == Preferences()
 
 
 async def test_they_outlive_a_restart_and_so_does_the_panel(server):
-    panel, _ = await change(server.alice, server.channel, "mine", "Pictures", steps="3")
+    panel, _ = await submit_page(server.alice, server.channel, "mine", "Pictures", steps="3")
     await server.restart()
     settings, _ = await made(server)
     assert settings["steps"] == 3
     form = await server.alice.click(panel, label="Answers")
-    await server.alice.submit_modal(form, entered(form) | {"language": ["de"]})
+    await server.alice.submit_modal(form, form_values(form) | {"language": ["de"]})
     assert "Sprache: **Deutsch**\n" in panel.content + "\n" and "Schritte: **3**" in panel.content
 
 
 async def test_private_pictures_can_be_preferred(server):
-    await change(server.alice, server.channel, "mine", "Answers", private=["yes"])
+    await submit_page(server.alice, server.channel, "mine", "Answers", private=["yes"])
     assert (await made(server, steps=2))[1].ephemeral
     assert not (await made(server, steps=2, private=False))[1].ephemeral
 
 
 async def test_hidden_pictures_can_be_preferred_and_are_hidden_while_they_form_too(server, manager):
-    await change(manager, server.channel, "server", "Answers", spoiler=["yes"])
+    await submit_page(manager, server.channel, "server", "Answers", spoiler=["yes"])
     _, message = await made(server, steps=100)
     (image_store,) = [part for part in message.message.components if part.type is discord.ComponentType.media_gallery]
     assert all(item.spoiler for item in image_store.items)
     uploads = [str(request.json) for request in server.env.http_requests if "preview.png" in str(request.json)]
     assert uploads and all("SPOILER_preview.png" in upload for upload in uploads)
-    await change(manager, server.channel, "server", "Answers", spoiler=["no"])
+    await submit_page(manager, server.channel, "server", "Answers", spoiler=["no"])
     again = await server.bob.click(message, label="Reroll")
-    await server.finished(again.response)
+    await server.until_finished(again.response)
     assert "'spoiler': True" in str(server.env.http_requests[-1].json)
     shown = (await made(server, steps=2, spoiler=True))[1]
     assert all(item.spoiler for part in shown.message.components for item in getattr(part, "items", ()))
@@ -135,7 +116,7 @@ async def test_hidden_pictures_can_be_preferred_and_are_hidden_while_they_form_t
 
 
 async def test_a_quality_can_be_preferred(server):
-    panel, _ = await change(server.alice, server.channel, "mine", "Quality", quality=["draft"])
+    panel, _ = await submit_page(server.alice, server.channel, "mine", "Quality", quality=["draft"])
     assert "Quality: **Draft**\n" in panel.content
     settings, _ = await made(server)
     assert (settings["steps"], settings["sampler"]) == (10, "unipc")
@@ -158,40 +139,40 @@ async def test_a_quality_can_be_preferred(server):
     ],
 )
 async def test_a_setting_out_of_range_is_told_and_nothing_changes(server, manager, page, values, words):
-    await change(manager, server.channel, "server", "Pictures", steps="7")
-    _, submitted = await change(manager, server.channel, "server", page, **values)
-    assert words in sentence(submitted)
+    await submit_page(manager, server.channel, "server", "Pictures", steps="7")
+    _, submitted = await submit_page(manager, server.channel, "server", page, **values)
+    assert words in private_text(submitted)
     assert server.service.preference_store.of(Scope.SERVER, server.guild.id) == Preferences(steps=7)
 
 
 @pytest.mark.parametrize("command", ["settings server", "settings channel", "settings allowance"])
 async def test_servers_and_channels_are_set_by_their_managers_alone(server, command):
     options = {"role": server.guild.create_role("patrons")} if command == "settings allowance" else {}
-    assert "manage this server" in sentence(await server.alice.slash(server.channel, command, **options))
+    assert "manage this server" in private_text(await server.alice.slash(server.channel, command, **options))
 
 
 async def test_who_is_a_manager_is_asked_again_at_every_press(server, manager):
     shown = await manager.slash(server.channel, "settings server")
     form = await manager.click(shown.response, label="Pictures")
     server.env.backend.get_member(server.guild.id, manager.id).role_ids.clear()
-    assert "manage this server" in sentence(await manager.submit_modal(form, entered(form) | {"steps": "3"}))
-    assert "manage this server" in sentence(await manager.click(shown.response, label="Access"))
+    assert "manage this server" in private_text(await manager.submit_modal(form, form_values(form) | {"steps": "3"}))
+    assert "manage this server" in private_text(await manager.click(shown.response, label="Access"))
     assert server.service.preference_store.of(Scope.SERVER, server.guild.id) == Preferences()
 
 
 async def test_in_direct_messages_there_are_only_ones_own(server):
     carol = server.env.create_user("carol")
-    assert "Only servers" in sentence(await carol.slash("settings server"))
+    assert "Only servers" in private_text(await carol.slash("settings server"))
     shown = await carol.slash("settings mine")
     assert "Your settings" in shown.response.content
 
 
 async def test_limits_of_server_and_channel_are_told_and_lower_what_nobody_asked_for(server, manager):
-    await change(manager, server.channel, "server", "Limits", max_steps="10", max_size="48", max_count="2")
-    await change(manager, server.channel, "channel", "Limits", max_steps="5")
+    await submit_page(manager, server.channel, "server", "Limits", max_steps="10", max_size="48", max_count="2")
+    await submit_page(manager, server.channel, "channel", "Limits", max_steps="5")
     for options, words in (({"steps": 6}, "at most 5 here"), ({"size": "64x32"}, "at most 48"), ({"count": 3}, "at most 2")):
-        assert words in sentence(await server.alice.slash(server.channel, "imagine", prompt="fox", **options))
-    await change(server.alice, server.channel, "mine", "Pictures", size="128x64", steps="20")
+        assert words in private_text(await server.alice.slash(server.channel, "imagine", prompt="fox", **options))
+    await submit_page(server.alice, server.channel, "mine", "Pictures", size="128x64", steps="20")
     settings, _ = await made(server)
     assert (settings["steps"], settings["width"], settings["height"]) == (5, 48, 24)
     shown = await manager.slash(server.channel, "settings channel")
@@ -200,16 +181,16 @@ async def test_limits_of_server_and_channel_are_told_and_lower_what_nobody_asked
 
 async def test_a_limit_holds_for_buttons_too(server, manager):
     _, message = await made(server, steps=9)
-    await change(manager, server.channel, "server", "Limits", max_steps="5")
-    assert "at most 5 here" in sentence(await server.bob.click(message, label="Reroll"))
+    await submit_page(manager, server.channel, "server", "Limits", max_steps="5")
+    assert "at most 5 here" in private_text(await server.bob.click(message, label="Reroll"))
 
 
 async def test_pictures_are_made_only_where_they_may_be(server, manager):
     art = server.guild.create_text_channel("studio")
-    await change(manager, server.channel, "server", "Access", channels=[art])
-    assert f"<#{art.id}>" in sentence(await server.alice.slash(server.channel, "imagine", prompt="fox"))
+    await submit_page(manager, server.channel, "server", "Access", channels=[art])
+    assert f"<#{art.id}>" in private_text(await server.alice.slash(server.channel, "imagine", prompt="fox"))
     await made(server, channel=art, steps=2)
-    panel, _ = await change(manager, server.channel, "server", "Access", channels=[])
+    panel, _ = await submit_page(manager, server.channel, "server", "Access", channels=[])
     assert "Channels: **all**" in panel.content
     await made(server, steps=2)
 
@@ -217,20 +198,20 @@ async def test_pictures_are_made_only_where_they_may_be(server, manager):
 async def test_pictures_are_made_only_for_those_who_may(server, manager):
     role = server.guild.create_role("patrons")
     patron = server.guild.add_member(server.env.create_user("patron"), roles=[role])
-    await change(manager, server.channel, "server", "Access", roles=[role])
-    assert f"<@&{role.id}>" in sentence(await server.alice.slash(server.channel, "imagine", prompt="fox"))
+    await submit_page(manager, server.channel, "server", "Access", roles=[role])
+    assert f"<@&{role.id}>" in private_text(await server.alice.slash(server.channel, "imagine", prompt="fox"))
     await made(server, patron, steps=2)
 
 
 async def usage(server, actor=None, channel=None):
-    return sentence(await (actor or server.alice).slash(channel or server.channel, "usage"))
+    return private_text(await (actor or server.alice).slash(channel or server.channel, "usage"))
 
 
 async def test_a_daily_allowance_counts_what_was_made_and_says_when_the_next_day_begins(server, manager):
-    await change(manager, server.channel, "server", "Limits", allowance="3")
+    await submit_page(manager, server.channel, "server", "Limits", allowance="3")
     await made(server, steps=2, count=2)
     assert "**1** of 3 are left here" in await usage(server) and "<t:" in await usage(server)
-    assert "You have 1 of 3 pictures left today, not 2" in sentence(
+    assert "You have 1 of 3 pictures left today, not 2" in private_text(
         await server.alice.slash(server.channel, "imagine", prompt="fox", count=2)
     )
     _, message = await made(server, steps=2)
@@ -238,24 +219,24 @@ async def test_a_daily_allowance_counts_what_was_made_and_says_when_the_next_day
         await server.alice.click(message, label="Reroll"),
         await server.alice.slash(server.channel, "imagine", prompt="x"),
     ):
-        assert "all of your 3 pictures" in sentence(again)
+        assert "all of your 3 pictures" in private_text(again)
     await made(server, server.bob, steps=2)
     await server.restart()
     assert "**0** of 3" in await usage(server)
 
 
 async def test_what_fails_or_is_cancelled_is_given_back(server, manager, monkeypatch):
-    await change(manager, server.channel, "server", "Limits", allowance="3")
+    await submit_page(manager, server.channel, "server", "Limits", allowance="3")
     result = await server.alice.slash(server.channel, "imagine", prompt="fox", steps=150, count=2)
     assert "**1** of 3" in await usage(server)
     await server.alice.click(result.response, label="Cancel")
-    await server.ended()
+    await server.until_idle()
     assert "**3** of 3" in await usage(server)
     with monkeypatch.context() as broken:
         broken.setattr(server.engine.model, "predict_noise", lambda *rows: 1 / 0)
         await server.alice.slash(server.channel, "imagine", prompt="fox", steps=2)
-        await server.ended()
-    sentence(await server.alice.slash(server.channel, "imagine", prompt="fox", size="33"))
+        await server.until_idle()
+    private_text(await server.alice.slash(server.channel, "imagine", prompt="fox", size="33"))
     assert "**3** of 3" in await usage(server) and "made 0 pictures" in await usage(server)
 
 
@@ -279,7 +260,7 @@ async def test_of_two_at_once_only_one_takes_the_last_of_the_day(server, monkeyp
 async def test_roles_have_allowances_of_their_own_the_most_generous_holds(server, manager):
     few, many = server.guild.create_role("few"), server.guild.create_role("many")
     patron = server.guild.add_member(server.env.create_user("patron"), roles=[few, many])
-    await change(manager, server.channel, "server", "Limits", allowance="1")
+    await submit_page(manager, server.channel, "server", "Limits", allowance="1")
     await manager.slash(server.channel, "settings allowance", role=few, pictures=2)
     shown = await manager.slash(server.channel, "settings allowance", role=many, pictures=5)
     assert f"for <@&{many.id}>: **5**" in shown.response.content
@@ -289,7 +270,7 @@ async def test_roles_have_allowances_of_their_own_the_most_generous_holds(server
 
 
 async def test_the_operators_allowance_holds_over_all_servers(tiny_model):
-    async with opened(tiny_model) as server:
+    async with open_server(tiny_model) as server:
         server.service.rules.daily = 2
         await made(server, steps=2)
         elsewhere = server.env.create_guild()
@@ -301,8 +282,8 @@ async def test_the_operators_allowance_holds_over_all_servers(tiny_model):
 async def test_usage_tells_the_limits_and_where_pictures_are_made(server, manager):
     assert "as many as you like" in await usage(server) and "4 pictures, 150 steps, 256 pixels" in await usage(server)
     art = server.guild.create_text_channel("studio")
-    await change(manager, server.channel, "server", "Access", channels=[art])
-    await change(manager, server.channel, "server", "Limits", max_steps="9")
+    await submit_page(manager, server.channel, "server", "Access", channels=[art])
+    await submit_page(manager, server.channel, "server", "Limits", max_steps="9")
     assert f"<#{art.id}>" in await usage(server) and "9 steps" in await usage(server)
 
 
@@ -312,7 +293,7 @@ async def test_the_fullest_panel_fits_into_a_message(server, manager):
     await server.service.preference_store.set(Scope.SERVER, server.guild.id, fullest)
     for number in range(30):
         role = server.guild.create_role(f"{number}")
-        panel = sentence(await manager.slash(server.channel, "settings allowance", role=role, pictures=99_999))
+        panel = private_text(await manager.slash(server.channel, "settings allowance", role=role, pictures=99_999))
         assert f"<@&{role.id}>: **99999**" in panel
     assert panel.count("**99999**") == 10 and "… and 20 more" in panel and panel.count("… and 15 more") == 2
 
@@ -321,5 +302,5 @@ async def test_what_was_typed_counts_although_the_panel_was_dismissed_meanwhile(
     shown = await server.alice.slash(server.channel, "settings mine")
     form = await server.alice.click(shown.response, label="Pictures")
     server.env.backend.delete_message(server.channel.id, shown.response.id)
-    submitted = await forged_form(server, server.alice, form, entered(form) | {"steps": "3"})
-    assert "Steps: **3**" in sentence(submitted)
+    submitted = await forge_form(server, server.alice, form, form_values(form) | {"steps": "3"})
+    assert "Steps: **3**" in private_text(submitted)

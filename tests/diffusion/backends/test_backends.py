@@ -15,7 +15,7 @@ from diffusion.loading.folder import PRETRAINED
 from diffusion.request import ImageRequest
 from diffusion.sampling.trajectory import develop
 from diffusion.serving.engine import Engine
-from tests.conftest import build_components, model_of
+from tests.support.models import build_components, model_of
 
 
 def requests():

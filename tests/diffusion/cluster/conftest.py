@@ -9,12 +9,9 @@ import torch
 from diffusion.cluster.remote import RemoteEngine, load
 from diffusion.config import EngineConfig
 from diffusion.families.stable_diffusion import StableDiffusion
-from diffusion.request import ImageRequest
 from diffusion.serving.engine import Engine
-from tests.conftest import build_components
 from tests.support.machines import Machines
-
-PATIENCE = 60.0  # seconds, also on a busy machine
+from tests.support.models import build_components
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -58,30 +55,3 @@ async def local(tiny_folder):
     model = StableDiffusion.from_pretrained(tiny_folder, "cpu", torch.float32)
     async with Engine(model, EngineConfig(preview_seconds=0)) as engine:
         yield engine
-
-
-def asked(seed=0, **settings):
-    return ImageRequest("a red fox", **{"width": 32, "height": 32, "steps": 20, "sampler": "ddim", "seed": seed} | settings)
-
-
-async def replicas(machines, name="tiny"):
-    return await asyncio.to_thread(machines.ask, "replicas", name=name)
-
-
-async def queued(machines, name="tiny"):
-    return sum(replica["queued"] for replica in await replicas(machines, name))
-
-
-async def until(condition):
-    """Wait until ``condition``, which may be a coroutine function, holds."""
-    async with asyncio.timeout(PATIENCE):
-        while not await condition():
-            await asyncio.sleep(0.1)
-
-
-def alike(ours, theirs):
-    """Whether pictures differ by no more than rounding does, as batches of other sizes are computed in another order."""
-    return len(ours) == len(theirs) and all(
-        one.size == other.size and max(abs(a - b) for a, b in zip(one.tobytes(), other.tobytes(), strict=True)) <= 1
-        for one, other in zip(ours, theirs, strict=True)
-    )

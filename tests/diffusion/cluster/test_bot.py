@@ -11,8 +11,10 @@ from cogs.core.config import Config
 from cogs.core.messages.render import RESUMING
 from diffusion.cluster.remote import RemoteEngine
 from diffusion.images.io import read_image
-from tests.cogs.conftest import drawn, opened, sentence, text_of
-from tests.diffusion.cluster.conftest import alike, asked, queued, replicas, until
+from tests.support.cluster import are_alike, build_request, count_queued, list_replicas
+from tests.support.messages import pictures_of, private_text, text_of
+from tests.support.server import open_server
+from tests.support.waiting import until
 
 LONG = {"steps": 150, "sampler": "heun", "count": 4}  # so that an edit falls between what happens: 299 evaluations each
 
@@ -20,7 +22,7 @@ LONG = {"steps": 150, "sampler": "heun", "count": 4}  # so that an edit falls be
 @pytest.fixture
 async def server(machines):
     model, check = await asyncio.to_thread(load_model, Config(engine=machines.url, models="tiny,other"), "tiny")
-    async with opened(model, check=check, kind=RemoteEngine) as server:
+    async with open_server(model, check=check, kind=RemoteEngine) as server:
         yield server
 
 
@@ -28,17 +30,17 @@ async def test_the_bot_posts_pictures_that_were_made_elsewhere(server, local):
     result = await server.alice.slash(
         server.channel, "imagine", prompt="a red fox", seed=5, steps=20, sampler="ddim", guidance=7.5
     )
-    await server.finished(result.response)
-    (picture,) = drawn(result.response)
-    ours = await local.submit(asked(5))
-    assert alike([read_image(await picture.read())], ours.images)
+    await server.until_finished(result.response)
+    (picture,) = pictures_of(result.response)
+    ours = await local.submit(build_request(5))
+    assert are_alike([read_image(await picture.read())], ours.images)
     assert server.service.metrics.pictures == 1 and server.service.metrics.seconds_each > 0
 
 
 async def test_members_cancel_what_is_made_elsewhere(server, machines):
     result = await server.alice.slash(server.channel, "imagine", prompt="a red fox", **LONG)
     await server.until(lambda: "/299" in text_of(result.response))
-    assert "▶" in sentence(await server.alice.slash(server.channel, "queue"))
+    assert "▶" in private_text(await server.alice.slash(server.channel, "queue"))
     await server.alice.click(result.response, label="Cancel")
     await server.until(lambda: "Cancelled." in text_of(result.response))
     await until(lambda: _idle(machines))
@@ -48,11 +50,11 @@ async def test_members_read_that_their_pictures_are_resumed(server, machines):
     result = await server.alice.slash(server.channel, "imagine", prompt="a red fox", **LONG)
     (job,) = server.service.jobs.values()
     await server.until(lambda: job.progress.completed)
-    (busy,) = [replica for replica in await replicas(machines) if replica["queued"]]
+    (busy,) = [replica for replica in await list_replicas(machines) if replica["queued"]]
     await server.until(lambda: job.progress.completed > job.progress.total / 2)
     os.kill(busy["pid"], signal.SIGKILL)
     await server.until(lambda: RESUMING in text_of(result.response))
-    await server.finished(result.response, 4)
+    await server.until_finished(result.response, 4)
 
 
 async def test_the_settings_choose_the_engine(machines):
@@ -64,4 +66,4 @@ async def test_the_settings_choose_the_engine(machines):
 
 
 async def _idle(machines):
-    return await queued(machines) == 0
+    return await count_queued(machines) == 0

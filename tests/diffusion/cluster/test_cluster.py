@@ -15,7 +15,8 @@ from diffusion.config import EngineConfig
 from diffusion.errors import InvalidRequestError, JobCancelledError, ModelLoadError, QueueFullError
 from diffusion.images.masks import box_mask
 from diffusion.request import Limits
-from tests.diffusion.cluster.conftest import alike, asked, queued, replicas, until
+from tests.support.cluster import are_alike, build_request, count_queued, list_replicas
+from tests.support.waiting import until
 
 PICTURE = Image.linear_gradient("L").resize((48, 32)).convert("RGB")
 KINDS = {
@@ -30,11 +31,11 @@ KINDS = {
 
 
 async def test_pictures_are_those_of_the_engine_here(remote, local):
-    requests = [asked(seed, **settings) for seed, settings in enumerate(KINDS.values())]
+    requests = [build_request(seed, **settings) for seed, settings in enumerate(KINDS.values())]
     theirs = await asyncio.gather(*(remote.submit(request, owner) for owner, request in enumerate(requests)))
     for kind, request, result in zip(KINDS, requests, theirs, strict=True):
         ours = await local.submit(request)
-        assert alike(ours.images, result.images), kind
+        assert are_alike(ours.images, result.images), kind
         assert [film.size for film in result.timelapses] == [film.size for film in ours.timelapses], kind
         assert result.request is request and result.seeds == ours.seeds and result.seconds > 0
 
@@ -42,7 +43,7 @@ async def test_pictures_are_those_of_the_engine_here(remote, local):
 async def test_progress_comes_with_previews_and_a_forecast(remote):
     steps = []
     remote.watchers.append(lambda rows, seconds: steps.append((rows, seconds)))
-    job, seen, foreseen = remote.submit(asked(steps=100, count=2), "alice"), [], []
+    job, seen, foreseen = remote.submit(build_request(steps=100, count=2), "alice"), [], []
     async for progress in job:
         seen.append(progress)
         foreseen.append(remote.estimate_completion()[job])
@@ -59,7 +60,7 @@ async def test_progress_comes_with_previews_and_a_forecast(remote):
 
 
 async def test_what_is_cancelled_leaves_its_replica(remote, machines):
-    job = remote.submit(asked(steps=150, count=4))
+    job = remote.submit(build_request(steps=150, count=4))
     async for progress in job:
         if progress.completed:
             break
@@ -71,18 +72,18 @@ async def test_what_is_cancelled_leaves_its_replica(remote, machines):
 
 
 async def test_both_machines_work(remote, machines):
-    assert len({replica["node"] for replica in await replicas(machines)}) == 2
-    jobs = [remote.submit(asked(seed, steps=100), owner=seed) for seed in range(12)]
+    assert len({replica["node"] for replica in await list_replicas(machines)}) == 2
+    jobs = [remote.submit(build_request(seed, steps=100), owner=seed) for seed in range(12)]
     await until(lambda: _all_busy(machines))
     await asyncio.gather(*jobs)
 
 
 async def test_what_cannot_be_made_is_refused_here_and_there(remote, machines):
     with pytest.raises(InvalidRequestError, match="multiple of 8"):
-        remote.submit(asked(width=30))
+        remote.submit(build_request(width=30))
     remote.config = EngineConfig(limits=Limits(side=2048))
     with pytest.raises(InvalidRequestError, match="at most 1024"):  # the replica's own limits, whatever the bot allows
-        await remote.submit(asked(width=2048, height=32))
+        await remote.submit(build_request(width=2048, height=32))
     with pytest.raises(ModelLoadError, match="does not serve it"):
         await asyncio.to_thread(load, machines.url, "unknown")
 
@@ -99,47 +100,47 @@ async def test_what_is_no_frame_is_refused(machines, body):
 
 
 async def test_another_model_is_there_at_the_same_time(remote, machines):
-    before = remote.submit(asked(steps=100))
+    before = remote.submit(build_request(steps=100))
     await remote.switch(partial(load, machines.url, "other"))
-    after = remote.submit(asked())
+    after = remote.submit(build_request())
     assert ((await before).model, (await after).model) != (remote.model.name, remote.model.name)
     assert (await after).model == remote.model.name
-    assert not alike((await before).images, (await after).images)
+    assert not are_alike((await before).images, (await after).images)
 
 
 async def test_replicas_that_are_full_let_wait_what_was_taken_on_and_refuse_the_rest(machines):
     model, _ = await asyncio.to_thread(load, machines.url, "other")
     async with RemoteEngine(model) as remote:
-        jobs = [remote.submit(asked(seed, steps=60, count=2), owner=seed) for seed in range(2)]
+        jobs = [remote.submit(build_request(seed, steps=60, count=2), owner=seed) for seed in range(2)]
         with pytest.raises(QueueFullError, match="try again"):
             async with asyncio.timeout(20):
                 while True:
-                    remote.submit(asked(), owner="late").cancel()
+                    remote.submit(build_request(), owner="late").cancel()
                     await asyncio.sleep(0.05)
         results = await asyncio.gather(*jobs)
     assert [len(result.images) for result in results] == [2, 2]
 
 
 async def test_no_request_is_lost_when_a_replica_is_killed(remote, local, machines):
-    requests = [asked(seed, steps=100, count=1 + seed % 2) for seed in range(8)]
+    requests = [build_request(seed, steps=100, count=1 + seed % 2) for seed in range(8)]
     jobs = [remote.submit(request, owner) for owner, request in enumerate(requests)]
     resumed = [asyncio.create_task(_resumes(job)) for job in jobs]
     await until(lambda: _all_busy(machines))
     await asyncio.sleep(0.5)
-    victim = (await replicas(machines))[0]
+    victim = (await list_replicas(machines))[0]
     os.kill(victim["pid"], signal.SIGKILL)
     results = await asyncio.gather(*jobs)
     for request, result in zip(requests, results, strict=True):
-        assert alike((await local.submit(request)).images, result.images)
+        assert are_alike((await local.submit(request)).images, result.images)
     assert any(await asyncio.gather(*resumed)) and not all(await asyncio.gather(*resumed))
     await until(lambda: _idle(machines))
     await until(lambda: _replaced(machines, {victim["pid"]}, 2))
 
 
 async def test_an_update_loses_nothing(remote, local, machines, tiny_folder):
-    before = {replica["pid"] for replica in await replicas(machines)}
+    before = {replica["pid"] for replica in await list_replicas(machines)}
     options = {"device": "cpu", "dtype": "float32", "preview_seconds": 0, "cpus": 1.5, "replicas": 2}
-    requests = [asked(seed, steps=60) for seed in range(6)]
+    requests = [build_request(seed, steps=60) for seed in range(6)]
     jobs = [remote.submit(request, owner) for owner, request in enumerate(requests)]
     resumed = [asyncio.create_task(_resumes(job)) for job in jobs]
     await until(lambda: _all_busy(machines))
@@ -147,11 +148,11 @@ async def test_an_update_loses_nothing(remote, local, machines, tiny_folder):
         asyncio.to_thread(machines.ask, "deploy", name="tiny", model=str(tiny_folder), version="2", **options)
     )
     while not deploying.done():
-        requests.append(asked(len(requests)))
+        requests.append(build_request(len(requests)))
         jobs.append(remote.submit(requests[-1]))
         await asyncio.sleep(1)
     for request, result in zip(requests, await asyncio.gather(*jobs), strict=True):
-        assert alike((await local.submit(request)).images, result.images)
+        assert are_alike((await local.submit(request)).images, result.images)
     assert not any(await asyncio.gather(*resumed))  # what had begun was finished where it was
     await until(lambda: _replaced(machines, before, 2))
 
@@ -161,14 +162,14 @@ async def _resumes(job):
 
 
 async def _idle(machines):
-    return await queued(machines) == 0
+    return await count_queued(machines) == 0
 
 
 async def _all_busy(machines):
-    busy = [replica["queued"] > 0 for replica in await replicas(machines)]
+    busy = [replica["queued"] > 0 for replica in await list_replicas(machines)]
     return len(busy) > 1 and all(busy)
 
 
 async def _replaced(machines, gone, count):
-    pids = {replica["pid"] for replica in await replicas(machines)}
+    pids = {replica["pid"] for replica in await list_replicas(machines)}
     return len(pids) == count and not pids & gone

@@ -21,9 +21,9 @@ from diffusion.config import EngineConfig
 from diffusion.errors import GenerationError, InvalidRequestError, ModelLoadError, QueueFullError
 from diffusion.result import Progress
 from diffusion.serving.engine import Engine
-from tests.conftest import model_of
-from tests.diffusion.cluster.conftest import asked
+from tests.support.cluster import build_request
 from tests.support.machines import ROOT
+from tests.support.models import model_of
 
 uvicorn = pytest.importorskip("uvicorn", reason="replicas need pip install -e '.[cluster]'")
 Request = pytest.importorskip("starlette.requests").Request
@@ -121,7 +121,7 @@ async def test_the_bot_knows_what_the_model_takes_without_its_networks(remote, o
 
 
 async def test_pictures_are_checked_where_they_were_made(remote, own):
-    result = await remote.submit(asked())
+    result = await remote.submit(build_request())
     assert remote.can_screen and await remote.screen_images(result.images, result.safety_check) == await own.screen_images(
         result.images
     )
@@ -158,12 +158,12 @@ async def test_more_than_is_checked_at_once_is_refused(server, images):
 
 async def test_what_has_not_begun_waits_during_a_pause(remote, own, server):
     own.pause()  # so that what is sent waits there
-    waiting = remote.submit(asked(), "alice")
+    waiting = remote.submit(build_request(), "alice")
     async with asyncio.timeout(20):
         while not own.unfinished:
             await asyncio.sleep(0.01)
     remote.pause()
-    later = remote.submit(asked(seed=1), "bob")
+    later = remote.submit(build_request(seed=1), "bob")
     own.resume()
     async with asyncio.timeout(20):
         while own.unfinished:
@@ -180,7 +180,7 @@ async def test_what_has_not_begun_waits_during_a_pause(remote, own, server):
 
 async def test_a_pause_of_any_length_tries_nobodys_patience(remote, server, clock):
     remote.pause()
-    job = remote.submit(asked())
+    job = remote.submit(build_request())
     await asyncio.sleep(0.1)
     clock.ahead += 2 * remote_module.CONNECT_GIVE_UP_AFTER
     server.statuses = [503]
@@ -190,45 +190,45 @@ async def test_a_pause_of_any_length_tries_nobodys_patience(remote, server, cloc
 
 async def test_more_than_can_wait_is_refused(remote):
     remote.config = EngineConfig(max_waiting=3)
-    job = remote.submit(asked(count=3))
+    job = remote.submit(build_request(count=3))
     with pytest.raises(QueueFullError, match="3 pictures are waiting"):
-        remote.submit(asked())
+        remote.submit(build_request())
     assert len((await job).images) == 3
 
 
 async def test_more_than_is_ever_taken_on_is_refused_for_good(remote, own):
     own.config = EngineConfig(max_waiting=2)
     with pytest.raises(InvalidRequestError, match="at most 2"):
-        await remote.submit(asked(count=3))
+        await remote.submit(build_request(count=3))
     remote.config = EngineConfig(max_waiting=1)
     with pytest.raises(InvalidRequestError, match="at most 1"):
-        remote.submit(asked(count=3))
+        remote.submit(build_request(count=3))
 
 
 async def test_a_full_replica_closes_the_bot_until_what_waits_has_asked_again(remote, own, clock):
     own.config = EngineConfig(max_waiting=1)
     own.pause()
-    ahead = own.submit(asked(), "alice")
-    waiting = remote.submit(asked(seed=1), "bob")
+    ahead = own.submit(build_request(), "alice")
+    waiting = remote.submit(build_request(seed=1), "bob")
     async with asyncio.timeout(20):
         with pytest.raises(QueueFullError):
             while True:
-                remote.submit(asked(seed=2), "carol").cancel()
+                remote.submit(build_request(seed=2), "carol").cancel()
                 await asyncio.sleep(0.01)
     ahead.cancel()
     own.resume()
     assert len((await waiting).images) == 1
     clock.ahead += 2 * remote_module.LONGEST_WAIT
-    assert len((await remote.submit(asked(seed=2), "carol")).images) == 1
+    assert len((await remote.submit(build_request(seed=2), "carol")).images) == 1
 
 
 async def test_what_loses_its_replica_is_made_again_and_says_so(remote, own, server):
     server.losing = 2
-    job = remote.submit(asked(steps=60, count=2))
+    job = remote.submit(build_request(steps=60, count=2))
     seen = [progress async for progress in job]
     result = await job
     assert server.requests == 3 and any(progress.resuming for progress in seen)
-    ours = await own.submit(asked(steps=60, count=2))
+    ours = await own.submit(build_request(steps=60, count=2))
     assert [image.tobytes() for image in result.images] == [image.tobytes() for image in ours.images]
 
 
@@ -236,7 +236,7 @@ async def test_what_loses_its_replica_again_and_again_is_given_up(remote, server
     monkeypatch.setattr(remote_module, "FIRST_WAIT", 0.01)
     server.losing = 100
     with pytest.raises(GenerationError, match="try again"):
-        await remote.submit(asked(steps=100))
+        await remote.submit(build_request(steps=100))
     assert server.requests == remote_module.MAX_LOSSES
     assert remote.unfinished == 0
 
@@ -246,9 +246,9 @@ async def test_what_only_waits_outlives_what_ends_its_replicas(remote, own, serv
     monkeypatch.setattr("diffusion.cluster.replica.REPORT_SECONDS", 0.01)
     monkeypatch.setattr("diffusion.cluster.replica.HEARTBEAT_SECONDS", 0.01)
     own.pause()
-    own.submit(asked(), "alice")
+    own.submit(build_request(), "alice")
     server.losing = remote_module.MAX_LOSSES + 1
-    job = remote.submit(asked(seed=1), "bob")
+    job = remote.submit(build_request(seed=1), "bob")
     async with asyncio.timeout(20):
         while server.losing:
             await asyncio.sleep(0.01)
@@ -258,7 +258,7 @@ async def test_what_only_waits_outlives_what_ends_its_replicas(remote, own, serv
 
 
 async def test_a_replica_whose_engine_has_ended_lets_go_of_its_requests(remote, own):
-    job = remote.submit(asked(steps=150, count=4))
+    job = remote.submit(build_request(steps=150, count=4))
     async for progress in job:
         if progress.completed:
             own._task.cancel()
@@ -275,13 +275,13 @@ async def test_a_replica_on_which_everything_fails_gets_no_more(remote, own, ser
     for seed in range(3):
         await server.replica.check_health()
         with pytest.raises(GenerationError, match="try again"):
-            await remote.submit(asked(seed))
+            await remote.submit(build_request(seed))
     own.model.predict_noise = predict
     with pytest.raises(RuntimeError, match="3 requests failed one after another"):
         await server.replica.check_health()
     assert (await server.replica.record_routing_stats())["queued"] == math.inf
     assert await server.replica.record_autoscaling_stats() == {"queued": 0.0}
-    job = remote.submit(asked())  # another replica could make it
+    job = remote.submit(build_request())  # another replica could make it
     async with asyncio.timeout(20):
         while server.requests < 5:
             await asyncio.sleep(0.01)
@@ -293,7 +293,7 @@ async def test_a_replica_is_sound_where_others_succeed_and_where_many_fail_toget
     for _ in range(2):
         own.pause()
         own.model.predict_noise = _broken
-        failing = [remote.submit(asked(seed), owner=seed) for seed in range(4)]
+        failing = [remote.submit(build_request(seed), owner=seed) for seed in range(4)]
         async with asyncio.timeout(20):
             while own.unfinished < 4:
                 await asyncio.sleep(0.01)
@@ -302,7 +302,7 @@ async def test_a_replica_is_sound_where_others_succeed_and_where_many_fail_toget
         assert {type(error) for error in errors} == {GenerationError}
         await server.replica.check_health()
         own.model.predict_noise = predict
-        await remote.submit(asked())
+        await remote.submit(build_request())
     await server.replica.check_health()
 
 
@@ -313,7 +313,7 @@ def _broken(*rows):
 async def test_leaving_takes_back_what_is_unfinished(server, own):
     model, _ = await asyncio.to_thread(load, server.url, "tiny")
     async with RemoteEngine(model) as remote:
-        job = remote.submit(asked(steps=150, count=4))
+        job = remote.submit(build_request(steps=150, count=4))
         async for progress in job:
             if progress.completed:
                 break
@@ -331,9 +331,9 @@ async def test_an_engine_that_is_not_there_is_told_in_a_sentence():
 
 
 def test_members_read_that_pictures_are_resumed():
-    text = progress_text(asked(), Progress(None, 3, 20, resuming=True))
+    text = progress_text(build_request(), Progress(None, 3, 20, resuming=True))
     assert RESUMING in text and "step" not in text
-    assert RESUMING not in progress_text(asked(), Progress(None, 3, 20))
+    assert RESUMING not in progress_text(build_request(), Progress(None, 3, 20))
 
 
 def test_a_replica_that_has_ended_says_so(tiny_model):

@@ -8,7 +8,7 @@ from PIL import Image
 from diffusion.request import ImageRequest
 from diffusion.sampling.denoise import SAMPLERS
 from diffusion.sampling.trajectory import develop
-from tests.conftest import SCHEDULER, model_of
+from tests.support.models import SCHEDULER, model_of
 
 TOLERANCE = 1e-4
 

@@ -7,7 +7,6 @@ import pytest
 from diffusion.loading.hub import NoWeightsError, variant_of
 from tests.support.hub_mirror import LICENCE_ACCEPTED, mirror
 from tests.support.safety import build_checker
-from tests.test_command_lines import run
 
 REPOSITORY = "someone/tiny-diffusion"
 PIECE = 10 * 2**20
@@ -20,17 +19,6 @@ try:
 except ModelLoadError as error:
     sys.exit(str(error))
 """
-
-
-@pytest.fixture
-def user(tmp_path):
-    """Runs a command with an empty cache of its own."""
-
-    def start(*arguments, **environment):
-        own = {"HF_HOME": str(tmp_path / "cache"), "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": ""}
-        return run(*arguments, **own | environment)
-
-    return start
 
 
 @pytest.fixture

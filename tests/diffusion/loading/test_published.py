@@ -14,7 +14,6 @@ from diffusion.loading.folder import load
 from diffusion.loading.single_file import load_checkpoint
 from diffusion.request import ImageRequest
 from diffusion.sampling.trajectory import develop
-from tests.diffusion.loading.test_hub import user  # noqa: F401
 from tests.support.hub_mirror import mirror
 from tests.support.original_layout import write_checkpoint
 from tests.support.published import FACTOR, MODELS, write_configs, write_model
@@ -89,14 +88,14 @@ def test_latents_equal_those_of_diffusers_pipeline(hub_id, folder_of, sampler):
 
 
 @pytest.mark.parametrize("hub_id", [SD1, SD2], indirect=False)
-def test_a_model_id_starts_the_bots_engine(hub_id, folder_of, user):  # noqa: F811
+def test_a_model_id_starts_the_bots_engine(hub_id, folder_of, user):
     code = "import bot; print(bot.build_engine(bot.Config()).model.name)"
     with mirror(folder_of(hub_id), hub_id) as endpoint:
         ended = user("-c", code, MODEL_ID=hub_id, HF_ENDPOINT=endpoint)
     assert ended.stdout.strip() == hub_id.partition("/")[2], ended.stderr
 
 
-def test_the_readmes_notebook_runs_as_it_stands(folder_of, user):  # noqa: F811
+def test_the_readmes_notebook_runs_as_it_stands(folder_of, user):
     (code,) = re.findall(r"## In a notebook\n\n```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
     assert DREAMLIKE in code
     smaller = (

@@ -13,8 +13,9 @@ from diffusion.sampling.denoise import SAMPLERS
 from diffusion.sampling.guidance import classifier_guidance, predict_x_0
 from diffusion.sampling.trajectory import develop, step
 from diffusion.serving.engine import Engine
-from tests.conftest import build_classifier, build_components, model_of
-from tests.diffusion.sampling.test_batching import TOLERANCE
+from tests.support.models import build_classifier, build_components, model_of
+
+TOLERANCE = 1e-3
 
 
 def asked(seed=1, **settings):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from diffusion.sampling.denoise import SAMPLERS, InpaintContext, denoise
-from tests.conftest import SCHEDULER
+from tests.support.models import SCHEDULER
 
 SHAPE = (1, 4, 6, 5)
 TOLERANCE = 5e-5  # of the largest latents; float32, over 50 steps

@@ -21,7 +21,7 @@ from diffusion.request import SAMPLER_NAMES, ImageRequest, Limits
 from diffusion.sampling.trajectory import develop
 from diffusion.serving.engine import Engine
 from diffusion.serving.latency import LatencyModel
-from tests.conftest import model_of
+from tests.support.models import model_of
 
 
 def asked(prompt="a fox", **settings):

@@ -11,7 +11,7 @@ from diffusion.config import EngineConfig
 from diffusion.errors import DarkroomError, InvalidRequestError, ModelLoadError
 from diffusion.request import ImageRequest
 from diffusion.serving.engine import Engine
-from tests.conftest import build_classifier, build_components, model_of
+from tests.support.models import build_classifier, build_components, model_of
 
 ONE_AT_A_TIME = EngineConfig(max_rows=2)
 

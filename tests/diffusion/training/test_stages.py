@@ -16,7 +16,7 @@ from diffusion.training.errors import ModelTooLargeError, TrainingError
 from diffusion.training.evaluate import Evaluation, table
 from diffusion.training.export import export
 from diffusion.training.latents import read_latents
-from tests.diffusion.training.conftest import PlainModel
+from tests.support.training import PlainModel
 
 
 def new_run(run: Path, folder: Path) -> Path:

@@ -19,9 +19,10 @@ from sqlalchemy import select
 from cogs.core.messages import attachments
 from cogs.core.storage.creations import Creation, State
 from diffusion.errors import InvalidImageError
-from tests.cogs.conftest import drawn, opened, png, text_of
-from tests.cogs.core.generation.test_resume import never, slow
-from tests.conftest import model_of
+from tests.support.jobs import never_ends, slow_down
+from tests.support.messages import pictures_of, png, text_of
+from tests.support.models import model_of
+from tests.support.server import open_server
 
 PROMPT = "cursed apple"
 PICTURES = "the message with its pictures"
@@ -188,7 +189,7 @@ async def ask(server, name="imagine", **options):
 def sight(result):
     """Put in words what alice has before her."""
     answers = [answer for answer in (result.response, *result.followups) if answer is not None]
-    if any(map(drawn, answers)):
+    if any(map(pictures_of, answers)):
         return PICTURES
     return "\n".join(map(text_of, answers)).rpartition("\n")[2] or "nothing"
 
@@ -201,8 +202,8 @@ async def states(server):
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 async def test_a_fault_is_told_and_harms_nobody_else(tiny_components, monkeypatch, fault):
-    async with opened(model_of(tiny_components), **fault.engine) as server:
-        slow(server, monkeypatch)
+    async with open_server(model_of(tiny_components), **fault.engine) as server:
+        slow_down(server, monkeypatch)
         waiting = await server.bob.slash(server.channel, "imagine", prompt="red apple", steps=30)
         with monkeypatch.context() as faulty:
             if fault.inject:
@@ -210,13 +211,13 @@ async def test_a_fault_is_told_and_harms_nobody_else(tiny_components, monkeypatc
             result = await ask(server, **fault.asks)
             if fault.later:
                 fault.later(server, faulty)
-            await server.finished(waiting.response)
-            await server.ended()
+            await server.until_finished(waiting.response)
+            await server.until_idle()
         server.env.backend.faults.clear()
         seen = sight(result)
         again = await ask(server, **fault.asks)
-        await server.finished(again.response)
-        await server.ended()
+        await server.until_finished(again.response)
+        await server.until_idle()
         print(f"\n| {fault.name} | {seen} | {fault.state} |", end="")
         assert fault.sees in seen and (fault.sees == PICTURES) == (seen == PICTURES)
         assert await states(server) == [state for state in (State.DELIVERED, fault.state, State.DELIVERED) if state]
@@ -225,4 +226,4 @@ async def test_a_fault_is_told_and_harms_nobody_else(tiny_components, monkeypatc
 async def test_a_download_that_hangs_is_given_up(monkeypatch):
     monkeypatch.setattr(attachments, "DOWNLOAD_SECONDS", 0.05)
     with pytest.raises(InvalidImageError, match=NOT_DOWNLOADED):
-        await attachments.download(attachments.PostedFile("in.png", "", 0, never))
+        await attachments.download(attachments.PostedFile("in.png", "", 0, never_ends))

@@ -17,8 +17,10 @@ from diffusion.config import EngineConfig
 from diffusion.images.io import read_parameters
 from diffusion.request import Limits
 from diffusion.serving.engine import Engine
-from tests.cogs.conftest import PATIENCE, drawn, opened, sentence, text_of
-from tests.cogs.core.generation.test_resume import asked, begun, posted, row_of, slow
+from tests.support.jobs import ask, count_posts, row_of, slow_down, until_running
+from tests.support.messages import pictures_of, private_text, text_of
+from tests.support.server import open_server
+from tests.support.waiting import WAIT_SECONDS
 
 SECONDS = 1.0  # of a lease
 
@@ -31,7 +33,7 @@ def url(postgresql):
 @pytest.fixture
 async def server(tiny_model, url):
     """The process that has Discord's events."""
-    async with opened(tiny_model, url) as server:
+    async with open_server(tiny_model, url) as server:
         server.service.lease.name = "0"
         yield server
 
@@ -75,59 +77,59 @@ async def taken(server, other, message):
 
 
 async def test_what_a_dead_process_left_goes_on_in_another_with_the_same_seed(server, other, monkeypatch):
-    slow(server, monkeypatch, 0.1)
-    message = await asked(server)
-    await begun(server, message)
+    slow_down(server, monkeypatch, 0.1)
+    message = await ask(server)
+    await until_running(server, message)
     await asyncio.sleep(2 * SECONDS)
     assert not other.jobs  # not as long as it lives
     await crash(server.service, monkeypatch)
-    await server.finished(message)
-    assert read_parameters(await drawn(message)[0].read())["seed"] == 5
+    await server.until_finished(message)
+    assert read_parameters(await pictures_of(message)[0].read())["seed"] == 5
     await server.until(lambda: not other.background)
     row = await row_of(server, message)
     assert (row.state, row.holder, row.attempts) == (State.DELIVERED, other.lease.holder, 2)
-    assert posted(server) == 1 and len(server.channel.history()) == 1
+    assert count_posts(server) == 1 and len(server.channel.history()) == 1
 
 
 async def test_what_a_stopped_process_leaves_goes_on_at_once(server, other, monkeypatch):
-    slow(server, monkeypatch)
-    message = await asked(server)
+    slow_down(server, monkeypatch)
+    message = await ask(server)
     await server.service.close(grace=0.1)
-    await server.finished(message)
-    assert (await row_of(server, message)).holder == other.lease.holder and posted(server) == 1
+    await server.until_finished(message)
+    assert (await row_of(server, message)).holder == other.lease.holder and count_posts(server) == 1
 
 
 async def test_a_process_that_was_only_slow_does_not_post_what_was_taken_from_it(server, other, monkeypatch, caplog):
-    slow(server, monkeypatch, 0.1)
-    message = await asked(server)
-    await begun(server, message)
+    slow_down(server, monkeypatch, 0.1)
+    message = await ask(server)
+    await until_running(server, message)
     await let_expire(server.service)
     row = await taken(server, other, message)
     assert row.id in server.service.jobs  # both make it, for now
-    await server.finished(message)
-    await server.ended()
+    await server.until_finished(message)
+    await server.until_idle()
     await server.until(lambda: not other.background)
-    assert posted(server) == 1 and len(server.channel.history()) == 1
+    assert count_posts(server) == 1 and len(server.channel.history()) == 1
     assert f"<Creation {row.id}" in caplog.text and "is not made here any more" in caplog.text
     assert (await row_of(server, message)).holder == other.lease.holder
 
 
 async def test_a_process_that_lost_a_picture_stops_making_it_and_says_nothing(server, other, monkeypatch):
-    slow(server, monkeypatch, 0.05)
-    message = await asked(server, steps=100)
-    await begun(server, message)
+    slow_down(server, monkeypatch, 0.05)
+    message = await ask(server, steps=100)
+    await until_running(server, message)
     row = await row_of(server, message)
     await other.claims.take(row.id, State.RUNNING)
     await server.until(lambda: not server.service.jobs)
-    await server.ended()
+    await server.until_idle()
     assert "ancelled" not in text_of(message)
     await other.claims.take(row.id, State.RUNNING)
     assert (await row_of(server, message)).state == State.RUNNING
 
 
 async def test_a_member_cancels_what_another_process_makes(server, other, monkeypatch):
-    slow(server, monkeypatch)
-    message = await asked(server, steps=150)
+    slow_down(server, monkeypatch)
+    message = await ask(server, steps=150)
     await server.service.close(grace=0.1)
     await server.until(lambda: other.jobs)
     server.service.closed_reason = None
@@ -136,21 +138,21 @@ async def test_a_member_cancels_what_another_process_makes(server, other, monkey
     await server.until(lambda: message.components)
     await server.alice.click(message, label="Cancel")
     await server.until(lambda: not other.jobs)
-    await server.ended()
+    await server.until_idle()
     row = await row_of(server, message)
     assert (row.state, row.counted) == (State.CANCELLED, 0)
-    assert "Cancelled" in text_of(message) and posted(server) == 0
+    assert "Cancelled" in text_of(message) and count_posts(server) == 0
 
 
 async def test_what_a_member_waits_for_elsewhere_counts(server, other, monkeypatch):
     server.service.waiting.most = 1
-    slow(server, monkeypatch)
-    message = await asked(server)
+    slow_down(server, monkeypatch)
+    message = await ask(server)
     row = await row_of(server, message)
     await other.claims.take(row.id, State.ACCEPTED, State.RUNNING)
     await server.until(lambda: not server.service.jobs)
     refused = await server.alice.slash(server.channel, "imagine", prompt="another")
-    assert "You wait for 1 requests already" in sentence(refused)
+    assert "You wait for 1 requests already" in private_text(refused)
 
 
 async def test_two_processes_that_give_away_the_last_picture_of_a_day_at_once_both_take_it_back(server, other, monkeypatch):
@@ -165,8 +167,8 @@ async def test_two_processes_that_give_away_the_last_picture_of_a_day_at_once_bo
 
     monkeypatch.setattr(server.service.rules, "check_allowance", meanwhile)
     refused = await server.alice.slash(server.channel, "imagine", prompt="fox", steps=2)
-    assert "all of your 1 pictures" in sentence(refused)
-    await server.ended()
+    assert "all of your 1 pictures" in private_text(refused)
+    await server.until_idle()
     assert sum((await server.service.quota_store.today(server.alice.id)).values()) == 1
 
 
@@ -214,12 +216,12 @@ async def test_an_operator_pauses_and_resumes_all_processes(server, other, olga)
     told = []
     other.orders.handlers |= {verb: lambda _, verb=verb: told.append(verb) for verb in ("pause", "resume", "drain", "reload")}
     for verb in ("pause", "resume", "drain", "reload"):
-        told_them = sentence(await olga.slash(server.channel, f"admin {verb}"))
+        told_them = private_text(await olga.slash(server.channel, f"admin {verb}"))
         assert "within seconds: 1" in told_them or told_them.startswith("Drained")  # at once, as nothing is in hand
     await server.until(lambda: told == ["pause", "resume", "drain", "reload"])
     await olga.slash(server.channel, "admin resume")
     await other.orders.give("pause")
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(WAIT_SECONDS):
         while not server.engine.paused:
             await asyncio.sleep(0.05)
     await other.orders.give("resume")
@@ -227,15 +229,15 @@ async def test_an_operator_pauses_and_resumes_all_processes(server, other, olga)
 
 
 async def test_a_drain_is_over_when_no_process_has_anything_in_hand(server, other, monkeypatch):
-    slow(server, monkeypatch)
-    message = await asked(server, steps=100)
+    slow_down(server, monkeypatch)
+    message = await ask(server, steps=100)
     waiting = asyncio.create_task(other.claims.all_ended())
     await asyncio.sleep(0.5)
     assert not waiting.done()
-    await server.finished(message)
-    async with asyncio.timeout(PATIENCE):
+    await server.until_finished(message)
+    async with asyncio.timeout(WAIT_SECONDS):
         await waiting
 
 
 async def test_a_lone_process_on_postgresql_is_told_of_no_others(server, olga):
-    assert "within seconds" not in sentence(await olga.slash(server.channel, "admin pause"))
+    assert "within seconds" not in private_text(await olga.slash(server.channel, "admin pause"))

@@ -1,7 +1,6 @@
 """After a crash the bot takes up where it was. `Server.restart` ends it without a word to the journal."""
 
 import asyncio
-import time
 from datetime import timedelta
 from unittest.mock import Mock
 
@@ -12,122 +11,87 @@ from cogs.core.messages import delivery
 from cogs.core.storage.creations import State
 from diffusion.errors import QueueFullError
 from diffusion.images.io import read_parameters
-from tests.cogs.conftest import PATIENCE, drawn, files_of, opened, png, text_of
+from tests.support.jobs import ask, count_posts, never_ends, row_of, slow_down, until_running
+from tests.support.messages import files_of, pictures_of, png, text_of
+from tests.support.server import open_server
 
 
 @pytest.fixture
 async def server(tiny_model, database_url):
     """The journal is what restarts depend on: each kind of database goes through them."""
-    async with opened(tiny_model, database_url) as server:
+    async with open_server(tiny_model, database_url) as server:
         yield server
 
 
-def slow(server, monkeypatch, seconds=0.02):
-    """Make pictures slowly enough to be interrupted."""
-    predict = server.engine.model.predict_noise
-
-    def wait_and_predict(*rows):
-        time.sleep(seconds)
-        return predict(*rows)
-
-    monkeypatch.setattr(server.engine.model, "predict_noise", wait_and_predict)
-
-
-def never(*_, **__):
-    return asyncio.Event().wait()
-
-
-async def asked(server, command="imagine", **options):
-    result = await server.alice.slash(server.channel, command, **{"prompt": "red apple", "steps": 40, "seed": 5} | options)
-    return result.response
-
-
-async def row_of(server, message):
-    return await server.service.creation_store.of_message(message.id)
-
-
-async def begun(server, message):
-    """Wait until the journal knows that this is being made."""
-    async with asyncio.timeout(PATIENCE):
-        while (await row_of(server, message)).state != State.RUNNING:
-            await asyncio.sleep(0.02)
-
-
-def posted(server):
-    """How many requests to Discord attached finished pictures."""
-    names = [str(request.json) for request in server.env.http_requests if request.json]
-    return sum("darkroom-" in name for name in names)
-
-
 async def test_an_unfinished_job_goes_on_in_the_same_message_with_the_same_seed(server, monkeypatch):
-    slow(server, monkeypatch)
-    message = await asked(server)
-    await begun(server, message)
+    slow_down(server, monkeypatch)
+    message = await ask(server)
+    await until_running(server, message)
     await server.restart()
-    await server.finished(message)
-    assert read_parameters(await drawn(message)[0].read())["seed"] == 5
+    await server.until_finished(message)
+    assert read_parameters(await pictures_of(message)[0].read())["seed"] == 5
     assert any("Resuming" in str(request.json) for request in server.env.http_requests)
-    assert posted(server) == 1 and len(server.channel.history()) == 1
-    await server.ended()
+    assert count_posts(server) == 1 and len(server.channel.history()) == 1
+    await server.until_idle()
     row = await row_of(server, message)
     assert (row.state, row.token, row.attempts) == (State.DELIVERED, "", 2)
 
 
 async def test_a_similar_picture_goes_on_from_the_same_source(server, monkeypatch):
-    slow(server, monkeypatch)
-    message = await asked(server, "similar", image=("in.png", png()))
+    slow_down(server, monkeypatch)
+    message = await ask(server, "similar", image=("in.png", png()))
     await server.until(lambda: "apple" in text_of(message))
     await server.restart()
-    await server.finished(message)
+    await server.until_finished(message)
     assert [file.name for file in files_of(message)] == ["source.png", "darkroom-5.png"]
 
 
 async def test_a_rendered_picture_is_posted_without_being_made_again(server, monkeypatch):
-    monkeypatch.setattr(server.service.runner.delivery, "deliver", never)
-    message = await asked(server, steps=2)
+    monkeypatch.setattr(server.service.runner.delivery, "deliver", never_ends)
+    message = await ask(server, steps=2)
     await server.until(lambda: any(server.service.image_store.folder.rglob("*.png")))
     await asyncio.sleep(0.1)
     monkeypatch.setattr(server.engine, "submit", None)
     await server.restart()
-    await server.finished(message)
-    assert posted(server) == 1
+    await server.until_finished(message)
+    assert count_posts(server) == 1
 
 
 async def test_a_rendered_picture_that_is_lost_is_made_again(server, monkeypatch):
-    monkeypatch.setattr(server.service.runner.delivery, "deliver", never)
-    message = await asked(server, steps=2)
+    monkeypatch.setattr(server.service.runner.delivery, "deliver", never_ends)
+    message = await ask(server, steps=2)
     await server.until(lambda: any(server.service.image_store.folder.rglob("*.png")))
     await asyncio.sleep(0.1)
     for path in server.service.image_store.folder.rglob("*.png"):
         path.unlink()
     await server.restart()
-    await server.finished(message)
+    await server.until_finished(message)
 
 
 async def test_what_was_posted_before_the_crash_is_recognised_at_the_message(server, monkeypatch):
     creation_store = server.service.creation_store
     with monkeypatch.context() as crash:
-        crash.setattr(creation_store, "close", never)
-        message = await asked(server, steps=2)
-        await server.finished(message)
+        crash.setattr(creation_store, "close", never_ends)
+        message = await ask(server, steps=2)
+        await server.until_finished(message)
         await server.service.close()
     assert (await row_of(server, message)).state == State.RENDERED
     await server.restart()
-    await server.ended()
+    await server.until_idle()
     assert (await row_of(server, message)).state == State.DELIVERED
-    assert posted(server) == 1
+    assert count_posts(server) == 1
 
 
 async def test_a_new_message_posted_before_the_crash_is_recognised_too(server, monkeypatch):
     creation_store = server.service.creation_store
     with monkeypatch.context() as crash:
-        crash.setattr(creation_store, "close", never)
+        crash.setattr(creation_store, "close", never_ends)
         server.env.inject_error("PATCH", "/channels/*", status=400, code=30046, times=None)
-        message = await asked(server, steps=2)
+        message = await ask(server, steps=2)
         await server.until(lambda: len(server.channel.history()) == 2)
         await server.service.close()
     await server.restart()
-    await server.ended()
+    await server.until_idle()
     assert len(server.channel.history()) == 2
     assert (await row_of(server, server.channel.history()[-1])).state == State.DELIVERED
     assert text_of(message)
@@ -135,19 +99,19 @@ async def test_a_new_message_posted_before_the_crash_is_recognised_too(server, m
 
 @pytest.mark.parametrize("expired", [False, True])
 async def test_an_answer_shown_but_not_noted_is_found(server, monkeypatch, expired):
-    slow(server, monkeypatch)
-    message = await asked(server)
+    slow_down(server, monkeypatch)
+    message = await ask(server)
     await server.service.close()
     row = await row_of(server, message)
     await server.service.creation_store.update(row, message_id=None, expires=row.created if expired else row.expires)
     await server.restart()
-    await server.finished(message)
+    await server.until_finished(message)
     assert len(server.channel.history()) == 1
 
 
 async def test_an_answer_that_was_under_way_when_the_bot_died_is_waited_for(server, monkeypatch):
-    slow(server, monkeypatch)
-    message = await asked(server)
+    slow_down(server, monkeypatch)
+    message = await ask(server)
     await server.service.close()
     await server.service.creation_store.update(await row_of(server, message), message_id=None)
     find, looks = delivery.Delivery._find, []
@@ -160,13 +124,13 @@ async def test_an_answer_that_was_under_way_when_the_bot_died_is_waited_for(serv
     monkeypatch.setattr("cogs.core.retry.FIRST_WAIT_SECONDS", 0.01)
     monkeypatch.setattr(delivery, "ORIGINAL_RESPONSE_GRACE", timedelta(minutes=5))
     await server.restart()
-    await server.finished(message)
+    await server.until_finished(message)
     assert len(looks) == 3
 
 
 async def test_what_was_only_being_prepared_is_told_so(server, monkeypatch):
-    slow(server, monkeypatch)
-    message = await asked(server)
+    slow_down(server, monkeypatch)
+    message = await ask(server)
     await server.service.close()
     await server.service.creation_store.update(await row_of(server, message), request=None)
     await server.restart()
@@ -174,32 +138,32 @@ async def test_what_was_only_being_prepared_is_told_so(server, monkeypatch):
 
 
 async def test_a_job_whose_channel_is_gone_is_closed_with_the_reason(server, monkeypatch):
-    slow(server, monkeypatch)
-    message = await asked(server)
+    slow_down(server, monkeypatch)
+    message = await ask(server)
     await server.service.close()
     server.env.backend.delete_channel(server.channel.id)
     await server.restart()
-    await server.ended()
+    await server.until_idle()
     row = await row_of(server, message)
     assert (row.state, row.error) == (State.FAILED, "The channel is gone.")
 
 
 async def test_a_job_whose_message_is_gone_is_dropped(server, monkeypatch):
-    slow(server, monkeypatch)
-    message = await asked(server)
+    slow_down(server, monkeypatch)
+    message = await ask(server)
     await server.service.close()
     server.env.backend.delete_message(server.channel.id, message.id)
     await server.restart()
-    await server.ended()
+    await server.until_idle()
     row = await row_of(server, message)
     assert (row.state, row.error) == (State.CANCELLED, runner.DELETED)
 
 
 async def test_what_stops_the_bot_again_and_again_is_left(server, monkeypatch):
     monkeypatch.setattr(runner, "MAX_ATTEMPTS", 1)
-    slow(server, monkeypatch)
-    message = await asked(server)
-    await begun(server, message)
+    slow_down(server, monkeypatch)
+    message = await ask(server)
+    await until_running(server, message)
     await server.restart()
     await server.until(lambda: "again and again" in text_of(message))
 
@@ -207,22 +171,22 @@ async def test_what_stops_the_bot_again_and_again_is_left(server, monkeypatch):
 @pytest.mark.parametrize("state", ["accepted", "rendered"])
 async def test_a_private_picture_goes_on_by_its_token(server, monkeypatch, state):
     if state == "rendered":
-        monkeypatch.setattr(server.service.runner.delivery, "deliver", never)
+        monkeypatch.setattr(server.service.runner.delivery, "deliver", never_ends)
     else:
-        slow(server, monkeypatch)
-    message = await asked(server, private=True, steps=20)
+        slow_down(server, monkeypatch)
+    message = await ask(server, private=True, steps=20)
     accepted = next(request for request in server.env.http_requests if request.path.endswith("/callback"))
     assert "14 minutes only" in accepted.json["data"]["content"]
     await asyncio.sleep(0.5)
     await server.restart()
-    await server.finished(message)
+    await server.until_finished(message)
     assert message.ephemeral
 
 
 async def test_what_waits_for_room_after_a_restart_can_be_cancelled(server, monkeypatch):
-    slow(server, monkeypatch)
-    message = await asked(server)
-    await begun(server, message)
+    slow_down(server, monkeypatch)
+    message = await ask(server)
+    await until_running(server, message)
     with monkeypatch.context() as full:
         full.setattr(server.engine, "submit", Mock(side_effect=QueueFullError("full")))
         full.setattr(runner, "QUEUE_SECONDS", 0.05)
@@ -230,7 +194,7 @@ async def test_what_waits_for_room_after_a_restart_can_be_cancelled(server, monk
         await server.until(lambda: "Resuming" in text_of(message))
         await server.alice.click(message, label="Cancel")
         await server.until(lambda: "Cancelled" in text_of(message))
-    await server.ended()
+    await server.until_idle()
     row = await row_of(server, message)
     assert (row.state, row.counted, row.token) == (State.CANCELLED, 0, "")
-    assert "Cancelled" in text_of(message) and posted(server) == 0
+    assert "Cancelled" in text_of(message) and count_posts(server) == 0

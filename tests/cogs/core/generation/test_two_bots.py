@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from cogs.core.simulator.loopback import Wire
 from cogs.core.storage.database import Database
-from tests.cogs.core.generation.test_crash import END_SECONDS, START_SECONDS, accepted, delivered, processes
+from tests.support.bot_process import END_SECONDS, START_SECONDS, accepted_requests, count_deliveries, forkserver
 
 SHARDS, LEASE = 2, 2.0
 
@@ -32,7 +32,7 @@ class Bots:
             data.mkdir(exist_ok=True)
             settings = {"database_url": self.url, "pictures_url": str(self.folder / "pictures")}
             settings |= {"shard_count": SHARDS, "shard_ids": str(shard), "lease": LEASE}
-            process = processes.Process(target=run, args=(self.wire.port, data), kwargs=settings, daemon=True)
+            process = forkserver.Process(target=run, args=(self.wire.port, data), kwargs=settings, daemon=True)
             process.start()
             self.running[shard] = process
             self.starts[shard] += 1
@@ -117,8 +117,8 @@ async def test_one_of_two_bots_that_fails_loses_nothing_and_nothing_is_posted_tw
                     await asyncio.sleep(0.02)
             await bots.kill(SHARDS - 1)
         rows = await everything_ended(url)
-    promised = accepted(wire)
-    shown = delivered(wire)
+    promised = accepted_requests(wire)
+    shown = count_deliveries(wire)
     lost = [interaction for interaction in promised if not shown[interaction.id]]
     twice = [interaction for interaction in promised if shown[interaction.id] > 1]
     uploads = [sum(f":{interaction.id}" in post for post in wire.posted) for interaction in promised]

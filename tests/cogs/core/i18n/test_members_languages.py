@@ -3,7 +3,7 @@
 import asyncio
 
 from cogs.core.request.preferences import Preferences, Scope
-from tests.cogs.conftest import drawn, sentence, text_of
+from tests.support.messages import pictures_of, private_text, text_of
 
 
 async def speaks(server, scope, subject, language):
@@ -14,31 +14,31 @@ async def speaks(server, scope, subject, language):
 async def test_a_member_is_refused_in_their_language(server):
     await speaks(server, Scope.MEMBER, server.alice, "de")
     refused = await server.alice.slash(server.channel, "imagine", prompt="red apple", size="wide")
-    assert sentence(refused) == "Die Größe muss Breite x Höhe in Pixeln sein, etwa 512x768."
+    assert private_text(refused) == "Die Größe muss Breite x Höhe in Pixeln sein, etwa 512x768."
     refused = await server.bob.slash(server.channel, "imagine", prompt="red apple", size="wide")
-    assert sentence(refused) == "The size must be width x height in pixels, such as 512x768."
+    assert private_text(refused) == "The size must be width x height in pixels, such as 512x768."
 
 
 async def test_settings_are_called_as_in_the_language_of_the_sentence(server):
     await speaks(server, Scope.MEMBER, server.alice, "de")
     refused = await server.alice.slash(server.channel, "imagine", prompt="red apple", count=4, size="500x32")
-    assert sentence(refused) == "Breite: Hier gehen höchstens 256, nicht 500."
+    assert private_text(refused) == "Breite: Hier gehen höchstens 256, nicht 500."
 
 
 async def test_where_a_member_has_chosen_none_the_channels_language_counts(server):
     await speaks(server, Scope.CHANNEL, server.channel, "fr")
     refused = await server.alice.slash(server.channel, "imagine", prompt="red apple", size="wide")
-    assert sentence(refused).startswith("La taille s'écrit largeur x hauteur")
+    assert private_text(refused).startswith("La taille s'écrit largeur x hauteur")
 
 
 async def test_what_is_thrown_outside_of_commands_is_told_in_the_language_as_well(server):
     await speaks(server, Scope.MEMBER, server.alice, "ja")
     refused = await server.alice.slash(server.channel, "show", id="no id")
-    assert "`/履歴`" in sentence(refused)
+    assert "`/履歴`" in private_text(refused)
 
 
 async def finished(server, message):
-    await server.until(lambda: drawn(message))
+    await server.until(lambda: pictures_of(message))
     return text_of(message)
 
 

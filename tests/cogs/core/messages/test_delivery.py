@@ -14,8 +14,9 @@ from simcord.enums import OverwriteType
 from cogs.core.messages import deadline, delivery
 from cogs.core.storage.creations import State
 from diffusion.images.io import read_image
-from tests.cogs.conftest import drawn, opened, sentence, text_of
-from tests.cogs.core.generation.test_resume import never, row_of, slow
+from tests.support.jobs import never_ends, row_of, slow_down
+from tests.support.messages import pictures_of, private_text, text_of
+from tests.support.server import open_server
 
 EDIT = ("PATCH", "/channels/*/messages/*")
 NEW = ("POST", "/channels/*/messages")
@@ -105,15 +106,15 @@ def sight(server, result):
     message, history = result.response, server.channel.history()
     direct = server.env.backend.get_dm_channel(server.alice.id)
     (direct,) = [*server.env.backend.messages[direct.id].values()][-1:] or [None]
-    if drawn(message):
-        if {file.name.rpartition(".")[2] for file in drawn(message)} == {"png"}:
+    if pictures_of(message):
+        if {file.name.rpartition(".")[2] for file in pictures_of(message)} == {"png"}:
             return "the message with its pictures"
         return text_of(message).rpartition("-# ")[2]
     if direct and direct.attachments:
         return "a direct message"
-    if any(drawn(followup) for followup in result.followups):
+    if any(pictures_of(followup) for followup in result.followups):
         return "a follow-up of the interaction"
-    if drawn(history[-1]) and history[-1].reference.message_id == message.id:
+    if pictures_of(history[-1]) and history[-1].reference.message_id == message.id:
         return "a new message that refers to the first"
     if delivery.TOO_LARGE in text_of(message) or delivery.NOT_TAKEN in text_of(message):
         return "the message with one sentence"
@@ -130,7 +131,7 @@ async def test_each_fault_ends_in_pictures_or_a_reason(server, monkeypatch, faul
     for (method, path), status, code, times in fault.errors:
         server.env.inject_error(method, path, status=status, code=code, times=times)
     go.set()
-    await server.ended()
+    await server.until_idle()
     seen = sight(server, result)
     print(f"\n| {fault.name} | {seen} | {creation.state} |", end="")
     assert seen == fault.sees
@@ -142,13 +143,13 @@ async def test_a_smaller_picture_is_the_same_and_its_buttons_work_from_the_journ
     result, go = await rendered(server, monkeypatch)
     server.env.inject_error(*EDIT, status=413, code=40005, times=3)
     go.set()
-    await server.finished(result.response)
-    (picture,) = drawn(result.response)
+    await server.until_finished(result.response)
+    (picture,) = pictures_of(result.response)
     assert picture.name == "darkroom-5.webp" and picture.description == "red apple"
     assert read_image(await picture.read()).size == (32, 32)
-    await server.ended()
+    await server.until_idle()
     again = await server.bob.click(result.response, label="Reroll")
-    await server.finished(again.response)
+    await server.until_finished(again.response)
     assert "**red apple**" in text_of(again.response)
     assert (await row_of(server, again.response)).parent_id == (await row_of(server, result.response)).id
 
@@ -157,8 +158,8 @@ async def test_a_smaller_picture_is_the_same_and_its_buttons_work_from_the_journ
 async def test_what_a_server_does_not_take_is_not_even_tried(server, monkeypatch, limit, note):
     monkeypatch.setattr(Guild, "filesize_limit", limit)
     result = await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=2, seed=5, upscale=2)
-    await server.finished(result.response)
-    (picture,) = drawn(result.response)
+    await server.until_finished(result.response)
+    (picture,) = pictures_of(result.response)
     assert len(await picture.read()) <= limit
     assert note in text_of(result.response)
     assert sum("darkroom-" in str(request.json) for request in server.env.http_requests if request.method == "PATCH") == 1
@@ -177,7 +178,7 @@ async def test_while_the_network_is_down_the_delivery_waits(server, monkeypatch)
 
     monkeypatch.setattr(ways, "_send", unplugged)
     result = await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=2)
-    await server.finished(result.response)
+    await server.until_finished(result.response)
 
 
 async def test_what_stays_out_of_reach_is_given_up_in_the_end(server, monkeypatch):
@@ -185,7 +186,7 @@ async def test_what_stays_out_of_reach_is_given_up_in_the_end(server, monkeypatc
     result, go = await rendered(server, monkeypatch)
     server.env.inject_error(*EDIT, status=500, times=None)
     go.set()
-    await server.ended()
+    await server.until_idle()
     assert (await row_of(server, result.response)).state == State.FAILED
 
 
@@ -194,18 +195,18 @@ async def test_progress_gives_way_where_an_edit_hangs(server, monkeypatch):
     result, go = await rendered(server, monkeypatch)
     (creation,) = server.service.runner._creations.values()
     with monkeypatch.context() as limited:
-        limited.setattr(ways, "_send", never)
+        limited.setattr(ways, "_send", never_ends)
         hanging = asyncio.ensure_future(ways.show(creation, None))
         await asyncio.sleep(0)
         assert await ways.show(creation, None)  # is not even tried
     go.set()
-    await server.finished(result.response)
+    await server.until_finished(result.response)
     assert await hanging
 
 
 async def test_where_only_a_token_reaches_the_wait_is_bounded_and_that_is_said(server, monkeypatch):
     monkeypatch.setattr(deadline, "TOKEN_MINUTES", 0.02)
-    slow(server, monkeypatch)
+    slow_down(server, monkeypatch)
     result = await server.env.create_user("carol").slash("imagine", prompt="red apple", steps=150)
     accepted = next(request for request in server.env.http_requests if request.path.endswith("/callback"))
     assert deadline.token_note() in accepted.json["data"]["content"]
@@ -213,23 +214,23 @@ async def test_where_only_a_token_reaches_the_wait_is_bounded_and_that_is_said(s
 
 
 async def test_a_full_queue_says_how_long_to_wait(tiny_model):
-    async with opened(tiny_model, max_waiting=4, max_rows=2) as server:
+    async with open_server(tiny_model, max_waiting=4, max_rows=2) as server:
         await server.alice.slash(server.channel, "imagine", prompt="one", steps=150, count=4)
         (job,) = server.service.jobs.values()
         await server.until(lambda: job.progress.completed > 5)
         refused = await server.bob.slash(server.channel, "imagine", prompt="two")
-        assert re.search(r"try again <t:\d+:R>", sentence(refused))
+        assert re.search(r"try again <t:\d+:R>", private_text(refused))
 
 
 async def test_a_member_who_left_the_server_meanwhile_finds_their_picture_there(server, monkeypatch):
     result, go = await rendered(server, monkeypatch)
     server.guild.remove_member(server.alice)
     go.set()
-    await server.ended()
-    assert len(drawn(result.response)) == 1
+    await server.until_idle()
+    assert len(pictures_of(result.response)) == 1
     assert (await row_of(server, result.response)).state == State.DELIVERED
     again = await server.bob.click(result.response, label="Reroll")
-    await server.finished(again.response)
+    await server.until_finished(again.response)
 
 
 async def test_a_channel_that_was_closed_to_the_bot_meanwhile_gets_its_picture_by_the_token(server, monkeypatch):
@@ -237,8 +238,8 @@ async def test_a_channel_that_was_closed_to_the_bot_meanwhile_gets_its_picture_b
     closed = discord.Permissions(view_channel=True, send_messages=True).value
     server.env.backend.set_overwrite(server.channel.id, Overwrite(server.env.bot.user.id, OverwriteType.MEMBER, deny=closed))
     go.set()
-    await server.ended()
-    assert len(drawn(result.response)) == 1
+    await server.until_idle()
+    assert len(pictures_of(result.response)) == 1
     assert (await row_of(server, result.response)).state == State.DELIVERED
 
 
@@ -249,10 +250,10 @@ async def test_a_picture_in_a_thread_comes_also_where_it_was_archived_meanwhile(
     result, go = await rendered(server, monkeypatch, channel=thread)
     server.env.inject_error("PATCH", f"/channels/{thread.id}/messages/*", status=400, code=50083, times=None)
     go.set()
-    await server.ended()
-    assert len(drawn(result.response)) == 1
+    await server.until_idle()
+    assert len(pictures_of(result.response)) == 1
     again = await server.bob.click(result.response, label="Reroll")
-    await server.finished(again.response)
+    await server.until_finished(again.response)
     row = await row_of(server, result.response)
     shown = await server.bob.slash(server.channel, "show", id=str(row.id))
-    assert any(map(drawn, filter(None, (shown.response, *shown.followups))))
+    assert any(map(pictures_of, filter(None, (shown.response, *shown.followups))))

@@ -3,8 +3,8 @@
 import asyncio
 
 from cogs.core.simulator.loopback import Wire
-from tests.cogs.conftest import png
-from tests.cogs.core.generation.test_crash import END_SECONDS, delivered, everything_delivered, journalled, started
+from tests.support.bot_process import END_SECONDS, count_deliveries, start_bot, states_in_database, until_all_delivered
+from tests.support.messages import png
 from tests.support.rate_limits import RateLimits
 
 
@@ -16,35 +16,35 @@ async def answered(interaction):
 
 async def settled(folder):
     async with asyncio.timeout(END_SECONDS):
-        while set(journalled(folder).values()) != {"delivered"}:
+        while set(states_in_database(folder).values()) != {"delivered"}:
             await asyncio.sleep(0.1)
 
 
 async def test_under_rate_limits_every_picture_comes_once(tmp_path):
-    async with Wire() as wire, started(wire, tmp_path):
+    async with Wire() as wire, start_bot(wire, tmp_path):
         wire.limits = RateLimits(most=3, seconds=1.0, unforeseen=4)
         asked = [await wire.ask(wire.members[number % 3], "apple", steps=20 + 10 * number, seed=number) for number in range(12)]
         await asyncio.gather(*map(answered, asked))
-        await everything_delivered(wire)
+        await until_all_delivered(wire)
         await settled(tmp_path)
         edits = sum(request.method == "PATCH" for request in wire.backend.http_requests)
         print(f"\n{wire.limits.refused} requests refused with 429, {edits} edits carried out, {len(wire.posted)} with pictures")
     assert wire.limits.refused >= 6
-    assert set(delivered(wire).values()) == {1} and len(wire.posted) == len(asked) == len(delivered(wire))
+    assert set(count_deliveries(wire).values()) == {1} and len(wire.posted) == len(asked) == len(count_deliveries(wire))
     assert "Traceback" not in (tmp_path / "bot.log").read_text()
 
 
 async def test_a_gateway_connection_lost_in_mid_job_costs_nothing(tmp_path):
-    async with Wire() as wire, started(wire, tmp_path):
+    async with Wire() as wire, start_bot(wire, tmp_path):
         running = await wire.ask(wire.members[0], "red apple", steps=150, count=4)
         await answered(running)
         await wire.disconnect()
         async with asyncio.timeout(END_SECONDS):
             await wire.ready.wait()
         await answered(await wire.ask(wire.members[1], "green apple", steps=2))
-        await everything_delivered(wire)
+        await until_all_delivered(wire)
         await settled(tmp_path)
-    assert set(delivered(wire).values()) == {1} and len(wire.posted) == len(wire.asked) == 2
+    assert set(count_deliveries(wire).values()) == {1} and len(wire.posted) == len(wire.asked) == 2
     assert wire.backend.get_message(wire.channel.id, running.message_id).attachments
 
 
@@ -57,7 +57,7 @@ class SlowWire(Wire):
 
 
 async def test_pictures_that_are_still_being_fetched_count_as_requests_of_their_member(tmp_path):
-    async with SlowWire() as wire, started(wire, tmp_path):
+    async with SlowWire() as wire, start_bot(wire, tmp_path):
         wire.files = asyncio.Event()
         flooder, other = wire.members[:2]
         flood = [await wire.slash(flooder, wire.channel, "similar", image=png(), steps=2) for _ in range(7)]
@@ -68,5 +68,5 @@ async def test_pictures_that_are_still_being_fetched_count_as_requests_of_their_
         assert all("all I take from one member" in sentence for sentence in refused)
         wire.files.set()
         async with asyncio.timeout(END_SECONDS):
-            while delivered(wire).keys() != {asked.id for asked in (*flood[:5], modest)}:
+            while count_deliveries(wire).keys() != {asked.id for asked in (*flood[:5], modest)}:
                 await asyncio.sleep(0.1)

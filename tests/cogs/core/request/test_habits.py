@@ -7,18 +7,18 @@ from cogs.core.messages.confirm import PATIENCE
 from cogs.core.request.preferences import Preferences, Scope
 from cogs.core.request.styles import Style
 from diffusion.images.io import read_image, read_parameters
-from tests.cogs.conftest import drawn, png, sentence, text_of
-from tests.cogs.core.generation.test_resume import slow
-from tests.cogs.settings.test_settings import change
-from tests.cogs.test_bad_input import pressed
+from tests.support.jobs import slow_down
+from tests.support.messages import pictures_of, png, private_text, text_of
+from tests.support.pressing import press
+from tests.support.settings_panel import submit_page
 
 
 async def made(server, prompt, command="imagine", **options):
     options = {name: value for name, value in ({"steps": 2} | options).items() if value is not None}
     result = await server.alice.slash(server.channel, command, prompt=prompt, **options)
-    await server.finished(result.response, len(drawn(result.response)) or 1)
-    await server.ended()
-    return read_parameters(await drawn(result.response)[0].read()), result
+    await server.until_finished(result.response, len(pictures_of(result.response)) or 1)
+    await server.until_idle()
+    return read_parameters(await pictures_of(result.response)[0].read()), result
 
 
 async def test_flags_set_what_they_name_and_do_not_show_in_the_prompt(server):
@@ -83,7 +83,7 @@ async def test_flags_work_for_similar_pictures_too(server):
     ],
 )
 async def test_flags_out_of_range_are_told_in_a_sentence(server, prompt, words):
-    assert words in sentence(await server.alice.slash(server.channel, "imagine", prompt=prompt))
+    assert words in private_text(await server.alice.slash(server.channel, "imagine", prompt=prompt))
 
 
 async def test_the_operators_styles_are_offered_and_make_of_a_prompt_what_they_say(server):
@@ -92,8 +92,8 @@ async def test_the_operators_styles_are_offered_and_make_of_a_prompt_what_they_s
     offered = await server.alice.autocomplete(server.channel, "imagine", "style", "")
     assert [choice["value"] for choice in offered] == ["Oil", "Ink"]
     result = await server.alice.slash(server.channel, "imagine", prompt="fox", style="oil", negative="text")
-    await server.finished(result.response)
-    settings = read_parameters(await drawn(result.response)[0].read())
+    await server.until_finished(result.response)
+    settings = read_parameters(await pictures_of(result.response)[0].read())
     assert (settings["prompt"], settings["negative_prompt"]) == ("fox in oil", "text, photo")
     assert (settings["steps"], settings["guidance_scale"]) == (5, 3.5)
     settings, _ = await made(server, "fox --style ink")
@@ -101,7 +101,7 @@ async def test_the_operators_styles_are_offered_and_make_of_a_prompt_what_they_s
 
 
 async def test_no_style_can_be_asked_for_where_one_is_preferred(server):
-    await change(server.alice, server.channel, "mine", "Pictures", style="ink")
+    await submit_page(server.alice, server.channel, "mine", "Pictures", style="ink")
     assert (await made(server, "fox"))[0]["prompt"] == "fox, ink"
     assert (await made(server, "fox", style="none"))[0]["prompt"] == "fox"
 
@@ -118,9 +118,9 @@ async def test_a_prompt_for_several_tells_how_many_before_any_is_made_and_posts_
     for words in ("This makes 4 pictures", "1. **red fox in rain**", "4. **blue fox in snow**", "You have 40 left today"):
         assert words in question.content
     message = await started(server, question)
-    await server.finished(message, 4)
+    await server.until_finished(message, 4)
     assert "**{red|blue} fox in {rain|snow}**" in text_of(message).replace("\\", "") and "seed 7 " in text_of(message)
-    pictures = drawn(message)
+    pictures = pictures_of(message)
     assert [picture.description.partition(": ")[2] for picture in pictures] == [
         "red fox in rain",
         "red fox in snow",
@@ -139,11 +139,11 @@ async def test_each_of_several_pictures_is_the_one_its_prompt_makes_alone(server
     asked = await server.alice.slash(server.channel, "imagine", prompt="{red|blue} fox", steps=2, seed=7, count=2)
     assert "4 pictures, 2 of each" in asked.response.content
     message = await started(server, asked.response)
-    await server.finished(message, 4)
-    last = read_image(await drawn(message)[3].read())
+    await server.until_finished(message, 4)
+    last = read_image(await pictures_of(message)[3].read())
     alone = await server.alice.slash(server.channel, "imagine", prompt="blue fox", steps=2, seed=8)
-    await server.finished(alone.response)
-    difference = ImageChops.difference(last, read_image(await drawn(alone.response)[0].read()))
+    await server.until_finished(alone.response)
+    difference = ImageChops.difference(last, read_image(await pictures_of(alone.response)[0].read()))
     assert max(most for _, most in difference.getextrema()) <= 1
 
 
@@ -166,11 +166,11 @@ async def test_a_question_is_answered_once(server, label):
     question = asked.response
     buttons = [button["custom_id"] for row in question.components for button in row["components"]]
     await server.alice.click(question, label=label)
-    await server.ended()
+    await server.until_idle()
     made = len(await server.service.archive.latest(server.alice.id, "", 25))
     for button in buttons:
-        assert "answered already" in await pressed(server, server.alice, button)
-    await server.ended()
+        assert "answered already" in await press(server, server.alice, button)
+    await server.until_idle()
     assert made == len(await server.service.archive.latest(server.alice.id, "", 25)) == (label == "Start")
 
 
@@ -178,7 +178,7 @@ async def test_a_question_from_before_a_restart_says_so(server):
     asked = await server.alice.slash(server.channel, "imagine", prompt="{red|blue} fox", steps=2)
     await server.restart()
     for label in ("Start", "Cancel"):
-        assert "I was restarted meanwhile" in sentence(await server.alice.click(asked.response, label=label))
+        assert "I was restarted meanwhile" in private_text(await server.alice.click(asked.response, label=label))
     assert not server.service.jobs and not await server.service.quota_store.today(server.alice.id)
 
 
@@ -192,53 +192,55 @@ async def test_a_question_from_before_a_restart_says_so(server):
 )
 async def test_more_than_a_message_or_the_day_holds_is_refused_before_it_is_asked(server, options, words):
     server.service.rules.daily = 5
-    assert words in sentence(await server.alice.slash(server.channel, "imagine", **options))
+    assert words in private_text(await server.alice.slash(server.channel, "imagine", **options))
 
 
 async def test_what_may_not_be_made_is_told_after_start_in_a_sentence(server):
     asked = await server.alice.slash(server.channel, "imagine", prompt="{red|blue} fox", size="33")
-    assert "multiple of 8" in sentence(await server.alice.click(asked.response, label="Start"))
+    assert "multiple of 8" in private_text(await server.alice.click(asked.response, label="Start"))
 
 
 async def test_several_prompts_go_on_after_a_restart_and_can_be_made_again(server, monkeypatch):
-    slow(server, monkeypatch)
+    slow_down(server, monkeypatch)
     asked = await server.alice.slash(server.channel, "imagine", prompt="{red|blue} fox", steps=20)
     message = await started(server, asked.response)
     await server.restart()
-    await server.finished(message, 2)
-    assert [picture.description for picture in drawn(message)] == ["Picture 1 of 2: red fox", "Picture 2 of 2: blue fox"]
-    await server.ended()
+    await server.until_finished(message, 2)
+    assert [picture.description for picture in pictures_of(message)] == ["Picture 1 of 2: red fox", "Picture 2 of 2: blue fox"]
+    await server.until_idle()
     again = await server.bob.click(message, label="Reroll")
-    await server.finished(again.response, 2)
-    assert [picture.description for picture in drawn(again.response)] == [picture.description for picture in drawn(message)]
+    await server.until_finished(again.response, 2)
+    assert [picture.description for picture in pictures_of(again.response)] == [
+        picture.description for picture in pictures_of(message)
+    ]
 
 
 async def test_similar_pictures_can_be_made_for_several_prompts(server):
     asked = await server.alice.slash(server.channel, "similar", image=("in.png", png()), prompt="{red|blue} fox", steps=4)
     message = await started(server, asked.response)
-    await server.finished(message, 2)
+    await server.until_finished(message, 2)
 
 
 async def test_words_of_a_list_cannot_be_put_together_from_permutations(server):
     await server.service.preference_store.set(Scope.SERVER, server.guild.id, Preferences(words=("blood",)))
     asked = await server.alice.slash(server.channel, "imagine", prompt="{bl|f}ood")
-    assert "do not allow" in sentence(await server.alice.click(asked.response, label="Start"))
+    assert "do not allow" in private_text(await server.alice.click(asked.response, label="Start"))
 
 
 async def test_editing_shows_what_was_written_and_asks_again_where_it_stands_for_several(server):
     asked = await server.alice.slash(server.channel, "imagine", prompt="{red|blue} fox", steps=2, seed=7)
     message = await started(server, asked.response)
-    await server.finished(message, 2)
-    await server.ended()
+    await server.until_finished(message, 2)
+    await server.until_idle()
     form = await server.alice.click(message, label="Edit")
     fields = {row["components"][0]["custom_id"]: row["components"][0].get("value", "") for row in form.modal["components"]}
     assert fields["prompt"] == "{red|blue} fox"
     question = await server.alice.submit_modal(form, fields | {"prompt": "{red|blue|green} fox"})
     assert "This makes 3 pictures" in question.response.content
     edited = await started(server, question.response)
-    await server.finished(edited, 3)
-    assert [picture.description[16:] for picture in drawn(edited)] == ["red fox", "blue fox", "green fox"]
-    await server.ended()
+    await server.until_finished(edited, 3)
+    assert [picture.description[16:] for picture in pictures_of(edited)] == ["red fox", "blue fox", "green fox"]
+    await server.until_idle()
     form = await server.alice.click(edited, label="Edit")
     alone = await server.alice.submit_modal(form, fields | {"prompt": "one fox"})
-    await server.finished(alone.response)
+    await server.until_finished(alone.response)

@@ -4,7 +4,7 @@ from cogs.core.storage.archive import ANCESTORS, FAMILY, PAGE, Archive
 from cogs.core.storage.creations import CreationStore, State, to_json
 from cogs.core.storage.database import Database, DatabaseUnavailableError
 from diffusion.request import ImageRequest
-from tests.cogs.core.storage.test_creations import creation
+from tests.support.creations import creation
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from cogs.core.storage.claims import Claims
 from cogs.core.storage.creations import Creation, CreationStore, CreationStoreError, OwnershipLostError, State
 from cogs.core.storage.database import Database, DatabaseUnavailableError
 from cogs.core.storage.lease import Lease, ProcessRow
-from tests.cogs.core.storage.test_creations import creation
+from tests.support.creations import creation
 
 LONG, SHORT = 60.0, 0.5
 

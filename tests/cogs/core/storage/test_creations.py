@@ -11,27 +11,17 @@ from PIL import Image
 from sqlalchemy import select, text
 
 import cogs.core.storage.creations
-from cogs.core.storage.creations import Creation, CreationStore, CreationStoreError, State, from_json, to_json
+from cogs.core.storage.creations import CreationStore, CreationStoreError, State, from_json, to_json
 from cogs.core.storage.database import Database, DatabaseUnavailableError
 from cogs.core.storage.quotas import DIRECT, QuotaStore, UsageRow
 from diffusion.request import ImageRequest
-
-TOKEN = "a-secret-token"
+from tests.support.creations import TOKEN, creation
 
 
 @contextlib.asynccontextmanager
 async def opened(url):
     async with Database(url) as database:
         yield CreationStore(database)
-
-
-def creation(id=1, **values):
-    return Creation(
-        **{"id": id, "owner": 7, "channel_id": 8, "application_id": 9, "token": TOKEN}
-        | {"private": False, "token_only": False}
-        | {"expires": datetime.now(UTC) + timedelta(minutes=15), "request": to_json(ImageRequest("fox", seed=5))}
-        | values
-    )
 
 
 async def test_what_is_written_is_there_after_a_restart_oldest_first(database_url):

@@ -11,7 +11,7 @@ from cogs.core.storage.images import ImageStore
 from cogs.core.storage.personal_data import PersonalData
 from cogs.core.storage.preferences import PreferenceStore
 from cogs.core.storage.reviews import Decision, ReviewStore
-from tests.cogs.core.storage.test_creations import TOKEN, creation
+from tests.support.creations import TOKEN, creation
 
 ALICE, BOB = 2**62, 8
 

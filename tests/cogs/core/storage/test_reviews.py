@@ -9,7 +9,7 @@ import cogs.core.storage.reviews
 from cogs.core.storage.creations import CreationStore, State
 from cogs.core.storage.database import Database, DatabaseUnavailableError
 from cogs.core.storage.reviews import Decision, ReviewStore
-from tests.cogs.core.storage.test_creations import creation
+from tests.support.creations import creation
 
 FEW, MANY = 7, 2**62
 

@@ -1,0 +1,22 @@
+"""Use of the panel of `/settings`."""
+
+from tests.support.interactions import SELECT, TEXT_INPUT
+
+
+async def submit_page(actor, channel, scope, page, **values):
+    """Open the panel, press the button of ``page`` and send its form; gives the panel and what came of the form."""
+    shown = await actor.slash(channel, f"settings {scope}")
+    form = await actor.click(shown.response, label=page)
+    return shown.response, await actor.submit_modal(form, form_values(form) | values)
+
+
+def form_values(form):
+    """What a form that is opened holds already, as Discord's clients send it."""
+    controls = [label["component"] for label in form.modal["components"]]
+    texts = {control["custom_id"]: control.get("value") or "" for control in controls if control["type"] == TEXT_INPUT}
+    chosen = {
+        control["custom_id"]: [option["value"] for option in control["options"] if option.get("default")]
+        for control in controls
+        if control["type"] == SELECT
+    }
+    return texts | chosen
