@@ -1,0 +1,95 @@
+"""Count the functions that one /imagine calls: ``python -m benchmarks.request_trace [--list]``.
+
+The bot runs in a simulated Discord with the embedded model. Counted are the distinct functions of this project that run on the event
+loop's thread between the command and its delivered pictures. The engine (`diffusion.serving`, `diffusion.sampling` and
+`diffusion.families`) and the simulation itself are left out.
+"""
+
+import argparse
+import asyncio
+import inspect
+import sys
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+from bot import Darkroom, open_service
+from cogs.core.config import Config
+from cogs.core.simulator.browser import simulated
+
+ROOT = Path(__file__).parent.parent
+LEFT_OUT = ("diffusion/serving", "diffusion/sampling", "diffusion/families", "cogs/core/simulator", "benchmarks", "tests")
+WARM_UP = {"prompt": "a red circle", "steps": 2}
+OPTIONS = {"prompt": "a blue square --ar 3:2 --seed 7", "steps": 2}
+TIMEOUT_SECONDS = 120.0
+
+
+class Trace:
+    """Records which functions of this project run on this thread while it is open."""
+
+    def __init__(self) -> None:
+        self.codes: set[CodeType] = set()
+
+    def __enter__(self) -> "Trace":
+        sys.setprofile(self._record)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.setprofile(None)
+
+    def _record(self, frame: FrameType, event: str, _: object) -> None:
+        if event == "call":
+            self.codes.add(frame.f_code)
+
+    def functions(self) -> dict[str, list[str]]:
+        """Return the names of the recorded functions by file, without comprehensions and generator expressions."""
+        found = defaultdict(set)
+        for code in self.codes:
+            path = Path(code.co_filename)
+            name = code.co_qualname.replace(".<locals>", "")
+            if ROOT not in path.parents or name.rpartition(".")[2] in ("<genexpr>", "<listcomp>", "<setcomp>", "<dictcomp>"):
+                continue
+            file = path.relative_to(ROOT).as_posix()
+            if not file.startswith(LEFT_OUT) and not file.startswith("."):
+                found[file].add(name)
+        return {file: sorted(found[file]) for file in sorted(found)}
+
+
+async def request(env: Any, member: Any, channel: Any, **options: Any) -> None:
+    """Use /imagine and wait until its pictures are delivered."""
+    await member.slash(channel, "imagine", **options)
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        while env.bot.service.background:
+            await asyncio.sleep(0.02)
+
+
+async def trace() -> dict[str, list[str]]:
+    """Return the functions that the second /imagine of a bot calls, by file."""
+    with tempfile.TemporaryDirectory() as folder:
+        async with open_service(Config(_env_file=None), Path(folder)) as service, simulated(service, Darkroom) as env:
+            channel = env.create_guild().create_text_channel("art")
+            member = channel.guild.add_member(env.create_user("alice"))
+            await request(env, member, channel, **WARM_UP)
+            with Trace() as recorded:
+                await request(env, member, channel, **OPTIONS)
+    return recorded.functions()
+
+
+def main() -> None:
+    """Print how many functions and files one /imagine goes through."""
+    parser = argparse.ArgumentParser(description=inspect.getdoc(sys.modules[__name__]))
+    parser.add_argument("--list", action="store_true", help="print every function by file")
+    shows_list = parser.parse_args().list
+    functions = asyncio.run(trace())
+    if shows_list:
+        for file, names in functions.items():
+            print(file)
+            for name in names:
+                print(f"    {name}")
+    print(f"one /imagine: {sum(map(len, functions.values()))} functions in {len(functions)} files")
+
+
+if __name__ == "__main__":
+    main()
