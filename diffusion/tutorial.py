@@ -1,0 +1,240 @@
+"""`ImageDiffusionModel`, the class of a popular notebook on Stable Diffusion, over this engine's own loops."""
+
+import copy
+import inspect
+import warnings
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, LMSDiscreteScheduler, UNet2DConditionModel
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from diffusion.families.stable_diffusion import ImageDiffusionModel as StableDiffusion
+from diffusion.images.io import fit
+from diffusion.loading.folder import PRETRAINED, load
+from diffusion.sampling.denoise import SAMPLERS, Denoising, denoise
+from diffusion.sampling.solver import Solver, read
+from diffusion.sampling.trajectory import Trajectory, step
+
+UNBOUNDED = {"clip_sample": False, "thresholding": False}  # latents have no range to clip to
+
+
+class ImageDiffusionModel:
+    """A Stable Diffusion model in six components, with the methods, names and defaults of the tutorial.
+
+    ``scheduler_LMS`` makes pictures from noise and ``scheduler_DDIM`` makes similar ones. Both may be any scheduler of
+    diffusers; its own configuration counts, and the instance itself stays as it is. Latents are float32 on the CPU. Random
+    numbers come from torch's global generator, so ``torch.manual_seed`` makes pictures repeatable.
+    """
+
+    def __init__(
+        self,
+        vae: AutoencoderKL,
+        tokenizer: CLIPTokenizer,
+        text_encoder: CLIPTextModel,
+        unet: UNet2DConditionModel,
+        scheduler_LMS: Any,  # noqa: N803  # the tutorial's name
+        scheduler_DDIM: Any,  # noqa: N803
+    ) -> None:
+        self.vae = vae
+        self.tokenizer = tokenizer
+        self.text_encoder = text_encoder
+        self.unet = unet
+        self.scheduler_LMS = scheduler_LMS
+        self.scheduler_DDIM = scheduler_DDIM
+        self.device = unet.device
+        self._networks = StableDiffusion(vae, tokenizer, text_encoder, unet, dict(scheduler_LMS.config))
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path_or_hub_id: str | Path | None = None,
+        device: str | None = None,
+        dtype: torch.dtype | None = None,
+        attention: str | None = None,
+    ) -> "ImageDiffusionModel":
+        """Load the components from a folder or hub id in diffusers' layout, and both schedulers from its configuration.
+
+        The parameters, their defaults and the errors are those of `StableDiffusion.from_pretrained`.
+        """
+        parts = load(str(path_or_hub_id or PRETRAINED), device, dtype, attention)
+        config = parts["scheduler_config"] | UNBOUNDED
+        return cls(
+            parts["vae"],
+            parts["tokenizer"],
+            parts["text_encoder"],
+            parts["unet"],
+            LMSDiscreteScheduler.from_config(config),
+            DDIMScheduler.from_config(config),
+        )
+
+    def get_text_embeds(self, text: str | list[str]) -> Tensor:
+        """Encode texts to (texts, tokens, width). A text that is too long loses its end, with a warning."""
+        texts = [text] if isinstance(text, str) else text
+        limit = self._networks.max_tokens
+        for each in texts:
+            count = self._networks.count_tokens(each)
+            if count > limit:
+                message = f"The prompt has {count} tokens and the model reads {limit}: the last {count - limit} are ignored."
+                warnings.warn(message, stacklevel=2)
+        tokens = self.tokenizer(
+            texts,
+            padding="max_length",
+            max_length=self.tokenizer.model_max_length,
+            truncation=True,
+            return_tensors="pt",
+        )
+        with torch.no_grad():
+            return self.text_encoder(tokens.input_ids.to(self.device)).last_hidden_state
+
+    def get_prompt_embeds(self, prompt: str | list[str]) -> Tensor:
+        """Encode prompts to (2 x prompts, tokens, width): as many rows of the empty prompt, then theirs."""
+        prompts = [prompt] if isinstance(prompt, str) else prompt
+        conditional = self.get_text_embeds(prompts)
+        unconditional = self.get_text_embeds([""] * len(prompts))
+        return torch.cat([unconditional, conditional])
+
+    def get_img_latents(
+        self,
+        text_embeds: Tensor,
+        height: int = 512,
+        width: int = 512,
+        num_inference_steps: int = 50,
+        guidance_scale: float = 7.5,
+        img_latents: Tensor | None = None,
+    ) -> Tensor:
+        """Denoise one latent image per prompt of ``text_embeds``, from ``img_latents`` (unit noise) or from fresh noise."""
+        if img_latents is None:
+            _, *shape = self._networks.latent_shape(width, height)
+            img_latents = torch.randn(len(text_embeds) // 2, *shape)
+        scheduler = copy.deepcopy(self.scheduler_LMS)
+        scheduler.set_timesteps(num_inference_steps)
+        latents = img_latents.to("cpu", torch.float32) * scheduler.init_noise_sigma
+        return self._sample(scheduler, 0, latents, text_embeds, guidance_scale)
+
+    def get_img_latents_similar(
+        self,
+        img_latents: Tensor,
+        text_embeds: Tensor,
+        height: int = 512,
+        width: int = 512,
+        num_inference_steps: int = 50,
+        guidance_scale: float = 7.5,
+        start_step: int = 10,
+    ) -> Tensor:
+        """Add noise to ``img_latents`` up to the level of step ``start_step`` and denoise them from there.
+
+        One latent image serves all prompts of ``text_embeds``, or there is one for each. The result has their size, whatever
+        ``height`` and ``width`` say. At step 0 they are taken for noise as they are.
+        """
+        scheduler = copy.deepcopy(self.scheduler_DDIM)
+        scheduler.set_timesteps(num_inference_steps)
+        start = start_step * scheduler.order
+        latents = img_latents.to("cpu", torch.float32).expand(len(text_embeds) // 2, -1, -1, -1)
+        if start > 0:
+            timesteps = scheduler.timesteps[start].repeat(len(latents))
+            latents = scheduler.add_noise(latents, torch.randn(latents.shape), timesteps)
+        return self._sample(scheduler, start, latents, text_embeds, guidance_scale)
+
+    def encode_img_latents(self, imgs: Image.Image | list[Image.Image]) -> Tensor:
+        """Encode pictures of one size to latents: the mean of the autoencoder's posterior, scaled to unit variance."""
+        images = imgs if isinstance(imgs, list) else [imgs]
+        pixels = torch.from_numpy(np.stack([np.asarray(image.convert("RGB"), np.float32) for image in images]))
+        with torch.no_grad():
+            posterior = self.vae.encode((pixels.permute(0, 3, 1, 2) / 127.5 - 1).to(self.device, self.vae.dtype)).latent_dist
+        return posterior.mean.float().cpu() * self.vae.config.scaling_factor
+
+    def decode_img_latents(self, img_latents: Tensor) -> Tensor:
+        """Decode latents to pixels (images, 3, height, width) of about -1 to 1, on the CPU."""
+        with torch.no_grad():
+            latents = (img_latents / self.vae.config.scaling_factor).to(self.device, self.vae.dtype)
+            return self.vae.decode(latents).sample.float().cpu()
+
+    def transform_imgs(self, imgs: Tensor) -> list[Image.Image]:
+        """Convert pixels of -1 to 1 to pictures."""
+        bytes_ = ((imgs / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+        return [Image.fromarray(image.numpy()) for image in bytes_.permute(0, 2, 3, 1)]
+
+    def prompt_to_img(
+        self,
+        prompts: str | list[str],
+        height: int = 512,
+        width: int = 512,
+        num_inference_steps: int = 50,
+        guidance_scale: float = 7.5,
+        img_latents: Tensor | None = None,
+    ) -> list[Image.Image]:
+        """Make one picture per prompt, from ``img_latents`` (unit noise) or from fresh noise."""
+        text_embeds = self.get_prompt_embeds(prompts)
+        latents = self.get_img_latents(text_embeds, height, width, num_inference_steps, guidance_scale, img_latents)
+        return self.transform_imgs(self.decode_img_latents(latents))
+
+    def similar_imgs(
+        self,
+        img: Image.Image | list[Image.Image],
+        prompt: str | list[str],
+        height: int = 512,
+        width: int = 512,
+        num_inference_steps: int = 50,
+        guidance_scale: float = 7.5,
+        start_step: int = 10,
+    ) -> list[Image.Image]:
+        """Make one picture per prompt that resembles ``img``, which is scaled and cropped to ``width`` x ``height``.
+
+        The later ``start_step``, the closer they stay to it.
+        """
+        images = [fit(each, width, height) for each in (img if isinstance(img, list) else [img])]
+        latents = self.get_img_latents_similar(
+            self.encode_img_latents(images),
+            self.get_prompt_embeds(prompt),
+            height,
+            width,
+            num_inference_steps,
+            guidance_scale,
+            start_step,
+        )
+        return self.transform_imgs(self.decode_img_latents(latents))
+
+    def _sample(self, scheduler: Any, start: int, latents: Tensor, text_embeds: Tensor, guidance_scale: float) -> Tensor:
+        """Denoise ``latents`` by the timesteps of ``scheduler`` from number ``start`` on, all images in one call a step."""
+        timesteps = scheduler.timesteps[start:]
+        solver = _solver_of(scheduler, start)
+        pairs = torch.stack(text_embeds.chunk(2), 1)  # each image's unconditional row before its conditional one
+        trajectories = []
+        for image, pair in zip(latents.split(1), pairs, strict=True):
+            if solver is None:
+                denoising = _by_scheduler(copy.deepcopy(scheduler), start, image)
+            else:
+                denoising = denoise(image, solver, torch.default_generator)
+            trajectories.append(Trajectory(denoising, pair, guidance_scale, len(timesteps)))
+        for _ in tqdm(timesteps):
+            step(self._networks, trajectories)
+            for trajectory in trajectories:
+                if trajectory.error:
+                    raise trajectory.error
+        return torch.cat([cast(Tensor, trajectory.latents) for trajectory in trajectories])
+
+
+def _solver_of(scheduler: Any, start: int) -> Solver | None:
+    """Read the weights of a scheduler that the engine knows, or None where its step has none, as it clips."""
+    known = isinstance(scheduler, tuple(sampler.scheduler for sampler in SAMPLERS.values()))
+    bounded = any(scheduler.config.get(name) for name in UNBOUNDED)
+    if not known or bounded:
+        return None
+    draws_noise = "generator" in inspect.signature(scheduler.step).parameters
+    return read(copy.deepcopy(scheduler), start // scheduler.order, draws_noise)
+
+
+def _by_scheduler(scheduler: Any, start: int, latents: Tensor) -> Denoising:
+    """Denoise as `denoise` does, by the steps of ``scheduler`` itself."""
+    if start and hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(start)
+    for timestep in scheduler.timesteps[start:]:
+        prediction = yield scheduler.scale_model_input(latents, timestep), timestep
+        latents = scheduler.step(prediction, timestep, latents).prev_sample
+    return latents
