@@ -13,26 +13,29 @@ if TYPE_CHECKING:
     from diffusion.result import ImageResult, Progress
     from diffusion.serving.engine import Engine
     from diffusion.serving.job import Job
+    from diffusion.tutorial import ImageDiffusionModel
 
 _HOMES = {
     "Engine": "serving.engine",
     "EngineConfig": "config",
-    "StableDiffusion": "families.stable_diffusion",
+    "ImageDiffusionModel": "tutorial",
     "ImageRequest": "request",
     "ImageResult": "result",
     "Job": "serving.job",
     "Limits": "request",
     "Progress": "result",
+    "StableDiffusion": "families.stable_diffusion",
 }
 __all__ = [
     "Engine",
     "EngineConfig",
-    "StableDiffusion",
+    "ImageDiffusionModel",
     "ImageRequest",
     "ImageResult",
     "Job",
     "Limits",
     "Progress",
+    "StableDiffusion",
 ]
 
 

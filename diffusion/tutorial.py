@@ -14,11 +14,11 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from diffusion.families.stable_diffusion import ImageDiffusionModel as StableDiffusion
+from diffusion.families.stable_diffusion import StableDiffusion
 from diffusion.images.io import fit
 from diffusion.loading.folder import PRETRAINED, load
 from diffusion.sampling.denoise import SAMPLERS, Denoising, denoise
-from diffusion.sampling.solver import Solver, read
+from diffusion.sampling.solver import Solver, linearize
 from diffusion.sampling.trajectory import Trajectory, step
 
 UNBOUNDED = {"clip_sample": False, "thresholding": False}  # latents have no range to clip to
@@ -90,7 +90,8 @@ class ImageDiffusionModel:
             return_tensors="pt",
         )
         with torch.no_grad():
-            return self.text_encoder(tokens.input_ids.to(self.device)).last_hidden_state
+            text_embeds: Tensor = self.text_encoder(tokens.input_ids.to(self.device)).last_hidden_state
+        return text_embeds
 
     def get_prompt_embeds(self, prompt: str | list[str]) -> Tensor:
         """Encode prompts to (2 x prompts, tokens, width): as many rows of the empty prompt, then theirs."""
@@ -144,21 +145,23 @@ class ImageDiffusionModel:
     def encode_img_latents(self, imgs: Image.Image | list[Image.Image]) -> Tensor:
         """Encode pictures of one size to latents: the mean of the autoencoder's posterior, scaled to unit variance."""
         images = imgs if isinstance(imgs, list) else [imgs]
-        pixels = torch.from_numpy(np.stack([np.asarray(image.convert("RGB"), np.float32) for image in images]))
+        values = torch.from_numpy(np.stack([np.asarray(image.convert("RGB"), np.float32) for image in images]))
+        pixels = (values.permute(0, 3, 1, 2) / 127.5 - 1).to(self.device, self.vae.dtype)
         with torch.no_grad():
-            posterior = self.vae.encode((pixels.permute(0, 3, 1, 2) / 127.5 - 1).to(self.device, self.vae.dtype)).latent_dist
-        return posterior.mean.float().cpu() * self.vae.config.scaling_factor
+            mean: Tensor = self.vae.encode(pixels).latent_dist.mean
+        return mean.float().cpu() * float(self.vae.config.scaling_factor)
 
     def decode_img_latents(self, img_latents: Tensor) -> Tensor:
         """Decode latents to pixels (images, 3, height, width) of about -1 to 1, on the CPU."""
+        latents = (img_latents / self.vae.config.scaling_factor).to(self.device, self.vae.dtype)
         with torch.no_grad():
-            latents = (img_latents / self.vae.config.scaling_factor).to(self.device, self.vae.dtype)
-            return self.vae.decode(latents).sample.float().cpu()
+            pixels: Tensor = self.vae.decode(latents).sample
+        return pixels.float().cpu()
 
     def transform_imgs(self, imgs: Tensor) -> list[Image.Image]:
         """Convert pixels of -1 to 1 to pictures."""
-        bytes_ = ((imgs / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
-        return [Image.fromarray(image.numpy()) for image in bytes_.permute(0, 2, 3, 1)]
+        values = ((imgs / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+        return [Image.fromarray(image.numpy()) for image in values.permute(0, 2, 3, 1)]
 
     def prompt_to_img(
         self,
@@ -227,7 +230,7 @@ def _solver_of(scheduler: Any, start: int) -> Solver | None:
     if not known or bounded:
         return None
     draws_noise = "generator" in inspect.signature(scheduler.step).parameters
-    return read(copy.deepcopy(scheduler), start // scheduler.order, draws_noise)
+    return linearize(copy.deepcopy(scheduler), start // scheduler.order, draws_noise)
 
 
 def _by_scheduler(scheduler: Any, start: int, latents: Tensor) -> Denoising:

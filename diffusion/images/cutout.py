@@ -110,7 +110,8 @@ def _alpha(distances: Array, tolerance: float) -> Array:
 def _without_specks(mask: Array) -> Array:
     parts, count = ndimage.label(mask, EIGHT_NEIGHBOURS)
     sizes = ndimage.sum_labels(mask, parts, range(count + 1))
-    return (sizes >= SPECK * sizes.max())[parts] & mask
+    kept: Array = (sizes >= SPECK * sizes.max())[parts] & mask
+    return kept
 
 
 def _inside(start: int, side: int, length: int) -> int:
@@ -125,4 +126,5 @@ def _border(pixels: Array, width: int) -> Array:
 
 
 def _reach(pixels: Array) -> int:
-    return max(3, round(min(pixels.shape[:2]) * EDGE))
+    shorter_side: int = min(pixels.shape[:2])
+    return max(3, round(shorter_side * EDGE))

@@ -123,7 +123,7 @@ class AutoencoderTraining:
             posterior = self.vae.encode(pixels).latent_dist
             output = self.vae.decode(posterior.sample(generator)).sample
         mean, logvar = posterior.mean.float(), posterior.logvar.float()
-        kl = 0.5 * (mean.pow(2) + logvar.exp() - 1 - logvar).mean()
+        kl: Tensor = 0.5 * (mean.pow(2) + logvar.exp() - 1 - logvar).mean()
         loss = reconstruction_loss(output.float(), pixels) + kl_weight * kl
         if self.anchor is not None:
             loss = loss + ANCHOR_WEIGHT * self._drift(pixels, mean)
@@ -138,7 +138,7 @@ class AutoencoderTraining:
         """Give how far the anchor's channels have moved, as a share of the latents' variance."""
         assert self.anchor is not None
         with torch.no_grad(), half_where_fast(pixels.device):
-            before = self.anchor.encode(pixels).latent_dist.mean
+            before: Tensor = self.anchor.encode(pixels).latent_dist.mean
         kept = mean[:, : before.shape[1]]
         return (kept - before.float()).mul(self.anchor.config.scaling_factor).square().mean()
 

@@ -27,7 +27,7 @@ class PowerLaw:
 
     def share(self, latents: float) -> float:
         """Predict the share of successes after ``latents``."""
-        return 1 - self.factor * latents**self.exponent
+        return float(1 - self.factor * latents**self.exponent)
 
     def latents(self, share: float) -> float:
         """Predict after how many latents ``share`` is reached; infinity where more latents do not help."""

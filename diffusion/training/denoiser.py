@@ -169,7 +169,9 @@ class Denoiser:
 
 def alphas_cumprod() -> Tensor:
     """Give alpha_bar for every training timestep, (1000,)."""
-    return DDIMScheduler.from_config(SCHEDULER).alphas_cumprod
+    scheduler: Any = DDIMScheduler.from_config(SCHEDULER)
+    levels: Tensor = scheduler.alphas_cumprod
+    return levels
 
 
 def train(

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
@@ -62,7 +63,7 @@ def main_colour(image: Image.Image) -> str:
     return COLOURS[counted.argmax()]
 
 
-def subject(image: Image.Image) -> np.ndarray:
+def subject(image: Image.Image) -> NDArray[np.bool_]:
     """Mark with True what is not ground: (height, width). Of a picture that is all ground, everything."""
     pixels = np.asarray(image.convert("RGB")).astype(int)
     like_corner = np.abs(pixels - pixels[0, 0]).max(-1) <= GROUND_TOLERANCE
@@ -72,7 +73,7 @@ def subject(image: Image.Image) -> np.ndarray:
     return ~ground if not ground.all() else ground
 
 
-def colour_names(image: Image.Image) -> np.ndarray:
+def colour_names(image: Image.Image) -> NDArray[np.int_]:
     """Name the colour of every pixel by an index into `COLOURS`: (height, width)."""
     hue, saturation, value = np.moveaxis(np.asarray(image.convert("RGB").convert("HSV")).astype(float), -1, 0) / 255
     chroma = saturation * value
@@ -81,4 +82,5 @@ def colour_names(image: Image.Image) -> np.ndarray:
     named[(orange | (yellow & (value < 0.5)) | (red & (saturation < 0.6))) & (value < 0.68)] = COLOURS.index("brown")
     named[red & (saturation < 0.55) & (value >= 0.68)] = COLOURS.index("pink")
     greys = np.array([COLOURS.index(name) for name in ("black", "grey", "white")])[np.digitize(value, (0.36, 0.86))]
-    return np.where((chroma < 0.13) | ((value < 0.36) & (chroma < 0.18)), greys, named)
+    indices: NDArray[np.int_] = np.where((chroma < 0.13) | ((value < 0.36) & (chroma < 0.18)), greys, named)
+    return indices

@@ -14,8 +14,9 @@ from transformers import CLIPTokenizer
 
 from diffusion.training.captions import STYLES, names_of
 from diffusion.training.config import TokenizerConfig
+from diffusion.training.drawing import BACKGROUNDS, HUES
 from diffusion.training.pictures import Picture
-from diffusion.training.scenes import ACCESSORIES, BACKGROUNDS, HUES
+from diffusion.training.scenes import ACCESSORIES
 
 START, END, WORD_END = "<|startoftext|>", "<|endoftext|>", "</w>"
 CONTEXT = 77  # tokens that CLIP reads, start and end included

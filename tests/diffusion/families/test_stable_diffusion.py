@@ -61,27 +61,15 @@ def test_what_suits_stable_diffusion_stands_where_a_model_brings_nothing(tiny_mo
     assert (request.steps, request.guidance_scale, request.sampler) == (25, 7.5, "dpm++")
 
 
-def test_prompt_to_img_draws_a_picture_a_prompt_from_given_latents(tiny_model):
-    noise = torch.randn(2, 4, 4, 8)
-    first = tiny_model.prompt_to_img(["a fox", "a dog"], 32, 64, 3, 7.5, noise)
-    again = tiny_model.prompt_to_img(["a fox", "a dog"], 32, 64, 3, 7.5, noise)
-    assert [image.size for image in first] == [(64, 32)] * 2
-    assert [image.tobytes() for image in first] == [image.tobytes() for image in again]
-    assert len(tiny_model.prompt_to_img("a fox", 32, 32, 2)) == 1
-
-
-def test_similar_imgs_stay_closer_the_later_they_start(tiny_model):
+def test_trajectory_starts_closer_to_its_image_the_later_its_start_step(tiny_model):
     image = Image.linear_gradient("L").resize((32, 32)).convert("RGB")
     kept = tiny_model.encode_image(image, torch.Generator().manual_seed(0))
 
     def distance(start_step):
-        made = tiny_model.trajectory(
-            ImageRequest("a fox", "", 32, 32, 20, sampler="ddim", image=image, start_step=start_step, seed=1)
-        )
-        return (made.sample - kept).abs().mean().item()
+        request = ImageRequest("a fox", "", 32, 32, 20, sampler="ddim", image=image, start_step=start_step, seed=1)
+        return (tiny_model.trajectory(request).sample - kept).abs().mean().item()
 
     assert distance(19) < distance(10) < distance(0)
-    assert tiny_model.similar_imgs(image, "a fox", 32, 32, 10, 7.5, 5)[0].size == (32, 32)
 
 
 def test_over_long_prompts_tell_how_many_tokens_would_be_ignored(tiny_model):
