@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from cogs.core.command_tree import CommandTree
 from cogs.core.config import EMBEDDED, LIVE, Config, told
-from cogs.core.i18n.catalogues import Languages
+from cogs.core.i18n.catalogues import CommandTranslator
 from cogs.core.logging import log_creation, log_creation_with_prompt, set_up
 from cogs.core.messages.components import PersistentItem
 from cogs.core.sharding import leads
@@ -81,7 +81,7 @@ class Darkroom(commands.AutoShardedBot):
         for extension in EXTENSIONS:
             await self.load_extension(extension)
         self.add_dynamic_items(*PersistentItem.declared)
-        await self.tree.set_translator(Languages())
+        await self.tree.set_translator(CommandTranslator())
         if leads(self.settings.shard_ids):
             await self.tree.sync()
         await self.service.open(self)

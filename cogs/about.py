@@ -8,7 +8,7 @@ from discord.ext import commands
 
 from cogs.core.generation.service import GenerationService
 from cogs.core.help_text import about_text, running_text
-from cogs.core.i18n.catalogues import translated
+from cogs.core.i18n.catalogues import command_name, say
 from cogs.core.policy.locale import language_of
 
 
@@ -26,7 +26,7 @@ class AboutCog(commands.Cog):
             every = interaction.client.tree.get_commands(type=discord.AppCommandType.chat_input)
             language = language_of(interaction)
             described = {
-                f"/{translated(language, 'names', command.name)}": translated(language, "texts", command.description)
+                f"/{command_name(language, command.name)}": say(language, command.description)
                 for command in every
                 if _is_shown(command, interaction)
             }

@@ -14,7 +14,7 @@ from discord import app_commands
 from discord.ext import commands
 
 from cogs.core.generation.service import GenerationService
-from cogs.core.i18n.catalogues import ENGLISH, explain, say
+from cogs.core.i18n.catalogues import ENGLISH, say, translate
 from cogs.core.messages.attachments import PostedFile, download, posted_files
 from cogs.core.messages.delivery import NO_MENTIONS
 from cogs.core.messages.render import escape, title
@@ -120,7 +120,7 @@ class ContextMenusCog(commands.Cog):
             # What the button needs stands in this message: the one it was read from may be gone or out of the bot's reach.
             attached = discord.File(io.BytesIO(json.dumps(asdict(recipe), indent=1).encode()), RECIPE)
             _, changes = await self._adapted(interaction, recipe)
-            text = recipe_text(recipe, [explain(language, change) for change in changes], language)
+            text = recipe_text(recipe, [translate(language, change) for change in changes], language)
             await interaction.followup.send(text, file=attached, view=view, ephemeral=True, allowed_mentions=NO_MENTIONS)
 
     async def again(self, interaction: Interaction, parent: int | None) -> None:

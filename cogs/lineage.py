@@ -9,7 +9,7 @@ from discord import app_commands, ui
 from discord.ext import commands
 
 from cogs.core.generation.service import GenerationService
-from cogs.core.i18n.catalogues import ENGLISH, explain, say
+from cogs.core.i18n.catalogues import ENGLISH, say, translate
 from cogs.core.messages import render
 from cogs.core.messages.delivery import NO_MENTIONS, fit_to_limit
 from cogs.core.messages.http_errors import DISCORD_ERRORS
@@ -175,7 +175,7 @@ class LineageCog(commands.Cog):
             view = ui.View(timeout=None)
             for button in row:
                 view.add_item(button)
-            gone = f"{explain(language, error)} {say(language, 'Replay makes them again.')}"
+            gone = f"{translate(language, error)} {say(language, 'Replay makes them again.')}"
             told = render.state_text(request.prompt, gone, language)
             return Answer(f"{told}\n{render.settings_line(request, request.seeds, language)}", view=view)
         return replace(result, rows=lambda: [*result.rows(), ui.ActionRow(*row)])

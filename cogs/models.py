@@ -13,7 +13,7 @@ from discord.ext import commands
 
 from cogs.admin import OTHERS
 from cogs.core.generation.service import GenerationService
-from cogs.core.i18n.catalogues import explain, say
+from cogs.core.i18n.catalogues import say, translate
 from cogs.core.messages.replies import explained
 from cogs.core.policy.locale import language_of
 from cogs.core.policy.permissions import check_operator
@@ -76,7 +76,7 @@ class ModelsCog(commands.Cog):
             others = await self.service.orders.give("model", source)
         except Exception as error:
             goes_on = say(language, "`{model}` goes on.", model=named(self.drawing))
-            text = f"{explain(language, explained(error))} {goes_on}"
+            text = f"{translate(language, explained(error))} {goes_on}"
         else:
             text = say(language, "`{model}` draws from now on.", model=named(source))
             if others:

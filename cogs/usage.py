@@ -7,7 +7,7 @@ from discord import app_commands
 from discord.ext import commands
 
 from cogs.core.generation.service import GenerationService
-from cogs.core.i18n.catalogues import explain, say
+from cogs.core.i18n.catalogues import say, translate
 from cogs.core.messages.delivery import NO_MENTIONS
 from cogs.core.policy.limits import Allowance
 from cogs.core.policy.locale import language_of
@@ -57,7 +57,7 @@ def usage_text(made: int, allowances: list[Allowance], limits: Limits, obstacle:
         steps=limits.steps,
         side=limits.side,
     )
-    return "\n".join([*lines, f"-# {at_once}", *([explain(language, obstacle)] if obstacle else [])])
+    return "\n".join([*lines, f"-# {at_once}", *([translate(language, obstacle)] if obstacle else [])])
 
 
 async def setup(bot: Any) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from cogs.core.i18n.catalogues import ENGLISH, say, translated
+from cogs.core.i18n.catalogues import ENGLISH, command_name, say
 from diffusion.families.defaults import Defaults
 from diffusion.text import N_
 
@@ -21,7 +21,7 @@ def purpose(defaults: Defaults, language: str = ENGLISH) -> str:
 
 def prompts(defaults: Defaults, language: str = ENGLISH) -> list[str]:
     """Give the model's example prompts as they are typed."""
-    imagine, prompt = (translated(language, "names", name) for name in ("imagine", "prompt"))
+    imagine, prompt = (command_name(language, name) for name in ("imagine", "prompt"))
     return [f"/{imagine} {prompt}: {example}" for example in defaults.examples]
 
 

@@ -14,7 +14,7 @@ from discord.ext import commands
 from PIL import Image
 
 from cogs.core.generation.service import GenerationService
-from cogs.core.i18n.catalogues import ENGLISH, explain, say
+from cogs.core.i18n.catalogues import ENGLISH, say, translate
 from cogs.core.messages.attachments import fetch_image
 from cogs.core.messages.delivery import NO_MENTIONS
 from cogs.core.messages.message import Picture
@@ -174,7 +174,7 @@ class EmojiCog(commands.Cog):
                 cutout = await self._cutout(draft)
                 added = await self._add(interaction, draft, cutout)
             except DarkroomError as error:
-                await self._show(interaction, draft, explain(language_of(interaction), error))
+                await self._show(interaction, draft, translate(language_of(interaction), error))
                 return
             try:
                 await interaction.edit_original_response(content=added, view=None, allowed_mentions=NO_MENTIONS)

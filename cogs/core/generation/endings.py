@@ -6,7 +6,7 @@ import logging
 from collections.abc import AsyncIterator
 
 from cogs.core.generation.safety_gate import NotShownError
-from cogs.core.i18n.catalogues import explain, say
+from cogs.core.i18n.catalogues import say, translate
 from cogs.core.messages import render
 from cogs.core.messages.delivery import Delivery, UndeliverableError
 from cogs.core.messages.message import Answer
@@ -64,7 +64,7 @@ class Endings:
             log.exception("%r failed", creation)
             failure = DarkroomError("Something went wrong here. Please try again.")
         try:
-            await self.delivery.deliver(creation, state_answer(creation, explain(creation.language, failure)))
+            await self.delivery.deliver(creation, state_answer(creation, translate(creation.language, failure)))
         except UndeliverableError as error:
             log.warning("%r: its member could not be told %r: %s", creation, str(failure), error)
         await self.creation_store.close(creation, State.FAILED, str(failure))

@@ -9,7 +9,7 @@ from typing import Any, Final
 import discord
 from discord import ui
 
-from cogs.core.i18n.catalogues import of_locale, say
+from cogs.core.i18n.catalogues import language_of_locale, say
 from cogs.core.messages.delivery import NO_MENTIONS
 from cogs.core.messages.http_errors import DISCORD_ERRORS, ErrorKind, classify, is_temporary
 from cogs.core.messages.message import Result
@@ -104,7 +104,7 @@ class SafetyGate:
         scopes = {Scope.CHANNEL: review.channel_id, Scope.SERVER: creation.guild_id or 0}
         preferred = layered(self.preference_store.of(scope, subject) for scope, subject in scopes.items()).language
         # Another process's shard knows the server where this one does not; its own language is that of the creation, too.
-        return preferred or (of_locale(guild.preferred_locale) if guild else creation.language)
+        return preferred or (language_of_locale(guild.preferred_locale) if guild else creation.language)
 
     async def ask(self, review: ReviewRow, creation: Creation, result: Result) -> None:
         """Show ``result`` to the moderators, unless it stands in their channel already; raises `NotShownError`."""

@@ -1,68 +1,96 @@
-"""What members read, in their languages: ``translations/LANGUAGE.toml`` has it by the English words.
+"""Translate what members read, with the gettext catalogues ``locales/LANGUAGE/LC_MESSAGES/darkroom.po``.
 
-Of its tables ``names`` is of commands and options, ``texts`` of descriptions and choices, ``sentences`` of all that the bot
-says and ``settings`` of what settings are called in sentences. What a file leaves out shows in English.
+The English text is the key. Names of commands and names of settings within sentences have a context of their own, because
+an English word may need another translation there. A text without a translation stays English.
 """
 
-import tomllib
+import gettext
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
 import discord
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
 from discord.app_commands import TranslationContextLocation as Location
 from discord.app_commands import TranslationContextTypes, Translator, locale_str
 
-from diffusion.text import Template, Text, english, fill
+from diffusion.text import Plural, Template, Text, fill
 
 ENGLISH: Final = "en"
-FOLDER: Final = Path(__file__).with_name("translations")
-FILES: Final = {
+FOLDER: Final = Path(__file__).with_name("locales")
+LANGUAGES: Final = {
     discord.Locale.german: "de",
     discord.Locale.french: "fr",
     discord.Locale.spain_spanish: "es",
     discord.Locale.latin_american_spanish: "es",
     discord.Locale.japanese: "ja",
 }
-NAMES: Final = (Location.command_name, Location.group_name, Location.parameter_name)
+COMMAND: Final = "command"  # context of names of commands and options
+SETTING: Final = "setting"  # context of names of settings within a sentence
+SETTINGS: Final = (
+    *("quality", "width", "height", "steps", "count", "frames", "guidance", "guidance scale", "guidance interval"),
+    *("steer", "steering", "steer scale", "seed", "similarity", "start", "prompt", "negative", "negative prompt"),
+    *("sampler", "upscale", "morph to", "animation", "variants", "language", "max size", "max steps", "max count", "allowance"),
+)
+COMMAND_NAMES: Final = (Location.command_name, Location.group_name, Location.parameter_name)
+
+
+def catalogue_path(language: str) -> Path:
+    """Return the path of the catalogue of ``language``."""
+    return FOLDER / language / "LC_MESSAGES" / "darkroom.po"
 
 
 @cache
-def catalogue(language: str) -> dict[str, dict[str, str]]:
-    """Give the tables of ``language``; none for English and for languages that there is no file of."""
-    return tomllib.loads((FOLDER / f"{language}.toml").read_text("utf-8")) if language in FILES.values() else {}
+def translations(language: str) -> gettext.NullTranslations:
+    """Compile the catalogue of ``language``; English and unknown languages have an empty one."""
+    if language not in LANGUAGES.values():
+        return gettext.NullTranslations()
+    compiled = BytesIO()
+    with catalogue_path(language).open("rb") as file:
+        write_mo(compiled, read_po(file))
+    compiled.seek(0)
+    return gettext.GNUTranslations(compiled)
 
 
-def translated(language: str, table: str, english: str) -> str:
-    """Look ``english`` up in a table of ``language``."""
-    return catalogue(language).get(table, {}).get(english, english)
-
-
-def of_locale(locale: discord.Locale | None) -> str:
-    """Give the language of Discord's ``locale``, English where that is not among ours."""
-    return FILES.get(locale, ENGLISH) if locale else ENGLISH
+def language_of_locale(locale: discord.Locale | None) -> str:
+    """Return the language for Discord's ``locale``, English where there is no catalogue."""
+    return LANGUAGES.get(locale, ENGLISH) if locale else ENGLISH
 
 
 def say(language: str, template: Template, /, **values: Any) -> str:
     """Translate ``template`` to ``language`` and fill its gaps with ``values`` by name."""
-    return fill(translated(language, "sentences", english(template, values)), values)
+    if isinstance(template, Plural):
+        text = translations(language).ngettext(template.one, template.many, values[template.by])
+    else:
+        text = translations(language).gettext(template) if template else ""  # gettext("") is the catalogue's header
+    return fill(text, values)
 
 
-def setting(language: str, name: str) -> str:
-    """Give what the setting of that English ``name`` is called in ``language``."""
-    return translated(language, "settings", name)
+def translate(language: str, text: Text) -> str:
+    """Translate ``text``, such as an error, to ``language``, with the name of the setting it is about."""
+    values = text.values
+    if "field" in values:
+        values = values | {"field": setting_name(language, values["field"])}
+    return say(language, text.template, **values)
 
 
-def explain(language: str, sentence: Text) -> str:
-    """Put a ``sentence``, such as an error, in ``language``, with the setting that it is about, if any."""
-    named = {name: setting(language, value) for name, value in sentence.values.items() if name == "field"}
-    return say(language, sentence.template, **sentence.values | named)
+def setting_name(language: str, name: str) -> str:
+    """Translate the ``name`` of a setting for use within a sentence."""
+    return translations(language).pgettext(SETTING, name)
 
 
-class Languages(Translator):
-    """Looks up what discord.py asks for when it tells Discord the commands."""
+def command_name(language: str, name: str) -> str:
+    """Translate the ``name`` of a command or an option."""
+    return translations(language).pgettext(COMMAND, name)
+
+
+class CommandTranslator(Translator):
+    """Translates names and descriptions of commands when discord.py registers them."""
 
     async def translate(self, string: locale_str, locale: discord.Locale, context: TranslationContextTypes) -> str | None:
-        """Give ``string`` in the language of ``locale``, or None where it has no translation."""
-        table = "names" if context.location in NAMES else "texts"
-        return catalogue(of_locale(locale)).get(table, {}).get(string.message)
+        """Return ``string`` in the language of ``locale``, None where it has no other translation."""
+        is_name = context.location in COMMAND_NAMES
+        text = (command_name if is_name else say)(language_of_locale(locale), string.message)
+        return text if text != string.message else None

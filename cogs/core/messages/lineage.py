@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, Final
 
-from cogs.core.i18n.catalogues import ENGLISH, say, setting
+from cogs.core.i18n.catalogues import ENGLISH, say, setting_name
 from cogs.core.request.options import clean
 from diffusion.request import SAMPLER_NAMES, ImageRequest
 from diffusion.text import N_
@@ -52,7 +52,7 @@ def changes(before: Relative, after: Relative, language: str = ENGLISH) -> str:
     for field in dict.fromkeys([*old, *new]):
         if _listed(old.get(field)) == _listed(new.get(field)):
             continue
-        name = setting(language, NAMES.get(field, field.replace("_", " ")))
+        name = setting_name(language, NAMES.get(field, field.replace("_", " ")))
         if field in ("prompt", "negative_prompt"):
             words = _words(str(old.get(field) or ""), str(new.get(field) or "")) or say(language, "commas")
             parts.append(words if field == "prompt" else f"{name}: {words}")

@@ -8,7 +8,7 @@ from typing import Any, Final
 import discord
 from discord import app_commands
 
-from cogs.core.i18n.catalogues import explain
+from cogs.core.i18n.catalogues import translate
 from cogs.core.messages.delivery import NO_MENTIONS
 from cogs.core.messages.http_errors import NETWORK_ERRORS
 from cogs.core.policy.locale import language_of
@@ -38,7 +38,7 @@ async def reply_error(interaction: Interaction, error: Exception) -> None:
     """Reply with ``error`` in the member's language; a public response that was begun is deleted first."""
     interaction = interaction.extras.get(CONTINUED_BY, interaction)
     explained = as_user_error(error)
-    sentence = explain(language_of(interaction), explained)
+    sentence = translate(language_of(interaction), explained)
     options: dict[str, Any] = {"ephemeral": True, "allowed_mentions": NO_MENTIONS}
     if remedy := interaction.extras.get(REMEDY):
         options["view"] = remedy

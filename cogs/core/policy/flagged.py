@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from cogs.core.i18n.catalogues import ENGLISH, say, translated
+from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.request.preferences import FlaggedAction, Preferences
 
 NORMAL: Final = FlaggedAction.REVIEW
@@ -29,9 +29,7 @@ def action_for(server: Preferences | None, age_restricted: bool) -> FlaggedActio
 
 def rule_text(server: Preferences, language: str = ENGLISH) -> str:
     """Say what becomes of flagged pictures, and where that is not what was set."""
-    here, restricted = (
-        f"**{translated(language, 'texts', ACTION_NAMES[action_for(server, where)])}**" for where in (False, True)
-    )
+    here, restricted = (f"**{say(language, ACTION_NAMES[action_for(server, where)])}**" for where in (False, True))
     lines = [
         say(language, "Flagged pictures are {shown} here.", shown=here),
         say(language, "Flagged pictures are {shown} in age-restricted channels.", shown=restricted),

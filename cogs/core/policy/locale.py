@@ -4,7 +4,7 @@ from typing import Any
 
 import discord
 
-from cogs.core.i18n.catalogues import of_locale
+from cogs.core.i18n.catalogues import language_of_locale
 from cogs.core.request.preferences import Scope, layered
 from cogs.core.storage.preferences import scopes
 
@@ -16,7 +16,7 @@ def language_of(interaction: Interaction) -> str:
 
     It is the one that they have set, else the channel's or the server's, else that of their own Discord.
     """
-    return interaction.client.service.preference_store.at(interaction).language or of_locale(interaction.locale)
+    return interaction.client.service.preference_store.at(interaction).language or language_of_locale(interaction.locale)
 
 
 def language_for(interaction: Interaction, private: bool) -> str:
@@ -36,4 +36,4 @@ def language_here(interaction: Interaction) -> str:
     shared = [
         preference_store.of(scope, subject) for scope, subject in scopes(interaction).items() if scope is not Scope.MEMBER
     ]
-    return layered(shared).language or of_locale(interaction.guild_locale)
+    return layered(shared).language or language_of_locale(interaction.guild_locale)

@@ -9,7 +9,7 @@ import discord
 from discord import app_commands
 from discord.app_commands import Range
 
-from cogs.core.i18n.catalogues import ENGLISH, of_locale, say
+from cogs.core.i18n.catalogues import ENGLISH, language_of_locale, say
 from diffusion.errors import InvalidRequestError
 from diffusion.families.defaults import QUALITIES
 from diffusion.request import MAX_SEED, SAMPLER_NAMES, UPSCALES
@@ -117,7 +117,7 @@ async def offer_styles(interaction: discord.Interaction[Any], current: str) -> l
 
 async def offer_sizes(interaction: discord.Interaction[Any], current: str) -> list[app_commands.Choice[str]]:
     """Offer sizes that suit the model."""
-    return size_choices(interaction.client.service.engine.model.sample_side, current, of_locale(interaction.locale))
+    return size_choices(interaction.client.service.engine.model.sample_side, current, language_of_locale(interaction.locale))
 
 
 def size_choices(side: int, current: str, language: str = ENGLISH) -> list[app_commands.Choice[str]]:

@@ -1,0 +1,134 @@
+"""Every text of the bot has a current, complete translation in each language."""
+
+import ast
+import re
+from collections import Counter
+from functools import cache
+from pathlib import Path
+
+import pytest
+from babel.messages.extract import extract_from_dir
+from babel.messages.frontend import parse_mapping_cfg
+from babel.messages.pofile import read_po
+
+from cogs.core.i18n import catalogues
+from cogs.core.i18n.catalogues import COMMAND, LANGUAGES, catalogue_path, command_name, translations
+from cogs.core.i18n.extract import template_argument
+from cogs.core.request.preferences import LANGUAGES as CHOICES
+from diffusion.text import GAP
+
+ROOT = Path(__file__).parents[4]
+FOLDER = Path(catalogues.__file__).parent
+TRANSLATED = sorted(set(LANGUAGES.values()))
+UPDATE = "cogs/core/i18n/README.md says how to update the catalogues."
+
+
+@cache
+def extracted():
+    """Return the messages in the source, by context and text, as pybabel extracts them."""
+    with (FOLDER / "babel.cfg").open() as file:
+        methods, options = parse_mapping_cfg(file)
+    found = extract_from_dir(ROOT, methods, options)
+    return {(context, message) for _, _, message, _, context in found}
+
+
+@cache
+def catalogue(language):
+    with catalogue_path(language).open("rb") as file:
+        return read_po(file)
+
+
+def messages(language):
+    return [message for message in catalogue(language) if message.id]
+
+
+def plurals():
+    return sorted(message for _, message in extracted() if isinstance(message, tuple))
+
+
+def forms(text):
+    return [text] if isinstance(text, str) else list(text)
+
+
+def gaps(template):
+    return Counter(GAP.findall(template))
+
+
+def commands(template):
+    return re.findall(r"`/([^`]+)`", template)
+
+
+def calls():
+    """Yield each call in the source that takes a template as a literal, with that template's forms."""
+    for path in sorted([*ROOT.glob("cogs/**/*.py"), *ROOT.glob("diffusion/**/*.py")]):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            template = template_argument(node) if isinstance(node, ast.Call) else None
+            if isinstance(template, ast.Call) and ast.unparse(template.func) == "plural":
+                yield f"{path.name}:{node.lineno}", node, [ast.literal_eval(form) for form in template.args[:2]]
+            elif isinstance(template, ast.Constant) and ast.unparse(node.func) != "N_":
+                yield f"{path.name}:{node.lineno}", node, [template.value]
+
+
+def test_there_is_a_catalogue_for_every_language_that_can_be_chosen():
+    assert {"en", *TRANSLATED} == set(CHOICES)
+
+
+def test_template_is_what_pybabel_extracts():
+    with (FOLDER / "darkroom.pot").open("rb") as file:
+        template = {(message.context, message.id) for message in read_po(file) if message.id}
+    assert template == extracted(), UPDATE
+
+
+@pytest.mark.parametrize("language", TRANSLATED)
+def test_catalogue_is_current_and_complete(language):
+    assert {(message.context, message.id) for message in messages(language)} == extracted(), UPDATE
+    assert not catalogue(language).obsolete, UPDATE
+    assert not [message.id for message in messages(language) if message.fuzzy or not all(forms(message.string))], UPDATE
+
+
+@pytest.mark.parametrize("language", TRANSLATED)
+def test_translations_have_the_gaps_of_the_english_text(language):
+    for message in messages(language):
+        for form in forms(message.string):
+            assert gaps(form) == gaps(forms(message.id)[-1]), form
+
+
+@pytest.mark.parametrize("language", TRANSLATED)
+def test_translations_call_commands_as_members_know_them(language):
+    for message in messages(language):
+        for form in forms(message.string):
+            names = [
+                " ".join(command_name(language, word) for word in name.split()) for name in commands(forms(message.id)[-1])
+            ]
+            assert commands(form) == names, form
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 5])
+@pytest.mark.parametrize("language", ["en", *TRANSLATED])
+def test_every_plural_has_a_form_for_every_number(language, count):
+    for one, many in plurals():
+        form = translations(language).ngettext(one, many, count)
+        assert form and gaps(form) == gaps(many), form
+        if language != "en":
+            assert form not in (one, many), f"not translated: {form}"
+
+
+@pytest.mark.parametrize("language", ["en", *sorted({*TRANSLATED} - {"ja"})])
+def test_singular_and_plural_differ(language):
+    for one, many in plurals():
+        singular, plural = (translations(language).ngettext(one, many, count) for count in (1, 2))
+        assert singular != plural, singular
+
+
+def test_numbers_that_count_things_have_plural_forms():
+    counted = re.compile(r"\{\w+\} ([a-z]+ )?[a-z]+s\b")
+    single = [message for context, message in extracted() if isinstance(message, str) and context != COMMAND]
+    assert [message for message in single if counted.search(message)] == []
+
+
+def test_calls_give_a_value_for_every_gap():
+    for place, call, templates in calls():
+        names = {keyword.arg for keyword in call.keywords}
+        if None not in names:  # no **values
+            missing = {gap for template in templates for gap in gaps(template)} - names - {"field"}
+            assert not missing, f"{place}: {missing}"
