@@ -1,4 +1,7 @@
-"""Darkroom: ``python bot.py`` runs the bot on Discord, ``python bot.py preview`` in a simulated one in the browser."""
+"""Darkroom, a Discord bot that draws pictures by diffusion.
+
+This module is the composition root: it reads the configuration and builds the engine, the stores, the service and the bot.
+"""
 
 import argparse
 import asyncio
@@ -8,7 +11,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,205 +22,193 @@ from discord.app_commands import AppCommandContext, AppInstallationType
 from discord.ext import commands
 from pydantic import ValidationError
 
+from cogs import EXTENSIONS
 from cogs.core.command_tree import CommandTree
-from cogs.core.config import EMBEDDED, LIVE, Config, told
+from cogs.core.config import EMBEDDED_MODEL, RELOADABLE, Config, format_validation_error
+from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import CommandTranslator
-from cogs.core.logging import log_creation, log_creation_with_prompt, set_up
+from cogs.core.logging import configure_logging, log_creation, log_creation_with_prompt
 from cogs.core.messages.components import PersistentItem
-from cogs.core.sharding import leads
+from cogs.core.request.styles import Style, read_styles
+from cogs.core.sharding import is_leader
+from cogs.core.storage.database import Database
+from cogs.core.storage.lease import Lease
+from cogs.core.storage.object_store import open_image_store
+from diffusion.config import EngineConfig
 from diffusion.errors import DarkroomError
 from diffusion.request import Limits
+from diffusion.serving.interface import ImageEngine
 
 log = logging.getLogger(__name__)
-EXTENSIONS = (
-    "cogs.imagine",
-    "cogs.similar",
-    "cogs.inpaint",
-    "cogs.outpaint",
-    "cogs.morph",
-    "cogs.context_menus",
-    "cogs.queue",
-    "cogs.history",
-    "cogs.lineage",
-    "cogs.privacy.deletions",
-    "cogs.settings.cog",
-    "cogs.moderation.cog",
-    "cogs.moderation.review",
-    "cogs.privacy.cog",
-    "cogs.usage",
-    "cogs.about",
-    "cogs.models",
-    "cogs.results.buttons",
-    "cogs.results.timelapse",
-    "cogs.emoji.cog",
-    "cogs.core.messages.confirm",
-    "cogs.admin",
-)
 NO_TOKEN = (
-    "DISCORD_TOKEN is not set: put your bot's token into .env (.env.example shows how),"
-    " or try Darkroom without one: python bot.py preview"
+    "DISCORD_TOKEN is not set. Put your bot's token into .env (.env.example shows how),"
+    " or try Darkroom without a token: darkroom preview"
 )
+NO_SIMULATOR = "The preview needs the package {name}. Install it: pip install 'darkroom[preview]'"
 
 
 class Darkroom(commands.AutoShardedBot):
-    """The bot, or the part of it that serves some shards: its cogs find the studio on it."""
+    """The bot, or the part of it that serves the shards of ``config``. Cogs find the service at ``service``."""
 
-    def __init__(self, service: Any, settings: Config | None = None) -> None:
-        self.service, self.settings = service, settings or Config()
+    def __init__(self, service: GenerationService, config: Config | None = None) -> None:
+        self.service = service
+        self.config = config or Config()
         super().__init__(
             commands.when_mentioned,
             intents=discord.Intents.default(),
             help_command=None,
             tree_cls=CommandTree,
-            max_messages=None,  # no message is ever looked up in a cache
+            max_messages=None,  # the bot never looks up a message in a cache
             allowed_installs=AppInstallationType(guild=True, user=True),
             allowed_contexts=AppCommandContext(guild=True, dm_channel=True, private_channel=True),
-            shard_count=self.settings.shard_count,
-            shard_ids=list(self.settings.shard_ids) or None,  # type: ignore[arg-type]  # None: all of them
+            shard_count=self.config.shard_count,
+            shard_ids=list(self.config.shard_ids) or None,  # type: ignore[arg-type]  # None: all of them
         )
 
     async def setup_hook(self) -> None:
-        """Load the cogs and tell Discord their commands."""
+        """Load the cogs, register their commands with Discord, and open the service."""
         for extension in EXTENSIONS:
             await self.load_extension(extension)
         self.add_dynamic_items(*PersistentItem.declared)
         await self.tree.set_translator(CommandTranslator())
-        if leads(self.settings.shard_ids):
+        if is_leader(self.config.shard_ids):
             await self.tree.sync()
         await self.service.open(self)
 
     def load_model(self, name: str) -> tuple[Any, Any]:
-        """Load one of the models offered, with what checks its pictures; raises `ModelLoadError`."""
-        return load_model(self.settings, name)
+        """Load the model ``name`` and its safety check; raises `ModelLoadError`."""
+        return load_model(self.config, name)
 
-    def reload_settings(self) -> tuple[list[str], list[str]]:
-        """Read the settings again and apply what can change meanwhile.
+    def reload_config(self) -> tuple[list[str], list[str]]:
+        """Read the configuration again and apply what needs no restart.
 
-        Gives the names of those that were applied and of those that wait for a restart. Raises `DarkroomError` for a wrong one,
-        and then nothing has changed.
+        Returns the names of the applied settings and of those that wait for a restart. Raises `DarkroomError` for a wrong
+        value; then nothing changes.
         """
         try:
             fresh = Config()
-            styles = _styles(fresh)
+            styles = _read_styles(fresh)
         except ValidationError as error:
-            raise DarkroomError(told(error)) from error
-        changed = [name for name in Config.model_fields if getattr(fresh, name) != getattr(self.settings, name)]
-        applied = [name for name in changed if name in LIVE]
-        self.settings = self.settings.model_copy(update={name: getattr(fresh, name) for name in applied})
-        engine, image_store = self.service.engine, self.service.image_store
-        engine.config = replace(engine.config, **_engine_settings(self.settings))
-        image_store.max_bytes, image_store.max_days = _image_store_limits(self.settings)
-        self.service.rules.daily = self.settings.daily_allowance
+            raise DarkroomError(format_validation_error(error)) from error
+        changed = [name for name in Config.model_fields if getattr(fresh, name) != getattr(self.config, name)]
+        applied = [name for name in changed if name in RELOADABLE]
+        self.config = self.config.model_copy(update={name: getattr(fresh, name) for name in applied})
+        engine = self.service.engine
+        engine.config = replace(
+            engine.config,
+            max_rows=self.config.max_rows,
+            max_waiting=self.config.max_waiting,
+            limits=_limits(self.config),
+        )
+        image_store = self.service.image_store
+        image_store.max_bytes = self.config.data_max_bytes
+        image_store.max_days = self.config.data_max_days
+        self.service.rules.daily = self.config.daily_allowance
         self.service.builder.offer(styles)
         if "log_level" in applied:
-            logging.getLogger().setLevel(self.settings.log_level)
-        return applied, [name for name in changed if name not in LIVE]
+            logging.getLogger().setLevel(self.config.log_level)
+        return applied, [name for name in changed if name not in RELOADABLE]
 
 
-def load_model(settings: Config, name: str) -> tuple[Any, Any]:
-    """Load the model ``name``, one of those offered, with what checks its pictures; raises `ModelLoadError`."""
-    if settings.engine:
+def load_model(config: Config, name: str) -> tuple[Any, Any]:
+    """Load the model ``name`` and its safety check, here or from the remote engine; raises `ModelLoadError`."""
+    if config.engine:
         from diffusion.cluster.remote import load
 
-        return load(settings.engine, name)
+        return load(config.engine, name)
 
     import torch
 
     from diffusion import StableDiffusion
     from diffusion.safety import load_safety_check
 
-    if token := settings.hf_token.get_secret_value():
-        os.environ["HF_TOKEN"] = token  # where the hub's library looks for it; .env alone does not put it there
-    source = None if name == EMBEDDED else name
-    dtype = getattr(torch, settings.dtype) if settings.dtype else None
-    model = StableDiffusion.from_pretrained(source, settings.device, dtype, settings.attention)
-    unsafe = [label.strip() for label in settings.safety_labels.split(",") if label.strip()]
-    return model, load_safety_check(source, settings.safety_model, unsafe, settings.safety_threshold, settings.device)
+    if token := config.hf_token.get_secret_value():
+        os.environ["HF_TOKEN"] = token  # the hub's library reads the environment, not .env
+    source = None if name == EMBEDDED_MODEL else name
+    dtype = getattr(torch, config.dtype) if config.dtype else None
+    model = StableDiffusion.from_pretrained(source, config.device, dtype, config.attention)
+    labels = map(str.strip, config.safety_labels.split(","))
+    unsafe = [label for label in labels if label]
+    return model, load_safety_check(source, config.safety_model, unsafe, config.safety_threshold, config.device)
 
 
-def build_engine(settings: Config) -> Any:
-    """Load the first of the models offered and set the engine up, here or elsewhere; raises `ModelLoadError`."""
-    from diffusion import Engine, EngineConfig
-
-    model, check = load_model(settings, settings.offered[0])
-    config = EngineConfig(**_engine_settings(settings), compile=settings.compile)
-    if settings.engine:
+def build_engine(config: Config) -> ImageEngine:
+    """Load the first model of ``config`` and build the engine that draws with it; raises `ModelLoadError`."""
+    model, check = load_model(config, config.model_names[0])
+    engine_config = EngineConfig(
+        max_rows=config.max_rows,
+        max_waiting=config.max_waiting,
+        limits=_limits(config),
+        compile=config.compile,
+    )
+    if config.engine:
         from diffusion.cluster.remote import RemoteEngine
 
-        return RemoteEngine(model, config, check)
-    return Engine(model, config, check)
+        return RemoteEngine(model, engine_config, check)
+
+    from diffusion.serving.engine import Engine
+
+    return Engine(model, engine_config, check)
 
 
-def _engine_settings(settings: Config) -> dict[str, Any]:
-    limits = Limits(settings.max_side, settings.max_steps, settings.max_count, settings.max_frames)
-    return {"max_rows": settings.max_rows, "max_waiting": settings.max_waiting, "limits": limits}
+def _limits(config: Config) -> Limits:
+    return Limits(config.max_side, config.max_steps, config.max_count, config.max_frames)
 
 
-def _styles(settings: Config) -> Any:
-    from cogs.core.request.styles import read_styles
-
-    return read_styles(settings.styles_file) if settings.styles_file else None
-
-
-def _image_store_limits(settings: Config) -> tuple[int, float]:
-    return int(settings.data_max_gb * 1e9), settings.data_max_days
+def _read_styles(config: Config) -> Mapping[str, Style] | None:
+    return read_styles(config.styles_file) if config.styles_file else None
 
 
 @contextlib.asynccontextmanager
-async def open_service(settings: Config, folder: Path, part: str = "") -> AsyncIterator[Any]:
-    """Set up all that works behind the bot, or behind a ``part`` of it, with its data in ``folder``; raises `DarkroomError`."""
-    from cogs.core.generation.service import GenerationService
-    from cogs.core.storage.database import Database
-    from cogs.core.storage.lease import Lease
-    from cogs.core.storage.object_store import open_image_store
+async def open_service(config: Config, folder: Path) -> AsyncIterator[GenerationService]:
+    """Open the database, the image store and the engine, and yield the service on them.
 
-    url = (
-        settings.database_url.get_secret_value()
-        if settings.database_url
-        else f"sqlite+aiosqlite:///{folder / 'journal.sqlite'}"
-    )
-    pictures = settings.pictures_url.get_secret_value() if settings.pictures_url else str(folder / "pictures")
-    image_store = await asyncio.to_thread(open_image_store, pictures, *_image_store_limits(settings))
-    styles = _styles(settings)
-    async with Database(url) as database, build_engine(settings) as engine:
+    SQLite and the images are in ``folder`` unless ``config`` names other places. Raises `DarkroomError`.
+    """
+    process_name = config.process_name
+    styles = _read_styles(config)
+    max_bytes, max_days = config.data_max_bytes, config.data_max_days
+    image_store = await asyncio.to_thread(open_image_store, config.pictures_location(folder), max_bytes, max_days)
+    async with Database(config.database_location(folder)) as database, build_engine(config) as engine:
         service = GenerationService(
             engine,
             database,
             image_store,
-            max_per_member=settings.max_waiting_per_member,
-            daily_allowance=settings.daily_allowance,
+            max_per_member=config.max_waiting_per_member,
+            daily_allowance=config.daily_allowance,
             styles=styles,
-            lease=Lease(database, part),
-            leads=leads(settings.shard_ids),
+            lease=Lease(database, process_name),
+            leads=is_leader(config.shard_ids),
         )
-        service.creation_store.watchers.append(log_creation_with_prompt if settings.log_prompts else log_creation)
-        with contextlib.ExitStack() as serving:
-            if settings.metrics_port is not None:
-                serving.enter_context(service.metrics.served(settings.metrics_host, settings.metrics_port))
+        service.creation_store.watchers.append(log_creation_with_prompt if config.log_prompts else log_creation)
+        with contextlib.ExitStack() as stack:
+            if config.metrics_port is not None:
+                stack.enter_context(service.metrics.served(config.metrics_host, config.metrics_port))
             yield service
 
 
-async def on_discord(settings: Config) -> None:
-    """Run the real bot until it is stopped: SIGTERM or Ctrl+C lets it finish what it can, a second one does not."""
-    folder = settings.data_dir or Path("data")
-    async with open_service(settings, folder, settings.part) as service, Darkroom(service, settings) as bot:
-        stops: asyncio.Queue[None] = asyncio.Queue()
-        with contextlib.suppress(NotImplementedError):  # Windows has no signals of this kind
+async def run_on_discord(config: Config) -> None:
+    """Run on Discord until stopped. SIGTERM or Ctrl+C lets running requests finish, a second one does not."""
+    folder = config.data_dir or Path("data")
+    async with open_service(config, folder) as service, Darkroom(service, config) as bot:
+        stop_signals: asyncio.Queue[None] = asyncio.Queue()
+        with contextlib.suppress(NotImplementedError):  # Windows cannot handle these signals
             for number in (signal.SIGTERM, signal.SIGINT):
-                asyncio.get_running_loop().add_signal_handler(number, stops.put_nowait, None)
-        running = asyncio.create_task(bot.start(settings.discord_token.get_secret_value()))
+                asyncio.get_running_loop().add_signal_handler(number, stop_signals.put_nowait, None)
+        running = asyncio.create_task(bot.start(config.discord_token.get_secret_value()))
         try:
-            if not await _first(running, stops.get()):
-                log.info("stopping: what runs has %g s to finish", settings.grace_seconds)
-                await _first(asyncio.create_task(service.close(settings.grace_seconds)), stops.get())
+            if not await _ended_before(running, stop_signals.get()):
+                log.info("stopping: running requests have %g s to finish", config.grace_seconds)
+                closing = asyncio.create_task(service.close(config.grace_seconds))
+                await _ended_before(closing, stop_signals.get())
         finally:
             await service.close()
         await bot.close()
         await running
 
 
-async def _first(task: "asyncio.Task[None]", stop: Any) -> bool:
-    """Wait for ``task``, but no longer than for ``stop``; say whether it ended by itself."""
+async def _ended_before(task: "asyncio.Task[None]", stop: Awaitable[None]) -> bool:
+    """Wait for ``task`` or ``stop``, whichever comes first; return whether ``task`` ended."""
     stopped = asyncio.ensure_future(stop)
     try:
         await asyncio.wait([task, stopped], return_when=asyncio.FIRST_COMPLETED)
@@ -228,53 +219,59 @@ async def _first(task: "asyncio.Task[None]", stop: Any) -> bool:
     return task.done()
 
 
-async def in_browser(settings: Config) -> None:
-    """Run the bot in a simulated Discord until the page ends it."""
+async def run_simulator(config: Config) -> None:
+    """Run in a simulated Discord in the browser until the page or a signal ends it."""
     try:
         from cogs.core.simulator.browser import serve
     except ModuleNotFoundError as error:
-        raise DarkroomError(f"The preview needs {error.name}: pip install -e '.[preview]'") from None
-    # Nothing of the real bot's: it would take up what its members wait for.
-    own: dict[str, Any] = {"shard_count": None, "shard_ids": (), "database_url": None, "pictures_url": None}
-    settings = settings.model_copy(update=own)
-    make_bot = partial(Darkroom, settings=settings)
+        raise DarkroomError(NO_SIMULATOR, name=error.name) from None
+    config = config.for_simulator()
+    make_bot = partial(Darkroom, config=config)
     print("Loading the model…", flush=True)
     with tempfile.TemporaryDirectory(prefix="darkroom-") as temporary:
-        folder = settings.data_dir / "preview" if settings.data_dir else Path(temporary)
-        async with open_service(settings, folder) as service:
-            serving = asyncio.create_task(serve(service, make_bot, settings.preview_port))
-            with contextlib.suppress(NotImplementedError):  # Windows has no such signal; a temporary folder is left there
+        folder = config.data_dir / "preview" if config.data_dir else Path(temporary)
+        async with open_service(config, folder) as service:
+            serving = asyncio.create_task(serve(service, make_bot, config.simulator_port))
+            with contextlib.suppress(NotImplementedError):  # Windows has no SIGTERM: the temporary folder stays there
                 asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, serving.cancel)
             with contextlib.suppress(asyncio.CancelledError):
                 await serving
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run as asked on the command line; what stops the start is told in one sentence."""
-    parser = argparse.ArgumentParser("python bot.py", description=__doc__)
-    parser.add_argument("where", nargs="?", choices=["discord", "preview"], default="discord")
-    run: Callable[[Config], Any] = on_discord
-    if parser.parse_args(arguments).where == "preview":
-        run = in_browser
+    """Run the command line ``darkroom [discord | preview]``; return the exit status.
+
+    An error that stops the start is printed as one sentence.
+    """
+    parser = argparse.ArgumentParser("darkroom", description="A Discord bot that draws pictures by diffusion.")
+    parser.add_argument(
+        "mode",
+        nargs="?",
+        choices=["discord", "preview"],
+        default="discord",
+        help="discord runs the bot (default), preview opens a simulated Discord in the browser",
+    )
+    mode = parser.parse_args(arguments).mode
+    run: Callable[[Config], Coroutine[Any, Any, None]] = run_simulator if mode == "preview" else run_on_discord
     try:
-        settings = Config()
-        if run is on_discord and not settings.discord_token.get_secret_value():
+        config = Config()
+        token = config.discord_token.get_secret_value()
+        if mode == "discord" and not token:
             raise DarkroomError(NO_TOKEN)
-        level = settings.log_level if run is on_discord else "ERROR"
-        set_up(level, settings.log_format, settings.discord_token.get_secret_value())
-        asyncio.run(run(settings))
+        configure_logging("ERROR" if mode == "preview" else config.log_level, config.log_format, token)
+        asyncio.run(run(config))
     except KeyboardInterrupt:
         return 0
     except ValidationError as error:
-        print(told(error), file=sys.stderr)
+        print(format_validation_error(error), file=sys.stderr)
         return 2
     except discord.LoginFailure:
-        print("Discord did not accept DISCORD_TOKEN: copy it anew from the developer portal.", file=sys.stderr)
+        print("Discord rejected DISCORD_TOKEN. Copy the token again from the developer portal.", file=sys.stderr)
         return 2
     except DarkroomError as error:
         print(error, file=sys.stderr)
         return 2
-    except OSError as error:  # Discord out of reach, the preview's port taken
+    except OSError as error:  # Discord cannot be reached, or a port is taken
         print(f"The bot had to stop: {error}", file=sys.stderr)
         return 1
     return 0

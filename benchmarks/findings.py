@@ -100,7 +100,7 @@ def _gist(asked: Asked) -> str:
 
 def wrong_answers(crowd: Crowd, wire: Wire, folder: Path) -> Iterator[str]:
     """Name what was not answered exactly once, or otherwise than the journal in ``folder`` says."""
-    with contextlib.closing(sqlite3.connect(folder / "journal.sqlite")) as connection:
+    with contextlib.closing(sqlite3.connect(folder / "darkroom.sqlite")) as connection:
         creation_store = dict(connection.execute("SELECT id, state FROM creations"))
     posts = Counter(number for post in wire.posted for number in set(re.findall(r"darkroom:reroll:\d+:(\d+)", post)))
     for asked in crowd.asked:

@@ -56,14 +56,14 @@ async def observe(settings: bot.Config, folder: Path) -> None:
     with (folder / "lags.tsv").open("w") as lags, (folder / "turns.tsv").open("w") as turns:
         build_engine: Callable[[bot.Config], Any] = bot.build_engine
 
-        def build_observed(settings: bot.Config) -> Any:
-            engine = build_engine(settings)
+        def build_observed(config: bot.Config) -> Any:
+            engine = build_engine(config)
             engine._batcher = ObservedBatcher(engine._batcher.max_rows, turns)
             return engine
 
         bot.build_engine = build_observed
         watcher = asyncio.create_task(watch(lambda late: print(f"{time.perf_counter():.4f}\t{late:.5f}", file=lags)))
-        await bot.on_discord(settings)
+        await bot.run_on_discord(settings)
         watcher.cancel()
 
 

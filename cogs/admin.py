@@ -117,4 +117,4 @@ async def _say(interaction: discord.Interaction[Any], *lines: str) -> None:
 
 async def setup(bot: Any) -> None:
     """Add the cog."""
-    await bot.add_cog(AdminCog(bot.service, bot.reload_settings))
+    await bot.add_cog(AdminCog(bot.service, bot.reload_config))

@@ -30,7 +30,7 @@ class ModelsCog(commands.Cog):
 
     def __init__(self, service: GenerationService, bot: Any) -> None:
         self.service, self.bot = service, bot
-        self.drawing: str = bot.settings.offered[0]
+        self.drawing: str = bot.config.model_names[0]
         self._chosen: str | None = None  # in another process, most recently
         self._following = asyncio.Lock()
         service.orders.handlers["model"] = lambda source: service.background.start(self._follow(source))
@@ -51,17 +51,17 @@ class ModelsCog(commands.Cog):
 
     @models.autocomplete("model")
     async def _offer_models(self, interaction: discord.Interaction[Any], current: str) -> list[app_commands.Choice[str]]:
-        return matching_choices(map(named, self.bot.settings.offered), current)
+        return matching_choices(map(named, self.bot.config.model_names), current)
 
     def _listed(self, language: str) -> str:
         lines = [say(language, "`{model}` draws here.", model=named(self.drawing))]
-        if others := [f"`{named(source)}`" for source in self.bot.settings.offered if source != self.drawing]:
+        if others := [f"`{named(source)}`" for source in self.bot.config.model_names if source != self.drawing]:
             lines.append(say(language, "Whoever runs this bot can choose another: {models}.", models=", ".join(others)))
         return "\n".join(lines)
 
     def _source(self, model: str) -> str:
         """Find an offered model by name; raises `DarkroomError`."""
-        offered = {named(source): source for source in self.bot.settings.offered}
+        offered = {named(source): source for source in self.bot.config.model_names}
         if model not in offered:
             names = ", ".join(f"`{name}`" for name in offered)
             raise DarkroomError("There is no such model here. Choose one of these: {models}.", models=names)
@@ -88,7 +88,7 @@ class ModelsCog(commands.Cog):
 
     async def _follow(self, source: str) -> None:
         """Draw with what was chosen in another process."""
-        if source not in self.bot.settings.offered:
+        if source not in self.bot.config.model_names:
             log.warning("the model %s is drawn with elsewhere, and not offered here", source)
             return
         self._chosen = source

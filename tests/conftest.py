@@ -76,4 +76,4 @@ def database_url(request, tmp_path) -> str:
     """A fresh database of each kind."""
     if request.param == "postgresql":
         return request.getfixturevalue("postgresql").fresh()
-    return f"sqlite+aiosqlite:///{tmp_path / 'data' / 'journal.sqlite'}"
+    return f"sqlite+aiosqlite:///{tmp_path / 'data' / 'darkroom.sqlite'}"

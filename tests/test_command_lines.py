@@ -17,7 +17,7 @@ def test_without_a_token_one_sentence_names_it_and_the_preview():
     ended = run("bot.py")
     assert ended.returncode == 2
     assert len(ended.stderr.splitlines()) == 1
-    assert "DISCORD_TOKEN" in ended.stderr and "python bot.py preview" in ended.stderr
+    assert "DISCORD_TOKEN" in ended.stderr and "darkroom preview" in ended.stderr
 
 
 def test_a_wrong_setting_is_named():
@@ -93,6 +93,6 @@ def test_bad_arguments_are_told_in_one_sentence(tiny_folder, arguments, words):
 
 def test_a_preview_port_that_is_taken_is_told_in_one_sentence(tiny_folder):
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        ended = run("bot.py", "preview", MODEL_ID=str(tiny_folder), PREVIEW_PORT=str(taken.getsockname()[1]))
+        ended = run("bot.py", "preview", MODEL_ID=str(tiny_folder), SIMULATOR_PORT=str(taken.getsockname()[1]))
     assert ended.returncode == 2
-    assert "PREVIEW_PORT" in ended.stderr and "Traceback" not in ended.stderr
+    assert "SIMULATOR_PORT" in ended.stderr and "Traceback" not in ended.stderr

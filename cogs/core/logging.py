@@ -1,4 +1,4 @@
-"""What the bot writes down for its operator: one line an event, as text or as JSON, without secrets and without prompts."""
+"""The log: one line for each event, as text or JSON, without secrets and, unless the operator asks for them, prompts."""
 
 import logging
 import re
@@ -15,22 +15,22 @@ TEXT: Final = "%(asctime)s %(levelname)-8s %(name)s %(message)s"
 JSON_FIELDS: Final = {"asctime": "time", "levelname": "level", "name": "logger", "message": "message"}
 
 
-class Discreet(logging.StreamHandler[Any]):
-    """Logs to the terminal, without the tokens that addresses and gateway events hold, nor ``secret``."""
+class RedactingHandler(logging.StreamHandler[Any]):
+    """Logs to the terminal without ``secret`` and without the tokens in Discord's addresses and gateway events."""
 
     def __init__(self, secret: str) -> None:
         super().__init__()
         self.secret = secret
 
     def format(self, record: logging.LogRecord) -> str:
-        """Word ``record`` with its secrets blanked."""
+        """Format ``record`` with its secrets replaced."""
         text = TOKENS.sub(r"\1[secret]", super().format(record))
         return text.replace(self.secret, "[secret]") if self.secret else text
 
 
-def set_up(level: str, form: Literal["text", "json"], secret: str) -> None:
-    """Let everything of at least ``level`` be logged in that form; the name of a level as `logging` has it."""
-    handler = Discreet(secret)
+def configure_logging(level: str, form: Literal["text", "json"], secret: str) -> None:
+    """Log everything from ``level`` on, which is a name such as ``INFO``, and redact ``secret``."""
+    handler = RedactingHandler(secret)
     formatter: logging.Formatter
     if form == "json":
         formatter = JsonFormatter([*JSON_FIELDS], rename_fields={name: to for name, to in JSON_FIELDS.items() if name != to})
@@ -41,16 +41,16 @@ def set_up(level: str, form: Literal["text", "json"], secret: str) -> None:
 
 
 def log_creation(creation: Creation) -> None:
-    """Write down what became of a request, by its id; a watcher of the `CreationStore`."""
-    log.info("%r", creation, extra=_facts(creation))
+    """Log the new state of ``creation`` by its id. A watcher of the `CreationStore`."""
+    log.info("%r", creation, extra=_fields(creation))
 
 
 def log_creation_with_prompt(creation: Creation) -> None:
-    """Like `log_creation`, with the words that were typed and the sentence that was answered."""
+    """Log the new state of ``creation`` with its prompt and error."""
     prompt = (creation.request or {}).get("prompt")
-    words = {"prompt": prompt, "error": creation.error}
-    log.info("%r %r", creation, prompt, extra=_facts(creation) | {name: value for name, value in words.items() if value})
+    texts = {"prompt": prompt, "error": creation.error}
+    log.info("%r %r", creation, prompt, extra=_fields(creation) | {name: text for name, text in texts.items() if text})
 
 
-def _facts(creation: Creation) -> dict[str, Any]:
+def _fields(creation: Creation) -> dict[str, Any]:
     return {"creation": creation.id, "state": str(creation.state), "owner": creation.owner, "guild": creation.guild_id}

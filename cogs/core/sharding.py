@@ -1,48 +1,49 @@
-"""Which part of Discord a process serves, as whoever runs the bot writes it: ``0-3,8`` are five shards."""
+"""The shards of Discord that a process serves. Operators write them as ``0-3,8``, which are five shards."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from diffusion.errors import DarkroomError
 
-LONGEST = 200  # characters of a part's name, in the database
+MAX_NAME_LENGTH: Final = 200  # characters, as in the database
 
 
 def parse_shards(text: str) -> tuple[int, ...]:
-    """Read the ids of shards, none from an empty text; raises ValueError."""
-    found: set[int] = set()
+    """Return the shard ids in ``text``, sorted; none for an empty text. Raises ValueError."""
+    ids: set[int] = set()
     for part in filter(None, map(str.strip, text.split(","))):
         ends = part.split("-")
         if len(ends) > 2 or not all(end.isdecimal() for end in ends) or int(ends[-1]) < int(ends[0]):
             raise ValueError(f"“{part}” is neither a shard nor a range of shards such as 0-3")
-        found.update(range(int(ends[0]), int(ends[-1]) + 1))
-    return tuple(sorted(found))
+        ids.update(range(int(ends[0]), int(ends[-1]) + 1))
+    return tuple(sorted(ids))
 
 
-def part_of(shard_ids: Sequence[int], shard_count: int | None) -> str:
-    """Name the part of Discord that is served, the same for the same shards: empty for all of it.
+def format_shards(shard_ids: Sequence[int], shard_count: int | None) -> str:
+    """Return the same name for the same shards, empty if ``shard_ids`` are all of ``shard_count``.
 
-    Raises `DarkroomError` where the one does not fit the other.
+    Raises `DarkroomError` where ``shard_ids`` do not fit ``shard_count``.
     """
     if not shard_ids:
         return ""
     if shard_count is None:
-        raise DarkroomError("SHARD_IDS needs SHARD_COUNT as well: how many shards all processes serve together.")
+        raise DarkroomError("SHARD_IDS needs SHARD_COUNT, the number of shards of all processes together.")
     if shard_ids[-1] >= shard_count:
-        raise DarkroomError(f"SHARD_IDS may be at most {shard_count - 1}, as SHARD_COUNT is {shard_count}.")
+        raise DarkroomError(f"SHARD_IDS may be at most {shard_count - 1}, because SHARD_COUNT is {shard_count}.")
     if len(shard_ids) == shard_count:
         return ""
-    runs: list[list[int]] = []
-    for id in shard_ids:
-        if runs and runs[-1][1] == id - 1:
-            runs[-1][1] = id
+    ranges: list[list[int]] = []
+    for shard_id in shard_ids:
+        if ranges and ranges[-1][1] == shard_id - 1:
+            ranges[-1][1] = shard_id
         else:
-            runs.append([id, id])
-    part = ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
-    if len(part) > LONGEST:
-        raise DarkroomError("SHARD_IDS is made of too many pieces: give each process a range of shards, such as 0-15.")
-    return part
+            ranges.append([shard_id, shard_id])
+    name = ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
+    if len(name) > MAX_NAME_LENGTH:
+        raise DarkroomError("SHARD_IDS has too many parts. Give each process a range of shards, such as 0-15.")
+    return name
 
 
-def leads(shard_ids: Sequence[int]) -> bool:
-    """Whether these shards, none for all, are those of the process that does what is done once: it has the first."""
+def is_leader(shard_ids: Sequence[int]) -> bool:
+    """Return whether the process of ``shard_ids`` (none: all) does the work that one process does for all."""
     return not shard_ids or shard_ids[0] == 0

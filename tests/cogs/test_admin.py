@@ -11,7 +11,7 @@ import pytest
 
 import bot
 from cogs.core.generation.service import DRAINING
-from cogs.core.logging import log_creation, log_creation_with_prompt, set_up
+from cogs.core.logging import configure_logging, log_creation, log_creation_with_prompt
 from cogs.core.policy.permissions import NOT_YOURS
 from diffusion.errors import DarkroomError
 from diffusion.request import Limits
@@ -129,7 +129,7 @@ async def test_the_log_follows_each_request_and_tells_prompts_only_if_asked_to(s
     before, level = root.handlers[:], root.level
     server.service.creation_store.watchers.append(log_creation_with_prompt if prompts else log_creation)
     try:
-        set_up("INFO", "json", "bot-token")
+        configure_logging("INFO", "json", "bot-token")
         result = await server.alice.slash(server.channel, "imagine", prompt="a purple cow", steps=2)
         await server.until_finished(result.response)
         await server.until_idle()
@@ -145,4 +145,4 @@ async def test_the_log_follows_each_request_and_tells_prompts_only_if_asked_to(s
 
 
 def test_all_settings_that_apply_at_once_exist():
-    assert set(bot.Config.model_fields) >= bot.LIVE
+    assert set(bot.Config.model_fields) >= bot.RELOADABLE

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from cogs.core.logging import Discreet
+from cogs.core.logging import RedactingHandler
 from cogs.core.messages import attachments
 from diffusion.images.io import read_parameters
 from tests.support.interactions import forge_click, forge_command
@@ -127,7 +127,7 @@ async def test_only_the_attachments_own_address_is_fetched(server, monkeypatch):
 
 
 def test_no_token_is_logged(capsys):
-    handler = Discreet("bot-token")
+    handler = RedactingHandler("bot-token")
     handler.setFormatter(logging.Formatter("%(message)s"))
     messages = [
         f"PATCH https://discord.com/api/v10/webhooks/12/{SECRET}/messages/@original has returned 429",

@@ -25,7 +25,7 @@ def offering(server, monkeypatch):
         return model, None
 
     running = server.env.bot
-    running.settings = Config(models="embedded, someone/broken, /srv/finer.safetensors")
+    running.config = Config(models="embedded, someone/broken, /srv/finer.safetensors")
     monkeypatch.setattr(running, "load_model", load)
     running.owner_id = server.bob.id
     return server
@@ -99,7 +99,7 @@ async def test_the_styles_are_those_of_the_model_that_draws(offering, monkeypatc
 def test_what_is_offered(monkeypatch, settings, offered):
     for name in ("MODELS", "MODEL_ID"):
         monkeypatch.delenv(name, raising=False)
-    assert Config(_env_file=None, **settings).offered == offered
+    assert Config(_env_file=None, **settings).model_names == offered
 
 
 def test_the_token_of_the_settings_file_reaches_the_hub(monkeypatch):

@@ -63,5 +63,5 @@ async def until_all_ended(folder):
 
 
 def states_in_database(folder):
-    with contextlib.closing(sqlite3.connect(folder / "journal.sqlite")) as connection:
+    with contextlib.closing(sqlite3.connect(folder / "darkroom.sqlite")) as connection:
         return dict(connection.execute("SELECT id, state FROM creations"))

@@ -22,7 +22,7 @@ async def served(seconds: float = 120) -> AsyncIterator[str]:
     program = await asyncio.create_subprocess_exec(
         *(sys.executable, "bot.py", "preview"),
         cwd=ROOT,
-        env=os.environ | {"PREVIEW_PORT": "0"},
+        env=os.environ | {"SIMULATOR_PORT": "0"},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

@@ -67,7 +67,7 @@ async def open_server(model, database_url=None, check=None, kind=Engine, **confi
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         async with (
-            Database(database_url or f"sqlite+aiosqlite:///{folder / 'journal.sqlite'}") as database,
+            Database(database_url or f"sqlite+aiosqlite:///{folder / 'darkroom.sqlite'}") as database,
             kind(model, EngineConfig(limits=limits, **config), check) as engine,
             simulated(GenerationService(engine, database, ImageStore(folder / "pictures")), Darkroom) as env,
         ):

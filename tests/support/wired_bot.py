@@ -27,7 +27,7 @@ def run(port, folder, grace=30.0, lease=cogs.core.storage.lease.SECONDS, **setti
     connect_to(port)
     bot.build_engine = lambda settings: Engine(MODEL)
     given = {"discord_token": "wire", "data_dir": folder, "database_url": "", "grace_seconds": grace} | settings
-    settings = bot.Config(_env_file=None, **given)
+    config = bot.Config(_env_file=None, **given)
     bot.discord.utils.setup_logging(level=logging.INFO)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    asyncio.run(bot.on_discord(settings))
+    asyncio.run(bot.run_on_discord(config))

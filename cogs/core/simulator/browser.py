@@ -79,7 +79,7 @@ async def serve(service: GenerationService, make_bot: Callable[[GenerationServic
             try:
                 page = await stack.enter_async_context(preview)
             except simcord.SetupError as error:
-                raise DarkroomError(f"{error}: set PREVIEW_PORT to another one, or to 0 for any that is free.") from error
+                raise DarkroomError(f"{error}. Set SIMULATOR_PORT to another port, or to 0 for any free one.") from error
             lock = asyncio.Lock()
             _act_on_what_is_shown(page, lock)
             print(hint(page.url, defaults), flush=True)

@@ -15,7 +15,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.sql.expression import FunctionElement
 
-from cogs.core.sharding import LONGEST
+from cogs.core.sharding import MAX_NAME_LENGTH
 from cogs.core.storage.database import Base, Database, DatabaseUnavailableError
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class ProcessRow(Base):
     __tablename__ = "leases"
 
     holder: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    name: Mapped[str] = mapped_column(String(LONGEST))
+    name: Mapped[str] = mapped_column(String(MAX_NAME_LENGTH))
     expires: Mapped[float] = mapped_column(Float(53))
 
 

@@ -1,7 +1,7 @@
 import pytest
 
-from cogs.core.config import Config, told
-from cogs.core.sharding import leads, parse_shards, part_of
+from cogs.core.config import Config, format_validation_error
+from cogs.core.sharding import format_shards, is_leader, parse_shards
 from diffusion.errors import DarkroomError
 
 POSTGRESQL = "postgresql+asyncpg://darkroom@db/darkroom"
@@ -21,16 +21,16 @@ def test_a_wrong_range_is_told_as_a_wrong_setting(text):
         parse_shards(text)
     with pytest.raises(Exception) as caught:
         Config(_env_file=None, shard_ids=text)
-    assert "SHARD_IDS" in told(caught.value)
+    assert "SHARD_IDS" in format_validation_error(caught.value)
 
 
 def test_the_same_shards_have_the_same_name_and_all_of_them_none():
-    assert part_of((), None) == part_of((), 4) == part_of((0, 1, 2, 3), 4) == ""
-    assert part_of((0, 1, 2, 5, 7, 8), 9) == "0-2,5,7-8"
+    assert format_shards((), None) == format_shards((), 4) == format_shards((0, 1, 2, 3), 4) == ""
+    assert format_shards((0, 1, 2, 5, 7, 8), 9) == "0-2,5,7-8"
 
 
 def test_one_process_does_what_is_done_once():
-    assert leads(()) and leads((0, 1)) and not leads((2, 3))
+    assert is_leader(()) and is_leader((0, 1)) and not is_leader((2, 3))
 
 
 @pytest.mark.parametrize(
@@ -45,9 +45,9 @@ def test_one_process_does_what_is_done_once():
 )
 def test_settings_that_contradict_each_other_are_told_at_the_start(values, words):
     with pytest.raises(DarkroomError, match=words):
-        _ = Config(_env_file=None, **values).part
+        _ = Config(_env_file=None, **values).process_name
 
 
 def test_a_part_needs_a_database_in_common():
     settings = Config(_env_file=None, shard_ids="4-7", shard_count="8", database_url=POSTGRESQL)
-    assert settings.part == "4-7" and Config(_env_file=None, shard_count="", shard_ids="").part == ""
+    assert settings.process_name == "4-7" and Config(_env_file=None, shard_count="", shard_ids="").process_name == ""

@@ -54,7 +54,7 @@ async def test_the_preview_takes_up_nothing_of_the_real_bots(monkeypatch, tmp_pa
     monkeypatch.setattr(bot, "open_service", open_service)
     real = {"database_url": "postgresql+asyncpg://real/journal", "pictures_url": "s3://real", "data_dir": tmp_path}
     with pytest.raises(DarkroomError, match="seen enough"):
-        await bot.in_browser(Config(_env_file=None, **real))
+        await bot.run_simulator(Config(_env_file=None, **real))
     assert given == [None, None, tmp_path / "preview"]
 
 

@@ -93,9 +93,9 @@ async def test_what_was_counted_on_past_days_is_forgotten(database_url):
 
 
 async def test_sqlite_keeps_its_records_in_wal_mode(tmp_path):
-    async with opened(f"sqlite+aiosqlite:///{tmp_path / 'new folder' / 'journal.sqlite'}") as creation_store:
+    async with opened(f"sqlite+aiosqlite:///{tmp_path / 'new folder' / 'darkroom.sqlite'}") as creation_store:
         await creation_store.unfinished()
-        connection = sqlite3.connect(tmp_path / "new folder" / "journal.sqlite")
+        connection = sqlite3.connect(tmp_path / "new folder" / "darkroom.sqlite")
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         connection.close()
 

@@ -46,7 +46,7 @@ async def test_a_decision_about_nothing_is_none(database_url):
 
 
 async def test_a_database_that_fails_says_so(tmp_path):
-    async with Database(f"sqlite+aiosqlite:///{tmp_path / 'journal.sqlite'}") as database:
+    async with Database(f"sqlite+aiosqlite:///{tmp_path / 'darkroom.sqlite'}") as database:
         async with database.sessions.begin() as session:
             await (await session.connection()).exec_driver_sql("DROP TABLE reviews")
         with pytest.raises(DatabaseUnavailableError, match="try again later"):
