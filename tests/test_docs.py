@@ -1,6 +1,9 @@
 """The documentation names only what exists: links, anchors, settings and permissions."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -67,3 +70,12 @@ def test_env_example_holds_the_defaults(tmp_path, monkeypatch):
     for name in Config.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
     assert Config(_env_file=ROOT / ".env.example") == Config(_env_file=tmp_path / "none")
+
+
+def test_engine_example_runs(tmp_path):
+    examples = re.findall(r"```python\n(.*?)```", (ROOT / "diffusion" / "README.md").read_text("utf-8"), re.DOTALL)
+    (code,) = [example for example in examples if "Engine(" in example]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / "apple.png").exists()
