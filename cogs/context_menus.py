@@ -30,7 +30,7 @@ from diffusion.images.io import read_image
 from diffusion.images.metadata.adapt import PROMPTS, adapted
 from diffusion.images.metadata.read import Recipe, read_recipe
 from diffusion.request import SAMPLER_NAMES, ImageRequest, random_seed, start_step_for
-from diffusion.text import Text
+from diffusion.text import Text, plural
 
 SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 AVATAR_SIDE: Final = 512
@@ -169,7 +169,7 @@ def recipe_text(recipe: Recipe, notes: list[str], language: str = ENGLISH) -> st
     settings = {field: value for field, value in recipe.settings.items() if value is not None}
     parts = []
     if "steps" in settings:
-        parts.append(say(language, "{steps} steps", steps=settings["steps"]))
+        parts.append(say(language, plural("{count} step", "{count} steps"), count=settings["steps"]))
     if "guidance_scale" in settings:
         parts.append(say(language, "guidance {scale}", scale=f"{settings['guidance_scale']:g}"))
     if "seed" in settings:

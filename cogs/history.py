@@ -23,14 +23,14 @@ from cogs.core.storage.archive import Page
 from cogs.core.storage.creations import Creation
 from cogs.core.storage.images import ImageMissingError
 from cogs.lineage import ShowSelect
-from diffusion.text import N_
+from diffusion.text import N_, plural
 
 SEARCH_LIMIT: Final = 50  # characters, as a custom_id has room for
 PROMPT_SHOWN: Final = 150
 THUMBNAIL_SIDE: Final = 192
 GONE: Final = N_("its pictures are not kept any more")
-FRAMES: Final = "{count} frames"
-PICTURES: Final = N_("{count} pictures")
+FRAMES: Final = plural("{count} frame", "{count} frames")
+PICTURES: Final = plural("{count} picture", "{count} pictures")
 WAYS: Final = {"newer": (N_("Newer"), "◀️"), "older": (N_("Older"), "▶️")}
 
 

@@ -1,6 +1,6 @@
 """/usage: what is left of today, and what is possible here."""
 
-from typing import Any
+from typing import Any, Final
 
 import discord
 from discord import app_commands
@@ -14,6 +14,7 @@ from cogs.core.policy.locale import language_of
 from cogs.core.storage.quotas import renewal
 from diffusion.errors import DarkroomError
 from diffusion.request import Limits
+from diffusion.text import plural
 
 
 class UsageCog(commands.Cog):
@@ -34,28 +35,29 @@ class UsageCog(commands.Cog):
             await interaction.response.send_message(text, ephemeral=True, allowed_mentions=NO_MENTIONS)
 
 
+LEFT_HERE: Final = plural("**{left}** of {most} is left here.", "**{left}** of {most} are left here.", by="left")
+LEFT_IN_ALL_SERVERS: Final = plural(
+    "**{left}** of {most} is left over all servers.", "**{left}** of {most} are left over all servers.", by="left"
+)
+
+
 def usage_text(made: int, allowances: list[Allowance], limits: Limits, obstacle: DarkroomError | None, language: str) -> str:
     """Word what is left of today and what one request may ask for."""
-    if made == 1:
-        lines = [say(language, "You have made 1 picture today.")]
-    else:
-        lines = [say(language, "You have made {made} pictures today.", made=made)]
+    template = plural("You have made {count} picture today.", "You have made {count} pictures today.")
+    lines = [say(language, template, count=made)]
     for allowance in allowances:
-        left, most = f"**{allowance.left}**", allowance.most
-        if allowance.here:
-            lines.append(say(language, "{left} of {most} are left here.", left=left, most=most))
-        else:
-            lines.append(say(language, "{left} of {most} are left over all servers.", left=left, most=most))
+        template = LEFT_HERE if allowance.here else LEFT_IN_ALL_SERVERS
+        lines.append(say(language, template, left=allowance.left, most=allowance.most))
     if allowances:
         lines.append(say(language, "The next day begins {when}.", when=discord.utils.format_dt(renewal(), "R")))
     else:
         lines.append(say(language, "You may make as many as you like."))
     at_once = say(
         language,
-        "At once: {count} pictures, {steps} steps, {side} pixels a side.",
-        count=limits.count,
-        steps=limits.steps,
-        side=limits.side,
+        "At once: {pictures}, {steps}, {pixels} a side.",
+        pictures=say(language, plural("{count} picture", "{count} pictures"), count=limits.count),
+        steps=say(language, plural("{count} step", "{count} steps"), count=limits.steps),
+        pixels=say(language, plural("{count} pixel", "{count} pixels"), count=limits.side),
     )
     return "\n".join([*lines, f"-# {at_once}", *([translate(language, obstacle)] if obstacle else [])])
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 from PIL import Image
 
 from diffusion.errors import InvalidRequestError
+from diffusion.text import plural
 
 SAMPLER_NAMES: Final = {
     "lms": "LMS",
@@ -112,7 +113,11 @@ class ImageRequest:
         if self.upscale > 1 and self.upscale * max(self.width, self.height) > MAX_UPSCALED_SIDE:
             raise InvalidRequestError(
                 "upscale",
-                "Upscaled pictures may have {most} pixels a side: choose a smaller size or upscale.",
+                plural(
+                    "Upscaled pictures may have {most} pixel a side: choose a smaller size or upscale.",
+                    "Upscaled pictures may have {most} pixels a side: choose a smaller size or upscale.",
+                    by="most",
+                ),
                 most=MAX_UPSCALED_SIDE,
             )
         if not math.isfinite(self.label_scale) or not 0 <= self.label_scale <= 50:

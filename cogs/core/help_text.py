@@ -5,7 +5,7 @@ from typing import Final
 
 from cogs.core.i18n.catalogues import ENGLISH, command_name, say
 from diffusion.families.defaults import Defaults
-from diffusion.text import N_
+from diffusion.text import N_, plural
 
 MESSAGE_LIMIT: Final = 2000  # Discord's
 MODEL_SHOWN: Final = 100
@@ -49,10 +49,8 @@ def running_text(
     parts = [say(language, "On {device} in {dtype}, started {when}", device=device, dtype=kind, when=when)]
     if pictures == 0:
         parts.append(say(language, "no pictures yet"))
-    elif pictures == 1:
-        parts.append(say(language, "1 picture since"))
     else:
-        parts.append(say(language, "{pictures} pictures since", pictures=pictures))
+        parts.append(say(language, plural("{count} picture since", "{count} pictures since"), count=pictures))
     if seconds_each:
         parts.append(say(language, "{seconds} s of work each", seconds=f"{seconds_each:.2g}"))
     return f"-# {', '.join(parts)}."

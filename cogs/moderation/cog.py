@@ -18,7 +18,7 @@ from cogs.core.policy.word_filter import EXPRESSION_LIMIT, Rule, validate_rule
 from cogs.core.request.options import PROMPT_LIMIT, matching_choices, server_only
 from cogs.core.request.preferences import FlaggedAction, Preferences, Scope
 from diffusion.errors import DarkroomError
-from diffusion.text import N_
+from diffusion.text import N_, plural
 
 Interaction = discord.Interaction[Any]
 MOST_RULES: Final = 500
@@ -56,7 +56,12 @@ class ModerationCog(commands.GroupCog, group_name="moderation", group_descriptio
                 raise DarkroomError("{rule} is listed already.", rule=_quoted(rule))
             if len(rules) == MOST_RULES:
                 raise DarkroomError(
-                    "There are {most} words already, which is all I take. Please remove some first.", most=MOST_RULES
+                    plural(
+                        "There is {most} word already, which is all I take. Please remove it first.",
+                        "There are {most} words already, which is all I take. Please remove some first.",
+                        by="most",
+                    ),
+                    most=MOST_RULES,
                 )
             await self._set(server, [*rules, rule])
             language = language_of(interaction)
@@ -94,7 +99,7 @@ class ModerationCog(commands.GroupCog, group_name="moderation", group_descriptio
                 await _say(interaction, text or say(language, "No words are listed."))
                 return
             file = discord.File(io.BytesIO("\n".join(map(str, rules)).encode()), "words.txt")
-            counted = say(language, "{count} words:", count=len(rules))
+            counted = say(language, plural("{count} word:", "{count} words:"), count=len(rules))
             await interaction.response.send_message(counted, file=file, ephemeral=True)
 
     @app_commands.command()

@@ -18,9 +18,9 @@ from cogs.core.messages.http_errors import DISCORD_ERRORS
 from cogs.core.policy.locale import language_of
 from cogs.core.request.preferences import Scope
 from cogs.core.storage.personal_data import Forgotten
-from cogs.privacy.export import MOST, Export
+from cogs.privacy.export import Export
 from diffusion.errors import DarkroomError
-from diffusion.text import N_
+from diffusion.text import N_, plural
 
 Interaction = discord.Interaction[Any]
 MOST_MESSAGES: Final = 200  # Discord lets a bot delete few at a time
@@ -32,6 +32,16 @@ WARNING: Final = N_(
 )
 
 
+KEPT: Final = plural(
+    "{count} picture stays, as another member has it as well.",
+    "{count} pictures stay, as other members have them as well.",
+)
+CLEARING: Final = plural(
+    "I am deleting your pictures from {count} message.", "I am deleting your pictures from {count} messages."
+)
+OLDER: Final = plural(
+    "{count} older message stays; its Delete button works.", "{count} older messages stay; their Delete buttons work."
+)
 REMIXED: Final = N_("Others may start from your avatar and your pictures.")
 NOT_REMIXED: Final = N_("Nobody else may start from your avatar and your pictures.")
 
@@ -76,9 +86,11 @@ class PrivacyCog(commands.GroupCog, group_name="privacy", group_description="Wha
             if takeout.left_out:
                 note = say(
                     language,
-                    "{left_out} pictures, the oldest, had no room in {most} files of the size that Discord takes here.",
-                    left_out=takeout.left_out,
-                    most=MOST,
+                    plural(
+                        "{count} picture, the oldest, had no room in the files that Discord takes here.",
+                        "{count} pictures, the oldest, had no room in the files that Discord takes here.",
+                    ),
+                    count=takeout.left_out,
                 )
                 await interaction.followup.send(note, ephemeral=True)
 
@@ -152,18 +164,18 @@ def _told(forgotten: Forgotten, messages: int, language: str) -> str:
     lines = [
         say(
             language,
-            "Forgotten: {requests} requests, {pictures} pictures and your settings.",
-            requests=len(forgotten.creations),
-            pictures=forgotten.pictures - forgotten.kept,
+            "Forgotten: {requests}, {pictures} and your settings.",
+            requests=say(language, plural("{count} request", "{count} requests"), count=len(forgotten.creations)),
+            pictures=say(language, plural("{count} picture", "{count} pictures"), count=forgotten.pictures - forgotten.kept),
         )
     ]
     if kept := forgotten.kept:
-        lines.append(say(language, "{kept} pictures stay, as other members have them as well.", kept=kept))
+        lines.append(say(language, KEPT, count=kept))
     if messages:
         count = min(messages, MOST_MESSAGES)
-        lines.append(say(language, "I am deleting your pictures from {count} messages.", count=count))
+        lines.append(say(language, CLEARING, count=count))
     if (older := messages - MOST_MESSAGES) > 0:
-        lines.append(say(language, "{count} older messages stay; their Delete buttons work.", count=older))
+        lines.append(say(language, OLDER, count=older))
     lines.append(say(language, "How many pictures you made today I know until tomorrow, and nothing else."))
     return "\n".join(lines)
 

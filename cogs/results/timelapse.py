@@ -19,10 +19,10 @@ from cogs.results.step_select import BranchForm, StepSelect
 from diffusion.errors import DarkroomError
 from diffusion.images.timelapse import branch_steps, play
 from diffusion.request import ImageRequest
-from diffusion.text import N_
+from diffusion.text import N_, plural
 
 Interaction = discord.Interaction[Any]
-ONE_STEP, STEPS = N_("How it formed, in 1 step."), N_("How it formed, in {count} steps.")
+STEPS = plural("How it formed, in {count} step.", "How it formed, in {count} steps.")
 GONE = N_("How this formed is not kept any more. Reroll makes other pictures, whose film is.")
 
 
@@ -79,7 +79,7 @@ def film_message(creation: Creation, request: ImageRequest, film: bytes, languag
     alt = say(language, "How it formed: {prompt}", prompt=" → ".join(request.prompts))[:ALT_TEXT_LIMIT]
     steps = branch_steps(request)
     count = request.steps - request.start_step
-    told = [say(language, ONE_STEP if count == 1 else STEPS, count=count)]
+    told = [say(language, STEPS, count=count)]
     if steps:
         told.append(say(language, "Choose one to go on from it with another prompt."))
     return Result(

@@ -6,6 +6,7 @@ from PIL import Image
 
 from diffusion.errors import InvalidRequestError
 from diffusion.request import MAX_UPSCALED_SIDE, ImageRequest, Limits, random_seed, start_step_for
+from diffusion.text import plural
 
 SIMILARITIES: Final = {"subtle": 0.65, "strong": 0.25, "more": 0.4}  # "more" is a button of messages from before
 SAMPLER: Final = "ddim"  # its steps go down evenly: with others a picture may be nearly clean after a third of them
@@ -33,7 +34,11 @@ def check_upscale(request: ImageRequest, limits: Limits) -> None:
     if side > most:
         raise InvalidRequestError(
             "width",
-            "This would be drawn at {side} pixels a side, and at most {most} are drawn here: it cannot be upscaled.",
+            plural(
+                "This would be drawn at {side} pixel a side, and at most {most} are drawn here: it cannot be upscaled.",
+                "This would be drawn at {side} pixels a side, and at most {most} are drawn here: it cannot be upscaled.",
+                by="side",
+            ),
             side=side,
             most=most,
         )

@@ -26,6 +26,7 @@ from diffusion.request import ImageRequest
 from diffusion.result import Flags, ImageResult
 from diffusion.serving.job import Job
 from diffusion.serving.worker_thread import WorkerThread
+from diffusion.text import plural
 
 log = logging.getLogger(__name__)
 
@@ -111,8 +112,11 @@ class RemoteEngine:
         self.model.validate(request)
         if self.unfinished + request.count > self.config.max_waiting or time.perf_counter() < self._full_until:
             raise QueueFullError(
-                "{most} pictures are waiting already, which is all I take. Please try again in a minute.",
-                most=self.unfinished,
+                plural(
+                    "{count} picture is waiting already, which is all I take. Please try again in a minute.",
+                    "{count} pictures are waiting already, which is all I take. Please try again in a minute.",
+                ),
+                count=self.unfinished,
             )
         job = Job(request, owner, self.model.latent_shape(request.width, request.height), self._drop)
         job.report(replace(job.progress, place=sum(other.request.count for other in self._jobs if other.started is None)))

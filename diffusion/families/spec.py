@@ -5,6 +5,7 @@ from typing import Any
 from diffusion.errors import InvalidRequestError
 from diffusion.families.defaults import Defaults
 from diffusion.request import ImageRequest
+from diffusion.text import plural
 
 
 class ModelSpec:
@@ -54,11 +55,14 @@ class ModelSpec:
             if count > most:
                 raise InvalidRequestError(
                     field,
-                    "The {field} has {count} tokens and this model reads {most}: the last {ignored} would be ignored."
-                    " Please shorten it.",
+                    plural(
+                        "The {field} has {count} token and this model reads {most}: the rest would be ignored."
+                        " Please shorten it.",
+                        "The {field} has {count} tokens and this model reads {most}: the rest would be ignored."
+                        " Please shorten it.",
+                    ),
                     count=count,
                     most=most,
-                    ignored=count - most,
                 )
         if request.guide_label and not self.guide_labels:
             raise InvalidRequestError("guide_label", "This model has no classifier to steer with.")

@@ -23,6 +23,7 @@ from diffusion.serving.job import ImageTask, Job
 from diffusion.serving.latency import LatencyModel, Shape, estimate_completion
 from diffusion.serving.model_runner import ModelRunner, as_image_error, compile_model, release_memory
 from diffusion.serving.worker_thread import WorkerThread
+from diffusion.text import plural
 
 log = logging.getLogger(__name__)
 ROWS_AT_FIRST, FEWEST_ROWS, MOST_ROWS = 16, 8, 64  # of a network call, where nobody says how many
@@ -71,8 +72,11 @@ class Engine:
         self.model.validate(request)
         if len(self._batcher) + request.count > self.config.max_waiting:
             raise QueueFullError(
-                "{most} pictures are waiting already, which is all I take. Please try again in a minute.",
-                most=len(self._batcher),
+                plural(
+                    "{count} picture is waiting already, which is all I take. Please try again in a minute.",
+                    "{count} pictures are waiting already, which is all I take. Please try again in a minute.",
+                ),
+                count=len(self._batcher),
             )
         shape = self.model.latent_shape(request.width, request.height)
         job = Job(request, owner, shape, self._drop)

@@ -17,7 +17,7 @@ from cogs.core.request.flags import read_flags
 from cogs.core.request.options import clean
 from cogs.core.request.prompt_matrix import prompted
 from diffusion.errors import DarkroomError
-from diffusion.text import N_
+from diffusion.text import N_, plural
 
 Interaction = discord.Interaction[Any]
 Go = Callable[[Interaction], Awaitable[None]]
@@ -41,9 +41,13 @@ async def ask_first(service: GenerationService, interaction: Interaction, prompt
     listed = "\n".join(f"{index}. {render.title(variant, 150)}" for index, variant in enumerate(several["variants"], 1))
     language, each = language_of(interaction), several["count"] // len(several["variants"])
     if each == 1:
-        lines = [say(language, "This makes {count} pictures:", count=several["count"]), listed]
+        lines = [
+            say(language, plural("This makes {count} picture:", "This makes {count} pictures:"), count=several["count"]),
+            listed,
+        ]
     else:
-        lines = [say(language, "This makes {count} pictures, {each} of each:", count=several["count"], each=each), listed]
+        template = plural("This makes {count} picture, {each} of each:", "This makes {count} pictures, {each} of each:")
+        lines = [say(language, template, count=several["count"], each=each), listed]
     if left is not None:
         lines.append(say(language, "You have {left} left today.", left=left))
     await interaction.client.get_cog("ConfirmCog").ask(interaction, "\n".join(lines), go)

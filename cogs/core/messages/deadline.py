@@ -10,13 +10,18 @@ import discord
 from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.storage.creations import Creation
 from diffusion.errors import DarkroomError
+from diffusion.text import plural
 
 TOKEN_MINUTES = 14  # of the 15 that an interaction's token lives
 
 
 def token_note(language: str = ENGLISH) -> str:
     """Tell that the answer has to come soon."""
-    note = say(language, "Here I can answer for {minutes} minutes only; what takes longer is dropped.", minutes=TOKEN_MINUTES)
+    template = plural(
+        "Here I can answer for {count} minute only; what takes longer is dropped.",
+        "Here I can answer for {count} minutes only; what takes longer is dropped.",
+    )
+    note = say(language, template, count=TOKEN_MINUTES)
     return f"-# {note}"
 
 
@@ -32,6 +37,9 @@ async def while_token_lives(creation: Creation) -> AsyncIterator[None]:
             yield
     except TimeoutError:
         raise DarkroomError(
-            "This took longer than the {minutes} minutes in which I can answer here. Please ask for less.",
-            minutes=TOKEN_MINUTES,
+            plural(
+                "This took longer than the {count} minute in which I can answer here. Please ask for less.",
+                "This took longer than the {count} minutes in which I can answer here. Please ask for less.",
+            ),
+            count=TOKEN_MINUTES,
         ) from None

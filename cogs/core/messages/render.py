@@ -13,7 +13,7 @@ from diffusion.images.io import fit, side_by_side, to_png
 from diffusion.images.masks import fit_mask, with_mask
 from diffusion.request import SAMPLER_NAMES, ImageRequest
 from diffusion.result import Progress
-from diffusion.text import N_
+from diffusion.text import N_, plural
 
 BAR_CELLS = 12
 RESUMING = N_("Resuming after a restart…")
@@ -52,13 +52,14 @@ def settings_line(request: ImageRequest, seeds: Iterable[int], language: str = E
     parts = [f"{request.width}x{request.height}" + (f" ×{request.upscale}" if request.upscale > 1 else "")]
     if request.morph_to:
         parts.insert(0, say(language, "seed {first} to {last}", first=request.seed, last=request.morph_seed))
-        parts.insert(1, say(language, "{count} frames", count=request.count))
+        parts.insert(1, say(language, plural("{count} frame", "{count} frames"), count=request.count))
     else:
         parts.insert(0, say(language, "seed {seeds}", seeds=", ".join(map(str, dict.fromkeys(seeds)))))
     if request.image:
-        parts.append(say(language, "{steps} steps from {start}", steps=request.steps, start=request.start_step))
+        template = plural("{count} step from {start}", "{count} steps from {start}")
+        parts.append(say(language, template, count=request.steps, start=request.start_step))
     else:
-        parts.append(say(language, "{steps} steps", steps=request.steps))
+        parts.append(say(language, plural("{count} step", "{count} steps"), count=request.steps))
     if request.mask:
         parts.append(say(language, "a part redrawn"))
     parts += [say(language, "branched at step {step}", step=step) for step, _ in request.branches[-3:]]

@@ -6,7 +6,7 @@ from typing import Any
 import discord
 
 from diffusion.errors import DarkroomError
-from diffusion.text import N_
+from diffusion.text import N_, plural
 
 Interaction = discord.Interaction[Any]
 NOT_OFFERED = N_("This cannot be chosen here. Please choose again, or give the command once more.")
@@ -33,7 +33,14 @@ class Bounded:
         """Let a form pass whose texts are short enough; of any other its member is told."""
         for field in self.walk_children():
             if isinstance(field, discord.ui.TextInput) and len(field.value) > (field.max_length or len(field.value)):
-                error = DarkroomError("A text may have {most} characters there. Please shorten it.", most=field.max_length)
+                error = DarkroomError(
+                    plural(
+                        "A text may have {most} character there. Please shorten it.",
+                        "A text may have {most} characters there. Please shorten it.",
+                        by="most",
+                    ),
+                    most=field.max_length,
+                )
                 await interaction.client.service.tell(interaction, error)
                 return False
         return True

@@ -16,6 +16,7 @@ from cogs.core.storage.quotas import DIRECT, QuotaStore, renewal
 from diffusion.errors import DarkroomError, InvalidRequestError
 from diffusion.request import ImageRequest, Limits
 from diffusion.serving.interface import ImageEngine
+from diffusion.text import plural
 
 Interaction = discord.Interaction[Any]
 
@@ -154,9 +155,21 @@ def _spent(allowance: Allowance, asked: int) -> NotAllowedError:
     when = discord.utils.format_dt(renewal(), "R")
     left, most = allowance.left, allowance.most
     if left == 0:
-        return NotAllowedError("You have made all of your {most} pictures of today. More come {when}.", most=most, when=when)
+        return NotAllowedError(
+            plural(
+                "You have reached your limit of {most} picture a day. You can make more {when}.",
+                "You have reached your limit of {most} pictures a day. You can make more {when}.",
+                by="most",
+            ),
+            most=most,
+            when=when,
+        )
     return NotAllowedError(
-        "You have {left} of {most} pictures left today, not {asked}. More come {when}.",
+        plural(
+            "You have {left} of {most} picture left today, not {asked}. You can make more {when}.",
+            "You have {left} of {most} pictures left today, not {asked}. You can make more {when}.",
+            by="most",
+        ),
         left=left,
         most=most,
         asked=asked,

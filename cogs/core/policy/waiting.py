@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from cogs.core.storage.claims import Claims
 from diffusion.errors import QueueFullError
 from diffusion.serving.interface import ImageEngine
+from diffusion.text import plural
 
 
 class Waiting:
@@ -32,7 +33,12 @@ class Waiting:
         elsewhere = len(await self.claims.elsewhere(member))
         if self.engine.jobs_of(member) + self._prepared[member] + elsewhere >= self.most:
             raise QueueFullError(
-                "You wait for {most} requests already, which is all I take from one member."
-                " Please wait for one of them, or cancel one with `/queue`.",
+                plural(
+                    "You wait for {most} request already, which is all I take from one member."
+                    " Please wait for it, or cancel it with `/queue`.",
+                    "You wait for {most} requests already, which is all I take from one member."
+                    " Please wait for one of them, or cancel one with `/queue`.",
+                    by="most",
+                ),
                 most=self.most,
             )

@@ -12,6 +12,7 @@ import regex
 
 from cogs.core.policy.confusables import I_OR_L, S_OR_F, skeleton
 from diffusion.errors import DarkroomError
+from diffusion.text import plural
 
 WORD_LIMIT: Final = 60
 EXPRESSION_LIMIT: Final = 200
@@ -105,7 +106,14 @@ def validate_rule(rule: Rule) -> Rule:
     """Give ``rule`` back if it can be listed; raises `InvalidRuleError`. Tries it out: call it in a thread."""
     limit = EXPRESSION_LIMIT if rule.is_expression else WORD_LIMIT
     if len(rule.text) > limit:
-        raise InvalidRuleError("This is too long: {most} characters are the most.", most=limit)
+        raise InvalidRuleError(
+            plural(
+                "This is too long. The limit is {most} character.",
+                "This is too long. The limit is {most} characters.",
+                by="most",
+            ),
+            most=limit,
+        )
     if not rule.is_expression:
         _word(rule.text)
         return rule

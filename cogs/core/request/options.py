@@ -13,6 +13,7 @@ from cogs.core.i18n.catalogues import ENGLISH, language_of_locale, say
 from diffusion.errors import InvalidRequestError
 from diffusion.families.defaults import QUALITIES
 from diffusion.request import MAX_SEED, SAMPLER_NAMES, UPSCALES
+from diffusion.text import plural
 
 T = TypeVar("T")
 
@@ -99,7 +100,13 @@ def checked(prompt: str) -> str:
     text = clean(prompt)
     if len(text) > PROMPT_LIMIT:
         raise InvalidRequestError(
-            "prompt", "The prompt and its style may have {most} characters. Please shorten them.", most=PROMPT_LIMIT
+            "prompt",
+            plural(
+                "The prompt and its style may have {most} character. Please shorten them.",
+                "The prompt and its style may have {most} characters. Please shorten them.",
+                by="most",
+            ),
+            most=PROMPT_LIMIT,
         )
     return text
 

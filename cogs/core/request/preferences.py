@@ -16,6 +16,7 @@ from cogs.core.request.options import STYLE_LIMIT, parse_size
 from diffusion.errors import InvalidRequestError
 from diffusion.families.defaults import QUALITIES
 from diffusion.request import SAMPLER_NAMES
+from diffusion.text import plural
 
 LANGUAGES: Final = {"en": "English", "de": "Deutsch", "fr": "Français", "es": "Español", "ja": "日本語"}
 RANGES: Final = {
@@ -92,7 +93,15 @@ class Preferences:
             if value is not None and value not in known:
                 raise InvalidRequestError(field, "The {field} must be one of {known}.", known=", ".join(known))
         if self.style is not None and not 1 <= len(self.style) <= STYLE_LIMIT:
-            raise InvalidRequestError("style", "A style may have {most} characters. Please shorten it.", most=STYLE_LIMIT)
+            raise InvalidRequestError(
+                "style",
+                plural(
+                    "A style may have {most} character. Please shorten it.",
+                    "A style may have {most} characters. Please shorten it.",
+                    by="most",
+                ),
+                most=STYLE_LIMIT,
+            )
 
     def with_(self, **changes: Any) -> "Preferences":
         """Give a copy with ``changes``, which may be text as members type it; raises `InvalidRequestError`."""

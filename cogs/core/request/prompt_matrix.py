@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from diffusion.errors import InvalidRequestError
 from diffusion.request import ImageRequest
+from diffusion.text import plural
 
 MOST: Final = 10  # as many files as a message of Discord's holds
 SPECIAL: Final = re.compile(r"\\[{|}]|[{|}]")
@@ -20,7 +21,13 @@ def permutations(prompt: str) -> tuple[str, ...]:
     found = tuple(itertools.islice(_expand(prompt, 0), MOST + 1))
     if len(found) > MOST:
         raise InvalidRequestError(
-            "prompt", "This makes more than {most} pictures, which is all that one message holds.", most=MOST
+            "prompt",
+            plural(
+                "This makes more than {most} picture, which is all that one message holds.",
+                "This makes more than {most} pictures, which is all that one message holds.",
+                by="most",
+            ),
+            most=MOST,
         )
     return tuple(" ".join(text.split()) for text in found)
 
@@ -33,7 +40,13 @@ def prompted(text: str, each: int = 1) -> dict[str, Any]:
     pictures = len(prompts) * each
     if pictures > MOST:
         raise InvalidRequestError(
-            "count", "This makes {pictures} pictures, and one message holds {most}.", pictures=pictures, most=MOST
+            "count",
+            plural(
+                "This makes {count} picture, and one message holds {most}.",
+                "This makes {count} pictures, and one message holds {most}.",
+            ),
+            count=pictures,
+            most=MOST,
         )
     return {"prompt": text, "variants": prompts, "count": pictures}
 

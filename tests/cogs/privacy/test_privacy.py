@@ -88,7 +88,7 @@ async def test_what_is_too_much_for_one_file_comes_in_several_and_what_is_left_o
     result = await server.alice.slash(server.channel, "privacy export")
     *parts, note = [answer for answer in (result.response, *result.followups) if answer]
     assert [part.attachments[0].filename for part in parts] == ["darkroom-1.zip", "darkroom-2.zip"]
-    assert "1 pictures, the oldest" in note.content
+    assert "1 picture, the oldest" in note.content
 
 
 async def test_held_pictures_do_not_get_out_by_an_export(flagging_server):
@@ -117,7 +117,7 @@ async def test_a_picture_that_others_have_as_well_stays_for_them(server):
     await made(server)
     theirs = await made(server, server.bob)  # the same seed and settings: the same file
     told = await forget(server)
-    assert "1 requests, 0 pictures" in told and "1 pictures stay" in told
+    assert "1 request, 0 pictures" in told and "1 picture stays" in told
     assert await server.service.image_store.read((await row_of(server, theirs)).pictures[0])
 
 
@@ -125,7 +125,7 @@ async def test_what_is_being_made_is_taken_back_first(server, monkeypatch):
     slow_down(server, monkeypatch)
     await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=100)
     await server.bob.slash(server.channel, "imagine", prompt="blue pear", steps=100)
-    assert "1 requests" in await forget_while_running(server)
+    assert "1 request," in await forget_while_running(server)
     assert [job.owner for job in server.service.jobs.values()] == [server.bob.id]
     assert not kept_files(server)
 
@@ -168,7 +168,7 @@ async def test_what_came_as_a_direct_message_is_deleted_there(flagging_server):
 async def test_messages_that_the_bot_may_not_delete_do_not_keep_the_rest(server):
     await made(server)
     server.env.inject_error("DELETE", "/channels/*", status=403, code=50001, times=None)
-    assert "1 requests" in await forget(server)
+    assert "1 request," in await forget(server)
     assert await rows(server) == []
 
 

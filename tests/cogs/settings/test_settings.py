@@ -210,7 +210,7 @@ async def usage(server, actor=None, channel=None):
 async def test_a_daily_allowance_counts_what_was_made_and_says_when_the_next_day_begins(server, manager):
     await submit_page(manager, server.channel, "server", "Limits", allowance="3")
     await made(server, steps=2, count=2)
-    assert "**1** of 3 are left here" in await usage(server) and "<t:" in await usage(server)
+    assert "**1** of 3 is left here" in await usage(server) and "<t:" in await usage(server)
     assert "You have 1 of 3 pictures left today, not 2" in private_text(
         await server.alice.slash(server.channel, "imagine", prompt="fox", count=2)
     )
@@ -219,7 +219,7 @@ async def test_a_daily_allowance_counts_what_was_made_and_says_when_the_next_day
         await server.alice.click(message, label="Reroll"),
         await server.alice.slash(server.channel, "imagine", prompt="x"),
     ):
-        assert "all of your 3 pictures" in private_text(again)
+        assert "your limit of 3 pictures a day" in private_text(again)
     await made(server, server.bob, steps=2)
     await server.restart()
     assert "**0** of 3" in await usage(server)
@@ -275,7 +275,7 @@ async def test_the_operators_allowance_holds_over_all_servers(tiny_model):
         await made(server, steps=2)
         elsewhere = server.env.create_guild()
         alice = elsewhere.add_member(server.env.create_user("alice2"))
-        assert "**1** of 2 are left over all servers" in await usage(server)
+        assert "**1** of 2 is left over all servers" in await usage(server)
         assert "**2** of 2" in await usage(server, alice, elsewhere.create_text_channel("x"))
 
 

@@ -154,7 +154,7 @@ async def test_a_flood_of_variants_is_refused_before_any_is_read(tiny_components
         ({"width": 30}, "multiple of 8"),
         ({"height": 512}, "at most 256"),
         ({"steps": 40}, "at most 30"),
-        ({"prompt": "fox " * 90}, "the last 15 would be ignored"),
+        ({"prompt": "fox " * 90}, "the rest would be ignored"),
         ({"negative_prompt": "fox " * 80}, "negative prompt"),
     ],
 )

@@ -152,7 +152,7 @@ async def test_what_a_member_waits_for_elsewhere_counts(server, other, monkeypat
     await other.claims.take(row.id, State.ACCEPTED, State.RUNNING)
     await server.until(lambda: not server.service.jobs)
     refused = await server.alice.slash(server.channel, "imagine", prompt="another")
-    assert "You wait for 1 requests already" in private_text(refused)
+    assert "You wait for 1 request already" in private_text(refused)
 
 
 async def test_two_processes_that_give_away_the_last_picture_of_a_day_at_once_both_take_it_back(server, other, monkeypatch):
@@ -167,7 +167,7 @@ async def test_two_processes_that_give_away_the_last_picture_of_a_day_at_once_bo
 
     monkeypatch.setattr(server.service.rules, "check_allowance", meanwhile)
     refused = await server.alice.slash(server.channel, "imagine", prompt="fox", steps=2)
-    assert "all of your 1 pictures" in private_text(refused)
+    assert "your limit of 1 picture a day" in private_text(refused)
     await server.until_idle()
     assert sum((await server.service.quota_store.today(server.alice.id)).values()) == 1
 
