@@ -12,6 +12,7 @@ EXTENSIONS: Final = (
     "cogs.queue",
     "cogs.history",
     "cogs.lineage",
+    "cogs.replay",
     "cogs.privacy.deletions",
     "cogs.settings.cog",
     "cogs.moderation.cog",

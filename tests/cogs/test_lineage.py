@@ -219,7 +219,7 @@ async def test_a_replay_whose_first_picture_is_lost_and_was_another_says_what_is
     message = await made(server)
     again = await shown(server, message)
     await changed(server, await row_of(server, message), pictures=["f" * 64])
-    assert "cannot be told" in text_of(await pressed(server, again, "Replay"))
+    assert "cannot compare further" in text_of(await pressed(server, again, "Replay"))
 
 
 async def test_a_replay_of_a_private_picture_is_private(server):

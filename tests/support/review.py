@@ -1,11 +1,11 @@
 """A server whose pictures are flagged, and what moderators do about them."""
 
-from cogs.core.generation.safety_gate import HELD, NOT_SHOWN, REVIEWED
+from cogs.core.generation.safety_gate import AWAITING_REVIEW, NOT_SHOWN, REJECTED
 from cogs.core.request.preferences import Preferences, Scope
 from tests.support.messages import pictures_of, text_of
 
 SPOILERS = "as spoilers"
-SENTENCES = {HELD: "held", NOT_SHOWN: "refused", REVIEWED: "deleted"}
+SENTENCES = {AWAITING_REVIEW: "held", NOT_SHOWN: "refused", REJECTED: "deleted"}
 
 
 def flag_all(images):

@@ -7,8 +7,7 @@ import discord
 from discord import ui
 
 from cogs.core.messages import render
-from cogs.core.messages.deadline import token_note
-from cogs.core.messages.delivery import NO_MENTIONS
+from cogs.core.messages.delivery import NO_MENTIONS, token_note
 from cogs.core.policy.locale import language_for
 from cogs.core.policy.permissions import is_age_restricted
 from cogs.core.storage.creations import Creation, CreationStore, to_json

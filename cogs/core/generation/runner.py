@@ -1,23 +1,30 @@
-"""What happens to a creation between its acceptance and its end; each step is journalled, so any of them may be the last."""
+"""Follow one accepted request to its end: progress, saving, screening, delivery, and the final state of every failure.
+
+The database holds each step before the next one begins, so another process can resume after a crash at any point.
+"""
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
 
-from cogs.core.generation.endings import Endings, state_answer
-from cogs.core.generation.reproduction import replay_note
-from cogs.core.generation.safety_gate import HELD, NOT_SHOWN, REVIEWED, NotShownError, SafetyGate
-from cogs.core.i18n.catalogues import say
+from cogs.core.generation.safety_gate import AWAITING_REVIEW, NOT_SHOWN, REJECTED, NotShownError, SafetyGate
+from cogs.core.i18n.catalogues import say, translate
 from cogs.core.messages import render, views
-from cogs.core.messages.deadline import while_token_lives
-from cogs.core.messages.delivery import Delivery, MessageUnreadableError, shows_result_of
+from cogs.core.messages.delivery import (
+    Delivery,
+    MessageUnreadableError,
+    UndeliverableError,
+    shows_result_of,
+    while_token_lives,
+)
 from cogs.core.messages.message import Answer, Picture, Result
-from cogs.core.request.prompt_matrix import MOST as MOST_FILES
+from cogs.core.request.prompt_matrix import MOST as MAX_FILES
 from cogs.core.retry import retry
 from cogs.core.storage.creations import MODEL_LIMIT, Creation, CreationStore, OwnershipLostError, State, from_json
 from cogs.core.storage.images import ImageMissingError, ImageStore
-from cogs.core.storage.reviews import Decision
+from cogs.core.storage.reviews import Decision, ReviewRow
 from diffusion.errors import DarkroomError, InvalidRequestError, JobCancelledError, QueueFullError
 from diffusion.images.files import to_files
 from diffusion.images.masks import read_masked
@@ -26,22 +33,38 @@ from diffusion.request import ImageRequest
 from diffusion.result import ImageResult
 from diffusion.serving.interface import ImageEngine
 from diffusion.serving.job import Job
-from diffusion.text import N_
+from diffusion.text import N_, Template
 
 log = logging.getLogger(__name__)
 
 EDIT_SECONDS = 1.5  # Discord allows about 5 edits in 5 seconds a channel, shared by all jobs in it
-SUSPECT_ATTEMPTS = 3  # what was begun so often may be what ends the bot: it waits, longer each time
-MAX_ATTEMPTS = 10  # and is left at last
-QUEUE_SECONDS = 2.0
-DELETED = "The message was deleted."
-NEVER_SHOWN = "The answer was never shown."
-UNPREPARED = N_("I was restarted while I prepared this. Please ask again.")
-UNREADABLE = "I was updated meanwhile and cannot read this any more. Please ask again."
+SUSPECT_ATTEMPTS = 3  # a request that was started so often may be what crashes the bot: it waits, longer each time
+MAX_ATTEMPTS = 10
+QUEUE_RETRY_SECONDS = 2.0
+MESSAGE_DELETED = "The message was deleted."
+NEVER_ANSWERED = "The interaction was never answered."
+UNEXPECTED_ERROR = N_("Something went wrong here. Please try again.")
+RESTARTED = N_("I was restarted before I knew what to make. Please ask again.")
+OUTDATED_REQUEST = N_("I was updated and cannot read this request any more. Please ask again.")
+CRASHED_TOO_OFTEN = N_("I was stopped each time I made these pictures, so I gave up. Please try other settings.")
+
+ResultNote = Callable[[Creation, Sequence[bytes], str], Awaitable[str]]
+
+
+@dataclass(frozen=True)
+class EncodedFiles:
+    """The files of a finished creation: its pictures, and the picture that they started from, if that is shown."""
+
+    pictures: Sequence[bytes]
+    source: bytes | None = None
 
 
 class JobRunner:
-    """Makes and delivers what was accepted."""
+    """Runs accepted requests to their end.
+
+    Each of ``result_notes`` may add a line under the settings of a result; it gets the creation, its encoded pictures and the
+    language.
+    """
 
     def __init__(
         self,
@@ -50,131 +73,73 @@ class JobRunner:
         image_store: ImageStore,
         delivery: Delivery,
         safety_gate: SafetyGate,
+        result_notes: Iterable[ResultNote] = (),
     ) -> None:
-        self.engine, self.creation_store, self.image_store, self.delivery, self.safety_gate = (
-            engine,
-            creation_store,
-            image_store,
-            delivery,
-            safety_gate,
-        )
-        self.endings = Endings(creation_store, image_store, delivery)
+        self.engine = engine
+        self.creation_store = creation_store
+        self.image_store = image_store
+        self.delivery = delivery
+        self.safety_gate = safety_gate
+        self.result_notes = result_notes
         self.jobs: dict[int, Job] = {}  # by the id of their creation
         self._creations: dict[int, Creation] = {}
-        self._lost: dict[int, asyncio.Event] = {}  # those that another process has taken over, set once they are let go
+        self._abandoned: dict[int, asyncio.Event] = {}  # taken over by another process; set once they are untracked
+
+    # What runs now
 
     def track(self, creation: Creation, job: Job) -> None:
-        """Let ``job`` be cancelled from now on, even before it is followed."""
-        self.jobs[creation.id], self._creations[creation.id] = job, creation
+        """Make ``job`` visible in the queue and cancellable."""
+        self.jobs[creation.id] = job
+        self._creations[creation.id] = creation
 
     def untrack(self, creation: Creation) -> None:
-        """Forget what has ended."""
+        """Remove an ended job."""
         self.jobs.pop(creation.id, None)
         self._creations.pop(creation.id, None)
-        if gone := self._lost.pop(creation.id, None):
-            gone.set()
+        if untracked := self._abandoned.pop(creation.id, None):
+            untracked.set()
 
     def abandon(self, creation_id: int) -> None:
-        """Stop what another process has taken over, without a word to its member."""
+        """Stop a job that another process has taken over; that process answers the member."""
         if job := self.jobs.get(creation_id):
-            self._lost.setdefault(creation_id, asyncio.Event())
+            self._abandoned.setdefault(creation_id, asyncio.Event())
             job.cancel()
-
-    async def run(self, creation: Creation, job: Job, shown: str) -> None:
-        """Show the progress of ``job``, keep its pictures and deliver them; ``shown`` is what the message says already."""
-        self.track(creation, job)
-        beginning = asyncio.ensure_future(self._note_beginning(creation, job))
-        try:
-            async with self.endings.of(creation):
-                async with while_token_lives(creation):
-                    if not await self._show_progress(creation, job, shown):
-                        await self.creation_store.close(creation, State.CANCELLED, DELETED)
-                        return
-                    result = await self._result_of(creation, job)
-                await beginning
-                judged = await self.safety_gate.screen(creation, result)
-                pngs = await asyncio.to_thread(to_files, result)
-                names = [await self.image_store.keep(png) for png in pngs]
-                film = (
-                    None if result.request.morph_to else await self.image_store.keep(await asyncio.to_thread(to_film, result))
-                )
-                made_by = {"model": result.model[:MODEL_LIMIT], "seconds": round(result.seconds, 3)}
-                await self.creation_store.update(creation, pictures=names, film=film, **made_by, **judged)
-                await self._finish(creation, job.request)
-        finally:
-            job.cancel()
-            beginning.cancel()
-            await asyncio.wait([beginning])  # it may hold a connection of the journal, which is closed once nobody follows
-            self.untrack(creation)
-
-    async def resume_orphan(self, creation: Creation) -> None:
-        """Go on with ``creation``, which another process has left."""
-        if gone := self._lost.get(creation.id):  # to that one, and is being stopped here
-            await gone.wait()
-        if creation.id not in self.jobs:  # else it never was stopped here
-            await self.resume(creation)
-
-    async def resume(self, creation: Creation) -> None:
-        """Go on with ``creation`` after a restart from where it was, or where another process was with it."""
-        async with self.endings.of(creation):
-            if creation.state == State.HELD:
-                with contextlib.suppress(ImageMissingError):  # made and judged again below
-                    await self._finish(creation, await self.request_of(creation))
-                    return
-            looked, message = True, None
-            try:
-                message = await self.delivery.find(creation)
-            except MessageUnreadableError:
-                looked = False
-            if message and shows_result_of(message, creation):
-                await self.creation_store.close(creation, State.DELIVERED, message_id=message.id)
-                return
-            if looked and message is None and creation.state != State.RENDERED:
-                await self.creation_store.close(creation, State.CANCELLED, DELETED if creation.message_id else NEVER_SHOWN)
-                return
-            if message:
-                await self.creation_store.update(creation, message_id=message.id)
-            if creation.attempts >= MAX_ATTEMPTS:
-                raise DarkroomError("This stopped me again and again, so I leave it.")
-            request = await self.request_of(creation)
-            if creation.state == State.RENDERED:
-                with contextlib.suppress(ImageMissingError):  # made again below
-                    await self._finish(creation, request)
-                    return
-            text = render.state_text(request.prompt, say(creation.language, render.RESUMING), creation.language)
-            view = views.cancel_view(creation.owner, creation.id, creation.language)
-            if not await self.delivery.announce(creation, Answer(text, view=view)):
-                await self.creation_store.close(creation, State.CANCELLED, DELETED)
-                return
-            if creation.attempts >= SUSPECT_ATTEMPTS:
-                await asyncio.sleep(2 ** (creation.attempts - SUSPECT_ATTEMPTS))
-            job = await self._submit(creation, request)
-            self.track(creation, job)
-            try:  # it may have been cancelled before that
-                await self.creation_store.update(creation, attempts=creation.attempts)
-            except OwnershipLostError:
-                job.cancel()
-                self.untrack(creation)
-                raise
-            await self.run(creation, job, text)
 
     @property
     def active(self) -> list[Creation]:
-        """What is followed at the moment."""
+        """The creations that run in this process."""
         return list(self._creations.values())
 
-    async def notify_interrupted(self, creations: Iterable[Creation]) -> None:
-        """Tell those whose ``creations`` were interrupted that they go on after a restart. Nobody may follow them any more."""
-        undone = [creation for creation in creations if creation.state in (State.ACCEPTED, State.RUNNING)]
-        answers = [state_answer(creation, say(creation.language, render.PAUSED)) for creation in undone]
-        await asyncio.gather(*map(self.delivery.announce, undone, answers), return_exceptions=True)
-
     def queue_snapshot(self) -> list[tuple[Creation, Job, float | None]]:
-        """Give what is being made in the order of its turns, each with the estimated seconds until it is done."""
+        """Return what runs or waits in the order of its turns, each with the estimated seconds until it is done."""
         creations = {job: self._creations[id] for id, job in self.jobs.items()}
-        return [(creations[job], job, left) for job, left in self.engine.estimate_completion().items() if job in creations]
+        estimates = self.engine.estimate_completion()
+        return [(creations[job], job, seconds) for job, seconds in estimates.items() if job in creations]
 
-    async def _note_beginning(self, creation: Creation, job: Job) -> None:
+    # From the queue to the message
+
+    async def run(self, creation: Creation, job: Job, shown: str) -> None:
+        """Follow ``job`` until ``creation`` has ended; its message reads ``shown`` already."""
+        self.track(creation, job)
+        start = asyncio.ensure_future(self._record_start(creation, job))
+        try:
+            async with self.finish_on_error(creation):
+                async with while_token_lives(creation):
+                    if not await self._show_progress(creation, job, shown):
+                        await self.creation_store.close(creation, State.CANCELLED, MESSAGE_DELETED)
+                        return
+                    result = await self._result_of(creation, job)
+                await start
+                screening = await self.safety_gate.screen(creation, result)
+                files = await self._save(creation, result, screening)
+                await self._finish(creation, job.request, files)
+        finally:
+            job.cancel()
+            start.cancel()
+            await asyncio.wait([start])  # it may hold a database connection, and the database closes once nothing is tracked
+            self.untrack(creation)
+
+    async def _record_start(self, creation: Creation, job: Job) -> None:
         async for progress in job:
             if progress.place is None:
                 try:
@@ -183,87 +148,273 @@ class JobRunner:
                     self.abandon(creation.id)
                 return
 
+    async def _show_progress(self, creation: Creation, job: Job, shown: str) -> bool:
+        """Edit progress into the message until the job ends; return False if the message was deleted."""
+        language = creation.language
+        shows_previews = self.safety_gate.shows_previews(creation)
+        view = views.cancel_view(creation.owner, creation.id, language)
+        async for progress in job:
+            text = render.progress_text(job.request, progress, language)
+            if text == shown:
+                continue
+            shown = text
+            pictures: tuple[Picture, ...] = ()
+            if shows_previews:
+                spoiler = creation.spoiler
+                pictures = await asyncio.to_thread(render.progress_pictures, job.request, progress, spoiler, language)
+            if not await self.delivery.show(creation, Answer(text, pictures, view)):
+                return False
+            jobs_in_channel = sum(other.channel_id == creation.channel_id for other in self._creations.values())
+            await job.wait(EDIT_SECONDS * jobs_in_channel)
+        return True
+
     async def _result_of(self, creation: Creation, job: Job) -> ImageResult:
         try:
             return await job
         except JobCancelledError as error:
-            if creation.id in self._lost:
+            if creation.id in self._abandoned:
                 raise OwnershipLostError(repr(creation)) from error
             raise
 
-    async def _show_progress(self, creation: Creation, job: Job, shown: str) -> bool:
-        """Edit progress into the message until the job ends. False where the message was deleted: nobody waits then."""
-        language, shows_previews = creation.language, self.safety_gate.shows_previews(creation)
-        view = views.cancel_view(creation.owner, creation.id, language)
-        async for progress in job:
-            text = render.progress_text(job.request, progress, language)
-            if text != shown:
-                shown = text
-                pictures: tuple[Picture, ...] = ()
-                if shows_previews:
-                    spoiler = creation.spoiler
-                    pictures = await asyncio.to_thread(render.progress_pictures, job.request, progress, spoiler, language)
-                if not await self.delivery.show(creation, Answer(text, pictures, view)):
-                    return False
-                companions = sum(other.channel_id == creation.channel_id for other in self._creations.values())
-                await job.wait(EDIT_SECONDS * companions)
-        return True
+    async def _save(self, creation: Creation, result: ImageResult, screening: dict[str, object]) -> EncodedFiles:
+        """Encode and store the pictures, record them, and return them for the first post."""
+        pictures = await asyncio.to_thread(to_files, result)
+        names = [await self.image_store.keep(picture) for picture in pictures]
+        film = None
+        if not result.request.morph_to:
+            film = await self.image_store.keep(await asyncio.to_thread(to_film, result))
+        await self.creation_store.update(
+            creation,
+            pictures=names,
+            film=film,
+            model=result.model[:MODEL_LIMIT],
+            seconds=round(result.seconds, 3),
+            **screening,
+        )
+        source = None
+        if _shows_source(len(pictures)):
+            source = await asyncio.to_thread(render.encode_source, result.request)
+        return EncodedFiles(pictures, source)
 
-    async def _finish(self, creation: Creation, request: ImageRequest) -> None:
-        """Post what is rendered; for what is held ask the moderators, or do what they have decided."""
-        if creation.state == State.HELD:
-            review = await self.safety_gate.review(creation)
-            if review.decision is None:
-                await self.delivery.announce(creation, state_answer(creation, say(creation.language, HELD)))
-                language = self.safety_gate.language(review, creation)
-                await self.safety_gate.ask(review, creation, await self.result(creation, request, language))
-                return
-            await self.safety_gate.close(review, creation)
-            if review.decision == Decision.DELETE:
-                raise NotShownError(REVIEWED if review.moderator else NOT_SHOWN)
-            spoiler = creation.spoiler or review.decision == Decision.SPOILER
-            await self.creation_store.update(creation, state=State.RENDERED, spoiler=spoiler)
-        await self._post(creation, request)
+    async def _finish(self, creation: Creation, request: ImageRequest, files: EncodedFiles | None = None) -> None:
+        """Post the pictures, or first ask the moderators where they were flagged.
 
-    async def _post(self, creation: Creation, request: ImageRequest) -> None:
-        message_id = await self.delivery.deliver(creation, await self.result(creation, request, creation.language))
+        Without ``files``, reads them from the store; raises `ImageMissingError`.
+        """
+        if creation.state == State.HELD and not await self._is_approved(creation, request, files):
+            return
+        result = await self.result(creation, request, creation.language, files)
+        message_id = await self.delivery.deliver(creation, result)
         await self.creation_store.close(creation, State.DELIVERED, message_id=message_id)
 
-    async def result(self, creation: Creation, request: ImageRequest, language: str) -> Result:
-        """Compose the message of a finished creation; raises `ImageMissingError`."""
-        pngs = [await self.image_store.read(name) for name in creation.pictures or ()]
-        shows_source = len(pngs) < MOST_FILES  # which it is one of
-        source = await self.image_store.read(creation.source) if creation.source and shows_source else None
-        replay = await replay_note(creation, self.creation_store, self.image_store, language)
+    async def _is_approved(self, creation: Creation, request: ImageRequest, files: EncodedFiles | None) -> bool:
+        """Ask the moderators or apply their decision; raises `NotShownError` where they rejected the pictures."""
+        review = await self.safety_gate.review(creation)
+        if review.decision is None:
+            await self._ask_moderators(creation, request, review, files)
+            return False
+        await self.safety_gate.close(review, creation)
+        if review.decision == Decision.DELETE:
+            raise NotShownError(REJECTED if review.moderator else NOT_SHOWN)
+        spoiler = creation.spoiler or review.decision == Decision.SPOILER
+        await self.creation_store.update(creation, state=State.RENDERED, spoiler=spoiler)
+        return True
+
+    async def _ask_moderators(
+        self, creation: Creation, request: ImageRequest, review: ReviewRow, files: EncodedFiles | None
+    ) -> None:
+        await self.delivery.announce(creation, state_answer(creation, AWAITING_REVIEW))
+        language = self.safety_gate.language(review, creation)
+        await self.safety_gate.ask(review, creation, await self.result(creation, request, language, files))
+
+    async def result(
+        self, creation: Creation, request: ImageRequest, language: str, files: EncodedFiles | None = None
+    ) -> Result:
+        """Compose the message of a finished creation, from the store without ``files``; raises `ImageMissingError`."""
+        files = files or await self._read_files(creation)
+        notes = [await note(creation, files.pictures, language) for note in self.result_notes]
+        settings = render.settings_line(request, request.seeds, language)
         return Result(
             render.headline(request, language),
-            render.result_pictures(request, pngs, language),
-            settings="\n".join(filter(None, (render.settings_line(request, request.seeds, language), replay))),
-            source=render.source_picture(source, language) if source else None,
-            rows=lambda: views.result_rows(creation.owner, creation.id, len(pngs), creation.film is not None, language),
+            render.result_pictures(request, files.pictures, language),
+            settings="\n".join(filter(None, [settings, *notes])),
+            source=render.source_picture(files.source, language) if files.source else None,
+            rows=lambda: views.result_rows(
+                creation.owner, creation.id, len(files.pictures), creation.film is not None, language
+            ),
             spoiler=creation.spoiler,
             language=language,
         )
 
-    async def request_of(self, creation: Creation) -> ImageRequest:
-        """Read what was asked for; raises `DarkroomError` where that cannot be told any more."""
-        if creation.request is None:
-            raise DarkroomError(UNPREPARED)
-        try:
-            return await self.recall(creation)
-        except TypeError as error:
-            raise InvalidRequestError("request", UNREADABLE) from error
+    async def _read_files(self, creation: Creation) -> EncodedFiles:
+        pictures = [await self.image_store.read(name) for name in creation.pictures or ()]
+        source = None
+        if creation.source and _shows_source(len(pictures)):
+            source = await self.image_store.read(creation.source)
+        return EncodedFiles(pictures, source)
 
-    async def recall(self, creation: Creation) -> ImageRequest:
-        """Read from the journal and the gallery what was asked for; raises `ImageMissingError` where its source is gone."""
-        image = mask = None
-        if creation.source:
-            image, mask = await asyncio.to_thread(read_masked, await self.image_store.read(creation.source))
-        return from_json(creation.request or {}, image, mask)
+    # After a restart or a takeover
+
+    async def resume_orphan(self, creation: Creation) -> None:
+        """Resume a creation that was acquired from a dead process, or that this process has abandoned before."""
+        if untracked := self._abandoned.get(creation.id):
+            await untracked.wait()
+        if creation.id not in self.jobs:  # otherwise this process never stopped it
+            await self.resume(creation)
+
+    async def resume(self, creation: Creation) -> None:
+        """Continue ``creation`` from its last recorded step."""
+        async with self.finish_on_error(creation):
+            if creation.state == State.HELD:
+                with contextlib.suppress(ImageMissingError):  # then the pictures are drawn and screened again
+                    await self._finish(creation, await self.request_of(creation))
+                    return
+            if await self._has_ended(creation):
+                return
+            if creation.attempts >= MAX_ATTEMPTS:
+                raise DarkroomError(CRASHED_TOO_OFTEN)
+            request = await self.request_of(creation)
+            if creation.state == State.RENDERED:
+                with contextlib.suppress(ImageMissingError):  # then the pictures are drawn again
+                    await self._finish(creation, request)
+                    return
+            await self._draw_again(creation, request)
+
+    async def _has_ended(self, creation: Creation) -> bool:
+        """Look at the message, and close ``creation`` if its result is posted or nobody waits for it any more."""
+        try:
+            message = await self.delivery.find(creation)
+        except MessageUnreadableError:
+            return False
+        if message and shows_result_of(message, creation):
+            await self.creation_store.close(creation, State.DELIVERED, message_id=message.id)
+            return True
+        if message:
+            await self.creation_store.update(creation, message_id=message.id)
+            return False
+        if creation.state == State.RENDERED:  # the result is posted as a new message
+            return False
+        reason = MESSAGE_DELETED if creation.message_id else NEVER_ANSWERED
+        await self.creation_store.close(creation, State.CANCELLED, reason)
+        return True
+
+    async def _draw_again(self, creation: Creation, request: ImageRequest) -> None:
+        text = render.state_text(request.prompt, say(creation.language, render.RESUMING), creation.language)
+        view = views.cancel_view(creation.owner, creation.id, creation.language)
+        if not await self.delivery.announce(creation, Answer(text, view=view)):
+            await self.creation_store.close(creation, State.CANCELLED, MESSAGE_DELETED)
+            return
+        if creation.attempts >= SUSPECT_ATTEMPTS:
+            await asyncio.sleep(2 ** (creation.attempts - SUSPECT_ATTEMPTS))
+        job = await self._submit(creation, request)
+        self.track(creation, job)
+        try:  # before that, nobody could see or cancel the job here
+            await self.creation_store.update(creation, attempts=creation.attempts)
+        except OwnershipLostError:
+            job.cancel()
+            self.untrack(creation)
+            raise
+        await self.run(creation, job, text)
 
     async def _submit(self, creation: Creation, request: ImageRequest) -> Job:
         async def submit() -> Job:
             return self.engine.submit(request, owner=creation.owner)
 
         # The request was accepted once, so it waits for room in the queue.
-        return await retry(submit, lambda error: isinstance(error, QueueFullError), max_wait=QUEUE_SECONDS)
+        return await retry(submit, lambda error: isinstance(error, QueueFullError), max_wait=QUEUE_RETRY_SECONDS)
+
+    async def request_of(self, creation: Creation) -> ImageRequest:
+        """Restore the request of ``creation``; raises `DarkroomError` with a text for the member where that is impossible."""
+        if creation.request is None:
+            raise DarkroomError(RESTARTED)
+        try:
+            return await self.restore_request(creation)
+        except TypeError as error:
+            raise InvalidRequestError("request", OUTDATED_REQUEST) from error
+
+    async def restore_request(self, creation: Creation) -> ImageRequest:
+        """Restore the request from its row; raises `ImageMissingError`, and TypeError for a row of another version."""
+        image = mask = None
+        if creation.source:
+            image, mask = await asyncio.to_thread(read_masked, await self.image_store.read(creation.source))
+        return from_json(creation.request or {}, image, mask)
+
+    async def notify_interrupted(self, creations: Iterable[Creation]) -> None:
+        """Tell the members of unfinished ``creations`` that the bot restarts; nothing may run these any more."""
+        unfinished = [creation for creation in creations if creation.state in (State.ACCEPTED, State.RUNNING)]
+        answers = [state_answer(creation, render.PAUSED) for creation in unfinished]
+        await asyncio.gather(*map(self.delivery.announce, unfinished, answers), return_exceptions=True)
+
+    # Every other end
+
+    @contextlib.asynccontextmanager
+    async def finish_on_error(self, creation: Creation) -> AsyncIterator[None]:
+        """Bring ``creation`` to its final state where the block raises.
+
+        The member sees one sentence, except where another process owns the creation now: that one answers.
+        """
+        try:
+            yield
+        except Exception as error:
+            try:
+                await self._finish_failed(creation, error)
+            except OwnershipLostError:
+                log.warning("%r belongs to another process now", creation)
+
+    async def _finish_failed(self, creation: Creation, error: Exception) -> None:
+        match error:
+            case OwnershipLostError():
+                raise error
+            case JobCancelledError():
+                await self.delivery.announce(creation, state_answer(creation, render.CANCELLED))
+                await self.creation_store.close(creation, State.CANCELLED)
+            case UndeliverableError():
+                await self.creation_store.close(creation, State.FAILED, str(error))
+            case NotShownError():
+                await self._delete_files(creation)
+                await self._fail(creation, error)
+            case DarkroomError():
+                await self._fail(creation, error)
+            case _:
+                log.error("%r failed", creation, exc_info=error)
+                await self._fail(creation, DarkroomError(UNEXPECTED_ERROR))
+
+    async def _fail(self, creation: Creation, error: DarkroomError) -> None:
+        try:
+            await self.delivery.deliver(creation, _state_answer(creation, translate(creation.language, error)))
+        except UndeliverableError as undeliverable:
+            log.warning("%r failed (%s), and its member does not know: %s", creation, error, undeliverable)
+        await self.creation_store.close(creation, State.FAILED, str(error))
+
+    async def _delete_files(self, creation: Creation) -> None:
+        """Delete the pictures and their source, unless other creations use the same files."""
+        names = creation.files
+        await self.creation_store.update(creation, pictures=None, source=None, film=None)
+        with contextlib.suppress(DarkroomError):
+            await self.image_store.delete(names - await self.creation_store.needed(names))
+
+    async def cancel_acquired(self, creation: Creation, seconds: float) -> None:
+        """Cancel a creation acquired from another process, which may edit its progress for ``seconds`` more."""
+        token = creation.token
+        cancelled = state_answer(creation, render.CANCELLED)
+        async with self.finish_on_error(creation):
+            await self.creation_store.close(creation, State.CANCELLED)
+            creation.token = token  # the row has forgotten it, but the two edits below need it
+            await self.delivery.announce(creation, cancelled)
+            await asyncio.sleep(seconds)
+            await self.delivery.announce(creation, cancelled)
+
+
+def state_answer(creation: Creation, state: Template) -> Answer:
+    """Return a message that names the request and says in one sentence what became of it."""
+    return _state_answer(creation, say(creation.language, state))
+
+
+def _state_answer(creation: Creation, sentence: str) -> Answer:
+    request = creation.request
+    return Answer(render.state_text(request["prompt"], sentence, creation.language) if request else sentence)
+
+
+def _shows_source(pictures: int) -> bool:
+    """Return whether a message with so many pictures has room for the one they started from."""
+    return pictures < MAX_FILES

@@ -1,10 +1,10 @@
-"""The service that has finished pictures checked, decides what becomes of them and asks the moderators where they are held."""
+"""Screen finished pictures, decide by the server's rules what happens to flagged ones, and ask its moderators."""
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import discord
 from discord import ui
@@ -27,11 +27,12 @@ from diffusion.serving.interface import ImageEngine
 from diffusion.text import N_
 
 log = logging.getLogger(__name__)
-HELD: Final = N_("A moderator will look at these pictures before they are shown.")
-NOT_SHOWN: Final = N_("My check found something in these pictures that is not shown here. Another prompt may help.")
-REVIEWED: Final = N_("A moderator looked at these pictures and decided not to show them.")
-SEARCHED: Final = 500  # messages of the moderators' channel after a restart
-DONE: Final = {
+T = TypeVar("T")
+AWAITING_REVIEW: Final = N_("A moderator will look at these pictures before they are shown.")
+NOT_SHOWN: Final = N_("My safety check flagged these pictures, so they are not shown here. Please try another prompt.")
+REJECTED: Final = N_("A moderator looked at these pictures and decided not to show them.")
+HISTORY_SCAN_LIMIT: Final = 500  # messages of the moderators' channel
+DECIDED: Final = {
     Decision.APPROVE: N_("Approved by {moderator}"),
     Decision.SPOILER: N_("Shown as spoilers, decided by {moderator}"),
     Decision.DELETE: N_("Deleted by {moderator}"),
@@ -39,11 +40,11 @@ DONE: Final = {
 
 
 class NotShownError(DarkroomError):
-    """Flagged pictures are not shown; the text says so to their member."""
+    """Flagged pictures are not shown; the text tells their member."""
 
 
 class SafetyGate:
-    """Judges finished creations by the rules of their server."""
+    """Applies the rules of a server to finished pictures."""
 
     def __init__(
         self,
@@ -53,22 +54,24 @@ class SafetyGate:
         reviews: ReviewStore,
         client: discord.Client,
     ) -> None:
-        self.engine, self.preference_store, self.creation_store, self.reviews, self.client = (
-            engine,
-            preference_store,
-            creation_store,
-            reviews,
-            client,
-        )
+        self.engine = engine
+        self.preference_store = preference_store
+        self.creation_store = creation_store
+        self.reviews = reviews
+        self.client = client
 
     async def screen(self, creation: Creation, result: ImageResult) -> dict[str, Any]:
-        """Have the pictures of ``creation`` checked, and give what to note about it; raises `NotShownError`.
+        """Return what to record about the pictures: their state, flags and spoiler; raises `NotShownError`.
 
-        The picture that they started from is shown with them and checked with them.
+        The picture that they started from is shown beside them, so it is screened with them.
         """
         source = result.request.image
-        checked = await self.engine.screen_images([*result.images, *([source] if source else ())], result.safety_check)
-        flags = {label: max(found.get(label, 0) for found in checked) for found in checked for label in found}
+        images = [*result.images, source] if source else list(result.images)
+        flags_by_image = await self.engine.screen_images(images, result.safety_check)
+        flags: dict[str, float] = {}
+        for scores in flags_by_image:
+            for label, score in scores.items():
+                flags[label] = max(score, flags.get(label, 0))
         action = self.action(creation) if flags else FlaggedAction.ALLOW
         if action is FlaggedAction.REFUSE:
             await self.creation_store.update(creation, flags=flags)
@@ -80,34 +83,34 @@ class SafetyGate:
         }
 
     def action(self, creation: Creation) -> FlaggedAction:
-        """Decide what becomes of ``creation`` if it is flagged."""
+        """Return what happens to ``creation`` if it is flagged."""
         server = None if creation.guild_id is None else self.preference_store.of(Scope.SERVER, creation.guild_id)
         return action_for(server, creation.age_restricted)
 
     def shows_previews(self, creation: Creation) -> bool:
-        """Whether the channel may see how pictures form, which could be flagged in the end."""
+        """Return whether the channel may see unfinished pictures, which nobody has screened."""
         return not self.engine.can_screen or self.action(creation) is FlaggedAction.ALLOW
 
     async def review(self, creation: Creation) -> ReviewRow:
-        """Give how far the moderators are with ``creation``; raises `NotShownError` where there is no channel to ask them in."""
+        """Return the moderators' review, a new one if there is none; raises `NotShownError` without a channel for it."""
         if review := await self._until_reached(lambda: self.reviews.of(creation.id)):
             return review
         server = self.preference_store.of(Scope.SERVER, creation.guild_id or 0)
-        if server.moderators is None:
-            raise NotShownError(NOT_SHOWN)
         channel_id = server.moderators
+        if channel_id is None:
+            raise NotShownError(NOT_SHOWN)
         return await self._until_reached(lambda: self.reviews.begin(creation.id, channel_id))
 
     def language(self, review: ReviewRow, creation: Creation) -> str:
-        """Give the language of the moderators' channel."""
+        """Return the language of the moderators' channel."""
         guild = self.client.get_guild(creation.guild_id or 0)
         scopes = {Scope.CHANNEL: review.channel_id, Scope.SERVER: creation.guild_id or 0}
         preferred = layered(self.preference_store.of(scope, subject) for scope, subject in scopes.items()).language
-        # Another process's shard knows the server where this one does not; its own language is that of the creation, too.
+        # If the server belongs to another process's shard, its locale is unknown here. That of the creation comes closest.
         return preferred or (language_of_locale(guild.preferred_locale) if guild else creation.language)
 
     async def ask(self, review: ReviewRow, creation: Creation, result: Result) -> None:
-        """Show ``result`` to the moderators, unless it stands in their channel already; raises `NotShownError`."""
+        """Post ``result`` in the moderators' channel unless it is there already; raises `NotShownError`."""
         try:
             message_id = await self._until_reached(lambda: self._find(review)) or await self._send(review, creation, result)
         except discord.HTTPException as error:
@@ -118,51 +121,59 @@ class SafetyGate:
             await self._until_reached(lambda: self.reviews.note(review, message_id))
 
     async def close(self, review: ReviewRow, creation: Creation) -> None:
-        """Let the message that asked the moderators say what was decided, without the pictures."""
-        language, decision = self.language(review, creation), Decision(review.decision or "")
+        """Replace the pictures in the moderators' channel by what was decided."""
+        language = self.language(review, creation)
+        decision = Decision(review.decision or "")
+        decided = say(language, "Deleted")
+        if review.moderator:
+            decided = say(language, DECIDED[decision], moderator=f"<@{review.moderator}>")
         view = ui.LayoutView(timeout=None)
-        moderator = f"<@{review.moderator}>"
-        done = say(language, DONE[decision], moderator=moderator) if review.moderator else say(language, "Deleted")
-        view.add_item(ui.TextDisplay(f"{done}: {_whose(creation, language)}"))
+        view.add_item(ui.TextDisplay(f"{decided}: {_origin(creation, language)}"))
         channel = self.client.get_partial_messageable(review.channel_id)
         try:
-            if message_id := review.message_id or await self._find(review):  # not noted yet by a moderator who was quick
+            # A moderator may decide before the message is recorded.
+            if message_id := review.message_id or await self._find(review):
                 await channel.get_partial_message(message_id).edit(view=view, attachments=[], allowed_mentions=NO_MENTIONS)
         except DISCORD_ERRORS as error:
-            log.warning("the moderators could not be shown what became of %r: %s", creation, error)
+            log.warning("the moderators' message about %r could not be edited: %s", creation, error)
 
     async def _send(self, review: ReviewRow, creation: Creation, result: Result) -> int:
         language = self.language(review, creation)
         flagged = say(language, "flagged: {labels}", labels=flags_text(creation.flags or {}))
-        text = f"{result.text}\n{_whose(creation, language)}, {flagged}"
+        text = f"{result.text}\n{_origin(creation, language)}, {flagged}"
         answer: Any = replace(result, text=text, spoiler=True, rows=lambda: [_buttons(creation.id, language)])
         channel = self.client.get_partial_messageable(review.channel_id)
+
+        async def send() -> discord.Message:
+            # With the nonce of the result, Discord would later take the result for a repetition of this message.
+            return await channel.send(**answer.send(), nonce=f"r{creation.id}", allowed_mentions=NO_MENTIONS)
+
         while True:
             try:
-                # Not the nonce of the result, which Discord would then take for a repetition of this.
-                quiet: dict[str, Any] = {"nonce": f"r{creation.id}", "allowed_mentions": NO_MENTIONS}
-                return (await self._until_reached(lambda: channel.send(**answer.send(), **quiet))).id  # noqa: B023
+                return (await self._until_reached(send)).id
             except discord.HTTPException as error:
-                smaller = await asyncio.to_thread(answer.smaller) if classify(error) is ErrorKind.TOO_LARGE else None
+                smaller = None
+                if classify(error) is ErrorKind.TOO_LARGE:
+                    smaller = await asyncio.to_thread(answer.smaller)
                 if smaller is None:
                     raise
                 answer = smaller
 
     async def _find(self, review: ReviewRow) -> int | None:
-        """Look whether the message that asks the moderators is there, also where a crash came before it was noted."""
+        """Return the id of the message in the moderators' channel, also if a crash kept it from being recorded."""
         channel = self.client.get_partial_messageable(review.channel_id)
         try:
             if review.message_id is not None:
                 return (await channel.fetch_message(review.message_id)).id
-            async for message in channel.history(after=discord.Object(review.creation_id), limit=SEARCHED):
+            async for message in channel.history(after=discord.Object(review.creation_id), limit=HISTORY_SCAN_LIMIT):
                 if asks_about(message, review.creation_id):
                     return message.id
         except discord.HTTPException as error:
-            if classify(error) is ErrorKind.TEMPORARY:
+            if is_temporary(error):
                 raise
         return None
 
-    async def _until_reached(self, call: Callable[[], Awaitable[Any]]) -> Any:
+    async def _until_reached(self, call: Callable[[], Awaitable[T]]) -> T:
         """Retry ``call`` while Discord or the database is unreachable."""
         return await retry(call, lambda error: isinstance(error, DatabaseUnavailableError) or is_temporary(error))
 
@@ -171,6 +182,7 @@ def _buttons(creation_id: int, language: str) -> ui.ActionRow[Any]:
     return ui.ActionRow(*(ReviewButton(decision, creation_id, language) for decision in Decision))
 
 
-def _whose(creation: Creation, language: str) -> str:
-    member, channel = f"<@{creation.owner}>", f"<#{creation.channel_id}>"
+def _origin(creation: Creation, language: str) -> str:
+    member = f"<@{creation.owner}>"
+    channel = f"<#{creation.channel_id}>"
     return say(language, "asked for by {member} in {channel}", member=member, channel=channel)

@@ -12,7 +12,7 @@ import discord
 from cogs.core.generation.builder import RequestBuilder
 from cogs.core.generation.maintenance import Maintenance
 from cogs.core.generation.reception import Reception
-from cogs.core.generation.runner import JobRunner
+from cogs.core.generation.runner import JobRunner, ResultNote
 from cogs.core.generation.safety_gate import SafetyGate
 from cogs.core.generation.takeover import ProcessCoordinator
 from cogs.core.i18n.catalogues import say
@@ -95,6 +95,7 @@ class GenerationService:
         self.waiting = Waiting(engine, self.claims, max_per_member)
         self.metrics = Metrics(engine, self.creation_store)
         self.closed_reason: str | None = None  # why nothing is accepted, as a sentence
+        self.result_notes: list[ResultNote] = []  # features may append theirs
         self.background = Background()
 
     @property
@@ -108,7 +109,12 @@ class GenerationService:
         await self.preference_store.open()
         safety_gate = SafetyGate(self.engine, self.preference_store, self.creation_store, self.reviews, client)
         self.runner = JobRunner(
-            self.engine, self.creation_store, self.image_store, Delivery(client, self.creation_store), safety_gate
+            self.engine,
+            self.creation_store,
+            self.image_store,
+            Delivery(client, self.creation_store),
+            safety_gate,
+            self.result_notes,
         )
         for creation in await self.claims.orphans():
             log.info("taking up %r", creation)
@@ -246,7 +252,7 @@ class GenerationService:
         """
         taken = await self.claims.take(creation_id, *BEING_MADE)
         if taken:
-            self.background.start(self.runner.endings.revoke(taken, 2 * self.lease.beat))
+            self.background.start(self.runner.cancel_acquired(taken, 2 * self.lease.beat))
         return taken is not None
 
     async def resume_reviewed(self, creation_id: int) -> None:

@@ -55,7 +55,7 @@ class ResultSource:
         """Give what was asked for; raises `InvalidImageError` where nothing tells it any more."""
         if self.creation and self.creation.request:
             with contextlib.suppress(ImageMissingError, TypeError):
-                return await self.runner.recall(self.creation)
+                return await self.runner.restore_request(self.creation)
         pictures = self._pictures()
         settings = await asyncio.to_thread(read_parameters, await download(pictures[0]))
         source = next((file for file in posted_files(self.message) if file.name.startswith(render.SOURCE_PREFIX)), None)

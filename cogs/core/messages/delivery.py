@@ -1,7 +1,7 @@
-"""How an answer reaches its member, whatever stands in the way: all that is known about Discord's refusals stands here.
+"""Deliver an answer to its member on whichever route Discord accepts.
 
-An answer is edited into the message that was promised, by the bot where it sees the channel and by the interaction's token
-elsewhere. `FALLBACKS` tells which way comes next when one is refused.
+Normally the bot edits the message that announced the pictures: as itself where it sees the channel, with the interaction's
+token elsewhere. If Discord rejects a route, `FALLBACKS` names the next one.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import contextlib
 import logging
 import math
 import time
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from enum import Enum, auto
@@ -18,20 +19,23 @@ from weakref import WeakValueDictionary
 
 import discord
 
-from cogs.core.i18n.catalogues import say
+from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.messages.attachments import posted_files
 from cogs.core.messages.http_errors import DISCORD_ERRORS, ErrorKind, classify, is_temporary
 from cogs.core.messages.message import Answer
 from cogs.core.retry import retry
 from cogs.core.storage.creations import Creation, CreationStore
 from diffusion.errors import DarkroomError
-from diffusion.text import N_
+from diffusion.text import N_, plural
 
 log = logging.getLogger(__name__)
 NO_MENTIONS: Final = discord.AllowedMentions.none()
-PROGRESS_SECONDS = 5.0  # a progress edit that takes longer is rate-limited and gives way
+PROGRESS_EDIT_SECONDS = 5.0  # a progress edit that takes longer is rate-limited and is dropped
 ORIGINAL_RESPONSE_GRACE = timedelta(seconds=5)
 DELIVERY_GIVE_UP_AFTER = timedelta(days=1)
+CLOCK_DIFFERENCE = timedelta(minutes=5)  # between this machine and Discord, at most
+TOKEN_LIFE_MINUTES = 15
+TOKEN_MINUTES = 14  # of these, for drawing; the rest is for delivery
 TOKEN_MARGIN = timedelta(seconds=10)
 TOO_LARGE = N_("The pictures are larger than Discord takes here. Please ask for fewer or smaller ones.")
 NOT_TAKEN = N_("Discord did not take the pictures. Please try again.")
@@ -39,7 +43,7 @@ CHANNEL_GONE = "The channel is gone."
 
 
 class _Original:
-    """Stands for the id of the message that answers an interaction; as a str, discord.py would percent-encode the @."""
+    """The id "@original" of an interaction's response; discord.py would percent-encode the @ of a str."""
 
     def __str__(self) -> str:
         return "@original"
@@ -49,19 +53,19 @@ ORIGINAL: Final[Any] = _Original()
 
 
 class UndeliverableError(Exception):
-    """No way led to the member; the text says why, for the journal."""
+    """No route reached the member; the text says why, for the database."""
 
 
 class MessageUnreadableError(Exception):
-    """Nothing lets the bot see whether a message is there."""
+    """The bot has no permission and no token to see whether a message exists."""
 
 
 class _NotYetSentError(Exception):
-    """Discord may still carry out the first answer of a bot that has ended since."""
+    """Discord may still carry out the first answer, requested by a bot that has ended since."""
 
 
 class Route(Enum):
-    """Where an answer goes."""
+    """How an answer reaches its member."""
 
     EDIT = auto()
     EDIT_BY_TOKEN = auto()
@@ -82,44 +86,35 @@ FALLBACKS: Final = {
     (Route.NEW_BY_TOKEN, ErrorKind.TOKEN_EXPIRED): Route.DIRECT,
     (Route.NEW_BY_TOKEN, ErrorKind.FORBIDDEN): Route.DIRECT,
 }
-
-
-async def fit_to_limit(answer: Answer, limit: int) -> Answer:
-    """Give ``answer`` with files of at most ``limit`` bytes; raises `DarkroomError` where they cannot be made so small."""
-    if answer.largest <= limit:
-        return answer
-    smaller = await asyncio.to_thread(answer.smaller, limit)
-    if smaller is None:
-        raise DarkroomError(TOO_LARGE)
-    return smaller
+TOKEN_ROUTES: Final = (Route.EDIT_BY_TOKEN, Route.NEW_BY_TOKEN)
 
 
 class Delivery:
-    """Brings answers to the messages of creations."""
+    """Sends answers to the messages of creations."""
 
     def __init__(self, client: discord.Client, creation_store: CreationStore) -> None:
-        self.client, self.creation_store = client, creation_store
-        self._channel_locks: WeakValueDictionary[int, asyncio.Lock] = (
-            WeakValueDictionary()
-        )  # one progress edit at a time in a channel
-        self._showing: dict[int, asyncio.Task[int]] = {}
+        self.client = client
+        self.creation_store = creation_store
+        self._channel_locks: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()  # one progress edit at a time
+        self._progress_edits: dict[int, asyncio.Task[int]] = {}  # by channel
 
     async def show(self, creation: Creation, answer: Answer) -> bool:
-        """Edit progress into the message, unless another edit is under way in its channel. False where the message is gone."""
+        """Edit progress into the message, unless its channel is busy; return False if the message is gone."""
         return self._channel_lock(creation.channel_id).locked() or await self.announce(creation, answer)
 
     async def announce(self, creation: Creation, answer: Answer) -> bool:
-        """Like `show`, but wait for its turn."""
-        route, channel = _initial_route(creation), creation.channel_id
-        if route is Route.EDIT_BY_TOKEN and _expired(creation) or not self.creation_store.certain:
+        """Edit progress into the message once its channel is free; return False if the message is gone."""
+        route = _initial_route(creation)
+        channel = creation.channel_id
+        if route is Route.EDIT_BY_TOKEN and _has_expired(creation) or not self.creation_store.certain:
             return True
         async with self._channel_lock(channel):
-            edit = self._showing[channel] = asyncio.ensure_future(self._send(route, creation, answer))
+            edit = self._progress_edits[channel] = asyncio.ensure_future(self._send(route, creation, answer))
             try:
-                await asyncio.wait([edit], timeout=PROGRESS_SECONDS)
+                await asyncio.wait([edit], timeout=PROGRESS_EDIT_SECONDS)
             finally:
                 edit.cancel()
-                del self._showing[channel]
+                del self._progress_edits[channel]
             await asyncio.wait([edit])
         error = None if edit.cancelled() else edit.exception()
         if error is None:
@@ -127,44 +122,44 @@ class Delivery:
         if not isinstance(error, DISCORD_ERRORS):
             raise error
         kind = classify(error)
-        log.warning("a progress edit of %r was refused: %s", creation, kind.name)  # it may be missed, the result may not
+        log.warning("Discord rejected a progress edit of %r: %s", creation, kind.name)  # progress may be missed, results not
         return kind not in (ErrorKind.MESSAGE_GONE, ErrorKind.CHANNEL_GONE)
 
     def _channel_lock(self, channel: int) -> asyncio.Lock:
         return self._channel_locks.setdefault(channel, asyncio.Lock())
 
     async def deliver(self, creation: Creation, answer: Answer) -> int:
-        """Bring ``answer`` to its member and give the id of the message.
+        """Deliver ``answer`` to its member and return the id of the message.
 
-        Raises `UndeliverableError`, `OwnershipLostError`, and `DarkroomError` with a sentence for the member where it is the pictures that are
-        refused.
+        Raises `UndeliverableError`, `OwnershipLostError`, and `DarkroomError` with a text for the member where Discord rejects
+        the pictures.
         """
-        if edit := self._showing.get(creation.channel_id):
-            edit.cancel()  # of another message: progress gives way
-        if answer.largest > (self._limit(creation) or math.inf):
-            answer = await self._smaller(creation, answer)
+        if edit := self._progress_edits.get(creation.channel_id):
+            edit.cancel()  # progress of another request waits for the result of this one
+        if answer.largest > (self._size_limit(creation) or math.inf):
+            answer = await self._shrink(creation, answer)
         route = _initial_route(creation)
         give_up_at = time.monotonic() + DELIVERY_GIVE_UP_AFTER.total_seconds()
         while True:
             try:
-                return await retry(partial(self._attempt, route, creation, answer), is_temporary, until=give_up_at)
+                return await retry(partial(self._try, route, creation, answer), is_temporary, until=give_up_at)
             except DISCORD_ERRORS as error:
                 kind = classify(error)
-                log.warning("the answer of %r was refused (%s, %s)", creation, route.name, kind.name)
+                log.warning("Discord rejected the answer of %r (%s, %s)", creation, route.name, kind.name)
                 if fallback := FALLBACKS.get((route, kind)):
                     route = fallback
                 elif kind is ErrorKind.TOO_LARGE and answer.pictures:
-                    answer = await self._smaller(creation, answer)
+                    answer = await self._shrink(creation, answer)
                 elif kind is ErrorKind.INVALID and answer.pictures:
                     raise DarkroomError(NOT_TAKEN) from error
                 else:
-                    reason = CHANNEL_GONE if kind is ErrorKind.CHANNEL_GONE else f"Discord refused the answer: {error}"
+                    reason = CHANNEL_GONE if kind is ErrorKind.CHANNEL_GONE else f"Discord rejected the answer: {error}"
                     raise UndeliverableError(reason) from error
 
     async def find(self, creation: Creation) -> discord.Message | None:
-        """Look for the message of ``creation`` after a restart: one that carries its result, else the one promised.
+        """Find the message of ``creation`` after a restart: one that shows its result, else the one that announced it.
 
-        None where there is none; raises `UndeliverableError` where the channel is gone, `MessageUnreadableError`.
+        Returns None where there is none. Raises `UndeliverableError` where the channel is gone, and `MessageUnreadableError`.
         """
         try:
             return await retry(
@@ -181,10 +176,10 @@ class Delivery:
         try:
             message = await self._find(creation)
         except DISCORD_ERRORS as error:
-            # Discord calls a token unknown as well where the interaction was never answered.
+            # Discord also calls a valid token unknown if its interaction was never answered.
             if classify(error) not in (ErrorKind.MESSAGE_GONE, ErrorKind.TOKEN_EXPIRED):
                 raise
-        if message is None and _may_arrive(creation):
+        if message is None and _may_still_arrive(creation):
             raise _NotYetSentError
         return message
 
@@ -192,13 +187,13 @@ class Delivery:
         if not creation.token_only or creation.posting_in:
             with contextlib.suppress(discord.Forbidden):
                 return await self._find_in_channel(creation)
-        if _expired(creation):
-            raise MessageUnreadableError("the interaction's token has expired")
+        if _has_expired(creation):
+            raise MessageUnreadableError("The interaction's token has expired.")
         return await self._webhook(creation).fetch_message(creation.message_id or ORIGINAL)
 
     async def _find_in_channel(self, creation: Creation) -> discord.Message | None:
         if creation.posting_in is not None:
-            since = creation.changed - timedelta(minutes=5)  # clocks differ
+            since = creation.changed - CLOCK_DIFFERENCE
             async for message in self.client.get_partial_messageable(creation.posting_in).history(after=since, limit=500):
                 if shows_result_of(message, creation):
                     return message
@@ -210,68 +205,120 @@ class Delivery:
                 return message
         return None
 
-    async def _attempt(self, route: Route, creation: Creation, answer: Answer) -> int:
-        if route in (Route.EDIT_BY_TOKEN, Route.NEW_BY_TOKEN) and _expired(creation):
+    async def _try(self, route: Route, creation: Creation, answer: Answer) -> int:
+        if route in TOKEN_ROUTES and _has_expired(creation):
             route = Route.DIRECT
         await self.creation_store.hold(creation)
         return await self._send(route, creation, answer)
 
     async def _send(self, route: Route, creation: Creation, answer: Answer) -> int:
-        if route is Route.EDIT:
-            message = self.client.get_partial_messageable(creation.channel_id).get_partial_message(creation.message_id or 0)
-            await message.edit(**answer.edit(), allowed_mentions=NO_MENTIONS)
-            return message.id
-        if route is Route.EDIT_BY_TOKEN:
-            promised_id = creation.message_id or ORIGINAL
-            edited = await self._webhook(creation).edit_message(promised_id, **answer.edit(), allowed_mentions=NO_MENTIONS)
-            return edited.id
-        if route is Route.NEW_BY_TOKEN:
-            sent = await self._webhook(creation).send(**answer.send(), wait=True, allowed_mentions=NO_MENTIONS)
-            return sent.id
-        channel: Any = self.client.get_partial_messageable(creation.channel_id)
-        extras: dict[str, Any] = {}
-        if route is Route.DIRECT:
-            channel = await self.client.create_dm(discord.Object(creation.owner))
-            place = f"<#{creation.channel_id}>"
-            where = say(creation.language, "What you asked for in {channel}, where I cannot post it:", channel=place)
-            answer = replace(answer, text=f"{where}\n{answer.text}")
-        elif creation.message_id is not None:
-            promised = channel.get_partial_message(creation.message_id)
-            extras["reference"] = promised.to_reference(fail_if_not_exists=False)
-        # Noted before, so that a restart knows where to look; the nonce keeps Discord from taking a repeated request twice.
-        await self.creation_store.update(creation, posting_in=channel.id)
-        sent = await channel.send(**answer.send(), **extras, nonce=creation.id, allowed_mentions=NO_MENTIONS)
-        return sent.id
+        match route:
+            case Route.EDIT:
+                message = self._channel(creation).get_partial_message(creation.message_id or 0)
+                await message.edit(**answer.edit(), allowed_mentions=NO_MENTIONS)
+                return message.id
+            case Route.EDIT_BY_TOKEN:
+                message_id = creation.message_id or ORIGINAL
+                webhook = self._webhook(creation)
+                return (await webhook.edit_message(message_id, **answer.edit(), allowed_mentions=NO_MENTIONS)).id
+            case Route.NEW_BY_TOKEN:
+                webhook = self._webhook(creation)
+                return (await webhook.send(**answer.send(), wait=True, allowed_mentions=NO_MENTIONS)).id
+            case Route.NEW:
+                extras: dict[str, Any] = {}
+                channel = self._channel(creation)
+                if creation.message_id is not None:
+                    announcing = channel.get_partial_message(creation.message_id)
+                    extras["reference"] = announcing.to_reference(fail_if_not_exists=False)
+                return await self._post(creation, answer, channel, **extras)
+            case Route.DIRECT:
+                text = say(
+                    creation.language,
+                    "What you asked for in {channel}, where I cannot post it:",
+                    channel=f"<#{creation.channel_id}>",
+                )
+                answer = replace(answer, text=f"{text}\n{answer.text}")
+                return await self._post(creation, answer, await self.client.create_dm(discord.Object(creation.owner)))
 
-    async def _smaller(self, creation: Creation, answer: Answer) -> Answer:
-        smaller = await asyncio.to_thread(answer.smaller, self._limit(creation))
+    async def _post(self, creation: Creation, answer: Answer, channel: Any, **extras: Any) -> int:
+        # The channel is recorded first, so that a restart knows where to look. Discord posts one message per nonce.
+        await self.creation_store.update(creation, posting_in=channel.id)
+        message = await channel.send(**answer.send(), **extras, nonce=creation.id, allowed_mentions=NO_MENTIONS)
+        return int(message.id)
+
+    async def _shrink(self, creation: Creation, answer: Answer) -> Answer:
+        smaller = await asyncio.to_thread(answer.smaller, self._size_limit(creation))
         if smaller is None:
             raise DarkroomError(TOO_LARGE)
         return smaller
 
-    def _limit(self, creation: Creation) -> int:
-        """Give the bytes that a file may have where ``creation`` goes, or 0 where that is not known."""
+    def _size_limit(self, creation: Creation) -> int:
+        """Return the bytes that a file may have where ``creation`` goes, or 0 if unknown."""
         guild = self.client.get_guild(creation.guild_id) if creation.guild_id else None
         return guild.filesize_limit if guild else 0
+
+    def _channel(self, creation: Creation) -> discord.PartialMessageable:
+        return self.client.get_partial_messageable(creation.channel_id)
 
     def _webhook(self, creation: Creation) -> discord.Webhook:
         return discord.Webhook.partial(creation.application_id, creation.token, client=self.client)
 
 
+async def fit_to_limit(answer: Answer, limit: int) -> Answer:
+    """Return ``answer`` with files of at most ``limit`` bytes; raises `DarkroomError` where that is impossible."""
+    if answer.largest <= limit:
+        return answer
+    smaller = await asyncio.to_thread(answer.smaller, limit)
+    if smaller is None:
+        raise DarkroomError(TOO_LARGE)
+    return smaller
+
+
 def shows_result_of(message: discord.Message, creation: Creation) -> bool:
-    """Whether ``message`` shows the finished pictures of ``creation``: its buttons name it, and there are pictures."""
+    """Return whether ``message`` shows the finished pictures of ``creation``: files, and buttons that name it."""
     custom_ids = [getattr(child, "custom_id", None) for row in message.components for child in getattr(row, "children", ())]
     return bool(posted_files(message)) and f"darkroom:reroll:{creation.owner}:{creation.id}" in custom_ids
+
+
+def token_note(language: str = ENGLISH) -> str:
+    """Return the note under an answer that only the interaction's token can edit."""
+    template = plural(
+        "Here I can answer for {count} minute only; what takes longer is dropped.",
+        "Here I can answer for {count} minutes only; what takes longer is dropped.",
+    )
+    return f"-# {say(language, template, count=TOKEN_MINUTES)}"
+
+
+@contextlib.asynccontextmanager
+async def while_token_lives(creation: Creation) -> AsyncIterator[None]:
+    """Limit the block to the life of the interaction's token if the message has no other route.
+
+    Raises `DarkroomError` when the time is over.
+    """
+    if not creation.token_only:
+        yield
+        return
+    deadline = creation.expires - timedelta(minutes=TOKEN_LIFE_MINUTES - TOKEN_MINUTES)
+    try:
+        async with asyncio.timeout((deadline - discord.utils.utcnow()).total_seconds()):
+            yield
+    except TimeoutError:
+        raise DarkroomError(
+            plural(
+                "This took longer than the {count} minute in which I can answer here. Please ask for less.",
+                "This took longer than the {count} minutes in which I can answer here. Please ask for less.",
+            ),
+            count=TOKEN_MINUTES,
+        ) from None
 
 
 def _initial_route(creation: Creation) -> Route:
     return Route.EDIT_BY_TOKEN if creation.token_only else Route.EDIT
 
 
-def _may_arrive(creation: Creation) -> bool:
-    """Whether Discord may still carry out the first answer, asked for by a bot that has ended since."""
+def _may_still_arrive(creation: Creation) -> bool:
     return creation.message_id is None and discord.utils.utcnow() - creation.created < ORIGINAL_RESPONSE_GRACE
 
 
-def _expired(creation: Creation) -> bool:
+def _has_expired(creation: Creation) -> bool:
     return discord.utils.utcnow() >= creation.expires - TOKEN_MARGIN

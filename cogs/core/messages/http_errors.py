@@ -1,4 +1,4 @@
-"""Why Discord does not take something, read from its status and error code."""
+"""Classify Discord's errors by their status and error code."""
 
 from enum import Enum, auto
 from typing import Final
@@ -11,7 +11,7 @@ DISCORD_ERRORS: Final = (discord.HTTPException, *NETWORK_ERRORS)
 
 
 class ErrorKind(Enum):
-    """What a refusal means for an answer; `TEMPORARY` also stands for a network that is down."""
+    """What an error means for an answer; a network that is down is `TEMPORARY`, too."""
 
     MESSAGE_GONE = auto()
     MESSAGE_TOO_OLD = auto()
@@ -45,15 +45,13 @@ STATUSES: Final = {
 }
 
 
+def classify(error: Exception) -> ErrorKind:
+    """Return what an error of discord.py or of the network means for an answer."""
+    if not isinstance(error, discord.HTTPException) or error.status >= 500:
+        return ErrorKind.TEMPORARY
+    return CODES.get(error.code) or STATUSES.get(error.status, ErrorKind.INVALID)
+
+
 def is_temporary(error: Exception) -> bool:
     """Return whether the same call may succeed later."""
     return isinstance(error, DISCORD_ERRORS) and classify(error) is ErrorKind.TEMPORARY
-
-
-def classify(error: Exception) -> ErrorKind:
-    """Tell what an exception of discord.py or of the network means for a delivery."""
-    if not isinstance(error, discord.HTTPException):
-        return ErrorKind.TEMPORARY
-    if error.status >= 500:
-        return ErrorKind.TEMPORARY
-    return CODES.get(error.code) or STATUSES.get(error.status, ErrorKind.INVALID)

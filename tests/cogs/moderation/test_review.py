@@ -10,7 +10,7 @@ from sqlalchemy import delete
 
 import cogs.core.storage.reviews
 from cogs.core.generation.maintenance import Maintenance
-from cogs.core.generation.safety_gate import HELD, NOT_SHOWN
+from cogs.core.generation.safety_gate import AWAITING_REVIEW, NOT_SHOWN
 from cogs.core.request.preferences import FlaggedAction
 from cogs.core.storage.creations import State
 from cogs.core.storage.database import DatabaseUnavailableError
@@ -291,7 +291,7 @@ async def test_a_message_deleted_while_the_bot_was_away_is_posted_again(server, 
 
 async def test_a_private_answer_whose_token_expired_meanwhile_comes_as_a_direct_message(server):
     message, question = await ask_and_hold(server, private=True)
-    assert HELD in message.content
+    assert AWAITING_REVIEW in message.content
     creation = next(iter(await server.service.creation_store.unfinished()))
     await server.service.creation_store.update(creation, expires=creation.expires - timedelta(minutes=15))
     await decide(server, question, "Approve")

@@ -57,6 +57,23 @@ async def test_a_rendered_picture_is_posted_without_being_made_again(server, mon
     assert count_posts(server) == 1
 
 
+async def test_only_a_restart_reads_the_pictures_from_the_store(server, monkeypatch):
+    reads = []
+    read = server.service.image_store._read
+    monkeypatch.setattr(server.service.image_store, "read", lambda name: reads.append(name) or asyncio.to_thread(read, name))
+    message = await ask(server, "similar", image=("in.png", png()), steps=2)
+    await server.until_finished(message)
+    await server.until_idle()
+    assert not reads
+    monkeypatch.setattr(server.service.runner.delivery, "deliver", never_ends)
+    message = await ask(server, "similar", image=("in.png", png()), steps=2, seed=6)
+    await server.until(lambda: any(row.pictures for row in server.service.runner.active))
+    await server.restart()
+    await server.until_finished(message)
+    row = await row_of(server, message)
+    assert sorted(reads) == sorted([*row.pictures, row.source])
+
+
 async def test_a_rendered_picture_that_is_lost_is_made_again(server, monkeypatch):
     monkeypatch.setattr(server.service.runner.delivery, "deliver", never_ends)
     message = await ask(server, steps=2)
@@ -134,7 +151,7 @@ async def test_what_was_only_being_prepared_is_told_so(server, monkeypatch):
     await server.service.close()
     await server.service.creation_store.update(await row_of(server, message), request=None)
     await server.restart()
-    await server.until(lambda: text_of(message) == runner.UNPREPARED)
+    await server.until(lambda: text_of(message) == runner.RESTARTED)
 
 
 async def test_a_job_whose_channel_is_gone_is_closed_with_the_reason(server, monkeypatch):
@@ -156,7 +173,7 @@ async def test_a_job_whose_message_is_gone_is_dropped(server, monkeypatch):
     await server.restart()
     await server.until_idle()
     row = await row_of(server, message)
-    assert (row.state, row.error) == (State.CANCELLED, runner.DELETED)
+    assert (row.state, row.error) == (State.CANCELLED, runner.MESSAGE_DELETED)
 
 
 async def test_what_stops_the_bot_again_and_again_is_left(server, monkeypatch):
@@ -165,7 +182,7 @@ async def test_what_stops_the_bot_again_and_again_is_left(server, monkeypatch):
     message = await ask(server)
     await until_running(server, message)
     await server.restart()
-    await server.until(lambda: "again and again" in text_of(message))
+    await server.until(lambda: "gave up" in text_of(message))
 
 
 @pytest.mark.parametrize("state", ["accepted", "rendered"])
@@ -189,7 +206,7 @@ async def test_what_waits_for_room_after_a_restart_can_be_cancelled(server, monk
     await until_running(server, message)
     with monkeypatch.context() as full:
         full.setattr(server.engine, "submit", Mock(side_effect=QueueFullError("full")))
-        full.setattr(runner, "QUEUE_SECONDS", 0.05)
+        full.setattr(runner, "QUEUE_RETRY_SECONDS", 0.05)
         await server.restart()
         await server.until(lambda: "Resuming" in text_of(message))
         await server.alice.click(message, label="Cancel")

@@ -11,7 +11,7 @@ from discord import Guild
 from simcord.backend.models.channel import Overwrite
 from simcord.enums import OverwriteType
 
-from cogs.core.messages import deadline, delivery
+from cogs.core.messages import delivery
 from cogs.core.storage.creations import State
 from diffusion.images.io import read_image
 from tests.support.jobs import never_ends, row_of, slow_down
@@ -58,7 +58,7 @@ FAULTS = [
         "nothing; the journal has the reason",
         State.FAILED,
         expired=True,
-        error="Discord refused the answer: 403",
+        error="Discord rejected the answer: 403",
     ),
     Fault("the channel is gone", [always(EDIT, 404, 10003)], "nothing; the journal has the reason", State.FAILED, error="gone"),
     Fault("files too large once (413)", [(EDIT, 413, 0, 1)], "sent as lossless WebP, as the file was too large here"),
@@ -205,11 +205,11 @@ async def test_progress_gives_way_where_an_edit_hangs(server, monkeypatch):
 
 
 async def test_where_only_a_token_reaches_the_wait_is_bounded_and_that_is_said(server, monkeypatch):
-    monkeypatch.setattr(deadline, "TOKEN_MINUTES", 0.02)
+    monkeypatch.setattr(delivery, "TOKEN_MINUTES", 0.02)
     slow_down(server, monkeypatch)
     result = await server.env.create_user("carol").slash("imagine", prompt="red apple", steps=150)
     accepted = next(request for request in server.env.http_requests if request.path.endswith("/callback"))
-    assert deadline.token_note() in accepted.json["data"]["content"]
+    assert delivery.token_note() in accepted.json["data"]["content"]
     await server.until(lambda: "minutes in which I can answer here" in text_of(result.response))
 
 
