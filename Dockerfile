@@ -27,11 +27,7 @@ RUN useradd --create-home --uid 1000 darkroom && install -d -o darkroom -g darkr
 USER darkroom
 WORKDIR /data
 VOLUME /data
-ENV DATA_DIR=/data HF_HOME=/data/huggingface METRICS_PORT=9090
-
-# The metrics answer once the model is loaded. A download at the first start takes longer than the start period and shows as unhealthy.
-HEALTHCHECK --start-period=5m --interval=30s --timeout=5s \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9090/metrics', timeout=4)"]
+ENV DATA_DIR=/data HF_HOME=/data/huggingface
 
 # No shell in between: the bot itself receives SIGTERM and finishes what it can.
 ENTRYPOINT ["darkroom"]

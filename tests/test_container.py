@@ -60,10 +60,9 @@ def test_dockerfile_does_not_run_the_bot_as_root():
     assert instructions("USER") == ["darkroom"]
 
 
-def test_healthcheck_asks_the_port_of_the_metrics():
-    (port,) = re.findall(r"METRICS_PORT=(\d+)", " ".join(instructions("ENV")))
-    (check,) = instructions("HEALTHCHECK")
-    assert f"http://127.0.0.1:{port}/metrics" in check
+def test_compose_checks_the_health_of_the_bot_by_its_metrics(compose):
+    bot = compose["services"]["bot"]
+    assert f"http://127.0.0.1:{bot['environment']['METRICS_PORT']}/metrics" in bot["healthcheck"]["test"][-1]
 
 
 def test_compose_sets_settings_that_exist(compose):
