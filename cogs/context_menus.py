@@ -27,7 +27,7 @@ from cogs.core.storage.database import DatabaseUnavailableError
 from cogs.similar import SIMILARITY
 from diffusion.errors import InvalidImageError
 from diffusion.images.io import read_image
-from diffusion.images.metadata.adapt import PROMPTS, adapted
+from diffusion.images.metadata.adapt import PROMPTS, adapt
 from diffusion.images.metadata.read import Recipe, read_recipe
 from diffusion.request import SAMPLER_NAMES, ImageRequest, random_seed, start_step_for
 from diffusion.text import Text, plural
@@ -148,7 +148,7 @@ class ContextMenusCog(commands.Cog):
             return Recipe(creation.request, creation.model or "", SAMPLER_NAMES.get(creation.request.get("sampler", ""), ""))
 
     async def _adapted(self, interaction: Interaction, recipe: Recipe) -> tuple[dict[str, Any], list[Text]]:
-        return await asyncio.to_thread(adapted, recipe, self.service.engine.model, self.service.rules.limits(interaction))
+        return await asyncio.to_thread(adapt, recipe, self.service.engine.model, self.service.rules.limits(interaction))
 
     async def _similar(self, interaction: Interaction, data: bytes, prompt: str) -> ImageRequest:
         """Compose what /similar with its defaults would; ``prompt`` is read from a file and stands for itself alone."""

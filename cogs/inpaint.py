@@ -27,7 +27,7 @@ from cogs.core.request.options import (
 )
 from cogs.core.request.regions import REGIONS, parse_region, pixels
 from diffusion.errors import InvalidRequestError
-from diffusion.images.masks import box_mask, masked
+from diffusion.images.masks import box_mask, fit_and_fill
 from diffusion.request import ImageRequest
 from diffusion.text import N_
 
@@ -75,7 +75,7 @@ class InpaintCog(commands.Cog):
         async def compose(started: discord.Interaction[Any]) -> ImageRequest:
             picture, hole = await _what_to_draw(image, mask, region)
             width, height = self.service.builder.shaped(picture.size, self.service.rules.limits(interaction))
-            picture, hole = await asyncio.to_thread(masked, picture, hole, width, height)
+            picture, hole = await asyncio.to_thread(fit_and_fill, picture, hole, width, height)
             return await self.service.request(
                 started,
                 prompt,

@@ -23,7 +23,7 @@ from cogs.core.request.options import (
     describe,
     offer_styles,
 )
-from diffusion.images.canvas import DIRECTIONS, grown, on_canvas
+from diffusion.images.canvas import DIRECTIONS, extend_canvas, grow
 from diffusion.request import ImageRequest, start_step_for
 
 SHARE = 0.5
@@ -68,9 +68,9 @@ class OutpaintCog(commands.Cog):
 
         async def compose(started: discord.Interaction[Any]) -> ImageRequest:
             picture = await fetch_image(image)
-            width, height = builder.shaped(grown(picture.size, direction, share), self.service.rules.limits(interaction))
+            width, height = builder.shaped(grow(picture.size, direction, share), self.service.rules.limits(interaction))
             cell = builder.model.latent_factor
-            canvas, rest = await asyncio.to_thread(on_canvas, picture, direction, share, width, height, cell)
+            canvas, rest = await asyncio.to_thread(extend_canvas, picture, direction, share, width, height, cell)
             request = await self.service.request(
                 started,
                 prompt,

@@ -8,9 +8,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from diffusion.errors import DarkroomError
-from diffusion.images.files import to_files
+from diffusion.images.files import encode_result
 from diffusion.images.io import read_image
-from diffusion.images.masks import masked, read_mask
+from diffusion.images.masks import fit_and_fill, read_mask
 from diffusion.request import SAMPLER_NAMES, UPSCALES, random_seed, start_step_for
 
 
@@ -50,7 +50,7 @@ async def develop(options: argparse.Namespace) -> list[Path]:
     size = (width or model.sample_side, height or model.sample_side)
     mask = read_mask(options.mask.read_bytes()) if options.mask else None
     if image and mask:
-        image, mask = masked(image, mask, *size)
+        image, mask = fit_and_fill(image, mask, *size)
     request = model.request(
         options.prompt,
         negative_prompt=options.negative_prompt,
@@ -79,7 +79,7 @@ async def develop(options: argparse.Namespace) -> list[Path]:
         result = await job
     written = []
     output = options.output.with_suffix(f".{request.animation}") if request.morph_to else options.output
-    for index, data in enumerate(to_files(result)):
+    for index, data in enumerate(encode_result(result)):
         name = output if index == 0 else output.with_stem(f"{output.stem}-{index + 1}")
         name.write_bytes(data)
         written.append(name)

@@ -5,9 +5,9 @@ import socket
 import pytest
 from PIL import Image
 
-from diffusion.images.animation import read_frames
-from diffusion.images.io import read_parameters
+from diffusion.images.animation import decode_animation
 from diffusion.images.masks import box_mask
+from diffusion.images.parameters import read_parameters
 from tests.support.programs import ROOT, run
 from tests.support.safety import build_classifier
 
@@ -79,7 +79,7 @@ def test_the_command_line_draws_a_part_anew_and_morphs(tiny_folder, tmp_path):
         assert set(picture.crop((16, 0, 32, 32)).get_flattened_data()) == {(255, 0, 0)}
     ended = run("-m", "diffusion", *arguments, "--morph-to", "pear", "--frames", 3)
     assert ended.stdout.split() == [str(target.with_suffix(".webp"))]
-    assert len(read_frames(target.with_suffix(".webp").read_bytes())[0]) == 4
+    assert len(decode_animation(target.with_suffix(".webp").read_bytes())[0]) == 4
 
 
 @pytest.mark.parametrize(

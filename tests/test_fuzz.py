@@ -15,7 +15,8 @@ from cogs.core.request.flags import read_flags
 from cogs.core.request.prompt_matrix import prompted, written
 from cogs.core.storage.creations import from_json, to_json
 from diffusion.errors import DarkroomError, InvalidRequestError
-from diffusion.images.io import read_parameters, to_png
+from diffusion.images.io import to_png
+from diffusion.images.parameters import read_parameters
 from diffusion.request import MAX_SEED, SAMPLER_NAMES, ImageRequest
 
 anything = st.text(st.characters(), max_size=1200)  # lone surrogates, too

@@ -17,7 +17,7 @@ from cogs.core.storage.creations import Creation
 from cogs.core.storage.images import ImageMissingError
 from cogs.results.step_select import BranchForm, StepSelect
 from diffusion.errors import DarkroomError
-from diffusion.images.timelapse import branch_steps, play
+from diffusion.images.timelapse import animate_timelapse, branch_steps
 from diffusion.request import ImageRequest
 from diffusion.text import N_, plural
 
@@ -45,7 +45,7 @@ class TimelapseCog(commands.Cog):
             raise DarkroomError(GONE) from None
         await interaction.response.defer(thinking=True, ephemeral=private)
         async with self._projector:
-            data = await asyncio.to_thread(play, film, request, pictures)
+            data = await asyncio.to_thread(animate_timelapse, film, request, pictures)
             message = film_message(creation, request, data, language_for(interaction, private))
             answer = await fit_to_limit(message, interaction.filesize_limit)
         await interaction.followup.send(**answer.send(), allowed_mentions=NO_MENTIONS)

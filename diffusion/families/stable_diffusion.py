@@ -21,7 +21,7 @@ from diffusion.families.defaults import Defaults
 from diffusion.families.latent_preview import fit_projection, to_bytes, to_images, to_strip
 from diffusion.families.spec import ModelSpec
 from diffusion.images.io import fit
-from diffusion.images.masks import fit_mask, put_back
+from diffusion.images.masks import fit_mask, restore_unmasked
 from diffusion.loading.folder import PRETRAINED, load
 from diffusion.request import ImageRequest, random_seed
 from diffusion.sampling.denoise import SAMPLERS, InpaintContext, denoise, slerp
@@ -217,7 +217,7 @@ class StableDiffusion(ModelSpec):
         if request.image is None or request.mask is None:
             return image
         width, height = image.size
-        return put_back(image, fit(request.image, width, height), fit_mask(request.mask, width, height))
+        return restore_unmasked(image, fit(request.image, width, height), fit_mask(request.mask, width, height))
 
     @torch.inference_mode()
     def preview_latents(self, trajectories: Sequence[Trajectory]) -> list[Tensor]:

@@ -9,7 +9,7 @@ from PIL import ExifTags, Image, ImageSequence
 UNICODE: Final = b"UNICODE\0"  # how EXIF marks a comment in UTF-16, which A1111's tools write and read
 
 
-def to_animation(
+def encode_animation(
     frames: Sequence[Image.Image], milliseconds: Sequence[int], kind: str = "webp", text: str | None = None, **options: Any
 ) -> bytes:
     """Encode ``frames``, each shown for so many ``milliseconds``, in one file of ``kind`` that plays again and again.
@@ -27,7 +27,7 @@ def to_animation(
     return buffer.getvalue()
 
 
-def read_frames(data: bytes) -> tuple[list[Image.Image], list[int]]:
+def decode_animation(data: bytes) -> tuple[list[Image.Image], list[int]]:
     """Give the frames of a file of ours and for how many milliseconds each is shown; a still picture has one."""
     with Image.open(io.BytesIO(data)) as image:
         mode = "RGBA" if image.has_transparency_data else "RGB"
@@ -36,7 +36,7 @@ def read_frames(data: bytes) -> tuple[list[Image.Image], list[int]]:
     return list(frames), list(milliseconds)
 
 
-def there_and_back(frames: Sequence[Image.Image], way: int, rest: int) -> tuple[list[Image.Image], list[int]]:
+def ping_pong(frames: Sequence[Image.Image], way: int, rest: int) -> tuple[list[Image.Image], list[int]]:
     """Let ``frames`` run to the last and back in ``way`` milliseconds each, and ``rest`` longer at both ends."""
     each = max(way // len(frames), 20)  # what is faster, browsers slow down
     there, back = list(frames), list(frames[-2:0:-1])
@@ -45,8 +45,8 @@ def there_and_back(frames: Sequence[Image.Image], way: int, rest: int) -> tuple[
     return both, [each + rest * (index in ends) for index in range(len(both))]
 
 
-def comment_of(image: Image.Image) -> str:
-    """Read the text that `to_animation` wrote; nothing where there is none."""
+def read_comment(image: Image.Image) -> str:
+    """Read the text that `encode_animation` wrote; nothing where there is none."""
     comment = image.info.get("comment", b"")
     if isinstance(comment, bytes) and comment:
         return comment.decode(errors="replace")

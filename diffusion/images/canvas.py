@@ -18,13 +18,13 @@ DIRECTIONS: Final = {
 }
 
 
-def grown(size: tuple[int, int], direction: str, share: float) -> tuple[float, float]:
+def grow(size: tuple[int, int], direction: str, share: float) -> tuple[float, float]:
     """Give the proportions of ``size`` after a ``share`` of it was added in one of `DIRECTIONS`."""
     left, up, right, down = DIRECTIONS[direction]
     return size[0] * (1 + share * (left + right)), size[1] * (1 + share * (up + down))
 
 
-def on_canvas(
+def extend_canvas(
     picture: Image.Image, direction: str, share: float, width: int, height: int, cell: int
 ) -> tuple[Image.Image, Image.Image]:
     """Put ``picture`` on a canvas of ``width`` x ``height`` that has a ``share`` of it more in one of `DIRECTIONS`.

@@ -12,14 +12,14 @@ SEAM: Final = 4.0  # pixels in which a difference at the edge of a mask fades to
 SMOOTHNESS: Final = 32  # the side of a picture over the radius by which its fillings are blurred
 
 
-def binary(mask: Image.Image) -> Image.Image:
+def binarize(mask: Image.Image) -> Image.Image:
     """Make ``mask`` black and white."""
     return mask.convert("L").point(lambda value: 255 * (value > 127))
 
 
 def fit_mask(mask: Image.Image, width: int, height: int) -> Image.Image:
     """Scale and crop ``mask`` as `fit` does its picture, in black and white."""
-    return binary(fit(mask, width, height))
+    return binarize(fit(mask, width, height))
 
 
 def box_mask(size: tuple[int, int], box: tuple[int, int, int, int]) -> Image.Image:
@@ -29,11 +29,11 @@ def box_mask(size: tuple[int, int], box: tuple[int, int, int, int]) -> Image.Ima
     return mask
 
 
-def mask_of(image: Image.Image) -> Image.Image | None:
+def mask_from_alpha(image: Image.Image) -> Image.Image | None:
     """Take what ``image`` shows nothing of for its mask: where it is more than half transparent. None for an opaque one."""
     if not image.has_transparency_data:
         return None
-    mask = binary(ImageChops.invert(image.convert("RGBA").getchannel("A")))
+    mask = binarize(ImageChops.invert(image.convert("RGBA").getchannel("A")))
     return mask if mask.getbbox() else None
 
 
@@ -43,7 +43,7 @@ def read_masked(data: bytes) -> tuple[Image.Image, Image.Image | None]:
     Raises `InvalidImageError` like `decode`.
     """
     image = decode(data)
-    mask = mask_of(image)
+    mask = mask_from_alpha(image)
     return (image.convert("RGBA").convert("RGB") if mask else to_rgb(image)), mask
 
 
@@ -53,10 +53,10 @@ def read_mask(data: bytes) -> Image.Image:
     Raises `InvalidImageError` like `decode`.
     """
     image = decode(data)
-    return mask_of(image) or binary(to_rgb(image))
+    return mask_from_alpha(image) or binarize(to_rgb(image))
 
 
-def masked(image: Image.Image, mask: Image.Image, width: int, height: int) -> tuple[Image.Image, Image.Image]:
+def fit_and_fill(image: Image.Image, mask: Image.Image, width: int, height: int) -> tuple[Image.Image, Image.Image]:
     """Fit ``image`` and its ``mask``, which may have another size, and fill what is to be drawn with its surroundings.
 
     Raises `InvalidRequestError` where nothing is left to draw.
@@ -67,7 +67,7 @@ def masked(image: Image.Image, mask: Image.Image, width: int, height: int) -> tu
     return fill(fit(image, width, height), mask), mask
 
 
-def with_mask(image: Image.Image, mask: Image.Image | None) -> Image.Image:
+def mask_to_alpha(image: Image.Image, mask: Image.Image | None) -> Image.Image:
     """Make what is white in ``mask`` transparent, for `read_masked` to read again."""
     if mask is None:
         return image
@@ -87,7 +87,7 @@ def fill(image: Image.Image, mask: Image.Image) -> Image.Image:
     return Image.composite(extended.filter(ImageFilter.GaussianBlur(max(image.size) / SMOOTHNESS)), image, mask)
 
 
-def put_back(image: Image.Image, original: Image.Image, mask: Image.Image) -> Image.Image:
+def restore_unmasked(image: Image.Image, original: Image.Image, mask: Image.Image) -> Image.Image:
     """Give exactly ``original`` where ``mask`` is black and ``image`` where it is white, without a seam.
 
     What ``image`` lacks to ``original`` along the edge is added to the white side, less and less farther from it.

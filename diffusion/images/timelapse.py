@@ -5,8 +5,8 @@ from typing import Final
 
 from PIL import Image, ImageDraw, ImageFont
 
-from diffusion.images.animation import to_animation
-from diffusion.images.io import side_by_side, to_png
+from diffusion.images.animation import encode_animation
+from diffusion.images.io import hstack, to_png
 from diffusion.request import ImageRequest
 from diffusion.result import ImageResult
 
@@ -17,13 +17,13 @@ QUALITY: Final = 85
 BRANCHES: Final = 25  # steps offered at most
 
 
-def to_film(result: ImageResult) -> bytes:
+def encode_timelapse(result: ImageResult) -> bytes:
     """Keep how the pictures of ``result`` formed: a PNG with a row for every step and a column for every picture."""
-    return to_png(side_by_side(result.timelapses))
+    return to_png(hstack(result.timelapses))
 
 
-def play(film: bytes, request: ImageRequest, pictures: list[bytes]) -> bytes:
-    """Make an animation of what `to_film` kept of ``request``: step by step, numbered, and then the finished ``pictures``."""
+def animate_timelapse(film: bytes, request: ImageRequest, pictures: list[bytes]) -> bytes:
+    """Animate a timelapse of ``request``: its numbered steps, then the finished ``pictures``."""
     with Image.open(io.BytesIO(film)) as kept:
         strip = kept.convert("RGB")
     scale = SIDE / max(request.width, request.height)
@@ -33,11 +33,11 @@ def play(film: bytes, request: ImageRequest, pictures: list[bytes]) -> bytes:
     frames = []
     for row in shown:
         boxes = [(left, row * height, left + width, (row + 1) * height) for left in range(0, strip.width, width)]
-        frame = side_by_side([strip.crop(box).resize(size, Image.Resampling.BICUBIC) for box in boxes])
+        frame = hstack([strip.crop(box).resize(size, Image.Resampling.BICUBIC) for box in boxes])
         frames.append(_numbered(frame, request.start_step + row + 1))
     finished = [Image.open(io.BytesIO(picture)).convert("RGB").resize(size, Image.Resampling.LANCZOS) for picture in pictures]
     each = min(max(ALL_STEPS // len(shown), FASTEST), SLOWEST)
-    return to_animation([*frames, side_by_side(finished)], [each] * len(frames) + [FINISHED], quality=QUALITY)
+    return encode_animation([*frames, hstack(finished)], [each] * len(frames) + [FINISHED], quality=QUALITY)
 
 
 def branch_steps(request: ImageRequest) -> list[int]:

@@ -49,7 +49,7 @@ def new_autoencoder(config: AutoencoderConfig) -> AutoencoderKL:
 
 
 @torch.no_grad()
-def widened(vae: AutoencoderKL, config: AutoencoderConfig) -> AutoencoderKL:
+def widen(vae: AutoencoderKL, config: AutoencoderConfig) -> AutoencoderKL:
     """Give ``vae`` the latent channels of ``config``: its own come first and mean what they meant, the others start unread."""
     wide = new_autoencoder(config)
     own, total = vae.config.latent_channels, config.latent_channels
@@ -106,7 +106,7 @@ class AutoencoderTraining:
         cls, config: AutoencoderConfig, device: torch.device, anchor: AutoencoderKL | None = None
     ) -> "AutoencoderTraining":
         """Set a new autoencoder up for training on ``device``, or one that goes on from ``anchor`` and keeps its latents."""
-        vae = (new_autoencoder(config) if anchor is None else widened(anchor, config)).to(device).train()
+        vae = (new_autoencoder(config) if anchor is None else widen(anchor, config)).to(device).train()
         optimizer = MuonWithAdamW(
             vae,
             learning_rate=config.learning_rate,

@@ -246,7 +246,7 @@ def open_denoiser(run: Path, config: DenoiserConfig, tokenizer: CLIPTokenizer, d
     vae = AutoencoderKL.load_config(run / "vae")
     if start.exists():
         unet = UNet2DConditionModel.from_pretrained(start / "unet", dtype=torch.float32)
-        unet = grown(unet, vae["latent_channels"])
+        unet = widen(unet, vae["latent_channels"])
         text_encoder = CLIPTextModel.from_pretrained(start / "text_encoder", dtype=torch.float32)
     else:
         factor = 2 ** (len(vae["block_out_channels"]) - 1)
@@ -259,7 +259,7 @@ def open_denoiser(run: Path, config: DenoiserConfig, tokenizer: CLIPTokenizer, d
 
 
 @torch.no_grad()
-def grown(unet: UNet2DConditionModel, latent_channels: int) -> UNet2DConditionModel:
+def widen(unet: UNet2DConditionModel, latent_channels: int) -> UNet2DConditionModel:
     """Give ``unet`` what `new_unet` has and it lacks, so that it draws as before until it is trained on.
 
     That is more latent channels after its own, neither read nor written at first, and the pooled caption, silent at first.

@@ -9,9 +9,9 @@ from cogs.context_menus import recipe_text
 from cogs.core.messages import attachments
 from cogs.core.messages.delivery import Delivery
 from cogs.core.request.preferences import Preferences, Scope
-from diffusion.images.io import read_parameters
-from diffusion.images.metadata.adapt import adapted
+from diffusion.images.metadata.adapt import adapt
 from diffusion.images.metadata.read import Recipe
+from diffusion.images.parameters import read_parameters
 from diffusion.request import Limits
 from tests.support.foreign_metadata import FROM_A1111, with_texts, workflow
 from tests.support.messages import pictures_of, png, posted_before, private_text, source_of, text_of
@@ -201,7 +201,7 @@ def test_a_recipe_fits_into_a_message_whatever_it_says(tiny_model):
     settings = {"prompt": f"<lora:x> {long}", "negative_prompt": long, "steps": 10**9, "width": 10**9, "height": 10**9}
     settings |= {"seed": 2**64, "guidance_scale": 1e300, "guide_label": long, "start_step": 3}
     recipe = Recipe(settings, long, long)
-    notes = list(map(str, adapted(recipe, tiny_model, Limits())[1]))
+    notes = list(map(str, adapt(recipe, tiny_model, Limits())[1]))
     assert len(notes) == 10 and len(recipe_text(recipe, notes)) <= 2000
 
 

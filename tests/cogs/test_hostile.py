@@ -7,7 +7,7 @@ import pytest
 
 from cogs.core.logging import RedactingHandler
 from cogs.core.messages import attachments
-from diffusion.images.io import read_parameters
+from diffusion.images.parameters import read_parameters
 from tests.support.interactions import forge_click, forge_command
 from tests.support.messages import pictures_of, png, posted_before, private_text, text_of
 

@@ -5,7 +5,8 @@ import pytest
 
 from cogs.core.generation.runner import EDIT_SECONDS
 from diffusion.families.defaults import STYLES, Defaults
-from diffusion.images.io import read_image, read_parameters
+from diffusion.images.io import read_image
+from diffusion.images.parameters import read_parameters
 from tests.support.messages import files_of, pictures_of, private_text, text_of
 from tests.support.models import model_of
 from tests.support.server import open_server

@@ -5,8 +5,9 @@ import pytest
 from PIL import Image
 
 from cogs.inpaint import NO_MASK, ONE_MASK
-from diffusion.images.io import read_image, read_parameters
+from diffusion.images.io import read_image
 from diffusion.images.masks import read_masked
+from diffusion.images.parameters import read_parameters
 from tests.support.jobs import slow_down
 from tests.support.messages import pictures_of, png, private_text, source_of, text_of
 

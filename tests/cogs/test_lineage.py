@@ -7,7 +7,8 @@ import pytest
 from cogs.core.messages.lineage import HIDDEN
 from cogs.core.request.preferences import Preferences, Scope
 from cogs.lineage import UNKNOWN
-from diffusion.images.io import read_image, read_parameters, to_png
+from diffusion.images.io import read_image, to_png
+from diffusion.images.parameters import read_parameters
 from tests.support.interactions import limit_upload_size
 from tests.support.messages import files_of, pictures_of, png, private_message, private_text, source_of, text_of
 from tests.support.server import add_moderator

@@ -1,8 +1,8 @@
 import pytest
 from discord import Guild
 
-from diffusion.images.animation import read_frames
-from diffusion.images.io import read_parameters
+from diffusion.images.animation import decode_animation
+from diffusion.images.parameters import read_parameters
 from diffusion.request import Limits
 from tests.support.jobs import slow_down
 from tests.support.messages import pictures_of, private_text, text_of
@@ -27,7 +27,7 @@ async def animation(message):
 
 async def test_a_morph_is_one_animation_that_runs_there_and_back(server):
     message = await morphed(server)
-    frames, milliseconds = read_frames(await animation(message))
+    frames, milliseconds = decode_animation(await animation(message))
     assert len(frames) == 6 and frames[0].size == (32, 32)
     assert frames[1].tobytes() != frames[0].tobytes()
     assert frames[1].tobytes() == frames[5].tobytes() and frames[2].tobytes() == frames[4].tobytes()
@@ -41,7 +41,7 @@ async def test_a_morph_is_one_animation_that_runs_there_and_back(server):
 async def test_a_gif_is_given_where_one_is_asked_for(server):
     data = await animation(await morphed(server, format="gif"))
     assert data.startswith(b"GIF8")
-    assert len(read_frames(data)[0]) == 6
+    assert len(decode_animation(data)[0]) == 6
 
 
 async def test_a_style_counts_at_both_ends(server):
@@ -51,7 +51,7 @@ async def test_a_style_counts_at_both_ends(server):
 
 async def test_the_frames_may_be_left_out(server):
     message = await morphed(server, frames=None)
-    assert len(read_frames(await animation(message))[0]) == 22
+    assert len(decode_animation(await animation(message))[0]) == 22
 
 
 async def test_reroll_morphs_the_same_with_other_seeds(server):
@@ -99,7 +99,7 @@ async def test_a_morph_too_large_to_post_becomes_smaller_and_still_moves(server,
     message = await morphed(server)
     data = await animation(message)
     assert len(data) <= len(whole) * 3 // 4
-    assert len(read_frames(data)[0]) == 6
+    assert len(decode_animation(data)[0]) == 6
     assert "too large here" in text_of(message)
 
 
@@ -122,4 +122,4 @@ async def test_what_cannot_be_morphed_is_told_to_the_member_alone(server, option
 async def test_the_operator_says_how_many_frames_there_may_be(server):
     object.__setattr__(server.engine.config, "limits", Limits(frames=5))
     assert "frames may be at most 5 here, not 6" in private_text(await asked(server, frames=6))
-    assert len(read_frames(await animation(await morphed(server, frames=None)))[0]) == 8
+    assert len(decode_animation(await animation(await morphed(server, frames=None)))[0]) == 8

@@ -1,7 +1,7 @@
 import pytest
 
 from cogs.core.messages import attachments
-from diffusion.images.io import read_parameters
+from diffusion.images.parameters import read_parameters
 from tests.support.messages import files_of, pictures_of, png, private_text, source_of, text_of
 
 

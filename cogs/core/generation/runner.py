@@ -26,9 +26,9 @@ from cogs.core.storage.creations import MODEL_LIMIT, Creation, CreationStore, Ow
 from cogs.core.storage.images import ImageMissingError, ImageStore
 from cogs.core.storage.reviews import Decision, ReviewRow
 from diffusion.errors import DarkroomError, InvalidRequestError, JobCancelledError, QueueFullError
-from diffusion.images.files import to_files
+from diffusion.images.files import encode_result
 from diffusion.images.masks import read_masked
-from diffusion.images.timelapse import to_film
+from diffusion.images.timelapse import encode_timelapse
 from diffusion.request import ImageRequest
 from diffusion.result import ImageResult
 from diffusion.serving.interface import ImageEngine
@@ -178,11 +178,11 @@ class JobRunner:
 
     async def _save(self, creation: Creation, result: ImageResult, screening: dict[str, object]) -> EncodedFiles:
         """Encode and store the pictures, record them, and return them for the first post."""
-        pictures = await asyncio.to_thread(to_files, result)
+        pictures = await asyncio.to_thread(encode_result, result)
         names = [await self.image_store.keep(picture) for picture in pictures]
         film = None
         if not result.request.morph_to:
-            film = await self.image_store.keep(await asyncio.to_thread(to_film, result))
+            film = await self.image_store.keep(await asyncio.to_thread(encode_timelapse, result))
         await self.creation_store.update(
             creation,
             pictures=names,

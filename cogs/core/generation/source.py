@@ -14,7 +14,8 @@ from cogs.core.storage.creations import Creation
 from cogs.core.storage.database import DatabaseUnavailableError
 from cogs.core.storage.images import ImageMissingError
 from diffusion.errors import InvalidImageError
-from diffusion.images.io import read_image, read_parameters
+from diffusion.images.io import read_image
+from diffusion.images.parameters import read_parameters
 from diffusion.request import ImageRequest
 
 

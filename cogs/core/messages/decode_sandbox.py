@@ -28,7 +28,7 @@ def pixels(image: Image.Image) -> None:
 
 
 def texts(image: Image.Image) -> None:
-    """Do what `diffusion.images.io.read_texts` does; for a moving PNG that decodes every frame."""
+    """Do what `diffusion.images.parameters.read_text_chunks` does; for a moving PNG that decodes every frame."""
     getattr(image, "text", None)
 
 

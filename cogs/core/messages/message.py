@@ -11,8 +11,8 @@ from discord import ui
 from PIL import Image
 
 from cogs.core.i18n.catalogues import ENGLISH, say
-from diffusion.images.animation import read_frames, to_animation
-from diffusion.images.io import read_texts
+from diffusion.images.animation import decode_animation, encode_animation
+from diffusion.images.parameters import read_text_chunks
 from diffusion.text import N_
 
 # One after another where files are too large: what the member is told, Pillow's options for WebP, a divisor of the sides.
@@ -137,10 +137,10 @@ class Result(Answer):
 
 
 def _as_webp(picture: Picture, options: dict[str, Any], divisor: int) -> Picture:
-    frames, milliseconds = read_frames(picture.data)
+    frames, milliseconds = decode_animation(picture.data)
     size = max(1, frames[0].width // divisor), max(1, frames[0].height // divisor)
     resized = [frame.resize(size, Image.Resampling.LANCZOS) for frame in frames]
-    text = read_texts(picture.data).get("parameters")
+    text = read_text_chunks(picture.data).get("parameters")
     # "exact" keeps the colours of what is transparent: in a source they are what is drawn over.
-    data = to_animation(resized, milliseconds, text=text, exact=True, **options)
+    data = encode_animation(resized, milliseconds, text=text, exact=True, **options)
     return Picture(str(PurePath(picture.name).with_suffix(".webp")), data, picture.description)

@@ -9,8 +9,8 @@ from PIL import Image
 from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.messages.message import Picture
 from cogs.core.storage.creations import Creation
-from diffusion.images.io import fit, side_by_side, to_png
-from diffusion.images.masks import fit_mask, with_mask
+from diffusion.images.io import fit, hstack, to_png
+from diffusion.images.masks import fit_mask, mask_to_alpha
 from diffusion.request import SAMPLER_NAMES, ImageRequest
 from diffusion.result import Progress
 from diffusion.text import N_, plural
@@ -140,7 +140,7 @@ def progress_pictures(
     scale = min(request.upscale, PREVIEW_SIDE / max(request.width, request.height))
     size = round(request.width * scale), round(request.height * scale)
     previews = progress.previews[:: math.ceil(len(progress.previews) / PREVIEWS_SHOWN)]
-    sheet = side_by_side([preview.resize(size, Image.Resampling.BICUBIC) for preview in previews])
+    sheet = hstack([preview.resize(size, Image.Resampling.BICUBIC) for preview in previews])
     name = f"{SPOILER_PREFIX if spoiler else ''}preview.png"
     return (Picture(name, to_png(sheet), say(language, "How the picture looks so far")),)
 
@@ -158,7 +158,7 @@ def encode_source(request: ImageRequest) -> bytes | None:
     if request.image is None:
         return None
     mask = fit_mask(request.mask, request.width, request.height) if request.mask else None
-    return to_png(with_mask(fit(request.image, request.width, request.height), mask))
+    return to_png(mask_to_alpha(fit(request.image, request.width, request.height), mask))
 
 
 def result_pictures(request: ImageRequest, files: Iterable[bytes], language: str = ENGLISH) -> tuple[Picture, ...]:

@@ -53,7 +53,7 @@ class Model(Protocol):
     def count_tokens(self, text: str) -> int: ...  # noqa: D102
 
 
-def adapted(recipe: Recipe, model: Model, limits: Limits) -> tuple[dict[str, Any], list[Text]]:
+def adapt(recipe: Recipe, model: Model, limits: Limits) -> tuple[dict[str, Any], list[Text]]:
     """Give the settings of ``recipe``, but its seed, that ``model`` can follow within ``limits``, and a note on each change."""
     told = recipe.settings
     notes: list[Text] = []

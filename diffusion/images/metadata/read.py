@@ -4,8 +4,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from diffusion.images.io import read_texts, settings_of, split_parameters
 from diffusion.images.metadata.comfyui import read_graph
+from diffusion.images.parameters import parse_settings, read_text_chunks, split_parameters
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Recipe:
 
 def read_recipe(data: bytes) -> Recipe:
     """Read the text chunks of a PNG; raises `InvalidImageError` where they don't tell how it was made."""
-    texts = read_texts(data)
+    texts = read_text_chunks(data)
     if "prompt" not in texts or "parameters" in texts:
         return parse_recipe(texts.get("parameters", ""))
     try:
@@ -33,4 +33,4 @@ def parse_recipe(text: str) -> Recipe:
     """Read what stands in a chunk ``parameters``; raises `InvalidImageError` for anything else."""
     head, values = split_parameters(text)
     schedule = values.get("Schedule type", "").removeprefix("Automatic")
-    return Recipe(settings_of(head, values), values.get("Model", ""), f"{values.get('Sampler', '')} {schedule}".strip())
+    return Recipe(parse_settings(head, values), values.get("Model", ""), f"{values.get('Sampler', '')} {schedule}".strip())

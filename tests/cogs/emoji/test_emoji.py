@@ -42,7 +42,7 @@ async def artist(server):
 
 async def made(server, monkeypatch, member=None, picture=None, prompt="red apple, flat", **options):
     """Post a result of the model whose picture is ``picture``."""
-    monkeypatch.setattr(runner, "to_files", lambda result: [picture or apple()])
+    monkeypatch.setattr(runner, "encode_result", lambda result: [picture or apple()])
     result = await (member or server.alice).slash(server.channel, "imagine", prompt=prompt, steps=2, **options)
     await server.until_finished(result.response)
     return result.response

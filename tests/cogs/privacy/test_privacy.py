@@ -79,7 +79,7 @@ async def test_an_export_of_nothing_is_an_export_too(server):
 
 
 async def test_what_is_too_much_for_one_file_comes_in_several_and_what_is_left_out_is_told(server, monkeypatch):
-    monkeypatch.setattr(runner, "to_film", lambda result: b"a film")  # one for all, hardly a byte long
+    monkeypatch.setattr(runner, "encode_timelapse", lambda result: b"a film")  # one for all, hardly a byte long
     for seed in range(3):
         await made(server, seed=seed)
     (size, *_) = sorted(path.stat().st_size for path in server.service.image_store.folder.rglob("*.png"))

@@ -5,7 +5,8 @@ import pytest
 
 from cogs.core.messages.views import FORM_SECONDS, EditForm
 from cogs.core.storage.creations import CreationStoreError
-from diffusion.images.io import fit, read_image, read_parameters, to_png
+from diffusion.images.io import fit, read_image, to_png
+from diffusion.images.parameters import read_parameters
 from tests.support.interactions import forge_form
 from tests.support.jobs import row_of
 from tests.support.messages import files_of, pictures_of, png, posted_before, private_text, source_of, text_of

@@ -1,8 +1,9 @@
 import pytest
 
 from cogs.results.timelapse import GONE
-from diffusion.images.animation import read_frames
-from diffusion.images.io import read_image, read_parameters
+from diffusion.images.animation import decode_animation
+from diffusion.images.io import read_image
+from diffusion.images.parameters import read_parameters
 from tests.support.interactions import limit_upload_size
 from tests.support.jobs import slow_down
 from tests.support.messages import files_of, pictures_of, png, private_text, text_of
@@ -53,7 +54,7 @@ async def test_a_film_shows_every_step_and_the_finished_picture(server, sampler)
     message = await made(server, sampler=sampler)
     film = await film_of(server, message, server.bob)
     (file,) = files_of(film)
-    frames, _ = read_frames(await file.read())
+    frames, _ = decode_animation(await file.read())
     assert len(frames) == 7 and frames[0].size == (256, 256)
     assert file.description == "How it formed: red apple"
     assert "**red apple**" in text_of(film) and "in 6 steps" in text_of(film)
@@ -61,7 +62,7 @@ async def test_a_film_shows_every_step_and_the_finished_picture(server, sampler)
 
 async def test_several_pictures_form_side_by_side(server):
     film = await film_of(server, await made(server, count=3))
-    frames, _ = read_frames(await files_of(film)[0].read())
+    frames, _ = decode_animation(await files_of(film)[0].read())
     assert frames[0].size == (768, 256)
 
 
@@ -167,7 +168,7 @@ async def test_a_film_too_large_for_where_it_is_shown_is_sent_smaller_and_says_s
     limit_upload_size(monkeypatch, 9000)
     film = await film_of(server, message)
     (file,) = files_of(film)
-    assert len(await file.read()) <= 9000 and len(read_frames(await file.read())[0]) == 7
+    assert len(await file.read()) <= 9000 and len(decode_animation(await file.read())[0]) == 7
     assert "too large here" in text_of(film) and options(film)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from cogs.core.request.preferences import Preferences, Scope
 from cogs.core.storage.quotas import DIRECT
-from diffusion.images.io import read_parameters
+from diffusion.images.parameters import read_parameters
 from diffusion.request import ImageRequest
 from tests.support.interactions import forge_form
 from tests.support.messages import pictures_of, png, private_text

@@ -3,8 +3,8 @@ import io
 import pytest
 from PIL import Image
 
-from diffusion.images.animation import read_frames, there_and_back, to_animation
-from diffusion.images.io import parameters, read_parameters, read_texts
+from diffusion.images.animation import decode_animation, encode_animation, ping_pong
+from diffusion.images.parameters import format_parameters, read_parameters, read_text_chunks
 from diffusion.request import ANIMATION_NAMES, ImageRequest
 
 FRAMES = [Image.new("RGB", (16, 8), colour) for colour in ("red", "lime", "blue")]
@@ -13,7 +13,7 @@ kinds = pytest.mark.parametrize("kind", ANIMATION_NAMES)
 
 @kinds
 def test_frames_and_their_times_come_back(kind):
-    frames, milliseconds = read_frames(to_animation(FRAMES, [100, 200, 300], kind))
+    frames, milliseconds = decode_animation(encode_animation(FRAMES, [100, 200, 300], kind))
     assert milliseconds == [100, 200, 300]
     for frame, shown in zip(FRAMES, frames, strict=True):
         assert max(abs(a - b) for a, b in zip(frame.tobytes(), shown.tobytes(), strict=True)) < 12
@@ -21,32 +21,32 @@ def test_frames_and_their_times_come_back(kind):
 
 @kinds
 def test_it_plays_again_and_again(kind):
-    with Image.open(io.BytesIO(to_animation(FRAMES, [100] * 3, kind))) as image:
+    with Image.open(io.BytesIO(encode_animation(FRAMES, [100] * 3, kind))) as image:
         assert image.info["loop"] == 0
 
 
 @kinds
 def test_it_says_how_it_was_made(kind):
     request = ImageRequest("grüner Apfel 🍏, round", morph_to='a "pear"\nof glass', count=12, animation=kind)
-    data = to_animation(FRAMES, [100] * 3, kind, parameters(request, 0, "tiny"))
+    data = encode_animation(FRAMES, [100] * 3, kind, format_parameters(request, 0, "tiny"))
     assert ImageRequest(**read_parameters(data), animation=kind) == request
 
 
 @kinds
 def test_a_damaged_one_says_nothing(kind):
-    data = to_animation(FRAMES, [100] * 3, kind, "a fox")
+    data = encode_animation(FRAMES, [100] * 3, kind, "a fox")
     for length in range(0, len(data), 7):
-        assert read_texts(data[:length]).get("parameters", "a fox") == "a fox"
+        assert read_text_chunks(data[:length]).get("parameters", "a fox") == "a fox"
 
 
 def test_a_single_frame_is_a_still_picture_with_its_transparency():
     still = Image.new("RGBA", (4, 4), (255, 0, 0, 0))
-    frames, _ = read_frames(to_animation([still], [0], lossless=True, exact=True))
+    frames, _ = decode_animation(encode_animation([still], [0], lossless=True, exact=True))
     assert [frame.tobytes() for frame in frames] == [still.tobytes()]
 
 
 def test_a_way_leads_there_and_back_and_rests_at_both_ends():
-    frames, milliseconds = there_and_back(FRAMES, 900, 400)
+    frames, milliseconds = ping_pong(FRAMES, 900, 400)
     assert [FRAMES.index(frame) for frame in frames] == [0, 1, 2, 1]
     assert milliseconds == [700, 300, 700, 300]
-    assert there_and_back(FRAMES[:2], 900, 0) == (FRAMES[:2], [450, 450])
+    assert ping_pong(FRAMES[:2], 900, 0) == (FRAMES[:2], [450, 450])

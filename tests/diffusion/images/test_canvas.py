@@ -2,7 +2,7 @@ import pytest
 from PIL import Image
 
 from diffusion.errors import InvalidImageError
-from diffusion.images.canvas import DIRECTIONS, grown, on_canvas
+from diffusion.images.canvas import DIRECTIONS, extend_canvas, grow
 
 PICTURE = Image.new("RGB", (100, 100), "red")
 
@@ -18,9 +18,9 @@ PICTURE = Image.new("RGB", (100, 100), "red")
     ],
 )
 def test_the_picture_keeps_its_place_and_the_rest_is_masked(direction, size, kept):
-    width, height = grown(PICTURE.size, direction, 0.5)
+    width, height = grow(PICTURE.size, direction, 0.5)
     assert width / height == size[0] / size[1]
-    canvas, mask = on_canvas(PICTURE, direction, 0.5, *size, 8)
+    canvas, mask = extend_canvas(PICTURE, direction, 0.5, *size, 8)
     assert canvas.size == mask.size == size
     outside = Image.new("L", size, 255)
     outside.paste(0, kept)
@@ -31,7 +31,7 @@ def test_the_picture_keeps_its_place_and_the_rest_is_masked(direction, size, kep
 @pytest.mark.parametrize("share", [0.1, 0.33, 1.0])
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_the_border_lies_between_latent_cells(direction, share):
-    box = on_canvas(PICTURE, direction, share, 88, 136, 8)[1].point(lambda value: 255 - value).getbbox()
+    box = extend_canvas(PICTURE, direction, share, 88, 136, 8)[1].point(lambda value: 255 - value).getbbox()
     assert all(edge % 8 == 0 for edge in box)
     assert box != (0, 0, 88, 136)
 
@@ -39,4 +39,4 @@ def test_the_border_lies_between_latent_cells(direction, share):
 @pytest.mark.parametrize(("direction", "size"), [("right", (8, 64)), ("all", (64, 16))])
 def test_a_picture_too_narrow_to_be_continued_says_so(direction, size):
     with pytest.raises(InvalidImageError, match="too narrow"):
-        on_canvas(PICTURE, direction, 0.5, *size, 8)
+        extend_canvas(PICTURE, direction, 0.5, *size, 8)

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from diffusion.errors import InvalidImageError
-from diffusion.images.io import enlarge, fit, parameters, read_image, read_parameters, to_png
+from diffusion.images.io import enlarge, fit, read_image, to_png
+from diffusion.images.parameters import format_parameters, read_parameters
 from diffusion.request import ImageRequest
 
 
@@ -133,12 +134,12 @@ def test_the_edges_of_a_larger_picture_are_steeper_than_the_resamplers():
     ],
 )
 def test_parameters_can_be_read_back_from_the_png(request_):
-    png = to_png(Image.new("RGB", (8, 8)), parameters(request_, 77, "tiny"))
+    png = to_png(Image.new("RGB", (8, 8)), format_parameters(request_, 77, "tiny"))
     assert ImageRequest(**read_parameters(png), image=request_.image) == request_.replace(seed=77)
 
 
 def test_parameters_have_the_form_other_tools_read():
-    text = parameters(ImageRequest("a fox", "a dog", 512, 768, 20, 7.0, "dpm++", 1), 1, "tiny")
+    text = format_parameters(ImageRequest("a fox", "a dog", 512, 768, 20, 7.0, "dpm++", 1), 1, "tiny")
     assert text == (
         "a fox\nNegative prompt: a dog\n"
         "Steps: 20, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7, Seed: 1, Size: 512x768, Model: tiny"
@@ -146,7 +147,7 @@ def test_parameters_have_the_form_other_tools_read():
 
 
 def test_upscaling_is_told_as_other_tools_tell_it():
-    assert parameters(ImageRequest("a fox", upscale=2), 1, "tiny").endswith("Hires upscale: 2, Hires upscaler: Lanczos")
+    assert format_parameters(ImageRequest("a fox", upscale=2), 1, "tiny").endswith("Hires upscale: 2, Hires upscaler: Lanczos")
 
 
 @pytest.mark.parametrize("data", [b"junk", to_png(Image.new("RGB", (4, 4))), to_png(Image.new("RGB", (4, 4)), "just text")])

@@ -4,7 +4,16 @@ from PIL import Image, ImageDraw
 
 from diffusion.errors import InvalidImageError
 from diffusion.images.io import to_png
-from diffusion.images.masks import binary, box_mask, fill, fit_mask, mask_of, put_back, read_masked, with_mask
+from diffusion.images.masks import (
+    binarize,
+    box_mask,
+    fill,
+    fit_mask,
+    mask_from_alpha,
+    mask_to_alpha,
+    read_masked,
+    restore_unmasked,
+)
 
 WHITE, BLACK = 255, 0
 
@@ -16,7 +25,7 @@ def test_a_mask_is_scaled_and_cropped_as_its_picture_is():
 
 
 def test_grey_is_black_or_white():
-    assert sorted(set(binary(Image.linear_gradient("L")).get_flattened_data())) == [BLACK, WHITE]
+    assert sorted(set(binarize(Image.linear_gradient("L")).get_flattened_data())) == [BLACK, WHITE]
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
@@ -24,20 +33,20 @@ def test_what_is_transparent_is_the_mask(mode):
     image = Image.new("RGBA", (8, 8), (255, 0, 0, 255))
     image.paste((0, 0, 0, 0), (0, 0, 4, 8))
     image.paste((0, 0, 0, 200), (4, 0, 5, 8))
-    mask = mask_of(image.convert(mode))
+    mask = mask_from_alpha(image.convert(mode))
     assert mask is not None and mask.mode == "L"
     assert mask.getbbox() == (0, 0, 4, 8)
 
 
 @pytest.mark.parametrize("image", [Image.new("RGB", (8, 8)), Image.new("RGBA", (8, 8), (0, 0, 0, 255))])
 def test_an_opaque_picture_has_no_mask(image):
-    assert mask_of(image) is None
+    assert mask_from_alpha(image) is None
 
 
 @pytest.mark.parametrize("mask", [box_mask((16, 8), (2, 2, 9, 7)), None])
 def test_a_picture_and_its_mask_are_kept_in_one_file(mask):
     image = Image.linear_gradient("L").resize((16, 8)).convert("RGB")
-    read, its_mask = read_masked(to_png(with_mask(image, mask)))
+    read, its_mask = read_masked(to_png(mask_to_alpha(image, mask)))
     assert read.tobytes() == image.tobytes()
     assert (its_mask and its_mask.tobytes()) == (mask and mask.tobytes())
 
@@ -64,7 +73,7 @@ def test_what_was_to_stay_is_put_back_to_the_pixel_and_without_a_seam():
     original, drawn = Image.new("RGB", (64, 64), (100, 150, 200)), Image.new("RGB", (64, 64), (140, 110, 200))
     mask = Image.new("L", (64, 64), BLACK)
     ImageDraw.Draw(mask).ellipse((8, 8, 55, 55), fill=WHITE)
-    result, outside = np.asarray(put_back(drawn, original, mask), int), np.asarray(mask) == BLACK
+    result, outside = np.asarray(restore_unmasked(drawn, original, mask), int), np.asarray(mask) == BLACK
     assert (result[outside] == (100, 150, 200)).all()
     assert tuple(result[32, 32]) == (140, 110, 200)
     assert np.abs(np.diff(result, axis=1)).max() <= 10  # of a difference of 40
@@ -73,4 +82,4 @@ def test_what_was_to_stay_is_put_back_to_the_pixel_and_without_a_seam():
 def test_where_nothing_is_to_stay_the_drawn_picture_is_left_as_it_is():
     drawn = Image.linear_gradient("L").convert("RGB")
     whole = Image.new("L", drawn.size, WHITE)
-    assert put_back(drawn, Image.new("RGB", drawn.size), whole).tobytes() == drawn.tobytes()
+    assert restore_unmasked(drawn, Image.new("RGB", drawn.size), whole).tobytes() == drawn.tobytes()

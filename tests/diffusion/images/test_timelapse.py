@@ -1,9 +1,9 @@
 import pytest
 from PIL import Image
 
-from diffusion.images.animation import read_frames
+from diffusion.images.animation import decode_animation
 from diffusion.images.io import to_png
-from diffusion.images.timelapse import BRANCHES, FRAMES, branch_steps, play, to_film
+from diffusion.images.timelapse import BRANCHES, FRAMES, animate_timelapse, branch_steps, encode_timelapse
 from diffusion.request import ImageRequest
 from diffusion.result import ImageResult
 
@@ -19,12 +19,12 @@ def filmed(request, colours=COLOURS):
     strip = Image.new("RGB", (4, 2 * len(colours)))
     for row, colour in enumerate(colours):
         strip.paste(colour, (0, 2 * row, 4, 2 * row + 2))
-    return to_film(ImageResult(request, (), request.seeds, 1.0, "tiny", (strip,) * request.count))
+    return encode_timelapse(ImageResult(request, (), request.seeds, 1.0, "tiny", (strip,) * request.count))
 
 
 def played(request, film):
     finished = to_png(Image.new("RGB", (64, 32), "yellow"))
-    return read_frames(play(film, request, [finished] * request.count))
+    return decode_animation(animate_timelapse(film, request, [finished] * request.count))
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -6,7 +6,7 @@ import torch
 from diffusers import AutoencoderKL
 
 from diffusion.training.augment import augment, on_white, rotate_hue
-from diffusion.training.autoencoder import AutoencoderTraining, measure_scaling_factor, new_autoencoder, train, widened
+from diffusion.training.autoencoder import AutoencoderTraining, measure_scaling_factor, new_autoencoder, train, widen
 from diffusion.training.reconstruction import psnr, reconstruction_loss, split, to_rgba
 
 CPU = torch.device("cpu")
@@ -103,7 +103,7 @@ def test_a_widened_autoencoder_gives_pictures_back_as_before_until_it_is_trained
     narrow = new_autoencoder(config.autoencoder).eval()
     pixels = torch.rand(2, 3, 64, 64) * 2 - 1
 
-    wide = widened(narrow, replace(config.autoencoder, latent_channels=7)).eval()
+    wide = widen(narrow, replace(config.autoencoder, latent_channels=7)).eval()
     before, after = narrow.encode(pixels).latent_dist, wide.encode(pixels).latent_dist
 
     assert after.mean.shape[1] == 7

@@ -11,7 +11,7 @@ from PIL import Image
 
 import diffusion
 from diffusion.training.__main__ import main
-from diffusion.training.denoiser import grown, new_unet, train
+from diffusion.training.denoiser import new_unet, train, widen
 from diffusion.training.errors import ModelTooLargeError, TrainingError
 from diffusion.training.evaluate import Evaluation, table
 from diffusion.training.export import export
@@ -135,13 +135,13 @@ def test_a_grown_unet_draws_as_before_until_it_is_trained(config):
     small = UNet2DConditionModel.from_config(shape).eval()
     latents, prompt_embeds = torch.randn(2, 6, 16, 16), torch.randn(2, 77, config.denoiser.text_width)
 
-    large = grown(small, 6).eval()
+    large = widen(small, 6).eval()
     before = small(latents[:, :4], torch.tensor([10, 900]), prompt_embeds).sample
     after = large(latents, torch.tensor([10, 900]), prompt_embeds).sample
 
     assert torch.allclose(before, after[:, :4], atol=1e-5)
     assert not after[:, 4:].any()
-    assert grown(large, 6) is large
+    assert widen(large, 6) is large
 
 
 @pytest.mark.parametrize(

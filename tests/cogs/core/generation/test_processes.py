@@ -14,7 +14,7 @@ from cogs.core.storage.database import Database
 from cogs.core.storage.lease import Lease
 from cogs.core.storage.preferences import PreferenceStore
 from diffusion.config import EngineConfig
-from diffusion.images.io import read_parameters
+from diffusion.images.parameters import read_parameters
 from diffusion.request import Limits
 from diffusion.serving.engine import Engine
 from tests.support.jobs import ask, count_posts, row_of, slow_down, until_running

@@ -10,7 +10,7 @@ from cogs.core.generation import runner
 from cogs.core.messages import delivery
 from cogs.core.storage.creations import State
 from diffusion.errors import QueueFullError
-from diffusion.images.io import read_parameters
+from diffusion.images.parameters import read_parameters
 from tests.support.jobs import ask, count_posts, never_ends, row_of, slow_down, until_running
 from tests.support.messages import files_of, pictures_of, png, text_of
 from tests.support.server import open_server

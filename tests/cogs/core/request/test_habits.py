@@ -6,7 +6,8 @@ from PIL import ImageChops
 from cogs.core.messages.confirm import PATIENCE
 from cogs.core.request.preferences import Preferences, Scope
 from cogs.core.request.styles import Style
-from diffusion.images.io import read_image, read_parameters
+from diffusion.images.io import read_image
+from diffusion.images.parameters import read_parameters
 from tests.support.jobs import slow_down
 from tests.support.messages import pictures_of, png, private_text, text_of
 from tests.support.pressing import press

@@ -6,9 +6,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from diffusion.errors import InvalidImageError
-from diffusion.images.io import parameters, to_png
-from diffusion.images.metadata.adapt import adapted
+from diffusion.images.io import to_png
+from diffusion.images.metadata.adapt import adapt
 from diffusion.images.metadata.read import Recipe, read_recipe
+from diffusion.images.parameters import format_parameters
 from diffusion.request import ImageRequest, Limits
 from tests.support.foreign_metadata import FROM_A1111, node, with_texts, workflow
 
@@ -28,9 +29,9 @@ class Model:
 
 def test_a_picture_of_ours_comes_back():
     request = ImageRequest("a fox", "a dog", 64, 32, 9, 3.5, "dpm++", 11, upscale=2, guide_label="red")
-    recipe = read_recipe(to_png(Image.new("RGB", (8, 8)), parameters(request, 11, "tiny")))
+    recipe = read_recipe(to_png(Image.new("RGB", (8, 8)), format_parameters(request, 11, "tiny")))
     assert (recipe.model, recipe.sampler) == ("tiny", "DPM++ 2M Karras")
-    found, notes = adapted(recipe, Model(), LIMITS)
+    found, notes = adapt(recipe, Model(), LIMITS)
     assert ImageRequest(**found, seed=11) == request and notes == []
 
 
@@ -38,7 +39,7 @@ def test_a_picture_of_a1111s_is_read_and_what_is_not_here_is_noted():
     recipe = read_recipe(with_texts(parameters=FROM_A1111))
     assert recipe.settings["seed"] == 1871029 and recipe.model == "dreamshaper_8"
     assert recipe.settings["negative_prompt"].startswith("blurry") and recipe.settings["negative_prompt"].endswith("anatomy")
-    found, notes = adapted(recipe, Model(), LIMITS)
+    found, notes = adapt(recipe, Model(), LIMITS)
     assert found == {
         "prompt": "a red fox in the snow",
         "negative_prompt": "blurry, low quality, bad anatomy",
@@ -69,7 +70,7 @@ def test_a_picture_of_comfyuis_is_read():
         "v1-5-pruned-emaonly.safetensors",
         "euler",
     )
-    found, _ = adapted(recipe, Model(), LIMITS)
+    found, _ = adapt(recipe, Model(), LIMITS)
     assert (found["sampler"], found["width"], found["height"]) == ("euler", 256, 128) and "seed" not in found
 
 
@@ -114,7 +115,7 @@ def test_of_two_samplers_the_one_that_began_counts():
     ],
 )
 def test_the_nearest_sampler_takes_the_place_of_one_that_is_not_here(sampler, here, noted):
-    found, notes = adapted(Recipe({"prompt": "fox"}, sampler=sampler), Model(), LIMITS)
+    found, notes = adapt(Recipe({"prompt": "fox"}, sampler=sampler), Model(), LIMITS)
     assert found.get("sampler") == here and bool(notes) == noted
 
 
@@ -130,13 +131,13 @@ def test_the_nearest_sampler_takes_the_place_of_one_that_is_not_here(sampler, he
     ],
 )
 def test_what_is_out_of_bounds_is_brought_in_with_a_note(told, kept):
-    found, notes = adapted(Recipe({"prompt": "fox"} | told), Model(), LIMITS)
+    found, notes = adapt(Recipe({"prompt": "fox"} | told), Model(), LIMITS)
     assert found.items() >= kept.items() and len(notes) == 1
     ImageRequest(**found)
 
 
 def test_numbers_that_are_none_are_left_out():
-    found, notes = adapted(Recipe({"prompt": "fox", "guidance_scale": float("nan"), "width": 64}), Model(), LIMITS)
+    found, notes = adapt(Recipe({"prompt": "fox", "guidance_scale": float("nan"), "width": 64}), Model(), LIMITS)
     assert notes == [] and found.keys() == {"prompt", "negative_prompt", "upscale"}
 
 
@@ -164,7 +165,7 @@ def test_what_tells_nothing_is_told_in_a_sentence(data):
 def test_endless_texts_do_not_keep_anybody_busy(text):
     with pytest.raises(InvalidImageError):
         read_recipe(with_texts(parameters=text))
-    found, _ = adapted(read_recipe(with_texts(parameters=f"{text[:1_500_000]}\nSteps: 3, Seed: 1")), Model(), LIMITS)
+    found, _ = adapt(read_recipe(with_texts(parameters=f"{text[:1_500_000]}\nSteps: 3, Seed: 1")), Model(), LIMITS)
     assert len(found["prompt"]) <= 4000
 
 
@@ -211,5 +212,5 @@ def test_any_graph_gives_a_recipe_or_a_sentence(graph):
         recipe = of_graph(graph)
     except InvalidImageError:
         return
-    found, _ = adapted(recipe, Model(), LIMITS)
+    found, _ = adapt(recipe, Model(), LIMITS)
     ImageRequest(**found | {"prompt": found["prompt"] or "fox"})
