@@ -71,7 +71,7 @@ async def test_only_a_restart_reads_the_pictures_from_the_store(server, monkeypa
     await server.restart()
     await server.until_finished(message)
     row = await row_of(server, message)
-    assert sorted(reads) == sorted([*row.pictures, row.source])
+    assert set(reads) == {*row.pictures, row.source}
 
 
 async def test_a_rendered_picture_that_is_lost_is_made_again(server, monkeypatch):
