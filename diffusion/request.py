@@ -109,7 +109,7 @@ class ImageRequest:
                 "start_step", "The start step must be from 0 to {most}, below the steps.", most=self.steps - 1
             )
         if self.upscale not in UPSCALES:
-            raise InvalidRequestError("upscale", "Pictures can be upscaled {known} times.", known=", ".join(map(str, UPSCALES)))
+            raise InvalidRequestError("upscale", "Pictures can be upscaled by {known}.", known=", ".join(map(str, UPSCALES)))
         if self.upscale > 1 and self.upscale * max(self.width, self.height) > MAX_UPSCALED_SIDE:
             raise InvalidRequestError(
                 "upscale",

@@ -36,7 +36,7 @@ from cogs.emoji.expressions import (
     server_for,
 )
 from diffusion.errors import DarkroomError
-from diffusion.text import N_
+from diffusion.text import N_, plural
 
 if TYPE_CHECKING:
     from diffusion.images.cutout import Cutout
@@ -49,8 +49,16 @@ TRANSPARENT: Final = N_("Transparent background: on")
 OPAQUE: Final = N_("Transparent background: off")
 ADD: Final = {"emoji": N_("Add the emoji to this server"), "sticker": N_("Add the sticker to this server")}
 LOOKS: Final = {
-    "emoji": N_("This is how your emoji will look, below on dark and on light and at {side} pixels."),
-    "sticker": N_("This is how your sticker will look, below on dark and on light and at {side} pixels."),
+    "emoji": plural(
+        "This is how your emoji will look, below on dark and on light and at {side} pixel.",
+        "This is how your emoji will look, below on dark and on light and at {side} pixels.",
+        by="side",
+    ),
+    "sticker": plural(
+        "This is how your sticker will look, below on dark and on light and at {side} pixel.",
+        "This is how your sticker will look, below on dark and on light and at {side} pixels.",
+        by="side",
+    ),
 }
 ALTS: Final = {
     "emoji": N_("The emoji on dark and on light, large and small"),

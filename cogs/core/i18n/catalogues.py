@@ -31,7 +31,7 @@ COMMAND: Final = "command"  # context of names of commands and options
 SETTING: Final = "setting"  # context of names of settings within a sentence
 SETTINGS: Final = (
     *("quality", "width", "height", "steps", "count", "frames", "guidance", "guidance scale", "guidance interval"),
-    *("steer", "steering", "steer scale", "seed", "similarity", "start", "prompt", "negative", "negative prompt"),
+    *("steer", "steering", "guide label", "label scale", "seed", "similarity", "start", "prompt", "negative", "negative prompt"),
     *("sampler", "upscale", "morph to", "animation", "variants", "language", "max size", "max steps", "max count", "allowance"),
 )
 COMMAND_NAMES: Final = (Location.command_name, Location.group_name, Location.parameter_name)

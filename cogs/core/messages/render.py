@@ -116,10 +116,9 @@ def progress_text(request: ImageRequest, progress: Progress, language: str = ENG
         state = say(language, RESUMING)
     elif progress.place == 0:
         state = say(language, "Next in line…")
-    elif progress.place == 1:
-        state = say(language, "In the queue, 1 picture before yours…")
     elif progress.place is not None:
-        state = say(language, "In the queue, {ahead} pictures before yours…", ahead=progress.place)
+        ahead = plural("In the queue, {count} picture before yours…", "In the queue, {count} pictures before yours…")
+        state = say(language, ahead, count=progress.place)
     else:
         each = progress.total // request.count
         step = min(each, progress.completed // request.count + 1)
