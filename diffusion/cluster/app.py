@@ -1,4 +1,4 @@
-"""The application that Serve runs, one for each model: ``import_path: diffusion.cluster.app:build``."""
+"""The application that Ray Serve runs, one per model: ``import_path: diffusion.cluster.app:build``."""
 
 import asyncio
 from typing import Any, Literal
@@ -21,20 +21,20 @@ EMBEDDED = "embedded"
 
 
 class Options(BaseModel):
-    """What is served, and on what; each is an argument of the application in a Serve config file.
+    """The arguments of the application in a Serve config file: the model and its resources.
 
-    ``model`` is a folder, hub id or file as the bot takes it, ``embedded`` the embedded one. Each of ``replicas`` takes so many
-    ``gpus`` and ``cpus``, or shares of one. With ``most_replicas`` given there are up to so many, one for each ``queued_rows``
-    that wait in all: rows of network calls, of which a picture takes its steps, twice over with guidance. A replica that is to
-    end has ``grace_seconds`` for what it holds; with another ``version`` all are exchanged, one by one. The other options are
-    those of the bot, and count where the pictures are made.
+    ``model`` is a folder, hub id or file, or ``embedded``. Each replica takes ``gpus`` and ``cpus``, which may be fractions.
+    With ``max_replicas``, Serve scales from ``replicas`` up to that number: one replica per ``queued_rows`` queued rows of
+    network calls. An image takes as many rows as steps, twice as many with guidance. A replica that stops has ``grace_seconds``
+    to finish its requests. Serve replaces the replicas one by one when ``version`` changes. The other options are those of
+    the bot; they apply on the replicas.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     model: str = EMBEDDED
     replicas: int = Field(1, ge=1)
-    most_replicas: int | None = Field(None, ge=1)
+    max_replicas: int | None = Field(None, ge=1)
     queued_rows: int = Field(2000, ge=1)
     gpus: float = Field(0, ge=0)
     cpus: float = Field(1, ge=0)
@@ -55,31 +55,31 @@ class Options(BaseModel):
     grace_seconds: float = Field(900, ge=0)
     version: str = ""
 
-    @field_validator("most_replicas")
+    @field_validator("max_replicas")
     @classmethod
-    def _no_fewer(cls, most: int | None, info: ValidationInfo) -> int | None:
-        if most is not None and most < info.data.get("replicas", 1):
-            raise ValueError("it is less than `replicas`")
-        return most
+    def _at_least_replicas(cls, maximum: int | None, info: ValidationInfo) -> int | None:
+        if maximum is not None and maximum < info.data.get("replicas", 1):
+            raise ValueError("it must be at least `replicas`")
+        return maximum
 
     @property
     def engine(self) -> EngineConfig:
-        """How much each replica takes on."""
+        """The configuration of each replica's engine."""
         limits = Limits(self.max_side, self.max_steps, self.max_count, self.max_frames)
         return EngineConfig(self.max_rows, self.max_waiting, self.preview_seconds, compile=self.compile, limits=limits)
 
 
 class Deployed(Replica):
-    """A replica that loads its own model."""
+    """A replica that loads its model in its own process."""
 
     async def __init__(self, options: dict[str, Any]) -> None:  # type: ignore[misc]  # Serve awaits it
-        known = Options(**options)
-        model, check = await asyncio.to_thread(load, known)
-        super().__init__(await Engine(model, known.engine, check).__aenter__())
+        parsed = Options(**options)
+        model, check = await asyncio.to_thread(load, parsed)
+        super().__init__(await Engine(model, parsed.engine, check).__aenter__())
 
 
 def load(options: Options) -> tuple[StableDiffusion, Any]:
-    """Load the model, and what checks its pictures; raises `ModelLoadError`."""
+    """Load the model and its safety check; raises `ModelLoadError`."""
     source = None if options.model == EMBEDDED else options.model
     dtype = getattr(torch, options.dtype) if options.dtype else None
     model = StableDiffusion.from_pretrained(source, options.device, dtype, options.attention)
@@ -88,19 +88,19 @@ def load(options: Options) -> tuple[StableDiffusion, Any]:
 
 
 def build(options: Options) -> serve.Application:
-    """Make the application; Serve gives the arguments of a config file to a function of one parameter."""
-    return application(options)
+    """Build the application from the arguments of a Serve config file."""
+    return build_application(options)
 
 
-def application(options: Options, kind: type[Replica] = Deployed) -> serve.Application:
-    """Make the application; ``kind`` is called with the options as JSON."""
-    if options.most_replicas is None:
-        size: dict[str, Any] = {"num_replicas": options.replicas}
+def build_application(options: Options, kind: type[Replica] = Deployed) -> serve.Application:
+    """Build the application; Serve calls ``kind`` with the options as a dictionary."""
+    if options.max_replicas is None:
+        scaling: dict[str, Any] = {"num_replicas": options.replicas}
     else:
-        size = {
+        scaling = {
             "autoscaling_config": AutoscalingConfig(
                 min_replicas=options.replicas,
-                max_replicas=options.most_replicas,
+                max_replicas=options.max_replicas,
                 target_ongoing_requests=options.queued_rows,
                 policy=AutoscalingPolicy(policy_function=by_queued_rows),
             )
@@ -109,12 +109,13 @@ def application(options: Options, kind: type[Replica] = Deployed) -> serve.Appli
     deployment: Any = serve.deployment(
         kind,
         name="replica",
-        **size,
+        **scaling,
         ray_actor_options={"num_cpus": options.cpus, "num_gpus": options.gpus},
-        max_ongoing_requests=10 * options.max_waiting,  # the engine queues, and refuses what is too much
+        max_ongoing_requests=10 * options.max_waiting,  # the engine has its own queue and limit
         request_router_config=RequestRouterConfig(**routing),
-        graceful_shutdown_timeout_s=options.grace_seconds,  # what was begun is finished before a replica ends
+        graceful_shutdown_timeout_s=options.grace_seconds,  # a replica finishes its requests before it stops
         graceful_shutdown_wait_loop_s=0.5,
         health_check_period_s=5,
     )
-    return deployment.bind(options.model_dump(mode="json"))
+    application: serve.Application = deployment.bind(options.model_dump(mode="json"))
+    return application

@@ -1,4 +1,4 @@
-"""The bot's way to the replicas: how long it waits for them, and what says that one was lost or not reached."""
+"""Timeouts of the bot's calls to replicas, and the errors that mean a replica is out of reach."""
 
 import asyncio
 from typing import Final
@@ -7,7 +7,8 @@ import aiohttp
 
 from diffusion.cluster.framing import BrokenFrameError
 
-CONNECT_SECONDS: Final = 10.0
-SILENCE_SECONDS: Final = 20.0  # after which a replica counts as lost, several of its heartbeats
-FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0  # seconds between two tries to reach one
-UNREACHED: Final = (aiohttp.ClientError, OSError, TimeoutError, asyncio.IncompleteReadError, BrokenFrameError)
+CONNECT_TIMEOUT_SECONDS: Final = 10.0
+SILENCE_TIMEOUT_SECONDS: Final = 20.0  # then a replica counts as lost: several missed heartbeats
+FIRST_WAIT_SECONDS: Final = 0.1  # between two attempts to reach a replica, doubled each time
+MAX_WAIT_SECONDS: Final = 5.0
+UNREACHABLE_ERRORS: Final = (aiohttp.ClientError, OSError, TimeoutError, asyncio.IncompleteReadError, BrokenFrameError)

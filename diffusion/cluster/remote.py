@@ -1,4 +1,4 @@
-"""The engine as the bot holds it where pictures are made elsewhere: the same methods, and jobs of the same kind."""
+"""The bot's engine on a cluster: the interface of `Engine`, with images drawn by remote replicas."""
 
 import asyncio
 import contextvars
@@ -16,97 +16,118 @@ import aiohttp
 from PIL import Image
 from tenacity import AsyncRetrying, before_sleep_log, retry_if_exception_type, wait_exponential
 
-from diffusion.cluster.check import RemoteCheck
-from diffusion.cluster.client_timeouts import CONNECT_SECONDS, FIRST_WAIT, LONGEST_WAIT, SILENCE_SECONDS, UNREACHED
-from diffusion.cluster.framing import MAX_ANSWER, MEDIA_TYPE, BrokenFrameError, pack, read, unpack
-from diffusion.cluster.schema import KEY_HEADER, Refused, RemoteModel, Told, key_of, question, read_done
+from diffusion.cluster.client_timeouts import (
+    CONNECT_TIMEOUT_SECONDS,
+    FIRST_WAIT_SECONDS,
+    MAX_WAIT_SECONDS,
+    SILENCE_TIMEOUT_SECONDS,
+    UNREACHABLE_ERRORS,
+)
+from diffusion.cluster.framing import MAX_RESPONSE_BYTES, MEDIA_TYPE, BrokenFrameError, decode_frame, encode_frame, read_frame
+from diffusion.cluster.remote_safety import RemoteSafetyCheck
+from diffusion.cluster.schema import (
+    ROUTING_KEY_HEADER,
+    ErrorMessage,
+    ProgressMessage,
+    RemoteModel,
+    decode_result,
+    encode_request,
+    format_routing_key,
+)
 from diffusion.config import EngineConfig
 from diffusion.errors import DarkroomError, GenerationError, ModelLoadError, QueueFullError, as_darkroom_error
 from diffusion.request import ImageRequest
-from diffusion.result import Flags, ImageResult
+from diffusion.result import Flags, ImageResult, Progress
 from diffusion.serving.job import Job
 from diffusion.serving.worker_thread import WorkerThread
-from diffusion.text import plural
+from diffusion.text import N_, plural
 
 log = logging.getLogger(__name__)
 
-CONNECT_GIVE_UP_AFTER: Final = 600.0  # seconds of tries to reach a replica
-MAX_LOSSES: Final = 5  # what loses its replica so often may be what ends it
-WAITED: Final = 0.25  # of a loss, where others were seen to come first: it may have begun unseen
+CONNECT_GIVE_UP_SECONDS: Final = 600.0  # of attempts to reach a replica
+MAX_LOSSES: Final = 5  # a request that loses so many replicas may be what breaks them
+QUEUED_LOSS_SHARE: Final = 0.25  # how much a loss counts while the request was still queued
 
-FAILED: Final = "Something went wrong while the picture was made. Please try again."
+FAILED: Final = N_("Something went wrong while the picture was made. Please try again.")
 
-Load = Callable[[], tuple[RemoteModel, RemoteCheck | None]]
-# Proxies that the environment names are for the world outside.
+Load = Callable[[], tuple[RemoteModel, RemoteSafetyCheck | None]]
+# Replicas are on the own network: ignore the proxies of the environment.
 _open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
-def load(engine: str, name: str) -> tuple[RemoteModel, RemoteCheck | None]:
-    """Ask the ``engine``, an HTTP address, what its model ``name`` takes; raises `ModelLoadError`.
+def load(engine: str, name: str) -> tuple[RemoteModel, RemoteSafetyCheck | None]:
+    """Return the model ``name`` of ``engine``, an HTTP address, and its safety check if it has one.
 
-    Gives what checks its pictures besides, if anything does. Call it in a thread.
+    Call it in a thread. Raises `ModelLoadError`.
     """
     url = f"{engine.rstrip('/')}/{quote(name)}"
     try:
-        with _open(url, timeout=SILENCE_SECONDS) as answer:
-            model = RemoteModel(url, unpack(answer.read(MAX_ANSWER), MAX_ANSWER))
+        with _open(url, timeout=SILENCE_TIMEOUT_SECONDS) as answer:
+            model = RemoteModel(url, decode_frame(answer.read(MAX_RESPONSE_BYTES), MAX_RESPONSE_BYTES))
     except urllib.error.HTTPError as error:
-        raise ModelLoadError(name, f"{engine} does not serve it ({error}).") from error
+        raise ModelLoadError(name, f"{engine} does not serve this model ({error}).") from error
     except (OSError, HTTPException, BrokenFrameError) as error:
-        raise ModelLoadError(name, f"{engine} cannot be asked for it: {error}") from error
-    return model, RemoteCheck(url) if model.checks else None
+        raise ModelLoadError(name, f"{engine} cannot be reached: {error}") from error
+    return model, RemoteSafetyCheck(url) if model.can_screen else None
 
 
 class _ReplicaLostError(Exception):
-    """The connection to the replica that makes a job broke off."""
+    """The connection to the replica of a job broke."""
 
 
 @dataclass
-class _Followed:
-    """A job, the model that it was asked of, and what was told of it last; ``lost_at`` is where a lost replica was."""
+class _RemoteJob:
+    """A job on a replica.
+
+    ``seconds_left`` is the estimate that the replica reported at ``reported_at``. ``lost_at`` is the number of steps that a
+    lost replica had completed.
+    """
 
     model: RemoteModel
-    check: RemoteCheck | None
+    check: RemoteSafetyCheck | None
     task: "asyncio.Task[None] | None" = None
-    left: float | None = None
-    told: float = 0.0
+    seconds_left: float | None = None
+    reported_at: float = 0.0
     lost_at: int = 0
 
 
 class RemoteEngine:
-    """Has the jobs of many owners made by replicas that Ray Serve runs, one of which each goes to.
+    """Sends each job to one of the replicas that Ray Serve runs.
 
-    It has the methods of `Engine`, and gives the same pictures. A job whose replica is lost is made again by another. Leaving
-    the ``async with`` block takes back what is unfinished. Of ``config``, ``max_waiting`` and ``limits`` count
-    here, and ``step_seconds`` for a check.
+    It has the methods of `Engine` and returns the same images. If a job's replica is lost, another one starts the job again.
+    Leaving the ``async with`` block cancels unfinished jobs. Of ``config``, only ``max_waiting``, ``limits`` and
+    ``step_seconds`` apply here.
     """
 
-    def __init__(self, model: RemoteModel, config: EngineConfig | None = None, check: RemoteCheck | None = None) -> None:
-        self.model, self.config, self._check = model, config or EngineConfig(), check
-        self.watchers: list[Callable[[int, float], None]] = []  # told the rows and the seconds of each step
-        self._jobs: dict[Job, _Followed] = {}
-        self._going, self._full_until = asyncio.Event(), 0.0
-        self._going.set()
+    def __init__(self, model: RemoteModel, config: EngineConfig | None = None, check: RemoteSafetyCheck | None = None) -> None:
+        self.model = model
+        self.config = config or EngineConfig()
+        self._check = check
+        self.watchers: list[Callable[[int, float], None]] = []  # receive the rows and seconds of each step
+        self._jobs: dict[Job, _RemoteJob] = {}
+        self._full_until = 0.0
+        self._running = asyncio.Event()
+        self._running.set()
 
     async def __aenter__(self) -> "RemoteEngine":
         self._context = contextvars.copy_context()
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, force_close=True),  # as many as there are jobs, each used once
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS),
+            connector=aiohttp.TCPConnector(limit=0, force_close=True),  # one connection per job
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_SECONDS, sock_read=SILENCE_TIMEOUT_SECONDS),
         )
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        tasks = [followed.task for followed in self._jobs.values() if followed.task]
+        tasks = [remote_job.task for remote_job in self._jobs.values() if remote_job.task]
         for job in list(self._jobs):
             job.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._session.close()
 
     def submit(self, request: ImageRequest, owner: Hashable = None) -> Job:
-        """Send ``request`` to a replica. There owners take turns, and one owner's requests begin in the order of their arrival.
+        """Send ``request`` to a replica, where owners take turns and each owner's requests start in order.
 
-        Raises `InvalidRequestError` for what the model or the configured limits do not allow, `QueueFullError` when too much is waiting.
+        Raises `InvalidRequestError` if the model or the configured limits do not allow it, and `QueueFullError`.
         """
         self.config.validate(request)
         self.model.validate(request)
@@ -120,7 +141,7 @@ class RemoteEngine:
             )
         job = Job(request, owner, self.model.latent_shape(request.width, request.height), self._drop)
         job.report(replace(job.progress, place=sum(other.request.count for other in self._jobs if other.started is None)))
-        self._jobs[job] = _Followed(self.model, self._check)
+        self._jobs[job] = _RemoteJob(self.model, self._check)
         self._start(job)
         return job
 
@@ -129,27 +150,27 @@ class RemoteEngine:
         return sum(job.owner == owner for job in self._jobs)
 
     def estimate_completion(self) -> dict[Job, float | None]:
-        """Estimate in how many seconds each unfinished job is done: those that run, then the others in their order.
+        """Estimate the seconds until each unfinished job is done: running jobs first, then the others in order.
 
-        None where its replica has not told, and during a `pause`.
+        None for a job whose replica has not reported yet, and for all jobs during a `pause`.
         """
         now = time.perf_counter()
-        foreseen: dict[Job, float | None] = {}
+        estimates: dict[Job, float | None] = {}
         for job in sorted(self._jobs, key=lambda job: (job.started is None, job.progress.place or 0)):
-            followed = self._jobs[job]
-            known = followed.left is not None and not self.paused
-            foreseen[job] = max(0.0, (followed.left or 0.0) - (now - followed.told)) if known else None
-        return foreseen
+            remote_job = self._jobs[job]
+            known = remote_job.seconds_left is not None and not self.paused
+            estimates[job] = max(0.0, (remote_job.seconds_left or 0.0) - (now - remote_job.reported_at)) if known else None
+        return estimates
 
     @property
     def can_screen(self) -> bool:
-        """Whether `screen_images` has anything to ask."""
+        """Whether the model has a safety check."""
         return self._check is not None
 
-    async def screen_images(self, images: Sequence[Image.Image], by: RemoteCheck | None = None) -> list[Flags]:
-        """Say for which labels each of ``images`` is flagged; raises `GenerationError`.
+    async def screen_images(self, images: Sequence[Image.Image], by: RemoteSafetyCheck | None = None) -> list[Flags]:
+        """Return the labels for which each image is flagged; raises `GenerationError`.
 
-        ``by`` checks what another model made; without, that of the present one does.
+        ``by`` is the check to use, by default that of the present model.
         """
         check = by or self._check
         if check is None:
@@ -158,30 +179,30 @@ class RemoteEngine:
 
     @property
     def unfinished(self) -> int:
-        """How many pictures wait or are being made."""
+        """The number of images that wait or are being drawn."""
         return sum(job.request.count for job in self._jobs)
 
     @property
     def paused(self) -> bool:
-        """Whether `pause` holds back what has not begun."""
-        return not self._going.is_set()
+        """Whether `pause` holds back the waiting jobs."""
+        return not self._running.is_set()
 
     def pause(self) -> None:
-        """Let begin no more until `resume`: what waits at a replica is taken back. What has begun is finished."""
-        self._going.clear()
-        for job, followed in self._jobs.items():
-            if job.started is None and followed.task:
-                followed.task.cancel()
+        """Take waiting jobs back from the replicas until `resume`. Running jobs go on."""
+        self._running.clear()
+        for job, remote_job in self._jobs.items():
+            if job.started is None and remote_job.task:
+                remote_job.task.cancel()
                 self._start(job)
 
     def resume(self) -> None:
-        """Go on after `pause`."""
-        self._going.set()
+        """Send the jobs that `pause` held back."""
+        self._running.set()
 
     async def switch(self, load: Load) -> None:
-        """Ask the model, and the check, that ``load`` gives from now on. What was asked of the one before is made by it.
+        """Use the model and check that ``load`` returns for new jobs; earlier jobs keep theirs.
 
-        Raises what ``load`` raises; then nothing changes.
+        Raises what ``load`` raises, and then nothing changes.
         """
         loader = WorkerThread("loading")
         try:
@@ -190,110 +211,114 @@ class RemoteEngine:
             loader.shutdown(wait=False)
 
     def _start(self, job: Job) -> None:
-        # Not in the context of whoever asks: what is followed outlives that.
+        # The task outlives the caller, so it does not run in the caller's context.
         self._jobs[job].task = self._context.run(asyncio.create_task, self._follow(job))
 
     def _drop(self, job: Job) -> None:
-        followed = self._jobs.pop(job, None)
-        if followed and followed.task:
-            followed.task.cancel()  # which closes the connection, and that is how a replica is told
+        remote_job = self._jobs.pop(job, None)
+        if remote_job and remote_job.task:
+            remote_job.task.cancel()  # this closes the connection, which cancels the job on the replica
 
     async def _follow(self, job: Job) -> None:
-        """See to it that ``job`` ends, whatever becomes of its replicas."""
+        """Finish ``job`` with its result or its error."""
         try:
-            outcome: ImageResult | DarkroomError = await self._made(job)
+            outcome: ImageResult | DarkroomError = await self._draw(job)
         except DarkroomError as error:
             outcome = error
         except Exception as error:
-            log.exception("a request could not be followed")
+            log.exception("following a request failed")
             outcome = as_darkroom_error(error)
         self._jobs.pop(job, None)
         job.finish(outcome)
 
-    async def _made(self, job: Job) -> ImageResult:
-        """Have ``job`` made, by one replica after another until one succeeds; raises `DarkroomError`."""
-        followed = self._jobs[job]
-        asked = pack(*await asyncio.to_thread(question, job.request, _plain(job.owner)))
+    async def _draw(self, job: Job) -> ImageResult:
+        """Send ``job`` to one replica after another until one returns its result; raises `DarkroomError`."""
+        remote_job = self._jobs[job]
+        body = encode_frame(*await asyncio.to_thread(encode_request, job.request, _plain_owner(job.owner)))
         losses = 0.0
         while True:
             try:
-                return await self._made_by_one(job, followed, asked)
+                return await self._draw_on_one(job, remote_job, body)
             except _ReplicaLostError as loss:
-                followed.left = None
+                remote_job.seconds_left = None
                 if job.progress.place is None:
                     losses += 1
-                    followed.lost_at = max(followed.lost_at, job.progress.completed)
+                    remote_job.lost_at = max(remote_job.lost_at, job.progress.completed)
                     job.report(replace(job.progress, resuming=True))
                 else:
-                    losses += WAITED
+                    losses += QUEUED_LOSS_SHARE
                 if losses >= MAX_LOSSES:
                     raise GenerationError(FAILED) from loss
-                await asyncio.sleep(FIRST_WAIT)
-            except UNREACHED as error:
+                await asyncio.sleep(FIRST_WAIT_SECONDS)
+            except UNREACHABLE_ERRORS as error:
                 raise GenerationError(FAILED) from error
 
-    async def _made_by_one(self, job: Job, followed: _Followed, asked: bytes) -> ImageResult:
-        """Ask until a replica takes ``job``; raises `_ReplicaLostError` where it is lost then, and one of `UNREACHED`."""
+    async def _draw_on_one(self, job: Job, remote_job: _RemoteJob, body: bytes) -> ImageResult:
+        """Retry until a replica takes ``job``, and return its result.
+
+        Raises `_ReplicaLostError` if that replica is lost, and one of `UNREACHABLE_ERRORS` after `CONNECT_GIVE_UP_SECONDS`.
+        """
         reached = time.perf_counter()
 
-        async def ask() -> ImageResult:
+        async def attempt() -> ImageResult:
             nonlocal reached
             if self.paused:
-                await self._going.wait()
+                await self._running.wait()
                 reached = time.perf_counter()
-            begun = followed.told
+            last_report = remote_job.reported_at
             try:
-                return await self._asked(job, followed, asked)
+                return await self._post(job, remote_job, body)
             except QueueFullError:
                 reached = time.perf_counter()
-                self._full_until = reached + 2 * LONGEST_WAIT  # before which it has asked again
+                self._full_until = reached + 2 * MAX_WAIT_SECONDS  # by then this job has tried again
                 raise
-            except UNREACHED as error:
-                if followed.told > begun:
+            except UNREACHABLE_ERRORS as error:
+                if remote_job.reported_at > last_report:
                     log.warning("a replica was lost: %r", error)
                     raise _ReplicaLostError from error
                 raise
 
         retrying = AsyncRetrying(
-            retry=retry_if_exception_type((QueueFullError, *UNREACHED)),  # a job that was accepted waits for room
-            stop=lambda _: time.perf_counter() - reached > CONNECT_GIVE_UP_AFTER,
-            wait=wait_exponential(FIRST_WAIT, LONGEST_WAIT),
+            retry=retry_if_exception_type((QueueFullError, *UNREACHABLE_ERRORS)),  # an accepted job waits for room
+            stop=lambda _: time.perf_counter() - reached > CONNECT_GIVE_UP_SECONDS,
+            wait=wait_exponential(FIRST_WAIT_SECONDS, MAX_WAIT_SECONDS),
             before_sleep=before_sleep_log(log, logging.WARNING),
             reraise=True,
         )
-        return await retrying(ask)
+        return await retrying(attempt)
 
-    async def _asked(self, job: Job, followed: _Followed, asked: bytes) -> ImageResult:
-        """Ask one replica; raises the error that it tells, or one of `_UNREACHED`."""
-        request, url = job.request, f"{followed.model.url}/pictures"
-        shape = followed.model.latent_shape(request.width, request.height)
+    async def _post(self, job: Job, remote_job: _RemoteJob, body: bytes) -> ImageResult:
+        """Post ``body`` to one replica; raises the error that it sends, or one of `UNREACHABLE_ERRORS`."""
+        request = job.request
+        url = f"{remote_job.model.url}/pictures"
+        shape = remote_job.model.latent_shape(request.width, request.height)
         rows = request.count * request.evaluations * (2 if request.uses_guidance else 1)
-        headers = {"Content-Type": MEDIA_TYPE, KEY_HEADER: key_of(shape, rows)}
+        headers = {"Content-Type": MEDIA_TYPE, ROUTING_KEY_HEADER: format_routing_key(shape, rows)}
         previews: tuple[Image.Image, ...] = ()
-        async with self._session.post(url, data=asked, headers=headers) as answer:
-            answer.raise_for_status()
+        async with self._session.post(url, data=body, headers=headers) as response:
+            response.raise_for_status()
             while True:
-                head, files = await read(answer.content, MAX_ANSWER)
-                if "done" in head:
-                    return await asyncio.to_thread(read_done, head["done"], files, request, followed.check)
-                if "refused" in head:
-                    raise Refused.model_validate(head["refused"]).error()
-                previews = await self._hear(job, followed, Told.model_validate(head["told"]), files, previews)
+                head, files = await read_frame(response.content, MAX_RESPONSE_BYTES)
+                if "result" in head:
+                    return await asyncio.to_thread(decode_result, head["result"], files, request, remote_job.check)
+                if "error" in head:
+                    raise ErrorMessage.model_validate(head["error"]).error()
+                message = ProgressMessage.model_validate(head["progress"])
+                progress = await asyncio.to_thread(message.progress, previews, files)
+                previews = progress.previews
+                self._report(job, remote_job, message, progress)
 
-    async def _hear(
-        self, job: Job, followed: _Followed, told: Told, files: list[bytes], previews: tuple[Image.Image, ...]
-    ) -> tuple[Image.Image, ...]:
-        """Pass on what a replica tells about ``job``, and give the previews by now."""
-        progress = await asyncio.to_thread(told.progress, previews, files)
-        followed.left, followed.told = told.seconds, time.perf_counter()
+    def _report(self, job: Job, remote_job: _RemoteJob, message: ProgressMessage, progress: Progress) -> None:
+        """Pass a replica's progress message on to ``job`` and the watchers."""
+        remote_job.seconds_left = message.seconds
+        remote_job.reported_at = time.perf_counter()
         if progress.place is None and job.started is None:
-            job.started = followed.told
-        job.report(replace(progress, resuming=progress.completed < followed.lost_at))
-        for rows, seconds in told.steps:
+            job.started = remote_job.reported_at
+        job.report(replace(progress, resuming=progress.completed < remote_job.lost_at))
+        for rows, seconds in message.steps:
             for watcher in self.watchers:
                 watcher(rows, seconds)
-        return progress.previews
 
 
-def _plain(owner: Any) -> int | str | None:
+def _plain_owner(owner: Any) -> int | str | None:
     return owner if owner is None or isinstance(owner, (int, str)) else str(owner)

@@ -1,4 +1,4 @@
-"""How many replicas the queue is worth. No Ray: Serve's controller calls it with what the replicas told."""
+"""The autoscaling policy: replicas by queued rows. Ray Serve's controller calls it; it imports no Ray."""
 
 import math
 from typing import TYPE_CHECKING, Any
@@ -8,10 +8,10 @@ if TYPE_CHECKING:
 
 
 def by_queued_rows(context: "AutoscalingContext") -> tuple[int, dict[str, Any]]:
-    """Want one replica for each ``target_ongoing_requests`` rows that are queued, within the bounds; keep no state."""
-    told = (context.aggregated_metrics or {}).get("queued", {})
-    if not told:  # new replicas have not told yet
+    """Return one replica for each ``target_ongoing_requests`` queued rows, within the bounds, and an empty state."""
+    queued = (context.aggregated_metrics or {}).get("queued", {})
+    if not queued:  # the replicas have not reported yet
         return context.target_num_replicas, {}
     config: Any = context.config
-    wanted = math.ceil(sum(told.values()) / config.target_ongoing_requests)
+    wanted = math.ceil(sum(queued.values()) / config.target_ongoing_requests)
     return min(max(wanted, context.capacity_adjusted_min_replicas), context.capacity_adjusted_max_replicas), {}

@@ -1,4 +1,4 @@
-"""What frames say: requests, progress, results, errors and what a model takes. All is checked where it arrives."""
+"""The messages between bot and replicas: requests, progress, results, errors, model specs. The receiver validates each."""
 
 from collections.abc import Sequence
 from dataclasses import MISSING, asdict, fields
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from tokenizers import Tokenizer
 
 from diffusion import errors
-from diffusion.cluster.framing import BrokenFrameError, Frame, to_file, to_image
+from diffusion.cluster.framing import BrokenFrameError, Frame, decode_image, encode_image
 from diffusion.errors import DarkroomError, GenerationError, InvalidRequestError
 from diffusion.families.defaults import Defaults
 from diffusion.families.spec import ModelSpec
@@ -20,36 +20,36 @@ from diffusion.result import ImageResult, Progress
 from diffusion.serving.latency import Shape
 from diffusion.text import Plural, Text
 
-PICTURES: Final = {"image": "RGB", "mask": "L"}  # the fields of a request that travel as files, with their colour modes
-KEY_HEADER: Final = "x-session-id"  # what Serve shows its router of a request
-_ASKED: Final = ConfigDict(extra="forbid", frozen=True)  # what a replica does not know of it cannot be made
-_HEARD: Final = ConfigDict(extra="ignore", frozen=True)  # what newer replicas tell besides, an older bot can do without
+PICTURES: Final = {"image": "RGB", "mask": "L"}  # fields of a request that travel as files: their colour modes
+ROUTING_KEY_HEADER: Final = "x-session-id"  # the only header that Serve passes to its router
+_STRICT: Final = ConfigDict(extra="forbid", frozen=True)  # a replica cannot follow a setting that it does not know
+_LENIENT: Final = ConfigDict(extra="ignore", frozen=True)  # an older bot can ignore what newer replicas add
 _TYPES: Final = get_type_hints(ImageRequest)
 _FIELDS: Final[dict[str, Any]] = {
     field.name: (_TYPES[field.name], ... if field.default is MISSING else field.default)
     for field in fields(ImageRequest)
     if field.name not in PICTURES
 }
-_Settings: Final = create_model("_Settings", __config__=_ASKED, **_FIELDS)
+_Settings: Final = create_model("_Settings", __config__=_STRICT, **_FIELDS)
 
 
-class _Question(BaseModel):
-    """A request for pictures; ``pictures`` names what its files are."""
+class _RequestMessage(BaseModel):
+    """A request for images; ``pictures`` names its files in their order."""
 
-    model_config = _ASKED
+    model_config = _STRICT
     settings: dict[str, Any]
     pictures: list[str]
     owner: int | str | None
 
 
-class Told(BaseModel):
-    """How far a request is on its replica.
+class ProgressMessage(BaseModel):
+    """The progress of a request on its replica.
 
-    ``changed`` are the places of those of its ``previews`` that came as files, ``seconds`` how long it will still take, and
-    ``steps`` the rows and seconds of what the replica has stepped since it told anybody.
+    ``changed`` holds the indices of the ``previews`` that come as files. ``seconds`` is the estimated time left. ``steps``
+    holds the rows and seconds of each step since the replica's last report to anyone.
     """
 
-    model_config = _HEARD
+    model_config = _LENIENT
     place: int | None
     completed: int
     total: int
@@ -59,31 +59,31 @@ class Told(BaseModel):
     steps: list[tuple[int, float]]
 
     def progress(self, before: Sequence[Image.Image], files: Sequence[bytes]) -> Progress:
-        """Give it as the bot knows it, where ``before`` are the previews until now."""
-        previews = dict(enumerate(before)) | dict(zip(self.changed, map(to_image, files), strict=True))
+        """Return it as `Progress`; unchanged previews come from ``before``, the previews of the last message."""
+        previews = dict(enumerate(before)) | dict(zip(self.changed, map(decode_image, files), strict=True))
         return Progress(self.place, self.completed, self.total, tuple(previews[index] for index in range(self.previews)))
 
 
-class _Done(BaseModel):
-    """Pictures, with as many films; the pictures come first among the files."""
+class _ResultMessage(BaseModel):
+    """A result. Its files are the images, then as many timelapses."""
 
-    model_config = _HEARD
+    model_config = _LENIENT
     seconds: float
     model: str
     pictures: int
 
 
-class Refused(BaseModel):
-    """An error of the name ``kind``."""
+class ErrorMessage(BaseModel):
+    """An error; ``kind`` is the name of its class."""
 
-    model_config = _HEARD
+    model_config = _LENIENT
     kind: str
     template: str | Plural
     values: dict[str, str | int | float]
     field: str | None = None
 
     def error(self) -> DarkroomError:
-        """Make the error again; of a kind that is not known, it is that the engine broke off."""
+        """Rebuild the error, as a `GenerationError` where this version does not know its class."""
         kind = getattr(errors, self.kind, None)
         known = kind if isinstance(kind, type) and issubclass(kind, DarkroomError) else GenerationError
         error = known.__new__(known)
@@ -93,10 +93,10 @@ class Refused(BaseModel):
         return error
 
 
-class _Spec(BaseModel):
-    """What a `ModelSpec` tells; the tokenizer comes as a file."""
+class _SpecMessage(BaseModel):
+    """The fields of a `ModelSpec`; the tokenizer comes as a file."""
 
-    model_config = _HEARD
+    model_config = _LENIENT
     name: str
     defaults: Defaults
     guide_labels: tuple[str, ...]
@@ -106,11 +106,11 @@ class _Spec(BaseModel):
     device: str
     dtype: str
     max_length: int
-    checks: bool
+    can_screen: bool
 
 
-def question(request: ImageRequest, owner: int | str | None) -> Frame:
-    """Word ``request`` of ``owner``, its pictures as the model will see them. Call it in a thread."""
+def encode_request(request: ImageRequest, owner: int | str | None) -> Frame:
+    """Encode ``request`` of ``owner``, with its images fitted to the requested size. Call it in a thread."""
     settings = {field.name: getattr(request, field.name) for field in fields(request) if field.name not in PICTURES}
     size = request.width, request.height
     pictures = {
@@ -118,110 +118,133 @@ def question(request: ImageRequest, owner: int | str | None) -> Frame:
         "mask": request.mask and fit_mask(request.mask, *size),
     }
     given = {name: picture for name, picture in pictures.items() if picture}
-    return {"settings": settings, "pictures": list(given), "owner": owner}, [to_file(picture) for picture in given.values()]
+    head = {"settings": settings, "pictures": list(given), "owner": owner}
+    return head, [encode_image(picture) for picture in given.values()]
 
 
-def read_question(frame: Frame) -> tuple[ImageRequest, int | str | None]:
-    """Read what is asked for, and for whom; raises `InvalidRequestError` or `InvalidImageError`. Call it in a thread."""
+def decode_request(frame: Frame) -> tuple[ImageRequest, int | str | None]:
+    """Decode a request and its owner. Call it in a thread.
+
+    Raises `InvalidRequestError` or `InvalidImageError`.
+    """
     head, files = frame
     try:
-        asked = _Question.model_validate(head)
-        settings = dict(_Settings.model_validate(asked.settings))
-        named = dict(zip(asked.pictures, files, strict=True))
+        message = _RequestMessage.model_validate(head)
+        settings = dict(_Settings.model_validate(message.settings))
+        named = dict(zip(message.pictures, files, strict=True))
         if len(named) < len(files):
-            raise ValueError("a picture is there twice")
-        pictures: dict[str, Any] = {name: to_image(file, PICTURES[name]) for name, file in named.items()}
+            raise ValueError("a picture is listed twice")
+        pictures: dict[str, Any] = {name: decode_image(file, PICTURES[name]) for name, file in named.items()}
     except (ValidationError, ValueError, KeyError) as error:
-        raise InvalidRequestError(
-            "request", "I was updated meanwhile and cannot read this any more. Please ask again."
-        ) from error
-    return ImageRequest(**settings, **pictures), asked.owner
+        raise InvalidRequestError("request", "I was updated in the meantime. Please send your request again.") from error
+    return ImageRequest(**settings, **pictures), message.owner
 
 
-def told(progress: Progress, before: Sequence[Image.Image], seconds: float | None, steps: Sequence[tuple[int, float]]) -> Frame:
-    """Word ``progress`` where the previews ``before`` were told already. Call it in a thread."""
+def encode_progress(
+    progress: Progress, before: Sequence[Image.Image], seconds: float | None, steps: Sequence[tuple[int, float]]
+) -> Frame:
+    """Encode ``progress`` with those previews that differ from ``before``, the last ones sent. Call it in a thread."""
     previews = progress.previews
     changed = [index for index, preview in enumerate(previews) if index >= len(before) or before[index] is not preview]
     head = {
-        **{"place": progress.place, "completed": progress.completed, "total": progress.total},
-        **{"previews": len(previews), "changed": changed, "seconds": seconds, "steps": list(steps)},
+        "place": progress.place,
+        "completed": progress.completed,
+        "total": progress.total,
+        "previews": len(previews),
+        "changed": changed,
+        "seconds": seconds,
+        "steps": list(steps),
     }
-    return {"told": head}, [to_file(previews[index]) for index in changed]
+    return {"progress": head}, [encode_image(previews[index]) for index in changed]
 
 
-def done(result: ImageResult) -> Frame:
-    """Word ``result``. Call it in a thread."""
+def encode_result(result: ImageResult) -> Frame:
+    """Encode ``result``. Call it in a thread."""
     head = {"seconds": result.seconds, "model": result.model, "pictures": len(result.images)}
-    return {"done": head}, [to_file(image) for image in (*result.images, *result.timelapses)]
+    return {"result": head}, [encode_image(image) for image in (*result.images, *result.timelapses)]
 
 
-def read_done(head: dict[str, Any], files: Sequence[bytes], request: ImageRequest, check: Any) -> ImageResult:
-    """Read the pictures of ``request``, which ``check`` checks; raises `BrokenFrameError`. Call it in a thread."""
+def decode_result(head: dict[str, Any], files: Sequence[bytes], request: ImageRequest, check: Any) -> ImageResult:
+    """Decode the result of ``request``, whose images ``check`` screens. Call it in a thread.
+
+    Raises `BrokenFrameError`.
+    """
     try:
-        said = _Done.model_validate(head)
+        message = _ResultMessage.model_validate(head)
     except ValidationError as error:
-        raise BrokenFrameError("This is no result.") from error
-    images = tuple(map(to_image, files))
-    pictures, timelapses = images[: said.pictures], images[said.pictures :]
-    return ImageResult(request, pictures, request.seeds, said.seconds, said.model, timelapses, check)
+        raise BrokenFrameError("The replica sent an invalid result.") from error
+    images = tuple(map(decode_image, files))
+    pictures, timelapses = images[: message.pictures], images[message.pictures :]
+    return ImageResult(request, pictures, request.seeds, message.seconds, message.model, timelapses, check)
 
 
-def refused(error: DarkroomError) -> Frame:
-    """Word ``error``."""
+def encode_error(error: DarkroomError) -> Frame:
+    """Encode ``error``."""
     values = {name: value if isinstance(value, (int, float)) else str(value) for name, value in error.values.items()}
     field = error.field if isinstance(error, InvalidRequestError) else None
     template = asdict(error.template) if isinstance(error.template, Plural) else error.template
     head = {"kind": type(error).__name__, "template": template, "values": values, "field": field}
-    return {"refused": head}, []
+    return {"error": head}, []
 
 
-def spec(model: ModelSpec, checks: bool) -> Frame:
-    """Word what ``model`` takes, and whether there is something that ``checks`` its pictures."""
+def encode_spec(model: ModelSpec, can_screen: bool) -> Frame:
+    """Encode the spec of ``model``, and whether the replica can screen its images."""
     head = {
         "name": model.name,
         "defaults": asdict(model.defaults),
         "guide_labels": list(model.guide_labels),
-        **{name: getattr(model, name) for name in ("latent_factor", "latent_channels", "sample_side")},
-        **{"device": str(model.device), "dtype": str(model.dtype)},
-        **{"max_length": model.tokenizer.model_max_length, "checks": checks},
+        "latent_factor": model.latent_factor,
+        "latent_channels": model.latent_channels,
+        "sample_side": model.sample_side,
+        "device": str(model.device),
+        "dtype": str(model.dtype),
+        "max_length": model.tokenizer.model_max_length,
+        "can_screen": can_screen,
     }
     return {"spec": head}, [model.tokenizer.backend_tokenizer.to_str().encode()]
 
 
 class RemoteModel(ModelSpec):
-    """What the model that is served at ``url`` takes."""
+    """The spec of the model that replicas serve at ``url``."""
 
     def __init__(self, url: str, frame: Frame) -> None:
         try:
-            said = _Spec.model_validate(frame[0]["spec"])
+            message = _SpecMessage.model_validate(frame[0]["spec"])
             tokenizer = Tokenizer.from_str(frame[1][0].decode())
-        except Exception as error:  # the tokenizers' library raises nothing narrower
-            raise BrokenFrameError("This is not what a model takes.") from error
-        self.url, self.checks = url, said.checks
-        self.name, self.defaults, self.guide_labels = said.name, said.defaults, said.guide_labels
-        self.latent_factor, self.latent_channels, self.sample_side = said.latent_factor, said.latent_channels, said.sample_side
-        self.device, self.dtype = said.device, said.dtype
+        except Exception as error:  # tokenizers raises bare exceptions
+            raise BrokenFrameError("The replica sent an invalid model spec.") from error
+        self.url = url
+        self.can_screen = message.can_screen
+        self.name = message.name
+        self.defaults = message.defaults
+        self.guide_labels = message.guide_labels
+        self.latent_factor = message.latent_factor
+        self.latent_channels = message.latent_channels
+        self.sample_side = message.sample_side
+        self.device = message.device
+        self.dtype = message.dtype
         tokenizer.no_padding()
         tokenizer.no_truncation()
-        self.tokenizer, self._max_length = tokenizer, said.max_length
+        self.tokenizer = tokenizer
+        self._max_length = message.max_length
 
     @property
     def max_tokens(self) -> int:
-        """How many tokens of a prompt are read, beside its start and end marks."""
+        """The number of prompt tokens that the model reads, without start and end tokens."""
         return self._max_length - 2
 
     def count_tokens(self, text: str) -> int:
-        """Count the tokens of ``text`` without its start and end marks."""
+        """Count the tokens of ``text``, without start and end tokens."""
         return len(self.tokenizer.encode(text).ids) - 2
 
 
-def key_of(shape: Shape, rows: int) -> str:
-    """Word what a router is to know of a request: the shape of its latents and how many rows of network calls it takes."""
+def format_routing_key(shape: Shape, rows: int) -> str:
+    """Encode for the router the shape of a request's latents and the rows of network calls that it takes."""
     return f"{'x'.join(map(str, shape))} {rows}"
 
 
-def read_key(text: str) -> tuple[Shape, int]:
-    """Read what `key_of` gave; what is something else has no shape and takes nothing."""
+def parse_routing_key(text: str) -> tuple[Shape, int]:
+    """Decode a key of `format_routing_key`; any other text counts as no shape and no rows."""
     shape, _, rows = text.partition(" ")
     try:
         return tuple(map(int, shape.split("x"))), int(rows)

@@ -84,7 +84,7 @@ async def test_what_cannot_be_made_is_refused_here_and_there(remote, machines):
     remote.config = EngineConfig(limits=Limits(side=2048))
     with pytest.raises(InvalidRequestError, match="at most 1024"):  # the replica's own limits, whatever the bot allows
         await remote.submit(build_request(width=2048, height=32))
-    with pytest.raises(ModelLoadError, match="does not serve it"):
+    with pytest.raises(ModelLoadError, match="does not serve this model"):
         await asyncio.to_thread(load, machines.url, "unknown")
 
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from diffusion.cluster.__main__ import lacking
+from diffusion.cluster.__main__ import missing_resources
 from diffusion.cluster.remote import load
 from diffusion.request import ImageRequest
 from tests.support.machines import HOST, QUIET, ROOT
@@ -63,7 +63,9 @@ def test_more_than_the_machines_have_is_told_and_not_waited_for():
         return SimpleNamespace(**{"replicas": 1, "gpus": 0, "cpus": 1} | given)
 
     there = {"CPU": 2.0, "GPU": 1.0}
-    assert lacking([wanted(replicas=2, gpus=0.5)], there) == lacking([wanted(replicas=20, cpus=0.1)], there) == ""
-    assert lacking([wanted(gpus=1), wanted(gpus=0.5)], there) == "The replicas need 1.5 GPUs, and there are 1."
-    assert lacking([wanted(replicas=3)], there) == "The replicas need 3 CPUs, and there are 2."
-    assert lacking([wanted(gpus=1)], {"CPU": 2.0}) == "The replicas need 1 GPUs, and there are 0."
+    assert missing_resources([wanted(replicas=2, gpus=0.5)], there) == ""
+    assert missing_resources([wanted(replicas=20, cpus=0.1)], there) == ""
+    sentence = "Resources missing: the replicas need {}, the cluster has {}."
+    assert missing_resources([wanted(gpus=1), wanted(gpus=0.5)], there) == sentence.format("1.5 GPU", 1)
+    assert missing_resources([wanted(replicas=3)], there) == sentence.format("3 CPU", 2)
+    assert missing_resources([wanted(gpus=1)], {"CPU": 2.0}) == sentence.format("1 GPU", 0)

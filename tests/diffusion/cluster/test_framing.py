@@ -13,7 +13,15 @@ from PIL import Image
 
 from diffusion import errors
 from diffusion.cluster import schema
-from diffusion.cluster.framing import MAX_HEAD, BrokenFrameError, pack, read, to_file, to_image, unpack
+from diffusion.cluster.framing import (
+    MAX_HEADER_BYTES,
+    BrokenFrameError,
+    decode_frame,
+    decode_image,
+    encode_frame,
+    encode_image,
+    read_frame,
+)
 from diffusion.errors import DarkroomError, InvalidRequestError
 from diffusion.images.masks import box_mask
 from diffusion.request import ImageRequest
@@ -34,9 +42,9 @@ def stream(data):
 @given(st.dictionaries(st.text(), st.integers() | st.text()), st.lists(st.binary(max_size=100), max_size=4))
 def test_frames_come_out_as_they_went_in(head, files):
     head.pop("files", None)
-    data = pack(head, files)
-    assert unpack(data, MOST) == (head, files)
-    assert asyncio.run(read(_reader(data), MOST)) == (head, files)
+    data = encode_frame(head, files)
+    assert decode_frame(data, MOST) == (head, files)
+    assert asyncio.run(read_frame(_reader(data), MOST)) == (head, files)
 
 
 class _reader:
@@ -55,26 +63,26 @@ class _reader:
 @given(st.binary(max_size=200))
 def test_anything_else_is_no_frame(data):
     with pytest.raises(BrokenFrameError):
-        unpack(struct.pack(">I", len(data)) + data, MOST)
+        decode_frame(struct.pack(">I", len(data)) + data, MOST)
     with pytest.raises((BrokenFrameError, asyncio.IncompleteReadError)):
-        asyncio.run(read(_reader(data), MOST))
+        asyncio.run(read_frame(_reader(data), MOST))
 
 
 @pytest.mark.parametrize(
     "data",
     [
-        struct.pack(">I", MAX_HEAD + 1) + b"x" * 10,
-        pack({}, [b"x" * (MOST + 1)]),
-        pack({})[:-1],
+        struct.pack(">I", MAX_HEADER_BYTES + 1) + b"x" * 10,
+        encode_frame({}, [b"x" * (MOST + 1)]),
+        encode_frame({})[:-1],
         struct.pack(">I", 14) + b'{"files":[-1]}',
         pickle.dumps(ImageRequest("a fox")),
     ],
 )
 def test_what_is_too_large_or_broken_is_refused(data):
     with pytest.raises(BrokenFrameError):
-        unpack(data, MOST)
+        decode_frame(data, MOST)
     with pytest.raises((BrokenFrameError, asyncio.IncompleteReadError)):
-        asyncio.run(read(_reader(data), MOST))
+        asyncio.run(read_frame(_reader(data), MOST))
 
 
 @pytest.mark.parametrize(
@@ -87,17 +95,17 @@ def test_what_is_too_large_or_broken_is_refused(data):
     ],
 )
 def test_a_request_comes_out_as_it_went_in(request_):
-    frame = unpack(pack(*schema.question(request_, 7)), MOST)
-    assert schema.read_question(frame) == (request_, 7)
+    frame = decode_frame(encode_frame(*schema.encode_request(request_, 7)), MOST)
+    assert schema.decode_request(frame) == (request_, 7)
 
 
 def test_pictures_travel_as_the_model_sees_them():
     mask = box_mask(PICTURE.size, (0, 0, 16, 32))
     asked = ImageRequest("a fox", width=16, height=32, image=PICTURE, mask=mask, start_step=3)
-    request, _ = schema.read_question(unpack(pack(*schema.question(asked, None)), MOST))
+    request, _ = schema.decode_request(decode_frame(encode_frame(*schema.encode_request(asked, None)), MOST))
     assert (request.image.size, request.image.mode, request.mask.size, request.mask.mode) == ((16, 32), "RGB", (16, 32), "L")
     assert replace(request, image=None, mask=None) == replace(asked, image=None, mask=None)
-    assert to_image(to_file(PICTURE)).tobytes() == PICTURE.tobytes()
+    assert decode_image(encode_image(PICTURE)).tobytes() == PICTURE.tobytes()
 
 
 @pytest.mark.parametrize(
@@ -113,10 +121,10 @@ def test_pictures_travel_as_the_model_sees_them():
     ],
 )
 def test_a_question_of_other_types_is_refused_with_a_sentence(changes):
-    head, files = schema.question(ImageRequest("a fox"), None)
+    head, files = schema.encode_request(ImageRequest("a fox"), None)
     head["settings"] |= changes
-    with pytest.raises(InvalidRequestError, match="Please ask again"):
-        schema.read_question((json.loads(json.dumps(head)), files))
+    with pytest.raises(InvalidRequestError, match="Please send your request again"):
+        schema.decode_request((json.loads(json.dumps(head)), files))
 
 
 @pytest.mark.parametrize(
@@ -124,41 +132,43 @@ def test_a_question_of_other_types_is_refused_with_a_sentence(changes):
     [{}, {"settings": {"prompt": "a"}}, {"settings": {"prompt": "a"}, "pictures": ["prompt"], "owner": None}, {"owner": []}],
 )
 def test_a_question_that_lacks_something_is_refused_with_a_sentence(head):
-    with pytest.raises(InvalidRequestError, match="Please ask again"):
-        schema.read_question((head, [to_file(PICTURE)]))
+    with pytest.raises(InvalidRequestError, match="Please send your request again"):
+        schema.decode_request((head, [encode_image(PICTURE)]))
 
 
 def test_what_newer_replicas_tell_besides_is_passed_over():
-    told = schema.told(Progress(None, 3, 20), (), None, [])[0]["told"]
-    assert schema.Told.model_validate(told | {"newer": 1}).completed == 3
-    refused = schema.refused(errors.NotFiniteError())[0]["refused"]
-    assert type(schema.Refused.model_validate(refused | {"newer": 1}).error()) is errors.NotFiniteError
+    told = schema.encode_progress(Progress(None, 3, 20), (), None, [])[0]["progress"]
+    assert schema.ProgressMessage.model_validate(told | {"newer": 1}).completed == 3
+    refused = schema.encode_error(errors.NotFiniteError())[0]["error"]
+    assert type(schema.ErrorMessage.model_validate(refused | {"newer": 1}).error()) is errors.NotFiniteError
     head = {"seconds": 1.0, "model": "tiny", "pictures": 1, "newer": 1}
-    assert schema.read_done(head, [to_file(PICTURE)], ImageRequest("a fox"), None).model == "tiny"
+    assert schema.decode_result(head, [encode_image(PICTURE)], ImageRequest("a fox"), None).model == "tiny"
 
 
 def test_a_picture_is_read_once():
-    head, files = schema.question(ImageRequest("a fox", image=PICTURE), None)
-    with pytest.raises(InvalidRequestError, match="Please ask again"):
-        schema.read_question((head | {"pictures": ["image"] * 9}, files * 9))
+    head, files = schema.encode_request(ImageRequest("a fox", image=PICTURE), None)
+    with pytest.raises(InvalidRequestError, match="Please send your request again"):
+        schema.decode_request((head | {"pictures": ["image"] * 9}, files * 9))
 
 
 def test_values_that_no_request_may_have_are_refused_as_everywhere():
-    head, files = schema.question(ImageRequest("a fox"), None)
+    head, files = schema.encode_request(ImageRequest("a fox"), None)
     head["settings"]["steps"] = 0
     with pytest.raises(InvalidRequestError, match="At least 1 step"):
-        schema.read_question((head, files))
+        schema.decode_request((head, files))
 
 
 def test_only_what_is_new_of_previews_is_sent():
     first, second, third = (Image.new("RGB", (4, 4), colour) for colour in ("red", "green", "blue"))
-    frame = schema.told(Progress(None, 3, 20, (first, second)), (first,), 1.5, [(4, 0.1)])
+    frame = schema.encode_progress(Progress(None, 3, 20, (first, second)), (first,), 1.5, [(4, 0.1)])
     assert len(frame[1]) == 1
-    said = schema.Told.model_validate(json.loads(json.dumps(frame[0]["told"])))
+    said = schema.ProgressMessage.model_validate(json.loads(json.dumps(frame[0]["progress"])))
     progress = said.progress([first], frame[1])
     assert [preview.tobytes() for preview in progress.previews] == [first.tobytes(), second.tobytes()]
     assert (progress.place, progress.completed, progress.total, said.seconds, said.steps) == (None, 3, 20, 1.5, [(4, 0.1)])
-    assert schema.told(Progress(None, 4, 20, (third, second)), (first, second), None, [])[0]["told"]["changed"] == [0]
+    assert schema.encode_progress(Progress(None, 4, 20, (third, second)), (first, second), None, [])[0]["progress"][
+        "changed"
+    ] == [0]
 
 
 @pytest.mark.parametrize(
@@ -173,18 +183,18 @@ def test_only_what_is_new_of_previews_is_sent():
     ],
 )
 def test_errors_are_the_same_on_the_other_side(error):
-    head, _ = unpack(pack(*schema.refused(error)), MOST)
-    other = schema.Refused.model_validate(head["refused"]).error()
+    head, _ = decode_frame(encode_frame(*schema.encode_error(error)), MOST)
+    other = schema.ErrorMessage.model_validate(head["error"]).error()
     assert (type(other), str(other), other.template, other.values) == (type(error), str(error), error.template, error.values)
     assert getattr(other, "field", None) == getattr(error, "field", None)
 
 
 @pytest.mark.parametrize("kind", ["Any", "Text", "SystemExit", "__import__", ""])
 def test_only_errors_of_this_project_are_made(kind):
-    error = schema.Refused(kind=kind, template="Something.", values={}).error()
+    error = schema.ErrorMessage(kind=kind, template="Something.", values={}).error()
     assert type(error) is errors.GenerationError and isinstance(error, DarkroomError)
 
 
 def test_what_a_router_reads_is_what_was_worded():
-    assert schema.read_key(schema.key_of((1, 4, 16, 16), 80)) == ((1, 4, 16, 16), 80)
-    assert {schema.read_key(text) for text in ("", "x", "1x2", "axb 3", "1x2 many")} == {((), 0)}
+    assert schema.parse_routing_key(schema.format_routing_key((1, 4, 16, 16), 80)) == ((1, 4, 16, 16), 80)
+    assert {schema.parse_routing_key(text) for text in ("", "x", "1x2", "axb 3", "1x2 many")} == {((), 0)}

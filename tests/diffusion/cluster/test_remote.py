@@ -15,7 +15,7 @@ from PIL import Image
 from cogs.core.config import Config
 from cogs.core.messages.render import RESUMING, progress_text
 from diffusion.cluster import remote as remote_module
-from diffusion.cluster.framing import to_file
+from diffusion.cluster.framing import encode_image
 from diffusion.cluster.remote import RemoteEngine, load
 from diffusion.config import EngineConfig
 from diffusion.errors import GenerationError, InvalidRequestError, ModelLoadError, QueueFullError
@@ -135,7 +135,7 @@ async def test_pictures_are_checked_a_few_at_a_time_and_no_larger_than_is_looked
 
 
 async def test_a_check_may_take_longer_than_a_replica_is_ever_silent(remote, own, monkeypatch):
-    monkeypatch.setattr(remote_module, "SILENCE_SECONDS", 0.2)
+    monkeypatch.setattr(remote_module, "SILENCE_TIMEOUT_SECONDS", 0.2)
     own._check = lambda images: time.sleep(0.5) or _reddish(images)
     async with RemoteEngine(remote.model, check=remote._check) as engine:
         assert await engine.screen_images([RED]) == [{"red": 1.0}]
@@ -152,8 +152,8 @@ async def test_a_check_is_tried_again_where_that_may_help(remote, server):
 
 @pytest.mark.parametrize("images", [[RED] * 9, [Image.new("RGB", (2000, 1000))]])
 async def test_more_than_is_checked_at_once_is_refused(server, images):
-    head, _ = await server.replica._check(({}, [to_file(image) for image in images]))
-    assert "flags" not in head and "refused" in head
+    head, _ = await server.replica._screen(({}, [encode_image(image) for image in images]))
+    assert "flags" not in head and "error" in head
 
 
 async def test_what_has_not_begun_waits_during_a_pause(remote, own, server):
@@ -182,7 +182,7 @@ async def test_a_pause_of_any_length_tries_nobodys_patience(remote, server, cloc
     remote.pause()
     job = remote.submit(build_request())
     await asyncio.sleep(0.1)
-    clock.ahead += 2 * remote_module.CONNECT_GIVE_UP_AFTER
+    clock.ahead += 2 * remote_module.CONNECT_GIVE_UP_SECONDS
     server.statuses = [503]
     remote.resume()
     assert len((await job).images) == 1
@@ -218,7 +218,7 @@ async def test_a_full_replica_closes_the_bot_until_what_waits_has_asked_again(re
     ahead.cancel()
     own.resume()
     assert len((await waiting).images) == 1
-    clock.ahead += 2 * remote_module.LONGEST_WAIT
+    clock.ahead += 2 * remote_module.MAX_WAIT_SECONDS
     assert len((await remote.submit(build_request(seed=2), "carol")).images) == 1
 
 
@@ -233,7 +233,7 @@ async def test_what_loses_its_replica_is_made_again_and_says_so(remote, own, ser
 
 
 async def test_what_loses_its_replica_again_and_again_is_given_up(remote, server, monkeypatch):
-    monkeypatch.setattr(remote_module, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(remote_module, "FIRST_WAIT_SECONDS", 0.01)
     server.losing = 100
     with pytest.raises(GenerationError, match="try again"):
         await remote.submit(build_request(steps=100))
@@ -242,7 +242,7 @@ async def test_what_loses_its_replica_again_and_again_is_given_up(remote, server
 
 
 async def test_what_only_waits_outlives_what_ends_its_replicas(remote, own, server, monkeypatch):
-    monkeypatch.setattr(remote_module, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(remote_module, "FIRST_WAIT_SECONDS", 0.01)
     monkeypatch.setattr("diffusion.cluster.replica.REPORT_SECONDS", 0.01)
     monkeypatch.setattr("diffusion.cluster.replica.HEARTBEAT_SECONDS", 0.01)
     own.pause()
@@ -324,9 +324,9 @@ async def test_leaving_takes_back_what_is_unfinished(server, own):
 
 
 async def test_an_engine_that_is_not_there_is_told_in_a_sentence():
-    with pytest.raises(ModelLoadError, match=r"http://127\.0\.0\.1:1 cannot be asked for it"):
+    with pytest.raises(ModelLoadError, match=r"http://127\.0\.0\.1:1 cannot be reached"):
         await asyncio.to_thread(load, "http://127.0.0.1:1", "tiny")
-    with pytest.raises(ValueError, match="it is the HTTP address that"):
+    with pytest.raises(ValueError, match="it must be the HTTP address that"):
         Config(engine="ray://127.0.0.1:10001")
 
 

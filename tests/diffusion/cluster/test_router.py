@@ -12,7 +12,7 @@ import yaml
 
 from diffusion import cluster
 from diffusion.cluster.scaling import by_queued_rows
-from diffusion.cluster.schema import key_of
+from diffusion.cluster.schema import format_routing_key
 
 SHAPE, OTHER = (1, 4, 16, 16), (1, 4, 32, 32)
 Deployment = namedtuple("Deployment", "app_name")
@@ -32,7 +32,7 @@ def router_class():
 def router(router_class):
     router = router_class.__new__(router_class)  # what Serve sets up besides is not asked
     router.initialize_state()
-    router._chance = random.Random(1)
+    router._rng = random.Random(1)
     return router
 
 
@@ -42,7 +42,7 @@ def replica(name, queued, *shapes, stats_version=1):
 
 
 def request(name, shape=SHAPE, rows=100):
-    metadata = SimpleNamespace(internal_request_id=name, app_name="tiny", session_id=key_of(shape, rows))
+    metadata = SimpleNamespace(internal_request_id=name, app_name="tiny", session_id=format_routing_key(shape, rows))
     return SimpleNamespace(metadata=metadata, routing_context=SimpleNamespace(should_backoff=False))
 
 
