@@ -1,43 +1,55 @@
-"""The buttons under held pictures in the moderators' channel. They hold no logic: the cog `ReviewRow` has it."""
+"""The buttons under the pictures that moderators review."""
 
-import re
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import discord
 
 from cogs.core.i18n.catalogues import ENGLISH, say
+from cogs.core.messages.components import PersistentButton, custom_ids
 from cogs.core.storage.reviews import Decision
+from cogs.core.types import Interaction
+from diffusion.errors import DarkroomError
 from diffusion.text import N_
 
-LOOKS: Final = {
-    Decision.APPROVE: (N_("Approve"), discord.ButtonStyle.success),
-    Decision.SPOILER: (N_("Spoiler"), discord.ButtonStyle.secondary),
-    Decision.DELETE: (N_("Delete"), discord.ButtonStyle.danger),
+LABELS: Final = {
+    Decision.APPROVE: N_("Approve"),
+    Decision.SPOILER: N_("Spoiler"),
+    Decision.DELETE: N_("Delete"),
 }
-CUSTOM_ID: Final = rf"darkroom:review:(?P<decision>{'|'.join(Decision)}):(?P<creation>[0-9]+)"
+STYLES: Final = {
+    Decision.APPROVE: discord.ButtonStyle.success,
+    Decision.SPOILER: discord.ButtonStyle.secondary,
+    Decision.DELETE: discord.ButtonStyle.danger,
+}
+MODERATORS_ONLY: Final = N_("You need the permission Manage Messages in this channel to decide that.")
 
 
-class ReviewButton(discord.ui.DynamicItem[discord.ui.Button[Any]], template=CUSTOM_ID):
-    """Hands over what a moderator decides for a creation."""
+class ReviewButton(PersistentButton, name="review"):
+    """Records what a moderator decides; of several moderators the first one counts."""
+
+    decision: Decision
+    creation_id: int
 
     def __init__(self, decision: Decision, creation_id: int, language: str = ENGLISH) -> None:
-        label, style = say(language, LOOKS[decision][0]), LOOKS[decision][1]
-        super().__init__(discord.ui.Button(label=label, style=style, custom_id=f"darkroom:review:{decision}:{creation_id}"))
-        self.decision, self.creation_id = decision, creation_id
+        button: discord.ui.Button[Any] = discord.ui.Button(label=say(language, LABELS[decision]), style=STYLES[decision])
+        super().__init__(button, decision=decision, creation_id=creation_id)
 
-    @classmethod
-    async def from_custom_id(
-        cls, interaction: discord.Interaction[Any], item: discord.ui.Item[Any], match: re.Match[str]
-    ) -> Self:
-        """Make the button anew from its custom_id."""
-        return cls(Decision(match["decision"]), int(match["creation"]))
-
-    async def callback(self, interaction: discord.Interaction[Any]) -> None:
-        """Hand the press over."""
-        await interaction.client.get_cog("ReviewCog").press(interaction, self.decision, self.creation_id)
+    async def run(self, interaction: Interaction) -> None:
+        """Record the decision and let the creation go on; raises `DarkroomError` where there is one already."""
+        service = interaction.client.service
+        if not interaction.permissions.manage_messages:
+            raise DarkroomError(MODERATORS_ONLY)
+        await interaction.response.defer()
+        review, is_first = await service.reviews.decide(self.creation_id, self.decision, interaction.user.id)
+        if review is None:
+            raise DarkroomError("These pictures have been deleted, so there is nothing left to decide.")
+        if not is_first:
+            if review.moderator is None:
+                raise DarkroomError("That has been decided already.")
+            raise DarkroomError("{moderator} has decided already.", moderator=f"<@{review.moderator}>")
+        await service.resume_reviewed(self.creation_id)
 
 
 def asks_about(message: discord.Message, creation_id: int) -> bool:
-    """Whether ``message`` asks the moderators about that creation."""
-    custom_ids = [getattr(child, "custom_id", None) for row in message.components for child in getattr(row, "children", ())]
-    return f"darkroom:review:{Decision.APPROVE}:{creation_id}" in custom_ids
+    """Return whether ``message`` asks the moderators about that creation."""
+    return ReviewButton.custom_id_of(decision=Decision.APPROVE, creation_id=creation_id) in custom_ids(message)

@@ -1,46 +1,54 @@
-"""What becomes of pictures that were flagged: pure, from what their server has set."""
+"""Decide what happens to pictures that the safety check flagged, from the settings of their server."""
 
 from collections.abc import Mapping
 from typing import Final
 
 from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.request.preferences import FlaggedAction, Preferences
+from diffusion.text import N_
 
-NORMAL: Final = FlaggedAction.REVIEW
-RESTRICTED: Final = FlaggedAction.SPOILER
+DEFAULT_ACTION: Final = FlaggedAction.REVIEW
+DEFAULT_AGE_RESTRICTED_ACTION: Final = FlaggedAction.SPOILER
 ACTION_NAMES: Final = {
-    FlaggedAction.ALLOW: "shown as any other",
-    FlaggedAction.SPOILER: "shown as spoilers",
-    FlaggedAction.REVIEW: "held for the moderators",
-    FlaggedAction.REFUSE: "not shown",
+    FlaggedAction.ALLOW: N_("shown as any other"),
+    FlaggedAction.SPOILER: N_("shown as spoilers"),
+    FlaggedAction.REVIEW: N_("reviewed by moderators"),
+    FlaggedAction.REFUSE: N_("not shown"),
 }
 
 
 def action_for(server: Preferences | None, age_restricted: bool) -> FlaggedAction:
-    """Decide for flagged pictures in a channel that is ``age_restricted`` or not; ``server`` is None in direct messages.
+    """Return what happens to flagged pictures in a channel, age-restricted or not.
 
-    Nothing can be held where there is no channel for it.
+    ``server`` is None in direct messages. Without a channel for moderators, pictures that need a review are refused.
     """
     if server is None:
         return FlaggedAction.REFUSE
-    rule = server.flagged_restricted or RESTRICTED if age_restricted else server.flagged or NORMAL
-    return FlaggedAction.REFUSE if rule is FlaggedAction.REVIEW and server.moderators is None else rule
+    action = _chosen_action(server, age_restricted)
+    return FlaggedAction.REFUSE if action is FlaggedAction.REVIEW and server.moderators is None else action
 
 
 def rule_text(server: Preferences, language: str = ENGLISH) -> str:
-    """Say what becomes of flagged pictures, and where that is not what was set."""
-    here, restricted = (f"**{say(language, ACTION_NAMES[action_for(server, where)])}**" for where in (False, True))
+    """Describe what happens to flagged pictures, and what keeps a choice from taking effect."""
+    action = say(language, ACTION_NAMES[action_for(server, age_restricted=False)])
+    restricted_action = say(language, ACTION_NAMES[action_for(server, age_restricted=True)])
     lines = [
-        say(language, "Flagged pictures are {shown} here.", shown=here),
-        say(language, "Flagged pictures are {shown} in age-restricted channels.", shown=restricted),
+        say(language, "Flagged pictures are {shown} here.", shown=f"**{action}**"),
+        say(language, "Flagged pictures are {shown} in age-restricted channels.", shown=f"**{restricted_action}**"),
     ]
     if server.moderators is not None:
-        lines.append(say(language, "They are held in {channel}.", channel=f"<#{server.moderators}>"))
-    elif FlaggedAction.REVIEW in (server.flagged or NORMAL, server.flagged_restricted or RESTRICTED):
-        lines.append(say(language, "They would be held, but there is no channel for it: set one with `/moderation channel`."))
+        lines.append(say(language, "Moderators review them in {channel}.", channel=f"<#{server.moderators}>"))
+    elif FlaggedAction.REVIEW in (_chosen_action(server, False), _chosen_action(server, True)):
+        lines.append(say(language, "Reviews need a channel. Please set one with `/moderation channel`."))
     return "\n".join(lines)
 
 
 def flags_text(flags: Mapping[str, float]) -> str:
-    """Word the labels for which pictures were flagged, the surest first."""
+    """List the labels for which pictures were flagged, the most certain first."""
     return ", ".join(f"{label} {score:.0%}" for label, score in sorted(flags.items(), key=lambda flag: -flag[1]))
+
+
+def _chosen_action(server: Preferences, age_restricted: bool) -> FlaggedAction:
+    if age_restricted:
+        return server.flagged_restricted or DEFAULT_AGE_RESTRICTED_ACTION
+    return server.flagged or DEFAULT_ACTION

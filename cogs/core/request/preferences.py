@@ -39,11 +39,11 @@ class Scope(StrEnum):
 
 
 class FlaggedAction(StrEnum):
-    """What becomes of pictures that were flagged: shown, shown on a click, shown to moderators first, or not at all."""
+    """What happens to flagged pictures: shown, shown on a click, reviewed by moderators first, or not shown."""
 
     ALLOW = "allow"
     SPOILER = "spoiler"
-    REVIEW = "hold"
+    REVIEW = "review"
     REFUSE = "refuse"
 
 

@@ -61,16 +61,16 @@ async def test_words_hold_in_their_server_alone_and_after_a_restart(server, mana
 
 
 async def test_words_can_be_listed_tried_out_and_removed(server, manager):
-    assert await said(manager, server, "words list") == "No words are listed."
+    assert await said(manager, server, "words list") == "No words are blocked."
     await said(manager, server, "words add", word="fox")
     await said(manager, server, "words add", word=r"\bf+", expression=True)
     assert await said(manager, server, "words list") == r"`fox`, `/\bf+/`"
-    assert await said(manager, server, "test", text="my f0x") == "Not taken: `fox`."
-    assert await said(manager, server, "test", text="a hound") == "No word of it is listed."
+    assert await said(manager, server, "test", text="my f0x") == "Blocked by `fox`."
+    assert await said(manager, server, "test", text="a hound") == "This prompt contains no blocked word."
     offered = await manager.autocomplete(server.channel, "moderation words remove", "word", "fo")
     assert [choice["value"] for choice in offered] == ["fox"]
-    assert "taken again" in await said(manager, server, "words remove", word="fox")
-    assert "taken again" in await said(manager, server, "words remove", word=r"/\bf+/")
+    assert "allowed again" in await said(manager, server, "words remove", word="fox")
+    assert "allowed again" in await said(manager, server, "words remove", word=r"/\bf+/")
     result = await server.alice.slash(server.channel, "imagine", prompt="a red fox", steps=2)
     await server.until_finished(result.response)
 
@@ -82,7 +82,7 @@ async def test_a_long_list_comes_as_a_file(server, manager):
     assert private_text(shown) == "10 words:"
     assert len((await shown.response.attachments[0].read()).splitlines()) == 10
     (offered, *_) = await manager.autocomplete(server.channel, "moderation words remove", "word", "/3")
-    assert "taken again" in await said(manager, server, "words remove", word=offered["value"])
+    assert "allowed again" in await said(manager, server, "words remove", word=offered["value"])
 
 
 @pytest.mark.parametrize(
@@ -92,8 +92,8 @@ async def test_a_long_list_comes_as_a_file(server, manager):
         ("words add", {"word": "a" * 61}, "60 characters"),
         ("words add", {"word": "(", "expression": True}, "no regular expression"),
         ("words add", {"word": "(x+x+)+y|(a+)+$", "expression": True}, "takes too long"),
-        ("words add", {"word": "listed"}, "listed already"),
-        ("words remove", {"word": "unlisted"}, "not listed"),
+        ("words add", {"word": "listed"}, "blocked already"),
+        ("words remove", {"word": "unlisted"}, "not blocked"),
     ],
 )
 async def test_what_cannot_be_is_told_in_one_sentence(server, manager, command, options, words):
@@ -109,9 +109,9 @@ async def test_a_forged_rule_changes_nothing(server, manager):
 
 
 async def test_only_so_many_words_are_taken(server, manager, monkeypatch):
-    monkeypatch.setattr(sys.modules["cogs.moderation.cog"], "MOST_RULES", 1)
+    monkeypatch.setattr(sys.modules["cogs.moderation.cog"], "MAX_RULES", 1)
     await said(manager, server, "words add", word="one")
-    assert "remove some" in await said(manager, server, "words add", word="two")
+    assert "remove one" in await said(manager, server, "words add", word="two")
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ async def test_only_managers_may_even_where_a_server_shows_it_to_others(server, 
     (group,) = [command for command in await server.env.bot.tree.fetch_commands() if command.name == "moderation"]
     assert group.default_member_permissions.manage_guild
     server.guild.set_command_permissions(group, {server.alice: True})
-    assert await said(server.alice, server, command, **options) == "Only members who may manage this server can do that."
+    assert await said(server.alice, server, command, **options) == "You need the permission Manage Server to do that."
     assert server.service.preference_store.of(Scope.SERVER, server.guild.id) == Preferences()
     assert await server.alice.autocomplete(server.channel, "moderation words remove", "word", "fo") == []
 
@@ -141,7 +141,7 @@ async def test_the_rule_says_what_becomes_of_flagged_pictures(server, manager):
     assert "`/moderation channel`" in before and "`SAFETY_MODEL`" in before
     moderators = server.guild.create_text_channel("moderators")
     after = await said(manager, server, "channel", channel=moderators)
-    assert "**held for the moderators** here" in after and f"<#{moderators.id}>" in after
+    assert "**reviewed by moderators** here" in after and f"<#{moderators.id}>" in after
     changed = await said(manager, server, "rule", flagged="spoiler", age_restricted="allow")
     assert "**shown as spoilers** here" in changed and "**shown as any other** in age-restricted channels" in changed
     kept = server.service.preference_store.of(Scope.SERVER, server.guild.id)
@@ -157,7 +157,7 @@ async def test_a_channel_where_the_bot_may_not_post_is_not_taken(server, manager
     nobody = discord.PermissionOverwrite(send_messages=False, attach_files=False)
     closed = server.guild.create_text_channel("closed", overwrites={server.guild.default_role: nobody})
     answer = await said(manager, server, "channel", channel=closed)
-    assert answer.startswith(f"In <#{closed.id}> I need the permissions View Channel, Send Messages and Attach Files.")
+    assert answer.startswith(f"I need the permissions View Channel, Send Messages and Attach Files in <#{closed.id}>.")
 
 
 @pytest.mark.parametrize("form", [{"morph_to": "a red fox", "count": 2}, {"branches": ((1, "a red fox"),)}])

@@ -161,7 +161,7 @@ async def test_of_two_moderators_the_first_counts_and_the_other_is_told_who_it_w
 
 async def test_members_cannot_decide(server):
     message, question = await ask_and_hold(server)
-    assert "delete others' messages" in private_text(await server.bob.click(question, label="Approve"))
+    assert "Manage Messages" in private_text(await server.bob.click(question, label="Approve"))
     assert outcome_of(message) == "held"
 
 
@@ -280,7 +280,7 @@ async def test_what_no_moderator_decides_on_goes_as_old_pictures_do(server):
 async def test_a_message_deleted_while_the_bot_was_away_is_posted_again(server, monkeypatch):
     message, question = await ask_and_hold(server)
     with monkeypatch.context() as away:
-        away.setattr(server.env.bot.get_cog("ReviewCog"), "_give_up", AsyncMock())
+        away.setattr(server.env.bot.get_cog("ReviewCog"), "_reject", AsyncMock())
         server.env.backend.delete_message(server.moderators.id, question.id)
         await server.env.settle()
     await server.restart()
@@ -304,7 +304,7 @@ async def test_a_button_whose_pictures_are_gone_says_so(server):
     _, question = await ask_and_hold(server)
     async with server.service.database.sessions.begin() as session:
         await session.execute(delete(ReviewRow))
-    assert "pictures are gone" in (await server.mia.click(question, label="Approve")).followups[0].content
+    assert "have been deleted" in (await server.mia.click(question, label="Approve")).followups[0].content
 
 
 async def test_a_check_that_fails_shows_nothing(tiny_model):

@@ -35,7 +35,7 @@ def test_nothing_is_ever_held_without_a_channel_for_it():
     for rule, restricted, age_restricted in itertools.product([None, *FlaggedAction], [None, *FlaggedAction], [False, True]):
         server = Preferences(flagged=rule, flagged_restricted=restricted)
         assert action_for(server, age_restricted) is not FlaggedAction.REVIEW
-        assert ("there is no channel for it" in rule_text(server)) == (FlaggedAction.REVIEW in (rule or "hold", restricted))
+        assert ("Reviews need a channel" in rule_text(server)) == (FlaggedAction.REVIEW in (rule or "review", restricted))
 
 
 def test_flags_are_worded_with_the_surest_first():
