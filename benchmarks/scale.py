@@ -16,7 +16,7 @@ from statistics import median
 from typing import Any, NoReturn
 
 from diffusion import Engine, EngineConfig, ImageRequest, StableDiffusion
-from diffusion.cluster.app import Deployed, Options, application
+from diffusion.cluster.app import Deployed, Options, build_application
 from diffusion.cluster.remote import RemoteEngine, load
 
 HOST = "127.0.0.1"
@@ -55,7 +55,7 @@ def served(kind: type[Deployed], numbers: list[int], url: str) -> Iterator[dict[
     names = {replicas: f"{kind.__name__}-{replicas}" for replicas in numbers}
     for replicas, name in names.items():
         options = Options(replicas=replicas, cpus=0.1, max_rows=ROWS, max_waiting=1000)
-        serve.run(application(options, kind), name=name, route_prefix=f"/{name}")
+        serve.run(build_application(options, kind), name=name, route_prefix=f"/{name}")
     yield {replicas: load(url, name)[0] for replicas, name in names.items()}
     for name in names.values():
         serve.delete(name)

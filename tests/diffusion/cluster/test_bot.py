@@ -26,7 +26,7 @@ async def server(machines):
         yield server
 
 
-async def test_the_bot_posts_pictures_that_were_made_elsewhere(server, local):
+async def test_bot_posts_pictures_of_a_cluster(server, local):
     result = await server.alice.slash(
         server.channel, "imagine", prompt="a red fox", seed=5, steps=20, sampler="ddim", guidance=7.5
     )
@@ -37,7 +37,7 @@ async def test_the_bot_posts_pictures_that_were_made_elsewhere(server, local):
     assert server.service.metrics.pictures == 1 and server.service.metrics.seconds_each > 0
 
 
-async def test_members_cancel_what_is_made_elsewhere(server, machines):
+async def test_bot_cancels_pictures_on_a_cluster(server, machines):
     result = await server.alice.slash(server.channel, "imagine", prompt="a red fox", **LONG)
     await server.until(lambda: "/299" in text_of(result.response))
     assert "▶" in private_text(await server.alice.slash(server.channel, "queue"))
@@ -46,7 +46,7 @@ async def test_members_cancel_what_is_made_elsewhere(server, machines):
     await until(lambda: _idle(machines))
 
 
-async def test_members_read_that_their_pictures_are_resumed(server, machines):
+async def test_bot_shows_that_lost_pictures_are_resumed(server, machines):
     result = await server.alice.slash(server.channel, "imagine", prompt="a red fox", **LONG)
     (job,) = server.service.jobs.values()
     await server.until(lambda: job.progress.completed)
@@ -57,7 +57,7 @@ async def test_members_read_that_their_pictures_are_resumed(server, machines):
     await server.until_finished(result.response, 4)
 
 
-async def test_the_settings_choose_the_engine(machines):
+async def test_build_engine_follows_the_config(machines):
     settings = Config(engine=machines.url, models="tiny,other", max_waiting=3)
     async with await asyncio.to_thread(build_engine, settings) as engine:
         assert isinstance(engine, RemoteEngine) and engine.config.max_waiting == 3

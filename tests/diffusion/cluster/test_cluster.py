@@ -30,7 +30,7 @@ KINDS = {
 }
 
 
-async def test_pictures_are_those_of_the_engine_here(remote, local):
+async def test_remote_engine_draws_the_same_pictures_as_a_local_one(remote, local):
     requests = [build_request(seed, **settings) for seed, settings in enumerate(KINDS.values())]
     theirs = await asyncio.gather(*(remote.submit(request, owner) for owner, request in enumerate(requests)))
     for kind, request, result in zip(KINDS, requests, theirs, strict=True):
@@ -40,7 +40,7 @@ async def test_pictures_are_those_of_the_engine_here(remote, local):
         assert result.request is request and result.seeds == ours.seeds and result.seconds > 0
 
 
-async def test_progress_comes_with_previews_and_a_forecast(remote):
+async def test_remote_engine_reports_previews_and_seconds_left(remote):
     steps = []
     remote.watchers.append(lambda rows, seconds: steps.append((rows, seconds)))
     job, seen, foreseen = remote.submit(build_request(steps=100, count=2), "alice"), [], []
@@ -59,7 +59,7 @@ async def test_progress_comes_with_previews_and_a_forecast(remote):
     assert remote.unfinished == 0 and remote.jobs_of("alice") == 0
 
 
-async def test_what_is_cancelled_leaves_its_replica(remote, machines):
+async def test_remote_engine_cancels_on_the_replica(remote, machines):
     job = remote.submit(build_request(steps=150, count=4))
     async for progress in job:
         if progress.completed:
@@ -71,14 +71,14 @@ async def test_what_is_cancelled_leaves_its_replica(remote, machines):
     await until(lambda: _idle(machines))
 
 
-async def test_both_machines_work(remote, machines):
+async def test_cluster_draws_on_both_machines(remote, machines):
     assert len({replica["node"] for replica in await list_replicas(machines)}) == 2
     jobs = [remote.submit(build_request(seed, steps=100), owner=seed) for seed in range(12)]
     await until(lambda: _all_busy(machines))
     await asyncio.gather(*jobs)
 
 
-async def test_what_cannot_be_made_is_refused_here_and_there(remote, machines):
+async def test_remote_engine_rejects_invalid_requests_on_both_sides(remote, machines):
     with pytest.raises(InvalidRequestError, match="multiple of 8"):
         remote.submit(build_request(width=30))
     remote.config = EngineConfig(limits=Limits(side=2048))
@@ -89,7 +89,7 @@ async def test_what_cannot_be_made_is_refused_here_and_there(remote, machines):
 
 
 @pytest.mark.parametrize("body", [b"", b"\x80\x04\x95", b"\0\0\0\2[]", b"\xff" * 100])
-async def test_what_is_no_frame_is_refused(machines, body):
+async def test_replica_rejects_bodies_that_are_no_frame(machines, body):
     def post():
         urllib.request.urlopen(urllib.request.Request(f"{machines.url}/tiny/pictures", body), timeout=20)
 
@@ -99,7 +99,7 @@ async def test_what_is_no_frame_is_refused(machines, body):
     assert refused.value.code == 400
 
 
-async def test_another_model_is_there_at_the_same_time(remote, machines):
+async def test_cluster_serves_two_models(remote, machines):
     before = remote.submit(build_request(steps=100))
     await remote.switch(partial(load, machines.url, "other"))
     after = remote.submit(build_request())
@@ -108,7 +108,7 @@ async def test_another_model_is_there_at_the_same_time(remote, machines):
     assert not are_alike((await before).images, (await after).images)
 
 
-async def test_replicas_that_are_full_let_wait_what_was_taken_on_and_refuse_the_rest(machines):
+async def test_full_replicas_keep_accepted_requests_and_reject_others(machines):
     model, _ = await asyncio.to_thread(load, machines.url, "other")
     async with RemoteEngine(model) as remote:
         jobs = [remote.submit(build_request(seed, steps=60, count=2), owner=seed) for seed in range(2)]
@@ -121,7 +121,7 @@ async def test_replicas_that_are_full_let_wait_what_was_taken_on_and_refuse_the_
     assert [len(result.images) for result in results] == [2, 2]
 
 
-async def test_no_request_is_lost_when_a_replica_is_killed(remote, local, machines):
+async def test_cluster_redraws_the_requests_of_a_killed_replica(remote, local, machines):
     requests = [build_request(seed, steps=100, count=1 + seed % 2) for seed in range(8)]
     jobs = [remote.submit(request, owner) for owner, request in enumerate(requests)]
     resumed = [asyncio.create_task(_resumes(job)) for job in jobs]
@@ -137,7 +137,7 @@ async def test_no_request_is_lost_when_a_replica_is_killed(remote, local, machin
     await until(lambda: _replaced(machines, {victim["pid"]}, 2))
 
 
-async def test_an_update_loses_nothing(remote, local, machines, tiny_folder):
+async def test_cluster_update_loses_no_request(remote, local, machines, tiny_folder):
     before = {replica["pid"] for replica in await list_replicas(machines)}
     options = {"device": "cpu", "dtype": "float32", "preview_seconds": 0, "cpus": 1.5, "replicas": 2}
     requests = [build_request(seed, steps=60) for seed in range(6)]

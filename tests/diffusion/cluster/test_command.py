@@ -32,7 +32,7 @@ def ray():
     pytest.importorskip("uvicorn", reason="replicas need pip install -e '.[cluster]'")
 
 
-def test_it_serves_until_it_is_stopped_and_prints_where(tiny_folder):
+def test_serve_prints_its_address_and_runs_until_stopped(tiny_folder):
     with socket.socket() as free:
         free.bind((HOST, 0))
         port = free.getsockname()[1]
@@ -51,14 +51,14 @@ def test_it_serves_until_it_is_stopped_and_prints_where(tiny_folder):
 
 
 @pytest.mark.parametrize("wrong", [("--replicas", "many"), ("--set", "unknown=1"), ("--replicas", "8-2"), ("--replicas", "0")])
-def test_what_is_wrong_is_told_in_a_sentence(wrong):
+def test_serve_explains_invalid_options_in_a_sentence(wrong):
     with command("serve", *wrong) as running:
         told = running.stderr.read()
         assert running.wait(60) == 2
     assert "Traceback" not in told and len(told.strip().splitlines()) == 1, told
 
 
-def test_more_than_the_machines_have_is_told_and_not_waited_for():
+def test_missing_resources_names_what_the_machines_lack():
     def wanted(**given):
         return SimpleNamespace(**{"replicas": 1, "gpus": 0, "cpus": 1} | given)
 

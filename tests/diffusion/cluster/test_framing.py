@@ -40,7 +40,7 @@ def stream(data):
 
 
 @given(st.dictionaries(st.text(), st.integers() | st.text()), st.lists(st.binary(max_size=100), max_size=4))
-def test_frames_come_out_as_they_went_in(head, files):
+def test_decode_frame_inverts_encode_frame(head, files):
     head.pop("files", None)
     data = encode_frame(head, files)
     assert decode_frame(data, MOST) == (head, files)
@@ -61,7 +61,7 @@ class _reader:
 
 
 @given(st.binary(max_size=200))
-def test_anything_else_is_no_frame(data):
+def test_decode_frame_rejects_other_bytes(data):
     with pytest.raises(BrokenFrameError):
         decode_frame(struct.pack(">I", len(data)) + data, MOST)
     with pytest.raises((BrokenFrameError, asyncio.IncompleteReadError)):
@@ -78,7 +78,7 @@ def test_anything_else_is_no_frame(data):
         pickle.dumps(ImageRequest("a fox")),
     ],
 )
-def test_what_is_too_large_or_broken_is_refused(data):
+def test_decode_frame_rejects_large_and_broken_frames(data):
     with pytest.raises(BrokenFrameError):
         decode_frame(data, MOST)
     with pytest.raises((BrokenFrameError, asyncio.IncompleteReadError)):
@@ -94,12 +94,12 @@ def test_what_is_too_large_or_broken_is_refused(data):
         ImageRequest("a fox", morph_to="a dog", count=9, animation="gif"),
     ],
 )
-def test_a_request_comes_out_as_it_went_in(request_):
+def test_decode_request_inverts_encode_request(request_):
     frame = decode_frame(encode_frame(*schema.encode_request(request_, 7)), MOST)
     assert schema.decode_request(frame) == (request_, 7)
 
 
-def test_pictures_travel_as_the_model_sees_them():
+def test_encode_request_fits_pictures_to_the_requested_size():
     mask = box_mask(PICTURE.size, (0, 0, 16, 32))
     asked = ImageRequest("a fox", width=16, height=32, image=PICTURE, mask=mask, start_step=3)
     request, _ = schema.decode_request(decode_frame(encode_frame(*schema.encode_request(asked, None)), MOST))
@@ -120,7 +120,7 @@ def test_pictures_travel_as_the_model_sees_them():
         {"prompt": ["a"]},
     ],
 )
-def test_a_question_of_other_types_is_refused_with_a_sentence(changes):
+def test_decode_request_rejects_other_types(changes):
     head, files = schema.encode_request(ImageRequest("a fox"), None)
     head["settings"] |= changes
     with pytest.raises(InvalidRequestError, match="Please send your request again"):
@@ -131,12 +131,12 @@ def test_a_question_of_other_types_is_refused_with_a_sentence(changes):
     "head",
     [{}, {"settings": {"prompt": "a"}}, {"settings": {"prompt": "a"}, "pictures": ["prompt"], "owner": None}, {"owner": []}],
 )
-def test_a_question_that_lacks_something_is_refused_with_a_sentence(head):
+def test_decode_request_rejects_missing_fields(head):
     with pytest.raises(InvalidRequestError, match="Please send your request again"):
         schema.decode_request((head, [encode_image(PICTURE)]))
 
 
-def test_what_newer_replicas_tell_besides_is_passed_over():
+def test_messages_of_newer_replicas_ignore_unknown_fields():
     told = schema.encode_progress(Progress(None, 3, 20), (), None, [])[0]["progress"]
     assert schema.ProgressMessage.model_validate(told | {"newer": 1}).completed == 3
     refused = schema.encode_error(errors.NotFiniteError())[0]["error"]
@@ -145,20 +145,20 @@ def test_what_newer_replicas_tell_besides_is_passed_over():
     assert schema.decode_result(head, [encode_image(PICTURE)], ImageRequest("a fox"), None).model == "tiny"
 
 
-def test_a_picture_is_read_once():
+def test_decode_request_rejects_a_picture_listed_twice():
     head, files = schema.encode_request(ImageRequest("a fox", image=PICTURE), None)
     with pytest.raises(InvalidRequestError, match="Please send your request again"):
         schema.decode_request((head | {"pictures": ["image"] * 9}, files * 9))
 
 
-def test_values_that_no_request_may_have_are_refused_as_everywhere():
+def test_decode_request_validates_settings():
     head, files = schema.encode_request(ImageRequest("a fox"), None)
     head["settings"]["steps"] = 0
     with pytest.raises(InvalidRequestError, match="At least 1 step"):
         schema.decode_request((head, files))
 
 
-def test_only_what_is_new_of_previews_is_sent():
+def test_encode_progress_sends_changed_previews_only():
     first, second, third = (Image.new("RGB", (4, 4), colour) for colour in ("red", "green", "blue"))
     frame = schema.encode_progress(Progress(None, 3, 20, (first, second)), (first,), 1.5, [(4, 0.1)])
     assert len(frame[1]) == 1
@@ -182,7 +182,7 @@ def test_only_what_is_new_of_previews_is_sent():
         errors.GenerationError("Something went wrong."),
     ],
 )
-def test_errors_are_the_same_on_the_other_side(error):
+def test_error_message_rebuilds_the_same_error(error):
     head, _ = decode_frame(encode_frame(*schema.encode_error(error)), MOST)
     other = schema.ErrorMessage.model_validate(head["error"]).error()
     assert (type(other), str(other), other.template, other.values) == (type(error), str(error), error.template, error.values)
@@ -190,11 +190,11 @@ def test_errors_are_the_same_on_the_other_side(error):
 
 
 @pytest.mark.parametrize("kind", ["Any", "Text", "SystemExit", "__import__", ""])
-def test_only_errors_of_this_project_are_made(kind):
+def test_error_message_rebuilds_known_errors_only(kind):
     error = schema.ErrorMessage(kind=kind, template="Something.", values={}).error()
     assert type(error) is errors.GenerationError and isinstance(error, DarkroomError)
 
 
-def test_what_a_router_reads_is_what_was_worded():
+def test_parse_routing_key_inverts_format_routing_key():
     assert schema.parse_routing_key(schema.format_routing_key((1, 4, 16, 16), 80)) == ((1, 4, 16, 16), 80)
     assert {schema.parse_routing_key(text) for text in ("", "x", "1x2", "axb 3", "1x2 many")} == {((), 0)}

@@ -100,7 +100,7 @@ def clock(monkeypatch):
     return clock
 
 
-def test_it_has_the_methods_of_the_engine():
+def test_remote_engine_has_the_methods_of_the_engine():
     methods = {name: member for name, member in vars(Engine).items() if not name.startswith("_")}
     methods = {name: member for name, member in methods.items() if name not in ("queued", "shapes", "alive")}  # for replicas
     for name, member in methods.items():
@@ -111,7 +111,7 @@ def test_it_has_the_methods_of_the_engine():
             assert [(p.name, p.default, p.kind) for p in ours] == [(p.name, p.default, p.kind) for p in theirs], name
 
 
-async def test_the_bot_knows_what_the_model_takes_without_its_networks(remote, own):
+async def test_remote_model_validates_like_the_model(remote, own):
     for name in ("name", "defaults", "guide_labels", "latent_factor", "latent_channels", "sample_side", "max_tokens"):
         assert getattr(remote.model, name) == getattr(own.model, name), name
     for text in ("a red fox", "", "Füchse 🦊 don't", "fox " * 90, "a<|endoftext|>b"):
@@ -120,28 +120,28 @@ async def test_the_bot_knows_what_the_model_takes_without_its_networks(remote, o
     assert not hasattr(remote.model, "unet")
 
 
-async def test_pictures_are_checked_where_they_were_made(remote, own):
+async def test_remote_engine_screens_on_the_replica(remote, own):
     result = await remote.submit(build_request())
     assert remote.can_screen and await remote.screen_images(result.images, result.safety_check) == await own.screen_images(
         result.images
     )
 
 
-async def test_pictures_are_checked_a_few_at_a_time_and_no_larger_than_is_looked_at(remote, own):
+async def test_remote_safety_check_sends_few_and_small_images(remote, own):
     seen = []
     own._check = lambda images: seen.append([image.size for image in images]) or _reddish(images)
     assert len(await remote.screen_images([Image.new("RGB", (3000, 10))] * 10)) == 10
     assert seen == [[(1024, 3)] * 8, [(1024, 3)] * 2]
 
 
-async def test_a_check_may_take_longer_than_a_replica_is_ever_silent(remote, own, monkeypatch):
+async def test_remote_safety_check_may_exceed_the_silence_timeout(remote, own, monkeypatch):
     monkeypatch.setattr(remote_module, "SILENCE_TIMEOUT_SECONDS", 0.2)
     own._check = lambda images: time.sleep(0.5) or _reddish(images)
     async with RemoteEngine(remote.model, check=remote._check) as engine:
         assert await engine.screen_images([RED]) == [{"red": 1.0}]
 
 
-async def test_a_check_is_tried_again_where_that_may_help(remote, server):
+async def test_remote_safety_check_retries_server_errors_only(remote, server):
     server.statuses = [500]
     assert await remote.screen_images([RED]) == [{"red": 1.0}] and server.requests == 2
     server.statuses = [400]
@@ -151,12 +151,12 @@ async def test_a_check_is_tried_again_where_that_may_help(remote, server):
 
 
 @pytest.mark.parametrize("images", [[RED] * 9, [Image.new("RGB", (2000, 1000))]])
-async def test_more_than_is_checked_at_once_is_refused(server, images):
+async def test_replica_rejects_too_many_images_to_screen(server, images):
     head, _ = await server.replica._screen(({}, [encode_image(image) for image in images]))
     assert "flags" not in head and "error" in head
 
 
-async def test_what_has_not_begun_waits_during_a_pause(remote, own, server):
+async def test_pause_takes_waiting_jobs_back(remote, own, server):
     own.pause()  # so that what is sent waits there
     waiting = remote.submit(build_request(), "alice")
     async with asyncio.timeout(20):
@@ -178,7 +178,7 @@ async def test_what_has_not_begun_waits_during_a_pause(remote, own, server):
     assert not remote.paused
 
 
-async def test_a_pause_of_any_length_tries_nobodys_patience(remote, server, clock):
+async def test_pause_does_not_count_as_connection_time(remote, server, clock):
     remote.pause()
     job = remote.submit(build_request())
     await asyncio.sleep(0.1)
@@ -188,7 +188,7 @@ async def test_a_pause_of_any_length_tries_nobodys_patience(remote, server, cloc
     assert len((await job).images) == 1
 
 
-async def test_more_than_can_wait_is_refused(remote):
+async def test_submit_rejects_requests_over_max_waiting(remote):
     remote.config = EngineConfig(max_waiting=3)
     job = remote.submit(build_request(count=3))
     with pytest.raises(QueueFullError, match="3 pictures are waiting"):
@@ -196,7 +196,7 @@ async def test_more_than_can_wait_is_refused(remote):
     assert len((await job).images) == 3
 
 
-async def test_more_than_is_ever_taken_on_is_refused_for_good(remote, own):
+async def test_submit_rejects_requests_over_the_limits(remote, own):
     own.config = EngineConfig(max_waiting=2)
     with pytest.raises(InvalidRequestError, match="at most 2"):
         await remote.submit(build_request(count=3))
@@ -205,7 +205,7 @@ async def test_more_than_is_ever_taken_on_is_refused_for_good(remote, own):
         remote.submit(build_request(count=3))
 
 
-async def test_a_full_replica_closes_the_bot_until_what_waits_has_asked_again(remote, own, clock):
+async def test_submit_rejects_new_requests_after_a_full_replica(remote, own, clock):
     own.config = EngineConfig(max_waiting=1)
     own.pause()
     ahead = own.submit(build_request(), "alice")
@@ -222,7 +222,7 @@ async def test_a_full_replica_closes_the_bot_until_what_waits_has_asked_again(re
     assert len((await remote.submit(build_request(seed=2), "carol")).images) == 1
 
 
-async def test_what_loses_its_replica_is_made_again_and_says_so(remote, own, server):
+async def test_lost_replica_leads_to_a_new_start(remote, own, server):
     server.losing = 2
     job = remote.submit(build_request(steps=60, count=2))
     seen = [progress async for progress in job]
@@ -232,7 +232,7 @@ async def test_what_loses_its_replica_is_made_again_and_says_so(remote, own, ser
     assert [image.tobytes() for image in result.images] == [image.tobytes() for image in ours.images]
 
 
-async def test_what_loses_its_replica_again_and_again_is_given_up(remote, server, monkeypatch):
+async def test_job_fails_after_max_losses(remote, server, monkeypatch):
     monkeypatch.setattr(remote_module, "FIRST_WAIT_SECONDS", 0.01)
     server.losing = 100
     with pytest.raises(GenerationError, match="try again"):
@@ -241,7 +241,7 @@ async def test_what_loses_its_replica_again_and_again_is_given_up(remote, server
     assert remote.unfinished == 0
 
 
-async def test_what_only_waits_outlives_what_ends_its_replicas(remote, own, server, monkeypatch):
+async def test_queued_job_survives_more_losses(remote, own, server, monkeypatch):
     monkeypatch.setattr(remote_module, "FIRST_WAIT_SECONDS", 0.01)
     monkeypatch.setattr("diffusion.cluster.replica.REPORT_SECONDS", 0.01)
     monkeypatch.setattr("diffusion.cluster.replica.HEARTBEAT_SECONDS", 0.01)
@@ -257,7 +257,7 @@ async def test_what_only_waits_outlives_what_ends_its_replicas(remote, own, serv
     assert len((await job).images) == 1
 
 
-async def test_a_replica_whose_engine_has_ended_lets_go_of_its_requests(remote, own):
+async def test_replica_releases_requests_of_an_ended_engine(remote, own):
     job = remote.submit(build_request(steps=150, count=4))
     async for progress in job:
         if progress.completed:
@@ -270,7 +270,7 @@ async def test_a_replica_whose_engine_has_ended_lets_go_of_its_requests(remote, 
     assert not job.done and own.unfinished == 0
 
 
-async def test_a_replica_on_which_everything_fails_gets_no_more(remote, own, server, caplog):
+async def test_replica_turns_unhealthy_after_max_failures(remote, own, server, caplog):
     predict, own.model.predict_noise = own.model.predict_noise, _broken
     for seed in range(3):
         await server.replica.check_health()
@@ -288,7 +288,7 @@ async def test_a_replica_on_which_everything_fails_gets_no_more(remote, own, ser
     assert not job.done
 
 
-async def test_a_replica_is_sound_where_others_succeed_and_where_many_fail_together(remote, own, server, caplog):
+async def test_replica_counts_failures_of_one_step_once(remote, own, server, caplog):
     predict = own.model.predict_noise
     for _ in range(2):
         own.pause()
@@ -310,7 +310,7 @@ def _broken(*rows):
     raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
 
-async def test_leaving_takes_back_what_is_unfinished(server, own):
+async def test_remote_engine_cancels_unfinished_jobs_on_exit(server, own):
     model, _ = await asyncio.to_thread(load, server.url, "tiny")
     async with RemoteEngine(model) as remote:
         job = remote.submit(build_request(steps=150, count=4))
@@ -323,20 +323,20 @@ async def test_leaving_takes_back_what_is_unfinished(server, own):
             await asyncio.sleep(0.01)
 
 
-async def test_an_engine_that_is_not_there_is_told_in_a_sentence():
+async def test_load_explains_an_unreachable_engine():
     with pytest.raises(ModelLoadError, match=r"http://127\.0\.0\.1:1 cannot be reached"):
         await asyncio.to_thread(load, "http://127.0.0.1:1", "tiny")
     with pytest.raises(ValueError, match="it must be the HTTP address that"):
         Config(engine="ray://127.0.0.1:10001")
 
 
-def test_members_read_that_pictures_are_resumed():
+def test_remote_engine_reports_resumed_jobs():
     text = progress_text(build_request(), Progress(None, 3, 20, resuming=True))
     assert RESUMING in text and "step" not in text
     assert RESUMING not in progress_text(build_request(), Progress(None, 3, 20))
 
 
-def test_a_replica_that_has_ended_says_so(tiny_model):
+def test_replica_reports_an_ended_engine(tiny_model):
     from diffusion.cluster.replica import Replica
 
     replica = Replica(SimpleNamespace(watchers=[], alive=False))
@@ -344,7 +344,7 @@ def test_a_replica_that_has_ended_says_so(tiny_model):
         asyncio.run(replica.check_health())
 
 
-def test_a_bot_loads_nothing_of_ray(tiny_folder):
+def test_build_engine_does_not_import_ray(tiny_folder):
     code = "import sys, bot, diffusion.cluster.remote; bot.build_engine(bot.Config()); sys.exit('ray' in sys.modules)"
     environment = os.environ | {"MODEL_ID": str(tiny_folder), "ENGINE": ""}
     assert subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, check=False).returncode == 0

@@ -52,17 +52,17 @@ async def first(router, replicas, asked):
     return ranks[0][0].replica_id.name
 
 
-async def test_a_request_goes_where_fewer_rows_are_queued(router):
+async def test_router_chooses_the_shorter_queue(router):
     assert await first(router, [replica("long", 900), replica("short", 100)], request("a")) == "short"
 
 
-async def test_of_like_queues_that_is_taken_which_steps_the_same_shape(router):
+async def test_router_prefers_a_replica_of_the_same_shape(router):
     replicas = [replica("other", 100, OTHER), replica("same", 110, SHAPE)]
     assert {await first(router, replicas, request(str(number), rows=0)) for number in range(20)} == {"same"}
     assert await first(router, [replica("other", 100, OTHER), replica("same", 900, SHAPE)], request("far")) == "other"
 
 
-async def test_what_was_sent_counts_until_its_replica_tells_anew(router):
+async def test_router_counts_requests_in_flight_until_new_statistics(router):
     pair = [replica("one", 0), replica("two", 50)]
     assert await first(router, pair, request("a", rows=200)) == "one"
     assert await first(router, pair, request("b", rows=200)) == "two"
@@ -70,7 +70,7 @@ async def test_what_was_sent_counts_until_its_replica_tells_anew(router):
     assert await first(router, told, request("c", rows=100)) == "one"
 
 
-async def test_what_was_given_up_before_it_reached_a_replica_is_forgotten(router):
+async def test_router_forgets_requests_that_never_arrived(router):
     for stats_version in range(1, 4):
         for number in range(5):  # of whose end nobody tells
             await first(
@@ -81,20 +81,20 @@ async def test_what_was_given_up_before_it_reached_a_replica_is_forgotten(router
         assert len(router._in_flight) == 5
 
 
-async def test_nothing_goes_where_nothing_is_made(router):
+async def test_router_avoids_broken_replicas(router):
     replicas = [replica("broken", math.inf, SHAPE), replica("sound", 900)]
     assert {await first(router, replicas, request(str(number))) for number in range(5)} == {"sound"}
     assert await first(router, replicas[:1], request("only")) == "broken"
 
 
-async def test_what_has_ended_counts_no_more(router):
+async def test_router_forgets_completed_requests(router):
     pair = [replica("one", 0), replica("two", 50)]
     await first(router, pair, request("a", rows=200))
     router.on_request_completed(pair[0].replica_id, "a")
     assert await first(router, pair, request("b")) == "one"
 
 
-async def test_requests_that_say_nothing_are_routed_too(router):
+async def test_router_accepts_requests_without_a_key(router):
     asked = request("a")
     asked.metadata.session_id = ""
     assert await first(router, [replica("only", 0)], asked) == "only"
@@ -105,7 +105,7 @@ async def test_requests_that_say_nothing_are_routed_too(router):
 @pytest.mark.parametrize(
     ("queued", "wanted"), [({}, 3), ({"a": 0.0}, 1), ({"a": 1.0}, 1), ({"a": 1500.0, "b": 1501.0}, 4), ({"a": 90_000.0}, 8)]
 )
-def test_there_are_as_many_replicas_as_the_queue_is_worth(queued, wanted):
+def test_by_queued_rows_scales_with_the_queue(queued, wanted):
     context = SimpleNamespace(
         aggregated_metrics={"queued": queued} if queued else {},
         config=SimpleNamespace(target_ongoing_requests=1000),
@@ -116,7 +116,7 @@ def test_there_are_as_many_replicas_as_the_queue_is_worth(queued, wanted):
     assert by_queued_rows(context) == (wanted, {})
 
 
-def test_the_config_file_is_one_that_serve_takes(router_class):
+def test_serve_yaml_matches_serve_and_options(router_class):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from ray.serve._private.api import call_user_app_builder_with_args_if_necessary as built

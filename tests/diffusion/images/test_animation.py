@@ -12,7 +12,7 @@ kinds = pytest.mark.parametrize("kind", ANIMATION_NAMES)
 
 
 @kinds
-def test_frames_and_their_times_come_back(kind):
+def test_decode_animation_inverts_encode_animation(kind):
     frames, milliseconds = decode_animation(encode_animation(FRAMES, [100, 200, 300], kind))
     assert milliseconds == [100, 200, 300]
     for frame, shown in zip(FRAMES, frames, strict=True):
@@ -20,32 +20,32 @@ def test_frames_and_their_times_come_back(kind):
 
 
 @kinds
-def test_it_plays_again_and_again(kind):
+def test_encode_animation_loops_forever(kind):
     with Image.open(io.BytesIO(encode_animation(FRAMES, [100] * 3, kind))) as image:
         assert image.info["loop"] == 0
 
 
 @kinds
-def test_it_says_how_it_was_made(kind):
+def test_encode_animation_keeps_the_parameters(kind):
     request = ImageRequest("grüner Apfel 🍏, round", morph_to='a "pear"\nof glass', count=12, animation=kind)
     data = encode_animation(FRAMES, [100] * 3, kind, format_parameters(request, 0, "tiny"))
     assert ImageRequest(**read_parameters(data), animation=kind) == request
 
 
 @kinds
-def test_a_damaged_one_says_nothing(kind):
+def test_read_text_chunks_ignores_damaged_animations(kind):
     data = encode_animation(FRAMES, [100] * 3, kind, "a fox")
     for length in range(0, len(data), 7):
         assert read_text_chunks(data[:length]).get("parameters", "a fox") == "a fox"
 
 
-def test_a_single_frame_is_a_still_picture_with_its_transparency():
+def test_encode_animation_keeps_transparency_of_one_frame():
     still = Image.new("RGBA", (4, 4), (255, 0, 0, 0))
     frames, _ = decode_animation(encode_animation([still], [0], lossless=True, exact=True))
     assert [frame.tobytes() for frame in frames] == [still.tobytes()]
 
 
-def test_a_way_leads_there_and_back_and_rests_at_both_ends():
+def test_ping_pong_pauses_at_both_ends():
     frames, milliseconds = ping_pong(FRAMES, 900, 400)
     assert [FRAMES.index(frame) for frame in frames] == [0, 1, 2, 1]
     assert milliseconds == [700, 300, 700, 300]

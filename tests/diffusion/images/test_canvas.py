@@ -17,7 +17,7 @@ PICTURE = Image.new("RGB", (100, 100), "red")
         ("all", (192, 192), (32, 32, 160, 160)),
     ],
 )
-def test_the_picture_keeps_its_place_and_the_rest_is_masked(direction, size, kept):
+def test_extend_canvas_masks_all_but_the_picture(direction, size, kept):
     width, height = grow(PICTURE.size, direction, 0.5)
     assert width / height == size[0] / size[1]
     canvas, mask = extend_canvas(PICTURE, direction, 0.5, *size, 8)
@@ -30,13 +30,13 @@ def test_the_picture_keeps_its_place_and_the_rest_is_masked(direction, size, kep
 
 @pytest.mark.parametrize("share", [0.1, 0.33, 1.0])
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_the_border_lies_between_latent_cells(direction, share):
+def test_extend_canvas_aligns_the_border_to_latent_cells(direction, share):
     box = extend_canvas(PICTURE, direction, share, 88, 136, 8)[1].point(lambda value: 255 - value).getbbox()
     assert all(edge % 8 == 0 for edge in box)
     assert box != (0, 0, 88, 136)
 
 
 @pytest.mark.parametrize(("direction", "size"), [("right", (8, 64)), ("all", (64, 16))])
-def test_a_picture_too_narrow_to_be_continued_says_so(direction, size):
+def test_extend_canvas_rejects_narrow_pictures(direction, size):
     with pytest.raises(InvalidImageError, match="too narrow"):
         extend_canvas(PICTURE, direction, 0.5, *size, 8)

@@ -30,7 +30,7 @@ def visible(picture):
 
 @pytest.mark.parametrize("ground", ["white", "black", "#f0a0c0", "#3070e8"])
 @pytest.mark.parametrize("size", [(128, 128), (256, 256), (700, 512)])
-def test_the_edge_is_as_soft_as_it_was_and_no_rim_of_the_ground_is_left(ground, size):
+def test_cut_out_keeps_soft_edges_without_a_rim(ground, size):
     picture, cover = drawn([("ellipse", (30, 20, 110, 90), (200, 60, 20))], ground, size)
     subject = np.asarray(cut_out(picture).subject)
     scale = min(1, 512 / max(size)) ** 2
@@ -38,14 +38,14 @@ def test_the_edge_is_as_soft_as_it_was_and_no_rim_of_the_ground_is_left(ground, 
     assert np.abs(visible(subject) - (200, 60, 20)).max() < 12
 
 
-def test_what_the_subject_encloses_stays():
+def test_cut_out_keeps_enclosed_areas():
     picture, _ = drawn([("ellipse", (60, 60, 200, 200), "orange"), ("ellipse", (110, 110, 150, 150), "white")])
     subject = cut_out(picture).subject
     assert subject.getpixel((subject.width // 2, subject.height // 2)) == (255, 255, 255, 255)
 
 
 @pytest.mark.parametrize("box", [(10, 10, 60, 40), (120, 30, 180, 220), (30, 200, 240, 250)])
-def test_the_subject_fills_the_square_wherever_it_stood(box):
+def test_cut_out_crops_to_the_subject(box):
     picture, _ = drawn([("rectangle", box, "green")])
     cutout = cut_out(picture)
     left, top, right, bottom = cutout.subject.getchannel("A").point(lambda alpha: 255 * (alpha > 127)).getbbox()
@@ -55,27 +55,27 @@ def test_the_subject_fills_the_square_wherever_it_stood(box):
     assert 0 < min(margins) <= cutout.subject.width / 12
 
 
-def test_a_subject_that_leaves_the_picture_is_cut_out_all_the_same():
+def test_cut_out_accepts_a_subject_at_the_border():
     picture, _ = drawn([("ellipse", (60, -80, 200, 150), "purple")])
     subject = cut_out(picture).subject
     assert subject.getpixel((subject.width // 2, 12))[3] > 200
     assert subject.getpixel((3, subject.height - 3))[3] == 0
 
 
-def test_a_white_subject_on_white_keeps_what_its_outline_encloses():
+def test_cut_out_keeps_a_white_subject_on_white():
     picture, _ = drawn([("ellipse", (50, 50, 200, 200), "#303030"), ("ellipse", (56, 56, 194, 194), "white")])
     subject = cut_out(picture).subject
     assert subject.getpixel((subject.width // 2, subject.height // 2)) == (255, 255, 255, 255)
     assert subject.getpixel((2, 2))[3] == 0
 
 
-def test_dirt_is_left_out():
+def test_cut_out_drops_specks():
     clean, _ = drawn([("rectangle", (80, 80, 180, 180), "red")])
     dirty, _ = drawn([("rectangle", (80, 80, 180, 180), "red"), ("rectangle", (5, 5, 9, 9), "grey")])
     assert cut_out(dirty) == cut_out(clean)
 
 
-def test_an_uneven_ground_is_ground():
+def test_cut_out_accepts_an_uneven_background():
     picture, _ = drawn([("ellipse", (60, 60, 200, 200), (20, 20, 90))], (230, 180, 90))
     noise = np.random.default_rng(0).normal(0, 8, (256, 256, 3))
     uneven = Image.fromarray((np.asarray(picture) + noise).clip(0, 255).astype(np.uint8))
@@ -84,7 +84,7 @@ def test_an_uneven_ground_is_ground():
     assert (alpha > 127).sum() == pytest.approx(np.pi * 70**2, rel=0.02)
 
 
-def test_the_ground_can_stay():
+def test_png_can_keep_the_background():
     picture, _ = drawn([("rectangle", (20, 70, 240, 130), "red")], "#f0a0c0", (256, 200))
     cutout = cut_out(picture)
     with (
@@ -106,7 +106,7 @@ def test_the_ground_can_stay():
     ],
     ids=["nothing on it", "noise", "from black to white"],
 )
-def test_without_a_subject_on_a_plain_ground_the_middle_is_taken(picture):
+def test_cut_out_takes_the_middle_without_a_plain_background(picture):
     cutout = cut_out(picture)
     assert cutout.subject is None
     assert cutout.picture.tobytes() == picture.crop((40, 0, 160, 120)).tobytes()
@@ -115,11 +115,11 @@ def test_without_a_subject_on_a_plain_ground_the_middle_is_taken(picture):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 300), (3, 2)])
-def test_a_picture_of_hardly_any_pixels_is_no_harm(size):
+def test_cut_out_accepts_tiny_pictures(size):
     assert cut_out(Image.new("RGB", size, "red")).png(128, transparent=True)
 
 
 @pytest.mark.parametrize(("side", "kibibytes"), [(128, 256), (320, 512)])
-def test_even_noise_fits_what_discord_takes(side, kibibytes):
+def test_png_of_noise_fits_the_size_limits(side, kibibytes):
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (side, side, 4), np.uint8), "RGBA")
     assert len(Cutout(noise, noise.convert("RGB")).png(side, transparent=True)) <= kibibytes * 1024

@@ -37,7 +37,7 @@ READERS = (pixels, read_masked, read_mask, reuse, read_recipe)
 
 
 @pytest.mark.parametrize("name", sorted(seeds()))
-def test_a_whole_picture_is_read_and_a_bomb_refused(name):
+def test_readers_accept_whole_pictures_and_reject_bombs(name):
     if "bomb" in name and name not in ("bomb of text", "bomb of a profile"):
         with pytest.raises(InvalidImageError):
             read_image(seeds()[name])
@@ -47,7 +47,7 @@ def test_a_whole_picture_is_read_and_a_bomb_refused(name):
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
 @pytest.mark.parametrize("reader", [read_image, read_masked, read_mask])
-def test_the_largest_picture_is_read_in_bounded_memory(kind, reader):
+def test_read_image_bounds_the_memory_of_the_largest_picture(kind, reader):
     side, file = math.isqrt(MAX_PIXELS), io.BytesIO()
     Image.new("RGBA", (side, side)).save(file, kind, lossless=True)
     with Memory() as memory:
@@ -56,7 +56,7 @@ def test_the_largest_picture_is_read_in_bounded_memory(kind, reader):
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow's, of damage
-def test_any_broken_picture_is_read_or_refused_soon_and_in_little_memory():
+def test_readers_bound_time_and_memory_of_broken_pictures():
     outcomes, slowest = Counter(), (0.0, "")
 
     @given(st.integers(0, 2**64))
@@ -82,6 +82,6 @@ def test_any_broken_picture_is_read_or_refused_soon_and_in_little_memory():
     assert memory.growth < MAX_GROWTH
 
 
-async def test_a_broken_picture_passes_the_taster_in_time():
+async def test_probe_bounds_the_time_of_broken_pictures():
     for number in range(5):
         await attachments.probe(broken(number)[1])

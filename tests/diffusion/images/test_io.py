@@ -18,26 +18,26 @@ def encoded(image, kind="PNG", **options):
     return buffer.getvalue()
 
 
-def test_an_rgb_picture_comes_through_unchanged():
+def test_read_image_keeps_rgb_pixels():
     image = Image.effect_mandelbrot((40, 30), (-2, -1, 1, 1), 50).convert("RGB")
     assert np.array_equal(np.asarray(read_image(encoded(image))), np.asarray(image))
 
 
 @pytest.mark.parametrize("data", [b"", b"junk" * 100, b"<svg></svg>", b"\x89PNG\r\n\x1a\n" + b"\0" * 50])
-def test_what_is_no_picture_is_refused(data):
+def test_read_image_rejects_other_files(data):
     with pytest.raises(InvalidImageError, match="attach"):
         read_image(data)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
-def test_a_truncated_picture_is_refused(kind):
+def test_read_image_rejects_truncated_pictures(kind):
     noise = Image.effect_noise((64, 64), 90).convert("RGB")
     data = encoded(noise, kind)
     with pytest.raises(InvalidImageError):
         read_image(data[: len(data) // 2])
 
 
-def test_too_many_pixels_are_refused_before_they_are_decoded():
+def test_read_image_rejects_too_many_pixels_before_decoding():
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
@@ -49,13 +49,13 @@ def test_too_many_pixels_are_refused_before_they_are_decoded():
         read_image(encoded(Image.new("RGB", (200, 100))), max_pixels=19_999)
 
 
-def test_of_an_animation_the_first_frame_is_taken():
+def test_read_image_takes_the_first_frame():
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert read_image(data).getpixel((4, 4)) == (255, 0, 0)
 
 
-def test_a_picture_taken_sideways_is_turned_upright():
+def test_read_image_applies_the_exif_orientation():
     image = Image.new("RGB", (20, 10), "white")
     exif = Image.Exif()
     exif[0x0112] = 6  # orientation: turn by 90 degrees
@@ -71,13 +71,13 @@ def test_a_picture_taken_sideways_is_turned_upright():
         (Image.new("RGBA", (8, 8), (255, 0, 0, 255)), "WEBP"),
     ],
 )
-def test_other_colour_modes_become_rgb(image, kind):
+def test_read_image_converts_other_colour_modes(image, kind):
     pixel = read_image(encoded(image, kind)).getpixel((4, 4))
     assert abs(pixel[0] - 255) < 6 and pixel[1] < 6 and pixel[2] < 6
 
 
 @pytest.mark.parametrize("mode", ["LA", "RGBA", "P"])
-def test_transparency_shows_white(mode):
+def test_read_image_lays_transparency_on_white(mode):
     image = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
     image.paste((0, 0, 0, 255), (0, 0, 4, 8))
     read = read_image(encoded(image.convert(mode)))
@@ -85,7 +85,7 @@ def test_transparency_shows_white(mode):
     assert read.getpixel((6, 6)) == (255, 255, 255)
 
 
-def test_16_bits_keep_their_shades():
+def test_read_image_keeps_the_shades_of_16_bits():
     ramp = np.linspace(0, 65535, 64, dtype=np.uint16)[None].repeat(4, 0)
     read = np.asarray(read_image(encoded(Image.fromarray(ramp))))[0, :, 0]
     assert read[0] == 0 and read[-1] == 255
@@ -101,7 +101,7 @@ def test_fit_crops_to_the_middle_and_keeps_proportions():
 
 
 @pytest.mark.parametrize("factor", [1, 2, 4])
-def test_a_larger_picture_shows_the_same_and_no_halos(factor):
+def test_enlarge_keeps_the_picture_without_halos(factor):
     image = Image.new("RGB", (96, 64), (200, 180, 160))
     image.paste((40, 60, 80), (32, 16, 64, 48))
     larger = enlarge(image, factor)
@@ -110,7 +110,7 @@ def test_a_larger_picture_shows_the_same_and_no_halos(factor):
     assert (np.asarray(larger).min(), np.asarray(larger).max()) == (40, 200)
 
 
-def test_the_edges_of_a_larger_picture_are_steeper_than_the_resamplers():
+def test_enlarge_sharpens_edges():
     image = Image.new("L", (16, 16), 60)
     image.paste(180, (8, 0, 16, 16))
 
@@ -133,12 +133,12 @@ def test_the_edges_of_a_larger_picture_are_steeper_than_the_resamplers():
         ImageRequest("a fox", image=Image.new("RGB", (8, 8)), start_step=3, guide_label="food", label_scale=0.0),
     ],
 )
-def test_parameters_can_be_read_back_from_the_png(request_):
+def test_read_parameters_inverts_format_parameters(request_):
     png = to_png(Image.new("RGB", (8, 8)), format_parameters(request_, 77, "tiny"))
     assert ImageRequest(**read_parameters(png), image=request_.image) == request_.replace(seed=77)
 
 
-def test_parameters_have_the_form_other_tools_read():
+def test_format_parameters_has_the_form_of_other_tools():
     text = format_parameters(ImageRequest("a fox", "a dog", 512, 768, 20, 7.0, "dpm++", 1), 1, "tiny")
     assert text == (
         "a fox\nNegative prompt: a dog\n"
@@ -146,11 +146,11 @@ def test_parameters_have_the_form_other_tools_read():
     )
 
 
-def test_upscaling_is_told_as_other_tools_tell_it():
+def test_format_parameters_names_the_upscaler():
     assert format_parameters(ImageRequest("a fox", upscale=2), 1, "tiny").endswith("Hires upscale: 2, Hires upscaler: Lanczos")
 
 
 @pytest.mark.parametrize("data", [b"junk", to_png(Image.new("RGB", (4, 4))), to_png(Image.new("RGB", (4, 4)), "just text")])
-def test_a_picture_without_parameters_says_so(data):
+def test_read_parameters_rejects_pictures_without_them(data):
     with pytest.raises(InvalidImageError, match="how it was made"):
         read_parameters(data)

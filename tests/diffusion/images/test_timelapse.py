@@ -28,7 +28,7 @@ def played(request, film):
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_a_film_shows_each_step_and_then_the_finished_pictures_for_longer(count):
+def test_animate_timelapse_ends_with_the_finished_pictures(count):
     frames, milliseconds = played(asked(count=count), filmed(asked(count=count)))
     assert {frame.size for frame in frames} == {(256 * count, 128)}
     shown = [frame.getpixel((256 * count - 20, 20)) for frame in frames]
@@ -38,13 +38,13 @@ def test_a_film_shows_each_step_and_then_the_finished_pictures_for_longer(count)
     assert len(set(milliseconds[:-1])) == 1
 
 
-def test_the_steps_are_numbered_from_where_the_picture_began():
+def test_animate_timelapse_numbers_steps_from_the_start_step():
     late, early = (played(asked(steps=steps, start_step=start), filmed(asked())) for steps, start in ((15, 10), (5, 0)))
     assert late[0][0].tobytes() != early[0][0].tobytes()
     assert late[0][-1].tobytes() == early[0][-1].tobytes()
 
 
-def test_the_numbers_are_larger_where_four_pictures_share_the_width_of_a_message():
+def test_animate_timelapse_enlarges_numbers_of_four_pictures():
     def height(count):
         request = asked(count=count, height=32)
         frames, _ = played(request, filmed(request, ["white"] * 5))
@@ -54,7 +54,7 @@ def test_the_numbers_are_larger_where_four_pictures_share_the_width_of_a_message
     assert 1.8 < height(4) / height(1) < 2.2
 
 
-def test_of_very_many_steps_a_part_is_shown_the_first_and_the_last_among_them():
+def test_animate_timelapse_samples_very_many_steps():
     many = [(step, 255 - step, 0) for step in range(150)]
     frames, _ = played(asked(steps=150), filmed(asked(steps=150), many))
     assert len(frames) == FRAMES + 1
@@ -62,13 +62,13 @@ def test_of_very_many_steps_a_part_is_shown_the_first_and_the_last_among_them():
     assert first[0] < 12 and last[0] > 137
 
 
-def test_it_is_possible_to_branch_from_any_step_but_the_last():
+def test_branch_steps_leaves_out_the_last_step():
     assert branch_steps(asked()) == [1, 2, 3, 4]
     assert branch_steps(asked(image=Image.new("RGB", (8, 8)), start_step=2)) == [3, 4]
     assert branch_steps(asked(steps=1)) == []
 
 
-def test_of_many_steps_as_many_are_offered_as_a_select_holds():
+def test_branch_steps_fits_a_select_menu():
     steps = branch_steps(asked(steps=150))
     assert len(set(steps)) == BRANCHES and (steps[0], steps[-1]) == (1, 149)
     assert steps == sorted(steps)

@@ -12,21 +12,21 @@ from diffusion.training.reconstruction import psnr, reconstruction_loss, split, 
 CPU = torch.device("cpu")
 
 
-def test_psnr_follows_the_error_and_is_measured_for_each_picture():
+def test_psnr_measures_each_picture():
     a = torch.zeros(2, 3, 8, 8)
     b = torch.stack([torch.full((3, 8, 8), 0.2), torch.full((3, 8, 8), 0.02)])
 
     assert psnr(a, b).tolist() == pytest.approx([20, 40], abs=1e-3)
 
 
-def test_a_perfect_reconstruction_costs_nothing():
+def test_reconstruction_loss_is_zero_for_equal_pictures():
     pixels = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
     assert reconstruction_loss(pixels, pixels).item() == 0
     assert reconstruction_loss(pixels + 0.1, pixels) > 0
 
 
-def test_all_styles_of_a_held_out_name_are_held_out_and_always_the_same(pictures):
+def test_split_holds_out_whole_names_repeatably(pictures):
     both = [*pictures, *pictures]
     learned, held_out = split(both, share=0.2)
 
@@ -36,7 +36,7 @@ def test_all_styles_of_a_held_out_name_are_held_out_and_always_the_same(pictures
 
 
 @pytest.mark.parametrize("size", [64, 128])
-def test_augmented_pictures_are_of_the_asked_size_within_range_and_repeatable(pictures, size):
+def test_augment_is_repeatable_and_in_range(pictures, size):
     rgba = to_rgba(pictures[:8])
     first = augment(rgba, size, torch.Generator().manual_seed(3))
 
@@ -46,17 +46,17 @@ def test_augmented_pictures_are_of_the_asked_size_within_range_and_repeatable(pi
     assert not torch.equal(first, augment(rgba, size, torch.Generator().manual_seed(4)))
 
 
-def test_transparent_pixels_are_white(pictures):
+def test_on_white_fills_transparent_pixels(pictures):
     assert on_white(to_rgba(pictures[:1]))[0, :, 0, 0].tolist() == pytest.approx([1, 1, 1])
 
 
-def test_a_full_turn_of_the_hue_changes_nothing():
+def test_rotate_hue_by_a_full_turn_changes_nothing():
     rgb = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
 
     assert torch.allclose(rotate_hue(rgb, torch.tensor([0.0, 2 * math.pi])), rgb, atol=1e-5)
 
 
-def test_latents_scaled_by_the_measured_factor_have_unit_deviation(pictures, config):
+def test_measure_scaling_factor_gives_unit_deviation(pictures, config):
     vae = new_autoencoder(config.autoencoder).eval()
     factor = measure_scaling_factor(vae, pictures)
     with torch.inference_mode():
@@ -66,7 +66,7 @@ def test_latents_scaled_by_the_measured_factor_have_unit_deviation(pictures, con
     assert (latents * factor).std().item() == pytest.approx(1, abs=0.02)
 
 
-def test_a_resumed_autoencoder_goes_on_as_if_never_stopped(pictures, config, tmp_path):
+def test_autoencoder_training_resumes_exactly(pictures, config, tmp_path):
     rgba = to_rgba(pictures[:2])
 
     def descend(training: AutoencoderTraining, steps: int) -> None:
@@ -87,7 +87,7 @@ def test_a_resumed_autoencoder_goes_on_as_if_never_stopped(pictures, config, tmp
     assert all(torch.equal(a, b) for a, b in zip(straight.ema.shadow_params, resumed.ema.shadow_params, strict=True))
 
 
-def test_the_average_is_only_lent(config):
+def test_averaged_restores_the_weights(config):
     training = AutoencoderTraining.start(config.autoencoder, CPU)
     with torch.no_grad():
         training.vae.encoder.conv_in.bias += 1
@@ -98,7 +98,7 @@ def test_the_average_is_only_lent(config):
 
 
 @torch.inference_mode()
-def test_a_widened_autoencoder_gives_pictures_back_as_before_until_it_is_trained(config):
+def test_widen_keeps_the_reconstructions_of_the_autoencoder(config):
     torch.manual_seed(0)
     narrow = new_autoencoder(config.autoencoder).eval()
     pixels = torch.rand(2, 3, 64, 64) * 2 - 1
@@ -112,7 +112,7 @@ def test_a_widened_autoencoder_gives_pictures_back_as_before_until_it_is_trained
     assert torch.allclose(narrow.decode(before.mean).sample, wide.decode(after.mean).sample, atol=1e-5)
 
 
-def test_an_anchored_autoencoder_keeps_the_scale_of_its_latents(run, config, pictures, tmp_path):
+def test_train_with_an_anchor_keeps_its_scaling_factor(run, config, pictures, tmp_path):
     anchor = AutoencoderKL.from_pretrained(run / "vae")
     wide = replace(config.autoencoder, latent_channels=6, steps=1)
 

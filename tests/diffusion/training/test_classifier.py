@@ -37,18 +37,18 @@ def disc(colour, ground="white"):
     ],
 )
 @pytest.mark.parametrize("ground", ["white", "red", "blue"])
-def test_the_main_colour_is_that_of_the_subject_whatever_it_lies_on(pixel, colour, ground):
+def test_main_colour_ignores_the_background(pixel, colour, ground):
     if (colour, ground) not in {("red", "red"), ("white", "white")}:
         assert main_colour(disc(pixel, ground)) == colour
 
 
-def test_white_inside_the_subject_belongs_to_it():
+def test_main_colour_counts_white_inside_the_subject():
     egg = disc((150, 150, 155))
     ImageDraw.Draw(egg).ellipse((38, 38, 90, 90), "white")
     assert main_colour(egg) == "white"
 
 
-def test_a_picture_that_is_all_ground_has_the_colour_of_its_ground():
+def test_main_colour_of_a_plain_picture_is_its_own():
     assert main_colour(Image.new("RGB", (128, 128), (70, 170, 70))) == "green"
 
 
@@ -68,18 +68,18 @@ def test_a_picture_that_is_all_ground_has_the_colour_of_its_ground():
         ("flag france", "Flags", (), ""),
     ],
 )
-def test_groups_are_named_as_members_would(name, group, keywords, label):
+def test_group_of_uses_everyday_names(name, group, keywords, label):
     assert group_of(Picture("fluent3d", name, group, keywords, b"")) == label
     assert label in (*GROUPS, "")
 
 
-def test_a_scene_of_two_groups_has_none(pictures):
+def test_labels_of_two_groups_have_no_group(pictures):
     fox, dog, pizza = (next(each for each in pictures if each.name == name) for name in ("fox", "dog face", "pizza"))
     assert labels_of((fox, dog), disc("red")) == Labels(("fox", "dog face"), "animal", "red")
     assert labels_of((fox, pizza), disc("red")) == Labels(("fox", "pizza"), "", "red")
 
 
-def test_the_scenes_of_a_run_are_labelled_and_a_share_of_the_subjects_held_out(run):
+def test_held_out_takes_a_share_of_the_subjects(run):
     labels = read_labels(run / "latents")
     unseen = held_out(labels, 0.1)
     kept = {name for row, out in zip(labels, unseen.tolist(), strict=True) if not out for name in row.subjects}
@@ -94,7 +94,7 @@ def test_the_scenes_of_a_run_are_labelled_and_a_share_of_the_subjects_held_out(r
     ]
 
 
-def test_training_is_repeatable_and_tells_its_accuracy_in_bands(run, config, tmp_path):
+def test_train_classifier_is_repeatable_and_measures_bands(run, config, tmp_path):
     (tmp_path / "latents").symlink_to(run / "latents")
     found = train(tmp_path, config.classifier, torch.device("cpu"))
 
@@ -105,7 +105,7 @@ def test_training_is_repeatable_and_tells_its_accuracy_in_bands(run, config, tmp
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
 
 
-def test_a_classifier_learns_what_latents_show_until_noise_covers_it(config, tmp_path):
+def test_classifier_accuracy_falls_with_noise(config, tmp_path):
     labels = [Labels((f"thing {index}",), GROUPS[index % 2], COLOURS[index % 3]) for index in range(60)]
     latents = torch.zeros(60, 4, 4, 4)
     for index in range(60):
@@ -125,5 +125,5 @@ def test_a_classifier_learns_what_latents_show_until_noise_covers_it(config, tmp
     assert found[-1].colours < found[0].colours
 
 
-def test_an_accuracy_reads_as_a_line():
+def test_accuracy_formats_as_a_line():
     assert str(Accuracy(0, 199, 0.5, 0.925)) == "t   0 to 199: groups 50.0%, colours 92.5%"

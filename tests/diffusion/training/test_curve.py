@@ -6,18 +6,18 @@ from PIL import Image
 from diffusion.training.curve import PowerLaw, draw_curve, read_points
 
 
-def test_a_power_law_is_found_again():
+def test_power_law_fit_recovers_its_parameters():
     law = PowerLaw.fit([1e5, 2e5, 8e5], [1 - 30 * n**-0.4 for n in (1e5, 2e5, 8e5)])
 
     assert (law.factor, law.exponent) == pytest.approx((30, -0.4))
     assert law.share(law.latents(0.9)) == pytest.approx(0.9)
 
 
-def test_what_does_not_improve_is_never_reached():
+def test_power_law_without_improvement_needs_infinite_latents():
     assert PowerLaw.fit([1e5, 2e5], [0.5, 0.4]).latents(0.9) == math.inf
 
 
-def test_the_curve_is_drawn_from_what_a_training_wrote(tmp_path):
+def test_draw_curve_reads_the_training_log(tmp_path):
     rows = ["10\t1000\t.1\t.2\t.3\t.4\t.1\t.2\t.3\t.1", "20\t4000\t.3\t.5\t.3\t.4\t.1\t.2\t.3\t.3"]
     (tmp_path / "recognition.tsv").write_text("\n".join(rows) + "\n")
 

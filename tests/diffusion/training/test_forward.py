@@ -4,7 +4,7 @@ from diffusion.training.denoiser import alphas_cumprod
 from diffusion.training.forward import q_sample, stratified_timesteps, velocity
 
 
-def test_noised_latents_keep_unit_variance_at_every_timestep():
+def test_q_sample_keeps_unit_variance():
     generator = torch.Generator().manual_seed(0)
     x_0, noise = torch.randn(2, 500, 4, 16, 16, generator=generator)
     alpha_bar_t = alphas_cumprod()[torch.linspace(0, 999, 500).long()]
@@ -15,14 +15,14 @@ def test_noised_latents_keep_unit_variance_at_every_timestep():
     assert torch.allclose(x_t.flatten(1).std(1), torch.ones(500), atol=0.15)
 
 
-def test_noise_hides_the_latents_at_the_end_and_hardly_touches_them_at_the_start():
+def test_q_sample_spans_clean_latents_to_noise():
     x_0, noise = torch.randn(2, 1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
 
     assert torch.allclose(q_sample(x_0, noise, torch.ones(1)), x_0)
     assert torch.allclose(q_sample(x_0, noise, torch.zeros(1)), noise)
 
 
-def test_latents_and_noise_can_be_recovered_from_the_velocity():
+def test_velocity_determines_latents_and_noise():
     x_0, noise = torch.randn(2, 6, 4, 8, 8, generator=torch.Generator().manual_seed(1))
     alpha_bar_t = alphas_cumprod()[torch.tensor([0, 10, 300, 600, 900, 999])]
     x_t, v = q_sample(x_0, noise, alpha_bar_t), velocity(x_0, noise, alpha_bar_t)

@@ -24,7 +24,7 @@ def descend(model: nn.Module, optimizer: MuonWithAdamW, steps: int) -> Tensor:
     return loss.detach()
 
 
-def test_the_loss_falls():
+def test_optimizer_reduces_the_loss():
     model = network()
     optimizer = optimizer_of(model)
 
@@ -33,7 +33,7 @@ def test_the_loss_falls():
     assert last < 0.5 * first
 
 
-def test_only_inner_matrices_go_to_muon_and_all_parameters_move():
+def test_optimizer_gives_inner_matrices_to_muon():
     model = network()
     optimizer = optimizer_of(model)
     before = [parameter.detach().clone() for parameter in model.parameters()]
@@ -44,7 +44,7 @@ def test_only_inner_matrices_go_to_muon_and_all_parameters_move():
     assert all(not torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
 
 
-def test_a_resumed_optimizer_goes_on_as_if_never_stopped():
+def test_optimizer_resumes_exactly():
     straight, stopped, resumed = network(), network(), network()
     descend(straight, optimizer_of(straight), 6)
 

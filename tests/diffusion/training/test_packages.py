@@ -43,7 +43,7 @@ def write(tarball: Path, files: dict[str, str | bytes]) -> None:
             package.addfile(member, io.BytesIO(data))
 
 
-def test_icons_become_pictures_with_names_and_keywords(tmp_path, meanings):
+def test_read_icons_keeps_names_and_keywords(tmp_path, meanings):
     icons = {
         "width": 16,
         "height": 16,
@@ -71,7 +71,7 @@ def test_icons_become_pictures_with_names_and_keywords(tmp_path, meanings):
     assert image.getpixel((3, 3))[3] == 0
 
 
-def test_icons_without_characters_are_named_by_their_files(tmp_path, meanings):
+def test_read_icons_names_icons_without_characters_by_file(tmp_path, meanings):
     icons = {"icons": {"dog-face": {"body": RED_SQUARE}, "alarm-clock": {"body": RED_SQUARE}}}
     write(tmp_path / "icons.tgz", {"icons.json": json.dumps(icons), "chars.json": "{}"})
 
@@ -85,7 +85,7 @@ def test_icons_without_characters_are_named_by_their_files(tmp_path, meanings):
     assert {meaning.group for meaning in interface} == {"Icons"}
 
 
-def test_raster_images_are_read_and_scaled(tmp_path, meanings):
+def test_read_rasters_scales_images(tmp_path, meanings):
     webp = io.BytesIO()
     Image.new("RGBA", (256, 256), "blue").save(webp, "WEBP")
     write(tmp_path / "3d.tgz", {"assets/1f98a.webp": webp.getvalue(), "assets/1f44d-1f3fd.webp": webp.getvalue()})
@@ -96,27 +96,27 @@ def test_raster_images_are_read_and_scaled(tmp_path, meanings):
     assert (picture.name, picture.image().size) == ("fox", (128, 128))
 
 
-def test_drawings_that_show_nothing_or_are_no_svg_are_left_out(tmp_path, meanings):
+def test_rasterise_drops_empty_and_invalid_drawings(tmp_path, meanings):
     icons = {"icons": {"empty": {"body": "<g/>"}, "broken": {"body": "<g"}}}
     write(tmp_path / "icons.tgz", {"icons.json": json.dumps(icons), "chars.json": "{}"})
 
     assert [rasterise(drawing) for drawing in read_icons(tmp_path / "icons.tgz", "fxemoji", meanings)] == [None, None]
 
 
-def test_a_missing_npm_is_told_plainly(tmp_path, monkeypatch):
+def test_fetch_explains_a_missing_npm(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
 
     with pytest.raises(PackageError, match="unicode-emoji-json could not be used: npm, .*, is not installed"):
         fetch([NAMES], tmp_path / "downloads")
 
 
-def test_a_package_that_is_there_is_not_fetched_again(tmp_path, monkeypatch):
+def test_fetch_skips_downloaded_packages(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     write(tmp_path / NAMES.tarball, {})
 
     fetch([NAMES], tmp_path)
 
 
-def test_names_are_reduced_to_what_people_type():
+def test_clean_keeps_what_people_type():
     assert clean("Côte d’Ivoire: “flag”") == "cote d'ivoire flag"
     assert code_points("0023-FE0F-20E3") == "23-20e3"

@@ -42,7 +42,7 @@ class Certain(Recogniser):
         (Shown("blue apple", ("apple",), colour="blue"), (False, True, True, True)),
     ],
 )
-def test_subject_and_attribute_are_both_checked(asked, expected, pictures):
+def test_judge_checks_subject_and_attribute(asked, expected, pictures):
     concepts = ["fox", "star", "red apple", "banana", "crown", "bear", "robot"]
     judge = Certain(concepts, ["fox", "star", "red apple", "banana", "crown"], "blue", "pink")
 
@@ -51,7 +51,7 @@ def test_subject_and_attribute_are_both_checked(asked, expected, pictures):
     assert (verdict.top_1, verdict.top_5, verdict.attribute, verdict.both) == expected
 
 
-def test_it_learns_what_it_is_shown_and_reads_back_the_same(pictures, config, tmp_path):
+def test_recogniser_learns_and_reads_back(pictures, config, tmp_path):
     longer = replace(config.recogniser, hidden_sizes=(16, 32), steps=150, batch_size=16)
     taught = train(tmp_path / "recogniser.pt", longer, config.data, pictures)
     again = Recogniser.read(tmp_path / "recogniser.pt", torch.device("cpu"))
@@ -63,7 +63,7 @@ def test_it_learns_what_it_is_shown_and_reads_back_the_same(pictures, config, tm
     assert sum(verdict.top_5 for verdict in taught.judge(images, asked)) >= 10  # 5 of 21 by chance
 
 
-def test_what_is_held_out_of_it_is_another_drawing_of_a_concept_it_knows(pictures, config):
+def test_split_holds_out_drawings_of_known_concepts(pictures, config):
     known, held_out = split(pictures, config.data)
 
     assert held_out and not set(held_out) & set(known)
@@ -72,12 +72,12 @@ def test_what_is_held_out_of_it_is_another_drawing_of_a_concept_it_knows(picture
     assert split(pictures, config.data) == (known, held_out)
 
 
-def test_an_archive_of_one_style_is_refused(pictures, config, tmp_path):
+def test_train_recogniser_rejects_an_archive_of_one_style(pictures, config, tmp_path):
     with pytest.raises(TrainingError, match="three styles"):
         train(tmp_path / "recogniser.pt", config.recogniser, config.data, [p for p in pictures if p.style == "fluent3d"])
 
 
-def test_varied_pictures_keep_their_range_and_about_their_colour(pictures):
+def test_vary_keeps_range_and_colour(pictures):
     pixels = to_float(to_bytes([draw_shown(Shown("fox", ("fox",)), pictures)] * 8))
     varied = vary(pixels, torch.Generator().manual_seed(0))
 
@@ -86,7 +86,7 @@ def test_varied_pictures_keep_their_range_and_about_their_colour(pictures):
     assert (varied.mean((2, 3)) - pixels.mean((2, 3))).abs().max() < 0.35
 
 
-def test_seen_prompts_are_names_of_the_run_and_the_same_each_time(pictures, config):
+def test_seen_prompts_are_repeatable_names_of_the_run(pictures, config):
     asked = seen(pictures, config.data, 5)
 
     assert asked == seen(pictures, config.data, 5) and len({shown.prompt for shown in asked}) == 5

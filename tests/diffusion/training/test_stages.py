@@ -25,7 +25,7 @@ def new_run(run: Path, folder: Path) -> Path:
     return folder
 
 
-def test_the_exported_model_draws_in_diffusers(run):
+def test_exported_model_draws_in_diffusers(run):
     pipeline = StableDiffusionPipeline.from_pretrained(run / "model", dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
 
@@ -35,7 +35,7 @@ def test_the_exported_model_draws_in_diffusers(run):
     assert pipeline.scheduler.config.prediction_type == "v_prediction"
 
 
-def test_the_exported_model_is_half_precision_and_tells_nothing_of_its_machine(run):
+def test_exported_model_is_half_precision_without_local_paths(run):
     configs = [path for path in (run / "model").rglob("*.json") if "config" in path.name or "index" in path.name]
 
     assert len(configs) == 7
@@ -46,21 +46,21 @@ def test_the_exported_model_is_half_precision_and_tells_nothing_of_its_machine(r
     assert {path.name for path in (run / "model" / "tokenizer").iterdir()} >= {"vocab.json", "merges.txt"}
 
 
-def test_a_model_over_the_limit_is_refused_and_nothing_written(run, config, tmp_path):
+def test_export_over_the_limit_writes_nothing(run, config, tmp_path):
     with pytest.raises(ModelTooLargeError, match="over the limit of 0.1 MB"):
         export(run, config.denoiser, tmp_path / "model", limit=100_000)
 
     assert not (tmp_path / "model").exists()
 
 
-def test_latents_have_about_unit_deviation(run):
+def test_encode_scenes_gives_unit_deviation(run):
     latents, weights, descriptions = read_latents(run / "latents")
 
     assert len(latents) == len(weights) == len(descriptions)
     assert latents.std().item() == pytest.approx(1, abs=0.3)
 
 
-def test_a_resumed_denoiser_equals_one_that_never_stopped(run, config, tmp_path):
+def test_denoiser_training_resumes_exactly(run, config, tmp_path):
     straight, stopped = new_run(run, tmp_path / "straight"), new_run(run, tmp_path / "stopped")
     for folder, targets in ((straight, (4,)), (stopped, (2, 4))):
         torch.manual_seed(0)
@@ -74,7 +74,7 @@ def test_a_resumed_denoiser_equals_one_that_never_stopped(run, config, tmp_path)
     assert all(torch.equal(x, y) for x, y in zip(a["ema"]["shadow_params"], b["ema"]["shadow_params"], strict=True))
 
 
-def test_evaluation_is_written_as_figures_a_table_and_sheets(run):
+def test_evaluate_writes_figures_table_and_sheets(run):
     figures = json.loads((run / "evaluation" / "evaluation.json").read_text())
 
     assert figures["pictures"] == (3 + 4) * 2
@@ -89,7 +89,7 @@ def test_evaluation_is_written_as_figures_a_table_and_sheets(run):
             assert sheet.width > 5 * 128
 
 
-def test_an_evaluation_reads_back_and_stands_beside_another(run, tmp_path):
+def test_table_compares_two_evaluations(run, tmp_path):
     path = run / "evaluation" / "evaluation.json"
     evaluation = Evaluation.read(path)
 
@@ -101,7 +101,7 @@ def test_an_evaluation_reads_back_and_stands_beside_another(run, tmp_path):
         Evaluation.read(tmp_path / "bad.json")
 
 
-def test_samples_are_drawn_and_recognised_while_the_denoiser_trains(run, config, recipe, tmp_path, monkeypatch):
+def test_denoiser_stage_draws_and_recognises_samples(run, config, recipe, tmp_path, monkeypatch):
     assert [path.name for path in (run / "denoiser").glob("*.png")] == ["samples-0000002.png"]
     assert not (run / "denoiser" / "recognition.tsv").exists()  # there was no recogniser yet
 
@@ -114,7 +114,7 @@ def test_samples_are_drawn_and_recognised_while_the_denoiser_trains(run, config,
     assert (step, seen) == ("3", "6") and len(shares) == 8
 
 
-def test_training_can_start_from_a_model(run, recipe, tmp_path, capsys):
+def test_training_starts_from_a_model_folder(run, recipe, tmp_path, capsys):
     shared = ["--run", str(tmp_path), "--config", str(recipe), "--start-from", str(run / "model")]
 
     assert main(["denoiser", *shared, "--steps", "1"]) == 2
@@ -129,7 +129,7 @@ def test_training_can_start_from_a_model(run, recipe, tmp_path, capsys):
 
 
 @torch.inference_mode()
-def test_a_grown_unet_draws_as_before_until_it_is_trained(config):
+def test_widen_keeps_the_predictions_of_the_unet(config):
     torch.manual_seed(0)
     shape = dict(new_unet(config.denoiser, 4, 16).config) | {"addition_embed_type": None}
     small = UNet2DConditionModel.from_config(shape).eval()
@@ -156,7 +156,7 @@ def test_a_grown_unet_draws_as_before_until_it_is_trained(config):
         (["evaluate"], "data"),
     ],
 )
-def test_a_stage_names_the_one_to_run_before_it(stage, first, tmp_path, capsys):
+def test_stage_names_the_stage_to_run_first(stage, first, tmp_path, capsys):
     assert main([*stage, "--run", str(tmp_path)]) == 2
 
     error = capsys.readouterr().err
@@ -164,25 +164,25 @@ def test_a_stage_names_the_one_to_run_before_it(stage, first, tmp_path, capsys):
     assert len(error.splitlines()) == 1
 
 
-def test_a_damaged_recipe_is_told_in_one_sentence(tmp_path, capsys):
+def test_main_explains_a_damaged_recipe(tmp_path, capsys):
     (tmp_path / "bad.toml").write_text("[data]\nstyle = 1\n")
 
     assert main(["tokenizer", "--run", str(tmp_path), "--config", str(tmp_path / "bad.toml")]) == 2
     assert "bad.toml is no training recipe" in capsys.readouterr().err
 
 
-def test_a_folder_without_pictures_is_no_archive(tmp_path, capsys):
+def test_data_stage_rejects_a_folder_without_pictures(tmp_path, capsys):
     assert main(["data", "--run", str(tmp_path / "run"), "--archive", str(tmp_path)]) == 2
     assert "is no picture archive" in capsys.readouterr().err
 
 
-def test_how_long_to_train_must_be_said(tmp_path, capsys):
+def test_denoiser_stage_requires_a_duration(tmp_path, capsys):
     assert main(["denoiser", "--run", str(tmp_path)]) == 2
     assert "--minutes or --steps" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("stage", ["autoencoder", "denoiser"])
-def test_a_training_that_diverges_stops_and_says_what_to_lower(run, recipe, tmp_path, capsys, stage):
+def test_diverged_training_names_the_setting_to_lower(run, recipe, tmp_path, capsys, stage):
     head, _, tail = recipe.read_text().partition(f"[{stage}]")
     wild = tmp_path / "wild.toml"
     wild.write_text(f"{head}[{stage}]" + re.sub(r"learning_rate = \S+", "learning_rate = 1e20", tail, count=1))

@@ -19,7 +19,7 @@ def disc(colour):
     return image
 
 
-def test_shares_rise_where_the_pictures_follow_the_scale(pictures, tmp_path):
+def test_measure_steering_rises_with_the_scale(pictures, tmp_path):
     def steer(label, scale, guidance_scale, seeds):
         obeys = scale >= 4 and label in ("red", "blue")
         return [disc({"red": (220, 20, 30), "blue": (30, 60, 220)}[label] if obeys else (30, 200, 60)) for _ in seeds]

@@ -27,7 +27,7 @@ class Model:
         return len(text.split())
 
 
-def test_a_picture_of_ours_comes_back():
+def test_read_recipe_reads_own_pictures():
     request = ImageRequest("a fox", "a dog", 64, 32, 9, 3.5, "dpm++", 11, upscale=2, guide_label="red")
     recipe = read_recipe(to_png(Image.new("RGB", (8, 8)), format_parameters(request, 11, "tiny")))
     assert (recipe.model, recipe.sampler) == ("tiny", "DPM++ 2M Karras")
@@ -35,7 +35,7 @@ def test_a_picture_of_ours_comes_back():
     assert ImageRequest(**found, seed=11) == request and notes == []
 
 
-def test_a_picture_of_a1111s_is_read_and_what_is_not_here_is_noted():
+def test_adapt_notes_what_a1111_settings_lack_here():
     recipe = read_recipe(with_texts(parameters=FROM_A1111))
     assert recipe.settings["seed"] == 1871029 and recipe.model == "dreamshaper_8"
     assert recipe.settings["negative_prompt"].startswith("blurry") and recipe.settings["negative_prompt"].endswith("anatomy")
@@ -55,7 +55,7 @@ def test_a_picture_of_a1111s_is_read_and_what_is_not_here_is_noted():
         assert word in said
 
 
-def test_a_picture_of_comfyuis_is_read():
+def test_read_recipe_reads_comfyui_graphs():
     recipe = of_graph(workflow())
     assert recipe == Recipe(
         {
@@ -74,7 +74,7 @@ def test_a_picture_of_comfyuis_is_read():
     assert (found["sampler"], found["width"], found["height"]) == ("euler", 256, 128) and "seed" not in found
 
 
-def test_links_are_followed_through_loras_control_nets_and_nodes_that_hold_values():
+def test_read_graph_follows_links_through_other_nodes():
     graph = workflow(
         **{
             "5": node("EmptyLatentImage", width=["13", 0], height=256),
@@ -91,7 +91,7 @@ def test_links_are_followed_through_loras_control_nets_and_nodes_that_hold_value
     assert (recipe.settings["width"], recipe.model, recipe.sampler) == (384, "v1-5-pruned-emaonly.safetensors", "euler karras")
 
 
-def test_of_two_samplers_the_one_that_began_counts():
+def test_read_graph_takes_the_first_of_two_samplers():
     refining = node("KSampler", seed=2, steps=8, cfg=8.0, sampler_name="ddim", latent_image=["2", 0], positive=["6", 0])
     upscaled = node("LatentUpscale", samples=["3", 0], width=1024, height=1024)
     recipe = of_graph({"1": refining, "2": upscaled} | workflow())
@@ -114,7 +114,7 @@ def test_of_two_samplers_the_one_that_began_counts():
         ("", None, False),
     ],
 )
-def test_the_nearest_sampler_takes_the_place_of_one_that_is_not_here(sampler, here, noted):
+def test_adapt_chooses_the_nearest_sampler(sampler, here, noted):
     found, notes = adapt(Recipe({"prompt": "fox"}, sampler=sampler), Model(), LIMITS)
     assert found.get("sampler") == here and bool(notes) == noted
 
@@ -130,13 +130,13 @@ def test_the_nearest_sampler_takes_the_place_of_one_that_is_not_here(sampler, he
         ({"start_step": 4}, {}),
     ],
 )
-def test_what_is_out_of_bounds_is_brought_in_with_a_note(told, kept):
+def test_adapt_clamps_values_with_a_note(told, kept):
     found, notes = adapt(Recipe({"prompt": "fox"} | told), Model(), LIMITS)
     assert found.items() >= kept.items() and len(notes) == 1
     ImageRequest(**found)
 
 
-def test_numbers_that_are_none_are_left_out():
+def test_adapt_drops_numbers_that_are_not_finite():
     found, notes = adapt(Recipe({"prompt": "fox", "guidance_scale": float("nan"), "width": 64}), Model(), LIMITS)
     assert notes == [] and found.keys() == {"prompt", "negative_prompt", "upscale"}
 
@@ -154,7 +154,7 @@ def test_numbers_that_are_none_are_left_out():
     ],
     ids=range(7),
 )
-def test_what_tells_nothing_is_told_in_a_sentence(data):
+def test_read_recipe_rejects_pictures_without_settings(data):
     with pytest.raises(InvalidImageError, match="does not say how it was made"):
         read_recipe(data)
 
@@ -162,14 +162,14 @@ def test_what_tells_nothing_is_told_in_a_sentence(data):
 @pytest.mark.parametrize(
     "text", ["A" * 900_000, "(:" * 400_000 + "1" * 200_000, "<lora:" * 100_000, "fox " * 200_000, "x" * 3_000_000], ids=range(5)
 )
-def test_endless_texts_do_not_keep_anybody_busy(text):
+def test_read_recipe_bounds_the_time_of_long_texts(text):
     with pytest.raises(InvalidImageError):
         read_recipe(with_texts(parameters=text))
     found, _ = adapt(read_recipe(with_texts(parameters=f"{text[:1_500_000]}\nSteps: 3, Seed: 1")), Model(), LIMITS)
     assert len(found["prompt"]) <= 4000
 
 
-def test_a_graph_that_runs_in_circles_ends():
+def test_read_graph_ends_in_circular_graphs():
     sampler = node("KSampler", positive=["2", 0], negative=["1", 0], latent_image=["2", 0], steps=["3", 0], model=["2", 0])
     round_ = node("Reroute", conditioning=["2", 0], samples=["2", 0], model=["2", 0])
     recipe = of_graph({"1": sampler, "2": round_, "3": node("Int", value=["3", 0])})
@@ -207,7 +207,7 @@ NODES = st.fixed_dictionaries(
 
 @settings(max_examples=150, deadline=None)
 @given(st.dictionaries(st.sampled_from("1234"), NODES | JSON))
-def test_any_graph_gives_a_recipe_or_a_sentence(graph):
+def test_read_graph_accepts_or_rejects_any_graph(graph):
     try:
         recipe = of_graph(graph)
     except InvalidImageError:
