@@ -4,6 +4,7 @@ The English text is the key. Names of commands and names of settings within sent
 an English word may need another translation there. A text without a translation stays English.
 """
 
+import asyncio
 import gettext
 from functools import cache
 from io import BytesIO
@@ -30,9 +31,35 @@ LANGUAGES: Final = {
 COMMAND: Final = "command"  # context of names of commands and options
 SETTING: Final = "setting"  # context of names of settings within a sentence
 SETTINGS: Final = (
-    *("quality", "width", "height", "steps", "count", "frames", "guidance", "guidance scale", "guidance interval"),
-    *("steer", "steering", "guide label", "label scale", "seed", "similarity", "start", "prompt", "negative", "negative prompt"),
-    *("sampler", "upscale", "morph to", "animation", "variants", "language", "max size", "max steps", "max count", "allowance"),
+    "quality",
+    "width",
+    "height",
+    "steps",
+    "count",
+    "frames",
+    "guidance",
+    "guidance scale",
+    "guidance interval",
+    "steer",
+    "steering",
+    "guide label",
+    "label scale",
+    "seed",
+    "similarity",
+    "start",
+    "prompt",
+    "negative",
+    "negative prompt",
+    "sampler",
+    "upscale",
+    "morph to",
+    "animation",
+    "variants",
+    "language",
+    "max size",
+    "max steps",
+    "max count",
+    "allowance",
 )
 COMMAND_NAMES: Final = (Location.command_name, Location.group_name, Location.parameter_name)
 
@@ -88,6 +115,11 @@ def command_name(language: str, name: str) -> str:
 
 class CommandTranslator(Translator):
     """Translates names and descriptions of commands when discord.py registers them."""
+
+    async def load(self) -> None:
+        """Compile all catalogues in a thread, before the first member needs one."""
+        for language in set(LANGUAGES.values()):
+            await asyncio.to_thread(translations, language)
 
     async def translate(self, string: locale_str, locale: discord.Locale, context: TranslationContextTypes) -> str | None:
         """Return ``string`` in the language of ``locale``, None where it has no other translation."""

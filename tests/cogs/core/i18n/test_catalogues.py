@@ -74,6 +74,31 @@ def calls():
                 yield f"{path.name}:{node.lineno}", node, [template.value]
 
 
+@cache
+def constants(path):
+    """Return the values of the constants of a module by name, imported ones among them."""
+    found = {}
+    for node in ast.parse(path.read_text("utf-8")).body:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found |= {ast.unparse(target): node.value for target in targets}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(("cogs.", "diffusion.")):
+            module = ROOT / f"{node.module.replace('.', '/')}.py"
+            known = constants(module) if module.exists() else {}
+            found |= {alias.name: known[alias.name] for alias in node.names if alias.name in known}
+    return found
+
+
+def constants_used_as_templates():
+    """Yield where a call takes a template from a constant, and the value of that constant."""
+    for path in sorted([*ROOT.glob("cogs/**/*.py"), *ROOT.glob("diffusion/**/*.py")]):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            template = template_argument(node) if isinstance(node, ast.Call) else None
+            for name in ast.walk(template) if template else ():
+                if isinstance(name, ast.Name) and name.id in constants(path):
+                    yield f"{path.name}:{node.lineno}", constants(path)[name.id]
+
+
 def test_there_is_a_catalogue_for_every_language_that_can_be_chosen():
     assert {"en", *TRANSLATED} == set(CHOICES)
 
@@ -138,3 +163,10 @@ def test_calls_give_a_value_for_every_gap():
         if None not in names:  # no **values
             missing = {gap for template in templates for gap in gaps(template)} - names - {"field"}
             assert not missing, f"{place}: {missing}"
+
+
+def test_templates_in_constants_are_marked():
+    known = {text for _, message in extracted() for text in forms(message)}
+    for place, value in constants_used_as_templates():
+        texts = {node.value for node in ast.walk(value) if isinstance(node, ast.Constant)}
+        assert texts & known, f"{place}: mark the template with N_"
