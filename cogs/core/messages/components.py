@@ -30,12 +30,13 @@ import discord
 from cogs.core.messages.replies import reply_error
 from cogs.core.types import Interaction
 from diffusion.errors import DarkroomError
+from diffusion.text import N_
 
 ItemT = TypeVar("ItemT", bound="discord.ui.Item[Any]")
 PREFIX: Final = "darkroom"
 NOTHING: Final = r"(?!)"  # the template of base classes, which matches no custom_id
 FORM_TIMEOUT_SECONDS: Final = 3600.0  # Discord does not report when a member closes a form
-INVALID_CHOICE: Final = "This cannot be chosen here. Please choose again, or use the command once more."
+INVALID_CHOICE: Final = N_("This cannot be chosen here. Please choose again, or use the command once more.")
 TEXT_TOO_LONG: Final = "This text may have at most {limit} characters. Please shorten it."
 
 
