@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from diffusers import StableDiffusionPipeline
 
-from benchmarks.shaped import SHAPES, model_for
+from benchmarks.support.shaped_models import SHAPES, model_for
 from diffusion import Engine, StableDiffusion
 from diffusion.sampling.denoise import SAMPLERS
 from diffusion.serving.worker_thread import WorkerThread

@@ -18,7 +18,7 @@ from statistics import median, quantiles
 import torch
 
 from benchmarks.alone import pipeline_of, thread_of
-from benchmarks.shaped import SHAPES, model_for
+from benchmarks.support.shaped_models import SHAPES, model_for
 from diffusion import Engine, EngineConfig, ImageRequest, StableDiffusion
 from diffusion.sampling.denoise import SAMPLERS
 from diffusion.serving.worker_thread import WorkerThread

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.shaped import SHAPES, model_for, sdxl_unet
+from benchmarks.support.shaped_models import SHAPES, model_for, sdxl_unet
 from diffusion import StableDiffusion
 from diffusion.backends.cuda_graphs import Graphs
 

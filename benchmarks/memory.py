@@ -1,7 +1,7 @@
 """Memory that pictures take, by how many rows a call of the network has: ``python -m benchmarks.memory``, on Linux.
 
 Each number of rows has a process of its own, which loads the model, makes so many rows' worth of pictures at once, decodes them
-one by one as the engine does, and tells its peak: of the card's memory on CUDA, else of its own.
+one by one as the engine does, and prints its peak: of the card's memory on CUDA, else of its own.
 """
 
 import argparse
@@ -11,25 +11,25 @@ from typing import Any
 
 import torch
 
-from benchmarks.shaped import SHAPES, model_for
+from benchmarks.support.memory import MIB, peak_bytes, reset_peak
+from benchmarks.support.shaped_models import SHAPES, model_for
 from diffusion.sampling.trajectory import develop
-from tests.support.memory import MIB, Memory
 
 STEPS = 2
 
 
 def peak(model_id: str | None, shape: str | None, rows: int) -> tuple[float, float]:
-    """Give the MiB that the model takes, and those at the peak of a call of ``rows`` rows."""
+    """Return the MiB that the model takes, and those at the peak of a call of ``rows`` rows."""
     model = model_for(model_id, shape)
     on_card = model.device.type == "cuda"
-    held = torch.cuda.memory_allocated()
     settings: dict[str, Any] = {"steps": STEPS, "guidance_interval": (0, 1), "guidance_scale": 1 if rows == 1 else 3}
-    with Memory() as memory:
-        requests = [model.request("red apple", seed=seed, **settings) for seed in range(max(1, rows // 2))]
-        for latents in develop(model, [model.trajectory(request) for request in requests], rows):
-            model.decode(latents)
-    before, most = (held, torch.cuda.max_memory_allocated()) if on_card else (memory.before, memory.peak)
-    return before / MIB, most / MIB
+    reset_peak()
+    held = torch.cuda.memory_allocated() if on_card else peak_bytes()
+    requests = [model.request("red apple", seed=seed, **settings) for seed in range(max(1, rows // 2))]
+    for latents in develop(model, [model.trajectory(request) for request in requests], rows):
+        model.decode(latents)
+    most = torch.cuda.max_memory_allocated() if on_card else peak_bytes()
+    return held / MIB, most / MIB
 
 
 def main() -> None:

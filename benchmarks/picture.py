@@ -8,7 +8,7 @@ import asyncio
 import time
 from statistics import median
 
-from benchmarks.shaped import model_for
+from benchmarks.support.shaped_models import model_for
 from diffusion import Engine
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 
 from diffusion import Engine, EngineConfig, Limits, StableDiffusion
+from diffusion.loading.random_weights import MODELS, write_model
 from diffusion.request import ImageRequest
-from tests.support.published import MODELS, write_model
 
 
 async def measure(hub_ids: list[str], side: int, steps: int) -> None:

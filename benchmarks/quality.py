@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.shaped import model_for
+from benchmarks.support.shaped_models import model_for
 from diffusion import StableDiffusion
 from diffusion.sampling.denoise import SAMPLERS
 from diffusion.training.config import TrainingConfig

@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from tests.support.page import command, opened, served
+from cogs.core.simulator.page import command, opened, served
 
 PAGE = {"viewport": {"width": 660, "height": 1300}, "device_scale_factor": 1.5}
 PATIENCE = 600.0  # seconds, for slow machines

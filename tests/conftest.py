@@ -6,7 +6,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from diffusion.families.stable_diffusion import StableDiffusion
-from tests.support.models import build_classifier, build_components, model_of
+from diffusion.loading.random_weights import build_tiny_components
+from tests.support.models import build_classifier, model_of
 
 FUZZ = 100
 
@@ -32,12 +33,12 @@ def pytest_configure(config):
 
 @pytest.fixture(scope="session", params=["epsilon", "v_prediction"])
 def components(request):
-    return build_components(request.param)
+    return build_tiny_components(request.param)
 
 
 @pytest.fixture(scope="session")
 def tiny_components():
-    return build_components()
+    return build_tiny_components()
 
 
 @pytest.fixture(scope="session")

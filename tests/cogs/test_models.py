@@ -9,8 +9,9 @@ from cogs.core.config import Config
 from cogs.core.policy.permissions import NOT_YOURS
 from cogs.models import named
 from diffusion.errors import ModelLoadError
+from diffusion.loading.random_weights import build_tiny_components
 from tests.support.messages import private_text, text_of
-from tests.support.models import build_components, model_of
+from tests.support.models import model_of
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def offering(server, monkeypatch):
     def load(name):
         if name == "someone/broken":
             raise ModelLoadError(name, "its unet/diffusion_pytorch_model.safetensors is missing.")
-        model = model_of(build_components("v_prediction"))
+        model = model_of(build_tiny_components("v_prediction"))
         model.name = named(name)
         return model, None
 

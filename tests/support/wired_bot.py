@@ -14,10 +14,11 @@ import bot
 import cogs.core.storage.lease
 from cogs.core.simulator.connect import connect_to
 from diffusion import Engine
-from tests.support.models import build_components, model_of
+from diffusion.loading.random_weights import build_tiny_components
+from tests.support.models import model_of
 
 torch.set_num_threads(1)
-MODEL = model_of(build_components())
+MODEL = model_of(build_tiny_components())
 
 
 def run(port, folder, grace=30.0, lease=cogs.core.storage.lease.SECONDS, **settings):

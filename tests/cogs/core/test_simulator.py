@@ -9,9 +9,9 @@ import pytest
 import bot
 from cogs.core.config import Config
 from cogs.core.simulator.browser import _pump
+from cogs.core.simulator.page import CHROMIUM, command, opened, served
 from diffusion.errors import DarkroomError
 from tests.support.messages import png
-from tests.support.page import CHROMIUM, command, opened, served
 
 
 @pytest.fixture

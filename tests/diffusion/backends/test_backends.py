@@ -12,10 +12,11 @@ from diffusion.config import EngineConfig
 from diffusion.errors import ModelLoadError
 from diffusion.families.stable_diffusion import StableDiffusion
 from diffusion.loading.folder import PRETRAINED
+from diffusion.loading.random_weights import build_tiny_components
 from diffusion.request import ImageRequest
 from diffusion.sampling.trajectory import develop
 from diffusion.serving.engine import Engine
-from tests.support.models import build_components, model_of
+from tests.support.models import model_of
 
 
 def requests():
@@ -42,7 +43,7 @@ def traced(monkeypatch):
 
 @pytest.fixture
 def model():
-    return model_of(build_components())
+    return model_of(build_tiny_components())
 
 
 def test_a_compiled_model_draws_the_same_in_any_number_of_rows_and_is_compiled_once(model, traced):

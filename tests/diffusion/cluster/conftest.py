@@ -9,9 +9,9 @@ import torch
 from diffusion.cluster.remote import RemoteEngine, load
 from diffusion.config import EngineConfig
 from diffusion.families.stable_diffusion import StableDiffusion
+from diffusion.loading.random_weights import build_tiny_components
 from diffusion.serving.engine import Engine
 from tests.support.machines import Machines
-from tests.support.models import build_components
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -29,7 +29,7 @@ def machines(tiny_folder, tmp_path_factory):
     if importlib.util.find_spec("ray") is None:
         pytest.skip("Ray is not installed: pip install -e '.[cluster]'")
     other = tmp_path_factory.mktemp("other")
-    for name, component in build_components("v_prediction").items():
+    for name, component in build_tiny_components("v_prediction").items():
         component.save_pretrained(other / name)
     running = Machines()
     try:

@@ -5,17 +5,18 @@ import torch
 from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
 from PIL import Image
 
+from diffusion.loading.random_weights import TINY_SCHEDULER
 from diffusion.request import ImageRequest
 from diffusion.sampling.denoise import SAMPLERS
 from diffusion.sampling.trajectory import develop
-from tests.support.models import SCHEDULER, model_of
+from tests.support.models import model_of
 
 TOLERANCE = 1e-4
 
 
 def pipeline(kind, components, sampler):
     chosen = SAMPLERS[sampler]
-    config = SCHEDULER | {"prediction_type": components["scheduler"].config.prediction_type}
+    config = TINY_SCHEDULER | {"prediction_type": components["scheduler"].config.prediction_type}
     scheduler = chosen.scheduler.from_config(config, **chosen.settings)
     made = kind(
         **{**components, "scheduler": scheduler},

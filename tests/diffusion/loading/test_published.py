@@ -11,12 +11,12 @@ from diffusers import DDIMScheduler, LMSDiscreteScheduler, StableDiffusionPipeli
 from diffusion.errors import ModelLoadError
 from diffusion.families.stable_diffusion import StableDiffusion
 from diffusion.loading.folder import load
+from diffusion.loading.random_weights import FACTOR, MODELS, write_configs, write_model
 from diffusion.loading.single_file import load_checkpoint
 from diffusion.request import ImageRequest
 from diffusion.sampling.trajectory import develop
 from tests.support.hub_mirror import mirror
 from tests.support.original_layout import write_checkpoint
-from tests.support.published import FACTOR, MODELS, write_configs, write_model
 
 README = Path(__file__).parents[3] / "diffusion" / "README.md"
 TOLERANCE = 1e-5  # of the largest: random weights drive latents far beyond what a trained model makes

@@ -8,12 +8,13 @@ import torch
 from diffusion.errors import InvalidRequestError, ModelLoadError, NotFiniteError
 from diffusion.families.classifier import NoisyLatentClassifier
 from diffusion.families.stable_diffusion import StableDiffusion
+from diffusion.loading.random_weights import build_tiny_components
 from diffusion.request import ImageRequest
 from diffusion.sampling.denoise import SAMPLERS
 from diffusion.sampling.guidance import classifier_guidance, predict_x_0
 from diffusion.sampling.trajectory import develop, step
 from diffusion.serving.engine import Engine
-from tests.support.models import build_classifier, build_components, model_of
+from tests.support.models import build_classifier, model_of
 
 TOLERANCE = 1e-3
 
@@ -171,7 +172,7 @@ def test_a_saved_classifier_steers_as_before_and_half_precision_is_read_as_full(
     folder = shutil.copytree(tiny_folder, tmp_path / "model")
     build_classifier().half().save_pretrained(folder / "classifier")
     loaded = StableDiffusion.from_pretrained(folder, device="cpu", dtype=torch.float32)
-    rounded = model_of(build_components() | {"classifier": build_classifier().half().float()})
+    rounded = model_of(build_tiny_components() | {"classifier": build_classifier().half().float()})
 
     assert loaded.guide_labels == ("animal", "food", "red", "green", "blue")
     assert loaded.classifier.dtype == torch.float32

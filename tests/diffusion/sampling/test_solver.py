@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from diffusion.loading.random_weights import TINY_SCHEDULER
 from diffusion.sampling.denoise import SAMPLERS, InpaintContext, denoise
-from tests.support.models import SCHEDULER
 
 SHAPE = (1, 4, 6, 5)
 TOLERANCE = 5e-5  # of the largest latents; float32, over 50 steps
@@ -69,7 +69,7 @@ def assert_same(sampler, config, *how):
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_from_noise(sampler, prediction_type):
     for steps in (1, 2, 3, 17, 50):
-        assert_same(sampler, SCHEDULER | {"prediction_type": prediction_type}, steps)
+        assert_same(sampler, TINY_SCHEDULER | {"prediction_type": prediction_type}, steps)
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
@@ -78,18 +78,18 @@ def test_from_a_picture_of_which_a_part_stays(sampler, prediction_type):
     clean, noise = torch.randn(2, *SHAPE, generator=seeded(3))
     inpaint = InpaintContext(clean, noise, (torch.arange(5) < 3).float().expand(1, 1, 6, 5))
     for start_step in (0, 1, 5, 9):
-        assert_same(sampler, SCHEDULER | {"prediction_type": prediction_type}, 10, start_step, inpaint)
+        assert_same(sampler, TINY_SCHEDULER | {"prediction_type": prediction_type}, 10, start_step, inpaint)
 
 
 @pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
 def test_with_other_spacings_of_the_timesteps(spacing):
     for sampler in SAMPLERS:
-        assert_same(sampler, SCHEDULER | {"timestep_spacing": spacing}, 8)
+        assert_same(sampler, TINY_SCHEDULER | {"timestep_spacing": spacing}, 8)
 
 
 def test_a_configuration_that_clips_predictions_does_not_clip_latents():
     for sampler in SAMPLERS:
-        plain, clipping = (ours(sampler, SCHEDULER | {"clip_sample": clips}, 6)[1] for clips in (False, True))
+        plain, clipping = (ours(sampler, TINY_SCHEDULER | {"clip_sample": clips}, 6)[1] for clips in (False, True))
         assert torch.equal(plain, clipping)
 
 
@@ -97,4 +97,4 @@ def test_a_configuration_that_clips_predictions_does_not_clip_latents():
     ("sampler", "most"), [("ddim", 2), ("euler", 2), ("euler_a", 2), ("heun", 4), ("dpm++", 4), ("lms", 8)]
 )
 def test_only_what_is_needed_later_is_kept(sampler, most):
-    assert SAMPLERS[sampler].solver(SCHEDULER, 30).memory == most
+    assert SAMPLERS[sampler].solver(TINY_SCHEDULER, 30).memory == most

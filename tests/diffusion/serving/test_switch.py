@@ -9,9 +9,10 @@ from diffusers import AutoencoderKL
 
 from diffusion.config import EngineConfig
 from diffusion.errors import DarkroomError, InvalidRequestError, ModelLoadError
+from diffusion.loading.random_weights import build_tiny_components
 from diffusion.request import ImageRequest
 from diffusion.serving.engine import Engine
-from tests.support.models import build_classifier, build_components, model_of
+from tests.support.models import build_classifier, model_of
 
 ONE_AT_A_TIME = EngineConfig(max_rows=2)
 
@@ -21,7 +22,7 @@ def request(seed, **settings):
 
 
 def other(**components):
-    model = model_of(build_components("v_prediction") | components)
+    model = model_of(build_tiny_components("v_prediction") | components)
     model.name = "other"
     return model
 
@@ -38,7 +39,7 @@ async def begun(job):
 
 
 async def test_each_picture_is_made_by_one_model_from_beginning_to_end():
-    first, second = model_of(build_components()), other()
+    first, second = model_of(build_tiny_components()), other()
     async with Engine(first, ONE_AT_A_TIME) as engine:
         jobs = [engine.submit(request(seed), owner=seed) for seed in range(3)]
         await begun(jobs[0])
@@ -51,7 +52,7 @@ async def test_each_picture_is_made_by_one_model_from_beginning_to_end():
 
 
 async def test_all_pictures_of_a_request_that_has_begun_are_made_by_the_same_model():
-    async with Engine(model_of(build_components()), ONE_AT_A_TIME) as engine:
+    async with Engine(model_of(build_tiny_components()), ONE_AT_A_TIME) as engine:
         several, waiting = engine.submit(request(1, count=3), "alice"), engine.submit(request(2), "alice")
         await begun(several)
         await engine.switch(lambda: (other(), None))
@@ -65,7 +66,7 @@ async def test_pictures_go_on_while_the_other_model_is_loaded():
         assert loading.wait(20)
         return other(), None
 
-    async with Engine(model_of(build_components())) as engine:
+    async with Engine(model_of(build_tiny_components())) as engine:
         switching = asyncio.create_task(engine.switch(load))
         await asyncio.sleep(0)
         assert (await engine.submit(request(1))).model == "tiny"
@@ -77,7 +78,7 @@ async def test_pictures_go_on_while_the_other_model_is_loaded():
 
 
 async def test_what_waits_and_does_not_fit_the_other_model_ends_with_a_sentence():
-    guide_labels = model_of(build_components() | {"classifier": build_classifier()})
+    guide_labels = model_of(build_tiny_components() | {"classifier": build_classifier()})
     async with Engine(guide_labels, ONE_AT_A_TIME) as engine:
         first, steered, plain = (
             engine.submit(asked, owner) for owner, asked in enumerate((request(1), request(2, guide_label="food"), request(3)))
@@ -97,7 +98,7 @@ async def test_what_waits_fits_a_model_of_other_latents():
         norm_num_groups=4,
         latent_channels=4,
     )
-    async with Engine(model_of(build_components()), ONE_AT_A_TIME) as engine:
+    async with Engine(model_of(build_tiny_components()), ONE_AT_A_TIME) as engine:
         first, waiting = engine.submit(request(1), 1), engine.submit(request(2), 2)
         await begun(first)
         await engine.switch(lambda: (other(vae=finer), None))
@@ -108,7 +109,7 @@ async def test_a_model_that_cannot_be_loaded_leaves_the_old_one_drawing():
     def load():
         raise ModelLoadError("nowhere", "there is no such folder.")
 
-    async with Engine(model_of(build_components())) as engine:
+    async with Engine(model_of(build_tiny_components())) as engine:
         job = engine.submit(request(1))
         with pytest.raises(ModelLoadError, match="no such folder"):
             await engine.switch(load)
@@ -116,7 +117,7 @@ async def test_a_model_that_cannot_be_loaded_leaves_the_old_one_drawing():
 
 
 async def test_the_old_model_is_forgotten():
-    first = model_of(build_components())
+    first = model_of(build_tiny_components())
     networks = [weakref.ref(network) for network in (first.unet, first.vae, first.text_encoder)]
     async with Engine(first) as engine:
         del first
@@ -126,7 +127,7 @@ async def test_the_old_model_is_forgotten():
 
 
 async def test_what_one_model_made_is_checked_by_its_own_check():
-    async with Engine(model_of(build_components()), check=lambda images: [{"first": 1.0} for _ in images]) as engine:
+    async with Engine(model_of(build_tiny_components()), check=lambda images: [{"first": 1.0} for _ in images]) as engine:
         result = await engine.submit(request(1))
         await engine.switch(lambda: (other(), None))
         assert await engine.screen_images(result.images, result.safety_check) == [{"first": 1.0}]

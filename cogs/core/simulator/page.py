@@ -1,4 +1,4 @@
-"""The page of `python bot.py preview` in a real browser, as tests and the README's tour use it."""
+"""Drive the page of `python bot.py preview` in Chromium, for tests and the pictures of the README."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 FLAGS += ["--disable-component-update", "--disable-sync", "--disable-quic"]
@@ -50,7 +50,7 @@ async def opened(url: str, patience: float = 20, **options: Any) -> AsyncIterato
         await page.goto(url)
         async with asyncio.timeout(1.5 * patience):
             # The page forbids `wait_for_function` to compile code.
-            while not await page.evaluate("() => Boolean(window.simcordPreview?.ready)"):
+            while not await page.evaluate("() => Boolean(window.simcordPreview?.ready)"):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
         yield page
         await browser.close()

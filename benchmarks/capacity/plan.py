@@ -15,9 +15,9 @@ from itertools import count
 from pathlib import Path
 from statistics import quantiles
 
-from benchmarks.costs import H200, pace_of
-from benchmarks.simulation import WAYS, Served, Way, simulate
-from benchmarks.trace import HOUR, MEMBERS, PEAK, Asked, Community
+from benchmarks.capacity.costs import H200, pace_of
+from benchmarks.capacity.simulation import WAYS, Served, Way, simulate
+from benchmarks.capacity.trace import HOUR, MEMBERS, PEAK, Asked, Community
 from diffusion.serving.latency import LatencyModel, Shape
 
 GOAL = 10.0  # seconds within which 95 % have their pictures
@@ -119,7 +119,3 @@ def main() -> None:
         print(f"{way.name:28} {needed} for 95 % within {GOAL:g} s; {least(trace, way, pace, options.max_rows):.1f} at least")
     if options.figure:
         draw(found, options.figure)
-
-
-if __name__ == "__main__":
-    main()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
 
-from benchmarks.crowd import Asked, Crowd
+from benchmarks.soak.crowd import Asked, Crowd
 from cogs.core.simulator.loopback import Wire
 
 GROWTH = 0.02

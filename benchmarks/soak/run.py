@@ -24,8 +24,8 @@ import time
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
-from benchmarks.crowd import Crowd
-from benchmarks.findings import GROWTH, Findings, Memory, turns_taken, wrong_answers
+from benchmarks.soak.crowd import Crowd
+from benchmarks.soak.findings import GROWTH, Findings, Memory, turns_taken, wrong_answers
 from cogs.core.simulator.loopback import Wire
 
 START_SECONDS = 300.0  # on a busy machine
@@ -38,7 +38,7 @@ FILES_KEPT = 4000  # of those posted last, for members who go on from their pict
 @contextlib.asynccontextmanager
 async def bot_on(wire: Wire, folder: Path, model: str | None) -> AsyncIterator[int]:
     """Run the observed bot with its data and log in ``folder`` and give its process's id."""
-    command = [sys.executable, "-m", "benchmarks.observed", str(wire.port), str(folder)]
+    command = [sys.executable, "-m", "benchmarks.soak.observed_bot", str(wire.port), str(folder)]
     with (folder / "bot.log").open("w") as log:
         process = await asyncio.create_subprocess_exec(*command, *(["--model", model] if model else []), stdout=log, stderr=log)
     try:
@@ -112,7 +112,3 @@ def main() -> int:
     for goal in missed:
         print(f"MISSED   {goal}")
     return bool(missed)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,6 +1,6 @@
 """Whether the simulation tells the truth: one trace through the real engine and through a simulated GPU.
 
-``python -m benchmarks.rehearsal`` plays a part of the day of a small community to the engine, in real time, and to the
+``python -m benchmarks.capacity.rehearsal`` plays a part of the day of a small community to the engine, in real time, and to the
 simulation, with the pace of other pictures of the same sizes that the engine makes before and after, so that a machine that has
 become slower or faster meanwhile counts as what it was in between.
 """
@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median, quantiles
 
-from benchmarks.simulation import ROUTING_BATCHING, simulate
-from benchmarks.trace import HOUR, PEAK, SIZES, Asked, Community
+from benchmarks.capacity.simulation import ROUTING_BATCHING, simulate
+from benchmarks.capacity.trace import HOUR, PEAK, SIZES, Asked, Community
 from diffusion import Engine, EngineConfig, StableDiffusion
 from diffusion.serving.latency import LatencyModel, Shape
 
@@ -128,7 +128,7 @@ def measure(members: int, seconds: float, seed: int, max_rows: int, model_id: st
 
 def main() -> None:
     """Read the command line and measure."""
-    parser = argparse.ArgumentParser("python -m benchmarks.rehearsal", description=__doc__)
+    parser = argparse.ArgumentParser("python -m benchmarks.capacity.rehearsal", description=__doc__)
     parser.add_argument("--members", type=int, default=20_000)
     parser.add_argument("--seconds", type=float, default=75)
     parser.add_argument("--seed", type=int, default=0)

@@ -1,4 +1,4 @@
-"""GPUs that serve a trace in simulated time, with the bot's own `Batcher` and `choose`, and a `LatencyModel` in the network's place."""
+"""GPUs that serve a trace in simulated time, with the bot's own `Batcher` and `choose` and measured latencies."""
 
 import math
 import random
@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, Protocol
 
 import simpy
 
-from benchmarks.trace import Asked
+from benchmarks.capacity.trace import Asked
 from diffusion.serving.batcher import Batcher
 from diffusion.serving.latency import LatencyModel, Shape
 from diffusion.serving.routing import Key, choose

@@ -1,13 +1,15 @@
-"""Models of the published configurations, with random weights: as published, or with all widths divided by one factor."""
+"""Models with random weights: of the published configurations, in full width or narrower, and a tiny one."""
 
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from diffusion.loading.folder import PRETRAINED
 from diffusion.loading.single_file import PAD_TOKENS, PUBLISHED
 
 # By hub id: the family, and how many pixels a side were trained on.
@@ -18,9 +20,18 @@ MODELS = {
 }
 FACTOR = 8  # of channels, hidden sizes and the groups of normalisation; the numbers of layers and heads stay as published
 
+TINY_SCHEDULER = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+    "steps_offset": 1,
+}
+
 
 def configs(family: str, factor: int = FACTOR, side: int = 512) -> dict[str, dict]:
-    """The configurations of ``family`` by folder, every width divided by ``factor``."""
+    """Return the configurations of ``family`` by folder, every width divided by ``factor``."""
     names = ("unet", "vae", "text_encoder", "scheduler")
     read = {name: json.loads(next((PUBLISHED / family / name).iterdir()).read_text()) for name in names}
     for name in ("unet", "vae"):
@@ -58,3 +69,44 @@ def write_model(folder: Path, hub_id: str, factor: int = FACTOR, dtype: torch.dt
     finally:
         torch.set_default_dtype(before)
     return folder
+
+
+def build_tiny_components(prediction_type: str = "epsilon") -> dict[str, Any]:
+    """Build the parts of a Stable Diffusion model of toy size: 32x32 pictures, latents of 4x4 cells, float32."""
+    torch.manual_seed(0)
+    tokenizer = CLIPTokenizer.from_pretrained(PRETRAINED / "tokenizer")
+    return {
+        "vae": AutoencoderKL(
+            block_out_channels=(8, 8, 16, 16),
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            norm_num_groups=4,
+            latent_channels=4,
+            sample_size=32,
+        ).eval(),
+        "tokenizer": tokenizer,
+        "text_encoder": CLIPTextModel(
+            CLIPTextConfig(
+                vocab_size=len(tokenizer),
+                hidden_size=16,
+                intermediate_size=32,
+                projection_dim=16,
+                num_hidden_layers=1,
+                num_attention_heads=2,
+                bos_token_id=tokenizer.bos_token_id,
+                eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=tokenizer.pad_token_id,
+            )
+        ).eval(),
+        "unet": UNet2DConditionModel(
+            sample_size=4,
+            block_out_channels=(16, 32),
+            layers_per_block=1,
+            norm_num_groups=8,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+            cross_attention_dim=16,
+            attention_head_dim=4,
+        ).eval(),
+        "scheduler": DDIMScheduler(**TINY_SCHEDULER, prediction_type=prediction_type),
+    }

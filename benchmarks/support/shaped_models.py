@@ -9,7 +9,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from diffusion import StableDiffusion
 from diffusion.loading.device import best_device, best_dtype
-from tests.support.published import configs, write_configs
+from diffusion.loading.random_weights import configs, write_configs
 
 SHAPES = {"sd1": 512, "sd2": 768}  # by family: the side that it was trained at
 # The UNet of Stable Diffusion XL base 1.0, https://huggingface.co/stabilityai/stable-diffusion-xl-base-1.0, unet/config.json.

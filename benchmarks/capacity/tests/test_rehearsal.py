@@ -1,8 +1,8 @@
-from benchmarks.rehearsal import rehearse
-from benchmarks.trace import HOUR, PEAK, Community
+from benchmarks.capacity.rehearsal import rehearse
+from benchmarks.capacity.trace import HOUR, PEAK, Community
 
 
-async def test_a_trace_goes_through_the_engine_and_the_simulation_alike(tiny_model):
+async def test_rehearse_plays_a_trace_to_engine_and_simulation_alike(tiny_model):
     trace = list(Community(80_000, tiny_model.sample_side, tiny_model.latent_factor).trace(PEAK, PEAK + 4 / HOUR))
     engine, simulation = await rehearse(tiny_model, trace, max_rows=4)
     for play in (engine, simulation):

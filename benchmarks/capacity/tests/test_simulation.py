@@ -2,10 +2,10 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from benchmarks.capacity import Point, latent_shape, least
-from benchmarks.costs import H200, pace_of
-from benchmarks.simulation import FIFO, ROUND_ROBIN_BATCHING, ROUTING_BATCHING, WAYS, Picture, simulate
-from benchmarks.trace import FLOOD, HOUR, Asked, Community
+from benchmarks.capacity.costs import H200, pace_of
+from benchmarks.capacity.plan import Point, latent_shape, least
+from benchmarks.capacity.simulation import FIFO, ROUND_ROBIN_BATCHING, ROUTING_BATCHING, WAYS, Picture, simulate
+from benchmarks.capacity.trace import FLOOD, HOUR, Asked, Community
 from diffusion.request import ImageRequest
 from diffusion.serving.batcher import Batcher
 from diffusion.serving.latency import LatencyModel, estimate_completion

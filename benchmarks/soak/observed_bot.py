@@ -1,4 +1,4 @@
-"""The real bot as a program of its own on a `Wire`, watched from inside: ``python -m benchmarks.observed PORT FOLDER``.
+"""The real bot as a program of its own on a `Wire`, watched from inside: ``python -m benchmarks.soak.observed_bot``.
 
 Its data go to FOLDER, and so do ``lags.tsv`` (when a nap of the event loop ended, by how many seconds too late) and
 ``turns.tsv`` (when a picture came to wait, was begun or went, whose it is, of which job, which). Times are those of
@@ -69,7 +69,7 @@ async def observe(settings: bot.Config, folder: Path) -> None:
 
 def main() -> None:
     """Read the command line and run."""
-    parser = argparse.ArgumentParser("python -m benchmarks.observed", description=__doc__)
+    parser = argparse.ArgumentParser("python -m benchmarks.soak.observed_bot", description=__doc__)
     parser.add_argument("port", type=int)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", help="folder or hub id; the embedded model if left out")

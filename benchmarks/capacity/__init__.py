@@ -1,0 +1,1 @@
+"""How many GPUs a large community needs, in simulated time."""

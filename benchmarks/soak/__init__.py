@@ -1,0 +1,1 @@
+"""Many members use the bot for a long time."""
