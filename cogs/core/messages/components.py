@@ -30,14 +30,17 @@ import discord
 from cogs.core.messages.replies import reply_error
 from cogs.core.types import Interaction
 from diffusion.errors import DarkroomError
-from diffusion.text import N_
+from diffusion.text import N_, plural
 
 ItemT = TypeVar("ItemT", bound="discord.ui.Item[Any]")
 PREFIX: Final = "darkroom"
 NOTHING: Final = r"(?!)"  # the template of base classes, which matches no custom_id
 FORM_TIMEOUT_SECONDS: Final = 3600.0  # Discord does not report when a member closes a form
 INVALID_CHOICE: Final = N_("This cannot be chosen here. Please choose again, or use the command once more.")
-TEXT_TOO_LONG: Final = "This text may have at most {limit} characters. Please shorten it."
+TEXT_TOO_LONG: Final = plural(
+    "This text may have at most {count} character. Please shorten it.",
+    "This text may have at most {count} characters. Please shorten it.",
+)
 
 
 class PersistentItem(discord.ui.DynamicItem[ItemT], template=NOTHING):
@@ -128,7 +131,7 @@ class Form(discord.ui.Modal):
         try:
             for field in self.walk_children():
                 if isinstance(field, discord.ui.TextInput) and field.max_length and len(field.value) > field.max_length:
-                    raise DarkroomError(TEXT_TOO_LONG, limit=field.max_length)
+                    raise DarkroomError(TEXT_TOO_LONG, count=field.max_length)
             await self.run(interaction)
         except Exception as error:
             await reply_error(interaction, error)
