@@ -46,6 +46,24 @@ def test_relative_links_exist(document):
     assert not broken
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_named_test_files_and_modules_exist(document):
+    text = document.read_text("utf-8")
+    files = re.findall(r"\btests/[\w/]+\.py\b", text)
+    modules = re.findall(r"python -m ((?:benchmarks|diffusion|tests)[.\w]*)", text)
+    files += [f"{module.replace('.', '/')}" for module in modules]
+    assert not [name for name in files if not (ROOT / name).exists() and not (ROOT / f"{name}.py").exists()]
+
+
+def test_benchmarks_table_matches_the_commands():
+    text = (ROOT / "benchmarks" / "README.md").read_text("utf-8")
+    listed = set(re.findall(r"^\| `([\w.]+)", text.partition("## ")[0], re.MULTILINE)) - {"python"}
+    commands = {path for path in (ROOT / "benchmarks").rglob("*.py") if '__name__ == "__main__"' in path.read_text("utf-8")}
+    names = {".".join(path.relative_to(ROOT / "benchmarks").with_suffix("").parts) for path in commands}
+    started_by_soak = {"soak.observed_bot"}
+    assert {name.removesuffix(".__main__") for name in names} - started_by_soak == listed
+
+
 def test_readme_has_at_most_900_words():
     assert len((ROOT / "README.md").read_text("utf-8").split()) <= 900
 
