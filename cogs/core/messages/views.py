@@ -27,7 +27,7 @@ EACH: Final = {  # what can be done with one picture
 }
 WHOLE: Final = {  # and with all of a message together
     "reroll": (N_("Reroll"), "🎲"),
-    "edit": ("Edit", "✏️"),
+    "edit": (N_("Edit"), "✏️"),
     "film": (N_("How it formed"), "🎞️"),
     "info": (N_("Info"), "ℹ️"),
     "delete": (N_("Delete"), "🗑️"),
