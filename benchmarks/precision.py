@@ -22,7 +22,7 @@ from diffusion import StableDiffusion
 from diffusion.backends.cuda_graphs import Network
 from diffusion.backends.openvino import convert, ready
 from diffusion.images.difference import difference
-from diffusion.training.prompts import unseen
+from diffusion.training.prompts import unseen_prompts
 
 ROWS, PICTURES = (1, 2, 16), 16
 
@@ -74,7 +74,7 @@ def ways(model: StableDiffusion, prompts: list[str]) -> Iterator[tuple[str, Netw
 
 def measure(model: StableDiffusion, repeats: int) -> None:
     """Print a line for each way."""
-    prompts = [shown.prompt for shown in unseen()]
+    prompts = [shown.prompt for shown in unseen_prompts()]
     for_ranges, others = prompts[1::5][: max(ROWS) // 2], prompts[::5][:PICTURES]
     call, reference = calls_of(model, for_ranges)[0], model.generate(others, seeds=list(range(len(others))))
     print(f"{model.name}, ms a row with {', '.join(map(str, ROWS))} rows, medians of {repeats}; {len(others)} pictures")

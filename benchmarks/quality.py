@@ -23,7 +23,7 @@ from diffusion.sampling.denoise import SAMPLERS
 from diffusion.training.config import TrainingConfig
 from diffusion.training.evaluate import Recognition
 from diffusion.training.pictures import read_archive
-from diffusion.training.prompts import Shown, seen, unseen
+from diffusion.training.prompts import TestPrompt, unseen_prompts
 from diffusion.training.recogniser import Recogniser
 
 THROUGHOUT = (0.0, 1.0)
@@ -47,7 +47,7 @@ class Point:
 class Judge:
     """Draws what is ``asked`` for with ``model`` and measures it."""
 
-    def __init__(self, model: StableDiffusion, recogniser: Recogniser, asked: Sequence[Shown]) -> None:
+    def __init__(self, model: StableDiffusion, recogniser: Recogniser, asked: Sequence[TestPrompt]) -> None:
         self.model, self.recogniser, self.asked = model, recogniser, asked
         self.reference = self._draw(**REFERENCE)
 
@@ -130,7 +130,7 @@ def main() -> None:
     options = parser.parse_args()
     config = TrainingConfig.read(options.config) if options.config else TrainingConfig.read()
     half = options.pictures // 2
-    known, new = seen(read_archive(options.run / "archive"), config.data, half), unseen()
+    known, new = seen_prompts(read_archive(options.run / "archive"), config.data, half), unseen_prompts()
     asked = [*known, *(new[index * len(new) // half] for index in range(half))]
     recogniser = Recogniser.read(options.run / "recogniser.pt", torch.device("cpu"))
     judge, found = Judge(model_for(options.model, compiled=options.compile), recogniser, asked), []

@@ -1,4 +1,4 @@
-"""How far two pictures are apart."""
+"""The difference of two images."""
 
 import math
 
@@ -7,9 +7,9 @@ from PIL import Image
 
 
 def difference(first: Image.Image, second: Image.Image) -> tuple[int, float]:
-    """Give the largest difference of two RGB pictures of one size in levels of 0 to 255, and their PSNR in dB.
+    """Return the largest difference of two RGB images, 0 to 255, and their PSNR in dB.
 
-    The peak signal-to-noise ratio is 10 log10(255² / mean squared error), infinite for identical pictures.
+    The peak signal-to-noise ratio is 10 log10(255² / mean squared error), infinite for equal images. Both have one size.
     """
     errors = np.asarray(first, dtype=np.int16) - np.asarray(second, dtype=np.int16)
     mean_squared = float(np.square(errors, dtype=np.float64).mean())

@@ -1,4 +1,4 @@
-"""Pixels in, from attachments that nobody checked, and pixels out, as PNG files that say how they were made."""
+"""Decode untrusted image files to pixels, and encode pixels as PNG."""
 
 import io
 import warnings
@@ -14,26 +14,29 @@ from diffusion.errors import InvalidImageError
 FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 MAX_PIXELS: Final = 40_000_000
 
-# Pillow's own bomb check stands behind ours; as an error it can be answered.
+# Pillow checks for bombs after `decode`. Its warning must be an error, so that it reaches the member.
 warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 
 def read_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Decode an attachment as `decode` does, to RGB: transparency on white, any colour mode to 8 bits a channel."""
+    """Decode a file to RGB, with transparency on white.
+
+    Raises `InvalidImageError` like `decode`.
+    """
     return to_rgb(decode(data, max_pixels))
 
 
 def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Decode an attachment in the colour mode it has: first frame, upright.
+    """Decode a file in its own colour mode: the first frame, upright.
 
-    Raises `InvalidImageError` for anything that is no whole picture in one of `FORMATS` with at most ``max_pixels`` pixels.
+    Raises `InvalidImageError` unless the file is a whole image in one of `FORMATS` with at most ``max_pixels`` pixels.
     """
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             width, height = image.size
             if width * height > max_pixels:
                 raise InvalidImageError(
-                    "The picture has {width}x{height} pixels; at most {most} million can be read. Please attach a smaller one.",
+                    "The picture has {width}x{height} pixels. The limit is {most} million. Please attach a smaller one.",
                     width=width,
                     height=height,
                     most=f"{max_pixels / 1e6:g}",
@@ -42,22 +45,22 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
             image.load()
             return ImageOps.exif_transpose(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise InvalidImageError("The picture has too many pixels to be read. Please attach a smaller one.") from None
+        raise InvalidImageError("The picture has too many pixels. Please attach a smaller one.") from None
     except UnidentifiedImageError:
         raise InvalidImageError(
-            "The attachment is no picture that can be read. Please attach a PNG, JPEG, WebP or GIF file."
+            "I cannot read this attachment as a picture. Please attach a PNG, JPEG, WebP or GIF file."
         ) from None
     except InvalidImageError:
         raise
-    except Exception as error:  # Pillow's decoders raise almost anything on damaged files
-        raise InvalidImageError("The picture is damaged or incomplete. Please save it again and attach that.") from error
+    except Exception as error:  # Pillow's decoders raise many kinds of errors for damaged files
+        raise InvalidImageError("The picture is damaged or incomplete. Please save it again, then attach it.") from error
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert any colour mode to RGB, with white where nothing is shown."""
-    if image.mode.startswith("I;16"):  # which `convert` would clip
+    """Convert any colour mode to 8-bit RGB, with transparency on white."""
+    if image.mode.startswith("I;16"):  # `convert` would clip them
         values = np.array(image, dtype=np.uint16)
-        # v / 257, in place: as floats the largest picture would take a gigabyte.
+        # v / 257 in place; as floats the largest picture would take a gigabyte.
         values -= values >> 8
         values += 128
         values >>= 8
@@ -71,12 +74,12 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def fit(image: Image.Image, width: int, height: int) -> Image.Image:
-    """Scale and crop ``image`` to exactly ``width`` x ``height``, keeping its middle and its proportions."""
+    """Scale ``image`` to cover ``width`` x ``height`` and crop it to its middle."""
     return ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
 
 
 def hstack(images: Sequence[Image.Image]) -> Image.Image:
-    """Lay ``images`` side by side."""
+    """Join ``images`` side by side."""
     sheet = Image.new("RGB", (sum(image.width for image in images), max(image.height for image in images)), "white")
     left = 0
     for image in images:
@@ -86,9 +89,10 @@ def hstack(images: Sequence[Image.Image]) -> Image.Image:
 
 
 def enlarge(image: Image.Image, factor: int) -> Image.Image:
-    """Scale ``image`` up by a whole ``factor``: Lanczos, sharpened within the colours of each pixel's neighbours.
+    """Enlarge ``image`` by a whole ``factor`` with Lanczos and sharpening.
 
-    So the edges are steep and the halos, which sharpening alone would draw around them, are cut off.
+    The sharpened colours are clamped to the range of each pixel's neighbours. That keeps edges steep and removes the halos of
+    sharpening.
     """
     if factor == 1:
         return image

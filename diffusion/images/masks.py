@@ -1,4 +1,4 @@
-"""Masks: pictures (L) that say by white what of another is to be drawn anew, and what stays where they are black."""
+"""Masks (mode L): white is drawn anew, black stays."""
 
 from typing import Final
 
@@ -8,8 +8,8 @@ from PIL import Image, ImageChops, ImageFilter
 from diffusion.errors import InvalidRequestError
 from diffusion.images.io import decode, fit, to_rgb
 
-SEAM: Final = 4.0  # pixels in which a difference at the edge of a mask fades to 1 / e
-SMOOTHNESS: Final = 32  # the side of a picture over the radius by which its fillings are blurred
+SEAM: Final = 4.0  # pixels over which a difference at the edge fades to 1 / e
+SMOOTHNESS: Final = 32  # side of the image / radius of the blur
 
 
 def binarize(mask: Image.Image) -> Image.Image:
@@ -18,19 +18,19 @@ def binarize(mask: Image.Image) -> Image.Image:
 
 
 def fit_mask(mask: Image.Image, width: int, height: int) -> Image.Image:
-    """Scale and crop ``mask`` as `fit` does its picture, in black and white."""
+    """Scale and crop ``mask`` as `fit` does its image, in black and white."""
     return binarize(fit(mask, width, height))
 
 
 def box_mask(size: tuple[int, int], box: tuple[int, int, int, int]) -> Image.Image:
-    """Make a mask of ``size`` that is white in ``box``: left, top, right, bottom in pixels."""
+    """Return a mask that is white in ``box``: left, top, right, bottom in pixels."""
     mask = Image.new("L", size, 0)
     mask.paste(255, box)
     return mask
 
 
 def mask_from_alpha(image: Image.Image) -> Image.Image | None:
-    """Take what ``image`` shows nothing of for its mask: where it is more than half transparent. None for an opaque one."""
+    """Return the mask of what is mostly transparent, or None for an opaque image."""
     if not image.has_transparency_data:
         return None
     mask = binarize(ImageChops.invert(image.convert("RGBA").getchannel("A")))
@@ -38,7 +38,7 @@ def mask_from_alpha(image: Image.Image) -> Image.Image | None:
 
 
 def read_masked(data: bytes) -> tuple[Image.Image, Image.Image | None]:
-    """Decode an attachment to RGB as it would be without its transparency, and to the mask that this is.
+    """Decode a file to RGB without its transparency, and its transparency as a mask.
 
     Raises `InvalidImageError` like `decode`.
     """
@@ -48,7 +48,7 @@ def read_masked(data: bytes) -> tuple[Image.Image, Image.Image | None]:
 
 
 def read_mask(data: bytes) -> Image.Image:
-    """Decode an attachment to a mask in black and white; where it has transparency, that is what counts as white.
+    """Decode a file to a mask: its transparency, or its light areas if it is opaque.
 
     Raises `InvalidImageError` like `decode`.
     """
@@ -57,18 +57,18 @@ def read_mask(data: bytes) -> Image.Image:
 
 
 def fit_and_fill(image: Image.Image, mask: Image.Image, width: int, height: int) -> tuple[Image.Image, Image.Image]:
-    """Fit ``image`` and its ``mask``, which may have another size, and fill what is to be drawn with its surroundings.
+    """Fit ``image`` and ``mask`` to a size, and fill the mask with its surroundings.
 
-    Raises `InvalidRequestError` where nothing is left to draw.
+    The mask may have another size than the image. Raises `InvalidRequestError` if it is black everywhere.
     """
     mask = fit_mask(mask.resize(image.size), width, height)
     if not mask.getbbox():
-        raise InvalidRequestError("mask", "Nothing of the picture would be drawn anew: the mask must be white somewhere.")
+        raise InvalidRequestError("mask", "The mask is empty, so nothing would change. Please make some of it white.")
     return fill(fit(image, width, height), mask), mask
 
 
 def mask_to_alpha(image: Image.Image, mask: Image.Image | None) -> Image.Image:
-    """Make what is white in ``mask`` transparent, for `read_masked` to read again."""
+    """Make the white areas of ``mask`` transparent; `read_masked` inverts it."""
     if mask is None:
         return image
     masked = image.convert("RGBA")
@@ -77,7 +77,7 @@ def mask_to_alpha(image: Image.Image, mask: Image.Image | None) -> Image.Image:
 
 
 def fill(image: Image.Image, mask: Image.Image) -> Image.Image:
-    """Colour what is white in ``mask`` like the nearest of what is black, smoothed."""
+    """Fill the white areas of ``mask`` with the nearest colours around them, blurred."""
     if not ImageChops.invert(mask).getbbox():
         return Image.new("RGB", image.size, "white")
     from scipy.ndimage import distance_transform_edt  # 20 MiB, which a bot needs only for masks
@@ -88,9 +88,9 @@ def fill(image: Image.Image, mask: Image.Image) -> Image.Image:
 
 
 def restore_unmasked(image: Image.Image, original: Image.Image, mask: Image.Image) -> Image.Image:
-    """Give exactly ``original`` where ``mask`` is black and ``image`` where it is white, without a seam.
+    """Restore ``original`` exactly where ``mask`` is black, without a seam.
 
-    What ``image`` lacks to ``original`` along the edge is added to the white side, less and less farther from it.
+    The colour difference along the edge is added to the white side; it fades with the distance from the edge.
     """
     if not ImageChops.invert(mask).getbbox():
         return image
@@ -98,6 +98,6 @@ def restore_unmasked(image: Image.Image, original: Image.Image, mask: Image.Imag
 
     distances, nearest = distance_transform_edt(np.asarray(mask), return_indices=True)
     drawn = np.asarray(image, np.float32)
-    lack = (np.asarray(original, np.float32) - drawn)[tuple(nearest)]
-    blended = drawn + lack * np.exp(-(distances - 1) / SEAM)[..., None]
+    missing = (np.asarray(original, np.float32) - drawn)[tuple(nearest)]
+    blended = drawn + missing * np.exp(-(distances - 1) / SEAM)[..., None]
     return Image.composite(Image.fromarray(blended.round().clip(0, 255).astype(np.uint8)), original, mask)

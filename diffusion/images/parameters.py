@@ -1,4 +1,4 @@
-"""How an image was made, as the text that A1111's tools write into PNG files: written and read."""
+"""The parameters text of an image, in the form that A1111's tools read and write."""
 
 import io
 import json
@@ -13,12 +13,12 @@ from diffusion.images.animation import read_comment
 from diffusion.images.io import MAX_PIXELS
 from diffusion.request import SAMPLER_NAMES, ImageRequest
 
-MAX_TEXT: Final = 2_000_000  # characters of a text chunk, as many as the largest graphs of ComfyUI have
-MAX_SETTINGS: Final = 20_000  # characters of the settings in a chunk ``parameters``
+MAX_TEXT: Final = 2_000_000  # characters of a text chunk; the largest graphs of ComfyUI have as many
+MAX_SETTINGS: Final = 20_000  # characters of the settings line
 
 
 def format_parameters(request: ImageRequest, seed: int, model: str) -> str:
-    """Word how a picture was made, in the form that A1111's tools write and read in the PNG chunk ``parameters``."""
+    """Return the parameters text of an image of ``request``."""
     sampler, karras, schedule = SAMPLER_NAMES[request.sampler].partition(" Karras")
     settings = {
         "Steps": request.steps,
@@ -29,9 +29,9 @@ def format_parameters(request: ImageRequest, seed: int, model: str) -> str:
         "Seed": seed,
         "Size": f"{request.width}x{request.height}",
         "Model": model,
-        **(_start(request) if request.image else {}),
+        **(_start_settings(request) if request.image else {}),
         **{f"Branch at {step}": json.dumps(prompt, ensure_ascii=False) for step, prompt in request.branches},
-        **(_morph(request) if request.morph_to else {}),
+        **(_morph_settings(request) if request.morph_to else {}),
         **({"Hires upscale": request.upscale, "Hires upscaler": "Lanczos"} if request.upscale > 1 else {}),
         **({"Steer": request.guide_label, "Steer scale": f"{request.label_scale:g}"} if request.guide_label else {}),
     }
@@ -42,20 +42,20 @@ def format_parameters(request: ImageRequest, seed: int, model: str) -> str:
     return "\n".join(lines)
 
 
-def _start(request: ImageRequest) -> dict[str, Any]:
+def _start_settings(request: ImageRequest) -> dict[str, Any]:
     strength = 1 - request.start_step / request.steps
     masked = {"Mask": "alpha of the source"} if request.mask else {}
     return {"Denoising strength": f"{strength:.2f}", "Start step": request.start_step, **masked}
 
 
-def _morph(request: ImageRequest) -> dict[str, Any]:
+def _morph_settings(request: ImageRequest) -> dict[str, Any]:
     return {"Morph to": json.dumps(request.morph_to, ensure_ascii=False), "Frames": request.count}
 
 
 def read_text_chunks(data: bytes) -> dict[str, str]:
-    """Read the text chunks of a PNG, or as ``parameters`` the comment of a WebP or GIF.
+    """Read the text chunks of a PNG, or the comment of a WebP or GIF.
 
-    Nothing where there is none, or where the file is damaged, too large or of another kind.
+    The comment is named ``parameters``. Returns nothing for files that are damaged, too large or of another kind.
     """
     try:
         with Image.open(io.BytesIO(data), formats=("PNG", "WEBP", "GIF")) as image:
@@ -64,35 +64,35 @@ def read_text_chunks(data: bytes) -> dict[str, str]:
             comment = read_comment(image)
             texts = {**({"parameters": comment} if comment else {}), **getattr(image, "text", {})}
             return {name: text for name, text in texts.items() if len(text) <= MAX_TEXT}
-    except Exception:  # Pillow's decoders raise almost anything on damaged files
+    except Exception:  # Pillow's decoders raise many kinds of errors for damaged files
         return {}
 
 
 def read_parameters(data: bytes) -> dict[str, Any]:
-    """Read the settings of `ImageRequest` that a PNG's ``parameters`` chunk tells; those it does not know are left out.
+    """Read the settings of `ImageRequest` in the ``parameters`` chunk of a PNG.
 
-    Raises `InvalidImageError` where there is no such chunk.
+    Unknown settings are left out. Raises `InvalidImageError` if there is no such chunk.
     """
     head, values = split_parameters(read_text_chunks(data).get("parameters", ""))
     return parse_settings(head, values)
 
 
 def split_parameters(text: str) -> tuple[str, dict[str, str]]:
-    """Split what `parameters` or A1111's tools have written into its prompts and its named values.
+    """Split a parameters text into its prompts and its named values.
 
-    Raises `InvalidImageError` where it is nothing of that kind.
+    Raises `InvalidImageError` for any other text.
     """
     head, _, last = text.strip().rpartition("\n")
-    # Names are short and their number is bounded, or made-up ones would keep the regular expression busy for minutes.
+    # Bounded names and lengths: otherwise a forged text keeps the regular expression busy for minutes.
     known = r'([A-Z][\w ]{0,40}): ("(?:[^"\\]|\\.)*"|[^,]*)(?:, |$)'
     values = dict(re.findall(known, last)) if len(last) <= MAX_SETTINGS else {}
     if "Steps" not in values:
-        raise InvalidImageError("This picture does not say how it was made.")
+        raise InvalidImageError("This picture contains no generation settings.")
     return head, values
 
 
 def parse_settings(head: str, values: dict[str, str]) -> dict[str, Any]:
-    """Give the settings of `ImageRequest` that stand in what `split_parameters` gave."""
+    """Return the settings of `ImageRequest` in the parts of `split_parameters`."""
     prompt, _, negative = f"\n{head}".partition("\nNegative prompt: ")
     sampler = " ".join(filter(None, (values.get("Sampler"), values.get("Schedule type"))))
     width, _, height = values.get("Size", "").partition("x")
@@ -100,46 +100,46 @@ def parse_settings(head: str, values: dict[str, str]) -> dict[str, Any]:
     found = {
         "prompt": prompt.removeprefix("\n"),
         "negative_prompt": negative,
-        "steps": _number(int, values["Steps"]),
+        "steps": _parse_number(int, values["Steps"]),
         "sampler": names.get(sampler),
-        "guidance_scale": _number(float, values.get("CFG scale")),
-        "guidance_interval": _interval(values.get("Guidance interval")),
-        "seed": _number(int, values.get("Seed")),
-        "width": _number(int, width),
-        "height": _number(int, height),
-        "start_step": _number(int, values.get("Start step")),
-        "upscale": _number(int, values.get("Hires upscale")),
-        "branches": tuple(_branches(values)) or None,
-        "morph_to": _quoted(values.get("Morph to")),
-        "count": _number(int, values.get("Frames")),
+        "guidance_scale": _parse_number(float, values.get("CFG scale")),
+        "guidance_interval": _parse_interval(values.get("Guidance interval")),
+        "seed": _parse_number(int, values.get("Seed")),
+        "width": _parse_number(int, width),
+        "height": _parse_number(int, height),
+        "start_step": _parse_number(int, values.get("Start step")),
+        "upscale": _parse_number(int, values.get("Hires upscale")),
+        "branches": tuple(_parse_branches(values)) or None,
+        "morph_to": _parse_quoted(values.get("Morph to")),
+        "count": _parse_number(int, values.get("Frames")),
         "guide_label": values.get("Steer"),
-        "label_scale": _number(float, values.get("Steer scale")),
+        "label_scale": _parse_number(float, values.get("Steer scale")),
     }
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _branches(values: dict[str, str]) -> Iterator[tuple[int, str]]:
+def _parse_branches(values: dict[str, str]) -> Iterator[tuple[int, str]]:
     for name, value in values.items():
-        step, prompt = _number(int, name.removeprefix("Branch at ")), _quoted(value)
+        step, prompt = _parse_number(int, name.removeprefix("Branch at ")), _parse_quoted(value)
         if step is not None and prompt:
             yield step, prompt
 
 
-def _interval(text: str | None) -> tuple[float, float] | None:
-    first, end = (_number(float, part) for part in (text or "").partition("-")[::2])
+def _parse_interval(text: str | None) -> tuple[float, float] | None:
+    first, end = (_parse_number(float, part) for part in (text or "").partition("-")[::2])
     return None if first is None or end is None else (first, end)
 
 
-def _quoted(text: str | None) -> str | None:
+def _parse_quoted(text: str | None) -> str | None:
     try:
         return json.loads(text) if text and text.startswith('"') else None
     except ValueError:
         return None
 
 
-def _number(kind: Callable[[str], Any], text: str | None) -> Any:
+def _parse_number(kind: Callable[[str], Any], text: str | None) -> Any:
     try:
         value = kind(text or "")
     except ValueError:
         return None
-    return value if abs(value) < 2**64 else None  # larger ones mean nothing, and nan is none at all
+    return value if abs(value) < 2**64 else None  # larger values are meaningless; nan fails the comparison

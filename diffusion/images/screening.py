@@ -1,4 +1,4 @@
-"""The form in which images reach a safety check. Without torch: the bot sends such images to the replicas."""
+"""Images as a safety check reads them. Without torch, for the bot."""
 
 from typing import Final
 
@@ -9,7 +9,7 @@ SCREENED_SIDE: Final = 1024  # pixels; safety networks read about 224
 
 
 def shrink_for_screening(image: Image.Image) -> Image.Image:
-    """Return ``image`` with sides of at most `SCREENED_SIDE` pixels, in its own proportions."""
+    """Return ``image`` shrunk to sides of at most `SCREENED_SIDE` pixels."""
     if max(image.size) <= SCREENED_SIDE:
         return image
     image = image.copy()

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from diffusion.training.config import DEFAULT, TrainingConfig
 from diffusion.training.errors import TrainingError
-from diffusion.training.stages import STAGES, curve, every, steering
+from diffusion.training.stages import STAGES, curve, run_all, steering
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m diffusion.training", description="Train the embedded model in stages.")
     stages = parser.add_subparsers(required=True, metavar="STAGE")
-    for name, stage in {**STAGES, "steering": steering, "curve": curve, "all": every}.items():
+    for name, stage in {**STAGES, "steering": steering, "curve": curve, "all": run_all}.items():
         options = stages.add_parser(name, help=stage.__doc__, description=stage.__doc__)
         options.set_defaults(stage=stage, model=None)
         options.add_argument("--run", type=Path, required=True, help="folder that the stages read and write")

@@ -20,14 +20,14 @@ from diffusion.training.config import AutoencoderConfig
 from diffusion.training.errors import DivergedError
 from diffusion.training.optimizer import MuonWithAdamW
 from diffusion.training.pictures import SIZE, Picture
-from diffusion.training.precision import half_where_fast
+from diffusion.training.precision import autocast_bfloat16
 from diffusion.training.reconstruction import contact_sheet, psnr, reconstruct, reconstruction_loss, split, to_rgba
 
 OUTER = ("encoder.conv_in", "encoder.conv_out", "decoder.conv_in", "decoder.conv_out", "quant_conv")
 CROP, CROPPED_SHARE = 64, 0.68  # crops cost a quarter; the whole picture matters to the attention in the middle
 WARMUP_STEPS, EMA_DECAY = 30, 0.996
 ANCHOR_WEIGHT = 1.0
-MEASURED = 1024  # pictures, about, that the scaling factor is measured on
+SCALING_PICTURES = 1024  # pictures, about, that the scaling factor is measured on
 
 
 def new_autoencoder(config: AutoencoderConfig) -> AutoencoderKL:
@@ -84,7 +84,7 @@ def measure_scaling_factor(vae: AutoencoderKL, pictures: list[Picture], batch_si
     encoded = []
     for start in range(0, len(pictures), batch_size):
         pixels = on_white(to_rgba(pictures[start : start + batch_size])).to(vae.device)
-        with half_where_fast(vae.device):
+        with autocast_bfloat16(vae.device):
             encoded.append(vae.encode(pixels).latent_dist.mode().float().cpu())
     factor = 1 / torch.cat(encoded).std().item()
     vae.register_to_config(scaling_factor=factor)
@@ -119,14 +119,14 @@ class AutoencoderTraining:
 
     def update(self, pixels: Tensor, kl_weight: float, factor: float, generator: torch.Generator) -> float:
         """Descend the loss on ``pixels`` once, with the learning rate multiplied by ``factor``, and give the loss."""
-        with half_where_fast(pixels.device):
+        with autocast_bfloat16(pixels.device):
             posterior = self.vae.encode(pixels).latent_dist
             output = self.vae.decode(posterior.sample(generator)).sample
         mean, logvar = posterior.mean.float(), posterior.logvar.float()
         kl: Tensor = 0.5 * (mean.pow(2) + logvar.exp() - 1 - logvar).mean()
         loss = reconstruction_loss(output.float(), pixels) + kl_weight * kl
         if self.anchor is not None:
-            loss = loss + ANCHOR_WEIGHT * self._drift(pixels, mean)
+            loss = loss + ANCHOR_WEIGHT * self._anchor_distance(pixels, mean)
         loss.backward()
         nn.utils.clip_grad_norm_(self.vae.parameters(), 1.0)
         self.optimizer.step(factor)
@@ -134,10 +134,10 @@ class AutoencoderTraining:
         self.step += 1
         return loss.item()
 
-    def _drift(self, pixels: Tensor, mean: Tensor) -> Tensor:
+    def _anchor_distance(self, pixels: Tensor, mean: Tensor) -> Tensor:
         """Give how far the anchor's channels have moved, as a share of the latents' variance."""
         assert self.anchor is not None
-        with torch.no_grad(), half_where_fast(pixels.device):
+        with torch.no_grad(), autocast_bfloat16(pixels.device):
             before: Tensor = self.anchor.encode(pixels).latent_dist.mean
         kept = mean[:, : before.shape[1]]
         return (kept - before.float()).mul(self.anchor.config.scaling_factor).square().mean()
@@ -218,14 +218,14 @@ def train(
             if time.monotonic() - saved > 60 * checkpoint_minutes:
                 training.checkpoint(folder / "checkpoint.pt")
                 with training.averaged() as vae:
-                    _log(folder, training.step, smooth, _examine(vae, unseen, folder), rate)
+                    _log(folder, training.step, smooth, _measure_held_out(vae, unseen, folder), rate)
                 saved = time.monotonic()
     training.checkpoint(folder / "checkpoint.pt")
     with training.averaged() as vae:
-        quality = _examine(vae, unseen, folder)
+        quality = _measure_held_out(vae, unseen, folder)
         _log(folder, training.step, smooth, quality, rate)
         if anchor is None:
-            measure_scaling_factor(vae, learned[:: math.ceil(len(learned) / MEASURED)])
+            measure_scaling_factor(vae, learned[:: math.ceil(len(learned) / SCALING_PICTURES)])
         else:
             vae.register_to_config(scaling_factor=anchor.config.scaling_factor)
         vae.save_pretrained(run / "vae")
@@ -238,7 +238,7 @@ def rate_factor(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / WARMUP_STEPS) * (0.02 + 0.98 * cosine)
 
 
-def _examine(vae: AutoencoderKL, pixels: Tensor, folder: Path) -> float:
+def _measure_held_out(vae: AutoencoderKL, pixels: Tensor, folder: Path) -> float:
     output = reconstruct(vae, pixels)
     contact_sheet(pixels, output).save(folder / "reconstructions.png")
     return psnr(output, pixels).mean().item()

@@ -10,7 +10,7 @@ import torch
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Lend a file beside ``path`` to write to, which takes its place at the end: whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
@@ -20,5 +20,5 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def write_checkpoint(state: dict[str, Any], path: Path) -> None:
     """Write ``state`` to ``path``; the file is replaced whole or not at all."""
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         torch.save(state, partial)

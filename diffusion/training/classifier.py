@@ -16,7 +16,7 @@ from diffusion.training.forward import q_sample, stratified_timesteps
 from diffusion.training.labels import COLOURS, GROUPS, Labels
 from diffusion.training.latents import read_labels, read_latents
 from diffusion.training.optimizer import MuonWithAdamW
-from diffusion.training.precision import half_where_fast
+from diffusion.training.precision import autocast_bfloat16
 
 BANDS = 5  # of noise, that the accuracy is told for
 WARMUP_STEPS = 20
@@ -63,8 +63,8 @@ def train(run: Path, config: ClassifierConfig, device: torch.device | None = Non
     for step in (bar := tqdm(range(config.steps), desc="classifier", unit="step", mininterval=10)):
         rows = torch.multinomial(seen, config.batch_size, replacement=True, generator=generator)
         timesteps = stratified_timesteps(config.batch_size, len(alpha_bar), generator)
-        x_t = _noised(latents[rows], alpha_bar[timesteps], generator)
-        with half_where_fast(device):
+        x_t = _add_noise(latents[rows], alpha_bar[timesteps], generator)
+        with autocast_bfloat16(device):
             group_logits, colour_logits = classifier(x_t.to(device), timesteps.to(device))
         group, colour = targets[rows].to(device).unbind(1)
         loss = _cross_entropy(group_logits, group) + _cross_entropy(colour_logits, colour)
@@ -98,7 +98,7 @@ def measure(classifier: NoisyLatentClassifier, latents: Tensor, targets: Tensor,
     found = []
     for first in range(0, len(alphas_cumprod), width):
         timesteps = first + stratified_timesteps(len(latents), width, generator)
-        x_t = _noised(latents, alphas_cumprod[timesteps], generator)
+        x_t = _add_noise(latents, alphas_cumprod[timesteps], generator)
         logits = classifier(x_t.to(classifier.device), timesteps.to(classifier.device))
         right = torch.stack([each.argmax(1) for each in logits], 1).cpu() == targets
         groups, colours = (right.sum(0) / (targets != UNKNOWN).sum(0).clamp(min=1)).tolist()
@@ -106,7 +106,7 @@ def measure(classifier: NoisyLatentClassifier, latents: Tensor, targets: Tensor,
     return found
 
 
-def _noised(latents: Tensor, alpha_bar_t: Tensor, generator: torch.Generator) -> Tensor:
+def _add_noise(latents: Tensor, alpha_bar_t: Tensor, generator: torch.Generator) -> Tensor:
     return q_sample(latents, torch.randn(latents.shape, generator=generator), alpha_bar_t)
 
 

@@ -24,7 +24,7 @@ class DataConfig:
     seed: int
 
     @property
-    def default_look(self) -> "DataConfig":
+    def default_style(self) -> "DataConfig":
         """The same with the first style alone, which is what prompts that name no style ask for."""
         return replace(self, styles=self.styles[:1])
 

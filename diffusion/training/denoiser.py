@@ -16,14 +16,14 @@ from torch.nn import functional as F
 from tqdm import tqdm
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from diffusion.training.batches import CaptionedBatches
 from diffusion.training.checkpoint import write_checkpoint
 from diffusion.training.config import DenoiserConfig
 from diffusion.training.errors import DivergedError
 from diffusion.training.forward import q_sample, stratified_timesteps, velocity
 from diffusion.training.latents import read_latents
-from diffusion.training.lessons import Lessons
 from diffusion.training.optimizer import MuonWithAdamW
-from diffusion.training.precision import half_where_fast
+from diffusion.training.precision import autocast_bfloat16
 
 # What the diffusers folder calls "scheduler": the noise schedule of Stable Diffusion with v-prediction.
 SCHEDULER = {
@@ -39,7 +39,7 @@ SCHEDULER = {
 }
 POOLING_HEADS = 4
 OUTER = ("conv_in", "conv_out", "embedding", "time_emb")  # parts that Muon leaves to AdamW
-LOOK_STEPS = 20  # steps between two looks at the loss, for each of which a GPU is waited for
+LOSS_CHECK_STEPS = 20  # steps between two looks at the loss, for each of which a GPU is waited for
 
 
 def new_unet(config: DenoiserConfig, latent_channels: int, sample_size: int) -> UNet2DConditionModel:
@@ -123,7 +123,7 @@ class Denoiser:
         alpha_bar_t = alphas_cumprod[timesteps]
         noise = torch.randn(latents.shape, generator=generator, device=latents.device)
         noisy = q_sample(latents, noise, alpha_bar_t)
-        with half_where_fast(latents.device):
+        with autocast_bfloat16(latents.device):
             prompt_embeds = self.text_encoder(input_ids).last_hidden_state
             predicted = self.unet(noisy, timesteps, prompt_embeds).sample
         return F.mse_loss(predicted.float(), velocity(latents, noise, alpha_bar_t))
@@ -198,7 +198,9 @@ def train(
     tokenizer = CLIPTokenizer.from_pretrained(run / "tokenizer")
     denoiser = open_denoiser(run, config, tokenizer, device)
     latents, alpha_bar = latents.to(device), alphas_cumprod().to(device)
-    lessons = Lessons(weights, descriptions, tokenizer, config).of(range(denoiser.step, steps), ahead=device.type == "cuda")
+    batches = CaptionedBatches(weights, descriptions, tokenizer, config).of(
+        range(denoiser.step, steps), ahead=device.type == "cuda"
+    )
     started = checkpointed = time.monotonic()
     smooth, count, losses = 0.0, 0, []
 
@@ -208,7 +210,7 @@ def train(
             on_checkpoint(denoiser)
 
     with tqdm(total=steps, initial=denoiser.step, desc="denoiser", unit="step", mininterval=10) as bar:
-        for rows, input_ids in lessons:
+        for rows, input_ids in batches:
             generator = torch.Generator(device).manual_seed(denoiser.step)
             loss = denoiser.loss(latents[rows.to(device)], input_ids.to(device), alpha_bar, generator)
             denoiser.update(loss, _rate(denoiser.step, config.warmup_steps, decay_from, steps))
@@ -216,7 +218,7 @@ def train(
             count += 1
             losses.append(loss.detach())
             bar.update()
-            if count % LOOK_STEPS and denoiser.step < steps:
+            if count % LOSS_CHECK_STEPS and denoiser.step < steps:
                 continue
             smooth += (torch.stack(losses).mean().item() - smooth) * len(losses) / min(count, 100)
             losses.clear()

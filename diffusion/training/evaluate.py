@@ -19,14 +19,14 @@ from diffusion.training.errors import TrainingError
 from diffusion.training.latents import to_pixels
 from diffusion.training.measures import COPY_PSNR, Nearest, diversity, nearest, velocity_loss
 from diffusion.training.pictures import Picture
-from diffusion.training.prompts import Shown, draw_shown, seen, unseen
-from diffusion.training.recogniser import Recogniser, Verdict
+from diffusion.training.prompts import TestPrompt, draw_prompt, seen_prompts, unseen_prompts
+from diffusion.training.recogniser import Judgement, Recogniser
 from diffusion.training.reconstruction import held_out_psnr, reconstruct
-from diffusion.training.scenes import wanted
+from diffusion.training.scenes import is_selected
 from diffusion.training.sheet import Generate, draw_grid, pairs_sheet
 
-DRAWN_AT_ONCE = 48
-TIMED = 5
+BATCH_SIZE = 48
+TIMED_PICTURES = 5
 NEAREST_SHOWN = 10
 
 
@@ -40,7 +40,7 @@ class Recognition:
     both: float
 
     @classmethod
-    def of(cls, verdicts: Sequence[Verdict]) -> "Recognition":
+    def of(cls, verdicts: Sequence[Judgement]) -> "Recognition":
         """Count ``verdicts``."""
         names = ("top_1", "top_5", "attribute", "both")
         return cls(*(sum(getattr(verdict, name) for verdict in verdicts) / len(verdicts) for name in names))
@@ -76,7 +76,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Extent:
+class EvaluationSize:
     """How much is drawn and measured."""
 
     seen: int = 200
@@ -92,7 +92,7 @@ def evaluate(
     pictures: list[Picture],
     generate: Generate,
     recogniser: Recogniser,
-    extent: Extent,
+    extent: EvaluationSize,
 ) -> Evaluation:
     """Measure the model folder ``model`` and write figures and sheets to ``run/evaluation``.
 
@@ -102,8 +102,8 @@ def evaluate(
     output.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     vae = AutoencoderKL.from_pretrained(model / "vae", dtype=torch.float32).to(device)
-    learned = [picture for picture in pictures if wanted(picture, data)]
-    asked_seen, asked_unseen = seen(pictures, data, extent.seen), _spread(unseen(), extent.unseen)
+    learned = [picture for picture in pictures if is_selected(picture, data)]
+    asked_seen, asked_unseen = seen_prompts(pictures, data, extent.seen), _spread(unseen_prompts(), extent.unseen)
     drawn_seen = _draw(generate, asked_seen, extent.seeds)
     drawn_unseen = _draw(generate, asked_unseen, extent.seeds)
     verdicts = recogniser.judge(drawn_unseen, _repeat(asked_unseen, extent.seeds))
@@ -136,10 +136,10 @@ def evaluate(
 
 
 def recognition(
-    generate: Generate, recogniser: Recogniser, data: DataConfig, pictures: list[Picture], extent: Extent
+    generate: Generate, recogniser: Recogniser, data: DataConfig, pictures: list[Picture], extent: EvaluationSize
 ) -> tuple[Recognition, Recognition]:
     """Judge pictures of ``extent`` seen prompts and of unseen compositions, without anything else: the curve of a training."""
-    asked = (seen(pictures, data, extent.seen), _spread(unseen(), extent.unseen))
+    asked = (seen_prompts(pictures, data, extent.seen), _spread(unseen_prompts(), extent.unseen))
     drawn = [_draw(generate, prompts, extent.seeds) for prompts in asked]
     judged = [recogniser.judge(images, _repeat(prompts, extent.seeds)) for images, prompts in zip(drawn, asked, strict=True)]
     return Recognition.of(judged[0]), Recognition.of(judged[1])
@@ -184,41 +184,43 @@ def table(evaluations: dict[str, Evaluation]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _repeat(asked: Sequence[Shown], seeds: int) -> list[Shown]:
+def _repeat(asked: Sequence[TestPrompt], seeds: int) -> list[TestPrompt]:
     return [shown for shown in asked for _ in range(seeds)]
 
 
-def _spread(asked: list[Shown], count: int) -> list[Shown]:
+def _spread(asked: list[TestPrompt], count: int) -> list[TestPrompt]:
     """Take ``count`` of ``asked``, evenly over all of it."""
     count = min(count, len(asked))
     return [asked[index * len(asked) // count] for index in range(count)]
 
 
-def _draw(generate: Generate, asked: Sequence[Shown], seeds: int) -> list[Image.Image]:
+def _draw(generate: Generate, asked: Sequence[TestPrompt], seeds: int) -> list[Image.Image]:
     prompts = [shown.prompt for shown in _repeat(asked, seeds)]
     numbers = [seed for _ in asked for seed in range(seeds)]
     images = []
-    for start in tqdm(range(0, len(prompts), DRAWN_AT_ONCE), desc="drawing", unit="batch", mininterval=5):
-        part = slice(start, start + DRAWN_AT_ONCE)
+    for start in tqdm(range(0, len(prompts), BATCH_SIZE), desc="drawing", unit="batch", mininterval=5):
+        part = slice(start, start + BATCH_SIZE)
         images += generate(prompts[part], numbers[part])
     return images
 
 
-def _recognise_real(recogniser: Recogniser, vae: AutoencoderKL, learned: list[Picture], asked: Sequence[Shown]) -> Recognition:
+def _recognise_real(
+    recogniser: Recogniser, vae: AutoencoderKL, learned: list[Picture], asked: Sequence[TestPrompt]
+) -> Recognition:
     """Judge the real pictures of what was asked, through the autoencoder: the most that drawn ones can be expected to reach."""
-    real = to_pixels([draw_shown(shown, learned) for shown in asked])
+    real = to_pixels([draw_prompt(shown, learned) for shown in asked])
     pixels = (reconstruct(vae, real) * 127.5 + 127.5).byte().permute(0, 2, 3, 1).numpy()
     return Recognition.of(recogniser.judge([Image.fromarray(image) for image in pixels], asked))
 
 
-def _by_kind(verdicts: Sequence[Verdict], asked: Sequence[Shown]) -> dict[str, Recognition]:
-    kinds: dict[str, list[Verdict]] = {}
+def _by_kind(verdicts: Sequence[Judgement], asked: Sequence[TestPrompt]) -> dict[str, Recognition]:
+    kinds: dict[str, list[Judgement]] = {}
     for verdict, shown in zip(verdicts, asked, strict=True):
         kinds.setdefault(shown.kind, []).append(verdict)
     return {kind: Recognition.of(of_kind) for kind, of_kind in kinds.items()}
 
 
-def _share_of_subject(found: Sequence[Nearest], learned: Sequence[Picture], asked: Sequence[Shown]) -> float:
+def _share_of_subject(found: Sequence[Nearest], learned: Sequence[Picture], asked: Sequence[TestPrompt]) -> float:
     hits = [learned[each.index].name == shown.subjects[0] for each, shown in zip(found, asked, strict=True)]
     return sum(hits) / len(hits)
 
@@ -226,7 +228,7 @@ def _share_of_subject(found: Sequence[Nearest], learned: Sequence[Picture], aske
 def _seconds(generate: Generate) -> float:
     """Give the median time of a picture drawn alone, after one to warm up."""
     times = []
-    for seed in range(TIMED + 1):
+    for seed in range(TIMED_PICTURES + 1):
         started = time.perf_counter()
         generate(["red apple"], [seed])
         times.append(time.perf_counter() - started)

@@ -15,7 +15,7 @@ from diffusion.training.denoiser import SCHEDULER, Denoiser, open_denoiser
 from diffusion.training.errors import ModelTooLargeError
 
 LIMIT = 60_000_000  # bytes: what may be kept in git
-OF_THIS_MACHINE = ("_name_or_path", "name_or_path", "is_local", "local_files_only")  # where a part was read from
+LOCAL_KEYS = ("_name_or_path", "name_or_path", "is_local", "local_files_only")  # where a part was read from
 
 
 def export(run: Path, config: DenoiserConfig, folder: Path, limit: int = LIMIT) -> int:
@@ -51,7 +51,7 @@ def assemble(denoiser: Denoiser, run: Path, folder: Path, limit: int = LIMIT) ->
         for name in ("vocab.json", "merges.txt"):  # transformers saves tokenizer.json only
             shutil.copyfile(run / "tokenizer" / name, model / "tokenizer" / name)
         for path in (*model.glob("*.json"), *model.glob("*/*config.json")):
-            _forget_this_machine(path)
+            _drop_local_keys(path)
         size = sum(path.stat().st_size for path in model.rglob("*") if path.is_file())
         if size > limit:
             raise ModelTooLargeError(size, limit)
@@ -59,7 +59,7 @@ def assemble(denoiser: Denoiser, run: Path, folder: Path, limit: int = LIMIT) ->
     return size
 
 
-def _forget_this_machine(path: Path) -> None:
+def _drop_local_keys(path: Path) -> None:
     settings = json.loads(path.read_text())
-    kept = {key: value for key, value in settings.items() if key not in OF_THIS_MACHINE}
+    kept = {key: value for key, value in settings.items() if key not in LOCAL_KEYS}
     path.write_text(json.dumps(kept, indent=2) + "\n")

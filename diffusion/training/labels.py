@@ -59,11 +59,11 @@ def main_colour(image: Image.Image) -> str:
     The subject is what is left of an RGB picture without the plain ground that reaches its border.
     """
     names = colour_names(image)
-    counted = np.bincount(names[subject(image)], minlength=len(COLOURS))
+    counted = np.bincount(names[subject_mask(image)], minlength=len(COLOURS))
     return COLOURS[counted.argmax()]
 
 
-def subject(image: Image.Image) -> NDArray[np.bool_]:
+def subject_mask(image: Image.Image) -> NDArray[np.bool_]:
     """Mark with True what is not ground: (height, width). Of a picture that is all ground, everything."""
     pixels = np.asarray(image.convert("RGB")).astype(int)
     like_corner = np.abs(pixels - pixels[0, 0]).max(-1) <= GROUND_TOLERANCE

@@ -15,9 +15,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from diffusion.training.captions import Description
-from diffusion.training.checkpoint import replacing
+from diffusion.training.checkpoint import atomic_write
 from diffusion.training.labels import Labels, labels_of
-from diffusion.training.precision import half_where_fast
+from diffusion.training.precision import autocast_bfloat16
 from diffusion.training.scenes import Scene
 
 LATENTS, DESCRIPTIONS, LABELS = "latents.safetensors", "descriptions.json", "labels.json"
@@ -37,24 +37,24 @@ def encode_scenes(scenes: list[Scene], vae: AutoencoderKL, folder: Path, batch_s
     device = vae.device
     encoded, labels = [], []
     with ProcessPoolExecutor(mp_context=multiprocessing.get_context("fork")) as pool:  # which takes no networks along
-        drawn = pool.map(_drawn, scenes, chunksize=16)
+        drawn = pool.map(_draw_and_label, scenes, chunksize=16)
         for start in tqdm(range(0, len(scenes), batch_size), desc="encoding scenes", unit="batch"):
             part = [next(drawn) for _ in scenes[start : start + batch_size]]
             labels += [label for _, label in part]
             pixels = to_pixels([image for image, _ in part]).to(device)
-            with half_where_fast(device):
+            with autocast_bfloat16(device):
                 encoded.append(vae.encode(pixels).latent_dist.mode().float().cpu())
     latents = torch.cat(encoded) * vae.config.scaling_factor
     weights = torch.tensor([scene.weight for scene in scenes])
     # A training under way may have these files open.
-    with replacing(folder / LATENTS) as path:
+    with atomic_write(folder / LATENTS) as path:
         save_file({"latents": latents.half().contiguous(), "weights": weights}, path)
     for name, rows in ((DESCRIPTIONS, [scene.description for scene in scenes]), (LABELS, labels)):
-        with replacing(folder / name) as path:
+        with atomic_write(folder / name) as path:
             path.write_text(json.dumps([asdict(row) for row in rows]))
 
 
-def _drawn(scene: Scene) -> tuple[Image.Image, Labels]:
+def _draw_and_label(scene: Scene) -> tuple[Image.Image, Labels]:
     image = scene.draw()
     return image, labels_of(scene.subjects, image)
 

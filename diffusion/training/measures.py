@@ -16,7 +16,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from diffusion.training.captions import captions
 from diffusion.training.forward import q_sample, stratified_timesteps, velocity
 from diffusion.training.latents import read_latents
-from diffusion.training.precision import half_where_fast
+from diffusion.training.precision import autocast_bfloat16
 
 COMPARED_SIDE = 32  # pixels that pictures are compared at: their shapes and colours, not their grain
 COPY_PSNR = 28.0  # dB at that size, from which on a sample counts as a copy
@@ -53,7 +53,7 @@ def velocity_loss(model: Path, latents: Path, samples: int, device: torch.device
         x_0, eps = every[rows[part]].to(device), noise[part].to(device)
         alpha_bar_t = alphas_cumprod[timesteps[part]].to(device)
         tokens = tokenizer(texts[part], padding="max_length", truncation=True, return_tensors="pt")
-        with half_where_fast(device):
+        with autocast_bfloat16(device):
             prompt_embeds = text_encoder(tokens.input_ids.to(device)).last_hidden_state
             noisy = q_sample(x_0, eps, alpha_bar_t)
             predicted = unet(noisy, timesteps[part].to(device), prompt_embeds).sample

@@ -17,9 +17,9 @@ from diffusion.training.drawing import (
 )
 from diffusion.training.held_out import ON_BACKGROUND, RECOLOURED, SIDE_BY_SIDE, WEARING
 from diffusion.training.pictures import Picture
-from diffusion.training.scenes import ACCESSORIES, uncoloured, wanted
+from diffusion.training.scenes import ACCESSORIES, is_selected, without_colour
 
-SHEET_SEEN = (
+SEEN_SHEET = (
     "red apple, 3d",
     "fox, 3d",
     "smiling face with sunglasses, 3d",
@@ -33,7 +33,7 @@ SHEET_SEEN = (
     "hamburger, 3d",
     "penguin, 3d",
 )
-SHEET_UNSEEN = (  # see held_out
+UNSEEN_SHEET = (  # see held_out
     "grinning cat wearing sunglasses, 3d",
     "fox wearing a top hat, 3d",
     "blue apple, 3d",
@@ -50,7 +50,7 @@ SHEET_UNSEEN = (  # see held_out
 
 
 @dataclass(frozen=True)
-class Shown:
+class TestPrompt:
     """A prompt and what a picture of it shows: the names of its subjects, a colour of theirs and of the ground where asked."""
 
     prompt: str
@@ -68,29 +68,29 @@ class Shown:
         return "second subject" if len(self.subjects) > 1 else ""
 
 
-def seen(pictures: list[Picture], config: DataConfig, count: int) -> list[Shown]:
+def seen_prompts(pictures: list[Picture], config: DataConfig, count: int) -> list[TestPrompt]:
     """Draw ``count`` names that a run with ``config`` trains on, all equally likely, the same at every call."""
-    names = sorted({picture.name for picture in pictures if wanted(picture, config)})
-    return [Shown(name, (name,)) for name in random.Random(0).sample(names, min(count, len(names)))]
+    names = sorted({picture.name for picture in pictures if is_selected(picture, config)})
+    return [TestPrompt(name, (name,)) for name in random.Random(0).sample(names, min(count, len(names)))]
 
 
-def unseen() -> list[Shown]:
+def unseen_prompts() -> list[TestPrompt]:
     """List the held-out compositions with the prompts that ask for them."""
     return [
-        *(Shown(f"{colour} {name}", (name,), colour=colour) for name, colour in RECOLOURED),
-        *(Shown(f"{name} wearing {ACCESSORIES[worn]}", (name, worn)) for name, worn in WEARING),
-        *(Shown(f"{name} on a {colour} background", (name,), background=colour) for name, colour in ON_BACKGROUND),
-        *(Shown(f"{left} and {right}", (left, right)) for left, right in SIDE_BY_SIDE),
+        *(TestPrompt(f"{colour} {name}", (name,), colour=colour) for name, colour in RECOLOURED),
+        *(TestPrompt(f"{name} wearing {ACCESSORIES[worn]}", (name, worn)) for name, worn in WEARING),
+        *(TestPrompt(f"{name} on a {colour} background", (name,), background=colour) for name, colour in ON_BACKGROUND),
+        *(TestPrompt(f"{left} and {right}", (left, right)) for left, right in SIDE_BY_SIDE),
     ]
 
 
-def draw_shown(shown: Shown, pictures: list[Picture]) -> Image.Image:
+def draw_prompt(shown: TestPrompt, pictures: list[Picture]) -> Image.Image:
     """Draw what ``shown`` asks for from the first of ``pictures`` with its names, as the scenes are drawn.
 
     Raises ``KeyError`` if there is none.
     """
     by_name = {picture.name: picture for picture in reversed(pictures)}
-    found = {uncoloured(name): picture for name, picture in by_name.items()} | by_name
+    found = {without_colour(name): picture for name, picture in by_name.items()} | by_name
     first, *others = (found[name] for name in shown.subjects)
     if shown.colour:
         return draw_recoloured(first, HUES[shown.colour])

@@ -20,9 +20,9 @@ from diffusion.training.drawing import BACKGROUNDS, HUES, flatten
 from diffusion.training.errors import TrainingError
 from diffusion.training.optimizer import MuonWithAdamW
 from diffusion.training.pictures import Picture
-from diffusion.training.precision import half_where_fast
-from diffusion.training.prompts import Shown
-from diffusion.training.scenes import Scene, scenes, uncoloured, wanted
+from diffusion.training.precision import autocast_bfloat16
+from diffusion.training.prompts import TestPrompt
+from diffusion.training.scenes import Scene, is_selected, scenes, without_colour
 
 SIDE = 96  # pixels of its input
 HELD_OUT_SHARE = 0.1
@@ -57,7 +57,7 @@ class Recogniser(nn.Module):
         return self.concept(features), self.colour(features), self.ground(features)
 
     @torch.inference_mode()
-    def judge(self, images: Sequence[Image.Image], shown: Sequence[Shown], batch_size: int = 64) -> list["Verdict"]:
+    def judge(self, images: Sequence[Image.Image], shown: Sequence[TestPrompt], batch_size: int = 64) -> list["Judgement"]:
         """Say of each picture whether it shows what was asked for; the network must be in evaluation mode."""
         verdicts = []
         device = self.concept.weight.device
@@ -68,7 +68,7 @@ class Recogniser(nn.Module):
             colours, grounds = (scores.argmax(1).tolist() for scores in logits[1:])
             for row, asked in enumerate(shown[start : start + batch_size]):
                 found = [self.concepts[index] for index in ranked[row]]
-                verdicts.append(_verdict(asked, found, COLOURS[colours[row]], GROUNDS[grounds[row]]))
+                verdicts.append(_judgement(asked, found, COLOURS[colours[row]], GROUNDS[grounds[row]]))
         return verdicts
 
     @torch.inference_mode()
@@ -98,7 +98,7 @@ class Recogniser(nn.Module):
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Judgement:
     """Of the five most likely concepts: was the (first) subject the first, was it there; and did everything asked for fit."""
 
     top_1: bool
@@ -111,12 +111,12 @@ class Verdict:
         return self.top_5 and self.attribute
 
 
-def _verdict(asked: Shown, found: list[str], colour: str, ground: str) -> Verdict:
+def _judgement(asked: TestPrompt, found: list[str], colour: str, ground: str) -> Judgement:
     def is_there(subject: str, names: list[str]) -> bool:
-        return subject in names or subject in map(uncoloured, names)
+        return subject in names or subject in map(without_colour, names)
 
     first, *others = asked.subjects
-    return Verdict(
+    return Judgement(
         top_1=is_there(first, found[:1]),
         top_5=is_there(first, found),
         attribute=all(is_there(other, found) for other in others)
@@ -130,7 +130,7 @@ def split(pictures: list[Picture], config: DataConfig) -> tuple[list[Picture], l
 
     Held out are drawings in other styles than the run's, of concepts with two or more besides; the same at every call.
     """
-    names = {picture.name for picture in pictures if wanted(picture, config)}
+    names = {picture.name for picture in pictures if is_selected(picture, config)}
     of_concepts = [picture for picture in pictures if picture.name in names and picture.style in STYLES]
     drawings: dict[str, list[Picture]] = {}
     for picture in of_concepts:
@@ -154,7 +154,7 @@ def train(path: Path, config: RecogniserConfig, data: DataConfig, pictures: list
     known, held_out = split(pictures, data)
     if not held_out:
         raise TrainingError("The archive has no concept drawn in three styles, so nothing can be held out of the recogniser.")
-    bank = _Bank(_lessons(known, data))
+    bank = _SceneBank(_training_scenes(known, data))
     torch.manual_seed(0)
     recogniser = Recogniser(bank.concepts, config.hidden_sizes).to(device).train()
     optimizer = MuonWithAdamW(
@@ -170,7 +170,7 @@ def train(path: Path, config: RecogniserConfig, data: DataConfig, pictures: list
         for step in range(config.steps):
             rows = torch.multinomial(bank.weights, config.batch_size, replacement=True, generator=generator)
             pixels = vary(to_float(bank.pixels[rows]), generator).to(device)
-            with half_where_fast(device):
+            with autocast_bfloat16(device):
                 concept, colour, ground = recogniser(pixels)
             loss = F.cross_entropy(concept.float(), bank.targets(rows).to(device), label_smoothing=0.05)
             loss = loss + 0.3 * F.cross_entropy(ground.float(), bank.grounds[rows].to(device))
@@ -183,7 +183,7 @@ def train(path: Path, config: RecogniserConfig, data: DataConfig, pictures: list
             bar.set_postfix(loss=f"{smooth:.3f}", refresh=False)
             bar.update()
     recogniser.eval()
-    asked = [Shown(picture.name, (picture.name,)) for picture in held_out]
+    asked = [TestPrompt(picture.name, (picture.name,)) for picture in held_out]
     verdicts = recogniser.judge([flatten(picture.image()) for picture in held_out], asked)
     recogniser.accuracy = {
         "top_1": sum(verdict.top_1 for verdict in verdicts) / len(verdicts),
@@ -193,7 +193,7 @@ def train(path: Path, config: RecogniserConfig, data: DataConfig, pictures: list
     return recogniser
 
 
-def _lessons(known: list[Picture], data: DataConfig) -> list[Scene]:
+def _training_scenes(known: list[Picture], data: DataConfig) -> list[Scene]:
     """List what is learned from: all drawings plain, and in the run's own styles many more compositions than the run sees."""
     every = replace(
         data, without_groups=(), without_names=(), style_weights={}, group_weights={}, backgrounds=0, recolours=0, pairs=0
@@ -212,7 +212,7 @@ def _lessons(known: list[Picture], data: DataConfig) -> list[Scene]:
     return [replace(scene, weight=scene.weight * share) for group, share in shares for scene in group if scene.weight]
 
 
-class _Bank:
+class _SceneBank:
     """Every scene drawn once, with its labels."""
 
     def __init__(self, drawn: list[Scene]) -> None:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from diffusion.training.augment import on_white
 from diffusion.training.pictures import Picture
-from diffusion.training.precision import half_where_fast
+from diffusion.training.precision import autocast_bfloat16
 
 GRADIENT_WEIGHT, CHROMA_WEIGHT = 0.4, 0.8
 RGB_TO_LUMA_CHROMA = torch.tensor([[0.299, 0.587, 0.114], [1.0, -1.0, 0.0], [0.5, 0.5, -1.0]])
@@ -61,7 +61,7 @@ def reconstruct(vae: AutoencoderKL, pixels: Tensor, batch_size: int = 16) -> Ten
     """Encode and decode ``pixels`` (batch, 3, height, width) in [-1, 1]; gives the like in float32 on the CPU."""
     outputs = []
     for batch in pixels.split(batch_size):
-        with half_where_fast(vae.device):
+        with autocast_bfloat16(vae.device):
             latents = vae.encode(batch.to(vae.device)).latent_dist.mode()
             outputs.append(vae.decode(latents).sample.float().clamp(-1, 1).cpu())
     return torch.cat(outputs)

@@ -62,7 +62,7 @@ class Scene:
 def scenes(pictures: list[Picture], config: DataConfig) -> list[Scene]:
     """List all scenes of a run: plain pictures first, then compositions, weighted to ``config.synthetic_share``."""
     rng = random.Random(config.seed)
-    chosen = [picture for picture in pictures if wanted(picture, config)]
+    chosen = [picture for picture in pictures if is_selected(picture, config)]
     weights = {
         picture: config.style_weights.get(picture.style, 1.0) * config.group_weights.get(picture.group, 1.0)
         for picture in chosen
@@ -77,7 +77,7 @@ def scenes(pictures: list[Picture], config: DataConfig) -> list[Scene]:
     return [*_share(plain, 1 - config.synthetic_share), *_share(composed, config.synthetic_share)]
 
 
-def wanted(picture: Picture, config: DataConfig) -> bool:
+def is_selected(picture: Picture, config: DataConfig) -> bool:
     """Tell whether a run with ``config`` learns from ``picture``."""
     return (
         picture.style in config.styles
@@ -133,7 +133,7 @@ def _recoloured(weights: dict[Picture, float], count: int, rng: random.Random) -
     }
     for picture in _choose(able, count, rng):
         colour = rng.choice(list(HUES))
-        thing = uncoloured(picture.name)
+        thing = without_colour(picture.name)
         if (thing, colour) in HELD_OUT:
             continue
         phrases = (f"{colour} {thing}", f"a{'n' if colour == 'orange' else ''} {colour} {thing}")
@@ -163,7 +163,7 @@ def _paired(weights: dict[Picture, float], count: int, rng: random.Random) -> It
 def _wearing(pictures: list[Picture], style_weights: dict[str, float], rng: random.Random) -> Iterator[Scene]:
     found = {(picture.style, picture.name): picture for picture in pictures}
     for picture in pictures:
-        if not _has_a_free_face(picture):
+        if not _has_free_face(picture):
             continue
         every = picture.group != "Smileys & Emotion" or "cat" in picture.name
         for name, worn in rng.sample(list(ACCESSORIES.items()), 5 if every else 2):
@@ -178,7 +178,7 @@ def _wearing(pictures: list[Picture], style_weights: dict[str, float], rng: rand
             yield Scene(Description(picture.style, (), phrases=phrases), weight, draw, (picture, accessory))
 
 
-def _has_a_free_face(picture: Picture) -> bool:
+def _has_free_face(picture: Picture) -> bool:
     if any(part in picture.name for part in COVERED_FACES):
         return False
     if picture.group == "Smileys & Emotion":
@@ -191,6 +191,6 @@ def _with_and_without_article(picture: Picture) -> tuple[str, ...]:
     return (*names, *(with_article(name) for name in names))
 
 
-def uncoloured(name: str) -> str:
+def without_colour(name: str) -> str:
     """Give the thing behind a name that tells its colour: "apple" for "red apple"."""
     return name.removeprefix("red ").removeprefix("green ")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from PIL import Image, ImageDraw, ImageFont
 
 from diffusion.training.pictures import SIZE
-from diffusion.training.prompts import SHEET_SEEN, SHEET_UNSEEN
+from diffusion.training.prompts import SEEN_SHEET, UNSEEN_SHEET
 
 COLUMNS, GAP, LINE = 8, 6, 14
 BLACK, BLUE = (20, 20, 24), (30, 80, 200)
@@ -16,8 +16,8 @@ Generate = Callable[[list[str], list[int]], list[Image.Image]]
 
 
 def draw_grid(generate: Generate) -> Image.Image:
-    """Draw the prompts `SHEET_SEEN` and `SHEET_UNSEEN` with seeds 0, 1, 2, … and give a captioned sheet."""
-    prompts = [*SHEET_SEEN, *SHEET_UNSEEN]
+    """Draw the prompts `SEEN_SHEET` and `UNSEEN_SHEET` with seeds 0, 1, 2, … and give a captioned sheet."""
+    prompts = [*SEEN_SHEET, *UNSEEN_SHEET]
     images = generate(prompts, list(range(len(prompts))))
     font = ImageFont.load_default(11)
     width, height = SIZE + GAP, SIZE + 2 * LINE + GAP
@@ -27,7 +27,7 @@ def draw_grid(generate: Generate) -> Image.Image:
         x, y = GAP + index % COLUMNS * width, GAP + index // COLUMNS * height
         sheet.paste(image, (x, y))
         caption = "\n".join(textwrap.wrap(prompt, 22))
-        pen.multiline_text((x, y + SIZE), caption, BLUE if prompt in SHEET_UNSEEN else BLACK, font, spacing=1)
+        pen.multiline_text((x, y + SIZE), caption, BLUE if prompt in UNSEEN_SHEET else BLACK, font, spacing=1)
     pen.text((GAP, sheet.height - LINE - 2), "blue captions: never seen in training", BLUE, font)
     return sheet
 

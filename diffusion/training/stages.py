@@ -74,7 +74,7 @@ def latents(arguments: argparse.Namespace, config: TrainingConfig) -> None:
     from diffusion.training.scenes import scenes
 
     run = arguments.run
-    _start_from(arguments.start_from, run)
+    _copy_start_model(arguments.start_from, run)
     pictures = _pictures(run)
     _require(run / "vae" / "config.json", "autoencoder")
     vae = AutoencoderKL.from_pretrained(run / "vae", dtype=torch.float32)
@@ -100,7 +100,7 @@ def denoiser(arguments: argparse.Namespace, config: TrainingConfig) -> None:
         raise TrainingError("Say how long to train: --minutes or --steps.")
     if arguments.decay_from is not None and arguments.decay_from >= arguments.steps:
         raise TrainingError("--decay-from needs a later --steps, where the rate reaches 0.")
-    _start_from(arguments.start_from, run)
+    _copy_start_model(arguments.start_from, run)
     _require(run / "tokenizer" / "vocab.json", "tokenizer")
     _require(run / "vae" / "config.json", "autoencoder")
     _require(run / "latents" / "latents.safetensors", "latents")
@@ -118,7 +118,7 @@ def recogniser(arguments: argparse.Namespace, config: TrainingConfig) -> None:
     """Train the network that judges drawn pictures, on real ones only."""
     from diffusion.training.recogniser import train
 
-    trained = train(arguments.run / RECOGNISER, config.recogniser, config.data.default_look, _pictures(arguments.run))
+    trained = train(arguments.run / RECOGNISER, config.recogniser, config.data.default_style, _pictures(arguments.run))
     first, five = trained.accuracy["top_1"], trained.accuracy["top_5"]
     print(f"held-out drawings, of {len(trained.concepts)} concepts: {first:.0%} named first, {five:.0%} among the first five")
 
@@ -136,7 +136,7 @@ def export(arguments: argparse.Namespace, config: TrainingConfig) -> None:
 
 def evaluate(arguments: argparse.Namespace, config: TrainingConfig) -> None:
     """Measure a model and draw a sheet of prompts with it."""
-    from diffusion.training.evaluate import Evaluation, Extent, table
+    from diffusion.training.evaluate import Evaluation, EvaluationSize, table
     from diffusion.training.evaluate import evaluate as evaluate_model
 
     run, model = arguments.run, arguments.model or arguments.run / "model"
@@ -144,8 +144,8 @@ def evaluate(arguments: argparse.Namespace, config: TrainingConfig) -> None:
     _require(run / "latents" / "latents.safetensors", "latents")
     _require(run / RECOGNISER, "recogniser")
     _require(model / "model_index.json", "export")
-    extent = Extent(arguments.seen, arguments.unseen, arguments.seeds, arguments.samples)
-    judged = evaluate_model(model, run, config.data.default_look, pictures, _generator(model), _recogniser(run), extent)
+    extent = EvaluationSize(arguments.seen, arguments.unseen, arguments.seeds, arguments.samples)
+    judged = evaluate_model(model, run, config.data.default_style, pictures, _generator(model), _recogniser(run), extent)
     before = {"before": Evaluation.read(arguments.before)} if arguments.before else {}
     compared = table({**before, model.name: judged})
     (run / "evaluation" / "table.md").write_text(compared)
@@ -192,7 +192,7 @@ STAGES = {
 GIVEN_BY_START = ("tokenizer", "autoencoder")
 
 
-def every(arguments: argparse.Namespace, config: TrainingConfig) -> None:
+def run_all(arguments: argparse.Namespace, config: TrainingConfig) -> None:
     """Run all stages in order; the tokenizer and autoencoder of a model to start from are kept."""
     for name, stage in STAGES.items():
         if not (arguments.start_from and name in GIVEN_BY_START):
@@ -210,7 +210,7 @@ def _require(path: Path, stage: str) -> None:
         raise MissingStageError(path, stage)
 
 
-def _start_from(model: Path | None, run: Path) -> None:
+def _copy_start_model(model: Path | None, run: Path) -> None:
     """Lay ``model`` where training starts, with its tokenizer and autoencoder; what the run has already stays."""
     if model is None:
         return
@@ -237,7 +237,7 @@ def _recogniser(run: Path) -> "Recogniser":
 
 
 def _sample_every(minutes: float, run: Path, config: TrainingConfig) -> "Callable[[Denoiser], None]":
-    from diffusion.training.evaluate import Extent, recognition
+    from diffusion.training.evaluate import EvaluationSize, recognition
     from diffusion.training.export import assemble
     from diffusion.training.sheet import draw_grid
 
@@ -254,7 +254,7 @@ def _sample_every(minutes: float, run: Path, config: TrainingConfig) -> "Callabl
         draw_grid(generate).save(run / "denoiser" / f"samples-{denoiser.step:07}.png")
         if (run / RECOGNISER).exists():  # a point of the curve of quality over training
             judged = recognition(
-                generate, _recogniser(run), config.data.default_look, pictures, Extent(seen=100, unseen=50, seeds=1)
+                generate, _recogniser(run), config.data.default_style, pictures, EvaluationSize(seen=100, unseen=50, seeds=1)
             )
             shares = [f"{share:.3f}" for each in judged for share in astuple(each)]
             with (run / "denoiser" / "recognition.tsv").open("a") as log:

@@ -13,7 +13,7 @@ from diffusion.training.recogniser import Recogniser
 
 SCALES = (0.0, 2.0, 5.0, 10.0, 20.0, 40.0)
 PROMPT = "emoji"  # says nothing of group or colour
-WAYS = {"alone": 1.0, "with classifier-free guidance": 3.0}  # and their guidance scales
+GUIDANCE_SCALES = {"alone": 1.0, "with classifier-free guidance": 3.0}  # and their guidance scales
 
 # Draws `PROMPT` once for each seed: label to steer to, its scale, guidance scale, seeds.
 Steer = Callable[[str, float, float, Sequence[int]], list[Image.Image]]
@@ -21,7 +21,7 @@ Curve = dict[float, float]
 
 
 def measure(steer: Steer, recogniser: Recogniser, pictures: list[Picture], seeds: int) -> dict[str, dict[str, Curve]]:
-    """Draw ``seeds`` pictures for each label and scale; gives for groups and colours, and each of `WAYS`, shares by scale.
+    """Draw ``seeds`` pictures for each label and scale; gives for groups and colours, and each of `GUIDANCE_SCALES`, shares by scale.
 
     A group is recognised by the first concept that ``recogniser`` names, a colour by the pixels of the subject. At scale 0 the
     same pictures count for every label: the share is what chance gives.
@@ -32,10 +32,10 @@ def measure(steer: Steer, recogniser: Recogniser, pictures: list[Picture], seeds
         "colours": (COLOURS, lambda images: [main_colour(image) for image in images]),
     }
     numbers = range(seeds)
-    curves: dict[str, dict[str, Curve]] = {kind: {way: {} for way in WAYS} for kind in judges}
-    total = len(WAYS) * len(SCALES) * (len(GROUPS) + len(COLOURS))
+    curves: dict[str, dict[str, Curve]] = {kind: {way: {} for way in GUIDANCE_SCALES} for kind in judges}
+    total = len(GUIDANCE_SCALES) * len(SCALES) * (len(GROUPS) + len(COLOURS))
     with tqdm(total=total, desc="steering", unit="label", mininterval=5) as bar:
-        for way, guidance_scale in WAYS.items():
+        for way, guidance_scale in GUIDANCE_SCALES.items():
             unsteered = steer("", 0.0, guidance_scale, numbers)
             for kind, (labels, judge) in judges.items():
                 for scale in SCALES:

@@ -72,7 +72,7 @@ def _bpe(weights: Counter[str], entries: int) -> tuple[dict[str, int], list[tupl
         end_of_word_suffix=WORD_END,
     )
     # Sorted, since the trainer settles ties by what it met first.
-    tokenizer.train_from_iterator(_repeated(sorted(weights.items())), trainer)
+    tokenizer.train_from_iterator(_repeat_words(sorted(weights.items())), trainer)
     learned = json.loads(tokenizer.to_str())["model"]["merges"]
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokens = [*alphabet, *(byte + WORD_END for byte in alphabet)]
@@ -87,6 +87,6 @@ def _bpe(weights: Counter[str], entries: int) -> tuple[dict[str, int], list[tupl
     return {token: index for index, token in enumerate([*tokens, START, END])}, merges
 
 
-def _repeated(weights: Iterable[tuple[str, int]]) -> Iterable[str]:
+def _repeat_words(weights: Iterable[tuple[str, int]]) -> Iterable[str]:
     for word, weight in weights:
         yield from [word] * weight

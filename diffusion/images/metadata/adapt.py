@@ -1,4 +1,4 @@
-"""From how a picture was made elsewhere to a request that a model here can follow, with a note on each change."""
+"""Convert a recipe of another tool to settings that a model here can follow."""
 
 import math
 import re
@@ -8,7 +8,7 @@ from diffusion.images.metadata.read import Recipe
 from diffusion.request import MAX_UPSCALED_SIDE, SAMPLER_NAMES, UPSCALES, Limits
 from diffusion.text import N_, Text
 
-# Samplers by the letters of their names: those that are the same here, then those of which one here is nearest.
+# Samplers by the letters and digits of their names: the same ones here, then the nearest by a part of the name.
 SAME: Final = {
     "lms": "lms",
     "ddim": "ddim",
@@ -31,18 +31,18 @@ NEAREST: Final = (
 )
 LORA: Final = re.compile(r"<(?:lora|lyco|hypernet):[^<>]*>")
 WEIGHT: Final = re.compile(r"\(([^()]*):\s*[\d.]+\s*\)")
-MAX_PROMPT: Final = 4000  # characters that are looked at; no model reads as many
+MAX_PROMPT: Final = 4000  # characters; no model reads as many
 PROMPTS: Final = ("prompt", "negative_prompt")
 MAX_GUIDANCE: Final = 30.0
 NAME_SHOWN: Final = 50
-LOWERED: Final = {
+CLAMPED: Final = {
     "steps": N_("Steps: {value} instead of {asked}."),
     "guidance_scale": N_("Guidance scale: {value} instead of {asked}."),
 }
 
 
 class Model(Protocol):
-    """What of a model bounds a request."""
+    """The limits that a model puts on a request."""
 
     name: str
     latent_factor: int
@@ -54,62 +54,65 @@ class Model(Protocol):
 
 
 def adapt(recipe: Recipe, model: Model, limits: Limits) -> tuple[dict[str, Any], list[Text]]:
-    """Give the settings of ``recipe``, but its seed, that ``model`` can follow within ``limits``, and a note on each change."""
-    told = recipe.settings
+    """Return the settings of ``recipe`` without its seed, and a note on each change.
+
+    The settings fit ``model`` and ``limits``.
+    """
+    found = recipe.settings
     notes: list[Text] = []
     settings: dict[str, Any] = {}
     for field in PROMPTS:
-        text = _plain(told.get(field, "")[:MAX_PROMPT])
-        settings[field] = _shortened(text, model)
-        if settings[field] != text or len(told.get(field, "")) > MAX_PROMPT:
+        text = _strip_syntax(found.get(field, "")[:MAX_PROMPT])
+        settings[field] = _truncate(text, model)
+        if settings[field] != text or len(found.get(field, "")) > MAX_PROMPT:
             name = field.replace("_", " ")
-            notes.append(Text("The {field} is longer than this model reads: its end is left out.", field=name))
-    if any(LORA.search(told.get(field, "")[:MAX_PROMPT]) for field in PROMPTS):
-        notes.append(Text("LoRAs are left out: there are none here."))
-    if size := _size(told, model.latent_factor, limits.side):
+            notes.append(Text("The {field} is too long for this model, so its end is left out.", field=name))
+    if any(LORA.search(found.get(field, "")[:MAX_PROMPT]) for field in PROMPTS):
+        notes.append(Text("LoRAs are not supported, so they are left out."))
+    if size := _size(found, model.latent_factor, limits.side):
         settings["width"], settings["height"] = size
-        if size != (told["width"], told["height"]):
-            here, there = f"{size[0]}x{size[1]}", f"{told['width']}x{told['height']}"
-            notes.append(Text("The size becomes {size} instead of {asked}.", size=here, asked=there))
-    upscale = told.get("upscale", 1)
+        if size != (found["width"], found["height"]):
+            here, there = f"{size[0]}x{size[1]}", f"{found['width']}x{found['height']}"
+            notes.append(Text("Size: {size} instead of {asked}.", size=here, asked=there))
+    upscale = found.get("upscale", 1)
     settings["upscale"] = upscale if upscale in UPSCALES and upscale * max(size or (0,)) <= MAX_UPSCALED_SIDE else 1
     for field, least, most in (("steps", 1, limits.steps), ("guidance_scale", 0, MAX_GUIDANCE)):
-        asked = told.get(field)
+        asked = found.get(field)
         if asked is None or not math.isfinite(asked):
             continue
         settings[field] = min(max(asked, least), most)
         if settings[field] != asked:
-            notes.append(Text(LOWERED[field], value=f"{settings[field]:g}", asked=f"{asked:g}"))
+            notes.append(Text(CLAMPED[field], value=f"{settings[field]:g}", asked=f"{asked:g}"))
     if sampler := _sampler(recipe):
         settings["sampler"] = sampler
     if recipe.sampler and _same_sampler(recipe) is None:
-        name = _short(recipe.sampler)
+        name = _shorten_name(recipe.sampler)
         if sampler:
             instead = SAMPLER_NAMES[sampler]
-            notes.append(Text("There is no sampler {name} here: {instead} takes its place.", name=name, instead=instead))
+            notes.append(Text("Sampler: {instead} instead of {name}.", name=name, instead=instead))
         else:
-            notes.append(Text("There is no sampler {name} here: my usual one takes its place.", name=name))
-    if told.get("start_step"):
-        notes.append(Text("It started from another picture, which is not in the file. This one starts from noise."))
-    if told.get("guide_label") in model.guide_labels:
-        settings |= {field: told[field] for field in ("guide_label", "label_scale") if field in told}
-    elif told.get("guide_label"):
-        notes.append(Text("Nothing steers to {label} here.", label=_short(told["guide_label"])))
+            notes.append(Text("Sampler: the default instead of {name}.", name=name))
+    if found.get("start_step"):
+        notes.append(Text("The file does not contain the picture that this one started from, so I start from noise."))
+    if found.get("guide_label") in model.guide_labels:
+        settings |= {field: found[field] for field in ("guide_label", "label_scale") if field in found}
+    elif found.get("guide_label"):
+        notes.append(Text("This model cannot steer to {label}.", label=_shorten_name(found["guide_label"])))
     if recipe.model and recipe.model != model.name:
-        notes.append(Text("It was made by the model {name}. Here {other} draws.", name=_short(recipe.model), other=model.name))
+        notes.append(Text("Model: {other} instead of {name}.", name=_shorten_name(recipe.model), other=model.name))
     return settings, notes
 
 
-def _plain(text: str) -> str:
-    """Take out of ``text`` what only other tools understand: LoRAs and weights."""
+def _strip_syntax(text: str) -> str:
+    """Remove the syntax of other tools: LoRAs and weights."""
     text, found = LORA.sub("", text), 1
     while found:
         text, found = WEIGHT.subn(r"\1", text)
     return re.sub(r"\s*,(?:\s*,)+", ",", " ".join(text.split())).strip(", ")
 
 
-def _shortened(text: str, model: Model) -> str:
-    """Give as many of the words of ``text`` as the model reads, found by halves."""
+def _truncate(text: str, model: Model) -> str:
+    """Return as many words of ``text`` as the model reads, by binary search."""
     words = text.split(" ")
     least, most = 0, len(words)
     while least < most:
@@ -121,9 +124,9 @@ def _shortened(text: str, model: Model) -> str:
     return text if least == len(words) else " ".join(words[:least]).rstrip(", ")
 
 
-def _size(told: dict[str, Any], factor: int, most: int) -> tuple[int, int] | None:
-    """Shrink the size to ``most`` pixels a side and to whole latent cells, keeping its proportions."""
-    width, height = told.get("width") or 0, told.get("height") or 0
+def _size(found: dict[str, Any], factor: int, most: int) -> tuple[int, int] | None:
+    """Shrink the size to ``most`` pixels a side and to whole latent cells."""
+    width, height = found.get("width") or 0, found.get("height") or 0
     if width < 1 or height < 1:
         return None
     scale = min(1.0, most / max(width, height))
@@ -139,7 +142,7 @@ def _sampler(recipe: Recipe) -> str | None:
     return _same_sampler(recipe) or next((known for word, known in NEAREST if word in letters), None)
 
 
-def _short(name: str) -> str:
+def _shorten_name(name: str) -> str:
     return " ".join(name.split())[:NAME_SHOWN]
 
 

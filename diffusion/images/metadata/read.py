@@ -1,4 +1,4 @@
-"""What a PNG says about how it was made: by this project, by A1111's tools or by ComfyUI."""
+"""Read how a PNG was made: by this project, by A1111's tools or by ComfyUI."""
 
 import json
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from diffusion.images.parameters import parse_settings, read_text_chunks, split_
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a picture was made: ``settings`` of `ImageRequest`, and the names that its file gives to model and sampler."""
+    """How an image was made: settings of `ImageRequest`, model and sampler."""
 
     settings: dict[str, Any]
     model: str = ""
@@ -18,7 +18,10 @@ class Recipe:
 
 
 def read_recipe(data: bytes) -> Recipe:
-    """Read the text chunks of a PNG; raises `InvalidImageError` where they don't tell how it was made."""
+    """Read the recipe in the text chunks of a PNG.
+
+    Raises `InvalidImageError` if they hold none.
+    """
     texts = read_text_chunks(data)
     if "prompt" not in texts or "parameters" in texts:
         return parse_recipe(texts.get("parameters", ""))
@@ -30,7 +33,7 @@ def read_recipe(data: bytes) -> Recipe:
 
 
 def parse_recipe(text: str) -> Recipe:
-    """Read what stands in a chunk ``parameters``; raises `InvalidImageError` for anything else."""
+    """Parse a parameters text; raises `InvalidImageError` for any other text."""
     head, values = split_parameters(text)
     schedule = values.get("Schedule type", "").removeprefix("Automatic")
     return Recipe(parse_settings(head, values), values.get("Model", ""), f"{values.get('Sampler', '')} {schedule}".strip())

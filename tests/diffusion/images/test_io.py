@@ -45,7 +45,7 @@ def test_read_image_rejects_too_many_pixels_before_decoding():
     bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 1000))
     with pytest.raises(InvalidImageError, match="pixels"):
         read_image(bomb)
-    with pytest.raises(InvalidImageError, match="at most"):
+    with pytest.raises(InvalidImageError, match="The limit is"):
         read_image(encoded(Image.new("RGB", (200, 100))), max_pixels=19_999)
 
 
@@ -152,5 +152,5 @@ def test_format_parameters_names_the_upscaler():
 
 @pytest.mark.parametrize("data", [b"junk", to_png(Image.new("RGB", (4, 4))), to_png(Image.new("RGB", (4, 4)), "just text")])
 def test_read_parameters_rejects_pictures_without_them(data):
-    with pytest.raises(InvalidImageError, match="how it was made"):
+    with pytest.raises(InvalidImageError, match="no generation settings"):
         read_parameters(data)

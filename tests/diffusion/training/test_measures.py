@@ -3,7 +3,7 @@ import torch
 from PIL import Image
 
 from diffusion.training.measures import COPY_PSNR, diversity, nearest, velocity_loss
-from diffusion.training.prompts import SHEET_SEEN, SHEET_UNSEEN
+from diffusion.training.prompts import SEEN_SHEET, UNSEEN_SHEET
 from diffusion.training.sheet import draw_grid
 
 GREYS = [Image.new("RGB", (128, 128), (level,) * 3) for level in (0, 10, 200, 210)]
@@ -38,6 +38,6 @@ def test_draw_grid_shows_pictures_over_their_prompts():
 
     sheet = draw_grid(generate)
 
-    assert [prompt for prompt, _ in asked] == [*SHEET_SEEN, *SHEET_UNSEEN]
+    assert [prompt for prompt, _ in asked] == [*SEEN_SHEET, *UNSEEN_SHEET]
     assert sheet.getpixel((70, 70)) == (0, 0, 0)
     assert sheet.getpixel((70 + 7 * 134, 70)) == (70, 0, 0)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from diffusion.training.errors import TrainingError
-from diffusion.training.prompts import Shown, draw_shown, seen, unseen
+from diffusion.training.prompts import TestPrompt, draw_prompt, seen_prompts, unseen_prompts
 from diffusion.training.recogniser import GROUNDS, Recogniser, split, to_bytes, to_float, train, vary
 from diffusion.training.scenes import scenes
 
@@ -30,23 +30,23 @@ class Certain(Recogniser):
 @pytest.mark.parametrize(
     ("asked", "expected"),
     [
-        (Shown("fox", ("fox",)), (True, True, True, True)),
-        (Shown("star", ("star",)), (False, True, True, True)),
-        (Shown("bear", ("bear",)), (False, False, True, False)),
-        (Shown("blue fox", ("fox",), colour="blue"), (True, True, True, True)),
-        (Shown("red fox", ("fox",), colour="red"), (True, True, False, False)),
-        (Shown("fox on a pink background", ("fox",), background="pink"), (True, True, True, True)),
-        (Shown("fox on a black background", ("fox",), background="black"), (True, True, False, False)),
-        (Shown("fox and star", ("fox", "star")), (True, True, True, True)),
-        (Shown("fox and bear", ("fox", "bear")), (True, True, False, False)),
-        (Shown("blue apple", ("apple",), colour="blue"), (False, True, True, True)),
+        (TestPrompt("fox", ("fox",)), (True, True, True, True)),
+        (TestPrompt("star", ("star",)), (False, True, True, True)),
+        (TestPrompt("bear", ("bear",)), (False, False, True, False)),
+        (TestPrompt("blue fox", ("fox",), colour="blue"), (True, True, True, True)),
+        (TestPrompt("red fox", ("fox",), colour="red"), (True, True, False, False)),
+        (TestPrompt("fox on a pink background", ("fox",), background="pink"), (True, True, True, True)),
+        (TestPrompt("fox on a black background", ("fox",), background="black"), (True, True, False, False)),
+        (TestPrompt("fox and star", ("fox", "star")), (True, True, True, True)),
+        (TestPrompt("fox and bear", ("fox", "bear")), (True, True, False, False)),
+        (TestPrompt("blue apple", ("apple",), colour="blue"), (False, True, True, True)),
     ],
 )
 def test_judge_checks_subject_and_attribute(asked, expected, pictures):
     concepts = ["fox", "star", "red apple", "banana", "crown", "bear", "robot"]
     judge = Certain(concepts, ["fox", "star", "red apple", "banana", "crown"], "blue", "pink")
 
-    (verdict,) = judge.judge([draw_shown(Shown("fox", ("fox",)), pictures)], [asked])
+    (verdict,) = judge.judge([draw_prompt(TestPrompt("fox", ("fox",)), pictures)], [asked])
 
     assert (verdict.top_1, verdict.top_5, verdict.attribute, verdict.both) == expected
 
@@ -55,8 +55,8 @@ def test_recogniser_learns_and_reads_back(pictures, config, tmp_path):
     longer = replace(config.recogniser, hidden_sizes=(16, 32), steps=150, batch_size=16)
     taught = train(tmp_path / "recogniser.pt", longer, config.data, pictures)
     again = Recogniser.read(tmp_path / "recogniser.pt", torch.device("cpu"))
-    asked = seen(pictures, config.data, 21)
-    images = [draw_shown(shown, pictures) for shown in asked]
+    asked = seen_prompts(pictures, config.data, 21)
+    images = [draw_prompt(shown, pictures) for shown in asked]
 
     assert again.judge(images, asked) == taught.judge(images, asked)
     assert again.accuracy == taught.accuracy
@@ -78,7 +78,7 @@ def test_train_recogniser_rejects_an_archive_of_one_style(pictures, config, tmp_
 
 
 def test_vary_keeps_range_and_colour(pictures):
-    pixels = to_float(to_bytes([draw_shown(Shown("fox", ("fox",)), pictures)] * 8))
+    pixels = to_float(to_bytes([draw_prompt(TestPrompt("fox", ("fox",)), pictures)] * 8))
     varied = vary(pixels, torch.Generator().manual_seed(0))
 
     assert varied.shape == pixels.shape and varied.min() >= -1 and varied.max() <= 1
@@ -87,15 +87,15 @@ def test_vary_keeps_range_and_colour(pictures):
 
 
 def test_seen_prompts_are_repeatable_names_of_the_run(pictures, config):
-    asked = seen(pictures, config.data, 5)
+    asked = seen_prompts(pictures, config.data, 5)
 
-    assert asked == seen(pictures, config.data, 5) and len({shown.prompt for shown in asked}) == 5
-    assert len(seen(pictures, config.data, 1000)) == len({picture.name for picture in pictures})
+    assert asked == seen_prompts(pictures, config.data, 5) and len({shown.prompt for shown in asked}) == 5
+    assert len(seen_prompts(pictures, config.data, 1000)) == len({picture.name for picture in pictures})
 
 
 def test_unseen_prompts_are_in_no_caption(pictures, config):
     many = scenes(pictures, replace(config.data, backgrounds=3000, recolours=3000, pairs=5000))
     phrases = {phrase for scene in many for phrase in scene.description.phrases}
 
-    assert len(unseen()) == 100
-    assert phrases.isdisjoint(shown.prompt for shown in unseen())
+    assert len(unseen_prompts()) == 100
+    assert phrases.isdisjoint(shown.prompt for shown in unseen_prompts())

@@ -3,7 +3,7 @@ import json
 import pytest
 from PIL import Image, ImageDraw
 
-from diffusion.training.steering import SCALES, WAYS, draw_steering, measure
+from diffusion.training.steering import GUIDANCE_SCALES, SCALES, draw_steering, measure
 
 
 class Namer:
@@ -28,7 +28,7 @@ def test_measure_steering_rises_with_the_scale(pictures, tmp_path):
     draw_steering(curves, tmp_path)
 
     assert set(curves) == {"groups", "colours"}
-    for way in WAYS:
+    for way in GUIDANCE_SCALES:
         assert curves["groups"][way] == dict.fromkeys(SCALES, pytest.approx(1 / 9))  # an animal, whatever was asked
         assert curves["colours"][way][0] == curves["colours"][way][2] == pytest.approx(1 / 11)  # green
         assert curves["colours"][way][40] == pytest.approx(3 / 11)

@@ -51,7 +51,7 @@ def test_adapt_notes_what_a1111_settings_lack_here():
         "upscale": 1,
     }
     said = " ".join(map(str, notes))
-    for word in ("prompt is longer", "LoRAs", "168x256 instead of 512x768", "DPM++ 2M SDE Karras", "dreamshaper_8"):
+    for word in ("prompt is too long", "LoRAs", "168x256 instead of 512x768", "DPM++ 2M SDE Karras", "dreamshaper_8"):
         assert word in said
 
 
@@ -155,7 +155,7 @@ def test_adapt_drops_numbers_that_are_not_finite():
     ids=range(7),
 )
 def test_read_recipe_rejects_pictures_without_settings(data):
-    with pytest.raises(InvalidImageError, match="does not say how it was made"):
+    with pytest.raises(InvalidImageError, match="no generation settings"):
         read_recipe(data)
 
 

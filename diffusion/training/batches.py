@@ -11,10 +11,10 @@ from transformers import CLIPTokenizer
 from diffusion.training.captions import Description, captions
 from diffusion.training.config import DenoiserConfig
 
-READERS = 8  # processes that word captions ahead of a GPU
+MAX_WORKERS = 8  # processes that word captions ahead of a GPU
 
 
-class Lessons(Dataset[tuple[Tensor, Tensor]]):
+class CaptionedBatches(Dataset[tuple[Tensor, Tensor]]):
     """What each step learns from: the rows of the scenes drawn, (batch,), and their captions as tokens, (batch, 77).
 
     Seeded by the step, so that a resumed run draws what an uninterrupted one would have.
@@ -35,5 +35,5 @@ class Lessons(Dataset[tuple[Tensor, Tensor]]):
 
     def of(self, steps: range, ahead: bool) -> DataLoader[tuple[Tensor, Tensor]]:
         """Give the lessons of ``steps`` in order; ``ahead``, other processes word them before they are wanted."""
-        readers = min(READERS, (os.cpu_count() or 1) - 1) if ahead else 0
+        readers = min(MAX_WORKERS, (os.cpu_count() or 1) - 1) if ahead else 0
         return DataLoader(self, batch_size=None, sampler=steps, num_workers=readers)  # a lesson is a batch
