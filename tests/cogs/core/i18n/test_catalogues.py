@@ -10,6 +10,7 @@ import pytest
 from babel.messages.extract import extract_from_dir
 from babel.messages.frontend import parse_mapping_cfg
 from babel.messages.pofile import read_po
+from babel.util import pathmatch
 
 from cogs.core.i18n import catalogues
 from cogs.core.i18n.catalogues import LANGUAGES, catalogue_path, command_name, translations
@@ -24,11 +25,28 @@ UPDATE = "cogs/core/i18n/README.md says how to update the catalogues."
 
 
 @cache
+def mapping():
+    with (FOLDER / "babel.cfg").open() as file:
+        return parse_mapping_cfg(file)
+
+
+@cache
+def sources():
+    """Return the files that pybabel reads, with their syntax trees."""
+    patterns, _ = mapping()
+    found = {}
+    for path in sorted([*ROOT.glob("cogs/**/*.py"), *ROOT.glob("diffusion/**/*.py")]):
+        name = path.relative_to(ROOT).as_posix()
+        method = next((method for pattern, method in patterns if pathmatch(pattern, name)), "ignore")
+        if method != "ignore":
+            found[path] = ast.parse(path.read_text("utf-8"))
+    return found
+
+
+@cache
 def extracted():
     """Return the messages in the source, by context and text, as pybabel extracts them."""
-    with (FOLDER / "babel.cfg").open() as file:
-        methods, options = parse_mapping_cfg(file)
-    found = extract_from_dir(ROOT, methods, options)
+    found = extract_from_dir(ROOT, *mapping())
     return {(context, message) for _, _, message, _, context in found}
 
 
@@ -65,8 +83,8 @@ def commands(template):
 
 def calls():
     """Yield each call in the source that takes a template as a literal, with that template's forms."""
-    for path in sorted([*ROOT.glob("cogs/**/*.py"), *ROOT.glob("diffusion/**/*.py")]):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for path, tree in sources().items():
+        for node in ast.walk(tree):
             template = template_argument(node) if isinstance(node, ast.Call) else None
             if isinstance(template, ast.Call) and ast.unparse(template.func) == "plural":
                 yield f"{path.name}:{node.lineno}", node, [ast.literal_eval(form) for form in template.args[:2]]
@@ -91,8 +109,8 @@ def constants(path):
 
 def constants_used_as_templates():
     """Yield where a call takes a template from a constant, and the value of that constant."""
-    for path in sorted([*ROOT.glob("cogs/**/*.py"), *ROOT.glob("diffusion/**/*.py")]):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for path, tree in sources().items():
+        for node in ast.walk(tree):
             template = template_argument(node) if isinstance(node, ast.Call) else None
             for name in ast.walk(template) if template else ():
                 if isinstance(name, ast.Name) and name.id in constants(path):
