@@ -119,14 +119,14 @@ def load_model(config: Config, name: str) -> tuple[Any, Any]:
 
     import torch
 
-    from diffusion import StableDiffusion
+    import diffusion
     from diffusion.safety import load_safety_check
 
     if token := config.hf_token.get_secret_value():
         os.environ["HF_TOKEN"] = token  # the hub's library reads the environment, not .env
     source = None if name == EMBEDDED_MODEL else name
     dtype = getattr(torch, config.dtype) if config.dtype else None
-    model = StableDiffusion.from_pretrained(source, config.device, dtype, config.attention)
+    model = diffusion.load_model(source, config.device, dtype, config.attention)
     labels = map(str.strip, config.safety_labels.split(","))
     unsafe = [label for label in labels if label]
     return model, load_safety_check(source, config.safety_model, unsafe, config.safety_threshold, config.device)

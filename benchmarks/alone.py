@@ -16,20 +16,21 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from benchmarks.support.shaped_models import SHAPES, model_for
-from diffusion import Engine, StableDiffusion
-from diffusion.sampling.denoise import SAMPLERS
+from diffusion import Engine
+from diffusion.families.model import ImageModel
+from diffusion.sampling.samplers import SAMPLERS
 from diffusion.serving.worker_thread import WorkerThread
 
 
-def pipeline_of(model: StableDiffusion, sampler: str) -> StableDiffusionPipeline:
+def pipeline_of(model: ImageModel, sampler: str) -> StableDiffusionPipeline:
     """Put the very networks of ``model`` into diffusers' pipeline."""
     chosen = SAMPLERS[sampler]
     pipeline = StableDiffusionPipeline(
-        vae=model.vae,
-        text_encoder=model.text_encoder,
-        tokenizer=model.tokenizer,
-        unet=model.unet,
-        scheduler=chosen.scheduler.from_config(model.scheduler_config, **chosen.settings),
+        vae=model.family.vae,
+        text_encoder=model.family.text_encoder,
+        tokenizer=model.family.tokenizer,
+        unet=model.family.unet,
+        scheduler=chosen.scheduler.from_config(model.family.scheduler_config, **chosen.settings),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
@@ -46,7 +47,7 @@ def thread_of(engine: Engine) -> WorkerThread:
     return engine._worker
 
 
-async def measure(model: StableDiffusion, settings: dict[str, Any], repeats: int) -> None:
+async def measure(model: ImageModel, settings: dict[str, Any], repeats: int) -> None:
     """Time both ``repeats`` times in turns and print the medians and their ratio.
 
     ``settings`` are those of `ImageRequest`; without any, both have their own.

@@ -19,8 +19,9 @@ import torch
 
 from benchmarks.alone import pipeline_of, thread_of
 from benchmarks.support.shaped_models import SHAPES, model_for
-from diffusion import Engine, EngineConfig, ImageRequest, StableDiffusion
-from diffusion.sampling.denoise import SAMPLERS
+from diffusion import Engine, EngineConfig, ImageRequest
+from diffusion.families.model import ImageModel
+from diffusion.sampling.samplers import SAMPLERS
 from diffusion.serving.worker_thread import WorkerThread
 
 SHORT = 10  # steps of the requests that should not wait for the others
@@ -42,7 +43,7 @@ class Round:
         return len(self.waits) / self.seconds
 
 
-def mixed(model: StableDiffusion, count: int, seed: int) -> list[ImageRequest]:
+def mixed(model: ImageModel, count: int, seed: int) -> list[ImageRequest]:
     """Draw requests as members make them; a quarter are short."""
     chance, side = random.Random(seed), model.sample_side
     return [
@@ -74,7 +75,7 @@ async def served(serve: Serve, requests: Sequence[ImageRequest], times: Sequence
     return Round(time.perf_counter() - began, waits, short)
 
 
-def by_diffusers(model: StableDiffusion, thread: WorkerThread) -> Serve:
+def by_diffusers(model: ImageModel, thread: WorkerThread) -> Serve:
     """Serve with diffusers' pipelines, of the very networks of ``model``, first come, first served, in ``thread``."""
     turn, pipelines = asyncio.Lock(), {sampler: pipeline_of(model, sampler) for sampler in SAMPLERS}
 
@@ -99,9 +100,7 @@ def by_engine(engine: Engine) -> Serve:
     return lambda request: engine.submit(request, owner=request.seed)
 
 
-async def measure(
-    model: StableDiffusion, count: int, load: float, repeats: int, rows: int | None, names: Sequence[str]
-) -> None:
+async def measure(model: ImageModel, count: int, load: float, repeats: int, rows: int | None, names: Sequence[str]) -> None:
     """Serve everything ``repeats`` times in turns, in the ways ``names``, and print the medians."""
     everything = EngineConfig(max_rows=rows, max_waiting=10 * count)
     single = EngineConfig(max_rows=1, max_waiting=10 * count)  # what is larger than that runs alone

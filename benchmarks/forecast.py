@@ -9,7 +9,7 @@ import asyncio
 import time
 from statistics import median, quantiles
 
-from diffusion import Engine, EngineConfig, StableDiffusion
+from diffusion import Engine, EngineConfig, load_model
 from diffusion.serving.job import Job
 
 LOOK_SECONDS = 1.0
@@ -26,7 +26,7 @@ async def watch(engine: Engine, notes: list[tuple[Job, float, float]]) -> None:
 
 async def measure(members: int, max_rows: int, model_id: str | None) -> None:
     """Let ``members`` ask and print how far off the forecasts were."""
-    model = StableDiffusion.from_pretrained(model_id)
+    model = load_model(model_id)
     side, cell = model.sample_side, model.latent_factor
     ended: dict[Job, float] = {}
     notes: list[tuple[Job, float, float]] = []

@@ -17,14 +17,15 @@ from torch.nn.functional import conv2d
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.support.shaped_models import SHAPES, model_for, sdxl_unet
-from diffusion import StableDiffusion
 from diffusion.backends.cuda_graphs import Graphs
+from diffusion.families.model import ImageModel
+from diffusion.sampling.conditions import Conditions
 
 Call = Callable[[], Any]
 CHANGES: dict[str, Callable[[Any], Any]] = {
     "plain": lambda model: None,
-    "channels_last": lambda model: model.unet.to(memory_format=torch.channels_last),
-    "fused": lambda model: model.unet.fuse_qkv_projections(),  # of attention
+    "channels_last": lambda model: model.family.denoiser.to(memory_format=torch.channels_last),
+    "fused": lambda model: model.family.denoiser.fuse_qkv_projections(),  # of attention
     "compiled": lambda model: model.compile(),
 }
 
@@ -37,7 +38,7 @@ class SdxlShaped:
     def __init__(self) -> None:
         self.unet = sdxl_unet()
         self.device, self.dtype = self.unet.device, self.unet.dtype
-        self._ask = Graphs(self._call, self.device) if self.device.type == "cuda" else self._call
+        self._network = Graphs(self._call, self.device) if self.device.type == "cuda" else self._call
 
     def _call(self, latents: Tensor, timesteps: Tensor, prompts: Tensor, pooled: Tensor, sizes: Tensor) -> Tensor:
         added = {"text_embeds": pooled, "time_ids": sizes}
@@ -45,18 +46,25 @@ class SdxlShaped:
 
     def call(self, rows: int, side: int) -> Call:
         """Give a call of ``rows`` rows for pictures of ``side`` pixels."""
-        shapes = (rows, 4, side // 8, side // 8), (rows,), (rows, 77, 2048), (rows, 1280), (rows, 6)
-        inputs = [torch.randn(*shape, device=self.device, dtype=self.dtype) for shape in shapes]
-        return lambda: self._ask(*inputs)
+        shapes = {
+            "latents": (rows, 4, side // 8, side // 8),
+            "timesteps": (rows,),
+            "prompts": (rows, 77, 2048),
+            "pooled": (rows, 1280),
+            "sizes": (rows, 6),
+        }
+        inputs = {name: torch.randn(*shape, device=self.device, dtype=self.dtype) for name, shape in shapes.items()}
+        return lambda: self._network(**inputs)
 
 
-def call_of(model: StableDiffusion | SdxlShaped, rows: int, side: int) -> Call:
+def call_of(model: ImageModel | SdxlShaped, rows: int, side: int) -> Call:
     """Give a call of the UNet as the engine's steps make it, latents on the CPU."""
     if isinstance(model, SdxlShaped):
         return model.call(rows, side)
     latents, timesteps = torch.randn(rows, *model.latent_shape(side, side)[1:]), torch.full((rows,), 500.0)
-    prompts = model.encode_prompt("red apple").expand(rows, -1, -1).contiguous()
-    return lambda: model.predict_noise(latents, timesteps, prompts)
+    row = model.family.encode("red apple", model.request("red apple"))
+    conditions = Conditions.stack([row] * rows)
+    return lambda: model.predict_noise(latents, timesteps, conditions)
 
 
 def seconds(call: Call, repeats: int, device: torch.device) -> float:
@@ -122,7 +130,7 @@ def main() -> None:
     parser.add_argument("--shape", choices=[*SHAPES, "sdxl"], help="random weights of a published shape instead")
     options = parser.parse_args()
 
-    def build() -> StableDiffusion | SdxlShaped:
+    def build() -> ImageModel | SdxlShaped:
         return SdxlShaped() if options.shape == "sdxl" else model_for(options.model, options.shape)
 
     measure(options.ways, options.rows, options.repeats, options.side, build)

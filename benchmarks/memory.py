@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.support.memory import MIB, peak_bytes, reset_peak
 from benchmarks.support.shaped_models import SHAPES, model_for
-from diffusion.sampling.trajectory import develop
+from diffusion.sampling.trajectory import denoise_all
 
 STEPS = 2
 
@@ -26,7 +26,7 @@ def peak(model_id: str | None, shape: str | None, rows: int) -> tuple[float, flo
     reset_peak()
     held = torch.cuda.memory_allocated() if on_card else peak_bytes()
     requests = [model.request("red apple", seed=seed, **settings) for seed in range(max(1, rows // 2))]
-    for latents in develop(model, [model.trajectory(request) for request in requests], rows):
+    for latents in denoise_all(model, [model.trajectory(request) for request in requests], rows):
         model.decode(latents)
     most = torch.cuda.max_memory_allocated() if on_card else peak_bytes()
     return held / MIB, most / MIB

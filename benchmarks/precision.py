@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.limit import seconds
-from diffusion import StableDiffusion
+from diffusion import ImageModel, load_model
 from diffusion.backends.cuda_graphs import Network
 from diffusion.backends.openvino import convert, ready
 from diffusion.images.difference import difference
@@ -27,52 +27,59 @@ from diffusion.training.prompts import unseen_prompts
 ROWS, PICTURES = (1, 2, 16), 16
 
 
-def in_dtype(model: StableDiffusion, dtype: torch.dtype) -> Network:
+def in_dtype(model: ImageModel, dtype: torch.dtype) -> Network:
     """Give torch's own calls in ``dtype``."""
-    unet = deepcopy(model.unet).to(dtype)
-    return lambda latents, timesteps, embeds: unet(latents.to(dtype), timesteps, embeds.to(dtype), return_dict=False)[0].float()
+    unet = deepcopy(model.family.denoiser).to(dtype)
+
+    def call(latents: Tensor, timesteps: Tensor, prompt_embeds: Tensor) -> Tensor:
+        prediction: Tensor = unet(latents.to(dtype), timesteps, prompt_embeds.to(dtype), return_dict=False)[0]
+        return prediction.float()
+
+    return call
 
 
-def with_integers(model: StableDiffusion) -> Network:
+def with_integers(model: ImageModel) -> Network:
     """Give torch's calls with linear layers in integers."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch moves this to another package
-        unet = torch.ao.quantization.quantize_dynamic(deepcopy(model.unet), {nn.Linear}, dtype=torch.qint8)
-    return lambda latents, timesteps, embeds: unet(latents, timesteps, embeds, return_dict=False)[0]
+        unet = torch.ao.quantization.quantize_dynamic(deepcopy(model.family.denoiser), {nn.Linear}, dtype=torch.qint8)
+    return lambda latents, timesteps, prompt_embeds: unet(latents, timesteps, prompt_embeds, return_dict=False)[0]
 
 
-def calls_of(model: StableDiffusion, prompts: list[str]) -> list[tuple[Tensor, ...]]:
+def calls_of(model: ImageModel, prompts: list[str]) -> list[dict[str, Tensor]]:
     """Record what the network is asked for pictures of ``prompts``."""
-    asked, ask = [], model._ask
+    inputs: list[dict[str, Tensor]] = []
+    network = model._network
 
-    def recording(*inputs: Tensor) -> Tensor:
-        asked.append(tuple(tensor.clone() for tensor in inputs))
-        return ask(*inputs)
+    def recording(latents: Tensor, timesteps: Tensor, **conditions: Tensor) -> Tensor:
+        call = {"latents": latents, "timesteps": timesteps, **conditions}
+        inputs.append({name: tensor.clone() for name, tensor in call.items()})
+        return network(**call)
 
-    model._ask = recording
+    model._network = recording
     model.generate(prompts, seeds=list(range(len(prompts))))
-    model._ask = ask
-    return asked
+    model._network = network
+    return inputs
 
 
-def ways(model: StableDiffusion, prompts: list[str]) -> Iterator[tuple[str, Network]]:
+def ways(model: ImageModel, prompts: list[str]) -> Iterator[tuple[str, Network]]:
     """Yield each way with its name; pictures of ``prompts`` give integers their ranges."""
     calls = calls_of(model, prompts)
-    yield "torch float32", model._ask
+    yield "torch float32", model._network
     yield "torch bfloat16", in_dtype(model, torch.bfloat16)
     yield "torch int8", with_integers(model)
     for dtype in (torch.float32, torch.bfloat16):
-        yield f"openvino {str(dtype).removeprefix('torch.')}", ready(convert(model.unet, *calls[0]), dtype)
+        yield f"openvino {str(dtype).removeprefix('torch.')}", ready(convert(model.family, **calls[0]), dtype)
     if importlib.util.find_spec("nncf"):
         import nncf
 
-        examples = nncf.Dataset([[np.asarray(tensor) for tensor in call] for call in calls], lambda call: call)
+        examples = nncf.Dataset([[np.asarray(tensor) for tensor in call.values()] for call in calls], lambda call: call)
         for name, kind in (("int8", None), ("int8 as for transformers", nncf.ModelType.TRANSFORMER)):
-            quantized = nncf.quantize(convert(model.unet, *calls[0]), examples, subset_size=len(calls), model_type=kind)
+            quantized = nncf.quantize(convert(model.family, **calls[0]), examples, subset_size=len(calls), model_type=kind)
             yield f"openvino {name}", ready(quantized, torch.float32)
 
 
-def measure(model: StableDiffusion, repeats: int) -> None:
+def measure(model: ImageModel, repeats: int) -> None:
     """Print a line for each way."""
     prompts = [shown.prompt for shown in unseen_prompts()]
     for_ranges, others = prompts[1::5][: max(ROWS) // 2], prompts[::5][:PICTURES]
@@ -80,9 +87,9 @@ def measure(model: StableDiffusion, repeats: int) -> None:
     print(f"{model.name}, ms a row with {', '.join(map(str, ROWS))} rows, medians of {repeats}; {len(others)} pictures")
     for name, ask in ways(model, for_ranges):
         with torch.inference_mode():
-            timed = {rows: partial(ask, *(tensor[:rows].contiguous() for tensor in call)) for rows in ROWS}
+            timed = {rows: partial(ask, **{key: tensor[:rows].contiguous() for key, tensor in call.items()}) for rows in ROWS}
             each = "".join(f"{1000 * seconds(one, repeats, model.device) / rows:8.2f}" for rows, one in timed.items())
-        model._ask = ask
+        model._network = ask
         pictures = model.generate(others, seeds=list(range(len(others))))
         nearness = [difference(picture, first)[1] for picture, first in zip(pictures, reference, strict=True)]
         print(f"{name:34}{each}   PSNR median {median(nearness):.1f}, worst {min(nearness):.1f} dB", flush=True)
@@ -94,7 +101,7 @@ def main() -> None:
     parser.add_argument("--model", help="folder or hub id; the embedded model if left out")
     parser.add_argument("--repeats", type=int, default=15)
     options = parser.parse_args()
-    measure(StableDiffusion.from_pretrained(options.model, "cpu", torch.float32), options.repeats)
+    measure(load_model(options.model, "cpu", torch.float32), options.repeats)
 
 
 if __name__ == "__main__":

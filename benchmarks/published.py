@@ -14,7 +14,8 @@ from pathlib import Path
 
 import torch
 
-from diffusion import Engine, EngineConfig, Limits, StableDiffusion
+from diffusion import Engine, EngineConfig, Limits, load_model
+from diffusion.families.model import ImageModel
 from diffusion.loading.random_weights import MODELS, write_model
 from diffusion.request import ImageRequest
 
@@ -29,8 +30,8 @@ async def measure(hub_ids: list[str], side: int, steps: int) -> None:
                 folder = write_model(Path(temporary) / "model", hub_id, factor=1, dtype=torch.bfloat16)
                 written = time.perf_counter()
 
-                def load(folder: Path = folder) -> tuple[StableDiffusion, None]:
-                    return StableDiffusion.from_pretrained(folder, dtype=torch.bfloat16), None
+                def load(folder: Path = folder) -> tuple[ImageModel, None]:
+                    return load_model(folder, dtype=torch.bfloat16), None
 
                 if engine is None:
                     config = EngineConfig(limits=Limits(side=max(side, 64)))
@@ -45,13 +46,13 @@ async def draw(engine: Engine, side: int, steps: int) -> None:
     """Make a picture and print what it took; nothing here remembers the model afterwards."""
     taken: list[float] = []
     held, model = resident_gib(), engine.model
-    sampler = "ddim" if model.prediction_type == "v_prediction" else "lms"
+    sampler = "ddim" if model.family.prediction_type == "v_prediction" else "lms"
     engine.watchers = [partial(_note, taken)]
     await engine.submit(ImageRequest("a red fox", width=side, height=side, steps=steps, sampler=sampler, seed=1))
-    networks = (model.unet, model.vae, model.text_encoder)
+    networks = (model.family.unet, model.family.vae, model.family.text_encoder)
     parameters = sum(weight.numel() for network in networks for weight in network.parameters())
     print(
-        f"  {parameters / 1e6:.0f} M parameters, {model.prediction_type}, own side {model.sample_side}; {held:.1f} GiB held,"
+        f"  {parameters / 1e6:.0f} M parameters, {model.family.prediction_type}, own side {model.sample_side}; {held:.1f} GiB held,"
         f" {resident_gib():.1f} GiB after {side}x{side} with guidance, {sampler}:"
         f" steps of {', '.join(f'{seconds:.1f}' for seconds in taken)} s, the last with the decoder",
         flush=True,

@@ -18,8 +18,8 @@ import torch
 from PIL import Image
 
 from benchmarks.support.shaped_models import model_for
-from diffusion import StableDiffusion
-from diffusion.sampling.denoise import SAMPLERS
+from diffusion.families.model import ImageModel
+from diffusion.sampling.samplers import SAMPLERS
 from diffusion.training.config import TrainingConfig
 from diffusion.training.evaluate import Recognition
 from diffusion.training.pictures import read_archive
@@ -47,7 +47,7 @@ class Point:
 class Judge:
     """Draws what is ``asked`` for with ``model`` and measures it."""
 
-    def __init__(self, model: StableDiffusion, recogniser: Recogniser, asked: Sequence[TestPrompt]) -> None:
+    def __init__(self, model: ImageModel, recogniser: Recogniser, asked: Sequence[TestPrompt]) -> None:
         self.model, self.recogniser, self.asked = model, recogniser, asked
         self.reference = self._draw(**REFERENCE)
 

@@ -15,9 +15,10 @@ from collections.abc import Iterator
 from statistics import median
 from typing import Any, NoReturn
 
-from diffusion import Engine, EngineConfig, ImageRequest, StableDiffusion
+from diffusion import Engine, EngineConfig, ImageRequest, load_model
 from diffusion.cluster.app import Deployed, Options, build_application
 from diffusion.cluster.remote import RemoteEngine, load
+from diffusion.families.model import ImageModel
 
 HOST = "127.0.0.1"
 SLEEP = 0.25  # seconds a step of the timed model takes, about one of Stable Diffusion for a few pictures on a GPU
@@ -28,7 +29,7 @@ ROWS = 8
 FEW, MANY = 5, 30  # steps of two pictures, which tell what a request costs from what a step does
 
 
-def sleeping(model: StableDiffusion) -> StableDiffusion:
+def sleeping(model: ImageModel) -> ImageModel:
     """Let a step of ``model`` be a sleep, whatever stands in its batch."""
 
     def predict(latents: Any, timesteps: Any, prompt_embeds: Any) -> Any:
@@ -103,7 +104,7 @@ async def scaling(models: dict[int, Any], repeats: int, seconds: float, side: in
 async def overhead(model: Any, repeats: int) -> None:
     """Print what a step, and what a request, takes longer through Ray than in the bot's own process."""
     taken: dict[tuple[str, int], list[float]] = {}
-    async with RemoteEngine(model) as remote, Engine(sleeping(StableDiffusion.from_pretrained())) as own:
+    async with RemoteEngine(model) as remote, Engine(sleeping(load_model())) as own:
         for repeat in range(repeats + 1):  # the first warms up
             for steps in (FEW, MANY):
                 for name, engine in (("here", own), ("Ray", remote)):

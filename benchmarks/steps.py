@@ -13,7 +13,7 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from diffusion import StableDiffusion
+from diffusion import ImageModel, load_model
 from diffusion.sampling.denoise import SAMPLERS, denoise
 
 
@@ -31,7 +31,7 @@ def theirs(sampler: str, config: dict, noise: Tensor, predictions: Tensor) -> No
 
 
 @torch.inference_mode()
-def ours(model: StableDiffusion, sampler: str, noise: Tensor, predictions: Tensor) -> None:
+def ours(model: ImageModel, sampler: str, noise: Tensor, predictions: Tensor) -> None:
     """Denoise as the engine does."""
     solver = model.solver(sampler, len(predictions), 0)
     going = denoise(noise * solver.init_noise_sigma, solver, torch.Generator())
@@ -43,7 +43,7 @@ def ours(model: StableDiffusion, sampler: str, noise: Tensor, predictions: Tenso
 
 def measure(samplers: Iterable[str], side: int, steps: int, repeats: int) -> None:
     """Print a line for each sampler."""
-    model = StableDiffusion.from_pretrained()
+    model = load_model()
     noise = torch.randn(1, 4, side // 8, side // 8)
     predictions = torch.randn(steps, *noise.shape)
     print(f"{side}x{side}, {steps} steps, ms a step, medians of {repeats}")
@@ -53,7 +53,7 @@ def measure(samplers: Iterable[str], side: int, steps: int, repeats: int) -> Non
         reading, times = time.perf_counter() - began, []
         for _ in range(repeats + 1):
             began = time.perf_counter()
-            theirs(sampler, model.scheduler_config, noise, predictions)
+            theirs(sampler, model.family.scheduler_config, noise, predictions)
             between = time.perf_counter()
             ours(model, sampler, noise, predictions)
             times.append((between - began, time.perf_counter() - between))

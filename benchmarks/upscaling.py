@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from diffusion import StableDiffusion
+from diffusion import ImageModel, load_model
 from diffusion.images.io import enlarge
 from diffusion.loading.folder import PRETRAINED
 
@@ -29,7 +29,7 @@ STEPS, GAP, LINE = 20, 4, 18
 Upscale = Callable[[Image.Image, int, int], Image.Image]  # the picture, the factor, the picture's index
 
 
-def ways(model: StableDiffusion) -> dict[str, Upscale]:
+def ways(model: ImageModel) -> dict[str, Upscale]:
     """Name the ways of making a picture larger."""
 
     def resampled(image: Image.Image, factor: int, index: int) -> Image.Image:
@@ -56,7 +56,7 @@ def ways(model: StableDiffusion) -> dict[str, Upscale]:
     }
 
 
-def compare(model: StableDiffusion, factor: int) -> Image.Image:
+def compare(model: ImageModel, factor: int) -> Image.Image:
     """Draw `PROMPTS` with seeds 0, 1, 2, … and give a sheet with a column for each way of upscaling them."""
     drawn = model.generate(list(PROMPTS), seeds=list(range(len(PROMPTS))))
     side, font = model.sample_side * factor + GAP, ImageFont.load_default(13)
@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=PRETRAINED / "upscaling.webp")
     parser.add_argument("--model", help="folder or hub id; the embedded model if left out")
     options = parser.parse_args()
-    compare(StableDiffusion.from_pretrained(options.model), options.factor).save(options.output, quality=92, method=6)
+    compare(load_model(options.model), options.factor).save(options.output, quality=92, method=6)
     print(options.output)
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from diffusion.config import EngineConfig
-    from diffusion.families.stable_diffusion import StableDiffusion
+    from diffusion.families.model import ImageModel
+    from diffusion.loading.model import load_model
     from diffusion.request import ImageRequest, Limits
     from diffusion.result import ImageResult, Progress
     from diffusion.serving.engine import Engine
@@ -24,7 +25,8 @@ _HOMES = {
     "Job": "serving.job",
     "Limits": "request",
     "Progress": "result",
-    "StableDiffusion": "families.stable_diffusion",
+    "ImageModel": "families.model",
+    "load_model": "loading.model",
 }
 __all__ = [
     "Engine",
@@ -35,7 +37,8 @@ __all__ = [
     "Job",
     "Limits",
     "Progress",
-    "StableDiffusion",
+    "ImageModel",
+    "load_model",
 ]
 
 

@@ -40,11 +40,11 @@ def arguments() -> argparse.ArgumentParser:
 
 async def develop(options: argparse.Namespace) -> list[Path]:
     """Make what ``options`` ask for and give the files written."""
-    from diffusion.families.stable_diffusion import StableDiffusion
+    from diffusion.loading.model import load_model
     from diffusion.serving.engine import Engine
 
     image = read_image(options.image.read_bytes()) if options.image else None
-    model = StableDiffusion.from_pretrained(options.model)
+    model = load_model(options.model)
     steps = model.defaults.steps if options.steps is None else options.steps
     width, height = options.size or (None, None)
     size = (width or model.sample_side, height or model.sample_side)

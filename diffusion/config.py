@@ -13,7 +13,7 @@ class EngineConfig:
     ``max_rows`` bounds the rows of a network call (a guided image is two): None lets the engine find out from its own steps how
     many it takes until more hardly make pictures sooner. ``max_waiting`` bounds the unfinished images in all.
     ``preview_seconds`` is the time between two previews of a job, ``step_seconds`` the time after which a step counts as hung.
-    With ``compile``, models are compiled while they draw already (`StableDiffusion.compile`).
+    With ``compile``, models are compiled while they draw already (`ImageModel.compile`).
     """
 
     max_rows: int | None = None

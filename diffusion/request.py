@@ -169,11 +169,6 @@ class ImageRequest:
                 raise InvalidRequestError(field, "The {field} may be at most {most} here, not {value}.", most=most, value=value)
 
     @property
-    def uses_guidance(self) -> bool:
-        """Whether guidance changes anything; at a scale of 1 or less the unconditional prediction is not needed."""
-        return self.guidance_scale > 1
-
-    @property
     def uses_classifier(self) -> bool:
         """Whether a classifier changes anything."""
         return bool(self.guide_label) and self.label_scale > 0

@@ -14,10 +14,14 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from diffusion.families.model import ImageModel
 from diffusion.families.stable_diffusion import StableDiffusion
 from diffusion.images.io import fit
-from diffusion.loading.folder import PRETRAINED, load
-from diffusion.sampling.denoise import SAMPLERS, Denoising, denoise
+from diffusion.loading.folder import PRETRAINED
+from diffusion.loading.model import load_parts
+from diffusion.sampling.conditions import Conditions
+from diffusion.sampling.denoise import Denoising, denoise
+from diffusion.sampling.samplers import SAMPLERS
 from diffusion.sampling.solver import Solver, linearize
 from diffusion.sampling.trajectory import Trajectory, step
 
@@ -48,7 +52,7 @@ class ImageDiffusionModel:
         self.scheduler_LMS = scheduler_LMS
         self.scheduler_DDIM = scheduler_DDIM
         self.device = unet.device
-        self._networks = StableDiffusion(vae, tokenizer, text_encoder, unet, dict(scheduler_LMS.config))
+        self._model = ImageModel(StableDiffusion(vae, tokenizer, text_encoder, unet, dict(scheduler_LMS.config)))
 
     @classmethod
     def from_pretrained(
@@ -60,9 +64,9 @@ class ImageDiffusionModel:
     ) -> "ImageDiffusionModel":
         """Load the components from a folder or hub id in diffusers' layout, and both schedulers from its configuration.
 
-        The parameters, their defaults and the errors are those of `StableDiffusion.from_pretrained`.
+        The parameters, their defaults and the errors are those of `load_model`.
         """
-        parts = load(str(path_or_hub_id or PRETRAINED), device, dtype, attention)
+        parts = load_parts(str(path_or_hub_id or PRETRAINED), device, dtype, attention).parts
         config = parts["scheduler_config"] | UNBOUNDED
         return cls(
             parts["vae"],
@@ -76,9 +80,9 @@ class ImageDiffusionModel:
     def get_text_embeds(self, text: str | list[str]) -> Tensor:
         """Encode texts to (texts, tokens, width). A text that is too long loses its end, with a warning."""
         texts = [text] if isinstance(text, str) else text
-        limit = self._networks.max_tokens
+        limit = self._model.max_tokens
         for each in texts:
-            count = self._networks.count_tokens(each)
+            count = self._model.count_tokens(each)
             if count > limit:
                 message = f"The prompt has {count} tokens and the model reads {limit}: the last {count - limit} are ignored."
                 warnings.warn(message, stacklevel=2)
@@ -111,7 +115,7 @@ class ImageDiffusionModel:
     ) -> Tensor:
         """Denoise one latent image per prompt of ``text_embeds``, from ``img_latents`` (unit noise) or from fresh noise."""
         if img_latents is None:
-            _, *shape = self._networks.latent_shape(width, height)
+            _, *shape = self._model.latent_shape(width, height)
             img_latents = torch.randn(len(text_embeds) // 2, *shape)
         scheduler = copy.deepcopy(self.scheduler_LMS)
         scheduler.set_timesteps(num_inference_steps)
@@ -214,9 +218,9 @@ class ImageDiffusionModel:
                 denoising = _by_scheduler(copy.deepcopy(scheduler), start, image)
             else:
                 denoising = denoise(image, solver, torch.default_generator)
-            trajectories.append(Trajectory(denoising, pair, guidance_scale, len(timesteps)))
+            trajectories.append(Trajectory(denoising, Conditions({"prompt_embeds": pair}), guidance_scale, len(timesteps)))
         for _ in tqdm(timesteps):
-            step(self._networks, trajectories)
+            step(self._model, trajectories)
             for trajectory in trajectories:
                 if trajectory.error:
                     raise trajectory.error

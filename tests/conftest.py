@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from diffusion.families.stable_diffusion import StableDiffusion
+from diffusion.families.model import ImageModel
 from diffusion.loading.random_weights import build_tiny_components
 from tests.support.models import build_classifier, model_of
 
@@ -42,13 +42,13 @@ def tiny_components():
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tiny_components) -> StableDiffusion:
+def tiny_model(tiny_components) -> ImageModel:
     """32x32 pictures, latents of 4x4 cells, float32."""
     return model_of(tiny_components)
 
 
 @pytest.fixture(scope="session")
-def steerable_model(components) -> StableDiffusion:
+def steerable_model(components) -> ImageModel:
     """The same with a classifier, for both prediction types."""
     return model_of(components | {"classifier": build_classifier()})
 

@@ -51,7 +51,7 @@ def least(trace: Sequence[Asked], way: Way, pace: LatencyModel, max_rows: int) -
     """Tell how many GPUs would be busy all the time, had each call of the network as many rows as it can have."""
     busy = 0.0
     for asked in trace:
-        rows = 2 if asked.request.uses_guidance else 1
+        rows = 2 if asked.request.guidance_scale > 1 else 1
         together = max_rows if way.batching else rows
         seconds = pace.seconds(latent_shape(asked.request.width, asked.request.height), together) or 0.0
         busy += asked.request.count * asked.request.evaluations * seconds * rows / together

@@ -15,7 +15,8 @@ from statistics import median, quantiles
 
 from benchmarks.capacity.simulation import ROUTING_BATCHING, simulate
 from benchmarks.capacity.trace import HOUR, PEAK, SIZES, Asked, Community
-from diffusion import Engine, EngineConfig, StableDiffusion
+from diffusion import Engine, EngineConfig, load_model
+from diffusion.families.model import ImageModel
 from diffusion.serving.latency import LatencyModel, Shape
 
 EVALUATIONS = 25  # that pictures of a trace take on average, and so those that are timed
@@ -94,14 +95,14 @@ async def play(engine: Engine, trace: Sequence[Asked]) -> Play:
     return Play([*begun], [*waits], time.perf_counter() - began)
 
 
-def simulated(trace: Sequence[Asked], pace: LatencyModel, model: StableDiffusion, max_rows: int) -> Play:
+def simulated(trace: Sequence[Asked], pace: LatencyModel, model: ImageModel, max_rows: int) -> Play:
     """Do the same in simulated time."""
     served = simulate(trace, ROUTING_BATCHING, 1, pace, model.latent_shape, max_rows)
     ends = [each.asked.at + each.wait for each in served]
     return Play([each.begun for each in served], [each.wait for each in served], max(ends) - trace[0].at)
 
 
-async def rehearse(model: StableDiffusion, trace: Sequence[Asked], max_rows: int) -> tuple[Play, Play]:
+async def rehearse(model: ImageModel, trace: Sequence[Asked], max_rows: int) -> tuple[Play, Play]:
     """Play ``trace`` to the engine and to the simulation."""
     taken: Taken = defaultdict(list)
     async with Engine(model, EngineConfig(max_rows=max_rows, max_waiting=100_000)) as engine:
@@ -114,7 +115,7 @@ async def rehearse(model: StableDiffusion, trace: Sequence[Asked], max_rows: int
 
 def measure(members: int, seconds: float, seed: int, max_rows: int, model_id: str | None) -> None:
     """Rehearse and print both side by side."""
-    model = StableDiffusion.from_pretrained(model_id)
+    model = load_model(model_id)
     community = Community(members, model.sample_side, model.latent_factor, seed)
     trace = list(community.trace(PEAK, PEAK + seconds / HOUR))
     real, told = (played.figures() for played in asyncio.run(rehearse(model, trace, max_rows)))

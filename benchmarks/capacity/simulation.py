@@ -38,7 +38,7 @@ class Served:
 
     def __init__(self, asked: Asked, shape: Shape) -> None:
         request = asked.request
-        rows = 2 if request.uses_guidance else 1
+        rows = 2 if request.guidance_scale > 1 else 1
         self.asked, self.key = asked, (MODEL, shape)
         self.pictures = [Picture(asked.owner, shape, rows, request.evaluations) for _ in range(request.count)]
 

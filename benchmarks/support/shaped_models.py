@@ -7,7 +7,8 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from diffusion import StableDiffusion
+from diffusion import ImageModel, load_model
+from diffusion.families.stable_diffusion import StableDiffusion
 from diffusion.loading.device import best_device, best_dtype
 from diffusion.loading.random_weights import configs, write_configs
 
@@ -30,15 +31,15 @@ SDXL = {
 }
 
 
-def model_for(model_id: str | None, shape: str | None = None, compiled: bool = False) -> StableDiffusion:
+def model_for(model_id: str | None, shape: str | None = None, compiled: bool = False) -> ImageModel:
     """Load ``model_id``, the embedded model without one, or build one of ``shape``; ``compiled`` does as COMPILE=true."""
-    model = shaped(shape) if shape else StableDiffusion.from_pretrained(model_id)
+    model = shaped(shape) if shape else load_model(model_id)
     if compiled:
         model.compile()
     return model
 
 
-def shaped(family: str) -> StableDiffusion:
+def shaped(family: str) -> ImageModel:
     """Build a model of ``family``, one of `SHAPES`, on the best device in the precision that suits it."""
     device = torch.device(best_device())
     read = configs(family, factor=1, side=SHAPES[family])
@@ -56,7 +57,8 @@ def shaped(family: str) -> StableDiffusion:
             unet = UNet2DConditionModel.from_config(read["unet"])
     finally:
         torch.set_default_dtype(before)
-    return StableDiffusion(vae, tokenizer, text_encoder, unet, read["scheduler"], name=f"{family}-shaped")
+    built = StableDiffusion(vae, tokenizer, text_encoder, unet, read["scheduler"])
+    return ImageModel(built, name=f"{family}-shaped")
 
 
 def sdxl_unet() -> UNet2DConditionModel:

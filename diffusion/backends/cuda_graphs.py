@@ -7,12 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-KEPT = 64  # graphs; those used last
-Network = Callable[..., Tensor]
+GRAPHS_KEPT = 64  # those used last
+Network = Callable[..., Tensor]  # (latents, timesteps, **conditions) -> predictions
+Shapes = tuple[tuple[str, torch.Size], ...]
 
 
 class Graphs:
-    """Calls ``network``, and from the second time on that shapes come, replays what was recorded for them.
+    """Calls ``network``, and from the second time on that shapes come, replays the graph recorded for them.
 
     The CPU needs longer to launch the kernels of a small batch than the GPU to run them; a replay is one launch. Inputs are
     tensors on any device and are brought to ``device``; their dtypes must not change. For one thread at a time.
@@ -21,18 +22,19 @@ class Graphs:
     def __init__(self, network: Network, device: torch.device) -> None:
         self._network, self._device = network, device
         self._pool = torch.cuda.graph_pool_handle()  # graphs never run at the same time and share their memory
-        self._met: set[tuple[torch.Size, ...]] = set()
-        self._recorded: OrderedDict[tuple[torch.Size, ...], _Recorded] = OrderedDict()
+        self._met: set[Shapes] = set()
+        self._recorded: OrderedDict[Shapes, _Recorded] = OrderedDict()
 
-    def __call__(self, *inputs: Tensor) -> Tensor:
-        """Give the network's answer, which the next call overwrites."""
-        shapes = tuple(tensor.shape for tensor in inputs)
+    def __call__(self, latents: Tensor, timesteps: Tensor, **conditions: Tensor) -> Tensor:
+        """Return the network's output, which the next call overwrites."""
+        inputs = {"latents": latents, "timesteps": timesteps, **conditions}
+        shapes = tuple((name, tensor.shape) for name, tensor in inputs.items())
         if shapes not in self._met:  # the call itself warms up what may not be recorded, such as the choice of algorithms
             self._met.add(shapes)
-            return self._network(*(tensor.to(self._device) for tensor in inputs))
+            return self._network(**{name: tensor.to(self._device) for name, tensor in inputs.items()})
         if shapes not in self._recorded:
             self._recorded[shapes] = _Recorded(self._network, inputs, self._device, self._pool)
-            if len(self._recorded) > KEPT:
+            if len(self._recorded) > GRAPHS_KEPT:
                 self._recorded.popitem(last=False)
         self._recorded.move_to_end(shapes)
         return self._recorded[shapes].replay(inputs)
@@ -41,15 +43,15 @@ class Graphs:
 class _Recorded:
     """One graph with the tensors that it reads and writes."""
 
-    def __init__(self, network: Network, inputs: tuple[Tensor, ...], device: torch.device, pool: Any) -> None:
-        self._inputs = [tensor.to(device, copy=True) for tensor in inputs]
+    def __init__(self, network: Network, inputs: dict[str, Tensor], device: torch.device, pool: Any) -> None:
+        self._inputs = {name: tensor.to(device, copy=True) for name, tensor in inputs.items()}
         self._graph = torch.cuda.CUDAGraph()
         # Other threads may use the device meanwhile: they load a model, for instance.
         with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
-            self._output = network(*self._inputs)
+            self._output = network(**self._inputs)
 
-    def replay(self, inputs: tuple[Tensor, ...]) -> Tensor:
-        for recorded, given in zip(self._inputs, inputs, strict=True):
-            recorded.copy_(given)
+    def replay(self, inputs: dict[str, Tensor]) -> Tensor:
+        for name, tensor in inputs.items():
+            self._inputs[name].copy_(tensor)
         self._graph.replay()
         return self._output

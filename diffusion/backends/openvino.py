@@ -1,18 +1,28 @@
-"""A UNet's calls by OpenVINO, which computes them on CPUs faster than torch does (extra ``openvino``)."""
+"""A denoiser's calls by OpenVINO, which computes them on CPUs faster than torch does (extra ``openvino``)."""
 
 import importlib.util
 import warnings
-from copy import deepcopy
-from typing import Any
+from collections.abc import Sequence
+from copy import copy, deepcopy
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 from diffusion.backends.cuda_graphs import Network
 
 PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
+
+
+class Denoising(Protocol):
+    """The part of a family that is converted: its ``predict`` calls its ``denoiser``, of the dtype ``dtype``."""
+
+    denoiser: Any
+    dtype: torch.dtype
+
+    def predict(self, latents: Tensor, timesteps: Tensor, **conditions: Tensor) -> Tensor:
+        """Return the prediction."""
 
 
 def is_installed() -> bool:
@@ -21,55 +31,68 @@ def is_installed() -> bool:
 
 
 class _Prediction(nn.Module):
-    """The UNet with plain tensors in and out, as a converter wants it."""
+    """A family's `predict` in float32 with tensors by position, as a converter wants it; conditions are named ``names``."""
 
-    def __init__(self, unet: UNet2DConditionModel) -> None:
+    def __init__(self, family: Denoising, names: Sequence[str]) -> None:
         super().__init__()
-        self.unet = unet
+        self.denoiser = deepcopy(family.denoiser).float()
+        self._family = copy(family)
+        self._family.denoiser = self.denoiser
+        self._names = names
 
-    def forward(self, latents: Tensor, timesteps: Tensor, prompt_embeds: Tensor) -> Tensor:
-        return self.unet(latents, timesteps, prompt_embeds, return_dict=False)[0]
+    def forward(self, latents: Tensor, timesteps: Tensor, *conditions: Tensor) -> Tensor:
+        return self._family.predict(latents, timesteps, **dict(zip(self._names, conditions, strict=True)))
 
 
-def convert(unet: UNet2DConditionModel, latents: Tensor, timesteps: Tensor, prompt_embeds: Tensor) -> Any:
-    """Give ``unet``, of which an example call is told, as OpenVINO's network in float32, for any number of rows and sides."""
+def convert(family: Denoising, latents: Tensor, timesteps: Tensor, **conditions: Tensor) -> Any:
+    """Return the denoiser of ``family`` as OpenVINO's network in float32, for any number of rows and any sides.
+
+    The tensors are those of an example call.
+    """
     import openvino
 
-    precise = _Prediction(deepcopy(unet).float())
-    example = (latents.float(), timesteps.float(), prompt_embeds.float())
+    inputs = [latents, timesteps, *conditions.values()]
+    example = tuple(tensor.float() if tensor.is_floating_point() else tensor for tensor in inputs)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it traces, which torch calls deprecated
-        converted = openvino.convert_model(precise, example_input=example)
-    rows, (channels, *_), tokens = -1, latents.shape[1:], list(prompt_embeds.shape[1:])
-    shapes = ([rows, channels, -1, -1], [rows], [rows, *tokens])
+        converted = openvino.convert_model(_Prediction(family, list(conditions)), example_input=example)
+    sides = [-1, latents.shape[1], -1, -1]
+    shapes = (sides, *([-1, *tensor.shape[1:]] for tensor in inputs[1:]))
     converted.reshape({given: openvino.PartialShape(shape) for given, shape in zip(converted.inputs, shapes, strict=True)})
     return converted
 
 
 def ready(converted: Any, dtype: torch.dtype) -> Network:
-    """Make a ``converted`` network callable on the CPU, computing in ``dtype``; its answers are in float32."""
+    """Make a ``converted`` network callable on the CPU, computing in ``dtype``; its outputs are in float32."""
     import openvino
 
     settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": PRECISIONS[dtype]}
     compiled = openvino.Core().compile_model(converted, "CPU", settings)
-    return lambda *inputs: torch.from_numpy(compiled([np.asarray(tensor.float()) for tensor in inputs])[0].copy())
+
+    def call(latents: Tensor, timesteps: Tensor, **conditions: Tensor) -> Tensor:
+        inputs = (latents, timesteps, *conditions.values())
+        arrays = [np.asarray(tensor.float() if tensor.is_floating_point() else tensor) for tensor in inputs]
+        return torch.from_numpy(compiled(arrays)[0].copy())
+
+    return call
 
 
 class OpenVino:
-    """Calls ``unet``, on the CPU, for any number of rows and any latents whose sides `fits` allows.
+    """Calls the denoiser of ``family`` on the CPU, for any number of rows and any latents whose sides `fits` allows.
 
-    Converting takes seconds to minutes. Like ``unet`` itself it is for one thread at a time.
+    Converting takes seconds to minutes. Like the denoiser itself it is for one thread at a time.
     """
 
-    def __init__(self, unet: UNet2DConditionModel, latents: Tensor, timesteps: Tensor, prompt_embeds: Tensor) -> None:
+    def __init__(self, family: Denoising, latents: Tensor, timesteps: Tensor, **conditions: Tensor) -> None:
         # Sides that every level halves leave no trace in the converted network; others would need a size of their own at each.
-        self._factor = 2 ** (len(unet.config.block_out_channels) - 1)
-        self._ask = ready(convert(unet, latents, timesteps, prompt_embeds), unet.dtype)
+        levels = len(getattr(family.denoiser.config, "block_out_channels", (0,)))
+        self._factor = 2 ** (levels - 1)
+        self._network = ready(convert(family, latents, timesteps, **conditions), family.dtype)
 
     def fits(self, latents: Tensor) -> bool:
-        """Whether latents of this shape can be asked about."""
+        """Whether the converted network takes latents of this shape."""
         return all(side % self._factor == 0 for side in latents.shape[2:])
 
-    def __call__(self, latents: Tensor, timesteps: Tensor, prompt_embeds: Tensor) -> Tensor:
-        """Give the prediction in float32."""
-        return self._ask(latents, timesteps, prompt_embeds)
+    def __call__(self, latents: Tensor, timesteps: Tensor, **conditions: Tensor) -> Tensor:
+        """Return the prediction in float32."""
+        return self._network(latents, timesteps, **conditions)

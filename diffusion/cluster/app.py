@@ -12,7 +12,8 @@ from diffusion.cluster.replica import Replica
 from diffusion.cluster.router import QueuedRowsRouter
 from diffusion.cluster.scaling import by_queued_rows
 from diffusion.config import EngineConfig
-from diffusion.families.stable_diffusion import StableDiffusion
+from diffusion.families.model import ImageModel
+from diffusion.loading.model import load_model
 from diffusion.request import Limits
 from diffusion.safety import load_safety_check
 from diffusion.serving.engine import Engine
@@ -78,11 +79,11 @@ class Deployed(Replica):
         super().__init__(await Engine(model, parsed.engine, check).__aenter__())
 
 
-def load(options: Options) -> tuple[StableDiffusion, Any]:
+def load(options: Options) -> tuple[ImageModel, Any]:
     """Load the model and its safety check; raises `ModelLoadError`."""
     source = None if options.model == EMBEDDED else options.model
     dtype = getattr(torch, options.dtype) if options.dtype else None
-    model = StableDiffusion.from_pretrained(source, options.device, dtype, options.attention)
+    model = load_model(source, options.device, dtype, options.attention)
     unsafe = [label.strip() for label in options.safety_labels.split(",") if label.strip()]
     return model, load_safety_check(source, options.safety_model, unsafe, options.safety_threshold, options.device)
 

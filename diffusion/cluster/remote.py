@@ -139,7 +139,7 @@ class RemoteEngine:
                 ),
                 count=self.unfinished,
             )
-        job = Job(request, owner, self.model.latent_shape(request.width, request.height), self._drop)
+        job = Job(request, owner, self.model, self._drop)
         job.report(replace(job.progress, place=sum(other.request.count for other in self._jobs if other.started is None)))
         self._jobs[job] = _RemoteJob(self.model, self._check)
         self._start(job)
@@ -292,7 +292,7 @@ class RemoteEngine:
         request = job.request
         url = f"{remote_job.model.url}/pictures"
         shape = remote_job.model.latent_shape(request.width, request.height)
-        rows = request.count * request.evaluations * (2 if request.uses_guidance else 1)
+        rows = request.count * request.evaluations * remote_job.model.rows(request)
         headers = {"Content-Type": MEDIA_TYPE, ROUTING_KEY_HEADER: format_routing_key(shape, rows)}
         previews: tuple[Image.Image, ...] = ()
         async with self._session.post(url, data=body, headers=headers) as response:

@@ -99,13 +99,16 @@ class _SpecMessage(BaseModel):
     model_config = _LENIENT
     name: str
     defaults: Defaults
+    samplers: tuple[str, ...]
     guide_labels: tuple[str, ...]
+    grid: int
+    guidance_above: float
     latent_factor: int
     latent_channels: int
     sample_side: int
     device: str
     dtype: str
-    max_length: int
+    max_tokens: int
     can_screen: bool
 
 
@@ -192,13 +195,16 @@ def encode_spec(model: ModelSpec, can_screen: bool) -> Frame:
     head = {
         "name": model.name,
         "defaults": asdict(model.defaults),
+        "samplers": list(model.samplers),
         "guide_labels": list(model.guide_labels),
+        "grid": model.grid,
+        "guidance_above": model.guidance_above,
         "latent_factor": model.latent_factor,
         "latent_channels": model.latent_channels,
         "sample_side": model.sample_side,
+        "max_tokens": model.max_tokens,
         "device": str(model.device),
         "dtype": str(model.dtype),
-        "max_length": model.tokenizer.model_max_length,
         "can_screen": can_screen,
     }
     return {"spec": head}, [model.tokenizer.backend_tokenizer.to_str().encode()]
@@ -218,6 +224,9 @@ class RemoteModel(ModelSpec):
         self.name = message.name
         self.defaults = message.defaults
         self.guide_labels = message.guide_labels
+        self.samplers = message.samplers
+        self.grid = message.grid
+        self.guidance_above = message.guidance_above
         self.latent_factor = message.latent_factor
         self.latent_channels = message.latent_channels
         self.sample_side = message.sample_side
@@ -226,16 +235,11 @@ class RemoteModel(ModelSpec):
         tokenizer.no_padding()
         tokenizer.no_truncation()
         self.tokenizer = tokenizer
-        self._max_length = message.max_length
-
-    @property
-    def max_tokens(self) -> int:
-        """The number of prompt tokens that the model reads, without start and end tokens."""
-        return self._max_length - 2
+        self.max_tokens = message.max_tokens
 
     def count_tokens(self, text: str) -> int:
         """Count the tokens of ``text``, without start and end tokens."""
-        return len(self.tokenizer.encode(text).ids) - 2
+        return len(self.tokenizer.encode(text, add_special_tokens=False).ids)
 
 
 def format_routing_key(shape: Shape, rows: int) -> str:

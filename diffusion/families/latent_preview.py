@@ -1,42 +1,53 @@
-"""Looking at latents without the decoder: the linear map from latent cells to colours that fits an autoencoder best."""
+"""Previews without the decoder: the linear map from latent cells to colours that fits an autoencoder best."""
 
 from collections.abc import Sequence
 
 import torch
-from diffusers import AutoencoderKL
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
+
+from diffusion.families.family import Family
 
 PICTURES, CELLS, PATCH = 8, 16, 4  # pictures of coloured patches to fit the map to; their sides in latent cells
 
 
 @torch.inference_mode()
-def fit_projection(vae: AutoencoderKL, latent_factor: int) -> Tensor:
-    """Fit a (3, channels + 1) map from scaled latents and a constant to RGB in [-1, 1], by least squares.
+def fit_projection(family: Family) -> Tensor:
+    """Fit a (3, channels + 1) map from latents and a constant to RGB in [-1, 1], by least squares, on the CPU.
 
-    It is fitted to the latents that ``vae`` itself gives pictures of coloured patches, many of them in full colours, black or
-    white: fitted to pale ones only, it makes white grounds grey.
+    It is fitted to the latents of pictures of coloured patches, many of them in full colours, black or white: fitted to pale
+    ones only, it makes white grounds grey.
     """
     generator = torch.Generator().manual_seed(0)
     colours = torch.empty(PICTURES, 3, CELLS // PATCH, CELLS // PATCH).uniform_(-1.6, 1.6, generator=generator).clamp(-1, 1)
-    pixels = F.interpolate(colours, scale_factor=PATCH * latent_factor, mode="nearest")
-    latents = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist.mode().float() * vae.config.scaling_factor
-    inputs = torch.cat([latents, torch.ones_like(latents[:, :1])], 1).movedim(1, -1).flatten(0, -2)
-    targets = F.avg_pool2d(pixels, latent_factor).movedim(1, -1).flatten(0, -2).to(inputs.device)
-    return torch.linalg.lstsq(inputs, targets).solution.T
+    pixels = F.interpolate(colours, scale_factor=PATCH * family.latent_factor, mode="nearest")
+    latents = family.to_latents(pixels.to(family.device, family.pixel_dtype), None)
+    inputs = with_constant(latents).movedim(1, -1).flatten(0, -2)
+    targets = F.avg_pool2d(pixels, family.latent_factor).movedim(1, -1).flatten(0, -2).to(inputs.device)
+    return torch.linalg.lstsq(inputs, targets).solution.T.cpu()
+
+
+def project(projection: Tensor, latents: Tensor) -> Tensor:
+    """Map latents (images, channels, h, w) to colours (images, h, w, 3) in bytes, one pixel a latent cell."""
+    return to_bytes(torch.einsum("oc,bchw->bohw", projection, with_constant(latents)))
+
+
+def with_constant(latents: Tensor) -> Tensor:
+    """Append a channel of ones."""
+    return torch.cat([latents, torch.ones_like(latents[:, :1])], 1)
 
 
 def to_bytes(pixels: Tensor) -> Tensor:
-    """Turn (images, 3, height, width) in [-1, 1] into (images, height, width, 3) in bytes, where they are."""
+    """Convert (images, 3, height, width) in [-1, 1] to (images, height, width, 3) in bytes, where they are."""
     return (pixels.float() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 
 
 def to_images(pixels: Tensor) -> list[Image.Image]:
-    """Turn (images, 3, height, width) in [-1, 1] into RGB images."""
+    """Convert (images, 3, height, width) in [-1, 1] to RGB images."""
     return [Image.fromarray(image) for image in to_bytes(pixels).cpu().numpy()]
 
 
-def to_strip(frames: Sequence[Tensor]) -> Image.Image:
-    """Lay ``frames``, each (height, width, 3) in bytes, below one another like the frames of a film."""
-    return Image.fromarray(torch.cat(list(frames)).cpu().numpy())
+def to_strip(previews: Sequence[Tensor]) -> Image.Image:
+    """Lay ``previews``, each (height, width, 3) in bytes, below one another like the frames of a film."""
+    return Image.fromarray(torch.cat(list(previews)).cpu().numpy())

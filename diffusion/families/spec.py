@@ -1,5 +1,6 @@
-"""What a model takes, as far as that can be told without its networks."""
+"""What a model takes, without its networks and without torch."""
 
+from collections.abc import Collection
 from typing import Any
 
 from diffusion.errors import InvalidRequestError
@@ -9,25 +10,34 @@ from diffusion.text import plural
 
 
 class ModelSpec:
-    """Which sizes, prompts and labels a model takes, and what suits it where a request leaves that open.
+    """The sizes, prompts, samplers and labels that a model takes, and its defaults. Safe in any thread.
 
-    Pictures have sides of whole ``latent_factor`` pixels, each a cell of ``latent_channels`` values, and by default
-    ``sample_side``. Requests can steer towards the labels ``guide_labels``. ``device`` and ``dtype`` say where and in which
-    precision it computes. All of this is safe in any thread.
+    Sides are multiples of ``grid`` pixels, by default ``sample_side``. A latent cell of ``latent_channels`` values covers
+    ``latent_factor`` x ``latent_factor`` pixels. Guidance needs a second row in each network call from scales above
+    ``guidance_above`` on. ``guide_labels`` are the labels of classifier guidance. ``device`` and ``dtype`` are where, and in
+    which precision, the model computes. ``tokenizer`` is what `count_tokens` counts with.
     """
 
     name: str
     defaults: Defaults
-    tokenizer: Any
+    samplers: Collection[str]
     guide_labels: tuple[str, ...]
+    grid: int
     latent_factor: int
     latent_channels: int
     sample_side: int
+    guidance_above: float
+    max_tokens: int
+    tokenizer: Any
     device: Any
     dtype: Any
 
+    def count_tokens(self, text: str) -> int:
+        """Count the tokens of ``text`` without its start and end marks."""
+        raise NotImplementedError
+
     def request(self, prompt: str, **settings: Any) -> ImageRequest:
-        """Make a request for ``prompt`` with this model's own size and defaults where ``settings`` leave them open."""
+        """Build a request for ``prompt``; a setting that is missing or None takes this model's default."""
         own: dict[str, Any] = {
             "width": self.sample_side,
             "height": self.sample_side,
@@ -38,55 +48,61 @@ class ModelSpec:
         return ImageRequest(prompt, **own | {key: value for key, value in settings.items() if value is not None})
 
     def validate(self, request: ImageRequest) -> None:
-        """Raise `InvalidRequestError` for sizes between the model's latent cells, over-long prompts and unknown labels."""
+        """Raise `InvalidRequestError` for a size, sampler, prompt or label that this model does not take."""
         for field in ("width", "height"):
-            if getattr(request, field) % self.latent_factor:
-                below = getattr(request, field) // self.latent_factor * self.latent_factor
-                raise InvalidRequestError(
-                    field,
-                    "The {field} must be a multiple of {factor}: try {less} or {more}.",
-                    factor=self.latent_factor,
-                    less=max(below, self.latent_factor),
-                    more=below + self.latent_factor,
-                )
-        texts = {"prompt": request.prompts, "negative_prompt": (request.negative_prompt,)}
-        for field, text in ((field, text) for field, given in texts.items() for text in given):
-            count, most = self.count_tokens(text), self.max_tokens
-            if count > most:
-                raise InvalidRequestError(
-                    field,
-                    plural(
-                        "The {field} has {count} token and this model reads {most}: the rest would be ignored."
-                        " Please shorten it.",
-                        "The {field} has {count} tokens and this model reads {most}: the rest would be ignored."
-                        " Please shorten it.",
-                    ),
-                    count=count,
-                    most=most,
-                )
-        if request.guide_label and not self.guide_labels:
+            self._validate_side(field, getattr(request, field))
+        if request.sampler not in self.samplers:
+            raise InvalidRequestError(
+                "sampler",
+                "This model has no sampler {name}. Choose one of {known}.",
+                name=repr(request.sampler),
+                known=", ".join(self.samplers),
+            )
+        for prompt in request.prompts:
+            self._validate_text("prompt", prompt)
+        self._validate_text("negative_prompt", request.negative_prompt)
+        self._validate_label(request.guide_label)
+
+    def _validate_side(self, field: str, side: int) -> None:
+        if side % self.grid:
+            below = side // self.grid * self.grid
+            raise InvalidRequestError(
+                field,
+                "The {field} must be a multiple of {factor}: try {less} or {more}.",
+                factor=self.grid,
+                less=max(below, self.grid),
+                more=below + self.grid,
+            )
+
+    def _validate_text(self, field: str, text: str) -> None:
+        count = self.count_tokens(text)
+        most = self.max_tokens
+        if count > most:
+            raise InvalidRequestError(
+                field,
+                plural(
+                    "The {field} has {count} token and this model reads {most}: the rest would be ignored. Please shorten it.",
+                    "The {field} has {count} tokens and this model reads {most}: the rest would be ignored. Please shorten it.",
+                ),
+                count=count,
+                most=most,
+            )
+
+    def _validate_label(self, label: str) -> None:
+        if label and not self.guide_labels:
             raise InvalidRequestError("guide_label", "This model has no classifier to steer with.")
-        if request.guide_label and request.guide_label not in self.guide_labels:
+        if label and label not in self.guide_labels:
             raise InvalidRequestError(
                 "guide_label",
                 "Pictures cannot be steered to {label}, only to {known}.",
-                label=repr(request.guide_label),
+                label=repr(label),
                 known=", ".join(self.guide_labels),
             )
 
-    @property
-    def max_tokens(self) -> int:
-        """How many tokens of a prompt are read, beside its start and end marks."""
-        return int(self.tokenizer.model_max_length) - 2
-
-    def count_tokens(self, text: str) -> int:
-        """Count the tokens of ``text`` without its start and end marks."""
-        return len(self._input_ids(text)) - 2
+    def rows(self, request: ImageRequest) -> int:
+        """Return how many rows of a network call one image of ``request`` takes: 2 with guidance, else 1."""
+        return 2 if request.guidance_scale > self.guidance_above else 1
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int, int]:
-        """Give the shape of one image's latents."""
+        """Return the shape of one image's latents."""
         return (1, self.latent_channels, height // self.latent_factor, width // self.latent_factor)
-
-    def _input_ids(self, text: str) -> list[int]:
-        # The tokenizer is asked for neither padding nor truncation: setting those changes it, which other threads would notice.
-        return self.tokenizer(text, verbose=False).input_ids

@@ -1,43 +1,40 @@
-"""The four components of a latent diffusion model, and the only file that calls them."""
+"""Stable Diffusion 1 and 2."""
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from functools import lru_cache
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-from PIL import Image
 from torch import Tensor
-from torch.nn.functional import max_pool2d
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from diffusion.backends.cuda_graphs import Graphs, Network
-from diffusion.backends.openvino import OpenVino, is_installed
-from diffusion.backends.torch_compile import Compiled
-from diffusion.families.classifier import NoisyLatentClassifier
-from diffusion.families.defaults import Defaults
-from diffusion.families.latent_preview import fit_projection, to_bytes, to_images, to_strip
-from diffusion.families.spec import ModelSpec
-from diffusion.images.io import fit
-from diffusion.images.masks import fit_mask, restore_unmasked
-from diffusion.loading.folder import PRETRAINED, load
-from diffusion.request import ImageRequest, random_seed
-from diffusion.sampling.denoise import SAMPLERS, InpaintContext, denoise, slerp
+from diffusion.families.family import Family
+from diffusion.request import ImageRequest
+from diffusion.sampling.conditions import Conditions
 from diffusion.sampling.guidance import predict_x_0
-from diffusion.sampling.trajectory import Branch, LabelGuidance, Trajectory, develop
+from diffusion.sampling.samplers import SAMPLERS
 
-PROMPTS_CACHED, SOLVERS_CACHED = 64, 64
-TILE_SIDE = 1024  # larger pictures go through the autoencoder in overlapping tiles, which bounds the memory that takes
+PROMPTS_CACHED = 64
+TILE_SIDE = 1024  # the autoencoder takes larger pictures in overlapping tiles, which bounds its memory
 
 
-class StableDiffusion(ModelSpec):
-    """A Stable Diffusion model taken apart: autoencoder, tokenizer, text encoder, UNet and noise schedule.
+class StableDiffusion(Family):
+    """A UNet that hears CLIP's last hidden states, and an autoencoder with a factor of 8.
 
-    It may have a classifier of noisy latents besides, in float32, whose labels, `guide_labels`, requests can steer towards.
-    Methods that call networks are meant for one thread at a time; `count_tokens` and the properties are safe anywhere.
+    ``scheduler_config`` says which noise schedule and kind of prediction ("epsilon" or "v_prediction") the UNet was trained
+    with. Raises `ValueError` for parts that do not fit together.
     """
+
+    pipeline = "StableDiffusionPipeline"
+    parts: ClassVar[Mapping[str, type]] = {
+        "vae": AutoencoderKL,
+        "tokenizer": CLIPTokenizer,
+        "text_encoder": CLIPTextModel,
+        "unet": UNet2DConditionModel,
+        "scheduler": DDIMScheduler,
+    }
+    samplers = SAMPLERS
 
     def __init__(
         self,
@@ -46,213 +43,93 @@ class StableDiffusion(ModelSpec):
         text_encoder: CLIPTextModel,
         unet: UNet2DConditionModel,
         scheduler_config: dict[str, Any],
-        *,
-        name: str = "model",
-        defaults: Defaults | None = None,
-        classifier: NoisyLatentClassifier | None = None,
     ) -> None:
-        self.vae, self.tokenizer, self.text_encoder, self.unet = vae, tokenizer, text_encoder, unet
+        _assert_fit(vae, tokenizer, text_encoder, unet)
+        self.vae, self.tokenizer, self.text_encoder, self.denoiser = vae, tokenizer, text_encoder, unet
         self.scheduler_config = scheduler_config
-        self.name, self.defaults = name, defaults or Defaults()
-        self.classifier = classifier
-        self.guide_labels = classifier.labels if classifier else ()
-        self.device, self.dtype = unet.device, unet.dtype
-        self.latent_factor = 2 ** (len(vae.config.block_out_channels) - 1)
+        self.prediction_type: str = scheduler_config.get("prediction_type", "epsilon")
+        self.device, self.dtype, self.pixel_dtype = unet.device, unet.dtype, vae.dtype
+        self.latent_factor = self.grid = 2 ** (len(vae.config.block_out_channels) - 1)
         self.latent_channels = unet.config.in_channels
         self.sample_side = unet.config.sample_size * self.latent_factor
-        self.prediction_type: str = scheduler_config.get("prediction_type", "epsilon")
-        self.alphas_cumprod = DDIMScheduler.from_config(scheduler_config).alphas_cumprod
-        self.encode_prompt = lru_cache(PROMPTS_CACHED)(self._encode_prompt)
-        self.solver = lru_cache(SOLVERS_CACHED)(lambda sampler, *steps: SAMPLERS[sampler].solver(scheduler_config, *steps))
-        self._projection: Tensor | None = None
-        self._ask: Network = Graphs(self._call_unet, self.device) if self.device.type == "cuda" else self._call_unet
+        self.max_tokens = int(tokenizer.model_max_length) - 2
+        self._alphas_cumprod = DDIMScheduler.from_config(scheduler_config).alphas_cumprod
+        self._encode_text = lru_cache(PROMPTS_CACHED)(self._encode_text_uncached)
         vae.enable_tiling()
         vae.tile_sample_min_size, vae.tile_latent_min_size = TILE_SIDE, TILE_SIDE // self.latent_factor
-        for network in filter(None, (vae, text_encoder, unet, classifier)):
+        for network in (vae, text_encoder, unet):
             network.eval().requires_grad_(False)
 
-    @classmethod
-    def from_pretrained(
-        cls,
-        path_or_hub_id: str | Path | None = None,
-        device: str | None = None,
-        dtype: torch.dtype | None = None,
-        attention: str | None = None,
-    ) -> "StableDiffusion":
-        """Load the components one by one from a folder or hub id in diffusers' layout, safetensors only.
+    @property
+    def unet(self) -> UNet2DConditionModel:
+        """The denoiser by its own name."""
+        return self.denoiser
 
-        Without ``path_or_hub_id``, the embedded model is taken; without ``device``, CUDA before MPS before
-        the CPU; without ``dtype``, half precision where the device is good at it; without ``attention`` ("xformers"), torch's
-        own. Raises `ModelLoadError` with the reason.
-        """
-        # In a thread of its own, which ends: the OpenMP team that a thread leaves behind halves the speed of the others'.
-        with ThreadPoolExecutor(1) as loader:
-            return loader.submit(lambda: cls(**load(str(path_or_hub_id or PRETRAINED), device, dtype, attention))).result()
+    def count_tokens(self, text: str) -> int:
+        """Count the tokens of ``text`` without its start and end marks. Safe in any thread."""
+        return len(self._input_ids(text)) - 2
 
-    def trajectory(self, request: ImageRequest, index: int = 0, noise: Tensor | None = None) -> Trajectory:
-        """Start image ``index`` of ``request``. ``noise``, of the latents' shape, replaces what its seed would draw.
-
-        All random numbers come from one CPU generator an image, so a picture depends neither on its batch nor on the device.
-        Its latents stay on the CPU, in float32; only the networks' inputs and answers travel.
-        """
-        solver = self.solver(request.sampler, request.steps, request.start_step if request.image is not None else 0)
-        generator = torch.Generator().manual_seed(request.seeds[index])
-        shape = self.latent_shape(request.width, request.height)
-        with torch.inference_mode():
-            clean = None
-            if request.image is not None:
-                clean = self.encode_image(fit(request.image, request.width, request.height), generator)
-            if noise is None:
-                noise = torch.randn(shape, generator=generator)
-            if request.morph_to:
-                end = torch.randn(shape, generator=torch.Generator().manual_seed(request.morph_seed))
-                noise = slerp(noise, end, request.morph_weight(index))
-            noise = noise.to("cpu", torch.float32)
-            inpaint = None
-            if clean is None:
-                latents = solver.init_noise_sigma * noise
-            else:
-                latents = solver.add_noise(clean, noise, 0)
-                inpaint = InpaintContext(clean, noise, self._cells(request.mask, request)) if request.mask else None
-            guided, unguided = (share * solver.evaluations - solver.start for share in request.guidance_interval)
-            return Trajectory(
-                denoise(latents, solver, generator, inpaint),
-                self._rows(request, self._shown(request, index)),
-                request.guidance_scale,
-                len(solver.steps),
-                LabelGuidance(self.guide_labels.index(request.guide_label), request.label_scale)
-                if request.uses_classifier
-                else None,
-                tuple(
-                    Branch(step * solver.order - solver.start, self._rows(request, self.encode_prompt(prompt)))
-                    for step, prompt in request.branches
-                ),
-                (guided, unguided),
-            )
-
-    def _shown(self, request: ImageRequest, index: int) -> Tensor:
-        """Encode what image ``index`` of ``request`` shows."""
-        prompt_embeds = self.encode_prompt(request.single(index).prompt)
-        if not request.morph_to:
-            return prompt_embeds
-        return slerp(prompt_embeds, self.encode_prompt(request.morph_to), request.morph_weight(index))
-
-    def _rows(self, request: ImageRequest, prompt_embeds: Tensor) -> Tensor:
-        """Put the unconditional row before the conditional one where guidance needs it."""
-        if not request.uses_guidance:
-            return prompt_embeds
-        return torch.cat([self.encode_prompt(request.negative_prompt), prompt_embeds])
-
-    def _cells(self, mask: Image.Image, request: ImageRequest) -> Tensor:
-        """Tell the latent cells, (1, 1, height, width), that hold anything white of ``mask`` by 1."""
-        fitted = fit_mask(mask, request.width, request.height)
-        white = torch.frombuffer(bytearray(fitted.tobytes()), dtype=torch.uint8).view(1, 1, fitted.height, fitted.width)
-        return max_pool2d((white > 0).float(), self.latent_factor)
+    def encode(self, text: str, request: ImageRequest) -> Conditions:
+        """Return ``text``, short enough for `max_tokens`, as "prompt_embeds" (1, tokens, width)."""
+        return self._encode_text(text)
 
     @torch.inference_mode()
-    def _encode_prompt(self, prompt: str) -> Tensor:
-        """Encode ``prompt``, which `validate` has found short enough, to (1, tokens, width)."""
-        ids = self._input_ids(prompt)
+    def _encode_text_uncached(self, text: str) -> Conditions:
+        ids = self._input_ids(text)
         ids += [self.tokenizer.pad_token_id] * (self.tokenizer.model_max_length - len(ids))
-        return self.text_encoder(torch.tensor([ids], device=self.device)).last_hidden_state
+        embeds = self.text_encoder(torch.tensor([ids], device=self.device)).last_hidden_state
+        return Conditions({"prompt_embeds": embeds.to(self.dtype)})
 
-    @torch.inference_mode()
-    def encode_image(self, image: Image.Image, generator: torch.Generator) -> Tensor:
-        """Encode an RGB image to scaled latents (1, channels, height / factor, width / factor), drawn from the posterior."""
-        pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(image.height, image.width, 3)
-        pixels = pixels.permute(2, 0, 1)[None].to(self.device, self.vae.dtype) / 127.5 - 1
-        posterior = self.vae.encode(pixels).latent_dist
-        return posterior.sample(generator).float().cpu() * self.vae.config.scaling_factor
+    def _input_ids(self, text: str) -> list[int]:
+        # Padding or truncation by the tokenizer would change its state, which other threads share.
+        ids: list[int] = self.tokenizer(text, verbose=False).input_ids
+        return ids
 
-    @torch.inference_mode()
-    def predict_noise(self, latents: Tensor, timesteps: Tensor, prompt_embeds: Tensor) -> Tensor:
-        """Call the UNet: (rows, channels, h, w), (rows,), (rows, tokens, width) -> predictions like ``latents``.
+    def predict(self, latents: Tensor, timesteps: Tensor, **conditions: Tensor) -> Tensor:
+        """Call the UNet: (rows, channels, h, w), (rows,), (rows, tokens, width) -> predictions like ``latents``."""
+        prediction: Tensor = self.denoiser(latents, timesteps, conditions["prompt_embeds"], return_dict=False)[0]
+        return prediction
 
-        ``prompt_embeds`` are on the model's device, the others and the predictions on the CPU.
-        """
-        return self._ask(latents.to(self.dtype), timesteps, prompt_embeds.to(self.dtype)).cpu().float()
-
-    def compile(self) -> None:
-        """Have the UNet's calls compiled: by OpenVINO on a CPU, where it is installed, else by torch.
-
-        That takes a minute or more. It is meant for a thread of its own: meanwhile calls go on as they are, and later those do
-        that are not what was compiled.
-        """
-        shape = self.latent_shape(self.sample_side, self.sample_side)[1:]
-        latents = torch.zeros(2, *shape, dtype=self.dtype, device=self.device)
-        example = latents, latents.new_zeros(2, dtype=torch.float32), self.encode_prompt("").to(self.dtype).repeat(2, 1, 1)
-        by_openvino = self.device.type == "cpu" and is_installed()
-        faster = OpenVino(self.unet, *example) if by_openvino else Compiled(self._call_unet, *example)
-        otherwise = self._ask
-
-        def ask(latents: Tensor, timesteps: Tensor, prompt_embeds: Tensor) -> Tensor:
-            return (faster if faster.fits(latents) else otherwise)(latents, timesteps, prompt_embeds)
-
-        self._ask = ask
-
-    def _call_unet(self, latents: Tensor, timesteps: Tensor, prompt_embeds: Tensor) -> Tensor:
-        return self.unet(latents.to(self.device), timesteps.to(self.device), prompt_embeds, return_dict=False)[0]
-
-    def classifier_gradient(self, latents: Tensor, timesteps: Tensor, labels: Tensor) -> Tensor:
-        """Call the classifier: (rows, channels, h, w), (rows,), (rows,) -> grad_x log p(label | x_t) like ``latents``."""
-        if self.classifier is None:
-            raise ValueError("this model has no classifier")
-        inputs = (tensor.to(self.device) for tensor in (latents, timesteps, labels))
-        return self.classifier.gradient(*inputs).cpu()
+    def schedule(self, sampler: str, steps: int, shape: tuple[int, ...]) -> Any:
+        """Return diffusers' scheduler with its timesteps set, whatever the ``shape`` of the latents."""
+        return self.samplers[sampler].schedule(self.scheduler_config, steps)
 
     def alpha_bar(self, timesteps: Tensor) -> Tensor:
-        """Look up the noise levels at ``timesteps``, which some samplers set between the training's: take the nearest."""
-        nearest = timesteps.round().long().clamp(0, len(self.alphas_cumprod) - 1)
-        return self.alphas_cumprod[nearest]
+        """Look up the noise levels at ``timesteps``, at the nearest one of training where a sampler sets another."""
+        nearest = timesteps.round().long().clamp(0, len(self._alphas_cumprod) - 1)
+        return self._alphas_cumprod[nearest]
 
-    @torch.inference_mode()
-    def decode(self, latents: Tensor) -> list[Image.Image]:
-        """Decode clean latents (images, channels, h, w) to RGB images."""
-        scaled = (latents / self.vae.config.scaling_factor).to(self.device, self.vae.dtype)
-        return to_images(self.vae.decode(scaled, return_dict=False)[0])
+    def predict_x_0(self, x_t: Tensor, predictions: Tensor, timesteps: Tensor) -> Tensor:
+        """Estimate the clean latents (rows, channels, h, w) from inputs of the UNet and its predictions."""
+        return predict_x_0(x_t, predictions, self.alpha_bar(timesteps).view(-1, 1, 1, 1), self.prediction_type)
 
-    def picture(self, request: ImageRequest, latents: Tensor) -> Image.Image:
-        """Decode the clean latents (1, channels, h, w) of an image of ``request``; what was to stay is put back exactly."""
-        image = self.decode(latents)[0]
-        if request.image is None or request.mask is None:
-            return image
-        width, height = image.size
-        return restore_unmasked(image, fit(request.image, width, height), fit_mask(request.mask, width, height))
+    def to_latents(self, pixels: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Encode pixels (images, 3, height, width) in [-1, 1] to latents scaled to unit variance."""
+        posterior = self.vae.encode(pixels).latent_dist
+        latents: Tensor = posterior.mode() if generator is None else posterior.sample(generator)
+        return latents.float() * self.vae.config.scaling_factor
 
-    @torch.inference_mode()
-    def preview_latents(self, trajectories: Sequence[Trajectory]) -> list[Tensor]:
-        """Show what each of ``trajectories`` is heading for after a step, through a linear map instead of the decoder.
+    def to_pixels(self, latents: Tensor) -> Tensor:
+        """Decode clean latents (images, channels, h, w) to pixels (images, 3, height, width) in [-1, 1]."""
+        scaled = (latents / self.vae.config.scaling_factor).to(self.device, self.pixel_dtype)
+        pixels: Tensor = self.vae.decode(scaled, return_dict=False)[0]
+        return pixels
 
-        Their latents share one shape. (h, w, 3) in bytes, one pixel a latent cell.
-        """
-        seen = [(each.last_input, each.prediction) for each in trajectories if each.last_input and each.prediction is not None]
-        if len(seen) < len(trajectories):
-            raise ValueError("nothing can be seen before the first step")
-        if self._projection is None:
-            self._projection = fit_projection(self.vae, self.latent_factor).cpu()
-        x_t = torch.cat([sample for (sample, _), _ in seen])
-        alpha_bar = self.alpha_bar(torch.stack([timestep.float() for (_, timestep), _ in seen])).view(-1, 1, 1, 1)
-        x_0 = predict_x_0(x_t, torch.cat([prediction for _, prediction in seen]), alpha_bar, self.prediction_type)
-        cells = torch.cat([x_0, torch.ones_like(x_0[:, :1])], 1)
-        pixels = to_bytes(torch.einsum("oc,bchw->bohw", self._projection, cells))
-        return [preview_latents.clone() for preview_latents in pixels]  # kept one by one, long after the others are gone
 
-    def timelapse(self, request: ImageRequest, x0_previews: Sequence[Tensor]) -> Image.Image:
-        """Lay the looks after all evaluations of an image of ``request`` below one another, one a step."""
-        return to_strip(x0_previews[:: SAMPLERS[request.sampler].scheduler.order])
-
-    def generate(
-        self, prompts: list[str], *, seeds: list[int] | None = None, noise: Tensor | None = None, **settings: Any
-    ) -> list[Image.Image]:
-        """Make one picture for each of ``prompts``; ``settings`` are those of `ImageRequest`."""
-        requests = [
-            self.request(prompt, seed=seeds[index] if seeds else random_seed(), **settings)
-            for index, prompt in enumerate(prompts)
-        ]
-        for request in requests:
-            self.validate(request)
-        trajectories = [
-            self.trajectory(request, noise=None if noise is None else noise[index : index + 1])
-            for index, request in enumerate(requests)
-        ]
-        return [self.picture(request, latents) for request, latents in zip(requests, develop(self, trajectories), strict=True)]
+def _assert_fit(vae: AutoencoderKL, tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, unet: UNet2DConditionModel) -> None:
+    """Raise `ValueError` where the parts are not of one model."""
+    tokens = len(tokenizer)
+    entries = text_encoder.config.vocab_size
+    # A missing tokenizer comes out of transformers as an empty one with its two special tokens.
+    if not 2 < tokens <= entries:
+        raise ValueError(f"its tokenizer has {tokens} entries and its text encoder {entries}")
+    if unet.config.in_channels != vae.config.latent_channels:
+        raise ValueError(
+            f"its UNet reads {unet.config.in_channels} channels and its autoencoder makes {vae.config.latent_channels}"
+        )
+    pooled = unet.config.addition_embed_type not in (None, "text")  # "text" pools what the text encoder says anyway
+    if unet.config.cross_attention_dim != text_encoder.config.hidden_size or pooled:
+        raise ValueError(
+            "its UNet needs more than this text encoder provides, as that of Stable Diffusion XL does;"
+            " only Stable Diffusion 1 and 2 are supported"
+        )

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from huggingface_hub import HfApi, constants, get_cached_repo_tree, snapshot_download, try_to_load_from_cache
+from huggingface_hub import HfApi, constants, get_cached_repo_tree, hf_hub_download, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import (
     CachedRepoTreeNotFoundError,
     GatedRepoError,
@@ -62,6 +62,18 @@ def fetch(source: str, folders: Sequence[str], half: bool = False) -> Path:
         raise ModelLoadError(source, str(error)) from error
     except (HTTPError, OSError) as error:
         raise ModelLoadError(source, _told(source, error)) from error
+
+
+def fetch_text(source: str, name: str) -> str | None:
+    """Return the text file ``name`` of the model ``source``, a folder or hub id; None where it is missing or unreachable."""
+    try:
+        if Path(source).is_dir():
+            return (Path(source) / name).read_text(encoding="utf-8")
+        if Path(source).is_absolute() or not HUB_ID.fullmatch(source):
+            return None
+        return Path(hf_hub_download(source, name)).read_text(encoding="utf-8")
+    except (HTTPError, OSError, ValueError):
+        return None
 
 
 def variant_of(names: Iterable[str], folder: str, half: bool) -> str | None:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from diffusion.config import EngineConfig
 from diffusion.errors import DarkroomError, GenerationError, InvalidRequestError, QueueFullError
-from diffusion.families.stable_diffusion import StableDiffusion
+from diffusion.families.model import ImageModel
 from diffusion.request import ImageRequest
 from diffusion.result import Flags, ImageResult
 from diffusion.safety import SafetyCheck, screen
@@ -27,7 +27,7 @@ from diffusion.text import plural
 
 log = logging.getLogger(__name__)
 ROWS_AT_FIRST, FEWEST_ROWS, MOST_ROWS = 16, 8, 64  # of a network call, where nobody says how many
-Load = Callable[[], tuple[StableDiffusion, SafetyCheck | None]]
+Load = Callable[[], tuple[ImageModel, SafetyCheck | None]]
 
 
 class Engine:
@@ -38,7 +38,7 @@ class Engine:
     Another ``config`` may be put in place of the first; it holds from the next step on, and for jobs to come.
     """
 
-    def __init__(self, model: StableDiffusion, config: EngineConfig | None = None, check: SafetyCheck | None = None) -> None:
+    def __init__(self, model: ImageModel, config: EngineConfig | None = None, check: SafetyCheck | None = None) -> None:
         self.model, self.config, self._check = model, config or EngineConfig(), check
         self._batcher: Batcher[ImageTask] = Batcher(self.config.max_rows or ROWS_AT_FIRST)
         self._jobs: list[Job] = []
@@ -78,8 +78,7 @@ class Engine:
                 ),
                 count=len(self._batcher),
             )
-        shape = self.model.latent_shape(request.width, request.height)
-        job = Job(request, owner, shape, self._drop)
+        job = Job(request, owner, self.model, self._drop)
         self._jobs.append(job)
         for image_task in job.image_tasks:
             self._batcher.add(image_task)
@@ -177,7 +176,7 @@ class Engine:
             self.model, self._check, self._runner, self._latency = model, check, ModelRunner(model), LatencyModel()
             waiting, self._batcher = list(self._batcher.waiting()), Batcher(self.config.max_rows or ROWS_AT_FIRST)
             for image_task in waiting:
-                image_task.shape = model.latent_shape(image_task.job.request.width, image_task.job.request.height)
+                image_task.assign(model)
                 self._batcher.add(image_task)
             for job in list(self._jobs):
                 try:

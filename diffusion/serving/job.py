@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from diffusion.errors import DarkroomError, JobCancelledError
+from diffusion.families.spec import ModelSpec
 from diffusion.request import ImageRequest
 from diffusion.result import ImageResult, Progress
 from diffusion.serving.latency import Shape
@@ -20,9 +21,9 @@ if TYPE_CHECKING:  # the bot follows jobs of a remote engine without torch
 class Job:
     """A request under way. Iterate it for `Progress`, await it for the `ImageResult`."""
 
-    def __init__(self, request: ImageRequest, owner: Hashable, shape: Shape, on_cancel: Callable[["Job"], None]) -> None:
+    def __init__(self, request: ImageRequest, owner: Hashable, model: ModelSpec, on_cancel: Callable[["Job"], None]) -> None:
         self.request, self.owner = request, owner
-        self.image_tasks = [ImageTask(self, index, shape) for index in range(request.count)]
+        self.image_tasks = [ImageTask(self, index, model) for index in range(request.count)]
         self.progress = Progress(None, 0, request.count * request.evaluations)
         self.started: float | None = None  # time.perf_counter() at the first step
         self._on_cancel = on_cancel
@@ -98,8 +99,9 @@ class Job:
 class ImageTask:
     """One image of a job, as the batcher and the worker see it."""
 
-    def __init__(self, job: Job, index: int, shape: Shape) -> None:
-        self.job, self.index, self.shape = job, index, shape
+    def __init__(self, job: Job, index: int, model: ModelSpec) -> None:
+        self.job, self.index = job, index
+        self.assign(model)
         self.trajectory: Trajectory | None = None
         self.x0_previews: list[Tensor] = []  # after each evaluation
         self.preview: Image.Image | None = None
@@ -107,6 +109,12 @@ class ImageTask:
         self.image: Image.Image | None = None
         self.timelapse: Image.Image | None = None
         self.error: Exception | None = None
+
+    def assign(self, model: ModelSpec) -> None:
+        """Have ``model`` draw this image, which has not begun."""
+        request = self.job.request
+        self.shape: Shape = model.latent_shape(request.width, request.height)
+        self._rows_at_start = model.rows(request)
 
     @property
     def owner(self) -> Hashable:
@@ -116,7 +124,7 @@ class ImageTask:
     @property
     def rows(self) -> int:
         """How many rows of a call of the network this takes next."""
-        return self.trajectory.rows if self.trajectory else 2 if self.job.request.uses_guidance else 1
+        return self.trajectory.rows if self.trajectory else self._rows_at_start
 
     @property
     def left(self) -> int:

@@ -11,7 +11,7 @@ import torch
 
 from diffusion.errors import DarkroomError, OutOfMemoryError, as_darkroom_error
 from diffusion.families.latent_preview import to_strip
-from diffusion.families.stable_diffusion import StableDiffusion
+from diffusion.families.model import ImageModel
 from diffusion.loading.device import trim_memory
 from diffusion.sampling.trajectory import step
 from diffusion.serving.job import ImageTask
@@ -26,7 +26,7 @@ class ModelRunner:
     ``fitting_rows`` is how many rows of a network call the device has memory for, as far as that is known.
     """
 
-    def __init__(self, model: StableDiffusion) -> None:
+    def __init__(self, model: ImageModel) -> None:
         self._model = model
         self.fitting_rows = sys.maxsize
         self._trimmed = time.perf_counter()
@@ -88,7 +88,7 @@ class ModelRunner:
         if trajectory.latents is not None:
             request = image_task.job.request
             image_task.timelapse = self._model.timelapse(request, image_task.x0_previews)
-            image_task.image = image_task.preview = self._model.picture(request, trajectory.latents)
+            image_task.image = image_task.preview = self._model.finish(request, trajectory.latents)
         elif now - image_task.previewed >= preview_seconds:
             image_task.preview, image_task.previewed = to_strip(image_task.x0_previews[-1:]), now
 
@@ -101,7 +101,7 @@ def release_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def compile_model(model: StableDiffusion) -> None:
+def compile_model(model: ImageModel) -> None:
     """Compile ``model``; where that fails, it goes on uncompiled and the log says why."""
     began = time.perf_counter()
     try:

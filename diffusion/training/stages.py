@@ -165,13 +165,13 @@ def curve(arguments: argparse.Namespace, config: TrainingConfig) -> None:
 
 def steering(arguments: argparse.Namespace, config: TrainingConfig) -> None:
     """Draw how surely classifier guidance steers, against its scale."""
-    from diffusion import StableDiffusion
+    from diffusion import load_model
     from diffusion.training.steering import PROMPT, draw_steering, measure
 
     run, model = arguments.run, arguments.model or arguments.run / "model"
     _require(run / RECOGNISER, "recogniser")
     _require(model / "classifier" / "config.json", "classifier")
-    loaded = StableDiffusion.from_pretrained(model)
+    loaded = load_model(model)
 
     def steer(label: str, scale: float, guidance_scale: float, seeds: Sequence[int]) -> "list[Image]":
         options = {**PRESET, "guidance_scale": guidance_scale, "guide_label": label, "label_scale": scale}
@@ -222,9 +222,9 @@ def _copy_start_model(model: Path | None, run: Path) -> None:
 
 
 def _generator(model: Path) -> "Generate":
-    from diffusion import StableDiffusion
+    from diffusion import load_model
 
-    loaded = StableDiffusion.from_pretrained(model)
+    loaded = load_model(model)
     return lambda prompts, seeds: loaded.generate(prompts, seeds=seeds, **PRESET)
 
 

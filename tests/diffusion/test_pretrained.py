@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from diffusers import StableDiffusionPipeline
 
-from diffusion.families.stable_diffusion import StableDiffusion
 from diffusion.loading.folder import PRETRAINED
+from diffusion.loading.model import load_model
 
 
 @pytest.fixture(scope="module")
 def model():
-    return StableDiffusion.from_pretrained()
+    return load_model()
 
 
 def middle_colour(image):

@@ -5,7 +5,7 @@ from PIL import Image
 
 from diffusion.errors import InvalidRequestError
 from diffusion.request import MAX_SEED, SAMPLER_NAMES, ImageRequest, Limits, start_step_for
-from diffusion.sampling.denoise import SAMPLERS
+from diffusion.sampling.samplers import SAMPLERS
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ import torch
 
 from diffusion.families.classifier import NoisyLatentClassifier
 from diffusion.families.defaults import Defaults
+from diffusion.families.model import ImageModel
 from diffusion.families.stable_diffusion import StableDiffusion
+from diffusion.loading.model import classifier_guidance_of
 from diffusion.loading.random_weights import TINY_SCHEDULER
 
 
@@ -16,9 +18,9 @@ def build_classifier() -> NoisyLatentClassifier:
     return classifier
 
 
-def model_of(components: dict, defaults: Defaults | None = None) -> StableDiffusion:
+def model_of(components: dict, defaults: Defaults | None = None) -> ImageModel:
     networks = {name: components[name] for name in ("vae", "tokenizer", "text_encoder", "unet")}
     config = TINY_SCHEDULER | {"prediction_type": components["scheduler"].config.prediction_type}
-    return StableDiffusion(
-        **networks, scheduler_config=config, name="tiny", defaults=defaults, classifier=components.get("classifier")
-    )
+    family = StableDiffusion(**networks, scheduler_config=config)
+    classifier = classifier_guidance_of(components["classifier"], family) if "classifier" in components else None
+    return ImageModel(family, name="tiny", defaults=defaults, classifier=classifier)

@@ -10,11 +10,11 @@ from diffusers import UNet2DConditionModel
 from diffusion.backends.cuda_graphs import Graphs
 from diffusion.config import EngineConfig
 from diffusion.errors import ModelLoadError
-from diffusion.families.stable_diffusion import StableDiffusion
 from diffusion.loading.folder import PRETRAINED
+from diffusion.loading.model import load_model
 from diffusion.loading.random_weights import build_tiny_components
 from diffusion.request import ImageRequest
-from diffusion.sampling.trajectory import develop
+from diffusion.sampling.trajectory import denoise_all
 from diffusion.serving.engine import Engine
 from tests.support.models import model_of
 
@@ -35,7 +35,7 @@ def traced(monkeypatch):
         return graph.forward
 
     torch.compiler.reset()
-    monkeypatch.setattr("diffusion.families.stable_diffusion.is_installed", lambda: False)
+    monkeypatch.setattr("diffusion.families.model.is_installed", lambda: False)
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     yield traced
     torch.compiler.reset()
@@ -47,10 +47,10 @@ def model():
 
 
 def test_a_compiled_model_draws_the_same_in_any_number_of_rows_and_is_compiled_once(model, traced):
-    before = [develop(model, [model.trajectory(request)])[0] for request in requests()]
+    before = [denoise_all(model, [model.trajectory(request)])[0] for request in requests()]
     model.compile()
-    many = develop(model, [model.trajectory(request) for request in requests() if request.width == 32])
-    after = [develop(model, [model.trajectory(request)])[0] for request in requests()]
+    many = denoise_all(model, [model.trajectory(request) for request in requests() if request.width == 32])
+    after = [denoise_all(model, [model.trajectory(request)])[0] for request in requests()]
     for latents, plain in zip([*after, *many], [*before, *before[:2]], strict=True):
         torch.testing.assert_close(latents, plain, rtol=0, atol=1e-4)
     assert len(traced) == 1
@@ -69,7 +69,7 @@ async def test_a_model_that_cannot_be_compiled_goes_on_as_it_is(model, monkeypat
     def compiled(network):
         raise RuntimeError("no compiler")
 
-    monkeypatch.setattr("diffusion.families.stable_diffusion.is_installed", lambda: False)
+    monkeypatch.setattr("diffusion.families.model.is_installed", lambda: False)
     monkeypatch.setattr(torch, "compile", compiled)
     async with Engine(model, EngineConfig(compile=True)) as engine:
         while "goes on as it is" not in caplog.text:
@@ -78,10 +78,10 @@ async def test_a_model_that_cannot_be_compiled_goes_on_as_it_is(model, monkeypat
 
 def test_openvino_draws_the_same(model):
     pytest.importorskip("openvino", reason="the extra openvino is not installed")
-    before = [develop(model, [model.trajectory(request)])[0] for request in requests()]
+    before = [denoise_all(model, [model.trajectory(request)])[0] for request in requests()]
     model.compile()
-    after = develop(model, [model.trajectory(request) for request in requests() if request.width == 32])
-    after += develop(model, [model.trajectory(request) for request in requests() if request.width != 32])
+    after = denoise_all(model, [model.trajectory(request) for request in requests() if request.width == 32])
+    after += denoise_all(model, [model.trajectory(request) for request in requests() if request.width != 32])
     for latents, plain in zip(after, before, strict=True):
         torch.testing.assert_close(latents, plain, rtol=0, atol=1e-3)
 
@@ -90,7 +90,7 @@ def test_xformers_where_there_is_none_is_told_at_the_start():
     if torch.cuda.is_available():
         pytest.skip("this machine may have xformers")
     with pytest.raises(ModelLoadError, match="xformers"):
-        StableDiffusion.from_pretrained(PRETRAINED, device="cpu", attention="xformers")
+        load_model(PRETRAINED, device="cpu", attention="xformers")
 
 
 def test_xformers_that_was_built_for_another_torch_is_told_at_the_start(monkeypatch):
@@ -99,14 +99,14 @@ def test_xformers_that_was_built_for_another_torch_is_told_at_the_start(monkeypa
 
     monkeypatch.setattr(UNet2DConditionModel, "enable_xformers_memory_efficient_attention", enable)
     with pytest.raises(ModelLoadError, match="xformers.info"):
-        StableDiffusion.from_pretrained(PRETRAINED, device="cpu", attention="xformers")
+        load_model(PRETRAINED, device="cpu", attention="xformers")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a GPU")
 def test_graphs_give_what_the_network_gives():
     network = torch.nn.Linear(4, 3, device="cuda").requires_grad_(False)
-    graphs = Graphs(network, torch.device("cuda"))
+    graphs = Graphs(lambda latents, timesteps: network(latents), torch.device("cuda"))
     with torch.inference_mode():
         for rows in (2, 3, 2, 3, 2):
             given = torch.randn(rows, 4)
-            torch.testing.assert_close(graphs(given).clone(), network(given.cuda()))
+            torch.testing.assert_close(graphs(given, torch.zeros(rows)).clone(), network(given.cuda()))

@@ -8,7 +8,7 @@ import torch
 
 from diffusion.cluster.remote import RemoteEngine, load
 from diffusion.config import EngineConfig
-from diffusion.families.stable_diffusion import StableDiffusion
+from diffusion.loading.model import load_model
 from diffusion.loading.random_weights import build_tiny_components
 from diffusion.serving.engine import Engine
 from tests.support.machines import Machines
@@ -52,6 +52,6 @@ async def remote(machines):
 @pytest.fixture
 async def local(tiny_folder):
     """The same engine here."""
-    model = StableDiffusion.from_pretrained(tiny_folder, "cpu", torch.float32)
+    model = load_model(tiny_folder, "cpu", torch.float32)
     async with Engine(model, EngineConfig(preview_seconds=0)) as engine:
         yield engine

@@ -7,8 +7,8 @@ from PIL import Image
 
 from diffusion.loading.random_weights import TINY_SCHEDULER
 from diffusion.request import ImageRequest
-from diffusion.sampling.denoise import SAMPLERS
-from diffusion.sampling.trajectory import develop
+from diffusion.sampling.samplers import SAMPLERS
+from diffusion.sampling.trajectory import denoise_all
 from tests.support.models import model_of
 
 TOLERANCE = 1e-4
@@ -46,7 +46,7 @@ def test_text_to_image_equals_the_pipeline(components, sampler, guidance_scale, 
     ).images
 
     model = model_of(components)
-    ours = develop(model, [model.trajectory(request, noise=noise)])[0]
+    ours = denoise_all(model, [model.trajectory(request, noise=noise)])[0]
 
     difference = (ours - theirs).abs().max().item()
     print(f"parity {sampler:8} guidance {guidance_scale}: {difference:.1e}")
@@ -69,7 +69,7 @@ def test_image_to_image_equals_the_pipeline(components, start_step):
     ).images
 
     model = model_of(components)
-    ours = develop(model, [model.trajectory(request)])[0]
+    ours = denoise_all(model, [model.trajectory(request)])[0]
 
     difference = (ours - theirs).abs().max().item()
     print(f"parity image-to-image from step {start_step}: {difference:.1e}")

@@ -9,12 +9,12 @@ import torch
 from diffusers import DDIMScheduler, LMSDiscreteScheduler, StableDiffusionPipeline
 
 from diffusion.errors import ModelLoadError
-from diffusion.families.stable_diffusion import StableDiffusion
-from diffusion.loading.folder import load
+from diffusion.families.model import ImageModel
+from diffusion.loading.model import load_model, load_parts
 from diffusion.loading.random_weights import FACTOR, MODELS, write_configs, write_model
 from diffusion.loading.single_file import load_checkpoint
 from diffusion.request import ImageRequest
-from diffusion.sampling.trajectory import develop
+from diffusion.sampling.trajectory import denoise_all
 from tests.support.hub_mirror import mirror
 from tests.support.original_layout import write_checkpoint
 
@@ -42,10 +42,10 @@ def folder_of(tmp_path_factory):
 
 
 def test_a_published_configuration_is_taken_as_it_is(hub_id, folder_of):
-    model = StableDiffusion.from_pretrained(folder_of(hub_id), "cpu", torch.float32)
+    model = load_model(folder_of(hub_id), "cpu", torch.float32)
     family, side = MODELS[hub_id]
     assert model.sample_side == side
-    assert model.prediction_type == ("v_prediction" if family == "sd2" else "epsilon")
+    assert model.family.prediction_type == ("v_prediction" if family == "sd2" else "epsilon")
     assert model.max_tokens == 75
     assert model.tokenizer("a photo of a cat").input_ids == [49406, 320, 1125, 539, 320, 2368, 49407]
 
@@ -59,7 +59,7 @@ def test_latents_equal_those_of_diffusers_pipeline(hub_id, folder_of, sampler):
     pipeline = StableDiffusionPipeline(
         **{
             name: part
-            for name, part in load(str(folder), "cpu", torch.float32).items()
+            for name, part in load_parts(str(folder), "cpu", torch.float32).parts.items()
             if name in ("vae", "tokenizer", "text_encoder", "unet")
         },
         scheduler=kind.from_pretrained(folder, subfolder="scheduler"),
@@ -79,8 +79,8 @@ def test_latents_equal_those_of_diffusers_pipeline(hub_id, folder_of, sampler):
         output_type="latent",
     ).images
 
-    model = StableDiffusion.from_pretrained(folder, "cpu", torch.float32)
-    ours = develop(model, [model.trajectory(request, noise=noise)])[0]
+    model = load_model(folder, "cpu", torch.float32)
+    ours = denoise_all(model, [model.trajectory(request, noise=noise)])[0]
 
     difference = (ours - theirs).abs().max().item()
     print(f"parity {hub_id} {sampler}: {difference:.1e} of {theirs.abs().max():.1f}")
@@ -119,15 +119,15 @@ def narrow(tmp_path, monkeypatch):
 @pytest.mark.parametrize("hub_id", [SD1, SD2], indirect=False)
 def test_a_model_in_one_file_is_the_same_model(hub_id, folder_of, narrow, tmp_path):
     file = write_checkpoint(folder_of(hub_id), tmp_path / "some model.safetensors")
-    single, whole = (load(str(source), "cpu", torch.float32) for source in (file, folder_of(hub_id)))
+    single, whole = (load_parts(str(source), "cpu", torch.float32) for source in (file, folder_of(hub_id)))
     for name in ("unet", "vae", "text_encoder"):
-        ours, theirs = single[name].state_dict(), whole[name].state_dict()
+        ours, theirs = single.parts[name].state_dict(), whole.parts[name].state_dict()
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(ours[key], theirs[key]) for key in ours)
-    assert single["name"] == "some model"
+    assert single.name == "some model"
     first, second = (
-        StableDiffusion(**parts).generate(["a fox, naïve 🐱"], seeds=[1], width=64, height=64, steps=2)[0]
-        for parts in (single, whole)
+        ImageModel(loaded.family(**loaded.parts)).generate(["a fox, naïve 🐱"], seeds=[1], width=64, height=64, steps=2)[0]
+        for loaded in (single, whole)
     )
     assert max(abs(a - b) for a, b in zip(first.tobytes(), second.tobytes(), strict=True)) <= 1
 
@@ -135,13 +135,13 @@ def test_a_model_in_one_file_is_the_same_model(hub_id, folder_of, narrow, tmp_pa
 def test_a_file_says_itself_how_it_differs_from_its_family(folder_of, narrow, tmp_path):
     told = {"modelspec.resolution": "512x512", "modelspec.prediction_type": "epsilon"}
     file = write_checkpoint(folder_of(SD2), tmp_path / "base.safetensors", told)
-    model = StableDiffusion.from_pretrained(file, "cpu", torch.float32)
-    assert (model.sample_side, model.prediction_type) == (512, "epsilon")
+    model = load_model(file, "cpu", torch.float32)
+    assert (model.sample_side, model.family.prediction_type) == (512, "epsilon")
 
 
 def test_a_file_of_another_width_than_published_is_told(folder_of, tmp_path):
     with pytest.raises(ModelLoadError, match="expected shape"):
-        load(str(write_checkpoint(folder_of(SD1), tmp_path / "narrow.safetensors")), "cpu", torch.float32)
+        load_model(str(write_checkpoint(folder_of(SD1), tmp_path / "narrow.safetensors")), "cpu", torch.float32)
     assert FACTOR > 1
 
 
@@ -157,12 +157,12 @@ def test_a_file_that_is_no_model_is_told(tmp_path, name, data, words):
     if data is not None:
         (tmp_path / name).write_bytes(data)
     with pytest.raises(ModelLoadError, match=words):
-        load(str(tmp_path / name), "cpu", torch.float32)
+        load_model(str(tmp_path / name), "cpu", torch.float32)
 
 
 def test_a_unet_that_wants_another_text_encoder_is_told(folder_of, tmp_path):
     mixed = shutil.copytree(folder_of(SD1), tmp_path / "mixed")
     shutil.rmtree(mixed / "text_encoder")
     shutil.copytree(folder_of(SD2) / "text_encoder", mixed / "text_encoder")
-    with pytest.raises(ModelLoadError, match="its UNet wants more than this text encoder tells"):
-        load(str(mixed), "cpu", torch.float32)
+    with pytest.raises(ModelLoadError, match="its UNet needs more than this text encoder provides"):
+        load_model(str(mixed), "cpu", torch.float32)

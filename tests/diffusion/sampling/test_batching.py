@@ -5,8 +5,8 @@ from PIL import Image
 
 from diffusion.images.masks import box_mask
 from diffusion.request import ImageRequest
-from diffusion.sampling.denoise import SAMPLERS
-from diffusion.sampling.trajectory import develop, step
+from diffusion.sampling.samplers import SAMPLERS
+from diffusion.sampling.trajectory import denoise_all, step
 
 TOLERANCE = 1e-3
 
@@ -23,7 +23,7 @@ def requests():
 
 
 def test_mixed_requests_come_out_of_a_shared_batch_as_when_alone(tiny_model):
-    alone = [develop(tiny_model, [tiny_model.trajectory(request, request.count - 1)])[0] for request in requests()]
+    alone = [denoise_all(tiny_model, [tiny_model.trajectory(request, request.count - 1)])[0] for request in requests()]
 
     # Every second trajectory joins two steps later than the one before it, and a neighbour is dropped midway.
     waiting = [tiny_model.trajectory(request, request.count - 1) for request in requests()]
@@ -52,9 +52,9 @@ def test_a_request_without_guidance_costs_one_row(tiny_model, monkeypatch):
         return predict(latents, timesteps, prompt_embeds)
 
     monkeypatch.setattr(tiny_model, "predict_noise", counted)
-    develop(tiny_model, [tiny_model.trajectory(ImageRequest("a fox", "", 32, 32, 3, 1.0))])
-    develop(tiny_model, [tiny_model.trajectory(ImageRequest("a fox", "", 32, 32, 3, 2.0))])
-    develop(tiny_model, [tiny_model.trajectory(ImageRequest("a fox", "", 32, 32, 5, 2.0, guidance_interval=(0.2, 0.6)))])
+    denoise_all(tiny_model, [tiny_model.trajectory(ImageRequest("a fox", "", 32, 32, 3, 1.0))])
+    denoise_all(tiny_model, [tiny_model.trajectory(ImageRequest("a fox", "", 32, 32, 3, 2.0))])
+    denoise_all(tiny_model, [tiny_model.trajectory(ImageRequest("a fox", "", 32, 32, 5, 2.0, guidance_interval=(0.2, 0.6)))])
 
     assert rows == [1, 1, 1, 2, 2, 2, 1, 2, 2, 1, 1]
 
@@ -62,7 +62,7 @@ def test_a_request_without_guidance_costs_one_row(tiny_model, monkeypatch):
 def test_an_interval_without_guidance_is_none_and_one_of_all_steps_is_all(tiny_model):
     def made(scale, interval):
         request = ImageRequest("a fox", "", 32, 32, 4, scale, guidance_interval=interval)
-        return develop(tiny_model, [tiny_model.trajectory(request)])[0]
+        return denoise_all(tiny_model, [tiny_model.trajectory(request)])[0]
 
     torch.testing.assert_close(made(5.0, (0.5, 0.5)), made(1.0, (0.0, 1.0)))
     assert (made(5.0, (0.0, 0.5)) - made(5.0, (0.0, 1.0))).abs().max() > 1e-3
@@ -80,7 +80,7 @@ def test_the_interval_counts_from_the_first_step_also_where_a_picture_starts_lat
 
 def test_the_same_seed_gives_the_same_picture_and_another_seed_another(tiny_model):
     def latents(seed):
-        return develop(tiny_model, [tiny_model.trajectory(ImageRequest("a", "", 32, 32, 4, seed=seed))])[0]
+        return denoise_all(tiny_model, [tiny_model.trajectory(ImageRequest("a", "", 32, 32, 4, seed=seed))])[0]
 
     assert torch.equal(latents(1), latents(1))
     assert not torch.allclose(latents(1), latents(2), atol=0.1)
@@ -88,8 +88,8 @@ def test_the_same_seed_gives_the_same_picture_and_another_seed_another(tiny_mode
 
 def test_images_of_one_request_have_their_own_seeds(tiny_model):
     both = ImageRequest("a", "", 32, 32, 4, seed=1, count=2)
-    first, second = develop(tiny_model, [tiny_model.trajectory(both, index) for index in range(2)])
-    alone = develop(tiny_model, [tiny_model.trajectory(ImageRequest("a", "", 32, 32, 4, seed=2))])[0]
+    first, second = denoise_all(tiny_model, [tiny_model.trajectory(both, index) for index in range(2)])
+    alone = denoise_all(tiny_model, [tiny_model.trajectory(ImageRequest("a", "", 32, 32, 4, seed=2))])[0]
 
     assert (second - alone).abs().max() <= TOLERANCE
     assert (second - first).abs().max() > 0.1

@@ -7,12 +7,13 @@ import torch
 
 from diffusion.errors import InvalidRequestError, ModelLoadError, NotFiniteError
 from diffusion.families.classifier import NoisyLatentClassifier
-from diffusion.families.stable_diffusion import StableDiffusion
+from diffusion.loading.model import load_model
 from diffusion.loading.random_weights import build_tiny_components
 from diffusion.request import ImageRequest
-from diffusion.sampling.denoise import SAMPLERS
-from diffusion.sampling.guidance import classifier_guidance, predict_x_0
-from diffusion.sampling.trajectory import develop, step
+from diffusion.sampling.classifier_guidance import classifier_guidance
+from diffusion.sampling.guidance import predict_x_0
+from diffusion.sampling.samplers import SAMPLERS
+from diffusion.sampling.trajectory import denoise_all, step
 from diffusion.serving.engine import Engine
 from tests.support.models import build_classifier, model_of
 
@@ -25,7 +26,7 @@ def asked(seed=1, **settings):
 
 
 def drawn(model, *requests):
-    return develop(model, [model.trajectory(request) for request in requests])
+    return denoise_all(model, [model.trajectory(request) for request in requests])
 
 
 def log_p(classifier, x_t, timesteps, labels):
@@ -41,7 +42,9 @@ def classifier():
 def test_it_follows_equation_14():
     eps, gradient = torch.randn(2, 1, 4, 4, 4)
     expected = eps - (1 - 0.3) ** 0.5 * 2.5 * gradient
-    torch.testing.assert_close(classifier_guidance(eps, gradient, torch.tensor(0.3), 2.5, "epsilon"), expected)
+    torch.testing.assert_close(
+        classifier_guidance(eps, gradient, torch.tensor(0.3), scale=2.5, prediction_type="epsilon"), expected
+    )
 
 
 @pytest.mark.parametrize("alpha_bar", [0.005, 0.3, 0.95])
@@ -52,7 +55,7 @@ def test_epsilon_and_v_prediction_are_pushed_to_the_same_picture(alpha_bar):
     velocity = alpha_bar.sqrt() * noise - (1 - alpha_bar).sqrt() * x_0
 
     def guided(output, prediction_type):
-        output = classifier_guidance(output, gradient, alpha_bar, 2.5, prediction_type)
+        output = classifier_guidance(output, gradient, alpha_bar, scale=2.5, prediction_type=prediction_type)
         return predict_x_0(x_t, output, alpha_bar, prediction_type)
 
     torch.testing.assert_close(guided(noise, "epsilon"), guided(velocity, "v_prediction"))
@@ -83,7 +86,7 @@ def test_steering_makes_the_label_likelier_the_harder_the_more(steerable_model, 
     request = asked(guidance_scale=guidance_scale)
     clean, blue = torch.zeros(1), torch.tensor([steerable_model.guide_labels.index("blue")])
     surer = [
-        log_p(steerable_model.classifier, drawn(steerable_model, each)[0].clone(), clean, blue).item()
+        log_p(steerable_model.classifier.network, drawn(steerable_model, each)[0].clone(), clean, blue).item()
         for each in (
             request,
             request.replace(guide_label="blue", label_scale=0.5),
@@ -95,7 +98,7 @@ def test_steering_makes_the_label_likelier_the_harder_the_more(steerable_model, 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_scale_of_0_is_bit_identical_to_no_steering_and_never_asks_the_classifier(steerable_model, sampler, monkeypatch):
-    monkeypatch.setattr(steerable_model, "classifier_gradient", lambda *rows: 1 / 0)
+    monkeypatch.setattr(steerable_model.classifier, "gradient", lambda *rows: 1 / 0)
     plain = asked(sampler=sampler)
     [without], [at_0] = drawn(steerable_model, plain), drawn(steerable_model, plain.replace(guide_label="red", label_scale=0.0))
     assert torch.equal(without, at_0)
@@ -124,27 +127,27 @@ def test_a_picture_steered_in_a_mixed_batch_is_the_one_steered_alone(steerable_m
 
 
 def test_all_steered_pictures_of_a_step_share_one_call_of_the_classifier(steerable_model, monkeypatch):
-    gradient, rows = steerable_model.classifier_gradient, []
+    gradient, rows = steerable_model.classifier.gradient, []
 
     def counted(latents, timesteps, labels):
         rows.append(labels.tolist())
         return gradient(latents, timesteps, labels)
 
-    monkeypatch.setattr(steerable_model, "classifier_gradient", counted)
+    monkeypatch.setattr(steerable_model.classifier, "gradient", counted)
     requests = asked(guide_label="red"), asked(), asked(guidance_scale=1.0, guide_label="food")
     step(steerable_model, [steerable_model.trajectory(request) for request in requests])
     assert rows == [[2, 1]]
 
 
 def test_a_gradient_that_is_not_finite_fails_its_picture_alone(steerable_model, monkeypatch):
-    gradient = steerable_model.classifier_gradient
+    gradient = steerable_model.classifier.gradient
 
     def overflows_in_the_first(*rows):
         gradients = gradient(*rows)
         gradients[0, 0, 0, 0] = torch.inf
         return gradients
 
-    monkeypatch.setattr(steerable_model, "classifier_gradient", overflows_in_the_first)
+    monkeypatch.setattr(steerable_model.classifier, "gradient", overflows_in_the_first)
     broken, plain, steered = (steerable_model.trajectory(asked(guide_label=label)) for label in ("red", "", "blue"))
     step(steerable_model, [broken, plain, steered])
     assert isinstance(broken.error, NotFiniteError) and broken.step_index == 0
@@ -171,11 +174,11 @@ def test_unknown_labels_are_refused_and_the_known_ones_named(steerable_model, ti
 def test_a_saved_classifier_steers_as_before_and_half_precision_is_read_as_full(tiny_folder, tmp_path):
     folder = shutil.copytree(tiny_folder, tmp_path / "model")
     build_classifier().half().save_pretrained(folder / "classifier")
-    loaded = StableDiffusion.from_pretrained(folder, device="cpu", dtype=torch.float32)
+    loaded = load_model(folder, device="cpu", dtype=torch.float32)
     rounded = model_of(build_tiny_components() | {"classifier": build_classifier().half().float()})
 
     assert loaded.guide_labels == ("animal", "food", "red", "green", "blue")
-    assert loaded.classifier.dtype == torch.float32
+    assert loaded.classifier.network.dtype == torch.float32
     request = asked(guide_label="green")
     assert torch.equal(drawn(loaded, request)[0], drawn(rounded, request)[0])
 
@@ -184,14 +187,14 @@ def test_a_damaged_classifier_is_told(tiny_folder, tmp_path):
     folder = shutil.copytree(tiny_folder, tmp_path / "model")
     (folder / "classifier").mkdir()
     with pytest.raises(ModelLoadError, match="cannot be loaded"):
-        StableDiffusion.from_pretrained(folder)
+        load_model(folder)
 
 
 def test_a_classifier_of_other_latents_is_told(tiny_folder, tmp_path):
     folder = shutil.copytree(tiny_folder, tmp_path / "model")
     NoisyLatentClassifier(("animal",), ("red",), 8, block_out_channels=(8,)).save_pretrained(folder / "classifier")
     with pytest.raises(ModelLoadError, match="reads 8 latent channels and its UNet makes 4"):
-        StableDiffusion.from_pretrained(folder)
+        load_model(folder)
 
 
 def test_its_labels_are_those_of_both_heads():

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from diffusion.loading.random_weights import TINY_SCHEDULER
-from diffusion.sampling.denoise import SAMPLERS, InpaintContext, denoise
+from diffusion.sampling.denoise import InpaintContext, denoise
+from diffusion.sampling.samplers import SAMPLERS
 
 SHAPE = (1, 4, 6, 5)
 TOLERANCE = 5e-5  # of the largest latents; float32, over 50 steps

@@ -18,7 +18,7 @@ from diffusion.errors import (
 )
 from diffusion.images.masks import box_mask
 from diffusion.request import SAMPLER_NAMES, ImageRequest, Limits
-from diffusion.sampling.trajectory import develop
+from diffusion.sampling.trajectory import denoise_all
 from diffusion.serving.engine import Engine
 from diffusion.serving.latency import LatencyModel
 from tests.support.models import model_of
@@ -42,7 +42,7 @@ async def test_pictures_of_a_shared_engine_are_those_made_alone(tiny_model):
     async with Engine(tiny_model) as engine:
         together = await asyncio.gather(*(engine.submit(request, owner) for owner, request in enumerate(requests)))
     for request, result in zip(requests, together, strict=True):
-        latents = develop(tiny_model, [tiny_model.trajectory(request)])[0]
+        latents = denoise_all(tiny_model, [tiny_model.trajectory(request)])[0]
         alone = tiny_model.decode(latents)[0]
         assert max(abs(a - b) for a, b in zip(alone.tobytes(), result.images[0].tobytes(), strict=True)) <= 1
 

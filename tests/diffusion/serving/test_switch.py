@@ -118,7 +118,7 @@ async def test_a_model_that_cannot_be_loaded_leaves_the_old_one_drawing():
 
 async def test_the_old_model_is_forgotten():
     first = model_of(build_tiny_components())
-    networks = [weakref.ref(network) for network in (first.unet, first.vae, first.text_encoder)]
+    networks = [weakref.ref(network) for network in (first.family.unet, first.family.vae, first.family.text_encoder)]
     async with Engine(first) as engine:
         del first
         await engine.submit(request(1))

@@ -46,11 +46,11 @@ def network(misfortune):
 
     def inject(server, monkeypatch):
         model = server.engine.model
-        predict, cursed = model.predict_noise, model._encode_prompt(PROMPT)
+        predict, cursed = model.predict_noise, model.family.encode(PROMPT, model.request(PROMPT)).tensors["prompt_embeds"]
 
-        def predict_noise(latents, timesteps, prompt_embeds):
-            hers = (prompt_embeds == cursed).flatten(1).all(1)
-            return misfortune(predict(latents, timesteps, prompt_embeds), hers)
+        def predict_noise(latents, timesteps, conditions):
+            hers = (conditions.tensors["prompt_embeds"] == cursed).flatten(1).all(1)
+            return misfortune(predict(latents, timesteps, conditions), hers)
 
         monkeypatch.setattr(model, "predict_noise", predict_noise)
 

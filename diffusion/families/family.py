@@ -1,0 +1,79 @@
+"""What a model family answers; all else about drawing is the same for every family."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from diffusion.families.defaults import Defaults
+from diffusion.request import ImageRequest
+from diffusion.sampling.conditions import Conditions
+from diffusion.sampling.guidance import classifier_free_guidance
+from diffusion.sampling.samplers import Sampler
+
+
+class Family(Protocol):
+    """What the network hears, how it is called, which noise schedule it has and how pixels become latents.
+
+    A family is built from its ``parts`` by their names, ``scheduler_config`` in place of the scheduler; it knows nothing of
+    files, and holds networks on one device. Write one by deriving from this class: what is not abstract here suits most.
+    """
+
+    pipeline: ClassVar[str]  # diffusers' class of the same pictures, as model_index.json names it
+    parts: ClassVar[Mapping[str, type]]  # by folder: all that is downloaded and loaded
+    samplers: ClassVar[Mapping[str, Sampler]]  # those that suit this family
+    defaults: ClassVar[Defaults] = Defaults()
+    guidance_above: ClassVar[float] = 1.0  # the scale above which guidance needs the unconditional row
+    schedule_depends_on_size: ClassVar[bool] = False
+
+    grid: int  # sides of pictures are multiples of this
+    latent_factor: int  # pixels of a latent cell's side
+    latent_channels: int
+    sample_side: int  # pixels of a picture's sides where nobody says
+    max_tokens: int  # of a prompt, without its start and end marks
+    tokenizer: Any
+    denoiser: nn.Module  # the network that `predict` calls
+    device: torch.device
+    dtype: torch.dtype  # of the denoiser
+    pixel_dtype: torch.dtype  # in which pixels become latents and back
+
+    def count_tokens(self, text: str) -> int:
+        """Count the tokens of ``text`` without its start and end marks. Safe in any thread."""
+
+    def encode(self, text: str, request: ImageRequest) -> Conditions:
+        """Return one row for ``text``, on `device`, in the dtypes that `predict` takes."""
+
+    def rows(self, request: ImageRequest, conditional: Conditions) -> Conditions:
+        """Return the rows of a network call: the unconditional one, where guidance needs it, before ``conditional``."""
+        if request.guidance_scale <= self.guidance_above:
+            return conditional
+        return Conditions.stack([self.encode(request.negative_prompt, request), conditional])
+
+    def predict(self, latents: Tensor, timesteps: Tensor, **conditions: Tensor) -> Tensor:
+        """Call the denoiser: (rows, channels, h, w), (rows,) and the conditions -> predictions like ``latents``.
+
+        All are on `device`, and nothing but the inputs may decide what it does: it is compiled and recorded as a graph.
+        """
+
+    def guide(self, rows: Tensor, scale: float) -> Tensor:
+        """Combine one image's predictions, (2, ...) with guidance or (1, ...) without, into one."""
+        if len(rows) == 1:
+            return rows
+        unconditional, conditional = rows.split(1)
+        return classifier_free_guidance(unconditional, conditional, scale)
+
+    def schedule(self, sampler: str, steps: int, shape: tuple[int, ...]) -> Any:
+        """Return diffusers' scheduler for latents of ``shape``, with its timesteps set."""
+
+    def predict_x_0(self, x_t: Tensor, predictions: Tensor, timesteps: Tensor) -> Tensor:
+        """Estimate the clean latents (rows, channels, h, w) from inputs of the denoiser and its predictions, for previews."""
+
+    def to_latents(self, pixels: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Encode pixels (images, 3, height, width) in [-1, 1], on `device` in `pixel_dtype`, to float32 latents there.
+
+        ``generator`` draws from the autoencoder's posterior, where it has one; None takes the most likely latents.
+        """
+
+    def to_pixels(self, latents: Tensor) -> Tensor:
+        """Decode clean latents (images, channels, h, w), from any device, to pixels (images, 3, height, width) in [-1, 1]."""

@@ -1,0 +1,210 @@
+"""A loaded model of any family: it starts images, calls the networks and finishes images."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import max_pool2d
+
+from diffusion.backends.cuda_graphs import Graphs, Network
+from diffusion.backends.openvino import OpenVino, is_installed
+from diffusion.backends.torch_compile import Compiled
+from diffusion.families.defaults import Defaults
+from diffusion.families.family import Family
+from diffusion.families.latent_preview import fit_projection, project, to_images, to_strip
+from diffusion.families.spec import ModelSpec
+from diffusion.images.io import fit
+from diffusion.images.masks import fit_mask, restore_unmasked
+from diffusion.request import ImageRequest, random_seed
+from diffusion.sampling.branching import branches_of
+from diffusion.sampling.classifier_guidance import ClassifierGuidance
+from diffusion.sampling.conditions import Conditions
+from diffusion.sampling.denoise import InpaintContext, denoise
+from diffusion.sampling.slerp import slerp
+from diffusion.sampling.solver import Solver, linearize
+from diffusion.sampling.trajectory import Trajectory, denoise_all
+
+SOLVERS_CACHED = 64
+
+
+class ImageModel(ModelSpec):
+    """A ``family`` with its networks loaded, and a ``classifier`` of its latents if it has one.
+
+    Latents stay on the CPU in float32; only the networks' inputs and outputs travel. Methods that call networks are for one
+    thread at a time; those of `ModelSpec` are safe in any.
+    """
+
+    def __init__(
+        self,
+        family: Family,
+        *,
+        name: str = "model",
+        defaults: Defaults | None = None,
+        classifier: ClassifierGuidance | None = None,
+    ) -> None:
+        self.family, self.classifier, self.name = family, classifier, name
+        self.defaults = defaults or family.defaults
+        self.samplers = tuple(family.samplers)
+        self.guide_labels = classifier.labels if classifier else ()
+        self.grid, self.sample_side = family.grid, family.sample_side
+        self.latent_factor, self.latent_channels = family.latent_factor, family.latent_channels
+        self.guidance_above = family.guidance_above
+        self.max_tokens, self.tokenizer = family.max_tokens, family.tokenizer
+        self.device, self.dtype = family.device, family.dtype
+        self.guide = family.guide
+        self.solver = lru_cache(SOLVERS_CACHED)(self._solver)
+        self._projection: Tensor | None = None
+        self._network: Network = Graphs(self._predict, self.device) if self.device.type == "cuda" else self._predict
+
+    def count_tokens(self, text: str) -> int:
+        """Count the tokens of ``text`` without its start and end marks."""
+        return self.family.count_tokens(text)
+
+    def trajectory(self, request: ImageRequest, index: int = 0, noise: Tensor | None = None) -> Trajectory:
+        """Start image ``index`` of ``request``. ``noise``, of the latents' shape, replaces what its seed would draw.
+
+        One CPU generator draws all random numbers of an image, so an image depends neither on its batch nor on the device.
+        """
+        shape = self.latent_shape(request.width, request.height)
+        start_step = request.start_step if request.image is not None else 0
+        solver = self.solver(request.sampler, request.steps, start_step, shape if self.family.schedule_depends_on_size else ())
+        generator = torch.Generator().manual_seed(request.seeds[index])
+        with torch.inference_mode():
+            clean = None
+            if request.image is not None:
+                clean = self.encode_image(fit(request.image, request.width, request.height), generator)
+            if noise is None:
+                noise = torch.randn(shape, generator=generator)
+            if request.morph_to:
+                end = torch.randn(shape, generator=torch.Generator().manual_seed(request.morph_seed))
+                noise = slerp(noise, end, request.morph_weight(index))
+            noise = noise.to("cpu", torch.float32)
+            inpaint = None
+            if clean is None:
+                latents = solver.init_noise_sigma * noise
+            else:
+                latents = solver.add_noise(clean, noise, 0)
+                if request.mask is not None:
+                    inpaint = InpaintContext(clean, noise, self._latent_mask(request.mask, request))
+            first, end_of_guidance = (share * solver.evaluations - solver.start for share in request.guidance_interval)
+            return Trajectory(
+                denoise(latents, solver, generator, inpaint),
+                self.family.rows(request, self._conditional(request, index)),
+                request.guidance_scale,
+                len(solver.steps),
+                label_guidance=self.classifier.guidance_of(request) if self.classifier else None,
+                branches=branches_of(request, solver, lambda prompt: self._rows(request, prompt)),
+                guided=(first, end_of_guidance),
+            )
+
+    def _solver(self, sampler: str, steps: int, start_step: int = 0, shape: tuple[int, ...] = ()) -> Solver:
+        scheduler = self.family.schedule(sampler, steps, shape)
+        return linearize(scheduler, start_step, self.family.samplers[sampler].draws_noise)
+
+    def _conditional(self, request: ImageRequest, index: int) -> Conditions:
+        """Encode what image ``index`` of ``request`` shows."""
+        conditions = self.family.encode(request.single(index).prompt, request)
+        if not request.morph_to:
+            return conditions
+        return conditions.slerp(self.family.encode(request.morph_to, request), request.morph_weight(index))
+
+    def _rows(self, request: ImageRequest, prompt: str) -> Conditions:
+        return self.family.rows(request, self.family.encode(prompt, request))
+
+    def _latent_mask(self, mask: Image.Image, request: ImageRequest) -> Tensor:
+        """Return (1, 1, height, width) with 1 for the latent cells that hold anything white of ``mask``."""
+        fitted = fit_mask(mask, request.width, request.height)
+        white = torch.frombuffer(bytearray(fitted.tobytes()), dtype=torch.uint8).view(1, 1, fitted.height, fitted.width)
+        return max_pool2d((white > 0).float(), self.latent_factor)
+
+    @torch.inference_mode()
+    def predict_noise(self, latents: Tensor, timesteps: Tensor, conditions: Conditions) -> Tensor:
+        """Call the denoiser, by whatever backend; ``latents`` and the predictions are in float32 on the CPU."""
+        return self._network(latents.to(self.dtype), timesteps, **conditions.tensors).cpu().float()
+
+    def _predict(self, latents: Tensor, timesteps: Tensor, **conditions: Tensor) -> Tensor:
+        return self.family.predict(latents.to(self.device), timesteps.to(self.device), **conditions)
+
+    def compile(self) -> None:
+        """Have the denoiser's calls compiled: by OpenVINO on a CPU, where it is installed, else by torch.
+
+        That takes a minute or more and is meant for a thread of its own: calls go on uncompiled meanwhile, and afterwards
+        those that do not fit what was compiled.
+        """
+        shape = self.latent_shape(self.sample_side, self.sample_side)[1:]
+        latents = torch.zeros(2, *shape, dtype=self.dtype, device=self.device)
+        timesteps = latents.new_zeros(2, dtype=torch.float32)
+        row = self.family.encode("", self.request("a picture"))
+        conditions = Conditions.stack([row, row]).tensors
+        by_openvino = self.device.type == "cpu" and is_installed()
+        compiled: OpenVino | Compiled
+        if by_openvino:
+            compiled = OpenVino(self.family, latents, timesteps, **conditions)
+        else:
+            compiled = Compiled(self._predict, latents, timesteps, **conditions)
+        uncompiled = self._network
+
+        def call(latents: Tensor, timesteps: Tensor, **conditions: Tensor) -> Tensor:
+            return (compiled if compiled.fits(latents) else uncompiled)(latents, timesteps, **conditions)
+
+        self._network = call
+
+    @torch.inference_mode()
+    def encode_image(self, image: Image.Image, generator: torch.Generator) -> Tensor:
+        """Encode an RGB image to latents (1, channels, height / factor, width / factor), drawn from the posterior."""
+        pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(image.height, image.width, 3)
+        pixels = pixels.permute(2, 0, 1)[None].to(self.device, self.family.pixel_dtype) / 127.5 - 1
+        return self.family.to_latents(pixels, generator).cpu()
+
+    @torch.inference_mode()
+    def decode(self, latents: Tensor) -> list[Image.Image]:
+        """Decode clean latents (images, channels, h, w) to RGB images."""
+        return to_images(self.family.to_pixels(latents))
+
+    def finish(self, request: ImageRequest, latents: Tensor) -> Image.Image:
+        """Decode the clean latents (1, channels, h, w) of an image of ``request`` and restore what its mask keeps."""
+        image = self.decode(latents)[0]
+        if request.image is None or request.mask is None:
+            return image
+        width, height = image.size
+        return restore_unmasked(image, fit(request.image, width, height), fit_mask(request.mask, width, height))
+
+    @torch.inference_mode()
+    def preview_latents(self, trajectories: Sequence[Trajectory]) -> list[Tensor]:
+        """Estimate the images that ``trajectories``, of one shape, lead to: (h, w, 3) in bytes, one pixel a latent cell.
+
+        A linear map stands in for the decoder. Raises `ValueError` before the first step.
+        """
+        inputs = [
+            (each.last_input, each.prediction) for each in trajectories if each.last_input and each.prediction is not None
+        ]
+        if len(inputs) < len(trajectories):
+            raise ValueError("nothing can be seen before the first step")
+        if self._projection is None:
+            self._projection = fit_projection(self.family)
+        x_t = torch.cat([sample for (sample, _), _ in inputs])
+        timesteps = torch.stack([timestep.float() for (_, timestep), _ in inputs])
+        x_0 = self.family.predict_x_0(x_t, torch.cat([prediction for _, prediction in inputs]), timesteps)
+        # Clones: each is kept long after the others are gone.
+        return [preview.clone() for preview in project(self._projection, x_0)]
+
+    def timelapse(self, request: ImageRequest, x0_previews: Sequence[Tensor]) -> Image.Image:
+        """Lay the previews after all network calls of an image of ``request`` below one another, one a step."""
+        return to_strip(x0_previews[:: self.family.samplers[request.sampler].scheduler.order])
+
+    def generate(
+        self, prompts: list[str], *, seeds: list[int] | None = None, noise: Tensor | None = None, **settings: Any
+    ) -> list[Image.Image]:
+        """Draw one image for each of ``prompts``; ``settings`` are those of `ImageRequest`."""
+        seeds = seeds or [random_seed() for _ in prompts]
+        requests = [self.request(prompt, seed=seed, **settings) for prompt, seed in zip(prompts, seeds, strict=True)]
+        for request in requests:
+            self.validate(request)
+        noises = [None] * len(requests) if noise is None else noise.split(1)
+        trajectories = [self.trajectory(request, noise=own) for request, own in zip(requests, noises, strict=True)]
+        return [
+            self.finish(request, latents) for request, latents in zip(requests, denoise_all(self, trajectories), strict=True)
+        ]

@@ -1,0 +1,8 @@
+"""The families that can be drawn with: a further one is a file beside this and a line here."""
+
+from typing import Final
+
+from diffusion.families.family import Family
+from diffusion.families.stable_diffusion import StableDiffusion
+
+FAMILIES: Final[dict[str, type[Family]]] = {family.pipeline: family for family in (StableDiffusion,)}

@@ -1,0 +1,132 @@
+"""Load a model: find its family, hand it its parts, put the result on a device."""
+
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.utils import logging as diffusers_logging
+from transformers.utils import logging as transformers_logging
+
+from diffusion.errors import ModelLoadError
+from diffusion.families.classifier import NoisyLatentClassifier
+from diffusion.families.defaults import Defaults, read_defaults
+from diffusion.families.family import Family
+from diffusion.families.model import ImageModel
+from diffusion.families.stable_diffusion import StableDiffusion
+from diffusion.loading.device import best_device, best_dtype
+from diffusion.loading.folder import PRETRAINED, load_folder, load_network, networks_of
+from diffusion.loading.hub import NoWeightsError, fetch
+from diffusion.loading.index import family_of, is_single_file
+from diffusion.loading.single_file import load_checkpoint
+from diffusion.sampling.classifier_guidance import ClassifierGuidance
+
+CLASSIFIER = "classifier"  # the folder of a classifier of noisy latents, which this project's own models may have
+# What libraries raise for a model that cannot be loaded. torch reports an unknown device by RuntimeError and one it was not
+# built for by AssertionError.
+LOAD_ERRORS = (NoWeightsError, OSError, ValueError, KeyError, ImportError, RuntimeError, AssertionError)
+
+
+@dataclass
+class LoadedParts:
+    """The ``parts`` of a model on their device, by the names that the constructor of its ``family`` gives them."""
+
+    family: type[Family]
+    parts: dict[str, Any]
+    name: str
+    defaults: Defaults | None = None
+    classifier: NoisyLatentClassifier | None = None
+
+
+def load_model(
+    source: str | Path | None = None,
+    device: str | None = None,
+    dtype: torch.dtype | None = None,
+    attention: str | None = None,
+) -> ImageModel:
+    """Load the model of a folder or hub id in diffusers' layout, or of one file; safetensors only.
+
+    Defaults: the embedded model; CUDA before MPS before the CPU; half precision where the device is good at it; torch's own
+    attention (the other is "xformers"). Raises `ModelLoadError` with the reason.
+    """
+    # In a thread of its own, which ends: the OpenMP team that a thread leaves behind halves the speed of the others'.
+    with ThreadPoolExecutor(1) as loader:
+        return loader.submit(_load_model, str(source or PRETRAINED), device, dtype, attention).result()
+
+
+def _load_model(source: str, device: str | None, dtype: torch.dtype | None, attention: str | None) -> ImageModel:
+    loaded = load_parts(source, device, dtype, attention)
+    try:
+        family = loaded.family(**loaded.parts)
+        classifier = loaded.classifier and classifier_guidance_of(loaded.classifier, family)
+    except ValueError as error:
+        raise ModelLoadError(source, str(error)) from error
+    return ImageModel(family, name=loaded.name, defaults=loaded.defaults, classifier=classifier)
+
+
+def load_parts(
+    source: str, device: str | None = None, dtype: torch.dtype | None = None, attention: str | None = None
+) -> LoadedParts:
+    """Load the parts of ``source`` one by one; raises `ModelLoadError` with the reason."""
+    diffusers_logging.set_verbosity_error()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        target = torch.device(device or best_device())
+        precision = dtype or best_dtype(target)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the libraries' quarrels with each other are not the operator's
+            loaded = _load_source(source, precision)
+            networks = networks_of(loaded.parts | {CLASSIFIER: loaded.classifier})
+            for network in networks.values():
+                network.to(target)
+            if attention == "xformers":
+                _use_xformers(networks)
+    except LOAD_ERRORS as error:
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise ModelLoadError(source, reason) from error
+    vae = loaded.parts.get("vae")
+    if precision == torch.float16 and vae is not None and vae.config.get("force_upcast"):
+        vae.float()  # its config says that it overflows in fp16
+    return loaded
+
+
+def classifier_guidance_of(network: NoisyLatentClassifier, family: Family) -> ClassifierGuidance:
+    """Return guidance of ``family`` by the classifier ``network``; raises `ValueError` where its latents are others."""
+    if not isinstance(family, StableDiffusion):
+        raise ValueError("only Stable Diffusion can be guided by a classifier")
+    if network.config.in_channels != family.latent_channels:
+        raise ValueError(
+            f"its classifier reads {network.config.in_channels} latent channels and its UNet makes {family.latent_channels}"
+        )
+    return ClassifierGuidance(network, family.alpha_bar, family.prediction_type)
+
+
+def _load_source(source: str, dtype: torch.dtype) -> LoadedParts:
+    path = Path(source)
+    if is_single_file(source):
+        return LoadedParts(StableDiffusion, load_checkpoint(path, dtype), path.stem)
+    family = family_of(source)
+    folder = fetch(source, (*family.parts, CLASSIFIER), dtype != torch.float32)
+    classifier = None
+    if (folder / CLASSIFIER).is_dir():
+        classifier = load_network(NoisyLatentClassifier, folder, CLASSIFIER, torch.float32)
+    name = "darkroom-embedded" if path == PRETRAINED else path.name
+    return LoadedParts(family, load_folder(family, folder, dtype), name, read_defaults(folder), classifier)
+
+
+def _use_xformers(networks: dict[str, Any]) -> None:
+    denoiser = networks.get("unet") or networks["transformer"]
+    try:
+        denoiser.enable_xformers_memory_efficient_attention()
+    except (ImportError, ValueError) as error:
+        reason = "xformers needs CUDA and its package (pip install -e '.[gpu]'). Without ATTENTION, torch's own is used."
+        raise ValueError(reason) from error
+    except NotImplementedError as error:  # its package is there, its kernels are not
+        reason = (
+            "xformers has no kernels for this GPU and this torch: `python -m xformers.info` shows what it was built for. "
+            "Without ATTENTION, torch's own is used."
+        )
+        raise ValueError(reason) from error

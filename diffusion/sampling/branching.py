@@ -1,0 +1,21 @@
+"""Branches: from some step on, an image follows another prompt."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from diffusion.request import ImageRequest
+from diffusion.sampling.conditions import Conditions
+from diffusion.sampling.solver import Solver
+
+
+@dataclass(frozen=True)
+class Branch:
+    """The conditions of a trajectory from its network call ``step_index`` on."""
+
+    step_index: int
+    conditions: Conditions
+
+
+def branches_of(request: ImageRequest, solver: Solver, encode: Callable[[str], Conditions]) -> tuple[Branch, ...]:
+    """Return the branches of ``request`` in their order; ``encode`` turns a prompt into the rows of a network call."""
+    return tuple(Branch(step * solver.order - solver.start, encode(prompt)) for step, prompt in request.branches)
