@@ -22,7 +22,7 @@ EXTENSIONS: Final = (
     "cogs.models",
     "cogs.results.buttons",
     "cogs.results.timelapse",
-    "cogs.emoji.cog",
+    "cogs.emoji",
     "cogs.core.messages.confirm",
     "cogs.admin",
 )

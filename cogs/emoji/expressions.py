@@ -1,4 +1,4 @@
-"""Emojis and stickers, which Discord calls expressions: what they may be, who may add them, and how they get on a server."""
+"""Emojis and stickers, which Discord calls expressions: their rules, who may add them, and the upload."""
 
 import asyncio
 import contextlib
@@ -6,56 +6,58 @@ import io
 import re
 import unicodedata
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import discord
 
-from cogs.core.messages.http_errors import NETWORK_ERRORS, ErrorKind, classify
+from cogs.core.messages.http_errors import DISCORD_ERRORS, ErrorKind, classify
+from cogs.core.types import Interaction
 from diffusion.errors import DarkroomError, InvalidRequestError
 from diffusion.text import N_
 
-PATIENCE: Final = 60.0  # seconds; Discord lets few be added in an hour, and discord.py would wait out the rest of it
+UPLOAD_TIMEOUT_SECONDS: Final = 60.0  # Discord allows few an hour, and discord.py would wait out the rest of it
 FULL_CODES: Final = (30008, 30039)
 DESCRIPTION_LIMIT: Final = 100
-TAG_LIMIT: Final = 16  # of the 200 that Discord takes: one emoji, which has to fit into a custom_id
+TAG_LIMIT: Final = 16  # Discord takes 200, but a custom_id has room for one emoji
 ANY_TAG: Final = "🎨"
 FIRST_PICTOGRAPH: Final = "\U0001f300"
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A sort of expression: the sides of its file and as it is shown in messages, in pixels, and what it may be called.
+    """A kind of expression.
 
-    The rest is said where one cannot be added: elsewhere than in a server, to a full one, now, or as it is.
+    ``side`` is that of its file and ``shown`` that in messages, in pixels. ``name_rule`` describes ``pattern`` to members.
+    The other texts say why one cannot be added: outside a server, to a full server, at the moment, or with this name.
     """
 
     word: str
     side: int
     shown: int
-    longest: int
+    max_name_length: int
     pattern: str
-    rule: str
-    elsewhere: str
-    full: str
-    later: str
-    refused: str
+    name_rule: str
+    servers_only: str
+    server_full: str
+    try_later: str
+    rejected: str
 
-    def checked(self, name: str) -> str:
-        """Give ``name`` without blanks around it; raises `InvalidRequestError` where this may not be called so."""
+    def validate_name(self, name: str) -> str:
+        """Return ``name`` without spaces around it; raises `InvalidRequestError` for one that Discord rejects."""
         name = name.strip()
         if not re.fullmatch(self.pattern, name):
-            raise InvalidRequestError("name", self.rule)
+            raise InvalidRequestError("name", self.name_rule)
         return name
 
-    def guess(self, text: str) -> str:
-        """Make a valid name of what ``text``, such as a prompt, says first."""
+    def guess_name(self, text: str) -> str:
+        """Return a valid name from the first words of ``text``, such as a prompt."""
         name = " ".join(text.partition(",")[0].split())
         if self is EMOJI:
             name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
             name = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-        if len(name) > self.longest:
-            shorter = name[: self.longest + 1]
-            name = re.sub(r"[ _][^ _]*$", "", shorter)[: self.longest]
+        if len(name) > self.max_name_length:
+            shorter = name[: self.max_name_length + 1]
+            name = re.sub(r"[ _][^ _]*$", "", shorter)[: self.max_name_length]
         return name if len(name) >= 2 else "darkroom"
 
 
@@ -63,34 +65,36 @@ EMOJI: Final = Kind(
     "emoji",
     side=128,
     shown=128,
-    longest=32,
+    max_name_length=32,
     pattern=r"[A-Za-z0-9_]{2,32}",
-    rule=N_("An emoji's name has 2 to 32 letters from a to z, digits and underscores. Please choose another."),
-    elsewhere=N_("Emojis belong to a server: please do this in one that I am a member of."),
-    full=N_("This server has no place left for another emoji. Please ask a moderator to remove one first."),
-    later=N_("Discord takes no emoji from me at the moment. Please try again later."),
-    refused=N_("Discord did not take this emoji. Please try another name."),
+    name_rule=N_("An emoji's name has 2 to 32 letters from a to z, digits and underscores. Please choose another."),
+    servers_only=N_("Emojis belong to a server. Please do this in a server that I am in."),
+    server_full=N_("This server has no emoji slots left. Please ask a moderator to remove an emoji first."),
+    try_later=N_("Discord does not let me add an emoji at the moment. Please try again later."),
+    rejected=N_("Discord did not take this emoji. Please try another name."),
 )
 STICKER: Final = Kind(
     "sticker",
     side=320,
     shown=160,
-    longest=30,
+    max_name_length=30,
     pattern=r".{2,30}",
-    rule=N_("A sticker's name has 2 to 30 characters. Please choose another."),
-    elsewhere=N_("Stickers belong to a server: please do this in one that I am a member of."),
-    full=N_("This server has no place left for another sticker. Please ask a moderator to remove one first."),
-    later=N_("Discord takes no sticker from me at the moment. Please try again later."),
-    refused=N_("Discord did not take this sticker. Please try another name."),
+    name_rule=N_("A sticker's name has 2 to 30 characters. Please choose another."),
+    servers_only=N_("Stickers belong to a server. Please do this in a server that I am in."),
+    server_full=N_("This server has no sticker slots left. Please ask a moderator to remove a sticker first."),
+    try_later=N_("Discord does not let me add a sticker at the moment. Please try again later."),
+    rejected=N_("Discord did not take this sticker. Please try another name."),
 )
-I_LACK: Final = N_("I need the permission Create Expressions on this server. Please ask a moderator for it.")
-YOU_LACK: Final = N_("You need the permission Create Expressions on this server. Please ask a moderator for it.")
-BOTH_LACK: Final = N_("You and I need the permission Create Expressions on this server. Please ask a moderator for it.")
+BOT_NEEDS_PERMISSION: Final = N_("I need the permission Create Expressions in this server. Please ask a moderator for it.")
+MEMBER_NEEDS_PERMISSION: Final = N_("You need the permission Create Expressions in this server. Please ask a moderator for it.")
+BOTH_NEED_PERMISSION: Final = N_(
+    "You and I need the permission Create Expressions in this server. Please ask a moderator for it."
+)
 KINDS: Final = {kind.word: kind for kind in (EMOJI, STICKER)}
 
 
 def guess_tag(text: str) -> str:
-    """Give the emoji that is called like what ``text`` says first or like a word of it; a sticker is filed under one."""
+    """Return an emoji named like the first words of ``text``: every sticker needs a related emoji."""
     words = re.findall(r"[^\W\d_]+", text.partition(",")[0].upper())
     for name in (" ".join(words), *words):
         for candidate in (f"{name} FACE", name):
@@ -100,54 +104,68 @@ def guess_tag(text: str) -> str:
     return ANY_TAG
 
 
-def server_for(interaction: discord.Interaction[Any], kind: Kind) -> discord.Guild:
-    """Give the server of ``interaction`` if such a thing can be added to it now; raises `DarkroomError` saying why not."""
+def server_for(interaction: Interaction, kind: Kind) -> discord.Guild:
+    """Return the server if the member can add an expression to it now; raises `DarkroomError` that says why not."""
     guild = interaction.client.get_guild(interaction.guild_id) if interaction.guild_id else None
     if guild is None:
-        raise DarkroomError(kind.elsewhere)
-    # Since Discord split the two, Manage Expressions alone does not let anybody add one.
+        raise DarkroomError(kind.servers_only)
+    # Manage Expressions alone does not include adding new ones.
     you, me = (
         permissions.create_expressions or permissions.administrator
         for permissions in (interaction.permissions, interaction.app_permissions)
     )
     if not (you and me):
-        raise DarkroomError(I_LACK if you else YOU_LACK if me else BOTH_LACK)
-    taken, places = _places(guild, kind)
-    if taken >= places:
-        raise DarkroomError(kind.full)
+        raise DarkroomError(BOT_NEEDS_PERMISSION if you else MEMBER_NEEDS_PERMISSION if me else BOTH_NEED_PERMISSION)
+    used, slots = _slots(guild, kind)
+    if used >= slots:
+        raise DarkroomError(kind.server_full)
     return guild
 
 
-async def add(
-    guild: discord.Guild, kind: Kind, png: bytes, name: str, tag: str, description: str, member: discord.abc.User
-) -> str:
-    """Add it for ``member`` and give it as a message shows it; ``tag`` and ``description`` are a sticker's.
+@dataclass(frozen=True)
+class Expression:
+    """An emoji or sticker to be; ``tag`` (the related emoji) and ``description`` are a sticker's."""
 
-    Raises `DarkroomError` where Discord refuses.
-    """
+    kind: Kind
+    png: bytes
+    name: str
+    tag: str = ""
+    description: str = ""
+
+
+async def upload(guild: discord.Guild, expression: Expression, member: discord.abc.User) -> str:
+    """Add ``expression`` for ``member``; return it as messages show it. Raises `DarkroomError` if Discord rejects it."""
     reason = f"Made by {member} ({member.id}) with Darkroom"
     try:
-        async with asyncio.timeout(PATIENCE):
-            if kind is EMOJI:
-                return str(await guild.create_custom_emoji(name=name, image=png, reason=reason))
-            file = discord.File(io.BytesIO(png), "sticker.png")
-            description = description if len(description) >= 2 else ""
-            sticker = await guild.create_sticker(name=name, description=description, emoji=tag, file=file, reason=reason)
+        async with asyncio.timeout(UPLOAD_TIMEOUT_SECONDS):
+            if expression.kind is EMOJI:
+                return str(await guild.create_custom_emoji(name=expression.name, image=expression.png, reason=reason))
+            description = expression.description
+            sticker = await guild.create_sticker(
+                name=expression.name,
+                description=description if len(description) >= 2 else "",
+                emoji=expression.tag,
+                file=discord.File(io.BytesIO(expression.png), "sticker.png"),
+                reason=reason,
+            )
             return sticker.name
-    except (discord.HTTPException, *NETWORK_ERRORS) as error:
-        raise _refused(kind, error) from error
+    except DISCORD_ERRORS as error:
+        raise _upload_error(expression.kind, error) from error
 
 
-def _refused(kind: Kind, error: Exception) -> DarkroomError:
+def _upload_error(kind: Kind, error: Exception) -> DarkroomError:
     if isinstance(error, discord.HTTPException) and error.code in FULL_CODES:
-        return DarkroomError(kind.full)
-    kind = classify(error)
-    if kind is ErrorKind.FORBIDDEN:
-        return DarkroomError(I_LACK)
-    return DarkroomError(kind.later if kind is ErrorKind.TEMPORARY else kind.refused)
+        return DarkroomError(kind.server_full)
+    match classify(error):
+        case ErrorKind.FORBIDDEN:
+            return DarkroomError(BOT_NEEDS_PERMISSION)
+        case ErrorKind.TEMPORARY:
+            return DarkroomError(kind.try_later)
+        case _:
+            return DarkroomError(kind.rejected)
 
 
-def _places(guild: discord.Guild, kind: Kind) -> tuple[int, int]:
+def _slots(guild: discord.Guild, kind: Kind) -> tuple[int, int]:
     if kind is STICKER:
         return len(guild.stickers), guild.sticker_limit
     return sum(not (emoji.animated or emoji.managed) for emoji in guild.emojis), guild.emoji_limit

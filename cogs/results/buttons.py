@@ -16,6 +16,7 @@ from cogs.core.messages.replies import REMEDY
 from cogs.core.messages.views import ActionButton, EditForm, PictureSelect, edit_again_view, text_view
 from cogs.core.policy.locale import language_of
 from cogs.core.request.edit_form import Edit
+from cogs.emoji.draft import begin_draft
 from cogs.results.variations import SIMILARITIES, alike, check_upscale, upscaled, with_fresh_seed
 from diffusion.errors import DarkroomError
 from diffusion.request import ImageRequest
@@ -49,7 +50,7 @@ class ResultButtonsCog(commands.Cog):
             elif action == "delete":
                 await self.delete(interaction, owner)
             elif action in ("emoji", "sticker"):
-                await interaction.client.get_cog("EmojiCog").begin(interaction, creation_id, index, action)
+                await begin_draft(interaction, creation_id, index, action)
             elif interaction.message is None:
                 raise DarkroomError("The message of this button is gone.")
             else:

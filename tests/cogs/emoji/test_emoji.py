@@ -225,7 +225,7 @@ async def test_a_full_server_is_told_at_once(server, artist, monkeypatch, kind, 
     for number in range(getattr(server.env.bot.get_guild(server.guild.id), limit)):
         getattr(server.guild, f"create_{kind}")(f"{kind}{number}")
     refused = await begun(artist, message, kind)
-    assert f"no place left for another {kind}" in private_text(refused)
+    assert f"no {kind} slots left" in private_text(refused)
 
 
 async def test_animated_emojis_take_no_place_of_the_others(server, artist, monkeypatch):
@@ -239,8 +239,8 @@ async def test_animated_emojis_take_no_place_of_the_others(server, artist, monke
 @pytest.mark.parametrize(
     ("kind", "status", "code", "words"),
     [
-        ("emoji", 400, 30008, "no place left for another emoji"),
-        ("sticker", 400, 30039, "no place left for another sticker"),
+        ("emoji", 400, 30008, "no emoji slots left"),
+        ("sticker", 400, 30039, "no sticker slots left"),
         ("emoji", 403, 50013, "I need the permission Create Expressions"),
         ("emoji", 400, 50035, "did not take this emoji"),
         ("emoji", 400, 50138, "did not take this emoji"),
@@ -264,10 +264,10 @@ async def test_a_member_does_not_wait_for_discords_rate_limit(server, artist, mo
         await asyncio.Event().wait()
 
     monkeypatch.setattr(discord.Guild, "create_custom_emoji", wait)
-    monkeypatch.setattr(expressions, "PATIENCE", 0)
+    monkeypatch.setattr(expressions, "UPLOAD_TIMEOUT_SECONDS", 0)
     message = await draft(server, monkeypatch, artist)
     await named(artist, message, name="apple")
-    assert "no emoji from me at the moment" in message.content and not emojis(server)
+    assert "not let me add an emoji at the moment" in message.content and not emojis(server)
 
 
 async def test_a_private_picture_is_its_owners_alone(server, artist, monkeypatch):

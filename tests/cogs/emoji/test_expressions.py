@@ -17,8 +17,8 @@ from diffusion.errors import InvalidRequestError
     ],
 )
 def test_names_are_guessed_that_may_be_had(prompt, emoji, sticker):
-    assert (EMOJI.guess(prompt), STICKER.guess(prompt)) == (emoji, sticker)
-    assert (EMOJI.checked(emoji), STICKER.checked(sticker)) == (emoji, sticker)
+    assert (EMOJI.guess_name(prompt), STICKER.guess_name(prompt)) == (emoji, sticker)
+    assert (EMOJI.validate_name(emoji), STICKER.validate_name(sticker)) == (emoji, sticker)
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_names_are_guessed_that_may_be_had(prompt, emoji, sticker):
 )
 def test_names_that_may_not_be_had_are_refused(kind, name):
     with pytest.raises(InvalidRequestError, match="2 to 3"):
-        kind.checked(name)
+        kind.validate_name(name)
 
 
 @pytest.mark.parametrize(

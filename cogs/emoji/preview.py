@@ -1,0 +1,48 @@
+"""The two files of a draft: the emoji or sticker, and a sheet that shows how messages will show it."""
+
+import io
+from typing import Final
+
+from PIL import Image
+
+from cogs.core.i18n.catalogues import say
+from cogs.core.messages.message import Picture
+from cogs.emoji.expressions import Kind
+from diffusion.images.cutout import Cutout
+from diffusion.text import N_
+
+BACKGROUNDS: Final = ("#323339", "#ffffff")  # of Discord's dark and light themes
+INLINE_SIDE: Final = 32  # pixels of an emoji within a text
+GAP: Final = 12
+ALT_TEXTS: Final = {
+    "emoji": N_("The emoji on dark and on light, large and small"),
+    "sticker": N_("The sticker on dark and on light, large and small"),
+}
+
+
+def preview_pictures(
+    kind: Kind, cutout: Cutout, *, transparent: bool, description: str, language: str
+) -> tuple[Picture, Picture]:
+    """Return the file to be and its preview sheet. Encodes: call it in a thread."""
+    png = cutout.png(kind.side, transparent)
+    return (
+        Picture(f"{kind.word}.png", png, description),
+        Picture("preview.png", _sheet(png, kind.shown), say(language, ALT_TEXTS[kind.word])),
+    )
+
+
+def _sheet(png: bytes, shown: int) -> bytes:
+    """Draw a picture on Discord's two backgrounds, as large as messages show it and as small as texts do."""
+    width = shown + INLINE_SIDE + 3 * GAP
+    height = shown + 2 * GAP
+    sheet = Image.new("RGB", (len(BACKGROUNDS) * width, height))
+    with Image.open(io.BytesIO(png)) as image:
+        picture = image.convert("RGBA")
+    for left, background in zip(range(0, sheet.width, width), BACKGROUNDS, strict=True):
+        sheet.paste(background, (left, 0, left + width, height))
+        for side, x in ((shown, GAP), (INLINE_SIDE, shown + 2 * GAP)):
+            scaled = picture.resize((side, side), Image.Resampling.LANCZOS)
+            sheet.paste(scaled, (left + x, height - GAP - side), scaled)
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG")
+    return buffer.getvalue()
