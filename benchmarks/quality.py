@@ -23,7 +23,7 @@ from diffusion.sampling.samplers import SAMPLERS
 from diffusion.training.config import TrainingConfig
 from diffusion.training.evaluate import Recognition
 from diffusion.training.pictures import read_archive
-from diffusion.training.prompts import TestPrompt, unseen_prompts
+from diffusion.training.prompts import TestPrompt, seen_prompts, unseen_prompts
 from diffusion.training.recogniser import Recogniser
 
 THROUGHOUT = (0.0, 1.0)
