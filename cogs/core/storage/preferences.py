@@ -14,10 +14,11 @@ from cogs.core.request.preferences import Preferences, Scope, from_json, layered
 from cogs.core.storage.database import Base, Database
 from cogs.core.storage.lease import epoch
 from diffusion.errors import InvalidRequestError
+from diffusion.text import N_
 
 log = logging.getLogger(__name__)
 NONE = Preferences()
-UNREAD: Final = "The settings cannot be read."
+UNREAD: Final = N_("The settings cannot be read.")
 REMEMBERED: Final = 3600.0  # seconds that a change is told to other processes
 SLOWEST: Final = 60.0  # seconds within which any transaction ends
 
