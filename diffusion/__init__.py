@@ -32,12 +32,12 @@ __all__ = [
     "Engine",
     "EngineConfig",
     "ImageDiffusionModel",
+    "ImageModel",
     "ImageRequest",
     "ImageResult",
     "Job",
     "Limits",
     "Progress",
-    "ImageModel",
     "load_model",
 ]
 

@@ -55,7 +55,7 @@ class ResultButtonsCog(commands.Cog):
                 raise DarkroomError("The message of this button is gone.")
             else:
                 found = await ResultSource.of(self.service.runner, interaction.message, creation_id)
-                if action in STARTING or action in CHANGING and found.starts_from_a_picture:
+                if action in STARTING or (action in CHANGING and found.starts_from_a_picture):
                     self.service.rules.check_remix(interaction, owner)
                 if action in SIMILARITIES:
                     await self.more(interaction, found, index, SIMILARITIES[action])

@@ -100,4 +100,4 @@ def linearize(scheduler: Any, start_step: int = 0, draws_noise: bool = False) ->
         weights[weights.abs() < WEIGHT_EPS] = 0
         used = int(weights.nonzero().max()) + 1
         steps.append(Step(t, scale, tuple(weights[:used].tolist()), share))
-    return Solver(tuple(steps), tuple(levels) + ((1.0, 0.0),), float(scheduler.init_noise_sigma), scheduler.order, start)
+    return Solver(tuple(steps), (*levels, (1.0, 0.0)), float(scheduler.init_noise_sigma), scheduler.order, start)

@@ -25,10 +25,34 @@ KEPT_EACH = 2**16  # bytes: hypothesis remembers all that it has drawn
 QUEUED = "So far it would be made."
 Kind = AppCommandOptionType
 LIKELY = {"prompt": ["a fox", "{red|blue} apple --no worm"], "size": ["32x32", "64"], "steer": ["red"], "direction": ["left"]}
-texts = st.text(st.characters(), max_size=60) | st.sampled_from(
-    ["", " ", "x" * 6000, "9" * 400, "-1", "1e999", "nan", "512x512", "0x0", "{a|b}" * 40, "{" * 300, "((a))::-9", "--ar 1:0"]
-    + ["--seed 99999999999", "--no", "@everyone", "\x00", "\ud800", "🦊" * 500, "a\u0301" * 400, "(a+)+$", "%s{0}", "../../x"]
-)
+TEXTS = [
+    "",
+    " ",
+    "x" * 6000,
+    "9" * 400,
+    "-1",
+    "1e999",
+    "nan",
+    "512x512",
+    "0x0",
+    "{a|b}" * 40,
+    "{" * 300,
+    "((a))::-9",
+    "--ar 1:0",
+]
+TEXTS += [
+    "--seed 99999999999",
+    "--no",
+    "@everyone",
+    "\x00",
+    "\ud800",
+    "🦊" * 500,
+    "a\u0301" * 400,
+    "(a+)+$",
+    "%s{0}",
+    "../../x",
+]
+texts = st.text(st.characters(), max_size=60) | st.sampled_from(TEXTS)
 values = {
     Kind.string: texts,
     Kind.integer: st.integers(-(2**63), 2**63) | st.integers(-2, 200),

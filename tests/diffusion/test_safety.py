@@ -84,7 +84,7 @@ def test_labels_that_the_classifier_lacks_are_told_with_those_it_has(classifier,
 
 def test_a_network_without_a_head_for_labels_is_not_taken(tmp_path):
     folder = build_classifier(tmp_path, headless=True)
-    with pytest.raises(ModelLoadError, match="classifier.bias"):
+    with pytest.raises(ModelLoadError, match=r"classifier\.bias"):
         load_safety_check(classifier=str(folder), unsafe=["red"])
 
 

@@ -25,10 +25,10 @@ class Mirror(http.server.BaseHTTPRequestHandler):
     gated, breaks, closed, size = False, 0, False, None
     downloads: list[tuple[str, int]]
 
-    def do_HEAD(self):  # noqa: N802
+    def do_HEAD(self):
         self.do_GET()
 
-    def do_GET(self):  # noqa: N802
+    def do_GET(self):
         path = self.path.partition("?")[0].strip("/")
         files = sorted(str(file.relative_to(self.folder)) for file in self.folder.rglob("*") if file.is_file())
         token = self.headers.get("Authorization", "").removeprefix("Bearer ")

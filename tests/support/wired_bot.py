@@ -23,7 +23,7 @@ MODEL = model_of(build_tiny_components())
 
 def run(port, folder, grace=30.0, lease=cogs.core.storage.lease.SECONDS, **settings):
     """Run until killed or told to stop; what it says goes to a file in ``folder``."""
-    sys.stderr = sys.stdout = open(Path(folder) / "bot.log", "a", buffering=1)
+    sys.stderr = sys.stdout = open(Path(folder) / "bot.log", "a", buffering=1)  # noqa: SIM115
     cogs.core.storage.lease.SECONDS = lease
     connect_to(port)
     bot.build_engine = lambda settings: Engine(MODEL)

@@ -114,7 +114,7 @@ def test_nothing_is_lost_and_nothing_ends_before_it_could(minutes, way):
 
 def test_gpus_are_never_idle_while_something_waits(minutes):
     trace = [Asked(0.0, asked.owner, asked.request) for asked in minutes]
-    fewest = least(trace + [ask(1.0, 1)], FIFO, pace_of(H200), 16)  # GPU-seconds: the trace lasts one second
+    fewest = least([*trace, ask(1.0, 1)], FIFO, pace_of(H200), 16)  # GPU-seconds: the trace lasts one second
     assert max(waits(trace, FIFO, 1, pace_of(H200))) == pytest.approx(fewest, rel=0.01)
 
 

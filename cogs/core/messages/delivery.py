@@ -106,7 +106,7 @@ class Delivery:
         """Edit progress into the message once its channel is free; return False if the message is gone."""
         route = _initial_route(creation)
         channel = creation.channel_id
-        if route is Route.EDIT_BY_TOKEN and _has_expired(creation) or not self.creation_store.certain:
+        if (route is Route.EDIT_BY_TOKEN and _has_expired(creation)) or not self.creation_store.certain:
             return True
         async with self._channel_lock(channel):
             edit = self._progress_edits[channel] = asyncio.ensure_future(self._send(route, creation, answer))

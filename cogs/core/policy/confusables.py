@@ -32,7 +32,7 @@ def _as_latin(character: str) -> str:
     if character == "ſ":
         return S_OR_F
     plain = MARKS.sub("", unicodedata.normalize("NFKD", character))
-    if character.isascii() or plain.isascii() and plain.isalnum():
+    if character.isascii() or (plain.isascii() and plain.isalnum()):
         return plain
     for form in (character, plain, character.upper()):  # в is no B, В is
         if form in _confusables():

@@ -48,7 +48,7 @@ def _number(field: str, typed: str, least: int, most: int, whole: bool = True) -
         number = float(typed.strip().replace(",", "."))
     except ValueError:
         number = math.nan
-    if not least <= number <= most or whole and number % 1:
+    if not least <= number <= most or (whole and number % 1):
         if whole:
             raise InvalidRequestError(
                 field, "The {field} must be a whole number from {least} to {most}.", least=least, most=most

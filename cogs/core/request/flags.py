@@ -73,7 +73,7 @@ def _read(name: str, setting: str, value: str) -> Any:
     if setting == "sampler" and value.lower() not in SAMPLER_NAMES:
         raise InvalidRequestError("sampler", "`--{name}` needs one of {known}.", name=name, known=", ".join(SAMPLER_NAMES))
     if setting in ("sampler", "negative_prompt", "style"):
-        if not value or setting == "style" and len(value) > STYLE_LIMIT:
+        if not value or (setting == "style" and len(value) > STYLE_LIMIT):
             raise InvalidRequestError(
                 setting,
                 plural(

@@ -69,7 +69,7 @@ def _expand(text: str, start: int) -> Iterator[str]:
         yield SPECIAL.sub(lambda found: found[0][-1], text)
         return
     *bars, end = choice
-    for before, after in itertools.pairwise(bars + [end]):
+    for before, after in itertools.pairwise([*bars, end]):
         alternative = text[before + 1 : after]
         yield from _expand(text[: bars[0]] + alternative + text[end + 1 :], bars[0])
 

@@ -196,7 +196,7 @@ class Wire:
         if early:
             refusal = {"message": "You are being rate limited.", "retry_after": early, "global": False}
             return self._answer(refusal, 429, headers)
-        if any([self.on_request(f"before{stage}") for stage in stages]):
+        if self._interrupts("before", stages):
             return self._dropped(request)
         try:
             answer = router.dispatch(self.backend, request.method, path, json=body, params=dict(request.query), files=files)
@@ -204,7 +204,7 @@ class Wire:
                 self.posted.append(json.dumps(body))
         except BackendError as error:
             return self._answer(error.to_json(), error.status, headers)
-        if any([self.on_request(f"after{stage}") for stage in stages]):
+        if self._interrupts("after", stages):
             return self._dropped(request)
         return web.Response(status=204, headers=headers) if answer is None else self._answer(answer, headers=headers)
 
@@ -215,6 +215,10 @@ class Wire:
 
     def _json(self, data):
         return json.dumps(data).replace(CDN_BASE, f"http://127.0.0.1:{self.port}/cdn")
+
+    def _interrupts(self, moment, stages):
+        """Tell each stage to `on_request`; return whether one of them interrupts."""
+        return True in [self.on_request(f"{moment}{stage}") for stage in stages]
 
     def _dropped(self, request):
         request.transport.abort()

@@ -30,7 +30,8 @@ async def served(seconds: float = 120) -> AsyncIterator[str]:
     try:
         async with asyncio.timeout(seconds):
             while not (found := re.search(rb"http://127\.0\.0\.1:\S+", await program.stdout.readline())):
-                assert program.returncode is None and not program.stdout.at_eof()
+                assert program.returncode is None
+                assert not program.stdout.at_eof()
         yield found[0].decode()
     finally:
         program.terminate()

@@ -127,7 +127,7 @@ class ImageStore:
             age = now - modified
             torn = path.suffix == ".tmp" and age > DAY  # left by a crash
             size += bytes_
-            if torn or path.stem not in needed and (size > max_bytes or age > self.max_days * DAY):
+            if torn or (path.stem not in needed and (size > max_bytes or age > self.max_days * DAY)):
                 self._remove(path)
                 size -= bytes_
 

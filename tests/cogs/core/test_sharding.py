@@ -1,4 +1,5 @@
 import pytest
+from pydantic import ValidationError
 
 from cogs.core.config import Config, format_validation_error
 from cogs.core.sharding import format_shards, is_leader, parse_shards
@@ -19,7 +20,7 @@ def test_shards_are_written_as_numbers_and_ranges(text, ids):
 def test_a_wrong_range_is_told_as_a_wrong_setting(text):
     with pytest.raises(ValueError, match="shard"):
         parse_shards(text)
-    with pytest.raises(Exception) as caught:
+    with pytest.raises(ValidationError) as caught:
         Config(_env_file=None, shard_ids=text)
     assert "SHARD_IDS" in format_validation_error(caught.value)
 

@@ -72,5 +72,5 @@ async def test_pictures_that_are_not_kept_any_more_are_counted(image_store):
 
 
 async def test_nothing_at_all_is_a_file_as_well(image_store):
-    packing, (part,) = await packed({"settings.json": b"{}"}, [], image_store, LIMIT)
+    _, (part,) = await packed({"settings.json": b"{}"}, [], image_store, LIMIT)
     assert names_in(part) == ["settings.json"]

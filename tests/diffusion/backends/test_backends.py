@@ -98,7 +98,7 @@ def test_xformers_that_was_built_for_another_torch_is_told_at_the_start(monkeypa
         raise NotImplementedError("No operator found for `memory_efficient_attention_forward` with inputs:\n query")
 
     monkeypatch.setattr(UNet2DConditionModel, "enable_xformers_memory_efficient_attention", enable)
-    with pytest.raises(ModelLoadError, match="xformers.info"):
+    with pytest.raises(ModelLoadError, match=r"xformers\.info"):
         load_model(PRETRAINED, device="cpu", attention="xformers")
 
 

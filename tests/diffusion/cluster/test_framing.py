@@ -44,10 +44,10 @@ def test_decode_frame_inverts_encode_frame(head, files):
     head.pop("files", None)
     data = encode_frame(head, files)
     assert decode_frame(data, MOST) == (head, files)
-    assert asyncio.run(read_frame(_reader(data), MOST)) == (head, files)
+    assert asyncio.run(read_frame(Reader(data), MOST)) == (head, files)
 
 
-class _reader:
+class Reader:
     """Gives bytes without a running loop."""
 
     def __init__(self, data):
@@ -65,7 +65,7 @@ def test_decode_frame_rejects_other_bytes(data):
     with pytest.raises(BrokenFrameError):
         decode_frame(struct.pack(">I", len(data)) + data, MOST)
     with pytest.raises((BrokenFrameError, asyncio.IncompleteReadError)):
-        asyncio.run(read_frame(_reader(data), MOST))
+        asyncio.run(read_frame(Reader(data), MOST))
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_decode_frame_rejects_large_and_broken_frames(data):
     with pytest.raises(BrokenFrameError):
         decode_frame(data, MOST)
     with pytest.raises((BrokenFrameError, asyncio.IncompleteReadError)):
-        asyncio.run(read_frame(_reader(data), MOST))
+        asyncio.run(read_frame(Reader(data), MOST))
 
 
 @pytest.mark.parametrize(

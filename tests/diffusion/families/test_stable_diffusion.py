@@ -38,7 +38,7 @@ def test_a_missing_component_is_told(tiny_folder, tmp_path, missing):
 
 @pytest.mark.parametrize("device", ["toaster", "cuda" if not torch.cuda.is_available() else "cuda:99"])
 def test_a_device_that_is_not_there_is_told(tiny_folder, device):
-    with pytest.raises(ModelLoadError, match="(?i)device|cuda"):
+    with pytest.raises(ModelLoadError, match=r"(?i)device|cuda"):
         load_model(tiny_folder, device=device)
 
 

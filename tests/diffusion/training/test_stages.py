@@ -47,7 +47,7 @@ def test_exported_model_is_half_precision_without_local_paths(run):
 
 
 def test_export_over_the_limit_writes_nothing(run, config, tmp_path):
-    with pytest.raises(ModelTooLargeError, match="over the limit of 0.1 MB"):
+    with pytest.raises(ModelTooLargeError, match=r"over the limit of 0\.1 MB"):
         export(run, config.denoiser, tmp_path / "model", limit=100_000)
 
     assert not (tmp_path / "model").exists()

@@ -46,9 +46,10 @@ async def test_a_full_disk_is_told_leaves_nothing_and_is_recovered_from(tmp_path
         raise OSError(number, os.strerror(number))
 
     image_store = ImageStore(tmp_path)
-    with monkeypatch.context() as full, pytest.raises(ImageNotStoredError, match=words):
+    with monkeypatch.context() as full:
         full.setattr(os, "fsync", refuse)
-        await image_store.keep(b"apple")
+        with pytest.raises(ImageNotStoredError, match=words):
+            await image_store.keep(b"apple")
     assert files(image_store) == []
     assert await image_store.read(await image_store.keep(b"apple")) == b"apple"
 

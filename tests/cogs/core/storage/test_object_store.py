@@ -140,7 +140,7 @@ def pictures_url(pictures):
 
 @pytest.mark.parametrize("url", ["nosuch://pictures", "git://x"])
 def test_a_missing_driver_is_told_at_the_start(url):
-    with pytest.raises(DarkroomError, match="PICTURES_URL cannot be used: .+"):
+    with pytest.raises(DarkroomError, match=r"PICTURES_URL cannot be used: .+"):
         FsspecImageStore(url)
 
 
