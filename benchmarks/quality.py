@@ -23,7 +23,7 @@ from diffusion.sampling.samplers import SAMPLERS
 from diffusion.training.config import TrainingConfig
 from diffusion.training.evaluate import Recognition
 from diffusion.training.pictures import read_archive
-from diffusion.training.prompts import TestPrompt, seen_prompts, unseen_prompts
+from diffusion.training.prompts import EvaluationPrompt, seen_prompts, unseen_prompts
 from diffusion.training.recogniser import Recogniser
 
 THROUGHOUT = (0.0, 1.0)
@@ -47,7 +47,7 @@ class Point:
 class Judge:
     """Draws what is ``asked`` for with ``model`` and measures it."""
 
-    def __init__(self, model: ImageModel, recogniser: Recogniser, asked: Sequence[TestPrompt]) -> None:
+    def __init__(self, model: ImageModel, recogniser: Recogniser, asked: Sequence[EvaluationPrompt]) -> None:
         self.model, self.recogniser, self.asked = model, recogniser, asked
         self.reference = self._draw(**REFERENCE)
 

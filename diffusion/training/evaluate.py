@@ -19,7 +19,7 @@ from diffusion.training.errors import TrainingError
 from diffusion.training.latents import to_pixels
 from diffusion.training.measures import COPY_PSNR, Nearest, diversity, nearest, velocity_loss
 from diffusion.training.pictures import Picture
-from diffusion.training.prompts import TestPrompt, draw_prompt, seen_prompts, unseen_prompts
+from diffusion.training.prompts import EvaluationPrompt, draw_prompt, seen_prompts, unseen_prompts
 from diffusion.training.recogniser import Judgement, Recogniser
 from diffusion.training.reconstruction import held_out_psnr, reconstruct
 from diffusion.training.scenes import is_selected
@@ -184,17 +184,17 @@ def table(evaluations: dict[str, Evaluation]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _repeat(asked: Sequence[TestPrompt], seeds: int) -> list[TestPrompt]:
+def _repeat(asked: Sequence[EvaluationPrompt], seeds: int) -> list[EvaluationPrompt]:
     return [shown for shown in asked for _ in range(seeds)]
 
 
-def _spread(asked: list[TestPrompt], count: int) -> list[TestPrompt]:
+def _spread(asked: list[EvaluationPrompt], count: int) -> list[EvaluationPrompt]:
     """Take ``count`` of ``asked``, evenly over all of it."""
     count = min(count, len(asked))
     return [asked[index * len(asked) // count] for index in range(count)]
 
 
-def _draw(generate: Generate, asked: Sequence[TestPrompt], seeds: int) -> list[Image.Image]:
+def _draw(generate: Generate, asked: Sequence[EvaluationPrompt], seeds: int) -> list[Image.Image]:
     prompts = [shown.prompt for shown in _repeat(asked, seeds)]
     numbers = [seed for _ in asked for seed in range(seeds)]
     images = []
@@ -205,7 +205,7 @@ def _draw(generate: Generate, asked: Sequence[TestPrompt], seeds: int) -> list[I
 
 
 def _recognise_real(
-    recogniser: Recogniser, vae: AutoencoderKL, learned: list[Picture], asked: Sequence[TestPrompt]
+    recogniser: Recogniser, vae: AutoencoderKL, learned: list[Picture], asked: Sequence[EvaluationPrompt]
 ) -> Recognition:
     """Judge the real pictures of what was asked, through the autoencoder: the most that drawn ones can be expected to reach."""
     real = to_pixels([draw_prompt(shown, learned) for shown in asked])
@@ -213,14 +213,14 @@ def _recognise_real(
     return Recognition.of(recogniser.judge([Image.fromarray(image) for image in pixels], asked))
 
 
-def _by_kind(verdicts: Sequence[Judgement], asked: Sequence[TestPrompt]) -> dict[str, Recognition]:
+def _by_kind(verdicts: Sequence[Judgement], asked: Sequence[EvaluationPrompt]) -> dict[str, Recognition]:
     kinds: dict[str, list[Judgement]] = {}
     for verdict, shown in zip(verdicts, asked, strict=True):
         kinds.setdefault(shown.kind, []).append(verdict)
     return {kind: Recognition.of(of_kind) for kind, of_kind in kinds.items()}
 
 
-def _share_of_subject(found: Sequence[Nearest], learned: Sequence[Picture], asked: Sequence[TestPrompt]) -> float:
+def _share_of_subject(found: Sequence[Nearest], learned: Sequence[Picture], asked: Sequence[EvaluationPrompt]) -> float:
     hits = [learned[each.index].name == shown.subjects[0] for each, shown in zip(found, asked, strict=True)]
     return sum(hits) / len(hits)
 

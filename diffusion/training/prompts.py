@@ -50,7 +50,7 @@ UNSEEN_SHEET = (  # see held_out
 
 
 @dataclass(frozen=True)
-class TestPrompt:
+class EvaluationPrompt:
     """A prompt and what a picture of it shows: the names of its subjects, a colour of theirs and of the ground where asked."""
 
     prompt: str
@@ -68,23 +68,23 @@ class TestPrompt:
         return "second subject" if len(self.subjects) > 1 else ""
 
 
-def seen_prompts(pictures: list[Picture], config: DataConfig, count: int) -> list[TestPrompt]:
+def seen_prompts(pictures: list[Picture], config: DataConfig, count: int) -> list[EvaluationPrompt]:
     """Draw ``count`` names that a run with ``config`` trains on, all equally likely, the same at every call."""
     names = sorted({picture.name for picture in pictures if is_selected(picture, config)})
-    return [TestPrompt(name, (name,)) for name in random.Random(0).sample(names, min(count, len(names)))]
+    return [EvaluationPrompt(name, (name,)) for name in random.Random(0).sample(names, min(count, len(names)))]
 
 
-def unseen_prompts() -> list[TestPrompt]:
+def unseen_prompts() -> list[EvaluationPrompt]:
     """List the held-out compositions with the prompts that ask for them."""
     return [
-        *(TestPrompt(f"{colour} {name}", (name,), colour=colour) for name, colour in RECOLOURED),
-        *(TestPrompt(f"{name} wearing {ACCESSORIES[worn]}", (name, worn)) for name, worn in WEARING),
-        *(TestPrompt(f"{name} on a {colour} background", (name,), background=colour) for name, colour in ON_BACKGROUND),
-        *(TestPrompt(f"{left} and {right}", (left, right)) for left, right in SIDE_BY_SIDE),
+        *(EvaluationPrompt(f"{colour} {name}", (name,), colour=colour) for name, colour in RECOLOURED),
+        *(EvaluationPrompt(f"{name} wearing {ACCESSORIES[worn]}", (name, worn)) for name, worn in WEARING),
+        *(EvaluationPrompt(f"{name} on a {colour} background", (name,), background=colour) for name, colour in ON_BACKGROUND),
+        *(EvaluationPrompt(f"{left} and {right}", (left, right)) for left, right in SIDE_BY_SIDE),
     ]
 
 
-def draw_prompt(shown: TestPrompt, pictures: list[Picture]) -> Image.Image:
+def draw_prompt(shown: EvaluationPrompt, pictures: list[Picture]) -> Image.Image:
     """Draw what ``shown`` asks for from the first of ``pictures`` with its names, as the scenes are drawn.
 
     Raises ``KeyError`` if there is none.

@@ -21,7 +21,7 @@ from diffusion.training.errors import TrainingError
 from diffusion.training.optimizer import MuonWithAdamW
 from diffusion.training.pictures import Picture
 from diffusion.training.precision import autocast_bfloat16
-from diffusion.training.prompts import TestPrompt
+from diffusion.training.prompts import EvaluationPrompt
 from diffusion.training.scenes import Scene, is_selected, scenes, without_colour
 
 SIDE = 96  # pixels of its input
@@ -57,7 +57,7 @@ class Recogniser(nn.Module):
         return self.concept(features), self.colour(features), self.ground(features)
 
     @torch.inference_mode()
-    def judge(self, images: Sequence[Image.Image], shown: Sequence[TestPrompt], batch_size: int = 64) -> list["Judgement"]:
+    def judge(self, images: Sequence[Image.Image], shown: Sequence[EvaluationPrompt], batch_size: int = 64) -> list["Judgement"]:
         """Say of each picture whether it shows what was asked for; the network must be in evaluation mode."""
         verdicts = []
         device = self.concept.weight.device
@@ -111,7 +111,7 @@ class Judgement:
         return self.top_5 and self.attribute
 
 
-def _judgement(asked: TestPrompt, found: list[str], colour: str, ground: str) -> Judgement:
+def _judgement(asked: EvaluationPrompt, found: list[str], colour: str, ground: str) -> Judgement:
     def is_there(subject: str, names: list[str]) -> bool:
         return subject in names or subject in map(without_colour, names)
 
@@ -183,7 +183,7 @@ def train(path: Path, config: RecogniserConfig, data: DataConfig, pictures: list
             bar.set_postfix(loss=f"{smooth:.3f}", refresh=False)
             bar.update()
     recogniser.eval()
-    asked = [TestPrompt(picture.name, (picture.name,)) for picture in held_out]
+    asked = [EvaluationPrompt(picture.name, (picture.name,)) for picture in held_out]
     verdicts = recogniser.judge([flatten(picture.image()) for picture in held_out], asked)
     recogniser.accuracy = {
         "top_1": sum(verdict.top_1 for verdict in verdicts) / len(verdicts),

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from diffusion.training.errors import TrainingError
-from diffusion.training.prompts import TestPrompt, draw_prompt, seen_prompts, unseen_prompts
+from diffusion.training.prompts import EvaluationPrompt, draw_prompt, seen_prompts, unseen_prompts
 from diffusion.training.recogniser import GROUNDS, Recogniser, split, to_bytes, to_float, train, vary
 from diffusion.training.scenes import scenes
 
@@ -30,23 +30,23 @@ class Certain(Recogniser):
 @pytest.mark.parametrize(
     ("asked", "expected"),
     [
-        (TestPrompt("fox", ("fox",)), (True, True, True, True)),
-        (TestPrompt("star", ("star",)), (False, True, True, True)),
-        (TestPrompt("bear", ("bear",)), (False, False, True, False)),
-        (TestPrompt("blue fox", ("fox",), colour="blue"), (True, True, True, True)),
-        (TestPrompt("red fox", ("fox",), colour="red"), (True, True, False, False)),
-        (TestPrompt("fox on a pink background", ("fox",), background="pink"), (True, True, True, True)),
-        (TestPrompt("fox on a black background", ("fox",), background="black"), (True, True, False, False)),
-        (TestPrompt("fox and star", ("fox", "star")), (True, True, True, True)),
-        (TestPrompt("fox and bear", ("fox", "bear")), (True, True, False, False)),
-        (TestPrompt("blue apple", ("apple",), colour="blue"), (False, True, True, True)),
+        (EvaluationPrompt("fox", ("fox",)), (True, True, True, True)),
+        (EvaluationPrompt("star", ("star",)), (False, True, True, True)),
+        (EvaluationPrompt("bear", ("bear",)), (False, False, True, False)),
+        (EvaluationPrompt("blue fox", ("fox",), colour="blue"), (True, True, True, True)),
+        (EvaluationPrompt("red fox", ("fox",), colour="red"), (True, True, False, False)),
+        (EvaluationPrompt("fox on a pink background", ("fox",), background="pink"), (True, True, True, True)),
+        (EvaluationPrompt("fox on a black background", ("fox",), background="black"), (True, True, False, False)),
+        (EvaluationPrompt("fox and star", ("fox", "star")), (True, True, True, True)),
+        (EvaluationPrompt("fox and bear", ("fox", "bear")), (True, True, False, False)),
+        (EvaluationPrompt("blue apple", ("apple",), colour="blue"), (False, True, True, True)),
     ],
 )
 def test_judge_checks_subject_and_attribute(asked, expected, pictures):
     concepts = ["fox", "star", "red apple", "banana", "crown", "bear", "robot"]
     judge = Certain(concepts, ["fox", "star", "red apple", "banana", "crown"], "blue", "pink")
 
-    (verdict,) = judge.judge([draw_prompt(TestPrompt("fox", ("fox",)), pictures)], [asked])
+    (verdict,) = judge.judge([draw_prompt(EvaluationPrompt("fox", ("fox",)), pictures)], [asked])
 
     assert (verdict.top_1, verdict.top_5, verdict.attribute, verdict.both) == expected
 
@@ -78,7 +78,7 @@ def test_train_recogniser_rejects_an_archive_of_one_style(pictures, config, tmp_
 
 
 def test_vary_keeps_range_and_colour(pictures):
-    pixels = to_float(to_bytes([draw_prompt(TestPrompt("fox", ("fox",)), pictures)] * 8))
+    pixels = to_float(to_bytes([draw_prompt(EvaluationPrompt("fox", ("fox",)), pictures)] * 8))
     varied = vary(pixels, torch.Generator().manual_seed(0))
 
     assert varied.shape == pixels.shape and varied.min() >= -1 and varied.max() <= 1
