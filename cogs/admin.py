@@ -31,7 +31,7 @@ class AdminCog(commands.GroupCog, group_name="admin", group_description="What on
 
     def __init__(self, service: GenerationService, reload: Reload) -> None:
         self.service, self.reload = service, reload
-        service.orders.handlers |= {
+        service.broadcasts.handlers |= {
             "pause": lambda _: service.engine.pause(),
             "resume": lambda _: self._resume(),
             "drain": lambda _: service.background.spawn(service.drain()),
@@ -85,7 +85,7 @@ class AdminCog(commands.GroupCog, group_name="admin", group_description="What on
 
     async def _pass_on(self, verb: str, language: str) -> list[str]:
         """Let the other processes do the same, and give a line that says so where there are any."""
-        others = await self.service.orders.give(verb)
+        others = await self.service.broadcasts.publish(verb)
         return [say(language, OTHERS, count=others)] if others else []
 
     def _resume(self) -> None:
@@ -100,7 +100,7 @@ class AdminCog(commands.GroupCog, group_name="admin", group_description="What on
 
     async def _report_drained(self, interaction: discord.Interaction[Any]) -> None:
         await self.service.drain()
-        if not await self.service.claims.all_ended(lambda: self.service.closed_reason is not None):
+        if not await self.service.claims.wait_until_idle(lambda: self.service.closed_reason is not None):
             return
         with contextlib.suppress(discord.HTTPException):  # after 15 minutes there is no way back to the answer; the log has it
             await interaction.edit_original_response(content=say(language_of(interaction), DRAINED))

@@ -159,7 +159,7 @@ class ContextMenusCog(commands.Cog):
     async def _creation_of(self, interaction: Interaction, message: discord.Message) -> Creation | None:
         """Find which creation of ours ``message`` shows; none where it is another's, or the journal does not answer."""
         with contextlib.suppress(DatabaseUnavailableError):
-            creation = await self.service.creation_store.of_message(message.id)
+            creation = await self.service.creation_store.get_by_message(message.id)
             return creation if creation and may_see(interaction, creation) else None
         return None
 

@@ -19,8 +19,7 @@ from cogs.core.messages.delivery import NO_MENTIONS
 from cogs.core.policy.locale import language_of
 from cogs.core.policy.permissions import Interaction
 from cogs.core.request.options import clean
-from cogs.core.storage.archive import Page
-from cogs.core.storage.creations import Creation
+from cogs.core.storage.creations import Creation, Page
 from cogs.core.storage.images import ImageMissingError
 from cogs.lineage import ShowSelect
 from diffusion.text import N_, plural
@@ -68,7 +67,7 @@ class HistoryCog(commands.Cog):
         async with self.service.answering(interaction):
             await interaction.response.defer(ephemeral=True, thinking=True)
             wanted, language = clean(search or ""), language_of(interaction)
-            page = await self.service.archive.page(interaction.user.id, wanted)
+            page = await self.service.creation_store.page(interaction.user.id, wanted)
             if not page.creations:
                 none = say(language, "You have no pictures yet.")
                 if wanted:
@@ -84,9 +83,9 @@ class HistoryCog(commands.Cog):
         async with self.service.answering(interaction):
             await interaction.response.defer()
             edge = {"after" if way == "newer" else "before": creation}
-            page = await self.service.archive.page(interaction.user.id, search, **edge)
+            page = await self.service.creation_store.page(interaction.user.id, search, **edge)
             if not page.creations:  # gone meanwhile
-                page = await self.service.archive.page(interaction.user.id, search)
+                page = await self.service.creation_store.page(interaction.user.id, search)
             view, files = await self._laid_out(page, search, language_of(interaction))
             await interaction.edit_original_response(view=view, attachments=files, allowed_mentions=NO_MENTIONS)
 

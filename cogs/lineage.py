@@ -101,7 +101,7 @@ class LineageCog(commands.Cog):
     async def ids(self, interaction: Interaction, current: str) -> list[app_commands.Choice[str]]:
         """Offer the member's own latest whose prompts hold what is typed."""
         try:
-            found = await self.service.archive.latest(interaction.user.id, current, CHOICES_SHOWN)
+            found = await self.service.creation_store.latest(interaction.user.id, current, CHOICES_SHOWN)
         except DatabaseUnavailableError:
             return []
         language = language_of(interaction)
@@ -126,7 +126,7 @@ class LineageCog(commands.Cog):
         async with self.service.answering(interaction):
             creation = await self._found(interaction, id)
             await interaction.response.defer(ephemeral=True, thinking=True)
-            family = await self.service.archive.family(creation)
+            family = await self.service.creation_store.family(creation)
             seen = {relative.id: relative for relative in family if may_see(interaction, relative)}
             relatives = [Relative(one.id, one.parent_id, one.request if one.id in seen else None, one.source) for one in family]
             view, language = ui.LayoutView(timeout=None), language_of(interaction)

@@ -33,7 +33,7 @@ class ModelsCog(commands.Cog):
         self.drawing: str = bot.config.model_names[0]
         self._chosen: str | None = None  # in another process, most recently
         self._following = asyncio.Lock()
-        service.orders.handlers["model"] = lambda source: service.background.start(self._follow(source))
+        service.broadcasts.handlers["model"] = lambda source: service.background.start(self._follow(source))
 
     @app_commands.command()
     @app_commands.describe(model="The one to draw with from now on, for everybody; only whoever runs this bot can choose")
@@ -73,7 +73,7 @@ class ModelsCog(commands.Cog):
         language = language_of(interaction)
         try:
             await self._load(source)
-            others = await self.service.orders.give("model", source)
+            others = await self.service.broadcasts.publish("model", source)
         except Exception as error:
             goes_on = say(language, "`{model}` goes on.", model=named(self.drawing))
             text = f"{translate(language, explained(error))} {goes_on}"

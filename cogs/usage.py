@@ -11,7 +11,7 @@ from cogs.core.i18n.catalogues import say, translate
 from cogs.core.messages.delivery import NO_MENTIONS
 from cogs.core.policy.limits import Allowance
 from cogs.core.policy.locale import language_of
-from cogs.core.storage.quotas import renewal
+from cogs.core.storage.quotas import next_reset
 from diffusion.errors import DarkroomError
 from diffusion.request import Limits
 from diffusion.text import plural
@@ -28,7 +28,7 @@ class UsageCog(commands.Cog):
         """Tell how many pictures you have made today, how many are left and what is possible here."""
         async with self.service.answering(interaction):
             rules = self.service.rules
-            made = sum((await self.service.quota_store.today(interaction.user.id)).values())
+            made = sum((await self.service.quota_store.used_today(interaction.user.id)).values())
             allowances = await rules.allowances(interaction)
             limits, obstacle = rules.limits(interaction), rules.obstacle(interaction)
             text = usage_text(made, allowances, limits, obstacle, language_of(interaction))
@@ -49,7 +49,7 @@ def usage_text(made: int, allowances: list[Allowance], limits: Limits, obstacle:
         template = LEFT_HERE if allowance.here else LEFT_IN_ALL_SERVERS
         lines.append(say(language, template, left=allowance.left, most=allowance.most))
     if allowances:
-        lines.append(say(language, "The next day begins {when}.", when=discord.utils.format_dt(renewal(), "R")))
+        lines.append(say(language, "The next day begins {when}.", when=discord.utils.format_dt(next_reset(), "R")))
     else:
         lines.append(say(language, "You may make as many as you like."))
     at_once = say(

@@ -14,7 +14,7 @@ from cogs.core.messages.message import Picture, Result
 from cogs.core.request import options
 from cogs.core.request.flags import read_flags
 from cogs.core.request.prompt_matrix import prompted, written
-from cogs.core.storage.creations import from_json, to_json
+from cogs.core.storage.creations import request_from_json, request_to_json
 from diffusion.errors import DarkroomError, InvalidRequestError
 from diffusion.images.io import to_png
 from diffusion.images.parameters import read_parameters
@@ -81,7 +81,7 @@ def test_any_request_shows_within_discords_limits_and_without_mentions(request):
 
 @given(requests)
 def test_any_request_comes_back_from_the_journal(request):
-    assert from_json(to_json(request), None) == request
+    assert request_from_json(request_to_json(request), None) == request
 
 
 @given(anything)

@@ -143,7 +143,7 @@ class ModerationCog(commands.GroupCog, group_name="moderation", group_descriptio
             await _reply(interaction, self._rule_text(server, language_of(interaction)))
 
     def _preferences(self, server: int) -> Preferences:
-        return self.service.preference_store.of(Scope.SERVER, server)
+        return self.service.preference_store.get(Scope.SERVER, server)
 
     async def _change(self, server: int, **changes: Any) -> None:
         await self.service.preference_store.set(Scope.SERVER, server, self._preferences(server).with_(**changes))

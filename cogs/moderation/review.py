@@ -34,7 +34,7 @@ class ReviewCog(commands.Cog):
 
     async def _reject(self, **where: int) -> None:
         with contextlib.suppress(DatabaseUnavailableError):  # the store has logged it
-            for review in await self.service.reviews.waiting(**where):
-                _, is_first = await self.service.reviews.decide(review.creation_id, Decision.DELETE, None)
+            for review in await self.service.review_store.undecided(**where):
+                _, is_first = await self.service.review_store.decide(review.creation_id, Decision.DELETE, None)
                 if is_first:
                     await self.service.resume_reviewed(review.creation_id)

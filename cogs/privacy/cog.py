@@ -17,7 +17,7 @@ from cogs.core.messages.delivery import NO_MENTIONS
 from cogs.core.messages.http_errors import DISCORD_ERRORS
 from cogs.core.policy.locale import language_of
 from cogs.core.request.preferences import Scope
-from cogs.core.storage.personal_data import Forgotten
+from cogs.core.storage.personal_data import DeletedData
 from cogs.privacy.export import Export
 from diffusion.errors import DarkroomError
 from diffusion.text import N_, plural
@@ -75,7 +75,7 @@ class PrivacyCog(commands.GroupCog, group_name="privacy", group_description="Wha
         """Get a copy of all that I keep about you: what you asked for, your settings and your pictures."""
         async with self.service.answering(interaction):
             await interaction.response.defer(ephemeral=True, thinking=True)
-            documents, names = await self.service.personal.documents(interaction.user.id)
+            documents, names = await self.service.personal_data.export(interaction.user.id)
             takeout = Export(documents, names, self.service.image_store, interaction.filesize_limit)
             part, language = 0, language_of(interaction)
             async for data in takeout:
@@ -108,7 +108,7 @@ class PrivacyCog(commands.GroupCog, group_name="privacy", group_description="Wha
         """Say whether others may start from your avatar and your pictures."""
         async with self.service.answering(interaction):
             preference_store, member = self.service.preference_store, interaction.user.id
-            before = await preference_store.latest(Scope.MEMBER, member)
+            before = await preference_store.reload(Scope.MEMBER, member)
             await preference_store.set(Scope.MEMBER, member, before.with_(remix=None if allowed else False))
             text = say(language_of(interaction), REMIXED if allowed else NOT_REMIXED)
             await interaction.response.send_message(text, ephemeral=True)
@@ -121,7 +121,7 @@ class PrivacyCog(commands.GroupCog, group_name="privacy", group_description="Wha
             language = language_of(interaction)  # one of the settings that are deleted
             await interaction.response.edit_message(content=say(language, "Deleting…"), view=None)
             await self._take_back(member)
-            forgotten = await self.service.personal.forget(member)
+            forgotten = await self.service.personal_data.delete(member)
             messages = list(_messages(forgotten))
             self.service.background.start(_delete(interaction.client, messages[:MOST_MESSAGES]))
             told = _told(forgotten, len(messages), language)
@@ -129,11 +129,11 @@ class PrivacyCog(commands.GroupCog, group_name="privacy", group_description="Wha
 
     async def _take_back(self, member: int) -> None:
         """Cancel all that is being made for ``member`` and wait until it has ended, but not for what Discord keeps waiting."""
-        elsewhere = await self.service.claims.elsewhere(member)
+        elsewhere = await self.service.claims.held_by_others(member)
         for creation_id in elsewhere:
             await self.service.cancel_elsewhere(creation_id)
         if elsewhere:
-            await asyncio.sleep(2 * self.service.lease.beat)  # until the others notice and keep nothing more
+            await asyncio.sleep(2 * self.service.lease.renew_interval)  # until the others notice and keep nothing more
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LONGEST_WAIT):
                 while theirs := [one.id for one in self.service.runner.active if one.owner == member]:
@@ -148,7 +148,7 @@ async def _delete(client: Any, messages: Iterable[tuple[int, int]]) -> None:
             await client.get_partial_messageable(channel_id).get_partial_message(message_id).delete()
 
 
-def _messages(forgotten: Forgotten) -> Iterable[tuple[int, int]]:
+def _messages(forgotten: DeletedData) -> Iterable[tuple[int, int]]:
     """Give channel and id of the messages with a member's pictures, newest first; before them those that ask moderators."""
     for review in forgotten.reviews:
         if review.message_id:
@@ -160,11 +160,11 @@ def _messages(forgotten: Forgotten) -> Iterable[tuple[int, int]]:
             yield creation.posting_in or creation.channel_id, creation.message_id
 
 
-def _told(forgotten: Forgotten, messages: int, language: str) -> str:
+def _told(forgotten: DeletedData, messages: int, language: str) -> str:
     lines = [
         say(
             language,
-            "Forgotten: {requests}, {pictures} and your settings.",
+            "DeletedData: {requests}, {pictures} and your settings.",
             requests=say(language, plural("{count} request", "{count} requests"), count=len(forgotten.creations)),
             pictures=say(language, plural("{count} picture", "{count} pictures"), count=forgotten.pictures - forgotten.kept),
         )

@@ -29,7 +29,7 @@ class DeletionsCog(commands.Cog):
 
     async def _note(self, messages: Iterable[int]) -> None:
         with contextlib.suppress(DatabaseUnavailableError):  # logged; /show looks at the message besides
-            await self.service.archive.withdraw(list(messages))
+            await self.service.creation_store.forget_messages(list(messages))
 
 
 async def setup(bot: Any) -> None:

@@ -12,7 +12,7 @@ from cogs.core.messages.delivery import NO_MENTIONS
 from cogs.core.policy.locale import language_of
 from cogs.core.request.options import clean
 from cogs.core.request.preferences import RANGES, Preferences, Scope
-from cogs.core.storage.preferences import scopes
+from cogs.core.storage.preferences import scopes_of
 from cogs.settings.panel import PAGES, Form, PageButton, Values, panel_text, panel_view
 from diffusion.errors import DarkroomError
 from diffusion.text import N_
@@ -51,7 +51,7 @@ class SettingsCog(commands.GroupCog, group_name="settings", group_description="W
         """Set how many pictures a day members of a role may make, for managers of the server."""
         async with self.service.answering(interaction):
             subject = self._subject(interaction, Scope.SERVER)
-            before = self.service.preference_store.of(Scope.SERVER, subject)
+            before = self.service.preference_store.get(Scope.SERVER, subject)
             others = {id: most for id, most in (before.allowances or {}).items() if id != role.id}
             kept = others if pictures is None else {role.id: pictures} | others  # the latest is listed first
             await self.service.preference_store.set(Scope.SERVER, subject, before.with_(allowances=kept or None))
@@ -60,7 +60,7 @@ class SettingsCog(commands.GroupCog, group_name="settings", group_description="W
     async def show(self, interaction: Interaction, scope: Scope) -> None:
         """Send the panel of ``scope``, seen by the member alone."""
         async with self.service.answering(interaction):
-            await self.service.preference_store.latest(scope, self._subject(interaction, scope))
+            await self.service.preference_store.reload(scope, self._subject(interaction, scope))
             await interaction.response.send_message(**self._panel(interaction, scope), ephemeral=True)
 
     async def open_page(self, interaction: Interaction, scope: Scope, page: str) -> None:
@@ -73,7 +73,7 @@ class SettingsCog(commands.GroupCog, group_name="settings", group_description="W
             async def on_values(submitted: Interaction, values: Values) -> None:
                 await self.change(submitted, scope, values)
 
-            set_now, language = self.service.preference_store.of(scope, subject), language_of(interaction)
+            set_now, language = self.service.preference_store.get(scope, subject), language_of(interaction)
             await interaction.response.send_modal(Form(scope, page, set_now, on_values, language))
 
     async def change(self, interaction: Interaction, scope: Scope, values: Values) -> None:
@@ -82,7 +82,7 @@ class SettingsCog(commands.GroupCog, group_name="settings", group_description="W
             subject = self._subject(interaction, scope)
             if values.get("style"):
                 values["style"] = clean(values["style"]) or None
-            after = (await self.service.preference_store.latest(scope, subject)).with_(**values)
+            after = (await self.service.preference_store.reload(scope, subject)).with_(**values)
             self.service.rules.check(after)
             await self.service.preference_store.set(scope, subject, after)
             panel = self._panel(interaction, scope)
@@ -93,7 +93,7 @@ class SettingsCog(commands.GroupCog, group_name="settings", group_description="W
 
     def _subject(self, interaction: Interaction, scope: Scope) -> int:
         """Give the id of what ``scope`` is for ``interaction``; raises `DarkroomError` where its member may not change that."""
-        subject = scopes(interaction).get(scope)
+        subject = scopes_of(interaction).get(scope)
         if subject is None:
             raise DarkroomError(SERVERS_ONLY)
         if scope is not Scope.MEMBER and not interaction.permissions.manage_guild:
@@ -101,9 +101,9 @@ class SettingsCog(commands.GroupCog, group_name="settings", group_description="W
         return subject
 
     def _panel(self, interaction: Interaction, scope: Scope) -> dict[str, Any]:
-        at = list(scopes(interaction).items())
+        at = list(scopes_of(interaction).items())
         wider = at[[known for known, _ in at].index(scope) :]
-        layers = {known: self.service.preference_store.of(known, subject) for known, subject in wider}
+        layers = {known: self.service.preference_store.get(known, subject) for known, subject in wider}
         language = language_of(interaction)
         text = panel_text(scope, layers, self._defaults(), language)
         return {"content": text, "view": panel_view(scope, language), "allowed_mentions": NO_MENTIONS}

@@ -61,7 +61,7 @@ async def fault_of(server, member, command, option, value, messages):
         return told
     if len(server.channel.history()) != messages or server.service.jobs or await server.service.creation_store.unfinished():
         return "something was begun"
-    return "counted" if await server.service.quota_store.today(member.id) else None
+    return "counted" if await server.service.quota_store.used_today(member.id) else None
 
 
 async def faults(server, member, options, values):
@@ -165,7 +165,7 @@ def texts(component):
 async def test_text_too_long_is_told_in_every_field_of_every_form(server, chief):
     made, kinds = 0, set()
     async for shown in forms(server, chief):
-        made = made or len(await server.service.archive.latest(chief.id, "", 25))
+        made = made or len(await server.service.creation_store.latest(chief.id, "", 25))
         for field in texts(shown.modal):
             kinds.add((shown.modal["title"], field))
             result = await forge_form(server, chief, shown, {field: LONG})
@@ -175,8 +175,8 @@ async def test_text_too_long_is_told_in_every_field_of_every_form(server, chief)
             told = text_of(answers[0])
             assert told and not any(word in told for word in WRONG), (field, told)
     assert len(kinds) > 20
-    assert len(await server.service.archive.latest(chief.id, "", 25)) == made == 1
-    assert all(server.service.preference_store.of(scope, id) == Preferences() for scope, id in subjects(server, chief))
+    assert len(await server.service.creation_store.latest(chief.id, "", 25)) == made == 1
+    assert all(server.service.preference_store.get(scope, id) == Preferences() for scope, id in subjects(server, chief))
     assert not server.env.bot.get_guild(server.guild.id).emojis and not server.env.bot.get_guild(server.guild.id).stickers
 
 

@@ -29,7 +29,7 @@ async def made(server, **options):
 
 
 async def creation_of(server, message):
-    return await server.service.creation_store.of_message(message.id)
+    return await server.service.creation_store.get_by_message(message.id)
 
 
 async def menu(server, name, message, member=None):

@@ -6,8 +6,7 @@ from PIL import Image
 from simcord.components import walk_components
 
 from cogs import history
-from cogs.core.storage.archive import PAGE
-from cogs.core.storage.creations import State
+from cogs.core.storage.creations import PAGE_SIZE, State
 from cogs.history import thumbnail
 from cogs.lineage import LABEL_LIMIT, label
 from tests.support.creations import creation
@@ -19,7 +18,7 @@ def kept(server):
     """Write creations of alice down as if they had been delivered."""
 
     async def keep(*numbers, **values):
-        name = await server.service.image_store.keep(png())
+        name = await server.service.image_store.save(png())
         for number in numbers:
             row = creation(number, **{"owner": server.alice.id, "state": State.DELIVERED, "pictures": [name]} | values)
             row.request = row.request | {"prompt": f"picture {number}", "seed": number} | values.get("request", {})
@@ -63,7 +62,7 @@ async def test_what_branched_or_morphed_is_listed_by_what_it_became(server, kept
 
 
 async def test_one_leafs_back_and_forth_after_a_restart_too(server, kept):
-    await kept(*range(1, 2 * PAGE + 2))
+    await kept(*range(1, 2 * PAGE_SIZE + 2))
     message = await listed(server)
     assert labels(message) == ["Older"]
     first = numbers(message)
@@ -78,16 +77,16 @@ async def test_one_leafs_back_and_forth_after_a_restart_too(server, kept):
 
 
 async def test_a_search_holds_on_every_page(server, kept):
-    await kept(*range(1, PAGE + 3), request={"prompt": "a 100% fox: {really}"})
+    await kept(*range(1, PAGE_SIZE + 3), request={"prompt": "a 100% fox: {really}"})
     await kept(50, 51)
     message = await listed(server, search="100% FOX: {")
-    assert numbers(message) == list(range(PAGE + 2, 2, -1))
+    assert numbers(message) == list(range(PAGE_SIZE + 2, 2, -1))
     older = (await server.alice.click(message, label="Older")).response
     assert numbers(older) == [2, 1]
 
 
 async def test_the_longest_search_fits_into_a_button(server, kept):
-    await kept(*range(10**18, 10**18 + PAGE + 1), request={"prompt": "語" * 80})
+    await kept(*range(10**18, 10**18 + PAGE_SIZE + 1), request={"prompt": "語" * 80})
     message = await listed(server, search="語" * 50)
     assert labels(message) == ["Older"]
 
@@ -104,12 +103,12 @@ async def test_pictures_that_were_pruned_say_so(server, kept):
 
 
 async def test_pictures_deleted_while_one_leafs_lead_to_the_first_page(server, kept):
-    await kept(*range(1, PAGE + 2))
+    await kept(*range(1, PAGE_SIZE + 2))
     message = await listed(server)
     async with server.service.database.engine.begin() as connection:
         await connection.exec_driver_sql("DELETE FROM creations WHERE id = 1")
     older = (await server.alice.click(message, label="Older")).response
-    assert numbers(older) == list(range(PAGE + 1, 1, -1))
+    assert numbers(older) == list(range(PAGE_SIZE + 1, 1, -1))
 
 
 async def test_one_of_the_list_is_shown_to_the_member_alone(server):

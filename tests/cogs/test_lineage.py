@@ -30,7 +30,7 @@ async def pressed(server, message, name, member=None):
 
 
 async def row_of(server, message):
-    return await server.service.creation_store.of_message(message.id)
+    return await server.service.creation_store.get_by_message(message.id)
 
 
 async def shown(server, message, member=None, channel=None, **options):
@@ -121,7 +121,7 @@ async def test_a_deleted_picture_is_not_brought_back_for_others(server, monkeypa
     if noticed:
         await server.alice.click(message, label="Delete")
     else:  # while the bot was away
-        monkeypatch.setattr(server.service.archive, "withdraw", AsyncMock())
+        monkeypatch.setattr(server.service.creation_store, "forget_messages", AsyncMock())
         await add_moderator(server).delete(message)
     assert private_text(await server.bob.slash(server.channel, "show", id=str(row.id))) == UNKNOWN
     mine = await server.alice.slash(server.channel, "show", id=str(row.id))
@@ -198,7 +198,7 @@ async def test_a_replay_that_differs_says_how_far(server):
     row = await row_of(server, message)
     picture = read_image(await pictures_of(message)[0].read())
     picture.putpixel((0, 0), tuple((channel + 40) % 256 for channel in picture.getpixel((0, 0))))
-    await changed(server, row, pictures=[await server.service.image_store.keep(to_png(picture))])
+    await changed(server, row, pictures=[await server.service.image_store.save(to_png(picture))])
     replayed = await pressed(server, await shown(server, message), "Replay")
     assert "not identical, apart by at most" in text_of(replayed) and "of 255 levels (PSNR" in text_of(replayed)
 
@@ -206,7 +206,7 @@ async def test_a_replay_that_differs_says_how_far(server):
 async def test_a_replay_of_the_same_pixels_in_another_file_is_identical(server):
     message = await made(server)
     picture = read_image(await pictures_of(message)[0].read())
-    await changed(server, await row_of(server, message), pictures=[await server.service.image_store.keep(to_png(picture))])
+    await changed(server, await row_of(server, message), pictures=[await server.service.image_store.save(to_png(picture))])
     assert "identical in every pixel" in text_of(await pressed(server, await shown(server, message), "Replay"))
 
 

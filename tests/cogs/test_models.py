@@ -53,7 +53,7 @@ async def test_another_model_draws_once_it_is_chosen(offering):
     await offering.until_finished(
         (await offering.alice.slash(offering.channel, "imagine", prompt="red apple", steps=2)).response
     )
-    (creation,) = await offering.service.archive.latest(offering.alice.id, "", 5)
+    (creation,) = await offering.service.creation_store.latest(offering.alice.id, "", 5)
     assert creation.model == "finer"
     assert "`finer` draws here." in private_text(await offering.alice.slash(offering.channel, "models"))
     assert "finer" in private_text(await offering.alice.slash(offering.channel, "about"))
@@ -123,7 +123,7 @@ async def test_of_models_chosen_in_another_process_the_last_draws(offering, monk
 
     monkeypatch.setattr(offering.engine, "switch", switch_slowly)
     for source in ("embedded", "someone/broken", "/srv/finer.safetensors"):
-        offering.service.orders.handlers["model"](source)
+        offering.service.broadcasts.handlers["model"](source)
     await offering.until(lambda: loading)
     going_on.set()
     await offering.until_idle()

@@ -64,7 +64,7 @@ async def test_as_many_pictures_as_a_message_holds_come_without_the_one_they_sta
     again = await server.alice.click(message, label="Reroll")
     await server.until_finished(again.response, 10)
     await server.until_idle()
-    first, second = [await server.service.creation_store.of_message(each.id) for each in (message, again.response)]
+    first, second = [await server.service.creation_store.get_by_message(each.id) for each in (message, again.response)]
     assert first.source == second.source is not None
     async with server.service.database.sessions.begin() as session:
         await session.delete(await session.get(type(first), first.id))

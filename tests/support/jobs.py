@@ -28,7 +28,7 @@ async def ask(server, command="imagine", **options):
 
 
 async def row_of(server, message):
-    return await server.service.creation_store.of_message(message.id)
+    return await server.service.creation_store.get_by_message(message.id)
 
 
 async def until_running(server, message):

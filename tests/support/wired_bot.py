@@ -21,10 +21,10 @@ torch.set_num_threads(1)
 MODEL = model_of(build_tiny_components())
 
 
-def run(port, folder, grace=30.0, lease=cogs.core.storage.lease.SECONDS, **settings):
+def run(port, folder, grace=30.0, lease=cogs.core.storage.lease.LEASE_SECONDS, **settings):
     """Run until killed or told to stop; what it says goes to a file in ``folder``."""
     sys.stderr = sys.stdout = open(Path(folder) / "bot.log", "a", buffering=1)  # noqa: SIM115
-    cogs.core.storage.lease.SECONDS = lease
+    cogs.core.storage.lease.LEASE_SECONDS = lease
     connect_to(port)
     bot.build_engine = lambda settings: Engine(MODEL)
     given = {"discord_token": "wire", "data_dir": folder, "database_url": "", "grace_seconds": grace} | settings

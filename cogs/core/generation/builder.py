@@ -51,7 +51,7 @@ class RequestBuilder:
         **options: Any,
     ) -> ImageRequest:
         """Compose what is asked for with ``options``, of which None leaves one open; raises `InvalidRequestError`."""
-        limits, preferred = self.rules.limits(interaction), self.rules.preference_store.at(interaction)
+        limits, preferred = self.rules.limits(interaction), self.rules.preference_store.effective_for(interaction)
         words, flags = self._read(interaction, prompt, limits)
         of_flags = flags.pop("style", None)
         named = next((name for name in (style, of_flags, preferred.style if words else None) if name), None)

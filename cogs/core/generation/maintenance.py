@@ -26,7 +26,7 @@ class Maintenance:
         reviews: ReviewStore,
         resume_reviewed: Callable[[int], Awaitable[None]],
     ) -> None:
-        self.creation_store, self.quota_store, self.image_store, self.reviews, self.resume_reviewed = (
+        self.creation_store, self.quota_store, self.image_store, self.review_store, self.resume_reviewed = (
             creation_store,
             quota_store,
             image_store,
@@ -37,20 +37,20 @@ class Maintenance:
     async def run(self) -> None:
         """Do everything once an hour; what fails is done the next time."""
         while True:
-            await run_all(self.quota_store.forget, self.give_up_reviews, self.finish_reviews, self.prune)
+            await run_all(self.quota_store.delete_past, self.give_up_reviews, self.finish_reviews, self.prune)
             await asyncio.sleep(SECONDS)
 
     async def give_up_reviews(self) -> None:
         """Let held pictures that no moderator has decided on go as pictures do that are too old."""
         oldest = discord.utils.utcnow() - timedelta(days=self.image_store.max_days)
-        for review in await self.reviews.waiting():
+        for review in await self.review_store.undecided():
             if discord.utils.snowflake_time(review.creation_id) < oldest:
-                await self.reviews.decide(review.creation_id, Decision.DELETE, None)
+                await self.review_store.decide(review.creation_id, Decision.DELETE, None)
                 await self.resume_reviewed(review.creation_id)
 
     async def finish_reviews(self) -> None:
         """Go on where moderators decided and nobody could do it, as the database failed or the bot was ending."""
-        for creation_id in await self.reviews.unfinished():
+        for creation_id in await self.review_store.unapplied():
             await self.resume_reviewed(creation_id)
 
     async def prune(self) -> None:

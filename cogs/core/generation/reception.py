@@ -10,7 +10,7 @@ from cogs.core.messages import render
 from cogs.core.messages.delivery import NO_MENTIONS, token_note
 from cogs.core.policy.locale import language_for
 from cogs.core.policy.permissions import is_age_restricted
-from cogs.core.storage.creations import Creation, CreationStore, to_json
+from cogs.core.storage.creations import Creation, CreationStore, request_to_json
 from cogs.core.storage.images import ImageStore
 from cogs.core.storage.preferences import PreferenceStore
 from diffusion.request import ImageRequest
@@ -33,7 +33,7 @@ class Reception:
         parent: int | None = None,
     ) -> Creation:
         """Write down that the member was promised an answer; raises `CreationStoreError`."""
-        preferred = self._preference_store.at(interaction)
+        preferred = self._preference_store.effective_for(interaction)
         private = bool(preferred.private) if private is None else private
         if spoiler is None:  # what comes of hidden pictures is hidden, too
             origin = await self._creation_store.get(parent) if parent else None
@@ -53,7 +53,7 @@ class Reception:
             spoiler=spoiler,
             age_restricted=is_age_restricted(interaction),
             counted=request.count if request else 0,
-            request=to_json(request) if request else None,
+            request=request_to_json(request) if request else None,
         )
         await self._creation_store.add(creation)
         return creation
@@ -72,8 +72,8 @@ class Reception:
     async def write_down(self, creation: Creation, request: ImageRequest) -> None:
         """Add what is wanted to what was accepted; raises `CreationStoreError` and what the gallery raises."""
         source = await asyncio.to_thread(render.encode_source, request)
-        name = await self._image_store.keep(source) if source else None
-        await self._creation_store.update(creation, request=to_json(request), source=name, counted=request.count)
+        name = await self._image_store.save(source) if source else None
+        await self._creation_store.update(creation, request=request_to_json(request), source=name, counted=request.count)
 
 
 def _sees_channel(interaction: Interaction) -> bool:

@@ -22,7 +22,7 @@ from cogs.core.messages.delivery import (
 from cogs.core.messages.message import Answer, Picture, Result
 from cogs.core.request.prompt_matrix import MOST as MAX_FILES
 from cogs.core.retry import retry
-from cogs.core.storage.creations import MODEL_LIMIT, Creation, CreationStore, OwnershipLostError, State, from_json
+from cogs.core.storage.creations import MAX_MODEL_LENGTH, Creation, CreationStore, OwnershipLostError, State, request_from_json
 from cogs.core.storage.images import ImageMissingError, ImageStore
 from cogs.core.storage.reviews import Decision, ReviewRow
 from diffusion.errors import DarkroomError, InvalidRequestError, JobCancelledError, QueueFullError
@@ -126,7 +126,7 @@ class JobRunner:
             async with self.finish_on_error(creation):
                 async with while_token_lives(creation):
                     if not await self._show_progress(creation, job, shown):
-                        await self.creation_store.close(creation, State.CANCELLED, MESSAGE_DELETED)
+                        await self.creation_store.finish(creation, State.CANCELLED, MESSAGE_DELETED)
                         return
                     result = await self._result_of(creation, job)
                 await start
@@ -179,15 +179,15 @@ class JobRunner:
     async def _save(self, creation: Creation, result: ImageResult, screening: dict[str, object]) -> EncodedFiles:
         """Encode and store the pictures, record them, and return them for the first post."""
         pictures = await asyncio.to_thread(encode_result, result)
-        names = [await self.image_store.keep(picture) for picture in pictures]
+        names = [await self.image_store.save(picture) for picture in pictures]
         film = None
         if not result.request.morph_to:
-            film = await self.image_store.keep(await asyncio.to_thread(encode_timelapse, result))
+            film = await self.image_store.save(await asyncio.to_thread(encode_timelapse, result))
         await self.creation_store.update(
             creation,
             pictures=names,
             film=film,
-            model=result.model[:MODEL_LIMIT],
+            model=result.model[:MAX_MODEL_LENGTH],
             seconds=round(result.seconds, 3),
             **screening,
         )
@@ -201,11 +201,11 @@ class JobRunner:
 
         Without ``files``, reads them from the store; raises `ImageMissingError`.
         """
-        if creation.state == State.HELD and not await self._is_approved(creation, request, files):
+        if creation.state == State.IN_REVIEW and not await self._is_approved(creation, request, files):
             return
         result = await self.result(creation, request, creation.language, files)
         message_id = await self.delivery.deliver(creation, result)
-        await self.creation_store.close(creation, State.DELIVERED, message_id=message_id)
+        await self.creation_store.finish(creation, State.DELIVERED, message_id=message_id)
 
     async def _is_approved(self, creation: Creation, request: ImageRequest, files: EncodedFiles | None) -> bool:
         """Ask the moderators or apply their decision; raises `NotShownError` where they rejected the pictures."""
@@ -265,7 +265,7 @@ class JobRunner:
     async def resume(self, creation: Creation) -> None:
         """Continue ``creation`` from its last recorded step."""
         async with self.finish_on_error(creation):
-            if creation.state == State.HELD:
+            if creation.state == State.IN_REVIEW:
                 with contextlib.suppress(ImageMissingError):  # then the pictures are drawn and screened again
                     await self._finish(creation, await self.request_of(creation))
                     return
@@ -287,7 +287,7 @@ class JobRunner:
         except MessageUnreadableError:
             return False
         if message and shows_result_of(message, creation):
-            await self.creation_store.close(creation, State.DELIVERED, message_id=message.id)
+            await self.creation_store.finish(creation, State.DELIVERED, message_id=message.id)
             return True
         if message:
             await self.creation_store.update(creation, message_id=message.id)
@@ -295,14 +295,14 @@ class JobRunner:
         if creation.state == State.RENDERED:  # the result is posted as a new message
             return False
         reason = MESSAGE_DELETED if creation.message_id else NEVER_ANSWERED
-        await self.creation_store.close(creation, State.CANCELLED, reason)
+        await self.creation_store.finish(creation, State.CANCELLED, reason)
         return True
 
     async def _draw_again(self, creation: Creation, request: ImageRequest) -> None:
         text = render.state_text(request.prompt, say(creation.language, render.RESUMING), creation.language)
         view = views.cancel_view(creation.owner, creation.id, creation.language)
         if not await self.delivery.announce(creation, Answer(text, view=view)):
-            await self.creation_store.close(creation, State.CANCELLED, MESSAGE_DELETED)
+            await self.creation_store.finish(creation, State.CANCELLED, MESSAGE_DELETED)
             return
         if creation.attempts >= SUSPECT_ATTEMPTS:
             await asyncio.sleep(2 ** (creation.attempts - SUSPECT_ATTEMPTS))
@@ -337,7 +337,7 @@ class JobRunner:
         image = mask = None
         if creation.source:
             image, mask = await asyncio.to_thread(read_masked, await self.image_store.read(creation.source))
-        return from_json(creation.request or {}, image, mask)
+        return request_from_json(creation.request or {}, image, mask)
 
     async def notify_interrupted(self, creations: Iterable[Creation]) -> None:
         """Tell the members of unfinished ``creations`` that the bot restarts; nothing may run these any more."""
@@ -367,9 +367,9 @@ class JobRunner:
                 raise error
             case JobCancelledError():
                 await self.delivery.announce(creation, state_answer(creation, render.CANCELLED))
-                await self.creation_store.close(creation, State.CANCELLED)
+                await self.creation_store.finish(creation, State.CANCELLED)
             case UndeliverableError():
-                await self.creation_store.close(creation, State.FAILED, str(error))
+                await self.creation_store.finish(creation, State.FAILED, str(error))
             case NotShownError():
                 await self._delete_files(creation)
                 await self._fail(creation, error)
@@ -384,21 +384,21 @@ class JobRunner:
             await self.delivery.deliver(creation, _state_answer(creation, translate(creation.language, error)))
         except UndeliverableError as undeliverable:
             log.warning("%r failed (%s), and its member does not know: %s", creation, error, undeliverable)
-        await self.creation_store.close(creation, State.FAILED, str(error))
+        await self.creation_store.finish(creation, State.FAILED, str(error))
 
     async def _delete_files(self, creation: Creation) -> None:
         """Delete the pictures and their source, unless other creations use the same files."""
         names = creation.files
         await self.creation_store.update(creation, pictures=None, source=None, film=None)
         with contextlib.suppress(DarkroomError):
-            await self.image_store.delete(names - await self.creation_store.needed(names))
+            await self.image_store.delete(names - await self.creation_store.referenced_files(names))
 
     async def cancel_acquired(self, creation: Creation, seconds: float) -> None:
         """Cancel a creation acquired from another process, which may edit its progress for ``seconds`` more."""
         token = creation.token
         cancelled = state_answer(creation, render.CANCELLED)
         async with self.finish_on_error(creation):
-            await self.creation_store.close(creation, State.CANCELLED)
+            await self.creation_store.finish(creation, State.CANCELLED)
             creation.token = token  # the row has forgotten it, but the two edits below need it
             await self.delivery.announce(creation, cancelled)
             await asyncio.sleep(seconds)

@@ -57,7 +57,7 @@ class SafetyGate:
         self.engine = engine
         self.preference_store = preference_store
         self.creation_store = creation_store
-        self.reviews = reviews
+        self.review_store = reviews
         self.client = client
 
     async def screen(self, creation: Creation, result: ImageResult) -> dict[str, Any]:
@@ -77,14 +77,14 @@ class SafetyGate:
             await self.creation_store.update(creation, flags=flags)
             raise NotShownError(NOT_SHOWN)
         return {
-            "state": State.HELD if action is FlaggedAction.REVIEW else State.RENDERED,
+            "state": State.IN_REVIEW if action is FlaggedAction.REVIEW else State.RENDERED,
             "flags": flags or None,
             "spoiler": creation.spoiler or action is FlaggedAction.SPOILER,
         }
 
     def action(self, creation: Creation) -> FlaggedAction:
         """Return what happens to ``creation`` if it is flagged."""
-        server = None if creation.guild_id is None else self.preference_store.of(Scope.SERVER, creation.guild_id)
+        server = None if creation.guild_id is None else self.preference_store.get(Scope.SERVER, creation.guild_id)
         return action_for(server, creation.age_restricted)
 
     def shows_previews(self, creation: Creation) -> bool:
@@ -93,19 +93,19 @@ class SafetyGate:
 
     async def review(self, creation: Creation) -> ReviewRow:
         """Return the moderators' review, a new one if there is none; raises `NotShownError` without a channel for it."""
-        if review := await self._until_reached(lambda: self.reviews.of(creation.id)):
+        if review := await self._until_reached(lambda: self.review_store.get(creation.id)):
             return review
-        server = self.preference_store.of(Scope.SERVER, creation.guild_id or 0)
+        server = self.preference_store.get(Scope.SERVER, creation.guild_id or 0)
         channel_id = server.moderators
         if channel_id is None:
             raise NotShownError(NOT_SHOWN)
-        return await self._until_reached(lambda: self.reviews.begin(creation.id, channel_id))
+        return await self._until_reached(lambda: self.review_store.create(creation.id, channel_id))
 
     def language(self, review: ReviewRow, creation: Creation) -> str:
         """Return the language of the moderators' channel."""
         guild = self.client.get_guild(creation.guild_id or 0)
         scopes = {Scope.CHANNEL: review.channel_id, Scope.SERVER: creation.guild_id or 0}
-        preferred = layered(self.preference_store.of(scope, subject) for scope, subject in scopes.items()).language
+        preferred = layered(self.preference_store.get(scope, subject) for scope, subject in scopes.items()).language
         # If the server belongs to another process's shard, its locale is unknown here. That of the creation comes closest.
         return preferred or (language_of_locale(guild.preferred_locale) if guild else creation.language)
 
@@ -115,10 +115,10 @@ class SafetyGate:
             message_id = await self._until_reached(lambda: self._find(review)) or await self._send(review, creation, result)
         except discord.HTTPException as error:
             log.error("the moderators' channel %d did not take %r: %s", review.channel_id, creation, error)
-            await self._until_reached(lambda: self.reviews.decide(creation.id, Decision.DELETE, None))
+            await self._until_reached(lambda: self.review_store.decide(creation.id, Decision.DELETE, None))
             raise NotShownError(NOT_SHOWN) from error
         if message_id != review.message_id:
-            await self._until_reached(lambda: self.reviews.note(review, message_id))
+            await self._until_reached(lambda: self.review_store.set_message(review, message_id))
 
     async def close(self, review: ReviewRow, creation: Creation) -> None:
         """Replace the pictures in the moderators' channel by what was decided."""

@@ -25,9 +25,8 @@ from cogs.core.policy.limits import Rules
 from cogs.core.policy.permissions import may_end
 from cogs.core.policy.waiting import Waiting
 from cogs.core.request.styles import Style
-from cogs.core.storage.archive import Archive
 from cogs.core.storage.broadcasts import Broadcasts
-from cogs.core.storage.claims import BEING_MADE, Claims
+from cogs.core.storage.claims import ACTIVE_STATES, Claims
 from cogs.core.storage.creations import Creation, CreationStore, OwnershipLostError, State
 from cogs.core.storage.database import Database
 from cogs.core.storage.images import ImageStore
@@ -80,16 +79,15 @@ class GenerationService:
     ) -> None:
         self.engine, self.database, self.image_store = engine, database, image_store
         self.lease, self.leads = lease or Lease(database), leads
-        self.claims, self.orders = Claims(database, self.lease), Broadcasts(database, self.lease)
+        self.claims, self.broadcasts = Claims(database, self.lease), Broadcasts(database, self.lease)
         self.creation_store, self.preference_store, self.quota_store = (
             CreationStore(database, self.lease),
             PreferenceStore(database),
             QuotaStore(database),
         )
-        self.reviews = ReviewStore(database)
+        self.review_store = ReviewStore(database)
         self.reception = Reception(self.creation_store, self.preference_store, image_store)
-        self.archive = Archive(database)
-        self.personal = PersonalData(database, self.creation_store, self.preference_store, image_store)
+        self.personal_data = PersonalData(database, self.creation_store, self.preference_store, image_store)
         self.rules = Rules(engine, self.preference_store, self.quota_store, daily_allowance)
         self.builder = RequestBuilder(engine, self.rules, styles)
         self.waiting = Waiting(engine, self.claims, max_per_member)
@@ -107,7 +105,7 @@ class GenerationService:
         """Take up what an earlier run of the bot left unfinished; raises `DatabaseUnavailableError`."""
         await self.lease.open()
         await self.preference_store.open()
-        safety_gate = SafetyGate(self.engine, self.preference_store, self.creation_store, self.reviews, client)
+        safety_gate = SafetyGate(self.engine, self.preference_store, self.creation_store, self.review_store, client)
         self.runner = JobRunner(
             self.engine,
             self.creation_store,
@@ -116,16 +114,16 @@ class GenerationService:
             safety_gate,
             self.result_notes,
         )
-        for creation in await self.claims.orphans():
+        for creation in await self.claims.claim_orphans():
             log.info("taking up %r", creation)
             self.background.start(self.runner.resume(creation))
-        if self.lease.shared:
-            calls = self.claims, self.preference_store, self.orders, self.runner
+        if self.lease.is_shared:
+            calls = self.claims, self.preference_store, self.broadcasts, self.runner
             rounds = ProcessCoordinator(*calls, self._resume_orphan, self._has_room)
             self.background.start_daemon(rounds.live())
             self.background.start_daemon(rounds.run())
         if self.leads:
-            upkeep = Maintenance(self.creation_store, self.quota_store, self.image_store, self.reviews, self.resume_reviewed)
+            upkeep = Maintenance(self.creation_store, self.quota_store, self.image_store, self.review_store, self.resume_reviewed)
             self.background.start_daemon(upkeep.run())
         self.background.start_daemon(self.metrics.watch_loop())
 
@@ -139,7 +137,7 @@ class GenerationService:
         await self.background.cancel()
         if interrupted and grace:
             await self.runner.notify_interrupted(interrupted)
-        await self.creation_store.settle()
+        await self.creation_store.flush()
         await self.lease.release()
 
     async def drain(self) -> None:
@@ -237,7 +235,7 @@ class GenerationService:
         Raises `DarkroomError` where there is nothing to take back or that is not theirs to decide.
         """
         here = next((creation for creation in self.runner.active if creation.id == creation_id), None)
-        creation = here or await self.claims.being_made(creation_id)
+        creation = here or await self.claims.get_active(creation_id)
         if creation is None:
             raise DarkroomError(ENDED)
         if not may_end(interaction, creation):
@@ -250,14 +248,14 @@ class GenerationService:
 
         False where it has ended.
         """
-        taken = await self.claims.take(creation_id, *BEING_MADE)
+        taken = await self.claims.acquire(creation_id, *ACTIVE_STATES)
         if taken:
-            self.background.start(self.runner.cancel_acquired(taken, 2 * self.lease.beat))
+            self.background.start(self.runner.cancel_acquired(taken, 2 * self.lease.renew_interval))
         return taken is not None
 
     async def resume_reviewed(self, creation_id: int) -> None:
         """Do with a held creation what was decided about it; raises `CreationStoreError`."""
-        if self.closed_reason != CLOSING and (creation := await self.claims.take(creation_id, State.HELD)):
+        if self.closed_reason != CLOSING and (creation := await self.claims.acquire(creation_id, State.IN_REVIEW)):
             self.background.start(self.runner.resume(creation))
 
     def _resume_orphan(self, creation: Creation) -> None:
@@ -291,4 +289,4 @@ class GenerationService:
         told = explained(error)
         await tell(interaction, told)
         with contextlib.suppress(OwnershipLostError):
-            await self.creation_store.close(creation, State.FAILED, str(told))
+            await self.creation_store.finish(creation, State.FAILED, str(told))

@@ -32,7 +32,7 @@ class ResultSource:
         with contextlib.suppress(DatabaseUnavailableError):
             if creation_id:
                 creation = await runner.creation_store.get(creation_id)
-            creation = creation or await runner.creation_store.of_message(message.id)
+            creation = creation or await runner.creation_store.get_by_message(message.id)
         return cls(runner, message, creation)
 
     @property

@@ -28,7 +28,7 @@ class ProcessCoordinator:
         resume_orphan: Callable[[Creation], None],
         has_room: Callable[[], bool],
     ) -> None:
-        self.claims, self.preference_store, self.orders = claims, preference_store, orders
+        self.claims, self.preference_store, self.broadcasts = claims, preference_store, orders
         self.runner, self.resume_orphan, self.has_room = runner, resume_orphan, has_room
 
     async def live(self) -> None:
@@ -37,20 +37,20 @@ class ProcessCoordinator:
 
     async def run(self) -> None:
         """Make a round every beat of the lease."""
-        bury, settle = self.claims.lease.bury, self.runner.creation_store.settle
-        await self._repeat(self._lose, self.orders.obey, self.preference_store.refresh, settle, bury, self._claim)
+        bury, settle = self.claims.lease.reap_expired, self.runner.creation_store.flush
+        await self._repeat(self._lose, self.broadcasts.poll, self.preference_store.refresh, settle, bury, self._claim)
 
     async def _repeat(self, *calls: Callable[[], Awaitable[None]]) -> None:
         """Do all ``calls`` every beat; what fails is done in the next."""
         while True:
-            await asyncio.sleep(self.claims.lease.beat)
+            await asyncio.sleep(self.claims.lease.renew_interval)
             await run_all(*calls)
 
     async def _lose(self) -> None:
-        for creation_id in await self.claims.lost([creation.id for creation in self.runner.active]):
+        for creation_id in await self.claims.find_lost([creation.id for creation in self.runner.active]):
             self.runner.abandon(creation_id)
 
     async def _claim(self) -> None:
-        for creation in await self.claims.orphans(AT_ONCE) if self.has_room() else ():
+        for creation in await self.claims.claim_orphans(AT_ONCE) if self.has_room() else ():
             log.info("taking over %r", creation)
             self.resume_orphan(creation)

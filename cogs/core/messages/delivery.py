@@ -106,7 +106,7 @@ class Delivery:
         """Edit progress into the message once its channel is free; return False if the message is gone."""
         route = _initial_route(creation)
         channel = creation.channel_id
-        if (route is Route.EDIT_BY_TOKEN and _has_expired(creation)) or not self.creation_store.certain:
+        if (route is Route.EDIT_BY_TOKEN and _has_expired(creation)) or not self.creation_store.is_ownership_certain:
             return True
         async with self._channel_lock(channel):
             edit = self._progress_edits[channel] = asyncio.ensure_future(self._send(route, creation, answer))
@@ -208,7 +208,7 @@ class Delivery:
     async def _try(self, route: Route, creation: Creation, answer: Answer) -> int:
         if route in TOKEN_ROUTES and _has_expired(creation):
             route = Route.DIRECT
-        await self.creation_store.hold(creation)
+        await self.creation_store.assert_owned(creation)
         return await self._send(route, creation, answer)
 
     async def _send(self, route: Route, creation: Creation, answer: Answer) -> int:

@@ -40,7 +40,7 @@ class ReviewButton(PersistentButton, name="review"):
         if not interaction.permissions.manage_messages:
             raise DarkroomError(MODERATORS_ONLY)
         await interaction.response.defer()
-        review, is_first = await service.reviews.decide(self.creation_id, self.decision, interaction.user.id)
+        review, is_first = await service.review_store.decide(self.creation_id, self.decision, interaction.user.id)
         if review is None:
             raise DarkroomError("These pictures have been deleted, so there is nothing left to decide.")
         if not is_first:

@@ -12,7 +12,7 @@ from cogs.core.policy.word_filter import Rule, find_broken_rule
 from cogs.core.request.options import parse_size
 from cogs.core.request.preferences import MAXIMA, Preferences, Scope
 from cogs.core.storage.preferences import PreferenceStore
-from cogs.core.storage.quotas import DIRECT, QuotaStore, renewal
+from cogs.core.storage.quotas import DIRECT_MESSAGES, QuotaStore, next_reset
 from diffusion.errors import DarkroomError, InvalidRequestError
 from diffusion.request import ImageRequest, Limits
 from diffusion.serving.interface import ImageEngine
@@ -54,7 +54,7 @@ class Rules:
 
     def limits(self, interaction: Interaction) -> Limits:
         """Give the most that a request may ask for where ``interaction`` is."""
-        return lowered(self.engine.config.limits, self.preference_store.at(interaction))
+        return lowered(self.engine.config.limits, self.preference_store.effective_for(interaction))
 
     async def admit(self, interaction: Interaction, request: ImageRequest) -> None:
         """Let pass what may be made; raises `NotAllowedError`, `InvalidRequestError` beyond the limits, `RuleTimeoutError`, `DatabaseUnavailableError`."""
@@ -78,7 +78,7 @@ class Rules:
 
     async def confirm(self, interaction: Interaction) -> None:
         """Raise `NotAllowedError` where more was counted than may be: two processes may have taken the day's last at once."""
-        if self.quota_store.shared:
+        if self.quota_store.is_shared:
             for allowance in await self.allowances(interaction):
                 if allowance.used > allowance.most:
                     raise _spent(allowance, asked=allowance.used)
@@ -87,12 +87,12 @@ class Rules:
         """Find a rule of the server that ``text`` breaks; raises `RuleTimeoutError`."""
         if interaction.guild_id is None:
             return None
-        here = self.preference_store.of(Scope.SERVER, interaction.guild_id)
+        here = self.preference_store.get(Scope.SERVER, interaction.guild_id)
         return await asyncio.to_thread(find_broken_rule, here.words or (), here.expressions or (), text)
 
     def obstacle(self, interaction: Interaction) -> NotAllowedError | None:
         """Give why no pictures are made where ``interaction`` is, or none for its member; None where they are."""
-        here, channel = self.preference_store.at(interaction), interaction.channel
+        here, channel = self.preference_store.effective_for(interaction), interaction.channel
         places = {interaction.channel_id, getattr(channel, "parent_id", None), getattr(channel, "category_id", None)}
         if here.channels and places.isdisjoint(here.channels):
             return NotAllowedError(
@@ -104,18 +104,18 @@ class Rules:
 
     def check_remix(self, interaction: Interaction, author: int) -> None:
         """Raise `NotAllowedError` where the member ``author`` does not want others to start from their pictures or avatar."""
-        if author != interaction.user.id and self.preference_store.of(Scope.MEMBER, author).remix is False:
+        if author != interaction.user.id and self.preference_store.get(Scope.MEMBER, author).remix is False:
             raise NotAllowedError("The member whose picture this is does not want others to start from it.")
 
     async def allowances(self, interaction: Interaction) -> list[Allowance]:
         """Give what bounds the member today: the server's allowance and the operator's, where there are any."""
-        here = self.preference_store.at(interaction)
+        here = self.preference_store.effective_for(interaction)
         of_roles = [most for role, most in (here.allowances or {}).items() if role in _roles(interaction)]
         of_server = max(of_roles) if of_roles else here.allowance
         if of_server is None and self.daily is None:
             return []
-        used = await self.quota_store.today(interaction.user.id)
-        found = [] if of_server is None else [Allowance(used.get(interaction.guild_id or DIRECT, 0), of_server, here=True)]
+        used = await self.quota_store.used_today(interaction.user.id)
+        found = [] if of_server is None else [Allowance(used.get(interaction.guild_id or DIRECT_MESSAGES, 0), of_server, here=True)]
         return found if self.daily is None else [*found, Allowance(sum(used.values()), self.daily, here=False)]
 
     def check(self, preferences: Preferences) -> None:
@@ -152,7 +152,7 @@ def _listed(form: str, ids: Iterable[int]) -> str:
 
 
 def _spent(allowance: Allowance, asked: int) -> NotAllowedError:
-    when = discord.utils.format_dt(renewal(), "R")
+    when = discord.utils.format_dt(next_reset(), "R")
     left, most = allowance.left, allowance.most
     if left == 0:
         return NotAllowedError(

@@ -6,7 +6,7 @@ import discord
 
 from cogs.core.i18n.catalogues import language_of_locale
 from cogs.core.request.preferences import Scope, layered
-from cogs.core.storage.preferences import scopes
+from cogs.core.storage.preferences import scopes_of
 
 Interaction = discord.Interaction[Any]
 
@@ -16,7 +16,9 @@ def language_of(interaction: Interaction) -> str:
 
     It is the one that they have set, else the channel's or the server's, else that of their own Discord.
     """
-    return interaction.client.service.preference_store.at(interaction).language or language_of_locale(interaction.locale)
+    return interaction.client.service.preference_store.effective_for(interaction).language or language_of_locale(
+        interaction.locale
+    )
 
 
 def language_for(interaction: Interaction, private: bool) -> str:
@@ -34,6 +36,6 @@ def language_here(interaction: Interaction) -> str:
         return language_of(interaction)
     preference_store = interaction.client.service.preference_store
     shared = [
-        preference_store.of(scope, subject) for scope, subject in scopes(interaction).items() if scope is not Scope.MEMBER
+        preference_store.get(scope, subject) for scope, subject in scopes_of(interaction).items() if scope is not Scope.MEMBER
     ]
     return layered(shared).language or language_of_locale(interaction.guild_locale)

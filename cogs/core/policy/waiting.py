@@ -30,7 +30,7 @@ class Waiting:
 
     async def check(self, member: int) -> None:
         """Raise `QueueFullError` where ``member`` may not ask for more now; no other request is let pass before this returns."""
-        elsewhere = len(await self.claims.elsewhere(member))
+        elsewhere = len(await self.claims.held_by_others(member))
         if self.engine.jobs_of(member) + self._prepared[member] + elsewhere >= self.most:
             raise QueueFullError(
                 plural(

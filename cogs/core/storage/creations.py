@@ -1,38 +1,46 @@
-"""What was asked for and what became of it, in a database. What a member was promised stands here before they are told.
+"""The table of generation jobs, each from a member's request to its pictures.
 
-A creation's life, each arrow one committed transaction: accepted -> running -> rendered (its files are on disk) -> delivered,
-or failed or cancelled from anywhere before that. What was flagged may be held before it is rendered, until a moderator has
-decided. What has ended never changes again.
+A `Creation` is committed before the member sees the first reply, so that no accepted request is lost. Its states, where each
+arrow is one committed transaction: accepted -> running -> rendered (its files are stored) -> delivered. A moderator may have to
+review flagged pictures between running and rendered. Every state before delivered can become failed or cancelled. The states
+delivered, failed and cancelled are final.
 """
 
 import asyncio
 from collections.abc import Callable, Collection
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 
 from PIL import Image
-from sqlalchemy import JSON, BigInteger, Boolean, Float, String, Text, cast, or_, select, update
+from sqlalchemy import JSON, BigInteger, Boolean, ColumnElement, Float, Select, String, Text, cast, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from cogs.core.i18n.catalogues import ENGLISH
+from cogs.core.request.options import clean
 from cogs.core.storage import quotas
-from cogs.core.storage.database import Base, Database, DatabaseUnavailableError, Instant
+from cogs.core.storage.database import DATABASE_UNREACHABLE, Base, Database, DatabaseUnavailableError, UtcDateTime
 from cogs.core.storage.lease import Lease
 from diffusion.request import ImageRequest
 from diffusion.text import N_
 
-MODEL_LIMIT: Final = 200  # characters of a model's name
-NAMES_AT_ONCE: Final = 50  # of files that one statement asks for
+MAX_MODEL_LENGTH: Final = 200  # characters
+FILES_PER_QUERY: Final = 50
+PAGE_SIZE: Final = 5
+MAX_ANCESTORS: Final = 10
+MAX_FAMILY: Final = 60  # creations
+SEARCH_PATHS: Final = (("prompt",), ("morph_to",), *(("branches", branch, 1) for branch in range(3)))  # in `Creation.request`
+REQUEST_NOT_SAVED: Final = N_("I cannot save requests at the moment, so I accept none. Please try again later.")
 
 
 class CreationStoreError(DatabaseUnavailableError):
-    """The journal cannot be read or written."""
+    """The table of creations cannot be read or written."""
 
 
 class OwnershipLostError(Exception):
-    """Another process has taken a creation over, or it has ended elsewhere: nothing may be done for it here any more."""
+    """Another process has taken over or finished this creation, so this process must do nothing more for it."""
 
 
 class State(StrEnum):
@@ -41,28 +49,27 @@ class State(StrEnum):
     ACCEPTED = "accepted"
     RUNNING = "running"
     RENDERED = "rendered"
-    HELD = "held"
+    IN_REVIEW = "in_review"
     DELIVERED = "delivered"
     FAILED = "failed"
     CANCELLED = "cancelled"
 
 
-UNREADABLE: Final = N_("I cannot read my journal at the moment. Please try again later.")
-UNWRITABLE: Final = N_("I cannot write requests down at the moment, so I take none. Please try again later.")
-UNFINISHED: Final = (State.ACCEPTED, State.RUNNING, State.RENDERED, State.HELD)
+UNFINISHED_STATES: Final = (State.ACCEPTED, State.RUNNING, State.RENDERED, State.IN_REVIEW)
 
 
 class Creation(Base):
-    """One answer of the bot: its ``id`` is that of the interaction that asked for it, ``parent_id`` that whose button did.
+    """One generation job. Only the process ``owner_process`` (see `Lease`) may change it.
 
-    ``request`` is empty until it is known what exactly to make, such as while an attachment is downloaded. ``token_only``
-    says that nothing but the interaction's token, which lives until ``expires``, reaches the message. ``pictures``, ``source``
-    and ``film``, which shows how the pictures formed, name files of the `ImageStore`; ``model`` is what drew them, in so many
-    ``seconds``. ``posting_in`` is the channel in which a new message was about to be posted because the first one cannot be
-    edited; ``attempts`` counts how often the engine began with this. ``counted`` is how many pictures of the member's day this
-    takes, none once it has failed or was cancelled; ``spoiler`` hides them until clicked. The answer is in ``language``.
-    ``age_restricted`` says whether the channel was when it was asked for, ``flags`` for which labels pictures were flagged.
-    ``holder`` is the process that makes it, by its `Lease`; only that one may change it.
+    - ``id`` is the id of the interaction that requested it; ``parent_id`` is the creation whose button the member used.
+    - ``token_only``: only the interaction's token, which lives until ``expires``, reaches the message.
+    - ``posting_in`` is the channel of a replacement message that is about to be posted, because the first cannot be edited.
+    - ``language`` is the language of the reply; ``spoiler`` hides the pictures until clicked.
+    - ``age_restricted``: the channel was age-restricted at the time. ``flags`` are the labels for which pictures were flagged.
+    - ``counted`` is how many pictures of the member's daily allowance it uses: none once it has failed or was cancelled.
+    - ``request`` is empty until it is complete, for example while an attachment is downloaded.
+    - ``source``, ``pictures`` and ``film`` (how the pictures formed) name files of the `ImageStore`.
+    - ``model`` drew the pictures in ``seconds``; ``attempts`` counts how often the engine began.
     """
 
     __tablename__ = "creations"
@@ -75,7 +82,7 @@ class Creation(Base):
     message_id: Mapped[int | None] = mapped_column(BigInteger, index=True)
     application_id: Mapped[int] = mapped_column(BigInteger)
     token: Mapped[str] = mapped_column(String(500))
-    expires: Mapped[datetime] = mapped_column(Instant)
+    expires: Mapped[datetime] = mapped_column(UtcDateTime)
     private: Mapped[bool] = mapped_column(Boolean)
     token_only: Mapped[bool] = mapped_column(Boolean)
     language: Mapped[str] = mapped_column(String(5), default=ENGLISH)
@@ -87,182 +94,262 @@ class Creation(Base):
     source: Mapped[str | None] = mapped_column(String(64))
     pictures: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
     film: Mapped[str | None] = mapped_column(String(64))
-    model: Mapped[str | None] = mapped_column(String(MODEL_LIMIT))
+    model: Mapped[str | None] = mapped_column(String(MAX_MODEL_LENGTH))
     seconds: Mapped[float | None] = mapped_column(Float)
     posting_in: Mapped[int | None] = mapped_column(BigInteger)
     attempts: Mapped[int] = mapped_column(default=0)
     state: Mapped[str] = mapped_column(String(10), default=State.ACCEPTED, index=True)
-    holder: Mapped[int] = mapped_column(BigInteger, default=0)
+    owner_process: Mapped[int] = mapped_column(BigInteger, default=0)
     error: Mapped[str | None] = mapped_column(Text)
-    created: Mapped[datetime] = mapped_column(Instant, default=lambda: datetime.now(UTC))
-    changed: Mapped[datetime] = mapped_column(Instant, default=lambda: datetime.now(UTC), onupdate=lambda: datetime.now(UTC))
+    created: Mapped[datetime] = mapped_column(UtcDateTime, default=lambda: datetime.now(UTC))
+    changed: Mapped[datetime] = mapped_column(
+        UtcDateTime, default=lambda: datetime.now(UTC), onupdate=lambda: datetime.now(UTC)
+    )
 
     @property
     def files(self) -> set[str]:
-        """The pictures of the `ImageStore` that this needs."""
+        """The names of all its files in the `ImageStore`."""
         return {*(self.pictures or ()), *filter(None, (self.source, self.film))}
 
     @property
     def prompt(self) -> str:
-        """What it shows, with what that becomes from a step on or in the end; nothing as long as that is not known."""
+        """The prompt, followed by those of a morph or of branches; empty while ``request`` is."""
         request = self.request or {}
         later = (prompt for _, prompt in request.get("branches") or ())
         return " → ".join(filter(None, (request.get("prompt"), request.get("morph_to"), *later)))
 
     def __repr__(self) -> str:
-        return f"<Creation {self.id} {self.state}>"  # and nothing that is secret
+        return f"<Creation {self.id} {self.state}>"  # for the log: no secrets
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of a member's creations, newest first; ``newer`` and ``older`` say whether there are others."""
+
+    creations: list[Creation]
+    newer: bool = False
+    older: bool = False
 
 
 class CreationStore:
-    """The table of creations, as the process of ``lease`` writes it; without one, as if there were no other process."""
+    """Reads and writes the creations on behalf of the process of ``lease``; without a lease there is only one process.
+
+    `watchers` are called with every creation that has reached another state. All methods that use the database raise
+    `CreationStoreError`.
+    """
 
     def __init__(self, database: Database, lease: Lease | None = None) -> None:
-        self._database, self.lease = database, lease
-        self._holder = lease.holder if lease else 0
-        self._owed: dict[int, dict[str, Any]] = {}  # changes not committed yet, by creation
-        self._missed: list[int] = []  # those of them that the database did not take
-        self.watchers: list[Callable[[Creation], None]] = []  # told when a creation has reached another state
+        self._database = database
+        self.lease = lease
+        self._owner_process = lease.process_id if lease else 0
+        self._pending: dict[int, dict[str, Any]] = {}  # changes that are not committed yet, by creation
+        self._failed: list[int] = []  # the creations among them whose commit failed
+        self.watchers: list[Callable[[Creation], None]] = []
+
+    @property
+    def is_ownership_certain(self) -> bool:
+        """Whether no other process can have taken over this process's creations. Does not ask the database."""
+        return self.lease is None or self.lease.is_valid
 
     async def add(self, creation: Creation) -> None:
-        """Write ``creation`` down for the first time; raises `CreationStoreError`."""
-        if self.lease and not self.lease.certain:
-            raise CreationStoreError(UNWRITABLE)  # or another process might claim it at once
-        creation.holder = self._holder
+        """Insert ``creation`` and count its pictures."""
+        if not self.is_ownership_certain:
+            raise CreationStoreError(REQUEST_NOT_SAVED)  # another process would claim it at once
+        creation.owner_process = self._owner_process
         try:
-            async with self._database.transaction(UNWRITABLE, CreationStoreError) as session:
+            async with self._database.transaction(REQUEST_NOT_SAVED, CreationStoreError) as session:
                 session.add(creation)
                 await session.flush()
-                await quotas.count(session, creation.owner, creation.guild_id, creation.created, creation.counted)
-        except CreationStoreError:  # or the database has done it and only could not say so: then nobody works on this
-            self._owed[creation.id] = {"state": State.FAILED, "error": UNWRITABLE, "token": "", "counted": 0}
-            self._missed.append(creation.id)
+                await quotas.add_usage(session, creation.owner, creation.guild_id, creation.created, creation.counted)
+        except CreationStoreError:
+            # The commit may have succeeded although its answer was lost. Nobody works on such a row, so it has to fail.
+            self._pending[creation.id] = {"state": State.FAILED, "error": REQUEST_NOT_SAVED, "token": "", "counted": 0}
+            self._failed.append(creation.id)
             raise
-        self._tell(creation)
+        self._notify(creation)
 
     async def update(self, creation: Creation, **changes: Any) -> None:
-        """Commit ``changes`` of an unfinished creation; raises `OwnershipLostError` where that is not this process's any more.
+        """Commit ``changes`` of an unfinished creation.
 
-        Where the database fails, that is logged and the work goes on. The changes are committed once it answers another
-        update, or by `settle`; where the bot is ended before, a restart does a part of the work again at worst.
+        Raises `OwnershipLostError` if this process does not own it any more. A database that fails stops nothing: the changes
+        are kept and committed with a later update or by `flush`. If the bot ends before, a restart repeats some work.
         """
-        self._owed[creation.id] = self._owed.pop(creation.id, {}) | changes
-        held = await self._commit(creation.id)
-        if held is not None:
-            await self.settle()
-        if held is False and creation.state in UNFINISHED:
+        self._pending[creation.id] = self._pending.pop(creation.id, {}) | changes
+        owned = await self._commit(creation.id)
+        if owned is not None:
+            await self.flush()
+        if owned is False and creation.state in UNFINISHED_STATES:
             raise OwnershipLostError(repr(creation))
         for name, value in changes.items():
             setattr(creation, name, value)
         if "state" in changes:
-            self._tell(creation)
+            self._notify(creation)
 
-    async def settle(self) -> None:
-        """Commit what the database did not take before, as far as it does now."""
-        while self._missed and await self._commit(self._missed[0]) is not None:
-            pass
-
-    async def hold(self, creation: Creation) -> None:
-        """Make sure that ``creation`` is this process's right before its answer is shown for good; raises `OwnershipLostError`.
-
-        While the database does not answer, that is waited for, unless no other process could have taken it over. One that is
-        stopped between this and the answer for longer than its lease may still show what another shows: both edit the same
-        message, and Discord takes a new one of the same nonce once. Only a new one by a token, which has none, may come twice.
-        """
-        if self.lease is None or not self.lease.shared:
-            return
-        ours = select(Creation.id).where(*self._ours(creation.id))
-        while True:
-            try:
-                async with self._database.transaction(UNREADABLE, CreationStoreError) as session:
-                    if await session.scalar(ours) is None:
-                        raise OwnershipLostError(repr(creation))
-                if self.lease.certain:  # for long enough to post
-                    return
-            except CreationStoreError:
-                if self.lease.sole:
-                    return
-            await asyncio.sleep(self.lease.beat)
-
-    @property
-    def certain(self) -> bool:
-        """Whether what this process makes is surely its own still, told without asking the database."""
-        return self.lease is None or self.lease.certain
-
-    async def close(self, creation: Creation, state: State, error: str | None = None, **changes: Any) -> None:
-        """End ``creation``; its token is not needed any more and is forgotten. What did not come about is not counted."""
+    async def finish(self, creation: Creation, state: State, error: str | None = None, **changes: Any) -> None:
+        """Move ``creation`` to a final state, forget its token, and return its allowance if it has no pictures."""
         if state in (State.FAILED, State.CANCELLED):
             changes |= {"counted": 0}
         await self.update(creation, state=state, error=error, token="", **changes)
 
-    async def unfinished(self) -> list[Creation]:
-        """Give what a member still waits for, oldest first; raises `CreationStoreError`."""
-        return await self._read(select(Creation).where(Creation.state.in_(UNFINISHED)).order_by(Creation.id))
+    async def flush(self) -> None:
+        """Commit the changes whose commit has failed before, until one fails again."""
+        while self._failed and await self._commit(self._failed[0]) is not None:
+            pass
+
+    async def assert_owned(self, creation: Creation) -> None:
+        """Raise `OwnershipLostError` if another process may show the result of ``creation``.
+
+        Waits while the database is down, unless this is the only process. A process that is suspended after this call for longer
+        than its lease may still post what another process posts. Both edit the same message, and Discord drops a second new
+        message with the same nonce. Only a new message by a token, which takes no nonce, can appear twice.
+        """
+        if self.lease is None or not self.lease.is_shared:
+            return
+        owned = select(Creation.id).where(*self._is_owned(creation.id))
+        while True:
+            try:
+                async with self._database.transaction(DATABASE_UNREACHABLE, CreationStoreError) as session:
+                    if await session.scalar(owned) is None:
+                        raise OwnershipLostError(repr(creation))
+                if self.lease.is_valid:  # for long enough to post
+                    return
+            except CreationStoreError:
+                if self.lease.is_single_process:
+                    return
+            await asyncio.sleep(self.lease.renew_interval)
 
     async def get(self, creation_id: int) -> Creation | None:
-        """Find the creation of that id; raises `CreationStoreError`."""
+        """Return the creation of that id."""
         return next(iter(await self._read(select(Creation).where(Creation.id == creation_id))), None)
 
-    async def of_message(self, message_id: int) -> Creation | None:
-        """Find the creation whose message this is; raises `CreationStoreError`."""
+    async def get_by_message(self, message_id: int) -> Creation | None:
+        """Return the creation whose result is in that message."""
         return next(iter(await self._read(select(Creation).where(Creation.message_id == message_id))), None)
 
-    async def needed(self, names: Collection[str]) -> set[str]:
-        """Find which of the pictures of those ``names`` any creation has; raises `CreationStoreError`."""
-        found, asked = set[str](), list(names)
-        for start in range(0, len(asked), NAMES_AT_ONCE):
-            part = asked[start : start + NAMES_AT_ONCE]
-            pictures = (cast(Creation.pictures, Text).contains(name) for name in part)
-            having = or_(Creation.source.in_(part), Creation.film.in_(part), *pictures)
-            for creation in await self._read(select(Creation).where(having)):
-                found |= creation.files.intersection(part)
-        return found
+    async def unfinished(self) -> list[Creation]:
+        """Return all unfinished creations, oldest first."""
+        return await self._read(select(Creation).where(Creation.state.in_(UNFINISHED_STATES)).order_by(Creation.id))
 
-    async def _recount(self, session: Any, creation_id: int, counted: int) -> None:
-        row = select(Creation).where(*self._ours(creation_id)).with_for_update()
-        if found := (await session.scalars(row)).one_or_none():
-            await quotas.count(session, found.owner, found.guild_id, found.created, counted - found.counted)
+    async def referenced_files(self, names: Collection[str]) -> set[str]:
+        """Return those of ``names`` that any creation refers to."""
+        referenced = set[str]()
+        all_names = list(names)
+        for start in range(0, len(all_names), FILES_PER_QUERY):
+            part = all_names[start : start + FILES_PER_QUERY]
+            in_pictures = (cast(Creation.pictures, Text).contains(name) for name in part)
+            refers = or_(Creation.source.in_(part), Creation.film.in_(part), *in_pictures)
+            for creation in await self._read(select(Creation).where(refers)):
+                referenced |= creation.files.intersection(part)
+        return referenced
 
-    def _tell(self, creation: Creation) -> None:
-        for watcher in self.watchers:
-            watcher(creation)
+    async def page(self, owner: int, search: str = "", before: int | None = None, after: int | None = None) -> Page:
+        """Return a page of the delivered creations of ``owner`` whose prompt contains ``search``.
 
-    async def _read(self, query: Any) -> list[Creation]:
-        async with self._database.transaction(UNREADABLE, CreationStoreError) as session:
-            return list((await session.scalars(query)).all())
+        It is the newest page, or the one next to the id ``before`` (older) or ``after`` (newer).
+        """
+        query = _delivered(owner, search).limit(PAGE_SIZE + 1)
+        if after is not None:
+            found = await self._read(query.where(Creation.id > after).order_by(Creation.id))
+            return Page(found[:PAGE_SIZE][::-1], newer=len(found) > PAGE_SIZE, older=True)
+        if before is not None:
+            query = query.where(Creation.id < before)
+        found = await self._read(query.order_by(Creation.id.desc()))
+        return Page(found[:PAGE_SIZE], newer=before is not None, older=len(found) > PAGE_SIZE)
 
-    def _ours(self, creation_id: int) -> tuple[Any, ...]:
-        return Creation.id == creation_id, Creation.state.in_(UNFINISHED), Creation.holder == self._holder
+    async def latest(self, owner: int, search: str, limit: int) -> list[Creation]:
+        """Return up to ``limit`` delivered creations of ``owner`` whose prompt contains ``search``, newest first."""
+        return await self._read(_delivered(owner, search).order_by(Creation.id.desc()).limit(limit))
+
+    async def family(self, creation: Creation) -> list[Creation]:
+        """Return ``creation``, up to `MAX_ANCESTORS` ancestors, and the descendants of the oldest of them.
+
+        These are `MAX_FAMILY` creations at most.
+        """
+        family = {creation.id: creation}
+        oldest = creation
+        while oldest.parent_id and oldest.parent_id not in family and len(family) <= MAX_ANCESTORS:
+            parents = await self._read(select(Creation).where(Creation.id == oldest.parent_id))
+            if not parents:
+                break
+            oldest = family[parents[0].id] = parents[0]
+        generation = list(family)
+        while generation and len(family) < MAX_FAMILY:
+            children = select(Creation).where(Creation.parent_id.in_(generation), Creation.state == State.DELIVERED)
+            found = await self._read(
+                children.where(Creation.id.not_in(list(family))).order_by(Creation.id).limit(MAX_FAMILY - len(family))
+            )
+            family |= {child.id: child for child in found}
+            generation = [child.id for child in found]
+        return list(family.values())
+
+    async def forget_messages(self, message_ids: Collection[int]) -> None:
+        """Note that these messages were deleted: only the owner may see their creations from now on."""
+        query = update(Creation).where(Creation.message_id.in_(message_ids), Creation.state == State.DELIVERED)
+        async with self._database.transaction("Deleted messages cannot be noted.", CreationStoreError) as session:
+            await session.execute(query.values(message_id=None), execution_options={"synchronize_session": False})
 
     async def _commit(self, creation_id: int) -> bool | None:
-        """Commit what is owed to one creation, False where it is not this process's any more, None where the database fails."""
-        changes = self._owed[creation_id]
-        if creation_id in self._missed:
-            self._missed.remove(creation_id)
-        statement = update(Creation).where(*self._ours(creation_id)).values(**changes)
+        """Commit the pending changes of one creation.
+
+        Returns False if this process does not own it any more, None if the database fails.
+        """
+        changes = self._pending[creation_id]
+        if creation_id in self._failed:
+            self._failed.remove(creation_id)
+        statement = update(Creation).where(*self._is_owned(creation_id)).values(**changes)
         state = changes.get("state", "changed")
         try:
             async with self._database.transaction(
-                f"Creation {creation_id} is not journalled as {state} yet.", CreationStoreError
+                f"Creation {creation_id} cannot be stored as {state} yet.", CreationStoreError
             ) as session:
                 if "counted" in changes:
                     await self._recount(session, creation_id, changes["counted"])
-                done: Any = await session.execute(statement, execution_options={"synchronize_session": False})
+                updated: Any = await session.execute(statement, execution_options={"synchronize_session": False})
         except CreationStoreError:
-            if creation_id in self._owed and creation_id not in self._missed:
-                self._missed.append(creation_id)  # the others come first next time
+            if creation_id in self._pending and creation_id not in self._failed:
+                self._failed.append(creation_id)  # at the end, so that the next flush begins with the others
             return None
-        if self._owed.get(creation_id) is changes:
-            del self._owed[creation_id]
-        return done.rowcount == 1
+        if self._pending.get(creation_id) is changes:
+            del self._pending[creation_id]
+        return updated.rowcount == 1
+
+    async def _recount(self, session: AsyncSession, creation_id: int, counted: int) -> None:
+        row = select(Creation).where(*self._is_owned(creation_id)).with_for_update()
+        if found := (await session.scalars(row)).one_or_none():
+            await quotas.add_usage(session, found.owner, found.guild_id, found.created, counted - found.counted)
+
+    def _is_owned(self, creation_id: int) -> tuple[ColumnElement[bool], ...]:
+        owned = Creation.owner_process == self._owner_process
+        return Creation.id == creation_id, Creation.state.in_(UNFINISHED_STATES), owned
+
+    def _notify(self, creation: Creation) -> None:
+        for watcher in self.watchers:
+            watcher(creation)
+
+    async def _read(self, query: Select[Creation]) -> list[Creation]:
+        async with self._database.transaction(DATABASE_UNREACHABLE, CreationStoreError) as session:
+            return list((await session.scalars(query)).all())
 
 
-def to_json(request: ImageRequest) -> dict[str, Any]:
-    """Give all of ``request`` but its pictures."""
+def request_to_json(request: ImageRequest) -> dict[str, Any]:
+    """Return all fields of ``request`` but its images."""
     return {field.name: getattr(request, field.name) for field in fields(request) if field.name not in ("image", "mask")}
 
 
-def from_json(data: dict[str, Any], image: Image.Image | None, mask: Image.Image | None = None) -> ImageRequest:
-    """Make the request again; raises `InvalidRequestError`, or TypeError for one that another version wrote."""
+def request_from_json(data: dict[str, Any], image: Image.Image | None, mask: Image.Image | None = None) -> ImageRequest:
+    """Return the request that `request_to_json` described.
+
+    Raises `InvalidRequestError`, or TypeError for data of another version.
+    """
     tuples = {"branches": tuple(map(tuple, data.get("branches", ())))}
     tuples |= {name: tuple(data[name]) for name in ("variants", "guidance_interval") if name in data}
     return ImageRequest(**data | tuples, image=image, mask=mask)
+
+
+def _delivered(owner: int, search: str) -> Select[Creation]:
+    query = select(Creation).where(Creation.owner == owner, Creation.state == State.DELIVERED)
+    search = clean(search)  # stored prompts were cleaned too, and databases reject what this removes
+    if not search:
+        return query
+    fields_ = (Creation.request[path].as_string() for path in SEARCH_PATHS)
+    return query.where(or_(*(field.icontains(search, autoescape=True) for field in fields_)))

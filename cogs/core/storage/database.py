@@ -17,14 +17,20 @@ from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
 
 from diffusion.errors import DarkroomError
+from diffusion.text import N_
 
 log = logging.getLogger(__name__)
+DATABASE_UNREACHABLE: Final = N_("I cannot reach my database at the moment. Please try again later.")
 MIGRATIONS: Final = Path(__file__).with_name("migrations")
-PATIENCE: Final = 1.25  # seconds for a word with the database, of the three within which Discord wants to hear from us
-STARTING: Final = 30.0  # seconds to be let in at the start, when nobody waits yet and other processes may start beside
-MIGRATION_SECONDS: Final = 3600.0
-UPGRADING: Final = 0x6461726B726F6F6D  # "darkroom": the number of the lock
-FAILURES: Final = (SQLAlchemyError, OSError)  # asyncpg tells a server that is down by the latter
+DATABASE_TIMEOUT_SECONDS: Final = (
+    1.25  # seconds for a word with the database, of the three within which Discord wants to hear from us
+)
+STARTUP_TIMEOUT_SECONDS: Final = (
+    30.0  # seconds to be let in at the start, when nobody waits yet and other processes may start beside
+)
+MIGRATION_TIMEOUT_SECONDS: Final = 3600.0
+MIGRATION_LOCK_ID: Final = 0x6461726B726F6F6D  # "darkroom": the number of the lock
+DATABASE_ERRORS: Final = (SQLAlchemyError, OSError)  # asyncpg tells a server that is down by the latter
 logging.getLogger("aiosqlite").setLevel(logging.INFO)  # its debug messages hold every value, tokens too
 
 
@@ -36,7 +42,7 @@ class Base(DeclarativeBase):
     """Of all tables; the migrations compare it with the database."""
 
 
-class Instant(TypeDecorator[datetime]):
+class UtcDateTime(TypeDecorator[datetime]):
     """A time in UTC, also where the database knows no time zones."""
 
     impl = DateTime
@@ -63,17 +69,17 @@ class Database:
         self.sessions: async_sessionmaker[AsyncSession] = async_sessionmaker(expire_on_commit=False)
 
     @property
-    def shared(self) -> bool:
+    def is_shared(self) -> bool:
         """Whether several processes may use it at a time: SQLite belongs to one."""
         return make_url(self.url).get_backend_name() != "sqlite"
 
     async def __aenter__(self) -> "Database":
         """Connect and bring the schema up to date; raises `DatabaseUnavailableError`."""
         try:
-            self.engine = _engine(self.url, PATIENCE, PATIENCE)
+            self.engine = _engine(self.url, DATABASE_TIMEOUT_SECONDS, DATABASE_TIMEOUT_SECONDS)
             self.sessions.configure(bind=self.engine)
             await _migrate(self.url)
-        except (*FAILURES, ImportError) as error:
+        except (*DATABASE_ERRORS, ImportError) as error:
             await self.__aexit__()
             raise DatabaseUnavailableError(f"The database of DATABASE_URL cannot be used: {first_line(error)}") from error
         return self
@@ -90,7 +96,7 @@ class Database:
         try:
             async with self.sessions.begin() as session:
                 yield session
-        except FAILURES as error:
+        except DATABASE_ERRORS as error:
             log.error("%s (%s)", sentence, first_line(error))
             raise failure(sentence) from error
 
@@ -106,11 +112,11 @@ def _engine(url: str, connect_seconds: float, command_seconds: float) -> AsyncEn
     if parsed.get_backend_name() != "sqlite":
         seconds = {"timeout": connect_seconds, "command_timeout": command_seconds}
         bounded = seconds if parsed.get_driver_name() == "asyncpg" else {}
-        patient: dict[str, Any] = {"pool_pre_ping": True, "pool_timeout": PATIENCE, "connect_args": bounded}
+        patient: dict[str, Any] = {"pool_pre_ping": True, "pool_timeout": DATABASE_TIMEOUT_SECONDS, "connect_args": bounded}
         return create_async_engine(parsed, hide_parameters=True, **patient)
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    one_writer: dict[str, Any] = {"pool_size": 1, "max_overflow": 0, "connect_args": {"timeout": PATIENCE}}
+    one_writer: dict[str, Any] = {"pool_size": 1, "max_overflow": 0, "connect_args": {"timeout": DATABASE_TIMEOUT_SECONDS}}
     engine = create_async_engine(parsed, hide_parameters=True, **one_writer)
 
     @event.listens_for(engine.sync_engine, "connect")
@@ -124,7 +130,7 @@ def _engine(url: str, connect_seconds: float, command_seconds: float) -> AsyncEn
 
 
 async def _migrate(url: str) -> None:
-    engine = _engine(url, STARTING, MIGRATION_SECONDS)
+    engine = _engine(url, STARTUP_TIMEOUT_SECONDS, MIGRATION_TIMEOUT_SECONDS)
     try:
         async with engine.begin() as connection:
             await connection.run_sync(_upgrade)
@@ -137,5 +143,5 @@ def _upgrade(connection: Connection) -> None:
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection
     if connection.dialect.name == "postgresql":  # of several processes that start at once, one after another
-        connection.execute(select(func.pg_advisory_xact_lock(UPGRADING)))
+        connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK_ID)))
     command.upgrade(config, "head")

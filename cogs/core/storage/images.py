@@ -19,10 +19,10 @@ from diffusion.errors import DarkroomError
 from diffusion.text import N_
 
 log = logging.getLogger(__name__)
-DAY: Final = 86_400
+SECONDS_PER_DAY: Final = 86_400
 SUFFIXES: Final = {b"\x89PNG": ".png", b"RIFF": ".webp", b"GIF8": ".gif"}  # by the first bytes of a file
 OUT_OF_REACH: Final = N_("I cannot reach my pictures at the moment. Please try again later.")
-FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+DISK_FULL_ERRORS: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 class ImageNotStoredError(DarkroomError):
@@ -33,7 +33,7 @@ class ImageMissingError(DarkroomError):
     """A picture is not there any more, or not whole."""
 
 
-class Stored(NamedTuple):
+class StoredFile(NamedTuple):
     """A file: when it was written, in seconds since 1970, and its size in bytes."""
 
     modified: float
@@ -47,9 +47,9 @@ class ImageStore:
     def __init__(self, folder: Path, max_bytes: int = 10 * 2**30, max_days: float = 30) -> None:
         self.folder, self.max_bytes, self.max_days = folder, max_bytes, max_days
 
-    async def keep(self, data: bytes) -> str:
+    async def save(self, data: bytes) -> str:
         """Write ``data`` and give its name; raises `ImageNotStoredError`. Once this returns, the picture survives a crash."""
-        return await asyncio.to_thread(self._keep, data)
+        return await asyncio.to_thread(self._save, data)
 
     async def read(self, name: str) -> bytes:
         """Give the picture of that ``name``; raises `ImageMissingError`."""
@@ -59,17 +59,17 @@ class ImageStore:
         """Delete the pictures of those names, which nothing may need any more; raises `DarkroomError`."""
         await asyncio.to_thread(self._delete, names)
 
-    async def prune(self, needed: Collection[str] = ()) -> None:
-        """Delete what is too old, then the oldest until the rest is small enough; never what is ``needed``."""
-        await asyncio.to_thread(self._prune, self.max_bytes, set(needed))
+    async def prune(self, keep: Collection[str] = ()) -> None:
+        """Delete what is too old, then the oldest until the rest is small enough; never what is ``keep``."""
+        await asyncio.to_thread(self._prune, self.max_bytes, set(keep))
 
-    def _keep(self, data: bytes) -> str:
+    def _save(self, data: bytes) -> str:
         name = hashlib.sha256(data).hexdigest()
         try:
             self._write(self._path(name, suffix_of(data)), data)
         except OSError as error:
             log.error("a picture could not be written: %s", error)
-            if error.errno in FULL:
+            if error.errno in DISK_FULL_ERRORS:
                 raise ImageNotStoredError("My disk is full, so I cannot keep pictures. Please try again later.") from error
             raise ImageNotStoredError("I cannot write pictures to my disk at the moment. Please try again later.") from error
         return name
@@ -105,7 +105,7 @@ class ImageStore:
         return data
 
     def _load(self, name: str) -> bytes:
-        return self._found(name).read_bytes()
+        return self._find(name).read_bytes()
 
     def _remove(self, path: Path) -> None:
         path.unlink(missing_ok=True)
@@ -113,30 +113,30 @@ class ImageStore:
     def _delete(self, names: Iterable[str]) -> None:
         try:
             for name in names:
-                self._discard(name)
+                self._delete_one(name)
         except OSError as error:
             log.error("pictures could not be deleted: %s", error)
             raise DarkroomError(OUT_OF_REACH) from error
 
-    def _discard(self, name: str) -> None:
-        self._remove(self._found(name))
+    def _delete_one(self, name: str) -> None:
+        self._remove(self._find(name))
 
-    def _prune(self, max_bytes: int, needed: set[str]) -> None:
+    def _prune(self, max_bytes: int, keep: set[str]) -> None:
         now, size = time.time(), 0
-        for modified, bytes_, path in sorted(self._stored(), reverse=True):
+        for modified, bytes_, path in sorted(self._list(), reverse=True):
             age = now - modified
-            torn = path.suffix == ".tmp" and age > DAY  # left by a crash
+            torn = path.suffix == ".tmp" and age > SECONDS_PER_DAY  # left by a crash
             size += bytes_
-            if torn or (path.stem not in needed and (size > max_bytes or age > self.max_days * DAY)):
+            if torn or (path.stem not in keep and (size > max_bytes or age > self.max_days * SECONDS_PER_DAY)):
                 self._remove(path)
                 size -= bytes_
 
-    def _stored(self) -> Iterable[Stored]:
+    def _list(self) -> Iterable[StoredFile]:
         for path in self.folder.glob("*/*"):
             with contextlib.suppress(FileNotFoundError):
-                yield Stored(path.stat().st_mtime, path.stat().st_size, path)
+                yield StoredFile(path.stat().st_mtime, path.stat().st_size, path)
 
-    def _found(self, name: str) -> Path:
+    def _find(self, name: str) -> Path:
         paths = self._candidates(name)
         return next((path for path in paths if path.exists()), paths[0])
 

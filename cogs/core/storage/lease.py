@@ -19,7 +19,7 @@ from cogs.core.sharding import MAX_NAME_LENGTH
 from cogs.core.storage.database import Base, Database, DatabaseUnavailableError
 
 log = logging.getLogger(__name__)
-SECONDS = 15.0
+LEASE_SECONDS = 15.0
 UNLEASED: Final = "The lease of this process cannot be renewed."
 
 
@@ -43,9 +43,9 @@ def _epoch_of_sqlite(element: epoch, compiler: Any, **_: Any) -> str:
 class ProcessRow(Base):
     """A process that lives until ``expires`` at least, in seconds since 1970; ``name`` tells its part of Discord."""
 
-    __tablename__ = "leases"
+    __tablename__ = "processes"
 
-    holder: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    process_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     name: Mapped[str] = mapped_column(String(MAX_NAME_LENGTH))
     expires: Mapped[float] = mapped_column(Float(53))
 
@@ -59,33 +59,37 @@ class Lease:
 
     def __init__(self, database: Database, name: str = "", seconds: float | None = None) -> None:
         self._database, self.name = database, name
-        self.seconds = SECONDS if seconds is None else seconds
-        self.holder = secrets.randbits(62) + 1
+        self.seconds = LEASE_SECONDS if seconds is None else seconds
+        self.process_id = secrets.randbits(62) + 1
         self._renewed = self._unbroken_since = -self.seconds
 
     @property
-    def beat(self) -> float:
+    def renew_interval(self) -> float:
         """How many seconds lie between two renewals: several may fail before the lease runs out."""
         return self.seconds / 5
 
     @property
-    def shared(self) -> bool:
+    def is_shared(self) -> bool:
         """Whether other processes may use the same database."""
-        return self._database.shared
+        return self._database.is_shared
 
     @property
-    def sole(self) -> bool:
+    def is_single_process(self) -> bool:
         """Whether this process serves all of Discord."""
         return not self.name
 
     @property
-    def certain(self) -> bool:
+    def is_valid(self) -> bool:
         """Whether nobody can have taken anything over yet, told without asking the database."""
-        return not self.shared or self.sole or time.perf_counter() < self._renewed + self.seconds - self.beat
+        return (
+            not self.is_shared
+            or self.is_single_process
+            or time.perf_counter() < self._renewed + self.seconds - self.renew_interval
+        )
 
     async def open(self) -> None:
         """Take the place of whoever had this name; raises `DatabaseUnavailableError`."""
-        if self.shared:
+        if self.is_shared:
             async with self._database.transaction(UNLEASED) as session:
                 await session.execute(delete(ProcessRow).filter_by(name=self.name))
             await self.renew()
@@ -95,14 +99,14 @@ class Lease:
         asked = time.perf_counter()
         async with self._database.transaction(UNLEASED) as session:
             living: dict[str, Any] = {"expires": epoch() + self.seconds}
-            renewed: Any = await session.execute(update(ProcessRow).filter_by(holder=self.holder).values(**living))
+            renewed: Any = await session.execute(update(ProcessRow).filter_by(process_id=self.process_id).values(**living))
             if not renewed.rowcount:  # a first time, or too late
-                await session.execute(insert(ProcessRow).values(**living, holder=self.holder, name=self.name))
-        if asked > self._renewed + self.seconds - 2 * self.beat:  # others may have waited longer
+                await session.execute(insert(ProcessRow).values(**living, process_id=self.process_id, name=self.name))
+        if asked > self._renewed + self.seconds - 2 * self.renew_interval:  # others may have waited longer
             self._unbroken_since = asked
         self._renewed = asked
 
-    async def bury(self) -> None:
+    async def reap_expired(self) -> None:
         """Strike those off whose leases ran out; raises `DatabaseUnavailableError`.
 
         Not soon after this process began or was without the database: others may have been as well, and need time to renew.
@@ -110,15 +114,15 @@ class Lease:
         if self._renewed < self._unbroken_since + self.seconds:
             return
         # Rows that are being renewed are locked and skipped: two processes cannot wait for each other.
-        expired = select(ProcessRow.holder).where(ProcessRow.expires < epoch()).with_for_update(skip_locked=True)
+        expired = select(ProcessRow.process_id).where(ProcessRow.expires < epoch()).with_for_update(skip_locked=True)
         async with self._database.transaction(UNLEASED) as session:
             if dead := (await session.scalars(expired)).all():
                 log.warning("processes that are taken for dead: %d", len(dead))
-                await session.execute(delete(ProcessRow).where(ProcessRow.holder.in_(dead)))
+                await session.execute(delete(ProcessRow).where(ProcessRow.process_id.in_(dead)))
 
     async def release(self) -> None:
         """End in order: what this process has left goes on elsewhere at once."""
-        if self.shared:
+        if self.is_shared:
             with contextlib.suppress(DatabaseUnavailableError):  # then it runs out
                 async with self._database.transaction(UNLEASED) as session:
-                    await session.execute(delete(ProcessRow).filter_by(holder=self.holder))
+                    await session.execute(delete(ProcessRow).filter_by(process_id=self.process_id))

@@ -12,13 +12,13 @@ from typing import Any, Final
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
-from cogs.core.storage.images import ImageStore, Stored
+from cogs.core.storage.images import ImageStore, StoredFile
 from diffusion.errors import DarkroomError
 
 log = logging.getLogger(__name__)
 MODIFIED: Final = ("LastModified", "last_modified", "updated", "mtime", "created")  # what drivers call it
 LOCAL: Final = "file://"
-LISTING_SECONDS: Final = 6 * 3600.0  # the listing of a large bucket takes long and costs money
+LISTING_SECONDS: Final = 6 * 3600.0  # the listing of a large store takes long and costs money
 
 
 class FsspecImageStore(ImageStore):
@@ -31,11 +31,11 @@ class FsspecImageStore(ImageStore):
             raise DarkroomError(f"PICTURES_URL cannot be used: {error}") from error
         super().__init__(Path(root), max_bytes, max_days)
         # Elsewhere to move is to copy. Those that cannot move take a file as a whole, or it is noticed when it is read; they
-        # have no folders, and to ask for one makes a bucket whose name was mistyped.
+        # have no folders, and to ask for one makes a store whose name was mistyped.
         self.moves = type(self.files).mv is not AbstractFileSystem.mv
         self._listed = -LISTING_SECONDS
 
-    def check(self) -> None:
+    def verify_writable(self) -> None:
         """Write a file and delete it again; raises `DarkroomError`."""
         path = self.folder / f"{secrets.token_hex(8)}.tmp"
         try:
@@ -78,34 +78,34 @@ class FsspecImageStore(ImageStore):
         except Exception as error:
             raise as_os_error(error) from error
 
-    def _discard(self, name: str) -> None:
+    def _delete_one(self, name: str) -> None:
         for path in self._candidates(name):
             self._remove(path)
 
-    def _prune(self, max_bytes: int, needed: set[str]) -> None:
+    def _prune(self, max_bytes: int, keep: set[str]) -> None:
         if time.monotonic() < self._listed + LISTING_SECONDS:
             return
         self._listed = time.monotonic()
         try:
-            super()._prune(max_bytes, needed)
+            super()._prune(max_bytes, keep)
         except OSError as error:
             log.error("old pictures could not be deleted: %s", error)
 
-    def _stored(self) -> Iterable[Stored]:
+    def _list(self) -> Iterable[StoredFile]:
         try:
             found: dict[str, dict[str, Any]] = self.files.find(self.folder.as_posix(), detail=True)
         except Exception as error:
             raise as_os_error(error) from error
-        return [Stored(_modified(info), info["size"] or 0, Path(path)) for path, info in found.items()]
+        return [StoredFile(_modified(info), info["size"] or 0, Path(path)) for path, info in found.items()]
 
 
 def open_image_store(url: str, max_bytes: int, max_days: float) -> ImageStore:
     """Give what keeps pictures at ``url``, which may be a folder of this machine; raises `DarkroomError`."""
     if "://" not in url or url.startswith(LOCAL):
         return ImageStore(Path(url.removeprefix(LOCAL)), max_bytes, max_days)
-    bucket = FsspecImageStore(url, max_bytes, max_days)
-    bucket.check()
-    return bucket
+    store = FsspecImageStore(url, max_bytes, max_days)
+    store.verify_writable()
+    return store
 
 
 def as_os_error(error: Exception) -> OSError:

@@ -6,23 +6,22 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import delete, inspect, select, update
+from sqlalchemy import delete as sql_delete
+from sqlalchemy import inspect, select, update
 
 from cogs.core.request.preferences import Preferences, Scope, to_json
 from cogs.core.storage.creations import Creation, CreationStore, State
-from cogs.core.storage.database import Database
+from cogs.core.storage.database import DATABASE_UNREACHABLE, Database
 from cogs.core.storage.images import ImageStore
 from cogs.core.storage.preferences import PreferenceStore
 from cogs.core.storage.quotas import UsageRow
 from cogs.core.storage.reviews import ReviewRow
-from diffusion.text import N_
 
-UNREACHED: Final = N_("I cannot reach my database at the moment. Please try again later.")
 SECRET: Final = ("token", "application_id")
 
 
 @dataclass(frozen=True)
-class Forgotten:
+class DeletedData:
     """What was deleted: ``creations`` with ``pictures`` of theirs, films left out, of which ``kept`` stay for others."""
 
     creations: list[Creation]
@@ -44,41 +43,41 @@ class PersonalData:
             image_store,
         )
 
-    async def documents(self, member: int) -> tuple[dict[str, bytes], list[str]]:
+    async def export(self, member: int) -> tuple[dict[str, bytes], list[str]]:
         """Give what is known about ``member`` as JSON files, and the names of their pictures, newest first.
 
         Pictures that moderators have not let pass are not among them.
         """
-        async with self._database.transaction(UNREACHED) as session:
+        async with self._database.transaction(DATABASE_UNREACHABLE) as session:
             creations = await _creations(session, member)
             usage = (await session.scalars(select(UsageRow).filter_by(member=member))).all()
             decisions = (await session.scalars(select(ReviewRow).filter_by(moderator=member))).all()
-        shown = [creation for creation in creations if creation.state != State.HELD]
+        shown = [creation for creation in creations if creation.state != State.IN_REVIEW]
         names = dict.fromkeys(name for creation in shown for name in sorted(creation.files))
         documents = {
             "requests.json": [_columns(creation) for creation in creations],
-            "settings.json": to_json(self._preference_store.of(Scope.MEMBER, member)),
+            "settings.json": to_json(self._preference_store.get(Scope.MEMBER, member)),
             "usage.json": [_columns(row) for row in usage],
             "decisions.json": [_columns(row) for row in decisions],
         }
         return {name: await asyncio.to_thread(_json, document) for name, document in documents.items()}, list(names)
 
-    async def forget(self, member: int) -> Forgotten:
+    async def delete(self, member: int) -> DeletedData:
         """Delete what is known about ``member``, but for how many pictures they made today."""
-        async with self._database.transaction(UNREACHED) as session:
+        async with self._database.transaction(DATABASE_UNREACHABLE) as session:
             creations = await _creations(session, member)
             ids = select(Creation.id).filter_by(owner=member)
             reviews = list((await session.scalars(select(ReviewRow).where(ReviewRow.creation_id.in_(ids)))).all())
             quiet: dict[str, Any] = {"execution_options": {"synchronize_session": False}}
-            await session.execute(delete(ReviewRow).where(ReviewRow.creation_id.in_(ids)), **quiet)
+            await session.execute(sql_delete(ReviewRow).where(ReviewRow.creation_id.in_(ids)), **quiet)
             await session.execute(update(ReviewRow).filter_by(moderator=member).values(moderator=None), **quiet)
-            await session.execute(delete(Creation).filter_by(owner=member), **quiet)
+            await session.execute(sql_delete(Creation).filter_by(owner=member), **quiet)
         await self._preference_store.set(Scope.MEMBER, member, Preferences())
         names = {name for creation in creations for name in creation.files}
-        needed = await self._creation_store.needed(names)
+        needed = await self._creation_store.referenced_files(names)
         await self._image_store.delete(names - needed)
         films = {creation.film for creation in creations}
-        return Forgotten(creations, reviews, len(names - films), len(needed - films))
+        return DeletedData(creations, reviews, len(names - films), len(needed - films))
 
 
 async def _creations(session: Any, member: int) -> list[Creation]:

@@ -76,12 +76,12 @@ class PreferenceStore:
         if missed:
             await self.open()
 
-    async def latest(self, scope: Scope, subject: int) -> Preferences:
+    async def reload(self, scope: Scope, subject: int) -> Preferences:
         """Give what one prefers now, to change it, whichever process set it; raises `DatabaseUnavailableError`."""
-        if self._database.shared:
+        if self._database.is_shared:
             async with self._database.transaction(UNREAD) as session:
                 await self._read(session, [(scope, subject)])
-        return self.of(scope, subject)
+        return self.get(scope, subject)
 
     async def _read(self, session: AsyncSession, subjects: list[tuple[str, int]]) -> None:
         if not subjects:
@@ -99,13 +99,13 @@ class PreferenceStore:
             except (InvalidRequestError, ValidationError, ValueError) as error:
                 log.error("the settings of %s %d cannot be read and do not hold: %s", row.scope, row.subject, error)
 
-    def of(self, scope: Scope, subject: int) -> Preferences:
+    def get(self, scope: Scope, subject: int) -> Preferences:
         """Give what one member, channel or server prefers."""
         return self._known.get((scope, subject), NONE)
 
-    def at(self, interaction: discord.Interaction[Any]) -> Preferences:
+    def effective_for(self, interaction: discord.Interaction[Any]) -> Preferences:
         """Give what holds for the member of ``interaction``, where they are."""
-        return layered(self.of(scope, subject) for scope, subject in scopes(interaction).items())
+        return layered(self.get(scope, subject) for scope, subject in scopes_of(interaction).items())
 
     async def set(self, scope: Scope, subject: int, preferences: Preferences) -> None:
         """Keep ``preferences`` in place of what there was; raises `DatabaseUnavailableError`, and then nothing has changed."""
@@ -114,13 +114,13 @@ class PreferenceStore:
                 await session.execute(delete(PreferenceRow).filter_by(scope=scope, subject=subject))
             else:
                 await session.merge(PreferenceRow(scope=scope, subject=subject, values=to_json(preferences)))
-            if self._database.shared:
+            if self._database.is_shared:
                 now = await session.scalar(select(epoch())) or 0.0
                 await session.merge(PreferenceChangeRow(scope=scope, subject=subject, changed=now))
         self._known[scope, subject] = preferences
 
 
-def scopes(interaction: discord.Interaction[Any]) -> dict[Scope, int]:
+def scopes_of(interaction: discord.Interaction[Any]) -> dict[Scope, int]:
     """Tell whose preferences hold for ``interaction``, nearest first. Threads go with their channel."""
     found = {Scope.MEMBER: interaction.user.id}
     if interaction.guild_id is not None:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from cogs.core.storage.database import Base, Database
 
-DIRECT = 0  # stands for the server of direct messages
+DIRECT_MESSAGES = 0  # stands for the server of direct messages
 
 
 class UsageRow(Base):
@@ -33,26 +33,26 @@ class QuotaStore:
         self._database = database
 
     @property
-    def shared(self) -> bool:
+    def is_shared(self) -> bool:
         """Whether other processes may count there, too."""
-        return self._database.shared
+        return self._database.is_shared
 
-    async def today(self, member: int) -> dict[int, int]:
+    async def used_today(self, member: int) -> dict[int, int]:
         """Give how many pictures ``member`` has made today, by server; raises `DatabaseUnavailableError`."""
         query = select(UsageRow.server, UsageRow.pictures).where(UsageRow.day == today(), UsageRow.member == member)
         async with self._database.transaction("I cannot look up what you made today. Please try again later.") as session:
             return dict((await session.execute(query)).tuples().all())
 
-    async def forget(self) -> None:
+    async def delete_past(self) -> None:
         """Delete what was counted on days that are over; raises `DatabaseUnavailableError`."""
         async with self._database.transaction("The counts of past days could not be deleted.") as session:
             # Yesterday's is kept: what was asked for before midnight may still fail and be given back.
             await session.execute(delete(UsageRow).where(UsageRow.day < today() - timedelta(days=1)))
 
 
-async def count(session: Any, member: int, server: int | None, asked: datetime, pictures: int) -> None:
+async def add_usage(session: Any, member: int, server: int | None, asked: datetime, pictures: int) -> None:
     """Add ``pictures``, which are given back if negative, to the day on which they were ``asked`` for."""
-    key = {"day": asked.astimezone(UTC).date(), "member": member, "server": server or DIRECT}
+    key = {"day": asked.astimezone(UTC).date(), "member": member, "server": server or DIRECT_MESSAGES}
     counting = update(UsageRow).filter_by(**key).values(pictures=UsageRow.pictures + pictures)
     added = await session.execute(counting)
     if pictures > 0 and not added.rowcount:
@@ -68,6 +68,6 @@ def today() -> date:
     return datetime.now(UTC).date()
 
 
-def renewal() -> datetime:
+def next_reset() -> datetime:
     """Give the moment at which the next day begins."""
     return datetime.combine(today() + timedelta(days=1), datetime.min.time(), UTC)

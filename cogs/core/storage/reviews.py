@@ -8,11 +8,9 @@ from sqlalchemy import BigInteger, String, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from cogs.core.storage.creations import Creation, State
-from cogs.core.storage.database import Base, Database, Instant
-from diffusion.text import N_
+from cogs.core.storage.database import DATABASE_UNREACHABLE, Base, Database, UtcDateTime
 
-UNREACHED: Final = N_("I cannot reach my database at the moment. Please try again later.")
-ACTING: Final = timedelta(minutes=5)  # that a decision takes at most to be acted on
+DECISION_GRACE: Final = timedelta(minutes=5)  # that a decision takes at most to be acted on
 
 
 class Decision(StrEnum):
@@ -36,7 +34,7 @@ class ReviewRow(Base):
     message_id: Mapped[int | None] = mapped_column(BigInteger, index=True)
     decision: Mapped[str | None] = mapped_column(String(10))
     moderator: Mapped[int | None] = mapped_column(BigInteger)
-    decided: Mapped[datetime | None] = mapped_column(Instant)
+    decided: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
 class ReviewStore:
@@ -45,19 +43,19 @@ class ReviewStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def of(self, creation_id: int) -> ReviewRow | None:
+    async def get(self, creation_id: int) -> ReviewRow | None:
         """Give the review of a creation, if it was ever held."""
-        async with self._database.transaction(UNREACHED) as session:
+        async with self._database.transaction(DATABASE_UNREACHABLE) as session:
             return await session.get(ReviewRow, creation_id)
 
-    async def begin(self, creation_id: int, channel_id: int) -> ReviewRow:
+    async def create(self, creation_id: int, channel_id: int) -> ReviewRow:
         """Note that a creation is to be decided on in a channel, before the moderators are asked."""
-        async with self._database.transaction(UNREACHED) as session:
+        async with self._database.transaction(DATABASE_UNREACHABLE) as session:
             return await session.merge(ReviewRow(creation_id=creation_id, channel_id=channel_id))
 
-    async def note(self, review: ReviewRow, message_id: int | None) -> None:
+    async def set_message(self, review: ReviewRow, message_id: int | None) -> None:
         """Note which message asks the moderators; None where it is gone."""
-        async with self._database.transaction(UNREACHED) as session:
+        async with self._database.transaction(DATABASE_UNREACHABLE) as session:
             await session.execute(update(ReviewRow).filter_by(creation_id=review.creation_id).values(message_id=message_id))
         review.message_id = message_id
 
@@ -65,20 +63,20 @@ class ReviewStore:
         """Write ``decision`` down unless there is one already; give what holds now and whether it is this."""
         first = update(ReviewRow).where(ReviewRow.creation_id == creation_id, ReviewRow.decision.is_(None))
         values = {"decision": decision, "moderator": moderator, "decided": datetime.now(UTC)}
-        async with self._database.transaction(UNREACHED) as session:
+        async with self._database.transaction(DATABASE_UNREACHABLE) as session:
             done: Any = await session.execute(first.values(**values), execution_options={"synchronize_session": False})
             return await session.get(ReviewRow, creation_id), done.rowcount == 1
 
-    async def waiting(self, **where: Any) -> list[ReviewRow]:
+    async def undecided(self, **where: Any) -> list[ReviewRow]:
         """Give those without a decision whose columns are as ``where`` says."""
         query = select(ReviewRow).where(ReviewRow.decision.is_(None)).filter_by(**where)
-        async with self._database.transaction(UNREACHED) as session:
+        async with self._database.transaction(DATABASE_UNREACHABLE) as session:
             return list((await session.scalars(query)).all())
 
-    async def unfinished(self) -> list[int]:
+    async def unapplied(self) -> list[int]:
         """Give the ids of creations that are held although a decision was made a while ago."""
-        before = datetime.now(UTC) - ACTING
-        held = select(Creation.id).where(Creation.state == State.HELD)
+        before = datetime.now(UTC) - DECISION_GRACE
+        held = select(Creation.id).where(Creation.state == State.IN_REVIEW)
         query = select(ReviewRow.creation_id).where(ReviewRow.decided < before, ReviewRow.creation_id.in_(held))
-        async with self._database.transaction(UNREACHED) as session:
+        async with self._database.transaction(DATABASE_UNREACHABLE) as session:
             return list((await session.scalars(query)).all())

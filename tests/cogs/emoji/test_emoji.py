@@ -272,7 +272,7 @@ async def test_a_member_does_not_wait_for_discords_rate_limit(server, artist, mo
 
 async def test_a_private_picture_is_its_owners_alone(server, artist, monkeypatch):
     private = await made(server, monkeypatch, artist, private=True)
-    secret = (await server.service.creation_store.of_message(private.id)).id
+    secret = (await server.service.creation_store.get_by_message(private.id)).id
     public = await made(server, monkeypatch)
     role = server.guild.roles["artists"]
     other = server.guild.add_member(server.env.create_user("other"), roles=[role])

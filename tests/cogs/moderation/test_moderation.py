@@ -105,7 +105,7 @@ async def test_a_forged_rule_changes_nothing(server, manager):
     flagged = {"name": "flagged", "type": 3, "value": "forgive"}
     data = {"id": "1", "name": "moderation", "type": 1, "options": [{"name": "rule", "type": 1, "options": [flagged]}]}
     assert "type it again" in private_text(await manager._dispatch_interaction(2, server.channel, data))
-    assert server.service.preference_store.of(Scope.SERVER, server.guild.id) == Preferences()
+    assert server.service.preference_store.get(Scope.SERVER, server.guild.id) == Preferences()
 
 
 async def test_only_so_many_words_are_taken(server, manager, monkeypatch):
@@ -130,7 +130,7 @@ async def test_only_managers_may_even_where_a_server_shows_it_to_others(server, 
     assert group.default_member_permissions.manage_guild
     server.guild.set_command_permissions(group, {server.alice: True})
     assert await said(server.alice, server, command, **options) == "You need the permission Manage Server to do that."
-    assert server.service.preference_store.of(Scope.SERVER, server.guild.id) == Preferences()
+    assert server.service.preference_store.get(Scope.SERVER, server.guild.id) == Preferences()
     assert await server.alice.autocomplete(server.channel, "moderation words remove", "word", "fo") == []
 
 
@@ -144,7 +144,7 @@ async def test_the_rule_says_what_becomes_of_flagged_pictures(server, manager):
     assert "**reviewed by moderators** here" in after and f"<#{moderators.id}>" in after
     changed = await said(manager, server, "rule", flagged="spoiler", age_restricted="allow")
     assert "**shown as spoilers** here" in changed and "**shown as any other** in age-restricted channels" in changed
-    kept = server.service.preference_store.of(Scope.SERVER, server.guild.id)
+    kept = server.service.preference_store.get(Scope.SERVER, server.guild.id)
     assert (kept.flagged, kept.flagged_restricted, kept.moderators) == (
         FlaggedAction.SPOILER,
         FlaggedAction.ALLOW,

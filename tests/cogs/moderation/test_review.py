@@ -61,7 +61,7 @@ async def test_a_picture_that_is_not_shown_is_not_kept_and_gives_the_allowance_b
     row = await row_of(server, message)
     assert (row.state, row.error, row.flags, row.pictures) == (State.FAILED, NOT_SHOWN, {"nsfw": 0.93}, None)
     assert not any(server.service.image_store.folder.rglob("*.png"))
-    assert (await server.service.quota_store.today(server.alice.id)).get(server.guild.id) == 0
+    assert (await server.service.quota_store.used_today(server.alice.id)).get(server.guild.id) == 0
 
 
 async def test_in_direct_messages_flagged_pictures_are_refused(server):
@@ -119,7 +119,7 @@ async def test_a_held_picture_is_shown_to_the_moderators_and_only_to_them(server
     assert "**red apple**" in text and "nsfw 93%" in text and "seed 5" in text
     assert f"<@{server.alice.id}>" in text and f"<#{server.channel.id}>" in text
     row = await row_of(server, message)
-    assert row.state == State.HELD and row.token
+    assert row.state == State.IN_REVIEW and row.token
 
 
 @pytest.mark.parametrize(
@@ -194,10 +194,10 @@ async def test_a_crash_right_after_the_decision_loses_nothing(server, monkeypatc
     assert "Approved" in text_of(review_message(server))
 
 
-@pytest.mark.parametrize("moment", ["begin", "_send", "note"])
+@pytest.mark.parametrize("moment", ["create", "_send", "set_message"])
 async def test_a_crash_while_the_moderators_are_asked_asks_them_once(server, monkeypatch, moment):
     await set_rules(server, moderators=server.moderators.id)
-    where = server.service.runner.safety_gate if moment == "_send" else server.service.reviews
+    where = server.service.runner.safety_gate if moment == "_send" else server.service.review_store
     reached = asyncio.Event()
 
     async def stuck(*_):
@@ -208,9 +208,9 @@ async def test_a_crash_while_the_moderators_are_asked_asks_them_once(server, mon
         crash.setattr(where, moment, stuck)
         message = (await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=2)).response
         await server.until(reached.is_set)
-        assert (await row_of(server, message)).state == State.HELD
+        assert (await row_of(server, message)).state == State.IN_REVIEW
         await server.service.close()
-    assert len(server.moderators.history()) == (moment == "note")
+    assert len(server.moderators.history()) == (moment == "set_message")
     await server.restart()
     await server.until_idle()
     assert outcome_of(message) == "held"
@@ -236,7 +236,7 @@ async def test_a_channel_that_does_not_take_them_means_they_are_not_shown(server
     message = await ask(server)
     assert outcome_of(message) == "refused"
     assert f"channel {server.moderators.id}" in caplog.text
-    assert await server.service.reviews.waiting() == []
+    assert await server.service.review_store.undecided() == []
 
 
 async def test_files_too_large_for_the_channel_are_made_smaller(server):
@@ -270,7 +270,7 @@ async def test_what_no_moderator_decides_on_goes_as_old_pictures_do(server):
     await Maintenance(
         *(
             getattr(server.service, name)
-            for name in ("creation_store", "quota_store", "image_store", "reviews", "resume_reviewed")
+            for name in ("creation_store", "quota_store", "image_store", "review_store", "resume_reviewed")
         )
     ).give_up_reviews()
     await server.until_idle()
@@ -330,7 +330,7 @@ async def test_what_was_flagged_in_an_age_restricted_channel_is_shown_to_all_onl
 
 
 async def test_held_pictures_survive_a_database_that_is_away_for_a_moment(server, monkeypatch):
-    reviews, failed = server.service.reviews, []
+    reviews, failed = server.service.review_store, []
 
     def failing_once(call):
         async def fail_first(*arguments):
@@ -341,7 +341,7 @@ async def test_held_pictures_survive_a_database_that_is_away_for_a_moment(server
 
         return fail_first
 
-    for name in ("of", "begin", "note"):
+    for name in ("get", "create", "set_message"):
         monkeypatch.setattr(reviews, name, failing_once(getattr(reviews, name)))
     message, question = await ask_and_hold(server)
     assert len(failed) == 3 and outcome_of(message) == "held" and pictures_of(question)
@@ -349,12 +349,12 @@ async def test_held_pictures_survive_a_database_that_is_away_for_a_moment(server
 
 async def test_what_a_moderator_decided_and_nobody_did_is_done_later(server, monkeypatch):
     message, _ = await ask_and_hold(server)
-    row = await server.service.creation_store.of_message(message.id)
-    await server.service.reviews.decide(row.id, Decision.APPROVE, server.mia.id)  # and then the bot ended
-    monkeypatch.setattr(cogs.core.storage.reviews, "ACTING", timedelta(0))
+    row = await server.service.creation_store.get_by_message(message.id)
+    await server.service.review_store.decide(row.id, Decision.APPROVE, server.mia.id)  # and then the bot ended
+    monkeypatch.setattr(cogs.core.storage.reviews, "DECISION_GRACE", timedelta(0))
     service = server.service
     await Maintenance(
-        service.creation_store, service.quota_store, service.image_store, service.reviews, service.resume_reviewed
+        service.creation_store, service.quota_store, service.image_store, service.review_store, service.resume_reviewed
     ).finish_reviews()
     await server.until_idle()
     assert outcome_of(message) == "pictures"

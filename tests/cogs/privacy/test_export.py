@@ -15,7 +15,7 @@ LIMIT = 20_000
 
 async def kept(image_store, count, size=3000):
     noise = random.Random(0)
-    return [await image_store.keep(b"\x89PNG" + noise.randbytes(size)) for _ in range(count)]
+    return [await image_store.save(b"\x89PNG" + noise.randbytes(size)) for _ in range(count)]
 
 
 async def packed(*arguments):
@@ -59,7 +59,7 @@ async def test_a_picture_larger_than_a_file_may_be_does_not_keep_out_the_others(
 
 
 async def test_animations_keep_the_ending_of_their_kind(image_store):
-    name = await image_store.keep(b"GIF8 and so on")
+    name = await image_store.save(b"GIF8 and so on")
     _, (part,) = await packed({}, [name], image_store, LIMIT)
     assert names_in(part) == [f"pictures/{name}.gif"]
 

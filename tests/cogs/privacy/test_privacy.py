@@ -94,7 +94,7 @@ async def test_what_is_too_much_for_one_file_comes_in_several_and_what_is_left_o
 async def test_held_pictures_do_not_get_out_by_an_export(flagging_server):
     await ask_and_hold(flagging_server)
     files = await exported(flagging_server)
-    assert files["requests.json"][0]["state"] == "held"
+    assert files["requests.json"][0]["state"] == "in_review"
     assert not any(name.startswith("pictures/") for name in files)
 
 
@@ -107,7 +107,7 @@ async def test_who_is_forgotten_leaves_nothing_but_todays_count(server):
     assert "2 requests, 3 pictures and your settings" in told and "from 2 messages" in told
     assert [row.owner for row in await rows(server)] == [server.bob.id]
     assert kept_files(server) == (await row_of(server, others)).files
-    assert server.service.preference_store.of(Scope.MEMBER, server.alice.id) == Preferences()
+    assert server.service.preference_store.get(Scope.MEMBER, server.alice.id) == Preferences()
     assert [shown.id for shown in server.channel.history()] == [others.id]
     assert message.id != others.id
     assert (await exported(server))["usage.json"][0]["pictures"] == 2
@@ -133,7 +133,7 @@ async def test_what_is_being_made_is_taken_back_first(server, monkeypatch):
 async def forget_while_running(server):
     asked = await server.alice.slash(server.channel, "privacy forget")
     await server.alice.click(asked.response, label="Forget me")
-    await server.until(lambda: "Forgotten" in asked.response.content)
+    await server.until(lambda: "DeletedData" in asked.response.content)
     return asked.response.content
 
 

@@ -31,7 +31,7 @@ async def branched(server, message, step, prompt, member=None):
 
 
 async def creation_id(server, message):
-    return (await server.service.creation_store.of_message(message.id)).id
+    return (await server.service.creation_store.get_by_message(message.id)).id
 
 
 def controls(message):
@@ -73,7 +73,7 @@ async def test_another_prompt_counts_from_the_chosen_step_on(server):
     settings = read_parameters(await pictures_of(branch)[0].read())
     assert (settings["prompt"], settings["branches"], settings["seed"]) == ("red apple", ((3, "green pear"),), 7)
     assert await pixels(branch) != await pixels(message)
-    row = await server.service.creation_store.of_message(branch.id)
+    row = await server.service.creation_store.get_by_message(branch.id)
     assert row.parent_id == await creation_id(server, message)
 
 
@@ -153,7 +153,7 @@ async def test_a_morph_has_no_film(server):
 @pytest.mark.parametrize("lost", ["row", "file"])
 async def test_a_film_that_is_not_kept_any_more_says_so(server, lost):
     message = await made(server)
-    row = await server.service.creation_store.of_message(message.id)
+    row = await server.service.creation_store.get_by_message(message.id)
     if lost == "file":
         await server.service.image_store.delete([row.film])
     else:

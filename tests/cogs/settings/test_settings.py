@@ -8,7 +8,7 @@ import discord
 import pytest
 
 from cogs.core.request.preferences import Preferences, Scope
-from cogs.core.storage.quotas import DIRECT
+from cogs.core.storage.quotas import DIRECT_MESSAGES
 from diffusion.images.parameters import read_parameters
 from diffusion.request import ImageRequest
 from tests.support.interactions import forge_form
@@ -79,7 +79,7 @@ async def test_what_is_emptied_is_left_open_again(server):
     await submit_page(server.alice, server.channel, "mine", "Pictures", steps="3", style="flat", sampler=["ddim"])
     panel, _ = await submit_page(server.alice, server.channel, "mine", "Pictures", steps="", style="", sampler=["open"])
     assert "Steps: **25** (the default)" in panel.content and "Style: **none**" in panel.content
-    assert server.service.preference_store.of(Scope.MEMBER, server.alice.id) == Preferences()
+    assert server.service.preference_store.get(Scope.MEMBER, server.alice.id) == Preferences()
 
 
 async def test_they_outlive_a_restart_and_so_does_the_panel(server):
@@ -142,7 +142,7 @@ async def test_a_setting_out_of_range_is_told_and_nothing_changes(server, manage
     await submit_page(manager, server.channel, "server", "Pictures", steps="7")
     _, submitted = await submit_page(manager, server.channel, "server", page, **values)
     assert words in private_text(submitted)
-    assert server.service.preference_store.of(Scope.SERVER, server.guild.id) == Preferences(steps=7)
+    assert server.service.preference_store.get(Scope.SERVER, server.guild.id) == Preferences(steps=7)
 
 
 @pytest.mark.parametrize("command", ["settings server", "settings channel", "settings allowance"])
@@ -157,7 +157,7 @@ async def test_who_is_a_manager_is_asked_again_at_every_press(server, manager):
     server.env.backend.get_member(server.guild.id, manager.id).role_ids.clear()
     assert "manage this server" in private_text(await manager.submit_modal(form, form_values(form) | {"steps": "3"}))
     assert "manage this server" in private_text(await manager.click(shown.response, label="Access"))
-    assert server.service.preference_store.of(Scope.SERVER, server.guild.id) == Preferences()
+    assert server.service.preference_store.get(Scope.SERVER, server.guild.id) == Preferences()
 
 
 async def test_in_direct_messages_there_are_only_ones_own(server):
@@ -254,7 +254,7 @@ async def test_of_two_at_once_only_one_takes_the_last_of_the_day(server, monkeyp
         return service.make_now(interaction, ImageRequest("fox", width=32, height=32))
 
     await asyncio.gather(*map(ask, range(1, 4)))
-    assert await service.quota_store.today(7) == {DIRECT: 1} and len(await service.creation_store.unfinished()) == 1
+    assert await service.quota_store.used_today(7) == {DIRECT_MESSAGES: 1} and len(await service.creation_store.unfinished()) == 1
 
 
 async def test_roles_have_allowances_of_their_own_the_most_generous_holds(server, manager):

@@ -170,7 +170,7 @@ FAULTS = [
     Fault("a step hangs", network(hanging), "got stuck on this picture", asks=LARGER, engine={"step_seconds": 2}),
     Fault("the disk is full", full_disk, "My disk is full, so I cannot keep pictures"),
     Fault("the disk is full for an attached picture", full_disk, "My disk is full, so I cannot keep pictures", asks=SIMILAR),
-    Fault("the database fails on accepting", database_down, "I cannot write requests down at the moment", None),
+    Fault("the database fails on accepting", database_down, "I cannot save requests at the moment", None),
     Fault("the database fails while a picture is made", None, PICTURES, State.DELIVERED, later=database_down),
     Fault("the attachment is gone (404)", download(refused(404)), NOT_DOWNLOADED, asks=SIMILAR),
     Fault("Discord fails at the attachment (500)", download(refused(500)), NOT_DOWNLOADED, asks=SIMILAR),

@@ -87,7 +87,7 @@ async def test_what_a_dead_process_left_goes_on_in_another_with_the_same_seed(se
     assert read_parameters(await pictures_of(message)[0].read())["seed"] == 5
     await server.until(lambda: not other.background)
     row = await row_of(server, message)
-    assert (row.state, row.holder, row.attempts) == (State.DELIVERED, other.lease.holder, 2)
+    assert (row.state, row.owner_process, row.attempts) == (State.DELIVERED, other.lease.process_id, 2)
     assert count_posts(server) == 1 and len(server.channel.history()) == 1
 
 
@@ -96,7 +96,7 @@ async def test_what_a_stopped_process_leaves_goes_on_at_once(server, other, monk
     message = await ask(server)
     await server.service.close(grace=0.1)
     await server.until_finished(message)
-    assert (await row_of(server, message)).holder == other.lease.holder and count_posts(server) == 1
+    assert (await row_of(server, message)).owner_process == other.lease.process_id and count_posts(server) == 1
 
 
 async def test_a_process_that_was_only_slow_does_not_post_what_was_taken_from_it(server, other, monkeypatch, caplog):
@@ -111,7 +111,7 @@ async def test_a_process_that_was_only_slow_does_not_post_what_was_taken_from_it
     await server.until(lambda: not other.background)
     assert count_posts(server) == 1 and len(server.channel.history()) == 1
     assert f"<Creation {row.id}" in caplog.text and "is not made here any more" in caplog.text
-    assert (await row_of(server, message)).holder == other.lease.holder
+    assert (await row_of(server, message)).owner_process == other.lease.process_id
 
 
 async def test_a_process_that_lost_a_picture_stops_making_it_and_says_nothing(server, other, monkeypatch):
@@ -119,11 +119,11 @@ async def test_a_process_that_lost_a_picture_stops_making_it_and_says_nothing(se
     message = await ask(server, steps=100)
     await until_running(server, message)
     row = await row_of(server, message)
-    await other.claims.take(row.id, State.RUNNING)
+    await other.claims.acquire(row.id, State.RUNNING)
     await server.until(lambda: not server.service.jobs)
     await server.until_idle()
     assert "ancelled" not in text_of(message)
-    await other.claims.take(row.id, State.RUNNING)
+    await other.claims.acquire(row.id, State.RUNNING)
     assert (await row_of(server, message)).state == State.RUNNING
 
 
@@ -149,7 +149,7 @@ async def test_what_a_member_waits_for_elsewhere_counts(server, other, monkeypat
     slow_down(server, monkeypatch)
     message = await ask(server)
     row = await row_of(server, message)
-    await other.claims.take(row.id, State.ACCEPTED, State.RUNNING)
+    await other.claims.acquire(row.id, State.ACCEPTED, State.RUNNING)
     await server.until(lambda: not server.service.jobs)
     refused = await server.alice.slash(server.channel, "imagine", prompt="another")
     assert "You wait for 1 request already" in private_text(refused)
@@ -162,22 +162,22 @@ async def test_two_processes_that_give_away_the_last_picture_of_a_day_at_once_bo
     async def meanwhile(interaction, pictures):
         left = await check(interaction, pictures)
         async with other.database.sessions.begin() as session:
-            await quotas.count(session, server.alice.id, 5, discord.utils.utcnow(), 1)
+            await quotas.add_usage(session, server.alice.id, 5, discord.utils.utcnow(), 1)
         return left
 
     monkeypatch.setattr(server.service.rules, "check_allowance", meanwhile)
     refused = await server.alice.slash(server.channel, "imagine", prompt="fox", steps=2)
     assert "your limit of 1 picture a day" in private_text(refused)
     await server.until_idle()
-    assert sum((await server.service.quota_store.today(server.alice.id)).values()) == 1
+    assert sum((await server.service.quota_store.used_today(server.alice.id)).values()) == 1
 
 
 async def test_settings_made_in_one_process_hold_in_the_other(server, other):
     alice = server.alice.id
     await server.service.preference_store.set(Scope.MEMBER, alice, Preferences(steps=7))
-    await server.until(lambda: other.preference_store.of(Scope.MEMBER, alice).steps == 7)
+    await server.until(lambda: other.preference_store.get(Scope.MEMBER, alice).steps == 7)
     await server.service.preference_store.set(Scope.MEMBER, alice, Preferences())
-    await server.until(lambda: other.preference_store.of(Scope.MEMBER, alice) == Preferences())
+    await server.until(lambda: other.preference_store.get(Scope.MEMBER, alice) == Preferences())
 
 
 async def test_what_one_changes_does_not_undo_what_another_changed_before(server, other):
@@ -185,7 +185,7 @@ async def test_what_one_changes_does_not_undo_what_another_changed_before(server
     await other.preference_store.set(Scope.MEMBER, alice, Preferences(steps=7))
     await server.alice.slash(server.channel, "privacy remix", allowed=False)
     await other.preference_store.refresh()
-    assert other.preference_store.of(Scope.MEMBER, alice) == Preferences(steps=7, remix=False)
+    assert other.preference_store.get(Scope.MEMBER, alice) == Preferences(steps=7, remix=False)
 
 
 async def test_what_is_changed_while_the_database_is_away_from_one_is_read_later(url):
@@ -197,10 +197,10 @@ async def test_what_is_changed_while_the_database_is_away_from_one_is_read_later
             await one.set(Scope.MEMBER, number, Preferences(steps=number + 1))
         late._as_of -= 10 * 3600  # longer than changes are remembered
         await late.refresh()
-        assert [late.of(Scope.MEMBER, number).steps for number in range(5)] == [1, 2, 3, 4, 5]
+        assert [late.get(Scope.MEMBER, number).steps for number in range(5)] == [1, 2, 3, 4, 5]
         await one.set(Scope.MEMBER, 0, Preferences())
         await late.refresh()
-        assert late.of(Scope.MEMBER, 0) == Preferences()
+        assert late.get(Scope.MEMBER, 0) == Preferences()
 
 
 @pytest.fixture
@@ -214,24 +214,26 @@ def olga(server):
 
 async def test_an_operator_pauses_and_resumes_all_processes(server, other, olga):
     told = []
-    other.orders.handlers |= {verb: lambda _, verb=verb: told.append(verb) for verb in ("pause", "resume", "drain", "reload")}
+    other.broadcasts.handlers |= {
+        verb: lambda _, verb=verb: told.append(verb) for verb in ("pause", "resume", "drain", "reload")
+    }
     for verb in ("pause", "resume", "drain", "reload"):
         told_them = private_text(await olga.slash(server.channel, f"admin {verb}"))
         assert "within seconds: 1" in told_them or told_them.startswith("Drained")  # at once, as nothing is in hand
     await server.until(lambda: told == ["pause", "resume", "drain", "reload"])
     await olga.slash(server.channel, "admin resume")
-    await other.orders.give("pause")
+    await other.broadcasts.publish("pause")
     async with asyncio.timeout(WAIT_SECONDS):
         while not server.engine.paused:
             await asyncio.sleep(0.05)
-    await other.orders.give("resume")
+    await other.broadcasts.publish("resume")
     await server.until(lambda: not server.engine.paused)
 
 
 async def test_a_drain_is_over_when_no_process_has_anything_in_hand(server, other, monkeypatch):
     slow_down(server, monkeypatch)
     message = await ask(server, steps=100)
-    waiting = asyncio.create_task(other.claims.all_ended())
+    waiting = asyncio.create_task(other.claims.wait_until_idle())
     await asyncio.sleep(0.5)
     assert not waiting.done()
     await server.until_finished(message)

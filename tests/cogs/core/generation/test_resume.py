@@ -88,7 +88,7 @@ async def test_a_rendered_picture_that_is_lost_is_made_again(server, monkeypatch
 async def test_what_was_posted_before_the_crash_is_recognised_at_the_message(server, monkeypatch):
     creation_store = server.service.creation_store
     with monkeypatch.context() as crash:
-        crash.setattr(creation_store, "close", never_ends)
+        crash.setattr(creation_store, "finish", never_ends)
         message = await ask(server, steps=2)
         await server.until_finished(message)
         await server.service.close()
@@ -102,7 +102,7 @@ async def test_what_was_posted_before_the_crash_is_recognised_at_the_message(ser
 async def test_a_new_message_posted_before_the_crash_is_recognised_too(server, monkeypatch):
     creation_store = server.service.creation_store
     with monkeypatch.context() as crash:
-        crash.setattr(creation_store, "close", never_ends)
+        crash.setattr(creation_store, "finish", never_ends)
         server.env.inject_error("PATCH", "/channels/*", status=400, code=30046, times=None)
         message = await ask(server, steps=2)
         await server.until(lambda: len(server.channel.history()) == 2)

@@ -28,10 +28,10 @@ async def test_a_round_does_all_but_what_fails(failing, error):
 
         return do
 
-    lease = SimpleNamespace(beat=0.001, bury=piece("bury"))
-    claims = SimpleNamespace(lease=lease, lost=piece("lose"), orphans=piece("claim"))
-    runner = SimpleNamespace(active=[], creation_store=SimpleNamespace(settle=piece("settle")))
-    preference_store, orders = SimpleNamespace(refresh=piece("refresh")), SimpleNamespace(obey=piece("obey"))
+    lease = SimpleNamespace(renew_interval=0.001, reap_expired=piece("bury"))
+    claims = SimpleNamespace(lease=lease, find_lost=piece("lose"), claim_orphans=piece("claim"))
+    runner = SimpleNamespace(active=[], creation_store=SimpleNamespace(flush=piece("settle")))
+    preference_store, orders = SimpleNamespace(refresh=piece("refresh")), SimpleNamespace(poll=piece("obey"))
     rounds = asyncio.create_task(ProcessCoordinator(claims, preference_store, orders, runner, None, lambda: True).run())
     async with asyncio.timeout(5):
         seen = [await done.get() for _ in range(2 * (len(PIECES) - 1))]
@@ -43,12 +43,14 @@ async def test_an_engine_that_is_full_claims_nothing():
     async def nothing(*_):
         return []
 
-    async def orphans(most):
+    async def claim_orphans(limit):
         pytest.fail("claimed")
 
-    claims = SimpleNamespace(lease=SimpleNamespace(beat=0.001, bury=nothing), lost=nothing, orphans=orphans)
-    runner = SimpleNamespace(active=[], creation_store=SimpleNamespace(settle=nothing))
-    pieces = claims, SimpleNamespace(refresh=nothing), SimpleNamespace(obey=nothing), runner
+    claims = SimpleNamespace(
+        lease=SimpleNamespace(renew_interval=0.001, reap_expired=nothing), find_lost=nothing, claim_orphans=claim_orphans
+    )
+    runner = SimpleNamespace(active=[], creation_store=SimpleNamespace(flush=nothing))
+    pieces = claims, SimpleNamespace(refresh=nothing), SimpleNamespace(poll=nothing), runner
     rounds = asyncio.create_task(ProcessCoordinator(*pieces, None, lambda: False).run())
     await asyncio.sleep(0.05)
     assert not rounds.done()
@@ -66,14 +68,14 @@ async def test_upkeep_that_fails_is_tried_again(error, monkeypatch):
     async def waiting():
         return []
 
-    async def prune(needed):
-        pruned.put_nowait(needed)
+    async def prune(keep):
+        pruned.put_nowait(keep)
         raise error
 
-    quota_store = SimpleNamespace(forget=forget)
+    quota_store = SimpleNamespace(delete_past=forget)
     creation_store = SimpleNamespace(unfinished=waiting)
     image_store = SimpleNamespace(prune=prune, max_days=1)
-    reviews = SimpleNamespace(waiting=waiting, unfinished=waiting)
+    reviews = SimpleNamespace(undecided=waiting, unapplied=waiting)
     upkeep = asyncio.create_task(Maintenance(creation_store, quota_store, image_store, reviews, None).run())
     async with asyncio.timeout(5):
         assert [await pruned.get() for _ in range(3)] == [set()] * 3
@@ -81,7 +83,7 @@ async def test_upkeep_that_fails_is_tried_again(error, monkeypatch):
 
 
 async def test_of_several_orders_one_that_cannot_be_obeyed_is_skipped(caplog):
-    obeyed, rows = [], [SimpleNamespace(id=id, verb=verb, argument="") for id, verb in ((2, "pause"), (1, "invented"))]
+    obeyed, rows = [], [SimpleNamespace(id=id, command=command, argument="") for id, command in ((2, "pause"), (1, "invented"))]
 
     class Session:
         async def __aenter__(self):
@@ -93,7 +95,7 @@ async def test_of_several_orders_one_that_cannot_be_obeyed_is_skipped(caplog):
         async def execute(self, _):
             return SimpleNamespace(all=lambda: rows)
 
-    orders = Broadcasts(SimpleNamespace(transaction=lambda _: Session()), SimpleNamespace(holder=1))
+    orders = Broadcasts(SimpleNamespace(transaction=lambda _: Session()), SimpleNamespace(process_id=1))
     orders.handlers["pause"] = lambda _: obeyed.append("pause")
-    await orders.obey()
-    assert obeyed == ["pause"] and "the order invented was not obeyed" in caplog.text
+    await orders.poll()
+    assert obeyed == ["pause"] and "the broadcast invented failed" in caplog.text

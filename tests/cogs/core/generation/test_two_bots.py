@@ -82,7 +82,7 @@ async def everything_ended(url):
     async with Database(url) as database, asyncio.timeout(END_SECONDS):
         while True:
             async with database.engine.connect() as connection:
-                rows = (await connection.execute(text("SELECT id, state, holder FROM creations"))).all()
+                rows = (await connection.execute(text("SELECT id, state, owner_process FROM creations"))).all()
             # What reached one that stood still came too late to be answered, and failed.
             if all(row.state in ("delivered", "cancelled", "failed") for row in rows):
                 return {row.id: row for row in rows}

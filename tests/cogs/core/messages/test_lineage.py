@@ -1,13 +1,13 @@
 import pytest
 
 from cogs.core.messages.lineage import HIDDEN, Relative, changes, tree_text
-from cogs.core.storage.creations import to_json
+from cogs.core.storage.creations import request_to_json
 from diffusion.request import ImageRequest
 
 
 def relative(id, parent=None, hidden=False, source=None, **settings):
     request = ImageRequest(**{"prompt": "a red fox", "seed": 5} | settings)
-    return Relative(id, parent, None if hidden else to_json(request), source)
+    return Relative(id, parent, None if hidden else request_to_json(request), source)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_what_an_earlier_version_did_not_know_has_not_changed():
 
 
 def test_settings_that_another_version_knows_are_said_by_their_names():
-    newer = Relative(2, 1, to_json(ImageRequest("a red fox", seed=5)) | {"mask_strength": 0.5})
+    newer = Relative(2, 1, request_to_json(ImageRequest("a red fox", seed=5)) | {"mask_strength": 0.5})
     assert changes(relative(1), newer) == "mask strength none → 0.5"
 
 

@@ -132,7 +132,7 @@ async def test_a_prompt_for_several_tells_how_many_before_any_is_made_and_posts_
     settings = [read_parameters(await picture.read()) for picture in pictures]
     assert [each["prompt"] for each in settings] == [picture.description.partition(": ")[2] for picture in pictures]
     assert {each["seed"] for each in settings} == {7}
-    assert await server.service.quota_store.today(server.alice.id) == {server.guild.id: 4}
+    assert await server.service.quota_store.used_today(server.alice.id) == {server.guild.id: 4}
     assert question.id not in [shown.id for shown in server.channel.history(viewer=server.alice)]
 
 
@@ -168,11 +168,11 @@ async def test_a_question_is_answered_once(server, label):
     buttons = [button["custom_id"] for row in question.components for button in row["components"]]
     await server.alice.click(question, label=label)
     await server.until_idle()
-    made = len(await server.service.archive.latest(server.alice.id, "", 25))
+    made = len(await server.service.creation_store.latest(server.alice.id, "", 25))
     for button in buttons:
         assert "answered already" in await press(server, server.alice, button)
     await server.until_idle()
-    assert made == len(await server.service.archive.latest(server.alice.id, "", 25)) == (label == "Start")
+    assert made == len(await server.service.creation_store.latest(server.alice.id, "", 25)) == (label == "Start")
 
 
 async def test_a_question_from_before_a_restart_says_so(server):
@@ -180,7 +180,7 @@ async def test_a_question_from_before_a_restart_says_so(server):
     await server.restart()
     for label in ("Start", "Cancel"):
         assert "I was restarted meanwhile" in private_text(await server.alice.click(asked.response, label=label))
-    assert not server.service.jobs and not await server.service.quota_store.today(server.alice.id)
+    assert not server.service.jobs and not await server.service.quota_store.used_today(server.alice.id)
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ async def renewing(process):
         while True:
             with contextlib.suppress(DatabaseUnavailableError):
                 await process.lease.renew()
-            await asyncio.sleep(process.lease.beat)
+            await asyncio.sleep(process.lease.renew_interval)
 
     task = asyncio.create_task(renew())
     try:
@@ -76,16 +76,16 @@ async def test_one_process_takes_up_all_that_an_earlier_run_left(database_url):
         await earlier.creation_store.add(creation(2))
         await earlier.creation_store.add(creation(1))
     async with processes(database_url, "") as (later,):
-        assert ids(await later.claims.orphans()) == [1, 2]
-        assert await later.claims.orphans() == []
+        assert ids(await later.claims.claim_orphans()) == [1, 2]
+        assert await later.claims.claim_orphans() == []
 
 
 async def test_what_a_living_process_makes_is_not_claimed(postgresql):
     async with processes(postgresql.fresh(), "0-3", "4-7") as (one, other):
         await one.creation_store.add(creation(1))
-        assert await other.claims.orphans() == []
+        assert await other.claims.claim_orphans() == []
         await one.lease.release()
-        assert ids(await other.claims.orphans()) == [1]
+        assert ids(await other.claims.claim_orphans()) == [1]
 
 
 async def test_a_restarted_process_need_not_wait_for_the_lease_of_its_last_run(postgresql):
@@ -94,7 +94,7 @@ async def test_a_restarted_process_need_not_wait_for_the_lease_of_its_last_run(p
         await one.creation_store.add(creation(1))
         await other.creation_store.add(creation(2))
         async with processes(url, "0-3") as (again,):
-            assert ids(await again.claims.orphans()) == [1]
+            assert ids(await again.claims.claim_orphans()) == [1]
 
 
 @pytest.mark.parametrize("claimers", [2, 5])
@@ -106,7 +106,7 @@ async def test_however_many_claim_at_once_each_is_claimed_once(postgresql, claim
 
         async def claim_all(process):
             found = []
-            while some := await process.claims.orphans(3):
+            while some := await process.claims.claim_orphans(3):
                 found += ids(some)
             return found
 
@@ -121,23 +121,23 @@ async def test_a_process_that_stops_renewing_is_buried_and_its_work_claimed_but_
         claimed = []
         async with asyncio.timeout(20):
             while not claimed:
-                await asyncio.sleep(other.lease.beat)
+                await asyncio.sleep(other.lease.renew_interval)
                 await other.lease.renew()
-                await other.lease.bury()
-                claimed = await other.claims.orphans()
+                await other.lease.reap_expired()
+                claimed = await other.claims.claim_orphans()
         assert ids(claimed) == [1] and time.perf_counter() - began > SHORT
-        assert not slow.lease.certain
+        assert not slow.lease.is_valid
         with pytest.raises(CreationStoreError):
             await slow.creation_store.add(creation(2))  # or it would be claimed at once
         await slow.lease.renew()
-        assert slow.lease.certain and await slow.claims.lost([1]) == {1}
+        assert slow.lease.is_valid and await slow.claims.find_lost([1]) == {1}
         with pytest.raises(OwnershipLostError):
-            await slow.creation_store.hold(row)
+            await slow.creation_store.assert_owned(row)
         with pytest.raises(OwnershipLostError):
             await slow.creation_store.update(row, state=State.RENDERED)
         async with renewing(other):
-            await other.creation_store.hold(claimed[0])
-        await other.creation_store.close(claimed[0], State.DELIVERED)
+            await other.creation_store.assert_owned(claimed[0])
+        await other.creation_store.finish(claimed[0], State.DELIVERED)
         assert (await slow.creation_store.get(1)).state == State.DELIVERED
 
 
@@ -145,7 +145,7 @@ async def test_after_the_database_was_away_from_all_nobody_is_buried_before_they
     async with processes(postgresql.fresh(), "0", "1", seconds=SHORT) as (one, other):
         await asyncio.sleep(2 * SHORT)  # as if neither had reached it
         await one.lease.renew()
-        await one.lease.bury()
+        await one.lease.reap_expired()
         async with other.lease._database.sessions() as session:
             assert len((await session.scalars(select(ProcessRow))).all()) == 2
 
@@ -156,11 +156,11 @@ async def test_a_sole_process_delivers_also_while_the_database_is_away_and_one_o
         await one.creation_store.add(shared := creation(2))
         postgresql.stop("immediate")
         try:
-            await sole.creation_store.hold(alone)
-            assert sole.lease.certain
-            holding = asyncio.create_task(one.creation_store.hold(shared))
+            await sole.creation_store.assert_owned(alone)
+            assert sole.lease.is_valid
+            holding = asyncio.create_task(one.creation_store.assert_owned(shared))
             await asyncio.sleep(SHORT)
-            assert not holding.done() and not one.lease.certain
+            assert not holding.done() and not one.lease.is_valid
         finally:
             postgresql.start()
         async with asyncio.timeout(20), renewing(one):
@@ -169,11 +169,11 @@ async def test_a_sole_process_delivers_also_while_the_database_is_away_and_one_o
 
 async def test_a_decision_or_a_cancellation_may_come_to_another_process(postgresql):
     async with processes(postgresql.fresh(), "0", "1") as (one, other):
-        await one.creation_store.add(held := creation(1, state=State.HELD))
-        assert await other.claims.take(1, State.ACCEPTED) is None
-        taken = await other.claims.take(1, State.HELD)
-        await other.creation_store.close(taken, State.DELIVERED)
-        assert await one.claims.take(1, State.HELD) is None
+        await one.creation_store.add(held := creation(1, state=State.IN_REVIEW))
+        assert await other.claims.acquire(1, State.ACCEPTED) is None
+        taken = await other.claims.acquire(1, State.IN_REVIEW)
+        await other.creation_store.finish(taken, State.DELIVERED)
+        assert await one.claims.acquire(1, State.IN_REVIEW) is None
         with pytest.raises(OwnershipLostError):
             await one.creation_store.update(held, state=State.RENDERED)
 
@@ -181,11 +181,11 @@ async def test_a_decision_or_a_cancellation_may_come_to_another_process(postgres
 async def test_what_a_member_waits_for_counts_in_all_processes(postgresql):
     async with processes(postgresql.fresh(), "0", "1") as (one, other):
         await one.creation_store.add(creation(1))
-        await one.creation_store.add(creation(2, state=State.HELD))
+        await one.creation_store.add(creation(2, state=State.IN_REVIEW))
         await one.creation_store.add(creation(3, state=State.DELIVERED))
         await one.creation_store.add(creation(4, owner=8))
-        assert await other.claims.elsewhere(7) == [1] and await one.claims.elsewhere(7) == []
-        assert await one.claims.waited_for() == 2
+        assert await other.claims.held_by_others(7) == [1] and await one.claims.held_by_others(7) == []
+        assert await one.claims.count_pending() == 2
 
 
 async def test_claiming_does_not_change_since_when_a_message_is_looked_for(postgresql):
@@ -195,7 +195,7 @@ async def test_claiming_does_not_change_since_when_a_message_is_looked_for(postg
             await session.execute(update(Creation).values(posting_in=5))
         before = (await one.creation_store.get(1)).changed
         await one.lease.release()
-        (claimed,) = await other.claims.orphans()
+        (claimed,) = await other.claims.claim_orphans()
         assert claimed.changed == before == (await other.creation_store.get(1)).changed
 
 
@@ -235,8 +235,8 @@ async def in_any_order(url, steps):
 
         async def end(process, row):
             with contextlib.suppress(OwnershipLostError):
-                await process.creation_store.hold(row)
-                await process.creation_store.close(row, State.DELIVERED)
+                await process.creation_store.assert_owned(row)
+                await process.creation_store.finish(row, State.DELIVERED)
                 ended.append(row.id)
 
         for process in living:
@@ -252,7 +252,7 @@ async def in_any_order(url, steps):
                 believed[added] = creation(added)
                 await process.creation_store.add(believed[added])
             elif verb == "claim":
-                believed |= {row.id: row for row in await process.claims.orphans()}
+                believed |= {row.id: row for row in await process.claims.claim_orphans()}
             elif believed:
                 await end(process, believed.popitem()[1])
         for process, believed in zip(living, theirs, strict=True):
@@ -282,10 +282,10 @@ async def test_what_was_claimed_without_an_answer_of_the_database_is_claimed_aga
         await dead.creation_store.add(creation(1))
         await dead.lease.release()
         with unanswered(one, monkeypatch), pytest.raises(CreationStoreError):
-            await one.claims.orphans()
+            await one.claims.claim_orphans()
         await one.creation_store.add(creation(2))
-        assert ids(await one.claims.orphans()) == [1]  # and not what is in hand
-        assert await one.claims.orphans() == []
+        assert ids(await one.claims.claim_orphans()) == [1]  # and not what is in hand
+        assert await one.claims.claim_orphans() == []
 
 
 async def test_what_was_written_down_without_an_answer_of_the_database_is_not_kept_waiting(database_url, monkeypatch):
@@ -293,7 +293,7 @@ async def test_what_was_written_down_without_an_answer_of_the_database_is_not_ke
         with unanswered(one, monkeypatch), pytest.raises(CreationStoreError):
             await one.creation_store.add(creation(1))
         assert ids(await one.creation_store.unfinished()) == [1]
-        await one.creation_store.settle()
+        await one.creation_store.flush()
         assert await one.creation_store.unfinished() == []
         row = await one.creation_store.get(1)
         assert (row.state, row.token) == (State.FAILED, "")
@@ -301,14 +301,14 @@ async def test_what_was_written_down_without_an_answer_of_the_database_is_not_ke
 
 async def test_after_an_outage_nearly_as_long_as_a_lease_others_get_time_to_renew(postgresql):
     async with processes(postgresql.fresh(), "0", "1") as (one, other):
-        one.lease._renewed = time.perf_counter() - one.lease.seconds + one.lease.beat
+        one.lease._renewed = time.perf_counter() - one.lease.seconds + one.lease.renew_interval
         async with one.claims._database.transaction("") as session:
-            await session.execute(update(ProcessRow).filter_by(holder=other.lease.holder).values(expires=0))
+            await session.execute(update(ProcessRow).filter_by(process_id=other.lease.process_id).values(expires=0))
         one.lease._unbroken_since = 0
         await one.lease.renew()
-        await one.lease.bury()
+        await one.lease.reap_expired()
         await other.creation_store.add(creation(1))
-        assert await one.claims.orphans() == []
+        assert await one.claims.claim_orphans() == []
         one.lease._unbroken_since = 0
-        await one.lease.bury()
-        assert ids(await one.claims.orphans()) == [1]
+        await one.lease.reap_expired()
+        assert ids(await one.claims.claim_orphans()) == [1]

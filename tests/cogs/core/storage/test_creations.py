@@ -11,9 +11,9 @@ from PIL import Image
 from sqlalchemy import select, text
 
 import cogs.core.storage.creations
-from cogs.core.storage.creations import CreationStore, CreationStoreError, State, from_json, to_json
+from cogs.core.storage.creations import CreationStore, CreationStoreError, State, request_from_json, request_to_json
 from cogs.core.storage.database import Database, DatabaseUnavailableError
-from cogs.core.storage.quotas import DIRECT, QuotaStore, UsageRow
+from cogs.core.storage.quotas import DIRECT_MESSAGES, QuotaStore, UsageRow
 from diffusion.request import ImageRequest
 from tests.support.creations import TOKEN, creation
 
@@ -32,17 +32,17 @@ async def test_what_is_written_is_there_after_a_restart_oldest_first(database_ur
         first, second = await creation_store.unfinished()
     assert (first.id, second.id, second.guild_id) == (1, 2, 2**62)
     assert first.state == State.ACCEPTED and first.expires.tzinfo is UTC
-    assert from_json(first.request, None) == ImageRequest("fox", seed=5)
+    assert request_from_json(first.request, None) == ImageRequest("fox", seed=5)
 
 
 async def test_what_has_ended_stays_so_and_forgets_its_token(database_url):
     async with opened(database_url) as creation_store:
         await creation_store.add(row := creation())
         await creation_store.update(row, state=State.RENDERED, pictures=["a" * 64], message_id=3)
-        await creation_store.close(row, State.DELIVERED)
+        await creation_store.finish(row, State.DELIVERED)
         await creation_store.update(row, state=State.RUNNING)
         assert await creation_store.unfinished() == []
-        found = await creation_store.of_message(3)
+        found = await creation_store.get_by_message(3)
     assert (found.state, found.token, found.pictures) == (State.DELIVERED, "", ["a" * 64])
 
 
@@ -50,7 +50,7 @@ async def test_many_write_at_once(database_url):
     async with opened(database_url) as creation_store:
         rows = [creation(id) for id in range(1, 41)]
         await asyncio.gather(*map(creation_store.add, rows))
-        await asyncio.gather(*(creation_store.close(row, State.DELIVERED) for row in rows[:20]))
+        await asyncio.gather(*(creation_store.finish(row, State.DELIVERED) for row in rows[:20]))
         assert len(await creation_store.unfinished()) == 20
 
 
@@ -60,12 +60,12 @@ async def test_pictures_are_counted_with_what_is_written_and_given_back_where_no
         await creation_store.add(made := creation(1, guild_id=3, counted=2))
         await creation_store.add(later := creation(2))
         await creation_store.update(later, counted=4)
-        assert await quota_store.today(7) == {3: 2, DIRECT: 4}
-        await creation_store.close(later, State.CANCELLED)
-        await creation_store.close(later, State.FAILED)
-        await creation_store.close(made, State.DELIVERED)
-        await creation_store.close(made, State.FAILED)  # it has ended and stays so
-        assert await quota_store.today(7) == {3: 2, DIRECT: 0} and await quota_store.today(8) == {}
+        assert await quota_store.used_today(7) == {3: 2, DIRECT_MESSAGES: 4}
+        await creation_store.finish(later, State.CANCELLED)
+        await creation_store.finish(later, State.FAILED)
+        await creation_store.finish(made, State.DELIVERED)
+        await creation_store.finish(made, State.FAILED)  # it has ended and stays so
+        assert await quota_store.used_today(7) == {3: 2, DIRECT_MESSAGES: 0} and await quota_store.used_today(8) == {}
 
 
 async def test_pictures_asked_for_at_the_same_moment_are_all_counted(database_url):
@@ -73,9 +73,9 @@ async def test_pictures_asked_for_at_the_same_moment_are_all_counted(database_ur
         creation_store, quota_store = CreationStore(database), QuotaStore(database)
         rows = [creation(id, counted=2) for id in range(1, 11)]
         await asyncio.gather(*map(creation_store.add, rows))
-        assert await quota_store.today(7) == {DIRECT: 20}
-        await asyncio.gather(*(creation_store.close(row, State.CANCELLED) for row in rows[:5]))
-        assert await quota_store.today(7) == {DIRECT: 10}
+        assert await quota_store.used_today(7) == {DIRECT_MESSAGES: 20}
+        await asyncio.gather(*(creation_store.finish(row, State.CANCELLED) for row in rows[:5]))
+        assert await quota_store.used_today(7) == {DIRECT_MESSAGES: 10}
 
 
 async def test_what_was_counted_on_past_days_is_forgotten(database_url):
@@ -85,11 +85,11 @@ async def test_what_was_counted_on_past_days_is_forgotten(database_url):
         await creation_store.add(old := creation(1, counted=1, created=now - timedelta(days=2)))
         await creation_store.add(creation(2, counted=1, created=now - timedelta(days=1)))
         await creation_store.add(creation(3, counted=1, created=now))
-        await quota_store.forget()
+        await quota_store.delete_past()
         async with database.sessions() as session:
             assert len((await session.scalars(select(UsageRow))).all()) == 2
-        await creation_store.close(old, State.CANCELLED)
-        assert await quota_store.today(7) == {DIRECT: 1}
+        await creation_store.finish(old, State.CANCELLED)
+        assert await quota_store.used_today(7) == {DIRECT_MESSAGES: 1}
 
 
 async def test_sqlite_keeps_its_records_in_wal_mode(tmp_path):
@@ -152,7 +152,7 @@ async def test_what_a_failing_database_missed_is_committed_once_it_answers(datab
         await rename(creation_store, "creations", "away")
         await creation_store.update(rows[0], state=State.RUNNING, message_id=5)
         await creation_store.update(rows[0], state=State.RENDERED)
-        await creation_store.close(rows[1], State.DELIVERED)
+        await creation_store.finish(rows[1], State.DELIVERED)
         await rename(creation_store, "away", "creations")
         await creation_store.update(rows[2], message_id=6)
         left = await creation_store.unfinished()
@@ -160,13 +160,13 @@ async def test_what_a_failing_database_missed_is_committed_once_it_answers(datab
 
 
 async def test_files_that_any_creation_has_are_needed(database_url, monkeypatch):
-    monkeypatch.setattr(cogs.core.storage.creations, "NAMES_AT_ONCE", 2)
+    monkeypatch.setattr(cogs.core.storage.creations, "FILES_PER_QUERY", 2)
     source, film, picture, other, gone = (letter * 64 for letter in "abcde")
     async with opened(database_url) as creation_store:
         await creation_store.add(creation(1, source=source, pictures=[other, picture]))
         await creation_store.add(creation(2, film=film, pictures=[]))
-        assert await creation_store.needed([gone, source, film, picture]) == {source, film, picture}
-        assert await creation_store.needed([gone]) == await creation_store.needed([]) == set()
+        assert await creation_store.referenced_files([gone, source, film, picture]) == {source, film, picture}
+        assert await creation_store.referenced_files([gone]) == await creation_store.referenced_files([]) == set()
 
 
 async def rename(creation_store, table, other):
@@ -183,7 +183,7 @@ async def test_a_database_server_that_is_restarted_may_refuse_meanwhile_and_the_
                 await creation_store.add(creation(2))
             with pytest.raises(CreationStoreError, match="try again later"):
                 await creation_store.unfinished()
-            await creation_store.close(row, State.DELIVERED)
+            await creation_store.finish(row, State.DELIVERED)
         finally:
             postgresql.start()
         await creation_store.add(creation(3))
@@ -199,12 +199,12 @@ async def test_a_database_server_restarted_between_two_requests_is_not_noticed(p
         )  # so that there are connections to lose
         postgresql.stop("fast")
         postgresql.start()
-        await asyncio.gather(*(creation_store.close(creation(id), State.DELIVERED) for id in range(1, 11)))
+        await asyncio.gather(*(creation_store.finish(creation(id), State.DELIVERED) for id in range(1, 11)))
         assert await creation_store.unfinished() == []
 
 
 async def test_a_database_server_that_hangs_is_waited_for_no_longer_than_discord_waits(postgresql, monkeypatch, caplog):
-    monkeypatch.setattr("cogs.core.storage.database.PATIENCE", 0.5)
+    monkeypatch.setattr("cogs.core.storage.database.DATABASE_TIMEOUT_SECONDS", 0.5)
     async with opened(postgresql.fresh()) as creation_store:
         await creation_store.add(row := creation(1))
         with postgresql.hung():
@@ -220,9 +220,9 @@ def test_every_setting_of_a_request_comes_back():
     image = Image.new("RGB", (8, 8))
     mask, branches = Image.new("L", (8, 8)), ((5, "dog"), (7, "cat"))
     request = ImageRequest("fox", "blurry", 64, 32, 9, 3.5, "ddim", 11, 2, image, 3, 4, mask=mask, branches=branches)
-    assert set(to_json(request)) == {field.name for field in fields(ImageRequest)} - {"image", "mask"}
-    assert from_json(json.loads(json.dumps(to_json(request))), image, mask) == request
+    assert set(request_to_json(request)) == {field.name for field in fields(ImageRequest)} - {"image", "mask"}
+    assert request_from_json(json.loads(json.dumps(request_to_json(request))), image, mask) == request
 
 
 def test_a_request_that_an_earlier_version_wrote_is_read():
-    assert from_json({"prompt": "fox", "seed": 5}, None) == ImageRequest("fox", seed=5)
+    assert request_from_json({"prompt": "fox", "seed": 5}, None) == ImageRequest("fox", seed=5)

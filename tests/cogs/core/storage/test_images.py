@@ -6,7 +6,7 @@ import time
 import pytest
 from PIL import Image
 
-from cogs.core.storage.images import DAY, ImageMissingError, ImageNotStoredError, ImageStore
+from cogs.core.storage.images import SECONDS_PER_DAY, ImageMissingError, ImageNotStoredError, ImageStore
 
 
 def files(image_store):
@@ -15,8 +15,8 @@ def files(image_store):
 
 async def test_the_same_picture_is_kept_once(tmp_path):
     image_store = ImageStore(tmp_path)
-    name = await image_store.keep(b"apple")
-    assert await image_store.keep(b"apple") == name
+    name = await image_store.save(b"apple")
+    assert await image_store.save(b"apple") == name
     assert await image_store.read(name) == b"apple"
     assert len(files(image_store)) == 1
 
@@ -26,17 +26,17 @@ async def test_a_file_is_named_after_what_it_is(tmp_path, kind):
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, kind)
     image_store = ImageStore(tmp_path)
-    assert await image_store.read(await image_store.keep(buffer.getvalue())) == buffer.getvalue()
+    assert await image_store.read(await image_store.save(buffer.getvalue())) == buffer.getvalue()
     assert [path.suffix for path in files(image_store)] == [f".{kind}"]
 
 
 async def test_a_torn_picture_is_noticed_and_written_anew(tmp_path):
     image_store = ImageStore(tmp_path)
-    name = await image_store.keep(b"apple")
+    name = await image_store.save(b"apple")
     files(image_store)[0].write_bytes(b"app")
     with pytest.raises(ImageMissingError):
         await image_store.read(name)
-    await image_store.keep(b"apple")
+    await image_store.save(b"apple")
     assert await image_store.read(name) == b"apple"
 
 
@@ -49,26 +49,26 @@ async def test_a_full_disk_is_told_leaves_nothing_and_is_recovered_from(tmp_path
     with monkeypatch.context() as full:
         full.setattr(os, "fsync", refuse)
         with pytest.raises(ImageNotStoredError, match=words):
-            await image_store.keep(b"apple")
+            await image_store.save(b"apple")
     assert files(image_store) == []
-    assert await image_store.read(await image_store.keep(b"apple")) == b"apple"
+    assert await image_store.read(await image_store.save(b"apple")) == b"apple"
 
 
 async def test_the_oldest_give_way_but_not_what_is_needed(tmp_path):
     image_store = ImageStore(tmp_path, max_bytes=20, max_days=30)
-    names = [await image_store.keep(b"%09d" % index) for index in range(5)]
+    names = [await image_store.save(b"%09d" % index) for index in range(5)]
     for age, name in zip((5, 4, 3, 2, 40), names, strict=True):
-        os.utime(image_store._found(name), (time.time() - age * DAY,) * 2)
-    await image_store.prune(needed=names[:1])
-    assert [image_store._found(name).exists() for name in names] == [True, False, True, True, False]
+        os.utime(image_store._find(name), (time.time() - age * SECONDS_PER_DAY,) * 2)
+    await image_store.prune(keep=names[:1])
+    assert [image_store._find(name).exists() for name in names] == [True, False, True, True, False]
 
 
 async def test_what_a_crash_left_half_written_goes_in_time(tmp_path):
     image_store = ImageStore(tmp_path)
-    path = image_store._found(await image_store.keep(b"apple")).with_suffix(".tmp")
+    path = image_store._find(await image_store.save(b"apple")).with_suffix(".tmp")
     path.write_bytes(b"ap")
     await image_store.prune()
     assert path.exists()
-    os.utime(path, (time.time() - 2 * DAY,) * 2)
+    os.utime(path, (time.time() - 2 * SECONDS_PER_DAY,) * 2)
     await image_store.prune()
     assert not path.exists() and len(files(image_store)) == 1

@@ -10,7 +10,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from cogs.core.storage import object_store
-from cogs.core.storage.images import DAY, ImageMissingError, ImageNotStoredError, ImageStore
+from cogs.core.storage.images import SECONDS_PER_DAY, ImageMissingError, ImageNotStoredError, ImageStore
 from cogs.core.storage.object_store import FsspecImageStore, open_image_store
 from diffusion.errors import DarkroomError
 
@@ -35,7 +35,7 @@ fsspec.register_implementation("moving", Moving)
 @pytest.fixture(params=["memory", "moving"])
 def pictures(request):
     kept = FsspecImageStore(f"{request.param}://pictures", max_bytes=20)
-    kept.check()
+    kept.verify_writable()
     yield kept
     kept.files.store.clear()
 
@@ -45,8 +45,8 @@ def stored(pictures):
 
 
 async def test_a_picture_comes_back_under_the_name_of_its_content_and_is_kept_once(pictures):
-    name = await pictures.keep(b"\x89PNG apple")
-    assert await pictures.keep(b"\x89PNG apple") == name
+    name = await pictures.save(b"\x89PNG apple")
+    assert await pictures.save(b"\x89PNG apple") == name
     assert await pictures.read(name) == b"\x89PNG apple"
     assert stored(pictures) == [f"/pictures/{name[:2]}/{name}.png"]
     await pictures.delete([name, "f" * 64])
@@ -57,27 +57,27 @@ async def test_a_picture_comes_back_under_the_name_of_its_content_and_is_kept_on
 def test_nothing_makes_folders_or_a_bucket_where_files_need_none(monkeypatch):
     asked = []
     monkeypatch.setattr(MemoryFileSystem, "makedirs", lambda *_, **__: asked.append("a folder"))
-    FsspecImageStore("memory://pictures").check()
+    FsspecImageStore("memory://pictures").verify_writable()
     assert not asked
-    FsspecImageStore("moving://pictures").check()
+    FsspecImageStore("moving://pictures").verify_writable()
     assert asked
 
 
 async def test_the_layout_is_that_of_a_folder_so_that_either_can_be_copied_to_the_other(pictures, tmp_path):
     folder = ImageStore(tmp_path)
     for data in (b"\x89PNG apple", b"RIFF film", b"other"):
-        await folder.keep(data)
-        await pictures.keep(data)
+        await folder.save(data)
+        await pictures.save(data)
     paths = [f"/pictures/{path.relative_to(tmp_path).as_posix()}" for path in tmp_path.rglob("*") if path.is_file()]
     assert stored(pictures) == sorted(paths)
 
 
 async def test_a_torn_picture_is_noticed_and_written_anew(pictures):
-    name = await pictures.keep(b"apple")
+    name = await pictures.save(b"apple")
     pictures.files.pipe_file(stored(pictures)[0], b"app")
     with pytest.raises(ImageMissingError, match="damaged"):
         await pictures.read(name)
-    await pictures.keep(b"apple")
+    await pictures.save(b"apple")
     assert await pictures.read(name) == b"apple"
 
 
@@ -90,12 +90,12 @@ async def test_what_cannot_be_written_is_told_and_leaves_nothing(pictures, monke
     with monkeypatch.context() as full:
         full.setattr(type(pictures.files), "pipe_file", refuse)
         with pytest.raises(ImageNotStoredError, match="full" if isinstance(error, OSError) else "cannot write"):
-            await pictures.keep(b"apple")
+            await pictures.save(b"apple")
     assert stored(pictures) == []
 
 
 async def test_a_storage_out_of_reach_is_told_and_not_taken_for_empty(pictures, monkeypatch):
-    name = await pictures.keep(b"apple")
+    name = await pictures.save(b"apple")
 
     def refuse(self, path, **_):
         raise RuntimeError("no route to host")
@@ -113,7 +113,7 @@ async def test_a_storage_out_of_reach_is_told_and_not_taken_for_empty(pictures, 
 
 
 async def test_the_oldest_give_way_but_not_what_is_needed_and_it_is_not_listed_all_the_time(pictures, monkeypatch):
-    names = [await pictures.keep(b"%09d" % index) for index in range(5)]
+    names = [await pictures.save(b"%09d" % index) for index in range(5)]
     ages = dict(zip(names, (5, 4, 3, 2, 40), strict=True))
     find, listed = type(pictures.files).find, []
 
@@ -121,11 +121,11 @@ async def test_the_oldest_give_way_but_not_what_is_needed_and_it_is_not_listed_a
         listed.append(path)
         found = find(self, path, **options)
         for name in found:
-            found[name]["created"] = time.time() - ages[name.rpartition("/")[2]] * DAY
+            found[name]["created"] = time.time() - ages[name.rpartition("/")[2]] * SECONDS_PER_DAY
         return found
 
     monkeypatch.setattr(type(pictures.files), "find", aged)
-    await pictures.prune(needed=names[:1])
+    await pictures.prune(keep=names[:1])
     assert [path.rpartition("/")[2] for path in stored(FsspecImageStore(pictures_url(pictures)))] == sorted(
         name for name, kept in zip(names, (True, False, True, True, False), strict=True) if kept
     )
@@ -150,7 +150,7 @@ def test_a_storage_that_takes_nothing_is_told_at_the_start(monkeypatch):
 
     monkeypatch.setattr(MemoryFileSystem, "pipe_file", refuse)
     with pytest.raises(DarkroomError, match="PICTURES_URL: AccessDenied"):
-        FsspecImageStore("memory://pictures").check()
+        FsspecImageStore("memory://pictures").verify_writable()
 
 
 @pytest.mark.parametrize("told", [1.0, "1970-01-01T00:00:01+00:00"])
@@ -169,11 +169,11 @@ def test_a_url_may_be_of_a_folder_too(tmp_path):
 async def test_two_processes_share_a_folder(tmp_path):
     one, other = ImageStore(tmp_path), ImageStore(tmp_path)
     pictures = [b"picture %d" % index for index in range(20)]
-    names = await asyncio.gather(*(image_store.keep(data) for data in pictures for image_store in (one, other)))
+    names = await asyncio.gather(*(image_store.save(data) for data in pictures for image_store in (one, other)))
     assert names[::2] == names[1::2] and len({*names}) == 20
     for name, data in zip(names[::2], pictures, strict=True):
         assert await one.read(name) == await other.read(name) == data
     for path in tmp_path.glob("*/*"):
-        os.utime(path, (time.time() - 40 * DAY,) * 2)
+        os.utime(path, (time.time() - 40 * SECONDS_PER_DAY,) * 2)
     await asyncio.gather(one.prune(), other.prune())
     assert not any(tmp_path.glob("*/*"))

@@ -25,18 +25,18 @@ async def kept(database_url, tmp_path):
             PreferenceStore(database),
             ImageStore(tmp_path / "pictures"),
         )
-        shared, own, source, held = [await image_store.keep(name.encode()) for name in ("shared", "own", "source", "held")]
+        shared, own, source, held = [await image_store.save(name.encode()) for name in ("shared", "own", "source", "held")]
         rows = {
             1: {"owner": ALICE, "pictures": [shared, own], "state": State.DELIVERED, "counted": 2},
-            2: {"owner": ALICE, "pictures": [held], "source": source, "state": State.HELD},
+            2: {"owner": ALICE, "pictures": [held], "source": source, "state": State.IN_REVIEW},
             3: {"owner": BOB, "source": shared, "state": State.DELIVERED},
         }
         for number, values in rows.items():
             await creation_store.add(creation(number, **values))
         await preference_store.set(Scope.MEMBER, ALICE, Preferences(steps=7))
         reviews = ReviewStore(database)
-        await reviews.begin(2, 5)
-        await reviews.begin(3, 5)
+        await reviews.create(2, 5)
+        await reviews.create(3, 5)
         await reviews.decide(3, Decision.SPOILER, ALICE)
         yield (
             PersonalData(database, creation_store, preference_store, image_store),
@@ -52,7 +52,7 @@ def files(image_store):
 
 async def test_the_documents_hold_everything_and_the_pictures_only_what_was_shown(kept):
     personal, _, _, names = kept
-    documents, pictures = await personal.documents(ALICE)
+    documents, pictures = await personal.export(ALICE)
     read = {name: json.loads(document) for name, document in documents.items()}
     assert [request["id"] for request in read["requests.json"]] == [2, 1]
     assert read["settings.json"] == {"steps": 7} and read["usage.json"][0]["pictures"] == 2
@@ -63,22 +63,22 @@ async def test_the_documents_hold_everything_and_the_pictures_only_what_was_show
 
 async def test_forgetting_leaves_what_others_need_and_no_trace_of_the_member(kept):
     personal, image_store, reviews, names = kept
-    forgotten = await personal.forget(ALICE)
+    forgotten = await personal.delete(ALICE)
     assert [creation.id for creation in forgotten.creations] == [2, 1]
     assert [review.creation_id for review in forgotten.reviews] == [2]
     assert (forgotten.pictures, forgotten.kept) == (4, 1)
     assert {path.stem for path in files(image_store)} == {names["shared"]}
-    documents, pictures = await personal.documents(ALICE)
+    documents, pictures = await personal.export(ALICE)
     assert json.loads(documents["requests.json"]) == json.loads(documents["decisions.json"]) == pictures == []
     assert json.loads(documents["settings.json"]) == {}
     assert json.loads(documents["usage.json"])[0]["pictures"] == 2  # until tomorrow, so that nobody gets a second day by it
-    review = await reviews.of(3)
+    review = await reviews.get(3)
     assert (review.decision, review.moderator) == ("spoiler", None)
-    assert len(json.loads((await personal.documents(BOB))[0]["requests.json"])) == 1
+    assert len(json.loads((await personal.export(BOB))[0]["requests.json"])) == 1
 
 
 async def test_forgetting_nobody_deletes_nothing(kept):
     personal, image_store, _, _ = kept
-    forgotten = await personal.forget(99)
+    forgotten = await personal.delete(99)
     assert (forgotten.creations, forgotten.pictures) == ([], 0)
     assert len(files(image_store)) == 4

@@ -79,12 +79,12 @@ async def test_they_are_there_after_a_restart_until_they_are_taken_back(database
     async with Database(database_url) as database:
         preference_store = PreferenceStore(database)
         await preference_store.open()
-        assert preference_store.of(Scope.SERVER, 2**62) == EVERYTHING.with_(steps=None)
-        assert preference_store.of(Scope.CHANNEL, 2**62) == Preferences()
+        assert preference_store.get(Scope.SERVER, 2**62) == EVERYTHING.with_(steps=None)
+        assert preference_store.get(Scope.CHANNEL, 2**62) == Preferences()
         await preference_store.set(Scope.MEMBER, 7, Preferences())
         again = PreferenceStore(database)
         await again.open()
-        assert again.of(Scope.MEMBER, 7) == preference_store.of(Scope.MEMBER, 7) == Preferences()
+        assert again.get(Scope.MEMBER, 7) == preference_store.get(Scope.MEMBER, 7) == Preferences()
 
 
 async def test_what_cannot_be_read_does_not_hold_and_the_rest_does(database_url, caplog):
@@ -94,7 +94,7 @@ async def test_what_cannot_be_read_does_not_hold_and_the_rest_does(database_url,
         async with database.sessions.begin() as session:
             await session.execute(text("""INSERT INTO preferences VALUES ('member', 8, '{"steps": "many"}')"""))
         await preference_store.open()
-        assert preference_store.of(Scope.MEMBER, 8) == Preferences() and preference_store.of(Scope.MEMBER, 7).steps == 9
+        assert preference_store.get(Scope.MEMBER, 8) == Preferences() and preference_store.get(Scope.MEMBER, 7).steps == 9
     assert "member 8" in caplog.text
 
 
@@ -107,7 +107,7 @@ async def test_a_change_of_what_another_version_knows_is_passed_over(postgresql)
             await session.execute(text("INSERT INTO preference_changes VALUES ('planet', 8, extract(epoch FROM now()))"))
             await session.execute(text("INSERT INTO preferences VALUES ('planet', 8, '{}')"))
         await preference_store.refresh()
-        assert preference_store.of(Scope.MEMBER, 7).steps == 9
+        assert preference_store.get(Scope.MEMBER, 7).steps == 9
 
 
 async def test_a_database_that_fails_changes_nothing_and_says_so(database_url):
@@ -118,6 +118,6 @@ async def test_a_database_that_fails_changes_nothing_and_says_so(database_url):
             await session.execute(text("DROP TABLE preferences"))
         with pytest.raises(DatabaseUnavailableError, match="try again later"):
             await preference_store.set(Scope.MEMBER, 7, Preferences(steps=10))
-        assert preference_store.of(Scope.MEMBER, 7).steps == 9
+        assert preference_store.get(Scope.MEMBER, 7).steps == 9
         with pytest.raises(DatabaseUnavailableError):
             await preference_store.open()

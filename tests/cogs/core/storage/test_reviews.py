@@ -17,7 +17,7 @@ FEW, MANY = 7, 2**62
 async def test_of_many_decisions_at_once_one_counts_and_all_are_told_which(database_url):
     async with Database(database_url) as database:
         reviews = ReviewStore(database)
-        await reviews.begin(MANY, 5)
+        await reviews.create(MANY, 5)
         told = await asyncio.gather(*(reviews.decide(MANY, [*Decision][member % 3], member) for member in range(8)))
         (winner,) = [review for review, first in told if first]
         assert {(review.decision, review.moderator) for review, _ in told} == {(winner.decision, winner.moderator)}
@@ -27,17 +27,17 @@ async def test_of_many_decisions_at_once_one_counts_and_all_are_told_which(datab
 async def test_what_waits_is_found_by_its_channel_or_message_after_a_restart(database_url):
     async with Database(database_url) as database:
         reviews = ReviewStore(database)
-        review = await reviews.begin(FEW, 5)
-        await reviews.begin(MANY, 6)
-        await reviews.note(review, 2**61)
-        await reviews.begin(8, 6)
+        review = await reviews.create(FEW, 5)
+        await reviews.create(MANY, 6)
+        await reviews.set_message(review, 2**61)
+        await reviews.create(8, 6)
         await reviews.decide(8, Decision.APPROVE, 1)
     async with Database(database_url) as database:
         reviews = ReviewStore(database)
-        assert [review.creation_id for review in await reviews.waiting(message_id=2**61)] == [FEW]
-        assert [review.creation_id for review in await reviews.waiting(channel_id=6)] == [MANY]
-        assert len(await reviews.waiting()) == 2
-        assert (await reviews.of(FEW)).message_id == 2**61 and await reviews.of(9) is None
+        assert [review.creation_id for review in await reviews.undecided(message_id=2**61)] == [FEW]
+        assert [review.creation_id for review in await reviews.undecided(channel_id=6)] == [MANY]
+        assert len(await reviews.undecided()) == 2
+        assert (await reviews.get(FEW)).message_id == 2**61 and await reviews.get(9) is None
 
 
 async def test_a_decision_about_nothing_is_none(database_url):
@@ -50,18 +50,18 @@ async def test_a_database_that_fails_says_so(tmp_path):
         async with database.sessions.begin() as session:
             await (await session.connection()).exec_driver_sql("DROP TABLE reviews")
         with pytest.raises(DatabaseUnavailableError, match="try again later"):
-            await ReviewStore(database).waiting()
+            await ReviewStore(database).undecided()
 
 
 async def test_what_is_still_held_long_after_a_decision_is_found(database_url, monkeypatch):
-    monkeypatch.setattr(cogs.core.storage.reviews, "ACTING", timedelta(0))
+    monkeypatch.setattr(cogs.core.storage.reviews, "DECISION_GRACE", timedelta(0))
     async with Database(database_url) as database:
         creation_store, reviews = CreationStore(database), ReviewStore(database)
-        for id, state in ((FEW, State.HELD), (8, State.DELIVERED), (9, State.HELD)):
+        for id, state in ((FEW, State.IN_REVIEW), (8, State.DELIVERED), (9, State.IN_REVIEW)):
             await creation_store.add(creation(id, state=state))
-            await reviews.begin(id, 5)
+            await reviews.create(id, 5)
         await reviews.decide(FEW, Decision.APPROVE, 1)
         await reviews.decide(8, Decision.APPROVE, 1)
-        assert await reviews.unfinished() == [FEW]
-        monkeypatch.setattr(cogs.core.storage.reviews, "ACTING", timedelta(minutes=5))
-        assert await reviews.unfinished() == []  # somebody may be about to do it
+        assert await reviews.unapplied() == [FEW]
+        monkeypatch.setattr(cogs.core.storage.reviews, "DECISION_GRACE", timedelta(minutes=5))
+        assert await reviews.unapplied() == []  # somebody may be about to do it

@@ -10,8 +10,8 @@ down_revision = "0007"
 def upgrade() -> None:
     """Create the tables; what is unfinished is held by nobody."""
     op.create_table(
-        "leases",
-        sa.Column("holder", sa.BigInteger, primary_key=True, autoincrement=False),
+        "processes",
+        sa.Column("process_id", sa.BigInteger, primary_key=True, autoincrement=False),
         sa.Column("name", sa.String(200), nullable=False),
         sa.Column("expires", sa.Float(53), nullable=False),
     )
@@ -22,19 +22,19 @@ def upgrade() -> None:
         sa.Column("changed", sa.Float(53), nullable=False, index=True),
     )
     op.create_table(
-        "orders",
+        "broadcasts",
         sa.Column("id", sa.Integer, primary_key=True),
-        sa.Column("holder", sa.BigInteger, nullable=False, index=True),
-        sa.Column("verb", sa.String(10), nullable=False),
+        sa.Column("recipient", sa.BigInteger, nullable=False, index=True),
+        sa.Column("command", sa.String(10), nullable=False),
         sa.Column("argument", sa.Text, nullable=False),
     )
     with op.batch_alter_table("creations") as table:
-        table.add_column(sa.Column("holder", sa.BigInteger, nullable=False, server_default="0"))
+        table.add_column(sa.Column("owner_process", sa.BigInteger, nullable=False, server_default="0"))
 
 
 def downgrade() -> None:
     """Go back to one process."""
     with op.batch_alter_table("creations") as table:
-        table.drop_column("holder")
-    for name in ("orders", "preference_changes", "leases"):
+        table.drop_column("owner_process")
+    for name in ("broadcasts", "preference_changes", "processes"):
         op.drop_table(name)

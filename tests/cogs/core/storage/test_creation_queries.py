@@ -1,0 +1,110 @@
+import pytest
+
+from cogs.core.storage.creations import MAX_ANCESTORS, MAX_FAMILY, PAGE_SIZE, CreationStore, State, request_to_json
+from cogs.core.storage.database import Database, DatabaseUnavailableError
+from diffusion.request import ImageRequest
+from tests.support.creations import creation
+
+
+@pytest.fixture
+async def database(database_url):
+    async with Database(database_url) as database:
+        yield database
+
+
+async def kept(database, *rows):
+    for row in rows:
+        await CreationStore(database).add(row)
+
+
+def delivered(id, parent=None, prompt="a fox", **values):
+    request = request_to_json(ImageRequest(prompt, seed=id))
+    return creation(id, parent_id=parent, state=State.DELIVERED, request=request, **values)
+
+
+def ids(creations):
+    return [creation.id for creation in creations]
+
+
+async def test_pages_go_back_and_forth_newest_first(database):
+    await kept(database, *map(delivered, range(1, 2 * PAGE_SIZE + 3)), delivered(50, owner=8))
+    creation_store = CreationStore(database)
+    first = await creation_store.page(7)
+    assert ids(first.creations) == list(range(2 * PAGE_SIZE + 2, PAGE_SIZE + 2, -1)) and (first.newer, first.older) == (
+        False,
+        True,
+    )
+    second = await creation_store.page(7, before=first.creations[-1].id)
+    assert ids(second.creations) == list(range(PAGE_SIZE + 2, 2, -1)) and (second.newer, second.older) == (True, True)
+    third = await creation_store.page(7, before=second.creations[-1].id)
+    assert ids(third.creations) == [2, 1] and (third.newer, third.older) == (True, False)
+    back = await creation_store.page(7, after=third.creations[0].id)
+    assert ids(back.creations) == ids(second.creations) and (back.newer, back.older) == (True, True)
+    start = await creation_store.page(7, after=back.creations[0].id)
+    assert ids(start.creations) == ids(first.creations) and (start.newer, start.older) == (False, True)
+
+
+async def test_page_lists_only_delivered_creations(database):
+    await kept(database, delivered(1), creation(2), creation(3, state=State.FAILED))
+    assert ids((await CreationStore(database).page(7)).creations) == [1]
+
+
+async def test_prompts_are_searched_letter_by_letter(database):
+    await kept(database, delivered(1, prompt="100% Fox"), delivered(2, prompt="1000 foxes"), delivered(3, prompt='a "dog"'))
+    creation_store = CreationStore(database)
+    assert ids((await creation_store.page(7, "0% fox")).creations) == [1]
+    assert ids((await creation_store.page(7, "FOX")).creations) == [2, 1]
+    assert ids((await creation_store.page(7, '"dog')).creations) == [3]
+    assert ids((await creation_store.page(7, "_")).creations) == []
+
+
+async def test_what_pictures_became_is_searched_too(database):
+    request = request_to_json(ImageRequest("fox", steps=9, branches=((3, "bär"), (4, "owl"))))
+    morph = request_to_json(ImageRequest("fox", morph_to="wolf", count=4))
+    await kept(database, *(creation(id, state=State.DELIVERED, request=json) for id, json in ((1, request), (2, morph))))
+    creation_store = CreationStore(database)
+    assert [ids(await creation_store.latest(7, word, 9)) for word in ("bär", "OWL", "wolf", "fox", "3")] == [
+        [1],
+        [1],
+        [2],
+        [2, 1],
+        [],
+    ]
+
+
+async def test_a_family_is_found_from_any_of_it(database):
+    await kept(database, delivered(1), delivered(2, 1), delivered(3, 1), delivered(4, 2), delivered(5), delivered(6, 5))
+    creation_store = CreationStore(database)
+    for one in (1, 2, 4):
+        assert sorted(ids(await creation_store.family(await creation_store.get(one)))) == [1, 2, 3, 4]
+
+
+async def test_a_family_without_a_beginning_or_in_a_circle_is_found(database):
+    await kept(database, delivered(2, 1), delivered(3, 4), delivered(4, 3), delivered(5, 5))
+    creation_store = CreationStore(database)
+    assert ids(await creation_store.family(await creation_store.get(2))) == [2]
+    assert sorted(ids(await creation_store.family(await creation_store.get(3)))) == [3, 4]
+    assert ids(await creation_store.family(await creation_store.get(5))) == [5]
+
+
+async def test_a_large_family_is_bounded(database):
+    await kept(
+        database, *(delivered(number, number - 1) for number in range(1, 40)), *(delivered(n, 39) for n in range(40, 120))
+    )
+    family = await CreationStore(database).family(await CreationStore(database).get(39))
+    assert len(family) == MAX_FAMILY and min(ids(family)) == 39 - MAX_ANCESTORS
+
+
+async def test_what_a_deleted_message_showed_has_none_any_more(database):
+    await kept(database, delivered(1, message_id=10), delivered(2, message_id=11), creation(3, message_id=10))
+    await CreationStore(database).forget_messages([10])
+    assert [(await CreationStore(database).get(id)).message_id for id in (1, 2, 3)] == [None, 11, 10]
+
+
+async def test_page_and_forget_messages_raise_when_the_table_is_missing(database):
+    async with database.engine.begin() as connection:
+        await connection.exec_driver_sql("DROP TABLE creations")
+    with pytest.raises(DatabaseUnavailableError, match="try again later"):
+        await CreationStore(database).page(7)
+    with pytest.raises(DatabaseUnavailableError):
+        await CreationStore(database).forget_messages([1])
