@@ -69,7 +69,7 @@ class MorphCog(commands.Cog):
         """Let one picture become another."""
         async with self.service.answering(interaction):
             if not clean(end):
-                raise InvalidRequestError("morph_to", "The prompt is empty: say what the picture should become.")
+                raise InvalidRequestError("morph_to", "The prompt is empty. Describe what the picture should become.")
             width, height = parse_size(size)
             first = await self.service.request(
                 interaction,

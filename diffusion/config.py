@@ -1,4 +1,4 @@
-"""How much an engine takes on at once, wherever it runs. No tensors."""
+"""The settings of an engine, local or remote. No tensors."""
 
 from dataclasses import dataclass, field
 
@@ -8,12 +8,14 @@ from diffusion.request import ImageRequest, Limits
 
 @dataclass(frozen=True)
 class EngineConfig:
-    """How much the engine takes on at once.
+    """How much the engine does at once.
 
-    ``max_rows`` bounds the rows of a network call (a guided image is two): None lets the engine find out from its own steps how
-    many it takes until more hardly make pictures sooner. ``max_waiting`` bounds the unfinished images in all.
-    ``preview_seconds`` is the time between two previews of a job, ``step_seconds`` the time after which a step counts as hung.
-    With ``compile``, models are compiled while they draw already (`ImageModel.compile`).
+    - ``max_rows``: the most rows of a network call; a guided image has two. None: the batch grows, by measured throughput,
+      until extra rows stop improving it.
+    - ``max_waiting``: the most unfinished images.
+    - ``preview_seconds``: the time between two previews of a job.
+    - ``step_seconds``: the time after which a step counts as hung.
+    - ``compile``: compile models in the background (`ImageModel.compile`).
     """
 
     max_rows: int | None = None
@@ -24,7 +26,7 @@ class EngineConfig:
     limits: Limits = field(default_factory=Limits)
 
     def validate(self, request: ImageRequest) -> None:
-        """Raise `InvalidRequestError` where ``request`` asks for more than is ever taken on."""
+        """Raise `InvalidRequestError` if ``request`` exceeds the limits or could never fit into the queue."""
         request.validate_limits(self.limits)
         if request.count > self.max_waiting:
             raise InvalidRequestError(

@@ -1,14 +1,14 @@
-"""Everything that can go wrong, said so that the reader knows what to change.
+"""Errors whose text tells the reader what happened and what to do.
 
 DarkroomError
-├── InvalidRequestError     a value that was asked for is out of range; `field` names it
-├── InvalidImageError       an attachment is no picture that can be read
-├── QueueFullError          too much is waiting already
-├── Cancelled          the job was taken back before it was finished
-├── GenerationError   the engine broke off; trying again may help
-│   ├── NotFiniteError      the numbers of one picture overflowed
-│   └── OutOfMemoryError    the device cannot hold even one picture of this size
-└── ModelLoadError     a model folder or hub id cannot be used; `source` names it
+├── InvalidRequestError     a value of a request is out of range; `field` names it
+├── InvalidImageError       a file is not a readable image
+├── QueueFullError          too many images are waiting
+├── JobCancelledError       the job was cancelled before it was finished
+├── GenerationError         the engine failed; trying again may help
+│   ├── NotFiniteError      the calculation of one image overflowed
+│   └── OutOfMemoryError    the device cannot hold even one image of this size
+└── ModelLoadError          a model cannot be loaded; `source` names it
 """
 
 from typing import Any
@@ -17,11 +17,11 @@ from diffusion.text import N_, Template, Text
 
 
 class DarkroomError(Text, Exception):
-    """Base of all errors of this project; it is one sentence for the person who asked."""
+    """The base of all errors of this project; its text is for the person who asked."""
 
 
 class InvalidRequestError(DarkroomError):
-    """A value that was asked for cannot be used; the gap ``{field}`` is filled with its name."""
+    """A value of a request cannot be used; ``{field}`` in the template becomes its name."""
 
     def __init__(self, field: str, template: Template, /, **values: Any) -> None:
         super().__init__(template, field=field.replace("_", " "), **values)
@@ -29,33 +29,33 @@ class InvalidRequestError(DarkroomError):
 
 
 class InvalidImageError(DarkroomError):
-    """The bytes are no picture that can be read, or one that is too large."""
+    """A file is not a readable image, or it is too large."""
 
 
 class QueueFullError(DarkroomError):
-    """No more jobs are taken at the moment."""
+    """The queue takes no more images at the moment."""
 
 
 class JobCancelledError(DarkroomError):
-    """The job was cancelled before its pictures were finished."""
+    """The job was cancelled before its images were finished."""
 
 
 class GenerationError(DarkroomError):
-    """The engine could not finish the pictures; `__cause__` holds why."""
+    """The engine could not finish the images; `__cause__` is the reason."""
 
 
 class NotFiniteError(GenerationError):
-    """The network's answer for one picture holds NaN or infinity."""
+    """The network's output for one image holds NaN or infinity."""
 
     def __init__(self) -> None:
-        super().__init__(N_("The numbers of this picture overflowed. Another seed or a lower guidance scale may help."))
+        super().__init__(N_("The calculation of this picture overflowed. Try another seed or a lower guidance scale."))
 
 
 class OutOfMemoryError(GenerationError):
-    """There is too little memory for one picture alone."""
+    """There is not enough memory even for one image."""
 
     def __init__(self) -> None:
-        super().__init__(N_("There is too little memory for a picture of this size. Please try a smaller one."))
+        super().__init__(N_("There is not enough memory for a picture of this size. Please try a smaller one."))
 
 
 class ModelLoadError(DarkroomError):

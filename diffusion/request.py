@@ -1,4 +1,4 @@
-"""What was asked for: frozen, checked once where it is made."""
+"""A request for images: frozen, and validated where it is made."""
 
 import math
 import random
@@ -22,12 +22,12 @@ SAMPLER_NAMES: Final = {
 MAX_SEED: Final = 2**32 - 1
 ANIMATION_NAMES: Final = {"webp": "WebP", "gif": "GIF"}
 UPSCALES: Final = (1, 2, 4)
-MAX_UPSCALED_SIDE: Final = 2048  # as much as a PNG below the 10 MiB that Discord takes can hold
+MAX_UPSCALED_SIDE: Final = 2048  # pixels: a larger PNG may exceed the 10 MiB that Discord takes
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The most that a request may ask for; operators set it, `ImageRequest.validate_limits` applies it."""
+    """The largest values that the operator allows in a request."""
 
     side: int = 1024
     steps: int = 150
@@ -37,22 +37,22 @@ class Limits:
 
 @dataclass(frozen=True)
 class ImageRequest:
-    """Pictures to be made: ``count`` images from ``prompt``, the first with ``seed``, the next with ``seed + 1`` and so on.
+    """``count`` images of ``prompt``, the first with ``seed``, the next with ``seed + 1`` and so on.
 
-    With ``image`` (RGB) given, the pictures start from it, noised to the level of step ``start_step`` of ``steps``:
-    0 keeps nearly nothing of it, ``steps - 1`` nearly everything. With a ``mask`` (L, as large as ``image``) besides, only
-    what is white in it is drawn anew and the rest stays. ``branches`` names steps from which on another prompt counts: each
-    is (step, prompt), in rising order. With ``morph_to`` given, the ``count`` pictures are the frames of a way from ``prompt``
-    to that prompt and from the noise of ``seed`` to that of ``seed + 1``, to be posted as one file of the kind ``animation``.
+    - ``image`` (RGB): the images start from it, noised to the level of step ``start_step`` of ``steps``. Step 0 keeps almost
+      nothing of it, ``steps - 1`` almost everything.
+    - ``mask`` (L, as large as ``image``): only its white part is drawn, the rest of ``image`` stays.
+    - ``branches``: (step, prompt) in rising order; from each step on, its prompt replaces the one before.
+    - ``morph_to``: the images are frames of an animation from ``prompt`` to this prompt, and from the noise of ``seed`` to
+      that of ``seed + 1``. ``animation`` is its file format.
+    - ``variants``: these prompts replace ``prompt``. Each gets the same number of images and the same seeds, so that the
+      images differ by their words alone.
+    - ``guidance_interval``: the range of the steps, as shares, in which guidance is used. Steps outside of it take half the
+      time (Kynkäänniemi et al. 2024).
+    - ``upscale``: images are drawn at ``width`` x ``height`` and posted this many times as large.
+    - ``guide_label``, ``label_scale``: the label of the model's classifier that pushes the images, and how hard.
 
-    With ``variants`` given, ``prompt`` stands for these prompts, and each of them for as many pictures, which share their seeds
-    with those of the others, so that they differ in the words alone.
-
-    Guidance is used in a ``guidance_interval`` of the way from noise, in shares of the steps; outside of it the network is
-    asked for the prompt alone, which takes half the time (Kynkäänniemi et al. 2024).
-
-    Pictures are drawn at ``width`` x ``height`` and shown ``upscale`` times as large. ``steer`` names a label of the model's
-    classifier that they are pushed towards, besides the prompt. Raises `InvalidRequestError` for values no model could use.
+    Raises `InvalidRequestError` for values that no model can use.
     """
 
     prompt: str
@@ -78,7 +78,7 @@ class ImageRequest:
 
     def __post_init__(self) -> None:
         if not self.prompt.strip() and self.image is None:
-            raise InvalidRequestError("prompt", "The prompt is empty: say what the picture should show.")
+            raise InvalidRequestError("prompt", "The prompt is empty. Describe what the picture should show.")
         for field in ("width", "height"):
             if getattr(self, field) < 1:
                 raise InvalidRequestError(field, "The {field} must be at least 1 pixel.")
@@ -91,22 +91,22 @@ class ImageRequest:
         first, end = self.guidance_interval
         if not 0 <= first <= end <= 1:
             raise InvalidRequestError(
-                "guidance_interval", "Guidance is used from one share of the steps, 0 to 1, to a later one."
+                "guidance_interval", "The guidance interval must go from one share of the steps, 0 to 1, to a later one."
             )
         if self.sampler not in SAMPLER_NAMES:
             known = ", ".join(SAMPLER_NAMES)
             raise InvalidRequestError(
-                "sampler", "There is no sampler {name}; choose one of {known}.", name=repr(self.sampler), known=known
+                "sampler", "There is no sampler {name}. Choose one of {known}.", name=repr(self.sampler), known=known
             )
         if not 0 <= self.seed <= MAX_SEED:
             raise InvalidRequestError(
                 "seed", "The {field} must be a whole number from {least} to {most}.", least=0, most=MAX_SEED
             )
         if self.count < 1:
-            raise InvalidRequestError("count", "At least 1 picture must be asked for.")
+            raise InvalidRequestError("count", "Ask for at least 1 picture.")
         if not 0 <= self.start_step < self.steps:
             raise InvalidRequestError(
-                "start_step", "The start step must be from 0 to {most}, below the steps.", most=self.steps - 1
+                "start_step", "The start step must be from 0 to {most}, less than the number of steps.", most=self.steps - 1
             )
         if self.upscale not in UPSCALES:
             raise InvalidRequestError("upscale", "Pictures can be upscaled by {known}.", known=", ".join(map(str, UPSCALES)))
@@ -114,8 +114,8 @@ class ImageRequest:
             raise InvalidRequestError(
                 "upscale",
                 plural(
-                    "Upscaled pictures may have {most} pixel a side: choose a smaller size or upscale.",
-                    "Upscaled pictures may have {most} pixels a side: choose a smaller size or upscale.",
+                    "Upscaled pictures may have {most} pixel a side. Choose a smaller size or upscale.",
+                    "Upscaled pictures may have {most} pixels a side. Choose a smaller size or upscale.",
                     by="most",
                 ),
                 most=MAX_UPSCALED_SIDE,
@@ -123,11 +123,13 @@ class ImageRequest:
         if not math.isfinite(self.label_scale) or not 0 <= self.label_scale <= 50:
             raise InvalidRequestError("label_scale", "The {field} must be a number from {least} to {most}.", least=0, most=50)
         if self.mask is not None and (self.image is None or self.mask.size != self.image.size):
-            raise InvalidRequestError("mask", "A mask needs a picture of its own size.")
+            raise InvalidRequestError("mask", "The mask must be as large as the picture.")
         self._validate_branches()
         self._validate_morph()
         if self.variants and (self.count % len(self.variants) or self.morph_to):
-            raise InvalidRequestError("variants", "Several prompts need as many pictures each, and cannot morph.")
+            raise InvalidRequestError(
+                "variants", "Each of several prompts needs the same number of pictures, and several prompts cannot morph."
+            )
 
     def _validate_branches(self) -> None:
         before = self.start_step
@@ -140,7 +142,7 @@ class ImageRequest:
                     steps=self.steps,
                 )
             if not prompt.strip():
-                raise InvalidRequestError("branches", "The prompt is empty: say what the picture should become.")
+                raise InvalidRequestError("branches", "The prompt is empty. Describe what the picture should become.")
             before = step
 
     def _validate_morph(self) -> None:
@@ -150,15 +152,15 @@ class ImageRequest:
             raise InvalidRequestError("count", "A morph needs at least 2 frames.")
         if self.morph_to and (self.image is not None or self.branches):
             raise InvalidRequestError(
-                "morph_to", "A morph goes from text to text: it can neither start from a picture nor branch."
+                "morph_to", "A morph goes from one prompt to another. It cannot start from a picture or have branches."
             )
 
     def replace(self, **changes: Any) -> "ImageRequest":
-        """Give a changed copy, checked anew."""
+        """Return a copy with ``changes``, validated again."""
         return replace(self, **changes)
 
     def validate_limits(self, limits: Limits) -> None:
-        """Raise `InvalidRequestError` where this asks for more than ``limits`` allow."""
+        """Raise `InvalidRequestError` if a value exceeds ``limits``."""
         for field, value, most in (
             ("width", self.width, limits.side),
             ("height", self.height, limits.side),
@@ -170,39 +172,39 @@ class ImageRequest:
 
     @property
     def uses_classifier(self) -> bool:
-        """Whether a classifier changes anything."""
+        """Whether a classifier guides the images."""
         return bool(self.guide_label) and self.label_scale > 0
 
     @property
     def evaluations(self) -> int:
-        """How often the network is asked for one image: once a step, by Heun's method twice but for the last."""
+        """How many network calls one image takes: one a step; Heun's method takes two in all but the last."""
         steps = self.steps - self.start_step
         return 2 * steps - 1 if self.sampler == "heun" else steps
 
     @property
     def prompts(self) -> tuple[str, ...]:
-        """All that the pictures are to show, one after another or at once."""
+        """All prompts of the images, whether they come one after another or at once."""
         return (*(self.variants or (self.prompt,)), *self.later_prompts)
 
     @property
     def later_prompts(self) -> tuple[str, ...]:
-        """What the pictures are to become after `prompt`."""
+        """The prompts that follow `prompt`, by a morph or by branches."""
         return (*([self.morph_to] if self.morph_to else ()), *(prompt for _, prompt in self.branches))
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """One seed an image, wrapping round at the largest; the frames of a morph share theirs, and so do variants."""
+        """One seed per image, wrapping round at the largest. The frames of a morph share one; each variant has the same ones."""
         if self.morph_to:
             return (self.seed,) * self.count
         return tuple(self._seed(index % self.count_each) for index in range(self.count))
 
     @property
     def count_each(self) -> int:
-        """How many pictures there are of one prompt."""
+        """How many images there are of one prompt."""
         return self.count // max(1, len(self.variants))
 
     def single(self, index: int) -> "ImageRequest":
-        """Give the request for image ``index`` alone; a frame of a morph is nothing without the others."""
+        """Return the request for image ``index`` alone, or this one for a morph, whose frames belong together."""
         if self.morph_to:
             return self
         prompt = self.variants[index // self.count_each] if self.variants else self.prompt
@@ -213,31 +215,31 @@ class ImageRequest:
 
     @property
     def morph_seed(self) -> int:
-        """The seed of the noise that a morph ends with."""
+        """The seed of the last frame's noise."""
         return self._seed(1)
 
     def morph_weight(self, index: int) -> float:
-        """Say how far image ``index`` is on its way to `morph_to`, from 0 to 1."""
+        """Return how far image ``index`` is on its way to `morph_to`, from 0 to 1."""
         return index / (self.count - 1) if self.morph_to else 0.0
 
     def img2img(self, image: Image.Image, start_step: int) -> "ImageRequest":
-        """Give a copy whose pictures start from ``image``, whatever those of this one start from and however they go on."""
+        """Return a copy that starts from ``image``, without this one's own image, mask, branches and morph."""
         count = 1 if self.morph_to else self.count
         return self.replace(image=image, start_step=start_step, mask=None, branches=(), morph_to="", count=count)
 
     def branch_at(self, step: int, prompt: str) -> "ImageRequest":
-        """Give a copy that goes like this one up to ``step`` and heeds ``prompt`` from there on."""
+        """Return a copy that follows ``prompt`` from ``step`` on, without this one's branches from there."""
         kept = tuple(branch for branch in self.branches if branch[0] < step)
         return self.replace(branches=(*kept, (step, prompt)))
 
 
 def random_seed() -> int:
-    """Draw a seed for a request that names none."""
+    """Return a random seed."""
     return random.randrange(MAX_SEED + 1)
 
 
 def start_step_for(similarity: float, steps: int) -> int:
-    """Give the step to start from so that a share ``similarity`` in [0, 1] of all ``steps`` is skipped."""
+    """Return the step to start from to skip a share ``similarity`` in [0, 1] of ``steps``."""
     if not math.isfinite(similarity) or not 0 <= similarity <= 1:
         raise InvalidRequestError("similarity", "The {field} must be a number from {least} to {most}.", least=0, most=1)
     return min(round(similarity * steps), steps - 1)

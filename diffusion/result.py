@@ -1,4 +1,4 @@
-"""What comes back from the engine: how far a job is, and its pictures."""
+"""What the engine returns: a job's progress and its images."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -15,10 +15,10 @@ Flags = dict[str, float]  # the labels for which an image is flagged, each with 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a job has come: evaluations of the network over all its images, and what they look like so far.
+    """How far a job is: ``completed`` of ``total`` network calls over all its images, and a preview of each.
 
-    ``place`` counts the images that will be started before the job's first, None once that has started. ``resuming`` says that
-    the machine that made them was lost, and that another has not come as far yet.
+    ``place`` is the number of images that start before the job's first, None once that has started. While ``resuming``,
+    another machine repeats the work of one that was lost.
     """
 
     place: int | None
@@ -30,10 +30,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class ImageResult:
-    """Finished pictures with the seed of each, and the seconds from the first step to the last.
+    """Finished images with the seed of each, and the seconds from the first step to the last.
 
-    ``timelapses`` shows how each formed: below one another what it was heading for at every step, one pixel a latent cell.
-    ``safety_check`` is what belongs to the model that made them.
+    ``timelapses`` has one strip per image: below one another, a preview after every step, one pixel a latent cell.
+    ``safety_check`` is the one loaded with the model that drew them.
     """
 
     request: ImageRequest

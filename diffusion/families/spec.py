@@ -54,7 +54,7 @@ class ModelSpec:
         if request.sampler not in self.samplers:
             raise InvalidRequestError(
                 "sampler",
-                "This model has no sampler {name}. Choose one of {known}.",
+                "There is no sampler {name}. Choose one of {known}.",
                 name=repr(request.sampler),
                 known=", ".join(self.samplers),
             )

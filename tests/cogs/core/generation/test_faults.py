@@ -160,10 +160,10 @@ NOT_DOWNLOADED = "could not download the picture from Discord"
 WRONG = "Something went wrong while the picture was made. Please try again."
 FAULTS = [
     Fault("out of memory in company", network(small_device), PICTURES, State.DELIVERED),
-    Fault("out of memory even alone", network(too_small_device), "too little memory for a picture of this size"),
-    Fault("out of memory at decoding", decoder(MemoryError()), "too little memory for a picture of this size", asks=LARGER),
-    Fault("NaN in one row", network(overflowing(torch.nan)), "The numbers of this picture overflowed"),
-    Fault("infinity in one row", network(overflowing(-torch.inf)), "The numbers of this picture overflowed"),
+    Fault("out of memory even alone", network(too_small_device), "not enough memory for a picture of this size"),
+    Fault("out of memory at decoding", decoder(MemoryError()), "not enough memory for a picture of this size", asks=LARGER),
+    Fault("NaN in one row", network(overflowing(torch.nan)), "The calculation of this picture overflowed"),
+    Fault("infinity in one row", network(overflowing(-torch.inf)), "The calculation of this picture overflowed"),
     Fault("a step raises an error", network(breaking), WRONG, asks=LARGER),
     Fault("the start raises an error", unreadable_prompt, WRONG),
     Fault("decoding raises an error", decoder(RuntimeError("no")), WRONG, asks=LARGER),
