@@ -49,7 +49,8 @@ async def ask_first(service: GenerationService, interaction: Interaction, prompt
         template = plural("This makes {count} picture, {each} of each:", "This makes {count} pictures, {each} of each:")
         lines = [say(language, template, count=several["count"], each=each), listed]
     if left is not None:
-        lines.append(say(language, "You have {left} left today.", left=left))
+        template = plural("You have {count} picture left today.", "You have {count} pictures left today.")
+        lines.append(say(language, template, count=left))
     await interaction.client.get_cog("ConfirmCog").ask(interaction, "\n".join(lines), go)
 
 
