@@ -117,7 +117,7 @@ def constants_used_as_templates():
                     yield f"{path.name}:{node.lineno}", constants(path)[name.id]
 
 
-def test_there_is_a_catalogue_for_every_language_that_can_be_chosen():
+def test_catalogues_exist_for_every_language_choice():
     assert {"en", *TRANSLATED} == set(CHOICES)
 
 
@@ -135,14 +135,14 @@ def test_catalogue_is_current_and_complete(language):
 
 
 @pytest.mark.parametrize("language", TRANSLATED)
-def test_translations_have_the_gaps_of_the_english_text(language):
+def test_translation_has_the_gaps_of_the_english_text(language):
     for message in messages(language):
         for form in forms(message.string):
             assert gaps(form) == gaps(forms(message.id)[-1]), form
 
 
 @pytest.mark.parametrize("language", TRANSLATED)
-def test_translations_call_commands_as_members_know_them(language):
+def test_translation_names_commands_as_members_see_them(language):
     for message in messages(language):
         for form in forms(message.string):
             names = [
@@ -153,14 +153,14 @@ def test_translations_call_commands_as_members_know_them(language):
 
 @pytest.mark.parametrize("count", [0, 1, 2, 5])
 @pytest.mark.parametrize("language", ["en", *TRANSLATED])
-def test_every_plural_has_a_form_for_every_number(language, count):
+def test_plural_has_a_form_for_every_number(language, count):
     for one, many in plurals():
         form = translations(language).ngettext(one, many, count)
         assert form and gaps(form) == gaps(many), form
 
 
 @pytest.mark.parametrize("language", ["en", *TRANSLATED])
-def test_no_text_counts_one_thing_with_a_plural_noun(language):
+def test_text_never_counts_one_thing_with_a_plural_noun(language):
     texts = translations(language)
     forms_of = [(texts.ngettext(one, many, 1), texts.ngettext(one, many, 2)) for one, many in plurals()]
     plural_nouns = set().union(*(counted_words(many) - counted_words(one) for one, many in forms_of))
@@ -169,13 +169,13 @@ def test_no_text_counts_one_thing_with_a_plural_noun(language):
         assert not counted_words(text) & plural_nouns, text
 
 
-def test_numbers_that_count_things_have_plural_forms():
+def test_text_that_counts_things_is_a_plural():
     verbs = "is|as|has|does|this|draws|takes"
     counted = re.compile(rf"(?<!x)\{{\w+\}} (?!({verbs})\b)[a-z]+s\b")
     assert [message for _, message in extracted() if isinstance(message, str) and counted.search(message)] == []
 
 
-def test_calls_give_a_value_for_every_gap():
+def test_call_gives_a_value_for_every_gap():
     for place, call, templates in calls():
         names = {keyword.arg for keyword in call.keywords}
         if None not in names:  # no **values
@@ -183,7 +183,7 @@ def test_calls_give_a_value_for_every_gap():
             assert not missing, f"{place}: {missing}"
 
 
-def test_templates_in_constants_are_marked():
+def test_template_in_a_constant_is_marked():
     known = {text for _, message in extracted() for text in forms(message)}
     for place, value in constants_used_as_templates():
         texts = {node.value for node in ast.walk(value) if isinstance(node, ast.Constant) and isinstance(node.value, str)}

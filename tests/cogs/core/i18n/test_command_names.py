@@ -41,7 +41,7 @@ def same_in_all(english):
     return english in SAME_IN_ALL or re.fullmatch(r"[\d.]+x?", english)
 
 
-async def test_every_name_and_description_is_translated(payloads):
+async def test_command_texts_are_translated(payloads):
     with (FOLDER.parent / "darkroom.pot").open("rb") as file:
         extracted = {(message.context, message.id) for message in read_po(file)}
     for payload in payloads:
@@ -53,7 +53,7 @@ async def test_every_name_and_description_is_translated(payloads):
                 assert same_in_all(english) or not missing, f"{where}: {english!r} in {missing}"
 
 
-async def test_every_text_keeps_to_discords_rules(payloads):
+async def test_command_texts_follow_discords_rules(payloads):
     for payload in payloads:
         menu = payload["type"] != discord.AppCommandType.chat_input.value
         for where, kind, english, localised in texts(payload):
@@ -64,13 +64,13 @@ async def test_every_text_keeps_to_discords_rules(payloads):
                     assert SLASH.fullmatch(text) and text == text.lower(), f"{where}: no name of a command: {text}"
 
 
-async def test_no_command_says_more_than_discord_takes(payloads):
+async def test_command_stays_within_discords_total_length(payloads):
     for payload in payloads:
         said = sum(max(map(len, (english, *localised.values()))) for _, _, english, localised in texts(payload))
         assert said <= CHARACTERS, payload["name"]
 
 
-async def test_options_of_one_command_keep_different_names(payloads):
+async def test_options_of_a_command_have_different_names(payloads):
     def siblings(payload):
         yield payload.get("options", ())
         for option in payload.get("options", ()):
@@ -85,7 +85,7 @@ async def test_options_of_one_command_keep_different_names(payloads):
             assert len(set(names)) == len(names), (locale, names)
 
 
-async def test_what_a_language_does_not_have_stays_english():
+async def test_translator_returns_none_without_a_translation():
     context = app_commands.TranslationContext(app_commands.TranslationContextLocation.other, None)
     string = app_commands.locale_str("nothing like this")
     assert await CommandTranslator().translate(string, discord.Locale.german, context) is None

@@ -11,7 +11,7 @@ async def speaks(server, scope, subject, language):
     await server.service.preference_store.set(scope, subject.id, Preferences(language=language))
 
 
-async def test_a_member_is_refused_in_their_language(server):
+async def test_error_is_in_the_members_language(server):
     await speaks(server, Scope.MEMBER, server.alice, "de")
     refused = await server.alice.slash(server.channel, "imagine", prompt="red apple", size="wide")
     assert private_text(refused) == "Die Größe muss Breite x Höhe in Pixeln sein, etwa 512x768."
@@ -19,19 +19,19 @@ async def test_a_member_is_refused_in_their_language(server):
     assert private_text(refused) == "The size must be width x height in pixels, such as 512x768."
 
 
-async def test_settings_are_called_as_in_the_language_of_the_sentence(server):
+async def test_error_names_the_setting_in_the_members_language(server):
     await speaks(server, Scope.MEMBER, server.alice, "de")
     refused = await server.alice.slash(server.channel, "imagine", prompt="red apple", count=4, size="500x32")
     assert private_text(refused) == "Breite: Hier gehen höchstens 256, nicht 500."
 
 
-async def test_where_a_member_has_chosen_none_the_channels_language_counts(server):
+async def test_channel_language_counts_where_the_member_chose_none(server):
     await speaks(server, Scope.CHANNEL, server.channel, "fr")
     refused = await server.alice.slash(server.channel, "imagine", prompt="red apple", size="wide")
     assert private_text(refused).startswith("La taille s'écrit largeur x hauteur")
 
 
-async def test_what_is_thrown_outside_of_commands_is_told_in_the_language_as_well(server):
+async def test_error_of_a_lookup_is_in_the_members_language(server):
     await speaks(server, Scope.MEMBER, server.alice, "ja")
     refused = await server.alice.slash(server.channel, "show", id="no id")
     assert "`/履歴`" in private_text(refused)
@@ -47,7 +47,7 @@ def labels(message):
     return [button.label for row in shown.components for button in getattr(row, "children", ()) if hasattr(button, "label")]
 
 
-async def test_a_channel_reads_results_in_its_language_whatever_its_members_speak(server):
+async def test_public_result_is_in_the_channels_language(server):
     await speaks(server, Scope.CHANNEL, server.channel, "fr")
     await speaks(server, Scope.MEMBER, server.alice, "de")
     result = await server.alice.slash(server.channel, "imagine", prompt="red apple", seed=7, steps=8)
@@ -58,7 +58,7 @@ async def test_a_channel_reads_results_in_its_language_whatever_its_members_spea
     assert {"Neu würfeln", "Bearbeiten", "Löschen"} <= set(labels(result.response))
 
 
-async def test_buttons_of_any_language_are_pressed_alike(server):
+async def test_button_works_in_every_language(server):
     await speaks(server, Scope.SERVER, server.guild, "ja")
     result = await server.alice.slash(server.channel, "imagine", prompt="red apple", seed=7, steps=8)
     await finished(server, result.response)
@@ -66,7 +66,7 @@ async def test_buttons_of_any_language_are_pressed_alike(server):
     assert "プロンプト" in text_of(told.response)
 
 
-async def test_progress_is_told_in_the_language_and_so_is_its_end(server):
+async def test_progress_and_cancellation_are_in_the_channels_language(server):
     await speaks(server, Scope.CHANNEL, server.channel, "es")
     result = await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=150, count=4)
     await server.until(lambda: "paso " in text_of(result.response))
@@ -74,7 +74,7 @@ async def test_progress_is_told_in_the_language_and_so_is_its_end(server):
     await server.until(lambda: "Cancelado." in text_of(result.response))
 
 
-async def test_the_language_of_an_answer_outlives_a_restart(server):
+async def test_result_keeps_its_language_after_a_restart(server):
     await speaks(server, Scope.CHANNEL, server.channel, "de")
     result = await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=100, seed=7)
     await speaks(server, Scope.CHANNEL, server.channel, "fr")
@@ -83,7 +83,7 @@ async def test_the_language_of_an_answer_outlives_a_restart(server):
     assert "Seed 7" in await finished(server, result.response)
 
 
-async def test_what_only_a_member_reads_is_in_their_language_throughout(server):
+async def test_private_replies_are_in_the_members_language(server):
     await speaks(server, Scope.MEMBER, server.alice, "de")
     told = {
         name: text_of((await server.alice.slash(server.channel, name)).response)
@@ -96,7 +96,7 @@ async def test_what_only_a_member_reads_is_in_their_language_throughout(server):
     assert told["settings mine"].startswith("**Deine Einstellungen**\nQualität: **Normal** (die Vorgabe)\nGröße: ")
 
 
-async def test_forms_and_questions_are_in_the_language_of_who_fills_them_in(server):
+async def test_forms_and_questions_are_in_the_members_language(server):
     await speaks(server, Scope.MEMBER, server.alice, "es")
     asked = await server.alice.slash(server.channel, "imagine", prompt="{red|blue} fox", steps=4)
     assert asked.response.content.startswith("Esto hace 2 imágenes:") and labels(asked.response) == ["Empezar", "Cancelar"]
