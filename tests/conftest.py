@@ -1,4 +1,8 @@
-"""A Stable Diffusion model of toy size with random weights, for everything that is not about how pictures look."""
+"""Options, models of toy size and databases that many tests share."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, and networks of toy size gain nothing from threads
 
 from pathlib import Path
 
@@ -7,9 +11,11 @@ from hypothesis import HealthCheck, settings
 
 from diffusion.families.model import ImageModel
 from diffusion.loading.random_weights import build_tiny_components
+from tests.support.databases import new_sqlite
 from tests.support.models import build_classifier, model_of
 
 FUZZ = 100
+SHARED_FIXTURES = ("tests/diffusion/cluster", "tests/diffusion/training")  # each folder sets up much, once
 
 
 def pytest_addoption(parser):
@@ -29,6 +35,14 @@ def pytest_configure(config):
         suppress_health_check=list(HealthCheck),
     )
     settings.load_profile("fuzz")
+
+
+def pytest_collection_modifyitems(items):
+    """Let one worker run all tests of a file, and of a folder whose tests share what takes long to set up."""
+    for item in items:
+        file = item.nodeid.partition("::")[0]
+        folder = next((folder for folder in SHARED_FIXTURES if file.startswith(folder)), file)
+        item.add_marker(pytest.mark.xdist_group(folder))
 
 
 @pytest.fixture(scope="session", params=["epsilon", "v_prediction"])
@@ -77,4 +91,4 @@ def database_url(request, tmp_path) -> str:
     """A fresh database of each kind."""
     if request.param == "postgresql":
         return request.getfixturevalue("postgresql").fresh()
-    return f"sqlite+aiosqlite:///{tmp_path / 'data' / 'darkroom.sqlite'}"
+    return new_sqlite(tmp_path / "data" / "darkroom.sqlite")

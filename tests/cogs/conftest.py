@@ -7,15 +7,23 @@ import pytest
 
 from cogs.core.messages import delivery
 from cogs.core.simulator import layouts  # noqa: F401  (importing it makes simcord give layouts as Discord does)
+from cogs.core.storage import database
 from tests.support.models import build_classifier, model_of
 from tests.support.review import flag_all
 from tests.support.server import open_server
+from tests.support.waiting import WAIT_SECONDS
 
 
 @pytest.fixture(autouse=True)
 def nothing_arrives_late(monkeypatch):
     """Let nobody wait for what a bot that ended has asked for last: the clock of the simulated Discord stands still."""
     monkeypatch.setattr(delivery, "ORIGINAL_RESPONSE_GRACE", -timedelta(days=1))
+
+
+@pytest.fixture(autouse=True)
+def patient_with_the_database(monkeypatch):
+    """Wait for the database as long as a busy machine needs, not only as long as Discord would wait."""
+    monkeypatch.setattr(database, "PATIENCE", WAIT_SECONDS)
 
 
 @pytest.fixture

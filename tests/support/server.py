@@ -17,6 +17,7 @@ from cogs.core.storage.images import ImageStore
 from diffusion.config import EngineConfig
 from diffusion.request import Limits
 from diffusion.serving.engine import Engine
+from tests.support.databases import new_sqlite
 from tests.support.messages import pictures_of, text_of
 from tests.support.waiting import WAIT_SECONDS, until
 
@@ -67,7 +68,7 @@ async def open_server(model, database_url=None, check=None, kind=Engine, **confi
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         async with (
-            Database(database_url or f"sqlite+aiosqlite:///{folder / 'darkroom.sqlite'}") as database,
+            Database(database_url or new_sqlite(folder / "darkroom.sqlite")) as database,
             kind(model, EngineConfig(limits=limits, **config), check) as engine,
             simulated(GenerationService(engine, database, ImageStore(folder / "pictures")), Darkroom) as env,
         ):

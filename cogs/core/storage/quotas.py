@@ -41,7 +41,7 @@ class QuotaStore:
         """Give how many pictures ``member`` has made today, by server; raises `DatabaseUnavailableError`."""
         query = select(UsageRow.server, UsageRow.pictures).where(UsageRow.day == today(), UsageRow.member == member)
         async with self._database.transaction("I cannot look up what you made today. Please try again later.") as session:
-            return dict((await session.execute(query)).tuples().all())
+            return dict((await session.execute(query)).all())
 
     async def delete_past(self) -> None:
         """Delete what was counted on days that are over; raises `DatabaseUnavailableError`."""

@@ -254,7 +254,9 @@ async def test_of_two_at_once_only_one_takes_the_last_of_the_day(server, monkeyp
         return service.make_now(interaction, ImageRequest("fox", width=32, height=32))
 
     await asyncio.gather(*map(ask, range(1, 4)))
-    assert await service.quota_store.used_today(7) == {DIRECT_MESSAGES: 1} and len(await service.creation_store.unfinished()) == 1
+    assert (
+        await service.quota_store.used_today(7) == {DIRECT_MESSAGES: 1} and len(await service.creation_store.unfinished()) == 1
+    )
 
 
 async def test_roles_have_allowances_of_their_own_the_most_generous_holds(server, manager):

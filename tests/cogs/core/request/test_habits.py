@@ -116,7 +116,12 @@ async def test_a_prompt_for_several_tells_how_many_before_any_is_made_and_posts_
     asked = await server.alice.slash(server.channel, "imagine", prompt="{red|blue} fox in {rain|snow} --seed 7", steps=2)
     question = asked.response
     assert question.ephemeral and not server.service.jobs
-    for words in ("This makes 4 pictures", "1. **red fox in rain**", "4. **blue fox in snow**", "You have 40 pictures left today"):
+    for words in (
+        "This makes 4 pictures",
+        "1. **red fox in rain**",
+        "4. **blue fox in snow**",
+        "You have 40 pictures left today",
+    ):
         assert words in question.content
     message = await started(server, question)
     await server.until_finished(message, 4)

@@ -15,6 +15,7 @@ from cogs.core.storage.creations import Creation, CreationStore, CreationStoreEr
 from cogs.core.storage.database import Database, DatabaseUnavailableError
 from cogs.core.storage.lease import Lease, ProcessRow
 from tests.support.creations import creation
+from tests.support.waiting import WAIT_SECONDS, until
 
 LONG, SHORT = 60.0, 0.5
 
@@ -45,7 +46,7 @@ async def renewing(process):
         while True:
             with contextlib.suppress(DatabaseUnavailableError):
                 await process.lease.renew()
-            await asyncio.sleep(process.lease.renew_interval)
+            await asyncio.sleep(0.1)
 
     task = asyncio.create_task(renew())
     try:
@@ -115,28 +116,31 @@ async def test_however_many_claim_at_once_each_is_claimed_once(postgresql, claim
 
 
 async def test_a_process_that_stops_renewing_is_buried_and_its_work_claimed_but_not_before(postgresql):
-    async with processes(postgresql.fresh(), "0", "1", seconds=SHORT) as (slow, other):
+    async with processes(postgresql.fresh(), "0", "1") as (slow, other):
         await slow.creation_store.add(row := creation(1))
-        began = time.perf_counter()
-        claimed = []
-        async with asyncio.timeout(20):
-            while not claimed:
-                await asyncio.sleep(other.lease.renew_interval)
-                await other.lease.renew()
-                await other.lease.reap_expired()
-                claimed = await other.claims.claim_orphans()
-        assert ids(claimed) == [1] and time.perf_counter() - began > SHORT
+
+        async def claim():
+            other.lease._unbroken_since = 0
+            await other.lease.renew()
+            await other.lease.reap_expired()
+            return await other.claims.claim_orphans()
+
+        assert await claim() == []
+        slow.lease.seconds = SHORT
+        await slow.lease.renew()
+        claimed = await until(claim)
+        assert ids(claimed) == [1]
         assert not slow.lease.is_valid
         with pytest.raises(CreationStoreError):
             await slow.creation_store.add(creation(2))  # or it would be claimed at once
+        slow.lease.seconds = LONG
         await slow.lease.renew()
         assert slow.lease.is_valid and await slow.claims.find_lost([1]) == {1}
         with pytest.raises(OwnershipLostError):
             await slow.creation_store.assert_owned(row)
         with pytest.raises(OwnershipLostError):
             await slow.creation_store.update(row, state=State.RENDERED)
-        async with renewing(other):
-            await other.creation_store.assert_owned(claimed[0])
+        await other.creation_store.assert_owned(claimed[0])
         await other.creation_store.finish(claimed[0], State.DELIVERED)
         assert (await slow.creation_store.get(1)).state == State.DELIVERED
 
@@ -151,20 +155,22 @@ async def test_after_the_database_was_away_from_all_nobody_is_buried_before_they
 
 
 async def test_a_sole_process_delivers_also_while_the_database_is_away_and_one_of_several_waits(postgresql):
-    async with processes(postgresql.fresh(), "", "0", seconds=SHORT) as (sole, one):
+    async with processes(postgresql.fresh(), "", "0") as (sole, one):
         await sole.creation_store.add(alone := creation(1))
         await one.creation_store.add(shared := creation(2))
         postgresql.stop("immediate")
         try:
             await sole.creation_store.assert_owned(alone)
             assert sole.lease.is_valid
+            one.lease.seconds = SHORT
+            one.lease._renewed -= SHORT  # the lease ran out meanwhile
             holding = asyncio.create_task(one.creation_store.assert_owned(shared))
             await asyncio.sleep(SHORT)
             assert not holding.done() and not one.lease.is_valid
         finally:
             postgresql.start()
-        async with asyncio.timeout(20), renewing(one):
-            await holding
+        async with renewing(one):
+            await asyncio.wait_for(holding, WAIT_SECONDS)
 
 
 async def test_a_decision_or_a_cancellation_may_come_to_another_process(postgresql):
