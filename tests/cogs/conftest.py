@@ -23,7 +23,7 @@ def nothing_arrives_late(monkeypatch):
 @pytest.fixture(autouse=True)
 def patient_with_the_database(monkeypatch):
     """Wait for the database as long as a busy machine needs, not only as long as Discord would wait."""
-    monkeypatch.setattr(database, "PATIENCE", WAIT_SECONDS)
+    monkeypatch.setattr(database, "DATABASE_TIMEOUT_SECONDS", WAIT_SECONDS)
 
 
 @pytest.fixture
