@@ -193,7 +193,7 @@ class ImageRequest:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """One seed per image, wrapping round at the largest. The frames of a morph share one; each variant has the same ones."""
+        """One seed per image, wrapping round at the largest. A morph has one for all frames; variants have the same ones."""
         if self.morph_to:
             return (self.seed,) * self.count
         return tuple(self._seed(index % self.count_each) for index in range(self.count))
@@ -223,7 +223,7 @@ class ImageRequest:
         return index / (self.count - 1) if self.morph_to else 0.0
 
     def img2img(self, image: Image.Image, start_step: int) -> "ImageRequest":
-        """Return a copy that starts from ``image``, without this one's own image, mask, branches and morph."""
+        """Return a copy that starts from ``image``, without this one's image, mask, branches and morph."""
         count = 1 if self.morph_to else self.count
         return self.replace(image=image, start_step=start_step, mask=None, branches=(), morph_to="", count=count)
 

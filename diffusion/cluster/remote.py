@@ -99,10 +99,12 @@ class RemoteEngine:
     ``step_seconds`` apply here.
     """
 
-    def __init__(self, model: RemoteModel, config: EngineConfig | None = None, check: RemoteSafetyCheck | None = None) -> None:
+    def __init__(
+        self, model: RemoteModel, config: EngineConfig | None = None, safety_check: RemoteSafetyCheck | None = None
+    ) -> None:
         self.model = model
         self.config = config or EngineConfig()
-        self._check = check
+        self._safety_check = safety_check
         self.watchers: list[Callable[[int, float], None]] = []  # receive the rows and seconds of each step
         self._jobs: dict[Job, _RemoteJob] = {}
         self._full_until = 0.0
@@ -141,7 +143,7 @@ class RemoteEngine:
             )
         job = Job(request, owner, self.model, self._drop)
         job.report(replace(job.progress, place=sum(other.request.count for other in self._jobs if other.started is None)))
-        self._jobs[job] = _RemoteJob(self.model, self._check)
+        self._jobs[job] = _RemoteJob(self.model, self._safety_check)
         self._start(job)
         return job
 
@@ -165,14 +167,14 @@ class RemoteEngine:
     @property
     def can_screen(self) -> bool:
         """Whether the model has a safety check."""
-        return self._check is not None
+        return self._safety_check is not None
 
     async def screen_images(self, images: Sequence[Image.Image], by: RemoteSafetyCheck | None = None) -> list[Flags]:
         """Return the labels for which each image is flagged; raises `GenerationError`.
 
         ``by`` is the check to use, by default that of the present model.
         """
-        check = by or self._check
+        check = by or self._safety_check
         if check is None:
             return [{} for _ in images]
         return await check(self._session, images, self.config.step_seconds)
@@ -206,7 +208,7 @@ class RemoteEngine:
         """
         loader = WorkerThread("loading")
         try:
-            self.model, self._check = await asyncio.get_running_loop().run_in_executor(loader, load)
+            self.model, self._safety_check = await asyncio.get_running_loop().run_in_executor(loader, load)
         finally:
             loader.shutdown(wait=False)
 

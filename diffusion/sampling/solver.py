@@ -1,8 +1,8 @@
-"""A sampler as numbers: what its steps add up, read off diffusers' scheduler once and shared by all pictures.
+"""A sampler as numbers: the weights of its steps, read off diffusers' scheduler once and shared by all images.
 
-A scheduler's step computes a few numbers from noise levels, with up to thousands of operations on single elements, and adds up
-a handful of tensors by them. All samplers here are linear in latents, predictions and noise, so that those numbers are the same
-for all pictures: only the adding up is left to do for each.
+A scheduler's step computes a few weights from noise levels, which takes up to thousands of operations on single elements, and
+adds up a handful of tensors by them. Every sampler here is linear in latents, predictions and noise. So the weights are the
+same for all images, and each image only adds up.
 """
 
 from collections.abc import Sequence
@@ -13,17 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-PROBE_NOISE_DIMS = 16  # entries beyond the unit vectors, where nothing but drawn noise shows
-PROBE_SCALE = 2.0**20  # their length, so large that noise hardly rounds what is read beside it
-WEIGHT_EPS = 1e-8  # smaller weights are dropped, and with them a past that is hardly felt any more
+PROBE_NOISE_DIMS = 16  # entries beyond the unit vectors: they show the drawn noise alone
+PROBE_SCALE = 2.0**20  # length of the unit vectors: noise hardly rounds weights that are read beside it
+WEIGHT_EPS = 1e-8  # smaller weights are dropped, and with them latents and predictions that hardly count any more
 
 
 @dataclass(frozen=True)
 class Step:
-    """The network sees ``scale`` times the latents at ``timestep``; then the weighted sum of what was so far comes next.
+    """One network call and the weighted sum that follows it.
 
-    ``weights`` are of the latents and of the prediction at this step, of those at the step before, and so on; ``noise`` is
-    that of fresh unit noise.
+    The network sees ``scale`` times the latents at ``timestep``. ``weights`` are those of the latents and the prediction at
+    this step, then of those at the step before, and so on; ``noise`` is the weight of fresh unit noise.
     """
 
     timestep: Tensor
@@ -32,7 +32,7 @@ class Step:
     noise: float
 
     def combine(self, past: Sequence[Tensor]) -> Tensor:
-        """Give the next latents, but for the noise. ``past`` holds latents and predictions in the order of the weights."""
+        """Return the next latents without their noise; ``past`` is in the order of the weights."""
         total = past[0] * self.weights[0]
         for tensor, weight in zip(past[1:], self.weights[1:], strict=False):
             if weight:
@@ -42,10 +42,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Solver:
-    """What is left of a sampler's ``evaluations`` of the network after the first ``start`` of them.
+    """The steps of a sampler from its network call ``start`` on.
 
-    At step i, counted from there, clean latents and unit noise are mixed by ``levels[i]``, after the last by (1, 0); pure noise
-    starts as ``init_noise_sigma`` times unit noise. ``order`` is that of the scheduler: evaluations a step.
+    ``levels[i]`` are the weights of clean latents and unit noise at step i, counted from there; after the last they are (1, 0).
+    Pure noise starts as ``init_noise_sigma`` times unit noise. ``order`` is the number of network calls per step of a request.
     """
 
     steps: tuple[Step, ...]
@@ -56,26 +56,26 @@ class Solver:
 
     @property
     def evaluations(self) -> int:
-        """How many evaluations the sampler makes from noise to the picture."""
+        """How many network calls the sampler makes from noise to the image."""
         return self.start + len(self.steps)
 
     @cached_property
     def memory(self) -> int:
-        """How many latents and predictions the steps go back to."""
+        """How many past latents and predictions the steps use."""
         return max(len(step.weights) for step in self.steps)
 
     def add_noise(self, latents: Tensor, noise: Tensor, step: int) -> Tensor:
-        """Bring clean ``latents`` to the noise level of step ``step``."""
+        """Noise clean ``latents`` to the level of step ``step``."""
         signal, spread = self.levels[step]
         return signal * latents + spread * noise
 
 
 @torch.inference_mode()
 def linearize(scheduler: Any, start_step: int = 0, draws_noise: bool = False) -> Solver:
-    """Read what ``scheduler``, whose timesteps are set, does from step ``start_step`` on (second-order ones list each twice).
+    """Read the weights of ``scheduler``, whose timesteps are set, from step ``start_step`` on.
 
-    Each step is taken with a unit vector for its latents and another for its prediction: what comes out are the weights of all
-    so far. It must neither clip nor threshold, which is not linear. ``draws_noise`` says whether its steps want a generator.
+    Each step gets one unit vector as its latents and another as its prediction, so its result shows the weights of all so far.
+    The scheduler must neither clip nor threshold: neither is linear. ``draws_noise`` says whether its steps take a generator.
     """
     start = start_step * scheduler.order
     timesteps = scheduler.timesteps[start:]

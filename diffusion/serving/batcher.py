@@ -1,14 +1,14 @@
-"""Whose turn it is. No tensors, no clock: a queue that is fair between owners and a choice of which shape steps next."""
+"""Which images step next: a queue that is fair between owners. No tensors, no clock."""
 
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Final, Generic, Protocol, TypeVar
 
-BACKFILL_SHARE: Final = 0.5  # of what the longest running item has left: who needs no more does not wait for room
+BACKFILL_SHARE: Final = 0.5  # of the longest running item's remaining calls: a waiting item with no more may backfill
 
 
 class Item(Protocol):
-    """One image that waits for or takes part in the steps."""
+    """One image that waits or runs; ``rows`` of a network call, ``left`` calls to come."""
 
     @property
     def owner(self) -> Hashable: ...  # noqa: D102
@@ -25,25 +25,24 @@ U = TypeVar("U", bound=Item)
 
 
 def has_room(item: Item, running: Iterable[Item], max_rows: int) -> bool:
-    """Whether the rows of ``item`` fit beside those ``running``; where nothing runs everything does."""
+    """Whether the rows of ``item`` fit beside those ``running``. An item that would run alone always fits."""
     rows = sum(each.rows for each in running)
     return not rows or rows + item.rows <= max_rows
 
 
 def fits_backfill(item: Item, running: Iterable[Item]) -> bool:
-    """Whether ``item`` will have ended long before one of those ``running``."""
+    """Whether ``item`` will end long before one of those ``running``."""
     return item.left <= BACKFILL_SHARE * max((each.left for each in running), default=0)
 
 
 class Batcher(Generic[T]):
     """Admits waiting items to the running batch: first come first served within an owner, round-robin between owners.
 
-    ``max_rows`` bounds the rows of every call of the network and of what is admitted so. An item larger than that runs alone.
-    Items of one shape step together; where several shapes run, or more rows than a call may have, they take turns.
+    ``max_rows`` bounds the rows of every network call and of all admitted items. An item larger than that runs alone. Items of
+    one shape step together; several shapes, or more rows than a call may have, take turns.
 
-    Short items join long ones at once, as guests: beside the others, who are slowed down, and before those who wait for room.
-    Up to `max_rows` rows are guests, and of each owner no more than one while the same others wait, so that nobody sees two
-    items of another owner begin before theirs.
+    Short items backfill: they join long ones at once, although the batch is full, and pass those who wait for room. At most
+    `max_rows` further rows are backfilled. Each waiting owner can be bypassed at most once per other owner.
     """
 
     def __init__(self, max_rows: int) -> None:
@@ -52,19 +51,19 @@ class Batcher(Generic[T]):
         self._waiting: OrderedDict[Hashable, deque[T]] = OrderedDict()
         self._running: OrderedDict[Hashable, list[T]] = OrderedDict()
         self._backfilled: set[T] = set()
-        # For each owner who waits, those of whom an item began since they came or had one begin themselves.
+        # By waiting owner: the owners whose items were admitted since this owner came or had an item admitted.
         self._bypassed_by: dict[Hashable, set[Hashable]] = {}
-        self._bypass_count: Counter[Hashable] = Counter()  # by how many of those who wait they were seen
+        self._bypass_count: Counter[Hashable] = Counter()  # by owner: how many waiting owners it has bypassed
 
     def add(self, item: T) -> None:
-        """Put ``item`` behind its owner's others."""
+        """Queue ``item`` behind its owner's others."""
         if item.owner not in self._waiting:
             self._waiting[item.owner] = deque()
             self._bypassed_by[item.owner] = set()
         self._waiting[item.owner].append(item)
 
     def discard(self, item: T) -> None:
-        """Take ``item`` out, whether it waits, runs or is gone already."""
+        """Remove ``item``, whether it waits, runs or is gone already."""
         self._backfilled.discard(item)
         for groups, key in ((self._waiting, item.owner), (self._running, item.shape)):
             group = groups.get(key)
@@ -76,7 +75,7 @@ class Batcher(Generic[T]):
                         self._clear_bypasses(key)
 
     def close(self, last: Iterable[T]) -> None:
-        """Admit those of ``last`` that wait, whether or not all fit together, and nothing more."""
+        """Admit those of ``last`` that wait, even if they do not fit, and nothing afterwards."""
         for item in last:
             if item in self._waiting.get(item.owner, ()):
                 self.discard(item)
@@ -84,9 +83,9 @@ class Batcher(Generic[T]):
         self._closed = True
 
     def next_batch(self) -> list[T]:
-        """Admit what fits, then give the items whose turn it is, none when there is no work.
+        """Admit what fits, then return the items whose turn it is, none when there is no work.
 
-        These are running ones of one shape, as many as `max_rows` holds.
+        They run, have one shape and take at most `max_rows` rows.
         """
         self.admit()
         if not self._running:
@@ -98,7 +97,7 @@ class Batcher(Generic[T]):
                 break
             batch.append(item)
             rows += item.rows
-        # More run than fit beside guests, after `max_rows` was lowered or the last were admitted; then they take turns.
+        # More items may run than fit: backfilled ones, the last ones of `close`, or all after `max_rows` was lowered.
         self._running[shape] = group[len(batch) :] + batch
         self._running.move_to_end(shape)
         return batch
@@ -121,7 +120,7 @@ class Batcher(Generic[T]):
         return sum(map(len, self._waiting.values())) + sum(map(len, self._running.values()))
 
     def copy(self, stand_in: Callable[[T], U]) -> "Batcher[U]":
-        """Give a batcher in the same state with a ``stand_in`` for each item, to play ahead with."""
+        """Return a batcher in the same state with a ``stand_in`` for each item, to simulate the future with."""
         copy: Batcher[U] = Batcher(self.max_rows)
         stands = {item: stand_in(item) for item in (*self.running(), *self.waiting())}
         copy._closed = self._closed
@@ -135,7 +134,7 @@ class Batcher(Generic[T]):
         return copy
 
     def admit(self) -> None:
-        """Let begin what there is room for."""
+        """Admit all items that there is room for."""
         while not self._closed and (item := self._next()):
             queue = self._waiting[item.owner]
             queue.popleft()
@@ -152,11 +151,11 @@ class Batcher(Generic[T]):
             self._running.setdefault(item.shape, []).append(item)
 
     def _clear_bypasses(self, owner: Hashable) -> None:
-        """Take back what ``owner``, who does not wait any more or had an item begin, has seen of others."""
+        """Forget who bypassed ``owner``, who stopped waiting or had an item admitted."""
         self._bypass_count -= Counter(self._bypassed_by.pop(owner, ()))
 
     def _next(self) -> T | None:
-        """Choose who begins next: whose turn it is, where there is room, else the first that may be a guest."""
+        """Choose the next item to admit: whose turn it is, if there is room, else the first that may backfill."""
         if not self._waiting:
             return None
         running = list(self.running())

@@ -1,6 +1,6 @@
-"""The asyncio face of a model: jobs go in, progress and pictures come out, every step serves all of them.
+"""The asyncio side of a model: jobs go in, progress and images come out, and every step serves all of them.
 
-Queue and futures change only on the event loop, tensors only in the one worker thread; so nothing here needs a lock.
+Queue and futures change on the event loop only, tensors in the worker thread only, so nothing here needs a lock.
 """
 
 import asyncio
@@ -26,33 +26,36 @@ from diffusion.serving.worker_thread import WorkerThread
 from diffusion.text import plural
 
 log = logging.getLogger(__name__)
-ROWS_AT_FIRST, FEWEST_ROWS, MOST_ROWS = 16, 8, 64  # of a network call, where nobody says how many
+ROWS_AT_FIRST, FEWEST_ROWS, MOST_ROWS = 16, 8, 64  # of a network call, if `EngineConfig` leaves it open
 Load = Callable[[], tuple[ImageModel, SafetyCheck | None]]
 
 
 class Engine:
-    """Runs the jobs of many owners on one model, their images stacked into shared steps.
+    """Runs the jobs of many owners on one model; all images of one size share their steps.
 
-    ``async with Engine(model) as engine: job = engine.submit(request, owner)``. Leaving the block cancels what is unfinished.
-    ``screen_images`` is what `screen_images` asks about finished pictures.
-    Another ``config`` may be put in place of the first; it holds from the next step on, and for jobs to come.
+    ``async with Engine(model) as engine: job = engine.submit(request, owner)``. Leaving the block cancels unfinished jobs.
+    `screen_images` uses ``safety_check``. ``config`` may be replaced; the new one counts from the next step and job on.
     """
 
-    def __init__(self, model: ImageModel, config: EngineConfig | None = None, check: SafetyCheck | None = None) -> None:
-        self.model, self.config, self._check = model, config or EngineConfig(), check
+    def __init__(self, model: ImageModel, config: EngineConfig | None = None, safety_check: SafetyCheck | None = None) -> None:
+        self.model = model
+        self.config = config or EngineConfig()
+        self._safety_check = safety_check
         self._batcher: Batcher[ImageTask] = Batcher(self.config.max_rows or ROWS_AT_FIRST)
         self._jobs: list[Job] = []
         self._latency = LatencyModel()
-        self._work, self._going = asyncio.Event(), asyncio.Event()
+        self._work = asyncio.Event()  # set while there may be images to step
+        self._going = asyncio.Event()  # cleared by `pause`
         self._going.set()
         self._switching = asyncio.Lock()
-        self.watchers: list[Callable[[int, float], None]] = []  # told the rows and the seconds of each step
-        self._worker, self._runner = WorkerThread("diffusion"), ModelRunner(model)
+        self.watchers: list[Callable[[int, float], None]] = []  # called with the rows and the seconds of each step
+        self._worker = WorkerThread("diffusion")
+        self._runner = ModelRunner(model)
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "Engine":
         self._task = asyncio.create_task(self._run(), name="diffusion engine")
-        self._compile_aside()
+        self._compile_in_background()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -66,7 +69,8 @@ class Engine:
     def submit(self, request: ImageRequest, owner: Hashable = None) -> Job:
         """Queue ``request``. Owners take turns; one owner's jobs run in order.
 
-        Raises `InvalidRequestError` for what the model or the configured limits do not allow, `QueueFullError` when too much is waiting.
+        Raises `InvalidRequestError` for values that the model or the limits do not allow, `QueueFullError` if too many images
+        wait.
         """
         self.config.validate(request)
         self.model.validate(request)
@@ -91,10 +95,9 @@ class Engine:
         return sum(job.owner == owner for job in self._jobs)
 
     def estimate_completion(self) -> dict[Job, float | None]:
-        """Estimate in how many seconds each unfinished job is done: those that run, then the others in their order.
+        """Estimate the seconds until each unfinished job is done: running ones first, then the others in their order.
 
-        None until the pace of this machine is known, and during a `pause`. Who comes later and takes a turn in between is not
-        foreseen.
+        None while the speed of this machine is unknown, and during a `pause`. Jobs that come later are not foreseen.
         """
         latency = LatencyModel() if self.paused else self._latency
         done = estimate_completion(self._batcher, latency)
@@ -105,15 +108,15 @@ class Engine:
 
     @property
     def can_screen(self) -> bool:
-        """Whether `screen_images` has anything to ask."""
-        return self._check is not None
+        """Whether there is a safety check."""
+        return self._safety_check is not None
 
     async def screen_images(self, images: Sequence[Image.Image], by: SafetyCheck | None = None) -> list[Flags]:
-        """Say for which labels each of ``images`` is flagged, between two steps; raises `GenerationError`.
+        """Return the labels for which each of ``images`` is flagged, between two steps; raises `GenerationError`.
 
-        ``by`` checks what another model made; without, that of the present one does.
+        ``by`` replaces the safety check of the present model: images of another one are screened by its own.
         """
-        check = by or self._check
+        check = by or self._safety_check
         if check is None:
             return [{} for _ in images]
         checking = asyncio.get_running_loop().run_in_executor(self._worker, screen, check, images)
@@ -127,54 +130,59 @@ class Engine:
 
     @property
     def unfinished(self) -> int:
-        """How many pictures wait or are being made."""
+        """How many images wait or run."""
         return len(self._batcher)
 
     @property
     def queued(self) -> int:
-        """How many rows the calls of the network still have to come, over all unfinished pictures."""
+        """How many rows all network calls to come have, over all unfinished images."""
         return sum(image_task.rows * image_task.left for job in self._jobs for image_task in job.image_tasks)
 
     @property
     def shapes(self) -> set[Shape]:
-        """The shapes of latents that step at present."""
+        """The latent shapes of the running images."""
         return {image_task.shape for image_task in self._batcher.running()}
 
     @property
     def alive(self) -> bool:
-        """Whether it runs: it has been entered and not left."""
+        """Whether the engine has been entered and not left."""
         return self._task is not None and not self._task.done()
 
     @property
     def paused(self) -> bool:
-        """Whether `pause` holds everything back."""
+        """Whether the engine is paused."""
         return not self._going.is_set()
 
     def pause(self) -> None:
-        """Let everything stand where it is after the step under way, until `resume`. Jobs are still taken."""
+        """Stop after the current step, until `resume`; jobs are still accepted."""
         self._going.clear()
 
     def resume(self) -> None:
-        """Go on after `pause`."""
+        """Continue after `pause`."""
         self._going.set()
 
     async def switch(self, load: Load) -> None:
-        """Draw with the model, and check with the check, that ``load`` gives, in a thread of its own while pictures go on.
+        """Switch to the model and safety check that ``load`` returns; it runs in a thread of its own meanwhile.
 
-        What has begun is finished by the model before. What waits begins with the new one; where that cannot make it, it ends
-        with `InvalidRequestError`. Raises what ``load`` raises, and `DarkroomError` during another switch; then nothing changes.
+        The old model finishes the jobs that have started. The others wait for the new one; those that it cannot draw fail with
+        `InvalidRequestError`. Raises what ``load`` raises, and `DarkroomError` during another switch; then nothing changes.
         """
         if self._switching.locked():
             raise DarkroomError("Another model is being loaded already. Please wait until it draws.")
         async with self._switching:
-            loop, loader = asyncio.get_running_loop(), WorkerThread("loading")
+            loop = asyncio.get_running_loop()
+            loader = WorkerThread("loading")
             try:
-                model, check = await loop.run_in_executor(loader, load)
+                model, safety_check = await loop.run_in_executor(loader, load)
             finally:
                 loader.shutdown(wait=False)
-            await self._finish_begun()
-            self.model, self._check, self._runner, self._latency = model, check, ModelRunner(model), LatencyModel()
-            waiting, self._batcher = list(self._batcher.waiting()), Batcher(self.config.max_rows or ROWS_AT_FIRST)
+            await self._finish_started()
+            self.model = model
+            self._safety_check = safety_check
+            self._runner = ModelRunner(model)
+            self._latency = LatencyModel()
+            waiting = list(self._batcher.waiting())
+            self._batcher = Batcher(self.config.max_rows or ROWS_AT_FIRST)
             for image_task in waiting:
                 image_task.assign(model)
                 self._batcher.add(image_task)
@@ -186,21 +194,21 @@ class Engine:
                     job.finish(error)
             self._work.set()
             await loop.run_in_executor(self._worker, release_memory)
-            self._compile_aside()
+            self._compile_in_background()
 
-    def _compile_aside(self) -> None:
+    def _compile_in_background(self) -> None:
         if self.config.compile:
             compiler = WorkerThread("compiling")
             compiler.submit(compile_model, self.model)
             compiler.shutdown(wait=False)
 
-    async def _finish_begun(self) -> None:
-        """Let nothing more begin until what has begun is finished."""
-        begun = {image_task.job: None for image_task in self._batcher.running()} | {
+    async def _finish_started(self) -> None:
+        """Start no further image until all started jobs are finished."""
+        started = {image_task.job: None for image_task in self._batcher.running()} | {
             job: None for job in self._jobs if job.started
         }
-        self._batcher.close(image_task for job in begun for image_task in job.image_tasks if image_task.image is None)
-        for job in begun:
+        self._batcher.close(image_task for job in started for image_task in job.image_tasks if image_task.image is None)
+        for job in started:
             with suppress(DarkroomError):
                 await job
 
@@ -230,7 +238,7 @@ class Engine:
                 watcher(rows, seconds)
 
     def _give_up_on(self, batch: Sequence[ImageTask]) -> None:
-        """Leave a hung step behind, with the thread it hangs in, and go on in another."""
+        """Abandon a hung step together with its thread, and continue in another."""
         log.error("a step of %d pictures hung for %g s; its worker is replaced", len(batch), self.config.step_seconds)
         self._worker.shutdown(wait=False)
         self._worker = WorkerThread("diffusion")
@@ -238,7 +246,7 @@ class Engine:
             image_task.error = GenerationError("The engine got stuck on this picture. Please try again.")
 
     def _settle(self, batch: Sequence[ImageTask]) -> None:
-        """Tell the jobs of ``batch`` what became of it. On the event loop."""
+        """Report the results of a step to the jobs of ``batch``. On the event loop."""
         self._batcher.max_rows = min(self._useful_rows(), self._runner.fitting_rows)
         for image_task in batch:
             if image_task.image is not None:
@@ -264,14 +272,14 @@ class Engine:
         images = tuple(image_task.image for image_task in job.image_tasks if image_task.image)
         timelapses = tuple(image_task.timelapse for image_task in job.image_tasks if image_task.timelapse)
         seconds = time.perf_counter() - (job.started or 0)
-        return ImageResult(job.request, images, job.request.seeds, seconds, self.model.name, timelapses, self._check)
+        return ImageResult(job.request, images, job.request.seeds, seconds, self.model.name, timelapses, self._safety_check)
 
     def _report_places(self) -> None:
-        told = set()
+        reported = set()
         for place, image_task in enumerate(self._batcher.waiting()):
             job = image_task.job
-            if job.started is None and job not in told:
-                told.add(job)
+            if job.started is None and job not in reported:
+                reported.add(job)
                 job.report(replace(job.progress, place=place))
 
     def _drop(self, job: Job) -> None:

@@ -1,4 +1,4 @@
-"""A request under way, and each of its images as the batcher and the worker see it."""
+"""A request in progress, and its images as the batcher and the worker see them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Generator, Hashable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # the bot follows jobs of a remote engine without torch
 
 
 class Job:
-    """A request under way. Iterate it for `Progress`, await it for the `ImageResult`."""
+    """A request in progress. Iterate it for `Progress`, await it for the `ImageResult`."""
 
     def __init__(self, request: ImageRequest, owner: Hashable, model: ModelSpec, on_cancel: Callable[["Job"], None]) -> None:
         self.request, self.owner = request, owner
@@ -28,17 +28,17 @@ class Job:
         self.started: float | None = None  # time.perf_counter() at the first step
         self._on_cancel = on_cancel
         self._result: asyncio.Future[ImageResult] = asyncio.get_running_loop().create_future()
-        # A failed job that nobody awaits has been reported already; asyncio need not.
+        # Reads the exception, so that asyncio does not log a failed job that nobody awaits.
         self._result.add_done_callback(lambda future: future.exception())
         self._changed = asyncio.Event()
 
     @property
     def done(self) -> bool:
-        """Whether the job has ended, one way or another."""
+        """Whether the job is finished, failed or cancelled."""
         return self._result.done()
 
     def cancel(self) -> bool:
-        """Take the job back: its images leave the batch at the next step. False where it had ended already."""
+        """Cancel the job: its images leave the batch at the next step. Return whether it had not ended."""
         if self.done:
             return False
         self._on_cancel(self)
@@ -46,11 +46,11 @@ class Job:
         return True
 
     def __await__(self) -> Generator[Any, None, ImageResult]:
-        # Shielded: whoever waits may be cancelled without taking the job along.
+        # Shielded: cancelling one who waits must not cancel the job.
         return asyncio.shield(self._result).__await__()
 
     async def __aiter__(self) -> AsyncIterator[Progress]:
-        """Yield the latest `Progress` whenever there is news, until the job ends."""
+        """Yield the latest `Progress` whenever it changes, until the job ends."""
         seen = None
         while not self.done:
             if self.progress is not seen:
@@ -61,7 +61,7 @@ class Job:
                 await changed.wait()
 
     def measured(self) -> Progress:
-        """Count how far the images have come."""
+        """Measure how far the images are."""
         trajectories = [image_task.trajectory for image_task in self.image_tasks if image_task.trajectory]
         each = trajectories[0].total if trajectories else self.request.evaluations
         return Progress(
@@ -76,19 +76,19 @@ class Job:
         await asyncio.wait([self._result], timeout=seconds)
 
     def report(self, progress: Progress) -> None:
-        """Publish ``progress`` to all who iterate."""
+        """Publish ``progress`` to everyone who iterates the job."""
         if progress != self.progress:
             self.progress = progress
             self._wake()
 
     def finish(self, outcome: ImageResult | DarkroomError) -> None:
-        """End the job with its result or with the reason why there is none."""
+        """End the job with its result or its error."""
         if not self.done:
             if isinstance(outcome, DarkroomError):
                 self._result.set_exception(outcome)
             else:
                 self._result.set_result(outcome)
-            self.image_tasks = []  # they know their job, so that only the garbage collector would free what they hold, and late
+            self.image_tasks = []  # breaks the reference cycle, so that their images are freed at once
             self._wake()
 
     def _wake(self) -> None:
@@ -103,7 +103,7 @@ class ImageTask:
         self.job, self.index = job, index
         self.assign(model)
         self.trajectory: Trajectory | None = None
-        self.x0_previews: list[Tensor] = []  # after each evaluation
+        self.x0_previews: list[Tensor] = []  # after each network call
         self.preview: Image.Image | None = None
         self.previewed = 0.0
         self.image: Image.Image | None = None
@@ -111,22 +111,22 @@ class ImageTask:
         self.error: Exception | None = None
 
     def assign(self, model: ModelSpec) -> None:
-        """Have ``model`` draw this image, which has not begun."""
+        """Have ``model`` draw this image, which has not started."""
         request = self.job.request
         self.shape: Shape = model.latent_shape(request.width, request.height)
         self._rows_at_start = model.rows(request)
 
     @property
     def owner(self) -> Hashable:
-        """Whose turn this takes."""
+        """The owner whose turn this takes."""
         return self.job.owner
 
     @property
     def rows(self) -> int:
-        """How many rows of a call of the network this takes next."""
+        """How many rows of a network call this takes next."""
         return self.trajectory.rows if self.trajectory else self._rows_at_start
 
     @property
     def left(self) -> int:
-        """How many evaluations of the network are still to come."""
+        """How many network calls are still to come."""
         return self.trajectory.total - self.trajectory.step_index if self.trajectory else self.job.request.evaluations

@@ -1,4 +1,4 @@
-"""What the worker thread does with a batch: a step of all its images, then a look at each."""
+"""What the worker thread does with a batch: step all images, then preview or decode each."""
 
 import gc
 import logging
@@ -17,13 +17,13 @@ from diffusion.sampling.trajectory import step
 from diffusion.serving.job import ImageTask
 
 log = logging.getLogger(__name__)
-TRIM_SECONDS = 10.0  # in between, what was freed counts as held
+TRIM_SECONDS = 10.0  # between two returns of freed memory to the system
 
 
 class ModelRunner:
-    """Develops exposures on ``model``, in one thread; what goes wrong with one is noted on it and fails no other.
+    """Draws images with ``model``, in one thread. An error of one image is stored in its task and fails no other.
 
-    ``fitting_rows`` is how many rows of a network call the device has memory for, as far as that is known.
+    ``fitting_rows`` is how many rows of a network call the device's memory holds, as far as that is known.
     """
 
     def __init__(self, model: ImageModel) -> None:
@@ -32,33 +32,33 @@ class ModelRunner:
         self._trimmed = time.perf_counter()
 
     def advance(self, batch: Sequence[ImageTask], preview_seconds: float) -> None:
-        """Start what is new, step all, look at or decode each; previews are ``preview_seconds`` apart."""
+        """Start what is new, step all, preview or decode each; previews are ``preview_seconds`` apart."""
         for image_task in batch:
             if image_task.trajectory is None:
-                with _blamed_on(image_task):
+                with _errors_go_to(image_task):
                     image_task.trajectory = self._model.trajectory(image_task.job.request, image_task.index)
         moving = [image_task for image_task in batch if image_task.trajectory is not None]
         if moving:
-            with _blamed_on(*moving):
+            with _errors_go_to(*moving):
                 self._step(moving)
         stepped = [image_task for image_task in moving if not image_task.error]
         if stepped:
-            with _blamed_on(*stepped):
+            with _errors_go_to(*stepped):
                 self._append_previews(stepped)
         for image_task in stepped:
-            with _blamed_on(image_task):
-                self._show(image_task, preview_seconds)
+            with _errors_go_to(image_task):
+                self._preview_or_finish(image_task, preview_seconds)
         if time.perf_counter() - self._trimmed > TRIM_SECONDS:
             trim_memory()
             self._trimmed = time.perf_counter()
 
     def _step(self, image_tasks: Sequence[ImageTask]) -> None:
-        """Step ``image_tasks`` together, or in halves where the device has too little memory for all."""
+        """Step ``image_tasks`` together, or in halves if the device runs out of memory."""
         trajectories = [image_task.trajectory for image_task in image_tasks if image_task.trajectory]
         try:
             step(self._model, trajectories)
         except Exception as error:
-            if not out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
         else:
             for image_task, trajectory in zip(image_tasks, trajectories, strict=True):
@@ -73,16 +73,17 @@ class ModelRunner:
             torch.cuda.empty_cache()
         middle = len(image_tasks) // 2
         for half in (image_tasks[:middle], image_tasks[middle:]):
-            with _blamed_on(*half):
+            with _errors_go_to(*half):
                 self._step(half)
 
     def _append_previews(self, image_tasks: Sequence[ImageTask]) -> None:
         trajectories = [image_task.trajectory for image_task in image_tasks if image_task.trajectory]
-        for image_task, preview_latents in zip(image_tasks, self._model.preview_latents(trajectories), strict=True):
-            image_task.x0_previews.append(preview_latents)
+        for image_task, preview in zip(image_tasks, self._model.preview_latents(trajectories), strict=True):
+            image_task.x0_previews.append(preview)
 
-    def _show(self, image_task: ImageTask, preview_seconds: float) -> None:
-        trajectory, now = image_task.trajectory, time.perf_counter()
+    def _preview_or_finish(self, image_task: ImageTask, preview_seconds: float) -> None:
+        trajectory = image_task.trajectory
+        now = time.perf_counter()
         if trajectory is None or image_task.error:
             return
         if trajectory.latents is not None:
@@ -94,15 +95,15 @@ class ModelRunner:
 
 
 def release_memory() -> None:
-    """Give the memory of a model back that nobody draws with any more."""
-    gc.collect()  # a model and the prompts that it remembers hold one another
+    """Return the memory of a model that is no longer used to the system."""
+    gc.collect()  # a model and its caches refer to each other
     trim_memory()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
 def compile_model(model: ImageModel) -> None:
-    """Compile ``model``; where that fails, it goes on uncompiled and the log says why."""
+    """Compile ``model``, or log why that failed; it then goes on uncompiled."""
     began = time.perf_counter()
     try:
         model.compile()
@@ -113,8 +114,8 @@ def compile_model(model: ImageModel) -> None:
 
 
 @contextmanager
-def _blamed_on(*image_tasks: ImageTask) -> Iterator[None]:
-    """Let what goes wrong inside fail ``image_tasks`` alone; the worker goes on with the others."""
+def _errors_go_to(*image_tasks: ImageTask) -> Iterator[None]:
+    """Store an exception in ``image_tasks``, which fails them alone."""
     try:
         yield
     except Exception as error:
@@ -123,14 +124,14 @@ def _blamed_on(*image_tasks: ImageTask) -> Iterator[None]:
             image_task.error = error
 
 
-def out_of_memory(error: Exception) -> bool:
-    """Whether ``error`` says that the device has too little memory."""
-    # On the CPU, torch tells it by a RuntimeError like any other.
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether ``error`` means that the device is out of memory."""
+    # On the CPU, torch raises a plain RuntimeError.
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
 
 
 def as_image_error(error: Exception) -> DarkroomError:
-    """Say what ``error`` means for the member whose picture it ended."""
-    if not isinstance(error, DarkroomError) and out_of_memory(error):
+    """Return ``error`` as the one that the member sees."""
+    if not isinstance(error, DarkroomError) and is_out_of_memory(error):
         return OutOfMemoryError()
     return as_darkroom_error(error)

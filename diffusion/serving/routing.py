@@ -6,21 +6,21 @@ from typing import Final, Protocol, TypeVar
 
 from diffusion.serving.latency import Shape
 
-# What each further shape adds to the time in which a replica works off its queue: a call of r rows takes a + b r seconds, and
-# where n shapes share ``max_rows`` there are n calls for one, which is a / (a + b max_rows) more for each.
+# The share that each further shape adds to the time a replica takes for its queue. A call of r rows takes a + b r seconds. If
+# n shapes share ``max_rows``, there are n calls instead of one, and each further call adds a / (a + b max_rows).
 SHAPE_SWITCH_COST: Final = 0.2
-# How much longer a request may wait so that a shape is not brought to where others then must take turns with it: the best
-# of those tried on simulated peak hours (``benchmarks.capacity``).
+# How much longer, as a share, a request may wait for a replica that already steps its shape: elsewhere the shapes would have
+# to take turns. The best of the values tried on simulated peak hours (``benchmarks.capacity``).
 AFFINITY_SLACK: Final = 0.5
 
-Key = tuple[str, Shape]  # the model and the shape of the latents: what can be stacked into one call of the network
+Key = tuple[str, Shape]  # the model and the shape of the latents: images of one key share network calls
 
 
 class Replica(Protocol):
-    """One of several engines that can serve the model of a request.
+    """One of several engines that serve the model of a request.
 
-    ``queued`` is the rows of all calls of the network that are still to come: rows x evaluations left, summed over the images
-    that wait or run there. ``keys`` are the pairs of model and latent shape that it steps at present.
+    ``queued`` is rows x network calls left, summed over the images that wait or run there. ``keys`` are those that it steps at
+    present.
     """
 
     @property
@@ -33,23 +33,22 @@ R = TypeVar("R", bound=Replica)
 
 
 def choose(replicas: Sequence[R], key: Key, rng: random.Random) -> R:
-    """Choose one of ``replicas`` for a request whose images are stacked as ``key``.
+    """Choose one of ``replicas``, all of which serve the model, for a request of ``key``.
 
-    It is that with the shortest `wait` of two that are drawn from all (Mitzenmacher 2001, "The power of two choices in
-    randomized load balancing") and two from those that step ``key`` already, whose wait may be longer by the share `AFFINITY_SLACK`;
-    of equals, one of the latter. More are not looked at, so that requests that are routed at the same time, by figures of the
-    same age, do not all go to the one that was emptiest. Replicas that cannot serve the model do not belong here; raises
-    `ValueError` where there is none.
+    Two candidates are drawn from all replicas (Mitzenmacher 2001, "The power of two choices in randomized load balancing") and
+    two from those that step ``key`` already. The shortest `wait` wins; a candidate that does not step ``key`` counts as
+    `AFFINITY_SLACK` longer, and of equals the one that does wins. Comparing only few keeps simultaneous requests, routed by
+    equally old figures, from all going to the replica that was emptiest. Raises `ValueError` if ``replicas`` is empty.
     """
     if not replicas:
         raise ValueError("no replica can serve the request")
     same_shape = [replica for replica in replicas if key in replica.keys]
-    drawn = [*_two(same_shape, rng), *_two(replicas, rng)]  # kin first: of equals, `min` gives the first
+    drawn = [*_two(same_shape, rng), *_two(replicas, rng)]  # `same_shape` first: of equals, `min` returns the first
     return min(drawn, key=lambda replica: wait(replica, key) * (1 if key in replica.keys else 1 + AFFINITY_SLACK))
 
 
 def wait(replica: Replica, key: Key) -> float:
-    """Tell how long a request of ``key`` would wait: in queued rows, each of which takes longer the more shapes take turns."""
+    """Return how long a request of ``key`` would wait, in queued rows; each takes longer the more shapes take turns."""
     return replica.queued * (1 + SHAPE_SWITCH_COST * (len({*replica.keys, key}) - 1))
 
 

@@ -1,4 +1,4 @@
-"""The thread that tensors live in."""
+"""A daemon thread that runs calls one after another."""
 
 import threading
 from collections.abc import Callable
@@ -9,10 +9,10 @@ from typing import Any
 
 
 class WorkerThread(Executor):
-    """Runs calls one after another in a daemon thread of its own.
+    """An executor with one daemon thread.
 
-    `ThreadPoolExecutor` would do, but the interpreter waits for its threads before it ends, and one that hangs in a driver
-    never comes back.
+    The interpreter waits for the threads of a `ThreadPoolExecutor` before it exits, and a thread that hangs in a driver never
+    returns. It does not wait for this one.
     """
 
     def __init__(self, name: str) -> None:
@@ -27,7 +27,7 @@ class WorkerThread(Executor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End the thread after the calls queued so far."""
+        """End the thread after the calls that are queued."""
         self._calls.put(None)
         if wait:
             self._thread.join()

@@ -57,7 +57,9 @@ class Recogniser(nn.Module):
         return self.concept(features), self.colour(features), self.ground(features)
 
     @torch.inference_mode()
-    def judge(self, images: Sequence[Image.Image], shown: Sequence[EvaluationPrompt], batch_size: int = 64) -> list["Judgement"]:
+    def judge(
+        self, images: Sequence[Image.Image], shown: Sequence[EvaluationPrompt], batch_size: int = 64
+    ) -> list["Judgement"]:
         """Say of each picture whether it shows what was asked for; the network must be in evaluation mode."""
         verdicts = []
         device = self.concept.weight.device

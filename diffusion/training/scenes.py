@@ -36,14 +36,48 @@ ACCESSORIES = {
     "billed cap": "a cap",
 }
 WEARERS = [
-    *["fox", "bear", "panda", "lion", "koala", "wolf", "frog", "raccoon", "hamster", "penguin", "robot", "alien", "ghost", "skull", "dragon", "unicorn", "owl", "octopus"],
+    *[
+        "fox",
+        "bear",
+        "panda",
+        "lion",
+        "koala",
+        "wolf",
+        "frog",
+        "raccoon",
+        "hamster",
+        "penguin",
+        "robot",
+        "alien",
+        "ghost",
+        "skull",
+        "dragon",
+        "unicorn",
+        "owl",
+        "octopus",
+    ],
     "polar bear",
     "pile of poo",
     "dragon face",
     "jack-o-lantern",
     "baby chick",
 ]
-COVERED_FACES = ["sunglasses", "cowboy", "party", "disguis", "nerd", "monocle", "hand", "mask", "moon", "sun", "clown", "zzz", "thermometer", "exploding"]
+COVERED_FACES = [
+    "sunglasses",
+    "cowboy",
+    "party",
+    "disguis",
+    "nerd",
+    "monocle",
+    "hand",
+    "mask",
+    "moon",
+    "sun",
+    "clown",
+    "zzz",
+    "thermometer",
+    "exploding",
+]
 ONE_WAY = ("left", "right", "clock", "arrow", "button", "flag")  # mirroring these would make their names wrong
 HELD_OUT = {*RECOLOURED, *WEARING, *SIDE_BY_SIDE, *((name, f"{colour} background") for name, colour in ON_BACKGROUND)}
 

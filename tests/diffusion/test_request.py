@@ -104,7 +104,7 @@ def test_a_request_for_several_prompts_gives_each_its_pictures_and_all_the_same_
 
 @pytest.mark.parametrize("changes", [{"count": 3}, {"morph_to": "bear"}])
 def test_several_prompts_need_as_many_pictures_each_and_cannot_morph(changes):
-    with pytest.raises(InvalidRequestError, match="as many pictures each"):
+    with pytest.raises(InvalidRequestError, match="same number of pictures"):
         ImageRequest("{a|b}", **{"count": 2, "variants": ("a", "b")} | changes)
 
 

@@ -109,7 +109,7 @@ def test_numbers_that_are_none_let_nothing_pass(classifier):
 
 async def test_the_engine_checks_in_its_own_thread_between_steps(tiny_model, classifier):
     check = load_safety_check(classifier=str(classifier), unsafe=["red"])
-    async with Engine(tiny_model, check=check) as engine:
+    async with Engine(tiny_model, safety_check=check) as engine:
         assert [bool(flags) for flags in await engine.screen_images([RED, BLUE])] == [True, False]
     async with Engine(tiny_model) as engine:
         assert await engine.screen_images([RED]) == [{}]
@@ -119,14 +119,14 @@ async def test_a_check_that_fails_is_told_in_a_sentence(tiny_model):
     def broken(images):
         raise RuntimeError("no kernel")
 
-    async with Engine(tiny_model, check=broken) as engine:
+    async with Engine(tiny_model, safety_check=broken) as engine:
         with pytest.raises(GenerationError, match="could not be checked"):
             await engine.screen_images([RED])
 
 
 async def test_a_check_that_hangs_is_given_up(tiny_model):
     go = threading.Event()
-    async with Engine(tiny_model, EngineConfig(step_seconds=0.05), check=lambda images: go.wait(10)) as engine:
+    async with Engine(tiny_model, EngineConfig(step_seconds=0.05), safety_check=lambda images: go.wait(10)) as engine:
         with pytest.raises(GenerationError, match="could not be checked"):
             await engine.screen_images([RED])
         go.set()

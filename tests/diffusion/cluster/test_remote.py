@@ -60,7 +60,7 @@ class Server:
 @pytest.fixture
 async def own(tiny_components):
     """The engine of the replica."""
-    async with Engine(model_of(tiny_components), EngineConfig(preview_seconds=0), check=_reddish) as engine:
+    async with Engine(model_of(tiny_components), EngineConfig(preview_seconds=0), safety_check=_reddish) as engine:
         yield engine
 
 
@@ -129,15 +129,15 @@ async def test_remote_engine_screens_on_the_replica(remote, own):
 
 async def test_remote_safety_check_sends_few_and_small_images(remote, own):
     seen = []
-    own._check = lambda images: seen.append([image.size for image in images]) or _reddish(images)
+    own._safety_check = lambda images: seen.append([image.size for image in images]) or _reddish(images)
     assert len(await remote.screen_images([Image.new("RGB", (3000, 10))] * 10)) == 10
     assert seen == [[(1024, 3)] * 8, [(1024, 3)] * 2]
 
 
 async def test_remote_safety_check_may_exceed_the_silence_timeout(remote, own, monkeypatch):
     monkeypatch.setattr(remote_module, "SILENCE_TIMEOUT_SECONDS", 0.2)
-    own._check = lambda images: time.sleep(0.5) or _reddish(images)
-    async with RemoteEngine(remote.model, check=remote._check) as engine:
+    own._safety_check = lambda images: time.sleep(0.5) or _reddish(images)
+    async with RemoteEngine(remote.model, safety_check=remote._safety_check) as engine:
         assert await engine.screen_images([RED]) == [{"red": 1.0}]
 
 

@@ -1,5 +1,7 @@
 """A family that has nothing of Stable Diffusion's draws by the same engine, in the same steps."""
 
+from types import MappingProxyType
+
 import pytest
 import torch
 from diffusers import EulerDiscreteScheduler
@@ -18,8 +20,8 @@ from diffusion.serving.engine import Engine
 class Letters(Family):
     """Hears one row of code points of any length and the picture's size; its latents are pixels, 3 to a cell of 4 x 4."""
 
-    pipeline, parts = "LettersPipeline", {}
-    samplers = {"euler": Sampler(EulerDiscreteScheduler)}
+    pipeline, parts = "LettersPipeline", MappingProxyType({})
+    samplers = MappingProxyType({"euler": Sampler(EulerDiscreteScheduler)})
     guidance_above = float("inf")  # its network knows the scale itself: one row is enough
     grid, latent_factor, latent_channels, sample_side, max_tokens, tokenizer = 8, 4, 3, 16, 50, None
     device, dtype, pixel_dtype = torch.device("cpu"), torch.float32, torch.float32

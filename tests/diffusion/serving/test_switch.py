@@ -127,7 +127,9 @@ async def test_the_old_model_is_forgotten():
 
 
 async def test_what_one_model_made_is_checked_by_its_own_check():
-    async with Engine(model_of(build_tiny_components()), check=lambda images: [{"first": 1.0} for _ in images]) as engine:
+    async with Engine(
+        model_of(build_tiny_components()), safety_check=lambda images: [{"first": 1.0} for _ in images]
+    ) as engine:
         result = await engine.submit(request(1))
         await engine.switch(lambda: (other(), None))
         assert await engine.screen_images(result.images, result.safety_check) == [{"first": 1.0}]
