@@ -1,4 +1,4 @@
-"""`ImageDiffusionModel`, the class of a popular notebook on Stable Diffusion, over this engine's own loops."""
+"""`ImageDiffusionModel` of a popular Stable Diffusion notebook, on this engine."""
 
 import copy
 import inspect
@@ -14,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from diffusion.errors import ModelLoadError
 from diffusion.families.model import ImageModel
 from diffusion.families.stable_diffusion import StableDiffusion
 from diffusion.images.io import fit
@@ -29,11 +30,11 @@ UNBOUNDED = {"clip_sample": False, "thresholding": False}  # latents have no ran
 
 
 class ImageDiffusionModel:
-    """A Stable Diffusion model in six components, with the methods, names and defaults of the tutorial.
+    """A Stable Diffusion model with the tutorial's methods, names and defaults.
 
-    ``scheduler_LMS`` makes pictures from noise and ``scheduler_DDIM`` makes similar ones. Both may be any scheduler of
-    diffusers; its own configuration counts, and the instance itself stays as it is. Latents are float32 on the CPU. Random
-    numbers come from torch's global generator, so ``torch.manual_seed`` makes pictures repeatable.
+    ``scheduler_LMS`` makes images from noise and ``scheduler_DDIM`` makes similar ones. Both can be any scheduler of
+    diffusers. Their configuration counts, and the instances stay unchanged. Latents are float32 on the CPU. Random numbers
+    come from torch's global generator, so ``torch.manual_seed`` makes images repeatable.
     """
 
     def __init__(
@@ -62,11 +63,16 @@ class ImageDiffusionModel:
         dtype: torch.dtype | None = None,
         attention: str | None = None,
     ) -> "ImageDiffusionModel":
-        """Load the components from a folder or hub id in diffusers' layout, and both schedulers from its configuration.
+        """Load the components and both schedulers' configuration.
 
-        The parameters, their defaults and the errors are those of `load_model`.
+        The source is a folder or hub id in diffusers' layout, or one checkpoint file. Parameters, defaults and errors are
+        those of `load_model`.
         """
-        parts = load_parts(str(path_or_hub_id or PRETRAINED), device, dtype, attention).parts
+        source = str(path_or_hub_id or PRETRAINED)
+        loaded = load_parts(source, device, dtype, attention)
+        if loaded.family is not StableDiffusion:
+            raise ModelLoadError(source, f"it is no model for {StableDiffusion.pipeline}")
+        parts = loaded.parts
         config = parts["scheduler_config"] | UNBOUNDED
         return cls(
             parts["vae"],
@@ -78,7 +84,10 @@ class ImageDiffusionModel:
         )
 
     def get_text_embeds(self, text: str | list[str]) -> Tensor:
-        """Encode texts to (texts, tokens, width). A text that is too long loses its end, with a warning."""
+        """Encode texts to (texts, tokens, width).
+
+        Texts that are too long lose their end, with a warning.
+        """
         texts = [text] if isinstance(text, str) else text
         limit = self._model.max_tokens
         for each in texts:
@@ -98,7 +107,10 @@ class ImageDiffusionModel:
         return text_embeds
 
     def get_prompt_embeds(self, prompt: str | list[str]) -> Tensor:
-        """Encode prompts to (2 x prompts, tokens, width): as many rows of the empty prompt, then theirs."""
+        """Encode prompts with their unconditional rows: (2 x prompts, tokens, width).
+
+        The rows of the empty prompt come first.
+        """
         prompts = [prompt] if isinstance(prompt, str) else prompt
         conditional = self.get_text_embeds(prompts)
         unconditional = self.get_text_embeds([""] * len(prompts))
@@ -113,7 +125,10 @@ class ImageDiffusionModel:
         guidance_scale: float = 7.5,
         img_latents: Tensor | None = None,
     ) -> Tensor:
-        """Denoise one latent image per prompt of ``text_embeds``, from ``img_latents`` (unit noise) or from fresh noise."""
+        """Denoise one latent image per prompt of ``text_embeds``.
+
+        They start from ``img_latents`` (unit noise) or from fresh noise.
+        """
         if img_latents is None:
             _, *shape = self._model.latent_shape(width, height)
             img_latents = torch.randn(len(text_embeds) // 2, *shape)
@@ -132,10 +147,10 @@ class ImageDiffusionModel:
         guidance_scale: float = 7.5,
         start_step: int = 10,
     ) -> Tensor:
-        """Add noise to ``img_latents`` up to the level of step ``start_step`` and denoise them from there.
+        """Add noise to ``img_latents`` up to step ``start_step`` and denoise them.
 
-        One latent image serves all prompts of ``text_embeds``, or there is one for each. The result has their size, whatever
-        ``height`` and ``width`` say. At step 0 they are taken for noise as they are.
+        There is one latent image for all prompts of ``text_embeds``, or one for each. The result has their size; ``height``
+        and ``width`` have no effect. At step 0 no noise is added.
         """
         scheduler = copy.deepcopy(self.scheduler_DDIM)
         scheduler.set_timesteps(num_inference_steps)
@@ -147,23 +162,23 @@ class ImageDiffusionModel:
         return self._sample(scheduler, start, latents, text_embeds, guidance_scale)
 
     def encode_img_latents(self, imgs: Image.Image | list[Image.Image]) -> Tensor:
-        """Encode pictures of one size to latents: the mean of the autoencoder's posterior, scaled to unit variance."""
+        """Encode images of one size to latents of unit variance.
+
+        The latents are the mean of the autoencoder's posterior.
+        """
         images = imgs if isinstance(imgs, list) else [imgs]
         values = torch.from_numpy(np.stack([np.asarray(image.convert("RGB"), np.float32) for image in images]))
         pixels = (values.permute(0, 3, 1, 2) / 127.5 - 1).to(self.device, self.vae.dtype)
         with torch.no_grad():
-            mean: Tensor = self.vae.encode(pixels).latent_dist.mean
-        return mean.float().cpu() * float(self.vae.config.scaling_factor)
+            return self._model.family.to_latents(pixels, None).cpu()
 
     def decode_img_latents(self, img_latents: Tensor) -> Tensor:
-        """Decode latents to pixels (images, 3, height, width) of about -1 to 1, on the CPU."""
-        latents = (img_latents / self.vae.config.scaling_factor).to(self.device, self.vae.dtype)
+        """Decode latents to pixels (images, 3, height, width) in about [-1, 1]."""
         with torch.no_grad():
-            pixels: Tensor = self.vae.decode(latents).sample
-        return pixels.float().cpu()
+            return self._model.family.to_pixels(img_latents).float().cpu()
 
     def transform_imgs(self, imgs: Tensor) -> list[Image.Image]:
-        """Convert pixels of -1 to 1 to pictures."""
+        """Convert pixels in [-1, 1] to images."""
         values = ((imgs / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
         return [Image.fromarray(image.numpy()) for image in values.permute(0, 2, 3, 1)]
 
@@ -176,7 +191,10 @@ class ImageDiffusionModel:
         guidance_scale: float = 7.5,
         img_latents: Tensor | None = None,
     ) -> list[Image.Image]:
-        """Make one picture per prompt, from ``img_latents`` (unit noise) or from fresh noise."""
+        """Make one image per prompt.
+
+        They start from ``img_latents`` (unit noise) or from fresh noise.
+        """
         text_embeds = self.get_prompt_embeds(prompts)
         latents = self.get_img_latents(text_embeds, height, width, num_inference_steps, guidance_scale, img_latents)
         return self.transform_imgs(self.decode_img_latents(latents))
@@ -191,9 +209,9 @@ class ImageDiffusionModel:
         guidance_scale: float = 7.5,
         start_step: int = 10,
     ) -> list[Image.Image]:
-        """Make one picture per prompt that resembles ``img``, which is scaled and cropped to ``width`` x ``height``.
+        """Make one image per prompt that resembles ``img``.
 
-        The later ``start_step``, the closer they stay to it.
+        ``img`` is scaled and cropped to ``width`` x ``height`` first. A later ``start_step`` keeps the result closer to it.
         """
         images = [fit(each, width, height) for each in (img if isinstance(img, list) else [img])]
         latents = self.get_img_latents_similar(
@@ -208,10 +226,14 @@ class ImageDiffusionModel:
         return self.transform_imgs(self.decode_img_latents(latents))
 
     def _sample(self, scheduler: Any, start: int, latents: Tensor, text_embeds: Tensor, guidance_scale: float) -> Tensor:
-        """Denoise ``latents`` by the timesteps of ``scheduler`` from number ``start`` on, all images in one call a step."""
+        """Denoise ``latents`` with the timesteps of ``scheduler`` from index ``start`` on.
+
+        All images share one network call per step.
+        """
         timesteps = scheduler.timesteps[start:]
         solver = _solver_of(scheduler, start)
-        pairs = torch.stack(text_embeds.chunk(2), 1)  # each image's unconditional row before its conditional one
+        # The unconditional row of each image, then its conditional one.
+        pairs = torch.stack(text_embeds.to(self.device, self.unet.dtype).chunk(2), 1)
         trajectories = []
         for image, pair in zip(latents.split(1), pairs, strict=True):
             if solver is None:
@@ -228,7 +250,10 @@ class ImageDiffusionModel:
 
 
 def _solver_of(scheduler: Any, start: int) -> Solver | None:
-    """Read the weights of a scheduler that the engine knows, or None where its step has none, as it clips."""
+    """Return the weights of a scheduler that the engine knows, or None.
+
+    A scheduler that clips or thresholds has no weights, because its step is not linear.
+    """
     known = isinstance(scheduler, tuple(sampler.scheduler for sampler in SAMPLERS.values()))
     bounded = any(scheduler.config.get(name) for name in UNBOUNDED)
     if not known or bounded:
@@ -238,7 +263,7 @@ def _solver_of(scheduler: Any, start: int) -> Solver | None:
 
 
 def _by_scheduler(scheduler: Any, start: int, latents: Tensor) -> Denoising:
-    """Denoise as `denoise` does, by the steps of ``scheduler`` itself."""
+    """Denoise as `denoise` does, with the scheduler's own steps."""
     if start and hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(start)
     for timestep in scheduler.timesteps[start:]:

@@ -1,4 +1,4 @@
-"""The engine on other machines: replicas of it on Ray Serve, and the face of them all in the bot.
+"""The engine on other machines: replicas on Ray Serve, and the bot's client.
 
-The bot speaks HTTP with Serve's proxy, in JSON and PNG files alone: it never imports Ray, and no pickle passes between them.
+The bot exchanges JSON and PNG files with Serve's proxy over HTTP. It never imports Ray, and nothing is pickled.
 """

@@ -1,4 +1,7 @@
-"""Deploy replicas of the engine on Ray Serve: ``python -m diffusion.cluster serve``. Set the printed ENGINE for the bot."""
+"""Deploy replicas on Ray Serve: ``python -m diffusion.cluster serve``.
+
+The command prints the ENGINE setting for the bot.
+"""
 
 import argparse
 import os

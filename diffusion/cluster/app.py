@@ -1,4 +1,7 @@
-"""The application that Ray Serve runs, one per model: ``import_path: diffusion.cluster.app:build``."""
+"""The application that Ray Serve runs, one per model.
+
+A Serve config file names it as ``import_path: diffusion.cluster.app:build``.
+"""
 
 import asyncio
 from typing import Any, Literal
@@ -22,13 +25,13 @@ EMBEDDED = "embedded"
 
 
 class Options(BaseModel):
-    """The arguments of the application in a Serve config file: the model and its resources.
+    """The arguments of the application in a Serve config file.
 
     ``model`` is a folder, hub id or file, or ``embedded``. Each replica takes ``gpus`` and ``cpus``, which may be fractions.
     With ``max_replicas``, Serve scales from ``replicas`` up to that number: one replica per ``queued_rows`` queued rows of
-    network calls. An image takes as many rows as steps, twice as many with guidance. A replica that stops has ``grace_seconds``
-    to finish its requests. Serve replaces the replicas one by one when ``version`` changes. The other options are those of
-    the bot; they apply on the replicas.
+    network calls. An image takes as many rows as steps, twice as many with guidance. A replica that stops has
+    ``grace_seconds`` to finish its requests. Serve replaces the replicas one by one when ``version`` changes. The other
+    options are those of the bot; they apply on the replicas.
     """
 
     model_config = ConfigDict(extra="forbid")

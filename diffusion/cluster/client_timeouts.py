@@ -1,4 +1,4 @@
-"""Timeouts of the bot's calls to replicas, and the errors that mean a replica is out of reach."""
+"""Timeouts of the bot's calls to replicas, and the errors of unreachable replicas."""
 
 import asyncio
 from typing import Final

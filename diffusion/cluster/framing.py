@@ -1,7 +1,7 @@
-"""Frames of JSON and PNG files, which bot and replicas exchange over HTTP. No frame can carry code.
+"""Frames of JSON and PNG files, which bot and replicas exchange over HTTP.
 
 A frame starts with the length of a JSON object (4 bytes, big endian). The object follows; its ``files`` lists the lengths of
-the files. The files come last.
+the files. The files come last. No frame can carry code.
 """
 
 import io
@@ -29,7 +29,10 @@ class BrokenFrameError(DarkroomError):
 
 
 class Reader(Protocol):
-    """A stream of bytes; `readexactly` raises `asyncio.IncompleteReadError` at an early end."""
+    """A stream of bytes.
+
+    ``readexactly`` raises `asyncio.IncompleteReadError` if the stream ends early.
+    """
 
     async def readexactly(self, n: int) -> bytes: ...  # noqa: D102
 
@@ -42,7 +45,10 @@ def encode_frame(head: dict[str, Any], files: Iterable[bytes] = ()) -> bytes:
 
 
 async def read_frame(reader: Reader, max_bytes: int) -> Frame:
-    """Read the next frame, with at most ``max_bytes`` of files; raises `BrokenFrameError`."""
+    """Read the next frame, with at most ``max_bytes`` of files.
+
+    Raises `BrokenFrameError`.
+    """
     (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
     if length > MAX_HEADER_BYTES:
         raise BrokenFrameError("The frame is too large.")
@@ -51,7 +57,10 @@ async def read_frame(reader: Reader, max_bytes: int) -> Frame:
 
 
 def decode_frame(data: bytes, max_bytes: int) -> Frame:
-    """Decode ``data``, one whole frame with at most ``max_bytes`` of files; raises `BrokenFrameError`."""
+    """Decode one whole frame, with at most ``max_bytes`` of files.
+
+    Raises `BrokenFrameError`.
+    """
     start = _LENGTH.size
     if len(data) < start or (end := start + _LENGTH.unpack(data[:start])[0]) > min(len(data), MAX_HEADER_BYTES):
         raise BrokenFrameError("The data is no frame.")
@@ -84,5 +93,8 @@ def encode_image(image: Image.Image) -> bytes:
 
 
 def decode_image(file: bytes, mode: str = "RGB", max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Decode a file of `encode_image`; raises `InvalidImageError`. Call it in a thread."""
+    """Decode a file of `encode_image`. Call it in a thread.
+
+    Raises `InvalidImageError`.
+    """
     return decode(file, max_pixels).convert(mode)

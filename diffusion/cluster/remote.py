@@ -1,4 +1,4 @@
-"""The bot's engine on a cluster: the interface of `Engine`, with images drawn by remote replicas."""
+"""The bot's engine on a cluster: the interface of `Engine`, drawn by replicas."""
 
 import asyncio
 import contextvars
@@ -56,9 +56,9 @@ _open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
 def load(engine: str, name: str) -> tuple[RemoteModel, RemoteSafetyCheck | None]:
-    """Return the model ``name`` of ``engine``, an HTTP address, and its safety check if it has one.
+    """Return the model ``name`` of ``engine``, and its safety check if it has one.
 
-    Call it in a thread. Raises `ModelLoadError`.
+    ``engine`` is an HTTP address. Call this in a thread. Raises `ModelLoadError`.
     """
     url = f"{engine.rstrip('/')}/{quote(name)}"
     try:
@@ -127,9 +127,10 @@ class RemoteEngine:
         await self._session.close()
 
     def submit(self, request: ImageRequest, owner: Hashable = None) -> Job:
-        """Send ``request`` to a replica, where owners take turns and each owner's requests start in order.
+        """Send ``request`` to a replica.
 
-        Raises `InvalidRequestError` if the model or the configured limits do not allow it, and `QueueFullError`.
+        There owners take turns, and each owner's requests start in order. Raises `InvalidRequestError` if the model or the
+        configured limits do not allow the request, and `QueueFullError`.
         """
         self.config.validate(request)
         self.model.validate(request)
@@ -152,9 +153,10 @@ class RemoteEngine:
         return sum(job.owner == owner for job in self._jobs)
 
     def estimate_completion(self) -> dict[Job, float | None]:
-        """Estimate the seconds until each unfinished job is done: running jobs first, then the others in order.
+        """Estimate the seconds until each unfinished job is done.
 
-        None for a job whose replica has not reported yet, and for all jobs during a `pause`.
+        Running jobs come first, then the others in order. None for a job whose replica has not reported yet, and for all jobs
+        during a `pause`.
         """
         now = time.perf_counter()
         estimates: dict[Job, float | None] = {}
@@ -202,9 +204,9 @@ class RemoteEngine:
         self._running.set()
 
     async def switch(self, load: Load) -> None:
-        """Use the model and check that ``load`` returns for new jobs; earlier jobs keep theirs.
+        """Use the model and check that ``load`` returns for new jobs.
 
-        Raises what ``load`` raises, and then nothing changes.
+        Earlier jobs keep theirs. Raises what ``load`` raises, and then nothing changes.
         """
         loader = WorkerThread("loading")
         try:
@@ -234,7 +236,10 @@ class RemoteEngine:
         job.finish(outcome)
 
     async def _draw(self, job: Job) -> ImageResult:
-        """Send ``job`` to one replica after another until one returns its result; raises `DarkroomError`."""
+        """Send ``job`` to one replica after another until one returns its result.
+
+        Raises `DarkroomError`.
+        """
         remote_job = self._jobs[job]
         body = encode_frame(*await asyncio.to_thread(encode_request, job.request, _plain_owner(job.owner)))
         losses = 0.0
@@ -290,7 +295,10 @@ class RemoteEngine:
         return await retrying(attempt)
 
     async def _post(self, job: Job, remote_job: _RemoteJob, body: bytes) -> ImageResult:
-        """Post ``body`` to one replica; raises the error that it sends, or one of `UNREACHABLE_ERRORS`."""
+        """Post ``body`` to one replica and return its result.
+
+        Raises the error that the replica sends, or one of `UNREACHABLE_ERRORS`.
+        """
         request = job.request
         url = f"{remote_job.model.url}/pictures"
         shape = remote_job.model.latent_shape(request.width, request.height)

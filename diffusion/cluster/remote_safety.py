@@ -21,15 +21,15 @@ MAX_ATTEMPTS: Final = 5
 
 
 class RemoteSafetyCheck:
-    """Screens images with the safety check of the model that replicas serve at ``url``."""
+    """Screens images with the safety check of the replicas at ``url``."""
 
     def __init__(self, url: str) -> None:
         self.url = url
 
     async def __call__(self, session: aiohttp.ClientSession, images: Sequence[Image.Image], seconds: float) -> list[Flags]:
-        """Return the flags of each of ``images``, a few per request; raises `GenerationError`.
+        """Return the flags of each of ``images``; raises `GenerationError`.
 
-        A replica has ``seconds`` for each request.
+        Each request holds a few images, and a replica has ``seconds`` for it.
         """
         flags: list[Flags] = []
         for start in range(0, len(images), SCREENED_AT_ONCE):

@@ -1,4 +1,4 @@
-"""One engine behind HTTP: images with their progress, safety screening, and the spec of its model."""
+"""One engine behind HTTP: images with progress, screening, the model's spec."""
 
 import asyncio
 import math
@@ -35,7 +35,10 @@ MAX_FAILURES: Final = 3  # in a row that no request caused: the device may be br
 
 
 class Replica:
-    """Serves the running ``engine`` over HTTP. A client cancels a request when it closes the connection."""
+    """Serves the running ``engine`` over HTTP.
+
+    A client cancels its request when it closes the connection.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -48,7 +51,10 @@ class Replica:
         engine.watchers.append(lambda rows, seconds: self._steps.append((rows, seconds)))
 
     async def __call__(self, http: Request) -> Response:
-        """Answer an HTTP request: GET for the model's spec, POST to ``…/pictures`` or ``…/screenings``."""
+        """Answer an HTTP request.
+
+        GET returns the model's spec. POST draws at ``…/pictures`` and screens images at ``…/screenings``.
+        """
         endpoint = http.url.path.rstrip("/").rpartition("/")[2]
         if http.method == "GET":
             return _answer(encode_spec(self.engine.model, self.engine.can_screen))
@@ -64,7 +70,10 @@ class Replica:
         return StreamingResponse(self._draw(frame), media_type=MEDIA_TYPE)
 
     async def record_routing_stats(self) -> dict[str, Any]:
-        """Report queued rows and latent shapes to the routers; a broken engine reports an infinite queue."""
+        """Report queued rows and latent shapes to the routers.
+
+        A broken engine reports an infinite queue. ``stats_version`` numbers the reports.
+        """
         self._stats_version += 1
         queued = math.inf if self._problem else self.engine.queued
         return {"queued": queued, "shapes": [list(shape) for shape in self.engine.shapes], "stats_version": self._stats_version}

@@ -1,4 +1,4 @@
-"""The request router of Ray Serve's proxies: it chooses a replica for each request."""
+"""The request router of Ray Serve's proxies."""
 
 import random
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from diffusion.serving.routing import Key, choose
 
 @dataclass(frozen=True)
 class _InFlight:
-    """A request that was sent to ``replica`` when the router knew its statistics number ``stats_version``."""
+    """A request sent to ``replica``, and the last statistics known then."""
 
     replica: ReplicaID
     stats_version: int
@@ -30,7 +30,7 @@ class _Load:
 
 
 class QueuedRowsRouter(RequestRouter):
-    """Routes by queued rows: those that replicas report to Serve's controller, plus those sent since that report."""
+    """Routes by queued rows: the replicas' reports plus the requests sent since."""
 
     def initialize_state(self, **kwargs: Any) -> None:
         """Start with no request in flight."""

@@ -1,4 +1,4 @@
-"""The autoscaling policy: replicas by queued rows. Ray Serve's controller calls it; it imports no Ray."""
+"""The autoscaling policy. Ray Serve's controller calls it; it imports no Ray."""
 
 import math
 from typing import TYPE_CHECKING, Any
@@ -8,7 +8,10 @@ if TYPE_CHECKING:
 
 
 def by_queued_rows(context: "AutoscalingContext") -> tuple[int, dict[str, Any]]:
-    """Return one replica for each ``target_ongoing_requests`` queued rows, within the bounds, and an empty state."""
+    """Return the number of replicas for the queued rows, and an empty state.
+
+    That is one replica for each ``target_ongoing_requests`` rows, within the bounds.
+    """
     queued = (context.aggregated_metrics or {}).get("queued", {})
     if not queued:  # the replicas have not reported yet
         return context.target_num_replicas, {}

@@ -1,4 +1,4 @@
-"""The messages between bot and replicas: requests, progress, results, errors, model specs. The receiver validates each."""
+"""The messages between bot and replicas; the receiver validates each of them."""
 
 from collections.abc import Sequence
 from dataclasses import MISSING, asdict, fields
@@ -59,7 +59,10 @@ class ProgressMessage(BaseModel):
     steps: list[tuple[int, float]]
 
     def progress(self, before: Sequence[Image.Image], files: Sequence[bytes]) -> Progress:
-        """Return it as `Progress`; unchanged previews come from ``before``, the previews of the last message."""
+        """Return it as `Progress`.
+
+        Unchanged previews come from ``before``, those of the last message.
+        """
         previews = dict(enumerate(before)) | dict(zip(self.changed, map(decode_image, files), strict=True))
         return Progress(self.place, self.completed, self.total, tuple(previews[index] for index in range(self.previews)))
 
@@ -83,7 +86,10 @@ class ErrorMessage(BaseModel):
     field: str | None = None
 
     def error(self) -> DarkroomError:
-        """Rebuild the error, as a `GenerationError` where this version does not know its class."""
+        """Rebuild the error.
+
+        It is a `GenerationError` if this version does not know the class.
+        """
         kind = getattr(errors, self.kind, None)
         known = kind if isinstance(kind, type) and issubclass(kind, DarkroomError) else GenerationError
         error = known.__new__(known)
@@ -113,7 +119,10 @@ class _SpecMessage(BaseModel):
 
 
 def encode_request(request: ImageRequest, owner: int | str | None) -> Frame:
-    """Encode ``request`` of ``owner``, with its images fitted to the requested size. Call it in a thread."""
+    """Encode ``request`` of ``owner``. Call it in a thread.
+
+    Its images are fitted to the requested size.
+    """
     settings = {field.name: getattr(request, field.name) for field in fields(request) if field.name not in PICTURES}
     size = request.width, request.height
     pictures = {
@@ -146,7 +155,10 @@ def decode_request(frame: Frame) -> tuple[ImageRequest, int | str | None]:
 def encode_progress(
     progress: Progress, before: Sequence[Image.Image], seconds: float | None, steps: Sequence[tuple[int, float]]
 ) -> Frame:
-    """Encode ``progress`` with those previews that differ from ``before``, the last ones sent. Call it in a thread."""
+    """Encode ``progress`` of a request. Call it in a thread.
+
+    ``before`` holds the previews sent last; only changed ones are sent again.
+    """
     previews = progress.previews
     changed = [index for index, preview in enumerate(previews) if index >= len(before) or before[index] is not preview]
     head = {
@@ -168,9 +180,9 @@ def encode_result(result: ImageResult) -> Frame:
 
 
 def decode_result(head: dict[str, Any], files: Sequence[bytes], request: ImageRequest, check: Any) -> ImageResult:
-    """Decode the result of ``request``, whose images ``check`` screens. Call it in a thread.
+    """Decode the result of ``request``. Call it in a thread.
 
-    Raises `BrokenFrameError`.
+    ``check`` screens its images. Raises `BrokenFrameError`.
     """
     try:
         message = _ResultMessage.model_validate(head)
@@ -243,12 +255,18 @@ class RemoteModel(ModelSpec):
 
 
 def format_routing_key(shape: Shape, rows: int) -> str:
-    """Encode for the router the shape of a request's latents and the rows of network calls that it takes."""
+    """Encode the latent shape and the rows of a request for the router.
+
+    ``rows`` are rows of network calls.
+    """
     return f"{'x'.join(map(str, shape))} {rows}"
 
 
 def parse_routing_key(text: str) -> tuple[Shape, int]:
-    """Decode a key of `format_routing_key`; any other text counts as no shape and no rows."""
+    """Decode a key of `format_routing_key`.
+
+    Any other text counts as no shape and no rows.
+    """
     shape, _, rows = text.partition(" ")
     try:
         return tuple(map(int, shape.split("x"))), int(rows)

@@ -1,4 +1,4 @@
-"""How the embedded model was made: pictures, tokenizer, autoencoder, denoiser, evaluation.
+"""How the embedded model was made: data, tokenizer, networks, evaluation.
 
-Needs the ``train`` extra. Each stage reads and writes one run folder; see ``python -m diffusion.training --help``.
+It needs the ``train`` extra. Each stage reads and writes one run folder; see ``python -m diffusion.training --help``.
 """

@@ -1,4 +1,4 @@
-"""The stages of training, from the command line: ``python -m diffusion.training STAGE --run DIR``."""
+"""Run the stages of training: ``python -m diffusion.training STAGE --run DIR``."""
 
 import argparse
 import math
@@ -18,34 +18,34 @@ def _parser() -> argparse.ArgumentParser:
         options = stages.add_parser(name, help=stage.__doc__, description=stage.__doc__)
         options.set_defaults(stage=stage, model=None)
         options.add_argument("--run", type=Path, required=True, help="folder that the stages read and write")
-        options.add_argument("--config", type=Path, default=DEFAULT, help="recipe, instead of the embedded model's")
+        options.add_argument("--config", type=Path, default=DEFAULT, help="recipe (default: the embedded model's)")
         if name in ("data", "all"):
-            options.add_argument("--archive", type=Path, help="picture archive to copy, instead of building one")
+            options.add_argument("--archive", type=Path, help="picture archive to copy instead of building one")
         if name in ("autoencoder", "all"):
             flags = ["--autoencoder-minutes", *(["--minutes"] if name == "autoencoder" else [])]
-            options.add_argument(*flags, type=float, default=math.inf, help="at most, for the autoencoder")
-            options.add_argument("--anchor", type=Path, help="model folder whose autoencoder to widen, keeping its latents")
+            options.add_argument(*flags, type=float, default=math.inf, help="time limit of the autoencoder")
+            options.add_argument("--anchor", type=Path, help="model folder whose autoencoder to widen; its latents stay")
         if name in ("latents", "denoiser", "all"):
-            options.add_argument("--start-from", type=Path, help="model folder whose networks to go on from")
+            options.add_argument("--start-from", type=Path, help="model folder to start from")
         if name in ("denoiser", "all"):
-            options.add_argument("--minutes", type=float, default=math.inf, help="at most, for the denoiser")
-            options.add_argument("--steps", type=int, default=0, help="to reach in all")
-            options.add_argument("--decay-from", type=int, help="step from which the rate falls, to 0 at --steps")
-            options.add_argument("--sample-minutes", type=float, default=0, help="between sheets of samples; 0: none")
+            options.add_argument("--minutes", type=float, default=math.inf, help="time limit of the denoiser")
+            options.add_argument("--steps", type=int, default=0, help="steps in all")
+            options.add_argument("--decay-from", type=int, help="step from which the learning rate falls to 0 at --steps")
+            options.add_argument("--sample-minutes", type=float, default=0, help="minutes between sample sheets (0: none)")
         if name == "export":
-            options.add_argument("model", type=Path, nargs="?", metavar="FOLDER", help="instead of RUN/model")
+            options.add_argument("model", type=Path, nargs="?", metavar="FOLDER", help="model folder (default: RUN/model)")
         if name in ("evaluate", "all"):
-            options.add_argument("--samples", type=int, default=1024, help="latents to measure the loss on")
-            options.add_argument("--seen", type=int, default=200, help="prompts out of the training captions to draw")
-            options.add_argument("--unseen", type=int, default=100, help="held-out compositions to draw")
-            options.add_argument("--seeds", type=int, default=4, help="pictures of each prompt")
-            options.add_argument("--before", type=Path, help="evaluation.json to put beside this one in the table")
+            options.add_argument("--samples", type=int, default=1024, help="latents for the loss")
+            options.add_argument("--seen", type=int, default=200, help="prompts from the training captions")
+            options.add_argument("--unseen", type=int, default=100, help="held-out compositions")
+            options.add_argument("--seeds", type=int, default=4, help="pictures per prompt")
+            options.add_argument("--before", type=Path, help="evaluation.json to compare with")
         if name == "curve":
-            options.add_argument("--seen-before", type=int, default=0, help="latents that the run's start had seen")
+            options.add_argument("--seen-before", type=int, default=0, help="latents that the start model had seen")
         if name == "steering":
-            options.add_argument("--seeds", type=int, default=8, help="pictures of each label and scale")
+            options.add_argument("--seeds", type=int, default=8, help="pictures per label and scale")
         if name in ("evaluate", "steering"):
-            options.add_argument("model", type=Path, nargs="?", metavar="MODEL_FOLDER", help="instead of RUN/model")
+            options.add_argument("model", type=Path, nargs="?", metavar="FOLDER", help="model folder (default: RUN/model)")
     return parser
 
 
@@ -56,7 +56,7 @@ def _read_config(path: Path) -> TrainingConfig:
         raise TrainingError(f"{path} is no training recipe: {error}.") from error
 
 
-def _quiet() -> None:
+def _silence_libraries() -> None:
     import diffusers.utils.logging
     import transformers.utils.logging
 
@@ -66,11 +66,14 @@ def _quiet() -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the stage that ``argv`` names; gives the exit status, 2 for an error that the user can mend."""
+    """Run the stage in ``argv`` and return the exit status.
+
+    The status is 2 for an error that the user can fix.
+    """
     arguments = _parser().parse_args(argv)
     try:
         config = _read_config(arguments.config)
-        _quiet()
+        _silence_libraries()
         arguments.stage(arguments, config)
     except TrainingError as error:
         print(f"error: {error}", file=sys.stderr)

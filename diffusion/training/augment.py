@@ -1,4 +1,4 @@
-"""RGBA pictures made into varied RGB training pictures: scaled, moved, cropped, mirrored, re-hued, on any ground."""
+"""Turn RGBA pictures into varied RGB training images."""
 
 import math
 
@@ -6,21 +6,27 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# FCC NTSC: luma in the first row, the chroma plane in the others, which a hue rotation turns.
+# FCC NTSC: luma in the first row; a hue rotation turns the chroma plane of the others.
 RGB_TO_YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
-WHITE_SHARE, UNSCALED_SHARE, HUE_SHARE = 0.65, 0.6, 0.35
+WHITE_SHARE = 0.65  # of pictures on white
+UNSCALED_SHARE = 0.6  # of pictures in their own size
+HUE_SHARE = 0.35  # of batches with rotated hues
 
 
 def on_white(rgba: Tensor) -> Tensor:
-    """Lay uint8 RGBA pictures (batch, 4, height, width) on white: (batch, 3, height, width) in [-1, 1]."""
+    """Lay RGBA pictures on white.
+
+    ``rgba`` is uint8 (batch, 4, height, width). The result is (batch, 3, height, width) in [-1, 1].
+    """
     pixels = rgba.float() / 255
     return (pixels[:, :3] * pixels[:, 3:] + 1 - pixels[:, 3:]) * 2 - 1
 
 
 def augment(rgba: Tensor, size: int, generator: torch.Generator) -> Tensor:
-    """Vary uint8 RGBA pictures (batch, 4, side, side) and cut to ``size`` pixels: (batch, 3, size, size) in [-1, 1].
+    """Scale, move, crop, mirror and re-hue RGBA pictures at random, on any background.
 
-    The draws come from ``generator``, which lives on the CPU, so that they are the same for every device.
+    ``rgba`` is uint8 (batch, 4, side, side). The result is (batch, 3, ``size``, ``size``) in [-1, 1]. ``generator`` lives on
+    the CPU, so the draws are the same on every device.
     """
     batch, _, side, _ = rgba.shape
     pixels = rgba.float() / 255
@@ -38,7 +44,10 @@ def augment(rgba: Tensor, size: int, generator: torch.Generator) -> Tensor:
 
 
 def rotate_hue(rgb: Tensor, angles: Tensor) -> Tensor:
-    """Turn the hue of ``rgb`` (batch, 3, height, width) by ``angles`` (batch,) in radians, keeping luma."""
+    """Turn the hue of RGB images by ``angles`` and keep their luma.
+
+    ``rgb`` is (batch, 3, height, width); ``angles`` is (batch,) in radians.
+    """
     to_yiq = RGB_TO_YIQ.to(rgb.device)
     turn = torch.zeros(len(rgb), 3, 3, device=rgb.device)
     turn[:, 0, 0] = 1
@@ -50,7 +59,10 @@ def rotate_hue(rgb: Tensor, angles: Tensor) -> Tensor:
 
 
 def _transforms(batch: int, zoom: float, side: int, generator: torch.Generator) -> Tensor:
-    """Draw affine maps from output to input coordinates, (batch, 2, 3); ``zoom`` is the cut's share of a side."""
+    """Draw affine maps from output to input coordinates, (batch, 2, 3).
+
+    ``zoom`` is the side of the crop as a share of the picture's side.
+    """
 
     def uniform() -> Tensor:
         return torch.rand(batch, generator=generator)
@@ -59,7 +71,7 @@ def _transforms(batch: int, zoom: float, side: int, generator: torch.Generator) 
     scale = torch.where(unscaled, 1.0, 1 / (0.6 + 0.45 * uniform()))
     mirror = 1 - 2 * (uniform() < 0.5).float()
     if zoom < 1:
-        # Whole pixels, mostly near the middle, where the picture is.
+        # Whole pixels, mostly near the middle of the picture.
         reach = (1 - zoom) * side / 2
         shifts = (torch.randn(2, batch, generator=generator) * 0.7 * reach).clamp(-reach, reach).round() / (side / 2)
     else:

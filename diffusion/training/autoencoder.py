@@ -1,4 +1,4 @@
-"""Train the autoencoder that turns pictures into latents of an eighth of their size and back."""
+"""Train the autoencoder, whose latents have an eighth of an image's sides."""
 
 import math
 import time
@@ -24,14 +24,16 @@ from diffusion.training.precision import autocast_bfloat16
 from diffusion.training.reconstruction import contact_sheet, psnr, reconstruct, reconstruction_loss, split, to_rgba
 
 OUTER = ("encoder.conv_in", "encoder.conv_out", "decoder.conv_in", "decoder.conv_out", "quant_conv")
-CROP, CROPPED_SHARE = 64, 0.68  # crops cost a quarter; the whole picture matters to the attention in the middle
-WARMUP_STEPS, EMA_DECAY = 30, 0.996
+CROP = 64  # pixels
+CROPPED_SHARE = 0.68  # crops cost a quarter; attention needs whole pictures at the end
+WARMUP_STEPS = 30
+EMA_DECAY = 0.996
 ANCHOR_WEIGHT = 1.0
-SCALING_PICTURES = 1024  # pictures, about, that the scaling factor is measured on
+SCALING_PICTURES = 1024  # about; the scaling factor is measured on them
 
 
 def new_autoencoder(config: AutoencoderConfig) -> AutoencoderKL:
-    """Build an untrained AutoencoderKL whose latents start out almost without noise."""
+    """Build an untrained AutoencoderKL with almost noise-free latents."""
     levels = len(config.block_out_channels)
     vae = AutoencoderKL(
         sample_size=SIZE,
@@ -50,11 +52,15 @@ def new_autoencoder(config: AutoencoderConfig) -> AutoencoderKL:
 
 @torch.no_grad()
 def widen(vae: AutoencoderKL, config: AutoencoderConfig) -> AutoencoderKL:
-    """Give ``vae`` the latent channels of ``config``: its own come first and mean what they meant, the others start unread."""
+    """Return ``vae`` with the number of latent channels in ``config``.
+
+    The old channels come first and keep their meaning. The decoder ignores the new channels at first.
+    """
     wide = new_autoencoder(config)
-    own, total = vae.config.latent_channels, config.latent_channels
+    own = vae.config.latent_channels
+    total = config.latent_channels
     state = wide.state_dict()
-    moments = [*range(own), *range(total, total + own)]  # where the means and log variances of its own channels go
+    moments = [*range(own), *range(total, total + own)]  # the means and log variances of the old channels
     for name, values in vae.state_dict().items():
         if name.startswith("encoder.conv_out."):
             state[name][moments] = values
@@ -80,7 +86,10 @@ def widen(vae: AutoencoderKL, config: AutoencoderConfig) -> AutoencoderKL:
 
 @torch.inference_mode()
 def measure_scaling_factor(vae: AutoencoderKL, pictures: list[Picture], batch_size: int = 64) -> float:
-    """Set ``vae.config.scaling_factor`` to 1 / (standard deviation of the latents of ``pictures``), and give it."""
+    """Set ``vae.config.scaling_factor`` for latents of unit deviation, and return it.
+
+    The factor is 1 / (standard deviation of the latents of ``pictures``).
+    """
     encoded = []
     for start in range(0, len(pictures), batch_size):
         pixels = on_white(to_rgba(pictures[start : start + batch_size])).to(vae.device)
@@ -93,7 +102,7 @@ def measure_scaling_factor(vae: AutoencoderKL, pictures: list[Picture], batch_si
 
 @dataclass
 class AutoencoderTraining:
-    """The network in training, its running average (which is what gets used) and the optimiser."""
+    """The network in training, its optimiser and its exported running average."""
 
     vae: AutoencoderKL
     ema: EMAModel
@@ -105,7 +114,10 @@ class AutoencoderTraining:
     def start(
         cls, config: AutoencoderConfig, device: torch.device, anchor: AutoencoderKL | None = None
     ) -> "AutoencoderTraining":
-        """Set a new autoencoder up for training on ``device``, or one that goes on from ``anchor`` and keeps its latents."""
+        """Set up training on ``device``, of a new autoencoder or of a widened ``anchor``.
+
+        With ``anchor``, training keeps the latents of the anchor.
+        """
         vae = (new_autoencoder(config) if anchor is None else widen(anchor, config)).to(device).train()
         optimizer = MuonWithAdamW(
             vae,
@@ -118,7 +130,10 @@ class AutoencoderTraining:
         return cls(vae, EMAModel(vae.parameters(), decay=EMA_DECAY, foreach=True), optimizer, frozen)
 
     def update(self, pixels: Tensor, kl_weight: float, factor: float, generator: torch.Generator) -> float:
-        """Descend the loss on ``pixels`` once, with the learning rate multiplied by ``factor``, and give the loss."""
+        """Take one optimiser step on ``pixels`` and return the loss.
+
+        The learning rate is multiplied by ``factor``.
+        """
         with autocast_bfloat16(pixels.device):
             posterior = self.vae.encode(pixels).latent_dist
             output = self.vae.decode(posterior.sample(generator)).sample
@@ -135,7 +150,7 @@ class AutoencoderTraining:
         return loss.item()
 
     def _anchor_distance(self, pixels: Tensor, mean: Tensor) -> Tensor:
-        """Give how far the anchor's channels have moved, as a share of the latents' variance."""
+        """Return the mean squared distance from the anchor's latents, in variances."""
         assert self.anchor is not None
         with torch.no_grad(), autocast_bfloat16(pixels.device):
             before: Tensor = self.anchor.encode(pixels).latent_dist.mean
@@ -144,7 +159,7 @@ class AutoencoderTraining:
 
     @contextmanager
     def averaged(self) -> Iterator[AutoencoderKL]:
-        """Lend the network with its averaged parameters."""
+        """Yield the network with its averaged parameters."""
         self.ema.store(self.vae.parameters())
         self.ema.copy_to(self.vae.parameters())
         try:
@@ -154,7 +169,7 @@ class AutoencoderTraining:
             self.ema.restore(self.vae.parameters())
 
     def checkpoint(self, path: Path) -> None:
-        """Write everything needed to go on."""
+        """Write the state that `resume` reads."""
         state = {
             "vae": self.vae.state_dict(),
             "ema": self.ema.state_dict(),
@@ -164,7 +179,7 @@ class AutoencoderTraining:
         write_checkpoint(state, path)
 
     def resume(self, path: Path) -> None:
-        """Take up a checkpoint written by `checkpoint`."""
+        """Load the state that `checkpoint` wrote."""
         state: dict[str, Any] = torch.load(path, map_location=self.vae.device, weights_only=True)
         self.vae.load_state_dict(state["vae"])
         self.ema.load_state_dict(state["ema"])
@@ -183,12 +198,12 @@ def train(
     checkpoint_minutes: float = 5,
     device: torch.device | None = None,
 ) -> float:
-    """Train until ``config.steps`` steps in all or ``minutes`` of this call have passed; gives the held-out PSNR in dB.
+    """Train the autoencoder and return the held-out PSNR in dB.
 
-    Goes on from ``run/autoencoder/checkpoint.pt`` where there is one. With ``anchor`` the autoencoder starts from that one,
-    whose latents it keeps in its first channels, so that a denoiser of theirs can be gone on with. At the end ``run/vae``
-    holds the average, with its ``scaling_factor`` measured (the anchor's where there is one); ``run/autoencoder`` shows
-    held-out pictures above their reconstructions.
+    It stops after ``config.steps`` steps in all or ``minutes`` of this call, and resumes ``run/autoencoder/checkpoint.pt`` if
+    that exists. With ``anchor``, it starts from that autoencoder and keeps its latents in the first channels, so that a
+    denoiser of those latents can be trained further. It writes the averaged network with its ``scaling_factor`` (the anchor's,
+    if there is one) to ``run/vae``, and held-out pictures above their reconstructions to ``run/autoencoder``.
     """
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     folder = run / "autoencoder"
@@ -199,10 +214,12 @@ def train(
     if (folder / "checkpoint.pt").exists():
         training.resume(folder / "checkpoint.pt")
     started = saved = time.monotonic()
-    smooth, count, rate = 0.0, 0, 0.0
+    smooth = 0.0
+    count = 0
+    rate = 0.0
     with tqdm(total=config.steps, initial=training.step, desc="autoencoder", unit="step", mininterval=10) as bar:
         while training.step < config.steps and time.monotonic() - started < 60 * minutes:
-            # Seeded by the step, so that a resumed run draws what an uninterrupted one would have.
+            # Seeded by the step: a resumed run draws the same as an uninterrupted one.
             generator = torch.Generator().manual_seed(training.step)
             rows = torch.randint(len(rgba), (config.batch_size,), generator=generator)
             size = CROP if training.step < CROPPED_SHARE * config.steps else SIZE
@@ -233,7 +250,7 @@ def train(
 
 
 def rate_factor(step: int, steps: int) -> float:
-    """Give what the learning rate is multiplied by: a short rise, then half a cosine down to a fiftieth."""
+    """Return the learning rate factor: a short rise, then a cosine down to 0.02."""
     cosine = 0.5 * (1 + math.cos(math.pi * step / steps))
     return min(1.0, (step + 1) / WARMUP_STEPS) * (0.02 + 0.98 * cosine)
 

@@ -1,4 +1,4 @@
-"""What the denoiser learns from in each step."""
+"""The batches that the denoiser learns from."""
 
 import os
 import random
@@ -11,29 +11,35 @@ from transformers import CLIPTokenizer
 from diffusion.training.captions import Description, captions
 from diffusion.training.config import DenoiserConfig
 
-MAX_WORKERS = 8  # processes that word captions ahead of a GPU
+MAX_WORKERS = 8  # processes that prepare captions
 
 
 class CaptionedBatches(Dataset[tuple[Tensor, Tensor]]):
-    """What each step learns from: the rows of the scenes drawn, (batch,), and their captions as tokens, (batch, 77).
+    """Scene rows, (batch,), and tokens of their captions, (batch, 77), by step.
 
-    Seeded by the step, so that a resumed run draws what an uninterrupted one would have.
+    Each batch is seeded by its step, so a resumed run sees the same batches as an uninterrupted one.
     """
 
     def __init__(
         self, weights: Tensor, descriptions: list[Description], tokenizer: CLIPTokenizer, config: DenoiserConfig
     ) -> None:
-        self.weights, self.descriptions, self.tokenizer, self.config = weights, descriptions, tokenizer, config
+        self.weights = weights
+        self.descriptions = descriptions
+        self.tokenizer = tokenizer
+        self.config = config
 
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
-        """Draw the lessons of ``step``."""
+        """Draw the batch of ``step``."""
         generator = torch.Generator().manual_seed(step)
         rows = torch.multinomial(self.weights, self.config.batch_size, replacement=True, generator=generator)
         described = [self.descriptions[row] for row in rows.tolist()]
         texts = captions(described, self.config.caption_dropout, random.Random(step))
         return rows, self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
 
-    def of(self, steps: range, ahead: bool) -> DataLoader[tuple[Tensor, Tensor]]:
-        """Give the lessons of ``steps`` in order; ``ahead``, other processes word them before they are wanted."""
-        readers = min(MAX_WORKERS, (os.cpu_count() or 1) - 1) if ahead else 0
-        return DataLoader(self, batch_size=None, sampler=steps, num_workers=readers)  # a lesson is a batch
+    def loader(self, steps: range, ahead: bool) -> DataLoader[tuple[Tensor, Tensor]]:
+        """Return a loader of the batches of ``steps``, in order.
+
+        With ``ahead``, other processes prepare them in advance.
+        """
+        workers = min(MAX_WORKERS, (os.cpu_count() or 1) - 1) if ahead else 0
+        return DataLoader(self, batch_size=None, sampler=steps, num_workers=workers)  # each item is a batch

@@ -1,4 +1,4 @@
-"""What people might type to get a picture: a new wording each time a picture is shown to the model."""
+"""Captions: texts that people might type, a new wording for each draw."""
 
 import random
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ STYLES = {
 
 @dataclass(frozen=True)
 class Description:
-    """What is known of a training picture: either ready ``phrases`` (compositions) or names and keywords."""
+    """The facts about a training picture: ready ``phrases``, or names and keywords."""
 
     style: str
     names: tuple[str, ...]
@@ -30,7 +30,7 @@ def with_article(noun: str) -> str:
 
 
 def names_of(name: str, group: str) -> tuple[str, ...]:
-    """Give the wordings of a Unicode name that people use: "fox", "fox head" for "fox face"."""
+    """Return the common names for a Unicode name: "fox", "fox head" for "fox face"."""
     if name.startswith("flag "):
         return (name, name.replace("flag ", "flag of ", 1))
     if name.endswith(" face") and group == "Animals & Nature":
@@ -40,12 +40,12 @@ def names_of(name: str, group: str) -> tuple[str, ...]:
 
 
 def caption(description: Description, rng: random.Random) -> str:
-    """Word ``description`` once: by name or keywords, with or without article and style."""
+    """Draw one caption: name or keywords, with or without article and style."""
     if description.phrases:
         text = rng.choice(description.phrases)
     else:
         text = _by_name_or_keywords(description, rng)
-    # The 3D set is the default look: it often goes without saying, the others hardly ever.
+    # The 3D set is the default style, so its captions often name none.
     if rng.random() < (0.35 if description.style == "fluent3d" else 0.95):
         return f"{text}, {rng.choice(STYLES[description.style])}"
     if rng.random() < 0.15:
@@ -68,5 +68,8 @@ def _by_name_or_keywords(description: Description, rng: random.Random) -> str:
 
 
 def captions(descriptions: Sequence[Description], dropout: float, rng: random.Random) -> list[str]:
-    """Word each description once; a share of ``dropout`` becomes "", which teaches the unconditional prediction."""
+    """Draw one caption per description.
+
+    A share ``dropout`` of them becomes "", which trains the unconditional prediction.
+    """
     return ["" if rng.random() < dropout else caption(description, rng) for description in descriptions]

@@ -1,4 +1,4 @@
-"""Files that a crash cannot tear, nor a reader see half of."""
+"""Files that are replaced whole or not at all."""
 
 import os
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ import torch
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Lend a file beside ``path`` to write to, which takes its place at the end: whole or not at all."""
+    """Yield a temporary file that replaces ``path`` on success."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     yield partial
@@ -19,6 +19,6 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def write_checkpoint(state: dict[str, Any], path: Path) -> None:
-    """Write ``state`` to ``path``; the file is replaced whole or not at all."""
+    """Write ``state`` to ``path`` atomically."""
     with atomic_write(path) as partial:
         torch.save(state, partial)

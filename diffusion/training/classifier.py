@@ -1,4 +1,4 @@
-"""Train the classifier of noisy latents that steers pictures towards a group or a colour."""
+"""Train the classifier of noisy latents that guides towards a group or a colour."""
 
 import random
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ from diffusion.training.latents import read_labels, read_latents
 from diffusion.training.optimizer import MuonWithAdamW
 from diffusion.training.precision import autocast_bfloat16
 
-BANDS = 5  # of noise, that the accuracy is told for
+BANDS = 5  # of noise levels, each with its accuracy
 WARMUP_STEPS = 20
-OUTER = ("conv_in", "embedding", "time_emb", "head")  # parts that Muon leaves to AdamW
-UNKNOWN = -100  # the label that cross-entropy passes over
+OUTER = ("conv_in", "embedding", "time_emb", "head")  # parameters for AdamW instead of Muon
+UNKNOWN = -100  # the label that cross-entropy ignores
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """The shares of held-out scenes whose group and whose colour are recognised at timesteps ``first`` to ``last``."""
+    """Accuracy on held-out scenes at timesteps ``first`` to ``last``, 0 to 1."""
 
     first: int
     last: int
@@ -38,14 +38,15 @@ class Accuracy:
 
 
 def train(run: Path, config: ClassifierConfig, device: torch.device | None = None) -> list[Accuracy]:
-    """Train on the latents of ``run``, write ``run/classifier``, and give the accuracy at each band of noise levels.
+    """Train on the latents of ``run``, write the classifier, return its accuracies.
 
-    A share ``config.held_out`` of the emoji names is kept apart, with every scene that shows one, to measure it on.
+    A share ``config.held_out`` of the subjects is held out, with every scene that shows one, to measure the accuracy.
     """
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     latents, weights, _ = read_latents(run / "latents")
     labels = read_labels(run / "latents")
-    targets, unseen = as_targets(labels), held_out(labels, config.held_out)
+    targets = as_targets(labels)
+    unseen = held_out(labels, config.held_out)
     alpha_bar = alphas_cumprod()
     torch.manual_seed(0)
     classifier = NoisyLatentClassifier(GROUPS, COLOURS, latents.shape[1], config.block_out_channels, dropout=config.dropout).to(
@@ -76,22 +77,29 @@ def train(run: Path, config: ClassifierConfig, device: torch.device | None = Non
 
 
 def held_out(labels: list[Labels], share: float) -> Tensor:
-    """Mark with True the scenes that show one of a ``share`` of all subjects, the same ones each time: (scenes,)."""
+    """Mark the scenes that show one of a ``share`` of all subjects: (scenes,), bool.
+
+    The subjects are the same at every call.
+    """
     names = sorted({name for row in labels for name in row.subjects})
     chosen = set(random.Random(0).sample(names, max(1, round(share * len(names)))))
     return torch.tensor([not chosen.isdisjoint(row.subjects) for row in labels])
 
 
 def as_targets(labels: list[Labels]) -> Tensor:
-    """Give the indices of the scenes' groups and colours, (scenes, 2); scenes without a group have `UNKNOWN`."""
+    """Return the indices of the scenes' groups and colours, (scenes, 2).
+
+    A scene without a group has `UNKNOWN`.
+    """
     return torch.tensor([(GROUPS.index(row.group) if row.group else UNKNOWN, COLOURS.index(row.colour)) for row in labels])
 
 
 @torch.inference_mode()
 def measure(classifier: NoisyLatentClassifier, latents: Tensor, targets: Tensor, alphas_cumprod: Tensor) -> list[Accuracy]:
-    """Give the accuracy on ``latents`` (scenes, channels, h, w) at each of `BANDS` bands of noise, every scene once in each.
+    """Return the accuracy on ``latents`` in each of `BANDS` bands of noise levels.
 
-    ``targets`` are those of `as_targets`; the noise is the same each time.
+    ``latents`` is (scenes, channels, h, w), ``targets`` comes from `as_targets`. Every scene counts once in each band; the
+    noise is the same at every call.
     """
     generator = torch.Generator().manual_seed(1)
     width = len(alphas_cumprod) // BANDS

@@ -1,4 +1,4 @@
-"""The recipe of a training run, read from a small TOML file."""
+"""The recipe of a training run, read from a TOML file."""
 
 import tomllib
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ DEFAULT = Path(__file__).with_name("config.toml")
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which pictures are learned from and how many compositions are made of them."""
+    """The pictures of a run and the number of compositions made of them."""
 
     styles: tuple[str, ...]
     without_groups: tuple[str, ...]
@@ -25,7 +25,7 @@ class DataConfig:
 
     @property
     def default_style(self) -> "DataConfig":
-        """The same with the first style alone, which is what prompts that name no style ask for."""
+        """The same with the first style only, the one for prompts without a style."""
         return replace(self, styles=self.styles[:1])
 
 
@@ -51,7 +51,10 @@ class AutoencoderConfig:
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """Shape of the classifier of noisy latents, how long it trains, and the share of the emoji names it is tested on."""
+    """Shape and training of the classifier of noisy latents.
+
+    ``held_out`` is the share of subjects that it is tested on.
+    """
 
     block_out_channels: tuple[int, ...]
     dropout: float
@@ -64,7 +67,7 @@ class ClassifierConfig:
 
 @dataclass(frozen=True)
 class DenoiserConfig:
-    """Shape of the UNet and its text encoder, trained together, and the optimiser's settings."""
+    """Shape of the UNet and its text encoder, and the settings of their optimiser."""
 
     block_out_channels: tuple[int, ...]
     text_width: int
@@ -79,7 +82,7 @@ class DenoiserConfig:
 
 @dataclass(frozen=True)
 class RecogniserConfig:
-    """Shape of the network that judges drawn pictures, and how long it trains."""
+    """Shape and training of the network that judges generated pictures."""
 
     hidden_sizes: tuple[int, ...]
     steps: int

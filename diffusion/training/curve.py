@@ -1,4 +1,4 @@
-"""Quality over training: the recognition measured while the denoiser trained, and what it predicts."""
+"""Quality over training: measured recognition and its extrapolation."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 GOALS = {"seen, first": 0.75, "seen, first five": 0.90, "unseen, both right": 0.60}
-COLUMNS = {"seen, first": 2, "seen, first five": 3, "unseen, both right": 9}  # of recognition.tsv, after step and latents
+COLUMNS = {"seen, first": 2, "seen, first five": 3, "unseen, both right": 9}  # indices of columns in recognition.tsv
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,10 @@ class PowerLaw:
 
     @classmethod
     def fit(cls, latents: Sequence[float], shares: Sequence[float]) -> "PowerLaw":
-        """Fit shares of successes in [0, 1], measured after so many latents, by least squares of the logarithms."""
+        """Fit shares of successes in [0, 1] by least squares of the logarithms.
+
+        ``latents`` holds the number of latents before each measurement.
+        """
         failures = np.clip(1 - np.asarray(shares), 1e-3, 1)
         exponent, logarithm = np.polyfit(np.log(np.asarray(latents, float)), np.log(failures), 1)
         return cls(math.exp(logarithm), float(exponent))
@@ -30,21 +33,21 @@ class PowerLaw:
         return float(1 - self.factor * latents**self.exponent)
 
     def latents(self, share: float) -> float:
-        """Predict after how many latents ``share`` is reached; infinity where more latents do not help."""
+        """Predict the number of latents to reach ``share``, or infinity."""
         return math.inf if self.exponent >= 0 else ((1 - share) / self.factor) ** (1 / self.exponent)
 
 
 def read_points(path: Path, seen_before: int = 0) -> dict[str, list[tuple[float, float]]]:
-    """Read (latents, share) pairs of each measure of `GOALS` from a ``recognition.tsv``.
+    """Read (latents, share) pairs of each measure of `GOALS` from a log.
 
-    ``seen_before`` is how many latents the model that the run started from had seen.
+    ``path`` is a ``recognition.tsv``. ``seen_before`` is the number of latents that the run's start model had seen.
     """
     rows = [[float(cell) for cell in line.split("\t")] for line in path.read_text().splitlines()]
     return {name: [(row[1] + seen_before, row[column]) for row in rows] for name, column in COLUMNS.items()}
 
 
 def draw_curve(points: dict[str, list[tuple[float, float]]], figure: Path) -> dict[str, float]:
-    """Draw the points with their fits to ``figure`` and give after how many latents each goal would be reached."""
+    """Draw the points with their fits to ``figure``; return the latents for each goal."""
     from matplotlib.figure import Figure
 
     drawing = Figure(figsize=(7, 4), dpi=110, layout="constrained")

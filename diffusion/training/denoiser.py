@@ -1,4 +1,4 @@
-"""Train the UNet and its text encoder together to predict the velocity of noised latents."""
+"""Train the UNet with its text encoder to predict the velocity of noised latents."""
 
 import math
 import time
@@ -25,7 +25,7 @@ from diffusion.training.latents import read_latents
 from diffusion.training.optimizer import MuonWithAdamW
 from diffusion.training.precision import autocast_bfloat16
 
-# What the diffusers folder calls "scheduler": the noise schedule of Stable Diffusion with v-prediction.
+# The noise schedule of Stable Diffusion with v-prediction, as diffusers' scheduler_config.json.
 SCHEDULER = {
     "num_train_timesteps": 1000,
     "beta_start": 0.00085,
@@ -38,8 +38,8 @@ SCHEDULER = {
     "timestep_spacing": "leading",
 }
 POOLING_HEADS = 4
-OUTER = ("conv_in", "conv_out", "embedding", "time_emb")  # parts that Muon leaves to AdamW
-LOSS_CHECK_STEPS = 20  # steps between two looks at the loss, for each of which a GPU is waited for
+OUTER = ("conv_in", "conv_out", "embedding", "time_emb")  # parameters for AdamW instead of Muon
+LOSS_CHECK_STEPS = 20  # reading the loss waits for the GPU
 
 
 def new_unet(config: DenoiserConfig, latent_channels: int, sample_size: int) -> UNet2DConditionModel:
@@ -55,7 +55,7 @@ def new_unet(config: DenoiserConfig, latent_channels: int, sample_size: int) -> 
         up_block_types=(*["CrossAttnUpBlock2D"] * (levels - 1), "UpBlock2D"),
         cross_attention_dim=config.text_width,
         attention_head_dim=4,
-        addition_embed_type="text",  # the pooled caption joins the timestep in every block, above 8x8 too
+        addition_embed_type="text",  # adds the pooled caption to the timestep in every block, not only at 8x8
         addition_embed_type_num_heads=POOLING_HEADS,
     )
 
@@ -80,7 +80,7 @@ def new_text_encoder(config: DenoiserConfig, tokenizer: CLIPTokenizer) -> CLIPTe
 
 @dataclass
 class Denoiser:
-    """The two networks that are trained, and their running average, which is what gets shipped."""
+    """The two networks in training, and the running average that is exported."""
 
     unet: UNet2DConditionModel
     text_encoder: CLIPTextModel
@@ -93,10 +93,10 @@ class Denoiser:
     def start(
         cls, unet: UNet2DConditionModel, text_encoder: CLIPTextModel, config: DenoiserConfig, device: torch.device
     ) -> "Denoiser":
-        """Set both networks up for training on ``device``."""
+        """Set up training of both networks on ``device``."""
         unet.to(device, torch.float32).train()
         text_encoder.to(device, torch.float32).train()
-        if device.type == "cpu":  # fused attention is the slower one here: 53 against 62 latents a second
+        if device.type == "cpu":  # fused attention is slower on a CPU: 53 against 62 latents a second
             unet.set_attn_processor(AttnProcessor())
             text_encoder.set_attn_implementation("eager")
         networks = nn.ModuleList([unet, text_encoder])
@@ -111,13 +111,13 @@ class Denoiser:
         return cls(unet, text_encoder, ema, optimizer)
 
     def parameters(self) -> list[nn.Parameter]:
-        """List the parameters of both networks in the order `ema` knows."""
+        """List the parameters of both networks in the order of `ema`."""
         return [*self.unet.parameters(), *self.text_encoder.parameters()]
 
     def loss(self, latents: Tensor, input_ids: Tensor, alphas_cumprod: Tensor, generator: torch.Generator) -> Tensor:
-        """Give the mean squared error of the predicted velocity at random timesteps (Salimans & Ho 2022).
+        """Return the mean squared error of the predicted velocity at random timesteps.
 
-        Everything is on the device of ``latents``, and so is ``generator``.
+        Salimans & Ho 2022. ``generator`` and all tensors are on the device of ``latents``.
         """
         timesteps = stratified_timesteps(len(latents), len(alphas_cumprod), generator)
         alpha_bar_t = alphas_cumprod[timesteps]
@@ -129,7 +129,10 @@ class Denoiser:
         return F.mse_loss(predicted.float(), velocity(latents, noise, alpha_bar_t))
 
     def update(self, loss: Tensor, factor: float) -> None:
-        """Descend ``loss`` once, with the learning rate multiplied by ``factor``, and follow with the average."""
+        """Take one optimiser step on ``loss`` and update the running average.
+
+        The learning rate is multiplied by ``factor``.
+        """
         loss.backward()
         nn.utils.clip_grad_norm_(self.parameters(), 1.0)
         self.optimizer.step(factor)
@@ -137,7 +140,7 @@ class Denoiser:
         self.step += 1
 
     def checkpoint(self, path: Path) -> None:
-        """Write everything needed to go on."""
+        """Write the state that `resume` reads."""
         state = {
             "unet": self.unet.state_dict(),
             "text_encoder": self.text_encoder.state_dict(),
@@ -149,7 +152,7 @@ class Denoiser:
         write_checkpoint(state, path)
 
     def resume(self, path: Path) -> None:
-        """Take up a checkpoint written by `checkpoint`."""
+        """Load the state that `checkpoint` wrote."""
         state: dict[str, Any] = torch.load(path, map_location=self.unet.device, weights_only=True)
         self.unet.load_state_dict(state["unet"])
         self.text_encoder.load_state_dict(state["text_encoder"])
@@ -159,7 +162,7 @@ class Denoiser:
         self.step, self.seen = state["step"], state["seen"]
 
     def save_pretrained(self, folder: Path) -> None:
-        """Write the averaged networks as diffusers and transformers read them, in float32."""
+        """Write the averaged networks in float32, as diffusers and transformers read them."""
         self.ema.store(self.parameters())
         self.ema.copy_to(self.parameters())
         self.unet.save_pretrained(folder / "unet")
@@ -168,7 +171,7 @@ class Denoiser:
 
 
 def alphas_cumprod() -> Tensor:
-    """Give alpha_bar for every training timestep, (1000,)."""
+    """Return alpha_bar for every training timestep, (1000,)."""
     scheduler: Any = DDIMScheduler.from_config(SCHEDULER)
     levels: Tensor = scheduler.alphas_cumprod
     return levels
@@ -185,12 +188,11 @@ def train(
     on_checkpoint: Callable[[Denoiser], None] | None = None,
     device: torch.device | None = None,
 ) -> None:
-    """Train until ``steps`` steps in all or ``minutes`` of this call have passed, whichever comes first.
+    """Train until ``steps`` steps in all or ``minutes`` of this call have passed.
 
-    Goes on from ``run/denoiser/checkpoint.pt`` where there is one, else from ``run/start`` (a model to start from),
-    else anew. With ``decay_from`` the learning rate falls linearly from that step to nothing at ``steps``: do it before a
-    model is shipped, in a copy of the run if the original is to burn on. ``on_checkpoint`` is called after each
-    checkpoint, with the denoiser in training.
+    It resumes ``run/denoiser/checkpoint.pt`` if that exists, else it starts from the model in ``run/start``, else anew. With
+    ``decay_from``, the learning rate falls linearly from that step to 0 at ``steps``. Let it decay before an export, in a copy
+    of the run if the original is to be trained further. ``on_checkpoint`` receives the denoiser after each checkpoint.
     """
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     folder = run / "denoiser"
@@ -198,11 +200,13 @@ def train(
     tokenizer = CLIPTokenizer.from_pretrained(run / "tokenizer")
     denoiser = open_denoiser(run, config, tokenizer, device)
     latents, alpha_bar = latents.to(device), alphas_cumprod().to(device)
-    batches = CaptionedBatches(weights, descriptions, tokenizer, config).of(
+    batches = CaptionedBatches(weights, descriptions, tokenizer, config).loader(
         range(denoiser.step, steps), ahead=device.type == "cuda"
     )
     started = checkpointed = time.monotonic()
-    smooth, count, losses = 0.0, 0, []
+    smooth = 0.0
+    count = 0
+    losses: list[Tensor] = []
 
     def note() -> None:
         _log(folder, denoiser, smooth, count * config.batch_size / (time.monotonic() - started))
@@ -243,7 +247,7 @@ def _rate(step: int, warmup_steps: int, decay_from: int | None, steps: int) -> f
 
 
 def open_denoiser(run: Path, config: DenoiserConfig, tokenizer: CLIPTokenizer, device: torch.device) -> Denoiser:
-    """Set up the run's denoiser: as its checkpoint left it, else from ``run/start``, else anew."""
+    """Set up the run's denoiser from its checkpoint, from ``run/start``, or anew."""
     start = run / "start"
     vae = AutoencoderKL.load_config(run / "vae")
     if start.exists():
@@ -262,9 +266,9 @@ def open_denoiser(run: Path, config: DenoiserConfig, tokenizer: CLIPTokenizer, d
 
 @torch.no_grad()
 def widen(unet: UNet2DConditionModel, latent_channels: int) -> UNet2DConditionModel:
-    """Give ``unet`` what `new_unet` has and it lacks, so that it draws as before until it is trained on.
+    """Return ``unet`` with the latent channels and pooled caption of `new_unet`.
 
-    That is more latent channels after its own, neither read nor written at first, and the pooled caption, silent at first.
+    The old channels come first. New channels and the pooled caption have no effect until they are trained.
     """
     wanted = {"in_channels": latent_channels, "out_channels": latent_channels, "addition_embed_type": "text"}
     if all(unet.config[key] == value for key, value in wanted.items()):

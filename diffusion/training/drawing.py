@@ -1,4 +1,4 @@
-"""Pictures drawn from pictures: laid on grounds, moved, recoloured, paired, dressed. RGBA in, 128x128 RGB out."""
+"""Draw compositions of pictures: RGBA in, 128x128 RGB out."""
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -19,7 +19,7 @@ BACKGROUNDS = {
     "light blue": (160, 215, 250),
     "brown": (125, 80, 50),
 }
-HUES = {"red": 0, "orange": 20, "yellow": 38, "green": 88, "blue": 155, "purple": 192, "pink": 228}  # of Pillow's 256
+HUES = {"red": 0, "orange": 20, "yellow": 38, "green": 88, "blue": 155, "purple": 192, "pink": 228}  # of Pillow's 0 to 255
 EYEWEAR = {"sunglasses", "glasses"}
 
 
@@ -31,7 +31,10 @@ def flatten(image: Image.Image, background: tuple[int, int, int] = WHITE) -> Ima
 
 
 def place(image: Image.Image, scale: float, x: float, y: float) -> Image.Image:
-    """Scale ``image`` to a share ``scale`` of the side and centre it at (``x``, ``y``) of an empty canvas."""
+    """Scale ``image`` to a share ``scale`` of the side, centred at (``x``, ``y``).
+
+    The result is an RGBA canvas of `SIZE` pixels, otherwise empty.
+    """
     side = max(8, round(SIZE * scale))
     canvas = Image.new("RGBA", (SIZE, SIZE))
     canvas.paste(image.resize((side, side), Image.Resampling.LANCZOS), (round(x - side / 2), round(y - side / 2)))
@@ -44,22 +47,22 @@ def draw_plain(picture: Picture) -> Image.Image:
 
 
 def draw_moved(picture: Picture, mirrored: bool, scale: float, x: float, y: float) -> Image.Image:
-    """Draw ``picture`` smaller and off the middle, on white."""
+    """Draw ``picture`` smaller and off the centre, on white."""
     image = picture.image()
     return flatten(place(ImageOps.mirror(image) if mirrored else image, scale, x, y))
 
 
 def draw_on_background(picture: Picture, colour: tuple[int, int, int]) -> Image.Image:
-    """Draw ``picture`` on a plain ground."""
+    """Draw ``picture`` on a plain background."""
     return flatten(place(picture.image(), 0.92, 64, 64), colour)
 
 
 def draw_recoloured(picture: Picture, hue: int) -> Image.Image:
-    """Draw ``picture`` in one hue, 0 to 255 round the circle, on white."""
+    """Draw ``picture`` in one hue, 0 to 255 around the circle, on white."""
     image = picture.image()
     hsv = np.array(image.convert("RGB").convert("HSV")).astype(int)
     hsv[..., 0] = hue
-    hsv[..., 1] = np.clip(hsv[..., 1] * 0.9 + 60 * (hsv[..., 2] < 235), 0, 255)  # greys take colour, white stays
+    hsv[..., 1] = np.clip(hsv[..., 1] * 0.9 + 60 * (hsv[..., 2] < 235), 0, 255)  # greys take colour, white stays white
     recoloured = Image.fromarray(hsv.astype(np.uint8), "HSV").convert("RGB")
     recoloured.putalpha(image.getchannel("A"))
     return flatten(recoloured)
@@ -75,7 +78,7 @@ def draw_pair(left: Picture, right: Picture) -> Image.Image:
 def draw_wearing(picture: Picture, accessory: Picture) -> Image.Image:
     """Draw ``picture`` with ``accessory`` where glasses or hats are worn, on white."""
     eyewear = accessory.name in EYEWEAR
-    wearer = picture.image() if eyewear else place(picture.image(), 0.8, 64, 74)  # room above the head for a hat
+    wearer = picture.image() if eyewear else place(picture.image(), 0.8, 64, 74)  # leaves room for a hat
     x0, y0, x1, y1 = _bounds(wearer)
     worn = accessory.image()
     worn = worn.crop(_bounds(worn))

@@ -1,21 +1,21 @@
-"""What can go wrong in training that its user can mend.
+"""Errors of training that the user can fix.
 
 TrainingError
-├── MissingStageError    a stage was started before the one it builds on
+├── MissingStageError    a stage started before the one that it builds on
 ├── PackageError         an npm package could not be fetched or read
 ├── DivergedError        the learning rate was too high
-└── ModelTooLargeError   the exported model would not fit its size limit
+└── ModelTooLargeError   the exported model would exceed its size limit
 """
 
 from pathlib import Path
 
 
 class TrainingError(RuntimeError):
-    """Base of all errors that training raises on purpose; its text is one sentence for the user."""
+    """Base of all errors of training; its text is one sentence for the user."""
 
 
 class MissingStageError(TrainingError):
-    """``path``, which the stage named ``stage`` writes, is not there."""
+    """``path``, which ``stage`` writes, does not exist."""
 
     def __init__(self, path: Path, stage: str) -> None:
         super().__init__(f"{path} is missing: run the `{stage}` stage first.")
@@ -31,7 +31,7 @@ class PackageError(TrainingError):
 
 
 class ModelTooLargeError(TrainingError):
-    """An exported model of ``size`` bytes is over its ``limit``."""
+    """An exported model of ``size`` bytes exceeds its ``limit``."""
 
     def __init__(self, size: int, limit: int) -> None:
         super().__init__(f"The model takes {size / 1e6:.1f} MB, over the limit of {limit / 1e6:.1f} MB.")
@@ -39,7 +39,7 @@ class ModelTooLargeError(TrainingError):
 
 
 class DivergedError(TrainingError):
-    """The loss is not finite any more, so that nothing can be learned from here on."""
+    """The loss is not finite, so training cannot continue."""
 
     def __init__(self, step: int) -> None:
         super().__init__(f"The training diverged before step {step}: lower the learning_rate of the recipe, then go on.")

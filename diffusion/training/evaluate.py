@@ -1,4 +1,4 @@
-"""Judge a model by measurement: what a recogniser sees in its pictures, and what else can be counted, in one table."""
+"""Measure a model: recognition and other figures, in one table."""
 
 import json
 import statistics
@@ -32,7 +32,10 @@ NEAREST_SHOWN = 10
 
 @dataclass(frozen=True)
 class Recognition:
-    """Shares of the pictures, 0 to 1: subject named first, among the first five, attribute right, both of the latter."""
+    """Shares of pictures, 0 to 1, with a right subject, a right attribute, or both.
+
+    ``top_1`` and ``top_5``: the subject is the first, or among the first five concepts. ``both``: ``top_5`` and ``attribute``.
+    """
 
     top_1: float
     top_5: float
@@ -48,7 +51,10 @@ class Recognition:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured of a model. ``real_*`` are the real pictures of the same prompts, through the autoencoder."""
+    """The figures of a model.
+
+    ``real_*`` are those of real pictures for the same prompts, passed through the autoencoder.
+    """
 
     pictures: int
     seen: Recognition
@@ -68,7 +74,7 @@ class Evaluation:
 
     @classmethod
     def read(cls, path: Path) -> "Evaluation":
-        """Read an ``evaluation.json``; raises `TrainingError` if it is none."""
+        """Read an ``evaluation.json``; raises `TrainingError` for any other file."""
         try:
             return TypeAdapter(cls).validate_json(path.read_bytes())
         except (OSError, ValidationError) as error:
@@ -77,7 +83,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class EvaluationSize:
-    """How much is drawn and measured."""
+    """The number of prompts, seeds and latents of an evaluation."""
 
     seen: int = 200
     unseen: int = 100
@@ -94,16 +100,17 @@ def evaluate(
     recogniser: Recogniser,
     extent: EvaluationSize,
 ) -> Evaluation:
-    """Measure the model folder ``model`` and write figures and sheets to ``run/evaluation``.
+    """Measure the model folder ``model``; write figures and sheets.
 
-    ``pictures`` is the whole archive; ``generate`` draws with the model.
+    They go to ``run/evaluation``. ``pictures`` is the whole archive; ``generate`` draws with the model.
     """
     output = run / "evaluation"
     output.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     vae = AutoencoderKL.from_pretrained(model / "vae", dtype=torch.float32).to(device)
     learned = [picture for picture in pictures if is_selected(picture, data)]
-    asked_seen, asked_unseen = seen_prompts(pictures, data, extent.seen), _spread(unseen_prompts(), extent.unseen)
+    asked_seen = seen_prompts(pictures, data, extent.seen)
+    asked_unseen = _spread(unseen_prompts(), extent.unseen)
     drawn_seen = _draw(generate, asked_seen, extent.seeds)
     drawn_unseen = _draw(generate, asked_unseen, extent.seeds)
     verdicts = recogniser.judge(drawn_unseen, _repeat(asked_unseen, extent.seeds))
@@ -138,7 +145,7 @@ def evaluate(
 def recognition(
     generate: Generate, recogniser: Recogniser, data: DataConfig, pictures: list[Picture], extent: EvaluationSize
 ) -> tuple[Recognition, Recognition]:
-    """Judge pictures of ``extent`` seen prompts and of unseen compositions, without anything else: the curve of a training."""
+    """Measure only the recognition of seen prompts and of unseen compositions."""
     asked = (seen_prompts(pictures, data, extent.seen), _spread(unseen_prompts(), extent.unseen))
     drawn = [_draw(generate, prompts, extent.seeds) for prompts in asked]
     judged = [recogniser.judge(images, _repeat(prompts, extent.seeds)) for images, prompts in zip(drawn, asked, strict=True)]
@@ -146,7 +153,7 @@ def recognition(
 
 
 def table(evaluations: dict[str, Evaluation]) -> str:
-    """Give a Markdown table of ``evaluations``, a column each under its name."""
+    """Return a Markdown table with one column per evaluation."""
     columns = list(evaluations.values())
 
     def row(label: str, *cells: str) -> str:
@@ -189,7 +196,7 @@ def _repeat(asked: Sequence[EvaluationPrompt], seeds: int) -> list[EvaluationPro
 
 
 def _spread(asked: list[EvaluationPrompt], count: int) -> list[EvaluationPrompt]:
-    """Take ``count`` of ``asked``, evenly over all of it."""
+    """Return ``count`` of ``asked``, evenly spread."""
     count = min(count, len(asked))
     return [asked[index * len(asked) // count] for index in range(count)]
 
@@ -207,7 +214,10 @@ def _draw(generate: Generate, asked: Sequence[EvaluationPrompt], seeds: int) -> 
 def _recognise_real(
     recogniser: Recogniser, vae: AutoencoderKL, learned: list[Picture], asked: Sequence[EvaluationPrompt]
 ) -> Recognition:
-    """Judge the real pictures of what was asked, through the autoencoder: the most that drawn ones can be expected to reach."""
+    """Judge real pictures of the prompts: the upper bound for generated ones.
+
+    They pass through the autoencoder, as generated ones do.
+    """
     real = to_pixels([draw_prompt(shown, learned) for shown in asked])
     pixels = (reconstruct(vae, real) * 127.5 + 127.5).byte().permute(0, 2, 3, 1).numpy()
     return Recognition.of(recogniser.judge([Image.fromarray(image) for image in pixels], asked))
@@ -226,7 +236,7 @@ def _share_of_subject(found: Sequence[Nearest], learned: Sequence[Picture], aske
 
 
 def _seconds(generate: Generate) -> float:
-    """Give the median time of a picture drawn alone, after one to warm up."""
+    """Return the median seconds of a picture drawn alone, after one to warm up."""
     times = []
     for seed in range(TIMED_PICTURES + 1):
         started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Put a run's networks together as a model folder that diffusers, and Darkroom, can load."""
+"""Export the networks of a run as a model folder in diffusers' layout."""
 
 import json
 import shutil
@@ -14,22 +14,22 @@ from diffusion.training.config import DenoiserConfig
 from diffusion.training.denoiser import SCHEDULER, Denoiser, open_denoiser
 from diffusion.training.errors import ModelTooLargeError
 
-LIMIT = 60_000_000  # bytes: what may be kept in git
-LOCAL_KEYS = ("_name_or_path", "name_or_path", "is_local", "local_files_only")  # where a part was read from
+LIMIT = 60_000_000  # bytes, the goal for a model in git
+LOCAL_KEYS = ("_name_or_path", "name_or_path", "is_local", "local_files_only")  # they name local paths
 
 
 def export(run: Path, config: DenoiserConfig, folder: Path, limit: int = LIMIT) -> int:
-    """Write ``run``'s last checkpoint to ``folder`` as `assemble` does; gives the size in bytes."""
+    """Write the last checkpoint of ``run`` as `assemble` does; return its bytes."""
     tokenizer = CLIPTokenizer.from_pretrained(run / "tokenizer")
     return assemble(open_denoiser(run, config, tokenizer, torch.device("cpu")), run, folder, limit)
 
 
 def assemble(denoiser: Denoiser, run: Path, folder: Path, limit: int = LIMIT) -> int:
-    """Write ``denoiser``'s averages with the tokenizer and autoencoder of ``run`` in float16; gives the size in bytes.
+    """Write ``denoiser`` with the tokenizer and autoencoder of ``run`` in float16.
 
-    The layout is diffusers': model_index.json, scheduler, tokenizer, text_encoder, unet, vae; and classifier, where the
-    run has trained one, which diffusers' pipelines pass over. Other files in ``folder`` stay. Raises `ModelTooLargeError`,
-    before anything is written there, if it takes more than ``limit`` bytes.
+    It writes the averaged weights in diffusers' layout: model_index.json, scheduler, tokenizer, text_encoder, unet and vae. If
+    the run has a classifier, it is written too; diffusers' pipelines ignore it. Other files in ``folder`` stay. Returns the
+    size in bytes. Raises `ModelTooLargeError` above ``limit`` bytes, before it writes anything to ``folder``.
     """
     with TemporaryDirectory() as temporary:
         averaged, model = Path(temporary) / "averaged", Path(temporary) / "model"
@@ -48,7 +48,7 @@ def assemble(denoiser: Denoiser, run: Path, folder: Path, limit: int = LIMIT) ->
         if (run / "classifier" / "config.json").exists():
             classifier = NoisyLatentClassifier.from_pretrained(run / "classifier", dtype=torch.float16)
             classifier.save_pretrained(model / "classifier")
-        for name in ("vocab.json", "merges.txt"):  # transformers saves tokenizer.json only
+        for name in ("vocab.json", "merges.txt"):  # transformers writes only tokenizer.json
             shutil.copyfile(run / "tokenizer" / name, model / "tokenizer" / name)
         for path in (*model.glob("*.json"), *model.glob("*/*config.json")):
             _drop_local_keys(path)

@@ -1,28 +1,32 @@
-"""The forward process and what the denoiser is asked to predict, as the papers write them."""
+"""The forward process and the target of the denoiser, in the papers' notation."""
 
 import torch
 from torch import Tensor
 
 
 def q_sample(x_0: Tensor, noise: Tensor, alpha_bar_t: Tensor) -> Tensor:
-    """Draw x_t ~ q(x_t | x_0) = N(sqrt(alpha_bar_t) x_0, (1 - alpha_bar_t) I); Ho et al. 2020, eq. 4.
+    """Draw x_t ~ q(x_t | x_0) = N(sqrt(alpha_bar_t) x_0, (1 - alpha_bar_t) I).
 
-    ``x_0`` and ``noise`` are (batch, channels, height, width); ``alpha_bar_t`` is (batch,), one noise level a row.
+    Ho et al. 2020, eq. 4. ``x_0`` and ``noise`` are (batch, channels, height, width); ``alpha_bar_t`` is (batch,), one noise
+    level a row.
     """
     signal, spread = _levels(alpha_bar_t)
     return signal * x_0 + spread * noise
 
 
 def velocity(x_0: Tensor, noise: Tensor, alpha_bar_t: Tensor) -> Tensor:
-    """Give the target v = sqrt(alpha_bar_t) eps - sqrt(1 - alpha_bar_t) x_0; Salimans & Ho 2022, section 4."""
+    """Return the target v = sqrt(alpha_bar_t) eps - sqrt(1 - alpha_bar_t) x_0.
+
+    Salimans & Ho 2022, section 4.
+    """
     signal, spread = _levels(alpha_bar_t)
     return signal * noise - spread * x_0
 
 
 def stratified_timesteps(batch: int, num_train_timesteps: int, generator: torch.Generator) -> Tensor:
-    """Draw ``batch`` timesteps, one from each equal slice of [0, ``num_train_timesteps``), so all noise levels.
+    """Draw one timestep from each of ``batch`` equal slices of all timesteps.
 
-    They are on the device of ``generator``.
+    They lie in [0, ``num_train_timesteps``) and on the device of ``generator``.
     """
     device = generator.device
     slices = (torch.arange(batch, device=device) + torch.rand(batch, generator=generator, device=device)) / batch

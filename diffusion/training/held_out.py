@@ -1,4 +1,4 @@
-"""Compositions that no training picture shows and no caption names, to test whether the model combines what it learned."""
+"""Compositions held out of training, to test how the model combines concepts."""
 
 RECOLOURED = (
     ("apple", "blue"),

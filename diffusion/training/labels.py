@@ -1,4 +1,4 @@
-"""What the classifier learns to tell of a scene: its group, in members' words, and the main colour of what it shows."""
+"""The classifier's labels of a scene: its group and its main colour."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,10 @@ GROUND_TOLERANCE = 10  # of 255, to the colour of the corner
 
 @dataclass(frozen=True)
 class Labels:
-    """A scene's labels and the names of what it shows; ``group`` is empty for several groups and for none of `GROUPS`."""
+    """The labels of a scene and the names of its subjects.
+
+    ``group`` is empty if the subjects belong to several groups or to none of `GROUPS`.
+    """
 
     subjects: tuple[str, ...]
     group: str
@@ -29,13 +32,16 @@ class Labels:
 
 
 def labels_of(subjects: Sequence[Picture], image: Image.Image) -> Labels:
-    """Label a scene that shows ``subjects`` and is drawn as ``image``."""
+    """Label a scene with ``subjects`` that is drawn as ``image``."""
     groups = {group_of(picture) for picture in subjects}
     return Labels(tuple(picture.name for picture in subjects), groups.pop() if len(groups) == 1 else "", main_colour(image))
 
 
 def group_of(picture: Picture) -> str:
-    """Give the one of `GROUPS` that ``picture`` belongs to, from its Unicode group, name and keywords; "" for none."""
+    """Return the group of ``picture`` in `GROUPS`, or an empty text.
+
+    It follows from the Unicode group, the name and the keywords.
+    """
     words = {*picture.name.split(), *picture.keywords}
     match picture.group:
         case "Animals & Nature":
@@ -54,9 +60,9 @@ def group_of(picture: Picture) -> str:
 
 
 def main_colour(image: Image.Image) -> str:
-    """Give the one of `COLOURS` that most pixels of the subject of ``image`` have.
+    """Return the colour in `COLOURS` of most pixels of the subject.
 
-    The subject is what is left of an RGB picture without the plain ground that reaches its border.
+    The subject of an RGB image is everything but the plain background that reaches its border.
     """
     names = colour_names(image)
     counted = np.bincount(names[subject_mask(image)], minlength=len(COLOURS))
@@ -64,7 +70,10 @@ def main_colour(image: Image.Image) -> str:
 
 
 def subject_mask(image: Image.Image) -> NDArray[np.bool_]:
-    """Mark with True what is not ground: (height, width). Of a picture that is all ground, everything."""
+    """Mark the subject with True: (height, width).
+
+    If the whole image is background, everything is marked.
+    """
     pixels = np.asarray(image.convert("RGB")).astype(int)
     like_corner = np.abs(pixels - pixels[0, 0]).max(-1) <= GROUND_TOLERANCE
     areas, _ = ndimage.label(like_corner)
@@ -74,7 +83,7 @@ def subject_mask(image: Image.Image) -> NDArray[np.bool_]:
 
 
 def colour_names(image: Image.Image) -> NDArray[np.int_]:
-    """Name the colour of every pixel by an index into `COLOURS`: (height, width)."""
+    """Return for every pixel the index of its colour in `COLOURS`: (height, width)."""
     hue, saturation, value = np.moveaxis(np.asarray(image.convert("RGB").convert("HSV")).astype(float), -1, 0) / 255
     chroma = saturation * value
     named = np.array([COLOURS.index(name) for name in HUE_NAMES])[np.digitize(hue * 360, HUE_EDGES)]

@@ -1,4 +1,4 @@
-"""Scenes encoded once by the trained autoencoder, so that the denoiser never waits for pixels."""
+"""Encode scenes to latents once, so that training never waits for pixels."""
 
 import json
 import multiprocessing
@@ -20,7 +20,9 @@ from diffusion.training.labels import Labels, labels_of
 from diffusion.training.precision import autocast_bfloat16
 from diffusion.training.scenes import Scene
 
-LATENTS, DESCRIPTIONS, LABELS = "latents.safetensors", "descriptions.json", "labels.json"
+LATENTS = "latents.safetensors"
+DESCRIPTIONS = "descriptions.json"
+LABELS = "labels.json"
 
 
 def to_pixels(images: list[Image.Image]) -> Tensor:
@@ -30,13 +32,13 @@ def to_pixels(images: list[Image.Image]) -> Tensor:
 
 @torch.inference_mode()
 def encode_scenes(scenes: list[Scene], vae: AutoencoderKL, folder: Path, batch_size: int = 64) -> None:
-    """Encode ``scenes`` and write to ``folder`` their latents, scaled to unit deviation, descriptions, weights and labels.
+    """Encode ``scenes``; write latents, descriptions and labels to ``folder``.
 
-    The autoencoder's ``scaling_factor`` must be set already (see `autoencoder.measure_scaling_factor`).
+    The latents have unit deviation. The autoencoder's ``scaling_factor`` must be set (`autoencoder.measure_scaling_factor`).
     """
     device = vae.device
     encoded, labels = [], []
-    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("fork")) as pool:  # which takes no networks along
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("fork")) as pool:  # workers use no network
         drawn = pool.map(_draw_and_label, scenes, chunksize=16)
         for start in tqdm(range(0, len(scenes), batch_size), desc="encoding scenes", unit="batch"):
             part = [next(drawn) for _ in scenes[start : start + batch_size]]
@@ -46,7 +48,7 @@ def encode_scenes(scenes: list[Scene], vae: AutoencoderKL, folder: Path, batch_s
                 encoded.append(vae.encode(pixels).latent_dist.mode().float().cpu())
     latents = torch.cat(encoded) * vae.config.scaling_factor
     weights = torch.tensor([scene.weight for scene in scenes])
-    # A training under way may have these files open.
+    # A running training may have these files open.
     with atomic_write(folder / LATENTS) as path:
         save_file({"latents": latents.half().contiguous(), "weights": weights}, path)
     for name, rows in ((DESCRIPTIONS, [scene.description for scene in scenes]), (LABELS, labels)):
@@ -60,7 +62,10 @@ def _draw_and_label(scene: Scene) -> tuple[Image.Image, Labels]:
 
 
 def read_latents(folder: Path) -> tuple[Tensor, Tensor, list[Description]]:
-    """Read back latents (scenes, channels, height, width) in float32, weights (scenes,) and descriptions."""
+    """Read latents, weights and descriptions.
+
+    Latents are float32 (scenes, channels, height, width); weights are (scenes,).
+    """
     tensors = load_file(folder / LATENTS)
     rows = json.loads((folder / DESCRIPTIONS).read_text())
     descriptions = [
@@ -70,5 +75,5 @@ def read_latents(folder: Path) -> tuple[Tensor, Tensor, list[Description]]:
 
 
 def read_labels(folder: Path) -> list[Labels]:
-    """Read back the labels of the scenes, in the order of their latents."""
+    """Read the labels of the scenes, in the order of their latents."""
     return [Labels(tuple(row["subjects"]), row["group"], row["colour"]) for row in json.loads((folder / LABELS).read_text())]

@@ -1,4 +1,4 @@
-"""What can be counted of a model besides recognition: loss, variety, nearness to the pictures it learned from."""
+"""Measures other than recognition: loss, diversity and copies of training data."""
 
 import random
 from collections.abc import Sequence
@@ -18,13 +18,13 @@ from diffusion.training.forward import q_sample, stratified_timesteps, velocity
 from diffusion.training.latents import read_latents
 from diffusion.training.precision import autocast_bfloat16
 
-COMPARED_SIDE = 32  # pixels that pictures are compared at: their shapes and colours, not their grain
-COPY_PSNR = 28.0  # dB at that size, from which on a sample counts as a copy
+COMPARED_SIDE = 32  # pixels: compares shapes and colours, not grain
+COPY_PSNR = 28.0  # dB at that size; from there on a sample is a copy
 
 
 @dataclass(frozen=True)
 class Nearest:
-    """The training picture nearest to a sample, as its index, and how near: PSNR in dB at 32x32."""
+    """The index of the nearest training picture, and its PSNR in dB at 32x32."""
 
     index: int
     psnr: float
@@ -32,25 +32,25 @@ class Nearest:
 
 @torch.inference_mode()
 def velocity_loss(model: Path, latents: Path, samples: int, device: torch.device, batch_size: int = 64) -> float:
-    """Give the model's mean squared error of the velocity over ``samples`` training latents, captions never dropped.
+    """Return the mean squared error of the velocity over ``samples`` training latents.
 
-    Latents, captions, noise and the timesteps, spread evenly over all noise levels, are the same at every call, so that
-    two models of one autoencoder can be compared.
+    Latents, captions (never dropped), noise and timesteps (stratified) are the same at every call, so models of one
+    autoencoder can be compared.
     """
     unet = UNet2DConditionModel.from_pretrained(model / "unet", dtype=torch.float32).to(device)
     text_encoder = CLIPTextModel.from_pretrained(model / "text_encoder", dtype=torch.float32).to(device)
     tokenizer = CLIPTokenizer.from_pretrained(model / "tokenizer")
     alphas_cumprod = DDIMScheduler.from_pretrained(model / "scheduler").alphas_cumprod
-    every, weights, descriptions = read_latents(latents)
+    stored, weights, descriptions = read_latents(latents)
     generator = torch.Generator().manual_seed(0)
     rows = torch.multinomial(weights, samples, replacement=True, generator=generator)
     texts = captions([descriptions[row] for row in rows.tolist()], 0.0, random.Random(0))
     timesteps = stratified_timesteps(samples, len(alphas_cumprod), generator)
-    noise = torch.randn((samples, *every.shape[1:]), generator=generator)
+    noise = torch.randn((samples, *stored.shape[1:]), generator=generator)
     total = 0.0
     for start in range(0, samples, batch_size):
         part = slice(start, start + batch_size)
-        x_0, eps = every[rows[part]].to(device), noise[part].to(device)
+        x_0, eps = stored[rows[part]].to(device), noise[part].to(device)
         alpha_bar_t = alphas_cumprod[timesteps[part]].to(device)
         tokens = tokenizer(texts[part], padding="max_length", truncation=True, return_tensors="pt")
         with autocast_bfloat16(device):
@@ -63,10 +63,10 @@ def velocity_loss(model: Path, latents: Path, samples: int, device: torch.device
 
 
 def diversity(images: Sequence[Image.Image], seeds: int) -> float:
-    """Compare the distance between pictures of one prompt with that between pictures of different prompts.
+    """Compare pictures of one prompt with pictures of different prompts.
 
-    ``images`` holds ``seeds`` (at least 2) pictures of each prompt, one prompt after the other. 0: seeds change nothing; 1: two
-    seeds of a prompt differ as much as two prompts. Distances are root mean squares of pixels at 32x32.
+    ``images`` holds ``seeds`` pictures of each prompt, at least 2, prompt by prompt. 0 means that seeds change nothing; 1
+    means that two seeds differ as much as two prompts. Distances are root mean squares of pixels at 32x32.
     """
     pixels = _small(images)
     distances = torch.cdist(pixels, pixels)
@@ -77,7 +77,7 @@ def diversity(images: Sequence[Image.Image], seeds: int) -> float:
 
 
 def nearest(samples: Sequence[Image.Image], training: Sequence[Image.Image]) -> list[Nearest]:
-    """Find for each of ``samples`` the picture of ``training`` that differs least from it at 32x32."""
+    """Find the picture of ``training`` nearest to each of ``samples`` at 32x32."""
     distances, indices = torch.cdist(_small(samples), _small(training)).min(1)
     values = 3 * COMPARED_SIDE**2
     psnr = -10 * torch.log10((distances.square() / values).clamp(min=1e-6))

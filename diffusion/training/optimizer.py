@@ -1,4 +1,4 @@
-"""Muon for the matrices, AdamW for the rest, behind one step."""
+"""Muon for the matrices and AdamW for the rest, as one optimiser."""
 
 from collections.abc import Iterable
 
@@ -7,11 +7,11 @@ from torch import Tensor, nn
 
 
 class MuonWithAdamW:
-    """Steps hidden weight matrices with Muon (convolutions flattened to rows of output channels), the rest with AdamW.
+    """Steps hidden weight matrices with Muon and all other parameters with AdamW.
 
-    Muon orthogonalises the momentum of each matrix (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/);
-    inputs, outputs, embeddings, norms and biases do not profit and take AdamW. ``outer`` names parts whose parameters
-    count as such.
+    Muon orthogonalises the momentum of each matrix (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/).
+    Convolutions are flattened to rows of output channels. Inputs, outputs, embeddings, norms and biases take AdamW. ``outer``
+    lists parts of the names of such parameters.
     """
 
     def __init__(
@@ -30,14 +30,14 @@ class MuonWithAdamW:
         ]
         inner = {id(parameter) for parameter in self.matrices}
         rest = [parameter for _, parameter in named if id(parameter) not in inner]
-        # Views of the same storage: stepping them steps the parameters.
+        # Views of the parameters' storage: a step on them changes the parameters.
         self.flat = [nn.Parameter(parameter.data.flatten(1)) for parameter in self.matrices]
         self.muon = torch.optim.Muon(self.flat, lr=learning_rate, weight_decay=weight_decay)
         self.adam = torch.optim.AdamW(rest, lr=adam_learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
         self.rates = (learning_rate, adam_learning_rate)
 
     def step(self, factor: float) -> None:
-        """Take one step with both learning rates multiplied by ``factor``, then clear the gradients."""
+        """Take one step with the rates multiplied by ``factor``; clear the gradients."""
         for optimizer, rate in zip((self.muon, self.adam), self.rates, strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = rate * factor
@@ -50,10 +50,10 @@ class MuonWithAdamW:
         self.adam.zero_grad()
 
     def state_dict(self) -> dict[str, dict[str, Tensor]]:
-        """Give the state of both optimisers."""
+        """Return the state of both optimisers."""
         return {"muon": self.muon.state_dict(), "adam": self.adam.state_dict()}
 
     def load_state_dict(self, state: dict[str, dict[str, Tensor]]) -> None:
-        """Take up the state of both optimisers."""
+        """Load the state of both optimisers."""
         self.muon.load_state_dict(state["muon"])
         self.adam.load_state_dict(state["adam"])

@@ -1,4 +1,4 @@
-"""Build the picture archive from npm packages: six free emoji sets, with Unicode's names and people's keywords."""
+"""Build the picture archive from npm packages: six emoji sets, names, keywords."""
 
 import io
 import json
@@ -24,14 +24,14 @@ from diffusion.training.pictures import SIZE, Picture
 
 @dataclass(frozen=True)
 class Package:
-    """One npm package in the version that the archive was made from."""
+    """An npm package and the version that the archive was made from."""
 
     name: str
     version: str
 
     @property
     def tarball(self) -> str:
-        """File name that ``npm pack`` gives it."""
+        """The file name that ``npm pack`` uses."""
         return f"{self.name.removeprefix('@').replace('/', '-')}-{self.version}.tgz"
 
 
@@ -45,14 +45,14 @@ ICON_SETS = {
     "fxemoji": Package("@iconify-json/fxemoji", "1.2.2"),  # Apache-2.0
     "flaticons": Package("@iconify-json/flat-color-icons", "1.2.3"),  # MIT
 }
-GROUPS_OF_UNNAMED = {"fxemoji": "fx", "flaticons": "Icons"}  # for pictures that Unicode has no name for
-EMOJI_BY_NAME = {"fxemoji"}  # emoji whose package tells no code points; the others of that kind are interface icons
+GROUPS_OF_UNNAMED = {"fxemoji": "fx", "flaticons": "Icons"}  # for pictures without a Unicode name
+EMOJI_BY_NAME = {"fxemoji"}  # sets without code points that hold emoji, not interface icons
 SKIN_TONES = {"1f3fb", "1f3fc", "1f3fd", "1f3fe", "1f3ff"}
 
 
 @dataclass(frozen=True)
 class Meaning:
-    """What Unicode calls an emoji, where it files it, and what people call it."""
+    """The Unicode name and group of an emoji, and its common keywords."""
 
     name: str
     group: str
@@ -69,9 +69,9 @@ class Drawing:
 
 
 def build_pictures(downloads: Path) -> list[Picture]:
-    """Fetch whatever package ``downloads`` lacks and rasterise all sets; raises `PackageError`.
+    """Fetch missing packages and rasterise all sets; raises `PackageError`.
 
-    Skin tones and drawings that show nothing are left out.
+    Skin tones and empty drawings are left out.
     """
     fetch([NAMES, KEYWORDS, *RASTER_SETS.values(), *ICON_SETS.values()], downloads)
     meanings = read_meanings(downloads / NAMES.tarball, downloads / KEYWORDS.tarball)
@@ -80,14 +80,17 @@ def build_pictures(downloads: Path) -> list[Picture]:
         drawings += read_rasters(downloads / package.tarball, style, meanings)
     for style, package in ICON_SETS.items():
         drawings += read_icons(downloads / package.tarball, style, meanings)
-    # Spawned, because the process that runs a stage may hold threads, which do not survive a fork.
+    # Spawned: threads of this process would not survive a fork.
     with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
         pictures = tqdm(pool.map(rasterise, drawings, chunksize=32), "rasterising", len(drawings), unit="picture")
         return [picture for picture in pictures if picture is not None]
 
 
 def fetch(packages: list[Package], downloads: Path) -> None:
-    """Download with ``npm pack`` the packages whose tarballs ``downloads`` lacks; raises `PackageError`."""
+    """Download the packages that ``downloads`` lacks with ``npm pack``.
+
+    Raises `PackageError`.
+    """
     downloads.mkdir(parents=True, exist_ok=True)
     for package in packages:
         if (downloads / package.tarball).exists():
@@ -96,14 +99,14 @@ def fetch(packages: list[Package], downloads: Path) -> None:
         try:
             subprocess.run(command, check=True, capture_output=True, text=True)
         except FileNotFoundError as error:
-            raise PackageError(package.name, "npm, which fetches it, is not installed") from error
+            raise PackageError(package.name, "npm is not installed") from error
         except subprocess.CalledProcessError as error:
             reason = (error.stderr.strip() or f"npm ended with status {error.returncode}").splitlines()[-1]
             raise PackageError(package.name, reason) from error
 
 
 def read_meanings(names: Path, keywords: Path) -> dict[str, Meaning]:
-    """Read the tarballs of `NAMES` and `KEYWORDS`; keys are code points as `code_points` writes them."""
+    """Read the tarballs of `NAMES` and `KEYWORDS`; the keys are `code_points`."""
     called = _read_json(keywords, "dist/emoji-en-US.json")
     meanings = {}
     for emoji, row in _read_json(names, "data-by-emoji.json").items():
@@ -116,7 +119,7 @@ def read_meanings(names: Path, keywords: Path) -> dict[str, Meaning]:
 
 
 def read_rasters(tarball: Path, style: str, meanings: dict[str, Meaning]) -> Iterator[Drawing]:
-    """Read a package of raster images named by code points, such as ``assets/1f98a.webp``."""
+    """Read raster images named by code points, such as ``assets/1f98a.webp``."""
     with tarfile.open(tarball) as package:
         members = [member for member in package if member.name.endswith(".webp")]
         for member in sorted(members, key=lambda member: member.name):
@@ -129,8 +132,8 @@ def read_rasters(tarball: Path, style: str, meanings: dict[str, Meaning]) -> Ite
 def read_icons(tarball: Path, style: str, meanings: dict[str, Meaning]) -> Iterator[Drawing]:
     """Read an Iconify package (https://iconify.design/docs/types/iconify-json.html).
 
-    Where its ``chars.json`` tells code points, only the emoji that ``meanings`` knows are taken, each once; otherwise
-    every icon is, with Unicode's meaning of its name if there is one.
+    If its ``chars.json`` lists code points, it yields each emoji in ``meanings`` once. Otherwise it yields every icon, with
+    the Unicode meaning of its name if there is one.
     """
     icons, characters = _read_json(tarball, "icons.json"), _read_json(tarball, "chars.json")
     found = _by_character(characters, meanings) if characters else _by_name(icons["icons"], style, meanings)
@@ -146,7 +149,7 @@ def _by_character(characters: dict[str, str], meanings: dict[str, Meaning]) -> I
     for text, icon in characters.items():
         meaning = _meaning(text, meanings)
         if meaning:
-            yield code_points(text), meaning, icon  # a set lists the same emoji with and without variation selector
+            yield code_points(text), meaning, icon  # sets list an emoji with and without variation selector
 
 
 def _by_name(icons: Iterable[str], style: str, meanings: dict[str, Meaning]) -> Iterator[tuple[str, Meaning, str]]:
@@ -157,7 +160,7 @@ def _by_name(icons: Iterable[str], style: str, meanings: dict[str, Meaning]) -> 
 
 
 def rasterise(drawing: Drawing) -> Picture | None:
-    """Draw ``drawing`` at 128x128; None where it cannot be drawn or shows nothing."""
+    """Draw ``drawing`` at 128x128, or return None if it is invalid or empty."""
     if isinstance(drawing.source, str):
         try:
             png = resvg_py.svg_to_bytes(svg_string=drawing.source, width=SIZE, height=SIZE, skip_system_fonts=True)
@@ -177,13 +180,16 @@ def rasterise(drawing: Drawing) -> Picture | None:
 
 
 def clean(text: str) -> str:
-    """Lower-case ``text`` and keep what people type: plain letters, digits and a little punctuation."""
+    """Return ``text`` in lower case with plain letters, digits and some punctuation."""
     ascii_text = unicodedata.normalize("NFKD", text.lower().replace("’", "'")).encode("ascii", "ignore").decode()
     return re.sub(r"[^a-z0-9 .,&!?'+-]", "", ascii_text).strip()
 
 
 def code_points(text: str) -> str:
-    """Write hexadecimal code points joined by "-" in one way: lower case, no leading zeros, no variation selector."""
+    """Normalise hexadecimal code points joined by "-".
+
+    The result has lower case, no leading zeros and no variation selector.
+    """
     return "-".join(point.lstrip("0") or "0" for point in text.lower().split("-") if point != "fe0f")
 
 
@@ -196,7 +202,7 @@ def _svg(icons: dict[str, Any], name: str) -> str | None:
     icon = icons["icons"].get(name)
     if icon is None:
         alias = icons.get("aliases", {}).get(name, {})
-        if set(alias) != {"parent"}:  # unknown, or a turned or mirrored version of another icon
+        if set(alias) != {"parent"}:  # unknown, or a transformed icon
             return None
         return _svg(icons, alias["parent"])
     left, top = icon.get("left", 0), icon.get("top", 0)

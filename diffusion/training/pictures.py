@@ -1,4 +1,4 @@
-"""The picture archive: 128x128 RGBA emoji of six free sets with their Unicode names and keywords."""
+"""The picture archive: 128x128 RGBA emoji of six free sets with their names."""
 
 import io
 import json
@@ -8,12 +8,13 @@ from pathlib import Path
 from PIL import Image
 
 SIZE = 128
-PIXELS, INDEX = "emoji128.bin", "meta.json"
+PIXELS = "emoji128.bin"
+INDEX = "meta.json"
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One emoji of one set; ``webp`` holds its RGBA pixels, ``keywords`` what people call it besides ``name``."""
+    """One emoji of one set; ``webp`` holds its RGBA pixels."""
 
     style: str
     name: str
@@ -27,7 +28,10 @@ class Picture:
 
 
 def read_archive(folder: Path) -> list[Picture]:
-    """Read every picture of the archive in ``folder`` (``emoji128.bin`` and its index ``meta.json``)."""
+    """Read every picture of the archive in ``folder``.
+
+    ``emoji128.bin`` holds the pixels and ``meta.json`` the index.
+    """
     blob = (folder / PIXELS).read_bytes()
     return [
         Picture(
@@ -42,7 +46,7 @@ def read_archive(folder: Path) -> list[Picture]:
 
 
 def write_archive(pictures: list[Picture], folder: Path) -> None:
-    """Write ``pictures`` so that `read_archive` finds them again, in the same order."""
+    """Write ``pictures`` in the order in which `read_archive` returns them."""
     folder.mkdir(parents=True, exist_ok=True)
     rows, offset = [], 0
     with (folder / PIXELS).open("wb") as pixels:

@@ -1,4 +1,4 @@
-"""What a model is asked to draw when it is judged, and what its pictures ought to show."""
+"""The prompts of an evaluation and what their pictures should show."""
 
 import random
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ UNSEEN_SHEET = (  # see held_out
 
 @dataclass(frozen=True)
 class EvaluationPrompt:
-    """A prompt and what a picture of it shows: the names of its subjects, a colour of theirs and of the ground where asked."""
+    """A prompt and its expected subjects, colour and background."""
 
     prompt: str
     subjects: tuple[str, ...]
@@ -60,7 +60,7 @@ class EvaluationPrompt:
 
     @property
     def kind(self) -> str:
-        """What has to be right besides the subject: "colour", "background", "second subject" or nothing."""
+        """The attribute to get right: "colour", "background", "second subject" or ""."""
         if self.colour:
             return "colour"
         if self.background:
@@ -69,13 +69,13 @@ class EvaluationPrompt:
 
 
 def seen_prompts(pictures: list[Picture], config: DataConfig, count: int) -> list[EvaluationPrompt]:
-    """Draw ``count`` names that a run with ``config`` trains on, all equally likely, the same at every call."""
+    """Draw ``count`` names that a run with ``config`` trains on, repeatably."""
     names = sorted({picture.name for picture in pictures if is_selected(picture, config)})
     return [EvaluationPrompt(name, (name,)) for name in random.Random(0).sample(names, min(count, len(names)))]
 
 
 def unseen_prompts() -> list[EvaluationPrompt]:
-    """List the held-out compositions with the prompts that ask for them."""
+    """List prompts for the held-out compositions."""
     return [
         *(EvaluationPrompt(f"{colour} {name}", (name,), colour=colour) for name, colour in RECOLOURED),
         *(EvaluationPrompt(f"{name} wearing {ACCESSORIES[worn]}", (name, worn)) for name, worn in WEARING),
@@ -85,9 +85,9 @@ def unseen_prompts() -> list[EvaluationPrompt]:
 
 
 def draw_prompt(shown: EvaluationPrompt, pictures: list[Picture]) -> Image.Image:
-    """Draw what ``shown`` asks for from the first of ``pictures`` with its names, as the scenes are drawn.
+    """Draw the real picture of ``shown`` from ``pictures``, as scenes are drawn.
 
-    Raises ``KeyError`` if there is none.
+    Raises ``KeyError`` if a subject is missing.
     """
     by_name = {picture.name: picture for picture in reversed(pictures)}
     found = {without_colour(name): picture for name, picture in by_name.items()} | by_name

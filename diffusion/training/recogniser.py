@@ -1,4 +1,4 @@
-"""A network that names what a picture shows, to judge drawn pictures by. It learns from real pictures only."""
+"""A network that names the content of pictures, trained on real ones only."""
 
 import random
 from collections.abc import Sequence
@@ -29,17 +29,23 @@ HELD_OUT_SHARE = 0.1
 GROUNDS = ("white", *BACKGROUNDS)
 COLOURS = tuple(HUES)
 COMPOSED_SHARE = 0.6
-# How many compositions are drawn for each concept.
-BACKGROUNDS_EACH, RECOLOURS_EACH, PAIRS_EACH = 2, 5, 5
+# Compositions of each concept.
+BACKGROUNDS_EACH = 2
+RECOLOURS_EACH = 5
+PAIRS_EACH = 5
 
 
 class Recogniser(nn.Module):
-    """A small residual network (He et al. 2016) with a head each for concepts, recolourings and grounds."""
+    """A small residual network (He et al. 2016) with three heads.
+
+    The heads name concepts, colours of recoloured pictures, and backgrounds.
+    """
 
     def __init__(self, concepts: Sequence[str], hidden_sizes: Sequence[int]) -> None:
         super().__init__()
-        self.concepts, self.hidden_sizes = tuple(concepts), tuple(hidden_sizes)
-        self.accuracy: dict[str, float] = {}  # on drawings held out of its training: "top_1", "top_5"
+        self.concepts = tuple(concepts)
+        self.hidden_sizes = tuple(hidden_sizes)
+        self.accuracy: dict[str, float] = {}  # "top_1" and "top_5" on held-out drawings
         config = ResNetConfig(
             embedding_size=hidden_sizes[0],
             hidden_sizes=list(hidden_sizes),
@@ -52,15 +58,18 @@ class Recogniser(nn.Module):
         self.ground = nn.Linear(hidden_sizes[-1], len(GROUNDS))
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Give the logits of concepts, colours and grounds for ``pixels`` (pictures, 3, 96, 96) in [-1, 1]."""
+        """Return the logits of concepts, colours and backgrounds.
+
+        ``pixels`` is (pictures, 3, 96, 96) in [-1, 1].
+        """
         features = self.backbone(pixels).pooler_output.flatten(1)
         return self.concept(features), self.colour(features), self.ground(features)
 
     @torch.inference_mode()
     def judge(
-        self, images: Sequence[Image.Image], shown: Sequence[EvaluationPrompt], batch_size: int = 64
+        self, images: Sequence[Image.Image], prompts: Sequence[EvaluationPrompt], batch_size: int = 64
     ) -> list["Judgement"]:
-        """Say of each picture whether it shows what was asked for; the network must be in evaluation mode."""
+        """Judge whether each image shows its prompt; needs evaluation mode."""
         verdicts = []
         device = self.concept.weight.device
         for start in range(0, len(images), batch_size):
@@ -68,14 +77,14 @@ class Recogniser(nn.Module):
             logits = self(pixels)
             ranked = logits[0].topk(min(5, len(self.concepts))).indices.tolist()
             colours, grounds = (scores.argmax(1).tolist() for scores in logits[1:])
-            for row, asked in enumerate(shown[start : start + batch_size]):
+            for row, prompt in enumerate(prompts[start : start + batch_size]):
                 found = [self.concepts[index] for index in ranked[row]]
-                verdicts.append(_judgement(asked, found, COLOURS[colours[row]], GROUNDS[grounds[row]]))
+                verdicts.append(_judgement(prompt, found, COLOURS[colours[row]], GROUNDS[grounds[row]]))
         return verdicts
 
     @torch.inference_mode()
     def name(self, images: Sequence[Image.Image]) -> list[str]:
-        """Give the most likely concept of each picture."""
+        """Return the most likely concept of each image."""
         pixels = to_float(to_bytes(images).to(self.concept.weight.device))
         return [self.concepts[index] for index in self(pixels)[0].argmax(1).tolist()]
 
@@ -91,7 +100,7 @@ class Recogniser(nn.Module):
 
     @classmethod
     def read(cls, path: Path, device: torch.device) -> "Recogniser":
-        """Read what `save` wrote, in evaluation mode."""
+        """Read a file of `save`, in evaluation mode."""
         state = torch.load(path, map_location=device, weights_only=True)
         recogniser = cls(state["concepts"], state["hidden_sizes"]).to(device).eval()
         recogniser.load_state_dict(state["weights"])
@@ -101,7 +110,10 @@ class Recogniser(nn.Module):
 
 @dataclass(frozen=True)
 class Judgement:
-    """Of the five most likely concepts: was the (first) subject the first, was it there; and did everything asked for fit."""
+    """Whether the subject is the first, or among the first five concepts.
+
+    ``attribute``: everything else in the prompt fits as well.
+    """
 
     top_1: bool
     top_5: bool
@@ -128,9 +140,10 @@ def _judgement(asked: EvaluationPrompt, found: list[str], colour: str, ground: s
 
 
 def split(pictures: list[Picture], config: DataConfig) -> tuple[list[Picture], list[Picture]]:
-    """Part the drawings of the concepts that a run with ``config`` learns into those to learn from and those held out.
+    """Split the drawings of the run's concepts into known and held-out ones.
 
-    Held out are drawings in other styles than the run's, of concepts with two or more besides; the same at every call.
+    Held-out drawings have other styles than the run's; their concepts have at least two more drawings. The split is the same
+    at every call.
     """
     names = {picture.name for picture in pictures if is_selected(picture, config)}
     of_concepts = [picture for picture in pictures if picture.name in names and picture.style in STYLES]
@@ -142,7 +155,7 @@ def split(pictures: list[Picture], config: DataConfig) -> tuple[list[Picture], l
     rng.shuffle(able)
     held_out: list[Picture] = []
     used: set[str] = set()
-    for picture in able:  # one drawing of a concept at most
+    for picture in able:  # at most one drawing of a concept
         if len(held_out) < HELD_OUT_SHARE * len(of_concepts) and picture.name not in used:
             held_out.append(picture)
             used.add(picture.name)
@@ -151,11 +164,11 @@ def split(pictures: list[Picture], config: DataConfig) -> tuple[list[Picture], l
 
 
 def train(path: Path, config: RecogniserConfig, data: DataConfig, pictures: list[Picture]) -> Recogniser:
-    """Train a recogniser and write it to ``path``, with its accuracy on held-out drawings."""
+    """Train a recogniser, measure it on held-out drawings, write it to ``path``."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     known, held_out = split(pictures, data)
     if not held_out:
-        raise TrainingError("The archive has no concept drawn in three styles, so nothing can be held out of the recogniser.")
+        raise TrainingError("The archive has no concept in three styles. The recogniser needs some to hold out.")
     bank = _SceneBank(_training_scenes(known, data))
     torch.manual_seed(0)
     recogniser = Recogniser(bank.concepts, config.hidden_sizes).to(device).train()
@@ -196,7 +209,7 @@ def train(path: Path, config: RecogniserConfig, data: DataConfig, pictures: list
 
 
 def _training_scenes(known: list[Picture], data: DataConfig) -> list[Scene]:
-    """List what is learned from: all drawings plain, and in the run's own styles many more compositions than the run sees."""
+    """List all drawings plain, and many compositions in the run's own styles."""
     every = replace(
         data, without_groups=(), without_names=(), style_weights={}, group_weights={}, backgrounds=0, recolours=0, pairs=0
     )
@@ -227,7 +240,7 @@ class _SceneBank:
         self.grounds = torch.tensor([GROUNDS.index(scene.background) for scene in drawn])
 
     def targets(self, rows: Tensor) -> Tensor:
-        """Give the share of each concept in the scenes ``rows``, (rows, concepts)."""
+        """Return the share of each concept in the scenes ``rows``: (rows, concepts)."""
         targets = torch.zeros(len(rows), len(self.concepts))
         for row, scene in enumerate(rows.tolist()):
             for subject in self.subjects[scene]:
@@ -242,14 +255,14 @@ def to_bytes(images: Sequence[Image.Image]) -> Tensor:
 
 
 def to_float(pixels: Tensor) -> Tensor:
-    """Bring bytes to [-1, 1]."""
+    """Convert bytes to [-1, 1]."""
     return pixels.float() / 127.5 - 1
 
 
 def vary(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Move, turn, mirror, blur and shade ``pixels`` (pictures, 3, side, side) in [-1, 1], as drawn pictures differ from real.
+    """Move, turn, mirror, blur and shade ``pixels`` as generated pictures vary.
 
-    Colours stay what they are called.
+    ``pixels`` is (pictures, 3, side, side) in [-1, 1]. Colours keep their names.
     """
     count = len(pixels)
 

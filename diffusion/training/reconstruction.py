@@ -1,4 +1,4 @@
-"""How well an autoencoder gives pictures back: the loss it learns from and the measure it is judged by."""
+"""The reconstruction loss of the autoencoder and its quality measure."""
 
 import random
 
@@ -13,14 +13,15 @@ from diffusion.training.augment import on_white
 from diffusion.training.pictures import Picture
 from diffusion.training.precision import autocast_bfloat16
 
-GRADIENT_WEIGHT, CHROMA_WEIGHT = 0.4, 0.8
+GRADIENT_WEIGHT = 0.4
+CHROMA_WEIGHT = 0.8
 RGB_TO_LUMA_CHROMA = torch.tensor([[0.299, 0.587, 0.114], [1.0, -1.0, 0.0], [0.5, 0.5, -1.0]])
 
 
 def split(pictures: list[Picture], share: float = 0.02) -> tuple[list[Picture], list[Picture]]:
-    """Part ``pictures`` into those to train on and those held out: a ``share`` of the names, in all styles.
+    """Split ``pictures`` into those to train on and those held out.
 
-    The same names are held out at every call with the same pictures.
+    A ``share`` of the names is held out, in all styles; the same names at every call.
     """
     names = sorted({picture.name for picture in pictures})
     held_out = set(random.Random(0).sample(names, max(1, round(share * len(names)))))
@@ -37,15 +38,19 @@ def to_rgba(pictures: list[Picture]) -> Tensor:
 
 
 def psnr(a: Tensor, b: Tensor) -> Tensor:
-    """Give the peak signal-to-noise ratio of each pair of pictures in dB, (batch,), for values in [-1, 1]."""
+    """Return the peak signal-to-noise ratio of each pair of images in dB, (batch,).
+
+    Values are in [-1, 1].
+    """
     error = ((a - b) / 2).pow(2).mean((1, 2, 3))
     return -10 * torch.log10(error.clamp(min=1e-10))
 
 
 def reconstruction_loss(output: Tensor, target: Tensor) -> Tensor:
-    """Sum the absolute errors of pixels, of their gradients at two scales, and of colour at low resolution.
+    """Sum the absolute errors of pixels, gradients and low-resolution colours.
 
-    L1 alone leaves edges soft and small areas of the wrong tint. Both are (batch, 3, height, width) in [-1, 1].
+    Gradients count at two scales. L1 alone leaves edges soft and small areas in the wrong tint. Both images are (batch, 3,
+    height, width) in [-1, 1].
     """
     error = output - target
     loss = error.abs().mean()
@@ -58,7 +63,10 @@ def reconstruction_loss(output: Tensor, target: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def reconstruct(vae: AutoencoderKL, pixels: Tensor, batch_size: int = 16) -> Tensor:
-    """Encode and decode ``pixels`` (batch, 3, height, width) in [-1, 1]; gives the like in float32 on the CPU."""
+    """Encode and decode ``pixels``, (batch, 3, height, width) in [-1, 1].
+
+    The result has the same shape, in float32 on the CPU.
+    """
     outputs = []
     for batch in pixels.split(batch_size):
         with autocast_bfloat16(vae.device):
@@ -68,13 +76,16 @@ def reconstruct(vae: AutoencoderKL, pixels: Tensor, batch_size: int = 16) -> Ten
 
 
 def held_out_psnr(vae: AutoencoderKL, pictures: list[Picture]) -> float:
-    """Give the mean PSNR in dB over those of ``pictures`` that `split` holds out, laid on white."""
+    """Return the mean PSNR in dB of the held-out ``pictures``, on white."""
     pixels = on_white(to_rgba(split(pictures)[1]))
     return psnr(reconstruct(vae, pixels), pixels).mean().item()
 
 
 def contact_sheet(pixels: Tensor, output: Tensor, columns: int = 14, rows: int = 2) -> Image.Image:
-    """Show the first pictures of ``pixels``, each row above its reconstructions in ``output``; values in [-1, 1]."""
+    """Show the first images of ``pixels`` above their reconstructions ``output``.
+
+    Values are in [-1, 1].
+    """
     strips = []
     for start in range(0, min(len(pixels), columns * rows), columns):
         for pictures in (pixels, output):

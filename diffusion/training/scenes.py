@@ -1,8 +1,8 @@
-"""Scenes to learn from: the pictures themselves, and compositions of them that captions alone cannot teach.
+"""The scenes of a run: plain pictures and compositions of them.
 
-Backgrounds in named colours, recolours ("blue apple"), two things side by side, and glasses or hats put on faces are
-made from the pictures' alpha channels. A few combinations are held out of all of it, to test whether the model combines
-what it learned.
+Compositions teach what captions alone cannot: backgrounds in named colours, recoloured pictures ("blue apple"), two subjects
+side by side, and faces with glasses or hats. They are made from the pictures' alpha channels. Some combinations are held out,
+to test how the model combines concepts.
 """
 
 import random
@@ -35,58 +35,24 @@ ACCESSORIES = {
     "graduation cap": "a graduation cap",
     "billed cap": "a cap",
 }
-WEARERS = [
-    *[
-        "fox",
-        "bear",
-        "panda",
-        "lion",
-        "koala",
-        "wolf",
-        "frog",
-        "raccoon",
-        "hamster",
-        "penguin",
-        "robot",
-        "alien",
-        "ghost",
-        "skull",
-        "dragon",
-        "unicorn",
-        "owl",
-        "octopus",
-    ],
-    "polar bear",
+WEARERS = {
+    *("fox", "bear", "polar bear", "panda", "lion", "koala", "wolf", "frog", "raccoon", "hamster", "penguin", "baby chick"),
+    *("owl", "octopus", "unicorn", "dragon", "dragon face", "robot", "alien", "ghost", "skull", "jack-o-lantern"),
     "pile of poo",
-    "dragon face",
-    "jack-o-lantern",
-    "baby chick",
-]
-COVERED_FACES = [
-    "sunglasses",
-    "cowboy",
-    "party",
-    "disguis",
-    "nerd",
-    "monocle",
-    "hand",
-    "mask",
-    "moon",
-    "sun",
-    "clown",
-    "zzz",
-    "thermometer",
-    "exploding",
-]
-ONE_WAY = ("left", "right", "clock", "arrow", "button", "flag")  # mirroring these would make their names wrong
+}
+COVERED_FACES = (
+    *("sunglasses", "cowboy", "party", "disguis", "nerd", "monocle", "hand", "mask", "moon", "sun", "clown", "zzz"),
+    *("thermometer", "exploding"),
+)
+ONE_WAY = ("left", "right", "clock", "arrow", "button", "flag")  # mirrored, their names would be wrong
 HELD_OUT = {*RECOLOURED, *WEARING, *SIDE_BY_SIDE, *((name, f"{colour} background") for name, colour in ON_BACKGROUND)}
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A training picture: how to draw it (128x128 RGB), how it may be described, how often it is drawn.
+    """A training image: how to draw it (128x128 RGB), its description, its weight.
 
-    ``subjects`` are the pictures it is made of; ``colour`` is what they were recoloured to, ``background`` what they lie on.
+    ``subjects`` are its pictures, ``colour`` their new colour, ``background`` its background.
     """
 
     description: Description
@@ -98,7 +64,10 @@ class Scene:
 
 
 def scenes(pictures: list[Picture], config: DataConfig) -> list[Scene]:
-    """List all scenes of a run: plain pictures first, then compositions, weighted to ``config.synthetic_share``."""
+    """List the plain and the composed scenes of a run.
+
+    Compositions get a share ``config.synthetic_share`` of the weight.
+    """
     rng = random.Random(config.seed)
     chosen = [picture for picture in pictures if is_selected(picture, config)]
     weights = {
@@ -116,7 +85,7 @@ def scenes(pictures: list[Picture], config: DataConfig) -> list[Scene]:
 
 
 def is_selected(picture: Picture, config: DataConfig) -> bool:
-    """Tell whether a run with ``config`` learns from ``picture``."""
+    """Whether a run with ``config`` learns from ``picture``."""
     return (
         picture.style in config.styles
         and picture.group not in config.without_groups
@@ -230,5 +199,5 @@ def _with_and_without_article(picture: Picture) -> tuple[str, ...]:
 
 
 def without_colour(name: str) -> str:
-    """Give the thing behind a name that tells its colour: "apple" for "red apple"."""
+    """Return ``name`` without its colour: "apple" for "red apple"."""
     return name.removeprefix("red ").removeprefix("green ")

@@ -1,4 +1,4 @@
-"""Sheets of pictures to look at: prompts with what was drawn for them, samples above the training pictures nearest to them."""
+"""Sheets of pictures for people to look at."""
 
 import textwrap
 from collections.abc import Callable, Sequence
@@ -8,15 +8,21 @@ from PIL import Image, ImageDraw, ImageFont
 from diffusion.training.pictures import SIZE
 from diffusion.training.prompts import SEEN_SHEET, UNSEEN_SHEET
 
-COLUMNS, GAP, LINE = 8, 6, 14
-BLACK, BLUE = (20, 20, 24), (30, 80, 200)
+COLUMNS = 8
+GAP = 6  # pixels
+LINE = 14  # pixels
+BLACK = (20, 20, 24)
+BLUE = (30, 80, 200)
 
-# Draws a picture for each prompt, with the seed that stands at the same place.
+# Draws a picture for each prompt and its seed.
 Generate = Callable[[list[str], list[int]], list[Image.Image]]
 
 
 def draw_grid(generate: Generate) -> Image.Image:
-    """Draw the prompts `SEEN_SHEET` and `UNSEEN_SHEET` with seeds 0, 1, 2, … and give a captioned sheet."""
+    """Return a captioned sheet of `SEEN_SHEET` and `UNSEEN_SHEET`.
+
+    The seeds are 0, 1, 2 and so on.
+    """
     prompts = [*SEEN_SHEET, *UNSEEN_SHEET]
     images = generate(prompts, list(range(len(prompts))))
     font = ImageFont.load_default(11)
@@ -28,12 +34,12 @@ def draw_grid(generate: Generate) -> Image.Image:
         sheet.paste(image, (x, y))
         caption = "\n".join(textwrap.wrap(prompt, 22))
         pen.multiline_text((x, y + SIZE), caption, BLUE if prompt in UNSEEN_SHEET else BLACK, font, spacing=1)
-    pen.text((GAP, sheet.height - LINE - 2), "blue captions: never seen in training", BLUE, font)
+    pen.text((GAP, sheet.height - LINE - 2), "blue captions: not in the training set", BLUE, font)
     return sheet
 
 
 def pairs_sheet(above: Sequence[Image.Image], below: Sequence[Image.Image]) -> Image.Image:
-    """Lay ``above`` in a row over ``below``, all 128x128."""
+    """Show the images ``above`` in a row over those ``below``, all 128x128."""
     sheet = Image.new("RGB", (len(above) * (SIZE + GAP) + GAP, 2 * (SIZE + GAP) + GAP), "white")
     for row, images in enumerate((above, below)):
         for column, image in enumerate(images):

@@ -1,4 +1,4 @@
-"""What each stage of training does with the files of a run; `diffusion.training.__main__` calls them from the command line."""
+"""The stages of training; `diffusion.training.__main__` runs them."""
 
 import argparse
 import math
@@ -15,7 +15,7 @@ from diffusion.training.config import TrainingConfig
 from diffusion.training.errors import MissingStageError, TrainingError
 from diffusion.training.pictures import INDEX, PIXELS, SIZE, Picture, read_archive, write_archive
 
-# Stages import what they need when they run: `--help` answers at once, and only `data` needs the SVG renderer.
+# Each stage imports what it needs, so `--help` is fast and only `data` needs the SVG renderer.
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -29,13 +29,13 @@ RECOGNISER = "recogniser.pt"
 
 
 def data(arguments: argparse.Namespace, config: TrainingConfig) -> None:
-    """Copy a ready picture archive to the run, or build one from npm packages."""
+    """Copy a picture archive to the run, or build one from npm packages."""
     archive = arguments.run / "archive"
     if arguments.archive:
         archive.mkdir(parents=True, exist_ok=True)
         for name in (INDEX, PIXELS):
             if not (arguments.archive / name).exists():
-                raise TrainingError(f"{arguments.archive} is no picture archive: it has no {name}.")
+                raise TrainingError(f"{arguments.archive} is no picture archive: {name} is missing.")
             shutil.copyfile(arguments.archive / name, archive / name)
     else:
         from diffusion.training.packages import build_pictures
@@ -53,7 +53,7 @@ def tokenizer(arguments: argparse.Namespace, config: TrainingConfig) -> None:
 
 
 def autoencoder(arguments: argparse.Namespace, config: TrainingConfig) -> None:
-    """Train the autoencoder on all pictures of the archive, or go on with it."""
+    """Train the autoencoder on all pictures of the archive, or resume it."""
     from diffusers import AutoencoderKL
 
     from diffusion.training.autoencoder import train
@@ -83,7 +83,7 @@ def latents(arguments: argparse.Namespace, config: TrainingConfig) -> None:
 
 
 def classifier(arguments: argparse.Namespace, config: TrainingConfig) -> None:
-    """Train the classifier that steers pictures, and tell how often it is right about things it never saw."""
+    """Train the classifier for label guidance and measure it on unseen subjects."""
     from diffusion.training.classifier import train
 
     _require(arguments.run / "latents" / "labels.json", "latents")
@@ -92,14 +92,14 @@ def classifier(arguments: argparse.Namespace, config: TrainingConfig) -> None:
 
 
 def denoiser(arguments: argparse.Namespace, config: TrainingConfig) -> None:
-    """Train the UNet and text encoder, or go on with them."""
+    """Train the UNet and text encoder, or resume them."""
     from diffusion.training.denoiser import train
 
     run = arguments.run
     if not (arguments.steps or arguments.minutes < math.inf):
-        raise TrainingError("Say how long to train: --minutes or --steps.")
+        raise TrainingError("Set --minutes or --steps.")
     if arguments.decay_from is not None and arguments.decay_from >= arguments.steps:
-        raise TrainingError("--decay-from needs a later --steps, where the rate reaches 0.")
+        raise TrainingError("--decay-from must be less than --steps, where the rate reaches 0.")
     _copy_start_model(arguments.start_from, run)
     _require(run / "tokenizer" / "vocab.json", "tokenizer")
     _require(run / "vae" / "config.json", "autoencoder")
@@ -115,7 +115,7 @@ def denoiser(arguments: argparse.Namespace, config: TrainingConfig) -> None:
 
 
 def recogniser(arguments: argparse.Namespace, config: TrainingConfig) -> None:
-    """Train the network that judges drawn pictures, on real ones only."""
+    """Train the network that judges generated pictures, on real ones only."""
     from diffusion.training.recogniser import train
 
     trained = train(arguments.run / RECOGNISER, config.recogniser, config.data.default_style, _pictures(arguments.run))
@@ -153,7 +153,7 @@ def evaluate(arguments: argparse.Namespace, config: TrainingConfig) -> None:
 
 
 def curve(arguments: argparse.Namespace, config: TrainingConfig) -> None:
-    """Draw how recognition rose while the denoiser trained, and say what is missing to its goals."""
+    """Draw the recognition over training and extrapolate it to the goals."""
     from diffusion.training.curve import draw_curve, read_points
 
     folder = arguments.run / "denoiser"
@@ -164,7 +164,7 @@ def curve(arguments: argparse.Namespace, config: TrainingConfig) -> None:
 
 
 def steering(arguments: argparse.Namespace, config: TrainingConfig) -> None:
-    """Draw how surely classifier guidance steers, against its scale."""
+    """Draw how well label guidance works, against its scale."""
     from diffusion import load_model
     from diffusion.training.steering import PROMPT, draw_steering, measure
 
@@ -193,7 +193,10 @@ GIVEN_BY_START = ("tokenizer", "autoencoder")
 
 
 def run_all(arguments: argparse.Namespace, config: TrainingConfig) -> None:
-    """Run all stages in order; the tokenizer and autoencoder of a model to start from are kept."""
+    """Run all stages in order.
+
+    The tokenizer and autoencoder of a start model are kept.
+    """
     for name, stage in STAGES.items():
         if not (arguments.start_from and name in GIVEN_BY_START):
             print(f"== {name}", flush=True)
@@ -211,11 +214,11 @@ def _require(path: Path, stage: str) -> None:
 
 
 def _copy_start_model(model: Path | None, run: Path) -> None:
-    """Lay ``model`` where training starts, with its tokenizer and autoencoder; what the run has already stays."""
+    """Copy ``model``, its tokenizer and its autoencoder to the run, if not there yet."""
     if model is None:
         return
     if not (model / "model_index.json").exists():
-        raise TrainingError(f"{model} is no model folder: it has no model_index.json.")
+        raise TrainingError(f"{model} is no model folder: model_index.json is missing.")
     for source, target in ((model, "start"), (model / "tokenizer", "tokenizer"), (model / "vae", "vae")):
         if not (run / target).exists():
             shutil.copytree(source, run / target)
@@ -252,7 +255,7 @@ def _sample_every(minutes: float, run: Path, config: TrainingConfig) -> "Callabl
             assemble(denoiser, run, Path(temporary), NO_LIMIT)
             generate = _generator(Path(temporary))
         draw_grid(generate).save(run / "denoiser" / f"samples-{denoiser.step:07}.png")
-        if (run / RECOGNISER).exists():  # a point of the curve of quality over training
+        if (run / RECOGNISER).exists():  # adds a point to the curve of quality over training
             judged = recognition(
                 generate, _recogniser(run), config.data.default_style, pictures, EvaluationSize(seen=100, unseen=50, seeds=1)
             )

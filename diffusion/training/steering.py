@@ -1,4 +1,4 @@
-"""How far classifier guidance steers: the share of pictures recognised as what they were steered to, against its scale."""
+"""Measure label guidance: the share of pictures that show the label, by scale."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -12,19 +12,20 @@ from diffusion.training.pictures import Picture
 from diffusion.training.recogniser import Recogniser
 
 SCALES = (0.0, 2.0, 5.0, 10.0, 20.0, 40.0)
-PROMPT = "emoji"  # says nothing of group or colour
-GUIDANCE_SCALES = {"alone": 1.0, "with classifier-free guidance": 3.0}  # and their guidance scales
+PROMPT = "emoji"  # names neither group nor colour
+GUIDANCE_SCALES = {"alone": 1.0, "with classifier-free guidance": 3.0}
 
-# Draws `PROMPT` once for each seed: label to steer to, its scale, guidance scale, seeds.
+# Draws `PROMPT` once for each seed: label, label scale, guidance scale, seeds.
 Steer = Callable[[str, float, float, Sequence[int]], list[Image.Image]]
 Curve = dict[float, float]
 
 
 def measure(steer: Steer, recogniser: Recogniser, pictures: list[Picture], seeds: int) -> dict[str, dict[str, Curve]]:
-    """Draw ``seeds`` pictures for each label and scale; gives for groups and colours, and each of `GUIDANCE_SCALES`, shares by scale.
+    """Measure label guidance with ``seeds`` pictures for each label and scale.
 
-    A group is recognised by the first concept that ``recogniser`` names, a colour by the pixels of the subject. At scale 0 the
-    same pictures count for every label: the share is what chance gives.
+    Returns shares by kind of label, by `GUIDANCE_SCALES`, by scale. ``recogniser`` names the group of a picture by its most
+    likely concept; the pixels of the subject name its colour. At scale 0 the same pictures count for every label, so the share
+    is that of chance.
     """
     groups = {picture.name: group_of(picture) for picture in pictures}
     judges: dict[str, tuple[Sequence[str], Callable[[list[Image.Image]], list[str]]]] = {
@@ -49,7 +50,7 @@ def measure(steer: Steer, recogniser: Recogniser, pictures: list[Picture], seeds
 
 
 def draw_steering(curves: dict[str, dict[str, Curve]], folder: Path) -> None:
-    """Write ``curves`` to ``folder`` as ``steering.json`` and as the figure ``steering.png``."""
+    """Write ``curves`` to ``folder`` as ``steering.json`` and ``steering.png``."""
     from matplotlib.figure import Figure
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Train a small byte-level BPE in CLIP's format on the words that captions are made of."""
+"""Train a small byte-level BPE in CLIP's format on the words of the captions."""
 
 import json
 import re
@@ -18,33 +18,41 @@ from diffusion.training.drawing import BACKGROUNDS, HUES
 from diffusion.training.pictures import Picture
 from diffusion.training.scenes import ACCESSORIES
 
-START, END, WORD_END = "<|startoftext|>", "<|endoftext|>", "</w>"
-CONTEXT = 77  # tokens that CLIP reads, start and end included
+START = "<|startoftext|>"
+END = "<|endoftext|>"
+WORD_END = "</w>"
+CONTEXT = 77  # tokens that CLIP reads, with start and end
 COMMON_WORDS = (
     "a an the on in of with wearing and next to beside background colour color white gray golden silver "
     "happy sad angry cute funny big small little tiny giant cool glossy sticker emoji icon drawing cartoon style "
     "render hat two three holding eating car puppy kitten"
 ).split()
-NAME_WEIGHT, KEYWORD_WEIGHT, COMMON_WEIGHT = 4, 1, 50
+NAME_WEIGHT = 4
+KEYWORD_WEIGHT = 1
+COMMON_WEIGHT = 50
 
 
 def train(pictures: list[Picture], config: TokenizerConfig, folder: Path) -> CLIPTokenizer:
-    """Train on the words of ``pictures`` and write to ``folder`` what ``CLIPTokenizer.from_pretrained`` reads.
+    """Train on the words of ``pictures`` and write the tokenizer to ``folder``.
 
-    The vocabulary is laid out as CLIP's: 256 bytes, the same at the end of a word, the merges' results, start, end. It
-    has ``config.entries`` entries, or fewer where the words give no more merges. No text is unknown to it.
+    ``CLIPTokenizer.from_pretrained`` reads it. The vocabulary has CLIP's layout: 256 bytes, the same bytes at the end of a
+    word, the results of the merges, start, end. It has ``config.entries`` entries, or fewer if the words allow no more merges.
+    No text is unknown to it.
     """
     vocabulary, merges = _bpe(word_weights(pictures), config.entries)
     tokenizer = CLIPTokenizer(vocabulary, merges, model_max_length=CONTEXT)
     tokenizer.save_pretrained(folder)
-    # transformers writes all of it to tokenizer.json only; other readers of CLIP's format want these.
+    # transformers writes only tokenizer.json; other readers of CLIP's format need these.
     (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False))
     (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *(" ".join(pair) for pair in merges), ""]))
     return tokenizer
 
 
 def word_weights(pictures: list[Picture]) -> Counter[str]:
-    """Count how much each word of the captions should matter; a concept drawn in several styles counts once."""
+    """Count the weight of each word of the captions.
+
+    A concept in several styles counts once.
+    """
     weights: Counter[str] = Counter()
     for name, group, keywords in {(picture.name, picture.group, picture.keywords) for picture in pictures}:
         for wording in names_of(name, group):
@@ -71,7 +79,7 @@ def _bpe(weights: Counter[str], entries: int) -> tuple[dict[str, int], list[tupl
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         end_of_word_suffix=WORD_END,
     )
-    # Sorted, since the trainer settles ties by what it met first.
+    # Sorted: the trainer breaks ties by order.
     tokenizer.train_from_iterator(_repeat_words(sorted(weights.items())), trainer)
     learned = json.loads(tokenizer.to_str())["model"]["merges"]
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -81,7 +89,7 @@ def _bpe(weights: Counter[str], entries: int) -> tuple[dict[str, int], list[tupl
         if len(tokens) == entries - 2:
             break
         merges.append((left, right))
-        if left + right not in known:  # two pairs can merge to the same token
+        if left + right not in known:  # two pairs can merge to one token
             known.add(left + right)
             tokens.append(left + right)
     return {token: index for index, token in enumerate([*tokens, START, END])}, merges
