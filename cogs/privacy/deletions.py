@@ -1,8 +1,7 @@
-"""What is deleted stays deleted: pictures whose message is gone are not shown to others again."""
+"""Withdraw pictures whose message was deleted: they are not shown to others again."""
 
 import contextlib
 from collections.abc import Iterable
-from typing import Any
 
 import discord
 from discord.ext import commands
@@ -18,20 +17,15 @@ class DeletionsCog(commands.Cog):
         self.service = service
 
     @commands.Cog.listener()
-    async def on_raw_message_delete(self, deleted: discord.RawMessageDeleteEvent) -> None:
-        """Note one."""
-        await self._note([deleted.message_id])
+    async def on_raw_message_delete(self, event: discord.RawMessageDeleteEvent) -> None:
+        """Withdraw the pictures of a deleted message."""
+        await self._withdraw([event.message_id])
 
     @commands.Cog.listener()
-    async def on_raw_bulk_message_delete(self, deleted: discord.RawBulkMessageDeleteEvent) -> None:
-        """Note many."""
-        await self._note(deleted.message_ids)
+    async def on_raw_bulk_message_delete(self, event: discord.RawBulkMessageDeleteEvent) -> None:
+        """Withdraw the pictures of each deleted message."""
+        await self._withdraw(event.message_ids)
 
-    async def _note(self, messages: Iterable[int]) -> None:
-        with contextlib.suppress(DatabaseUnavailableError):  # logged; /show looks at the message besides
-            await self.service.creation_store.forget_messages(list(messages))
-
-
-async def setup(bot: Any) -> None:
-    """Add the cog."""
-    await bot.add_cog(DeletionsCog(bot.service))
+    async def _withdraw(self, message_ids: Iterable[int]) -> None:
+        with contextlib.suppress(DatabaseUnavailableError):  # the store has logged it, and /show looks at the message too
+            await self.service.creation_store.forget_messages(list(message_ids))

@@ -1,4 +1,4 @@
-"""A member's data packed into zip files, none larger than may be uploaded."""
+"""Pack a member's data into zip files, none larger than Discord accepts."""
 
 import asyncio
 import io
@@ -8,38 +8,45 @@ from typing import Final
 
 from cogs.core.storage.images import ImageMissingError, ImageStore, suffix_of
 
-ENTRY: Final = 100  # bytes that an entry takes twice, besides its name: before its content and in the list at the end
-MOST: Final = 10
+ENTRY_BYTES: Final = 100  # of a zip entry's header; each entry has two, and its name in both
+MAX_ZIP_PARTS: Final = 10
 
 
 class Export:
-    """Packs ``documents``, then the pictures of ``names`` as far as `MOST` files of ``limit`` bytes hold them.
+    """Packs ``documents``, then the pictures of ``names`` as far as `MAX_ZIP_PARTS` files of ``limit`` bytes hold them.
 
-    Iterate it for the files; afterwards `left_out` counts the pictures that had no room and `gone` those that are not kept.
+    Iterate over it for the files. Afterwards `left_out` counts the pictures that did not fit, and `missing` those that the
+    store has deleted.
     """
 
     def __init__(self, documents: Mapping[str, bytes], names: Sequence[str], image_store: ImageStore, limit: int) -> None:
-        self._documents, self._names, self._image_store, self._limit = documents, names, image_store, limit
-        self.left_out = self.gone = 0
+        self._documents = documents
+        self._names = names
+        self._image_store = image_store
+        self._limit = limit
+        self.left_out = 0
+        self.missing = 0
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Give one zip file after another."""
-        part, parts = _Part(), 1
+        """Yield one zip file after another."""
+        part = _Part()
+        parts = 1
         for name, data in self._documents.items():
             await asyncio.to_thread(part.add, name, data, zipfile.ZIP_DEFLATED)
-        for done, name in enumerate(self._names):
+        for packed, name in enumerate(self._names):
             try:
                 data = await self._image_store.read(name)
             except ImageMissingError:
-                self.gone += 1
+                self.missing += 1
                 continue
-            if not part.takes(data, self._limit):
-                if parts == MOST:
-                    self.left_out += len(self._names) - done
+            if not part.has_room_for(data, self._limit):
+                if parts == MAX_ZIP_PARTS:
+                    self.left_out += len(self._names) - packed
                     break
                 yield part.close()
-                part, parts = _Part(), parts + 1
-            if part.takes(data, self._limit):
+                part = _Part()
+                parts += 1
+            if part.has_room_for(data, self._limit):
                 await asyncio.to_thread(part.add, f"pictures/{name}{suffix_of(data)}", data, zipfile.ZIP_STORED)
             else:
                 self.left_out += 1
@@ -47,16 +54,15 @@ class Export:
 
 
 class _Part:
-    """One zip file in the making."""
+    """One zip file that is being written."""
 
     def __init__(self) -> None:
         self._buffer = io.BytesIO()
         self._zip = zipfile.ZipFile(self._buffer, "w")
 
-    def takes(self, picture: bytes, limit: int) -> bool:
-        """Whether ``picture`` still fits."""
+    def has_room_for(self, picture: bytes, limit: int) -> bool:
         entries = len(self._zip.filelist) + 2
-        return self._buffer.tell() + len(picture) + entries * 2 * ENTRY <= limit
+        return self._buffer.tell() + len(picture) + entries * 2 * ENTRY_BYTES <= limit
 
     def add(self, name: str, data: bytes, method: int) -> None:
         self._zip.writestr(name, data, method)

@@ -40,11 +40,11 @@ async def test_documents_come_first_and_every_picture_once_in_files_below_the_li
     assert all(len(part) <= LIMIT for part in parts) and len(parts) == 4
     entries = [name for part in parts for name in names_in(part)]
     assert entries == ["requests.json", *(f"pictures/{name}.png" for name in names)]
-    assert (packing.left_out, packing.gone) == (0, 0)
+    assert (packing.left_out, packing.missing) == (0, 0)
 
 
 async def test_what_has_no_room_is_counted_the_oldest_first(image_store, monkeypatch):
-    monkeypatch.setattr(export, "MOST", 2)
+    monkeypatch.setattr(export, "MAX_ZIP_PARTS", 2)
     names = await kept(image_store, 20)
     packing, parts = await packed({}, names, image_store, LIMIT)
     entries = [name for part in parts for name in names_in(part)]
@@ -68,7 +68,7 @@ async def test_pictures_that_are_not_kept_any_more_are_counted(image_store):
     names = await kept(image_store, 3)
     await image_store.delete(names[:1])
     packing, (part,) = await packed({}, names, image_store, LIMIT)
-    assert packing.gone == 1 and len(names_in(part)) == 2
+    assert packing.missing == 1 and len(names_in(part)) == 2
 
 
 async def test_nothing_at_all_is_a_file_as_well(image_store):

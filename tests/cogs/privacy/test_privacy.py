@@ -84,7 +84,7 @@ async def test_what_is_too_much_for_one_file_comes_in_several_and_what_is_left_o
         await made(server, seed=seed)
     (size, *_) = sorted(path.stat().st_size for path in server.service.image_store.folder.rglob("*.png"))
     monkeypatch.setattr(sys.modules["cogs.privacy.cog"], "Export", lambda *data, limit=size + 3000: Export(*data[:3], limit))
-    monkeypatch.setattr(export, "MOST", 2)
+    monkeypatch.setattr(export, "MAX_ZIP_PARTS", 2)
     result = await server.alice.slash(server.channel, "privacy export")
     *parts, note = [answer for answer in (result.response, *result.followups) if answer]
     assert [part.attachments[0].filename for part in parts] == ["darkroom-1.zip", "darkroom-2.zip"]
@@ -133,7 +133,7 @@ async def test_what_is_being_made_is_taken_back_first(server, monkeypatch):
 async def forget_while_running(server):
     asked = await server.alice.slash(server.channel, "privacy forget")
     await server.alice.click(asked.response, label="Forget me")
-    await server.until(lambda: "DeletedData" in asked.response.content)
+    await server.until(lambda: "Deleted:" in asked.response.content)
     return asked.response.content
 
 

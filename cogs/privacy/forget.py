@@ -1,0 +1,104 @@
+"""Forget a member: cancel what runs for them, delete their data, and remove their pictures from the bot's messages."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+import discord
+
+from cogs.core.generation.service import GenerationService
+from cogs.core.i18n.catalogues import ENGLISH, say
+from cogs.core.messages.components import PersistentButton
+from cogs.core.messages.delivery import NO_MENTIONS
+from cogs.core.messages.http_errors import DISCORD_ERRORS
+from cogs.core.policy.locale import language_of
+from cogs.core.storage.personal_data import DeletedData
+from cogs.core.types import Interaction
+from diffusion.errors import DarkroomError
+from diffusion.text import plural
+
+MAX_DELETED_MESSAGES: Final = 200  # Discord lets a bot delete few at a time
+CANCEL_TIMEOUT_SECONDS: Final = 5.0
+CANCEL_POLL_SECONDS: Final = 0.05
+KEPT: Final = plural(
+    "{count} picture stays, because other members use it as well.",
+    "{count} pictures stay, because other members use them as well.",
+)
+DELETING: Final = plural(
+    "I am deleting your pictures from {count} message.", "I am deleting your pictures from {count} messages."
+)
+OLDER: Final = plural(
+    "{count} older message stays. You can delete it with its Delete button.",
+    "{count} older messages stay. You can delete them with their Delete buttons.",
+)
+
+
+class ForgetButton(PersistentButton, name="forget"):
+    """Confirms that a member wants to be forgotten."""
+
+    member: int
+
+    def __init__(self, member: int, language: str = ENGLISH) -> None:
+        button: discord.ui.Button[Any] = discord.ui.Button(label=say(language, "Forget me"), style=discord.ButtonStyle.danger)
+        super().__init__(button, member=member)
+
+    async def run(self, interaction: Interaction) -> None:
+        """Forget the member and say what was deleted; raises `DarkroomError` for anybody else."""
+        if interaction.user.id != self.member:
+            raise DarkroomError("You can only delete your own data: `/privacy forget`.")
+        service = interaction.client.service
+        language = language_of(interaction)  # it may be one of the settings that are deleted
+        await interaction.response.edit_message(content=say(language, "Deleting…"), view=None)
+        await _cancel_jobs(service, self.member)
+        deleted = await service.personal_data.delete(self.member)
+        messages = list(_messages_of(deleted))
+        service.background.start(_delete_messages(interaction.client, messages[:MAX_DELETED_MESSAGES]))
+        text = _summary_text(deleted, len(messages), language)
+        await interaction.edit_original_response(content=text, allowed_mentions=NO_MENTIONS)
+
+
+async def _cancel_jobs(service: GenerationService, member: int) -> None:
+    """Cancel all jobs of ``member`` and wait until they have ended, but no longer than `CANCEL_TIMEOUT_SECONDS`."""
+    elsewhere = await service.claims.held_by_others(member)
+    for creation_id in elsewhere:
+        await service.cancel_elsewhere(creation_id)
+    if elsewhere:
+        await asyncio.sleep(2 * service.lease.renew_interval)  # until the other processes notice and store nothing more
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(CANCEL_TIMEOUT_SECONDS):
+            while running := [creation.id for creation in service.runner.active if creation.owner == member]:
+                for creation_id in running:
+                    service.jobs[creation_id].cancel()
+                await asyncio.sleep(CANCEL_POLL_SECONDS)
+
+
+async def _delete_messages(client: discord.Client, messages: Iterable[tuple[int, int]]) -> None:
+    for channel_id, message_id in messages:
+        with contextlib.suppress(*DISCORD_ERRORS):  # no permission, or the message is gone
+            await client.get_partial_messageable(channel_id).get_partial_message(message_id).delete()
+
+
+def _messages_of(deleted: DeletedData) -> Iterator[tuple[int, int]]:
+    """Yield channel and id of the messages with a member's pictures: reviews first, then results from new to old."""
+    for review in deleted.reviews:
+        if review.message_id:
+            yield review.channel_id, review.message_id
+    for creation in deleted.creations:
+        is_reachable = creation.posting_in or not creation.token_only  # others are visible to the member only
+        if creation.message_id and is_reachable:
+            yield creation.posting_in or creation.channel_id, creation.message_id
+
+
+def _summary_text(deleted: DeletedData, messages: int, language: str) -> str:
+    requests = say(language, plural("{count} request", "{count} requests"), count=len(deleted.creations))
+    pictures = say(language, plural("{count} picture", "{count} pictures"), count=deleted.pictures - deleted.kept)
+    lines = [say(language, "Deleted: {requests}, {pictures} and your settings.", requests=requests, pictures=pictures)]
+    if deleted.kept:
+        lines.append(say(language, KEPT, count=deleted.kept))
+    if messages:
+        lines.append(say(language, DELETING, count=min(messages, MAX_DELETED_MESSAGES)))
+    if (older := messages - MAX_DELETED_MESSAGES) > 0:
+        lines.append(say(language, OLDER, count=older))
+    lines.append(say(language, "I keep only today's picture count, until tomorrow."))
+    return "\n".join(lines)
