@@ -40,7 +40,7 @@ def pipeline_of(model: ImageModel, sampler: str) -> StableDiffusionPipeline:
 
 
 def thread_of(engine: Engine) -> WorkerThread:
-    """Give the thread that ``engine`` computes in, for all that is compared with it: each has a team of OpenMP's threads.
+    """Return the thread that ``engine`` computes in, for all that is compared with it: each has a team of OpenMP's threads.
 
     Two teams that take turns slow each other down by a third.
     """

@@ -45,7 +45,7 @@ class SdxlShaped:
         return self.unet(latents, timesteps, prompts, added_cond_kwargs=added, return_dict=False)[0]
 
     def call(self, rows: int, side: int) -> Call:
-        """Give a call of ``rows`` rows for pictures of ``side`` pixels."""
+        """Return a call of ``rows`` rows for pictures of ``side`` pixels."""
         shapes = {
             "latents": (rows, 4, side // 8, side // 8),
             "timesteps": (rows,),
@@ -58,7 +58,7 @@ class SdxlShaped:
 
 
 def call_of(model: ImageModel | SdxlShaped, rows: int, side: int) -> Call:
-    """Give a call of the UNet as the engine's steps make it, latents on the CPU."""
+    """Return a call of the UNet as the engine's steps make it, latents on the CPU."""
     if isinstance(model, SdxlShaped):
         return model.call(rows, side)
     latents, timesteps = torch.randn(rows, *model.latent_shape(side, side)[1:]), torch.full((rows,), 500.0)
@@ -68,7 +68,7 @@ def call_of(model: ImageModel | SdxlShaped, rows: int, side: int) -> Call:
 
 
 def seconds(call: Call, repeats: int, device: torch.device) -> float:
-    """Give the median time of ``call``."""
+    """Return the median time of ``call``."""
     times = []
     for _ in range(repeats + 2):  # the first two warm up and record
         began = time.perf_counter()
@@ -87,7 +87,7 @@ def flops(call: Call) -> int:
 
 
 def peak(device: torch.device, dtype: torch.dtype, repeats: int) -> float:
-    """Give the largest rate of a few shapes that suit the machine, in operations a second."""
+    """Return the largest rate of a few shapes that suit the machine, in operations a second."""
     calls: list[Call] = []
     for side in (1024, 2048, 4096) + ((8192,) if device.type == "cuda" else ()):
         left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))

@@ -28,7 +28,7 @@ ROWS, PICTURES = (1, 2, 16), 16
 
 
 def in_dtype(model: ImageModel, dtype: torch.dtype) -> Network:
-    """Give torch's own calls in ``dtype``."""
+    """Return torch's own calls in ``dtype``."""
     unet = deepcopy(model.family.denoiser).to(dtype)
 
     def call(latents: Tensor, timesteps: Tensor, prompt_embeds: Tensor) -> Tensor:
@@ -39,7 +39,7 @@ def in_dtype(model: ImageModel, dtype: torch.dtype) -> Network:
 
 
 def with_integers(model: ImageModel) -> Network:
-    """Give torch's calls with linear layers in integers."""
+    """Return torch's calls with linear layers in integers."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch moves this to another package
         unet = torch.ao.quantization.quantize_dynamic(deepcopy(model.family.denoiser), {nn.Linear}, dtype=torch.qint8)

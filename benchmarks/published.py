@@ -64,7 +64,7 @@ def _note(taken: list[float], _: int, seconds: float) -> None:
 
 
 def resident_gib() -> float:
-    """Tell how much memory this process holds, as Linux counts it."""
+    """Return the memory of this process in GiB, as Linux counts it."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**30
 
 

@@ -75,13 +75,13 @@ class Judge:
 
 
 def decibels(image: Image.Image, reference: Image.Image) -> float:
-    """Give the peak signal-to-noise ratio of two RGB pictures; 60 dB is where no eye sees more."""
+    """Return the peak signal-to-noise ratio of two RGB pictures; 60 dB is where no eye sees more."""
     difference = np.asarray(image, float) - np.asarray(reference, float)
     return min(60.0, 10 * np.log10(255**2 / max(np.mean(difference**2), 1e-9)))
 
 
 def ways(kind: str, samplers: Sequence[str], steps: Sequence[int]) -> Iterator[dict[str, Any]]:
-    """Give the settings to compare: all ``samplers`` in all numbers of ``steps``, or the model's own with less guidance.
+    """Return the settings to compare: all ``samplers`` in all numbers of ``steps``, or the model's own with less guidance.
 
     The former are guided throughout: a share of the steps leads to other noise levels in each sampler.
     """

@@ -68,7 +68,7 @@ def request(model: Any, seed: int, steps: int, side: int | None) -> ImageRequest
 
 
 async def rate(model: Any, members: int, seconds: float, side: int | None) -> float:
-    """Give images/s over ``seconds``, after half as many in which the replicas are filled."""
+    """Return images/s over ``seconds``, after half as many in which the replicas are filled."""
     ended: list[float] = []
 
     async def ask(member: int) -> NoReturn:

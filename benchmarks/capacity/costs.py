@@ -28,7 +28,7 @@ H200: Final[dict[Shape, Cost]] = {
 
 
 def pace_of(costs: dict[Shape, Cost]) -> LatencyModel:
-    """Give a `LatencyModel` as an engine would learn it, with what a picture needs besides spread over its calls."""
+    """Return a `LatencyModel` as an engine would learn it, with what a picture needs besides spread over its calls."""
     pace = LatencyModel()
     for shape, cost in costs.items():
         points = [(rows, (call + cost.picture * rows / ROW_CALLS) / 1000) for rows, call in cost.calls.items()]

@@ -43,12 +43,12 @@ class Point:
 
 
 def latent_shape(width: int, height: int) -> Shape:
-    """Give the shape of Stable Diffusion's latents."""
+    """Return the shape of Stable Diffusion's latents."""
     return (1, 4, height // 8, width // 8)
 
 
 def least(trace: Sequence[Asked], way: Way, pace: LatencyModel, max_rows: int) -> float:
-    """Tell how many GPUs would be busy all the time, had each call of the network as many rows as it can have."""
+    """Return how many GPUs would be busy all the time, had each call of the network as many rows as it can have."""
     busy = 0.0
     for asked in trace:
         rows = 2 if asked.request.guidance_scale > 1 else 1

@@ -63,7 +63,7 @@ async def time_calls(engine: Engine, taken: Taken) -> None:
 
 
 def taught(taken: Taken) -> LatencyModel:
-    """Give the pace by all but the first round of each shape, which warmed up.
+    """Return the pace by all but the first round of each shape, which warmed up.
 
     A call is worth the median of its like. What they took besides is what pictures need at their begin and at their end, and
     is spread over the evaluations of a picture: those that were timed end sooner after one another than those of a trace.

@@ -72,7 +72,7 @@ class Community:
     seed: int = 0
 
     def trace(self, begin: float, end: float) -> Iterator[Asked]:
-        """Give all that is asked for between ``begin`` and ``end``, in hours after midnight, in the order of time.
+        """Return all that is asked for between ``begin`` and ``end``, in hours after midnight, in the order of time.
 
         Visits that began before go on, so that any part of a day is just what it is in the whole.
         """
@@ -84,12 +84,12 @@ class Community:
             yield from sorted((asked for asked in now if begin * HOUR <= asked.at < end * HOUR), key=lambda asked: asked.at)
 
     def visits_a_second(self, at: float, kind: Visitors) -> float:
-        """Tell how often one of ``kind`` comes, ``at`` seconds after midnight."""
+        """Return how often one of ``kind`` comes, ``at`` seconds after midnight."""
         hour = 1 + SWING * math.cos((at / HOUR - PEAK) * math.tau / 24)
         return self.members * kind.share * kind.visits / (24 * HOUR) * hour
 
     def _begun_in(self, minute: int) -> Iterator[Asked]:
-        """Give what is asked for in the visits that begin in ``minute``, in no order."""
+        """Return what is asked for in the visits that begin in ``minute``, in no order."""
         chance = random.Random(f"{self.seed} {minute}")
         for kind in (OCCASIONAL, REGULAR):
             at, rate = minute * 60.0, self.visits_a_second(minute * 60.0, kind)

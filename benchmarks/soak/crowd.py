@@ -172,7 +172,7 @@ class Crowd:
 
 
 def text_of(message: Any) -> str:
-    """Give all text of a message, also that of its components."""
+    """Return all text of a message, also that of its components."""
     texts = (component.get("content") for component in _walk(message.components))
     return "\n".join(filter(None, (message.content, *texts)))
 
@@ -192,7 +192,7 @@ def _button(message: Any, action: str) -> str | None:
 
 
 def _typed(modal: dict[str, Any]) -> dict[str, str]:
-    """Give what stands in the text inputs of a form."""
+    """Return what stands in the text inputs of a form."""
     return {part["custom_id"]: part.get("value") or "" for part in _walk(modal["components"]) if part.get("type") == TEXT_INPUT}
 
 

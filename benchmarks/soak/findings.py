@@ -56,7 +56,7 @@ class Findings:
         return median(sample.anonymous for sample in self.memory if since <= sample.at <= until)
 
     def missed(self) -> Iterator[str]:
-        """Say which goals were missed, but for that of the memory."""
+        """Yield the goals that were missed, but for that of the memory."""
         if self.wrong:
             yield f"{len(self.wrong)} requests were not answered exactly once: {'; '.join(self.wrong[:5])}"
         if not self.overtaken or max(self.overtaken) > 1:

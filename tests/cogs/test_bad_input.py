@@ -43,7 +43,7 @@ def proper(parameter):
 
 
 async def given(server, member, command, wrong, value):
-    """Give ``command`` with what it requires and ``value`` for the option ``wrong``, past the checks of Discord's clients."""
+    """Send ``command`` with what it requires and ``value`` for the option ``wrong``, past the checks of Discord's clients."""
     resolved = {}
     options = {each: proper(each) for each in command.parameters if each.required} | {wrong: value}
     for each, value in options.items():

@@ -123,7 +123,7 @@ async def fuzzed(steerable_server, monkeypatch):
 
 
 async def forget(server):
-    """Give back what the simulated Discord remembers, with the questions that nobody answers."""
+    """Free what the simulated Discord remembers, with the questions that nobody answers."""
     await server.env.advance_time(PATIENCE + 1)
     backend = server.env.backend
     for remembered in (backend.http_requests, backend.transcript, backend.messages[server.channel.id], backend.cdn._blobs):

@@ -35,7 +35,7 @@ async def start_bot(wire, folder, grace=30.0):
 
 
 def accepted_requests(wire):
-    """Give what was promised in the open; a refusal (who waits for five already) is seen by its member alone."""
+    """Return what was promised in the open; a refusal (who waits for five already) is seen by its member alone."""
     return [interaction for interaction in wire.asked if interaction.responded and not interaction.ephemeral]
 
 

@@ -69,7 +69,7 @@ def deploy(name, **options):
 
 
 def replicas(name):
-    """Tell the process, the machine and the queue of each replica."""
+    """Return the process, the machine and the queue of each replica."""
     import ray
 
     found = []

@@ -148,7 +148,7 @@ WAYS = (overwritten, truncated, spliced, repeated, counted_wrong, rearranged, pa
 
 
 def broken(number):
-    """Give the name of a seed and what became of it; the same for the same ``number``."""
+    """Return the name of a seed and what became of it; the same for the same ``number``."""
     chance = random.Random(number)
     name = chance.choice(sorted(seeds()))
     data = seeds()[name]

@@ -72,7 +72,7 @@ class PostgreSQL:
                 process.resume()
 
     def fresh(self):
-        """Give the URL of a new, empty database."""
+        """Return the URL of a new, empty database."""
         name = f"test{next(self._numbers)}"
         self._run("createdb", "-h", self.folder, "-U", "darkroom", name)
         return f"postgresql+asyncpg://darkroom@/{name}?host={self.folder}"

@@ -20,7 +20,7 @@ SHAPE = {
 
 
 def build_classifier(folder: Path, headless: bool = False, problem_type: str | None = None) -> Path:
-    """Tells red pictures from blue ones: its head is what separates its own features of the two."""
+    """Distinguishes red pictures from blue ones: its head is what separates its own features of the two."""
     logging.disable_progress_bar()
     torch.manual_seed(0)
     names = {"id2label": dict(enumerate(LABELS)), "label2id": {label: index for index, label in enumerate(LABELS)}}

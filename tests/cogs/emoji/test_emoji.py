@@ -53,7 +53,7 @@ async def begun(member, message, kind="emoji"):
 
 
 async def draft(server, monkeypatch, member, kind="emoji", **options):
-    """Give the message that shows the emoji or sticker to be."""
+    """Return the message that shows the emoji or sticker to be."""
     shown = await begun(member, await made(server, monkeypatch, **options), kind)
     assert shown.response.ephemeral
     return shown.response

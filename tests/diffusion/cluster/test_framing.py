@@ -48,7 +48,7 @@ def test_decode_frame_inverts_encode_frame(head, files):
 
 
 class Reader:
-    """Gives bytes without a running loop."""
+    """Returns bytes without a running loop."""
 
     def __init__(self, data):
         self.data = data

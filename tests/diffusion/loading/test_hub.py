@@ -31,7 +31,7 @@ def draw(user, tmp_path):
 
 @pytest.fixture
 def fetch(user):
-    """Gives what was fetched and what was said about it."""
+    """Returns what was fetched and what was said about it."""
 
     def start(endpoint, model=REPOSITORY, *half, **environment):
         ended = user("-c", FETCH, model, *half, HF_ENDPOINT=endpoint, **environment)
