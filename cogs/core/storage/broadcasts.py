@@ -1,4 +1,4 @@
-"""What whoever runs the bot broadcasts in one process and all are to do."""
+"""Commands of the operator that one process passes on to all others."""
 
 import logging
 from collections.abc import Callable
@@ -15,7 +15,7 @@ Handler = Callable[[str], None]
 
 
 class BroadcastRow(Base):
-    """One that the process of ``holder`` has not obeyed yet."""
+    """A command that the process ``recipient`` has not handled yet."""
 
     __tablename__ = "broadcasts"
 
@@ -26,36 +26,44 @@ class BroadcastRow(Base):
 
 
 class Broadcasts:
-    """Passes them on, by the `Lease` of each process; ``handlers`` do what this one is told, by the command."""
+    """Sends commands to the other processes and handles theirs.
+
+    ``handlers`` has a function for each command, which is called with the command's argument.
+    """
 
     def __init__(self, database: Database, lease: Lease) -> None:
-        self._database, self.lease = database, lease
+        self._database = database
+        self.lease = lease
         self.handlers: dict[str, Handler] = {}
 
     async def publish(self, command: str, argument: str = "") -> int:
-        """Let all other processes do the same within seconds, and give how many there are; raises `DatabaseUnavailableError`."""
+        """Send a command to all other processes and return how many there are.
+
+        They handle it within seconds. Raises `DatabaseUnavailableError`.
+        """
         if not self.lease.is_shared:
             return 0
-        others = select(ProcessRow.process_id, literal(command), literal(argument)).where(
+        living = select(ProcessRow.process_id)
+        rows = select(ProcessRow.process_id, literal(command), literal(argument)).where(
             ProcessRow.process_id != self.lease.process_id
         )
         async with self._database.transaction(DATABASE_UNREACHABLE) as session:
-            await session.execute(delete(BroadcastRow).where(BroadcastRow.recipient.not_in(select(ProcessRow.process_id))))
-            given: Any = await session.execute(insert(BroadcastRow).from_select(["recipient", "command", "argument"], others))
-        return given.rowcount
+            await session.execute(delete(BroadcastRow).where(BroadcastRow.recipient.not_in(living)))
+            inserted: Any = await session.execute(insert(BroadcastRow).from_select(["recipient", "command", "argument"], rows))
+        return inserted.rowcount
 
     async def poll(self) -> None:
-        """Do what other processes have passed on since, in their broadcast; raises `DatabaseUnavailableError`."""
-        ours = (
+        """Handle the commands that have arrived, in their order; raises `DatabaseUnavailableError`."""
+        received = (
             delete(BroadcastRow)
             .filter_by(recipient=self.lease.process_id)
             .returning(BroadcastRow.id, BroadcastRow.command, BroadcastRow.argument)
         )
         async with self._database.transaction(DATABASE_UNREACHABLE) as session:
-            broadcasts = (await session.execute(ours)).all()
+            broadcasts = (await session.execute(received)).all()
         for broadcast in sorted(broadcasts, key=lambda broadcast: broadcast.id):
-            log.info("ordered from another process: %s %s", broadcast.command, broadcast.argument)
+            log.info("command from another process: %s %s", broadcast.command, broadcast.argument)
             try:
                 self.handlers[broadcast.command](broadcast.argument)
-            except Exception:  # of one, which may be of another version's, the others are not to suffer
+            except Exception:  # it may come from another version; the other commands have to be handled
                 log.exception("the broadcast %s failed", broadcast.command)

@@ -1,82 +1,94 @@
-"""Which process makes which creation: each is held by one, and what a dead one held may be claimed by any other.
+"""The ownership of creations among several processes.
 
-They all can finish it: Discord's REST takes the bot's token, and the interaction's, from every process.
+Each creation belongs to one process; when that process dies, any other may claim it. Every process can finish every creation,
+because Discord accepts the bot's token and the interaction's token from all of them.
 """
 
 import asyncio
 import contextlib
-import logging
-from collections.abc import Callable, Collection
-from typing import Any, Final
+from collections.abc import Callable, Collection, Sequence
+from typing import Final
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from cogs.core.storage.creations import UNFINISHED_STATES, Creation, CreationStoreError, State
 from cogs.core.storage.database import DATABASE_UNREACHABLE, Database
 from cogs.core.storage.lease import Lease, ProcessRow
 
-log = logging.getLogger(__name__)
 ACTIVE_STATES: Final = (State.ACCEPTED, State.RUNNING)
 PENDING_STATES: Final = (*ACTIVE_STATES, State.RENDERED)
 
 
 class Claims:
-    """Those of the process of ``lease``. All methods raise `CreationStoreError`."""
+    """Claims creations for the process of ``lease``. All methods raise `CreationStoreError`."""
 
     def __init__(self, database: Database, lease: Lease) -> None:
-        self._database, self.lease = database, lease
-        self._unconfirmed: set[int] = set()  # whether they were claimed is not known, as the database failed meanwhile
+        self._database = database
+        self.lease = lease
+        self._unconfirmed: set[int] = set()  # claimed in a transaction whose commit was not confirmed
 
-    async def claim_orphans(self, most: int | None = None) -> list[Creation]:
-        """Claim up to ``most`` unfinished creations whose holder is dead, and give them, oldest first.
+    async def claim_orphans(self, limit: int | None = None) -> list[Creation]:
+        """Claim up to ``limit`` unfinished creations of dead processes and return them, oldest first.
 
-        However many processes do so at once, each is claimed by one of them.
+        If several processes do so at once, each creation goes to one of them.
         """
-        ours = Creation.owner_process == self.lease.process_id
-        living = ours | Creation.owner_process.in_(select(ProcessRow.process_id))
-        left = ~living | ours & Creation.id.in_(self._unconfirmed)
-        orphaned = select(Creation).where(Creation.state.in_(UNFINISHED_STATES), left)
-        locked = orphaned.order_by(Creation.id).limit(most).with_for_update(skip_locked=True)
+        mine = Creation.owner_process == self.lease.process_id
+        owner_lives = Creation.owner_process.in_(select(ProcessRow.process_id))
+        orphaned = or_(~(mine | owner_lives), mine & Creation.id.in_(self._unconfirmed))
+        rows = select(Creation).where(Creation.state.in_(UNFINISHED_STATES), orphaned).order_by(Creation.id)
         async with self._database.transaction(DATABASE_UNREACHABLE, CreationStoreError) as session:
-            found = list((await session.scalars(locked)).all())
+            found = list((await session.scalars(rows.limit(limit).with_for_update(skip_locked=True))).all())
             await self._assign(session, found)
         self._unconfirmed.difference_update(creation.id for creation in found)
         return found
 
     async def acquire(self, creation_id: int, *states: State) -> Creation | None:
-        """Claim a creation from whoever holds it; None where it is in none of ``states`` any more."""
-        wanted = select(Creation).where(Creation.id == creation_id, Creation.state.in_(states)).with_for_update()
+        """Take a creation over from its process; return None if its state is none of ``states``."""
+        row = select(Creation).where(Creation.id == creation_id, Creation.state.in_(states)).with_for_update()
         async with self._database.transaction(DATABASE_UNREACHABLE, CreationStoreError) as session:
-            if found := (await session.scalars(wanted)).one_or_none():
+            if found := (await session.scalars(row)).one_or_none():
                 await self._assign(session, [found])
         self._unconfirmed.discard(creation_id)
         return found
 
-    async def find_lost(self, ids: Collection[int]) -> set[int]:
-        """Tell which of the creations of those ``ids`` are not held by this process any more, or have ended."""
-        if not ids:
+    async def find_lost(self, creation_ids: Collection[int]) -> set[int]:
+        """Return those creations that have ended or do not belong to this process any more."""
+        if not creation_ids:
             return set()
-        held = Creation.owner_process == self.lease.process_id, Creation.state.in_(UNFINISHED_STATES)
-        ours = select(Creation.id).where(Creation.id.in_(ids), *held)
+        owned = select(Creation.id).where(
+            Creation.id.in_(creation_ids),
+            Creation.owner_process == self.lease.process_id,
+            Creation.state.in_(UNFINISHED_STATES),
+        )
         async with self._database.transaction(DATABASE_UNREACHABLE, CreationStoreError) as session:
-            return set(ids) - set((await session.scalars(ours)).all())
+            return set(creation_ids) - set((await session.scalars(owned)).all())
 
     async def held_by_others(self, member: int) -> list[int]:
-        """Give the ids of what ``member`` waits for and other processes hold."""
+        """Return the ids of the pending creations of ``member`` that belong to other processes."""
         if not self.lease.is_shared:
             return []
-        theirs = Creation.owner == member, Creation.state.in_(PENDING_STATES), Creation.owner_process != self.lease.process_id
+        pending = select(Creation.id).where(
+            Creation.owner == member,
+            Creation.state.in_(PENDING_STATES),
+            Creation.owner_process != self.lease.process_id,
+        )
         async with self._database.transaction(DATABASE_UNREACHABLE, CreationStoreError) as session:
-            return list((await session.scalars(select(Creation.id).where(*theirs))).all())
+            return list((await session.scalars(pending)).all())
 
     async def get_active(self, creation_id: int) -> Creation | None:
-        """Find the creation of that id where any process makes it or is about to go on with it."""
-        wanted = select(Creation).where(Creation.id == creation_id, Creation.state.in_(ACTIVE_STATES))
+        """Return that creation if any process draws it or is about to."""
+        row = select(Creation).where(Creation.id == creation_id, Creation.state.in_(ACTIVE_STATES))
         async with self._database.transaction(DATABASE_UNREACHABLE, CreationStoreError) as session:
-            return (await session.scalars(wanted)).one_or_none()
+            return (await session.scalars(row)).one_or_none()
+
+    async def count_pending(self) -> int:
+        """Return how many creations are pending in all processes."""
+        async with self._database.transaction(DATABASE_UNREACHABLE, CreationStoreError) as session:
+            return await session.scalar(select(func.count()).where(Creation.state.in_(PENDING_STATES))) or 0
 
     async def wait_until_idle(self, is_wanted: Callable[[], bool] = lambda: True) -> bool:
-        """Wait until nobody waits for anything, whichever process makes it; False once that is not wanted any more."""
+        """Wait until no process has a pending creation; return False once ``is_wanted()`` is false."""
         while is_wanted():
             with contextlib.suppress(CreationStoreError):
                 if not self.lease.is_shared or not await self.count_pending():
@@ -84,14 +96,10 @@ class Claims:
             await asyncio.sleep(self.lease.renew_interval)
         return False
 
-    async def count_pending(self) -> int:
-        """Count what is waited for, whichever process makes it."""
-        async with self._database.transaction(DATABASE_UNREACHABLE, CreationStoreError) as session:
-            return await session.scalar(select(func.count()).where(Creation.state.in_(PENDING_STATES))) or 0
-
-    async def _assign(self, session: Any, found: Collection[Creation]) -> None:
-        # When it was changed stays: it tells since when a message may have been posted.
-        self._unconfirmed.update(creation.id for creation in found if creation.owner_process != self.lease.process_id)
-        held: dict[str, Any] = {"owner_process": self.lease.process_id, "changed": Creation.changed}
-        claiming = update(Creation).where(Creation.id.in_([creation.id for creation in found])).values(**held)
-        await session.execute(claiming, execution_options={"synchronize_session": False})
+    async def _assign(self, session: AsyncSession, creations: Sequence[Creation]) -> None:
+        mine = self.lease.process_id
+        self._unconfirmed.update(creation.id for creation in creations if creation.owner_process != mine)
+        ids = [creation.id for creation in creations]
+        # ``changed`` keeps its value: it tells since when a message may have been posted.
+        assign = update(Creation).where(Creation.id.in_(ids)).values(owner_process=mine, changed=Creation.changed)
+        await session.execute(assign, execution_options={"synchronize_session": False})

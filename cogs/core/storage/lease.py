@@ -1,7 +1,8 @@
-"""Which bot processes live: each renews a lease in their common database, and one whose lease ran out is dead to the others.
+"""The lease that shows that a bot process is alive.
 
-All go by the database's clock. A process that was only slow finds in each creation's ``holder`` what was taken from it
-meanwhile. A process that has SQLite to itself needs none of this.
+Each process renews its lease in the common database. When a lease has expired, the other processes delete it and take over the
+creations of its process. All compare with the database's clock. A process that was only slow finds out by
+`Creation.owner_process` what it has lost. A process with a SQLite database is the only one and needs no lease.
 """
 
 import contextlib
@@ -20,10 +21,11 @@ from cogs.core.storage.database import Base, Database, DatabaseUnavailableError
 
 log = logging.getLogger(__name__)
 LEASE_SECONDS = 15.0
-UNLEASED: Final = "The lease of this process cannot be renewed."
+RENEWALS_PER_LEASE: Final = 5
+NOT_RENEWED: Final = "This process cannot renew its lease."
 
 
-class epoch(FunctionElement[float]):  # noqa: N801  (a function of SQL)
+class epoch(FunctionElement[float]):  # noqa: N801  (named like an SQL function)
     """The database's clock, in seconds since 1970."""
 
     type = Float(53)
@@ -41,7 +43,7 @@ def _epoch_of_sqlite(element: epoch, compiler: Any, **_: Any) -> str:
 
 
 class ProcessRow(Base):
-    """A process that lives until ``expires`` at least, in seconds since 1970; ``name`` tells its part of Discord."""
+    """A process that is alive until ``expires``, in seconds since 1970. ``name`` is what `Config.process_name` returns."""
 
     __tablename__ = "processes"
 
@@ -51,22 +53,24 @@ class ProcessRow(Base):
 
 
 class Lease:
-    """That of this process: it `open`s one, keeps it by `renew` every ``beat`` seconds, and gives it up by `release`.
+    """The lease of this process: `open` it, `renew` it every `renew_interval`, and `release` it at the end.
 
-    A process of the same ``name`` that starts later takes its place, so that a restart need not wait for the lease to run out.
-    The name is empty where one process serves all: then no other one could have taken anything over.
+    A process that opens a lease of the same ``name`` replaces the earlier one, so that a restart need not wait for expiry. The
+    name is empty if this process serves all of Discord.
     """
 
     def __init__(self, database: Database, name: str = "", seconds: float | None = None) -> None:
-        self._database, self.name = database, name
+        self._database = database
+        self.name = name
         self.seconds = LEASE_SECONDS if seconds is None else seconds
         self.process_id = secrets.randbits(62) + 1
-        self._renewed = self._unbroken_since = -self.seconds
+        self._renewed_at = -self.seconds
+        self._renewed_without_gap_since = -self.seconds
 
     @property
     def renew_interval(self) -> float:
-        """How many seconds lie between two renewals: several may fail before the lease runs out."""
-        return self.seconds / 5
+        """Seconds between two renewals. Several can fail before the lease expires."""
+        return self.seconds / RENEWALS_PER_LEASE
 
     @property
     def is_shared(self) -> bool:
@@ -80,49 +84,48 @@ class Lease:
 
     @property
     def is_valid(self) -> bool:
-        """Whether nobody can have taken anything over yet, told without asking the database."""
-        return (
-            not self.is_shared
-            or self.is_single_process
-            or time.perf_counter() < self._renewed + self.seconds - self.renew_interval
-        )
+        """Whether no other process can have taken anything over. Does not ask the database."""
+        if not self.is_shared or self.is_single_process:
+            return True
+        return time.perf_counter() < self._renewed_at + self.seconds - self.renew_interval
 
     async def open(self) -> None:
-        """Take the place of whoever had this name; raises `DatabaseUnavailableError`."""
+        """Replace an earlier process of this name; raises `DatabaseUnavailableError`."""
         if self.is_shared:
-            async with self._database.transaction(UNLEASED) as session:
+            async with self._database.transaction(NOT_RENEWED) as session:
                 await session.execute(delete(ProcessRow).filter_by(name=self.name))
             await self.renew()
 
     async def renew(self) -> None:
-        """Live on; raises `DatabaseUnavailableError`, and is tried again after a beat."""
-        asked = time.perf_counter()
-        async with self._database.transaction(UNLEASED) as session:
-            living: dict[str, Any] = {"expires": epoch() + self.seconds}
-            renewed: Any = await session.execute(update(ProcessRow).filter_by(process_id=self.process_id).values(**living))
-            if not renewed.rowcount:  # a first time, or too late
-                await session.execute(insert(ProcessRow).values(**living, process_id=self.process_id, name=self.name))
-        if asked > self._renewed + self.seconds - 2 * self.renew_interval:  # others may have waited longer
-            self._unbroken_since = asked
-        self._renewed = asked
+        """Extend the lease, or begin it again; raises `DatabaseUnavailableError`."""
+        began = time.perf_counter()
+        async with self._database.transaction(NOT_RENEWED) as session:
+            values: dict[str, Any] = {"expires": epoch() + self.seconds}
+            renewed: Any = await session.execute(update(ProcessRow).filter_by(process_id=self.process_id).values(**values))
+            if not renewed.rowcount:  # the first time, or after another process deleted the expired lease
+                await session.execute(insert(ProcessRow).values(**values, process_id=self.process_id, name=self.name))
+        if began > self._renewed_at + self.seconds - 2 * self.renew_interval:  # others may have had a longer gap
+            self._renewed_without_gap_since = began
+        self._renewed_at = began
 
     async def reap_expired(self) -> None:
-        """Strike those off whose leases ran out; raises `DatabaseUnavailableError`.
+        """Delete the expired leases of other processes; raises `DatabaseUnavailableError`.
 
-        Not soon after this process began or was without the database: others may have been as well, and need time to renew.
+        Does nothing in the first ``seconds`` after this process started or was cut off from the database, because other
+        processes may have been cut off too and need time to renew.
         """
-        if self._renewed < self._unbroken_since + self.seconds:
+        if self._renewed_at < self._renewed_without_gap_since + self.seconds:
             return
-        # Rows that are being renewed are locked and skipped: two processes cannot wait for each other.
+        # A row that its process is renewing is locked. Skipping it avoids a deadlock between two processes.
         expired = select(ProcessRow.process_id).where(ProcessRow.expires < epoch()).with_for_update(skip_locked=True)
-        async with self._database.transaction(UNLEASED) as session:
-            if dead := (await session.scalars(expired)).all():
-                log.warning("processes that are taken for dead: %d", len(dead))
-                await session.execute(delete(ProcessRow).where(ProcessRow.process_id.in_(dead)))
+        async with self._database.transaction(NOT_RENEWED) as session:
+            if process_ids := (await session.scalars(expired)).all():
+                log.warning("processes whose leases have expired: %d", len(process_ids))
+                await session.execute(delete(ProcessRow).where(ProcessRow.process_id.in_(process_ids)))
 
     async def release(self) -> None:
-        """End in order: what this process has left goes on elsewhere at once."""
+        """End the lease, so that other processes take over at once."""
         if self.is_shared:
-            with contextlib.suppress(DatabaseUnavailableError):  # then it runs out
-                async with self._database.transaction(UNLEASED) as session:
+            with contextlib.suppress(DatabaseUnavailableError):  # then the lease expires
+                async with self._database.transaction(NOT_RENEWED) as session:
                     await session.execute(delete(ProcessRow).filter_by(process_id=self.process_id))

@@ -1,22 +1,24 @@
-"""How many pictures a member has made today, UTC. The journal counts in its own transactions, so that none is lost or doubled.
+"""How many pictures each member made today (UTC).
 
-These counts outlive the creations: who has theirs deleted gets no new allowance by it.
+`CreationStore` counts in the transactions that write its creations, so that no picture is lost or counted twice. The counts
+outlive the creations: a member who deletes their data gets no new allowance.
 """
 
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import BigInteger, Date, delete, select, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from cogs.core.storage.database import Base, Database
+from cogs.core.storage.database import DATABASE_UNREACHABLE, Base, Database
 
-DIRECT_MESSAGES = 0  # stands for the server of direct messages
+DIRECT_MESSAGES: Final = 0  # in place of a server's id
 
 
 class UsageRow(Base):
-    """What a member made on one day in one server."""
+    """How many pictures a member made on one day in one server."""
 
     __tablename__ = "usage"
 
@@ -27,47 +29,49 @@ class UsageRow(Base):
 
 
 class QuotaStore:
-    """Reads the counts of today."""
+    """Reads how much of their daily allowance members have used. Methods raise `DatabaseUnavailableError`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     @property
     def is_shared(self) -> bool:
-        """Whether other processes may count there, too."""
+        """Whether other processes may count in the same database."""
         return self._database.is_shared
 
     async def used_today(self, member: int) -> dict[int, int]:
-        """Give how many pictures ``member`` has made today, by server; raises `DatabaseUnavailableError`."""
-        query = select(UsageRow.server, UsageRow.pictures).where(UsageRow.day == today(), UsageRow.member == member)
-        async with self._database.transaction("I cannot look up what you made today. Please try again later.") as session:
-            return dict((await session.execute(query)).all())
+        """Return how many pictures ``member`` made today, by server."""
+        rows = select(UsageRow).where(UsageRow.day == today(), UsageRow.member == member)
+        async with self._database.transaction(DATABASE_UNREACHABLE) as session:
+            return {row.server: row.pictures for row in await session.scalars(rows)}
 
     async def delete_past(self) -> None:
-        """Delete what was counted on days that are over; raises `DatabaseUnavailableError`."""
-        async with self._database.transaction("The counts of past days could not be deleted.") as session:
-            # Yesterday's is kept: what was asked for before midnight may still fail and be given back.
+        """Delete the counts of past days.
+
+        Yesterday's remain: a request from before midnight may still fail and return its pictures.
+        """
+        async with self._database.transaction("The counts of past days cannot be deleted.") as session:
             await session.execute(delete(UsageRow).where(UsageRow.day < today() - timedelta(days=1)))
 
 
-async def add_usage(session: Any, member: int, server: int | None, asked: datetime, pictures: int) -> None:
-    """Add ``pictures``, which are given back if negative, to the day on which they were ``asked`` for."""
-    key = {"day": asked.astimezone(UTC).date(), "member": member, "server": server or DIRECT_MESSAGES}
-    counting = update(UsageRow).filter_by(**key).values(pictures=UsageRow.pictures + pictures)
-    added = await session.execute(counting)
-    if pictures > 0 and not added.rowcount:
+async def add_usage(session: AsyncSession, member: int, server: int | None, requested: datetime, pictures: int) -> None:
+    """Add ``pictures``, which may be negative, to the count of the day of ``requested``."""
+    key = {"day": requested.astimezone(UTC).date(), "member": member, "server": server or DIRECT_MESSAGES}
+    increment = update(UsageRow).filter_by(**key).values(pictures=UsageRow.pictures + pictures)
+    updated: Any = await session.execute(increment)
+    if pictures > 0 and not updated.rowcount:
         try:
             async with session.begin_nested():
                 session.add(UsageRow(**key, pictures=pictures))
-        except IntegrityError:  # the day's first request at the same moment, where there are several writers
-            await session.execute(counting)
+        except IntegrityError:  # another process has just inserted the member's first row of the day
+            await session.execute(increment)
 
 
 def today() -> date:
-    """Give the day that it is, UTC."""
+    """Return the present day (UTC)."""
     return datetime.now(UTC).date()
 
 
 def next_reset() -> datetime:
-    """Give the moment at which the next day begins."""
+    """Return the moment when the next day begins."""
     return datetime.combine(today() + timedelta(days=1), datetime.min.time(), UTC)

@@ -1,4 +1,4 @@
-"""Which pictures wait for the word of a moderator, and who said what: in the database, so that each is decided once."""
+"""The moderators' reviews of flagged pictures. The database makes sure that each is decided once."""
 
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -10,11 +10,11 @@ from sqlalchemy.orm import Mapped, mapped_column
 from cogs.core.storage.creations import Creation, State
 from cogs.core.storage.database import DATABASE_UNREACHABLE, Base, Database, UtcDateTime
 
-DECISION_GRACE: Final = timedelta(minutes=5)  # that a decision takes at most to be acted on
+DECISION_GRACE: Final = timedelta(minutes=5)  # within which a decision is normally applied
 
 
 class Decision(StrEnum):
-    """What a moderator says."""
+    """What a moderator decides."""
 
     APPROVE = "approve"
     SPOILER = "spoiler"
@@ -22,9 +22,9 @@ class Decision(StrEnum):
 
 
 class ReviewRow(Base):
-    """A held creation: ``message_id`` is the message that asks the moderators, once there is one in the channel.
+    """The review of one creation. ``message_id`` is the message in the moderators' channel, once it is posted.
 
-    ``moderator`` is who made the ``decision``; nobody where it made itself, as when the channel was deleted.
+    ``moderator`` made the ``decision``; it is None if the bot did, for example because the channel was deleted.
     """
 
     __tablename__ = "reviews"
@@ -38,45 +38,45 @@ class ReviewRow(Base):
 
 
 class ReviewStore:
-    """The table of reviews. All methods raise `DatabaseUnavailableError`."""
+    """Reads and writes reviews. All methods raise `DatabaseUnavailableError`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def get(self, creation_id: int) -> ReviewRow | None:
-        """Give the review of a creation, if it was ever held."""
+        """Return the review of a creation, if there is one."""
         async with self._database.transaction(DATABASE_UNREACHABLE) as session:
             return await session.get(ReviewRow, creation_id)
 
     async def create(self, creation_id: int, channel_id: int) -> ReviewRow:
-        """Note that a creation is to be decided on in a channel, before the moderators are asked."""
+        """Begin the review of a creation in a channel, before its message is posted there."""
         async with self._database.transaction(DATABASE_UNREACHABLE) as session:
             return await session.merge(ReviewRow(creation_id=creation_id, channel_id=channel_id))
 
     async def set_message(self, review: ReviewRow, message_id: int | None) -> None:
-        """Note which message asks the moderators; None where it is gone."""
+        """Note the message of ``review``; None if it was deleted."""
         async with self._database.transaction(DATABASE_UNREACHABLE) as session:
             await session.execute(update(ReviewRow).filter_by(creation_id=review.creation_id).values(message_id=message_id))
         review.message_id = message_id
 
     async def decide(self, creation_id: int, decision: Decision, moderator: int | None) -> tuple[ReviewRow | None, bool]:
-        """Write ``decision`` down unless there is one already; give what holds now and whether it is this."""
-        first = update(ReviewRow).where(ReviewRow.creation_id == creation_id, ReviewRow.decision.is_(None))
+        """Store ``decision`` unless there is one; return the review and whether this decision is the one that counts."""
+        undecided = update(ReviewRow).where(ReviewRow.creation_id == creation_id, ReviewRow.decision.is_(None))
         values = {"decision": decision, "moderator": moderator, "decided": datetime.now(UTC)}
         async with self._database.transaction(DATABASE_UNREACHABLE) as session:
-            done: Any = await session.execute(first.values(**values), execution_options={"synchronize_session": False})
-            return await session.get(ReviewRow, creation_id), done.rowcount == 1
+            updated: Any = await session.execute(undecided.values(**values), execution_options={"synchronize_session": False})
+            return await session.get(ReviewRow, creation_id), updated.rowcount == 1
 
-    async def undecided(self, **where: Any) -> list[ReviewRow]:
-        """Give those without a decision whose columns are as ``where`` says."""
-        query = select(ReviewRow).where(ReviewRow.decision.is_(None)).filter_by(**where)
+    async def undecided(self, **columns: Any) -> list[ReviewRow]:
+        """Return the reviews without a decision whose ``columns`` have these values."""
+        query = select(ReviewRow).where(ReviewRow.decision.is_(None)).filter_by(**columns)
         async with self._database.transaction(DATABASE_UNREACHABLE) as session:
             return list((await session.scalars(query)).all())
 
     async def unapplied(self) -> list[int]:
-        """Give the ids of creations that are held although a decision was made a while ago."""
+        """Return the creations that are still in review although they were decided longer than `DECISION_GRACE` ago."""
         before = datetime.now(UTC) - DECISION_GRACE
-        held = select(Creation.id).where(Creation.state == State.IN_REVIEW)
-        query = select(ReviewRow.creation_id).where(ReviewRow.decided < before, ReviewRow.creation_id.in_(held))
+        in_review = select(Creation.id).where(Creation.state == State.IN_REVIEW)
+        query = select(ReviewRow.creation_id).where(ReviewRow.decided < before, ReviewRow.creation_id.in_(in_review))
         async with self._database.transaction(DATABASE_UNREACHABLE) as session:
             return list((await session.scalars(query)).all())

@@ -56,7 +56,7 @@ async def other(server, url, tiny_model):
 
 async def let_expire(service):
     """Let a studio work on and not know that its lease runs out."""
-    for chore in service.background._chores:
+    for chore in service.background._daemons:
         chore.cancel()
     service.lease.seconds = SECONDS / 2
     await service.lease.renew()

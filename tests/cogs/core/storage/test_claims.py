@@ -307,14 +307,14 @@ async def test_what_was_written_down_without_an_answer_of_the_database_is_not_ke
 
 async def test_after_an_outage_nearly_as_long_as_a_lease_others_get_time_to_renew(postgresql):
     async with processes(postgresql.fresh(), "0", "1") as (one, other):
-        one.lease._renewed = time.perf_counter() - one.lease.seconds + one.lease.renew_interval
+        one.lease._renewed_at = time.perf_counter() - one.lease.seconds + one.lease.renew_interval
         async with one.claims._database.transaction("") as session:
             await session.execute(update(ProcessRow).filter_by(process_id=other.lease.process_id).values(expires=0))
-        one.lease._unbroken_since = 0
+        one.lease._renewed_without_gap_since = 0
         await one.lease.renew()
         await one.lease.reap_expired()
         await other.creation_store.add(creation(1))
         assert await one.claims.claim_orphans() == []
-        one.lease._unbroken_since = 0
+        one.lease._renewed_without_gap_since = 0
         await one.lease.reap_expired()
         assert ids(await one.claims.claim_orphans()) == [1]
