@@ -27,8 +27,8 @@ from cogs.core.storage.database import DatabaseUnavailableError
 from cogs.similar import SIMILARITY
 from diffusion.errors import InvalidImageError
 from diffusion.images.io import read_image
-from diffusion.images.metadata.adapt import PROMPTS, adapt
-from diffusion.images.metadata.read import Recipe, read_recipe
+from diffusion.images.metadata.adaptation import PROMPTS, adapt
+from diffusion.images.metadata.recipe import Recipe, read_recipe
 from diffusion.request import SAMPLER_NAMES, ImageRequest, random_seed, start_step_for
 from diffusion.text import Text, plural
 

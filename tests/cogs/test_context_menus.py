@@ -9,8 +9,8 @@ from cogs.context_menus import recipe_text
 from cogs.core.messages import attachments
 from cogs.core.messages.delivery import Delivery
 from cogs.core.request.preferences import Preferences, Scope
-from diffusion.images.metadata.adapt import adapt
-from diffusion.images.metadata.read import Recipe
+from diffusion.images.metadata.adaptation import adapt
+from diffusion.images.metadata.recipe import Recipe
 from diffusion.images.parameters import read_parameters
 from diffusion.request import Limits
 from tests.support.foreign_metadata import FROM_A1111, with_texts, workflow

@@ -7,8 +7,8 @@ from PIL import Image
 
 from diffusion.errors import InvalidImageError
 from diffusion.images.io import to_png
-from diffusion.images.metadata.adapt import adapt
-from diffusion.images.metadata.read import Recipe, read_recipe
+from diffusion.images.metadata.adaptation import adapt
+from diffusion.images.metadata.recipe import Recipe, read_recipe
 from diffusion.images.parameters import format_parameters
 from diffusion.request import ImageRequest, Limits
 from tests.support.foreign_metadata import FROM_A1111, node, with_texts, workflow
@@ -21,7 +21,7 @@ def of_graph(graph):
 
 
 class Model:
-    name, latent_factor, guide_labels, max_tokens = "tiny", 8, ("red",), 6
+    name, grid, guide_labels, max_tokens = "tiny", 8, ("red",), 6
 
     def count_tokens(self, text):
         return len(text.split())

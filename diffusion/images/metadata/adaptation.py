@@ -1,0 +1,194 @@
+"""Convert a recipe of another tool to settings that a model here can follow."""
+
+import math
+import re
+from typing import Any, Final, Protocol
+
+from diffusion.images.metadata.recipe import Recipe
+from diffusion.request import MAX_UPSCALED_SIDE, SAMPLER_NAMES, UPSCALES, Limits
+from diffusion.text import N_, Text
+
+# Samplers by the letters and digits of their names: the same ones here, then the nearest by a part of the name.
+SAME: Final = {
+    "lms": "lms",
+    "ddim": "ddim",
+    "euler": "euler",
+    "eulera": "euler_a",
+    "eulerancestral": "euler_a",
+    "heun": "heun",
+    "dpm2mkarras": "dpm++",
+    "dpmpp2mkarras": "dpm++",
+    "unipc": "unipc",
+}
+NEAREST: Final = (
+    ("dpm", "dpm++"),
+    ("unipc", "unipc"),
+    ("eulera", "euler_a"),
+    ("euler", "euler"),
+    ("heun", "heun"),
+    ("ddim", "ddim"),
+    ("lms", "lms"),
+)
+LORA: Final = re.compile(r"<(?:lora|lyco|hypernet):[^<>]*>")
+WEIGHT: Final = re.compile(r"\(([^()]*):\s*[\d.]+\s*\)")
+MAX_PROMPT: Final = 4000  # characters; no model reads as many
+PROMPTS: Final = ("prompt", "negative_prompt")
+MAX_GUIDANCE: Final = 30.0
+NAME_SHOWN: Final = 50
+CLAMPED: Final = {
+    "steps": N_("Steps: {value} instead of {asked}."),
+    "guidance_scale": N_("Guidance scale: {value} instead of {asked}."),
+}
+
+
+class Model(Protocol):
+    """The limits that a model puts on a request."""
+
+    name: str
+    grid: int
+    guide_labels: tuple[str, ...]
+
+    @property
+    def max_tokens(self) -> int: ...  # noqa: D102
+    def count_tokens(self, text: str) -> int: ...  # noqa: D102
+
+
+def adapt(recipe: Recipe, model: Model, limits: Limits) -> tuple[dict[str, Any], list[Text]]:
+    """Return the settings of ``recipe`` without its seed, and a note on each change.
+
+    The settings fit ``model`` and ``limits``.
+    """
+    adaptation = _Adaptation(recipe, model, limits)
+    adaptation.adapt_prompts()
+    adaptation.adapt_size()
+    adaptation.adapt_number("steps", 1, limits.steps)
+    adaptation.adapt_number("guidance_scale", 0, MAX_GUIDANCE)
+    adaptation.adapt_sampler()
+    adaptation.adapt_start()
+    adaptation.adapt_guide_label()
+    adaptation.adapt_model()
+    return adaptation.settings, adaptation.notes
+
+
+class _Adaptation:
+    """The ``settings`` of a recipe that are adapted so far, and the ``notes`` on them."""
+
+    def __init__(self, recipe: Recipe, model: Model, limits: Limits) -> None:
+        self.recipe = recipe
+        self.found = recipe.settings
+        self.model = model
+        self.limits = limits
+        self.settings: dict[str, Any] = {}
+        self.notes: list[Text] = []
+
+    def adapt_prompts(self) -> None:
+        for field in PROMPTS:
+            whole = self.found.get(field, "")
+            text = _strip_syntax(whole[:MAX_PROMPT])
+            self.settings[field] = _truncate(text, self.model)
+            if self.settings[field] != text or len(whole) > MAX_PROMPT:
+                name = field.replace("_", " ")
+                self.notes.append(Text("The {field} is too long for this model, so its end is left out.", field=name))
+        if any(LORA.search(self.found.get(field, "")[:MAX_PROMPT]) for field in PROMPTS):
+            self.notes.append(Text("LoRAs are not supported, so they are left out."))
+
+    def adapt_size(self) -> None:
+        size = _fitting_size(self.found, self.model.grid, self.limits.side)
+        if size is not None:
+            self.settings["width"], self.settings["height"] = size
+            asked = (self.found["width"], self.found["height"])
+            if size != asked:
+                self.notes.append(Text("Size: {size} instead of {asked}.", size=_format_size(size), asked=_format_size(asked)))
+        upscale = self.found.get("upscale", 1)
+        is_possible = upscale in UPSCALES and upscale * max(size or (0,)) <= MAX_UPSCALED_SIDE
+        self.settings["upscale"] = upscale if is_possible else 1
+
+    def adapt_number(self, field: str, least: float, most: float) -> None:
+        asked = self.found.get(field)
+        if asked is None or not math.isfinite(asked):
+            return
+        self.settings[field] = min(max(asked, least), most)
+        if self.settings[field] != asked:
+            self.notes.append(Text(CLAMPED[field], value=f"{self.settings[field]:g}", asked=f"{asked:g}"))
+
+    def adapt_sampler(self) -> None:
+        same = _same_sampler(self.recipe)
+        sampler = same or _nearest_sampler(self.recipe)
+        if sampler:
+            self.settings["sampler"] = sampler
+        if same or not self.recipe.sampler:
+            return
+        name = _shorten_name(self.recipe.sampler)
+        if sampler:
+            self.notes.append(Text("Sampler: {instead} instead of {name}.", name=name, instead=SAMPLER_NAMES[sampler]))
+        else:
+            self.notes.append(Text("Sampler: the default instead of {name}.", name=name))
+
+    def adapt_start(self) -> None:
+        if self.found.get("start_step"):
+            self.notes.append(Text("The file does not contain the picture that this one started from, so I start from noise."))
+
+    def adapt_guide_label(self) -> None:
+        label = self.found.get("guide_label")
+        if not label:
+            return
+        if label in self.model.guide_labels:
+            self.settings |= {field: self.found[field] for field in ("guide_label", "label_scale") if field in self.found}
+        else:
+            self.notes.append(Text("This model cannot steer to {label}.", label=_shorten_name(label)))
+
+    def adapt_model(self) -> None:
+        if self.recipe.model and self.recipe.model != self.model.name:
+            name = _shorten_name(self.recipe.model)
+            self.notes.append(Text("Model: {other} instead of {name}.", name=name, other=self.model.name))
+
+
+def _strip_syntax(text: str) -> str:
+    """Remove the syntax of other tools: LoRAs and weights."""
+    text, found = LORA.sub("", text), 1
+    while found:
+        text, found = WEIGHT.subn(r"\1", text)
+    return re.sub(r"\s*,(?:\s*,)+", ",", " ".join(text.split())).strip(", ")
+
+
+def _truncate(text: str, model: Model) -> str:
+    """Return as many words of ``text`` as the model reads, by binary search."""
+    words = text.split(" ")
+    least, most = 0, len(words)
+    while least < most:
+        middle = (least + most + 1) // 2
+        if model.count_tokens(" ".join(words[:middle])) <= model.max_tokens:
+            least = middle
+        else:
+            most = middle - 1
+    return text if least == len(words) else " ".join(words[:least]).rstrip(", ")
+
+
+def _fitting_size(found: dict[str, Any], grid: int, most: int) -> tuple[int, int] | None:
+    """Shrink the size to ``most`` pixels a side and to multiples of ``grid``."""
+    width, height = found.get("width") or 0, found.get("height") or 0
+    if width < 1 or height < 1:
+        return None
+    scale = min(1.0, most / max(width, height))
+    return max(grid, int(width * scale) // grid * grid), max(grid, int(height * scale) // grid * grid)
+
+
+def _format_size(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+def _same_sampler(recipe: Recipe) -> str | None:
+    return SAME.get(_letters(recipe.sampler)) or recipe.settings.get("sampler")
+
+
+def _nearest_sampler(recipe: Recipe) -> str | None:
+    letters = _letters(recipe.sampler)
+    return next((known for word, known in NEAREST if word in letters), None)
+
+
+def _shorten_name(name: str) -> str:
+    return " ".join(name.split())[:NAME_SHOWN]
+
+
+def _letters(name: str) -> str:
+    return "".join(character for character in name.lower() if character.isalnum())
