@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from diffusers import StableDiffusionPipeline
 
-from benchmarks.support.shaped_models import SHAPES, model_for
+from benchmarks.support.shaped_models import SHAPES, model_for, stable_diffusion
 from diffusion import Engine
 from diffusion.families.model import ImageModel
 from diffusion.sampling.samplers import SAMPLERS
@@ -25,12 +25,13 @@ from diffusion.serving.worker_thread import WorkerThread
 def pipeline_of(model: ImageModel, sampler: str) -> StableDiffusionPipeline:
     """Put the very networks of ``model`` into diffusers' pipeline."""
     chosen = SAMPLERS[sampler]
+    family = stable_diffusion(model)
     pipeline = StableDiffusionPipeline(
-        vae=model.family.vae,
-        text_encoder=model.family.text_encoder,
-        tokenizer=model.family.tokenizer,
-        unet=model.family.unet,
-        scheduler=chosen.scheduler.from_config(model.family.scheduler_config, **chosen.settings),
+        vae=family.vae,
+        text_encoder=family.text_encoder,
+        tokenizer=family.tokenizer,
+        unet=family.unet,
+        scheduler=chosen.scheduler.from_config(family.scheduler_config, **chosen.settings),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,

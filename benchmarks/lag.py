@@ -12,7 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import quantiles
 
-from bot import Config, Darkroom, open_service
+from bot import Darkroom, open_service
+from cogs.core.config import Config
 from cogs.core.simulator.browser import simulated
 
 NAP = 0.005
@@ -55,9 +56,8 @@ async def measure(members: int, seconds: float, model_id: str | None, folder: Pa
             await asyncio.sleep(0.05)
         watcher.cancel()
         tell("busy", lags)
-        print(
-            f"{asked} requests of {members} members in {seconds:g} s, {service.engine.model.name} in {service.engine.model.dtype}"
-        )
+        model = service.engine.model
+        print(f"{asked} requests of {members} members in {seconds:g} s, {model.name} in {model.dtype}")
 
 
 def main() -> None:

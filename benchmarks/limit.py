@@ -42,7 +42,8 @@ class SdxlShaped:
 
     def _call(self, latents: Tensor, timesteps: Tensor, prompts: Tensor, pooled: Tensor, sizes: Tensor) -> Tensor:
         added = {"text_embeds": pooled, "time_ids": sizes}
-        return self.unet(latents, timesteps, prompts, added_cond_kwargs=added, return_dict=False)[0]
+        prediction: Tensor = self.unet(latents, timesteps, prompts, added_cond_kwargs=added, return_dict=False)[0]
+        return prediction
 
     def call(self, rows: int, side: int) -> Call:
         """Return a call of ``rows`` rows for pictures of ``side`` pixels."""
@@ -83,7 +84,7 @@ def flops(call: Call) -> int:
     """Count the floating-point operations of ``call``."""
     with FlopCounterMode(display=False) as counter:
         call()
-    return counter.get_total_flops()
+    return int(counter.get_total_flops())
 
 
 def peak(device: torch.device, dtype: torch.dtype, repeats: int) -> float:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.support.shaped_models import stable_diffusion
 from diffusion import Engine, EngineConfig, Limits, load_model
 from diffusion.families.model import ImageModel
 from diffusion.loading.random_weights import MODELS, write_model
@@ -45,15 +46,16 @@ async def measure(hub_ids: list[str], side: int, steps: int) -> None:
 async def draw(engine: Engine, side: int, steps: int) -> None:
     """Make a picture and print what it took; nothing here remembers the model afterwards."""
     taken: list[float] = []
-    held, model = resident_gib(), engine.model
-    sampler = "ddim" if model.family.prediction_type == "v_prediction" else "lms"
+    held = resident_gib()
+    family = stable_diffusion(engine.model)
+    sampler = "ddim" if family.prediction_type == "v_prediction" else "lms"
     engine.watchers = [partial(_note, taken)]
     await engine.submit(ImageRequest("a red fox", width=side, height=side, steps=steps, sampler=sampler, seed=1))
-    networks = (model.family.unet, model.family.vae, model.family.text_encoder)
+    networks = (family.unet, family.vae, family.text_encoder)
     parameters = sum(weight.numel() for network in networks for weight in network.parameters())
     print(
-        f"  {parameters / 1e6:.0f} M parameters, {model.family.prediction_type}, own side {model.sample_side}; {held:.1f} GiB held,"
-        f" {resident_gib():.1f} GiB after {side}x{side} with guidance, {sampler}:"
+        f"  {parameters / 1e6:.0f} M parameters, {family.prediction_type}, own side {family.sample_side};"
+        f" {held:.1f} GiB held, {resident_gib():.1f} GiB after {side}x{side} with guidance, {sampler}:"
         f" steps of {', '.join(f'{seconds:.1f}' for seconds in taken)} s, the last with the decoder",
         flush=True,
     )

@@ -6,6 +6,7 @@ was asked for. A sampler that draws noise on its way leads elsewhere, so that on
 """
 
 import argparse
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -77,7 +78,7 @@ class Judge:
 def decibels(image: Image.Image, reference: Image.Image) -> float:
     """Return the peak signal-to-noise ratio of two RGB pictures; 60 dB is where no eye sees more."""
     difference = np.asarray(image, float) - np.asarray(reference, float)
-    return min(60.0, 10 * np.log10(255**2 / max(np.mean(difference**2), 1e-9)))
+    return min(60.0, 10 * math.log10(255**2 / max(float(np.mean(difference**2)), 1e-9)))
 
 
 def ways(kind: str, samplers: Sequence[str], steps: Sequence[int]) -> Iterator[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """Count the functions that one /imagine calls: ``python -m benchmarks.request_trace [--list]``.
 
-The bot runs in a simulated Discord with the embedded model. Counted are the distinct functions of this project that run on the event
-loop's thread between the command and its delivered pictures. The engine (`diffusion.serving`, `diffusion.sampling` and
+The bot runs in a simulated Discord with the embedded model. Counted are the distinct functions of this project that run on
+the event loop's thread between the command and its delivered pictures. The engine (`diffusion.serving`, `diffusion.sampling`,
 `diffusion.families`) and the simulation itself are left out.
 """
 
@@ -69,8 +69,9 @@ async def trace() -> dict[str, list[str]]:
     """Return the functions that the second /imagine of a bot calls, by file."""
     with tempfile.TemporaryDirectory() as folder:
         async with open_service(Config(_env_file=None), Path(folder)) as service, simulated(service, Darkroom) as env:
-            channel = env.create_guild().create_text_channel("art")
-            member = channel.guild.add_member(env.create_user("alice"))
+            guild = env.create_guild()
+            channel = guild.create_text_channel("art")
+            member = guild.add_member(env.create_user("alice"))
             await request(env, member, channel, **WARM_UP)
             with Trace() as recorded:
                 await request(env, member, channel, **OPTIONS)

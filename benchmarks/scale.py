@@ -15,10 +15,13 @@ from collections.abc import Iterator
 from statistics import median
 from typing import Any, NoReturn
 
+from torch import Tensor
+
 from diffusion import Engine, EngineConfig, ImageRequest, load_model
 from diffusion.cluster.app import Deployed, Options, build_application
 from diffusion.cluster.remote import RemoteEngine, load
 from diffusion.families.model import ImageModel
+from diffusion.sampling.conditions import Conditions
 
 HOST = "127.0.0.1"
 SLEEP = 0.25  # seconds a step of the timed model takes, about one of Stable Diffusion for a few pictures on a GPU
@@ -32,7 +35,7 @@ FEW, MANY = 5, 30  # steps of two pictures, which tell what a request costs from
 def sleeping(model: ImageModel) -> ImageModel:
     """Let a step of ``model`` be a sleep, whatever stands in its batch."""
 
-    def predict(latents: Any, timesteps: Any, prompt_embeds: Any) -> Any:
+    def predict(latents: Tensor, timesteps: Tensor, conditions: Conditions) -> Tensor:
         time.sleep(SLEEP)
         return 0.1 * latents.float()
 
@@ -64,7 +67,8 @@ def served(kind: type[Deployed], numbers: list[int], url: str) -> Iterator[dict[
 
 def request(model: Any, seed: int, steps: int, side: int | None) -> ImageRequest:
     """Ask for a picture, in the model's own size unless it is told."""
-    return model.request("red apple", seed=seed, steps=steps, sampler="ddim", width=side, height=side)
+    made: ImageRequest = model.request("red apple", seed=seed, steps=steps, sampler="ddim", width=side, height=side)
+    return made
 
 
 async def rate(model: Any, members: int, seconds: float, side: int | None) -> float:

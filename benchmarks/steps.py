@@ -6,19 +6,22 @@ the engine keeps them; medians of several denoisings without any network, in tur
 
 import argparse
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from statistics import median
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from benchmarks.support.shaped_models import stable_diffusion
 from diffusion import ImageModel, load_model
-from diffusion.sampling.denoise import SAMPLERS, denoise
+from diffusion.sampling.denoise import denoise
+from diffusion.sampling.samplers import SAMPLERS
 
 
 @torch.inference_mode()
-def theirs(sampler: str, config: dict, noise: Tensor, predictions: Tensor) -> None:
+def theirs(sampler: str, config: Mapping[str, Any], noise: Tensor, predictions: Tensor) -> None:
     """Denoise as diffusers' pipelines do, with a scheduler that starts anew."""
     chosen, generator = SAMPLERS[sampler], torch.Generator()
     scheduler = chosen.scheduler.from_config(config, **chosen.settings)
@@ -53,7 +56,7 @@ def measure(samplers: Iterable[str], side: int, steps: int, repeats: int) -> Non
         reading, times = time.perf_counter() - began, []
         for _ in range(repeats + 1):
             began = time.perf_counter()
-            theirs(sampler, model.family.scheduler_config, noise, predictions)
+            theirs(sampler, stable_diffusion(model).scheduler_config, noise, predictions)
             between = time.perf_counter()
             ours(model, sampler, noise, predictions)
             times.append((between - began, time.perf_counter() - between))

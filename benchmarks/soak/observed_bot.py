@@ -13,8 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
+import discord
+
 import bot
 from benchmarks.lag import watch
+from cogs.core.config import Config
 from cogs.core.simulator.connect import connect_to
 from diffusion.serving.batcher import Batcher
 from diffusion.serving.job import ImageTask
@@ -51,12 +54,12 @@ class ObservedBatcher(Batcher[ImageTask]):
         self.turns.write(f"{time.perf_counter():.4f}\t{what}\t{item.owner}\t{id(item.job)}\t{id(item)}\n")
 
 
-async def observe(settings: bot.Config, folder: Path) -> None:
+async def observe(settings: Config, folder: Path) -> None:
     """Run the bot until it is told to stop."""
     with (folder / "lags.tsv").open("w") as lags, (folder / "turns.tsv").open("w") as turns:
-        build_engine: Callable[[bot.Config], Any] = bot.build_engine
+        build_engine: Callable[[Config], Any] = bot.build_engine
 
-        def build_observed(config: bot.Config) -> Any:
+        def build_observed(config: Config) -> Any:
             engine = build_engine(config)
             engine._batcher = ObservedBatcher(engine._batcher.max_rows, turns)
             return engine
@@ -75,14 +78,14 @@ def main() -> None:
     parser.add_argument("--model", help="folder or hub id; the embedded model if left out")
     options = parser.parse_args()
     connect_to(options.port)
-    settings = bot.Config(
+    settings = Config(
         _env_file=None,
         discord_token="loopback",
         data_dir=options.folder,
         database_url="",
         model_id=options.model,
     )
-    bot.discord.utils.setup_logging(level=logging.INFO)
+    discord.utils.setup_logging(level=logging.INFO)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     asyncio.run(observe(settings, options.folder))
 

@@ -71,3 +71,9 @@ def sdxl_unet() -> UNet2DConditionModel:
             return UNet2DConditionModel.from_config(dict(SDXL)).eval().requires_grad_(False)
     finally:
         torch.set_default_dtype(before)
+
+
+def stable_diffusion(model: ImageModel) -> StableDiffusion:
+    """Return the family of ``model``, which must be Stable Diffusion."""
+    assert isinstance(model.family, StableDiffusion)
+    return model.family

@@ -30,7 +30,7 @@ TINY_SCHEDULER = {
 }
 
 
-def configs(family: str, factor: int = FACTOR, side: int = 512) -> dict[str, dict]:
+def configs(family: str, factor: int = FACTOR, side: int = 512) -> dict[str, dict[str, Any]]:
     """Return the configurations of ``family`` by folder, every width divided by ``factor``."""
     names = ("unet", "vae", "text_encoder", "scheduler")
     read = {name: json.loads(next((PUBLISHED / family / name).iterdir()).read_text()) for name in names}
