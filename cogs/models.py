@@ -61,7 +61,7 @@ class ModelsCog(commands.Cog):
 
     def _source(self, model: str) -> str:
         """Find an offered model by name; raises `DarkroomError`."""
-        offered = {named(source): source for source in self.bot.config.model_names}
+        offered: dict[str, str] = {named(source): source for source in self.bot.config.model_names}
         if model not in offered:
             names = ", ".join(f"`{name}`" for name in offered)
             raise DarkroomError("There is no such model here. Choose one of these: {models}.", models=names)

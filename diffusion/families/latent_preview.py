@@ -25,7 +25,8 @@ def fit_projection(family: Family) -> Tensor:
     latents = family.to_latents(pixels.to(family.device, family.pixel_dtype), None)
     inputs = with_constant(latents).movedim(1, -1).flatten(0, -2)
     targets = F.avg_pool2d(pixels, family.latent_factor).movedim(1, -1).flatten(0, -2).to(inputs.device)
-    return torch.linalg.lstsq(inputs, targets).solution.T.cpu()
+    colours_of_latents: torch.Tensor = torch.linalg.lstsq(inputs, targets).solution
+    return colours_of_latents.T.cpu()
 
 
 def project(projection: Tensor, latents: Tensor) -> Tensor:

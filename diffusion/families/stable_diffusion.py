@@ -97,7 +97,8 @@ class StableDiffusion(Family):
     def alpha_bar(self, timesteps: Tensor) -> Tensor:
         """Look up the noise levels at ``timesteps``, at the nearest one of training where a sampler sets another."""
         nearest = timesteps.round().long().clamp(0, len(self._alphas_cumprod) - 1)
-        return self._alphas_cumprod[nearest]
+        looked_up: Tensor = self._alphas_cumprod[nearest]
+        return looked_up
 
     def predict_x_0(self, x_t: Tensor, predictions: Tensor, timesteps: Tensor) -> Tensor:
         """Estimate the clean latents (rows, channels, h, w) from inputs of the UNet and its predictions."""
@@ -107,7 +108,8 @@ class StableDiffusion(Family):
         """Encode pixels (images, 3, height, width) in [-1, 1] to latents scaled to unit variance."""
         posterior = self.vae.encode(pixels).latent_dist
         latents: Tensor = posterior.mode() if generator is None else posterior.sample(generator)
-        return latents.float() * self.vae.config.scaling_factor
+        scaling_factor: float = self.vae.config.scaling_factor
+        return latents.float() * scaling_factor
 
     def to_pixels(self, latents: Tensor) -> Tensor:
         """Decode clean latents (images, channels, h, w) to pixels (images, 3, height, width) in [-1, 1]."""

@@ -77,15 +77,18 @@ class PersistentItem(discord.ui.DynamicItem[ItemT], template=NOTHING):
         texts = [f"{values[field]:d}" if kind is bool else str(values[field]) for field, kind in cls._fields.items()]
         return ":".join((cls._name, *texts))
 
+    # Discord.py knows no type of the client here; ours is always a `Darkroom`.
     @classmethod
-    async def from_custom_id(cls, interaction: Interaction, item: discord.ui.Item[Any], match: re.Match[str]) -> Self:
+    async def from_custom_id(  # type: ignore[override]
+        cls, interaction: Interaction, item: discord.ui.Item[Any], match: re.Match[str]
+    ) -> Self:
         """Restore the item that a member pressed."""
         restored = cls.__new__(cls)
         values = {field: _parse(kind, match[field]) for field, kind in cls._fields.items()}
-        PersistentItem.__init__(restored, item, **values)
+        PersistentItem.__init__(restored, item, **values)  # type: ignore[misc]
         return restored
 
-    async def callback(self, interaction: Interaction) -> None:
+    async def callback(self, interaction: Interaction) -> None:  # type: ignore[override]
         """Run the item; an error becomes a reply to the member."""
         try:
             self.validate(interaction)
@@ -126,7 +129,7 @@ class Form(discord.ui.Modal):
     def __init__(self, title: str) -> None:
         super().__init__(title=title, timeout=FORM_TIMEOUT_SECONDS)
 
-    async def on_submit(self, interaction: Interaction) -> None:
+    async def on_submit(self, interaction: Interaction) -> None:  # type: ignore[override]
         """Check the lengths of the texts and run the form; an error becomes a reply to the member."""
         try:
             for field in self.walk_children():

@@ -31,14 +31,14 @@ def skeleton(text: str) -> str:
 def _as_latin(character: str) -> str:
     if character == "ſ":
         return S_OR_F
-    plain = MARKS.sub("", unicodedata.normalize("NFKD", character))
+    plain: str = MARKS.sub("", unicodedata.normalize("NFKD", character))
     if character.isascii() or (plain.isascii() and plain.isalnum()):
         return plain
     for form in (character, plain, character.upper()):  # в is no B, В is
         if form in _confusables():
             return _confusables()[form]
         if len(form) == 1 and (named := NAMED.search(unicodedata.name(form, ""))):
-            return named[1].lower()
+            return str(named[1]).lower()
     return plain
 
 

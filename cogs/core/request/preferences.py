@@ -118,7 +118,8 @@ FIELDS: Final = tuple(field.name for field in fields(Preferences))
 
 def to_json(preferences: Preferences) -> dict[str, Any]:
     """Give what is preferred, and nothing for what is left open."""
-    return ADAPTER.dump_python(preferences, mode="json", exclude_none=True)
+    values: dict[str, Any] = ADAPTER.dump_python(preferences, mode="json", exclude_none=True)
+    return values
 
 
 def from_json(values: dict[str, Any]) -> Preferences:

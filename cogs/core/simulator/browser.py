@@ -100,7 +100,8 @@ def _act_on_what_is_shown(page: Any, lock: asyncio.Lock) -> None:
             current = page._get_page(context_id).revision
             if isinstance(body, Mapping) and "published_revision" in body:
                 body = {**body, "published_revision": current}
-            return await act(context_id, body)
+            answer: dict[str, Any] = await act(context_id, body)
+            return answer
 
     page._action = act_now
 

@@ -5,7 +5,7 @@ from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
 
-def connect_to(port):
+def connect_to(port: int) -> None:
     """Let discord.py in this process take the `Wire` at ``port`` for Discord."""
     Route.BASE = f"http://127.0.0.1:{port}/api/v10"
     DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(f"ws://127.0.0.1:{port}/gateway")

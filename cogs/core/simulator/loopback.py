@@ -5,10 +5,12 @@ import contextlib
 import io
 import json
 import time
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from types import SimpleNamespace
+from typing import Any, Protocol, Self
 
-from aiohttp import WSMsgType, web
+from aiohttp import BodyPartReader, WSMsgType, web
 from simcord.backend import Backend, serializers
 from simcord.backend.cdn import CDN_BASE
 from simcord.backend.errors import BackendError
@@ -22,6 +24,13 @@ COMMAND, COMPONENT, MODAL = 2, 3, 5
 OPTION_TYPES = {str: 3, int: 4, bool: 5, float: 10, bytes: 11}
 
 
+class Limiter(Protocol):
+    """Decides which of the bot's requests come too early."""
+
+    def take(self, method: str, path: str) -> tuple[dict[str, str], float | None]:
+        """Count a request; return the headers of its answer, and how many seconds too early it came."""
+
+
 class Wire:
     """``async with Wire() as wire``: a server with some members and channels for each of ``shards``, at ``wire.port``.
 
@@ -30,26 +39,29 @@ class Wire:
     "after post" where that attaches finished pictures; True drops the connection. ``limits`` are the `RateLimits`, if any.
     """
 
-    def __init__(self, members=3, channels=1, shards=1):
+    def __init__(self, members: int = 3, channels: int = 1, shards: int = 1) -> None:
         self.backend = Backend()
         self.backend.clock._epoch = datetime.now(UTC)
         self._started = time.monotonic()
         self.guilds = [self.backend.create_guild("wire", shard_id=shard, shard_count=shards) for shard in range(shards)]
         self.members = [self.backend.make_user(f"member{index}") for index in range(members)]
-        self.channels = []
+        self.channels: list[Any] = []
         for guild in self.guilds:
             self.channels += [self.backend.create_channel(guild.id, f"art-{index}") for index in range(channels)]
             for member in self.members:
                 self.backend.add_member(guild.id, member.id)
         self.channel = self.channels[0]
-        self.asked, self.posted = [], []
-        self.on_request = lambda stage: False
-        self.limits = None
-        self._sockets, self._sequence, self._telling = {}, 0, set()  # by shard
+        self.asked: list[Any] = []
+        self.posted: list[str] = []
+        self.on_request: Callable[[str], bool] = lambda stage: False
+        self.limits: Limiter | None = None
+        self._sockets: dict[int, web.WebSocketResponse] = {}  # by shard
+        self._sequence = 0
+        self._telling: set[asyncio.Future[None]] = set()
         self.backend.subscribers.append(self._hear)
         self.ready = asyncio.Event()
 
-    async def __aenter__(self):
+    async def __aenter__(self) -> Self:
         application = web.Application(client_max_size=2**26)
         application.router.add_get("/gateway", self._gateway)
         application.router.add_get("/gateway/", self._gateway)
@@ -63,21 +75,22 @@ class Wire:
         self.port = self._runner.addresses[0][1]
         return self
 
-    async def __aexit__(self, *_):
+    async def __aexit__(self, *_: object) -> None:
         await self._runner.cleanup()
 
-    def messages(self):
+    def messages(self) -> list[Any]:
+        """Return the messages of all channels."""
         return [message for channel in self.channels for message in self.backend.messages[channel.id].values()]
 
-    async def ask(self, member, prompt, **options):
+    async def ask(self, member: Any, prompt: str, **options: Any) -> Any:
         """Let a member use /imagine. Whether the bot answered is told by the interaction that comes back."""
         return await self.slash(member, self.channel, "imagine", prompt=prompt, **options)
 
-    async def slash(self, member, channel, command, /, **options):
+    async def slash(self, member: Any, channel: Any, command: str, /, **options: Any) -> Any:
         """Let a member use a command; bytes are attached as a PNG."""
         self._tick()
-        resolved: dict = {}
-        data = {"id": "1", "name": command, "type": 1, "options": [], "resolved": resolved}
+        resolved: dict[str, Any] = {}
+        data: dict[str, Any] = {"id": "1", "name": command, "type": 1, "options": [], "resolved": resolved}
         for name, value in options.items():
             kind = OPTION_TYPES[type(value)]
             if isinstance(value, bytes):
@@ -85,18 +98,18 @@ class Wire:
             data["options"].append({"name": name, "type": kind, "value": value})
         return await self._interact(COMMAND, member, channel.id, data)
 
-    async def press(self, member, message, custom_id):
+    async def press(self, member: Any, message: Any, custom_id: str) -> Any:
         """Let a member press a button."""
         data = {"custom_id": custom_id, "component_type": 2}
         return await self._interact(COMPONENT, member, message.channel_id, data, message)
 
-    async def submit(self, member, message, modal, **texts):
+    async def submit(self, member: Any, message: Any, modal: dict[str, Any], **texts: str) -> Any:
         """Let a member fill in the modal that a button of ``message`` showed."""
         inputs = [{"type": 4, "custom_id": name, "value": text} for name, text in texts.items()]
         data = {"custom_id": modal["custom_id"], "components": [{"type": 1, "components": [text]} for text in inputs]}
         return await self._interact(MODAL, member, message.channel_id, data, message)
 
-    async def _interact(self, kind, member, channel_id, data, message=None):
+    async def _interact(self, kind: int, member: Any, channel_id: int, data: dict[str, Any], message: Any = None) -> Any:
         self._tick()
         guild_id = self.backend.channels[channel_id].guild_id
         interaction, payload = base_payload(
@@ -109,30 +122,30 @@ class Wire:
         await self._dispatch("INTERACTION_CREATE", payload, self.shard_of(guild_id))
         return interaction
 
-    def shard_of(self, guild_id):
-        """Which shard is told what happens in a guild, or in none."""
+    def shard_of(self, guild_id: int | str | None) -> int:
+        """Return the shard that is told what happens in a guild, or in none."""
         return (int(guild_id or 0) >> 22) % len(self.guilds)
 
-    def forget(self, files):
-        """Give back the memory of what went over the wire, and of all but the last ``files`` files."""
+    def forget(self, files: int) -> None:
+        """Free the memory of what went over the wire, and of all but the last ``files`` files."""
         self.backend.http_requests.clear()
         self.backend.transcript.clear()
         blobs = self.backend.cdn._blobs
         for url in list(blobs)[:-files]:
             del blobs[url]
 
-    async def disconnect(self):
+    async def disconnect(self) -> None:
         """Close the gateway's connection, as Discord does now and then."""
         self.ready.clear()
         for socket in list(self._sockets.values()):
             await socket.close(code=4000)
 
-    async def _advise(self, request):
+    async def _advise(self, request: web.Request) -> web.Response:
         limit = {"total": 1000, "remaining": 1000, "reset_after": 0, "max_concurrency": 1}
         url = f"ws://127.0.0.1:{self.port}/gateway"
         return self._answer({"url": url, "shards": len(self.guilds), "session_start_limit": limit})
 
-    async def _gateway(self, request):
+    async def _gateway(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         await socket.send_json({"op": HELLO, "d": {"heartbeat_interval": 41250}})
@@ -154,7 +167,7 @@ class Wire:
             self.ready.clear()
         return socket
 
-    async def _identified(self, shard):
+    async def _identified(self, shard: int) -> None:
         user = dict(serializers.user_payload(self.backend.bot_user))
         guild = dict(serializers.guild_create_payload(self.backend, self.guilds[shard]))
         session = {"session_id": "wire", "resume_gateway_url": f"ws://127.0.0.1:{self.port}/gateway", "v": 10, "user": user}
@@ -166,27 +179,27 @@ class Wire:
         if len(self._sockets) == len(self.guilds):
             self.ready.set()
 
-    async def _dispatch(self, event, data, shard):
+    async def _dispatch(self, event: str, data: Mapping[str, Any], shard: int) -> None:
         if shard not in self._sockets:
             raise ConnectionError(f"nobody serves shard {shard}")
         self._sequence += 1
         await self._sockets[shard].send_str(self._json({"op": DISPATCH, "t": event, "s": self._sequence, "d": data}))
 
-    def _hear(self, event, data):
+    def _hear(self, event: str, data: Mapping[str, Any]) -> None:
         if event.startswith("MESSAGE_") and self.ready.is_set():
             telling = asyncio.ensure_future(self._tell(event, data))
             self._telling.add(telling)
             telling.add_done_callback(self._telling.discard)
 
-    async def _tell(self, event, data):
+    async def _tell(self, event: str, data: Mapping[str, Any]) -> None:
         with contextlib.suppress(ConnectionError, RuntimeError):  # the bot is gone
             await self._dispatch(event, data, self.shard_of(data.get("guild_id")))
 
-    async def _cdn(self, request):
+    async def _cdn(self, request: web.Request) -> web.Response:
         data = self.backend.cdn.get(f"{CDN_BASE}/{request.match_info['path']}")
         return web.Response(status=404) if data is None else web.Response(body=data)
 
-    async def _rest(self, request):
+    async def _rest(self, request: web.Request) -> web.Response:
         path = f"/{request.match_info['path']}"
         body, files = await _body(request)
         self._tick()
@@ -208,34 +221,38 @@ class Wire:
             return self._dropped(request)
         return web.Response(status=204, headers=headers) if answer is None else self._answer(answer, headers=headers)
 
-    def _answer(self, data, status=200, headers=None):
+    def _answer(self, data: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
         # discord.py compares the type as a whole, so there must be no charset in it.
         headers = {"Content-Type": "application/json"} | (headers or {})
         return web.Response(body=self._json(data).encode(), status=status, headers=headers)
 
-    def _json(self, data):
+    def _json(self, data: Any) -> str:
         return json.dumps(data).replace(CDN_BASE, f"http://127.0.0.1:{self.port}/cdn")
 
-    def _interrupts(self, moment, stages):
+    def _interrupts(self, moment: str, stages: list[str]) -> bool:
         """Tell each stage to `on_request`; return whether one of them interrupts."""
         return True in [self.on_request(f"{moment}{stage}") for stage in stages]
 
-    def _dropped(self, request):
-        request.transport.abort()
+    def _dropped(self, request: web.Request) -> web.Response:
+        if isinstance(request.transport, asyncio.Transport):
+            request.transport.abort()
         return web.Response()
 
-    def _tick(self):
+    def _tick(self) -> None:
         """Let simcord's clock follow the real one."""
         elapsed = time.monotonic() - self._started
         self.backend.advance_clock(elapsed - self.backend.clock.elapsed)
 
 
-async def _body(request):
+async def _body(request: web.Request) -> tuple[dict[str, Any] | None, list[Any]]:
     if not request.content_type.startswith("multipart"):
         text = await request.text()
         return (json.loads(text) if text else None), []
-    body, files = None, []
+    body: dict[str, Any] | None = None
+    files: list[Any] = []
     async for part in await request.multipart():
+        if not isinstance(part, BodyPartReader):
+            continue
         if part.name == "payload_json":
             body = json.loads(await part.text())
         else:

@@ -50,7 +50,7 @@ class Broadcasts:
         async with self._database.transaction(DATABASE_UNREACHABLE) as session:
             await session.execute(delete(BroadcastRow).where(BroadcastRow.recipient.not_in(living)))
             inserted: Any = await session.execute(insert(BroadcastRow).from_select(["recipient", "command", "argument"], rows))
-        return inserted.rowcount
+        return int(inserted.rowcount)
 
     async def poll(self) -> None:
         """Handle the commands that have arrived, in their order; raises `DatabaseUnavailableError`."""

@@ -311,7 +311,7 @@ class CreationStore:
             return None
         if self._pending.get(creation_id) is changes:
             del self._pending[creation_id]
-        return updated.rowcount == 1
+        return bool(updated.rowcount == 1)
 
     async def _recount(self, session: AsyncSession, creation_id: int, counted: int) -> None:
         row = select(Creation).where(*self._is_owned(creation_id)).with_for_update()
