@@ -69,7 +69,7 @@ class Darkroom(commands.AutoShardedBot):
         """Load the cogs, register their commands with Discord, and open the service."""
         for extension in EXTENSIONS:
             await self.load_extension(extension)
-        self.add_dynamic_items(*PersistentItem.declared)
+        self.add_dynamic_items(*PersistentItem.declared.values())
         await self.tree.set_translator(CommandTranslator())
         if is_leader(self.config.shard_ids):
             await self.tree.sync()
@@ -104,7 +104,7 @@ class Darkroom(commands.AutoShardedBot):
         image_store.max_bytes = self.config.data_max_bytes
         image_store.max_days = self.config.data_max_days
         self.service.rules.daily = self.config.daily_allowance
-        self.service.builder.offer(styles)
+        self.service.builder.custom_styles = styles
         if "log_level" in applied:
             logging.getLogger().setLevel(self.config.log_level)
         return applied, [name for name in changed if name not in RELOADABLE]

@@ -9,6 +9,7 @@ EXTENSIONS: Final = (
     "cogs.outpaint",
     "cogs.morph",
     "cogs.context_menus",
+    "cogs.image_info",
     "cogs.queue",
     "cogs.history",
     "cogs.lineage",
@@ -20,8 +21,9 @@ EXTENSIONS: Final = (
     "cogs.about",
     "cogs.models",
     "cogs.results.buttons",
+    "cogs.results.edit",
     "cogs.results.timelapse",
+    "cogs.results.branching",
     "cogs.emoji",
-    "cogs.core.messages.confirm",
     "cogs.admin",
 )

@@ -1,6 +1,6 @@
 """/about: what this bot can do, and with which model."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import discord
 from discord import app_commands
@@ -9,7 +9,11 @@ from discord.ext import commands
 from cogs.core.generation.service import GenerationService
 from cogs.core.help_text import about_text, running_text
 from cogs.core.i18n.catalogues import command_name, say
-from cogs.core.policy.locale import language_of
+from cogs.core.policy.context import Context
+from cogs.core.types import Interaction
+
+if TYPE_CHECKING:
+    from bot import Darkroom
 
 
 class AboutCog(commands.Cog):
@@ -19,29 +23,28 @@ class AboutCog(commands.Cog):
         self.service = service
 
     @app_commands.command()
-    async def about(self, interaction: discord.Interaction[Any]) -> None:
+    async def about(self, interaction: Interaction) -> None:
         """Tell which model draws here, what to try and which commands there are."""
-        async with self.service.answering(interaction):
-            model, metrics = self.service.engine.model, self.service.metrics
-            every = interaction.client.tree.get_commands(type=discord.AppCommandType.chat_input)
-            language = language_of(interaction)
-            described = {
-                f"/{command_name(language, command.name)}": say(language, command.description)
-                for command in every
-                if _is_shown(command, interaction)
-            }
-            made = metrics.began, metrics.pictures, metrics.seconds_each
-            running = running_text(str(model.device), str(model.dtype), *made, language)
-            text = about_text(model.name, model.defaults, described, running, language)
-            await interaction.response.send_message(text, ephemeral=True)
+        model, metrics = self.service.engine.model, self.service.metrics
+        every = interaction.client.tree.get_commands(type=discord.AppCommandType.chat_input)
+        language = Context.of(interaction).language
+        described = {
+            f"/{command_name(language, command.name)}": say(language, command.description)
+            for command in every
+            if _is_shown(command, interaction)
+        }
+        made = metrics.began, metrics.pictures, metrics.seconds_each
+        running = running_text(str(model.device), str(model.dtype), *made, language)
+        text = about_text(model.name, model.defaults, described, running, language)
+        await interaction.response.send_message(text, ephemeral=True)
 
 
-def _is_shown(command: Any, interaction: discord.Interaction[Any]) -> bool:
+def _is_shown(command: Any, interaction: Interaction) -> bool:
     """Whether Discord offers ``command`` to the member, unless the server has other rules for it."""
     needed = command.default_permissions
     return needed is None or needed <= interaction.permissions
 
 
-async def setup(bot: Any) -> None:
+async def setup(bot: "Darkroom") -> None:
     """Add the cog."""
     await bot.add_cog(AboutCog(bot.service))

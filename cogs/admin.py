@@ -3,7 +3,7 @@
 import contextlib
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import discord
 from discord import app_commands
@@ -11,10 +11,14 @@ from discord.ext import commands
 
 from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import say
-from cogs.core.policy.locale import language_of
+from cogs.core.policy.context import Context
 from cogs.core.policy.permissions import check_operator
+from cogs.core.types import Interaction
 from diffusion.errors import DarkroomError
 from diffusion.text import N_
+
+if TYPE_CHECKING:
+    from bot import Darkroom
 
 log = logging.getLogger(__name__)
 Reload = Callable[[], tuple[list[str], list[str]]]
@@ -39,49 +43,45 @@ class AdminCog(commands.GroupCog, group_name="admin", group_description="What on
         }
 
     @app_commands.command()
-    async def pause(self, interaction: discord.Interaction[Any]) -> None:
+    async def pause(self, interaction: Interaction) -> None:
         """Let all pictures stand where they are; requests are still taken and wait."""
-        async with self.service.answering(interaction):
-            await check_operator(interaction)
-            self.service.engine.pause()
-            waiting, language = self.service.engine.unfinished, language_of(interaction)
-            paused = say(language, "Paused; pictures waiting: {count}. `/admin resume` goes on.", count=waiting)
-            await _say(interaction, paused, *await self._pass_on("pause", language))
+        await check_operator(interaction)
+        self.service.engine.pause()
+        waiting, language = self.service.engine.unfinished, Context.of(interaction).language
+        paused = say(language, "Paused; pictures waiting: {count}. `/admin resume` goes on.", count=waiting)
+        await _say(interaction, paused, *await self._pass_on("pause", language))
 
     @app_commands.command()
-    async def resume(self, interaction: discord.Interaction[Any]) -> None:
+    async def resume(self, interaction: Interaction) -> None:
         """Go on after a pause, and take requests again after a drain."""
-        async with self.service.answering(interaction):
-            await check_operator(interaction)
-            self._resume()
-            language = language_of(interaction)
-            going_on = say(language, "Going on, and taking requests.")
-            await _say(interaction, going_on, *await self._pass_on("resume", language))
+        await check_operator(interaction)
+        self._resume()
+        language = Context.of(interaction).language
+        going_on = say(language, "Going on, and taking requests.")
+        await _say(interaction, going_on, *await self._pass_on("resume", language))
 
     @app_commands.command()
-    async def drain(self, interaction: discord.Interaction[Any]) -> None:
+    async def drain(self, interaction: Interaction) -> None:
         """Take no more requests and finish those in hand."""
-        async with self.service.answering(interaction):
-            await check_operator(interaction)
-            left, language = self.service.engine.unfinished, language_of(interaction)
-            finishing = say(language, "Taking no more; pictures to finish: {count}…", count=left)
-            await _say(interaction, finishing, *await self._pass_on("drain", language))
-            self.service.background.spawn(self._report_drained(interaction))
+        await check_operator(interaction)
+        left, language = self.service.engine.unfinished, Context.of(interaction).language
+        finishing = say(language, "Taking no more; pictures to finish: {count}…", count=left)
+        await _say(interaction, finishing, *await self._pass_on("drain", language))
+        self.service.background.spawn(self._report_drained(interaction))
 
     @app_commands.command(name="reload")
-    async def reload_settings(self, interaction: discord.Interaction[Any]) -> None:
+    async def reload_settings(self, interaction: Interaction) -> None:
         """Read the bot's settings again and apply those that need no restart."""
-        async with self.service.answering(interaction):
-            await check_operator(interaction)
-            applied, waiting = self.reload()
-            language = language_of(interaction)
-            if applied:
-                lines = [say(language, "Applied: {settings}.", settings=_listed(applied))]
-            else:
-                lines = [say(language, "Nothing has changed that I can apply now.")]
-            if waiting:
-                lines.append(say(language, "After a restart: {settings}.", settings=_listed(waiting)))
-            await _say(interaction, *lines, *await self._pass_on("reload", language))
+        await check_operator(interaction)
+        applied, waiting = self.reload()
+        language = Context.of(interaction).language
+        if applied:
+            lines = [say(language, "Applied: {settings}.", settings=_listed(applied))]
+        else:
+            lines = [say(language, "Nothing has changed that I can apply now.")]
+        if waiting:
+            lines.append(say(language, "After a restart: {settings}.", settings=_listed(waiting)))
+        await _say(interaction, *lines, *await self._pass_on("reload", language))
 
     async def _pass_on(self, verb: str, language: str) -> list[str]:
         """Let the other processes do the same, and give a line that says so where there are any."""
@@ -98,12 +98,12 @@ class AdminCog(commands.GroupCog, group_name="admin", group_description="What on
         except DarkroomError as error:
             log.error("the settings were not read again: %s", error)
 
-    async def _report_drained(self, interaction: discord.Interaction[Any]) -> None:
+    async def _report_drained(self, interaction: Interaction) -> None:
         await self.service.drain()
         if not await self.service.claims.wait_until_idle(lambda: self.service.closed_reason is not None):
             return
         with contextlib.suppress(discord.HTTPException):  # after 15 minutes there is no way back to the answer; the log has it
-            await interaction.edit_original_response(content=say(language_of(interaction), DRAINED))
+            await interaction.edit_original_response(content=say(Context.of(interaction).language, DRAINED))
         log.info("drained")
 
 
@@ -111,10 +111,10 @@ def _listed(names: list[str]) -> str:
     return ", ".join(f"`{name.upper()}`" for name in names)
 
 
-async def _say(interaction: discord.Interaction[Any], *lines: str) -> None:
+async def _say(interaction: Interaction, *lines: str) -> None:
     await interaction.response.send_message("\n".join(lines), ephemeral=True)
 
 
-async def setup(bot: Any) -> None:
+async def setup(bot: "Darkroom") -> None:
     """Add the cog."""
     await bot.add_cog(AdminCog(bot.service, bot.reload_config))

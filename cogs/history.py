@@ -3,8 +3,7 @@
 import asyncio
 import contextlib
 import io
-import re
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import discord
 from discord import app_commands, ui
@@ -15,110 +14,114 @@ from PIL import Image
 from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.messages import render
+from cogs.core.messages.components import PersistentButton
 from cogs.core.messages.delivery import NO_MENTIONS
-from cogs.core.policy.locale import language_of
-from cogs.core.policy.permissions import Interaction
-from cogs.core.request.options import clean
+from cogs.core.policy.context import Context
+from cogs.core.request.text import clean
 from cogs.core.storage.creations import Creation, Page
-from cogs.core.storage.images import ImageMissingError
+from cogs.core.storage.images import ImageMissingError, ImageStore
+from cogs.core.types import Interaction
 from cogs.lineage import ShowSelect
 from diffusion.text import N_, plural
 
-SEARCH_LIMIT: Final = 50  # characters, as a custom_id has room for
-PROMPT_SHOWN: Final = 150
-THUMBNAIL_SIDE: Final = 192
-GONE: Final = N_("its pictures are not kept any more")
+if TYPE_CHECKING:
+    from bot import Darkroom
+
+SEARCH_LIMIT: Final = 50  # characters that fit in a custom_id
+PROMPT_LENGTH: Final = 150  # characters shown
+THUMBNAIL_SIDE: Final = 192  # pixels
+DELETED: Final = N_("its pictures have been deleted")
 FRAMES: Final = plural("{count} frame", "{count} frames")
 PICTURES: Final = plural("{count} picture", "{count} pictures")
-WAYS: Final = {"newer": (N_("Newer"), "◀️"), "older": (N_("Older"), "▶️")}
+LABELS: Final = {"newer": (N_("Newer"), "◀️"), "older": (N_("Older"), "▶️")}
+Direction = Literal["newer", "older"]
 
 
-class PageButton(
-    ui.DynamicItem[ui.Button[Any]],
-    template=re.compile(r"darkroom:history:(?P<way>newer|older):(?P<creation>\d+):(?P<search>.*)", re.DOTALL),
-):
-    """Leads on from the creation at the edge of a page."""
+class PageButton(PersistentButton, name="history"):
+    """Turns the page, from the creation at its edge."""
 
-    def __init__(self, way: str, creation: int, search: str, language: str = ENGLISH) -> None:
-        name, emoji = say(language, WAYS[way][0]), WAYS[way][1]
-        super().__init__(ui.Button(label=name, emoji=emoji, custom_id=f"darkroom:history:{way}:{creation}:{search}"))
-        self.way, self.creation, self.search = way, creation, search
+    direction: Direction
+    creation_id: int
+    search: str
 
-    @classmethod
-    async def from_custom_id(cls, interaction: Interaction, item: ui.Item[Any], match: re.Match[str]) -> Self:
-        """Make the button anew from its custom_id."""
-        return cls(match["way"], int(match["creation"]), match["search"])
+    def __init__(self, direction: Direction, creation_id: int, search: str, language: str = ENGLISH) -> None:
+        label, emoji = LABELS[direction]
+        button: ui.Button[Any] = ui.Button(label=say(language, label), emoji=emoji)
+        super().__init__(button, direction=direction, creation_id=creation_id, search=search)
 
-    async def callback(self, interaction: Interaction) -> None:
-        """Hand the press over."""
-        await interaction.client.get_cog("HistoryCog").turn(interaction, self.way, self.creation, self.search)
+    async def run(self, interaction: Interaction) -> None:
+        """Show the next page in the same message."""
+        store = interaction.client.service.creation_store
+        await interaction.response.defer()
+        edge = {"after" if self.direction == "newer" else "before": self.creation_id}
+        page = await store.page(interaction.user.id, self.search, **edge)
+        if not page.creations:  # deleted meanwhile
+            page = await store.page(interaction.user.id, self.search)
+        view, files = await _layout(interaction, page, self.search)
+        await interaction.edit_original_response(view=view, attachments=files, allowed_mentions=NO_MENTIONS)
 
 
 class HistoryCog(commands.Cog):
-    """Lists what a member has made."""
+    """Lists the pictures of a member."""
 
     def __init__(self, service: GenerationService) -> None:
         self.service = service
 
     @app_commands.command()
-    @app_commands.describe(search="Only pictures whose prompt has this in it")
+    @app_commands.describe(search="Only pictures whose prompt contains this")
     async def history(self, interaction: Interaction, search: Range[str, 1, SEARCH_LIMIT] | None = None) -> None:
-        """Look through the pictures that you have made."""
-        async with self.service.answering(interaction):
-            await interaction.response.defer(ephemeral=True, thinking=True)
-            wanted, language = clean(search or ""), language_of(interaction)
-            page = await self.service.creation_store.page(interaction.user.id, wanted)
-            if not page.creations:
-                none = say(language, "You have no pictures yet.")
-                if wanted:
-                    quoted = render.escape(wanted)
-                    none = say(language, "You have no pictures with “{search}” in their prompt yet.", search=quoted)
-                await interaction.followup.send(none, ephemeral=True, allowed_mentions=NO_MENTIONS)
-                return
-            view, files = await self._laid_out(page, wanted, language)
-            await interaction.followup.send(view=view, files=files, ephemeral=True, allowed_mentions=NO_MENTIONS)
+        """Browse the pictures that you have made."""
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        wanted = clean(search or "")
+        language = Context.of(interaction).language
+        page = await self.service.creation_store.page(interaction.user.id, wanted)
+        if not page.creations:
+            none = say(language, "You have no pictures yet.")
+            if wanted:
+                quoted = render.escape(wanted)
+                none = say(language, "You have no pictures with “{search}” in their prompt yet.", search=quoted)
+            await interaction.followup.send(none, ephemeral=True, allowed_mentions=NO_MENTIONS)
+            return
+        view, files = await _layout(interaction, page, wanted)
+        await interaction.followup.send(view=view, files=files, ephemeral=True, allowed_mentions=NO_MENTIONS)
 
-    async def turn(self, interaction: Interaction, way: str, creation: int, search: str) -> None:
-        """Show the next page in the message whose button was pressed."""
-        async with self.service.answering(interaction):
-            await interaction.response.defer()
-            edge = {"after" if way == "newer" else "before": creation}
-            page = await self.service.creation_store.page(interaction.user.id, search, **edge)
-            if not page.creations:  # gone meanwhile
-                page = await self.service.creation_store.page(interaction.user.id, search)
-            view, files = await self._laid_out(page, search, language_of(interaction))
-            await interaction.edit_original_response(view=view, attachments=files, allowed_mentions=NO_MENTIONS)
 
-    async def _laid_out(self, page: Page, search: str, language: str) -> tuple[ui.LayoutView, list[discord.File]]:
-        """Lay ``page`` out, with the thumbnails that it shows as files."""
-        view, files = ui.LayoutView(timeout=None), []
-        for creation in page.creations:
-            picture = await self._thumbnail(creation)
-            text = ui.TextDisplay[Any](entry_text(creation, language, gone=picture is None))
-            if picture is None:
-                view.add_item(text)
-                continue
-            name = f"{creation.id}.webp"
-            files.append(discord.File(io.BytesIO(picture), name))
-            alt = creation.prompt[: render.ALT_TEXT_LIMIT] or say(language, render.ALT_WITHOUT_PROMPT)
-            media = ui.Thumbnail[Any](f"attachment://{name}", description=alt, spoiler=creation.spoiler)
-            view.add_item(ui.Section(text, accessory=media))
-        if page.creations:
-            view.add_item(ui.ActionRow(ShowSelect(page.creations, language)))
-        edges = {"newer": page.creations[:1] if page.newer else [], "older": page.creations[-1:] if page.older else []}
-        buttons = [PageButton(way, creation.id, search, language) for way, edge in edges.items() for creation in edge]
-        if buttons:
-            view.add_item(ui.ActionRow(*buttons))
-        return view, files
+async def _layout(interaction: Interaction, page: Page, search: str) -> tuple[ui.LayoutView, list[discord.File]]:
+    """Return ``page`` as a layout, and the thumbnails that it shows as files."""
+    language = Context.of(interaction).language
+    view = ui.LayoutView(timeout=None)
+    files: list[discord.File] = []
+    for creation in page.creations:
+        picture = await _thumbnail(interaction.client.service.image_store, creation)
+        text = ui.TextDisplay[Any](entry_text(creation, language, gone=picture is None))
+        if picture is None:
+            view.add_item(text)
+            continue
+        name = f"{creation.id}.webp"
+        files.append(discord.File(io.BytesIO(picture), name))
+        alt = creation.prompt[: render.ALT_TEXT_LIMIT] or say(language, render.ALT_WITHOUT_PROMPT)
+        media = ui.Thumbnail[Any](f"attachment://{name}", description=alt, spoiler=creation.spoiler)
+        view.add_item(ui.Section(text, accessory=media))
+    if page.creations:
+        view.add_item(ui.ActionRow(ShowSelect(page.creations, language)))
+    buttons = []
+    if page.creations and page.newer:
+        buttons.append(PageButton("newer", page.creations[0].id, search, language))
+    if page.creations and page.older:
+        buttons.append(PageButton("older", page.creations[-1].id, search, language))
+    if buttons:
+        view.add_item(ui.ActionRow(*buttons))
+    return view, files
 
-    async def _thumbnail(self, creation: Creation) -> bytes | None:
-        with contextlib.suppress(ImageMissingError, IndexError, TypeError):
-            return await asyncio.to_thread(thumbnail, await self.service.image_store.read((creation.pictures or [])[0]))
-        return None
+
+async def _thumbnail(image_store: ImageStore, creation: Creation) -> bytes | None:
+    with contextlib.suppress(ImageMissingError, IndexError, TypeError):
+        return await asyncio.to_thread(thumbnail, await image_store.read((creation.pictures or [])[0]))
+    return None
 
 
 def thumbnail(png: bytes) -> bytes:
-    """Make a small picture of a large one. Encodes: call it in a thread."""
+    """Return a small WebP of a picture. Encodes: call it in a thread."""
     buffer = io.BytesIO()
     with Image.open(io.BytesIO(png)) as image:
         small = image.convert("RGB")
@@ -128,7 +131,7 @@ def thumbnail(png: bytes) -> bytes:
 
 
 def entry_text(creation: Creation, language: str, gone: bool) -> str:
-    """Word one entry of a page."""
+    """Return one entry of a page."""
     request = creation.request or {}
     count = request.get("count", 1)
     place = f"https://discord.com/channels/{creation.guild_id or '@me'}/{creation.channel_id}/{creation.message_id}"
@@ -138,13 +141,12 @@ def entry_text(creation: Creation, language: str, gone: bool) -> str:
         *([say(language, FRAMES if request.get("morph_to") else PICTURES, count=count)] if count > 1 else []),
         *([say(language, "private")] if creation.private else []),
         *([f"[{say(language, 'message')}]({place})"] if creation.message_id and not creation.private else []),
-        *([say(language, GONE)] if gone else []),
+        *([say(language, DELETED)] if gone else []),
     ]
-    title = render.title(creation.prompt, PROMPT_SHOWN, language)
+    title = render.title(creation.prompt, PROMPT_LENGTH, language)
     return f"{title}\n-# {' · '.join(parts)}\n-# id `{creation.id}`"
 
 
-async def setup(bot: Any) -> None:
-    """Add the cog and make its buttons known."""
-    bot.add_dynamic_items(PageButton)
+async def setup(bot: "Darkroom") -> None:
+    """Add the cog."""
     await bot.add_cog(HistoryCog(bot.service))

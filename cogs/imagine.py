@@ -1,32 +1,22 @@
 """/imagine: a picture from a text."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
-import discord
 from discord import app_commands
-from discord.app_commands import Range
 from discord.ext import commands
 
 from cogs.core.generation.service import GenerationService
-from cogs.core.messages.confirm import ask_first
-from cogs.core.request.options import (
-    QUALITY_CHOICES,
-    SAMPLER_CHOICES,
-    UPSCALE_CHOICES,
-    Count,
-    Guidance,
-    Prompt,
-    Seed,
-    Size,
-    Steps,
-    StyleName,
-    clean,
-    describe,
-    matching_choices,
-    offer_sizes,
-    offer_styles,
-    parse_size,
-)
+from cogs.core.messages.confirm import confirm_variants
+from cogs.core.messages.replies import send_flags_note
+from cogs.core.policy.context import Context
+from cogs.core.request.options import Options, Prompt, shared_options
+from cogs.core.request.prompt import parse_prompt
+from cogs.core.types import Interaction
+
+if TYPE_CHECKING:
+    from bot import Darkroom
+
+PROMPT = "What the picture should show; {red|blue} makes one of each, --ar 3:2 --no text and other flags work"
 
 
 class ImagineCog(commands.Cog):
@@ -36,8 +26,8 @@ class ImagineCog(commands.Cog):
         self.service = service
 
     @app_commands.command()
-    @describe(
-        "prompt",
+    @app_commands.describe(prompt=PROMPT)
+    @shared_options(
         "style",
         "negative",
         "size",
@@ -53,59 +43,17 @@ class ImagineCog(commands.Cog):
         "private",
         "spoiler",
     )
-    @app_commands.choices(quality=QUALITY_CHOICES, sampler=SAMPLER_CHOICES, upscale=UPSCALE_CHOICES)
-    @app_commands.autocomplete(style=offer_styles, size=offer_sizes)
-    async def imagine(
-        self,
-        interaction: discord.Interaction[Any],
-        prompt: Prompt,
-        style: StyleName | None = None,
-        negative: Prompt | None = None,
-        size: Size | None = None,
-        quality: str | None = None,
-        steps: Steps | None = None,
-        guidance: Guidance | None = None,
-        sampler: str | None = None,
-        steer: Range[str, 1, 50] | None = None,
-        steer_strength: Range[float, 0, 50] | None = None,
-        seed: Seed | None = None,
-        count: Count | None = None,
-        upscale: int | None = None,
-        private: bool | None = None,
-        spoiler: bool | None = None,
-    ) -> None:
-        """Develop a picture from a text."""
-
-        async def go(started: discord.Interaction[Any]) -> None:
-            width, height = parse_size(size)
-            request = await self.service.request(
-                started,
-                prompt,
-                style=style,
-                negative_prompt=negative and clean(negative),
-                width=width,
-                height=height,
-                quality=quality,
-                steps=steps,
-                guidance_scale=guidance,
-                sampler=sampler,
-                guide_label=steer.strip().lower() if steer else None,
-                label_scale=steer_strength,
-                seed=seed,
-                count=count,
-                upscale=upscale,
-            )
-            await self.service.make_now(started, request, private=private, spoiler=spoiler)
-
-        async with self.service.answering(interaction):
-            await ask_first(self.service, interaction, prompt, count, go)
-
-    @imagine.autocomplete("steer")
-    async def labels(self, interaction: discord.Interaction[Any], current: str) -> list[app_commands.Choice[str]]:
-        """Offer what the model's classifier tells apart."""
-        return matching_choices(self.service.engine.model.guide_labels, current)
+    async def imagine(self, interaction: Interaction, prompt: Prompt, options: Options) -> None:
+        """Draw a picture from a text."""
+        parsed = parse_prompt(prompt)
+        context = await confirm_variants(Context.of(interaction), parsed, options.count)
+        if context is None:
+            return
+        request = self.service.builder.build(context, parsed, options)
+        await self.service.accept(context, request, private=options.private, spoiler=options.spoiler)
+        await send_flags_note(context, parsed)
 
 
-async def setup(bot: Any) -> None:
+async def setup(bot: "Darkroom") -> None:
     """Add the cog."""
     await bot.add_cog(ImagineCog(bot.service))

@@ -1,7 +1,7 @@
-"""/inpaint: a part of a picture drawn anew."""
+"""/inpaint: a part of a picture drawn again."""
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING
 
 import discord
 from discord import app_commands
@@ -11,109 +11,83 @@ from PIL import Image
 
 from cogs.core.generation.service import GenerationService
 from cogs.core.messages.attachments import fetch_image, fetch_mask, fetch_masked
-from cogs.core.messages.confirm import ask_first
-from cogs.core.request.options import (
-    QUALITY_CHOICES,
-    Count,
-    Guidance,
-    Prompt,
-    Seed,
-    Steps,
-    StyleName,
-    clean,
-    describe,
-    matching_choices,
-    offer_styles,
-)
-from cogs.core.request.regions import REGIONS, parse_region, pixels
+from cogs.core.messages.confirm import confirm_variants
+from cogs.core.messages.replies import send_flags_note
+from cogs.core.policy.context import Context
+from cogs.core.request.options import Options, Prompt, matching_choices, shared_options
+from cogs.core.request.prompt import parse_prompt
+from cogs.core.request.regions import REGIONS, parse_region, pixel_box
+from cogs.core.types import Interaction
 from diffusion.errors import InvalidRequestError
 from diffusion.images.masks import box_mask, fit_and_fill
 from diffusion.request import ImageRequest
 from diffusion.text import N_
 
+if TYPE_CHECKING:
+    from bot import Darkroom
+
 NO_MASK = N_(
-    "Please say what to draw anew: attach a mask that is white there, name a region,"
+    "Nothing marks the part to redraw. Attach a mask that is white there, name a region,"
     " or attach a picture that is transparent there."
 )
-ONE_MASK = N_("Please give a mask or a region, not both.")
+TWO_MASKS = N_("Please give a mask or a region, not both.")
 
 
 class InpaintCog(commands.Cog):
-    """Pictures of which a part is drawn anew."""
+    """Pictures of which a part is drawn again."""
 
     def __init__(self, service: GenerationService) -> None:
         self.service = service
 
     @app_commands.command()
-    @describe("prompt", "style", "negative", "quality", "steps", "guidance", "seed", "count", "private", "spoiler")
     @app_commands.describe(
-        image="The picture; what is transparent in it is drawn anew",
-        mask="Another picture, white where this one is drawn anew",
-        region="The part to draw anew, such as left, or x,y,width,height in percent",
+        image="The picture; its transparent part is redrawn",
+        prompt="What the redrawn part should show",
+        mask="Another picture, white where this one is redrawn",
+        region="The part to redraw, such as left, or x,y,width,height in percent",
     )
-    @app_commands.choices(quality=QUALITY_CHOICES)
-    @app_commands.autocomplete(style=offer_styles)
+    @shared_options("style", "negative", "quality", "steps", "guidance", "seed", "count", "private", "spoiler")
     async def inpaint(
         self,
-        interaction: discord.Interaction[Any],
+        interaction: Interaction,
         image: discord.Attachment,
         prompt: Prompt,
+        options: Options,
         mask: discord.Attachment | None = None,
         region: Range[str, 1, 50] | None = None,
-        style: StyleName | None = None,
-        negative: Prompt | None = None,
-        quality: str | None = None,
-        steps: Steps | None = None,
-        guidance: Guidance | None = None,
-        seed: Seed | None = None,
-        count: Count | None = None,
-        private: bool | None = None,
-        spoiler: bool | None = None,
     ) -> None:
-        """Draw a part of a picture anew."""
+        """Redraw a part of a picture."""
+        parsed = parse_prompt(prompt)
+        context = await confirm_variants(Context.of(interaction), parsed, options.count)
+        if context is None:
+            return
 
-        async def compose(started: discord.Interaction[Any]) -> ImageRequest:
-            picture, hole = await _what_to_draw(image, mask, region)
-            width, height = self.service.builder.shaped(picture.size, self.service.rules.limits(interaction))
+        async def prepare() -> ImageRequest:
+            picture, hole = await _fetch_with_mask(image, mask, region)
+            width, height = self.service.builder.fit_aspect(picture.size, context.limits)
             picture, hole = await asyncio.to_thread(fit_and_fill, picture, hole, width, height)
-            return await self.service.request(
-                started,
-                prompt,
-                style=style,
-                negative_prompt=negative and clean(negative),
-                image=picture,
-                mask=hole,
-                width=width,
-                height=height,
-                quality=quality,
-                steps=steps,
-                guidance_scale=guidance,
-                seed=seed,
-                count=count,
-            )
+            size = {"width": width, "height": height}
+            return self.service.builder.build(context, parsed, options, image=picture, mask=hole, **size)
 
-        async def go(started: discord.Interaction[Any]) -> None:
-            await self.service.make(started, lambda: compose(started), private=private, spoiler=spoiler)
-
-        async with self.service.answering(interaction):
-            await ask_first(self.service, interaction, prompt, count, go)
+        await self.service.accept(context, prepare, private=options.private, spoiler=options.spoiler)
+        await send_flags_note(context, parsed)
 
     @inpaint.autocomplete("region")
-    async def regions(self, interaction: discord.Interaction[Any], current: str) -> list[app_commands.Choice[str]]:
-        """Offer regions by name."""
+    async def suggest_regions(self, interaction: Interaction, current: str) -> list[app_commands.Choice[str]]:
+        """Suggest regions by name."""
         return matching_choices(REGIONS, current)
 
 
-async def _what_to_draw(
+async def _fetch_with_mask(
     image: discord.Attachment, mask: discord.Attachment | None, region: str | None
 ) -> tuple[Image.Image, Image.Image]:
-    """Give the picture and its mask, of whatever size; raises `DarkroomError` where the member did not say what to draw."""
+    """Return the picture and its mask, each of any size; raises `DarkroomError` unless exactly one thing marks the part."""
     if mask and region:
-        raise InvalidRequestError("mask", ONE_MASK)
+        raise InvalidRequestError("mask", TWO_MASKS)
     if region:
         box = parse_region(region)
         picture = await fetch_image(image)
-        return picture, box_mask(picture.size, pixels(box, picture.size))
+        return picture, box_mask(picture.size, pixel_box(box, picture.size))
     if mask:
         return await fetch_image(image), await fetch_mask(mask)
     picture, hole = await fetch_masked(image)
@@ -122,6 +96,6 @@ async def _what_to_draw(
     return picture, hole
 
 
-async def setup(bot: Any) -> None:
+async def setup(bot: "Darkroom") -> None:
     """Add the cog."""
     await bot.add_cog(InpaintCog(bot.service))

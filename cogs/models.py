@@ -5,7 +5,7 @@ import contextlib
 import logging
 from functools import partial
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import discord
 from discord import app_commands
@@ -15,11 +15,15 @@ from cogs.admin import OTHERS
 from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import say, translate
 from cogs.core.messages.replies import explained
-from cogs.core.policy.locale import language_of
+from cogs.core.policy.context import Context
 from cogs.core.policy.permissions import check_operator
 from cogs.core.request.options import matching_choices
+from cogs.core.types import Interaction
 from diffusion.errors import DarkroomError
 from diffusion.text import N_
+
+if TYPE_CHECKING:
+    from bot import Darkroom
 
 log = logging.getLogger(__name__)
 LOADING = N_("Loading `{model}`. Pictures go on with `{drawing}` until it is ready…")
@@ -37,20 +41,19 @@ class ModelsCog(commands.Cog):
 
     @app_commands.command()
     @app_commands.describe(model="The one to draw with from now on, for everybody; only whoever runs this bot can choose")
-    async def models(self, interaction: discord.Interaction[Any], model: str | None = None) -> None:
+    async def models(self, interaction: Interaction, model: str | None = None) -> None:
         """Tell which models there are and which one draws."""
-        async with self.service.answering(interaction):
-            language = language_of(interaction)
-            if model is None:
-                await _say(interaction, self._listed(language))
-                return
-            await check_operator(interaction)
-            source, drawing = self._source(model), named(self.drawing)
-            await _say(interaction, say(language, LOADING, model=model, drawing=drawing))
-            self.service.background.start(self._switch(interaction, source))
+        language = Context.of(interaction).language
+        if model is None:
+            await _say(interaction, self._listed(language))
+            return
+        await check_operator(interaction)
+        source, drawing = self._source(model), named(self.drawing)
+        await _say(interaction, say(language, LOADING, model=model, drawing=drawing))
+        self.service.background.start(self._switch(interaction, source))
 
     @models.autocomplete("model")
-    async def _offer_models(self, interaction: discord.Interaction[Any], current: str) -> list[app_commands.Choice[str]]:
+    async def _offer_models(self, interaction: Interaction, current: str) -> list[app_commands.Choice[str]]:
         return matching_choices(map(named, self.bot.config.model_names), current)
 
     def _listed(self, language: str) -> str:
@@ -69,8 +72,8 @@ class ModelsCog(commands.Cog):
             raise DarkroomError("`{model}` draws already.", model=model)
         return offered[model]
 
-    async def _switch(self, interaction: discord.Interaction[Any], source: str) -> None:
-        language = language_of(interaction)
+    async def _switch(self, interaction: Interaction, source: str) -> None:
+        language = Context.of(interaction).language
         try:
             await self._load(source)
             others = await self.service.broadcasts.publish("model", source)
@@ -115,10 +118,10 @@ def named(source: str) -> str:
     return path.name if path.is_absolute() or len(path.parts) > 2 else source
 
 
-async def _say(interaction: discord.Interaction[Any], text: str) -> None:
+async def _say(interaction: Interaction, text: str) -> None:
     await interaction.response.send_message(text, ephemeral=True)
 
 
-async def setup(bot: Any) -> None:
+async def setup(bot: "Darkroom") -> None:
     """Add the cog."""
     await bot.add_cog(ModelsCog(bot.service, bot))

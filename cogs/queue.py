@@ -12,8 +12,8 @@ from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.messages import render
 from cogs.core.messages.components import PersistentButton, PersistentSelect, view_of
 from cogs.core.messages.delivery import NO_MENTIONS
-from cogs.core.policy.locale import language_of
-from cogs.core.policy.permissions import is_here, may_end, may_see
+from cogs.core.policy.context import Context
+from cogs.core.policy.permissions import is_here, may_cancel, may_see
 from cogs.core.types import Interaction
 from diffusion.result import Progress
 from diffusion.text import N_, plural
@@ -116,7 +116,7 @@ class CancelSelect(PersistentSelect, name="queue:cancel"):
 
     async def run(self, interaction: Interaction) -> None:
         """Cancel what was chosen and show what is left."""
-        await interaction.client.service.cancel(interaction, int(self.values[0]))
+        await interaction.client.service.cancel(Context.of(interaction), int(self.values[0]))
         await refresh(interaction)
 
 
@@ -129,7 +129,7 @@ async def refresh(interaction: Interaction) -> None:
 def queue_message(interaction: Interaction) -> tuple[str, discord.ui.View]:
     """Return the queue as text, and what the member can do with it."""
     queue = visible_queue(interaction)
-    language = language_of(interaction)
+    language = Context.of(interaction).language
     view = view_of(RefreshButton(language))
     if cancellable := [entry for entry in queue.entries if entry.cancellable]:
         view.add_item(CancelSelect(cancellable, language))
@@ -138,6 +138,7 @@ def queue_message(interaction: Interaction) -> tuple[str, discord.ui.View]:
 
 def visible_queue(interaction: Interaction) -> Queue:
     """Return what this member may see of the queue."""
+    context = Context.of(interaction)
     entries: list[Entry] = []
     hidden = 0
     place = 0
@@ -145,18 +146,18 @@ def visible_queue(interaction: Interaction) -> Queue:
     for creation, job, seconds_left in interaction.client.service.runner.queue_snapshot():
         is_waiting = job.started is None
         place += is_waiting
-        if creation.owner != interaction.user.id and not is_here(interaction, creation):
+        if creation.owner != context.member_id and not is_here(context, creation):
             hidden += 1
             continue
         entries.append(
             Entry(
                 id=creation.id,
                 owner=creation.owner,
-                prompt=job.request.prompt if may_see(interaction, creation) else None,
+                prompt=job.request.prompt if may_see(context, creation) else None,
                 progress=job.progress,
                 place=place if is_waiting else 0,
                 done=None if seconds_left is None else now + timedelta(seconds=seconds_left),
-                cancellable=may_end(interaction, creation),
+                cancellable=may_cancel(context, creation),
             )
         )
     return Queue(entries, hidden)

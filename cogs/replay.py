@@ -8,12 +8,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final
 
+import discord
 from PIL import Image
 
-from cogs.core.i18n.catalogues import say
+from cogs.core.generation.source import visible_creation
+from cogs.core.i18n.catalogues import ENGLISH, say
+from cogs.core.messages.components import PersistentButton
+from cogs.core.policy.context import Context
+from cogs.core.policy.permissions import is_here
 from cogs.core.storage.creations import Creation, CreationStore
 from cogs.core.storage.database import DatabaseUnavailableError
 from cogs.core.storage.images import ImageMissingError, ImageStore
+from cogs.core.types import Interaction
 from diffusion.images.difference import difference
 from diffusion.request import ImageRequest
 
@@ -21,6 +27,26 @@ if TYPE_CHECKING:
     from bot import Darkroom
 
 DEFAULTS: Final = {field.name: list(field.default) if field.default == () else field.default for field in fields(ImageRequest)}
+
+
+class ReplayButton(PersistentButton, name="replay"):
+    """Draws a creation again."""
+
+    creation_id: int
+
+    def __init__(self, creation_id: int, language: str = ENGLISH) -> None:
+        button: discord.ui.Button[Any] = discord.ui.Button(label=say(language, "Replay"), emoji="🔂")
+        super().__init__(button, creation_id=creation_id)
+
+    async def run(self, interaction: Interaction) -> None:
+        """Draw it again; the line under the result compares the two."""
+        service = interaction.client.service
+        context = Context.of(interaction)
+        creation = await visible_creation(context, str(self.creation_id))
+        if creation.source:
+            service.rules.check_remix(context, creation.owner)
+        private = True if creation.private or not is_here(context, creation) else None
+        await service.accept(context, lambda: service.runner.request_of(creation), private=private, parent=creation.id)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """/similar: pictures that start from another picture."""
 
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import discord
 from discord import app_commands
@@ -9,12 +10,20 @@ from discord.ext import commands
 
 from cogs.core.generation.service import GenerationService
 from cogs.core.messages.attachments import fetch_image
-from cogs.core.messages.confirm import ask_first
-from cogs.core.request.options import Count, Guidance, Prompt, Seed, Steps, StyleName, describe, offer_styles
+from cogs.core.messages.confirm import confirm_variants
+from cogs.core.messages.replies import send_flags_note
+from cogs.core.policy.context import Context
+from cogs.core.request.options import Options, Prompt, shared_options
+from cogs.core.request.prompt import parse_prompt
+from cogs.core.types import Interaction
 from diffusion.errors import InvalidRequestError
 from diffusion.request import ImageRequest, start_step_for
 
-SIMILARITY = 0.4
+if TYPE_CHECKING:
+    from bot import Darkroom
+
+DEFAULT_SIMILARITY = 0.4
+EVEN_SAMPLER = "ddim"  # its steps are evenly spaced, so that a similarity means the same with any number of them
 
 
 class SimilarCog(commands.Cog):
@@ -24,51 +33,42 @@ class SimilarCog(commands.Cog):
         self.service = service
 
     @app_commands.command()
-    @describe(
-        "image", "prompt", "style", "similarity", "start_step", "steps", "guidance", "seed", "count", "private", "spoiler"
+    @app_commands.describe(
+        image="The picture to start from",
+        prompt="What the pictures should show",
+        similarity="How much of the picture to keep: 0 nearly nothing, 1 nearly everything",
+        start_step="The step to start from, instead of a similarity",
     )
-    @app_commands.autocomplete(style=offer_styles)
+    @shared_options("style", "steps", "guidance", "seed", "count", "private", "spoiler")
     async def similar(
         self,
-        interaction: discord.Interaction[Any],
+        interaction: Interaction,
         image: discord.Attachment,
+        options: Options,
         prompt: Prompt | None = None,
-        style: StyleName | None = None,
         similarity: Range[float, 0, 1] | None = None,
         start_step: Range[int, 0, 149] | None = None,
-        steps: Steps | None = None,
-        guidance: Guidance | None = None,
-        seed: Seed | None = None,
-        count: Count | None = None,
-        private: bool | None = None,
-        spoiler: bool | None = None,
     ) -> None:
-        """Develop pictures similar to an attached one."""
+        """Draw pictures similar to an attached one."""
+        if similarity is not None and start_step is not None:
+            raise InvalidRequestError("start_step", "Please give a similarity or a start step, not both.")
+        parsed = parse_prompt(prompt or "")
+        context = await confirm_variants(Context.of(interaction), parsed, options.count)
+        if context is None:
+            return
 
-        async def compose(started: discord.Interaction[Any]) -> ImageRequest:
-            if similarity is not None and start_step is not None:
-                raise InvalidRequestError("start_step", "Please give a similarity or a start step, not both.")
-            request = await self.service.request(
-                started,
-                prompt or "",
-                style=style,
-                image=await fetch_image(image),
-                steps=steps,
-                guidance_scale=guidance,
-                sampler="ddim",
-                seed=seed,
-                count=count,
-            )
-            kept = SIMILARITY if similarity is None else similarity
-            return request.replace(start_step=start_step_for(kept, request.steps) if start_step is None else start_step)
+        async def prepare() -> ImageRequest:
+            chosen = replace(options, sampler=EVEN_SAMPLER)
+            request = self.service.builder.build(context, parsed, chosen, image=await fetch_image(image))
+            if start_step is not None:
+                return request.replace(start_step=start_step)
+            kept = DEFAULT_SIMILARITY if similarity is None else similarity
+            return request.replace(start_step=start_step_for(kept, request.steps))
 
-        async def go(started: discord.Interaction[Any]) -> None:
-            await self.service.make(started, lambda: compose(started), private=private, spoiler=spoiler)
-
-        async with self.service.answering(interaction):
-            await ask_first(self.service, interaction, prompt or "", count, go)
+        await self.service.accept(context, prepare, private=options.private, spoiler=options.spoiler)
+        await send_flags_note(context, parsed)
 
 
-async def setup(bot: Any) -> None:
+async def setup(bot: "Darkroom") -> None:
     """Add the cog."""
     await bot.add_cog(SimilarCog(bot.service))

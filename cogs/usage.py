@@ -1,6 +1,6 @@
 """/usage: what is left of today, and what is possible here."""
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 import discord
 from discord import app_commands
@@ -9,12 +9,15 @@ from discord.ext import commands
 from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import say, translate
 from cogs.core.messages.delivery import NO_MENTIONS
+from cogs.core.policy.context import Context
 from cogs.core.policy.limits import Allowance
-from cogs.core.policy.locale import language_of
 from cogs.core.storage.quotas import next_reset
+from cogs.core.types import Interaction
 from diffusion.errors import DarkroomError
-from diffusion.request import Limits
 from diffusion.text import plural
+
+if TYPE_CHECKING:
+    from bot import Darkroom
 
 
 class UsageCog(commands.Cog):
@@ -24,15 +27,13 @@ class UsageCog(commands.Cog):
         self.service = service
 
     @app_commands.command()
-    async def usage(self, interaction: discord.Interaction[Any]) -> None:
+    async def usage(self, interaction: Interaction) -> None:
         """Tell how many pictures you have made today, how many are left and what is possible here."""
-        async with self.service.answering(interaction):
-            rules = self.service.rules
-            made = sum((await self.service.quota_store.used_today(interaction.user.id)).values())
-            allowances = await rules.allowances(interaction)
-            limits, obstacle = rules.limits(interaction), rules.obstacle(interaction)
-            text = usage_text(made, allowances, limits, obstacle, language_of(interaction))
-            await interaction.response.send_message(text, ephemeral=True, allowed_mentions=NO_MENTIONS)
+        context = Context.of(interaction)
+        made = sum((await self.service.quota_store.used_today(context.member_id)).values())
+        allowances = await self.service.rules.allowances(context)
+        text = usage_text(context, made, allowances, self.service.rules.denial(context))
+        await interaction.response.send_message(text, ephemeral=True, allowed_mentions=NO_MENTIONS)
 
 
 LEFT_HERE: Final = plural("**{left}** of {most} is left here.", "**{left}** of {most} are left here.", by="left")
@@ -41,12 +42,14 @@ LEFT_IN_ALL_SERVERS: Final = plural(
 )
 
 
-def usage_text(made: int, allowances: list[Allowance], limits: Limits, obstacle: DarkroomError | None, language: str) -> str:
-    """Word what is left of today and what one request may ask for."""
+def usage_text(context: Context, made: int, allowances: list[Allowance], denial: DarkroomError | None) -> str:
+    """Return what is left of today, and what one request may ask for."""
+    language = context.language
+    limits = context.limits
     template = plural("You have made {count} picture today.", "You have made {count} pictures today.")
     lines = [say(language, template, count=made)]
     for allowance in allowances:
-        template = LEFT_HERE if allowance.here else LEFT_IN_ALL_SERVERS
+        template = LEFT_HERE if allowance.is_of_server else LEFT_IN_ALL_SERVERS
         lines.append(say(language, template, left=allowance.left, most=allowance.most))
     if allowances:
         lines.append(say(language, "The next day begins {when}.", when=discord.utils.format_dt(next_reset(), "R")))
@@ -59,9 +62,9 @@ def usage_text(made: int, allowances: list[Allowance], limits: Limits, obstacle:
         steps=say(language, plural("{count} step", "{count} steps"), count=limits.steps),
         pixels=say(language, plural("{count} pixel", "{count} pixels"), count=limits.side),
     )
-    return "\n".join([*lines, f"-# {at_once}", *([translate(language, obstacle)] if obstacle else [])])
+    return "\n".join([*lines, f"-# {at_once}", *([translate(language, denial)] if denial else [])])
 
 
-async def setup(bot: Any) -> None:
+async def setup(bot: "Darkroom") -> None:
     """Add the cog."""
     await bot.add_cog(UsageCog(bot.service))

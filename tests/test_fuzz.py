@@ -11,9 +11,10 @@ from PIL import Image
 
 from cogs.core.messages import render, views
 from cogs.core.messages.message import Picture, Result
-from cogs.core.request import options
-from cogs.core.request.flags import read_flags
-from cogs.core.request.prompt_matrix import prompted, written
+from cogs.core.request import text as text_module
+from cogs.core.request.flags import parse_flags
+from cogs.core.request.options import parse_size
+from cogs.core.request.prompt_matrix import expand, prompt_fields, prompt_source
 from cogs.core.storage.creations import request_from_json, request_to_json
 from diffusion.errors import DarkroomError, InvalidRequestError
 from diffusion.images.io import to_png
@@ -39,21 +40,25 @@ requests = st.builds(
 @given(anything)
 def test_any_prompt_is_refused_or_becomes_clean_text(prompt):
     try:
-        text = options.checked(prompt)
+        text = text_module.validate_prompt(text_module.clean(prompt))
     except InvalidRequestError:
         return
     text.encode()
-    assert text == options.clean(text) and len(text) <= options.PROMPT_LIMIT
+    assert text == text_module.clean(text) and len(text) <= text_module.PROMPT_LIMIT
     assert all(character.isprintable() or character.isspace() for character in text)
+
+
+def again(text):
+    return ImageRequest(**prompt_fields(text, expand(text), 1))
 
 
 @given(st.text("ab {|}\\", max_size=60))
 def test_any_braces_are_refused_or_can_be_edited_and_stand_for_the_same_again(prompt):
     try:
-        request = ImageRequest(**prompted(prompt))
+        request = again(prompt)
     except InvalidRequestError:
         return
-    assert ImageRequest(**prompted(written(request))) == request
+    assert again(prompt_source(request)) == request
 
 
 @given(
@@ -61,17 +66,17 @@ def test_any_braces_are_refused_or_can_be_edited_and_stand_for_the_same_again(pr
 )
 def test_any_flags_are_refused_or_leave_a_prompt_without_any(prompt):
     try:
-        left = read_flags(prompt).prompt
+        left = parse_flags(prompt).text
     except InvalidRequestError:
         return
-    assert read_flags(left).settings == {}
+    assert parse_flags(left).settings == {}
 
 
 @given(requests)
 def test_any_request_shows_within_discords_limits_and_without_mentions(request):
     pictures = render.result_pictures(request, [b""] * request.count)
     texts = render.title(request.prompt), render.settings_line(request, request.seeds)
-    rows = functools.partial(views.result_rows, 2**64 - 1, 2**64 - 1, len(pictures), film=True)
+    rows = functools.partial(views.result_rows, 2**64 - 1, 2**64 - 1, len(pictures), has_timelapse=True)
     layout = Result(texts[0], pictures, settings=texts[1], rows=rows).layout()
     assert layout.content_length() <= 4000 and layout.total_children_count <= 40
     assert not re.search(r"@everyone|@here|<@[!&]?\d{15,}>|https?://", " ".join(texts))
@@ -87,7 +92,7 @@ def test_any_request_comes_back_from_the_journal(request):
 @given(anything)
 def test_any_size_is_read_or_refused(text):
     try:
-        width, height = options.parse_size(text)
+        width, height = parse_size(text)
     except InvalidRequestError:
         return
     assert 0 <= width < 10**5 and 0 <= height < 10**5
@@ -103,21 +108,20 @@ def test_any_text_in_a_chunk_is_read_or_refused(text):
 identifiers = st.integers(0, 2**64 - 1)
 
 
-@given(st.sampled_from(sorted(views.BUTTONS)), identifiers, identifiers, st.integers(0, 9))
-def test_every_button_can_be_made_again_from_its_custom_id(action, owner, creation, index):
+@given(st.sampled_from(sorted(views.LABELS)), identifiers, identifiers, st.integers(0, 9))
+async def test_every_button_can_be_restored_from_its_custom_id(action, owner, creation, index):
     button = views.ActionButton(action, owner, creation, index)
-    match = re.fullmatch(views.CUSTOM_ID, button.custom_id)
     assert len(button.custom_id) <= 100
-    assert (match["action"], int(match["owner"]), int(match["creation"])) == (action, owner, creation)
-    assert int(match["index"] or 0) == (index if action in views.EACH else 0)
+    restored = await views.ActionButton.from_custom_id(None, button.item, button.template.fullmatch(button.custom_id))
+    assert (restored.action, restored.owner, restored.creation_id, restored.index) == (action, owner, creation, index)
 
 
 @given(identifiers, identifiers, st.integers(2, 10))
 def test_selects_hold_what_discord_takes_and_offer_everything_once(owner, creation, pictures):
-    *selects, _ = [row.children[0].item for row in views.result_rows(owner, creation, pictures, film=True)]
+    *selects, _ = [row.children[0].item for row in views.result_rows(owner, creation, pictures, has_timelapse=True)]
     assert all(len(select.custom_id) <= 100 and 1 <= len(select.options) <= 25 for select in selects)
     options = [option for select in selects for option in select.options]
-    assert len({option.value for option in options}) == len(options) == pictures * len(views.EACH)
+    assert len({option.value for option in options}) == len(options) == pictures * len(views.PICTURE_ACTIONS)
     assert all(len(option.label) <= 100 for option in options)
 
 

@@ -187,7 +187,7 @@ def _walk(node: Any) -> Iterator[dict[str, Any]]:
 
 
 def _button(message: Any, action: str) -> str | None:
-    found = re.search(rf'"(darkroom:{action}:[^"]+)"', json.dumps(message.components))
+    found = re.search(rf'"(darkroom:(?:result:)?{action}:[^"]+)"', json.dumps(message.components))
     return found and found[1]
 
 

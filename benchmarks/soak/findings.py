@@ -102,7 +102,7 @@ def wrong_answers(crowd: Crowd, wire: Wire, folder: Path) -> Iterator[str]:
     """Name what was not answered exactly once, or otherwise than the journal in ``folder`` says."""
     with contextlib.closing(sqlite3.connect(folder / "darkroom.sqlite")) as connection:
         creation_store = dict(connection.execute("SELECT id, state FROM creations"))
-    posts = Counter(number for post in wire.posted for number in set(re.findall(r"darkroom:reroll:\d+:(\d+)", post)))
+    posts = Counter(number for post in wire.posted for number in set(re.findall(r"darkroom:result:reroll:\d+:(\d+)", post)))
     for asked in crowd.asked:
         interaction = asked.interaction
         state, posted, told = creation_store.get(interaction.id), posts[str(interaction.id)], len(interaction.followup_ids)

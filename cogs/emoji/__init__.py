@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from cogs.emoji.cog import EmojiCog
+from cogs.emoji.draft import begin_draft
 
 if TYPE_CHECKING:
     from bot import Darkroom
@@ -10,4 +11,5 @@ if TYPE_CHECKING:
 
 async def setup(bot: "Darkroom") -> None:
     """Add the cog."""
+    bot.service.result_actions |= {"emoji": begin_draft, "sticker": begin_draft}
     await bot.add_cog(EmojiCog(bot.service))

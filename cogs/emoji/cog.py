@@ -11,7 +11,7 @@ from discord.ext import commands
 from cogs.core.generation.service import GenerationService
 from cogs.core.messages.attachments import fetch_image
 from cogs.core.messages.delivery import NO_MENTIONS
-from cogs.core.policy.locale import language_of
+from cogs.core.policy.context import Context
 from cogs.core.request.options import server_only
 from cogs.core.types import Interaction
 from cogs.emoji.draft import Draft, add_expression, draft_files
@@ -49,5 +49,5 @@ class EmojiCog(commands.Cog):
         await interaction.response.defer(ephemeral=True, thinking=True)
         cutout = await asyncio.to_thread(cut_out, await fetch_image(image))
         text = await add_expression(interaction, draft, cutout)
-        files = await draft_files(draft, cutout, language_of(interaction))
+        files = await draft_files(draft, cutout, Context.of(interaction).language)
         await interaction.edit_original_response(content=text, attachments=files, allowed_mentions=NO_MENTIONS)

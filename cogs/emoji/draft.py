@@ -11,8 +11,9 @@ from PIL import Image
 from cogs.core.i18n.catalogues import ENGLISH, say, translate
 from cogs.core.messages.components import Form, PersistentButton, view_of
 from cogs.core.messages.delivery import NO_MENTIONS
-from cogs.core.policy.locale import language_of
-from cogs.core.request.options import clean
+from cogs.core.messages.views import ResultTarget
+from cogs.core.policy.context import Context
+from cogs.core.request.text import clean
 from cogs.core.storage.images import ImageMissingError
 from cogs.core.types import Interaction
 from cogs.emoji.expressions import (
@@ -106,7 +107,7 @@ class DraftButton(PersistentButton, name="draft"):
         draft = self._draft(interaction.message)
         if self.action == "name":
             server_for(interaction, draft.kind)
-            await interaction.response.send_modal(NameForm(draft, language_of(interaction)))
+            await interaction.response.send_modal(NameForm(draft, Context.of(interaction).language))
         else:
             await interaction.response.defer()
             await _show(interaction, replace(draft, transparent=not draft.transparent))
@@ -149,7 +150,7 @@ class NameForm(Form):
     async def run(self, interaction: Interaction) -> None:
         """Add the draft to the server, or show why not and keep what was typed."""
         draft = self._named_draft()
-        language = language_of(interaction)
+        language = Context.of(interaction).language
         await interaction.response.defer()
         try:
             cutout = await _cutout_of(interaction, draft)
@@ -170,18 +171,20 @@ class NameForm(Form):
         return replace(draft, tag=tag, description=clean(self.description.value))
 
 
-async def begin_draft(interaction: Interaction, creation_id: int, index: int, kind_word: str) -> None:
-    """Show the member the picture ``index`` of a creation as an "emoji" or "sticker"; raises `DarkroomError`."""
-    kind = KINDS[kind_word]
+async def begin_draft(interaction: Interaction, target: ResultTarget) -> None:
+    """Show the member a picture of a creation as an emoji or sticker; raises `DarkroomError`."""
+    kind = KINDS[target.action]
     server_for(interaction, kind)
     await interaction.response.defer(ephemeral=True, thinking=True)
-    creation = await interaction.client.service.creation_store.get(creation_id)
+    creation = await interaction.client.service.creation_store.get(target.creation_id)
     if creation and creation.private and creation.owner != interaction.user.id:
         raise DarkroomError("Only the member who asked for these pictures can do that.")
     request = creation.request if creation else None
     prompt = (request or {}).get("prompt", "")
     tag = guess_tag(prompt) if kind is STICKER else ""
-    await _show(interaction, Draft(kind, creation_id, index, True, kind.guess_name(prompt), tag, prompt[:DESCRIPTION_LIMIT]))
+    name = kind.guess_name(prompt)
+    draft = Draft(kind, target.creation_id, target.index, True, name, tag, prompt[:DESCRIPTION_LIMIT])
+    await _show(interaction, draft)
 
 
 async def add_expression(interaction: Interaction, draft: Draft, cutout: Cutout) -> str:
@@ -190,7 +193,7 @@ async def add_expression(interaction: Interaction, draft: Draft, cutout: Cutout)
     guild = server_for(interaction, draft.kind)
     expression = await asyncio.to_thread(draft.expression, cutout)
     shown = await upload(guild, expression, interaction.user)
-    language = language_of(interaction)
+    language = Context.of(interaction).language
     if draft.kind is EMOJI:
         return say(language, "{emoji} is an emoji of this server now.", emoji=f"{shown} `:{expression.name}:`")
     sticker = f"**{discord.utils.escape_markdown(shown)}**"
@@ -213,7 +216,7 @@ async def draft_files(draft: Draft, cutout: Cutout, language: str) -> list[disco
 async def _show(interaction: Interaction, draft: Draft, error_text: str = "") -> None:
     """Edit the response to show ``draft``, or why it was not added."""
     cutout = await _cutout_of(interaction, draft)
-    language = language_of(interaction)
+    language = Context.of(interaction).language
     buttons = [DraftButton("name", draft, language)]
     text = say(language, PREVIEW_TEXTS[draft.kind.word], side=INLINE_SIDE)
     if cutout.subject:

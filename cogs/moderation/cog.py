@@ -12,11 +12,12 @@ from discord.ext import commands
 from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import say
 from cogs.core.messages.delivery import NO_MENTIONS
+from cogs.core.policy.context import Context
 from cogs.core.policy.flagged import ACTION_NAMES, rule_text
-from cogs.core.policy.locale import language_of
 from cogs.core.policy.word_filter import EXPRESSION_LIMIT, Rule, validate_rule
-from cogs.core.request.options import PROMPT_LIMIT, matching_choices, server_only
+from cogs.core.request.options import matching_choices, server_only
 from cogs.core.request.preferences import FlaggedAction, Preferences, Scope
+from cogs.core.request.text import PROMPT_LIMIT
 from cogs.core.types import Interaction
 from diffusion.errors import DarkroomError
 from diffusion.text import N_, plural
@@ -63,7 +64,7 @@ class ModerationCog(commands.GroupCog, group_name="moderation", group_descriptio
                     count=MAX_RULES,
                 )
             await self._save(server, [*rules, rule])
-            text = say(language_of(interaction), "Prompts that contain {rule} are blocked now.", rule=_quoted(rule))
+            text = say(Context.of(interaction).language, "Prompts that contain {rule} are blocked now.", rule=_quoted(rule))
             await _reply(interaction, text)
 
     @words.command()
@@ -77,7 +78,9 @@ class ModerationCog(commands.GroupCog, group_name="moderation", group_descriptio
             if len(kept) == len(rules):
                 raise DarkroomError("This word is not blocked. `/moderation words list` shows which ones are.")
             await self._save(server, kept)
-            text = say(language_of(interaction), "Prompts that contain {rule} are allowed again.", rule=_quoted(word.strip()))
+            text = say(
+                Context.of(interaction).language, "Prompts that contain {rule} are allowed again.", rule=_quoted(word.strip())
+            )
             await _reply(interaction, text)
 
     @remove.autocomplete("word")
@@ -93,7 +96,7 @@ class ModerationCog(commands.GroupCog, group_name="moderation", group_descriptio
         server = _managed_server(interaction)
         rules = _rules_of(self._preferences(server))
         text = ", ".join(map(_quoted, rules))
-        language = language_of(interaction)
+        language = Context.of(interaction).language
         if len(text) <= LIST_LIMIT:
             await _reply(interaction, text or say(language, "No words are blocked."))
             return
@@ -106,8 +109,8 @@ class ModerationCog(commands.GroupCog, group_name="moderation", group_descriptio
     async def test(self, interaction: Interaction, text: Range[str, 1, PROMPT_LIMIT]) -> None:
         """Test whether a prompt would be blocked."""
         _managed_server(interaction)
-        broken = await self.service.rules.broken(interaction, text)
-        language = language_of(interaction)
+        broken = await self.service.rules.broken_rule(Context.of(interaction), text)
+        language = Context.of(interaction).language
         if broken:
             await _reply(interaction, say(language, "Blocked by {rule}.", rule=_quoted(broken)))
         else:
@@ -122,7 +125,7 @@ class ModerationCog(commands.GroupCog, group_name="moderation", group_descriptio
             if channel:
                 _check_permissions(channel)
             await self._change(server, moderators=channel.id if channel else None)
-            await _reply(interaction, self._rule_text(server, language_of(interaction)))
+            await _reply(interaction, self._rule_text(server, Context.of(interaction).language))
 
     @app_commands.command()
     @app_commands.describe(
@@ -140,7 +143,7 @@ class ModerationCog(commands.GroupCog, group_name="moderation", group_descriptio
                 changes["flagged_restricted"] = FlaggedAction(age_restricted)
             if changes:
                 await self._change(server, **changes)
-            await _reply(interaction, self._rule_text(server, language_of(interaction)))
+            await _reply(interaction, self._rule_text(server, Context.of(interaction).language))
 
     def _preferences(self, server: int) -> Preferences:
         return self.service.preference_store.get(Scope.SERVER, server)

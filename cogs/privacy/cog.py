@@ -10,7 +10,7 @@ from discord.ext import commands
 from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import say
 from cogs.core.messages.components import view_of
-from cogs.core.policy.locale import language_of
+from cogs.core.policy.context import Context
 from cogs.core.request.preferences import Scope
 from cogs.core.types import Interaction
 from cogs.privacy.export import Export
@@ -39,7 +39,7 @@ class PrivacyCog(commands.GroupCog, group_name="privacy", group_description="Exp
     async def export(self, interaction: Interaction) -> None:
         """Download a copy of your requests, settings and pictures."""
         await interaction.response.defer(ephemeral=True, thinking=True)
-        language = language_of(interaction)
+        language = Context.of(interaction).language
         documents, names = await self.service.personal_data.export(interaction.user.id)
         export = Export(documents, names, self.service.image_store, interaction.filesize_limit)
         part = 0
@@ -54,7 +54,7 @@ class PrivacyCog(commands.GroupCog, group_name="privacy", group_description="Exp
     @app_commands.command()
     async def forget(self, interaction: Interaction) -> None:
         """Delete everything that I keep about you, including your pictures."""
-        language = language_of(interaction)
+        language = Context.of(interaction).language
         view = view_of(ForgetButton(interaction.user.id, language))
         await interaction.response.send_message(say(language, WARNING), view=view, ephemeral=True)
 
@@ -65,5 +65,5 @@ class PrivacyCog(commands.GroupCog, group_name="privacy", group_description="Exp
         preference_store = self.service.preference_store
         before = await preference_store.reload(Scope.MEMBER, interaction.user.id)
         await preference_store.set(Scope.MEMBER, interaction.user.id, before.with_(remix=None if allowed else False))
-        text = say(language_of(interaction), REMIX_ALLOWED if allowed else REMIX_FORBIDDEN)
+        text = say(Context.of(interaction).language, REMIX_ALLOWED if allowed else REMIX_FORBIDDEN)
         await interaction.response.send_message(text, ephemeral=True)

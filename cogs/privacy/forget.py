@@ -12,7 +12,7 @@ from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.messages.components import PersistentButton
 from cogs.core.messages.delivery import NO_MENTIONS
 from cogs.core.messages.http_errors import DISCORD_ERRORS
-from cogs.core.policy.locale import language_of
+from cogs.core.policy.context import Context
 from cogs.core.storage.personal_data import DeletedData
 from cogs.core.types import Interaction
 from diffusion.errors import DarkroomError
@@ -48,7 +48,7 @@ class ForgetButton(PersistentButton, name="forget"):
         if interaction.user.id != self.member:
             raise DarkroomError("You can only delete your own data: `/privacy forget`.")
         service = interaction.client.service
-        language = language_of(interaction)  # it may be one of the settings that are deleted
+        language = Context.of(interaction).language  # it may be one of the settings that are deleted
         await interaction.response.edit_message(content=say(language, "Deleting…"), view=None)
         await _cancel_jobs(service, self.member)
         deleted = await service.personal_data.delete(self.member)

@@ -1,102 +1,80 @@
-"""How pictures formed, and branches from any step of it."""
+"""How it formed: an animation of the steps of finished pictures."""
 
 import asyncio
-from typing import Any
-
-import discord
-from discord.ext import commands
+from typing import TYPE_CHECKING
 
 from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import say
 from cogs.core.messages.delivery import NO_MENTIONS, fit_to_limit
 from cogs.core.messages.message import Picture, Result
 from cogs.core.messages.render import ALT_TEXT_LIMIT, headline
-from cogs.core.policy.locale import language_for, language_of
-from cogs.core.request.options import checked
+from cogs.core.messages.views import ResultTarget
+from cogs.core.policy.context import Context
 from cogs.core.storage.creations import Creation
 from cogs.core.storage.images import ImageMissingError
-from cogs.results.step_select import BranchForm, StepSelect
+from cogs.core.types import Interaction
 from diffusion.errors import DarkroomError
-from diffusion.images.timelapse import animate_timelapse, branch_steps
+from diffusion.images.timelapse import animate_timelapse
 from diffusion.request import ImageRequest
 from diffusion.text import N_, plural
 
-Interaction = discord.Interaction[Any]
+if TYPE_CHECKING:
+    from bot import Darkroom
+
 STEPS = plural("How it formed, in {count} step.", "How it formed, in {count} steps.")
-GONE = N_("How this formed is not kept any more. Reroll makes other pictures, whose film is.")
+DELETED = N_("The animation of these pictures has been deleted. Use Reroll to make new ones.")
 
 
-class TimelapseCog(commands.Cog):
-    """Shows how pictures formed and lets members go on from there."""
+class Timelapse:
+    """Posts the animations."""
 
     def __init__(self, service: GenerationService) -> None:
         self.service = service
-        self._projector = asyncio.Lock()  # encoding takes a core: one film at a time
+        self._encoding = asyncio.Lock()  # an animation takes a processor core: one at a time
 
-    async def show(self, interaction: Interaction, creation_id: int | None) -> None:
-        """Post the film of a creation; raises `DarkroomError`."""
-        creation = await self._creation(creation_id)
-        private = _private(interaction)
+    async def show(self, interaction: Interaction, target: ResultTarget) -> None:
+        """Post the animation of a creation."""
+        creation = await animated_creation(self.service, target.creation_id)
+        private = is_private(interaction)
         try:
             request = await self.service.runner.request_of(creation)
             film = await self.service.image_store.read(creation.film or "")
             pictures = [await self.service.image_store.read(name) for name in creation.pictures or ()]
         except ImageMissingError:
-            raise DarkroomError(GONE) from None
+            raise DarkroomError(DELETED) from None
         await interaction.response.defer(thinking=True, ephemeral=private)
-        async with self._projector:
-            data = await asyncio.to_thread(animate_timelapse, film, request, pictures)
-            message = film_message(creation, request, data, language_for(interaction, private))
+        async with self._encoding:
+            animation = await asyncio.to_thread(animate_timelapse, film, request, pictures)
+            message = self._message(creation, request, animation, Context.of(interaction).language_for(private))
             answer = await fit_to_limit(message, interaction.filesize_limit)
         await interaction.followup.send(**answer.send(), allowed_mentions=NO_MENTIONS)
 
-    async def branch(self, interaction: Interaction, creation_id: int, step: int) -> None:
-        """Ask for the prompt that counts from ``step`` on, and make the creation again with it."""
-        async with self.service.answering(interaction):
-            creation, private = await self._creation(creation_id), _private(interaction)
-            if creation.source:
-                self.service.rules.check_remix(interaction, creation.owner)
-            request = await self.service.runner.request_of(creation)
-
-            async def with_prompt(submitted: Interaction, prompt: str) -> None:
-                async def branched() -> ImageRequest:
-                    return request.branch_at(step, checked(prompt))
-
-                await self.service.make(submitted, branched, private=private, parent=creation.id)
-
-            form = BranchForm(step, request.prompts[-1], with_prompt, language_of(interaction))
-            await interaction.response.send_modal(form)
-
-    async def _creation(self, creation_id: int | None) -> Creation:
-        creation = await self.service.creation_store.get(creation_id) if creation_id else None
-        if creation is None or creation.film is None or not creation.pictures:
-            raise DarkroomError(GONE)
-        return creation
+    def _message(self, creation: Creation, request: ImageRequest, animation: bytes, language: str) -> Result:
+        alt = say(language, "How it formed: {prompt}", prompt=" → ".join(request.prompts))[:ALT_TEXT_LIMIT]
+        count = request.steps - request.start_step
+        return Result(
+            headline(request, language),
+            (Picture("film.webp", animation, alt),),
+            settings=f"-# {say(language, STEPS, count=count)}",
+            rows=lambda: [row for make in self.service.timelapse_rows if (row := make(creation, request, language))],
+            spoiler=creation.spoiler,
+            language=language,
+        )
 
 
-def film_message(creation: Creation, request: ImageRequest, film: bytes, language: str) -> Result:
-    """Give the message that shows a film and offers its steps."""
-    alt = say(language, "How it formed: {prompt}", prompt=" → ".join(request.prompts))[:ALT_TEXT_LIMIT]
-    steps = branch_steps(request)
-    count = request.steps - request.start_step
-    told = [say(language, STEPS, count=count)]
-    if steps:
-        told.append(say(language, "Choose one to go on from it with another prompt."))
-    return Result(
-        headline(request, language),
-        (Picture("film.webp", film, alt),),
-        settings=f"-# {' '.join(told)}",
-        rows=lambda: [discord.ui.ActionRow(StepSelect(creation.id, steps, language))] if steps else [],
-        spoiler=creation.spoiler,
-        language=language,
-    )
+async def animated_creation(service: GenerationService, creation_id: int) -> Creation:
+    """Return the creation of that id; raises `DarkroomError` if it has no animation."""
+    creation = await service.creation_store.get(creation_id)
+    if creation is None or creation.film is None or not creation.pictures:
+        raise DarkroomError(DELETED)
+    return creation
 
 
-def _private(interaction: Interaction) -> bool:
+def is_private(interaction: Interaction) -> bool:
+    """Return whether only the member sees the message that was pressed."""
     return interaction.message is not None and interaction.message.flags.ephemeral
 
 
-async def setup(bot: Any) -> None:
-    """Add the cog and make its select known."""
-    bot.add_dynamic_items(StepSelect)
-    await bot.add_cog(TimelapseCog(bot.service))
+async def setup(bot: "Darkroom") -> None:
+    """Register the action."""
+    bot.service.result_actions["timelapse"] = Timelapse(bot.service).show

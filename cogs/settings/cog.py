@@ -9,9 +9,9 @@ from discord.ext import commands
 
 from cogs.core.generation.service import GenerationService
 from cogs.core.messages.delivery import NO_MENTIONS
-from cogs.core.policy.locale import language_of
-from cogs.core.request.options import clean
+from cogs.core.policy.context import Context
 from cogs.core.request.preferences import RANGES, Preferences, Scope
+from cogs.core.request.text import clean
 from cogs.core.storage.preferences import scopes_of
 from cogs.settings.panel import PAGES, Form, PageButton, Values, panel_text, panel_view
 from diffusion.errors import DarkroomError
@@ -73,7 +73,7 @@ class SettingsCog(commands.GroupCog, group_name="settings", group_description="W
             async def on_values(submitted: Interaction, values: Values) -> None:
                 await self.change(submitted, scope, values)
 
-            set_now, language = self.service.preference_store.get(scope, subject), language_of(interaction)
+            set_now, language = self.service.preference_store.get(scope, subject), Context.of(interaction).language
             await interaction.response.send_modal(Form(scope, page, set_now, on_values, language))
 
     async def change(self, interaction: Interaction, scope: Scope, values: Values) -> None:
@@ -83,7 +83,7 @@ class SettingsCog(commands.GroupCog, group_name="settings", group_description="W
             if values.get("style"):
                 values["style"] = clean(values["style"]) or None
             after = (await self.service.preference_store.reload(scope, subject)).with_(**values)
-            self.service.rules.check(after)
+            self.service.rules.validate_preferences(after)
             await self.service.preference_store.set(scope, subject, after)
             panel = self._panel(interaction, scope)
             try:
@@ -104,7 +104,7 @@ class SettingsCog(commands.GroupCog, group_name="settings", group_description="W
         at = list(scopes_of(interaction).items())
         wider = at[[known for known, _ in at].index(scope) :]
         layers = {known: self.service.preference_store.get(known, subject) for known, subject in wider}
-        language = language_of(interaction)
+        language = Context.of(interaction).language
         text = panel_text(scope, layers, self._defaults(), language)
         return {"content": text, "view": panel_view(scope, language), "allowed_mentions": NO_MENTIONS}
 

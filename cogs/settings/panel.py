@@ -8,8 +8,8 @@ from typing import Any, Final, Self
 import discord
 
 from cogs.core.i18n.catalogues import ENGLISH, say
+from cogs.core.messages.components import FORM_TIMEOUT_SECONDS as FORM_SECONDS
 from cogs.core.messages.validation import Bounded
-from cogs.core.messages.views import FORM_SECONDS
 from cogs.core.request.options import QUALITY_NAMES, STYLE_LIMIT
 from cogs.core.request.preferences import LANGUAGES, Preferences, Scope, layered
 from diffusion.request import SAMPLER_NAMES

@@ -8,7 +8,7 @@ from simcord.components import walk_components
 from cogs import history
 from cogs.core.storage.creations import PAGE_SIZE, State
 from cogs.history import thumbnail
-from cogs.lineage import LABEL_LIMIT, label
+from cogs.lineage import MAX_LABEL_LENGTH, creation_label
 from tests.support.creations import creation
 from tests.support.messages import pictures_of, png, private_message, text_of
 
@@ -99,7 +99,7 @@ async def test_an_empty_history_says_so(server):
 async def test_pictures_that_were_pruned_say_so(server, kept):
     await kept(1, pictures=["f" * 64])
     message = await listed(server)
-    assert history.GONE in text_of(message)
+    assert history.DELETED in text_of(message)
 
 
 async def test_pictures_deleted_while_one_leafs_lead_to_the_first_page(server, kept):
@@ -139,5 +139,5 @@ def test_a_thumbnail_is_small_and_keeps_its_proportions():
 def test_a_label_fits_whatever_the_prompt(prompt):
     row = creation(1, request={"prompt": prompt})
     row.created = row.expires
-    assert 1 <= len(label(row)) <= LABEL_LIMIT
-    assert json.dumps(label(row))
+    assert 1 <= len(creation_label(row)) <= MAX_LABEL_LENGTH
+    assert json.dumps(creation_label(row))

@@ -9,7 +9,7 @@ from cogs.core.logging import RedactingHandler
 from cogs.core.messages import attachments
 from diffusion.images.parameters import read_parameters
 from tests.support.interactions import forge_click, forge_command
-from tests.support.messages import pictures_of, png, posted_before, private_text, text_of
+from tests.support.messages import pictures_of, png, private_text, text_of
 
 SECRET = "aW50ZXJhY3Rpb246MTIz_secret"
 
@@ -87,10 +87,10 @@ async def test_a_prompt_with_nothing_to_see_is_empty(server, prompt):
 async def test_a_custom_id_made_up_by_hand_does_nothing(server, action):
     mine = await server.alice.slash(server.channel, "imagine", prompt="slow", steps=150)
     (creation,) = server.service.jobs
-    result = await forge_click(server, server.bob, mine.response, f"darkroom:{action}:{server.bob.id}:{creation}")
+    result = await forge_click(server, server.bob, mine.response, f"darkroom:result:{action}:{server.bob.id}:{creation}:0")
     assert not result.acknowledged
     assert creation in server.service.jobs and mine.response.id in [message.id for message in server.channel.history()]
-    await forge_click(server, server.alice, mine.response, f"darkroom:cancel:{server.alice.id}:{'9' * 80}")
+    await forge_click(server, server.alice, mine.response, f"darkroom:result:cancel:{server.alice.id}:{'9' * 80}:0")
     await forge_click(server, server.alice, mine.response, "darkroom:nonsense")
     assert creation in server.service.jobs
 
@@ -106,9 +106,9 @@ async def test_a_prompt_forged_into_the_modal_is_checked_like_any_other(server):
 
 async def test_pictures_are_not_downloaded_before_their_size_is_known(server, monkeypatch):
     monkeypatch.setattr(attachments, "MAX_BYTES", 10)
-    old = await posted_before(server, "reroll")
-    again = await server.alice.click(old, label="reroll")
-    assert "larger than" in private_text(again)
+    message = await server.bob.send(server.channel, "look", attachments=[("in.png", png())])
+    refused = await server.alice.context_menu(server.channel, "More like this", message)
+    assert "larger than" in private_text(refused)
 
 
 async def test_only_the_attachments_own_address_is_fetched(server, monkeypatch):

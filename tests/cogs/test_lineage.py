@@ -4,9 +4,9 @@ from unittest.mock import AsyncMock
 import discord
 import pytest
 
+from cogs.core.generation.source import UNKNOWN_ID
 from cogs.core.messages.lineage import HIDDEN
 from cogs.core.request.preferences import Preferences, Scope
-from cogs.lineage import UNKNOWN
 from diffusion.images.io import read_image, to_png
 from diffusion.images.parameters import read_parameters
 from tests.support.interactions import limit_upload_size
@@ -75,13 +75,13 @@ async def test_a_private_picture_is_shown_to_its_owner_alone(server):
     row = await row_of(server, message)
     assert (await shown(server, message)).ephemeral
     refused = await server.bob.slash(server.channel, "show", id=str(row.id))
-    assert private_text(refused) == UNKNOWN
+    assert private_text(refused) == UNKNOWN_ID
 
 
 @pytest.mark.parametrize("id", ["", "1", "fox", "9" * 30, "-5", "1e5", "٣", "123456789012345678"])
 async def test_an_unknown_id_is_told(server, id):
     for command in ("show", "tree"):
-        assert private_text(await server.alice.slash(server.channel, command, id=id)) == UNKNOWN
+        assert private_text(await server.alice.slash(server.channel, command, id=id)) == UNKNOWN_ID
 
 
 async def test_pictures_of_other_servers_and_of_channels_one_cannot_read_are_unknown(server):
@@ -90,7 +90,7 @@ async def test_pictures_of_other_servers_and_of_channels_one_cannot_read_are_unk
     carol = other.add_member(server.env.create_user("carol"))
     for message in (await made(server, carol, elsewhere), await made(server, channel=hidden_channel(server, server.bob))):
         row = await row_of(server, message)
-        assert private_text(await server.bob.slash(server.channel, "show", id=str(row.id))) == UNKNOWN
+        assert private_text(await server.bob.slash(server.channel, "show", id=str(row.id))) == UNKNOWN_ID
 
 
 async def test_what_was_made_in_a_hidden_channel_is_shown_in_another_to_who_may_read_it(server):
@@ -109,7 +109,7 @@ async def test_ones_own_picture_from_another_server_is_shown_to_oneself_alone(se
 async def test_a_picture_that_is_not_made_yet_is_unknown(server):
     result = await server.alice.slash(server.channel, "imagine", prompt="slow", steps=150, count=4)
     (id,) = server.service.jobs
-    assert private_text(await server.alice.slash(server.channel, "show", id=str(id))) == UNKNOWN
+    assert private_text(await server.alice.slash(server.channel, "show", id=str(id))) == UNKNOWN_ID
     await server.alice.click(result.response, label="Cancel")
     await server.until_idle()
 
@@ -123,7 +123,7 @@ async def test_a_deleted_picture_is_not_brought_back_for_others(server, monkeypa
     else:  # while the bot was away
         monkeypatch.setattr(server.service.creation_store, "forget_messages", AsyncMock())
         await add_moderator(server).delete(message)
-    assert private_text(await server.bob.slash(server.channel, "show", id=str(row.id))) == UNKNOWN
+    assert private_text(await server.bob.slash(server.channel, "show", id=str(row.id))) == UNKNOWN_ID
     mine = await server.alice.slash(server.channel, "show", id=str(row.id))
     assert len(pictures_of(private_message(mine))) == 1
 
@@ -133,7 +133,7 @@ async def test_a_picture_whose_channel_was_deleted_is_its_owners_alone(server):
     message = await made(server, channel=doomed)
     row = await row_of(server, message)
     server.env.backend.delete_channel(doomed.id)
-    assert private_text(await server.bob.slash(server.channel, "show", id=str(row.id))) == UNKNOWN
+    assert private_text(await server.bob.slash(server.channel, "show", id=str(row.id))) == UNKNOWN_ID
     assert len(pictures_of(private_message(await server.alice.slash(server.channel, "show", id=str(row.id))))) == 1
 
 
@@ -231,7 +231,7 @@ async def test_a_replay_of_a_private_picture_is_private(server):
 async def test_who_wants_nobody_to_start_from_their_picture_is_heeded(server):
     again = await shown(server, await made(server, command="similar", image=("in.png", png())))
     await server.service.preference_store.set(Scope.MEMBER, server.alice.id, Preferences(remix=False))
-    assert "does not want" in private_text(await server.bob.click(again, label="Replay"))
+    assert "does not allow" in private_text(await server.bob.click(again, label="Replay"))
     assert "Replay of" in text_of(await pressed(server, again, "Replay"))
 
 

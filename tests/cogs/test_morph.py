@@ -106,13 +106,13 @@ async def test_a_morph_too_large_to_post_becomes_smaller_and_still_moves(server,
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"to": "\u200b"}, "The prompt is empty"),
-        ({"from": "\u200b"}, "The prompt is empty"),
+        ({"to": "\u200b"}, "The second prompt is empty"),
+        ({"from": "\u200b"}, "The second prompt is empty"),
         ({"to": "pear " * 90}, "would be ignored"),
         ({"size": "33x32"}, "multiple of 8"),
         ({"size": "wide"}, "The size must be"),
-        ({"from": "{red|blue} apple"}, "from one text to one other"),
-        ({"to": "{red|blue} pear"}, "from one text to one other"),
+        ({"from": "{red|blue} apple"}, "needs two plain prompts"),
+        ({"to": "{red|blue} pear"}, "needs two plain prompts"),
     ],
 )
 async def test_what_cannot_be_morphed_is_told_to_the_member_alone(server, options, words):

@@ -178,7 +178,7 @@ async def test_in_a_direct_message_only_that_conversation_is_shown(busy):
 
 
 async def test_a_members_waiting_requests_are_capped(busy):
-    busy.service.waiting.most = 2
+    busy.service.rules.max_per_member = 2
     await asked(busy, busy.alice, "first")
     await asked(busy, busy.alice, "second")
     refused = await busy.alice.slash(busy.channel, "imagine", prompt="third")

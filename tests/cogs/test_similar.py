@@ -66,6 +66,5 @@ async def test_as_many_pictures_as_a_message_holds_come_without_the_one_they_sta
     await server.until_idle()
     first, second = [await server.service.creation_store.get_by_message(each.id) for each in (message, again.response)]
     assert first.source == second.source is not None
-    async with server.service.database.sessions.begin() as session:
-        await session.delete(await session.get(type(first), first.id))
+    await server.service.image_store.delete([first.source])
     assert "attach it to `/similar`" in private_text(await server.alice.click(message, label="Reroll"))

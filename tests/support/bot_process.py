@@ -42,7 +42,7 @@ def accepted_requests(wire):
 def count_deliveries(wire):
     """Count the messages that show pictures, by the interaction that asked for them."""
     shown = [json.dumps(message.components) for message in wire.messages() if message.attachments]
-    return Counter(int(id) for components in shown for id in set(re.findall(r"darkroom:reroll:\d+:(\d+)", components)))
+    return Counter(int(id) for components in shown for id in set(re.findall(r"darkroom:result:reroll:\d+:(\d+)", components)))
 
 
 async def until_all_delivered(wire):

@@ -6,6 +6,10 @@ from types import SimpleNamespace
 import discord
 
 from cogs.core.messages.components import PersistentItem
+from cogs.emoji.draft import Draft
+from cogs.emoji.expressions import EMOJI
+
+EXAMPLES = {"draft": Draft(EMOJI, 1, 0, True, "fox", "")}  # of what constructors take beside the fields
 
 
 async def component_of(item, custom_id):
@@ -16,4 +20,4 @@ async def component_of(item, custom_id):
         return (await item.from_custom_id(interaction, None, match)).item
     fields = vars(await item.from_custom_id(interaction, discord.ui.Select(custom_id=custom_id), match))
     needed = [name for name, parameter in inspect.signature(item).parameters.items() if parameter.default is parameter.empty]
-    return item(**{name: fields.get(name, range(0)) for name in needed}).item
+    return item(**{name: fields.get(name, EXAMPLES.get(name, range(0))) for name in needed}).item

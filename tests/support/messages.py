@@ -2,13 +2,9 @@
 
 import io
 
-import discord
 from PIL import Image
 
 from cogs.core.messages.attachments import posted_files
-from diffusion.images.io import to_png
-from diffusion.images.parameters import format_parameters
-from diffusion.request import ImageRequest
 
 
 def files_of(message):
@@ -43,19 +39,6 @@ def png(size=(40, 30), colour="red"):
     buffer = io.BytesIO()
     Image.new("RGB", size, colour).save(buffer, "PNG")
     return buffer.getvalue()
-
-
-async def posted_before(server, *actions, **settings):
-    """A message as it was posted before there were layouts: with attachments and buttons that name no creation."""
-    request = ImageRequest("red apple", width=32, height=32, steps=8, **settings)
-    file = discord.File(
-        io.BytesIO(to_png(Image.new("RGB", (32, 32), "red"), format_parameters(request, 0, "tiny"))), "darkroom-0.png"
-    )
-    view = discord.ui.View(timeout=None)
-    for action in actions:
-        view.add_item(discord.ui.Button(label=action, custom_id=f"darkroom:{action}:{server.alice.id}:0"))
-    channel = server.env.bot.get_channel(server.channel.id)
-    return await channel.send("**red apple**", file=file, view=view)
 
 
 def private_text(result):

@@ -20,7 +20,7 @@ from cogs.core.messages.delivery import (
     while_token_lives,
 )
 from cogs.core.messages.message import Answer, Picture, Result
-from cogs.core.request.prompt_matrix import MOST as MAX_FILES
+from cogs.core.request.prompt_matrix import MAX_FILES
 from cogs.core.retry import retry
 from cogs.core.storage.creations import MAX_MODEL_LENGTH, Creation, CreationStore, OwnershipLostError, State, request_from_json
 from cogs.core.storage.images import ImageMissingError, ImageStore

@@ -1,4 +1,4 @@
-"""The service between the cogs and the engine: it accepts requests, writes them down and has them developed."""
+"""The service between the cogs and the engine: it accepts requests and has them drawn."""
 
 import asyncio
 import contextlib
@@ -11,23 +11,23 @@ import discord
 
 from cogs.core.generation.builder import RequestBuilder
 from cogs.core.generation.maintenance import Maintenance
-from cogs.core.generation.reception import Reception
 from cogs.core.generation.runner import JobRunner, ResultNote
 from cogs.core.generation.safety_gate import SafetyGate
 from cogs.core.generation.takeover import ProcessCoordinator
 from cogs.core.i18n.catalogues import say
 from cogs.core.messages import render, views
-from cogs.core.messages.delivery import Delivery
+from cogs.core.messages.delivery import NO_MENTIONS, Delivery, token_note
 from cogs.core.messages.http_errors import DISCORD_ERRORS, ErrorKind, classify
-from cogs.core.messages.replies import answering, explained, tell, tell_note
+from cogs.core.messages.replies import answering, tell
+from cogs.core.messages.views import ResultAction, TimelapseRow
 from cogs.core.metrics import Metrics
-from cogs.core.policy.limits import Rules
-from cogs.core.policy.permissions import may_end
-from cogs.core.policy.waiting import Waiting
+from cogs.core.policy.context import Context
+from cogs.core.policy.limits import MAX_PER_MEMBER, Rules
+from cogs.core.policy.permissions import may_cancel
 from cogs.core.request.styles import Style
 from cogs.core.storage.broadcasts import Broadcasts
 from cogs.core.storage.claims import ACTIVE_STATES, Claims
-from cogs.core.storage.creations import Creation, CreationStore, OwnershipLostError, State
+from cogs.core.storage.creations import Creation, CreationStore, OwnershipLostError, State, request_to_json
 from cogs.core.storage.database import Database
 from cogs.core.storage.images import ImageStore
 from cogs.core.storage.lease import Lease
@@ -36,6 +36,7 @@ from cogs.core.storage.preferences import PreferenceStore
 from cogs.core.storage.quotas import QuotaStore
 from cogs.core.storage.reviews import ReviewStore
 from cogs.core.tasks import Background
+from cogs.core.types import Interaction
 from diffusion.errors import DarkroomError, QueueFullError
 from diffusion.request import ImageRequest
 from diffusion.serving.interface import ImageEngine
@@ -43,24 +44,22 @@ from diffusion.serving.job import Job
 from diffusion.text import N_
 
 log = logging.getLogger(__name__)
-Interaction = discord.Interaction[Any]
-Compose = Callable[[], Awaitable[ImageRequest]]
+Prepare = Callable[[], Awaitable[ImageRequest]]
 
 PREPARING = N_("Preparing…")
-DRAINING = N_("I take no more requests at the moment. Please try again later.")
-CLOSING = N_("I am being restarted. Please try again in a minute.")
-ENDED = N_("These pictures are not being made any more.")
-MAX_PER_MEMBER = 5
+DRAINING = N_("The bot takes no new requests at the moment. Please try again later.")
+CLOSING = N_("The bot is being restarted. Please try again in a minute.")
+ENDED = N_("These pictures are finished or cancelled already.")
+QUEUE_FULL = N_("The queue is full. Please try again {when}.")
+NOT_YOURS = N_("Only the member who asked for these pictures or a moderator can cancel them.")
 
 
 class GenerationService:
-    """Makes pictures for interactions. Cogs and buttons only say which.
+    """Accepts requests from commands and buttons, and holds all that they use.
 
-    A member may have ``max_per_member`` unfinished requests and make ``daily_allowance`` pictures a day. ``styles`` are those
-    offered in place of the model's own. Where several processes serve one bot, ``lease`` is that of this one, and the one that
-    ``leads`` does for all what is done once.
-
-    `open` it once the bot is logged in and `close` it before the bot is.
+    A member may have ``max_per_member`` unfinished requests and make ``daily_allowance`` pictures a day. ``styles`` replace
+    the model's own. If several processes serve one bot, ``lease`` is this one's; the process that ``leads`` does the cleaning
+    up for all. `open` the service once the bot is logged in, and `close` it before the bot.
     """
 
     runner: JobRunner
@@ -86,23 +85,32 @@ class GenerationService:
             QuotaStore(database),
         )
         self.review_store = ReviewStore(database)
-        self.reception = Reception(self.creation_store, self.preference_store, image_store)
         self.personal_data = PersonalData(database, self.creation_store, self.preference_store, image_store)
-        self.rules = Rules(engine, self.preference_store, self.quota_store, daily_allowance)
-        self.builder = RequestBuilder(engine, self.rules, styles)
-        self.waiting = Waiting(engine, self.claims, max_per_member)
+        self.rules = Rules(
+            engine,
+            self.preference_store,
+            self.quota_store,
+            self.claims,
+            daily=daily_allowance,
+            max_per_member=max_per_member,
+        )
+        self.builder = RequestBuilder(engine, styles)
+        self.questions: dict[int, Interaction] = {}  # the interactions that asked one, until it is answered
         self.metrics = Metrics(engine, self.creation_store)
-        self.closed_reason: str | None = None  # why nothing is accepted, as a sentence
-        self.result_notes: list[ResultNote] = []  # features may append theirs
+        self.closed_reason: str | None = None  # why requests are refused
+        # Features register theirs here:
+        self.result_actions: dict[str, ResultAction] = {}  # what the buttons below pictures do
+        self.result_notes: list[ResultNote] = []  # lines below the settings of pictures
+        self.timelapse_rows: list[TimelapseRow] = []  # rows below animations
         self.background = Background()
 
     @property
     def jobs(self) -> Mapping[int, Job]:
-        """What is being made, by the id of its creation."""
+        """The jobs of this process, by the id of their creation."""
         return self.runner.jobs
 
     async def open(self, client: discord.Client) -> None:
-        """Take up what an earlier run of the bot left unfinished; raises `DatabaseUnavailableError`."""
+        """Resume what an earlier run of the bot left unfinished; raises `DatabaseUnavailableError`."""
         await self.lease.open()
         await self.preference_store.open()
         safety_gate = SafetyGate(self.engine, self.preference_store, self.creation_store, self.review_store, client)
@@ -115,7 +123,7 @@ class GenerationService:
             self.result_notes,
         )
         for creation in await self.claims.claim_orphans():
-            log.info("taking up %r", creation)
+            log.info("resuming %r", creation)
             self.background.start(self.runner.resume(creation))
         if self.lease.is_shared:
             calls = self.claims, self.preference_store, self.broadcasts, self.runner
@@ -123,12 +131,14 @@ class GenerationService:
             self.background.start_daemon(rounds.live())
             self.background.start_daemon(rounds.run())
         if self.leads:
-            upkeep = Maintenance(self.creation_store, self.quota_store, self.image_store, self.review_store, self.resume_reviewed)
+            upkeep = Maintenance(
+                self.creation_store, self.quota_store, self.image_store, self.review_store, self.resume_reviewed
+            )
             self.background.start_daemon(upkeep.run())
         self.background.start_daemon(self.metrics.watch_loop())
 
     async def close(self, grace: float = 0) -> None:
-        """Accept no more, give what runs ``grace`` seconds to finish, and leave the rest to the next run."""
+        """Accept no more requests, let jobs finish for ``grace`` seconds, and leave the rest to the next run."""
         self.closed_reason = CLOSING
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
@@ -141,120 +151,167 @@ class GenerationService:
         await self.lease.release()
 
     async def drain(self) -> None:
-        """Accept no more until `reopen`, and wait until what was accepted has ended."""
+        """Accept no more requests until `reopen`, and wait until all jobs have ended."""
         self.closed_reason = self.closed_reason or DRAINING
         await self.background.wait()
 
     def reopen(self) -> None:
-        """Accept again after `drain`; does nothing once the studio is closing."""
+        """Accept requests again after `drain`; does nothing after `close`."""
         if self.closed_reason == DRAINING:
             self.closed_reason = None
 
-    async def request(self, interaction: Interaction, prompt: str, **settings: Any) -> ImageRequest:
-        """Compose what the member of ``interaction`` asks for, with defaults where ``settings`` leave something open.
-
-        Raises `InvalidRequestError`.
-        """
-        return self.builder.request(interaction, prompt, **settings)
-
-    async def admit(self, interaction: Interaction, request: ImageRequest) -> None:
-        """Let pass what may be made here; raises `DarkroomError` for anything else, before any of it is made."""
-        await self.rules.admit(interaction, request)
-
-    async def make(
+    async def accept(
         self,
-        interaction: Interaction,
-        compose: Compose,
+        context: Context,
+        wanted: ImageRequest | Prepare,
         *,
         private: bool | None = None,
         spoiler: bool | None = None,
         parent: int | None = None,
-    ) -> bool:
-        """Acknowledge, let ``compose`` find out what is wanted, queue it, and follow it in the background.
-
-        ``private`` shows it to the member alone, ``spoiler`` hides it until it is clicked; None: as they prefer. Errors reach
-        them as a sentence only they can see. Says whether it was accepted.
-        """
-        async with (
-            self.answering(interaction),
-            self.background.track_current_task(),
-            self.waiting.preparing(interaction.user.id),
-        ):
-            self._check_open()
-            creation = await self.reception.accept(interaction, private, spoiler, parent=parent)
-            try:
-                text = say(creation.language, PREPARING)
-                await self.reception.respond(interaction, creation, text)
-                request = await compose()
-                async with self.rules.turn(creation.owner):
-                    await self.admit(interaction, request)
-                    await self.reception.write_down(creation, request)
-                    await self.rules.confirm(interaction)
-                job = self._submit(request, interaction)
-            except Exception as error:
-                await self._refuse(interaction, creation, error)
-                return False
-            await tell_note(interaction)
-            self.background.start(self.runner.run(creation, job, text))
-            return True
-        return False
-
-    async def make_now(
-        self, interaction: Interaction, request: ImageRequest, *, private: bool | None = None, spoiler: bool | None = None
     ) -> None:
-        """Like `make` for a request that needs nothing fetched, so that the first answer tells its place already."""
-        async with self.answering(interaction), self.background.track_current_task():
-            creation = job = None
+        """Store a request, answer its member and draw it in the background; raises `DarkroomError`.
+
+        ``wanted`` is the request, or a function that prepares it and may take longer than Discord waits for an answer.
+        ``private`` shows the pictures to the member only, ``spoiler`` hides them until they are clicked; None is as the member
+        prefers. ``parent`` is the id of the creation that this one starts from.
+        """
+        async with self.background.track_current_task(), contextlib.AsyncExitStack() as preparation:
+            self._check_open()
+            creation = await self._new_creation(context, private, spoiler, parent)
+            is_stored = False
+            job = None
             try:
-                async with self.rules.turn(interaction.user.id):
-                    await self.admit(interaction, request)
-                    await self.waiting.check(interaction.user.id)
-                    job = self._submit(request, interaction)
-                    creation = await self.reception.accept(interaction, private, spoiler, request)
-                    await self.rules.confirm(interaction)
+                if isinstance(wanted, ImageRequest):
+                    request = wanted
+                else:
+                    await preparation.enter_async_context(self.rules.preparing(context.member_id))
+                    await self.creation_store.add(creation)
+                    is_stored = True
+                    shown = say(creation.language, PREPARING)
+                    await self._respond(context, creation, shown)
+                    request = await wanted()
+                async with self.rules.lock_for(context.member_id):
+                    await self.rules.admit(context, request)
+                    if not is_stored:
+                        await self.rules.check_capacity(context.member_id)
+                    job = self._submit(context, request)
+                    await self._store_request(creation, request, is_stored)
+                    is_stored = True
+                    await self.rules.recheck(context)
                 self.runner.track(creation, job)
-                text = render.progress_text(request, job.progress, creation.language)
-                view = views.cancel_view(creation.owner, creation.id, creation.language)
-                await self.reception.respond(interaction, creation, text, view)
+                if request is wanted:
+                    shown = render.progress_text(request, job.progress, creation.language)
+                    cancel = views.cancel_view(creation.owner, creation.id, creation.language)
+                    await self._respond(context, creation, shown, cancel)
             except BaseException as error:
                 if job:
                     job.cancel()
-                if creation is None:
+                    self.runner.untrack(creation)
+                if not is_stored or not isinstance(error, Exception) or self._fail(creation, error):
                     raise
-                self.runner.untrack(creation)
-                if not isinstance(error, Exception):
-                    raise
-                await self._refuse(interaction, creation, error)
                 return
-            await tell_note(interaction)
-            self.background.start(self.runner.run(creation, job, text))
+        self.background.start(self.runner.run(creation, job, shown))
 
-    async def cancel(self, interaction: Interaction, creation_id: int) -> None:
-        """Take back what the member of ``interaction`` asked for, or another one where they are a moderator.
+    async def _new_creation(self, context: Context, private: bool | None, spoiler: bool | None, parent: int | None) -> Creation:
+        """Return the row of a new request, not stored yet."""
+        interaction = context.interaction
+        private = bool(context.preferences.private) if private is None else private
+        if spoiler is None:
+            origin = await self.creation_store.get(parent) if parent else None
+            spoiler = bool(context.preferences.spoiler or (origin and origin.spoiler))
+        guild = interaction.client.get_guild(context.guild_id) if context.guild_id else None
+        sees_channel = guild is not None and interaction.app_permissions.view_channel  # not where a member installed the bot
+        return Creation(
+            id=interaction.id,
+            parent_id=parent,
+            owner=context.member_id,
+            guild_id=context.guild_id,
+            channel_id=interaction.channel_id,
+            application_id=interaction.application_id,
+            token=interaction.token,
+            expires=interaction.expires_at,
+            private=private,
+            token_only=private or not sees_channel,
+            language=context.language_for(private),
+            spoiler=spoiler,
+            age_restricted=context.is_age_restricted,
+        )
 
-        Raises `DarkroomError` where there is nothing to take back or that is not theirs to decide.
+    async def _respond(self, context: Context, creation: Creation, text: str, view: discord.ui.View | None = None) -> None:
+        """Send the first answer, which progress and pictures replace later."""
+        response = await context.interaction.response.send_message(
+            f"{text}\n{token_note(creation.language)}" if creation.token_only else text,
+            ephemeral=creation.private,
+            allowed_mentions=NO_MENTIONS,
+            view=view or discord.utils.MISSING,
+        )
+        await self.creation_store.update(creation, message_id=response.message_id)
+
+    def _submit(self, context: Context, request: ImageRequest) -> Job:
+        self._check_open()
+        try:
+            return self.engine.submit(request, owner=context.member_id)
+        except QueueFullError:
+            seconds = max((left or 0 for left in self.engine.estimate_completion().values()), default=0)
+            when = discord.utils.utcnow() + timedelta(seconds=seconds / 2 or 60)
+            raise QueueFullError(QUEUE_FULL, when=discord.utils.format_dt(when, "R")) from None
+
+    async def _store_request(self, creation: Creation, request: ImageRequest, is_stored: bool) -> None:
+        """Commit what exactly was asked for, before the member reads that it is being made."""
+        changes: dict[str, Any] = {"request": request_to_json(request), "counted": request.count}
+        if request.image:
+            source = await asyncio.to_thread(render.encode_source, request)
+            changes["source"] = await self.image_store.save(source) if source else None
+        if is_stored:
+            await self.creation_store.update(creation, **changes)
+            return
+        for name, value in changes.items():
+            setattr(creation, name, value)
+        await self.creation_store.add(creation)
+
+    def _fail(self, creation: Creation, error: Exception) -> bool:
+        """End a stored request that could not be begun; return whether the member must be told.
+
+        They must not if another process has taken it over, or if Discord may have shown the first answer nevertheless.
         """
+        if isinstance(error, OwnershipLostError):
+            return False
+        if isinstance(error, DISCORD_ERRORS) and classify(error) is ErrorKind.TEMPORARY and creation.message_id is None:
+            self.background.start(self.runner.resume(creation))
+            return False
+        self.background.start(self._close_failed(creation, str(error)))
+        return True
+
+    async def _close_failed(self, creation: Creation, reason: str) -> None:
+        with contextlib.suppress(OwnershipLostError):
+            await self.creation_store.finish(creation, State.FAILED, reason)
+
+    def _check_open(self) -> None:
+        if self.closed_reason:
+            raise DarkroomError(self.closed_reason)
+
+    async def cancel(self, context: Context, creation_id: int) -> None:
+        """Cancel unfinished pictures; raises `DarkroomError` if they have ended, or if the member may not cancel them."""
+        job = self.jobs.get(creation_id)
         here = next((creation for creation in self.runner.active if creation.id == creation_id), None)
         creation = here or await self.claims.get_active(creation_id)
         if creation is None:
             raise DarkroomError(ENDED)
-        if not may_end(interaction, creation):
-            raise DarkroomError("Only the member who asked for these pictures or a moderator can cancel them.")
-        if not (self.jobs[creation_id].cancel() if here else await self.cancel_elsewhere(creation_id)):
+        if not may_cancel(context, creation):
+            raise DarkroomError(NOT_YOURS)
+        is_cancelled = job.cancel() if here and job else await self.cancel_elsewhere(creation_id)
+        if not is_cancelled:
             raise DarkroomError(ENDED)
 
     async def cancel_elsewhere(self, creation_id: int) -> bool:
-        """Take back what is not in hand here, as another process makes it or it is about to be gone on with.
-
-        False where it has ended.
-        """
+        """Cancel a creation that this process does not run; return False if it has ended."""
         taken = await self.claims.acquire(creation_id, *ACTIVE_STATES)
         if taken:
             self.background.start(self.runner.cancel_acquired(taken, 2 * self.lease.renew_interval))
         return taken is not None
 
     async def resume_reviewed(self, creation_id: int) -> None:
-        """Do with a held creation what was decided about it; raises `CreationStoreError`."""
+        """Apply the moderators' decision about a creation; raises `CreationStoreError`."""
         if self.closed_reason != CLOSING and (creation := await self.claims.acquire(creation_id, State.IN_REVIEW)):
             self.background.start(self.runner.resume(creation))
 
@@ -263,30 +320,3 @@ class GenerationService:
 
     def _has_room(self) -> bool:
         return self.closed_reason != CLOSING and self.engine.unfinished < self.engine.config.max_waiting
-
-    def _submit(self, request: ImageRequest, interaction: Interaction) -> Job:
-        self._check_open()
-        try:
-            return self.engine.submit(request, owner=interaction.user.id)
-        except QueueFullError:
-            left = max((left or 0 for left in self.engine.estimate_completion().values()), default=0)
-            when = discord.utils.format_dt(discord.utils.utcnow() + timedelta(seconds=left / 2 or 60), "R")
-            raise QueueFullError(
-                "So many pictures are waiting that I take no more. Please try again {when}.", when=when
-            ) from None
-
-    def _check_open(self) -> None:
-        if self.closed_reason:
-            raise DarkroomError(CLOSING if self.closed_reason == CLOSING else DRAINING)
-
-    async def _refuse(self, interaction: Interaction, creation: Creation, error: Exception) -> None:
-        """End what could not be begun, unless Discord may have shown the answer nevertheless."""
-        if isinstance(error, OwnershipLostError):
-            return
-        if isinstance(error, DISCORD_ERRORS) and classify(error) is ErrorKind.TEMPORARY and creation.message_id is None:
-            self.background.start(self.runner.resume(creation))
-            return
-        told = explained(error)
-        await tell(interaction, told)
-        with contextlib.suppress(OwnershipLostError):
-            await self.creation_store.finish(creation, State.FAILED, str(told))

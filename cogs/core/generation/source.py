@@ -1,81 +1,108 @@
-"""How the pictures of a message came about: from the journal and the gallery, or else from the message itself."""
+"""Where new pictures start from: an earlier creation, its request and its pictures."""
 
 import asyncio
 import contextlib
-from typing import Self
+import re
+from pathlib import PurePath
+from typing import Final
 
 import discord
 from PIL import Image
 
-from cogs.core.generation.runner import JobRunner
+from cogs.core.generation.service import GenerationService
 from cogs.core.messages import render
-from cogs.core.messages.attachments import PostedFile, download, fetch_image, fetch_masked, posted_files
-from cogs.core.storage.creations import Creation
+from cogs.core.messages.attachments import PostedFile, fetch_image, fetch_masked, posted_files
+from cogs.core.policy.context import Context
+from cogs.core.policy.permissions import may_see
+from cogs.core.storage.creations import Creation, State, request_from_json
 from cogs.core.storage.database import DatabaseUnavailableError
 from cogs.core.storage.images import ImageMissingError
-from diffusion.errors import InvalidImageError
+from diffusion.errors import DarkroomError, InvalidImageError
 from diffusion.images.io import read_image
-from diffusion.images.parameters import read_parameters
 from diffusion.request import ImageRequest
+from diffusion.text import N_
+
+LOOKUP_TIMEOUT_SECONDS: Final = 2.0  # Discord waits 3 s for the first answer
+CREATION_ID: Final = re.compile(r"[0-9]{1,18}|[1-8][0-9]{18}")  # a number that fits in the database
+PICTURE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+UNKNOWN_ID: Final = N_("You cannot see a picture of this id here. `/history` lists yours.")
+UNKNOWN_RESULT: Final = N_("These pictures are gone. Please use the command again.")
 
 
 class ResultSource:
-    """What is known about ``message``, which shows ``creation``, unless that is not known any more."""
+    """A finished creation and the message that shows it.
 
-    def __init__(self, runner: JobRunner, message: discord.Message, creation: Creation | None) -> None:
-        self.runner, self.message, self.creation = runner, message, creation
+    Files come from the image store. If it has deleted them, they come from the message.
+    """
+
+    def __init__(self, service: GenerationService, message: discord.Message, creation: Creation) -> None:
+        self.service = service
+        self.message = message
+        self.creation = creation
 
     @classmethod
-    async def of(cls, runner: JobRunner, message: discord.Message, creation_id: int = 0) -> Self:
-        """Look up what ``message`` shows, by ``creation_id`` where its buttons tell that."""
-        creation = None
-        with contextlib.suppress(DatabaseUnavailableError):
-            if creation_id:
-                creation = await runner.creation_store.get(creation_id)
-            creation = creation or await runner.creation_store.get_by_message(message.id)
-        return cls(runner, message, creation)
-
-    @property
-    def id(self) -> int | None:
-        """The id of the creation."""
-        return self.creation.id if self.creation else None
-
-    @property
-    def private(self) -> bool:
-        """Whether its member alone sees it."""
-        return self.creation.private if self.creation else self.message.flags.ephemeral
-
-    @property
-    def starts_from_a_picture(self) -> bool:
-        """Whether what was asked for starts from a picture."""
-        if self.creation:
-            return self.creation.source is not None
-        return any(file.name.startswith(render.SOURCE_PREFIX) for file in posted_files(self.message))
+    async def of(cls, service: GenerationService, message: discord.Message | None, creation_id: int) -> "ResultSource":
+        """Look up what ``message`` shows; raises `DarkroomError` if it is not known any more."""
+        creation = await service.creation_store.get(creation_id)
+        if message is None or creation is None or creation.request is None:
+            raise DarkroomError(UNKNOWN_RESULT)
+        return cls(service, message, creation)
 
     async def request(self) -> ImageRequest:
-        """Give what was asked for; raises `InvalidImageError` where nothing tells it any more."""
-        if self.creation and self.creation.request:
-            with contextlib.suppress(ImageMissingError, TypeError):
-                return await self.runner.restore_request(self.creation)
-        pictures = self._pictures()
-        settings = await asyncio.to_thread(read_parameters, await download(pictures[0]))
+        """Return the request; raises `InvalidImageError` if the picture that it started from is gone."""
+        with contextlib.suppress(ImageMissingError):
+            return await self.service.runner.request_of(self.creation)
         source = next((file for file in posted_files(self.message) if file.name.startswith(render.SOURCE_PREFIX)), None)
-        if source is None and settings.get("start_step"):
-            raise InvalidImageError("The picture that these were started from is gone. Please attach it to `/similar` again.")
-        image, mask = await fetch_masked(source) if source else (None, None)
-        return ImageRequest(**{"count": len(pictures), **settings}, image=image, mask=mask)
+        if source is None:
+            raise InvalidImageError("The picture that these started from is gone. Please attach it to `/similar` again.")
+        image, mask = await fetch_masked(source)
+        return request_from_json(self.creation.request or {}, image, mask)
+
+    async def request_soon(self) -> ImageRequest:
+        """Return the request in time for a first answer; raises `DarkroomError` if that takes too long."""
+        try:
+            async with asyncio.timeout(LOOKUP_TIMEOUT_SECONDS):
+                return await self.request()
+        except TimeoutError:
+            raise DarkroomError("I could not look up these pictures in time. Please try again.") from None
 
     async def picture(self, index: int) -> Image.Image:
-        """Give the picture of that ``index``; raises `InvalidImageError` where it is gone."""
-        names = (self.creation.pictures or []) if self.creation else []
+        """Return the picture of that ``index``; raises `InvalidImageError` if it is gone."""
+        names = self.creation.pictures or []
         with contextlib.suppress(ImageMissingError):
             if index < len(names):
-                return await asyncio.to_thread(read_image, await self.runner.image_store.read(names[index]))
-        pictures = self._pictures()
+                return await asyncio.to_thread(read_image, await self.service.image_store.read(names[index]))
+        pictures = self._posted_pictures()
         return await fetch_image(pictures[min(index, len(pictures) - 1)])
 
-    def _pictures(self) -> list[PostedFile]:
+    def _posted_pictures(self) -> list[PostedFile]:
         found = [file for file in posted_files(self.message) if file.name.startswith(render.PICTURE_PREFIX)]
         if not found:
-            raise InvalidImageError("The pictures of this message are gone.")
+            raise InvalidImageError(UNKNOWN_RESULT)
         return found
+
+
+async def visible_creation(context: Context, creation_id: str) -> Creation:
+    """Return the finished creation of an id that a member typed; raises `DarkroomError` if they may not see it here."""
+    if CREATION_ID.fullmatch(creation_id.strip()) is None:
+        raise DarkroomError(UNKNOWN_ID)
+    creation = await context.interaction.client.service.creation_store.get(int(creation_id))
+    if creation is None or creation.state != State.DELIVERED or not may_see(context, creation):
+        raise DarkroomError(UNKNOWN_ID)
+    return creation
+
+
+async def creation_of_message(context: Context, message: discord.Message) -> Creation | None:
+    """Return the creation that ``message`` shows; None if there is none, or none that the member may see."""
+    with contextlib.suppress(DatabaseUnavailableError):
+        creation = await context.interaction.client.service.creation_store.get_by_message(message.id)
+        return creation if creation and may_see(context, creation) else None
+    return None
+
+
+def first_picture(message: discord.Message) -> PostedFile:
+    """Return the first picture attached to ``message``; raises `InvalidImageError` if there is none."""
+    for file in posted_files(message):
+        if PurePath(file.name).suffix.lower() in PICTURE_SUFFIXES:
+            return file
+    raise InvalidImageError("There is no picture attached to this message.")

@@ -52,7 +52,7 @@ class PersistentItem(discord.ui.DynamicItem[ItemT], template=NOTHING):
 
     _fields: ClassVar[dict[str, Any]] = {}
     _name: ClassVar[str] = ""
-    declared: ClassVar[list[type["PersistentItem[Any]"]]] = []
+    declared: ClassVar[dict[str, type["PersistentItem[Any]"]]] = {}
 
     def __init_subclass__(cls, *, name: str = "", template: str = NOTHING) -> None:
         if name:
@@ -61,7 +61,7 @@ class PersistentItem(discord.ui.DynamicItem[ItemT], template=NOTHING):
             last = next(reversed(cls._fields), None)
             groups = [f":(?P<{field}>{_pattern(kind, field == last)})" for field, kind in cls._fields.items()]
             template = f"{cls._name}{''.join(groups)}"
-            cls.declared.append(cls)
+            cls.declared[name] = cls
         super().__init_subclass__(template=re.compile(template, re.DOTALL))
 
     def __init__(self, item: ItemT, **values: Any) -> None:

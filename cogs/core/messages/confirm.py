@@ -1,139 +1,99 @@
-"""A prompt may stand for several: how many pictures that makes is shown before any of them is made."""
+"""A question to the member that is answered by a button: ``if not (context := await confirm(context, question)): return``."""
 
 import contextlib
-import re
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, get_args
 
 import discord
-from discord.ext import commands
 
-from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.messages import render
+from cogs.core.messages.components import PersistentButton, view_of
 from cogs.core.messages.delivery import NO_MENTIONS
-from cogs.core.policy.locale import language_of
-from cogs.core.request.flags import read_flags
-from cogs.core.request.options import clean
-from cogs.core.request.prompt_matrix import prompted
+from cogs.core.messages.replies import CONTINUED_BY
+from cogs.core.policy.context import Context
+from cogs.core.request.prompt import ParsedPrompt
+from cogs.core.request.prompt_matrix import prompt_fields
+from cogs.core.types import Interaction
 from diffusion.errors import DarkroomError
 from diffusion.text import N_, plural
 
-Interaction = discord.Interaction[Any]
-Go = Callable[[Interaction], Awaitable[None]]
-PATIENCE: Final = 840.0  # seconds: as long as the question can be taken back
-ANSWERS: Final = {"start": N_("Start"), "cancel": N_("Cancel")}
+ANSWER_EVENT: Final = "answer"
+CONFIRM_TIMEOUT_SECONDS: Final = 840.0  # the question can be edited for 15 minutes
+LABELS: Final = {"start": N_("Start"), "cancel": N_("Cancel")}
 NOT_STARTED: Final = N_("Not started.")
-CLOSED: Final = N_("This question was answered already, or I was restarted meanwhile. Please ask for the pictures again.")
+ANSWERED: Final = N_("This question was answered already, or the bot was restarted. Please use the command again.")
+Choice = Literal["start", "cancel"]
 
 
-async def ask_first(service: GenerationService, interaction: Interaction, prompt: str, count: int | None, go: Go) -> None:
-    """Let ``go`` make the pictures at once, or after the member's word where ``prompt`` stands for several.
+class AnswerButton(PersistentButton, name="question"):
+    """Answers the question that the interaction of that id asked."""
 
-    Raises `DarkroomError` for more of them than may be made.
+    choice: Choice
+    question_id: int
+
+    def __init__(self, choice: Choice, question_id: int, language: str = ENGLISH) -> None:
+        style = discord.ButtonStyle.primary if choice == "start" else discord.ButtonStyle.secondary
+        button: discord.ui.Button[Any] = discord.ui.Button(label=say(language, LABELS[choice]), style=style)
+        super().__init__(button, choice=choice, question_id=question_id)
+
+    async def run(self, interaction: Interaction) -> None:
+        """Hand the answer to the command that waits for it, and take the question away."""
+        asked_by = interaction.client.service.questions.pop(self.question_id, None)
+        if asked_by is None:  # a restart forgets all questions
+            raise DarkroomError(ANSWERED)
+        is_confirmed = self.choice == "start"
+        interaction.client.dispatch(ANSWER_EVENT, self.question_id, interaction if is_confirmed else None)
+        if is_confirmed:
+            with contextlib.suppress(discord.HTTPException):
+                await asked_by.delete_original_response()
+        else:
+            text = say(Context.of(interaction).language, NOT_STARTED)
+            await interaction.response.edit_message(content=text, view=None)
+
+
+async def confirm(context: Context, question: str) -> Context | None:
+    """Ask the member; return None unless they press Start.
+
+    That press is an interaction of its own, which still needs a response: go on with its context, which is returned.
     """
-    written = read_flags(clean(prompt))
-    several = prompted(written.prompt, count or written.settings.get("count", 1))
-    if not several["variants"]:
-        await go(interaction)
-        return
-    left = await service.rules.check_allowance(interaction, several["count"])
-    listed = "\n".join(f"{index}. {render.title(variant, 150)}" for index, variant in enumerate(several["variants"], 1))
-    language, each = language_of(interaction), several["count"] // len(several["variants"])
+    asked_by = context.interaction
+    client = asked_by.client
+    buttons = view_of(*(AnswerButton(choice, asked_by.id, context.language) for choice in get_args(Choice)))
+    await asked_by.response.send_message(question, view=buttons, ephemeral=True, allowed_mentions=NO_MENTIONS)
+    client.service.questions[asked_by.id] = asked_by
+    try:
+        _, confirmed_by = await client.wait_for(
+            ANSWER_EVENT, check=lambda question_id, _: question_id == asked_by.id, timeout=CONFIRM_TIMEOUT_SECONDS
+        )
+    except TimeoutError:
+        client.service.questions.pop(asked_by.id, None)
+        with contextlib.suppress(discord.HTTPException):
+            await asked_by.edit_original_response(content=say(context.language, NOT_STARTED), view=None)
+        return None
+    if confirmed_by is None:
+        return None
+    asked_by.extras[CONTINUED_BY] = confirmed_by  # errors from here on are replies to the press
+    return Context.of(confirmed_by)
+
+
+async def confirm_variants(context: Context, prompt: ParsedPrompt, count: int | None) -> Context | None:
+    """Confirm how many pictures ``prompt`` makes if it stands for several; `confirm` explains what is returned.
+
+    Raises `DarkroomError` for more pictures than the member may make.
+    """
+    if len(prompt.variants) == 1:
+        return context
+    each = count or prompt.flags.get("count", 1)
+    pictures = prompt_fields(prompt.text, prompt.variants, each)["count"]
+    left = await context.interaction.client.service.rules.check_allowance(context, pictures)
+    language = context.language
     if each == 1:
-        lines = [
-            say(language, plural("This makes {count} picture:", "This makes {count} pictures:"), count=several["count"]),
-            listed,
-        ]
+        lines = [say(language, plural("This makes {count} picture:", "This makes {count} pictures:"), count=pictures)]
     else:
         template = plural("This makes {count} picture, {each} of each:", "This makes {count} pictures, {each} of each:")
-        lines = [say(language, template, count=several["count"], each=each), listed]
+        lines = [say(language, template, count=pictures, each=each)]
+    lines += [f"{number}. {render.title(variant, 150)}" for number, variant in enumerate(prompt.variants, 1)]
     if left is not None:
         template = plural("You have {count} picture left today.", "You have {count} pictures left today.")
         lines.append(say(language, template, count=left))
-    await interaction.client.get_cog("ConfirmCog").ask(interaction, "\n".join(lines), go)
-
-
-class QuestionButton(
-    discord.ui.DynamicItem[discord.ui.Button[Any]], template=r"darkroom:question:(?P<answer>start|cancel):(?P<asked>[0-9]+)"
-):
-    """Answers the question that the interaction ``asked`` led to."""
-
-    def __init__(self, answer: str, asked: int, language: str = ENGLISH) -> None:
-        style = discord.ButtonStyle.primary if answer == "start" else discord.ButtonStyle.secondary
-        custom_id = f"darkroom:question:{answer}:{asked}"
-        super().__init__(discord.ui.Button(label=say(language, ANSWERS[answer]), style=style, custom_id=custom_id))
-        self.answer, self.asked = answer, asked
-
-    @classmethod
-    async def from_custom_id(cls, interaction: Interaction, item: discord.ui.Item[Any], match: re.Match[str]) -> Self:
-        """Make the button anew from its custom_id."""
-        return cls(match["answer"], int(match["asked"]))
-
-    async def callback(self, interaction: Interaction) -> None:
-        """Hand the press over."""
-        cog = interaction.client.get_cog("ConfirmCog")
-        await (cog.start if self.answer == "start" else cog.cancel)(interaction, self.asked)
-
-
-class Question(discord.ui.View):
-    """The buttons under a question, until `PATIENCE` is over."""
-
-    def __init__(self, asked: int, expire: Callable[[int], Awaitable[None]], language: str) -> None:
-        super().__init__(timeout=PATIENCE)
-        self._asked, self._expire = asked, expire
-        for answer in ANSWERS:
-            self.add_item(QuestionButton(answer, asked, language))
-
-    async def on_timeout(self) -> None:
-        """Hand over that nobody answered."""
-        await self._expire(self._asked)
-
-
-class ConfirmCog(commands.Cog):
-    """Keeps the questions that are not answered yet. A restart forgets them and the requests, of which nothing is made."""
-
-    def __init__(self, service: GenerationService) -> None:
-        self.service = service
-        self._open: dict[int, tuple[Interaction, Go]] = {}  # by the interaction that asked
-
-    async def ask(self, interaction: Interaction, question: str, go: Go) -> None:
-        """Let the member alone read ``question``; ``go`` is what Start does."""
-        view = Question(interaction.id, self.expire, language_of(interaction))
-        await interaction.response.send_message(question, view=view, ephemeral=True, allowed_mentions=NO_MENTIONS)
-        self._open[interaction.id] = interaction, go
-
-    async def start(self, interaction: Interaction, asked_id: int) -> None:
-        """Make the pictures and take the question away."""
-        async with self.service.answering(interaction):
-            asked, go = self._taken(asked_id)
-            try:
-                await go(interaction)
-            finally:
-                with contextlib.suppress(discord.HTTPException):
-                    await asked.delete_original_response()
-
-    async def cancel(self, interaction: Interaction, asked_id: int) -> None:
-        """Make none."""
-        async with self.service.answering(interaction):
-            self._taken(asked_id)
-            await interaction.response.edit_message(content=say(language_of(interaction), NOT_STARTED), view=None)
-
-    async def expire(self, asked_id: int) -> None:
-        """Take the buttons away before the question cannot be taken back any more."""
-        if asked_id in self._open:
-            asked, _ = self._open.pop(asked_id)
-            with contextlib.suppress(discord.HTTPException):
-                await asked.edit_original_response(content=say(language_of(asked), NOT_STARTED), view=None)
-
-    def _taken(self, asked_id: int) -> tuple[Interaction, Go]:
-        """Give what was asked, once; raises `DarkroomError` where it was answered or forgotten."""
-        if asked_id not in self._open:
-            raise DarkroomError(CLOSED)
-        return self._open.pop(asked_id)
-
-
-async def setup(bot: Any) -> None:
-    """Add the cog and make its buttons known."""
-    bot.add_dynamic_items(QuestionButton)
-    await bot.add_cog(ConfirmCog(bot.service))
+    return await confirm(context, "\n".join(lines))

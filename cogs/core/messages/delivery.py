@@ -277,7 +277,7 @@ async def fit_to_limit(answer: Answer, limit: int) -> Answer:
 def shows_result_of(message: discord.Message, creation: Creation) -> bool:
     """Return whether ``message`` shows the finished pictures of ``creation``: files, and buttons that name it."""
     custom_ids = [getattr(child, "custom_id", None) for row in message.components for child in getattr(row, "children", ())]
-    return bool(posted_files(message)) and f"darkroom:reroll:{creation.owner}:{creation.id}" in custom_ids
+    return bool(posted_files(message)) and f"darkroom:result:reroll:{creation.owner}:{creation.id}:0" in custom_ids
 
 
 def token_note(language: str = ENGLISH) -> str:

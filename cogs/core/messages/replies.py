@@ -11,13 +11,16 @@ from discord import app_commands
 from cogs.core.i18n.catalogues import translate
 from cogs.core.messages.delivery import NO_MENTIONS
 from cogs.core.messages.http_errors import NETWORK_ERRORS
-from cogs.core.policy.locale import language_of
+from cogs.core.policy.context import Context
+from cogs.core.request.flags import unknown_flags_note
+from cogs.core.request.prompt import ParsedPrompt
 from cogs.core.types import Interaction
 from diffusion.errors import DarkroomError
 
 log = logging.getLogger(__name__)
-# Keys of `Interaction.extras`. REMEDY: a view that an error reply shows. CONTINUED_BY: the later interaction to reply to.
-NOTE, REMEDY, CONTINUED_BY = "note", "remedy", "continued_by"
+# Keys of `Interaction.extras`
+REMEDY = "remedy"  # a view that an error reply shows
+CONTINUED_BY = "continued_by"  # the later interaction to reply to
 # Public responses, or deferred ones: an error edited into them would be visible to everyone.
 PUBLIC_RESPONSES: Final = (
     discord.InteractionResponseType.channel_message,
@@ -38,7 +41,7 @@ async def reply_error(interaction: Interaction, error: Exception) -> None:
     """Reply with ``error`` in the member's language; a public response that was begun is deleted first."""
     interaction = interaction.extras.get(CONTINUED_BY, interaction)
     explained = as_user_error(error)
-    sentence = translate(language_of(interaction), explained)
+    sentence = translate(Context.of(interaction).language, explained)
     options: dict[str, Any] = {"ephemeral": True, "allowed_mentions": NO_MENTIONS}
     if remedy := interaction.extras.get(REMEDY):
         options["view"] = remedy
@@ -54,11 +57,12 @@ async def reply_error(interaction: Interaction, error: Exception) -> None:
         log.warning("an error reply did not reach its member (%r): %s", str(explained), failure)
 
 
-async def tell_note(interaction: Interaction) -> None:
-    """Send the note that was left for the member, if any; the answer stays."""
-    if sentence := interaction.extras.pop(NOTE, None):
+async def send_flags_note(context: Context, prompt: ParsedPrompt) -> None:
+    """Send the member a note if ``prompt`` had flags that mean nothing here."""
+    if prompt.unknown_flags:
+        note = unknown_flags_note(prompt.unknown_flags, context.language)
         try:
-            await interaction.followup.send(sentence, ephemeral=True, allowed_mentions=NO_MENTIONS)
+            await context.interaction.followup.send(note, ephemeral=True, allowed_mentions=NO_MENTIONS)
         except (discord.HTTPException, *NETWORK_ERRORS) as error:
             log.warning("a note did not reach its member: %s", error)
 

@@ -1,130 +1,184 @@
-"""What may be made where, by whom and how much of it: every request passes `Rules.admit` before any of it is made."""
+"""What may be made, where, by whom and how much of it: every request passes `Rules.admit` before any of it is made."""
 
 import asyncio
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import Any
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 import discord
 
+from cogs.core.policy.context import Context
 from cogs.core.policy.word_filter import Rule, find_broken_rule
 from cogs.core.request.options import parse_size
 from cogs.core.request.preferences import MAXIMA, Preferences, Scope
+from cogs.core.storage.claims import Claims
 from cogs.core.storage.preferences import PreferenceStore
 from cogs.core.storage.quotas import DIRECT_MESSAGES, QuotaStore, next_reset
-from diffusion.errors import DarkroomError, InvalidRequestError
-from diffusion.request import ImageRequest, Limits
+from diffusion.errors import DarkroomError, InvalidRequestError, QueueFullError
+from diffusion.request import ImageRequest
 from diffusion.serving.interface import ImageEngine
 from diffusion.text import plural
 
-Interaction = discord.Interaction[Any]
+MAX_PER_MEMBER = 5
+ALL_USED = plural(
+    "You have reached your limit of {most} picture a day. You can make more {when}.",
+    "You have reached your limit of {most} pictures a day. You can make more {when}.",
+    by="most",
+)
+TOO_FEW_LEFT = plural(
+    "You have {left} of {most} picture left today, not {asked}. You can make more {when}.",
+    "You have {left} of {most} pictures left today, not {asked}. You can make more {when}.",
+    by="most",
+)
+TOO_MANY_REQUESTS = plural(
+    "You have {count} unfinished request, the most that one member may have."
+    " Please wait until it is done, or cancel it with `/queue`.",
+    "You have {count} unfinished requests, the most that one member may have."
+    " Please wait until one is done, or cancel one with `/queue`.",
+)
 
 
 class NotAllowedError(DarkroomError):
-    """What was asked for is not made here, not for this member or not today."""
+    """The request is not allowed here, not for this member, or not today."""
 
 
 @dataclass(frozen=True)
 class Allowance:
-    """How many of the ``most`` pictures of today are ``used``: in the server at hand, or else in all."""
+    """How many pictures a member made today and may make: in this server, or in all servers together."""
 
     used: int
     most: int
-    here: bool
+    is_of_server: bool
 
     @property
     def left(self) -> int:
-        """How many may still be made."""
+        """How many pictures the member may still make today."""
         return max(0, self.most - self.used)
 
 
 class Rules:
-    """Applies what servers and channels allow. ``daily`` is the operator's own allowance for a member, over all servers."""
+    """Applies what servers and channels allow, and how much the operator lets one member ask for.
+
+    A member may make ``daily`` pictures a day over all servers (None: any number), and have ``max_per_member`` unfinished
+    requests.
+    """
 
     def __init__(
-        self, engine: ImageEngine, preference_store: PreferenceStore, quota_store: QuotaStore, daily: int | None = None
+        self,
+        engine: ImageEngine,
+        preference_store: PreferenceStore,
+        quota_store: QuotaStore,
+        claims: Claims,
+        *,
+        daily: int | None = None,
+        max_per_member: int = MAX_PER_MEMBER,
     ) -> None:
-        self.engine, self.preference_store, self.quota_store, self.daily = engine, preference_store, quota_store, daily
-        self._turns: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
+        self.engine = engine
+        self.preference_store = preference_store
+        self.quota_store = quota_store
+        self.claims = claims
+        self.daily = daily
+        self.max_per_member = max_per_member
+        self._locks: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
+        self._preparing: Counter[int] = Counter()
 
-    def turn(self, member: int) -> asyncio.Lock:
-        """Give what to hold from `admit` until the request is counted, so that two at once cannot both take the day's last."""
-        return self._turns.setdefault(member, asyncio.Lock())
+    def lock_for(self, member_id: int) -> asyncio.Lock:
+        """Return the lock to hold from `admit` until the request is stored, so that two cannot both take the day's last."""
+        return self._locks.setdefault(member_id, asyncio.Lock())
 
-    def limits(self, interaction: Interaction) -> Limits:
-        """Give the most that a request may ask for where ``interaction`` is."""
-        return lowered(self.engine.config.limits, self.preference_store.effective_for(interaction))
-
-    async def admit(self, interaction: Interaction, request: ImageRequest) -> None:
-        """Let pass what may be made; raises `NotAllowedError`, `InvalidRequestError` beyond the limits, `RuleTimeoutError`, `DatabaseUnavailableError`."""
-        if obstacle := self.obstacle(interaction):
-            raise obstacle
-        request.validate_limits(self.limits(interaction))
+    async def admit(self, context: Context, request: ImageRequest) -> None:
+        """Raise `DarkroomError` unless the member may make ``request`` here and now."""
+        if denial := self.denial(context):
+            raise denial
+        request.validate_limits(context.limits)
         for prompt in request.prompts:
-            if broken := await self.broken(interaction, prompt):
-                if broken.is_expression:
+            if rule := await self.broken_rule(context, prompt):
+                if rule.is_expression:
                     raise NotAllowedError("The rules of this server do not allow such a prompt.")
-                raise NotAllowedError("The rules of this server do not allow “{word}”.", word=broken)
-        await self.check_allowance(interaction, request.count)
+                raise NotAllowedError("The rules of this server do not allow “{word}”.", word=rule)
+        await self.check_allowance(context, request.count)
 
-    async def check_allowance(self, interaction: Interaction, pictures: int) -> int | None:
-        """Give how many pictures are left to the member today, None for any number; raises `NotAllowedError` below ``pictures``."""
-        allowances = await self.allowances(interaction)
-        for allowance in allowances:
-            if pictures > allowance.left:
-                raise _spent(allowance, pictures)
-        return min((allowance.left for allowance in allowances), default=None)
-
-    async def confirm(self, interaction: Interaction) -> None:
-        """Raise `NotAllowedError` where more was counted than may be: two processes may have taken the day's last at once."""
-        if self.quota_store.is_shared:
-            for allowance in await self.allowances(interaction):
-                if allowance.used > allowance.most:
-                    raise _spent(allowance, asked=allowance.used)
-
-    async def broken(self, interaction: Interaction, text: str) -> Rule | None:
-        """Find a rule of the server that ``text`` breaks; raises `RuleTimeoutError`."""
-        if interaction.guild_id is None:
-            return None
-        here = self.preference_store.get(Scope.SERVER, interaction.guild_id)
-        return await asyncio.to_thread(find_broken_rule, here.words or (), here.expressions or (), text)
-
-    def obstacle(self, interaction: Interaction) -> NotAllowedError | None:
-        """Give why no pictures are made where ``interaction`` is, or none for its member; None where they are."""
-        here, channel = self.preference_store.effective_for(interaction), interaction.channel
-        places = {interaction.channel_id, getattr(channel, "parent_id", None), getattr(channel, "category_id", None)}
-        if here.channels and places.isdisjoint(here.channels):
-            return NotAllowedError(
-                "Pictures are made in {channels}. Please ask there.", channels=_listed("<#{}>", here.channels)
-            )
-        if here.roles and _roles(interaction).isdisjoint(here.roles):
-            return NotAllowedError("Pictures are made for members with {roles} here.", roles=_listed("<@&{}>", here.roles))
+    def denial(self, context: Context) -> NotAllowedError | None:
+        """Return why the member may make no pictures here, or None."""
+        preferences = context.preferences
+        if preferences.channels and context.place_ids.isdisjoint(preferences.channels):
+            channels = _mentions("<#{}>", preferences.channels)
+            return NotAllowedError("Pictures can be made in {channels}. Please ask there.", channels=channels)
+        if preferences.roles and context.role_ids.isdisjoint(preferences.roles):
+            roles = _mentions("<@&{}>", preferences.roles)
+            return NotAllowedError("Only members with {roles} can make pictures here.", roles=roles)
         return None
 
-    def check_remix(self, interaction: Interaction, author: int) -> None:
-        """Raise `NotAllowedError` where the member ``author`` does not want others to start from their pictures or avatar."""
-        if author != interaction.user.id and self.preference_store.get(Scope.MEMBER, author).remix is False:
-            raise NotAllowedError("The member whose picture this is does not want others to start from it.")
+    async def broken_rule(self, context: Context, text: str) -> Rule | None:
+        """Return a word or expression of the server that ``text`` contains, or None; raises `RuleTimeoutError`."""
+        words = context.server.words or ()
+        expressions = context.server.expressions or ()
+        return await asyncio.to_thread(find_broken_rule, words, expressions, text) if words or expressions else None
 
-    async def allowances(self, interaction: Interaction) -> list[Allowance]:
-        """Give what bounds the member today: the server's allowance and the operator's, where there are any."""
-        here = self.preference_store.effective_for(interaction)
-        of_roles = [most for role, most in (here.allowances or {}).items() if role in _roles(interaction)]
-        of_server = max(of_roles) if of_roles else here.allowance
+    async def allowances(self, context: Context) -> list[Allowance]:
+        """Return the member's allowances of today: the server's and the operator's, where there are any."""
+        preferences = context.preferences
+        of_roles = [most for role, most in (preferences.allowances or {}).items() if role in context.role_ids]
+        of_server = max(of_roles, default=preferences.allowance)
         if of_server is None and self.daily is None:
             return []
-        used = await self.quota_store.used_today(interaction.user.id)
-        found = [] if of_server is None else [Allowance(used.get(interaction.guild_id or DIRECT_MESSAGES, 0), of_server, here=True)]
-        return found if self.daily is None else [*found, Allowance(sum(used.values()), self.daily, here=False)]
+        used = await self.quota_store.used_today(context.member_id)
+        allowances = []
+        if of_server is not None:
+            allowances.append(Allowance(used.get(context.guild_id or DIRECT_MESSAGES, 0), of_server, is_of_server=True))
+        if self.daily is not None:
+            allowances.append(Allowance(sum(used.values()), self.daily, is_of_server=False))
+        return allowances
 
-    def check(self, preferences: Preferences) -> None:
-        """Raise `InvalidRequestError` for preferences that no request could have here, or that widen the operator's limits."""
+    async def check_allowance(self, context: Context, pictures: int) -> int | None:
+        """Return how many pictures are left today, None for any number; raises `NotAllowedError` below ``pictures``."""
+        allowances = await self.allowances(context)
+        for allowance in allowances:
+            if pictures > allowance.left:
+                raise _allowance_error(allowance, pictures)
+        return min((allowance.left for allowance in allowances), default=None)
+
+    async def recheck(self, context: Context) -> None:
+        """Raise `NotAllowedError` if more was counted than is allowed: another process may have taken the day's last, too."""
+        if self.quota_store.is_shared:
+            for allowance in await self.allowances(context):
+                if allowance.used > allowance.most:
+                    raise _allowance_error(allowance, allowance.used)
+
+    def check_remix(self, context: Context, author_id: int) -> None:
+        """Raise `NotAllowedError` if the member ``author_id`` keeps others from starting from their pictures or avatar."""
+        if author_id != context.member_id and self.preference_store.get(Scope.MEMBER, author_id).remix is False:
+            raise NotAllowedError("This member does not allow others to start from their pictures or avatar.")
+
+    async def check_capacity(self, member_id: int) -> None:
+        """Raise `QueueFullError` if the member has too many unfinished requests, in all processes.
+
+        No other request of theirs passes between this and the caller's next await.
+        """
+        elsewhere = len(await self.claims.held_by_others(member_id))
+        if self.engine.jobs_of(member_id) + self._preparing[member_id] + elsewhere >= self.max_per_member:
+            raise QueueFullError(TOO_MANY_REQUESTS, count=self.max_per_member)
+
+    @contextlib.asynccontextmanager
+    async def preparing(self, member_id: int) -> AsyncIterator[None]:
+        """Count a request as unfinished while it is prepared, such as by a download; raises `QueueFullError`."""
+        await self.check_capacity(member_id)
+        self._preparing[member_id] += 1
+        try:
+            yield
+        finally:
+            self._preparing[member_id] -= 1
+            self._preparing += Counter()  # drops those at 0
+
+    def validate_preferences(self, preferences: Preferences) -> None:
+        """Raise `InvalidRequestError` for preferences beyond the operator's limits, or that no request could have."""
         limits = self.engine.config.limits
-        for field, most in zip(MAXIMA, (limits.side, limits.steps, limits.count), strict=True):
-            value = getattr(preferences, field)
+        for name, most in zip(MAXIMA, (limits.side, limits.steps, limits.count), strict=True):
+            value = getattr(preferences, name)
             if value is not None and value > most:
-                raise InvalidRequestError(field, "The {field} may be at most {most} here.", most=most)
+                raise InvalidRequestError(name, "The {field} may be at most {most} here.", most=most)
         width, height = parse_size(preferences.size)
         least = self.engine.model.latent_factor
         request = ImageRequest("a picture", width=width or least, height=height or least, steps=preferences.steps or 1)
@@ -132,46 +186,12 @@ class Rules:
         request.validate_limits(limits)
 
 
-def lowered(limits: Limits, preferences: Preferences) -> Limits:
-    """Lower ``limits`` to the maxima of ``preferences``."""
-    side, steps, count = (getattr(preferences, field) for field in MAXIMA)
-    return replace(
-        limits,
-        side=min(limits.side, side or limits.side),
-        steps=min(limits.steps, steps or limits.steps),
-        count=min(limits.count, count or limits.count),
-    )
-
-
-def _roles(interaction: Interaction) -> set[int]:
-    return {role.id for role in getattr(interaction.user, "roles", ())}
-
-
-def _listed(form: str, ids: Iterable[int]) -> str:
+def _mentions(form: str, ids: Iterable[int]) -> str:
     return ", ".join(form.format(id) for id in ids)
 
 
-def _spent(allowance: Allowance, asked: int) -> NotAllowedError:
+def _allowance_error(allowance: Allowance, asked: int) -> NotAllowedError:
     when = discord.utils.format_dt(next_reset(), "R")
-    left, most = allowance.left, allowance.most
-    if left == 0:
-        return NotAllowedError(
-            plural(
-                "You have reached your limit of {most} picture a day. You can make more {when}.",
-                "You have reached your limit of {most} pictures a day. You can make more {when}.",
-                by="most",
-            ),
-            most=most,
-            when=when,
-        )
-    return NotAllowedError(
-        plural(
-            "You have {left} of {most} picture left today, not {asked}. You can make more {when}.",
-            "You have {left} of {most} pictures left today, not {asked}. You can make more {when}.",
-            by="most",
-        ),
-        left=left,
-        most=most,
-        asked=asked,
-        when=when,
-    )
+    if allowance.left == 0:
+        return NotAllowedError(ALL_USED, most=allowance.most, when=when)
+    return NotAllowedError(TOO_FEW_LEFT, left=allowance.left, most=allowance.most, asked=asked, when=when)

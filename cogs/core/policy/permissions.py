@@ -1,65 +1,57 @@
-"""Which member may see or end what another one asked for."""
-
-from typing import Any
+"""Which member may see, show or cancel what another one asked for."""
 
 import discord
 
+from cogs.core.policy.context import Context
 from cogs.core.storage.creations import Creation
+from cogs.core.types import Interaction
 from diffusion.errors import DarkroomError
-from diffusion.text import N_
-
-Interaction = discord.Interaction[Any]
-NOT_YOURS = N_("Only whoever runs this bot can do that.")
 
 
 async def check_operator(interaction: Interaction) -> None:
-    """Raise `DarkroomError` for everyone but whoever runs the bot."""
+    """Raise `DarkroomError` unless the member runs the bot."""
     if not await interaction.client.is_owner(interaction.user):
-        raise DarkroomError(NOT_YOURS)
+        raise DarkroomError("Only whoever runs this bot can do that.")
 
 
-def is_here(interaction: Interaction, creation: Creation) -> bool:
-    """Whether ``creation`` belongs to the server of ``interaction``, or to its channel where that is in no server."""
+def is_here(context: Context, creation: Creation) -> bool:
+    """Return whether ``creation`` belongs to this server, or to this channel outside of servers."""
     if creation.guild_id is None:
-        return creation.channel_id == interaction.channel_id
-    return creation.guild_id == interaction.guild_id
+        return creation.channel_id == context.interaction.channel_id
+    return creation.guild_id == context.guild_id
 
 
-def is_age_restricted(interaction: Interaction) -> bool:
-    """Whether the channel is; threads are where their channel is, and direct messages never."""
-    is_nsfw = getattr(interaction.channel, "is_nsfw", None)
-    return is_nsfw is not None and is_nsfw()
+def fits_channel(context: Context, creation: Creation) -> bool:
+    """Return whether everyone here may see it: what an age-restricted channel flagged stays in such channels."""
+    return not (creation.flags and creation.age_restricted) or context.is_age_restricted
 
 
-def suits(interaction: Interaction, creation: Creation) -> bool:
-    """Whether ``creation`` may be shown to all here: what was flagged in an age-restricted channel only in another one."""
-    return not (creation.flags and creation.age_restricted) or is_age_restricted(interaction)
+def may_see(context: Context, creation: Creation) -> bool:
+    """Return whether the member may be shown ``creation`` here.
 
-
-def may_see(interaction: Interaction, creation: Creation) -> bool:
-    """Whether the member of ``interaction`` may be shown ``creation`` here.
-
-    Their own always; else what was made openly, in this channel or in one of this server that they can read, and whose message
-    has not been deleted.
+    They see their own everywhere. They see others' if these are public, not deleted, and in this channel or in a channel of
+    this server whose history they can read.
     """
-    if creation.owner == interaction.user.id:
+    if creation.owner == context.member_id:
         return True
-    if creation.private or creation.message_id is None or not is_here(interaction, creation):
+    if creation.private or creation.message_id is None or not is_here(context, creation):
         return False
-    return creation.channel_id == interaction.channel_id or _permissions(interaction, creation).read_message_history
+    in_this_channel = creation.channel_id == context.interaction.channel_id
+    return in_this_channel or _permissions(context, creation).read_message_history
 
 
-def may_end(interaction: Interaction, creation: Creation) -> bool:
-    """Whether the member of ``interaction`` may cancel ``creation``: its owner, or who may delete messages in its channel."""
-    if creation.owner == interaction.user.id:
+def may_cancel(context: Context, creation: Creation) -> bool:
+    """Return whether the member may cancel ``creation``: its owner may, and who may delete messages in its channel."""
+    if creation.owner == context.member_id:
         return True
-    if creation.guild_id is None or not is_here(interaction, creation):
+    if creation.guild_id is None or not is_here(context, creation):
         return False
-    return _permissions(interaction, creation).manage_messages
+    return _permissions(context, creation).manage_messages
 
 
-def _permissions(interaction: Interaction, creation: Creation) -> discord.Permissions:
-    """Give what the member may do in the channel of ``creation``, which is in this server."""
+def _permissions(context: Context, creation: Creation) -> discord.Permissions:
+    """Return the member's permissions in the channel of ``creation``, which is in this server."""
+    interaction = context.interaction
     if creation.channel_id == interaction.channel_id:
         return interaction.permissions
     channel = interaction.guild.get_channel_or_thread(creation.channel_id) if interaction.guild else None
@@ -70,5 +62,5 @@ def _permissions(interaction: Interaction, creation: Creation) -> discord.Permis
     except discord.ClientException:  # a thread whose channel the bot does not see
         return discord.Permissions.none()
     if isinstance(channel, discord.Thread) and channel.is_private() and not permissions.manage_threads:
-        return discord.Permissions.none()  # only those in it see it, and who they are is not known here
+        return discord.Permissions.none()  # only its members see it, and the bot does not know who they are
     return permissions

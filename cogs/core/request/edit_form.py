@@ -1,11 +1,11 @@
-"""The settings of a picture as a member edits them: text that may be anything."""
+"""The settings of a picture as a member edits them in a form: texts that may be anything."""
 
 import math
 from dataclasses import dataclass
 from typing import Any, Self
 
-from cogs.core.request.options import clean
-from cogs.core.request.prompt_matrix import written
+from cogs.core.request.prompt_matrix import prompt_source
+from cogs.core.request.text import clean
 from diffusion.errors import InvalidRequestError
 from diffusion.request import MAX_SEED, ImageRequest, random_seed
 
@@ -14,7 +14,7 @@ MAX_GUIDANCE = 30
 
 @dataclass(frozen=True)
 class Edit:
-    """What stands in the form, as it was typed."""
+    """The texts of the form, as typed."""
 
     prompt: str
     negative: str
@@ -23,27 +23,27 @@ class Edit:
     seed: str
 
     @classmethod
-    def of(cls, request: ImageRequest) -> Self:
-        """Fill the form in with the settings of ``request``."""
+    def from_request(cls, request: ImageRequest) -> Self:
+        """Fill in the settings of ``request``."""
         return cls(
-            prompt=written(request),
+            prompt=prompt_source(request),
             negative=request.negative_prompt,
             steps=str(request.steps),
             guidance=f"{request.guidance_scale:g}",
             seed=str(request.seed),
         )
 
-    def settings(self, most_steps: int) -> dict[str, Any]:
-        """Give all but the prompt as `ImageRequest` takes them; raises `InvalidRequestError`, which says what may be typed."""
+    def request_fields(self, max_steps: int) -> dict[str, Any]:
+        """Return all but the prompt by the fields of `ImageRequest`; raises `InvalidRequestError` for bad input."""
         return {
             "negative_prompt": clean(self.negative),
-            "steps": int(_number("steps", self.steps, 1, most_steps)),
-            "guidance_scale": _number("guidance", self.guidance, 0, MAX_GUIDANCE, whole=False),
-            "seed": int(_number("seed", self.seed, 0, MAX_SEED)) if self.seed.strip() else random_seed(),
+            "steps": int(_parse_number("steps", self.steps, 1, max_steps)),
+            "guidance_scale": _parse_number("guidance", self.guidance, 0, MAX_GUIDANCE, whole=False),
+            "seed": int(_parse_number("seed", self.seed, 0, MAX_SEED)) if self.seed.strip() else random_seed(),
         }
 
 
-def _number(field: str, typed: str, least: int, most: int, whole: bool = True) -> float:
+def _parse_number(field: str, typed: str, least: int, most: int, whole: bool = True) -> float:
     try:
         number = float(typed.strip().replace(",", "."))
     except ValueError:

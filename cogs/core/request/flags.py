@@ -1,4 +1,4 @@
-"""Flags at the end of a prompt, such as ``--ar 3:2 --seed 7 --no text``, as members know them from Midjourney. Pure."""
+"""Flags at the end of a prompt, such as ``--ar 3:2 --seed 7 --no text``, as members know them from Midjourney."""
 
 import re
 from dataclasses import dataclass, field
@@ -8,7 +8,6 @@ from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.request.options import STYLE_LIMIT
 from diffusion.errors import InvalidRequestError
 from diffusion.request import SAMPLER_NAMES
-from diffusion.text import plural
 
 # Phones write two hyphens as a dash.
 FLAG: Final = re.compile(r"(?:^|(?<=\s))(--|—|–)([a-z]\w*)(?=[\s=]|$)", re.IGNORECASE)
@@ -24,63 +23,66 @@ NAMES: Final = {
     "repeat": "count",
     "r": "count",
 }
-WHOLE: Final = ("negative_prompt", "style")  # take all words up to the next flag, the others one
-ALONE: Final = ("tile", "raw", "fast", "relax", "turbo", "draft", "video", "hd", "sd")  # Midjourney's that take none
-TAKING_ONE: Final = "s stylize q quality c chaos w weird v version niji iw sref cref oref sw cw ow stop p profile exp"
-FOREIGN: Final = {*ALONE, *TAKING_ONE.split()}
-WORKING: Final = "--ar 3:2, --seed 7, --no text, --steps 30, --cfg 5, --sampler euler, --style, --repeat 2"
+TEXT_SETTINGS: Final = ("negative_prompt", "style")  # take all words up to the next flag; the others take one
+MIDJOURNEY_SWITCHES: Final = ("tile", "raw", "fast", "relax", "turbo", "draft", "video", "hd", "sd")
+MIDJOURNEY_VALUES: Final = "s stylize q quality c chaos w weird v version niji iw sref cref oref sw cw ow stop p profile exp"
+MIDJOURNEY_FLAGS: Final = {*MIDJOURNEY_SWITCHES, *MIDJOURNEY_VALUES.split()}
+EXAMPLES: Final = "--ar 3:2, --seed 7, --no text, --steps 30, --cfg 5, --sampler euler, --style, --repeat 2"
 MAX_RATIO: Final = 4
 
 
 @dataclass(frozen=True)
-class Written:
-    """A prompt without its flags, what they set, and those that mean nothing here."""
+class ParsedFlags:
+    """A text without its flags, what they set, and those that mean nothing here."""
 
-    prompt: str
+    text: str
     settings: dict[str, Any] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
 
 
-def read_flags(text: str) -> Written:
+def parse_flags(text: str) -> ParsedFlags:
     """Take the flags out of ``text``; raises `InvalidRequestError` for a value that cannot be read."""
-    found = [flag for flag in FLAG.finditer(text) if flag[1] == "--" or flag[2].lower() in NAMES.keys() | FOREIGN]
+    found = [flag for flag in FLAG.finditer(text) if flag[1] == "--" or flag[2].lower() in NAMES.keys() | MIDJOURNEY_FLAGS]
     if not found:
-        return Written(text)
-    kept, settings, unknown = [text[: found[0].start()]], {}, []
+        return ParsedFlags(text)
+    kept = [text[: found[0].start()]]
+    settings: dict[str, Any] = {}
+    unknown: list[str] = []
     ends = [flag.start() for flag in found[1:]] + [len(text)]
     for flag, end in zip(found, ends, strict=True):
-        words, name = text[flag.end() : end].lstrip("=").split(), flag[2].lower()
+        words = text[flag.end() : end].lstrip("=").split()
+        name = flag[2].lower()
         setting = NAMES.get(name)
-        taken = len(words) if setting in WHOLE else 0 if name in ALONE else 1
+        taken = 1
+        if setting in TEXT_SETTINGS:
+            taken = len(words)
+        elif name in MIDJOURNEY_SWITCHES:
+            taken = 0
         value = " ".join(words[:taken])
         kept += words[taken:]
         if setting is None or (name, value.lower()) == ("style", "raw"):
             unknown.append(f"--{name} {value}".strip())
         else:
-            settings[setting] = _read(name, setting, value)
-    return Written(" ".join(" ".join(kept).split()), settings, tuple(unknown))
+            settings[setting] = _parse_value(name, setting, value)
+    return ParsedFlags(" ".join(" ".join(kept).split()), settings, tuple(unknown))
 
 
-def note(unknown: tuple[str, ...], language: str = ENGLISH) -> str:
-    """Tell that flags were left out, and which ones work."""
-    flags, known = f"`{'`, `'.join(unknown)}`", f"`{WORKING}`"
-    return say(language, "I left out {flags}, which mean nothing here. These flags work: {known}.", flags=flags, known=known)
+def unknown_flags_note(unknown: tuple[str, ...], language: str = ENGLISH) -> str:
+    """Return the note that flags were ignored, and which ones work."""
+    flags = f"`{'`, `'.join(unknown)}`"
+    return say(language, "I ignored unknown flags: {flags}. These flags work: {known}.", flags=flags, known=f"`{EXAMPLES}`")
 
 
-def _read(name: str, setting: str, value: str) -> Any:
+def _parse_value(name: str, setting: str, value: str) -> Any:
     if setting == "aspect":
-        return _aspect(name, value)
+        return _parse_aspect(name, value)
     if setting == "sampler" and value.lower() not in SAMPLER_NAMES:
         raise InvalidRequestError("sampler", "`--{name}` needs one of {known}.", name=name, known=", ".join(SAMPLER_NAMES))
     if setting in ("sampler", "negative_prompt", "style"):
         if not value or (setting == "style" and len(value) > STYLE_LIMIT):
             raise InvalidRequestError(
                 setting,
-                plural(
-                    "`--{name}` needs words after it, and no more than {most} character of a style.",
-                    "`--{name}` needs words after it, and no more than {most} characters of a style.",
-                    by="most",
-                ),
+                "`--{name}` needs words after it, and no more than {most} characters of a style.",
                 name=name,
                 most=STYLE_LIMIT,
             )
@@ -91,7 +93,7 @@ def _read(name: str, setting: str, value: str) -> Any:
         raise InvalidRequestError(setting, "`--{name}` needs a number, such as `--{name} 7`.", name=name) from None
 
 
-def _aspect(name: str, value: str) -> tuple[int, int]:
+def _parse_aspect(name: str, value: str) -> tuple[int, int]:
     match = re.fullmatch(r"([1-9]\d{0,3})[:x]([1-9]\d{0,3})", value)
     width, height = (int(match[1]), int(match[2])) if match else (0, 0)
     if not match or max(width, height) > MAX_RATIO * min(width, height):

@@ -1,74 +1,153 @@
-"""Command options that several commands share: their descriptions, choices and the parsing of sizes."""
+"""The options that the drawing commands share: how Discord offers them, and how they become fields of a request."""
 
+import functools
+import inspect
 import re
-import unicodedata
-from collections.abc import Callable, Iterable
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, TypeVar
 
-import discord
 from discord import app_commands
-from discord.app_commands import Range
+from discord.app_commands import Choice, Range
 
 from cogs.core.i18n.catalogues import ENGLISH, language_of_locale, say
+from cogs.core.request.text import PROMPT_LIMIT, clean
+from cogs.core.types import Interaction
 from diffusion.errors import InvalidRequestError
 from diffusion.families.defaults import QUALITIES
 from diffusion.request import MAX_SEED, SAMPLER_NAMES, UPSCALES
-from diffusion.text import plural
 
 T = TypeVar("T")
+Callback = Callable[..., Coroutine[Any, Any, None]]
 
-PROMPT_LIMIT: Final = 1000
 STYLE_LIMIT: Final = 100
 MAX_COUNT: Final = 4
 MAX_FRAMES: Final = 24
+MAX_CHOICES: Final = 25  # Discord's limit on autocomplete
 Prompt = Range[str, 1, PROMPT_LIMIT]
-StyleName = Range[str, 1, STYLE_LIMIT]
-Size = Range[str, 1, 11]
-Steps = Range[int, 1, 150]
-Guidance = Range[float, 0, 30]
-Seed = Range[int, 0, MAX_SEED]
-Count = Range[int, 1, MAX_COUNT]
-MARKS: Final = 3  # combining ones that a letter may carry
-CHOICES_SHOWN: Final = 25  # Discord's limit on autocomplete
-SAMPLER_CHOICES: Final = [app_commands.Choice(name=title, value=name) for name, title in SAMPLER_NAMES.items()]
 QUALITY_NAMES: Final = {quality: quality.capitalize() for quality in QUALITIES}
-QUALITY_CHOICES: Final = [app_commands.Choice(name=title, value=quality) for quality, title in QUALITY_NAMES.items()]
-UPSCALE_CHOICES: Final = [app_commands.Choice(name=f"{factor}x", value=factor) for factor in UPSCALES]
-DESCRIPTIONS: Final = {
-    "prompt": "What the picture should show; {red|blue} makes one of each, --ar 3:2 --no text and other flags work",
-    "negative": "What it should not show",
-    "style": "How it should look: added to the prompt; none: no style",
-    "image": "The picture to start from",
-    "size": "Width x height in pixels, such as 512x768",
-    "quality": "How much time to take: steps and sampler that suit each other; classic: LMS in 50 steps",
-    "steps": "How many steps to develop it in: more is finer and slower",
-    "guidance": "How closely to follow the prompt",
-    "sampler": "The method of developing",
-    "steer": "A kind or colour to push it towards, besides the prompt",
-    "steer_strength": "How hard to push: more is surer and less natural",
-    "similarity": "How much of the picture to keep: 0 nearly nothing, 1 nearly everything",
-    "start_step": "The step to start from, instead of a similarity",
-    "seed": "The same seed and settings give the same picture",
-    "count": "How many pictures",
-    "upscale": "How many times larger than developed to post it",
-    "private": "Only you see the pictures",
-    "spoiler": "The pictures are hidden until they are clicked",
+QUALITY_CHOICES: Final = [Choice(name=title, value=quality) for quality, title in QUALITY_NAMES.items()]
+SAMPLER_CHOICES: Final = [Choice(name=title, value=name) for name, title in SAMPLER_NAMES.items()]
+UPSCALE_CHOICES: Final = [Choice(name=f"{factor}x", value=factor) for factor in UPSCALES]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a member chose besides the prompt. None leaves it to the prompt's flags, the style, preferences and the model."""
+
+    style: str | None = None
+    negative: str | None = None
+    size: str | None = None
+    quality: str | None = None
+    steps: int | None = None
+    guidance: float | None = None
+    sampler: str | None = None
+    steer: str | None = None
+    steer_strength: float | None = None
+    seed: int | None = None
+    count: int | None = None
+    upscale: int | None = None
+    private: bool | None = None
+    spoiler: bool | None = None
+
+    def request_fields(self) -> dict[str, Any]:
+        """Return what was chosen by the fields of `ImageRequest`; raises `InvalidRequestError` for an unreadable size."""
+        width, height = parse_size(self.size)
+        fields = {
+            "negative_prompt": None if self.negative is None else clean(self.negative),
+            "width": width,
+            "height": height,
+            "steps": self.steps,
+            "guidance_scale": self.guidance,
+            "sampler": self.sampler,
+            "guide_label": self.steer.strip().lower() if self.steer else None,
+            "label_scale": self.steer_strength,
+            "seed": self.seed,
+            "count": self.count,
+            "upscale": self.upscale,
+        }
+        return {name: value for name, value in fields.items() if value is not None}
+
+
+async def suggest_styles(interaction: Interaction, current: str) -> list[Choice[str]]:
+    """Suggest styles by name."""
+    return matching_choices(interaction.client.service.builder.styles, current)
+
+
+async def suggest_sizes(interaction: Interaction, current: str) -> list[Choice[str]]:
+    """Suggest sizes that suit the model."""
+    return size_choices(interaction.client.service.engine.model.sample_side, current, language_of_locale(interaction.locale))
+
+
+async def suggest_labels(interaction: Interaction, current: str) -> list[Choice[str]]:
+    """Suggest the labels that the model's classifier knows."""
+    return matching_choices(interaction.client.service.engine.model.guide_labels, current)
+
+
+class SharedOption(NamedTuple):
+    """How Discord offers one field of `Options`."""
+
+    kind: Any
+    description: str
+    choices: list[Choice[Any]] | None = None
+    suggest: Any = None
+
+
+SHARED: Final = {
+    "style": SharedOption(Range[str, 1, STYLE_LIMIT], "The look, added to the prompt; none: no style", suggest=suggest_styles),
+    "negative": SharedOption(Prompt, "What the picture should not show"),
+    "size": SharedOption(Range[str, 1, 11], "Width x height in pixels, such as 512x768", suggest=suggest_sizes),
+    "quality": SharedOption(str, "Steps and sampler that suit each other; classic: LMS in 50 steps", QUALITY_CHOICES),
+    "steps": SharedOption(Range[int, 1, 150], "The number of steps: more is finer and slower"),
+    "guidance": SharedOption(Range[float, 0, 30], "How closely to follow the prompt"),
+    "sampler": SharedOption(str, "The sampling method", SAMPLER_CHOICES),
+    "steer": SharedOption(
+        Range[str, 1, 50], "A label of the model's classifier to steer the picture towards", suggest=suggest_labels
+    ),
+    "steer_strength": SharedOption(Range[float, 0, 50], "How strongly to steer: more is surer and less natural"),
+    "seed": SharedOption(Range[int, 0, MAX_SEED], "The same seed and settings make the same picture"),
+    "count": SharedOption(Range[int, 1, MAX_COUNT], "The number of pictures"),
+    "upscale": SharedOption(int, "How many times to enlarge the picture before it is posted", UPSCALE_CHOICES),
+    "private": SharedOption(bool, "Show the pictures to you only"),
+    "spoiler": SharedOption(bool, "Hide the pictures until they are clicked"),
 }
 
 
-def describe(*options: str) -> Callable[[Any], Any]:
-    """Describe ``options`` of a command."""
-    return app_commands.describe(**{option: DESCRIPTIONS[option] for option in options})
+def shared_options(*names: str) -> Callable[[Callback], Callback]:
+    """Give a command the shared options of these ``names``, which it receives as one `Options` named ``options``."""
+
+    def decorate(command: Callback) -> Callback:
+        @functools.wraps(command)
+        async def callback(cog: Any, interaction: Interaction, **given: Any) -> None:
+            options = Options(**{name: given.pop(name) for name in names})
+            await command(cog, interaction, options=options, **given)
+
+        signature = inspect.signature(command)
+        own = [parameter for name, parameter in signature.parameters.items() if name != "options"]
+        added = [_parameter(name) for name in names]
+        callback.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
+        shared = {name: SHARED[name] for name in names}
+        choices = {name: option.choices for name, option in shared.items() if option.choices}
+        suggestions = {name: option.suggest for name, option in shared.items() if option.suggest}
+        described = app_commands.describe(**{name: option.description for name, option in shared.items()})(callback)
+        return app_commands.choices(**choices)(app_commands.autocomplete(**suggestions)(described))
+
+    return decorate
+
+
+def _parameter(name: str) -> inspect.Parameter:
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    return inspect.Parameter(name, kind, default=None, annotation=SHARED[name].kind | None)
 
 
 def server_only(command: T) -> T:
-    """Offer ``command`` only in servers that the bot was added to; others are offered everywhere, as `Darkroom` says."""
+    """Offer ``command`` only in servers to which the bot was added; other commands are offered everywhere."""
     in_servers = app_commands.allowed_contexts(guilds=True, dms=False, private_channels=False)
     return app_commands.allowed_installs(guilds=True, users=False)(in_servers(command))
 
 
 def parse_size(text: str | None) -> tuple[int, int] | tuple[None, None]:
-    """Read "512x768" or "512"; nothing gives (None, None). Raises `InvalidRequestError` for anything else."""
+    """Parse "512x768" or "512"; return (None, None) for None. Raises `InvalidRequestError` for anything else."""
     if text is None:
         return None, None
     match = re.fullmatch(r"\s*(\d{1,5})\s*(?:[x×*]\s*(\d{1,5}))?\s*", text, re.IGNORECASE | re.ASCII)
@@ -78,58 +157,16 @@ def parse_size(text: str | None) -> tuple[int, int] | tuple[None, None]:
     return width, int(match[2] or width)
 
 
-def clean(text: str) -> str:
-    """Take out of ``text`` what shows nothing or breaks the rows around it.
-
-    Control and zero-width characters, lone surrogates, and combining marks beyond the few that a letter has in any language.
-    """
-    kept: list[str] = []
-    marks = 0
-    for character in unicodedata.normalize("NFC", text):
-        category = unicodedata.category(character)
-        marks = marks + 1 if category in ("Mn", "Me") else 0
-        if category == "Cc":
-            kept.append(" ")
-        elif category not in ("Cf", "Cs", "Co", "Cn") and marks <= MARKS:
-            kept.append(character)
-    return " ".join("".join(kept).split())
-
-
-def checked(prompt: str) -> str:
-    """Clean ``prompt``; raises `InvalidRequestError` where it is longer than one may be."""
-    text = clean(prompt)
-    if len(text) > PROMPT_LIMIT:
-        raise InvalidRequestError(
-            "prompt",
-            plural(
-                "The prompt and its style may have {most} character. Please shorten them.",
-                "The prompt and its style may have {most} characters. Please shorten them.",
-                by="most",
-            ),
-            most=PROMPT_LIMIT,
-        )
-    return text
-
-
-def matching_choices(words: Iterable[str], current: str) -> list[app_commands.Choice[str]]:
-    """Offer those of ``words``, styles or labels, that hold what is typed so far."""
+def matching_choices(words: Iterable[str], current: str) -> list[Choice[str]]:
+    """Return the choices among ``words`` that contain what is typed so far."""
     typed = current.lower().strip()
-    return [app_commands.Choice(name=word, value=word) for word in words if typed in word.lower()][:CHOICES_SHOWN]
+    return [Choice(name=word, value=word) for word in words if typed in word.lower()][:MAX_CHOICES]
 
 
-async def offer_styles(interaction: discord.Interaction[Any], current: str) -> list[app_commands.Choice[str]]:
-    """Offer styles by name."""
-    return matching_choices(interaction.client.service.builder.styles, current)
-
-
-async def offer_sizes(interaction: discord.Interaction[Any], current: str) -> list[app_commands.Choice[str]]:
-    """Offer sizes that suit the model."""
-    return size_choices(interaction.client.service.engine.model.sample_side, current, language_of_locale(interaction.locale))
-
-
-def size_choices(side: int, current: str, language: str = ENGLISH) -> list[app_commands.Choice[str]]:
-    """Offer the model's own square ``side`` and its neighbours, filtered by what is typed so far."""
-    long, longer = side * 3 // 2, side * 2
+def size_choices(side: int, current: str, language: str = ENGLISH) -> list[Choice[str]]:
+    """Return the model's own square ``side`` and its neighbours, if they contain what is typed so far."""
+    long = side * 3 // 2
+    longer = side * 2
     shapes = [
         (say(language, "square"), side, side),
         (say(language, "portrait"), side, long),
@@ -137,7 +174,5 @@ def size_choices(side: int, current: str, language: str = ENGLISH) -> list[app_c
         (say(language, "tall"), side, longer),
         (say(language, "wide"), longer, side),
     ]
-    choices = [
-        app_commands.Choice(name=f"{width}x{height} ({name})", value=f"{width}x{height}") for name, width, height in shapes
-    ]
+    choices = [Choice(name=f"{width}x{height} ({name})", value=f"{width}x{height}") for name, width, height in shapes]
     return [choice for choice in choices if current.lower().strip() in choice.name.lower()]

@@ -1,6 +1,6 @@
-r"""Prompts that stand for several: ``{red|blue} fox`` is a red fox and a blue fox. Pure.
+r"""Prompts that stand for several: ``{red|blue} fox`` is a red fox and a blue fox.
 
-Braces may hold braces. ``\{``, ``\|`` and ``\}`` stand for themselves, and so do braces without a bar or their other half.
+Braces may contain braces. ``\{``, ``\|`` and ``\}`` stand for themselves. So does a brace without a bar or without its partner.
 """
 
 import itertools
@@ -10,60 +10,52 @@ from typing import Any, Final
 
 from diffusion.errors import InvalidRequestError
 from diffusion.request import ImageRequest
-from diffusion.text import plural
 
-MOST: Final = 10  # as many files as a message of Discord's holds
+MAX_FILES: Final = 10  # Discord's limit on a message
 SPECIAL: Final = re.compile(r"\\[{|}]|[{|}]")
 
 
-def permutations(prompt: str) -> tuple[str, ...]:
-    """Give all prompts that ``prompt`` stands for, just itself for most; raises `InvalidRequestError` for more than `MOST`."""
-    found = tuple(itertools.islice(_expand(prompt, 0), MOST + 1))
-    if len(found) > MOST:
+def expand(prompt: str) -> tuple[str, ...]:
+    """Return the prompts that ``prompt`` stands for, mostly itself; raises `InvalidRequestError` above `MAX_FILES`."""
+    found = tuple(itertools.islice(_expand(prompt, 0), MAX_FILES + 1))
+    if len(found) > MAX_FILES:
         raise InvalidRequestError(
-            "prompt",
-            plural(
-                "This makes more than {most} picture, which is all that one message holds.",
-                "This makes more than {most} pictures, which is all that one message holds.",
-                by="most",
-            ),
-            most=MOST,
+            "prompt", "This makes more than {most} pictures, the most that fit in one message.", most=MAX_FILES
         )
     return tuple(" ".join(text.split()) for text in found)
 
 
-def prompted(text: str, each: int = 1) -> dict[str, Any]:
-    """Give what an `ImageRequest` of ``each`` pictures of every prompt of ``text`` needs; raises `InvalidRequestError`."""
-    prompts = permutations(text)
-    if len(prompts) == 1:
-        return {"prompt": prompts[0], "variants": (), "count": each}
-    pictures = len(prompts) * each
-    if pictures > MOST:
+def prompt_fields(text: str, variants: tuple[str, ...], each: int) -> dict[str, Any]:
+    """Return the fields of an `ImageRequest` for ``each`` pictures of every variant of ``text``.
+
+    Raises `InvalidRequestError` where that is more than fit in one message.
+    """
+    if len(variants) == 1:
+        return {"prompt": variants[0], "variants": (), "count": each}
+    pictures = len(variants) * each
+    if pictures > MAX_FILES:
         raise InvalidRequestError(
             "count",
-            plural(
-                "This makes {count} picture, and one message holds {most}.",
-                "This makes {count} pictures, and one message holds {most}.",
-            ),
+            "This makes {count} pictures, and at most {most} fit in one message.",
             count=pictures,
-            most=MOST,
+            most=MAX_FILES,
         )
-    return {"prompt": text, "variants": prompts, "count": pictures}
+    return {"prompt": text, "variants": variants, "count": pictures}
 
 
-def written(request: ImageRequest) -> str:
-    """Give the text that `prompted` makes the prompts of ``request`` of."""
+def prompt_source(request: ImageRequest) -> str:
+    """Return the text that expands to the prompts of ``request``."""
     plain = "\\" not in request.prompt and _first_choice(request.prompt, 0) is None
-    return request.prompt if request.variants or plain else literal(request.prompt)
+    return request.prompt if request.variants or plain else escape(request.prompt)
 
 
-def literal(text: str) -> str:
-    """Write ``text`` so that it stands for nothing but itself."""
+def escape(text: str) -> str:
+    """Return ``text`` with its braces and bars escaped, so that it stands for itself."""
     return re.sub(r"[{|}]", r"\\\g<0>", text) if SPECIAL.search(text) else text
 
 
 def _expand(text: str, start: int) -> Iterator[str]:
-    """Put each alternative of the first choice after ``start`` in its place, then go on behind what comes before it."""
+    """Replace the first choice after ``start`` by each of its alternatives, and expand what follows."""
     choice = _first_choice(text, start)
     if choice is None:
         yield SPECIAL.sub(lambda found: found[0][-1], text)
@@ -75,7 +67,7 @@ def _expand(text: str, start: int) -> Iterator[str]:
 
 
 def _first_choice(text: str, start: int) -> list[int] | None:
-    """Find where the first choice that is in no other one begins, where its bars are and where it ends."""
+    """Return where the first outermost choice begins, where its bars are and where it ends; None if there is none."""
     open_ones: list[list[int]] = []
     first: list[int] | None = None
     for found in SPECIAL.finditer(text, start):

@@ -18,7 +18,7 @@ EXAMPLE: Final = "25,0,50,40"
 
 
 def parse_region(text: str) -> Region:
-    """Read a region; raises `InvalidRequestError` for what is none or not inside the picture."""
+    """Parse a region; raises `InvalidRequestError` if it is none, or not inside the picture."""
     if named := REGIONS.get(text.strip().lower()):
         return named
     match = re.fullmatch(r"\s*" + r"\s*[,\s]\s*".join([r"(\d{1,3}(?:\.\d{1,3})?)\s*%?"] * 4) + r"\s*", text, re.ASCII)
@@ -40,8 +40,9 @@ def parse_region(text: str) -> Region:
     return left, top, left + width, top + height
 
 
-def pixels(region: Region, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Give the box of ``region`` in a picture of ``size``, at least one pixel wide and high."""
+def pixel_box(region: Region, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Return the box of ``region`` in a picture of ``size``, at least one pixel wide and high."""
     width, height = size
-    left, top = min(int(region[0] * width), width - 1), min(int(region[1] * height), height - 1)
+    left = min(int(region[0] * width), width - 1)
+    top = min(int(region[1] * height), height - 1)
     return left, top, max(round(region[2] * width), left + 1), max(round(region[3] * height), top + 1)

@@ -1,4 +1,4 @@
-"""Styles by name: the model's own list, or a file of the operator's."""
+"""Styles by name: the model's own, or those of the operator's file."""
 
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -8,7 +8,8 @@ from typing import Annotated, Final
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from cogs.core.request.options import PROMPT_LIMIT, STYLE_LIMIT
+from cogs.core.request.options import STYLE_LIMIT
+from cogs.core.request.text import PROMPT_LIMIT
 from diffusion.errors import DarkroomError
 from diffusion.families.defaults import Phrase
 
@@ -17,14 +18,14 @@ NO_STYLE: Final = "none"
 
 
 class StylesError(DarkroomError):
-    """The file of styles is not there or not as it should be."""
+    """The styles file is missing or invalid."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Style:
-    """What a style makes of a prompt, which takes the place of ``{prompt}``, or else comes first.
+    """What a style adds to a prompt. The prompt takes the place of ``{prompt}``, or else comes first.
 
-    ``negative`` joins what the picture should not show; ``steps`` and ``guidance`` replace the defaults.
+    ``negative`` is added to the negative prompt; ``steps`` and ``guidance`` replace the defaults.
     """
 
     prompt: Annotated[str, Field(min_length=1, max_length=PROMPT_LIMIT // 2)]
@@ -32,19 +33,19 @@ class Style:
     steps: Annotated[int, Field(ge=1, le=150)] | None = None
     guidance: Annotated[float, Field(ge=0, le=30)] | None = None
 
-    def applied(self, prompt: str) -> str:
-        """Give ``prompt`` in this style."""
+    def apply(self, prompt: str) -> str:
+        """Return ``prompt`` in this style."""
         template = self.prompt if PROMPT in self.prompt else f"{PROMPT}, {self.prompt}"
         return template.replace(PROMPT, prompt).strip(", ") if not prompt else template.replace(PROMPT, prompt)
 
 
-def of_words(words: Iterable[str]) -> dict[str, Style]:
-    """Make styles of ``words`` that simply follow the prompt."""
+def styles_of_words(words: Iterable[str]) -> dict[str, Style]:
+    """Return styles that add each of ``words`` to the prompt."""
     return {word: Style(word) for word in words}
 
 
 def read_styles(path: Path) -> dict[str, Style]:
-    """Read a TOML file with a table a style; raises `StylesError`."""
+    """Read a TOML file with one table for each style; raises `StylesError`."""
     try:
         return TypeAdapter(dict[Phrase, Style]).validate_python(tomllib.loads(path.read_text("utf-8")))
     except ValidationError as error:
@@ -55,9 +56,9 @@ def read_styles(path: Path) -> dict[str, Style]:
     raise StylesError(f"The styles of STYLES_FILE cannot be read ({path}): {reason}")
 
 
-def style_of(styles: Mapping[str, Style], name: str | None) -> Style | None:
-    """Find the style of that ``name``, whatever its case; other words are a style of their own, "none" is none."""
-    if name is None or name.strip().lower() in ("", NO_STYLE):
+def find_style(styles: Mapping[str, Style], name: str) -> Style | None:
+    """Return the style of that ``name`` in any case. Unknown words are a style themselves; "none" means no style."""
+    if name.strip().lower() in ("", NO_STYLE):
         return None
     known = {each.lower(): style for each, style in styles.items()}
     return known.get(name.strip().lower()) or Style(name[:STYLE_LIMIT])

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import discord
 import pytest
 
+from cogs.core.policy.context import Context
 from cogs.core.policy.limits import NotAllowedError
 from cogs.core.request.preferences import FlaggedAction, Preferences, Scope
 from diffusion.request import ImageRequest
@@ -164,6 +165,8 @@ async def test_a_channel_where_the_bot_may_not_post_is_not_taken(server, manager
 async def test_words_hold_for_what_a_picture_becomes_as_well(server, manager, form):
     await said(manager, server, "words add", word="fox")
     request = ImageRequest("an apple", width=32, height=32, steps=2, **form)
-    interaction = SimpleNamespace(guild_id=server.guild.id, channel_id=1, channel=None, user=SimpleNamespace(id=1, roles=[]))
+    place = {"guild_id": server.guild.id, "channel_id": 1, "channel": None, "locale": None, "guild_locale": None}
+    user = SimpleNamespace(id=1, roles=[])
+    interaction = SimpleNamespace(client=server.env.bot, user=user, extras={}, **place)
     with pytest.raises(NotAllowedError, match="“fox”"):
-        await server.service.rules.admit(interaction, request)
+        await server.service.rules.admit(Context.of(interaction), request)

@@ -198,14 +198,14 @@ async def test_who_does_not_want_to_be_remixed_is_not(server):
     message = await made(server)
     assert "Nobody else may start" in private_text(await server.alice.slash(server.channel, "privacy remix", allowed=False))
     pressed = await server.bob.click(message, label="More like this (subtle)")
-    assert "does not want others to start" in private_text(pressed)
+    assert "does not allow others to start" in private_text(pressed)
     remixed = await server.bob.context_menu(server.channel, "Remix avatar", server.alice)
-    assert "does not want others to start" in private_text(remixed)
+    assert "does not allow others to start" in private_text(remixed)
     own = await server.alice.click(message, label="More like this (subtle)")
     await server.until_finished(own.response)
     await server.until_idle()
     again = await server.bob.click(own.response, label="Reroll")  # it starts from her picture, too
-    assert "does not want others to start" in private_text(again)
+    assert "does not allow others to start" in private_text(again)
     assert "Others may start" in private_text(await server.alice.slash(server.channel, "privacy remix", allowed=True))
     await server.until_finished((await server.bob.click(message, label="More like this (subtle)")).response)
 

@@ -1,6 +1,6 @@
 import pytest
 
-from cogs.results.timelapse import GONE
+from cogs.results.timelapse import DELETED
 from diffusion.images.animation import decode_animation
 from diffusion.images.io import read_image
 from diffusion.images.parameters import read_parameters
@@ -160,7 +160,7 @@ async def test_a_film_that_is_not_kept_any_more_says_so(server, lost):
         async with server.service.database.transaction("") as session:
             await session.delete(await session.get(type(row), row.id))
     shown = await server.alice.click(message, label="How it formed")
-    assert private_text(shown) == GONE
+    assert private_text(shown) == DELETED
 
 
 async def test_a_film_too_large_for_where_it_is_shown_is_sent_smaller_and_says_so(server, monkeypatch):

@@ -7,6 +7,7 @@ from unittest.mock import AsyncMock, Mock
 import discord
 import pytest
 
+from cogs.core.policy.context import Context
 from cogs.core.request.preferences import Preferences, Scope
 from cogs.core.storage.quotas import DIRECT_MESSAGES
 from diffusion.images.parameters import read_parameters
@@ -250,10 +251,10 @@ async def test_of_two_at_once_only_one_takes_the_last_of_the_day(server, monkeyp
         member, place = Mock(id=7, roles=[]), {"guild_id": None, "channel_id": 1, "channel": None, "locale": None}
         expires = datetime.now(UTC) + timedelta(minutes=15)
         told = {"client": server.env.bot, "token": "t", "expires_at": expires, "response": response}
-        interaction = Mock(id=id, user=member, application_id=2, **told, **place)
-        return service.make_now(interaction, ImageRequest("fox", width=32, height=32))
+        interaction = Mock(id=id, user=member, application_id=2, extras={}, **told, **place)
+        return service.accept(Context.of(interaction), ImageRequest("fox", width=32, height=32))
 
-    await asyncio.gather(*map(ask, range(1, 4)))
+    await asyncio.gather(*map(ask, range(1, 4)), return_exceptions=True)
     assert (
         await service.quota_store.used_today(7) == {DIRECT_MESSAGES: 1} and len(await service.creation_store.unfinished()) == 1
     )

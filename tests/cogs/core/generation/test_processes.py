@@ -145,7 +145,7 @@ async def test_a_member_cancels_what_another_process_makes(server, other, monkey
 
 
 async def test_what_a_member_waits_for_elsewhere_counts(server, other, monkeypatch):
-    server.service.waiting.most = 1
+    server.service.rules.max_per_member = 1
     slow_down(server, monkeypatch)
     message = await ask(server)
     row = await row_of(server, message)
@@ -159,8 +159,8 @@ async def test_two_processes_that_give_away_the_last_picture_of_a_day_at_once_bo
     server.service.rules.daily = 1
     check = server.service.rules.check_allowance
 
-    async def meanwhile(interaction, pictures):
-        left = await check(interaction, pictures)
+    async def meanwhile(context, pictures):
+        left = await check(context, pictures)
         async with other.database.sessions.begin() as session:
             await quotas.add_usage(session, server.alice.id, 5, discord.utils.utcnow(), 1)
         return left

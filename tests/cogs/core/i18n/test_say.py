@@ -6,13 +6,15 @@ import discord
 import pytest
 
 from cogs.core.i18n.catalogues import LANGUAGES, SETTINGS, language_of_locale, say, setting_name, translate
-from cogs.core.messages.views import EditForm, result_rows
-from cogs.core.policy.locale import language_here, language_of
+from cogs.core.messages.views import result_rows
+from cogs.core.policy.context import Context
 from cogs.core.request.edit_form import Edit
 from cogs.core.request.options import size_choices
 from cogs.core.request.preferences import RANGES, Preferences, Scope
 from cogs.core.storage.preferences import PreferenceStore
+from cogs.results.edit import EditForm
 from cogs.settings.panel import FIELDS, PAGE_TITLES, PAGES, TITLES
+from diffusion.config import EngineConfig
 from diffusion.errors import InvalidRequestError
 from diffusion.request import ImageRequest, Limits
 from diffusion.text import plural
@@ -96,20 +98,21 @@ FRENCH = discord.Locale.french
 )
 def test_language_comes_from_the_nearest_setting(chosen, locale, guild_locale, alone, here):
     asked = asking(chosen, locale=locale, guild_locale=guild_locale, guild_id=3)
-    assert (language_of(asked), language_here(asked)) == (alone, here)
+    assert (Context.of(asked).language, Context.of(asked).channel_language) == (alone, here)
 
 
 def test_language_of_a_direct_message_is_the_members():
-    assert language_here(asking({"member": "ja"}, locale=GERMAN, guild_locale=None, guild_id=None)) == "ja"
-    assert language_here(asking({}, locale=GERMAN, guild_locale=None, guild_id=None)) == "de"
+    assert Context.of(asking({"member": "ja"}, locale=GERMAN, guild_locale=None, guild_id=None)).channel_language == "ja"
+    assert Context.of(asking({}, locale=GERMAN, guild_locale=None, guild_id=None)).channel_language == "de"
 
 
 def asking(chosen, **told):
     """An interaction of member 1 in channel 2, where the languages ``chosen`` by scope are set."""
     preference_store = PreferenceStore(database=None)
     preference_store._known = {(Scope(scope), id): Preferences(language=chosen.get(scope)) for id, scope in enumerate(Scope, 1)}
-    client = SimpleNamespace(service=SimpleNamespace(preference_store=preference_store))
-    return SimpleNamespace(client=client, user=SimpleNamespace(id=1), channel=None, channel_id=2, **told)
+    engine = SimpleNamespace(config=EngineConfig())
+    client = SimpleNamespace(service=SimpleNamespace(preference_store=preference_store, engine=engine))
+    return SimpleNamespace(client=client, user=SimpleNamespace(id=1), channel=None, channel_id=2, extras={}, **told)
 
 
 def test_size_choices_match_words_of_the_language():
@@ -122,7 +125,8 @@ def test_labels_fit_on_forms_and_buttons(language):
         assert all(len(f"{say(language, TITLES[scope])}: {say(language, PAGE_TITLES[page])}") <= FORM_TITLE for page in pages)
     for field in FIELDS.values():
         assert len(say(language, field.label)) <= FORM_LABEL and len(say(language, field.hint)) <= FORM_HINT
-    form = EditForm(Edit("", "", "", "", ""), 150, None, language)
+    context = SimpleNamespace(language=language, limits=SimpleNamespace(steps=150))
+    form = EditForm(None, context, None, Edit("", "", "", "", ""))
     assert len(form.title) <= FORM_TITLE
     assert all(len(item.to_component_dict()["label"]) <= FORM_LABEL for item in form.children)
     for rows in (result_rows(MOST, MOST, 1, True, language), result_rows(MOST, MOST, 10, True, language)):

@@ -3,7 +3,7 @@
 import pytest
 from PIL import ImageChops
 
-from cogs.core.messages.confirm import PATIENCE
+from cogs.core.messages.confirm import CONFIRM_TIMEOUT_SECONDS
 from cogs.core.request.preferences import Preferences, Scope
 from cogs.core.request.styles import Style
 from diffusion.images.io import read_image
@@ -89,7 +89,7 @@ async def test_flags_out_of_range_are_told_in_a_sentence(server, prompt, words):
 
 async def test_the_operators_styles_are_offered_and_make_of_a_prompt_what_they_say(server):
     styles = {"Oil": Style("{prompt} in oil", "photo", 5, 3.5), "Ink": Style("ink of {prompt}")}
-    server.service.builder.offer(styles)
+    server.service.builder.custom_styles = styles
     offered = await server.alice.autocomplete(server.channel, "imagine", "style", "")
     assert [choice["value"] for choice in offered] == ["Oil", "Ink"]
     result = await server.alice.slash(server.channel, "imagine", prompt="fox", style="oil", negative="text")
@@ -162,7 +162,7 @@ async def test_several_can_be_called_off_before_they_begin(server):
 
 async def test_a_question_nobody_answers_loses_its_buttons(server):
     asked = await server.alice.slash(server.channel, "imagine", prompt="{red|blue} fox")
-    await server.env.advance_time(PATIENCE + 1)
+    await server.env.advance_time(CONFIRM_TIMEOUT_SECONDS + 1)
     assert asked.response.content == "Not started." and not asked.response.components
 
 
@@ -184,7 +184,7 @@ async def test_a_question_from_before_a_restart_says_so(server):
     asked = await server.alice.slash(server.channel, "imagine", prompt="{red|blue} fox", steps=2)
     await server.restart()
     for label in ("Start", "Cancel"):
-        assert "I was restarted meanwhile" in private_text(await server.alice.click(asked.response, label=label))
+        assert "the bot was restarted" in private_text(await server.alice.click(asked.response, label=label))
     assert not server.service.jobs and not await server.service.quota_store.used_today(server.alice.id)
 
 

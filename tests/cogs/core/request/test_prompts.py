@@ -2,11 +2,15 @@
 
 import pytest
 
-from cogs.core.request.flags import note, read_flags
-from cogs.core.request.prompt_matrix import literal, permutations, prompted, written
-from cogs.core.request.styles import Style, StylesError, of_words, read_styles, style_of
+from cogs.core.request.flags import parse_flags, unknown_flags_note
+from cogs.core.request.prompt_matrix import escape, expand, prompt_fields, prompt_source
+from cogs.core.request.styles import Style, StylesError, find_style, read_styles, styles_of_words
 from diffusion.errors import InvalidRequestError
 from diffusion.request import ImageRequest
+
+
+def fields_of(text, each=1):
+    return prompt_fields(text, expand(text), each)
 
 
 @pytest.mark.parametrize(
@@ -26,35 +30,35 @@ from diffusion.request import ImageRequest
     ],
 )
 def test_braces_with_bars_stand_for_several_prompts(prompt, stands_for):
-    assert list(permutations(prompt)) == stands_for
+    assert list(expand(prompt)) == stands_for
 
 
 @pytest.mark.parametrize("prompt", ["{a|b|c|d} {a|b|c}", "{a|b}" * 200, "{a" * 8 + "|b}" * 8 + "{a|b}" * 4])
-def test_more_than_a_message_holds_are_refused_before_they_are_written_out(prompt):
+def test_more_than_a_message_holds_are_refused_before_they_are_parsed_out(prompt):
     with pytest.raises(InvalidRequestError, match="more than 10 pictures"):
-        permutations(prompt)
+        expand(prompt)
 
 
 @pytest.mark.parametrize("text", ["{a|b}", r"\{a|b}", "{a|{b|c}} d", "|{}", "\\"])
-def test_any_text_can_be_written_to_stand_for_itself(text):
-    assert permutations(literal(text)) == (text,)
+def test_any_text_can_be_parsed_to_stand_for_itself(text):
+    assert expand(escape(text)) == (text,)
 
 
 @pytest.mark.parametrize("text", ["red fox", "{fox} | x", "{red|blue} fox", r"\{red\|blue\} fox", r"{a\|b|c}", "a \\ b"])
-def test_what_was_written_can_be_edited_and_makes_the_same_again(text):
-    request = ImageRequest(**prompted(text))
-    assert prompted(written(request)) == prompted(text)
+def test_what_was_parsed_can_be_edited_and_makes_the_same_again(text):
+    request = ImageRequest(**fields_of(text))
+    assert fields_of(prompt_source(request)) == fields_of(text)
 
 
 def test_several_pictures_of_each_prompt_are_counted():
-    assert prompted("{a|b}", 2) == {"prompt": "{a|b}", "variants": ("a", "b"), "count": 4}
-    assert prompted("a", 24) == {"prompt": "a", "variants": (), "count": 24}
-    with pytest.raises(InvalidRequestError, match="makes 12 pictures, and one message holds 10"):
-        prompted("{a|b|c}", 4)
+    assert fields_of("{a|b}", 2) == {"prompt": "{a|b}", "variants": ("a", "b"), "count": 4}
+    assert fields_of("a", 24) == {"prompt": "a", "variants": (), "count": 24}
+    with pytest.raises(InvalidRequestError, match="makes 12 pictures, and at most 10 fit"):
+        fields_of("{a|b|c}", 4)
 
 
 def test_a_thousand_braces_are_read_at_once():
-    assert permutations("{" * 500) == ("{" * 500,)
+    assert expand("{" * 500) == ("{" * 500,)
 
 
 @pytest.mark.parametrize(
@@ -77,15 +81,15 @@ def test_a_thousand_braces_are_read_at_once():
     ],
 )
 def test_flags_are_read_as_in_midjourney(text, prompt, settings):
-    written = read_flags(text)
-    assert (written.prompt, written.settings, written.unknown) == (prompt, settings, ())
+    parsed = parse_flags(text)
+    assert (parsed.text, parsed.settings, parsed.unknown) == (prompt, settings, ())
 
 
 def test_flags_that_mean_nothing_here_are_taken_out_and_noted_with_those_that_work():
-    written = read_flags("fox --v 6.1 --s 250 --tile --style raw --foo bar --iw 2 --seed 7")
-    assert (written.prompt, written.settings) == ("fox", {"seed": 7})
-    assert written.unknown == ("--v 6.1", "--s 250", "--tile", "--style raw", "--foo bar", "--iw 2")
-    assert "`--v 6.1`" in note(written.unknown) and "--ar 3:2, --seed 7" in note(written.unknown)
+    parsed = parse_flags("fox --v 6.1 --s 250 --tile --style raw --foo bar --iw 2 --seed 7")
+    assert (parsed.text, parsed.settings) == ("fox", {"seed": 7})
+    assert parsed.unknown == ("--v 6.1", "--s 250", "--tile", "--style raw", "--foo bar", "--iw 2")
+    assert "`--v 6.1`" in unknown_flags_note(parsed.unknown) and "--ar 3:2, --seed 7" in unknown_flags_note(parsed.unknown)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +110,7 @@ def test_flags_that_mean_nothing_here_are_taken_out_and_noted_with_those_that_wo
 )
 def test_a_flag_that_cannot_be_read_is_told_with_an_example(text, words):
     with pytest.raises(InvalidRequestError, match=words):
-        read_flags(text)
+        parse_flags(text)
 
 
 @pytest.mark.parametrize(
@@ -119,14 +123,14 @@ def test_a_flag_that_cannot_be_read_is_told_with_an_example(text, words):
     ],
 )
 def test_a_style_takes_the_prompt_in_or_follows_it(template, prompt, text):
-    assert Style(template).applied(prompt) == text
+    assert Style(template).apply(prompt) == text
 
 
 def test_styles_are_found_by_name_whatever_its_case_and_other_words_are_a_style_of_their_own():
-    styles = of_words(["Ink"]) | {"Oil": Style("{prompt}, oil on canvas", "photo", 40, 6.5)}
-    assert style_of(styles, " oil ") == styles["Oil"] and style_of(styles, "INK") == Style("Ink")
-    assert style_of(styles, "crayon") == Style("crayon")
-    assert style_of(styles, "None") is None and style_of(styles, "") is None and style_of(styles, None) is None
+    styles = styles_of_words(["Ink"]) | {"Oil": Style("{prompt}, oil on canvas", "photo", 40, 6.5)}
+    assert find_style(styles, " oil ") == styles["Oil"] and find_style(styles, "INK") == Style("Ink")
+    assert find_style(styles, "crayon") == Style("crayon")
+    assert find_style(styles, "None") is None and find_style(styles, "") is None
 
 
 def test_style_example_in_the_guide_can_be_read(tmp_path):

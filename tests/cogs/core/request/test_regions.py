@@ -1,6 +1,6 @@
 import pytest
 
-from cogs.core.request.regions import REGIONS, parse_region, pixels
+from cogs.core.request.regions import REGIONS, parse_region, pixel_box
 from diffusion.errors import InvalidRequestError
 
 
@@ -20,7 +20,7 @@ from diffusion.errors import InvalidRequestError
     ],
 )
 def test_a_region_is_read_by_name_or_in_percent(text, box):
-    assert pixels(parse_region(text), (200, 100)) == box
+    assert pixel_box(parse_region(text), (200, 100)) == box
 
 
 @pytest.mark.parametrize(
@@ -34,4 +34,4 @@ def test_what_is_no_region_is_refused_with_those_that_are(text):
 
 @pytest.mark.parametrize("name", REGIONS)
 def test_a_region_of_the_smallest_picture_is_a_pixel(name):
-    assert pixels(REGIONS[name], (1, 1)) == (0, 0, 1, 1)
+    assert pixel_box(REGIONS[name], (1, 1)) == (0, 0, 1, 1)

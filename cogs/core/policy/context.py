@@ -1,0 +1,95 @@
+"""Who asks, where, and what holds for them there: resolved once for each interaction."""
+
+from dataclasses import dataclass, field, replace
+
+import discord
+
+from cogs.core.i18n.catalogues import language_of_locale
+from cogs.core.request.preferences import Preferences, Scope, layered
+from cogs.core.storage.preferences import NONE, scopes_of
+from cogs.core.types import Interaction
+from diffusion.request import Limits
+
+CONTEXT = "context"  # the key in `Interaction.extras`
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the bot knows about an interaction before it does anything for it.
+
+    ``place_ids`` are the ids of the channel, of its category and of a thread's channel. ``preferences`` holds for the member
+    in this place: the nearest of member, channel and server that sets something wins, and the lowest maximum. ``server`` is
+    what the server itself sets. ``limits`` are the operator's, lowered to the maxima of ``preferences``. What only the member
+    reads is in ``language``, what the whole channel reads in ``channel_language``.
+    """
+
+    interaction: Interaction = field(repr=False)
+    member_id: int
+    role_ids: frozenset[int]
+    guild_id: int | None
+    place_ids: frozenset[int]
+    is_age_restricted: bool
+    preferences: Preferences
+    server: Preferences
+    limits: Limits
+    language: str
+    channel_language: str
+
+    @classmethod
+    def of(cls, interaction: Interaction) -> "Context":
+        """Return the context of ``interaction``; the first call resolves it."""
+        if CONTEXT not in interaction.extras:
+            interaction.extras[CONTEXT] = resolve(interaction)
+        context: Context = interaction.extras[CONTEXT]
+        return context
+
+    def language_for(self, private: bool) -> str:
+        """Return the language of an answer that only the member sees, or else the whole channel."""
+        return self.language if private else self.channel_language
+
+
+def resolve(interaction: Interaction) -> Context:
+    """Look up who asks, where, and what holds there.
+
+    The whole channel reads the language set for it or its server, or else Discord's setting of the server. Outside of servers
+    it is the member's own: they are alone there, or asked in the name of all.
+    """
+    service = interaction.client.service
+    layers = {scope: service.preference_store.get(scope, subject) for scope, subject in scopes_of(interaction).items()}
+    preferences = layered(layers.values())
+    language = preferences.language or language_of_locale(interaction.locale)
+    channel_language = language
+    if interaction.guild_id is not None:
+        shared = (layers[scope].language for scope in (Scope.CHANNEL, Scope.SERVER) if scope in layers)
+        channel_language = next(filter(None, shared), None) or language_of_locale(interaction.guild_locale)
+    channel = interaction.channel
+    places = (interaction.channel_id, getattr(channel, "parent_id", None), getattr(channel, "category_id", None))
+    return Context(
+        interaction=interaction,
+        member_id=interaction.user.id,
+        role_ids=frozenset(role.id for role in getattr(interaction.user, "roles", ())),
+        guild_id=interaction.guild_id,
+        place_ids=frozenset(place for place in places if place is not None),
+        is_age_restricted=is_age_restricted(channel),
+        preferences=preferences,
+        server=layers.get(Scope.SERVER, NONE),
+        limits=clamped(service.engine.config.limits, preferences),
+        language=language,
+        channel_language=channel_language,
+    )
+
+
+def clamped(limits: Limits, preferences: Preferences) -> Limits:
+    """Return ``limits`` lowered to the maxima of ``preferences``."""
+    return replace(
+        limits,
+        side=min(limits.side, preferences.max_size or limits.side),
+        steps=min(limits.steps, preferences.max_steps or limits.steps),
+        count=min(limits.count, preferences.max_count or limits.count),
+    )
+
+
+def is_age_restricted(channel: discord.abc.Snowflake | None) -> bool:
+    """Return whether ``channel`` is age-restricted. A thread is if its channel is; a direct message never is."""
+    is_nsfw = getattr(channel, "is_nsfw", None)
+    return is_nsfw is not None and is_nsfw()

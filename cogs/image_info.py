@@ -1,0 +1,136 @@
+"""Image info: read from a picture's file how it was made, here or in another tool, and make another like it."""
+
+import asyncio
+import contextlib
+import io
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
+
+import discord
+from discord import app_commands
+
+from cogs.core.generation.source import creation_of_message, first_picture
+from cogs.core.i18n.catalogues import ENGLISH, say, translate
+from cogs.core.messages.attachments import PostedFile, download, posted_files
+from cogs.core.messages.components import PersistentButton, view_of
+from cogs.core.messages.delivery import NO_MENTIONS
+from cogs.core.messages.render import escape, title
+from cogs.core.policy.context import Context
+from cogs.core.request.text import clean
+from cogs.core.storage.creations import Creation
+from cogs.core.types import Interaction
+from diffusion.errors import InvalidImageError
+from diffusion.images.metadata.adaptation import PROMPTS, adapt
+from diffusion.images.metadata.recipe import Recipe, read_recipe
+from diffusion.request import SAMPLER_NAMES, ImageRequest, random_seed
+from diffusion.text import Text, plural
+
+if TYPE_CHECKING:
+    from bot import Darkroom
+
+RECIPE_FILE: Final = "recipe.json"
+PROMPT_LENGTH: Final = 250  # characters shown
+NEGATIVE_LENGTH: Final = 100
+NAME_LENGTH: Final = 50
+
+
+class AgainButton(PersistentButton, name="again"):
+    """Makes another picture from the recipe that its message has attached; ``creation_id`` is 0 for a foreign picture."""
+
+    creation_id: int
+
+    def __init__(self, creation_id: int, language: str = ENGLISH) -> None:
+        button: discord.ui.Button[Any] = discord.ui.Button(label=say(language, "Make another like it"), emoji="🎨")
+        super().__init__(button, creation_id=creation_id)
+
+    async def run(self, interaction: Interaction) -> None:
+        """Make another picture from the recipe. Neither flags nor the member's own style apply."""
+        context = Context.of(interaction)
+
+        async def prepare() -> ImageRequest:
+            files = posted_files(interaction.message) if interaction.message else []
+            file = next((file for file in files if file.name == RECIPE_FILE), None)
+            if file is None:
+                raise InvalidImageError("The recipe of this message is gone. Please use Image info again.")
+            settings, _ = await _adapt(context, Recipe(**json.loads(await download(file))))
+            prompts = {field: clean(settings[field]) for field in PROMPTS}
+            return interaction.client.service.engine.model.request(**settings | prompts, seed=random_seed())
+
+        await interaction.client.service.accept(context, prepare, parent=self.creation_id or None)
+
+
+async def show_info(interaction: Interaction, message: discord.Message) -> None:
+    """Show the member how the first picture of ``message`` was made."""
+    context = Context.of(interaction)
+    language = context.language
+    file = first_picture(message)
+    await interaction.response.defer(ephemeral=True, thinking=True)
+    creation = await creation_of_message(context, message)
+    recipe = await _read(file, creation)
+    _, changes = await _adapt(context, recipe)
+    text = recipe_text(recipe, [translate(language, change) for change in changes], language)
+    # The recipe is attached for the button: its picture may be deleted or out of the bot's reach later.
+    attached = discord.File(io.BytesIO(json.dumps(asdict(recipe), indent=1).encode()), RECIPE_FILE)
+    view = view_of(AgainButton(creation.id if creation else 0, language))
+    await interaction.followup.send(text, file=attached, view=view, ephemeral=True, allowed_mentions=NO_MENTIONS)
+
+
+async def prompt_in_file(context: Context, data: bytes) -> str:
+    """Return the prompt that a picture's file contains, "" if there is none."""
+    with contextlib.suppress(InvalidImageError):
+        recipe = await asyncio.to_thread(read_recipe, data)
+        settings, _ = await _adapt(context, recipe)
+        return str(settings["prompt"])
+    return ""
+
+
+async def _read(file: PostedFile, creation: Creation | None) -> Recipe:
+    """Read how ``file`` was made, or else from its creation: smaller files and animations do not contain it."""
+    try:
+        return await asyncio.to_thread(read_recipe, await download(file))
+    except InvalidImageError:
+        if creation is None or not creation.request:
+            raise
+        return Recipe(creation.request, creation.model or "", SAMPLER_NAMES.get(creation.request.get("sampler", ""), ""))
+
+
+async def _adapt(context: Context, recipe: Recipe) -> tuple[dict[str, Any], list[Text]]:
+    """Return the settings for the present model, and what differs from the recipe."""
+    return await asyncio.to_thread(adapt, recipe, context.interaction.client.service.engine.model, context.limits)
+
+
+def recipe_text(recipe: Recipe, notes: list[str], language: str = ENGLISH) -> str:
+    """Return how a picture was made, and what would be different here."""
+    settings = {field: value for field, value in recipe.settings.items() if value is not None}
+    parts = []
+    if "steps" in settings:
+        parts.append(say(language, plural("{count} step", "{count} steps"), count=settings["steps"]))
+    if "guidance_scale" in settings:
+        parts.append(say(language, "guidance {scale}", scale=f"{settings['guidance_scale']:g}"))
+    if "seed" in settings:
+        parts.append(say(language, "seed {seeds}", seeds=settings["seed"]))
+    if settings.get("width") and settings.get("height"):
+        parts.append(f"{settings['width']}x{settings['height']}")
+    if recipe.sampler:
+        parts.append(_short(recipe.sampler))
+    if settings.get("guide_label"):
+        parts.append(say(language, "steered to {label}", label=_short(settings["guide_label"])))
+    if recipe.model:
+        parts.append(say(language, "model {name}", name=_short(recipe.model)))
+    lines = [title(settings.get("prompt") or say(language, "No prompt"), PROMPT_LENGTH)]
+    if negative := settings.get("negative_prompt"):
+        lines.append(f"-# {say(language, 'without {prompt}', prompt=title(negative, NEGATIVE_LENGTH))}")
+    lines.append(f"-# {escape(' · '.join(parts))}")
+    if notes:
+        lines += [say(language, "To make another like it here:"), *(f"- {escape(note)}" for note in notes)]
+    return "\n".join(lines)
+
+
+def _short(name: str) -> str:
+    return clean(name)[:NAME_LENGTH]
+
+
+async def setup(bot: "Darkroom") -> None:
+    """Add the menu."""
+    bot.tree.add_command(app_commands.ContextMenu(name="Image info", callback=show_info))

@@ -1,0 +1,80 @@
+"""Branching: go back to a step of finished pictures and continue from there with another prompt."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import discord
+
+from cogs.core.i18n.catalogues import ENGLISH, say
+from cogs.core.messages.components import Form, PersistentSelect
+from cogs.core.policy.context import Context
+from cogs.core.request.text import PROMPT_LIMIT, clean, validate_prompt
+from cogs.core.storage.creations import Creation
+from cogs.core.types import Interaction
+from cogs.results.timelapse import animated_creation, is_private
+from diffusion.images.timelapse import branch_steps
+from diffusion.request import ImageRequest
+
+if TYPE_CHECKING:
+    from bot import Darkroom
+
+
+class StepSelect(PersistentSelect, name="branch"):
+    """Offers steps of a creation from which to branch."""
+
+    creation_id: int
+
+    def __init__(self, creation_id: int, steps: Iterable[int] = (), language: str = ENGLISH) -> None:
+        select: discord.ui.Select[Any] = discord.ui.Select(placeholder=say(language, "Branch from step…"))
+        for step in steps:
+            select.add_option(label=say(language, "After step {step}", step=step), value=str(step))
+        super().__init__(select, creation_id=creation_id)
+
+    async def run(self, interaction: Interaction) -> None:
+        """Ask for the prompt that replaces the first one from the chosen step on."""
+        service = interaction.client.service
+        context = Context.of(interaction)
+        creation = await animated_creation(service, self.creation_id)
+        if creation.source:
+            service.rules.check_remix(context, creation.owner)
+        request = await service.runner.request_of(creation)
+        await interaction.response.send_modal(BranchForm(creation, request, int(self.values[0]), context.language))
+
+
+class BranchForm(Form):
+    """Asks for the prompt that counts from a step on."""
+
+    def __init__(self, creation: Creation, request: ImageRequest, step: int, language: str) -> None:
+        super().__init__(say(language, "Branch from step {step}", step=step))
+        self._creation = creation
+        self._request = request
+        self._step = step
+        self.prompt: discord.ui.TextInput[Any] = discord.ui.TextInput(
+            label=say(language, "What it should become"),
+            style=discord.TextStyle.paragraph,
+            default=request.prompts[-1][:PROMPT_LIMIT],
+            max_length=PROMPT_LIMIT,
+            custom_id="prompt",
+        )
+        self.add_item(self.prompt)
+
+    async def run(self, interaction: Interaction) -> None:
+        """Draw the creation again, with the new prompt from the step on."""
+
+        async def prepare() -> ImageRequest:
+            return self._request.branch_at(self._step, validate_prompt(clean(self.prompt.value)))
+
+        await interaction.client.service.accept(
+            Context.of(interaction), prepare, private=is_private(interaction), parent=self._creation.id
+        )
+
+
+def step_row(creation: Creation, request: ImageRequest, language: str) -> "discord.ui.ActionRow[Any] | None":
+    """Return the row of steps below the animation of a creation, if it has any to branch from."""
+    steps = branch_steps(request)
+    return discord.ui.ActionRow(StepSelect(creation.id, steps, language)) if steps else None
+
+
+async def setup(bot: "Darkroom") -> None:
+    """Add the steps to animations."""
+    bot.service.timelapse_rows.append(step_row)

@@ -1,0 +1,109 @@
+"""Edit: a form with the settings of pictures, which draws them with other ones."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
+
+import discord
+
+from cogs.core.generation.service import GenerationService
+from cogs.core.generation.source import ResultSource
+from cogs.core.i18n.catalogues import say
+from cogs.core.messages.components import Form
+from cogs.core.messages.confirm import confirm_variants
+from cogs.core.messages.replies import REMEDY, send_flags_note
+from cogs.core.messages.views import ResultTarget, edit_again_view
+from cogs.core.policy.context import Context
+from cogs.core.request.edit_form import MAX_GUIDANCE, Edit
+from cogs.core.request.prompt import parse_prompt
+from cogs.core.request.text import PROMPT_LIMIT
+from cogs.core.types import Interaction
+from diffusion.request import MAX_SEED, ImageRequest
+
+if TYPE_CHECKING:
+    from bot import Darkroom
+
+MAX_DRAFTS: Final = 200
+
+
+class Editor:
+    """Opens the form and has the edited request drawn. It keeps refused edits, so that nobody has to type twice."""
+
+    def __init__(self, service: GenerationService) -> None:
+        self.service = service
+        self._drafts: dict[tuple[int, int], Edit] = {}  # by member and creation
+
+    async def open(self, interaction: Interaction, target: ResultTarget) -> None:
+        """Open the form."""
+        context = Context.of(interaction)
+        source = await ResultSource.of(self.service, interaction.message, target.creation_id)
+        if source.creation.source:
+            self.service.rules.check_remix(context, target.owner)
+        request = await source.request_soon()
+        draft = self._drafts.get((context.member_id, target.creation_id))
+        await interaction.response.send_modal(EditForm(self, context, source, draft or Edit.from_request(request)))
+
+    async def submit(self, interaction: Interaction, source: ResultSource, edit: Edit) -> None:
+        """Draw the pictures with other settings. The seed stays unless it is edited: that shows what the change does."""
+        context = Context.of(interaction)
+        original = source.creation
+        key = (context.member_id, original.id)
+        self._keep_draft(key, edit)
+        remedy = edit_again_view(context.member_id, original.id, context.language)
+        interaction.extras[REMEDY] = remedy
+        parsed = parse_prompt(edit.prompt)
+        count = (await source.request_soon()).count_each
+        confirmed = await confirm_variants(context, parsed, count)
+        if confirmed is None:
+            return
+        confirmed.interaction.extras[REMEDY] = remedy
+
+        async def prepare() -> ImageRequest:
+            fields = edit.request_fields(confirmed.limits.steps)
+            return self.service.builder.edit(confirmed, await source.request(), parsed, **fields)
+
+        await self.service.accept(confirmed, prepare, private=original.private, parent=original.id)
+        self._drafts.pop(key, None)
+        await send_flags_note(confirmed, parsed)
+
+    def _keep_draft(self, key: tuple[int, int], edit: Edit) -> None:
+        self._drafts[key] = edit
+        if len(self._drafts) > MAX_DRAFTS:
+            del self._drafts[next(iter(self._drafts))]
+
+
+class EditForm(Form):
+    """Asks for other settings."""
+
+    def __init__(self, editor: Editor, context: Context, source: ResultSource, filled: Edit) -> None:
+        language = context.language
+        super().__init__(say(language, "Edit"))
+        self._editor = editor
+        self._source = source
+        for name, label, max_length in (
+            ("prompt", say(language, "Prompt"), PROMPT_LIMIT),
+            ("negative", say(language, "What it should not show"), PROMPT_LIMIT),
+            ("steps", say(language, "Steps, from 1 to {most}", most=context.limits.steps), 10),
+            ("guidance", say(language, "Guidance, from 0 to {most}", most=MAX_GUIDANCE), 10),
+            ("seed", say(language, "Seed; leave it empty for another one"), len(str(MAX_SEED)) + 2),
+        ):
+            style = discord.TextStyle.paragraph if max_length == PROMPT_LIMIT else discord.TextStyle.short
+            field: discord.ui.TextInput[Any] = discord.ui.TextInput(
+                label=label,
+                style=style,
+                default=asdict(filled)[name][:max_length],
+                required=False,
+                max_length=max_length,
+                custom_id=name,
+            )
+            self.add_item(field)
+
+    async def run(self, interaction: Interaction) -> None:
+        """Hand over what was typed."""
+        typed = {item.custom_id: item.value for item in self.children if isinstance(item, discord.ui.TextInput)}
+        await self._editor.submit(interaction, self._source, Edit(**typed))
+
+
+async def setup(bot: "Darkroom") -> None:
+    """Register the actions."""
+    editor = Editor(bot.service)
+    bot.service.result_actions |= {"edit": editor.open, "edit_again": editor.open}
