@@ -12,7 +12,7 @@ import pytest
 import bot
 from cogs.core.generation.service import DRAINING
 from cogs.core.logging import configure_logging, log_creation, log_creation_with_prompt
-from cogs.core.policy.permissions import NOT_YOURS
+from cogs.core.policy.permissions import OPERATORS_ONLY
 from diffusion.errors import DarkroomError
 from diffusion.request import Limits
 from tests.support.jobs import ask, slow_down
@@ -35,7 +35,7 @@ def operator(administrators):
 
 @pytest.mark.parametrize("command", ["pause", "resume", "drain", "reload"])
 async def test_not_even_other_administrators_may(server, administrators, command):
-    assert private_text(await administrators[1].slash(server.channel, f"admin {command}")) == NOT_YOURS
+    assert private_text(await administrators[1].slash(server.channel, f"admin {command}")) == OPERATORS_ONLY
     assert not server.engine.paused and not server.service.closed_reason
 
 

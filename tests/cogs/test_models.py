@@ -6,7 +6,7 @@ import pytest
 
 import bot
 from cogs.core.config import Config
-from cogs.core.policy.permissions import NOT_YOURS
+from cogs.core.policy.permissions import OPERATORS_ONLY
 from cogs.models import named
 from diffusion.errors import ModelLoadError
 from diffusion.loading.random_weights import build_tiny_components
@@ -42,7 +42,7 @@ async def test_members_read_which_model_draws(offering):
 
 
 async def test_only_whoever_runs_the_bot_chooses(offering):
-    assert private_text(await offering.alice.slash(offering.channel, "models", model="finer")) == NOT_YOURS
+    assert private_text(await offering.alice.slash(offering.channel, "models", model="finer")) == OPERATORS_ONLY
     assert offering.engine.model.name == "tiny"
 
 

@@ -107,7 +107,7 @@ async def test_a_morph_too_large_to_post_becomes_smaller_and_still_moves(server,
     ("options", "words"),
     [
         ({"to": "\u200b"}, "The second prompt is empty"),
-        ({"from": "\u200b"}, "The second prompt is empty"),
+        ({"from": "\u200b"}, "The prompt is empty"),
         ({"to": "pear " * 90}, "would be ignored"),
         ({"size": "33x32"}, "multiple of 8"),
         ({"size": "wide"}, "The size must be"),

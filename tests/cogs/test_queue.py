@@ -154,7 +154,7 @@ async def test_what_has_ended_meanwhile_is_told(busy):
     busy.service.jobs[creation].cancel()
     await busy.until_idle()
     refused = await busy.alice.select(message, [str(creation)])
-    assert "not being made any more" in private_text(refused)
+    assert "cancelled already" in private_text(refused)
 
 
 async def test_the_queue_is_refreshed_in_place_after_a_restart_too(busy):
@@ -182,7 +182,7 @@ async def test_a_members_waiting_requests_are_capped(busy):
     await asked(busy, busy.alice, "first")
     await asked(busy, busy.alice, "second")
     refused = await busy.alice.slash(busy.channel, "imagine", prompt="third")
-    assert "2 requests already" in private_text(refused) and "/queue" in private_text(refused)
+    assert "2 unfinished requests" in private_text(refused) and "/queue" in private_text(refused)
     await asked(busy, busy.bob, "somebody else's")
 
 

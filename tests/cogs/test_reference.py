@@ -8,7 +8,7 @@ import discord
 import pytest
 from discord import app_commands
 
-from cogs.core.policy.permissions import NOT_YOURS
+from cogs.core.policy.permissions import OPERATORS_ONLY
 from tests.support.components import component_of
 from tests.support.custom_ids import example_custom_ids
 from tests.support.messages import private_text
@@ -98,7 +98,7 @@ async def test_operator_commands_are_refused_to_administrators(server):
     theirs = [leaf for command in commands(tree) if users_of(command, tree) == OPERATOR for leaf in leaf_names(command)]
     assert theirs
     for name in theirs:
-        assert private_text(await administrator.slash(server.channel, name)) == NOT_YOURS
+        assert private_text(await administrator.slash(server.channel, name)) == OPERATORS_ONLY
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,15 @@ from cogs.core.policy.context import Context
 from cogs.core.storage.creations import Creation
 from cogs.core.types import Interaction
 from diffusion.errors import DarkroomError
+from diffusion.text import N_
+
+OPERATORS_ONLY = N_("Only whoever runs this bot can do that.")
 
 
 async def check_operator(interaction: Interaction) -> None:
     """Raise `DarkroomError` unless the member runs the bot."""
     if not await interaction.client.is_owner(interaction.user):
-        raise DarkroomError("Only whoever runs this bot can do that.")
+        raise DarkroomError(OPERATORS_ONLY)
 
 
 def is_here(context: Context, creation: Creation) -> bool:

@@ -152,7 +152,7 @@ async def test_what_a_member_waits_for_elsewhere_counts(server, other, monkeypat
     await other.claims.acquire(row.id, State.ACCEPTED, State.RUNNING)
     await server.until(lambda: not server.service.jobs)
     refused = await server.alice.slash(server.channel, "imagine", prompt="another")
-    assert "You wait for 1 request already" in private_text(refused)
+    assert "1 unfinished request," in private_text(refused)
 
 
 async def test_two_processes_that_give_away_the_last_picture_of_a_day_at_once_both_take_it_back(server, other, monkeypatch):
