@@ -6,7 +6,6 @@ from typing import Any, Final
 
 import numpy as np
 from PIL import Image, ImageOps
-from scipy import ndimage
 
 WORKING_SIDE: Final = 512  # pixels: more than a sticker shows
 BORDER_SHARE: Final = 1 / 32  # of the shorter side: the border that shows the background
@@ -50,6 +49,8 @@ def cut_out(image: Image.Image) -> Cutout:
 
     Only areas connected to the border are background, so the white of an eye stays.
     """
+    from scipy import ndimage  # 20 MiB, which a bot needs only for cutouts
+
     image = image.convert("RGB")
     image.thumbnail((WORKING_SIDE, WORKING_SIDE), Image.Resampling.HAMMING)  # Lanczos would draw a rim
     pixels = np.asarray(image, dtype=np.float32)
@@ -107,6 +108,8 @@ def _alpha(distances: Array, tolerance: float) -> Array:
     the subject. It goes on while a pixel is weaker than the strongest of its neighbours, because such pixels are mixed with
     background.
     """
+    from scipy import ndimage
+
     reach = _edge_radius(distances)
     alike = ndimage.gaussian_filter(distances, reach / 3) < tolerance
     subject = _drop_specks(~ndimage.binary_propagation(_border(distances, 1) & alike, mask=alike))
@@ -118,6 +121,8 @@ def _alpha(distances: Array, tolerance: float) -> Array:
 
 
 def _drop_specks(mask: Array) -> Array:
+    from scipy import ndimage
+
     parts, count = ndimage.label(mask, EIGHT_NEIGHBOURS)
     sizes = ndimage.sum_labels(mask, parts, range(count + 1))
     kept: Array = (sizes >= MIN_PART_SHARE * sizes.max())[parts] & mask
