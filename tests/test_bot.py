@@ -9,7 +9,7 @@ import sys
 import pytest
 from aiohttp import web
 
-from cogs.core.simulator.loopback import Wire
+from cogs.core.simulator.loopback import LoopbackDiscord
 from diffusion.cluster.framing import encode_frame
 from diffusion.cluster.schema import encode_spec
 
@@ -46,8 +46,13 @@ async def served_spec(model):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM that a bot can handle")
 async def test_bot_with_remote_engine_loads_no_network_libraries(tiny_model, tmp_path):
-    async with Wire() as discord, served_spec(tiny_model) as engine:
-        environment = os.environ | {"DISCORD_TOKEN": "loopback", "ENGINE": engine, "DATA_DIR": str(tmp_path), "DATABASE_URL": ""}
+    async with LoopbackDiscord() as discord, served_spec(tiny_model) as engine:
+        environment = os.environ | {
+            "DISCORD_TOKEN": "loopback",
+            "ENGINE": engine,
+            "DATA_DIR": str(tmp_path),
+            "DATABASE_URL": "",
+        }
         bot = await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", PROGRAM, str(discord.port)), env=environment, stdout=asyncio.subprocess.PIPE
         )

@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image
 
 from cogs.core.generation.service import PREPARING
-from cogs.core.simulator.loopback import Wire
+from cogs.core.simulator.loopback import LoopbackDiscord
 from diffusion.request import SAMPLER_NAMES
 
 # How often a modest member does what, once they have a result.
@@ -55,9 +55,9 @@ class Asked:
 
 
 class Crowd:
-    """All members of a `Wire`, of whom the first floods. They ask until `closing`; `run` ends when all have their answers."""
+    """All members of a `LoopbackDiscord`, of whom the first floods. They ask until `closing`; `run` ends when all have their answers."""
 
-    def __init__(self, wire: Wire, think: float, side: int, seed: int = 0) -> None:
+    def __init__(self, wire: LoopbackDiscord, think: float, side: int, seed: int = 0) -> None:
         self.wire, self.think, self.seed = wire, think, seed
         short = side * 3 // 4
         self.sizes = (f"{side}x{side}", f"{short}x{side}", f"{side}x{short}")

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median, quantiles
 
 from benchmarks.soak.crowd import Asked, Crowd
-from cogs.core.simulator.loopback import Wire
+from cogs.core.simulator.loopback import LoopbackDiscord
 
 GROWTH = 0.02
 SETTLED, LAST = (0.2, 0.3), (0.9, 1.0)  # parts of the time of which memory is compared: caches are full after the first fifth
@@ -98,7 +98,7 @@ def _gist(asked: Asked) -> str:
     return re.sub(r"^\*\*.*\n| in about .*", "", asked.sentence)
 
 
-def wrong_answers(crowd: Crowd, wire: Wire, folder: Path) -> Iterator[str]:
+def wrong_answers(crowd: Crowd, wire: LoopbackDiscord, folder: Path) -> Iterator[str]:
     """Name what was not answered exactly once, or otherwise than the journal in ``folder`` says."""
     with contextlib.closing(sqlite3.connect(folder / "darkroom.sqlite")) as connection:
         creation_store = dict(connection.execute("SELECT id, state FROM creations"))

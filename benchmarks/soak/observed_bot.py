@@ -1,4 +1,4 @@
-"""The real bot as a program of its own on a `Wire`, watched from inside: ``python -m benchmarks.soak.observed_bot``.
+"""The real bot as a program of its own on a `LoopbackDiscord`, watched from inside: ``python -m benchmarks.soak.observed_bot``.
 
 Its data go to FOLDER, and so do ``lags.tsv`` (when a nap of the event loop ended, by how many seconds too late) and
 ``turns.tsv`` (when a picture came to wait, was begun or went, whose it is, of which job, which). Times are those of

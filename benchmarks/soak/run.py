@@ -26,7 +26,7 @@ from pathlib import Path
 
 from benchmarks.soak.crowd import Crowd
 from benchmarks.soak.findings import GROWTH, Findings, Memory, turns_taken, wrong_answers
-from cogs.core.simulator.loopback import Wire
+from cogs.core.simulator.loopback import LoopbackDiscord
 
 START_SECONDS = 300.0  # on a busy machine
 SAMPLE_SECONDS = 2.0
@@ -36,7 +36,7 @@ FILES_KEPT = 4000  # of those posted last, for members who go on from their pict
 
 
 @contextlib.asynccontextmanager
-async def bot_on(wire: Wire, folder: Path, model: str | None) -> AsyncIterator[int]:
+async def bot_on(wire: LoopbackDiscord, folder: Path, model: str | None) -> AsyncIterator[int]:
     """Run the observed bot with its data and log in ``folder`` and give its process's id."""
     command = [sys.executable, "-m", "benchmarks.soak.observed_bot", str(wire.port), str(folder)]
     with (folder / "bot.log").open("w") as log:
@@ -57,7 +57,7 @@ async def soak(seconds: float, members: int, think: float, folder: Path, model: 
 
     They think for ``think`` seconds on average before they ask again, and for pictures of about ``side`` pixels.
     """
-    async with Wire(members, CHANNELS) as wire:
+    async with LoopbackDiscord(members, CHANNELS) as wire:
         async with bot_on(wire, folder, model) as process:
             crowd, memory = Crowd(wire, think, side), []
             crowding = asyncio.create_task(crowd.run())

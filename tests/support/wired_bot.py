@@ -1,4 +1,4 @@
-"""The real bot as a program of its own, with its own HTTP and gateway clients, connected to a `Wire` instead of Discord."""
+"""The real bot as a program of its own, with its own HTTP and gateway clients, connected to a `LoopbackDiscord` instead of Discord."""
 
 import asyncio
 import logging

@@ -31,8 +31,8 @@ class Limiter(Protocol):
         """Count a request; return the headers of its answer, and how many seconds too early it came."""
 
 
-class Wire:
-    """``async with Wire() as wire``: a server with some members and channels for each of ``shards``, at ``wire.port``.
+class LoopbackDiscord:
+    """``async with LoopbackDiscord() as wire``: a server with some members and channels for each of ``shards``, at ``wire.port``.
 
     The bot is told of messages that come, change and go, as on Discord; not of private ones.
     ``on_request(stage)`` is called "before" and "after" each change that the bot asks for is carried out, and "before post" and

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from cogs.core.simulator.loopback import Wire
+from cogs.core.simulator.loopback import LoopbackDiscord
 from tests.support.bot_process import (
     END_SECONDS,
     accepted_requests,
@@ -50,7 +50,7 @@ async def ask_now_and_then(wire, chance, numbers):
 
 async def test_a_killed_bot_loses_nothing_and_posts_nothing_twice(tmp_path, pytestconfig):
     kills, chance = pytestconfig.getoption("kills"), random.Random(pytestconfig.getoption("kill_seed"))
-    async with Wire() as wire:
+    async with LoopbackDiscord() as wire:
         for kill in range(kills):
             async with start_bot(wire, tmp_path) as process:
                 asking = asyncio.create_task(ask_now_and_then(wire, chance, range(4 * kill, 4 * kill + 4)))
@@ -76,7 +76,7 @@ async def test_a_killed_bot_loses_nothing_and_posts_nothing_twice(tmp_path, pyte
 
 @pytest.mark.parametrize("signals", [1, 2])
 async def test_a_stopped_bot_finishes_or_hands_over(tmp_path, signals):
-    async with Wire() as wire:
+    async with LoopbackDiscord() as wire:
         async with start_bot(wire, tmp_path) as process:
             running = await wire.ask(wire.members[0], "red apple", steps=150, count=4)
             async with asyncio.timeout(END_SECONDS):

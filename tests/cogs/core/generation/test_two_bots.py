@@ -10,7 +10,7 @@ from collections import Counter
 import pytest
 from sqlalchemy import text
 
-from cogs.core.simulator.loopback import Wire
+from cogs.core.simulator.loopback import LoopbackDiscord
 from cogs.core.storage.database import Database
 from tests.support.bot_process import END_SECONDS, START_SECONDS, accepted_requests, count_deliveries, forkserver
 
@@ -60,7 +60,7 @@ class Bots:
 
 @contextlib.asynccontextmanager
 async def two_bots(folder, url):
-    async with Wire(shards=SHARDS) as wire:
+    async with LoopbackDiscord(shards=SHARDS) as wire:
         bots = Bots(wire, folder, url)
         try:
             await bots.start(*range(SHARDS))

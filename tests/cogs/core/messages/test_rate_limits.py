@@ -2,7 +2,7 @@
 
 import asyncio
 
-from cogs.core.simulator.loopback import Wire
+from cogs.core.simulator.loopback import LoopbackDiscord
 from tests.support.bot_process import END_SECONDS, count_deliveries, start_bot, states_in_database, until_all_delivered
 from tests.support.messages import png
 from tests.support.rate_limits import RateLimits
@@ -21,7 +21,7 @@ async def settled(folder):
 
 
 async def test_under_rate_limits_every_picture_comes_once(tmp_path):
-    async with Wire() as wire, start_bot(wire, tmp_path):
+    async with LoopbackDiscord() as wire, start_bot(wire, tmp_path):
         wire.limits = RateLimits(most=3, seconds=1.0, unforeseen=4)
         asked = [await wire.ask(wire.members[number % 3], "apple", steps=20 + 10 * number, seed=number) for number in range(12)]
         await asyncio.gather(*map(answered, asked))
@@ -35,7 +35,7 @@ async def test_under_rate_limits_every_picture_comes_once(tmp_path):
 
 
 async def test_a_gateway_connection_lost_in_mid_job_costs_nothing(tmp_path):
-    async with Wire() as wire, start_bot(wire, tmp_path):
+    async with LoopbackDiscord() as wire, start_bot(wire, tmp_path):
         running = await wire.ask(wire.members[0], "red apple", steps=150, count=4)
         await answered(running)
         await wire.disconnect()
@@ -48,7 +48,7 @@ async def test_a_gateway_connection_lost_in_mid_job_costs_nothing(tmp_path):
     assert wire.backend.get_message(wire.channel.id, running.message_id).attachments
 
 
-class SlowWire(Wire):
+class SlowDiscord(LoopbackDiscord):
     """Its files come once they may."""
 
     async def _cdn(self, request):
@@ -57,7 +57,7 @@ class SlowWire(Wire):
 
 
 async def test_pictures_that_are_still_being_fetched_count_as_requests_of_their_member(tmp_path):
-    async with SlowWire() as wire, start_bot(wire, tmp_path):
+    async with SlowDiscord() as wire, start_bot(wire, tmp_path):
         wire.files = asyncio.Event()
         flooder, other = wire.members[:2]
         flood = [await wire.slash(flooder, wire.channel, "similar", image=png(), steps=2) for _ in range(7)]
