@@ -1,4 +1,4 @@
-"""Looking at finished pictures for what not everybody should see, with a network that was made for it."""
+"""Screen finished images with a network that finds what not everybody should see."""
 
 import warnings
 from collections.abc import Sequence
@@ -20,32 +20,32 @@ from diffusion.loading.device import best_device, best_dtype
 from diffusion.loading.hub import NoWeightsError, fetch, variant_of
 from diffusion.result import Flags
 
-UNSAFE: Final = "unsafe"  # all that a model's own checker tells
+UNSAFE: Final = "unsafe"  # the only label of a model's own checker
 NONE: Final = "none"
 
 
 class SafetyCheck(Protocol):
-    """Says for which labels each picture is flagged. For one thread at a time, under `torch.inference_mode`."""
+    """Returns the labels for which each image is flagged. For one thread at a time, under `torch.inference_mode`."""
 
     def __call__(self, images: Sequence[Image.Image]) -> list[Flags]: ...  # noqa: D102
 
 
-class OwnChecker:
-    """The checker that a Stable Diffusion model brings: it compares pictures with concepts whose names are not told."""
+class ModelChecker:
+    """The checker that a Stable Diffusion model brings. It compares images with concepts that have no names."""
 
     def __init__(self, network: StableDiffusionSafetyChecker, processor: CLIPImageProcessorPil) -> None:
         self.network, self.processor = network.eval(), processor
 
     def __call__(self, images: Sequence[Image.Image]) -> list[Flags]:
-        """Flag with one label and no degrees."""
+        """Flag with one label, with a score of 1."""
         pixels = self.processor(images=list(images), return_tensors="pt").pixel_values
-        blackened = np.zeros((len(images), 1, 1, 3))  # it paints over what it flags: these stand in for the pictures
+        blackened = np.zeros((len(images), 1, 1, 3))  # stands in for the images: the network blackens what it flags
         _, found = self.network(clip_input=pixels.to(self.network.device, self.network.dtype), images=blackened)
         return [{UNSAFE: 1.0} if flagged else {} for flagged in found]
 
 
 class Classifier:
-    """Any network that classifies pictures; ``unsafe`` are those of its labels that flag one from ``threshold`` on."""
+    """Any image classifier; a score of ``threshold`` or more for one of its labels ``unsafe`` flags an image."""
 
     def __init__(self, network: Any, processor: Any, unsafe: Sequence[str], threshold: float) -> None:
         self.network, self.processor, self.threshold = network.eval(), processor, threshold
@@ -53,7 +53,7 @@ class Classifier:
         self.unsafe = {label: labels[label.lower()] for label in unsafe}
 
     def __call__(self, images: Sequence[Image.Image]) -> list[Flags]:
-        """Flag by probability; raises `GenerationError` where the network gives no numbers."""
+        """Flag by probability; raises `GenerationError` if the network's output is not finite."""
         pixels = self.processor(images=list(images), return_tensors="pt").pixel_values
         logits = self.network(pixels.to(self.network.device, self.network.dtype)).logits.float()
         several = self.network.config.problem_type == "multi_label_classification"
@@ -67,12 +67,12 @@ class Classifier:
 
 
 def screen(check: SafetyCheck, images: Sequence[Image.Image]) -> list[Flags]:
-    """Check any number of ``images``, a few at a time."""
-    found: list[Flags] = []
+    """Screen any number of ``images``, a few at a time."""
+    flags: list[Flags] = []
     with torch.inference_mode():
         for start in range(0, len(images), SCREENED_AT_ONCE):
-            found += check([shrink_for_screening(image) for image in images[start : start + SCREENED_AT_ONCE]])
-    return found
+            flags += check([shrink_for_screening(image) for image in images[start : start + SCREENED_AT_ONCE]])
+    return flags
 
 
 def load_safety_check(
@@ -84,7 +84,7 @@ def load_safety_check(
 ) -> SafetyCheck | None:
     """Load the ``classifier`` of a folder or hub id, or without one the checker that ``model`` brings.
 
-    None where it brings none, or where ``classifier`` is "none". Safetensors only. Raises `ModelLoadError`.
+    Return None if it brings none, or if ``classifier`` is "none". Safetensors only. Raises `ModelLoadError`.
     """
     source = classifier or model
     if source is None or source == NONE:
@@ -92,7 +92,7 @@ def load_safety_check(
     diffusers_logging.set_verbosity_error()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    with ThreadPoolExecutor(1) as loader:  # it ends, like the one that loads the model, and for the same reason
+    with ThreadPoolExecutor(1) as loader:  # ends afterwards, for the same reason as in `load_model`
         try:
             if classifier:
                 return loader.submit(_load_classifier, classifier, unsafe, threshold, device).result()
@@ -113,18 +113,18 @@ def _load_classifier(source: str, unsafe: Sequence[str], threshold: float, devic
     unknown = [label for label in unsafe if label.lower() not in known]
     if unknown or not unsafe:
         wrong = f"SAFETY_LABELS has {', '.join(unknown)}" if unknown else "SAFETY_LABELS is empty"
-        raise ValueError(f"{wrong}; name those of its labels that are unsafe: {', '.join(labels)}")
+        raise ValueError(f"{wrong}. Name those of its labels that are unsafe: {', '.join(labels)}")
     return Classifier(network, processor, unsafe, threshold)
 
 
-def _load_own(source: str, device: str | None) -> OwnChecker | None:
+def _load_own(source: str, device: str | None) -> ModelChecker | None:
     if Path(source).is_file():  # a model in one file brings none
         return None
     folder = fetch(source, ("safety_checker", "feature_extractor"), _half(device))
     if not (folder / "safety_checker" / "config.json").exists():  # taken out, or a model of a kind that has none
         return None
     network = _load(StableDiffusionSafetyChecker, folder, device, "safety_checker")
-    return OwnChecker(network, CLIPImageProcessorPil.from_pretrained(folder, subfolder="feature_extractor"))
+    return ModelChecker(network, CLIPImageProcessorPil.from_pretrained(folder, subfolder="feature_extractor"))
 
 
 def _half(device: str | None) -> bool:
@@ -144,6 +144,6 @@ def _load(network: Any, folder: Path, device: str | None, name: str = "") -> Any
             variant=variant_of(files, name, _half(device)),
             output_loading_info=True,
         )
-    if missing := sorted(report["missing_keys"]):  # they would be random numbers, and so would the verdicts
-        raise ValueError(f"it was not made for this: {missing[0]} and {len(missing) - 1} more are missing")
+    if missing := sorted(report["missing_keys"]):  # they would be random numbers, and so would the flags
+        raise ValueError(f"it is another kind of network: {missing[0]} and {len(missing) - 1} more are missing")
     return loaded.to(target)

@@ -36,7 +36,7 @@ def test_labels_that_the_classifier_lacks_stop_the_start_with_those_it_has(tmp_p
     folder = str(build_classifier(tmp_path))
     ended = run("bot.py", "preview", SAFETY_MODEL=folder, SAFETY_LABELS="red, nsfw")
     assert ended.returncode == 2
-    assert "SAFETY_LABELS has nsfw; name those of its labels that are unsafe: other, red, green" in ended.stderr
+    assert "SAFETY_LABELS has nsfw. Name those of its labels that are unsafe: other, red, green" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 

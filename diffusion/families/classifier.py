@@ -1,4 +1,4 @@
-"""A small classifier that reads latents at every noise level, and the gradient that steers pictures towards its labels."""
+"""A small classifier of latents at every noise level, and the gradient that guides images towards its labels."""
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 
 class NoisyLatentClassifier(ModelMixin, ConfigMixin):
-    """Tells a picture's group and its main colour from its noisy latents and their timestep.
+    """Classifies the group and the main colour of an image by its noisy latents and their timestep.
 
     The down path of a UNet, then the mean over all cells, then a linear head each for ``groups`` and ``colours``: any height
     and width will do. diffusers' `save_pretrained` and `from_pretrained` write and read it, label names included.
@@ -50,7 +50,7 @@ class NoisyLatentClassifier(ModelMixin, ConfigMixin):
         self.colour_head = nn.Linear(last, len(colours))
 
     def forward(self, latents: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
-        """Give logits (rows, groups) and (rows, colours) for ``latents`` (rows, channels, h, w) at ``timesteps`` (rows,)."""
+        """Return logits (rows, groups) and (rows, colours) for ``latents`` (rows, channels, h, w) at ``timesteps`` (rows,)."""
         embedded_time = self.time_embedding(self.time_proj(timesteps).to(latents.dtype))
         hidden = self.conv_in(latents)
         for block in self.down_blocks:
@@ -59,7 +59,7 @@ class NoisyLatentClassifier(ModelMixin, ConfigMixin):
         return self.group_head(features), self.colour_head(features)
 
     def gradient(self, x_t: Tensor, timesteps: Tensor, labels: Tensor) -> Tensor:
-        """Give grad_x log p(y | x_t), like ``x_t`` (rows, channels, h, w): where each row becomes more of its own label.
+        """Return grad_x log p(y | x_t), like ``x_t`` (rows, channels, h, w), each row for its own label.
 
         ``timesteps`` and ``labels`` are (rows,), the latter indices into `labels`. It may be called in inference mode.
         """

@@ -1,6 +1,7 @@
-"""What suits a model where a member leaves it open; a model folder may say so in its ``darkroom.json``."""
+"""A model's default settings; its folder may bring them in ``darkroom.json``."""
 
-from dataclasses import asdict, field
+import json
+from dataclasses import asdict, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
 
@@ -20,14 +21,14 @@ Phrase = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, m
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Preset:
-    """How a picture is developed: how carefully, and so how long; the names are those of `ImageRequest`."""
+    """Settings that decide how carefully, and so how long, an image is drawn; their names are those of `ImageRequest`."""
 
     steps: int
     sampler: str
     guidance_interval: tuple[float, float] = (0.0, 1.0)
 
 
-# What is known to suit Stable Diffusion; `classic` is what its first pipelines did.
+# These suit Stable Diffusion; `classic` is what its first pipelines did.
 PRESETS: Final[dict[str, Preset]] = {
     "draft": Preset(10, "unipc"),
     "fine": Preset(50, "dpm++"),
@@ -37,14 +38,15 @@ PRESETS: Final[dict[str, Preset]] = {
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Defaults:
-    """The settings of a request that names none, and what members are told and offered.
+    """The settings of a request that names none, and the model's styles, examples and description.
 
-    ``steps``, ``sampler`` and ``guidance_interval`` are the quality `standard`, ``presets`` the others: what it leaves out is
-    as in `PRESETS`.
-
-    ``upscale`` is how many times larger than drawn pictures are posted. ``upscale_start`` is the share of the steps that is
-    skipped where a picture is drawn over at twice its size: less gives more details, until the subject is repeated. ``styles``
-    is what may follow a prompt after a comma, ``about`` a sentence on what the model is for, where that is not everything.
+    - ``steps``, ``sampler``, ``guidance_interval``: the quality "standard". ``presets`` has the other qualities; `PRESETS` has
+      those that it leaves out.
+    - ``upscale``: how many times larger than drawn images are posted.
+    - ``upscale_start``: the share of the steps that drawing over an image at twice its size skips. A lower share gives more
+      details, until the subject is repeated.
+    - ``styles``: words that may follow a prompt after a comma.
+    - ``about``: a sentence on what the model is for.
     """
 
     steps: int = 25
@@ -59,21 +61,24 @@ class Defaults:
     about: Annotated[str, Field(max_length=300)] = ""
 
     def of(self, quality: str) -> dict[str, Any]:
-        """Give the settings of `ImageRequest` that ``quality`` stands for."""
+        """Return the settings of `ImageRequest` that ``quality`` stands for."""
         standard = Preset(self.steps, self.sampler, self.guidance_interval)
         return asdict((PRESETS | {"standard": standard, **self.presets})[quality])
 
 
-def read_defaults(folder: Path) -> Defaults:
-    """Read the ``darkroom.json`` of a model's folder; without one, generic defaults.
+def read_defaults(folder: Path, family_defaults: Defaults | None = None) -> Defaults:
+    """Read the ``darkroom.json`` of a model's folder; what it leaves out is as in ``family_defaults``.
 
-    Raises `ModelLoadError` for a file that is no JSON, has unknown names or values that no request could have.
+    Raises `ModelLoadError` for a file that is no JSON, or has unknown names or values that no request can have.
     """
+    fallback = family_defaults or Defaults()
     path = folder / FILE
     if not path.exists():
-        return Defaults()
+        return fallback
     try:
-        defaults = TypeAdapter(Defaults).validate_json(path.read_bytes())
+        own = TypeAdapter(Defaults).validate_json(path.read_bytes())
+        named = json.loads(path.read_bytes())
+        defaults = replace(fallback, **{name: getattr(own, name) for name in named})
         for quality in QUALITIES:
             settings = {"guidance_scale": defaults.guidance_scale, "upscale": defaults.upscale} | defaults.of(quality)
             ImageRequest("a fox", **settings)

@@ -1,4 +1,4 @@
-"""What this machine computes on, and how precisely, where nobody says otherwise."""
+"""The default device and precision of this machine, and the memory settings of its C library."""
 
 import ctypes
 import os
@@ -6,13 +6,12 @@ import sys
 
 import torch
 
-# oneDNN keeps the code it makes for each shape that it has met, by default of 1,024 calls. Batches come in many shapes: kept
-# for all, that code takes hundreds of megabytes and grows for a quarter of an hour; made anew, it costs nothing to speak of.
+# oneDNN caches the code that it generates for each shape, by default for 1,024 calls. Batches have many shapes, so the cache
+# would grow for a quarter of an hour to hundreds of megabytes. Generating the code again costs next to nothing.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
 
-# glibc gives each thread a heap of its own, which stays as large as it ever was: pictures are encoded in many threads. And it
-# raises these two thresholds by what it sees, for good: once a large batch has passed, its like are cut from the heap and leave
-# it full of holes.
+# glibc gives each thread a heap of its own, which never shrinks, and images are encoded in many threads. It also raises the two
+# thresholds for good once it meets large blocks: later ones come from the heap and fragment it.
 MALLOPT = {
     "M_ARENA_MAX": (-8, 2),  # heaps in all
     "M_MMAP_THRESHOLD": (-3, 32 << 20),  # bytes from which a block is mapped alone
@@ -25,14 +24,14 @@ if mallopt := getattr(_libc, "mallopt", None):
 
 
 def best_device() -> str:
-    """Name the fastest kind of device that torch finds."""
+    """Return the fastest kind of device that torch finds."""
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def best_dtype(device: torch.device) -> torch.dtype:
-    """Choose half precision where ``device`` computes it natively, else float32."""
+    """Return half precision if ``device`` computes it natively, else float32."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     if device.type == "mps":
@@ -43,9 +42,9 @@ def best_dtype(device: torch.device) -> torch.dtype:
 
 
 def trim_memory() -> None:
-    """Give memory that was freed back to the system, where the C library keeps it for later, as glibc does.
+    """Return freed memory to the system, if the C library keeps it, as glibc does.
 
-    Pictures of all sizes come and go, so that what is kept of them is full of holes, and without this grows for hours.
+    Images of all sizes come and go and fragment the heap, which would grow for hours.
     """
     if trim := getattr(_libc, "malloc_trim", None):
         trim(0)

@@ -1,4 +1,4 @@
-"""A model's files on this machine: a folder as it is, a hub id from the cache or downloaded into it."""
+"""Find a model's files: in a folder, or of a hub id in the cache, downloaded if needed."""
 
 import errno
 import re
@@ -28,19 +28,19 @@ WEIGHTS: Final = re.compile(
 PICKLES: Final = (".bin", ".ckpt", ".pt", ".pth")
 TEXTS: Final = (".json", ".txt")
 HALF: Final = "fp16"
-ROOM: Final = 100 * 2**20  # what stays free on the disk
+ROOM: Final = 100 * 2**20  # bytes that a download leaves free on the disk
 TOKENS: Final = f"{constants.ENDPOINT}/settings/tokens"
 
 
 class NoWeightsError(Exception):
-    """A folder of a model has no weights that can be read; the text says what it has."""
+    """A folder of a model has no readable weights; the text says what it has."""
 
 
 def fetch(source: str, folders: Sequence[str], half: bool = False) -> Path:
-    """Give the folder of the model ``source``, a folder or hub id, in which its ``folders`` and the texts beside them lie.
+    """Return the local folder of the model ``source``, a folder or hub id, with its ``folders`` and top-level texts.
 
-    "" stands for the model's own files. Of a hub id only what is needed is downloaded, with a bar on stderr: safetensors, those
-    in fp16 where ``half`` or where there are no others. What the cache holds serves when the hub is out of reach. Raises
+    "" in ``folders`` stands for the top level. Of a hub id, only the needed files are downloaded, with a bar on stderr: the
+    safetensors in fp16 if ``half`` or if there are no others. If the hub is out of reach, the cache serves. Raises
     `ModelLoadError` with what to do.
     """
     if Path(source).is_dir():
@@ -52,7 +52,7 @@ def fetch(source: str, folders: Sequence[str], half: bool = False) -> Path:
     except (HTTPError, OSError) as error:
         if cached := _cached(source, folders, half):
             return cached
-        raise ModelLoadError(source, _told(source, error)) from error
+        raise ModelLoadError(source, _hub_error_hint(source, error)) from error
     try:
         wanted = list(_wanted(info.siblings or [], folders, half))
         _check_room(source, wanted, info.sha)
@@ -61,7 +61,7 @@ def fetch(source: str, folders: Sequence[str], half: bool = False) -> Path:
     except NoWeightsError as error:
         raise ModelLoadError(source, str(error)) from error
     except (HTTPError, OSError) as error:
-        raise ModelLoadError(source, _told(source, error)) from error
+        raise ModelLoadError(source, _hub_error_hint(source, error)) from error
 
 
 def fetch_text(source: str, name: str) -> str | None:
@@ -77,9 +77,9 @@ def fetch_text(source: str, name: str) -> str | None:
 
 
 def variant_of(names: Iterable[str], folder: str, half: bool) -> str | None:
-    """Say which weights of ``folder`` to read among the files ``names`` of a model: None for the plain ones, or "fp16".
+    """Return which weights of ``folder`` to read among the files ``names`` of a model: None for the plain ones, or "fp16".
 
-    Raises `NoWeightsError` where there are none in safetensors.
+    Raises `NoWeightsError` if there are none in safetensors.
     """
     here = [name.rpartition("/")[2] for name in names if name.rpartition("/")[0] == folder]
     variants = {_variant(match) for name in here if (match := WEIGHTS.fullmatch(name))}
@@ -90,12 +90,12 @@ def variant_of(names: Iterable[str], folder: str, half: bool) -> str | None:
     expected = f"{folder}/{'model' if folder in ('text_encoder', 'safety_checker', '') else 'diffusion_pytorch_model'}"
     missing = f"its {expected.removeprefix('/')}.safetensors is missing."
     if pickles := [name for name in here if name.endswith(PICKLES)]:
-        missing += f" There is only {pickles[0]}, a pickle, which could run any code when it is opened and is not read."
+        missing += f" There is only {pickles[0]}, a pickle: opening one can run any code, so it is not read."
     raise NoWeightsError(missing)
 
 
 def _wanted(files: Collection[RepoSibling], folders: Sequence[str], half: bool) -> Iterable[RepoSibling]:
-    """Pick the files of ``folders``: their texts, and the weights of one variant."""
+    """Yield the files of ``folders`` to download: their texts, and the weights of one variant."""
     names = [file.rfilename for file in files]
     weighed = {name.rpartition("/")[0] for name in names if name.endswith((*PICKLES, ".safetensors"))}
     variants = {folder: variant_of(names, folder, half) for folder in folders if folder in weighed}
@@ -113,7 +113,7 @@ def _variant(match: re.Match[str]) -> str | None:
 
 
 def _check_room(source: str, files: Iterable[RepoSibling], revision: str | None) -> None:
-    """Raise `ModelLoadError` where the disk cannot take what of ``files`` is not in the cache."""
+    """Raise `ModelLoadError` if the disk has no room for those of ``files`` that are not in the cache."""
     there = [isinstance(try_to_load_from_cache(source, file.rfilename, revision=revision), str) for file in files]
     needed = sum(file.size or 0 for file, cached in zip(files, there, strict=True) if not cached)
     cache = Path(constants.HF_HUB_CACHE)
@@ -128,7 +128,7 @@ def _check_room(source: str, files: Iterable[RepoSibling], revision: str | None)
 
 
 def _cached(source: str, folders: Sequence[str], half: bool) -> Path | None:
-    """Give what the cache holds of ``source``; None where that is nothing or not all."""
+    """Return the cached folder of ``source``; None if the cache has nothing or not everything."""
     try:
         files = [RepoSibling(file.path) for file in get_cached_repo_tree(source)]
         needed = [list(_wanted(files, folders, choice)) for choice in (half, not half)]
@@ -143,8 +143,8 @@ def _cached(source: str, folders: Sequence[str], half: bool) -> Path | None:
     return None
 
 
-def _told(source: str, error: Exception) -> str:
-    """Say what to do about ``error`` of the hub."""
+def _hub_error_hint(source: str, error: Exception) -> str:
+    """Return what to do about ``error`` of the hub."""
     if isinstance(error, GatedRepoError):
         return (
             f"it is gated. Log in on {constants.ENDPOINT}/{source}, accept its licence there, and set HF_TOKEN to a token"
@@ -153,12 +153,12 @@ def _told(source: str, error: Exception) -> str:
     if isinstance(error, RepositoryNotFoundError):
         return "there is no such folder, and the hub knows no model of this name. A private one needs HF_TOKEN."
     if isinstance(error, OfflineModeIsEnabled):
-        return "it is not in the cache, or not all of it, and HF_HUB_OFFLINE keeps it from being downloaded."
+        return "the cache does not have all of it, and HF_HUB_OFFLINE forbids the download."
     if isinstance(error, HfHubHTTPError):
         if error.response.status_code == 401:
             return f"the hub does not accept HF_TOKEN. Make another one: {TOKENS}"
-        return f"the hub answers with status {error.response.status_code}. Try again later: the files that came whole are kept."
+        return f"the hub answers with status {error.response.status_code}. Try again later: complete files are kept."
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"the disk of {constants.HF_HUB_CACHE} is full. Make room, or set HF_HOME to a folder on a larger disk."
     reason = str(error).partition("\n")[0] or type(error).__name__
-    return f"the hub cannot be reached ({reason}). Try again later: the files that came whole are kept."
+    return f"the hub cannot be reached ({reason}). Try again later: complete files are kept."

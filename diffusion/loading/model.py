@@ -114,7 +114,7 @@ def _load_source(source: str, dtype: torch.dtype) -> LoadedParts:
     if (folder / CLASSIFIER).is_dir():
         classifier = load_network(NoisyLatentClassifier, folder, CLASSIFIER, torch.float32)
     name = "darkroom-embedded" if path == PRETRAINED else path.name
-    return LoadedParts(family, load_folder(family, folder, dtype), name, read_defaults(folder), classifier)
+    return LoadedParts(family, load_folder(family, folder, dtype), name, read_defaults(folder, family.defaults), classifier)
 
 
 def _use_xformers(networks: dict[str, Any]) -> None:

@@ -75,7 +75,7 @@ def test_a_model_without_a_checker_has_none_and_the_operator_may_want_none(tiny_
 
 @pytest.mark.parametrize(
     ("unsafe", "words"),
-    [(["red", "nsfw"], "SAFETY_LABELS has nsfw; .*: other, red, green"), ([], "SAFETY_LABELS is empty; .*: other, red, green")],
+    [(["red", "nsfw"], "SAFETY_LABELS has nsfw. .*: other, red, green"), ([], "SAFETY_LABELS is empty. .*: other, red, green")],
 )
 def test_labels_that_the_classifier_lacks_are_told_with_those_it_has(classifier, unsafe, words):
     with pytest.raises(ModelLoadError, match=words):

@@ -38,7 +38,7 @@ def test_each_quality_is_the_files_own_or_a_generic_one(tmp_path):
         ('{"sampler": "magic"}', "darkroom.json: There is no sampler 'magic'"),
         ('{"presets": {"draft": {"steps": 5, "sampler": "magic"}}}', "darkroom.json: There is no sampler 'magic'"),
         ('{"presets": {"best": {"steps": 5, "sampler": "lms"}}}', "darkroom.json: presets.best"),
-        ('{"guidance_interval": [0.5, 0.2]}', "darkroom.json: Guidance is used from"),
+        ('{"guidance_interval": [0.5, 0.2]}', "darkroom.json: The guidance interval must go from"),
         ('{"upscale": 3}', "darkroom.json: Pictures can be upscaled"),
         ('{"styles": ["flat", ""]}', "darkroom.json: styles.1: "),
         ('{"examples": ["a", "b", "c", "d", "e", "f"]}', "darkroom.json: examples: "),

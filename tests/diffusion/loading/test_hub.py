@@ -104,7 +104,7 @@ def test_files_that_came_whole_before_the_hub_went_away_are_kept_for_the_next_st
     with mirror(large, REPOSITORY, breaks=1, closed=True, downloads=before) as endpoint:
         folder, stderr = fetch(endpoint)
     assert not folder
-    assert "the hub answers with status 503. Try again later: the files that came whole are kept." in sentence(stderr)
+    assert "the hub answers with status 503. Try again later: complete files are kept." in sentence(stderr)
     assert not fetch("http://127.0.0.1:9")[0], "half a model was taken for a whole one"
     with mirror(large, REPOSITORY, downloads=after) as endpoint:
         folder, stderr = fetch(endpoint)
@@ -173,7 +173,7 @@ def test_what_is_neither_a_folder_nor_an_id_is_not_looked_for_on_the_hub(fetch, 
 
 def test_a_hub_out_of_reach_is_told(fetch):
     assert "the hub cannot be reached" in sentence(fetch("http://127.0.0.1:9")[1])
-    assert "HF_HUB_OFFLINE keeps it from being downloaded" in sentence(fetch("http://127.0.0.1:9", HF_HUB_OFFLINE="1")[1])
+    assert "HF_HUB_OFFLINE forbids the download" in sentence(fetch("http://127.0.0.1:9", HF_HUB_OFFLINE="1")[1])
 
 
 def test_shards_and_other_variants_are_told_apart():

@@ -148,9 +148,9 @@ def test_a_file_of_another_width_than_published_is_told(folder_of, tmp_path):
 @pytest.mark.parametrize(
     ("name", "data", "words"),
     [
-        ("model.ckpt", b"pickle", "pickles could run any code"),
+        ("model.ckpt", b"pickle", "pickle can run any code"),
         ("model.safetensors", None, "there is no such file"),
-        ("model.safetensors", b"broken", "it is not a whole safetensors file"),
+        ("model.safetensors", b"broken", "it is no complete safetensors file"),
     ],
 )
 def test_a_file_that_is_no_model_is_told(tmp_path, name, data, words):
