@@ -200,8 +200,8 @@ class CreationStore:
         """Raise `OwnershipLostError` if another process may show the result of ``creation``.
 
         Waits while the database is down, unless this is the only process. A process that is suspended after this call for
-        longer than its lease may still post what another process posts. Both edit the same message, and Discord drops a second new
-        message with the same nonce. Only a new message by a token, which takes no nonce, can appear twice.
+        longer than its lease may still post what another process posts. Both edit the same message, and Discord drops a second
+        new message with the same nonce. Only a new message by a token, which takes no nonce, can appear twice.
         """
         if self.lease is None or not self.lease.is_shared:
             return

@@ -1,4 +1,4 @@
-"""The one database: what its tables have in common, the connection, and the migrations that bring it up to date."""
+"""The database: connections, transactions, migrations, and the base of all tables."""
 
 import contextlib
 import logging
@@ -22,15 +22,11 @@ from diffusion.text import N_
 log = logging.getLogger(__name__)
 DATABASE_UNREACHABLE: Final = N_("I cannot reach my database at the moment. Please try again later.")
 MIGRATIONS: Final = Path(__file__).with_name("migrations")
-DATABASE_TIMEOUT_SECONDS: Final = (
-    1.25  # seconds for a word with the database, of the three within which Discord wants to hear from us
-)
-STARTUP_TIMEOUT_SECONDS: Final = (
-    30.0  # seconds to be let in at the start, when nobody waits yet and other processes may start beside
-)
+DATABASE_TIMEOUT_SECONDS: Final = 1.25  # Discord expects a first reply within three seconds
+STARTUP_TIMEOUT_SECONDS: Final = 30.0  # nobody waits yet, and other processes may be starting
 MIGRATION_TIMEOUT_SECONDS: Final = 3600.0
-MIGRATION_LOCK_ID: Final = 0x6461726B726F6F6D  # "darkroom": the number of the lock
-DATABASE_ERRORS: Final = (SQLAlchemyError, OSError)  # asyncpg tells a server that is down by the latter
+MIGRATION_LOCK_ID: Final = 0x6461726B726F6F6D  # "darkroom" in ASCII
+DATABASE_ERRORS: Final = (SQLAlchemyError, OSError)  # asyncpg raises OSError if the server is down
 logging.getLogger("aiosqlite").setLevel(logging.INFO)  # its debug messages hold every value, tokens too
 
 
@@ -39,11 +35,11 @@ class DatabaseUnavailableError(DarkroomError):
 
 
 class Base(DeclarativeBase):
-    """Of all tables; the migrations compare it with the database."""
+    """The base of all tables. Alembic compares it with the database."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A time in UTC, also where the database knows no time zones."""
+    """A time in UTC, also in databases without time zones."""
 
     impl = DateTime
     cache_ok = True
@@ -58,10 +54,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class Database:
-    """``async with Database(url) as database``, with any URL of SQLAlchemy whose driver is async.
-
-    What keeps something there opens a `transaction`.
-    """
+    """The database at a SQLAlchemy ``url`` with an async driver. Use it by ``async with``; each access is a `transaction`."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -70,11 +63,11 @@ class Database:
 
     @property
     def is_shared(self) -> bool:
-        """Whether several processes may use it at a time: SQLite belongs to one."""
+        """Whether several processes may use it at a time. A SQLite database belongs to one process."""
         return make_url(self.url).get_backend_name() != "sqlite"
 
     async def __aenter__(self) -> "Database":
-        """Connect and bring the schema up to date; raises `DatabaseUnavailableError`."""
+        """Connect and migrate the schema; raises `DatabaseUnavailableError`."""
         try:
             self.engine = _engine(self.url, DATABASE_TIMEOUT_SECONDS, DATABASE_TIMEOUT_SECONDS)
             self.sessions.configure(bind=self.engine)
@@ -92,7 +85,7 @@ class Database:
     async def transaction(
         self, sentence: str, failure: type[DatabaseUnavailableError] = DatabaseUnavailableError
     ) -> AsyncIterator[AsyncSession]:
-        """Commit what is done inside; raises ``failure`` with ``sentence`` where the database does not do it."""
+        """Commit what is done inside; raise ``failure`` with the message ``sentence`` if the database fails."""
         try:
             async with self.sessions.begin() as session:
                 yield session
@@ -102,22 +95,22 @@ class Database:
 
 
 def first_line(error: BaseException) -> str:
-    """Give what of an error of SQLAlchemy's can be logged; further lines hold the statement."""
+    """Return the part of a SQLAlchemy error that can be logged; further lines hold the statement."""
     return str(error).partition("\n")[0] or type(error).__name__
 
 
 def _engine(url: str, connect_seconds: float, command_seconds: float) -> AsyncEngine:
-    # Errors may be logged and must not hold tokens: parameters are hidden.
+    # Errors are logged, and parameters may be tokens.
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
         seconds = {"timeout": connect_seconds, "command_timeout": command_seconds}
-        bounded = seconds if parsed.get_driver_name() == "asyncpg" else {}
-        patient: dict[str, Any] = {"pool_pre_ping": True, "pool_timeout": DATABASE_TIMEOUT_SECONDS, "connect_args": bounded}
-        return create_async_engine(parsed, hide_parameters=True, **patient)
+        timeouts = seconds if parsed.get_driver_name() == "asyncpg" else {}
+        options: dict[str, Any] = {"pool_pre_ping": True, "pool_timeout": DATABASE_TIMEOUT_SECONDS, "connect_args": timeouts}
+        return create_async_engine(parsed, hide_parameters=True, **options)
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    one_writer: dict[str, Any] = {"pool_size": 1, "max_overflow": 0, "connect_args": {"timeout": DATABASE_TIMEOUT_SECONDS}}
-    engine = create_async_engine(parsed, hide_parameters=True, **one_writer)
+    single_writer: dict[str, Any] = {"pool_size": 1, "max_overflow": 0, "connect_args": {"timeout": DATABASE_TIMEOUT_SECONDS}}
+    engine = create_async_engine(parsed, hide_parameters=True, **single_writer)
 
     @event.listens_for(engine.sync_engine, "connect")
     def _configure(connection: Any, _: Any) -> None:
@@ -142,6 +135,6 @@ def _upgrade(connection: Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection
-    if connection.dialect.name == "postgresql":  # of several processes that start at once, one after another
+    if connection.dialect.name == "postgresql":  # processes that start at once migrate one after another
         connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK_ID)))
     command.upgrade(config, "head")

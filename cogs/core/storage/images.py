@@ -1,6 +1,7 @@
-"""Pictures on disk, each under the SHA-256 of its bytes, so that the same picture is kept once and a torn one is noticed.
+"""The content-addressed store of images: each file is named by the SHA-256 of its bytes.
 
-The oldest give way where all together are larger or older than the operator wants.
+The same image is stored once, and a damaged one is detected. When the store is larger or older than the operator allows, the
+oldest images are deleted.
 """
 
 import asyncio
@@ -20,21 +21,21 @@ from diffusion.text import N_
 
 log = logging.getLogger(__name__)
 SECONDS_PER_DAY: Final = 86_400
-SUFFIXES: Final = {b"\x89PNG": ".png", b"RIFF": ".webp", b"GIF8": ".gif"}  # by the first bytes of a file
-OUT_OF_REACH: Final = N_("I cannot reach my pictures at the moment. Please try again later.")
+SUFFIXES: Final = {b"\x89PNG": ".png", b"RIFF": ".webp", b"GIF8": ".gif"}  # by the first four bytes of a file
+IMAGES_UNREACHABLE: Final = N_("I cannot reach my pictures at the moment. Please try again later.")
 DISK_FULL_ERRORS: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 class ImageNotStoredError(DarkroomError):
-    """A picture could not be written, such as on a full disk."""
+    """An image cannot be written, for example because the disk is full."""
 
 
 class ImageMissingError(DarkroomError):
-    """A picture is not there any more, or not whole."""
+    """An image has been deleted or is damaged."""
 
 
 class StoredFile(NamedTuple):
-    """A file: when it was written, in seconds since 1970, and its size in bytes."""
+    """A file with its time of writing, in seconds since 1970, and its size in bytes."""
 
     modified: float
     size: int
@@ -42,25 +43,25 @@ class StoredFile(NamedTuple):
 
 
 class ImageStore:
-    """A folder of pictures of at most ``max_bytes`` in all, none older than ``max_days``. Several processes may share it."""
+    """A folder of images, of at most ``max_bytes`` in all and none older than ``max_days``. Processes may share it."""
 
     def __init__(self, folder: Path, max_bytes: int = 10 * 2**30, max_days: float = 30) -> None:
         self.folder, self.max_bytes, self.max_days = folder, max_bytes, max_days
 
     async def save(self, data: bytes) -> str:
-        """Write ``data`` and give its name; raises `ImageNotStoredError`. Once this returns, the picture survives a crash."""
+        """Store ``data`` and return its name; raises `ImageNotStoredError`. Afterwards the image survives a crash."""
         return await asyncio.to_thread(self._save, data)
 
     async def read(self, name: str) -> bytes:
-        """Give the picture of that ``name``; raises `ImageMissingError`."""
+        """Return the image of that ``name``; raises `ImageMissingError`."""
         return await asyncio.to_thread(self._read, name)
 
     async def delete(self, names: Collection[str]) -> None:
-        """Delete the pictures of those names, which nothing may need any more; raises `DarkroomError`."""
+        """Delete the images of those names; raises `DarkroomError`."""
         await asyncio.to_thread(self._delete, names)
 
     async def prune(self, keep: Collection[str] = ()) -> None:
-        """Delete what is too old, then the oldest until the rest is small enough; never what is ``keep``."""
+        """Delete images that are too old, then the oldest until the rest fits; never those that ``keep`` names."""
         await asyncio.to_thread(self._prune, self.max_bytes, set(keep))
 
     def _save(self, data: bytes) -> str:
@@ -78,7 +79,7 @@ class ImageStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(ImageMissingError):
             self._read(path.stem)
-            os.utime(path)  # as good as new
+            os.utime(path)  # it counts as new
             return
         handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
         try:
@@ -99,7 +100,7 @@ class ImageStore:
             raise ImageMissingError("These pictures are not kept any more.") from error
         except OSError as error:
             log.error("a picture could not be read: %s", error)
-            raise ImageMissingError(OUT_OF_REACH) from error
+            raise ImageMissingError(IMAGES_UNREACHABLE) from error
         if hashlib.sha256(data).hexdigest() != name:
             raise ImageMissingError("These pictures were damaged on my disk.")
         return data
@@ -116,7 +117,7 @@ class ImageStore:
                 self._delete_one(name)
         except OSError as error:
             log.error("pictures could not be deleted: %s", error)
-            raise DarkroomError(OUT_OF_REACH) from error
+            raise DarkroomError(IMAGES_UNREACHABLE) from error
 
     def _delete_one(self, name: str) -> None:
         self._remove(self._find(name))
@@ -125,9 +126,9 @@ class ImageStore:
         now, size = time.time(), 0
         for modified, bytes_, path in sorted(self._list(), reverse=True):
             age = now - modified
-            torn = path.suffix == ".tmp" and age > SECONDS_PER_DAY  # left by a crash
+            is_torn = path.suffix == ".tmp" and age > SECONDS_PER_DAY  # left by a crash
             size += bytes_
-            if torn or (path.stem not in keep and (size > max_bytes or age > self.max_days * SECONDS_PER_DAY)):
+            if is_torn or (path.stem not in keep and (size > max_bytes or age > self.max_days * SECONDS_PER_DAY)):
                 self._remove(path)
                 size -= bytes_
 
@@ -148,12 +149,12 @@ class ImageStore:
 
 
 def suffix_of(data: bytes) -> str:
-    """Give what the name of a file with this content ends in."""
+    """Return the file name suffix for this content."""
     return SUFFIXES.get(data[:4], "")
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename last; not all systems can open folders, and those need not."""
+    """Make a rename durable. Systems that cannot open folders do not need this."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""Pictures in any storage that fsspec reaches, such as S3, in the same layout as in a `ImageStore`'s folder."""
+"""Images in any storage that fsspec supports, such as S3, in the layout of an `ImageStore` folder."""
 
 import contextlib
 import logging
@@ -16,27 +16,27 @@ from cogs.core.storage.images import ImageStore, StoredFile
 from diffusion.errors import DarkroomError
 
 log = logging.getLogger(__name__)
-MODIFIED: Final = ("LastModified", "last_modified", "updated", "mtime", "created")  # what drivers call it
-LOCAL: Final = "file://"
-LISTING_SECONDS: Final = 6 * 3600.0  # the listing of a large store takes long and costs money
+MODIFIED_KEYS: Final = ("LastModified", "last_modified", "updated", "mtime", "created")  # drivers differ
+LOCAL_PREFIX: Final = "file://"
+LISTING_INTERVAL_SECONDS: Final = 6 * 3600.0  # to list a large bucket takes long and costs money
 
 
 class FsspecImageStore(ImageStore):
-    """What a `ImageStore` does, in the folder at ``url``. Its driver has to be installed, and finds its keys by itself."""
+    """An `ImageStore` at ``url``. The driver has to be installed and finds its credentials by itself."""
 
     def __init__(self, url: str, max_bytes: int = 10 * 2**30, max_days: float = 30) -> None:
         try:
             self.files, root = url_to_fs(url, use_listings_cache=False)
-        except (ImportError, ValueError) as error:  # which name the package that is missing
+        except (ImportError, ValueError) as error:  # it names the missing package
             raise DarkroomError(f"PICTURES_URL cannot be used: {error}") from error
         super().__init__(Path(root), max_bytes, max_days)
-        # Elsewhere to move is to copy. Those that cannot move take a file as a whole, or it is noticed when it is read; they
-        # have no folders, and to ask for one makes a store whose name was mistyped.
+        # A storage without its own move stores a file whole, or the reader detects the damage. It has no folders either, and
+        # to create one would create a bucket of a mistyped name.
         self.moves = type(self.files).mv is not AbstractFileSystem.mv
-        self._listed = -LISTING_SECONDS
+        self._listed = -LISTING_INTERVAL_SECONDS
 
     def verify_writable(self) -> None:
-        """Write a file and delete it again; raises `DarkroomError`."""
+        """Write a file and delete it; raises `DarkroomError`."""
         path = self.folder / f"{secrets.token_hex(8)}.tmp"
         try:
             self._write(path, b"darkroom")
@@ -45,7 +45,7 @@ class FsspecImageStore(ImageStore):
             raise DarkroomError(f"Pictures cannot be written to PICTURES_URL: {error}") from error
 
     def _write(self, path: Path, data: bytes) -> None:
-        """Write, also what is there already, so that it counts as new; raises OSError."""
+        """Write also an image that exists, so that it counts as new; raises OSError."""
         final = path.as_posix()
         temporary = f"{final}.{secrets.token_hex(8)}.tmp" if self.moves else final
         try:
@@ -54,7 +54,7 @@ class FsspecImageStore(ImageStore):
             self.files.pipe_file(temporary, data)
             if self.moves:
                 self.files.mv(temporary, final)
-        except Exception as error:  # drivers raise what they like
+        except Exception as error:  # drivers raise errors of any type
             with contextlib.suppress(Exception):
                 self.files.rm_file(temporary)
             raise as_os_error(error) from error
@@ -83,7 +83,7 @@ class FsspecImageStore(ImageStore):
             self._remove(path)
 
     def _prune(self, max_bytes: int, keep: set[str]) -> None:
-        if time.monotonic() < self._listed + LISTING_SECONDS:
+        if time.monotonic() < self._listed + LISTING_INTERVAL_SECONDS:
             return
         self._listed = time.monotonic()
         try:
@@ -100,22 +100,22 @@ class FsspecImageStore(ImageStore):
 
 
 def open_image_store(url: str, max_bytes: int, max_days: float) -> ImageStore:
-    """Give what keeps pictures at ``url``, which may be a folder of this machine; raises `DarkroomError`."""
-    if "://" not in url or url.startswith(LOCAL):
-        return ImageStore(Path(url.removeprefix(LOCAL)), max_bytes, max_days)
+    """Return the image store at ``url``, which may be a local folder; raises `DarkroomError`."""
+    if "://" not in url or url.startswith(LOCAL_PREFIX):
+        return ImageStore(Path(url.removeprefix(LOCAL_PREFIX)), max_bytes, max_days)
     store = FsspecImageStore(url, max_bytes, max_days)
     store.verify_writable()
     return store
 
 
 def as_os_error(error: Exception) -> OSError:
-    """Give what the operating system would have said, as not all drivers do."""
+    """Return the error as an OSError, which not all drivers raise."""
     return error if isinstance(error, OSError) else OSError(f"{type(error).__name__}: {error}")
 
 
 def _modified(info: dict[str, Any]) -> float:
-    """Give when a file was written, in seconds since 1970; now where the driver does not tell."""
-    told = next((info[name] for name in MODIFIED if info.get(name) is not None), time.time())
-    if isinstance(told, str):
-        told = datetime.fromisoformat(told)
-    return told.timestamp() if isinstance(told, datetime) else float(told)
+    """Return when a file was written, in seconds since 1970; now if the driver does not know."""
+    modified = next((info[name] for name in MODIFIED_KEYS if info.get(name) is not None), time.time())
+    if isinstance(modified, str):
+        modified = datetime.fromisoformat(modified)
+    return modified.timestamp() if isinstance(modified, datetime) else float(modified)

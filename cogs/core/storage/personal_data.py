@@ -1,4 +1,4 @@
-"""All that is kept about one member: giving it out and forgetting it."""
+"""Everything that the bot stores about one member: export and deletion."""
 
 import asyncio
 import json
@@ -17,12 +17,12 @@ from cogs.core.storage.preferences import PreferenceStore
 from cogs.core.storage.quotas import UsageRow
 from cogs.core.storage.reviews import ReviewRow
 
-SECRET: Final = ("token", "application_id")
+NOT_EXPORTED: Final = ("token", "application_id")
 
 
 @dataclass(frozen=True)
 class DeletedData:
-    """What was deleted: ``creations`` with ``pictures`` of theirs, films left out, of which ``kept`` stay for others."""
+    """What was deleted. Of the ``pictures`` (without films) ``kept`` remain, because other creations use them."""
 
     creations: list[Creation]
     reviews: list[ReviewRow]
@@ -31,29 +31,27 @@ class DeletedData:
 
 
 class PersonalData:
-    """Reads and deletes across all tables and the gallery. All methods raise `DatabaseUnavailableError`."""
+    """Exports and deletes across all tables and the image store. All methods raise `DatabaseUnavailableError`."""
 
     def __init__(
         self, database: Database, creation_store: CreationStore, preference_store: PreferenceStore, image_store: ImageStore
     ) -> None:
-        self._database, self._creation_store, self._preference_store, self._image_store = (
-            database,
-            creation_store,
-            preference_store,
-            image_store,
-        )
+        self._database = database
+        self._creation_store = creation_store
+        self._preference_store = preference_store
+        self._image_store = image_store
 
     async def export(self, member: int) -> tuple[dict[str, bytes], list[str]]:
-        """Give what is known about ``member`` as JSON files, and the names of their pictures, newest first.
+        """Return what is stored about ``member`` as JSON files by name, and the names of their images, newest first.
 
-        Pictures that moderators have not let pass are not among them.
+        Pictures in review are left out.
         """
         async with self._database.transaction(DATABASE_UNREACHABLE) as session:
             creations = await _creations(session, member)
             usage = (await session.scalars(select(UsageRow).filter_by(member=member))).all()
             decisions = (await session.scalars(select(ReviewRow).filter_by(moderator=member))).all()
-        shown = [creation for creation in creations if creation.state != State.IN_REVIEW]
-        names = dict.fromkeys(name for creation in shown for name in sorted(creation.files))
+        reviewed = [creation for creation in creations if creation.state != State.IN_REVIEW]
+        names = dict.fromkeys(name for creation in reviewed for name in sorted(creation.files))
         documents = {
             "requests.json": [_columns(creation) for creation in creations],
             "settings.json": to_json(self._preference_store.get(Scope.MEMBER, member)),
@@ -63,21 +61,21 @@ class PersonalData:
         return {name: await asyncio.to_thread(_json, document) for name, document in documents.items()}, list(names)
 
     async def delete(self, member: int) -> DeletedData:
-        """Delete what is known about ``member``, but for how many pictures they made today."""
+        """Delete what is stored about ``member``, except for the number of pictures they made today."""
         async with self._database.transaction(DATABASE_UNREACHABLE) as session:
             creations = await _creations(session, member)
             ids = select(Creation.id).filter_by(owner=member)
             reviews = list((await session.scalars(select(ReviewRow).where(ReviewRow.creation_id.in_(ids)))).all())
-            quiet: dict[str, Any] = {"execution_options": {"synchronize_session": False}}
-            await session.execute(sql_delete(ReviewRow).where(ReviewRow.creation_id.in_(ids)), **quiet)
-            await session.execute(update(ReviewRow).filter_by(moderator=member).values(moderator=None), **quiet)
-            await session.execute(sql_delete(Creation).filter_by(owner=member), **quiet)
+            options: dict[str, Any] = {"execution_options": {"synchronize_session": False}}
+            await session.execute(sql_delete(ReviewRow).where(ReviewRow.creation_id.in_(ids)), **options)
+            await session.execute(update(ReviewRow).filter_by(moderator=member).values(moderator=None), **options)
+            await session.execute(sql_delete(Creation).filter_by(owner=member), **options)
         await self._preference_store.set(Scope.MEMBER, member, Preferences())
         names = {name for creation in creations for name in creation.files}
-        needed = await self._creation_store.referenced_files(names)
-        await self._image_store.delete(names - needed)
+        still_used = await self._creation_store.referenced_files(names)
+        await self._image_store.delete(names - still_used)
         films = {creation.film for creation in creations}
-        return DeletedData(creations, reviews, len(names - films), len(needed - films))
+        return DeletedData(creations, reviews, len(names - films), len(still_used - films))
 
 
 async def _creations(session: Any, member: int) -> list[Creation]:
@@ -86,12 +84,12 @@ async def _creations(session: Any, member: int) -> list[Creation]:
 
 
 def _columns(row: Any) -> dict[str, Any]:
-    return {column.key: getattr(row, column.key) for column in inspect(type(row)).columns if column.key not in SECRET}
+    return {column.key: getattr(row, column.key) for column in inspect(type(row)).columns if column.key not in NOT_EXPORTED}
 
 
 def _json(document: Any) -> bytes:
-    return json.dumps(document, indent=1, default=_plain, ensure_ascii=False).encode()
+    return json.dumps(document, indent=1, default=_to_plain, ensure_ascii=False).encode()
 
 
-def _plain(value: Any) -> str:
+def _to_plain(value: Any) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)

@@ -1,4 +1,4 @@
-"""The preferences of members, channels and servers: in the database and, for answers that cannot wait, in memory."""
+"""The preferences of members, channels and servers, in the database and in memory for replies that cannot wait."""
 
 import logging
 from collections.abc import Iterable
@@ -17,14 +17,14 @@ from diffusion.errors import InvalidRequestError
 from diffusion.text import N_
 
 log = logging.getLogger(__name__)
-NONE = Preferences()
-UNREAD: Final = N_("The settings cannot be read.")
-REMEMBERED: Final = 3600.0  # seconds that a change is told to other processes
-SLOWEST: Final = 60.0  # seconds within which any transaction ends
+NO_PREFERENCES: Final = Preferences()
+NOT_READ: Final = N_("The settings cannot be read.")
+CHANGES_KEPT_SECONDS: Final = 3600.0  # for other processes to read them
+MAX_TRANSACTION_SECONDS: Final = 60.0
 
 
 class PreferenceRow(Base):
-    """What the member, channel or server of an id prefers; ``values`` are those of `Preferences` that are not left open."""
+    """The preferences of a member, channel or server. ``values`` has those fields of `Preferences` that are set."""
 
     __tablename__ = "preferences"
 
@@ -34,7 +34,7 @@ class PreferenceRow(Base):
 
 
 class PreferenceChangeRow(Base):
-    """Whose preferences were ``changed`` when, in seconds since 1970, for other processes to read."""
+    """When preferences were ``changed``, in seconds since 1970. Other processes read them again."""
 
     __tablename__ = "preference_changes"
 
@@ -44,9 +44,9 @@ class PreferenceChangeRow(Base):
 
 
 class PreferenceStore:
-    """All preferences. `open` reads them once; from then on `set` writes through, and `refresh` reads what others set.
+    """Keeps all preferences in memory: `open` reads them, `set` writes through, `refresh` reads what other processes set.
 
-    That is asked for now and then instead of announced by the database, as it is to work through poolers of connections, too.
+    Processes poll for changes, because a connection pooler such as PgBouncer does not pass on the database's notifications.
     """
 
     def __init__(self, database: Database) -> None:
@@ -55,31 +55,31 @@ class PreferenceStore:
         self._as_of = 0.0  # by the database's clock
 
     async def open(self) -> None:
-        """Read what there is; raises `DatabaseUnavailableError`."""
-        async with self._database.transaction(UNREAD) as session:
+        """Read all preferences; raises `DatabaseUnavailableError`."""
+        async with self._database.transaction(NOT_READ) as session:
             self._as_of = await session.scalar(select(epoch())) or 0.0
             rows = (await session.scalars(select(PreferenceRow))).all()
         self._known = {}
-        self._learn(rows)
+        self._remember(rows)
 
     async def refresh(self) -> None:
-        """Read what was changed since the last time; raises `DatabaseUnavailableError`."""
-        async with self._database.transaction(UNREAD) as session:
+        """Read the preferences that have changed since the last call; raises `DatabaseUnavailableError`."""
+        async with self._database.transaction(NOT_READ) as session:
             as_of = await session.scalar(select(epoch())) or 0.0
-            # What was committed late may be of an earlier moment than what was read: that is read again.
-            changes = select(PreferenceChangeRow).where(PreferenceChangeRow.changed > self._as_of - SLOWEST)
+            # A transaction may have been committed after a later change was read, so the last minute is read again.
+            changes = select(PreferenceChangeRow).where(PreferenceChangeRow.changed > self._as_of - MAX_TRANSACTION_SECONDS)
             changed = [(change.scope, change.subject) for change in await session.scalars(changes)]
             await self._read(session, changed)
-            await session.execute(delete(PreferenceChangeRow).where(PreferenceChangeRow.changed < as_of - REMEMBERED))
-        missed = as_of > self._as_of + REMEMBERED - SLOWEST
+            await session.execute(delete(PreferenceChangeRow).where(PreferenceChangeRow.changed < as_of - CHANGES_KEPT_SECONDS))
+        changes_deleted = as_of > self._as_of + CHANGES_KEPT_SECONDS - MAX_TRANSACTION_SECONDS
         self._as_of = as_of
-        if missed:
+        if changes_deleted:
             await self.open()
 
     async def reload(self, scope: Scope, subject: int) -> Preferences:
-        """Give what one prefers now, to change it, whichever process set it; raises `DatabaseUnavailableError`."""
+        """Read the preferences of ``subject`` from the database before a change; raises `DatabaseUnavailableError`."""
         if self._database.is_shared:
-            async with self._database.transaction(UNREAD) as session:
+            async with self._database.transaction(NOT_READ) as session:
                 await self._read(session, [(scope, subject)])
         return self.get(scope, subject)
 
@@ -90,27 +90,27 @@ class PreferenceStore:
         rows = (await session.scalars(found)).all()
         for scope, subject in subjects:
             self._known.pop((scope, subject), None)
-        self._learn(rows)
+        self._remember(rows)
 
-    def _learn(self, rows: Iterable[PreferenceRow]) -> None:
+    def _remember(self, rows: Iterable[PreferenceRow]) -> None:
         for row in rows:
             try:
                 self._known[Scope(row.scope), row.subject] = from_json(row.values)
             except (InvalidRequestError, ValidationError, ValueError) as error:
-                log.error("the settings of %s %d cannot be read and do not hold: %s", row.scope, row.subject, error)
+                log.error("the settings of %s %d are ignored, because they cannot be read: %s", row.scope, row.subject, error)
 
     def get(self, scope: Scope, subject: int) -> Preferences:
-        """Give what one member, channel or server prefers."""
-        return self._known.get((scope, subject), NONE)
+        """Return the preferences of a member, channel or server."""
+        return self._known.get((scope, subject), NO_PREFERENCES)
 
     def effective_for(self, interaction: discord.Interaction[Any]) -> Preferences:
-        """Give what holds for the member of ``interaction``, where they are."""
+        """Return the preferences that apply to the member of ``interaction`` in their channel."""
         return layered(self.get(scope, subject) for scope, subject in scopes_of(interaction).items())
 
     async def set(self, scope: Scope, subject: int, preferences: Preferences) -> None:
-        """Keep ``preferences`` in place of what there was; raises `DatabaseUnavailableError`, and then nothing has changed."""
+        """Replace the preferences of ``subject``; raises `DatabaseUnavailableError`, and then nothing changes."""
         async with self._database.transaction("I cannot write settings down at the moment. Please try again later.") as session:
-            if preferences == NONE:
+            if preferences == NO_PREFERENCES:
                 await session.execute(delete(PreferenceRow).filter_by(scope=scope, subject=subject))
             else:
                 await session.merge(PreferenceRow(scope=scope, subject=subject, values=to_json(preferences)))
@@ -121,7 +121,7 @@ class PreferenceStore:
 
 
 def scopes_of(interaction: discord.Interaction[Any]) -> dict[Scope, int]:
-    """Tell whose preferences hold for ``interaction``, nearest first. Threads go with their channel."""
+    """Return whose preferences apply to ``interaction``, the nearest first. A thread has those of its channel."""
     found = {Scope.MEMBER: interaction.user.id}
     if interaction.guild_id is not None:
         channel = interaction.channel

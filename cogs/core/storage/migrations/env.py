@@ -1,4 +1,4 @@
-"""Alembic runs this with the database's own connection; `Database` starts it."""
+"""The environment in which Alembic runs migrations, on the connection that `Database` passes."""
 
 from alembic import context
 

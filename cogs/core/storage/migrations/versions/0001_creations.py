@@ -1,4 +1,4 @@
-"""The table of creations."""
+"""Create the table of creations."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Create it."""
+    """Create the table."""
     op.create_table(
         "creations",
         sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=False),
@@ -35,5 +35,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop it, with all that was asked for."""
+    """Drop the table."""
     op.drop_table("creations")

@@ -1,4 +1,4 @@
-"""The table of preferences."""
+"""Create the table of preferences."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Create it."""
+    """Create the table."""
     op.create_table(
         "preferences",
         sa.Column("scope", sa.String(10), primary_key=True),
@@ -18,5 +18,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop it, with all that was preferred."""
+    """Drop the table."""
     op.drop_table("preferences")

@@ -1,4 +1,4 @@
-"""The table of usage, and what each creation takes of it; also whether its pictures are hidden until clicked."""
+"""Create the table of usage; add how many pictures a creation counts and whether it is a spoiler."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -22,7 +22,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop them, with what was counted."""
+    """Drop them."""
     with op.batch_alter_table("creations") as table:
         table.drop_column("counted")
         table.drop_column("spoiler")

@@ -1,4 +1,4 @@
-"""Which model made a creation and how long it took; indexes for a member's own and for the descendants of one."""
+"""Add the model and the duration of creations, and indexes of their owners and parents."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""The table of reviews, and what the check of a creation's pictures found."""
+"""Create the table of reviews; add the flags of a creation and whether its channel was age-restricted."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0004"
 
 
 def upgrade() -> None:
-    """Create it."""
+    """Create the table and the columns."""
     op.create_table(
         "reviews",
         sa.Column("creation_id", sa.BigInteger, primary_key=True, autoincrement=False),
@@ -24,7 +24,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop it, with all that was decided."""
+    """Drop them."""
     with op.batch_alter_table("creations") as table:
         table.drop_column("flags")
         table.drop_column("age_restricted")

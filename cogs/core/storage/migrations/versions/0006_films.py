@@ -1,4 +1,4 @@
-"""How pictures formed."""
+"""Add the film of a creation, which shows how its pictures formed."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,12 +8,12 @@ down_revision = "0005"
 
 
 def upgrade() -> None:
-    """Name the films."""
+    """Add the column."""
     with op.batch_alter_table("creations") as table:
         table.add_column(sa.Column("film", sa.String(64)))
 
 
 def downgrade() -> None:
-    """Forget which they are."""
+    """Drop the column."""
     with op.batch_alter_table("creations") as table:
         table.drop_column("film")

@@ -1,4 +1,4 @@
-"""Several processes on one database: which live, who holds which creation, what was changed or ordered by one for all."""
+"""Let several processes share the database: their leases, changes and broadcasts, and the owner of each creation."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0007"
 
 
 def upgrade() -> None:
-    """Create the tables; what is unfinished is held by nobody."""
+    """Create the tables and the column; no process owns earlier creations."""
     op.create_table(
         "processes",
         sa.Column("process_id", sa.BigInteger, primary_key=True, autoincrement=False),
@@ -33,7 +33,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Go back to one process."""
+    """Drop them."""
     with op.batch_alter_table("creations") as table:
         table.drop_column("owner_process")
     for name in ("broadcasts", "preference_changes", "processes"):
