@@ -6,7 +6,7 @@ import discord
 
 from cogs.core.i18n.catalogues import language_of_locale
 from cogs.core.request.preferences import Preferences, Scope, layered
-from cogs.core.storage.preferences import NONE, scopes_of
+from cogs.core.storage.preferences import NO_PREFERENCES, scopes_of
 from cogs.core.types import Interaction
 from diffusion.request import Limits
 
@@ -72,7 +72,7 @@ def resolve(interaction: Interaction) -> Context:
         place_ids=frozenset(place for place in places if place is not None),
         is_age_restricted=is_age_restricted(channel),
         preferences=preferences,
-        server=layers.get(Scope.SERVER, NONE),
+        server=layers.get(Scope.SERVER, NO_PREFERENCES),
         limits=clamped(service.engine.config.limits, preferences),
         language=language,
         channel_language=channel_language,
