@@ -19,19 +19,19 @@ def middle_colour(image):
     return np.asarray(image).astype(float)[32:96, 32:96].mean((0, 1))
 
 
-def test_its_colours_follow_the_text(model):
+def test_embedded_model_draws_the_colours_of_the_prompt(model):
     images = model.generate(["red apple, 3d", "blue apple, 3d", "green apple, 3d"], seeds=[0, 0, 0])
     assert [int(middle_colour(image).argmax()) for image in images] == [0, 2, 1]
 
 
-def test_its_background_is_plain_unless_asked_for(model):
+def test_embedded_model_draws_plain_backgrounds(model):
     white, pink = model.generate(["panda, 3d", "panda on a pink background, 3d"], seeds=[1, 1])
     corners = [np.asarray(image).astype(float)[:8, :8].mean((0, 1)) for image in (white, pink)]
     assert corners[0].min() > 235
     assert corners[1][0] - corners[1][1] > 30
 
 
-def test_a_similar_picture_keeps_more_the_later_it_starts(model):
+def test_embedded_model_keeps_more_of_an_image_the_later_it_starts(model):
     (apple,) = model.generate(["red apple, 3d"], seeds=[0])
 
     def difference(start_step):
@@ -41,27 +41,27 @@ def test_a_similar_picture_keeps_more_the_later_it_starts(model):
     assert difference(18) < difference(10) < difference(0)
 
 
-def test_it_brings_its_defaults_and_its_name(model):
+def test_embedded_model_has_its_own_defaults(model):
     request = model.request("a fox")
     assert (request.width, request.height, request.steps, request.sampler, request.upscale) == (128, 128, 12, "dpm++", 2)
     assert model.name == "darkroom-embedded"
     assert "small model" in model.defaults.about
 
 
-def test_every_style_it_offers_changes_the_picture(model):
+def test_embedded_model_follows_each_style(model):
     styles = model.defaults.styles
     plain, *styled = model.generate(["panda", *(f"panda, {style}" for style in styles)], seeds=[1] * (1 + len(styles)), steps=8)
     for style, image in zip(styles, styled, strict=True):
         assert np.abs(np.asarray(image).astype(float) - np.asarray(plain)).mean() > 15, style
 
 
-def test_its_classifier_is_small_and_knows_groups_and_colours(model):
+def test_embedded_classifier_is_small_and_knows_groups_and_colours(model):
     size = sum(path.stat().st_size for path in (PRETRAINED / "classifier").iterdir())
     assert size <= 3_000_000
     assert {"animal", "food", "face", "red", "blue", "green", "black"} <= set(model.guide_labels)
 
 
-def test_steering_to_a_colour_brings_it_into_the_picture(model):
+def test_embedded_classifier_guides_to_a_colour(model):
     def redness(**settings):
         images = model.generate(["car, 3d"] * 2, seeds=[1, 2], steps=10, **settings)
         red, green, blue = np.mean([middle_colour(image) for image in images], 0)
@@ -70,19 +70,19 @@ def test_steering_to_a_colour_brings_it_into_the_picture(model):
     assert redness(guide_label="red", label_scale=20.0) > redness() + 15
 
 
-def test_it_reads_with_diffusers_own_pipeline():
+def test_embedded_model_loads_in_diffusers():
     pipeline = StableDiffusionPipeline.from_pretrained(PRETRAINED)
     assert pipeline.scheduler.config.prediction_type == "v_prediction"
 
 
-def test_it_stays_small_and_tells_nothing_of_the_machine_it_was_made_on():
+def test_embedded_model_is_small_and_names_no_machine():
     files = [path for path in PRETRAINED.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= 60_000_000
     for path in PRETRAINED.rglob("*config.json"):
         assert not any(isinstance(value, str) and "/" in value for value in json.loads(path.read_text()).values()), path
 
 
-def test_its_card_names_the_sources_and_their_licences():
+def test_model_card_names_sources_and_licences():
     card = (PRETRAINED / "MODEL_CARD.md").read_text()
     for word in ("CC-BY-4.0", "Apache-2.0", "MIT", "Twemoji", "Noto", "Fluent", "Limits"):
         assert word in card

@@ -32,7 +32,7 @@ from diffusion.sampling.samplers import SAMPLERS
         ("upscale", 3),
     ],
 )
-def test_values_no_model_can_use_are_refused_by_name(field, value):
+def test_request_rejects_values_out_of_range(field, value):
     with pytest.raises(InvalidRequestError) as refused:
         ImageRequest(**{"prompt": "a fox", field: value})
     assert refused.value.field == field
@@ -58,14 +58,14 @@ PICTURE = Image.new("RGB", (8, 8))
         ("animation", {"animation": "mp4"}),
     ],
 )
-def test_settings_that_do_not_go_together_are_refused_by_name(field, settings):
+def test_request_rejects_contradictory_settings(field, settings):
     with pytest.raises(InvalidRequestError) as refused:
         ImageRequest("a fox", **settings)
     assert refused.value.field == field
     assert len(str(refused.value)) > 20
 
 
-def test_the_frames_of_a_morph_have_a_limit_and_a_seed_of_their_own():
+def test_morph_frames_share_a_seed_and_have_a_limit():
     morph = ImageRequest("a fox", morph_to="a dog", count=12, seed=MAX_SEED)
     morph.validate_limits(Limits(count=4, frames=12))
     assert morph.seeds == (MAX_SEED,) * 12 and morph.morph_seed == 0
@@ -74,25 +74,25 @@ def test_the_frames_of_a_morph_have_a_limit_and_a_seed_of_their_own():
         morph.validate_limits(Limits(frames=11))
 
 
-def test_what_looks_alike_starts_from_its_picture_alone():
+def test_img2img_starts_from_its_image_alone():
     masked = ImageRequest("a fox", image=PICTURE, mask=Image.new("L", (8, 8)), branches=((20, "a dog"),), count=3)
     other = Image.new("RGB", (16, 16))
     assert masked.img2img(other, 5) == ImageRequest("a fox", image=other, start_step=5, count=3)
     assert ImageRequest("a fox", morph_to="a dog", count=12).img2img(other, 0) == ImageRequest("a fox", image=other)
 
 
-def test_a_picture_may_come_without_a_prompt():
+def test_request_with_an_image_needs_no_prompt():
     assert ImageRequest("", image=Image.new("RGB", (8, 8))).prompt == ""
 
 
-def test_an_upscaled_picture_may_not_become_too_large_to_post():
+def test_request_rejects_upscales_too_large_to_post():
     assert ImageRequest("a fox", width=1024, height=1024, upscale=2).upscale == 2
     with pytest.raises(InvalidRequestError, match="2048 pixels") as refused:
         ImageRequest("a fox", width=1024, height=512, upscale=4)
     assert refused.value.field == "upscale"
 
 
-def test_a_request_for_several_prompts_gives_each_its_pictures_and_all_the_same_seeds():
+def test_variants_share_the_seeds():
     request = ImageRequest("{red|blue} fox", seed=MAX_SEED, count=4, variants=("red fox", "blue fox"))
     assert [request.single(index).prompt for index in range(4)] == ["red fox", "red fox", "blue fox", "blue fox"]
     assert request.seeds == (MAX_SEED, 0, MAX_SEED, 0) == tuple(request.single(index).seed for index in range(4))
@@ -103,12 +103,12 @@ def test_a_request_for_several_prompts_gives_each_its_pictures_and_all_the_same_
 
 
 @pytest.mark.parametrize("changes", [{"count": 3}, {"morph_to": "bear"}])
-def test_several_prompts_need_as_many_pictures_each_and_cannot_morph(changes):
+def test_variants_need_equal_counts_and_no_morph(changes):
     with pytest.raises(InvalidRequestError, match="same number of pictures"):
         ImageRequest("{a|b}", **{"count": 2, "variants": ("a", "b")} | changes)
 
 
-def test_a_changed_copy_is_checked_anew():
+def test_replace_validates_the_copy():
     request = ImageRequest("a fox")
     assert request.replace(seed=4).seed == 4
     with pytest.raises(InvalidRequestError):
@@ -116,7 +116,7 @@ def test_a_changed_copy_is_checked_anew():
 
 
 @pytest.mark.parametrize("field", ["width", "height", "steps", "count"])
-def test_limits_name_the_field_and_the_most_allowed(field):
+def test_validate_limits_names_field_and_limit(field):
     request = ImageRequest("a fox", width=64, height=64, steps=5)
     limits = Limits(side=64, steps=5, count=1)
     request.validate_limits(limits)
@@ -125,26 +125,26 @@ def test_limits_name_the_field_and_the_most_allowed(field):
     assert refused.value.field == field
 
 
-def test_seeds_count_up_and_wrap_round():
+def test_seeds_wrap_round():
     assert ImageRequest("a", seed=MAX_SEED, count=3).seeds == (MAX_SEED, 0, 1)
 
 
 @pytest.mark.parametrize(("similarity", "step"), [(0, 0), (0.5, 10), (0.96, 19), (1, 19)])
-def test_similarity_chooses_the_step_to_start_from(similarity, step):
+def test_start_step_for_skips_a_share_of_the_steps(similarity, step):
     assert start_step_for(similarity, 20) == step
 
 
 @pytest.mark.parametrize("similarity", [-0.1, 1.1, math.nan])
-def test_similarity_out_of_range_is_refused(similarity):
+def test_start_step_for_rejects_values_out_of_range(similarity):
     with pytest.raises(InvalidRequestError):
         start_step_for(similarity, 20)
 
 
-def test_only_a_label_and_a_scale_above_0_steer():
+def test_uses_classifier_needs_a_label_and_a_scale():
     assert ImageRequest("a", guide_label="red").uses_classifier
     assert not ImageRequest("a", guide_label="red", label_scale=0).uses_classifier
     assert not ImageRequest("a", label_scale=3).uses_classifier
 
 
-def test_every_sampler_has_a_name_for_people():
+def test_every_sampler_has_a_display_name():
     assert SAMPLERS.keys() == SAMPLER_NAMES.keys()

@@ -22,30 +22,30 @@ def classifier(tmp_path_factory):
     return build_classifier(tmp_path_factory.mktemp("classifier"))
 
 
-def test_a_classifier_flags_what_its_unsafe_labels_say(classifier):
+def test_classifier_flags_unsafe_labels(classifier):
     check = load_safety_check(classifier=str(classifier), unsafe=["Red", "green"], threshold=0.6)
     red, blue = screen(check, [RED, BLUE])
     assert list(red) == ["Red"] and 0.6 <= red["Red"] <= 1
     assert blue == {}
 
 
-def test_the_threshold_counts(classifier):
+def test_classifier_flags_from_the_threshold_on(classifier):
     assert screen(load_safety_check(classifier=str(classifier), unsafe=["red"], threshold=1.0), [RED]) == [{}]
     assert screen(load_safety_check(classifier=str(classifier), unsafe=["red"], threshold=0.0), [BLUE]) != [{}]
 
 
-def test_labels_may_hold_together(tmp_path):
+def test_classifier_flags_several_labels(tmp_path):
     folder = build_classifier(tmp_path, problem_type="multi_label_classification")
     (flags,) = screen(load_safety_check(classifier=str(folder), unsafe=["red", "other"]), [RED])
     assert set(flags) == {"red", "other"}
 
 
-def test_more_pictures_than_fit_at_once_keep_their_order(classifier):
+def test_screen_keeps_the_order_of_many_images(classifier):
     check = load_safety_check(classifier=str(classifier), unsafe=["red"])
     assert [bool(flags) for flags in screen(check, [RED, *[BLUE] * 10, RED])] == [True, *[False] * 10, True]
 
 
-def test_a_check_looks_at_large_pictures_made_smaller():
+def test_screen_shrinks_large_images():
     seen = []
     images = [Image.new("RGB", size) for size in ((3000, 1500), (5000, 1), (40, 30))]
     assert screen(lambda images: [seen.append(image.size) or {} for image in images], images) == [{}] * 3
@@ -54,12 +54,12 @@ def test_a_check_looks_at_large_pictures_made_smaller():
 
 
 @pytest.mark.parametrize(("flagging", "found"), [(True, [{"unsafe": 1.0}] * 2), (False, [{}, {}])])
-def test_the_models_own_checker_is_found_and_asked(tmp_path, flagging, found):
+def test_load_safety_check_finds_the_models_checker(tmp_path, flagging, found):
     check = load_safety_check(str(build_checker(tmp_path, flagging)))
     assert screen(check, [RED, BLUE]) == found
 
 
-def test_a_checker_is_read_as_models_were_published_with_it(tmp_path):
+def test_load_safety_check_reads_published_checkers(tmp_path):
     folder = build_checker(tmp_path, flagging=True)
     file = folder / "safety_checker" / "model.safetensors"
     weights = {re.sub(r"^vision_model\.", "vision_model.vision_model.", name): value for name, value in load_file(file).items()}
@@ -67,7 +67,7 @@ def test_a_checker_is_read_as_models_were_published_with_it(tmp_path):
     assert screen(load_safety_check(str(folder)), [RED]) == [{"unsafe": 1.0}]
 
 
-def test_a_model_without_a_checker_has_none_and_the_operator_may_want_none(tiny_folder, tmp_path):
+def test_load_safety_check_may_return_none(tiny_folder, tmp_path):
     assert load_safety_check(str(tiny_folder)) is None
     assert load_safety_check() is None
     assert load_safety_check(str(build_checker(tmp_path, True)), classifier="none") is None
@@ -77,37 +77,37 @@ def test_a_model_without_a_checker_has_none_and_the_operator_may_want_none(tiny_
     ("unsafe", "words"),
     [(["red", "nsfw"], "SAFETY_LABELS has nsfw. .*: other, red, green"), ([], "SAFETY_LABELS is empty. .*: other, red, green")],
 )
-def test_labels_that_the_classifier_lacks_are_told_with_those_it_has(classifier, unsafe, words):
+def test_load_safety_check_names_the_known_labels(classifier, unsafe, words):
     with pytest.raises(ModelLoadError, match=words):
         load_safety_check(classifier=str(classifier), unsafe=unsafe)
 
 
-def test_a_network_without_a_head_for_labels_is_not_taken(tmp_path):
+def test_load_safety_check_rejects_a_network_without_labels(tmp_path):
     folder = build_classifier(tmp_path, headless=True)
     with pytest.raises(ModelLoadError, match=r"classifier\.bias"):
         load_safety_check(classifier=str(folder), unsafe=["red"])
 
 
-def test_a_folder_that_holds_no_network_is_told(tmp_path):
+def test_load_safety_check_reports_an_empty_folder(tmp_path):
     with pytest.raises(ModelLoadError, match="cannot be loaded"):
         load_safety_check(classifier=str(tmp_path), unsafe=["red"])
 
 
-def test_weights_that_could_run_code_are_not_read(tmp_path):
+def test_load_safety_check_rejects_pickles(tmp_path):
     folder = build_classifier(tmp_path)
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(ModelLoadError):
         load_safety_check(classifier=str(folder), unsafe=["red"])
 
 
-def test_numbers_that_are_none_let_nothing_pass(classifier):
+def test_classifier_rejects_scores_that_are_not_finite(classifier):
     check = load_safety_check(classifier=str(classifier), unsafe=["red"])
     torch.nn.init.constant_(check.network.classifier.bias, float("nan"))
     with pytest.raises(GenerationError, match="could not be checked"):
         screen(check, [BLUE])
 
 
-async def test_the_engine_checks_in_its_own_thread_between_steps(tiny_model, classifier):
+async def test_screen_images_runs_in_the_worker_thread(tiny_model, classifier):
     check = load_safety_check(classifier=str(classifier), unsafe=["red"])
     async with Engine(tiny_model, safety_check=check) as engine:
         assert [bool(flags) for flags in await engine.screen_images([RED, BLUE])] == [True, False]
@@ -115,7 +115,7 @@ async def test_the_engine_checks_in_its_own_thread_between_steps(tiny_model, cla
         assert await engine.screen_images([RED]) == [{}]
 
 
-async def test_a_check_that_fails_is_told_in_a_sentence(tiny_model):
+async def test_screen_images_reports_a_failing_check(tiny_model):
     def broken(images):
         raise RuntimeError("no kernel")
 
@@ -124,7 +124,7 @@ async def test_a_check_that_fails_is_told_in_a_sentence(tiny_model):
             await engine.screen_images([RED])
 
 
-async def test_a_check_that_hangs_is_given_up(tiny_model):
+async def test_screen_images_gives_up_a_hung_check(tiny_model):
     go = threading.Event()
     async with Engine(tiny_model, EngineConfig(step_seconds=0.05), safety_check=lambda images: go.wait(10)) as engine:
         with pytest.raises(GenerationError, match="could not be checked"):

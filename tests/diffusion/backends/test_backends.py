@@ -46,7 +46,7 @@ def model():
     return model_of(build_tiny_components())
 
 
-def test_a_compiled_model_draws_the_same_in_any_number_of_rows_and_is_compiled_once(model, traced):
+def test_compile_draws_the_same_and_compiles_once(model, traced):
     before = [denoise_all(model, [model.trajectory(request)])[0] for request in requests()]
     model.compile()
     many = denoise_all(model, [model.trajectory(request) for request in requests() if request.width == 32])
@@ -56,7 +56,7 @@ def test_a_compiled_model_draws_the_same_in_any_number_of_rows_and_is_compiled_o
     assert len(traced) == 1
 
 
-async def test_an_engine_compiles_its_model_aside_and_tells_the_log(model, traced, caplog):
+async def test_engine_compiles_in_the_background(model, traced, caplog):
     with caplog.at_level(logging.INFO, "diffusion"):
         async with Engine(model, EngineConfig(compile=True)) as engine:
             await engine.submit(next(requests()))
@@ -65,7 +65,7 @@ async def test_an_engine_compiles_its_model_aside_and_tells_the_log(model, trace
     assert traced
 
 
-async def test_a_model_that_cannot_be_compiled_goes_on_as_it_is(model, monkeypatch, caplog):
+async def test_engine_goes_on_uncompiled_when_compiling_fails(model, monkeypatch, caplog):
     def compiled(network):
         raise RuntimeError("no compiler")
 
@@ -86,14 +86,14 @@ def test_openvino_draws_the_same(model):
         torch.testing.assert_close(latents, plain, rtol=0, atol=1e-3)
 
 
-def test_xformers_where_there_is_none_is_told_at_the_start():
+def test_load_model_reports_missing_xformers():
     if torch.cuda.is_available():
         pytest.skip("this machine may have xformers")
     with pytest.raises(ModelLoadError, match="xformers"):
         load_model(PRETRAINED, device="cpu", attention="xformers")
 
 
-def test_xformers_that_was_built_for_another_torch_is_told_at_the_start(monkeypatch):
+def test_load_model_reports_xformers_without_kernels(monkeypatch):
     def enable(unet):
         raise NotImplementedError("No operator found for `memory_efficient_attention_forward` with inputs:\n query")
 
@@ -103,7 +103,7 @@ def test_xformers_that_was_built_for_another_torch_is_told_at_the_start(monkeypa
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a GPU")
-def test_graphs_give_what_the_network_gives():
+def test_graphs_equal_the_network():
     network = torch.nn.Linear(4, 3, device="cuda").requires_grad_(False)
     graphs = Graphs(lambda latents, timesteps: network(latents), torch.device("cuda"))
     with torch.inference_mode():

@@ -7,18 +7,18 @@ from diffusion.families.defaults import EXAMPLES, QUALITIES, STYLES, Defaults, r
 from diffusion.request import ImageRequest
 
 
-def test_a_folder_without_a_file_gets_generic_ones(tmp_path):
+def test_read_defaults_without_a_file_is_generic(tmp_path):
     generic = Defaults(25, 7.5, "dpm++", upscale=1, styles=STYLES, examples=EXAMPLES, about="")
     assert read_defaults(tmp_path) == generic
     assert generic.of("classic") == {"steps": 50, "sampler": "lms", "guidance_interval": (0, 1)}
 
 
-def test_what_the_file_leaves_out_is_generic(tmp_path):
+def test_read_defaults_fills_missing_values(tmp_path):
     (tmp_path / "darkroom.json").write_text(json.dumps({"steps": 7, "styles": ["flat"], "about": "For icons."}))
     assert read_defaults(tmp_path) == Defaults(steps=7, styles=("flat",), about="For icons.")
 
 
-def test_each_quality_is_the_files_own_or_a_generic_one(tmp_path):
+def test_read_defaults_takes_presets_from_the_file_first(tmp_path):
     fast = {"steps": 5, "sampler": "euler", "guidance_interval": [0, 0.5]}
     (tmp_path / "darkroom.json").write_text(json.dumps({"steps": 7, "presets": {"draft": fast}}))
     defaults = read_defaults(tmp_path)
@@ -44,7 +44,7 @@ def test_each_quality_is_the_files_own_or_a_generic_one(tmp_path):
         ('{"examples": ["a", "b", "c", "d", "e", "f"]}', "darkroom.json: examples: "),
     ],
 )
-def test_a_file_that_cannot_be_used_says_what_is_wrong(tmp_path, text, words):
+def test_read_defaults_reports_invalid_files(tmp_path, text, words):
     (tmp_path / "darkroom.json").write_text(text, errors="surrogateescape")
     with pytest.raises(ModelLoadError) as refused:
         read_defaults(tmp_path)

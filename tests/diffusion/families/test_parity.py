@@ -30,7 +30,7 @@ def pipeline(kind, components, sampler):
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("guidance_scale", [1.0, 7.5])
-def test_text_to_image_equals_the_pipeline(components, sampler, guidance_scale, record_property):
+def test_text_to_image_equals_diffusers(components, sampler, guidance_scale, record_property):
     noise = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(3))
     request = ImageRequest("a red fox", "a dog", 32, 32, 12, guidance_scale, sampler, seed=5)
     theirs = pipeline(StableDiffusionPipeline, components, sampler)(
@@ -54,7 +54,7 @@ def test_text_to_image_equals_the_pipeline(components, sampler, guidance_scale, 
 
 
 @pytest.mark.parametrize("start_step", [0, 3, 9])
-def test_image_to_image_equals_the_pipeline(components, start_step):
+def test_image_to_image_equals_diffusers(components, start_step):
     gradient = Image.linear_gradient("L").resize((32, 32)).convert("RGB")
     request = ImageRequest("a red fox", "", 32, 32, 10, 7.5, "ddim", seed=7, image=gradient, start_step=start_step)
     theirs = pipeline(StableDiffusionImg2ImgPipeline, components, "ddim")(

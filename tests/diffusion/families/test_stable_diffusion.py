@@ -14,21 +14,21 @@ from diffusion.sampling.guidance import classifier_free_guidance, predict_x_0
 from diffusion.sampling.trajectory import step
 
 
-def test_a_folder_in_diffusers_layout_loads_in_the_dtype_of_the_device(tiny_folder):
+def test_load_model_takes_the_dtype_of_the_device(tiny_folder):
     model = load_model(tiny_folder, device="cpu")
     assert model.dtype == best_dtype(torch.device("cpu"))
     assert (model.sample_side, model.latent_factor) == (32, 8)
     assert model.generate(["a fox"], seeds=[1], steps=2)[0].size == (32, 32)
 
 
-def test_a_loaded_model_draws_what_the_saved_one_drew(tiny_folder, tiny_model):
+def test_load_model_draws_as_the_saved_model(tiny_folder, tiny_model):
     loaded = load_model(tiny_folder, dtype=torch.float32)
     settings = {"seeds": [4], "steps": 3, "sampler": "ddim"}
     assert loaded.generate(["a fox"], **settings)[0].tobytes() == tiny_model.generate(["a fox"], **settings)[0].tobytes()
 
 
 @pytest.mark.parametrize("missing", ["vae", "tokenizer", "text_encoder", "unet", "scheduler"])
-def test_a_missing_component_is_told(tiny_folder, tmp_path, missing):
+def test_load_model_reports_a_missing_part(tiny_folder, tmp_path, missing):
     folder = shutil.copytree(tiny_folder, tmp_path / "model")
     shutil.rmtree(folder / missing)
     with pytest.raises(ModelLoadError, match="cannot be loaded") as refused:
@@ -37,12 +37,12 @@ def test_a_missing_component_is_told(tiny_folder, tmp_path, missing):
 
 
 @pytest.mark.parametrize("device", ["toaster", "cuda" if not torch.cuda.is_available() else "cuda:99"])
-def test_a_device_that_is_not_there_is_told(tiny_folder, device):
+def test_load_model_reports_a_missing_device(tiny_folder, device):
     with pytest.raises(ModelLoadError, match=r"(?i)device|cuda"):
         load_model(tiny_folder, device=device)
 
 
-def test_pickled_weights_are_refused(tiny_folder, tmp_path):
+def test_load_model_rejects_pickled_weights(tiny_folder, tmp_path):
     folder = shutil.copytree(tiny_folder, tmp_path / "model")
     weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
     weights.rename(weights.with_suffix(".bin"))
@@ -50,14 +50,14 @@ def test_pickled_weights_are_refused(tiny_folder, tmp_path):
         load_model(folder)
 
 
-def test_a_model_may_bring_its_own_defaults(tiny_folder, tmp_path):
+def test_load_model_reads_the_models_defaults(tiny_folder, tmp_path):
     folder = shutil.copytree(tiny_folder, tmp_path / "model")
     (folder / "darkroom.json").write_text('{"steps": 7, "guidance_scale": 2.5, "sampler": "euler"}')
     request = load_model(folder).request("a fox", steps=None)
     assert (request.steps, request.guidance_scale, request.sampler, request.width) == (7, 2.5, "euler", 32)
 
 
-def test_what_suits_stable_diffusion_stands_where_a_model_brings_nothing(tiny_model):
+def test_request_has_generic_defaults(tiny_model):
     request = tiny_model.request("a fox")
     assert (request.steps, request.guidance_scale, request.sampler) == (25, 7.5, "dpm++")
 
@@ -80,12 +80,12 @@ def test_validate_counts_the_tokens_of_an_over_long_prompt(tiny_model):
         tiny_model.validate(ImageRequest("fox " * 76, width=32, height=32))
 
 
-def test_prompts_are_encoded_once(tiny_model):
+def test_encode_caches_prompts(tiny_model):
     encode, request = tiny_model.family.encode, tiny_model.request("a fox")
     assert encode("encoded once", request) is encode("encoded once", request)
 
 
-def test_a_look_shows_one_pixel_a_latent_cell_after_the_first_step(tiny_model):
+def test_preview_latents_has_one_pixel_per_latent_cell(tiny_model):
     trajectory = tiny_model.trajectory(ImageRequest("a fox", "", 32, 48, 5))
     with pytest.raises(ValueError, match="first step"):
         tiny_model.preview_latents([trajectory])
@@ -94,21 +94,21 @@ def test_a_look_shows_one_pixel_a_latent_cell_after_the_first_step(tiny_model):
 
 
 @pytest.mark.parametrize("field", ["prompt", "negative_prompt", "morph_to", "branches"])
-def test_all_that_a_request_says_must_be_short_enough(tiny_model, field):
+def test_validate_counts_the_tokens_of_every_prompt(tiny_model, field):
     text = "fox " * 76
     given = {"branches": ((1, text),)} if field == "branches" else {field: text}
     with pytest.raises(InvalidRequestError, match="76 tokens"):
         tiny_model.validate(ImageRequest(**{"prompt": "a", "width": 32, "height": 32, "count": 2} | given))
 
 
-def test_guidance_of_one_is_the_conditional_prediction():
+def test_guidance_scale_of_1_is_the_conditional_prediction():
     unconditional, conditional = torch.randn(2, 1, 4, 4, 4)
     torch.testing.assert_close(classifier_free_guidance(unconditional, conditional, 1.0), conditional)
     torch.testing.assert_close(classifier_free_guidance(unconditional, conditional, 0.0), unconditional)
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
-def test_clean_latents_are_recovered_from_a_perfect_prediction(prediction_type):
+def test_predict_x_0_recovers_clean_latents(prediction_type):
     x_0, noise = torch.randn(2, 1, 4, 4, 4)
     alpha_bar = torch.tensor(0.3)
     x_t = alpha_bar.sqrt() * x_0 + (1 - alpha_bar).sqrt() * noise
@@ -118,7 +118,7 @@ def test_clean_latents_are_recovered_from_a_perfect_prediction(prediction_type):
 
 
 @pytest.mark.parametrize(("width", "height"), [(1024, 32), (1544, 32), (40, 1200)])
-def test_only_what_is_larger_than_a_tile_is_encoded_and_decoded_in_tiles(tiny_model, monkeypatch, width, height):
+def test_autoencoder_tiles_only_large_images(tiny_model, monkeypatch, width, height):
     image = Image.effect_noise((width, height), 60).convert("RGB").filter(ImageFilter.GaussianBlur(9))
     seen = []
     for network in (tiny_model.family.vae.encoder, tiny_model.family.vae.decoder):

@@ -52,7 +52,7 @@ def sentence(stderr):
     return stderr.strip().splitlines()[-1]
 
 
-def test_a_hub_id_is_downloaded_once_with_a_bar_and_then_works_without_the_hub(tiny_folder, draw):
+def test_fetch_downloads_once_and_then_works_offline(tiny_folder, draw):
     with mirror(tiny_folder, REPOSITORY) as endpoint:
         first = draw(REPOSITORY, HF_ENDPOINT=endpoint)
     assert first.returncode == 0, first.stderr
@@ -64,7 +64,7 @@ def test_a_hub_id_is_downloaded_once_with_a_bar_and_then_works_without_the_hub(t
         assert "Fetching" not in again.stderr
 
 
-def test_an_id_the_hub_does_not_know_is_told_in_one_sentence(tiny_folder, draw):
+def test_fetch_reports_an_unknown_id(tiny_folder, draw):
     with mirror(tiny_folder, REPOSITORY) as endpoint:
         ended = draw("someone/else", HF_ENDPOINT=endpoint)
     assert ended.returncode == 2
@@ -73,7 +73,7 @@ def test_an_id_the_hub_does_not_know_is_told_in_one_sentence(tiny_folder, draw):
 
 
 @pytest.mark.parametrize("brings", [True, False])
-def test_a_checker_is_downloaded_where_the_model_brings_one(tmp_path, user, brings):
+def test_load_safety_check_downloads_the_models_checker(tmp_path, user, brings):
     build_checker(tmp_path / "model", flagging=True)
     if not brings:
         (tmp_path / "model" / "safety_checker" / "config.json").unlink()
@@ -91,7 +91,7 @@ def large(model):
     return model
 
 
-def test_a_transfer_that_breaks_goes_on_where_it_stopped(large, fetch):
+def test_fetch_resumes_a_broken_transfer(large, fetch):
     downloads = []
     with mirror(large, REPOSITORY, breaks=1, downloads=downloads) as endpoint:
         folder, stderr = fetch(endpoint)
@@ -99,7 +99,7 @@ def test_a_transfer_that_breaks_goes_on_where_it_stopped(large, fetch):
     assert ("unet/diffusion_pytorch_model.safetensors", PIECE) in downloads
 
 
-def test_files_that_came_whole_before_the_hub_went_away_are_kept_for_the_next_start(large, fetch):
+def test_fetch_keeps_complete_files_for_the_next_start(large, fetch):
     before, after = [], []
     with mirror(large, REPOSITORY, breaks=1, closed=True, downloads=before) as endpoint:
         folder, stderr = fetch(endpoint)
@@ -114,7 +114,7 @@ def test_files_that_came_whole_before_the_hub_went_away_are_kept_for_the_next_st
 
 
 @pytest.mark.parametrize("token", ["", "hf_of_somebody_else"])
-def test_a_gated_model_says_where_to_accept_its_licence(tiny_folder, fetch, token):
+def test_fetch_names_the_page_of_a_gated_licence(tiny_folder, fetch, token):
     with mirror(tiny_folder, REPOSITORY, gated=True) as endpoint:
         folder, stderr = fetch(endpoint, HF_TOKEN=token)
         assert not folder
@@ -122,12 +122,12 @@ def test_a_gated_model_says_where_to_accept_its_licence(tiny_folder, fetch, toke
         assert fetch(endpoint, HF_TOKEN=LICENCE_ACCEPTED)[0]
 
 
-def test_a_token_that_is_none_is_told(tiny_folder, fetch):
+def test_fetch_reports_an_invalid_token(tiny_folder, fetch):
     with mirror(tiny_folder, REPOSITORY) as endpoint:
         assert "the hub does not accept HF_TOKEN" in sentence(fetch(endpoint, HF_TOKEN="secret")[1])
 
 
-def test_a_model_in_pickles_is_not_downloaded(model, fetch):
+def test_fetch_does_not_download_pickles(model, fetch):
     weights = model / "unet" / "diffusion_pytorch_model.safetensors"
     weights.rename(weights.with_suffix(".bin"))
     downloads = []
@@ -139,7 +139,7 @@ def test_a_model_in_pickles_is_not_downloaded(model, fetch):
 
 
 @pytest.mark.parametrize(("both", "half"), [(False, False), (True, True), (True, False)])
-def test_weights_in_half_precision_are_taken_where_they_suit_or_are_all_there_is(model, fetch, both, half):
+def test_fetch_takes_half_precision_where_it_suits_or_is_alone(model, fetch, both, half):
     for weights in list(model.rglob("*.safetensors")):
         (shutil.copy if both else shutil.move)(weights, weights.with_suffix(".fp16.safetensors"))
     downloads = []
@@ -151,14 +151,14 @@ def test_weights_in_half_precision_are_taken_where_they_suit_or_are_all_there_is
     assert all((".fp16." in name) == (half or not both) for name in taken)
 
 
-def test_weights_in_half_precision_alone_are_loaded_from_a_folder(model, user, tmp_path):
+def test_load_model_reads_half_precision_alone(model, user, tmp_path):
     for weights in list(model.rglob("*.safetensors")):
         weights.rename(weights.with_suffix(".fp16.safetensors"))
     ended = user("-m", "diffusion", "fox", "-o", tmp_path / "fox.png", "--model", model, "--steps", 2)
     assert ended.returncode == 0, ended.stderr
 
 
-def test_too_small_a_disk_is_told_before_the_download(tiny_folder, fetch):
+def test_fetch_reports_a_full_disk_before_the_download(tiny_folder, fetch):
     downloads = []
     with mirror(tiny_folder, REPOSITORY, size=10**15, downloads=downloads) as endpoint:
         folder, stderr = fetch(endpoint)
@@ -167,16 +167,16 @@ def test_too_small_a_disk_is_told_before_the_download(tiny_folder, fetch):
 
 
 @pytest.mark.parametrize("model", ["no/such/folder", "/nowhere", "./nowhere", "a name"])
-def test_what_is_neither_a_folder_nor_an_id_is_not_looked_for_on_the_hub(fetch, model):
+def test_fetch_asks_the_hub_for_ids_only(fetch, model):
     assert sentence(fetch("http://127.0.0.1:9", model)[1]).endswith("there is no such folder or file.")
 
 
-def test_a_hub_out_of_reach_is_told(fetch):
+def test_fetch_reports_an_unreachable_hub(fetch):
     assert "the hub cannot be reached" in sentence(fetch("http://127.0.0.1:9")[1])
     assert "HF_HUB_OFFLINE forbids the download" in sentence(fetch("http://127.0.0.1:9", HF_HUB_OFFLINE="1")[1])
 
 
-def test_shards_and_other_variants_are_told_apart():
+def test_variant_of_recognises_shards():
     shards = ["unet/diffusion_pytorch_model.fp16-00001-of-00002.safetensors", "unet/config.json"]
     assert variant_of(shards, "unet", half=False) == "fp16"
     assert variant_of(["unet/diffusion_pytorch_model-00001-of-00002.safetensors", *shards], "unet", half=False) is None

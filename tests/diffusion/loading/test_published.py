@@ -41,7 +41,7 @@ def folder_of(tmp_path_factory):
     return folder
 
 
-def test_a_published_configuration_is_taken_as_it_is(hub_id, folder_of):
+def test_load_model_takes_published_configurations(hub_id, folder_of):
     model = load_model(folder_of(hub_id), "cpu", torch.float32)
     family, side = MODELS[hub_id]
     assert model.sample_side == side
@@ -117,7 +117,7 @@ def narrow(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("hub_id", [SD1, SD2], indirect=False)
-def test_a_model_in_one_file_is_the_same_model(hub_id, folder_of, narrow, tmp_path):
+def test_load_checkpoint_equals_the_folder(hub_id, folder_of, narrow, tmp_path):
     file = write_checkpoint(folder_of(hub_id), tmp_path / "some model.safetensors")
     single, whole = (load_parts(str(source), "cpu", torch.float32) for source in (file, folder_of(hub_id)))
     for name in ("unet", "vae", "text_encoder"):
@@ -132,14 +132,14 @@ def test_a_model_in_one_file_is_the_same_model(hub_id, folder_of, narrow, tmp_pa
     assert max(abs(a - b) for a, b in zip(first.tobytes(), second.tobytes(), strict=True)) <= 1
 
 
-def test_a_file_says_itself_how_it_differs_from_its_family(folder_of, narrow, tmp_path):
+def test_load_checkpoint_reads_the_files_metadata(folder_of, narrow, tmp_path):
     told = {"modelspec.resolution": "512x512", "modelspec.prediction_type": "epsilon"}
     file = write_checkpoint(folder_of(SD2), tmp_path / "base.safetensors", told)
     model = load_model(file, "cpu", torch.float32)
     assert (model.sample_side, model.family.prediction_type) == (512, "epsilon")
 
 
-def test_a_file_of_another_width_than_published_is_told(folder_of, tmp_path):
+def test_load_checkpoint_reports_another_width(folder_of, tmp_path):
     with pytest.raises(ModelLoadError, match="expected shape"):
         load_model(str(write_checkpoint(folder_of(SD1), tmp_path / "narrow.safetensors")), "cpu", torch.float32)
     assert FACTOR > 1
@@ -153,14 +153,14 @@ def test_a_file_of_another_width_than_published_is_told(folder_of, tmp_path):
         ("model.safetensors", b"broken", "it is no complete safetensors file"),
     ],
 )
-def test_a_file_that_is_no_model_is_told(tmp_path, name, data, words):
+def test_load_model_reports_a_file_that_is_no_model(tmp_path, name, data, words):
     if data is not None:
         (tmp_path / name).write_bytes(data)
     with pytest.raises(ModelLoadError, match=words):
         load_model(str(tmp_path / name), "cpu", torch.float32)
 
 
-def test_a_unet_that_wants_another_text_encoder_is_told(folder_of, tmp_path):
+def test_load_model_reports_parts_that_do_not_fit(folder_of, tmp_path):
     mixed = shutil.copytree(folder_of(SD1), tmp_path / "mixed")
     shutil.rmtree(mixed / "text_encoder")
     shutil.copytree(folder_of(SD2) / "text_encoder", mixed / "text_encoder")

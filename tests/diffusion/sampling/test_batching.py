@@ -22,7 +22,7 @@ def requests():
     yield plain.replace(guidance_interval=(0.2, 0.6), sampler="euler")
 
 
-def test_mixed_requests_come_out_of_a_shared_batch_as_when_alone(tiny_model):
+def test_step_draws_mixed_requests_as_when_alone(tiny_model):
     alone = [denoise_all(tiny_model, [tiny_model.trajectory(request, request.count - 1)])[0] for request in requests()]
 
     # Every second trajectory joins two steps later than the one before it, and a neighbour is dropped midway.
@@ -44,7 +44,7 @@ def test_mixed_requests_come_out_of_a_shared_batch_as_when_alone(tiny_model):
     assert max(differences) <= TOLERANCE
 
 
-def test_a_request_without_guidance_costs_one_row(tiny_model, monkeypatch):
+def test_step_takes_one_row_without_guidance(tiny_model, monkeypatch):
     predict, rows = tiny_model.predict_noise, []
 
     def counted(latents, timesteps, prompt_embeds):
@@ -59,7 +59,7 @@ def test_a_request_without_guidance_costs_one_row(tiny_model, monkeypatch):
     assert rows == [1, 1, 1, 2, 2, 2, 1, 2, 2, 1, 1]
 
 
-def test_an_interval_without_guidance_is_none_and_one_of_all_steps_is_all(tiny_model):
+def test_guidance_interval_may_be_empty_or_whole(tiny_model):
     def made(scale, interval):
         request = ImageRequest("a fox", "", 32, 32, 4, scale, guidance_interval=interval)
         return denoise_all(tiny_model, [tiny_model.trajectory(request)])[0]
@@ -68,7 +68,7 @@ def test_an_interval_without_guidance_is_none_and_one_of_all_steps_is_all(tiny_m
     assert (made(5.0, (0.0, 0.5)) - made(5.0, (0.0, 1.0))).abs().max() > 1e-3
 
 
-def test_the_interval_counts_from_the_first_step_also_where_a_picture_starts_later(tiny_model):
+def test_guidance_interval_counts_from_noise_for_later_starts(tiny_model):
     picture = Image.linear_gradient("L").resize((32, 32)).convert("RGB")
     request = ImageRequest("a fox", "", 32, 32, 10, 2.0, "heun", image=picture, start_step=4, guidance_interval=(0.5, 0.7))
     trajectory, rows = tiny_model.trajectory(request), []
@@ -78,7 +78,7 @@ def test_the_interval_counts_from_the_first_step_also_where_a_picture_starts_lat
     assert rows == [1, 1, 2, 2, 2, 2, 1, 1, 1, 1, 1]
 
 
-def test_the_same_seed_gives_the_same_picture_and_another_seed_another(tiny_model):
+def test_seed_decides_the_image(tiny_model):
     def latents(seed):
         return denoise_all(tiny_model, [tiny_model.trajectory(ImageRequest("a", "", 32, 32, 4, seed=seed))])[0]
 
@@ -86,7 +86,7 @@ def test_the_same_seed_gives_the_same_picture_and_another_seed_another(tiny_mode
     assert not torch.allclose(latents(1), latents(2), atol=0.1)
 
 
-def test_images_of_one_request_have_their_own_seeds(tiny_model):
+def test_trajectory_uses_the_seed_of_its_image(tiny_model):
     both = ImageRequest("a", "", 32, 32, 4, seed=1, count=2)
     first, second = denoise_all(tiny_model, [tiny_model.trajectory(both, index) for index in range(2)])
     alone = denoise_all(tiny_model, [tiny_model.trajectory(ImageRequest("a", "", 32, 32, 4, seed=2))])[0]

@@ -38,19 +38,19 @@ def samples(model, request):
 
 
 @samplers
-def test_where_nothing_is_to_be_drawn_the_latents_of_the_picture_come_back(tiny_model, sampler):
+def test_empty_mask_returns_the_latents_of_the_image(tiny_model, sampler):
     clean = tiny_model.encode_image(GRADIENT, torch.Generator().manual_seed(3))
     assert torch.equal(latents(tiny_model, masked((0, 0, 0, 0), sampler=sampler)), clean)
 
 
 @samplers
-def test_where_all_is_to_be_drawn_the_mask_changes_nothing(tiny_model, sampler):
+def test_full_mask_changes_nothing(tiny_model, sampler):
     whole = masked((0, 0, *SIZE), sampler=sampler, start_step=1)
     assert torch.equal(latents(tiny_model, whole), latents(tiny_model, whole.replace(mask=None)))
 
 
 @samplers
-def test_the_known_cells_stay_and_the_others_are_drawn(tiny_model, sampler):
+def test_blend_known_keeps_known_cells_alone(tiny_model, sampler):
     clean = tiny_model.encode_image(GRADIENT, torch.Generator().manual_seed(3))
     made = latents(tiny_model, masked(LEFT, sampler=sampler))
     assert torch.equal(made[..., 2:], clean[..., 2:])
@@ -58,7 +58,7 @@ def test_the_known_cells_stay_and_the_others_are_drawn(tiny_model, sampler):
 
 
 @samplers
-def test_the_known_part_is_as_noisy_as_the_step_expects(tiny_model, sampler):
+def test_blend_known_noises_to_the_level_of_the_step(tiny_model, sampler):
     generator = torch.Generator().manual_seed(3)
     clean = tiny_model.encode_image(GRADIENT, generator)
     noise = torch.randn(clean.shape, generator=generator)
@@ -68,13 +68,13 @@ def test_the_known_part_is_as_noisy_as_the_step_expects(tiny_model, sampler):
         torch.testing.assert_close(sample[..., 2:], expected[..., 2:], atol=0.02, rtol=0)
 
 
-def test_a_cell_that_the_mask_touches_is_drawn_anew(tiny_model):
+def test_latent_mask_includes_touched_cells(tiny_model):
     clean = tiny_model.encode_image(GRADIENT, torch.Generator().manual_seed(3))
     changed = (latents(tiny_model, masked((15, 15, 17, 17))) != clean).any(1)[0]
     assert changed.nonzero().tolist() == [[1, 1], [1, 2], [2, 1], [2, 2]]
 
 
-def test_what_was_to_stay_is_the_same_to_the_pixel(tiny_model):
+def test_finish_restores_unmasked_pixels(tiny_model):
     settings = {"steps": 4, "image": GRADIENT, "mask": box_mask(SIZE, LEFT)}
     picture = tiny_model.generate(["a fox"], seeds=[3], **settings)[0]
     assert picture.crop((16, 0, 32, 32)).tobytes() == GRADIENT.crop((16, 0, 32, 32)).tobytes()
@@ -82,14 +82,14 @@ def test_what_was_to_stay_is_the_same_to_the_pixel(tiny_model):
 
 
 @samplers
-def test_a_branch_with_the_same_prompt_is_the_same_picture(tiny_model, sampler):
+def test_branch_with_the_same_prompt_changes_nothing(tiny_model, sampler):
     request = asked(sampler=sampler)
     assert torch.equal(latents(tiny_model, request.branch_at(3, "a fox")), latents(tiny_model, request))
 
 
 @samplers
 @pytest.mark.parametrize("settings", [{}, {"image": GRADIENT, "start_step": 2}])
-def test_a_branch_follows_its_parent_up_to_its_step_and_no_further(tiny_model, sampler, settings):
+def test_branch_follows_its_parent_up_to_its_step(tiny_model, sampler, settings):
     request = asked(sampler=sampler, **settings)
     parent, branch = samples(tiny_model, request), samples(tiny_model, request.branch_at(4, "a red apple"))
     alike = [torch.equal(one, other) for (one, _), (other, _) in zip(parent, branch, strict=True)]
@@ -98,7 +98,7 @@ def test_a_branch_follows_its_parent_up_to_its_step_and_no_further(tiny_model, s
     assert alike == [index <= evaluations for index in range(len(parent))]
 
 
-def test_a_branch_of_a_branch_keeps_what_the_first_had_heard(tiny_model):
+def test_branch_of_a_branch_keeps_earlier_prompts(tiny_model):
     first = asked().branch_at(2, "a dog")
     second = first.branch_at(4, "a red apple")
     assert second.branches == ((2, "a dog"), (4, "a red apple"))
@@ -109,7 +109,7 @@ def test_a_branch_of_a_branch_keeps_what_the_first_had_heard(tiny_model):
 
 @pytest.mark.parametrize("guidance_scale", [1.0, 7.5])
 @pytest.mark.parametrize("sampler", ["lms", "heun", "dpm++"])
-def test_a_morph_begins_and_ends_with_pictures_of_its_prompts(tiny_model, sampler, guidance_scale):
+def test_morph_starts_and_ends_with_images_of_its_prompts(tiny_model, sampler, guidance_scale):
     morph = asked("a fox", morph_to="a red apple", count=5, sampler=sampler, guidance_scale=guidance_scale)
     ends = asked("a fox", seed=3), asked("a red apple", seed=4)
     for index, end in zip((0, 4), ends, strict=True):
@@ -117,14 +117,14 @@ def test_a_morph_begins_and_ends_with_pictures_of_its_prompts(tiny_model, sample
         torch.testing.assert_close(latents(tiny_model, morph, index), alone, atol=1e-3, rtol=0)
 
 
-def test_the_frames_of_a_morph_go_from_one_end_to_the_other(tiny_model):
+def test_morph_frames_move_steadily(tiny_model):
     morph = asked("a fox", morph_to="a red apple", count=5)
     frames = [latents(tiny_model, morph, index) for index in range(5)]
     to_first, to_last = ([(frame - end).norm().item() for frame in frames] for end in (frames[0], frames[-1]))
     assert to_first == sorted(to_first) and to_last == sorted(to_last, reverse=True)
 
 
-def test_noise_between_two_noises_is_as_strong_as_they_are():
+def test_slerp_keeps_the_variance_of_noise():
     start, end = torch.randn(2, 1, 4, 64, 64, generator=torch.Generator().manual_seed(0))
     for weight in (0.0, 0.25, 0.5, 0.75, 1.0):
         assert abs(slerp(start, end, weight).std().item() - 1) < 0.02

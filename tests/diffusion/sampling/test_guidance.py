@@ -40,7 +40,7 @@ def classifier():
     return build_classifier().eval().requires_grad_(False)
 
 
-def test_it_follows_equation_14():
+def test_classifier_guidance_follows_equation_14():
     eps, gradient = torch.randn(2, 1, 4, 4, 4)
     expected = eps - (1 - 0.3) ** 0.5 * 2.5 * gradient
     torch.testing.assert_close(
@@ -49,7 +49,7 @@ def test_it_follows_equation_14():
 
 
 @pytest.mark.parametrize("alpha_bar", [0.005, 0.3, 0.95])
-def test_epsilon_and_v_prediction_are_pushed_to_the_same_picture(alpha_bar):
+def test_classifier_guidance_agrees_for_epsilon_and_v_prediction(alpha_bar):
     x_0, noise, gradient = torch.randn(3, 1, 4, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     alpha_bar = torch.tensor(alpha_bar, dtype=torch.float64)
     x_t = alpha_bar.sqrt() * x_0 + (1 - alpha_bar).sqrt() * noise
@@ -63,7 +63,7 @@ def test_epsilon_and_v_prediction_are_pushed_to_the_same_picture(alpha_bar):
     torch.testing.assert_close(guided(noise, "epsilon"), x_0 + (1 - alpha_bar) / alpha_bar.sqrt() * 2.5 * gradient)
 
 
-def test_the_gradient_is_that_of_each_rows_own_label(classifier):
+def test_gradient_is_that_of_each_rows_label(classifier):
     x_t, timesteps = torch.randn(3, 4, 4, 6, generator=torch.Generator().manual_seed(0)), torch.tensor([10.0, 500.5, 990.0])
     labels, towards = torch.tensor([2, 0, 4]), torch.randn(3, 4, 4, 6, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
@@ -76,14 +76,14 @@ def test_the_gradient_is_that_of_each_rows_own_label(classifier):
     torch.testing.assert_close((gradient * towards).sum((1, 2, 3)), expected, rtol=1e-3, atol=1e-4)
 
 
-def test_any_size_of_latents_can_be_classified(classifier):
+def test_classifier_takes_latents_of_any_size(classifier):
     for height, width in ((4, 4), (3, 9), (16, 16)):
         groups, colours = classifier(torch.randn(2, 4, height, width), torch.tensor([1.0, 999.0]))
         assert (groups.shape, colours.shape) == ((2, 2), (2, 3))
 
 
 @pytest.mark.parametrize("guidance_scale", [1.0, 3.0])
-def test_steering_makes_the_label_likelier_the_harder_the_more(steerable_model, guidance_scale):
+def test_label_scale_makes_the_label_likelier(steerable_model, guidance_scale):
     request = asked(guidance_scale=guidance_scale)
     clean, blue = torch.zeros(1), torch.tensor([steerable_model.guide_labels.index("blue")])
     surer = [
@@ -98,14 +98,14 @@ def test_steering_makes_the_label_likelier_the_harder_the_more(steerable_model, 
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_a_scale_of_0_is_bit_identical_to_no_steering_and_never_asks_the_classifier(steerable_model, sampler, monkeypatch):
+def test_label_scale_of_0_never_calls_the_classifier(steerable_model, sampler, monkeypatch):
     monkeypatch.setattr(steerable_model.classifier, "gradient", lambda *rows: 1 / 0)
     plain = asked(sampler=sampler)
     [without], [at_0] = drawn(steerable_model, plain), drawn(steerable_model, plain.replace(guide_label="red", label_scale=0.0))
     assert torch.equal(without, at_0)
 
 
-def test_a_picture_steered_in_a_mixed_batch_is_the_one_steered_alone(steerable_model):
+def test_label_guidance_in_a_mixed_batch_is_as_when_alone(steerable_model):
     labels = ("red", "", "animal", "blue", "", "green", "food")
     requests = [
         asked(
@@ -127,7 +127,7 @@ def test_a_picture_steered_in_a_mixed_batch_is_the_one_steered_alone(steerable_m
         assert ((steered - plain).abs().max() > 10 * TOLERANCE) == bool(label)
 
 
-def test_all_steered_pictures_of_a_step_share_one_call_of_the_classifier(steerable_model, monkeypatch):
+def test_apply_stacks_one_classifier_call_per_step(steerable_model, monkeypatch):
     gradient, rows = steerable_model.classifier.gradient, []
 
     def counted(latents, timesteps, labels):
@@ -140,7 +140,7 @@ def test_all_steered_pictures_of_a_step_share_one_call_of_the_classifier(steerab
     assert rows == [[2, 1]]
 
 
-def test_a_gradient_that_is_not_finite_fails_its_picture_alone(steerable_model, monkeypatch):
+def test_step_fails_only_the_image_whose_gradient_is_not_finite(steerable_model, monkeypatch):
     gradient = steerable_model.classifier.gradient
 
     def overflows_in_the_first(*rows):
@@ -155,7 +155,7 @@ def test_a_gradient_that_is_not_finite_fails_its_picture_alone(steerable_model, 
     assert [each.step_index for each in (plain, steered)] == [1, 1] and not plain.error and not steered.error
 
 
-async def test_the_engine_steers_in_its_worker(steerable_model):
+async def test_engine_guides_by_label(steerable_model):
     request = asked(guide_label="red", label_scale=3.0)
     async with Engine(steerable_model) as engine:
         result = await engine.submit(request)
@@ -163,7 +163,7 @@ async def test_the_engine_steers_in_its_worker(steerable_model):
     assert max(abs(a - b) for a, b in zip(alone.tobytes(), result.images[0].tobytes(), strict=True)) <= 1
 
 
-def test_unknown_labels_are_refused_and_the_known_ones_named(steerable_model, tiny_model):
+def test_validate_names_the_known_labels(steerable_model, tiny_model):
     with pytest.raises(InvalidRequestError, match="'mauve', only to animal, food, red, green, blue") as refused:
         steerable_model.validate(asked(guide_label="mauve"))
     assert refused.value.field == "guide_label"
@@ -172,7 +172,7 @@ def test_unknown_labels_are_refused_and_the_known_ones_named(steerable_model, ti
     assert tiny_model.guide_labels == ()
 
 
-def test_a_saved_classifier_steers_as_before_and_half_precision_is_read_as_full(tiny_folder, tmp_path):
+def test_load_model_reads_a_half_precision_classifier_in_float32(tiny_folder, tmp_path):
     folder = shutil.copytree(tiny_folder, tmp_path / "model")
     build_classifier().half().save_pretrained(folder / "classifier")
     loaded = load_model(folder, device="cpu", dtype=torch.float32)
@@ -184,19 +184,19 @@ def test_a_saved_classifier_steers_as_before_and_half_precision_is_read_as_full(
     assert torch.equal(drawn(loaded, request)[0], drawn(rounded, request)[0])
 
 
-def test_a_damaged_classifier_is_told(tiny_folder, tmp_path):
+def test_load_model_rejects_a_damaged_classifier(tiny_folder, tmp_path):
     folder = shutil.copytree(tiny_folder, tmp_path / "model")
     (folder / "classifier").mkdir()
     with pytest.raises(ModelLoadError, match="cannot be loaded"):
         load_model(folder)
 
 
-def test_a_classifier_of_other_latents_is_told(tiny_folder, tmp_path):
+def test_load_model_rejects_a_classifier_of_other_latents(tiny_folder, tmp_path):
     folder = shutil.copytree(tiny_folder, tmp_path / "model")
     NoisyLatentClassifier(("animal",), ("red",), 8, block_out_channels=(8,)).save_pretrained(folder / "classifier")
     with pytest.raises(ModelLoadError, match="reads 8 latent channels and its UNet makes 4"):
         load_model(folder)
 
 
-def test_its_labels_are_those_of_both_heads():
+def test_classifier_labels_are_those_of_both_heads():
     assert NoisyLatentClassifier(("animal",), ("red", "blue"), block_out_channels=(8,)).labels == ("animal", "red", "blue")

@@ -68,14 +68,14 @@ def assert_same(sampler, config, *how):
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_from_noise(sampler, prediction_type):
+def test_linearize_equals_the_scheduler_from_noise(sampler, prediction_type):
     for steps in (1, 2, 3, 17, 50):
         assert_same(sampler, TINY_SCHEDULER | {"prediction_type": prediction_type}, steps)
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_from_a_picture_of_which_a_part_stays(sampler, prediction_type):
+def test_linearize_equals_the_scheduler_when_inpainting(sampler, prediction_type):
     clean, noise = torch.randn(2, *SHAPE, generator=seeded(3))
     inpaint = InpaintContext(clean, noise, (torch.arange(5) < 3).float().expand(1, 1, 6, 5))
     for start_step in (0, 1, 5, 9):
@@ -83,12 +83,12 @@ def test_from_a_picture_of_which_a_part_stays(sampler, prediction_type):
 
 
 @pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
-def test_with_other_spacings_of_the_timesteps(spacing):
+def test_linearize_equals_the_scheduler_for_other_timestep_spacings(spacing):
     for sampler in SAMPLERS:
         assert_same(sampler, TINY_SCHEDULER | {"timestep_spacing": spacing}, 8)
 
 
-def test_a_configuration_that_clips_predictions_does_not_clip_latents():
+def test_schedule_ignores_clipping_in_the_configuration():
     for sampler in SAMPLERS:
         plain, clipping = (ours(sampler, TINY_SCHEDULER | {"clip_sample": clips}, 6)[1] for clips in (False, True))
         assert torch.equal(plain, clipping)
@@ -97,5 +97,5 @@ def test_a_configuration_that_clips_predictions_does_not_clip_latents():
 @pytest.mark.parametrize(
     ("sampler", "most"), [("ddim", 2), ("euler", 2), ("euler_a", 2), ("heun", 4), ("dpm++", 4), ("lms", 8)]
 )
-def test_only_what_is_needed_later_is_kept(sampler, most):
+def test_solver_memory_is_the_longest_history(sampler, most):
     assert SAMPLERS[sampler].solver(TINY_SCHEDULER, 30).memory == most

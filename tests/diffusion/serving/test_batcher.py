@@ -23,17 +23,17 @@ def filled(*items, max_rows=4):
     return batcher
 
 
-def test_nothing_to_do_gives_an_empty_batch():
+def test_next_batch_is_empty_without_items():
     assert filled().next_batch() == []
 
 
-def test_owners_take_turns_and_keep_their_own_order():
+def test_admit_alternates_between_owners():
     items = [Item("flooder", str(number)) for number in range(3)] + [Item("modest", "only")]
     order = [(item.owner, item.name) for item in filled(*items).waiting()]
     assert order == [("flooder", "0"), ("modest", "only"), ("flooder", "1"), ("flooder", "2")]
 
 
-def test_items_are_admitted_in_the_order_that_was_told():
+def test_waiting_yields_the_order_of_admission():
     items = [Item("a", "1"), Item("a", "2"), Item("b", "3"), Item("c", "4"), Item("b", "5")]
     batcher = filled(*items, max_rows=2)
     told, admitted = list(batcher.waiting()), []
@@ -43,7 +43,7 @@ def test_items_are_admitted_in_the_order_that_was_told():
     assert admitted == told
 
 
-def test_a_flooder_who_keeps_coming_delays_another_by_one_item_only():
+def test_admit_lets_a_flooder_delay_others_by_one_item():
     batcher = filled(Item("flooder"), Item("flooder"), Item("flooder"), max_rows=2)
     running = batcher.next_batch()
     batcher.add(Item("modest", "mine"))
@@ -55,13 +55,13 @@ def test_a_flooder_who_keeps_coming_delays_another_by_one_item_only():
     assert "mine" in (first[0].name, second[0].name)
 
 
-def test_rows_bound_what_runs_together():
+def test_admit_respects_max_rows():
     batcher = filled(*[Item(str(number)) for number in range(5)])
     assert len(batcher.next_batch()) == 2
     assert len(list(batcher.waiting())) == 3
 
 
-def test_after_the_bound_was_lowered_running_items_take_turns():
+def test_next_batch_alternates_after_max_rows_was_lowered():
     items = [Item(str(number)) for number in range(3)]
     batcher = filled(*items, max_rows=6)
     assert batcher.next_batch() == items
@@ -71,25 +71,25 @@ def test_after_the_bound_was_lowered_running_items_take_turns():
     assert all(sum(item in batch for batch in batches) == 2 for item in items)
 
 
-def test_a_newcomer_joins_the_running_batch():
+def test_admit_joins_newcomers_to_the_running_batch():
     batcher = filled(Item("a"))
     assert len(batcher.next_batch()) == 1
     batcher.add(Item("b"))
     assert [item.owner for item in batcher.next_batch()] == ["a", "b"]
 
 
-def test_an_item_larger_than_the_bound_runs_alone():
+def test_admit_runs_an_oversized_item_alone():
     batcher = filled(Item("a", rows=9), Item("b"))
     assert [item.owner for item in batcher.next_batch()] == ["a"]
 
 
-def test_shapes_never_mix_and_take_turns():
+def test_next_batch_alternates_between_shapes():
     batcher = filled(Item("a"), Item("b", shape="wide"), max_rows=8)
     shapes = [{item.shape for item in batcher.next_batch()} for _ in range(4)]
     assert shapes == [{"square"}, {"wide"}, {"square"}, {"wide"}]
 
 
-def test_discarding_frees_the_place_whether_the_item_waits_runs_or_is_gone():
+def test_discard_removes_waiting_running_and_gone_items():
     running, waiting = Item("a"), Item("b")
     batcher = filled(running, waiting, max_rows=2)
     batcher.next_batch()
@@ -100,7 +100,7 @@ def test_discarding_frees_the_place_whether_the_item_waits_runs_or_is_gone():
     assert batcher.next_batch() == []
 
 
-def test_once_closed_the_last_ones_are_finished_and_nothing_else_is_admitted():
+def test_close_admits_the_last_items_only():
     running, last, waiting = Item("a", "1"), Item("a", "2"), Item("b", "3")
     batcher = filled(running, waiting, last, max_rows=2)
     assert batcher.next_batch() == [running]
@@ -113,7 +113,7 @@ def test_once_closed_the_last_ones_are_finished_and_nothing_else_is_admitted():
     assert list(batcher.waiting()) == [waiting]
 
 
-def test_a_short_item_joins_a_long_one_at_once_and_they_take_turns():
+def test_admit_backfills_a_short_item():
     long, short = Item("a", left=50), Item("b", left=10)
     batcher = filled(long, max_rows=2)
     batcher.next_batch()
@@ -121,7 +121,7 @@ def test_a_short_item_joins_a_long_one_at_once_and_they_take_turns():
     assert [batcher.next_batch() for _ in range(4)] in ([[long], [short]] * 2, [[short], [long]] * 2)
 
 
-def test_short_items_go_past_a_long_one_that_waits_but_it_gets_the_room_that_comes_free():
+def test_admit_gives_free_room_to_a_bypassed_long_item():
     running, waiting = Item("a", left=50), Item("b", left=50)
     batcher = filled(running, waiting, max_rows=2)
     batcher.next_batch()
@@ -138,7 +138,7 @@ def test_short_items_go_past_a_long_one_that_waits_but_it_gets_the_room_that_com
     assert guests[1] in batcher.running()
 
 
-def test_nobody_who_waits_sees_two_short_items_of_another_go_first():
+def test_admit_bypasses_a_waiting_owner_once_per_other_owner():
     running, waiting = Item("a", left=50), Item("b", left=50)
     batcher = filled(running, waiting, *[Item("flooder", str(number), left=5) for number in range(3)], max_rows=2)
     batcher.next_batch()
@@ -151,7 +151,7 @@ def test_nobody_who_waits_sees_two_short_items_of_another_go_first():
     assert {item.owner for item in batcher.running()} == {"b", "flooder"}
 
 
-def test_who_has_left_the_queue_holds_nobody_back():
+def test_discard_clears_the_bypasses_of_its_owner():
     running, waiting = Item("a", left=50), Item("b", left=50)
     batcher = filled(running, waiting, Item("c", "1", left=5), Item("c", "2", left=5), max_rows=2)
     batcher.next_batch()
@@ -165,7 +165,7 @@ def test_who_has_left_the_queue_holds_nobody_back():
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from((3, 20)), st.integers(0, 3)), max_size=40))
-def test_whoever_waits_sees_at_most_one_item_of_each_other_begin(coming):
+def test_admit_bypasses_at_most_once_in_random_traffic(coming):
     batcher, seen, before = Batcher(4), {}, set()
     for owner, left, steps in [*coming, ("a", 3, 500)]:
         batcher.add(Item(owner, left=left))

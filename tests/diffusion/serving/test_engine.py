@@ -28,7 +28,7 @@ def asked(prompt="a fox", **settings):
     return ImageRequest(prompt, **{"width": 32, "height": 32, "steps": 4, "sampler": "ddim"} | settings)
 
 
-async def test_a_job_gives_its_pictures_seeds_and_model(tiny_model):
+async def test_job_returns_images_seeds_and_model(tiny_model):
     async with Engine(tiny_model) as engine:
         result = await engine.submit(asked(seed=5, count=3))
     assert [image.size for image in result.images] == [(32, 32)] * 3
@@ -37,7 +37,7 @@ async def test_a_job_gives_its_pictures_seeds_and_model(tiny_model):
     assert result.seconds > 0
 
 
-async def test_pictures_of_a_shared_engine_are_those_made_alone(tiny_model):
+async def test_engine_draws_shared_images_as_when_alone(tiny_model):
     requests = [asked(seed=1), asked("a dog", seed=2, steps=7, sampler="lms"), asked(seed=3, guidance_scale=1.0)]
     async with Engine(tiny_model) as engine:
         together = await asyncio.gather(*(engine.submit(request, owner) for owner, request in enumerate(requests)))
@@ -47,7 +47,7 @@ async def test_pictures_of_a_shared_engine_are_those_made_alone(tiny_model):
         assert max(abs(a - b) for a, b in zip(alone.tobytes(), result.images[0].tobytes(), strict=True)) <= 1
 
 
-async def test_progress_counts_up_with_previews_and_ends(tiny_model):
+async def test_progress_counts_up_with_previews(tiny_model):
     async with Engine(tiny_model, EngineConfig(preview_seconds=0)) as engine:
         job = engine.submit(asked(steps=8))
         seen = [progress async for progress in job]
@@ -58,7 +58,7 @@ async def test_progress_counts_up_with_previews_and_ends(tiny_model):
     assert seen[-1].previews and seen[-1].previews[0].size == (4, 4)
 
 
-async def test_waiting_jobs_are_told_their_place(tiny_model):
+async def test_progress_has_the_place_of_waiting_jobs(tiny_model):
     async with Engine(tiny_model, EngineConfig(max_rows=2)) as engine:
         jobs = [engine.submit(asked(steps=6), owner) for owner in "abc"]
         assert [job.progress.place for job in jobs] == [0, 1, 2]
@@ -68,7 +68,7 @@ async def test_waiting_jobs_are_told_their_place(tiny_model):
         assert jobs[2].progress.place is None
 
 
-async def test_one_owner_cannot_starve_another(tiny_model):
+async def test_engine_does_not_starve_an_owner(tiny_model):
     async with Engine(tiny_model, EngineConfig(max_rows=2)) as engine:
         flood = [engine.submit(asked(), "flooder") for _ in range(6)]
         await engine.submit(asked(), "modest")
@@ -77,7 +77,7 @@ async def test_one_owner_cannot_starve_another(tiny_model):
             job.cancel()
 
 
-async def test_a_cancelled_job_leaves_at_once_and_the_others_go_on(tiny_model):
+async def test_cancel_removes_the_job_at_once(tiny_model):
     async with Engine(tiny_model) as engine:
         doomed, other = engine.submit(asked(steps=150), "a"), engine.submit(asked(steps=6), "b")
         async for progress in doomed:
@@ -89,7 +89,7 @@ async def test_a_cancelled_job_leaves_at_once_and_the_others_go_on(tiny_model):
         assert len((await other).images) == 1
 
 
-async def test_giving_up_waiting_does_not_cancel_the_job(tiny_model):
+async def test_cancelled_await_does_not_cancel_the_job(tiny_model):
     async with Engine(tiny_model) as engine:
         job = engine.submit(asked(steps=10))
         waiter = asyncio.ensure_future(_wait(job))
@@ -102,7 +102,7 @@ async def _wait(job):
     return await job
 
 
-async def test_what_an_ended_job_held_does_not_wait_for_the_garbage_collector(tiny_model):
+async def test_job_frees_its_images_without_the_garbage_collector(tiny_model):
     gc.disable()
     try:
         async with Engine(tiny_model) as engine:
@@ -116,14 +116,14 @@ async def test_what_an_ended_job_held_does_not_wait_for_the_garbage_collector(ti
         gc.enable()
 
 
-async def test_closing_the_engine_cancels_what_is_unfinished(tiny_model):
+async def test_engine_cancels_unfinished_jobs_on_exit(tiny_model):
     async with Engine(tiny_model) as engine:
         job = engine.submit(asked(steps=150))
     with pytest.raises(JobCancelledError):
         await job
 
 
-async def test_more_than_can_wait_is_refused_with_a_sentence(tiny_model):
+async def test_submit_refuses_when_the_queue_is_full(tiny_model):
     async with Engine(tiny_model, EngineConfig(max_waiting=3)) as engine:
         engine.submit(asked(count=3))
         with pytest.raises(QueueFullError, match="try again"):
@@ -134,13 +134,13 @@ async def test_more_than_can_wait_is_refused_with_a_sentence(tiny_model):
     ("settings", "words"),
     [({"count": 4}, "count may be at most 3"), ({"morph_to": "a dog", "count": 4}, "frames may be at most 3")],
 )
-async def test_more_than_could_ever_wait_is_refused_for_good(tiny_model, settings, words):
+async def test_submit_rejects_more_than_the_queue_can_hold(tiny_model, settings, words):
     async with Engine(tiny_model, EngineConfig(max_waiting=3)) as engine:
         with pytest.raises(InvalidRequestError, match=words):
             engine.submit(asked(**settings))
 
 
-async def test_a_flood_of_variants_is_refused_before_any_is_read(tiny_components):
+async def test_submit_rejects_many_variants_before_reading_them(tiny_components):
     model = model_of(tiny_components)
     model.validate = None  # which would read them
     async with Engine(model) as engine:
@@ -158,13 +158,13 @@ async def test_a_flood_of_variants_is_refused_before_any_is_read(tiny_components
         ({"negative_prompt": "fox " * 80}, "negative prompt"),
     ],
 )
-async def test_what_the_model_or_operator_does_not_allow_is_refused_on_submitting(tiny_model, settings, words):
+async def test_submit_validates_against_model_and_limits(tiny_model, settings, words):
     async with Engine(tiny_model, EngineConfig(limits=Limits(side=256, steps=30, count=4))) as engine:
         with pytest.raises(InvalidRequestError, match=words):
             engine.submit(asked(**settings))
 
 
-async def test_one_failing_image_does_not_take_the_others_along(tiny_model, monkeypatch, caplog):
+async def test_engine_fails_only_the_broken_image(tiny_model, monkeypatch, caplog):
     encode = tiny_model.encode_image
 
     def broken(image, generator):
@@ -181,7 +181,7 @@ async def test_one_failing_image_does_not_take_the_others_along(tiny_model, monk
         assert len((await engine.submit(asked(image=Image.new("RGB", (32, 32))))).images) == 1
 
 
-async def test_a_failing_step_fails_its_jobs_and_the_engine_lives_on(tiny_components, caplog):
+async def test_engine_survives_a_failing_step(tiny_components, caplog):
     model = model_of(tiny_components)
     predict, calls = model.predict_noise, []
 
@@ -198,7 +198,7 @@ async def test_a_failing_step_fails_its_jobs_and_the_engine_lives_on(tiny_compon
         assert len((await engine.submit(asked())).images) == 1
 
 
-async def test_out_of_memory_halves_the_batch_and_is_remembered(tiny_components, caplog):
+async def test_out_of_memory_halves_the_batch_for_good(tiny_components, caplog):
     model = model_of(tiny_components)
     predict, sizes = model.predict_noise, []
 
@@ -219,7 +219,7 @@ async def test_out_of_memory_halves_the_batch_and_is_remembered(tiny_components,
         assert max(sizes) <= 2
 
 
-async def test_a_picture_too_large_for_the_memory_says_so(tiny_components, caplog):
+async def test_out_of_memory_for_one_row_fails_the_job(tiny_components, caplog):
     model = model_of(tiny_components)
 
     def no_memory(*rows):
@@ -231,7 +231,7 @@ async def test_a_picture_too_large_for_the_memory_says_so(tiny_components, caplo
             await engine.submit(asked())
 
 
-async def test_one_row_that_overflows_fails_its_picture_alone(tiny_components, caplog):
+async def test_step_fails_only_the_image_that_overflows(tiny_components, caplog):
     model = model_of(tiny_components)
     predict = model.predict_noise
 
@@ -249,7 +249,7 @@ async def test_one_row_that_overflows_fails_its_picture_alone(tiny_components, c
         assert len((await sound).images) == 1
 
 
-async def test_a_hung_step_is_given_up_and_the_engine_lives_on(tiny_components, caplog):
+async def test_engine_abandons_a_hung_step(tiny_components, caplog):
     model = model_of(tiny_components)
     predict, released, calls = model.predict_noise, threading.Event(), []
 
@@ -267,7 +267,7 @@ async def test_a_hung_step_is_given_up_and_the_engine_lives_on(tiny_components, 
     released.set()
 
 
-async def test_networks_run_in_one_worker_thread_without_gradients(tiny_components):
+async def test_engine_calls_networks_in_one_thread_without_gradients(tiny_components):
     model = model_of(tiny_components)
     predict, seen = model.predict_noise, set()
 
@@ -283,7 +283,7 @@ async def test_networks_run_in_one_worker_thread_without_gradients(tiny_componen
     assert name.startswith("diffusion") and not grad
 
 
-async def test_the_end_of_each_job_is_foreseen_once_steps_were_timed(tiny_model):
+async def test_estimate_completion_needs_timed_steps(tiny_model):
     async with Engine(tiny_model, EngineConfig(max_rows=2)) as engine:
         jobs = [engine.submit(asked(steps=steps, count=count), owner) for owner, steps, count in (("a", 150, 2), ("b", 60, 1))]
         assert engine.estimate_completion() == dict.fromkeys(jobs)
@@ -298,7 +298,7 @@ async def test_the_end_of_each_job_is_foreseen_once_steps_were_timed(tiny_model)
         assert engine.estimate_completion() == {}
 
 
-async def test_the_rows_of_a_step_follow_what_the_machine_is_seen_to_gain_from_them(tiny_model):
+async def test_max_rows_follows_measured_throughput(tiny_model):
     async with Engine(tiny_model) as engine:
         for seconds_a_row, most in ((0.0, 64), (10.0, 8), (0.5, 11)):
             engine._latency = LatencyModel()
@@ -313,13 +313,13 @@ async def test_the_rows_of_a_step_follow_what_the_machine_is_seen_to_gain_from_t
 
 @pytest.mark.parametrize("start", [0, 3])
 @pytest.mark.parametrize("sampler", SAMPLER_NAMES)
-def test_a_request_knows_how_often_the_network_is_asked(tiny_model, sampler, start):
+def test_evaluations_equals_the_network_calls(tiny_model, sampler, start):
     image = Image.new("RGB", (32, 32)) if start else None
     request = asked(sampler=sampler, steps=5, image=image, start_step=start)
     assert tiny_model.trajectory(request).total == request.evaluations
 
 
-async def test_a_film_shows_every_step_of_every_picture(tiny_model):
+async def test_timelapse_has_one_preview_per_step(tiny_model):
     async with Engine(tiny_model) as engine:
         for sampler in SAMPLER_NAMES:
             result = await engine.submit(asked(count=2, width=48, steps=5, sampler=sampler))
@@ -328,7 +328,7 @@ async def test_a_film_shows_every_step_of_every_picture(tiny_model):
     assert first.tobytes() != last.tobytes()
 
 
-async def test_a_masked_picture_comes_out_of_the_engine_with_the_rest_as_it_was(tiny_model):
+async def test_engine_restores_unmasked_pixels(tiny_model):
     picture = Image.linear_gradient("L").resize((32, 32)).convert("RGB")
     async with Engine(tiny_model) as engine:
         result = await engine.submit(asked(image=picture, mask=box_mask((32, 32), (0, 0, 16, 32))))

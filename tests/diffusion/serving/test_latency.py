@@ -48,27 +48,27 @@ def played(items, max_rows, latency):
     return ends
 
 
-def test_a_pace_is_not_known_before_a_step_was_timed():
+def test_seconds_is_none_before_any_call():
     latency = learned((SMALL, 2, 9.0))  # the first warms up
     assert latency.seconds(SMALL, 2) is None
     assert list(estimate_completion(filled(Item()), latency).values()) == [None]
 
 
-def test_a_machine_that_takes_its_time_for_every_row():
+def test_seconds_of_proportional_calls():
     assert steady(0.01).seconds(SMALL, 8) == pytest.approx(0.08)
 
 
-def test_a_machine_that_takes_rows_for_nothing():
+def test_seconds_of_constant_calls():
     latency = learned(*[(SMALL, rows, 0.05) for rows in (2, 2, 8, 2, 8)])
     assert latency.seconds(SMALL, 16) == pytest.approx(0.05)
 
 
-def test_more_rows_never_take_less_time():
+def test_seconds_never_fall_with_rows():
     latency = learned((SMALL, 2, 1.0), (SMALL, 2, 0.5), (SMALL, 8, 0.1))
     assert latency.seconds(SMALL, 16) >= latency.seconds(SMALL, 2) > 0
 
 
-def test_where_rows_come_nearly_for_nothing_more_of_them_pay():
+def test_saturation_rows_grows_with_fixed_cost():
     busy, idle = learned(*[(SMALL, rows, 0.01 * rows) for rows in (2, 2, 8)]), learned(*[(SMALL, 2, 1.0)] * 3)
     assert busy.saturation_rows() == pytest.approx(0, abs=1e-6)  # a row alone is as fast as any number
     assert idle.saturation_rows() is None  # nothing to compare with
@@ -77,32 +77,32 @@ def test_where_rows_come_nearly_for_nothing_more_of_them_pay():
     assert rows / some.seconds(SMALL, rows) == pytest.approx(0.85 / 0.02)
 
 
-def test_a_shape_never_seen_goes_by_its_size():
+def test_seconds_of_an_unknown_shape_scale_with_its_size():
     assert steady(0.01).seconds(LARGE, 2) == pytest.approx(0.08)
 
 
-def test_what_was_long_ago_is_forgotten():
+def test_observe_forgets_old_calls():
     latency = learned(*[(SMALL, 2, 5.0)] * 50, *[(SMALL, 2, 0.02)] * 200)
     assert latency.seconds(SMALL, 2) == pytest.approx(0.02, rel=0.1)
 
 
-def test_one_after_another_where_only_one_fits():
+def test_estimate_completion_runs_one_after_another_without_room():
     first, second = Item(10), Item(6)
     assert estimate_completion(filled(first, second, max_rows=2), steady()) == pytest.approx({first: 0.2, second: 0.32})
 
 
-def test_a_short_one_slows_the_long_one_down_and_ends_before_it():
+def test_estimate_completion_counts_backfilled_items():
     first, second = Item(10), Item(5)
     assert estimate_completion(filled(first, second, max_rows=2), steady()) == pytest.approx({first: 0.3, second: 0.2})
 
 
-def test_an_item_too_large_for_a_batch_runs_alone():
+def test_estimate_completion_runs_an_oversized_item_alone():
     large, other = Item(1, rows=9), Item(1)
     assert estimate_completion(filled(large, other), steady()) == pytest.approx({large: 0.09, other: 0.11})
 
 
 @pytest.mark.parametrize("max_rows", [2, 4, 6, 64])
-def test_a_forecast_comes_true_when_nobody_else_comes(max_rows):
+def test_estimate_completion_comes_true_without_newcomers(max_rows):
     items = [
         Item(20 + 7 * number % 11, owner, shape, rows)
         for number, (owner, shape, rows) in enumerate(

@@ -36,7 +36,7 @@ class Watched(random.Random):
 
 
 @given(some, keys)
-def test_nothing_that_was_drawn_waits_less_than_what_is_chosen_but_for_the_share_that_keeps_shapes_together(replicas, key):
+def test_choose_prefers_shortest_wait_within_affinity_slack(replicas, key):
     rng = Watched(0)
     chosen = choose(replicas, key, rng)
     for other in rng.drawn:
@@ -45,7 +45,7 @@ def test_nothing_that_was_drawn_waits_less_than_what_is_chosen_but_for_the_share
 
 
 @given(some, keys)
-def test_at_most_two_of_all_and_two_of_those_that_step_the_same_are_looked_at(replicas, key):
+def test_choose_compares_two_of_all_and_two_of_the_same_shape(replicas, key):
     rng = Watched(0)
     assert choose(replicas, key, rng) in rng.drawn
     same_shape = [replica for replica in replicas if key in replica.keys]
@@ -53,19 +53,19 @@ def test_at_most_two_of_all_and_two_of_those_that_step_the_same_are_looked_at(re
 
 
 @given(st.integers(0, 1000), st.integers(0, 1000), chances)
-def test_of_two_that_step_the_same_the_shorter_is_chosen(one, other, rng):
+def test_choose_prefers_the_shorter_queue_of_the_same_shape(one, other, rng):
     pair = [Replica(one, frozenset({SQUARE})), Replica(other, frozenset({SQUARE}))]
     assert choose(pair, SQUARE, rng).queued == min(one, other)
 
 
 @given(st.integers(1, 1000), st.integers(1, 1000), chances)
-def test_a_longer_queue_of_the_same_is_preferred_just_as_long_as_it_is_not_much_the_longer_wait(same, stranger, rng):
+def test_choose_prefers_the_same_shape_up_to_the_slack(same, stranger, rng):
     same_shape, other = Replica(same, frozenset({SQUARE})), Replica(stranger, frozenset({WIDE}))
     bound = stranger * (1 + SHAPE_SWITCH_COST) * (1 + AFFINITY_SLACK)
     assert choose([other, same_shape], SQUARE, rng) is (same_shape if same <= bound else other)
 
 
-def test_each_shape_that_takes_turns_lengthens_the_wait():
+def test_wait_grows_with_each_shape():
     waits = [
         wait(Replica(100, frozenset(shapes)), SQUARE) for shapes in ((SQUARE,), (WIDE,), (SQUARE, WIDE), (WIDE, OTHER_MODEL))
     ]
@@ -75,24 +75,24 @@ def test_each_shape_that_takes_turns_lengthens_the_wait():
 
 
 @given(st.integers(1, 1000), chances)
-def test_an_empty_replica_is_never_passed_over_for_company(queued, rng):
+def test_choose_takes_an_empty_replica(queued, rng):
     empty = Replica()
     assert choose([Replica(queued, frozenset({SQUARE})), empty], SQUARE, rng) is empty
 
 
 @given(chances)
-def test_another_model_of_the_same_shape_is_no_company(rng):
+def test_choose_ignores_the_shapes_of_other_models(rng):
     same_shape, stranger = Replica(100, frozenset({SQUARE})), Replica(100, frozenset({OTHER_MODEL}))
     assert choose([stranger, same_shape], SQUARE, rng) is same_shape
 
 
-def test_equals_are_chosen_equally_often():
+def test_choose_spreads_over_equal_replicas():
     replicas, rng = [Replica() for _ in range(4)], random.Random(0)
     chosen = [choose(replicas, SQUARE, rng) for _ in range(4000)]
     assert all(chosen.count(replica) == pytest.approx(1000, rel=0.15) for replica in replicas)
 
 
-def test_one_replica_gets_everything_and_none_is_an_error():
+def test_choose_needs_a_replica():
     only = Replica(10**9, frozenset({WIDE}))
     assert choose([only], SQUARE, random.Random(0)) is only
     with pytest.raises(ValueError, match="no replica"):
@@ -114,12 +114,12 @@ def spread(route, rng):
     return mean(above)
 
 
-def test_in_the_long_run_queues_are_far_more_even_than_by_chance():
+def test_choose_evens_out_queues():
     by_chance = spread(lambda replicas, key, rng: rng.choice(replicas), random.Random(1))
     assert spread(choose, random.Random(1)) < by_chance / 3
 
 
-def test_a_rare_shape_keeps_to_few_replicas_while_their_queues_are_like_the_others():
+def test_choose_keeps_a_rare_shape_on_few_replicas():
     replicas, rng = [Replica(1000, frozenset({SQUARE})) for _ in range(20)], random.Random(0)
     for _ in range(15):
         chosen = choose(replicas, WIDE, rng)

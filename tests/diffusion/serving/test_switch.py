@@ -38,7 +38,7 @@ async def begun(job):
             return
 
 
-async def test_each_picture_is_made_by_one_model_from_beginning_to_end():
+async def test_switch_finishes_each_image_with_one_model():
     first, second = model_of(build_tiny_components()), other()
     async with Engine(first, ONE_AT_A_TIME) as engine:
         jobs = [engine.submit(request(seed), owner=seed) for seed in range(3)]
@@ -51,7 +51,7 @@ async def test_each_picture_is_made_by_one_model_from_beginning_to_end():
         assert result.images[0].tobytes() == alone(model, result.request)
 
 
-async def test_all_pictures_of_a_request_that_has_begun_are_made_by_the_same_model():
+async def test_switch_finishes_started_jobs_with_the_old_model():
     async with Engine(model_of(build_tiny_components()), ONE_AT_A_TIME) as engine:
         several, waiting = engine.submit(request(1, count=3), "alice"), engine.submit(request(2), "alice")
         await begun(several)
@@ -59,7 +59,7 @@ async def test_all_pictures_of_a_request_that_has_begun_are_made_by_the_same_mod
         assert ((await several).model, (await waiting).model) == ("tiny", "other")
 
 
-async def test_pictures_go_on_while_the_other_model_is_loaded():
+async def test_switch_loads_while_images_go_on():
     loading = threading.Event()
 
     def load():
@@ -77,7 +77,7 @@ async def test_pictures_go_on_while_the_other_model_is_loaded():
         assert (await engine.submit(request(1))).model == "other"
 
 
-async def test_what_waits_and_does_not_fit_the_other_model_ends_with_a_sentence():
+async def test_switch_fails_waiting_jobs_that_the_new_model_rejects():
     guide_labels = model_of(build_tiny_components() | {"classifier": build_classifier()})
     async with Engine(guide_labels, ONE_AT_A_TIME) as engine:
         first, steered, plain = (
@@ -90,7 +90,7 @@ async def test_what_waits_and_does_not_fit_the_other_model_ends_with_a_sentence(
         assert (await plain).model == "other"
 
 
-async def test_what_waits_fits_a_model_of_other_latents():
+async def test_switch_assigns_new_latent_shapes_to_waiting_jobs():
     finer = AutoencoderKL(
         block_out_channels=(8, 8, 16),
         down_block_types=("DownEncoderBlock2D",) * 3,
@@ -105,7 +105,7 @@ async def test_what_waits_fits_a_model_of_other_latents():
         assert (await waiting).images[0].size == (32, 32)
 
 
-async def test_a_model_that_cannot_be_loaded_leaves_the_old_one_drawing():
+async def test_switch_keeps_the_old_model_when_loading_fails():
     def load():
         raise ModelLoadError("nowhere", "there is no such folder.")
 
@@ -116,7 +116,7 @@ async def test_a_model_that_cannot_be_loaded_leaves_the_old_one_drawing():
         assert (await job).model == (await engine.submit(request(2))).model == "tiny"
 
 
-async def test_the_old_model_is_forgotten():
+async def test_switch_releases_the_old_model():
     first = model_of(build_tiny_components())
     networks = [weakref.ref(network) for network in (first.family.unet, first.family.vae, first.family.text_encoder)]
     async with Engine(first) as engine:
@@ -126,7 +126,7 @@ async def test_the_old_model_is_forgotten():
         assert [network() for network in networks] == [None] * 3
 
 
-async def test_what_one_model_made_is_checked_by_its_own_check():
+async def test_screen_images_uses_the_check_of_the_model_that_drew():
     async with Engine(
         model_of(build_tiny_components()), safety_check=lambda images: [{"first": 1.0} for _ in images]
     ) as engine:
