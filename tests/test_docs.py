@@ -52,7 +52,8 @@ def test_named_test_files_and_modules_exist(document):
     files = re.findall(r"\btests/[\w/]+\.py\b", text)
     modules = re.findall(r"python -m ((?:benchmarks|diffusion|tests)[.\w]*)", text)
     files += [f"{module.replace('.', '/')}" for module in modules]
-    assert not [name for name in files if not (ROOT / name).exists() and not (ROOT / f"{name}.py").exists()]
+    named = [name for name in files if "NAME" not in name]  # NAME stands for a new one
+    assert not [name for name in named if not (ROOT / name).exists() and not (ROOT / f"{name}.py").exists()]
 
 
 def test_benchmarks_table_matches_the_commands():
