@@ -8,6 +8,7 @@ from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.request.options import STYLE_LIMIT
 from diffusion.errors import InvalidRequestError
 from diffusion.request import SAMPLER_NAMES
+from diffusion.text import plural
 
 # Phones write two hyphens as a dash.
 FLAG: Final = re.compile(r"(?:^|(?<=\s))(--|—|–)([a-z]\w*)(?=[\s=]|$)", re.IGNORECASE)
@@ -82,7 +83,11 @@ def _parse_value(name: str, setting: str, value: str) -> Any:
         if not value or (setting == "style" and len(value) > STYLE_LIMIT):
             raise InvalidRequestError(
                 setting,
-                "`--{name}` needs words after it, and no more than {most} characters of a style.",
+                plural(
+                    "`--{name}` needs words after it, and no more than {most} character of a style.",
+                    "`--{name}` needs words after it, and no more than {most} characters of a style.",
+                    by="most",
+                ),
                 name=name,
                 most=STYLE_LIMIT,
             )

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from diffusion.errors import InvalidRequestError
 from diffusion.request import ImageRequest
+from diffusion.text import plural
 
 MAX_FILES: Final = 10  # Discord's limit on a message
 SPECIAL: Final = re.compile(r"\\[{|}]|[{|}]")
@@ -20,7 +21,13 @@ def expand(prompt: str) -> tuple[str, ...]:
     found = tuple(itertools.islice(_expand(prompt, 0), MAX_FILES + 1))
     if len(found) > MAX_FILES:
         raise InvalidRequestError(
-            "prompt", "This makes more than {most} pictures, the most that fit in one message.", most=MAX_FILES
+            "prompt",
+            plural(
+                "This makes more than {most} picture, the most that fit in one message.",
+                "This makes more than {most} pictures, the most that fit in one message.",
+                by="most",
+            ),
+            most=MAX_FILES,
         )
     return tuple(" ".join(text.split()) for text in found)
 
@@ -36,7 +43,10 @@ def prompt_fields(text: str, variants: tuple[str, ...], each: int) -> dict[str, 
     if pictures > MAX_FILES:
         raise InvalidRequestError(
             "count",
-            "This makes {count} pictures, and at most {most} fit in one message.",
+            plural(
+                "This makes {count} picture, and at most {most} fit in one message.",
+                "This makes {count} pictures, and at most {most} fit in one message.",
+            ),
             count=pictures,
             most=MAX_FILES,
         )

@@ -4,6 +4,7 @@ import unicodedata
 from typing import Final
 
 from diffusion.errors import InvalidRequestError
+from diffusion.text import plural
 
 PROMPT_LIMIT: Final = 1000
 MAX_COMBINING_MARKS: Final = 3  # a letter of any language carries no more
@@ -31,7 +32,11 @@ def validate_prompt(text: str) -> str:
     if len(text) > PROMPT_LIMIT:
         raise InvalidRequestError(
             "prompt",
-            "The prompt and its style may have {limit} characters together. Please shorten them.",
+            plural(
+                "The prompt and its style may have {limit} character together. Please shorten them.",
+                "The prompt and its style may have {limit} characters together. Please shorten them.",
+                by="limit",
+            ),
             limit=PROMPT_LIMIT,
         )
     return text
