@@ -183,7 +183,7 @@ async def open_service(config: Config, folder: Path) -> AsyncIterator[Generation
         service.creation_store.watchers.append(log_creation_with_prompt if config.log_prompts else log_creation)
         with contextlib.ExitStack() as stack:
             if config.metrics_port is not None:
-                stack.enter_context(service.metrics.served(config.metrics_host, config.metrics_port))
+                stack.enter_context(service.metrics.serve(config.metrics_host, config.metrics_port))
             yield service
 
 

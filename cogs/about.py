@@ -33,7 +33,7 @@ class AboutCog(commands.Cog):
             for command in every
             if _is_shown(command, interaction)
         }
-        made = metrics.began, metrics.pictures, metrics.seconds_each
+        made = metrics.began, metrics.pictures, metrics.seconds_per_picture
         running = running_text(str(model.device), str(model.dtype), *made, language)
         text = about_text(model.name, model.defaults, described, running, language)
         await interaction.response.send_message(text, ephemeral=True)

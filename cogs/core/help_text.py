@@ -1,4 +1,4 @@
-"""What members are told about the model and the commands: text, nothing that talks to Discord."""
+"""Texts about the model and the commands, for members and for the terminal."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -7,34 +7,34 @@ from cogs.core.i18n.catalogues import ENGLISH, command_name, say
 from diffusion.families.defaults import Defaults
 from diffusion.text import N_, plural
 
-MESSAGE_LIMIT: Final = 2000  # Discord's
-MODEL_SHOWN: Final = 100
-SWITCH = N_(
+MESSAGE_LIMIT: Final = 2000  # characters, Discord's limit
+MODEL_NAME_LIMIT: Final = 100  # characters
+OTHER_MODELS: Final = N_(
     "For photographs, paintings and anything else, whoever runs this bot can set `MODEL_ID` to a Stable Diffusion model."
 )
 
 
-def purpose(defaults: Defaults, language: str = ENGLISH) -> str:
-    """Say what a model that is not for everything is for, and how to get another; nothing for one that is."""
-    return f"{defaults.about} {say(language, SWITCH)}" if defaults.about else ""
+def purpose_text(defaults: Defaults, language: str = ENGLISH) -> str:
+    """Return what a special model is for and how to use another; empty for a general model."""
+    return f"{defaults.about} {say(language, OTHER_MODELS)}" if defaults.about else ""
 
 
-def prompts(defaults: Defaults, language: str = ENGLISH) -> list[str]:
-    """Give the model's example prompts as they are typed."""
+def example_commands(defaults: Defaults, language: str = ENGLISH) -> list[str]:
+    """Return the model's example prompts as commands to type."""
     imagine, prompt = (command_name(language, name) for name in ("imagine", "prompt"))
     return [f"/{imagine} {prompt}: {example}" for example in defaults.examples]
 
 
 def about_text(model: str, defaults: Defaults, commands: Mapping[str, str], running: str, language: str = ENGLISH) -> str:
-    """Say which model runs, what it is good at, what to try, which ``commands`` (name: description) there are, how it runs.
+    """Return the text of `/about`: the model, its purpose, examples, ``commands`` (name: description), ``running``.
 
-    Where that is longer than a message may be, the commands are named alone.
+    If it is too long for a message, it has the commands' names only.
     """
-    named = model if len(model) <= MODEL_SHOWN else f"…{model[1 - MODEL_SHOWN :]}"
+    name = model if len(model) <= MODEL_NAME_LIMIT else f"…{model[1 - MODEL_NAME_LIMIT :]}"
     introduction = (
-        say(language, "The model here is {name}.", name=f"`{named}`"),
-        purpose(defaults, language),
-        f"{say(language, 'Try:')}\n{_quoted(defaults, language)}",
+        say(language, "The model here is {name}.", name=f"`{name}`"),
+        purpose_text(defaults, language),
+        f"{say(language, 'Try:')}\n{_quoted_examples(defaults, language)}",
     )
     described = "\n".join(f"`{name}`: {description.rstrip('.。')}" for name, description in commands.items())
     text = _paragraphs(*introduction, described, running)
@@ -42,38 +42,38 @@ def about_text(model: str, defaults: Defaults, commands: Mapping[str, str], runn
 
 
 def running_text(
-    device: str, dtype: str, began: float, pictures: int, seconds_each: float | None, language: str = ENGLISH
+    device: str, dtype: str, began: float, pictures: int, seconds_per_picture: float | None, language: str = ENGLISH
 ) -> str:
-    """Say on what the model runs, since when (seconds since 1970), and what it has made since then."""
+    """Return on what the model runs, since when (``began``, in seconds since 1970), and what it has made since."""
     when, kind = f"<t:{began:.0f}:R>", dtype.removeprefix("torch.")
     parts = [say(language, "On {device} in {dtype}, started {when}", device=device, dtype=kind, when=when)]
     if pictures == 0:
         parts.append(say(language, "no pictures yet"))
     else:
         parts.append(say(language, plural("{count} picture since", "{count} pictures since"), count=pictures))
-    if seconds_each:
-        parts.append(say(language, "{seconds} s of work each", seconds=f"{seconds_each:.2g}"))
+    if seconds_per_picture:
+        parts.append(say(language, "{seconds} s of work each", seconds=f"{seconds_per_picture:.2g}"))
     return f"-# {', '.join(parts)}."
 
 
 def welcome_text(defaults: Defaults) -> str:
-    """Greet those who open the preview."""
+    """Return the first message in the simulator."""
     return _paragraphs(
-        "Hello! I develop pictures from words. This page is a simulated Discord; the pictures are real.",
-        f"Try:\n{_quoted(defaults)}\n- `/similar` with a picture of yours",
-        purpose(defaults),
-        "`/about` tells this again, with all commands.",
+        "Hello! I draw pictures from words. This page is a simulated Discord; the pictures are real.",
+        f"Try:\n{_quoted_examples(defaults)}\n- `/similar` with a picture of yours",
+        purpose_text(defaults),
+        "`/about` shows this again, with all commands.",
     )
 
 
-def hint(url: str, defaults: Defaults) -> str:
-    """Tell in the terminal where the preview is and what to type there."""
-    tried = "\n".join(f"  {line}" for line in [*prompts(defaults), "/similar with a picture of yours"])
+def terminal_hint(url: str, defaults: Defaults) -> str:
+    """Return what the terminal shows: the simulator's address and what to type there."""
+    tried = "\n".join(f"  {line}" for line in [*example_commands(defaults), "/similar with a picture of yours"])
     return f"Open {url} in a browser and try:\n\n{tried}\n\nPress Ctrl+C to stop."
 
 
-def _quoted(defaults: Defaults, language: str = ENGLISH) -> str:
-    return "\n".join(f"- `{line}`" for line in prompts(defaults, language))
+def _quoted_examples(defaults: Defaults, language: str = ENGLISH) -> str:
+    return "\n".join(f"- `{line}`" for line in example_commands(defaults, language))
 
 
 def _paragraphs(*texts: str) -> str:

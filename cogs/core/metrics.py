@@ -1,4 +1,4 @@
-"""What this run of the bot has done and how it fares: counts and times for `/about` and, where asked for, for Prometheus."""
+"""Counts and times of this run, for `/about` and, if METRICS_PORT is set, for Prometheus."""
 
 import asyncio
 import contextlib
@@ -14,13 +14,13 @@ from diffusion.errors import DarkroomError
 from diffusion.serving.interface import ImageEngine
 
 log = logging.getLogger(__name__)
-NAP: Final = 0.25  # seconds; how much too late it ends is the event loop's lag
-ROWS: Final = (1, 2, 4, 8, 16, 32, 64, 128)
-LAGS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+LAG_PROBE_SECONDS: Final = 0.25  # a sleep of this length; how much later it ends is the event loop's lag
+ROW_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64, 128)
+LAG_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 
 
 class Metrics:
-    """Watches an engine and its journal; ``began`` is when, in seconds since 1970."""
+    """Watches an engine and the creations since ``began``, in seconds since 1970."""
 
     def __init__(self, engine: ImageEngine, creation_store: CreationStore) -> None:
         self.began = time.time()
@@ -30,36 +30,38 @@ class Metrics:
         self._requests = Counter("darkroom_requests", "Requests that reached a state", ["state"], registry=registry)
         self._pictures = Counter("darkroom_pictures", "Pictures finished", registry=registry)
         self._steps = Histogram("darkroom_step_seconds", "Seconds a step of the engine takes", registry=registry)
-        self._rows = Histogram("darkroom_step_rows", "Rows of the network in a step", buckets=ROWS, registry=registry)
-        self._lag = Histogram("darkroom_loop_lag_seconds", "How much the event loop is late", buckets=LAGS, registry=registry)
+        self._rows = Histogram("darkroom_step_rows", "Rows of the network in a step", buckets=ROW_BUCKETS, registry=registry)
+        self._lag = Histogram(
+            "darkroom_loop_lag_seconds", "How much the event loop is late", buckets=LAG_BUCKETS, registry=registry
+        )
         unfinished = Gauge("darkroom_unfinished_pictures", "Pictures that wait or are being made", registry=registry)
         unfinished.set_function(lambda: engine.unfinished)
         for state in State:
-            self._requests.labels(state)  # told as 0 from the start
-        engine.watchers.append(self._stepped)
-        creation_store.watchers.append(self._changed)
+            self._requests.labels(state)  # shown as 0 from the start
+        engine.watchers.append(self._count_step)
+        creation_store.watchers.append(self._count_state)
 
     @property
     def pictures(self) -> int:
-        """How many pictures were finished since the start."""
+        """How many pictures have been finished since the start."""
         return int(self.registry.get_sample_value("darkroom_pictures_total") or 0)
 
     @property
-    def seconds_each(self) -> float | None:
-        """Seconds the engine has worked for each picture finished since the start, None before there is one."""
-        worked = self.registry.get_sample_value("darkroom_step_seconds_sum") or 0
-        return worked / self.pictures if self.pictures else None
+    def seconds_per_picture(self) -> float | None:
+        """The engine's working time per finished picture, in seconds; None before the first."""
+        working_seconds = self.registry.get_sample_value("darkroom_step_seconds_sum") or 0
+        return working_seconds / self.pictures if self.pictures else None
 
     async def watch_loop(self) -> None:
         """Measure the event loop's lag until cancelled."""
         while True:
-            asleep = time.perf_counter()
-            await asyncio.sleep(NAP)
-            self._lag.observe(max(0.0, time.perf_counter() - asleep - NAP))
+            began = time.perf_counter()
+            await asyncio.sleep(LAG_PROBE_SECONDS)
+            self._lag.observe(max(0.0, time.perf_counter() - began - LAG_PROBE_SECONDS))
 
     @contextlib.contextmanager
-    def served(self, host: str, port: int) -> Iterator[int]:
-        """Serve the metrics over HTTP meanwhile, in a thread of their own, and give the port; raises `DarkroomError`."""
+    def serve(self, host: str, port: int) -> Iterator[int]:
+        """Serve the metrics over HTTP in another thread and yield the port; raises `DarkroomError`."""
         try:
             server, thread = start_http_server(port, host, self.registry)
         except OSError as error:
@@ -74,11 +76,11 @@ class Metrics:
             server.server_close()
             thread.join()
 
-    def _stepped(self, rows: int, seconds: float) -> None:
+    def _count_step(self, rows: int, seconds: float) -> None:
         self._steps.observe(seconds)
         self._rows.observe(rows)
 
-    def _changed(self, creation: Creation) -> None:
+    def _count_state(self, creation: Creation) -> None:
         self._requests.labels(creation.state).inc()
         if creation.state == State.RENDERED:
             self._pictures.inc(len(creation.pictures or ()))

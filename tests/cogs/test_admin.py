@@ -106,7 +106,7 @@ async def test_prometheus_reads_what_happened(server):
         (await server.alice.slash(server.channel, "imagine", prompt="fox", steps=2, count=2)).response, pictures=2
     )
     await server.until_idle()
-    with server.service.metrics.served("127.0.0.1", 0) as port:
+    with server.service.metrics.serve("127.0.0.1", 0) as port:
         text = await asyncio.to_thread(read, f"http://127.0.0.1:{port}/metrics")
     lines = text.splitlines()
     assert "darkroom_pictures_total 2.0" in lines
@@ -119,7 +119,7 @@ async def test_prometheus_reads_what_happened(server):
 async def test_a_taken_metrics_port_is_told(server):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(DarkroomError, match="METRICS_PORT"), server.service.metrics.served("127.0.0.1", port):
+        with pytest.raises(DarkroomError, match="METRICS_PORT"), server.service.metrics.serve("127.0.0.1", port):
             pass
 
 

@@ -11,7 +11,7 @@ import discord
 from bot import Darkroom
 from cogs.core.generation.service import GenerationService
 from cogs.core.simulator import layouts  # noqa: F401  (importing it makes simcord give layouts as Discord does)
-from cogs.core.simulator.browser import outside, reply_to_errors, simulated
+from cogs.core.simulator.browser import reply_to_errors, simulated, spawn_outside
 from cogs.core.storage.database import Database
 from cogs.core.storage.images import ImageStore
 from diffusion.config import EngineConfig
@@ -44,7 +44,7 @@ class Server:
         before = self.service
         await before.close()
         service = GenerationService(self.engine, before.database, before.image_store)
-        service.background.spawn = outside(self.env)
+        service.background.spawn = spawn_outside(self.env)
         await self.env.restart_bot(Darkroom(service))
         reply_to_errors(self.env)
 

@@ -1,4 +1,4 @@
-"""The real bot as a program of its own, with its own HTTP and gateway clients, connected to a `LoopbackDiscord` instead of Discord."""
+"""The real bot in a process of its own, with its own HTTP and gateway clients, connected to a `LoopbackDiscord`."""
 
 import asyncio
 import logging

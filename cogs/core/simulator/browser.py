@@ -1,6 +1,6 @@
-"""The simulated Discord: the real bot and cogs in a browser page, through simcord.
+"""The real bot and cogs in a simulated Discord, shown as a page in the browser.
 
-All that touches simcord's private parts stands here; it is pinned to one version for that reason.
+This module uses private parts of simcord, which is therefore pinned to one version.
 """
 
 import asyncio
@@ -14,18 +14,18 @@ import discord
 import simcord
 
 from cogs.core.generation.service import GenerationService
-from cogs.core.help_text import hint, welcome_text
+from cogs.core.help_text import terminal_hint, welcome_text
 from diffusion.errors import DarkroomError
 
-PUMP_SECONDS = 0.25
-SETTLE_SECONDS = 30.0  # for what a command starts: on a busy machine simcord's 5 pass before an answer is there
+REFRESH_SECONDS = 0.25
+SETTLE_SECONDS = 30.0  # simcord waits 5 s for the answer to a command, which is too short on a busy machine
 
 
-def outside(env: simcord.Env) -> Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]:
-    """Give a ``spawn`` for the studio whose tasks simcord does not wait for.
+def spawn_outside(env: simcord.Env) -> Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]:
+    """Return a ``spawn`` function for background tasks that simcord does not wait for.
 
-    simcord settles everything a command starts before it shows the answer; a job that is followed in the background has to
-    stand outside that, but on simcord's clock.
+    simcord shows the answer to a command once everything that the command started has ended. A job that the bot follows in the
+    background must not delay the answer, but has to use simcord's clock.
     """
 
     def spawn(coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -39,7 +39,7 @@ def outside(env: simcord.Env) -> Callable[[Coroutine[Any, Any, None]], asyncio.T
 
 
 def reply_to_errors(env: simcord.Env) -> None:
-    """Let the bot alone handle the errors of its commands: simcord would collect them, too, and fail at the first."""
+    """Let the bot handle errors of commands itself. Otherwise simcord collects them and fails at the first."""
     bot: Any = env.bot
     bot.tree.__dict__.pop("on_error", None)
 
@@ -50,10 +50,10 @@ async def simulated(
 ) -> AsyncIterator[simcord.Env]:
     """Run the bot in a fresh simulated Discord."""
     bot = make_bot(service)
-    shard_count = getattr(bot, "shard_count", None) or 1  # Discord would tell how many it advises
+    shard_count = getattr(bot, "shard_count", None) or 1  # Discord would recommend a number
     env = simcord.Env(bot, settle_timeout=SETTLE_SECONDS, shard_count=shard_count)
-    service.background.spawn = outside(env)
-    env.backend.clock._epoch = datetime.now(UTC)  # so that messages are of today
+    service.background.spawn = spawn_outside(env)
+    env.backend.clock._epoch = datetime.now(UTC)  # so that messages have today's date
     await env.start()
     reply_to_errors(env)
     try:
@@ -64,13 +64,13 @@ async def simulated(
 
 
 async def serve(service: GenerationService, make_bot: Callable[[GenerationService], discord.Client], port: int) -> None:
-    """Serve the page on loopback until it is ended there or the program is interrupted."""
+    """Serve the page on loopback until the user ends it there or interrupts the program."""
     defaults = service.engine.model.defaults
     async with simulated(service, make_bot) as env:
         bot: Any = env.bot
         await bot.user.edit(username="Darkroom")
         you, guest = env.create_user("you"), env.create_user("guest")
-        guild = env.create_guild(name="Darkroom preview", owner=you)  # who tries it may do all, the guest what members may
+        guild = env.create_guild(name="Darkroom preview", owner=you)  # the owner may do everything
         channel = guild.create_text_channel("darkroom")
         await bot.get_partial_messageable(channel.id).send(welcome_text(defaults))
         viewers = [guild.add_member(user) for user in (you, guest)]
@@ -81,9 +81,9 @@ async def serve(service: GenerationService, make_bot: Callable[[GenerationServic
             except simcord.SetupError as error:
                 raise DarkroomError(f"{error}. Set SIMULATOR_PORT to another port, or to 0 for any free one.") from error
             lock = asyncio.Lock()
-            _act_on_what_is_shown(page, lock)
-            print(hint(page.url, defaults), flush=True)
-            pump = asyncio.create_task(_pump(env, page, lock))
+            _accept_stale_actions(page, lock)
+            print(terminal_hint(page.url, defaults), flush=True)
+            pump = asyncio.create_task(_follow_clock(env, page, lock))
             try:
                 await page.wait_closed()
             finally:
@@ -91,11 +91,11 @@ async def serve(service: GenerationService, make_bot: Callable[[GenerationServic
                 await asyncio.wait([pump])
 
 
-def _act_on_what_is_shown(page: Any, lock: asyncio.Lock) -> None:
-    """Accept an action although a progress edit was published since the page was drawn; one action at a time."""
+def _accept_stale_actions(page: Any, lock: asyncio.Lock) -> None:
+    """Accept actions on a page that a progress edit has changed meanwhile, one at a time."""
     act = page._action
 
-    async def act_now(context_id: str | None, body: Mapping[str, Any]) -> dict[str, Any]:
+    async def act_on_current(context_id: str | None, body: Mapping[str, Any]) -> dict[str, Any]:
         async with lock:
             current = page._get_page(context_id).revision
             if isinstance(body, Mapping) and "published_revision" in body:
@@ -103,18 +103,18 @@ def _act_on_what_is_shown(page: Any, lock: asyncio.Lock) -> None:
             answer: dict[str, Any] = await act(context_id, body)
             return answer
 
-    page._action = act_now
+    page._action = act_on_current
 
 
-async def _pump(env: simcord.Env, page: Any, lock: asyncio.Lock) -> None:
-    """Let simcord's clock follow the real one, and show what the bot did in the background."""
-    shown = -1
+async def _follow_clock(env: simcord.Env, page: Any, lock: asyncio.Lock) -> None:
+    """Keep simcord's clock at the real time and show what the bot did in the background."""
+    shown_requests = -1
     while True:
-        await asyncio.sleep(PUMP_SECONDS)
-        with contextlib.suppress(TimeoutError):  # the machine has too much other work: the next time makes up for it
+        await asyncio.sleep(REFRESH_SECONDS)
+        with contextlib.suppress(TimeoutError):  # the machine is busy; the next round catches up
             async with lock:
                 behind = datetime.now(UTC) - env.now()
                 await env.advance_time(max(0.0, behind.total_seconds()))
-                if len(env.http_requests) != shown:
+                if len(env.http_requests) != shown_requests:
                     await page.refresh()
-                    shown = len(env.http_requests)
+                    shown_requests = len(env.http_requests)

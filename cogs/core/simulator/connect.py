@@ -1,4 +1,4 @@
-"""Where discord.py finds the `LoopbackDiscord`. Apart from it, so that a bot's process needs nothing of simcord."""
+"""Connect a bot to a `LoopbackDiscord` of another process. Without simcord, which the bot does not need."""
 
 import yarl
 from discord.gateway import DiscordWebSocket
@@ -6,6 +6,6 @@ from discord.http import Route
 
 
 def connect_to(port: int) -> None:
-    """Let discord.py in this process take the `LoopbackDiscord` at ``port`` for Discord."""
+    """Direct discord.py in this process to the `LoopbackDiscord` at ``port``."""
     Route.BASE = f"http://127.0.0.1:{port}/api/v10"
     DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(f"ws://127.0.0.1:{port}/gateway")

@@ -1,4 +1,4 @@
-"""Discord's two doors, REST and gateway, on loopback, with simcord's Discord behind them. It outlives the bots that connect."""
+"""Discord's REST and gateway on loopback, with simcord behind them. Bots connect by their own HTTP and gateway clients."""
 
 import asyncio
 import contextlib
@@ -32,11 +32,11 @@ class Limiter(Protocol):
 
 
 class LoopbackDiscord:
-    """``async with LoopbackDiscord() as wire``: a server with some members and channels for each of ``shards``, at ``wire.port``.
+    """A simulated Discord at ``port``, with one server for each of ``shards``. Use it by ``async with``; it outlives bots.
 
-    The bot is told of messages that come, change and go, as on Discord; not of private ones.
-    ``on_request(stage)`` is called "before" and "after" each change that the bot asks for is carried out, and "before post" and
-    "after post" where that attaches finished pictures; True drops the connection. ``limits`` are the `RateLimits`, if any.
+    As on Discord, the bot receives events for public messages that are posted, edited or deleted. ``on_request`` is called with
+    "before" and "after" for each change that the bot requests, and also with "before post" and "after post" if the request
+    attaches finished pictures; if it returns True, the connection is dropped. ``limits`` may set rate limits.
     """
 
     def __init__(self, members: int = 3, channels: int = 1, shards: int = 1) -> None:
@@ -57,8 +57,8 @@ class LoopbackDiscord:
         self.limits: Limiter | None = None
         self._sockets: dict[int, web.WebSocketResponse] = {}  # by shard
         self._sequence = 0
-        self._telling: set[asyncio.Future[None]] = set()
-        self.backend.subscribers.append(self._hear)
+        self._events: set[asyncio.Future[None]] = set()
+        self.backend.subscribers.append(self._on_event)
         self.ready = asyncio.Event()
 
     async def __aenter__(self) -> Self:
@@ -66,7 +66,7 @@ class LoopbackDiscord:
         application.router.add_get("/gateway", self._gateway)
         application.router.add_get("/gateway/", self._gateway)
         application.router.add_get("/cdn/{path:.*}", self._cdn)
-        application.router.add_get("/api/v10/gateway/bot", self._advise)
+        application.router.add_get("/api/v10/gateway/bot", self._gateway_bot)
         application.router.add_route("*", "/api/v10/{path:.*}", self._rest)
         self._runner = web.AppRunner(application, shutdown_timeout=1)
         await self._runner.setup()
@@ -83,7 +83,7 @@ class LoopbackDiscord:
         return [message for channel in self.channels for message in self.backend.messages[channel.id].values()]
 
     async def ask(self, member: Any, prompt: str, **options: Any) -> Any:
-        """Let a member use /imagine. Whether the bot answered is told by the interaction that comes back."""
+        """Let a member use /imagine; return the interaction, which shows whether the bot answered."""
         return await self.slash(member, self.channel, "imagine", prompt=prompt, **options)
 
     async def slash(self, member: Any, channel: Any, command: str, /, **options: Any) -> Any:
@@ -123,11 +123,11 @@ class LoopbackDiscord:
         return interaction
 
     def shard_of(self, guild_id: int | str | None) -> int:
-        """Return the shard that is told what happens in a guild, or in none."""
+        """Return the shard that receives the events of a server, or of direct messages (None)."""
         return (int(guild_id or 0) >> 22) % len(self.guilds)
 
     def forget(self, files: int) -> None:
-        """Free the memory of what went over the wire, and of all but the last ``files`` files."""
+        """Free the memory of past requests and of all but the last ``files`` files."""
         self.backend.http_requests.clear()
         self.backend.transcript.clear()
         blobs = self.backend.cdn._blobs
@@ -135,12 +135,12 @@ class LoopbackDiscord:
             del blobs[url]
 
     async def disconnect(self) -> None:
-        """Close the gateway's connection, as Discord does now and then."""
+        """Close the gateway connections, as Discord sometimes does."""
         self.ready.clear()
         for socket in list(self._sockets.values()):
             await socket.close(code=4000)
 
-    async def _advise(self, request: web.Request) -> web.Response:
+    async def _gateway_bot(self, request: web.Request) -> web.Response:
         limit = {"total": 1000, "remaining": 1000, "reset_after": 0, "max_concurrency": 1}
         url = f"ws://127.0.0.1:{self.port}/gateway"
         return self._answer({"url": url, "shards": len(self.guilds), "session_start_limit": limit})
@@ -159,7 +159,7 @@ class LoopbackDiscord:
             elif asked["op"] == 2:
                 shard = asked["d"].get("shard", [0, 1])[0]
                 self._sockets[shard] = socket
-                await self._identified(shard)
+                await self._on_identify(shard)
             elif asked["op"] == 6:
                 await socket.send_json({"op": INVALID_SESSION, "d": False})
         for shard in [shard for shard, taken in self._sockets.items() if taken is socket]:
@@ -167,7 +167,7 @@ class LoopbackDiscord:
             self.ready.clear()
         return socket
 
-    async def _identified(self, shard: int) -> None:
+    async def _on_identify(self, shard: int) -> None:
         user = dict(serializers.user_payload(self.backend.bot_user))
         guild = dict(serializers.guild_create_payload(self.backend, self.guilds[shard]))
         session = {"session_id": "wire", "resume_gateway_url": f"ws://127.0.0.1:{self.port}/gateway", "v": 10, "user": user}
@@ -185,13 +185,13 @@ class LoopbackDiscord:
         self._sequence += 1
         await self._sockets[shard].send_str(self._json({"op": DISPATCH, "t": event, "s": self._sequence, "d": data}))
 
-    def _hear(self, event: str, data: Mapping[str, Any]) -> None:
+    def _on_event(self, event: str, data: Mapping[str, Any]) -> None:
         if event.startswith("MESSAGE_") and self.ready.is_set():
-            telling = asyncio.ensure_future(self._tell(event, data))
-            self._telling.add(telling)
-            telling.add_done_callback(self._telling.discard)
+            sending = asyncio.ensure_future(self._send_event(event, data))
+            self._events.add(sending)
+            sending.add_done_callback(self._events.discard)
 
-    async def _tell(self, event: str, data: Mapping[str, Any]) -> None:
+    async def _send_event(self, event: str, data: Mapping[str, Any]) -> None:
         with contextlib.suppress(ConnectionError, RuntimeError):  # the bot is gone
             await self._dispatch(event, data, self.shard_of(data.get("guild_id")))
 
@@ -239,7 +239,7 @@ class LoopbackDiscord:
         return web.Response()
 
     def _tick(self) -> None:
-        """Let simcord's clock follow the real one."""
+        """Set simcord's clock to the real time."""
         elapsed = time.monotonic() - self._started
         self.backend.advance_clock(elapsed - self.backend.clock.elapsed)
 

@@ -8,7 +8,7 @@ import pytest
 
 import bot
 from cogs.core.config import Config
-from cogs.core.simulator.browser import _pump
+from cogs.core.simulator.browser import _follow_clock
 from cogs.core.simulator.page import CHROMIUM, command, opened, served
 from diffusion.errors import DarkroomError
 from tests.support.messages import png
@@ -36,7 +36,7 @@ async def test_the_page_goes_on_after_a_moment_in_which_the_machine_was_too_busy
             refreshed.set()
 
     monkeypatch.setattr(server.env, "advance_time", advance_time)
-    pump = asyncio.create_task(_pump(server.env, Page(), asyncio.Lock()))
+    pump = asyncio.create_task(_follow_clock(server.env, Page(), asyncio.Lock()))
     await asyncio.wait_for(refreshed.wait(), 30)
     pump.cancel()
     assert abs(datetime.now(UTC) - server.env.now()) < timedelta(seconds=30)  # and its clock is right
@@ -59,7 +59,7 @@ async def test_the_preview_takes_up_nothing_of_the_real_bots(monkeypatch, tmp_pa
 
 
 async def test_newcomers_are_told_what_to_type(page):
-    for words in ("/imagine prompt: red apple", "tells this again", "This is a small model", "set MODEL_ID to"):
+    for words in ("/imagine prompt: red apple", "shows this again", "This is a small model", "set MODEL_ID to"):
         await page.get_by_text(words).first.wait_for()
 
 

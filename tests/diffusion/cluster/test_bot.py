@@ -34,7 +34,7 @@ async def test_bot_posts_pictures_of_a_cluster(server, local):
     (picture,) = pictures_of(result.response)
     ours = await local.submit(build_request(5))
     assert are_alike([read_image(await picture.read())], ours.images)
-    assert server.service.metrics.pictures == 1 and server.service.metrics.seconds_each > 0
+    assert server.service.metrics.pictures == 1 and server.service.metrics.seconds_per_picture > 0
 
 
 async def test_bot_cancels_pictures_on_a_cluster(server, machines):

@@ -7,7 +7,7 @@ import pytest
 
 from cogs.core.generation.service import GenerationService
 from cogs.core.request.preferences import Preferences, Scope
-from cogs.core.simulator.browser import outside
+from cogs.core.simulator.browser import spawn_outside
 from cogs.core.storage import quotas
 from cogs.core.storage.creations import State
 from cogs.core.storage.database import Database
@@ -48,7 +48,7 @@ async def other(server, url, tiny_model):
         service = GenerationService(
             engine, database, server.service.image_store, lease=Lease(database, "1", SECONDS), leads=False
         )
-        service.background.spawn = outside(server.env)
+        service.background.spawn = spawn_outside(server.env)
         await service.open(server.env.bot)
         yield service
         await service.close()
