@@ -12,6 +12,7 @@ from cogs.core.simulator.browser import _follow_clock
 from cogs.core.simulator.page import CHROMIUM, command, opened, served
 from diffusion.errors import DarkroomError
 from tests.support.messages import png
+from tests.support.waiting import WAIT_SECONDS
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ async def test_imagine_and_similar_with_an_upload(page, tmp_path):
     await page.keyboard.press("Enter")
     await page.get_by_role("button", name="Reroll").wait_for()
     picture = page.get_by_role("img", name="red apple")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WAIT_SECONDS):
         while await picture.evaluate("image => image.naturalWidth") != 256:  # until it has been loaded
             await asyncio.sleep(0.1)
 

@@ -16,7 +16,7 @@ from diffusion.errors import InvalidRequestError, JobCancelledError, ModelLoadEr
 from diffusion.images.masks import box_mask
 from diffusion.request import Limits
 from tests.support.cluster import are_alike, build_request, count_queued, list_replicas
-from tests.support.waiting import until
+from tests.support.waiting import WAIT_SECONDS, until
 
 PICTURE = Image.linear_gradient("L").resize((48, 32)).convert("RGB")
 KINDS = {
@@ -113,7 +113,7 @@ async def test_full_replicas_keep_accepted_requests_and_reject_others(machines):
     async with RemoteEngine(model) as remote:
         jobs = [remote.submit(build_request(seed, steps=60, count=2), owner=seed) for seed in range(2)]
         with pytest.raises(QueueFullError, match="try again"):
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(WAIT_SECONDS):
                 while True:
                     remote.submit(build_request(), owner="late").cancel()
                     await asyncio.sleep(0.05)

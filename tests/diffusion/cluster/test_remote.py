@@ -24,6 +24,7 @@ from diffusion.serving.engine import Engine
 from tests.support.cluster import build_request
 from tests.support.machines import ROOT
 from tests.support.models import model_of
+from tests.support.waiting import WAIT_SECONDS
 
 uvicorn = pytest.importorskip("uvicorn", reason="replicas need pip install -e '.[cluster]'")
 Request = pytest.importorskip("starlette.requests").Request
@@ -76,7 +77,7 @@ async def server(own):
     app = Server(Replica(own))
     running = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical", lifespan="off", ws="none"))
     serving = asyncio.create_task(running.serve())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_SECONDS):
         while not running.started:
             await asyncio.sleep(0.01)
     app.url = f"http://127.0.0.1:{running.servers[0].sockets[0].getsockname()[1]}"
@@ -159,13 +160,13 @@ async def test_replica_rejects_too_many_images_to_screen(server, images):
 async def test_pause_takes_waiting_jobs_back(remote, own, server):
     own.pause()  # so that what is sent waits there
     waiting = remote.submit(build_request(), "alice")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_SECONDS):
         while not own.unfinished:
             await asyncio.sleep(0.01)
     remote.pause()
     later = remote.submit(build_request(seed=1), "bob")
     own.resume()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_SECONDS):
         while own.unfinished:
             await asyncio.sleep(0.01)
     assert remote.paused and not waiting.done and remote.unfinished == 2
@@ -210,7 +211,7 @@ async def test_submit_rejects_new_requests_after_a_full_replica(remote, own, clo
     own.pause()
     ahead = own.submit(build_request(), "alice")
     waiting = remote.submit(build_request(seed=1), "bob")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_SECONDS):
         with pytest.raises(QueueFullError):
             while True:
                 remote.submit(build_request(seed=2), "carol").cancel()
@@ -249,7 +250,7 @@ async def test_queued_job_survives_more_losses(remote, own, server, monkeypatch)
     own.submit(build_request(), "alice")
     server.losing = remote_module.MAX_LOSSES + 1
     job = remote.submit(build_request(seed=1), "bob")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_SECONDS):
         while server.losing:
             await asyncio.sleep(0.01)
     assert job.progress.place and not job.progress.resuming
@@ -263,7 +264,7 @@ async def test_replica_releases_requests_of_an_ended_engine(remote, own):
         if progress.completed:
             own._task.cancel()
             break
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_SECONDS):
         async for progress in job:
             if progress.resuming:
                 break
@@ -282,7 +283,7 @@ async def test_replica_turns_unhealthy_after_max_failures(remote, own, server, c
     assert (await server.replica.record_routing_stats())["queued"] == math.inf
     assert await server.replica.record_autoscaling_stats() == {"queued": 0.0}
     job = remote.submit(build_request())  # another replica could make it
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_SECONDS):
         while server.requests < 5:
             await asyncio.sleep(0.01)
     assert not job.done
@@ -294,7 +295,7 @@ async def test_replica_counts_failures_of_one_step_once(remote, own, server, cap
         own.pause()
         own.model.predict_noise = _broken
         failing = [remote.submit(build_request(seed), owner=seed) for seed in range(4)]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WAIT_SECONDS):
             while own.unfinished < 4:
                 await asyncio.sleep(0.01)
         own.resume()
@@ -318,7 +319,7 @@ async def test_remote_engine_cancels_unfinished_jobs_on_exit(server, own):
             if progress.completed:
                 break
     assert job.done
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_SECONDS):
         while own.unfinished:
             await asyncio.sleep(0.01)
 

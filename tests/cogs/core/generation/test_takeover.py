@@ -10,6 +10,7 @@ from cogs.core.generation.takeover import ProcessCoordinator
 from cogs.core.storage.broadcasts import Broadcasts
 from cogs.core.storage.database import DatabaseUnavailableError
 from diffusion.errors import DarkroomError
+from tests.support.waiting import WAIT_SECONDS
 
 PIECES = ("lose", "obey", "refresh", "settle", "bury", "claim")
 
@@ -33,7 +34,7 @@ async def test_a_round_does_all_but_what_fails(failing, error):
     runner = SimpleNamespace(active=[], creation_store=SimpleNamespace(flush=piece("settle")))
     preference_store, orders = SimpleNamespace(refresh=piece("refresh")), SimpleNamespace(poll=piece("obey"))
     rounds = asyncio.create_task(ProcessCoordinator(claims, preference_store, orders, runner, None, lambda: True).run())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT_SECONDS):
         seen = [await done.get() for _ in range(2 * (len(PIECES) - 1))]
     rounds.cancel()
     assert seen == 2 * [name for name in PIECES if name != failing]
@@ -77,7 +78,7 @@ async def test_upkeep_that_fails_is_tried_again(error, monkeypatch):
     image_store = SimpleNamespace(prune=prune, max_days=1)
     reviews = SimpleNamespace(undecided=waiting, unapplied=waiting)
     upkeep = asyncio.create_task(Maintenance(creation_store, quota_store, image_store, reviews, None).run())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT_SECONDS):
         assert [await pruned.get() for _ in range(3)] == [set()] * 3
     upkeep.cancel()
 

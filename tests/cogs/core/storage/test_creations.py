@@ -16,6 +16,7 @@ from cogs.core.storage.database import Database, DatabaseUnavailableError
 from cogs.core.storage.quotas import DIRECT_MESSAGES, QuotaStore, UsageRow
 from diffusion.request import ImageRequest
 from tests.support.creations import TOKEN, creation
+from tests.support.waiting import WAIT_SECONDS
 
 
 @contextlib.asynccontextmanager
@@ -208,7 +209,7 @@ async def test_a_database_server_that_hangs_is_waited_for_no_longer_than_discord
     async with opened(postgresql.fresh()) as creation_store:
         await creation_store.add(row := creation(1))
         with postgresql.hung():
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(WAIT_SECONDS):
                 with pytest.raises(CreationStoreError, match="try again later"):
                     await creation_store.add(creation(2))
                 await creation_store.update(row, message_id=5)
