@@ -14,7 +14,7 @@ EXTENSIONS: Final = (
     "cogs.history",
     "cogs.lineage",
     "cogs.replay",
-    "cogs.settings.cog",
+    "cogs.settings",
     "cogs.moderation",
     "cogs.privacy",
     "cogs.usage",

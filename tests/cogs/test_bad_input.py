@@ -9,7 +9,7 @@ from simcord.interactions import store_interaction_attachment
 
 from cogs.core.messages import attachments
 from cogs.core.request.preferences import Preferences, Scope
-from cogs.settings.panel import PAGES
+from cogs.settings.fields import PAGES
 from tests.support.components import component_of
 from tests.support.custom_ids import example_custom_ids
 from tests.support.interactions import COMMAND, TEXT_INPUT, command_payload, forge_form

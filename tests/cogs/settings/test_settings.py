@@ -149,15 +149,15 @@ async def test_a_setting_out_of_range_is_told_and_nothing_changes(server, manage
 @pytest.mark.parametrize("command", ["settings server", "settings channel", "settings allowance"])
 async def test_servers_and_channels_are_set_by_their_managers_alone(server, command):
     options = {"role": server.guild.create_role("patrons")} if command == "settings allowance" else {}
-    assert "manage this server" in private_text(await server.alice.slash(server.channel, command, **options))
+    assert "Manage Server" in private_text(await server.alice.slash(server.channel, command, **options))
 
 
 async def test_who_is_a_manager_is_asked_again_at_every_press(server, manager):
     shown = await manager.slash(server.channel, "settings server")
     form = await manager.click(shown.response, label="Pictures")
     server.env.backend.get_member(server.guild.id, manager.id).role_ids.clear()
-    assert "manage this server" in private_text(await manager.submit_modal(form, form_values(form) | {"steps": "3"}))
-    assert "manage this server" in private_text(await manager.click(shown.response, label="Access"))
+    assert "Manage Server" in private_text(await manager.submit_modal(form, form_values(form) | {"steps": "3"}))
+    assert "Manage Server" in private_text(await manager.click(shown.response, label="Access"))
     assert server.service.preference_store.get(Scope.SERVER, server.guild.id) == Preferences()
 
 

@@ -13,7 +13,7 @@ from cogs.core.request.options import size_choices
 from cogs.core.request.preferences import RANGES, Preferences, Scope
 from cogs.core.storage.preferences import PreferenceStore
 from cogs.results.edit import EditForm
-from cogs.settings.panel import FIELDS, PAGE_TITLES, PAGES, TITLES
+from cogs.settings.fields import FIELDS, PAGE_TITLES, PAGES, TITLES
 from diffusion.config import EngineConfig
 from diffusion.errors import InvalidRequestError
 from diffusion.request import ImageRequest, Limits
