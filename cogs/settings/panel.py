@@ -1,6 +1,6 @@
 """The panel of /settings: its text, a button for each page, and the form that a button opens."""
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import discord
 
@@ -9,8 +9,8 @@ from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.messages.components import Form, PersistentButton, view_of
 from cogs.core.messages.delivery import NO_MENTIONS
 from cogs.core.policy.context import Context
-from cogs.core.request.text import clean
 from cogs.core.request.preferences import Preferences, Scope, layered
+from cogs.core.request.text import clean
 from cogs.core.storage.preferences import scopes_of
 from cogs.core.types import Interaction
 from cogs.settings.fields import FIELDS, PAGE_TITLES, PAGES, TITLES, control_of, entered_value, shorten, value_text
@@ -26,7 +26,7 @@ class PageButton(PersistentButton, name="settings"):
     """Opens the form of one page of settings."""
 
     scope: Scope
-    page: str
+    page: Literal["quality", "pictures", "answers", "limits", "access"]
 
     def __init__(self, scope: Scope, page: str, language: str = ENGLISH) -> None:
         button: discord.ui.Button[Any] = discord.ui.Button(label=say(language, PAGE_TITLES[page]))
