@@ -45,15 +45,21 @@ class ImageModel(ModelSpec):
         defaults: Defaults | None = None,
         classifier: ClassifierGuidance | None = None,
     ) -> None:
-        self.family, self.classifier, self.name = family, classifier, name
+        self.family = family
+        self.classifier = classifier
+        self.name = name
         self.defaults = defaults or family.defaults
         self.samplers = tuple(family.samplers)
         self.guide_labels = classifier.labels if classifier else ()
-        self.grid, self.sample_side = family.grid, family.sample_side
-        self.latent_factor, self.latent_channels = family.latent_factor, family.latent_channels
+        self.grid = family.grid
+        self.sample_side = family.sample_side
+        self.latent_factor = family.latent_factor
+        self.latent_channels = family.latent_channels
         self.guidance_above = family.guidance_above
-        self.max_tokens, self.tokenizer = family.max_tokens, family.tokenizer
-        self.device, self.dtype = family.device, family.dtype
+        self.max_tokens = family.max_tokens
+        self.tokenizer = family.tokenizer
+        self.device = family.device
+        self.dtype = family.dtype
         self.guide = family.guide
         self.solver = lru_cache(SOLVERS_CACHED)(self._solver)
         self._projection: Tensor | None = None

@@ -45,18 +45,25 @@ class StableDiffusion(Family):
         scheduler_config: dict[str, Any],
     ) -> None:
         _assert_fit(vae, tokenizer, text_encoder, unet)
-        self.vae, self.tokenizer, self.text_encoder, self.denoiser = vae, tokenizer, text_encoder, unet
+        self.vae = vae
+        self.tokenizer = tokenizer
+        self.text_encoder = text_encoder
+        self.denoiser = unet
         self.scheduler_config = scheduler_config
         self.prediction_type: str = scheduler_config.get("prediction_type", "epsilon")
-        self.device, self.dtype, self.pixel_dtype = unet.device, unet.dtype, vae.dtype
-        self.latent_factor = self.grid = 2 ** (len(vae.config.block_out_channels) - 1)
+        self.device = unet.device
+        self.dtype = unet.dtype
+        self.pixel_dtype = vae.dtype
+        self.latent_factor = 2 ** (len(vae.config.block_out_channels) - 1)
+        self.grid = self.latent_factor
         self.latent_channels = unet.config.in_channels
         self.sample_side = unet.config.sample_size * self.latent_factor
         self.max_tokens = int(tokenizer.model_max_length) - 2
         self._alphas_cumprod = DDIMScheduler.from_config(scheduler_config).alphas_cumprod
         self._encode_text = lru_cache(PROMPTS_CACHED)(self._encode_text_uncached)
         vae.enable_tiling()
-        vae.tile_sample_min_size, vae.tile_latent_min_size = TILE_SIDE, TILE_SIDE // self.latent_factor
+        vae.tile_sample_min_size = TILE_SIDE
+        vae.tile_latent_min_size = TILE_SIDE // self.latent_factor
         for network in (vae, text_encoder, unet):
             network.eval().requires_grad_(False)
 
