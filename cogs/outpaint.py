@@ -61,7 +61,9 @@ class OutpaintCog(commands.Cog):
             picture = await fetch_image(image)
             width, height = builder.fit_aspect(grow(picture.size, direction, share), context.limits)
             cell = builder.model.latent_factor
-            canvas, hole = await asyncio.to_thread(extend_canvas, picture, direction, share, width, height, cell)
+            canvas, hole = await asyncio.to_thread(
+                extend_canvas, picture, direction, share=share, size=(width, height), cell=cell
+            )
             size = {"width": width, "height": height}
             request = builder.build(context, parsed, options, image=canvas, mask=hole, **size)
             return request.replace(start_step=start_step_for(CONTINUITY, request.steps))

@@ -139,7 +139,8 @@ class Replica:
     def _seconds_left(self, job: Job) -> float | None:
         now = time.perf_counter()
         if job not in self._estimate or now - self._estimated_at > ESTIMATE_SECONDS:
-            self._estimate, self._estimated_at = self.engine.estimate_completion(), now
+            self._estimate = self.engine.estimate_completion()
+            self._estimated_at = now
         return self._estimate.get(job)
 
 

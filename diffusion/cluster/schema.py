@@ -189,7 +189,8 @@ def decode_result(head: dict[str, Any], files: Sequence[bytes], request: ImageRe
     except ValidationError as error:
         raise BrokenFrameError("The replica sent an invalid result.") from error
     images = tuple(map(decode_image, files))
-    pictures, timelapses = images[: message.pictures], images[message.pictures :]
+    pictures = images[: message.pictures]
+    timelapses = images[message.pictures :]
     return ImageResult(request, pictures, request.seeds, message.seconds, message.model, timelapses, check)
 
 

@@ -25,14 +25,15 @@ def grow(size: tuple[int, int], direction: str, share: float) -> tuple[float, fl
 
 
 def extend_canvas(
-    picture: Image.Image, direction: str, share: float, width: int, height: int, cell: int
+    picture: Image.Image, direction: str, *, share: float, size: tuple[int, int], cell: int
 ) -> tuple[Image.Image, Image.Image]:
-    """Place ``picture`` on a canvas of ``width`` x ``height`` that extends it.
+    """Place ``picture`` on a canvas of ``size`` (width, height) that extends it.
 
     The canvas is larger than the picture by ``share`` in one of `DIRECTIONS`. Returns the canvas, whose rest continues the
     edges of the picture, and the mask of that rest. The border between them lies on latent cells of ``cell`` pixels. Raises
     `InvalidImageError` if the picture is too narrow for that.
     """
+    width, height = size
     margin_left, margin_up, margin_right, margin_down = DIRECTIONS[direction]
     left, right = _picture_span(width, share, margin_left, margin_right, cell)
     top, bottom = _picture_span(height, share, margin_up, margin_down, cell)
@@ -50,5 +51,5 @@ def _picture_span(side: int, share: float, before: float, after: float, cell: in
     begin = max(1, round(cells * share * before / (1 + added))) if before else 0
     end = cells - max(1, round(cells * share * after / (1 + added))) if after else cells
     if end <= begin:
-        raise InvalidImageError("The picture is too narrow to extend in that direction. Please attach a wider one.")
+        raise InvalidImageError("The picture is too narrow to extend in that direction. Please attach a larger one.")
     return begin * cell, end * cell

@@ -120,7 +120,8 @@ def parse_settings(head: str, values: dict[str, str]) -> dict[str, Any]:
 
 def _parse_branches(values: dict[str, str]) -> Iterator[tuple[int, str]]:
     for name, value in values.items():
-        step, prompt = _parse_number(int, name.removeprefix("Branch at ")), _parse_quoted(value)
+        step = _parse_number(int, name.removeprefix("Branch at "))
+        prompt = _parse_quoted(value)
         if step is not None and prompt:
             yield step, prompt
 

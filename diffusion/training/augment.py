@@ -34,7 +34,8 @@ def augment(rgba: Tensor, size: int, generator: torch.Generator) -> Tensor:
     transforms = _transforms(batch, size / side, side, generator).to(rgba.device)
     grid = F.affine_grid(transforms, [batch, 4, size, size], align_corners=False)
     moved = F.grid_sample(premultiplied, grid, align_corners=False)
-    colours, alpha = moved[:, :3], moved[:, 3:]
+    colours = moved[:, :3]
+    alpha = moved[:, 3:]
     if torch.rand((), generator=generator) < HUE_SHARE:
         angles = torch.rand(batch, generator=generator) * 2 * math.pi
         colours = rotate_hue(colours, angles.to(rgba.device)).minimum(alpha)

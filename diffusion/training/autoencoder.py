@@ -137,7 +137,8 @@ class AutoencoderTraining:
         with autocast_bfloat16(pixels.device):
             posterior = self.vae.encode(pixels).latent_dist
             output = self.vae.decode(posterior.sample(generator)).sample
-        mean, logvar = posterior.mean.float(), posterior.logvar.float()
+        mean = posterior.mean.float()
+        logvar = posterior.logvar.float()
         kl: Tensor = 0.5 * (mean.pow(2) + logvar.exp() - 1 - logvar).mean()
         loss = reconstruction_loss(output.float(), pixels) + kl_weight * kl
         if self.anchor is not None:
@@ -208,7 +209,8 @@ def train(
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     folder = run / "autoencoder"
     learned, held_out = split(pictures)
-    rgba, unseen = to_rgba(learned).to(device), on_white(to_rgba(held_out))
+    rgba = to_rgba(learned).to(device)
+    unseen = on_white(to_rgba(held_out))
     torch.manual_seed(0)
     training = AutoencoderTraining.start(config, device, anchor)
     if (folder / "checkpoint.pt").exists():

@@ -159,7 +159,8 @@ class Denoiser:
         self.ema.load_state_dict(state["ema"])
         self.ema.to(self.unet.device)
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.seen = state["step"], state["seen"]
+        self.step = state["step"]
+        self.seen = state["seen"]
 
     def save_pretrained(self, folder: Path) -> None:
         """Write the averaged networks in float32, as diffusers and transformers read them."""
@@ -199,7 +200,8 @@ def train(
     latents, weights, descriptions = read_latents(run / "latents")
     tokenizer = CLIPTokenizer.from_pretrained(run / "tokenizer")
     denoiser = open_denoiser(run, config, tokenizer, device)
-    latents, alpha_bar = latents.to(device), alphas_cumprod().to(device)
+    latents = latents.to(device)
+    alpha_bar = alphas_cumprod().to(device)
     batches = CaptionedBatches(weights, descriptions, tokenizer, config).loader(
         range(denoiser.step, steps), ahead=device.type == "cuda"
     )

@@ -19,7 +19,8 @@ class MissingStageError(TrainingError):
 
     def __init__(self, path: Path, stage: str) -> None:
         super().__init__(f"{path} is missing: run the `{stage}` stage first.")
-        self.path, self.stage = path, stage
+        self.path = path
+        self.stage = stage
 
 
 class PackageError(TrainingError):
@@ -27,7 +28,8 @@ class PackageError(TrainingError):
 
     def __init__(self, package: str, reason: str) -> None:
         super().__init__(f"{package} could not be used: {reason}.")
-        self.package, self.reason = package, reason
+        self.package = package
+        self.reason = reason
 
 
 class ModelTooLargeError(TrainingError):
@@ -35,7 +37,8 @@ class ModelTooLargeError(TrainingError):
 
     def __init__(self, size: int, limit: int) -> None:
         super().__init__(f"The model takes {size / 1e6:.1f} MB, over the limit of {limit / 1e6:.1f} MB.")
-        self.size, self.limit = size, limit
+        self.size = size
+        self.limit = limit
 
 
 class DivergedError(TrainingError):

@@ -32,7 +32,8 @@ def assemble(denoiser: Denoiser, run: Path, folder: Path, limit: int = LIMIT) ->
     size in bytes. Raises `ModelTooLargeError` above ``limit`` bytes, before it writes anything to ``folder``.
     """
     with TemporaryDirectory() as temporary:
-        averaged, model = Path(temporary) / "averaged", Path(temporary) / "model"
+        averaged = Path(temporary) / "averaged"
+        model = Path(temporary) / "model"
         denoiser.save_pretrained(averaged)
         pipeline = StableDiffusionPipeline(
             vae=AutoencoderKL.from_pretrained(run / "vae", dtype=torch.float16),

@@ -37,7 +37,8 @@ def encode_scenes(scenes: list[Scene], vae: AutoencoderKL, folder: Path, batch_s
     The latents have unit deviation. The autoencoder's ``scaling_factor`` must be set (`autoencoder.measure_scaling_factor`).
     """
     device = vae.device
-    encoded, labels = [], []
+    encoded = []
+    labels = []
     with ProcessPoolExecutor(mp_context=multiprocessing.get_context("fork")) as pool:  # workers use no network
         drawn = pool.map(_draw_and_label, scenes, chunksize=16)
         for start in tqdm(range(0, len(scenes), batch_size), desc="encoding scenes", unit="batch"):

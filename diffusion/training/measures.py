@@ -50,7 +50,8 @@ def velocity_loss(model: Path, latents: Path, samples: int, device: torch.device
     total = 0.0
     for start in range(0, samples, batch_size):
         part = slice(start, start + batch_size)
-        x_0, eps = stored[rows[part]].to(device), noise[part].to(device)
+        x_0 = stored[rows[part]].to(device)
+        eps = noise[part].to(device)
         alpha_bar_t = alphas_cumprod[timesteps[part]].to(device)
         tokens = tokenizer(texts[part], padding="max_length", truncation=True, return_tensors="pt")
         with autocast_bfloat16(device):

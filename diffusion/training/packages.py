@@ -135,7 +135,8 @@ def read_icons(tarball: Path, style: str, meanings: dict[str, Meaning]) -> Itera
     If its ``chars.json`` lists code points, it yields each emoji in ``meanings`` once. Otherwise it yields every icon, with
     the Unicode meaning of its name if there is one.
     """
-    icons, characters = _read_json(tarball, "icons.json"), _read_json(tarball, "chars.json")
+    icons = _read_json(tarball, "icons.json")
+    characters = _read_json(tarball, "chars.json")
     found = _by_character(characters, meanings) if characters else _by_name(icons["icons"], style, meanings)
     taken = set()
     for key, meaning, icon in found:

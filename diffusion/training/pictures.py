@@ -48,7 +48,8 @@ def read_archive(folder: Path) -> list[Picture]:
 def write_archive(pictures: list[Picture], folder: Path) -> None:
     """Write ``pictures`` in the order in which `read_archive` returns them."""
     folder.mkdir(parents=True, exist_ok=True)
-    rows, offset = [], 0
+    rows = []
+    offset = 0
     with (folder / PIXELS).open("wb") as pixels:
         for picture in pictures:
             pixels.write(picture.webp)

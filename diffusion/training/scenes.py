@@ -107,7 +107,9 @@ def _plain(weights: dict[Picture, float], rng: random.Random) -> Iterator[Scene]
         about = Description(picture.style, names_of(picture.name, picture.group), picture.keywords)
         yield Scene(about, weight, partial(draw_plain, picture), (picture,))
         mirrored = not any(part in picture.name for part in ONE_WAY)
-        scale, x, y = rng.uniform(0.86, 0.98), 64 + rng.uniform(-5, 5), 64 + rng.uniform(-5, 5)
+        scale = rng.uniform(0.86, 0.98)
+        x = 64 + rng.uniform(-5, 5)
+        y = 64 + rng.uniform(-5, 5)
         yield Scene(about, 0.6 * weight, partial(draw_moved, picture, mirrored, scale, x, y), (picture,))
 
 
@@ -156,7 +158,8 @@ def _paired(weights: dict[Picture, float], count: int, rng: random.Random) -> It
         (right,) = _choose(by_style[left.style], 1, rng)
         if left is right:
             continue
-        a, b = left.name, right.name
+        a = left.name
+        b = right.name
         if (a, b) in HELD_OUT or (b, a) in HELD_OUT:
             continue
         phrases = (

@@ -71,7 +71,8 @@ def _words(text: str) -> list[str]:
 def _bpe(weights: Counter[str], entries: int) -> tuple[dict[str, int], list[tuple[str, str]]]:
     clip = CLIPTokenizer().backend_tokenizer
     tokenizer = Tokenizer(BPE(unk_token=END, end_of_word_suffix=WORD_END))
-    tokenizer.normalizer, tokenizer.pre_tokenizer = clip.normalizer, clip.pre_tokenizer
+    tokenizer.normalizer = clip.normalizer
+    tokenizer.pre_tokenizer = clip.pre_tokenizer
     trainer = BpeTrainer(
         vocab_size=entries,
         min_frequency=2,
@@ -84,7 +85,8 @@ def _bpe(weights: Counter[str], entries: int) -> tuple[dict[str, int], list[tupl
     learned = json.loads(tokenizer.to_str())["model"]["merges"]
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokens = [*alphabet, *(byte + WORD_END for byte in alphabet)]
-    known, merges = set(tokens), []
+    known = set(tokens)
+    merges = []
     for left, right in learned:
         if len(tokens) == entries - 2:
             break

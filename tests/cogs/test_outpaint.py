@@ -48,7 +48,7 @@ async def test_reroll_continues_the_same_picture(server):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"image": ("in.png", b"junk")}, "no picture"),
+        ({"image": ("in.png", b"junk")}, "as a picture"),
         ({"image": ("in.png", png((1, 2000)))}, "too narrow"),
         ({"prompt": "fox " * 90}, "would be ignored"),
     ],

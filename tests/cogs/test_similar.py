@@ -37,7 +37,7 @@ async def test_a_start_step_can_be_given_instead(server):
 @pytest.mark.parametrize(
     ("data", "options", "words"),
     [
-        (b"junk", {}, "no picture"),
+        (b"junk", {}, "as a picture"),
         (png()[:60], {}, "damaged"),
         (png(), {"similarity": 0.5, "start_step": 3}, "not both"),
         (png(), {"steps": 5, "start_step": 9}, "start step"),

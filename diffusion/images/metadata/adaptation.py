@@ -145,7 +145,8 @@ class _Adaptation:
 
 def _strip_syntax(text: str) -> str:
     """Remove the syntax of other tools: LoRAs and weights."""
-    text, found = LORA.sub("", text), 1
+    text = LORA.sub("", text)
+    found = 1
     while found:
         text, found = WEIGHT.subn(r"\1", text)
     return re.sub(r"\s*,(?:\s*,)+", ",", " ".join(text.split())).strip(", ")

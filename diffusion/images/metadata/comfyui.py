@@ -20,7 +20,8 @@ class Node:
     """A node of the graph."""
 
     def __init__(self, kind: str, inputs: dict[str, Any]) -> None:
-        self.kind, self.inputs = kind, inputs
+        self.kind = kind
+        self.inputs = inputs
 
     def get(self, *names: str) -> Any:
         """Return the first input of ``names`` that the node has, or None."""
@@ -104,7 +105,8 @@ def read_graph(prompt: Any) -> tuple[dict[str, Any], str, str]:
         "height": graph.number(int, empties[sampler], "height"),
     }
     settings = {field: value for field, value in found.items() if value is not None}
-    name, scheduler = graph.text(sampler, "sampler_name"), graph.text(sampler, "scheduler")
+    name = graph.text(sampler, "sampler_name")
+    scheduler = graph.text(sampler, "scheduler")
     return settings, graph.text(loader, *MODELS), f"{name} karras" if scheduler == "karras" else name
 
 

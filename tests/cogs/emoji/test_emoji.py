@@ -318,7 +318,7 @@ async def test_an_attached_picture_becomes_a_sticker_with_its_background(server,
     ("options", "words"),
     [
         ({"image": ("a.png", apple()), "name": "red apple"}, "letters from a to z"),
-        ({"image": ("a.png", b"junk"), "name": "apple"}, "no picture"),
+        ({"image": ("a.png", b"junk"), "name": "apple"}, "as a picture"),
     ],
 )
 async def test_what_cannot_become_an_emoji_is_told_to_the_member_alone(server, artist, options, words):

@@ -20,7 +20,7 @@ PICTURE = Image.new("RGB", (100, 100), "red")
 def test_extend_canvas_masks_all_but_the_picture(direction, size, kept):
     width, height = grow(PICTURE.size, direction, 0.5)
     assert width / height == size[0] / size[1]
-    canvas, mask = extend_canvas(PICTURE, direction, 0.5, *size, 8)
+    canvas, mask = extend_canvas(PICTURE, direction, share=0.5, size=size, cell=8)
     assert canvas.size == mask.size == size
     outside = Image.new("L", size, 255)
     outside.paste(0, kept)
@@ -31,7 +31,7 @@ def test_extend_canvas_masks_all_but_the_picture(direction, size, kept):
 @pytest.mark.parametrize("share", [0.1, 0.33, 1.0])
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_extend_canvas_aligns_the_border_to_latent_cells(direction, share):
-    box = extend_canvas(PICTURE, direction, share, 88, 136, 8)[1].point(lambda value: 255 - value).getbbox()
+    box = extend_canvas(PICTURE, direction, share=share, size=(88, 136), cell=8)[1].point(lambda value: 255 - value).getbbox()
     assert all(edge % 8 == 0 for edge in box)
     assert box != (0, 0, 88, 136)
 
@@ -39,4 +39,4 @@ def test_extend_canvas_aligns_the_border_to_latent_cells(direction, share):
 @pytest.mark.parametrize(("direction", "size"), [("right", (8, 64)), ("all", (64, 16))])
 def test_extend_canvas_rejects_narrow_pictures(direction, size):
     with pytest.raises(InvalidImageError, match="too narrow"):
-        extend_canvas(PICTURE, direction, 0.5, *size, 8)
+        extend_canvas(PICTURE, direction, share=0.5, size=size, cell=8)
