@@ -123,8 +123,8 @@ def test_label_guidance_in_a_mixed_batch_is_as_when_alone(steerable_model):
     unsteered = [drawn(steerable_model, request.replace(guide_label=""))[0] for request in requests]
 
     assert max((a - b).abs().max() for a, b in zip(together, alone, strict=True)) <= TOLERANCE
-    for label, steered, plain in zip(labels, alone, unsteered, strict=True):
-        assert ((steered - plain).abs().max() > 10 * TOLERANCE) == bool(label)
+    for request, steered, plain in zip(requests, alone, unsteered, strict=True):
+        assert ((steered - plain).abs().max() > 10 * TOLERANCE) == bool(request.guide_label)
 
 
 def test_apply_stacks_one_classifier_call_per_step(steerable_model, monkeypatch):
