@@ -23,7 +23,7 @@ CANCELLING = 0.05  # of what was asked for is taken back
 TEXT_INPUT = 4  # as Discord numbers components
 GLANCE = 0.1  # seconds between two looks at a message
 LATE = 5.0  # seconds after which an interaction counts as unanswered: Discord allows three
-PATIENCE = 60 * 60.0  # and a request: on a slow machine the flooder waits long for the last of five
+REQUEST_TIMEOUT_SECONDS = 60 * 60.0  # and a request: on a slow machine the flooder waits long for the last of five
 PROMPTS = (
     "red apple",
     "blue bird with a hat",
@@ -55,7 +55,7 @@ class Asked:
 
 
 class Crowd:
-    """All members of a `LoopbackDiscord`, of whom the first floods. They ask until `closing`; `run` ends when all have their answers."""
+    """All members of a `LoopbackDiscord`, of whom the first floods; `run` ends when all have their answers."""
 
     def __init__(self, wire: LoopbackDiscord, think: float, side: int, seed: int = 0) -> None:
         self.wire, self.think, self.seed = wire, think, seed
@@ -150,7 +150,7 @@ class Crowd:
 
     async def _answer(self, asked: Asked) -> None:
         """Wait for the pictures or the sentence."""
-        while asked.wait < (PATIENCE if asked.interaction.responded else LATE) and not self._look(asked):
+        while asked.wait < (REQUEST_TIMEOUT_SECONDS if asked.interaction.responded else LATE) and not self._look(asked):
             await asyncio.sleep(GLANCE)
 
     def _look(self, asked: Asked) -> bool:

@@ -40,9 +40,9 @@ class ImageEngine(Protocol):
     def can_screen(self) -> bool:
         """Whether `screen_images` has anything to ask."""
 
-    async def __aenter__(self) -> Self: ...  # noqa: D105
+    async def __aenter__(self) -> Self: ...
 
-    async def __aexit__(  # noqa: D105
+    async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
     ) -> None: ...
 

@@ -12,7 +12,7 @@ from discord import AppCommandOptionType, Permissions, app_commands
 from hypothesis import strategies as st
 from simcord.interactions import store_interaction_attachment
 
-from cogs.core.messages.confirm import PATIENCE
+from cogs.core.messages.confirm import CONFIRM_TIMEOUT_SECONDS
 from diffusion.errors import DarkroomError
 from tests.support.interactions import COMMAND, command_payload
 from tests.support.memory import MIB, Memory
@@ -124,7 +124,7 @@ async def fuzzed(steerable_server, monkeypatch):
 
 async def forget(server):
     """Free what the simulated Discord remembers, with the questions that nobody answers."""
-    await server.env.advance_time(PATIENCE + 1)
+    await server.env.advance_time(CONFIRM_TIMEOUT_SECONDS + 1)
     backend = server.env.backend
     for remembered in (backend.http_requests, backend.transcript, backend.messages[server.channel.id], backend.cdn._blobs):
         remembered.clear()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cogs.inpaint import NO_MASK, ONE_MASK
+from cogs.inpaint import NO_MASK, TWO_MASKS
 from diffusion.images.io import read_image
 from diffusion.images.masks import read_masked
 from diffusion.images.parameters import read_parameters
@@ -126,7 +126,7 @@ async def test_a_part_drawn_anew_survives_a_restart(server, monkeypatch):
     ("options", "words"),
     [
         ({}, NO_MASK),
-        ({"mask": white_at((0, 0, 9, 9)), "region": "left"}, ONE_MASK),
+        ({"mask": white_at((0, 0, 9, 9)), "region": "left"}, TWO_MASKS),
         ({"region": "somewhere"}, "The region must be left, right"),
         ({"region": "60,0,50,50"}, "must lie inside"),
         ({"mask": white_at((0, 0, 0, 0))}, "must be white somewhere"),

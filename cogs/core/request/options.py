@@ -113,10 +113,10 @@ SHARED: Final = {
 }
 
 
-def shared_options(*names: str) -> Callable[[Callback], Callback]:
+def shared_options(*names: str) -> Callable[[Callback], Any]:
     """Give a command the shared options of these ``names``, which it receives as one `Options` named ``options``."""
 
-    def decorate(command: Callback) -> Callback:
+    def decorate(command: Callback) -> Any:
         @functools.wraps(command)
         async def callback(cog: Any, interaction: Interaction, **given: Any) -> None:
             options = Options(**{name: given.pop(name) for name in names})
