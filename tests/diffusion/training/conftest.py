@@ -48,6 +48,6 @@ def run(pictures: list[Picture], recipe: Path, tmp_path_factory: pytest.TempPath
     stages = ["all", "--run", str(run), "--config", str(recipe), "--archive", str(archive)]
     few = ["--samples", "4", "--seen", "3", "--unseen", "4", "--seeds", "2"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(diffusion, "ImageModel", PlainModel, raising=False)
+        patch.setattr(diffusion, "load_model", PlainModel.from_pretrained, raising=False)
         assert main([*stages, *few, "--steps", "2", "--sample-minutes", "1e-9"]) == 0
     return run

@@ -105,7 +105,7 @@ def test_denoiser_stage_draws_and_recognises_samples(run, config, recipe, tmp_pa
     assert [path.name for path in (run / "denoiser").glob("*.png")] == ["samples-0000002.png"]
     assert not (run / "denoiser" / "recognition.tsv").exists()  # there was no recogniser yet
 
-    monkeypatch.setattr(diffusion, "ImageModel", PlainModel, raising=False)
+    monkeypatch.setattr(diffusion, "load_model", PlainModel.from_pretrained, raising=False)
     again = tmp_path / "run"
     shutil.copytree(run, again)
     assert main(["denoiser", "--run", str(again), "--config", str(recipe), "--steps", "3", "--sample-minutes", "1e-9"]) == 0
