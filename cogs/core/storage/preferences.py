@@ -10,7 +10,7 @@ from sqlalchemy import JSON, BigInteger, Float, String, delete, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from cogs.core.request.preferences import Preferences, Scope, from_json, layered, to_json
+from cogs.core.request.preferences import Preferences, Scope, from_json, to_json
 from cogs.core.storage.database import Base, Database
 from cogs.core.storage.lease import epoch
 from diffusion.errors import InvalidRequestError
@@ -102,10 +102,6 @@ class PreferenceStore:
     def get(self, scope: Scope, subject: int) -> Preferences:
         """Return the preferences of a member, channel or server."""
         return self._known.get((scope, subject), NO_PREFERENCES)
-
-    def effective_for(self, interaction: discord.Interaction[Any]) -> Preferences:
-        """Return the preferences that apply to the member of ``interaction`` in their channel."""
-        return layered(self.get(scope, subject) for scope, subject in scopes_of(interaction).items())
 
     async def set(self, scope: Scope, subject: int, preferences: Preferences) -> None:
         """Replace the preferences of ``subject``; raises `DatabaseUnavailableError`, and then nothing changes."""
