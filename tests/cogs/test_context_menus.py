@@ -92,7 +92,9 @@ async def test_a_picture_in_an_embed_is_not_fetched(server):
 
 
 @pytest.mark.parametrize("name", ["More like this", "Image info"])
-@pytest.mark.parametrize(("data", "words"), [(b"junk", ("as a picture", "no generation settings")), (png(), ("larger than",) * 2)])
+@pytest.mark.parametrize(
+    ("data", "words"), [(b"junk", ("as a picture", "no generation settings")), (png(), ("larger than",) * 2)]
+)
 async def test_what_cannot_be_read_is_told(server, monkeypatch, name, data, words):
     if data != b"junk":
         monkeypatch.setattr(attachments, "MAX_BYTES", 10)
