@@ -91,65 +91,74 @@ class EvaluationSize:
     latents: int = 1024
 
 
-def evaluate(
-    model: Path,
-    run: Path,
-    data: DataConfig,
-    pictures: list[Picture],
-    generate: Generate,
-    recogniser: Recogniser,
-    extent: EvaluationSize,
-) -> Evaluation:
-    """Measure the model folder ``model``; write figures and sheets.
+@dataclass(frozen=True)
+class Evaluator:
+    """Evaluates what ``generate`` draws; ``pictures`` is the whole archive."""
 
-    They go to ``run/evaluation``. ``pictures`` is the whole archive; ``generate`` draws with the model.
-    """
-    output = run / "evaluation"
-    output.mkdir(parents=True, exist_ok=True)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    vae = AutoencoderKL.from_pretrained(model / "vae", dtype=torch.float32).to(device)
-    learned = [picture for picture in pictures if is_selected(picture, data)]
-    asked_seen = seen_prompts(pictures, data, extent.seen)
-    asked_unseen = _spread(unseen_prompts(), extent.unseen)
-    drawn_seen = _draw(generate, asked_seen, extent.seeds)
-    drawn_unseen = _draw(generate, asked_unseen, extent.seeds)
-    verdicts = recogniser.judge(drawn_unseen, _repeat(asked_unseen, extent.seeds))
-    training = [flatten(picture.image()) for picture in learned]
-    found = nearest(drawn_seen, training)
-    evaluation = Evaluation(
-        pictures=len(drawn_seen) + len(drawn_unseen),
-        seen=Recognition.of(recogniser.judge(drawn_seen, _repeat(asked_seen, extent.seeds))),
-        real_seen=_recognise_real(recogniser, vae, learned, asked_seen),
-        unseen=Recognition.of(verdicts),
-        real_unseen=_recognise_real(recogniser, vae, learned, asked_unseen),
-        unseen_kinds=_by_kind(verdicts, _repeat(asked_unseen, extent.seeds)),
-        recogniser=recogniser.accuracy,
-        held_out_psnr=held_out_psnr(vae, pictures),
-        velocity_loss=velocity_loss(model, run / "latents", extent.latents, device),
-        diversity=diversity(drawn_seen, extent.seeds) if extent.seeds > 1 else 0.0,
-        nearest_psnr=statistics.median(each.psnr for each in found),
-        nearest_is_subject=_share_of_subject(found, learned, _repeat(asked_seen, extent.seeds)),
-        copies=sum(each.psnr >= COPY_PSNR for each in found) / len(found),
-        seconds_per_picture=_seconds(generate),
-        megabytes=sum(path.stat().st_size for path in model.rglob("*.safetensors")) / 1e6,
-    )
-    (output / "evaluation.json").write_text(json.dumps(asdict(evaluation), indent=2) + "\n")
-    draw_grid(generate).save(output / "grid.webp", quality=92)
-    every = len(drawn_seen) // NEAREST_SHOWN or 1
-    shown = range(0, len(drawn_seen), every)[:NEAREST_SHOWN]
-    sheet = pairs_sheet([drawn_seen[index] for index in shown], [training[found[index].index] for index in shown])
-    sheet.save(output / "nearest.webp", quality=92)
-    return evaluation
+    generate: Generate
+    recogniser: Recogniser
+    data: DataConfig
+    pictures: list[Picture]
+    size: EvaluationSize
 
+    def evaluate(self, model: Path, run: Path) -> Evaluation:
+        """Measure the model folder ``model``; write figures and sheets to ``run/evaluation``."""
+        output = run / "evaluation"
+        output.mkdir(parents=True, exist_ok=True)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        vae = AutoencoderKL.from_pretrained(model / "vae", dtype=torch.float32).to(device)
+        learned = [picture for picture in self.pictures if is_selected(picture, self.data)]
+        training = [flatten(picture.image()) for picture in learned]
+        asked_seen, asked_unseen = self._prompts()
+        drawn_seen = self._draw(asked_seen)
+        drawn_unseen = self._draw(asked_unseen)
+        unseen = self._judge(drawn_unseen, asked_unseen)
+        found = nearest(drawn_seen, training)
+        evaluation = Evaluation(
+            pictures=len(drawn_seen) + len(drawn_unseen),
+            seen=Recognition.of(self._judge(drawn_seen, asked_seen)),
+            real_seen=_recognise_real(self.recogniser, vae, learned, asked_seen),
+            unseen=Recognition.of(unseen),
+            real_unseen=_recognise_real(self.recogniser, vae, learned, asked_unseen),
+            unseen_kinds=_by_kind(unseen, _repeat(asked_unseen, self.size.seeds)),
+            recogniser=self.recogniser.accuracy,
+            held_out_psnr=held_out_psnr(vae, self.pictures),
+            velocity_loss=velocity_loss(model, run / "latents", self.size.latents, device),
+            diversity=diversity(drawn_seen, self.size.seeds) if self.size.seeds > 1 else 0.0,
+            nearest_psnr=statistics.median(each.psnr for each in found),
+            nearest_is_subject=_share_of_subject(found, learned, _repeat(asked_seen, self.size.seeds)),
+            copies=sum(each.psnr >= COPY_PSNR for each in found) / len(found),
+            seconds_per_picture=_seconds(self.generate),
+            megabytes=sum(path.stat().st_size for path in model.rglob("*.safetensors")) / 1e6,
+        )
+        (output / "evaluation.json").write_text(json.dumps(asdict(evaluation), indent=2) + "\n")
+        draw_grid(self.generate).save(output / "grid.webp", quality=92)
+        interval = len(drawn_seen) // NEAREST_SHOWN or 1
+        shown = range(0, len(drawn_seen), interval)[:NEAREST_SHOWN]
+        sheet = pairs_sheet([drawn_seen[index] for index in shown], [training[found[index].index] for index in shown])
+        sheet.save(output / "nearest.webp", quality=92)
+        return evaluation
 
-def recognition(
-    generate: Generate, recogniser: Recogniser, data: DataConfig, pictures: list[Picture], extent: EvaluationSize
-) -> tuple[Recognition, Recognition]:
-    """Measure only the recognition of seen prompts and of unseen compositions."""
-    asked = (seen_prompts(pictures, data, extent.seen), _spread(unseen_prompts(), extent.unseen))
-    drawn = [_draw(generate, prompts, extent.seeds) for prompts in asked]
-    judged = [recogniser.judge(images, _repeat(prompts, extent.seeds)) for images, prompts in zip(drawn, asked, strict=True)]
-    return Recognition.of(judged[0]), Recognition.of(judged[1])
+    def recognition(self) -> tuple[Recognition, Recognition]:
+        """Measure only the recognition of seen prompts and of unseen compositions."""
+        seen, unseen = (Recognition.of(self._judge(self._draw(prompts), prompts)) for prompts in self._prompts())
+        return seen, unseen
+
+    def _prompts(self) -> tuple[list[EvaluationPrompt], list[EvaluationPrompt]]:
+        seen = seen_prompts(self.pictures, self.data, self.size.seen)
+        return seen, _spread(unseen_prompts(), self.size.unseen)
+
+    def _draw(self, asked: Sequence[EvaluationPrompt]) -> list[Image.Image]:
+        prompts = [each.prompt for each in _repeat(asked, self.size.seeds)]
+        seeds = [seed for _ in asked for seed in range(self.size.seeds)]
+        images = []
+        for start in tqdm(range(0, len(prompts), BATCH_SIZE), desc="drawing", unit="batch", mininterval=5):
+            part = slice(start, start + BATCH_SIZE)
+            images += self.generate(prompts[part], seeds[part])
+        return images
+
+    def _judge(self, images: Sequence[Image.Image], asked: Sequence[EvaluationPrompt]) -> list[Judgement]:
+        return self.recogniser.judge(images, _repeat(asked, self.size.seeds))
 
 
 def table(evaluations: dict[str, Evaluation]) -> str:
@@ -199,16 +208,6 @@ def _spread(asked: list[EvaluationPrompt], count: int) -> list[EvaluationPrompt]
     """Return ``count`` of ``asked``, evenly spread."""
     count = min(count, len(asked))
     return [asked[index * len(asked) // count] for index in range(count)]
-
-
-def _draw(generate: Generate, asked: Sequence[EvaluationPrompt], seeds: int) -> list[Image.Image]:
-    prompts = [shown.prompt for shown in _repeat(asked, seeds)]
-    numbers = [seed for _ in asked for seed in range(seeds)]
-    images = []
-    for start in tqdm(range(0, len(prompts), BATCH_SIZE), desc="drawing", unit="batch", mininterval=5):
-        part = slice(start, start + BATCH_SIZE)
-        images += generate(prompts[part], numbers[part])
-    return images
 
 
 def _recognise_real(

@@ -119,7 +119,8 @@ def recogniser(arguments: argparse.Namespace, config: TrainingConfig) -> None:
     from diffusion.training.recogniser import train
 
     trained = train(arguments.run / RECOGNISER, config.recogniser, config.data.default_style, _pictures(arguments.run))
-    first, five = trained.accuracy["top_1"], trained.accuracy["top_5"]
+    first = trained.accuracy["top_1"]
+    five = trained.accuracy["top_5"]
     print(f"held-out drawings, of {len(trained.concepts)} concepts: {first:.0%} named first, {five:.0%} among the first five")
 
 
@@ -136,16 +137,17 @@ def export(arguments: argparse.Namespace, config: TrainingConfig) -> None:
 
 def evaluate(arguments: argparse.Namespace, config: TrainingConfig) -> None:
     """Measure a model and draw a sheet of prompts with it."""
-    from diffusion.training.evaluate import Evaluation, EvaluationSize, table
-    from diffusion.training.evaluate import evaluate as evaluate_model
+    from diffusion.training.evaluate import Evaluation, EvaluationSize, Evaluator, table
 
-    run, model = arguments.run, arguments.model or arguments.run / "model"
+    run = arguments.run
+    model = arguments.model or arguments.run / "model"
     pictures = _pictures(run)
     _require(run / "latents" / "latents.safetensors", "latents")
     _require(run / RECOGNISER, "recogniser")
     _require(model / "model_index.json", "export")
-    extent = EvaluationSize(arguments.seen, arguments.unseen, arguments.seeds, arguments.samples)
-    judged = evaluate_model(model, run, config.data.default_style, pictures, _generator(model), _recogniser(run), extent)
+    size = EvaluationSize(arguments.seen, arguments.unseen, arguments.seeds, arguments.samples)
+    evaluator = Evaluator(_generator(model), _recogniser(run), config.data.default_style, pictures, size)
+    judged = evaluator.evaluate(model, run)
     before = {"before": Evaluation.read(arguments.before)} if arguments.before else {}
     compared = table({**before, model.name: judged})
     (run / "evaluation" / "table.md").write_text(compared)
@@ -168,7 +170,8 @@ def steering(arguments: argparse.Namespace, config: TrainingConfig) -> None:
     from diffusion import load_model
     from diffusion.training.steering import PROMPT, draw_steering, measure
 
-    run, model = arguments.run, arguments.model or arguments.run / "model"
+    run = arguments.run
+    model = arguments.model or arguments.run / "model"
     _require(run / RECOGNISER, "recogniser")
     _require(model / "classifier" / "config.json", "classifier")
     loaded = load_model(model)
@@ -240,7 +243,7 @@ def _recogniser(run: Path) -> "Recogniser":
 
 
 def _sample_every(minutes: float, run: Path, config: TrainingConfig) -> "Callable[[Denoiser], None]":
-    from diffusion.training.evaluate import EvaluationSize, recognition
+    from diffusion.training.evaluate import EvaluationSize, Evaluator
     from diffusion.training.export import assemble
     from diffusion.training.sheet import draw_grid
 
@@ -256,9 +259,9 @@ def _sample_every(minutes: float, run: Path, config: TrainingConfig) -> "Callabl
             generate = _generator(Path(temporary))
         draw_grid(generate).save(run / "denoiser" / f"samples-{denoiser.step:07}.png")
         if (run / RECOGNISER).exists():  # adds a point to the curve of quality over training
-            judged = recognition(
-                generate, _recogniser(run), config.data.default_style, pictures, EvaluationSize(seen=100, unseen=50, seeds=1)
-            )
+            size = EvaluationSize(seen=100, unseen=50, seeds=1)
+            evaluator = Evaluator(generate, _recogniser(run), config.data.default_style, pictures, size)
+            judged = evaluator.recognition()
             shares = [f"{share:.3f}" for each in judged for share in astuple(each)]
             with (run / "denoiser" / "recognition.tsv").open("a") as log:
                 print(denoiser.step, denoiser.seen, *shares, sep="\t", file=log)
