@@ -1,8 +1,8 @@
 """Count the functions that one /imagine calls: ``python -m benchmarks.request_trace [--list]``.
 
-The bot runs in a simulated Discord with the embedded model. Counted are the distinct functions of this project that run on
-the event loop's thread between the command and its delivered pictures. The engine (`diffusion.serving`, `diffusion.sampling`,
-`diffusion.families`) and the simulation itself are left out.
+The bot runs in a simulated Discord with the embedded model. Counted are the distinct named functions of this project that run
+on the event loop's thread between the command and its delivered picture. The engine (`diffusion.serving`, `diffusion.sampling`
+and `diffusion.families`) is left out, with what it calls itself, and so are daemons and the simulation.
 """
 
 import argparse
@@ -20,9 +20,11 @@ from cogs.core.config import Config
 from cogs.core.simulator.browser import simulated
 
 ROOT = Path(__file__).parent.parent
-LEFT_OUT = ("diffusion/serving", "diffusion/sampling", "diffusion/families", "cogs/core/simulator", "benchmarks", "tests")
+ENGINE = ("diffusion/serving/", "diffusion/sampling/", "diffusion/families/")
+LEFT_OUT = (*ENGINE, "cogs/core/simulator", "benchmarks/", "tests/")
+UNNAMED = ("<genexpr>", "<listcomp>", "<setcomp>", "<dictcomp>", "<lambda>")
 WARM_UP = {"prompt": "a red circle", "steps": 2}
-OPTIONS = {"prompt": "a blue square --ar 3:2 --seed 7", "steps": 2}
+OPTIONS = {"prompt": "a blue square", "steps": 2}
 TIMEOUT_SECONDS = 120.0
 
 
@@ -31,8 +33,10 @@ class Trace:
 
     def __init__(self) -> None:
         self.codes: set[CodeType] = set()
+        self._running: set[CodeType | None] = set()  # daemons, which go on meanwhile
 
     def __enter__(self) -> "Trace":
+        self._running = {getattr(task.get_coro(), "cr_code", None) for task in asyncio.all_tasks()}
         sys.setprofile(self._record)
         return self
 
@@ -40,21 +44,24 @@ class Trace:
         sys.setprofile(None)
 
     def _record(self, frame: FrameType, event: str, _: object) -> None:
-        if event == "call":
+        is_called_by_others = frame.f_back is not None and _file(frame.f_back.f_code).startswith(LEFT_OUT)
+        if event == "call" and not is_called_by_others and frame.f_code not in self._running:
             self.codes.add(frame.f_code)
 
     def functions(self) -> dict[str, list[str]]:
-        """Return the names of the recorded functions by file, without comprehensions and generator expressions."""
+        """Return the names of the recorded functions by file."""
         found = defaultdict(set)
         for code in self.codes:
-            path = Path(code.co_filename)
-            name = code.co_qualname.replace(".<locals>", "")
-            if ROOT not in path.parents or name.rpartition(".")[2] in ("<genexpr>", "<listcomp>", "<setcomp>", "<dictcomp>"):
-                continue
-            file = path.relative_to(ROOT).as_posix()
-            if not file.startswith(LEFT_OUT) and not file.startswith("."):
-                found[file].add(name)
+            file = _file(code)
+            if file and not file.startswith(LEFT_OUT) and code.co_name not in UNNAMED:
+                found[file].add(code.co_qualname.replace(".<locals>", ""))
         return {file: sorted(found[file]) for file in sorted(found)}
+
+
+def _file(code: CodeType) -> str:
+    """Return the path of a file of this project below its root, "" for any other file."""
+    path = code.co_filename.removeprefix(f"{ROOT}/")
+    return "" if path.startswith(("/", "<", ".")) else path
 
 
 async def request(env: Any, member: Any, channel: Any, **options: Any) -> None:

@@ -51,7 +51,8 @@ class ImagineCog(commands.Cog):
             return
         request = self.service.builder.build(context, parsed, options)
         await self.service.accept(context, request, private=options.private, spoiler=options.spoiler)
-        await send_flags_note(context, parsed)
+        if parsed.unknown_flags:
+            await send_flags_note(context, parsed)
 
 
 async def setup(bot: "Darkroom") -> None:

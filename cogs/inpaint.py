@@ -70,7 +70,8 @@ class InpaintCog(commands.Cog):
             return self.service.builder.build(context, parsed, options, image=picture, mask=hole, **size)
 
         await self.service.accept(context, prepare, private=options.private, spoiler=options.spoiler)
-        await send_flags_note(context, parsed)
+        if parsed.unknown_flags:
+            await send_flags_note(context, parsed)
 
     @inpaint.autocomplete("region")
     async def suggest_regions(self, interaction: Interaction, current: str) -> list[app_commands.Choice[str]]:

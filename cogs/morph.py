@@ -60,7 +60,8 @@ class MorphCog(commands.Cog):
         count = frames or min(DEFAULT_FRAMES, context.limits.frames)
         request = builder.build(context, first, options).replace(morph_to=target.prompt, count=count, animation=kind)
         await self.service.accept(context, request, private=options.private, spoiler=options.spoiler)
-        await send_flags_note(context, first)
+        if first.unknown_flags:
+            await send_flags_note(context, first)
 
 
 async def setup(bot: "Darkroom") -> None:

@@ -69,7 +69,8 @@ class OutpaintCog(commands.Cog):
             return request.replace(start_step=start_step_for(CONTINUITY, request.steps))
 
         await self.service.accept(context, prepare, private=options.private, spoiler=options.spoiler)
-        await send_flags_note(context, parsed)
+        if parsed.unknown_flags:
+            await send_flags_note(context, parsed)
 
 
 async def setup(bot: "Darkroom") -> None:

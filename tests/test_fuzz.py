@@ -12,8 +12,8 @@ from PIL import Image
 from cogs.core.messages import render, views
 from cogs.core.messages.message import Picture, Result
 from cogs.core.request import text as text_module
-from cogs.core.request.flags import parse_flags
 from cogs.core.request.options import parse_size
+from cogs.core.request.prompt import parse_flags
 from cogs.core.request.prompt_matrix import expand, prompt_fields, prompt_source
 from cogs.core.storage.creations import request_from_json, request_to_json
 from diffusion.errors import DarkroomError, InvalidRequestError

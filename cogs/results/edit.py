@@ -63,7 +63,8 @@ class Editor:
 
         await self.service.accept(confirmed, prepare, private=original.private, parent=original.id)
         self._drafts.pop(key, None)
-        await send_flags_note(confirmed, parsed)
+        if parsed.unknown_flags:
+            await send_flags_note(confirmed, parsed)
 
     def _keep_draft(self, key: tuple[int, int], edit: Edit) -> None:
         self._drafts[key] = edit

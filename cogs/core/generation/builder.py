@@ -39,14 +39,20 @@ class RequestBuilder:
     def build(self, context: Context, prompt: ParsedPrompt, options: Options = NO_OPTIONS, **fields: Any) -> ImageRequest:
         """Return the request of a member. ``fields`` of `ImageRequest` override all else; raises `InvalidRequestError`."""
         preferred = context.preferences.style if prompt.text else None
-        style = self._style(options.style or prompt.flags.get("style") or preferred)
-        settings = self._defaults(context, style) | self._preset(options.quality, context.limits)
-        settings |= self._flags(prompt, context.limits) | options.request_fields() | fields
-        return self.model.request(**_with_prompt(settings, prompt, style))
+        style_name = options.style or prompt.flags.get("style") or preferred
+        style = self._style(style_name) if style_name else None
+        settings = self._defaults(context, style)
+        if options.quality:
+            settings |= self._preset(options.quality, context.limits)
+        if prompt.flags:
+            settings |= self._flags(prompt, context.limits)
+        settings |= options.request_fields() | fields
+        return self.engine.model.request(**_with_prompt(settings, prompt, style))
 
     def edit(self, context: Context, request: ImageRequest, prompt: ParsedPrompt, **fields: Any) -> ImageRequest:
         """Return ``request`` with ``fields`` and another prompt, whose flags override both; raises `InvalidRequestError`."""
-        style = self._style(prompt.flags.get("style"))
+        style_name = prompt.flags.get("style")
+        style = self._style(style_name) if style_name else None
         settings = {"count": request.count_each} | fields | self._flags(prompt, context.limits)
         start_step = start_step_for(request.start_step / request.steps, settings.get("steps", request.steps))
         return request.replace(start_step=start_step, **_with_prompt(settings, prompt, style))
@@ -56,8 +62,8 @@ class RequestBuilder:
         stretch = (aspect[0] / aspect[1]) ** 0.5
         return self._fit_size(self.model.sample_side * stretch, self.model.sample_side / stretch, limits)
 
-    def _style(self, name: str | None) -> Style | None:
-        return find_style(self.styles, clean(name)) if name else None
+    def _style(self, name: str) -> Style | None:
+        return find_style(self.styles, clean(name))
 
     def _flags(self, prompt: ParsedPrompt, limits: Limits) -> dict[str, Any]:
         """Return the settings of the prompt's flags by the fields of `ImageRequest`."""
@@ -66,10 +72,8 @@ class RequestBuilder:
             flags["width"], flags["height"] = self.fit_aspect(aspect, limits)
         return flags
 
-    def _preset(self, quality: str | None, limits: Limits) -> dict[str, Any]:
+    def _preset(self, quality: str, limits: Limits) -> dict[str, Any]:
         """Return the settings of a chosen quality, with no more steps than allowed."""
-        if quality is None:
-            return {}
         preset = self.model.defaults.of(quality)
         return preset | {"steps": min(preset["steps"], limits.steps)}
 
@@ -77,10 +81,10 @@ class RequestBuilder:
         """Return what fills in the rest, lowered to the limits: what nobody asked for is no reason to refuse."""
         preferred = context.preferences
         limits = context.limits
-        model = self.model.defaults
+        model = self.engine.model.defaults
         preset = model.of(preferred.quality or "standard")
-        width, height = parse_size(preferred.size)
-        side = self.model.sample_side
+        side = self.engine.model.sample_side
+        width, height = parse_size(preferred.size) if preferred.size else (side, side)
         width, height = self._fit_size(width or side, height or side, limits)
         steps = (style and style.steps) or preferred.steps or preset["steps"]
         guidance_scales = (style and style.guidance, preferred.guidance, model.guidance_scale)
@@ -97,7 +101,7 @@ class RequestBuilder:
 
     def _fit_size(self, width: float, height: float, limits: Limits) -> tuple[int, int]:
         """Shrink a size to ``limits``, in whole cells of the model's latents."""
-        cell = self.model.latent_factor
+        cell = self.engine.model.latent_factor
         scale = min(1, limits.side / max(width, height)) / cell
         most = limits.side // cell
         columns = max(1, min(round(width * scale), most))

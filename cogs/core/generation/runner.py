@@ -232,7 +232,9 @@ class JobRunner:
     ) -> Result:
         """Compose the message of a finished creation, from the store without ``files``; raises `ImageMissingError`."""
         files = files or await self._read_files(creation)
-        notes = [await note(creation, files.pictures, language) for note in self.result_notes]
+        notes = []
+        if creation.parent_id:
+            notes = [await note(creation, files.pictures, language) for note in self.result_notes]
         settings = render.settings_line(request, request.seeds, language)
         return Result(
             render.headline(request, language),

@@ -12,8 +12,7 @@ from cogs.core.i18n.catalogues import translate
 from cogs.core.messages.delivery import NO_MENTIONS
 from cogs.core.messages.http_errors import NETWORK_ERRORS
 from cogs.core.policy.context import Context
-from cogs.core.request.flags import unknown_flags_note
-from cogs.core.request.prompt import ParsedPrompt
+from cogs.core.request.prompt import ParsedPrompt, unknown_flags_note
 from cogs.core.types import Interaction
 from diffusion.errors import DarkroomError
 
@@ -58,13 +57,12 @@ async def reply_error(interaction: Interaction, error: Exception) -> None:
 
 
 async def send_flags_note(context: Context, prompt: ParsedPrompt) -> None:
-    """Send the member a note if ``prompt`` had flags that mean nothing here."""
-    if prompt.unknown_flags:
-        note = unknown_flags_note(prompt.unknown_flags, context.language)
-        try:
-            await context.interaction.followup.send(note, ephemeral=True, allowed_mentions=NO_MENTIONS)
-        except (discord.HTTPException, *NETWORK_ERRORS) as error:
-            log.warning("a note did not reach its member: %s", error)
+    """Send the member a note about the flags of ``prompt`` that mean nothing here."""
+    note = unknown_flags_note(prompt.unknown_flags, context.language)
+    try:
+        await context.interaction.followup.send(note, ephemeral=True, allowed_mentions=NO_MENTIONS)
+    except (discord.HTTPException, *NETWORK_ERRORS) as error:
+        log.warning("a note did not reach its member: %s", error)
 
 
 def as_user_error(error: Exception) -> DarkroomError:

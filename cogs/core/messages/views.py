@@ -111,13 +111,11 @@ def result_rows(
     owner: int, creation_id: int, pictures: int, has_timelapse: bool, language: str = ENGLISH
 ) -> list[discord.ui.ActionRow[Any]]:
     """Return the rows below finished pictures: a button for each action, or selects where there are several pictures."""
-
-    def buttons(actions: list[Action]) -> discord.ui.ActionRow[Any]:
-        return discord.ui.ActionRow(*(ActionButton(action, owner, creation_id, language=language) for action in actions))
-
-    for_message = buttons([action for action in MESSAGE_ACTIONS if has_timelapse or action != "timelapse"])
+    actions = [action for action in MESSAGE_ACTIONS if has_timelapse or action != "timelapse"]
+    for_message = discord.ui.ActionRow[Any](*(ActionButton(each, owner, creation_id, language=language) for each in actions))
     if pictures == 1:
-        return [buttons(list(PICTURE_ACTIONS)), for_message]
+        for_picture = (ActionButton(each, owner, creation_id, language=language) for each in PICTURE_ACTIONS)
+        return [discord.ui.ActionRow(*for_picture), for_message]
     parts = [range(first, min(first + PICTURES_PER_SELECT, pictures)) for first in range(0, pictures, PICTURES_PER_SELECT)]
     selects = [PictureSelect(owner, creation_id, part, language) for part in parts]
     return [*(discord.ui.ActionRow[Any](select) for select in selects), for_message]

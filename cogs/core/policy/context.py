@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass, field, replace
 
-import discord
-
 from cogs.core.i18n.catalogues import language_of_locale
 from cogs.core.request.preferences import Preferences, Scope, layered
 from cogs.core.storage.preferences import NO_PREFERENCES, scopes_of
@@ -62,7 +60,9 @@ def resolve(interaction: Interaction) -> Context:
     if interaction.guild_id is not None:
         shared = (layers[scope].language for scope in (Scope.CHANNEL, Scope.SERVER) if scope in layers)
         channel_language = next(filter(None, shared), None) or language_of_locale(interaction.guild_locale)
+    limits = service.engine.config.limits
     channel = interaction.channel
+    is_nsfw = getattr(channel, "is_nsfw", None)
     places = (interaction.channel_id, getattr(channel, "parent_id", None), getattr(channel, "category_id", None))
     return Context(
         interaction=interaction,
@@ -70,26 +70,15 @@ def resolve(interaction: Interaction) -> Context:
         role_ids=frozenset(role.id for role in getattr(interaction.user, "roles", ())),
         guild_id=interaction.guild_id,
         place_ids=frozenset(place for place in places if place is not None),
-        is_age_restricted=is_age_restricted(channel),
+        is_age_restricted=is_nsfw is not None and is_nsfw(),  # a thread is if its channel is; a direct message never
         preferences=preferences,
         server=layers.get(Scope.SERVER, NO_PREFERENCES),
-        limits=clamped(service.engine.config.limits, preferences),
+        limits=replace(
+            limits,
+            side=min(limits.side, preferences.max_size or limits.side),
+            steps=min(limits.steps, preferences.max_steps or limits.steps),
+            count=min(limits.count, preferences.max_count or limits.count),
+        ),
         language=language,
         channel_language=channel_language,
     )
-
-
-def clamped(limits: Limits, preferences: Preferences) -> Limits:
-    """Return ``limits`` lowered to the maxima of ``preferences``."""
-    return replace(
-        limits,
-        side=min(limits.side, preferences.max_size or limits.side),
-        steps=min(limits.steps, preferences.max_steps or limits.steps),
-        count=min(limits.count, preferences.max_count or limits.count),
-    )
-
-
-def is_age_restricted(channel: discord.abc.Snowflake | None) -> bool:
-    """Return whether ``channel`` is age-restricted. A thread is if its channel is; a direct message never is."""
-    is_nsfw = getattr(channel, "is_nsfw", None)
-    return is_nsfw is not None and is_nsfw()

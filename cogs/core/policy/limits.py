@@ -93,12 +93,16 @@ class Rules:
         if denial := self.denial(context):
             raise denial
         request.validate_limits(context.limits)
+        if context.server.words or context.server.expressions:
+            await self._check_words(context, request)
+        await self.check_allowance(context, request.count)
+
+    async def _check_words(self, context: Context, request: ImageRequest) -> None:
         for prompt in request.prompts:
             if rule := await self.broken_rule(context, prompt):
                 if rule.is_expression:
                     raise NotAllowedError("The rules of this server do not allow such a prompt.")
                 raise NotAllowedError("The rules of this server do not allow “{word}”.", word=rule)
-        await self.check_allowance(context, request.count)
 
     def denial(self, context: Context) -> NotAllowedError | None:
         """Return why the member may make no pictures here, or None."""
@@ -157,7 +161,7 @@ class Rules:
 
         No other request of theirs passes between this and the caller's next await.
         """
-        elsewhere = len(await self.claims.held_by_others(member_id))
+        elsewhere = len(await self.claims.held_by_others(member_id)) if self.quota_store.is_shared else 0
         if self.engine.jobs_of(member_id) + self._preparing[member_id] + elsewhere >= self.max_per_member:
             raise QueueFullError(TOO_MANY_REQUESTS, count=self.max_per_member)
 

@@ -11,7 +11,7 @@ from discord import app_commands
 from discord.app_commands import Choice, Range
 
 from cogs.core.i18n.catalogues import ENGLISH, language_of_locale, say
-from cogs.core.request.text import PROMPT_LIMIT, clean
+from cogs.core.request.text import PROMPT_LIMIT, STYLE_LIMIT, clean
 from cogs.core.types import Interaction
 from diffusion.errors import InvalidRequestError
 from diffusion.families.defaults import QUALITIES
@@ -20,7 +20,6 @@ from diffusion.request import MAX_SEED, SAMPLER_NAMES, UPSCALES
 T = TypeVar("T")
 Callback = Callable[..., Coroutine[Any, Any, None]]
 
-STYLE_LIMIT: Final = 100
 MAX_COUNT: Final = 4
 MAX_FRAMES: Final = 24
 MAX_CHOICES: Final = 25  # Discord's limit on autocomplete
@@ -52,7 +51,7 @@ class Options:
 
     def request_fields(self) -> dict[str, Any]:
         """Return what was chosen by the fields of `ImageRequest`; raises `InvalidRequestError` for an unreadable size."""
-        width, height = parse_size(self.size)
+        width, height = parse_size(self.size) if self.size else (None, None)
         fields = {
             "negative_prompt": None if self.negative is None else clean(self.negative),
             "width": width,

@@ -12,7 +12,8 @@ from typing import Any, Final
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from cogs.core.request.options import STYLE_LIMIT, parse_size
+from cogs.core.request.options import parse_size
+from cogs.core.request.text import STYLE_LIMIT
 from diffusion.errors import InvalidRequestError
 from diffusion.families.defaults import QUALITIES
 from diffusion.request import SAMPLER_NAMES
@@ -128,14 +129,16 @@ def from_json(values: dict[str, Any]) -> Preferences:
 
 
 def layered(scopes: Iterable[Preferences]) -> Preferences:
-    """Lay ``scopes``, nearest first, over each other: the nearest that says something holds, of maxima the lowest."""
-    layers = list(scopes)
-    found: dict[str, Any] = {}
+    """Merge ``scopes``, nearest first: of each field the nearest value that is set, of maxima the lowest."""
+    layers = [scope for scope in scopes if scope != NOTHING_SET]
+    if not layers:
+        return NOTHING_SET
+    merged: dict[str, Any] = {}
     for field in FIELDS:
-        said = [value for layer in layers if (value := getattr(layer, field)) is not None]
-        if said:
-            found[field] = min(said) if field in MAXIMA else said[0]
-    return Preferences(**found)
+        values = [value for layer in layers if (value := getattr(layer, field)) is not None]
+        if values:
+            merged[field] = min(values) if field in MAXIMA else values[0]
+    return Preferences(**merged)
 
 
 def _check(field: str, value: float | None, least: float, most: float) -> None:
@@ -146,3 +149,6 @@ def _check(field: str, value: float | None, least: float, most: float) -> None:
 def _out_of_range(field: str) -> InvalidRequestError:
     least, most = RANGES[field]
     return InvalidRequestError(field, "The {field} must be a number from {least} to {most}.", least=least, most=most)
+
+
+NOTHING_SET: Final = Preferences()

@@ -1,12 +1,39 @@
-"""Prompts as members write them, parsed once: the text, what its flags set, and the variants it stands for."""
+"""Prompts as members write them, parsed once: the text, what its flags set, and the variants it stands for.
 
+Flags stand at the end, such as ``--ar 3:2 --seed 7 --no text``, as members know them from Midjourney.
+"""
+
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Final
 
-from cogs.core.request.flags import parse_flags
+from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.request.prompt_matrix import expand
-from cogs.core.request.text import clean
+from cogs.core.request.text import STYLE_LIMIT, clean
+from diffusion.errors import InvalidRequestError
+from diffusion.request import SAMPLER_NAMES
+
+# Phones write two hyphens as a dash.
+FLAG: Final = re.compile(r"(?:^|(?<=\s))(--|—|–)([a-z]\w*)(?=[\s=]|$)", re.IGNORECASE)
+NAMES: Final = {
+    "ar": "aspect",
+    "aspect": "aspect",
+    "seed": "seed",
+    "no": "negative_prompt",
+    "steps": "steps",
+    "cfg": "guidance_scale",
+    "sampler": "sampler",
+    "style": "style",
+    "repeat": "count",
+    "r": "count",
+}
+TEXT_SETTINGS: Final = ("negative_prompt", "style")  # take all words up to the next flag; the others take one
+MIDJOURNEY_SWITCHES: Final = ("tile", "raw", "fast", "relax", "turbo", "draft", "video", "hd", "sd")
+MIDJOURNEY_VALUES: Final = "s stylize q quality c chaos w weird v version niji iw sref cref oref sw cw ow stop p profile exp"
+MIDJOURNEY_FLAGS: Final = {*MIDJOURNEY_SWITCHES, *MIDJOURNEY_VALUES.split()}
+EXAMPLES: Final = "--ar 3:2, --seed 7, --no text, --steps 30, --cfg 5, --sampler euler, --style, --repeat 2"
+MAX_RATIO: Final = 4
 
 
 @dataclass(frozen=True)
@@ -27,3 +54,78 @@ def parse_prompt(text: str) -> ParsedPrompt:
     """Parse what a member typed; raises `InvalidRequestError` for a flag's bad value and for too many variants."""
     parsed = parse_flags(clean(text))
     return ParsedPrompt(parsed.text, expand(parsed.text), parsed.settings, parsed.unknown)
+
+
+@dataclass(frozen=True)
+class ParsedFlags:
+    """A text without its flags, what they set, and those that mean nothing here."""
+
+    text: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    unknown: tuple[str, ...] = ()
+
+
+def parse_flags(text: str) -> ParsedFlags:
+    """Take the flags out of ``text``; raises `InvalidRequestError` for a value that cannot be read."""
+    found = [flag for flag in FLAG.finditer(text) if flag[1] == "--" or flag[2].lower() in NAMES.keys() | MIDJOURNEY_FLAGS]
+    if not found:
+        return ParsedFlags(text)
+    kept = [text[: found[0].start()]]
+    settings: dict[str, Any] = {}
+    unknown: list[str] = []
+    ends = [flag.start() for flag in found[1:]] + [len(text)]
+    for flag, end in zip(found, ends, strict=True):
+        words = text[flag.end() : end].lstrip("=").split()
+        name = flag[2].lower()
+        setting = NAMES.get(name)
+        taken = 1
+        if setting in TEXT_SETTINGS:
+            taken = len(words)
+        elif name in MIDJOURNEY_SWITCHES:
+            taken = 0
+        value = " ".join(words[:taken])
+        kept += words[taken:]
+        if setting is None or (name, value.lower()) == ("style", "raw"):
+            unknown.append(f"--{name} {value}".strip())
+        else:
+            settings[setting] = _parse_value(name, setting, value)
+    return ParsedFlags(" ".join(" ".join(kept).split()), settings, tuple(unknown))
+
+
+def unknown_flags_note(unknown: tuple[str, ...], language: str = ENGLISH) -> str:
+    """Return the note that flags were ignored, and which ones work."""
+    flags = f"`{'`, `'.join(unknown)}`"
+    return say(language, "I ignored unknown flags: {flags}. These flags work: {known}.", flags=flags, known=f"`{EXAMPLES}`")
+
+
+def _parse_value(name: str, setting: str, value: str) -> Any:
+    if setting == "aspect":
+        return _parse_aspect(name, value)
+    if setting == "sampler" and value.lower() not in SAMPLER_NAMES:
+        raise InvalidRequestError("sampler", "`--{name}` needs one of {known}.", name=name, known=", ".join(SAMPLER_NAMES))
+    if setting in ("sampler", "negative_prompt", "style"):
+        if not value or (setting == "style" and len(value) > STYLE_LIMIT):
+            raise InvalidRequestError(
+                setting,
+                "`--{name}` needs words after it, and no more than {most} characters of a style.",
+                name=name,
+                most=STYLE_LIMIT,
+            )
+        return value.lower() if setting == "sampler" else value
+    try:
+        return float(value) if setting == "guidance_scale" else int(value)
+    except ValueError:
+        raise InvalidRequestError(setting, "`--{name}` needs a number, such as `--{name} 7`.", name=name) from None
+
+
+def _parse_aspect(name: str, value: str) -> tuple[int, int]:
+    match = re.fullmatch(r"([1-9]\d{0,3})[:x]([1-9]\d{0,3})", value)
+    width, height = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not match or max(width, height) > MAX_RATIO * min(width, height):
+        raise InvalidRequestError(
+            "size",
+            "`--{name}` needs width:height, such as `--{name} 3:2`, up to {most}:1 or 1:{most}.",
+            name=name,
+            most=MAX_RATIO,
+        )
+    return width, height

@@ -18,6 +18,8 @@ SPECIAL: Final = re.compile(r"\\[{|}]|[{|}]")
 
 def expand(prompt: str) -> tuple[str, ...]:
     """Return the prompts that ``prompt`` stands for, mostly itself; raises `InvalidRequestError` above `MAX_FILES`."""
+    if not SPECIAL.search(prompt):
+        return (prompt,)
     found = tuple(itertools.islice(_expand(prompt, 0), MAX_FILES + 1))
     if len(found) > MAX_FILES:
         raise InvalidRequestError(

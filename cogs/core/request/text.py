@@ -7,6 +7,7 @@ from diffusion.errors import InvalidRequestError
 from diffusion.text import plural
 
 PROMPT_LIMIT: Final = 1000
+STYLE_LIMIT: Final = 100
 MAX_COMBINING_MARKS: Final = 3  # a letter of any language carries no more
 
 
