@@ -17,7 +17,7 @@ from cogs.core.messages import render
 from cogs.core.messages.components import PersistentButton
 from cogs.core.messages.delivery import NO_MENTIONS
 from cogs.core.policy.context import Context
-from cogs.core.request.text import clean
+from cogs.core.request.prompt import clean
 from cogs.core.storage.creations import Creation, Page
 from cogs.core.storage.images import ImageMissingError, ImageStore
 from cogs.core.types import Interaction

@@ -17,7 +17,7 @@ from cogs.core.messages.components import PersistentButton, view_of
 from cogs.core.messages.delivery import NO_MENTIONS
 from cogs.core.messages.render import escape, title
 from cogs.core.policy.context import Context
-from cogs.core.request.text import clean
+from cogs.core.request.prompt import clean
 from cogs.core.storage.creations import Creation
 from cogs.core.types import Interaction
 from diffusion.errors import InvalidImageError

@@ -19,7 +19,7 @@ from cogs.core.messages.message import Answer
 from cogs.core.policy.context import Context
 from cogs.core.policy.permissions import fits_channel, is_here, may_see
 from cogs.core.request.options import MAX_CHOICES
-from cogs.core.request.text import clean
+from cogs.core.request.prompt import clean
 from cogs.core.storage.creations import Creation
 from cogs.core.storage.database import DatabaseUnavailableError
 from cogs.core.storage.images import ImageMissingError

@@ -124,7 +124,8 @@ class ImageRequest:
             raise InvalidRequestError("label_scale", "The {field} must be a number from {least} to {most}.", least=0, most=50)
         if self.mask is not None and (self.image is None or self.mask.size != self.image.size):
             raise InvalidRequestError("mask", "The mask must be as large as the picture.")
-        self._validate_branches()
+        if self.branches:
+            self._validate_branches()
         self._validate_morph()
         if self.variants and (self.count % len(self.variants) or self.morph_to):
             raise InvalidRequestError(

@@ -11,7 +11,7 @@ from PIL import Image
 
 from cogs.core.messages import render, views
 from cogs.core.messages.message import Picture, Result
-from cogs.core.request import text as text_module
+from cogs.core.request import prompt as prompt_module
 from cogs.core.request.options import parse_size
 from cogs.core.request.prompt import parse_flags
 from cogs.core.request.prompt_matrix import expand, prompt_fields, prompt_source
@@ -40,11 +40,11 @@ requests = st.builds(
 @given(anything)
 def test_any_prompt_is_refused_or_becomes_clean_text(prompt):
     try:
-        text = text_module.validate_prompt(text_module.clean(prompt))
+        text = prompt_module.validate_prompt(prompt_module.clean(prompt))
     except InvalidRequestError:
         return
     text.encode()
-    assert text == text_module.clean(text) and len(text) <= text_module.PROMPT_LIMIT
+    assert text == prompt_module.clean(text) and len(text) <= prompt_module.PROMPT_LIMIT
     assert all(character.isprintable() or character.isspace() for character in text)
 
 

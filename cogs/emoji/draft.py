@@ -13,7 +13,7 @@ from cogs.core.messages.components import Form, PersistentButton, view_of
 from cogs.core.messages.delivery import NO_MENTIONS
 from cogs.core.messages.views import ResultTarget
 from cogs.core.policy.context import Context
-from cogs.core.request.text import clean
+from cogs.core.request.prompt import clean
 from cogs.core.storage.images import ImageMissingError
 from cogs.core.types import Interaction
 from cogs.emoji.expressions import (

@@ -17,7 +17,7 @@ from cogs.core.policy.flagged import ACTION_NAMES, rule_text
 from cogs.core.policy.word_filter import EXPRESSION_LIMIT, Rule, validate_rule
 from cogs.core.request.options import matching_choices, server_only
 from cogs.core.request.preferences import FlaggedAction, Preferences, Scope
-from cogs.core.request.text import PROMPT_LIMIT
+from cogs.core.request.prompt import PROMPT_LIMIT
 from cogs.core.types import Interaction
 from diffusion.errors import DarkroomError
 from diffusion.text import N_, plural

@@ -8,7 +8,7 @@ import discord
 from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.messages.components import Form, PersistentSelect
 from cogs.core.policy.context import Context
-from cogs.core.request.text import PROMPT_LIMIT, clean, validate_prompt
+from cogs.core.request.prompt import PROMPT_LIMIT, clean, validate_prompt
 from cogs.core.storage.creations import Creation
 from cogs.core.types import Interaction
 from cogs.results.timelapse import animated_creation, is_private

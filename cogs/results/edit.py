@@ -14,8 +14,7 @@ from cogs.core.messages.replies import REMEDY, send_flags_note
 from cogs.core.messages.views import ResultTarget, edit_again_view
 from cogs.core.policy.context import Context
 from cogs.core.request.edit_form import MAX_GUIDANCE, Edit
-from cogs.core.request.prompt import parse_prompt
-from cogs.core.request.text import PROMPT_LIMIT
+from cogs.core.request.prompt import PROMPT_LIMIT, parse_prompt
 from cogs.core.types import Interaction
 from diffusion.request import MAX_SEED, ImageRequest
 

@@ -7,8 +7,9 @@ from typing import Any, Final
 import discord
 
 from cogs.core.i18n.catalogues import say
-from cogs.core.request.options import QUALITY_NAMES, STYLE_LIMIT
+from cogs.core.request.options import QUALITY_NAMES
 from cogs.core.request.preferences import LANGUAGES, Scope
+from cogs.core.request.prompt import STYLE_LIMIT
 from diffusion.request import SAMPLER_NAMES
 from diffusion.text import N_
 

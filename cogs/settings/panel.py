@@ -10,7 +10,7 @@ from cogs.core.messages.components import Form, PersistentButton, view_of
 from cogs.core.messages.delivery import NO_MENTIONS
 from cogs.core.policy.context import Context
 from cogs.core.request.preferences import Preferences, Scope, layered
-from cogs.core.request.text import clean
+from cogs.core.request.prompt import clean
 from cogs.core.storage.preferences import scopes_of
 from cogs.core.types import Interaction
 from cogs.settings.fields import FIELDS, PAGE_TITLES, PAGES, TITLES, control_of, entered_value, shorten, value_text

@@ -8,10 +8,9 @@ from typing import Any, Final
 
 from cogs.core.policy.context import Context
 from cogs.core.request.options import Options, parse_size
-from cogs.core.request.prompt import ParsedPrompt
+from cogs.core.request.prompt import ParsedPrompt, clean, validate_prompt
 from cogs.core.request.prompt_matrix import expand, prompt_fields
 from cogs.core.request.styles import Style, find_style, styles_of_words
-from cogs.core.request.text import clean, validate_prompt
 from diffusion.families.spec import ModelSpec
 from diffusion.request import ImageRequest, Limits, random_seed, start_step_for
 from diffusion.serving.interface import ImageEngine

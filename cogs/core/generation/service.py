@@ -176,7 +176,8 @@ class GenerationService:
         prefers. ``parent`` is the id of the creation that this one starts from.
         """
         async with self.background.track_current_task(), contextlib.AsyncExitStack() as preparation:
-            self._check_open()
+            if self.closed_reason:
+                raise DarkroomError(self.closed_reason)
             creation = await self._new_creation(context, private, spoiler, parent)
             is_stored = False
             job = None
@@ -210,7 +211,7 @@ class GenerationService:
                 if not is_stored or not isinstance(error, Exception) or self._fail(creation, error):
                     raise
                 return
-        self.background.start(self.runner.run(creation, job, shown))
+            self.background.start(self.runner.run(creation, job, shown))
 
     async def _new_creation(self, context: Context, private: bool | None, spoiler: bool | None, parent: int | None) -> Creation:
         """Return the row of a new request, not stored yet."""
@@ -232,7 +233,7 @@ class GenerationService:
             expires=interaction.expires_at,
             private=private,
             token_only=private or not sees_channel,
-            language=context.language_for(private),
+            language=context.language if private else context.channel_language,
             spoiler=spoiler,
             age_restricted=context.is_age_restricted,
         )
@@ -248,7 +249,8 @@ class GenerationService:
         await self.creation_store.update(creation, message_id=response.message_id)
 
     def _submit(self, context: Context, request: ImageRequest) -> Job:
-        self._check_open()
+        if self.closed_reason:  # meanwhile
+            raise DarkroomError(self.closed_reason)
         try:
             return self.engine.submit(request, owner=context.member_id)
         except QueueFullError:
@@ -285,10 +287,6 @@ class GenerationService:
     async def _close_failed(self, creation: Creation, reason: str) -> None:
         with contextlib.suppress(OwnershipLostError):
             await self.creation_store.finish(creation, State.FAILED, reason)
-
-    def _check_open(self) -> None:
-        if self.closed_reason:
-            raise DarkroomError(self.closed_reason)
 
     async def cancel(self, context: Context, creation_id: int) -> None:
         """Cancel unfinished pictures; raises `DarkroomError` if they have ended, or if the member may not cancel them."""

@@ -8,7 +8,7 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Any, Final
 
 from cogs.core.i18n.catalogues import ENGLISH, say, setting_name
-from cogs.core.request.text import clean
+from cogs.core.request.prompt import clean
 from diffusion.request import SAMPLER_NAMES, ImageRequest
 from diffusion.text import N_
 

@@ -81,6 +81,7 @@ class Rules:
         self.claims = claims
         self.daily = daily
         self.max_per_member = max_per_member
+        self._is_shared = quota_store.is_shared  # with other processes
         self._locks: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
         self._preparing: Counter[int] = Counter()
 
@@ -146,7 +147,7 @@ class Rules:
 
     async def recheck(self, context: Context) -> None:
         """Raise `NotAllowedError` if more was counted than is allowed: another process may have taken the day's last, too."""
-        if self.quota_store.is_shared:
+        if self._is_shared:
             for allowance in await self.allowances(context):
                 if allowance.used > allowance.most:
                     raise _allowance_error(allowance, allowance.used)
@@ -161,7 +162,7 @@ class Rules:
 
         No other request of theirs passes between this and the caller's next await.
         """
-        elsewhere = len(await self.claims.held_by_others(member_id)) if self.quota_store.is_shared else 0
+        elsewhere = len(await self.claims.held_by_others(member_id)) if self._is_shared else 0
         if self.engine.jobs_of(member_id) + self._preparing[member_id] + elsewhere >= self.max_per_member:
             raise QueueFullError(TOO_MANY_REQUESTS, count=self.max_per_member)
 

@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, Self
 
+from cogs.core.request.prompt import clean
 from cogs.core.request.prompt_matrix import prompt_source
-from cogs.core.request.text import clean
 from diffusion.errors import InvalidRequestError
 from diffusion.request import MAX_SEED, ImageRequest, random_seed
 

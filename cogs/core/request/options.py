@@ -11,7 +11,7 @@ from discord import app_commands
 from discord.app_commands import Choice, Range
 
 from cogs.core.i18n.catalogues import ENGLISH, language_of_locale, say
-from cogs.core.request.text import PROMPT_LIMIT, STYLE_LIMIT, clean
+from cogs.core.request.prompt import PROMPT_LIMIT, STYLE_LIMIT, clean
 from cogs.core.types import Interaction
 from diffusion.errors import InvalidRequestError
 from diffusion.families.defaults import QUALITIES

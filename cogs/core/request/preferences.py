@@ -13,7 +13,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from cogs.core.request.options import parse_size
-from cogs.core.request.text import STYLE_LIMIT
+from cogs.core.request.prompt import STYLE_LIMIT
 from diffusion.errors import InvalidRequestError
 from diffusion.families.defaults import QUALITIES
 from diffusion.request import SAMPLER_NAMES

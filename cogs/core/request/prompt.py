@@ -4,16 +4,20 @@ Flags stand at the end, such as ``--ar 3:2 --seed 7 --no text``, as members know
 """
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.request.prompt_matrix import expand
-from cogs.core.request.text import STYLE_LIMIT, clean
 from diffusion.errors import InvalidRequestError
 from diffusion.request import SAMPLER_NAMES
+from diffusion.text import plural
 
+PROMPT_LIMIT: Final = 1000
+STYLE_LIMIT: Final = 100
+MAX_COMBINING_MARKS: Final = 3  # a letter of any language carries no more
 # Phones write two hyphens as a dash.
 FLAG: Final = re.compile(r"(?:^|(?<=\s))(--|—|–)([a-z]\w*)(?=[\s=]|$)", re.IGNORECASE)
 NAMES: Final = {
@@ -92,6 +96,38 @@ def parse_flags(text: str) -> ParsedFlags:
     return ParsedFlags(" ".join(" ".join(kept).split()), settings, tuple(unknown))
 
 
+def clean(text: str) -> str:
+    """Return ``text`` without what shows nothing or breaks the lines around it.
+
+    That is control and zero-width characters, lone surrogates, and combining marks beyond those of real letters.
+    """
+    kept: list[str] = []
+    marks = 0
+    for character in unicodedata.normalize("NFC", text):
+        category = unicodedata.category(character)
+        marks = marks + 1 if category in ("Mn", "Me") else 0
+        if category == "Cc":
+            kept.append(" ")
+        elif category not in ("Cf", "Cs", "Co", "Cn") and marks <= MAX_COMBINING_MARKS:
+            kept.append(character)
+    return " ".join("".join(kept).split())
+
+
+def validate_prompt(text: str) -> str:
+    """Return ``text``; raises `InvalidRequestError` if it is longer than a prompt may be."""
+    if len(text) > PROMPT_LIMIT:
+        raise InvalidRequestError(
+            "prompt",
+            plural(
+                "The prompt and its style may have {limit} character together. Please shorten them.",
+                "The prompt and its style may have {limit} characters together. Please shorten them.",
+                by="limit",
+            ),
+            limit=PROMPT_LIMIT,
+        )
+    return text
+
+
 def unknown_flags_note(unknown: tuple[str, ...], language: str = ENGLISH) -> str:
     """Return the note that flags were ignored, and which ones work."""
     flags = f"`{'`, `'.join(unknown)}`"
@@ -107,7 +143,11 @@ def _parse_value(name: str, setting: str, value: str) -> Any:
         if not value or (setting == "style" and len(value) > STYLE_LIMIT):
             raise InvalidRequestError(
                 setting,
-                "`--{name}` needs words after it, and no more than {most} characters of a style.",
+                plural(
+                    "`--{name}` needs words after it, and no more than {most} character of a style.",
+                    "`--{name}` needs words after it, and no more than {most} characters of a style.",
+                    by="most",
+                ),
                 name=name,
                 most=STYLE_LIMIT,
             )

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from cogs.core.request.text import PROMPT_LIMIT, STYLE_LIMIT
+from cogs.core.request.prompt import PROMPT_LIMIT, STYLE_LIMIT
 from diffusion.errors import DarkroomError
 from diffusion.families.defaults import Phrase
 

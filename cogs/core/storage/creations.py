@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from cogs.core.i18n.catalogues import ENGLISH
-from cogs.core.request.text import clean
+from cogs.core.request.prompt import clean
 from cogs.core.storage import quotas
 from cogs.core.storage.database import DATABASE_UNREACHABLE, Base, Database, DatabaseUnavailableError, UtcDateTime
 from cogs.core.storage.lease import Lease
