@@ -1,4 +1,4 @@
-"""What goes on after a command has been answered."""
+"""Tasks that outlive the command that started them, and daemons that run as long as the bot."""
 
 import asyncio
 import contextlib
@@ -13,18 +13,18 @@ Spawn = Callable[[Coroutine[Any, Any, None]], Any]
 
 
 async def run_all(*calls: Callable[[], Awaitable[None]]) -> None:
-    """Do one of ``calls`` after another; one that fails keeps none of the others from being done."""
+    """Await one call after another; a failure is logged and does not stop the rest."""
     for call in calls:
         try:
             await call()
-        except DarkroomError:  # which is in the log
+        except DarkroomError:  # whoever raised it has logged it
             pass
         except Exception:
             log.exception("%s failed", getattr(call, "__qualname__", call))
 
 
 class Background:
-    """Tasks that outlive a command, which an orderly end waits for; ``spawn`` starts them. True while there are any."""
+    """Supervises tasks and daemons. It is true while any task runs; an orderly shutdown waits for tasks, not for daemons."""
 
     def __init__(self, spawn: Spawn = asyncio.create_task) -> None:
         self.spawn = spawn
@@ -35,7 +35,7 @@ class Background:
         return bool(self._tasks)
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run ``coroutine`` beside whatever else goes on."""
+        """Run ``coroutine`` as a task."""
         task = self.spawn(coroutine)
         # The event loop holds tasks weakly; this set keeps them until they end.
         self._tasks.add(task)
@@ -47,7 +47,7 @@ class Background:
 
     @contextlib.asynccontextmanager
     async def track_current_task(self) -> AsyncIterator[None]:
-        """Count the running task in: it has accepted something and starts what follows it soon."""
+        """Count the current task while the block runs: it has accepted something and will start a task for it."""
         task = asyncio.current_task()
         self._tasks.add(task)
         try:
@@ -56,12 +56,12 @@ class Background:
             self._tasks.discard(task)
 
     async def wait(self) -> None:
-        """Wait until nothing goes on but chores."""
+        """Wait until no task runs any more."""
         while self._tasks:
             await asyncio.wait(self._tasks)
 
     async def cancel(self) -> None:
-        """End what still goes on where it is."""
+        """Cancel all tasks and daemons and wait until they have ended."""
         tasks = [*self._tasks, *self._daemons]
         for task in tasks:
             task.cancel()

@@ -1,4 +1,4 @@
-"""What has to be done again and again while the bot runs: forgetting what is old."""
+"""Delete what is old, once an hour: usage of past days, undecided reviews, and pictures."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -12,36 +12,34 @@ from cogs.core.storage.quotas import QuotaStore
 from cogs.core.storage.reviews import Decision, ReviewStore
 from cogs.core.tasks import run_all
 
-SECONDS = 3600.0
+INTERVAL_SECONDS = 3600.0
 
 
 class Maintenance:
-    """Keeps the tables and the gallery small. ``resume_reviewed`` is told which held creations nobody will decide on any more."""
+    """Keeps the tables and the image store small; ``resume_reviewed`` finishes the creations whose review has ended."""
 
     def __init__(
         self,
         creation_store: CreationStore,
         quota_store: QuotaStore,
         image_store: ImageStore,
-        reviews: ReviewStore,
+        review_store: ReviewStore,
         resume_reviewed: Callable[[int], Awaitable[None]],
     ) -> None:
-        self.creation_store, self.quota_store, self.image_store, self.review_store, self.resume_reviewed = (
-            creation_store,
-            quota_store,
-            image_store,
-            reviews,
-            resume_reviewed,
-        )
+        self.creation_store = creation_store
+        self.quota_store = quota_store
+        self.image_store = image_store
+        self.review_store = review_store
+        self.resume_reviewed = resume_reviewed
 
     async def run(self) -> None:
-        """Do everything once an hour; what fails is done the next time."""
+        """Clean up once an hour; what fails is tried again the next time."""
         while True:
             await run_all(self.quota_store.delete_past, self.give_up_reviews, self.finish_reviews, self.prune)
-            await asyncio.sleep(SECONDS)
+            await asyncio.sleep(INTERVAL_SECONDS)
 
     async def give_up_reviews(self) -> None:
-        """Let held pictures that no moderator has decided on go as pictures do that are too old."""
+        """Reject pictures that no moderator has decided on within the days that the store keeps pictures."""
         oldest = discord.utils.utcnow() - timedelta(days=self.image_store.max_days)
         for review in await self.review_store.undecided():
             if discord.utils.snowflake_time(review.creation_id) < oldest:
@@ -49,10 +47,10 @@ class Maintenance:
                 await self.resume_reviewed(review.creation_id)
 
     async def finish_reviews(self) -> None:
-        """Go on where moderators decided and nobody could do it, as the database failed or the bot was ending."""
+        """Apply decisions that a failing database or a shutdown kept from being applied."""
         for creation_id in await self.review_store.unapplied():
             await self.resume_reviewed(creation_id)
 
     async def prune(self) -> None:
-        """Delete the oldest pictures where there are too many; never what somebody waits for."""
+        """Delete the oldest pictures if there are too many, but none that an unfinished creation needs."""
         await self.image_store.prune({name for row in await self.creation_store.unfinished() for name in row.files})

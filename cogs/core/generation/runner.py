@@ -342,7 +342,7 @@ class JobRunner:
         return request_from_json(creation.request or {}, image, mask)
 
     async def notify_interrupted(self, creations: Iterable[Creation]) -> None:
-        """Tell the members of unfinished ``creations`` that the bot restarts; nothing may run these any more."""
+        """Announce the restart to the members of unfinished ``creations``, which must not run any more."""
         unfinished = [creation for creation in creations if creation.state in (State.ACCEPTED, State.RUNNING)]
         answers = [state_answer(creation, render.PAUSED) for creation in unfinished]
         await asyncio.gather(*map(self.delivery.announce, unfinished, answers), return_exceptions=True)

@@ -127,9 +127,9 @@ class GenerationService:
             self.background.start(self.runner.resume(creation))
         if self.lease.is_shared:
             calls = self.claims, self.preference_store, self.broadcasts, self.runner
-            rounds = ProcessCoordinator(*calls, self._resume_orphan, self._has_room)
-            self.background.start_daemon(rounds.live())
-            self.background.start_daemon(rounds.run())
+            coordinator = ProcessCoordinator(*calls, self._resume_orphan, self._has_room)
+            self.background.start_daemon(coordinator.heartbeat())
+            self.background.start_daemon(coordinator.run())
         if self.leads:
             upkeep = Maintenance(
                 self.creation_store, self.quota_store, self.image_store, self.review_store, self.resume_reviewed

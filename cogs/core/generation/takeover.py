@@ -1,8 +1,8 @@
-"""What makes several processes one bot, again and again: to live, to hear what the others did, to take over from the dead."""
+"""Coordinate several processes: renew the lease, poll for changes, take over the jobs of dead processes."""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Final
 
 from cogs.core.generation.runner import JobRunner
@@ -13,44 +13,58 @@ from cogs.core.storage.preferences import PreferenceStore
 from cogs.core.tasks import run_all
 
 log = logging.getLogger(__name__)
-AT_ONCE: Final = 8  # orphans that one process takes in a round, so that the others get some
+MAX_ORPHANS: Final = 8  # that one process takes over at a time, so that the others get some
 
 
 class ProcessCoordinator:
-    """Those of one process, by `live` and `run`. ``resume_orphan`` is given what it claims, as long as ``has_room`` says so."""
+    """Keeps one process in step with the others; ``resume_orphan`` gets what it takes over while it ``has_room``."""
 
     def __init__(
         self,
         claims: Claims,
         preference_store: PreferenceStore,
-        orders: Broadcasts,
+        broadcasts: Broadcasts,
         runner: JobRunner,
         resume_orphan: Callable[[Creation], None],
         has_room: Callable[[], bool],
     ) -> None:
-        self.claims, self.preference_store, self.broadcasts = claims, preference_store, orders
-        self.runner, self.resume_orphan, self.has_room = runner, resume_orphan, has_room
+        self.claims = claims
+        self.preference_store = preference_store
+        self.broadcasts = broadcasts
+        self.runner = runner
+        self.resume_orphan = resume_orphan
+        self.has_room = has_room
 
-    async def live(self) -> None:
-        """Renew the lease every beat of it, however long all else takes."""
-        await self._repeat(self.claims.lease.renew)
-
-    async def run(self) -> None:
-        """Make a round every beat of the lease."""
-        bury, settle = self.claims.lease.reap_expired, self.runner.creation_store.flush
-        await self._repeat(self._lose, self.broadcasts.poll, self.preference_store.refresh, settle, bury, self._claim)
-
-    async def _repeat(self, *calls: Callable[[], Awaitable[None]]) -> None:
-        """Do all ``calls`` every beat; what fails is done in the next."""
+    async def heartbeat(self) -> None:
+        """Renew the lease at every interval. It is a task of its own, because a `tick` may take long."""
         while True:
             await asyncio.sleep(self.claims.lease.renew_interval)
-            await run_all(*calls)
+            await run_all(self.claims.lease.renew)
 
-    async def _lose(self) -> None:
+    async def run(self) -> None:
+        """Tick at every interval of the lease."""
+        while True:
+            await asyncio.sleep(self.claims.lease.renew_interval)
+            await self.tick()
+
+    async def tick(self) -> None:
+        """Abandon what other processes took over, poll for changes, and take over orphans; a failure stops none of these."""
+        await run_all(
+            self._abandon_lost,
+            self.broadcasts.poll,
+            self.preference_store.refresh,
+            self.runner.creation_store.flush,
+            self.claims.lease.reap_expired,
+            self._claim_orphans,
+        )
+
+    async def _abandon_lost(self) -> None:
         for creation_id in await self.claims.find_lost([creation.id for creation in self.runner.active]):
             self.runner.abandon(creation_id)
 
-    async def _claim(self) -> None:
-        for creation in await self.claims.claim_orphans(AT_ONCE) if self.has_room() else ():
+    async def _claim_orphans(self) -> None:
+        if not self.has_room():
+            return
+        for creation in await self.claims.claim_orphans(MAX_ORPHANS):
             log.info("taking over %r", creation)
             self.resume_orphan(creation)

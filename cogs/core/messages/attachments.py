@@ -1,4 +1,4 @@
-"""Pictures in messages: never larger than agreed, never from another address than the one that Discord gave an upload."""
+"""Pictures in messages: limited in size, and only from the addresses that Discord gave to uploads."""
 
 import asyncio
 import logging
@@ -30,7 +30,7 @@ PROBE_THREADS = ThreadPoolExecutor(2, "decode-sandbox")  # so many at a time
 
 @dataclass(frozen=True)
 class PostedFile:
-    """A file as it stands in a message: name, alt text, size in bytes (0 where Discord does not tell it), how to read it."""
+    """A file of a message: its name, alt text, size in bytes (0 if Discord does not say) and how to read it."""
 
     name: str
     description: str
@@ -39,17 +39,17 @@ class PostedFile:
 
 
 def posted_files(message: discord.Message) -> list[PostedFile]:
-    """Give the files that were uploaded with ``message``, in the order in which it shows them.
+    """Return the files that were uploaded with ``message``, in the order in which it shows them.
 
-    In a layout of components Discord lists them there alone.
+    Discord lists those of a layout in its components only.
     """
     if message.attachments:
         return [PostedFile(file.filename, file.description or "", file.size, file.read) for file in message.attachments]
-    fetch = message._state.http.get_from_cdn  # discord.py 2.7.1 gives the media of a message nothing to be read with
+    fetch = message._state.http.get_from_cdn  # the media items of discord.py 2.7.1 have no method to read them
     return [
         PostedFile(PurePosixPath(urlsplit(media.url).path).name, description or "", 0, partial(fetch, media.url))
         for media, description in _media(message.components)
-        if media.attachment_id is not None  # others may have any address
+        if media.attachment_id is not None  # others may have any URL
     ]
 
 
@@ -66,24 +66,24 @@ def _media(components: Iterable[discord.Component]) -> Iterator[tuple[discord.Un
 
 
 async def fetch_image(file: discord.Attachment | PostedFile) -> Image.Image:
-    """Download and decode ``file``; raises `InvalidImageError` where it is too large or no picture."""
+    """Download and decode ``file``; raises `InvalidImageError` if it is too large or not a picture."""
     return await asyncio.to_thread(read_image, await download(file))
 
 
 async def fetch_masked(file: discord.Attachment | PostedFile) -> tuple[Image.Image, Image.Image | None]:
-    """Like `fetch_image`, but give the picture without its transparency, and that as a mask, if any."""
+    """Download and decode ``file``; return the picture without transparency, and that as a mask, if any."""
     return await asyncio.to_thread(read_masked, await download(file))
 
 
 async def fetch_mask(file: discord.Attachment | PostedFile) -> Image.Image:
-    """Download ``file`` and decode it as a mask; raises `InvalidImageError` where it is too large or no picture."""
+    """Download ``file`` and decode it as a mask; raises `InvalidImageError` if it is too large or not a picture."""
     return await asyncio.to_thread(read_mask, await download(file))
 
 
 async def download(file: discord.Attachment | PostedFile) -> bytes:
-    """Give the bytes of ``file``, which can be decoded in bounded time and memory, if at all.
+    """Download ``file`` and check that decoding it takes limited time and memory.
 
-    Raises `InvalidImageError` where they cannot, are too many or do not come.
+    Raises `InvalidImageError` if it takes too much, is too large or cannot be downloaded.
     """
     if file.size > MAX_BYTES:
         raise InvalidImageError("The attachment is larger than {most} MiB. Please attach less.", most=MAX_BYTES // 2**20)
@@ -98,13 +98,13 @@ async def download(file: discord.Attachment | PostedFile) -> bytes:
 
 
 async def probe(data: bytes) -> None:
-    """Have ``data`` decoded in a process that may be ended; raises `InvalidImageError` where it takes too much time or memory."""
+    """Decode ``data`` in a sandbox; raises `InvalidImageError` if that takes too much time or memory."""
     try:
         async with asyncio.timeout(PROBE_WAIT_SECONDS):
-            harmless = await asyncio.get_running_loop().run_in_executor(PROBE_THREADS, _probe, data)
+            is_safe = await asyncio.get_running_loop().run_in_executor(PROBE_THREADS, _probe, data)
     except TimeoutError:
         raise InvalidImageError("Too many pictures are being read at the moment. Please try again in a minute.") from None
-    if not harmless:
+    if not is_safe:
         raise InvalidImageError("The picture takes too much time or memory to be read. Please save it again and attach that.")
 
 

@@ -1,7 +1,8 @@
-"""Decodes one picture that nobody has checked, in a process of its own: ``python taster.py SECONDS BYTES PIXELS FORMAT...``.
+"""Decode one untrusted picture in a process of its own: ``python decode_sandbox.py SECONDS BYTES PIXELS FORMAT...``.
 
-Pillow's time and memory follow the pixels, which can be bounded beforehand, but also what a hostile file repeats without end:
-scans, segments, chunks. A thread that is caught in one cannot be ended; this process can. That a file is damaged is told later.
+A hostile file can repeat scans, segments or chunks without end, so a limit on its pixels does not limit Pillow's time and
+memory. A thread that decodes such a file cannot be stopped; this process can. It ends with 0 for a damaged file, too: whoever
+decodes that later reports it.
 """
 
 import contextlib
@@ -12,8 +13,8 @@ from PIL import Image, ImageOps
 
 
 def limit(cpu_seconds: int, memory: int) -> None:
-    """Let the system end this process where it takes more processor seconds or bytes of memory than that."""
-    with contextlib.suppress(ImportError):  # Windows has no such limits: the parent's clock ends it there
+    """Limit the processor seconds and the bytes of memory of this process."""
+    with contextlib.suppress(ImportError):  # Windows has no such limits; there the parent's timeout ends it
         import resource
 
         resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds))
@@ -21,7 +22,7 @@ def limit(cpu_seconds: int, memory: int) -> None:
 
 
 def pixels(image: Image.Image) -> None:
-    """Do what `diffusion.images.io.decode` does."""
+    """Decode like `diffusion.images.io.decode`."""
     image.seek(0)
     image.load()
     ImageOps.exif_transpose(image)
@@ -33,7 +34,7 @@ def texts(image: Image.Image) -> None:
 
 
 def main(cpu_seconds: str, memory: str, max_pixels: str, *formats: str) -> int:
-    """Give 0 for all but what takes too much."""
+    """Decode the picture of standard input; return 1 if it takes too much memory, otherwise 0."""
     limit(int(cpu_seconds), int(memory))
     data = sys.stdin.buffer.read()
     for read in (pixels, texts):

@@ -41,7 +41,7 @@ class Relative:
 
 
 def changes(before: Relative, after: Relative, language: str = ENGLISH) -> str:
-    """Say what of the request differs."""
+    """Return what differs between two requests."""
     # What a row from before a setting existed does not say is as if it were left open; JSON knows lists alone.
     old, new = (DEFAULTS | (relative.request or {}) for relative in (before, after))
     parts = []
@@ -67,7 +67,7 @@ def changes(before: Relative, after: Relative, language: str = ENGLISH) -> str:
 
 
 def description_text(relative: Relative, language: str = ENGLISH) -> str:
-    """Say what a picture is where there is nothing to compare it with."""
+    """Return the prompt and seed of a picture that has nothing to be compared with."""
     if relative.request is None:
         return say(language, HIDDEN)
     request = relative.request
@@ -122,7 +122,7 @@ def _fitted(lines: list[str], most: int, language: str) -> str:
 
 
 def _words(before: str, after: str) -> str:
-    """Give the words that came and went."""
+    """Return the words that were added and removed."""
     old, new = (re.findall(r"[^\s,]+", clean(text)) for text in (before, after))
     matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
     parts = []

@@ -33,7 +33,7 @@ class Picture:
     description: str
 
     def file(self) -> discord.File:
-        """Give it to discord.py, which uses a file up."""
+        """Return a fresh file; discord.py can send each one once."""
         return discord.File(io.BytesIO(self.data), self.name, description=self.description)
 
 
@@ -56,28 +56,28 @@ class Answer:
         return max((len(picture.data) for picture in self.attached), default=0)
 
     def files(self) -> list[discord.File]:
-        """Give fresh files for one attempt at posting."""
+        """Return fresh files for one attempt at posting."""
         return [picture.file() for picture in self.attached]
 
     def edit(self) -> dict[str, Any]:
-        """Give what discord.py's methods need to turn a message into this, good for one attempt."""
+        """Return the options with which discord.py edits a message into this, for one attempt."""
         return {"content": self.text, "attachments": self.files(), "view": self.view}
 
     def send(self) -> dict[str, Any]:
-        """Give what discord.py's methods need to send this as a new message, good for one attempt."""
+        """Return the options with which discord.py sends this as a new message, for one attempt."""
         return {"content": self.text, "files": self.files()} | ({"view": self.view} if self.view else {})
 
     def smaller(self, limit: int = 0) -> "Answer | None":
-        """Give the same with smaller files, if possible of at most ``limit`` bytes each; None where that cannot be."""
+        """Return the same with smaller files, of at most ``limit`` bytes each; None if that is impossible."""
         return None
 
 
 @dataclass(frozen=True)
 class Result(Answer):
-    """Finished pictures, a message in Components V2: ``settings`` stand below them, then what ``rows`` gives for one attempt.
+    """Finished pictures in a layout: ``settings`` below them, then the rows that ``rows`` returns for one attempt.
 
-    ``source`` is the picture that they started from. With ``spoiler`` they are shown on a click only. ``shrink_level`` counts how
-    often the files were made smaller, which is said in ``language``.
+    ``source`` is the picture that they started from. A ``spoiler`` is hidden until clicked. ``shrink_level`` counts how
+    often the files were made smaller; a note says so in ``language``.
     """
 
     settings: str = ""
@@ -93,11 +93,11 @@ class Result(Answer):
         return (*self.pictures, self.source) if self.source else self.pictures
 
     def edit(self) -> dict[str, Any]:
-        """Give what discord.py's methods need to turn a message into this, good for one attempt."""
+        """Return the options with which discord.py edits a message into this, for one attempt."""
         return {"content": None, "attachments": self.files(), "view": self.layout()}
 
     def send(self) -> dict[str, Any]:
-        """Give what discord.py's methods need to send this as a new message, good for one attempt."""
+        """Return the options with which discord.py sends this as a new message, for one attempt."""
         return {"files": self.files(), "view": self.layout()}
 
     def layout(self) -> ui.LayoutView:
@@ -122,7 +122,7 @@ class Result(Answer):
         return ui.Section(self.text, accessory=ui.Thumbnail(media, description=alt, spoiler=self.spoiler))
 
     def smaller(self, limit: int = 0) -> "Result | None":
-        """Give the same with smaller files, if possible of at most ``limit`` bytes each; None where that cannot be.
+        """Return the same with smaller files, of at most ``limit`` bytes each; None if that is impossible.
 
         Encodes: call it in a thread.
         """

@@ -29,26 +29,26 @@ PREVIEWS_SHOWN = 4
 
 
 def escape(text: str) -> str:
-    """Give ``text`` with nothing in it that Discord would format, ping or unfurl."""
+    """Return ``text`` so that Discord formats, pings and unfurls nothing in it."""
     # escape_mentions puts a zero-width space after each @, for clients and bots that ignore allowed_mentions.
     return discord.utils.escape_mentions(discord.utils.escape_markdown(text.replace("://", ":/\u200b/")))
 
 
 def title(prompt: str, most: int = PROMPT_SHOWN, language: str = ENGLISH) -> str:
-    """Give up to ``most`` characters of the prompt in bold."""
+    """Return up to ``most`` characters of the prompt in bold."""
     prompt = " ".join(prompt.split()) or say(language, "Similar picture")
     return f"**{escape(prompt if len(prompt) <= most else f'{prompt[: most - 1]}…')}**"
 
 
 def headline(request: ImageRequest, language: str = ENGLISH) -> str:
-    """Give what ``request`` shows in bold: its prompt, or the first and the last ones that it goes through."""
+    """Return the prompt of ``request`` in bold, or the first and the last of several."""
     later = request.later_prompts
     prompts = (request.prompt, *later) if len(later) < 3 else (request.prompt, "…", later[-1])
     return " → ".join(title(prompt, PROMPT_SHOWN // len(prompts), language) for prompt in prompts)
 
 
 def settings_line(request: ImageRequest, seeds: Iterable[int], language: str = ENGLISH) -> str:
-    """Give the line under the pictures: what it takes to make them again."""
+    """Return the line under the pictures: the settings that make them again."""
     parts = [f"{request.width}x{request.height}" + (f" ×{request.upscale}" if request.upscale > 1 else "")]
     if request.morph_to:
         parts.insert(0, say(language, "seed {first} to {last}", first=request.seed, last=request.morph_seed))
@@ -72,7 +72,7 @@ def settings_line(request: ImageRequest, seeds: Iterable[int], language: str = E
 
 
 def info_text(request: ImageRequest, creation: Creation | None, language: str = ENGLISH) -> str:
-    """Tell all about finished pictures, with the prompts as they can be copied."""
+    """Return all that is known about finished pictures, with prompts that can be copied."""
     parts = [f"**{say(language, 'Prompt')}**", _block(request.prompt or " ")]
     for prompt in request.later_prompts[-3:]:  # all together fit into a message
         parts += [f"**{say(language, 'Then')}**", _block(prompt[:PROMPT_SHOWN])]
@@ -111,7 +111,7 @@ def progress_bar(completed: int, total: int) -> str:
 
 
 def progress_text(request: ImageRequest, progress: Progress, language: str = ENGLISH) -> str:
-    """Say where a job stands: its place in the queue, or the step of its pictures."""
+    """Return the progress of a job: its place in the queue, or its step."""
     if progress.resuming:
         state = say(language, RESUMING)
     elif progress.place == 0:
@@ -130,7 +130,7 @@ def progress_text(request: ImageRequest, progress: Progress, language: str = ENG
 def progress_pictures(
     request: ImageRequest, progress: Progress, spoiler: bool = False, language: str = ENGLISH
 ) -> tuple[Picture, ...]:
-    """Give previews side by side as one small picture, hidden until clicked if a ``spoiler``; nothing before there is one.
+    """Return the previews side by side as one small picture, if there are any; a ``spoiler`` is hidden until clicked.
 
     Encodes: call it in a thread.
     """
@@ -145,7 +145,7 @@ def progress_pictures(
 
 
 def state_text(prompt: str, state: str, language: str = ENGLISH) -> str:
-    """Say what became of a request that has no pictures to show."""
+    """Return the text of a request that has no pictures to show."""
     return f"{title(prompt, language=language)}\n{state}"
 
 
@@ -161,7 +161,7 @@ def encode_source(request: ImageRequest) -> bytes | None:
 
 
 def result_pictures(request: ImageRequest, files: Iterable[bytes], language: str = ENGLISH) -> tuple[Picture, ...]:
-    """Give finished pictures, each with an alt text: its prompts, after its number where there are several."""
+    """Return finished pictures, each with its number and prompts as alt text."""
     several, variants = request.count > 1 and not request.morph_to, bool(request.variants)
     pictures = []
     for index, file in enumerate(files):
@@ -178,5 +178,5 @@ def result_pictures(request: ImageRequest, files: Iterable[bytes], language: str
 
 
 def source_picture(png: bytes, language: str = ENGLISH) -> Picture:
-    """Give the picture that others started from."""
+    """Return the picture that others started from."""
     return Picture(f"{SOURCE_PREFIX}png", png, say(language, "The picture this was started from"))

@@ -1,4 +1,4 @@
-"""Text as a reader sees it: what shows nothing is gone, and what looks like a Latin letter is that letter."""
+"""The skeleton of a text (Unicode UTS 39): look-alikes become the Latin letters they look like, invisible characters go."""
 
 import string
 import unicodedata
@@ -8,8 +8,8 @@ from typing import Final
 import regex
 from confusable_homoglyphs.confusables import is_confusable
 
-I_OR_L: Final = "ı"  # in folded texts, what may be an i as well as an l
-S_OR_F: Final = "ʃ"  # and what may be an s as well as an f
+I_OR_L: Final = "ı"  # in skeletons, what may be an i or an l
+S_OR_F: Final = "ʃ"  # and what may be an s or an f
 IGNORABLE: Final = regex.compile(r"[\p{Default_Ignorable_Code_Point}\p{Cf}\p{Cs}\p{Co}\p{Cn}[\p{Cc}--\s]]+", regex.V1)
 MARKS: Final = regex.compile(r"[\p{Me}[[\p{Mn}&&\p{Script=Inherited}]--[\u3099\u309A]]]+", regex.V1)  # が is not か
 FOREIGN_MARKS: Final = regex.compile(rf"(?<=[!-~{I_OR_L}{S_OR_F}])\p{{M}}+")
@@ -18,9 +18,9 @@ NAMED: Final = regex.compile(r"(?:LATIN (?:SMALL |CAPITAL )?|SYMBOL )LETTER (?:[
 
 
 def skeleton(text: str) -> str:
-    """Give ``text`` as it looks: in small letters, Latin ones for their look-alikes, without marks and invisible characters.
+    """Return ``text`` as it looks: lower case, Latin for look-alikes, without marks and invisible characters.
 
-    What looks like a capital I or a bar comes out as `I_OR_L`, a long s as `S_OR_F`.
+    A capital I or a bar becomes `I_OR_L`, a long s becomes `S_OR_F`.
     """
     text = FOREIGN_MARKS.sub("", "".join(map(_as_latin, IGNORABLE.sub("", text))))
     text = CAPITALS.sub(lambda word: word[0].replace("l", I_OR_L).lower(), text)  # among capitals, an I is an I
@@ -44,7 +44,7 @@ def _as_latin(character: str) -> str:
 
 @cache
 def _confusables() -> dict[str, str]:
-    """Look up what Unicode's list of confusable characters says of letters and digits."""
+    """Return Unicode's confusable characters of letters and digits, and what each looks like."""
     return {
         lookalike: I_OR_L if group["character"] == "l" else group["character"].lower()
         for group in is_confusable(string.ascii_letters + string.digits, greedy=True)

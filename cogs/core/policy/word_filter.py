@@ -1,4 +1,4 @@
-"""What a server does not want to read: words, and expressions for what words cannot say. Pure, and slow enough for a thread."""
+"""Find blocked words and regular expressions in texts, however they are disguised. It is slow: call it in a thread."""
 
 import itertools
 import re
@@ -16,10 +16,12 @@ from diffusion.text import plural
 
 WORD_LIMIT: Final = 60
 EXPRESSION_LIMIT: Final = 200
-BUDGET: Final = 0.25  # seconds that all expressions of a server may take with one text
-TRIAL: Final = 0.05  # seconds that a new one may take with each of the texts below
-TRIALS: Final = tuple(f"{text}!" for text in ("a" * 1000, "1" * 1000, "a " * 500, "ab" * 500, "red apple " * 100, "." * 1000))
-STANDS_FOR: Final = {
+SEARCH_SECONDS: Final = 0.25  # that all expressions of a server may take with one text
+TRIAL_SECONDS: Final = 0.05  # that a new one may take with each of the texts below
+TRIAL_TEXTS: Final = tuple(
+    f"{text}!" for text in ("a" * 1000, "1" * 1000, "a " * 500, "ab" * 500, "red apple " * 100, "." * 1000)
+)
+LOOKALIKES: Final = {
     "a": "a@4",
     "b": "b8",
     "e": "e3€",
@@ -34,7 +36,7 @@ STANDS_FOR: Final = {
     I_OR_L: f"il1!|{I_OR_L}",
     S_OR_F: f"sf5${S_OR_F}",
 }
-MERGED_LETTERS: Final = {ord(sign): signs[0] for signs in STANDS_FOR.values() for sign in signs}  # one for all of i, l, 1, !, |
+MERGED_LETTERS: Final = {ord(sign): signs[0] for signs in LOOKALIKES.values() for sign in signs}  # one for all of i, l, 1, !, |
 AMBIGUOUS_READINGS: Final = ({ord(I_OR_L): "i", ord(S_OR_F): "s"}, {ord(I_OR_L): "l", ord(S_OR_F): "f"})
 # What joins the letters of a word to the eye, and not what separates words where somebody forgot the space.
 JOINER: Final = r"[-._*'’~`·•\u2600-\u27bf\U0001f000-\U0001faff]{0,3}"
@@ -44,16 +46,16 @@ UNSPACED: Final = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao
 
 
 class InvalidRuleError(DarkroomError):
-    """A word or expression cannot be listed."""
+    """A word or expression cannot be blocked."""
 
 
 class RuleTimeoutError(DarkroomError):
-    """An expression of the server's took too long to say whether a text is allowed."""
+    """An expression of the server takes too long to decide whether a text is allowed."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A word (or several in a row), or a regular expression, as the moderators wrote it."""
+    """A word, several in a row, or a regular expression, as the moderators wrote it."""
 
     text: str
     is_expression: bool = False
@@ -63,7 +65,7 @@ class Rule:
 
 
 class WordList:
-    """The rules of a server, ready to be held against texts. Raises `InvalidRuleError`."""
+    """The compiled rules of a server; raises `InvalidRuleError`."""
 
     def __init__(self, rules: Iterable[Rule]) -> None:
         rules = list(rules)
@@ -71,14 +73,14 @@ class WordList:
         self._expressions = {rule: _expression(rule.text) for rule in rules if rule.is_expression}
 
     def find(self, text: str) -> Rule | None:
-        """Give a rule that ``text`` breaks, None where it breaks none; raises `RuleTimeoutError`."""
+        """Return a rule that ``text`` breaks, or None; raises `RuleTimeoutError`."""
         skeletal = skeleton(text)
         merged_texts = _merged_letters(skeletal), _merged_letters("".join(filter(str.isalnum, skeletal)))
         for rule, merged in self._words.items():
-            # The first look costs next to nothing and spares the second for nearly all words.
+            # The first test is cheap and rules out nearly all words.
             if any(merged in each for each in merged_texts) and _word(rule.text).search(skeletal):
                 return rule
-        over = time.monotonic() + BUDGET
+        over = time.monotonic() + SEARCH_SECONDS
         for rule, expression in self._expressions.items():
             for reading in {text, *map(skeletal.translate, AMBIGUOUS_READINGS)}:
                 try:
@@ -93,7 +95,7 @@ class WordList:
 
 
 def find_broken_rule(words: tuple[str, ...], expressions: tuple[str, ...], text: str) -> Rule | None:
-    """Give a rule of a server's that ``text`` breaks; raises `RuleTimeoutError`, and `InvalidRuleError` for one that another version listed."""
+    """Return a rule of the server that ``text`` breaks, or None; raises `RuleTimeoutError` and `InvalidRuleError`."""
     return _list(words, expressions).find(text)
 
 
@@ -103,7 +105,7 @@ def _list(words: tuple[str, ...], expressions: tuple[str, ...]) -> WordList:
 
 
 def validate_rule(rule: Rule) -> Rule:
-    """Give ``rule`` back if it can be listed; raises `InvalidRuleError`. Tries it out: call it in a thread."""
+    """Return ``rule`` if it can be blocked; raises `InvalidRuleError`. It tries the rule out: call it in a thread."""
     limit = EXPRESSION_LIMIT if rule.is_expression else WORD_LIMIT
     if len(rule.text) > limit:
         raise InvalidRuleError(
@@ -118,11 +120,11 @@ def validate_rule(rule: Rule) -> Rule:
         _word(rule.text)
         return rule
     expression = _expression(rule.text)
-    if _matches(expression, "", TRIAL):
+    if _matches(expression, "", TRIAL_SECONDS):
         raise InvalidRuleError("This expression matches everything. Please make it narrower.")
     try:
-        for text in TRIALS:
-            _matches(expression, text, TRIAL)
+        for text in TRIAL_TEXTS:
+            _matches(expression, text, TRIAL_SECONDS)
     except TimeoutError:
         raise InvalidRuleError(
             "This expression takes too long with some texts. Please write it without nested repetitions."
@@ -145,14 +147,14 @@ def _matches(expression: "regex.Pattern[str]", text: str, seconds: float) -> boo
 
 
 def _merged_letters(skeletal: str) -> str:
-    """Reduce a text to what all that can be taken for it has in common."""
+    """Return the letters of a skeleton, with one for all that look alike and none twice in a row."""
     letters = filter(str.isalnum, skeletal.translate(MERGED_LETTERS))
     return "".join(letter for letter, _ in itertools.groupby(letters))
 
 
 @lru_cache(1000)
 def _word(text: str) -> "re.Pattern[str]":
-    """Match ``text`` as a word of its own in folded texts, also with digits for letters, drawn out, or spread."""
+    """Match ``text`` as a whole word in skeletons, also with digits for letters, stretched, or spaced out."""
     words = skeleton(text.casefold()).split()
     letters = [character for word in words for character in word]
     if not any(map(str.isalnum, letters)):
@@ -176,4 +178,4 @@ def _stretched(word: str) -> str:
 
 
 def _letter(character: str) -> str:
-    return f"[{re.escape(STANDS_FOR.get(character, character))}]"
+    return f"[{re.escape(LOOKALIKES.get(character, character))}]"

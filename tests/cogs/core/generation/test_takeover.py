@@ -1,4 +1,4 @@
-"""What is done again and again: one piece that fails keeps no other from being done."""
+"""Periodic work: one call that fails does not stop the others."""
 
 import asyncio
 from types import SimpleNamespace
@@ -60,7 +60,7 @@ async def test_an_engine_that_is_full_claims_nothing():
 
 @pytest.mark.parametrize("error", [DarkroomError("out of reach"), PermissionError("a folder of NFS")])
 async def test_upkeep_that_fails_is_tried_again(error, monkeypatch):
-    monkeypatch.setattr("cogs.core.generation.maintenance.SECONDS", 0.001)
+    monkeypatch.setattr("cogs.core.generation.maintenance.INTERVAL_SECONDS", 0.001)
     pruned = asyncio.Queue()
 
     async def forget():

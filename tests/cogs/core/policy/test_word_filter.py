@@ -138,6 +138,6 @@ def test_what_can_be_listed_is_given_back(rule):
 
 
 def test_an_expression_that_is_slow_after_all_is_stopped_and_named(monkeypatch):
-    monkeypatch.setattr(word_filter, "BUDGET", 0.05)
+    monkeypatch.setattr(word_filter, "SEARCH_SECONDS", 0.05)
     with pytest.raises(RuleTimeoutError, match=r"\(x\+x\+\)\+y"):
         WordList([Rule("(x+x+)+y", is_expression=True)]).find("x" * 1000)
