@@ -14,7 +14,7 @@ from discord.ext import commands
 from cogs.admin import OTHERS
 from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import say, translate
-from cogs.core.messages.replies import explained
+from cogs.core.messages.replies import as_user_error
 from cogs.core.policy.context import Context
 from cogs.core.policy.permissions import check_operator
 from cogs.core.request.options import matching_choices
@@ -79,7 +79,7 @@ class ModelsCog(commands.Cog):
             others = await self.service.broadcasts.publish("model", source)
         except Exception as error:
             goes_on = say(language, "`{model}` goes on.", model=named(self.drawing))
-            text = f"{translate(language, explained(error))} {goes_on}"
+            text = f"{translate(language, as_user_error(error))} {goes_on}"
         else:
             text = say(language, "`{model}` draws from now on.", model=named(source))
             if others:

@@ -18,7 +18,6 @@ from cogs.core.i18n.catalogues import say
 from cogs.core.messages import render, views
 from cogs.core.messages.delivery import NO_MENTIONS, Delivery, token_note
 from cogs.core.messages.http_errors import DISCORD_ERRORS, ErrorKind, classify
-from cogs.core.messages.replies import answering, tell
 from cogs.core.messages.views import ResultAction, TimelapseRow
 from cogs.core.metrics import Metrics
 from cogs.core.policy.context import Context
@@ -63,7 +62,6 @@ class GenerationService:
     """
 
     runner: JobRunner
-    answering, tell = staticmethod(answering), staticmethod(tell)
 
     def __init__(
         self,

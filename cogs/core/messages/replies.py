@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import discord
@@ -25,15 +24,6 @@ PUBLIC_RESPONSES: Final = (
     discord.InteractionResponseType.channel_message,
     discord.InteractionResponseType.deferred_channel_message,
 )
-
-
-@contextlib.asynccontextmanager
-async def answering(interaction: Interaction) -> AsyncIterator[None]:
-    """Turn errors into replies. Commands, components and forms need this no more: their base classes do it."""
-    try:
-        yield
-    except Exception as error:
-        await reply_error(interaction, error)
 
 
 async def reply_error(interaction: Interaction, error: Exception) -> None:
@@ -76,6 +66,3 @@ def as_user_error(error: Exception) -> DarkroomError:
         return DarkroomError("Discord did not take my answer. Please try again.")
     log.error("an interaction failed", exc_info=error)
     return DarkroomError("Something went wrong here. Please try again.")
-
-
-tell, explained = reply_error, as_user_error  # until every caller has the new names
