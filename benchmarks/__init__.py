@@ -1,1 +1,1 @@
-"""Measurements of speed, each a command of its own. They print; they assert nothing."""
+"""Benchmarks, each a command of its own: they print and assert nothing."""

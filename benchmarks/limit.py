@@ -1,8 +1,8 @@
-"""How near the UNet comes to what this machine can compute at all: ``python -m benchmarks.limit``.
+"""Compare the UNet with this machine's peak rate: ``python -m benchmarks.limit``.
 
-The floating-point operations of one call of the UNet, as torch's counter counts them, over its time, against the largest rate
-of plain matrix products and convolutions in the same dtype, measured in the same run; for several numbers of rows and several
-ways: ``plain`` is how the engine calls, the others change the UNet first, several of them joined by a plus.
+The rate of a UNet call, its floating-point operations (counted by torch) over its time, is given as a share of the largest rate
+of plain matrix products and convolutions in the same dtype and run. It is measured for several numbers of rows and several
+ways: ``plain`` is the engine's own call; the other ways change the UNet first and can be joined by a plus.
 """
 
 import argparse
@@ -31,13 +31,15 @@ CHANGES: dict[str, Callable[[Any], Any]] = {
 
 
 class SdxlShaped:
-    """The UNet of Stable Diffusion XL with as much around it as is needed to call it."""
+    """The UNet of Stable Diffusion XL and the inputs that a call of it needs."""
 
-    name, sample_side = "sdxl-shaped", 1024
+    name = "sdxl-shaped"
+    sample_side = 1024
 
     def __init__(self) -> None:
         self.unet = sdxl_unet()
-        self.device, self.dtype = self.unet.device, self.unet.dtype
+        self.device = self.unet.device
+        self.dtype = self.unet.dtype
         self._network = Graphs(self._call, self.device) if self.device.type == "cuda" else self._call
 
     def _call(self, latents: Tensor, timesteps: Tensor, prompts: Tensor, pooled: Tensor, sizes: Tensor) -> Tensor:
@@ -58,37 +60,38 @@ class SdxlShaped:
         return lambda: self._network(**inputs)
 
 
-def call_of(model: ImageModel | SdxlShaped, rows: int, side: int) -> Call:
-    """Return a call of the UNet as the engine's steps make it, latents on the CPU."""
+def unet_call(model: ImageModel | SdxlShaped, rows: int, side: int) -> Call:
+    """Return a call of the UNet as in a step of the engine, with latents on the CPU."""
     if isinstance(model, SdxlShaped):
         return model.call(rows, side)
-    latents, timesteps = torch.randn(rows, *model.latent_shape(side, side)[1:]), torch.full((rows,), 500.0)
+    latents = torch.randn(rows, *model.latent_shape(side, side)[1:])
+    timesteps = torch.full((rows,), 500.0)
     row = model.family.encode("red apple", model.request("red apple"))
     conditions = Conditions.stack([row] * rows)
     return lambda: model.predict_noise(latents, timesteps, conditions)
 
 
-def seconds(call: Call, repeats: int, device: torch.device) -> float:
-    """Return the median time of ``call``."""
+def median_seconds(call: Call, repeats: int, device: torch.device) -> float:
+    """Return the median seconds of ``call`` on ``device``."""
     times = []
-    for _ in range(repeats + 2):  # the first two warm up and record
-        began = time.perf_counter()
+    for _ in range(repeats + 2):  # the first two warm up and record the CUDA graph
+        started = time.perf_counter()
         call()
         if device.type == "cuda":
             torch.cuda.synchronize()
-        times.append(time.perf_counter() - began)
+        times.append(time.perf_counter() - started)
     return median(times[2:])
 
 
-def flops(call: Call) -> int:
+def count_flops(call: Call) -> int:
     """Count the floating-point operations of ``call``."""
     with FlopCounterMode(display=False) as counter:
         call()
     return int(counter.get_total_flops())
 
 
-def peak(device: torch.device, dtype: torch.dtype, repeats: int) -> float:
-    """Return the largest rate of a few shapes that suit the machine, in operations a second."""
+def peak_flops_per_second(device: torch.device, dtype: torch.dtype, repeats: int) -> float:
+    """Return the largest rate of a few matrix products and convolutions."""
     calls: list[Call] = []
     for side in (1024, 2048, 4096) + ((8192,) if device.type == "cuda" else ()):
         left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
@@ -97,7 +100,7 @@ def peak(device: torch.device, dtype: torch.dtype, repeats: int) -> float:
         sample = torch.randn(4, channels, side, side, device=device, dtype=dtype).to(memory_format=torch.channels_last)
         weight = torch.randn(channels, channels, 3, 3, device=device, dtype=dtype).to(memory_format=torch.channels_last)
         calls.append(lambda sample=sample, weight=weight: conv2d(sample, weight, padding=1))  # type: ignore[misc]
-    return max(flops(call) / seconds(call, repeats, device) for call in calls)
+    return max(count_flops(call) / median_seconds(call, repeats, device) for call in calls)
 
 
 @torch.inference_mode()
@@ -105,30 +108,34 @@ def measure(ways: list[str], rows: list[int], repeats: int, side: int | None, bu
     """Print a line for each way and number of rows; each way has a model of its own."""
     model = build()
     side = side or model.sample_side
-    best, each = peak(model.device, model.dtype, repeats), flops(call_of(model, 1, side))
-    print(f"{model.name}, {side}x{side}, {model.dtype}, {model.device}: at most {best / 1e9:.0f} GFLOP/s, medians of {repeats}")
-    print(f"{each / 1e9:.1f} GFLOP a row and call")
+    peak_rate = peak_flops_per_second(model.device, model.dtype, repeats)
+    row_flops = count_flops(unet_call(model, 1, side))
+    print(
+        f"{model.name}, {side}x{side}, {model.dtype}, {model.device}: at most {peak_rate / 1e9:.0f} GFLOP/s, medians of {repeats}"
+    )
+    print(f"{row_flops / 1e9:.1f} GFLOP per row and call")
     for way in ways:
-        model, began = build(), time.perf_counter()
+        model = build()
+        started = time.perf_counter()
         for change in way.split("+"):
             CHANGES[change](model)
-        print(f"{way}: ready after {time.perf_counter() - began:.1f} s")
+        print(f"{way}: ready after {time.perf_counter() - started:.1f} s")
         for count in rows:
-            took = seconds(call_of(model, count, side), repeats, model.device)
-            line = f"{count:3} rows: {1000 * took / count:8.2f} ms a row, {count * each / took / best:4.0%} of that"
-            held = f"   {torch.cuda.max_memory_allocated() / 2**30:5.1f} GiB" if model.device.type == "cuda" else ""
-            print(line + held, flush=True)
+            call_seconds = median_seconds(unet_call(model, count, side), repeats, model.device)
+            cells = f"{count:3} rows: {1000 * call_seconds / count:8.2f} ms per row, {count * row_flops / call_seconds / peak_rate:4.0%} of the peak rate"
+            gpu_memory = f"   {torch.cuda.max_memory_allocated() / 2**30:5.1f} GiB" if model.device.type == "cuda" else ""
+            print(cells + gpu_memory, flush=True)
 
 
 def main() -> None:
-    """Read the command line and measure."""
+    """Measure with the options of the command line."""
     parser = argparse.ArgumentParser("python -m benchmarks.limit", description=__doc__)
     parser.add_argument("--ways", nargs="+", default=["plain"], help=f"of {', '.join(CHANGES)}, such as channels_last+compiled")
     parser.add_argument("--rows", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32])
-    parser.add_argument("--side", type=int, help="of the picture; the model's own if left out")
+    parser.add_argument("--side", type=int, help="of the picture, in pixels; the model's own if left out")
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--model", help="folder or hub id; the embedded model if left out")
-    parser.add_argument("--shape", choices=[*SHAPES, "sdxl"], help="random weights of a published shape instead")
+    parser.add_argument("--shape", choices=[*SHAPES, "sdxl"], help="use random weights of a published shape")
     options = parser.parse_args()
 
     def build() -> ImageModel | SdxlShaped:

@@ -1,8 +1,8 @@
-"""How the UNet is called fastest on a CPU, and what that does to pictures: ``python -m benchmarks.precision``.
+"""Compare the UNet's precisions on a CPU: ``python -m benchmarks.precision``.
 
-Torch and OpenVINO in float32, in bfloat16 and with integers of 8 bits: for each, milliseconds a row in calls of 1, 2 and 16
-rows, and how near its pictures come to those of torch in float32 (PSNR). Torch has integers in linear layers alone, OpenVINO
-in convolutions, too, with ``pip install nncf`` and in ranges measured on pictures of other prompts.
+Torch and OpenVINO run in float32, bfloat16 and 8-bit integers. For each: milliseconds per row in calls of 1, 2 and 16 rows, and
+the PSNR of its pictures to those of torch in float32. Torch quantizes linear layers only. OpenVINO quantizes convolutions too,
+calibrated on pictures of other prompts; that needs ``pip install nncf``.
 """
 
 import argparse
@@ -17,18 +17,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.limit import seconds
+from benchmarks.limit import median_seconds
 from diffusion import ImageModel, load_model
 from diffusion.backends.cuda_graphs import Network
 from diffusion.backends.openvino import convert, ready
 from diffusion.images.difference import difference
 from diffusion.training.prompts import unseen_prompts
 
-ROWS, PICTURES = (1, 2, 16), 16
+ROWS = (1, 2, 16)
+PICTURE_COUNT = 16
 
 
-def in_dtype(model: ImageModel, dtype: torch.dtype) -> Network:
-    """Return torch's own calls in ``dtype``."""
+def torch_network(model: ImageModel, dtype: torch.dtype) -> Network:
+    """Return the UNet by torch in ``dtype``."""
     unet = deepcopy(model.family.denoiser).to(dtype)
 
     def call(latents: Tensor, timesteps: Tensor, prompt_embeds: Tensor) -> Tensor:
@@ -38,36 +39,36 @@ def in_dtype(model: ImageModel, dtype: torch.dtype) -> Network:
     return call
 
 
-def with_integers(model: ImageModel) -> Network:
-    """Return torch's calls with linear layers in integers."""
+def torch_int8_network(model: ImageModel) -> Network:
+    """Return the UNet by torch with linear layers in 8-bit integers."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch moves this to another package
+        warnings.simplefilter("ignore")  # torch warns that the function moves to another package
         unet = torch.ao.quantization.quantize_dynamic(deepcopy(model.family.denoiser), {nn.Linear}, dtype=torch.qint8)
     return lambda latents, timesteps, prompt_embeds: unet(latents, timesteps, prompt_embeds, return_dict=False)[0]
 
 
-def calls_of(model: ImageModel, prompts: list[str]) -> list[dict[str, Tensor]]:
-    """Record what the network is asked for pictures of ``prompts``."""
+def record_calls(model: ImageModel, prompts: list[str]) -> list[dict[str, Tensor]]:
+    """Return the inputs of all network calls that draw ``prompts``."""
     inputs: list[dict[str, Tensor]] = []
     network = model._network
 
-    def recording(latents: Tensor, timesteps: Tensor, **conditions: Tensor) -> Tensor:
+    def record(latents: Tensor, timesteps: Tensor, **conditions: Tensor) -> Tensor:
         call = {"latents": latents, "timesteps": timesteps, **conditions}
         inputs.append({name: tensor.clone() for name, tensor in call.items()})
         return network(**call)
 
-    model._network = recording
+    model._network = record
     model.generate(prompts, seeds=list(range(len(prompts))))
     model._network = network
     return inputs
 
 
 def ways(model: ImageModel, prompts: list[str]) -> Iterator[tuple[str, Network]]:
-    """Yield each way with its name; pictures of ``prompts`` give integers their ranges."""
-    calls = calls_of(model, prompts)
+    """Yield each network with its name; pictures of ``prompts`` calibrate integers."""
+    calls = record_calls(model, prompts)
     yield "torch float32", model._network
-    yield "torch bfloat16", in_dtype(model, torch.bfloat16)
-    yield "torch int8", with_integers(model)
+    yield "torch bfloat16", torch_network(model, torch.bfloat16)
+    yield "torch int8", torch_int8_network(model)
     for dtype in (torch.float32, torch.bfloat16):
         yield f"openvino {str(dtype).removeprefix('torch.')}", ready(convert(model.family, **calls[0]), dtype)
     if importlib.util.find_spec("nncf"):
@@ -82,21 +83,27 @@ def ways(model: ImageModel, prompts: list[str]) -> Iterator[tuple[str, Network]]
 def measure(model: ImageModel, repeats: int) -> None:
     """Print a line for each way."""
     prompts = [shown.prompt for shown in unseen_prompts()]
-    for_ranges, others = prompts[1::5][: max(ROWS) // 2], prompts[::5][:PICTURES]
-    call, reference = calls_of(model, for_ranges)[0], model.generate(others, seeds=list(range(len(others))))
-    print(f"{model.name}, ms a row with {', '.join(map(str, ROWS))} rows, medians of {repeats}; {len(others)} pictures")
-    for name, ask in ways(model, for_ranges):
+    calibration_prompts = prompts[1::5][: max(ROWS) // 2]
+    test_prompts = prompts[::5][:PICTURE_COUNT]
+    call = record_calls(model, calibration_prompts)[0]
+    reference = model.generate(test_prompts, seeds=list(range(len(test_prompts))))
+    print(f"{model.name}, ms per row with {', '.join(map(str, ROWS))} rows, medians of {repeats}; {len(test_prompts)} pictures")
+    for name, network in ways(model, calibration_prompts):
         with torch.inference_mode():
-            timed = {rows: partial(ask, **{key: tensor[:rows].contiguous() for key, tensor in call.items()}) for rows in ROWS}
-            each = "".join(f"{1000 * seconds(one, repeats, model.device) / rows:8.2f}" for rows, one in timed.items())
-        model._network = ask
-        pictures = model.generate(others, seeds=list(range(len(others))))
-        nearness = [difference(picture, first)[1] for picture, first in zip(pictures, reference, strict=True)]
-        print(f"{name:34}{each}   PSNR median {median(nearness):.1f}, worst {min(nearness):.1f} dB", flush=True)
+            timed = {
+                rows: partial(network, **{key: tensor[:rows].contiguous() for key, tensor in call.items()}) for rows in ROWS
+            }
+            cells = "".join(
+                f"{1000 * median_seconds(call_rows, repeats, model.device) / rows:8.2f}" for rows, call_rows in timed.items()
+            )
+        model._network = network
+        pictures = model.generate(test_prompts, seeds=list(range(len(test_prompts))))
+        psnrs = [difference(picture, first)[1] for picture, first in zip(pictures, reference, strict=True)]
+        print(f"{name:34}{cells}   PSNR median {median(psnrs):.1f}, worst {min(psnrs):.1f} dB", flush=True)
 
 
 def main() -> None:
-    """Read the command line and measure."""
+    """Measure with the options of the command line."""
     parser = argparse.ArgumentParser("python -m benchmarks.precision", description=__doc__)
     parser.add_argument("--model", help="folder or hub id; the embedded model if left out")
     parser.add_argument("--repeats", type=int, default=15)

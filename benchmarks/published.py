@@ -1,6 +1,6 @@
-"""Models of the published configurations in full width, with random weights: ``python -m benchmarks.published``.
+"""Run random weights of the published configurations: ``python -m benchmarks.published``.
 
-Each takes over from the one before as /models does it, in bfloat16; how much memory is held shows that the old one is gone.
+Each model is in bfloat16 and replaces the one before, as with /models. The memory held shows that the old one was freed.
 """
 
 import argparse
@@ -22,12 +22,12 @@ from diffusion.request import ImageRequest
 
 
 async def measure(hub_ids: list[str], side: int, steps: int) -> None:
-    """Write, load and run the models one after another; print what each took."""
+    """Write, load and run the models one after another; print time and memory."""
     async with AsyncExitStack() as stack:
         engine = None
         for hub_id in hub_ids:
             with tempfile.TemporaryDirectory(prefix="darkroom-") as temporary:
-                began = time.perf_counter()
+                started = time.perf_counter()
                 folder = write_model(Path(temporary) / "model", hub_id, factor=1, dtype=torch.bfloat16)
                 written = time.perf_counter()
 
@@ -39,30 +39,32 @@ async def measure(hub_ids: list[str], side: int, steps: int) -> None:
                     engine = await stack.enter_async_context(Engine(load()[0], config))
                 else:
                     await engine.switch(load)
-            print(f"{hub_id}: written in {written - began:.0f} s, loaded in {time.perf_counter() - written:.0f} s", flush=True)
-            await draw(engine, side, steps)
+            print(
+                f"{hub_id}: written in {written - started:.0f} s, loaded in {time.perf_counter() - written:.0f} s", flush=True
+            )
+            await measure_picture(engine, side, steps)
 
 
-async def draw(engine: Engine, side: int, steps: int) -> None:
-    """Make a picture and print what it took; nothing here remembers the model afterwards."""
-    taken: list[float] = []
-    held = resident_gib()
+async def measure_picture(engine: Engine, side: int, steps: int) -> None:
+    """Draw a picture and print its time and memory; keep no reference to the model."""
+    step_seconds: list[float] = []
+    gib_before = resident_gib()
     family = stable_diffusion(engine.model)
     sampler = "ddim" if family.prediction_type == "v_prediction" else "lms"
-    engine.watchers = [partial(_note, taken)]
+    engine.watchers = [partial(_record_step, step_seconds)]
     await engine.submit(ImageRequest("a red fox", width=side, height=side, steps=steps, sampler=sampler, seed=1))
     networks = (family.unet, family.vae, family.text_encoder)
     parameters = sum(weight.numel() for network in networks for weight in network.parameters())
     print(
         f"  {parameters / 1e6:.0f} M parameters, {family.prediction_type}, own side {family.sample_side};"
-        f" {held:.1f} GiB held, {resident_gib():.1f} GiB after {side}x{side} with guidance, {sampler}:"
-        f" steps of {', '.join(f'{seconds:.1f}' for seconds in taken)} s, the last with the decoder",
+        f" {gib_before:.1f} GiB held, {resident_gib():.1f} GiB after {side}x{side} with guidance, {sampler}:"
+        f" steps of {', '.join(f'{seconds:.1f}' for seconds in step_seconds)} s, the last with the decoder",
         flush=True,
     )
 
 
-def _note(taken: list[float], _: int, seconds: float) -> None:
-    taken.append(seconds)
+def _record_step(step_seconds: list[float], _: int, seconds: float) -> None:
+    step_seconds.append(seconds)
 
 
 def resident_gib() -> float:
@@ -71,7 +73,7 @@ def resident_gib() -> float:
 
 
 def main() -> None:
-    """Read the command line and measure."""
+    """Measure with the options of the command line."""
     parser = argparse.ArgumentParser("python -m benchmarks.published", description=__doc__)
     parser.add_argument("models", nargs="*", default=list(MODELS), help="hub ids; all if left out")
     parser.add_argument("--side", type=int, default=512)

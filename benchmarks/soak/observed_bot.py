@@ -16,7 +16,7 @@ from typing import Any, TextIO
 import discord
 
 import bot
-from benchmarks.lag import watch
+from benchmarks.lag import record_lag
 from cogs.core.config import Config
 from cogs.core.simulator.connect import connect_to
 from diffusion.serving.batcher import Batcher
@@ -65,7 +65,7 @@ async def observe(settings: Config, folder: Path) -> None:
             return engine
 
         bot.build_engine = build_observed
-        watcher = asyncio.create_task(watch(lambda late: print(f"{time.perf_counter():.4f}\t{late:.5f}", file=lags)))
+        watcher = asyncio.create_task(record_lag(lambda late: print(f"{time.perf_counter():.4f}\t{late:.5f}", file=lags)))
         await bot.run_on_discord(settings)
         watcher.cancel()
 
