@@ -24,7 +24,7 @@ class AboutCog(commands.Cog):
 
     @app_commands.command()
     async def about(self, interaction: Interaction) -> None:
-        """Tell which model draws here, what to try and which commands there are."""
+        """Show the model in use, prompts to try and all commands."""
         model, metrics = self.service.engine.model, self.service.metrics
         every = interaction.client.tree.get_commands(type=discord.AppCommandType.chat_input)
         language = Context.of(interaction).language

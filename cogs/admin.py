@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 Reload = Callable[[], tuple[list[str], list[str]]]
 OTHERS = N_("Other processes that do the same within seconds: {count}.")
-DRAINED = N_("Drained: nothing is in hand. `/admin resume` takes requests again.")
+DRAINED = N_("Drained: all requests are finished. Use `/admin resume` to accept requests again.")
 
 
 @app_commands.default_permissions(administrator=True)
-class AdminCog(commands.GroupCog, group_name="admin", group_description="What only whoever runs the bot may do"):
+class AdminCog(commands.GroupCog, group_name="admin", group_description="Control the bot (operator only)"):
     """Pauses, drains and reloads, in all processes of the bot.
 
     Discord hides it from most members; that the member runs the bot is checked here.
@@ -44,28 +44,28 @@ class AdminCog(commands.GroupCog, group_name="admin", group_description="What on
 
     @app_commands.command()
     async def pause(self, interaction: Interaction) -> None:
-        """Let all pictures stand where they are; requests are still taken and wait."""
+        """Pause all drawing; new requests are accepted and wait."""
         await check_operator(interaction)
         self.service.engine.pause()
         waiting, language = self.service.engine.unfinished, Context.of(interaction).language
-        paused = say(language, "Paused; pictures waiting: {count}. `/admin resume` goes on.", count=waiting)
+        paused = say(language, "Paused. Pictures waiting: {count}. Use `/admin resume` to continue.", count=waiting)
         await _say(interaction, paused, *await self._pass_on("pause", language))
 
     @app_commands.command()
     async def resume(self, interaction: Interaction) -> None:
-        """Go on after a pause, and take requests again after a drain."""
+        """Resume drawing after a pause, and accept requests again after a drain."""
         await check_operator(interaction)
         self._resume()
         language = Context.of(interaction).language
-        going_on = say(language, "Going on, and taking requests.")
+        going_on = say(language, "Resumed. I accept requests.")
         await _say(interaction, going_on, *await self._pass_on("resume", language))
 
     @app_commands.command()
     async def drain(self, interaction: Interaction) -> None:
-        """Take no more requests and finish those in hand."""
+        """Stop accepting requests and finish those already accepted."""
         await check_operator(interaction)
         left, language = self.service.engine.unfinished, Context.of(interaction).language
-        finishing = say(language, "Taking no more; pictures to finish: {count}…", count=left)
+        finishing = say(language, "I accept no more requests. Pictures to finish: {count}…", count=left)
         await _say(interaction, finishing, *await self._pass_on("drain", language))
         self.service.background.spawn(self._report_drained(interaction))
 

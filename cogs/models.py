@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from bot import Darkroom
 
 log = logging.getLogger(__name__)
-LOADING = N_("Loading `{model}`. Pictures go on with `{drawing}` until it is ready…")
+LOADING = N_("Loading `{model}`. I draw with `{drawing}` until it is ready…")
 
 
 class ModelsCog(commands.Cog):
@@ -40,9 +40,9 @@ class ModelsCog(commands.Cog):
         service.broadcasts.handlers["model"] = lambda source: service.background.start(self._follow(source))
 
     @app_commands.command()
-    @app_commands.describe(model="The one to draw with from now on, for everybody; only whoever runs this bot can choose")
+    @app_commands.describe(model="The model to use from now on, for everyone; only the bot's operator can choose it")
     async def models(self, interaction: Interaction, model: str | None = None) -> None:
-        """Tell which models there are and which one draws."""
+        """Show the models and which one is in use."""
         language = Context.of(interaction).language
         if model is None:
             await _say(interaction, self._listed(language))
@@ -57,9 +57,9 @@ class ModelsCog(commands.Cog):
         return matching_choices(map(named, self.bot.config.model_names), current)
 
     def _listed(self, language: str) -> str:
-        lines = [say(language, "`{model}` draws here.", model=named(self.drawing))]
+        lines = [say(language, "`{model}` is in use.", model=named(self.drawing))]
         if others := [f"`{named(source)}`" for source in self.bot.config.model_names if source != self.drawing]:
-            lines.append(say(language, "Whoever runs this bot can choose another: {models}.", models=", ".join(others)))
+            lines.append(say(language, "The bot's operator can choose another: {models}.", models=", ".join(others)))
         return "\n".join(lines)
 
     def _source(self, model: str) -> str:
@@ -69,7 +69,7 @@ class ModelsCog(commands.Cog):
             names = ", ".join(f"`{name}`" for name in offered)
             raise DarkroomError("There is no such model here. Choose one of these: {models}.", models=names)
         if offered[model] == self.drawing:
-            raise DarkroomError("`{model}` draws already.", model=model)
+            raise DarkroomError("`{model}` is in use already.", model=model)
         return offered[model]
 
     async def _switch(self, interaction: Interaction, source: str) -> None:
@@ -78,10 +78,10 @@ class ModelsCog(commands.Cog):
             await self._load(source)
             others = await self.service.broadcasts.publish("model", source)
         except Exception as error:
-            goes_on = say(language, "`{model}` goes on.", model=named(self.drawing))
+            goes_on = say(language, "`{model}` stays in use.", model=named(self.drawing))
             text = f"{translate(language, as_user_error(error))} {goes_on}"
         else:
-            text = say(language, "`{model}` draws from now on.", model=named(source))
+            text = say(language, "`{model}` is in use from now on.", model=named(source))
             if others:
                 text += f"\n{say(language, OTHERS, count=others)}"
         try:

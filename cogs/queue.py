@@ -25,7 +25,7 @@ MAX_LINES = 10
 PROMPT_LENGTH = 40  # characters of a prompt in a line
 MAX_SELECT_OPTIONS = 25  # Discord's limit
 MAX_LABEL_LENGTH = 100  # Discord's limit on an option's label
-PAUSED = N_("The bot is paused: all requests wait until whoever runs it resumes it.")
+PAUSED = N_("The bot is paused. All requests wait until its operator resumes it.")
 EMPTY = N_("Nobody is waiting. `/imagine` starts at once.")
 OTHERS = plural(
     "{count} request from another server or channel shares this queue.",

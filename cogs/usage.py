@@ -28,7 +28,7 @@ class UsageCog(commands.Cog):
 
     @app_commands.command()
     async def usage(self, interaction: Interaction) -> None:
-        """Tell how many pictures you have made today, how many are left and what is possible here."""
+        """Show how many pictures you have made and have left today, and the limits here."""
         context = Context.of(interaction)
         made = sum((await self.service.quota_store.used_today(context.member_id)).values())
         allowances = await self.service.rules.allowances(context)
@@ -38,7 +38,7 @@ class UsageCog(commands.Cog):
 
 LEFT_HERE: Final = plural("**{left}** of {most} is left here.", "**{left}** of {most} are left here.", by="left")
 LEFT_IN_ALL_SERVERS: Final = plural(
-    "**{left}** of {most} is left over all servers.", "**{left}** of {most} are left over all servers.", by="left"
+    "**{left}** of {most} is left across all servers.", "**{left}** of {most} are left across all servers.", by="left"
 )
 
 
@@ -57,7 +57,7 @@ def usage_text(context: Context, made: int, allowances: list[Allowance], denial:
         lines.append(say(language, "You may make as many as you like."))
     at_once = say(
         language,
-        "At once: {pictures}, {steps}, {pixels} a side.",
+        "At most per request: {pictures}, {steps}, {pixels} per side.",
         pictures=say(language, plural("{count} picture", "{count} pictures"), count=limits.count),
         steps=say(language, plural("{count} step", "{count} steps"), count=limits.steps),
         pixels=say(language, plural("{count} pixel", "{count} pixels"), count=limits.side),

@@ -71,7 +71,7 @@ EMOJI: Final = Kind(
     servers_only=N_("Emojis belong to a server. Please do this in a server that I am in."),
     server_full=N_("This server has no emoji slots left. Please ask a moderator to remove an emoji first."),
     try_later=N_("Discord does not let me add an emoji at the moment. Please try again later."),
-    rejected=N_("Discord did not take this emoji. Please try another name."),
+    rejected=N_("Discord did not accept this emoji. Please try another name."),
 )
 STICKER: Final = Kind(
     "sticker",
@@ -83,7 +83,7 @@ STICKER: Final = Kind(
     servers_only=N_("Stickers belong to a server. Please do this in a server that I am in."),
     server_full=N_("This server has no sticker slots left. Please ask a moderator to remove a sticker first."),
     try_later=N_("Discord does not let me add a sticker at the moment. Please try again later."),
-    rejected=N_("Discord did not take this sticker. Please try another name."),
+    rejected=N_("Discord did not accept this sticker. Please try another name."),
 )
 BOT_NEEDS_PERMISSION: Final = N_("I need the permission Create Expressions in this server. Please ask a moderator for it.")
 MEMBER_NEEDS_PERMISSION: Final = N_("You need the permission Create Expressions in this server. Please ask a moderator for it.")

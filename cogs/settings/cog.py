@@ -11,7 +11,7 @@ from cogs.core.types import Interaction
 from cogs.settings.panel import managed_subject, panel_message
 
 
-class SettingsCog(commands.GroupCog, group_name="settings", group_description="Set what applies to everything you leave out"):
+class SettingsCog(commands.GroupCog, group_name="settings", group_description="Set defaults for everything you leave out"):
     """Shows and changes settings."""
 
     def __init__(self, service: GenerationService) -> None:

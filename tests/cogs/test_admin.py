@@ -1,4 +1,4 @@
-"""What only whoever runs the bot may do, and what they can watch."""
+"""The commands of /admin, and what members notice of them."""
 
 import asyncio
 import json
@@ -55,7 +55,7 @@ async def test_a_drain_finishes_what_is_in_hand_and_takes_no_more_until_it_is_ov
     told = await operator.slash(server.channel, "admin drain")
     assert private_text(await server.bob.slash(server.channel, "imagine", prompt="late")) == DRAINING
     await server.until_finished(message)
-    await server.until(lambda: "nothing is in hand" in told.response.content)
+    await server.until(lambda: "all requests are finished" in told.response.content)
     await operator.slash(server.channel, "admin resume")
     await server.until_finished((await server.bob.slash(server.channel, "imagine", prompt="now", steps=2)).response)
 

@@ -17,7 +17,7 @@ from tests.support.messages import png, private_text, text_of
 from tests.support.pressing import press
 
 LONG = "fox " * 1500
-WRONG = ("Something went wrong", "did not take my answer", "Traceback", "None", "{}")
+WRONG = ("Something went wrong", "did not accept my answer", "Traceback", "None", "{}")
 
 
 @pytest.fixture

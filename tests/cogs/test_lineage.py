@@ -160,7 +160,7 @@ async def test_ids_are_offered_by_prompt(server):
     )
 
 
-# pictures that are not kept any more
+# pictures that have been deleted
 
 
 async def test_pictures_that_were_pruned_are_told_and_can_be_made_again(server):
@@ -168,7 +168,7 @@ async def test_pictures_that_were_pruned_are_told_and_can_be_made_again(server):
     for file in server.service.image_store.folder.rglob("*.png"):
         file.unlink()
     again = await shown(server, message)
-    assert "not kept any more" in again.content and "seed 5" in again.content
+    assert "have been deleted" in again.content and "seed 5" in again.content
     replayed = await pressed(server, again, "Replay")
     assert "identical to the byte" in text_of(replayed)  # its name is its hash, so that is known still
     assert await pictures_of(replayed)[0].read() == await pictures_of(message)[0].read()
@@ -178,7 +178,7 @@ async def test_a_picture_whose_source_was_pruned_is_told(server):
     message = await made(server, command="similar", image=("in.png", png()))
     for file in server.service.image_store.folder.rglob("*.png"):
         file.unlink()
-    assert "not kept any more" in (await shown(server, message)).content
+    assert "have been deleted" in (await shown(server, message)).content
 
 
 # Replay

@@ -38,7 +38,7 @@ async def said(server, told, words):
 
 async def test_members_read_which_model_draws(offering):
     told = private_text(await offering.alice.slash(offering.channel, "models"))
-    assert told == "`embedded` draws here.\nWhoever runs this bot can choose another: `someone/broken`, `finer`."
+    assert told == "`embedded` is in use.\nThe bot's operator can choose another: `someone/broken`, `finer`."
 
 
 async def test_only_whoever_runs_the_bot_chooses(offering):
@@ -49,23 +49,23 @@ async def test_only_whoever_runs_the_bot_chooses(offering):
 async def test_another_model_draws_once_it_is_chosen(offering):
     told = await offering.bob.slash(offering.channel, "models", model="finer")
     assert told.response.ephemeral
-    await said(offering, told, "`finer` draws from now on.")
+    await said(offering, told, "`finer` is in use from now on.")
     await offering.until_finished(
         (await offering.alice.slash(offering.channel, "imagine", prompt="red apple", steps=2)).response
     )
     (creation,) = await offering.service.creation_store.latest(offering.alice.id, "", 5)
     assert creation.model == "finer"
-    assert "`finer` draws here." in private_text(await offering.alice.slash(offering.channel, "models"))
+    assert "`finer` is in use." in private_text(await offering.alice.slash(offering.channel, "models"))
     assert "finer" in private_text(await offering.alice.slash(offering.channel, "about"))
 
 
 async def test_a_model_that_cannot_be_loaded_is_told_and_the_old_one_goes_on(offering):
     told = await offering.bob.slash(offering.channel, "models", model="someone/broken")
-    await said(offering, told, "safetensors is missing. `embedded` goes on.")
+    await said(offering, told, "safetensors is missing. `embedded` stays in use.")
     await offering.until_finished(
         (await offering.alice.slash(offering.channel, "imagine", prompt="red apple", steps=2)).response
     )
-    assert "`embedded` draws here." in private_text(await offering.alice.slash(offering.channel, "models"))
+    assert "`embedded` is in use." in private_text(await offering.alice.slash(offering.channel, "models"))
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ async def test_a_model_that_cannot_be_loaded_is_told_and_the_old_one_goes_on(off
     [
         ("finest", "There is no such model here. Choose one of these: `embedded`, `someone/broken`, `finer`."),
         ("/srv/finer.safetensors", "There is no such model here."),
-        ("embedded", "`embedded` draws already."),
+        ("embedded", "`embedded` is in use already."),
     ],
 )
 async def test_what_cannot_be_chosen_is_told(offering, model, words):
@@ -83,7 +83,7 @@ async def test_what_cannot_be_chosen_is_told(offering, model, words):
 async def test_the_styles_are_those_of_the_model_that_draws(offering, monkeypatch):
     before = list(offering.service.builder.styles)
     told = await offering.bob.slash(offering.channel, "models", model="finer")
-    await said(offering, told, "draws from now on")
+    await said(offering, told, "is in use from now on")
     assert list(offering.service.builder.styles) == list(offering.engine.model.defaults.styles)
     assert before and text_of(told.response)
 

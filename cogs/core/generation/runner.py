@@ -44,7 +44,7 @@ QUEUE_RETRY_SECONDS = 2.0
 MESSAGE_DELETED = "The message was deleted."
 NEVER_ANSWERED = "The interaction was never answered."
 UNEXPECTED_ERROR = N_("Something went wrong here. Please try again.")
-RESTARTED = N_("I was restarted before I knew what to make. Please ask again.")
+RESTARTED = N_("I was restarted before your request was complete. Please ask again.")
 OUTDATED_REQUEST = N_("I was updated and cannot read this request any more. Please ask again.")
 CRASHED_TOO_OFTEN = N_("I was stopped each time I made these pictures, so I gave up. Please try other settings.")
 

@@ -185,4 +185,4 @@ def _buttons(creation_id: int, language: str) -> ui.ActionRow[Any]:
 def _origin(creation: Creation, language: str) -> str:
     member = f"<@{creation.owner}>"
     channel = f"<#{creation.channel_id}>"
-    return say(language, "asked for by {member} in {channel}", member=member, channel=channel)
+    return say(language, "requested by {member} in {channel}", member=member, channel=channel)

@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 Prepare = Callable[[], Awaitable[ImageRequest]]
 
 PREPARING = N_("Preparing…")
-DRAINING = N_("The bot takes no new requests at the moment. Please try again later.")
+DRAINING = N_("The bot accepts no new requests at the moment. Please try again later.")
 CLOSING = N_("The bot is being restarted. Please try again in a minute.")
 ENDED = N_("These pictures are finished or cancelled already.")
 QUEUE_FULL = N_("The queue is full. Please try again {when}.")

@@ -25,7 +25,7 @@ from diffusion.text import N_
 LOOKUP_TIMEOUT_SECONDS: Final = 2.0  # Discord waits 3 s for the first answer
 CREATION_ID: Final = re.compile(r"[0-9]{1,18}|[1-8][0-9]{18}")  # a number that fits in the database
 PICTURE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-UNKNOWN_ID: Final = N_("You cannot see a picture of this id here. `/history` lists yours.")
+UNKNOWN_ID: Final = N_("You cannot see a picture with this id here. `/history` lists yours.")
 UNKNOWN_RESULT: Final = N_("These pictures are gone. Please use the command again.")
 
 

@@ -38,7 +38,7 @@ TOKEN_LIFE_MINUTES = 15
 TOKEN_MINUTES = 14  # of these, for drawing; the rest is for delivery
 TOKEN_MARGIN = timedelta(seconds=10)
 TOO_LARGE = N_("The pictures are larger than Discord takes here. Please ask for fewer or smaller ones.")
-NOT_TAKEN = N_("Discord did not take the pictures. Please try again.")
+NOT_TAKEN = N_("Discord did not accept the pictures. Please try again.")
 CHANNEL_GONE = "The channel is gone."
 
 
@@ -234,7 +234,7 @@ class Delivery:
             case Route.DIRECT:
                 text = say(
                     creation.language,
-                    "What you asked for in {channel}, where I cannot post it:",
+                    "The answer to your request in {channel}, where I cannot post it:",
                     channel=f"<#{creation.channel_id}>",
                 )
                 answer = replace(answer, text=f"{text}\n{answer.text}")

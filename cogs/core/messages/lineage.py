@@ -14,7 +14,7 @@ from diffusion.text import N_
 
 PROMPT_SHOWN: Final = 60
 CHANGES_SHOWN: Final = 120
-HIDDEN: Final = N_("(not yours to see)")
+HIDDEN: Final = N_("(hidden from you)")
 BRANCH, LAST = "├─ ", "└─ "
 BELOW: Final = {"": "", BRANCH: "│  ", LAST: "   "}
 NAMES: Final = {

@@ -17,10 +17,10 @@ from diffusion.text import N_
 
 # One after another where files are too large: what the member is told, Pillow's options for WebP, a divisor of the sides.
 SHRINK_LEVELS = (
-    (N_("sent as lossless WebP, as the file was too large here"), {"lossless": True}, 1),
-    (N_("sent as WebP, as the file was too large here"), {"quality": 90}, 1),
-    (N_("sent as WebP at half the size, as the whole was too large here"), {"quality": 90}, 2),
-    (N_("sent as WebP at a quarter of the size, as the whole was too large here"), {"quality": 90}, 2),
+    (N_("sent as lossless WebP, because the file was too large here"), {"lossless": True}, 1),
+    (N_("sent as WebP, because the file was too large here"), {"quality": 90}, 1),
+    (N_("sent as WebP at half the size, because the message was too large here"), {"quality": 90}, 2),
+    (N_("sent as WebP at a quarter of the size, because the message was too large here"), {"quality": 90}, 2),
 )
 
 

@@ -63,6 +63,6 @@ def as_user_error(error: Exception) -> DarkroomError:
         return error
     if isinstance(error, discord.HTTPException):
         log.warning("Discord refused an answer: %s", error)
-        return DarkroomError("Discord did not take my answer. Please try again.")
+        return DarkroomError("Discord did not accept my answer. Please try again.")
     log.error("an interaction failed", exc_info=error)
     return DarkroomError("Something went wrong here. Please try again.")

@@ -8,7 +8,7 @@ from cogs.core.types import Interaction
 from diffusion.errors import DarkroomError
 from diffusion.text import N_
 
-OPERATORS_ONLY = N_("Only whoever runs this bot can do that.")
+OPERATORS_ONLY = N_("Only the bot's operator can do that.")
 
 
 async def check_operator(interaction: Interaction) -> None:

@@ -134,7 +134,7 @@ def validate_rule(rule: Rule) -> Rule:
 
 def _expression(text: str) -> "regex.Pattern[str]":
     if RECURSION.search(text):
-        raise InvalidRuleError("Expressions that call themselves are not taken.")
+        raise InvalidRuleError("Recursive expressions are not allowed.")
     try:
         return regex.compile(text, regex.IGNORECASE)
     except (regex.error, ValueError, OverflowError, RecursionError) as error:

@@ -97,7 +97,7 @@ class ImageStore:
         try:
             data = self._load(name)
         except FileNotFoundError as error:
-            raise ImageMissingError("These pictures are not kept any more.") from error
+            raise ImageMissingError("These pictures have been deleted.") from error
         except OSError as error:
             log.error("a picture could not be read: %s", error)
             raise ImageMissingError(IMAGES_UNREACHABLE) from error

@@ -242,9 +242,9 @@ async def test_animated_emojis_take_no_place_of_the_others(server, artist, monke
         ("emoji", 400, 30008, "no emoji slots left"),
         ("sticker", 400, 30039, "no sticker slots left"),
         ("emoji", 403, 50013, "I need the permission Create Expressions"),
-        ("emoji", 400, 50035, "did not take this emoji"),
-        ("emoji", 400, 50138, "did not take this emoji"),
-        ("sticker", 413, 40005, "did not take this sticker"),
+        ("emoji", 400, 50035, "did not accept this emoji"),
+        ("emoji", 400, 50138, "did not accept this emoji"),
+        ("sticker", 413, 40005, "did not accept this sticker"),
     ],
 )
 async def test_what_discord_refuses_is_told_and_can_be_tried_again(server, artist, monkeypatch, kind, status, code, words):

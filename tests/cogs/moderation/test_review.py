@@ -324,7 +324,7 @@ async def test_what_was_flagged_in_an_age_restricted_channel_is_shown_to_all_onl
     async def shown(actor, channel):
         return (await actor.slash(channel, "show", id=str(creation.id))).response
 
-    assert is_spoiler(await shown(server.bob, nights)) and "no picture of this id" in (await shown(server.bob, days)).content
+    assert is_spoiler(await shown(server.bob, nights)) and "a picture with this id" in (await shown(server.bob, days)).content
     own = await shown(server.alice, days)
     assert own.ephemeral and is_spoiler(own)
 

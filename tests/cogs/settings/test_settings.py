@@ -278,7 +278,7 @@ async def test_the_operators_allowance_holds_over_all_servers(tiny_model):
         await made(server, steps=2)
         elsewhere = server.env.create_guild()
         alice = elsewhere.add_member(server.env.create_user("alice2"))
-        assert "**1** of 2 is left over all servers" in await usage(server)
+        assert "**1** of 2 is left across all servers" in await usage(server)
         assert "**2** of 2" in await usage(server, alice, elsewhere.create_text_channel("x"))
 
 

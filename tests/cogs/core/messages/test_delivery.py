@@ -61,9 +61,9 @@ FAULTS = [
         error="Discord rejected the answer: 403",
     ),
     Fault("the channel is gone", [always(EDIT, 404, 10003)], "nothing; the journal has the reason", State.FAILED, error="gone"),
-    Fault("files too large once (413)", [(EDIT, 413, 0, 1)], "sent as lossless WebP, as the file was too large here"),
-    Fault("files too large twice (40005)", [(EDIT, 413, 40005, 2)], "sent as WebP, as the file was too large here"),
-    Fault("three times", [(EDIT, 413, 40005, 3)], "sent as WebP at half the size, as the whole was too large here"),
+    Fault("files too large once (413)", [(EDIT, 413, 0, 1)], "sent as lossless WebP, because the file was too large here"),
+    Fault("files too large twice (40005)", [(EDIT, 413, 40005, 2)], "sent as WebP, because the file was too large here"),
+    Fault("three times", [(EDIT, 413, 40005, 3)], "sent as WebP at half the size, because the message was too large here"),
     Fault("files too large in any form", [(EDIT, 413, 40005, 5)], "the message with one sentence", State.FAILED),
     Fault("rate limit (429)", [(EDIT, 429, 0, 2)], "the message with its pictures"),
     Fault(
