@@ -79,9 +79,9 @@ async def measure(model: ImageModel, settings: dict[str, Any], repeats: int) -> 
                 their_seconds.append(time.perf_counter() - engine_ended)
     description = f"{example.sampler}, {example.steps} steps" + ("" if settings else " against the pipeline's own 50")
     print(f"{model.name}, {model.dtype}, {model.device}, {description}, median of {repeats} in turns")
-    print(
-        f"ours {median(our_seconds):.3f} s   diffusers {median(their_seconds):.3f} s   ratio {median(our_seconds) / median(their_seconds):.2f}"
-    )
+    ours = median(our_seconds)
+    theirs = median(their_seconds)
+    print(f"ours {ours:.3f} s   diffusers {theirs:.3f} s   ratio {ours / theirs:.2f}")
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.support.shaped_models import SHAPES, model_for, sdxl_unet
+from benchmarks.support.shaped_models import SHAPES, build_sdxl_unet, model_for
 from diffusion.backends.cuda_graphs import Graphs
 from diffusion.families.model import ImageModel
 from diffusion.sampling.conditions import Conditions
@@ -37,7 +37,7 @@ class SdxlShaped:
     sample_side = 1024
 
     def __init__(self) -> None:
-        self.unet = sdxl_unet()
+        self.unet = build_sdxl_unet()
         self.device = self.unet.device
         self.dtype = self.unet.dtype
         self._network = Graphs(self._call, self.device) if self.device.type == "cuda" else self._call
@@ -110,9 +110,8 @@ def measure(ways: list[str], rows: list[int], repeats: int, side: int | None, bu
     side = side or model.sample_side
     peak_rate = peak_flops_per_second(model.device, model.dtype, repeats)
     row_flops = count_flops(unet_call(model, 1, side))
-    print(
-        f"{model.name}, {side}x{side}, {model.dtype}, {model.device}: at most {peak_rate / 1e9:.0f} GFLOP/s, medians of {repeats}"
-    )
+    machine = f"{model.dtype}, {model.device}: at most {peak_rate / 1e9:.0f} GFLOP/s"
+    print(f"{model.name}, {side}x{side}, {machine}, medians of {repeats}")
     print(f"{row_flops / 1e9:.1f} GFLOP per row and call")
     for way in ways:
         model = build()
@@ -122,7 +121,8 @@ def measure(ways: list[str], rows: list[int], repeats: int, side: int | None, bu
         print(f"{way}: ready after {time.perf_counter() - started:.1f} s")
         for count in rows:
             call_seconds = median_seconds(unet_call(model, count, side), repeats, model.device)
-            cells = f"{count:3} rows: {1000 * call_seconds / count:8.2f} ms per row, {count * row_flops / call_seconds / peak_rate:4.0%} of the peak rate"
+            share = count * row_flops / call_seconds / peak_rate
+            cells = f"{count:3} rows: {1000 * call_seconds / count:8.2f} ms per row, {share:4.0%} of the peak rate"
             gpu_memory = f"   {torch.cuda.max_memory_allocated() / 2**30:5.1f} GiB" if model.device.type == "cuda" else ""
             print(cells + gpu_memory, flush=True)
 

@@ -1,8 +1,9 @@
-"""Count the functions that one /imagine calls: ``python -m benchmarks.request_trace [--list]``.
+"""Count the functions that one /imagine calls: ``python -m benchmarks.request_trace``.
 
-The bot runs in a simulated Discord with the embedded model. Counted are the distinct named functions of this project that run
-on the event loop's thread between the command and its delivered picture. The engine (`diffusion.serving`, `diffusion.sampling`
-and `diffusion.families`) is left out, with what it calls itself, and so are daemons and the simulation.
+The bot runs in a simulated Discord with the embedded model. The count includes the distinct named functions of this project
+that run on the event loop's thread between the command and the delivered picture. It leaves out the engine
+(`diffusion.serving`, `diffusion.sampling` and `diffusion.families`) with the functions that only the engine calls, the
+background tasks that run before the command, and the simulation.
 """
 
 import argparse
@@ -33,10 +34,10 @@ class Trace:
 
     def __init__(self) -> None:
         self.codes: set[CodeType] = set()
-        self._running: set[CodeType | None] = set()  # daemons, which go on meanwhile
+        self._daemons: set[CodeType | None] = set()  # coroutines that ran before
 
     def __enter__(self) -> "Trace":
-        self._running = {getattr(task.get_coro(), "cr_code", None) for task in asyncio.all_tasks()}
+        self._daemons = {getattr(task.get_coro(), "cr_code", None) for task in asyncio.all_tasks()}
         sys.setprofile(self._record)
         return self
 
@@ -45,7 +46,7 @@ class Trace:
 
     def _record(self, frame: FrameType, event: str, _: object) -> None:
         is_called_by_others = frame.f_back is not None and _file(frame.f_back.f_code).startswith(LEFT_OUT)
-        if event == "call" and not is_called_by_others and frame.f_code not in self._running:
+        if event == "call" and not is_called_by_others and frame.f_code not in self._daemons:
             self.codes.add(frame.f_code)
 
     def functions(self) -> dict[str, list[str]]:
@@ -59,7 +60,7 @@ class Trace:
 
 
 def _file(code: CodeType) -> str:
-    """Return the path of a file of this project below its root, "" for any other file."""
+    """Return the path below the project's root, or "" for a file of another project."""
     path = code.co_filename.removeprefix(f"{ROOT}/")
     return "" if path.startswith(("/", "<", ".")) else path
 
@@ -80,9 +81,9 @@ async def trace() -> dict[str, list[str]]:
             channel = guild.create_text_channel("art")
             member = guild.add_member(env.create_user("alice"))
             await request(env, member, channel, **WARM_UP)
-            with Trace() as recorded:
+            with Trace() as recorder:
                 await request(env, member, channel, **OPTIONS)
-    return recorded.functions()
+    return recorder.functions()
 
 
 def main() -> None:

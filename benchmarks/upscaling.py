@@ -1,7 +1,7 @@
-"""How to post small pictures larger: a resampler beside the model's own second pass: ``python -m benchmarks.upscaling``.
+"""Compare ways to enlarge small pictures: ``python -m benchmarks.upscaling``.
 
-The second pass starts from the picture scaled up, at later and later steps. The sheet it writes is for the eye; the seconds a
-picture takes are printed.
+A resampler stands beside a second pass of the model, which starts from the enlarged picture at one of several steps. The
+command writes a sheet to compare by eye and prints the seconds per picture.
 """
 
 import argparse
@@ -24,19 +24,21 @@ PROMPTS = (
     "ghost",
 )
 START_STEPS = (14, 17, 19)
-STEPS, GAP, LINE = 20, 4, 18
+STEPS = 20
+GAP_PIXELS = 4
+LINE_PIXELS = 18
 
 Upscale = Callable[[Image.Image, int, int], Image.Image]  # the picture, the factor, the picture's index
 
 
 def ways(model: ImageModel) -> dict[str, Upscale]:
-    """Name the ways of making a picture larger."""
+    """Return the ways of enlarging a picture by their names."""
 
-    def resampled(image: Image.Image, factor: int, index: int) -> Image.Image:
+    def resample(image: Image.Image, factor: int, index: int) -> Image.Image:
         return image.resize((image.width * factor, image.height * factor), Image.Resampling.LANCZOS)
 
-    def redrawn(image: Image.Image, factor: int, index: int, start_step: int) -> Image.Image:
-        larger = resampled(image, factor, index)
+    def redraw(image: Image.Image, factor: int, index: int, start_step: int) -> Image.Image:
+        larger = resample(image, factor, index)
         (image,) = model.generate(
             [PROMPTS[index]],
             seeds=[index],
@@ -50,34 +52,35 @@ def ways(model: ImageModel) -> dict[str, Upscale]:
         return image
 
     return {
-        "Lanczos": resampled,
+        "Lanczos": resample,
         "Lanczos, sharpened (posted)": lambda image, factor, index: enlarge(image, factor),
-        **{f"second pass from {start}/{STEPS}": partial(redrawn, start_step=start) for start in START_STEPS},
+        **{f"second pass from {start}/{STEPS}": partial(redraw, start_step=start) for start in START_STEPS},
     }
 
 
 def compare(model: ImageModel, factor: int) -> Image.Image:
-    """Draw `PROMPTS` with seeds 0, 1, 2, … and give a sheet with a column for each way of upscaling them."""
-    drawn = model.generate(list(PROMPTS), seeds=list(range(len(PROMPTS))))
-    side, font = model.sample_side * factor + GAP, ImageFont.load_default(13)
+    """Draw `PROMPTS` and return a sheet with a column for each way of enlarging them."""
+    images = model.generate(list(PROMPTS), seeds=list(range(len(PROMPTS))))
+    side = model.sample_side * factor + GAP_PIXELS
+    font = ImageFont.load_default(13)
     columns = ways(model)
-    sheet = Image.new("RGB", (side * len(columns), LINE + (side + LINE) * len(drawn)), "white")
+    sheet = Image.new("RGB", (side * len(columns), LINE_PIXELS + (side + LINE_PIXELS) * len(images)), "white")
     pen = ImageDraw.Draw(sheet)
     for row, prompt in enumerate(PROMPTS):
-        pen.text((GAP, LINE + row * (side + LINE)), f"{prompt}, seed {row}", "grey", font)
+        pen.text((GAP_PIXELS, LINE_PIXELS + row * (side + LINE_PIXELS)), f"{prompt}, seed {row}", "grey", font)
     for column, (name, upscale) in enumerate(columns.items()):
-        upscale(drawn[0], factor, 0)  # warm up
+        upscale(images[0], factor, 0)  # warm up
         started = time.perf_counter()
-        for row, image in enumerate(drawn):
-            sheet.paste(upscale(image, factor, row), (column * side, 2 * LINE + row * (side + LINE)))
-        seconds = (time.perf_counter() - started) / len(drawn)
-        pen.text((column * side + GAP, 0), name, "black", font)
+        for row, image in enumerate(images):
+            sheet.paste(upscale(image, factor, row), (column * side, 2 * LINE_PIXELS + row * (side + LINE_PIXELS)))
+        seconds = (time.perf_counter() - started) / len(images)
+        pen.text((column * side + GAP_PIXELS, 0), name, "black", font)
         print(f"{name:30} {seconds:.3f} s")
     return sheet
 
 
 def main() -> None:
-    """Read the command line and compare."""
+    """Compare with the options of the command line."""
     parser = argparse.ArgumentParser("python -m benchmarks.upscaling", description=__doc__)
     parser.add_argument("--factor", type=int, choices=(2, 4), default=2)
     parser.add_argument("-o", "--output", type=Path, default=PRETRAINED / "upscaling.webp")

@@ -9,12 +9,12 @@ MIB = 2**20
 
 
 def reset_peak() -> None:
-    """Forget the peak so far, which only Linux can."""
+    """Reset the peak, on Linux only."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_bytes() -> int:
-    """Return the most bytes that this process held since the last `reset_peak`."""
+    """Return the peak memory of this process in bytes, since the last `reset_peak`."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,4 +1,4 @@
-"""Models of published shapes with random weights, built where they run: nothing about speed depends on what weights say."""
+"""Models of published shapes with random weights, on which speed does not depend."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,7 +12,7 @@ from diffusion.families.stable_diffusion import StableDiffusion
 from diffusion.loading.device import best_device, best_dtype
 from diffusion.loading.random_weights import configs, write_configs
 
-SHAPES = {"sd1": 512, "sd2": 768}  # by family: the side that it was trained at
+SHAPES = {"sd1": 512, "sd2": 768}  # family: the side in pixels of its training pictures
 # The UNet of Stable Diffusion XL base 1.0, https://huggingface.co/stabilityai/stable-diffusion-xl-base-1.0, unet/config.json.
 SDXL = {
     "sample_size": 128,
@@ -32,48 +32,54 @@ SDXL = {
 
 
 def model_for(model_id: str | None, shape: str | None = None, compiled: bool = False) -> ImageModel:
-    """Load ``model_id``, the embedded model without one, or build one of ``shape``; ``compiled`` does as COMPILE=true."""
-    model = shaped(shape) if shape else load_model(model_id)
+    """Load ``model_id`` or build a model of ``shape``; by default the embedded model.
+
+    ``compiled`` compiles its UNet, as COMPILE=true does.
+    """
+    model = build_model(shape) if shape else load_model(model_id)
     if compiled:
         model.compile()
     return model
 
 
-def shaped(family: str) -> ImageModel:
-    """Build a model of ``family``, one of `SHAPES`, on the best device in the precision that suits it."""
+def build_model(family: str) -> ImageModel:
+    """Build a model of ``family``, one of `SHAPES`, on the best device."""
     device = torch.device(best_device())
-    read = configs(family, factor=1, side=SHAPES[family])
+    model_configs = configs(family, factor=1, side=SHAPES[family])
     with TemporaryDirectory() as temporary:
         folder = Path(temporary) / "model"
         write_configs(folder, family, factor=1, side=SHAPES[family])
         tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
     torch.manual_seed(0)
-    before = torch.get_default_dtype()
+    default_dtype = torch.get_default_dtype()
     torch.set_default_dtype(best_dtype(device))
     try:
         with device:
-            vae = AutoencoderKL.from_config(read["vae"])
-            text_encoder = CLIPTextModel(CLIPTextConfig(**read["text_encoder"]))
-            unet = UNet2DConditionModel.from_config(read["unet"])
+            vae = AutoencoderKL.from_config(model_configs["vae"])
+            text_encoder = CLIPTextModel(CLIPTextConfig(**model_configs["text_encoder"]))
+            unet = UNet2DConditionModel.from_config(model_configs["unet"])
     finally:
-        torch.set_default_dtype(before)
-    built = StableDiffusion(vae, tokenizer, text_encoder, unet, read["scheduler"])
-    return ImageModel(built, name=f"{family}-shaped")
+        torch.set_default_dtype(default_dtype)
+    built_family = StableDiffusion(vae, tokenizer, text_encoder, unet, model_configs["scheduler"])
+    return ImageModel(built_family, name=f"{family}-shaped")
 
 
-def sdxl_unet() -> UNet2DConditionModel:
-    """Build the UNet of Stable Diffusion XL likewise; the engine cannot draw with it, but its speed can be measured."""
+def build_sdxl_unet() -> UNet2DConditionModel:
+    """Build the UNet of Stable Diffusion XL with random weights.
+
+    The engine cannot draw with it, but its speed can be measured.
+    """
     device = torch.device(best_device())
-    before = torch.get_default_dtype()
+    default_dtype = torch.get_default_dtype()
     torch.set_default_dtype(best_dtype(device))
     try:
         with device:
             return UNet2DConditionModel.from_config(dict(SDXL)).eval().requires_grad_(False)
     finally:
-        torch.set_default_dtype(before)
+        torch.set_default_dtype(default_dtype)
 
 
 def stable_diffusion(model: ImageModel) -> StableDiffusion:
-    """Return the family of ``model``, which must be Stable Diffusion."""
+    """Return the Stable Diffusion networks of ``model``."""
     assert isinstance(model.family, StableDiffusion)
     return model.family
