@@ -38,13 +38,13 @@ class Timelapse:
         private = is_private(interaction)
         try:
             request = await self.service.runner.request_of(creation)
-            film = await self.service.image_store.read(creation.film or "")
+            timelapse = await self.service.image_store.read(creation.timelapse or "")
             pictures = [await self.service.image_store.read(name) for name in creation.pictures or ()]
         except ImageMissingError:
             raise DarkroomError(DELETED) from None
         await interaction.response.defer(thinking=True, ephemeral=private)
         async with self._encoding:
-            animation = await asyncio.to_thread(animate_timelapse, film, request, pictures)
+            animation = await asyncio.to_thread(animate_timelapse, timelapse, request, pictures)
             message = self._message(creation, request, animation, Context.of(interaction).language_for(private))
             answer = await fit_to_limit(message, interaction.filesize_limit)
         await interaction.followup.send(**answer.send(), allowed_mentions=NO_MENTIONS)
@@ -54,7 +54,7 @@ class Timelapse:
         count = request.steps - request.start_step
         return Result(
             headline(request, language),
-            (Picture("film.webp", animation, alt),),
+            (Picture("timelapse.webp", animation, alt),),
             settings=f"-# {say(language, STEPS, count=count)}",
             rows=lambda: [row for make in self.service.timelapse_rows if (row := make(creation, request, language))],
             spoiler=creation.spoiler,
@@ -65,7 +65,7 @@ class Timelapse:
 async def animated_creation(service: GenerationService, creation_id: int) -> Creation:
     """Return the creation of that id; raises `DarkroomError` if it has no animation."""
     creation = await service.creation_store.get(creation_id)
-    if creation is None or creation.film is None or not creation.pictures:
+    if creation is None or creation.timelapse is None or not creation.pictures:
         raise DarkroomError(DELETED)
     return creation
 

@@ -147,8 +147,8 @@ async def forms(server, member):
     await server.until_finished(made.response)
     await server.until_idle()
     yield await member.click(made.response, label="Edit")
-    film = await member.click(made.response, label="How it formed")
-    yield await member.select(film.response, ["1"])
+    timelapse = await member.click(made.response, label="How it formed")
+    yield await member.select(timelapse.response, ["1"])
     for kind in ("emoji", "sticker"):
         draft = await member.click(made.response, label=f"Make {kind}")
         yield await member.click(draft.response, label="Name and upload")

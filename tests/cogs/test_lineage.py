@@ -299,9 +299,9 @@ async def test_a_lost_parent_does_not_matter(server):
 
 
 async def branched(server, message):
-    film = (await server.alice.click(message, label="How it formed")).response
-    await server.until(lambda: files_of(film))
-    form = await server.alice.select(film, ["2"])
+    timelapse = (await server.alice.click(message, label="How it formed")).response
+    await server.until(lambda: files_of(timelapse))
+    form = await server.alice.select(timelapse, ["2"])
     result = await server.alice.submit_modal(form, {"prompt": "green pear"})
     await server.until_finished(result.response)
     await server.until_idle()

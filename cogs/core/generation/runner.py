@@ -180,13 +180,13 @@ class JobRunner:
         """Encode and store the pictures, record them, and return them for the first post."""
         pictures = await asyncio.to_thread(encode_result, result)
         names = [await self.image_store.save(picture) for picture in pictures]
-        film = None
+        timelapse = None
         if not result.request.morph_to:
-            film = await self.image_store.save(await asyncio.to_thread(encode_timelapse, result))
+            timelapse = await self.image_store.save(await asyncio.to_thread(encode_timelapse, result))
         await self.creation_store.update(
             creation,
             pictures=names,
-            film=film,
+            timelapse=timelapse,
             model=result.model[:MAX_MODEL_LENGTH],
             seconds=round(result.seconds, 3),
             **screening,
@@ -242,7 +242,7 @@ class JobRunner:
             settings="\n".join(filter(None, [settings, *notes])),
             source=render.source_picture(files.source, language) if files.source else None,
             rows=lambda: views.result_rows(
-                creation.owner, creation.id, len(files.pictures), creation.film is not None, language
+                creation.owner, creation.id, len(files.pictures), creation.timelapse is not None, language
             ),
             spoiler=creation.spoiler,
             language=language,
@@ -391,7 +391,7 @@ class JobRunner:
     async def _delete_files(self, creation: Creation) -> None:
         """Delete the pictures and their source, unless other creations use the same files."""
         names = creation.files
-        await self.creation_store.update(creation, pictures=None, source=None, film=None)
+        await self.creation_store.update(creation, pictures=None, source=None, timelapse=None)
         with contextlib.suppress(DarkroomError):
             await self.image_store.delete(names - await self.creation_store.referenced_files(names))
 

@@ -68,7 +68,7 @@ class Creation(Base):
     - ``age_restricted``: the channel was age-restricted at the time. ``flags`` are the labels for which pictures were flagged.
     - ``counted`` is how many pictures of the member's daily allowance it uses: none once it has failed or was cancelled.
     - ``request`` is empty until it is complete, for example while an attachment is downloaded.
-    - ``source``, ``pictures`` and ``film`` (how the pictures formed) name files of the `ImageStore`.
+    - ``source``, ``pictures`` and ``timelapse`` (how the pictures formed) name files of the `ImageStore`.
     - ``model`` drew the pictures in ``seconds``; ``attempts`` counts how often the engine began.
     """
 
@@ -93,7 +93,7 @@ class Creation(Base):
     request: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     source: Mapped[str | None] = mapped_column(String(64))
     pictures: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
-    film: Mapped[str | None] = mapped_column(String(64))
+    timelapse: Mapped[str | None] = mapped_column(String(64))
     model: Mapped[str | None] = mapped_column(String(MAX_MODEL_LENGTH))
     seconds: Mapped[float | None] = mapped_column(Float)
     posting_in: Mapped[int | None] = mapped_column(BigInteger)
@@ -109,7 +109,7 @@ class Creation(Base):
     @property
     def files(self) -> set[str]:
         """The names of all its files in the `ImageStore`."""
-        return {*(self.pictures or ()), *filter(None, (self.source, self.film))}
+        return {*(self.pictures or ()), *filter(None, (self.source, self.timelapse))}
 
     @property
     def prompt(self) -> str:
@@ -237,7 +237,7 @@ class CreationStore:
         for start in range(0, len(all_names), FILES_PER_QUERY):
             part = all_names[start : start + FILES_PER_QUERY]
             in_pictures = (cast(Creation.pictures, Text).contains(name) for name in part)
-            refers = or_(Creation.source.in_(part), Creation.film.in_(part), *in_pictures)
+            refers = or_(Creation.source.in_(part), Creation.timelapse.in_(part), *in_pictures)
             for creation in await self._read(select(Creation).where(refers)):
                 referenced |= creation.files.intersection(part)
         return referenced

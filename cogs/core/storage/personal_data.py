@@ -22,7 +22,7 @@ NOT_EXPORTED: Final = ("token", "application_id")
 
 @dataclass(frozen=True)
 class DeletedData:
-    """What was deleted. Of the ``pictures`` (without films) ``kept`` remain, because other creations use them."""
+    """What was deleted. Of the ``pictures`` (without timelapses) ``kept`` remain, because other creations use them."""
 
     creations: list[Creation]
     reviews: list[ReviewRow]
@@ -74,8 +74,8 @@ class PersonalData:
         names = {name for creation in creations for name in creation.files}
         still_used = await self._creation_store.referenced_files(names)
         await self._image_store.delete(names - still_used)
-        films = {creation.film for creation in creations}
-        return DeletedData(creations, reviews, len(names - films), len(still_used - films))
+        timelapses = {creation.timelapse for creation in creations}
+        return DeletedData(creations, reviews, len(names - timelapses), len(still_used - timelapses))
 
 
 async def _creations(session: Any, member: int) -> list[Creation]:

@@ -83,7 +83,7 @@ async def test_the_picture_it_started_from_is_checked_as_well(tiny_model):
     async with open_server(tiny_model, check=only_large) as server:
         assert outcome_of(await ask(server)) == "pictures"
         assert outcome_of(await ask(server, command="similar", image=("in.png", png((64, 64))), steps=3)) == "refused"
-        assert len([*server.service.image_store.folder.rglob("*.png")]) == 2  # that of the first and its film
+        assert len([*server.service.image_store.folder.rglob("*.png")]) == 2  # that of the first and its timelapse
 
 
 async def test_the_models_own_checker_holds_pictures_back(tiny_model, tmp_path):

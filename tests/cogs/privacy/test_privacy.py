@@ -66,7 +66,7 @@ async def test_an_export_holds_requests_settings_usage_and_pictures_and_nothing_
     assert plain["request"]["prompt"] == "red apple" and plain["state"] == "delivered"
     assert files["settings.json"] == {"steps": 7}
     assert files["usage.json"][0]["pictures"] == 2
-    pictures = {*plain["pictures"], *similar["pictures"], similar["source"], plain["film"], similar["film"]}
+    pictures = {*plain["pictures"], *similar["pictures"], similar["source"], plain["timelapse"], similar["timelapse"]}
     assert {name for name in files if name.startswith("pictures/")} == {f"pictures/{name}.png" for name in pictures}
     for name in pictures:
         assert files[f"pictures/{name}.png"] == await server.service.image_store.read(name)
@@ -79,7 +79,7 @@ async def test_an_export_of_nothing_is_an_export_too(server):
 
 
 async def test_what_is_too_much_for_one_file_comes_in_several_and_what_is_left_out_is_told(server, monkeypatch):
-    monkeypatch.setattr(runner, "encode_timelapse", lambda result: b"a film")  # one for all, hardly a byte long
+    monkeypatch.setattr(runner, "encode_timelapse", lambda result: b"a timelapse")  # one for all, hardly a byte long
     for seed in range(3):
         await made(server, seed=seed)
     (size, *_) = sorted(path.stat().st_size for path in server.service.image_store.folder.rglob("*.png"))

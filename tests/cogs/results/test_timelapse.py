@@ -15,7 +15,7 @@ async def made(server, command="imagine", **options):
     return result.response
 
 
-async def film_of(server, message, member=None):
+async def timelapse_of(server, message, member=None):
     shown = await (member or server.alice).click(message, label="How it formed")
     await server.until(lambda: files_of(shown.response))
     return shown.response
@@ -23,8 +23,8 @@ async def film_of(server, message, member=None):
 
 async def branched(server, message, step, prompt, member=None):
     member = member or server.bob
-    film = await film_of(server, message, member)
-    shown = await member.select(film, [str(step)])
+    timelapse = await timelapse_of(server, message, member)
+    shown = await member.select(timelapse, [str(step)])
     result = await member.submit_modal(shown, {"prompt": prompt})
     await server.until_finished(result.response, len(pictures_of(message)))
     return result.response
@@ -41,7 +41,7 @@ def controls(message):
 
 
 def options(message):
-    """The steps that a film offers."""
+    """The steps that a timelapse offers."""
     return [option.value for control in controls(message) for option in getattr(control, "options", ())]
 
 
@@ -50,19 +50,19 @@ async def pixels(message):
 
 
 @pytest.mark.parametrize("sampler", ["lms", "heun"])
-async def test_a_film_shows_every_step_and_the_finished_picture(server, sampler):
+async def test_a_timelapse_shows_every_step_and_the_finished_picture(server, sampler):
     message = await made(server, sampler=sampler)
-    film = await film_of(server, message, server.bob)
-    (file,) = files_of(film)
+    timelapse = await timelapse_of(server, message, server.bob)
+    (file,) = files_of(timelapse)
     frames, _ = decode_animation(await file.read())
     assert len(frames) == 7 and frames[0].size == (256, 256)
     assert file.description == "How it formed: red apple"
-    assert "**red apple**" in text_of(film) and "in 6 steps" in text_of(film)
+    assert "**red apple**" in text_of(timelapse) and "in 6 steps" in text_of(timelapse)
 
 
 async def test_several_pictures_form_side_by_side(server):
-    film = await film_of(server, await made(server, count=3))
-    frames, _ = decode_animation(await files_of(film)[0].read())
+    timelapse = await timelapse_of(server, await made(server, count=3))
+    frames, _ = decode_animation(await files_of(timelapse)[0].read())
     assert frames[0].size == (768, 256)
 
 
@@ -101,9 +101,9 @@ async def test_pictures_of_several_prompts_branch_together(server):
 
 async def test_a_similar_picture_branches_from_its_own_steps(server):
     message = await made(server, "similar", image=("in.png", png()), start_step=2)
-    film = await film_of(server, message)
-    assert "in 4 steps" in text_of(film)
-    assert options(film) == ["3", "4", "5"]
+    timelapse = await timelapse_of(server, message)
+    assert "in 4 steps" in text_of(timelapse)
+    assert options(timelapse) == ["3", "4", "5"]
     assert "branched at step 4" in text_of(await branched(server, message, 4, "pear"))
 
 
@@ -111,9 +111,9 @@ async def test_a_branch_goes_on_after_a_restart_and_looks_the_same(server, monke
     message = await made(server, steps=30)
     whole = await branched(server, message, 9, "green pear")
     slow_down(server, monkeypatch)
-    film = await film_of(server, message)
+    timelapse = await timelapse_of(server, message)
     await server.restart()  # the select still works
-    shown = await server.alice.select(film, ["9"])
+    shown = await server.alice.select(timelapse, ["9"])
     result = await server.alice.submit_modal(shown, {"prompt": "green pear"})
     await server.until(lambda: "step" in text_of(result.response))
     await server.restart()
@@ -121,29 +121,29 @@ async def test_a_branch_goes_on_after_a_restart_and_looks_the_same(server, monke
     assert await pixels(result.response) == await pixels(whole)
 
 
-async def test_the_film_of_a_private_picture_is_private_and_so_are_its_branches(server):
+async def test_the_timelapse_of_a_private_picture_is_private_and_so_are_its_branches(server):
     message = await made(server, private=True)
-    film = await film_of(server, message)
-    assert film.ephemeral
+    timelapse = await timelapse_of(server, message)
+    assert timelapse.ephemeral
     branch = await branched(server, message, 3, "pear", server.alice)
     assert branch.ephemeral
 
 
 async def test_a_prompt_too_long_is_told_to_the_member_alone(server):
     message = await made(server)
-    film = await film_of(server, message)
-    shown = await server.alice.select(film, ["3"])
+    timelapse = await timelapse_of(server, message)
+    shown = await server.alice.select(timelapse, ["3"])
     assert shown.modal["title"] == "Branch from step 3"
     assert "would be ignored" in private_text(await server.alice.submit_modal(shown, {"prompt": "fox " * 90}))
 
 
 async def test_a_picture_of_one_step_has_nothing_to_branch_from(server):
-    film = await film_of(server, await made(server, steps=1))
-    assert "in 1 step." in text_of(film)
-    assert not options(film)
+    timelapse = await timelapse_of(server, await made(server, steps=1))
+    assert "in 1 step." in text_of(timelapse)
+    assert not options(timelapse)
 
 
-async def test_a_morph_has_no_film(server):
+async def test_a_morph_has_no_timelapse(server):
     result = await server.alice.slash(server.channel, "morph", **{"from": "a", "to": "b", "frames": 2, "steps": 2})
     await server.until_finished(result.response)
     labels = [getattr(control, "label", None) for control in controls(result.response)]
@@ -151,11 +151,11 @@ async def test_a_morph_has_no_film(server):
 
 
 @pytest.mark.parametrize("lost", ["row", "file"])
-async def test_a_film_that_is_not_kept_any_more_says_so(server, lost):
+async def test_a_deleted_timelapse_says_so(server, lost):
     message = await made(server)
     row = await server.service.creation_store.get_by_message(message.id)
     if lost == "file":
-        await server.service.image_store.delete([row.film])
+        await server.service.image_store.delete([row.timelapse])
     else:
         async with server.service.database.transaction("") as session:
             await session.delete(await session.get(type(row), row.id))
@@ -163,16 +163,16 @@ async def test_a_film_that_is_not_kept_any_more_says_so(server, lost):
     assert private_text(shown) == DELETED
 
 
-async def test_a_film_too_large_for_where_it_is_shown_is_sent_smaller_and_says_so(server, monkeypatch):
+async def test_a_timelapse_too_large_for_the_channel_is_sent_smaller_and_says_so(server, monkeypatch):
     message = await made(server)
     limit_upload_size(monkeypatch, 9000)
-    film = await film_of(server, message)
-    (file,) = files_of(film)
+    timelapse = await timelapse_of(server, message)
+    (file,) = files_of(timelapse)
     assert len(await file.read()) <= 9000 and len(decode_animation(await file.read())[0]) == 7
-    assert "too large here" in text_of(film) and options(film)
+    assert "too large here" in text_of(timelapse) and options(timelapse)
 
 
-async def test_what_goes_wrong_with_a_film_is_told_to_the_member_alone(server, monkeypatch):
+async def test_an_error_in_a_timelapse_is_told_to_the_member_alone(server, monkeypatch):
     message = await made(server)
     limit_upload_size(monkeypatch, 10)
     shown = await server.bob.click(message, label="How it formed")

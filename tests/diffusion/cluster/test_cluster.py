@@ -36,7 +36,7 @@ async def test_remote_engine_draws_the_same_pictures_as_a_local_one(remote, loca
     for kind, request, result in zip(KINDS, requests, theirs, strict=True):
         ours = await local.submit(request)
         assert are_alike(ours.images, result.images), kind
-        assert [film.size for film in result.timelapses] == [film.size for film in ours.timelapses], kind
+        assert [image.size for image in result.timelapses] == [image.size for image in ours.timelapses], kind
         assert result.request is request and result.seeds == ours.seeds and result.seconds > 0
 
 

@@ -14,22 +14,22 @@ def asked(**settings):
     return ImageRequest("a fox", **{"width": 32, "height": 16, "steps": 5} | settings)
 
 
-def filmed(request, colours=COLOURS):
-    """A film of one plain colour a step, in every column."""
+def coloured_timelapse(request, colours=COLOURS):
+    """A timelapse of one plain colour a step, in every column."""
     strip = Image.new("RGB", (4, 2 * len(colours)))
     for row, colour in enumerate(colours):
         strip.paste(colour, (0, 2 * row, 4, 2 * row + 2))
     return encode_timelapse(ImageResult(request, (), request.seeds, 1.0, "tiny", (strip,) * request.count))
 
 
-def played(request, film):
+def played(request, timelapse):
     finished = to_png(Image.new("RGB", (64, 32), "yellow"))
-    return decode_animation(animate_timelapse(film, request, [finished] * request.count))
+    return decode_animation(animate_timelapse(timelapse, request, [finished] * request.count))
 
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_animate_timelapse_ends_with_the_finished_pictures(count):
-    frames, milliseconds = played(asked(count=count), filmed(asked(count=count)))
+    frames, milliseconds = played(asked(count=count), coloured_timelapse(asked(count=count)))
     assert {frame.size for frame in frames} == {(256 * count, 128)}
     shown = [frame.getpixel((256 * count - 20, 20)) for frame in frames]
     for pixel, expected in zip(shown, [*COLOURS, "yellow"], strict=True):
@@ -39,7 +39,9 @@ def test_animate_timelapse_ends_with_the_finished_pictures(count):
 
 
 def test_animate_timelapse_numbers_steps_from_the_start_step():
-    late, early = (played(asked(steps=steps, start_step=start), filmed(asked())) for steps, start in ((15, 10), (5, 0)))
+    late, early = (
+        played(asked(steps=steps, start_step=start), coloured_timelapse(asked())) for steps, start in ((15, 10), (5, 0))
+    )
     assert late[0][0].tobytes() != early[0][0].tobytes()
     assert late[0][-1].tobytes() == early[0][-1].tobytes()
 
@@ -47,7 +49,7 @@ def test_animate_timelapse_numbers_steps_from_the_start_step():
 def test_animate_timelapse_enlarges_numbers_of_four_pictures():
     def height(count):
         request = asked(count=count, height=32)
-        frames, _ = played(request, filmed(request, ["white"] * 5))
+        frames, _ = played(request, coloured_timelapse(request, ["white"] * 5))
         dark = frames[0].convert("L").point(lambda value: 255 * (value < 100)).getbbox()
         return dark[3] - dark[1]
 
@@ -56,7 +58,7 @@ def test_animate_timelapse_enlarges_numbers_of_four_pictures():
 
 def test_animate_timelapse_samples_very_many_steps():
     many = [(step, 255 - step, 0) for step in range(150)]
-    frames, _ = played(asked(steps=150), filmed(asked(steps=150), many))
+    frames, _ = played(asked(steps=150), coloured_timelapse(asked(steps=150), many))
     assert len(frames) == FRAMES + 1
     first, last = frames[0].getpixel((200, 20)), frames[-2].getpixel((200, 20))
     assert first[0] < 12 and last[0] > 137

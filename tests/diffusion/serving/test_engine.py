@@ -323,7 +323,7 @@ async def test_timelapse_has_one_preview_per_step(tiny_model):
     async with Engine(tiny_model) as engine:
         for sampler in SAMPLER_NAMES:
             result = await engine.submit(asked(count=2, width=48, steps=5, sampler=sampler))
-            assert [film.size for film in result.timelapses] == [(6, 4 * 5)] * 2
+            assert [image.size for image in result.timelapses] == [(6, 4 * 5)] * 2
     first, last = (result.timelapses[0].crop((0, top, 6, top + 4)) for top in (0, 16))
     assert first.tobytes() != last.tobytes()
 

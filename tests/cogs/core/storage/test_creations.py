@@ -162,11 +162,11 @@ async def test_what_a_failing_database_missed_is_committed_once_it_answers(datab
 
 async def test_files_that_any_creation_has_are_needed(database_url, monkeypatch):
     monkeypatch.setattr(cogs.core.storage.creations, "FILES_PER_QUERY", 2)
-    source, film, picture, other, gone = (letter * 64 for letter in "abcde")
+    source, timelapse, picture, other, gone = (letter * 64 for letter in "abcde")
     async with opened(database_url) as creation_store:
         await creation_store.add(creation(1, source=source, pictures=[other, picture]))
-        await creation_store.add(creation(2, film=film, pictures=[]))
-        assert await creation_store.referenced_files([gone, source, film, picture]) == {source, film, picture}
+        await creation_store.add(creation(2, timelapse=timelapse, pictures=[]))
+        assert await creation_store.referenced_files([gone, source, timelapse, picture]) == {source, timelapse, picture}
         assert await creation_store.referenced_files([gone]) == await creation_store.referenced_files([]) == set()
 
 

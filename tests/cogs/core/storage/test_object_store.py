@@ -65,7 +65,7 @@ def test_nothing_makes_folders_or_a_bucket_where_files_need_none(monkeypatch):
 
 async def test_the_layout_is_that_of_a_folder_so_that_either_can_be_copied_to_the_other(pictures, tmp_path):
     folder = ImageStore(tmp_path)
-    for data in (b"\x89PNG apple", b"RIFF film", b"other"):
+    for data in (b"\x89PNG apple", b"RIFF timelapse", b"other"):
         await folder.save(data)
         await pictures.save(data)
     paths = [f"/pictures/{path.relative_to(tmp_path).as_posix()}" for path in tmp_path.rglob("*") if path.is_file()]
