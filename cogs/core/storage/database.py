@@ -4,6 +4,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -58,9 +59,13 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.is_shared = make_url(url).get_backend_name() != "sqlite"  # SQLite belongs to one process
         self.engine: AsyncEngine | None = None
         self.sessions: async_sessionmaker[AsyncSession] = async_sessionmaker(expire_on_commit=False)
+
+    @cached_property
+    def is_shared(self) -> bool:
+        """Whether several processes may use it at a time; SQLite belongs to one."""
+        return make_url(self.url).get_backend_name() != "sqlite"
 
     async def __aenter__(self) -> "Database":
         """Connect and migrate the schema; raises `DatabaseUnavailableError`."""
