@@ -48,7 +48,10 @@ NO_SIMULATOR = "The preview needs the package {name}. Install it: pip install 'd
 
 
 class Darkroom(commands.AutoShardedBot):
-    """The bot, or the part of it that serves the shards of ``config``. Cogs find the service at ``service``."""
+    """The bot, or the part of it that serves the shards of ``config``.
+
+    Cogs find the service at ``service``.
+    """
 
     def __init__(self, service: GenerationService, config: Config | None = None) -> None:
         self.service = service
@@ -111,7 +114,10 @@ class Darkroom(commands.AutoShardedBot):
 
 
 def load_model(config: Config, name: str) -> tuple[Any, Any]:
-    """Load the model ``name`` and its safety check, here or from the remote engine; raises `ModelLoadError`."""
+    """Load the model ``name`` and its safety check, here or from the remote engine.
+
+    Raises `ModelLoadError`.
+    """
     if config.engine:
         from diffusion.cluster.remote import load
 
@@ -133,7 +139,10 @@ def load_model(config: Config, name: str) -> tuple[Any, Any]:
 
 
 def build_engine(config: Config) -> ImageEngine:
-    """Load the first model of ``config`` and build the engine that draws with it; raises `ModelLoadError`."""
+    """Load the first model of ``config`` and build the engine that draws with it.
+
+    Raises `ModelLoadError`.
+    """
     model, check = load_model(config, config.model_names[0])
     engine_config = EngineConfig(
         max_rows=config.max_rows,
@@ -161,7 +170,7 @@ def _read_styles(config: Config) -> Mapping[str, Style] | None:
 
 @contextlib.asynccontextmanager
 async def open_service(config: Config, folder: Path) -> AsyncIterator[GenerationService]:
-    """Open the database, the image store and the engine, and yield the service on them.
+    """Open the database, the image store and the engine; yield the service.
 
     SQLite and the images are in ``folder`` unless ``config`` names other places. Raises `DarkroomError`.
     """
@@ -188,7 +197,10 @@ async def open_service(config: Config, folder: Path) -> AsyncIterator[Generation
 
 
 async def run_on_discord(config: Config) -> None:
-    """Run on Discord until stopped. SIGTERM or Ctrl+C lets running requests finish, a second one does not."""
+    """Run on Discord until stopped.
+
+    The first SIGTERM or Ctrl+C lets running requests finish. A second one stops the bot at once.
+    """
     folder = config.data_dir or Path("data")
     async with open_service(config, folder) as service, Darkroom(service, config) as bot:
         stop_signals: asyncio.Queue[None] = asyncio.Queue()
@@ -208,7 +220,10 @@ async def run_on_discord(config: Config) -> None:
 
 
 async def _ended_before(task: "asyncio.Task[None]", stop: Awaitable[None]) -> bool:
-    """Wait for ``task`` or ``stop``, whichever comes first; return whether ``task`` ended."""
+    """Wait for ``task`` or ``stop``; return whether ``task`` ended first.
+
+    Raises the error of ``task``.
+    """
     stopped = asyncio.ensure_future(stop)
     try:
         await asyncio.wait([task, stopped], return_when=asyncio.FIRST_COMPLETED)

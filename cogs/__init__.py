@@ -1,4 +1,7 @@
-"""What members meet: each extension is a cog or a package of one. Everything else is in `cogs.core`."""
+"""The features that members meet: each extension is a cog or a package.
+
+Everything else is in `cogs.core`.
+"""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""/about: what this bot can do, and with which model."""
+"""/about: show what this bot can do, and with which model."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class AboutCog(commands.Cog):
-    """Tells what is here."""
+    """Shows what the bot can do."""
 
     def __init__(self, service: GenerationService) -> None:
         self.service = service
@@ -40,7 +40,10 @@ class AboutCog(commands.Cog):
 
 
 def _is_shown(command: Any, interaction: Interaction) -> bool:
-    """Whether Discord offers ``command`` to the member, unless the server has other rules for it."""
+    """Return whether Discord offers ``command`` to the member by default.
+
+    A server can set other rules for it, which are not known here.
+    """
     needed = command.default_permissions
     return needed is None or needed <= interaction.permissions
 

@@ -1,4 +1,4 @@
-"""/admin: what only whoever runs the bot may do with it."""
+"""/admin: control the bot, for its operator only."""
 
 import contextlib
 import logging
@@ -28,9 +28,9 @@ DRAINED = N_("Drained: all requests are finished. Use `/admin resume` to accept 
 
 @app_commands.default_permissions(administrator=True)
 class AdminCog(commands.GroupCog, group_name="admin", group_description="Control the bot (operator only)"):
-    """Pauses, drains and reloads, in all processes of the bot.
+    """Pauses, drains and reloads the bot in all of its processes.
 
-    Discord hides it from most members; that the member runs the bot is checked here.
+    Discord hides these commands from most members. `check_operator` rejects everyone else.
     """
 
     def __init__(self, service: GenerationService, reload: Reload) -> None:
@@ -84,7 +84,7 @@ class AdminCog(commands.GroupCog, group_name="admin", group_description="Control
         await _say(interaction, *lines, *await self._pass_on("reload", language))
 
     async def _pass_on(self, verb: str, language: str) -> list[str]:
-        """Let the other processes do the same, and give a line that says so where there are any."""
+        """Publish ``verb`` to the other processes; return a line that counts them, if any."""
         others = await self.service.broadcasts.publish(verb)
         return [say(language, OTHERS, count=others)] if others else []
 

@@ -1,4 +1,4 @@
-"""More like this and Remix avatar: pictures that start from what somebody posted."""
+"""More like this and Remix avatar: draw pictures that start from a posted one."""
 
 import asyncio
 from typing import TYPE_CHECKING, Final
@@ -25,7 +25,10 @@ AVATAR_SIDE: Final = 512
 
 
 async def more_like_this(interaction: Interaction, message: discord.Message) -> None:
-    """Draw a picture that starts from the first one of ``message``, with its prompt if that is known."""
+    """Draw a picture that starts from the first picture of ``message``.
+
+    Uses that picture's prompt if it is known.
+    """
     service = interaction.client.service
     context = Context.of(interaction)
     file = first_picture(message)
@@ -54,7 +57,10 @@ async def remix_avatar(interaction: Interaction, member: discord.User) -> None:
 
 
 async def _similar(context: Context, data: bytes, prompt: str) -> ImageRequest:
-    """Return what /similar with its defaults would ask for; braces in ``prompt`` stand for themselves."""
+    """Return the request that /similar would make with its defaults.
+
+    Braces in ``prompt`` stand for themselves.
+    """
     image = await asyncio.to_thread(read_image, data)
     options = Options(sampler=EVEN_SAMPLER, seed=random_seed())
     builder = context.interaction.client.service.builder

@@ -38,7 +38,7 @@ Direction = Literal["newer", "older"]
 
 
 class PageButton(PersistentButton, name="history"):
-    """Turns the page, from the creation at its edge."""
+    """Shows the page before or after the creation at the edge of this one."""
 
     direction: Direction
     creation_id: int

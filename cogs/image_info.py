@@ -1,4 +1,7 @@
-"""Image info: read from a picture's file how it was made, here or in another tool, and make another like it."""
+"""Image info: read from a file how a picture was made, and make another.
+
+The picture may come from this bot or from another tool.
+"""
 
 import asyncio
 import contextlib
@@ -36,7 +39,10 @@ NAME_LENGTH: Final = 50
 
 
 class AgainButton(PersistentButton, name="again"):
-    """Makes another picture from the recipe that its message has attached; ``creation_id`` is 0 for a foreign picture."""
+    """Makes another picture from the recipe attached to its message.
+
+    ``creation_id`` is 0 for a picture that the bot did not make.
+    """
 
     creation_id: int
 
@@ -45,7 +51,10 @@ class AgainButton(PersistentButton, name="again"):
         super().__init__(button, creation_id=creation_id)
 
     async def run(self, interaction: Interaction) -> None:
-        """Make another picture from the recipe. Neither flags nor the member's own style apply."""
+        """Make another picture from the recipe.
+
+        Neither flags nor the member's own style apply.
+        """
         context = Context.of(interaction)
 
         async def prepare() -> ImageRequest:
@@ -86,7 +95,10 @@ async def prompt_in_file(context: Context, data: bytes) -> str:
 
 
 async def _read(file: PostedFile, creation: Creation | None) -> Recipe:
-    """Read how ``file`` was made, or else from its creation: smaller files and animations do not contain it."""
+    """Read how ``file`` was made, or else take it from its creation.
+
+    Animations and files that were made smaller do not contain it.
+    """
     try:
         return await asyncio.to_thread(read_recipe, await download(file))
     except InvalidImageError:

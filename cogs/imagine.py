@@ -1,4 +1,4 @@
-"""/imagine: a picture from a text."""
+"""/imagine: draw pictures from a text."""
 
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ PROMPT = "What the picture should show; {red|blue} makes one of each, --ar 3:2 -
 
 
 class ImagineCog(commands.Cog):
-    """Pictures from a text."""
+    """Draws pictures from a text."""
 
     def __init__(self, service: GenerationService) -> None:
         self.service = service

@@ -1,4 +1,4 @@
-"""/inpaint: a part of a picture drawn again."""
+"""/inpaint: redraw a part of a picture."""
 
 import asyncio
 from typing import TYPE_CHECKING
@@ -34,7 +34,7 @@ TWO_MASKS = N_("Please give a mask or a region, not both.")
 
 
 class InpaintCog(commands.Cog):
-    """Pictures of which a part is drawn again."""
+    """Redraws parts of pictures."""
 
     def __init__(self, service: GenerationService) -> None:
         self.service = service
@@ -82,7 +82,10 @@ class InpaintCog(commands.Cog):
 async def _fetch_with_mask(
     image: discord.Attachment, mask: discord.Attachment | None, region: str | None
 ) -> tuple[Image.Image, Image.Image]:
-    """Return the picture and its mask, each of any size; raises `DarkroomError` unless exactly one thing marks the part."""
+    """Return the picture and its mask, each of any size.
+
+    Raises `DarkroomError` unless exactly one of mask, region and transparency marks the part.
+    """
     if mask and region:
         raise InvalidRequestError("mask", TWO_MASKS)
     if region:

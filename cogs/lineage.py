@@ -1,4 +1,4 @@
-"""/show and /tree: a picture again, where it came from and what became of it."""
+"""/show and /tree: show a picture again, and what it is related to."""
 
 import asyncio
 from dataclasses import replace
@@ -49,7 +49,7 @@ class TreeButton(PersistentButton, name="tree"):
 
 
 class ShowSelect(PersistentSelect, name="show"):
-    """Offers pictures to be shown again."""
+    """Offers pictures that can be shown again."""
 
     def __init__(self, creations: list[Creation], language: str = ENGLISH) -> None:
         select: ui.Select[Any] = ui.Select(placeholder=say(language, "Show one…"))
@@ -64,7 +64,7 @@ class ShowSelect(PersistentSelect, name="show"):
 
 
 class LineageCog(commands.Cog):
-    """Shows what was made before."""
+    """Shows earlier pictures and how they are related."""
 
     def __init__(self, service: GenerationService) -> None:
         self.service = service
@@ -102,7 +102,10 @@ def creation_label(creation: Creation, language: str = ENGLISH) -> str:
 
 
 async def show_again(interaction: Interaction, creation_id: str, private: bool) -> None:
-    """Show a picture again: to all if it was made for all, in this server, and its message is not deleted."""
+    """Show a picture again.
+
+    Everyone sees it if it was public, belongs to this server and its message exists. Otherwise only its owner does.
+    """
     context = Context.of(interaction)
     creation = await visible_creation(context, creation_id)
     may_be_public = not creation.private and is_here(context, creation) and fits_channel(context, creation)
@@ -133,7 +136,10 @@ async def show_tree(interaction: Interaction, creation_id: str) -> None:
 
 
 async def _has_message(interaction: Interaction, creation: Creation) -> bool:
-    """Return whether the message of ``creation`` exists: a deleted one is not brought back for all."""
+    """Return whether the message of ``creation`` still exists.
+
+    A picture whose message was deleted is not shown to everyone again.
+    """
     channel = interaction.client.get_partial_messageable(creation.channel_id)
     try:
         async with asyncio.timeout(LOOKUP_TIMEOUT_SECONDS):

@@ -1,4 +1,4 @@
-"""/models: which models there are, and which one draws."""
+"""/models: show the models and which one is in use; let the operator switch."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ LOADING = N_("Loading `{model}`. I draw with `{drawing}` until it is ready…")
 
 
 class ModelsCog(commands.Cog):
-    """Tells the models that whoever runs the bot offers, by name, and lets them choose which one draws."""
+    """Lists the operator's models and switches to another one."""
 
     def __init__(self, service: GenerationService, bot: Any) -> None:
         self.service, self.bot = service, bot
@@ -90,7 +90,7 @@ class ModelsCog(commands.Cog):
             log.info("nobody could be told")
 
     async def _follow(self, source: str) -> None:
-        """Draw with what was chosen in another process."""
+        """Switch to the model that was chosen in another process."""
         if source not in self.bot.config.model_names:
             log.warning("the model %s is drawn with elsewhere, and not offered here", source)
             return
@@ -111,7 +111,10 @@ class ModelsCog(commands.Cog):
 
 
 def named(source: str) -> str:
-    """Name a model as members read it: a hub id as it is, a folder or file without its path."""
+    """Return the name of a model as members read it.
+
+    A hub id stays as it is; a folder or file loses its path.
+    """
     path = PurePath(source)
     if path.suffix == ".safetensors":
         return path.stem

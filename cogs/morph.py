@@ -1,4 +1,4 @@
-"""/morph: an animation that leads from one text to another."""
+"""/morph: draw an animation that leads from one text to another."""
 
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ ANIMATION_CHOICES = [Choice(name=title, value=name) for name, title in ANIMATION
 
 
 class MorphCog(commands.Cog):
-    """Animations from text to text."""
+    """Draws animations that lead from text to text."""
 
     def __init__(self, service: GenerationService) -> None:
         self.service = service

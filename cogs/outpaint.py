@@ -1,4 +1,4 @@
-"""/outpaint: a picture continued beyond its edges."""
+"""/outpaint: continue a picture beyond its edges."""
 
 import asyncio
 from typing import TYPE_CHECKING
@@ -27,7 +27,7 @@ CONTINUITY = 0.3  # how much of the continued edges is kept: with less, subjects
 
 
 class OutpaintCog(commands.Cog):
-    """Pictures continued beyond their edges."""
+    """Continues pictures beyond their edges."""
 
     def __init__(self, service: GenerationService) -> None:
         self.service = service

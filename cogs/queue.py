@@ -1,4 +1,4 @@
-"""/queue: what is being made, whose turn is next and when it will be done."""
+"""/queue: show what is being made, who is next and when it will be done."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -35,7 +35,10 @@ OTHERS = plural(
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of the queue as one member sees it; ``prompt`` is None if they may not read it."""
+    """A line of the queue as one member sees it.
+
+    ``prompt`` is None if they may not read it.
+    """
 
     id: int
     owner: int
@@ -48,7 +51,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Queue:
-    """What one member sees of the queue; ``hidden`` counts the requests from elsewhere."""
+    """The queue as one member sees it.
+
+    ``hidden`` counts the requests from other servers and channels.
+    """
 
     entries: list[Entry]
     hidden: int
@@ -115,19 +121,19 @@ class CancelSelect(PersistentSelect, name="queue:cancel"):
         super().__init__(select)
 
     async def run(self, interaction: Interaction) -> None:
-        """Cancel what was chosen and show what is left."""
+        """Cancel the chosen request and show the rest of the queue."""
         await interaction.client.service.cancel(Context.of(interaction), int(self.values[0]))
         await refresh(interaction)
 
 
 async def refresh(interaction: Interaction) -> None:
-    """Show the queue as it is now in the message that was pressed."""
+    """Update the message of the pressed component with the present queue."""
     text, view = queue_message(interaction)
     await interaction.response.edit_message(content=text, view=view, allowed_mentions=NO_MENTIONS)
 
 
 def queue_message(interaction: Interaction) -> tuple[str, discord.ui.View]:
-    """Return the queue as text, and what the member can do with it."""
+    """Return the queue as text, and the buttons that the member can use."""
     queue = visible_queue(interaction)
     language = Context.of(interaction).language
     view = view_of(RefreshButton(language))
@@ -137,7 +143,7 @@ def queue_message(interaction: Interaction) -> tuple[str, discord.ui.View]:
 
 
 def visible_queue(interaction: Interaction) -> Queue:
-    """Return what this member may see of the queue."""
+    """Return the part of the queue that this member may see."""
     context = Context.of(interaction)
     entries: list[Entry] = []
     hidden = 0

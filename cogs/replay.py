@@ -1,4 +1,4 @@
-"""Replay: draw a picture again and say under the result whether it came out the same."""
+"""Replay: draw a picture again and report whether it came out the same."""
 
 import asyncio
 import contextlib
@@ -51,13 +51,16 @@ class ReplayButton(PersistentButton, name="replay"):
 
 @dataclass(frozen=True)
 class ReplayNote:
-    """The line under a result whose request is the very same as that of its parent."""
+    """The line under a result that repeats the request of its parent."""
 
     creation_store: CreationStore
     image_store: ImageStore
 
     async def __call__(self, creation: Creation, pictures: Sequence[bytes], language: str) -> str:
-        """Compare the ``pictures`` of ``creation`` with its parent's; return "" where the requests differ."""
+        """Compare the ``pictures`` of ``creation`` with those of its parent.
+
+        Returns "" if the requests differ.
+        """
         parent = None
         with contextlib.suppress(DatabaseUnavailableError):
             parent = await self.creation_store.get(creation.parent_id) if creation.parent_id else None
@@ -81,7 +84,10 @@ class ReplayNote:
 
 
 def _difference_text(pictures: Sequence[bytes], originals: Sequence[bytes], language: str) -> str:
-    """Describe the largest difference of any pair of pictures. Decodes: call it in a thread."""
+    """Describe the largest difference of any pair of pictures.
+
+    Decodes: call it in a thread.
+    """
     differences = []
     for pair in zip(pictures, originals, strict=True):
         picture, original = (Image.open(io.BytesIO(data)).convert("RGB") for data in pair)
@@ -105,7 +111,10 @@ def _is_same_request(creation: Creation, parent: Creation) -> bool:
 
 
 def _non_default_settings(creation: Creation) -> dict[str, Any]:
-    """Return the settings that differ from today's defaults; a row of an older version may lack newer ones."""
+    """Return the settings that differ from today's defaults.
+
+    A row of an older version may lack newer settings.
+    """
     request = json.loads(json.dumps(creation.request or {}))
     return {field: value for field, value in request.items() if value != DEFAULTS.get(field)}
 

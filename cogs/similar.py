@@ -1,4 +1,4 @@
-"""/similar: pictures that start from another picture."""
+"""/similar: draw pictures that start from another picture."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -27,7 +27,7 @@ EVEN_SAMPLER = "ddim"  # its steps are evenly spaced, so that a similarity means
 
 
 class SimilarCog(commands.Cog):
-    """Pictures from a picture."""
+    """Draws pictures that start from an attached one."""
 
     def __init__(self, service: GenerationService) -> None:
         self.service = service

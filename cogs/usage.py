@@ -1,4 +1,4 @@
-"""/usage: what is left of today, and what is possible here."""
+"""/usage: show what is left of today's allowance, and the limits here."""
 
 from typing import TYPE_CHECKING, Final
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class UsageCog(commands.Cog):
-    """Tells members what they have used."""
+    """Shows members how much they have used."""
 
     def __init__(self, service: GenerationService) -> None:
         self.service = service
@@ -43,7 +43,7 @@ LEFT_IN_ALL_SERVERS: Final = plural(
 
 
 def usage_text(context: Context, made: int, allowances: list[Allowance], denial: DarkroomError | None) -> str:
-    """Return what is left of today, and what one request may ask for."""
+    """Return what is left of today's allowance, and the limits of one request."""
     language = context.language
     limits = context.limits
     template = plural("You have made {count} picture today.", "You have made {count} pictures today.")

@@ -1,4 +1,4 @@
-"""Emojis and stickers: cut out a picture's subject, name it and add it to the server."""
+"""Emojis and stickers: cut a subject out, name it and add it to the server."""
 
 from typing import TYPE_CHECKING
 

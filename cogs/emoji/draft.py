@@ -1,4 +1,4 @@
-"""The draft of an emoji or sticker: what it will look like, its buttons, and the form that asks for its name."""
+"""The draft of an emoji or sticker: its preview, buttons and naming form."""
 
 import asyncio
 import io
@@ -53,7 +53,7 @@ PREVIEW_TEXTS: Final = {
 
 @dataclass(frozen=True)
 class Draft:
-    """What will become an emoji or sticker: the picture ``index`` of a creation, and how to add it."""
+    """An emoji or sticker to be made from the picture ``index`` of a creation."""
 
     kind: Kind
     creation_id: int
@@ -64,15 +64,18 @@ class Draft:
     description: str = ""
 
     def expression(self, cutout: Cutout) -> Expression:
-        """Return the emoji or sticker; raises `InvalidRequestError` for its name. Encodes: call it in a thread."""
+        """Return the emoji or sticker; raises `InvalidRequestError` for its name.
+
+        Encodes: call it in a thread.
+        """
         name = self.kind.validate_name(self.name)
         return Expression(self.kind, cutout.png(self.kind.side, self.transparent), name, self.tag, self.description)
 
 
 class DraftButton(PersistentButton, name="draft"):
-    """A button under a draft: it toggles the background, or asks for the name.
+    """A button under a draft: it toggles the background or asks for the name.
 
-    The custom_id carries the draft, except for the description: that is the alt text of the picture above.
+    The custom_id carries the draft without its description, which is the alt text of the picture above.
     """
 
     action: Literal["cut", "name"]
@@ -172,7 +175,7 @@ class NameForm(Form):
 
 
 async def begin_draft(interaction: Interaction, target: ResultTarget) -> None:
-    """Show the member a picture of a creation as an emoji or sticker; raises `DarkroomError`."""
+    """Show the member a draft of a picture; raises `DarkroomError`."""
     kind = KINDS[target.action]
     server_for(interaction, kind)
     await interaction.response.defer(ephemeral=True, thinking=True)
@@ -188,7 +191,10 @@ async def begin_draft(interaction: Interaction, target: ResultTarget) -> None:
 
 
 async def add_expression(interaction: Interaction, draft: Draft, cutout: Cutout) -> str:
-    """Add ``draft`` to the server and return the text that says so; raises `DarkroomError` where that is impossible."""
+    """Add ``draft`` to the server and return a text that confirms it.
+
+    Raises `DarkroomError` where that is impossible.
+    """
     draft.kind.validate_name(draft.name)
     guild = server_for(interaction, draft.kind)
     expression = await asyncio.to_thread(draft.expression, cutout)

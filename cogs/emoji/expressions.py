@@ -1,4 +1,4 @@
-"""Emojis and stickers, which Discord calls expressions: their rules, who may add them, and the upload."""
+"""Discord's rules for emojis and stickers ("expressions"), and their upload."""
 
 import asyncio
 import contextlib
@@ -43,7 +43,10 @@ class Kind:
     rejected: str
 
     def validate_name(self, name: str) -> str:
-        """Return ``name`` without spaces around it; raises `InvalidRequestError` for one that Discord rejects."""
+        """Return ``name`` without spaces around it.
+
+        Raises `InvalidRequestError` if Discord would reject it.
+        """
         name = name.strip()
         if not re.fullmatch(self.pattern, name):
             raise InvalidRequestError("name", self.name_rule)
@@ -94,7 +97,10 @@ KINDS: Final = {kind.word: kind for kind in (EMOJI, STICKER)}
 
 
 def guess_tag(text: str) -> str:
-    """Return an emoji named like the first words of ``text``: every sticker needs a related emoji."""
+    """Return an emoji named like the first words of ``text``.
+
+    Every sticker needs a related emoji.
+    """
     words = re.findall(r"[^\W\d_]+", text.partition(",")[0].upper())
     for name in (" ".join(words), *words):
         for candidate in (f"{name} FACE", name):
@@ -105,7 +111,10 @@ def guess_tag(text: str) -> str:
 
 
 def server_for(interaction: Interaction, kind: Kind) -> discord.Guild:
-    """Return the server if the member can add an expression to it now; raises `DarkroomError` that says why not."""
+    """Return the server if the member can add an expression to it now.
+
+    Raises `DarkroomError` with the reason where they cannot.
+    """
     guild = interaction.client.get_guild(interaction.guild_id) if interaction.guild_id else None
     if guild is None:
         raise DarkroomError(kind.servers_only)
@@ -124,7 +133,10 @@ def server_for(interaction: Interaction, kind: Kind) -> discord.Guild:
 
 @dataclass(frozen=True)
 class Expression:
-    """An emoji or sticker to be; ``tag`` (the related emoji) and ``description`` are a sticker's."""
+    """An emoji or sticker that is ready for upload.
+
+    Only stickers have a ``tag`` (their related emoji) and a ``description``.
+    """
 
     kind: Kind
     png: bytes
@@ -134,7 +146,10 @@ class Expression:
 
 
 async def upload(guild: discord.Guild, expression: Expression, member: discord.abc.User) -> str:
-    """Add ``expression`` for ``member``; return it as messages show it. Raises `DarkroomError` if Discord rejects it."""
+    """Add ``expression`` for ``member``; return it as messages show it.
+
+    Raises `DarkroomError` if Discord rejects it.
+    """
     reason = f"Made by {member} ({member.id}) with Darkroom"
     try:
         async with asyncio.timeout(UPLOAD_TIMEOUT_SECONDS):

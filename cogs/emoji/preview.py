@@ -1,4 +1,4 @@
-"""The two files of a draft: the emoji or sticker, and a sheet that shows how messages will show it."""
+"""The two files of a draft: the expression, and a sheet that previews it."""
 
 import io
 from typing import Final
@@ -23,7 +23,10 @@ ALT_TEXTS: Final = {
 def preview_pictures(
     kind: Kind, cutout: Cutout, *, transparent: bool, description: str, language: str
 ) -> tuple[Picture, Picture]:
-    """Return the file to be and its preview sheet. Encodes: call it in a thread."""
+    """Return the file of the expression and its preview sheet.
+
+    Encodes: call it in a thread.
+    """
     png = cutout.png(kind.side, transparent)
     return (
         Picture(f"{kind.word}.png", png, description),
@@ -32,7 +35,10 @@ def preview_pictures(
 
 
 def _sheet(png: bytes, shown: int) -> bytes:
-    """Draw a picture on Discord's two backgrounds, as large as messages show it and as small as texts do."""
+    """Draw a picture on Discord's two backgrounds, in both sizes.
+
+    Messages show it in the size ``shown``, and within a text in `INLINE_SIDE`.
+    """
     width = shown + INLINE_SIDE + 3 * GAP
     height = shown + 2 * GAP
     sheet = Image.new("RGB", (len(BACKGROUNDS) * width, height))

@@ -1,4 +1,7 @@
-"""/moderation: block words and decide what happens to flagged pictures, for members with Manage Server."""
+"""/moderation: block words and decide what happens to flagged pictures.
+
+Its commands are for members with Manage Server.
+"""
 
 import asyncio
 import io
@@ -162,7 +165,10 @@ class ModerationCog(commands.GroupCog, group_name="moderation", group_descriptio
 
 
 def _managed_server(interaction: Interaction) -> int:
-    """Return the id of the server; raises `DarkroomError` for members without Manage Server, who may see the command."""
+    """Return the id of the server that the member may manage.
+
+    Raises `DarkroomError` for members without Manage Server: servers can show them the command.
+    """
     if interaction.guild_id is None or not interaction.permissions.manage_guild:
         raise DarkroomError(MANAGERS_ONLY)
     return interaction.guild_id

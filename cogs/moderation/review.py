@@ -1,4 +1,7 @@
-"""Treat a deleted review as a decision: nobody can decide on pictures that moderators cannot see any more."""
+"""Treat a deleted review as a decision against its pictures.
+
+Nobody can decide on pictures that moderators cannot see any more.
+"""
 
 import contextlib
 

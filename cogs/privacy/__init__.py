@@ -1,4 +1,7 @@
-"""Privacy: export or delete a member's data, forbid others to remix it, and honour deleted messages."""
+"""Privacy: export or delete a member's data, and respect deleted messages.
+
+A member can also forbid others to start from their pictures.
+"""
 
 from typing import TYPE_CHECKING
 

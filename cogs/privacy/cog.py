@@ -1,4 +1,4 @@
-"""/privacy: export a member's data, delete it, or forbid others to start from their pictures."""
+"""/privacy: export or delete a member's data, and control remixes."""
 
 import io
 from typing import Final

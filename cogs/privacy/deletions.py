@@ -1,4 +1,4 @@
-"""Withdraw pictures whose message was deleted: they are not shown to others again."""
+"""Stop showing pictures to others once their message was deleted."""
 
 import contextlib
 from collections.abc import Iterable

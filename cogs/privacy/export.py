@@ -13,10 +13,10 @@ MAX_ZIP_PARTS: Final = 10
 
 
 class Export:
-    """Packs ``documents``, then the pictures of ``names`` as far as `MAX_ZIP_PARTS` files of ``limit`` bytes hold them.
+    """Packs a member's ``documents`` and pictures into zip files.
 
-    Iterate over it for the files. Afterwards `left_out` counts the pictures that did not fit, and `missing` those that the
-    store has deleted.
+    It packs the pictures of ``names`` until `MAX_ZIP_PARTS` files of ``limit`` bytes are full. Iterate over it for the files.
+    Afterwards `left_out` counts the pictures that did not fit, and `missing` those that the store has deleted.
     """
 
     def __init__(self, documents: Mapping[str, bytes], names: Sequence[str], image_store: ImageStore, limit: int) -> None:

@@ -1,4 +1,4 @@
-"""Forget a member: cancel what runs for them, delete their data, and remove their pictures from the bot's messages."""
+"""Forget a member: cancel their jobs, delete their data and their messages."""
 
 import asyncio
 import contextlib
@@ -44,7 +44,10 @@ class ForgetButton(PersistentButton, name="forget"):
         super().__init__(button, member=member)
 
     async def run(self, interaction: Interaction) -> None:
-        """Forget the member and say what was deleted; raises `DarkroomError` for anybody else."""
+        """Forget the member and report what was deleted.
+
+        Raises `DarkroomError` for anybody else.
+        """
         if interaction.user.id != self.member:
             raise DarkroomError("You can only delete your own data: `/privacy forget`.")
         service = interaction.client.service
@@ -59,7 +62,10 @@ class ForgetButton(PersistentButton, name="forget"):
 
 
 async def _cancel_jobs(service: GenerationService, member: int) -> None:
-    """Cancel all jobs of ``member`` and wait until they have ended, but no longer than `CANCEL_TIMEOUT_SECONDS`."""
+    """Cancel all jobs of ``member`` and wait until they have ended.
+
+    The wait lasts at most `CANCEL_TIMEOUT_SECONDS`.
+    """
     elsewhere = await service.claims.held_by_others(member)
     for creation_id in elsewhere:
         await service.cancel_elsewhere(creation_id)
@@ -80,7 +86,10 @@ async def _delete_messages(client: discord.Client, messages: Iterable[tuple[int,
 
 
 def _messages_of(deleted: DeletedData) -> Iterator[tuple[int, int]]:
-    """Yield channel and id of the messages with a member's pictures: reviews first, then results from new to old."""
+    """Yield channel and id of each message with a member's pictures.
+
+    Reviews come first, then results from new to old.
+    """
     for review in deleted.reviews:
         if review.message_id:
             yield review.channel_id, review.message_id

@@ -1,4 +1,4 @@
-"""Branching: go back to a step of finished pictures and continue from there with another prompt."""
+"""Branching: continue finished pictures from one of their steps."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -42,7 +42,7 @@ class StepSelect(PersistentSelect, name="branch"):
 
 
 class BranchForm(Form):
-    """Asks for the prompt that counts from a step on."""
+    """Asks for the prompt that applies from a step on."""
 
     def __init__(self, creation: Creation, request: ImageRequest, step: int, language: str) -> None:
         super().__init__(say(language, "Branch from step {step}", step=step))
@@ -70,7 +70,7 @@ class BranchForm(Form):
 
 
 def step_row(creation: Creation, request: ImageRequest, language: str) -> "discord.ui.ActionRow[Any] | None":
-    """Return the row of steps below the animation of a creation, if it has any to branch from."""
+    """Return the row that offers the steps to branch from, None without any."""
     steps = branch_steps(request)
     return discord.ui.ActionRow(StepSelect(creation.id, steps, language)) if steps else None
 

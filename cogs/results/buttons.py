@@ -27,7 +27,10 @@ async def cancel(interaction: Interaction, target: ResultTarget) -> None:
 
 
 async def delete(interaction: Interaction, target: ResultTarget) -> None:
-    """Delete the message, for the member who asked for it and for moderators of its channel."""
+    """Delete the message.
+
+    Only the member who asked for it and moderators of its channel may do that.
+    """
     is_moderator = interaction.guild_id is not None and interaction.permissions.manage_messages
     if interaction.user.id != target.owner and not is_moderator:
         raise DarkroomError("Only the member who asked for these pictures or a moderator can delete them.")
@@ -53,7 +56,7 @@ async def reroll(interaction: Interaction, target: ResultTarget) -> None:
 
 
 async def more_like_this(interaction: Interaction, target: ResultTarget) -> None:
-    """Draw pictures that start from one."""
+    """Draw pictures that start from the chosen one."""
 
     async def prepare(source: ResultSource) -> ImageRequest:
         request = await source.request()
@@ -82,7 +85,10 @@ async def _accept(
     *,
     starts_from_picture: bool,
 ) -> None:
-    """Have the changed request drawn; its author may not allow others to start from a picture."""
+    """Accept the changed request.
+
+    Its author can forbid others to start from a picture.
+    """
     service = interaction.client.service
     context = Context.of(interaction)
     source = await ResultSource.of(service, interaction.message, target.creation_id)

@@ -1,4 +1,4 @@
-"""Edit: a form with the settings of pictures, which draws them with other ones."""
+"""Edit: a form that draws finished pictures again with other settings."""
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
@@ -25,7 +25,10 @@ MAX_DRAFTS: Final = 200
 
 
 class Editor:
-    """Opens the form and has the edited request drawn. It keeps refused edits, so that nobody has to type twice."""
+    """Opens the form and accepts the edited request.
+
+    It keeps rejected edits, so that members need not type them again.
+    """
 
     def __init__(self, service: GenerationService) -> None:
         self.service = service
@@ -42,7 +45,10 @@ class Editor:
         await interaction.response.send_modal(EditForm(self, context, source, draft or Edit.from_request(request)))
 
     async def submit(self, interaction: Interaction, source: ResultSource, edit: Edit) -> None:
-        """Draw the pictures with other settings. The seed stays unless it is edited: that shows what the change does."""
+        """Draw the pictures with other settings.
+
+        The seed stays unless it is edited, so that members see the effect of their change.
+        """
         context = Context.of(interaction)
         original = source.creation
         key = (context.member_id, original.id)
@@ -98,7 +104,7 @@ class EditForm(Form):
             self.add_item(field)
 
     async def run(self, interaction: Interaction) -> None:
-        """Hand over what was typed."""
+        """Pass on what the member typed."""
         typed = {item.custom_id: item.value for item in self.children if isinstance(item, discord.ui.TextInput)}
         await self._editor.submit(interaction, self._source, Edit(**typed))
 

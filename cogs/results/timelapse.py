@@ -71,7 +71,7 @@ async def animated_creation(service: GenerationService, creation_id: int) -> Cre
 
 
 def is_private(interaction: Interaction) -> bool:
-    """Return whether only the member sees the message that was pressed."""
+    """Return whether only the member sees the message of the pressed component."""
     return interaction.message is not None and interaction.message.flags.ephemeral
 
 

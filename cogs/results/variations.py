@@ -1,4 +1,7 @@
-"""Requests that start from a finished picture: others like it, or the same one larger. Nothing here talks to Discord."""
+"""Requests that start from a finished picture: variations and upscales.
+
+Nothing here talks to Discord.
+"""
 
 from typing import Final
 
@@ -21,13 +24,16 @@ def with_fresh_seed(request: ImageRequest) -> ImageRequest:
 
 
 def img2img(request: ImageRequest, picture: Image.Image, index: int, similarity: float) -> ImageRequest:
-    """Return the request for pictures that start from ``picture``, which ``request`` made as that ``index``."""
+    """Return the request for variations of ``picture``.
+
+    ``request`` made the picture as its number ``index``.
+    """
     fresh = with_fresh_seed(_single(request, index, request.count_each))
     return fresh.img2img(picture, start_step_for(similarity, request.steps))
 
 
 def validate_upscale(request: ImageRequest, limits: Limits) -> None:
-    """Raise `InvalidRequestError` if twice the size of ``request`` is beyond ``limits``."""
+    """Raise `InvalidRequestError` if twice the size of ``request`` is too large."""
     side = UPSCALE * max(request.width, request.height)
     most = min(limits.side, MAX_UPSCALED_SIDE // request.upscale)
     if side > most:
@@ -40,15 +46,19 @@ def validate_upscale(request: ImageRequest, limits: Limits) -> None:
 
 
 def upscaled(request: ImageRequest, picture: Image.Image, index: int, start: float) -> ImageRequest:
-    """Return the request for ``picture``, which ``request`` made as that ``index``, at twice the size.
+    """Return the request for ``picture`` at twice the size.
 
-    The enlarged picture gets the noise of the step at the share ``start`` of all steps, and is drawn from there.
+    ``request`` made the picture as its number ``index``. The enlarged picture gets the noise of the step at the share ``start``
+    of all steps, and is drawn from there.
     """
     one = _single(request, index, 1).img2img(picture, start_step_for(start, request.steps))
     return one.replace(width=UPSCALE * request.width, height=UPSCALE * request.height)
 
 
 def _single(request: ImageRequest, index: int, count: int) -> ImageRequest:
-    """Return the request for ``count`` pictures with the prompt and seed of that ``index``, or for all frames of a morph."""
+    """Return the request for ``count`` pictures like the one of that ``index``.
+
+    They share its prompt and seed. A morph keeps all of its frames.
+    """
     own = request.single(index).replace(sampler=SAMPLER)
     return own if own.morph_to else own.replace(count=count)

@@ -1,4 +1,4 @@
-"""The fields of the settings panel: their labels, the pages they are on, their controls in forms and their values as text."""
+"""The fields of the settings panel: labels, pages, controls and values."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -27,7 +27,10 @@ TITLES: Final = {
 
 @dataclass(frozen=True)
 class Field:
-    """How a setting is shown and entered: as one of ``choices``, as ``mentions`` of channels or roles, or as text."""
+    """How a setting is shown and entered.
+
+    It is one of ``choices``, or ``mentions`` of channels or roles, or text.
+    """
 
     label: str
     hint: str
@@ -136,7 +139,10 @@ def entered_value(name: str, control: Any) -> Any:
 
 
 def _choice_label(field: Field, key: str, language: str) -> str:
-    """Return the label of a choice; languages and samplers have the same names in every language."""
+    """Return the label of a choice.
+
+    Languages and samplers have the same names in every language.
+    """
     if field.choices is YES_NO:
         return say(language, YES_NO[key])
     if field.choices is QUALITY_NAMES:

@@ -1,4 +1,4 @@
-"""The panel of /settings: its text, a button for each page, and the form that a button opens."""
+"""The panel of /settings: its text, and a form for each page."""
 
 from typing import Any, Final, Literal
 
@@ -71,7 +71,10 @@ class PageForm(Form):
 
 
 def managed_subject(interaction: Interaction, scope: Scope) -> int:
-    """Return the id of the member, channel or server; raises `DarkroomError` for members who may not change it."""
+    """Return the id of the member, channel or server of ``scope``.
+
+    Raises `DarkroomError` for members who may not change its settings.
+    """
     subject = scopes_of(interaction).get(scope)
     if subject is None:
         raise DarkroomError(SERVERS_ONLY)
@@ -95,7 +98,10 @@ def panel_message(interaction: Interaction, scope: Scope) -> dict[str, Any]:
 
 
 def panel_text(scope: Scope, layers: dict[Scope, Preferences], defaults: Preferences, language: str = ENGLISH) -> str:
-    """List each effective setting and where it comes from: the nearest of ``layers``, or the bot's ``defaults``."""
+    """List each effective setting and where it comes from.
+
+    The nearest of ``layers`` that sets it wins, or else the bot's ``defaults``.
+    """
     effective = layered([*layers.values(), defaults])
     lines = [f"**{say(language, TITLES[scope])}**"]
     for page in PAGES[scope].values():
@@ -113,7 +119,10 @@ def panel_text(scope: Scope, layers: dict[Scope, Preferences], defaults: Prefere
 
 
 def default_preferences(service: GenerationService) -> Preferences:
-    """Return what applies where nothing is set: the model's defaults and the operator's limits."""
+    """Return the values that apply where nothing is set.
+
+    These are the model's defaults and the operator's limits.
+    """
     model = service.engine.model
     limits = service.engine.config.limits
     return Preferences(

@@ -80,7 +80,7 @@ async def test_styles_and_the_allowance_are_read_again_too(server, operator, mon
     assert "`STYLES_FILE`" in private_text(await operator.slash(server.channel, "admin reload"))
     offered = await server.alice.autocomplete(server.channel, "imagine", "style", "")
     assert [choice["value"] for choice in offered] == ["ink"]
-    assert "your 0 pictures" in private_text(await server.bob.slash(server.channel, "imagine", prompt="fox"))
+    assert "limit of 0 pictures" in private_text(await server.bob.slash(server.channel, "imagine", prompt="fox"))
 
 
 async def test_a_wrong_setting_is_told_and_changes_nothing(server, operator, monkeypatch):
