@@ -1,4 +1,4 @@
-"""The command tree: it validates options on the server and turns every error of a command into a reply."""
+"""The command tree: option checks on the server, and replies to all errors."""
 
 import logging
 from typing import Any
@@ -14,7 +14,10 @@ log = logging.getLogger(__name__)
 
 
 class InvalidOptionError(app_commands.AppCommandError):
-    """An option has a value of another type, a value that is not among its choices, or one out of its range."""
+    """An option has a value that the command does not accept.
+
+    The value has the wrong type, is none of the choices or is out of range.
+    """
 
 
 MALFORMED = (
@@ -32,7 +35,10 @@ TYPES = {
 
 
 class CommandTree(app_commands.CommandTree[Any]):
-    """Discord's clients validate options, but anybody can send anything; and no command handles its own errors."""
+    """Checks the options of commands and replies to the errors of all commands.
+
+    Discord's clients check options as well, but anybody can send anything.
+    """
 
     async def interaction_check(self, interaction: Interaction, /) -> bool:
         """Check the options of a command; raises `InvalidOptionError`."""

@@ -52,7 +52,10 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 class Config(BaseSettings):
-    """The operator's settings, read from the environment or ``.env``. ``.env.example`` explains each of them."""
+    """The operator's settings, read from the environment or ``.env``.
+
+    ``.env.example`` explains each of them.
+    """
 
     model_config = SettingsConfigDict(env_file=".env", extra="ignore")
 
@@ -99,7 +102,7 @@ class Config(BaseSettings):
 
     @property
     def process_name(self) -> str:
-        """The shards of this process as a name, empty if it serves all of Discord.
+        """The name of this process: its shards, or empty if it serves all of Discord.
 
         Raises `DarkroomError` where settings contradict each other.
         """
@@ -110,17 +113,20 @@ class Config(BaseSettings):
 
     @property
     def data_max_bytes(self) -> int:
-        """How many bytes of images the bot stores at most."""
+        """The most bytes of images that the bot stores."""
         return int(self.data_max_gb * 1e9)
 
     def database_location(self, folder: Path) -> str:
-        """Return the URL of the database, which is SQLite in ``folder`` unless set otherwise."""
+        """Return the URL of the database: SQLite in ``folder`` unless set otherwise."""
         return (
             self.database_url.get_secret_value() if self.database_url else f"sqlite+aiosqlite:///{folder / 'darkroom.sqlite'}"
         )
 
     def pictures_location(self, folder: Path) -> str:
-        """Return the URL or path of the stored images, which are in ``folder`` unless set otherwise."""
+        """Return the URL or path of the stored images.
+
+        They are in ``folder`` unless set otherwise.
+        """
         return self.pictures_url.get_secret_value() if self.pictures_url else str(folder / "pictures")
 
     def for_simulator(self) -> Self:

@@ -15,7 +15,10 @@ OTHER_MODELS: Final = N_(
 
 
 def purpose_text(defaults: Defaults, language: str = ENGLISH) -> str:
-    """Return what a special model is for and how to use another; empty for a general model."""
+    """Return the purpose of a special model and how to use another one.
+
+    Returns "" for a general model.
+    """
     return f"{defaults.about} {say(language, OTHER_MODELS)}" if defaults.about else ""
 
 
@@ -26,9 +29,9 @@ def example_commands(defaults: Defaults, language: str = ENGLISH) -> list[str]:
 
 
 def about_text(model: str, defaults: Defaults, commands: Mapping[str, str], running: str, language: str = ENGLISH) -> str:
-    """Return the text of `/about`: the model, its purpose, examples, ``commands`` (name: description), ``running``.
+    """Return the text of /about: the model, examples, commands, ``running``.
 
-    If it is too long for a message, it has the commands' names only.
+    ``commands`` are descriptions by name. If the text is too long for a message, it has their names only.
     """
     name = model if len(model) <= MODEL_NAME_LIMIT else f"…{model[1 - MODEL_NAME_LIMIT :]}"
     introduction = (
@@ -44,7 +47,10 @@ def about_text(model: str, defaults: Defaults, commands: Mapping[str, str], runn
 def running_text(
     device: str, dtype: str, began: float, pictures: int, seconds_per_picture: float | None, language: str = ENGLISH
 ) -> str:
-    """Return on what the model runs, since when (``began``, in seconds since 1970), and what it has made since."""
+    """Return the device of the model, when it started and what it has made since.
+
+    ``began`` is in seconds since 1970.
+    """
     when, kind = f"<t:{began:.0f}:R>", dtype.removeprefix("torch.")
     parts = [say(language, "On {device} in {dtype}, started {when}", device=device, dtype=kind, when=when)]
     if pictures == 0:
@@ -67,7 +73,7 @@ def welcome_text(defaults: Defaults) -> str:
 
 
 def terminal_hint(url: str, defaults: Defaults) -> str:
-    """Return what the terminal shows: the simulator's address and what to type there."""
+    """Return the text for the terminal: the simulator's address and examples."""
     tried = "\n".join(f"  {line}" for line in [*example_commands(defaults), "/similar with a picture of yours"])
     return f"Open {url} in a browser and try:\n\n{tried}\n\nPress Ctrl+C to stop."
 

@@ -1,4 +1,7 @@
-"""The log: one line for each event, as text or JSON, without secrets and, unless the operator asks for them, prompts."""
+"""The log: one line for each event, as text or JSON, without secrets.
+
+It has no prompts unless the operator asks for them.
+"""
 
 import logging
 import re
@@ -16,7 +19,10 @@ JSON_FIELDS: Final = {"asctime": "time", "levelname": "level", "name": "logger",
 
 
 class RedactingHandler(logging.StreamHandler[Any]):
-    """Logs to the terminal without ``secret`` and without the tokens in Discord's addresses and gateway events."""
+    """Logs to the terminal without secrets.
+
+    It removes ``secret`` and the tokens in Discord's addresses and gateway events.
+    """
 
     def __init__(self, secret: str) -> None:
         super().__init__()
@@ -29,7 +35,7 @@ class RedactingHandler(logging.StreamHandler[Any]):
 
 
 def configure_logging(level: str, form: Literal["text", "json"], secret: str) -> None:
-    """Log everything from ``level`` on, which is a name such as ``INFO``, and redact ``secret``."""
+    """Log everything from ``level`` on, such as ``INFO``, and redact ``secret``."""
     handler = RedactingHandler(secret)
     formatter: logging.Formatter
     if form == "json":

@@ -1,4 +1,4 @@
-"""How a prompt and options become a request, and what fills in the rest.
+"""Build a request from a prompt, options, preferences and the model's defaults.
 
 Precedence: the command's options, the prompt's flags, a chosen quality, the style, preferences, the model.
 """
@@ -19,7 +19,10 @@ NO_OPTIONS: Final = Options()
 
 
 class RequestBuilder:
-    """Builds requests for the present model. ``custom_styles`` replace the model's own styles, unless they are None."""
+    """Builds requests for the present model.
+
+    ``custom_styles`` replace the model's own styles unless they are None.
+    """
 
     def __init__(self, engine: ImageEngine, custom_styles: Mapping[str, Style] | None = None) -> None:
         self.engine = engine
@@ -32,11 +35,14 @@ class RequestBuilder:
 
     @property
     def styles(self) -> Mapping[str, Style]:
-        """The styles that are offered by name."""
+        """The styles that members can choose by name."""
         return self.custom_styles or styles_of_words(self.model.defaults.styles)
 
     def build(self, context: Context, prompt: ParsedPrompt, options: Options = NO_OPTIONS, **fields: Any) -> ImageRequest:
-        """Return the request of a member. ``fields`` of `ImageRequest` override all else; raises `InvalidRequestError`."""
+        """Return the request of a member; raises `InvalidRequestError`.
+
+        ``fields`` of `ImageRequest` override everything else.
+        """
         preferred = context.preferences.style if prompt.text else None
         style_name = options.style or prompt.flags.get("style") or preferred
         style = self._style(style_name) if style_name else None
@@ -49,7 +55,10 @@ class RequestBuilder:
         return self.engine.model.request(**_with_prompt(settings, prompt, style))
 
     def edit(self, context: Context, request: ImageRequest, prompt: ParsedPrompt, **fields: Any) -> ImageRequest:
-        """Return ``request`` with ``fields`` and another prompt, whose flags override both; raises `InvalidRequestError`."""
+        """Return ``request`` with another prompt and other ``fields``.
+
+        The flags of the prompt override both. Raises `InvalidRequestError`.
+        """
         style_name = prompt.flags.get("style")
         style = self._style(style_name) if style_name else None
         settings = {"count": request.count_each} | fields | self._flags(prompt, context.limits)
@@ -57,7 +66,7 @@ class RequestBuilder:
         return request.replace(start_step=start_step, **_with_prompt(settings, prompt, style))
 
     def fit_aspect(self, aspect: tuple[float, float], limits: Limits) -> tuple[int, int]:
-        """Return the size with the area of the model's own square and the ratio of ``aspect``."""
+        """Return the size with the ratio ``aspect`` and the area of the model's square."""
         stretch = (aspect[0] / aspect[1]) ** 0.5
         return self._fit_size(self.model.sample_side * stretch, self.model.sample_side / stretch, limits)
 
@@ -77,7 +86,10 @@ class RequestBuilder:
         return preset | {"steps": min(preset["steps"], limits.steps)}
 
     def _defaults(self, context: Context, style: Style | None) -> dict[str, Any]:
-        """Return what fills in the rest, lowered to the limits: what nobody asked for is no reason to refuse."""
+        """Return the settings that the member left open, lowered to the limits.
+
+        A default above the limits must not make the bot reject the request.
+        """
         preferred = context.preferences
         limits = context.limits
         model = self.engine.model.defaults
@@ -109,7 +121,7 @@ class RequestBuilder:
 
 
 def _with_prompt(settings: dict[str, Any], prompt: ParsedPrompt, style: Style | None) -> dict[str, Any]:
-    """Return ``settings`` with the prompts in that style, and with what the style keeps out."""
+    """Return ``settings`` with the prompts in the style, and its negative prompt."""
     text = prompt.text
     variants = prompt.variants
     if style:

@@ -1,4 +1,4 @@
-"""Delete what is old, once an hour: usage of past days, undecided reviews, and pictures."""
+"""Delete old data once an hour: usage, undecided reviews and pictures."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -16,7 +16,10 @@ INTERVAL_SECONDS = 3600.0
 
 
 class Maintenance:
-    """Keeps the tables and the image store small; ``resume_reviewed`` finishes the creations whose review has ended."""
+    """Keeps the tables and the image store small.
+
+    ``resume_reviewed`` continues a creation whose review has ended.
+    """
 
     def __init__(
         self,
@@ -33,13 +36,16 @@ class Maintenance:
         self.resume_reviewed = resume_reviewed
 
     async def run(self) -> None:
-        """Clean up once an hour; what fails is tried again the next time."""
+        """Clean up once an hour; a step that fails is tried again the next time."""
         while True:
             await run_all(self.quota_store.delete_past, self.give_up_reviews, self.finish_reviews, self.prune)
             await asyncio.sleep(INTERVAL_SECONDS)
 
     async def give_up_reviews(self) -> None:
-        """Reject pictures that no moderator has decided on within the days that the store keeps pictures."""
+        """Reject pictures that no moderator has decided on in time.
+
+        The time is that for which the image store keeps pictures.
+        """
         oldest = discord.utils.utcnow() - timedelta(days=self.image_store.max_days)
         for review in await self.review_store.undecided():
             if discord.utils.snowflake_time(review.creation_id) < oldest:
@@ -47,10 +53,13 @@ class Maintenance:
                 await self.resume_reviewed(review.creation_id)
 
     async def finish_reviews(self) -> None:
-        """Apply decisions that a failing database or a shutdown kept from being applied."""
+        """Apply decisions that a failure or a shutdown has prevented so far."""
         for creation_id in await self.review_store.unapplied():
             await self.resume_reviewed(creation_id)
 
     async def prune(self) -> None:
-        """Delete the oldest pictures if there are too many, but none that an unfinished creation needs."""
+        """Delete the oldest pictures if there are too many.
+
+        Pictures that an unfinished creation needs stay.
+        """
         await self.image_store.prune({name for row in await self.creation_store.unfinished() for name in row.files})

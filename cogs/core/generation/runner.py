@@ -1,6 +1,7 @@
-"""Follow one accepted request to its end: progress, saving, screening, delivery, and the final state of every failure.
+"""Run an accepted request to its end: drawing, screening and delivery.
 
-The database holds each step before the next one begins, so another process can resume after a crash at any point.
+It saves the final state of every failure, too. The database holds each step before the next one begins, so another process can
+resume after a crash at any point.
 """
 
 import asyncio
@@ -53,7 +54,10 @@ ResultNote = Callable[[Creation, Sequence[bytes], str], Awaitable[str]]
 
 @dataclass(frozen=True)
 class EncodedFiles:
-    """The files of a finished creation: its pictures, and the picture that they started from, if that is shown."""
+    """The files of a finished creation: its pictures and their ``source``.
+
+    ``source`` is the picture that they started from, if their message has room for it.
+    """
 
     pictures: Sequence[bytes]
     source: bytes | None = None
@@ -111,7 +115,10 @@ class JobRunner:
         return list(self._creations.values())
 
     def queue_snapshot(self) -> list[tuple[Creation, Job, float | None]]:
-        """Return what runs or waits in the order of its turns, each with the estimated seconds until it is done."""
+        """Return the jobs that run or wait, in the order of their turns.
+
+        With each comes the estimated seconds until it is done.
+        """
         creations = {job: self._creations[id] for id, job in self.jobs.items()}
         estimates = self.engine.estimate_completion()
         return [(creations[job], job, seconds) for job, seconds in estimates.items() if job in creations]
@@ -119,7 +126,10 @@ class JobRunner:
     # From the queue to the message
 
     async def run(self, creation: Creation, job: Job, shown: str) -> None:
-        """Follow ``job`` until ``creation`` has ended; its message reads ``shown`` already."""
+        """Follow ``job`` until ``creation`` has ended.
+
+        ``shown`` is the text that its message has already.
+        """
         self.track(creation, job)
         start = asyncio.ensure_future(self._record_start(creation, job))
         try:
@@ -149,7 +159,10 @@ class JobRunner:
                 return
 
     async def _show_progress(self, creation: Creation, job: Job, shown: str) -> bool:
-        """Edit progress into the message until the job ends; return False if the message was deleted."""
+        """Edit progress into the message until the job ends.
+
+        Returns False if the message was deleted.
+        """
         language = creation.language
         shows_previews = self.safety_gate.shows_previews(creation)
         view = views.cancel_view(creation.owner, creation.id, language)
@@ -177,7 +190,7 @@ class JobRunner:
             raise
 
     async def _save(self, creation: Creation, result: ImageResult, screening: dict[str, object]) -> EncodedFiles:
-        """Encode and store the pictures, record them, and return them for the first post."""
+        """Encode, store and record the pictures; return the files for the first post."""
         pictures = await asyncio.to_thread(encode_result, result)
         names = [await self.image_store.save(picture) for picture in pictures]
         timelapse = None
@@ -197,7 +210,7 @@ class JobRunner:
         return EncodedFiles(pictures, source)
 
     async def _finish(self, creation: Creation, request: ImageRequest, files: EncodedFiles | None = None) -> None:
-        """Post the pictures, or first ask the moderators where they were flagged.
+        """Post the pictures, or ask the moderators first if they were flagged.
 
         Without ``files``, reads them from the store; raises `ImageMissingError`.
         """
@@ -208,7 +221,10 @@ class JobRunner:
         await self.creation_store.finish(creation, State.DELIVERED, message_id=message_id)
 
     async def _is_approved(self, creation: Creation, request: ImageRequest, files: EncodedFiles | None) -> bool:
-        """Ask the moderators or apply their decision; raises `NotShownError` where they rejected the pictures."""
+        """Ask the moderators, or apply their decision.
+
+        Raises `NotShownError` if they rejected the pictures.
+        """
         review = await self.safety_gate.review(creation)
         if review.decision is None:
             await self._ask_moderators(creation, request, review, files)
@@ -230,7 +246,10 @@ class JobRunner:
     async def result(
         self, creation: Creation, request: ImageRequest, language: str, files: EncodedFiles | None = None
     ) -> Result:
-        """Compose the message of a finished creation, from the store without ``files``; raises `ImageMissingError`."""
+        """Compose the message of a finished creation.
+
+        Without ``files``, reads them from the store; raises `ImageMissingError`.
+        """
         files = files or await self._read_files(creation)
         notes = []
         if creation.parent_id:
@@ -258,7 +277,10 @@ class JobRunner:
     # After a restart or a takeover
 
     async def resume_orphan(self, creation: Creation) -> None:
-        """Resume a creation that was acquired from a dead process, or that this process has abandoned before."""
+        """Resume a creation that was acquired from a dead process.
+
+        This process may have abandoned the same creation before.
+        """
         if untracked := self._abandoned.get(creation.id):
             await untracked.wait()
         if creation.id not in self.jobs:  # otherwise this process never stopped it
@@ -283,7 +305,10 @@ class JobRunner:
             await self._draw_again(creation, request)
 
     async def _has_ended(self, creation: Creation) -> bool:
-        """Look at the message, and close ``creation`` if its result is posted or nobody waits for it any more."""
+        """Look at the message; close ``creation`` if nothing is left to do.
+
+        That is so if its result is posted, or if its message is gone.
+        """
         try:
             message = await self.delivery.find(creation)
         except MessageUnreadableError:
@@ -326,7 +351,10 @@ class JobRunner:
         return await retry(submit, lambda error: isinstance(error, QueueFullError), max_wait=QUEUE_RETRY_SECONDS)
 
     async def request_of(self, creation: Creation) -> ImageRequest:
-        """Restore the request of ``creation``; raises `DarkroomError` with a text for the member where that is impossible."""
+        """Restore the request of ``creation``.
+
+        Raises `DarkroomError` with a text for the member where that is impossible.
+        """
         if creation.request is None:
             raise DarkroomError(RESTARTED)
         try:
@@ -335,14 +363,20 @@ class JobRunner:
             raise InvalidRequestError("request", OUTDATED_REQUEST) from error
 
     async def restore_request(self, creation: Creation) -> ImageRequest:
-        """Restore the request from its row; raises `ImageMissingError`, and TypeError for a row of another version."""
+        """Restore the request from its row.
+
+        Raises `ImageMissingError`, and TypeError for a row of another version.
+        """
         image = mask = None
         if creation.source:
             image, mask = await asyncio.to_thread(read_masked, await self.image_store.read(creation.source))
         return request_from_json(creation.request or {}, image, mask)
 
     async def notify_interrupted(self, creations: Iterable[Creation]) -> None:
-        """Announce the restart to the members of unfinished ``creations``, which must not run any more."""
+        """Announce the restart to the members of unfinished ``creations``.
+
+        No job of these creations may still run.
+        """
         unfinished = [creation for creation in creations if creation.state in (State.ACCEPTED, State.RUNNING)]
         answers = [state_answer(creation, render.PAUSED) for creation in unfinished]
         await asyncio.gather(*map(self.delivery.announce, unfinished, answers), return_exceptions=True)
@@ -351,9 +385,9 @@ class JobRunner:
 
     @contextlib.asynccontextmanager
     async def finish_on_error(self, creation: Creation) -> AsyncIterator[None]:
-        """Bring ``creation`` to its final state where the block raises.
+        """Move ``creation`` to its final state if the block raises.
 
-        The member sees one sentence, except where another process owns the creation now: that one answers.
+        The member reads one sentence about the error, unless another process owns the creation now and answers instead.
         """
         try:
             yield
@@ -396,7 +430,10 @@ class JobRunner:
             await self.image_store.delete(names - await self.creation_store.referenced_files(names))
 
     async def cancel_acquired(self, creation: Creation, seconds: float) -> None:
-        """Cancel a creation acquired from another process, which may edit its progress for ``seconds`` more."""
+        """Cancel a creation that was acquired from another process.
+
+        That process may edit its progress for ``seconds`` more.
+        """
         token = creation.token
         cancelled = state_answer(creation, render.CANCELLED)
         async with self.finish_on_error(creation):
@@ -408,7 +445,7 @@ class JobRunner:
 
 
 def state_answer(creation: Creation, state: Template) -> Answer:
-    """Return a message that names the request and says in one sentence what became of it."""
+    """Return a message with the prompt of the request and its ``state``."""
     return _state_answer(creation, say(creation.language, state))
 
 
@@ -418,5 +455,5 @@ def _state_answer(creation: Creation, sentence: str) -> Answer:
 
 
 def _shows_source(pictures: int) -> bool:
-    """Return whether a message with so many pictures has room for the one they started from."""
+    """Return whether a message of ``pictures`` has room for their source."""
     return pictures < MAX_FILES

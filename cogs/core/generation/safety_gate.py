@@ -1,4 +1,4 @@
-"""Screen finished pictures, decide by the server's rules what happens to flagged ones, and ask its moderators."""
+"""Screen finished pictures and ask moderators about flagged ones."""
 
 import asyncio
 import logging
@@ -40,7 +40,7 @@ DECIDED: Final = {
 
 
 class NotShownError(DarkroomError):
-    """Flagged pictures are not shown; the text tells their member."""
+    """Flagged pictures are not shown; the text explains it to their member."""
 
 
 class SafetyGate:
@@ -61,9 +61,9 @@ class SafetyGate:
         self.client = client
 
     async def screen(self, creation: Creation, result: ImageResult) -> dict[str, Any]:
-        """Return what to record about the pictures: their state, flags and spoiler; raises `NotShownError`.
+        """Return the columns to record about the pictures: state, flags and spoiler.
 
-        The picture that they started from is shown beside them, so it is screened with them.
+        Screens the picture that they started from with them, because the message shows both. Raises `NotShownError`.
         """
         source = result.request.image
         images = [*result.images, source] if source else list(result.images)
@@ -83,16 +83,19 @@ class SafetyGate:
         }
 
     def action(self, creation: Creation) -> FlaggedAction:
-        """Return what happens to ``creation`` if it is flagged."""
+        """Return the action for ``creation`` if it is flagged."""
         server = None if creation.guild_id is None else self.preference_store.get(Scope.SERVER, creation.guild_id)
         return action_for(server, creation.age_restricted)
 
     def shows_previews(self, creation: Creation) -> bool:
-        """Return whether the channel may see unfinished pictures, which nobody has screened."""
+        """Return whether the channel may see previews, which nobody has screened."""
         return not self.engine.can_screen or self.action(creation) is FlaggedAction.ALLOW
 
     async def review(self, creation: Creation) -> ReviewRow:
-        """Return the moderators' review, a new one if there is none; raises `NotShownError` without a channel for it."""
+        """Return the moderators' review; create it if there is none.
+
+        Raises `NotShownError` if the server has no channel for reviews.
+        """
         if review := await self._until_reached(lambda: self.review_store.get(creation.id)):
             return review
         server = self.preference_store.get(Scope.SERVER, creation.guild_id or 0)
@@ -110,7 +113,10 @@ class SafetyGate:
         return preferred or (language_of_locale(guild.preferred_locale) if guild else creation.language)
 
     async def ask(self, review: ReviewRow, creation: Creation, result: Result) -> None:
-        """Post ``result`` in the moderators' channel unless it is there already; raises `NotShownError`."""
+        """Post ``result`` in the moderators' channel unless it is there already.
+
+        Raises `NotShownError` if Discord rejects it.
+        """
         try:
             message_id = await self._until_reached(lambda: self._find(review)) or await self._send(review, creation, result)
         except discord.HTTPException as error:
@@ -121,7 +127,7 @@ class SafetyGate:
             await self._until_reached(lambda: self.review_store.set_message(review, message_id))
 
     async def close(self, review: ReviewRow, creation: Creation) -> None:
-        """Replace the pictures in the moderators' channel by what was decided."""
+        """Replace the pictures in the moderators' channel by the decision."""
         language = self.language(review, creation)
         decision = Decision(review.decision or "")
         decided = say(language, "Deleted")
@@ -160,7 +166,10 @@ class SafetyGate:
                 answer = smaller
 
     async def _find(self, review: ReviewRow) -> int | None:
-        """Return the id of the message in the moderators' channel, also if a crash kept it from being recorded."""
+        """Return the id of the message in the moderators' channel, if any.
+
+        After a crash the message may exist although its id was not recorded.
+        """
         channel = self.client.get_partial_messageable(review.channel_id)
         try:
             if review.message_id is not None:

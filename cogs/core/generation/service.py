@@ -1,4 +1,4 @@
-"""The service between the cogs and the engine: it accepts requests and has them drawn."""
+"""The service between the cogs and the engine: it accepts requests."""
 
 import asyncio
 import contextlib
@@ -56,9 +56,9 @@ NOT_YOURS = N_("Only the member who asked for these pictures or a moderator can 
 class GenerationService:
     """Accepts requests from commands and buttons, and holds all that they use.
 
-    A member may have ``max_per_member`` unfinished requests and make ``daily_allowance`` pictures a day. ``styles`` replace
-    the model's own. If several processes serve one bot, ``lease`` is this one's; the process that ``leads`` does the cleaning
-    up for all. `open` the service once the bot is logged in, and `close` it before the bot.
+    A member may have ``max_per_member`` unfinished requests and make ``daily_allowance`` pictures a day. ``styles`` replace the
+    model's own. If several processes serve one bot, ``lease`` is the lease of this one; the process that ``leads`` does the
+    maintenance for all. `open` the service once the bot is logged in, and `close` it before the bot.
     """
 
     runner: JobRunner
@@ -108,7 +108,10 @@ class GenerationService:
         return self.runner.jobs
 
     async def open(self, client: discord.Client) -> None:
-        """Resume what an earlier run of the bot left unfinished; raises `DatabaseUnavailableError`."""
+        """Resume the unfinished creations of an earlier run.
+
+        Raises `DatabaseUnavailableError`.
+        """
         await self.lease.open()
         await self.preference_store.open()
         safety_gate = SafetyGate(self.engine, self.preference_store, self.creation_store, self.review_store, client)
@@ -136,7 +139,10 @@ class GenerationService:
         self.background.start_daemon(self.metrics.watch_loop())
 
     async def close(self, grace: float = 0) -> None:
-        """Accept no more requests, let jobs finish for ``grace`` seconds, and leave the rest to the next run."""
+        """Accept no more requests and let jobs finish for ``grace`` seconds.
+
+        The next run resumes the rest.
+        """
         self.closed_reason = CLOSING
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
@@ -167,11 +173,11 @@ class GenerationService:
         spoiler: bool | None = None,
         parent: int | None = None,
     ) -> None:
-        """Store a request, answer its member and draw it in the background; raises `DarkroomError`.
+        """Store a request, answer its member and draw it in the background.
 
         ``wanted`` is the request, or a function that prepares it and may take longer than Discord waits for an answer.
-        ``private`` shows the pictures to the member only, ``spoiler`` hides them until they are clicked; None is as the member
-        prefers. ``parent`` is the id of the creation that this one starts from.
+        ``private`` shows the pictures to the member only, ``spoiler`` hides them until they are clicked; for None, the member's
+        preferences decide. ``parent`` is the id of the creation that this one starts from. Raises `DarkroomError`.
         """
         async with self.background.track_current_task(), contextlib.AsyncExitStack() as preparation:
             if self.closed_reason:
@@ -237,7 +243,7 @@ class GenerationService:
         )
 
     async def _respond(self, context: Context, creation: Creation, text: str, view: discord.ui.View | None = None) -> None:
-        """Send the first answer, which progress and pictures replace later."""
+        """Send the first answer; progress and pictures replace it later."""
         response = await context.interaction.response.send_message(
             f"{text}\n{token_note(creation.language)}" if creation.token_only else text,
             ephemeral=creation.private,
@@ -257,7 +263,7 @@ class GenerationService:
             raise QueueFullError(QUEUE_FULL, when=discord.utils.format_dt(when, "R")) from None
 
     async def _store_request(self, creation: Creation, request: ImageRequest, is_stored: bool) -> None:
-        """Commit what exactly was asked for, before the member reads that it is being made."""
+        """Commit the complete request before the member reads that it is being made."""
         changes: dict[str, Any] = {"request": request_to_json(request), "counted": request.count}
         if request.image:
             source = await asyncio.to_thread(render.encode_source, request)
@@ -270,9 +276,10 @@ class GenerationService:
         await self.creation_store.add(creation)
 
     def _fail(self, creation: Creation, error: Exception) -> bool:
-        """End a stored request that could not be begun; return whether the member must be told.
+        """End a stored request that could not begin; return whether to reply.
 
-        They must not if another process has taken it over, or if Discord may have shown the first answer nevertheless.
+        Returns False if another process has taken the creation over, or if Discord may have shown the first answer
+        nevertheless.
         """
         if isinstance(error, OwnershipLostError):
             return False
@@ -287,7 +294,10 @@ class GenerationService:
             await self.creation_store.finish(creation, State.FAILED, reason)
 
     async def cancel(self, context: Context, creation_id: int) -> None:
-        """Cancel unfinished pictures; raises `DarkroomError` if they have ended, or if the member may not cancel them."""
+        """Cancel unfinished pictures.
+
+        Raises `DarkroomError` if they have ended, or if the member may not cancel them.
+        """
         job = self.jobs.get(creation_id)
         here = next((creation for creation in self.runner.active if creation.id == creation_id), None)
         creation = here or await self.claims.get_active(creation_id)

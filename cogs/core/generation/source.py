@@ -1,4 +1,4 @@
-"""Where new pictures start from: an earlier creation, its request and its pictures."""
+"""The source of new pictures: an earlier creation, its request and pictures."""
 
 import asyncio
 import contextlib
@@ -42,14 +42,17 @@ class ResultSource:
 
     @classmethod
     async def of(cls, service: GenerationService, message: discord.Message | None, creation_id: int) -> "ResultSource":
-        """Look up what ``message`` shows; raises `DarkroomError` if it is not known any more."""
+        """Return the source that ``message`` shows; raises `DarkroomError` if it is gone."""
         creation = await service.creation_store.get(creation_id)
         if message is None or creation is None or creation.request is None:
             raise DarkroomError(UNKNOWN_RESULT)
         return cls(service, message, creation)
 
     async def request(self) -> ImageRequest:
-        """Return the request; raises `InvalidImageError` if the picture that it started from is gone."""
+        """Return the request.
+
+        Raises `InvalidImageError` if the picture that it started from is gone.
+        """
         with contextlib.suppress(ImageMissingError):
             return await self.service.runner.request_of(self.creation)
         source = next((file for file in posted_files(self.message) if file.name.startswith(render.SOURCE_PREFIX)), None)
@@ -59,7 +62,10 @@ class ResultSource:
         return request_from_json(self.creation.request or {}, image, mask)
 
     async def request_soon(self) -> ImageRequest:
-        """Return the request in time for a first answer; raises `DarkroomError` if that takes too long."""
+        """Return the request in time for a first answer.
+
+        Raises `DarkroomError` if that takes too long.
+        """
         try:
             async with asyncio.timeout(LOOKUP_TIMEOUT_SECONDS):
                 return await self.request()
@@ -83,7 +89,10 @@ class ResultSource:
 
 
 async def visible_creation(context: Context, creation_id: str) -> Creation:
-    """Return the finished creation of an id that a member typed; raises `DarkroomError` if they may not see it here."""
+    """Return the finished creation whose id a member typed.
+
+    Raises `DarkroomError` if they may not see it here.
+    """
     if CREATION_ID.fullmatch(creation_id.strip()) is None:
         raise DarkroomError(UNKNOWN_ID)
     creation = await context.interaction.client.service.creation_store.get(int(creation_id))
@@ -93,7 +102,10 @@ async def visible_creation(context: Context, creation_id: str) -> Creation:
 
 
 async def creation_of_message(context: Context, message: discord.Message) -> Creation | None:
-    """Return the creation that ``message`` shows; None if there is none, or none that the member may see."""
+    """Return the creation that ``message`` shows.
+
+    Returns None if there is none, or none that the member may see.
+    """
     with contextlib.suppress(DatabaseUnavailableError):
         creation = await context.interaction.client.service.creation_store.get_by_message(message.id)
         return creation if creation and may_see(context, creation) else None
@@ -101,7 +113,10 @@ async def creation_of_message(context: Context, message: discord.Message) -> Cre
 
 
 def first_picture(message: discord.Message) -> PostedFile:
-    """Return the first picture attached to ``message``; raises `InvalidImageError` if there is none."""
+    """Return the first picture attached to ``message``.
+
+    Raises `InvalidImageError` if there is none.
+    """
     for file in posted_files(message):
         if PurePath(file.name).suffix.lower() in PICTURE_SUFFIXES:
             return file

@@ -1,4 +1,4 @@
-"""Coordinate several processes: renew the lease, poll for changes, take over the jobs of dead processes."""
+"""Coordinate processes: renew the lease, poll, take over orphaned jobs."""
 
 import asyncio
 import logging
@@ -17,7 +17,10 @@ MAX_ORPHANS: Final = 8  # that one process takes over at a time, so that the oth
 
 
 class ProcessCoordinator:
-    """Keeps one process in step with the others; ``resume_orphan`` gets what it takes over while it ``has_room``."""
+    """Keeps this process in step with the others.
+
+    While it ``has_room``, it claims orphans and passes them to ``resume_orphan``.
+    """
 
     def __init__(
         self,
@@ -36,7 +39,10 @@ class ProcessCoordinator:
         self.has_room = has_room
 
     async def heartbeat(self) -> None:
-        """Renew the lease at every interval. It is a task of its own, because a `tick` may take long."""
+        """Renew the lease at every interval.
+
+        It runs as a task of its own, because a `tick` may take long.
+        """
         while True:
             await asyncio.sleep(self.claims.lease.renew_interval)
             await run_all(self.claims.lease.renew)
@@ -48,7 +54,10 @@ class ProcessCoordinator:
             await self.tick()
 
     async def tick(self) -> None:
-        """Abandon what other processes took over, poll for changes, and take over orphans; a failure stops none of these."""
+        """Abandon lost creations, poll for changes and take over orphans.
+
+        A step that fails does not stop the others.
+        """
         await run_all(
             self._abandon_lost,
             self.broadcasts.poll,

@@ -1,7 +1,8 @@
-"""Translate what members read, with the gettext catalogues ``locales/LANGUAGE/LC_MESSAGES/darkroom.po``.
+"""Translate what members read, with gettext catalogues.
 
-The English text is the key. Names of commands and names of settings within sentences have a context of their own, because
-an English word may need another translation there. A text without a translation stays English.
+They are ``locales/LANGUAGE/LC_MESSAGES/darkroom.po``. The English text is the key. Names of commands and names of settings
+within sentences have a context of their own, because an English word may need another translation there. A text without a
+translation stays English.
 """
 
 import asyncio
@@ -71,7 +72,10 @@ def catalogue_path(language: str) -> Path:
 
 @cache
 def translations(language: str) -> gettext.NullTranslations:
-    """Compile the catalogue of ``language``; English and unknown languages have an empty one."""
+    """Compile the catalogue of ``language``.
+
+    English and unknown languages have an empty one.
+    """
     if language not in LANGUAGES.values():
         return gettext.NullTranslations()
     compiled = BytesIO()
@@ -82,12 +86,12 @@ def translations(language: str) -> gettext.NullTranslations:
 
 
 def language_of_locale(locale: discord.Locale | None) -> str:
-    """Return the language for Discord's ``locale``, English where there is no catalogue."""
+    """Return the language of Discord's ``locale``, or else English."""
     return LANGUAGES.get(locale, ENGLISH) if locale else ENGLISH
 
 
 def say(language: str, template: Template, /, **values: Any) -> str:
-    """Translate ``template`` to ``language`` and fill its gaps with ``values`` by name."""
+    """Translate ``template`` to ``language`` and fill in ``values`` by name."""
     if isinstance(template, Plural):
         text = translations(language).ngettext(template.one, template.many, values[template.by])
     else:
@@ -96,7 +100,10 @@ def say(language: str, template: Template, /, **values: Any) -> str:
 
 
 def translate(language: str, text: Text) -> str:
-    """Translate ``text``, such as an error, to ``language``, with the name of the setting it is about."""
+    """Translate ``text``, such as an error, to ``language``.
+
+    Also translates the name of the setting that it is about.
+    """
     values = text.values
     if "field" in values:
         values = values | {"field": setting_name(language, values["field"])}
@@ -122,7 +129,10 @@ class CommandTranslator(Translator):
             await asyncio.to_thread(translations, language)
 
     async def translate(self, string: locale_str, locale: discord.Locale, context: TranslationContextTypes) -> str | None:
-        """Return ``string`` in the language of ``locale``, None where it has no other translation."""
+        """Return ``string`` in the language of ``locale``.
+
+        Returns None where it has no other translation.
+        """
         is_name = context.location in COMMAND_NAMES
         text = (command_name if is_name else say)(language_of_locale(locale), string.message)
         return text if text != string.message else None

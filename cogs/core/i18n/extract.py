@@ -1,7 +1,7 @@
 """Find the texts that need a translation: the extraction method of babel.cfg.
 
-Babel's own method for Python takes texts by the names of functions alone. This one also reads the names and descriptions of
-commands, which discord.py makes of decorators, docstrings and parameters.
+Babel's own method for Python finds texts by the names of functions only. This one also reads the names and descriptions of
+commands, which discord.py takes from decorators, docstrings and parameters.
 """
 
 import ast
@@ -23,7 +23,7 @@ Message = tuple[int, str, str | tuple[str, ...], list[str]]  # line, gettext's f
 
 
 def extract(source: BinaryIO, keywords: Any, comment_tags: Any, options: Any) -> Iterator[Message]:
-    """Yield the messages of a Python file of this project, as Babel asks an extraction method for them."""
+    """Yield the messages of a Python file, in the form that Babel expects."""
     yield from sorted(_templates(ast.parse(source.read())))
     module = ".".join(Path(source.name).resolve().relative_to(ROOT).with_suffix("").parts)
     if module == "cogs.core.i18n.catalogues":

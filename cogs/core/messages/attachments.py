@@ -1,4 +1,7 @@
-"""Pictures in messages: limited in size, and only from the addresses that Discord gave to uploads."""
+"""Download pictures from messages, with limits on size, time and memory.
+
+Only addresses that Discord assigned to uploads are used.
+"""
 
 import asyncio
 import logging
