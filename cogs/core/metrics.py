@@ -43,12 +43,12 @@ class Metrics:
 
     @property
     def pictures(self) -> int:
-        """How many pictures have been finished since the start."""
+        """The number of pictures finished since the start."""
         return int(self.registry.get_sample_value("darkroom_pictures_total") or 0)
 
     @property
     def seconds_per_picture(self) -> float | None:
-        """The engine's working time per finished picture, in seconds; None before the first."""
+        """The engine's working seconds per finished picture, None before the first."""
         working_seconds = self.registry.get_sample_value("darkroom_step_seconds_sum") or 0
         return working_seconds / self.pictures if self.pictures else None
 
@@ -61,7 +61,10 @@ class Metrics:
 
     @contextlib.contextmanager
     def serve(self, host: str, port: int) -> Iterator[int]:
-        """Serve the metrics over HTTP in another thread and yield the port; raises `DarkroomError`."""
+        """Serve the metrics over HTTP in another thread and yield the port.
+
+        Raises `DarkroomError`.
+        """
         try:
             server, thread = start_http_server(port, host, self.registry)
         except OSError as error:

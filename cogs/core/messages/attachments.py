@@ -33,7 +33,10 @@ PROBE_THREADS = ThreadPoolExecutor(2, "decode-sandbox")  # so many at a time
 
 @dataclass(frozen=True)
 class PostedFile:
-    """A file of a message: its name, alt text, size in bytes (0 if Discord does not say) and how to read it."""
+    """A file of a message: its name, alt text, size and how to read it.
+
+    ``size`` is in bytes, or 0 if Discord does not say.
+    """
 
     name: str
     description: str
@@ -42,9 +45,9 @@ class PostedFile:
 
 
 def posted_files(message: discord.Message) -> list[PostedFile]:
-    """Return the files that were uploaded with ``message``, in the order in which it shows them.
+    """Return the files that were uploaded with ``message``, in its order.
 
-    Discord lists those of a layout in its components only.
+    A message with a layout lists them in its components only.
     """
     if message.attachments:
         return [PostedFile(file.filename, file.description or "", file.size, file.read) for file in message.attachments]
@@ -69,17 +72,26 @@ def _media(components: Iterable[discord.Component]) -> Iterator[tuple[discord.Un
 
 
 async def fetch_image(file: discord.Attachment | PostedFile) -> Image.Image:
-    """Download and decode ``file``; raises `InvalidImageError` if it is too large or not a picture."""
+    """Download and decode ``file``.
+
+    Raises `InvalidImageError` if it is too large or not a picture.
+    """
     return await asyncio.to_thread(read_image, await download(file))
 
 
 async def fetch_masked(file: discord.Attachment | PostedFile) -> tuple[Image.Image, Image.Image | None]:
-    """Download and decode ``file``; return the picture without transparency, and that as a mask, if any."""
+    """Download ``file``; return the picture and its transparency as a mask, if any.
+
+    Raises `InvalidImageError` if it is too large or not a picture.
+    """
     return await asyncio.to_thread(read_masked, await download(file))
 
 
 async def fetch_mask(file: discord.Attachment | PostedFile) -> Image.Image:
-    """Download ``file`` and decode it as a mask; raises `InvalidImageError` if it is too large or not a picture."""
+    """Download ``file`` and decode it as a mask.
+
+    Raises `InvalidImageError` if it is too large or not a picture.
+    """
     return await asyncio.to_thread(read_mask, await download(file))
 
 
@@ -101,7 +113,10 @@ async def download(file: discord.Attachment | PostedFile) -> bytes:
 
 
 async def probe(data: bytes) -> None:
-    """Decode ``data`` in a sandbox; raises `InvalidImageError` if that takes too much time or memory."""
+    """Decode ``data`` in a sandbox.
+
+    Raises `InvalidImageError` if that takes too much time or memory.
+    """
     try:
         async with asyncio.timeout(PROBE_WAIT_SECONDS):
             is_safe = await asyncio.get_running_loop().run_in_executor(PROBE_THREADS, _probe, data)

@@ -1,4 +1,4 @@
-"""Base classes for everything a member presses, chooses or fills in.
+"""Base classes for everything that a member presses, chooses or fills in.
 
 A persistent item declares the fields that its custom_id carries, and what a press does::
 
@@ -44,7 +44,7 @@ TEXT_TOO_LONG: Final = plural(
 
 
 class PersistentItem(discord.ui.DynamicItem[ItemT], template=NOTHING):
-    """A component that still works after a restart, because its custom_id carries its fields.
+    """A component that works after a restart: its custom_id carries its fields.
 
     Fields are annotations of the subclass: int, bool, str, a `StrEnum` or a Literal of texts. Only the last one may be a str
     that contains a colon.
@@ -100,7 +100,7 @@ class PersistentItem(discord.ui.DynamicItem[ItemT], template=NOTHING):
         """Raise `DarkroomError` for input that this item never offered."""
 
     async def run(self, interaction: Interaction) -> None:
-        """Do what a press asks for; may raise `DarkroomError`."""
+        """Handle a press; may raise `DarkroomError`."""
         raise NotImplementedError
 
 
@@ -109,15 +109,21 @@ class PersistentButton(PersistentItem["discord.ui.Button[Any]"]):
 
 
 class PersistentSelect(PersistentItem["discord.ui.Select[Any]"]):
-    """A select that works after a restart. Its options are stored on its message only."""
+    """A select that works after a restart.
+
+    Only its message holds its options.
+    """
 
     @property
     def values(self) -> list[str]:
-        """What the member chose."""
+        """The values that the member chose."""
         return self.item.values
 
     def validate(self, interaction: Interaction) -> None:
-        """Raise `DarkroomError` unless the message offers every chosen value: a client can send anything."""
+        """Raise `DarkroomError` unless the message offers every chosen value.
+
+        A client can send anything.
+        """
         offered = set(_option_values(interaction.message.components if interaction.message else (), self.custom_id))
         if not self.values or not offered.issuperset(self.values):
             raise DarkroomError(INVALID_CHOICE)
@@ -130,7 +136,10 @@ class Form(discord.ui.Modal):
         super().__init__(title=title, timeout=FORM_TIMEOUT_SECONDS)
 
     async def on_submit(self, interaction: Interaction) -> None:  # type: ignore[override]
-        """Check the lengths of the texts and run the form; an error becomes a reply to the member."""
+        """Check the lengths of the texts and run the form.
+
+        An error becomes a reply to the member.
+        """
         try:
             for field in self.walk_children():
                 if isinstance(field, discord.ui.TextInput) and field.max_length and len(field.value) > field.max_length:
@@ -140,7 +149,7 @@ class Form(discord.ui.Modal):
             await reply_error(interaction, error)
 
     async def run(self, interaction: Interaction) -> None:
-        """Do what the form asks for; may raise `DarkroomError`."""
+        """Handle what the member entered; may raise `DarkroomError`."""
         raise NotImplementedError
 
 
@@ -169,7 +178,7 @@ def _pattern(kind: Any, is_last: bool) -> str:
 
 
 def _texts(kind: Any) -> Iterable[str]:
-    """Return the texts that a field of an enumeration or Literal may have."""
+    """Return the possible values of a field that is a `StrEnum` or a Literal."""
     return get_args(kind) if get_origin(kind) is Literal else [str(member) for member in kind]
 
 

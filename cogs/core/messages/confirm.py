@@ -1,4 +1,7 @@
-"""A question to the member that is answered by a button: ``if not (context := await confirm(context, question)): return``."""
+"""Ask the member a question that they answer by a button.
+
+Use it as ``if not (context := await confirm(context, question)): return``.
+"""
 
 import contextlib
 from typing import Any, Final, Literal, get_args
@@ -26,7 +29,7 @@ Choice = Literal["start", "cancel"]
 
 
 class AnswerButton(PersistentButton, name="question"):
-    """Answers the question that the interaction of that id asked."""
+    """Answers the question of the interaction ``question_id``."""
 
     choice: Choice
     question_id: int
@@ -37,7 +40,7 @@ class AnswerButton(PersistentButton, name="question"):
         super().__init__(button, choice=choice, question_id=question_id)
 
     async def run(self, interaction: Interaction) -> None:
-        """Hand the answer to the command that waits for it, and take the question away."""
+        """Pass the answer to the waiting command and remove the question."""
         asked_by = interaction.client.service.questions.pop(self.question_id, None)
         if asked_by is None:  # a restart forgets all questions
             raise DarkroomError(ANSWERED)
@@ -54,7 +57,7 @@ class AnswerButton(PersistentButton, name="question"):
 async def confirm(context: Context, question: str) -> Context | None:
     """Ask the member; return None unless they press Start.
 
-    That press is an interaction of its own, which still needs a response: go on with its context, which is returned.
+    The press is an interaction of its own, which still needs a response. Continue with its context, which this returns.
     """
     asked_by = context.interaction
     client = asked_by.client
@@ -77,9 +80,9 @@ async def confirm(context: Context, question: str) -> Context | None:
 
 
 async def confirm_variants(context: Context, prompt: ParsedPrompt, count: int | None) -> Context | None:
-    """Confirm how many pictures ``prompt`` makes if it stands for several; `confirm` explains what is returned.
+    """Confirm the number of pictures if ``prompt`` has several variants.
 
-    Raises `DarkroomError` for more pictures than the member may make.
+    Returns what `confirm` returns. Raises `DarkroomError` for more pictures than the member may make.
     """
     if len(prompt.variants) == 1:
         return context

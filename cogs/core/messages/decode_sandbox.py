@@ -1,8 +1,10 @@
-"""Decode one untrusted picture in a process of its own: ``python decode_sandbox.py SECONDS BYTES PIXELS FORMAT...``.
+"""Decode one untrusted picture in a separate process.
+
+Usage: ``python decode_sandbox.py SECONDS BYTES PIXELS FORMAT...``
 
 A hostile file can repeat scans, segments or chunks without end, so a limit on its pixels does not limit Pillow's time and
-memory. A thread that decodes such a file cannot be stopped; this process can. It ends with 0 for a damaged file, too: whoever
-decodes that later reports it.
+memory. A thread that decodes such a file cannot be stopped; this process can. It also exits with 0 for a damaged file, because
+the later decoding reports that.
 """
 
 import contextlib
@@ -29,12 +31,18 @@ def pixels(image: Image.Image) -> None:
 
 
 def texts(image: Image.Image) -> None:
-    """Do what `diffusion.images.parameters.read_text_chunks` does; for a moving PNG that decodes every frame."""
+    """Read the text as `diffusion.images.parameters.read_text_chunks` does.
+
+    For an animated PNG, that decodes every frame.
+    """
     getattr(image, "text", None)
 
 
 def main(cpu_seconds: str, memory: str, max_pixels: str, *formats: str) -> int:
-    """Decode the picture of standard input; return 1 if it takes too much memory, otherwise 0."""
+    """Decode the picture of standard input.
+
+    Returns 1 if it takes too much memory, otherwise 0.
+    """
     limit(int(cpu_seconds), int(memory))
     data = sys.stdin.buffer.read()
     for read in (pixels, texts):

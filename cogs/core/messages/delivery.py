@@ -43,7 +43,10 @@ CHANNEL_GONE = "The channel is gone."
 
 
 class _Original:
-    """The id "@original" of an interaction's response; discord.py would percent-encode the @ of a str."""
+    """The id "@original" of an interaction's response.
+
+    discord.py would percent-encode the @ of a str.
+    """
 
     def __str__(self) -> str:
         return "@original"
@@ -53,15 +56,15 @@ ORIGINAL: Final[Any] = _Original()
 
 
 class UndeliverableError(Exception):
-    """No route reached the member; the text says why, for the database."""
+    """No route reached the member; the database records the text."""
 
 
 class MessageUnreadableError(Exception):
-    """The bot has no permission and no token to see whether a message exists."""
+    """The bot cannot see whether a message exists: no permission, no token."""
 
 
 class _NotYetSentError(Exception):
-    """Discord may still carry out the first answer, requested by a bot that has ended since."""
+    """The first answer of an earlier run may still arrive at Discord."""
 
 
 class Route(Enum):
@@ -99,11 +102,17 @@ class Delivery:
         self._progress_edits: dict[int, asyncio.Task[int]] = {}  # by channel
 
     async def show(self, creation: Creation, answer: Answer) -> bool:
-        """Edit progress into the message, unless its channel is busy; return False if the message is gone."""
+        """Edit progress into the message unless its channel is busy.
+
+        Returns False if the message is gone.
+        """
         return self._channel_lock(creation.channel_id).locked() or await self.announce(creation, answer)
 
     async def announce(self, creation: Creation, answer: Answer) -> bool:
-        """Edit progress into the message once its channel is free; return False if the message is gone."""
+        """Edit progress into the message once its channel is free.
+
+        Returns False if the message is gone.
+        """
         route = _initial_route(creation)
         channel = creation.channel_id
         if (route is Route.EDIT_BY_TOKEN and _has_expired(creation)) or not self.creation_store.is_ownership_certain:
@@ -157,9 +166,10 @@ class Delivery:
                     raise UndeliverableError(reason) from error
 
     async def find(self, creation: Creation) -> discord.Message | None:
-        """Find the message of ``creation`` after a restart: one that shows its result, else the one that announced it.
+        """Find the message of ``creation`` after a restart.
 
-        Returns None where there is none. Raises `UndeliverableError` where the channel is gone, and `MessageUnreadableError`.
+        Prefers a message that shows the result over the one that announced it. Returns None where there is none. Raises
+        `UndeliverableError` where the channel is gone, and `MessageUnreadableError`.
         """
         try:
             return await retry(
@@ -253,7 +263,7 @@ class Delivery:
         return smaller
 
     def _size_limit(self, creation: Creation) -> int:
-        """Return the bytes that a file may have where ``creation`` goes, or 0 if unknown."""
+        """Return the most bytes of a file where ``creation`` goes, 0 if unknown."""
         guild = self.client.get_guild(creation.guild_id) if creation.guild_id else None
         return guild.filesize_limit if guild else 0
 
@@ -265,7 +275,10 @@ class Delivery:
 
 
 async def fit_to_limit(answer: Answer, limit: int) -> Answer:
-    """Return ``answer`` with files of at most ``limit`` bytes; raises `DarkroomError` where that is impossible."""
+    """Return ``answer`` with files of at most ``limit`` bytes.
+
+    Raises `DarkroomError` where that is impossible.
+    """
     if answer.largest <= limit:
         return answer
     smaller = await asyncio.to_thread(answer.smaller, limit)
@@ -275,7 +288,10 @@ async def fit_to_limit(answer: Answer, limit: int) -> Answer:
 
 
 def shows_result_of(message: discord.Message, creation: Creation) -> bool:
-    """Return whether ``message`` shows the finished pictures of ``creation``: files, and buttons that name it."""
+    """Return whether ``message`` shows the finished pictures of ``creation``.
+
+    Such a message has files, and buttons whose custom_ids name the creation.
+    """
     custom_ids = [getattr(child, "custom_id", None) for row in message.components for child in getattr(row, "children", ())]
     return bool(posted_files(message)) and f"darkroom:result:reroll:{creation.owner}:{creation.id}:0" in custom_ids
 
@@ -291,7 +307,7 @@ def token_note(language: str = ENGLISH) -> str:
 
 @contextlib.asynccontextmanager
 async def while_token_lives(creation: Creation) -> AsyncIterator[None]:
-    """Limit the block to the life of the interaction's token if the message has no other route.
+    """Limit the block to the life of the token if no other route exists.
 
     Raises `DarkroomError` when the time is over.
     """

@@ -11,7 +11,10 @@ DISCORD_ERRORS: Final = (discord.HTTPException, *NETWORK_ERRORS)
 
 
 class ErrorKind(Enum):
-    """What an error means for an answer; a network that is down is `TEMPORARY`, too."""
+    """The consequence of an error for an answer.
+
+    An unreachable network is `TEMPORARY`, too.
+    """
 
     MESSAGE_GONE = auto()
     MESSAGE_TOO_OLD = auto()
@@ -46,7 +49,7 @@ STATUSES: Final = {
 
 
 def classify(error: Exception) -> ErrorKind:
-    """Return what an error of discord.py or of the network means for an answer."""
+    """Return the consequence of an error of discord.py or the network."""
     if not isinstance(error, discord.HTTPException) or error.status >= 500:
         return ErrorKind.TEMPORARY
     return CODES.get(error.code) or STATUSES.get(error.status, ErrorKind.INVALID)

@@ -1,4 +1,7 @@
-"""Who descends from whom among pictures, and what changed on the way: text, nothing that talks to Discord or to the journal."""
+"""The tree of related pictures as text, with the changes between them.
+
+Nothing here talks to Discord or to the database.
+"""
 
 import difflib
 import re
@@ -31,7 +34,10 @@ DEFAULTS: Final = {field.name: field.default for field in fields(ImageRequest) i
 
 @dataclass(frozen=True)
 class Relative:
-    """A creation as its lineage shows it: ``request`` as the journal keeps it, None where it is not to be shown."""
+    """A creation in the tree.
+
+    ``request`` is its stored request, or None if the member may not see it.
+    """
 
     id: int
     parent_id: int | None
@@ -41,7 +47,7 @@ class Relative:
 
 
 def changes(before: Relative, after: Relative, language: str = ENGLISH) -> str:
-    """Return what differs between two requests."""
+    """Return the differences between two requests as text."""
     # What a row from before a setting existed does not say is as if it were left open; JSON knows lists alone.
     old, new = (DEFAULTS | (relative.request or {}) for relative in (before, after))
     parts = []
@@ -67,7 +73,7 @@ def changes(before: Relative, after: Relative, language: str = ENGLISH) -> str:
 
 
 def description_text(relative: Relative, language: str = ENGLISH) -> str:
-    """Return the prompt and seed of a picture that has nothing to be compared with."""
+    """Return the prompt and seed of a picture without a visible parent."""
     if relative.request is None:
         return say(language, HIDDEN)
     request = relative.request
@@ -79,9 +85,10 @@ def description_text(relative: Relative, language: str = ENGLISH) -> str:
 
 
 def tree_text(relatives: Iterable[Relative], marked: int, most: int, language: str = ENGLISH) -> str:
-    """Draw the tree of ``relatives`` in at most ``most`` characters, the one of id ``marked`` pointed out and its line first.
+    """Draw the tree of ``relatives`` in at most ``most`` characters.
 
-    Those whose parent is not among them begin trees of their own; so does the oldest of any that run in a circle.
+    Marks the creation ``marked`` and draws its ancestors first. A relative without a parent among the others begins a tree of
+    its own; so does the oldest one of a cycle.
     """
     known = {relative.id: relative for relative in sorted(relatives, key=lambda relative: relative.id)}
     line = {marked: known.get(marked)}

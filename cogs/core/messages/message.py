@@ -1,4 +1,4 @@
-"""What the bot says in one message: a sentence or progress as plain text, finished pictures in a layout of components."""
+"""A message of the bot: plain text, or finished pictures in a layout."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ SHRINK_LEVELS = (
 
 @dataclass(frozen=True)
 class Picture:
-    """A file as it is attached: its name, its bytes and its alt text."""
+    """An attached file: its name, bytes and alt text."""
 
     name: str
     data: bytes
@@ -39,7 +39,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Answer:
-    """A message to be: text, pictures below it, buttons."""
+    """A message to send: text, pictures below it and buttons."""
 
     text: str
     pictures: tuple[Picture, ...] = ()
@@ -47,7 +47,7 @@ class Answer:
 
     @property
     def attached(self) -> tuple[Picture, ...]:
-        """All that is uploaded with the message."""
+        """All files that are uploaded with the message."""
         return self.pictures
 
     @property
@@ -60,24 +60,27 @@ class Answer:
         return [picture.file() for picture in self.attached]
 
     def edit(self) -> dict[str, Any]:
-        """Return the options with which discord.py edits a message into this, for one attempt."""
+        """Return the options of one attempt to edit a message into this one."""
         return {"content": self.text, "attachments": self.files(), "view": self.view}
 
     def send(self) -> dict[str, Any]:
-        """Return the options with which discord.py sends this as a new message, for one attempt."""
+        """Return the options of one attempt to send this as a new message."""
         return {"content": self.text, "files": self.files()} | ({"view": self.view} if self.view else {})
 
     def smaller(self, limit: int = 0) -> "Answer | None":
-        """Return the same with smaller files, of at most ``limit`` bytes each; None if that is impossible."""
+        """Return the same with smaller files; None if that is impossible.
+
+        Each file has at most ``limit`` bytes.
+        """
         return None
 
 
 @dataclass(frozen=True)
 class Result(Answer):
-    """Finished pictures in a layout: ``settings`` below them, then the rows that ``rows`` returns for one attempt.
+    """Finished pictures in a layout, with ``settings`` and rows below them.
 
-    ``source`` is the picture that they started from. A ``spoiler`` is hidden until clicked. ``shrink_level`` counts how
-    often the files were made smaller; a note says so in ``language``.
+    ``rows`` returns fresh rows for one attempt. ``source`` is the picture that they started from. A ``spoiler`` is hidden until
+    clicked. ``shrink_level`` counts how often the files were made smaller; a note in ``language`` says so.
     """
 
     settings: str = ""
@@ -89,15 +92,15 @@ class Result(Answer):
 
     @property
     def attached(self) -> tuple[Picture, ...]:
-        """All that is uploaded with the message."""
+        """All files that are uploaded with the message."""
         return (*self.pictures, self.source) if self.source else self.pictures
 
     def edit(self) -> dict[str, Any]:
-        """Return the options with which discord.py edits a message into this, for one attempt."""
+        """Return the options of one attempt to edit a message into this one."""
         return {"content": None, "attachments": self.files(), "view": self.layout()}
 
     def send(self) -> dict[str, Any]:
-        """Return the options with which discord.py sends this as a new message, for one attempt."""
+        """Return the options of one attempt to send this as a new message."""
         return {"files": self.files(), "view": self.layout()}
 
     def layout(self) -> ui.LayoutView:
@@ -122,9 +125,9 @@ class Result(Answer):
         return ui.Section(self.text, accessory=ui.Thumbnail(media, description=alt, spoiler=self.spoiler))
 
     def smaller(self, limit: int = 0) -> "Result | None":
-        """Return the same with smaller files, of at most ``limit`` bytes each; None if that is impossible.
+        """Return the same with smaller files; None if that is impossible.
 
-        Encodes: call it in a thread.
+        Each file has at most ``limit`` bytes. Encodes: call it in a thread.
         """
         smaller = self
         for shrink_level, (_, options, divisor) in enumerate(SHRINK_LEVELS[self.shrink_level :], self.shrink_level + 1):

@@ -1,4 +1,7 @@
-"""Requests, progress and results as Discord shows them: text, pictures, nothing that talks to Discord."""
+"""Requests, progress and results as text and pictures.
+
+Nothing here talks to Discord.
+"""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -29,7 +32,7 @@ PREVIEWS_SHOWN = 4
 
 
 def escape(text: str) -> str:
-    """Return ``text`` so that Discord formats, pings and unfurls nothing in it."""
+    """Return ``text`` so that Discord formats, pings and embeds nothing in it."""
     # escape_mentions puts a zero-width space after each @, for clients and bots that ignore allowed_mentions.
     return discord.utils.escape_mentions(discord.utils.escape_markdown(text.replace("://", ":/\u200b/")))
 
@@ -41,14 +44,14 @@ def title(prompt: str, most: int = PROMPT_SHOWN, language: str = ENGLISH) -> str
 
 
 def headline(request: ImageRequest, language: str = ENGLISH) -> str:
-    """Return the prompt of ``request`` in bold, or the first and the last of several."""
+    """Return the prompt of ``request`` in bold, or the first and last of several."""
     later = request.later_prompts
     prompts = (request.prompt, *later) if len(later) < 3 else (request.prompt, "…", later[-1])
     return " → ".join(title(prompt, PROMPT_SHOWN // len(prompts), language) for prompt in prompts)
 
 
 def settings_line(request: ImageRequest, seeds: Iterable[int], language: str = ENGLISH) -> str:
-    """Return the line under the pictures: the settings that make them again."""
+    """Return the line under the pictures: the settings that reproduce them."""
     parts = [f"{request.width}x{request.height}" + (f" ×{request.upscale}" if request.upscale > 1 else "")]
     if request.morph_to:
         parts.insert(0, say(language, "seed {first} to {last}", first=request.seed, last=request.morph_seed))
@@ -72,7 +75,7 @@ def settings_line(request: ImageRequest, seeds: Iterable[int], language: str = E
 
 
 def info_text(request: ImageRequest, creation: Creation | None, language: str = ENGLISH) -> str:
-    """Return all that is known about finished pictures, with prompts that can be copied."""
+    """Return everything known about finished pictures, with copyable prompts."""
     parts = [f"**{say(language, 'Prompt')}**", _block(request.prompt or " ")]
     for prompt in request.later_prompts[-3:]:  # all together fit into a message
         parts += [f"**{say(language, 'Then')}**", _block(prompt[:PROMPT_SHOWN])]
@@ -99,7 +102,7 @@ def _origin(creation: Creation, language: str) -> Iterator[str]:
 
 
 def _block(text: str) -> str:
-    """Show ``text`` as it is, and so that it can be copied."""
+    """Return ``text`` unformatted, in a block from which it can be copied."""
     text = text.replace("``", "`\u200b`")  # three would end the block
     return f"```\n{text}\n```"
 
@@ -130,9 +133,9 @@ def progress_text(request: ImageRequest, progress: Progress, language: str = ENG
 def progress_pictures(
     request: ImageRequest, progress: Progress, spoiler: bool = False, language: str = ENGLISH
 ) -> tuple[Picture, ...]:
-    """Return the previews side by side as one small picture, if there are any; a ``spoiler`` is hidden until clicked.
+    """Return the previews side by side as one small picture, if there are any.
 
-    Encodes: call it in a thread.
+    A ``spoiler`` is hidden until clicked. Encodes: call it in a thread.
     """
     if not progress.previews:
         return ()
@@ -150,9 +153,9 @@ def state_text(prompt: str, state: str, language: str = ENGLISH) -> str:
 
 
 def encode_source(request: ImageRequest) -> bytes | None:
-    """Encode the picture that ``request`` starts from, if any, as the model sees it, transparent where it is to be redrawn.
+    """Encode the picture that ``request`` starts from, if any.
 
-    Call it in a thread.
+    It is scaled as the model sees it, and transparent where it is to be redrawn. Call it in a thread.
     """
     if request.image is None:
         return None
@@ -161,7 +164,7 @@ def encode_source(request: ImageRequest) -> bytes | None:
 
 
 def result_pictures(request: ImageRequest, files: Iterable[bytes], language: str = ENGLISH) -> tuple[Picture, ...]:
-    """Return finished pictures, each with its number and prompts as alt text."""
+    """Return finished pictures; the alt text has their number and prompts."""
     several, variants = request.count > 1 and not request.morph_to, bool(request.variants)
     pictures = []
     for index, file in enumerate(files):
@@ -178,5 +181,5 @@ def result_pictures(request: ImageRequest, files: Iterable[bytes], language: str
 
 
 def source_picture(png: bytes, language: str = ENGLISH) -> Picture:
-    """Return the picture that others started from."""
+    """Return the attachment of the picture that others started from."""
     return Picture(f"{SOURCE_PREFIX}png", png, say(language, "The picture this was started from"))

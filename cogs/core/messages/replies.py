@@ -1,4 +1,4 @@
-"""Short replies that only the member sees: an error in one sentence, or a note beside an answer."""
+"""Short private replies: an error in one sentence, or a note."""
 
 import contextlib
 import logging
@@ -27,7 +27,10 @@ PUBLIC_RESPONSES: Final = (
 
 
 async def reply_error(interaction: Interaction, error: Exception) -> None:
-    """Reply with ``error`` in the member's language; a public response that was begun is deleted first."""
+    """Reply with ``error`` in the member's language.
+
+    Deletes a public response that was already begun, because only the member may see the error.
+    """
     interaction = interaction.extras.get(CONTINUED_BY, interaction)
     explained = as_user_error(error)
     sentence = translate(Context.of(interaction).language, explained)
@@ -47,7 +50,7 @@ async def reply_error(interaction: Interaction, error: Exception) -> None:
 
 
 async def send_flags_note(context: Context, prompt: ParsedPrompt) -> None:
-    """Send the member a note about the flags of ``prompt`` that mean nothing here."""
+    """Send the member a note about the unknown flags of ``prompt``."""
     note = unknown_flags_note(prompt.unknown_flags, context.language)
     try:
         await context.interaction.followup.send(note, ephemeral=True, allowed_mentions=NO_MENTIONS)
@@ -56,7 +59,10 @@ async def send_flags_note(context: Context, prompt: ParsedPrompt) -> None:
 
 
 def as_user_error(error: Exception) -> DarkroomError:
-    """Return what the member is told of ``error``. Errors that are not the member's doing are logged."""
+    """Return ``error`` as the member reads it.
+
+    Logs errors that the member did not cause.
+    """
     if isinstance(error, app_commands.CommandInvokeError):
         error = error.original
     if isinstance(error, DarkroomError):

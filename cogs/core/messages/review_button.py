@@ -25,7 +25,7 @@ MODERATORS_ONLY: Final = N_("You need the permission Manage Messages in this cha
 
 
 class ReviewButton(PersistentButton, name="review"):
-    """Records what a moderator decides; of several moderators the first one counts."""
+    """Records the decision of a moderator; the first decision counts."""
 
     decision: Decision
     creation_id: int
@@ -35,7 +35,10 @@ class ReviewButton(PersistentButton, name="review"):
         super().__init__(button, decision=decision, creation_id=creation_id)
 
     async def run(self, interaction: Interaction) -> None:
-        """Record the decision and let the creation go on; raises `DarkroomError` where there is one already."""
+        """Record the decision and resume the creation.
+
+        Raises `DarkroomError` if it was decided already.
+        """
         service = interaction.client.service
         if not interaction.permissions.manage_messages:
             raise DarkroomError(MODERATORS_ONLY)

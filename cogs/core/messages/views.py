@@ -1,4 +1,7 @@
-"""The buttons and selects below pictures. Features register what each action does in ``service.result_actions``."""
+"""The buttons and selects below pictures.
+
+Features register the functions of their actions in ``service.result_actions``.
+"""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -40,9 +43,10 @@ PICTURES_PER_SELECT: Final = 25 // len(PICTURE_ACTIONS)  # Discord shows 25 opti
 
 @dataclass(frozen=True)
 class ResultTarget:
-    """What an action is for: the picture ``index`` of a creation of the member ``owner``, or all of its pictures.
+    """The target of an action: the picture ``index`` of a creation, or all.
 
-    A client cannot forge it: discord.py runs only items whose custom_id is on the message.
+    ``owner`` is the member who asked for it. A client cannot forge it: discord.py runs only items whose custom_id is on the
+    message.
     """
 
     action: Action
@@ -56,7 +60,7 @@ TimelapseRow = Callable[[Creation, ImageRequest, str], "discord.ui.ActionRow[Any
 
 
 async def run_action(interaction: Interaction, target: ResultTarget) -> None:
-    """Do what the feature registered for the action."""
+    """Call the function that a feature registered for the action."""
     await interaction.client.service.result_actions[target.action](interaction, target)
 
 
@@ -75,12 +79,15 @@ class ActionButton(PersistentButton, name="result"):
         super().__init__(button, action=action, owner=owner, creation_id=creation_id, index=index)
 
     async def run(self, interaction: Interaction) -> None:
-        """Do the action."""
+        """Run the action."""
         await run_action(interaction, ResultTarget(self.action, self.owner, self.creation_id, self.index))
 
 
 class PictureSelect(PersistentSelect, name="pictures"):
-    """Offers every action for each of up to `PICTURES_PER_SELECT` pictures; ``first`` is the index of the first."""
+    """Offers every action for up to `PICTURES_PER_SELECT` pictures.
+
+    ``first`` is the index of the first of them.
+    """
 
     owner: int
     creation_id: int
@@ -101,7 +108,7 @@ class PictureSelect(PersistentSelect, name="pictures"):
         super().__init__(select, owner=owner, creation_id=creation_id, first=pictures.start)
 
     async def run(self, interaction: Interaction) -> None:
-        """Do the chosen action with the chosen picture."""
+        """Run the chosen action for the chosen picture."""
         action, _, index = self.values[0].partition(":")
         target = ResultTarget(action, self.owner, self.creation_id, int(index))  # type: ignore[arg-type]
         await run_action(interaction, target)
@@ -110,7 +117,10 @@ class PictureSelect(PersistentSelect, name="pictures"):
 def result_rows(
     owner: int, creation_id: int, pictures: int, has_timelapse: bool, language: str = ENGLISH
 ) -> list[discord.ui.ActionRow[Any]]:
-    """Return the rows below finished pictures: a button for each action, or selects where there are several pictures."""
+    """Return the rows below finished pictures.
+
+    A single picture has a button for each action, several pictures have selects.
+    """
     actions = [action for action in MESSAGE_ACTIONS if has_timelapse or action != "timelapse"]
     for_message = discord.ui.ActionRow[Any](*(ActionButton(each, owner, creation_id, language=language) for each in actions))
     if pictures == 1:
@@ -127,12 +137,12 @@ def cancel_view(owner: int, creation_id: int, language: str = ENGLISH) -> discor
 
 
 def edit_again_view(owner: int, creation_id: int, language: str = ENGLISH) -> discord.ui.View:
-    """Return the button below the reason why an edit was refused."""
+    """Return the button below the error of a rejected edit."""
     return view_of(ActionButton("edit_again", owner, creation_id, language=language))
 
 
 def text_view(text: str) -> discord.ui.LayoutView:
-    """Return a layout of ``text`` alone, which may have 4,000 characters instead of 2,000."""
+    """Return a layout of ``text``, which may have 4,000 characters, not 2,000."""
     view = discord.ui.LayoutView(timeout=None)
     view.add_item(discord.ui.TextDisplay(text))
     return view

@@ -1,4 +1,7 @@
-"""The skeleton of a text (Unicode UTS 39): look-alikes become the Latin letters they look like, invisible characters go."""
+"""The skeleton of a text (Unicode UTS 39), for comparing look-alikes.
+
+Look-alikes become the Latin letters that they look like. Invisible characters are removed.
+"""
 
 import string
 import unicodedata
@@ -18,9 +21,9 @@ NAMED: Final = regex.compile(r"(?:LATIN (?:SMALL |CAPITAL )?|SYMBOL )LETTER (?:[
 
 
 def skeleton(text: str) -> str:
-    """Return ``text`` as it looks: lower case, Latin for look-alikes, without marks and invisible characters.
+    """Return ``text`` in lower case, with Latin letters for look-alikes.
 
-    A capital I or a bar becomes `I_OR_L`, a long s becomes `S_OR_F`.
+    Marks and invisible characters are removed. A capital I or a bar becomes `I_OR_L`, a long s becomes `S_OR_F`.
     """
     text = FOREIGN_MARKS.sub("", "".join(map(_as_latin, IGNORABLE.sub("", text))))
     text = CAPITALS.sub(lambda word: word[0].replace("l", I_OR_L).lower(), text)  # among capitals, an I is an I
@@ -44,7 +47,7 @@ def _as_latin(character: str) -> str:
 
 @cache
 def _confusables() -> dict[str, str]:
-    """Return Unicode's confusable characters of letters and digits, and what each looks like."""
+    """Return Unicode's look-alikes of letters and digits, with their originals."""
     return {
         lookalike: I_OR_L if group["character"] == "l" else group["character"].lower()
         for group in is_confusable(string.ascii_letters + string.digits, greedy=True)

@@ -1,4 +1,4 @@
-"""Who asks, where, and what holds for them there: resolved once for each interaction."""
+"""The context of an interaction, resolved once: who asks, where, which rules."""
 
 from dataclasses import dataclass, field, replace
 
@@ -13,7 +13,7 @@ CONTEXT = "context"  # the key in `Interaction.extras`
 
 @dataclass(frozen=True)
 class Context:
-    """What the bot knows about an interaction before it does anything for it.
+    """Everything that the bot knows about an interaction before it acts.
 
     ``place_ids`` are the ids of the channel, of its category and of a thread's channel. ``preferences`` holds for the member
     in this place: the nearest of member, channel and server that sets something wins, and the lowest maximum. ``server`` is
@@ -42,15 +42,15 @@ class Context:
         return context
 
     def language_for(self, private: bool) -> str:
-        """Return the language of an answer that only the member sees, or else the whole channel."""
+        """Return the language of a reply for the member only or for the channel."""
         return self.language if private else self.channel_language
 
 
 def resolve(interaction: Interaction) -> Context:
-    """Look up who asks, where, and what holds there.
+    """Resolve the context of ``interaction``.
 
-    The whole channel reads the language set for it or its server, or else Discord's setting of the server. Outside of servers
-    it is the member's own: they are alone there, or asked in the name of all.
+    The language of the whole channel is the one set for it or for its server, or else the one that the server has in Discord.
+    Outside servers it is the member's own language.
     """
     service = interaction.client.service
     layers = {scope: service.preference_store.get(scope, subject) for scope, subject in scopes_of(interaction).items()}

@@ -1,4 +1,4 @@
-"""Decide what happens to pictures that the safety check flagged, from the settings of their server."""
+"""Choose the action for flagged pictures from the settings of their server."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -18,7 +18,7 @@ ACTION_NAMES: Final = {
 
 
 def action_for(server: Preferences | None, age_restricted: bool) -> FlaggedAction:
-    """Return what happens to flagged pictures in a channel, age-restricted or not.
+    """Return the action for flagged pictures in a channel.
 
     ``server`` is None in direct messages. Without a channel for moderators, pictures that need a review are refused.
     """
@@ -29,7 +29,7 @@ def action_for(server: Preferences | None, age_restricted: bool) -> FlaggedActio
 
 
 def rule_text(server: Preferences, language: str = ENGLISH) -> str:
-    """Describe what happens to flagged pictures, and what keeps a choice from taking effect."""
+    """Describe the actions for flagged pictures, and what is missing for them."""
     action = say(language, ACTION_NAMES[action_for(server, age_restricted=False)])
     restricted_action = say(language, ACTION_NAMES[action_for(server, age_restricted=True)])
     lines = [

@@ -1,4 +1,7 @@
-"""What may be made, where, by whom and how much of it: every request passes `Rules.admit` before any of it is made."""
+"""The limits on requests: where, by whom, what and how many.
+
+Every request passes `Rules.admit` before the bot makes any of it.
+"""
 
 import asyncio
 import contextlib
@@ -46,7 +49,10 @@ class NotAllowedError(DarkroomError):
 
 @dataclass(frozen=True)
 class Allowance:
-    """How many pictures a member made today and may make: in this server, or in all servers together."""
+    """How many pictures a member made today, and how many they may make.
+
+    It counts those of this server, or those of all servers together.
+    """
 
     used: int
     most: int
@@ -54,14 +60,14 @@ class Allowance:
 
     @property
     def left(self) -> int:
-        """How many pictures the member may still make today."""
+        """The number of pictures that the member may still make today."""
         return max(0, self.most - self.used)
 
 
 class Rules:
-    """Applies what servers and channels allow, and how much the operator lets one member ask for.
+    """Applies the rules of servers and channels, and the operator's limits.
 
-    A member may make ``daily`` pictures a day over all servers (None: any number), and have ``max_per_member`` unfinished
+    A member may make ``daily`` pictures a day across all servers (None: any number), and have ``max_per_member`` unfinished
     requests.
     """
 
@@ -86,7 +92,10 @@ class Rules:
         self._preparing: Counter[int] = Counter()
 
     def lock_for(self, member_id: int) -> asyncio.Lock:
-        """Return the lock to hold from `admit` until the request is stored, so that two cannot both take the day's last."""
+        """Return the lock to hold from `admit` until the request is stored.
+
+        Otherwise two requests at once could both use the last picture of the day.
+        """
         return self._locks.setdefault(member_id, asyncio.Lock())
 
     async def admit(self, context: Context, request: ImageRequest) -> None:
@@ -106,7 +115,7 @@ class Rules:
                 raise NotAllowedError("The rules of this server do not allow “{word}”.", word=rule)
 
     def denial(self, context: Context) -> NotAllowedError | None:
-        """Return why the member may make no pictures here, or None."""
+        """Return the reason why the member may make no pictures here, or None."""
         preferences = context.preferences
         if preferences.channels and context.place_ids.isdisjoint(preferences.channels):
             channels = _mentions("<#{}>", preferences.channels)
@@ -117,13 +126,19 @@ class Rules:
         return None
 
     async def broken_rule(self, context: Context, text: str) -> Rule | None:
-        """Return a word or expression of the server that ``text`` contains, or None; raises `RuleTimeoutError`."""
+        """Return a rule of the server that ``text`` breaks, or None.
+
+        Raises `RuleTimeoutError`.
+        """
         words = context.server.words or ()
         expressions = context.server.expressions or ()
         return await asyncio.to_thread(find_broken_rule, words, expressions, text) if words or expressions else None
 
     async def allowances(self, context: Context) -> list[Allowance]:
-        """Return the member's allowances of today: the server's and the operator's, where there are any."""
+        """Return the member's allowances of today.
+
+        There is one of the server and one of the operator, where they set any.
+        """
         preferences = context.preferences
         of_roles = [most for role, most in (preferences.allowances or {}).items() if role in context.role_ids]
         of_server = max(of_roles, default=preferences.allowance)
@@ -138,7 +153,10 @@ class Rules:
         return allowances
 
     async def check_allowance(self, context: Context, pictures: int) -> int | None:
-        """Return how many pictures are left today, None for any number; raises `NotAllowedError` below ``pictures``."""
+        """Return how many pictures are left today, None for any number.
+
+        Raises `NotAllowedError` if fewer than ``pictures`` are left.
+        """
         allowances = await self.allowances(context)
         for allowance in allowances:
             if pictures > allowance.left:
@@ -146,21 +164,24 @@ class Rules:
         return min((allowance.left for allowance in allowances), default=None)
 
     async def recheck(self, context: Context) -> None:
-        """Raise `NotAllowedError` if more was counted than is allowed: another process may have taken the day's last, too."""
+        """Raise `NotAllowedError` if the member has exceeded an allowance.
+
+        Another process may have counted a request at the same time.
+        """
         if self._is_shared:
             for allowance in await self.allowances(context):
                 if allowance.used > allowance.most:
                     raise _allowance_error(allowance, allowance.used)
 
     def check_remix(self, context: Context, author_id: int) -> None:
-        """Raise `NotAllowedError` if the member ``author_id`` keeps others from starting from their pictures or avatar."""
+        """Raise `NotAllowedError` if ``author_id`` forbids others to remix."""
         if author_id != context.member_id and self.preference_store.get(Scope.MEMBER, author_id).remix is False:
             raise NotAllowedError("This member does not allow others to start from their pictures or avatar.")
 
     async def check_capacity(self, member_id: int) -> None:
-        """Raise `QueueFullError` if the member has too many unfinished requests, in all processes.
+        """Raise `QueueFullError` if the member has too many unfinished requests.
 
-        No other request of theirs passes between this and the caller's next await.
+        Counts those of all processes. No other request of the member can pass before the caller's next await.
         """
         elsewhere = len(await self.claims.held_by_others(member_id)) if self._is_shared else 0
         if self.engine.jobs_of(member_id) + self._preparing[member_id] + elsewhere >= self.max_per_member:
@@ -168,7 +189,10 @@ class Rules:
 
     @contextlib.asynccontextmanager
     async def preparing(self, member_id: int) -> AsyncIterator[None]:
-        """Count a request as unfinished while it is prepared, such as by a download; raises `QueueFullError`."""
+        """Count a request as unfinished while it is prepared.
+
+        Preparation may be a download. Raises `QueueFullError`.
+        """
         await self.check_capacity(member_id)
         self._preparing[member_id] += 1
         try:
@@ -178,7 +202,10 @@ class Rules:
             self._preparing += Counter()  # drops those at 0
 
     def validate_preferences(self, preferences: Preferences) -> None:
-        """Raise `InvalidRequestError` for preferences beyond the operator's limits, or that no request could have."""
+        """Raise `InvalidRequestError` for preferences that no request could have.
+
+        The operator's limits apply, too.
+        """
         limits = self.engine.config.limits
         for name, most in zip(MAXIMA, (limits.side, limits.steps, limits.count), strict=True):
             value = getattr(preferences, name)

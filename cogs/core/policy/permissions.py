@@ -1,4 +1,4 @@
-"""Which member may see, show or cancel what another one asked for."""
+"""The permissions of members on creations: see, show, cancel."""
 
 import discord
 
@@ -25,12 +25,15 @@ def is_here(context: Context, creation: Creation) -> bool:
 
 
 def fits_channel(context: Context, creation: Creation) -> bool:
-    """Return whether everyone here may see it: what an age-restricted channel flagged stays in such channels."""
+    """Return whether everyone here may see ``creation``.
+
+    Flagged pictures from an age-restricted channel stay in such channels.
+    """
     return not (creation.flags and creation.age_restricted) or context.is_age_restricted
 
 
 def may_see(context: Context, creation: Creation) -> bool:
-    """Return whether the member may be shown ``creation`` here.
+    """Return whether the member may see ``creation`` here.
 
     They see their own everywhere. They see others' if these are public, not deleted, and in this channel or in a channel of
     this server whose history they can read.
@@ -44,7 +47,10 @@ def may_see(context: Context, creation: Creation) -> bool:
 
 
 def may_cancel(context: Context, creation: Creation) -> bool:
-    """Return whether the member may cancel ``creation``: its owner may, and who may delete messages in its channel."""
+    """Return whether the member may cancel ``creation``.
+
+    Its owner may, and so may anyone who can delete messages in its channel.
+    """
     if creation.owner == context.member_id:
         return True
     if creation.guild_id is None or not is_here(context, creation):
@@ -53,7 +59,10 @@ def may_cancel(context: Context, creation: Creation) -> bool:
 
 
 def _permissions(context: Context, creation: Creation) -> discord.Permissions:
-    """Return the member's permissions in the channel of ``creation``, which is in this server."""
+    """Return the member's permissions in the channel of ``creation``.
+
+    The channel is in this server.
+    """
     interaction = context.interaction
     if creation.channel_id == interaction.channel_id:
         return interaction.permissions

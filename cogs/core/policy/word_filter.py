@@ -1,4 +1,7 @@
-"""Find blocked words and regular expressions in texts, however they are disguised. It is slow: call it in a thread."""
+"""Find blocked words and regular expressions in texts, even if disguised.
+
+The search is slow: call it in a thread.
+"""
 
 import itertools
 import re
@@ -95,7 +98,10 @@ class WordList:
 
 
 def find_broken_rule(words: tuple[str, ...], expressions: tuple[str, ...], text: str) -> Rule | None:
-    """Return a rule of the server that ``text`` breaks, or None; raises `RuleTimeoutError` and `InvalidRuleError`."""
+    """Return a rule of the server that ``text`` breaks, or None.
+
+    Raises `RuleTimeoutError` and `InvalidRuleError`.
+    """
     return _list(words, expressions).find(text)
 
 
@@ -105,7 +111,10 @@ def _list(words: tuple[str, ...], expressions: tuple[str, ...]) -> WordList:
 
 
 def validate_rule(rule: Rule) -> Rule:
-    """Return ``rule`` if it can be blocked; raises `InvalidRuleError`. It tries the rule out: call it in a thread."""
+    """Return ``rule`` if it can be blocked; raises `InvalidRuleError`.
+
+    It tries the rule out: call it in a thread.
+    """
     limit = EXPRESSION_LIMIT if rule.is_expression else WORD_LIMIT
     if len(rule.text) > limit:
         raise InvalidRuleError(
@@ -142,19 +151,28 @@ def _expression(text: str) -> "regex.Pattern[str]":
 
 
 def _matches(expression: "regex.Pattern[str]", text: str, seconds: float) -> bool:
-    """Search, no longer than ``seconds`` and without keeping other threads waiting; raises TimeoutError."""
+    """Search for at most ``seconds``, without blocking other threads.
+
+    Raises TimeoutError.
+    """
     return expression.search(text, timeout=max(1e-6, seconds), concurrent=True) is not None
 
 
 def _merged_letters(skeletal: str) -> str:
-    """Return the letters of a skeleton, with one for all that look alike and none twice in a row."""
+    """Return the letters of a skeleton, simplified for a fast first test.
+
+    One letter stands for all that look alike, and none comes twice in a row.
+    """
     letters = filter(str.isalnum, skeletal.translate(MERGED_LETTERS))
     return "".join(letter for letter, _ in itertools.groupby(letters))
 
 
 @lru_cache(1000)
 def _word(text: str) -> "re.Pattern[str]":
-    """Match ``text`` as a whole word in skeletons, also with digits for letters, stretched, or spaced out."""
+    """Match ``text`` as a whole word in skeletons.
+
+    Also matches digits for letters, repeated letters, and letters with gaps.
+    """
     words = skeleton(text.casefold()).split()
     letters = [character for word in words for character in word]
     if not any(map(str.isalnum, letters)):
@@ -169,7 +187,10 @@ def _word(text: str) -> "re.Pattern[str]":
 
 
 def _stretched(word: str) -> str:
-    """Match ``word`` with any of its letters three times or more, as in "baaad"; twice would be another word."""
+    """Match ``word``, also with a letter three times or more, as in "baaad".
+
+    A letter that comes twice could make another word.
+    """
     pattern = ""
     for character, run in itertools.groupby(word):
         unit, count = f"(?:{_letter(character)}{JOINER})", len(list(run))
