@@ -13,26 +13,26 @@ from tests.support.safety import build_classifier
 
 
 @pytest.mark.skipif((ROOT / ".env").exists(), reason="this checkout has a .env of its own")
-def test_without_a_token_one_sentence_names_it_and_the_preview():
+def test_bot_without_a_token_names_it_and_the_preview():
     ended = run("bot.py")
     assert ended.returncode == 2
     assert len(ended.stderr.splitlines()) == 1
     assert "DISCORD_TOKEN" in ended.stderr and "darkroom preview" in ended.stderr
 
 
-def test_a_wrong_setting_is_named():
+def test_bot_names_a_wrong_setting():
     ended = run("bot.py", MAX_ROWS="none")
     assert ended.returncode == 2
     assert "MAX_ROWS" in ended.stderr and "Traceback" not in ended.stderr
 
 
-def test_a_model_that_cannot_be_loaded_stops_the_start_with_a_sentence(tmp_path):
+def test_preview_explains_a_model_that_cannot_be_loaded(tmp_path):
     ended = run("bot.py", "preview", MODEL_ID=str(tmp_path))
     assert ended.returncode == 2
     assert "cannot be loaded" in ended.stderr and "Traceback" not in ended.stderr
 
 
-def test_labels_that_the_classifier_lacks_stop_the_start_with_those_it_has(tmp_path):
+def test_preview_lists_the_labels_of_the_classifier(tmp_path):
     folder = str(build_classifier(tmp_path))
     ended = run("bot.py", "preview", SAFETY_MODEL=folder, SAFETY_LABELS="red, nsfw")
     assert ended.returncode == 2
@@ -40,7 +40,7 @@ def test_labels_that_the_classifier_lacks_stop_the_start_with_those_it_has(tmp_p
     assert "Traceback" not in ended.stderr
 
 
-def test_a_picture_is_made_from_the_command_line(tiny_folder, tmp_path):
+def test_diffusion_command_writes_pictures(tiny_folder, tmp_path):
     target = tmp_path / "apple.png"
     ended = run("-m", "diffusion", "red apple", "-o", target, "--model", tiny_folder, "--steps", 3, "--seed", 9, "--count", 2)
     assert ended.returncode == 0, ended.stderr
@@ -51,7 +51,7 @@ def test_a_picture_is_made_from_the_command_line(tiny_folder, tmp_path):
         assert picture.size == (32, 32)
 
 
-def test_a_picture_can_be_saved_larger(tiny_folder, tmp_path):
+def test_diffusion_command_upscales(tiny_folder, tmp_path):
     target = tmp_path / "apple.png"
     ended = run("-m", "diffusion", "red apple", "-o", target, "--model", tiny_folder, "--steps", 2, "--upscale", 2)
     assert ended.returncode == 0, ended.stderr
@@ -60,7 +60,7 @@ def test_a_picture_can_be_saved_larger(tiny_folder, tmp_path):
         assert picture.size == (64, 64)
 
 
-def test_the_command_line_steers(tmp_path):
+def test_diffusion_command_steers(tmp_path):
     target = tmp_path / "apple.png"
     ended = run("-m", "diffusion", "apple", "-o", target, "--steps", 2, "--steer", "red", "--steer-scale", 3)
     assert ended.returncode == 0, ended.stderr
@@ -68,7 +68,7 @@ def test_the_command_line_steers(tmp_path):
     assert (settings["guide_label"], settings["label_scale"]) == ("red", 3.0)
 
 
-def test_the_command_line_draws_a_part_anew_and_morphs(tiny_folder, tmp_path):
+def test_diffusion_command_inpaints_and_morphs(tiny_folder, tmp_path):
     image, mask, target = tmp_path / "in.png", tmp_path / "mask.png", tmp_path / "out.png"
     Image.new("RGB", (32, 32), "red").save(image)
     box_mask((64, 64), (0, 0, 32, 64)).save(mask)
@@ -85,13 +85,13 @@ def test_the_command_line_draws_a_part_anew_and_morphs(tiny_folder, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"), [([""], "empty"), (["fox", "--steps", "0"], "step"), (["fox", "--image", "nowhere.png"], "nowhere")]
 )
-def test_bad_arguments_are_told_in_one_sentence(tiny_folder, arguments, words):
+def test_diffusion_command_explains_invalid_arguments(tiny_folder, arguments, words):
     ended = run("-m", "diffusion", *arguments, "--model", tiny_folder)
     assert ended.returncode == 2
     assert words in ended.stderr and "Traceback" not in ended.stderr
 
 
-def test_a_preview_port_that_is_taken_is_told_in_one_sentence(tiny_folder):
+def test_preview_explains_a_port_in_use(tiny_folder):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         ended = run("bot.py", "preview", MODEL_ID=str(tiny_folder), SIMULATOR_PORT=str(taken.getsockname()[1]))
     assert ended.returncode == 2

@@ -38,7 +38,7 @@ requests = st.builds(
 
 
 @given(anything)
-def test_any_prompt_is_refused_or_becomes_clean_text(prompt):
+def test_validate_prompt_cleans_or_rejects_any_text(prompt):
     try:
         text = prompt_module.validate_prompt(prompt_module.clean(prompt))
     except InvalidRequestError:
@@ -53,7 +53,7 @@ def again(text):
 
 
 @given(st.text("ab {|}\\", max_size=60))
-def test_any_braces_are_refused_or_can_be_edited_and_stand_for_the_same_again(prompt):
+def test_prompt_source_restores_any_braces(prompt):
     try:
         request = again(prompt)
     except InvalidRequestError:
@@ -64,7 +64,7 @@ def test_any_braces_are_refused_or_can_be_edited_and_stand_for_the_same_again(pr
 @given(
     st.lists(st.sampled_from("fox 7 3:2 --seed --no —ar –cfg -- - --zz --tile --style raw --ar=1:1 --v".split())).map(" ".join)
 )
-def test_any_flags_are_refused_or_leave_a_prompt_without_any(prompt):
+def test_parse_flags_removes_or_rejects_any_flags(prompt):
     try:
         left = parse_flags(prompt).text
     except InvalidRequestError:
@@ -73,7 +73,7 @@ def test_any_flags_are_refused_or_leave_a_prompt_without_any(prompt):
 
 
 @given(requests)
-def test_any_request_shows_within_discords_limits_and_without_mentions(request):
+def test_result_of_any_request_fits_discord_without_mentions(request):
     pictures = render.result_pictures(request, [b""] * request.count)
     texts = render.title(request.prompt), render.settings_line(request, request.seeds)
     rows = functools.partial(views.result_rows, 2**64 - 1, 2**64 - 1, len(pictures), has_timelapse=True)
@@ -85,12 +85,12 @@ def test_any_request_shows_within_discords_limits_and_without_mentions(request):
 
 
 @given(requests)
-def test_any_request_comes_back_from_the_journal(request):
+def test_request_from_json_inverts_request_to_json(request):
     assert request_from_json(request_to_json(request), None) == request
 
 
 @given(anything)
-def test_any_size_is_read_or_refused(text):
+def test_parse_size_reads_or_rejects_any_text(text):
     try:
         width, height = parse_size(text)
     except InvalidRequestError:
@@ -99,7 +99,7 @@ def test_any_size_is_read_or_refused(text):
 
 
 @given(anything)
-def test_any_text_in_a_chunk_is_read_or_refused(text):
+def test_read_parameters_reads_or_rejects_any_text(text):
     png = to_png(Image.new("RGB", (9, 7)), text.encode(errors="ignore").decode())
     with contextlib.suppress(DarkroomError):
         ImageRequest(**read_parameters(png))
@@ -109,7 +109,7 @@ identifiers = st.integers(0, 2**64 - 1)
 
 
 @given(st.sampled_from(sorted(views.LABELS)), identifiers, identifiers, st.integers(0, 9))
-async def test_every_button_can_be_restored_from_its_custom_id(action, owner, creation, index):
+async def test_action_button_is_restored_from_its_custom_id(action, owner, creation, index):
     button = views.ActionButton(action, owner, creation, index)
     assert len(button.custom_id) <= 100
     restored = await views.ActionButton.from_custom_id(None, button.item, button.template.fullmatch(button.custom_id))
@@ -117,7 +117,7 @@ async def test_every_button_can_be_restored_from_its_custom_id(action, owner, cr
 
 
 @given(identifiers, identifiers, st.integers(2, 10))
-def test_selects_hold_what_discord_takes_and_offer_everything_once(owner, creation, pictures):
+def test_result_rows_offer_every_action_once_within_limits(owner, creation, pictures):
     *selects, _ = [row.children[0].item for row in views.result_rows(owner, creation, pictures, has_timelapse=True)]
     assert all(len(select.custom_id) <= 100 and 1 <= len(select.options) <= 25 for select in selects)
     options = [option for select in selects for option in select.options]
@@ -126,7 +126,7 @@ def test_selects_hold_what_discord_takes_and_offer_everything_once(owner, creati
 
 
 @given(st.integers(1, 300), st.integers(1, 300))
-def test_smaller_answers_end(width, height):
+def test_smaller_ends_after_four_attempts(width, height):
     answer = Result("", (Picture("a.png", to_png(Image.new("RGB", (width, height))), "a"),))
     seen = 0
     while answer := answer.smaller():

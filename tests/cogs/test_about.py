@@ -18,20 +18,20 @@ def commands(server):
     return server.env.bot.tree.get_commands(type=discord.AppCommandType.chat_input)
 
 
-async def test_it_tells_the_model_what_to_try_and_every_command(server, administrator):
+async def test_about_shows_model_example_and_every_command(server, administrator):
     text = private_text(await administrator.slash(server.channel, "about"))
     assert "`tiny`" in text and "/imagine prompt: a red fox in the snow" in text
     for command in commands(server):
         assert f"`/{command.name}`: {command.description.removesuffix('.')}\n" in text
 
 
-async def test_members_are_not_told_commands_that_are_not_for_them(server):
+async def test_about_hides_administrators_commands_from_members(server):
     text = private_text(await server.alice.slash(server.channel, "about"))
     for command in commands(server):
         assert (f"`/{command.name}`" in text) == (command.default_permissions is None)
 
 
-async def test_the_longest_that_there_is_to_tell_fits_one_message(server):
+async def test_about_text_fits_one_message(server):
     defaults = Defaults(about="a" * 300, examples=("e" * 100,) * 5)
     listed = {f"/{command.name}": command.description for command in commands(server)}
     running = running_text("cuda:0", "torch.bfloat16", 4e9, 10**9, 1234.5)
@@ -40,17 +40,17 @@ async def test_the_longest_that_there_is_to_tell_fits_one_message(server):
     assert defaults.about in text and running in text and all(f"`{name}`" in text for name in listed)
 
 
-async def test_a_small_model_says_what_it_is_for_and_how_to_get_another(tiny_components):
+async def test_about_of_a_small_model_names_its_purpose_and_model_id(tiny_components):
     about = "This is a small model for icons."
     async with open_server(model_of(tiny_components, Defaults(about=about, examples=("red apple",)))) as server:
         text = private_text(await server.alice.slash(server.channel, "about"))
     assert about in text and "`MODEL_ID`" in text and "/imagine prompt: red apple" in text
 
 
-async def test_a_model_for_everything_mentions_no_setting(server):
+async def test_about_of_a_general_model_does_not_name_model_id(server):
     assert "MODEL_ID" not in private_text(await server.alice.slash(server.channel, "about"))
 
 
-async def test_it_works_in_a_direct_message(server):
+async def test_about_works_in_a_direct_message(server):
     text = private_text(await server.env.create_user("carol").slash("about"))
     assert "`/imagine`" in text

@@ -34,12 +34,12 @@ def operator(administrators):
 
 
 @pytest.mark.parametrize("command", ["pause", "resume", "drain", "reload"])
-async def test_not_even_other_administrators_may(server, administrators, command):
+async def test_admin_refuses_other_administrators(server, administrators, command):
     assert private_text(await administrators[1].slash(server.channel, f"admin {command}")) == OPERATORS_ONLY
     assert not server.engine.paused and not server.service.closed_reason
 
 
-async def test_a_pause_holds_everything_back_until_it_is_over(server, operator):
+async def test_pause_holds_jobs_until_resume(server, operator):
     await operator.slash(server.channel, "admin pause")
     result = await server.bob.slash(server.channel, "imagine", prompt="red apple", steps=2)
     (job,) = server.service.jobs.values()
@@ -49,7 +49,7 @@ async def test_a_pause_holds_everything_back_until_it_is_over(server, operator):
     await server.until_finished(result.response)
 
 
-async def test_a_drain_finishes_what_is_in_hand_and_takes_no_more_until_it_is_over(server, operator, monkeypatch):
+async def test_drain_finishes_jobs_and_refuses_new_ones_until_resume(server, operator, monkeypatch):
     slow_down(server, monkeypatch)
     message = await ask(server)
     told = await operator.slash(server.channel, "admin drain")
@@ -60,7 +60,7 @@ async def test_a_drain_finishes_what_is_in_hand_and_takes_no_more_until_it_is_ov
     await server.until_finished((await server.bob.slash(server.channel, "imagine", prompt="now", steps=2)).response)
 
 
-async def test_settings_are_read_again(server, operator, monkeypatch):
+async def test_reload_applies_settings(server, operator, monkeypatch):
     monkeypatch.setenv("MAX_SIDE", "128")
     monkeypatch.setenv("DTYPE", "float16")
     text = private_text(await operator.slash(server.channel, "admin reload"))
@@ -70,7 +70,7 @@ async def test_settings_are_read_again(server, operator, monkeypatch):
     assert "at most 128" in private_text(refused)
 
 
-async def test_styles_and_the_allowance_are_read_again_too(server, operator, monkeypatch, tmp_path):
+async def test_reload_applies_styles_and_allowance(server, operator, monkeypatch, tmp_path):
     styles = tmp_path / "styles.toml"
     monkeypatch.setenv("STYLES_FILE", str(styles))
     monkeypatch.setenv("DAILY_ALLOWANCE", "0")
@@ -83,14 +83,14 @@ async def test_styles_and_the_allowance_are_read_again_too(server, operator, mon
     assert "limit of 0 pictures" in private_text(await server.bob.slash(server.channel, "imagine", prompt="fox"))
 
 
-async def test_a_wrong_setting_is_told_and_changes_nothing(server, operator, monkeypatch):
+async def test_reload_rejects_a_wrong_setting(server, operator, monkeypatch):
     before = server.engine.config
     monkeypatch.setenv("MAX_SIDE", "many")
     assert "MAX_SIDE is wrong" in private_text(await operator.slash(server.channel, "admin reload"))
     assert server.engine.config == before
 
 
-async def test_about_tells_what_runs_and_what_was_made(server):
+async def test_about_shows_device_and_completed_pictures(server):
     await server.until_finished((await server.alice.slash(server.channel, "imagine", prompt="fox", steps=2)).response)
     text = private_text(await server.bob.slash(server.channel, "about"))
     assert "On cpu in float32" in text and "1 picture since" in text and "s of work each" in text
@@ -101,7 +101,7 @@ def read(address):
         return answer.read().decode()
 
 
-async def test_prometheus_reads_what_happened(server):
+async def test_metrics_count_requests_and_pictures(server):
     await server.until_finished(
         (await server.alice.slash(server.channel, "imagine", prompt="fox", steps=2, count=2)).response, pictures=2
     )
@@ -116,7 +116,7 @@ async def test_prometheus_reads_what_happened(server):
     assert any(line.startswith("darkroom_step_rows_sum") and float(line.split()[1]) >= 8 for line in lines)
 
 
-async def test_a_taken_metrics_port_is_told(server):
+async def test_metrics_report_a_port_in_use(server):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(DarkroomError, match="METRICS_PORT"), server.service.metrics.serve("127.0.0.1", port):
@@ -124,7 +124,7 @@ async def test_a_taken_metrics_port_is_told(server):
 
 
 @pytest.mark.parametrize("prompts", [False, True])
-async def test_the_log_follows_each_request_and_tells_prompts_only_if_asked_to(server, capsys, prompts):
+async def test_log_follows_requests_with_prompts_only_if_enabled(server, capsys, prompts):
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
     server.service.creation_store.watchers.append(log_creation_with_prompt if prompts else log_creation)
@@ -144,5 +144,5 @@ async def test_the_log_follows_each_request_and_tells_prompts_only_if_asked_to(s
     assert {line["owner"] for line in lines if "state" in line} == {server.alice.id}
 
 
-def test_all_settings_that_apply_at_once_exist():
+def test_reloadable_settings_exist():
     assert set(bot.Config.model_fields) >= bot.RELOADABLE

@@ -77,29 +77,29 @@ async def faults(server, member, options, values):
     return found
 
 
-async def test_text_too_long_is_told_in_every_option(server, chief):
+async def test_options_reject_long_text(server, chief):
     assert await faults(server, chief, lambda option: option.type is Kind.string, lambda option: [LONG]) == {}
 
 
-async def test_a_number_out_of_range_is_told_in_every_option(server, chief):
+async def test_options_reject_numbers_out_of_range(server, chief):
     def bounded(option):
         return option.type in (Kind.integer, Kind.number) and option.min_value is not None
 
     assert await faults(server, chief, bounded, lambda option: [option.min_value - 1, option.max_value + 1]) == {}
 
 
-async def test_a_value_that_is_no_choice_is_told_in_every_option(server, chief):
+async def test_options_reject_unknown_choices(server, chief):
     unknown = {Kind.string: "no such", Kind.integer: 99}
     assert await faults(server, chief, lambda option: option.choices, lambda option: [unknown[option.type]]) == {}
 
 
-async def test_an_unknown_id_is_told_by_every_command_that_takes_one(server, chief):
+async def test_commands_reject_unknown_ids(server, chief):
     ids = ["1", "fox", "-5", "1e5", "9" * 18, "9" * 4000]
     assert await faults(server, chief, lambda option: option.name == "id", lambda option: ids) == {}
 
 
 @pytest.mark.parametrize("data", [b"", b"junk", png()[:40], png((3, 3))], ids=["empty", "junk", "cut off", "too large"])
-async def test_what_is_no_picture_is_told_in_every_option(server, chief, monkeypatch, data):
+async def test_options_reject_files_that_are_no_pictures(server, chief, monkeypatch, data):
     if data == png((3, 3)):
         monkeypatch.setattr(attachments, "MAX_BYTES", 10)
     assert await faults(server, chief, lambda option: option.type is Kind.attachment, lambda option: [data]) == {}
@@ -114,7 +114,7 @@ def items(server):
     return [(item, custom_id) for pattern, item in known.items() for custom_id in example_custom_ids(pattern.pattern)]
 
 
-async def test_a_button_of_something_unknown_says_so(server, chief):
+async def test_buttons_explain_an_unknown_id(server, chief):
     silent = {"delete", "forget", "queue", "history", "settings", "name"}  # which need nothing to be known, or ask first
     found = {}
     for item, custom_id in items(server):
@@ -127,7 +127,7 @@ async def test_a_button_of_something_unknown_says_so(server, chief):
 
 
 @pytest.mark.parametrize("values", [[], ["x"], ["nonsense"], ["-1"], ["9" * 80], ["delete:0"], ["emoji:x"], ["strong:-1"]])
-async def test_a_choice_that_a_select_does_not_offer_is_told(server, chief, values):
+async def test_selects_reject_values_not_offered(server, chief, values):
     for item, custom_id in items(server):
         if isinstance(await component_of(item, custom_id), discord.ui.Select):
             told = await press(server, chief, custom_id, values)
@@ -162,7 +162,7 @@ def texts(component):
         yield from texts(child)
 
 
-async def test_text_too_long_is_told_in_every_field_of_every_form(server, chief):
+async def test_forms_reject_long_text_in_every_field(server, chief):
     made, kinds = 0, set()
     async for shown in forms(server, chief):
         made = made or len(await server.service.creation_store.latest(chief.id, "", 25))

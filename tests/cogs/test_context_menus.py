@@ -53,7 +53,7 @@ async def again(server, shown):
 # More like this
 
 
-async def test_more_like_any_picture_starts_from_it(server):
+async def test_more_like_this_starts_from_any_picture(server):
     message = await sent(server, ("notes.txt", b"hello"), ("in.jpg", png(colour="blue")), ("other.png", png()))
     result = await menu(server, "More like this", message)
     await server.until_finished(result.response)
@@ -63,7 +63,7 @@ async def test_more_like_any_picture_starts_from_it(server):
     assert (await creation_of(server, result.response)).parent_id is None
 
 
-async def test_more_like_a_picture_of_ours_keeps_its_prompt_and_records_its_parent(server):
+async def test_more_like_own_picture_keeps_prompt_and_parent(server):
     message = await made(server)
     result = await menu(server, "More like this", message, server.bob)
     await server.until_finished(result.response)
@@ -72,7 +72,7 @@ async def test_more_like_a_picture_of_ours_keeps_its_prompt_and_records_its_pare
     assert (await creation_of(server, result.response)).parent_id == (await creation_of(server, message)).id
 
 
-async def test_more_like_a_picture_that_tells_its_prompt_uses_it(server):
+async def test_more_like_this_uses_the_prompt_in_the_metadata(server):
     message = await sent(server, ("a1111.png", with_texts(parameters=FROM_A1111)))
     result = await menu(server, "More like this", message)
     await server.until_finished(result.response)
@@ -80,12 +80,12 @@ async def test_more_like_a_picture_that_tells_its_prompt_uses_it(server):
 
 
 @pytest.mark.parametrize("name", ["More like this", "Image info"])
-async def test_a_message_without_a_picture_is_told(server, name):
+async def test_menus_refuse_a_message_without_a_picture(server, name):
     assert "no picture" in private_text(await menu(server, name, await server.bob.send(server.channel, "no picture here")))
     assert "no picture" in private_text(await menu(server, name, await sent(server, ("notes.txt", b"x"))))
 
 
-async def test_a_picture_in_an_embed_is_not_fetched(server):
+async def test_more_like_this_does_not_fetch_embeds(server):
     channel = server.env.bot.get_channel(server.channel.id)
     message = await channel.send(embed=discord.Embed().set_image(url="https://example.com/x.png"))
     assert "no picture" in private_text(await menu(server, "More like this", message))
@@ -95,14 +95,14 @@ async def test_a_picture_in_an_embed_is_not_fetched(server):
 @pytest.mark.parametrize(
     ("data", "words"), [(b"junk", ("as a picture", "no generation settings")), (png(), ("larger than",) * 2)]
 )
-async def test_what_cannot_be_read_is_told(server, monkeypatch, name, data, words):
+async def test_menus_explain_an_unreadable_picture(server, monkeypatch, name, data, words):
     if data != b"junk":
         monkeypatch.setattr(attachments, "MAX_BYTES", 10)
     result = await menu(server, name, await sent(server, ("in.png", data)))
     assert words[name == "Image info"] in private_text(result)
 
 
-async def test_a_picture_that_is_gone_is_told(server):
+async def test_menus_explain_a_missing_picture(server):
     message = await sent(server, ("in.png", png()))
     server.env.backend.cdn._blobs.clear()
     for name in ("More like this", "Image info"):
@@ -112,7 +112,7 @@ async def test_a_picture_that_is_gone_is_told(server):
 # Remix avatar
 
 
-async def test_an_avatar_is_remixed(server):
+async def test_remix_avatar_starts_from_the_avatar(server):
     carol = server.guild.add_member(server.env.create_user("carol", avatar="0" * 32))
     url = f"https://cdn.discordapp.com/avatars/{carol.id}/{'0' * 32}.png?size=512"
     server.env.backend.cdn._blobs[url] = png(colour="lime")
@@ -122,11 +122,11 @@ async def test_an_avatar_is_remixed(server):
         assert source.getpixel((3, 3)) == (0, 255, 0)
 
 
-async def test_an_avatar_that_cannot_be_fetched_is_told(server):
+async def test_remix_avatar_explains_a_failed_download(server):
     assert "could not download" in private_text(await menu(server, "Remix avatar", server.bob))
 
 
-async def test_who_wants_nobody_to_start_from_their_pictures_is_heeded(server):
+async def test_menus_respect_the_remix_setting(server):
     made_by_alice, sent_by_alice = await made(server), await sent(server, ("in.png", png()), member=server.alice)
     await server.service.preference_store.set(Scope.MEMBER, server.alice.id, Preferences(remix=False))
     for target, name in ((made_by_alice, "More like this"), (sent_by_alice, "More like this"), (server.alice, "Remix avatar")):
@@ -141,7 +141,7 @@ async def test_who_wants_nobody_to_start_from_their_pictures_is_heeded(server):
 # Image info
 
 
-async def test_image_info_tells_how_a_picture_of_ours_was_made_and_makes_another(server):
+async def test_image_info_shows_settings_and_makes_another(server):
     message = await made(server, negative="pear", guidance=3.5, sampler="ddim", upscale=2)
     shown = await menu(server, "Image info", message, server.alice)
     answer = told(shown)
@@ -154,7 +154,7 @@ async def test_image_info_tells_how_a_picture_of_ours_was_made_and_makes_another
     assert (await creation_of(server, another)).parent_id == (await creation_of(server, message)).id
 
 
-async def test_image_info_knows_what_was_posted_smaller_than_it_was_made(server, monkeypatch):
+async def test_image_info_knows_a_picture_posted_smaller(server, monkeypatch):
     monkeypatch.setattr(Delivery, "_limit", lambda self, creation: 1500)
     message = await made(server, prompt="red apple", seed=5)
     assert pictures_of(message)[0].name.endswith(".webp")
@@ -163,7 +163,7 @@ async def test_image_info_knows_what_was_posted_smaller_than_it_was_made(server,
     assert "red apple" in text_of(await again(server, answer))
 
 
-async def test_image_info_reads_what_a1111s_tools_and_comfyui_write(server):
+async def test_image_info_reads_a1111_and_comfyui_metadata(server):
     for texts, words in (
         ({"parameters": FROM_A1111}, ("dreamshaper", "DPM++ 2M SDE", "168x256 instead of 512x768")),
         ({"prompt": json.dumps(workflow())}, ("v1-5-pruned", "euler", "galaxy", "256x128 instead of 512x256")),
@@ -176,7 +176,7 @@ async def test_image_info_reads_what_a1111s_tools_and_comfyui_write(server):
         assert (await creation_of(server, another)).parent_id is None
 
 
-async def test_another_is_made_although_the_message_was_deleted_and_the_bot_restarted(server):
+async def test_make_another_works_after_deletion_and_restart(server):
     message = await sent(server, ("in.png", with_texts(prompt=json.dumps(workflow()))))
     shown = await menu(server, "Image info", message)
     await server.bob.delete(message)
@@ -185,14 +185,14 @@ async def test_another_is_made_although_the_message_was_deleted_and_the_bot_rest
     assert "galaxy" in text_of(another)
 
 
-async def test_ones_own_style_is_not_added_to_another_one(server):
+async def test_make_another_does_not_add_the_members_style(server):
     await server.service.preference_store.set(Scope.MEMBER, server.alice.id, Preferences(style="pixel art"))
     shown = await menu(server, "Image info", await sent(server, ("in.png", with_texts(prompt=json.dumps(workflow())))))
     another = await again(server, told(shown))
     assert "pixel art" not in text_of(another)
 
 
-def test_a_recipe_fits_into_a_message_whatever_it_says(tiny_model):
+def test_recipe_text_fits_one_message(tiny_model):
     long = "*_`~|@" * 1000
     settings = {"prompt": f"<lora:x> {long}", "negative_prompt": long, "steps": 10**9, "width": 10**9, "height": 10**9}
     settings |= {"seed": 2**64, "guidance_scale": 1e300, "guide_label": long, "start_step": 3}
@@ -201,18 +201,18 @@ def test_a_recipe_fits_into_a_message_whatever_it_says(tiny_model):
     assert len(notes) == 10 and len(recipe_text(recipe, notes)) <= 2000
 
 
-def test_a_recipe_neither_pings_nor_links():
+def test_recipe_text_neither_pings_nor_links():
     text = recipe_text(Recipe({"prompt": "@everyone", "steps": 1}, "https://example.com", f"<@{10**18}> **x**"), ["@here"])
     assert not {"@everyone", "@here", f"<@{10**18}>", "https://example.com", "**x**"} & set(text.split())
 
 
-def test_the_menus_are_few_enough_for_discord(server):
+def test_menus_stay_within_discords_limit(server):
     for kind in (discord.AppCommandType.message, discord.AppCommandType.user):
         assert len(server.env.bot.tree.get_commands(type=kind)) <= 15
 
 
 @pytest.mark.parametrize("name", ["More like this", "Image info"])
-async def test_of_more_pictures_than_one_may_post_the_first_counts(server, name):
+async def test_menus_use_the_first_of_many_pictures(server, name):
     channel = server.env.bot.get_channel(server.channel.id)
     files = [("0.png", with_texts(parameters=FROM_A1111)), *((f"{number}.png", png()) for number in range(1, 12))]
     message = await sent(server, *files)

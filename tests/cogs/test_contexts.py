@@ -45,7 +45,7 @@ def asked_as_a_bot(server, channel_id):
 
 
 @pytest.mark.parametrize("elsewhere", [None, 1234567890])
-async def test_who_installed_the_bot_for_themselves_is_answered_by_token_alone(server, elsewhere):
+async def test_user_install_replies_by_token_alone(server, elsewhere):
     carol = server.env.create_user("carol")
     result = await installed_by(server, carol, "imagine", elsewhere=elsewhere, prompt="red apple", steps=3)
     assert any(f"{TOKEN_MINUTES} minutes only" in str(request.json) for request in server.env.http_requests)
@@ -56,12 +56,12 @@ async def test_who_installed_the_bot_for_themselves_is_answered_by_token_alone(s
 
 
 @pytest.mark.parametrize("elsewhere", [None, 1234567890])
-async def test_the_queue_is_told_there_too(server, elsewhere):
+async def test_queue_works_for_a_user_install(server, elsewhere):
     carol = server.env.create_user("carol")
     assert "Nobody is waiting" in private_text(await installed_by(server, carol, "queue", elsewhere=elsewhere))
 
 
-def test_every_command_is_offered_everywhere_but_those_of_servers(server):
+def test_commands_are_offered_in_their_contexts(server):
     commands = server.env.bot.tree._get_all_commands(guild=None)
     assert {"imagine", "similar", "queue", "More like this", "Image info", "Remix avatar"} <= {
         command.name for command in commands

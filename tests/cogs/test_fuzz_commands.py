@@ -134,7 +134,7 @@ async def forget(server):
 @pytest.mark.filterwarnings("ignore")  # Pillow's, of damage
 @hypothesis.settings(phases=[hypothesis.Phase.generate])  # a failure is made smaller by hand sooner
 @hypothesis.given(data=st.data())
-async def test_any_command_with_any_options_is_answered(fuzzed, data):
+async def test_commands_reply_to_any_options(fuzzed, data):
     command = data.draw(st.sampled_from(fuzzed.commands))
     hypothesis.note(command.qualified_name)
     member = data.draw(st.sampled_from(fuzzed.members))

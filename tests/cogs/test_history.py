@@ -41,7 +41,7 @@ def labels(message):
     return [each["label"] for each in walk_components(message.components) if each.get("label") and each["type"] == 2]
 
 
-async def test_ones_own_pictures_are_listed_newest_first_with_thumbnails(server, kept):
+async def test_history_lists_own_pictures_newest_first(server, kept):
     await kept(1, 2, 3)
     await kept(9, owner=server.bob.id)
     message = await listed(server)
@@ -51,7 +51,7 @@ async def test_ones_own_pictures_are_listed_newest_first_with_thumbnails(server,
     assert labels(message) == []  # there is but one page
 
 
-async def test_what_branched_or_morphed_is_listed_by_what_it_became(server, kept):
+async def test_history_shows_the_prompts_of_branches_and_morphs(server, kept):
     await kept(1, request={"branches": [[3, "bear"], [4, "owl"]]})
     await kept(2, request={"morph_to": "wolf", "count": 8})
     message = await listed(server)
@@ -61,7 +61,7 @@ async def test_what_branched_or_morphed_is_listed_by_what_it_became(server, kept
     assert alts == ["picture 2 → wolf", "picture 1 → bear → owl"]
 
 
-async def test_one_leafs_back_and_forth_after_a_restart_too(server, kept):
+async def test_history_pages_turn_both_ways_after_a_restart(server, kept):
     await kept(*range(1, 2 * PAGE_SIZE + 2))
     message = await listed(server)
     assert labels(message) == ["Older"]
@@ -76,7 +76,7 @@ async def test_one_leafs_back_and_forth_after_a_restart_too(server, kept):
     assert numbers(start) == first
 
 
-async def test_a_search_holds_on_every_page(server, kept):
+async def test_history_search_applies_to_every_page(server, kept):
     await kept(*range(1, PAGE_SIZE + 3), request={"prompt": "a 100% fox: {really}"})
     await kept(50, 51)
     message = await listed(server, search="100% FOX: {")
@@ -85,24 +85,24 @@ async def test_a_search_holds_on_every_page(server, kept):
     assert numbers(older) == [2, 1]
 
 
-async def test_the_longest_search_fits_into_a_button(server, kept):
+async def test_history_search_of_any_length_fits_a_button(server, kept):
     await kept(*range(10**18, 10**18 + PAGE_SIZE + 1), request={"prompt": "語" * 80})
     message = await listed(server, search="語" * 50)
     assert labels(message) == ["Older"]
 
 
-async def test_an_empty_history_says_so(server):
+async def test_history_without_pictures_says_so(server):
     assert "no pictures yet" in (await listed(server)).content
     assert "no pictures with “\\*fox” in their prompt" in (await listed(server, search="*fox")).content
 
 
-async def test_pictures_that_were_pruned_say_so(server, kept):
+async def test_history_marks_deleted_files(server, kept):
     await kept(1, pictures=["f" * 64])
     message = await listed(server)
     assert history.DELETED in text_of(message)
 
 
-async def test_pictures_deleted_while_one_leafs_lead_to_the_first_page(server, kept):
+async def test_history_returns_to_the_first_page_after_deletions(server, kept):
     await kept(*range(1, PAGE_SIZE + 2))
     message = await listed(server)
     async with server.service.database.engine.begin() as connection:
@@ -111,7 +111,7 @@ async def test_pictures_deleted_while_one_leafs_lead_to_the_first_page(server, k
     assert numbers(older) == list(range(PAGE_SIZE + 1, 1, -1))
 
 
-async def test_one_of_the_list_is_shown_to_the_member_alone(server):
+async def test_history_select_shows_a_picture_privately(server):
     made = await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=2)
     await server.until_finished(made.response)
     await server.until_idle()
@@ -121,7 +121,7 @@ async def test_one_of_the_list_is_shown_to_the_member_alone(server):
     assert await pictures_of(shown)[0].read() == await pictures_of(made.response)[0].read()
 
 
-async def test_a_history_that_cannot_be_read_is_told(server):
+async def test_history_reports_database_errors(server):
     async with server.service.database.engine.begin() as connection:
         await connection.exec_driver_sql("ALTER TABLE creations RENAME TO lost")
     assert "try again later" in (await listed(server)).content
@@ -129,14 +129,14 @@ async def test_a_history_that_cannot_be_read_is_told(server):
         await connection.exec_driver_sql("ALTER TABLE lost RENAME TO creations")
 
 
-def test_a_thumbnail_is_small_and_keeps_its_proportions():
+def test_thumbnail_is_small_and_keeps_proportions():
     data = thumbnail(png((1000, 500)))
     with Image.open(io.BytesIO(data)) as image:
         assert image.size == (192, 96) and len(data) < 20_000
 
 
 @pytest.mark.parametrize("prompt", ["", "x" * 1000, "\u200b", "fox"])
-def test_a_label_fits_whatever_the_prompt(prompt):
+def test_creation_label_fits_any_prompt(prompt):
     row = creation(1, request={"prompt": prompt})
     row.created = row.expires
     assert 1 <= len(creation_label(row)) <= MAX_LABEL_LENGTH

@@ -37,7 +37,7 @@ SECRET = "aW50ZXJhY3Rpb246MTIz_secret"
     ],
     ids=lambda options: f"{options}"[:40],
 )
-async def test_forged_options_get_one_sentence(server, options):
+async def test_forged_options_get_one_short_reply(server, options):
     result = await forge_command(server, **{"prompt": "fox", "steps": 2} | options)
     if "no_such_option" in options:
         await server.until_finished(result.response)  # what is not asked for is not looked at
@@ -46,7 +46,7 @@ async def test_forged_options_get_one_sentence(server, options):
     assert text and "Traceback" not in text and "None" not in text and len(text) < 300
 
 
-async def test_a_command_that_is_not_there_gets_one_sentence(server):
+async def test_unknown_command_gets_one_reply(server):
     assert "type it again" in private_text(await forge_command(server, "no_such_command"))
 
 
@@ -62,7 +62,7 @@ async def test_a_command_that_is_not_there_gets_one_sentence(server):
     ],
     ids=["mentions", "markdown", "control", "marks", "directions", "emoji"],
 )
-async def test_a_prompt_shows_as_text_and_pings_nobody(server, prompt):
+async def test_hostile_prompt_is_shown_as_text_without_pings(server, prompt):
     result = await forge_command(server, prompt=prompt.format(bob=server.bob.id), steps=2)
     if result.response.ephemeral:
         assert "would be ignored" in private_text(result)
@@ -79,12 +79,12 @@ async def test_a_prompt_shows_as_text_and_pings_nobody(server, prompt):
 
 
 @pytest.mark.parametrize("prompt", ["\u200b\u200d", "\x00", "\ud800", "\u2800"[:0] + "\u00ad"])
-async def test_a_prompt_with_nothing_to_see_is_empty(server, prompt):
+async def test_invisible_prompt_counts_as_empty(server, prompt):
     assert "empty" in private_text(await forge_command(server, prompt=prompt))
 
 
 @pytest.mark.parametrize("action", ["cancel", "delete", "reroll"])
-async def test_a_custom_id_made_up_by_hand_does_nothing(server, action):
+async def test_forged_custom_id_does_nothing(server, action):
     mine = await server.alice.slash(server.channel, "imagine", prompt="slow", steps=150)
     (creation,) = server.service.jobs
     result = await forge_click(server, server.bob, mine.response, f"darkroom:result:{action}:{server.bob.id}:{creation}:0")
@@ -95,7 +95,7 @@ async def test_a_custom_id_made_up_by_hand_does_nothing(server, action):
     assert creation in server.service.jobs
 
 
-async def test_a_prompt_forged_into_the_modal_is_checked_like_any_other(server):
+async def test_forged_form_value_is_validated(server):
     made = await server.alice.slash(server.channel, "imagine", prompt="fox", steps=2)
     await server.until_finished(made.response)
     await server.until_idle()
@@ -104,14 +104,14 @@ async def test_a_prompt_forged_into_the_modal_is_checked_like_any_other(server):
     assert "empty" in private_text(edited)
 
 
-async def test_pictures_are_not_downloaded_before_their_size_is_known(server, monkeypatch):
+async def test_oversized_picture_is_not_downloaded(server, monkeypatch):
     monkeypatch.setattr(attachments, "MAX_BYTES", 10)
     message = await server.bob.send(server.channel, "look", attachments=[("in.png", png())])
     refused = await server.alice.context_menu(server.channel, "More like this", message)
     assert "larger than" in private_text(refused)
 
 
-async def test_only_the_attachments_own_address_is_fetched(server, monkeypatch):
+async def test_similar_fetches_the_attachment_only(server, monkeypatch):
     fetched = []
     get = server.env.bot.http.get_from_cdn
 
@@ -126,7 +126,7 @@ async def test_only_the_attachments_own_address_is_fetched(server, monkeypatch):
     assert len(fetched) == 1 and fetched[0].endswith("/in.png") and "example.com" not in fetched[0]
 
 
-def test_no_token_is_logged(capsys):
+def test_logs_hide_tokens(capsys):
     handler = RedactingHandler("bot-token")
     handler.setFormatter(logging.Formatter("%(message)s"))
     messages = [

@@ -12,7 +12,7 @@ from tests.support.models import model_of
 from tests.support.server import open_server
 
 
-async def test_a_prompt_becomes_a_picture_with_alt_text_seed_and_settings(server):
+async def test_imagine_posts_a_picture_with_alt_text_and_settings(server):
     result = await server.alice.slash(server.channel, "imagine", prompt="red apple", seed=42, steps=3)
     message = result.response
     await server.until_finished(message)
@@ -25,7 +25,7 @@ async def test_a_prompt_becomes_a_picture_with_alt_text_seed_and_settings(server
     assert (settings["prompt"], settings["seed"], settings["steps"]) == ("red apple", 42, 3)
 
 
-async def test_all_options_reach_the_picture(server):
+async def test_imagine_applies_every_option(server):
     result = await server.alice.slash(
         server.channel,
         "imagine",
@@ -52,7 +52,7 @@ async def test_all_options_reach_the_picture(server):
     }
 
 
-async def test_the_answer_comes_before_the_picture_and_shows_its_progress(server):
+async def test_imagine_replies_at_once_and_shows_progress(server):
     result = await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=150)
     message = result.response
     assert "step" in text_of(message) or "Next in line" in text_of(message)
@@ -61,7 +61,7 @@ async def test_the_answer_comes_before_the_picture_and_shows_its_progress(server
     await server.until_finished(message)
 
 
-async def test_progress_is_edited_only_now_and_then(server, monkeypatch):
+async def test_progress_edits_are_limited(server, monkeypatch):
     predict = server.engine.model.predict_noise
 
     def slow(*rows):
@@ -76,13 +76,13 @@ async def test_progress_is_edited_only_now_and_then(server, monkeypatch):
     assert 2 <= len(edits) <= (time.perf_counter() - started) / EDIT_SECONDS + 2
 
 
-async def test_private_pictures_are_seen_by_the_member_alone(server):
+async def test_private_picture_is_posted_privately(server):
     result = await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=2, private=True)
     assert result.response.ephemeral
     await server.until_finished(result.response)
 
 
-async def test_mentions_in_a_prompt_never_ping(server):
+async def test_mentions_in_a_prompt_do_not_ping(server):
     result = await server.alice.slash(server.channel, "imagine", prompt=f"@everyone @here <@{server.bob.id}> **x**", steps=2)
     await server.until_finished(result.response)
     message = result.response.message
@@ -103,12 +103,12 @@ async def test_mentions_in_a_prompt_never_ping(server):
         ({"prompt": "fox", "size": "512"}, "at most 256"),
     ],
 )
-async def test_what_cannot_be_made_is_told_to_the_member_alone(server, options, words):
+async def test_imagine_rejects_invalid_options_privately(server, options, words):
     result = await server.alice.slash(server.channel, "imagine", **options)
     assert words in private_text(result)
 
 
-async def test_a_full_queue_says_when_to_come_back(tiny_model):
+async def test_full_queue_asks_to_try_again(tiny_model):
     async with open_server(tiny_model, max_waiting=1, max_rows=2) as server:
         first = await server.alice.slash(server.channel, "imagine", prompt="one", steps=150)
         second = await server.bob.slash(server.channel, "imagine", prompt="two", steps=2)
@@ -116,12 +116,12 @@ async def test_a_full_queue_says_when_to_come_back(tiny_model):
         await server.until_finished(first.response)
 
 
-async def test_sizes_are_offered_that_suit_the_model(server):
+async def test_size_choices_suit_the_model(server):
     offered = await server.alice.autocomplete(server.channel, "imagine", "size", "")
     assert [choice["value"] for choice in offered][:2] == ["32x32", "32x48"]
 
 
-async def test_a_style_is_part_of_the_prompt_from_there_on(server):
+async def test_style_becomes_part_of_the_prompt(server):
     result = await server.alice.slash(server.channel, "imagine", prompt="red fox ", style="oil painting", steps=2)
     await server.until_finished(result.response)
     (picture,) = pictures_of(result.response)
@@ -130,13 +130,13 @@ async def test_a_style_is_part_of_the_prompt_from_there_on(server):
 
 
 @pytest.mark.parametrize(("typed", "offered"), [("PIX", ["pixel art"]), ("no such", []), ("", list(STYLES))])
-async def test_styles_are_offered_that_the_model_knows(server, typed, offered):
+async def test_style_choices_are_those_of_the_model(server, typed, offered):
     for command in ("imagine", "similar"):
         choices = await server.alice.autocomplete(server.channel, command, "style", typed)
         assert [choice["value"] for choice in choices] == offered
 
 
-async def test_a_picture_is_posted_larger_and_says_so(server):
+async def test_upscale_enlarges_the_posted_picture(server):
     result = await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=2, upscale=4)
     await server.until_finished(result.response)
     data = await pictures_of(result.response)[0].read()
@@ -146,7 +146,7 @@ async def test_a_picture_is_posted_larger_and_says_so(server):
     assert (settings["width"], settings["height"], settings["upscale"]) == (32, 32, 4)
 
 
-async def test_a_model_says_how_large_its_pictures_are_posted(tiny_components):
+async def test_model_default_upscale_applies(tiny_components):
     model = model_of(tiny_components, Defaults(steps=2, upscale=2))
     async with open_server(model) as server:
         for options, side in (({}, 64), ({"upscale": 1}, 32)):
@@ -155,7 +155,7 @@ async def test_a_model_says_how_large_its_pictures_are_posted(tiny_components):
             assert read_image(await pictures_of(result.response)[0].read()).size == (side, side)
 
 
-async def test_pictures_can_be_steered_and_say_so_and_a_reroll_keeps_it(steerable_server):
+async def test_steering_is_shown_and_kept_by_reroll(steerable_server):
     server = steerable_server
     options = {"prompt": "apple", "steps": 3, "steer": " Red ", "steer_strength": 1.5}
     result = await server.alice.slash(server.channel, "imagine", **options)
@@ -171,41 +171,41 @@ async def offered(server, typed):
     return [choice["value"] for choice in await server.alice.autocomplete(server.channel, "imagine", "steer", typed)]
 
 
-async def test_labels_are_offered_that_the_classifier_knows(steerable_server):
+async def test_steer_choices_are_labels_of_the_classifier(steerable_server):
     assert await offered(steerable_server, "") == ["animal", "food", "red", "green", "blue"]
     assert await offered(steerable_server, "RE") == ["red", "green"]
 
 
-async def test_a_label_the_classifier_does_not_know_is_told_to_the_member_alone(steerable_server):
+async def test_steer_rejects_an_unknown_label_privately(steerable_server):
     result = await steerable_server.alice.slash(steerable_server.channel, "imagine", prompt="apple", steer="mauve")
     assert "only to animal, food, red" in private_text(result)
 
 
-async def test_a_model_without_a_classifier_offers_no_labels_and_says_so(server):
+async def test_steer_needs_a_classifier(server):
     assert await offered(server, "") == []
     result = await server.alice.slash(server.channel, "imagine", prompt="apple", steer="red")
     assert "no classifier" in private_text(result)
 
 
-async def test_it_works_in_a_direct_message(server):
+async def test_imagine_works_in_a_direct_message(server):
     result = await server.env.create_user("carol").slash("imagine", prompt="red apple", steps=2)
     await server.until_finished(result.response)
 
 
-async def test_a_failing_engine_is_told_in_a_sentence(server, monkeypatch, caplog):
+async def test_engine_failure_is_reported(server, monkeypatch, caplog):
     monkeypatch.setattr(server.engine.model, "predict_noise", lambda *rows: 1 / 0)
     result = await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=2)
     await server.until(lambda: "try again" in text_of(result.response))
     assert not result.response.components
 
 
-async def test_a_refused_progress_edit_does_not_cost_the_picture(server):
+async def test_failed_progress_edit_does_not_stop_the_picture(server):
     server.env.inject_error("PATCH", "/channels/*/messages/*", status=500, code=0, times=1)
     result = await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=30)
     await server.until_finished(result.response)
 
 
-async def test_many_members_get_their_pictures_from_one_engine(server):
+async def test_engine_serves_many_members(server):
     members = [server.guild.add_member(server.env.create_user(f"member{index}")) for index in range(6)]
     results = [await member.slash(server.channel, "imagine", prompt="fox", steps=20) for member in members]
     await asyncio.gather(*(server.until_finished(result.response) for result in results))

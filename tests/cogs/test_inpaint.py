@@ -61,7 +61,7 @@ async def changed(message):
         {"image": holed((32, 0, 64, 64)), "region": "left"},
     ],
 )
-async def test_only_what_is_masked_is_drawn_anew(server, options):
+async def test_inpaint_redraws_the_masked_part_only(server, options):
     message = await inpainted(server, **options)
     left, top, right, bottom = await changed(message)
     assert (left, top, bottom) == (0, 0, 32) and 12 <= right <= 16
@@ -73,18 +73,18 @@ async def read(message):
     return read_parameters(await pictures_of(message)[0].read())
 
 
-async def test_the_source_says_by_its_transparency_what_was_drawn(server):
+async def test_inpaint_source_stores_the_mask_as_transparency(server):
     message = await inpainted(server, region="left")
     _, mask = read_masked(await source_of(message).read())
     assert mask.getbbox() == (0, 0, 16, 32)
 
 
-async def test_a_picture_keeps_its_proportions_in_the_models_own_area(server):
+async def test_inpaint_scales_the_picture_to_the_models_area(server):
     message = await inpainted(server, image=("wide.png", png((600, 150))), region="left")
     assert read_image(await pictures_of(message)[0].read()).size == (64, 16)
 
 
-async def test_reroll_draws_the_same_part_again(server):
+async def test_reroll_redraws_the_same_part(server):
     message = await inpainted(server, region="middle")
     again = await server.bob.click(message, label="Reroll")
     await server.until_finished(again.response)
@@ -93,7 +93,7 @@ async def test_reroll_draws_the_same_part_again(server):
     assert await changed(again.response) == await changed(message)
 
 
-async def test_reroll_reads_the_mask_from_the_message_where_the_journal_does_not_know_it(server, monkeypatch):
+async def test_reroll_reads_the_mask_from_the_message_when_unknown(server, monkeypatch):
     message = await inpainted(server, region="middle")
 
     async def unknown(message_id):
@@ -105,14 +105,14 @@ async def test_reroll_reads_the_mask_from_the_message_where_the_journal_does_not
     assert await changed(again.response) == await changed(message)
 
 
-async def test_more_like_this_draws_the_whole_picture(server):
+async def test_more_like_this_redraws_the_whole_picture(server):
     message = await inpainted(server, region="left")
     more = await server.alice.click(message, label="More like this (subtle)")
     await server.until_finished(more.response)
     assert "a part redrawn" not in text_of(more.response)
 
 
-async def test_a_part_drawn_anew_survives_a_restart(server, monkeypatch):
+async def test_inpaint_resumes_after_a_restart_unchanged(server, monkeypatch):
     whole = await inpainted(server, region="top", steps=30)
     slow_down(server, monkeypatch)
     result = await server.alice.slash(server.channel, "inpaint", image=IMAGE, region="top", **PATIENT | {"steps": 30})
@@ -137,17 +137,17 @@ async def test_a_part_drawn_anew_survives_a_restart(server, monkeypatch):
         ({"region": "left", "prompt": "fox " * 90}, "would be ignored"),
     ],
 )
-async def test_what_cannot_be_drawn_is_told_to_the_member_alone(server, options, words):
+async def test_inpaint_rejects_invalid_options_privately(server, options, words):
     asked = {"image": IMAGE} | PATIENT | options
     assert words in private_text(await server.alice.slash(server.channel, "inpaint", **asked))
 
 
-async def test_regions_are_offered_by_name(server):
+async def test_inpaint_offers_regions_by_name(server):
     offered = await server.alice.autocomplete(server.channel, "inpaint", "region", "t")
     assert [choice["value"] for choice in offered] == ["left", "right", "top", "bottom"]
 
 
-async def test_several_prompts_are_asked_about_and_redraw_the_same_part(server):
+async def test_inpaint_with_variants_redraws_the_same_part(server):
     asked = await server.alice.slash(
         server.channel, "inpaint", image=IMAGE, region="left", **PATIENT | {"prompt": "{red|blue} fox"}
     )

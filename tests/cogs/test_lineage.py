@@ -52,7 +52,7 @@ def hidden_channel(server, member):
 # /show
 
 
-async def test_a_picture_is_shown_again_to_all(server):
+async def test_show_posts_a_picture_again(server):
     message = await made(server, command="similar", image=("in.png", png()), count=2)
     again = await shown(server, message, server.bob)
     assert not again.ephemeral
@@ -60,17 +60,17 @@ async def test_a_picture_is_shown_again_to_all(server):
     assert await source_of(again).read() == await source_of(message).read()
 
 
-async def test_or_to_oneself_alone(server):
+async def test_show_private_replies_privately(server):
     assert (await shown(server, await made(server), private=True)).ephemeral
 
 
-async def test_its_buttons_work(server):
+async def test_show_keeps_working_buttons(server):
     again = await shown(server, await made(server, seed=5))
     another = await pressed(server, again, "Reroll")
     assert read_parameters(await pictures_of(another)[0].read())["prompt"] == "red apple"
 
 
-async def test_a_private_picture_is_shown_to_its_owner_alone(server):
+async def test_show_of_a_private_picture_is_for_its_owner(server):
     message = await made(server, private=True)
     row = await row_of(server, message)
     assert (await shown(server, message)).ephemeral
@@ -79,12 +79,12 @@ async def test_a_private_picture_is_shown_to_its_owner_alone(server):
 
 
 @pytest.mark.parametrize("id", ["", "1", "fox", "9" * 30, "-5", "1e5", "٣", "123456789012345678"])
-async def test_an_unknown_id_is_told(server, id):
+async def test_show_and_tree_reject_an_unknown_id(server, id):
     for command in ("show", "tree"):
         assert private_text(await server.alice.slash(server.channel, command, id=id)) == UNKNOWN_ID
 
 
-async def test_pictures_of_other_servers_and_of_channels_one_cannot_read_are_unknown(server):
+async def test_show_hides_other_servers_and_unreadable_channels(server):
     other = server.env.create_guild()
     elsewhere = other.create_text_channel("art")
     carol = other.add_member(server.env.create_user("carol"))
@@ -93,12 +93,12 @@ async def test_pictures_of_other_servers_and_of_channels_one_cannot_read_are_unk
         assert private_text(await server.bob.slash(server.channel, "show", id=str(row.id))) == UNKNOWN_ID
 
 
-async def test_what_was_made_in_a_hidden_channel_is_shown_in_another_to_who_may_read_it(server):
+async def test_show_reveals_a_hidden_channels_picture_to_its_readers(server):
     message = await made(server, channel=hidden_channel(server, server.bob))
     assert len(pictures_of(await shown(server, message))) == 1
 
 
-async def test_ones_own_picture_from_another_server_is_shown_to_oneself_alone(server):
+async def test_show_of_own_picture_from_another_server_is_private(server):
     other = server.env.create_guild()
     elsewhere = other.create_text_channel("art")
     user = server.env.create_user("carol")
@@ -106,7 +106,7 @@ async def test_ones_own_picture_from_another_server_is_shown_to_oneself_alone(se
     assert (await shown(server, message, server.guild.add_member(user))).ephemeral
 
 
-async def test_a_picture_that_is_not_made_yet_is_unknown(server):
+async def test_show_of_an_unfinished_picture_is_unknown(server):
     result = await server.alice.slash(server.channel, "imagine", prompt="slow", steps=150, count=4)
     (id,) = server.service.jobs
     assert private_text(await server.alice.slash(server.channel, "show", id=str(id))) == UNKNOWN_ID
@@ -115,7 +115,7 @@ async def test_a_picture_that_is_not_made_yet_is_unknown(server):
 
 
 @pytest.mark.parametrize("noticed", [True, False])
-async def test_a_deleted_picture_is_not_brought_back_for_others(server, monkeypatch, noticed):
+async def test_show_of_a_deleted_picture_is_for_its_owner(server, monkeypatch, noticed):
     message = await made(server)
     row = await row_of(server, message)
     if noticed:
@@ -128,7 +128,7 @@ async def test_a_deleted_picture_is_not_brought_back_for_others(server, monkeypa
     assert len(pictures_of(private_message(mine))) == 1
 
 
-async def test_a_picture_whose_channel_was_deleted_is_its_owners_alone(server):
+async def test_show_of_a_deleted_channels_picture_is_for_its_owner(server):
     doomed = server.guild.create_text_channel("doomed")
     message = await made(server, channel=doomed)
     row = await row_of(server, message)
@@ -137,7 +137,7 @@ async def test_a_picture_whose_channel_was_deleted_is_its_owners_alone(server):
     assert len(pictures_of(private_message(await server.alice.slash(server.channel, "show", id=str(row.id))))) == 1
 
 
-async def test_what_is_too_large_for_where_it_is_shown_is_sent_smaller(server, monkeypatch):
+async def test_show_over_the_upload_limit_is_sent_smaller(server, monkeypatch):
     message = await made(server)
     limit_upload_size(monkeypatch, 1500)
     again = await shown(server, message)
@@ -148,7 +148,7 @@ async def test_what_is_too_large_for_where_it_is_shown_is_sent_smaller(server, m
     assert "larger than Discord takes" in private_text(result)
 
 
-async def test_ids_are_offered_by_prompt(server):
+async def test_id_choices_list_own_pictures_by_prompt(server):
     await made(server, prompt="red apple")
     await made(server, prompt="blue pear")
     await made(server, server.bob, prompt="green apple")
@@ -163,7 +163,7 @@ async def test_ids_are_offered_by_prompt(server):
 # pictures that have been deleted
 
 
-async def test_pictures_that_were_pruned_are_told_and_can_be_made_again(server):
+async def test_show_of_pruned_pictures_offers_a_replay(server):
     message = await made(server, seed=5)
     for file in server.service.image_store.folder.rglob("*.png"):
         file.unlink()
@@ -174,7 +174,7 @@ async def test_pictures_that_were_pruned_are_told_and_can_be_made_again(server):
     assert await pictures_of(replayed)[0].read() == await pictures_of(message)[0].read()
 
 
-async def test_a_picture_whose_source_was_pruned_is_told(server):
+async def test_show_of_a_pruned_source_says_so(server):
     message = await made(server, command="similar", image=("in.png", png()))
     for file in server.service.image_store.folder.rglob("*.png"):
         file.unlink()
@@ -185,7 +185,7 @@ async def test_a_picture_whose_source_was_pruned_is_told(server):
 
 
 @pytest.mark.parametrize("command", ["imagine", "similar"])
-async def test_a_replay_is_identical_and_says_so(server, command):
+async def test_replay_reports_an_identical_picture(server, command):
     message = await made(server, command=command, **({"image": ("in.png", png())} if command == "similar" else {}))
     replayed = await pressed(server, await shown(server, message), "Replay", server.bob)
     original, row = await row_of(server, message), await row_of(server, replayed)
@@ -193,7 +193,7 @@ async def test_a_replay_is_identical_and_says_so(server, command):
     assert (row.parent_id, row.pictures, row.model) == (original.id, original.pictures, "tiny") and row.seconds > 0
 
 
-async def test_a_replay_that_differs_says_how_far(server):
+async def test_replay_reports_the_difference(server):
     message = await made(server)
     row = await row_of(server, message)
     picture = read_image(await pictures_of(message)[0].read())
@@ -203,39 +203,39 @@ async def test_a_replay_that_differs_says_how_far(server):
     assert "not identical, apart by at most" in text_of(replayed) and "of 255 levels (PSNR" in text_of(replayed)
 
 
-async def test_a_replay_of_the_same_pixels_in_another_file_is_identical(server):
+async def test_replay_compares_pixels_when_files_differ(server):
     message = await made(server)
     picture = read_image(await pictures_of(message)[0].read())
     await changed(server, await row_of(server, message), pictures=[await server.service.image_store.save(to_png(picture))])
     assert "identical in every pixel" in text_of(await pressed(server, await shown(server, message), "Replay"))
 
 
-async def test_a_replay_by_another_model_says_so(server):
+async def test_replay_reports_another_model(server):
     message = await made(server)
     await changed(server, await row_of(server, message), model="an older one")
     assert "the model was an older one then" in text_of(await pressed(server, await shown(server, message), "Replay"))
 
 
-async def test_a_replay_whose_first_picture_is_lost_and_was_another_says_what_is_known(server):
+async def test_replay_without_the_original_says_so(server):
     message = await made(server)
     again = await shown(server, message)
     await changed(server, await row_of(server, message), pictures=["f" * 64])
     assert "cannot compare further" in text_of(await pressed(server, again, "Replay"))
 
 
-async def test_a_replay_of_a_private_picture_is_private(server):
+async def test_replay_of_a_private_picture_is_private(server):
     again = await shown(server, await made(server, private=True))
     assert (await pressed(server, again, "Replay")).ephemeral
 
 
-async def test_who_wants_nobody_to_start_from_their_picture_is_heeded(server):
+async def test_replay_respects_the_remix_setting(server):
     again = await shown(server, await made(server, command="similar", image=("in.png", png())))
     await server.service.preference_store.set(Scope.MEMBER, server.alice.id, Preferences(remix=False))
     assert "does not allow" in private_text(await server.bob.click(again, label="Replay"))
     assert "Replay of" in text_of(await pressed(server, again, "Replay"))
 
 
-async def test_other_children_are_no_replays(server):
+async def test_reroll_is_no_replay(server):
     assert "Replay of" not in text_of(await pressed(server, await made(server), "Reroll"))
 
 
@@ -252,7 +252,7 @@ async def changed(server, row, **values):
 # /tree
 
 
-async def test_a_tree_shows_what_changed_from_parent_to_child(server):
+async def test_tree_shows_changes_from_parent_to_child(server):
     message = await made(server, seed=5)
     child = await pressed(server, message, "Reroll", server.bob)
     more = await pressed(server, child, "More like this (strong)")
@@ -265,7 +265,7 @@ async def test_a_tree_shows_what_changed_from_parent_to_child(server):
     assert any("─ the same again · " in line for line in lines)
 
 
-async def test_a_tree_hides_what_a_member_may_not_see(server):
+async def test_tree_hides_pictures_that_a_member_may_not_see(server):
     message = await made(server, prompt="my secret", private=True)
     child = await pressed(server, message, "Reroll")
     public = await made(server, prompt="for all")
@@ -275,19 +275,19 @@ async def test_a_tree_hides_what_a_member_may_not_see(server):
     assert "my secret" not in text and text.count(HIDDEN) == 2 and "for all" in text
 
 
-async def test_one_of_the_tree_can_be_shown(server):
+async def test_tree_select_shows_a_picture(server):
     message = await made(server)
     result = await server.alice.slash(server.channel, "tree", id=str((await row_of(server, message)).id))
     one = await server.alice.select(private_message(result), [str((await row_of(server, message)).id)])
     assert len(pictures_of(private_message(one))) == 1
 
 
-async def test_a_tree_is_reached_by_its_button(server):
+async def test_tree_button_opens_the_tree(server):
     again = await shown(server, await made(server))
     assert "red apple" in text_of(private_message(await server.bob.click(again, label="Tree")))
 
 
-async def test_a_lost_parent_does_not_matter(server):
+async def test_tree_accepts_a_missing_parent(server):
     child = await pressed(server, await made(server), "Reroll")
     row = await row_of(server, child)
     async with server.service.database.engine.begin() as connection:
@@ -321,7 +321,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_whatever_was_made_is_shown_told_about_and_made_again(server, kind):
+async def test_every_kind_of_picture_can_be_shown_and_replayed(server, kind):
     options, words, in_tree = KINDS[kind]
     command = "imagine" if kind == "branch" else kind
     given = {name: value for name, value in ({"prompt": "red apple", "steps": 3} | options).items() if value is not None}

@@ -36,17 +36,17 @@ async def said(server, told, words):
     await server.until(lambda: words in told.response.content)
 
 
-async def test_members_read_which_model_draws(offering):
+async def test_models_lists_the_current_and_other_models(offering):
     told = private_text(await offering.alice.slash(offering.channel, "models"))
     assert told == "`embedded` is in use.\nThe bot's operator can choose another: `someone/broken`, `finer`."
 
 
-async def test_only_whoever_runs_the_bot_chooses(offering):
+async def test_models_lets_only_operators_choose(offering):
     assert private_text(await offering.alice.slash(offering.channel, "models", model="finer")) == OPERATORS_ONLY
     assert offering.engine.model.name == "tiny"
 
 
-async def test_another_model_draws_once_it_is_chosen(offering):
+async def test_chosen_model_draws_later_requests(offering):
     told = await offering.bob.slash(offering.channel, "models", model="finer")
     assert told.response.ephemeral
     await said(offering, told, "`finer` is in use from now on.")
@@ -59,7 +59,7 @@ async def test_another_model_draws_once_it_is_chosen(offering):
     assert "finer" in private_text(await offering.alice.slash(offering.channel, "about"))
 
 
-async def test_a_model_that_cannot_be_loaded_is_told_and_the_old_one_goes_on(offering):
+async def test_model_that_fails_to_load_leaves_the_old_one(offering):
     told = await offering.bob.slash(offering.channel, "models", model="someone/broken")
     await said(offering, told, "safetensors is missing. `embedded` stays in use.")
     await offering.until_finished(
@@ -76,11 +76,11 @@ async def test_a_model_that_cannot_be_loaded_is_told_and_the_old_one_goes_on(off
         ("embedded", "`embedded` is in use already."),
     ],
 )
-async def test_what_cannot_be_chosen_is_told(offering, model, words):
+async def test_models_rejects_an_invalid_choice(offering, model, words):
     assert private_text(await offering.bob.slash(offering.channel, "models", model=model)).startswith(words)
 
 
-async def test_the_styles_are_those_of_the_model_that_draws(offering, monkeypatch):
+async def test_styles_follow_the_chosen_model(offering, monkeypatch):
     before = list(offering.service.builder.styles)
     told = await offering.bob.slash(offering.channel, "models", model="finer")
     await said(offering, told, "is in use from now on")
@@ -97,13 +97,13 @@ async def test_the_styles_are_those_of_the_model_that_draws(offering, monkeypatc
         ({"models": "a/b", "model_id": "someone/one"}, ("a/b",)),
     ],
 )
-def test_what_is_offered(monkeypatch, settings, offered):
+def test_model_names_come_from_the_settings(monkeypatch, settings, offered):
     for name in ("MODELS", "MODEL_ID"):
         monkeypatch.delenv(name, raising=False)
     assert Config(_env_file=None, **settings).model_names == offered
 
 
-def test_the_token_of_the_settings_file_reaches_the_hub(monkeypatch):
+def test_load_model_passes_the_hub_token(monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "before")
     with pytest.raises(ModelLoadError):
         bot.load_model(Config(_env_file=None, hf_token="hf_mine"), "/nowhere")
@@ -112,7 +112,7 @@ def test_the_token_of_the_settings_file_reaches_the_hub(monkeypatch):
     assert get_token() == "hf_mine"
 
 
-async def test_of_models_chosen_in_another_process_the_last_draws(offering, monkeypatch):
+async def test_broadcast_models_switch_to_the_last_choice(offering, monkeypatch):
     loading, going_on = [], asyncio.Event()
     switch = offering.engine.switch
 

@@ -25,7 +25,7 @@ async def animation(message):
     return await file.read()
 
 
-async def test_a_morph_is_one_animation_that_runs_there_and_back(server):
+async def test_morph_is_an_animation_there_and_back(server):
     message = await morphed(server)
     frames, milliseconds = decode_animation(await animation(message))
     assert len(frames) == 6 and frames[0].size == (32, 32)
@@ -38,23 +38,23 @@ async def test_a_morph_is_one_animation_that_runs_there_and_back(server):
     assert "seed 7 to 8 · 4 frames · 32x32" in text_of(message)
 
 
-async def test_a_gif_is_given_where_one_is_asked_for(server):
+async def test_morph_can_be_a_gif(server):
     data = await animation(await morphed(server, format="gif"))
     assert data.startswith(b"GIF8")
     assert len(decode_animation(data)[0]) == 6
 
 
-async def test_a_style_counts_at_both_ends(server):
+async def test_morph_style_applies_to_both_prompts(server):
     message = await morphed(server, style="pixel art")
     assert "**red apple, pixel art** → **green pear, pixel art**" in text_of(message)
 
 
-async def test_the_frames_may_be_left_out(server):
+async def test_morph_has_a_default_number_of_frames(server):
     message = await morphed(server, frames=None)
     assert len(decode_animation(await animation(message))[0]) == 22
 
 
-async def test_reroll_morphs_the_same_with_other_seeds(server):
+async def test_reroll_of_a_morph_changes_the_seeds_only(server):
     message = await morphed(server)
     again = await server.bob.click(message, label="Reroll")
     await server.until_finished(again.response)
@@ -63,7 +63,7 @@ async def test_reroll_morphs_the_same_with_other_seeds(server):
     assert before == after and after["morph_to"] == "green pear"
 
 
-async def test_reroll_reads_the_animation_where_the_journal_does_not_know_it(server, monkeypatch):
+async def test_reroll_reads_the_morph_from_the_message_when_unknown(server, monkeypatch):
     message = await morphed(server)
 
     async def unknown(message_id):
@@ -75,7 +75,7 @@ async def test_reroll_reads_the_animation_where_the_journal_does_not_know_it(ser
     assert "**red apple** → **green pear**" in text_of(again.response)
 
 
-async def test_more_like_a_morph_is_a_picture_like_its_first_frame(server):
+async def test_more_like_a_morph_starts_from_its_first_frame(server):
     message = await morphed(server, steps=5)
     more = await server.alice.click(message, label="More like this (strong)")
     await server.until_finished(more.response)
@@ -83,7 +83,7 @@ async def test_more_like_a_morph_is_a_picture_like_its_first_frame(server):
     assert pictures_of(more.response)[0].name.endswith(".png")
 
 
-async def test_a_morph_goes_on_after_a_restart_and_looks_the_same(server, monkeypatch):
+async def test_morph_resumes_after_a_restart_unchanged(server, monkeypatch):
     whole = await morphed(server, steps=20)
     slow_down(server, monkeypatch)
     result = await asked(server, steps=20)
@@ -93,7 +93,7 @@ async def test_a_morph_goes_on_after_a_restart_and_looks_the_same(server, monkey
     assert await animation(result.response) == await animation(whole)
 
 
-async def test_a_morph_too_large_to_post_becomes_smaller_and_still_moves(server, monkeypatch):
+async def test_morph_over_the_upload_limit_is_sent_smaller(server, monkeypatch):
     whole = await animation(await morphed(server))
     monkeypatch.setattr(Guild, "filesize_limit", len(whole) * 3 // 4)
     message = await morphed(server)
@@ -115,11 +115,11 @@ async def test_a_morph_too_large_to_post_becomes_smaller_and_still_moves(server,
         ({"to": "{red|blue} pear"}, "needs two plain prompts"),
     ],
 )
-async def test_what_cannot_be_morphed_is_told_to_the_member_alone(server, options, words):
+async def test_morph_rejects_invalid_options_privately(server, options, words):
     assert words in private_text(await asked(server, **options))
 
 
-async def test_the_operator_says_how_many_frames_there_may_be(server):
+async def test_morph_frames_are_limited(server):
     object.__setattr__(server.engine.config, "limits", Limits(frames=5))
     assert "frames may be at most 5 here, not 6" in private_text(await asked(server, frames=6))
     assert len(decode_animation(await animation(await morphed(server, frames=None)))[0]) == 8

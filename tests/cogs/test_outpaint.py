@@ -25,7 +25,7 @@ async def outpainted(server, image=IMAGE, **options):
         ({"direction": "all", "share": 1.0}, (32, 32), (8, 8, 24, 24)),
     ],
 )
-async def test_a_picture_is_continued_and_stays_as_it_is(server, options, size, kept):
+async def test_outpaint_extends_the_picture_and_keeps_it(server, options, size, kept):
     message = await outpainted(server, **options)
     picture = read_image(await pictures_of(message)[0].read())
     assert picture.size == size
@@ -34,7 +34,7 @@ async def test_a_picture_is_continued_and_stays_as_it_is(server, options, size, 
     assert "4 steps from 1 · a part redrawn" in text_of(message)
 
 
-async def test_reroll_continues_the_same_picture(server):
+async def test_reroll_of_an_outpaint_keeps_the_picture(server):
     message = await outpainted(server)
     again = await server.bob.click(message, label="Reroll")
     await server.until_finished(again.response)
@@ -53,12 +53,12 @@ async def test_reroll_continues_the_same_picture(server):
         ({"prompt": "fox " * 90}, "would be ignored"),
     ],
 )
-async def test_what_cannot_be_continued_is_told_to_the_member_alone(server, options, words):
+async def test_outpaint_rejects_invalid_options_privately(server, options, words):
     asked = {"image": ("in.png", png()), "prompt": "red apple", "direction": "right"} | options
     assert words in private_text(await server.alice.slash(server.channel, "outpaint", **asked))
 
 
-async def test_several_prompts_are_asked_about_and_continue_the_same_picture(server):
+async def test_outpaint_with_variants_extends_the_same_picture(server):
     options = {"prompt": "{red|blue} fox", "direction": "right", "steps": 4}
     asked = await server.alice.slash(server.channel, "outpaint", image=IMAGE, **options)
     assert "This makes 2 pictures" in asked.response.content

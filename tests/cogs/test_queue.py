@@ -51,12 +51,12 @@ def offered(message):
     return [option["label"] for row in message.components for child in row["components"] for option in child.get("options", [])]
 
 
-async def test_an_empty_queue_says_so(server):
+async def test_queue_without_requests_says_so(server):
     result = await server.alice.slash(server.channel, "queue")
     assert private_text(result).startswith("Nobody is waiting")
 
 
-async def test_it_tells_places_whose_turn_is_next_and_when_each_is_done(busy):
+async def test_queue_shows_order_and_completion_times(busy):
     await asked(busy, busy.alice, "first")
     await asked(busy, busy.alice, "second", steps=90)
     await asked(busy, busy.alice, "fourth")
@@ -73,28 +73,28 @@ async def test_it_tells_places_whose_turn_is_next_and_when_each_is_done(busy):
     assert times == sorted(times) and times[0] < times[-1]
 
 
-async def test_it_pings_nobody_whatever_a_prompt_says(busy):
+async def test_queue_pings_nobody(busy):
     await asked(busy, busy.alice, "@everyone `fox` **fox**")
     message = await seen(busy, busy.bob)
     stored = busy.env.backend.get_message(busy.channel.id, message.id)
     assert not stored.ping_user_ids and not stored.mention_everyone and "@everyone" not in message.content
 
 
-async def test_a_private_request_is_shown_without_its_prompt_to_others(busy):
+async def test_queue_hides_the_prompt_of_a_private_request(busy):
     await asked(busy, busy.alice, "secret", private=True)
     assert "secret" not in (await seen(busy, busy.bob)).content
     assert "*private*" in (await seen(busy, busy.bob)).content
     assert "secret" in (await seen(busy, busy.alice)).content
 
 
-async def test_a_request_in_a_channel_that_a_member_cannot_read_is_shown_without_its_prompt(busy):
+async def test_queue_hides_prompts_of_unreadable_channels(busy):
     hidden = busy.guild.create_text_channel("hidden", overwrites={busy.bob: discord.PermissionOverwrite(view_channel=False)})
     await asked(busy, busy.alice, "secret", channel=hidden)
     assert "secret" not in (await seen(busy, busy.bob)).content
     assert "secret" in (await seen(busy, busy.alice)).content
 
 
-async def test_other_servers_are_counted_only(busy):
+async def test_queue_counts_requests_of_other_servers(busy):
     other = busy.env.create_guild()
     there = other.create_text_channel("art")
     carol = other.add_member(busy.env.create_user("carol"))
@@ -106,7 +106,7 @@ async def test_other_servers_are_counted_only(busy):
     assert "1 request from another server or channel shares this queue" in content
 
 
-async def test_a_member_cancels_their_own(busy):
+async def test_queue_lets_members_cancel_their_own_requests(busy):
     await asked(busy, busy.bob, "theirs")
     mine = await asked(busy, busy.alice, "mine")
     message = await seen(busy, busy.alice)
@@ -117,7 +117,7 @@ async def test_a_member_cancels_their_own(busy):
     await busy.until(lambda: "Cancelled" in mine.response.content)
 
 
-async def test_a_moderator_cancels_any_of_this_server_but_not_of_another(busy):
+async def test_queue_lets_moderators_cancel_in_their_server(busy):
     other = busy.env.create_guild()
     there = other.create_text_channel("art")
     await asked(busy, other.add_member(busy.env.create_user("carol")), "elsewhere", channel=there)
@@ -130,13 +130,13 @@ async def test_a_moderator_cancels_any_of_this_server_but_not_of_another(busy):
     await busy.until(lambda: "Cancelled" in theirs.response.content)
 
 
-async def test_a_moderator_cancels_with_the_button_under_a_request_too(busy):
+async def test_cancel_button_works_for_moderators(busy):
     theirs = await asked(busy, busy.bob, "theirs")
     await add_moderator(busy).click(theirs.response, label="Cancel")
     await busy.until(lambda: "Cancelled" in theirs.response.content)
 
 
-async def test_somebody_elses_request_cannot_be_cancelled(busy):
+async def test_queue_refuses_to_cancel_a_request_of_another_member(busy):
     theirs = await asked(busy, busy.bob, "theirs")
     (creation,) = busy.service.jobs
     await asked(busy, busy.alice, "mine")
@@ -147,7 +147,7 @@ async def test_somebody_elses_request_cannot_be_cancelled(busy):
     assert not busy.service.jobs[creation].done and "Cancelled" not in theirs.response.content
 
 
-async def test_what_has_ended_meanwhile_is_told(busy):
+async def test_queue_explains_that_a_request_has_ended(busy):
     await asked(busy, busy.alice, "mine")
     message = await seen(busy, busy.alice)
     (creation,) = busy.service.jobs
@@ -157,7 +157,7 @@ async def test_what_has_ended_meanwhile_is_told(busy):
     assert "cancelled already" in private_text(refused)
 
 
-async def test_the_queue_is_refreshed_in_place_after_a_restart_too(busy):
+async def test_queue_refreshes_in_place_after_a_restart(busy):
     await asked(busy, busy.alice, "first")
     message = await seen(busy, busy.bob)
     await busy.restart()
@@ -168,7 +168,7 @@ async def test_the_queue_is_refreshed_in_place_after_a_restart_too(busy):
     assert "**first**" in shown.response.content
 
 
-async def test_in_a_direct_message_only_that_conversation_is_shown(busy):
+async def test_queue_in_a_direct_message_shows_that_conversation(busy):
     await asked(busy, busy.alice, "there")
     bob = busy.env.create_user("direct")
     await bob.slash("imagine", prompt="here", steps=150)
@@ -177,7 +177,7 @@ async def test_in_a_direct_message_only_that_conversation_is_shown(busy):
     assert "here" in content and "there" not in content and "1 request from another server" in content
 
 
-async def test_a_members_waiting_requests_are_capped(busy):
+async def test_unfinished_requests_of_a_member_are_limited(busy):
     busy.service.rules.max_per_member = 2
     await asked(busy, busy.alice, "first")
     await asked(busy, busy.alice, "second")
@@ -186,7 +186,7 @@ async def test_a_members_waiting_requests_are_capped(busy):
     await asked(busy, busy.bob, "somebody else's")
 
 
-async def test_a_pause_is_told_and_no_time(busy):
+async def test_queue_shows_a_pause_without_times(busy):
     await asked(busy, busy.alice, "first")
     await timed(busy)
     busy.engine.pause()
@@ -196,7 +196,7 @@ async def test_a_pause_is_told_and_no_time(busy):
     assert "paused" not in (await seen(busy, busy.alice)).content
 
 
-async def test_a_request_whose_channel_was_deleted_is_no_obstacle(busy):
+async def test_queue_shows_a_request_of_a_deleted_channel(busy):
     doomed = busy.guild.create_text_channel("doomed")
     await asked(busy, busy.alice, "first", channel=doomed)
     busy.env.backend.delete_channel(doomed.id)
@@ -209,15 +209,15 @@ def entry(number, **values):
     return Entry(**{"id": number, "done": discord.utils.utcnow()} | settings | values)
 
 
-def test_a_long_queue_fits_into_a_message():
+def test_long_queue_fits_one_message():
     text = queue_text(Queue([entry(number) for number in range(200)], 50))
     assert len(text) <= 2000 and f"and {200 - MAX_LINES} more" in text
 
 
-def test_a_queue_without_a_pace_tells_no_time():
+def test_queue_text_without_a_pace_has_no_times():
     assert "<t:" not in queue_text(Queue([entry(0, done=None)], 0))
 
 
-def test_a_select_takes_no_more_than_discord_allows():
+def test_cancel_select_stays_within_discords_limit():
     shown = CancelSelect([entry(number, prompt="x" * 1000) for number in range(100)]).item
     assert len(shown.options) == MAX_SELECT_OPTIONS and all(len(option.label) <= 100 for option in shown.options)

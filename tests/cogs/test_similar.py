@@ -5,7 +5,7 @@ from diffusion.images.parameters import read_parameters
 from tests.support.messages import files_of, pictures_of, png, private_text, source_of, text_of
 
 
-async def test_a_picture_becomes_a_similar_one_next_to_its_source(server):
+async def test_similar_posts_pictures_with_their_source(server):
     result = await server.alice.slash(
         server.channel, "similar", image=("in.png", png()), prompt="red apple", similarity=0.5, steps=10, count=2
     )
@@ -16,19 +16,19 @@ async def test_a_picture_becomes_a_similar_one_next_to_its_source(server):
 
 
 @pytest.mark.parametrize(("prompt", "worded"), [({"prompt": "apple"}, "apple, pixel art"), ({}, "pixel art")])
-async def test_a_style_can_be_given_with_or_without_a_prompt(server, prompt, worded):
+async def test_similar_applies_a_style_with_or_without_a_prompt(server, prompt, worded):
     result = await server.alice.slash(server.channel, "similar", image=("in.png", png()), style="pixel art", steps=3, **prompt)
     await server.until_finished(result.response)
     assert f"**{worded}**" in text_of(result.response)
 
 
-async def test_the_prompt_may_be_left_out(server):
+async def test_similar_needs_no_prompt(server):
     result = await server.alice.slash(server.channel, "similar", image=("in.png", png()), steps=3)
     await server.until_finished(result.response)
     assert "Similar picture" in text_of(result.response)
 
 
-async def test_a_start_step_can_be_given_instead(server):
+async def test_similar_accepts_a_start_step(server):
     result = await server.alice.slash(server.channel, "similar", image=("in.png", png()), steps=10, start_step=7)
     await server.until_finished(result.response)
     assert "10 steps from 7" in text_of(result.response)
@@ -43,18 +43,18 @@ async def test_a_start_step_can_be_given_instead(server):
         (png(), {"steps": 5, "start_step": 9}, "start step"),
     ],
 )
-async def test_what_cannot_be_used_is_told_to_the_member_alone_and_leaves_no_message(server, data, options, words):
+async def test_similar_rejects_invalid_input_privately(server, data, options, words):
     result = await server.alice.slash(server.channel, "similar", image=("in.png", data), **options)
     assert words in private_text(result)
 
 
-async def test_an_attachment_too_large_is_not_downloaded(server, monkeypatch):
+async def test_similar_does_not_download_a_large_attachment(server, monkeypatch):
     monkeypatch.setattr(attachments, "MAX_BYTES", 10)
     result = await server.alice.slash(server.channel, "similar", image=("in.png", png()))
     assert "larger than" in private_text(result)
 
 
-async def test_as_many_pictures_as_a_message_holds_come_without_the_one_they_started_from(server):
+async def test_similar_with_ten_pictures_leaves_out_the_source(server):
     ten = "{a|b|c|d|e|f|g|h|i|j} fox"
     asked = await server.alice.slash(server.channel, "similar", image=("in.png", png()), prompt=ten, steps=2)
     message = (await server.alice.click(asked.response, label="Start")).response

@@ -150,7 +150,7 @@ def test_tutorial_examples_equal_a_loop_over_diffusers_schedulers(request, tmp_p
         pytest.param(DDIMScheduler, {"clip_sample": False, "timestep_spacing": "trailing"}, id="trailing"),
     ],
 )
-def test_any_scheduler_serves_both_ways_with_its_own_configuration(random_weights, kind, settings):
+def test_both_functions_accept_any_scheduler_with_its_configuration(random_weights, kind, settings):
     model = random_weights
     scheduler = kind(**NOISE_SCHEDULE, **settings)
     model.scheduler_LMS = model.scheduler_DDIM = scheduler

@@ -47,37 +47,37 @@ def minutes():
     return list(COMMUNITY.trace(20.48, 20.53))
 
 
-def test_a_newcomer_joins_at_the_next_step_and_shares_it():
+def test_batching_lets_a_newcomer_join_at_the_next_step():
     trace = [ask(0.0, 3), ask(0.5, 2, "another")]
     assert waits(trace, ROUTING_BATCHING) == pytest.approx([3.0, 2.5])
     assert [each.begun for each in simulate(trace, ROUTING_BATCHING, 1, flat(), latent_shape)] == pytest.approx([0.0, 0.5])
 
 
-def test_one_at_a_time_the_second_waits_for_the_first():
+def test_fifo_serves_one_request_after_another():
     assert waits([ask(0.0, 3), ask(0.5, 2)], FIFO) == pytest.approx([3.0, 4.5])
 
 
-def test_one_queue_is_served_by_whoever_is_free():
+def test_fifo_gives_the_next_request_to_a_free_gpu():
     assert waits([ask(0.0, 9), ask(0.5, 1), ask(1.0, 1), ask(1.2, 1)], FIFO, gpus=2) == pytest.approx([9.0, 1.0, 1.5, 2.3])
 
 
-def test_a_request_waits_for_all_its_pictures():
+def test_request_waits_for_all_its_pictures():
     assert waits([ask(0.0, 3, count=4)], FIFO) == pytest.approx([12.0])
     assert waits([ask(0.0, 3, count=4)], ROUTING_BATCHING) == pytest.approx([3.0])
 
 
-def test_a_picture_without_guidance_takes_one_row_and_heuns_method_nearly_twice_the_calls():
+def test_request_cost_counts_guidance_rows_and_sampler_calls():
     pace = taught(*[(SMALL, rows, rows * 1.0) for rows in (1, 1, 16)])
     assert waits([ask(0.0, 3, guidance_scale=1.0)], FIFO, pace=pace) == pytest.approx([3.0])
     assert waits([ask(0.0, 3, sampler="heun")], FIFO, pace=pace) == pytest.approx([10.0])
 
 
-def test_two_shapes_take_turns():
+def test_shapes_take_turns():
     pace = taught(*[(shape, 2, 1.0) for shape in (SMALL, SMALL, LARGE, LARGE)])
     assert waits([ask(0.0, 3), ask(0.0, 3, "another", side=128)], ROUTING_BATCHING, pace=pace) == pytest.approx([5.0, 6.0])
 
 
-def test_round_robin_goes_on_whatever_waits_and_routing_does_not():
+def test_routing_avoids_the_queue_that_round_robin_takes():
     trace = [ask(0.0, 50, "a", count=4), ask(0.1, 1, "b"), ask(1.5, 5, "c"), ask(2.0, 1, "d")]
     pace = taught(*[(SMALL, rows, rows * 1.0) for rows in (2, 2, 16)])
     assert waits(trace, ROUND_ROBIN_BATCHING, 2, pace)[2] > 4 * waits(trace, ROUTING_BATCHING, 2, pace)[2]
@@ -85,7 +85,7 @@ def test_round_robin_goes_on_whatever_waits_and_routing_does_not():
 
 @pytest.mark.parametrize("sides", [(64,), (64, 128)])
 @pytest.mark.parametrize("max_rows", [2, 6, 16])
-def test_one_gpu_does_what_is_foreseen_when_all_come_at_once(sides, max_rows):
+def test_simulation_of_one_gpu_agrees_with_estimate_completion(sides, max_rows):
     trace = [ask(0.0, 10 + 7 * number % 11, f"owner {number}", sides[number % len(sides)]) for number in range(12)]
     served = simulate(trace, ROUTING_BATCHING, 1, sloped(), latent_shape, max_rows)
     played = [Picture(each.asked.owner, each.key[1], 2, each.asked.request.evaluations) for each in served]
@@ -99,7 +99,7 @@ def test_one_gpu_does_what_is_foreseen_when_all_come_at_once(sides, max_rows):
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
-def test_nothing_is_lost_and_nothing_ends_before_it_could(minutes, way):
+def test_simulation_ends_every_picture_no_sooner_than_possible(minutes, way):
     pace, served = pace_of(H200), simulate(minutes, way, 2, pace_of(H200), latent_shape)
     assert [each.asked for each in served] == minutes
     for each in served:
@@ -112,13 +112,13 @@ def test_nothing_is_lost_and_nothing_ends_before_it_could(minutes, way):
             assert picture.ended - picture.began >= alone - 1e-9
 
 
-def test_gpus_are_never_idle_while_something_waits(minutes):
+def test_gpus_are_never_idle_while_requests_wait(minutes):
     trace = [Asked(0.0, asked.owner, asked.request) for asked in minutes]
     fewest = least([*trace, ask(1.0, 1)], FIFO, pace_of(H200), 16)  # GPU-seconds: the trace lasts one second
     assert max(waits(trace, FIFO, 1, pace_of(H200))) == pytest.approx(fewest, rel=0.01)
 
 
-def test_an_owner_is_served_in_order(minutes):
+def test_requests_of_an_owner_begin_in_order(minutes):
     for way in (FIFO, ROUTING_BATCHING):
         begun = defaultdict(list)
         for each in simulate(minutes, way, 1, pace_of(H200), latent_shape):
@@ -126,36 +126,36 @@ def test_an_owner_is_served_in_order(minutes):
         assert all(times == sorted(times) for times in begun.values())
 
 
-def test_a_flood_delays_others_less_where_members_take_turns():
+def test_batching_protects_other_members_from_a_flood():
     flood = [ask(0.0, 20, "flooder") for _ in range(FLOOD)]
     trace = [*flood, ask(1.0, 5, "modest")]
     assert waits(trace, ROUTING_BATCHING, max_rows=2)[-1] < waits(trace, FIFO)[-1] / 10
 
 
-def test_the_same_seed_gives_the_same_waits_and_another_gives_others(minutes):
+def test_simulation_repeats_with_the_same_seed(minutes):
     first, again, other = (waits(minutes, ROUTING_BATCHING, 3, pace_of(H200), seed=seed) for seed in (0, 0, 1))
     assert first == again != other
 
 
-def test_batching_and_routing_make_long_waits_less_than_half(minutes):
+def test_batching_and_routing_more_than_halve_long_waits(minutes):
     late = {way: Point.of(1, simulate(minutes, way, 1, pace_of(H200), latent_shape)).late for way in (FIFO, ROUTING_BATCHING)}
     assert late[ROUTING_BATCHING] < late[FIFO] / 2
 
 
-def test_a_part_of_a_day_is_what_it_is_in_the_whole(minutes):
+def test_trace_of_a_period_equals_that_part_of_the_day(minutes):
     assert list(COMMUNITY.trace(20.5, 20.53)) == [asked for asked in minutes if asked.at >= 20.5 * HOUR]
     assert [asked.at for asked in minutes] == sorted(asked.at for asked in minutes)
     assert list(Community(100_000, seed=1).trace(20.5, 20.53)) != list(COMMUNITY.trace(20.5, 20.53))
 
 
-def test_evenings_are_busy_and_a_burst_more_so(minutes):
+def test_trace_is_busiest_in_the_evening_and_in_a_burst(minutes):
     night = list(COMMUNITY.trace(8.0, 8.05))
     assert len(night) < len(list(COMMUNITY.trace(20.0, 20.05))) / 3
     by_minute = Counter(int(asked.at // 60) for asked in minutes if asked.at >= 20.5 * HOUR - 60)
     assert max(by_minute, key=by_minute.get) == 20.5 * 60
 
 
-def test_the_mix_is_what_the_trace_says(minutes):
+def test_trace_mixes_sizes_counts_and_samplers(minutes):
     requests = [asked.request for asked in minutes]
     assert sum(request.width == request.height == 512 for request in requests) == pytest.approx(0.75 * len(requests), rel=0.15)
     assert {request.count for request in requests} == {1, 2, 4}

@@ -23,7 +23,7 @@ async def page():
         yield page
 
 
-async def test_the_page_goes_on_after_a_moment_in_which_the_machine_was_too_busy(server, monkeypatch):
+async def test_clock_continues_after_a_timeout(server, monkeypatch):
     advance, tries, refreshed = server.env.advance_time, [], asyncio.Event()
 
     async def advance_time(seconds):
@@ -43,7 +43,7 @@ async def test_the_page_goes_on_after_a_moment_in_which_the_machine_was_too_busy
     assert abs(datetime.now(UTC) - server.env.now()) < timedelta(seconds=30)  # and its clock is right
 
 
-async def test_the_preview_takes_up_nothing_of_the_real_bots(monkeypatch, tmp_path):
+async def test_simulator_uses_its_own_database_and_folder(monkeypatch, tmp_path):
     given = []
 
     @contextlib.asynccontextmanager
@@ -59,12 +59,12 @@ async def test_the_preview_takes_up_nothing_of_the_real_bots(monkeypatch, tmp_pa
     assert given == [None, None, tmp_path / "preview"]
 
 
-async def test_newcomers_are_told_what_to_type(page):
+async def test_page_tells_newcomers_what_to_type(page):
     for words in ("/imagine prompt: red apple", "shows this again", "This is a small model", "set MODEL_ID to"):
         await page.get_by_text(words).first.wait_for()
 
 
-async def test_imagine_and_similar_with_an_upload(page, tmp_path):
+async def test_page_runs_imagine_and_similar_with_an_upload(page, tmp_path):
     await command(page, "imagine")
     await page.keyboard.type("red apple", delay=20)
     await page.keyboard.press("Enter")

@@ -98,7 +98,7 @@ def take_from_bot(server, permission):
     server.env.backend.edit_role(guild.id, role.id, {"permissions": permissions.value})
 
 
-async def test_a_picture_becomes_an_emoji_without_its_ground(server, artist, monkeypatch):
+async def test_emoji_is_made_without_its_background(server, artist, monkeypatch):
     message = await draft(server, monkeypatch, artist)
     picture, sheet = await pictures_of(message)
     assert picture.size == (128, 128) and picture.getpixel((2, 2))[3] == 0 and picture.getpixel((64, 64)) == (255, 0, 0, 255)
@@ -111,13 +111,13 @@ async def test_a_picture_becomes_an_emoji_without_its_ground(server, artist, mon
     assert sent.size == (128, 128) and sent.tobytes() == picture.tobytes()
 
 
-async def test_the_name_is_guessed_from_the_prompt(server, artist, monkeypatch):
+async def test_emoji_form_suggests_a_name_from_the_prompt(server, artist, monkeypatch):
     message = await draft(server, monkeypatch, artist)
     shown = await artist.click(message, label="Name and upload")
     assert values(shown.modal) == {"name": "red_apple"}
 
 
-async def test_the_background_can_stay(server, artist, monkeypatch):
+async def test_emoji_can_keep_its_background(server, artist, monkeypatch):
     message = await draft(server, monkeypatch, artist, picture=apple("#3070e8"))
     await artist.click(message, label="Transparent background: on")
     picture, _ = await pictures_of(message)
@@ -130,7 +130,7 @@ async def test_the_background_can_stay(server, artist, monkeypatch):
     assert uploaded(server)[0].mode == "RGB"
 
 
-async def test_a_picture_becomes_a_sticker(server, artist, monkeypatch):
+async def test_sticker_is_made_with_name_tag_and_description(server, artist, monkeypatch):
     message = await draft(server, monkeypatch, artist, kind="sticker")
     picture, _ = await pictures_of(message)
     assert picture.size == (320, 320) and picture.getpixel((5, 5))[3] == 0
@@ -142,14 +142,14 @@ async def test_a_picture_becomes_a_sticker(server, artist, monkeypatch):
     assert "**An apple**" in message.content
 
 
-async def test_a_sticker_needs_no_description(server, artist, monkeypatch):
+async def test_sticker_needs_no_description(server, artist, monkeypatch):
     message = await draft(server, monkeypatch, artist, kind="sticker")
     await named(artist, message, name="apple", tag="🍏", description="")
     (sticker,) = stickers(server)
     assert not sticker.description
 
 
-async def test_the_buttons_work_after_a_restart(server, artist, monkeypatch):
+async def test_emoji_draft_works_after_a_restart(server, artist, monkeypatch):
     message = await draft(server, monkeypatch, artist, kind="sticker")
     await server.restart()
     await artist.click(message, label="Transparent background: on")
@@ -160,7 +160,7 @@ async def test_the_buttons_work_after_a_restart(server, artist, monkeypatch):
     assert [sticker.name for sticker in stickers(server)] == ["apple"]
 
 
-async def test_without_a_plain_ground_the_whole_picture_is_offered(server, artist, monkeypatch):
+async def test_emoji_without_a_plain_background_uses_the_whole_picture(server, artist, monkeypatch):
     message = await draft(server, monkeypatch, artist, picture=noise())
     assert "no subject on a plain background" in message.content
     assert labels(message) == ["Name and upload"]
@@ -169,7 +169,7 @@ async def test_without_a_plain_ground_the_whole_picture_is_offered(server, artis
 
 
 @pytest.mark.parametrize("name", ["röd", "red apple", "no-dash", "x:y", ":)"])
-async def test_a_name_that_an_emoji_may_not_have_is_told_and_offered_again(server, artist, monkeypatch, name):
+async def test_emoji_form_keeps_a_rejected_name(server, artist, monkeypatch, name):
     message = await draft(server, monkeypatch, artist)
     await named(artist, message, name=name)
     assert "2 to 32 letters from a to z, digits and underscores" in message.content
@@ -180,7 +180,7 @@ async def test_a_name_that_an_emoji_may_not_have_is_told_and_offered_again(serve
     assert [emoji.name for emoji in emojis(server)] == ["right"]
 
 
-async def test_a_sticker_that_is_refused_keeps_what_was_typed(server, artist, monkeypatch):
+async def test_sticker_form_keeps_rejected_input(server, artist, monkeypatch):
     message = await draft(server, monkeypatch, artist, kind="sticker")
     await named(artist, message, name="    ", tag="🍏", description="Green")
     assert "2 to 30 characters" in message.content and not stickers(server)
@@ -188,27 +188,27 @@ async def test_a_sticker_that_is_refused_keeps_what_was_typed(server, artist, mo
     assert {**values(shown.modal), "name": ""} == {"name": "", "tag": "🍏", "description": "Green"}
 
 
-async def test_a_member_without_the_permission_is_told_so(server, monkeypatch):
+async def test_emoji_button_needs_create_expressions(server, monkeypatch):
     message = await made(server, monkeypatch)
     refused = private_text(await begun(server.bob, message))
     assert refused.startswith("You need the permission Create Expressions")
 
 
-async def test_manage_expressions_alone_does_not_let_add(server, monkeypatch):
+async def test_emoji_button_does_not_accept_manage_expressions_alone(server, monkeypatch):
     role = server.guild.create_role("managers", permissions=discord.Permissions(manage_expressions=True))
     manager = server.guild.add_member(server.env.create_user("manager"), roles=[role])
     refused = await begun(manager, await made(server, monkeypatch))
     assert "You need the permission Create Expressions" in private_text(refused)
 
 
-async def test_a_bot_without_the_permission_says_so(server, artist, monkeypatch):
+async def test_emoji_button_needs_the_permission_of_the_bot(server, artist, monkeypatch):
     message = await made(server, monkeypatch)
     take_from_bot(server, "create_expressions")
     assert private_text(await begun(artist, message)).startswith("I need the permission Create Expressions")
     assert private_text(await begun(server.bob, message)).startswith("You and I need the permission")
 
 
-async def test_a_permission_that_is_taken_meanwhile_is_told_and_nothing_is_lost(server, artist, monkeypatch):
+async def test_emoji_draft_survives_a_lost_permission(server, artist, monkeypatch):
     message = await draft(server, monkeypatch, artist)
     shown = await artist.click(message, label="Name and upload")
     take_from_bot(server, "create_expressions")
@@ -220,7 +220,7 @@ async def test_a_permission_that_is_taken_meanwhile_is_told_and_nothing_is_lost(
 
 
 @pytest.mark.parametrize(("kind", "limit"), [("emoji", "emoji_limit"), ("sticker", "sticker_limit")])
-async def test_a_full_server_is_told_at_once(server, artist, monkeypatch, kind, limit):
+async def test_full_server_is_reported_before_the_draft(server, artist, monkeypatch, kind, limit):
     message = await made(server, monkeypatch)
     for number in range(getattr(server.env.bot.get_guild(server.guild.id), limit)):
         getattr(server.guild, f"create_{kind}")(f"{kind}{number}")
@@ -228,7 +228,7 @@ async def test_a_full_server_is_told_at_once(server, artist, monkeypatch, kind, 
     assert f"no {kind} slots left" in private_text(refused)
 
 
-async def test_animated_emojis_take_no_place_of_the_others(server, artist, monkeypatch):
+async def test_animated_emojis_use_separate_slots(server, artist, monkeypatch):
     for number in range(50):
         server.guild.create_emoji(f"emoji{number}", animated=True)
     message = await draft(server, monkeypatch, artist)
@@ -247,7 +247,7 @@ async def test_animated_emojis_take_no_place_of_the_others(server, artist, monke
         ("sticker", 413, 40005, "did not accept this sticker"),
     ],
 )
-async def test_what_discord_refuses_is_told_and_can_be_tried_again(server, artist, monkeypatch, kind, status, code, words):
+async def test_discord_error_is_reported_and_upload_can_be_retried(server, artist, monkeypatch, kind, status, code, words):
     message = await draft(server, monkeypatch, artist, kind=kind)
     server.env.inject_error("POST", f"/guilds/*/{kind}s", status=status, code=code)
     typed = {"name": "mine", **({"tag": "🍏", "description": "Mine"} if kind == "sticker" else {})}
@@ -259,7 +259,7 @@ async def test_what_discord_refuses_is_told_and_can_be_tried_again(server, artis
     assert "of this server now" in message.content
 
 
-async def test_a_member_does_not_wait_for_discords_rate_limit(server, artist, monkeypatch):
+async def test_emoji_upload_times_out_on_a_rate_limit(server, artist, monkeypatch):
     async def wait(*_, **__):
         await asyncio.Event().wait()
 
@@ -270,7 +270,7 @@ async def test_a_member_does_not_wait_for_discords_rate_limit(server, artist, mo
     assert "not let me add an emoji at the moment" in message.content and not emojis(server)
 
 
-async def test_a_private_picture_is_its_owners_alone(server, artist, monkeypatch):
+async def test_private_picture_becomes_an_emoji_for_its_owner_only(server, artist, monkeypatch):
     private = await made(server, monkeypatch, artist, private=True)
     secret = (await server.service.creation_store.get_by_message(private.id)).id
     public = await made(server, monkeypatch)
@@ -284,14 +284,14 @@ async def test_a_private_picture_is_its_owners_alone(server, artist, monkeypatch
     assert shown.response.attachments
 
 
-async def test_outside_a_server_one_sentence_says_so(server, monkeypatch):
+async def test_emoji_button_needs_a_server(server, monkeypatch):
     user = server.env.create_user("dora")
     result = await user.slash("imagine", prompt="apple", steps=2)
     await server.until_finished(result.response)
     assert "belong to a server" in private_text(await begun(user, result.response))
 
 
-async def test_pictures_that_are_not_kept_any_more_can_be_attached(server, artist, monkeypatch):
+async def test_emoji_button_suggests_attaching_a_deleted_picture(server, artist, monkeypatch):
     message = await made(server, monkeypatch)
     await server.service.image_store.prune()
     for file in server.service.image_store.folder.rglob("*.png"):
@@ -299,7 +299,7 @@ async def test_pictures_that_are_not_kept_any_more_can_be_attached(server, artis
     assert "attach it to `/emoji`" in private_text(await begun(artist, message))
 
 
-async def test_an_attached_picture_becomes_an_emoji(server, artist):
+async def test_emoji_command_uploads_an_attached_picture(server, artist):
     result = await artist.slash(server.channel, "emoji", image=("Red apple.png", apple()))
     assert result.response.ephemeral
     (emoji,) = emojis(server)
@@ -308,7 +308,7 @@ async def test_an_attached_picture_becomes_an_emoji(server, artist):
     assert len(result.response.attachments) == 2
 
 
-async def test_an_attached_picture_becomes_a_sticker_with_its_background(server, artist):
+async def test_emoji_command_makes_a_sticker_with_its_background(server, artist):
     await artist.slash(server.channel, "emoji", image=("x.png", apple()), name="My apple", sticker=True, transparent=False)
     (sticker,) = stickers(server)
     assert (sticker.name, sticker.emoji) == ("My apple", "🎨")
@@ -321,17 +321,17 @@ async def test_an_attached_picture_becomes_a_sticker_with_its_background(server,
         ({"image": ("a.png", b"junk"), "name": "apple"}, "as a picture"),
     ],
 )
-async def test_what_cannot_become_an_emoji_is_told_to_the_member_alone(server, artist, options, words):
+async def test_emoji_command_rejects_invalid_options_privately(server, artist, options, words):
     assert words in private_text(await artist.slash(server.channel, "emoji", **options))
     assert not emojis(server)
 
 
-async def test_the_command_needs_the_permission_too(server):
+async def test_emoji_command_needs_create_expressions(server):
     refused = await server.alice.slash(server.channel, "emoji", image=("a.png", apple()), name="apple")
     assert "You need the permission Create Expressions" in private_text(refused)
 
 
-async def test_an_emoji_is_told_although_its_draft_was_dismissed_meanwhile(server, artist, monkeypatch):
+async def test_emoji_is_confirmed_after_its_draft_was_dismissed(server, artist, monkeypatch):
     message = await draft(server, monkeypatch, artist)
     shown = await artist.click(message, label="Name and upload")
     server.env.backend.delete_message(server.channel.id, message.id)

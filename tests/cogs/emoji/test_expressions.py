@@ -16,7 +16,7 @@ from diffusion.errors import InvalidRequestError
         ("", "darkroom", "darkroom"),
     ],
 )
-def test_names_are_guessed_that_may_be_had(prompt, emoji, sticker):
+def test_guess_name_returns_valid_names(prompt, emoji, sticker):
     assert (EMOJI.guess_name(prompt), STICKER.guess_name(prompt)) == (emoji, sticker)
     assert (EMOJI.validate_name(emoji), STICKER.validate_name(sticker)) == (emoji, sticker)
 
@@ -25,7 +25,7 @@ def test_names_are_guessed_that_may_be_had(prompt, emoji, sticker):
     ("kind", "name"),
     [(EMOJI, "a"), (EMOJI, "a" * 33), (EMOJI, "a b"), (EMOJI, "ä_b"), (EMOJI, "a-b"), (STICKER, "a"), (STICKER, "a" * 31)],
 )
-def test_names_that_may_not_be_had_are_refused(kind, name):
+def test_validate_name_rejects_invalid_names(kind, name):
     with pytest.raises(InvalidRequestError, match="2 to 3"):
         kind.validate_name(name)
 
@@ -34,5 +34,5 @@ def test_names_that_may_not_be_had_are_refused(kind, name):
     ("prompt", "tag"),
     [("red apple", "🍎"), ("a fox in the snow", "🦊"), ("cat face", "🐱"), ("letter A", "🎨"), ("plus sign", "🎨"), ("", "🎨")],
 )
-def test_a_sticker_is_filed_under_what_its_prompt_names(prompt, tag):
+def test_guess_tag_chooses_the_emoji_of_the_prompt(prompt, tag):
     assert guess_tag(prompt) == tag

@@ -27,7 +27,7 @@ async def refused(server, command="imagine", **options):
     return private_text(await server.alice.slash(server.channel, command, **{"prompt": "a red fox", "steps": 2} | options))
 
 
-async def test_a_listed_word_is_not_taken_however_it_is_disguised(server, manager):
+async def test_blocked_word_is_refused_in_every_disguise(server, manager):
     assert "`Fox`" in await said(manager, server, "words add", word="Fox ")
     for prompt in ("a red fox", "a red f\u200bо\u0301х", "a f.0.x", "FOXXX fox"):
         assert await refused(server, prompt=prompt) == "The rules of this server do not allow “Fox”."
@@ -38,7 +38,7 @@ async def test_a_listed_word_is_not_taken_however_it_is_disguised(server, manage
     await server.until_finished(result.response)
 
 
-async def test_a_button_makes_nothing_that_words_forbid_meanwhile(server, manager):
+async def test_blocked_word_stops_a_reroll_of_an_earlier_picture(server, manager):
     made = await server.alice.slash(server.channel, "imagine", prompt="a red fox", steps=2)
     await server.until_finished(made.response)
     await server.until_idle()
@@ -48,12 +48,12 @@ async def test_a_button_makes_nothing_that_words_forbid_meanwhile(server, manage
     assert not server.service.jobs
 
 
-async def test_an_expression_is_not_quoted_to_members(server, manager):
+async def test_blocked_expression_is_not_quoted_to_members(server, manager):
     assert "`/f[o0]x(es)?/`" in await said(manager, server, "words add", word="f[o0]x(es)?", expression=True)
     assert await refused(server, prompt="two foxes") == "The rules of this server do not allow such a prompt."
 
 
-async def test_words_hold_in_their_server_alone_and_after_a_restart(server, manager):
+async def test_blocked_words_apply_to_their_server_after_a_restart(server, manager):
     await said(manager, server, "words add", word="fox")
     direct = await server.env.create_user("carol").slash("imagine", prompt="a red fox", steps=2)
     await server.until_finished(direct.response)
@@ -61,7 +61,7 @@ async def test_words_hold_in_their_server_alone_and_after_a_restart(server, mana
     assert "do not allow" in await refused(server)
 
 
-async def test_words_can_be_listed_tried_out_and_removed(server, manager):
+async def test_blocked_words_can_be_listed_tested_and_removed(server, manager):
     assert await said(manager, server, "words list") == "No words are blocked."
     await said(manager, server, "words add", word="fox")
     await said(manager, server, "words add", word=r"\bf+", expression=True)
@@ -76,7 +76,7 @@ async def test_words_can_be_listed_tried_out_and_removed(server, manager):
     await server.until_finished(result.response)
 
 
-async def test_a_long_list_comes_as_a_file(server, manager):
+async def test_long_word_list_is_sent_as_a_file(server, manager):
     for index in range(10):
         await said(manager, server, "words add", word=f"{index}" + "x{1,2}y" * 28, expression=True)
     shown = await manager.slash(server.channel, "moderation words list")
@@ -97,19 +97,19 @@ async def test_a_long_list_comes_as_a_file(server, manager):
         ("words remove", {"word": "unlisted"}, "not blocked"),
     ],
 )
-async def test_what_cannot_be_is_told_in_one_sentence(server, manager, command, options, words):
+async def test_moderation_explains_invalid_options(server, manager, command, options, words):
     await said(manager, server, "words add", word="listed")
     assert words in await said(manager, server, command, **options)
 
 
-async def test_a_forged_rule_changes_nothing(server, manager):
+async def test_moderation_ignores_a_forged_rule(server, manager):
     flagged = {"name": "flagged", "type": 3, "value": "forgive"}
     data = {"id": "1", "name": "moderation", "type": 1, "options": [{"name": "rule", "type": 1, "options": [flagged]}]}
     assert "type it again" in private_text(await manager._dispatch_interaction(2, server.channel, data))
     assert server.service.preference_store.get(Scope.SERVER, server.guild.id) == Preferences()
 
 
-async def test_only_so_many_words_are_taken(server, manager, monkeypatch):
+async def test_words_add_limits_the_number_of_rules(server, manager, monkeypatch):
     monkeypatch.setattr(sys.modules["cogs.moderation.cog"], "MAX_RULES", 1)
     await said(manager, server, "words add", word="one")
     assert "remove one" in await said(manager, server, "words add", word="two")
@@ -126,7 +126,7 @@ async def test_only_so_many_words_are_taken(server, manager, monkeypatch):
         ("rule", {"flagged": "allow"}),
     ],
 )
-async def test_only_managers_may_even_where_a_server_shows_it_to_others(server, command, options):
+async def test_moderation_needs_manage_server_despite_overrides(server, command, options):
     (group,) = [command for command in await server.env.bot.tree.fetch_commands() if command.name == "moderation"]
     assert group.default_member_permissions.manage_guild
     server.guild.set_command_permissions(group, {server.alice: True})
@@ -135,7 +135,7 @@ async def test_only_managers_may_even_where_a_server_shows_it_to_others(server, 
     assert await server.alice.autocomplete(server.channel, "moderation words remove", "word", "fo") == []
 
 
-async def test_the_rule_says_what_becomes_of_flagged_pictures(server, manager):
+async def test_moderation_rule_shows_and_changes_the_action(server, manager):
     before = await said(manager, server, "rule")
     assert "Flagged pictures are **not shown** here." in before
     assert "**shown as spoilers** in age-restricted channels" in before
@@ -154,7 +154,7 @@ async def test_the_rule_says_what_becomes_of_flagged_pictures(server, manager):
     assert "<#" not in await said(manager, server, "channel")
 
 
-async def test_a_channel_where_the_bot_may_not_post_is_not_taken(server, manager):
+async def test_moderation_channel_needs_permissions_of_the_bot(server, manager):
     nobody = discord.PermissionOverwrite(send_messages=False, attach_files=False)
     closed = server.guild.create_text_channel("closed", overwrites={server.guild.default_role: nobody})
     answer = await said(manager, server, "channel", channel=closed)
@@ -162,7 +162,7 @@ async def test_a_channel_where_the_bot_may_not_post_is_not_taken(server, manager
 
 
 @pytest.mark.parametrize("form", [{"morph_to": "a red fox", "count": 2}, {"branches": ((1, "a red fox"),)}])
-async def test_words_hold_for_what_a_picture_becomes_as_well(server, manager, form):
+async def test_blocked_words_apply_to_branches_and_morphs(server, manager, form):
     await said(manager, server, "words add", word="fox")
     request = ImageRequest("an apple", width=32, height=32, steps=2, **form)
     place = {"guild_id": server.guild.id, "channel_id": 1, "channel": None, "locale": None, "guild_locale": None}

@@ -45,7 +45,7 @@ def impatient(monkeypatch):
         ({"flagged_restricted": FlaggedAction.REVIEW, "moderators": 0}, "held", "held"),
     ],
 )
-async def test_each_kind_of_channel_has_its_rule_and_threads_go_with_their_channel(server, rules, normal, restricted):
+async def test_flagged_picture_follows_the_rule_of_its_channel(server, rules, normal, restricted):
     await set_rules(server, **rules | ({"moderators": server.moderators.id} if "moderators" in rules else {}))
     assert outcome_of(await ask(server)) == normal
     nights = server.guild.create_text_channel("nights")
@@ -56,7 +56,7 @@ async def test_each_kind_of_channel_has_its_rule_and_threads_go_with_their_chann
     assert outcome_of(await ask(server, channel=nights.threads[0])) == restricted
 
 
-async def test_a_picture_that_is_not_shown_is_not_kept_and_gives_the_allowance_back(server):
+async def test_refused_picture_is_not_stored_and_refunds_the_allowance(server):
     message = await ask(server)
     row = await row_of(server, message)
     assert (row.state, row.error, row.flags, row.pictures) == (State.FAILED, NOT_SHOWN, {"nsfw": 0.93}, None)
@@ -64,19 +64,19 @@ async def test_a_picture_that_is_not_shown_is_not_kept_and_gives_the_allowance_b
     assert (await server.service.quota_store.used_today(server.alice.id)).get(server.guild.id) == 0
 
 
-async def test_in_direct_messages_flagged_pictures_are_refused(server):
+async def test_flagged_picture_is_refused_in_direct_messages(server):
     result = await server.env.create_user("carol").slash("imagine", prompt="red apple", steps=2)
     await server.until_idle()
     assert outcome_of(result.response) == "refused"
 
 
-async def test_what_is_not_flagged_is_posted_as_ever(tiny_model):
+async def test_unflagged_picture_is_posted(tiny_model):
     async with open_server(tiny_model, check=lambda images: [{}] * len(images)) as server:
         message = await ask(server)
         assert outcome_of(message) == "pictures" and (await row_of(server, message)).flags is None
 
 
-async def test_the_picture_it_started_from_is_checked_as_well(tiny_model):
+async def test_source_picture_is_checked(tiny_model):
     def only_large(images):
         return [{"large": 1.0} if image.width > 32 else {} for image in images]
 
@@ -86,13 +86,13 @@ async def test_the_picture_it_started_from_is_checked_as_well(tiny_model):
         assert len([*server.service.image_store.folder.rglob("*.png")]) == 2  # that of the first and its timelapse
 
 
-async def test_the_models_own_checker_holds_pictures_back(tiny_model, tmp_path):
+async def test_checker_of_the_model_refuses_pictures(tiny_model, tmp_path):
     async with open_server(tiny_model, check=load_safety_check(str(build_checker(tmp_path, flagging=True)))) as server:
         message = await ask(server)
         assert outcome_of(message) == "refused" and (await row_of(server, message)).flags == {"unsafe": 1.0}
 
 
-async def test_an_animation_is_held_as_a_whole(server):
+async def test_animation_is_held_as_a_whole(server):
     await set_rules(server, moderators=server.moderators.id)
     options = {"from": "red apple", "to": "blue pear", "frames": 2, "steps": 2}
     result = await server.alice.slash(server.channel, "morph", **options)
@@ -103,7 +103,7 @@ async def test_an_animation_is_held_as_a_whole(server):
 
 
 @pytest.mark.parametrize("allowed", [True, False])
-async def test_previews_do_not_show_what_may_be_held(server, monkeypatch, allowed):
+async def test_previews_are_hidden_unless_flagged_pictures_are_allowed(server, monkeypatch, allowed):
     await set_rules(server, flagged=FlaggedAction.ALLOW if allowed else FlaggedAction.SPOILER)
     slow_down(server, monkeypatch)
     await ask(server, steps=80)
@@ -111,7 +111,7 @@ async def test_previews_do_not_show_what_may_be_held(server, monkeypatch, allowe
     assert bool(previews) == allowed
 
 
-async def test_a_held_picture_is_shown_to_the_moderators_and_only_to_them(server):
+async def test_held_picture_is_shown_to_moderators_only(server):
     message, question = await ask_and_hold(server)
     assert outcome_of(message) == "held" and not pictures_of(message)
     assert len(pictures_of(question)) == 1 and is_spoiler(question)
@@ -126,7 +126,7 @@ async def test_a_held_picture_is_shown_to_the_moderators_and_only_to_them(server
     ("label", "seen", "told"),
     [("Approve", "pictures", "Approved"), ("Spoiler", SPOILERS, "Shown as spoilers"), ("Delete", "deleted", "Deleted")],
 )
-async def test_a_moderator_decides(server, label, seen, told):
+async def test_moderator_decides_on_a_held_picture(server, label, seen, told):
     message, question = await ask_and_hold(server)
     await decide(server, question, label)
     assert outcome_of(message) == seen and len(server.channel.history()) == 1
@@ -138,7 +138,7 @@ async def test_a_moderator_decides(server, label, seen, told):
     assert "darkroom:review" not in str(answer.components)
 
 
-async def test_a_deleted_picture_that_another_message_has_as_well_stays_there(server):
+async def test_deleted_picture_stays_for_another_message(server):
     await set_rules(server, flagged=FlaggedAction.ALLOW)
     before = await ask(server)
     message, question = await ask_and_hold(server)
@@ -147,7 +147,7 @@ async def test_a_deleted_picture_that_another_message_has_as_well_stays_there(se
     assert await server.service.image_store.read((await row_of(server, before)).pictures[0])
 
 
-async def test_of_two_moderators_the_first_counts_and_the_other_is_told_who_it_was(server, monkeypatch):
+async def test_first_decision_counts_and_the_second_is_refused(server, monkeypatch):
     message, question = await ask_and_hold(server)
     with monkeypatch.context() as late:
         late.setattr(server.service, "resume_reviewed", AsyncMock())
@@ -159,13 +159,13 @@ async def test_of_two_moderators_the_first_counts_and_the_other_is_told_who_it_w
     assert outcome_of(message) == "pictures"
 
 
-async def test_members_cannot_decide(server):
+async def test_review_needs_manage_messages(server):
     message, question = await ask_and_hold(server)
     assert "Manage Messages" in private_text(await server.bob.click(question, label="Approve"))
     assert outcome_of(message) == "held"
 
 
-async def test_a_held_picture_stays_held_over_a_restart_and_its_buttons_work(server):
+async def test_held_picture_stays_held_after_a_restart(server):
     message, question = await ask_and_hold(server)
     await server.restart()
     await server.until_idle()
@@ -174,7 +174,7 @@ async def test_a_held_picture_stays_held_over_a_restart_and_its_buttons_work(ser
     assert outcome_of(message) == "pictures"
 
 
-async def test_what_was_decided_before_a_crash_is_done_after_it(server, monkeypatch):
+async def test_decision_is_carried_out_after_a_crash_in_delivery(server, monkeypatch):
     message, question = await ask_and_hold(server)
     monkeypatch.setattr(server.service.runner.delivery, "deliver", never_ends)
     await server.mia.click(question, label="Spoiler")
@@ -184,7 +184,7 @@ async def test_what_was_decided_before_a_crash_is_done_after_it(server, monkeypa
     assert outcome_of(message) == SPOILERS
 
 
-async def test_a_crash_right_after_the_decision_loses_nothing(server, monkeypatch):
+async def test_decision_is_carried_out_after_a_crash_before_delivery(server, monkeypatch):
     message, question = await ask_and_hold(server)
     monkeypatch.setattr(server.service, "resume_reviewed", AsyncMock())
     await server.mia.click(question, label="Approve")
@@ -195,7 +195,7 @@ async def test_a_crash_right_after_the_decision_loses_nothing(server, monkeypatc
 
 
 @pytest.mark.parametrize("moment", ["create", "_send", "set_message"])
-async def test_a_crash_while_the_moderators_are_asked_asks_them_once(server, monkeypatch, moment):
+async def test_crash_while_asking_posts_one_review(server, monkeypatch, moment):
     await set_rules(server, moderators=server.moderators.id)
     where = server.service.runner.safety_gate if moment == "_send" else server.service.review_store
     reached = asyncio.Event()
@@ -218,7 +218,7 @@ async def test_a_crash_while_the_moderators_are_asked_asks_them_once(server, mon
     assert outcome_of(message) == "pictures"
 
 
-async def test_held_pictures_whose_files_are_gone_are_made_and_held_again(server):
+async def test_held_picture_without_files_is_drawn_and_held_again(server):
     message, _ = await ask_and_hold(server)
     for path in server.service.image_store.folder.rglob("*.png"):
         path.unlink()
@@ -229,7 +229,7 @@ async def test_held_pictures_whose_files_are_gone_are_made_and_held_again(server
 
 
 @pytest.mark.parametrize("fault", [(403, 50013), (404, 10003), (400, 50035)])
-async def test_a_channel_that_does_not_take_them_means_they_are_not_shown(server, fault, caplog):
+async def test_refused_review_message_refuses_the_picture(server, fault, caplog):
     await set_rules(server, moderators=server.moderators.id)
     status, code = fault
     server.env.inject_error(*NEW, status=status, code=code, times=None)
@@ -239,21 +239,21 @@ async def test_a_channel_that_does_not_take_them_means_they_are_not_shown(server
     assert await server.service.review_store.undecided() == []
 
 
-async def test_files_too_large_for_the_channel_are_made_smaller(server):
+async def test_review_pictures_fit_the_upload_limit(server):
     await set_rules(server, moderators=server.moderators.id)
     server.env.inject_error(*NEW, status=413, code=40005, times=1)
     await ask(server)
     assert pictures_of(review_message(server))[0].name.endswith(".webp")
 
 
-async def test_while_discord_is_out_of_reach_the_moderators_are_asked_again(server):
+async def test_review_message_is_retried_while_discord_fails(server):
     await set_rules(server, moderators=server.moderators.id)
     server.env.inject_error(*NEW, status=503, times=3)
     assert outcome_of(await ask(server)) == "held" and len(server.moderators.history()) == 1
 
 
 @pytest.mark.parametrize("gone", ["channel", "message"])
-async def test_nobody_waits_for_a_channel_or_a_message_that_is_gone(server, gone):
+async def test_deleted_review_or_channel_refuses_the_picture(server, gone):
     message, question = await ask_and_hold(server)
     if gone == "channel":
         server.env.backend.delete_channel(server.moderators.id)
@@ -264,7 +264,7 @@ async def test_nobody_waits_for_a_channel_or_a_message_that_is_gone(server, gone
     assert (await row_of(server, message)).state == State.FAILED
 
 
-async def test_what_no_moderator_decides_on_goes_as_old_pictures_do(server):
+async def test_undecided_review_expires_with_old_pictures(server):
     message, _ = await ask_and_hold(server)
     server.service.image_store.max_days = 0
     await Maintenance(
@@ -277,7 +277,7 @@ async def test_what_no_moderator_decides_on_goes_as_old_pictures_do(server):
     assert outcome_of(message) == "refused" and not any(server.service.image_store.folder.rglob("*.png"))
 
 
-async def test_a_message_deleted_while_the_bot_was_away_is_posted_again(server, monkeypatch):
+async def test_review_deleted_during_downtime_is_posted_again(server, monkeypatch):
     message, question = await ask_and_hold(server)
     with monkeypatch.context() as away:
         away.setattr(server.env.bot.get_cog("ReviewCog"), "_reject", AsyncMock())
@@ -289,7 +289,7 @@ async def test_a_message_deleted_while_the_bot_was_away_is_posted_again(server, 
     assert outcome_of(message) == "pictures"
 
 
-async def test_a_private_answer_whose_token_expired_meanwhile_comes_as_a_direct_message(server):
+async def test_approved_private_picture_with_expired_token_is_sent_directly(server):
     message, question = await ask_and_hold(server, private=True)
     assert AWAITING_REVIEW in message.content
     creation = next(iter(await server.service.creation_store.unfinished()))
@@ -300,14 +300,14 @@ async def test_a_private_answer_whose_token_expired_meanwhile_comes_as_a_direct_
     assert sent.attachments
 
 
-async def test_a_button_whose_pictures_are_gone_says_so(server):
+async def test_review_of_deleted_pictures_says_so(server):
     _, question = await ask_and_hold(server)
     async with server.service.database.sessions.begin() as session:
         await session.execute(delete(ReviewRow))
     assert "have been deleted" in (await server.mia.click(question, label="Approve")).followups[0].content
 
 
-async def test_a_check_that_fails_shows_nothing(tiny_model):
+async def test_failing_check_posts_no_picture(tiny_model):
     def broken(images):
         raise RuntimeError("no kernel")
 
@@ -316,7 +316,7 @@ async def test_a_check_that_fails_shows_nothing(tiny_model):
         assert "could not be checked" in text_of(message) and not pictures_of(message)
 
 
-async def test_what_was_flagged_in_an_age_restricted_channel_is_shown_to_all_only_in_such(server):
+async def test_picture_flagged_in_an_age_restricted_channel_stays_there(server):
     nights, days = server.guild.create_text_channel("nights"), server.channel
     server.env.bot.get_channel(nights.id).nsfw = True
     creation = await row_of(server, await ask(server, channel=nights))
@@ -329,7 +329,7 @@ async def test_what_was_flagged_in_an_age_restricted_channel_is_shown_to_all_onl
     assert own.ephemeral and is_spoiler(own)
 
 
-async def test_held_pictures_survive_a_database_that_is_away_for_a_moment(server, monkeypatch):
+async def test_held_picture_survives_database_errors(server, monkeypatch):
     reviews, failed = server.service.review_store, []
 
     def failing_once(call):
@@ -347,7 +347,7 @@ async def test_held_pictures_survive_a_database_that_is_away_for_a_moment(server
     assert len(failed) == 3 and outcome_of(message) == "held" and pictures_of(question)
 
 
-async def test_what_a_moderator_decided_and_nobody_did_is_done_later(server, monkeypatch):
+async def test_maintenance_carries_out_old_decisions(server, monkeypatch):
     message, _ = await ask_and_hold(server)
     row = await server.service.creation_store.get_by_message(message.id)
     await server.service.review_store.decide(row.id, Decision.APPROVE, server.mia.id)  # and then the bot ended

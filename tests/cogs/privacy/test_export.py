@@ -34,7 +34,7 @@ def image_store(tmp_path):
     return ImageStore(tmp_path)
 
 
-async def test_documents_come_first_and_every_picture_once_in_files_below_the_limit(image_store):
+async def test_export_packs_documents_then_pictures_below_the_limit(image_store):
     names = await kept(image_store, 20)
     packing, parts = await packed({"requests.json": b"[]"}, names, image_store, LIMIT)
     assert all(len(part) <= LIMIT for part in parts) and len(parts) == 4
@@ -43,7 +43,7 @@ async def test_documents_come_first_and_every_picture_once_in_files_below_the_li
     assert (packing.left_out, packing.missing) == (0, 0)
 
 
-async def test_what_has_no_room_is_counted_the_oldest_first(image_store, monkeypatch):
+async def test_export_leaves_out_the_oldest_pictures_first(image_store, monkeypatch):
     monkeypatch.setattr(export, "MAX_ZIP_PARTS", 2)
     names = await kept(image_store, 20)
     packing, parts = await packed({}, names, image_store, LIMIT)
@@ -52,25 +52,25 @@ async def test_what_has_no_room_is_counted_the_oldest_first(image_store, monkeyp
     assert len(parts) == 2 and packing.left_out == 20 - len(entries)
 
 
-async def test_a_picture_larger_than_a_file_may_be_does_not_keep_out_the_others(image_store):
+async def test_export_skips_a_picture_over_the_limit(image_store):
     names = [*await kept(image_store, 1, 30_000), *await kept(image_store, 2)]
     packing, parts = await packed({"requests.json": b"[]"}, names, image_store, LIMIT)
     assert packing.left_out == 1 and sum(len(names_in(part)) for part in parts) == 3
 
 
-async def test_animations_keep_the_ending_of_their_kind(image_store):
+async def test_export_keeps_the_suffix_of_animations(image_store):
     name = await image_store.save(b"GIF8 and so on")
     _, (part,) = await packed({}, [name], image_store, LIMIT)
     assert names_in(part) == [f"pictures/{name}.gif"]
 
 
-async def test_pictures_that_are_not_kept_any_more_are_counted(image_store):
+async def test_export_counts_missing_pictures(image_store):
     names = await kept(image_store, 3)
     await image_store.delete(names[:1])
     packing, (part,) = await packed({}, names, image_store, LIMIT)
     assert packing.missing == 1 and len(names_in(part)) == 2
 
 
-async def test_nothing_at_all_is_a_file_as_well(image_store):
+async def test_export_without_pictures_is_one_file(image_store):
     _, (part,) = await packed({"settings.json": b"{}"}, [], image_store, LIMIT)
     assert names_in(part) == ["settings.json"]

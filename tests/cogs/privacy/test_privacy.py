@@ -56,7 +56,7 @@ def kept_files(server):
     return {path.stem for path in server.service.image_store.folder.rglob("*.png")}
 
 
-async def test_an_export_holds_requests_settings_usage_and_pictures_and_nothing_secret(server):
+async def test_export_has_everything_of_the_member_and_no_secrets(server):
     await made(server)
     await made(server, command="similar", image=("in.png", png()), steps=3)
     await made(server, server.bob, prompt="a secret of bob")
@@ -73,12 +73,12 @@ async def test_an_export_holds_requests_settings_usage_and_pictures_and_nothing_
     assert "token" not in plain and not any(b"a secret of bob" in bytes(str(data), "utf-8") for data in files.values())
 
 
-async def test_an_export_of_nothing_is_an_export_too(server):
+async def test_export_without_requests_has_empty_documents(server):
     files = await exported(server)
     assert files == {"requests.json": [], "settings.json": {}, "usage.json": [], "decisions.json": []}
 
 
-async def test_what_is_too_much_for_one_file_comes_in_several_and_what_is_left_out_is_told(server, monkeypatch):
+async def test_export_over_the_limit_is_split_and_says_what_is_missing(server, monkeypatch):
     monkeypatch.setattr(runner, "encode_timelapse", lambda result: b"a timelapse")  # one for all, hardly a byte long
     for seed in range(3):
         await made(server, seed=seed)
@@ -91,14 +91,14 @@ async def test_what_is_too_much_for_one_file_comes_in_several_and_what_is_left_o
     assert "1 picture, the oldest" in note.content
 
 
-async def test_held_pictures_do_not_get_out_by_an_export(flagging_server):
+async def test_export_leaves_out_held_pictures(flagging_server):
     await ask_and_hold(flagging_server)
     files = await exported(flagging_server)
     assert files["requests.json"][0]["state"] == "in_review"
     assert not any(name.startswith("pictures/") for name in files)
 
 
-async def test_who_is_forgotten_leaves_nothing_but_todays_count(server):
+async def test_forget_deletes_everything_but_todays_usage(server):
     message = await made(server, count=1)
     await made(server, command="similar", image=("in.png", png()), steps=3)
     await server.service.preference_store.set(Scope.MEMBER, server.alice.id, Preferences(steps=7))
@@ -113,7 +113,7 @@ async def test_who_is_forgotten_leaves_nothing_but_todays_count(server):
     assert (await exported(server))["usage.json"][0]["pictures"] == 2
 
 
-async def test_a_picture_that_others_have_as_well_stays_for_them(server):
+async def test_forget_keeps_a_picture_that_others_have(server):
     await made(server)
     theirs = await made(server, server.bob)  # the same seed and settings: the same file
     told = await forget(server)
@@ -121,7 +121,7 @@ async def test_a_picture_that_others_have_as_well_stays_for_them(server):
     assert await server.service.image_store.read((await row_of(server, theirs)).pictures[0])
 
 
-async def test_what_is_being_made_is_taken_back_first(server, monkeypatch):
+async def test_forget_cancels_running_jobs_first(server, monkeypatch):
     slow_down(server, monkeypatch)
     await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=100)
     await server.bob.slash(server.channel, "imagine", prompt="blue pear", steps=100)
@@ -137,7 +137,7 @@ async def forget_while_running(server):
     return asked.response.content
 
 
-async def test_a_held_picture_is_taken_away_from_the_moderators(flagging_server):
+async def test_forget_withdraws_held_pictures_from_review(flagging_server):
     await ask_and_hold(flagging_server)
     await forget(flagging_server)
     assert flagging_server.moderators.history() == [] and flagging_server.channel.history() == []
@@ -145,7 +145,7 @@ async def test_a_held_picture_is_taken_away_from_the_moderators(flagging_server)
     assert not kept_files(flagging_server)
 
 
-async def test_a_moderator_who_is_forgotten_has_decided_nothing(flagging_server):
+async def test_forget_of_a_moderator_keeps_the_decision(flagging_server):
     message, question = await ask_and_hold(flagging_server)
     await decide(flagging_server, question, "Approve")
     await forget(flagging_server, flagging_server.mia)
@@ -154,7 +154,7 @@ async def test_a_moderator_who_is_forgotten_has_decided_nothing(flagging_server)
     assert pictures_of(message) and review_message(flagging_server)
 
 
-async def test_what_came_as_a_direct_message_is_deleted_there(flagging_server):
+async def test_forget_deletes_pictures_sent_directly(flagging_server):
     _, question = await ask_and_hold(flagging_server, private=True)
     creation = next(iter(await flagging_server.service.creation_store.unfinished()))
     await flagging_server.service.creation_store.update(creation, expires=creation.expires - timedelta(minutes=15))
@@ -165,14 +165,14 @@ async def test_what_came_as_a_direct_message_is_deleted_there(flagging_server):
     assert not flagging_server.env.backend.messages[direct.id]
 
 
-async def test_messages_that_the_bot_may_not_delete_do_not_keep_the_rest(server):
+async def test_forget_continues_after_a_message_it_may_not_delete(server):
     await made(server)
     server.env.inject_error("DELETE", "/channels/*", status=403, code=50001, times=None)
     assert "1 request," in await forget(server)
     assert await rows(server) == []
 
 
-async def test_forgetting_works_after_a_restart_and_for_oneself_alone(server):
+async def test_forget_works_after_a_restart_for_its_member_only(server):
     message = await made(server)
     asked = await server.alice.slash(server.channel, "privacy forget")
     await server.restart()
@@ -183,7 +183,7 @@ async def test_forgetting_works_after_a_restart_and_for_oneself_alone(server):
     assert await rows(server) == []
 
 
-async def test_a_database_that_fails_forgets_nothing_and_says_so(server):
+async def test_forget_deletes_nothing_when_the_database_fails(server):
     await made(server)
     asked = await server.alice.slash(server.channel, "privacy forget")
     async with server.service.database.sessions.begin() as session:
@@ -194,7 +194,7 @@ async def test_a_database_that_fails_forgets_nothing_and_says_so(server):
     assert len(await rows(server)) == 1 and kept_files(server)
 
 
-async def test_who_does_not_want_to_be_remixed_is_not(server):
+async def test_remix_setting_stops_others_but_not_the_member(server):
     message = await made(server)
     assert "Nobody else may start" in private_text(await server.alice.slash(server.channel, "privacy remix", allowed=False))
     pressed = await server.bob.click(message, label="More like this (subtle)")
@@ -210,7 +210,7 @@ async def test_who_does_not_want_to_be_remixed_is_not(server):
     await server.until_finished((await server.bob.click(message, label="More like this (subtle)")).response)
 
 
-async def test_it_works_in_a_direct_message(server):
+async def test_export_works_in_a_direct_message(server):
     carol = server.env.create_user("carol")
     result = await carol.slash("privacy export")
     assert [answer for answer in (result.response, *result.followups) if answer and answer.attachments]

@@ -34,7 +34,7 @@ async def settings_of(message):
     return read_parameters(await pictures_of(message)[0].read())
 
 
-async def test_reroll_makes_the_same_with_another_seed(server):
+async def test_reroll_changes_the_seed_only(server):
     message = await made(server, prompt="red apple", negative="pear", guidance=3.5, seed=1, count=2)
     again = await server.bob.click(message, label="Reroll")
     await server.until_finished(again.response, 2)
@@ -43,7 +43,7 @@ async def test_reroll_makes_the_same_with_another_seed(server):
     assert before == after
 
 
-async def test_reroll_of_an_upscaled_picture_is_upscaled_the_same(server):
+async def test_reroll_of_an_upscaled_picture_upscales_again(server):
     message = await made(server, prompt="red apple", style="watercolour", size="64x32", seed=1, upscale=2)
     again = await server.bob.click(message, label="Reroll")
     await server.until_finished(again.response)
@@ -53,7 +53,7 @@ async def test_reroll_of_an_upscaled_picture_is_upscaled_the_same(server):
     assert read_image(await pictures_of(again.response)[0].read()).size == (128, 64)
 
 
-async def test_reroll_of_a_similar_picture_starts_from_the_same_source(server):
+async def test_reroll_of_a_similar_picture_uses_the_same_source(server):
     message = await made(server, "similar", image=("in.png", png()), prompt="apple", steps=8)
     again = await server.alice.click(message, label="Reroll")
     await server.until_finished(again.response)
@@ -71,7 +71,7 @@ async def test_more_like_this_starts_from_the_picture_in_two_strengths(server, s
     assert await source_of(more.response).read() == to_png(read_image(await pictures_of(message)[0].read()))
 
 
-async def test_more_like_an_upscaled_picture_starts_from_it_at_the_size_it_was_developed(server):
+async def test_more_like_an_upscaled_picture_uses_its_original_size(server):
     message = await made(server, prompt="red apple", steps=10, upscale=4)
     more = await server.alice.click(message, label="More like this (strong)")
     await server.until_finished(more.response)
@@ -92,7 +92,7 @@ async def test_several_pictures_share_one_select(server):
     assert "seed 8 · 64x64" in text_of(larger.response)
 
 
-async def test_a_picture_of_several_prompts_goes_on_with_its_own(server):
+async def test_select_uses_the_prompt_of_the_chosen_picture(server):
     asked = await server.alice.slash(server.channel, "imagine", prompt="{red|green} apple", count=2, steps=10, seed=7)
     made = await server.alice.click(asked.response, label="Start")
     await server.until_finished(made.response, 4)
@@ -104,7 +104,7 @@ async def test_a_picture_of_several_prompts_goes_on_with_its_own(server):
     assert "seed 8 · 64x64" in text_of(larger.response)
 
 
-async def test_more_pictures_than_a_select_holds_share_two(server):
+async def test_pictures_over_the_limit_of_a_select_use_two(server):
     asked = await server.alice.slash(server.channel, "imagine", prompt="{a|b|c|d|e|f} apple", steps=10)
     made = await server.alice.click(asked.response, label="Start")
     await server.until_finished(made.response, 6)
@@ -114,7 +114,7 @@ async def test_more_pictures_than_a_select_holds_share_two(server):
     assert "**f apple**" in text_of(more.response)
 
 
-async def test_an_edited_prompt_may_stand_for_several(server):
+async def test_edit_accepts_a_prompt_with_variants(server):
     message = await made(server, prompt="apple", seed=11)
     shown = await server.alice.click(message, label="Edit")
     asked = await server.alice.submit_modal(shown, form_of(shown) | {"prompt": "{red|green} apple", "seed": "12"})
@@ -126,7 +126,7 @@ async def test_an_edited_prompt_may_stand_for_several(server):
     assert form_of(again)["prompt"] == "{red|green} apple"
 
 
-async def test_upscaling_draws_the_picture_over_at_twice_the_size(server):
+async def test_upscale_draws_over_at_twice_the_size(server):
     message = await made(server, prompt="red apple", steps=10, size="64x32", seed=3, upscale=2)
     larger = await server.alice.click(message, label="Upscale 2x")
     await server.until_finished(larger.response)
@@ -137,14 +137,14 @@ async def test_upscaling_draws_the_picture_over_at_twice_the_size(server):
 
 
 @pytest.mark.parametrize("options", [{"size": "136"}, {"size": "256"}])
-async def test_what_cannot_be_drawn_larger_is_told_to_the_member_alone(server, options):
+async def test_upscale_over_the_limit_is_refused_privately(server, options):
     message = await made(server, prompt="red apple", **options)
     refused = await server.alice.click(message, label="Upscale 2x")
     assert "the limit here is 256 px" in private_text(refused)
 
 
 @pytest.mark.parametrize("label", ["Make emoji", "Make sticker"])
-async def test_emojis_and_stickers_are_begun_from_one_picture_or_several(server, label):
+async def test_make_emoji_and_sticker_open_drafts(server, label):
     role = server.guild.create_role("artists", permissions=discord.Permissions(create_expressions=True))
     artist = server.guild.add_member(server.env.create_user("artist"), roles=[role])
     kind = label.split()[-1]
@@ -155,7 +155,7 @@ async def test_emojis_and_stickers_are_begun_from_one_picture_or_several(server,
     assert second.response.ephemeral and f"your {kind} will look" in second.response.content
 
 
-async def test_edit_is_filled_in_and_keeps_what_is_not_changed(server):
+async def test_edit_keeps_unchanged_fields(server):
     message = await made(server, prompt="red apple", negative="pear", steps=3, guidance=2.5, seed=11)
     shown = await server.alice.click(message, label="Edit")
     filled = {"prompt": "red apple", "negative": "pear", "steps": "3", "guidance": "2.5", "seed": "11"}
@@ -166,7 +166,7 @@ async def test_edit_is_filled_in_and_keeps_what_is_not_changed(server):
     assert after == before | {"prompt": "green apple"}
 
 
-async def test_every_field_of_edit_counts(server):
+async def test_edit_applies_every_field(server):
     message = await made(server, prompt="red apple", seed=11)
     shown = await server.bob.click(message, label="Edit")
     typed = {"prompt": "plum", "negative": "stone", "steps": " 5 ", "guidance": "3,5", "seed": ""}
@@ -177,7 +177,7 @@ async def test_every_field_of_edit_counts(server):
     assert after == await settings_of(message) | expected | {"seed": after["seed"]} and after["seed"] != 11
 
 
-async def test_flags_in_an_edited_prompt_count(server):
+async def test_edit_applies_flags_in_the_prompt(server):
     message = await made(server, prompt="red apple", seed=11)
     shown = await server.alice.click(message, label="Edit")
     edited = await server.alice.submit_modal(shown, form_of(shown) | {"prompt": "plum --ar 2:1 --steps 4 --chaos 9"})
@@ -188,7 +188,7 @@ async def test_flags_in_an_edited_prompt_count(server):
     assert "`--chaos 9`" in text_of(edited.followups[0])
 
 
-async def test_edit_of_a_similar_picture_starts_at_the_same_share_of_the_steps(server):
+async def test_edit_of_steps_keeps_the_share_that_similar_skips(server):
     message = await made(server, "similar", image=("in.png", png()), prompt="apple", steps=10, similarity=0.4)
     shown = await server.alice.click(message, label="Edit")
     edited = await server.alice.submit_modal(shown, form_of(shown) | {"steps": "20"})
@@ -196,7 +196,7 @@ async def test_edit_of_a_similar_picture_starts_at_the_same_share_of_the_steps(s
     assert "20 steps from 8" in text_of(edited.response)
 
 
-async def test_edit_of_a_picture_without_a_prompt_starts_empty(server):
+async def test_edit_without_a_prompt_starts_empty(server):
     message = await made(server, "similar", image=("in.png", png()))
     shown = await server.alice.click(message, label="Edit")
     assert form_of(shown)["prompt"] == ""
@@ -218,7 +218,7 @@ async def test_edit_of_a_picture_without_a_prompt_starts_empty(server):
         ({"prompt": "fox --seed x"}, "needs a number"),
     ],
 )
-async def test_what_was_typed_wrong_is_told_and_can_be_edited_again(server, typed, words):
+async def test_edit_again_keeps_rejected_input(server, typed, words):
     message = await made(server, prompt="red apple", seed=11)
     shown = await server.alice.click(message, label="Edit")
     edited = await server.alice.submit_modal(shown, form_of(shown) | {"negative": "a worm"} | typed)
@@ -233,7 +233,7 @@ async def test_what_was_typed_wrong_is_told_and_can_be_edited_again(server, type
     assert form_of(await server.alice.click(message, label="Edit"))["negative"] == ""
 
 
-async def test_edit_again_outlives_a_restart(server):
+async def test_edit_again_works_after_a_restart(server):
     message = await made(server, prompt="red apple", seed=11)
     shown = await server.alice.click(message, label="Edit")
     edited = await server.alice.submit_modal(shown, form_of(shown) | {"steps": "0"})
@@ -243,7 +243,7 @@ async def test_edit_again_outlives_a_restart(server):
     assert form_of(again) == form_of(shown)
 
 
-async def test_info_tells_all_to_the_member_alone(server):
+async def test_info_shows_all_settings_privately(server):
     message = await made(server, prompt="red ```apple```", negative="pear", steps=3, guidance=2.5, seed=11, count=2)
     shown = await server.bob.click(message, label="Info")
     assert shown.response.ephemeral
@@ -266,7 +266,7 @@ async def test_info_tells_all_to_the_member_alone(server):
     assert f"made from `{creation.id}`" in text_of((await server.alice.click(more.response, label="Info")).response)
 
 
-async def test_info_tells_the_longest_prompts(server):
+async def test_info_shows_the_longest_prompts(server):
     message = await made(server, prompt="red apple")
     row = await row_of(server, message)
     words = {"prompt": "`" * 1000, "negative_prompt": "w" * 1000}
@@ -276,7 +276,7 @@ async def test_info_tells_the_longest_prompts(server):
     assert "w" * 1000 in text and text.count("`" * 3) == 4
 
 
-async def test_a_form_that_is_closed_instead_of_sent_is_forgotten(server):
+async def test_edit_form_is_released_after_its_timeout(server):
     message = await made(server, prompt="red apple")
     await server.alice.click(message, label="Edit")
 
@@ -289,7 +289,7 @@ async def test_a_form_that_is_closed_instead_of_sent_is_forgotten(server):
     assert not kept()
 
 
-async def test_the_owner_or_a_moderator_can_delete(server):
+async def test_delete_is_for_the_owner_and_moderators(server):
     role = server.guild.create_role("moderators", permissions=discord.Permissions(manage_messages=True))
     moderator = server.guild.add_member(server.env.create_user("moderator"), roles=[role])
     for member in (server.alice, moderator):
@@ -303,14 +303,14 @@ async def test_the_owner_or_a_moderator_can_delete(server):
         assert (await server.service.creation_store.get(creation.id)).state == "delivered"
 
 
-async def test_a_message_that_somebody_deletes_meanwhile_is_no_error(server):
+async def test_delete_ignores_a_message_already_deleted(server):
     message = await made(server, prompt="red apple")
     server.env.inject_error("DELETE", "/webhooks/*/messages/@original", status=404, code=10008, times=1)
     result = await server.alice.click(message, label="Delete")
     assert result.acknowledged and not result.followups
 
 
-async def test_cancel_ends_a_job_under_way_for_its_owner_alone(server):
+async def test_cancel_stops_a_running_job_for_its_owner_only(server):
     result = await server.alice.slash(server.channel, "imagine", prompt="slow", steps=150, count=4)
     refused = await server.bob.click(result.response, label="Cancel")
     assert "Only the member who asked" in private_text(refused)
@@ -319,7 +319,7 @@ async def test_cancel_ends_a_job_under_way_for_its_owner_alone(server):
     assert not result.response.components and not result.response.attachments
 
 
-async def test_pictures_can_be_cancelled_as_soon_as_the_button_is_seen(server, monkeypatch):
+async def test_cancel_works_as_soon_as_its_button_appears(server, monkeypatch):
     following = []
     with monkeypatch.context() as early:
         early.setattr(server.service.background, "start", following.append)
@@ -329,7 +329,7 @@ async def test_pictures_can_be_cancelled_as_soon_as_the_button_is_seen(server, m
     await server.until(lambda: "Cancelled" in text_of(result.response))
 
 
-async def test_a_job_ends_when_its_message_is_deleted_by_hand(server):
+async def test_deleted_message_cancels_its_job(server):
     result = await server.alice.slash(server.channel, "imagine", prompt="slow", steps=150, count=4)
     (job,) = server.service.jobs.values()
     role = server.guild.create_role("moderators", permissions=discord.Permissions(manage_messages=True))
@@ -347,14 +347,14 @@ async def test_buttons_work_after_a_restart(server):
 
 
 @pytest.mark.parametrize("label", ["Reroll", "More like this (subtle)", "Upscale 2x"])
-async def test_a_private_picture_stays_private(server, label):
+async def test_buttons_of_a_private_picture_reply_privately(server, label):
     message = await made(server, prompt="red apple", private=True)
     more = await server.alice.click(message, label=label)
     assert more.response.ephemeral
     await server.until_finished(more.response)
 
 
-async def test_buttons_use_the_message_where_the_files_are_deleted(server):
+async def test_buttons_read_the_message_when_files_are_deleted(server):
     message = await made(server, "similar", image=("in.png", png()), prompt="red apple", steps=8)
     for path in server.service.image_store.folder.rglob("*.png"):
         path.unlink()
@@ -367,7 +367,7 @@ async def test_buttons_use_the_message_where_the_files_are_deleted(server):
     assert await source_of(more.response).read() == to_png(read_image(await pictures_of(message)[0].read()))
 
 
-async def test_where_nothing_is_known_any_more_a_sentence_says_so(server):
+async def test_buttons_say_when_request_and_picture_are_gone(server):
     message = await made(server, prompt="red apple")
     row = await row_of(server, message)
     async with server.service.database.sessions.begin() as session:
@@ -377,7 +377,7 @@ async def test_where_nothing_is_known_any_more_a_sentence_says_so(server):
         assert "are gone" in private_text(await server.alice.click(message, label=label))
 
 
-async def test_a_form_counts_although_its_message_was_deleted_meanwhile(server):
+async def test_edit_works_after_its_message_was_deleted(server):
     message = await made(server, "similar", image=("in.png", png()), prompt="red apple")
     shown = await server.alice.click(message, label="Edit")
     typed = form_of(shown) | {"prompt": "green apple"}
@@ -387,7 +387,7 @@ async def test_a_form_counts_although_its_message_was_deleted_meanwhile(server):
     assert "**green apple**" in text_of(edited.response) and source_of(edited.response)
 
 
-async def test_cancel_pressed_twice_is_told(server):
+async def test_second_cancel_says_that_the_request_was_cancelled(server):
     result = await server.alice.slash(server.channel, "imagine", prompt="slow", steps=150, count=4)
     creation = (await row_of(server, result.response)).id
     await server.alice.click(result.response, label="Cancel")
@@ -395,7 +395,7 @@ async def test_cancel_pressed_twice_is_told(server):
     assert "cancelled already" in await press(server, server.alice, f"darkroom:result:cancel:{server.alice.id}:{creation}:0")
 
 
-async def test_after_the_files_were_pruned_each_button_goes_on_from_the_message_or_says_what_to_do(server):
+async def test_each_button_copes_with_deleted_files(server):
     role = server.guild.create_role("artists", permissions=discord.Permissions(create_expressions=True))
     artist = server.guild.add_member(server.env.create_user("artist"), roles=[role])
     message = await made(server, "similar", image=("in.png", png()), prompt="red apple", steps=4)

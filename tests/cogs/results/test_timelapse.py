@@ -50,7 +50,7 @@ async def pixels(message):
 
 
 @pytest.mark.parametrize("sampler", ["lms", "heun"])
-async def test_a_timelapse_shows_every_step_and_the_finished_picture(server, sampler):
+async def test_timelapse_shows_every_step_and_the_finished_picture(server, sampler):
     message = await made(server, sampler=sampler)
     timelapse = await timelapse_of(server, message, server.bob)
     (file,) = files_of(timelapse)
@@ -60,13 +60,13 @@ async def test_a_timelapse_shows_every_step_and_the_finished_picture(server, sam
     assert "**red apple**" in text_of(timelapse) and "in 6 steps" in text_of(timelapse)
 
 
-async def test_several_pictures_form_side_by_side(server):
+async def test_timelapse_shows_several_pictures_side_by_side(server):
     timelapse = await timelapse_of(server, await made(server, count=3))
     frames, _ = decode_animation(await files_of(timelapse)[0].read())
     assert frames[0].size == (768, 256)
 
 
-async def test_another_prompt_counts_from_the_chosen_step_on(server):
+async def test_branch_applies_its_prompt_from_the_chosen_step(server):
     message = await made(server)
     branch = await branched(server, message, 3, "green pear")
     assert "**red apple** → **green pear**" in text_of(branch) and "branched at step 3" in text_of(branch)
@@ -77,19 +77,19 @@ async def test_another_prompt_counts_from_the_chosen_step_on(server):
     assert row.parent_id == await creation_id(server, message)
 
 
-async def test_a_branch_with_the_same_prompt_is_the_same_picture(server):
+async def test_branch_with_the_same_prompt_draws_the_same_picture(server):
     message = await made(server, count=2, sampler="dpm++")
     assert await pixels(await branched(server, message, 4, "red apple")) == await pixels(message)
 
 
-async def test_a_branch_can_be_branched(server):
+async def test_branch_can_be_branched_again(server):
     first = await branched(server, await made(server), 2, "green pear")
     second = await branched(server, first, 4, "banana")
     settings = read_parameters(await pictures_of(second)[0].read())
     assert settings["branches"] == ((2, "green pear"), (4, "banana"))
 
 
-async def test_pictures_of_several_prompts_branch_together(server):
+async def test_branch_applies_to_pictures_of_several_prompts(server):
     question = await server.alice.slash(server.channel, "imagine", prompt="{red|blue} apple", steps=6, seed=7)
     message = (await server.alice.click(question.response, label="Start")).response
     await server.until_finished(message, 2)
@@ -99,7 +99,7 @@ async def test_pictures_of_several_prompts_branch_together(server):
     assert first["branches"] == second["branches"] == ((3, "pear"),)
 
 
-async def test_a_similar_picture_branches_from_its_own_steps(server):
+async def test_branch_of_a_similar_picture_counts_its_own_steps(server):
     message = await made(server, "similar", image=("in.png", png()), start_step=2)
     timelapse = await timelapse_of(server, message)
     assert "in 4 steps" in text_of(timelapse)
@@ -107,7 +107,7 @@ async def test_a_similar_picture_branches_from_its_own_steps(server):
     assert "branched at step 4" in text_of(await branched(server, message, 4, "pear"))
 
 
-async def test_a_branch_goes_on_after_a_restart_and_looks_the_same(server, monkeypatch):
+async def test_branch_resumes_after_a_restart_unchanged(server, monkeypatch):
     message = await made(server, steps=30)
     whole = await branched(server, message, 9, "green pear")
     slow_down(server, monkeypatch)
@@ -121,7 +121,7 @@ async def test_a_branch_goes_on_after_a_restart_and_looks_the_same(server, monke
     assert await pixels(result.response) == await pixels(whole)
 
 
-async def test_the_timelapse_of_a_private_picture_is_private_and_so_are_its_branches(server):
+async def test_timelapse_and_branch_of_a_private_picture_are_private(server):
     message = await made(server, private=True)
     timelapse = await timelapse_of(server, message)
     assert timelapse.ephemeral
@@ -129,7 +129,7 @@ async def test_the_timelapse_of_a_private_picture_is_private_and_so_are_its_bran
     assert branch.ephemeral
 
 
-async def test_a_prompt_too_long_is_told_to_the_member_alone(server):
+async def test_branch_rejects_a_long_prompt_privately(server):
     message = await made(server)
     timelapse = await timelapse_of(server, message)
     shown = await server.alice.select(timelapse, ["3"])
@@ -137,13 +137,13 @@ async def test_a_prompt_too_long_is_told_to_the_member_alone(server):
     assert "would be ignored" in private_text(await server.alice.submit_modal(shown, {"prompt": "fox " * 90}))
 
 
-async def test_a_picture_of_one_step_has_nothing_to_branch_from(server):
+async def test_timelapse_of_one_step_offers_no_branch(server):
     timelapse = await timelapse_of(server, await made(server, steps=1))
     assert "in 1 step." in text_of(timelapse)
     assert not options(timelapse)
 
 
-async def test_a_morph_has_no_timelapse(server):
+async def test_morph_has_no_timelapse(server):
     result = await server.alice.slash(server.channel, "morph", **{"from": "a", "to": "b", "frames": 2, "steps": 2})
     await server.until_finished(result.response)
     labels = [getattr(control, "label", None) for control in controls(result.response)]
@@ -151,7 +151,7 @@ async def test_a_morph_has_no_timelapse(server):
 
 
 @pytest.mark.parametrize("lost", ["row", "file"])
-async def test_a_deleted_timelapse_says_so(server, lost):
+async def test_deleted_timelapse_says_so(server, lost):
     message = await made(server)
     row = await server.service.creation_store.get_by_message(message.id)
     if lost == "file":
@@ -163,7 +163,7 @@ async def test_a_deleted_timelapse_says_so(server, lost):
     assert private_text(shown) == DELETED
 
 
-async def test_a_timelapse_too_large_for_the_channel_is_sent_smaller_and_says_so(server, monkeypatch):
+async def test_timelapse_over_the_upload_limit_is_sent_smaller(server, monkeypatch):
     message = await made(server)
     limit_upload_size(monkeypatch, 9000)
     timelapse = await timelapse_of(server, message)
@@ -172,7 +172,7 @@ async def test_a_timelapse_too_large_for_the_channel_is_sent_smaller_and_says_so
     assert "too large here" in text_of(timelapse) and options(timelapse)
 
 
-async def test_an_error_in_a_timelapse_is_told_to_the_member_alone(server, monkeypatch):
+async def test_timelapse_that_cannot_be_sent_is_reported_privately(server, monkeypatch):
     message = await made(server)
     limit_upload_size(monkeypatch, 10)
     shown = await server.bob.click(message, label="How it formed")

@@ -31,7 +31,7 @@ async def made(server, actor=None, channel=None, **options):
     return read_parameters(await pictures_of(result.response)[0].read()), result.response
 
 
-async def test_what_a_member_prefers_holds_for_all_they_leave_open(server):
+async def test_member_settings_fill_in_missing_options(server):
     values = {"size": "64x32", "steps": "3", "guidance": "2.5", "sampler": ["ddim"], "style": "oil painting"}
     panel, _ = await submit_page(server.alice, server.channel, "mine", "Pictures", **values)
     assert panel.ephemeral and "Steps: **3**" in panel.content and "Private: **No** (the default)" in panel.content
@@ -49,7 +49,7 @@ async def test_what_a_member_prefers_holds_for_all_they_leave_open(server):
     assert (settings["steps"], settings["prompt"], settings["sampler"]) == (2, "red fox, ink", "ddim")
 
 
-async def test_the_nearest_holds_mine_then_channel_then_server(server, manager):
+async def test_nearest_setting_overrides_channel_and_server(server, manager):
     await submit_page(manager, server.channel, "server", "Pictures", steps="2", guidance="2", style="flat")
     await submit_page(manager, server.channel, "channel", "Pictures", steps="3", guidance="3")
     await submit_page(server.alice, server.channel, "mine", "Pictures", steps="4")
@@ -68,7 +68,7 @@ async def test_the_nearest_holds_mine_then_channel_then_server(server, manager):
         assert line in shown.response.content
 
 
-async def test_they_hold_for_similar_pictures_too(server):
+async def test_settings_apply_to_similar(server):
     await submit_page(server.alice, server.channel, "mine", "Pictures", steps="8")
     result = await server.alice.slash(server.channel, "similar", image=("in.png", png()))
     await server.until_finished(result.response)
@@ -76,14 +76,14 @@ async def test_they_hold_for_similar_pictures_too(server):
     assert (settings["steps"], settings["start_step"]) == (8, 3)
 
 
-async def test_what_is_emptied_is_left_open_again(server):
+async def test_emptied_setting_returns_to_the_default(server):
     await submit_page(server.alice, server.channel, "mine", "Pictures", steps="3", style="flat", sampler=["ddim"])
     panel, _ = await submit_page(server.alice, server.channel, "mine", "Pictures", steps="", style="", sampler=["open"])
     assert "Steps: **25** (the default)" in panel.content and "Style: **none**" in panel.content
     assert server.service.preference_store.get(Scope.MEMBER, server.alice.id) == Preferences()
 
 
-async def test_they_outlive_a_restart_and_so_does_the_panel(server):
+async def test_settings_and_panel_survive_a_restart(server):
     panel, _ = await submit_page(server.alice, server.channel, "mine", "Pictures", steps="3")
     await server.restart()
     settings, _ = await made(server)
@@ -93,13 +93,13 @@ async def test_they_outlive_a_restart_and_so_does_the_panel(server):
     assert "Sprache: **Deutsch**\n" in panel.content + "\n" and "Schritte: **3**" in panel.content
 
 
-async def test_private_pictures_can_be_preferred(server):
+async def test_private_setting_makes_replies_private(server):
     await submit_page(server.alice, server.channel, "mine", "Answers", private=["yes"])
     assert (await made(server, steps=2))[1].ephemeral
     assert not (await made(server, steps=2, private=False))[1].ephemeral
 
 
-async def test_hidden_pictures_can_be_preferred_and_are_hidden_while_they_form_too(server, manager):
+async def test_spoiler_setting_hides_previews_and_pictures(server, manager):
     await submit_page(manager, server.channel, "server", "Answers", spoiler=["yes"])
     _, message = await made(server, steps=100)
     (image_store,) = [part for part in message.message.components if part.type is discord.ComponentType.media_gallery]
@@ -116,7 +116,7 @@ async def test_hidden_pictures_can_be_preferred_and_are_hidden_while_they_form_t
     assert not any(item.spoiler for part in shown.message.components for item in getattr(part, "items", ()))
 
 
-async def test_a_quality_can_be_preferred(server):
+async def test_quality_setting_sets_steps_and_sampler(server):
     panel, _ = await submit_page(server.alice, server.channel, "mine", "Quality", quality=["draft"])
     assert "Quality: **Draft**\n" in panel.content
     settings, _ = await made(server)
@@ -139,7 +139,7 @@ async def test_a_quality_can_be_preferred(server):
         ("Limits", {"allowance": "-1"}, "allowance must be a number from 0"),
     ],
 )
-async def test_a_setting_out_of_range_is_told_and_nothing_changes(server, manager, page, values, words):
+async def test_setting_out_of_range_is_rejected(server, manager, page, values, words):
     await submit_page(manager, server.channel, "server", "Pictures", steps="7")
     _, submitted = await submit_page(manager, server.channel, "server", page, **values)
     assert words in private_text(submitted)
@@ -147,12 +147,12 @@ async def test_a_setting_out_of_range_is_told_and_nothing_changes(server, manage
 
 
 @pytest.mark.parametrize("command", ["settings server", "settings channel", "settings allowance"])
-async def test_servers_and_channels_are_set_by_their_managers_alone(server, command):
+async def test_server_and_channel_settings_need_manage_server(server, command):
     options = {"role": server.guild.create_role("patrons")} if command == "settings allowance" else {}
     assert "Manage Server" in private_text(await server.alice.slash(server.channel, command, **options))
 
 
-async def test_who_is_a_manager_is_asked_again_at_every_press(server, manager):
+async def test_manage_server_is_checked_at_every_click(server, manager):
     shown = await manager.slash(server.channel, "settings server")
     form = await manager.click(shown.response, label="Pictures")
     server.env.backend.get_member(server.guild.id, manager.id).role_ids.clear()
@@ -161,14 +161,14 @@ async def test_who_is_a_manager_is_asked_again_at_every_press(server, manager):
     assert server.service.preference_store.get(Scope.SERVER, server.guild.id) == Preferences()
 
 
-async def test_in_direct_messages_there_are_only_ones_own(server):
+async def test_direct_messages_have_member_settings_only(server):
     carol = server.env.create_user("carol")
     assert "Only servers" in private_text(await carol.slash("settings server"))
     shown = await carol.slash("settings mine")
     assert "Your settings" in shown.response.content
 
 
-async def test_limits_of_server_and_channel_are_told_and_lower_what_nobody_asked_for(server, manager):
+async def test_limits_refuse_options_and_lower_settings(server, manager):
     await submit_page(manager, server.channel, "server", "Limits", max_steps="10", max_size="48", max_count="2")
     await submit_page(manager, server.channel, "channel", "Limits", max_steps="5")
     for options, words in (({"steps": 6}, "at most 5 here"), ({"size": "64x32"}, "at most 48"), ({"count": 3}, "at most 2")):
@@ -180,13 +180,13 @@ async def test_limits_of_server_and_channel_are_told_and_lower_what_nobody_asked
     assert "Most steps: **5**\n" in shown.response.content and "Longest side: **48** (of this server)" in shown.response.content
 
 
-async def test_a_limit_holds_for_buttons_too(server, manager):
+async def test_limits_apply_to_buttons(server, manager):
     _, message = await made(server, steps=9)
     await submit_page(manager, server.channel, "server", "Limits", max_steps="5")
     assert "at most 5 here" in private_text(await server.bob.click(message, label="Reroll"))
 
 
-async def test_pictures_are_made_only_where_they_may_be(server, manager):
+async def test_channel_access_is_enforced(server, manager):
     art = server.guild.create_text_channel("studio")
     await submit_page(manager, server.channel, "server", "Access", channels=[art])
     assert f"<#{art.id}>" in private_text(await server.alice.slash(server.channel, "imagine", prompt="fox"))
@@ -196,7 +196,7 @@ async def test_pictures_are_made_only_where_they_may_be(server, manager):
     await made(server, steps=2)
 
 
-async def test_pictures_are_made_only_for_those_who_may(server, manager):
+async def test_role_access_is_enforced(server, manager):
     role = server.guild.create_role("patrons")
     patron = server.guild.add_member(server.env.create_user("patron"), roles=[role])
     await submit_page(manager, server.channel, "server", "Access", roles=[role])
@@ -208,7 +208,7 @@ async def usage(server, actor=None, channel=None):
     return private_text(await (actor or server.alice).slash(channel or server.channel, "usage"))
 
 
-async def test_a_daily_allowance_counts_what_was_made_and_says_when_the_next_day_begins(server, manager):
+async def test_allowance_counts_pictures_and_says_when_it_resets(server, manager):
     await submit_page(manager, server.channel, "server", "Limits", allowance="3")
     await made(server, steps=2, count=2)
     assert "**1** of 3 is left here" in await usage(server) and "<t:" in await usage(server)
@@ -226,7 +226,7 @@ async def test_a_daily_allowance_counts_what_was_made_and_says_when_the_next_day
     assert "**0** of 3" in await usage(server)
 
 
-async def test_what_fails_or_is_cancelled_is_given_back(server, manager, monkeypatch):
+async def test_allowance_is_refunded_after_failure_or_cancellation(server, manager, monkeypatch):
     await submit_page(manager, server.channel, "server", "Limits", allowance="3")
     result = await server.alice.slash(server.channel, "imagine", prompt="fox", steps=150, count=2)
     assert "**1** of 3" in await usage(server)
@@ -241,7 +241,7 @@ async def test_what_fails_or_is_cancelled_is_given_back(server, manager, monkeyp
     assert "**3** of 3" in await usage(server) and "made 0 pictures" in await usage(server)
 
 
-async def test_of_two_at_once_only_one_takes_the_last_of_the_day(server, monkeypatch):
+async def test_simultaneous_requests_cannot_share_the_last_picture(server, monkeypatch):
     service = server.service
     monkeypatch.setattr(service.background, "start", lambda coroutine: coroutine.close())
     service.rules.daily = 1
@@ -260,7 +260,7 @@ async def test_of_two_at_once_only_one_takes_the_last_of_the_day(server, monkeyp
     )
 
 
-async def test_roles_have_allowances_of_their_own_the_most_generous_holds(server, manager):
+async def test_highest_role_allowance_applies(server, manager):
     few, many = server.guild.create_role("few"), server.guild.create_role("many")
     patron = server.guild.add_member(server.env.create_user("patron"), roles=[few, many])
     await submit_page(manager, server.channel, "server", "Limits", allowance="1")
@@ -272,7 +272,7 @@ async def test_roles_have_allowances_of_their_own_the_most_generous_holds(server
     assert str(many.id) not in shown.response.content and "**2** of 2" in await usage(server, patron)
 
 
-async def test_the_operators_allowance_holds_over_all_servers(tiny_model):
+async def test_operator_allowance_counts_over_all_servers(tiny_model):
     async with open_server(tiny_model) as server:
         server.service.rules.daily = 2
         await made(server, steps=2)
@@ -282,7 +282,7 @@ async def test_the_operators_allowance_holds_over_all_servers(tiny_model):
         assert "**2** of 2" in await usage(server, alice, elsewhere.create_text_channel("x"))
 
 
-async def test_usage_tells_the_limits_and_where_pictures_are_made(server, manager):
+async def test_usage_shows_limits_and_allowed_channels(server, manager):
     assert "as many as you like" in await usage(server) and "4 pictures, 150 steps, 256 pixels" in await usage(server)
     art = server.guild.create_text_channel("studio")
     await submit_page(manager, server.channel, "server", "Access", channels=[art])
@@ -290,7 +290,7 @@ async def test_usage_tells_the_limits_and_where_pictures_are_made(server, manage
     assert f"<#{art.id}>" in await usage(server) and "9 steps" in await usage(server)
 
 
-async def test_the_fullest_panel_fits_into_a_message(server, manager):
+async def test_fullest_panel_fits_one_message(server, manager):
     ids = tuple(10**18 + number for number in range(25))
     fullest = Preferences(style="*" * 100, size="10000x10000", channels=ids, roles=ids, allowance=100_000)
     await server.service.preference_store.set(Scope.SERVER, server.guild.id, fullest)
@@ -301,7 +301,7 @@ async def test_the_fullest_panel_fits_into_a_message(server, manager):
     assert panel.count("**99999**") == 10 and "… and 20 more" in panel and panel.count("… and 15 more") == 2
 
 
-async def test_what_was_typed_counts_although_the_panel_was_dismissed_meanwhile(server):
+async def test_settings_are_saved_after_the_panel_was_dismissed(server):
     shown = await server.alice.slash(server.channel, "settings mine")
     form = await server.alice.click(shown.response, label="Pictures")
     server.env.backend.delete_message(server.channel.id, shown.response.id)

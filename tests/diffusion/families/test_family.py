@@ -74,7 +74,7 @@ async def test_engine_draws_another_family_in_one_call_a_step(model):
     assert results[0].timelapses[0].size == (4, 4 * 4)
 
 
-def test_a_shared_step_draws_what_each_step_alone_draws(model):
+def test_shared_step_draws_what_each_step_alone_draws(model):
     alone = [denoise_all(model, [model.trajectory(request)])[0] for request in requests_of(model)]
     together = denoise_all(model, [model.trajectory(request) for request in requests_of(model)])
     torch.testing.assert_close(together, alone)

@@ -88,14 +88,14 @@ def test_latents_equal_those_of_diffusers_pipeline(hub_id, folder_of, sampler):
 
 
 @pytest.mark.parametrize("hub_id", [SD1, SD2], indirect=False)
-def test_a_model_id_starts_the_bots_engine(hub_id, folder_of, user):
+def test_build_engine_loads_a_model_id(hub_id, folder_of, user):
     code = "import bot; print(bot.build_engine(bot.Config()).model.name)"
     with mirror(folder_of(hub_id), hub_id) as endpoint:
         ended = user("-c", code, MODEL_ID=hub_id, HF_ENDPOINT=endpoint)
     assert ended.stdout.strip() == hub_id.partition("/")[2], ended.stderr
 
 
-def test_the_readmes_notebook_runs_as_it_stands(folder_of, user):
+def test_readme_notebook_runs(folder_of, user):
     examples = re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
     (code,) = [example for example in examples if DREAMLIKE in example]
     smaller = (

@@ -13,7 +13,7 @@ def test_stack_joins_rows_and_pads_the_shorter_ones_with_zeros():
     assert stacked.tensors["embeds"].sum(2).tolist() == [[2.0, 2.0, 2.0], [4.0, 0.0, 0.0]]
 
 
-def test_a_slice_has_the_same_rows_of_every_tensor():
+def test_slice_takes_the_same_rows_of_every_tensor():
     last = Conditions.stack([row(2, 1.0), row(2, 3.0)])[-1:]
     assert len(last) == 1 and {name: tensor.unique().item() for name, tensor in last.tensors.items()} == {
         "embeds": 3.0,

@@ -48,7 +48,7 @@ async def ask_now_and_then(wire, chance, numbers):
             await wire.ask(chance.choice(wire.members), f"picture {number}", **options)
 
 
-async def test_a_killed_bot_loses_nothing_and_posts_nothing_twice(tmp_path, pytestconfig):
+async def test_killed_bot_delivers_every_request_once(tmp_path, pytestconfig):
     kills, chance = pytestconfig.getoption("kills"), random.Random(pytestconfig.getoption("kill_seed"))
     async with LoopbackDiscord() as wire:
         for kill in range(kills):
@@ -75,7 +75,7 @@ async def test_a_killed_bot_loses_nothing_and_posts_nothing_twice(tmp_path, pyte
 
 
 @pytest.mark.parametrize("signals", [1, 2])
-async def test_a_stopped_bot_finishes_or_hands_over(tmp_path, signals):
+async def test_stopped_bot_finishes_or_resumes_after_restart(tmp_path, signals):
     async with LoopbackDiscord() as wire:
         async with start_bot(wire, tmp_path) as process:
             running = await wire.ask(wire.members[0], "red apple", steps=150, count=4)

@@ -201,7 +201,7 @@ async def states(server):
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-async def test_a_fault_is_told_and_harms_nobody_else(tiny_components, monkeypatch, fault):
+async def test_fault_is_reported_and_spares_other_requests(tiny_components, monkeypatch, fault):
     async with open_server(model_of(tiny_components), **fault.engine) as server:
         slow_down(server, monkeypatch)
         waiting = await server.bob.slash(server.channel, "imagine", prompt="red apple", steps=30)
@@ -223,7 +223,7 @@ async def test_a_fault_is_told_and_harms_nobody_else(tiny_components, monkeypatc
         assert await states(server) == [state for state in (State.DELIVERED, fault.state, State.DELIVERED) if state]
 
 
-async def test_a_download_that_hangs_is_given_up(monkeypatch):
+async def test_download_times_out(monkeypatch):
     monkeypatch.setattr(attachments, "DOWNLOAD_SECONDS", 0.05)
     with pytest.raises(InvalidImageError, match=NOT_DOWNLOADED):
         await attachments.download(attachments.PostedFile("in.png", "", 0, never_ends))

@@ -76,7 +76,7 @@ async def taken(server, other, message):
     return row
 
 
-async def test_what_a_dead_process_left_goes_on_in_another_with_the_same_seed(server, other, monkeypatch):
+async def test_other_process_resumes_a_dead_process_job_with_its_seed(server, other, monkeypatch):
     slow_down(server, monkeypatch, 0.1)
     message = await ask(server)
     await until_running(server, message)
@@ -91,7 +91,7 @@ async def test_what_a_dead_process_left_goes_on_in_another_with_the_same_seed(se
     assert count_posts(server) == 1 and len(server.channel.history()) == 1
 
 
-async def test_what_a_stopped_process_leaves_goes_on_at_once(server, other, monkeypatch):
+async def test_other_process_resumes_a_stopped_process_job_at_once(server, other, monkeypatch):
     slow_down(server, monkeypatch)
     message = await ask(server)
     await server.service.close(grace=0.1)
@@ -99,7 +99,7 @@ async def test_what_a_stopped_process_leaves_goes_on_at_once(server, other, monk
     assert (await row_of(server, message)).owner_process == other.lease.process_id and count_posts(server) == 1
 
 
-async def test_a_process_that_was_only_slow_does_not_post_what_was_taken_from_it(server, other, monkeypatch, caplog):
+async def test_slow_process_does_not_post_a_job_that_it_lost(server, other, monkeypatch, caplog):
     slow_down(server, monkeypatch, 0.1)
     message = await ask(server)
     await until_running(server, message)
@@ -114,7 +114,7 @@ async def test_a_process_that_was_only_slow_does_not_post_what_was_taken_from_it
     assert (await row_of(server, message)).owner_process == other.lease.process_id
 
 
-async def test_a_process_that_lost_a_picture_stops_making_it_and_says_nothing(server, other, monkeypatch):
+async def test_process_that_lost_a_job_stops_it_silently(server, other, monkeypatch):
     slow_down(server, monkeypatch, 0.05)
     message = await ask(server, steps=100)
     await until_running(server, message)
@@ -127,7 +127,7 @@ async def test_a_process_that_lost_a_picture_stops_making_it_and_says_nothing(se
     assert (await row_of(server, message)).state == State.RUNNING
 
 
-async def test_a_member_cancels_what_another_process_makes(server, other, monkeypatch):
+async def test_cancel_reaches_a_job_in_another_process(server, other, monkeypatch):
     slow_down(server, monkeypatch)
     message = await ask(server, steps=150)
     await server.service.close(grace=0.1)
@@ -144,7 +144,7 @@ async def test_a_member_cancels_what_another_process_makes(server, other, monkey
     assert "Cancelled" in text_of(message) and count_posts(server) == 0
 
 
-async def test_what_a_member_waits_for_elsewhere_counts(server, other, monkeypatch):
+async def test_member_limit_counts_requests_in_other_processes(server, other, monkeypatch):
     server.service.rules.max_per_member = 1
     slow_down(server, monkeypatch)
     message = await ask(server)
@@ -155,7 +155,7 @@ async def test_what_a_member_waits_for_elsewhere_counts(server, other, monkeypat
     assert "1 unfinished request," in private_text(refused)
 
 
-async def test_two_processes_that_give_away_the_last_picture_of_a_day_at_once_both_take_it_back(server, other, monkeypatch):
+async def test_daily_limit_refuses_a_simultaneous_request_elsewhere(server, other, monkeypatch):
     server.service.rules.daily = 1
     check = server.service.rules.check_allowance
 
@@ -172,7 +172,7 @@ async def test_two_processes_that_give_away_the_last_picture_of_a_day_at_once_bo
     assert sum((await server.service.quota_store.used_today(server.alice.id)).values()) == 1
 
 
-async def test_settings_made_in_one_process_hold_in_the_other(server, other):
+async def test_settings_apply_in_other_processes(server, other):
     alice = server.alice.id
     await server.service.preference_store.set(Scope.MEMBER, alice, Preferences(steps=7))
     await server.until(lambda: other.preference_store.get(Scope.MEMBER, alice).steps == 7)
@@ -180,7 +180,7 @@ async def test_settings_made_in_one_process_hold_in_the_other(server, other):
     await server.until(lambda: other.preference_store.get(Scope.MEMBER, alice) == Preferences())
 
 
-async def test_what_one_changes_does_not_undo_what_another_changed_before(server, other):
+async def test_set_keeps_earlier_changes_by_other_processes(server, other):
     alice = server.alice.id
     await other.preference_store.set(Scope.MEMBER, alice, Preferences(steps=7))
     await server.alice.slash(server.channel, "privacy remix", allowed=False)
@@ -188,7 +188,7 @@ async def test_what_one_changes_does_not_undo_what_another_changed_before(server
     assert other.preference_store.get(Scope.MEMBER, alice) == Preferences(steps=7, remix=False)
 
 
-async def test_what_is_changed_while_the_database_is_away_from_one_is_read_later(url):
+async def test_refresh_reads_changes_after_a_long_outage(url):
     async with Database(url) as database, Database(url) as away:
         one, late = PreferenceStore(database), PreferenceStore(away)
         await one.open()
@@ -212,7 +212,7 @@ def olga(server):
     return olga
 
 
-async def test_an_operator_pauses_and_resumes_all_processes(server, other, olga):
+async def test_admin_commands_reach_all_processes(server, other, olga):
     told = []
     other.broadcasts.handlers |= {
         verb: lambda _, verb=verb: told.append(verb) for verb in ("pause", "resume", "drain", "reload")
@@ -230,7 +230,7 @@ async def test_an_operator_pauses_and_resumes_all_processes(server, other, olga)
     await server.until(lambda: not server.engine.paused)
 
 
-async def test_a_drain_is_over_when_no_process_has_anything_in_hand(server, other, monkeypatch):
+async def test_wait_until_idle_waits_for_all_processes(server, other, monkeypatch):
     slow_down(server, monkeypatch)
     message = await ask(server, steps=100)
     waiting = asyncio.create_task(other.claims.wait_until_idle())
@@ -241,5 +241,5 @@ async def test_a_drain_is_over_when_no_process_has_anything_in_hand(server, othe
         await waiting
 
 
-async def test_a_lone_process_on_postgresql_is_told_of_no_others(server, olga):
+async def test_admin_pause_of_a_lone_process_mentions_no_others(server, olga):
     assert "within seconds" not in private_text(await olga.slash(server.channel, "admin pause"))

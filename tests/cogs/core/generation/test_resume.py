@@ -23,7 +23,7 @@ async def server(tiny_model, database_url):
         yield server
 
 
-async def test_an_unfinished_job_goes_on_in_the_same_message_with_the_same_seed(server, monkeypatch):
+async def test_job_resumes_in_its_message_with_its_seed(server, monkeypatch):
     slow_down(server, monkeypatch)
     message = await ask(server)
     await until_running(server, message)
@@ -37,7 +37,7 @@ async def test_an_unfinished_job_goes_on_in_the_same_message_with_the_same_seed(
     assert (row.state, row.token, row.attempts) == (State.DELIVERED, "", 2)
 
 
-async def test_a_similar_picture_goes_on_from_the_same_source(server, monkeypatch):
+async def test_similar_job_resumes_from_its_source(server, monkeypatch):
     slow_down(server, monkeypatch)
     message = await ask(server, "similar", image=("in.png", png()))
     await server.until(lambda: "apple" in text_of(message))
@@ -46,7 +46,7 @@ async def test_a_similar_picture_goes_on_from_the_same_source(server, monkeypatc
     assert [file.name for file in files_of(message)] == ["source.png", "darkroom-5.png"]
 
 
-async def test_a_rendered_picture_is_posted_without_being_made_again(server, monkeypatch):
+async def test_rendered_picture_is_posted_without_drawing_again(server, monkeypatch):
     monkeypatch.setattr(server.service.runner.delivery, "deliver", never_ends)
     message = await ask(server, steps=2)
     await server.until(lambda: any(server.service.image_store.folder.rglob("*.png")))
@@ -57,7 +57,7 @@ async def test_a_rendered_picture_is_posted_without_being_made_again(server, mon
     assert count_posts(server) == 1
 
 
-async def test_only_a_restart_reads_the_pictures_from_the_store(server, monkeypatch):
+async def test_pictures_are_read_from_the_store_only_after_a_restart(server, monkeypatch):
     reads = []
     read = server.service.image_store._read
     monkeypatch.setattr(server.service.image_store, "read", lambda name: reads.append(name) or asyncio.to_thread(read, name))
@@ -74,7 +74,7 @@ async def test_only_a_restart_reads_the_pictures_from_the_store(server, monkeypa
     assert set(reads) == {*row.pictures, row.source}
 
 
-async def test_a_rendered_picture_that_is_lost_is_made_again(server, monkeypatch):
+async def test_rendered_picture_without_a_file_is_drawn_again(server, monkeypatch):
     monkeypatch.setattr(server.service.runner.delivery, "deliver", never_ends)
     message = await ask(server, steps=2)
     await server.until(lambda: any(server.service.image_store.folder.rglob("*.png")))
@@ -85,7 +85,7 @@ async def test_a_rendered_picture_that_is_lost_is_made_again(server, monkeypatch
     await server.until_finished(message)
 
 
-async def test_what_was_posted_before_the_crash_is_recognised_at_the_message(server, monkeypatch):
+async def test_resume_recognises_a_result_posted_in_its_message(server, monkeypatch):
     creation_store = server.service.creation_store
     with monkeypatch.context() as crash:
         crash.setattr(creation_store, "finish", never_ends)
@@ -99,7 +99,7 @@ async def test_what_was_posted_before_the_crash_is_recognised_at_the_message(ser
     assert count_posts(server) == 1
 
 
-async def test_a_new_message_posted_before_the_crash_is_recognised_too(server, monkeypatch):
+async def test_resume_recognises_a_result_posted_as_a_new_message(server, monkeypatch):
     creation_store = server.service.creation_store
     with monkeypatch.context() as crash:
         crash.setattr(creation_store, "finish", never_ends)
@@ -115,7 +115,7 @@ async def test_a_new_message_posted_before_the_crash_is_recognised_too(server, m
 
 
 @pytest.mark.parametrize("expired", [False, True])
-async def test_an_answer_shown_but_not_noted_is_found(server, monkeypatch, expired):
+async def test_resume_finds_a_reply_that_was_not_recorded(server, monkeypatch, expired):
     slow_down(server, monkeypatch)
     message = await ask(server)
     await server.service.close()
@@ -126,7 +126,7 @@ async def test_an_answer_shown_but_not_noted_is_found(server, monkeypatch, expir
     assert len(server.channel.history()) == 1
 
 
-async def test_an_answer_that_was_under_way_when_the_bot_died_is_waited_for(server, monkeypatch):
+async def test_resume_waits_for_a_reply_still_being_sent(server, monkeypatch):
     slow_down(server, monkeypatch)
     message = await ask(server)
     await server.service.close()
@@ -145,7 +145,7 @@ async def test_an_answer_that_was_under_way_when_the_bot_died_is_waited_for(serv
     assert len(looks) == 3
 
 
-async def test_what_was_only_being_prepared_is_told_so(server, monkeypatch):
+async def test_job_without_a_stored_request_reports_the_restart(server, monkeypatch):
     slow_down(server, monkeypatch)
     message = await ask(server)
     await server.service.close()
@@ -154,7 +154,7 @@ async def test_what_was_only_being_prepared_is_told_so(server, monkeypatch):
     await server.until(lambda: text_of(message) == runner.RESTARTED)
 
 
-async def test_a_job_whose_channel_is_gone_is_closed_with_the_reason(server, monkeypatch):
+async def test_job_without_its_channel_fails_with_the_reason(server, monkeypatch):
     slow_down(server, monkeypatch)
     message = await ask(server)
     await server.service.close()
@@ -165,7 +165,7 @@ async def test_a_job_whose_channel_is_gone_is_closed_with_the_reason(server, mon
     assert (row.state, row.error) == (State.FAILED, "The channel is gone.")
 
 
-async def test_a_job_whose_message_is_gone_is_dropped(server, monkeypatch):
+async def test_job_without_its_message_is_cancelled(server, monkeypatch):
     slow_down(server, monkeypatch)
     message = await ask(server)
     await server.service.close()
@@ -176,7 +176,7 @@ async def test_a_job_whose_message_is_gone_is_dropped(server, monkeypatch):
     assert (row.state, row.error) == (State.CANCELLED, runner.MESSAGE_DELETED)
 
 
-async def test_what_stops_the_bot_again_and_again_is_left(server, monkeypatch):
+async def test_job_fails_after_max_attempts(server, monkeypatch):
     monkeypatch.setattr(runner, "MAX_ATTEMPTS", 1)
     slow_down(server, monkeypatch)
     message = await ask(server)
@@ -186,7 +186,7 @@ async def test_what_stops_the_bot_again_and_again_is_left(server, monkeypatch):
 
 
 @pytest.mark.parametrize("state", ["accepted", "rendered"])
-async def test_a_private_picture_goes_on_by_its_token(server, monkeypatch, state):
+async def test_private_job_resumes_with_its_token(server, monkeypatch, state):
     if state == "rendered":
         monkeypatch.setattr(server.service.runner.delivery, "deliver", never_ends)
     else:
@@ -200,7 +200,7 @@ async def test_a_private_picture_goes_on_by_its_token(server, monkeypatch, state
     assert message.ephemeral
 
 
-async def test_what_waits_for_room_after_a_restart_can_be_cancelled(server, monkeypatch):
+async def test_resumed_job_can_be_cancelled_while_the_queue_is_full(server, monkeypatch):
     slow_down(server, monkeypatch)
     message = await ask(server)
     await until_running(server, message)

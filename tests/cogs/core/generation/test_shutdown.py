@@ -8,7 +8,7 @@ from tests.support.jobs import ask, row_of, slow_down, until_running
 from tests.support.messages import png, private_text, text_of
 
 
-async def test_what_runs_is_finished_and_nothing_new_is_taken(server, monkeypatch):
+async def test_close_finishes_running_jobs_and_refuses_new_ones(server, monkeypatch):
     slow_down(server, monkeypatch)
     message = await ask(server)
     closing = asyncio.ensure_future(server.service.close(grace=20))
@@ -20,7 +20,7 @@ async def test_what_runs_is_finished_and_nothing_new_is_taken(server, monkeypatc
     assert (await row_of(server, message)).state == State.DELIVERED
 
 
-async def test_what_takes_longer_is_left_to_the_next_start_and_says_so(server, monkeypatch):
+async def test_close_announces_that_a_long_job_resumes_later(server, monkeypatch):
     slow_down(server, monkeypatch)
     message = await ask(server)
     await server.service.close(grace=0.1)
@@ -30,7 +30,7 @@ async def test_what_takes_longer_is_left_to_the_next_start_and_says_so(server, m
     await server.until_finished(message)
 
 
-async def test_a_second_signal_ends_the_grace_and_loses_nothing(server, monkeypatch):
+async def test_close_without_grace_keeps_jobs_for_the_next_start(server, monkeypatch):
     slow_down(server, monkeypatch)
     message = await ask(server)
     closing = asyncio.ensure_future(server.service.close(grace=60))
@@ -43,7 +43,7 @@ async def test_a_second_signal_ends_the_grace_and_loses_nothing(server, monkeypa
     await server.until_finished(message)
 
 
-async def test_the_journal_is_left_in_peace_once_the_bot_is_closed(server, monkeypatch):
+async def test_close_waits_for_pending_updates_of_creations(server, monkeypatch):
     slow_down(server, monkeypatch)
     update, let_go = server.service.creation_store.update, []
 

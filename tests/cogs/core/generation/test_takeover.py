@@ -17,7 +17,7 @@ PIECES = ("lose", "obey", "refresh", "settle", "bury", "claim")
 
 @pytest.mark.parametrize("error", [DatabaseUnavailableError("away"), ValueError("of another version")])
 @pytest.mark.parametrize("failing", PIECES)
-async def test_a_round_does_all_but_what_fails(failing, error):
+async def test_coordinator_continues_after_a_failing_task(failing, error):
     done = asyncio.Queue()
 
     def piece(name):
@@ -40,7 +40,7 @@ async def test_a_round_does_all_but_what_fails(failing, error):
     assert seen == 2 * [name for name in PIECES if name != failing]
 
 
-async def test_an_engine_that_is_full_claims_nothing():
+async def test_coordinator_claims_nothing_while_the_engine_is_full():
     async def nothing(*_):
         return []
 
@@ -59,7 +59,7 @@ async def test_an_engine_that_is_full_claims_nothing():
 
 
 @pytest.mark.parametrize("error", [DarkroomError("out of reach"), PermissionError("a folder of NFS")])
-async def test_upkeep_that_fails_is_tried_again(error, monkeypatch):
+async def test_maintenance_continues_after_errors(error, monkeypatch):
     monkeypatch.setattr("cogs.core.generation.maintenance.INTERVAL_SECONDS", 0.001)
     pruned = asyncio.Queue()
 
@@ -83,7 +83,7 @@ async def test_upkeep_that_fails_is_tried_again(error, monkeypatch):
     upkeep.cancel()
 
 
-async def test_of_several_orders_one_that_cannot_be_obeyed_is_skipped(caplog):
+async def test_broadcasts_skip_an_unknown_command(caplog):
     obeyed, rows = [], [SimpleNamespace(id=id, command=command, argument="") for id, command in ((2, "pause"), (1, "invented"))]
 
     class Session:

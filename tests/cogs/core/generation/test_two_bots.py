@@ -90,9 +90,7 @@ async def everything_ended(url):
 
 
 @pytest.mark.parametrize("accident", ["kill", "freeze"])
-async def test_one_of_two_bots_that_fails_loses_nothing_and_nothing_is_posted_twice(
-    tmp_path, pytestconfig, postgresql, accident
-):
+async def test_failure_of_one_bot_of_two_delivers_every_request_once(tmp_path, pytestconfig, postgresql, accident):
     times = max(2, pytestconfig.getoption("kills") // 3)
     chance, url = random.Random(pytestconfig.getoption("kill_seed")), postgresql.fresh()
     async with two_bots(tmp_path, url) as bots:

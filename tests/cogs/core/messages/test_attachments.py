@@ -52,7 +52,7 @@ def many_pixels():
 @pytest.mark.parametrize(
     "bomb", [many_segments, many_scans, many_chunks, many_frames, many_pixels], ids=lambda bomb: bomb.__name__
 )
-async def test_what_takes_too_long_or_too_much_memory_is_refused(bomb, monkeypatch):
+async def test_probe_rejects_files_over_the_time_or_memory_limit(bomb, monkeypatch):
     monkeypatch.setattr(attachments, "PROBE_CPU_SECONDS", 1)
     monkeypatch.setattr(attachments, "PROBE_MEMORY_BYTES", 2**28)
     data = bomb()
@@ -62,11 +62,11 @@ async def test_what_takes_too_long_or_too_much_memory_is_refused(bomb, monkeypat
 
 
 @pytest.mark.parametrize("data", [b"", b"junk", jpeg(), jpeg()[:100], jpeg(progressive=True)])
-async def test_anything_else_is_let_pass_whole_or_not(data):
+async def test_probe_accepts_other_files(data):
     await attachments.probe(data)
 
 
-async def test_where_too_much_is_being_read_a_sentence_says_so(monkeypatch):
+async def test_probe_refuses_while_too_many_files_are_read(monkeypatch):
     monkeypatch.setattr(attachments, "PROBE_WAIT_SECONDS", 0.01)
     with pytest.raises(InvalidImageError, match="in a minute"):
         await attachments.probe(jpeg())

@@ -122,7 +122,7 @@ def sight(server, result):
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-async def test_each_fault_ends_in_pictures_or_a_reason(server, monkeypatch, fault):
+async def test_delivery_fault_ends_in_pictures_or_a_reason(server, monkeypatch, fault):
     server.fault = fault
     result, go = await rendered(server, monkeypatch, private=fault.private)
     (creation,) = server.service.runner._creations.values()
@@ -139,7 +139,7 @@ async def test_each_fault_ends_in_pictures_or_a_reason(server, monkeypatch, faul
     assert (fault.error or "") in (creation.error or "")
 
 
-async def test_a_smaller_picture_is_the_same_and_its_buttons_work_from_the_journal(server, monkeypatch):
+async def test_smaller_picture_keeps_its_name_text_and_buttons(server, monkeypatch):
     result, go = await rendered(server, monkeypatch)
     server.env.inject_error(*EDIT, status=413, code=40005, times=3)
     go.set()
@@ -155,7 +155,7 @@ async def test_a_smaller_picture_is_the_same_and_its_buttons_work_from_the_journ
 
 
 @pytest.mark.parametrize(("limit", "note"), [(20_000, ""), (3000, "as WebP,"), (1200, "at half the size")])
-async def test_what_a_server_does_not_take_is_not_even_tried(server, monkeypatch, limit, note):
+async def test_delivery_fits_the_upload_limit_before_sending(server, monkeypatch, limit, note):
     monkeypatch.setattr(Guild, "filesize_limit", limit)
     result = await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=2, seed=5, upscale=2)
     await server.until_finished(result.response)
@@ -165,7 +165,7 @@ async def test_what_a_server_does_not_take_is_not_even_tried(server, monkeypatch
     assert sum("darkroom-" in str(request.json) for request in server.env.http_requests if request.method == "PATCH") == 1
 
 
-async def test_while_the_network_is_down_the_delivery_waits(server, monkeypatch):
+async def test_delivery_waits_while_the_network_is_down(server, monkeypatch):
     ways = server.service.runner.delivery
     go, failures = ways._send, 5
 
@@ -181,7 +181,7 @@ async def test_while_the_network_is_down_the_delivery_waits(server, monkeypatch)
     await server.until_finished(result.response)
 
 
-async def test_what_stays_out_of_reach_is_given_up_in_the_end(server, monkeypatch):
+async def test_delivery_fails_after_its_time_limit(server, monkeypatch):
     monkeypatch.setattr(delivery, "DELIVERY_GIVE_UP_AFTER", timedelta(0))
     result, go = await rendered(server, monkeypatch)
     server.env.inject_error(*EDIT, status=500, times=None)
@@ -190,7 +190,7 @@ async def test_what_stays_out_of_reach_is_given_up_in_the_end(server, monkeypatc
     assert (await row_of(server, result.response)).state == State.FAILED
 
 
-async def test_progress_gives_way_where_an_edit_hangs(server, monkeypatch):
+async def test_progress_is_skipped_while_an_edit_hangs(server, monkeypatch):
     ways = server.service.runner.delivery
     result, go = await rendered(server, monkeypatch)
     (creation,) = server.service.runner._creations.values()
@@ -204,7 +204,7 @@ async def test_progress_gives_way_where_an_edit_hangs(server, monkeypatch):
     assert await hanging
 
 
-async def test_where_only_a_token_reaches_the_wait_is_bounded_and_that_is_said(server, monkeypatch):
+async def test_reply_by_token_alone_announces_its_time_limit(server, monkeypatch):
     monkeypatch.setattr(delivery, "TOKEN_MINUTES", 0.02)
     slow_down(server, monkeypatch)
     result = await server.env.create_user("carol").slash("imagine", prompt="red apple", steps=150)
@@ -213,7 +213,7 @@ async def test_where_only_a_token_reaches_the_wait_is_bounded_and_that_is_said(s
     await server.until(lambda: "minutes in which I can answer here" in text_of(result.response))
 
 
-async def test_a_full_queue_says_how_long_to_wait(tiny_model):
+async def test_full_queue_reply_has_the_time_to_retry(tiny_model):
     async with open_server(tiny_model, max_waiting=4, max_rows=2) as server:
         await server.alice.slash(server.channel, "imagine", prompt="one", steps=150, count=4)
         (job,) = server.service.jobs.values()
@@ -222,7 +222,7 @@ async def test_a_full_queue_says_how_long_to_wait(tiny_model):
         assert re.search(r"try again <t:\d+:R>", private_text(refused))
 
 
-async def test_a_member_who_left_the_server_meanwhile_finds_their_picture_there(server, monkeypatch):
+async def test_delivery_posts_for_a_member_who_left(server, monkeypatch):
     result, go = await rendered(server, monkeypatch)
     server.guild.remove_member(server.alice)
     go.set()
@@ -233,7 +233,7 @@ async def test_a_member_who_left_the_server_meanwhile_finds_their_picture_there(
     await server.until_finished(again.response)
 
 
-async def test_a_channel_that_was_closed_to_the_bot_meanwhile_gets_its_picture_by_the_token(server, monkeypatch):
+async def test_delivery_uses_the_token_for_a_closed_channel(server, monkeypatch):
     result, go = await rendered(server, monkeypatch)
     closed = discord.Permissions(view_channel=True, send_messages=True).value
     server.env.backend.set_overwrite(server.channel.id, Overwrite(server.env.bot.user.id, OverwriteType.MEMBER, deny=closed))
@@ -243,7 +243,7 @@ async def test_a_channel_that_was_closed_to_the_bot_meanwhile_gets_its_picture_b
     assert (await row_of(server, result.response)).state == State.DELIVERED
 
 
-async def test_a_picture_in_a_thread_comes_also_where_it_was_archived_meanwhile(server, monkeypatch):
+async def test_delivery_posts_in_an_archived_thread(server, monkeypatch):
     known = server.env.bot.get_channel(server.channel.id)
     await known.create_thread(name="late", type=discord.ChannelType.public_thread)
     (thread,) = server.channel.threads

@@ -26,23 +26,23 @@ def relative(id, parent=None, hidden=False, source=None, **settings):
         ({"source": "a" * 64}, "from its picture"),
     ],
 )
-def test_what_changed_is_said(settings, said):
+def test_changes_describes_the_changed_settings(settings, said):
     assert changes(relative(1), relative(2, 1, **settings)) == said
 
 
-def test_what_an_earlier_version_did_not_know_has_not_changed():
+def test_changes_ignores_settings_missing_in_an_older_version():
     older = Relative(1, None, {"prompt": "a red fox", "seed": 5})
     assert changes(older, relative(2, 1)) == "the same again"
     branched = relative(3, 1, branches=((3, "a cat"),))
     assert changes(branched, relative(4, 3)) == "no branch"
 
 
-def test_settings_that_another_version_knows_are_said_by_their_names():
+def test_changes_names_settings_of_a_newer_version():
     newer = Relative(2, 1, request_to_json(ImageRequest("a red fox", seed=5)) | {"mask_strength": 0.5})
     assert changes(relative(1), newer) == "mask strength none → 0.5"
 
 
-def test_a_tree_shows_parents_children_and_what_changed():
+def test_tree_text_shows_parents_children_and_changes():
     family = [
         relative(3, 1, seed=7),
         relative(1),
@@ -57,17 +57,17 @@ def test_a_tree_shows_parents_children_and_what_changed():
     ]
 
 
-def test_a_parent_that_is_missing_is_no_obstacle():
+def test_tree_text_accepts_a_missing_parent():
     assert tree_text([relative(7, 6)], 7, 1000) == "▶ a red fox, seed 5 · 7"
 
 
-def test_relatives_that_run_in_a_circle_are_shown_once():
+def test_tree_text_lists_circular_relatives_once():
     family = [relative(1, 2), relative(2, 3), relative(3, 1), relative(4, 4)]
     lines = tree_text(family, 3, 1000).splitlines()
     assert len(lines) == 4 and sum("▶" in line for line in lines) == 1
 
 
-def test_nothing_of_a_hidden_picture_is_told_nor_of_the_way_from_it():
+def test_tree_text_hides_hidden_pictures_and_changes_from_them():
     family = [relative(1, prompt="secret one", hidden=True), relative(2, 1), relative(3, 2, prompt="secret", hidden=True)]
     text = tree_text([*family, relative(4, 3)], 2, 1000)
     assert text.splitlines() == [
@@ -79,7 +79,7 @@ def test_nothing_of_a_hidden_picture_is_told_nor_of_the_way_from_it():
 
 
 @pytest.mark.parametrize("marked", [1, 60, 200])
-def test_a_large_family_is_cut_but_never_the_one_asked_for(marked):
+def test_tree_text_of_a_large_family_keeps_the_marked_picture(marked):
     family = [
         relative(1),
         *(relative(number, 1 if number % 7 else number - 1, prompt="word " * 60) for number in range(2, 201)),
@@ -88,5 +88,5 @@ def test_a_large_family_is_cut_but_never_the_one_asked_for(marked):
     assert len(text) <= 1500 and "▶" in text and "more" in text.splitlines()[-1]
 
 
-def test_a_prompt_cannot_end_the_block_that_a_tree_stands_in():
+def test_tree_text_escapes_code_fences():
     assert "```" not in tree_text([relative(1, prompt="``` @everyone")], 1, 1000)

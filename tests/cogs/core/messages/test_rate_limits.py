@@ -20,7 +20,7 @@ async def settled(folder):
             await asyncio.sleep(0.1)
 
 
-async def test_under_rate_limits_every_picture_comes_once(tmp_path):
+async def test_rate_limited_bot_posts_every_picture_once(tmp_path):
     async with LoopbackDiscord() as wire, start_bot(wire, tmp_path):
         wire.limits = RateLimits(most=3, seconds=1.0, unforeseen=4)
         asked = [await wire.ask(wire.members[number % 3], "apple", steps=20 + 10 * number, seed=number) for number in range(12)]
@@ -34,7 +34,7 @@ async def test_under_rate_limits_every_picture_comes_once(tmp_path):
     assert "Traceback" not in (tmp_path / "bot.log").read_text()
 
 
-async def test_a_gateway_connection_lost_in_mid_job_costs_nothing(tmp_path):
+async def test_job_survives_a_lost_gateway_connection(tmp_path):
     async with LoopbackDiscord() as wire, start_bot(wire, tmp_path):
         running = await wire.ask(wire.members[0], "red apple", steps=150, count=4)
         await answered(running)
@@ -56,7 +56,7 @@ class SlowDiscord(LoopbackDiscord):
         return await super()._cdn(request)
 
 
-async def test_pictures_that_are_still_being_fetched_count_as_requests_of_their_member(tmp_path):
+async def test_member_limit_counts_requests_being_downloaded(tmp_path):
     async with SlowDiscord() as wire, start_bot(wire, tmp_path):
         wire.files = asyncio.Event()
         flooder, other = wire.members[:2]

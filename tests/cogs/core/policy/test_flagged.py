@@ -21,22 +21,22 @@ from cogs.core.request.preferences import FlaggedAction, Preferences
         ({"flagged_restricted": FlaggedAction.REVIEW, "moderators": 1}, FlaggedAction.REVIEW, FlaggedAction.REVIEW),
     ],
 )
-def test_each_kind_of_channel_has_its_rule(rules, normal, restricted):
+def test_action_for_follows_the_rule_of_the_channel(rules, normal, restricted):
     server = Preferences(**rules)
     assert (action_for(server, False), action_for(server, True)) == (normal, restricted)
 
 
 @pytest.mark.parametrize("age_restricted", [False, True])
-def test_in_direct_messages_flagged_pictures_are_refused(age_restricted):
+def test_action_for_direct_messages_is_refuse(age_restricted):
     assert action_for(None, age_restricted) is FlaggedAction.REFUSE
 
 
-def test_nothing_is_ever_held_without_a_channel_for_it():
+def test_action_for_never_reviews_without_a_review_channel():
     for rule, restricted, age_restricted in itertools.product([None, *FlaggedAction], [None, *FlaggedAction], [False, True]):
         server = Preferences(flagged=rule, flagged_restricted=restricted)
         assert action_for(server, age_restricted) is not FlaggedAction.REVIEW
         assert ("Reviews need a channel" in rule_text(server)) == (FlaggedAction.REVIEW in (rule or "review", restricted))
 
 
-def test_flags_are_worded_with_the_surest_first():
+def test_flags_text_lists_the_highest_score_first():
     assert flags_text({"porn": 0.512, "hentai": 0.98}) == "hentai 98%, porn 51%"

@@ -42,7 +42,7 @@ def disguised(draw, word):
 
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(listed.flatmap(lambda word: st.tuples(st.just(word), disguised(word))))
-def test_no_look_alike_and_nothing_invisible_gets_a_listed_word_through(pair):
+def test_find_sees_through_look_alikes_and_invisible_characters(pair):
     word, text = pair
     for sentence in (text, f"a {text} fox", f"({text}), in snow"):
         assert WordList([Rule(word)]).find(sentence) == Rule(word)
@@ -50,7 +50,7 @@ def test_no_look_alike_and_nothing_invisible_gets_a_listed_word_through(pair):
 
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(listed, st.text(string.ascii_lowercase, min_size=1, max_size=4), st.booleans())
-def test_a_word_that_only_contains_a_listed_one_passes(word, more, before):
+def test_find_ignores_longer_words(word, more, before):
     longer = more + word if before else word + more
     # Three letters in a row count as one, or the listed word may stand in another place of its own.
     if any(3 * letter in longer for letter in string.ascii_lowercase):
@@ -74,7 +74,7 @@ def test_a_word_that_only_contains_a_listed_one_passes(word, more, before):
         ("кот", "который"),
     ],
 )
-def test_innocent_words_pass(listed, text):
+def test_find_ignores_harmless_words(listed, text):
     assert WordList([Rule(listed)]).find(text) is None
 
 
@@ -103,11 +103,11 @@ def test_innocent_words_pass(listed, text):
         ("Bad", "bad"),
     ],
 )
-def test_usual_disguises_do_not_help(listed, text):
+def test_find_sees_through_usual_disguises(listed, text):
     assert WordList([Rule(listed)]).find(text) == Rule(listed)
 
 
-def test_an_expression_sees_through_disguises_as_well():
+def test_expression_sees_through_disguises():
     rules = WordList([Rule(r"\bnudes?\b", is_expression=True)])
     assert rules.find("two NUDES") and rules.find("nuԁe") and rules.find("n\u200bude")
     assert rules.find("denuded") is None
@@ -127,17 +127,17 @@ def test_an_expression_sees_through_disguises_as_well():
         (Rule(r"(\w+ ?)*(\w+ ?)*\d\d\d$", is_expression=True), "takes too long"),
     ],
 )
-def test_what_cannot_be_listed_is_told_in_one_sentence(rule, sentence):
+def test_validate_rule_rejects_unusable_rules(rule, sentence):
     with pytest.raises(InvalidRuleError, match=sentence):
         validate_rule(rule)
 
 
 @pytest.mark.parametrize("rule", [Rule("bad"), Rule("Red Fox"), Rule(r"\bn[u0]des?\b", is_expression=True)])
-def test_what_can_be_listed_is_given_back(rule):
+def test_validate_rule_returns_usable_rules(rule):
     assert validate_rule(rule) == rule
 
 
-def test_an_expression_that_is_slow_after_all_is_stopped_and_named(monkeypatch):
+def test_find_stops_a_slow_expression_and_names_it(monkeypatch):
     monkeypatch.setattr(word_filter, "SEARCH_SECONDS", 0.05)
     with pytest.raises(RuleTimeoutError, match=r"\(x\+x\+\)\+y"):
         WordList([Rule("(x+x+)+y", is_expression=True)]).find("x" * 1000)

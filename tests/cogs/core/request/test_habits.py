@@ -22,7 +22,7 @@ async def made(server, prompt, command="imagine", **options):
     return read_parameters(await pictures_of(result.response)[0].read()), result
 
 
-async def test_flags_set_what_they_name_and_do_not_show_in_the_prompt(server):
+async def test_flags_set_options_and_leave_the_prompt(server):
     settings, result = await made(server, "red fox --ar 3:2 --seed 7 --no text, signs --cfg 2.5 --sampler ddim")
     assert settings["prompt"] == "red fox" and "--" not in text_of(result.response)
     assert (settings["seed"], settings["negative_prompt"]) == (7, "text, signs")
@@ -31,21 +31,21 @@ async def test_flags_set_what_they_name_and_do_not_show_in_the_prompt(server):
     assert not result.followups
 
 
-async def test_options_win_over_flags(server):
+async def test_options_override_flags(server):
     options = {"size": "64x32", "seed": 9, "steps": 3, "negative": "blur", "guidance": 4.0, "sampler": "lms"}
     settings, _ = await made(server, "fox --ar 1:1 --seed 7 --steps 5 --no text --cfg 2 --sampler ddim", **options)
     expected = {"width": 64, "height": 32, "steps": 3, "seed": 9, "negative_prompt": "blur"}
     assert settings == {"prompt": "fox", "guidance_scale": 4.0, "sampler": "lms"} | expected
 
 
-async def test_a_quality_stands_for_steps_and_sampler_that_options_and_flags_may_change(server):
+async def test_quality_sets_steps_and_sampler_below_options_and_flags(server):
     settings, _ = await made(server, "fox", quality="draft", steps=None)
     assert (settings["steps"], settings["sampler"]) == (10, "unipc")
     settings, _ = await made(server, "fox --sampler ddim", quality="classic", steps=3)
     assert (settings["steps"], settings["sampler"]) == (3, "ddim")
 
 
-async def test_a_preferred_quality_stands_behind_what_else_is_preferred_and_the_asked_one_before(server):
+async def test_explicit_quality_overrides_preferences(server):
     await server.service.preference_store.set(Scope.CHANNEL, server.channel.id, Preferences(quality="classic", sampler="euler"))
     await server.service.preference_store.set(Scope.MEMBER, server.alice.id, Preferences(steps=4, quality="fine"))
     settings, _ = await made(server, "fox", steps=None)
@@ -54,20 +54,20 @@ async def test_a_preferred_quality_stands_behind_what_else_is_preferred_and_the_
     assert (settings["steps"], settings["sampler"]) == (10, "unipc")
 
 
-async def test_a_quality_takes_as_many_steps_as_there_may_be(server):
+async def test_quality_respects_the_steps_limit(server):
     await server.service.preference_store.set(Scope.CHANNEL, server.channel.id, Preferences(max_steps=5))
     settings, _ = await made(server, "fox", quality="draft", steps=None)
     assert (settings["steps"], settings["sampler"]) == (5, "unipc")
 
 
-async def test_flags_that_mean_nothing_here_are_noted_to_the_member_alone_and_the_picture_is_made(server):
+async def test_unknown_flags_are_noted_privately(server):
     settings, result = await made(server, "fox --v 6 --s 250")
     assert settings["prompt"] == "fox"
     (note,) = result.followups
     assert note.ephemeral and "`--v 6`, `--s 250`" in note.content and "--ar 3:2" in note.content
 
 
-async def test_flags_work_for_similar_pictures_too(server):
+async def test_flags_work_with_similar(server):
     settings, _ = await made(server, "fox --seed 7 --chaos 5", "similar", image=("in.png", png()), steps=4)
     assert (settings["prompt"], settings["seed"]) == ("fox", 7)
 
@@ -83,11 +83,11 @@ async def test_flags_work_for_similar_pictures_too(server):
         ("--ar 3:2", "empty"),
     ],
 )
-async def test_flags_out_of_range_are_told_in_a_sentence(server, prompt, words):
+async def test_flags_out_of_range_are_rejected(server, prompt, words):
     assert words in private_text(await server.alice.slash(server.channel, "imagine", prompt=prompt))
 
 
-async def test_the_operators_styles_are_offered_and_make_of_a_prompt_what_they_say(server):
+async def test_custom_styles_are_offered_and_applied(server):
     styles = {"Oil": Style("{prompt} in oil", "photo", 5, 3.5), "Ink": Style("ink of {prompt}")}
     server.service.builder.custom_styles = styles
     offered = await server.alice.autocomplete(server.channel, "imagine", "style", "")
@@ -101,7 +101,7 @@ async def test_the_operators_styles_are_offered_and_make_of_a_prompt_what_they_s
     assert (settings["prompt"], settings["steps"]) == ("ink of fox", 2)
 
 
-async def test_no_style_can_be_asked_for_where_one_is_preferred(server):
+async def test_style_none_overrides_the_preferred_style(server):
     await submit_page(server.alice, server.channel, "mine", "Pictures", style="ink")
     assert (await made(server, "fox"))[0]["prompt"] == "fox, ink"
     assert (await made(server, "fox", style="none"))[0]["prompt"] == "fox"
@@ -111,7 +111,7 @@ async def started(server, question):
     return (await server.alice.click(question, label="Start")).response
 
 
-async def test_a_prompt_for_several_tells_how_many_before_any_is_made_and_posts_them_together(server):
+async def test_variants_are_confirmed_first_and_posted_together(server):
     server.service.rules.daily = 40
     asked = await server.alice.slash(server.channel, "imagine", prompt="{red|blue} fox in {rain|snow} --seed 7", steps=2)
     question = asked.response
@@ -141,7 +141,7 @@ async def test_a_prompt_for_several_tells_how_many_before_any_is_made_and_posts_
     assert question.id not in [shown.id for shown in server.channel.history(viewer=server.alice)]
 
 
-async def test_each_of_several_pictures_is_the_one_its_prompt_makes_alone(server):
+async def test_variant_equals_the_picture_of_its_prompt_alone(server):
     asked = await server.alice.slash(server.channel, "imagine", prompt="{red|blue} fox", steps=2, seed=7, count=2)
     assert "4 pictures, 2 of each" in asked.response.content
     message = await started(server, asked.response)
@@ -153,21 +153,21 @@ async def test_each_of_several_pictures_is_the_one_its_prompt_makes_alone(server
     assert max(most for _, most in difference.getextrema()) <= 1
 
 
-async def test_several_can_be_called_off_before_they_begin(server):
+async def test_confirmation_can_be_cancelled(server):
     asked = await server.alice.slash(server.channel, "imagine", prompt="{red|blue} fox")
     await server.alice.click(asked.response, label="Cancel")
     assert asked.response.content == "Not started." and not asked.response.components
     assert not server.service.jobs and not await server.service.creation_store.unfinished()
 
 
-async def test_a_question_nobody_answers_loses_its_buttons(server):
+async def test_confirmation_times_out(server):
     asked = await server.alice.slash(server.channel, "imagine", prompt="{red|blue} fox")
     await server.env.advance_time(CONFIRM_TIMEOUT_SECONDS + 1)
     assert asked.response.content == "Not started." and not asked.response.components
 
 
 @pytest.mark.parametrize("label", ["Start", "Cancel"])
-async def test_a_question_is_answered_once(server, label):
+async def test_confirmation_takes_one_answer(server, label):
     asked = await server.alice.slash(server.channel, "imagine", prompt="{red|blue} fox", steps=2)
     question = asked.response
     buttons = [button["custom_id"] for row in question.components for button in row["components"]]
@@ -180,7 +180,7 @@ async def test_a_question_is_answered_once(server, label):
     assert made == len(await server.service.creation_store.latest(server.alice.id, "", 25)) == (label == "Start")
 
 
-async def test_a_question_from_before_a_restart_says_so(server):
+async def test_confirmation_from_before_a_restart_is_refused(server):
     asked = await server.alice.slash(server.channel, "imagine", prompt="{red|blue} fox", steps=2)
     await server.restart()
     for label in ("Start", "Cancel"):
@@ -196,17 +196,17 @@ async def test_a_question_from_before_a_restart_says_so(server):
         ({"prompt": "{a|b|c} fox --repeat 2"}, "5 of 5 pictures left today, not 6"),
     ],
 )
-async def test_more_than_a_message_or_the_day_holds_is_refused_before_it_is_asked(server, options, words):
+async def test_variants_over_the_limits_are_rejected_before_the_confirmation(server, options, words):
     server.service.rules.daily = 5
     assert words in private_text(await server.alice.slash(server.channel, "imagine", **options))
 
 
-async def test_what_may_not_be_made_is_told_after_start_in_a_sentence(server):
+async def test_invalid_size_is_reported_after_start(server):
     asked = await server.alice.slash(server.channel, "imagine", prompt="{red|blue} fox", size="33")
     assert "multiple of 8" in private_text(await server.alice.click(asked.response, label="Start"))
 
 
-async def test_several_prompts_go_on_after_a_restart_and_can_be_made_again(server, monkeypatch):
+async def test_variants_resume_after_a_restart_and_can_be_rerolled(server, monkeypatch):
     slow_down(server, monkeypatch)
     asked = await server.alice.slash(server.channel, "imagine", prompt="{red|blue} fox", steps=20)
     message = await started(server, asked.response)
@@ -221,19 +221,19 @@ async def test_several_prompts_go_on_after_a_restart_and_can_be_made_again(serve
     ]
 
 
-async def test_similar_pictures_can_be_made_for_several_prompts(server):
+async def test_variants_work_with_similar(server):
     asked = await server.alice.slash(server.channel, "similar", image=("in.png", png()), prompt="{red|blue} fox", steps=4)
     message = await started(server, asked.response)
     await server.until_finished(message, 2)
 
 
-async def test_words_of_a_list_cannot_be_put_together_from_permutations(server):
+async def test_blocked_word_is_found_in_variants(server):
     await server.service.preference_store.set(Scope.SERVER, server.guild.id, Preferences(words=("blood",)))
     asked = await server.alice.slash(server.channel, "imagine", prompt="{bl|f}ood")
     assert "do not allow" in private_text(await server.alice.click(asked.response, label="Start"))
 
 
-async def test_editing_shows_what_was_written_and_asks_again_where_it_stands_for_several(server):
+async def test_edit_of_variants_keeps_the_braces_and_confirms_again(server):
     asked = await server.alice.slash(server.channel, "imagine", prompt="{red|blue} fox", steps=2, seed=7)
     message = await started(server, asked.response)
     await server.until_finished(message, 2)

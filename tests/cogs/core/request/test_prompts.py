@@ -29,35 +29,35 @@ def fields_of(text, each=1):
         ("{a|b}" * 3, ["aaa", "aab", "aba", "abb", "baa", "bab", "bba", "bbb"]),
     ],
 )
-def test_braces_with_bars_stand_for_several_prompts(prompt, stands_for):
+def test_expand_lists_the_variants_of_braces(prompt, stands_for):
     assert list(expand(prompt)) == stands_for
 
 
 @pytest.mark.parametrize("prompt", ["{a|b|c|d} {a|b|c}", "{a|b}" * 200, "{a" * 8 + "|b}" * 8 + "{a|b}" * 4])
-def test_more_than_a_message_holds_are_refused_before_they_are_parsed_out(prompt):
+def test_expand_rejects_too_many_variants(prompt):
     with pytest.raises(InvalidRequestError, match="more than 10 pictures"):
         expand(prompt)
 
 
 @pytest.mark.parametrize("text", ["{a|b}", r"\{a|b}", "{a|{b|c}} d", "|{}", "\\"])
-def test_any_text_can_be_parsed_to_stand_for_itself(text):
+def test_escape_keeps_any_text_literal(text):
     assert expand(escape(text)) == (text,)
 
 
 @pytest.mark.parametrize("text", ["red fox", "{fox} | x", "{red|blue} fox", r"\{red\|blue\} fox", r"{a\|b|c}", "a \\ b"])
-def test_what_was_parsed_can_be_edited_and_makes_the_same_again(text):
+def test_prompt_source_restores_the_typed_prompt(text):
     request = ImageRequest(**fields_of(text))
     assert fields_of(prompt_source(request)) == fields_of(text)
 
 
-def test_several_pictures_of_each_prompt_are_counted():
+def test_fields_of_multiplies_count_by_variants():
     assert fields_of("{a|b}", 2) == {"prompt": "{a|b}", "variants": ("a", "b"), "count": 4}
     assert fields_of("a", 24) == {"prompt": "a", "variants": (), "count": 24}
     with pytest.raises(InvalidRequestError, match="makes 12 pictures, and at most 10 fit"):
         fields_of("{a|b|c}", 4)
 
 
-def test_a_thousand_braces_are_read_at_once():
+def test_expand_accepts_many_braces():
     assert expand("{" * 500) == ("{" * 500,)
 
 
@@ -80,12 +80,12 @@ def test_a_thousand_braces_are_read_at_once():
         ("fox —red— hat", "fox —red— hat", {}),
     ],
 )
-def test_flags_are_read_as_in_midjourney(text, prompt, settings):
+def test_parse_flags_reads_midjourney_flags(text, prompt, settings):
     parsed = parse_flags(text)
     assert (parsed.text, parsed.settings, parsed.unknown) == (prompt, settings, ())
 
 
-def test_flags_that_mean_nothing_here_are_taken_out_and_noted_with_those_that_work():
+def test_parse_flags_separates_unknown_flags():
     parsed = parse_flags("fox --v 6.1 --s 250 --tile --style raw --foo bar --iw 2 --seed 7")
     assert (parsed.text, parsed.settings) == ("fox", {"seed": 7})
     assert parsed.unknown == ("--v 6.1", "--s 250", "--tile", "--style raw", "--foo bar", "--iw 2")
@@ -108,7 +108,7 @@ def test_flags_that_mean_nothing_here_are_taken_out_and_noted_with_those_that_wo
         ("fox --style " + "x" * 101, "100 characters"),
     ],
 )
-def test_a_flag_that_cannot_be_read_is_told_with_an_example(text, words):
+def test_parse_flags_rejects_unreadable_values_with_an_example(text, words):
     with pytest.raises(InvalidRequestError, match=words):
         parse_flags(text)
 
@@ -122,18 +122,18 @@ def test_a_flag_that_cannot_be_read_is_told_with_an_example(text, words):
         ("ink", "", "ink"),
     ],
 )
-def test_a_style_takes_the_prompt_in_or_follows_it(template, prompt, text):
+def test_style_fills_in_or_follows_the_prompt(template, prompt, text):
     assert Style(template).apply(prompt) == text
 
 
-def test_styles_are_found_by_name_whatever_its_case_and_other_words_are_a_style_of_their_own():
+def test_find_style_ignores_case_and_accepts_unknown_words():
     styles = styles_of_words(["Ink"]) | {"Oil": Style("{prompt}, oil on canvas", "photo", 40, 6.5)}
     assert find_style(styles, " oil ") == styles["Oil"] and find_style(styles, "INK") == Style("Ink")
     assert find_style(styles, "crayon") == Style("crayon")
     assert find_style(styles, "None") is None and find_style(styles, "") is None
 
 
-def test_style_example_in_the_guide_can_be_read(tmp_path):
+def test_read_styles_reads_the_example_of_the_guide(tmp_path):
     from pathlib import Path
 
     guide = (Path(__file__).parents[4] / "cogs" / "README.md").read_text("utf-8")
@@ -154,7 +154,7 @@ def test_style_example_in_the_guide_can_be_read(tmp_path):
         ("[ink]\nprompt = '\udcff'", "STYLES_FILE"),
     ],
 )
-def test_a_file_of_styles_that_is_not_as_it_should_be_is_told_in_one_sentence(tmp_path, text, words):
+def test_read_styles_reports_invalid_files(tmp_path, text, words):
     path = tmp_path / "styles.toml"
     if text is not None:
         path.write_bytes(text.encode(errors="surrogateescape"))

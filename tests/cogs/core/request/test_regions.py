@@ -19,19 +19,19 @@ from diffusion.errors import InvalidRequestError
         ("99.9,99.9,0.1,0.1", (199, 99, 200, 100)),
     ],
 )
-def test_a_region_is_read_by_name_or_in_percent(text, box):
+def test_parse_region_reads_names_and_percentages(text, box):
     assert pixel_box(parse_region(text), (200, 100)) == box
 
 
 @pytest.mark.parametrize(
     "text", ["", "somewhere", "1,2,3", "1,2,3,4,5", "-1,0,50,50", "0,0,0,50", "60,0,50,50", "0,60,10,50", "٣,0,9,9"]
 )
-def test_what_is_no_region_is_refused_with_those_that_are(text):
+def test_parse_region_rejects_other_text(text):
     with pytest.raises(InvalidRequestError, match="left, right, top, bottom, middle or") as refused:
         parse_region(text)
     assert refused.value.field == "region"
 
 
 @pytest.mark.parametrize("name", REGIONS)
-def test_a_region_of_the_smallest_picture_is_a_pixel(name):
+def test_pixel_box_of_a_tiny_picture_is_one_pixel(name):
     assert pixel_box(REGIONS[name], (1, 1)) == (0, 0, 1, 1)

@@ -60,7 +60,7 @@ def ids(creations):
     return [row.id for row in creations]
 
 
-async def test_several_processes_may_make_the_tables_at_once(postgresql):
+async def test_processes_create_the_tables_at_once(postgresql):
     url = postgresql.fresh()
 
     async def start(name):
@@ -72,7 +72,7 @@ async def test_several_processes_may_make_the_tables_at_once(postgresql):
         assert ids(await one.creation_store.unfinished()) == [1, 2, 3, 4]
 
 
-async def test_one_process_takes_up_all_that_an_earlier_run_left(database_url):
+async def test_claim_orphans_takes_all_that_an_earlier_run_left(database_url):
     async with processes(database_url, "") as (earlier,):
         await earlier.creation_store.add(creation(2))
         await earlier.creation_store.add(creation(1))
@@ -81,7 +81,7 @@ async def test_one_process_takes_up_all_that_an_earlier_run_left(database_url):
         assert await later.claims.claim_orphans() == []
 
 
-async def test_what_a_living_process_makes_is_not_claimed(postgresql):
+async def test_claim_orphans_spares_living_processes(postgresql):
     async with processes(postgresql.fresh(), "0-3", "4-7") as (one, other):
         await one.creation_store.add(creation(1))
         assert await other.claims.claim_orphans() == []
@@ -89,7 +89,7 @@ async def test_what_a_living_process_makes_is_not_claimed(postgresql):
         assert ids(await other.claims.claim_orphans()) == [1]
 
 
-async def test_a_restarted_process_need_not_wait_for_the_lease_of_its_last_run(postgresql):
+async def test_claim_orphans_needs_no_expired_lease_after_a_restart(postgresql):
     url = postgresql.fresh()
     async with processes(url, "0-3", "4-7") as (one, other):
         await one.creation_store.add(creation(1))
@@ -99,7 +99,7 @@ async def test_a_restarted_process_need_not_wait_for_the_lease_of_its_last_run(p
 
 
 @pytest.mark.parametrize("claimers", [2, 5])
-async def test_however_many_claim_at_once_each_is_claimed_once(postgresql, claimers):
+async def test_claim_orphans_gives_each_creation_to_one_process(postgresql, claimers):
     async with processes(postgresql.fresh(), "dead", *map(str, range(claimers))) as (dead, *living):
         for number in range(40):
             await dead.creation_store.add(creation(number + 1))
@@ -115,7 +115,7 @@ async def test_however_many_claim_at_once_each_is_claimed_once(postgresql, claim
         assert sorted(itertools.chain(*claimed)) == list(range(1, 41))
 
 
-async def test_a_process_that_stops_renewing_is_buried_and_its_work_claimed_but_not_before(postgresql):
+async def test_reap_expired_frees_creations_only_after_the_lease(postgresql):
     async with processes(postgresql.fresh(), "0", "1") as (slow, other):
         await slow.creation_store.add(row := creation(1))
 
@@ -145,7 +145,7 @@ async def test_a_process_that_stops_renewing_is_buried_and_its_work_claimed_but_
         assert (await slow.creation_store.get(1)).state == State.DELIVERED
 
 
-async def test_after_the_database_was_away_from_all_nobody_is_buried_before_they_could_renew(postgresql):
+async def test_reap_expired_spares_all_after_a_common_outage(postgresql):
     async with processes(postgresql.fresh(), "0", "1", seconds=SHORT) as (one, other):
         await asyncio.sleep(2 * SHORT)  # as if neither had reached it
         await one.lease.renew()
@@ -154,7 +154,7 @@ async def test_after_the_database_was_away_from_all_nobody_is_buried_before_they
             assert len((await session.scalars(select(ProcessRow))).all()) == 2
 
 
-async def test_a_sole_process_delivers_also_while_the_database_is_away_and_one_of_several_waits(postgresql):
+async def test_assert_owned_waits_in_an_outage_unless_the_process_is_alone(postgresql):
     async with processes(postgresql.fresh(), "", "0") as (sole, one):
         await sole.creation_store.add(alone := creation(1))
         await one.creation_store.add(shared := creation(2))
@@ -173,7 +173,7 @@ async def test_a_sole_process_delivers_also_while_the_database_is_away_and_one_o
             await asyncio.wait_for(holding, WAIT_SECONDS)
 
 
-async def test_a_decision_or_a_cancellation_may_come_to_another_process(postgresql):
+async def test_acquire_takes_a_creation_from_another_process(postgresql):
     async with processes(postgresql.fresh(), "0", "1") as (one, other):
         await one.creation_store.add(held := creation(1, state=State.IN_REVIEW))
         assert await other.claims.acquire(1, State.ACCEPTED) is None
@@ -184,7 +184,7 @@ async def test_a_decision_or_a_cancellation_may_come_to_another_process(postgres
             await one.creation_store.update(held, state=State.RENDERED)
 
 
-async def test_what_a_member_waits_for_counts_in_all_processes(postgresql):
+async def test_held_by_others_counts_unfinished_creations(postgresql):
     async with processes(postgresql.fresh(), "0", "1") as (one, other):
         await one.creation_store.add(creation(1))
         await one.creation_store.add(creation(2, state=State.IN_REVIEW))
@@ -194,7 +194,7 @@ async def test_what_a_member_waits_for_counts_in_all_processes(postgresql):
         assert await one.claims.count_pending() == 2
 
 
-async def test_claiming_does_not_change_since_when_a_message_is_looked_for(postgresql):
+async def test_claim_orphans_keeps_the_time_of_the_last_change(postgresql):
     async with processes(postgresql.fresh(), "0", "1") as (one, other):
         await one.creation_store.add(creation(1))
         async with one.lease._database.sessions.begin() as session:
@@ -205,7 +205,7 @@ async def test_claiming_does_not_change_since_when_a_message_is_looked_for(postg
         assert claimed.changed == before == (await other.creation_store.get(1)).changed
 
 
-async def test_a_lease_that_cannot_be_renewed_says_so(postgresql):
+async def test_renew_reports_an_unreachable_database(postgresql):
     async with processes(postgresql.fresh(), "0") as (one,):
         postgresql.stop("immediate")
         try:
@@ -226,7 +226,7 @@ def url_of_all_examples(postgresql):
 
 @settings(max_examples=30)
 @given(steps=STEPS)
-def test_whatever_dies_and_claims_each_creation_ends_once_and_none_is_stranded(url_of_all_examples, steps):
+def test_creations_end_once_in_any_order_of_failures(url_of_all_examples, steps):
     ended, added = asyncio.run(in_any_order(url_of_all_examples, steps))
     assert sorted(ended) == list(range(1, added + 1))
 
@@ -283,7 +283,7 @@ def unanswered(process, monkeypatch):
         yield
 
 
-async def test_what_was_claimed_without_an_answer_of_the_database_is_claimed_again(postgresql, monkeypatch):
+async def test_claim_orphans_repeats_a_claim_without_a_reply(postgresql, monkeypatch):
     async with processes(postgresql.fresh(), "dead", "0") as (dead, one):
         await dead.creation_store.add(creation(1))
         await dead.lease.release()
@@ -294,7 +294,7 @@ async def test_what_was_claimed_without_an_answer_of_the_database_is_claimed_aga
         assert await one.claims.claim_orphans() == []
 
 
-async def test_what_was_written_down_without_an_answer_of_the_database_is_not_kept_waiting(database_url, monkeypatch):
+async def test_flush_fails_a_creation_added_without_a_reply(database_url, monkeypatch):
     async with processes(database_url, "") as (one,):
         with unanswered(one, monkeypatch), pytest.raises(CreationStoreError):
             await one.creation_store.add(creation(1))
@@ -305,7 +305,7 @@ async def test_what_was_written_down_without_an_answer_of_the_database_is_not_ke
         assert (row.state, row.token) == (State.FAILED, "")
 
 
-async def test_after_an_outage_nearly_as_long_as_a_lease_others_get_time_to_renew(postgresql):
+async def test_reap_expired_waits_after_an_outage_of_one_lease(postgresql):
     async with processes(postgresql.fresh(), "0", "1") as (one, other):
         one.lease._renewed_at = time.perf_counter() - one.lease.seconds + one.lease.renew_interval
         async with one.claims._database.transaction("") as session:

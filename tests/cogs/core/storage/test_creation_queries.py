@@ -26,7 +26,7 @@ def ids(creations):
     return [creation.id for creation in creations]
 
 
-async def test_pages_go_back_and_forth_newest_first(database):
+async def test_page_turns_both_ways_newest_first(database):
     await kept(database, *map(delivered, range(1, 2 * PAGE_SIZE + 3)), delivered(50, owner=8))
     creation_store = CreationStore(database)
     first = await creation_store.page(7)
@@ -49,7 +49,7 @@ async def test_page_lists_only_delivered_creations(database):
     assert ids((await CreationStore(database).page(7)).creations) == [1]
 
 
-async def test_prompts_are_searched_letter_by_letter(database):
+async def test_page_searches_prompts_literally(database):
     await kept(database, delivered(1, prompt="100% Fox"), delivered(2, prompt="1000 foxes"), delivered(3, prompt='a "dog"'))
     creation_store = CreationStore(database)
     assert ids((await creation_store.page(7, "0% fox")).creations) == [1]
@@ -58,7 +58,7 @@ async def test_prompts_are_searched_letter_by_letter(database):
     assert ids((await creation_store.page(7, "_")).creations) == []
 
 
-async def test_what_pictures_became_is_searched_too(database):
+async def test_latest_searches_branches_and_morphs(database):
     request = request_to_json(ImageRequest("fox", steps=9, branches=((3, "bär"), (4, "owl"))))
     morph = request_to_json(ImageRequest("fox", morph_to="wolf", count=4))
     await kept(database, *(creation(id, state=State.DELIVERED, request=json) for id, json in ((1, request), (2, morph))))
@@ -72,14 +72,14 @@ async def test_what_pictures_became_is_searched_too(database):
     ]
 
 
-async def test_a_family_is_found_from_any_of_it(database):
+async def test_family_is_found_from_any_creation_in_it(database):
     await kept(database, delivered(1), delivered(2, 1), delivered(3, 1), delivered(4, 2), delivered(5), delivered(6, 5))
     creation_store = CreationStore(database)
     for one in (1, 2, 4):
         assert sorted(ids(await creation_store.family(await creation_store.get(one)))) == [1, 2, 3, 4]
 
 
-async def test_a_family_without_a_beginning_or_in_a_circle_is_found(database):
+async def test_family_accepts_missing_parents_and_circles(database):
     await kept(database, delivered(2, 1), delivered(3, 4), delivered(4, 3), delivered(5, 5))
     creation_store = CreationStore(database)
     assert ids(await creation_store.family(await creation_store.get(2))) == [2]
@@ -87,7 +87,7 @@ async def test_a_family_without_a_beginning_or_in_a_circle_is_found(database):
     assert ids(await creation_store.family(await creation_store.get(5))) == [5]
 
 
-async def test_a_large_family_is_bounded(database):
+async def test_family_is_bounded(database):
     await kept(
         database, *(delivered(number, number - 1) for number in range(1, 40)), *(delivered(n, 39) for n in range(40, 120))
     )
@@ -95,7 +95,7 @@ async def test_a_large_family_is_bounded(database):
     assert len(family) == MAX_FAMILY and min(ids(family)) == 39 - MAX_ANCESTORS
 
 
-async def test_what_a_deleted_message_showed_has_none_any_more(database):
+async def test_forget_messages_clears_delivered_creations_only(database):
     await kept(database, delivered(1, message_id=10), delivered(2, message_id=11), creation(3, message_id=10))
     await CreationStore(database).forget_messages([10])
     assert [(await CreationStore(database).get(id)).message_id for id in (1, 2, 3)] == [None, 11, 10]

@@ -25,7 +25,7 @@ async def opened(url):
         yield CreationStore(database)
 
 
-async def test_what_is_written_is_there_after_a_restart_oldest_first(database_url):
+async def test_unfinished_returns_stored_creations_oldest_first(database_url):
     async with opened(database_url) as creation_store:
         await creation_store.add(creation(2, guild_id=2**62))
         await creation_store.add(creation(1))
@@ -36,7 +36,7 @@ async def test_what_is_written_is_there_after_a_restart_oldest_first(database_ur
     assert request_from_json(first.request, None) == ImageRequest("fox", seed=5)
 
 
-async def test_what_has_ended_stays_so_and_forgets_its_token(database_url):
+async def test_finish_is_final_and_erases_the_token(database_url):
     async with opened(database_url) as creation_store:
         await creation_store.add(row := creation())
         await creation_store.update(row, state=State.RENDERED, pictures=["a" * 64], message_id=3)
@@ -47,7 +47,7 @@ async def test_what_has_ended_stays_so_and_forgets_its_token(database_url):
     assert (found.state, found.token, found.pictures) == (State.DELIVERED, "", ["a" * 64])
 
 
-async def test_many_write_at_once(database_url):
+async def test_store_accepts_many_writes_at_once(database_url):
     async with opened(database_url) as creation_store:
         rows = [creation(id) for id in range(1, 41)]
         await asyncio.gather(*map(creation_store.add, rows))
@@ -55,7 +55,7 @@ async def test_many_write_at_once(database_url):
         assert len(await creation_store.unfinished()) == 20
 
 
-async def test_pictures_are_counted_with_what_is_written_and_given_back_where_none_came_about(database_url):
+async def test_used_today_counts_pictures_and_refunds_failures(database_url):
     async with Database(database_url) as database:
         creation_store, quota_store = CreationStore(database), QuotaStore(database)
         await creation_store.add(made := creation(1, guild_id=3, counted=2))
@@ -69,7 +69,7 @@ async def test_pictures_are_counted_with_what_is_written_and_given_back_where_no
         assert await quota_store.used_today(7) == {3: 2, DIRECT_MESSAGES: 0} and await quota_store.used_today(8) == {}
 
 
-async def test_pictures_asked_for_at_the_same_moment_are_all_counted(database_url):
+async def test_used_today_counts_simultaneous_requests(database_url):
     async with Database(database_url) as database:
         creation_store, quota_store = CreationStore(database), QuotaStore(database)
         rows = [creation(id, counted=2) for id in range(1, 11)]
@@ -79,7 +79,7 @@ async def test_pictures_asked_for_at_the_same_moment_are_all_counted(database_ur
         assert await quota_store.used_today(7) == {DIRECT_MESSAGES: 10}
 
 
-async def test_what_was_counted_on_past_days_is_forgotten(database_url):
+async def test_delete_past_removes_the_usage_of_past_days(database_url):
     async with Database(database_url) as database:
         creation_store, quota_store = CreationStore(database), QuotaStore(database)
         now = datetime.now(UTC)
@@ -93,7 +93,7 @@ async def test_what_was_counted_on_past_days_is_forgotten(database_url):
         assert await quota_store.used_today(7) == {DIRECT_MESSAGES: 1}
 
 
-async def test_sqlite_keeps_its_records_in_wal_mode(tmp_path):
+async def test_sqlite_uses_wal_mode(tmp_path):
     async with opened(f"sqlite+aiosqlite:///{tmp_path / 'new folder' / 'darkroom.sqlite'}") as creation_store:
         await creation_store.unfinished()
         connection = sqlite3.connect(tmp_path / "new folder" / "darkroom.sqlite")
@@ -101,7 +101,7 @@ async def test_sqlite_keeps_its_records_in_wal_mode(tmp_path):
         connection.close()
 
 
-async def test_the_schema_of_the_migrations_is_that_of_the_code(database_url):
+async def test_migrations_create_the_schema_of_the_code(database_url):
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
@@ -123,14 +123,14 @@ BAD_URLS = [
 
 
 @pytest.mark.parametrize("bad", BAD_URLS)
-async def test_a_database_that_cannot_be_used_is_told_in_one_sentence(bad):
+async def test_database_reports_an_unusable_url(bad):
     with pytest.raises(DatabaseUnavailableError, match="DATABASE_URL") as caught:
         async with Database(bad):
             pass
     assert "\n" not in str(caught.value)
 
 
-async def test_a_database_that_fails_refuses_new_requests_and_tells_no_token(database_url, caplog):
+async def test_add_reports_database_errors_without_the_token(database_url, caplog):
     caplog.set_level(logging.DEBUG)
     async with opened(database_url) as creation_store:
         await creation_store.add(row := creation())
@@ -145,7 +145,7 @@ async def test_a_database_that_fails_refuses_new_requests_and_tells_no_token(dat
     assert not any(TOKEN in text for text in texts)
 
 
-async def test_what_a_failing_database_missed_is_committed_once_it_answers(database_url, caplog):
+async def test_update_is_repeated_after_a_database_error(database_url, caplog):
     async with opened(database_url) as creation_store:
         rows = [creation(id) for id in (1, 2, 3)]
         for row in rows:
@@ -160,7 +160,7 @@ async def test_what_a_failing_database_missed_is_committed_once_it_answers(datab
     assert [(row.id, row.state, row.message_id) for row in left] == [(1, State.RENDERED, 5), (3, State.ACCEPTED, 6)]
 
 
-async def test_files_that_any_creation_has_are_needed(database_url, monkeypatch):
+async def test_referenced_files_finds_files_of_any_creation(database_url, monkeypatch):
     monkeypatch.setattr(cogs.core.storage.creations, "FILES_PER_QUERY", 2)
     source, timelapse, picture, other, gone = (letter * 64 for letter in "abcde")
     async with opened(database_url) as creation_store:
@@ -175,7 +175,7 @@ async def rename(creation_store, table, other):
         await connection.exec_driver_sql(f"ALTER TABLE {table} RENAME TO {other}")
 
 
-async def test_a_database_server_that_is_restarted_may_refuse_meanwhile_and_the_journal_goes_on(postgresql, caplog):
+async def test_store_recovers_after_a_database_restart(postgresql, caplog):
     async with opened(postgresql.fresh()) as creation_store:
         await creation_store.add(row := creation(1))
         postgresql.stop("immediate")
@@ -193,7 +193,7 @@ async def test_a_database_server_that_is_restarted_may_refuse_meanwhile_and_the_
     assert TOKEN not in caplog.text
 
 
-async def test_a_database_server_restarted_between_two_requests_is_not_noticed(postgresql):
+async def test_store_reconnects_after_a_restart_between_requests(postgresql):
     async with opened(postgresql.fresh()) as creation_store:
         await asyncio.gather(
             *(creation_store.add(creation(id)) for id in range(1, 11))
@@ -204,7 +204,7 @@ async def test_a_database_server_restarted_between_two_requests_is_not_noticed(p
         assert await creation_store.unfinished() == []
 
 
-async def test_a_database_server_that_hangs_is_waited_for_no_longer_than_discord_waits(postgresql, monkeypatch, caplog):
+async def test_add_times_out_when_the_database_hangs(postgresql, monkeypatch, caplog):
     monkeypatch.setattr("cogs.core.storage.database.DATABASE_TIMEOUT_SECONDS", 0.5)
     async with opened(postgresql.fresh()) as creation_store:
         await creation_store.add(row := creation(1))
@@ -217,7 +217,7 @@ async def test_a_database_server_that_hangs_is_waited_for_no_longer_than_discord
         assert [(row.id, row.message_id) for row in await creation_store.unfinished()] == [(1, 5)]
 
 
-def test_every_setting_of_a_request_comes_back():
+def test_request_from_json_inverts_request_to_json():
     image = Image.new("RGB", (8, 8))
     mask, branches = Image.new("L", (8, 8)), ((5, "dog"), (7, "cat"))
     request = ImageRequest("fox", "blurry", 64, 32, 9, 3.5, "ddim", 11, 2, image, 3, 4, mask=mask, branches=branches)
@@ -225,5 +225,5 @@ def test_every_setting_of_a_request_comes_back():
     assert request_from_json(json.loads(json.dumps(request_to_json(request))), image, mask) == request
 
 
-def test_a_request_that_an_earlier_version_wrote_is_read():
+def test_request_from_json_reads_older_requests():
     assert request_from_json({"prompt": "fox", "seed": 5}, None) == ImageRequest("fox", seed=5)

@@ -13,7 +13,7 @@ def files(image_store):
     return sorted(path for path in image_store.folder.rglob("*") if path.is_file())
 
 
-async def test_the_same_picture_is_kept_once(tmp_path):
+async def test_save_stores_equal_pictures_once(tmp_path):
     image_store = ImageStore(tmp_path)
     name = await image_store.save(b"apple")
     assert await image_store.save(b"apple") == name
@@ -22,7 +22,7 @@ async def test_the_same_picture_is_kept_once(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["png", "webp", "gif"])
-async def test_a_file_is_named_after_what_it_is(tmp_path, kind):
+async def test_save_names_files_after_their_format(tmp_path, kind):
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, kind)
     image_store = ImageStore(tmp_path)
@@ -30,7 +30,7 @@ async def test_a_file_is_named_after_what_it_is(tmp_path, kind):
     assert [path.suffix for path in files(image_store)] == [f".{kind}"]
 
 
-async def test_a_torn_picture_is_noticed_and_written_anew(tmp_path):
+async def test_read_rejects_and_save_repairs_a_damaged_file(tmp_path):
     image_store = ImageStore(tmp_path)
     name = await image_store.save(b"apple")
     files(image_store)[0].write_bytes(b"app")
@@ -41,7 +41,7 @@ async def test_a_torn_picture_is_noticed_and_written_anew(tmp_path):
 
 
 @pytest.mark.parametrize(("number", "words"), [(errno.ENOSPC, "full"), (errno.EIO, "cannot write")])
-async def test_a_full_disk_is_told_leaves_nothing_and_is_recovered_from(tmp_path, monkeypatch, number, words):
+async def test_save_reports_a_full_disk_and_leaves_no_file(tmp_path, monkeypatch, number, words):
     def refuse(handle):
         raise OSError(number, os.strerror(number))
 
@@ -54,7 +54,7 @@ async def test_a_full_disk_is_told_leaves_nothing_and_is_recovered_from(tmp_path
     assert await image_store.read(await image_store.save(b"apple")) == b"apple"
 
 
-async def test_the_oldest_give_way_but_not_what_is_needed(tmp_path):
+async def test_prune_removes_the_oldest_files_not_in_use(tmp_path):
     image_store = ImageStore(tmp_path, max_bytes=20, max_days=30)
     names = [await image_store.save(b"%09d" % index) for index in range(5)]
     for age, name in zip((5, 4, 3, 2, 40), names, strict=True):
@@ -63,7 +63,7 @@ async def test_the_oldest_give_way_but_not_what_is_needed(tmp_path):
     assert [image_store._find(name).exists() for name in names] == [True, False, True, True, False]
 
 
-async def test_what_a_crash_left_half_written_goes_in_time(tmp_path):
+async def test_prune_removes_old_unfinished_files(tmp_path):
     image_store = ImageStore(tmp_path)
     path = image_store._find(await image_store.save(b"apple")).with_suffix(".tmp")
     path.write_bytes(b"ap")

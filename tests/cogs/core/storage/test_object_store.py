@@ -44,7 +44,7 @@ def stored(pictures):
     return sorted(path for path, info in pictures.files.find("/pictures", detail=True).items() if info["type"] == "file")
 
 
-async def test_a_picture_comes_back_under_the_name_of_its_content_and_is_kept_once(pictures):
+async def test_save_stores_equal_pictures_once_by_their_hash(pictures):
     name = await pictures.save(b"\x89PNG apple")
     assert await pictures.save(b"\x89PNG apple") == name
     assert await pictures.read(name) == b"\x89PNG apple"
@@ -54,7 +54,7 @@ async def test_a_picture_comes_back_under_the_name_of_its_content_and_is_kept_on
         await pictures.read(name)
 
 
-def test_nothing_makes_folders_or_a_bucket_where_files_need_none(monkeypatch):
+def test_verify_writable_creates_folders_only_where_needed(monkeypatch):
     asked = []
     monkeypatch.setattr(MemoryFileSystem, "makedirs", lambda *_, **__: asked.append("a folder"))
     FsspecImageStore("memory://pictures").verify_writable()
@@ -63,7 +63,7 @@ def test_nothing_makes_folders_or_a_bucket_where_files_need_none(monkeypatch):
     assert asked
 
 
-async def test_the_layout_is_that_of_a_folder_so_that_either_can_be_copied_to_the_other(pictures, tmp_path):
+async def test_layout_equals_that_of_a_folder(pictures, tmp_path):
     folder = ImageStore(tmp_path)
     for data in (b"\x89PNG apple", b"RIFF timelapse", b"other"):
         await folder.save(data)
@@ -72,7 +72,7 @@ async def test_the_layout_is_that_of_a_folder_so_that_either_can_be_copied_to_th
     assert stored(pictures) == sorted(paths)
 
 
-async def test_a_torn_picture_is_noticed_and_written_anew(pictures):
+async def test_read_rejects_and_save_repairs_a_damaged_file(pictures):
     name = await pictures.save(b"apple")
     pictures.files.pipe_file(stored(pictures)[0], b"app")
     with pytest.raises(ImageMissingError, match="damaged"):
@@ -82,7 +82,7 @@ async def test_a_torn_picture_is_noticed_and_written_anew(pictures):
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "no space"), OSError(errno.EDQUOT, "quota"), RuntimeError("odd")])
-async def test_what_cannot_be_written_is_told_and_leaves_nothing(pictures, monkeypatch, error):
+async def test_save_reports_errors_and_leaves_no_file(pictures, monkeypatch, error):
     def refuse(self, path, value, **_):
         self.store[path] = None
         raise error
@@ -94,7 +94,7 @@ async def test_what_cannot_be_written_is_told_and_leaves_nothing(pictures, monke
     assert stored(pictures) == []
 
 
-async def test_a_storage_out_of_reach_is_told_and_not_taken_for_empty(pictures, monkeypatch):
+async def test_read_and_delete_report_an_unreachable_store(pictures, monkeypatch):
     name = await pictures.save(b"apple")
 
     def refuse(self, path, **_):
@@ -112,7 +112,7 @@ async def test_a_storage_out_of_reach_is_told_and_not_taken_for_empty(pictures, 
     assert await pictures.read(name) == b"apple"
 
 
-async def test_the_oldest_give_way_but_not_what_is_needed_and_it_is_not_listed_all_the_time(pictures, monkeypatch):
+async def test_prune_removes_the_oldest_files_and_limits_listings(pictures, monkeypatch):
     names = [await pictures.save(b"%09d" % index) for index in range(5)]
     ages = dict(zip(names, (5, 4, 3, 2, 40), strict=True))
     find, listed = type(pictures.files).find, []
@@ -139,12 +139,12 @@ def pictures_url(pictures):
 
 
 @pytest.mark.parametrize("url", ["nosuch://pictures", "git://x"])
-def test_a_missing_driver_is_told_at_the_start(url):
+def test_missing_driver_is_reported_at_the_start(url):
     with pytest.raises(DarkroomError, match=r"PICTURES_URL cannot be used: .+"):
         FsspecImageStore(url)
 
 
-def test_a_storage_that_takes_nothing_is_told_at_the_start(monkeypatch):
+def test_verify_writable_reports_denied_access(monkeypatch):
     def refuse(self, path, value, **_):
         raise PermissionError("AccessDenied")
 
@@ -154,19 +154,19 @@ def test_a_storage_that_takes_nothing_is_told_at_the_start(monkeypatch):
 
 
 @pytest.mark.parametrize("told", [1.0, "1970-01-01T00:00:01+00:00"])
-def test_when_a_file_was_written_is_read_as_drivers_tell_it(told):
+def test_modified_reads_the_time_formats_of_drivers(told):
     assert object_store._modified({"LastModified": told}) == 1.0
     assert object_store._modified({}) == pytest.approx(time.time(), abs=60)
 
 
-def test_a_url_may_be_of_a_folder_too(tmp_path):
+def test_open_image_store_accepts_folders_and_urls(tmp_path):
     for url in (str(tmp_path), f"file://{tmp_path}"):
         folder = open_image_store(url, 20, 30)
         assert type(folder) is ImageStore and folder.folder == tmp_path
     assert type(open_image_store("memory://pictures", 20, 30)) is FsspecImageStore
 
 
-async def test_two_processes_share_a_folder(tmp_path):
+async def test_stores_share_a_folder(tmp_path):
     one, other = ImageStore(tmp_path), ImageStore(tmp_path)
     pictures = [b"picture %d" % index for index in range(20)]
     names = await asyncio.gather(*(image_store.save(data) for data in pictures for image_store in (one, other)))

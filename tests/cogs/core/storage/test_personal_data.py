@@ -50,7 +50,7 @@ def files(image_store):
     return [path for path in image_store.folder.rglob("*") if path.is_file()]
 
 
-async def test_the_documents_hold_everything_and_the_pictures_only_what_was_shown(kept):
+async def test_export_has_all_documents_and_shown_pictures_only(kept):
     personal, _, _, names = kept
     documents, pictures = await personal.export(ALICE)
     read = {name: json.loads(document) for name, document in documents.items()}
@@ -61,7 +61,7 @@ async def test_the_documents_hold_everything_and_the_pictures_only_what_was_show
     assert TOKEN not in str(documents)
 
 
-async def test_forgetting_leaves_what_others_need_and_no_trace_of_the_member(kept):
+async def test_delete_keeps_what_others_need_without_the_member(kept):
     personal, image_store, reviews, names = kept
     forgotten = await personal.delete(ALICE)
     assert [creation.id for creation in forgotten.creations] == [2, 1]
@@ -77,7 +77,7 @@ async def test_forgetting_leaves_what_others_need_and_no_trace_of_the_member(kep
     assert len(json.loads((await personal.export(BOB))[0]["requests.json"])) == 1
 
 
-async def test_forgetting_nobody_deletes_nothing(kept):
+async def test_delete_of_an_unknown_member_deletes_nothing(kept):
     personal, image_store, _, _ = kept
     forgotten = await personal.delete(99)
     assert (forgotten.creations, forgotten.pictures) == ([], 0)

@@ -31,16 +31,16 @@ EVERYTHING = Preferences(
 )
 
 
-def test_the_nearest_that_says_something_holds():
+def test_layered_takes_the_nearest_value():
     mine, channel, server = Preferences(steps=30), Preferences(steps=20, style="flat"), Preferences(style="ink", sampler="lms")
     assert layered([mine, channel, server]) == Preferences(steps=30, style="flat", sampler="lms")
 
 
-def test_no_is_said_too():
+def test_layered_takes_false_as_a_value():
     assert layered([Preferences(spoiler=False), Preferences(spoiler=True)]).spoiler is False
 
 
-def test_of_maxima_the_lowest_holds():
+def test_layered_takes_the_lowest_maximum():
     channel, server = Preferences(max_steps=50, max_count=1), Preferences(max_steps=30)
     assert layered([channel, server]) == Preferences(max_steps=30, max_count=1)
 
@@ -59,18 +59,18 @@ def test_of_maxima_the_lowest_holds():
         ({"style": "x" * 101}, "100 characters"),
     ],
 )
-def test_a_value_out_of_range_is_told_with_its_range(values, words):
+def test_preferences_reject_values_out_of_range(values, words):
     with pytest.raises(InvalidRequestError, match=words):
         Preferences(**values)
 
 
-def test_all_of_them_come_back_from_json():
+def test_from_json_inverts_to_json():
     assert from_json(to_json(EVERYTHING)) == EVERYTHING
     assert to_json(Preferences()) == {}
     assert from_json({"of another version": 1}) == Preferences()
 
 
-async def test_they_are_there_after_a_restart_until_they_are_taken_back(database_url):
+async def test_set_survives_a_restart_until_cleared(database_url):
     async with Database(database_url) as database:
         preference_store = PreferenceStore(database)
         await preference_store.set(Scope.SERVER, 2**62, EVERYTHING)
@@ -87,7 +87,7 @@ async def test_they_are_there_after_a_restart_until_they_are_taken_back(database
         assert again.get(Scope.MEMBER, 7) == preference_store.get(Scope.MEMBER, 7) == Preferences()
 
 
-async def test_what_cannot_be_read_does_not_hold_and_the_rest_does(database_url, caplog):
+async def test_open_skips_unreadable_preferences(database_url, caplog):
     async with Database(database_url) as database:
         preference_store = PreferenceStore(database)
         await preference_store.set(Scope.MEMBER, 7, Preferences(steps=9))
@@ -98,7 +98,7 @@ async def test_what_cannot_be_read_does_not_hold_and_the_rest_does(database_url,
     assert "member 8" in caplog.text
 
 
-async def test_a_change_of_what_another_version_knows_is_passed_over(postgresql):
+async def test_refresh_skips_unknown_scopes(postgresql):
     async with Database(postgresql.fresh()) as database:
         preference_store, other = PreferenceStore(database), PreferenceStore(database)
         await preference_store.open()
@@ -110,7 +110,7 @@ async def test_a_change_of_what_another_version_knows_is_passed_over(postgresql)
         assert preference_store.get(Scope.MEMBER, 7).steps == 9
 
 
-async def test_a_database_that_fails_changes_nothing_and_says_so(database_url):
+async def test_set_changes_nothing_when_the_database_fails(database_url):
     async with Database(database_url) as database:
         preference_store = PreferenceStore(database)
         await preference_store.set(Scope.MEMBER, 7, Preferences(steps=9))

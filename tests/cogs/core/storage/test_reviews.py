@@ -14,7 +14,7 @@ from tests.support.creations import creation
 FEW, MANY = 7, 2**62
 
 
-async def test_of_many_decisions_at_once_one_counts_and_all_are_told_which(database_url):
+async def test_decide_accepts_the_first_decision_only(database_url):
     async with Database(database_url) as database:
         reviews = ReviewStore(database)
         await reviews.create(MANY, 5)
@@ -24,7 +24,7 @@ async def test_of_many_decisions_at_once_one_counts_and_all_are_told_which(datab
         assert winner.decided is not None
 
 
-async def test_what_waits_is_found_by_its_channel_or_message_after_a_restart(database_url):
+async def test_undecided_finds_reviews_by_channel_or_message(database_url):
     async with Database(database_url) as database:
         reviews = ReviewStore(database)
         review = await reviews.create(FEW, 5)
@@ -40,12 +40,12 @@ async def test_what_waits_is_found_by_its_channel_or_message_after_a_restart(dat
         assert (await reviews.get(FEW)).message_id == 2**61 and await reviews.get(9) is None
 
 
-async def test_a_decision_about_nothing_is_none(database_url):
+async def test_decide_without_a_review_returns_none(database_url):
     async with Database(database_url) as database:
         assert await ReviewStore(database).decide(1, Decision.DELETE, None) == (None, False)
 
 
-async def test_a_database_that_fails_says_so(tmp_path):
+async def test_undecided_reports_database_errors(tmp_path):
     async with Database(f"sqlite+aiosqlite:///{tmp_path / 'darkroom.sqlite'}") as database:
         async with database.sessions.begin() as session:
             await (await session.connection()).exec_driver_sql("DROP TABLE reviews")
@@ -53,7 +53,7 @@ async def test_a_database_that_fails_says_so(tmp_path):
             await ReviewStore(database).undecided()
 
 
-async def test_what_is_still_held_long_after_a_decision_is_found(database_url, monkeypatch):
+async def test_unapplied_finds_old_decisions_of_held_creations(database_url, monkeypatch):
     monkeypatch.setattr(cogs.core.storage.reviews, "DECISION_GRACE", timedelta(0))
     async with Database(database_url) as database:
         creation_store, reviews = CreationStore(database), ReviewStore(database)
