@@ -1,4 +1,7 @@
-"""The shards of Discord that a process serves. Operators write them as ``0-3,8``, which are five shards."""
+"""The shards of Discord that a process serves.
+
+Operators write five shards as ``0-3,8``.
+"""
 
 from collections.abc import Sequence
 from typing import Final
@@ -9,7 +12,10 @@ MAX_NAME_LENGTH: Final = 200  # characters, as in the database
 
 
 def parse_shards(text: str) -> tuple[int, ...]:
-    """Return the shard ids in ``text``, sorted; none for an empty text. Raises ValueError."""
+    """Return the shard ids in ``text``, sorted; raises ValueError.
+
+    An empty text has none.
+    """
     ids: set[int] = set()
     for part in filter(None, map(str.strip, text.split(","))):
         ends = part.split("-")
@@ -20,7 +26,7 @@ def parse_shards(text: str) -> tuple[int, ...]:
 
 
 def format_shards(shard_ids: Sequence[int], shard_count: int | None) -> str:
-    """Return the same name for the same shards, empty if ``shard_ids`` are all of ``shard_count``.
+    """Return a name for ``shard_ids``, empty if they are all shards.
 
     Raises `DarkroomError` where ``shard_ids`` do not fit ``shard_count``.
     """
@@ -45,5 +51,8 @@ def format_shards(shard_ids: Sequence[int], shard_count: int | None) -> str:
 
 
 def is_leader(shard_ids: Sequence[int]) -> bool:
-    """Return whether the process of ``shard_ids`` (none: all) does the work that one process does for all."""
+    """Return whether this process does the work that one process does for all.
+
+    Without ``shard_ids`` it serves all shards.
+    """
     return not shard_ids or shard_ids[0] == 0

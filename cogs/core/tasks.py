@@ -1,4 +1,7 @@
-"""Tasks that outlive the command that started them, and daemons that run as long as the bot."""
+"""Tasks that outlive the command that started them, and daemons.
+
+Daemons run as long as the bot.
+"""
 
 import asyncio
 import contextlib
@@ -24,7 +27,10 @@ async def run_all(*calls: Callable[[], Awaitable[None]]) -> None:
 
 
 class Background:
-    """Supervises tasks and daemons. It is true while any task runs; an orderly shutdown waits for tasks, not for daemons."""
+    """Supervises tasks and daemons.
+
+    It is true while any task runs. An orderly shutdown waits for tasks, not for daemons.
+    """
 
     def __init__(self, spawn: Spawn = asyncio.create_task) -> None:
         self.spawn = spawn
@@ -47,7 +53,10 @@ class Background:
 
     @contextlib.asynccontextmanager
     async def track_current_task(self) -> AsyncIterator[None]:
-        """Count the current task while the block runs: it has accepted something and will start a task for it."""
+        """Count the current task as running inside the block.
+
+        It has accepted something and will start a task for it.
+        """
         task = asyncio.current_task()
         self._tasks.add(task)
         try:

@@ -70,7 +70,7 @@ class Answer:
     def smaller(self, limit: int = 0) -> "Answer | None":
         """Return the same with smaller files; None if that is impossible.
 
-        Each file has at most ``limit`` bytes.
+        Each file has at most ``limit`` bytes (0: any smaller size).
         """
         return None
 
@@ -127,7 +127,7 @@ class Result(Answer):
     def smaller(self, limit: int = 0) -> "Result | None":
         """Return the same with smaller files; None if that is impossible.
 
-        Each file has at most ``limit`` bytes. Encodes: call it in a thread.
+        Each file has at most ``limit`` bytes (0: any smaller size). Encodes: call it in a thread.
         """
         smaller = self
         for shrink_level, (_, options, divisor) in enumerate(SHRINK_LEVELS[self.shrink_level :], self.shrink_level + 1):

@@ -1,4 +1,4 @@
-"""The settings of a picture as a member edits them in a form: texts that may be anything."""
+"""The settings of a picture as texts that a member edits in a form."""
 
 import math
 from dataclasses import dataclass
@@ -34,7 +34,10 @@ class Edit:
         )
 
     def request_fields(self, max_steps: int) -> dict[str, Any]:
-        """Return all but the prompt by the fields of `ImageRequest`; raises `InvalidRequestError` for bad input."""
+        """Return all but the prompt by the fields of `ImageRequest`.
+
+        Raises `InvalidRequestError` for bad input.
+        """
         return {
             "negative_prompt": clean(self.negative),
             "steps": int(_parse_number("steps", self.steps, 1, max_steps)),

@@ -1,4 +1,4 @@
-"""The options that the drawing commands share: how Discord offers them, and how they become fields of a request."""
+"""The options that the drawing commands share, as Discord offers them."""
 
 import functools
 import inspect
@@ -32,7 +32,10 @@ UPSCALE_CHOICES: Final = [Choice(name=f"{factor}x", value=factor) for factor in 
 
 @dataclass(frozen=True)
 class Options:
-    """What a member chose besides the prompt. None leaves it to the prompt's flags, the style, preferences and the model."""
+    """The choices of a member besides the prompt.
+
+    None leaves a choice to the prompt's flags, the style, preferences and the model.
+    """
 
     style: str | None = None
     negative: str | None = None
@@ -50,7 +53,10 @@ class Options:
     spoiler: bool | None = None
 
     def request_fields(self) -> dict[str, Any]:
-        """Return what was chosen by the fields of `ImageRequest`; raises `InvalidRequestError` for an unreadable size."""
+        """Return the choices by the fields of `ImageRequest`.
+
+        Raises `InvalidRequestError` for an unreadable size.
+        """
         width, height = parse_size(self.size) if self.size else (None, None)
         fields = {
             "negative_prompt": None if self.negative is None else clean(self.negative),
@@ -113,7 +119,10 @@ SHARED: Final = {
 
 
 def shared_options(*names: str) -> Callable[[Callback], Any]:
-    """Give a command the shared options of these ``names``, which it receives as one `Options` named ``options``."""
+    """Add the shared options ``names`` to a command.
+
+    The command receives them as one `Options` named ``options``.
+    """
 
     def decorate(command: Callback) -> Any:
         @functools.wraps(command)
@@ -140,13 +149,19 @@ def _parameter(name: str) -> inspect.Parameter:
 
 
 def server_only(command: T) -> T:
-    """Offer ``command`` only in servers to which the bot was added; other commands are offered everywhere."""
+    """Offer ``command`` only in servers to which the bot was added.
+
+    Other commands are offered everywhere.
+    """
     in_servers = app_commands.allowed_contexts(guilds=True, dms=False, private_channels=False)
     return app_commands.allowed_installs(guilds=True, users=False)(in_servers(command))
 
 
 def parse_size(text: str | None) -> tuple[int, int] | tuple[None, None]:
-    """Parse "512x768" or "512"; return (None, None) for None. Raises `InvalidRequestError` for anything else."""
+    """Parse "512x768" or "512"; return (None, None) for None.
+
+    Raises `InvalidRequestError` for anything else.
+    """
     if text is None:
         return None, None
     match = re.fullmatch(r"\s*(\d{1,5})\s*(?:[x×*]\s*(\d{1,5}))?\s*", text, re.IGNORECASE | re.ASCII)
@@ -157,13 +172,19 @@ def parse_size(text: str | None) -> tuple[int, int] | tuple[None, None]:
 
 
 def matching_choices(words: Iterable[str], current: str) -> list[Choice[str]]:
-    """Return the choices among ``words`` that contain what is typed so far."""
+    """Return the choices among ``words`` that contain ``current``.
+
+    ``current`` is what the member has typed so far.
+    """
     typed = current.lower().strip()
     return [Choice(name=word, value=word) for word in words if typed in word.lower()][:MAX_CHOICES]
 
 
 def size_choices(side: int, current: str, language: str = ENGLISH) -> list[Choice[str]]:
-    """Return the model's own square ``side`` and its neighbours, if they contain what is typed so far."""
+    """Return the model's own square ``side`` and sizes near it.
+
+    They contain ``current``, which the member has typed so far.
+    """
     long = side * 3 // 2
     longer = side * 2
     shapes = [

@@ -1,6 +1,6 @@
-"""What a server, a channel or a member prefers where a request leaves it open, and what a server or channel allows.
+"""The preferences and limits that a server, channel or member sets.
 
-Pure: `cogs.core.storage.preferences` keeps these, `cogs.core.policy.limits` applies them.
+`cogs.core.storage.preferences` stores them, `cogs.core.policy.limits` applies them.
 """
 
 import math
@@ -32,7 +32,7 @@ MAXIMA: Final = ("max_size", "max_steps", "max_count")
 
 
 class Scope(StrEnum):
-    """For whom preferences hold."""
+    """The subject of preferences."""
 
     MEMBER = "member"
     CHANNEL = "channel"
@@ -40,7 +40,10 @@ class Scope(StrEnum):
 
 
 class FlaggedAction(StrEnum):
-    """What happens to flagged pictures: shown, shown on a click, reviewed by moderators first, or not shown."""
+    """The action for flagged pictures.
+
+    They are shown, shown as spoilers, reviewed by moderators first, or not shown.
+    """
 
     ALLOW = "allow"
     SPOILER = "spoiler"
@@ -50,13 +53,13 @@ class FlaggedAction(StrEnum):
 
 @dataclass(frozen=True, config=ConfigDict(extra="ignore"))
 class Preferences:
-    """None leaves a matter to the next wider scope.
+    """Preferences of one scope; None leaves a field to the next wider scope.
 
-    ``size`` reads "512x768". ``max_size`` is the longest side in pixels, ``channels`` and ``roles`` are the ids of those in
-    which and for whom pictures are made, none meaning all; ``allowance`` is how many pictures a member may make a day, and
-    ``allowances`` how many for the members of a role. ``words`` and ``expressions`` may not stand in prompts; ``flagged`` says
-    what becomes of flagged pictures and ``flagged_restricted`` of those in age-restricted channels, ``moderators`` is the id
-    of the channel where they are held. ``remix`` is whether others may start from the member's pictures. Raises
+    ``size`` is like "512x768". ``max_size`` is the longest side in pixels. Pictures are made only in the channels whose ids are
+    in ``channels`` and for members with one of ``roles``; None or empty allows all. ``allowance`` is how many pictures a member
+    may make a day, and ``allowances`` are those of roles by id. Prompts may not contain ``words`` or ``expressions``.
+    ``flagged`` is the action for flagged pictures, ``flagged_restricted`` the one in age-restricted channels, and
+    ``moderators`` the id of the channel for reviews. ``remix`` is whether others may start from the member's pictures. Raises
     `InvalidRequestError` for a value out of its range.
     """
 
@@ -105,7 +108,10 @@ class Preferences:
             )
 
     def with_(self, **changes: Any) -> "Preferences":
-        """Give a copy with ``changes``, which may be text as members type it; raises `InvalidRequestError`."""
+        """Return a copy with ``changes``; raises `InvalidRequestError`.
+
+        The changes may be text as members type it.
+        """
         try:
             return Preferences(**{field.name: getattr(self, field.name) for field in fields(self)} | changes)
         except ValidationError as error:
@@ -118,18 +124,24 @@ FIELDS: Final = tuple(field.name for field in fields(Preferences))
 
 
 def to_json(preferences: Preferences) -> dict[str, Any]:
-    """Give what is preferred, and nothing for what is left open."""
+    """Return the fields that are set."""
     values: dict[str, Any] = ADAPTER.dump_python(preferences, mode="json", exclude_none=True)
     return values
 
 
 def from_json(values: dict[str, Any]) -> Preferences:
-    """Read what `to_json` gave; raises `InvalidRequestError`, or pydantic's ValidationError for what another version wrote."""
+    """Restore what `to_json` returned; raises `InvalidRequestError`.
+
+    Raises pydantic's ValidationError for the data of another version.
+    """
     return ADAPTER.validate_python(values)
 
 
 def layered(scopes: Iterable[Preferences]) -> Preferences:
-    """Merge ``scopes``, nearest first: of each field the nearest value that is set, of maxima the lowest."""
+    """Merge ``scopes``, which are ordered from the nearest to the widest.
+
+    The nearest value of each field wins, and the lowest of maxima.
+    """
     layers = [scope for scope in scopes if scope != NOTHING_SET]
     if not layers:
         return NOTHING_SET

@@ -1,6 +1,6 @@
-"""Prompts as members write them, parsed once: the text, what its flags set, and the variants it stands for.
+"""Prompts as members write them, parsed once: text, flags and variants.
 
-Flags stand at the end, such as ``--ar 3:2 --seed 7 --no text``, as members know them from Midjourney.
+Flags such as ``--ar 3:2 --seed 7 --no text`` follow the text, as in Midjourney.
 """
 
 import re
@@ -44,8 +44,8 @@ MAX_RATIO: Final = 4
 class ParsedPrompt:
     """A prompt without its flags.
 
-    ``variants`` are the prompts that ``text`` stands for: one, or several where it has alternatives in braces. ``flags`` are
-    settings by name, ``unknown_flags`` those that mean nothing here.
+    ``variants`` are the prompts that ``text`` stands for: several if it has alternatives in braces. ``flags`` are settings by
+    name. ``unknown_flags`` are those without a meaning here.
     """
 
     text: str
@@ -55,14 +55,17 @@ class ParsedPrompt:
 
 
 def parse_prompt(text: str) -> ParsedPrompt:
-    """Parse what a member typed; raises `InvalidRequestError` for a flag's bad value and for too many variants."""
+    """Parse the prompt that a member typed.
+
+    Raises `InvalidRequestError` for a bad value of a flag and for too many variants.
+    """
     parsed = parse_flags(clean(text))
     return ParsedPrompt(parsed.text, expand(parsed.text), parsed.settings, parsed.unknown)
 
 
 @dataclass(frozen=True)
 class ParsedFlags:
-    """A text without its flags, what they set, and those that mean nothing here."""
+    """A text without its flags, their settings, and the unknown flags."""
 
     text: str
     settings: dict[str, Any] = field(default_factory=dict)
@@ -70,7 +73,10 @@ class ParsedFlags:
 
 
 def parse_flags(text: str) -> ParsedFlags:
-    """Take the flags out of ``text``; raises `InvalidRequestError` for a value that cannot be read."""
+    """Take the flags out of ``text``.
+
+    Raises `InvalidRequestError` for a value that cannot be read.
+    """
     found = [flag for flag in FLAG.finditer(text) if flag[1] == "--" or flag[2].lower() in NAMES.keys() | MIDJOURNEY_FLAGS]
     if not found:
         return ParsedFlags(text)
@@ -97,9 +103,9 @@ def parse_flags(text: str) -> ParsedFlags:
 
 
 def clean(text: str) -> str:
-    """Return ``text`` without what shows nothing or breaks the lines around it.
+    """Return ``text`` without characters that are invisible or break lines.
 
-    That is control and zero-width characters, lone surrogates, and combining marks beyond those of real letters.
+    These are control and zero-width characters, lone surrogates, and combining marks beyond those of real letters.
     """
     kept: list[str] = []
     marks = 0
@@ -114,7 +120,7 @@ def clean(text: str) -> str:
 
 
 def validate_prompt(text: str) -> str:
-    """Return ``text``; raises `InvalidRequestError` if it is longer than a prompt may be."""
+    """Return ``text``; raises `InvalidRequestError` if it is too long."""
     if len(text) > PROMPT_LIMIT:
         raise InvalidRequestError(
             "prompt",
@@ -129,7 +135,7 @@ def validate_prompt(text: str) -> str:
 
 
 def unknown_flags_note(unknown: tuple[str, ...], language: str = ENGLISH) -> str:
-    """Return the note that flags were ignored, and which ones work."""
+    """Return a note about ignored flags and the flags that work."""
     flags = f"`{'`, `'.join(unknown)}`"
     return say(language, "I ignored unknown flags: {flags}. These flags work: {known}.", flags=flags, known=f"`{EXAMPLES}`")
 

@@ -1,4 +1,4 @@
-r"""Prompts that stand for several: ``{red|blue} fox`` is a red fox and a blue fox.
+r"""Prompts with alternatives: ``{red|blue} fox`` is a red and a blue fox.
 
 Braces may contain braces. ``\{``, ``\|`` and ``\}`` stand for themselves. So does a brace without a bar or without its partner.
 """
@@ -17,7 +17,10 @@ SPECIAL: Final = re.compile(r"\\[{|}]|[{|}]")
 
 
 def expand(prompt: str) -> tuple[str, ...]:
-    """Return the prompts that ``prompt`` stands for, mostly itself; raises `InvalidRequestError` above `MAX_FILES`."""
+    """Return the prompts that ``prompt`` stands for, mostly itself.
+
+    Raises `InvalidRequestError` above `MAX_FILES`.
+    """
     if not SPECIAL.search(prompt):
         return (prompt,)
     found = tuple(itertools.islice(_expand(prompt, 0), MAX_FILES + 1))
@@ -35,9 +38,9 @@ def expand(prompt: str) -> tuple[str, ...]:
 
 
 def prompt_fields(text: str, variants: tuple[str, ...], each: int) -> dict[str, Any]:
-    """Return the fields of an `ImageRequest` for ``each`` pictures of every variant of ``text``.
+    """Return the fields of an `ImageRequest` for ``each`` pictures of a variant.
 
-    Raises `InvalidRequestError` where that is more than fit in one message.
+    Raises `InvalidRequestError` if the pictures of all variants do not fit in one message.
     """
     if len(variants) == 1:
         return {"prompt": variants[0], "variants": (), "count": each}
@@ -67,7 +70,10 @@ def escape(text: str) -> str:
 
 
 def _expand(text: str, start: int) -> Iterator[str]:
-    """Replace the first choice after ``start`` by each of its alternatives, and expand what follows."""
+    """Replace the first choice after ``start`` by each of its alternatives.
+
+    Also expands the text behind it.
+    """
     choice = _first_choice(text, start)
     if choice is None:
         yield SPECIAL.sub(lambda found: found[0][-1], text)
@@ -79,7 +85,10 @@ def _expand(text: str, start: int) -> Iterator[str]:
 
 
 def _first_choice(text: str, start: int) -> list[int] | None:
-    """Return where the first outermost choice begins, where its bars are and where it ends; None if there is none."""
+    """Return the positions of the braces and bars of the first outermost choice.
+
+    Returns None if there is none.
+    """
     open_ones: list[list[int]] = []
     first: list[int] | None = None
     for found in SPECIAL.finditer(text, start):

@@ -1,4 +1,4 @@
-"""Regions of a picture, as members name them: "left", or x, y, width and height in percent."""
+"""Regions of a picture: names such as "left", or numbers in percent."""
 
 import re
 from typing import Final
@@ -18,7 +18,10 @@ EXAMPLE: Final = "25,0,50,40"
 
 
 def parse_region(text: str) -> Region:
-    """Parse a region; raises `InvalidRequestError` if it is none, or not inside the picture."""
+    """Parse a region.
+
+    Raises `InvalidRequestError` if the text is no region or not inside the picture.
+    """
     if named := REGIONS.get(text.strip().lower()):
         return named
     match = re.fullmatch(r"\s*" + r"\s*[,\s]\s*".join([r"(\d{1,3}(?:\.\d{1,3})?)\s*%?"] * 4) + r"\s*", text, re.ASCII)
@@ -41,7 +44,10 @@ def parse_region(text: str) -> Region:
 
 
 def pixel_box(region: Region, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Return the box of ``region`` in a picture of ``size``, at least one pixel wide and high."""
+    """Return the box of ``region`` in a picture of ``size``.
+
+    It is at least one pixel wide and high.
+    """
     width, height = size
     left = min(int(region[0] * width), width - 1)
     top = min(int(region[1] * height), height - 1)

@@ -22,9 +22,10 @@ class StylesError(DarkroomError):
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Style:
-    """What a style adds to a prompt. The prompt takes the place of ``{prompt}``, or else comes first.
+    """The additions of a style to a prompt.
 
-    ``negative`` is added to the negative prompt; ``steps`` and ``guidance`` replace the defaults.
+    The prompt replaces ``{prompt}``, or else comes first. ``negative`` is added to the negative prompt; ``steps`` and
+    ``guidance`` replace the defaults.
     """
 
     prompt: Annotated[str, Field(min_length=1, max_length=PROMPT_LIMIT // 2)]
@@ -56,7 +57,10 @@ def read_styles(path: Path) -> dict[str, Style]:
 
 
 def find_style(styles: Mapping[str, Style], name: str) -> Style | None:
-    """Return the style of that ``name`` in any case. Unknown words are a style themselves; "none" means no style."""
+    """Return the style ``name``, in any case; "none" means no style.
+
+    Unknown words are a style themselves.
+    """
     if name.strip().lower() in ("", NO_STYLE):
         return None
     known = {each.lower(): style for each, style in styles.items()}

@@ -1,1 +1,4 @@
-"""A simulated Discord, built on simcord: a page in the browser, or REST and gateway on loopback."""
+"""A simulated Discord, built on simcord.
+
+It is a page in the browser, or REST and gateway on loopback.
+"""

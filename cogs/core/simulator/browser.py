@@ -1,4 +1,4 @@
-"""The real bot and cogs in a simulated Discord, shown as a page in the browser.
+"""The real bot in a simulated Discord, shown as a page in the browser.
 
 This module uses private parts of simcord, which is therefore pinned to one version.
 """
@@ -22,10 +22,10 @@ SETTLE_SECONDS = 30.0  # simcord waits 5 s for the answer to a command, which is
 
 
 def spawn_outside(env: simcord.Env) -> Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]:
-    """Return a ``spawn`` function for background tasks that simcord does not wait for.
+    """Return a ``spawn`` function for tasks that simcord does not wait for.
 
-    simcord shows the answer to a command once everything that the command started has ended. A job that the bot follows in the
-    background must not delay the answer, but has to use simcord's clock.
+    simcord shows the answer to a command once everything that the command started has ended. A background job must not delay
+    the answer, but has to use simcord's clock.
     """
 
     def spawn(coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -39,7 +39,10 @@ def spawn_outside(env: simcord.Env) -> Callable[[Coroutine[Any, Any, None]], asy
 
 
 def reply_to_errors(env: simcord.Env) -> None:
-    """Let the bot handle errors of commands itself. Otherwise simcord collects them and fails at the first."""
+    """Let the bot handle the errors of commands itself.
+
+    Otherwise simcord collects them and fails at the first.
+    """
     bot: Any = env.bot
     bot.tree.__dict__.pop("on_error", None)
 
@@ -64,7 +67,7 @@ async def simulated(
 
 
 async def serve(service: GenerationService, make_bot: Callable[[GenerationService], discord.Client], port: int) -> None:
-    """Serve the page on loopback until the user ends it there or interrupts the program."""
+    """Serve the page on loopback until the user ends it or the program."""
     defaults = service.engine.model.defaults
     async with simulated(service, make_bot) as env:
         bot: Any = env.bot
@@ -92,7 +95,10 @@ async def serve(service: GenerationService, make_bot: Callable[[GenerationServic
 
 
 def _accept_stale_actions(page: Any, lock: asyncio.Lock) -> None:
-    """Accept actions on a page that a progress edit has changed meanwhile, one at a time."""
+    """Accept actions on a page that has changed meanwhile, one at a time.
+
+    Progress edits change it often.
+    """
     act = page._action
 
     async def act_on_current(context_id: str | None, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,7 +113,7 @@ def _accept_stale_actions(page: Any, lock: asyncio.Lock) -> None:
 
 
 async def _follow_clock(env: simcord.Env, page: Any, lock: asyncio.Lock) -> None:
-    """Keep simcord's clock at the real time and show what the bot did in the background."""
+    """Keep simcord's clock at the real time and refresh the page."""
     shown_requests = -1
     while True:
         await asyncio.sleep(REFRESH_SECONDS)

@@ -1,4 +1,7 @@
-"""Connect a bot to a `LoopbackDiscord` of another process. Without simcord, which the bot does not need."""
+"""Connect a bot to a `LoopbackDiscord` of another process.
+
+This does not import simcord, which the bot does not need.
+"""
 
 import yarl
 from discord.gateway import DiscordWebSocket

@@ -1,7 +1,6 @@
-"""Corrections of simcord, where Discord treats messages differently. Importing this module applies them.
+"""Corrections of simcord; importing this module applies them.
 
-With Components V2, files appear only in components. A message has at most ten files. Nothing waits for a deferred answer that
-was deleted.
+With Components V2, files appear only in components. A message has at most ten files. A deferred answer ends when it is deleted.
 """
 
 from typing import Any

@@ -1,4 +1,7 @@
-"""Discord's REST and gateway on loopback, with simcord behind them. Bots connect by their own HTTP and gateway clients."""
+"""Discord's REST and gateway on loopback, with simcord behind them.
+
+Bots connect with their own HTTP and gateway clients.
+"""
 
 import asyncio
 import contextlib
@@ -25,18 +28,19 @@ OPTION_TYPES = {str: 3, int: 4, bool: 5, float: 10, bytes: 11}
 
 
 class Limiter(Protocol):
-    """Decides which of the bot's requests come too early."""
+    """Decides which requests of the bot come too early."""
 
     def take(self, method: str, path: str) -> tuple[dict[str, str], float | None]:
-        """Count a request; return the headers of its answer, and how many seconds too early it came."""
+        """Count a request; return headers, and the seconds that it came too early."""
 
 
 class LoopbackDiscord:
-    """A simulated Discord at ``port``, with one server for each of ``shards``. Use it by ``async with``; it outlives bots.
+    """A simulated Discord at ``port`` with a server for each of ``shards``.
 
-    As on Discord, the bot receives events for public messages that are posted, edited or deleted. ``on_request`` is called with
-    "before" and "after" for each change that the bot requests, and also with "before post" and "after post" if the request
-    attaches finished pictures; if it returns True, the connection is dropped. ``limits`` may set rate limits.
+    Use it by ``async with``; it outlives bots. As on Discord, the bot receives events for public messages that are posted,
+    edited or deleted. ``on_request`` is called with "before" and "after" for each change that the bot requests, and also with
+    "before post" and "after post" if the request attaches finished pictures; if it returns True, the connection is dropped.
+    ``limits`` may set rate limits.
     """
 
     def __init__(self, members: int = 3, channels: int = 1, shards: int = 1) -> None:
@@ -83,7 +87,10 @@ class LoopbackDiscord:
         return [message for channel in self.channels for message in self.backend.messages[channel.id].values()]
 
     async def ask(self, member: Any, prompt: str, **options: Any) -> Any:
-        """Let a member use /imagine; return the interaction, which shows whether the bot answered."""
+        """Let a member use /imagine; return the interaction.
+
+        The interaction shows whether the bot answered.
+        """
         return await self.slash(member, self.channel, "imagine", prompt=prompt, **options)
 
     async def slash(self, member: Any, channel: Any, command: str, /, **options: Any) -> Any:
@@ -104,7 +111,7 @@ class LoopbackDiscord:
         return await self._interact(COMPONENT, member, message.channel_id, data, message)
 
     async def submit(self, member: Any, message: Any, modal: dict[str, Any], **texts: str) -> Any:
-        """Let a member fill in the modal that a button of ``message`` showed."""
+        """Let a member submit the modal that a button of ``message`` showed."""
         inputs = [{"type": 4, "custom_id": name, "value": text} for name, text in texts.items()]
         data = {"custom_id": modal["custom_id"], "components": [{"type": 1, "components": [text]} for text in inputs]}
         return await self._interact(MODAL, member, message.channel_id, data, message)
@@ -127,7 +134,7 @@ class LoopbackDiscord:
         return (int(guild_id or 0) >> 22) % len(self.guilds)
 
     def forget(self, files: int) -> None:
-        """Free the memory of past requests and of all but the last ``files`` files."""
+        """Delete past requests and all but the last ``files`` files from memory."""
         self.backend.http_requests.clear()
         self.backend.transcript.clear()
         blobs = self.backend.cdn._blobs
@@ -230,7 +237,7 @@ class LoopbackDiscord:
         return json.dumps(data).replace(CDN_BASE, f"http://127.0.0.1:{self.port}/cdn")
 
     def _interrupts(self, moment: str, stages: list[str]) -> bool:
-        """Tell each stage to `on_request`; return whether one of them interrupts."""
+        """Call `on_request` with each stage; return whether one interrupts."""
         return True in [self.on_request(f"{moment}{stage}") for stage in stages]
 
     def _dropped(self, request: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""Drive the page of `python bot.py preview` in Chromium, for tests and the pictures of the README."""
+"""Drive the page of the simulator in Chromium, for tests and screenshots."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,10 @@ FLAGS += ["--disable-component-update", "--disable-sync", "--disable-quic"]
 
 @contextlib.asynccontextmanager
 async def served(seconds: float = 120) -> AsyncIterator[str]:
-    """Run the program; give the address that it prints within ``seconds``. Start-up and use must be quiet."""
+    """Run the program and yield the address that it prints within ``seconds``.
+
+    Fails if the program prints an error.
+    """
     program = await asyncio.create_subprocess_exec(
         *(sys.executable, "bot.py", "preview"),
         cwd=ROOT,
@@ -41,7 +44,10 @@ async def served(seconds: float = 120) -> AsyncIterator[str]:
 
 @contextlib.asynccontextmanager
 async def opened(url: str, patience: float = 20, **options: Any) -> AsyncIterator[Any]:
-    """Open ``url`` in Chromium, in a page with ``options`` that waits up to ``patience`` seconds for what it is asked for."""
+    """Open ``url`` in Chromium and yield the page.
+
+    ``options`` are those of the page. Its actions wait up to ``patience`` seconds.
+    """
     from playwright.async_api import async_playwright
 
     async with async_playwright() as playwright:
@@ -58,7 +64,7 @@ async def opened(url: str, patience: float = 20, **options: Any) -> AsyncIterato
 
 
 async def command(page: Any, name: str) -> None:
-    """Choose a command; its first option, if any, is to be typed next."""
+    """Choose a command; the cursor then is in its first option, if any."""
     builder = page.locator("#channel-composer-input")
     await builder.fill("")
     await builder.press_sequentially(f"/{name}", delay=20)

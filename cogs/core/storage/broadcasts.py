@@ -1,4 +1,4 @@
-"""Commands of the operator that one process passes on to all others."""
+"""Commands of the operator that one process sends to all others."""
 
 import logging
 from collections.abc import Callable
@@ -53,7 +53,10 @@ class Broadcasts:
         return int(inserted.rowcount)
 
     async def poll(self) -> None:
-        """Handle the commands that have arrived, in their order; raises `DatabaseUnavailableError`."""
+        """Handle the commands that have arrived, in their order.
+
+        Raises `DatabaseUnavailableError`.
+        """
         received = (
             delete(BroadcastRow)
             .filter_by(recipient=self.lease.process_id)

@@ -29,9 +29,9 @@ class Claims:
         self._unconfirmed: set[int] = set()  # claimed in a transaction whose commit was not confirmed
 
     async def claim_orphans(self, limit: int | None = None) -> list[Creation]:
-        """Claim up to ``limit`` unfinished creations of dead processes and return them, oldest first.
+        """Claim up to ``limit`` unfinished creations of dead processes, oldest first.
 
-        If several processes do so at once, each creation goes to one of them.
+        If several processes claim at once, each creation goes to one of them.
         """
         mine = Creation.owner_process == self.lease.process_id
         owner_lives = Creation.owner_process.in_(select(ProcessRow.process_id))
@@ -44,7 +44,10 @@ class Claims:
         return found
 
     async def acquire(self, creation_id: int, *states: State) -> Creation | None:
-        """Take a creation over from its process; return None if its state is none of ``states``."""
+        """Take a creation over from its process.
+
+        Returns None if its state is none of ``states``.
+        """
         row = select(Creation).where(Creation.id == creation_id, Creation.state.in_(states)).with_for_update()
         async with self._database.transaction(DATABASE_UNREACHABLE, CreationStoreError) as session:
             if found := (await session.scalars(row)).one_or_none():
@@ -53,7 +56,7 @@ class Claims:
         return found
 
     async def find_lost(self, creation_ids: Collection[int]) -> set[int]:
-        """Return those creations that have ended or do not belong to this process any more."""
+        """Return those creations that have ended or that this process does not own."""
         if not creation_ids:
             return set()
         owned = select(Creation.id).where(
@@ -77,7 +80,7 @@ class Claims:
             return list((await session.scalars(pending)).all())
 
     async def get_active(self, creation_id: int) -> Creation | None:
-        """Return that creation if any process draws it or is about to."""
+        """Return the creation if any process draws it or is about to."""
         row = select(Creation).where(Creation.id == creation_id, Creation.state.in_(ACTIVE_STATES))
         async with self._database.transaction(DATABASE_UNREACHABLE, CreationStoreError) as session:
             return (await session.scalars(row)).one_or_none()
@@ -88,7 +91,10 @@ class Claims:
             return await session.scalar(select(func.count()).where(Creation.state.in_(PENDING_STATES))) or 0
 
     async def wait_until_idle(self, is_wanted: Callable[[], bool] = lambda: True) -> bool:
-        """Wait until no process has a pending creation; return False once ``is_wanted()`` is false."""
+        """Wait until no process has a pending creation.
+
+        Returns False once ``is_wanted()`` is false.
+        """
         while is_wanted():
             with contextlib.suppress(CreationStoreError):
                 if not self.lease.is_shared or not await self.count_pending():

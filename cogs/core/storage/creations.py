@@ -40,11 +40,14 @@ class CreationStoreError(DatabaseUnavailableError):
 
 
 class OwnershipLostError(Exception):
-    """Another process has taken over or finished this creation, so this process must do nothing more for it."""
+    """Another process owns this creation now, or has finished it.
+
+    This process must do nothing more for it.
+    """
 
 
 class State(StrEnum):
-    """How far a creation is."""
+    """The progress of a creation."""
 
     ACCEPTED = "accepted"
     RUNNING = "running"
@@ -59,7 +62,7 @@ UNFINISHED_STATES: Final = (State.ACCEPTED, State.RUNNING, State.RENDERED, State
 
 
 class Creation(Base):
-    """One generation job. Only the process ``owner_process`` (see `Lease`) may change it.
+    """One generation job; only the process ``owner_process`` may change it.
 
     - ``id`` is the id of the interaction that requested it; ``parent_id`` is the creation whose button the member used.
     - ``token_only``: only the interaction's token, which lives until ``expires``, reaches the message.
@@ -113,7 +116,7 @@ class Creation(Base):
 
     @property
     def prompt(self) -> str:
-        """The prompt, followed by those of a morph or of branches; empty while ``request`` is."""
+        """The prompt and those of a morph or of branches; empty without ``request``."""
         request = self.request or {}
         later = (prompt for _, prompt in request.get("branches") or ())
         return " → ".join(filter(None, (request.get("prompt"), request.get("morph_to"), *later)))
@@ -124,7 +127,10 @@ class Creation(Base):
 
 @dataclass(frozen=True)
 class Page:
-    """A page of a member's creations, newest first; ``newer`` and ``older`` say whether there are others."""
+    """A page of a member's creations, newest first.
+
+    ``newer`` and ``older`` are whether there are more of them.
+    """
 
     creations: list[Creation]
     newer: bool = False
@@ -132,10 +138,10 @@ class Page:
 
 
 class CreationStore:
-    """Reads and writes the creations on behalf of the process of ``lease``; without a lease there is only one process.
+    """Reads and writes creations for the process of ``lease``.
 
-    `watchers` are called with every creation that has reached another state. All methods that use the database raise
-    `CreationStoreError`.
+    Without a lease there is only one process. `watchers` are called with every creation that has reached another state. All
+    methods that use the database raise `CreationStoreError`.
     """
 
     def __init__(self, database: Database, lease: Lease | None = None) -> None:
@@ -148,7 +154,10 @@ class CreationStore:
 
     @property
     def is_ownership_certain(self) -> bool:
-        """Whether no other process can have taken over this process's creations. Does not ask the database."""
+        """Whether no other process can have taken creations over.
+
+        Does not ask the database.
+        """
         return self.lease is None or self.lease.is_valid
 
     async def add(self, creation: Creation) -> None:
@@ -186,18 +195,21 @@ class CreationStore:
             self._notify(creation)
 
     async def finish(self, creation: Creation, state: State, error: str | None = None, **changes: Any) -> None:
-        """Move ``creation`` to a final state, forget its token, and return its allowance if it has no pictures."""
+        """Move ``creation`` to a final state and delete its token.
+
+        A failed or cancelled creation uses none of the daily allowance.
+        """
         if state in (State.FAILED, State.CANCELLED):
             changes |= {"counted": 0}
         await self.update(creation, state=state, error=error, token="", **changes)
 
     async def flush(self) -> None:
-        """Commit the changes whose commit has failed before, until one fails again."""
+        """Commit the changes whose commit has failed, until one fails again."""
         while self._failed and await self._commit(self._failed[0]) is not None:
             pass
 
     async def assert_owned(self, creation: Creation) -> None:
-        """Raise `OwnershipLostError` if another process may show the result of ``creation``.
+        """Raise `OwnershipLostError` if another process may show the result.
 
         Waits while the database is down, unless this is the only process. A process that is suspended after this call for
         longer than its lease may still post what another process posts. Both edit the same message, and Discord drops a second
@@ -243,9 +255,10 @@ class CreationStore:
         return referenced
 
     async def page(self, owner: int, search: str = "", before: int | None = None, after: int | None = None) -> Page:
-        """Return a page of the delivered creations of ``owner`` whose prompt contains ``search``.
+        """Return a page of the delivered creations of ``owner``.
 
-        It is the newest page, or the one next to the id ``before`` (older) or ``after`` (newer).
+        Their prompt contains ``search``. It is the newest page, or the one next to the id ``before`` (older) or ``after``
+        (newer).
         """
         query = _delivered(owner, search).limit(PAGE_SIZE + 1)
         if after is not None:
@@ -257,13 +270,16 @@ class CreationStore:
         return Page(found[:PAGE_SIZE], newer=before is not None, older=len(found) > PAGE_SIZE)
 
     async def latest(self, owner: int, search: str, limit: int) -> list[Creation]:
-        """Return up to ``limit`` delivered creations of ``owner`` whose prompt contains ``search``, newest first."""
+        """Return up to ``limit`` delivered creations of ``owner``, newest first.
+
+        Their prompt contains ``search``.
+        """
         return await self._read(_delivered(owner, search).order_by(Creation.id.desc()).limit(limit))
 
     async def family(self, creation: Creation) -> list[Creation]:
-        """Return ``creation``, up to `MAX_ANCESTORS` ancestors, and the descendants of the oldest of them.
+        """Return ``creation`` with its ancestors and their descendants.
 
-        These are `MAX_FAMILY` creations at most.
+        These are up to `MAX_ANCESTORS` ancestors, and the descendants of the oldest of them: `MAX_FAMILY` creations at most.
         """
         family = {creation.id: creation}
         oldest = creation
@@ -283,7 +299,10 @@ class CreationStore:
         return list(family.values())
 
     async def forget_messages(self, message_ids: Collection[int]) -> None:
-        """Note that these messages were deleted: only the owner may see their creations from now on."""
+        """Record that these messages were deleted.
+
+        From now on, only the owner may see their creations.
+        """
         query = update(Creation).where(Creation.message_id.in_(message_ids), Creation.state == State.DELIVERED)
         async with self._database.transaction("Deleted messages cannot be noted.", CreationStoreError) as session:
             await session.execute(query.values(message_id=None), execution_options={"synchronize_session": False})
@@ -337,7 +356,7 @@ def request_to_json(request: ImageRequest) -> dict[str, Any]:
 
 
 def request_from_json(data: dict[str, Any], image: Image.Image | None, mask: Image.Image | None = None) -> ImageRequest:
-    """Return the request that `request_to_json` described.
+    """Restore the request that `request_to_json` returned.
 
     Raises `InvalidRequestError`, or TypeError for data of another version.
     """

@@ -55,7 +55,10 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class Database:
-    """The database at a SQLAlchemy ``url`` with an async driver. Use it by ``async with``; each access is a `transaction`."""
+    """The database at a SQLAlchemy ``url`` with an async driver.
+
+    Use it by ``async with``. Each access is a `transaction`.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -86,7 +89,10 @@ class Database:
     async def transaction(
         self, sentence: str, failure: type[DatabaseUnavailableError] = DatabaseUnavailableError
     ) -> AsyncIterator[AsyncSession]:
-        """Commit what is done inside; raise ``failure`` with the message ``sentence`` if the database fails."""
+        """Commit the changes of the block.
+
+        Raises ``failure`` with the message ``sentence`` if the database fails.
+        """
         try:
             async with self.sessions.begin() as session:
                 yield session
@@ -96,7 +102,10 @@ class Database:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the part of a SQLAlchemy error that can be logged; further lines hold the statement."""
+    """Return the part of a SQLAlchemy error that can be logged.
+
+    Further lines hold the statement.
+    """
     return str(error).partition("\n")[0] or type(error).__name__
 
 

@@ -1,4 +1,4 @@
-"""The content-addressed store of images: each file is named by the SHA-256 of its bytes.
+"""The content-addressed store of images, named by their SHA-256.
 
 The same image is stored once, and a damaged one is detected. When the store is larger or older than the operator allows, the
 oldest images are deleted.
@@ -43,13 +43,19 @@ class StoredFile(NamedTuple):
 
 
 class ImageStore:
-    """A folder of images, of at most ``max_bytes`` in all and none older than ``max_days``. Processes may share it."""
+    """A folder of images, with limits on its size and age.
+
+    It has at most ``max_bytes`` in all and nothing older than ``max_days``. Processes may share it.
+    """
 
     def __init__(self, folder: Path, max_bytes: int = 10 * 2**30, max_days: float = 30) -> None:
         self.folder, self.max_bytes, self.max_days = folder, max_bytes, max_days
 
     async def save(self, data: bytes) -> str:
-        """Store ``data`` and return its name; raises `ImageNotStoredError`. Afterwards the image survives a crash."""
+        """Store ``data`` and return its name; raises `ImageNotStoredError`.
+
+        Afterwards the image survives a crash.
+        """
         return await asyncio.to_thread(self._save, data)
 
     async def read(self, name: str) -> bytes:
@@ -61,7 +67,10 @@ class ImageStore:
         await asyncio.to_thread(self._delete, names)
 
     async def prune(self, keep: Collection[str] = ()) -> None:
-        """Delete images that are too old, then the oldest until the rest fits; never those that ``keep`` names."""
+        """Delete images that are too old, then the oldest until the rest fits.
+
+        Images in ``keep`` stay.
+        """
         await asyncio.to_thread(self._prune, self.max_bytes, set(keep))
 
     def _save(self, data: bytes) -> str:
@@ -154,7 +163,10 @@ def suffix_of(data: bytes) -> str:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename durable. Systems that cannot open folders do not need this."""
+    """Make a rename durable.
+
+    Systems that cannot open folders do not need this.
+    """
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

@@ -43,7 +43,10 @@ def _epoch_of_sqlite(element: epoch, compiler: Any, **_: Any) -> str:
 
 
 class ProcessRow(Base):
-    """A process that is alive until ``expires``, in seconds since 1970. ``name`` is what `Config.process_name` returns."""
+    """A process that is alive until ``expires``, in seconds since 1970.
+
+    ``name`` is its `Config.process_name`.
+    """
 
     __tablename__ = "processes"
 
@@ -53,10 +56,11 @@ class ProcessRow(Base):
 
 
 class Lease:
-    """The lease of this process: `open` it, `renew` it every `renew_interval`, and `release` it at the end.
+    """The lease of this process.
 
-    A process that opens a lease of the same ``name`` replaces the earlier one, so that a restart need not wait for expiry. The
-    name is empty if this process serves all of Discord.
+    `open` it, `renew` it every `renew_interval`, and `release` it at the end. A process that opens a lease of the same ``name``
+    replaces the earlier one, so that a restart need not wait for expiry. The name is empty if this process serves all of
+    Discord.
     """
 
     def __init__(self, database: Database, name: str = "", seconds: float | None = None) -> None:
@@ -69,7 +73,10 @@ class Lease:
 
     @property
     def renew_interval(self) -> float:
-        """Seconds between two renewals. Several can fail before the lease expires."""
+        """The seconds between two renewals.
+
+        Several renewals can fail before the lease expires.
+        """
         return self.seconds / RENEWALS_PER_LEASE
 
     @property
@@ -84,7 +91,10 @@ class Lease:
 
     @property
     def is_valid(self) -> bool:
-        """Whether no other process can have taken anything over. Does not ask the database."""
+        """Whether no other process can have taken anything over.
+
+        Does not ask the database.
+        """
         if not self.is_shared or self.is_single_process:
             return True
         return time.perf_counter() < self._renewed_at + self.seconds - self.renew_interval

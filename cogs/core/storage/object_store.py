@@ -1,4 +1,7 @@
-"""Images in any storage that fsspec supports, such as S3, in the layout of an `ImageStore` folder."""
+"""Images in any storage that fsspec supports, such as S3.
+
+They have the layout of an `ImageStore` folder.
+"""
 
 import contextlib
 import logging
@@ -22,7 +25,10 @@ LISTING_INTERVAL_SECONDS: Final = 6 * 3600.0  # to list a large bucket takes lon
 
 
 class FsspecImageStore(ImageStore):
-    """An `ImageStore` at ``url``. The driver has to be installed and finds its credentials by itself."""
+    """An `ImageStore` at ``url``.
+
+    The driver has to be installed and finds its credentials by itself.
+    """
 
     def __init__(self, url: str, max_bytes: int = 10 * 2**30, max_days: float = 30) -> None:
         try:
@@ -45,7 +51,10 @@ class FsspecImageStore(ImageStore):
             raise DarkroomError(f"Pictures cannot be written to PICTURES_URL: {error}") from error
 
     def _write(self, path: Path, data: bytes) -> None:
-        """Write also an image that exists, so that it counts as new; raises OSError."""
+        """Write ``data`` even if the image exists, so that it counts as new.
+
+        Raises OSError.
+        """
         final = path.as_posix()
         temporary = f"{final}.{secrets.token_hex(8)}.tmp" if self.moves else final
         try:
@@ -100,7 +109,10 @@ class FsspecImageStore(ImageStore):
 
 
 def open_image_store(url: str, max_bytes: int, max_days: float) -> ImageStore:
-    """Return the image store at ``url``, which may be a local folder; raises `DarkroomError`."""
+    """Return the image store at ``url``, which may be a local folder.
+
+    Raises `DarkroomError`.
+    """
     if "://" not in url or url.startswith(LOCAL_PREFIX):
         return ImageStore(Path(url.removeprefix(LOCAL_PREFIX)), max_bytes, max_days)
     store = FsspecImageStore(url, max_bytes, max_days)
@@ -109,12 +121,15 @@ def open_image_store(url: str, max_bytes: int, max_days: float) -> ImageStore:
 
 
 def as_os_error(error: Exception) -> OSError:
-    """Return the error as an OSError, which not all drivers raise."""
+    """Return ``error`` as an OSError; drivers raise other types as well."""
     return error if isinstance(error, OSError) else OSError(f"{type(error).__name__}: {error}")
 
 
 def _modified(info: dict[str, Any]) -> float:
-    """Return when a file was written, in seconds since 1970; now if the driver does not know."""
+    """Return when a file was written, in seconds since 1970.
+
+    Returns the present time if the driver does not know.
+    """
     modified = next((info[name] for name in MODIFIED_KEYS if info.get(name) is not None), time.time())
     if isinstance(modified, str):
         modified = datetime.fromisoformat(modified)

@@ -1,4 +1,4 @@
-"""Everything that the bot stores about one member: export and deletion."""
+"""The data that the bot stores about one member: export and deletion."""
 
 import asyncio
 import json
@@ -22,7 +22,10 @@ NOT_EXPORTED: Final = ("token", "application_id")
 
 @dataclass(frozen=True)
 class DeletedData:
-    """What was deleted. Of the ``pictures`` (without timelapses) ``kept`` remain, because other creations use them."""
+    """The data that was deleted.
+
+    Of the ``pictures`` (without films), ``kept`` remain because other creations use them.
+    """
 
     creations: list[Creation]
     reviews: list[ReviewRow]
@@ -31,7 +34,10 @@ class DeletedData:
 
 
 class PersonalData:
-    """Exports and deletes across all tables and the image store. All methods raise `DatabaseUnavailableError`."""
+    """Exports and deletes a member's data in all tables and the image store.
+
+    All methods raise `DatabaseUnavailableError`.
+    """
 
     def __init__(
         self, database: Database, creation_store: CreationStore, preference_store: PreferenceStore, image_store: ImageStore
@@ -42,9 +48,9 @@ class PersonalData:
         self._image_store = image_store
 
     async def export(self, member: int) -> tuple[dict[str, bytes], list[str]]:
-        """Return what is stored about ``member`` as JSON files by name, and the names of their images, newest first.
+        """Return the data of ``member``: JSON files by name, and names of images.
 
-        Pictures in review are left out.
+        The newest images come first. Pictures in review are left out.
         """
         async with self._database.transaction(DATABASE_UNREACHABLE) as session:
             creations = await _creations(session, member)
@@ -61,7 +67,10 @@ class PersonalData:
         return {name: await asyncio.to_thread(_json, document) for name, document in documents.items()}, list(names)
 
     async def delete(self, member: int) -> DeletedData:
-        """Delete what is stored about ``member``, except for the number of pictures they made today."""
+        """Delete the data of ``member``.
+
+        The number of pictures that they made today stays.
+        """
         async with self._database.transaction(DATABASE_UNREACHABLE) as session:
             creations = await _creations(session, member)
             ids = select(Creation.id).filter_by(owner=member)

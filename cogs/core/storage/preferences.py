@@ -1,4 +1,7 @@
-"""The preferences of members, channels and servers, in the database and in memory for replies that cannot wait."""
+"""The preferences of members, channels and servers, stored and in memory.
+
+Replies that cannot wait for the database read them from memory.
+"""
 
 import logging
 from collections.abc import Iterable
@@ -24,7 +27,10 @@ MAX_TRANSACTION_SECONDS: Final = 60.0
 
 
 class PreferenceRow(Base):
-    """The preferences of a member, channel or server. ``values`` has those fields of `Preferences` that are set."""
+    """The preferences of a member, channel or server.
+
+    ``values`` has those fields of `Preferences` that are set.
+    """
 
     __tablename__ = "preferences"
 
@@ -34,7 +40,10 @@ class PreferenceRow(Base):
 
 
 class PreferenceChangeRow(Base):
-    """When preferences were ``changed``, in seconds since 1970. Other processes read them again."""
+    """The time of the last change of preferences, in seconds since 1970.
+
+    It lets other processes read them again.
+    """
 
     __tablename__ = "preference_changes"
 
@@ -44,9 +53,9 @@ class PreferenceChangeRow(Base):
 
 
 class PreferenceStore:
-    """Keeps all preferences in memory: `open` reads them, `set` writes through, `refresh` reads what other processes set.
+    """Keeps all preferences in memory.
 
-    Processes poll for changes, because a connection pooler such as PgBouncer does not pass on the database's notifications.
+    `open` reads them, `set` stores changes at once, and `refresh` reads the changes of other processes.
     """
 
     def __init__(self, database: Database) -> None:
@@ -63,7 +72,10 @@ class PreferenceStore:
         self._remember(rows)
 
     async def refresh(self) -> None:
-        """Read the preferences that have changed since the last call; raises `DatabaseUnavailableError`."""
+        """Read the preferences that have changed since the last call.
+
+        Raises `DatabaseUnavailableError`.
+        """
         async with self._database.transaction(NOT_READ) as session:
             as_of = await session.scalar(select(epoch())) or 0.0
             # A transaction may have been committed after a later change was read, so the last minute is read again.
@@ -77,7 +89,10 @@ class PreferenceStore:
             await self.open()
 
     async def reload(self, scope: Scope, subject: int) -> Preferences:
-        """Read the preferences of ``subject`` from the database before a change; raises `DatabaseUnavailableError`."""
+        """Read the preferences of ``subject`` from the database before a change.
+
+        Raises `DatabaseUnavailableError`.
+        """
         if self._database.is_shared:
             async with self._database.transaction(NOT_READ) as session:
                 await self._read(session, [(scope, subject)])
@@ -104,7 +119,10 @@ class PreferenceStore:
         return self._known.get((scope, subject), NO_PREFERENCES)
 
     async def set(self, scope: Scope, subject: int, preferences: Preferences) -> None:
-        """Replace the preferences of ``subject``; raises `DatabaseUnavailableError`, and then nothing changes."""
+        """Replace the preferences of ``subject``.
+
+        Raises `DatabaseUnavailableError`, and then nothing changes.
+        """
         async with self._database.transaction("I cannot write settings down at the moment. Please try again later.") as session:
             if preferences == NO_PREFERENCES:
                 await session.execute(delete(PreferenceRow).filter_by(scope=scope, subject=subject))
@@ -117,7 +135,10 @@ class PreferenceStore:
 
 
 def scopes_of(interaction: discord.Interaction[Any]) -> dict[Scope, int]:
-    """Return whose preferences apply to ``interaction``, the nearest first. A thread has those of its channel."""
+    """Return whose preferences apply to ``interaction``, the nearest first.
+
+    A thread has the preferences of its channel.
+    """
     found = {Scope.MEMBER: interaction.user.id}
     if interaction.guild_id is not None:
         channel = interaction.channel

@@ -29,7 +29,10 @@ class UsageRow(Base):
 
 
 class QuotaStore:
-    """Reads how much of their daily allowance members have used. Methods raise `DatabaseUnavailableError`."""
+    """Reads how much of their daily allowance members have used.
+
+    Its methods raise `DatabaseUnavailableError`.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -55,7 +58,10 @@ class QuotaStore:
 
 
 async def add_usage(session: AsyncSession, member: int, server: int | None, requested: datetime, pictures: int) -> None:
-    """Add ``pictures``, which may be negative, to the count of the day of ``requested``."""
+    """Add ``pictures``, possibly negative, to the count of a day.
+
+    The day is that of ``requested``.
+    """
     key = {"day": requested.astimezone(UTC).date(), "member": member, "server": server or DIRECT_MESSAGES}
     increment = update(UsageRow).filter_by(**key).values(pictures=UsageRow.pictures + pictures)
     updated: Any = await session.execute(increment)
@@ -73,5 +79,5 @@ def today() -> date:
 
 
 def next_reset() -> datetime:
-    """Return the moment when the next day begins."""
+    """Return the time when the next day begins (UTC)."""
     return datetime.combine(today() + timedelta(days=1), datetime.min.time(), UTC)

@@ -1,4 +1,7 @@
-"""The moderators' reviews of flagged pictures. The database makes sure that each is decided once."""
+"""The moderators' reviews of flagged pictures.
+
+The database makes sure that each is decided once.
+"""
 
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -14,7 +17,7 @@ DECISION_GRACE: Final = timedelta(minutes=5)  # within which a decision is norma
 
 
 class Decision(StrEnum):
-    """What a moderator decides."""
+    """The decision of a moderator."""
 
     APPROVE = "approve"
     SPOILER = "spoiler"
@@ -22,9 +25,10 @@ class Decision(StrEnum):
 
 
 class ReviewRow(Base):
-    """The review of one creation. ``message_id`` is the message in the moderators' channel, once it is posted.
+    """The review of one creation.
 
-    ``moderator`` made the ``decision``; it is None if the bot did, for example because the channel was deleted.
+    ``message_id`` is the message in the moderators' channel, once it is posted. ``moderator`` made the ``decision``; it is None
+    if the bot did, for example because the channel was deleted.
     """
 
     __tablename__ = "reviews"
@@ -54,13 +58,16 @@ class ReviewStore:
             return await session.merge(ReviewRow(creation_id=creation_id, channel_id=channel_id))
 
     async def set_message(self, review: ReviewRow, message_id: int | None) -> None:
-        """Note the message of ``review``; None if it was deleted."""
+        """Record the message of ``review``; None if it was deleted."""
         async with self._database.transaction(DATABASE_UNREACHABLE) as session:
             await session.execute(update(ReviewRow).filter_by(creation_id=review.creation_id).values(message_id=message_id))
         review.message_id = message_id
 
     async def decide(self, creation_id: int, decision: Decision, moderator: int | None) -> tuple[ReviewRow | None, bool]:
-        """Store ``decision`` unless there is one; return the review and whether this decision is the one that counts."""
+        """Store ``decision`` unless there is one; return the review.
+
+        Also returns whether this decision is the one that counts.
+        """
         undecided = update(ReviewRow).where(ReviewRow.creation_id == creation_id, ReviewRow.decision.is_(None))
         values = {"decision": decision, "moderator": moderator, "decided": datetime.now(UTC)}
         async with self._database.transaction(DATABASE_UNREACHABLE) as session:
@@ -74,7 +81,7 @@ class ReviewStore:
             return list((await session.scalars(query)).all())
 
     async def unapplied(self) -> list[int]:
-        """Return the creations that are still in review although they were decided longer than `DECISION_GRACE` ago."""
+        """Return the creations whose decision was not applied within `DECISION_GRACE`."""
         before = datetime.now(UTC) - DECISION_GRACE
         in_review = select(Creation.id).where(Creation.state == State.IN_REVIEW)
         query = select(ReviewRow.creation_id).where(ReviewRow.decided < before, ReviewRow.creation_id.in_(in_review))

@@ -1,4 +1,4 @@
-"""The environment in which Alembic runs migrations, on the connection that `Database` passes."""
+"""The environment of Alembic's migrations, on the connection of `Database`."""
 
 from alembic import context
 

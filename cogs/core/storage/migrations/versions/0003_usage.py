@@ -1,4 +1,4 @@
-"""Create the table of usage; add how many pictures a creation counts and whether it is a spoiler."""
+"""Create the table of usage; add a creation's count and its spoiler flag."""
 
 import sqlalchemy as sa
 from alembic import op

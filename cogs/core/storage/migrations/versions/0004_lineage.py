@@ -1,4 +1,4 @@
-"""Add the model and the duration of creations, and indexes of their owners and parents."""
+"""Add model and duration to creations; index their owners and parents."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Create the table of reviews; add the flags of a creation and whether its channel was age-restricted."""
+"""Create the table of reviews; add flags and age restriction to creations."""
 
 import sqlalchemy as sa
 from alembic import op

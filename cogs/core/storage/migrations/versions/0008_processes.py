@@ -1,4 +1,7 @@
-"""Let several processes share the database: their leases, changes and broadcasts, and the owner of each creation."""
+"""Let several processes share the database.
+
+It gets their leases, changes and broadcasts, and the owner of each creation.
+"""
 
 import sqlalchemy as sa
 from alembic import op
