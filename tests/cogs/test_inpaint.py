@@ -99,7 +99,7 @@ async def test_reroll_reads_the_mask_from_the_message_when_unknown(server, monke
     async def unknown(message_id):
         return None
 
-    monkeypatch.setattr(server.service.creation_store, "of_message", unknown)
+    monkeypatch.setattr(server.service.creation_store, "get_by_message", unknown)
     again = await server.alice.click(message, label="Reroll")
     await server.until_finished(again.response)
     assert await changed(again.response) == await changed(message)

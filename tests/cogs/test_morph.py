@@ -69,7 +69,7 @@ async def test_reroll_reads_the_morph_from_the_message_when_unknown(server, monk
     async def unknown(message_id):
         return None
 
-    monkeypatch.setattr(server.service.creation_store, "of_message", unknown)
+    monkeypatch.setattr(server.service.creation_store, "get_by_message", unknown)
     again = await server.alice.click(message, label="Reroll")
     await server.until_finished(again.response)
     assert "**red apple** → **green pear**" in text_of(again.response)

@@ -120,7 +120,7 @@ async def test_reap_expired_frees_creations_only_after_the_lease(postgresql):
         await slow.creation_store.add(row := creation(1))
 
         async def claim():
-            other.lease._unbroken_since = 0
+            other.lease._renewed_without_gap_since = 0
             await other.lease.renew()
             await other.lease.reap_expired()
             return await other.claims.claim_orphans()
@@ -163,7 +163,7 @@ async def test_assert_owned_waits_in_an_outage_unless_the_process_is_alone(postg
             await sole.creation_store.assert_owned(alone)
             assert sole.lease.is_valid
             one.lease.seconds = SHORT
-            one.lease._renewed -= SHORT  # the lease ran out meanwhile
+            one.lease._renewed_at -= SHORT  # the lease ran out meanwhile
             holding = asyncio.create_task(one.creation_store.assert_owned(shared))
             await asyncio.sleep(SHORT)
             assert not holding.done() and not one.lease.is_valid
