@@ -1,1 +1,1 @@
-"""How many GPUs a large community needs, in simulated time."""
+"""The number of GPUs that a large community needs, in simulated time."""

@@ -1,10 +1,9 @@
-"""How many GPUs a community of a million members needs, by how they share the work: ``python -m benchmarks.capacity``.
+"""Find the GPUs that a million members need: ``python -m benchmarks.capacity``.
 
-The peak hour of a day (`trace`) is served in simulated time (`simulation`) by more and more GPUs, until 95 % of the requests
-have all their pictures within ten seconds, as long as people keep their mind on what they asked for (Nielsen 1993, "Usability
-Engineering"). One after another in the order of coming is what a bot without batching does; round-robin is what a proxy before
-several bots does; routing and batching are this one's. GPUs are counted for the peak: the hour is simulated in full, with all
-members, and nothing is thinned. Requests come as they come, however long others wait: nobody gives up, nothing is refused.
+More and more simulated GPUs (`simulation`) serve the peak hour of a day (`trace`), until 95 % of the requests have all their
+pictures within ten seconds, the limit of people's attention (Nielsen 1993, "Usability Engineering"). FIFO is a bot without
+batching, round-robin is a proxy before several bots, and routing with batching is this bot. The simulation covers the hour in
+full, with all members. Members neither give up nor get refused, however long they wait.
 """
 
 import argparse
@@ -15,31 +14,32 @@ from itertools import count
 from pathlib import Path
 from statistics import quantiles
 
-from benchmarks.capacity.costs import H200, pace_of
-from benchmarks.capacity.simulation import WAYS, Served, Way, simulate
-from benchmarks.capacity.trace import HOUR, MEMBERS, PEAK, Asked, Community
+from benchmarks.capacity.costs import H200, latency_model
+from benchmarks.capacity.simulation import WAYS, ServedRequest, Way, simulate
+from benchmarks.capacity.trace import HOUR_SECONDS, MEMBERS, PEAK_HOUR, Arrival, Community
 from diffusion.serving.latency import LatencyModel, Shape
 
-GOAL = 10.0  # seconds within which 95 % have their pictures
-COLOURS = {"whichever is free": "tab:grey", "each in turn": "tab:orange", "the chosen one": "tab:blue"}
-BEYOND = 2  # further numbers of GPUs, to see what they are good for
+GOAL_SECONDS = 10.0  # 95 % of the requests have their pictures within this time
+COLOURS = {"shared queue": "tab:grey", "round-robin": "tab:orange", "routing": "tab:blue"}
+EXTRA_POINTS = 2  # further numbers of GPUs to measure after the goal is met
 
 
 @dataclass(frozen=True)
 class Point:
-    """Seconds from asking to the first step and to all pictures, the median and what 95 % do not exceed."""
+    """The seconds from a request to its first step and to all its pictures."""
 
     gpus: int
-    begun: float
-    begun_late: float
-    wait: float
-    late: float
+    start_p50: float
+    start_p95: float
+    wait_p50: float
+    wait_p95: float
 
     @classmethod
-    def of(cls, gpus: int, served: Sequence[Served]) -> "Point":
-        """Sum up what became of all requests."""
-        twentieths = [quantiles(times, n=20) for times in ([each.begun for each in served], [each.wait for each in served])]
-        return cls(gpus, *(times[index] for times in twentieths for index in (9, 18)))
+    def of(cls, gpus: int, served: Sequence[ServedRequest]) -> "Point":
+        """Compute the median and 95th percentile of all ``served`` requests."""
+        start = quantiles([each.start_delay for each in served], n=20)
+        wait = quantiles([each.total_wait for each in served], n=20)
+        return cls(gpus, start_p50=start[9], start_p95=start[18], wait_p50=wait[9], wait_p95=wait[18])
 
 
 def latent_shape(width: int, height: int) -> Shape:
@@ -47,75 +47,82 @@ def latent_shape(width: int, height: int) -> Shape:
     return (1, 4, height // 8, width // 8)
 
 
-def least(trace: Sequence[Asked], way: Way, pace: LatencyModel, max_rows: int) -> float:
-    """Return how many GPUs would be busy all the time, had each call of the network as many rows as it can have."""
-    busy = 0.0
-    for asked in trace:
-        rows = 2 if asked.request.guidance_scale > 1 else 1
-        together = max_rows if way.batching else rows
-        seconds = pace.seconds(latent_shape(asked.request.width, asked.request.height), together) or 0.0
-        busy += asked.request.count * asked.request.evaluations * seconds * rows / together
-    return busy / (trace[-1].at - trace[0].at)
+def minimum_gpus(trace: Sequence[Arrival], way: Way, latency: LatencyModel, max_rows: int) -> float:
+    """Return the GPUs that would be always busy if every network call were full."""
+    busy_seconds = 0.0
+    for arrival in trace:
+        rows = 2 if arrival.request.guidance_scale > 1 else 1
+        call_rows = max_rows if way.batching else rows
+        seconds = latency.seconds(latent_shape(arrival.request.width, arrival.request.height), call_rows) or 0.0
+        busy_seconds += arrival.request.count * arrival.request.evaluations * seconds * rows / call_rows
+    return busy_seconds / (trace[-1].at - trace[0].at)
 
 
-def measure(trace: Sequence[Asked], way: Way, pace: LatencyModel, max_rows: int, gpus: Sequence[int]) -> Iterator[Point]:
-    """Serve ``trace`` with each number of ``gpus``; where there are none, with more and more until `GOAL` is held."""
-    beyond = 0
-    for number in gpus or count(max(1, math.floor(least(trace, way, pace, max_rows)))):
-        point = Point.of(number, simulate(trace, way, number, pace, latent_shape, max_rows))
+def measure(trace: Sequence[Arrival], way: Way, latency: LatencyModel, max_rows: int, gpus: Sequence[int]) -> Iterator[Point]:
+    """Serve ``trace`` with each number of ``gpus``; by default until `GOAL_SECONDS` is met."""
+    good_points = 0
+    for number in gpus or count(max(1, math.floor(minimum_gpus(trace, way, latency, max_rows)))):
+        point = Point.of(number, simulate(trace, way, number, latency, latent_shape, max_rows))
         yield point
-        beyond += point.late <= GOAL
-        if not gpus and beyond > BEYOND:
+        good_points += point.wait_p95 <= GOAL_SECONDS
+        if not gpus and good_points > EXTRA_POINTS:
             return
 
 
-def draw(found: dict[Way, list[Point]], path: Path) -> None:
-    """Draw the waits against the GPUs, a line for each way."""
+def plot_waits(points_by_way: dict[Way, list[Point]], path: Path) -> None:
+    """Plot the waits against the number of GPUs, with a line for each way."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 4), dpi=110, layout="constrained")
-    late, median = figure.subplots(1, 2, sharex=True, sharey=True)
-    for axes, name, title in ((late, "late", "95 % of the requests"), (median, "wait", "half of the requests")):
-        for way, points in found.items():
+    p95_axes, p50_axes = figure.subplots(1, 2, sharex=True, sharey=True)
+    for axes, field, title in ((p95_axes, "wait_p95", "95 % of the requests"), (p50_axes, "wait_p50", "half of the requests")):
+        for way, points in points_by_way.items():
             gpus = [point.gpus for point in points]
-            seconds, style = [getattr(point, name) for point in points], "o-" if way.batching else "o--"
-            axes.plot(gpus, seconds, style, color=COLOURS[way.to], markersize=4, label=way.name)
-        axes.axhline(GOAL, color="black", linewidth=0.8, linestyle=":")
+            seconds = [getattr(point, field) for point in points]
+            style = "o-" if way.batching else "o--"
+            axes.plot(gpus, seconds, style, color=COLOURS[way.assignment], markersize=4, label=way.name)
+        axes.axhline(GOAL_SECONDS, color="black", linewidth=0.8, linestyle=":")
         axes.set(xlabel="GPUs", yscale="log", title=f"{title} have their pictures within")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.yaxis.set_major_formatter("{x:g}")
         axes.grid(alpha=0.3)
-    late.set_ylabel("seconds (dotted: the goal)")
-    median.legend()
+    p95_axes.set_ylabel("seconds (dotted: the goal)")
+    p50_axes.legend()
     figure.savefig(path)
 
 
 def main() -> None:
-    """Read the command line and measure."""
+    """Measure with the options of the command line."""
     parser = argparse.ArgumentParser("python -m benchmarks.capacity", description=__doc__)
     parser.add_argument("--members", type=int, default=MEMBERS)
-    parser.add_argument("--begin", type=float, default=PEAK, help="hour of the day")
+    parser.add_argument("--begin", type=float, default=PEAK_HOUR, help="hour of the day")
     parser.add_argument("--hours", type=float, default=1.0)
-    parser.add_argument("--gpus", type=int, nargs="+", default=[], help="as many as needed if left out")
-    parser.add_argument("--ways", nargs="+", choices=range(len(WAYS)), type=int, default=range(len(WAYS)), help="by number")
-    parser.add_argument("--max-rows", type=int, default=16, help="of a call of the network")
+    parser.add_argument(
+        "--gpus", type=int, nargs="+", default=[], help="numbers of GPUs; more and more until the goal is met if left out"
+    )
+    parser.add_argument(
+        "--ways", nargs="+", choices=range(len(WAYS)), type=int, default=range(len(WAYS)), help="numbers of the ways to compare"
+    )
+    parser.add_argument("--max-rows", type=int, default=16, help="most rows of a network call")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--figure", type=Path, help="where to draw the waits")
+    parser.add_argument("--figure", type=Path, help="file for a plot of the waits")
     options = parser.parse_args()
     trace = list(Community(options.members, seed=options.seed).trace(options.begin, options.begin + options.hours))
-    pace, found = pace_of(H200), {WAYS[number]: list[Point]() for number in options.ways}
-    pictures = sum(asked.request.count for asked in trace)
+    latency = latency_model(H200)
+    points_by_way = {WAYS[number]: list[Point]() for number in options.ways}
+    pictures = sum(arrival.request.count for arrival in trace)
     print(f"{options.members} members, {options.hours:g} h from {options.begin:g} o'clock, seed {options.seed}:", end=" ")
-    print(f"{len(trace)} requests, {pictures} pictures, {pictures / options.hours / HOUR:.1f} a second")
+    print(f"{len(trace)} requests, {pictures} pictures, {pictures / options.hours / HOUR_SECONDS:.1f} a second")
     print(f"{'':28} GPUs   first step p50      p95   pictures p50      p95")
-    for way, points in found.items():
-        for point in measure(trace, way, pace, options.max_rows, options.gpus):
+    for way, points in points_by_way.items():
+        for point in measure(trace, way, latency, options.max_rows, options.gpus):
             points.append(point)
-            cells = f"{point.begun:14.2f} s {point.begun_late:6.1f} s {point.wait:12.2f} s {point.late:6.1f} s"
+            cells = f"{point.start_p50:14.2f} s {point.start_p95:6.1f} s {point.wait_p50:12.2f} s {point.wait_p95:6.1f} s"
             print(f"{way.name:28} {point.gpus:4} {cells}", flush=True)
-    for way, points in found.items():
-        enough = [point.gpus for point in points if point.late <= GOAL]
-        needed = f"{min(enough)} GPUs" if enough else "more GPUs"
-        print(f"{way.name:28} {needed} for 95 % within {GOAL:g} s; {least(trace, way, pace, options.max_rows):.1f} at least")
+    for way, points in points_by_way.items():
+        sufficient = [point.gpus for point in points if point.wait_p95 <= GOAL_SECONDS]
+        needed = f"{min(sufficient)} GPUs" if sufficient else "more GPUs"
+        bound = minimum_gpus(trace, way, latency, options.max_rows)
+        print(f"{way.name:28} {needed} for 95 % within {GOAL_SECONDS:g} s; {bound:.1f} at least")
     if options.figure:
-        draw(found, options.figure)
+        plot_waits(points_by_way, options.figure)

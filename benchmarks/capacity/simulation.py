@@ -1,4 +1,4 @@
-"""GPUs that serve a trace in simulated time, with the bot's own `Batcher` and `choose` and measured latencies."""
+"""GPUs that serve a trace in simulated time, with the bot's own scheduling."""
 
 import math
 import random
@@ -10,51 +10,52 @@ from typing import Any, Final, Literal, Protocol
 
 import simpy
 
-from benchmarks.capacity.trace import Asked
+from benchmarks.capacity.trace import Arrival
 from diffusion.serving.batcher import Batcher
 from diffusion.serving.latency import LatencyModel, Shape
 from diffusion.serving.routing import Key, choose
 
-MODEL: Final = "the model"
+MODEL_NAME: Final = "the model"
 
 Events = Generator[simpy.Event, Any, None]
-Seconds = Callable[[Shape, int], float]  # of a call of the network, by the shape of its latents and its rows
+Seconds = Callable[[Shape, int], float]  # of a network call, by the shape of its latents and its rows
 
 
 @dataclass(eq=False)
 class Picture:
-    """One image of a request, as the batcher sees it; its times are those of the simulation, in seconds."""
+    """One image of a request as a `Batcher` item; times are simulated seconds."""
 
     owner: Hashable
     shape: Shape
     rows: int
     left: int
-    began: float = math.inf
+    started: float = math.inf
     ended: float = math.inf
 
 
-class Served:
-    """A request whose latents have ``shape``, and what becomes of its pictures."""
+class ServedRequest:
+    """A request whose latents have ``shape``, with its pictures."""
 
-    def __init__(self, asked: Asked, shape: Shape) -> None:
-        request = asked.request
+    def __init__(self, arrival: Arrival, shape: Shape) -> None:
+        request = arrival.request
         rows = 2 if request.guidance_scale > 1 else 1
-        self.asked, self.key = asked, (MODEL, shape)
-        self.pictures = [Picture(asked.owner, shape, rows, request.evaluations) for _ in range(request.count)]
+        self.arrival = arrival
+        self.key = (MODEL_NAME, shape)
+        self.pictures = [Picture(arrival.owner, shape, rows, request.evaluations) for _ in range(request.count)]
 
     @property
-    def begun(self) -> float:
-        """Seconds from asking until the first step of the first picture."""
-        return min(picture.began for picture in self.pictures) - self.asked.at
+    def start_delay(self) -> float:
+        """The seconds from the request to the first step of its first picture."""
+        return min(picture.started for picture in self.pictures) - self.arrival.at
 
     @property
-    def wait(self) -> float:
-        """Seconds from asking until all pictures are there."""
-        return max(picture.ended for picture in self.pictures) - self.asked.at
+    def total_wait(self) -> float:
+        """The seconds from the request to the end of its last picture."""
+        return max(picture.ended for picture in self.pictures) - self.arrival.at
 
 
 class Gpu(Protocol):
-    """What serves requests; to the router, a replica."""
+    """A GPU, as the router sees a replica."""
 
     @property
     def queued(self) -> float: ...  # noqa: D102
@@ -63,19 +64,21 @@ class Gpu(Protocol):
     def take(self, pictures: Sequence[Picture]) -> None: ...  # noqa: D102
 
 
-class Batching:
-    """A GPU whose pictures share their calls of the network, as an engine has it."""
+class BatchingGpu:
+    """A GPU that batches pictures in network calls, as an engine does."""
 
     def __init__(self, env: simpy.Environment, seconds: Seconds, max_rows: int) -> None:
         self.queued = 0.0
-        self._env, self._seconds, self._batcher = env, seconds, Batcher[Picture](max_rows)
+        self._env = env
+        self._seconds = seconds
+        self._batcher = Batcher[Picture](max_rows)
         self._work = env.event()
         env.process(self._run())
 
     @property
     def keys(self) -> Collection[Key]:
-        """What it steps at present."""
-        return {(MODEL, picture.shape) for picture in self._batcher.running()}
+        """The models and shapes of the running pictures."""
+        return {(MODEL_NAME, picture.shape) for picture in self._batcher.running()}
 
     def take(self, pictures: Sequence[Picture]) -> None:
         """Queue ``pictures``."""
@@ -93,7 +96,7 @@ class Batching:
                 yield self._work
                 continue
             for picture in batch:
-                picture.began = min(picture.began, self._env.now)
+                picture.started = min(picture.started, self._env.now)
             rows = sum(picture.rows for picture in batch)
             yield self._env.timeout(self._seconds(batch[0].shape, rows))
             self.queued -= rows
@@ -104,12 +107,18 @@ class Batching:
                     self._batcher.discard(picture)
 
 
-class Single:
-    """A GPU that draws one picture at a time, in the order in which they come to ``queue``, which others may share."""
+class SingleGpu:
+    """A GPU that draws one picture at a time from ``queue``, first in, first out.
+
+    GPUs may share a queue.
+    """
 
     def __init__(self, env: simpy.Environment, seconds: Seconds, queue: simpy.Store) -> None:
-        self.queued, self.keys = 0.0, frozenset[Key]()
-        self._env, self._seconds, self._queue = env, seconds, queue
+        self.queued = 0.0
+        self.keys = frozenset[Key]()
+        self._env = env
+        self._seconds = seconds
+        self._queue = queue
         env.process(self._run())
 
     def take(self, pictures: Sequence[Picture]) -> None:
@@ -121,51 +130,54 @@ class Single:
     def _run(self) -> Events:
         while True:
             picture: Picture = yield self._queue.get()
-            picture.began = self._env.now
+            picture.started = self._env.now
             yield self._env.timeout(picture.left * self._seconds(picture.shape, picture.rows))
             self.queued -= picture.rows * picture.left
-            picture.left, picture.ended = 0, self._env.now
+            picture.left = 0
+            picture.ended = self._env.now
 
 
 @dataclass(frozen=True)
 class Way:
-    """How GPUs share the work: which of them a request goes to, and whether its pictures share calls of the network there."""
+    """A way to share work: how requests are assigned to GPUs, and if GPUs batch."""
 
     name: str
-    to: Literal["whichever is free", "each in turn", "the chosen one"]
+    assignment: Literal["shared queue", "round-robin", "routing"]
     batching: bool
 
 
-FIFO: Final = Way("FIFO, one at a time", "whichever is free", False)
-ROUND_ROBIN: Final = Way("round-robin, one at a time", "each in turn", False)
-ROUTING: Final = Way("routing, one at a time", "the chosen one", False)
-ROUND_ROBIN_BATCHING: Final = Way("round-robin, batching", "each in turn", True)
-ROUTING_BATCHING: Final = Way("routing, batching", "the chosen one", True)
+FIFO: Final = Way("FIFO, one at a time", "shared queue", False)
+ROUND_ROBIN: Final = Way("round-robin, one at a time", "round-robin", False)
+ROUTING: Final = Way("routing, one at a time", "routing", False)
+ROUND_ROBIN_BATCHING: Final = Way("round-robin, batching", "round-robin", True)
+ROUTING_BATCHING: Final = Way("routing, batching", "routing", True)
 WAYS: Final = (FIFO, ROUND_ROBIN, ROUTING, ROUND_ROBIN_BATCHING, ROUTING_BATCHING)
 
 
 def simulate(
-    trace: Iterable[Asked],
+    trace: Iterable[Arrival],
     way: Way,
     gpus: int,
-    pace: LatencyModel,
+    latency: LatencyModel,
     latent_shape: Callable[[int, int], Shape],
     max_rows: int = 16,
     seed: int = 0,
-) -> list[Served]:
-    """Serve all of ``trace`` with ``gpus`` equal GPUs, until the last picture is there.
+) -> list[ServedRequest]:
+    """Serve all of ``trace`` with ``gpus`` equal GPUs and return its requests.
 
-    ``pace`` knows what a call of the network takes, ``latent_shape`` the shape of latents by width and height in pixels.
+    ``latency`` predicts the seconds of network calls. ``latent_shape`` takes a width and a height in pixels.
     """
-    served = [Served(asked, latent_shape(asked.request.width, asked.request.height)) for asked in trace]
-    env = simpy.Environment(served[0].asked.at if served else 0)
-    fleet, turns, chance = _fleet(env, way, gpus, _seconds(pace), max_rows), cycle(range(gpus)), random.Random(seed)
+    served = [ServedRequest(arrival, latent_shape(arrival.request.width, arrival.request.height)) for arrival in trace]
+    env = simpy.Environment(served[0].arrival.at if served else 0)
+    fleet = _fleet(env, way, gpus, _seconds(latency), max_rows)
+    next_gpu = cycle(range(gpus))
+    rng = random.Random(seed)
 
     def arrive() -> Events:
         for each in served:
-            if each.asked.at > env.now:  # what comes at the same time is there before a GPU begins
-                yield env.timeout(each.asked.at - env.now)
-            gpu = choose(fleet, each.key, chance) if way.to == "the chosen one" else fleet[next(turns)]
+            if each.arrival.at > env.now:  # requests of the same moment all arrive before a GPU starts
+                yield env.timeout(each.arrival.at - env.now)
+            gpu = choose(fleet, each.key, rng) if way.assignment == "routing" else fleet[next(next_gpu)]
             gpu.take(each.pictures)
 
     env.process(arrive())
@@ -175,17 +187,17 @@ def simulate(
 
 def _fleet(env: simpy.Environment, way: Way, gpus: int, seconds: Seconds, max_rows: int) -> Sequence[Gpu]:
     if way.batching:
-        return [Batching(env, seconds, max_rows) for _ in range(gpus)]
+        return [BatchingGpu(env, seconds, max_rows) for _ in range(gpus)]
     queue = simpy.Store(env)
-    return [Single(env, seconds, queue if way.to == "whichever is free" else simpy.Store(env)) for _ in range(gpus)]
+    return [SingleGpu(env, seconds, queue if way.assignment == "shared queue" else simpy.Store(env)) for _ in range(gpus)]
 
 
-def _seconds(pace: LatencyModel) -> Seconds:
+def _seconds(latency: LatencyModel) -> Seconds:
     @cache
     def seconds(shape: Shape, rows: int) -> float:
-        taken = pace.seconds(shape, rows)
-        if taken is None:
-            raise ValueError("the pace knows no call of the network yet")
-        return taken
+        seconds_per_call = latency.seconds(shape, rows)
+        if seconds_per_call is None:
+            raise ValueError("the latency model has seen no network call")
+        return seconds_per_call
 
     return seconds

@@ -1,9 +1,9 @@
-"""Who of a large community asks for which pictures, second by second through a day: drawn at random, the same for each seed.
+"""Random requests of a large community through a day, the same for each seed.
 
-What is published: most members only look on, 9 % take part now and then, 1 % all the time (Nielsen 2006, "The 90-9-1 rule for
-participation inequality"). 14 million pictures of Stable Diffusion's own Discord server were of 1.8 million prompts, about
-eight of each (Wang et al. 2023, "DiffusionDB"): who begins goes on. Everything else is assumed, and named below: the hours,
-how long a visit lasts, what is chosen. Steps and samplers are those that the bot's qualities stand for.
+Two facts are published. 9 % of members take part now and then and 1 % all the time (Nielsen 2006, "The 90-9-1 rule for
+participation inequality"). The 14 million pictures of Stable Diffusion's Discord server have 1.8 million prompts, about eight
+pictures each (Wang et al. 2023, "DiffusionDB"). All other numbers below are assumptions. Steps and samplers are those of the
+bot's quality presets.
 """
 
 import math
@@ -18,30 +18,31 @@ from diffusion.families.defaults import QUALITIES, Defaults
 from diffusion.request import SAMPLER_NAMES, ImageRequest, start_step_for
 
 MEMBERS: Final = 1_000_000
-HOUR: Final = 3600.0  # seconds
-PEAK: Final = 20.0  # o'clock
-SWING: Final = 0.7  # at the peak there are so many more visits than on average, and so many fewer twelve hours later
-BURST: Final = 20.5  # o'clock: a picture is announced, and within a minute
-BURST_SHARE: Final = 0.0005  # of all members come to try the like
-FLOODING: Final = 0.003  # of the visits are of somebody who asks for FLOOD requests without looking at one
-FLOOD, FLOOD_GAP = 40, 2.0  # requests of the largest count, seconds between two
-LONGEST: Final = HOUR  # no visit lasts longer
-LOOKING: Final = (20.0, 1.0)  # seconds from one request to the next: median and sigma of a lognormal distribution
+HOUR_SECONDS: Final = 3600.0
+PEAK_HOUR: Final = 20.0
+DAILY_AMPLITUDE: Final = 0.7  # visits are this share above the mean at the peak, and below it twelve hours later
+BURST_HOUR: Final = 20.5  # a picture is announced
+BURST_SHARE: Final = 0.0005  # of all members visit within a minute of the announcement
+FLOOD_SHARE: Final = 0.003  # of the visits send FLOOD_REQUESTS requests without a look at the pictures
+FLOOD_REQUESTS: Final = 40  # of the largest count
+FLOOD_GAP_SECONDS: Final = 2.0  # between two requests
+MAX_VISIT_SECONDS: Final = HOUR_SECONDS
+THINK_SECONDS: Final = (20.0, 1.0)  # between two requests: median and sigma of a lognormal distribution
 
-CHOSEN: Final = {"standard": 63, "draft": 15, "fine": 9, "classic": 3, "own": 10}  # own: any sampler, 10 to 50 steps
-SIZES: Final = {(1.0, 1.0): 75, (1.0, 1.5): 10, (1.5, 1.0): 10, (1.5, 1.5): 5}  # width and height in sides of the model
-COUNTS: Final = {1: 60, 2: 20, 4: 20}
-UNGUIDED: Final = 0.05  # of the requests
-SIMILAR: Final = 0.15  # of the requests start from a picture, of which they keep a fifth to four fifths
+QUALITY_WEIGHTS: Final = {"standard": 63, "draft": 15, "fine": 9, "classic": 3, "own": 10}  # own: any sampler, 10 to 50 steps
+SIZE_WEIGHTS: Final = {(1.0, 1.0): 75, (1.0, 1.5): 10, (1.5, 1.0): 10, (1.5, 1.5): 5}  # width and height in sides of the model
+COUNT_WEIGHTS: Final = {1: 60, 2: 20, 4: 20}
+UNGUIDED_SHARE: Final = 0.05  # of the requests
+IMG2IMG_SHARE: Final = 0.15  # of the requests start from a picture and keep 20 to 80 % of it
 
 DEFAULTS: Final = Defaults()
 PRESETS: Final = {quality: DEFAULTS.of(quality) for quality in QUALITIES}
-PICTURE: Final = Image.new("RGB", (64, 64), "red")
+SOURCE_IMAGE: Final = Image.new("RGB", (64, 64), "red")
 
 
 @dataclass(frozen=True)
 class Visitors:
-    """A kind of member: ``share`` of all, how often they come on a day and how many requests they make on average."""
+    """A kind of member: ``share`` of all, visits per day and mean requests per visit."""
 
     name: str
     share: float
@@ -54,8 +55,8 @@ REGULAR: Final = Visitors("regular", 0.01, 3, 12)
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A request and when it comes, in seconds after midnight."""
+class Arrival:
+    """A request that arrives ``at`` seconds after midnight."""
 
     at: float
     owner: Hashable
@@ -64,72 +65,81 @@ class Asked:
 
 @dataclass(frozen=True)
 class Community:
-    """``members`` who use a model whose own side is ``side`` and whose sides are multiples of ``cell``, in pixels."""
+    """Members who share a model.
+
+    ``side`` is the model's own side; all sides are multiples of ``cell``. Both are in pixels.
+    """
 
     members: int = MEMBERS
     side: int = 512
     cell: int = 8
     seed: int = 0
 
-    def trace(self, begin: float, end: float) -> Iterator[Asked]:
-        """Return all that is asked for between ``begin`` and ``end``, in hours after midnight, in the order of time.
+    def trace(self, begin: float, end: float) -> Iterator[Arrival]:
+        """Yield the requests between the hours ``begin`` and ``end``, in order of time.
 
-        Visits that began before go on, so that any part of a day is just what it is in the whole.
+        Visits that started before ``begin`` go on, so that a part of a day equals that part of the whole day.
         """
-        coming: list[Asked] = []
-        for minute in range(math.floor((begin * HOUR - LONGEST) / 60), math.ceil(end * 60)):
-            coming += self._begun_in(minute)
-            now = [asked for asked in coming if asked.at < (minute + 1) * 60]
-            coming = [asked for asked in coming if asked.at >= (minute + 1) * 60]
-            yield from sorted((asked for asked in now if begin * HOUR <= asked.at < end * HOUR), key=lambda asked: asked.at)
+        upcoming: list[Arrival] = []
+        for minute in range(math.floor((begin * HOUR_SECONDS - MAX_VISIT_SECONDS) / 60), math.ceil(end * 60)):
+            upcoming += self._visits_from(minute)
+            due = [arrival for arrival in upcoming if arrival.at < (minute + 1) * 60]
+            upcoming = [arrival for arrival in upcoming if arrival.at >= (minute + 1) * 60]
+            yield from sorted(
+                (arrival for arrival in due if begin * HOUR_SECONDS <= arrival.at < end * HOUR_SECONDS),
+                key=lambda arrival: arrival.at,
+            )
 
-    def visits_a_second(self, at: float, kind: Visitors) -> float:
-        """Return how often one of ``kind`` comes, ``at`` seconds after midnight."""
-        hour = 1 + SWING * math.cos((at / HOUR - PEAK) * math.tau / 24)
-        return self.members * kind.share * kind.visits / (24 * HOUR) * hour
+    def visits_per_second(self, at: float, kind: Visitors) -> float:
+        """Return the visits per second of ``kind``, ``at`` seconds after midnight."""
+        factor = 1 + DAILY_AMPLITUDE * math.cos((at / HOUR_SECONDS - PEAK_HOUR) * math.tau / 24)
+        return self.members * kind.share * kind.visits / (24 * HOUR_SECONDS) * factor
 
-    def _begun_in(self, minute: int) -> Iterator[Asked]:
-        """Return what is asked for in the visits that begin in ``minute``, in no order."""
-        chance = random.Random(f"{self.seed} {minute}")
+    def _visits_from(self, minute: int) -> Iterator[Arrival]:
+        """Yield all requests of the visits that start in ``minute``, in no order."""
+        rng = random.Random(f"{self.seed} {minute}")
         for kind in (OCCASIONAL, REGULAR):
-            at, rate = minute * 60.0, self.visits_a_second(minute * 60.0, kind)
-            while (at := at + chance.expovariate(rate)) < (minute + 1) * 60:
-                owner = f"{kind.name} {chance.randrange(math.ceil(self.members * kind.share))}"
-                yield from self._visit(at, owner, kind, chance)
-        if minute == BURST * 60:
+            at = minute * 60.0
+            rate = self.visits_per_second(at, kind)
+            while (at := at + rng.expovariate(rate)) < (minute + 1) * 60:
+                owner = f"{kind.name} {rng.randrange(math.ceil(self.members * kind.share))}"
+                yield from self._visit(at, owner, kind, rng)
+        if minute == BURST_HOUR * 60:
             for number in range(round(self.members * BURST_SHARE)):
-                yield from self._visit(60 * (minute + chance.random()), f"curious {number}", OCCASIONAL, chance)
+                yield from self._visit(60 * (minute + rng.random()), f"curious {number}", OCCASIONAL, rng)
 
-    def _visit(self, begin: float, owner: str, kind: Visitors, chance: random.Random) -> Iterator[Asked]:
-        if chance.random() < FLOODING:
-            for number in range(FLOOD):
-                yield Asked(begin + number * FLOOD_GAP, owner, self._drawn(chance).replace(count=max(COUNTS)))
+    def _visit(self, begin: float, owner: str, kind: Visitors, rng: random.Random) -> Iterator[Arrival]:
+        if rng.random() < FLOOD_SHARE:
+            for number in range(FLOOD_REQUESTS):
+                yield Arrival(
+                    begin + number * FLOOD_GAP_SECONDS, owner, self._draw_request(rng).replace(count=max(COUNT_WEIGHTS))
+                )
             return
         at = begin
-        while at < begin + LONGEST:
-            yield Asked(at, owner, self._drawn(chance))
-            if chance.random() < 1 / kind.requests:
+        while at < begin + MAX_VISIT_SECONDS:
+            yield Arrival(at, owner, self._draw_request(rng))
+            if rng.random() < 1 / kind.requests:
                 return
-            at += chance.lognormvariate(math.log(LOOKING[0]), LOOKING[1])
+            at += rng.lognormvariate(math.log(THINK_SECONDS[0]), THINK_SECONDS[1])
 
-    def _drawn(self, chance: random.Random) -> ImageRequest:
-        """Draw a request."""
-        own = {"sampler": chance.choice([*SAMPLER_NAMES]), "steps": chance.randint(10, 50)}
-        settings: dict[str, Any] = PRESETS.get(_pick(chance, CHOSEN), own)
-        width, height = (round(share * self.side) // self.cell * self.cell for share in _pick(chance, SIZES))
-        if chance.random() < SIMILAR:
-            start_step = start_step_for(chance.uniform(0.2, 0.8), settings["steps"])
-            settings = settings | {"image": PICTURE, "start_step": start_step}
+    def _draw_request(self, rng: random.Random) -> ImageRequest:
+        """Draw a random request."""
+        custom = {"sampler": rng.choice([*SAMPLER_NAMES]), "steps": rng.randint(10, 50)}
+        settings: dict[str, Any] = PRESETS.get(_pick(rng, QUALITY_WEIGHTS), custom)
+        width, height = (round(share * self.side) // self.cell * self.cell for share in _pick(rng, SIZE_WEIGHTS))
+        if rng.random() < IMG2IMG_SHARE:
+            start_step = start_step_for(rng.uniform(0.2, 0.8), settings["steps"])
+            settings = settings | {"image": SOURCE_IMAGE, "start_step": start_step}
         return ImageRequest(
             "red apple",
             width=width,
             height=height,
-            guidance_scale=1.0 if chance.random() < UNGUIDED else DEFAULTS.guidance_scale,
-            count=_pick(chance, COUNTS),
-            seed=chance.randrange(2**32),
+            guidance_scale=1.0 if rng.random() < UNGUIDED_SHARE else DEFAULTS.guidance_scale,
+            count=_pick(rng, COUNT_WEIGHTS),
+            seed=rng.randrange(2**32),
             **settings,
         )
 
 
-def _pick(chance: random.Random, weights: dict[Any, int]) -> Any:
-    return chance.choices([*weights], [*weights.values()])[0]
+def _pick(rng: random.Random, weights: dict[Any, int]) -> Any:
+    return rng.choices([*weights], [*weights.values()])[0]
