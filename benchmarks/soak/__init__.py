@@ -1,1 +1,1 @@
-"""Many members use the bot for a long time."""
+"""A long run of the bot with many members."""

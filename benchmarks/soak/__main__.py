@@ -1,4 +1,4 @@
-"""Run the soak: ``python -m benchmarks.soak``."""
+"""Run the soak test: ``python -m benchmarks.soak``."""
 
 import sys
 

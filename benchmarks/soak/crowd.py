@@ -1,4 +1,4 @@
-"""Members who use the bot as people do, and one who floods it; all note what became of what they asked for."""
+"""Members who use the bot like people, one who floods it, and their requests."""
 
 import asyncio
 import io
@@ -16,14 +16,14 @@ from cogs.core.generation.service import PREPARING
 from cogs.core.simulator.loopback import LoopbackDiscord
 from diffusion.request import SAMPLER_NAMES
 
-# How often a modest member does what, once they have a result.
-DRAWING = {"reroll": 14, "subtle": 4, "strong": 5, "upscale": 3}  # with a button
-HABITS = {"imagine": 49, "similar": 10, "edit": 7, "dismiss": 3, "info": 2, "delete": 3} | DRAWING
-CANCELLING = 0.05  # of what was asked for is taken back
-TEXT_INPUT = 4  # as Discord numbers components
-GLANCE = 0.1  # seconds between two looks at a message
-LATE = 5.0  # seconds after which an interaction counts as unanswered: Discord allows three
-REQUEST_TIMEOUT_SECONDS = 60 * 60.0  # and a request: on a slow machine the flooder waits long for the last of five
+# What a modest member does with a result, by weight.
+DRAW_BUTTON_WEIGHTS = {"reroll": 14, "subtle": 4, "strong": 5, "upscale": 3}  # buttons
+ACTION_WEIGHTS = {"imagine": 49, "similar": 10, "edit": 7, "dismiss": 3, "info": 2, "delete": 3} | DRAW_BUTTON_WEIGHTS
+CANCEL_SHARE = 0.05  # of the requests
+TEXT_INPUT_TYPE = 4  # Discord's number for this component
+POLL_SECONDS = 0.1  # between two checks of a message
+RESPONSE_TIMEOUT_SECONDS = 5.0  # Discord allows three seconds
+REQUEST_TIMEOUT_SECONDS = 60 * 60.0  # on a slow machine the flooder waits long for the last of five
 PROMPTS = (
     "red apple",
     "blue bird with a hat",
@@ -36,143 +36,149 @@ PROMPTS = (
 
 
 @dataclass
-class Asked:
-    """What a member asked for and what they got; times are those of ``time.perf_counter``."""
+class SentRequest:
+    """A request and its answer; times are those of ``time.perf_counter``."""
 
     kind: str
     member: Any
     interaction: Any
-    wanted: int  # pictures
-    at: float = field(default_factory=time.perf_counter)
-    answered: float | None = None
+    picture_count: int
+    sent_at: float = field(default_factory=time.perf_counter)
+    answered_at: float | None = None
     pictures: int = 0
-    sentence: str = ""
+    text_reply: str = ""
 
     @property
     def wait(self) -> float:
-        """Seconds between asking and the answer."""
-        return (self.answered or time.perf_counter()) - self.at
+        """The seconds from the request to its answer, or until now."""
+        return (self.answered_at or time.perf_counter()) - self.sent_at
 
 
 class Crowd:
-    """All members of a `LoopbackDiscord`, of whom the first floods; `run` ends when all have their answers."""
+    """All members of a `LoopbackDiscord`; the first one floods it."""
 
-    def __init__(self, wire: LoopbackDiscord, think: float, side: int, seed: int = 0) -> None:
-        self.wire, self.think, self.seed = wire, think, seed
-        short = side * 3 // 4
-        self.sizes = (f"{side}x{side}", f"{short}x{side}", f"{side}x{short}")
+    def __init__(self, wire: LoopbackDiscord, think_seconds: float, side: int, seed: int = 0) -> None:
+        self.wire = wire
+        self.think_seconds = think_seconds
+        self.seed = seed
+        short_side = side * 3 // 4
+        self.sizes = (f"{side}x{side}", f"{short_side}x{side}", f"{side}x{short_side}")
         self.flooder, *self.modest = wire.members
-        self.asked: list[Asked] = []
-        self.pressed: list[Any] = []  # interactions of buttons whose answer is no picture
+        self.requests: list[SentRequest] = []
+        self.presses: list[Any] = []  # interactions of buttons that draw no picture
         self.closing = False
 
     async def run(self) -> None:
-        """Let everybody do as they do."""
+        """Let all members use the bot until `closing`, and wait for their answers."""
         flows = [self._flood(random.Random(self.seed))]
         flows += [self._visit(member, random.Random(f"{self.seed} {member.name}")) for member in self.modest]
         async with asyncio.TaskGroup() as group:
             for flow in flows:
                 group.create_task(flow)
 
-    async def _visit(self, member: Any, chance: random.Random) -> None:
-        """Ask, wait for the answer, think, ask again."""
-        channel, latest = chance.choice(self.wire.channels), None
-        await asyncio.sleep(chance.uniform(0, self.think))
+    async def _visit(self, member: Any, rng: random.Random) -> None:
+        """Send a request, wait for the answer, think, and repeat."""
+        channel = rng.choice(self.wire.channels)
+        latest: SentRequest | None = None
+        await asyncio.sleep(rng.uniform(0, self.think_seconds))
         while not self.closing:
-            asked = await self._ask(member, channel, latest, chance)
-            if asked:
-                if chance.random() < CANCELLING:
-                    await asyncio.sleep(chance.uniform(0.3, 3))
-                    await self._press(asked, "cancel")
-                await self._answer(asked)
-            latest = asked if asked and asked.pictures else None
-            await asyncio.sleep(min(chance.expovariate(1 / self.think), 5 * self.think))
+            request = await self._act(member, channel, latest, rng)
+            if request:
+                if rng.random() < CANCEL_SHARE:
+                    await asyncio.sleep(rng.uniform(0.3, 3))
+                    await self._press(request, "cancel")
+                await self._wait_for_answer(request)
+            latest = request if request and request.pictures else None
+            await asyncio.sleep(min(rng.expovariate(1 / self.think_seconds), 5 * self.think_seconds))
 
-    async def _flood(self, chance: random.Random) -> None:
-        """Have as much under way as is taken."""
-        waiting: set[asyncio.Task[None]] = set()
+    async def _flood(self, rng: random.Random) -> None:
+        """Send as many requests as the bot accepts."""
+        unanswered: set[asyncio.Task[None]] = set()
         while not self.closing:
-            asked = await self._imagine(self.flooder, self.wire.channel, chance)
-            answer = asyncio.create_task(self._answer(asked))
-            waiting.add(answer)
-            answer.add_done_callback(waiting.discard)
-            await self._responded(asked.interaction)
-            if self._look(asked) and asked.sentence:  # refused
+            request = await self._imagine(self.flooder, self.wire.channel, rng)
+            answer = asyncio.create_task(self._wait_for_answer(request))
+            unanswered.add(answer)
+            answer.add_done_callback(unanswered.discard)
+            await self._wait_for_response(request.interaction)
+            if self._check_answer(request) and request.text_reply:
                 await asyncio.sleep(1)
-        await asyncio.gather(*waiting)
+        await asyncio.gather(*unanswered)
 
-    async def _ask(self, member: Any, channel: Any, latest: Asked | None, chance: random.Random) -> Asked | None:
-        """Do something by habit; None where that asks for no picture."""
+    async def _act(self, member: Any, channel: Any, latest: SentRequest | None, rng: random.Random) -> SentRequest | None:
+        """Do something at random and return the request, or None if it draws nothing."""
         message = latest and self._message(latest)
-        kind = chance.choices(list(HABITS), list(HABITS.values()))[0]
+        kind = rng.choices(list(ACTION_WEIGHTS), list(ACTION_WEIGHTS.values()))[0]
         if kind == "similar":
-            count = chance.choice((1, 1, 2))
-            options = {"image": _png(chance), "prompt": chance.choice(PROMPTS), "steps": chance.randint(8, 25), "count": count}
-            return self._noted(kind, member, await self.wire.slash(member, channel, kind, **options), count)
+            count = rng.choice((1, 1, 2))
+            options = {"image": _random_png(rng), "prompt": rng.choice(PROMPTS), "steps": rng.randint(8, 25), "count": count}
+            return self._record(kind, member, await self.wire.slash(member, channel, kind, **options), count)
         if latest is None or message is None or (button := _button(message, "edit" if kind == "dismiss" else kind)) is None:
-            return await self._imagine(member, channel, chance)
+            return await self._imagine(member, channel, rng)
         pressed = await self.wire.press(member, message, button)
-        if kind in DRAWING:
-            return self._noted(kind, member, pressed, latest.wanted)
-        self.pressed.append(pressed)
-        await self._responded(pressed)
+        if kind in DRAW_BUTTON_WEIGHTS:
+            return self._record(kind, member, pressed, latest.picture_count)
+        self.presses.append(pressed)
+        await self._wait_for_response(pressed)
         if kind != "edit" or pressed.modal is None:
             return None
-        await asyncio.sleep(chance.uniform(0, self.think / 2))
-        texts = _typed(pressed.modal) | {"prompt": chance.choice(PROMPTS)}
-        return self._noted(kind, member, await self.wire.submit(member, message, pressed.modal, **texts), latest.wanted)
+        await asyncio.sleep(rng.uniform(0, self.think_seconds / 2))
+        texts = _text_values(pressed.modal) | {"prompt": rng.choice(PROMPTS)}
+        return self._record(kind, member, await self.wire.submit(member, message, pressed.modal, **texts), latest.picture_count)
 
-    async def _imagine(self, member: Any, channel: Any, chance: random.Random) -> Asked:
-        options: dict[str, Any] = {"steps": chance.randint(8, 25), "count": chance.choice((1, 1, 2))}
+    async def _imagine(self, member: Any, channel: Any, rng: random.Random) -> SentRequest:
+        options: dict[str, Any] = {"steps": rng.randint(8, 25), "count": rng.choice((1, 1, 2))}
         for name, values in (("size", self.sizes), ("sampler", list(SAMPLER_NAMES)), ("upscale", (1, 2)), ("private", (True,))):
-            if chance.random() < 0.3:
-                options[name] = chance.choice(values)
-        prompt = f"{chance.choice(PROMPTS)} {chance.randint(0, 10**6)}"
+            if rng.random() < 0.3:
+                options[name] = rng.choice(values)
+        prompt = f"{rng.choice(PROMPTS)} {rng.randint(0, 10**6)}"
         interaction = await self.wire.slash(member, channel, "imagine", prompt=prompt, **options)
-        return self._noted("imagine", member, interaction, options["count"])
+        return self._record("imagine", member, interaction, options["count"])
 
-    def _noted(self, kind: str, member: Any, interaction: Any, wanted: int) -> Asked:
-        asked = Asked(kind, member, interaction, wanted)
-        self.asked.append(asked)
-        return asked
+    def _record(self, kind: str, member: Any, interaction: Any, picture_count: int) -> SentRequest:
+        request = SentRequest(kind, member, interaction, picture_count)
+        self.requests.append(request)
+        return request
 
-    async def _press(self, asked: Asked, action: str) -> None:
-        message = self._message(asked)
+    async def _press(self, request: SentRequest, action: str) -> None:
+        message = self._message(request)
         if message and (button := _button(message, action)):
-            pressed = await self.wire.press(asked.member, message, button)
-            self.pressed.append(pressed)
-            await self._responded(pressed)
+            pressed = await self.wire.press(request.member, message, button)
+            self.presses.append(pressed)
+            await self._wait_for_response(pressed)
 
-    async def _responded(self, interaction: Any) -> None:
-        late = time.perf_counter() + LATE
-        while not interaction.responded and time.perf_counter() < late:
-            await asyncio.sleep(GLANCE)
+    async def _wait_for_response(self, interaction: Any) -> None:
+        deadline = time.perf_counter() + RESPONSE_TIMEOUT_SECONDS
+        while not interaction.responded and time.perf_counter() < deadline:
+            await asyncio.sleep(POLL_SECONDS)
 
-    async def _answer(self, asked: Asked) -> None:
-        """Wait for the pictures or the sentence."""
-        while asked.wait < (REQUEST_TIMEOUT_SECONDS if asked.interaction.responded else LATE) and not self._look(asked):
-            await asyncio.sleep(GLANCE)
+    async def _wait_for_answer(self, request: SentRequest) -> None:
+        """Wait for the pictures or a text reply."""
+        while True:
+            timeout = REQUEST_TIMEOUT_SECONDS if request.interaction.responded else RESPONSE_TIMEOUT_SECONDS
+            if request.wait >= timeout or self._check_answer(request):
+                return
+            await asyncio.sleep(POLL_SECONDS)
 
-    def _look(self, asked: Asked) -> bool:
-        messages = self.wire.backend.messages[asked.interaction.channel_id]
-        followups = [messages[number] for number in asked.interaction.followup_ids if number in messages]
-        message = self._message(asked)
+    def _check_answer(self, request: SentRequest) -> bool:
+        messages = self.wire.backend.messages[request.interaction.channel_id]
+        followups = [messages[number] for number in request.interaction.followup_ids if number in messages]
+        message = self._message(request)
         if followups:
-            asked.sentence = text_of(followups[0])
+            request.text_reply = text_of(followups[0])
         elif message is None or _button(message, "cancel") or PREPARING in text_of(message):
             return False
         else:
-            asked.pictures = sum(file["filename"].startswith("darkroom-") for file in message.attachments)
-            asked.sentence = "" if asked.pictures else text_of(message)
-        asked.answered = time.perf_counter()
+            request.pictures = sum(file["filename"].startswith("darkroom-") for file in message.attachments)
+            request.text_reply = "" if request.pictures else text_of(message)
+        request.answered_at = time.perf_counter()
         return True
 
-    def _message(self, asked: Asked) -> Any:
-        return self.wire.backend.messages[asked.interaction.channel_id].get(asked.interaction.message_id)
+    def _message(self, request: SentRequest) -> Any:
+        return self.wire.backend.messages[request.interaction.channel_id].get(request.interaction.message_id)
 
 
 def text_of(message: Any) -> str:
-    """Return all text of a message, also that of its components."""
+    """Return all text of a message and its components."""
     texts = (component.get("content") for component in _walk(message.components))
     return "\n".join(filter(None, (message.content, *texts)))
 
@@ -187,17 +193,19 @@ def _walk(node: Any) -> Iterator[dict[str, Any]]:
 
 
 def _button(message: Any, action: str) -> str | None:
-    found = re.search(rf'"(darkroom:(?:result:)?{action}:[^"]+)"', json.dumps(message.components))
-    return found and found[1]
+    match = re.search(rf'"(darkroom:(?:result:)?{action}:[^"]+)"', json.dumps(message.components))
+    return match and match[1]
 
 
-def _typed(modal: dict[str, Any]) -> dict[str, str]:
-    """Return what stands in the text inputs of a form."""
-    return {part["custom_id"]: part.get("value") or "" for part in _walk(modal["components"]) if part.get("type") == TEXT_INPUT}
+def _text_values(modal: dict[str, Any]) -> dict[str, str]:
+    """Return the values of a form's text inputs by custom_id."""
+    return {
+        part["custom_id"]: part.get("value") or "" for part in _walk(modal["components"]) if part.get("type") == TEXT_INPUT_TYPE
+    }
 
 
-def _png(chance: random.Random) -> bytes:
+def _random_png(rng: random.Random) -> bytes:
     buffer = io.BytesIO()
-    size = chance.randint(40, 400), chance.randint(40, 400)
-    Image.new("RGB", size, (chance.randrange(256), chance.randrange(256), chance.randrange(256))).save(buffer, "PNG")
+    size = rng.randint(40, 400), rng.randint(40, 400)
+    Image.new("RGB", size, (rng.randrange(256), rng.randrange(256), rng.randrange(256))).save(buffer, "PNG")
     return buffer.getvalue()

@@ -1,8 +1,8 @@
-"""The real bot as a program of its own on a `LoopbackDiscord`, watched from inside: ``python -m benchmarks.soak.observed_bot``.
+"""The bot on a `LoopbackDiscord`, observed: ``python -m benchmarks.soak.observed_bot``.
 
-Its data go to FOLDER, and so do ``lags.tsv`` (when a nap of the event loop ended, by how many seconds too late) and
-``turns.tsv`` (when a picture came to wait, was begun or went, whose it is, of which job, which). Times are those of
-``time.perf_counter``, which all processes of a machine share on Linux.
+The program writes its data to FOLDER, and two tables. ``lags.tsv`` has the time at which each nap of the event loop ended and
+the seconds by which it was late. ``turns.tsv`` has the time at which each picture started to wait, started or left, with its
+owner, job and id. Times are those of ``time.perf_counter``, which all processes of a machine share on Linux.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from diffusion.serving.job import ImageTask
 
 
 class ObservedBatcher(Batcher[ImageTask]):
-    """Writes down whose turn it was."""
+    """A batcher that records when each picture waits, starts and leaves."""
 
     def __init__(self, max_rows: int, turns: TextIO) -> None:
         super().__init__(max_rows)
@@ -33,29 +33,29 @@ class ObservedBatcher(Batcher[ImageTask]):
     def add(self, item: ImageTask) -> None:
         """Put ``item`` behind its owner's others."""
         super().add(item)
-        self._note("waits", item)
+        self._record("waits", item)
 
     def next_batch(self) -> list[ImageTask]:
-        """Admit what fits, then give the items whose turn it is."""
+        """Admit what fits, then return the items whose turn it is."""
         before = list(self.waiting())
         batch = super().next_batch()
         waiting = set(self.waiting())
         for item in before:
             if item not in waiting:
-                self._note("begun", item)
+                self._record("begun", item)
         return batch
 
     def discard(self, item: ImageTask) -> None:
         """Take ``item`` out."""
         super().discard(item)
-        self._note("gone", item)
+        self._record("gone", item)
 
-    def _note(self, what: str, item: ImageTask) -> None:
-        self.turns.write(f"{time.perf_counter():.4f}\t{what}\t{item.owner}\t{id(item.job)}\t{id(item)}\n")
+    def _record(self, event: str, item: ImageTask) -> None:
+        self.turns.write(f"{time.perf_counter():.4f}\t{event}\t{item.owner}\t{id(item.job)}\t{id(item)}\n")
 
 
 async def observe(settings: Config, folder: Path) -> None:
-    """Run the bot until it is told to stop."""
+    """Run the bot until it is stopped."""
     with (folder / "lags.tsv").open("w") as lags, (folder / "turns.tsv").open("w") as turns:
         build_engine: Callable[[Config], Any] = bot.build_engine
 
@@ -65,13 +65,13 @@ async def observe(settings: Config, folder: Path) -> None:
             return engine
 
         bot.build_engine = build_observed
-        watcher = asyncio.create_task(record_lag(lambda late: print(f"{time.perf_counter():.4f}\t{late:.5f}", file=lags)))
+        lag_recorder = asyncio.create_task(record_lag(lambda late: print(f"{time.perf_counter():.4f}\t{late:.5f}", file=lags)))
         await bot.run_on_discord(settings)
-        watcher.cancel()
+        lag_recorder.cancel()
 
 
 def main() -> None:
-    """Read the command line and run."""
+    """Run the bot with the options of the command line."""
     parser = argparse.ArgumentParser("python -m benchmarks.soak.observed_bot", description=__doc__)
     parser.add_argument("port", type=int)
     parser.add_argument("folder", type=Path)

@@ -1,17 +1,17 @@
-"""Many members for a long time: ``python -m benchmarks.soak --members 50 --minutes 30``, on Linux.
+"""Test the bot with many members: ``python -m benchmarks.soak --members 50 --minutes 30``.
 
-The bot runs as a program of its own on a loopback Discord, with its real HTTP and gateway clients, journal and gallery. One
-member floods, the others ask, wait, think and ask again, by commands and by buttons; then all wait for their answers. It must
-hold that
+It needs Linux. The bot runs as a program of its own on a loopback Discord, with its real HTTP and gateway clients, database and
+image store. One member floods; the others send requests by commands and buttons, wait and think. At the end all wait for their
+answers. The goals are:
 
-- every request ends in exactly one message with its pictures or in exactly one sentence, and the journal agrees;
-- the bot's process grows by less than 2 %: the median of its anonymous memory in the last tenth of the time, against that in
-  the tenth after the first fifth;
-- a member who floods delays another by at most one picture: between the moment in which a modest member's request comes to the
-  engine and that in which its first picture is begun, the engine begins at most one picture of the flooder. A picture is begun
-  when it is taken into the running batch, which happens as soon as there is room.
+- Every request ends in exactly one message with its pictures or exactly one text reply, and the database agrees.
+- The bot's anonymous memory grows by less than 2 %: its median in the last tenth of the time, against the tenth after the first
+  fifth.
+- The flooder delays another member by at most one picture. While a modest member's request waits in the engine for its first
+  picture to start, the engine starts at most one picture of the flooder. A picture starts when it joins the running batch.
 
-How late the event loop is and how long members wait is told besides. The exit code is 1 where a goal is missed, which is said.
+The command also prints the lag of the event loop and the waits of the members. It exits with 1 and names the goals if any were
+missed.
 """
 
 import argparse
@@ -25,19 +25,19 @@ from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 from benchmarks.soak.crowd import Crowd
-from benchmarks.soak.findings import GROWTH, Findings, Memory, turns_taken, wrong_answers
+from benchmarks.soak.findings import MAX_MEMORY_GROWTH, Findings, Memory, find_mistakes, read_turns
 from cogs.core.simulator.loopback import LoopbackDiscord
 
 START_SECONDS = 300.0  # on a busy machine
 SAMPLE_SECONDS = 2.0
-SECOND_ANSWER_SECONDS = 2.0  # to see whether one comes that should not
+SECOND_ANSWER_SECONDS = 2.0  # time for a wrong second answer to arrive
 CHANNELS = 5
-FILES_KEPT = 4000  # of those posted last, for members who go on from their pictures
+MAX_FILES = 4000  # the last ones: members go on from their pictures
 
 
 @contextlib.asynccontextmanager
-async def bot_on(wire: LoopbackDiscord, folder: Path, model: str | None) -> AsyncIterator[int]:
-    """Run the observed bot with its data and log in ``folder`` and give its process's id."""
+async def run_bot(wire: LoopbackDiscord, folder: Path, model: str | None) -> AsyncIterator[int]:
+    """Run the observed bot with its data in ``folder`` and yield its process id."""
     command = [sys.executable, "-m", "benchmarks.soak.observed_bot", str(wire.port), str(folder)]
     with (folder / "bot.log").open("w") as log:
         process = await asyncio.create_subprocess_exec(*command, *(["--model", model] if model else []), stdout=log, stderr=log)
@@ -55,33 +55,34 @@ async def bot_on(wire: LoopbackDiscord, folder: Path, model: str | None) -> Asyn
 async def soak(seconds: float, members: int, think: float, folder: Path, model: str | None, side: int) -> Findings:
     """Let ``members`` use a bot for ``seconds``.
 
-    They think for ``think`` seconds on average before they ask again, and for pictures of about ``side`` pixels.
+    They think for ``think`` seconds on average between requests, and request pictures of about ``side`` pixels.
     """
     async with LoopbackDiscord(members, CHANNELS) as wire:
-        async with bot_on(wire, folder, model) as process:
-            crowd, memory = Crowd(wire, think, side), []
-            crowding = asyncio.create_task(crowd.run())
-            began = time.perf_counter()
-            while time.perf_counter() < began + seconds and not crowding.done():
-                memory.append(memory_of(process))
-                wire.forget(FILES_KEPT)
-                await asyncio.wait([crowding], timeout=min(SAMPLE_SECONDS, seconds / 50))
+        async with run_bot(wire, folder, model) as process:
+            crowd = Crowd(wire, think, side)
+            memory: list[Memory] = []
+            crowd_task = asyncio.create_task(crowd.run())
+            started = time.perf_counter()
+            while time.perf_counter() < started + seconds and not crowd_task.done():
+                memory.append(measure_memory(process))
+                wire.forget(MAX_FILES)
+                await asyncio.wait([crowd_task], timeout=min(SAMPLE_SECONDS, seconds / 50))
             crowd.closing = True
             stopped = time.perf_counter()
-            await crowding
+            await crowd_task
             ended = time.perf_counter()
             await asyncio.sleep(SECOND_ANSWER_SECONDS)
-        wrong = list(wrong_answers(crowd, wire, folder))
-    lags = [float(late) for at, late in _rows(folder / "lags.tsv") if began <= float(at) <= stopped]
-    overtaken, picture_seconds = turns_taken(_rows(folder / "turns.tsv"), crowd.flooder.id)
+        mistakes = list(find_mistakes(crowd, wire, folder))
+    lags = [float(late) for at, late in _rows(folder / "lags.tsv") if started <= float(at) <= stopped]
+    overtaken, picture_seconds = read_turns(_rows(folder / "turns.tsv"), crowd.flooder.id)
     errors = len(re.findall(r"\bERROR\b|\bCRITICAL\b|Traceback", (folder / "bot.log").read_text()))
     return Findings(
-        began, stopped, ended, crowd.asked, crowd.flooder.id, wrong, lags, memory, overtaken, picture_seconds, errors
+        started, stopped, ended, crowd.requests, crowd.flooder.id, mistakes, lags, memory, overtaken, picture_seconds, errors
     )
 
 
-def memory_of(process: int) -> Memory:
-    """Measure a process by what Linux says about it."""
+def measure_memory(process: int) -> Memory:
+    """Read the memory of a process from Linux."""
     rollup = Path(f"/proc/{process}/smaps_rollup").read_text()
     kibibytes = {name: int(size) for name, size in re.findall(r"^(\w+): +(\d+) kB$", rollup, re.MULTILINE)}
     return Memory(time.perf_counter(), (kibibytes["Anonymous"] + kibibytes["Swap"]) / 1024, kibibytes["Rss"] / 1024)
@@ -92,23 +93,26 @@ def _rows(path: Path) -> Iterable[list[str]]:
 
 
 def main() -> int:
-    """Read the command line, soak and judge."""
+    """Run the soak test, print its results and return 1 if a goal was missed."""
     parser = argparse.ArgumentParser("python -m benchmarks.soak", description=__doc__)
     parser.add_argument("--members", type=int, default=50, help="one of them floods")
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--think", type=float, default=15, help="seconds between an answer and the next request, on average")
     parser.add_argument("--model", help="folder or hub id; the embedded model if left out")
-    parser.add_argument("--side", type=int, default=128, help="of the pictures asked for, in pixels")
+    parser.add_argument("--side", type=int, default=128, help="of the requested pictures, in pixels")
     parser.add_argument("--folder", type=Path, help="an empty one for the bot's data, log and observations")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         findings = asyncio.run(soak(60 * options.minutes, options.members, options.think, folder, options.model, options.side))
-        samples = (f"{s.at - findings.began:.1f}\t{s.anonymous:.2f}\t{s.resident:.2f}" for s in findings.memory)
+        samples = (f"{s.at - findings.started:.1f}\t{s.anonymous:.2f}\t{s.resident:.2f}" for s in findings.memory)
         (folder / "memory.tsv").write_text("\n".join(("seconds\tanonymous_mib\tresident_mib", *samples)))
-    findings.tell()
-    missed = [*findings.missed(), *([f"memory grew by {findings.growth:.1%}"] if findings.growth >= GROWTH else [])]
-    for goal in missed:
+    findings.print_report()
+    missed_goals = [
+        *findings.missed_goals(),
+        *([f"memory grew by {findings.growth:.1%}"] if findings.growth >= MAX_MEMORY_GROWTH else []),
+    ]
+    for goal in missed_goals:
         print(f"MISSED   {goal}")
-    return bool(missed)
+    return bool(missed_goals)

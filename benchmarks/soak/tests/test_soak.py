@@ -1,4 +1,4 @@
-"""The soak of ``python -m benchmarks.soak`` in short: many members, one of whom floods, and each request answered once."""
+"""A short soak test: the bot answers each request once while a member floods it."""
 
 from benchmarks.soak.run import soak
 
@@ -7,6 +7,6 @@ async def test_soak_answers_every_request_once(tmp_path, tiny_folder, monkeypatc
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("MAX_WAITING", "16")  # so that some are refused
     findings = await soak(20, 8, 0.3, tmp_path, str(tiny_folder), side=32)
-    findings.tell()
-    assert list(findings.missed()) == []
-    assert {asked.member.id == findings.flooder for asked in findings.asked if asked.pictures} == {True, False}
+    findings.print_report()
+    assert list(findings.missed_goals()) == []
+    assert {request.member.id == findings.flooder for request in findings.requests if request.pictures} == {True, False}
