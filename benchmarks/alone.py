@@ -1,4 +1,4 @@
-"""Compare single pictures with diffusers' pipeline: ``python -m benchmarks.alone``.
+"""Compare one picture with diffusers' pipeline: ``python -m benchmarks.alone``.
 
 Engine and pipeline take turns in one process with the same weights, dtype, sampler, steps, guidance and seed. The result is
 the ratio of their median times. With ``--defaults`` each uses its own defaults: the engine those of the model, the pipeline

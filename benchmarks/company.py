@@ -1,4 +1,4 @@
-"""Serve mixed requests in a batch and one by one: ``python -m benchmarks.company``.
+"""Serve mixed requests batched and one by one: ``python -m benchmarks.company``.
 
 The same requests, with mixed samplers, steps (10 to 50), guidance scales and sizes, go to this engine, to this engine limited
 to one picture at a time, and to diffusers' pipeline, first come, first served. First all requests come at once. Then they

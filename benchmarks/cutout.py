@@ -1,4 +1,4 @@
-"""Cut out emojis of known alpha: ``python -m benchmarks.cutout runs/emoji/archive``.
+"""Cut out emojis of known alpha: ``python -m benchmarks.cutout ARCHIVE``.
 
 The emojis are put on plain backgrounds. Everything inside an outline counts as subject, because the cut-out removes only
 background connected to the border. An emoji that covers the border or has the colour of its background is not cut out: the

@@ -1,4 +1,4 @@
-"""Measure the error of the engine's time estimates: ``python -m benchmarks.forecast``.
+"""Measure the error of time estimates: ``python -m benchmarks.forecast``.
 
 Members send requests for different numbers of pictures, steps and sizes at once, more than fit into a step. The estimate of
 each unfinished request is recorded every second and compared with the time at which the request ended.

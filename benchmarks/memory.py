@@ -1,4 +1,4 @@
-"""Measure peak memory by the rows of a network call: ``python -m benchmarks.memory``.
+"""Measure peak memory by rows of a call: ``python -m benchmarks.memory``.
 
 A process for each number of rows loads the model, denoises pictures with that many rows at once, decodes them one by one as the
 engine does, and prints its peak: of GPU memory on CUDA, else of its own memory. It needs Linux.

@@ -1,4 +1,4 @@
-"""Measure the seconds per picture, alone and in a batch: ``python -m benchmarks.picture``.
+"""Time pictures, alone and in a batch: ``python -m benchmarks.picture``.
 
 It also prints the gain of the shared batch over drawing one picture after another, from the same run.
 """

@@ -1,6 +1,7 @@
-"""Run random weights of the published configurations: ``python -m benchmarks.published``.
+"""Run published configurations at full width: ``python -m benchmarks.published``.
 
-Each model is in bfloat16 and replaces the one before, as with /models. The memory held shows that the old one was freed.
+The weights are random. Each model is in bfloat16 and replaces the one before, as with /models. The memory held shows that the
+old one was freed.
 """
 
 import argparse

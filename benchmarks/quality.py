@@ -1,8 +1,9 @@
-"""Compare picture quality by settings: ``python -m benchmarks.quality samplers|intervals RUN``.
+"""Compare picture quality by settings: ``python -m benchmarks.quality KIND RUN``.
 
-For each sampler and number of steps, or for each guidance interval, it prints the seconds of a single picture, the PSNR to the
-picture of the same seed by 50 steps of LMS, and how often the recogniser of RUN, the folder of a training run, sees the subject
-of the prompt. A sampler that adds noise at each step draws another picture, so only the recogniser can judge it.
+KIND is ``samplers``, for each sampler and number of steps, or ``intervals``, for intervals of guidance. The command prints the
+seconds of a single picture, the PSNR to the picture of the same seed by 50 steps of LMS, and how often the recogniser of RUN,
+the folder of a training run, sees the subject of the prompt. A sampler that adds noise at each step draws another picture, so
+only the recogniser can judge it.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Count the functions that one /imagine calls: ``python -m benchmarks.request_trace``.
+"""Count the functions of one /imagine: ``python -m benchmarks.request_trace``.
 
 The bot runs in a simulated Discord with the embedded model. The count includes the distinct named functions of this project
 that run on the event loop's thread between the command and the delivered picture. It leaves out the engine

@@ -1,4 +1,4 @@
-"""Measure the gain of several replicas and the cost of Ray: ``python -m benchmarks.scale``.
+"""Measure the gain of replicas and Ray's cost: ``python -m benchmarks.scale``.
 
 The first model's step is a timed sleep, so that a few cores can stand for many GPUs. The second is the embedded model on the
 available cores. Each replica serves twice as many members as fit into a network call; each member requests the next picture as

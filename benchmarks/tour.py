@@ -1,4 +1,4 @@
-"""Take the README's pictures of the preview again: ``python -m benchmarks.tour cogs``.
+"""Save the README's pictures of the preview: ``python -m benchmarks.tour cogs``.
 
 A newcomer goes through the page; each picture shows one message or form. It needs Chromium and some minutes.
 """

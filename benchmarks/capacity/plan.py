@@ -59,7 +59,7 @@ def minimum_gpus(trace: Sequence[Arrival], way: Way, latency: LatencyModel, max_
 
 
 def measure(trace: Sequence[Arrival], way: Way, latency: LatencyModel, max_rows: int, gpus: Sequence[int]) -> Iterator[Point]:
-    """Serve ``trace`` with each number of ``gpus``; by default until `GOAL_SECONDS` is met."""
+    """Serve ``trace`` with each number of ``gpus``, by default until the goal is met."""
     good_points = 0
     for number in gpus or count(max(1, math.floor(minimum_gpus(trace, way, latency, max_rows)))):
         point = Point.of(number, simulate(trace, way, number, latency, latent_shape, max_rows))

@@ -1,4 +1,4 @@
-"""Compare the simulation with the engine: ``python -m benchmarks.capacity.rehearsal``.
+"""Compare simulation and engine: ``python -m benchmarks.capacity.rehearsal``.
 
 The engine serves a part of the day of a small community in real time, and a simulated GPU serves the same trace. The simulation
 uses the call times of other pictures of the same sizes, which the engine draws before and after the trace, because the speed of

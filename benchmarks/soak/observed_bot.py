@@ -1,4 +1,4 @@
-"""The bot on a `LoopbackDiscord`, observed: ``python -m benchmarks.soak.observed_bot``.
+"""Run the bot and record its lag and turns; `benchmarks.soak` starts this program.
 
 The program writes its data to FOLDER, and two tables. ``lags.tsv`` has the time at which each nap of the event loop ended and
 the seconds by which it was late. ``turns.tsv`` has the time at which each picture started to wait, started or left, with its

@@ -1,4 +1,4 @@
-"""Test the bot with many members: ``python -m benchmarks.soak --members 50 --minutes 30``.
+"""Test the bot with many members for a long time: ``python -m benchmarks.soak``.
 
 It needs Linux. The bot runs as a program of its own on a loopback Discord, with its real HTTP and gateway clients, database and
 image store. One member floods; the others send requests by commands and buttons, wait and think. At the end all wait for their

@@ -23,12 +23,12 @@ def fit(*calls):
 
 
 def flat(seconds=1.0):
-    """A GPU whose calls take the same time whatever their rows."""
+    """A GPU whose calls take the same time for any number of rows."""
     return fit(*[(SMALL, rows, seconds) for rows in (2, 2, 16)])
 
 
 def sloped():
-    """A GPU that takes its time for each call and for each row."""
+    """A GPU whose calls take a constant time plus a time per row."""
     return fit(*[(shape, rows, 0.1 + rows * 0.02 * share) for shape, share in ((SMALL, 1), (LARGE, 4)) for rows in (2, 2, 16)])
 
 
