@@ -176,8 +176,8 @@ async def open_service(config: Config, folder: Path) -> AsyncIterator[Generation
     """
     process_name = config.process_name
     styles = _read_styles(config)
-    max_bytes, max_days = config.data_max_bytes, config.data_max_days
-    image_store = await asyncio.to_thread(open_image_store, config.pictures_location(folder), max_bytes, max_days)
+    location = config.pictures_location(folder)
+    image_store = await asyncio.to_thread(open_image_store, location, config.data_max_bytes, config.data_max_days)
     async with Database(config.database_location(folder)) as database, build_engine(config) as engine:
         service = GenerationService(
             engine,

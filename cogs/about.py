@@ -25,12 +25,13 @@ class AboutCog(commands.Cog):
     @app_commands.command()
     async def about(self, interaction: Interaction) -> None:
         """Show the model in use, prompts to try and all commands."""
-        model, metrics = self.service.engine.model, self.service.metrics
-        every = interaction.client.tree.get_commands(type=discord.AppCommandType.chat_input)
+        model = self.service.engine.model
+        metrics = self.service.metrics
+        shown_commands = interaction.client.tree.get_commands(type=discord.AppCommandType.chat_input)
         language = Context.of(interaction).language
         described = {
             f"/{command_name(language, command.name)}": say(language, command.description)
-            for command in every
+            for command in shown_commands
             if _is_shown(command, interaction)
         }
         made = metrics.began, metrics.pictures, metrics.seconds_per_picture

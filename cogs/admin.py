@@ -34,7 +34,8 @@ class AdminCog(commands.GroupCog, group_name="admin", group_description="Control
     """
 
     def __init__(self, service: GenerationService, reload: Reload) -> None:
-        self.service, self.reload = service, reload
+        self.service = service
+        self.reload = reload
         service.broadcasts.handlers |= {
             "pause": lambda _: service.engine.pause(),
             "resume": lambda _: self._resume(),
@@ -47,7 +48,8 @@ class AdminCog(commands.GroupCog, group_name="admin", group_description="Control
         """Pause all drawing; new requests are accepted and wait."""
         await check_operator(interaction)
         self.service.engine.pause()
-        waiting, language = self.service.engine.unfinished, Context.of(interaction).language
+        waiting = self.service.engine.unfinished
+        language = Context.of(interaction).language
         paused = say(language, "Paused. Pictures waiting: {count}. Use `/admin resume` to continue.", count=waiting)
         await _say(interaction, paused, *await self._pass_on("pause", language))
 
@@ -57,15 +59,16 @@ class AdminCog(commands.GroupCog, group_name="admin", group_description="Control
         await check_operator(interaction)
         self._resume()
         language = Context.of(interaction).language
-        going_on = say(language, "Resumed. I accept requests.")
-        await _say(interaction, going_on, *await self._pass_on("resume", language))
+        resumed = say(language, "Resumed. I accept requests.")
+        await _say(interaction, resumed, *await self._pass_on("resume", language))
 
     @app_commands.command()
     async def drain(self, interaction: Interaction) -> None:
         """Stop accepting requests and finish those already accepted."""
         await check_operator(interaction)
-        left, language = self.service.engine.unfinished, Context.of(interaction).language
-        finishing = say(language, "I accept no more requests. Pictures to finish: {count}…", count=left)
+        unfinished = self.service.engine.unfinished
+        language = Context.of(interaction).language
+        finishing = say(language, "I accept no more requests. Pictures to finish: {count}…", count=unfinished)
         await _say(interaction, finishing, *await self._pass_on("drain", language))
         self.service.background.spawn(self._report_drained(interaction))
 
@@ -76,11 +79,11 @@ class AdminCog(commands.GroupCog, group_name="admin", group_description="Control
         applied, waiting = self.reload()
         language = Context.of(interaction).language
         if applied:
-            lines = [say(language, "Applied: {settings}.", settings=_listed(applied))]
+            lines = [say(language, "Applied: {settings}.", settings=_quote_names(applied))]
         else:
             lines = [say(language, "Nothing has changed that I can apply now.")]
         if waiting:
-            lines.append(say(language, "After a restart: {settings}.", settings=_listed(waiting)))
+            lines.append(say(language, "After a restart: {settings}.", settings=_quote_names(waiting)))
         await _say(interaction, *lines, *await self._pass_on("reload", language))
 
     async def _pass_on(self, verb: str, language: str) -> list[str]:
@@ -102,12 +105,12 @@ class AdminCog(commands.GroupCog, group_name="admin", group_description="Control
         await self.service.drain()
         if not await self.service.claims.wait_until_idle(lambda: self.service.closed_reason is not None):
             return
-        with contextlib.suppress(discord.HTTPException):  # after 15 minutes there is no way back to the answer; the log has it
+        with contextlib.suppress(discord.HTTPException):  # the answer cannot be edited after 15 minutes
             await interaction.edit_original_response(content=say(Context.of(interaction).language, DRAINED))
         log.info("drained")
 
 
-def _listed(names: list[str]) -> str:
+def _quote_names(names: list[str]) -> str:
     return ", ".join(f"`{name.upper()}`" for name in names)
 
 

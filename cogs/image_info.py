@@ -79,7 +79,7 @@ async def show_info(interaction: Interaction, message: discord.Message) -> None:
     recipe = await _read(file, creation)
     _, changes = await _adapt(context, recipe)
     text = recipe_text(recipe, [translate(language, change) for change in changes], language)
-    # The recipe is attached for the button: its picture may be deleted or out of the bot's reach later.
+    # The button reads the attached recipe, because the picture may be deleted or out of reach later.
     attached = discord.File(io.BytesIO(json.dumps(asdict(recipe), indent=1).encode()), RECIPE_FILE)
     view = view_of(AgainButton(creation.id if creation else 0, language))
     await interaction.followup.send(text, file=attached, view=view, ephemeral=True, allowed_mentions=NO_MENTIONS)

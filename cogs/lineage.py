@@ -86,11 +86,11 @@ class LineageCog(commands.Cog):
     async def suggest_ids(self, interaction: Interaction, current: str) -> list[app_commands.Choice[str]]:
         """Suggest the member's latest pictures whose prompts contain what is typed."""
         try:
-            found = await self.service.creation_store.latest(interaction.user.id, current, MAX_CHOICES)
+            creations = await self.service.creation_store.latest(interaction.user.id, current, MAX_CHOICES)
         except DatabaseUnavailableError:
             return []
         language = Context.of(interaction).language
-        return [app_commands.Choice(name=creation_label(creation, language), value=str(creation.id)) for creation in found]
+        return [app_commands.Choice(name=creation_label(creation, language), value=str(creation.id)) for creation in creations]
 
 
 def creation_label(creation: Creation, language: str = ENGLISH) -> str:

@@ -33,9 +33,10 @@ class ModelsCog(commands.Cog):
     """Lists the operator's models and switches to another one."""
 
     def __init__(self, service: GenerationService, bot: Any) -> None:
-        self.service, self.bot = service, bot
+        self.service = service
+        self.bot = bot
         self.drawing: str = bot.config.model_names[0]
-        self._chosen: str | None = None  # in another process, most recently
+        self._chosen: str | None = None  # the latest choice in another process
         self._following = asyncio.Lock()
         service.broadcasts.handlers["model"] = lambda source: service.background.start(self._follow(source))
 
@@ -45,18 +46,18 @@ class ModelsCog(commands.Cog):
         """Show the models and which one is in use."""
         language = Context.of(interaction).language
         if model is None:
-            await _say(interaction, self._listed(language))
+            await _say(interaction, self._overview_text(language))
             return
         await check_operator(interaction)
-        source, drawing = self._source(model), named(self.drawing)
-        await _say(interaction, say(language, LOADING, model=model, drawing=drawing))
+        source = self._source(model)
+        await _say(interaction, say(language, LOADING, model=model, drawing=named(self.drawing)))
         self.service.background.start(self._switch(interaction, source))
 
     @models.autocomplete("model")
     async def _offer_models(self, interaction: Interaction, current: str) -> list[app_commands.Choice[str]]:
         return matching_choices(map(named, self.bot.config.model_names), current)
 
-    def _listed(self, language: str) -> str:
+    def _overview_text(self, language: str) -> str:
         lines = [say(language, "`{model}` is in use.", model=named(self.drawing))]
         if others := [f"`{named(source)}`" for source in self.bot.config.model_names if source != self.drawing]:
             lines.append(say(language, "The bot's operator can choose another: {models}.", models=", ".join(others)))
@@ -78,35 +79,35 @@ class ModelsCog(commands.Cog):
             await self._load(source)
             others = await self.service.broadcasts.publish("model", source)
         except Exception as error:
-            goes_on = say(language, "`{model}` stays in use.", model=named(self.drawing))
-            text = f"{translate(language, as_user_error(error))} {goes_on}"
+            unchanged = say(language, "`{model}` stays in use.", model=named(self.drawing))
+            text = f"{translate(language, as_user_error(error))} {unchanged}"
         else:
             text = say(language, "`{model}` is in use from now on.", model=named(source))
             if others:
                 text += f"\n{say(language, OTHERS, count=others)}"
         try:
             await interaction.edit_original_response(content=text)
-        except discord.HTTPException:  # after 15 minutes there is no way back to the answer; the log has it
-            log.info("nobody could be told")
+        except discord.HTTPException:  # the answer cannot be edited after 15 minutes
+            log.info("the answer to /models could not be edited")
 
     async def _follow(self, source: str) -> None:
         """Switch to the model that was chosen in another process."""
         if source not in self.bot.config.model_names:
-            log.warning("the model %s is drawn with elsewhere, and not offered here", source)
+            log.warning("another process draws with the model %s, which is not offered here", source)
             return
         self._chosen = source
-        async with self._following:  # what was chosen meanwhile comes after, or is not chosen any more
-            if source == self._chosen:
-                with contextlib.suppress(Exception):  # which is in the log
+        async with self._following:
+            if source == self._chosen:  # otherwise a newer choice waits for the lock
+                with contextlib.suppress(Exception):  # `_load` has logged it
                     await self._load(source)
 
     async def _load(self, source: str) -> None:
         try:
             await self.service.engine.switch(partial(self.bot.load_model, source))
         except Exception as error:
-            log.warning("the model %s does not draw: %s", source, error)
+            log.warning("the model %s cannot be used: %s", source, error)
             raise
-        log.info("the model %s draws", source)
+        log.info("the model %s is in use", source)
         self.drawing = source
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bot import Darkroom
 
 DEFAULT_SHARE = 0.5
-CONTINUITY = 0.3  # how much of the continued edges is kept: with less, subjects are cut off at the old border
+CONTINUITY = 0.3  # share of the continued edges that is kept; with less, subjects end at the old border
 
 
 class OutpaintCog(commands.Cog):

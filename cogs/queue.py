@@ -44,7 +44,7 @@ class Entry:
     owner: int
     prompt: str | None
     progress: Progress
-    place: int  # among all that wait; 0 if it runs
+    place: int  # among the waiting requests; 0 if it runs
     done: datetime | None
     cancellable: bool  # by this member
 

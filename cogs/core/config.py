@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from cogs.core.sharding import format_shards, parse_shards
 from diffusion.errors import DarkroomError
 
-EMBEDDED_MODEL: Final = "embedded"  # the name in MODELS of the model that comes with the code
+EMBEDDED_MODEL: Final = "embedded"  # in MODELS, the name of the model that comes with the code
 RELOADABLE: Final = frozenset(  # what /admin reload applies; every other setting waits for a restart
     {
         "max_rows",

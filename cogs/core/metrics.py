@@ -1,4 +1,4 @@
-"""Counts and times of this run, for `/about` and, if METRICS_PORT is set, for Prometheus."""
+"""Counts and times of this run, for /about and Prometheus (METRICS_PORT)."""
 
 import asyncio
 import contextlib

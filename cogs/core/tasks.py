@@ -20,7 +20,7 @@ async def run_all(*calls: Callable[[], Awaitable[None]]) -> None:
     for call in calls:
         try:
             await call()
-        except DarkroomError:  # whoever raised it has logged it
+        except DarkroomError:  # its origin has logged it
             pass
         except Exception:
             log.exception("%s failed", getattr(call, "__qualname__", call))

@@ -15,7 +15,7 @@ from cogs.core.types import Interaction
 from diffusion.errors import DarkroomError, InvalidRequestError
 from diffusion.text import N_
 
-UPLOAD_TIMEOUT_SECONDS: Final = 60.0  # Discord allows few an hour, and discord.py would wait out the rest of it
+UPLOAD_TIMEOUT_SECONDS: Final = 60.0  # Discord allows few uploads an hour, and discord.py would wait for the next hour
 FULL_CODES: Final = (30008, 30039)
 DESCRIPTION_LIMIT: Final = 100
 TAG_LIMIT: Final = 16  # Discord takes 200, but a custom_id has room for one emoji

@@ -43,7 +43,7 @@ class ModerationCog(commands.GroupCog, group_name="moderation", group_descriptio
 
     def __init__(self, service: GenerationService) -> None:
         self.service = service
-        self._lock = asyncio.Lock()  # a change starts from the one before
+        self._lock = asyncio.Lock()  # each change starts from the result of the one before
 
     @words.command()
     @app_commands.describe(

@@ -18,7 +18,7 @@ from cogs.core.types import Interaction
 from diffusion.errors import DarkroomError
 from diffusion.text import plural
 
-MAX_DELETED_MESSAGES: Final = 200  # Discord lets a bot delete few at a time
+MAX_DELETED_MESSAGES: Final = 200  # Discord's rate limit makes deletion slow
 CANCEL_TIMEOUT_SECONDS: Final = 5.0
 CANCEL_POLL_SECONDS: Final = 0.05
 KEPT: Final = plural(

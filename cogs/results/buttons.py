@@ -1,4 +1,4 @@
-"""The buttons below pictures that draw more like them, and Cancel, Delete and Info."""
+"""The buttons below pictures: variations, Upscale, Cancel, Delete and Info."""
 
 import contextlib
 from collections.abc import Awaitable, Callable
@@ -35,7 +35,7 @@ async def delete(interaction: Interaction, target: ResultTarget) -> None:
     if interaction.user.id != target.owner and not is_moderator:
         raise DarkroomError("Only the member who asked for these pictures or a moderator can delete them.")
     await interaction.response.defer()
-    with contextlib.suppress(discord.NotFound):  # somebody was faster
+    with contextlib.suppress(discord.NotFound):  # it was deleted meanwhile
         await interaction.delete_original_response()
 
 

@@ -16,7 +16,7 @@ from diffusion.text import N_
 YES_NO: Final = {"yes": N_("Yes"), "no": N_("No")}
 NOT_SET: Final = N_("Not set here")
 UNSET: Final = "open"  # the choice that leaves a field to the next wider scope
-MAX_MENTIONS: Final = 25  # that a select of Discord takes
+MAX_MENTIONS: Final = 25  # Discord's limit on a select
 MAX_SHOWN_MENTIONS: Final = 10  # more would not fit into a message
 TITLES: Final = {
     Scope.MEMBER: N_("Your settings"),

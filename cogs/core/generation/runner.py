@@ -39,7 +39,7 @@ from diffusion.text import N_, Template
 log = logging.getLogger(__name__)
 
 EDIT_SECONDS = 1.5  # Discord allows about 5 edits in 5 seconds a channel, shared by all jobs in it
-SUSPECT_ATTEMPTS = 3  # a request that was started so often may be what crashes the bot: it waits, longer each time
+SUSPECT_ATTEMPTS = 3  # such a request may be what crashes the bot, so each further attempt waits longer
 MAX_ATTEMPTS = 10
 QUEUE_RETRY_SECONDS = 2.0
 MESSAGE_DELETED = "The message was deleted."
@@ -89,7 +89,7 @@ class JobRunner:
         self._creations: dict[int, Creation] = {}
         self._abandoned: dict[int, asyncio.Event] = {}  # taken over by another process; set once they are untracked
 
-    # What runs now
+    # Running jobs
 
     def track(self, creation: Creation, job: Job) -> None:
         """Make ``job`` visible in the queue and cancellable."""
@@ -123,7 +123,7 @@ class JobRunner:
         estimates = self.engine.estimate_completion()
         return [(creations[job], job, seconds) for job, seconds in estimates.items() if job in creations]
 
-    # From the queue to the message
+    # A job from the queue to its message
 
     async def run(self, creation: Creation, job: Job, shown: str) -> None:
         """Follow ``job`` until ``creation`` has ended.
@@ -146,7 +146,7 @@ class JobRunner:
         finally:
             job.cancel()
             start.cancel()
-            await asyncio.wait([start])  # it may hold a database connection, and the database closes once nothing is tracked
+            await asyncio.wait([start])  # it may use the database, which closes once nothing is tracked
             self.untrack(creation)
 
     async def _record_start(self, creation: Creation, job: Job) -> None:
@@ -335,7 +335,7 @@ class JobRunner:
             await asyncio.sleep(2 ** (creation.attempts - SUSPECT_ATTEMPTS))
         job = await self._submit(creation, request)
         self.track(creation, job)
-        try:  # before that, nobody could see or cancel the job here
+        try:  # only now, because members can see and cancel a tracked job
             await self.creation_store.update(creation, attempts=creation.attempts)
         except OwnershipLostError:
             job.cancel()
@@ -367,7 +367,8 @@ class JobRunner:
 
         Raises `ImageMissingError`, and TypeError for a row of another version.
         """
-        image = mask = None
+        image = None
+        mask = None
         if creation.source:
             image, mask = await asyncio.to_thread(read_masked, await self.image_store.read(creation.source))
         return request_from_json(creation.request or {}, image, mask)
@@ -381,7 +382,7 @@ class JobRunner:
         answers = [state_answer(creation, render.PAUSED) for creation in unfinished]
         await asyncio.gather(*map(self.delivery.announce, unfinished, answers), return_exceptions=True)
 
-    # Every other end
+    # Errors and cancellation
 
     @contextlib.asynccontextmanager
     async def finish_on_error(self, creation: Creation) -> AsyncIterator[None]:
@@ -438,7 +439,7 @@ class JobRunner:
         cancelled = state_answer(creation, render.CANCELLED)
         async with self.finish_on_error(creation):
             await self.creation_store.finish(creation, State.CANCELLED)
-            creation.token = token  # the row has forgotten it, but the two edits below need it
+            creation.token = token  # `finish` has deleted it, but the two edits below need it
             await self.delivery.announce(creation, cancelled)
             await asyncio.sleep(seconds)
             await self.delivery.announce(creation, cancelled)

@@ -109,7 +109,7 @@ class SafetyGate:
         guild = self.client.get_guild(creation.guild_id or 0)
         scopes = {Scope.CHANNEL: review.channel_id, Scope.SERVER: creation.guild_id or 0}
         preferred = layered(self.preference_store.get(scope, subject) for scope, subject in scopes.items()).language
-        # If the server belongs to another process's shard, its locale is unknown here. That of the creation comes closest.
+        # If another process serves the server's shard, its locale is unknown here. The creation's language comes closest.
         return preferred or (language_of_locale(guild.preferred_locale) if guild else creation.language)
 
     async def ask(self, review: ReviewRow, creation: Creation, result: Result) -> None:
@@ -120,7 +120,7 @@ class SafetyGate:
         try:
             message_id = await self._until_reached(lambda: self._find(review)) or await self._send(review, creation, result)
         except discord.HTTPException as error:
-            log.error("the moderators' channel %d did not take %r: %s", review.channel_id, creation, error)
+            log.error("Discord rejected %r in the moderators' channel %d: %s", creation, review.channel_id, error)
             await self._until_reached(lambda: self.review_store.decide(creation.id, Decision.DELETE, None))
             raise NotShownError(NOT_SHOWN) from error
         if message_id != review.message_id:
@@ -151,7 +151,7 @@ class SafetyGate:
         channel = self.client.get_partial_messageable(review.channel_id)
 
         async def send() -> discord.Message:
-            # With the nonce of the result, Discord would later take the result for a repetition of this message.
+            # With the nonce of the result, Discord would later drop the result as a duplicate of this message.
             return await channel.send(**answer.send(), nonce=f"r{creation.id}", allowed_mentions=NO_MENTIONS)
 
         while True:

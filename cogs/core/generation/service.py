@@ -74,14 +74,16 @@ class GenerationService:
         lease: Lease | None = None,
         leads: bool = True,
     ) -> None:
-        self.engine, self.database, self.image_store = engine, database, image_store
-        self.lease, self.leads = lease or Lease(database), leads
-        self.claims, self.broadcasts = Claims(database, self.lease), Broadcasts(database, self.lease)
-        self.creation_store, self.preference_store, self.quota_store = (
-            CreationStore(database, self.lease),
-            PreferenceStore(database),
-            QuotaStore(database),
-        )
+        self.engine = engine
+        self.database = database
+        self.image_store = image_store
+        self.lease = lease or Lease(database)
+        self.leads = leads
+        self.claims = Claims(database, self.lease)
+        self.broadcasts = Broadcasts(database, self.lease)
+        self.creation_store = CreationStore(database, self.lease)
+        self.preference_store = PreferenceStore(database)
+        self.quota_store = QuotaStore(database)
         self.review_store = ReviewStore(database)
         self.personal_data = PersonalData(database, self.creation_store, self.preference_store, image_store)
         self.rules = Rules(
@@ -93,10 +95,10 @@ class GenerationService:
             max_per_member=max_per_member,
         )
         self.builder = RequestBuilder(engine, styles)
-        self.questions: dict[int, Interaction] = {}  # the interactions that asked one, until it is answered
+        self.questions: dict[int, Interaction] = {}  # open questions of `confirm`, by the id of their interaction
         self.metrics = Metrics(engine, self.creation_store)
-        self.closed_reason: str | None = None  # why requests are refused
-        # Features register theirs here:
+        self.closed_reason: str | None = None  # why requests are rejected at present
+        # Features add to these when they are loaded:
         self.result_actions: dict[str, ResultAction] = {}  # what the buttons below pictures do
         self.result_notes: list[ResultNote] = []  # lines below the settings of pictures
         self.timelapse_rows: list[TimelapseRow] = []  # rows below animations
@@ -132,10 +134,10 @@ class GenerationService:
             self.background.start_daemon(coordinator.heartbeat())
             self.background.start_daemon(coordinator.run())
         if self.leads:
-            upkeep = Maintenance(
+            maintenance = Maintenance(
                 self.creation_store, self.quota_store, self.image_store, self.review_store, self.resume_reviewed
             )
-            self.background.start_daemon(upkeep.run())
+            self.background.start_daemon(maintenance.run())
         self.background.start_daemon(self.metrics.watch_loop())
 
     async def close(self, grace: float = 0) -> None:
@@ -225,7 +227,7 @@ class GenerationService:
             origin = await self.creation_store.get(parent) if parent else None
             spoiler = bool(context.preferences.spoiler or (origin and origin.spoiler))
         guild = interaction.client.get_guild(context.guild_id) if context.guild_id else None
-        sees_channel = guild is not None and interaction.app_permissions.view_channel  # not where a member installed the bot
+        sees_channel = guild is not None and interaction.app_permissions.view_channel  # else only the member installed the bot
         return Creation(
             id=interaction.id,
             parent_id=parent,
@@ -253,7 +255,7 @@ class GenerationService:
         await self.creation_store.update(creation, message_id=response.message_id)
 
     def _submit(self, context: Context, request: ImageRequest) -> Job:
-        if self.closed_reason:  # meanwhile
+        if self.closed_reason:  # it may have changed during the preparation
             raise DarkroomError(self.closed_reason)
         try:
             return self.engine.submit(request, owner=context.member_id)
@@ -311,10 +313,10 @@ class GenerationService:
 
     async def cancel_elsewhere(self, creation_id: int) -> bool:
         """Cancel a creation that this process does not run; return False if it has ended."""
-        taken = await self.claims.acquire(creation_id, *ACTIVE_STATES)
-        if taken:
-            self.background.start(self.runner.cancel_acquired(taken, 2 * self.lease.renew_interval))
-        return taken is not None
+        creation = await self.claims.acquire(creation_id, *ACTIVE_STATES)
+        if creation:
+            self.background.start(self.runner.cancel_acquired(creation, 2 * self.lease.renew_interval))
+        return creation is not None
 
     async def resume_reviewed(self, creation_id: int) -> None:
         """Apply the moderators' decision about a creation; raises `CreationStoreError`."""

@@ -82,10 +82,10 @@ class ResultSource:
         return await fetch_image(pictures[min(index, len(pictures) - 1)])
 
     def _posted_pictures(self) -> list[PostedFile]:
-        found = [file for file in posted_files(self.message) if file.name.startswith(render.PICTURE_PREFIX)]
-        if not found:
+        pictures = [file for file in posted_files(self.message) if file.name.startswith(render.PICTURE_PREFIX)]
+        if not pictures:
             raise InvalidImageError(UNKNOWN_RESULT)
-        return found
+        return pictures
 
 
 async def visible_creation(context: Context, creation_id: str) -> Creation:

@@ -13,7 +13,7 @@ from cogs.core.storage.preferences import PreferenceStore
 from cogs.core.tasks import run_all
 
 log = logging.getLogger(__name__)
-MAX_ORPHANS: Final = 8  # that one process takes over at a time, so that the others get some
+MAX_ORPHANS: Final = 8  # per tick, so that the other processes get some
 
 
 class ProcessCoordinator:

@@ -25,10 +25,12 @@ from diffusion.images.masks import read_mask, read_masked
 log = logging.getLogger(__name__)
 MAX_BYTES = 20 * 2**20
 DOWNLOAD_SECONDS = 30.0
-# The largest picture takes some two processor seconds and half a gigabyte.
-PROBE_CPU_SECONDS, PROBE_MEMORY_BYTES, PROBE_WAIT_SECONDS = 6, 2**30, 30.0
+# The largest picture takes about two processor seconds and half a gigabyte.
+PROBE_CPU_SECONDS = 6
+PROBE_MEMORY_BYTES = 2**30
+PROBE_WAIT_SECONDS = 30.0
 SANDBOX = Path(__file__).with_name("decode_sandbox.py")
-PROBE_THREADS = ThreadPoolExecutor(2, "decode-sandbox")  # so many at a time
+PROBE_THREADS = ThreadPoolExecutor(2, "decode-sandbox")  # two pictures at a time
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def posted_files(message: discord.Message) -> list[PostedFile]:
     return [
         PostedFile(PurePosixPath(urlsplit(media.url).path).name, description or "", 0, partial(fetch, media.url))
         for media, description in _media(message.components)
-        if media.attachment_id is not None  # others may have any URL
+        if media.attachment_id is not None  # media without an id may have any URL
     ]
 
 
@@ -129,9 +131,9 @@ async def probe(data: bytes) -> None:
 def _probe(data: bytes) -> bool:
     limits = map(str, (PROBE_CPU_SECONDS, PROBE_MEMORY_BYTES, MAX_PIXELS))
     try:
-        ended = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-I", SANDBOX, *limits, *FORMATS], input=data, capture_output=True, timeout=4 * PROBE_CPU_SECONDS
         )
     except subprocess.TimeoutExpired:
         return False
-    return ended.returncode == 0
+    return process.returncode == 0

@@ -77,7 +77,7 @@ class PersistentItem(discord.ui.DynamicItem[ItemT], template=NOTHING):
         texts = [f"{values[field]:d}" if kind is bool else str(values[field]) for field, kind in cls._fields.items()]
         return ":".join((cls._name, *texts))
 
-    # Discord.py knows no type of the client here; ours is always a `Darkroom`.
+    # discord.py has no type for the client here; ours is always a `Darkroom`.
     @classmethod
     async def from_custom_id(  # type: ignore[override]
         cls, interaction: Interaction, item: discord.ui.Item[Any], match: re.Match[str]
@@ -124,8 +124,8 @@ class PersistentSelect(PersistentItem["discord.ui.Select[Any]"]):
 
         A client can send anything.
         """
-        offered = set(_option_values(interaction.message.components if interaction.message else (), self.custom_id))
-        if not self.values or not offered.issuperset(self.values):
+        option_values = set(_option_values(interaction.message.components if interaction.message else (), self.custom_id))
+        if not self.values or not option_values.issuperset(self.values):
             raise DarkroomError(INVALID_CHOICE)
 
 

@@ -33,9 +33,9 @@ NO_MENTIONS: Final = discord.AllowedMentions.none()
 PROGRESS_EDIT_SECONDS = 5.0  # a progress edit that takes longer is rate-limited and is dropped
 ORIGINAL_RESPONSE_GRACE = timedelta(seconds=5)
 DELIVERY_GIVE_UP_AFTER = timedelta(days=1)
-CLOCK_DIFFERENCE = timedelta(minutes=5)  # between this machine and Discord, at most
+CLOCK_DIFFERENCE = timedelta(minutes=5)  # the most between this machine and Discord
 TOKEN_LIFE_MINUTES = 15
-TOKEN_MINUTES = 14  # of these, for drawing; the rest is for delivery
+TOKEN_MINUTES = 14  # for drawing; the rest is for delivery
 TOKEN_MARGIN = timedelta(seconds=10)
 TOO_LARGE = N_("The pictures are larger than Discord takes here. Please ask for fewer or smaller ones.")
 NOT_TAKEN = N_("Discord did not accept the pictures. Please try again.")
@@ -118,7 +118,8 @@ class Delivery:
         if (route is Route.EDIT_BY_TOKEN and _has_expired(creation)) or not self.creation_store.is_ownership_certain:
             return True
         async with self._channel_lock(channel):
-            edit = self._progress_edits[channel] = asyncio.ensure_future(self._send(route, creation, answer))
+            edit = asyncio.ensure_future(self._send(route, creation, answer))
+            self._progress_edits[channel] = edit
             try:
                 await asyncio.wait([edit], timeout=PROGRESS_EDIT_SECONDS)
             finally:
@@ -131,7 +132,7 @@ class Delivery:
         if not isinstance(error, DISCORD_ERRORS):
             raise error
         kind = classify(error)
-        log.warning("Discord rejected a progress edit of %r: %s", creation, kind.name)  # progress may be missed, results not
+        log.warning("Discord rejected a progress edit of %r: %s", creation, kind.name)  # lost progress does not matter
         return kind not in (ErrorKind.MESSAGE_GONE, ErrorKind.CHANNEL_GONE)
 
     def _channel_lock(self, channel: int) -> asyncio.Lock:
@@ -144,7 +145,7 @@ class Delivery:
         the pictures.
         """
         if edit := self._progress_edits.get(creation.channel_id):
-            edit.cancel()  # progress of another request waits for the result of this one
+            edit.cancel()  # a result goes before the progress of another request
         if answer.largest > (self._size_limit(creation) or math.inf):
             answer = await self._shrink(creation, answer)
         route = _initial_route(creation)

@@ -18,7 +18,8 @@ from diffusion.text import N_
 PROMPT_SHOWN: Final = 60
 CHANGES_SHOWN: Final = 120
 HIDDEN: Final = N_("(hidden from you)")
-BRANCH, LAST = "├─ ", "└─ "
+BRANCH = "├─ "
+LAST = "└─ "
 BELOW: Final = {"": "", BRANCH: "│  ", LAST: "   "}
 NAMES: Final = {
     "guidance_scale": "guidance",
@@ -48,7 +49,7 @@ class Relative:
 
 def changes(before: Relative, after: Relative, language: str = ENGLISH) -> str:
     """Return the differences between two requests as text."""
-    # What a row from before a setting existed does not say is as if it were left open; JSON knows lists alone.
+    # A row that is older than a setting counts as its default. JSON turned tuples into lists.
     old, new = (DEFAULTS | (relative.request or {}) for relative in (before, after))
     parts = []
     if after.source and after.source != before.source:
@@ -56,7 +57,7 @@ def changes(before: Relative, after: Relative, language: str = ENGLISH) -> str:
     elif before.source and not after.source:
         parts.append(say(language, "from noise"))
     for field in dict.fromkeys([*old, *new]):
-        if _listed(old.get(field)) == _listed(new.get(field)):
+        if _as_list(old.get(field)) == _as_list(new.get(field)):
             continue
         name = setting_name(language, NAMES.get(field, field.replace("_", " ")))
         if field in ("prompt", "negative_prompt"):
@@ -68,7 +69,7 @@ def changes(before: Relative, after: Relative, language: str = ENGLISH) -> str:
             ]
             parts += last or [say(language, "no branch")]
         else:
-            parts.append(f"{name} {_worded(old.get(field), language)} → {_worded(new.get(field), language)}")
+            parts.append(f"{name} {_value_text(old.get(field), language)} → {_value_text(new.get(field), language)}")
     return _cut(", ".join(parts), CHANGES_SHOWN) if parts else say(language, "the same again")
 
 
@@ -107,17 +108,17 @@ def tree_text(relatives: Iterable[Relative], marked: int, most: int, language: s
         text = changes(parent, relative, language) if parent and compared else description_text(relative, language)
         lines.append(f"{before}{branch}{'▶ ' * (relative.id == marked)}{text} · {relative.id}")
         below = before + BELOW[branch]
-        young = [child for child in children[relative.id] if child.id not in drawn]
-        for child in young:
-            draw(child, below, LAST if child is young[-1] else BRANCH)
+        undrawn = [child for child in children[relative.id] if child.id not in drawn]
+        for child in undrawn:
+            draw(child, below, LAST if child is undrawn[-1] else BRANCH)
 
     for relative in [*children[None], *known.values()]:
         if relative.id not in drawn:
             draw(relative)
-    return _fitted([line.replace("`", "'") for line in lines], most, language)
+    return _fit_lines([line.replace("`", "'") for line in lines], most, language)
 
 
-def _fitted(lines: list[str], most: int, language: str) -> str:
+def _fit_lines(lines: list[str], most: int, language: str) -> str:
     kept: list[str] = []
     room = most - 30
     for line in lines:
@@ -135,17 +136,20 @@ def _words(before: str, after: str) -> str:
     parts = []
     for kind, old_from, old_to, new_from, new_to in matcher.get_opcodes():
         if kind != "equal":
-            gone, come = old[old_from:old_to], new[new_from:new_to]
-            parts += [f"− {' '.join(gone)}"] if gone else []
-            parts += [f"+ {' '.join(come)}"] if come else []
+            removed = old[old_from:old_to]
+            added = new[new_from:new_to]
+            if removed:
+                parts.append(f"− {' '.join(removed)}")
+            if added:
+                parts.append(f"+ {' '.join(added)}")
     return " ".join(parts)
 
 
-def _listed(value: Any) -> Any:
-    return [_listed(each) for each in value] if isinstance(value, (list, tuple)) else value
+def _as_list(value: Any) -> Any:
+    return [_as_list(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
-def _worded(value: Any, language: str) -> str:
+def _value_text(value: Any, language: str) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     return say(language, "none") if value in (None, "", [], ()) else SAMPLER_NAMES.get(str(value), str(value))

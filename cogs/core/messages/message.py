@@ -15,7 +15,7 @@ from diffusion.images.animation import decode_animation, encode_animation
 from diffusion.images.parameters import read_text_chunks
 from diffusion.text import N_
 
-# One after another where files are too large: what the member is told, Pillow's options for WebP, a divisor of the sides.
+# Tried in turn if files are too large: a note for the member, Pillow's options for WebP, a divisor of the sides.
 SHRINK_LEVELS = (
     (N_("sent as lossless WebP, because the file was too large here"), {"lossless": True}, 1),
     (N_("sent as WebP, because the file was too large here"), {"quality": 90}, 1),
@@ -106,13 +106,13 @@ class Result(Answer):
     def layout(self) -> ui.LayoutView:
         """Lay the message out."""
         note = f"\n-# {say(self.language, SHRINK_LEVELS[self.shrink_level - 1][0])}" if self.shrink_level else ""
-        image_store = [
+        items = [
             discord.MediaGalleryItem(f"attachment://{picture.name}", description=picture.description, spoiler=self.spoiler)
             for picture in self.pictures
         ]
         view = ui.LayoutView(timeout=None)
         view.add_item(self._head())
-        view.add_item(ui.MediaGallery(*image_store))
+        view.add_item(ui.MediaGallery(*items))
         view.add_item(ui.TextDisplay(self.settings + note))
         for row in self.rows():
             view.add_item(row)
@@ -121,8 +121,9 @@ class Result(Answer):
     def _head(self) -> ui.Item[Any]:
         if self.source is None:
             return ui.TextDisplay(self.text)
-        media, alt = f"attachment://{self.source.name}", self.source.description
-        return ui.Section(self.text, accessory=ui.Thumbnail(media, description=alt, spoiler=self.spoiler))
+        media = f"attachment://{self.source.name}"
+        thumbnail = ui.Thumbnail[Any](media, description=self.source.description, spoiler=self.spoiler)
+        return ui.Section(self.text, accessory=thumbnail)
 
     def smaller(self, limit: int = 0) -> "Result | None":
         """Return the same with smaller files; None if that is impossible.
@@ -144,6 +145,6 @@ def _as_webp(picture: Picture, options: dict[str, Any], divisor: int) -> Picture
     size = max(1, frames[0].width // divisor), max(1, frames[0].height // divisor)
     resized = [frame.resize(size, Image.Resampling.LANCZOS) for frame in frames]
     text = read_text_chunks(picture.data).get("parameters")
-    # "exact" keeps the colours of what is transparent: in a source they are what is drawn over.
+    # "exact" keeps the colours of transparent pixels: in a source, the model draws over them.
     data = encode_animation(resized, milliseconds, text=text, exact=True, **options)
     return Picture(str(PurePath(picture.name).with_suffix(".webp")), data, picture.description)

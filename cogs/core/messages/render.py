@@ -24,10 +24,11 @@ PAUSED = N_("I am being restarted; this goes on afterwards.")
 CANCELLED = N_("Cancelled.")
 ALT_TEXT_LIMIT = 1024  # Discord's limit on an attachment's description
 ALT_WITHOUT_PROMPT = N_("A picture similar to the attached one")
-PICTURE_PREFIX, SOURCE_PREFIX = "darkroom-", "source."  # of the names of files, by which they are told apart in a message
-SPOILER_PREFIX = "SPOILER_"  # of the names of files that Discord hides until they are clicked
+PICTURE_PREFIX = "darkroom-"  # of the file names of finished pictures
+SOURCE_PREFIX = "source."  # of the file name of the picture that they started from
+SPOILER_PREFIX = "SPOILER_"  # Discord hides files with such a name until they are clicked
 PROMPT_SHOWN = 300
-PREVIEW_SIDE = 256  # at most: large pictures form as small ones
+PREVIEW_SIDE = 256  # pixels at most
 PREVIEWS_SHOWN = 4
 
 
@@ -165,16 +166,17 @@ def encode_source(request: ImageRequest) -> bytes | None:
 
 def result_pictures(request: ImageRequest, files: Iterable[bytes], language: str = ENGLISH) -> tuple[Picture, ...]:
     """Return finished pictures; the alt text has their number and prompts."""
-    several, variants = request.count > 1 and not request.morph_to, bool(request.variants)
+    is_numbered = request.count > 1 and not request.morph_to
     pictures = []
     for index, file in enumerate(files):
         own = request.single(index)
         suffix = own.animation if own.morph_to else "png"
-        name = f"{PICTURE_PREFIX}{own.seed}{f'-{index + 1}' if variants else ''}.{suffix}"  # those of other prompts share seeds
+        number = f"-{index + 1}" if request.variants else ""  # the pictures of all variants have the same seeds
+        name = f"{PICTURE_PREFIX}{own.seed}{number}.{suffix}"
         alt = " → ".join(own.prompts).strip() or say(language, ALT_WITHOUT_PROMPT)
         if own.morph_to:
             alt = say(language, "Animation: {prompt}", prompt=alt)
-        elif several:
+        elif is_numbered:
             alt = say(language, "Picture {number} of {count}: {prompt}", number=index + 1, count=request.count, prompt=alt)
         pictures.append(Picture(name, file, alt[:ALT_TEXT_LIMIT]))
     return tuple(pictures)

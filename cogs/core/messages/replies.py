@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 # Keys of `Interaction.extras`
 REMEDY = "remedy"  # a view that an error reply shows
 CONTINUED_BY = "continued_by"  # the later interaction to reply to
-# Public responses, or deferred ones: an error edited into them would be visible to everyone.
+# An error that is edited into one of these responses would be visible to everyone.
 PUBLIC_RESPONSES: Final = (
     discord.InteractionResponseType.channel_message,
     discord.InteractionResponseType.deferred_channel_message,
@@ -68,7 +68,7 @@ def as_user_error(error: Exception) -> DarkroomError:
     if isinstance(error, DarkroomError):
         return error
     if isinstance(error, discord.HTTPException):
-        log.warning("Discord refused an answer: %s", error)
+        log.warning("Discord rejected an answer: %s", error)
         return DarkroomError("Discord did not accept my answer. Please try again.")
     log.error("an interaction failed", exc_info=error)
     return DarkroomError("Something went wrong here. Please try again.")

@@ -142,7 +142,7 @@ def edit_again_view(owner: int, creation_id: int, language: str = ENGLISH) -> di
 
 
 def text_view(text: str) -> discord.ui.LayoutView:
-    """Return a layout of ``text``, which may have 4,000 characters, not 2,000."""
+    """Return a layout of ``text``, which may be twice as long as a plain message."""
     view = discord.ui.LayoutView(timeout=None)
     view.add_item(discord.ui.TextDisplay(text))
     return view

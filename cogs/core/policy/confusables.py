@@ -11,8 +11,8 @@ from typing import Final
 import regex
 from confusable_homoglyphs.confusables import is_confusable
 
-I_OR_L: Final = "ı"  # in skeletons, what may be an i or an l
-S_OR_F: Final = "ʃ"  # and what may be an s or an f
+I_OR_L: Final = "ı"  # in skeletons: an i or an l
+S_OR_F: Final = "ʃ"  # in skeletons: an s or an f
 IGNORABLE: Final = regex.compile(r"[\p{Default_Ignorable_Code_Point}\p{Cf}\p{Cs}\p{Co}\p{Cn}[\p{Cc}--\s]]+", regex.V1)
 MARKS: Final = regex.compile(r"[\p{Me}[[\p{Mn}&&\p{Script=Inherited}]--[\u3099\u309A]]]+", regex.V1)  # が is not か
 FOREIGN_MARKS: Final = regex.compile(rf"(?<=[!-~{I_OR_L}{S_OR_F}])\p{{M}}+")
@@ -26,7 +26,7 @@ def skeleton(text: str) -> str:
     Marks and invisible characters are removed. A capital I or a bar becomes `I_OR_L`, a long s becomes `S_OR_F`.
     """
     text = FOREIGN_MARKS.sub("", "".join(map(_as_latin, IGNORABLE.sub("", text))))
-    text = CAPITALS.sub(lambda word: word[0].replace("l", I_OR_L).lower(), text)  # among capitals, an I is an I
+    text = CAPITALS.sub(lambda word: word[0].replace("l", I_OR_L).lower(), text)  # an l among capitals may stand for an I
     return unicodedata.normalize("NFC", text.replace("I", I_OR_L).casefold())
 
 
@@ -37,7 +37,7 @@ def _as_latin(character: str) -> str:
     plain: str = MARKS.sub("", unicodedata.normalize("NFKD", character))
     if character.isascii() or (plain.isascii() and plain.isalnum()):
         return plain
-    for form in (character, plain, character.upper()):  # в is no B, В is
+    for form in (character, plain, character.upper()):  # В looks like B, в does not
         if form in _confusables():
             return _confusables()[form]
         if len(form) == 1 and (named := NAMED.search(unicodedata.name(form, ""))):

@@ -70,7 +70,7 @@ def resolve(interaction: Interaction) -> Context:
         role_ids=frozenset(role.id for role in getattr(interaction.user, "roles", ())),
         guild_id=interaction.guild_id,
         place_ids=frozenset(place for place in places if place is not None),
-        is_age_restricted=is_nsfw is not None and is_nsfw(),  # a thread is if its channel is; a direct message never
+        is_age_restricted=is_nsfw is not None and is_nsfw(),  # a thread is like its channel, a direct message never is
         preferences=preferences,
         server=layers.get(Scope.SERVER, NO_PREFERENCES),
         limits=replace(

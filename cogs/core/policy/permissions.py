@@ -18,7 +18,10 @@ async def check_operator(interaction: Interaction) -> None:
 
 
 def is_here(context: Context, creation: Creation) -> bool:
-    """Return whether ``creation`` belongs to this server, or to this channel outside of servers."""
+    """Return whether ``creation`` belongs to this server.
+
+    Outside servers, it must belong to this channel.
+    """
     if creation.guild_id is None:
         return creation.channel_id == context.interaction.channel_id
     return creation.guild_id == context.guild_id
@@ -74,5 +77,5 @@ def _permissions(context: Context, creation: Creation) -> discord.Permissions:
     except discord.ClientException:  # a thread whose channel the bot does not see
         return discord.Permissions.none()
     if isinstance(channel, discord.Thread) and channel.is_private() and not permissions.manage_threads:
-        return discord.Permissions.none()  # only its members see it, and the bot does not know who they are
+        return discord.Permissions.none()  # only its members see it, and the bot does not know them
     return permissions

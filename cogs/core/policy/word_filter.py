@@ -19,8 +19,8 @@ from diffusion.text import plural
 
 WORD_LIMIT: Final = 60
 EXPRESSION_LIMIT: Final = 200
-SEARCH_SECONDS: Final = 0.25  # that all expressions of a server may take with one text
-TRIAL_SECONDS: Final = 0.05  # that a new one may take with each of the texts below
+SEARCH_SECONDS: Final = 0.25  # for all expressions of a server and one text
+TRIAL_SECONDS: Final = 0.05  # for a new expression and each of the texts below
 TRIAL_TEXTS: Final = tuple(
     f"{text}!" for text in ("a" * 1000, "1" * 1000, "a " * 500, "ab" * 500, "red apple " * 100, "." * 1000)
 )
@@ -41,11 +41,13 @@ LOOKALIKES: Final = {
 }
 MERGED_LETTERS: Final = {ord(sign): signs[0] for signs in LOOKALIKES.values() for sign in signs}  # one for all of i, l, 1, !, |
 AMBIGUOUS_READINGS: Final = ({ord(I_OR_L): "i", ord(S_OR_F): "s"}, {ord(I_OR_L): "l", ord(S_OR_F): "f"})
-# What joins the letters of a word to the eye, and not what separates words where somebody forgot the space.
+# Signs between letters that still read as one word. Signs that separate words without a space are not among them.
 JOINER: Final = r"[-._*'’~`·•\u2600-\u27bf\U0001f000-\U0001faff]{0,3}"
 GAP: Final = r"[\W_]{1,3}"
 RECURSION: Final = re.compile(r"\(\?(?:R|\d|&|P>)")
-UNSPACED: Final = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")  # words touch there
+UNSPACED: Final = regex.compile(
+    r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
+)  # no spaces between words
 
 
 class InvalidRuleError(DarkroomError):
@@ -83,11 +85,11 @@ class WordList:
             # The first test is cheap and rules out nearly all words.
             if any(merged in each for each in merged_texts) and _word(rule.text).search(skeletal):
                 return rule
-        over = time.monotonic() + SEARCH_SECONDS
+        deadline = time.monotonic() + SEARCH_SECONDS
         for rule, expression in self._expressions.items():
             for reading in {text, *map(skeletal.translate, AMBIGUOUS_READINGS)}:
                 try:
-                    if _matches(expression, reading, over - time.monotonic()):
+                    if _matches(expression, reading, deadline - time.monotonic()):
                         return rule
                 except TimeoutError:
                     raise RuleTimeoutError(
@@ -193,7 +195,8 @@ def _stretched(word: str) -> str:
     """
     pattern = ""
     for character, run in itertools.groupby(word):
-        unit, count = f"(?:{_letter(character)}{JOINER})", len(list(run))
+        unit = f"(?:{_letter(character)}{JOINER})"
+        count = len(list(run))
         pattern += f"{unit}(?:{unit}{{2,}})?" if count == 1 else f"{unit}{{{count},}}"
     return pattern
 

@@ -77,24 +77,24 @@ def parse_flags(text: str) -> ParsedFlags:
 
     Raises `InvalidRequestError` for a value that cannot be read.
     """
-    found = [flag for flag in FLAG.finditer(text) if flag[1] == "--" or flag[2].lower() in NAMES.keys() | MIDJOURNEY_FLAGS]
-    if not found:
+    matches = [flag for flag in FLAG.finditer(text) if flag[1] == "--" or flag[2].lower() in NAMES.keys() | MIDJOURNEY_FLAGS]
+    if not matches:
         return ParsedFlags(text)
-    kept = [text[: found[0].start()]]
+    kept = [text[: matches[0].start()]]
     settings: dict[str, Any] = {}
     unknown: list[str] = []
-    ends = [flag.start() for flag in found[1:]] + [len(text)]
-    for flag, end in zip(found, ends, strict=True):
+    ends = [flag.start() for flag in matches[1:]] + [len(text)]
+    for flag, end in zip(matches, ends, strict=True):
         words = text[flag.end() : end].lstrip("=").split()
         name = flag[2].lower()
         setting = NAMES.get(name)
-        taken = 1
+        word_count = 1
         if setting in TEXT_SETTINGS:
-            taken = len(words)
+            word_count = len(words)
         elif name in MIDJOURNEY_SWITCHES:
-            taken = 0
-        value = " ".join(words[:taken])
-        kept += words[taken:]
+            word_count = 0
+        value = " ".join(words[:word_count])
+        kept += words[word_count:]
         if setting is None or (name, value.lower()) == ("style", "raw"):
             unknown.append(f"--{name} {value}".strip())
         else:

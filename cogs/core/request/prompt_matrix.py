@@ -23,8 +23,8 @@ def expand(prompt: str) -> tuple[str, ...]:
     """
     if not SPECIAL.search(prompt):
         return (prompt,)
-    found = tuple(itertools.islice(_expand(prompt, 0), MAX_FILES + 1))
-    if len(found) > MAX_FILES:
+    variants = tuple(itertools.islice(_expand(prompt, 0), MAX_FILES + 1))
+    if len(variants) > MAX_FILES:
         raise InvalidRequestError(
             "prompt",
             plural(
@@ -34,7 +34,7 @@ def expand(prompt: str) -> tuple[str, ...]:
             ),
             most=MAX_FILES,
         )
-    return tuple(" ".join(text.split()) for text in found)
+    return tuple(" ".join(text.split()) for text in variants)
 
 
 def prompt_fields(text: str, variants: tuple[str, ...], each: int) -> dict[str, Any]:
@@ -89,15 +89,15 @@ def _first_choice(text: str, start: int) -> list[int] | None:
 
     Returns None if there is none.
     """
-    open_ones: list[list[int]] = []
+    open_choices: list[list[int]] = []
     first: list[int] | None = None
     for found in SPECIAL.finditer(text, start):
         if found[0] == "{":
-            open_ones.append([found.start()])
-        elif found[0] == "|" and open_ones:
-            open_ones[-1].append(found.start())
-        elif found[0] == "}" and open_ones:
-            closed = open_ones.pop()
+            open_choices.append([found.start()])
+        elif found[0] == "|" and open_choices:
+            open_choices[-1].append(found.start())
+        elif found[0] == "}" and open_choices:
+            closed = open_choices.pop()
             if len(closed) > 1 and (first is None or closed[0] < first[0]):
                 first = [*closed, found.start()]
     return first

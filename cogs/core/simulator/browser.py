@@ -72,7 +72,8 @@ async def serve(service: GenerationService, make_bot: Callable[[GenerationServic
     async with simulated(service, make_bot) as env:
         bot: Any = env.bot
         await bot.user.edit(username="Darkroom")
-        you, guest = env.create_user("you"), env.create_user("guest")
+        you = env.create_user("you")
+        guest = env.create_user("guest")
         guild = env.create_guild(name="Darkroom preview", owner=you)  # the owner may do everything
         channel = guild.create_text_channel("darkroom")
         await bot.get_partial_messageable(channel.id).send(welcome_text(defaults))

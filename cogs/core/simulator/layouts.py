@@ -10,7 +10,9 @@ from simcord.backend.ops.messages import MessageMixin
 from simcord.http import _helpers
 
 MAX_FILES = 10
-_payload, _uploads, _delete = serializers.message_payload, _helpers._preview_uploads, MessageMixin.delete_message
+_payload = serializers.message_payload
+_uploads = _helpers._preview_uploads
+_delete = MessageMixin.delete_message
 
 
 def _without_attachments(backend: Any, message: Any, **options: Any) -> Any:

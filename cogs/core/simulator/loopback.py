@@ -22,8 +22,18 @@ from simcord.interactions import base_payload, store_interaction_attachment
 
 from cogs.core.simulator import layouts  # noqa: F401  (importing it makes simcord give layouts as Discord does)
 
-HELLO, READY, ACK, INVALID_SESSION, DISPATCH = 10, "READY", 11, 9, 0
-COMMAND, COMPONENT, MODAL = 2, 3, 5
+# Opcodes of the gateway
+DISPATCH = 0
+HEARTBEAT = 1
+IDENTIFY = 2
+RESUME = 6
+INVALID_SESSION = 9
+HELLO = 10
+ACK = 11
+# Types of interactions
+COMMAND = 2
+COMPONENT = 3
+MODAL = 5
 OPTION_TYPES = {str: 3, int: 4, bool: 5, float: 10, bytes: 11}
 
 
@@ -130,7 +140,7 @@ class LoopbackDiscord:
         return interaction
 
     def shard_of(self, guild_id: int | str | None) -> int:
-        """Return the shard that receives the events of a server, or of direct messages (None)."""
+        """Return the shard that receives the events of a server (None: direct messages)."""
         return (int(guild_id or 0) >> 22) % len(self.guilds)
 
     def forget(self, files: int) -> None:
@@ -159,17 +169,17 @@ class LoopbackDiscord:
         async for frame in socket:
             if frame.type is not WSMsgType.TEXT:
                 break
-            asked = json.loads(frame.data)
-            if asked["op"] == 1:
-                await asyncio.sleep(0.1)  # discord.py misjudges an answer that comes before it has noted the question
+            payload = json.loads(frame.data)
+            if payload["op"] == HEARTBEAT:
+                await asyncio.sleep(0.1)  # discord.py misreads an answer that arrives before it has recorded the heartbeat
                 await socket.send_json({"op": ACK})
-            elif asked["op"] == 2:
-                shard = asked["d"].get("shard", [0, 1])[0]
+            elif payload["op"] == IDENTIFY:
+                shard = payload["d"].get("shard", [0, 1])[0]
                 self._sockets[shard] = socket
                 await self._on_identify(shard)
-            elif asked["op"] == 6:
+            elif payload["op"] == RESUME:
                 await socket.send_json({"op": INVALID_SESSION, "d": False})
-        for shard in [shard for shard, taken in self._sockets.items() if taken is socket]:
+        for shard in [shard for shard, connected in self._sockets.items() if connected is socket]:
             del self._sockets[shard]
             self.ready.clear()
         return socket
@@ -181,14 +191,14 @@ class LoopbackDiscord:
         application = {"id": str(self.backend.application_id), "flags": 0}
         known = {"guilds": [{"id": guild["id"], "unavailable": True}], "application": application}
         ready = session | known | {"shard": [shard, len(self.guilds)]}
-        await self._dispatch(READY, ready, shard)
+        await self._dispatch("READY", ready, shard)
         await self._dispatch("GUILD_CREATE", guild, shard)
         if len(self._sockets) == len(self.guilds):
             self.ready.set()
 
     async def _dispatch(self, event: str, data: Mapping[str, Any], shard: int) -> None:
         if shard not in self._sockets:
-            raise ConnectionError(f"nobody serves shard {shard}")
+            raise ConnectionError(f"no bot serves shard {shard}")
         self._sequence += 1
         await self._sockets[shard].send_str(self._json({"op": DISPATCH, "t": event, "s": self._sequence, "d": data}))
 

@@ -32,10 +32,10 @@ async def served(seconds: float = 120) -> AsyncIterator[str]:
     assert program.stdout
     try:
         async with asyncio.timeout(seconds):
-            while not (found := re.search(rb"http://127\.0\.0\.1:\S+", await program.stdout.readline())):
+            while not (address := re.search(rb"http://127\.0\.0\.1:\S+", await program.stdout.readline())):
                 assert program.returncode is None
                 assert not program.stdout.at_eof()
-        yield found[0].decode()
+        yield address[0].decode()
     finally:
         program.terminate()
         _, errors = await program.communicate()

@@ -21,7 +21,10 @@ PENDING_STATES: Final = (*ACTIVE_STATES, State.RENDERED)
 
 
 class Claims:
-    """Claims creations for the process of ``lease``. All methods raise `CreationStoreError`."""
+    """Claims creations for the process of ``lease``.
+
+    All methods raise `CreationStoreError`.
+    """
 
     def __init__(self, database: Database, lease: Lease) -> None:
         self._database = database
@@ -68,7 +71,7 @@ class Claims:
             return set(creation_ids) - set((await session.scalars(owned)).all())
 
     async def held_by_others(self, member: int) -> list[int]:
-        """Return the ids of the pending creations of ``member`` that belong to other processes."""
+        """Return the ids of the pending creations of ``member`` in other processes."""
         if not self.lease.is_shared:
             return []
         pending = select(Creation.id).where(
@@ -106,6 +109,6 @@ class Claims:
         mine = self.lease.process_id
         self._unconfirmed.update(creation.id for creation in creations if creation.owner_process != mine)
         ids = [creation.id for creation in creations]
-        # ``changed`` keeps its value: it tells since when a message may have been posted.
+        # ``changed`` keeps its value: a message may have been posted since then.
         assign = update(Creation).where(Creation.id.in_(ids)).values(owner_process=mine, changed=Creation.changed)
         await session.execute(assign, execution_options={"synchronize_session": False})

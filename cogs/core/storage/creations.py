@@ -171,7 +171,7 @@ class CreationStore:
                 await session.flush()
                 await quotas.add_usage(session, creation.owner, creation.guild_id, creation.created, creation.counted)
         except CreationStoreError:
-            # The commit may have succeeded although its answer was lost. Nobody works on such a row, so it has to fail.
+            # The commit may have succeeded although its answer was lost. No process works on such a row, so it must fail.
             self._pending[creation.id] = {"state": State.FAILED, "error": REQUEST_NOT_SAVED, "token": "", "counted": 0}
             self._failed.append(creation.id)
             raise
@@ -287,7 +287,8 @@ class CreationStore:
             parents = await self._read(select(Creation).where(Creation.id == oldest.parent_id))
             if not parents:
                 break
-            oldest = family[parents[0].id] = parents[0]
+            oldest = parents[0]
+            family[oldest.id] = oldest
         generation = list(family)
         while generation and len(family) < MAX_FAMILY:
             children = select(Creation).where(Creation.parent_id.in_(generation), Creation.state == State.DELIVERED)

@@ -49,7 +49,9 @@ class ImageStore:
     """
 
     def __init__(self, folder: Path, max_bytes: int = 10 * 2**30, max_days: float = 30) -> None:
-        self.folder, self.max_bytes, self.max_days = folder, max_bytes, max_days
+        self.folder = folder
+        self.max_bytes = max_bytes
+        self.max_days = max_days
 
     async def save(self, data: bytes) -> str:
         """Store ``data`` and return its name; raises `ImageNotStoredError`.
@@ -88,7 +90,7 @@ class ImageStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(ImageMissingError):
             self._read(path.stem)
-            os.utime(path)  # it counts as new
+            os.utime(path)  # so that it counts as new
             return
         handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
         try:
@@ -132,7 +134,8 @@ class ImageStore:
         self._remove(self._find(name))
 
     def _prune(self, max_bytes: int, keep: set[str]) -> None:
-        now, size = time.time(), 0
+        now = time.time()
+        size = 0
         for modified, bytes_, path in sorted(self._list(), reverse=True):
             age = now - modified
             is_torn = path.suffix == ".tmp" and age > SECONDS_PER_DAY  # left by a crash

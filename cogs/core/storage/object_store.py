@@ -36,8 +36,8 @@ class FsspecImageStore(ImageStore):
         except (ImportError, ValueError) as error:  # it names the missing package
             raise DarkroomError(f"PICTURES_URL cannot be used: {error}") from error
         super().__init__(Path(root), max_bytes, max_days)
-        # A storage without its own move stores a file whole, or the reader detects the damage. It has no folders either, and
-        # to create one would create a bucket of a mistyped name.
+        # Object stores have no move and no folders. They store a file whole, and creating a folder could create a bucket by
+        # mistake if its name is mistyped.
         self.moves = type(self.files).mv is not AbstractFileSystem.mv
         self._listed = -LISTING_INTERVAL_SECONDS
 

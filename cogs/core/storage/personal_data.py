@@ -24,7 +24,7 @@ NOT_EXPORTED: Final = ("token", "application_id")
 class DeletedData:
     """The data that was deleted.
 
-    Of the ``pictures`` (without films), ``kept`` remain because other creations use them.
+    Of the ``pictures`` (without timelapses), ``kept`` remain because other creations use them.
     """
 
     creations: list[Creation]

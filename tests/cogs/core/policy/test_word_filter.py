@@ -122,7 +122,7 @@ def test_expression_sees_through_disguises():
         (Rule("a" * 201, is_expression=True), "200 characters"),
         (Rule("[", is_expression=True), "no regular expression"),
         (Rule("x*", is_expression=True), "matches everything"),
-        (Rule("(?R)", is_expression=True), "call themselves"),
+        (Rule("(?R)", is_expression=True), "Recursive expressions"),
         (Rule(r"(a+)+$", is_expression=True), "takes too long"),
         (Rule(r"(\w+ ?)*(\w+ ?)*\d\d\d$", is_expression=True), "takes too long"),
     ],
