@@ -1,4 +1,4 @@
-"""A small classifier of latents at every noise level, and the gradient that guides images towards its labels."""
+"""A small classifier of noisy latents, and its gradient for guidance."""
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 
 class NoisyLatentClassifier(ModelMixin, ConfigMixin):
-    """Classifies the group and the main colour of an image by its noisy latents and their timestep.
+    """Classifies the group and main colour of an image by its noisy latents.
 
     The down path of a UNet, then the mean over all cells, then a linear head each for ``groups`` and ``colours``: any height
     and width will do. diffusers' `save_pretrained` and `from_pretrained` write and read it, label names included.
@@ -28,7 +28,8 @@ class NoisyLatentClassifier(ModelMixin, ConfigMixin):
     ) -> None:
         super().__init__()
         self.labels = (*groups, *colours)
-        first, last = block_out_channels[0], block_out_channels[-1]
+        first = block_out_channels[0]
+        last = block_out_channels[-1]
         width = 4 * first
         self.time_proj = Timesteps(first, flip_sin_to_cos=True, downscale_freq_shift=0)
         self.time_embedding = TimestepEmbedding(first, width)
@@ -50,7 +51,10 @@ class NoisyLatentClassifier(ModelMixin, ConfigMixin):
         self.colour_head = nn.Linear(last, len(colours))
 
     def forward(self, latents: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits (rows, groups) and (rows, colours) for ``latents`` (rows, channels, h, w) at ``timesteps`` (rows,)."""
+        """Return logits (rows, groups) and (rows, colours).
+
+        ``latents`` are (rows, channels, h, w), ``timesteps`` (rows,).
+        """
         embedded_time = self.time_embedding(self.time_proj(timesteps).to(latents.dtype))
         hidden = self.conv_in(latents)
         for block in self.down_blocks:
@@ -59,9 +63,10 @@ class NoisyLatentClassifier(ModelMixin, ConfigMixin):
         return self.group_head(features), self.colour_head(features)
 
     def gradient(self, x_t: Tensor, timesteps: Tensor, labels: Tensor) -> Tensor:
-        """Return grad_x log p(y | x_t), like ``x_t`` (rows, channels, h, w), each row for its own label.
+        """Return grad_x log p(y | x_t) in the shape of ``x_t`` (rows, channels, h, w).
 
-        ``timesteps`` and ``labels`` are (rows,), the latter indices into `labels`. It may be called in inference mode.
+        Each row has its own label. ``timesteps`` and ``labels`` are (rows,), the latter indices into
+        `labels`. It may be called in inference mode.
         """
         with torch.inference_mode(False), torch.enable_grad():
             x_t = x_t.clone().requires_grad_()  # a clone, as autograd takes no tensors that were made in inference mode

@@ -21,7 +21,7 @@ Phrase = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, m
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Preset:
-    """Settings that decide how carefully, and so how long, an image is drawn; their names are those of `ImageRequest`."""
+    """Settings of `ImageRequest` that trade quality against time."""
 
     steps: int
     sampler: str
@@ -38,7 +38,7 @@ PRESETS: Final[dict[str, Preset]] = {
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Defaults:
-    """The settings of a request that names none, and the model's styles, examples and description.
+    """A model's default settings, styles, examples and description.
 
     - ``steps``, ``sampler``, ``guidance_interval``: the quality "standard". ``presets`` has the other qualities; `PRESETS` has
       those that it leaves out.
@@ -67,9 +67,10 @@ class Defaults:
 
 
 def read_defaults(folder: Path, family_defaults: Defaults | None = None) -> Defaults:
-    """Read the ``darkroom.json`` of a model's folder; what it leaves out is as in ``family_defaults``.
+    """Read the ``darkroom.json`` of a model's folder.
 
-    Raises `ModelLoadError` for a file that is no JSON, or has unknown names or values that no request can have.
+    Missing settings come from ``family_defaults``. Raises `ModelLoadError` for a file that is no JSON, or has unknown names or
+    values that no request can have.
     """
     fallback = family_defaults or Defaults()
     path = folder / FILE

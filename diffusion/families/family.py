@@ -1,4 +1,4 @@
-"""What a model family answers; all else about drawing is the same for every family."""
+"""The interface of a model family: everything that differs between families."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
@@ -14,7 +14,7 @@ from diffusion.sampling.samplers import Sampler
 
 
 class Family(Protocol):
-    """What the network hears, how it is called, which noise schedule it has and how pixels become latents.
+    """Encodes prompts and pixels, calls the denoiser and knows its noise schedule.
 
     A family is built from its ``parts`` by their names, ``scheduler_config`` in place of the scheduler; it knows nothing of
     files, and holds networks on one device. Write one by deriving from this class: what is not abstract here suits most.
@@ -39,25 +39,29 @@ class Family(Protocol):
     pixel_dtype: torch.dtype  # in which pixels become latents and back
 
     def count_tokens(self, text: str) -> int:
-        """Count the tokens of ``text`` without its start and end marks. Safe in any thread."""
+        """Count the tokens of ``text`` without start and end marks. Safe in any thread."""
 
     def encode(self, text: str, request: ImageRequest) -> Conditions:
         """Return one row for ``text``, on `device`, in the dtypes that `predict` takes."""
 
     def rows(self, request: ImageRequest, conditional: Conditions) -> Conditions:
-        """Return the rows of a network call: the unconditional one, where guidance needs it, before ``conditional``."""
+        """Return the rows of a network call, with an unconditional row before the other.
+
+        Without guidance the call has only the ``conditional`` row.
+        """
         if request.guidance_scale <= self.guidance_above:
             return conditional
         return Conditions.stack([self.encode(request.negative_prompt, request), conditional])
 
     def predict(self, latents: Tensor, timesteps: Tensor, **conditions: Tensor) -> Tensor:
-        """Call the denoiser: (rows, channels, h, w), (rows,) and the conditions -> predictions like ``latents``.
+        """Call the denoiser and return its predictions in the shape of ``latents``.
 
-        All are on `device`, and nothing but the inputs may decide what it does: it is compiled and recorded as a graph.
+        ``latents`` are (rows, channels, h, w), ``timesteps`` (rows,). All are on `device`, and nothing but the inputs may
+        decide what it does: it is compiled and recorded as a graph.
         """
 
     def guide(self, rows: Tensor, scale: float) -> Tensor:
-        """Combine one image's predictions, (2, ...) with guidance or (1, ...) without, into one."""
+        """Combine one image's predictions, (2, ...) with guidance or (1, ...) without."""
         if len(rows) == 1:
             return rows
         unconditional, conditional = rows.split(1)
@@ -67,13 +71,20 @@ class Family(Protocol):
         """Return diffusers' scheduler for latents of ``shape``, with its timesteps set."""
 
     def predict_x_0(self, x_t: Tensor, predictions: Tensor, timesteps: Tensor) -> Tensor:
-        """Estimate the clean latents (rows, channels, h, w) from inputs of the denoiser and its predictions, for previews."""
+        """Estimate the clean latents (rows, channels, h, w) for previews.
+
+        ``x_t`` are inputs of the denoiser.
+        """
 
     def to_latents(self, pixels: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Encode pixels (images, 3, height, width) in [-1, 1], on `device` in `pixel_dtype`, to float32 latents there.
+        """Encode pixels (images, 3, height, width) in [-1, 1] to float32 latents.
 
-        ``generator`` draws from the autoencoder's posterior, where it has one; None takes the most likely latents.
+        Both are on `device`; the pixels are in `pixel_dtype`. ``generator`` draws from the autoencoder's posterior, where it
+        has one; None takes the most likely latents.
         """
 
     def to_pixels(self, latents: Tensor) -> Tensor:
-        """Decode clean latents (images, channels, h, w), from any device, to pixels (images, 3, height, width) in [-1, 1]."""
+        """Decode clean latents (images, channels, h, w) from any device to pixels.
+
+        Pixels are (images, 3, height, width) in [-1, 1].
+        """

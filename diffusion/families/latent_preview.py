@@ -1,4 +1,4 @@
-"""Previews without the decoder: the linear map from latent cells to colours that fits an autoencoder best."""
+"""Previews without the decoder, by a linear map from latents to colours."""
 
 from collections.abc import Sequence
 
@@ -9,15 +9,18 @@ from torch.nn import functional as F
 
 from diffusion.families.family import Family
 
-PICTURES, CELLS, PATCH = 8, 16, 4  # pictures of coloured patches to fit the map to; their sides in latent cells
+# The map is fitted to pictures of coloured patches; their sides are in latent cells.
+PICTURES = 8
+CELLS = 16
+PATCH = 4
 
 
 @torch.inference_mode()
 def fit_projection(family: Family) -> Tensor:
-    """Fit a (3, channels + 1) map from latents and a constant to RGB in [-1, 1], by least squares, on the CPU.
+    """Fit a map from latents and a constant to RGB in [-1, 1] by least squares.
 
-    It is fitted to the latents of pictures of coloured patches, many of them in full colours, black or white: fitted to pale
-    ones only, it makes white grounds grey.
+    The map is (3, channels + 1), on the CPU. It is fitted to the latents of pictures of coloured patches, many of them in full
+    colours, black or white: fitted to pale ones only, it makes white backgrounds grey.
     """
     generator = torch.Generator().manual_seed(0)
     colours = torch.empty(PICTURES, 3, CELLS // PATCH, CELLS // PATCH).uniform_(-1.6, 1.6, generator=generator).clamp(-1, 1)
@@ -30,7 +33,10 @@ def fit_projection(family: Family) -> Tensor:
 
 
 def project(projection: Tensor, latents: Tensor) -> Tensor:
-    """Map latents (images, channels, h, w) to colours (images, h, w, 3) in bytes, one pixel a latent cell."""
+    """Map latents (images, channels, h, w) to colours (images, h, w, 3) in bytes.
+
+    Each latent cell becomes one pixel.
+    """
     return to_bytes(torch.einsum("oc,bchw->bohw", projection, with_constant(latents)))
 
 
@@ -40,7 +46,10 @@ def with_constant(latents: Tensor) -> Tensor:
 
 
 def to_bytes(pixels: Tensor) -> Tensor:
-    """Convert (images, 3, height, width) in [-1, 1] to (images, height, width, 3) in bytes, where they are."""
+    """Convert (images, 3, h, w) in [-1, 1] to (images, h, w, 3) in bytes.
+
+    The result is on the same device.
+    """
     return (pixels.float() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 
 
@@ -50,5 +59,5 @@ def to_images(pixels: Tensor) -> list[Image.Image]:
 
 
 def to_strip(previews: Sequence[Tensor]) -> Image.Image:
-    """Lay ``previews``, each (height, width, 3) in bytes, below one another like the frames of a film."""
+    """Stack ``previews``, each (height, width, 3) in bytes, into one tall image."""
     return Image.fromarray(torch.cat(list(previews)).cpu().numpy())

@@ -1,4 +1,4 @@
-"""A loaded model of any family: it starts images, calls the networks and finishes images."""
+"""A loaded model of any family, which starts, denoises and finishes images."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -31,7 +31,7 @@ SOLVERS_CACHED = 64
 
 
 class ImageModel(ModelSpec):
-    """A ``family`` with its networks loaded, and a ``classifier`` of its latents if it has one.
+    """A ``family`` with its loaded networks and an optional ``classifier``.
 
     Latents stay on the CPU in float32; only the networks' inputs and outputs travel. Methods that call networks are for one
     thread at a time; those of `ModelSpec` are safe in any.
@@ -70,9 +70,10 @@ class ImageModel(ModelSpec):
         return self.family.count_tokens(text)
 
     def trajectory(self, request: ImageRequest, index: int = 0, noise: Tensor | None = None) -> Trajectory:
-        """Start image ``index`` of ``request``. ``noise``, of the latents' shape, replaces what its seed would draw.
+        """Start image ``index`` of ``request``.
 
-        One CPU generator draws all random numbers of an image, so an image depends neither on its batch nor on the device.
+        ``noise``, in the shape of the latents, replaces the noise of its seed. One CPU generator draws all random numbers of
+        an image, so an image depends neither on its batch nor on the device.
         """
         shape = self.latent_shape(request.width, request.height)
         start_step = request.start_step if request.image is not None else 0
@@ -121,21 +122,24 @@ class ImageModel(ModelSpec):
         return self.family.rows(request, self.family.encode(prompt, request))
 
     def _latent_mask(self, mask: Image.Image, request: ImageRequest) -> Tensor:
-        """Return (1, 1, height, width) with 1 for the latent cells that hold anything white of ``mask``."""
+        """Return (1, 1, h, w) with 1 for latent cells with any white pixel of ``mask``."""
         fitted = fit_mask(mask, request.width, request.height)
         white = torch.frombuffer(bytearray(fitted.tobytes()), dtype=torch.uint8).view(1, 1, fitted.height, fitted.width)
         return max_pool2d((white > 0).float(), self.latent_factor)
 
     @torch.inference_mode()
     def predict_noise(self, latents: Tensor, timesteps: Tensor, conditions: Conditions) -> Tensor:
-        """Call the denoiser, by whatever backend; ``latents`` and the predictions are in float32 on the CPU."""
+        """Call the denoiser by its backend.
+
+        ``latents`` and the predictions are in float32 on the CPU.
+        """
         return self._network(latents.to(self.dtype), timesteps, **conditions.tensors).cpu().float()
 
     def _predict(self, latents: Tensor, timesteps: Tensor, **conditions: Tensor) -> Tensor:
         return self.family.predict(latents.to(self.device), timesteps.to(self.device), **conditions)
 
     def compile(self) -> None:
-        """Have the denoiser's calls compiled: by OpenVINO on a CPU, where it is installed, else by torch.
+        """Compile the denoiser by torch, or by OpenVINO on a CPU that has it installed.
 
         That takes a minute or more and is meant for a thread of its own: calls go on uncompiled meanwhile, and afterwards
         those that do not fit what was compiled.
@@ -160,7 +164,10 @@ class ImageModel(ModelSpec):
 
     @torch.inference_mode()
     def encode_image(self, image: Image.Image, generator: torch.Generator) -> Tensor:
-        """Encode an RGB image to latents (1, channels, height / factor, width / factor), drawn from the posterior."""
+        """Encode an RGB image to latents, drawn from the autoencoder's posterior.
+
+        The latents are (1, channels, height / factor, width / factor).
+        """
         pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(image.height, image.width, 3)
         pixels = pixels.permute(2, 0, 1)[None].to(self.device, self.family.pixel_dtype) / 127.5 - 1
         return self.family.to_latents(pixels, generator).cpu()
@@ -171,7 +178,7 @@ class ImageModel(ModelSpec):
         return to_images(self.family.to_pixels(latents))
 
     def finish(self, request: ImageRequest, latents: Tensor) -> Image.Image:
-        """Decode the clean latents (1, channels, h, w) of an image of ``request`` and restore what its mask keeps."""
+        """Decode clean latents (1, channels, h, w) and restore the unmasked part."""
         image = self.decode(latents)[0]
         if request.image is None or request.mask is None:
             return image
@@ -180,9 +187,9 @@ class ImageModel(ModelSpec):
 
     @torch.inference_mode()
     def preview_latents(self, trajectories: Sequence[Trajectory]) -> list[Tensor]:
-        """Estimate the images that ``trajectories``, of one shape, lead to: (h, w, 3) in bytes, one pixel a latent cell.
+        """Preview ``trajectories`` of one shape as (h, w, 3) in bytes.
 
-        A linear map stands in for the decoder. Raises `ValueError` before the first step.
+        Each latent cell becomes one pixel. A linear map stands in for the decoder. Raises `ValueError` before the first step.
         """
         inputs = [
             (each.last_input, each.prediction) for each in trajectories if each.last_input and each.prediction is not None
@@ -198,13 +205,16 @@ class ImageModel(ModelSpec):
         return [preview.clone() for preview in project(self._projection, x_0)]
 
     def timelapse(self, request: ImageRequest, x0_previews: Sequence[Tensor]) -> Image.Image:
-        """Lay the previews after all network calls of an image of ``request`` below one another, one a step."""
+        """Stack one preview per step of an image of ``request`` into one tall image."""
         return to_strip(x0_previews[:: self.family.samplers[request.sampler].scheduler.order])
 
     def generate(
         self, prompts: list[str], *, seeds: list[int] | None = None, noise: Tensor | None = None, **settings: Any
     ) -> list[Image.Image]:
-        """Draw one image for each of ``prompts``; ``settings`` are those of `ImageRequest`."""
+        """Draw one image for each of ``prompts``.
+
+        ``settings`` are fields of `ImageRequest`.
+        """
         seeds = seeds or [random_seed() for _ in prompts]
         requests = [self.request(prompt, seed=seed, **settings) for prompt, seed in zip(prompts, seeds, strict=True)]
         for request in requests:

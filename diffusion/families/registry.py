@@ -1,4 +1,4 @@
-"""The families that can be drawn with: a further one is a file beside this and a line here."""
+"""The known families; a new one is a file beside this one and a line here."""
 
 from typing import Final
 

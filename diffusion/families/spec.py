@@ -1,4 +1,4 @@
-"""What a model takes, without its networks and without torch."""
+"""The requests that a model accepts, described without its networks and torch."""
 
 from collections.abc import Collection
 from typing import Any
@@ -10,12 +10,12 @@ from diffusion.text import plural
 
 
 class ModelSpec:
-    """The sizes, prompts, samplers and labels that a model takes, and its defaults. Safe in any thread.
+    """The sizes, prompts, samplers and labels that a model accepts, and its defaults.
 
-    Sides are multiples of ``grid`` pixels, by default ``sample_side``. A latent cell of ``latent_channels`` values covers
-    ``latent_factor`` x ``latent_factor`` pixels. Guidance needs a second row in each network call from scales above
-    ``guidance_above`` on. ``guide_labels`` are the labels of classifier guidance. ``device`` and ``dtype`` are where, and in
-    which precision, the model computes. ``tokenizer`` is what `count_tokens` counts with.
+    All methods are safe in any thread. Sides are multiples of ``grid`` pixels, by default ``sample_side``. A latent cell of
+    ``latent_channels`` values covers ``latent_factor`` x ``latent_factor`` pixels. Guidance needs a second row in each network
+    call from scales above ``guidance_above`` on. ``guide_labels`` are the labels of classifier guidance. ``device`` and
+    ``dtype`` are where, and in which precision, the model computes. ``tokenizer`` is what `count_tokens` counts with.
     """
 
     name: str
@@ -37,7 +37,10 @@ class ModelSpec:
         raise NotImplementedError
 
     def request(self, prompt: str, **settings: Any) -> ImageRequest:
-        """Build a request for ``prompt``; a setting that is missing or None takes this model's default."""
+        """Build a request for ``prompt``.
+
+        Settings that are missing or None take this model's defaults.
+        """
         own: dict[str, Any] = {
             "width": self.sample_side,
             "height": self.sample_side,
@@ -48,7 +51,7 @@ class ModelSpec:
         return ImageRequest(prompt, **own | {key: value for key, value in settings.items() if value is not None})
 
     def validate(self, request: ImageRequest) -> None:
-        """Raise `InvalidRequestError` for a size, sampler, prompt or label that this model does not take."""
+        """Raise `InvalidRequestError` for values that this model does not accept."""
         for field in ("width", "height"):
             self._validate_side(field, getattr(request, field))
         if request.sampler not in self.samplers:
@@ -100,7 +103,7 @@ class ModelSpec:
             )
 
     def rows(self, request: ImageRequest) -> int:
-        """Return how many rows of a network call one image of ``request`` takes: 2 with guidance, else 1."""
+        """Return the rows per network call of an image: 2 with guidance, else 1."""
         return 2 if request.guidance_scale > self.guidance_above else 1
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int, int]:

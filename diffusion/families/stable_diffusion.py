@@ -20,10 +20,10 @@ TILE_SIDE = 1024  # the autoencoder takes larger pictures in overlapping tiles, 
 
 
 class StableDiffusion(Family):
-    """A UNet that hears CLIP's last hidden states, and an autoencoder with a factor of 8.
+    """A UNet conditioned on CLIP's last hidden states, and an autoencoder.
 
-    ``scheduler_config`` says which noise schedule and kind of prediction ("epsilon" or "v_prediction") the UNet was trained
-    with. Raises `ValueError` for parts that do not fit together.
+    The autoencoder reduces each side by a factor of 8. ``scheduler_config`` says which noise schedule and kind of prediction
+    ("epsilon" or "v_prediction") the UNet was trained with. Raises `ValueError` for parts that do not fit together.
     """
 
     pipeline = "StableDiffusionPipeline"
@@ -73,11 +73,11 @@ class StableDiffusion(Family):
         return self.denoiser
 
     def count_tokens(self, text: str) -> int:
-        """Count the tokens of ``text`` without its start and end marks. Safe in any thread."""
+        """Count the tokens of ``text`` without start and end marks. Safe in any thread."""
         return len(self._input_ids(text)) - 2
 
     def encode(self, text: str, request: ImageRequest) -> Conditions:
-        """Return ``text``, short enough for `max_tokens`, as "prompt_embeds" (1, tokens, width)."""
+        """Encode ``text`` of at most `max_tokens` to "prompt_embeds" (1, tokens, width)."""
         return self._encode_text(text)
 
     @torch.inference_mode()
@@ -93,33 +93,39 @@ class StableDiffusion(Family):
         return ids
 
     def predict(self, latents: Tensor, timesteps: Tensor, **conditions: Tensor) -> Tensor:
-        """Call the UNet: (rows, channels, h, w), (rows,), (rows, tokens, width) -> predictions like ``latents``."""
+        """Call the UNet and return its predictions in the shape of ``latents``.
+
+        ``latents`` are (rows, channels, h, w), ``timesteps`` (rows,), "prompt_embeds" (rows, tokens, width).
+        """
         prediction: Tensor = self.denoiser(latents, timesteps, conditions["prompt_embeds"], return_dict=False)[0]
         return prediction
 
     def schedule(self, sampler: str, steps: int, shape: tuple[int, ...]) -> Any:
-        """Return diffusers' scheduler with its timesteps set, whatever the ``shape`` of the latents."""
+        """Return diffusers' scheduler with its timesteps set; ``shape`` has no effect."""
         return self.samplers[sampler].schedule(self.scheduler_config, steps)
 
     def alpha_bar(self, timesteps: Tensor) -> Tensor:
-        """Look up the noise levels at ``timesteps``, at the nearest one of training where a sampler sets another."""
+        """Return the noise levels at the training timesteps nearest to ``timesteps``."""
         nearest = timesteps.round().long().clamp(0, len(self._alphas_cumprod) - 1)
         looked_up: Tensor = self._alphas_cumprod[nearest]
         return looked_up
 
     def predict_x_0(self, x_t: Tensor, predictions: Tensor, timesteps: Tensor) -> Tensor:
-        """Estimate the clean latents (rows, channels, h, w) from inputs of the UNet and its predictions."""
+        """Estimate the clean latents (rows, channels, h, w) from inputs and predictions."""
         return predict_x_0(x_t, predictions, self.alpha_bar(timesteps).view(-1, 1, 1, 1), self.prediction_type)
 
     def to_latents(self, pixels: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Encode pixels (images, 3, height, width) in [-1, 1] to latents scaled to unit variance."""
+        """Encode pixels (images, 3, height, width) in [-1, 1] to unit-variance latents."""
         posterior = self.vae.encode(pixels).latent_dist
         latents: Tensor = posterior.mode() if generator is None else posterior.sample(generator)
         scaling_factor: float = self.vae.config.scaling_factor
         return latents.float() * scaling_factor
 
     def to_pixels(self, latents: Tensor) -> Tensor:
-        """Decode clean latents (images, channels, h, w) to pixels (images, 3, height, width) in [-1, 1]."""
+        """Decode clean latents (images, channels, h, w) to pixels in [-1, 1].
+
+        Pixels are (images, 3, height, width).
+        """
         scaled = (latents / self.vae.config.scaling_factor).to(self.device, self.pixel_dtype)
         pixels: Tensor = self.vae.decode(scaled, return_dict=False)[0]
         return pixels

@@ -17,5 +17,8 @@ class Branch:
 
 
 def branches_of(request: ImageRequest, solver: Solver, encode: Callable[[str], Conditions]) -> tuple[Branch, ...]:
-    """Return the branches of ``request`` in their order; ``encode`` turns a prompt into the rows of a network call."""
+    """Return the branches of ``request`` in order.
+
+    ``encode`` turns a prompt into the rows of a network call.
+    """
     return tuple(Branch(step * solver.order - solver.start, encode(prompt)) for step, prompt in request.branches)

@@ -1,4 +1,4 @@
-"""Classifier guidance: a classifier of noisy latents pushes images towards one of its labels."""
+"""Classifier guidance towards a label of a classifier of noisy latents."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Guidable(Protocol):
 
 
 class ClassifierGuidance:
-    """Guides images by ``network``, a classifier of latents at any noise level, in float32.
+    """Guides images by ``network``, a classifier of noisy latents in float32.
 
     ``alpha_bar`` looks up the noise levels of timesteps, ``prediction_type`` says what the denoising network predicts.
     """
@@ -39,13 +39,16 @@ class ClassifierGuidance:
         self._prediction_type = prediction_type
 
     def guidance_of(self, request: ImageRequest) -> LabelGuidance | None:
-        """Return what ``request`` asks for, None where no label or a scale of 0 changes nothing."""
+        """Return the label and scale of ``request``, None without a label or scale."""
         if not request.uses_classifier:
             return None
         return LabelGuidance(self.labels.index(request.guide_label), request.label_scale)
 
     def apply(self, trajectories: Sequence[Guidable], predictions: list[Tensor]) -> None:
-        """Guide, in place, those ``predictions`` whose trajectory asks for it, with one stacked call of the classifier."""
+        """Guide ``predictions`` in place with one stacked call of the classifier.
+
+        Predictions of trajectories without `LabelGuidance` stay unchanged.
+        """
         guided = [(index, each, each.label_guidance) for index, each in enumerate(trajectories) if each.label_guidance]
         if not guided:
             return
@@ -59,7 +62,10 @@ class ClassifierGuidance:
             )
 
     def gradient(self, latents: Tensor, timesteps: Tensor, labels: Tensor) -> Tensor:
-        """Return grad_x log p(label | x_t), like ``latents`` (rows, channels, h, w); the others are (rows,)."""
+        """Return grad_x log p(label | x_t) in the shape of ``latents``.
+
+        ``latents`` are (rows, channels, h, w); ``timesteps`` and ``labels`` are (rows,).
+        """
         device = self.network.device
         gradient: Tensor = self.network.gradient(latents.to(device), timesteps.to(device), labels.to(device))
         return gradient.cpu()
@@ -68,12 +74,12 @@ class ClassifierGuidance:
 def classifier_guidance(
     model_output: Tensor, gradient: Tensor, alpha_bar_t: Tensor, *, scale: float, prediction_type: str
 ) -> Tensor:
-    """Push the prediction to where a classifier is surer: eps_hat = eps - sqrt(1 - alpha_bar_t) s grad_x log p(y | x_t).
+    """Move the prediction towards the label of a classifier's ``gradient``.
 
-    Dhariwal & Nichol 2021, eq. 14, for "epsilon". For "v_prediction": at a given x_t, eps = sqrt(alpha_bar_t) v +
-    sqrt(1 - alpha_bar_t) x_t, so that eps moves sqrt(alpha_bar_t) times as far as v, and v_hat = v -
-    sqrt((1 - alpha_bar_t) / alpha_bar_t) s grad_x log p(y | x_t). In both cases the estimate of x_0 moves by
-    (1 - alpha_bar_t) / sqrt(alpha_bar_t) s grad_x log p(y | x_t).
+    eps_hat = eps - sqrt(1 - alpha_bar_t) s grad_x log p(y | x_t): Dhariwal & Nichol 2021, eq. 14, for "epsilon". For
+    "v_prediction": at a given x_t, eps = sqrt(alpha_bar_t) v + sqrt(1 - alpha_bar_t) x_t, so that eps moves sqrt(alpha_bar_t)
+    times as far as v, and v_hat = v - sqrt((1 - alpha_bar_t) / alpha_bar_t) s grad_x log p(y | x_t). In both cases the
+    estimate of x_0 moves by (1 - alpha_bar_t) / sqrt(alpha_bar_t) s grad_x log p(y | x_t).
 
     ``gradient``, like ``model_output``, is taken at the variance-preserving sample; ``alpha_bar_t`` is in (0, 1).
     """

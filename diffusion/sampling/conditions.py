@@ -1,4 +1,4 @@
-"""What a denoising network hears besides latents and timesteps."""
+"""The inputs of a denoising network besides latents and timesteps."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,11 +28,17 @@ class Conditions:
 
     @classmethod
     def stack(cls, parts: Sequence["Conditions"]) -> "Conditions":
-        """Join the rows of ``parts``; tensors that are shorter in dimension 1 are padded with zeros at its end."""
+        """Join the rows of ``parts``.
+
+        Tensors that are shorter in dimension 1 get zeros at its end.
+        """
         return cls({name: _cat([part.tensors[name] for part in parts]) for name in parts[0].tensors})
 
     def slerp(self, end: "Conditions", weight: float) -> "Conditions":
-        """Go a share ``weight`` in [0, 1] of the way to ``end``, which has the same names and shapes."""
+        """Interpolate a share ``weight`` in [0, 1] of the way to ``end``.
+
+        ``end`` has the same names and shapes.
+        """
         return Conditions({name: slerp(start, end.tensors[name], weight) for name, start in self.tensors.items()})
 
 

@@ -1,4 +1,4 @@
-"""The one denoising loop, written for a single image with `yield` where the network is called."""
+"""The denoising loop of a single image; it yields where the network is called."""
 
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Denoising = Generator[tuple[Tensor, Tensor], Tensor, Tensor]
 
 @dataclass(frozen=True)
 class InpaintContext:
-    """The part of a picture that stays: its clean ``latents`` and the ``noise`` they started with.
+    """The clean ``latents`` of the picture to inpaint and their initial ``noise``.
 
     ``mask`` (1, 1, height, width) is 1 in the cells that are drawn anew and 0 in those that stay.
     """
@@ -24,15 +24,15 @@ class InpaintContext:
     mask: Tensor
 
     def blend_known(self, latents: Tensor, solver: Solver, step: int) -> Tensor:
-        """Replace the known part of ``latents``, noised to the level of step ``step``, clean after the last.
+        """Replace the known part of ``latents`` by its value at the level of ``step``.
 
-        Lugmayr et al. 2022 (RePaint), eq. 8, with the same noise at every step.
+        After the last step the known part is clean. Lugmayr et al. 2022 (RePaint), eq. 8, with the same noise at every step.
         """
         return self.mask * latents + (1 - self.mask) * solver.add_noise(self.latents, self.noise, step)
 
 
 def denoise(latents: Tensor, solver: Solver, generator: torch.Generator, inpaint: InpaintContext | None = None) -> Denoising:
-    """Denoise ``latents`` (1, channels, height, width), float32, by the steps of ``solver``.
+    """Denoise float32 ``latents`` (1, channels, h, w) by the steps of ``solver``.
 
     x_{i+1} = sum_j a_ij x_{i-j} + b_ij eps_{i-j} + c_i z, with the solver's weights a and b of latents and predictions, and z
     unit noise from ``generator``. With ``inpaint``, the known part is restored after each step.

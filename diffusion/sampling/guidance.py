@@ -1,4 +1,4 @@
-"""How the rows of a network call become one prediction, and a prediction an estimate of the clean latents."""
+"""Classifier-free guidance, and the estimate of clean latents from a prediction."""
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ def classifier_free_guidance(unconditional: Tensor, conditional: Tensor, scale: 
 
 
 def predict_x_0(x_t: Tensor, model_output: Tensor, alpha_bar_t: Tensor, prediction_type: str) -> Tensor:
-    """Estimate the clean latents from a prediction at noise level ``alpha_bar_t`` in (0, 1).
+    """Estimate the clean latents from a prediction at ``alpha_bar_t`` in (0, 1).
 
     ``x_t`` is the variance-preserving sample, as the network sees it. For "epsilon": Song et al. 2021 (DDIM), eq. 9; for
     "v_prediction": Salimans & Ho 2022, section 4.

@@ -1,4 +1,4 @@
-"""The samplers that requests can name: schedulers of diffusers and the settings in which they differ from a model's own."""
+"""The samplers that requests can name, as schedulers of diffusers."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +18,10 @@ from diffusion.sampling.solver import Solver, linearize
 
 @dataclass(frozen=True)
 class Sampler:
-    """A scheduler class of diffusers, the settings that differ from the model's own, and whether its step draws noise."""
+    """A scheduler class of diffusers with the settings that override the model's.
+
+    ``draws_noise`` is whether its step draws noise.
+    """
 
     scheduler: Any
     settings: dict[str, Any] = field(default_factory=dict)

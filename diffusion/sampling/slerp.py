@@ -1,11 +1,11 @@
-"""Interpolation between two noises, or between what two prompts say to the network."""
+"""Spherical interpolation between two noises or two encoded prompts."""
 
 import torch
 from torch import Tensor
 
 
 def slerp(start: Tensor, end: Tensor, weight: float) -> Tensor:
-    """Go a share ``weight`` in [0, 1] of the way from ``start`` to ``end`` along the arc between them.
+    """Interpolate from ``start`` to ``end`` along their arc, by ``weight`` in [0, 1].
 
     Shoemake 1985. On a straight line noise loses variance, and the pictures come out grey. Tensors of the same direction have
     no arc: between them the line is straight.

@@ -1,8 +1,8 @@
-"""A sampler as numbers: the weights of its steps, read off diffusers' scheduler once and shared by all images.
+"""The weights of a sampler's steps, read from its scheduler and shared by images.
 
 A scheduler's step computes a few weights from noise levels, which takes up to thousands of operations on single elements, and
-adds up a handful of tensors by them. Every sampler here is linear in latents, predictions and noise. So the weights are the
-same for all images, and each image only adds up.
+sums a handful of tensors with them. Every sampler here is linear in latents, predictions and noise, so the weights are the same
+for all images.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,10 @@ class Step:
     noise: float
 
     def combine(self, past: Sequence[Tensor]) -> Tensor:
-        """Return the next latents without their noise; ``past`` is in the order of the weights."""
+        """Return the next latents without their noise.
+
+        ``past`` is in the order of the weights.
+        """
         total = past[0] * self.weights[0]
         for tensor, weight in zip(past[1:], self.weights[1:], strict=False):
             if weight:
@@ -72,10 +75,11 @@ class Solver:
 
 @torch.inference_mode()
 def linearize(scheduler: Any, start_step: int = 0, draws_noise: bool = False) -> Solver:
-    """Read the weights of ``scheduler``, whose timesteps are set, from step ``start_step`` on.
+    """Read the weights of ``scheduler`` from step ``start_step`` on.
 
-    Each step gets one unit vector as its latents and another as its prediction, so its result shows the weights of all so far.
-    The scheduler must neither clip nor threshold: neither is linear. ``draws_noise`` says whether its steps take a generator.
+    Its timesteps must be set. Each step gets one unit vector as its latents and another as its prediction, so its result shows
+    the weights of all so far. The scheduler must neither clip nor threshold: neither is linear. ``draws_noise`` says whether
+    its steps take a generator.
     """
     start = start_step * scheduler.order
     timesteps = scheduler.timesteps[start:]
@@ -85,7 +89,8 @@ def linearize(scheduler: Any, start_step: int = 0, draws_noise: bool = False) ->
     if start and hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(start)
     units = PROBE_SCALE * torch.eye(2 * count, 2 * count + PROBE_NOISE_DIMS)[:, None]
-    generator, same = torch.Generator().manual_seed(0), torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
+    same_generator = torch.Generator().manual_seed(0)
     extra = {"generator": generator} if draws_noise else {}
     steps = []
     for index, t in enumerate(timesteps):
@@ -93,7 +98,7 @@ def linearize(scheduler: Any, start_step: int = 0, draws_noise: bool = False) ->
         result = scheduler.step(units[2 * index + 1], t, units[2 * index], **extra).prev_sample[0]
         share = 0.0
         if draws_noise:
-            drawn = torch.randn(units[0].shape, generator=same)[0]
+            drawn = torch.randn(units[0].shape, generator=same_generator)[0]
             share = (result[-PROBE_NOISE_DIMS:] @ drawn[-PROBE_NOISE_DIMS:] / drawn[-PROBE_NOISE_DIMS:].square().sum()).item()
             result = result - share * drawn
         weights = result[: 2 * index + 2].view(-1, 2).flip(0).flatten() / PROBE_SCALE

@@ -1,4 +1,4 @@
-"""One image on its way from noise, and the step that moves many of them with one call of the network."""
+"""An image in denoising, and the step that advances many with one network call."""
 
 import math
 from collections.abc import Sequence
@@ -16,7 +16,10 @@ from diffusion.sampling.denoise import Denoising
 
 
 class Network(Protocol):
-    """What a step needs of a model; tensors have one row per row of the call. ``classifier`` is None for most models."""
+    """The part of a model that a step uses.
+
+    Tensors have one row per row of the call. ``classifier`` is None for most models.
+    """
 
     classifier: ClassifierGuidance | None
 
@@ -74,7 +77,7 @@ class Trajectory:
         return self.latents is not None
 
     def advance(self, prediction: Tensor) -> None:
-        """Take the guided ``prediction`` (1, channels, height, width) and go on to the next input."""
+        """Take the guided ``prediction`` (1, channels, h, w) and compute the next input."""
         self.prediction = prediction
         self.last_input = (self.sample, self.timestep)
         self.step_index += 1
@@ -89,7 +92,7 @@ class Trajectory:
 
 @torch.inference_mode()
 def step(model: Network, trajectories: Sequence[Trajectory]) -> None:
-    """Move each of ``trajectories`` by one stacked call of the network. Their latents have the same shape.
+    """Advance ``trajectories`` with latents of one shape by one stacked network call.
 
     One whose prediction is not finite stays where it is, with its `error` set; the others go on.
     """
@@ -110,9 +113,9 @@ def step(model: Network, trajectories: Sequence[Trajectory]) -> None:
 
 
 def denoise_all(model: Network, trajectories: Sequence[Trajectory], max_rows: int = 32) -> list[Tensor]:
-    """Step ``trajectories`` to their ends, at most ``max_rows`` rows at a time, and return their latents in order.
+    """Denoise ``trajectories`` and return their latents in order.
 
-    Raises `NotFiniteError` as soon as one cannot go on.
+    A network call has at most ``max_rows`` rows. Raises `NotFiniteError` as soon as one cannot go on.
     """
     waiting = list(trajectories)
     while waiting:
