@@ -18,7 +18,7 @@ import torch
 from benchmarks.support.shaped_models import stable_diffusion
 from diffusion import Engine, EngineConfig, Limits, load_model
 from diffusion.families.model import ImageModel
-from diffusion.loading.random_weights import MODELS, write_model
+from diffusion.loading.random_weights import PUBLISHED_MODELS, write_model
 from diffusion.request import ImageRequest
 
 
@@ -76,7 +76,7 @@ def resident_gib() -> float:
 def main() -> None:
     """Measure with the options of the command line."""
     parser = argparse.ArgumentParser("python -m benchmarks.published", description=__doc__)
-    parser.add_argument("models", nargs="*", default=list(MODELS), help="hub ids; all if left out")
+    parser.add_argument("models", nargs="*", default=list(PUBLISHED_MODELS), help="hub ids; all if left out")
     parser.add_argument("--side", type=int, default=512)
     parser.add_argument("--steps", type=int, default=3)
     options = parser.parse_args()

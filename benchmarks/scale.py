@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 from torch import Tensor
 
 from diffusion import Engine, EngineConfig, ImageRequest, load_model
-from diffusion.cluster.app import Deployed, Options, build_application
+from diffusion.cluster.app import ApplicationOptions, Deployed, build_application
 from diffusion.cluster.remote import RemoteEngine, load
 from diffusion.families.model import ImageModel
 from diffusion.sampling.conditions import Conditions
@@ -60,7 +60,7 @@ def deploy(kind: type[Deployed], replica_counts: list[int], url: str) -> Iterato
 
     names = {replicas: f"{kind.__name__}-{replicas}" for replicas in replica_counts}
     for replicas, name in names.items():
-        options = Options(replicas=replicas, cpus=0.1, max_rows=ROWS, max_waiting=1000)
+        options = ApplicationOptions(replicas=replicas, cpus=0.1, max_rows=ROWS, max_waiting=1000)
         serve.run(build_application(options, kind), name=name, route_prefix=f"/{name}")
     yield {replicas: load(url, name)[0] for replicas, name in names.items()}
     for name in names.values():

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 Reload = Callable[[], tuple[list[str], list[str]]]
-OTHERS = N_("Other processes that do the same within seconds: {count}.")
+OTHER_PROCESSES = N_("Other processes that do the same within seconds: {count}.")
 DRAINED = N_("Drained: all requests are finished. Use `/admin resume` to accept requests again.")
 
 
@@ -89,7 +89,7 @@ class AdminCog(commands.GroupCog, group_name="admin", group_description="Control
     async def _pass_on(self, verb: str, language: str) -> list[str]:
         """Publish ``verb`` to the other processes; return a line that counts them, if any."""
         others = await self.service.broadcasts.publish(verb)
-        return [say(language, OTHERS, count=others)] if others else []
+        return [say(language, OTHER_PROCESSES, count=others)] if others else []
 
     def _resume(self) -> None:
         self.service.engine.resume()

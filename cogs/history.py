@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 SEARCH_LIMIT: Final = 50  # characters that fit in a custom_id
 PROMPT_LENGTH: Final = 150  # characters shown
 THUMBNAIL_SIDE: Final = 192  # pixels
-DELETED: Final = N_("its pictures have been deleted")
-FRAMES: Final = plural("{count} frame", "{count} frames")
-PICTURES: Final = plural("{count} picture", "{count} pictures")
-LABELS: Final = {"newer": (N_("Newer"), "◀️"), "older": (N_("Older"), "▶️")}
+PICTURES_DELETED: Final = N_("its pictures have been deleted")
+FRAME_COUNT: Final = plural("{count} frame", "{count} frames")
+PICTURE_COUNT: Final = plural("{count} picture", "{count} pictures")
+DIRECTION_LABELS: Final = {"newer": (N_("Newer"), "◀️"), "older": (N_("Older"), "▶️")}
 Direction = Literal["newer", "older"]
 
 
-class PageButton(PersistentButton, name="history"):
+class HistoryPageButton(PersistentButton, name="history"):
     """Shows the page before or after the creation at the edge of this one."""
 
     direction: Direction
@@ -45,7 +45,7 @@ class PageButton(PersistentButton, name="history"):
     search: str
 
     def __init__(self, direction: Direction, creation_id: int, search: str, language: str = ENGLISH) -> None:
-        label, emoji = LABELS[direction]
+        label, emoji = DIRECTION_LABELS[direction]
         button: ui.Button[Any] = ui.Button(label=say(language, label), emoji=emoji)
         super().__init__(button, direction=direction, creation_id=creation_id, search=search)
 
@@ -106,9 +106,9 @@ async def _layout(interaction: Interaction, page: Page, search: str) -> tuple[ui
         view.add_item(ui.ActionRow(ShowSelect(page.creations, language)))
     buttons = []
     if page.creations and page.newer:
-        buttons.append(PageButton("newer", page.creations[0].id, search, language))
+        buttons.append(HistoryPageButton("newer", page.creations[0].id, search, language))
     if page.creations and page.older:
-        buttons.append(PageButton("older", page.creations[-1].id, search, language))
+        buttons.append(HistoryPageButton("older", page.creations[-1].id, search, language))
     if buttons:
         view.add_item(ui.ActionRow(*buttons))
     return view, files
@@ -138,10 +138,10 @@ def entry_text(creation: Creation, language: str, gone: bool) -> str:
     parts = [
         discord.utils.format_dt(creation.created, "R"),
         say(language, "seed {seeds}", seeds=request.get("seed")),
-        *([say(language, FRAMES if request.get("morph_to") else PICTURES, count=count)] if count > 1 else []),
+        *([say(language, FRAME_COUNT if request.get("morph_to") else PICTURE_COUNT, count=count)] if count > 1 else []),
         *([say(language, "private")] if creation.private else []),
         *([f"[{say(language, 'message')}]({place})"] if creation.message_id and not creation.private else []),
-        *([say(language, DELETED)] if gone else []),
+        *([say(language, PICTURES_DELETED)] if gone else []),
     ]
     title = render.title(creation.prompt, PROMPT_LENGTH, language)
     return f"{title}\n-# {' · '.join(parts)}\n-# id `{creation.id}`"

@@ -24,7 +24,7 @@ from cogs.core.request.prompt import clean
 from cogs.core.storage.creations import Creation
 from cogs.core.types import Interaction
 from diffusion.errors import InvalidImageError
-from diffusion.images.metadata.adaptation import PROMPTS, adapt
+from diffusion.images.metadata.adaptation import PROMPT_FIELDS, adapt
 from diffusion.images.metadata.recipe import Recipe, read_recipe
 from diffusion.request import SAMPLER_NAMES, ImageRequest, random_seed
 from diffusion.text import Text, plural
@@ -63,7 +63,7 @@ class AgainButton(PersistentButton, name="again"):
             if file is None:
                 raise InvalidImageError("The recipe of this message is gone. Please use Image info again.")
             settings, _ = await _adapt(context, Recipe(**json.loads(await download(file))))
-            prompts = {field: clean(settings[field]) for field in PROMPTS}
+            prompts = {field: clean(settings[field]) for field in PROMPT_FIELDS}
             return interaction.client.service.engine.model.request(**settings | prompts, seed=random_seed())
 
         await interaction.client.service.accept(context, prepare, parent=self.creation_id or None)

@@ -16,7 +16,7 @@ from cogs.core.types import Interaction
 if TYPE_CHECKING:
     from bot import Darkroom
 
-PROMPT = "What the picture should show; {red|blue} makes one of each, --ar 3:2 --no text and other flags work"
+PROMPT_DESCRIPTION = "What the picture should show; {red|blue} makes one of each, --ar 3:2 --no text and other flags work"
 
 
 class ImagineCog(commands.Cog):
@@ -26,7 +26,7 @@ class ImagineCog(commands.Cog):
         self.service = service
 
     @app_commands.command()
-    @app_commands.describe(prompt=PROMPT)
+    @app_commands.describe(prompt=PROMPT_DESCRIPTION)
     @shared_options(
         "style",
         "negative",

@@ -30,7 +30,7 @@ from diffusion.errors import DarkroomError
 if TYPE_CHECKING:
     from bot import Darkroom
 
-LOOKUP_TIMEOUT_SECONDS: Final = 1.5  # the first answer must come within 3 s
+MESSAGE_LOOKUP_SECONDS: Final = 1.5  # the first answer must come within 3 s
 MAX_TREE_LENGTH: Final = 3800  # of the 4,000 characters that a layout may have
 MAX_LABEL_LENGTH: Final = 100  # Discord's limit on an option of a select and on an autocomplete choice
 
@@ -142,7 +142,7 @@ async def _has_message(interaction: Interaction, creation: Creation) -> bool:
     """
     channel = interaction.client.get_partial_messageable(creation.channel_id)
     try:
-        async with asyncio.timeout(LOOKUP_TIMEOUT_SECONDS):
+        async with asyncio.timeout(MESSAGE_LOOKUP_SECONDS):
             await channel.fetch_message(creation.message_id or 0)
     except DISCORD_ERRORS:
         return False

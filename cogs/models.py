@@ -11,7 +11,7 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from cogs.admin import OTHERS
+from cogs.admin import OTHER_PROCESSES
 from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import say, translate
 from cogs.core.messages.replies import as_user_error
@@ -84,7 +84,7 @@ class ModelsCog(commands.Cog):
         else:
             text = say(language, "`{model}` is in use from now on.", model=named(source))
             if others:
-                text += f"\n{say(language, OTHERS, count=others)}"
+                text += f"\n{say(language, OTHER_PROCESSES, count=others)}"
         try:
             await interaction.edit_original_response(content=text)
         except discord.HTTPException:  # the answer cannot be edited after 15 minutes

@@ -25,9 +25,9 @@ MAX_LINES = 10
 PROMPT_LENGTH = 40  # characters of a prompt in a line
 MAX_SELECT_OPTIONS = 25  # Discord's limit
 MAX_LABEL_LENGTH = 100  # Discord's limit on an option's label
-PAUSED = N_("The bot is paused. All requests wait until its operator resumes it.")
+BOT_PAUSED = N_("The bot is paused. All requests wait until its operator resumes it.")
 EMPTY = N_("Nobody is waiting. `/imagine` starts at once.")
-OTHERS = plural(
+HIDDEN_REQUESTS = plural(
     "{count} request from another server or channel shares this queue.",
     "{count} requests from other servers or channels share this queue.",
 )
@@ -63,15 +63,15 @@ class Queue:
 def queue_text(queue: Queue, paused: bool = False, language: str = ENGLISH) -> str:
     """Return the queue as text."""
     if not queue.entries and not queue.hidden:
-        return say(language, PAUSED if paused else EMPTY)
+        return say(language, BOT_PAUSED if paused else EMPTY)
     lines = [_line(entry, language) for entry in queue.entries[:MAX_LINES]]
     if len(queue.entries) > MAX_LINES:
         lines.append(f"-# {say(language, '… and {count} more', count=len(queue.entries) - MAX_LINES)}")
-    notes = [say(language, PAUSED)] if paused else []
+    notes = [say(language, BOT_PAUSED)] if paused else []
     if following := next((entry for entry in queue.entries if entry.place == 1), None):
         notes.append(say(language, "{member} is next.", member=f"<@{following.owner}>"))
     if queue.hidden:
-        notes.append(say(language, OTHERS, count=queue.hidden))
+        notes.append(say(language, HIDDEN_REQUESTS, count=queue.hidden))
     if notes:
         lines.append(f"-# {' '.join(notes)}")
     return "\n".join(lines)

@@ -26,7 +26,9 @@ from diffusion.request import ImageRequest
 if TYPE_CHECKING:
     from bot import Darkroom
 
-DEFAULTS: Final = {field.name: list(field.default) if field.default == () else field.default for field in fields(ImageRequest)}
+JSON_DEFAULTS: Final = {
+    field.name: list(field.default) if field.default == () else field.default for field in fields(ImageRequest)
+}
 
 
 class ReplayButton(PersistentButton, name="replay"):
@@ -116,7 +118,7 @@ def _non_default_settings(creation: Creation) -> dict[str, Any]:
     A row of an older version may lack newer settings.
     """
     request = json.loads(json.dumps(creation.request or {}))
-    return {field: value for field, value in request.items() if value != DEFAULTS.get(field)}
+    return {field: value for field, value in request.items() if value != JSON_DEFAULTS.get(field)}
 
 
 async def setup(bot: "Darkroom") -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-GAP: Final = re.compile(r"\{(\w+)\}")
+PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
 
 
 @dataclass(frozen=True)
@@ -55,4 +55,4 @@ def english(template: Template, values: Mapping[str, Any]) -> str:
 
 def fill(template: str, values: Mapping[str, Any]) -> str:
     """Fill the gaps of ``template`` by name. Braces around any other text stay."""
-    return GAP.sub(lambda gap: str(values.get(gap[1], gap[0])), template)
+    return PLACEHOLDER.sub(lambda gap: str(values.get(gap[1], gap[0])), template)

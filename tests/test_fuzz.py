@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cogs.core.messages import render, views
-from cogs.core.messages.message import Picture, Result
+from cogs.core.messages.message import PictureFile, Result
 from cogs.core.request import prompt as prompt_module
 from cogs.core.request.options import parse_size
 from cogs.core.request.prompt import parse_flags
@@ -108,7 +108,7 @@ def test_read_parameters_reads_or_rejects_any_text(text):
 identifiers = st.integers(0, 2**64 - 1)
 
 
-@given(st.sampled_from(sorted(views.LABELS)), identifiers, identifiers, st.integers(0, 9))
+@given(st.sampled_from(sorted(views.ACTION_LABELS)), identifiers, identifiers, st.integers(0, 9))
 async def test_action_button_is_restored_from_its_custom_id(action, owner, creation, index):
     button = views.ActionButton(action, owner, creation, index)
     assert len(button.custom_id) <= 100
@@ -127,7 +127,7 @@ def test_result_rows_offer_every_action_once_within_limits(owner, creation, pict
 
 @given(st.integers(1, 300), st.integers(1, 300))
 def test_smaller_ends_after_four_attempts(width, height):
-    answer = Result("", (Picture("a.png", to_png(Image.new("RGB", (width, height))), "a"),))
+    answer = Result("", (PictureFile("a.png", to_png(Image.new("RGB", (width, height))), "a"),))
     seen = 0
     while answer := answer.smaller():
         seen += 1

@@ -13,7 +13,7 @@ from pythonjsonlogger.json import JsonFormatter
 from cogs.core.storage.creations import Creation
 
 log = logging.getLogger(__name__)
-TOKENS: Final = re.compile(r"""(/(?:webhooks|interactions)/\d+/|["']token["']: ?["'])[^"'/?\s]+""")
+TOKEN_PATTERN: Final = re.compile(r"""(/(?:webhooks|interactions)/\d+/|["']token["']: ?["'])[^"'/?\s]+""")
 TEXT: Final = "%(asctime)s %(levelname)-8s %(name)s %(message)s"
 JSON_FIELDS: Final = {"asctime": "time", "levelname": "level", "name": "logger", "message": "message"}
 
@@ -30,7 +30,7 @@ class RedactingHandler(logging.StreamHandler[Any]):
 
     def format(self, record: logging.LogRecord) -> str:
         """Format ``record`` with its secrets replaced."""
-        text = TOKENS.sub(r"\1[secret]", super().format(record))
+        text = TOKEN_PATTERN.sub(r"\1[secret]", super().format(record))
         return text.replace(self.secret, "[secret]") if self.secret else text
 
 

@@ -20,7 +20,7 @@ from cogs.emoji.expressions import (
     ANY_TAG,
     DESCRIPTION_LIMIT,
     EMOJI,
-    KINDS,
+    EXPRESSION_KINDS,
     STICKER,
     TAG_LIMIT,
     Expression,
@@ -36,7 +36,7 @@ from diffusion.text import N_, plural
 
 TRANSPARENT: Final = N_("Transparent background: on")
 OPAQUE: Final = N_("Transparent background: off")
-TITLES: Final = {"emoji": N_("Add the emoji to this server"), "sticker": N_("Add the sticker to this server")}
+FORM_TITLES: Final = {"emoji": N_("Add the emoji to this server"), "sticker": N_("Add the sticker to this server")}
 PREVIEW_TEXTS: Final = {
     "emoji": plural(
         "This is how your emoji will look, below on dark and on light and at {side} pixel.",
@@ -118,7 +118,7 @@ class DraftButton(PersistentButton, name="draft"):
     def _draft(self, message: discord.Message | None) -> Draft:
         pictures = message.attachments if message else []
         description = pictures[0].description if pictures else None
-        kind = KINDS[self.kind]
+        kind = EXPRESSION_KINDS[self.kind]
         return Draft(kind, self.creation_id, self.index, self.transparent, self.name, self.tag, description or "")
 
 
@@ -126,7 +126,7 @@ class NameForm(Form):
     """Asks for the name of a draft, then adds it to the server."""
 
     def __init__(self, draft: Draft, language: str = ENGLISH) -> None:
-        super().__init__(say(language, TITLES[draft.kind.word]))
+        super().__init__(say(language, FORM_TITLES[draft.kind.word]))
         self._draft = draft
         text_input: Any = discord.ui.TextInput
         self.name = text_input(
@@ -176,7 +176,7 @@ class NameForm(Form):
 
 async def begin_draft(interaction: Interaction, target: ResultTarget) -> None:
     """Show the member a draft of a picture; raises `DarkroomError`."""
-    kind = KINDS[target.action]
+    kind = EXPRESSION_KINDS[target.action]
     server_for(interaction, kind)
     await interaction.response.defer(ephemeral=True, thinking=True)
     creation = await interaction.client.service.creation_store.get(target.creation_id)

@@ -93,7 +93,7 @@ MEMBER_NEEDS_PERMISSION: Final = N_("You need the permission Create Expressions 
 BOTH_NEED_PERMISSION: Final = N_(
     "You and I need the permission Create Expressions in this server. Please ask a moderator for it."
 )
-KINDS: Final = {kind.word: kind for kind in (EMOJI, STICKER)}
+EXPRESSION_KINDS: Final = {kind.word: kind for kind in (EMOJI, STICKER)}
 
 
 def guess_tag(text: str) -> str:

@@ -6,14 +6,14 @@ from typing import Final
 from PIL import Image
 
 from cogs.core.i18n.catalogues import say
-from cogs.core.messages.message import Picture
+from cogs.core.messages.message import PictureFile
 from cogs.emoji.expressions import Kind
 from diffusion.images.cutout import Cutout
 from diffusion.text import N_
 
-BACKGROUNDS: Final = ("#323339", "#ffffff")  # of Discord's dark and light themes
+THEME_COLOURS: Final = ("#323339", "#ffffff")  # of Discord's dark and light themes
 INLINE_SIDE: Final = 32  # pixels of an emoji within a text
-GAP: Final = 12
+GAP_PIXELS: Final = 12
 ALT_TEXTS: Final = {
     "emoji": N_("The emoji on dark and on light, large and small"),
     "sticker": N_("The sticker on dark and on light, large and small"),
@@ -22,15 +22,15 @@ ALT_TEXTS: Final = {
 
 def preview_pictures(
     kind: Kind, cutout: Cutout, *, transparent: bool, description: str, language: str
-) -> tuple[Picture, Picture]:
+) -> tuple[PictureFile, PictureFile]:
     """Return the file of the expression and its preview sheet.
 
     Encodes: call it in a thread.
     """
     png = cutout.png(kind.side, transparent)
     return (
-        Picture(f"{kind.word}.png", png, description),
-        Picture("preview.png", _sheet(png, kind.shown), say(language, ALT_TEXTS[kind.word])),
+        PictureFile(f"{kind.word}.png", png, description),
+        PictureFile("preview.png", _sheet(png, kind.shown), say(language, ALT_TEXTS[kind.word])),
     )
 
 
@@ -39,16 +39,16 @@ def _sheet(png: bytes, shown: int) -> bytes:
 
     Messages show it in the size ``shown``, and within a text in `INLINE_SIDE`.
     """
-    width = shown + INLINE_SIDE + 3 * GAP
-    height = shown + 2 * GAP
-    sheet = Image.new("RGB", (len(BACKGROUNDS) * width, height))
+    width = shown + INLINE_SIDE + 3 * GAP_PIXELS
+    height = shown + 2 * GAP_PIXELS
+    sheet = Image.new("RGB", (len(THEME_COLOURS) * width, height))
     with Image.open(io.BytesIO(png)) as image:
         picture = image.convert("RGBA")
-    for left, background in zip(range(0, sheet.width, width), BACKGROUNDS, strict=True):
+    for left, background in zip(range(0, sheet.width, width), THEME_COLOURS, strict=True):
         sheet.paste(background, (left, 0, left + width, height))
-        for side, x in ((shown, GAP), (INLINE_SIDE, shown + 2 * GAP)):
+        for side, x in ((shown, GAP_PIXELS), (INLINE_SIDE, shown + 2 * GAP_PIXELS)):
             scaled = picture.resize((side, side), Image.Resampling.LANCZOS)
-            sheet.paste(scaled, (left + x, height - GAP - side), scaled)
+            sheet.paste(scaled, (left + x, height - GAP_PIXELS - side), scaled)
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG")
     return buffer.getvalue()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import say
 from cogs.core.messages.delivery import NO_MENTIONS, fit_to_limit
-from cogs.core.messages.message import Picture, Result
+from cogs.core.messages.message import PictureFile, Result
 from cogs.core.messages.render import ALT_TEXT_LIMIT, headline
 from cogs.core.messages.views import ResultTarget
 from cogs.core.policy.context import Context
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bot import Darkroom
 
 STEPS = plural("How it formed, in {count} step.", "How it formed, in {count} steps.")
-DELETED = N_("The animation of these pictures has been deleted. Use Reroll to make new ones.")
+ANIMATION_DELETED = N_("The animation of these pictures has been deleted. Use Reroll to make new ones.")
 
 
 class Timelapse:
@@ -41,7 +41,7 @@ class Timelapse:
             timelapse = await self.service.image_store.read(creation.timelapse or "")
             pictures = [await self.service.image_store.read(name) for name in creation.pictures or ()]
         except ImageMissingError:
-            raise DarkroomError(DELETED) from None
+            raise DarkroomError(ANIMATION_DELETED) from None
         await interaction.response.defer(thinking=True, ephemeral=private)
         async with self._encoding:
             animation = await asyncio.to_thread(animate_timelapse, timelapse, request, pictures)
@@ -54,7 +54,7 @@ class Timelapse:
         count = request.steps - request.start_step
         return Result(
             headline(request, language),
-            (Picture("timelapse.webp", animation, alt),),
+            (PictureFile("timelapse.webp", animation, alt),),
             settings=f"-# {say(language, STEPS, count=count)}",
             rows=lambda: [row for make in self.service.timelapse_rows if (row := make(creation, request, language))],
             spoiler=creation.spoiler,
@@ -66,7 +66,7 @@ async def animated_creation(service: GenerationService, creation_id: int) -> Cre
     """Return the creation of that id; raises `DarkroomError` if it has no animation."""
     creation = await service.creation_store.get(creation_id)
     if creation is None or creation.timelapse is None or not creation.pictures:
-        raise DarkroomError(DELETED)
+        raise DarkroomError(ANIMATION_DELETED)
     return creation
 
 

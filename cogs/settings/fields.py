@@ -8,7 +8,7 @@ import discord
 
 from cogs.core.i18n.catalogues import say
 from cogs.core.request.options import QUALITY_NAMES
-from cogs.core.request.preferences import LANGUAGES, Scope
+from cogs.core.request.preferences import LANGUAGE_NAMES, Scope
 from cogs.core.request.prompt import STYLE_LIMIT
 from diffusion.request import SAMPLER_NAMES
 from diffusion.text import N_
@@ -18,7 +18,7 @@ NOT_SET: Final = N_("Not set here")
 UNSET: Final = "open"  # the choice that leaves a field to the next wider scope
 MAX_MENTIONS: Final = 25  # Discord's limit on a select
 MAX_SHOWN_MENTIONS: Final = 10  # more would not fit into a message
-TITLES: Final = {
+SCOPE_TITLES: Final = {
     Scope.MEMBER: N_("Your settings"),
     Scope.CHANNEL: N_("Settings of this channel"),
     Scope.SERVER: N_("Settings of this server"),
@@ -26,7 +26,7 @@ TITLES: Final = {
 
 
 @dataclass(frozen=True)
-class Field:
+class SettingField:
     """How a setting is shown and entered.
 
     It is one of ``choices``, or ``mentions`` of channels or roles, or text.
@@ -39,26 +39,26 @@ class Field:
     unset_text: str = "none"
 
 
-FIELDS: Final = {
-    "size": Field(N_("Size"), N_("Width x height in pixels, such as 512x768")),
-    "quality": Field(N_("Quality"), N_("How much time to spend, unless steps and sampler are set"), QUALITY_NAMES),
-    "steps": Field(N_("Steps"), N_("1 to 150: more is finer and slower")),
-    "guidance": Field(N_("Guidance"), N_("0 to 30: how closely to follow the prompt")),
-    "sampler": Field(N_("Sampler"), N_("The sampling method"), SAMPLER_NAMES),
-    "style": Field(N_("Style"), N_("Added to every prompt that names no style")),
-    "private": Field(N_("Private"), N_("Only the member who asks sees the pictures"), YES_NO),
-    "spoiler": Field(N_("Spoiler"), N_("Hide pictures until they are clicked"), YES_NO),
-    "language": Field(N_("Language"), N_("The language of the bot's answers"), LANGUAGES),
-    "max_size": Field(N_("Longest side"), N_("The largest width or height in pixels")),
-    "max_steps": Field(N_("Most steps"), N_("The most steps that a request may have")),
-    "max_count": Field(N_("Most pictures at once"), N_("The most pictures of one prompt that a request may have")),
-    "allowance": Field(
+SETTING_FIELDS: Final = {
+    "size": SettingField(N_("Size"), N_("Width x height in pixels, such as 512x768")),
+    "quality": SettingField(N_("Quality"), N_("How much time to spend, unless steps and sampler are set"), QUALITY_NAMES),
+    "steps": SettingField(N_("Steps"), N_("1 to 150: more is finer and slower")),
+    "guidance": SettingField(N_("Guidance"), N_("0 to 30: how closely to follow the prompt")),
+    "sampler": SettingField(N_("Sampler"), N_("The sampling method"), SAMPLER_NAMES),
+    "style": SettingField(N_("Style"), N_("Added to every prompt that names no style")),
+    "private": SettingField(N_("Private"), N_("Only the member who asks sees the pictures"), YES_NO),
+    "spoiler": SettingField(N_("Spoiler"), N_("Hide pictures until they are clicked"), YES_NO),
+    "language": SettingField(N_("Language"), N_("The language of the bot's answers"), LANGUAGE_NAMES),
+    "max_size": SettingField(N_("Longest side"), N_("The largest width or height in pixels")),
+    "max_steps": SettingField(N_("Most steps"), N_("The most steps that a request may have")),
+    "max_count": SettingField(N_("Most pictures at once"), N_("The most pictures of one prompt that a request may have")),
+    "allowance": SettingField(
         N_("Pictures a day"), N_("The most for each member; for roles: /settings allowance"), unset_text=N_("any number")
     ),
-    "channels": Field(
+    "channels": SettingField(
         N_("Channels"), N_("Where members may make pictures; none: everywhere"), mentions="<#{}>", unset_text=N_("all")
     ),
-    "roles": Field(N_("Roles"), N_("Who may make pictures; none: everyone"), mentions="<@&{}>", unset_text=N_("all")),
+    "roles": SettingField(N_("Roles"), N_("Who may make pictures; none: everyone"), mentions="<@&{}>", unset_text=N_("all")),
 }
 PREFERENCE_PAGES: Final = {
     "quality": ("quality",),  # a form has room for five fields
@@ -85,7 +85,7 @@ PAGE_TITLES: Final = {
 
 def value_text(name: str, value: Any, language: str) -> str:
     """Return the value of a field as members read it."""
-    field = FIELDS[name]
+    field = SETTING_FIELDS[name]
     if value is None or value == ():
         return say(language, field.unset_text)
     if field.mentions:
@@ -105,7 +105,7 @@ def shorten(texts: list[str], language: str) -> list[str]:
 
 def control_of(name: str, value: Any, language: str) -> Any:
     """Return the control in which a form asks for a field, filled in with ``value``."""
-    field = FIELDS[name]
+    field = SETTING_FIELDS[name]
     if field.mentions:
         select: Any = discord.ui.ChannelSelect if name == "channels" else discord.ui.RoleSelect
         defaults = _default_mentions(name, value or ())
@@ -127,7 +127,7 @@ def control_of(name: str, value: Any, language: str) -> Any:
 
 def entered_value(name: str, control: Any) -> Any:
     """Return what a member entered into a control, None for nothing."""
-    field = FIELDS[name]
+    field = SETTING_FIELDS[name]
     if field.mentions:
         return tuple(mention.id for mention in control.values) or None
     if field.choices:
@@ -138,7 +138,7 @@ def entered_value(name: str, control: Any) -> Any:
     return control.value.strip() or None
 
 
-def _choice_label(field: Field, key: str, language: str) -> str:
+def _choice_label(field: SettingField, key: str, language: str) -> str:
     """Return the label of a choice.
 
     Languages and samplers have the same names in every language.
@@ -150,7 +150,7 @@ def _choice_label(field: Field, key: str, language: str) -> str:
     return (field.choices or {})[key]
 
 
-def _choice_of(field: Field, value: Any) -> str:
+def _choice_of(field: SettingField, value: Any) -> str:
     if field.choices is YES_NO:
         return "yes" if value else "no"
     return str(value)

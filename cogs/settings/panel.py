@@ -13,7 +13,16 @@ from cogs.core.request.preferences import Preferences, Scope, layered
 from cogs.core.request.prompt import clean
 from cogs.core.storage.preferences import scopes_of
 from cogs.core.types import Interaction
-from cogs.settings.fields import FIELDS, PAGE_TITLES, PAGES, TITLES, control_of, entered_value, shorten, value_text
+from cogs.settings.fields import (
+    PAGE_TITLES,
+    PAGES,
+    SCOPE_TITLES,
+    SETTING_FIELDS,
+    control_of,
+    entered_value,
+    shorten,
+    value_text,
+)
 from diffusion.errors import DarkroomError
 from diffusion.text import N_
 
@@ -22,7 +31,7 @@ MANAGERS_ONLY: Final = N_("You need the permission Manage Server to do that. For
 ORIGINS: Final = {Scope.MEMBER: N_("yours"), Scope.CHANNEL: N_("of this channel"), Scope.SERVER: N_("of this server")}
 
 
-class PageButton(PersistentButton, name="settings"):
+class SettingsPageButton(PersistentButton, name="settings"):
     """Opens the form of one page of settings."""
 
     scope: Scope
@@ -38,19 +47,21 @@ class PageButton(PersistentButton, name="settings"):
         if self.page not in PAGES[self.scope]:
             raise DarkroomError("There are no such settings here.")
         preferences = interaction.client.service.preference_store.get(self.scope, subject)
-        await interaction.response.send_modal(PageForm(self.scope, self.page, preferences, Context.of(interaction).language))
+        await interaction.response.send_modal(
+            SettingsPageForm(self.scope, self.page, preferences, Context.of(interaction).language)
+        )
 
 
-class PageForm(Form):
+class SettingsPageForm(Form):
     """Asks for the values of a page and sets them."""
 
     def __init__(self, scope: Scope, page: str, preferences: Preferences, language: str = ENGLISH) -> None:
-        super().__init__(f"{say(language, TITLES[scope])}: {say(language, PAGE_TITLES[page])}")
+        super().__init__(f"{say(language, SCOPE_TITLES[scope])}: {say(language, PAGE_TITLES[page])}")
         self._scope = scope
         self._controls = {name: control_of(name, getattr(preferences, name), language) for name in PAGES[scope][page]}
         for name, control in self._controls.items():
-            label = say(language, FIELDS[name].label)
-            hint = say(language, FIELDS[name].hint)
+            label = say(language, SETTING_FIELDS[name].label)
+            hint = say(language, SETTING_FIELDS[name].hint)
             self.add_item(discord.ui.Label(text=label, description=hint, component=control))
 
     async def run(self, interaction: Interaction) -> None:
@@ -92,7 +103,7 @@ def panel_message(interaction: Interaction, scope: Scope) -> dict[str, Any]:
     layers = {known: service.preference_store.get(known, subject) for known, subject in subjects[own:]}
     return {
         "content": panel_text(scope, layers, default_preferences(service), language),
-        "view": view_of(*(PageButton(scope, page, language) for page in PAGES[scope])),
+        "view": view_of(*(SettingsPageButton(scope, page, language) for page in PAGES[scope])),
         "allowed_mentions": NO_MENTIONS,
     }
 
@@ -103,12 +114,12 @@ def panel_text(scope: Scope, layers: dict[Scope, Preferences], defaults: Prefere
     The nearest of ``layers`` that sets it wins, or else the bot's ``defaults``.
     """
     effective = layered([*layers.values(), defaults])
-    lines = [f"**{say(language, TITLES[scope])}**"]
+    lines = [f"**{say(language, SCOPE_TITLES[scope])}**"]
     for page in PAGES[scope].values():
         for name in page:
             value = getattr(effective, name)
             source = next((at for at, layer in layers.items() if value is not None and getattr(layer, name) == value), None)
-            line = f"{say(language, FIELDS[name].label)}: **{value_text(name, value, language)}**"
+            line = f"{say(language, SETTING_FIELDS[name].label)}: **{value_text(name, value, language)}**"
             origin = say(language, ORIGINS[source]) if source else say(language, "the default")
             lines.append(line if source is scope else f"{line} ({origin})")
     allowances = []

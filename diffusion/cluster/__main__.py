@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 if TYPE_CHECKING:
-    from diffusion.cluster.app import Options
+    from diffusion.cluster.app import ApplicationOptions
 
 NO_RAY = "Replicas run on Ray: pip install -e '.[cluster]'"
 
@@ -31,7 +31,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--host", default="127.0.0.1", help="address to listen on")
     add("--port", type=int, default=8000)
     add("--address", help="address of a Ray cluster; by default a local one starts and ends with this command")
-    add("--set", action="append", default=[], metavar="OPTION=VALUE", help="any other option of diffusion.cluster.app.Options")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="OPTION=VALUE",
+        help="another option, see `ApplicationOptions` in diffusion/cluster/app.py",
+    )
     return parser
 
 
@@ -43,9 +49,9 @@ def parse_models(arguments: list[str] | None) -> dict[str, str]:
     return {name: source or name for name, source in pairs}
 
 
-def parse_options(arguments: argparse.Namespace, model: str) -> "Options":
+def parse_options(arguments: argparse.Namespace, model: str) -> "ApplicationOptions":
     """Return the options of ``model`` on the command line; raises `ValidationError`."""
-    from diffusion.cluster.app import Options
+    from diffusion.cluster.app import ApplicationOptions
 
     replicas, _, max_replicas = arguments.replicas.partition("-")
     values = {"model": model, "replicas": replicas, "gpus": arguments.gpus, "cpus": arguments.cpus}
@@ -53,7 +59,7 @@ def parse_options(arguments: argparse.Namespace, model: str) -> "Options":
         values["max_replicas"] = max_replicas
     if arguments.queued_rows:
         values["queued_rows"] = arguments.queued_rows
-    return Options.model_validate(values | dict(text.partition("=")[::2] for text in arguments.set))
+    return ApplicationOptions.model_validate(values | dict(text.partition("=")[::2] for text in arguments.set))
 
 
 def format_validation_error(error: ValidationError) -> str:
@@ -65,7 +71,7 @@ def format_validation_error(error: ValidationError) -> str:
     return "\n".join(lines)
 
 
-def missing_resources(options: Collection["Options"], available: Mapping[str, float]) -> str:
+def missing_resources(options: Collection["ApplicationOptions"], available: Mapping[str, float]) -> str:
     """Return a sentence about the resource that the replicas lack, or an empty text."""
     gpus = sum(each.replicas * each.gpus for each in options)
     cpus = sum(each.replicas * each.cpus for each in options)

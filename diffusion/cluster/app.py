@@ -24,7 +24,7 @@ from diffusion.serving.engine import Engine
 EMBEDDED = "embedded"
 
 
-class Options(BaseModel):
+class ApplicationOptions(BaseModel):
     """The arguments of the application in a Serve config file.
 
     ``model`` is a folder, hub id or file, or ``embedded``. Each replica takes ``gpus`` and ``cpus``, which may be fractions.
@@ -77,12 +77,12 @@ class Deployed(Replica):
     """A replica that loads its model in its own process."""
 
     async def __init__(self, options: dict[str, Any]) -> None:  # type: ignore[misc]  # Serve awaits it
-        parsed = Options(**options)
+        parsed = ApplicationOptions(**options)
         model, check = await asyncio.to_thread(load, parsed)
         super().__init__(await Engine(model, parsed.engine, check).__aenter__())
 
 
-def load(options: Options) -> tuple[ImageModel, Any]:
+def load(options: ApplicationOptions) -> tuple[ImageModel, Any]:
     """Load the model and its safety check; raises `ModelLoadError`."""
     source = None if options.model == EMBEDDED else options.model
     dtype = getattr(torch, options.dtype) if options.dtype else None
@@ -91,12 +91,12 @@ def load(options: Options) -> tuple[ImageModel, Any]:
     return model, load_safety_check(source, options.safety_model, unsafe, options.safety_threshold, options.device)
 
 
-def build(options: Options) -> serve.Application:
+def build(options: ApplicationOptions) -> serve.Application:
     """Build the application from the arguments of a Serve config file."""
     return build_application(options)
 
 
-def build_application(options: Options, kind: type[Replica] = Deployed) -> serve.Application:
+def build_application(options: ApplicationOptions, kind: type[Replica] = Deployed) -> serve.Application:
     """Build the application; Serve calls ``kind`` with the options as a dictionary."""
     if options.max_replicas is None:
         scaling: dict[str, Any] = {"num_replicas": options.replicas}

@@ -9,6 +9,6 @@ from diffusion.cluster.framing import BrokenFrameError
 
 CONNECT_TIMEOUT_SECONDS: Final = 10.0
 SILENCE_TIMEOUT_SECONDS: Final = 20.0  # then a replica counts as lost: several missed heartbeats
-FIRST_WAIT_SECONDS: Final = 0.1  # between two attempts to reach a replica, doubled each time
-MAX_WAIT_SECONDS: Final = 5.0
+FIRST_RETRY_SECONDS: Final = 0.1  # between two attempts to reach a replica, doubled each time
+MAX_RETRY_SECONDS: Final = 5.0
 UNREACHABLE_ERRORS: Final = (aiohttp.ClientError, OSError, TimeoutError, asyncio.IncompleteReadError, BrokenFrameError)

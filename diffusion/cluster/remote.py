@@ -18,8 +18,8 @@ from tenacity import AsyncRetrying, before_sleep_log, retry_if_exception_type, w
 
 from diffusion.cluster.client_timeouts import (
     CONNECT_TIMEOUT_SECONDS,
-    FIRST_WAIT_SECONDS,
-    MAX_WAIT_SECONDS,
+    FIRST_RETRY_SECONDS,
+    MAX_RETRY_SECONDS,
     SILENCE_TIMEOUT_SECONDS,
     UNREACHABLE_ERRORS,
 )
@@ -256,7 +256,7 @@ class RemoteEngine:
                     losses += QUEUED_LOSS_SHARE
                 if losses >= MAX_LOSSES:
                     raise GenerationError(FAILED) from loss
-                await asyncio.sleep(FIRST_WAIT_SECONDS)
+                await asyncio.sleep(FIRST_RETRY_SECONDS)
             except UNREACHABLE_ERRORS as error:
                 raise GenerationError(FAILED) from error
 
@@ -277,7 +277,7 @@ class RemoteEngine:
                 return await self._post(job, remote_job, body)
             except QueueFullError:
                 reached = time.perf_counter()
-                self._full_until = reached + 2 * MAX_WAIT_SECONDS  # by then this job has tried again
+                self._full_until = reached + 2 * MAX_RETRY_SECONDS  # by then this job has tried again
                 raise
             except UNREACHABLE_ERRORS as error:
                 if remote_job.reported_at > last_report:
@@ -288,7 +288,7 @@ class RemoteEngine:
         retrying = AsyncRetrying(
             retry=retry_if_exception_type((QueueFullError, *UNREACHABLE_ERRORS)),  # an accepted job waits for room
             stop=lambda _: time.perf_counter() - reached > CONNECT_GIVE_UP_SECONDS,
-            wait=wait_exponential(FIRST_WAIT_SECONDS, MAX_WAIT_SECONDS),
+            wait=wait_exponential(FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS),
             before_sleep=before_sleep_log(log, logging.WARNING),
             reraise=True,
         )

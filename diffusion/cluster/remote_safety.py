@@ -9,7 +9,12 @@ import aiohttp
 from PIL import Image
 from tenacity import AsyncRetrying, before_sleep_log, retry_if_exception, stop_after_attempt, wait_exponential
 
-from diffusion.cluster.client_timeouts import CONNECT_TIMEOUT_SECONDS, FIRST_WAIT_SECONDS, MAX_WAIT_SECONDS, UNREACHABLE_ERRORS
+from diffusion.cluster.client_timeouts import (
+    CONNECT_TIMEOUT_SECONDS,
+    FIRST_RETRY_SECONDS,
+    MAX_RETRY_SECONDS,
+    UNREACHABLE_ERRORS,
+)
 from diffusion.cluster.framing import MAX_RESPONSE_BYTES, MEDIA_TYPE, encode_frame, encode_image, read_frame
 from diffusion.cluster.schema import ErrorMessage
 from diffusion.errors import GenerationError
@@ -42,7 +47,7 @@ class RemoteSafetyCheck:
         retrying = AsyncRetrying(
             retry=retry_if_exception(_may_succeed_elsewhere),
             stop=stop_after_attempt(MAX_ATTEMPTS),
-            wait=wait_exponential(FIRST_WAIT_SECONDS, MAX_WAIT_SECONDS),
+            wait=wait_exponential(FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS),
             before_sleep=before_sleep_log(log, logging.WARNING),
             reraise=True,
         )

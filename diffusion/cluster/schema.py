@@ -20,7 +20,7 @@ from diffusion.result import ImageResult, Progress
 from diffusion.serving.latency import Shape
 from diffusion.text import Plural, Text
 
-PICTURES: Final = {"image": "RGB", "mask": "L"}  # fields of a request that travel as files: their colour modes
+IMAGE_MODES: Final = {"image": "RGB", "mask": "L"}  # fields of a request that travel as files: their colour modes
 ROUTING_KEY_HEADER: Final = "x-session-id"  # the only header that Serve passes to its router
 _STRICT: Final = ConfigDict(extra="forbid", frozen=True)  # a replica cannot follow a setting that it does not know
 _LENIENT: Final = ConfigDict(extra="ignore", frozen=True)  # an older bot can ignore what newer replicas add
@@ -28,7 +28,7 @@ _TYPES: Final = get_type_hints(ImageRequest)
 _FIELDS: Final[dict[str, Any]] = {
     field.name: (_TYPES[field.name], ... if field.default is MISSING else field.default)
     for field in fields(ImageRequest)
-    if field.name not in PICTURES
+    if field.name not in IMAGE_MODES
 }
 _Settings: Final = create_model("_Settings", __config__=_STRICT, **_FIELDS)
 
@@ -123,7 +123,7 @@ def encode_request(request: ImageRequest, owner: int | str | None) -> Frame:
 
     Its images are fitted to the requested size.
     """
-    settings = {field.name: getattr(request, field.name) for field in fields(request) if field.name not in PICTURES}
+    settings = {field.name: getattr(request, field.name) for field in fields(request) if field.name not in IMAGE_MODES}
     size = request.width, request.height
     pictures = {
         "image": request.image and fit(request.image, *size),
@@ -146,7 +146,7 @@ def decode_request(frame: Frame) -> tuple[ImageRequest, int | str | None]:
         named = dict(zip(message.pictures, files, strict=True))
         if len(named) < len(files):
             raise ValueError("a picture is listed twice")
-        pictures: dict[str, Any] = {name: decode_image(file, PICTURES[name]) for name, file in named.items()}
+        pictures: dict[str, Any] = {name: decode_image(file, IMAGE_MODES[name]) for name, file in named.items()}
     except (ValidationError, ValueError, KeyError) as error:
         raise InvalidRequestError("request", "I was updated in the meantime. Please send your request again.") from error
     return ImageRequest(**settings, **pictures), message.owner

@@ -11,9 +11,9 @@ from pydantic.dataclasses import dataclass
 from diffusion.errors import InvalidRequestError, ModelLoadError
 from diffusion.request import ImageRequest
 
-FILE: Final = "darkroom.json"
-STYLES: Final = ("photograph", "oil painting", "watercolour", "pencil drawing", "pixel art", "anime", "3d render")
-EXAMPLES: Final = ("a red fox in the snow", "a lighthouse at dusk", "a bowl of ramen")
+DEFAULTS_FILE: Final = "darkroom.json"
+DEFAULT_STYLES: Final = ("photograph", "oil painting", "watercolour", "pencil drawing", "pixel art", "anime", "3d render")
+DEFAULT_EXAMPLES: Final = ("a red fox in the snow", "a lighthouse at dusk", "a bowl of ramen")
 Quality = Literal["draft", "standard", "fine", "classic"]
 QUALITIES: Final = get_args(Quality)
 Phrase = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
@@ -56,8 +56,8 @@ class Defaults:
     presets: dict[Quality, Preset] = field(default_factory=dict)
     upscale: int = 1
     upscale_start: Annotated[float, Field(ge=0, le=1)] = 0.7
-    styles: tuple[Phrase, ...] = STYLES
-    examples: Annotated[tuple[Phrase, ...], Field(max_length=5)] = EXAMPLES
+    styles: tuple[Phrase, ...] = DEFAULT_STYLES
+    examples: Annotated[tuple[Phrase, ...], Field(max_length=5)] = DEFAULT_EXAMPLES
     about: Annotated[str, Field(max_length=300)] = ""
 
     def of(self, quality: str) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def read_defaults(folder: Path, family_defaults: Defaults | None = None) -> Defa
     values that no request can have.
     """
     fallback = family_defaults or Defaults()
-    path = folder / FILE
+    path = folder / DEFAULTS_FILE
     if not path.exists():
         return fallback
     try:
@@ -86,7 +86,7 @@ def read_defaults(folder: Path, family_defaults: Defaults | None = None) -> Defa
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        raise ModelLoadError(str(folder), f"{FILE}: {place + ': ' if place else ''}{first['msg']}") from error
+        raise ModelLoadError(str(folder), f"{DEFAULTS_FILE}: {place + ': ' if place else ''}{first['msg']}") from error
     except InvalidRequestError as error:
-        raise ModelLoadError(str(folder), f"{FILE}: {error}") from error
+        raise ModelLoadError(str(folder), f"{DEFAULTS_FILE}: {error}") from error
     return defaults

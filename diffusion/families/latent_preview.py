@@ -10,9 +10,9 @@ from torch.nn import functional as F
 from diffusion.families.family import Family
 
 # The map is fitted to pictures of coloured patches; their sides are in latent cells.
-PICTURES = 8
-CELLS = 16
-PATCH = 4
+SAMPLE_IMAGES = 8
+SAMPLE_CELLS = 16
+PATCH_CELLS = 4
 
 
 @torch.inference_mode()
@@ -23,8 +23,9 @@ def fit_projection(family: Family) -> Tensor:
     colours, black or white: fitted to pale ones only, it makes white backgrounds grey.
     """
     generator = torch.Generator().manual_seed(0)
-    colours = torch.empty(PICTURES, 3, CELLS // PATCH, CELLS // PATCH).uniform_(-1.6, 1.6, generator=generator).clamp(-1, 1)
-    pixels = F.interpolate(colours, scale_factor=PATCH * family.latent_factor, mode="nearest")
+    patches = SAMPLE_CELLS // PATCH_CELLS
+    colours = torch.empty(SAMPLE_IMAGES, 3, patches, patches).uniform_(-1.6, 1.6, generator=generator).clamp(-1, 1)
+    pixels = F.interpolate(colours, scale_factor=PATCH_CELLS * family.latent_factor, mode="nearest")
     latents = family.to_latents(pixels.to(family.device, family.pixel_dtype), None)
     inputs = with_constant(latents).movedim(1, -1).flatten(0, -2)
     targets = F.avg_pool2d(pixels, family.latent_factor).movedim(1, -1).flatten(0, -2).to(inputs.device)

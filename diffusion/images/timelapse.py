@@ -11,7 +11,7 @@ from diffusion.request import ImageRequest
 from diffusion.result import ImageResult
 
 PLAYED_SIDE: Final = 256  # pixels
-FRAMES: Final = 48  # at most, without the finished pictures
+MAX_FRAMES: Final = 48  # at most, without the finished pictures
 TOTAL_MILLISECONDS: Final = 3000  # for all steps
 MAX_STEP_MILLISECONDS: Final = 200
 MIN_STEP_MILLISECONDS: Final = 60
@@ -32,7 +32,7 @@ def animate_timelapse(timelapse: bytes, request: ImageRequest, pictures: list[by
     scale = PLAYED_SIDE / max(request.width, request.height)
     size = round(request.width * scale), round(request.height * scale)
     width, height = strip.width // request.count, strip.height // (request.steps - request.start_step)
-    shown = _spread(range(strip.height // height), FRAMES)
+    shown = _spread(range(strip.height // height), MAX_FRAMES)
     frames = []
     for row in shown:
         boxes = [(left, row * height, left + width, (row + 1) * height) for left in range(0, strip.width, width)]

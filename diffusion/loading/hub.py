@@ -26,10 +26,10 @@ WEIGHTS: Final = re.compile(
     r"(?:model|diffusion_pytorch_model)(?:\.(?P<variant>\w+))?(?:-\d+-of-\d+)?\.safetensors(?:\.index(?:\.(?P<index>\w+))?\.json)?"
 )
 PICKLES: Final = (".bin", ".ckpt", ".pt", ".pth")
-TEXTS: Final = (".json", ".txt")
+TEXT_SUFFIXES: Final = (".json", ".txt")
 HALF: Final = "fp16"
 ROOM: Final = 100 * 2**20  # bytes that a download leaves free on the disk
-TOKENS: Final = f"{constants.ENDPOINT}/settings/tokens"
+TOKENS_URL: Final = f"{constants.ENDPOINT}/settings/tokens"
 
 
 class NoWeightsError(Exception):
@@ -104,7 +104,7 @@ def _wanted(files: Collection[RepoSibling], folders: Sequence[str], half: bool) 
         if match := WEIGHTS.fullmatch(name):
             if folder in variants and _variant(match) == variants[folder]:
                 yield file
-        elif folder in ("", *folders) and name.endswith(TEXTS):
+        elif folder in ("", *folders) and name.endswith(TEXT_SUFFIXES):
             yield file
 
 
@@ -148,7 +148,7 @@ def _hub_error_hint(source: str, error: Exception) -> str:
     if isinstance(error, GatedRepoError):
         return (
             f"it is gated. Log in on {constants.ENDPOINT}/{source}, accept its licence there, and set HF_TOKEN to a token"
-            f" of that account ({TOKENS})."
+            f" of that account ({TOKENS_URL})."
         )
     if isinstance(error, RepositoryNotFoundError):
         return "there is no such folder, and the hub knows no model of this name. A private one needs HF_TOKEN."
@@ -156,7 +156,7 @@ def _hub_error_hint(source: str, error: Exception) -> str:
         return "the cache does not have all of it, and HF_HUB_OFFLINE forbids the download."
     if isinstance(error, HfHubHTTPError):
         if error.response.status_code == 401:
-            return f"the hub does not accept HF_TOKEN. Make another one: {TOKENS}"
+            return f"the hub does not accept HF_TOKEN. Make another one: {TOKENS_URL}"
         return f"the hub answers with status {error.response.status_code}. Try again later: complete files are kept."
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"the disk of {constants.HF_HUB_CACHE} is full. Make room, or set HF_HOME to a folder on a larger disk."

@@ -9,7 +9,7 @@ from diffusion.families.registry import FAMILIES
 from diffusion.families.stable_diffusion import StableDiffusion
 from diffusion.loading.hub import fetch_text
 
-INDEX = "model_index.json"
+INDEX_FILE = "model_index.json"
 FILES = (".safetensors", ".ckpt")
 
 
@@ -27,7 +27,7 @@ def family_of(source: str) -> type[Family]:
 
 
 def _index(source: str) -> dict[str, Any]:
-    text = fetch_text(source, INDEX)
+    text = fetch_text(source, INDEX_FILE)
     try:
         index = json.loads(text or "{}")
     except ValueError:

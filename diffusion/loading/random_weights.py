@@ -13,7 +13,7 @@ from diffusion.loading.folder import PRETRAINED
 from diffusion.loading.single_file import PAD_TOKENS, PUBLISHED
 
 # By hub id: the family, and how many pixels a side were trained on.
-MODELS = {
+PUBLISHED_MODELS = {
     "CompVis/stable-diffusion-v1-4": ("sd1", 512),
     "dreamlike-art/dreamlike-photoreal-2.0": ("sd1", 768),
     "stabilityai/stable-diffusion-2-1": ("sd2", 768),
@@ -56,7 +56,7 @@ def write_configs(folder: Path, family: str, factor: int = FACTOR, side: int = 5
 
 def write_model(folder: Path, hub_id: str, factor: int = FACTOR, dtype: torch.dtype = torch.float32, **saving: object) -> Path:
     """Write the model ``hub_id`` with random weights in diffusers' layout."""
-    family, side = MODELS[hub_id]
+    family, side = PUBLISHED_MODELS[hub_id]
     write_configs(folder, family, factor, side)
     read = configs(family, factor, side)
     torch.manual_seed(0)

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from transformers import CLIPTextModel, CLIPTokenizer
 
 PUBLISHED: Final = Path(__file__).parents[1] / "published"  # configurations and vocabulary, which such a file lacks
-KINDS: Final = {
+FAMILY_BY_PREFIX: Final = {
     "cond_stage_model.transformer.": "sd1",
     "cond_stage_model.model.": "sd2",
 }  # by the prefix of the text encoder's tensors
@@ -64,7 +64,7 @@ def load_checkpoint(path: Path, dtype: torch.dtype, published: Path = PUBLISHED)
 
 
 def _kind(names: list[str]) -> str:
-    for prefix, kind in KINDS.items():
+    for prefix, kind in FAMILY_BY_PREFIX.items():
         if any(name.startswith(prefix) for name in names):
             return kind
     if any(name.startswith(SDXL) for name in names):

@@ -26,7 +26,10 @@ from diffusion.serving.worker_thread import WorkerThread
 from diffusion.text import plural
 
 log = logging.getLogger(__name__)
-ROWS_AT_FIRST, FEWEST_ROWS, MOST_ROWS = 16, 8, 64  # of a network call, if `EngineConfig` leaves it open
+# Rows of a network call, if `EngineConfig` leaves them open:
+INITIAL_ROWS = 16
+MIN_ROWS = 8
+MAX_ROWS = 64
 Load = Callable[[], tuple[ImageModel, SafetyCheck | None]]
 
 
@@ -41,7 +44,7 @@ class Engine:
         self.model = model
         self.config = config or EngineConfig()
         self._safety_check = safety_check
-        self._batcher: Batcher[ImageTask] = Batcher(self.config.max_rows or ROWS_AT_FIRST)
+        self._batcher: Batcher[ImageTask] = Batcher(self.config.max_rows or INITIAL_ROWS)
         self._jobs: list[Job] = []
         self._latency = LatencyModel()
         self._work = asyncio.Event()  # set while there may be images to step
@@ -182,7 +185,7 @@ class Engine:
             self._runner = ModelRunner(model)
             self._latency = LatencyModel()
             waiting = list(self._batcher.waiting())
-            self._batcher = Batcher(self.config.max_rows or ROWS_AT_FIRST)
+            self._batcher = Batcher(self.config.max_rows or INITIAL_ROWS)
             for image_task in waiting:
                 image_task.assign(model)
                 self._batcher.add(image_task)
@@ -266,7 +269,7 @@ class Engine:
         if self.config.max_rows:
             return self.config.max_rows
         saturation_rows = self._latency.saturation_rows()
-        return ROWS_AT_FIRST if saturation_rows is None else round(min(max(saturation_rows, FEWEST_ROWS), MOST_ROWS))
+        return INITIAL_ROWS if saturation_rows is None else round(min(max(saturation_rows, MIN_ROWS), MAX_ROWS))
 
     def _result(self, job: Job) -> ImageResult:
         images = tuple(image_task.image for image_task in job.image_tasks if image_task.image)

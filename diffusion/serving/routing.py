@@ -16,7 +16,7 @@ AFFINITY_SLACK: Final = 0.5
 Key = tuple[str, Shape]  # the model and the shape of the latents: images of one key share network calls
 
 
-class Replica(Protocol):
+class ReplicaLoad(Protocol):
     """One of several engines that serve the model of a request.
 
     ``queued`` is rows x network calls left, summed over the images that wait or run there. ``keys`` are those that it steps at
@@ -29,7 +29,7 @@ class Replica(Protocol):
     def keys(self) -> Collection[Key]: ...  # noqa: D102
 
 
-R = TypeVar("R", bound=Replica)
+R = TypeVar("R", bound=ReplicaLoad)
 
 
 def choose(replicas: Sequence[R], key: Key, rng: random.Random) -> R:
@@ -47,7 +47,7 @@ def choose(replicas: Sequence[R], key: Key, rng: random.Random) -> R:
     return min(drawn, key=lambda replica: wait(replica, key) * (1 if key in replica.keys else 1 + AFFINITY_SLACK))
 
 
-def wait(replica: Replica, key: Key) -> float:
+def wait(replica: ReplicaLoad, key: Key) -> float:
     """Return how long a request of ``key`` would wait, in queued rows; each takes longer the more shapes take turns."""
     return replica.queued * (1 + SHAPE_SWITCH_COST * (len({*replica.keys, key}) - 1))
 

@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-STYLES = {
+STYLE_PHRASES = {
     "fluent3d": ("3d", "3d render", "3d emoji"),
     "fluentflat": ("flat", "flat design"),
     "noto": ("noto style", "noto emoji"),
@@ -47,7 +47,7 @@ def caption(description: Description, rng: random.Random) -> str:
         text = _by_name_or_keywords(description, rng)
     # The 3D set is the default style, so its captions often name none.
     if rng.random() < (0.35 if description.style == "fluent3d" else 0.95):
-        return f"{text}, {rng.choice(STYLES[description.style])}"
+        return f"{text}, {rng.choice(STYLE_PHRASES[description.style])}"
     if rng.random() < 0.15:
         return f"{text} {rng.choice(('emoji', 'sticker'))}"
     return text

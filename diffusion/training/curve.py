@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 GOALS = {"seen, first": 0.75, "seen, first five": 0.90, "unseen, both right": 0.60}
-COLUMNS = {"seen, first": 2, "seen, first five": 3, "unseen, both right": 9}  # indices of columns in recognition.tsv
+CURVE_COLUMNS = {"seen, first": 2, "seen, first five": 3, "unseen, both right": 9}  # indices of columns in recognition.tsv
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def read_points(path: Path, seen_before: int = 0) -> dict[str, list[tuple[float,
     ``path`` is a ``recognition.tsv``. ``seen_before`` is the number of latents that the run's start model had seen.
     """
     rows = [[float(cell) for cell in line.split("\t")] for line in path.read_text().splitlines()]
-    return {name: [(row[1] + seen_before, row[column]) for row in rows] for name, column in COLUMNS.items()}
+    return {name: [(row[1] + seen_before, row[column]) for row in rows] for name, column in CURVE_COLUMNS.items()}
 
 
 def draw_curve(points: dict[str, list[tuple[float, float]]], figure: Path) -> dict[str, float]:

@@ -21,8 +21,8 @@ from diffusion.training.precision import autocast_bfloat16
 from diffusion.training.scenes import Scene
 
 LATENTS = "latents.safetensors"
-DESCRIPTIONS = "descriptions.json"
-LABELS = "labels.json"
+DESCRIPTIONS_FILE = "descriptions.json"
+LABELS_FILE = "labels.json"
 
 
 def to_pixels(images: list[Image.Image]) -> Tensor:
@@ -52,7 +52,7 @@ def encode_scenes(scenes: list[Scene], vae: AutoencoderKL, folder: Path, batch_s
     # A running training may have these files open.
     with atomic_write(folder / LATENTS) as path:
         save_file({"latents": latents.half().contiguous(), "weights": weights}, path)
-    for name, rows in ((DESCRIPTIONS, [scene.description for scene in scenes]), (LABELS, labels)):
+    for name, rows in ((DESCRIPTIONS_FILE, [scene.description for scene in scenes]), (LABELS_FILE, labels)):
         with atomic_write(folder / name) as path:
             path.write_text(json.dumps([asdict(row) for row in rows]))
 
@@ -68,7 +68,7 @@ def read_latents(folder: Path) -> tuple[Tensor, Tensor, list[Description]]:
     Latents are float32 (scenes, channels, height, width); weights are (scenes,).
     """
     tensors = load_file(folder / LATENTS)
-    rows = json.loads((folder / DESCRIPTIONS).read_text())
+    rows = json.loads((folder / DESCRIPTIONS_FILE).read_text())
     descriptions = [
         Description(row["style"], tuple(row["names"]), tuple(row["keywords"]), tuple(row["phrases"])) for row in rows
     ]
@@ -77,4 +77,6 @@ def read_latents(folder: Path) -> tuple[Tensor, Tensor, list[Description]]:
 
 def read_labels(folder: Path) -> list[Labels]:
     """Read the labels of the scenes, in the order of their latents."""
-    return [Labels(tuple(row["subjects"]), row["group"], row["colour"]) for row in json.loads((folder / LABELS).read_text())]
+    return [
+        Labels(tuple(row["subjects"]), row["group"], row["colour"]) for row in json.loads((folder / LABELS_FILE).read_text())
+    ]

@@ -35,8 +35,8 @@ class Package:
         return f"{self.name.removeprefix('@').replace('/', '-')}-{self.version}.tgz"
 
 
-NAMES = Package("unicode-emoji-json", "0.9.0")  # MIT
-KEYWORDS = Package("emojilib", "4.0.3")  # MIT
+EMOJI_NAMES = Package("unicode-emoji-json", "0.9.0")  # MIT
+EMOJI_KEYWORDS = Package("emojilib", "4.0.3")  # MIT
 RASTER_SETS = {"fluent3d": Package("@lobehub/fluent-emoji-3d", "1.1.0")}  # MIT
 ICON_SETS = {
     "fluentflat": Package("@iconify-json/fluent-emoji-flat", "1.2.6"),  # MIT
@@ -73,8 +73,8 @@ def build_pictures(downloads: Path) -> list[Picture]:
 
     Skin tones and empty drawings are left out.
     """
-    fetch([NAMES, KEYWORDS, *RASTER_SETS.values(), *ICON_SETS.values()], downloads)
-    meanings = read_meanings(downloads / NAMES.tarball, downloads / KEYWORDS.tarball)
+    fetch([EMOJI_NAMES, EMOJI_KEYWORDS, *RASTER_SETS.values(), *ICON_SETS.values()], downloads)
+    meanings = read_meanings(downloads / EMOJI_NAMES.tarball, downloads / EMOJI_KEYWORDS.tarball)
     drawings: list[Drawing] = []
     for style, package in RASTER_SETS.items():
         drawings += read_rasters(downloads / package.tarball, style, meanings)
@@ -106,7 +106,7 @@ def fetch(packages: list[Package], downloads: Path) -> None:
 
 
 def read_meanings(names: Path, keywords: Path) -> dict[str, Meaning]:
-    """Read the tarballs of `NAMES` and `KEYWORDS`; the keys are `code_points`."""
+    """Read the tarballs of `EMOJI_NAMES` and `EMOJI_KEYWORDS`; the keys are `code_points`."""
     called = _read_json(keywords, "dist/emoji-en-US.json")
     meanings = {}
     for emoji, row in _read_json(names, "data-by-emoji.json").items():

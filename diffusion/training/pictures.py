@@ -8,8 +8,8 @@ from pathlib import Path
 from PIL import Image
 
 SIZE = 128
-PIXELS = "emoji128.bin"
-INDEX = "meta.json"
+PIXELS_FILE = "emoji128.bin"
+INDEX_FILE = "meta.json"
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def read_archive(folder: Path) -> list[Picture]:
 
     ``emoji128.bin`` holds the pixels and ``meta.json`` the index.
     """
-    blob = (folder / PIXELS).read_bytes()
+    blob = (folder / PIXELS_FILE).read_bytes()
     return [
         Picture(
             row["set"],
@@ -41,7 +41,7 @@ def read_archive(folder: Path) -> list[Picture]:
             tuple(row["kw"]),
             blob[row["off"] : row["off"] + row["len"]],
         )
-        for row in json.loads((folder / INDEX).read_text())
+        for row in json.loads((folder / INDEX_FILE).read_text())
     ]
 
 
@@ -50,7 +50,7 @@ def write_archive(pictures: list[Picture], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     offset = 0
-    with (folder / PIXELS).open("wb") as pixels:
+    with (folder / PIXELS_FILE).open("wb") as pixels:
         for picture in pictures:
             pixels.write(picture.webp)
             rows.append(
@@ -64,4 +64,4 @@ def write_archive(pictures: list[Picture], folder: Path) -> None:
                 }
             )
             offset += len(picture.webp)
-    (folder / INDEX).write_text(json.dumps(rows))
+    (folder / INDEX_FILE).write_text(json.dumps(rows))

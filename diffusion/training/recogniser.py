@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 from transformers import ResNetConfig, ResNetModel
 
-from diffusion.training.captions import STYLES
+from diffusion.training.captions import STYLE_PHRASES
 from diffusion.training.checkpoint import write_checkpoint
 from diffusion.training.config import DataConfig, RecogniserConfig
 from diffusion.training.drawing import BACKGROUNDS, HUES, flatten
@@ -27,7 +27,7 @@ from diffusion.training.scenes import Scene, is_selected, scenes, without_colour
 SIDE = 96  # pixels of its input
 HELD_OUT_SHARE = 0.1
 GROUNDS = ("white", *BACKGROUNDS)
-COLOURS = tuple(HUES)
+HUE_NAMES = tuple(HUES)
 COMPOSED_SHARE = 0.6
 # Compositions of each concept.
 BACKGROUNDS_EACH = 2
@@ -54,7 +54,7 @@ class Recogniser(nn.Module):
         )
         self.backbone = ResNetModel(config)
         self.concept = nn.Linear(hidden_sizes[-1], len(self.concepts))
-        self.colour = nn.Linear(hidden_sizes[-1], len(COLOURS))
+        self.colour = nn.Linear(hidden_sizes[-1], len(HUE_NAMES))
         self.ground = nn.Linear(hidden_sizes[-1], len(GROUNDS))
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -79,7 +79,7 @@ class Recogniser(nn.Module):
             colours, grounds = (scores.argmax(1).tolist() for scores in logits[1:])
             for row, prompt in enumerate(prompts[start : start + batch_size]):
                 found = [self.concepts[index] for index in ranked[row]]
-                verdicts.append(_judgement(prompt, found, COLOURS[colours[row]], GROUNDS[grounds[row]]))
+                verdicts.append(_judgement(prompt, found, HUE_NAMES[colours[row]], GROUNDS[grounds[row]]))
         return verdicts
 
     @torch.inference_mode()
@@ -146,7 +146,7 @@ def split(pictures: list[Picture], config: DataConfig) -> tuple[list[Picture], l
     at every call.
     """
     names = {picture.name for picture in pictures if is_selected(picture, config)}
-    of_concepts = [picture for picture in pictures if picture.name in names and picture.style in STYLES]
+    of_concepts = [picture for picture in pictures if picture.name in names and picture.style in STYLE_PHRASES]
     drawings: dict[str, list[Picture]] = {}
     for picture in of_concepts:
         drawings.setdefault(picture.name, []).append(picture)
@@ -213,7 +213,7 @@ def _training_scenes(known: list[Picture], data: DataConfig) -> list[Scene]:
     every = replace(
         data, without_groups=(), without_names=(), style_weights={}, group_weights={}, backgrounds=0, recolours=0, pairs=0
     )
-    plain = scenes(known, replace(every, styles=tuple(STYLES), synthetic_share=0))
+    plain = scenes(known, replace(every, styles=tuple(STYLE_PHRASES), synthetic_share=0))
     concepts = len({picture.name for picture in known})
     many = replace(
         every,
@@ -236,7 +236,7 @@ class _SceneBank:
         self.weights = torch.tensor([scene.weight for scene in drawn])
         self.pixels = torch.cat([to_bytes([scene.draw()]) for scene in tqdm(drawn, desc="drawing scenes", mininterval=5)])
         self.subjects = [[index[picture.name] for picture in scene.subjects] for scene in drawn]
-        self.colours = torch.tensor([COLOURS.index(scene.colour) if scene.colour else -1 for scene in drawn])
+        self.colours = torch.tensor([HUE_NAMES.index(scene.colour) if scene.colour else -1 for scene in drawn])
         self.grounds = torch.tensor([GROUNDS.index(scene.background) for scene in drawn])
 
     def targets(self, rows: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from diffusion.training.config import TrainingConfig
 from diffusion.training.errors import MissingStageError, TrainingError
-from diffusion.training.pictures import INDEX, PIXELS, SIZE, Picture, read_archive, write_archive
+from diffusion.training.pictures import INDEX_FILE, PIXELS_FILE, SIZE, Picture, read_archive, write_archive
 
 # Each stage imports what it needs, so `--help` is fast and only `data` needs the SVG renderer.
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def data(arguments: argparse.Namespace, config: TrainingConfig) -> None:
     archive = arguments.run / "archive"
     if arguments.archive:
         archive.mkdir(parents=True, exist_ok=True)
-        for name in (INDEX, PIXELS):
+        for name in (INDEX_FILE, PIXELS_FILE):
             if not (arguments.archive / name).exists():
                 raise TrainingError(f"{arguments.archive} is no picture archive: {name} is missing.")
             shutil.copyfile(arguments.archive / name, archive / name)
@@ -168,7 +168,7 @@ def curve(arguments: argparse.Namespace, config: TrainingConfig) -> None:
 def steering(arguments: argparse.Namespace, config: TrainingConfig) -> None:
     """Draw how well label guidance works, against its scale."""
     from diffusion import load_model
-    from diffusion.training.steering import PROMPT, draw_steering, measure
+    from diffusion.training.steering import NEUTRAL_PROMPT, draw_steering, measure
 
     run = arguments.run
     model = arguments.model or arguments.run / "model"
@@ -178,7 +178,7 @@ def steering(arguments: argparse.Namespace, config: TrainingConfig) -> None:
 
     def steer(label: str, scale: float, guidance_scale: float, seeds: Sequence[int]) -> "list[Image]":
         options = {**PRESET, "guidance_scale": guidance_scale, "guide_label": label, "label_scale": scale}
-        return loaded.generate([PROMPT] * len(seeds), seeds=list(seeds), **options)
+        return loaded.generate([NEUTRAL_PROMPT] * len(seeds), seeds=list(seeds), **options)
 
     curves = measure(steer, _recogniser(run), _pictures(run), arguments.seeds)
     draw_steering(curves, run / "evaluation")
@@ -207,7 +207,7 @@ def run_all(arguments: argparse.Namespace, config: TrainingConfig) -> None:
 
 
 def _pictures(run: Path) -> list[Picture]:
-    _require(run / "archive" / INDEX, "data")
+    _require(run / "archive" / INDEX_FILE, "data")
     return read_archive(run / "archive")
 
 

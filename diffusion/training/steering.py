@@ -12,10 +12,10 @@ from diffusion.training.pictures import Picture
 from diffusion.training.recogniser import Recogniser
 
 SCALES = (0.0, 2.0, 5.0, 10.0, 20.0, 40.0)
-PROMPT = "emoji"  # names neither group nor colour
+NEUTRAL_PROMPT = "emoji"  # names neither group nor colour
 GUIDANCE_SCALES = {"alone": 1.0, "with classifier-free guidance": 3.0}
 
-# Draws `PROMPT` once for each seed: label, label scale, guidance scale, seeds.
+# Draws `NEUTRAL_PROMPT` once for each seed: label, label scale, guidance scale, seeds.
 Steer = Callable[[str, float, float, Sequence[int]], list[Image.Image]]
 Curve = dict[float, float]
 

@@ -12,7 +12,7 @@ from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 from transformers import CLIPTokenizer
 
-from diffusion.training.captions import STYLES, names_of
+from diffusion.training.captions import STYLE_PHRASES, names_of
 from diffusion.training.config import TokenizerConfig
 from diffusion.training.drawing import BACKGROUNDS, HUES
 from diffusion.training.pictures import Picture
@@ -21,7 +21,7 @@ from diffusion.training.scenes import ACCESSORIES
 START = "<|startoftext|>"
 END = "<|endoftext|>"
 WORD_END = "</w>"
-CONTEXT = 77  # tokens that CLIP reads, with start and end
+CONTEXT_LENGTH = 77  # tokens that CLIP reads, with start and end
 COMMON_WORDS = (
     "a an the on in of with wearing and next to beside background colour color white gray golden silver "
     "happy sad angry cute funny big small little tiny giant cool glossy sticker emoji icon drawing cartoon style "
@@ -40,7 +40,7 @@ def train(pictures: list[Picture], config: TokenizerConfig, folder: Path) -> CLI
     No text is unknown to it.
     """
     vocabulary, merges = _bpe(word_weights(pictures), config.entries)
-    tokenizer = CLIPTokenizer(vocabulary, merges, model_max_length=CONTEXT)
+    tokenizer = CLIPTokenizer(vocabulary, merges, model_max_length=CONTEXT_LENGTH)
     tokenizer.save_pretrained(folder)
     # transformers writes only tokenizer.json; other readers of CLIP's format need these.
     (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False))
@@ -59,7 +59,7 @@ def word_weights(pictures: list[Picture]) -> Counter[str]:
             weights.update(dict.fromkeys(_words(wording), NAME_WEIGHT))
         for keyword in keywords:
             weights.update(dict.fromkeys(_words(keyword), KEYWORD_WEIGHT))
-    for phrase in (*COMMON_WORDS, *BACKGROUNDS, *HUES, *ACCESSORIES.values(), *chain(*STYLES.values())):
+    for phrase in (*COMMON_WORDS, *BACKGROUNDS, *HUES, *ACCESSORIES.values(), *chain(*STYLE_PHRASES.values())):
         weights.update(dict.fromkeys(_words(phrase), COMMON_WEIGHT))
     return weights
 

@@ -99,7 +99,7 @@ async def test_history_without_pictures_says_so(server):
 async def test_history_marks_deleted_files(server, kept):
     await kept(1, pictures=["f" * 64])
     message = await listed(server)
-    assert history.DELETED in text_of(message)
+    assert history.PICTURES_DELETED in text_of(message)
 
 
 async def test_history_returns_to_the_first_page_after_deletions(server, kept):

@@ -4,7 +4,7 @@ import time
 import pytest
 
 from cogs.core.generation.runner import EDIT_SECONDS
-from diffusion.families.defaults import STYLES, Defaults
+from diffusion.families.defaults import DEFAULT_STYLES, Defaults
 from diffusion.images.io import read_image
 from diffusion.images.parameters import read_parameters
 from tests.support.messages import files_of, pictures_of, private_text, text_of
@@ -129,7 +129,7 @@ async def test_style_becomes_part_of_the_prompt(server):
     assert picture.description == read_parameters(await picture.read())["prompt"] == "red fox, oil painting"
 
 
-@pytest.mark.parametrize(("typed", "offered"), [("PIX", ["pixel art"]), ("no such", []), ("", list(STYLES))])
+@pytest.mark.parametrize(("typed", "offered"), [("PIX", ["pixel art"]), ("no such", []), ("", list(DEFAULT_STYLES))])
 async def test_style_choices_are_those_of_the_model(server, typed, offered):
     for command in ("imagine", "similar"):
         choices = await server.alice.autocomplete(server.channel, command, "style", typed)

@@ -62,10 +62,10 @@ def deploy(name, **options):
     """Serve a model whose steps take longer."""
     from ray import serve
 
-    from diffusion.cluster.app import Options, build_application
+    from diffusion.cluster.app import ApplicationOptions, build_application
     from tests.support.slow_replica import Slow
 
-    serve.run(build_application(Options(**options), Slow), name=name, route_prefix=f"/{name}")
+    serve.run(build_application(ApplicationOptions(**options), Slow), name=name, route_prefix=f"/{name}")
 
 
 def replicas(name):

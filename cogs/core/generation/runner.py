@@ -20,7 +20,7 @@ from cogs.core.messages.delivery import (
     shows_result_of,
     while_token_lives,
 )
-from cogs.core.messages.message import Answer, Picture, Result
+from cogs.core.messages.message import Answer, PictureFile, Result
 from cogs.core.request.prompt_matrix import MAX_FILES
 from cogs.core.retry import retry
 from cogs.core.storage.creations import MAX_MODEL_LENGTH, Creation, CreationStore, OwnershipLostError, State, request_from_json
@@ -171,7 +171,7 @@ class JobRunner:
             if text == shown:
                 continue
             shown = text
-            pictures: tuple[Picture, ...] = ()
+            pictures: tuple[PictureFile, ...] = ()
             if shows_previews:
                 spoiler = creation.spoiler
                 pictures = await asyncio.to_thread(render.progress_pictures, job.request, progress, spoiler, language)
@@ -379,7 +379,7 @@ class JobRunner:
         No job of these creations may still run.
         """
         unfinished = [creation for creation in creations if creation.state in (State.ACCEPTED, State.RUNNING)]
-        answers = [state_answer(creation, render.PAUSED) for creation in unfinished]
+        answers = [state_answer(creation, render.RESTARTING) for creation in unfinished]
         await asyncio.gather(*map(self.delivery.announce, unfinished, answers), return_exceptions=True)
 
     # Errors and cancellation

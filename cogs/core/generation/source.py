@@ -22,7 +22,7 @@ from diffusion.images.io import read_image
 from diffusion.request import ImageRequest
 from diffusion.text import N_
 
-LOOKUP_TIMEOUT_SECONDS: Final = 2.0  # Discord waits 3 s for the first answer
+REQUEST_LOOKUP_SECONDS: Final = 2.0  # Discord waits 3 s for the first answer
 CREATION_ID: Final = re.compile(r"[0-9]{1,18}|[1-8][0-9]{18}")  # a number that fits in the database
 PICTURE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 UNKNOWN_ID: Final = N_("You cannot see a picture with this id here. `/history` lists yours.")
@@ -67,7 +67,7 @@ class ResultSource:
         Raises `DarkroomError` if that takes too long.
         """
         try:
-            async with asyncio.timeout(LOOKUP_TIMEOUT_SECONDS):
+            async with asyncio.timeout(REQUEST_LOOKUP_SECONDS):
                 return await self.request()
         except TimeoutError:
             raise DarkroomError("I could not look up these pictures in time. Please try again.") from None

@@ -22,7 +22,7 @@ from diffusion.text import Plural, Template, Text, fill
 
 ENGLISH: Final = "en"
 FOLDER: Final = Path(__file__).with_name("locales")
-LANGUAGES: Final = {
+LANGUAGE_BY_LOCALE: Final = {
     discord.Locale.german: "de",
     discord.Locale.french: "fr",
     discord.Locale.spain_spanish: "es",
@@ -76,7 +76,7 @@ def translations(language: str) -> gettext.NullTranslations:
 
     English and unknown languages have an empty one.
     """
-    if language not in LANGUAGES.values():
+    if language not in LANGUAGE_BY_LOCALE.values():
         return gettext.NullTranslations()
     compiled = BytesIO()
     with catalogue_path(language).open("rb") as file:
@@ -87,7 +87,7 @@ def translations(language: str) -> gettext.NullTranslations:
 
 def language_of_locale(locale: discord.Locale | None) -> str:
     """Return the language of Discord's ``locale``, or else English."""
-    return LANGUAGES.get(locale, ENGLISH) if locale else ENGLISH
+    return LANGUAGE_BY_LOCALE.get(locale, ENGLISH) if locale else ENGLISH
 
 
 def say(language: str, template: Template, /, **values: Any) -> str:
@@ -125,7 +125,7 @@ class CommandTranslator(Translator):
 
     async def load(self) -> None:
         """Compile all catalogues in a thread, before the first member needs one."""
-        for language in set(LANGUAGES.values()):
+        for language in set(LANGUAGE_BY_LOCALE.values()):
             await asyncio.to_thread(translations, language)
 
     async def translate(self, string: locale_str, locale: discord.Locale, context: TranslationContextTypes) -> str | None:

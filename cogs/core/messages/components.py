@@ -2,7 +2,7 @@
 
 A persistent item declares the fields that its custom_id carries, and what a press does::
 
-    class PageButton(PersistentButton, name="history"):
+    class HistoryPageButton(PersistentButton, name="history"):
         direction: Literal["newer", "older"]
         creation_id: int
         search: str

@@ -22,7 +22,7 @@ from diffusion.text import N_, plural
 
 ANSWER_EVENT: Final = "answer"
 CONFIRM_TIMEOUT_SECONDS: Final = 840.0  # the question can be edited for 15 minutes
-LABELS: Final = {"start": N_("Start"), "cancel": N_("Cancel")}
+ANSWER_LABELS: Final = {"start": N_("Start"), "cancel": N_("Cancel")}
 NOT_STARTED: Final = N_("Not started.")
 ANSWERED: Final = N_("This question was answered already, or the bot was restarted. Please use the command again.")
 Choice = Literal["start", "cancel"]
@@ -36,7 +36,7 @@ class AnswerButton(PersistentButton, name="question"):
 
     def __init__(self, choice: Choice, question_id: int, language: str = ENGLISH) -> None:
         style = discord.ButtonStyle.primary if choice == "start" else discord.ButtonStyle.secondary
-        button: discord.ui.Button[Any] = discord.ui.Button(label=say(language, LABELS[choice]), style=style)
+        button: discord.ui.Button[Any] = discord.ui.Button(label=say(language, ANSWER_LABELS[choice]), style=style)
         super().__init__(button, choice=choice, question_id=question_id)
 
     async def run(self, interaction: Interaction) -> None:

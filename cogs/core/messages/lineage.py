@@ -15,13 +15,13 @@ from cogs.core.request.prompt import clean
 from diffusion.request import SAMPLER_NAMES, ImageRequest
 from diffusion.text import N_
 
-PROMPT_SHOWN: Final = 60
+PROMPT_LENGTH: Final = 60
 CHANGES_SHOWN: Final = 120
 HIDDEN: Final = N_("(hidden from you)")
 BRANCH = "├─ "
 LAST = "└─ "
 BELOW: Final = {"": "", BRANCH: "│  ", LAST: "   "}
-NAMES: Final = {
+SETTING_NAMES: Final = {
     "guidance_scale": "guidance",
     "negative_prompt": "negative",
     "start_step": "start",
@@ -30,7 +30,7 @@ NAMES: Final = {
 }
 
 
-DEFAULTS: Final = {field.name: field.default for field in fields(ImageRequest) if field.default is not MISSING}
+REQUEST_DEFAULTS: Final = {field.name: field.default for field in fields(ImageRequest) if field.default is not MISSING}
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Relative:
 def changes(before: Relative, after: Relative, language: str = ENGLISH) -> str:
     """Return the differences between two requests as text."""
     # A row that is older than a setting counts as its default. JSON turned tuples into lists.
-    old, new = (DEFAULTS | (relative.request or {}) for relative in (before, after))
+    old, new = (REQUEST_DEFAULTS | (relative.request or {}) for relative in (before, after))
     parts = []
     if after.source and after.source != before.source:
         parts.append(say(language, "from its picture"))
@@ -59,7 +59,7 @@ def changes(before: Relative, after: Relative, language: str = ENGLISH) -> str:
     for field in dict.fromkeys([*old, *new]):
         if _as_list(old.get(field)) == _as_list(new.get(field)):
             continue
-        name = setting_name(language, NAMES.get(field, field.replace("_", " ")))
+        name = setting_name(language, SETTING_NAMES.get(field, field.replace("_", " ")))
         if field in ("prompt", "negative_prompt"):
             words = _words(str(old.get(field) or ""), str(new.get(field) or "")) or say(language, "commas")
             parts.append(words if field == "prompt" else f"{name}: {words}")
@@ -81,7 +81,7 @@ def description_text(relative: Relative, language: str = ENGLISH) -> str:
     first = clean(str(request.get("prompt") or "")) or say(language, "Similar picture")
     later = filter(None, (request.get("morph_to"), *(prompt for _, prompt in request.get("branches") or ())))
     prompts = [first, *map(clean, [*later][-2:])]
-    shown = " → ".join(_cut(prompt, PROMPT_SHOWN // len(prompts)) for prompt in prompts)
+    shown = " → ".join(_cut(prompt, PROMPT_LENGTH // len(prompts)) for prompt in prompts)
     return f"{shown}, {say(language, 'seed {seeds}', seeds=request.get('seed'))}"
 
 

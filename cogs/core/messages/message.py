@@ -25,7 +25,7 @@ SHRINK_LEVELS = (
 
 
 @dataclass(frozen=True)
-class Picture:
+class PictureFile:
     """An attached file: its name, bytes and alt text."""
 
     name: str
@@ -42,11 +42,11 @@ class Answer:
     """A message to send: text, pictures below it and buttons."""
 
     text: str
-    pictures: tuple[Picture, ...] = ()
+    pictures: tuple[PictureFile, ...] = ()
     view: discord.ui.View | None = None
 
     @property
-    def attached(self) -> tuple[Picture, ...]:
+    def attached(self) -> tuple[PictureFile, ...]:
         """All files that are uploaded with the message."""
         return self.pictures
 
@@ -84,14 +84,14 @@ class Result(Answer):
     """
 
     settings: str = ""
-    source: Picture | None = None
+    source: PictureFile | None = None
     rows: Callable[[], Sequence[ui.ActionRow[Any]]] = tuple
     spoiler: bool = False
     shrink_level: int = 0
     language: str = ENGLISH
 
     @property
-    def attached(self) -> tuple[Picture, ...]:
+    def attached(self) -> tuple[PictureFile, ...]:
         """All files that are uploaded with the message."""
         return (*self.pictures, self.source) if self.source else self.pictures
 
@@ -140,11 +140,11 @@ class Result(Answer):
         return None
 
 
-def _as_webp(picture: Picture, options: dict[str, Any], divisor: int) -> Picture:
+def _as_webp(picture: PictureFile, options: dict[str, Any], divisor: int) -> PictureFile:
     frames, milliseconds = decode_animation(picture.data)
     size = max(1, frames[0].width // divisor), max(1, frames[0].height // divisor)
     resized = [frame.resize(size, Image.Resampling.LANCZOS) for frame in frames]
     text = read_text_chunks(picture.data).get("parameters")
     # "exact" keeps the colours of transparent pixels: in a source, the model draws over them.
     data = encode_animation(resized, milliseconds, text=text, exact=True, **options)
-    return Picture(str(PurePath(picture.name).with_suffix(".webp")), data, picture.description)
+    return PictureFile(str(PurePath(picture.name).with_suffix(".webp")), data, picture.description)

@@ -10,7 +10,7 @@ import discord
 from PIL import Image
 
 from cogs.core.i18n.catalogues import ENGLISH, say
-from cogs.core.messages.message import Picture
+from cogs.core.messages.message import PictureFile
 from cogs.core.storage.creations import Creation
 from diffusion.images.io import fit, hstack, to_png
 from diffusion.images.masks import fit_mask, mask_to_alpha
@@ -20,14 +20,14 @@ from diffusion.text import N_, plural
 
 BAR_CELLS = 12
 RESUMING = N_("Resuming after a restart…")
-PAUSED = N_("I am being restarted; this goes on afterwards.")
+RESTARTING = N_("I am being restarted; this goes on afterwards.")
 CANCELLED = N_("Cancelled.")
 ALT_TEXT_LIMIT = 1024  # Discord's limit on an attachment's description
 ALT_WITHOUT_PROMPT = N_("A picture similar to the attached one")
 PICTURE_PREFIX = "darkroom-"  # of the file names of finished pictures
 SOURCE_PREFIX = "source."  # of the file name of the picture that they started from
 SPOILER_PREFIX = "SPOILER_"  # Discord hides files with such a name until they are clicked
-PROMPT_SHOWN = 300
+PROMPT_LENGTH = 300
 PREVIEW_SIDE = 256  # pixels at most
 PREVIEWS_SHOWN = 4
 
@@ -38,7 +38,7 @@ def escape(text: str) -> str:
     return discord.utils.escape_mentions(discord.utils.escape_markdown(text.replace("://", ":/\u200b/")))
 
 
-def title(prompt: str, most: int = PROMPT_SHOWN, language: str = ENGLISH) -> str:
+def title(prompt: str, most: int = PROMPT_LENGTH, language: str = ENGLISH) -> str:
     """Return up to ``most`` characters of the prompt in bold."""
     prompt = " ".join(prompt.split()) or say(language, "Similar picture")
     return f"**{escape(prompt if len(prompt) <= most else f'{prompt[: most - 1]}…')}**"
@@ -48,7 +48,7 @@ def headline(request: ImageRequest, language: str = ENGLISH) -> str:
     """Return the prompt of ``request`` in bold, or the first and last of several."""
     later = request.later_prompts
     prompts = (request.prompt, *later) if len(later) < 3 else (request.prompt, "…", later[-1])
-    return " → ".join(title(prompt, PROMPT_SHOWN // len(prompts), language) for prompt in prompts)
+    return " → ".join(title(prompt, PROMPT_LENGTH // len(prompts), language) for prompt in prompts)
 
 
 def settings_line(request: ImageRequest, seeds: Iterable[int], language: str = ENGLISH) -> str:
@@ -79,7 +79,7 @@ def info_text(request: ImageRequest, creation: Creation | None, language: str = 
     """Return everything known about finished pictures, with copyable prompts."""
     parts = [f"**{say(language, 'Prompt')}**", _block(request.prompt or " ")]
     for prompt in request.later_prompts[-3:]:  # all together fit into a message
-        parts += [f"**{say(language, 'Then')}**", _block(prompt[:PROMPT_SHOWN])]
+        parts += [f"**{say(language, 'Then')}**", _block(prompt[:PROMPT_LENGTH])]
     if request.negative_prompt:
         parts += [f"**{say(language, 'What they should not show')}**", _block(request.negative_prompt)]
     parts.append(settings_line(request, request.seeds, language).removeprefix("-# "))
@@ -133,7 +133,7 @@ def progress_text(request: ImageRequest, progress: Progress, language: str = ENG
 
 def progress_pictures(
     request: ImageRequest, progress: Progress, spoiler: bool = False, language: str = ENGLISH
-) -> tuple[Picture, ...]:
+) -> tuple[PictureFile, ...]:
     """Return the previews side by side as one small picture, if there are any.
 
     A ``spoiler`` is hidden until clicked. Encodes: call it in a thread.
@@ -145,7 +145,7 @@ def progress_pictures(
     previews = progress.previews[:: math.ceil(len(progress.previews) / PREVIEWS_SHOWN)]
     sheet = hstack([preview.resize(size, Image.Resampling.BICUBIC) for preview in previews])
     name = f"{SPOILER_PREFIX if spoiler else ''}preview.png"
-    return (Picture(name, to_png(sheet), say(language, "How the picture looks so far")),)
+    return (PictureFile(name, to_png(sheet), say(language, "How the picture looks so far")),)
 
 
 def state_text(prompt: str, state: str, language: str = ENGLISH) -> str:
@@ -164,7 +164,7 @@ def encode_source(request: ImageRequest) -> bytes | None:
     return to_png(mask_to_alpha(fit(request.image, request.width, request.height), mask))
 
 
-def result_pictures(request: ImageRequest, files: Iterable[bytes], language: str = ENGLISH) -> tuple[Picture, ...]:
+def result_pictures(request: ImageRequest, files: Iterable[bytes], language: str = ENGLISH) -> tuple[PictureFile, ...]:
     """Return finished pictures; the alt text has their number and prompts."""
     is_numbered = request.count > 1 and not request.morph_to
     pictures = []
@@ -178,10 +178,10 @@ def result_pictures(request: ImageRequest, files: Iterable[bytes], language: str
             alt = say(language, "Animation: {prompt}", prompt=alt)
         elif is_numbered:
             alt = say(language, "Picture {number} of {count}: {prompt}", number=index + 1, count=request.count, prompt=alt)
-        pictures.append(Picture(name, file, alt[:ALT_TEXT_LIMIT]))
+        pictures.append(PictureFile(name, file, alt[:ALT_TEXT_LIMIT]))
     return tuple(pictures)
 
 
-def source_picture(png: bytes, language: str = ENGLISH) -> Picture:
+def source_picture(png: bytes, language: str = ENGLISH) -> PictureFile:
     """Return the attachment of the picture that others started from."""
-    return Picture(f"{SOURCE_PREFIX}png", png, say(language, "The picture this was started from"))
+    return PictureFile(f"{SOURCE_PREFIX}png", png, say(language, "The picture this was started from"))

@@ -11,12 +11,12 @@ from cogs.core.types import Interaction
 from diffusion.errors import DarkroomError
 from diffusion.text import N_
 
-LABELS: Final = {
+DECISION_LABELS: Final = {
     Decision.APPROVE: N_("Approve"),
     Decision.SPOILER: N_("Spoiler"),
     Decision.DELETE: N_("Delete"),
 }
-STYLES: Final = {
+DECISION_STYLES: Final = {
     Decision.APPROVE: discord.ButtonStyle.success,
     Decision.SPOILER: discord.ButtonStyle.secondary,
     Decision.DELETE: discord.ButtonStyle.danger,
@@ -31,7 +31,9 @@ class ReviewButton(PersistentButton, name="review"):
     creation_id: int
 
     def __init__(self, decision: Decision, creation_id: int, language: str = ENGLISH) -> None:
-        button: discord.ui.Button[Any] = discord.ui.Button(label=say(language, LABELS[decision]), style=STYLES[decision])
+        button: discord.ui.Button[Any] = discord.ui.Button(
+            label=say(language, DECISION_LABELS[decision]), style=DECISION_STYLES[decision]
+        )
         super().__init__(button, decision=decision, creation_id=creation_id)
 
     async def run(self, interaction: Interaction) -> None:

@@ -37,7 +37,7 @@ OTHER_ACTIONS: Final[dict[Action, tuple[str, str]]] = {
     "cancel": (N_("Cancel"), "✖️"),
     "edit_again": (N_("Edit again"), "✏️"),
 }
-LABELS: Final = PICTURE_ACTIONS | MESSAGE_ACTIONS | OTHER_ACTIONS
+ACTION_LABELS: Final = PICTURE_ACTIONS | MESSAGE_ACTIONS | OTHER_ACTIONS
 PICTURES_PER_SELECT: Final = 25 // len(PICTURE_ACTIONS)  # Discord shows 25 options
 
 
@@ -73,7 +73,7 @@ class ActionButton(PersistentButton, name="result"):
     index: int
 
     def __init__(self, action: Action, owner: int, creation_id: int, index: int = 0, language: str = ENGLISH) -> None:
-        label, emoji = LABELS[action]
+        label, emoji = ACTION_LABELS[action]
         style = discord.ButtonStyle.danger if action == "delete" else discord.ButtonStyle.secondary
         button: discord.ui.Button[Any] = discord.ui.Button(label=say(language, label), emoji=emoji, style=style)
         super().__init__(button, action=action, owner=owner, creation_id=creation_id, index=index)

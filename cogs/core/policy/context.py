@@ -8,7 +8,7 @@ from cogs.core.storage.preferences import NO_PREFERENCES, scopes_of
 from cogs.core.types import Interaction
 from diffusion.request import Limits
 
-CONTEXT = "context"  # the key in `Interaction.extras`
+CONTEXT_KEY = "context"  # the key in `Interaction.extras`
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Context:
     @classmethod
     def of(cls, interaction: Interaction) -> "Context":
         """Return the context of ``interaction``; the first call resolves it."""
-        if CONTEXT not in interaction.extras:
-            interaction.extras[CONTEXT] = resolve(interaction)
-        context: Context = interaction.extras[CONTEXT]
+        if CONTEXT_KEY not in interaction.extras:
+            interaction.extras[CONTEXT_KEY] = resolve(interaction)
+        context: Context = interaction.extras[CONTEXT_KEY]
         return context
 
     def language_for(self, private: bool) -> str:

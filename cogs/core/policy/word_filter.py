@@ -43,7 +43,7 @@ MERGED_LETTERS: Final = {ord(sign): signs[0] for signs in LOOKALIKES.values() fo
 AMBIGUOUS_READINGS: Final = ({ord(I_OR_L): "i", ord(S_OR_F): "s"}, {ord(I_OR_L): "l", ord(S_OR_F): "f"})
 # Signs between letters that still read as one word. Signs that separate words without a space are not among them.
 JOINER: Final = r"[-._*'’~`·•\u2600-\u27bf\U0001f000-\U0001faff]{0,3}"
-GAP: Final = r"[\W_]{1,3}"
+SEPARATOR: Final = r"[\W_]{1,3}"
 RECURSION: Final = re.compile(r"\(\?(?:R|\d|&|P>)")
 UNSPACED: Final = regex.compile(
     r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
@@ -179,9 +179,9 @@ def _word(text: str) -> "re.Pattern[str]":
     letters = [character for word in words for character in word]
     if not any(map(str.isalnum, letters)):
         raise InvalidRuleError("A word needs a letter or a digit.")
-    forms = [GAP.join(map(_stretched, words))]
+    forms = [SEPARATOR.join(map(_stretched, words))]
     if len(letters) > 2:
-        forms.append(GAP.join(map(_letter, letters)))
+        forms.append(SEPARATOR.join(map(_letter, letters)))
     start = "" if UNSPACED.match(letters[0]) else r"(?<![^\W_])"
     end = "" if UNSPACED.match(letters[-1]) else r"(?![^\W_])"
     number = r"(?!\d+\b)" if any(map(str.isalpha, letters)) else ""  # 455 is no word

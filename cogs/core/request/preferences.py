@@ -19,7 +19,7 @@ from diffusion.families.defaults import QUALITIES
 from diffusion.request import SAMPLER_NAMES
 from diffusion.text import plural
 
-LANGUAGES: Final = {"en": "English", "de": "Deutsch", "fr": "Français", "es": "Español", "ja": "日本語"}
+LANGUAGE_NAMES: Final = {"en": "English", "de": "Deutsch", "fr": "Français", "es": "Español", "ja": "日本語"}
 RANGES: Final = {
     "steps": (1, 150),
     "guidance": (0, 30),
@@ -89,10 +89,10 @@ class Preferences:
     def __post_init__(self) -> None:
         parse_size(self.size)
         for field, (least, most) in RANGES.items():
-            _check(field, getattr(self, field), least, most)
+            _validate_range(field, getattr(self, field), least, most)
         for allowance in (self.allowances or {}).values():
-            _check("allowance", allowance, *RANGES["allowance"])
-        for field, known in (("quality", QUALITIES), ("sampler", SAMPLER_NAMES), ("language", LANGUAGES)):
+            _validate_range("allowance", allowance, *RANGES["allowance"])
+        for field, known in (("quality", QUALITIES), ("sampler", SAMPLER_NAMES), ("language", LANGUAGE_NAMES)):
             value = getattr(self, field)
             if value is not None and value not in known:
                 raise InvalidRequestError(field, "The {field} must be one of {known}.", known=", ".join(known))
@@ -120,7 +120,7 @@ class Preferences:
 
 
 ADAPTER: Final = TypeAdapter(Preferences)
-FIELDS: Final = tuple(field.name for field in fields(Preferences))
+PREFERENCE_FIELDS: Final = tuple(field.name for field in fields(Preferences))
 
 
 def to_json(preferences: Preferences) -> dict[str, Any]:
@@ -146,14 +146,14 @@ def layered(scopes: Iterable[Preferences]) -> Preferences:
     if not layers:
         return NOTHING_SET
     merged: dict[str, Any] = {}
-    for field in FIELDS:
+    for field in PREFERENCE_FIELDS:
         values = [value for layer in layers if (value := getattr(layer, field)) is not None]
         if values:
             merged[field] = min(values) if field in MAXIMA else values[0]
     return Preferences(**merged)
 
 
-def _check(field: str, value: float | None, least: float, most: float) -> None:
+def _validate_range(field: str, value: float | None, least: float, most: float) -> None:
     if value is not None and not (math.isfinite(value) and least <= value <= most):
         raise _out_of_range(field)
 

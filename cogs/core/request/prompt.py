@@ -20,7 +20,7 @@ STYLE_LIMIT: Final = 100
 MAX_COMBINING_MARKS: Final = 3  # a letter of any language carries no more
 # Phones write two hyphens as a dash.
 FLAG: Final = re.compile(r"(?:^|(?<=\s))(--|—|–)([a-z]\w*)(?=[\s=]|$)", re.IGNORECASE)
-NAMES: Final = {
+FLAG_SETTINGS: Final = {
     "ar": "aspect",
     "aspect": "aspect",
     "seed": "seed",
@@ -36,7 +36,7 @@ TEXT_SETTINGS: Final = ("negative_prompt", "style")  # take all words up to the 
 MIDJOURNEY_SWITCHES: Final = ("tile", "raw", "fast", "relax", "turbo", "draft", "video", "hd", "sd")
 MIDJOURNEY_VALUES: Final = "s stylize q quality c chaos w weird v version niji iw sref cref oref sw cw ow stop p profile exp"
 MIDJOURNEY_FLAGS: Final = {*MIDJOURNEY_SWITCHES, *MIDJOURNEY_VALUES.split()}
-EXAMPLES: Final = "--ar 3:2, --seed 7, --no text, --steps 30, --cfg 5, --sampler euler, --style, --repeat 2"
+FLAG_EXAMPLES: Final = "--ar 3:2, --seed 7, --no text, --steps 30, --cfg 5, --sampler euler, --style, --repeat 2"
 MAX_RATIO: Final = 4
 
 
@@ -77,7 +77,9 @@ def parse_flags(text: str) -> ParsedFlags:
 
     Raises `InvalidRequestError` for a value that cannot be read.
     """
-    matches = [flag for flag in FLAG.finditer(text) if flag[1] == "--" or flag[2].lower() in NAMES.keys() | MIDJOURNEY_FLAGS]
+    matches = [
+        flag for flag in FLAG.finditer(text) if flag[1] == "--" or flag[2].lower() in FLAG_SETTINGS.keys() | MIDJOURNEY_FLAGS
+    ]
     if not matches:
         return ParsedFlags(text)
     kept = [text[: matches[0].start()]]
@@ -87,7 +89,7 @@ def parse_flags(text: str) -> ParsedFlags:
     for flag, end in zip(matches, ends, strict=True):
         words = text[flag.end() : end].lstrip("=").split()
         name = flag[2].lower()
-        setting = NAMES.get(name)
+        setting = FLAG_SETTINGS.get(name)
         word_count = 1
         if setting in TEXT_SETTINGS:
             word_count = len(words)
@@ -137,7 +139,9 @@ def validate_prompt(text: str) -> str:
 def unknown_flags_note(unknown: tuple[str, ...], language: str = ENGLISH) -> str:
     """Return a note about ignored flags and the flags that work."""
     flags = f"`{'`, `'.join(unknown)}`"
-    return say(language, "I ignored unknown flags: {flags}. These flags work: {known}.", flags=flags, known=f"`{EXAMPLES}`")
+    return say(
+        language, "I ignored unknown flags: {flags}. These flags work: {known}.", flags=flags, known=f"`{FLAG_EXAMPLES}`"
+    )
 
 
 def _parse_value(name: str, setting: str, value: str) -> Any:

@@ -12,7 +12,7 @@ from cogs.core.request.prompt import PROMPT_LIMIT, STYLE_LIMIT
 from diffusion.errors import DarkroomError
 from diffusion.families.defaults import Phrase
 
-PROMPT: Final = "{prompt}"
+PROMPT_PLACEHOLDER: Final = "{prompt}"
 NO_STYLE: Final = "none"
 
 
@@ -35,8 +35,9 @@ class Style:
 
     def apply(self, prompt: str) -> str:
         """Return ``prompt`` in this style."""
-        template = self.prompt if PROMPT in self.prompt else f"{PROMPT}, {self.prompt}"
-        return template.replace(PROMPT, prompt).strip(", ") if not prompt else template.replace(PROMPT, prompt)
+        template = self.prompt if PROMPT_PLACEHOLDER in self.prompt else f"{PROMPT_PLACEHOLDER}, {self.prompt}"
+        styled = template.replace(PROMPT_PLACEHOLDER, prompt)
+        return styled if prompt else styled.strip(", ")
 
 
 def styles_of_words(words: Iterable[str]) -> dict[str, Style]:

@@ -9,7 +9,7 @@ from diffusion.request import MAX_UPSCALED_SIDE, SAMPLER_NAMES, UPSCALES, Limits
 from diffusion.text import N_, Text
 
 # Samplers by the letters and digits of their names: the same ones here, then the nearest by a part of the name.
-SAME: Final = {
+SAME_SAMPLERS: Final = {
     "lms": "lms",
     "ddim": "ddim",
     "euler": "euler",
@@ -20,7 +20,7 @@ SAME: Final = {
     "dpmpp2mkarras": "dpm++",
     "unipc": "unipc",
 }
-NEAREST: Final = (
+NEAREST_SAMPLERS: Final = (
     ("dpm", "dpm++"),
     ("unipc", "unipc"),
     ("eulera", "euler_a"),
@@ -32,7 +32,7 @@ NEAREST: Final = (
 LORA: Final = re.compile(r"<(?:lora|lyco|hypernet):[^<>]*>")
 WEIGHT: Final = re.compile(r"\(([^()]*):\s*[\d.]+\s*\)")
 MAX_PROMPT: Final = 4000  # characters; no model reads as many
-PROMPTS: Final = ("prompt", "negative_prompt")
+PROMPT_FIELDS: Final = ("prompt", "negative_prompt")
 MAX_GUIDANCE: Final = 30.0
 NAME_SHOWN: Final = 50
 CLAMPED: Final = {
@@ -82,14 +82,14 @@ class _Adaptation:
         self.notes: list[Text] = []
 
     def adapt_prompts(self) -> None:
-        for field in PROMPTS:
+        for field in PROMPT_FIELDS:
             whole = self.found.get(field, "")
             text = _strip_syntax(whole[:MAX_PROMPT])
             self.settings[field] = _truncate(text, self.model)
             if self.settings[field] != text or len(whole) > MAX_PROMPT:
                 name = field.replace("_", " ")
                 self.notes.append(Text("The {field} is too long for this model, so its end is left out.", field=name))
-        if any(LORA.search(self.found.get(field, "")[:MAX_PROMPT]) for field in PROMPTS):
+        if any(LORA.search(self.found.get(field, "")[:MAX_PROMPT]) for field in PROMPT_FIELDS):
             self.notes.append(Text("LoRAs are not supported, so they are left out."))
 
     def adapt_size(self) -> None:
@@ -179,12 +179,12 @@ def _format_size(size: tuple[int, int]) -> str:
 
 
 def _same_sampler(recipe: Recipe) -> str | None:
-    return SAME.get(_letters(recipe.sampler)) or recipe.settings.get("sampler")
+    return SAME_SAMPLERS.get(_letters(recipe.sampler)) or recipe.settings.get("sampler")
 
 
 def _nearest_sampler(recipe: Recipe) -> str | None:
     letters = _letters(recipe.sampler)
-    return next((known for word, known in NEAREST if word in letters), None)
+    return next((known for word, known in NEAREST_SAMPLERS if word in letters), None)
 
 
 def _shorten_name(name: str) -> str:

@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from diffusion.errors import InvalidImageError
 
-SAMPLERS: Final = ("KSampler", "KSamplerAdvanced")
-TEXTS: Final = ("text", "text_g", "prompt")  # inputs of nodes that encode a prompt
-MODELS: Final = ("ckpt_name", "unet_name")
-VALUES: Final = ("value", "seed", "int", "float", "number", "text", "string")  # inputs of nodes that hold a value
+SAMPLER_NODES: Final = ("KSampler", "KSamplerAdvanced")
+TEXT_INPUTS: Final = ("text", "text_g", "prompt")  # inputs of nodes that encode a prompt
+MODEL_INPUTS: Final = ("ckpt_name", "unet_name")
+VALUE_INPUTS: Final = ("value", "seed", "int", "float", "number", "text", "string")  # inputs of nodes that hold a value
 MAX_LINKS: Final = 30  # forged graphs can be circular
 
 
@@ -63,7 +63,7 @@ class Graph:
             target = self.follow(value)
             if target is None:
                 return value
-            value = target.get(*VALUES)
+            value = target.get(*VALUE_INPUTS)
         return None
 
     def text(self, node: Node, *names: str) -> str:
@@ -85,19 +85,19 @@ def read_graph(prompt: Any) -> tuple[dict[str, Any], str, str]:
     is none.
     """
     graph = Graph(prompt)
-    samplers = [node for node in graph.nodes.values() if node.kind in SAMPLERS]
+    samplers = [node for node in graph.nodes.values() if node.kind in SAMPLER_NODES]
     if not samplers:
         raise InvalidImageError("This picture contains no generation settings that I can read.")
     empties = {node: graph.find(node.get("latent_image"), _is_empty, "samples", "latent") for node in samplers}
     sampler = next((node for node, empty in empties.items() if empty.inputs), samplers[0])
     positive, negative = (
-        graph.find(sampler.get(name), lambda node: node.get(*TEXTS) is not None, "conditioning", "conditioning_1", name)
+        graph.find(sampler.get(name), lambda node: node.get(*TEXT_INPUTS) is not None, "conditioning", "conditioning_1", name)
         for name in ("positive", "negative")
     )
-    loader = graph.find(sampler.get("model"), lambda node: node.get(*MODELS) is not None, "model")
+    loader = graph.find(sampler.get("model"), lambda node: node.get(*MODEL_INPUTS) is not None, "model")
     found = {
-        "prompt": graph.text(positive, *TEXTS),
-        "negative_prompt": graph.text(negative, *TEXTS),
+        "prompt": graph.text(positive, *TEXT_INPUTS),
+        "negative_prompt": graph.text(negative, *TEXT_INPUTS),
         "steps": graph.number(int, sampler, "steps"),
         "guidance_scale": graph.number(float, sampler, "cfg"),
         "seed": graph.number(int, sampler, "seed", "noise_seed"),
@@ -107,7 +107,7 @@ def read_graph(prompt: Any) -> tuple[dict[str, Any], str, str]:
     settings = {field: value for field, value in found.items() if value is not None}
     name = graph.text(sampler, "sampler_name")
     scheduler = graph.text(sampler, "scheduler")
-    return settings, graph.text(loader, *MODELS), f"{name} karras" if scheduler == "karras" else name
+    return settings, graph.text(loader, *MODEL_INPUTS), f"{name} karras" if scheduler == "karras" else name
 
 
 def _is_empty(node: Node) -> bool:

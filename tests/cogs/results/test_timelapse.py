@@ -1,6 +1,6 @@
 import pytest
 
-from cogs.results.timelapse import DELETED
+from cogs.results.timelapse import ANIMATION_DELETED
 from diffusion.images.animation import decode_animation
 from diffusion.images.io import read_image
 from diffusion.images.parameters import read_parameters
@@ -160,7 +160,7 @@ async def test_deleted_timelapse_says_so(server, lost):
         async with server.service.database.transaction("") as session:
             await session.delete(await session.get(type(row), row.id))
     shown = await server.alice.click(message, label="How it formed")
-    assert private_text(shown) == DELETED
+    assert private_text(shown) == ANIMATION_DELETED
 
 
 async def test_timelapse_over_the_upload_limit_is_sent_smaller(server, monkeypatch):

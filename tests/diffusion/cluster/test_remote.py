@@ -235,7 +235,7 @@ async def test_lost_replica_leads_to_a_new_start(remote, own, server):
 
 
 async def test_job_fails_after_max_losses(remote, server, monkeypatch):
-    monkeypatch.setattr(remote_module, "FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(remote_module, "FIRST_RETRY_SECONDS", 0.01)
     server.losing = 100
     with pytest.raises(GenerationError, match="try again"):
         await remote.submit(build_request(steps=100))
@@ -244,7 +244,7 @@ async def test_job_fails_after_max_losses(remote, server, monkeypatch):
 
 
 async def test_queued_job_survives_more_losses(remote, own, server, monkeypatch):
-    monkeypatch.setattr(remote_module, "FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(remote_module, "FIRST_RETRY_SECONDS", 0.01)
     monkeypatch.setattr("diffusion.cluster.replica.REPORT_SECONDS", 0.01)
     monkeypatch.setattr("diffusion.cluster.replica.HEARTBEAT_SECONDS", 0.01)
     own.pause()

@@ -3,12 +3,12 @@ import json
 import pytest
 
 from diffusion.errors import ModelLoadError
-from diffusion.families.defaults import EXAMPLES, QUALITIES, STYLES, Defaults, read_defaults
+from diffusion.families.defaults import DEFAULT_EXAMPLES, DEFAULT_STYLES, QUALITIES, Defaults, read_defaults
 from diffusion.request import ImageRequest
 
 
 def test_read_defaults_without_a_file_is_generic(tmp_path):
-    generic = Defaults(25, 7.5, "dpm++", upscale=1, styles=STYLES, examples=EXAMPLES, about="")
+    generic = Defaults(25, 7.5, "dpm++", upscale=1, styles=DEFAULT_STYLES, examples=DEFAULT_EXAMPLES, about="")
     assert read_defaults(tmp_path) == generic
     assert generic.of("classic") == {"steps": 50, "sampler": "lms", "guidance_interval": (0, 1)}
 

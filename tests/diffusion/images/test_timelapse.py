@@ -3,7 +3,7 @@ from PIL import Image
 
 from diffusion.images.animation import decode_animation
 from diffusion.images.io import to_png
-from diffusion.images.timelapse import BRANCHES, FRAMES, animate_timelapse, branch_steps, encode_timelapse
+from diffusion.images.timelapse import BRANCHES, MAX_FRAMES, animate_timelapse, branch_steps, encode_timelapse
 from diffusion.request import ImageRequest
 from diffusion.result import ImageResult
 
@@ -59,7 +59,7 @@ def test_animate_timelapse_enlarges_numbers_of_four_pictures():
 def test_animate_timelapse_samples_very_many_steps():
     many = [(step, 255 - step, 0) for step in range(150)]
     frames, _ = played(asked(steps=150), coloured_timelapse(asked(steps=150), many))
-    assert len(frames) == FRAMES + 1
+    assert len(frames) == MAX_FRAMES + 1
     first, last = frames[0].getpixel((200, 20)), frames[-2].getpixel((200, 20))
     assert first[0] < 12 and last[0] > 137
 

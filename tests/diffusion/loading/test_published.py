@@ -11,7 +11,7 @@ from diffusers import DDIMScheduler, LMSDiscreteScheduler, StableDiffusionPipeli
 from diffusion.errors import ModelLoadError
 from diffusion.families.model import ImageModel
 from diffusion.loading.model import load_model, load_parts
-from diffusion.loading.random_weights import FACTOR, MODELS, write_configs, write_model
+from diffusion.loading.random_weights import FACTOR, PUBLISHED_MODELS, write_configs, write_model
 from diffusion.loading.single_file import load_checkpoint
 from diffusion.request import ImageRequest
 from diffusion.sampling.trajectory import denoise_all
@@ -20,10 +20,10 @@ from tests.support.original_layout import write_checkpoint
 
 README = Path(__file__).parents[3] / "diffusion" / "README.md"
 TOLERANCE = 1e-5  # of the largest: random weights drive latents far beyond what a trained model makes
-SD1, DREAMLIKE, SD2 = MODELS
+SD1, DREAMLIKE, SD2 = PUBLISHED_MODELS
 
 
-@pytest.fixture(scope="module", params=MODELS)
+@pytest.fixture(scope="module", params=PUBLISHED_MODELS)
 def hub_id(request):
     return request.param
 
@@ -43,7 +43,7 @@ def folder_of(tmp_path_factory):
 
 def test_load_model_takes_published_configurations(hub_id, folder_of):
     model = load_model(folder_of(hub_id), "cpu", torch.float32)
-    family, side = MODELS[hub_id]
+    family, side = PUBLISHED_MODELS[hub_id]
     assert model.sample_side == side
     assert model.family.prediction_type == ("v_prediction" if family == "sd2" else "epsilon")
     assert model.max_tokens == 75

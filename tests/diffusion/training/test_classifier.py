@@ -10,7 +10,7 @@ from diffusion.families.classifier import NoisyLatentClassifier
 from diffusion.training.captions import Description
 from diffusion.training.classifier import BANDS, UNKNOWN, Accuracy, as_targets, held_out, train
 from diffusion.training.labels import COLOURS, GROUPS, Labels, group_of, labels_of, main_colour
-from diffusion.training.latents import DESCRIPTIONS, LABELS, LATENTS, read_labels
+from diffusion.training.latents import DESCRIPTIONS_FILE, LABELS_FILE, LATENTS, read_labels
 from diffusion.training.pictures import Picture
 
 
@@ -114,8 +114,8 @@ def test_classifier_accuracy_falls_with_noise(config, tmp_path):
     folder = tmp_path / "latents"
     folder.mkdir()
     save_file({"latents": latents.half(), "weights": torch.full((60,), 1 / 60)}, folder / LATENTS)
-    (folder / DESCRIPTIONS).write_text(json.dumps([asdict(Description("", ())) for _ in labels]))
-    (folder / LABELS).write_text(json.dumps([asdict(row) for row in labels]))
+    (folder / DESCRIPTIONS_FILE).write_text(json.dumps([asdict(Description("", ())) for _ in labels]))
+    (folder / LABELS_FILE).write_text(json.dumps([asdict(row) for row in labels]))
 
     longer = replace(config.classifier, steps=80, batch_size=32, held_out=0.4, block_out_channels=(16, 32), dropout=0.0)
     found = train(tmp_path, longer, torch.device("cpu"))

@@ -8,7 +8,7 @@ from PIL import Image
 
 from diffusion.training.errors import PackageError
 from diffusion.training.packages import (
-    NAMES,
+    EMOJI_NAMES,
     clean,
     code_points,
     fetch,
@@ -107,14 +107,14 @@ def test_fetch_explains_a_missing_npm(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
 
     with pytest.raises(PackageError, match="unicode-emoji-json could not be used: npm is not installed"):
-        fetch([NAMES], tmp_path / "downloads")
+        fetch([EMOJI_NAMES], tmp_path / "downloads")
 
 
 def test_fetch_skips_downloaded_packages(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    write(tmp_path / NAMES.tarball, {})
+    write(tmp_path / EMOJI_NAMES.tarball, {})
 
-    fetch([NAMES], tmp_path)
+    fetch([EMOJI_NAMES], tmp_path)
 
 
 def test_clean_keeps_what_people_type():

@@ -13,14 +13,14 @@ from babel.messages.pofile import read_po
 from babel.util import pathmatch
 
 from cogs.core.i18n import catalogues
-from cogs.core.i18n.catalogues import LANGUAGES, catalogue_path, command_name, translations
+from cogs.core.i18n.catalogues import LANGUAGE_BY_LOCALE, catalogue_path, command_name, translations
 from cogs.core.i18n.extract import template_argument
-from cogs.core.request.preferences import LANGUAGES as CHOICES
-from diffusion.text import GAP
+from cogs.core.request.preferences import LANGUAGE_NAMES
+from diffusion.text import PLACEHOLDER
 
 ROOT = Path(__file__).parents[4]
 FOLDER = Path(catalogues.__file__).parent
-TRANSLATED = sorted(set(LANGUAGES.values()))
+TRANSLATED = sorted(set(LANGUAGE_BY_LOCALE.values()))
 UPDATE = "cogs/core/i18n/README.md says how to update the catalogues."
 
 
@@ -69,7 +69,7 @@ def forms(text):
 
 
 def gaps(template):
-    return Counter(GAP.findall(template))
+    return Counter(PLACEHOLDER.findall(template))
 
 
 def counted_words(template):
@@ -118,7 +118,7 @@ def constants_used_as_templates():
 
 
 def test_catalogues_exist_for_every_language_choice():
-    assert {"en", *TRANSLATED} == set(CHOICES)
+    assert {"en", *TRANSLATED} == set(LANGUAGE_NAMES)
 
 
 def test_template_is_what_pybabel_extracts():

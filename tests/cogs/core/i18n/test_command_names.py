@@ -7,7 +7,7 @@ import pytest
 from babel.messages.pofile import read_po
 from discord import app_commands
 
-from cogs.core.i18n.catalogues import COMMAND, FOLDER, LANGUAGES, CommandTranslator
+from cogs.core.i18n.catalogues import COMMAND, FOLDER, LANGUAGE_BY_LOCALE, CommandTranslator
 from diffusion.request import SAMPLER_NAMES
 
 SLASH = re.compile(r"[-_'\w]{1,32}")  # and nothing in upper case
@@ -46,7 +46,7 @@ async def test_command_texts_are_translated(payloads):
         extracted = {(message.context, message.id) for message in read_po(file)}
     for payload in payloads:
         for where, kind, english, localised in texts(payload):
-            missing = {locale.value for locale in LANGUAGES} - set(localised)
+            missing = {locale.value for locale in LANGUAGE_BY_LOCALE} - set(localised)
             if kind == "name":  # may be the same word in another language
                 assert (COMMAND, english) in extracted, where
             else:
@@ -80,7 +80,7 @@ async def test_options_of_a_command_have_different_names(payloads):
     groups = [[payload for payload in payloads if payload["type"] == kind] for kind in kinds]
     groups += [group for payload in payloads for group in siblings(payload)]
     for group in groups:
-        for locale in LANGUAGES:
+        for locale in LANGUAGE_BY_LOCALE:
             names = [(each.get("name_localizations") or {}).get(locale.value, each["name"]) for each in group]
             assert len(set(names)) == len(names), (locale, names)
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import discord
 import pytest
 
-from cogs.core.i18n.catalogues import LANGUAGES, SETTINGS, language_of_locale, say, setting_name, translate
+from cogs.core.i18n.catalogues import LANGUAGE_BY_LOCALE, SETTINGS, language_of_locale, say, setting_name, translate
 from cogs.core.messages.views import result_rows
 from cogs.core.policy.context import Context
 from cogs.core.request.edit_form import Edit
@@ -13,13 +13,13 @@ from cogs.core.request.options import size_choices
 from cogs.core.request.preferences import RANGES, Preferences, Scope
 from cogs.core.storage.preferences import PreferenceStore
 from cogs.results.edit import EditForm
-from cogs.settings.fields import FIELDS, PAGE_TITLES, PAGES, TITLES
+from cogs.settings.fields import PAGE_TITLES, PAGES, SCOPE_TITLES, SETTING_FIELDS
 from diffusion.config import EngineConfig
 from diffusion.errors import InvalidRequestError
 from diffusion.request import ImageRequest, Limits
 from diffusion.text import plural
 
-OTHERS = sorted(set(LANGUAGES.values()))
+OTHERS = sorted(set(LANGUAGE_BY_LOCALE.values()))
 FORM_TITLE, FORM_LABEL, FORM_HINT, BUTTON, OPTION = 45, 45, 100, 80, 100  # characters, by Discord's rules
 MOST = 2**64 - 1
 
@@ -122,8 +122,10 @@ def test_size_choices_match_words_of_the_language():
 @pytest.mark.parametrize("language", ["en", *OTHERS])
 def test_labels_fit_on_forms_and_buttons(language):
     for scope, pages in PAGES.items():
-        assert all(len(f"{say(language, TITLES[scope])}: {say(language, PAGE_TITLES[page])}") <= FORM_TITLE for page in pages)
-    for field in FIELDS.values():
+        assert all(
+            len(f"{say(language, SCOPE_TITLES[scope])}: {say(language, PAGE_TITLES[page])}") <= FORM_TITLE for page in pages
+        )
+    for field in SETTING_FIELDS.values():
         assert len(say(language, field.label)) <= FORM_LABEL and len(say(language, field.hint)) <= FORM_HINT
     context = SimpleNamespace(language=language, limits=SimpleNamespace(steps=150))
     form = EditForm(None, context, None, Edit("", "", "", "", ""))
