@@ -7,7 +7,7 @@ from discord import app_commands
 from discord.ext import commands
 
 from cogs.core.generation.service import GenerationService
-from cogs.core.help_text import about_text, running_text
+from cogs.core.help_text import RunSummary, about_text, running_text
 from cogs.core.i18n.catalogues import command_name, say
 from cogs.core.policy.context import Context
 from cogs.core.types import Interaction
@@ -34,8 +34,8 @@ class AboutCog(commands.Cog):
             for command in shown_commands
             if _is_shown(command, interaction)
         }
-        made = metrics.began, metrics.pictures, metrics.seconds_per_picture
-        running = running_text(str(model.device), str(model.dtype), *made, language)
+        run = RunSummary(str(model.device), str(model.dtype), metrics.began, metrics.pictures, metrics.seconds_per_picture)
+        running = running_text(run, language)
         text = about_text(model.name, model.defaults, described, running, language)
         await interaction.response.send_message(text, ephemeral=True)
 

@@ -1,6 +1,7 @@
 """Texts about the model and the commands, for members and for the terminal."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from cogs.core.i18n.catalogues import ENGLISH, command_name, say
@@ -44,21 +45,28 @@ def about_text(model: str, defaults: Defaults, commands: Mapping[str, str], runn
     return text if len(text) <= MESSAGE_LIMIT else _paragraphs(*introduction, f"`{'` `'.join(commands)}`", running)
 
 
-def running_text(
-    device: str, dtype: str, began: float, pictures: int, seconds_per_picture: float | None, language: str = ENGLISH
-) -> str:
-    """Return the device of the model, when it started and what it has made since.
+@dataclass(frozen=True)
+class RunSummary:
+    """The hardware of this run and its pictures; ``began`` is in seconds since 1970."""
 
-    ``began`` is in seconds since 1970.
-    """
-    when, kind = f"<t:{began:.0f}:R>", dtype.removeprefix("torch.")
-    parts = [say(language, "On {device} in {dtype}, started {when}", device=device, dtype=kind, when=when)]
-    if pictures == 0:
+    device: str
+    dtype: str
+    began: float
+    pictures: int
+    seconds_per_picture: float | None
+
+
+def running_text(run: RunSummary, language: str = ENGLISH) -> str:
+    """Return the device of the model, when it started and what it has made since."""
+    dtype = run.dtype.removeprefix("torch.")
+    when = f"<t:{run.began:.0f}:R>"
+    parts = [say(language, "On {device} in {dtype}, started {when}", device=run.device, dtype=dtype, when=when)]
+    if run.pictures == 0:
         parts.append(say(language, "no pictures yet"))
     else:
-        parts.append(say(language, plural("{count} picture since", "{count} pictures since"), count=pictures))
-    if seconds_per_picture:
-        parts.append(say(language, "{seconds} s of work each", seconds=f"{seconds_per_picture:.2g}"))
+        parts.append(say(language, plural("{count} picture since", "{count} pictures since"), count=run.pictures))
+    if run.seconds_per_picture:
+        parts.append(say(language, "{seconds} s of work each", seconds=f"{run.seconds_per_picture:.2g}"))
     return f"-# {', '.join(parts)}."
 
 

@@ -1,7 +1,7 @@
 import discord
 import pytest
 
-from cogs.core.help_text import MESSAGE_LIMIT, about_text, running_text
+from cogs.core.help_text import MESSAGE_LIMIT, RunSummary, about_text, running_text
 from diffusion.families.defaults import Defaults
 from tests.support.messages import private_text
 from tests.support.models import model_of
@@ -34,7 +34,7 @@ async def test_about_hides_administrators_commands_from_members(server):
 async def test_about_text_fits_one_message(server):
     defaults = Defaults(about="a" * 300, examples=("e" * 100,) * 5)
     listed = {f"/{command.name}": command.description for command in commands(server)}
-    running = running_text("cuda:0", "torch.bfloat16", 4e9, 10**9, 1234.5)
+    running = running_text(RunSummary("cuda:0", "torch.bfloat16", 4e9, 10**9, 1234.5))
     text = about_text("/models/" + "deep/" * 100 + "model", defaults, listed, running)
     assert len(text) <= MESSAGE_LIMIT
     assert defaults.about in text and running in text and all(f"`{name}`" in text for name in listed)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from cogs.core.generation.runner import JobRunner
@@ -16,27 +17,19 @@ log = logging.getLogger(__name__)
 MAX_ORPHANS: Final = 8  # per tick, so that the other processes get some
 
 
+@dataclass(frozen=True)
 class ProcessCoordinator:
     """Keeps this process in step with the others.
 
     While it ``has_room``, it claims orphans and passes them to ``resume_orphan``.
     """
 
-    def __init__(
-        self,
-        claims: Claims,
-        preference_store: PreferenceStore,
-        broadcasts: Broadcasts,
-        runner: JobRunner,
-        resume_orphan: Callable[[Creation], None],
-        has_room: Callable[[], bool],
-    ) -> None:
-        self.claims = claims
-        self.preference_store = preference_store
-        self.broadcasts = broadcasts
-        self.runner = runner
-        self.resume_orphan = resume_orphan
-        self.has_room = has_room
+    claims: Claims
+    preference_store: PreferenceStore
+    broadcasts: Broadcasts
+    runner: JobRunner
+    resume_orphan: Callable[[Creation], None]
+    has_room: Callable[[], bool]
 
     async def heartbeat(self) -> None:
         """Renew the lease at every interval.
