@@ -1,6 +1,6 @@
 """Darkroom's engine: guided diffusion sampling by hand, batched step by step across requests.
 
-Names are imported on first use, so that code which only describes requests need not load torch.
+Names are imported on first use, so that code without a model need not load torch.
 """
 
 from importlib import import_module

@@ -76,7 +76,7 @@ def build_request(options: argparse.Namespace, model: "ImageModel") -> ImageRequ
 
 
 async def draw(options: argparse.Namespace) -> ImageResult:
-    """Draw what the command line asks for, with a progress bar."""
+    """Draw the request of the command line, with a progress bar."""
     from diffusion.loading.model import load_model
     from diffusion.serving.engine import Engine
 

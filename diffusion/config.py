@@ -8,7 +8,7 @@ from diffusion.request import ImageRequest, Limits
 
 @dataclass(frozen=True)
 class EngineConfig:
-    """How much the engine does at once.
+    """The batch, queue and time settings of an engine.
 
     - ``max_rows``: the most rows of a network call; a guided image has two. None: the batch grows, by measured throughput,
       until extra rows stop improving it.
@@ -26,7 +26,7 @@ class EngineConfig:
     limits: Limits = field(default_factory=Limits)
 
     def validate(self, request: ImageRequest) -> None:
-        """Raise `InvalidRequestError` if ``request`` exceeds the limits or could never fit into the queue."""
+        """Raise `InvalidRequestError` if ``request`` exceeds the limits or the queue."""
         request.validate_limits(self.limits)
         if request.count > self.max_waiting:
             raise InvalidRequestError(

@@ -1,4 +1,4 @@
-"""Errors whose text tells the reader what happened and what to do.
+"""Errors with texts for members: what happened, then what to do.
 
 DarkroomError
 ├── InvalidRequestError     a value of a request is out of range; `field` names it
@@ -21,7 +21,7 @@ class DarkroomError(Text, Exception):
 
 
 class InvalidRequestError(DarkroomError):
-    """A value of a request cannot be used; ``{field}`` in the template becomes its name."""
+    """A value of a request is invalid; ``{field}`` in the template is its name."""
 
     def __init__(self, field: str, template: Template, /, **values: Any) -> None:
         super().__init__(template, field=field.replace("_", " "), **values)
@@ -67,7 +67,7 @@ class ModelLoadError(DarkroomError):
 
 
 def as_darkroom_error(error: Exception) -> DarkroomError:
-    """Return ``error`` itself if it is for members, otherwise a `GenerationError` caused by it."""
+    """Return ``error`` if it is for members, else a `GenerationError` caused by it."""
     if isinstance(error, DarkroomError):
         return error
     if isinstance(error, MemoryError):

@@ -37,7 +37,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class ImageRequest:
-    """``count`` images of ``prompt``, the first with ``seed``, the next with ``seed + 1`` and so on.
+    """A request for ``count`` images of ``prompt`` with seeds from ``seed`` on.
 
     - ``image`` (RGB): the images start from it, noised to the level of step ``start_step`` of ``steps``. Step 0 keeps almost
       nothing of it, ``steps - 1`` almost everything.
@@ -178,7 +178,10 @@ class ImageRequest:
 
     @property
     def evaluations(self) -> int:
-        """How many network calls one image takes: one a step; Heun's method takes two in all but the last."""
+        """The network calls of one image: one per step.
+
+        Heun's method takes two in each step but the last.
+        """
         steps = self.steps - self.start_step
         return 2 * steps - 1 if self.sampler == "heun" else steps
 
@@ -194,18 +197,21 @@ class ImageRequest:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """One seed per image, wrapping round at the largest. A morph has one for all frames; variants have the same ones."""
+        """One seed per image; the largest is followed by 0.
+
+        A morph has one seed for all frames; each variant has the same seeds.
+        """
         if self.morph_to:
             return (self.seed,) * self.count
         return tuple(self._seed(index % self.count_each) for index in range(self.count))
 
     @property
     def count_each(self) -> int:
-        """How many images there are of one prompt."""
+        """The number of images of each prompt."""
         return self.count // max(1, len(self.variants))
 
     def single(self, index: int) -> "ImageRequest":
-        """Return the request for image ``index`` alone, or this one for a morph, whose frames belong together."""
+        """Return the request for image ``index`` alone, or the whole morph."""
         if self.morph_to:
             return self
         prompt = self.variants[index // self.count_each] if self.variants else self.prompt
@@ -220,16 +226,16 @@ class ImageRequest:
         return self._seed(1)
 
     def morph_weight(self, index: int) -> float:
-        """Return how far image ``index`` is on its way to `morph_to`, from 0 to 1."""
+        """Return the weight of `morph_to` in image ``index``, from 0 to 1."""
         return index / (self.count - 1) if self.morph_to else 0.0
 
     def img2img(self, image: Image.Image, start_step: int) -> "ImageRequest":
-        """Return a copy that starts from ``image``, without this one's image, mask, branches and morph."""
+        """Return a copy that starts from ``image``, without mask, branches and morph."""
         count = 1 if self.morph_to else self.count
         return self.replace(image=image, start_step=start_step, mask=None, branches=(), morph_to="", count=count)
 
     def branch_at(self, step: int, prompt: str) -> "ImageRequest":
-        """Return a copy that follows ``prompt`` from ``step`` on, without this one's branches from there."""
+        """Return a copy that follows ``prompt`` from ``step`` on, without later branches."""
         kept = tuple(branch for branch in self.branches if branch[0] < step)
         return self.replace(branches=(*kept, (step, prompt)))
 
@@ -240,7 +246,7 @@ def random_seed() -> int:
 
 
 def start_step_for(similarity: float, steps: int) -> int:
-    """Return the step to start from to skip a share ``similarity`` in [0, 1] of ``steps``."""
+    """Return the start step that skips a share ``similarity`` in [0, 1] of ``steps``."""
     if not math.isfinite(similarity) or not 0 <= similarity <= 1:
         raise InvalidRequestError("similarity", "The {field} must be a number from {least} to {most}.", least=0, most=1)
     return min(round(similarity * steps), steps - 1)

@@ -1,4 +1,4 @@
-"""What the engine returns: a job's progress and its images."""
+"""The results of the engine: a job's progress and its images."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -15,10 +15,10 @@ Flags = dict[str, float]  # the labels for which an image is flagged, each with 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a job is: ``completed`` of ``total`` network calls over all its images, and a preview of each.
+    """A job's progress: ``completed`` of ``total`` network calls, and previews.
 
-    ``place`` is the number of images that start before the job's first, None once that has started. While ``resuming``,
-    another machine repeats the work of one that was lost.
+    The calls count over all its images. ``place`` is the number of images that start before the job's first, None once that
+    has started. While ``resuming``, another machine repeats the work of one that was lost.
     """
 
     place: int | None
@@ -30,7 +30,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class ImageResult:
-    """Finished images with the seed of each, and the seconds from the first step to the last.
+    """Finished images, the seed of each and the seconds from first to last step.
 
     ``timelapses`` has one strip per image: below one another, a preview after every step, one pixel a latent cell.
     ``safety_check`` is the one loaded with the model that drew them.

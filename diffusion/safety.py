@@ -1,4 +1,4 @@
-"""Screen finished images with a network that finds what not everybody should see."""
+"""Screen finished images for unsafe content with a network."""
 
 import warnings
 from collections.abc import Sequence
@@ -25,35 +25,44 @@ NONE: Final = "none"
 
 
 class SafetyCheck(Protocol):
-    """Returns the labels for which each image is flagged. For one thread at a time, under `torch.inference_mode`."""
+    """Returns the labels for which each image is flagged.
+
+    Call it from one thread at a time, in `torch.inference_mode`.
+    """
 
     def __call__(self, images: Sequence[Image.Image]) -> list[Flags]: ...  # noqa: D102
 
 
 class ModelChecker:
-    """The checker that a Stable Diffusion model brings. It compares images with concepts that have no names."""
+    """The safety checker of a Stable Diffusion model; it has a single label."""
 
     def __init__(self, network: StableDiffusionSafetyChecker, processor: CLIPImageProcessorPil) -> None:
-        self.network, self.processor = network.eval(), processor
+        self.network = network.eval()
+        self.processor = processor
 
     def __call__(self, images: Sequence[Image.Image]) -> list[Flags]:
         """Flag with one label, with a score of 1."""
         pixels = self.processor(images=list(images), return_tensors="pt").pixel_values
-        blackened = np.zeros((len(images), 1, 1, 3))  # stands in for the images: the network blackens what it flags
+        blackened = np.zeros((len(images), 1, 1, 3))  # a placeholder for the images, because the network blackens flagged ones
         _, found = self.network(clip_input=pixels.to(self.network.device, self.network.dtype), images=blackened)
         return [{UNSAFE: 1.0} if flagged else {} for flagged in found]
 
 
 class Classifier:
-    """Any image classifier; a score of ``threshold`` or more for one of its labels ``unsafe`` flags an image."""
+    """An image classifier with ``unsafe`` labels.
+
+    A score of ``threshold`` or more for one of them flags an image.
+    """
 
     def __init__(self, network: Any, processor: Any, unsafe: Sequence[str], threshold: float) -> None:
-        self.network, self.processor, self.threshold = network.eval(), processor, threshold
+        self.network = network.eval()
+        self.processor = processor
+        self.threshold = threshold
         labels = {label.lower(): index for index, label in network.config.id2label.items()}
         self.unsafe = {label: labels[label.lower()] for label in unsafe}
 
     def __call__(self, images: Sequence[Image.Image]) -> list[Flags]:
-        """Flag by probability; raises `GenerationError` if the network's output is not finite."""
+        """Flag by probability; raises `GenerationError` if the output is not finite."""
         pixels = self.processor(images=list(images), return_tensors="pt").pixel_values
         logits = self.network(pixels.to(self.network.device, self.network.dtype)).logits.float()
         several = self.network.config.problem_type == "multi_label_classification"
@@ -82,9 +91,9 @@ def load_safety_check(
     threshold: float = 0.5,
     device: str | None = None,
 ) -> SafetyCheck | None:
-    """Load the ``classifier`` of a folder or hub id, or without one the checker that ``model`` brings.
+    """Load the ``classifier`` of a folder or hub id, or the checker of ``model``.
 
-    Return None if it brings none, or if ``classifier`` is "none". Safetensors only. Raises `ModelLoadError`.
+    Return None if there is none, or if ``classifier`` is "none". Safetensors only. Raises `ModelLoadError`.
     """
     source = classifier or model
     if source is None or source == NONE:
@@ -118,10 +127,10 @@ def _load_classifier(source: str, unsafe: Sequence[str], threshold: float, devic
 
 
 def _load_own(source: str, device: str | None) -> ModelChecker | None:
-    if Path(source).is_file():  # a model in one file brings none
+    if Path(source).is_file():  # a model in one file has no checker
         return None
     folder = fetch(source, ("safety_checker", "feature_extractor"), _half(device))
-    if not (folder / "safety_checker" / "config.json").exists():  # taken out, or a model of a kind that has none
+    if not (folder / "safety_checker" / "config.json").exists():  # removed, or a model without a checker
         return None
     network = _load(StableDiffusionSafetyChecker, folder, device, "safety_checker")
     return ModelChecker(network, CLIPImageProcessorPil.from_pretrained(folder, subfolder="feature_extractor"))
@@ -135,7 +144,7 @@ def _load(network: Any, folder: Path, device: str | None, name: str = "") -> Any
     target = torch.device(device or best_device())
     files = [f"{name}/{file.name}" if name else file.name for file in (folder / name).glob("*")]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the libraries' quarrels with each other are not the operator's
+        warnings.simplefilter("ignore")  # the libraries' warnings about each other do not help the operator
         loaded, report = network.from_pretrained(
             folder,
             subfolder=name,
@@ -144,6 +153,6 @@ def _load(network: Any, folder: Path, device: str | None, name: str = "") -> Any
             variant=variant_of(files, name, _half(device)),
             output_loading_info=True,
         )
-    if missing := sorted(report["missing_keys"]):  # they would be random numbers, and so would the flags
+    if missing := sorted(report["missing_keys"]):  # missing weights would be random, and so would the flags
         raise ValueError(f"it is another kind of network: {missing[0]} and {len(missing) - 1} more are missing")
     return loaded.to(target)

@@ -1,4 +1,4 @@
-"""Texts for people: English templates and values, kept apart so that they can be translated.
+"""Translatable texts: English templates, kept apart from their values.
 
 A template is a string with gaps such as ``{steps}``, or `plural` with one string for each English form. Templates are the
 keys of the gettext catalogues. ``pybabel extract`` finds literals in the calls that take a template. It does not find a
@@ -15,7 +15,7 @@ PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
 
 @dataclass(frozen=True)
 class Plural:
-    """A template with a singular and a plural; the whole number in the gap named ``by`` chooses."""
+    """A template with a singular and a plural, chosen by the number named ``by``."""
 
     one: str
     many: str

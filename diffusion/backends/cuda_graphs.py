@@ -1,4 +1,4 @@
-"""Calls of a network recorded as CUDA graphs: one launch instead of the thousands that a UNet takes."""
+"""Network calls as CUDA graphs: one launch instead of a UNet's thousands."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -7,30 +7,31 @@ from typing import Any
 import torch
 from torch import Tensor
 
-GRAPHS_KEPT = 64  # those used last
+GRAPHS_KEPT = 64  # the most recently used ones
 Network = Callable[..., Tensor]  # (latents, timesteps, **conditions) -> predictions
 Shapes = tuple[tuple[str, torch.Size], ...]
 
 
 class Graphs:
-    """Calls ``network``, and from the second time on that shapes come, replays the graph recorded for them.
+    """Calls ``network`` and replays a recorded graph for shapes that come again.
 
     The CPU needs longer to launch the kernels of a small batch than the GPU to run them; a replay is one launch. Inputs are
     tensors on any device and are brought to ``device``; their dtypes must not change. For one thread at a time.
     """
 
     def __init__(self, network: Network, device: torch.device) -> None:
-        self._network, self._device = network, device
+        self._network = network
+        self._device = device
         self._pool = torch.cuda.graph_pool_handle()  # graphs never run at the same time and share their memory
-        self._met: set[Shapes] = set()
+        self._seen: set[Shapes] = set()
         self._recorded: OrderedDict[Shapes, _Recorded] = OrderedDict()
 
     def __call__(self, latents: Tensor, timesteps: Tensor, **conditions: Tensor) -> Tensor:
         """Return the network's output, which the next call overwrites."""
         inputs = {"latents": latents, "timesteps": timesteps, **conditions}
         shapes = tuple((name, tensor.shape) for name, tensor in inputs.items())
-        if shapes not in self._met:  # the call itself warms up what may not be recorded, such as the choice of algorithms
-            self._met.add(shapes)
+        if shapes not in self._seen:  # the first call warms up, because the choice of algorithms cannot be recorded
+            self._seen.add(shapes)
             return self._network(**{name: tensor.to(self._device) for name, tensor in inputs.items()})
         if shapes not in self._recorded:
             self._recorded[shapes] = _Recorded(self._network, inputs, self._device, self._pool)
@@ -46,7 +47,7 @@ class _Recorded:
     def __init__(self, network: Network, inputs: dict[str, Tensor], device: torch.device, pool: Any) -> None:
         self._inputs = {name: tensor.to(device, copy=True) for name, tensor in inputs.items()}
         self._graph = torch.cuda.CUDAGraph()
-        # Other threads may use the device meanwhile: they load a model, for instance.
+        # Other threads may use the device meanwhile, for instance to load a model.
         with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
             self._output = network(**self._inputs)
 

@@ -1,4 +1,4 @@
-"""A denoiser's calls by OpenVINO, which computes them on CPUs faster than torch does (extra ``openvino``)."""
+"""A denoiser by OpenVINO, which is faster than torch on CPUs (extra ``openvino``)."""
 
 import importlib.util
 import warnings
@@ -16,7 +16,10 @@ PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"
 
 
 class Denoising(Protocol):
-    """The part of a family that is converted: its ``predict`` calls its ``denoiser``, of the dtype ``dtype``."""
+    """The converted part of a family: ``predict`` and the ``denoiser`` that it calls.
+
+    ``dtype`` is that of the denoiser.
+    """
 
     denoiser: Any
     dtype: torch.dtype
@@ -26,12 +29,15 @@ class Denoising(Protocol):
 
 
 def is_installed() -> bool:
-    """Whether there is OpenVINO."""
+    """Whether OpenVINO is installed."""
     return importlib.util.find_spec("openvino") is not None
 
 
 class _Prediction(nn.Module):
-    """A family's `predict` in float32 with tensors by position, as a converter wants it; conditions are named ``names``."""
+    """A family's `predict` in float32 with positional tensors, for the converter.
+
+    ``names`` are those of the conditions.
+    """
 
     def __init__(self, family: Denoising, names: Sequence[str]) -> None:
         super().__init__()
@@ -45,16 +51,16 @@ class _Prediction(nn.Module):
 
 
 def convert(family: Denoising, latents: Tensor, timesteps: Tensor, **conditions: Tensor) -> Any:
-    """Return the denoiser of ``family`` as OpenVINO's network in float32, for any number of rows and any sides.
+    """Convert the denoiser of ``family`` to a float32 network of OpenVINO.
 
-    The tensors are those of an example call.
+    It takes any number of rows and any sides. The tensors are those of an example call.
     """
     import openvino
 
     inputs = [latents, timesteps, *conditions.values()]
     example = tuple(tensor.float() if tensor.is_floating_point() else tensor for tensor in inputs)
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it traces, which torch calls deprecated
+        warnings.simplefilter("ignore")  # the converter uses tracing, which torch calls deprecated
         converted = openvino.convert_model(_Prediction(family, list(conditions)), example_input=example)
     sides = [-1, latents.shape[1], -1, -1]
     shapes = (sides, *([-1, *tensor.shape[1:]] for tensor in inputs[1:]))
@@ -63,7 +69,10 @@ def convert(family: Denoising, latents: Tensor, timesteps: Tensor, **conditions:
 
 
 def ready(converted: Any, dtype: torch.dtype) -> Network:
-    """Make a ``converted`` network callable on the CPU, computing in ``dtype``; its outputs are in float32."""
+    """Compile a ``converted`` network for the CPU.
+
+    It computes in ``dtype``; its outputs are in float32.
+    """
     import openvino
 
     settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": PRECISIONS[dtype]}
@@ -78,13 +87,14 @@ def ready(converted: Any, dtype: torch.dtype) -> Network:
 
 
 class OpenVino:
-    """Calls the denoiser of ``family`` on the CPU, for any number of rows and any latents whose sides `fits` allows.
+    """Calls the denoiser of ``family`` on the CPU.
 
-    Converting takes seconds to minutes. Like the denoiser itself it is for one thread at a time.
+    It takes any number of rows, and latents whose sides `fits` allows. Converting takes seconds to minutes. Like the denoiser
+    itself it is for one thread at a time.
     """
 
     def __init__(self, family: Denoising, latents: Tensor, timesteps: Tensor, **conditions: Tensor) -> None:
-        # Sides that every level halves leave no trace in the converted network; others would need a size of their own at each.
+        # Sides that every level halves evenly keep the converted network independent of the size.
         levels = len(getattr(family.denoiser.config, "block_out_channels", (0,)))
         self._factor = 2 ** (levels - 1)
         self._network = ready(convert(family, latents, timesteps, **conditions), family.dtype)

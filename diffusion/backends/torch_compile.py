@@ -1,4 +1,4 @@
-"""A network's calls compiled by torch, for one size of pictures and any number of rows from two on."""
+"""A network compiled by torch, for one picture size and two or more rows."""
 
 import torch
 from torch import Tensor
@@ -7,13 +7,18 @@ from diffusion.backends.cuda_graphs import Graphs, Network
 
 
 class Compiled:
-    """Calls ``network``, compiled by an example call: latents of one size. Compiling takes a minute or more."""
+    """Calls ``network``, compiled for latents of one size by an example call.
+
+    Compiling takes a minute or more.
+    """
 
     @torch.inference_mode()
     def __init__(self, network: Network, latents: Tensor, timesteps: Tensor, **conditions: Tensor) -> None:
         compiled = torch.compile(network)
         inputs = {"latents": latents, "timesteps": timesteps, **conditions}
-        example = {name: tensor.clone() for name, tensor in inputs.items()}  # made in inference mode, as a step's are
+        example = {
+            name: tensor.clone() for name, tensor in inputs.items()
+        }  # made in inference mode, like the tensors of a step
         for tensor in example.values():
             torch._dynamo.mark_dynamic(tensor, 0)  # so that one compilation serves all numbers of rows
         compiled(**example)

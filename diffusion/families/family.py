@@ -17,11 +17,11 @@ class Family(Protocol):
     """Encodes prompts and pixels, calls the denoiser and knows its noise schedule.
 
     A family is built from its ``parts`` by their names, ``scheduler_config`` in place of the scheduler; it knows nothing of
-    files, and holds networks on one device. Write one by deriving from this class: what is not abstract here suits most.
+    files, and holds networks on one device. Derive from this class to write one: its implemented methods suit most families.
     """
 
-    pipeline: ClassVar[str]  # diffusers' class of the same pictures, as model_index.json names it
-    parts: ClassVar[Mapping[str, type]]  # by folder: all that is downloaded and loaded
+    pipeline: ClassVar[str]  # diffusers' pipeline class in model_index.json
+    parts: ClassVar[Mapping[str, type]]  # by folder: all parts to download and load
     samplers: ClassVar[Mapping[str, Sampler]]  # those that suit this family
     defaults: ClassVar[Defaults] = Defaults()
     guidance_above: ClassVar[float] = 1.0  # the scale above which guidance needs the unconditional row
@@ -30,7 +30,7 @@ class Family(Protocol):
     grid: int  # sides of pictures are multiples of this
     latent_factor: int  # pixels of a latent cell's side
     latent_channels: int
-    sample_side: int  # pixels of a picture's sides where nobody says
+    sample_side: int  # default side of a picture in pixels
     max_tokens: int  # of a prompt, without its start and end marks
     tokenizer: Any
     denoiser: nn.Module  # the network that `predict` calls
@@ -56,8 +56,8 @@ class Family(Protocol):
     def predict(self, latents: Tensor, timesteps: Tensor, **conditions: Tensor) -> Tensor:
         """Call the denoiser and return its predictions in the shape of ``latents``.
 
-        ``latents`` are (rows, channels, h, w), ``timesteps`` (rows,). All are on `device`, and nothing but the inputs may
-        decide what it does: it is compiled and recorded as a graph.
+        ``latents`` are (rows, channels, h, w), ``timesteps`` (rows,). All are on `device`. The call must depend
+        on its inputs only, because it is compiled and recorded as a graph.
         """
 
     def guide(self, rows: Tensor, scale: float) -> Tensor:

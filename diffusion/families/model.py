@@ -141,8 +141,8 @@ class ImageModel(ModelSpec):
     def compile(self) -> None:
         """Compile the denoiser by torch, or by OpenVINO on a CPU that has it installed.
 
-        That takes a minute or more and is meant for a thread of its own: calls go on uncompiled meanwhile, and afterwards
-        those that do not fit what was compiled.
+        That takes a minute or more. Run it in a thread of its own: until it ends, and for shapes that the compiled denoiser
+        does not take, calls use the uncompiled one.
         """
         shape = self.latent_shape(self.sample_side, self.sample_side)[1:]
         latents = torch.zeros(2, *shape, dtype=self.dtype, device=self.device)
@@ -201,7 +201,7 @@ class ImageModel(ModelSpec):
         x_t = torch.cat([sample for (sample, _), _ in inputs])
         timesteps = torch.stack([timestep.float() for (_, timestep), _ in inputs])
         x_0 = self.family.predict_x_0(x_t, torch.cat([prediction for _, prediction in inputs]), timesteps)
-        # Clones: each is kept long after the others are gone.
+        # Clones, so that a preview does not keep the others of its batch in memory.
         return [preview.clone() for preview in project(self._projection, x_0)]
 
     def timelapse(self, request: ImageRequest, x0_previews: Sequence[Tensor]) -> Image.Image:

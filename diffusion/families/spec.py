@@ -14,8 +14,8 @@ class ModelSpec:
 
     All methods are safe in any thread. Sides are multiples of ``grid`` pixels, by default ``sample_side``. A latent cell of
     ``latent_channels`` values covers ``latent_factor`` x ``latent_factor`` pixels. Guidance needs a second row in each network
-    call from scales above ``guidance_above`` on. ``guide_labels`` are the labels of classifier guidance. ``device`` and
-    ``dtype`` are where, and in which precision, the model computes. ``tokenizer`` is what `count_tokens` counts with.
+    call from scales above ``guidance_above`` on. ``guide_labels`` are the labels of classifier guidance. The model
+    computes on ``device`` in ``dtype``. `count_tokens` uses ``tokenizer``.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The default device and precision of this machine, and the memory settings of its C library."""
+"""The default device and precision, and memory settings of the C library."""
 
 import ctypes
 import os

@@ -15,7 +15,7 @@ PRETRAINED = Path(__file__).parents[1] / "pretrained"  # the embedded model
 
 
 def load_folder(family: type[Family], folder: Path, dtype: torch.dtype) -> dict[str, Any]:
-    """Load the parts of ``family`` one by one, by the names that its constructor gives them.
+    """Load the parts of ``family`` one by one, by their names in its constructor.
 
     Raises what the libraries raise for a part that is missing or damaged, `ValueError` or `NoWeightsError`.
     """
@@ -31,7 +31,10 @@ def load_folder(family: type[Family], folder: Path, dtype: torch.dtype) -> dict[
 
 
 def load_network(kind: Any, folder: Path, name: str, dtype: torch.dtype) -> Any:
-    """Load the network of class ``kind`` in the folder ``name``; raises `ValueError` where weights are missing."""
+    """Load the network of class ``kind`` in the folder ``name``.
+
+    Raises `ValueError` if weights are missing.
+    """
     files = [f"{name}/{file.name}" for file in (folder / name).glob("*")]
     loaded, report = kind.from_pretrained(
         folder,

@@ -1,4 +1,4 @@
-"""Find a model's files: in a folder, or of a hub id in the cache, downloaded if needed."""
+"""Find a model's files in a folder or the hub's cache; download missing ones."""
 
 import errno
 import re
@@ -33,15 +33,15 @@ TOKENS_URL: Final = f"{constants.ENDPOINT}/settings/tokens"
 
 
 class NoWeightsError(Exception):
-    """A folder of a model has no readable weights; the text says what it has."""
+    """A folder of a model has no readable weights; the text names the reason."""
 
 
 def fetch(source: str, folders: Sequence[str], half: bool = False) -> Path:
-    """Return the local folder of the model ``source``, a folder or hub id, with its ``folders`` and top-level texts.
+    """Return the local folder of ``source`` with its ``folders`` and top-level texts.
 
-    "" in ``folders`` stands for the top level. Of a hub id, only the needed files are downloaded, with a bar on stderr: the
-    safetensors in fp16 if ``half`` or if there are no others. If the hub is out of reach, the cache serves. Raises
-    `ModelLoadError` with what to do.
+    ``source`` is a folder or hub id. "" in ``folders`` stands for the top level. Of a hub id, only the needed files are
+    downloaded, with a bar on stderr: the safetensors in fp16 if ``half`` or if there are no others. If the hub is out of
+    reach, the cache serves. Raises `ModelLoadError` with what to do.
     """
     if Path(source).is_dir():
         return Path(source)
@@ -65,7 +65,10 @@ def fetch(source: str, folders: Sequence[str], half: bool = False) -> Path:
 
 
 def fetch_text(source: str, name: str) -> str | None:
-    """Return the text file ``name`` of the model ``source``, a folder or hub id; None where it is missing or unreachable."""
+    """Return the text file ``name`` of ``source``, None if missing or unreachable.
+
+    ``source`` is a folder or hub id.
+    """
     try:
         if Path(source).is_dir():
             return (Path(source) / name).read_text(encoding="utf-8")
@@ -77,9 +80,9 @@ def fetch_text(source: str, name: str) -> str | None:
 
 
 def variant_of(names: Iterable[str], folder: str, half: bool) -> str | None:
-    """Return which weights of ``folder`` to read among the files ``names`` of a model: None for the plain ones, or "fp16".
+    """Return the variant of the weights in ``folder``: None (plain) or "fp16".
 
-    Raises `NoWeightsError` if there are none in safetensors.
+    ``names`` are all files of the model. Raises `NoWeightsError` if there are none in safetensors.
     """
     here = [name.rpartition("/")[2] for name in names if name.rpartition("/")[0] == folder]
     variants = {_variant(match) for name in here if (match := WEIGHTS.fullmatch(name))}
@@ -95,7 +98,7 @@ def variant_of(names: Iterable[str], folder: str, half: bool) -> str | None:
 
 
 def _wanted(files: Collection[RepoSibling], folders: Sequence[str], half: bool) -> Iterable[RepoSibling]:
-    """Yield the files of ``folders`` to download: their texts, and the weights of one variant."""
+    """Yield the files of ``folders`` to download: texts and one variant of weights."""
     names = [file.rfilename for file in files]
     weighed = {name.rpartition("/")[0] for name in names if name.endswith((*PICKLES, ".safetensors"))}
     variants = {folder: variant_of(names, folder, half) for folder in folders if folder in weighed}
@@ -113,7 +116,7 @@ def _variant(match: re.Match[str]) -> str | None:
 
 
 def _check_room(source: str, files: Iterable[RepoSibling], revision: str | None) -> None:
-    """Raise `ModelLoadError` if the disk has no room for those of ``files`` that are not in the cache."""
+    """Raise `ModelLoadError` if the disk has no room for the uncached ``files``."""
     there = [isinstance(try_to_load_from_cache(source, file.rfilename, revision=revision), str) for file in files]
     needed = sum(file.size or 0 for file, cached in zip(files, there, strict=True) if not cached)
     cache = Path(constants.HF_HUB_CACHE)
@@ -128,7 +131,7 @@ def _check_room(source: str, files: Iterable[RepoSibling], revision: str | None)
 
 
 def _cached(source: str, folders: Sequence[str], half: bool) -> Path | None:
-    """Return the cached folder of ``source``; None if the cache has nothing or not everything."""
+    """Return the cached folder of ``source``, None if files are missing."""
     try:
         files = [RepoSibling(file.path) for file in get_cached_repo_tree(source)]
         needed = [list(_wanted(files, folders, choice)) for choice in (half, not half)]
@@ -144,7 +147,7 @@ def _cached(source: str, folders: Sequence[str], half: bool) -> Path | None:
 
 
 def _hub_error_hint(source: str, error: Exception) -> str:
-    """Return what to do about ``error`` of the hub."""
+    """Return a hint at how to fix ``error`` of the hub."""
     if isinstance(error, GatedRepoError):
         return (
             f"it is gated. Log in on {constants.ENDPOINT}/{source}, accept its licence there, and set HF_TOKEN to a token"

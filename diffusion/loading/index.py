@@ -1,4 +1,4 @@
-"""Which family is this? A folder or hub id says so in its model_index.json, a single file by the names of its tensors."""
+"""Find the family of a model by its model_index.json."""
 
 import json
 from pathlib import Path
@@ -14,14 +14,14 @@ FILES = (".safetensors", ".ckpt")
 
 
 def is_single_file(source: str) -> bool:
-    """Whether ``source`` names one file, there or not, rather than a folder or hub id."""
+    """Whether ``source`` names a file, existing or not, not a folder or hub id."""
     return Path(source).is_file() or Path(source).suffix in FILES
 
 
 def family_of(source: str) -> type[Family]:
-    """Return the family of the folder or hub id ``source``, Stable Diffusion where its index names none that is known.
+    """Return the family of a folder or hub id, Stable Diffusion if it is unknown.
 
-    Loading such a model tells what does not fit.
+    Loading an unknown model raises the reason.
     """
     return FAMILIES.get(str(_index(source).get("_class_name")), StableDiffusion)
 

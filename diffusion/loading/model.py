@@ -1,4 +1,4 @@
-"""Load a model: find its family, hand it its parts, put the result on a device."""
+"""Load a model: find its family, load its parts and move them to a device."""
 
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +31,10 @@ LOAD_ERRORS = (NoWeightsError, OSError, ValueError, KeyError, ImportError, Runti
 
 @dataclass
 class LoadedParts:
-    """The ``parts`` of a model on their device, by the names that the constructor of its ``family`` gives them."""
+    """The ``parts`` of a model by their names in the constructor of its ``family``.
+
+    The parts are on their device.
+    """
 
     family: type[Family]
     parts: dict[str, Any]
@@ -46,12 +49,12 @@ def load_model(
     dtype: torch.dtype | None = None,
     attention: str | None = None,
 ) -> ImageModel:
-    """Load the model of a folder or hub id in diffusers' layout, or of one file; safetensors only.
+    """Load a model from a folder or hub id in diffusers' layout, or from one file.
 
-    Defaults: the embedded model; CUDA before MPS before the CPU; half precision where the device is good at it; torch's own
-    attention (the other is "xformers"). Raises `ModelLoadError` with the reason.
+    The weights must be safetensors. Defaults: the embedded model; CUDA before MPS before the CPU; half precision where the
+    device is good at it; torch's own attention (the other is "xformers"). Raises `ModelLoadError` with the reason.
     """
-    # In a thread of its own, which ends: the OpenMP team that a thread leaves behind halves the speed of the others'.
+    # The thread ends after loading, because an OpenMP team that stays behind halves the speed of other threads.
     with ThreadPoolExecutor(1) as loader:
         return loader.submit(_load_model, str(source or PRETRAINED), device, dtype, attention).result()
 
@@ -69,7 +72,7 @@ def _load_model(source: str, device: str | None, dtype: torch.dtype | None, atte
 def load_parts(
     source: str, device: str | None = None, dtype: torch.dtype | None = None, attention: str | None = None
 ) -> LoadedParts:
-    """Load the parts of ``source`` one by one; raises `ModelLoadError` with the reason."""
+    """Load the parts of ``source`` one by one; raises `ModelLoadError`."""
     diffusers_logging.set_verbosity_error()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
@@ -77,7 +80,7 @@ def load_parts(
         target = torch.device(device or best_device())
         precision = dtype or best_dtype(target)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the libraries' quarrels with each other are not the operator's
+            warnings.simplefilter("ignore")  # the libraries' warnings about each other do not help the operator
             loaded = _load_source(source, precision)
             networks = networks_of(loaded.parts | {CLASSIFIER: loaded.classifier})
             for network in networks.values():
@@ -94,7 +97,10 @@ def load_parts(
 
 
 def classifier_guidance_of(network: NoisyLatentClassifier, family: Family) -> ClassifierGuidance:
-    """Return guidance of ``family`` by the classifier ``network``; raises `ValueError` where its latents are others."""
+    """Return guidance of ``family`` by the classifier ``network``.
+
+    Raises `ValueError` if their latents differ.
+    """
     if not isinstance(family, StableDiffusion):
         raise ValueError("only Stable Diffusion can be guided by a classifier")
     if network.config.in_channels != family.latent_channels:

@@ -1,4 +1,4 @@
-"""Models with random weights: of the published configurations, in full width or narrower, and a tiny one."""
+"""Models with random weights, of published configurations and of toy size."""
 
 import json
 import shutil
@@ -31,7 +31,7 @@ TINY_SCHEDULER = {
 
 
 def configs(family: str, factor: int = FACTOR, side: int = 512) -> dict[str, dict[str, Any]]:
-    """Return the configurations of ``family`` by folder, every width divided by ``factor``."""
+    """Return the configurations of ``family`` by folder, with widths over ``factor``."""
     names = ("unet", "vae", "text_encoder", "scheduler")
     read = {name: json.loads(next((PUBLISHED / family / name).iterdir()).read_text()) for name in names}
     for name in ("unet", "vae"):
@@ -44,7 +44,7 @@ def configs(family: str, factor: int = FACTOR, side: int = 512) -> dict[str, dic
 
 
 def write_configs(folder: Path, family: str, factor: int = FACTOR, side: int = 512) -> None:
-    """Write the configurations and the tokenizer as a folder in diffusers' layout has them."""
+    """Write the configurations and the tokenizer to a folder in diffusers' layout."""
     for name, config in configs(family, factor, side).items():
         (folder / name).mkdir(parents=True)
         (folder / name / ("scheduler_config.json" if name == "scheduler" else "config.json")).write_text(json.dumps(config))
@@ -72,7 +72,10 @@ def write_model(folder: Path, hub_id: str, factor: int = FACTOR, dtype: torch.dt
 
 
 def build_tiny_components(prediction_type: str = "epsilon") -> dict[str, Any]:
-    """Build the parts of a Stable Diffusion model of toy size: 32x32 pictures, latents of 4x4 cells, float32."""
+    """Build the float32 parts of a Stable Diffusion model of toy size.
+
+    Its pictures are 32x32 pixels, its latents 4x4 cells.
+    """
     torch.manual_seed(0)
     tokenizer = CLIPTokenizer.from_pretrained(PRETRAINED / "tokenizer")
     return {

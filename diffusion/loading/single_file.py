@@ -1,4 +1,4 @@
-"""A model in one file: Stable Diffusion 1 and 2 in the layout of their first release, which most tools share."""
+"""Stable Diffusion 1 and 2 in one file, in the layout of their first release."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -21,10 +21,11 @@ SDXL: Final = "conditioner.embedders."
 
 
 def load_checkpoint(path: Path, dtype: torch.dtype, published: Path = PUBLISHED) -> dict[str, Any]:
-    """Load the parts in the safetensors file ``path`` by the configurations in ``published``, without downloads.
+    """Load the parts in the safetensors file ``path``, without downloads.
 
-    The file's metadata (modelspec) may name another size or kind of prediction than the published ones of Stable Diffusion 1
-    (512 pixels, epsilon) and 2 (768 pixels, v). Raises `ValueError` or `OSError` with the reason.
+    The configurations come from ``published``. The file's metadata (modelspec) may name another size or kind of prediction
+    than the published ones of Stable Diffusion 1 (512 pixels, epsilon) and 2 (768 pixels, v). Raises `ValueError` or `OSError`
+    with the reason.
     """
     if path.suffix != ".safetensors":
         raise ValueError("a single file must be in safetensors. Opening a pickle can run any code, so it is not read.")
@@ -32,7 +33,8 @@ def load_checkpoint(path: Path, dtype: torch.dtype, published: Path = PUBLISHED)
         raise ValueError("there is no such file.")
     try:
         with safe_open(path, "pt") as file:
-            metadata, names = file.metadata() or {}, list(file.keys())
+            metadata = file.metadata() or {}
+            names = list(file.keys())
     except SafetensorError as error:
         raise ValueError(f"it is no complete safetensors file ({error}).") from error
     kind = _kind(names)

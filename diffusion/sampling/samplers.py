@@ -30,7 +30,7 @@ class Sampler:
     def schedule(self, model_config: dict[str, Any], steps: int) -> Any:
         """Build the scheduler with its timesteps set.
 
-        It does not clip predictions, whatever the model's configuration says: latents have no range.
+        It never clips predictions, because latents have no range.
         """
         scheduler = self.scheduler.from_config({**model_config, "clip_sample": False, "thresholding": False}, **self.settings)
         scheduler.set_timesteps(steps)

@@ -1,4 +1,7 @@
-"""Which images step next: a queue that is fair between owners. No tensors, no clock."""
+"""A queue that is fair between owners and chooses the next batch.
+
+It uses neither tensors nor a clock.
+"""
 
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -8,7 +11,7 @@ BACKFILL_SHARE: Final = 0.5  # of the longest running item's remaining calls: a 
 
 
 class Item(Protocol):
-    """One image that waits or runs; ``rows`` of a network call, ``left`` calls to come."""
+    """One waiting or running image with ``rows`` per call and ``left`` calls to come."""
 
     @property
     def owner(self) -> Hashable: ...  # noqa: D102
@@ -25,7 +28,10 @@ U = TypeVar("U", bound=Item)
 
 
 def has_room(item: Item, running: Iterable[Item], max_rows: int) -> bool:
-    """Whether the rows of ``item`` fit beside those ``running``. An item that would run alone always fits."""
+    """Whether the rows of ``item`` fit beside those ``running``.
+
+    An item that would run alone always fits.
+    """
     rows = sum(each.rows for each in running)
     return not rows or rows + item.rows <= max_rows
 
@@ -36,13 +42,14 @@ def fits_backfill(item: Item, running: Iterable[Item]) -> bool:
 
 
 class Batcher(Generic[T]):
-    """Admits waiting items to the running batch: first come first served within an owner, round-robin between owners.
+    """Admits waiting items to the running batch, round-robin between owners.
 
-    ``max_rows`` bounds the rows of every network call and of all admitted items. An item larger than that runs alone. Items of
-    one shape step together; several shapes, or more rows than a call may have, take turns.
+    Each owner's items are admitted in order. ``max_rows`` bounds the rows of every network call and of all admitted items. An
+    item larger than that runs alone. Items of one shape step together; several shapes, or more rows than a call may have, take
+    turns.
 
-    Short items backfill: they join long ones at once, although the batch is full, and pass those who wait for room. At most
-    `max_rows` further rows are backfilled. Each waiting owner can be bypassed at most once per other owner.
+    Short items backfill: they join a full batch of long items at once and pass items that wait for room. At most `max_rows`
+    further rows are backfilled. Each waiting owner can be bypassed at most once per other owner.
     """
 
     def __init__(self, max_rows: int) -> None:
@@ -75,7 +82,7 @@ class Batcher(Generic[T]):
                         self._clear_bypasses(key)
 
     def close(self, last: Iterable[T]) -> None:
-        """Admit those of ``last`` that wait, even if they do not fit, and nothing afterwards."""
+        """Admit the waiting items of ``last`` beyond `max_rows`, and no others later."""
         for item in last:
             if item in self._waiting.get(item.owner, ()):
                 self.discard(item)
@@ -83,7 +90,7 @@ class Batcher(Generic[T]):
         self._closed = True
 
     def next_batch(self) -> list[T]:
-        """Admit what fits, then return the items whose turn it is, none when there is no work.
+        """Admit items that fit and return the next batch, empty if there is no work.
 
         They run, have one shape and take at most `max_rows` rows.
         """
@@ -91,7 +98,8 @@ class Batcher(Generic[T]):
         if not self._running:
             return []
         shape, group = next(iter(self._running.items()))
-        batch, rows = [group[0]], group[0].rows
+        batch = [group[0]]
+        rows = group[0].rows
         for item in group[1:]:
             if rows + item.rows > self.max_rows:
                 break
@@ -119,16 +127,16 @@ class Batcher(Generic[T]):
     def __len__(self) -> int:
         return sum(map(len, self._waiting.values())) + sum(map(len, self._running.values()))
 
-    def copy(self, stand_in: Callable[[T], U]) -> "Batcher[U]":
-        """Return a batcher in the same state with a ``stand_in`` for each item, to simulate the future with."""
+    def copy(self, copy_item: Callable[[T], U]) -> "Batcher[U]":
+        """Return a copy for a simulation, with a ``copy_item`` for each item."""
         copy: Batcher[U] = Batcher(self.max_rows)
-        stands = {item: stand_in(item) for item in (*self.running(), *self.waiting())}
+        copies = {item: copy_item(item) for item in (*self.running(), *self.waiting())}
         copy._closed = self._closed
         for owner, queue in self._waiting.items():
-            copy._waiting[owner] = deque(stands[item] for item in queue)
+            copy._waiting[owner] = deque(copies[item] for item in queue)
         for shape, group in self._running.items():
-            copy._running[shape] = [stands[item] for item in group]
-        copy._backfilled = {stands[item] for item in self._backfilled}
+            copy._running[shape] = [copies[item] for item in group]
+        copy._backfilled = {copies[item] for item in self._backfilled}
         copy._bypassed_by = {owner: set(others) for owner, others in self._bypassed_by.items()}
         copy._bypass_count = self._bypass_count.copy()
         return copy
@@ -155,14 +163,14 @@ class Batcher(Generic[T]):
         self._bypass_count -= Counter(self._bypassed_by.pop(owner, ()))
 
     def _next(self) -> T | None:
-        """Choose the next item to admit: whose turn it is, if there is room, else the first that may backfill."""
+        """Return the next item to admit, in turn if there is room, else by backfill."""
         if not self._waiting:
             return None
         running = list(self.running())
         item = next(iter(self._waiting.values()))[0]
         if has_room(item, (each for each in running if each not in self._backfilled), self.max_rows):
             return item
-        if sum(guest.rows for guest in self._backfilled) >= self.max_rows:
+        if sum(each.rows for each in self._backfilled) >= self.max_rows:
             return None
         for owner, queue in self._waiting.items():
             item = queue[0]

@@ -1,6 +1,6 @@
-"""The asyncio side of a model: jobs go in, progress and images come out, and every step serves all of them.
+"""The engine: an asyncio loop that draws the images of all jobs step by step.
 
-Queue and futures change on the event loop only, tensors in the worker thread only, so nothing here needs a lock.
+Queue and futures change only on the event loop and tensors only in the worker thread, so nothing here needs a lock.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from diffusion.serving.worker_thread import WorkerThread
 from diffusion.text import plural
 
 log = logging.getLogger(__name__)
-# Rows of a network call, if `EngineConfig` leaves them open:
+# Rows of a network call, unless `EngineConfig` sets them: at first, and the bounds of the measured optimum.
 INITIAL_ROWS = 16
 MIN_ROWS = 8
 MAX_ROWS = 64
@@ -34,10 +34,10 @@ Load = Callable[[], tuple[ImageModel, SafetyCheck | None]]
 
 
 class Engine:
-    """Runs the jobs of many owners on one model; all images of one size share their steps.
+    """Runs the jobs of many owners on one model; images of one size share steps.
 
     ``async with Engine(model) as engine: job = engine.submit(request, owner)``. Leaving the block cancels unfinished jobs.
-    `screen_images` uses ``safety_check``. ``config`` may be replaced; the new one counts from the next step and job on.
+    `screen_images` uses ``safety_check``. ``config`` may be replaced; the new one applies from the next step and job on.
     """
 
     def __init__(self, model: ImageModel, config: EngineConfig | None = None, safety_check: SafetyCheck | None = None) -> None:
@@ -98,9 +98,10 @@ class Engine:
         return sum(job.owner == owner for job in self._jobs)
 
     def estimate_completion(self) -> dict[Job, float | None]:
-        """Estimate the seconds until each unfinished job is done: running ones first, then the others in their order.
+        """Estimate the seconds until each unfinished job is done.
 
-        None while the speed of this machine is unknown, and during a `pause`. Jobs that come later are not foreseen.
+        Running jobs come first, then the others in order. None while the speed of this machine is unknown, and during a
+        `pause`. Later jobs may delay it.
         """
         latency = LatencyModel() if self.paused else self._latency
         done = estimate_completion(self._batcher, latency)
@@ -115,9 +116,10 @@ class Engine:
         return self._safety_check is not None
 
     async def screen_images(self, images: Sequence[Image.Image], by: SafetyCheck | None = None) -> list[Flags]:
-        """Return the labels for which each of ``images`` is flagged, between two steps; raises `GenerationError`.
+        """Return the labels for which each of ``images`` is flagged.
 
-        ``by`` replaces the safety check of the present model: images of another one are screened by its own.
+        The check runs between two steps. Raises `GenerationError`. ``by`` replaces the present model's check, for
+        images of another model.
         """
         check = by or self._safety_check
         if check is None:
@@ -165,10 +167,11 @@ class Engine:
         self._going.set()
 
     async def switch(self, load: Load) -> None:
-        """Switch to the model and safety check that ``load`` returns; it runs in a thread of its own meanwhile.
+        """Switch to the model and safety check that ``load`` returns.
 
-        The old model finishes the jobs that have started. The others wait for the new one; those that it cannot draw fail with
-        `InvalidRequestError`. Raises what ``load`` raises, and `DarkroomError` during another switch; then nothing changes.
+        ``load`` runs in a thread of its own while the engine draws. The old model finishes the jobs that have started. The
+        others wait for the new one; those that it cannot draw fail with `InvalidRequestError`. Raises what ``load`` raises,
+        and `DarkroomError` during another switch; then nothing changes.
         """
         if self._switching.locked():
             raise DarkroomError("Another model is being loaded already. Please wait until it draws.")
@@ -228,7 +231,8 @@ class Engine:
                 if image_task.job.started is None:
                     image_task.job.started = time.perf_counter()
                     image_task.job.report(image_task.job.measured())
-            rows, began = sum(image_task.rows for image_task in batch), time.perf_counter()
+            rows = sum(image_task.rows for image_task in batch)
+            began = time.perf_counter()
             work = loop.run_in_executor(self._worker, self._runner.advance, batch, self.config.preview_seconds)
             finished, _ = await asyncio.wait([work], timeout=self.config.step_seconds)
             seconds = time.perf_counter() - began

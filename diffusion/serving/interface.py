@@ -1,4 +1,4 @@
-"""What the bot needs of an engine, wherever it draws. No tensors."""
+"""The interface of an engine, local or remote, as the bot uses it. No tensors."""
 
 from collections.abc import Callable, Hashable, Sequence
 from types import TracebackType
@@ -16,9 +16,10 @@ Load = Callable[[], tuple[Any, Any]]  # loads a model and what checks its pictur
 
 
 class ImageEngine(Protocol):
-    """`Engine` draws in this process, `diffusion.cluster.remote.RemoteEngine` on the replicas of a cluster.
+    """An engine that draws in this process or on the replicas of a cluster.
 
-    ``watchers`` receive the rows and the seconds of each step. Use an engine by ``async with``.
+    See `Engine` and `diffusion.cluster.remote.RemoteEngine`. ``watchers`` receive the rows and the seconds of each step. Use
+    an engine by ``async with``.
     """
 
     config: EngineConfig
@@ -26,7 +27,7 @@ class ImageEngine(Protocol):
 
     @property
     def model(self) -> ModelSpec:
-        """What the present model takes."""
+        """The requests that the present model accepts."""
 
     @property
     def unfinished(self) -> int:
@@ -38,7 +39,7 @@ class ImageEngine(Protocol):
 
     @property
     def can_screen(self) -> bool:
-        """Whether `screen_images` has anything to ask."""
+        """Whether there is a safety check for `screen_images`."""
 
     async def __aenter__(self) -> Self: ...
 
@@ -53,16 +54,19 @@ class ImageEngine(Protocol):
         """Count the unfinished jobs of ``owner``."""
 
     def estimate_completion(self) -> dict[Job, float | None]:
-        """Estimate the seconds until each unfinished job is done, None where that is unknown."""
+        """Estimate the seconds until each unfinished job is done, None if unknown."""
 
     async def screen_images(self, images: Sequence[Image.Image], by: Any = None) -> list[Flags]:
         """Return the labels for which each image is flagged; raises `GenerationError`."""
 
     def pause(self) -> None:
-        """Begin nothing more until `resume`."""
+        """Stop after the current step, until `resume`."""
 
     def resume(self) -> None:
-        """Go on after `pause`."""
+        """Continue after `pause`."""
 
     async def switch(self, load: Load) -> None:
-        """Draw with the model that ``load`` returns; raises what ``load`` raises, and then nothing changes."""
+        """Switch to the model that ``load`` returns.
+
+        Raises the errors of ``load``; nothing changes then.
+        """

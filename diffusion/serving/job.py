@@ -19,10 +19,11 @@ if TYPE_CHECKING:  # the bot follows jobs of a remote engine without torch
 
 
 class Job:
-    """A request in progress. Iterate it for `Progress`, await it for the `ImageResult`."""
+    """A request in progress: iterate for `Progress`, await for the `ImageResult`."""
 
     def __init__(self, request: ImageRequest, owner: Hashable, model: ModelSpec, on_cancel: Callable[["Job"], None]) -> None:
-        self.request, self.owner = request, owner
+        self.request = request
+        self.owner = owner
         self.image_tasks = [ImageTask(self, index, model) for index in range(request.count)]
         self.progress = Progress(None, 0, request.count * request.evaluations)
         self.started: float | None = None  # time.perf_counter() at the first step
@@ -38,7 +39,10 @@ class Job:
         return self._result.done()
 
     def cancel(self) -> bool:
-        """Cancel the job: its images leave the batch at the next step. Return whether it had not ended."""
+        """Cancel the job and return whether it was unfinished.
+
+        Its images leave the batch at the next step.
+        """
         if self.done:
             return False
         self._on_cancel(self)
@@ -46,7 +50,7 @@ class Job:
         return True
 
     def __await__(self) -> Generator[Any, None, ImageResult]:
-        # Shielded: cancelling one who waits must not cancel the job.
+        # A cancelled waiter must not cancel the job.
         return asyncio.shield(self._result).__await__()
 
     async def __aiter__(self) -> AsyncIterator[Progress]:
@@ -61,7 +65,7 @@ class Job:
                 await changed.wait()
 
     def measured(self) -> Progress:
-        """Measure how far the images are."""
+        """Compute the progress from the images."""
         trajectories = [image_task.trajectory for image_task in self.image_tasks if image_task.trajectory]
         each = trajectories[0].total if trajectories else self.request.evaluations
         return Progress(
@@ -100,7 +104,8 @@ class ImageTask:
     """One image of a job, as the batcher and the worker see it."""
 
     def __init__(self, job: Job, index: int, model: ModelSpec) -> None:
-        self.job, self.index = job, index
+        self.job = job
+        self.index = index
         self.assign(model)
         self.trajectory: Trajectory | None = None
         self.x0_previews: list[Tensor] = []  # after each network call
@@ -111,7 +116,7 @@ class ImageTask:
         self.error: Exception | None = None
 
     def assign(self, model: ModelSpec) -> None:
-        """Have ``model`` draw this image, which has not started."""
+        """Set the ``model`` that draws this image, before it starts."""
         request = self.job.request
         self.shape: Shape = model.latent_shape(request.width, request.height)
         self._rows_at_start = model.rows(request)

@@ -1,4 +1,7 @@
-"""How long network calls take on this machine, fitted to its own steps. No tensors, no clock."""
+"""A model of the time of network calls, fitted to measured steps.
+
+It uses neither tensors nor a clock.
+"""
 
 import math
 from collections.abc import Hashable
@@ -7,7 +10,7 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from diffusion.serving.batcher import Batcher, Item
 
-DECAY: Final = 0.95  # the weight of a step is multiplied by this with each further one
+DECAY: Final = 0.95  # each new step multiplies the weight of earlier ones by this
 SATURATION: Final = 0.85  # of the throughput (rows per second) that ever larger calls tend to
 
 Shape = tuple[int, ...]
@@ -24,19 +27,22 @@ T = TypeVar("T", bound=Pending)
 
 
 class DecayingLinearFit:
-    """A straight line fitted to points (x, y) by least squares; older points count less and less."""
+    """A least-squares line through points (x, y) in which older points count less."""
 
     def __init__(self) -> None:
         self.n = self.x = self.y = self.xx = self.xy = 0.0
 
     def add(self, x: float, y: float) -> None:
         """Add a point."""
-        self.n, self.x, self.y = DECAY * self.n + 1, DECAY * self.x + x, DECAY * self.y + y
-        self.xx, self.xy = DECAY * self.xx + x * x, DECAY * self.xy + x * y
+        self.n = DECAY * self.n + 1
+        self.x = DECAY * self.x + x
+        self.y = DECAY * self.y + y
+        self.xx = DECAY * self.xx + x * x
+        self.xy = DECAY * self.xy + x * y
 
     @property
     def slope(self) -> float | None:
-        """The slope, at least 0 and at most proportional; None while all points have the same x."""
+        """The slope, from 0 to proportional; None while all points have the same x."""
         spread = self.n * self.xx - self.x**2
         if spread < 1e-3 * self.x**2:
             return None
@@ -48,7 +54,7 @@ class DecayingLinearFit:
         return (self.y - slope * self.x) / self.n + slope * x
 
     def saturation_rows(self, share: float) -> float | None:
-        """Return the x from which on x / y is at least a ``share`` of its limit; None while that is unknown."""
+        """Return the x at which x / y reaches a ``share`` of its limit, None if unknown."""
         slope = self.slope
         if slope is None:
             return None
@@ -58,13 +64,16 @@ class DecayingLinearFit:
 
 
 class LatencyModel:
-    """Predicts the seconds of a network call from the shape of its latents and its number of rows."""
+    """Predicts the seconds of a network call from its latents' shape and its rows."""
 
     def __init__(self) -> None:
         self._fits: dict[Shape, DecayingLinearFit | None] = {}
 
     def observe(self, shape: Shape, rows: int, seconds: float) -> None:
-        """Record how long a call took. The first one of each shape is ignored: it warms the device up."""
+        """Record the seconds of a call.
+
+        The first call of each shape is ignored, because it warms the device up.
+        """
         if shape not in self._fits:
             self._fits[shape] = None
             return
@@ -72,7 +81,10 @@ class LatencyModel:
         fit.add(rows, seconds)
 
     def seconds(self, shape: Shape, rows: int) -> float | None:
-        """Predict a call, of an unknown shape by the nearest in size. None before any was recorded."""
+        """Predict the seconds of a call; None before any was recorded.
+
+        An unknown shape uses the one nearest in size.
+        """
         known = {other: fit for other, fit in self._fits.items() if fit}
         if not known:
             return None
@@ -81,7 +93,10 @@ class LatencyModel:
         return known[nearest].at(rows) * cells / math.prod(nearest)
 
     def saturation_rows(self) -> float | None:
-        """Return the rows at which throughput reaches `SATURATION` of its limit, the largest of all shapes."""
+        """Return the rows at which throughput saturates, the largest of all shapes.
+
+        It saturates at `SATURATION` of its limit.
+        """
         saturated = [rows for fit in self._fits.values() if fit and (rows := fit.saturation_rows(SATURATION)) is not None]
         return max(saturated, default=None)
 
@@ -98,9 +113,10 @@ class _SimulatedItem(Generic[T]):
 
 
 def estimate_completion(batcher: Batcher[T], latency: LatencyModel) -> dict[T, float | None]:
-    """Simulate the steps of ``batcher`` and return the seconds until each image is done, None while those are unknown.
+    """Simulate ``batcher`` and return the seconds until each image is done.
 
-    Running images come first, then the others in the order of their admission.
+    The seconds are None while the speed is unknown. Running images come first, then the others in the order of their
+    admission.
     """
     simulated = batcher.copy(lambda item: _SimulatedItem(item, item.owner, item.shape, item.rows, item.left))
     done: dict[T, float | None] = dict.fromkeys([*batcher.running(), *batcher.waiting()])

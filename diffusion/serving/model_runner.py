@@ -1,4 +1,4 @@
-"""What the worker thread does with a batch: step all images, then preview or decode each."""
+"""The worker thread's part: step a batch, then preview or decode each image."""
 
 import gc
 import logging
@@ -21,9 +21,10 @@ TRIM_SECONDS = 10.0  # between two returns of freed memory to the system
 
 
 class ModelRunner:
-    """Draws images with ``model``, in one thread. An error of one image is stored in its task and fails no other.
+    """Draws images with ``model`` in one thread.
 
-    ``fitting_rows`` is how many rows of a network call the device's memory holds, as far as that is known.
+    An error of one image is stored in its task and does not affect others. ``fitting_rows`` is how many rows of a network call
+    the device's memory holds, as far as that is known.
     """
 
     def __init__(self, model: ImageModel) -> None:
@@ -32,7 +33,10 @@ class ModelRunner:
         self._trimmed = time.perf_counter()
 
     def advance(self, batch: Sequence[ImageTask], preview_seconds: float) -> None:
-        """Start what is new, step all, preview or decode each; previews are ``preview_seconds`` apart."""
+        """Start new images, step all, then preview or decode each.
+
+        Previews are ``preview_seconds`` apart.
+        """
         for image_task in batch:
             if image_task.trajectory is None:
                 with _errors_go_to(image_task):
@@ -91,7 +95,8 @@ class ModelRunner:
             image_task.timelapse = self._model.timelapse(request, image_task.x0_previews)
             image_task.image = image_task.preview = self._model.finish(request, trajectory.latents)
         elif now - image_task.previewed >= preview_seconds:
-            image_task.preview, image_task.previewed = to_strip(image_task.x0_previews[-1:]), now
+            image_task.preview = to_strip(image_task.x0_previews[-1:])
+            image_task.previewed = now
 
 
 def release_memory() -> None:
@@ -115,7 +120,7 @@ def compile_model(model: ImageModel) -> None:
 
 @contextmanager
 def _errors_go_to(*image_tasks: ImageTask) -> Iterator[None]:
-    """Store an exception in ``image_tasks``, which fails them alone."""
+    """Store an exception in ``image_tasks``, so that only they fail."""
     try:
         yield
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Which of several replicas a request goes to. No tensors, no clock, no network."""
+"""The choice of a replica for a request. No tensors, no clock, no network."""
 
 import random
 from collections.abc import Collection, Sequence
@@ -33,12 +33,13 @@ R = TypeVar("R", bound=ReplicaLoad)
 
 
 def choose(replicas: Sequence[R], key: Key, rng: random.Random) -> R:
-    """Choose one of ``replicas``, all of which serve the model, for a request of ``key``.
+    """Choose a replica for a request of ``key``.
 
-    Two candidates are drawn from all replicas (Mitzenmacher 2001, "The power of two choices in randomized load balancing") and
-    two from those that step ``key`` already. The shortest `wait` wins; a candidate that does not step ``key`` counts as
-    `AFFINITY_SLACK` longer, and of equals the one that does wins. Comparing only few keeps simultaneous requests, routed by
-    equally old figures, from all going to the replica that was emptiest. Raises `ValueError` if ``replicas`` is empty.
+    All ``replicas`` serve its model. Two candidates are drawn from all replicas (Mitzenmacher 2001, "The power of two choices
+    in randomized load balancing") and two from those that step ``key`` already. The shortest `wait` wins; a candidate that
+    does not step ``key`` counts as `AFFINITY_SLACK` longer, and of equals the one that does wins. Comparing only few keeps
+    simultaneous requests, routed by equally old figures, from all going to the replica that was emptiest. Raises `ValueError`
+    if ``replicas`` is empty.
     """
     if not replicas:
         raise ValueError("no replica can serve the request")
@@ -48,7 +49,10 @@ def choose(replicas: Sequence[R], key: Key, rng: random.Random) -> R:
 
 
 def wait(replica: ReplicaLoad, key: Key) -> float:
-    """Return how long a request of ``key`` would wait, in queued rows; each takes longer the more shapes take turns."""
+    """Return the expected wait of a request of ``key``, in queued rows.
+
+    Each row takes longer if more shapes take turns.
+    """
     return replica.queued * (1 + SHAPE_SWITCH_COST * (len({*replica.keys, key}) - 1))
 
 

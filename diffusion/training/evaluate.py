@@ -102,7 +102,7 @@ class Evaluator:
     size: EvaluationSize
 
     def evaluate(self, model: Path, run: Path) -> Evaluation:
-        """Measure the model folder ``model``; write figures and sheets to ``run/evaluation``."""
+        """Measure the folder ``model``; write figures and sheets to ``run/evaluation``."""
         output = run / "evaluation"
         output.mkdir(parents=True, exist_ok=True)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
