@@ -86,9 +86,9 @@ class AdminCog(commands.GroupCog, group_name="admin", group_description="Control
             lines.append(say(language, "After a restart: {settings}.", settings=_quote_names(waiting)))
         await _say(interaction, *lines, *await self._pass_on("reload", language))
 
-    async def _pass_on(self, verb: str, language: str) -> list[str]:
-        """Publish ``verb`` to the other processes; return a line that counts them, if any."""
-        others = await self.service.broadcasts.publish(verb)
+    async def _pass_on(self, command: str, language: str) -> list[str]:
+        """Publish ``command`` to the other processes; return a line that counts them, if any."""
+        others = await self.service.broadcasts.publish(command)
         return [say(language, OTHER_PROCESSES, count=others)] if others else []
 
     def _resume(self) -> None:

@@ -22,7 +22,7 @@ Seconds = Callable[[Shape, int], float]  # of a network call, by the shape of it
 
 
 @dataclass(eq=False)
-class Picture:
+class SimulatedImage:
     """One image of a request as a `Batcher` item; times are simulated seconds."""
 
     owner: Hashable
@@ -41,7 +41,7 @@ class ServedRequest:
         rows = 2 if request.guidance_scale > 1 else 1
         self.arrival = arrival
         self.key = (MODEL_NAME, shape)
-        self.pictures = [Picture(arrival.owner, shape, rows, request.evaluations) for _ in range(request.count)]
+        self.pictures = [SimulatedImage(arrival.owner, shape, rows, request.evaluations) for _ in range(request.count)]
 
     @property
     def start_delay(self) -> float:
@@ -61,7 +61,7 @@ class Gpu(Protocol):
     def queued(self) -> float: ...  # noqa: D102
     @property
     def keys(self) -> Collection[Key]: ...  # noqa: D102
-    def take(self, pictures: Sequence[Picture]) -> None: ...  # noqa: D102
+    def take(self, pictures: Sequence[SimulatedImage]) -> None: ...  # noqa: D102
 
 
 class BatchingGpu:
@@ -71,7 +71,7 @@ class BatchingGpu:
         self.queued = 0.0
         self._env = env
         self._seconds = seconds
-        self._batcher = Batcher[Picture](max_rows)
+        self._batcher = Batcher[SimulatedImage](max_rows)
         self._work = env.event()
         env.process(self._run())
 
@@ -80,7 +80,7 @@ class BatchingGpu:
         """The models and shapes of the running pictures."""
         return {(MODEL_NAME, picture.shape) for picture in self._batcher.running()}
 
-    def take(self, pictures: Sequence[Picture]) -> None:
+    def take(self, pictures: Sequence[SimulatedImage]) -> None:
         """Queue ``pictures``."""
         for picture in pictures:
             self._batcher.add(picture)
@@ -121,7 +121,7 @@ class SingleGpu:
         self._queue = queue
         env.process(self._run())
 
-    def take(self, pictures: Sequence[Picture]) -> None:
+    def take(self, pictures: Sequence[SimulatedImage]) -> None:
         """Queue ``pictures``."""
         for picture in pictures:
             self._queue.put(picture)
@@ -129,7 +129,7 @@ class SingleGpu:
 
     def _run(self) -> Events:
         while True:
-            picture: Picture = yield self._queue.get()
+            picture: SimulatedImage = yield self._queue.get()
             picture.started = self._env.now
             yield self._env.timeout(picture.left * self._seconds(picture.shape, picture.rows))
             self.queued -= picture.rows * picture.left

@@ -66,10 +66,10 @@ async def _cancel_jobs(service: GenerationService, member: int) -> None:
 
     The wait lasts at most `CANCEL_TIMEOUT_SECONDS`.
     """
-    elsewhere = await service.claims.held_by_others(member)
-    for creation_id in elsewhere:
+    held_by_others = await service.claims.held_by_others(member)
+    for creation_id in held_by_others:
         await service.cancel_elsewhere(creation_id)
-    if elsewhere:
+    if held_by_others:
         await asyncio.sleep(2 * service.lease.renew_interval)  # until the other processes notice and store nothing more
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(CANCEL_TIMEOUT_SECONDS):

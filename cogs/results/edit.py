@@ -10,7 +10,7 @@ from cogs.core.generation.source import ResultSource
 from cogs.core.i18n.catalogues import say
 from cogs.core.messages.components import Form
 from cogs.core.messages.confirm import confirm_variants
-from cogs.core.messages.replies import REMEDY, send_flags_note
+from cogs.core.messages.replies import ERROR_VIEW, send_flags_note
 from cogs.core.messages.views import ResultTarget, edit_again_view
 from cogs.core.policy.context import Context
 from cogs.core.request.edit_form import MAX_GUIDANCE, Edit
@@ -53,14 +53,14 @@ class Editor:
         original = source.creation
         key = (context.member_id, original.id)
         self._keep_draft(key, edit)
-        remedy = edit_again_view(context.member_id, original.id, context.language)
-        interaction.extras[REMEDY] = remedy
+        error_view = edit_again_view(context.member_id, original.id, context.language)
+        interaction.extras[ERROR_VIEW] = error_view
         parsed = parse_prompt(edit.prompt)
         count = (await source.request_soon()).count_each
         confirmed = await confirm_variants(context, parsed, count)
         if confirmed is None:
             return
-        confirmed.interaction.extras[REMEDY] = remedy
+        confirmed.interaction.extras[ERROR_VIEW] = error_view
 
         async def prepare() -> ImageRequest:
             fields = edit.request_fields(confirmed.limits.steps)

@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks.capacity.costs import H200, latency_model
 from benchmarks.capacity.plan import Point, latent_shape, minimum_gpus
-from benchmarks.capacity.simulation import FIFO, ROUND_ROBIN_BATCHING, ROUTING_BATCHING, WAYS, Picture, simulate
+from benchmarks.capacity.simulation import FIFO, ROUND_ROBIN_BATCHING, ROUTING_BATCHING, WAYS, SimulatedImage, simulate
 from benchmarks.capacity.trace import FLOOD_REQUESTS, HOUR_SECONDS, Arrival, Community
 from diffusion.request import ImageRequest
 from diffusion.serving.batcher import Batcher
@@ -91,8 +91,8 @@ def test_routing_avoids_the_queue_that_round_robin_takes():
 def test_simulation_of_one_gpu_agrees_with_estimate_completion(sides, max_rows):
     trace = [ask(0.0, 10 + 7 * number % 11, f"owner {number}", sides[number % len(sides)]) for number in range(12)]
     served = simulate(trace, ROUTING_BATCHING, 1, sloped(), latent_shape, max_rows)
-    pictures = [Picture(each.arrival.owner, each.key[1], 2, each.arrival.request.evaluations) for each in served]
-    batcher: Batcher[Picture] = Batcher(max_rows)
+    pictures = [SimulatedImage(each.arrival.owner, each.key[1], 2, each.arrival.request.evaluations) for each in served]
+    batcher: Batcher[SimulatedImage] = Batcher(max_rows)
     for picture in pictures:
         batcher.add(picture)
     estimates = estimate_completion(batcher, sloped())

@@ -17,7 +17,7 @@ from diffusion.errors import DarkroomError
 
 log = logging.getLogger(__name__)
 # Keys of `Interaction.extras`
-REMEDY = "remedy"  # a view that an error reply shows
+ERROR_VIEW = "error_view"  # a view that an error reply shows
 CONTINUED_BY = "continued_by"  # the later interaction to reply to
 # An error that is edited into one of these responses would be visible to everyone.
 PUBLIC_RESPONSES: Final = (
@@ -32,11 +32,11 @@ async def reply_error(interaction: Interaction, error: Exception) -> None:
     Deletes a public response that was already begun, because only the member may see the error.
     """
     interaction = interaction.extras.get(CONTINUED_BY, interaction)
-    explained = as_user_error(error)
-    sentence = translate(Context.of(interaction).language, explained)
+    user_error = as_user_error(error)
+    sentence = translate(Context.of(interaction).language, user_error)
     options: dict[str, Any] = {"ephemeral": True, "allowed_mentions": NO_MENTIONS}
-    if remedy := interaction.extras.get(REMEDY):
-        options["view"] = remedy
+    if view := interaction.extras.get(ERROR_VIEW):
+        options["view"] = view
     try:
         if not interaction.response.is_done():
             await interaction.response.send_message(sentence, **options)
@@ -46,7 +46,7 @@ async def reply_error(interaction: Interaction, error: Exception) -> None:
                 await interaction.delete_original_response()
         await interaction.followup.send(sentence, **options)
     except (discord.HTTPException, *NETWORK_ERRORS) as failure:
-        log.warning("an error reply did not reach its member (%r): %s", str(explained), failure)
+        log.warning("an error reply did not reach its member (%r): %s", str(user_error), failure)
 
 
 async def send_flags_note(context: Context, prompt: ParsedPrompt) -> None:

@@ -183,8 +183,8 @@ class Rules:
 
         Counts those of all processes. No other request of the member can pass before the caller's next await.
         """
-        elsewhere = len(await self.claims.held_by_others(member_id)) if self._is_shared else 0
-        if self.engine.jobs_of(member_id) + self._preparing[member_id] + elsewhere >= self.max_per_member:
+        by_others = len(await self.claims.held_by_others(member_id)) if self._is_shared else 0
+        if self.engine.jobs_of(member_id) + self._preparing[member_id] + by_others >= self.max_per_member:
             raise QueueFullError(TOO_MANY_REQUESTS, count=self.max_per_member)
 
     @contextlib.asynccontextmanager

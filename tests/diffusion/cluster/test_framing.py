@@ -29,7 +29,7 @@ from diffusion.result import Progress
 from diffusion.text import plural
 
 PICTURE = Image.linear_gradient("L").resize((32, 32)).convert("RGB")
-MOST = 1 << 20
+MAX_BYTES = 1 << 20
 
 
 def stream(data):
@@ -43,8 +43,8 @@ def stream(data):
 def test_decode_frame_inverts_encode_frame(head, files):
     head.pop("files", None)
     data = encode_frame(head, files)
-    assert decode_frame(data, MOST) == (head, files)
-    assert asyncio.run(read_frame(Reader(data), MOST)) == (head, files)
+    assert decode_frame(data, MAX_BYTES) == (head, files)
+    assert asyncio.run(read_frame(Reader(data), MAX_BYTES)) == (head, files)
 
 
 class Reader:
@@ -63,16 +63,16 @@ class Reader:
 @given(st.binary(max_size=200))
 def test_decode_frame_rejects_other_bytes(data):
     with pytest.raises(BrokenFrameError):
-        decode_frame(struct.pack(">I", len(data)) + data, MOST)
+        decode_frame(struct.pack(">I", len(data)) + data, MAX_BYTES)
     with pytest.raises((BrokenFrameError, asyncio.IncompleteReadError)):
-        asyncio.run(read_frame(Reader(data), MOST))
+        asyncio.run(read_frame(Reader(data), MAX_BYTES))
 
 
 @pytest.mark.parametrize(
     "data",
     [
         struct.pack(">I", MAX_HEADER_BYTES + 1) + b"x" * 10,
-        encode_frame({}, [b"x" * (MOST + 1)]),
+        encode_frame({}, [b"x" * (MAX_BYTES + 1)]),
         encode_frame({})[:-1],
         struct.pack(">I", 14) + b'{"files":[-1]}',
         pickle.dumps(ImageRequest("a fox")),
@@ -80,9 +80,9 @@ def test_decode_frame_rejects_other_bytes(data):
 )
 def test_decode_frame_rejects_large_and_broken_frames(data):
     with pytest.raises(BrokenFrameError):
-        decode_frame(data, MOST)
+        decode_frame(data, MAX_BYTES)
     with pytest.raises((BrokenFrameError, asyncio.IncompleteReadError)):
-        asyncio.run(read_frame(Reader(data), MOST))
+        asyncio.run(read_frame(Reader(data), MAX_BYTES))
 
 
 @pytest.mark.parametrize(
@@ -95,14 +95,14 @@ def test_decode_frame_rejects_large_and_broken_frames(data):
     ],
 )
 def test_decode_request_inverts_encode_request(request_):
-    frame = decode_frame(encode_frame(*schema.encode_request(request_, 7)), MOST)
+    frame = decode_frame(encode_frame(*schema.encode_request(request_, 7)), MAX_BYTES)
     assert schema.decode_request(frame) == (request_, 7)
 
 
 def test_encode_request_fits_pictures_to_the_requested_size():
     mask = box_mask(PICTURE.size, (0, 0, 16, 32))
     asked = ImageRequest("a fox", width=16, height=32, image=PICTURE, mask=mask, start_step=3)
-    request, _ = schema.decode_request(decode_frame(encode_frame(*schema.encode_request(asked, None)), MOST))
+    request, _ = schema.decode_request(decode_frame(encode_frame(*schema.encode_request(asked, None)), MAX_BYTES))
     assert (request.image.size, request.image.mode, request.mask.size, request.mask.mode) == ((16, 32), "RGB", (16, 32), "L")
     assert replace(request, image=None, mask=None) == replace(asked, image=None, mask=None)
     assert decode_image(encode_image(PICTURE)).tobytes() == PICTURE.tobytes()
@@ -183,7 +183,7 @@ def test_encode_progress_sends_changed_previews_only():
     ],
 )
 def test_error_message_rebuilds_the_same_error(error):
-    head, _ = decode_frame(encode_frame(*schema.encode_error(error)), MOST)
+    head, _ = decode_frame(encode_frame(*schema.encode_error(error)), MAX_BYTES)
     other = schema.ErrorMessage.model_validate(head["error"]).error()
     assert (type(other), str(other), other.template, other.values) == (type(error), str(error), error.template, error.values)
     assert getattr(other, "field", None) == getattr(error, "field", None)

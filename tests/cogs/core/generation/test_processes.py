@@ -215,10 +215,10 @@ def olga(server):
 async def test_admin_commands_reach_all_processes(server, other, olga):
     told = []
     other.broadcasts.handlers |= {
-        verb: lambda _, verb=verb: told.append(verb) for verb in ("pause", "resume", "drain", "reload")
+        command: lambda _, command=command: told.append(command) for command in ("pause", "resume", "drain", "reload")
     }
-    for verb in ("pause", "resume", "drain", "reload"):
-        told_them = private_text(await olga.slash(server.channel, f"admin {verb}"))
+    for command in ("pause", "resume", "drain", "reload"):
+        told_them = private_text(await olga.slash(server.channel, f"admin {command}"))
         assert "within seconds: 1" in told_them or told_them.startswith("Drained")  # at once, as nothing is in hand
     await server.until(lambda: told == ["pause", "resume", "drain", "reload"])
     await olga.slash(server.channel, "admin resume")

@@ -21,7 +21,7 @@ from diffusion.text import plural
 
 OTHERS = sorted(set(LANGUAGE_BY_LOCALE.values()))
 FORM_TITLE, FORM_LABEL, FORM_HINT, BUTTON, OPTION = 45, 45, 100, 80, 100  # characters, by Discord's rules
-MOST = 2**64 - 1
+MAX_ID = 2**64 - 1
 
 
 def refused(make):
@@ -131,7 +131,7 @@ def test_labels_fit_on_forms_and_buttons(language):
     form = EditForm(None, context, None, Edit("", "", "", "", ""))
     assert len(form.title) <= FORM_TITLE
     assert all(len(item.to_component_dict()["label"]) <= FORM_LABEL for item in form.children)
-    for rows in (result_rows(MOST, MOST, 1, True, language), result_rows(MOST, MOST, 10, True, language)):
+    for rows in (result_rows(MAX_ID, MAX_ID, 1, True, language), result_rows(MAX_ID, MAX_ID, 10, True, language)):
         for control in (control for row in rows for control in row.children):
             assert len(getattr(control.item, "label", None) or "") <= BUTTON
             assert all(len(option.label) <= OPTION for option in getattr(control.item, "options", []))

@@ -155,13 +155,13 @@ async def test_reap_expired_spares_all_after_a_common_outage(postgresql):
 
 
 async def test_assert_owned_waits_in_an_outage_unless_the_process_is_alone(postgresql):
-    async with processes(postgresql.fresh(), "", "0") as (sole, one):
-        await sole.creation_store.add(alone := creation(1))
+    async with processes(postgresql.fresh(), "", "0") as (single, one):
+        await single.creation_store.add(alone := creation(1))
         await one.creation_store.add(shared := creation(2))
         postgresql.stop("immediate")
         try:
-            await sole.creation_store.assert_owned(alone)
-            assert sole.lease.is_valid
+            await single.creation_store.assert_owned(alone)
+            assert single.lease.is_valid
             one.lease.seconds = SHORT
             one.lease._renewed_at -= SHORT  # the lease ran out meanwhile
             holding = asyncio.create_task(one.creation_store.assert_owned(shared))
@@ -247,17 +247,17 @@ async def in_any_order(url, steps):
 
         for process in living:
             await process.lease.open()
-        for verb, index in [*steps, *(("live", index) for index in range(3)), ("claim", 0)]:
+        for action, index in [*steps, *(("live", index) for index in range(3)), ("claim", 0)]:
             process, believed = living[index], theirs[index]
-            if verb == "die":
+            if action == "die":
                 await process.lease.release()  # it goes on, unaware
-            elif verb == "live":
+            elif action == "live":
                 await process.lease.renew()
-            elif verb == "add":
+            elif action == "add":
                 added += 1
                 believed[added] = creation(added)
                 await process.creation_store.add(believed[added])
-            elif verb == "claim":
+            elif action == "claim":
                 believed |= {row.id: row for row in await process.claims.claim_orphans()}
             elif believed:
                 await end(process, believed.popitem()[1])
