@@ -109,24 +109,24 @@ class Evaluator:
         vae = AutoencoderKL.from_pretrained(model / "vae", dtype=torch.float32).to(device)
         learned = [picture for picture in self.pictures if is_selected(picture, self.data)]
         training = [flatten(picture.image()) for picture in learned]
-        asked_seen, asked_unseen = self._prompts()
-        drawn_seen = self._draw(asked_seen)
-        drawn_unseen = self._draw(asked_unseen)
-        unseen = self._judge(drawn_unseen, asked_unseen)
+        known_prompts, new_prompts = self._prompts()
+        drawn_seen = self._draw(known_prompts)
+        drawn_unseen = self._draw(new_prompts)
+        unseen = self._judge(drawn_unseen, new_prompts)
         found = nearest(drawn_seen, training)
         evaluation = Evaluation(
             pictures=len(drawn_seen) + len(drawn_unseen),
-            seen=Recognition.of(self._judge(drawn_seen, asked_seen)),
-            real_seen=_recognise_real(self.recogniser, vae, learned, asked_seen),
+            seen=Recognition.of(self._judge(drawn_seen, known_prompts)),
+            real_seen=_recognise_real(self.recogniser, vae, learned, known_prompts),
             unseen=Recognition.of(unseen),
-            real_unseen=_recognise_real(self.recogniser, vae, learned, asked_unseen),
-            unseen_kinds=_by_kind(unseen, _repeat(asked_unseen, self.size.seeds)),
+            real_unseen=_recognise_real(self.recogniser, vae, learned, new_prompts),
+            unseen_kinds=_by_kind(unseen, _repeat(new_prompts, self.size.seeds)),
             recogniser=self.recogniser.accuracy,
             held_out_psnr=held_out_psnr(vae, self.pictures),
             velocity_loss=velocity_loss(model, run / "latents", self.size.latents, device),
             diversity=diversity(drawn_seen, self.size.seeds) if self.size.seeds > 1 else 0.0,
             nearest_psnr=statistics.median(each.psnr for each in found),
-            nearest_is_subject=_share_of_subject(found, learned, _repeat(asked_seen, self.size.seeds)),
+            nearest_is_subject=_share_of_subject(found, learned, _repeat(known_prompts, self.size.seeds)),
             copies=sum(each.psnr >= COPY_PSNR for each in found) / len(found),
             seconds_per_picture=_seconds(self.generate),
             megabytes=sum(path.stat().st_size for path in model.rglob("*.safetensors")) / 1e6,
@@ -134,8 +134,8 @@ class Evaluator:
         (output / "evaluation.json").write_text(json.dumps(asdict(evaluation), indent=2) + "\n")
         draw_grid(self.generate).save(output / "grid.webp", quality=92)
         interval = len(drawn_seen) // NEAREST_SHOWN or 1
-        shown = range(0, len(drawn_seen), interval)[:NEAREST_SHOWN]
-        sheet = pairs_sheet([drawn_seen[index] for index in shown], [training[found[index].index] for index in shown])
+        rows = range(0, len(drawn_seen), interval)[:NEAREST_SHOWN]
+        sheet = pairs_sheet([drawn_seen[index] for index in rows], [training[found[index].index] for index in rows])
         sheet.save(output / "nearest.webp", quality=92)
         return evaluation
 
@@ -148,17 +148,17 @@ class Evaluator:
         seen = seen_prompts(self.pictures, self.data, self.size.seen)
         return seen, _spread(unseen_prompts(), self.size.unseen)
 
-    def _draw(self, asked: Sequence[EvaluationPrompt]) -> list[Image.Image]:
-        prompts = [each.prompt for each in _repeat(asked, self.size.seeds)]
-        seeds = [seed for _ in asked for seed in range(self.size.seeds)]
+    def _draw(self, prompts: Sequence[EvaluationPrompt]) -> list[Image.Image]:
+        texts = [each.prompt for each in _repeat(prompts, self.size.seeds)]
+        seeds = [seed for _ in prompts for seed in range(self.size.seeds)]
         images = []
-        for start in tqdm(range(0, len(prompts), BATCH_SIZE), desc="drawing", unit="batch", mininterval=5):
+        for start in tqdm(range(0, len(texts), BATCH_SIZE), desc="drawing", unit="batch", mininterval=5):
             part = slice(start, start + BATCH_SIZE)
-            images += self.generate(prompts[part], seeds[part])
+            images += self.generate(texts[part], seeds[part])
         return images
 
-    def _judge(self, images: Sequence[Image.Image], asked: Sequence[EvaluationPrompt]) -> list[Judgement]:
-        return self.recogniser.judge(images, _repeat(asked, self.size.seeds))
+    def _judge(self, images: Sequence[Image.Image], prompts: Sequence[EvaluationPrompt]) -> list[Judgement]:
+        return self.recogniser.judge(images, _repeat(prompts, self.size.seeds))
 
 
 def table(evaluations: dict[str, Evaluation]) -> str:
@@ -200,37 +200,37 @@ def table(evaluations: dict[str, Evaluation]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _repeat(asked: Sequence[EvaluationPrompt], seeds: int) -> list[EvaluationPrompt]:
-    return [shown for shown in asked for _ in range(seeds)]
+def _repeat(prompts: Sequence[EvaluationPrompt], seeds: int) -> list[EvaluationPrompt]:
+    return [prompt for prompt in prompts for _ in range(seeds)]
 
 
-def _spread(asked: list[EvaluationPrompt], count: int) -> list[EvaluationPrompt]:
-    """Return ``count`` of ``asked``, evenly spread."""
-    count = min(count, len(asked))
-    return [asked[index * len(asked) // count] for index in range(count)]
+def _spread(prompts: list[EvaluationPrompt], count: int) -> list[EvaluationPrompt]:
+    """Return ``count`` of ``prompts``, evenly spread."""
+    count = min(count, len(prompts))
+    return [prompts[index * len(prompts) // count] for index in range(count)]
 
 
 def _recognise_real(
-    recogniser: Recogniser, vae: AutoencoderKL, learned: list[Picture], asked: Sequence[EvaluationPrompt]
+    recogniser: Recogniser, vae: AutoencoderKL, learned: list[Picture], prompts: Sequence[EvaluationPrompt]
 ) -> Recognition:
     """Judge real pictures of the prompts: the upper bound for generated ones.
 
     They pass through the autoencoder, as generated ones do.
     """
-    real = to_pixels([draw_prompt(shown, learned) for shown in asked])
+    real = to_pixels([draw_prompt(prompt, learned) for prompt in prompts])
     pixels = (reconstruct(vae, real) * 127.5 + 127.5).byte().permute(0, 2, 3, 1).numpy()
-    return Recognition.of(recogniser.judge([Image.fromarray(image) for image in pixels], asked))
+    return Recognition.of(recogniser.judge([Image.fromarray(image) for image in pixels], prompts))
 
 
-def _by_kind(verdicts: Sequence[Judgement], asked: Sequence[EvaluationPrompt]) -> dict[str, Recognition]:
+def _by_kind(verdicts: Sequence[Judgement], prompts: Sequence[EvaluationPrompt]) -> dict[str, Recognition]:
     kinds: dict[str, list[Judgement]] = {}
-    for verdict, shown in zip(verdicts, asked, strict=True):
-        kinds.setdefault(shown.kind, []).append(verdict)
+    for verdict, prompt in zip(verdicts, prompts, strict=True):
+        kinds.setdefault(prompt.kind, []).append(verdict)
     return {kind: Recognition.of(of_kind) for kind, of_kind in kinds.items()}
 
 
-def _share_of_subject(found: Sequence[Nearest], learned: Sequence[Picture], asked: Sequence[EvaluationPrompt]) -> float:
-    hits = [learned[each.index].name == shown.subjects[0] for each, shown in zip(found, asked, strict=True)]
+def _share_of_subject(found: Sequence[Nearest], learned: Sequence[Picture], prompts: Sequence[EvaluationPrompt]) -> float:
+    hits = [learned[each.index].name == prompt.subjects[0] for each, prompt in zip(found, prompts, strict=True)]
     return sum(hits) / len(hits)
 
 

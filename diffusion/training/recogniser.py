@@ -125,17 +125,17 @@ class Judgement:
         return self.top_5 and self.attribute
 
 
-def _judgement(asked: EvaluationPrompt, found: list[str], colour: str, ground: str) -> Judgement:
+def _judgement(prompt: EvaluationPrompt, found: list[str], colour: str, ground: str) -> Judgement:
     def is_there(subject: str, names: list[str]) -> bool:
         return subject in names or subject in map(without_colour, names)
 
-    first, *others = asked.subjects
+    first, *others = prompt.subjects
     return Judgement(
         top_1=is_there(first, found[:1]),
         top_5=is_there(first, found),
         attribute=all(is_there(other, found) for other in others)
-        and asked.colour in ("", colour)
-        and asked.background in ("", ground),
+        and prompt.colour in ("", colour)
+        and prompt.background in ("", ground),
     )
 
 
@@ -198,8 +198,8 @@ def train(path: Path, config: RecogniserConfig, data: DataConfig, pictures: list
             bar.set_postfix(loss=f"{smooth:.3f}", refresh=False)
             bar.update()
     recogniser.eval()
-    asked = [EvaluationPrompt(picture.name, (picture.name,)) for picture in held_out]
-    verdicts = recogniser.judge([flatten(picture.image()) for picture in held_out], asked)
+    prompts = [EvaluationPrompt(picture.name, (picture.name,)) for picture in held_out]
+    verdicts = recogniser.judge([flatten(picture.image()) for picture in held_out], prompts)
     recogniser.accuracy = {
         "top_1": sum(verdict.top_1 for verdict in verdicts) / len(verdicts),
         "top_5": sum(verdict.top_5 for verdict in verdicts) / len(verdicts),
