@@ -1,10 +1,11 @@
 """Jobs that are slow or never end, and what the database says about them."""
 
 import asyncio
+import threading
 import time
 
 from cogs.core.storage.creations import State
-from tests.support.waiting import until
+from tests.support.waiting import WAIT_SECONDS, until
 
 
 def slow_down(server, monkeypatch, seconds=0.02):
@@ -16,6 +17,19 @@ def slow_down(server, monkeypatch, seconds=0.02):
         return predict(*rows)
 
     monkeypatch.setattr(server.engine.model, "predict_noise", wait_and_predict)
+
+
+def hold_steps(server, monkeypatch):
+    """Let no picture get beyond its first steps until the returned event is set."""
+    may_continue = threading.Event()
+    predict = server.engine.model.predict_noise
+
+    def wait_and_predict(*rows):
+        may_continue.wait(WAIT_SECONDS)
+        return predict(*rows)
+
+    monkeypatch.setattr(server.engine.model, "predict_noise", wait_and_predict)
+    return may_continue
 
 
 def never_ends(*_, **__):
@@ -31,13 +45,18 @@ async def row_of(server, message):
     return await server.service.creation_store.get_by_message(message.id)
 
 
+async def until_state(server, message, state):
+    """Wait until the request of ``message`` has reached ``state`` in the database."""
+
+    async def has_state():
+        return (await row_of(server, message)).state == state
+
+    await until(has_state, seen=server.shown)
+
+
 async def until_running(server, message):
-    """Wait until the journal knows that this is being made."""
-
-    async def is_running():
-        return (await row_of(server, message)).state == State.RUNNING
-
-    await until(is_running, seen=server.shown)
+    """Wait until the database knows that the engine draws the pictures of ``message``."""
+    await until_state(server, message, State.RUNNING)
 
 
 def count_posts(server):

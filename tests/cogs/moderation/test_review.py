@@ -2,7 +2,7 @@
 
 import asyncio
 from datetime import timedelta
-from unittest.mock import AsyncMock
+from unittest.mock import AsyncMock, Mock
 
 import discord
 import pytest
@@ -176,9 +176,10 @@ async def test_held_picture_stays_held_after_a_restart(server):
 
 async def test_decision_is_carried_out_after_a_crash_in_delivery(server, monkeypatch):
     message, question = await ask_and_hold(server)
-    monkeypatch.setattr(server.service.runner.delivery, "deliver", never_ends)
+    deliver = Mock(side_effect=never_ends)
+    monkeypatch.setattr(server.service.runner.delivery, "deliver", deliver)
     await server.mia.click(question, label="Spoiler")
-    await asyncio.sleep(0.1)
+    await server.until(lambda: deliver.called)
     await server.restart()
     await server.until_finished(message)
     assert outcome_of(message) == SPOILERS
@@ -280,7 +281,7 @@ async def test_undecided_review_expires_with_old_pictures(server):
 async def test_review_deleted_during_downtime_is_posted_again(server, monkeypatch):
     message, question = await ask_and_hold(server)
     with monkeypatch.context() as away:
-        away.setattr(server.env.bot.get_cog("ReviewCog"), "_reject", AsyncMock())
+        away.setattr(server.service.review_store, "undecided", AsyncMock(return_value=[]))
         server.env.backend.delete_message(server.moderators.id, question.id)
         await server.env.settle()
     await server.restart()

@@ -1,9 +1,10 @@
-"""Two processes of one bot on one PostgreSQL, here two studios that act on the same simulated Discord."""
+"""Two processes of one bot on one PostgreSQL, here two services that act on the same simulated Discord."""
 
 import asyncio
 
 import discord
 import pytest
+from sqlalchemy import update
 
 from cogs.core.generation.service import GenerationService
 from cogs.core.request.preferences import Preferences, Scope
@@ -11,23 +12,30 @@ from cogs.core.simulator.browser import spawn_outside
 from cogs.core.storage import quotas
 from cogs.core.storage.creations import State
 from cogs.core.storage.database import Database
-from cogs.core.storage.lease import Lease
+from cogs.core.storage.lease import Lease, ProcessRow
 from cogs.core.storage.preferences import PreferenceStore
 from diffusion.config import EngineConfig
 from diffusion.images.parameters import read_parameters
 from diffusion.request import Limits
 from diffusion.serving.engine import Engine
-from tests.support.jobs import ask, count_posts, row_of, slow_down, until_running
+from tests.support.jobs import ask, count_posts, hold_steps, row_of, slow_down, until_running
 from tests.support.messages import pictures_of, private_text, text_of
 from tests.support.server import open_server
-from tests.support.waiting import WAIT_SECONDS
+from tests.support.waiting import WAIT_SECONDS, until
 
-SECONDS = 1.0  # of a lease
+RENEW_INTERVAL_SECONDS = 0.1
+
+
+@pytest.fixture(autouse=True)
+def long_leases(monkeypatch):
+    """Renew and poll often, but let a lease expire only where a test says so, however slow the machine is."""
+    monkeypatch.setattr("cogs.core.storage.lease.LEASE_SECONDS", 10 * WAIT_SECONDS)
+    monkeypatch.setattr(Lease, "renew_interval", RENEW_INTERVAL_SECONDS)
 
 
 @pytest.fixture
 def url(postgresql):
-    return postgresql.fresh()
+    return postgresql.create_database()
 
 
 @pytest.fixture
@@ -45,44 +53,60 @@ async def other(server, url, tiny_model):
         Database(url) as database,
         Engine(tiny_model, EngineConfig(limits=Limits(side=256))) as engine,
     ):
-        service = GenerationService(
-            engine, database, server.service.image_store, lease=Lease(database, "1", SECONDS), leads=False
-        )
+        service = GenerationService(engine, database, server.service.image_store, lease=Lease(database, "1"), leads=False)
         service.background.spawn = spawn_outside(server.env)
         await service.open(server.env.bot)
+        service.lease._renewed_without_gap_since -= service.lease.seconds  # as if it had run for long, so that it may reap
         yield service
         await service.close()
 
 
 async def let_expire(service):
-    """Let a studio work on and not know that its lease runs out."""
-    for chore in service.background._daemons:
-        chore.cancel()
-    service.lease.seconds = SECONDS / 2
-    await service.lease.renew()
+    """Let the lease of a process expire, which works on and does not know of it."""
+    heartbeat = [*service.background._daemons]
+    for task in heartbeat:
+        task.cancel()
+    await asyncio.wait(heartbeat)
+    async with service.database.sessions.begin() as session:
+        await session.execute(update(ProcessRow).filter_by(process_id=service.lease.process_id).values(expires=0))
 
 
 async def crash(service, monkeypatch):
-    """End a studio without a word to the others."""
+    """End a process without a word to the others."""
     await let_expire(service)
     monkeypatch.setattr(service.lease, "release", lambda: asyncio.sleep(0))
     await service.close()
 
 
-async def taken(server, other, message):
-    """Wait until ``other`` makes what ``message`` was promised for."""
+async def until_claims(process, times):
+    """Wait until a process has looked for orphans so many times more."""
+    claims, claim_orphans = [], process.claims.claim_orphans
+
+    async def count_claims(*arguments):
+        found = await claim_orphans(*arguments)
+        claims.append(found)
+        return found
+
+    process.claims.claim_orphans = count_claims
+    await until(lambda: len(claims) >= times)
+    process.claims.claim_orphans = claim_orphans
+
+
+async def until_taken_over(server, other, message):
+    """Wait until ``other`` makes the pictures of ``message``; return their row."""
     row = await row_of(server, message)
     await server.until(lambda: row.id in other.jobs)
     return row
 
 
 async def test_other_process_resumes_a_dead_process_job_with_its_seed(server, other, monkeypatch):
-    slow_down(server, monkeypatch, 0.1)
+    may_continue = hold_steps(server, monkeypatch)
     message = await ask(server)
     await until_running(server, message)
-    await asyncio.sleep(2 * SECONDS)
+    await until_claims(other, 3)
     assert not other.jobs  # not as long as it lives
     await crash(server.service, monkeypatch)
+    may_continue.set()
     await server.until_finished(message)
     assert read_parameters(await pictures_of(message)[0].read())["seed"] == 5
     await server.until(lambda: not other.background)
@@ -92,25 +116,27 @@ async def test_other_process_resumes_a_dead_process_job_with_its_seed(server, ot
 
 
 async def test_other_process_resumes_a_stopped_process_job_at_once(server, other, monkeypatch):
-    slow_down(server, monkeypatch)
+    may_continue = hold_steps(server, monkeypatch)
     message = await ask(server)
     await server.service.close(grace=0.1)
+    may_continue.set()
     await server.until_finished(message)
     assert (await row_of(server, message)).owner_process == other.lease.process_id and count_posts(server) == 1
 
 
 async def test_slow_process_does_not_post_a_job_that_it_lost(server, other, monkeypatch, caplog):
-    slow_down(server, monkeypatch, 0.1)
+    may_continue = hold_steps(server, monkeypatch)
     message = await ask(server)
     await until_running(server, message)
     await let_expire(server.service)
-    row = await taken(server, other, message)
+    row = await until_taken_over(server, other, message)
     assert row.id in server.service.jobs  # both make it, for now
+    may_continue.set()
     await server.until_finished(message)
     await server.until_idle()
     await server.until(lambda: not other.background)
     assert count_posts(server) == 1 and len(server.channel.history()) == 1
-    assert f"<Creation {row.id}" in caplog.text and "is not made here any more" in caplog.text
+    assert f"<Creation {row.id}" in caplog.text and "belongs to another process now" in caplog.text
     assert (await row_of(server, message)).owner_process == other.lease.process_id
 
 
@@ -128,16 +154,16 @@ async def test_process_that_lost_a_job_stops_it_silently(server, other, monkeypa
 
 
 async def test_cancel_reaches_a_job_in_another_process(server, other, monkeypatch):
-    slow_down(server, monkeypatch)
-    message = await ask(server, steps=150)
+    may_continue = hold_steps(server, monkeypatch)
+    message = await ask(server)
     await server.service.close(grace=0.1)
     await server.until(lambda: other.jobs)
     server.service.closed_reason = None
-    monkeypatch.setattr(server.service.lease, "seconds", SECONDS)
     await server.service.lease.renew()
     await server.until(lambda: message.components)
     await server.alice.click(message, label="Cancel")
     await server.until(lambda: not other.jobs)
+    may_continue.set()
     await server.until_idle()
     row = await row_of(server, message)
     assert (row.state, row.counted) == (State.CANCELLED, 0)
@@ -223,19 +249,18 @@ async def test_admin_commands_reach_all_processes(server, other, olga):
     await server.until(lambda: told == ["pause", "resume", "drain", "reload"])
     await olga.slash(server.channel, "admin resume")
     await other.broadcasts.publish("pause")
-    async with asyncio.timeout(WAIT_SECONDS):
-        while not server.engine.paused:
-            await asyncio.sleep(0.05)
+    await server.until(lambda: server.engine.paused)
     await other.broadcasts.publish("resume")
     await server.until(lambda: not server.engine.paused)
 
 
 async def test_wait_until_idle_waits_for_all_processes(server, other, monkeypatch):
-    slow_down(server, monkeypatch)
-    message = await ask(server, steps=100)
+    may_continue = hold_steps(server, monkeypatch)
+    message = await ask(server)
     waiting = asyncio.create_task(other.claims.wait_until_idle())
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(3 * RENEW_INTERVAL_SECONDS)
     assert not waiting.done()
+    may_continue.set()
     await server.until_finished(message)
     async with asyncio.timeout(WAIT_SECONDS):
         await waiting

@@ -11,7 +11,7 @@ from cogs.core.messages import delivery
 from cogs.core.storage.creations import State
 from diffusion.errors import QueueFullError
 from diffusion.images.parameters import read_parameters
-from tests.support.jobs import ask, count_posts, never_ends, row_of, slow_down, until_running
+from tests.support.jobs import ask, count_posts, never_ends, row_of, slow_down, until_running, until_state
 from tests.support.messages import files_of, pictures_of, png, text_of
 from tests.support.server import open_server
 
@@ -49,8 +49,7 @@ async def test_similar_job_resumes_from_its_source(server, monkeypatch):
 async def test_rendered_picture_is_posted_without_drawing_again(server, monkeypatch):
     monkeypatch.setattr(server.service.runner.delivery, "deliver", never_ends)
     message = await ask(server, steps=2)
-    await server.until(lambda: any(server.service.image_store.folder.rglob("*.png")))
-    await asyncio.sleep(0.1)
+    await until_state(server, message, State.RENDERED)
     monkeypatch.setattr(server.engine, "submit", None)
     await server.restart()
     await server.until_finished(message)
@@ -77,8 +76,7 @@ async def test_pictures_are_read_from_the_store_only_after_a_restart(server, mon
 async def test_rendered_picture_without_a_file_is_drawn_again(server, monkeypatch):
     monkeypatch.setattr(server.service.runner.delivery, "deliver", never_ends)
     message = await ask(server, steps=2)
-    await server.until(lambda: any(server.service.image_store.folder.rglob("*.png")))
-    await asyncio.sleep(0.1)
+    await until_state(server, message, State.RENDERED)
     for path in server.service.image_store.folder.rglob("*.png"):
         path.unlink()
     await server.restart()
@@ -185,16 +183,16 @@ async def test_job_fails_after_max_attempts(server, monkeypatch):
     await server.until(lambda: "gave up" in text_of(message))
 
 
-@pytest.mark.parametrize("state", ["accepted", "rendered"])
+@pytest.mark.parametrize("state", [State.RUNNING, State.RENDERED])
 async def test_private_job_resumes_with_its_token(server, monkeypatch, state):
-    if state == "rendered":
+    if state == State.RENDERED:
         monkeypatch.setattr(server.service.runner.delivery, "deliver", never_ends)
     else:
         slow_down(server, monkeypatch)
     message = await ask(server, private=True, steps=20)
     accepted = next(request for request in server.env.http_requests if request.path.endswith("/callback"))
     assert "14 minutes only" in accepted.json["data"]["content"]
-    await asyncio.sleep(0.5)
+    await until_state(server, message, state)
     await server.restart()
     await server.until_finished(message)
     assert message.ephemeral

@@ -4,7 +4,7 @@ import asyncio
 
 from cogs.core.generation.service import CLOSING
 from cogs.core.storage.creations import State
-from tests.support.jobs import ask, row_of, slow_down, until_running
+from tests.support.jobs import ask, hold_steps, row_of, slow_down, until_running
 from tests.support.messages import png, private_text, text_of
 
 
@@ -21,17 +21,18 @@ async def test_close_finishes_running_jobs_and_refuses_new_ones(server, monkeypa
 
 
 async def test_close_announces_that_a_long_job_resumes_later(server, monkeypatch):
-    slow_down(server, monkeypatch)
+    may_continue = hold_steps(server, monkeypatch)
     message = await ask(server)
     await server.service.close(grace=0.1)
     assert "this goes on afterwards" in text_of(message) and not message.components
     assert (await row_of(server, message)).state in (State.ACCEPTED, State.RUNNING)
+    may_continue.set()
     await server.restart()
     await server.until_finished(message)
 
 
 async def test_close_without_grace_keeps_jobs_for_the_next_start(server, monkeypatch):
-    slow_down(server, monkeypatch)
+    may_continue = hold_steps(server, monkeypatch)
     message = await ask(server)
     closing = asyncio.ensure_future(server.service.close(grace=60))
     await asyncio.sleep(0.1)
@@ -39,6 +40,7 @@ async def test_close_without_grace_keeps_jobs_for_the_next_start(server, monkeyp
     await asyncio.wait([closing])
     await server.service.close()
     assert (await row_of(server, message)).state in (State.ACCEPTED, State.RUNNING)
+    may_continue.set()
     await server.restart()
     await server.until_finished(message)
 

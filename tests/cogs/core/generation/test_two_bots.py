@@ -92,7 +92,7 @@ async def everything_ended(url):
 @pytest.mark.parametrize("accident", ["kill", "freeze"])
 async def test_failure_of_one_bot_of_two_delivers_every_request_once(tmp_path, pytestconfig, postgresql, accident):
     times = max(2, pytestconfig.getoption("kills") // 3)
-    chance, url = random.Random(pytestconfig.getoption("kill_seed")), postgresql.fresh()
+    chance, url = random.Random(pytestconfig.getoption("kill_seed")), postgresql.create_database()
     async with two_bots(tmp_path, url) as bots:
         wire = bots.wire
         for number in range(times):
@@ -122,7 +122,7 @@ async def test_failure_of_one_bot_of_two_delivers_every_request_once(tmp_path, p
     uploads = [sum(f":{interaction.id}" in post for post in wire.posted) for interaction in promised]
     logs = "".join((tmp_path / str(shard) / "bot.log").read_text() for shard in range(SHARDS))
     print(f"\n{times} times {accident}, {len(promised)} of {len(wire.asked)} accepted,", end=" ")
-    print(f"{logs.count('taking over')} taken over, {logs.count('not made here any more')} given up:", end=" ")
+    print(f"{logs.count('taking over')} taken over, {logs.count('belongs to another process now')} given up:", end=" ")
     print(f"{len(lost)} lost, {len(twice)} twice, {max(uploads)} uploads each at most")
     assert promised and not lost and not twice
     assert accident == "freeze" or "taking over" in logs

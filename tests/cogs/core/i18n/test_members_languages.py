@@ -1,8 +1,7 @@
 """Members read what the bot says in their own language, and channels in theirs."""
 
-import asyncio
-
 from cogs.core.request.preferences import Preferences, Scope
+from tests.support.jobs import slow_down, until_running
 from tests.support.messages import pictures_of, private_text, text_of
 
 
@@ -74,11 +73,12 @@ async def test_progress_and_cancellation_are_in_the_channels_language(server):
     await server.until(lambda: "Cancelado." in text_of(result.response))
 
 
-async def test_result_keeps_its_language_after_a_restart(server):
+async def test_result_keeps_its_language_after_a_restart(server, monkeypatch):
+    slow_down(server, monkeypatch)
     await speaks(server, Scope.CHANNEL, server.channel, "de")
-    result = await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=100, seed=7)
+    result = await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=40, seed=7)
     await speaks(server, Scope.CHANNEL, server.channel, "fr")
-    await asyncio.sleep(0.1)
+    await until_running(server, result.response)
     await server.restart()
     assert "Seed 7" in await finished(server, result.response)
 
