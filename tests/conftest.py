@@ -90,5 +90,5 @@ def postgresql():
 def database_url(request, tmp_path) -> str:
     """A fresh database of each kind."""
     if request.param == "postgresql":
-        return request.getfixturevalue("postgresql").fresh()
+        return request.getfixturevalue("postgresql").create_database()
     return new_sqlite(tmp_path / "data" / "darkroom.sqlite")

@@ -17,7 +17,7 @@ from diffusion.errors import DarkroomError
 from tests.support.interactions import COMMAND, command_payload
 from tests.support.memory import MIB, Memory
 from tests.support.messages import text_of
-from tests.support.mutations import broken
+from tests.support.mutations import break_picture
 
 AUTOCOMPLETE = 4
 MAX_GROWTH = 300 * MIB
@@ -86,7 +86,7 @@ def payload(server, command, options, focused):
     resolved, given = {}, {}
     for name, (kind, value) in options.items():
         if kind is Kind.attachment:
-            data = broken(value)[1]
+            data = break_picture(value)[1]
             value = store_interaction_attachment(server.env.backend, server.channel.id, "in.png", data, resolved)
         given[name] = kind, value
     return command_payload(command, given, focused) | {"resolved": resolved}

@@ -46,20 +46,20 @@ async def forge_form(server, actor, shown, values):
         server.channel,
         {
             "custom_id": shown.modal["custom_id"],
-            "components": [filled_component(row, values) for row in shown.modal["components"]],
+            "components": [fill_component(row, values) for row in shown.modal["components"]],
         },
         extra={"message": source | {"author": {"id": str(server.env.bot.user.id), "username": "bot", "discriminator": "0"}}},
         source_message_id=record.source_message_id,
     )
 
 
-def filled_component(component, values):
+def fill_component(component, values):
     """A part of a form as a client sends it."""
     sent = {"type": component["type"], "id": component.get("id", 1)}
     if "components" in component:
-        return sent | {"components": [filled_component(child, values) for child in component["components"]]}
+        return sent | {"components": [fill_component(child, values) for child in component["components"]]}
     if "component" in component:
-        return sent | {"component": filled_component(component["component"], values)}
+        return sent | {"component": fill_component(component["component"], values)}
     name = component["custom_id"]
     if component["type"] == TEXT_INPUT:
         return sent | {"custom_id": name, "value": values.get(name, component.get("value") or "")}

@@ -33,7 +33,7 @@ def chunks_of(png):
     return chunks
 
 
-def encoded(image, kind, **options):
+def encode_image(image, kind, **options):
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
@@ -73,7 +73,7 @@ def seeds():
         "bmp": (colour, "BMP", {}),
         "bmp palette": (palette, "BMP", {}),
     }
-    found = {name: encoded(image, kind, **options) for name, (image, kind, options) in pictures.items()}
+    found = {name: encode_image(image, kind, **options) for name, (image, kind, options) in pictures.items()}
     zeros = zlib.compress(bytes(30_000_000), 9)
     tiny = found["png"]
     header = struct.pack(">II", 6000, 6000) + b"\x08\x06\0\0\0"
@@ -89,69 +89,69 @@ def seeds():
     return found
 
 
-def overwritten(data, chance):
-    """Some bytes are others."""
+def overwrite(data, chance):
+    """Overwrite some bytes."""
     broken = bytearray(data)
     for _ in range(chance.randint(1, 8)):
         broken[chance.randrange(len(broken))] = chance.randrange(256)
     return bytes(broken)
 
 
-def truncated(data, chance):
-    """The end is missing."""
+def truncate(data, chance):
+    """Cut off the end."""
     return data[: chance.randrange(len(data))]
 
 
-def spliced(data, chance):
-    """The end is that of another picture."""
+def splice(data, chance):
+    """Replace the end by that of another picture."""
     other = seeds()[chance.choice(sorted(seeds()))]
     return data[: chance.randrange(len(data))] + other[chance.randrange(len(other)) :]
 
 
-def repeated(data, chance):
-    """A piece stands there many times."""
+def repeat_piece(data, chance):
+    """Repeat a piece many times, or drop it."""
     start, end = sorted(chance.randrange(len(data)) for _ in range(2))
     return data[:start] + data[start:end] * chance.choice((0, 2, 3, 100, 1000)) + data[end:]
 
 
-def counted_wrong(data, chance):
-    """A number, such as a width, a length or an offset, is an extreme one; most of those stand at the beginning."""
+def overwrite_number(data, chance):
+    """Overwrite a number, such as a width or an offset, by an extreme one; most of those stand at the beginning."""
     layout = chance.choice(("<H", ">H", "<I", ">I"))
     number = struct.pack(layout, chance.choice(EXTREMES) % 2 ** (8 * struct.calcsize(layout)))
     at = chance.randrange(min(len(data), chance.choice((32, 64, len(data)))))
     return data[:at] + number + data[at + len(number) :]
 
 
-def rearranged(data, chance):
-    """Chunks of a PNG, with right checksums: another order, others twice or not at all, one with other contents."""
+def rearrange_chunks(data, chance):
+    """Move, repeat, drop and change chunks of a PNG, with right checksums."""
     if not data.startswith(SIGNATURE):
-        return overwritten(data, chance)
+        return overwrite(data, chance)
     chunks = chunks_of(data)
     pairs = [list(pair) for pair in zip(chunks[::2], chunks[1::2], strict=True)]
     for _ in range(chance.randint(1, 3)):
         if not pairs:
             break
         pair = chance.choice(pairs)
-        pair[1] = counted_wrong(pair[1], chance) if pair[1] and chance.random() < 0.5 else pair[1]
+        pair[1] = overwrite_number(pair[1], chance) if pair[1] and chance.random() < 0.5 else pair[1]
         pairs.insert(chance.randrange(len(pairs) + 1), list(pair))
         pairs.pop(chance.randrange(len(pairs)))
     return png_of(*(part for pair in pairs for part in pair))
 
 
-def padded(data, chance):
-    """Junk stands in between."""
+def insert_junk(data, chance):
+    """Insert junk."""
     at = chance.randrange(len(data))
     return data[:at] + chance.randbytes(chance.choice((1, 10, 1000))) + data[at:]
 
 
-WAYS = (overwritten, truncated, spliced, repeated, counted_wrong, rearranged, padded)
+MUTATIONS = (overwrite, truncate, splice, repeat_piece, overwrite_number, rearrange_chunks, insert_junk)
 
 
-def broken(number):
+def break_picture(number):
     """Return the name of a seed and what became of it; the same for the same ``number``."""
     chance = random.Random(number)
     name = chance.choice(sorted(seeds()))
     data = seeds()[name]
     for _ in range(chance.choice((0, 1, 1, 1, 2, 4))):
-        data = chance.choice(WAYS)(data, chance)[:LARGEST] or chance.randbytes(50)
+        data = chance.choice(MUTATIONS)(data, chance)[:LARGEST] or chance.randbytes(50)
     return name, data

@@ -36,7 +36,7 @@ OPEN_CLIP = {
 }
 
 
-def renamed(name: str, names: dict[str, str]) -> str:
+def rename(name: str, names: dict[str, str]) -> str:
     for new, old in names.items():
         name = name.replace(new, old)
     return name
@@ -50,11 +50,11 @@ def unet_name(name: str) -> str:
         if kind == "upsamplers":  # the first up block has no attention before it
             return f"output_blocks.{3 * block + 2}.{1 if block == 0 else 2}.{rest}"
         place = f"input_blocks.{3 * block + layer + 1}" if side == "down" else f"output_blocks.{3 * block + layer}"
-        return f"{place}.0.{renamed(rest, RESNET)}" if kind == "resnets" else f"{place}.1.{rest}"
+        return f"{place}.0.{rename(rest, RESNET)}" if kind == "resnets" else f"{place}.1.{rest}"
     if found := re.match(r"mid_block\.(\w+)\.(\d)\.(.*)", name):
         resnet = found[1] == "resnets"
-        return f"middle_block.{2 * int(found[2]) if resnet else 1}.{renamed(found[3], RESNET) if resnet else found[3]}"
-    return renamed(name, ENDS)
+        return f"middle_block.{2 * int(found[2]) if resnet else 1}.{rename(found[3], RESNET) if resnet else found[3]}"
+    return rename(name, ENDS)
 
 
 def vae_name(name: str) -> str:
@@ -62,7 +62,7 @@ def vae_name(name: str) -> str:
     name = re.sub(r"mid_block\.resnets\.(\d)", lambda found: f"mid.block_{int(found[1]) + 1}", name)
     name = re.sub(r"(down|up)samplers\.0", r"\1sample", name).replace("resnets.", "block.")
     if "mid_block.attentions.0." in name:
-        name = renamed(name.replace("mid_block.attentions.0.", "mid.attn_1."), ATTENTION)
+        name = rename(name.replace("mid_block.attentions.0.", "mid.attn_1."), ATTENTION)
     return name.replace("conv_shortcut.", "nin_shortcut.").replace("conv_norm_out.", "norm_out.")
 
 
@@ -76,10 +76,10 @@ def open_clip(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     joined = {}
     for name, weight in weights.items():
         if "_proj." not in name or "out_proj" in name:
-            joined[renamed(name, OPEN_CLIP)] = weight
+            joined[rename(name, OPEN_CLIP)] = weight
         elif ".q_proj." in name:
             parts = [weights[name.replace(".q_proj.", f".{part}_proj.")] for part in "qkv"]
-            block = renamed(name.partition(".self_attn.")[0] + ".", OPEN_CLIP)
+            block = rename(name.partition(".self_attn.")[0] + ".", OPEN_CLIP)
             joined[f"{block}attn.in_proj_{name.rpartition('.')[2]}"] = torch.cat(parts)
     last = "transformer.resblocks.22."
     more = {name.replace(".22.", ".23."): weight.clone() for name, weight in joined.items() if name.startswith(last)}

@@ -59,7 +59,7 @@ class PostgreSQL:
         self._run("pg_ctl", "stop", "-D", self.data, "-m", mode)
 
     @contextlib.contextmanager
-    def hung(self):
+    def hang(self):
         """Let it accept connections and answer nothing."""
         server = psutil.Process(int((self.data / "postmaster.pid").read_text().split()[0]))
         processes = [server, *server.children()]
@@ -71,7 +71,7 @@ class PostgreSQL:
             for process in processes:
                 process.resume()
 
-    def fresh(self):
+    def create_database(self):
         """Return the URL of a new, empty database."""
         name = f"test{next(self._numbers)}"
         self._run("createdb", "-h", self.folder, "-U", "darkroom", name)

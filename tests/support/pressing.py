@@ -6,7 +6,7 @@ from tests.support.interactions import SELECT, forge_click
 from tests.support.messages import text_of
 
 
-async def posted_with(server, custom_id, select):
+async def post_with_component(server, custom_id, select):
     """A message with nothing but a button or select of that custom_id."""
     view = discord.ui.View(timeout=None)
     if select:
@@ -18,7 +18,7 @@ async def posted_with(server, custom_id, select):
 
 async def press(server, member, custom_id, values=None):
     """Press a button, or choose ``values`` in a select."""
-    message = await posted_with(server, custom_id, values is not None)
+    message = await post_with_component(server, custom_id, values is not None)
     chosen = {} if values is None else {"component_type": SELECT, "values": values}
     result = await forge_click(server, member, message, custom_id, **chosen)
     await server.until_idle()

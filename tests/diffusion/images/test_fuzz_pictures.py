@@ -18,7 +18,7 @@ from diffusion.images.metadata.recipe import read_recipe
 from diffusion.images.parameters import read_parameters
 from diffusion.request import ImageRequest
 from tests.support.memory import MIB, Memory
-from tests.support.mutations import broken, seeds
+from tests.support.mutations import break_picture, seeds
 
 # The largest picture that is read, with four bytes a pixel, in four copies: two are WebP's decoder's, one is turned upright.
 MAX_GROWTH = 4 * 4 * MAX_PIXELS + 40 * MIB
@@ -62,7 +62,7 @@ def test_readers_bound_time_and_memory_of_broken_pictures():
     @given(st.integers(0, 2**64))
     def read(number):
         nonlocal slowest
-        name, data = broken(number)
+        name, data = break_picture(number)
         began = time.thread_time()
         for reader in READERS:
             try:
@@ -85,4 +85,4 @@ def test_readers_bound_time_and_memory_of_broken_pictures():
 
 async def test_probe_bounds_the_time_of_broken_pictures():
     for number in range(5):
-        await attachments.probe(broken(number)[1])
+        await attachments.probe(break_picture(number)[1])

@@ -61,7 +61,7 @@ def ids(creations):
 
 
 async def test_processes_create_the_tables_at_once(postgresql):
-    url = postgresql.fresh()
+    url = postgresql.create_database()
 
     async def start(name):
         async with processes(url, name) as (process,):
@@ -82,7 +82,7 @@ async def test_claim_orphans_takes_all_that_an_earlier_run_left(database_url):
 
 
 async def test_claim_orphans_spares_living_processes(postgresql):
-    async with processes(postgresql.fresh(), "0-3", "4-7") as (one, other):
+    async with processes(postgresql.create_database(), "0-3", "4-7") as (one, other):
         await one.creation_store.add(creation(1))
         assert await other.claims.claim_orphans() == []
         await one.lease.release()
@@ -90,7 +90,7 @@ async def test_claim_orphans_spares_living_processes(postgresql):
 
 
 async def test_claim_orphans_needs_no_expired_lease_after_a_restart(postgresql):
-    url = postgresql.fresh()
+    url = postgresql.create_database()
     async with processes(url, "0-3", "4-7") as (one, other):
         await one.creation_store.add(creation(1))
         await other.creation_store.add(creation(2))
@@ -100,7 +100,7 @@ async def test_claim_orphans_needs_no_expired_lease_after_a_restart(postgresql):
 
 @pytest.mark.parametrize("claimers", [2, 5])
 async def test_claim_orphans_gives_each_creation_to_one_process(postgresql, claimers):
-    async with processes(postgresql.fresh(), "dead", *map(str, range(claimers))) as (dead, *living):
+    async with processes(postgresql.create_database(), "dead", *map(str, range(claimers))) as (dead, *living):
         for number in range(40):
             await dead.creation_store.add(creation(number + 1))
         await dead.lease.release()
@@ -116,7 +116,7 @@ async def test_claim_orphans_gives_each_creation_to_one_process(postgresql, clai
 
 
 async def test_reap_expired_frees_creations_only_after_the_lease(postgresql):
-    async with processes(postgresql.fresh(), "0", "1") as (slow, other):
+    async with processes(postgresql.create_database(), "0", "1") as (slow, other):
         await slow.creation_store.add(row := creation(1))
 
         async def claim():
@@ -146,7 +146,7 @@ async def test_reap_expired_frees_creations_only_after_the_lease(postgresql):
 
 
 async def test_reap_expired_spares_all_after_a_common_outage(postgresql):
-    async with processes(postgresql.fresh(), "0", "1", seconds=SHORT) as (one, other):
+    async with processes(postgresql.create_database(), "0", "1", seconds=SHORT) as (one, other):
         await asyncio.sleep(2 * SHORT)  # as if neither had reached it
         await one.lease.renew()
         await one.lease.reap_expired()
@@ -155,7 +155,7 @@ async def test_reap_expired_spares_all_after_a_common_outage(postgresql):
 
 
 async def test_assert_owned_waits_in_an_outage_unless_the_process_is_alone(postgresql):
-    async with processes(postgresql.fresh(), "", "0") as (single, one):
+    async with processes(postgresql.create_database(), "", "0") as (single, one):
         await single.creation_store.add(alone := creation(1))
         await one.creation_store.add(shared := creation(2))
         postgresql.stop("immediate")
@@ -169,12 +169,13 @@ async def test_assert_owned_waits_in_an_outage_unless_the_process_is_alone(postg
             assert not holding.done() and not one.lease.is_valid
         finally:
             postgresql.start()
+        one.lease.seconds = LONG
         async with renewing(one):
             await asyncio.wait_for(holding, WAIT_SECONDS)
 
 
 async def test_acquire_takes_a_creation_from_another_process(postgresql):
-    async with processes(postgresql.fresh(), "0", "1") as (one, other):
+    async with processes(postgresql.create_database(), "0", "1") as (one, other):
         await one.creation_store.add(held := creation(1, state=State.IN_REVIEW))
         assert await other.claims.acquire(1, State.ACCEPTED) is None
         taken = await other.claims.acquire(1, State.IN_REVIEW)
@@ -185,7 +186,7 @@ async def test_acquire_takes_a_creation_from_another_process(postgresql):
 
 
 async def test_held_by_others_counts_unfinished_creations(postgresql):
-    async with processes(postgresql.fresh(), "0", "1") as (one, other):
+    async with processes(postgresql.create_database(), "0", "1") as (one, other):
         await one.creation_store.add(creation(1))
         await one.creation_store.add(creation(2, state=State.IN_REVIEW))
         await one.creation_store.add(creation(3, state=State.DELIVERED))
@@ -195,7 +196,7 @@ async def test_held_by_others_counts_unfinished_creations(postgresql):
 
 
 async def test_claim_orphans_keeps_the_time_of_the_last_change(postgresql):
-    async with processes(postgresql.fresh(), "0", "1") as (one, other):
+    async with processes(postgresql.create_database(), "0", "1") as (one, other):
         await one.creation_store.add(creation(1))
         async with one.lease._database.sessions.begin() as session:
             await session.execute(update(Creation).values(posting_in=5))
@@ -206,7 +207,7 @@ async def test_claim_orphans_keeps_the_time_of_the_last_change(postgresql):
 
 
 async def test_renew_reports_an_unreachable_database(postgresql):
-    async with processes(postgresql.fresh(), "0") as (one,):
+    async with processes(postgresql.create_database(), "0") as (one,):
         postgresql.stop("immediate")
         try:
             with pytest.raises(DatabaseUnavailableError, match="lease"):
@@ -221,7 +222,7 @@ STEPS = st.lists(st.tuples(st.sampled_from(["die", "live", "claim", "end", "add"
 
 @pytest.fixture(scope="module")
 def url_of_all_examples(postgresql):
-    return postgresql.fresh()
+    return postgresql.create_database()
 
 
 @settings(max_examples=30)
@@ -284,7 +285,7 @@ def unanswered(process, monkeypatch):
 
 
 async def test_claim_orphans_repeats_a_claim_without_a_reply(postgresql, monkeypatch):
-    async with processes(postgresql.fresh(), "dead", "0") as (dead, one):
+    async with processes(postgresql.create_database(), "dead", "0") as (dead, one):
         await dead.creation_store.add(creation(1))
         await dead.lease.release()
         with unanswered(one, monkeypatch), pytest.raises(CreationStoreError):
@@ -306,7 +307,7 @@ async def test_flush_fails_a_creation_added_without_a_reply(database_url, monkey
 
 
 async def test_reap_expired_waits_after_an_outage_of_one_lease(postgresql):
-    async with processes(postgresql.fresh(), "0", "1") as (one, other):
+    async with processes(postgresql.create_database(), "0", "1") as (one, other):
         one.lease._renewed_at = time.perf_counter() - one.lease.seconds + one.lease.renew_interval
         async with one.claims._database.transaction("") as session:
             await session.execute(update(ProcessRow).filter_by(process_id=other.lease.process_id).values(expires=0))

@@ -176,7 +176,7 @@ async def rename(creation_store, table, other):
 
 
 async def test_store_recovers_after_a_database_restart(postgresql, caplog):
-    async with opened(postgresql.fresh()) as creation_store:
+    async with opened(postgresql.create_database()) as creation_store:
         await creation_store.add(row := creation(1))
         postgresql.stop("immediate")
         try:
@@ -194,7 +194,7 @@ async def test_store_recovers_after_a_database_restart(postgresql, caplog):
 
 
 async def test_store_reconnects_after_a_restart_between_requests(postgresql):
-    async with opened(postgresql.fresh()) as creation_store:
+    async with opened(postgresql.create_database()) as creation_store:
         await asyncio.gather(
             *(creation_store.add(creation(id)) for id in range(1, 11))
         )  # so that there are connections to lose
@@ -206,9 +206,9 @@ async def test_store_reconnects_after_a_restart_between_requests(postgresql):
 
 async def test_add_times_out_when_the_database_hangs(postgresql, monkeypatch, caplog):
     monkeypatch.setattr("cogs.core.storage.database.DATABASE_TIMEOUT_SECONDS", 0.5)
-    async with opened(postgresql.fresh()) as creation_store:
+    async with opened(postgresql.create_database()) as creation_store:
         await creation_store.add(row := creation(1))
-        with postgresql.hung():
+        with postgresql.hang():
             async with asyncio.timeout(WAIT_SECONDS):
                 with pytest.raises(CreationStoreError, match="try again later"):
                     await creation_store.add(creation(2))

@@ -99,7 +99,7 @@ async def test_open_skips_unreadable_preferences(database_url, caplog):
 
 
 async def test_refresh_skips_unknown_scopes(postgresql):
-    async with Database(postgresql.fresh()) as database:
+    async with Database(postgresql.create_database()) as database:
         preference_store, other = PreferenceStore(database), PreferenceStore(database)
         await preference_store.open()
         await other.set(Scope.MEMBER, 7, Preferences(steps=9))
