@@ -155,7 +155,7 @@ async def test_image_info_shows_settings_and_makes_another(server):
 
 
 async def test_image_info_knows_a_picture_posted_smaller(server, monkeypatch):
-    monkeypatch.setattr(Delivery, "_limit", lambda self, creation: 1500)
+    monkeypatch.setattr(Delivery, "_size_limit", lambda self, creation: 1500)
     message = await made(server, prompt="red apple", seed=5)
     assert pictures_of(message)[0].name.endswith(".webp")
     answer = told(await menu(server, "Image info", message))

@@ -63,18 +63,6 @@ async def test_reroll_of_a_morph_changes_the_seeds_only(server):
     assert before == after and after["morph_to"] == "green pear"
 
 
-async def test_reroll_reads_the_morph_from_the_message_when_unknown(server, monkeypatch):
-    message = await morphed(server)
-
-    async def unknown(message_id):
-        return None
-
-    monkeypatch.setattr(server.service.creation_store, "get_by_message", unknown)
-    again = await server.alice.click(message, label="Reroll")
-    await server.until_finished(again.response)
-    assert "**red apple** → **green pear**" in text_of(again.response)
-
-
 async def test_more_like_a_morph_starts_from_its_first_frame(server):
     message = await morphed(server, steps=5)
     more = await server.alice.click(message, label="More like this (strong)")

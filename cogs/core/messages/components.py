@@ -135,15 +135,17 @@ class Form(discord.ui.Modal):
     def __init__(self, title: str) -> None:
         super().__init__(title=title, timeout=FORM_TIMEOUT_SECONDS)
 
-    async def on_submit(self, interaction: Interaction) -> None:  # type: ignore[override]
-        """Check the lengths of the texts and run the form.
+    async def interaction_check(self, interaction: Interaction, /) -> bool:  # type: ignore[override]
+        """Return whether the texts are short enough; the reply to others leaves the form open."""
+        for field in self.walk_children():
+            if isinstance(field, discord.ui.TextInput) and field.max_length and len(field.value) > field.max_length:
+                await reply_error(interaction, DarkroomError(TEXT_TOO_LONG, count=field.max_length))
+                return False
+        return True
 
-        An error becomes a reply to the member.
-        """
+    async def on_submit(self, interaction: Interaction) -> None:  # type: ignore[override]
+        """Run the form; an error becomes a reply to the member."""
         try:
-            for field in self.walk_children():
-                if isinstance(field, discord.ui.TextInput) and field.max_length and len(field.value) > field.max_length:
-                    raise DarkroomError(TEXT_TOO_LONG, count=field.max_length)
             await self.run(interaction)
         except Exception as error:
             await reply_error(interaction, error)

@@ -176,7 +176,7 @@ FAULTS = [
     Fault("Discord fails at the attachment (500)", download(refused(500)), NOT_DOWNLOADED, asks=SIMILAR),
     Fault("the network fails at the attachment", download(TimeoutError()), NOT_DOWNLOADED, asks=SIMILAR),
     Fault("the attachment takes too much memory", greedy_picture, "too much time or memory to be read", asks=SIMILAR),
-    Fault("the queue is full", None, "So many pictures are waiting", None, engine={"max_waiting": 1}),
+    Fault("the queue is full", None, "The queue is full", None, engine={"max_waiting": 1}),
     Fault("the interaction expired unanswered (10062)", first_answer(404, 10062, 2), "nothing"),
     Fault("Discord fails at the first answer (500)", first_answer(500, 0, 1), "nothing", State.CANCELLED),
 ]

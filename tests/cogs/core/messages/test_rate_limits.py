@@ -65,7 +65,7 @@ async def test_member_limit_counts_requests_being_downloaded(tmp_path):
         modest = await wire.slash(other, wire.channel, "similar", image=png(), steps=2)
         await answered(modest)
         refused = [wire.backend.get_message(wire.channel.id, asked.message_id).content for asked in flood[5:]]
-        assert all("all I take from one member" in sentence for sentence in refused)
+        assert all("the most that one member may have" in sentence for sentence in refused)
         wire.files.set()
         async with asyncio.timeout(END_SECONDS):
             while count_deliveries(wire).keys() != {asked.id for asked in (*flood[:5], modest)}:
