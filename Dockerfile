@@ -1,13 +1,13 @@
 # The bot in a container. compose.yaml starts it together with PostgreSQL.
 #
 # On a CPU:  docker build -t darkroom .
-# On a GPU:  docker build -t darkroom --build-arg TORCH_INDEX=https://pypi.org/simple .
+# On a GPU:  docker build -t darkroom --build-arg TORCH_INDEX= .
 #            docker run --gpus all --env-file .env -v darkroom:/data darkroom
 #
 # The pip steps, the paths and the settings are tested. The image itself has not been built by the tests, as they have no container engine.
 FROM python:3.12-slim
 
-# PyTorch's index of CPU builds. PyPI's build for Linux includes CUDA and is gigabytes larger.
+# PyTorch's index of CPU builds. Empty: pip's own index, whose build for Linux includes CUDA and is gigabytes larger.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 # Optional parts of pyproject.toml, such as postgres,openvino or postgres,gpu.
 ARG EXTRAS=postgres
@@ -16,7 +16,7 @@ ENV PIP_NO_CACHE_DIR=1 PYTHONUNBUFFERED=1
 WORKDIR /opt/darkroom
 
 # Torch changes rarely and is large: a layer of its own, which changes of the code do not rebuild.
-RUN pip install --index-url "$TORCH_INDEX" torch==2.13.0
+RUN pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch==2.13.0
 
 COPY pyproject.toml README.md LICENSE LICENSE-THIRD-PARTY bot.py ./
 COPY cogs cogs
