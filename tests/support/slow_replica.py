@@ -4,7 +4,7 @@ import time
 
 from diffusion.cluster.app import Deployed
 
-STEP_SECONDS = 0.01
+STEP_SECONDS = 0.03
 
 
 class Slow(Deployed):

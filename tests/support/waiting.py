@@ -15,9 +15,8 @@ async def until(condition, *, seen=None, seconds=WAIT_SECONDS):
     try:
         async with asyncio.timeout(seconds):
             while True:
-                value = condition()
-                if inspect.isawaitable(value):
-                    value = await value
+                found = condition()
+                value = await found if inspect.isawaitable(found) else found
                 if value:
                     return value
                 await asyncio.sleep(0.02)

@@ -140,7 +140,7 @@ async def test_cluster_redraws_the_requests_of_a_killed_replica(remote, local, m
 async def test_cluster_update_loses_no_request(remote, local, machines, tiny_folder):
     before = {replica["pid"] for replica in await list_replicas(machines)}
     options = {"device": "cpu", "dtype": "float32", "preview_seconds": 0, "cpus": 1.5, "replicas": 2}
-    requests = [build_request(seed, steps=60) for seed in range(6)]
+    requests = [build_request(seed, steps=150) for seed in range(6)]
     jobs = [remote.submit(request, owner) for owner, request in enumerate(requests)]
     resumed = [asyncio.create_task(_resumes(job)) for job in jobs]
     await until(lambda: _all_busy(machines))

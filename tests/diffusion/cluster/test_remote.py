@@ -220,7 +220,7 @@ async def test_submit_rejects_new_requests_after_a_full_replica(remote, own, clo
     ahead.cancel()
     own.resume()
     assert len((await waiting).images) == 1
-    clock.ahead += 2 * remote_module.MAX_WAIT_SECONDS
+    clock.ahead += 2 * remote_module.MAX_RETRY_SECONDS
     assert len((await remote.submit(build_request(seed=2), "carol")).images) == 1
 
 
