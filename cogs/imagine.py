@@ -46,7 +46,8 @@ class ImagineCog(commands.Cog):
     async def imagine(self, interaction: Interaction, prompt: Prompt, options: Options) -> None:
         """Draw a picture from a text."""
         parsed = parse_prompt(prompt)
-        context = await confirm_variants(Context.of(interaction), parsed, options.count)
+        asked = Context.of(interaction)
+        context = await confirm_variants(asked, parsed, options.count) if len(parsed.variants) > 1 else asked
         if context is None:
             return
         request = self.service.builder.build(context, parsed, options)

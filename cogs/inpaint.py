@@ -58,7 +58,8 @@ class InpaintCog(commands.Cog):
     ) -> None:
         """Redraw a part of a picture."""
         parsed = parse_prompt(prompt)
-        context = await confirm_variants(Context.of(interaction), parsed, options.count)
+        asked = Context.of(interaction)
+        context = await confirm_variants(asked, parsed, options.count) if len(parsed.variants) > 1 else asked
         if context is None:
             return
 

@@ -53,7 +53,8 @@ class OutpaintCog(commands.Cog):
         """Continue a picture beyond its edges."""
         builder = self.service.builder
         parsed = parse_prompt(prompt)
-        context = await confirm_variants(Context.of(interaction), parsed, options.count)
+        asked = Context.of(interaction)
+        context = await confirm_variants(asked, parsed, options.count) if len(parsed.variants) > 1 else asked
         if context is None:
             return
 

@@ -53,7 +53,8 @@ class SimilarCog(commands.Cog):
         if similarity is not None and start_step is not None:
             raise InvalidRequestError("start_step", "Please give a similarity or a start step, not both.")
         parsed = parse_prompt(prompt or "")
-        context = await confirm_variants(Context.of(interaction), parsed, options.count)
+        asked = Context.of(interaction)
+        context = await confirm_variants(asked, parsed, options.count) if len(parsed.variants) > 1 else asked
         if context is None:
             return
 

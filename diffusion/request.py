@@ -126,7 +126,10 @@ class ImageRequest:
             raise InvalidRequestError("mask", "The mask must be as large as the picture.")
         if self.branches:
             self._validate_branches()
-        self._validate_morph()
+        if self.animation not in ANIMATION_NAMES:
+            raise InvalidRequestError("animation", "Animations can be {known}.", known=" / ".join(ANIMATION_NAMES.values()))
+        if self.morph_to:
+            self._validate_morph()
         if self.variants and (self.count % len(self.variants) or self.morph_to):
             raise InvalidRequestError(
                 "variants", "Each of several prompts needs the same number of pictures, and several prompts cannot morph."
@@ -147,11 +150,9 @@ class ImageRequest:
             before = step
 
     def _validate_morph(self) -> None:
-        if self.animation not in ANIMATION_NAMES:
-            raise InvalidRequestError("animation", "Animations can be {known}.", known=" / ".join(ANIMATION_NAMES.values()))
-        if self.morph_to and self.count < 2:
+        if self.count < 2:
             raise InvalidRequestError("count", "A morph needs at least 2 frames.")
-        if self.morph_to and (self.image is not None or self.branches):
+        if self.image is not None or self.branches:
             raise InvalidRequestError(
                 "morph_to", "A morph goes from one prompt to another. It cannot start from a picture or have branches."
             )
@@ -203,7 +204,7 @@ class ImageRequest:
         """
         if self.morph_to:
             return (self.seed,) * self.count
-        return tuple(self._seed(index % self.count_each) for index in range(self.count))
+        return tuple((self.seed + index % self.count_each) % (MAX_SEED + 1) for index in range(self.count))
 
     @property
     def count_each(self) -> int:
@@ -217,13 +218,10 @@ class ImageRequest:
         prompt = self.variants[index // self.count_each] if self.variants else self.prompt
         return self.replace(prompt=prompt, variants=(), seed=self.seeds[index], count=1)
 
-    def _seed(self, index: int) -> int:
-        return (self.seed + index) % (MAX_SEED + 1)
-
     @property
     def morph_seed(self) -> int:
         """The seed of the last frame's noise."""
-        return self._seed(1)
+        return (self.seed + 1) % (MAX_SEED + 1)
 
     def morph_weight(self, index: int) -> float:
         """Return the weight of `morph_to` in image ``index``, from 0 to 1."""

@@ -26,10 +26,6 @@ async def retry(
     Raises the error of the last call where `is_temporary` rejects it or ``until``, a time of `time.monotonic`, has passed.
     The waits grow from `FIRST_WAIT_SECONDS` to ``max_wait`` seconds, `MAX_WAIT_SECONDS` by default.
     """
-
-    async def attempt() -> T:
-        return await call()
-
     retrying = AsyncRetrying(
         sleep=asyncio.sleep,
         stop=lambda state: until is not None and time.monotonic() >= until,
@@ -38,7 +34,10 @@ async def retry(
         before_sleep=_log_failure,
         reraise=True,
     )
-    return await retrying(attempt)
+    async for attempt in retrying:
+        with attempt:
+            return await call()
+    raise AssertionError("a retrying either returns or raises")
 
 
 def _log_failure(state: RetryCallState) -> None:

@@ -57,7 +57,7 @@ class Editor:
         interaction.extras[ERROR_VIEW] = error_view
         parsed = parse_prompt(edit.prompt)
         count = (await source.request_soon()).count_each
-        confirmed = await confirm_variants(context, parsed, count)
+        confirmed = await confirm_variants(context, parsed, count) if len(parsed.variants) > 1 else context
         if confirmed is None:
             return
         confirmed.interaction.extras[ERROR_VIEW] = error_view

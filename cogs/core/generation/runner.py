@@ -205,7 +205,7 @@ class JobRunner:
             **screening,
         )
         source = None
-        if _shows_source(len(pictures)):
+        if len(pictures) < MAX_FILES:  # else the message has no room for it
             source = await asyncio.to_thread(render.encode_source, result.request)
         return EncodedFiles(pictures, source)
 
@@ -270,7 +270,7 @@ class JobRunner:
     async def _read_files(self, creation: Creation) -> EncodedFiles:
         pictures = [await self.image_store.read(name) for name in creation.pictures or ()]
         source = None
-        if creation.source and _shows_source(len(pictures)):
+        if creation.source and len(pictures) < MAX_FILES:
             source = await self.image_store.read(creation.source)
         return EncodedFiles(pictures, source)
 
@@ -453,8 +453,3 @@ def state_answer(creation: Creation, state: Template) -> Answer:
 def _state_answer(creation: Creation, sentence: str) -> Answer:
     request = creation.request
     return Answer(render.state_text(request["prompt"], sentence, creation.language) if request else sentence)
-
-
-def _shows_source(pictures: int) -> bool:
-    """Return whether a message of ``pictures`` has room for their source."""
-    return pictures < MAX_FILES

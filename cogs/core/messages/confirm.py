@@ -80,12 +80,10 @@ async def confirm(context: Context, question: str) -> Context | None:
 
 
 async def confirm_variants(context: Context, prompt: ParsedPrompt, count: int | None) -> Context | None:
-    """Confirm the number of pictures if ``prompt`` has several variants.
+    """Confirm the number of pictures that the variants of ``prompt`` make.
 
     Returns what `confirm` returns. Raises `DarkroomError` for more pictures than the member may make.
     """
-    if len(prompt.variants) == 1:
-        return context
     each = count or prompt.flags.get("count", 1)
     pictures = prompt_fields(prompt.text, prompt.variants, each)["count"]
     left = await context.interaction.client.service.rules.check_allowance(context, pictures)
