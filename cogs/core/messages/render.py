@@ -24,6 +24,10 @@ RESTARTING = N_("I am being restarted; this goes on afterwards.")
 CANCELLED = N_("Cancelled.")
 ALT_TEXT_LIMIT = 1024  # Discord's limit on an attachment's description
 ALT_WITHOUT_PROMPT = N_("A picture similar to the attached one")
+FRAME_COUNT = plural("{count} frame", "{count} frames")
+STEP_COUNT = plural("{count} step", "{count} steps")
+STEP_COUNT_FROM = plural("{count} step from {start}", "{count} steps from {start}")
+QUEUE_AHEAD = plural("In the queue, {count} picture before yours…", "In the queue, {count} pictures before yours…")
 PICTURE_PREFIX = "darkroom-"  # of the file names of finished pictures
 SOURCE_PREFIX = "source."  # of the file name of the picture that they started from
 SPOILER_PREFIX = "SPOILER_"  # Discord hides files with such a name until they are clicked
@@ -56,14 +60,13 @@ def settings_line(request: ImageRequest, seeds: Iterable[int], language: str = E
     parts = [f"{request.width}x{request.height}" + (f" ×{request.upscale}" if request.upscale > 1 else "")]
     if request.morph_to:
         parts.insert(0, say(language, "seed {first} to {last}", first=request.seed, last=request.morph_seed))
-        parts.insert(1, say(language, plural("{count} frame", "{count} frames"), count=request.count))
+        parts.insert(1, say(language, FRAME_COUNT, count=request.count))
     else:
         parts.insert(0, say(language, "seed {seeds}", seeds=", ".join(map(str, dict.fromkeys(seeds)))))
     if request.image:
-        template = plural("{count} step from {start}", "{count} steps from {start}")
-        parts.append(say(language, template, count=request.steps, start=request.start_step))
+        parts.append(say(language, STEP_COUNT_FROM, count=request.steps, start=request.start_step))
     else:
-        parts.append(say(language, plural("{count} step", "{count} steps"), count=request.steps))
+        parts.append(say(language, STEP_COUNT, count=request.steps))
     if request.mask:
         parts.append(say(language, "a part redrawn"))
     parts += [say(language, "branched at step {step}", step=step) for step, _ in request.branches[-3:]]
@@ -121,8 +124,7 @@ def progress_text(request: ImageRequest, progress: Progress, language: str = ENG
     elif progress.place == 0:
         state = say(language, "Next in line…")
     elif progress.place is not None:
-        ahead = plural("In the queue, {count} picture before yours…", "In the queue, {count} pictures before yours…")
-        state = say(language, ahead, count=progress.place)
+        state = say(language, QUEUE_AHEAD, count=progress.place)
     else:
         each = progress.total // request.count
         step = min(each, progress.completed // request.count + 1)
