@@ -19,6 +19,7 @@ from PIL import Image
 
 from cogs.core.messages.http_errors import DISCORD_ERRORS
 from diffusion.errors import InvalidImageError
+from diffusion.images.decoding import DecodedImage, decode_picture
 from diffusion.images.io import FORMATS, MAX_PIXELS, read_image
 from diffusion.images.masks import read_mask, read_masked
 
@@ -71,6 +72,14 @@ def _media(components: Iterable[discord.Component]) -> Iterator[tuple[discord.Un
             yield from _media([component.accessory])
         elif isinstance(component, discord.Container):
             yield from _media(component.children)
+
+
+async def fetch_picture(file: discord.Attachment | PostedFile) -> DecodedImage:
+    """Download and decode ``file``: its pixels and texts.
+
+    Raises `InvalidImageError` if it is too large or not a picture.
+    """
+    return await asyncio.to_thread(decode_picture, await download(file))
 
 
 async def fetch_image(file: discord.Attachment | PostedFile) -> Image.Image:
