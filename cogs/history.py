@@ -15,7 +15,7 @@ from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.messages import render
 from cogs.core.messages.components import PersistentButton
-from cogs.core.messages.delivery import NO_MENTIONS
+from cogs.core.messages.message import NO_MENTIONS
 from cogs.core.policy.context import Context
 from cogs.core.request.prompt import clean
 from cogs.core.storage.creations import Creation, Page

@@ -17,7 +17,7 @@ from cogs.core.generation.source import creation_of_message, first_picture
 from cogs.core.i18n.catalogues import ENGLISH, say, translate
 from cogs.core.messages.attachments import PostedFile, download, posted_files
 from cogs.core.messages.components import PersistentButton, view_of
-from cogs.core.messages.delivery import NO_MENTIONS
+from cogs.core.messages.message import NO_MENTIONS
 from cogs.core.messages.render import escape, title
 from cogs.core.policy.context import Context
 from cogs.core.request.prompt import clean

@@ -11,7 +11,7 @@ from discord.ext import commands
 from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.messages import render
 from cogs.core.messages.components import PersistentButton, PersistentSelect, view_of
-from cogs.core.messages.delivery import NO_MENTIONS
+from cogs.core.messages.message import NO_MENTIONS
 from cogs.core.policy.context import Context
 from cogs.core.policy.permissions import is_here, may_cancel, may_see
 from cogs.core.types import Interaction

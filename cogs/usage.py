@@ -8,7 +8,7 @@ from discord.ext import commands
 
 from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import say, translate
-from cogs.core.messages.delivery import NO_MENTIONS
+from cogs.core.messages.message import NO_MENTIONS
 from cogs.core.policy.context import Context
 from cogs.core.policy.limits import Allowance
 from cogs.core.storage.quotas import next_reset

@@ -10,7 +10,7 @@ from PIL import Image
 
 from cogs.core.i18n.catalogues import ENGLISH, say, translate
 from cogs.core.messages.components import Form, PersistentButton, view_of
-from cogs.core.messages.delivery import NO_MENTIONS
+from cogs.core.messages.message import NO_MENTIONS
 from cogs.core.messages.views import ResultTarget
 from cogs.core.policy.context import Context
 from cogs.core.request.prompt import clean

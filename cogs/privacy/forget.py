@@ -10,8 +10,8 @@ import discord
 from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.messages.components import PersistentButton
-from cogs.core.messages.delivery import NO_MENTIONS
 from cogs.core.messages.http_errors import DISCORD_ERRORS
+from cogs.core.messages.message import NO_MENTIONS
 from cogs.core.policy.context import Context
 from cogs.core.storage.personal_data import DeletedData
 from cogs.core.types import Interaction

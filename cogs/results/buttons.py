@@ -8,7 +8,7 @@ import discord
 
 from cogs.core.generation.source import ResultSource
 from cogs.core.messages import render
-from cogs.core.messages.delivery import NO_MENTIONS
+from cogs.core.messages.message import NO_MENTIONS
 from cogs.core.messages.views import ResultTarget, text_view
 from cogs.core.policy.context import Context
 from cogs.core.types import Interaction

@@ -7,7 +7,7 @@ import discord
 from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.messages.components import Form, PersistentButton, view_of
-from cogs.core.messages.delivery import NO_MENTIONS
+from cogs.core.messages.message import NO_MENTIONS
 from cogs.core.policy.context import Context
 from cogs.core.request.preferences import Preferences, Scope, layered
 from cogs.core.request.prompt import clean

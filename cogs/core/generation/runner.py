@@ -13,14 +13,9 @@ from dataclasses import dataclass
 from cogs.core.generation.safety_gate import AWAITING_REVIEW, NOT_SHOWN, REJECTED, NotShownError, SafetyGate
 from cogs.core.i18n.catalogues import say, translate
 from cogs.core.messages import render, views
-from cogs.core.messages.delivery import (
-    Delivery,
-    MessageUnreadableError,
-    UndeliverableError,
-    shows_result_of,
-    while_token_lives,
-)
+from cogs.core.messages.delivery import Delivery, MessageUnreadableError, UndeliverableError, while_token_lives
 from cogs.core.messages.message import Answer, PictureFile, Result
+from cogs.core.messages.views import shows_result_of
 from cogs.core.request.prompt_matrix import MAX_FILES
 from cogs.core.retry import retry
 from cogs.core.storage.creations import MAX_MODEL_LENGTH, Creation, CreationStore, OwnershipLostError, State, request_from_json

@@ -10,9 +10,8 @@ import discord
 from discord import ui
 
 from cogs.core.i18n.catalogues import language_of_locale, say
-from cogs.core.messages.delivery import NO_MENTIONS
 from cogs.core.messages.http_errors import DISCORD_ERRORS, ErrorKind, classify, is_temporary
-from cogs.core.messages.message import Result
+from cogs.core.messages.message import NO_MENTIONS, Result
 from cogs.core.messages.review_button import ReviewButton, asks_about
 from cogs.core.policy.flagged import action_for, flags_text
 from cogs.core.request.preferences import FlaggedAction, Scope, layered

@@ -20,16 +20,15 @@ from weakref import WeakValueDictionary
 import discord
 
 from cogs.core.i18n.catalogues import ENGLISH, say
-from cogs.core.messages.attachments import posted_files
 from cogs.core.messages.http_errors import DISCORD_ERRORS, ErrorKind, classify, is_temporary
-from cogs.core.messages.message import Answer
+from cogs.core.messages.message import NO_MENTIONS, Answer
+from cogs.core.messages.views import shows_result_of
 from cogs.core.retry import retry
 from cogs.core.storage.creations import Creation, CreationStore
 from diffusion.errors import DarkroomError
 from diffusion.text import N_, plural
 
 log = logging.getLogger(__name__)
-NO_MENTIONS: Final = discord.AllowedMentions.none()
 PROGRESS_EDIT_SECONDS = 5.0  # a progress edit that takes longer is rate-limited and is dropped
 ORIGINAL_RESPONSE_GRACE = timedelta(seconds=5)
 DELIVERY_GIVE_UP_AFTER = timedelta(days=1)
@@ -286,15 +285,6 @@ async def fit_to_limit(answer: Answer, limit: int) -> Answer:
     if smaller is None:
         raise DarkroomError(TOO_LARGE)
     return smaller
-
-
-def shows_result_of(message: discord.Message, creation: Creation) -> bool:
-    """Return whether ``message`` shows the finished pictures of ``creation``.
-
-    Such a message has files, and buttons whose custom_ids name the creation.
-    """
-    custom_ids = [getattr(child, "custom_id", None) for row in message.components for child in getattr(row, "children", ())]
-    return bool(posted_files(message)) and f"darkroom:result:reroll:{creation.owner}:{creation.id}:0" in custom_ids
 
 
 def token_note(language: str = ENGLISH) -> str:

@@ -4,7 +4,7 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Final
 
 import discord
 from discord import ui
@@ -15,6 +15,7 @@ from diffusion.images.animation import decode_animation, encode_animation
 from diffusion.images.parameters import read_text_chunks
 from diffusion.text import N_
 
+NO_MENTIONS: Final = discord.AllowedMentions.none()
 # Tried in turn if files are too large: a note for the member, Pillow's options for WebP, a divisor of the sides.
 SHRINK_LEVELS = (
     (N_("sent as lossless WebP, because the file was too large here"), {"lossless": True}, 1),

@@ -8,8 +8,8 @@ import discord
 from discord import app_commands
 
 from cogs.core.i18n.catalogues import translate
-from cogs.core.messages.delivery import NO_MENTIONS
 from cogs.core.messages.http_errors import NETWORK_ERRORS
+from cogs.core.messages.message import NO_MENTIONS
 from cogs.core.policy.context import Context
 from cogs.core.request.prompt import ParsedPrompt, unknown_flags_note
 from cogs.core.types import Interaction

@@ -10,7 +10,8 @@ from typing import Any, Final, Literal
 import discord
 
 from cogs.core.i18n.catalogues import ENGLISH, say
-from cogs.core.messages.components import PersistentButton, PersistentSelect, view_of
+from cogs.core.messages.attachments import posted_files
+from cogs.core.messages.components import PersistentButton, PersistentSelect, custom_ids, view_of
 from cogs.core.storage.creations import Creation
 from cogs.core.types import Interaction
 from diffusion.request import ImageRequest
@@ -139,6 +140,15 @@ def cancel_view(owner: int, creation_id: int, language: str = ENGLISH) -> discor
 def edit_again_view(owner: int, creation_id: int, language: str = ENGLISH) -> discord.ui.View:
     """Return the button below the error of a rejected edit."""
     return view_of(ActionButton("edit_again", owner, creation_id, language=language))
+
+
+def shows_result_of(message: discord.Message, creation: Creation) -> bool:
+    """Return whether ``message`` shows the finished pictures of ``creation``.
+
+    Such a message has files, and a button to reroll the creation.
+    """
+    reroll = ActionButton.custom_id_of(action="reroll", owner=creation.owner, creation_id=creation.id, index=0)
+    return bool(posted_files(message)) and reroll in custom_ids(message)
 
 
 def text_view(text: str) -> discord.ui.LayoutView:
