@@ -29,11 +29,13 @@ from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import CommandTranslator
 from cogs.core.logging import configure_logging, log_creation, log_creation_with_prompt
 from cogs.core.messages.components import PersistentItem
+from cogs.core.policy.limits import MemberLimits
 from cogs.core.request.styles import Style, read_styles
 from cogs.core.sharding import is_leader
 from cogs.core.storage.database import Database
 from cogs.core.storage.lease import Lease
 from cogs.core.storage.object_store import open_image_store
+from cogs.core.storage.stores import Stores
 from diffusion.config import EngineConfig
 from diffusion.errors import DarkroomError
 from diffusion.request import Limits
@@ -106,7 +108,7 @@ class Darkroom(commands.AutoShardedBot):
         image_store = self.service.image_store
         image_store.max_bytes = self.config.data_max_bytes
         image_store.max_days = self.config.data_max_days
-        self.service.rules.daily = self.config.daily_allowance
+        self.service.rules.limits = _member_limits(self.config)
         self.service.builder.custom_styles = styles
         if "log_level" in applied:
             logging.getLogger().setLevel(self.config.log_level)
@@ -164,6 +166,10 @@ def _limits(config: Config) -> Limits:
     return Limits(config.max_side, config.max_steps, config.max_count, config.max_frames)
 
 
+def _member_limits(config: Config) -> MemberLimits:
+    return MemberLimits(config.daily_allowance, config.max_waiting_per_member)
+
+
 def _read_styles(config: Config) -> Mapping[str, Style] | None:
     return read_styles(config.styles_file) if config.styles_file else None
 
@@ -181,12 +187,9 @@ async def open_service(config: Config, folder: Path) -> AsyncIterator[Generation
     async with Database(config.database_location(folder)) as database, build_engine(config) as engine:
         service = GenerationService(
             engine,
-            database,
-            image_store,
-            max_per_member=config.max_waiting_per_member,
-            daily_allowance=config.daily_allowance,
+            Stores.of(database, image_store, Lease(database, process_name)),
+            member_limits=_member_limits(config),
             styles=styles,
-            lease=Lease(database, process_name),
             leads=is_leader(config.shard_ids),
         )
         service.creation_store.watchers.append(log_creation_with_prompt if config.log_prompts else log_creation)

@@ -148,5 +148,5 @@ def default_preferences(service: GenerationService) -> Preferences:
         max_size=limits.side,
         max_steps=limits.steps,
         max_count=limits.count,
-        allowance=service.rules.daily,
+        allowance=service.rules.limits.daily,
     )

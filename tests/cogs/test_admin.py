@@ -75,7 +75,7 @@ async def test_reload_applies_styles_and_allowance(server, operator, monkeypatch
     monkeypatch.setenv("STYLES_FILE", str(styles))
     monkeypatch.setenv("DAILY_ALLOWANCE", "0")
     assert "STYLES_FILE cannot be read" in private_text(await operator.slash(server.channel, "admin reload"))
-    assert server.service.rules.daily is None
+    assert server.service.rules.limits.daily is None
     styles.write_text("[ink]\nprompt = 'ink of {prompt}'")
     assert "`STYLES_FILE`" in private_text(await operator.slash(server.channel, "admin reload"))
     offered = await server.alice.autocomplete(server.channel, "imagine", "style", "")

@@ -4,6 +4,7 @@ import time
 import discord
 import pytest
 
+from cogs.core.policy.limits import MemberLimits
 from cogs.queue import MAX_LINES, MAX_SELECT_OPTIONS, CancelSelect, Entry, Queue, queue_text
 from diffusion.result import Progress
 from tests.support.interactions import forge_click
@@ -178,7 +179,7 @@ async def test_queue_in_a_direct_message_shows_that_conversation(busy):
 
 
 async def test_unfinished_requests_of_a_member_are_limited(busy):
-    busy.service.rules.max_per_member = 2
+    busy.service.rules.limits = MemberLimits(unfinished=2)
     await asked(busy, busy.alice, "first")
     await asked(busy, busy.alice, "second")
     refused = await busy.alice.slash(busy.channel, "imagine", prompt="third")

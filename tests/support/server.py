@@ -14,6 +14,7 @@ from cogs.core.simulator import layouts  # noqa: F401  (importing it makes simco
 from cogs.core.simulator.browser import reply_to_errors, simulated, spawn_outside
 from cogs.core.storage.database import Database
 from cogs.core.storage.images import ImageStore
+from cogs.core.storage.stores import Stores
 from diffusion.config import EngineConfig
 from diffusion.request import Limits
 from diffusion.serving.engine import Engine
@@ -43,7 +44,7 @@ class Server:
         """End the bot as a crash would, as far as the journal can tell, and start another."""
         before = self.service
         await before.close()
-        service = GenerationService(self.engine, before.database, before.image_store)
+        service = GenerationService(self.engine, Stores.of(before.database, before.image_store))
         service.background.spawn = spawn_outside(self.env)
         await self.env.restart_bot(Darkroom(service))
         reply_to_errors(self.env)
@@ -70,7 +71,7 @@ async def open_server(model, database_url=None, check=None, kind=Engine, **confi
         async with (
             Database(database_url or new_sqlite(folder / "darkroom.sqlite")) as database,
             kind(model, EngineConfig(limits=limits, **config), check) as engine,
-            simulated(GenerationService(engine, database, ImageStore(folder / "pictures")), Darkroom) as env,
+            simulated(GenerationService(engine, Stores.of(database, ImageStore(folder / "pictures"))), Darkroom) as env,
         ):
             env.settle_timeout = WAIT_SECONDS
             guild = env.create_guild()

@@ -6,10 +6,8 @@ from datetime import timedelta
 
 import discord
 
-from cogs.core.storage.creations import CreationStore
-from cogs.core.storage.images import ImageStore
-from cogs.core.storage.quotas import QuotaStore
-from cogs.core.storage.reviews import Decision, ReviewStore
+from cogs.core.storage.reviews import Decision
+from cogs.core.storage.stores import Stores
 from cogs.core.tasks import run_all
 
 INTERVAL_SECONDS = 3600.0
@@ -21,18 +19,11 @@ class Maintenance:
     ``resume_reviewed`` continues a creation whose review has ended.
     """
 
-    def __init__(
-        self,
-        creation_store: CreationStore,
-        quota_store: QuotaStore,
-        image_store: ImageStore,
-        review_store: ReviewStore,
-        resume_reviewed: Callable[[int], Awaitable[None]],
-    ) -> None:
-        self.creation_store = creation_store
-        self.quota_store = quota_store
-        self.image_store = image_store
-        self.review_store = review_store
+    def __init__(self, stores: Stores, resume_reviewed: Callable[[int], Awaitable[None]]) -> None:
+        self.creation_store = stores.creation_store
+        self.quota_store = stores.quota_store
+        self.image_store = stores.image_store
+        self.review_store = stores.review_store
         self.resume_reviewed = resume_reviewed
 
     async def run(self) -> None:

@@ -18,9 +18,10 @@ from cogs.core.messages.message import Answer, PictureFile, Result
 from cogs.core.messages.views import shows_result_of
 from cogs.core.request.prompt_matrix import MAX_FILES
 from cogs.core.retry import retry
-from cogs.core.storage.creations import MAX_MODEL_LENGTH, Creation, CreationStore, OwnershipLostError, State, request_from_json
-from cogs.core.storage.images import ImageMissingError, ImageStore
+from cogs.core.storage.creations import MAX_MODEL_LENGTH, Creation, OwnershipLostError, State, request_from_json
+from cogs.core.storage.images import ImageMissingError
 from cogs.core.storage.reviews import Decision, ReviewRow
+from cogs.core.storage.stores import Stores
 from diffusion.errors import DarkroomError, InvalidRequestError, JobCancelledError, QueueFullError
 from diffusion.images.files import encode_result
 from diffusion.images.masks import read_masked
@@ -68,15 +69,15 @@ class JobRunner:
     def __init__(
         self,
         engine: ImageEngine,
-        creation_store: CreationStore,
-        image_store: ImageStore,
+        stores: Stores,
         delivery: Delivery,
         safety_gate: SafetyGate,
+        *,
         result_notes: Iterable[ResultNote] = (),
     ) -> None:
         self.engine = engine
-        self.creation_store = creation_store
-        self.image_store = image_store
+        self.creation_store = stores.creation_store
+        self.image_store = stores.image_store
         self.delivery = delivery
         self.safety_gate = safety_gate
         self.result_notes = result_notes

@@ -22,19 +22,12 @@ from cogs.core.messages.message import NO_MENTIONS
 from cogs.core.messages.views import ResultAction, TimelapseRow
 from cogs.core.metrics import Metrics
 from cogs.core.policy.context import Context
-from cogs.core.policy.limits import MAX_PER_MEMBER, Rules
+from cogs.core.policy.limits import NO_ALLOWANCE, MemberLimits, Rules
 from cogs.core.policy.permissions import may_cancel
 from cogs.core.request.styles import Style
-from cogs.core.storage.broadcasts import Broadcasts
-from cogs.core.storage.claims import ACTIVE_STATES, Claims
-from cogs.core.storage.creations import Creation, CreationStore, OwnershipLostError, State, request_to_json
-from cogs.core.storage.database import Database
-from cogs.core.storage.images import ImageStore
-from cogs.core.storage.lease import Lease
-from cogs.core.storage.personal_data import PersonalData
-from cogs.core.storage.preferences import PreferenceStore
-from cogs.core.storage.quotas import QuotaStore
-from cogs.core.storage.reviews import ReviewStore
+from cogs.core.storage.claims import ACTIVE_STATES
+from cogs.core.storage.creations import Creation, OwnershipLostError, State, request_to_json
+from cogs.core.storage.stores import Stores
 from cogs.core.tasks import Background
 from cogs.core.types import Interaction
 from diffusion.errors import DarkroomError, QueueFullError
@@ -57,9 +50,8 @@ NOT_YOURS = N_("Only the member who asked for these pictures or a moderator can 
 class GenerationService:
     """Accepts requests from commands and buttons, and holds all that they use.
 
-    A member may have ``max_per_member`` unfinished requests and make ``daily_allowance`` pictures a day. ``styles`` replace the
-    model's own. If several processes serve one bot, ``lease`` is the lease of this one; the process that ``leads`` does the
-    maintenance for all. `open` the service once the bot is logged in, and `close` it before the bot.
+    ``member_limits`` hold for each member; ``styles`` replace the model's own. If several processes serve one bot, the one that
+    ``leads`` does the maintenance for all. `open` the service once the bot is logged in, and `close` it before the bot.
     """
 
     runner: JobRunner
@@ -67,34 +59,26 @@ class GenerationService:
     def __init__(
         self,
         engine: ImageEngine,
-        database: Database,
-        image_store: ImageStore,
-        max_per_member: int = MAX_PER_MEMBER,
-        daily_allowance: int | None = None,
+        stores: Stores,
+        *,
+        member_limits: MemberLimits = NO_ALLOWANCE,
         styles: Mapping[str, Style] | None = None,
-        lease: Lease | None = None,
         leads: bool = True,
     ) -> None:
         self.engine = engine
-        self.database = database
-        self.image_store = image_store
-        self.lease = lease or Lease(database)
+        self.stores = stores
         self.leads = leads
-        self.claims = Claims(database, self.lease)
-        self.broadcasts = Broadcasts(database, self.lease)
-        self.creation_store = CreationStore(database, self.lease)
-        self.preference_store = PreferenceStore(database)
-        self.quota_store = QuotaStore(database)
-        self.review_store = ReviewStore(database)
-        self.personal_data = PersonalData(database, self.creation_store, self.preference_store, image_store)
-        self.rules = Rules(
-            engine,
-            self.preference_store,
-            self.quota_store,
-            self.claims,
-            daily=daily_allowance,
-            max_per_member=max_per_member,
-        )
+        self.database = stores.database
+        self.image_store = stores.image_store
+        self.lease = stores.lease
+        self.claims = stores.claims
+        self.broadcasts = stores.broadcasts
+        self.creation_store = stores.creation_store
+        self.preference_store = stores.preference_store
+        self.quota_store = stores.quota_store
+        self.review_store = stores.review_store
+        self.personal_data = stores.personal_data
+        self.rules = Rules(engine, stores, member_limits)
         self.builder = RequestBuilder(engine, styles)
         self.questions: dict[int, Interaction] = {}  # open questions of `confirm`, by the id of their interaction
         self.metrics = Metrics(engine, self.creation_store)
@@ -118,14 +102,8 @@ class GenerationService:
         await self.lease.open()
         await self.preference_store.open()
         safety_gate = SafetyGate(self.engine, self.preference_store, self.creation_store, self.review_store, client)
-        self.runner = JobRunner(
-            self.engine,
-            self.creation_store,
-            self.image_store,
-            Delivery(client, self.creation_store),
-            safety_gate,
-            self.result_notes,
-        )
+        delivery = Delivery(client, self.creation_store)
+        self.runner = JobRunner(self.engine, self.stores, delivery, safety_gate, result_notes=self.result_notes)
         for creation in await self.claims.claim_orphans():
             log.info("resuming %r", creation)
             self.background.start(self.runner.resume(creation))
@@ -135,10 +113,7 @@ class GenerationService:
             self.background.start_daemon(coordinator.heartbeat())
             self.background.start_daemon(coordinator.run())
         if self.leads:
-            maintenance = Maintenance(
-                self.creation_store, self.quota_store, self.image_store, self.review_store, self.resume_reviewed
-            )
-            self.background.start_daemon(maintenance.run())
+            self.background.start_daemon(Maintenance(self.stores, self.resume_reviewed).run())
         self.background.start_daemon(self.metrics.watch_loop())
 
     async def close(self, grace: float = 0) -> None:

@@ -8,6 +8,7 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
+from typing import Final
 from weakref import WeakValueDictionary
 
 import discord
@@ -16,9 +17,8 @@ from cogs.core.policy.context import Context
 from cogs.core.policy.word_filter import Rule, find_broken_rule
 from cogs.core.request.options import parse_size
 from cogs.core.request.preferences import MAXIMA, Preferences, Scope
-from cogs.core.storage.claims import Claims
-from cogs.core.storage.preferences import PreferenceStore
-from cogs.core.storage.quotas import DIRECT_MESSAGES, QuotaStore, next_reset
+from cogs.core.storage.quotas import DIRECT_MESSAGES, next_reset
+from cogs.core.storage.stores import Stores
 from diffusion.errors import DarkroomError, InvalidRequestError, QueueFullError
 from diffusion.request import ImageRequest
 from diffusion.serving.interface import ImageEngine
@@ -64,30 +64,33 @@ class Allowance:
         return max(0, self.most - self.used)
 
 
-class Rules:
-    """Applies the rules of servers and channels, and the operator's limits.
+@dataclass(frozen=True)
+class MemberLimits:
+    """The operator's limits on what one member asks for.
 
-    A member may make ``daily`` pictures a day across all servers (None: any number), and have ``max_per_member`` unfinished
-    requests.
+    A member may make ``daily`` pictures a day across all servers (None: any number), and have ``unfinished`` requests.
     """
 
-    def __init__(
-        self,
-        engine: ImageEngine,
-        preference_store: PreferenceStore,
-        quota_store: QuotaStore,
-        claims: Claims,
-        *,
-        daily: int | None = None,
-        max_per_member: int = MAX_PER_MEMBER,
-    ) -> None:
+    daily: int | None = None
+    unfinished: int = MAX_PER_MEMBER
+
+
+NO_ALLOWANCE: Final = MemberLimits()
+
+
+class Rules:
+    """Applies the rules of servers and channels, and the operator's ``limits``.
+
+    ``limits`` may be replaced; the new ones apply to the next request.
+    """
+
+    def __init__(self, engine: ImageEngine, stores: Stores, limits: MemberLimits = NO_ALLOWANCE) -> None:
         self.engine = engine
-        self.preference_store = preference_store
-        self.quota_store = quota_store
-        self.claims = claims
-        self.daily = daily
-        self.max_per_member = max_per_member
-        self._is_shared = quota_store.is_shared  # with other processes
+        self.preference_store = stores.preference_store
+        self.quota_store = stores.quota_store
+        self.claims = stores.claims
+        self.limits = limits
+        self._is_shared = stores.quota_store.is_shared  # with other processes
         self._locks: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
         self._preparing: Counter[int] = Counter()
 
@@ -142,14 +145,14 @@ class Rules:
         preferences = context.preferences
         of_roles = [most for role, most in (preferences.allowances or {}).items() if role in context.role_ids]
         of_server = max(of_roles, default=preferences.allowance)
-        if of_server is None and self.daily is None:
+        if of_server is None and self.limits.daily is None:
             return []
         used = await self.quota_store.used_today(context.member_id)
         allowances = []
         if of_server is not None:
             allowances.append(Allowance(used.get(context.guild_id or DIRECT_MESSAGES, 0), of_server, is_of_server=True))
-        if self.daily is not None:
-            allowances.append(Allowance(sum(used.values()), self.daily, is_of_server=False))
+        if self.limits.daily is not None:
+            allowances.append(Allowance(sum(used.values()), self.limits.daily, is_of_server=False))
         return allowances
 
     async def check_allowance(self, context: Context, pictures: int) -> int | None:
@@ -184,8 +187,8 @@ class Rules:
         Counts those of all processes. No other request of the member can pass before the caller's next await.
         """
         by_others = len(await self.claims.held_by_others(member_id)) if self._is_shared else 0
-        if self.engine.jobs_of(member_id) + self._preparing[member_id] + by_others >= self.max_per_member:
-            raise QueueFullError(TOO_MANY_REQUESTS, count=self.max_per_member)
+        if self.engine.jobs_of(member_id) + self._preparing[member_id] + by_others >= self.limits.unfinished:
+            raise QueueFullError(TOO_MANY_REQUESTS, count=self.limits.unfinished)
 
     @contextlib.asynccontextmanager
     async def preparing(self, member_id: int) -> AsyncIterator[None]:

@@ -268,12 +268,7 @@ async def test_deleted_review_or_channel_refuses_the_picture(server, gone):
 async def test_undecided_review_expires_with_old_pictures(server):
     message, _ = await ask_and_hold(server)
     server.service.image_store.max_days = 0
-    await Maintenance(
-        *(
-            getattr(server.service, name)
-            for name in ("creation_store", "quota_store", "image_store", "review_store", "resume_reviewed")
-        )
-    ).give_up_reviews()
+    await Maintenance(server.service.stores, server.service.resume_reviewed).give_up_reviews()
     await server.until_idle()
     assert outcome_of(message) == "refused" and not any(server.service.image_store.folder.rglob("*.png"))
 
@@ -354,8 +349,6 @@ async def test_maintenance_carries_out_old_decisions(server, monkeypatch):
     await server.service.review_store.decide(row.id, Decision.APPROVE, server.mia.id)  # and then the bot ended
     monkeypatch.setattr(cogs.core.storage.reviews, "DECISION_GRACE", timedelta(0))
     service = server.service
-    await Maintenance(
-        service.creation_store, service.quota_store, service.image_store, service.review_store, service.resume_reviewed
-    ).finish_reviews()
+    await Maintenance(service.stores, service.resume_reviewed).finish_reviews()
     await server.until_idle()
     assert outcome_of(message) == "pictures"

@@ -8,6 +8,7 @@ import discord
 import pytest
 
 from cogs.core.policy.context import Context
+from cogs.core.policy.limits import MemberLimits
 from cogs.core.request.preferences import Preferences, Scope
 from cogs.core.storage.quotas import DIRECT_MESSAGES
 from diffusion.images.parameters import read_parameters
@@ -244,7 +245,7 @@ async def test_allowance_is_refunded_after_failure_or_cancellation(server, manag
 async def test_simultaneous_requests_cannot_share_the_last_picture(server, monkeypatch):
     service = server.service
     monkeypatch.setattr(service.background, "start", lambda coroutine: coroutine.close())
-    service.rules.daily = 1
+    service.rules.limits = MemberLimits(daily=1)
 
     def ask(id):
         response = Mock(is_done=lambda: False, send_message=AsyncMock(return_value=Mock(message_id=id)))
@@ -274,7 +275,7 @@ async def test_highest_role_allowance_applies(server, manager):
 
 async def test_operator_allowance_counts_over_all_servers(tiny_model):
     async with open_server(tiny_model) as server:
-        server.service.rules.daily = 2
+        server.service.rules.limits = MemberLimits(daily=2)
         await made(server, steps=2)
         elsewhere = server.env.create_guild()
         alice = elsewhere.add_member(server.env.create_user("alice2"))

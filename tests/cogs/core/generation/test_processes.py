@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import update
 
 from cogs.core.generation.service import GenerationService
+from cogs.core.policy.limits import MemberLimits
 from cogs.core.request.preferences import Preferences, Scope
 from cogs.core.simulator.browser import spawn_outside
 from cogs.core.storage import quotas
@@ -14,6 +15,7 @@ from cogs.core.storage.creations import State
 from cogs.core.storage.database import Database
 from cogs.core.storage.lease import Lease, ProcessRow
 from cogs.core.storage.preferences import PreferenceStore
+from cogs.core.storage.stores import Stores
 from diffusion.config import EngineConfig
 from diffusion.images.parameters import read_parameters
 from diffusion.request import Limits
@@ -53,7 +55,8 @@ async def other(server, url, tiny_model):
         Database(url) as database,
         Engine(tiny_model, EngineConfig(limits=Limits(side=256))) as engine,
     ):
-        service = GenerationService(engine, database, server.service.image_store, lease=Lease(database, "1"), leads=False)
+        stores = Stores.of(database, server.service.image_store, Lease(database, "1"))
+        service = GenerationService(engine, stores, leads=False)
         service.background.spawn = spawn_outside(server.env)
         await service.open(server.env.bot)
         service.lease._renewed_without_gap_since -= service.lease.seconds  # as if it had run for long, so that it may reap
@@ -171,7 +174,7 @@ async def test_cancel_reaches_a_job_in_another_process(server, other, monkeypatc
 
 
 async def test_member_limit_counts_requests_in_other_processes(server, other, monkeypatch):
-    server.service.rules.max_per_member = 1
+    server.service.rules.limits = MemberLimits(unfinished=1)
     slow_down(server, monkeypatch)
     message = await ask(server)
     row = await row_of(server, message)
@@ -182,7 +185,7 @@ async def test_member_limit_counts_requests_in_other_processes(server, other, mo
 
 
 async def test_daily_limit_refuses_a_simultaneous_request_elsewhere(server, other, monkeypatch):
-    server.service.rules.daily = 1
+    server.service.rules.limits = MemberLimits(daily=1)
     check = server.service.rules.check_allowance
 
     async def meanwhile(context, pictures):

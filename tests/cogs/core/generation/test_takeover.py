@@ -77,7 +77,10 @@ async def test_maintenance_continues_after_errors(error, monkeypatch):
     creation_store = SimpleNamespace(unfinished=waiting)
     image_store = SimpleNamespace(prune=prune, max_days=1)
     reviews = SimpleNamespace(undecided=waiting, unapplied=waiting)
-    upkeep = asyncio.create_task(Maintenance(creation_store, quota_store, image_store, reviews, None).run())
+    stores = SimpleNamespace(
+        creation_store=creation_store, quota_store=quota_store, image_store=image_store, review_store=reviews
+    )
+    upkeep = asyncio.create_task(Maintenance(stores, None).run())
     async with asyncio.timeout(WAIT_SECONDS):
         assert [await pruned.get() for _ in range(3)] == [set()] * 3
     upkeep.cancel()

@@ -4,6 +4,7 @@ import pytest
 from PIL import ImageChops
 
 from cogs.core.messages.confirm import CONFIRM_TIMEOUT_SECONDS
+from cogs.core.policy.limits import MemberLimits
 from cogs.core.request.preferences import Preferences, Scope
 from cogs.core.request.styles import Style
 from diffusion.images.io import read_image
@@ -112,7 +113,7 @@ async def started(server, question):
 
 
 async def test_variants_are_confirmed_first_and_posted_together(server):
-    server.service.rules.daily = 40
+    server.service.rules.limits = MemberLimits(daily=40)
     asked = await server.alice.slash(server.channel, "imagine", prompt="{red|blue} fox in {rain|snow} --seed 7", steps=2)
     question = asked.response
     assert question.ephemeral and not server.service.jobs
@@ -197,7 +198,7 @@ async def test_confirmation_from_before_a_restart_is_refused(server):
     ],
 )
 async def test_variants_over_the_limits_are_rejected_before_the_confirmation(server, options, words):
-    server.service.rules.daily = 5
+    server.service.rules.limits = MemberLimits(daily=5)
     assert words in private_text(await server.alice.slash(server.channel, "imagine", **options))
 
 

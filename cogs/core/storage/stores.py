@@ -1,0 +1,53 @@
+"""All stores of one process, built together."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from cogs.core.storage.broadcasts import Broadcasts
+from cogs.core.storage.claims import Claims
+from cogs.core.storage.creations import CreationStore
+from cogs.core.storage.database import Database
+from cogs.core.storage.images import ImageStore
+from cogs.core.storage.lease import Lease
+from cogs.core.storage.personal_data import PersonalData
+from cogs.core.storage.preferences import PreferenceStore
+from cogs.core.storage.quotas import QuotaStore
+from cogs.core.storage.reviews import ReviewStore
+
+
+@dataclass(frozen=True)
+class Stores:
+    """What a process reads and writes: the tables of a database, and pictures."""
+
+    database: Database
+    lease: Lease
+    claims: Claims
+    broadcasts: Broadcasts
+    creation_store: CreationStore
+    preference_store: PreferenceStore
+    quota_store: QuotaStore
+    review_store: ReviewStore
+    image_store: ImageStore
+    personal_data: PersonalData
+
+    @classmethod
+    def of(cls, database: Database, image_store: ImageStore, lease: Lease | None = None) -> Self:
+        """Return the stores of the process that holds ``lease``.
+
+        Without a lease, the process is the only one.
+        """
+        lease = lease or Lease(database)
+        creation_store = CreationStore(database, lease)
+        preference_store = PreferenceStore(database)
+        return cls(
+            database=database,
+            lease=lease,
+            claims=Claims(database, lease),
+            broadcasts=Broadcasts(database, lease),
+            creation_store=creation_store,
+            preference_store=preference_store,
+            quota_store=QuotaStore(database),
+            review_store=ReviewStore(database),
+            image_store=image_store,
+            personal_data=PersonalData(database, creation_store, preference_store, image_store),
+        )
