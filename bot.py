@@ -25,6 +25,7 @@ from pydantic import ValidationError
 from cogs import EXTENSIONS
 from cogs.core.command_tree import CommandTree
 from cogs.core.config import EMBEDDED_MODEL, RELOADABLE, Config, format_validation_error
+from cogs.core.connection import FAILED_STATUS, SETTINGS_STATUS, SYNC_WAIT_SECONDS, TokenWatch, run_client, sync_commands
 from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import CommandTranslator
 from cogs.core.logging import configure_logging, log_creation, log_creation_with_prompt
@@ -58,6 +59,9 @@ class Darkroom(commands.AutoShardedBot):
     def __init__(self, service: GenerationService, config: Config | None = None) -> None:
         self.service = service
         self.config = config or Config()
+        self.token_watch = TokenWatch()
+        self._syncing: asyncio.Task[None] | None = None
+        discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False  # the bot never speaks
         super().__init__(
             commands.when_mentioned,
             intents=discord.Intents.default(),
@@ -67,6 +71,7 @@ class Darkroom(commands.AutoShardedBot):
             allowed_installs=AppInstallationType(guild=True, user=True),
             allowed_contexts=AppCommandContext(guild=True, dm_channel=True, private_channel=True),
             shard_count=self.config.shard_count,
+            http_trace=self.token_watch.trace,
             shard_ids=list(self.config.shard_ids) or None,  # type: ignore[arg-type]  # None: all of them
         )
 
@@ -77,8 +82,18 @@ class Darkroom(commands.AutoShardedBot):
         self.add_dynamic_items(*PersistentItem.declared.values())
         await self.tree.set_translator(CommandTranslator())
         if is_leader(self.config.shard_ids):
-            await self.tree.sync()
+            self._syncing = asyncio.create_task(sync_commands(self.tree))
+            await asyncio.wait([self._syncing], timeout=SYNC_WAIT_SECONDS)
         await self.service.open(self)
+
+    async def on_message(self, message: discord.Message, /) -> None:
+        """Look for no command in a message: all commands are slash commands."""
+
+    async def close(self) -> None:
+        """Close the connection to Discord."""
+        if self._syncing:
+            self._syncing.cancel()
+        await super().close()
 
     def load_model(self, name: str) -> tuple[Any, Any]:
         """Load the model ``name`` and its safety check; raises `ModelLoadError`."""
@@ -210,7 +225,7 @@ async def run_on_discord(config: Config) -> None:
         with contextlib.suppress(NotImplementedError):  # Windows cannot handle these signals
             for number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(number, stop_signals.put_nowait, None)
-        running = asyncio.create_task(bot.start(config.discord_token.get_secret_value()))
+        running = asyncio.create_task(run_client(bot, config.discord_token.get_secret_value(), bot.token_watch))
         try:
             if not await _ended_before(running, stop_signals.get()):
                 log.info("stopping: running requests have %g s to finish", config.grace_seconds)
@@ -219,7 +234,9 @@ async def run_on_discord(config: Config) -> None:
         finally:
             await service.close()
         await bot.close()
-        await running
+        running.cancel()  # it may wait for Discord to come back
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
 
 
 async def _ended_before(task: "asyncio.Task[None]", stop: Awaitable[None]) -> bool:
@@ -282,16 +299,13 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     except ValidationError as error:
         print(format_validation_error(error), file=sys.stderr)
-        return 2
-    except discord.LoginFailure:
-        print("Discord rejected DISCORD_TOKEN. Copy the token again from the developer portal.", file=sys.stderr)
-        return 2
+        return SETTINGS_STATUS
     except DarkroomError as error:
         print(error, file=sys.stderr)
-        return 2
-    except OSError as error:  # Discord cannot be reached, or a port is taken
+        return getattr(error, "status", SETTINGS_STATUS)
+    except OSError as error:  # a port is taken, or the disk fails
         print(f"The bot had to stop: {error}", file=sys.stderr)
-        return 1
+        return FAILED_STATUS
     return 0
 
 

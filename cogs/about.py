@@ -1,16 +1,21 @@
-"""/about: show what this bot can do, and with which model."""
+"""/about: show what this bot can do, and with which model; answer members who mention it."""
 
-from typing import TYPE_CHECKING, Any
+import contextlib
+from typing import TYPE_CHECKING, Any, Final
 
 import discord
 from discord import app_commands
 from discord.ext import commands
 
 from cogs.core.generation.service import GenerationService
-from cogs.core.help_text import RunSummary, about_text, running_text
-from cogs.core.i18n.catalogues import command_name, say
+from cogs.core.help_text import RunSummary, about_text, mention_text, running_text
+from cogs.core.i18n.catalogues import command_name, language_of_locale, say
+from cogs.core.messages.http_errors import DISCORD_ERRORS
 from cogs.core.policy.context import Context
+from cogs.core.request.preferences import Scope
 from cogs.core.types import Interaction
+
+MENTIONS_PER_MINUTE: Final = 2  # answers to one member
 
 if TYPE_CHECKING:
     from bot import Darkroom
@@ -21,6 +26,41 @@ class AboutCog(commands.Cog):
 
     def __init__(self, service: GenerationService) -> None:
         self.service = service
+        self._mentions = commands.CooldownMapping.from_cooldown(MENTIONS_PER_MINUTE, 60, commands.BucketType.user)
+
+    @commands.Cog.listener()
+    async def on_message(self, message: discord.Message) -> None:
+        """Answer a member who writes to the bot instead of using a command."""
+        if not self._is_for_bot(message) or self._mentions.update_rate_limit(message):
+            return
+        text = mention_text(self.service.engine.model.defaults, self._language(message))
+        reference = message.to_reference(fail_if_not_exists=False)
+        with contextlib.suppress(*DISCORD_ERRORS):  # the bot may not write there
+            await message.channel.send(text, reference=reference, allowed_mentions=discord.AllowedMentions.none())
+
+    def _is_for_bot(self, message: discord.Message) -> bool:
+        """Return whether a member speaks to the bot; a mere reply to its message does not count."""
+        if message.author.bot or message.type not in (discord.MessageType.default, discord.MessageType.reply):
+            return False
+        if isinstance(message.channel, discord.DMChannel):
+            return True
+        own = message.guild.me if message.guild else None
+        if own is None:
+            return False
+        # Discord gives each bot a role of the same name, which members pick as easily.
+        return any(name in message.content for name in (f"<@{own.id}>", f"<@!{own.id}>")) or (
+            own.guild.self_role in message.role_mentions
+        )
+
+    def _language(self, message: discord.Message) -> str:
+        """Return the language of the place where ``message`` stands."""
+        get = self.service.preference_store.get
+        if message.guild is None:
+            return get(Scope.MEMBER, message.author.id).language or language_of_locale(None)
+        channel_id = getattr(message.channel, "parent_id", None) or message.channel.id
+        layers = get(Scope.CHANNEL, channel_id), get(Scope.SERVER, message.guild.id)
+        chosen = next((layer.language for layer in layers if layer.language), None)
+        return chosen or language_of_locale(message.guild.preferred_locale)
 
     @app_commands.command()
     async def about(self, interaction: Interaction) -> None:

@@ -37,6 +37,15 @@ def _parse_shard_ids(value: Any) -> Any:
     return parse_shards(value) if isinstance(value, str) else value
 
 
+def _validate_token(token: SecretStr) -> SecretStr:
+    text = token.get_secret_value().strip()
+    if text.startswith("Bot "):
+        raise ValueError("leave out the word “Bot” before the token")
+    if not all("!" <= character <= "~" for character in text):
+        raise ValueError("it contains a line break, a space or another character that no token has. Copy the token again")
+    return SecretStr(text)
+
+
 def _validate_engine(url: str | None) -> str | None:
     if url and not url.startswith(("http://", "https://")):
         raise ValueError(
@@ -59,7 +68,7 @@ class Config(BaseSettings):
 
     model_config = SettingsConfigDict(env_file=".env", extra="ignore")
 
-    discord_token: SecretStr = SecretStr("")
+    discord_token: Annotated[SecretStr, AfterValidator(_validate_token)] = SecretStr("")
     model_id: Optional[str] = None
     models: str = ""
     engine: Annotated[str | None, BeforeValidator(_empty_is_none), AfterValidator(_validate_engine)] = None
@@ -139,4 +148,8 @@ class Config(BaseSettings):
 
 def format_validation_error(error: ValidationError) -> str:
     """Return one line for each setting that is wrong."""
-    return "\n".join(f"The setting {str(problem['loc'][0]).upper()} is wrong: {problem['msg']}" for problem in error.errors())
+    lines = []
+    for problem in error.errors():
+        name = str(problem["loc"][0]).upper()
+        lines.append(f"The setting {name} is wrong: {problem['msg'].removeprefix('Value error, ')}")
+    return "\n".join(lines)

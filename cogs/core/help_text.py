@@ -70,6 +70,14 @@ def running_text(run: RunSummary, language: str = ENGLISH) -> str:
     return f"-# {', '.join(parts)}."
 
 
+def mention_text(defaults: Defaults, language: str = ENGLISH) -> str:
+    """Return the answer to a member who mentions the bot instead of using a command."""
+    imagine, about = (f"`/{command_name(language, name)}`" for name in ("imagine", "about"))
+    template = N_("I draw when you use a command. Type {imagine} and describe the picture; {about} shows all that I can do.")
+    introduction = say(language, template, imagine=imagine, about=about)
+    return _paragraphs(introduction, f"{say(language, 'Try:')}\n{_quoted_examples(defaults, language)}")
+
+
 def welcome_text(defaults: Defaults) -> str:
     """Return the first message in the simulator."""
     return _paragraphs(

@@ -10,12 +10,24 @@ from typing import Any, Final, Literal
 import discord
 from pythonjsonlogger.json import JsonFormatter
 
+from cogs.core.messages.http_errors import NETWORK_ERRORS
 from cogs.core.storage.creations import Creation
 
 log = logging.getLogger(__name__)
 TOKEN_PATTERN: Final = re.compile(r"""(/(?:webhooks|interactions)/\d+/|["']token["']: ?["'])[^"'/?\s]+""")
 TEXT: Final = "%(asctime)s %(levelname)-8s %(name)s %(message)s"
 JSON_FIELDS: Final = {"asctime": "time", "levelname": "level", "name": "logger", "message": "message"}
+
+
+def shorten_network_errors(record: logging.LogRecord) -> bool:
+    """Put an error of the connection to Discord into one line. A filter of the log."""
+    error = record.exc_info[1] if record.exc_info else None
+    if record.name.startswith("discord.") and isinstance(error, (discord.DiscordException, *NETWORK_ERRORS)):
+        lines = str(error).splitlines() or [""]
+        record.msg = f"{record.getMessage()} ({type(error).__name__}: {lines[0][:200]})"
+        record.args = ()
+        record.exc_info = None
+    return True
 
 
 class RedactingHandler(logging.StreamHandler[Any]):
@@ -37,6 +49,7 @@ class RedactingHandler(logging.StreamHandler[Any]):
 def configure_logging(level: str, form: Literal["text", "json"], secret: str) -> None:
     """Log everything from ``level`` on, such as ``INFO``, and redact ``secret``."""
     handler = RedactingHandler(secret)
+    handler.addFilter(shorten_network_errors)
     formatter: logging.Formatter
     if form == "json":
         formatter = JsonFormatter([*JSON_FIELDS], rename_fields={name: to for name, to in JSON_FIELDS.items() if name != to})

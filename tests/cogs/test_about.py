@@ -54,3 +54,30 @@ async def test_about_of_a_general_model_does_not_name_model_id(server):
 async def test_about_works_in_a_direct_message(server):
     text = private_text(await server.env.create_user("carol").slash("about"))
     assert "`/imagine`" in text
+
+
+async def test_mention_gets_an_answer_that_names_the_command(server, caplog):
+    mention = server.env.bot.user.mention
+    await server.alice.send(server.channel, f"{mention} draw me a secret fox")
+    answer = server.channel.history()[-1]
+    assert "`/imagine`" in answer.content and "`/about`" in answer.content and "secret" not in answer.content
+    assert "secret" not in caplog.text and "Traceback" not in caplog.text
+
+
+async def test_members_who_only_talk_get_no_answer(server):
+    await server.alice.send(server.channel, "draw me a fox")
+    await server.alice.send(server.channel, "@everyone draw me a fox")
+    assert len(server.channel.history()) == 2
+
+
+async def test_mention_is_answered_twice_a_minute_at_most(server):
+    mention = server.env.bot.user.mention
+    for _ in range(4):
+        await server.alice.send(server.channel, f"{mention} hello")
+    assert len(server.channel.history()) == 4 + 2
+
+
+async def test_direct_message_is_answered(server):
+    carol = server.env.create_user("carol")
+    await carol.send_dm("draw me a fox")
+    assert "`/imagine`" in carol.dm_channel.history()[-1].content

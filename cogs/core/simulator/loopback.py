@@ -50,7 +50,7 @@ class LoopbackDiscord:
     Use it by ``async with``; it outlives bots. As on Discord, the bot receives events for public messages that are posted,
     edited or deleted. ``on_request`` is called with "before" and "after" for each change that the bot requests, and also with
     "before post" and "after post" if the request attaches finished pictures; if it returns True, the connection is dropped.
-    ``limits`` may set rate limits.
+    ``limits`` may set rate limits. With ``resumable``, a bot that lost its connection may resume it and gets what it missed.
     """
 
     def __init__(self, members: int = 3, channels: int = 1, shards: int = 1) -> None:
@@ -69,6 +69,9 @@ class LoopbackDiscord:
         self.posted: list[str] = []
         self.on_request: Callable[[str], bool] = lambda stage: False
         self.limits: Limiter | None = None
+        self.resumable = False
+        self.resumed = 0  # how often a bot has resumed
+        self._sent: dict[int, list[str]] = {}  # all events of a resumable session, by shard
         self._sockets: dict[int, web.WebSocketResponse] = {}  # by shard
         self._sequence = 0
         self._events: set[asyncio.Future[None]] = set()
@@ -176,18 +179,38 @@ class LoopbackDiscord:
             elif payload["op"] == IDENTIFY:
                 shard = payload["d"].get("shard", [0, 1])[0]
                 self._sockets[shard] = socket
+                self._sent.pop(shard, None)
                 await self._on_identify(shard)
             elif payload["op"] == RESUME:
-                await socket.send_json({"op": INVALID_SESSION, "d": False})
+                await self._on_resume(socket, payload["d"])
         for shard in [shard for shard, connected in self._sockets.items() if connected is socket]:
             del self._sockets[shard]
             self.ready.clear()
         return socket
 
+    async def _on_resume(self, socket: web.WebSocketResponse, resume: dict[str, Any]) -> None:
+        shard = int(resume["session_id"].partition("-")[2] or 0)
+        if not self.resumable or shard not in self._sent:
+            await socket.send_json({"op": INVALID_SESSION, "d": False})
+            return
+        for event in self._sent[shard]:
+            if json.loads(event)["s"] > resume["seq"]:
+                await socket.send_str(event)
+        self._sockets[shard] = socket
+        self.resumed += 1
+        await self._dispatch("RESUMED", {}, shard)
+        if len(self._sockets) == len(self.guilds):
+            self.ready.set()
+
     async def _on_identify(self, shard: int) -> None:
         user = dict(serializers.user_payload(self.backend.bot_user))
         guild = dict(serializers.guild_create_payload(self.backend, self.guilds[shard]))
-        session = {"session_id": "wire", "resume_gateway_url": f"ws://127.0.0.1:{self.port}/gateway", "v": 10, "user": user}
+        session = {
+            "session_id": f"wire-{shard}",
+            "resume_gateway_url": f"ws://127.0.0.1:{self.port}/gateway",
+            "v": 10,
+            "user": user,
+        }
         application = {"id": str(self.backend.application_id), "flags": 0}
         known = {"guilds": [{"id": guild["id"], "unavailable": True}], "application": application}
         ready = session | known | {"shard": [shard, len(self.guilds)]}
@@ -197,10 +220,14 @@ class LoopbackDiscord:
             self.ready.set()
 
     async def _dispatch(self, event: str, data: Mapping[str, Any], shard: int) -> None:
-        if shard not in self._sockets:
+        if shard not in self._sockets and not (self.resumable and shard in self._sent):
             raise ConnectionError(f"no bot serves shard {shard}")
         self._sequence += 1
-        await self._sockets[shard].send_str(self._json({"op": DISPATCH, "t": event, "s": self._sequence, "d": data}))
+        text = self._json({"op": DISPATCH, "t": event, "s": self._sequence, "d": data})
+        if self.resumable:
+            self._sent.setdefault(shard, []).append(text)
+        if shard in self._sockets:
+            await self._sockets[shard].send_str(text)
 
     def _on_event(self, event: str, data: Mapping[str, Any]) -> None:
         if event.startswith("MESSAGE_") and self.ready.is_set():
