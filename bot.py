@@ -39,6 +39,7 @@ from cogs.core.storage.object_store import open_image_store
 from cogs.core.storage.stores import Stores
 from diffusion.config import EngineConfig
 from diffusion.errors import DarkroomError
+from diffusion.redaction import add_secrets, redact
 from diffusion.request import Limits
 from diffusion.serving.interface import ImageEngine
 
@@ -290,10 +291,10 @@ def main(arguments: list[str] | None = None) -> int:
     run: Callable[[Config], Coroutine[Any, Any, None]] = run_simulator if mode == "preview" else run_on_discord
     try:
         config = Config()
-        token = config.discord_token.get_secret_value()
-        if mode == "discord" and not token:
+        add_secrets(config.secrets)
+        if mode == "discord" and not config.discord_token.get_secret_value():
             raise DarkroomError(NO_TOKEN)
-        configure_logging("ERROR" if mode == "preview" else config.log_level, config.log_format, token)
+        configure_logging("ERROR" if mode == "preview" else config.log_level, config.log_format)
         asyncio.run(run(config))
     except KeyboardInterrupt:
         return 0
@@ -304,7 +305,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return getattr(error, "status", SETTINGS_STATUS)
     except OSError as error:  # a port is taken, or the disk fails
-        print(f"The bot had to stop: {error}", file=sys.stderr)
+        print(redact(f"The bot had to stop: {error}"), file=sys.stderr)
         return FAILED_STATUS
     return 0
 

@@ -12,6 +12,7 @@ from diffusion.errors import DarkroomError
 from diffusion.images.files import encode_result
 from diffusion.images.io import read_image
 from diffusion.images.masks import fit_and_fill, read_mask
+from diffusion.redaction import add_secrets, redact, secrets_of
 from diffusion.request import SAMPLER_NAMES, UPSCALES, ImageRequest, random_seed, start_step_for
 from diffusion.result import ImageResult
 
@@ -107,11 +108,12 @@ def write_files(result: ImageResult, output: Path) -> list[Path]:
 def main() -> int:
     """Run the command line and return the exit status, 2 for an error."""
     options = build_parser().parse_args()
+    add_secrets(secrets_of())
     try:
         for path in write_files(asyncio.run(draw(options)), options.output):
             print(path)
     except (DarkroomError, OSError) as error:
-        print(error, file=sys.stderr)
+        print(redact(str(error)), file=sys.stderr)
         return 2
     return 0
 

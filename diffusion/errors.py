@@ -13,11 +13,15 @@ DarkroomError
 
 from typing import Any
 
+from diffusion.redaction import redact
 from diffusion.text import N_, Template, Text
 
 
 class DarkroomError(Text, Exception):
     """The base of all errors of this project; its text is for the person who asked."""
+
+    def __str__(self) -> str:
+        return redact(super().__str__())
 
 
 class InvalidRequestError(DarkroomError):

@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
+from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from cogs.core.sharding import format_shards, parse_shards
 from diffusion.errors import DarkroomError
+from diffusion.redaction import secrets_of
 
 EMBEDDED_MODEL: Final = "embedded"  # in MODELS, the name of the model that comes with the code
 RELOADABLE: Final = frozenset(  # what /admin reload applies; every other setting waits for a restart
@@ -124,6 +126,13 @@ class Config(BaseSettings):
     def data_max_bytes(self) -> int:
         """The most bytes of images that the bot stores."""
         return int(self.data_max_gb * 1e9)
+
+    @property
+    def secrets(self) -> list[str]:
+        """All that must not be shown: secret settings, and what else ``.env`` and the environment hold."""
+        values = (getattr(self, name) for name in type(self).model_fields)
+        own = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
+        return [*own, self.engine or "", *secrets_of(), *secrets_of(dotenv_values(".env"))]
 
     def database_location(self, folder: Path) -> str:
         """Return the URL of the database: SQLite in ``folder`` unless set otherwise."""

@@ -12,6 +12,7 @@ from pythonjsonlogger.json import JsonFormatter
 
 from cogs.core.messages.http_errors import NETWORK_ERRORS
 from cogs.core.storage.creations import Creation
+from diffusion.redaction import BLANK, redact
 
 log = logging.getLogger(__name__)
 TOKEN_PATTERN: Final = re.compile(r"""(/(?:webhooks|interactions)/\d+/|["']token["']: ?["'])[^"'/?\s]+""")
@@ -33,22 +34,17 @@ def shorten_network_errors(record: logging.LogRecord) -> bool:
 class RedactingHandler(logging.StreamHandler[Any]):
     """Logs to the terminal without secrets.
 
-    It removes ``secret`` and the tokens in Discord's addresses and gateway events.
+    They are those of `diffusion.redaction`, and the tokens in Discord's addresses and gateway events.
     """
-
-    def __init__(self, secret: str) -> None:
-        super().__init__()
-        self.secret = secret
 
     def format(self, record: logging.LogRecord) -> str:
         """Format ``record`` with its secrets replaced."""
-        text = TOKEN_PATTERN.sub(r"\1[secret]", super().format(record))
-        return text.replace(self.secret, "[secret]") if self.secret else text
+        return redact(TOKEN_PATTERN.sub(rf"\1{BLANK}", super().format(record)))
 
 
-def configure_logging(level: str, form: Literal["text", "json"], secret: str) -> None:
-    """Log everything from ``level`` on, such as ``INFO``, and redact ``secret``."""
-    handler = RedactingHandler(secret)
+def configure_logging(level: str, form: Literal["text", "json"]) -> None:
+    """Log everything from ``level`` on, such as ``INFO``."""
+    handler = RedactingHandler()
     handler.addFilter(shorten_network_errors)
     formatter: logging.Formatter
     if form == "json":

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from diffusion.redaction import add_secrets, redact, secrets_of
+
 if TYPE_CHECKING:
     from diffusion.cluster.app import ApplicationOptions
 
@@ -85,6 +87,7 @@ def missing_resources(options: Collection["ApplicationOptions"], available: Mapp
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     parsed = _parser().parse_args(arguments)
+    add_secrets(secrets_of())
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
@@ -114,7 +117,7 @@ def main(arguments: list[str] | None = None) -> int:
         for name, deployment in served.items():
             serve.run(deployment, name=name, route_prefix=f"/{name}")
     except (ConnectionError, RuntimeError) as error:
-        print(f"The replicas could not start: {error}", file=sys.stderr)
+        print(redact(f"The replicas could not start: {error}"), file=sys.stderr)
         return 1
     url = f"http://{parsed.host}:{parsed.port}"
     print(f"Serving {', '.join(served)} at {url}: set ENGINE={url} and MODELS={','.join(served)} for the bot.", flush=True)

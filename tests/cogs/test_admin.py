@@ -129,7 +129,7 @@ async def test_log_follows_requests_with_prompts_only_if_enabled(server, capsys,
     before, level = root.handlers[:], root.level
     server.service.creation_store.watchers.append(log_creation_with_prompt if prompts else log_creation)
     try:
-        configure_logging("INFO", "json", "bot-token")
+        configure_logging("INFO", "json")
         result = await server.alice.slash(server.channel, "imagine", prompt="a purple cow", steps=2)
         await server.until_finished(result.response)
         await server.until_idle()

@@ -8,6 +8,7 @@ import pytest
 from cogs.core.logging import RedactingHandler
 from cogs.core.messages import attachments
 from diffusion.images.parameters import read_parameters
+from diffusion.redaction import add_secrets
 from tests.support.interactions import forge_click, forge_command
 from tests.support.messages import pictures_of, png, private_text, text_of
 
@@ -127,7 +128,8 @@ async def test_similar_fetches_the_attachment_only(server, monkeypatch):
 
 
 def test_logs_hide_tokens(capsys):
-    handler = RedactingHandler("bot-token")
+    add_secrets(["bot-token"])
+    handler = RedactingHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     messages = [
         f"PATCH https://discord.com/api/v10/webhooks/12/{SECRET}/messages/@original has returned 429",

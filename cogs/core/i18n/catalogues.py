@@ -18,6 +18,7 @@ from babel.messages.pofile import read_po
 from discord.app_commands import TranslationContextLocation as Location
 from discord.app_commands import TranslationContextTypes, Translator, locale_str
 
+from diffusion.redaction import redact
 from diffusion.text import Plural, Template, Text, fill
 
 ENGLISH: Final = "en"
@@ -100,14 +101,14 @@ def say(language: str, template: Template, /, **values: Any) -> str:
 
 
 def translate(language: str, text: Text) -> str:
-    """Translate ``text``, such as an error, to ``language``.
+    """Translate ``text``, such as an error, to ``language``, without secrets.
 
     Also translates the name of the setting that it is about.
     """
     values = text.values
     if "field" in values:
         values = values | {"field": setting_name(language, values["field"])}
-    return say(language, text.template, **values)
+    return redact(say(language, text.template, **values))
 
 
 def setting_name(language: str, name: str) -> str:
