@@ -25,7 +25,8 @@ from cogs.core.storage.creations import Creation
 from cogs.core.types import Interaction
 from diffusion.errors import InvalidImageError
 from diffusion.images.metadata.adaptation import PROMPT_FIELDS, adapt
-from diffusion.images.metadata.recipe import Recipe, read_recipe
+from diffusion.images.metadata.recipe import Recipe
+from diffusion.images.metadata.registry import read_recipe
 from diffusion.request import SAMPLER_NAMES, ImageRequest, random_seed
 from diffusion.text import Text, plural
 

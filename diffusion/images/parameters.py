@@ -14,7 +14,13 @@ from diffusion.images.io import MAX_PIXELS
 from diffusion.request import SAMPLER_NAMES, ImageRequest
 
 MAX_TEXT: Final = 2_000_000  # characters of a text chunk; the largest graphs of ComfyUI have as many
-MAX_SETTINGS: Final = 20_000  # characters of the settings line
+MAX_SETTINGS: Final = 100_000  # characters of the settings line; resources of Civitai fill some thousands
+MAX_NAME: Final = 60  # characters of the name of a setting
+MAX_BROKEN_VALUES: Final = 3  # values in brackets that turn out not to be JSON; each may be searched to its end
+DECODER: Final = json.JSONDecoder(strict=False)
+NEGATIVE: Final = "Negative prompt:"
+SETTINGS_LINE: Final = re.compile(r"Steps: *\d")
+TEMPLATE: Final = "Template:"  # sd-dynamic-prompts adds the prompt's template below the settings
 
 
 def format_parameters(request: ImageRequest, seed: int, model: str) -> str:
@@ -80,65 +86,122 @@ def read_parameters(data: bytes) -> dict[str, Any]:
 def split_parameters(text: str) -> tuple[str, dict[str, str]]:
     """Split a parameters text into its prompts and its named values.
 
-    Raises `InvalidImageError` for any other text.
+    Lines below the settings are left out. Takes time linear in the text. Raises `InvalidImageError` for any other text.
     """
-    head, _, last = text.strip().rpartition("\n")
-    # Bounded names and lengths: otherwise a forged text keeps the regular expression busy for minutes.
-    known = r'([A-Z][\w ]{0,40}): ("(?:[^"\\]|\\.)*"|[^,]*)(?:, |$)'
-    values = dict(re.findall(known, last)) if len(last) <= MAX_SETTINGS else {}
-    if "Steps" not in values:
+    lines = text.replace("\r\n", "\n").strip().split("\n")
+    number = _settings_line(lines)
+    values = scan_settings(lines[number]) if len(lines[number]) <= MAX_SETTINGS else {}
+    if parse_number(int, values.get("Steps")) is None:
         raise InvalidImageError("This picture contains no generation settings.")
-    return head, values
+    return "\n".join(lines[:number]), values
+
+
+def _settings_line(lines: list[str]) -> int:
+    """Return the number of the line that holds the settings, mostly the last."""
+    found: int | None = None
+    for number, line in enumerate(lines):
+        if SETTINGS_LINE.match(line):
+            found = number
+        elif found is not None and line.startswith(TEMPLATE):
+            break
+    return len(lines) - 1 if found is None else found
+
+
+def scan_settings(line: str) -> dict[str, str]:
+    """Return the values of a line such as ``Steps: 20, Model: "a, b"`` by name.
+
+    A value is JSON (a text in quotes, a list, an object) or goes up to the next comma. Of equal names the first counts.
+    """
+    values: dict[str, str] = {}
+    broken = 0
+    start = 0
+    while start < len(line):
+        comma = line.find(",", start)
+        end = len(line) if comma < 0 else comma
+        colon = line.find(":", start, min(end, start + MAX_NAME))
+        if colon >= 0:
+            name = line[start:colon].strip()
+            value = _scan_json(line, colon + 1) if broken < MAX_BROKEN_VALUES else None
+            if value is not None:
+                text, end = value
+            else:
+                text = line[colon + 1 : end].strip()
+                broken += text[:1] in ("[", "{")
+            values.setdefault(name, text)
+        start = end + 1
+    return values
+
+
+def _scan_json(line: str, start: int) -> tuple[str, int] | None:
+    """Return the JSON value at ``start`` and where the comma behind it stands.
+
+    A text comes without its quotes. Returns None if there is no JSON value that ends at a comma or with the line.
+    """
+    start = _skip_spaces(line, start)
+    if line[start : start + 1] not in tuple('"[{'):
+        return None
+    try:
+        value, end = DECODER.raw_decode(line, start)
+    except (ValueError, RecursionError):
+        return None
+    text = value if isinstance(value, str) else line[start:end]
+    end = _skip_spaces(line, end)
+    return (text, end) if line[end : end + 1] in ("", ",") else None
+
+
+def _skip_spaces(line: str, start: int) -> int:
+    while line[start : start + 1] == " ":
+        start += 1
+    return start
+
+
+def split_prompts(head: str) -> tuple[str, str]:
+    """Split the prompts of `split_parameters` into the prompt and the negative one."""
+    prompt, _, negative = f"\n{head}".partition(f"\n{NEGATIVE}")
+    return prompt.removeprefix("\n"), negative.removeprefix(" ")
 
 
 def parse_settings(head: str, values: dict[str, str]) -> dict[str, Any]:
     """Return the settings of `ImageRequest` in the parts of `split_parameters`."""
-    prompt, _, negative = f"\n{head}".partition("\nNegative prompt: ")
+    prompt, negative = split_prompts(head)
     sampler = " ".join(filter(None, (values.get("Sampler"), values.get("Schedule type"))))
     width, _, height = values.get("Size", "").partition("x")
     names = {title: name for name, title in SAMPLER_NAMES.items()}
     found = {
-        "prompt": prompt.removeprefix("\n"),
+        "prompt": prompt,
         "negative_prompt": negative,
-        "steps": _parse_number(int, values["Steps"]),
+        "steps": parse_number(int, values["Steps"]),
         "sampler": names.get(sampler),
-        "guidance_scale": _parse_number(float, values.get("CFG scale")),
+        "guidance_scale": parse_number(float, values.get("CFG scale")),
         "guidance_interval": _parse_interval(values.get("Guidance interval")),
-        "seed": _parse_number(int, values.get("Seed")),
-        "width": _parse_number(int, width),
-        "height": _parse_number(int, height),
-        "start_step": _parse_number(int, values.get("Start step")),
-        "upscale": _parse_number(int, values.get("Hires upscale")),
+        "seed": parse_number(int, values.get("Seed")),
+        "width": parse_number(int, width),
+        "height": parse_number(int, height),
+        "start_step": parse_number(int, values.get("Start step")),
+        "upscale": parse_number(int, values.get("Hires upscale")),
         "branches": tuple(_parse_branches(values)) or None,
-        "morph_to": _parse_quoted(values.get("Morph to")),
-        "count": _parse_number(int, values.get("Frames")),
+        "morph_to": values.get("Morph to"),
+        "count": parse_number(int, values.get("Frames")),
         "guide_label": values.get("Steer"),
-        "label_scale": _parse_number(float, values.get("Steer scale")),
+        "label_scale": parse_number(float, values.get("Steer scale")),
     }
     return {name: value for name, value in found.items() if value is not None}
 
 
 def _parse_branches(values: dict[str, str]) -> Iterator[tuple[int, str]]:
-    for name, value in values.items():
-        step = _parse_number(int, name.removeprefix("Branch at "))
-        prompt = _parse_quoted(value)
+    for name, prompt in values.items():
+        step = parse_number(int, name.removeprefix("Branch at ")) if name.startswith("Branch at ") else None
         if step is not None and prompt:
             yield step, prompt
 
 
 def _parse_interval(text: str | None) -> tuple[float, float] | None:
-    first, end = (_parse_number(float, part) for part in (text or "").partition("-")[::2])
+    first, end = (parse_number(float, part) for part in (text or "").partition("-")[::2])
     return None if first is None or end is None else (first, end)
 
 
-def _parse_quoted(text: str | None) -> str | None:
-    try:
-        return json.loads(text) if text and text.startswith('"') else None
-    except ValueError:
-        return None
-
-
-def _parse_number(kind: Callable[[str], Any], text: str | None) -> Any:
+def parse_number(kind: Callable[[str], Any], text: str | None) -> Any:
+    """Return the number in ``text`` as ``kind``, or None."""
     try:
         value = kind(text or "")
     except ValueError:

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 from diffusion.images.metadata.recipe import Recipe
@@ -19,7 +20,10 @@ SAME_SAMPLERS: Final = {
     "dpm2mkarras": "dpm++",
     "dpmpp2mkarras": "dpm++",
     "unipc": "unipc",
+    "dpm2mk": "dpm++",
+    "dpmpp2mk": "dpm++",
 }
+SAMPLER_PREFIX: Final = "k_"  # of Katherine Crowson's samplers in NovelAI and old versions of InvokeAI
 NEAREST_SAMPLERS: Final = (
     ("dpm", "dpm++"),
     ("unipc", "unipc"),
@@ -35,6 +39,8 @@ MAX_PROMPT: Final = 4000  # characters; no model reads as many
 PROMPT_FIELDS: Final = ("prompt", "negative_prompt")
 MAX_GUIDANCE: Final = 30.0
 NAME_SHOWN: Final = 50
+PART_SHOWN: Final = 30
+PARTS_SHOWN: Final = 4
 CLAMPED: Final = {
     "steps": N_("Steps: {value} instead of {asked}."),
     "guidance_scale": N_("Guidance scale: {value} instead of {asked}."),
@@ -67,6 +73,7 @@ def adapt(recipe: Recipe, model: Model, limits: Limits) -> tuple[dict[str, Any],
     adaptation.adapt_start()
     adaptation.adapt_guide_label()
     adaptation.adapt_model()
+    adaptation.note_parts()
     return adaptation.settings, adaptation.notes
 
 
@@ -89,7 +96,7 @@ class _Adaptation:
             if self.settings[field] != text or len(whole) > MAX_PROMPT:
                 name = field.replace("_", " ")
                 self.notes.append(Text("The {field} is too long for this model, so its end is left out.", field=name))
-        if any(LORA.search(self.found.get(field, "")[:MAX_PROMPT]) for field in PROMPT_FIELDS):
+        if self.recipe.loras or any(LORA.search(self.found.get(field, "")[:MAX_PROMPT]) for field in PROMPT_FIELDS):
             self.notes.append(Text("LoRAs are not supported, so they are left out."))
 
     def adapt_size(self) -> None:
@@ -125,7 +132,7 @@ class _Adaptation:
             self.notes.append(Text("Sampler: the default instead of {name}.", name=name))
 
     def adapt_start(self) -> None:
-        if self.found.get("start_step"):
+        if self.found.get("start_step") or self.recipe.has_source:
             self.notes.append(Text("The file does not contain the picture that this one started from, so I start from noise."))
 
     def adapt_guide_label(self) -> None:
@@ -141,6 +148,14 @@ class _Adaptation:
         if self.recipe.model and self.recipe.model != self.model.name:
             name = _shorten_name(self.recipe.model)
             self.notes.append(Text("Model: {other} instead of {name}.", name=name, other=self.model.name))
+
+    def note_parts(self) -> None:
+        if self.recipe.left_out:
+            names = _join_names(self.recipe.left_out)
+            self.notes.append(Text("These parts are not supported, so they are left out: {names}.", names=names))
+        if self.recipe.unread:
+            names = _join_names(self.recipe.unread)
+            self.notes.append(Text("I cannot read these parts of the file, so something may be missing: {names}.", names=names))
 
 
 def _strip_syntax(text: str) -> str:
@@ -178,8 +193,13 @@ def _format_size(size: tuple[int, int]) -> str:
     return f"{size[0]}x{size[1]}"
 
 
+def _join_names(names: Sequence[str]) -> str:
+    shown = ", ".join(_shorten_name(name)[:PART_SHOWN] for name in names[:PARTS_SHOWN])
+    return f"{shown}, …" if len(names) > PARTS_SHOWN else shown
+
+
 def _same_sampler(recipe: Recipe) -> str | None:
-    return SAME_SAMPLERS.get(_letters(recipe.sampler)) or recipe.settings.get("sampler")
+    return SAME_SAMPLERS.get(_letters(recipe.sampler.removeprefix(SAMPLER_PREFIX))) or recipe.settings.get("sampler")
 
 
 def _nearest_sampler(recipe: Recipe) -> str | None:

@@ -1,39 +1,92 @@
-"""Read how a PNG was made: by this project, by A1111's tools or by ComfyUI."""
+"""The recipe of a picture, as readers return it, and how they take values from foreign data."""
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from diffusion.images.metadata.comfyui import read_graph
-from diffusion.images.parameters import parse_settings, read_text_chunks, split_parameters
+# Where tools put one text about everything.
+COMMENTS: Final = ("parameters", "exif:UserComment", "comment", "exif:ImageDescription")
+
+
+class UnreadableError(Exception):
+    """A tool's settings are there, but cannot be read. The reason is a part of the file by name."""
+
+    def __init__(self, tool: str, reason: str) -> None:
+        super().__init__(f"{tool}: {reason}")
+        self.tool = tool
+        self.reason = reason
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How an image was made: settings of `ImageRequest`, model and sampler."""
+    """How an image was made: settings of `ImageRequest`, model and sampler.
+
+    ``has_source``: it started from a picture. ``loras`` are names. ``left_out`` names what the tool used and no request here
+    has; ``unread`` names what could not be read.
+    """
 
     settings: dict[str, Any]
     model: str = ""
     sampler: str = ""
+    has_source: bool = False
+    loras: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
 
-def read_recipe(data: bytes) -> Recipe:
-    """Read the recipe in the text chunks of a PNG.
+def find_json(texts: Mapping[str, str], *names: str) -> dict[str, Any]:
+    """Return the first of ``names`` that is a JSON object, or an empty one."""
+    for name in names:
+        found = parse_json(texts.get(name))
+        if isinstance(found, dict):
+            return found
+    return {}
 
-    Raises `InvalidImageError` if they hold none.
-    """
-    texts = read_text_chunks(data)
-    if "prompt" not in texts or "parameters" in texts:
-        return parse_recipe(texts.get("parameters", ""))
+
+def parse_json(text: Any) -> Any:
+    """Return the value of a JSON text, or None."""
+    if not isinstance(text, str):
+        return None
     try:
-        graph = json.loads(texts["prompt"])
+        return json.loads(text)
     except (ValueError, RecursionError):
-        graph = None
-    return Recipe(*read_graph(graph))
+        return None
 
 
-def parse_recipe(text: str) -> Recipe:
-    """Parse a parameters text; raises `InvalidImageError` for any other text."""
-    head, values = split_parameters(text)
-    schedule = values.get("Schedule type", "").removeprefix("Automatic")
-    return Recipe(parse_settings(head, values), values.get("Model", ""), f"{values.get('Sampler', '')} {schedule}".strip())
+def as_text(*values: Any) -> str:
+    """Return the first of ``values`` that is a text with anything in it, or an empty text."""
+    return next((value for value in values if isinstance(value, str) and value.strip()), "")
+
+
+def as_number(kind: Callable[[Any], Any], *values: Any) -> Any:
+    """Return the first of ``values`` that is a finite number, or the text of one, as ``kind``; or None."""
+    for value in values:
+        if isinstance(value, (int, float, str)) and not isinstance(value, bool):
+            try:
+                number = kind(float(value) if kind is int and isinstance(value, str) and "." in value else value)
+            except (ValueError, OverflowError):
+                continue
+            if abs(number) < 2**64:  # false for nan
+                return number
+    return None
+
+
+def as_dict(value: Any) -> dict[str, Any]:
+    """Return ``value`` if it is an object of JSON, or an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def as_list(value: Any) -> list[Any]:
+    """Return ``value`` if it is a list, or an empty one."""
+    return value if isinstance(value, list) else []
+
+
+def known(**settings: Any) -> dict[str, Any]:
+    """Return ``settings`` without those that are None."""
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+def sampler_name(sampler: str, schedule: str) -> str:
+    """Join the names of a sampler and of its noise schedule, where that is not the usual one."""
+    return f"{sampler} {schedule}" if sampler and schedule in ("karras", "exponential", "polyexponential") else sampler

@@ -14,7 +14,7 @@ from cogs.core.messages import attachments
 from diffusion.errors import DarkroomError, InvalidImageError
 from diffusion.images.io import MAX_PIXELS, read_image
 from diffusion.images.masks import read_mask, read_masked
-from diffusion.images.metadata.recipe import read_recipe
+from diffusion.images.metadata.registry import read_recipe
 from diffusion.images.parameters import read_parameters
 from diffusion.request import ImageRequest
 from tests.support.memory import MIB, Memory

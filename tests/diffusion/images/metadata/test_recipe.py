@@ -8,7 +8,8 @@ from PIL import Image
 from diffusion.errors import InvalidImageError
 from diffusion.images.io import to_png
 from diffusion.images.metadata.adaptation import adapt
-from diffusion.images.metadata.recipe import Recipe, read_recipe
+from diffusion.images.metadata.recipe import Recipe
+from diffusion.images.metadata.registry import read_recipe
 from diffusion.images.parameters import format_parameters
 from diffusion.request import ImageRequest, Limits
 from tests.support.foreign_metadata import FROM_A1111, node, with_texts, workflow
@@ -173,7 +174,7 @@ def test_read_graph_ends_in_circular_graphs():
     sampler = node("KSampler", positive=["2", 0], negative=["1", 0], latent_image=["2", 0], steps=["3", 0], model=["2", 0])
     round_ = node("Reroute", conditioning=["2", 0], samples=["2", 0], model=["2", 0])
     recipe = of_graph({"1": sampler, "2": round_, "3": node("Int", value=["3", 0])})
-    assert recipe.settings == {"prompt": "", "negative_prompt": ""}
+    assert recipe.settings == {"prompt": "", "negative_prompt": "", "width": 8, "height": 8}
 
 
 JSON = st.recursive(
