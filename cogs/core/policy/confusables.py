@@ -9,7 +9,7 @@ from functools import cache
 from typing import Final
 
 import regex
-from confusable_homoglyphs.confusables import is_confusable
+from confusable_homoglyphs.confusables import confusables_data, is_confusable
 
 I_OR_L: Final = "ı"  # in skeletons: an i or an l
 S_OR_F: Final = "ʃ"  # in skeletons: an s or an f
@@ -17,6 +17,24 @@ IGNORABLE: Final = regex.compile(r"[\p{Default_Ignorable_Code_Point}\p{Cf}\p{Cs}
 MARKS: Final = regex.compile(r"[\p{Me}[[\p{Mn}&&\p{Script=Inherited}]--[\u3099\u309A]]]+", regex.V1)  # が is not か
 FOREIGN_MARKS: Final = regex.compile(rf"(?<=[!-~{I_OR_L}{S_OR_F}])\p{{M}}+")
 CAPITALS: Final = regex.compile(r"\b(?=(?:l*[A-Z]){2})[A-Zl]+\b")
+# Letters that Unicode's list lacks. Generators of "fancy text" write these for a to z, in this order.
+ORNAMENTS: Final = (
+    "ᏗᏰፈᎴᏋᎦᎶᏂᎥᏠᏦᏝᎷᏁᎧᎮᎤᏒᏕᏖᏬᏉᏇጀᎩፚ",
+    "ᎯᏰᏟᎠᏋᎦᎶᎻᎨᎫᏥᎱᎹᏐᎾᎵᎤᏓᏚᎿᏌᏤᏔጰᎽᏃ",
+    "αвc∂εƒģнιנκℓмησρqяѕтυνωχγζ",
+    "ꍏꌃꉓꀸꍟꎇꁅꃅꀤꀭꀘ꒒ꂵꈤꂦꉣꆰꋪꌗ꓄ꀎꃴꅏꊼꌩꁴ",
+    "ǟɮƈɖɛʄɢɦɨʝӄʟʍռօքզʀֆȶʊʋաӼʏʐ",
+)
+ORNAMENTAL: Final = {
+    sign: letter
+    for ornaments in ORNAMENTS
+    for letter, sign in zip(string.ascii_lowercase, ornaments, strict=True)
+    if not (sign.isascii() or "а" <= sign <= "я")  # Russian stays Russian
+}
+GREEK: Final = dict(zip("ςδΛΣΞΔΩπθΘλξμ", "sdaeeaonooaeu", strict=True))  # also not in the list
+# Russian letters that look like Latin ones to those who read no Russian. They count only in words that also have Latin letters.
+FAUX_RUSSIAN: Final = str.maketrans("яЯиИйЙпПшШщЩцЦгГьЬъЪэЭєЄзЗдДчЧфФжЖ", "rrnnnnnnwwwwuurrbbbbeeeeeeaayyooxx")
+WORDS: Final = regex.compile(r"[^\W\d_]+")
 NAMED: Final = regex.compile(r"(?:LATIN (?:SMALL |CAPITAL )?|SYMBOL )LETTER (?:[A-Z]+ )*?([A-Z])(?: WITH .*)?$")
 
 
@@ -30,6 +48,16 @@ def skeleton(text: str) -> str:
     return unicodedata.normalize("NFC", text.replace("I", I_OR_L).casefold())
 
 
+def without_faux_russian(text: str) -> str:
+    """Return ``text`` with Latin letters for Russian ones, in words that have both."""
+
+    def as_latin(word: "regex.Match[str]") -> str:
+        letters: str = word[0]
+        return letters.translate(FAUX_RUSSIAN) if any(map(str.isascii, letters)) else letters
+
+    return str(WORDS.sub(as_latin, text))
+
+
 @cache
 def _as_latin(character: str) -> str:
     if character == "ſ":
@@ -37,12 +65,25 @@ def _as_latin(character: str) -> str:
     plain: str = MARKS.sub("", unicodedata.normalize("NFKD", character))
     if character.isascii() or (plain.isascii() and plain.isalnum()):
         return plain
+    if plain in GREEK:
+        return GREEK[plain]
     for form in (character, plain, character.upper()):  # В looks like B, в does not
         if form in _confusables():
             return _confusables()[form]
+        if prototype := _prototype(form):
+            return prototype
         if len(form) == 1 and (named := NAMED.search(unicodedata.name(form, ""))):
             return str(named[1]).lower()
-    return plain
+    return ORNAMENTAL.get(character) or ORNAMENTAL.get(character.upper()) or plain
+
+
+def _prototype(character: str) -> str | None:
+    """Return what Unicode says ``character`` looks like, if that is letters with marks: for η an n with a line below."""
+    for glyph in confusables_data.get(character, ()):
+        plain: str = MARKS.sub("", unicodedata.normalize("NFKD", glyph["c"]))
+        if plain.isascii() and plain.isalpha():
+            return plain.lower()
+    return None
 
 
 @cache
