@@ -37,6 +37,7 @@ RECIPE_FILE: Final = "recipe.json"
 PROMPT_LENGTH: Final = 250  # characters shown
 NEGATIVE_LENGTH: Final = 100
 NAME_LENGTH: Final = 50
+MESSAGE_LENGTH: Final = 2000  # Discord's limit
 
 
 class AgainButton(PersistentButton, name="again"):
@@ -136,7 +137,13 @@ def recipe_text(recipe: Recipe, notes: list[str], language: str = ENGLISH) -> st
         lines.append(f"-# {say(language, 'without {prompt}', prompt=title(negative, NEGATIVE_LENGTH))}")
     lines.append(f"-# {escape(' · '.join(parts))}")
     if notes:
-        lines += [say(language, "To make another like it here:"), *(f"- {escape(note)}" for note in notes)]
+        lines.append(say(language, "To make another like it here:"))
+    for note in notes:
+        line = f"- {escape(note)}"
+        if sum(map(len, lines)) + len(lines) + len(line) > MESSAGE_LENGTH - 2:
+            lines.append("…")
+            break
+        lines.append(line)
     return "\n".join(lines)
 
 

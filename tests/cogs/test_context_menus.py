@@ -196,9 +196,10 @@ def test_recipe_text_fits_one_message(tiny_model):
     long = "*_`~|@" * 1000
     settings = {"prompt": f"<lora:x> {long}", "negative_prompt": long, "steps": 10**9, "width": 10**9, "height": 10**9}
     settings |= {"seed": 2**64, "guidance_scale": 1e300, "guide_label": long, "start_step": 3}
-    recipe = Recipe(settings, long, long)
+    recipe = Recipe(settings, long, long, loras=(long,), left_out=(long,) * 20, unread=(long,) * 20)
     notes = list(map(str, adapt(recipe, tiny_model, Limits())[1]))
-    assert len(notes) == 10 and len(recipe_text(recipe, notes)) <= 2000
+    assert len(notes) == 12 and len(recipe_text(recipe, notes)) <= 2000
+    assert len(recipe_text(recipe, notes * 2)) <= 2000 and recipe_text(recipe, notes * 2).endswith("\n…")
 
 
 def test_recipe_text_neither_pings_nor_links():

@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -135,6 +136,20 @@ def test_adapt_clamps_values_with_a_note(told, kept):
     found, notes = adapt(Recipe({"prompt": "fox"} | told), Model(), LIMITS)
     assert found.items() >= kept.items() and len(notes) == 1
     ImageRequest(**found)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "note"),
+    [
+        (Recipe({"prompt": "fox"}, has_source=True), "so I start from noise"),
+        (Recipe({"prompt": "fox"}, loras=("ink",)), "LoRAs are not supported"),
+        (Recipe({"prompt": "fox"}, left_out=("ControlNet", "x" * 99)), f"left out: ControlNet, {'x' * 30}."),
+        (Recipe({"prompt": "fox"}, unread=tuple("abcdef")), "cannot read these parts of the file, .*: a, b, c, d, …"),
+    ],
+)
+def test_adapt_notes_what_a_request_has_not(recipe, note):
+    _, notes = adapt(recipe, Model(), LIMITS)
+    assert len(notes) == 1 and re.search(note, str(notes[0]))
 
 
 def test_adapt_drops_numbers_that_are_not_finite():
