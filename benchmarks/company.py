@@ -139,7 +139,7 @@ async def measure(model: ImageModel, count: int, load: float, repeats: int, rows
 
 
 def print_table(title: str, rounds: dict[str, list[Round]]) -> None:
-    """Print the medians of ``rounds`` and their ratios to diffusers."""
+    """Print the medians of ``rounds`` and their ratios to diffusers, or else to the first way."""
 
     def figures(name: str) -> tuple[float, ...]:
         waits, short_waits = (
@@ -148,11 +148,12 @@ def print_table(title: str, rounds: dict[str, list[Round]]) -> None:
         p95, p95_short = (quantiles(times, n=20, method="inclusive")[-1] for times in (waits, short_waits))
         return median(each.rate for each in rounds[name]), median(waits), p95, p95_short
 
-    diffusers = figures("diffusers")
-    print(title)
+    compared_with = "diffusers" if "diffusers" in rounds else next(iter(rounds))
+    others = figures(compared_with)
+    print(f"{title}, compared with {compared_with}")
     print(f"  {'':14} {'pictures/s':>16} {'median wait':>18} {'p95':>18} {f'p95 of {SHORT_STEPS} steps':>18}")
     for name in rounds:
-        cells = (f"{ours:8.2f} ({ours / theirs:5.2f}x)" for ours, theirs in zip(figures(name), diffusers, strict=True))
+        cells = (f"{ours:8.2f} ({ours / theirs:5.2f}x)" for ours, theirs in zip(figures(name), others, strict=True))
         print(f"  {name:14} " + " ".join(f"{cell:>18}" for cell in cells))
 
 
@@ -168,6 +169,8 @@ def main() -> None:
     parser.add_argument("--model", help="folder or hub id; the embedded model if left out")
     parser.add_argument("--shape", choices=SHAPES, help="use random weights of a published shape")
     options = parser.parse_args()
+    if options.load and "diffusers" not in options.ways:
+        parser.error("the rate of the stream is measured against diffusers: add it to --ways, or give --load 0")
     model = model_for(options.model, options.shape, options.compile)
     asyncio.run(measure(model, options.count, options.load, options.repeats, options.rows, options.ways))
 

@@ -32,7 +32,7 @@ async def measure(members: int, max_rows: int, model_id: str | None) -> None:
     """Send two requests for each of ``members`` and print the errors of the estimates."""
     model = load_model(model_id)
     side = model.sample_side
-    cell = model.latent_factor
+    grid = model.grid
     ended: dict[Job, float] = {}
     forecasts: list[tuple[Job, float, float]] = []
 
@@ -42,7 +42,7 @@ async def measure(members: int, max_rows: int, model_id: str | None) -> None:
 
     async with Engine(model, EngineConfig(max_rows=max_rows)) as engine:
         recorder = asyncio.create_task(record_forecasts(engine, forecasts))
-        sizes = [side, side, side, side * 3 // 2 // cell * cell]
+        sizes = [side, side, side, side * 3 // 2 // grid * grid]
         requests = [
             model.request("red apple", steps=10 + 5 * (number % 3), width=sizes[number % 4], count=1 + number % 2)
             for number in range(2 * members)

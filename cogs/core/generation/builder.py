@@ -111,13 +111,13 @@ class RequestBuilder:
         }
 
     def _fit_size(self, width: float, height: float, limits: Limits) -> tuple[int, int]:
-        """Shrink a size to ``limits``, in whole cells of the model's latents."""
-        cell = self.engine.model.latent_factor
-        scale = min(1, limits.side / max(width, height)) / cell
-        most = limits.side // cell
+        """Shrink a size to ``limits``, in multiples of the model's ``grid``."""
+        grid = self.engine.model.grid
+        scale = min(1, limits.side / max(width, height)) / grid
+        most = limits.side // grid
         columns = max(1, min(round(width * scale), most))
         rows = max(1, min(round(height * scale), most))
-        return columns * cell, rows * cell
+        return columns * grid, rows * grid
 
 
 def _with_prompt(settings: dict[str, Any], prompt: ParsedPrompt, style: Style | None) -> dict[str, Any]:

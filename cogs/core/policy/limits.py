@@ -215,7 +215,7 @@ class Rules:
             if value is not None and value > most:
                 raise InvalidRequestError(name, "The {field} may be at most {most} here.", most=most)
         width, height = parse_size(preferences.size)
-        least = self.engine.model.latent_factor
+        least = self.engine.model.grid
         request = ImageRequest("a picture", width=width or least, height=height or least, steps=preferences.steps or 1)
         self.engine.model.validate(request)
         request.validate_limits(limits)
