@@ -34,6 +34,7 @@ from cogs.core.policy.limits import MemberLimits
 from cogs.core.request.styles import Style, read_styles
 from cogs.core.sharding import is_leader
 from cogs.core.storage.database import Database
+from cogs.core.storage.exclusive import hold_shards, lock_data
 from cogs.core.storage.lease import Lease
 from cogs.core.storage.object_store import open_image_store
 from cogs.core.storage.stores import Stores
@@ -198,9 +199,14 @@ async def open_service(config: Config, folder: Path) -> AsyncIterator[Generation
     """
     process_name = config.process_name
     styles = _read_styles(config)
+    url = config.database_location(folder)
     location = config.pictures_location(folder)
-    image_store = await asyncio.to_thread(open_image_store, location, config.data_max_bytes, config.data_max_days)
-    async with Database(config.database_location(folder)) as database, build_engine(config) as engine:
+    async with contextlib.AsyncExitStack() as opened:
+        opened.enter_context(lock_data(config.exclusive_places(folder), process_name))
+        await opened.enter_async_context(hold_shards(url, config.shard_ids))
+        image_store = await asyncio.to_thread(open_image_store, location, config.data_max_bytes, config.data_max_days)
+        database = await opened.enter_async_context(Database(url))
+        engine = await opened.enter_async_context(build_engine(config))
         service = GenerationService(
             engine,
             Stores.of(database, image_store, Lease(database, process_name)),
@@ -209,10 +215,9 @@ async def open_service(config: Config, folder: Path) -> AsyncIterator[Generation
             leads=is_leader(config.shard_ids),
         )
         service.creation_store.watchers.append(log_creation_with_prompt if config.log_prompts else log_creation)
-        with contextlib.ExitStack() as stack:
-            if config.metrics_port is not None:
-                stack.enter_context(service.metrics.serve(config.metrics_host, config.metrics_port))
-            yield service
+        if config.metrics_port is not None:
+            opened.enter_context(service.metrics.serve(config.metrics_host, config.metrics_port))
+        yield service
 
 
 async def run_on_discord(config: Config) -> None:

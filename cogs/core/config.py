@@ -147,6 +147,12 @@ class Config(BaseSettings):
         """
         return self.pictures_url.get_secret_value() if self.pictures_url else str(folder / "pictures")
 
+    def exclusive_places(self, folder: Path) -> list[Path]:
+        """Return the files and folders on this machine that no second bot may use."""
+        database = self.database_location(folder).removeprefix("sqlite+aiosqlite:///")
+        used = [Path(place) for place in (database, self.pictures_location(folder)) if "://" not in place]
+        return sorted({folder / "darkroom" if place.parent == folder else place for place in used})
+
     def for_simulator(self) -> Self:
         """Return a copy that shares neither shards nor data with the bot on Discord.
 
