@@ -4,7 +4,9 @@ Nothing here talks to Discord.
 """
 
 import math
+import re
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 import discord
 from PIL import Image
@@ -32,14 +34,31 @@ PICTURE_PREFIX = "darkroom-"  # of the file names of finished pictures
 SOURCE_PREFIX = "source."  # of the file name of the picture that they started from
 SPOILER_PREFIX = "SPOILER_"  # Discord hides files with such a name until they are clicked
 PROMPT_LENGTH = 300
+ZERO_WIDTH_SPACE: Final = "\u200b"
+BROKEN_BY_SPACE: Final = ("@", ".", ":/")  # clients and bots may look for mentions and addresses behind a backslash
+_MARKUP: Final = re.compile(
+    r"[\\*_~|`<>#\[\]]"  # formats, headings, masked links, and <t:0:R>, <#1>, <:name:1>, </command:1>, <id:home>
+    r"|:(?=[\w~+-]{1,64}:)"  # :emoji:
+    r"|@(?=[\w!&])"
+    r"|(?<=\w)\.(?=[^\W\d])"  # discord.gg
+    r"|:/(?=/)"
+    r"|^[^\S\n]{0,9}(?:[-+]|\d{1,9}[.)])(?=\s)",  # lists
+    re.MULTILINE,
+)
 PREVIEW_SIDE = 256  # pixels at most
 PREVIEWS_SHOWN = 4
 
 
 def escape(text: str) -> str:
-    """Return ``text`` so that Discord formats, pings and embeds nothing in it."""
-    # escape_mentions puts a zero-width space after each @, for clients and bots that ignore allowed_mentions.
-    return discord.utils.escape_mentions(discord.utils.escape_markdown(text.replace("://", ":/\u200b/")))
+    """Return ``text`` so that Discord formats, links, pings and embeds nothing in it."""
+    return _MARKUP.sub(_escaped, text)
+
+
+def _escaped(markup: "re.Match[str]") -> str:
+    found = markup[0]
+    if found in BROKEN_BY_SPACE:
+        return f"{found}{ZERO_WIDTH_SPACE}"
+    return f"{found[:-1]}\\{found[-1]}"
 
 
 def title(prompt: str, most: int = PROMPT_LENGTH, language: str = ENGLISH) -> str:
@@ -73,7 +92,7 @@ def settings_line(request: ImageRequest, seeds: Iterable[int], language: str = E
     parts += [say(language, "guidance {scale}", scale=f"{request.guidance_scale:g}"), SAMPLER_NAMES[request.sampler]]
     if request.guide_label:
         parts.append(
-            say(language, "steered to {label} by {scale}", label=request.guide_label, scale=f"{request.label_scale:g}")
+            say(language, "steered to {label} by {scale}", label=escape(request.guide_label), scale=f"{request.label_scale:g}")
         )
     return f"-# {' · '.join(parts)}"
 
