@@ -1,21 +1,21 @@
 """More like this and Remix avatar: draw pictures that start from a posted one."""
 
-import asyncio
 from typing import TYPE_CHECKING, Final
 
 import discord
 from discord import app_commands
+from PIL import Image
 
 from cogs.core.generation.source import creation_of_message, first_picture
-from cogs.core.messages.attachments import PostedFile, download
+from cogs.core.messages.attachments import PostedFile, fetch_picture
 from cogs.core.policy.context import Context
 from cogs.core.request.options import Options
 from cogs.core.request.prompt import parse_prompt
 from cogs.core.request.prompt_matrix import escape
 from cogs.core.types import Interaction
-from cogs.image_info import prompt_in_file
+from cogs.image_info import prompt_in_picture
 from cogs.similar import DEFAULT_SIMILARITY, EVEN_SAMPLER
-from diffusion.images.io import read_image
+from diffusion.images.io import on_white
 from diffusion.request import ImageRequest, random_seed, start_step_for
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ async def more_like_this(interaction: Interaction, message: discord.Message) -> 
     service.rules.check_remix(context, creation.owner if creation else message.author.id)
 
     async def prepare() -> ImageRequest:
-        data = await download(file)
-        prompt = (creation.request or {}).get("prompt", "") if creation else await prompt_in_file(context, data)
-        return await _similar(context, data, prompt)
+        picture = await fetch_picture(file)
+        prompt = (creation.request or {}).get("prompt", "") if creation else await prompt_in_picture(context, picture)
+        return _similar(context, on_white(picture.image), prompt)
 
     await service.accept(context, prepare, parent=creation.id if creation else None)
 
@@ -51,17 +51,17 @@ async def remix_avatar(interaction: Interaction, member: discord.User) -> None:
 
     async def prepare() -> ImageRequest:
         avatar = member.display_avatar.with_size(AVATAR_SIDE).with_static_format("png")  # Discord scales it
-        return await _similar(context, await download(PostedFile("avatar.png", "", 0, avatar.read)), "")
+        picture = await fetch_picture(PostedFile.of_asset(avatar))
+        return _similar(context, on_white(picture.image), "")
 
     await service.accept(context, prepare)
 
 
-async def _similar(context: Context, data: bytes, prompt: str) -> ImageRequest:
+def _similar(context: Context, image: Image.Image, prompt: str) -> ImageRequest:
     """Return the request that /similar would make with its defaults.
 
     Braces in ``prompt`` stand for themselves.
     """
-    image = await asyncio.to_thread(read_image, data)
     options = Options(sampler=EVEN_SAMPLER, seed=random_seed())
     builder = context.interaction.client.service.builder
     request = builder.build(context, parse_prompt(escape(prompt)), options, image=image)

@@ -15,7 +15,7 @@ from discord import app_commands
 
 from cogs.core.generation.source import creation_of_message, first_picture
 from cogs.core.i18n.catalogues import ENGLISH, say, translate
-from cogs.core.messages.attachments import PostedFile, download, posted_files
+from cogs.core.messages.attachments import PostedFile, download, fetch_picture, posted_files
 from cogs.core.messages.components import PersistentButton, view_of
 from cogs.core.messages.message import NO_MENTIONS
 from cogs.core.messages.render import escape, title
@@ -24,9 +24,10 @@ from cogs.core.request.prompt import clean
 from cogs.core.storage.creations import Creation
 from cogs.core.types import Interaction
 from diffusion.errors import InvalidImageError
+from diffusion.images.decoding import DecodedImage
 from diffusion.images.metadata.adaptation import PROMPT_FIELDS, adapt
 from diffusion.images.metadata.recipe import Recipe
-from diffusion.images.metadata.registry import read_recipe
+from diffusion.images.metadata.registry import recipe_of
 from diffusion.request import SAMPLER_NAMES, ImageRequest, random_seed
 from diffusion.text import Text, plural
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from bot import Darkroom
 
 RECIPE_FILE: Final = "recipe.json"
+MAX_RECIPE_BYTES: Final = 2**20
 PROMPT_LENGTH: Final = 250  # characters shown
 NEGATIVE_LENGTH: Final = 100
 NAME_LENGTH: Final = 50
@@ -64,7 +66,7 @@ class AgainButton(PersistentButton, name="again"):
             file = next((file for file in files if file.name == RECIPE_FILE), None)
             if file is None:
                 raise InvalidImageError("The recipe of this message is gone. Please use Image info again.")
-            settings, _ = await _adapt(context, Recipe(**json.loads(await download(file))))
+            settings, _ = await _adapt(context, Recipe(**json.loads(await download(file, MAX_RECIPE_BYTES))))
             prompts = {field: clean(settings[field]) for field in PROMPT_FIELDS}
             return interaction.client.service.engine.model.request(**settings | prompts, seed=random_seed())
 
@@ -87,10 +89,10 @@ async def show_info(interaction: Interaction, message: discord.Message) -> None:
     await interaction.followup.send(text, file=attached, view=view, ephemeral=True, allowed_mentions=NO_MENTIONS)
 
 
-async def prompt_in_file(context: Context, data: bytes) -> str:
-    """Return the prompt that a picture's file contains, "" if there is none."""
+async def prompt_in_picture(context: Context, picture: DecodedImage) -> str:
+    """Return the prompt that a picture's file contained, "" if there is none."""
     with contextlib.suppress(InvalidImageError):
-        recipe = await asyncio.to_thread(read_recipe, data)
+        recipe = await asyncio.to_thread(recipe_of, picture.texts, picture.size)
         settings, _ = await _adapt(context, recipe)
         return str(settings["prompt"])
     return ""
@@ -102,7 +104,8 @@ async def _read(file: PostedFile, creation: Creation | None) -> Recipe:
     Animations and files that were made smaller do not contain it.
     """
     try:
-        return await asyncio.to_thread(read_recipe, await download(file))
+        picture = await fetch_picture(file)
+        return await asyncio.to_thread(recipe_of, picture.texts, picture.size)
     except InvalidImageError:
         if creation is None or not creation.request:
             raise

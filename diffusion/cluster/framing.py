@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 from PIL import Image
 
 from diffusion.errors import DarkroomError
-from diffusion.images.io import MAX_PIXELS, decode
+from diffusion.images.decoding import MAX_PIXELS, decode_picture
 
 MEDIA_TYPE: Final = "application/x-darkroom-frames"
 MAX_HEADER_BYTES: Final = 1 << 20  # of a frame's JSON
@@ -97,4 +97,4 @@ def decode_image(file: bytes, mode: str = "RGB", max_pixels: int = MAX_PIXELS) -
 
     Raises `InvalidImageError`.
     """
-    return decode(file, max_pixels).convert(mode)
+    return decode_picture(file, max_pixels).image.convert(mode)

@@ -48,17 +48,6 @@ def ping_pong(frames: Sequence[Image.Image], duration: int, pause: int) -> tuple
     return loop, [each + pause * (index in ends) for index in range(len(loop))]
 
 
-def read_comment(image: Image.Image) -> str:
-    """Return the text that `encode_animation` wrote, or an empty text."""
-    comment = image.info.get("comment", b"")
-    if isinstance(comment, bytes) and comment:
-        return comment.decode(errors="replace")
-    user_comment = image.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment, b"")
-    if isinstance(user_comment, bytes) and user_comment.startswith(UNICODE):
-        return user_comment.removeprefix(UNICODE).decode("utf-16-be", errors="replace")
-    return ""
-
-
 def _dither(frame: Image.Image) -> Image.Image:
     """Reduce ``frame`` to 256 colours.
 

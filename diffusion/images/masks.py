@@ -3,12 +3,19 @@
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageFilter
 
 from diffusion.errors import InvalidRequestError
-from diffusion.images.io import decode, fit, to_rgb
+from diffusion.images.decoding import decode_picture
+from diffusion.images.io import fit, on_white
 
 SEAM: Final = 4.0  # pixels over which a difference at the edge fades to 1 / e
+PLAIN_RANGE: Final = 32  # levels by which pixels of one colour differ at their edges
+PLAIN_SHARE: Final = 0.9  # of the visible pixels of a drawn mask; the others are smooth edges
+DARKEST_STROKE: Final = 96  # level of the strongest channel; darker strokes count as black
+EXTREME_RANGE: Final = 48  # levels from black and from white
+OPAQUE_SHARE: Final = 0.999  # of the pixels of a mask in which the others are an accident
 SMOOTHNESS: Final = 32  # side of the image / radius of the blur
 
 
@@ -37,23 +44,75 @@ def mask_from_alpha(image: Image.Image) -> Image.Image | None:
     return mask if mask.getbbox() else None
 
 
+def split_mask(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """Return an RGB or RGBA image as RGB, and its transparency as a mask.
+
+    Without a mask, half-transparent colours lie on white.
+    """
+    mask = mask_from_alpha(image)
+    return (image.convert("RGB") if mask else on_white(image)), mask
+
+
+def as_mask(image: Image.Image) -> Image.Image:
+    """Return the mask that an RGB or RGBA image means.
+
+    - Without transparency, its light areas.
+    - Strokes of one colour on a transparent layer mark the part, unless they are black.
+    - In a picture in black and white, white marks the part. Transparent pixels mark nothing.
+    - In any other picture, the transparent part was cut out and is drawn anew.
+    """
+    if image.mode == "RGB":
+        return binarize(image)
+    rgb = image.convert("RGB")
+    alpha = np.asarray(image.getchannel("A"))
+    visible = alpha > alpha.max() / 2  # a brush may be half transparent everywhere
+    colours = np.asarray(rgb)[visible].astype(np.int16)
+    light = np.asarray(rgb.convert("L")) > 127
+    if _has_one_colour(colours):
+        marked = visible
+    elif (visible & light).any() and _is_black_and_white(colours, visible.mean()):
+        marked = visible & light
+    else:
+        return binarize(ImageChops.invert(image.getchannel("A")))
+    mask = Image.fromarray(marked.astype(np.uint8) * np.uint8(255))
+    # A single transparent pixel takes the value of its neighbours.
+    return Image.composite(mask, mask.filter(ImageFilter.MedianFilter(3)), Image.fromarray(visible))
+
+
+def _has_one_colour(colours: NDArray[np.int16]) -> bool:
+    """Return whether most ``colours`` (pixels x 3) are alike, and not black."""
+    if not len(colours):
+        return False
+    median = np.median(colours, axis=0)
+    alike = np.abs(colours - median).max(axis=1) <= PLAIN_RANGE
+    return bool(median.max() > DARKEST_STROKE and alike.mean() >= PLAIN_SHARE)
+
+
+def _is_black_and_white(colours: NDArray[np.int16], share: float) -> bool:
+    """Return whether most ``colours`` (pixels x 3) are black or white.
+
+    Where the picture is opaque but for a few pixels (``share`` is nearly 1), greys count as well.
+    """
+    greys = colours.max(axis=1) - colours.min(axis=1) <= PLAIN_RANGE
+    tones = colours.mean(axis=1)
+    extremes = (tones < EXTREME_RANGE) | (tones > 255 - EXTREME_RANGE)
+    return bool((greys & (extremes | (share > OPAQUE_SHARE))).mean() >= PLAIN_SHARE)
+
+
 def read_masked(data: bytes) -> tuple[Image.Image, Image.Image | None]:
     """Decode a file to RGB without its transparency, and its transparency as a mask.
 
-    Raises `InvalidImageError` like `decode`.
+    Raises `InvalidImageError` like `decode_picture`.
     """
-    image = decode(data)
-    mask = mask_from_alpha(image)
-    return (image.convert("RGBA").convert("RGB") if mask else to_rgb(image)), mask
+    return split_mask(decode_picture(data).image)
 
 
 def read_mask(data: bytes) -> Image.Image:
-    """Decode a file to a mask: its transparency, or its light areas if it is opaque.
+    """Decode a file to a mask as `as_mask` does.
 
-    Raises `InvalidImageError` like `decode`.
+    Raises `InvalidImageError` like `decode_picture`.
     """
-    image = decode(data)
-    return mask_from_alpha(image) or binarize(to_rgb(image))
+    return as_mask(decode_picture(data).image)
 
 
 def fit_and_fill(image: Image.Image, mask: Image.Image, width: int, height: int) -> tuple[Image.Image, Image.Image]:

@@ -1,19 +1,14 @@
 """The parameters text of an image, in the form that A1111's tools read and write."""
 
-import io
 import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from PIL import Image
-
 from diffusion.errors import InvalidImageError
-from diffusion.images.animation import read_comment
-from diffusion.images.io import MAX_PIXELS
+from diffusion.images.decoding import decode_texts
 from diffusion.request import SAMPLER_NAMES, ImageRequest
 
-MAX_TEXT: Final = 2_000_000  # characters of a text chunk; the largest graphs of ComfyUI have as many
 MAX_SETTINGS: Final = 100_000  # characters of the settings line; resources of Civitai fill some thousands
 MAX_NAME: Final = 60  # characters of the name of a setting
 MAX_BROKEN_VALUES: Final = 3  # values in brackets that turn out not to be JSON; each may be searched to its end
@@ -59,19 +54,13 @@ def _morph_settings(request: ImageRequest) -> dict[str, Any]:
 
 
 def read_text_chunks(data: bytes) -> dict[str, str]:
-    """Read the text chunks of a PNG, or the comment of a WebP or GIF.
+    """Return the texts of a file by the names of `DecodedImage.texts`.
 
-    The comment is named ``parameters``. Returns nothing for files that are damaged, too large or of another kind.
+    The comment that `encode_animation` writes is also named ``parameters``. Damaged files have no texts.
     """
-    try:
-        with Image.open(io.BytesIO(data), formats=("PNG", "WEBP", "GIF")) as image:
-            if image.width * image.height > MAX_PIXELS:
-                return {}
-            comment = read_comment(image)
-            texts = {**({"parameters": comment} if comment else {}), **getattr(image, "text", {})}
-            return {name: text for name, text in texts.items() if len(text) <= MAX_TEXT}
-    except Exception:  # Pillow's decoders raise many kinds of errors for damaged files
-        return {}
+    texts, _ = decode_texts(data)
+    comment = texts.get("exif:UserComment") or texts.get("comment")
+    return {"parameters": comment, **texts} if comment else texts
 
 
 def read_parameters(data: bytes) -> dict[str, Any]:

@@ -92,14 +92,12 @@ async def test_more_like_this_does_not_fetch_embeds(server):
 
 
 @pytest.mark.parametrize("name", ["More like this", "Image info"])
-@pytest.mark.parametrize(
-    ("data", "words"), [(b"junk", ("as a picture", "no generation settings")), (png(), ("larger than",) * 2)]
-)
+@pytest.mark.parametrize(("data", "words"), [(b"junk", "as a picture"), (png(), "larger than")])
 async def test_menus_explain_an_unreadable_picture(server, monkeypatch, name, data, words):
     if data != b"junk":
         monkeypatch.setattr(attachments, "MAX_BYTES", 10)
     result = await menu(server, name, await sent(server, ("in.png", data)))
-    assert words[name == "Image info"] in private_text(result)
+    assert words in private_text(result)
 
 
 async def test_menus_explain_a_missing_picture(server):

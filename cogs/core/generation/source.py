@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import re
-from pathlib import PurePath
 from typing import Final
 
 import discord
@@ -24,7 +23,6 @@ from diffusion.text import N_
 
 REQUEST_LOOKUP_SECONDS: Final = 2.0  # Discord waits 3 s for the first answer
 CREATION_ID: Final = re.compile(r"[0-9]{1,18}|[1-8][0-9]{18}")  # a number that fits in the database
-PICTURE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 UNKNOWN_ID: Final = N_("You cannot see a picture with this id here. `/history` lists yours.")
 UNKNOWN_RESULT: Final = N_("These pictures are gone. Please use the command again.")
 
@@ -118,6 +116,6 @@ def first_picture(message: discord.Message) -> PostedFile:
     Raises `InvalidImageError` if there is none.
     """
     for file in posted_files(message):
-        if PurePath(file.name).suffix.lower() in PICTURE_SUFFIXES:
+        if file.may_be_picture:
             return file
     raise InvalidImageError("There is no picture attached to this message.")

@@ -1,50 +1,74 @@
-"""Download pictures from messages, with limits on size, time and memory.
+"""Download pictures from messages and have them decoded, with limits on size, time and memory.
 
-Only addresses that Discord assigned to uploads are used.
+Only addresses that Discord assigned to uploads are used. The bytes of a file go to a sandboxed process; here arrive its pixels
+and texts.
 """
 
 import asyncio
+import contextlib
 import logging
-import subprocess
-import sys
+import mimetypes
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import discord
 from PIL import Image
 
+from cogs.core.messages.byte_budget import PICTURE_BYTES
+from cogs.core.messages.decode_process import TOO_BUSY, WAIT_SECONDS, decode_sandboxed
 from cogs.core.messages.http_errors import DISCORD_ERRORS
 from diffusion.errors import InvalidImageError
-from diffusion.images.decoding import DecodedImage, decode_picture
-from diffusion.images.io import FORMATS, MAX_PIXELS, read_image
-from diffusion.images.masks import read_mask, read_masked
+from diffusion.images.decoding import DecodedImage
+from diffusion.images.io import on_white
+from diffusion.images.masks import as_mask, split_mask
+from diffusion.text import N_
 
 log = logging.getLogger(__name__)
 MAX_BYTES = 20 * 2**20
 DOWNLOAD_SECONDS = 30.0
-# The largest picture takes about two processor seconds and half a gigabyte.
-PROBE_CPU_SECONDS = 6
-PROBE_MEMORY_BYTES = 2**30
-PROBE_WAIT_SECONDS = 30.0
-SANDBOX = Path(__file__).with_name("decode_sandbox.py")
-PROBE_THREADS = ThreadPoolExecutor(2, "decode-sandbox")  # two pictures at a time
+CHUNK_BYTES: Final = 2**16
+UNKNOWN_TYPES: Final = ("", "application/octet-stream")
+TOO_LARGE: Final = N_("The attachment is larger than {most} MiB. Please attach less.")
 
 
 @dataclass(frozen=True)
 class PostedFile:
     """A file of a message: its name, alt text, size and how to read it.
 
-    ``size`` is in bytes, or 0 if Discord does not say.
+    ``size`` is in bytes, or 0 if Discord does not say. ``read`` takes the most bytes that it may return; it raises
+    `InvalidImageError` for more. ``content_type`` is what Discord says of the content. A ``spoiler`` is hidden until clicked.
     """
 
     name: str
     description: str
     size: int
-    read: Callable[[], Awaitable[bytes]]
+    read: Callable[[int], Awaitable[bytes]]
+    content_type: str = ""
+    spoiler: bool = False
+
+    @classmethod
+    def of(cls, file: discord.Attachment) -> "PostedFile":
+        """Return the file of an attachment."""
+        read = partial(read_from_cdn, file._http, file.url)
+        kind = file.content_type or ""
+        return cls(file.filename, file.description or "", file.size, read, kind, file.is_spoiler())
+
+    @classmethod
+    def of_asset(cls, asset: discord.Asset) -> "PostedFile":
+        """Return the file of an avatar or sticker."""
+        return cls(PurePosixPath(urlsplit(asset.url).path).name, "", 0, partial(read_from_cdn, asset._state.http, asset.url))
+
+    @property
+    def may_be_picture(self) -> bool:
+        """Whether the content may be a picture; the name decides only if Discord does not know the type."""
+        kind = self.content_type
+        if kind in UNKNOWN_TYPES:
+            kind = mimetypes.guess_type(self.name)[0] or "image/unknown"
+        return kind.startswith("image/")
 
 
 def posted_files(message: discord.Message) -> list[PostedFile]:
@@ -53,21 +77,26 @@ def posted_files(message: discord.Message) -> list[PostedFile]:
     A message with a layout lists them in its components only.
     """
     if message.attachments:
-        return [PostedFile(file.filename, file.description or "", file.size, file.read) for file in message.attachments]
-    fetch = message._state.http.get_from_cdn  # the media items of discord.py 2.7.1 have no method to read them
-    return [
-        PostedFile(PurePosixPath(urlsplit(media.url).path).name, description or "", 0, partial(fetch, media.url))
-        for media, description in _media(message.components)
-        if media.attachment_id is not None  # media without an id may have any URL
-    ]
+        return list(map(PostedFile.of, message.attachments))
+    return list(_files_of_layout(message._state.http, message.components))
 
 
-def _media(components: Iterable[discord.Component]) -> Iterator[tuple[discord.UnfurledMediaItem, str | None]]:
+def _files_of_layout(http: Any, components: Iterable[discord.Component]) -> Iterator[PostedFile]:
+    for media, description, spoiler in _media(components):
+        if media.attachment_id is not None:  # media without an id may have any URL
+            name = PurePosixPath(urlsplit(media.url).path).name
+            read = partial(read_from_cdn, http, media.url)
+            yield PostedFile(name, description or "", 0, read, media.content_type or "", spoiler or name.startswith("SPOILER_"))
+
+
+def _media(components: Iterable[discord.Component]) -> Iterator[tuple[discord.UnfurledMediaItem, str | None, bool]]:
     for component in components:
         if isinstance(component, discord.MediaGalleryComponent):
-            yield from ((item.media, item.description) for item in component.items)
+            yield from ((item.media, item.description, item.spoiler) for item in component.items)
         elif isinstance(component, discord.ThumbnailComponent):
-            yield component.media, component.description
+            yield component.media, component.description, component.spoiler
+        elif isinstance(component, discord.FileComponent):
+            yield component.media, None, component.spoiler
         elif isinstance(component, discord.SectionComponent):
             yield from _media([component.accessory])
         elif isinstance(component, discord.Container):
@@ -75,74 +104,77 @@ def _media(components: Iterable[discord.Component]) -> Iterator[tuple[discord.Un
 
 
 async def fetch_picture(file: discord.Attachment | PostedFile) -> DecodedImage:
-    """Download and decode ``file``: its pixels and texts.
+    """Download ``file`` and have it decoded: its pixels and texts.
 
-    Raises `InvalidImageError` if it is too large or not a picture.
+    Raises `InvalidImageError` if it is too large, not a picture, or cannot be downloaded.
     """
-    return await asyncio.to_thread(decode_picture, await download(file))
+    posted = PostedFile.of(file) if isinstance(file, discord.Attachment) else file
+    if posted.size > MAX_BYTES:
+        raise InvalidImageError(TOO_LARGE, most=MAX_BYTES // 2**20)
+    async with contextlib.AsyncExitStack() as reserved:
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                await reserved.enter_async_context(PICTURE_BYTES.reserve(posted.size or MAX_BYTES))
+        except TimeoutError:
+            raise InvalidImageError(TOO_BUSY) from None
+        picture = await decode_sandboxed(await download(posted))
+    PICTURE_BYTES.hold(picture.image)
+    return picture
 
 
 async def fetch_image(file: discord.Attachment | PostedFile) -> Image.Image:
-    """Download and decode ``file``.
+    """Download and decode ``file`` to RGB, with transparency on white.
 
-    Raises `InvalidImageError` if it is too large or not a picture.
+    Raises `InvalidImageError` like `fetch_picture`.
     """
-    return await asyncio.to_thread(read_image, await download(file))
+    return await asyncio.to_thread(on_white, (await fetch_picture(file)).image)
 
 
 async def fetch_masked(file: discord.Attachment | PostedFile) -> tuple[Image.Image, Image.Image | None]:
     """Download ``file``; return the picture and its transparency as a mask, if any.
 
-    Raises `InvalidImageError` if it is too large or not a picture.
+    Raises `InvalidImageError` like `fetch_picture`.
     """
-    return await asyncio.to_thread(read_masked, await download(file))
+    return await asyncio.to_thread(split_mask, (await fetch_picture(file)).image)
 
 
 async def fetch_mask(file: discord.Attachment | PostedFile) -> Image.Image:
     """Download ``file`` and decode it as a mask.
 
-    Raises `InvalidImageError` if it is too large or not a picture.
+    Raises `InvalidImageError` like `fetch_picture`.
     """
-    return await asyncio.to_thread(read_mask, await download(file))
+    return await asyncio.to_thread(as_mask, (await fetch_picture(file)).image)
 
 
-async def download(file: discord.Attachment | PostedFile) -> bytes:
-    """Download ``file`` and check that decoding it takes limited time and memory.
+async def download(file: PostedFile, max_bytes: int | None = None) -> bytes:
+    """Download ``file``, of at most ``max_bytes`` (None: `MAX_BYTES`, or the size that Discord names).
 
-    Raises `InvalidImageError` if it takes too much, is too large or cannot be downloaded.
+    Do not decode a picture from these bytes; `fetch_picture` does. Raises `InvalidImageError` if the file is larger or cannot
+    be downloaded.
     """
-    if file.size > MAX_BYTES:
-        raise InvalidImageError("The attachment is larger than {most} MiB. Please attach less.", most=MAX_BYTES // 2**20)
+    most = max_bytes or file.size or MAX_BYTES
     try:
         async with asyncio.timeout(DOWNLOAD_SECONDS):
-            data = await file.read()
+            return await file.read(most)
     except DISCORD_ERRORS as error:
         log.warning("a picture could not be downloaded: %r", error)
         raise InvalidImageError("I could not download the picture from Discord. Please attach it again.") from error
-    await probe(data)
-    return data
 
 
-async def probe(data: bytes) -> None:
-    """Decode ``data`` in a sandbox.
+async def read_from_cdn(http: Any, url: str, max_bytes: int = MAX_BYTES) -> bytes:
+    """Read what Discord keeps at ``url``, and stop after ``max_bytes``.
 
-    Raises `InvalidImageError` if that takes too much time or memory.
+    discord.py 2.7.1 reads a whole answer, of any size. Raises `InvalidImageError` for a larger one, and discord.py's errors.
     """
-    try:
-        async with asyncio.timeout(PROBE_WAIT_SECONDS):
-            is_safe = await asyncio.get_running_loop().run_in_executor(PROBE_THREADS, _probe, data)
-    except TimeoutError:
-        raise InvalidImageError("Too many pictures are being read at the moment. Please try again in a minute.") from None
-    if not is_safe:
-        raise InvalidImageError("The picture takes too much time or memory to be read. Please save it again and attach that.")
-
-
-def _probe(data: bytes) -> bool:
-    limits = map(str, (PROBE_CPU_SECONDS, PROBE_MEMORY_BYTES, MAX_PIXELS))
-    try:
-        process = subprocess.run(
-            [sys.executable, "-I", SANDBOX, *limits, *FORMATS], input=data, capture_output=True, timeout=4 * PROBE_CPU_SECONDS
-        )
-    except subprocess.TimeoutExpired:
-        return False
-    return process.returncode == 0
+    session = http._HTTPClient__session
+    async with session.get(url, proxy=http.proxy, proxy_auth=http.proxy_auth) as response:
+        if response.status == 404:
+            raise discord.NotFound(response, "asset not found")
+        if response.status != 200:
+            raise discord.HTTPException(response, "failed to get asset")
+        data = bytearray()
+        async for chunk in response.content.iter_chunked(CHUNK_BYTES):
+            data += chunk
+            if len(data) > max_bytes:
+                raise InvalidImageError(TOO_LARGE, most=max(1, max_bytes // 2**20))
+        return bytes(data)

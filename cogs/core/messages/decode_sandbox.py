@@ -1,59 +1,35 @@
-"""Decode one untrusted picture in a separate process.
+"""Decode one untrusted picture in a process that can do nothing else.
 
-Usage: ``python decode_sandbox.py SECONDS BYTES PIXELS FORMAT...``
+Usage: ``python -I -S decode_sandbox.py SECONDS BYTES MAX_PIXELS SHRINK_TO PATH...``
 
-A hostile file can repeat scans, segments or chunks without end, so a limit on its pixels does not limit Pillow's time and
-memory. A thread that decodes such a file cannot be stopped; this process can. It also exits with 0 for a damaged file, because
-the later decoding reports that.
+The file comes from standard input, the reply of `decode_protocol` goes to standard output. The paths are where the packages
+are found. A hostile file can keep a decoder busy without end, so this process has limits on its time and memory, and it may
+take the decoder over, so `confinement` takes everything else away.
 """
 
-import contextlib
-import io
 import sys
 
-from PIL import Image, ImageOps
 
+def main(cpu_seconds: str, memory: str, max_pixels: str, shrink_to: str, *paths: str) -> int:
+    """Decode the picture of standard input; return 1 if it takes too much memory."""
+    sys.path[:0] = paths
+    from cogs.core.messages.confinement import confine
+    from cogs.core.messages.decode_protocol import encode_picture, encode_refusal
+    from diffusion.errors import InvalidImageError
+    from diffusion.images.decoding import decode_picture, import_decoders
 
-def limit(cpu_seconds: int, memory: int) -> None:
-    """Limit the processor seconds and the bytes of memory of this process."""
-    with contextlib.suppress(ImportError):  # Windows has no such limits; there the parent's timeout ends it
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds))
-        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-
-
-def pixels(image: Image.Image) -> None:
-    """Decode like `diffusion.images.io.decode`."""
-    image.seek(0)
-    image.load()
-    ImageOps.exif_transpose(image)
-
-
-def texts(image: Image.Image) -> None:
-    """Read the text as `diffusion.images.parameters.read_text_chunks` does.
-
-    For an animated PNG, that decodes every frame.
-    """
-    getattr(image, "text", None)
-
-
-def main(cpu_seconds: str, memory: str, max_pixels: str, *formats: str) -> int:
-    """Decode the picture of standard input.
-
-    Returns 1 if it takes too much memory, otherwise 0.
-    """
-    limit(int(cpu_seconds), int(memory))
+    import_decoders()
+    guards = confine(int(cpu_seconds), int(memory))
     data = sys.stdin.buffer.read()
-    for read in (pixels, texts):
-        try:
-            with Image.open(io.BytesIO(data), formats=formats) as image:
-                if image.width * image.height <= int(max_pixels):
-                    read(image)
-        except MemoryError:
-            return 1
-        except Exception:
-            continue
+    try:
+        reply = encode_picture(decode_picture(data, int(max_pixels), int(shrink_to)), guards)
+    except InvalidImageError as error:
+        reply = encode_refusal(error), b""
+    except MemoryError:
+        return 1
+    for part in reply:
+        sys.stdout.buffer.write(part)
+    sys.stdout.buffer.flush()
     return 0
 
 

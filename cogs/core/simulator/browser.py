@@ -15,6 +15,7 @@ import simcord
 
 from cogs.core.generation.service import GenerationService
 from cogs.core.help_text import terminal_hint, welcome_text
+from cogs.core.simulator import cdn  # noqa: F401  (importing it lets clients stream files)
 from diffusion.errors import DarkroomError
 
 REFRESH_SECONDS = 0.25

@@ -1,16 +1,13 @@
 """The readers of all tools, and the recipe of a file by the first that can read it."""
 
-import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from PIL import Image
-
 from diffusion.errors import InvalidImageError
-from diffusion.images.io import MAX_PIXELS
+from diffusion.images.decoding import decode_texts
+from diffusion.images.exif import EXIF_PREFIX
 from diffusion.images.metadata import a1111, comfyui, fooocus, invokeai, novelai, swarmui
 from diffusion.images.metadata.recipe import Recipe, UnreadableError
-from diffusion.images.texts import EXIF_PREFIX, read_texts
 
 Reader = Callable[[Mapping[str, str]], Recipe | None]
 
@@ -22,7 +19,6 @@ READERS: Final[tuple[Reader, ...]] = (
     novelai.read,
     comfyui.read,
 )
-FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "AVIF")
 LABELS: Final = ("prompt", "workflow", "parameters")  # ComfyUI writes them into any tag that takes a text
 MAX_LABEL: Final = 20  # characters
 MAX_NAMES: Final = 20  # of LoRAs and parts in a recipe
@@ -34,20 +30,11 @@ def read_recipe(data: bytes) -> Recipe:
 
     Raises `InvalidImageError` if the file does not contain that.
     """
-    size: tuple[int, int] | None = None
-    texts: dict[str, str] = {}
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            if image.width * image.height <= MAX_PIXELS:
-                size = image.size
-                texts = read_texts(image)
-    except Exception:  # Pillow's decoders raise many kinds of errors for damaged files
-        texts = {}
-    return recipe_of(texts, size)
+    return recipe_of(*decode_texts(data))
 
 
 def recipe_of(texts: Mapping[str, str], size: tuple[int, int] | None = None) -> Recipe:
-    """Return the recipe in the ``texts`` of a file, named as `read_texts` names them.
+    """Return the recipe in the ``texts`` of a file, named as in `DecodedImage`.
 
     ``size`` is that of the picture in pixels; it stands in where the texts name none. Raises `InvalidImageError` if no reader
     finds a recipe.

@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 import time
 from collections import Counter
 
@@ -10,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from cogs.core.messages import attachments
+from cogs.core.messages.decode_process import decode_sandboxed
 from diffusion.errors import DarkroomError, InvalidImageError
-from diffusion.images.io import MAX_PIXELS, read_image
+from diffusion.images.decoding import MAX_PIXELS, decode_picture
+from diffusion.images.io import read_image
 from diffusion.images.masks import read_mask, read_masked
 from diffusion.images.metadata.registry import read_recipe
 from diffusion.images.parameters import read_parameters
@@ -83,6 +85,15 @@ def test_readers_bound_time_and_memory_of_broken_pictures():
     assert all(reason and "\n" not in reason for reason in reasons)
 
 
-async def test_probe_bounds_the_time_of_broken_pictures():
+@pytest.mark.filterwarnings("ignore")  # Pillow's, of damage
+async def test_decode_sandboxed_reads_what_readers_read():
     for number in range(5):
-        await attachments.probe(break_picture(number)[1])
+        data = break_picture(number)[1]
+        try:
+            here = decode_picture(data)
+        except InvalidImageError as refusal:
+            sentence = str(refusal)
+            with pytest.raises(InvalidImageError, match=re.escape(sentence)):
+                await decode_sandboxed(data)
+        else:
+            assert (await decode_sandboxed(data)).image.tobytes() == here.image.tobytes()

@@ -16,7 +16,7 @@ import pytest
 import torch
 from sqlalchemy import select
 
-from cogs.core.messages import attachments
+from cogs.core.messages import attachments, decode_process
 from cogs.core.storage.creations import Creation, State
 from diffusion.errors import InvalidImageError
 from tests.support.jobs import never_ends, slow_down
@@ -27,6 +27,7 @@ from tests.support.server import open_server
 PROMPT = "cursed apple"
 PICTURES = "the message with its pictures"
 LARGER = {"prompt": PROMPT, "size": "64"}  # of another shape than bob's, so never in a batch with it
+LARGE = {"name": "similar", "prompt": PROMPT, "image": ("in.png", png((3000, 2000)))}
 SIMILAR = {"name": "similar", "prompt": PROMPT, "image": ("in.png", png())}
 
 
@@ -146,7 +147,7 @@ def refused(status):
 
 
 def greedy_picture(server, monkeypatch):
-    monkeypatch.setattr(attachments, "PROBE_MEMORY_BYTES", 2**24)
+    monkeypatch.setattr(decode_process, "MEMORY_BYTES", 2**26)
 
 
 def first_answer(status, code, times):
@@ -175,7 +176,7 @@ FAULTS = [
     Fault("the attachment is gone (404)", download(refused(404)), NOT_DOWNLOADED, asks=SIMILAR),
     Fault("Discord fails at the attachment (500)", download(refused(500)), NOT_DOWNLOADED, asks=SIMILAR),
     Fault("the network fails at the attachment", download(TimeoutError()), NOT_DOWNLOADED, asks=SIMILAR),
-    Fault("the attachment takes too much memory", greedy_picture, "too much time or memory to be read", asks=SIMILAR),
+    Fault("the attachment takes too much memory", greedy_picture, "too much time or memory to be read", asks=LARGE),
     Fault("the queue is full", None, "The queue is full", None, engine={"max_waiting": 1}),
     Fault("the interaction expired unanswered (10062)", first_answer(404, 10062, 2), "nothing"),
     Fault("Discord fails at the first answer (500)", first_answer(500, 0, 1), "nothing", State.CANCELLED),
