@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import say
-from cogs.core.messages.delivery import fit_to_limit
 from cogs.core.messages.message import NO_MENTIONS, PictureFile, Result
 from cogs.core.messages.render import ALT_TEXT_LIMIT, headline
+from cogs.core.messages.uploads import fit_to_limit
 from cogs.core.messages.views import ResultTarget
 from cogs.core.policy.context import Context
 from cogs.core.storage.creations import Creation

@@ -5,7 +5,7 @@ from datetime import timedelta
 import discord
 import pytest
 
-from cogs.core.messages import delivery
+from cogs.core.messages import announcement
 from cogs.core.simulator import layouts  # noqa: F401  (importing it makes simcord give layouts as Discord does)
 from cogs.core.storage import database
 from tests.support.models import build_classifier, model_of
@@ -17,7 +17,7 @@ from tests.support.waiting import WAIT_SECONDS
 @pytest.fixture(autouse=True)
 def nothing_arrives_late(monkeypatch):
     """Let nobody wait for what a bot that ended has asked for last: the clock of the simulated Discord stands still."""
-    monkeypatch.setattr(delivery, "ORIGINAL_RESPONSE_GRACE", -timedelta(days=1))
+    monkeypatch.setattr(announcement, "ORIGINAL_RESPONSE_GRACE", -timedelta(days=1))
 
 
 @pytest.fixture(autouse=True)

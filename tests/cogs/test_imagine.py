@@ -195,7 +195,7 @@ async def test_engine_failure_is_reported(server, monkeypatch, caplog):
 
 
 async def test_failed_progress_edit_does_not_stop_the_picture(server):
-    server.env.inject_error("PATCH", "/channels/*/messages/*", status=500, code=0, times=1)
+    server.env.inject_error("PATCH", "/webhooks/*/messages/*", status=500, code=0, times=1)
     result = await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=30)
     await server.until_finished(result.response)
 

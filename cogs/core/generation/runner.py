@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from cogs.core.generation.safety_gate import AWAITING_REVIEW, NOT_SHOWN, REJECTED, NotShownError, SafetyGate
 from cogs.core.i18n.catalogues import say, translate
 from cogs.core.messages import render, views
-from cogs.core.messages.delivery import Delivery, MessageUnreadableError, UndeliverableError, while_token_lives
+from cogs.core.messages.announcement import MessageUnreadableError
+from cogs.core.messages.delivery import Delivery, UndeliverableError
 from cogs.core.messages.message import Answer, PictureFile, Result
+from cogs.core.messages.routes import TOKEN_ROUTES, initial_route
+from cogs.core.messages.token_time import while_token_lives
 from cogs.core.messages.views import shows_result_of
 from cogs.core.request.prompt_matrix import MAX_FILES
 from cogs.core.retry import retry
@@ -34,7 +37,7 @@ from diffusion.text import N_, Template
 
 log = logging.getLogger(__name__)
 
-EDIT_SECONDS = 1.5  # Discord allows about 5 edits in 5 seconds a channel, shared by all jobs in it
+EDIT_SECONDS = 1.5  # Discord allows about 5 edits in 5 seconds a token, or a channel, where all jobs share them
 SUSPECT_ATTEMPTS = 3  # such a request may be what crashes the bot, so each further attempt waits longer
 MAX_ATTEMPTS = 10
 QUEUE_RETRY_SECONDS = 2.0
@@ -174,7 +177,7 @@ class JobRunner:
             if not await self.delivery.show(creation, Answer(text, pictures, view)):
                 return False
             jobs_in_channel = sum(other.channel_id == creation.channel_id for other in self._creations.values())
-            await job.wait(EDIT_SECONDS * jobs_in_channel)
+            await job.wait(EDIT_SECONDS if initial_route(creation) in TOKEN_ROUTES else EDIT_SECONDS * jobs_in_channel)
         return True
 
     async def _result_of(self, creation: Creation, job: Job) -> ImageResult:
@@ -235,7 +238,7 @@ class JobRunner:
     async def _ask_moderators(
         self, creation: Creation, request: ImageRequest, review: ReviewRow, files: EncodedFiles | None
     ) -> None:
-        await self.delivery.announce(creation, state_answer(creation, AWAITING_REVIEW))
+        await self.delivery.settle(creation, state_answer(creation, AWAITING_REVIEW))
         language = self.safety_gate.language(review, creation)
         await self.safety_gate.ask(review, creation, await self.result(creation, request, language, files))
 
@@ -399,7 +402,7 @@ class JobRunner:
             case OwnershipLostError():
                 raise error
             case JobCancelledError():
-                await self.delivery.announce(creation, state_answer(creation, render.CANCELLED))
+                await self.delivery.settle(creation, state_answer(creation, render.CANCELLED))
                 await self.creation_store.finish(creation, State.CANCELLED)
             case UndeliverableError():
                 await self.creation_store.finish(creation, State.FAILED, str(error))
@@ -436,9 +439,9 @@ class JobRunner:
         async with self.finish_on_error(creation):
             await self.creation_store.finish(creation, State.CANCELLED)
             creation.token = token  # `finish` has deleted it, but the two edits below need it
-            await self.delivery.announce(creation, cancelled)
+            await self.delivery.settle(creation, cancelled)
             await asyncio.sleep(seconds)
-            await self.delivery.announce(creation, cancelled)
+            await self.delivery.settle(creation, cancelled)
 
 
 def state_answer(creation: Creation, state: Template) -> Answer:
@@ -448,4 +451,5 @@ def state_answer(creation: Creation, state: Template) -> Answer:
 
 def _state_answer(creation: Creation, sentence: str) -> Answer:
     request = creation.request
-    return Answer(render.state_text(request["prompt"], sentence, creation.language) if request else sentence)
+    text = render.state_text(request["prompt"], sentence, creation.language) if request else sentence
+    return Answer(text, sentence=sentence if request else "")

@@ -16,9 +16,10 @@ from cogs.core.generation.safety_gate import SafetyGate
 from cogs.core.generation.takeover import ProcessCoordinator
 from cogs.core.i18n.catalogues import say
 from cogs.core.messages import render, views
-from cogs.core.messages.delivery import Delivery, token_note
+from cogs.core.messages.delivery import Delivery
 from cogs.core.messages.http_errors import DISCORD_ERRORS, ErrorKind, classify
 from cogs.core.messages.message import NO_MENTIONS
+from cogs.core.messages.token_time import token_note
 from cogs.core.messages.views import ResultAction, TimelapseRow
 from cogs.core.metrics import Metrics
 from cogs.core.policy.context import Context

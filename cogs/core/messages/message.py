@@ -16,6 +16,7 @@ from diffusion.images.parameters import read_text_chunks
 from diffusion.text import N_
 
 NO_MENTIONS: Final = discord.AllowedMentions.none()
+MAX_REQUEST_BYTES: Final = 25 * 2**20 - 2**16  # Discord takes 25 MiB, with texts and separators
 # Tried in turn if files are too large: a note for the member, Pillow's options for WebP, a divisor of the sides.
 SHRINK_LEVELS = (
     (N_("sent as lossless WebP, because the file was too large here"), {"lossless": True}, 1),
@@ -40,21 +41,25 @@ class PictureFile:
 
 @dataclass(frozen=True)
 class Answer:
-    """A message to send: text, pictures below it and buttons."""
+    """A message to send: text, pictures below it and buttons.
+
+    ``sentence`` is the part of the text without the member's words, for a channel whose filter refuses those.
+    """
 
     text: str
     pictures: tuple[PictureFile, ...] = ()
     view: discord.ui.View | None = None
+    sentence: str = ""
 
     @property
     def attached(self) -> tuple[PictureFile, ...]:
         """All files that are uploaded with the message."""
         return self.pictures
 
-    @property
-    def largest(self) -> int:
-        """The size of the largest file in bytes."""
-        return max((len(picture.data) for picture in self.attached), default=0)
+    def fits(self, limit: int) -> bool:
+        """Return whether each file has at most ``limit`` bytes (0: unknown), and all together fit into one request."""
+        sizes = [len(picture.data) for picture in self.attached]
+        return sum(sizes) <= MAX_REQUEST_BYTES and max(sizes, default=0) <= (limit or MAX_REQUEST_BYTES)
 
     def files(self) -> list[discord.File]:
         """Return fresh files for one attempt at posting."""
@@ -71,7 +76,7 @@ class Answer:
     def smaller(self, limit: int = 0) -> "Answer | None":
         """Return the same with smaller files; None if that is impossible.
 
-        Each file has at most ``limit`` bytes (0: any smaller size).
+        They fit ``limit`` as `fits` says.
         """
         return None
 
@@ -129,14 +134,14 @@ class Result(Answer):
     def smaller(self, limit: int = 0) -> "Result | None":
         """Return the same with smaller files; None if that is impossible.
 
-        Each file has at most ``limit`` bytes (0: any smaller size). Encodes: call it in a thread.
+        They fit ``limit`` as `fits` says. Encodes: call it in a thread.
         """
         smaller = self
         for shrink_level, (_, options, divisor) in enumerate(SHRINK_LEVELS[self.shrink_level :], self.shrink_level + 1):
             pictures = tuple(_as_webp(picture, options, divisor) for picture in smaller.pictures)
             source = smaller.source and _as_webp(smaller.source, options, divisor)
             smaller = replace(self, pictures=pictures, source=source, shrink_level=shrink_level)
-            if not limit or smaller.largest <= limit:
+            if smaller.fits(limit):
                 return smaller
         return None
 

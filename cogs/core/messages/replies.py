@@ -8,12 +8,14 @@ import discord
 from discord import app_commands
 
 from cogs.core.i18n.catalogues import translate
-from cogs.core.messages.http_errors import NETWORK_ERRORS
+from cogs.core.messages.http_errors import NETWORK_ERRORS, ErrorKind, classify
 from cogs.core.messages.message import NO_MENTIONS
+from cogs.core.messages.uploads import TOO_LARGE
 from cogs.core.policy.context import Context
 from cogs.core.request.prompt import ParsedPrompt, unknown_flags_note
 from cogs.core.types import Interaction
 from diffusion.errors import DarkroomError
+from diffusion.text import N_
 
 log = logging.getLogger(__name__)
 # Keys of `Interaction.extras`
@@ -24,6 +26,11 @@ PUBLIC_RESPONSES: Final = (
     discord.InteractionResponseType.channel_message,
     discord.InteractionResponseType.deferred_channel_message,
 )
+NOT_ACCEPTED: Final = N_("Discord did not accept my answer. Please try again.")
+BLOCKED: Final = N_(
+    "The message filter of this server or of Discord blocked the answer, so nothing is shown. Please try other words."
+)
+REFUSED: Final = {ErrorKind.BLOCKED: BLOCKED, ErrorKind.TOO_LARGE: TOO_LARGE}
 
 
 async def reply_error(interaction: Interaction, error: Exception) -> None:
@@ -69,6 +76,6 @@ def as_user_error(error: Exception) -> DarkroomError:
         return error
     if isinstance(error, discord.HTTPException):
         log.warning("Discord rejected an answer: %s", error)
-        return DarkroomError("Discord did not accept my answer. Please try again.")
+        return DarkroomError(REFUSED.get(classify(error), NOT_ACCEPTED))
     log.error("an interaction failed", exc_info=error)
     return DarkroomError("Something went wrong here. Please try again.")

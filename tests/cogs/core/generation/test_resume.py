@@ -7,7 +7,7 @@ from unittest.mock import Mock
 import pytest
 
 from cogs.core.generation import runner
-from cogs.core.messages import delivery
+from cogs.core.messages import announcement
 from cogs.core.storage.creations import State
 from diffusion.errors import QueueFullError
 from diffusion.images.parameters import read_parameters
@@ -101,7 +101,7 @@ async def test_resume_recognises_a_result_posted_as_a_new_message(server, monkey
     creation_store = server.service.creation_store
     with monkeypatch.context() as crash:
         crash.setattr(creation_store, "finish", never_ends)
-        server.env.inject_error("PATCH", "/channels/*", status=400, code=30046, times=None)
+        server.env.inject_error("PATCH", "/webhooks/*/messages/*", status=400, code=30046, times=None)
         message = await ask(server, steps=2)
         await server.until(lambda: len(server.channel.history()) == 2)
         await server.service.close()
@@ -129,15 +129,15 @@ async def test_resume_waits_for_a_reply_still_being_sent(server, monkeypatch):
     message = await ask(server)
     await server.service.close()
     await server.service.creation_store.update(await row_of(server, message), message_id=None)
-    find, looks = delivery.Delivery._find, []
+    find, looks = announcement.Announcement._find, []
 
-    async def late(self, creation):
-        looks.append(creation.id)
-        return await find(self, creation) if len(looks) > 2 else None
+    async def late(self):
+        looks.append(self.creation.id)
+        return await find(self) if len(looks) > 2 else None
 
-    monkeypatch.setattr(delivery.Delivery, "_find", late)
+    monkeypatch.setattr(announcement.Announcement, "_find", late)
     monkeypatch.setattr("cogs.core.retry.FIRST_WAIT_SECONDS", 0.01)
-    monkeypatch.setattr(delivery, "ORIGINAL_RESPONSE_GRACE", timedelta(minutes=5))
+    monkeypatch.setattr(announcement, "ORIGINAL_RESPONSE_GRACE", timedelta(minutes=5))
     await server.restart()
     await server.until_finished(message)
     assert len(looks) == 3
