@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from cogs.core.storage.clock import ClockGuard
 from diffusion.errors import DarkroomError
 from diffusion.text import N_
 
@@ -52,6 +53,7 @@ class ImageStore:
         self.folder = folder
         self.max_bytes = max_bytes
         self.max_days = max_days
+        self._clock = ClockGuard()
 
     async def save(self, data: bytes) -> str:
         """Store ``data`` and return its name; raises `ImageNotStoredError`.
@@ -71,7 +73,7 @@ class ImageStore:
     async def prune(self, keep: Collection[str] = ()) -> None:
         """Delete images that are too old, then the oldest until the rest fits.
 
-        Images in ``keep`` stay.
+        Images in ``keep`` stay. Nothing is too old while the clock may be wrong.
         """
         await asyncio.to_thread(self._prune, self.max_bytes, set(keep))
 
@@ -134,10 +136,12 @@ class ImageStore:
         self._remove(self._find(name))
 
     def _prune(self, max_bytes: int, keep: set[str]) -> None:
+        files = sorted(self._list(), reverse=True)
+        is_clock_trusted = self._clock.is_trusted(files[0].modified if files else None)
         now = time.time()
         size = 0
-        for modified, bytes_, path in sorted(self._list(), reverse=True):
-            age = now - modified
+        for modified, bytes_, path in files:
+            age = now - modified if is_clock_trusted else 0.0
             is_torn = path.suffix == ".tmp" and age > SECONDS_PER_DAY  # left by a crash
             size += bytes_
             if is_torn or (path.stem not in keep and (size > max_bytes or age > self.max_days * SECONDS_PER_DAY)):

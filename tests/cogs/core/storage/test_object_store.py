@@ -175,5 +175,6 @@ async def test_stores_share_a_folder(tmp_path):
         assert await one.read(name) == await other.read(name) == data
     for path in tmp_path.glob("*/*"):
         os.utime(path, (time.time() - 40 * SECONDS_PER_DAY,) * 2)
+    new = await one.save(b"a new picture")
     await asyncio.gather(one.prune(), other.prune())
-    assert not any(tmp_path.glob("*/*"))
+    assert [path.stem for path in tmp_path.glob("*/*")] == [new]
