@@ -125,6 +125,7 @@ class Darkroom(commands.AutoShardedBot):
         image_store = self.service.image_store
         image_store.max_bytes = self.config.data_max_bytes
         image_store.max_days = self.config.data_max_days
+        self.service.personal_data.erasure.max_days = self.config.requests_max_days
         self.service.rules.limits = _member_limits(self.config)
         self.service.builder.custom_styles = styles
         if "log_level" in applied:
@@ -214,6 +215,7 @@ async def open_service(config: Config, folder: Path) -> AsyncIterator[Generation
             styles=styles,
             leads=is_leader(config.shard_ids),
         )
+        service.personal_data.erasure.max_days = config.requests_max_days
         service.creation_store.watchers.append(log_creation_with_prompt if config.log_prompts else log_creation)
         if config.metrics_port is not None:
             opened.enter_context(service.metrics.serve(config.metrics_host, config.metrics_port))

@@ -18,7 +18,8 @@ from cogs.core.messages.components import PersistentButton
 from cogs.core.messages.message import NO_MENTIONS
 from cogs.core.policy.context import Context
 from cogs.core.request.prompt import clean
-from cogs.core.storage.creations import Creation, Page
+from cogs.core.storage.creations import Creation
+from cogs.core.storage.gallery import Page
 from cogs.core.storage.images import ImageMissingError, ImageStore
 from cogs.core.types import Interaction
 from cogs.lineage import ShowSelect
@@ -51,12 +52,12 @@ class HistoryPageButton(PersistentButton, name="history"):
 
     async def run(self, interaction: Interaction) -> None:
         """Show the next page in the same message."""
-        store = interaction.client.service.creation_store
+        gallery = interaction.client.service.stores.gallery
         await interaction.response.defer()
         edge = {"after" if self.direction == "newer" else "before": self.creation_id}
-        page = await store.page(interaction.user.id, self.search, **edge)
+        page = await gallery.page(interaction.user.id, self.search, **edge)
         if not page.creations:  # deleted meanwhile
-            page = await store.page(interaction.user.id, self.search)
+            page = await gallery.page(interaction.user.id, self.search)
         view, files = await _layout(interaction, page, self.search)
         await interaction.edit_original_response(view=view, attachments=files, allowed_mentions=NO_MENTIONS)
 
@@ -74,7 +75,7 @@ class HistoryCog(commands.Cog):
         await interaction.response.defer(ephemeral=True, thinking=True)
         wanted = clean(search or "")
         language = Context.of(interaction).language
-        page = await self.service.creation_store.page(interaction.user.id, wanted)
+        page = await self.service.stores.gallery.page(interaction.user.id, wanted)
         if not page.creations:
             none = say(language, "You have no pictures yet.")
             if wanted:

@@ -22,6 +22,7 @@ from cogs.core.request.options import MAX_CHOICES
 from cogs.core.request.prompt import clean
 from cogs.core.storage.creations import Creation
 from cogs.core.storage.database import DatabaseUnavailableError
+from cogs.core.storage.gallery import PastCreationRow
 from cogs.core.storage.images import ImageMissingError
 from cogs.core.types import Interaction
 from cogs.replay import ReplayButton
@@ -86,7 +87,7 @@ class LineageCog(commands.Cog):
     async def suggest_ids(self, interaction: Interaction, current: str) -> list[app_commands.Choice[str]]:
         """Suggest the member's latest pictures whose prompts contain what is typed."""
         try:
-            creations = await self.service.creation_store.latest(interaction.user.id, current, MAX_CHOICES)
+            creations = await self.service.stores.gallery.latest(interaction.user.id, current, MAX_CHOICES)
         except DatabaseUnavailableError:
             return []
         language = Context.of(interaction).language
@@ -125,14 +126,20 @@ async def show_tree(interaction: Interaction, creation_id: str) -> None:
     language = context.language
     creation = await visible_creation(context, creation_id)
     await interaction.response.defer(ephemeral=True, thinking=True)
-    family = await interaction.client.service.creation_store.family(creation)
-    visible = {relative.id: relative for relative in family if may_see(context, relative)}
-    relatives = [Relative(one.id, one.parent_id, one.request if one.id in visible else None, one.source) for one in family]
+    family = await interaction.client.service.stores.gallery.family(creation)
+    visible = {one.id: one for one in family if isinstance(one, Creation) and may_see(context, one)}
+    relatives = [_relative(one, is_visible=one.id in visible) for one in family]
     text = tree_text(relatives, creation.id, MAX_TREE_LENGTH, language)
     view = ui.LayoutView(timeout=None)
     view.add_item(ui.TextDisplay(f"```\n{text}\n```"))
     view.add_item(ui.ActionRow(ShowSelect(sorted(visible.values(), key=lambda one: one.id), language)))
     await interaction.followup.send(view=view, ephemeral=True, allowed_mentions=NO_MENTIONS)
+
+
+def _relative(one: Creation | PastCreationRow, is_visible: bool) -> Relative:
+    if isinstance(one, PastCreationRow):
+        return Relative(one.id, one.parent_id, None, is_past=True)
+    return Relative(one.id, one.parent_id, one.request if is_visible else None, one.source)
 
 
 async def _has_message(interaction: Interaction, creation: Creation) -> bool:

@@ -24,6 +24,7 @@ RELOADABLE: Final = frozenset(  # what /admin reload applies; every other settin
         "daily_allowance",
         "data_max_gb",
         "data_max_days",
+        "requests_max_days",
         "log_level",
         "models",
     }
@@ -98,6 +99,7 @@ class Config(BaseSettings):
     shard_ids: Annotated[tuple[int, ...], NoDecode, BeforeValidator(_parse_shard_ids)] = ()
     data_max_gb: float = Field(10, gt=0)
     data_max_days: float = Field(30, gt=0)
+    requests_max_days: Optional[Annotated[float, Field(gt=0)]] = None
     grace_seconds: float = Field(30, ge=0)
     simulator_port: Port = 8765
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

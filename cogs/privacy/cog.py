@@ -40,8 +40,8 @@ class PrivacyCog(commands.GroupCog, group_name="privacy", group_description="Exp
         """Download a copy of your requests, settings and pictures."""
         await interaction.response.defer(ephemeral=True, thinking=True)
         language = Context.of(interaction).language
-        documents, names = await self.service.personal_data.export(interaction.user.id)
-        export = Export(documents, names, self.service.image_store, interaction.filesize_limit)
+        documents = self.service.personal_data.export(interaction.user.id)
+        export = Export(documents, self.service.image_store, interaction.filesize_limit)
         part = 0
         async for data in export:
             part += 1

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import discord
@@ -10,15 +9,13 @@ import discord
 from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.messages.components import PersistentButton
-from cogs.core.messages.http_errors import DISCORD_ERRORS
 from cogs.core.messages.message import NO_MENTIONS
 from cogs.core.policy.context import Context
-from cogs.core.storage.personal_data import DeletedData
+from cogs.core.storage.erasure import Erased
 from cogs.core.types import Interaction
 from diffusion.errors import DarkroomError
-from diffusion.text import plural
+from diffusion.text import N_, plural
 
-MAX_DELETED_MESSAGES: Final = 200  # Discord's rate limit makes deletion slow
 CANCEL_TIMEOUT_SECONDS: Final = 5.0
 CANCEL_POLL_SECONDS: Final = 0.05
 KEPT: Final = plural(
@@ -32,6 +29,7 @@ OLDER: Final = plural(
     "{count} older message stays. You can delete it with its Delete button.",
     "{count} older messages stay. You can delete them with their Delete buttons.",
 )
+NOT_YET: Final = N_("I cannot reach my pictures at the moment. I delete yours as soon as I can.")
 
 
 class ForgetButton(PersistentButton, name="forget"):
@@ -53,11 +51,13 @@ class ForgetButton(PersistentButton, name="forget"):
         service = interaction.client.service
         language = Context.of(interaction).language  # it may be one of the settings that are deleted
         await interaction.response.edit_message(content=say(language, "Deleting…"), view=None)
+        await service.personal_data.note_deletion(self.member, interaction.id)
+        for forget in service.forgetters:
+            forget(self.member)
         await _cancel_jobs(service, self.member)
-        deleted = await service.personal_data.delete(self.member)
-        messages = list(_messages_of(deleted))
-        service.background.start(_delete_messages(interaction.client, messages[:MAX_DELETED_MESSAGES]))
-        text = _summary_text(deleted, len(messages), language)
+        erased = await service.personal_data.delete(self.member, interaction.id)
+        service.background.start(service.message_eraser.run())
+        text = _summary_text(erased, language)
         await interaction.edit_original_response(content=text, allowed_mentions=NO_MENTIONS)
 
 
@@ -79,35 +79,17 @@ async def _cancel_jobs(service: GenerationService, member: int) -> None:
                 await asyncio.sleep(CANCEL_POLL_SECONDS)
 
 
-async def _delete_messages(client: discord.Client, messages: Iterable[tuple[int, int]]) -> None:
-    for channel_id, message_id in messages:
-        with contextlib.suppress(*DISCORD_ERRORS):  # no permission, or the message is gone
-            await client.get_partial_messageable(channel_id).get_partial_message(message_id).delete()
-
-
-def _messages_of(deleted: DeletedData) -> Iterator[tuple[int, int]]:
-    """Yield channel and id of each message with a member's pictures.
-
-    Reviews come first, then results from new to old.
-    """
-    for review in deleted.reviews:
-        if review.message_id:
-            yield review.channel_id, review.message_id
-    for creation in deleted.creations:
-        is_reachable = creation.posting_in or not creation.token_only  # others are visible to the member only
-        if creation.message_id and is_reachable:
-            yield creation.posting_in or creation.channel_id, creation.message_id
-
-
-def _summary_text(deleted: DeletedData, messages: int, language: str) -> str:
-    requests = say(language, plural("{count} request", "{count} requests"), count=len(deleted.creations))
-    pictures = say(language, plural("{count} picture", "{count} pictures"), count=deleted.pictures - deleted.kept)
+def _summary_text(erased: Erased, language: str) -> str:
+    requests = say(language, plural("{count} request", "{count} requests"), count=erased.creations)
+    pictures = say(language, plural("{count} picture", "{count} pictures"), count=len(erased.pictures) - erased.kept)
     lines = [say(language, "Deleted: {requests}, {pictures} and your settings.", requests=requests, pictures=pictures)]
-    if deleted.kept:
-        lines.append(say(language, KEPT, count=deleted.kept))
-    if messages:
-        lines.append(say(language, DELETING, count=min(messages, MAX_DELETED_MESSAGES)))
-    if (older := messages - MAX_DELETED_MESSAGES) > 0:
-        lines.append(say(language, OLDER, count=older))
+    if not erased.is_complete:
+        lines.append(say(language, NOT_YET))
+    if erased.kept:
+        lines.append(say(language, KEPT, count=erased.kept))
+    if erased.messages:
+        lines.append(say(language, DELETING, count=erased.messages))
+    if erased.older_messages:
+        lines.append(say(language, OLDER, count=erased.older_messages))
     lines.append(say(language, "I keep only today's picture count, until tomorrow."))
     return "\n".join(lines)

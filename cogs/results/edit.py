@@ -1,5 +1,6 @@
 """Edit: a form that draws finished pictures again with other settings."""
 
+import asyncio
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from bot import Darkroom
 
 MAX_DRAFTS: Final = 200
+DRAFT_SECONDS: Final = 900.0  # as long as the interaction that was refused
 
 
 class Editor:
@@ -33,6 +35,7 @@ class Editor:
     def __init__(self, service: GenerationService) -> None:
         self.service = service
         self._drafts: dict[tuple[int, int], Edit] = {}  # by member and creation
+        service.forgetters.append(self.forget)
 
     async def open(self, interaction: Interaction, target: ResultTarget) -> None:
         """Open the form."""
@@ -71,10 +74,20 @@ class Editor:
         if parsed.unknown_flags:
             await send_flags_note(confirmed, parsed)
 
+    def forget(self, member: int) -> None:
+        """Delete the rejected edits of ``member``."""
+        for key in [key for key in self._drafts if key[0] == member]:
+            del self._drafts[key]
+
     def _keep_draft(self, key: tuple[int, int], edit: Edit) -> None:
         self._drafts[key] = edit
+        asyncio.get_running_loop().call_later(DRAFT_SECONDS, self._drop_draft, key, edit)
         if len(self._drafts) > MAX_DRAFTS:
             del self._drafts[next(iter(self._drafts))]
+
+    def _drop_draft(self, key: tuple[int, int], edit: Edit) -> None:
+        if self._drafts.get(key) is edit:
+            del self._drafts[key]
 
 
 class EditForm(Form):

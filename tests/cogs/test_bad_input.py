@@ -165,7 +165,7 @@ def texts(component):
 async def test_forms_reject_long_text_in_every_field(server, chief):
     made, kinds = 0, set()
     async for shown in forms(server, chief):
-        made = made or len(await server.service.creation_store.latest(chief.id, "", 25))
+        made = made or len(await server.service.stores.gallery.latest(chief.id, "", 25))
         for field in texts(shown.modal):
             kinds.add((shown.modal["title"], field))
             result = await forge_form(server, chief, shown, {field: LONG})
@@ -175,7 +175,7 @@ async def test_forms_reject_long_text_in_every_field(server, chief):
             told = text_of(answers[0])
             assert told and not any(word in told for word in WRONG), (field, told)
     assert len(kinds) > 20
-    assert len(await server.service.creation_store.latest(chief.id, "", 25)) == made == 1
+    assert len(await server.service.stores.gallery.latest(chief.id, "", 25)) == made == 1
     assert all(server.service.preference_store.get(scope, id) == Preferences() for scope, id in subjects(server, chief))
     assert not server.env.bot.get_guild(server.guild.id).emojis and not server.env.bot.get_guild(server.guild.id).stickers
 

@@ -6,7 +6,8 @@ from PIL import Image
 from simcord.components import walk_components
 
 from cogs import history
-from cogs.core.storage.creations import PAGE_SIZE, State
+from cogs.core.storage.creations import State
+from cogs.core.storage.gallery import PAGE_SIZE
 from cogs.history import thumbnail
 from cogs.lineage import MAX_LABEL_LENGTH, creation_label
 from tests.support.creations import creation

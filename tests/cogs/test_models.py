@@ -53,7 +53,7 @@ async def test_chosen_model_draws_later_requests(offering):
     await offering.until_finished(
         (await offering.alice.slash(offering.channel, "imagine", prompt="red apple", steps=2)).response
     )
-    (creation,) = await offering.service.creation_store.latest(offering.alice.id, "", 5)
+    (creation,) = await offering.service.stores.gallery.latest(offering.alice.id, "", 5)
     assert creation.model == "finer"
     assert "`finer` is in use." in private_text(await offering.alice.slash(offering.channel, "models"))
     assert "finer" in private_text(await offering.alice.slash(offering.channel, "about"))

@@ -427,7 +427,7 @@ class JobRunner:
         names = creation.files
         await self.creation_store.update(creation, pictures=None, source=None, timelapse=None)
         with contextlib.suppress(DarkroomError):
-            await self.image_store.delete(names - await self.creation_store.referenced_files(names))
+            await self.image_store.delete(names - await self.creation_store.used_files(names))
 
     async def cancel_acquired(self, creation: Creation, seconds: float) -> None:
         """Cancel a creation that was acquired from another process.

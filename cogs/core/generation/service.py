@@ -11,6 +11,7 @@ import discord
 
 from cogs.core.generation.builder import RequestBuilder
 from cogs.core.generation.maintenance import Maintenance
+from cogs.core.generation.message_eraser import MessageEraser
 from cogs.core.generation.runner import JobRunner, ResultNote
 from cogs.core.generation.safety_gate import SafetyGate
 from cogs.core.generation.takeover import ProcessCoordinator
@@ -56,6 +57,7 @@ class GenerationService:
     """
 
     runner: JobRunner
+    message_eraser: MessageEraser
 
     def __init__(
         self,
@@ -88,6 +90,7 @@ class GenerationService:
         self.result_actions: dict[str, ResultAction] = {}  # what the buttons below pictures do
         self.result_notes: list[ResultNote] = []  # lines below the settings of pictures
         self.timelapse_rows: list[TimelapseRow] = []  # rows below animations
+        self.forgetters: list[Callable[[int], None]] = []  # delete what they keep in memory about a member
         self.background = Background()
 
     @property
@@ -105,6 +108,7 @@ class GenerationService:
         safety_gate = SafetyGate(self.engine, self.preference_store, self.creation_store, self.review_store, client)
         delivery = Delivery(client, self.creation_store)
         self.runner = JobRunner(self.engine, self.stores, delivery, safety_gate, result_notes=self.result_notes)
+        self.message_eraser = MessageEraser(client, self.personal_data.erasure)
         for creation in await self.claims.claim_orphans():
             log.info("resuming %r", creation)
             self.background.start(self.runner.resume(creation))
@@ -114,7 +118,7 @@ class GenerationService:
             self.background.start_daemon(coordinator.heartbeat())
             self.background.start_daemon(coordinator.run())
         if self.leads:
-            self.background.start_daemon(Maintenance(self.stores, self.resume_reviewed).run())
+            self.background.start_daemon(Maintenance(self.stores, self.message_eraser, self.resume_reviewed).run())
         self.background.start_daemon(self.metrics.watch_loop())
 
     async def close(self, grace: float = 0) -> None:

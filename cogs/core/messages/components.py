@@ -12,7 +12,7 @@ A persistent item declares the fields that its custom_id carries, and what a pre
             super().__init__(button, direction=direction, creation_id=creation_id, search=search)
 
         async def run(self, interaction: Interaction) -> None:
-            page = await interaction.client.service.creation_store.page(interaction.user.id, self.search)
+            page = await interaction.client.service.stores.gallery.page(interaction.user.id, self.search)
             ...
 
 Its custom_id reads "darkroom:history:older:1234:red fox". The base class writes and parses it, so the item works after a

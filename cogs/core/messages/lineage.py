@@ -18,6 +18,7 @@ from diffusion.text import N_
 PROMPT_LENGTH: Final = 60
 CHANGES_SHOWN: Final = 120
 HIDDEN: Final = N_("(hidden from you)")
+NO_LONGER_KEPT: Final = N_("(no longer kept)")
 BRANCH = "├─ "
 LAST = "└─ "
 BELOW: Final = {"": "", BRANCH: "│  ", LAST: "   "}
@@ -37,7 +38,7 @@ REQUEST_DEFAULTS: Final = {field.name: field.default for field in fields(ImageRe
 class Relative:
     """A creation in the tree.
 
-    ``request`` is its stored request, or None if the member may not see it.
+    ``request`` is its stored request, or None if the member may not see it, or if it ``is_past``: no longer kept.
     """
 
     id: int
@@ -45,6 +46,7 @@ class Relative:
     request: dict[str, Any] | None
     source: str | None = None
     pictures: tuple[str, ...] = ()
+    is_past: bool = False
 
 
 def changes(before: Relative, after: Relative, language: str = ENGLISH) -> str:
@@ -76,7 +78,7 @@ def changes(before: Relative, after: Relative, language: str = ENGLISH) -> str:
 def description_text(relative: Relative, language: str = ENGLISH) -> str:
     """Return the prompt and seed of a picture without a visible parent."""
     if relative.request is None:
-        return say(language, HIDDEN)
+        return say(language, NO_LONGER_KEPT if relative.is_past else HIDDEN)
     request = relative.request
     first = clean(str(request.get("prompt") or "")) or say(language, "Similar picture")
     later = filter(None, (request.get("morph_to"), *(prompt for _, prompt in request.get("branches") or ())))

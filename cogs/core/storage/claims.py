@@ -67,8 +67,7 @@ class Claims:
             Creation.owner_process == self.lease.process_id,
             Creation.state.in_(UNFINISHED_STATES),
         )
-        async with self._database.transaction(DATABASE_UNREACHABLE, CreationStoreError) as session:
-            return set(creation_ids) - set((await session.scalars(owned)).all())
+        return set(creation_ids) - set(await self._database.scalars(owned, DATABASE_UNREACHABLE, CreationStoreError))
 
     async def held_by_others(self, member: int) -> list[int]:
         """Return the ids of the pending creations of ``member`` in other processes."""
@@ -79,19 +78,17 @@ class Claims:
             Creation.state.in_(PENDING_STATES),
             Creation.owner_process != self.lease.process_id,
         )
-        async with self._database.transaction(DATABASE_UNREACHABLE, CreationStoreError) as session:
-            return list((await session.scalars(pending)).all())
+        return list(await self._database.scalars(pending, DATABASE_UNREACHABLE, CreationStoreError))
 
     async def get_active(self, creation_id: int) -> Creation | None:
         """Return the creation if any process draws it or is about to."""
         row = select(Creation).where(Creation.id == creation_id, Creation.state.in_(ACTIVE_STATES))
-        async with self._database.transaction(DATABASE_UNREACHABLE, CreationStoreError) as session:
-            return (await session.scalars(row)).one_or_none()
+        return next(iter(await self._database.scalars(row, DATABASE_UNREACHABLE, CreationStoreError)), None)
 
     async def count_pending(self) -> int:
         """Return how many creations are pending in all processes."""
-        async with self._database.transaction(DATABASE_UNREACHABLE, CreationStoreError) as session:
-            return await session.scalar(select(func.count()).where(Creation.state.in_(PENDING_STATES))) or 0
+        count = select(func.count()).where(Creation.state.in_(PENDING_STATES))
+        return int((await self._database.scalars(count, DATABASE_UNREACHABLE, CreationStoreError))[0])
 
     async def wait_until_idle(self, is_wanted: Callable[[], bool] = lambda: True) -> bool:
         """Wait until no process has a pending creation.

@@ -8,30 +8,26 @@ delivered, failed and cancelled are final.
 
 import asyncio
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 
 from PIL import Image
-from sqlalchemy import JSON, BigInteger, Boolean, ColumnElement, Float, Select, String, Text, cast, or_, select, update
+from sqlalchemy import JSON, BigInteger, Boolean, ColumnElement, Float, Index, Select, String, Text, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from cogs.core.i18n.catalogues import ENGLISH
-from cogs.core.request.prompt import clean
 from cogs.core.storage import quotas
 from cogs.core.storage.database import DATABASE_UNREACHABLE, Base, Database, DatabaseUnavailableError, UtcDateTime
+from cogs.core.storage.files import replace_files, used_files
 from cogs.core.storage.lease import Lease
 from diffusion.request import ImageRequest
 from diffusion.text import N_
 
 MAX_MODEL_LENGTH: Final = 200  # characters
-FILES_PER_QUERY: Final = 50
-PAGE_SIZE: Final = 5
-MAX_ANCESTORS: Final = 10
-MAX_FAMILY: Final = 60  # creations
-SEARCH_PATHS: Final = (("prompt",), ("morph_to",), *(("branches", branch, 1) for branch in range(3)))  # in `Creation.request`
+FILE_COLUMNS: Final = ("source", "pictures", "timelapse")
 REQUEST_NOT_SAVED: Final = N_("I cannot save requests at the moment, so I accept none. Please try again later.")
 
 
@@ -76,10 +72,11 @@ class Creation(Base):
     """
 
     __tablename__ = "creations"
+    __table_args__ = (Index("ix_creations_owner_id", "owner", "id"), Index("ix_creations_owner_state", "owner", "state", "id"))
 
     id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     parent_id: Mapped[int | None] = mapped_column(BigInteger, index=True)
-    owner: Mapped[int] = mapped_column(BigInteger, index=True)
+    owner: Mapped[int] = mapped_column(BigInteger)
     guild_id: Mapped[int | None] = mapped_column(BigInteger)
     channel_id: Mapped[int] = mapped_column(BigInteger)
     message_id: Mapped[int | None] = mapped_column(BigInteger, index=True)
@@ -125,18 +122,6 @@ class Creation(Base):
         return f"<Creation {self.id} {self.state}>"  # for the log: no secrets
 
 
-@dataclass(frozen=True)
-class Page:
-    """A page of a member's creations, newest first.
-
-    ``newer`` and ``older`` are whether there are more of them.
-    """
-
-    creations: list[Creation]
-    newer: bool = False
-    older: bool = False
-
-
 class CreationStore:
     """Reads and writes creations for the process of ``lease``.
 
@@ -169,6 +154,8 @@ class CreationStore:
             async with self._database.transaction(REQUEST_NOT_SAVED, CreationStoreError) as session:
                 session.add(creation)
                 await session.flush()
+                if creation.files:
+                    await replace_files(session, creation.id, creation.files)
                 await quotas.add_usage(session, creation.owner, creation.guild_id, creation.created, creation.counted)
         except CreationStoreError:
             # The commit may have succeeded although its answer was lost. No process works on such a row, so it must fail.
@@ -220,9 +207,8 @@ class CreationStore:
         owned = select(Creation.id).where(*self._is_owned(creation.id))
         while True:
             try:
-                async with self._database.transaction(DATABASE_UNREACHABLE, CreationStoreError) as session:
-                    if await session.scalar(owned) is None:
-                        raise OwnershipLostError(repr(creation))
+                if not await self._database.scalars(owned, DATABASE_UNREACHABLE, CreationStoreError):
+                    raise OwnershipLostError(repr(creation))
                 if self.lease.is_valid:  # for long enough to post
                     return
             except CreationStoreError:
@@ -238,66 +224,17 @@ class CreationStore:
         """Return the creation whose result is in that message."""
         return next(iter(await self._read(select(Creation).where(Creation.message_id == message_id))), None)
 
+    async def newest(self) -> Creation | None:
+        """Return the creation that was requested last."""
+        return next(iter(await self._read(select(Creation).order_by(Creation.id.desc()).limit(1))), None)
+
     async def unfinished(self) -> list[Creation]:
         """Return all unfinished creations, oldest first."""
         return await self._read(select(Creation).where(Creation.state.in_(UNFINISHED_STATES)).order_by(Creation.id))
 
-    async def referenced_files(self, names: Collection[str]) -> set[str]:
-        """Return those of ``names`` that any creation refers to."""
-        referenced = set[str]()
-        all_names = list(names)
-        for start in range(0, len(all_names), FILES_PER_QUERY):
-            part = all_names[start : start + FILES_PER_QUERY]
-            in_pictures = (cast(Creation.pictures, Text).contains(name) for name in part)
-            refers = or_(Creation.source.in_(part), Creation.timelapse.in_(part), *in_pictures)
-            for creation in await self._read(select(Creation).where(refers)):
-                referenced |= creation.files.intersection(part)
-        return referenced
-
-    async def page(self, owner: int, search: str = "", before: int | None = None, after: int | None = None) -> Page:
-        """Return a page of the delivered creations of ``owner``.
-
-        Their prompt contains ``search``. It is the newest page, or the one next to the id ``before`` (older) or ``after``
-        (newer).
-        """
-        query = _delivered(owner, search).limit(PAGE_SIZE + 1)
-        if after is not None:
-            found = await self._read(query.where(Creation.id > after).order_by(Creation.id))
-            return Page(found[:PAGE_SIZE][::-1], newer=len(found) > PAGE_SIZE, older=True)
-        if before is not None:
-            query = query.where(Creation.id < before)
-        found = await self._read(query.order_by(Creation.id.desc()))
-        return Page(found[:PAGE_SIZE], newer=before is not None, older=len(found) > PAGE_SIZE)
-
-    async def latest(self, owner: int, search: str, limit: int) -> list[Creation]:
-        """Return up to ``limit`` delivered creations of ``owner``, newest first.
-
-        Their prompt contains ``search``.
-        """
-        return await self._read(_delivered(owner, search).order_by(Creation.id.desc()).limit(limit))
-
-    async def family(self, creation: Creation) -> list[Creation]:
-        """Return ``creation`` with its ancestors and their descendants.
-
-        These are up to `MAX_ANCESTORS` ancestors, and the descendants of the oldest of them: `MAX_FAMILY` creations at most.
-        """
-        family = {creation.id: creation}
-        oldest = creation
-        while oldest.parent_id and oldest.parent_id not in family and len(family) <= MAX_ANCESTORS:
-            parents = await self._read(select(Creation).where(Creation.id == oldest.parent_id))
-            if not parents:
-                break
-            oldest = parents[0]
-            family[oldest.id] = oldest
-        generation = list(family)
-        while generation and len(family) < MAX_FAMILY:
-            children = select(Creation).where(Creation.parent_id.in_(generation), Creation.state == State.DELIVERED)
-            found = await self._read(
-                children.where(Creation.id.not_in(list(family))).order_by(Creation.id).limit(MAX_FAMILY - len(family))
-            )
-            family |= {child.id: child for child in found}
-            generation = [child.id for child in found]
-        return list(family.values())
+    async def used_files(self, names: Collection[str]) -> set[str]:
+        """Return those of ``names`` that any creation uses."""
+        return await used_files(self._database, names)
 
     async def forget_messages(self, message_ids: Collection[int]) -> None:
         """Record that these messages were deleted.
@@ -325,6 +262,9 @@ class CreationStore:
                 if "counted" in changes:
                     await self._recount(session, creation_id, changes["counted"])
                 updated: Any = await session.execute(statement, execution_options={"synchronize_session": False})
+                if updated.rowcount == 1 and not changes.keys().isdisjoint(FILE_COLUMNS):
+                    changed = await session.get_one(Creation, creation_id)
+                    await replace_files(session, creation_id, changed.files)
         except CreationStoreError:
             if creation_id in self._pending and creation_id not in self._failed:
                 self._failed.append(creation_id)  # at the end, so that the next flush begins with the others
@@ -347,8 +287,7 @@ class CreationStore:
             watcher(creation)
 
     async def _read(self, query: Select[Creation]) -> list[Creation]:
-        async with self._database.transaction(DATABASE_UNREACHABLE, CreationStoreError) as session:
-            return list((await session.scalars(query)).all())
+        return list(await self._database.scalars(query, DATABASE_UNREACHABLE, CreationStoreError))
 
 
 def request_to_json(request: ImageRequest) -> dict[str, Any]:
@@ -364,12 +303,3 @@ def request_from_json(data: dict[str, Any], image: Image.Image | None, mask: Ima
     tuples = {"branches": tuple(map(tuple, data.get("branches", ())))}
     tuples |= {name: tuple(data[name]) for name in ("variants", "guidance_interval") if name in data}
     return ImageRequest(**data | tuples, image=image, mask=mask)
-
-
-def _delivered(owner: int, search: str) -> Select[Creation]:
-    query = select(Creation).where(Creation.owner == owner, Creation.state == State.DELIVERED)
-    search = clean(search)  # stored prompts were cleaned too, and databases reject what this removes
-    if not search:
-        return query
-    fields_ = (Creation.request[path].as_string() for path in SEARCH_PATHS)
-    return query.where(or_(*(field.icontains(search, autoescape=True) for field in fields_)))

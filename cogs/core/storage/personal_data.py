@@ -2,35 +2,36 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import delete as sql_delete
-from sqlalchemy import inspect, select, update
+from sqlalchemy import inspect, select
 
 from cogs.core.request.preferences import Preferences, Scope, to_json
-from cogs.core.storage.creations import Creation, CreationStore, State
-from cogs.core.storage.database import DATABASE_UNREACHABLE, Database
+from cogs.core.storage.creations import Creation, State
+from cogs.core.storage.database import DATABASE_UNREACHABLE, Database, DatabaseUnavailableError
+from cogs.core.storage.erasure import Erased, Erasure
+from cogs.core.storage.files import used_files
 from cogs.core.storage.images import ImageStore
 from cogs.core.storage.preferences import PreferenceStore
 from cogs.core.storage.quotas import UsageRow
 from cogs.core.storage.reviews import ReviewRow
+from diffusion.errors import DarkroomError
 
 NOT_EXPORTED: Final = ("token", "application_id")
+REQUESTS_PER_STEP: Final = 100  # read and written at a time, so that others get their turn
+REQUESTS_PER_DOCUMENT: Final = 5000
 
 
 @dataclass(frozen=True)
-class DeletedData:
-    """The data that was deleted.
+class Document:
+    """A part of an export: a JSON file, and the pictures that it names first."""
 
-    Of the ``pictures`` (without timelapses), ``kept`` remain because other creations use them.
-    """
-
-    creations: list[Creation]
-    reviews: list[ReviewRow]
-    pictures: int
-    kept: int
+    name: str
+    data: bytes
+    pictures: tuple[str, ...] = ()
 
 
 class PersonalData:
@@ -39,57 +40,72 @@ class PersonalData:
     All methods raise `DatabaseUnavailableError`.
     """
 
-    def __init__(
-        self, database: Database, creation_store: CreationStore, preference_store: PreferenceStore, image_store: ImageStore
-    ) -> None:
+    def __init__(self, database: Database, preference_store: PreferenceStore, image_store: ImageStore) -> None:
         self._database = database
-        self._creation_store = creation_store
         self._preference_store = preference_store
-        self._image_store = image_store
+        self.erasure = Erasure(database, image_store)
 
-    async def export(self, member: int) -> tuple[dict[str, bytes], list[str]]:
-        """Return the data of ``member``: JSON files by name, and names of images.
+    async def export(self, member: int) -> AsyncIterator[Document]:
+        """Yield the data of ``member``, the newest requests first.
 
-        The newest images come first. Pictures in review are left out.
+        Pictures in review are left out.
         """
-        async with self._database.transaction(DATABASE_UNREACHABLE) as session:
-            creations = await _creations(session, member)
-            usage = (await session.scalars(select(UsageRow).filter_by(member=member))).all()
-            decisions = (await session.scalars(select(ReviewRow).filter_by(moderator=member))).all()
-        reviewed = [creation for creation in creations if creation.state != State.IN_REVIEW]
-        names = dict.fromkeys(name for creation in reviewed for name in sorted(creation.files))
-        documents = {
-            "requests.json": [_columns(creation) for creation in creations],
-            "settings.json": to_json(self._preference_store.get(Scope.MEMBER, member)),
-            "usage.json": [_columns(row) for row in usage],
-            "decisions.json": [_columns(row) for row in decisions],
-        }
-        return {name: await asyncio.to_thread(_json, document) for name, document in documents.items()}, list(names)
+        for name, table, column in (("usage", UsageRow, UsageRow.member), ("decisions", ReviewRow, ReviewRow.moderator)):
+            rows = await self._database.scalars(select(table).where(column == member), DATABASE_UNREACHABLE)
+            yield Document(f"{name}.json", await asyncio.to_thread(_json, [_columns(row) for row in rows]))
+        yield Document("settings.json", _json(to_json(self._preference_store.get(Scope.MEMBER, member))))
+        number = 1
+        before: int | None = None
+        while number == 1 or before is not None:
+            name = "requests.json" if number == 1 else f"requests-{number}.json"
+            document, before = await self._requests(member, before, name)
+            if number == 1 or document.data != b"[]":
+                yield document
+            number += 1
 
-    async def delete(self, member: int) -> DeletedData:
-        """Delete the data of ``member``.
+    async def _requests(self, member: int, before: int | None, name: str) -> tuple[Document, int | None]:
+        """Return up to `REQUESTS_PER_DOCUMENT` requests, and the id of the last one if there may be more."""
+        texts: list[bytes] = []
+        pictures: dict[str, None] = {}
+        count = 0
+        query = select(Creation).where(Creation.owner == member).order_by(Creation.id.desc()).limit(REQUESTS_PER_STEP)
+        while count < REQUESTS_PER_DOCUMENT:
+            step = query if before is None else query.where(Creation.id < before)
+            creations = await self._database.scalars(step, DATABASE_UNREACHABLE)
+            for creation in creations:
+                if creation.state != State.IN_REVIEW:
+                    pictures |= dict.fromkeys(sorted(creation.files))
+            if creations:
+                columns = [_columns(creation) for creation in creations]
+                texts.append((await asyncio.to_thread(_json, columns))[1:-1])
+            count += len(creations)
+            before = creations[-1].id if creations else None
+            if len(creations) < REQUESTS_PER_STEP:
+                before = None
+                break
+        return Document(name, b"[" + b",".join(texts) + b"]", tuple(pictures)), before
+
+    async def note_deletion(self, member: int, before_id: int) -> None:
+        """Write down that ``member`` wants to be forgotten, so that it will happen after a crash, too."""
+        await self.erasure.note_member(member, before_id)
+
+    async def delete(self, member: int, before_id: int) -> Erased:
+        """Delete the data of ``member``: settings, and requests with ids up to ``before_id``.
 
         The number of pictures that they made today stays.
         """
-        async with self._database.transaction(DATABASE_UNREACHABLE) as session:
-            creations = await _creations(session, member)
-            ids = select(Creation.id).filter_by(owner=member)
-            reviews = list((await session.scalars(select(ReviewRow).where(ReviewRow.creation_id.in_(ids)))).all())
-            options: dict[str, Any] = {"execution_options": {"synchronize_session": False}}
-            await session.execute(sql_delete(ReviewRow).where(ReviewRow.creation_id.in_(ids)), **options)
-            await session.execute(update(ReviewRow).filter_by(moderator=member).values(moderator=None), **options)
-            await session.execute(sql_delete(Creation).filter_by(owner=member), **options)
+        await self.erasure.note_member(member, before_id)
         await self._preference_store.set(Scope.MEMBER, member, Preferences())
-        names = {name for creation in creations for name in creation.files}
-        still_used = await self._creation_store.referenced_files(names)
-        await self._image_store.delete(names - still_used)
-        timelapses = {creation.timelapse for creation in creations}
-        return DeletedData(creations, reviews, len(names - timelapses), len(still_used - timelapses))
-
-
-async def _creations(session: Any, member: int) -> list[Creation]:
-    query = select(Creation).filter_by(owner=member).order_by(Creation.id.desc())
-    return list((await session.scalars(query)).all())
+        erased = await self.erasure.erase_member(member, before_id)
+        erased.kept = len(await used_files(self._database, erased.pictures))
+        try:
+            await self.erasure.delete_files()
+            await self._database.erase_deleted()
+        except DatabaseUnavailableError:
+            raise
+        except DarkroomError:  # the image store has logged it
+            erased.is_complete = False
+        return erased
 
 
 def _columns(row: Any) -> dict[str, Any]:

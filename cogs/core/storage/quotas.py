@@ -23,7 +23,7 @@ class UsageRow(Base):
     __tablename__ = "usage"
 
     day: Mapped[date] = mapped_column(Date, primary_key=True)
-    member: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    member: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False, index=True)
     server: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     pictures: Mapped[int]
 
@@ -45,8 +45,8 @@ class QuotaStore:
     async def used_today(self, member: int) -> dict[int, int]:
         """Return how many pictures ``member`` made today, by server."""
         rows = select(UsageRow).where(UsageRow.day == today(), UsageRow.member == member)
-        async with self._database.transaction(DATABASE_UNREACHABLE) as session:
-            return {row.server: row.pictures for row in await session.scalars(rows)}
+        found = await self._database.scalars(rows, DATABASE_UNREACHABLE)
+        return {row.server: row.pictures for row in found}
 
     async def delete_past(self) -> None:
         """Delete the counts of past days.

@@ -36,8 +36,8 @@ class ReviewRow(Base):
     creation_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     channel_id: Mapped[int] = mapped_column(BigInteger, index=True)
     message_id: Mapped[int | None] = mapped_column(BigInteger, index=True)
-    decision: Mapped[str | None] = mapped_column(String(10))
-    moderator: Mapped[int | None] = mapped_column(BigInteger)
+    decision: Mapped[str | None] = mapped_column(String(10), index=True)
+    moderator: Mapped[int | None] = mapped_column(BigInteger, index=True)
     decided: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
@@ -49,8 +49,8 @@ class ReviewStore:
 
     async def get(self, creation_id: int) -> ReviewRow | None:
         """Return the review of a creation, if there is one."""
-        async with self._database.transaction(DATABASE_UNREACHABLE) as session:
-            return await session.get(ReviewRow, creation_id)
+        found = await self._database.scalars(select(ReviewRow).filter_by(creation_id=creation_id), DATABASE_UNREACHABLE)
+        return next(iter(found), None)
 
     async def create(self, creation_id: int, channel_id: int) -> ReviewRow:
         """Begin the review of a creation in a channel, before its message is posted there."""
@@ -77,13 +77,11 @@ class ReviewStore:
     async def undecided(self, **columns: Any) -> list[ReviewRow]:
         """Return the reviews without a decision whose ``columns`` have these values."""
         query = select(ReviewRow).where(ReviewRow.decision.is_(None)).filter_by(**columns)
-        async with self._database.transaction(DATABASE_UNREACHABLE) as session:
-            return list((await session.scalars(query)).all())
+        return list(await self._database.scalars(query, DATABASE_UNREACHABLE))
 
     async def unapplied(self) -> list[int]:
         """Return the creations whose decision was not applied within `DECISION_GRACE`."""
         before = datetime.now(UTC) - DECISION_GRACE
         in_review = select(Creation.id).where(Creation.state == State.IN_REVIEW)
         query = select(ReviewRow.creation_id).where(ReviewRow.decided < before, ReviewRow.creation_id.in_(in_review))
-        async with self._database.transaction(DATABASE_UNREACHABLE) as session:
-            return list((await session.scalars(query)).all())
+        return list(await self._database.scalars(query, DATABASE_UNREACHABLE))

@@ -7,6 +7,7 @@ from cogs.core.storage.broadcasts import Broadcasts
 from cogs.core.storage.claims import Claims
 from cogs.core.storage.creations import CreationStore
 from cogs.core.storage.database import Database
+from cogs.core.storage.gallery import Gallery
 from cogs.core.storage.images import ImageStore
 from cogs.core.storage.lease import Lease
 from cogs.core.storage.personal_data import PersonalData
@@ -24,6 +25,7 @@ class Stores:
     claims: Claims
     broadcasts: Broadcasts
     creation_store: CreationStore
+    gallery: Gallery
     preference_store: PreferenceStore
     quota_store: QuotaStore
     review_store: ReviewStore
@@ -45,9 +47,10 @@ class Stores:
             claims=Claims(database, lease),
             broadcasts=Broadcasts(database, lease),
             creation_store=creation_store,
+            gallery=Gallery(database),
             preference_store=preference_store,
             quota_store=QuotaStore(database),
             review_store=ReviewStore(database),
             image_store=image_store,
-            personal_data=PersonalData(database, creation_store, preference_store, image_store),
+            personal_data=PersonalData(database, preference_store, image_store),
         )

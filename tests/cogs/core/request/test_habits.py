@@ -174,11 +174,11 @@ async def test_confirmation_takes_one_answer(server, label):
     buttons = [button["custom_id"] for row in question.components for button in row["components"]]
     await server.alice.click(question, label=label)
     await server.until_idle()
-    made = len(await server.service.creation_store.latest(server.alice.id, "", 25))
+    made = len(await server.service.stores.gallery.latest(server.alice.id, "", 25))
     for button in buttons:
         assert "answered already" in await press(server, server.alice, button)
     await server.until_idle()
-    assert made == len(await server.service.creation_store.latest(server.alice.id, "", 25)) == (label == "Start")
+    assert made == len(await server.service.stores.gallery.latest(server.alice.id, "", 25)) == (label == "Start")
 
 
 async def test_confirmation_from_before_a_restart_is_refused(server):

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from sqlalchemy import select, text
 
-import cogs.core.storage.creations
+from cogs.core.storage import files
 from cogs.core.storage.creations import CreationStore, CreationStoreError, State, request_from_json, request_to_json
 from cogs.core.storage.database import Database, DatabaseUnavailableError
 from cogs.core.storage.quotas import DIRECT_MESSAGES, QuotaStore, UsageRow
@@ -160,14 +160,18 @@ async def test_update_is_repeated_after_a_database_error(database_url, caplog):
     assert [(row.id, row.state, row.message_id) for row in left] == [(1, State.RENDERED, 5), (3, State.ACCEPTED, 6)]
 
 
-async def test_referenced_files_finds_files_of_any_creation(database_url, monkeypatch):
-    monkeypatch.setattr(cogs.core.storage.creations, "FILES_PER_QUERY", 2)
+async def test_used_files_finds_files_of_any_creation(database_url, monkeypatch):
+    monkeypatch.setattr(files, "NAMES_PER_QUERY", 2)
     source, timelapse, picture, other, gone = (letter * 64 for letter in "abcde")
     async with opened(database_url) as creation_store:
-        await creation_store.add(creation(1, source=source, pictures=[other, picture]))
+        await creation_store.add(first := creation(1, source=source, pictures=[other, picture]))
         await creation_store.add(creation(2, timelapse=timelapse, pictures=[]))
-        assert await creation_store.referenced_files([gone, source, timelapse, picture]) == {source, timelapse, picture}
-        assert await creation_store.referenced_files([gone]) == await creation_store.referenced_files([]) == set()
+        assert await creation_store.used_files([gone, source, timelapse, picture]) == {source, timelapse, picture}
+        assert await creation_store.used_files([gone]) == await creation_store.used_files([]) == set()
+        await creation_store.update(first, pictures=[gone])
+        assert await creation_store.used_files([source, other, picture, gone]) == {source, gone}
+        await creation_store.update(first, pictures=None, source=None)
+        assert await creation_store.used_files([source, gone, timelapse]) == {timelapse}
 
 
 async def rename(creation_store, table, other):

@@ -39,11 +39,17 @@ async def kept(database_url, tmp_path):
         await reviews.create(3, 5)
         await reviews.decide(3, Decision.SPOILER, ALICE)
         yield (
-            PersonalData(database, creation_store, preference_store, image_store),
+            PersonalData(database, preference_store, image_store),
             image_store,
             reviews,
             {"shared": shared, "own": own},
         )
+
+
+async def exported(personal, member):
+    """Return all documents by name, and the names of the pictures."""
+    documents = [document async for document in personal.export(member)]
+    return {one.name: one.data for one in documents}, [name for one in documents for name in one.pictures]
 
 
 def files(image_store):
@@ -52,7 +58,7 @@ def files(image_store):
 
 async def test_export_has_all_documents_and_shown_pictures_only(kept):
     personal, _, _, names = kept
-    documents, pictures = await personal.export(ALICE)
+    documents, pictures = await exported(personal, ALICE)
     read = {name: json.loads(document) for name, document in documents.items()}
     assert [request["id"] for request in read["requests.json"]] == [2, 1]
     assert read["settings.json"] == {"steps": 7} and read["usage.json"][0]["pictures"] == 2
@@ -63,22 +69,20 @@ async def test_export_has_all_documents_and_shown_pictures_only(kept):
 
 async def test_delete_keeps_what_others_need_without_the_member(kept):
     personal, image_store, reviews, names = kept
-    forgotten = await personal.delete(ALICE)
-    assert [creation.id for creation in forgotten.creations] == [2, 1]
-    assert [review.creation_id for review in forgotten.reviews] == [2]
-    assert (forgotten.pictures, forgotten.kept) == (4, 1)
+    forgotten = await personal.delete(ALICE, 10)
+    assert (forgotten.creations, len(forgotten.pictures), forgotten.kept) == (2, 4, 1)
     assert {path.stem for path in files(image_store)} == {names["shared"]}
-    documents, pictures = await personal.export(ALICE)
+    documents, pictures = await exported(personal, ALICE)
     assert json.loads(documents["requests.json"]) == json.loads(documents["decisions.json"]) == pictures == []
     assert json.loads(documents["settings.json"]) == {}
     assert json.loads(documents["usage.json"])[0]["pictures"] == 2  # until tomorrow, so that nobody gets a second day by it
     review = await reviews.get(3)
     assert (review.decision, review.moderator) == ("spoiler", None)
-    assert len(json.loads((await personal.export(BOB))[0]["requests.json"])) == 1
+    assert len(json.loads((await exported(personal, BOB))[0]["requests.json"])) == 1
 
 
 async def test_delete_of_an_unknown_member_deletes_nothing(kept):
     personal, image_store, _, _ = kept
-    forgotten = await personal.delete(99)
-    assert (forgotten.creations, forgotten.pictures) == ([], 0)
+    forgotten = await personal.delete(99, 10)
+    assert (forgotten.creations, forgotten.pictures) == (0, set())
     assert len(files(image_store)) == 4
