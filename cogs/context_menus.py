@@ -7,16 +7,16 @@ from discord import app_commands
 from PIL import Image
 
 from cogs.core.generation.source import creation_of_message, first_picture
-from cogs.core.messages.attachments import PostedFile, fetch_picture
+from cogs.core.messages.attachments import PostedFile, fetch_picture, hides_any
 from cogs.core.policy.context import Context
 from cogs.core.request.options import Options
 from cogs.core.request.prompt import parse_prompt
 from cogs.core.request.prompt_matrix import escape
 from cogs.core.types import Interaction
 from cogs.image_info import prompt_in_picture
-from cogs.similar import DEFAULT_SIMILARITY, EVEN_SAMPLER
+from cogs.similar import similar_request
 from diffusion.images.io import on_white
-from diffusion.request import ImageRequest, random_seed, start_step_for
+from diffusion.request import ImageRequest, random_seed
 
 if TYPE_CHECKING:
     from bot import Darkroom
@@ -40,7 +40,7 @@ async def more_like_this(interaction: Interaction, message: discord.Message) -> 
         prompt = (creation.request or {}).get("prompt", "") if creation else await prompt_in_picture(context, picture)
         return _similar(context, on_white(picture.image), prompt)
 
-    await service.accept(context, prepare, parent=creation.id if creation else None)
+    await service.accept(context, prepare, spoiler=hides_any(file) or None, parent=creation.id if creation else None)
 
 
 async def remix_avatar(interaction: Interaction, member: discord.User) -> None:
@@ -62,10 +62,7 @@ def _similar(context: Context, image: Image.Image, prompt: str) -> ImageRequest:
 
     Braces in ``prompt`` stand for themselves.
     """
-    options = Options(sampler=EVEN_SAMPLER, seed=random_seed())
-    builder = context.interaction.client.service.builder
-    request = builder.build(context, parse_prompt(escape(prompt)), options, image=image)
-    return request.replace(start_step=start_step_for(DEFAULT_SIMILARITY, request.steps))
+    return similar_request(context, parse_prompt(escape(prompt)), Options(seed=random_seed()), image=image)
 
 
 async def setup(bot: "Darkroom") -> None:

@@ -15,7 +15,7 @@ from discord import app_commands
 
 from cogs.core.generation.source import creation_of_message, first_picture
 from cogs.core.i18n.catalogues import ENGLISH, say, translate
-from cogs.core.messages.attachments import PostedFile, download, fetch_picture, posted_files
+from cogs.core.messages.attachments import PostedFile, download, fetch_picture, hides_any, posted_files
 from cogs.core.messages.components import PersistentButton, view_of
 from cogs.core.messages.message import NO_MENTIONS
 from cogs.core.messages.render import escape, title
@@ -60,17 +60,19 @@ class AgainButton(PersistentButton, name="again"):
         Neither flags nor the member's own style apply.
         """
         context = Context.of(interaction)
+        files = posted_files(interaction.message) if interaction.message else []
+        file = next((file for file in files if file.name.endswith(RECIPE_FILE)), None)
+        if file is None:
+            raise InvalidImageError("The recipe of this message is gone. Please use Image info again.")
 
         async def prepare() -> ImageRequest:
-            files = posted_files(interaction.message) if interaction.message else []
-            file = next((file for file in files if file.name == RECIPE_FILE), None)
-            if file is None:
-                raise InvalidImageError("The recipe of this message is gone. Please use Image info again.")
             settings, _ = await _adapt(context, Recipe(**json.loads(await download(file, MAX_RECIPE_BYTES))))
             prompts = {field: clean(settings[field]) for field in PROMPT_FIELDS}
             return interaction.client.service.engine.model.request(**settings | prompts, seed=random_seed())
 
-        await interaction.client.service.accept(context, prepare, parent=self.creation_id or None)
+        await interaction.client.service.accept(
+            context, prepare, spoiler=hides_any(file) or None, parent=self.creation_id or None
+        )
 
 
 async def show_info(interaction: Interaction, message: discord.Message) -> None:
@@ -84,7 +86,8 @@ async def show_info(interaction: Interaction, message: discord.Message) -> None:
     _, changes = await _adapt(context, recipe)
     text = recipe_text(recipe, [translate(language, change) for change in changes], language)
     # The button reads the attached recipe, because the picture may be deleted or out of reach later.
-    attached = discord.File(io.BytesIO(json.dumps(asdict(recipe), indent=1).encode()), RECIPE_FILE)
+    data = io.BytesIO(json.dumps(asdict(recipe), indent=1).encode())
+    attached = discord.File(data, RECIPE_FILE, spoiler=hides_any(file))  # so that the button hides its picture, too
     view = view_of(AgainButton(creation.id if creation else 0, language))
     await interaction.followup.send(text, file=attached, view=view, ephemeral=True, allowed_mentions=NO_MENTIONS)
 

@@ -10,7 +10,7 @@ from discord.ext import commands
 from PIL import Image
 
 from cogs.core.generation.service import GenerationService
-from cogs.core.messages.attachments import fetch_image, fetch_mask, fetch_masked
+from cogs.core.messages.attachments import fetch_image, fetch_mask, fetch_masked, hides_any
 from cogs.core.messages.confirm import confirm_variants
 from cogs.core.messages.replies import send_flags_note
 from cogs.core.policy.context import Context
@@ -70,7 +70,7 @@ class InpaintCog(commands.Cog):
             size = {"width": width, "height": height}
             return self.service.builder.build(context, parsed, options, image=picture, mask=hole, **size)
 
-        await self.service.accept(context, prepare, private=options.private, spoiler=options.spoiler)
+        await self.service.accept(context, prepare, private=options.private, spoiler=hides_any(image, mask) or options.spoiler)
         if parsed.unknown_flags:
             await send_flags_note(context, parsed)
 

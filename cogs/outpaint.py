@@ -9,7 +9,7 @@ from discord.app_commands import Choice, Range
 from discord.ext import commands
 
 from cogs.core.generation.service import GenerationService
-from cogs.core.messages.attachments import fetch_image
+from cogs.core.messages.attachments import fetch_image, hides_any
 from cogs.core.messages.confirm import confirm_variants
 from cogs.core.messages.replies import send_flags_note
 from cogs.core.policy.context import Context
@@ -69,7 +69,7 @@ class OutpaintCog(commands.Cog):
             request = builder.build(context, parsed, options, image=canvas, mask=hole, **size)
             return request.replace(start_step=start_step_for(CONTINUITY, request.steps))
 
-        await self.service.accept(context, prepare, private=options.private, spoiler=options.spoiler)
+        await self.service.accept(context, prepare, private=options.private, spoiler=hides_any(image) or options.spoiler)
         if parsed.unknown_flags:
             await send_flags_note(context, parsed)
 

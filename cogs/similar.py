@@ -7,14 +7,15 @@ import discord
 from discord import app_commands
 from discord.app_commands import Range
 from discord.ext import commands
+from PIL import Image
 
 from cogs.core.generation.service import GenerationService
-from cogs.core.messages.attachments import fetch_image
+from cogs.core.messages.attachments import fetch_image, hides_any
 from cogs.core.messages.confirm import confirm_variants
 from cogs.core.messages.replies import send_flags_note
 from cogs.core.policy.context import Context
 from cogs.core.request.options import Options, Prompt, shared_options
-from cogs.core.request.prompt import parse_prompt
+from cogs.core.request.prompt import ParsedPrompt, parse_prompt
 from cogs.core.types import Interaction
 from diffusion.errors import InvalidRequestError
 from diffusion.request import ImageRequest, start_step_for
@@ -39,7 +40,7 @@ class SimilarCog(commands.Cog):
         similarity="How much of the picture to keep: 0 nearly nothing, 1 nearly everything",
         start_step="The step to start from, instead of a similarity",
     )
-    @shared_options("style", "steps", "guidance", "seed", "count", "private", "spoiler")
+    @shared_options("style", "size", "steps", "guidance", "seed", "count", "private", "spoiler")
     async def similar(
         self,
         interaction: Interaction,
@@ -59,16 +60,28 @@ class SimilarCog(commands.Cog):
             return
 
         async def prepare() -> ImageRequest:
-            chosen = replace(options, sampler=EVEN_SAMPLER)
-            request = self.service.builder.build(context, parsed, chosen, image=await fetch_image(image))
-            if start_step is not None:
-                return request.replace(start_step=start_step)
-            kept = DEFAULT_SIMILARITY if similarity is None else similarity
-            return request.replace(start_step=start_step_for(kept, request.steps))
+            request = similar_request(context, parsed, options, image=await fetch_image(image), similarity=similarity)
+            return request if start_step is None else request.replace(start_step=start_step)
 
-        await self.service.accept(context, prepare, private=options.private, spoiler=options.spoiler)
+        await self.service.accept(context, prepare, private=options.private, spoiler=hides_any(image) or options.spoiler)
         if parsed.unknown_flags:
             await send_flags_note(context, parsed)
+
+
+def similar_request(
+    context: Context, parsed: ParsedPrompt, options: Options, *, image: Image.Image, similarity: float | None = None
+) -> ImageRequest:
+    """Return the request for pictures similar to ``image``, in its proportions unless the member chose others.
+
+    Raises `InvalidRequestError`.
+    """
+    builder = context.interaction.client.service.builder
+    size = {}
+    if options.size is None and "aspect" not in parsed.flags:
+        size["width"], size["height"] = builder.fit_aspect(image.size, context.limits)
+    request = builder.build(context, parsed, replace(options, sampler=EVEN_SAMPLER), image=image, **size)
+    kept = DEFAULT_SIMILARITY if similarity is None else similarity
+    return request.replace(start_step=start_step_for(kept, request.steps))
 
 
 async def setup(bot: "Darkroom") -> None:

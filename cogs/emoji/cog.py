@@ -9,7 +9,7 @@ from discord.app_commands import Range
 from discord.ext import commands
 
 from cogs.core.generation.service import GenerationService
-from cogs.core.messages.attachments import fetch_image
+from cogs.core.messages.attachments import fetch_image, hides_any
 from cogs.core.messages.message import NO_MENTIONS
 from cogs.core.policy.context import Context
 from cogs.core.request.options import server_only
@@ -49,5 +49,5 @@ class EmojiCog(commands.Cog):
         await interaction.response.defer(ephemeral=True, thinking=True)
         cutout = await asyncio.to_thread(cut_out, await fetch_image(image))
         text = await add_expression(interaction, draft, cutout)
-        files = await draft_files(draft, cutout, Context.of(interaction).language)
+        files = await draft_files(draft, cutout, Context.of(interaction).language, spoiler=hides_any(image))
         await interaction.edit_original_response(content=text, attachments=files, allowed_mentions=NO_MENTIONS)

@@ -11,9 +11,11 @@ from PIL import Image
 from cogs.core.i18n.catalogues import ENGLISH, say, translate
 from cogs.core.messages.components import Form, PersistentButton, view_of
 from cogs.core.messages.message import NO_MENTIONS
+from cogs.core.messages.render import SPOILER_PREFIX
 from cogs.core.messages.views import ResultTarget
 from cogs.core.policy.context import Context
 from cogs.core.request.prompt import clean
+from cogs.core.storage.creations import Creation
 from cogs.core.storage.images import ImageMissingError
 from cogs.core.types import Interaction
 from cogs.emoji.expressions import (
@@ -156,7 +158,7 @@ class NameForm(Form):
         language = Context.of(interaction).language
         await interaction.response.defer()
         try:
-            cutout = await _cutout_of(interaction, draft)
+            _, cutout = await _cutout_of(interaction, draft)
             text = await add_expression(interaction, draft, cutout)
         except DarkroomError as error:
             await _show(interaction, draft, translate(language, error))
@@ -206,8 +208,8 @@ async def add_expression(interaction: Interaction, draft: Draft, cutout: Cutout)
     return say(language, "{sticker} is a sticker of this server now.", sticker=sticker)
 
 
-async def draft_files(draft: Draft, cutout: Cutout, language: str) -> list[discord.File]:
-    """Return the picture of ``draft`` and its preview as fresh files."""
+async def draft_files(draft: Draft, cutout: Cutout, language: str, *, spoiler: bool = False) -> list[discord.File]:
+    """Return the picture of ``draft`` and its preview as fresh files; a ``spoiler`` is hidden until clicked."""
     pictures = await asyncio.to_thread(
         preview_pictures,
         draft.kind,
@@ -216,12 +218,13 @@ async def draft_files(draft: Draft, cutout: Cutout, language: str) -> list[disco
         description=draft.description,
         language=language,
     )
-    return [picture.file() for picture in pictures]
+    prefix = SPOILER_PREFIX if spoiler else ""
+    return [replace(picture, name=f"{prefix}{picture.name}").file() for picture in pictures]
 
 
 async def _show(interaction: Interaction, draft: Draft, error_text: str = "") -> None:
     """Edit the response to show ``draft``, or why it was not added."""
-    cutout = await _cutout_of(interaction, draft)
+    creation, cutout = await _cutout_of(interaction, draft)
     language = Context.of(interaction).language
     buttons = [DraftButton("name", draft, language)]
     text = say(language, PREVIEW_TEXTS[draft.kind.word], side=INLINE_SIDE)
@@ -231,20 +234,20 @@ async def _show(interaction: Interaction, draft: Draft, error_text: str = "") ->
         text += f" {say(language, 'I found no subject on a plain background, so the background stays.')}"
     await interaction.edit_original_response(
         content=error_text or text,
-        attachments=await draft_files(draft, cutout, language),
+        attachments=await draft_files(draft, cutout, language, spoiler=creation.spoiler),
         view=view_of(*buttons),
         allowed_mentions=NO_MENTIONS,
     )
 
 
-async def _cutout_of(interaction: Interaction, draft: Draft) -> Cutout:
+async def _cutout_of(interaction: Interaction, draft: Draft) -> tuple[Creation, Cutout]:
     service = interaction.client.service
     creation = await service.creation_store.get(draft.creation_id)
     names = (creation.pictures or []) if creation else []
     try:
-        if draft.index >= len(names):
+        if creation is None or draft.index >= len(names):
             raise ImageMissingError
         png = await service.image_store.read(names[draft.index])
     except ImageMissingError:
         raise DarkroomError("This picture has been deleted. Please save it and attach it to `/emoji`.") from None
-    return await asyncio.to_thread(lambda: cut_out(Image.open(io.BytesIO(png))))
+    return creation, await asyncio.to_thread(lambda: cut_out(Image.open(io.BytesIO(png))))

@@ -9,10 +9,12 @@ from cogs.core.messages import attachments
 from cogs.core.messages.delivery import Delivery
 from cogs.core.request.preferences import Preferences, Scope
 from cogs.image_info import recipe_text
+from diffusion.images.io import read_image
 from diffusion.images.metadata.adaptation import adapt
 from diffusion.images.metadata.recipe import Recipe
 from diffusion.images.parameters import read_parameters
 from diffusion.request import Limits
+from tests.support.cases import CASES
 from tests.support.foreign_metadata import FROM_A1111, with_texts, workflow
 from tests.support.messages import pictures_of, png, private_text, source_of, text_of
 
@@ -61,6 +63,20 @@ async def test_more_like_this_starts_from_any_picture(server):
         assert source.getpixel((3, 3)) == (0, 0, 255)
     await server.until_idle()
     assert (await creation_of(server, result.response)).parent_id is None
+
+
+async def test_more_like_this_keeps_the_proportions(server):
+    message = await sent(server, ("in.png", png((40, 160))))
+    result = await menu(server, "More like this", message)
+    await server.until_finished(result.response)
+    assert read_image(await pictures_of(result.response)[0].read()).size == (16, 64)
+
+
+@pytest.mark.parametrize("name", ["picture", "photo.jfif", "picture.bin", "picture.avif"])
+async def test_more_like_this_goes_by_the_content_of_a_file(server, name):
+    data = CASES["fmt.avif"] if name.endswith("avif") else png()
+    result = await menu(server, "More like this", await sent(server, (name, data)))
+    await server.until_finished(result.response)
 
 
 async def test_more_like_own_picture_keeps_prompt_and_parent(server):

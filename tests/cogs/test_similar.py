@@ -1,6 +1,7 @@
 import pytest
 
 from cogs.core.messages import attachments
+from diffusion.images.io import read_image
 from diffusion.images.parameters import read_parameters
 from tests.support.messages import files_of, pictures_of, png, private_text, source_of, text_of
 
@@ -32,6 +33,31 @@ async def test_similar_accepts_a_start_step(server):
     result = await server.alice.slash(server.channel, "similar", image=("in.png", png()), steps=10, start_step=7)
     await server.until_finished(result.response)
     assert "10 steps from 7" in text_of(result.response)
+
+
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [
+        ({}, (48, 24)),
+        ({"size": "40x32"}, (40, 32)),
+        ({"prompt": "apple --ar 1:4"}, (16, 64)),
+    ],
+    ids=["of the picture", "option", "flag"],
+)
+async def test_similar_keeps_the_proportions_unless_others_are_chosen(server, options, size):
+    result = await server.alice.slash(server.channel, "similar", image=("in.png", png((80, 40))), steps=2, **options)
+    await server.until_finished(result.response)
+    for file in (*pictures_of(result.response), source_of(result.response)):
+        assert read_image(await file.read()).size == size
+
+
+async def test_similar_keeps_no_more_pixels_than_it_draws(server, monkeypatch):
+    waiting = []
+    submit = server.engine.submit
+    monkeypatch.setattr(server.engine, "submit", lambda request, **who: waiting.append(request) or submit(request, **who))
+    result = await server.alice.slash(server.channel, "similar", image=("in.png", png((2000, 1000))), steps=2)
+    await server.until_finished(result.response)
+    assert waiting[0].image.size == (48, 24)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from cogs.core.generation.safety_gate import SafetyGate
 from cogs.core.generation.takeover import ProcessCoordinator
 from cogs.core.i18n.catalogues import say
 from cogs.core.messages import render, views
+from cogs.core.messages.byte_budget import PICTURE_BYTES
 from cogs.core.messages.delivery import Delivery
 from cogs.core.messages.http_errors import DISCORD_ERRORS, ErrorKind, classify
 from cogs.core.messages.message import NO_MENTIONS
@@ -33,6 +34,7 @@ from cogs.core.storage.stores import Stores
 from cogs.core.tasks import Background
 from cogs.core.types import Interaction
 from diffusion.errors import DarkroomError, QueueFullError
+from diffusion.images.source import fit_source
 from diffusion.request import ImageRequest
 from diffusion.serving.interface import ImageEngine
 from diffusion.serving.job import Job
@@ -177,7 +179,7 @@ class GenerationService:
                     is_stored = True
                     shown = say(creation.language, PREPARING)
                     await self._respond(context, creation, shown)
-                    request = await wanted()
+                    request = await self._prepare(wanted)
                 async with self.rules.lock_for(context.member_id):
                     await self.rules.admit(context, request)
                     if not is_stored:
@@ -199,6 +201,13 @@ class GenerationService:
                     raise
                 return
             self.background.start(self.runner.run(creation, job, shown))
+
+    async def _prepare(self, prepare: Prepare) -> ImageRequest:
+        """Return the request with its picture in the size in which it is drawn, and count the bytes of that."""
+        request = await asyncio.to_thread(fit_source, await prepare())
+        for image in filter(None, (request.image, request.mask)):
+            PICTURE_BYTES.hold(image)
+        return request
 
     async def _new_creation(self, context: Context, private: bool | None, spoiler: bool | None, parent: int | None) -> Creation:
         """Return the row of a new request, not stored yet."""

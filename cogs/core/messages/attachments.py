@@ -67,8 +67,8 @@ class PostedFile:
         """Whether the content may be a picture; the name decides only if Discord does not know the type."""
         kind = self.content_type
         if kind in UNKNOWN_TYPES:
-            kind = mimetypes.guess_type(self.name)[0] or "image/unknown"
-        return kind.startswith("image/")
+            kind = mimetypes.guess_type(self.name)[0] or ""
+        return kind in UNKNOWN_TYPES or kind.startswith("image/")
 
 
 def posted_files(message: discord.Message) -> list[PostedFile]:
@@ -101,6 +101,11 @@ def _media(components: Iterable[discord.Component]) -> Iterator[tuple[discord.Un
             yield from _media([component.accessory])
         elif isinstance(component, discord.Container):
             yield from _media(component.children)
+
+
+def hides_any(*files: discord.Attachment | PostedFile | None) -> bool:
+    """Return whether one of ``files`` is hidden until clicked; then what is made of it is hidden, too."""
+    return any(file.spoiler if isinstance(file, PostedFile) else file.is_spoiler() for file in files if file)
 
 
 async def fetch_picture(file: discord.Attachment | PostedFile) -> DecodedImage:
