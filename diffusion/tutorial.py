@@ -22,11 +22,9 @@ from diffusion.loading.folder import PRETRAINED
 from diffusion.loading.model import load_parts
 from diffusion.sampling.conditions import Conditions
 from diffusion.sampling.denoise import Denoising, denoise
-from diffusion.sampling.samplers import SAMPLERS
-from diffusion.sampling.solver import Solver, linearize
+from diffusion.sampling.samplers import SAMPLERS, UNBOUNDED, linear_config, set_timesteps
+from diffusion.sampling.solver import NotLinearError, Solver, linearize
 from diffusion.sampling.trajectory import Trajectory, step
-
-UNBOUNDED = {"clip_sample": False, "thresholding": False}  # latents have no range to clip to
 
 
 class ImageDiffusionModel:
@@ -73,7 +71,7 @@ class ImageDiffusionModel:
         if loaded.family is not StableDiffusion:
             raise ModelLoadError(source, f"it is no model for {StableDiffusion.pipeline}")
         parts = loaded.parts
-        config = parts["scheduler_config"] | UNBOUNDED
+        config = linear_config(parts["scheduler_config"])
         return cls(
             parts["vae"],
             parts["tokenizer"],
@@ -133,7 +131,7 @@ class ImageDiffusionModel:
             _, *shape = self._model.latent_shape(width, height)
             img_latents = torch.randn(len(text_embeds) // 2, *shape)
         scheduler = copy.deepcopy(self.scheduler_LMS)
-        scheduler.set_timesteps(num_inference_steps)
+        set_timesteps(scheduler, num_inference_steps)
         latents = img_latents.to("cpu", torch.float32) * scheduler.init_noise_sigma
         return self._sample(scheduler, 0, latents, text_embeds, guidance_scale)
 
@@ -153,8 +151,9 @@ class ImageDiffusionModel:
         and ``width`` have no effect. At step 0 no noise is added.
         """
         scheduler = copy.deepcopy(self.scheduler_DDIM)
-        scheduler.set_timesteps(num_inference_steps)
+        set_timesteps(scheduler, num_inference_steps)
         start = start_step * scheduler.order
+        _set_begin(scheduler, start)
         latents = img_latents.to("cpu", torch.float32).expand(len(text_embeds) // 2, -1, -1, -1)
         if start > 0:
             timesteps = scheduler.timesteps[start].repeat(len(latents))
@@ -259,14 +258,22 @@ def _solver_of(scheduler: Any, start: int) -> Solver | None:
     if not known or bounded:
         return None
     draws_noise = "generator" in inspect.signature(scheduler.step).parameters
-    return linearize(copy.deepcopy(scheduler), start // scheduler.order, draws_noise)
+    try:
+        return linearize(copy.deepcopy(scheduler), start // scheduler.order, draws_noise)
+    except NotLinearError:
+        return None
 
 
 def _by_scheduler(scheduler: Any, start: int, latents: Tensor) -> Denoising:
     """Denoise as `denoise` does, with the scheduler's own steps."""
-    if start and hasattr(scheduler, "set_begin_index"):
-        scheduler.set_begin_index(start)
+    _set_begin(scheduler, start)
     for timestep in scheduler.timesteps[start:]:
         prediction = yield scheduler.scale_model_input(latents, timestep), timestep
         latents = scheduler.step(prediction, timestep, latents).prev_sample
     return latents
+
+
+def _set_begin(scheduler: Any, start: int) -> None:
+    """Let ``scheduler`` begin at index ``start``, which repeated timesteps do not show."""
+    if hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(start)

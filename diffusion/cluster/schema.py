@@ -115,6 +115,7 @@ class _SpecMessage(BaseModel):
     device: str
     dtype: str
     max_tokens: int
+    max_steps: int
     can_screen: bool
 
 
@@ -216,6 +217,7 @@ def encode_spec(model: ModelSpec, can_screen: bool) -> Frame:
         "latent_channels": model.latent_channels,
         "sample_side": model.sample_side,
         "max_tokens": model.max_tokens,
+        "max_steps": model.max_steps,
         "device": str(model.device),
         "dtype": str(model.dtype),
         "can_screen": can_screen,
@@ -249,6 +251,7 @@ class RemoteModel(ModelSpec):
         tokenizer.no_truncation()
         self.tokenizer = tokenizer
         self.max_tokens = message.max_tokens
+        self.max_steps = message.max_steps
 
     def count_tokens(self, text: str) -> int:
         """Count the tokens of ``text``, without start and end tokens."""

@@ -32,6 +32,7 @@ class Family(Protocol):
     latent_channels: int
     sample_side: int  # default side of a picture in pixels
     max_tokens: int  # of a prompt, without its start and end marks
+    max_steps: int = 1000  # as many as training had
     tokenizer: Any
     denoiser: nn.Module  # the network that `predict` calls
     device: torch.device

@@ -12,13 +12,14 @@ from torch.nn.functional import max_pool2d
 from diffusion.backends.cuda_graphs import Graphs, Network
 from diffusion.backends.openvino import OpenVino, is_installed
 from diffusion.backends.torch_compile import Compiled
+from diffusion.errors import DarkroomError, InvalidRequestError
 from diffusion.families.defaults import Defaults
 from diffusion.families.family import Family
 from diffusion.families.latent_preview import fit_projection, project, to_images, to_strip
 from diffusion.families.spec import ModelSpec
 from diffusion.images.io import fit
 from diffusion.images.masks import fit_mask, restore_unmasked
-from diffusion.request import ImageRequest, random_seed
+from diffusion.request import SAMPLER_NAMES, ImageRequest, random_seed
 from diffusion.sampling.branching import branches_of
 from diffusion.sampling.classifier_guidance import ClassifierGuidance
 from diffusion.sampling.conditions import Conditions
@@ -57,6 +58,7 @@ class ImageModel(ModelSpec):
         self.latent_channels = family.latent_channels
         self.guidance_above = family.guidance_above
         self.max_tokens = family.max_tokens
+        self.max_steps = family.max_steps
         self.tokenizer = family.tokenizer
         self.device = family.device
         self.dtype = family.dtype
@@ -108,8 +110,18 @@ class ImageModel(ModelSpec):
             )
 
     def _solver(self, sampler: str, steps: int, start_step: int = 0, shape: tuple[int, ...] = ()) -> Solver:
-        scheduler = self.family.schedule(sampler, steps, shape)
-        return linearize(scheduler, start_step, self.family.samplers[sampler].draws_noise)
+        try:
+            scheduler = self.family.schedule(sampler, steps, shape)
+            return linearize(scheduler, start_step, self.family.samplers[sampler].draws_noise)
+        except DarkroomError:
+            raise
+        except Exception as error:  # schedulers raise anything, from AssertionError to IndexError
+            raise InvalidRequestError(
+                "steps",
+                "This model cannot draw in {steps} steps with {sampler}. Try another number of steps or another sampler.",
+                steps=steps,
+                sampler=SAMPLER_NAMES[sampler],
+            ) from error
 
     def _conditional(self, request: ImageRequest, index: int) -> Conditions:
         """Encode what image ``index`` of ``request`` shows."""

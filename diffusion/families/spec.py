@@ -14,8 +14,8 @@ class ModelSpec:
 
     All methods are safe in any thread. Sides are multiples of ``grid`` pixels, by default ``sample_side``. A latent cell of
     ``latent_channels`` values covers ``latent_factor`` x ``latent_factor`` pixels. Guidance needs a second row in each network
-    call from scales above ``guidance_above`` on. ``guide_labels`` are the labels of classifier guidance. The model
-    computes on ``device`` in ``dtype``. `count_tokens` uses ``tokenizer``.
+    call from scales above ``guidance_above`` on. A picture has at most ``max_steps`` steps. ``guide_labels`` are the labels of
+    classifier guidance. The model computes on ``device`` in ``dtype``. `count_tokens` uses ``tokenizer``.
     """
 
     name: str
@@ -28,6 +28,7 @@ class ModelSpec:
     sample_side: int
     guidance_above: float
     max_tokens: int
+    max_steps: int = 1000
     tokenizer: Any
     device: Any
     dtype: Any
@@ -60,6 +61,10 @@ class ModelSpec:
                 "There is no sampler {name}. Choose one of {known}.",
                 name=repr(request.sampler),
                 known=", ".join(self.samplers),
+            )
+        if request.steps > self.max_steps:
+            raise InvalidRequestError(
+                "steps", "The {field} may be at most {most} here, not {value}.", most=self.max_steps, value=request.steps
             )
         for prompt in request.prompts:
             self._validate_text("prompt", prompt)

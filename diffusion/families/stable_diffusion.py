@@ -59,6 +59,7 @@ class StableDiffusion(Family):
         self.latent_channels = unet.config.in_channels
         self.sample_side = unet.config.sample_size * self.latent_factor
         self.max_tokens = int(tokenizer.model_max_length) - 2
+        self.max_steps = int(scheduler_config.get("num_train_timesteps", 1000))
         self._alphas_cumprod = DDIMScheduler.from_config(scheduler_config).alphas_cumprod
         self._encode_text = lru_cache(PROMPTS_CACHED)(self._encode_text_uncached)
         vae.enable_tiling()

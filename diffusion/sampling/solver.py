@@ -5,6 +5,7 @@ sums a handful of tensors with them. Every sampler here is linear in latents, pr
 for all images.
 """
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +16,17 @@ from torch import Tensor
 
 PROBE_NOISE_DIMS = 16  # entries beyond the unit vectors: they show the drawn noise alone
 PROBE_SCALE = 2.0**20  # length of the unit vectors: noise hardly rounds weights that are read beside it
+REPLAY_STEPS = 12  # of the scheduler that check its weights: its memory is far shorter
+REPLAY_DIMS = 8  # entries of the latents that are replayed
+REPLAY_TOLERANCE = 1e-3  # of the largest term of a step; wrong weights miss by tens of percents
 WEIGHT_EPS = 1e-8  # smaller weights are dropped, and with them latents and predictions that hardly count any more
+
+
+class NotLinearError(ValueError):
+    """A scheduler whose steps are no weighted sums with finite weights."""
+
+    def __init__(self) -> None:
+        super().__init__("the steps of its scheduler are no weighted sums of latents, predictions and noise")
 
 
 @dataclass(frozen=True)
@@ -78,22 +89,25 @@ def linearize(scheduler: Any, start_step: int = 0, draws_noise: bool = False) ->
     """Read the weights of ``scheduler`` from step ``start_step`` on.
 
     Its timesteps must be set. Each step gets one unit vector as its latents and another as its prediction, so its result shows
-    the weights of all so far. The scheduler must neither clip nor threshold: neither is linear. ``draws_noise`` says whether
-    its steps take a generator.
+    the weights of all so far. ``draws_noise`` says whether its steps take a generator. Raises `NotLinearError` for a scheduler
+    whose steps are no finite weighted sums, such as one that clips.
     """
     start = start_step * scheduler.order
     timesteps = scheduler.timesteps[start:]
     count = len(timesteps)
-    clean, noise = torch.eye(2).expand(count, 2, 2).unbind(1)
-    levels = [(signal, spread) for signal, spread in scheduler.add_noise(clean, noise, timesteps).tolist()]
-    if start and hasattr(scheduler, "set_begin_index"):
-        scheduler.set_begin_index(start)
+    if hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(start)  # timesteps that repeat do not tell the scheduler its place
+    unread = copy.deepcopy(scheduler)
+    clean, noise = torch.eye(2).split(1)
     units = PROBE_SCALE * torch.eye(2 * count, 2 * count + PROBE_NOISE_DIMS)[:, None]
     generator = torch.Generator().manual_seed(0)
     same_generator = torch.Generator().manual_seed(0)
     extra = {"generator": generator} if draws_noise else {}
     steps = []
+    levels = []
     for index, t in enumerate(timesteps):
+        signal, spread = scheduler.add_noise(clean, noise, t[None])[0].tolist()
+        levels.append((signal, spread))
         scale = scheduler.scale_model_input(torch.ones(1), t).item()
         result = scheduler.step(units[2 * index + 1], t, units[2 * index], **extra).prev_sample[0]
         share = 0.0
@@ -103,6 +117,34 @@ def linearize(scheduler: Any, start_step: int = 0, draws_noise: bool = False) ->
             result = result - share * drawn
         weights = result[: 2 * index + 2].view(-1, 2).flip(0).flatten() / PROBE_SCALE
         weights[weights.abs() < WEIGHT_EPS] = 0
+        if not weights.isfinite().all() or not weights.any():
+            raise NotLinearError
         used = int(weights.nonzero().max()) + 1
         steps.append(Step(t, scale, tuple(weights[:used].tolist()), share))
-    return Solver(tuple(steps), (*levels, (1.0, 0.0)), float(scheduler.init_noise_sigma), scheduler.order, start)
+    solver = Solver(tuple(steps), (*levels, (1.0, 0.0)), float(scheduler.init_noise_sigma), scheduler.order, start)
+    _assert_represents(solver, unread, draws_noise)
+    return solver
+
+
+def _assert_represents(solver: Solver, scheduler: Any, draws_noise: bool) -> None:
+    """Replay the first steps of ``scheduler`` with random predictions.
+
+    Raises `NotLinearError` where ``solver`` leads to other latents.
+    """
+    generator = torch.Generator().manual_seed(1)
+    theirs = torch.Generator().manual_seed(2)
+    ours = torch.Generator().manual_seed(2)
+    extra = {"generator": theirs} if draws_noise else {}
+    latents = solver.init_noise_sigma * torch.randn(1, REPLAY_DIMS, generator=generator)
+    past: list[Tensor] = []
+    for step in solver.steps[:REPLAY_STEPS]:
+        prediction = torch.randn(1, REPLAY_DIMS, generator=generator)
+        past = [latents, prediction, *past]
+        expected = step.combine(past)
+        if step.noise:  # as the loop does, which draws no noise that a step does not use
+            expected.add_(torch.randn(latents.shape, generator=ours), alpha=step.noise)
+        scheduler.scale_model_input(latents, step.timestep)
+        latents = scheduler.step(prediction, step.timestep, latents, **extra).prev_sample
+        terms = [abs(weight) * tensor.abs().max().item() for weight, tensor in zip(step.weights, past, strict=False)]
+        if not (expected - latents).abs().max() <= REPLAY_TOLERANCE * max(*terms, step.noise):
+            raise NotLinearError

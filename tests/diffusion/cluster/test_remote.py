@@ -113,7 +113,7 @@ def test_remote_engine_has_the_methods_of_the_engine():
 
 
 async def test_remote_model_validates_like_the_model(remote, own):
-    numbers = ("grid", "guidance_above", "latent_factor", "latent_channels", "sample_side", "max_tokens")
+    numbers = ("grid", "guidance_above", "latent_factor", "latent_channels", "sample_side", "max_tokens", "max_steps")
     for name in ("name", "defaults", "samplers", "guide_labels", *numbers):
         assert getattr(remote.model, name) == getattr(own.model, name), name
     for text in ("a red fox", "", "Füchse 🦊 don't", "fox " * 90, "a<|endoftext|>b"):

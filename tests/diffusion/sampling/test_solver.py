@@ -1,14 +1,30 @@
 """What is read off a scheduler does what the scheduler does."""
 
+import math
+
 import pytest
 import torch
+from diffusers import KDPM2AncestralDiscreteScheduler, SASolverScheduler
 
+from diffusion.errors import InvalidRequestError
 from diffusion.loading.random_weights import TINY_SCHEDULER
 from diffusion.sampling.denoise import InpaintContext, denoise
-from diffusion.sampling.samplers import SAMPLERS
+from diffusion.sampling.samplers import SAMPLERS, linear_config, set_timesteps
+from diffusion.sampling.solver import NotLinearError, linearize
 
 SHAPE = (1, 4, 6, 5)
 TOLERANCE = 5e-5  # of the largest latents; float32, over 50 steps
+
+ZERO_SNR = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+CONFIGS = {  # what models' scheduler_config.json add
+    "zero terminal SNR": ZERO_SNR,
+    "zero terminal SNR, leading": ZERO_SNR | {"timestep_spacing": "leading"},
+    "zero terminal SNR, Karras": ZERO_SNR | {"use_karras_sigmas": True},
+    "beta": {"use_beta_sigmas": True},
+    "exponential": {"use_exponential_sigmas": True},
+    "Karras": {"use_karras_sigmas": True},
+    "last sigma": {"final_sigmas_type": "sigma_min"},
+}
 
 
 def seeded(seed):
@@ -39,11 +55,11 @@ def theirs(sampler, config, steps, start_step=0, inpaint=None):
     scheduler = chosen.scheduler.from_config(config, **chosen.settings)
     scheduler.set_timesteps(steps)
     timesteps = scheduler.timesteps[start_step * scheduler.order :]
+    if hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(start_step * scheduler.order)
     if inpaint is None:
         latents = scheduler.init_noise_sigma * torch.randn(SHAPE, generator=seeded(0))
     else:
-        if hasattr(scheduler, "set_begin_index"):
-            scheduler.set_begin_index(start_step * scheduler.order)
         latents = scheduler.add_noise(inpaint.latents, inpaint.noise, timesteps[:1])
     extra, asked = {"generator": seeded(2)} if chosen.draws_noise else {}, []
     for index, (t, prediction) in enumerate(zip(timesteps, predictions(len(timesteps)), strict=True)):
@@ -99,3 +115,63 @@ def test_schedule_ignores_clipping_in_the_configuration():
 )
 def test_solver_memory_is_the_longest_history(sampler, most):
     assert SAMPLERS[sampler].solver(TINY_SCHEDULER, 30).memory == most
+
+
+@pytest.mark.parametrize("added", CONFIGS.values(), ids=CONFIGS)
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_linearize_equals_the_scheduler_for_each_configuration(sampler, added):
+    config = linear_config(TINY_SCHEDULER | added, SAMPLERS[sampler].settings)
+    # LMS integrates, which takes long. In few steps from a sigma of 4096 rounding weighs more than what is compared.
+    for steps in (6,) if sampler == "lms" else (21, 30):
+        assert_same(sampler, config, steps)
+    if sampler != "lms":
+        clean, noise = torch.randn(2, *SHAPE, generator=seeded(3))
+        inpaint = InpaintContext(clean, noise, (torch.arange(5) < 3).float().expand(1, 1, 6, 5))
+        assert_same(sampler, config, 21, 4, inpaint)
+
+
+@pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace", None])
+@pytest.mark.parametrize("sampler", set(SAMPLERS) - {"lms"})
+def test_schedule_takes_each_training_step_once_at_most(sampler, spacing):
+    config = TINY_SCHEDULER | ({"timestep_spacing": spacing} if spacing else {})
+    scheduler = SAMPLERS[sampler].schedule(config, 1000)
+    assert scheduler.timesteps[0] == 999
+    if sampler != "dpm++":  # its noise levels are spaced otherwise
+        assert scheduler.timesteps[-1] == 0
+    with pytest.raises(InvalidRequestError, match="The steps may be at most 1000 here, not 1001"):
+        SAMPLERS[sampler].schedule(config, 1001)
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "euler", "dpm++", "unipc"])
+@pytest.mark.parametrize("added", [{}, {"timestep_spacing": "leading"}, ZERO_SNR, {"use_beta_sigmas": True}])
+def test_solver_draws_a_thousand_steps(monkeypatch, sampler, added):
+    few = 40  # the last ones, as reading all takes a second
+    solver = SAMPLERS[sampler].solver(TINY_SCHEDULER | added, 1000, 1000 - few)
+    assert len(solver.steps) == few
+    assert all(math.isfinite(weight) for step in solver.steps for weight in step.weights)
+
+
+@pytest.mark.parametrize("added", [{}, {"use_karras_sigmas": True}, {"use_beta_sigmas": True}, {"use_lu_lambdas": True}])
+def test_schedule_clears_rivals_of_the_samplers_spacing(added):
+    rivals = {"use_exponential_sigmas": True}
+    scheduler = SAMPLERS["dpm++"].schedule(TINY_SCHEDULER | added | rivals, 7)
+    plain = SAMPLERS["dpm++"].schedule(TINY_SCHEDULER, 7)
+    assert torch.equal(scheduler.sigmas, plain.sigmas)
+    for sampler in SAMPLERS:
+        SAMPLERS[sampler].schedule(TINY_SCHEDULER | added | rivals, 7)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        (KDPM2AncestralDiscreteScheduler, {}),
+        (SASolverScheduler, {}),
+        (SAMPLERS["ddim"].scheduler, {"clip_sample": True, "clip_sample_range": 0.1}),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:__array_wrap__ must accept:DeprecationWarning")  # diffusers' KDPM2
+def test_linearize_refuses_a_scheduler_that_weights_cannot_represent(kind, settings):
+    scheduler = kind.from_config(TINY_SCHEDULER, **settings)
+    set_timesteps(scheduler, 8)
+    with pytest.raises(NotLinearError):
+        linearize(scheduler, 0, kind in (KDPM2AncestralDiscreteScheduler, SASolverScheduler))
