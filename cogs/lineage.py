@@ -15,7 +15,7 @@ from cogs.core.messages.components import PersistentButton, PersistentSelect, vi
 from cogs.core.messages.http_errors import DISCORD_ERRORS
 from cogs.core.messages.lineage import Relative, tree_text
 from cogs.core.messages.message import NO_MENTIONS, Answer
-from cogs.core.messages.uploads import fit_to_limit
+from cogs.core.messages.uploads import send_followup
 from cogs.core.policy.context import Context
 from cogs.core.policy.permissions import fits_channel, is_here, may_see
 from cogs.core.request.options import MAX_CHOICES
@@ -116,8 +116,7 @@ async def show_again(interaction: Interaction, creation_id: str, private: bool) 
     ephemeral = private or not is_public
     await interaction.response.defer(ephemeral=ephemeral, thinking=True)
     answer = await _result_answer(interaction, creation, context.language_for(ephemeral))
-    answer = await fit_to_limit(answer, interaction.filesize_limit)
-    await interaction.followup.send(**answer.send(), ephemeral=ephemeral, allowed_mentions=NO_MENTIONS)
+    await send_followup(interaction, answer, ephemeral=ephemeral)
 
 
 async def show_tree(interaction: Interaction, creation_id: str) -> None:

@@ -15,6 +15,7 @@ from discord.ext import commands
 from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import say
 from cogs.core.messages.message import NO_MENTIONS
+from cogs.core.messages.text_limits import MESSAGE_LIMIT, fit_text
 from cogs.core.policy.context import Context
 from cogs.core.policy.flagged import ACTION_NAMES, rule_text
 from cogs.core.policy.word_filter import EXPRESSION_LIMIT, Rule, validate_rule
@@ -196,4 +197,4 @@ def _quoted(rule: Rule | str) -> str:
 
 
 async def _reply(interaction: Interaction, text: str) -> None:
-    await interaction.response.send_message(text, ephemeral=True, allowed_mentions=NO_MENTIONS)
+    await interaction.response.send_message(fit_text(text, MESSAGE_LIMIT), ephemeral=True, allowed_mentions=NO_MENTIONS)

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import say
-from cogs.core.messages.message import NO_MENTIONS, PictureFile, Result
+from cogs.core.messages.message import PictureFile, Result
 from cogs.core.messages.render import ALT_TEXT_LIMIT, headline
-from cogs.core.messages.uploads import fit_to_limit
+from cogs.core.messages.uploads import send_followup
 from cogs.core.messages.views import ResultTarget
 from cogs.core.policy.context import Context
 from cogs.core.storage.creations import Creation
@@ -46,8 +46,7 @@ class Timelapse:
         async with self._encoding:
             animation = await asyncio.to_thread(animate_timelapse, timelapse, request, pictures)
             message = self._message(creation, request, animation, Context.of(interaction).language_for(private))
-            answer = await fit_to_limit(message, interaction.filesize_limit)
-        await interaction.followup.send(**answer.send(), allowed_mentions=NO_MENTIONS)
+        await send_followup(interaction, message, ephemeral=private)
 
     def _message(self, creation: Creation, request: ImageRequest, animation: bytes, language: str) -> Result:
         alt = say(language, "How it formed: {prompt}", prompt=" → ".join(request.prompts))[:ALT_TEXT_LIMIT]

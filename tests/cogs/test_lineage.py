@@ -148,6 +148,13 @@ async def test_show_over_the_upload_limit_is_sent_smaller(server, monkeypatch):
     assert "larger than Discord takes" in private_text(result)
 
 
+@pytest.mark.parametrize(("status", "code"), [(413, 40005), (413, 0), (400, 50045)])
+async def test_show_that_discord_calls_too_large_is_sent_smaller(server, status, code):
+    message = await made(server)
+    server.env.inject_error("POST", "/webhooks/*", status=status, code=code, times=3)
+    assert "at half the size" in text_of(await shown(server, message))
+
+
 async def test_id_choices_list_own_pictures_by_prompt(server):
     await made(server, prompt="red apple")
     await made(server, prompt="blue pear")

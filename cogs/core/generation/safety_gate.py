@@ -1,6 +1,5 @@
 """Screen finished pictures and ask moderators about flagged ones."""
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -13,6 +12,7 @@ from cogs.core.i18n.catalogues import language_of_locale, say
 from cogs.core.messages.http_errors import DISCORD_ERRORS, ErrorKind, classify, is_temporary
 from cogs.core.messages.message import NO_MENTIONS, Result
 from cogs.core.messages.review_button import ReviewButton, asks_about
+from cogs.core.messages.uploads import fit_to_limit, shrink
 from cogs.core.policy.flagged import action_for, flags_text
 from cogs.core.request.preferences import FlaggedAction, Scope, layered
 from cogs.core.retry import retry
@@ -118,7 +118,7 @@ class SafetyGate:
         """
         try:
             message_id = await self._until_reached(lambda: self._find(review)) or await self._send(review, creation, result)
-        except discord.HTTPException as error:
+        except (discord.HTTPException, DarkroomError) as error:
             log.error("Discord rejected %r in the moderators' channel %d: %s", creation, review.channel_id, error)
             await self._until_reached(lambda: self.review_store.decide(creation.id, Decision.DELETE, None))
             raise NotShownError(NOT_SHOWN) from error
@@ -153,16 +153,16 @@ class SafetyGate:
             # With the nonce of the result, Discord would later drop the result as a duplicate of this message.
             return await channel.send(**answer.send(), nonce=f"r{creation.id}", allowed_mentions=NO_MENTIONS)
 
+        guild = self.client.get_guild(creation.guild_id or 0)
+        limit = guild.filesize_limit if guild else 0
+        answer = await fit_to_limit(answer, limit)
         while True:
             try:
                 return (await self._until_reached(send)).id
             except discord.HTTPException as error:
-                smaller = None
-                if classify(error) is ErrorKind.TOO_LARGE:
-                    smaller = await asyncio.to_thread(answer.smaller)
-                if smaller is None:
+                if classify(error) is not ErrorKind.TOO_LARGE:
                     raise
-                answer = smaller
+                answer = await shrink(answer, limit)
 
     async def _find(self, review: ReviewRow) -> int | None:
         """Return the id of the message in the moderators' channel, if any.

@@ -70,7 +70,7 @@ class Announcement:
         return self.creation.message_id or ORIGINAL
 
     async def withdraw(self, delete: bool) -> None:
-        """Remove the buttons of the message, or ``delete`` it; a message that Discord protects stays as it is."""
+        """Remove the buttons of the message, or ``delete`` it, as far as Discord lets."""
         creation = self.creation
         calls: list[Any] = []
         if creation.token and not has_expired(creation):

@@ -13,6 +13,7 @@ from cogs.core.messages import render
 from cogs.core.messages.components import PersistentButton, view_of
 from cogs.core.messages.message import NO_MENTIONS
 from cogs.core.messages.replies import CONTINUED_BY
+from cogs.core.messages.text_limits import MESSAGE_LIMIT, fit_text
 from cogs.core.policy.context import Context
 from cogs.core.request.prompt import ParsedPrompt
 from cogs.core.request.prompt_matrix import prompt_fields
@@ -62,6 +63,7 @@ async def confirm(context: Context, question: str) -> Context | None:
     asked_by = context.interaction
     client = asked_by.client
     buttons = view_of(*(AnswerButton(choice, asked_by.id, context.language) for choice in get_args(Choice)))
+    question = fit_text(question, MESSAGE_LIMIT)
     await asked_by.response.send_message(question, view=buttons, ephemeral=True, allowed_mentions=NO_MENTIONS)
     client.service.questions[asked_by.id] = asked_by
     try:

@@ -46,7 +46,7 @@ class UndeliverableError(Exception):
 
 
 class _Lane:
-    """The messages that share one rate limit: one progress edit at a time, and few of them."""
+    """One progress edit at a time, and few, for messages that share a rate limit."""
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
@@ -145,7 +145,10 @@ class Delivery:
                 return message_id
 
     async def settle(self, creation: Creation, answer: Answer) -> None:
-        """Edit the last word about ``creation`` into its message; deletes the message if Discord refuses every text."""
+        """Edit the last word about ``creation`` into its message.
+
+        Deletes the message if Discord refuses every text.
+        """
         if not self.creation_store.is_ownership_certain:
             return
         attempt = Attempt(creation, answer, EDIT_ROUTES)
@@ -164,7 +167,10 @@ class Delivery:
                     await self._withdraw(creation, attempt)
 
     async def _withdraw(self, creation: Creation, attempt: Attempt) -> None:
-        """Remove the announcement's buttons, and all of it where its text would promise pictures for ever."""
+        """Remove the announcement's buttons.
+
+        Deletes it where no pictures came: its text would promise them for ever.
+        """
         if not attempt.is_gone:
             await Announcement(self.client, creation).withdraw(delete=not attempt.answer.pictures)
 

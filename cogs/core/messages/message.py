@@ -57,7 +57,10 @@ class Answer:
         return self.pictures
 
     def fits(self, limit: int) -> bool:
-        """Return whether each file has at most ``limit`` bytes (0: unknown), and all together fit into one request."""
+        """Return whether the files can be sent together.
+
+        Each may have ``limit`` bytes (0: unknown), and all together those of one request.
+        """
         sizes = [len(picture.data) for picture in self.attached]
         return sum(sizes) <= MAX_REQUEST_BYTES and max(sizes, default=0) <= (limit or MAX_REQUEST_BYTES)
 

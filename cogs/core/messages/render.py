@@ -13,6 +13,7 @@ from PIL import Image
 
 from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.messages.message import PictureFile
+from cogs.core.messages.text_limits import LAYOUT_LIMIT, fit_text, fit_together
 from cogs.core.storage.creations import Creation
 from diffusion.images.io import fit, hstack, to_png
 from diffusion.images.masks import fit_mask, mask_to_alpha
@@ -62,9 +63,9 @@ def _escaped(markup: "re.Match[str]") -> str:
 
 
 def title(prompt: str, most: int = PROMPT_LENGTH, language: str = ENGLISH) -> str:
-    """Return up to ``most`` characters of the prompt in bold."""
+    """Return the prompt in bold, cut to ``most`` characters after it was escaped."""
     prompt = " ".join(prompt.split()) or say(language, "Similar picture")
-    return f"**{escape(prompt if len(prompt) <= most else f'{prompt[: most - 1]}…')}**"
+    return f"**{fit_text(prompt, most, escape)}**"
 
 
 def headline(request: ImageRequest, language: str = ENGLISH) -> str:
@@ -98,14 +99,21 @@ def settings_line(request: ImageRequest, seeds: Iterable[int], language: str = E
 
 
 def info_text(request: ImageRequest, creation: Creation | None, language: str = ENGLISH) -> str:
-    """Return everything known about finished pictures, with copyable prompts."""
-    parts = [f"**{say(language, 'Prompt')}**", _block(request.prompt or " ")]
-    for prompt in request.later_prompts[-3:]:  # all together fit into a message
-        parts += [f"**{say(language, 'Then')}**", _block(prompt[:PROMPT_LENGTH])]
-    if request.negative_prompt:
-        parts += [f"**{say(language, 'What they should not show')}**", _block(request.negative_prompt)]
-    parts.append(settings_line(request, request.seeds, language).removeprefix("-# "))
-    return "\n".join([*parts, *(_origin(creation, language) if creation else [])])
+    """Return everything known about finished pictures, with copyable prompts.
+
+    Prompts that are too long together are cut.
+    """
+    first = [(say(language, "Prompt"), request.prompt or " ")]
+    later = [(say(language, "Then"), prompt) for prompt in request.later_prompts[-3:]]
+    negative = [(say(language, "What they should not show"), request.negative_prompt)] if request.negative_prompt else []
+    headed = [*first, *later, *negative]
+    end = [settings_line(request, request.seeds, language).removeprefix("-# ")]
+    end += _origin(creation, language) if creation else []
+    heads = [f"**{head}**" for head, _ in headed]
+    room = LAYOUT_LIMIT - sum(len(line) + 1 for line in (*heads, *end))
+    blocks = fit_together([prompt for _, prompt in headed], room - len(headed) * (len(_fenced("")) + 1), _unfenced)
+    parts = [part for head, block in zip(heads, blocks, strict=True) for part in (head, _fenced(block))]
+    return "\n".join([*parts, *end])
 
 
 def _origin(creation: Creation, language: str) -> Iterator[str]:
@@ -124,9 +132,13 @@ def _origin(creation: Creation, language: str) -> Iterator[str]:
         yield f"[{say(language, 'To the message')}](https://discord.com/channels/{place})"
 
 
-def _block(text: str) -> str:
+def _unfenced(text: str) -> str:
+    """Return ``text`` so that it ends no block."""
+    return text.replace("``", f"`{ZERO_WIDTH_SPACE}`")  # three would
+
+
+def _fenced(text: str) -> str:
     """Return ``text`` unformatted, in a block from which it can be copied."""
-    text = text.replace("``", "`\u200b`")  # three would end the block
     return f"```\n{text}\n```"
 
 

@@ -10,6 +10,7 @@ from discord import app_commands
 from cogs.core.i18n.catalogues import translate
 from cogs.core.messages.http_errors import NETWORK_ERRORS, ErrorKind, classify
 from cogs.core.messages.message import NO_MENTIONS
+from cogs.core.messages.text_limits import MESSAGE_LIMIT, fit_text
 from cogs.core.messages.uploads import TOO_LARGE
 from cogs.core.policy.context import Context
 from cogs.core.request.prompt import ParsedPrompt, unknown_flags_note
@@ -40,7 +41,7 @@ async def reply_error(interaction: Interaction, error: Exception) -> None:
     """
     interaction = interaction.extras.get(CONTINUED_BY, interaction)
     user_error = as_user_error(error)
-    sentence = translate(Context.of(interaction).language, user_error)
+    sentence = fit_text(translate(Context.of(interaction).language, user_error), MESSAGE_LIMIT)
     options: dict[str, Any] = {"ephemeral": True, "allowed_mentions": NO_MENTIONS}
     if view := interaction.extras.get(ERROR_VIEW):
         options["view"] = view
@@ -58,7 +59,7 @@ async def reply_error(interaction: Interaction, error: Exception) -> None:
 
 async def send_flags_note(context: Context, prompt: ParsedPrompt) -> None:
     """Send the member a note about the unknown flags of ``prompt``."""
-    note = unknown_flags_note(prompt.unknown_flags, context.language)
+    note = fit_text(unknown_flags_note(prompt.unknown_flags, context.language), MESSAGE_LIMIT)
     try:
         await context.interaction.followup.send(note, ephemeral=True, allowed_mentions=NO_MENTIONS)
     except (discord.HTTPException, *NETWORK_ERRORS) as error:

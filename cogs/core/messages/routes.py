@@ -1,4 +1,4 @@
-"""The routes by which an answer reaches its member, and which comes next after an error.
+"""The routes by which an answer reaches its member, and their order.
 
 Edits by the interaction's token come first: each token has rate limits of its own, and they do not count against the bot's 50
 requests a second. Edits by the channel share about 5 in 5 seconds with all messages of the channel.
@@ -62,7 +62,7 @@ class Attempt:
             self._open -= TOKEN_ROUTES
 
     def change(self, kind: ErrorKind) -> bool:
-        """Change text or route after an error of ``kind``; return False if nothing is left.
+        """Change text or route after an error; return False if nothing is left.
 
         The members of a server see no text that was refused: they see the sentence alone, or only the asking member does.
         """
@@ -80,6 +80,9 @@ class Attempt:
 
 
 def initial_route(creation: Creation) -> Route:
-    """Return the route to try first: by the token for `TOKEN_MINUTES`, then by the channel if it is in sight."""
+    """Return the route to try first.
+
+    It is by the token for `TOKEN_MINUTES`, then by the channel if the bot sees that.
+    """
     by_token = creation.token_only or (creation.token and is_early(creation))
     return Route.EDIT_BY_TOKEN if by_token else Route.EDIT

@@ -1,26 +1,48 @@
 """Make files fit into what Discord takes of one file and of one request."""
 
 import asyncio
-from typing import Final, TypeVar
+from typing import Final
 
-from cogs.core.messages.message import Answer
+import discord
+
+from cogs.core.messages.http_errors import ErrorKind, classify
+from cogs.core.messages.message import NO_MENTIONS, Answer
+from cogs.core.types import Interaction
 from diffusion.errors import DarkroomError
 from diffusion.text import N_
 
-AnswerT = TypeVar("AnswerT", bound=Answer)
 TOO_LARGE: Final = N_("The pictures are larger than Discord takes here. Please ask for fewer or smaller ones.")
 
 
 async def fit_to_limit(answer: Answer, limit: int) -> Answer:
-    """Return ``answer`` with files of at most ``limit`` bytes each (0: unknown), and all together within one request.
+    """Return ``answer`` with files that fit ``limit`` and one request.
 
-    Raises `DarkroomError` where that is impossible.
+    `Answer.fits` explains the limit. Raises `DarkroomError` where that is impossible.
     """
     return answer if answer.fits(limit) else await shrink(answer, limit)
 
 
+async def send_followup(interaction: Interaction, answer: Answer, *, ephemeral: bool) -> None:
+    """Send ``answer`` after a deferred response.
+
+    Its files become smaller each time that Discord calls them too large. Raises `DarkroomError` where no size is small enough.
+    """
+    answer = await fit_to_limit(answer, interaction.filesize_limit)
+    while True:
+        try:
+            await interaction.followup.send(**answer.send(), ephemeral=ephemeral, allowed_mentions=NO_MENTIONS)
+            return
+        except discord.HTTPException as error:
+            if classify(error) is not ErrorKind.TOO_LARGE:
+                raise
+            answer = await shrink(answer, interaction.filesize_limit)
+
+
 async def shrink(answer: Answer, limit: int) -> Answer:
-    """Return ``answer`` with smaller files; raises `DarkroomError` where that is impossible."""
+    """Return ``answer`` with smaller files.
+
+    Raises `DarkroomError` where that is impossible.
+    """
     smaller = await asyncio.to_thread(answer.smaller, limit)
     if smaller is None:
         raise DarkroomError(TOO_LARGE)

@@ -12,6 +12,7 @@ import discord
 from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.messages.attachments import posted_files
 from cogs.core.messages.components import PersistentButton, PersistentSelect, custom_ids, view_of
+from cogs.core.messages.text_limits import LAYOUT_LIMIT, fit_text
 from cogs.core.storage.creations import Creation
 from cogs.core.types import Interaction
 from diffusion.request import ImageRequest
@@ -152,7 +153,7 @@ def shows_result_of(message: discord.Message, creation: Creation) -> bool:
 
 
 def text_view(text: str) -> discord.ui.LayoutView:
-    """Return a layout of ``text``, which may be twice as long as a plain message."""
+    """Return a layout of ``text``, cut to twice the length of a plain message."""
     view = discord.ui.LayoutView(timeout=None)
-    view.add_item(discord.ui.TextDisplay(text))
+    view.add_item(discord.ui.TextDisplay(fit_text(text, LAYOUT_LIMIT)))
     return view

@@ -49,6 +49,12 @@ async def pixels(message):
     return [read_image(await file.read()).tobytes() for file in pictures_of(message)]
 
 
+async def test_timelapse_that_discord_calls_too_large_is_sent_smaller(server):
+    message = await made(server)
+    server.env.inject_error("POST", "/webhooks/*", status=413, code=40005, times=1)
+    assert "too large here" in text_of(await timelapse_of(server, message))
+
+
 @pytest.mark.parametrize("sampler", ["lms", "heun"])
 async def test_timelapse_shows_every_step_and_the_finished_picture(server, sampler):
     message = await made(server, sampler=sampler)
