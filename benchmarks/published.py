@@ -20,6 +20,7 @@ from diffusion import Engine, EngineConfig, Limits, load_model
 from diffusion.families.model import ImageModel
 from diffusion.loading.random_weights import PUBLISHED_MODELS, write_model
 from diffusion.request import ImageRequest
+from diffusion.serving.latency import Step
 
 
 async def measure(hub_ids: list[str], side: int, steps: int) -> None:
@@ -64,8 +65,8 @@ async def measure_picture(engine: Engine, side: int, steps: int) -> None:
     )
 
 
-def _record_step(step_seconds: list[float], _: int, seconds: float) -> None:
-    step_seconds.append(seconds)
+def _record_step(step_seconds: list[float], step: Step) -> None:
+    step_seconds.append(step.seconds)
 
 
 def resident_gib() -> float:

@@ -1,5 +1,6 @@
 """The settings of an engine, local or remote. No tensors."""
 
+import math
 from dataclasses import dataclass, field
 
 from diffusion.errors import InvalidRequestError
@@ -13,6 +14,7 @@ class EngineConfig:
     - ``max_rows``: the most rows of a network call; a guided image has two. None: the batch grows, by measured throughput,
       until extra rows stop improving it.
     - ``max_waiting``: the most unfinished images.
+    - ``max_waiting_seconds``: the most seconds of unfinished work, by its price.
     - ``preview_seconds``: the time between two previews of a job.
     - ``step_seconds``: the time after which a step counts as hung.
     - ``compile``: compile models in the background (`ImageModel.compile`).
@@ -20,6 +22,7 @@ class EngineConfig:
 
     max_rows: int | None = None
     max_waiting: int = 100
+    max_waiting_seconds: float = math.inf
     preview_seconds: float = 0.5
     step_seconds: float = 600
     compile: bool = False

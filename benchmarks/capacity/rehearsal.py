@@ -59,7 +59,7 @@ async def time_calls(engine: Engine, timings: CallTimings) -> None:
     for width, height in ((round(share * engine.model.sample_side) for share in size) for size in SIZE_WEIGHTS):
         rounds = timings[engine.model.latent_shape(width, height)]
         rounds.append(defaultdict(list))
-        engine.watchers = [lambda rows, seconds, timing=rounds[-1]: timing[rows].append(seconds)]  # type: ignore[misc]
+        engine.watchers = [lambda step, timing=rounds[-1]: timing[step.rows].append(step.seconds)]  # type: ignore[misc]
         requests = [
             engine.model.request(
                 "red apple", width=width, height=height, steps=step_unit * (number + 1), guidance_interval=(0, 1), upscale=1

@@ -13,6 +13,7 @@ import simpy
 from benchmarks.capacity.trace import Arrival
 from diffusion.serving.batcher import Batcher
 from diffusion.serving.latency import LatencyModel, Shape
+from diffusion.serving.price import Prices
 from diffusion.serving.routing import Key, choose
 
 MODEL_NAME: Final = "the model"
@@ -31,6 +32,11 @@ class SimulatedImage:
     left: int
     started: float = math.inf
     ended: float = math.inf
+
+    @property
+    def group(self) -> Shape:
+        """The shape: all images of one shape share calls."""
+        return self.shape
 
 
 class ServedRequest:
@@ -67,11 +73,11 @@ class Gpu(Protocol):
 class BatchingGpu:
     """A GPU that batches pictures in network calls, as an engine does."""
 
-    def __init__(self, env: simpy.Environment, seconds: Seconds, max_rows: int) -> None:
+    def __init__(self, env: simpy.Environment, prices: Prices, max_rows: int) -> None:
         self.queued = 0.0
         self._env = env
-        self._seconds = seconds
-        self._batcher = Batcher[SimulatedImage](max_rows)
+        self._seconds = prices.call
+        self._batcher = Batcher[SimulatedImage](max_rows, prices)
         self._work = env.event()
         env.process(self._run())
 
@@ -169,7 +175,7 @@ def simulate(
     """
     served = [ServedRequest(arrival, latent_shape(arrival.request.width, arrival.request.height)) for arrival in trace]
     env = simpy.Environment(served[0].arrival.at if served else 0)
-    fleet = _fleet(env, way, gpus, _seconds(latency), max_rows)
+    fleet = _fleet(env, way, gpus, _CachedPrices(latency), max_rows)
     next_gpu = cycle(range(gpus))
     rng = random.Random(seed)
 
@@ -185,19 +191,18 @@ def simulate(
     return served
 
 
-def _fleet(env: simpy.Environment, way: Way, gpus: int, seconds: Seconds, max_rows: int) -> Sequence[Gpu]:
+def _fleet(env: simpy.Environment, way: Way, gpus: int, prices: Prices, max_rows: int) -> Sequence[Gpu]:
     if way.batching:
-        return [BatchingGpu(env, seconds, max_rows) for _ in range(gpus)]
+        return [BatchingGpu(env, prices, max_rows) for _ in range(gpus)]
     queue = simpy.Store(env)
-    return [SingleGpu(env, seconds, queue if way.assignment == "shared queue" else simpy.Store(env)) for _ in range(gpus)]
+    return [SingleGpu(env, prices.call, queue if way.assignment == "shared queue" else simpy.Store(env)) for _ in range(gpus)]
 
 
-def _seconds(latency: LatencyModel) -> Seconds:
-    @cache
-    def seconds(shape: Shape, rows: int) -> float:
-        seconds_per_call = latency.seconds(shape, rows)
-        if seconds_per_call is None:
+class _CachedPrices(Prices):
+    """Prices by a latency model that learns nothing more."""
+
+    def __init__(self, latency: LatencyModel) -> None:
+        super().__init__(latency)
+        if latency.seconds((1,), 1) is None:
             raise ValueError("the latency model has seen no network call")
-        return seconds_per_call
-
-    return seconds
+        self.call = cache(super().call)  # type: ignore[method-assign]

@@ -21,13 +21,14 @@ from cogs.core.config import Config
 from cogs.core.simulator.connect import connect_to
 from diffusion.serving.batcher import Batcher
 from diffusion.serving.job import ImageTask
+from diffusion.serving.price import Prices
 
 
 class ObservedBatcher(Batcher[ImageTask]):
     """A batcher that records when each picture waits, starts and leaves."""
 
-    def __init__(self, max_rows: int, turns: TextIO) -> None:
-        super().__init__(max_rows)
+    def __init__(self, max_rows: int, prices: Prices, turns: TextIO) -> None:
+        super().__init__(max_rows, prices)
         self.turns = turns
 
     def add(self, item: ImageTask) -> None:
@@ -61,7 +62,7 @@ async def observe(settings: Config, folder: Path) -> None:
 
         def build_observed(config: Config) -> Any:
             engine = build_engine(config)
-            engine._batcher = ObservedBatcher(engine._batcher.max_rows, turns)
+            engine._batcher = ObservedBatcher(engine._batcher.max_rows, engine.prices, turns)
             return engine
 
         bot.build_engine = build_observed

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from cogs.core.storage.creations import Creation, CreationStore, State
 from diffusion.errors import DarkroomError
 from diffusion.serving.interface import ImageEngine
+from diffusion.serving.latency import Step
 
 log = logging.getLogger(__name__)
 LAG_PROBE_SECONDS: Final = 0.25  # a sleep of this length; how much later it ends is the event loop's lag
@@ -36,6 +37,8 @@ class Metrics:
         )
         unfinished = Gauge("darkroom_unfinished_pictures", "Pictures that wait or are being made", registry=registry)
         unfinished.set_function(lambda: engine.unfinished)
+        hung = Gauge("darkroom_hung_threads", "Threads left behind because a step hangs in them", registry=registry)
+        hung.set_function(lambda: engine.hung_threads)
         for state in State:
             self._requests.labels(state)  # shown as 0 from the start
         engine.watchers.append(self._count_step)
@@ -79,9 +82,9 @@ class Metrics:
             server.server_close()
             thread.join()
 
-    def _count_step(self, rows: int, seconds: float) -> None:
-        self._steps.observe(seconds)
-        self._rows.observe(rows)
+    def _count_step(self, step: Step) -> None:
+        self._steps.observe(step.seconds)
+        self._rows.observe(step.rows)
 
     def _count_state(self, creation: Creation) -> None:
         self._requests.labels(creation.state).inc()

@@ -70,7 +70,13 @@ class ApplicationOptions(BaseModel):
     def engine(self) -> EngineConfig:
         """The configuration of each replica's engine."""
         limits = Limits(self.max_side, self.max_steps, self.max_count, self.max_frames)
-        return EngineConfig(self.max_rows, self.max_waiting, self.preview_seconds, compile=self.compile, limits=limits)
+        return EngineConfig(
+            max_rows=self.max_rows,
+            max_waiting=self.max_waiting,
+            preview_seconds=self.preview_seconds,
+            compile=self.compile,
+            limits=limits,
+        )
 
 
 class Deployed(Replica):

@@ -38,9 +38,12 @@ from diffusion.config import EngineConfig
 from diffusion.errors import DarkroomError, GenerationError, ModelLoadError, QueueFullError, as_darkroom_error
 from diffusion.request import ImageRequest
 from diffusion.result import Flags, ImageResult, Progress
+from diffusion.serving.admission import QUEUE_FULL, Load, load_of, require_room
 from diffusion.serving.job import Job
+from diffusion.serving.latency import LatencyModel, Step
+from diffusion.serving.price import Prices, Work
 from diffusion.serving.worker_thread import WorkerThread
-from diffusion.text import N_, plural
+from diffusion.text import N_
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +53,7 @@ QUEUED_LOSS_SHARE: Final = 0.25  # how much a loss counts while the request was 
 
 FAILED: Final = N_("Something went wrong while the picture was made. Please try again.")
 
-Load = Callable[[], tuple[RemoteModel, RemoteSafetyCheck | None]]
+LoadModel = Callable[[], tuple[RemoteModel, RemoteSafetyCheck | None]]
 # Replicas are on the own network: ignore the proxies of the environment.
 _open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
@@ -95,8 +98,8 @@ class RemoteEngine:
     """Sends each job to one of the replicas that Ray Serve runs.
 
     It has the methods of `Engine` and returns the same images. If a job's replica is lost, another one starts the job again.
-    Leaving the ``async with`` block cancels unfinished jobs. Of ``config``, only ``max_waiting``, ``limits`` and
-    ``step_seconds`` apply here.
+    Leaving the ``async with`` block cancels unfinished jobs. Of ``config``, only ``max_waiting``,
+    ``max_waiting_seconds``, ``limits`` and ``step_seconds`` apply here.
     """
 
     def __init__(
@@ -105,7 +108,9 @@ class RemoteEngine:
         self.model = model
         self.config = config or EngineConfig()
         self._safety_check = safety_check
-        self.watchers: list[Callable[[int, float], None]] = []  # receive the rows and seconds of each step
+        self.watchers: list[Callable[[Step], None]] = []  # receive each step of a replica
+        self.before_steps: list[Callable[[Sequence[Job]], None]] = []  # never called: no step runs in this process
+        self.prices = Prices(LatencyModel())
         self._jobs: dict[Job, _RemoteJob] = {}
         self._full_until = 0.0
         self._running = asyncio.Event()
@@ -126,22 +131,17 @@ class RemoteEngine:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._session.close()
 
-    def submit(self, request: ImageRequest, owner: Hashable = None) -> Job:
+    def submit(self, request: ImageRequest, owner: Hashable = None, company: Hashable = None) -> Job:
         """Send ``request`` to a replica.
 
-        There owners take turns, and each owner's requests start in order. Raises `InvalidRequestError` if the model or the
-        configured limits do not allow the request, and `QueueFullError`.
+        There owners take turns, and each owner's requests start in order; ``company`` does not matter there. Raises
+        `InvalidRequestError` if the model or the configured limits do not allow the request, and `QueueFullError`.
         """
         self.config.validate(request)
         self.model.validate(request)
-        if self.unfinished + request.count > self.config.max_waiting or time.perf_counter() < self._full_until:
-            raise QueueFullError(
-                plural(
-                    "{count} picture is waiting already, which is all I take. Please try again in a minute.",
-                    "{count} pictures are waiting already, which is all I take. Please try again in a minute.",
-                ),
-                count=self.unfinished,
-            )
+        if time.perf_counter() < self._full_until:
+            raise QueueFullError(QUEUE_FULL, count=self.unfinished)
+        require_room(self.config, self.load(), request, self.price)
         job = Job(request, owner, self.model, self._drop)
         job.report(replace(job.progress, place=sum(other.request.count for other in self._jobs if other.started is None)))
         self._jobs[job] = _RemoteJob(self.model, self._safety_check)
@@ -151,6 +151,22 @@ class RemoteEngine:
     def jobs_of(self, owner: Hashable) -> int:
         """Count the unfinished jobs of ``owner``."""
         return sum(job.owner == owner for job in self._jobs)
+
+    def price(self, request: ImageRequest) -> float:
+        """Return the price of ``request`` in seconds of a replica.
+
+        It follows from the steps that the replicas have reported.
+        """
+        return self.prices.price(Work.of(request, self.model))
+
+    def load(self, owner: Hashable = None) -> Load:
+        """Return the unfinished work of ``owner``, by default that of all owners."""
+        return load_of((job for job in self._jobs if owner in (None, job.owner)), self.price)
+
+    @property
+    def hung_threads(self) -> int:
+        """The number of hung threads in this process: none, as steps run elsewhere."""
+        return 0
 
     def estimate_completion(self) -> dict[Job, float | None]:
         """Estimate the seconds until each unfinished job is done.
@@ -203,7 +219,7 @@ class RemoteEngine:
         """Send the jobs that `pause` held back."""
         self._running.set()
 
-    async def switch(self, load: Load) -> None:
+    async def switch(self, load: LoadModel) -> None:
         """Use the model and check that ``load`` returns for new jobs.
 
         Earlier jobs keep theirs. Raises what ``load`` raises, and then nothing changes.
@@ -211,6 +227,7 @@ class RemoteEngine:
         loader = WorkerThread("loading")
         try:
             self.model, self._safety_check = await asyncio.get_running_loop().run_in_executor(loader, load)
+            self.prices = Prices(LatencyModel())
         finally:
             loader.shutdown(wait=False)
 
@@ -325,9 +342,11 @@ class RemoteEngine:
         if progress.place is None and job.started is None:
             job.started = remote_job.reported_at
         job.report(replace(progress, resuming=progress.completed < remote_job.lost_at))
-        for rows, seconds in message.steps:
+        for step in message.measured_steps():
+            if step.shape and remote_job.model is self.model:
+                self.prices.latency.observe(*step)
             for watcher in self.watchers:
-                watcher(rows, seconds)
+                watcher(step)
 
 
 def _plain_owner(owner: Any) -> int | str | None:

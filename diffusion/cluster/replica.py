@@ -26,6 +26,7 @@ from diffusion.errors import DarkroomError, GenerationError
 from diffusion.images.screening import SCREENED_AT_ONCE, SCREENED_SIDE
 from diffusion.serving.engine import Engine
 from diffusion.serving.job import Job
+from diffusion.serving.latency import Step
 
 REPORT_SECONDS: Final = 0.2  # between two progress reports of a request
 HEARTBEAT_SECONDS: Final = 5.0  # between reports without news; clients take a silent replica for lost
@@ -42,13 +43,13 @@ class Replica:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self._steps: deque[tuple[int, float]] = deque(maxlen=STEPS_KEPT)
+        self._steps: deque[Step] = deque(maxlen=STEPS_KEPT)
         self._estimate: dict[Job, float | None] = {}
         self._estimated_at = 0.0
         self._stats_version = 0
         self._failures = 0
         self._failed_at = 0.0
-        engine.watchers.append(lambda rows, seconds: self._steps.append((rows, seconds)))
+        engine.watchers.append(self._steps.append)
 
     async def __call__(self, http: Request) -> Response:
         """Answer an HTTP request.

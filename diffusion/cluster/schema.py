@@ -1,11 +1,11 @@
 """The messages between bot and replicas; the receiver validates each of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, asdict, fields
 from typing import Any, Final, get_type_hints
 
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from tokenizers import Tokenizer
 
 from diffusion import errors
@@ -17,7 +17,7 @@ from diffusion.images.io import fit
 from diffusion.images.masks import fit_mask
 from diffusion.request import ImageRequest
 from diffusion.result import ImageResult, Progress
-from diffusion.serving.latency import Shape
+from diffusion.serving.latency import Shape, Step
 from diffusion.text import Plural, Text
 
 IMAGE_MODES: Final = {"image": "RGB", "mask": "L"}  # fields of a request that travel as files: their colour modes
@@ -46,7 +46,8 @@ class ProgressMessage(BaseModel):
     """The progress of a request on its replica.
 
     ``changed`` holds the indices of the ``previews`` that come as files. ``seconds`` is the estimated time left. ``steps``
-    holds the rows and seconds of each step since the replica's last report to anyone.
+    holds the rows and seconds of each step since the replica's last report to anyone, and ``shapes`` the shapes of their
+    latents.
     """
 
     model_config = _LENIENT
@@ -57,6 +58,12 @@ class ProgressMessage(BaseModel):
     changed: list[int]
     seconds: float | None
     steps: list[tuple[int, float]]
+    shapes: list[Shape] = Field(default_factory=list)
+
+    def measured_steps(self) -> Iterator[Step]:
+        """Yield the steps; the shape is empty if the replica does not report it."""
+        for index, (rows, seconds) in enumerate(self.steps):
+            yield Step(self.shapes[index] if index < len(self.shapes) else (), rows, seconds)
 
     def progress(self, before: Sequence[Image.Image], files: Sequence[bytes]) -> Progress:
         """Return it as `Progress`.
@@ -153,9 +160,7 @@ def decode_request(frame: Frame) -> tuple[ImageRequest, int | str | None]:
     return ImageRequest(**settings, **pictures), message.owner
 
 
-def encode_progress(
-    progress: Progress, before: Sequence[Image.Image], seconds: float | None, steps: Sequence[tuple[int, float]]
-) -> Frame:
+def encode_progress(progress: Progress, before: Sequence[Image.Image], seconds: float | None, steps: Sequence[Step]) -> Frame:
     """Encode ``progress`` of a request. Call it in a thread.
 
     ``before`` holds the previews sent last; only changed ones are sent again.
@@ -169,7 +174,8 @@ def encode_progress(
         "previews": len(previews),
         "changed": changed,
         "seconds": seconds,
-        "steps": list(steps),
+        "steps": [(step.rows, step.seconds) for step in steps],
+        "shapes": [step.shape for step in steps],
     }
     return {"progress": head}, [encode_image(previews[index]) for index in changed]
 

@@ -1,6 +1,7 @@
 """An image in denoising, and the step that advances many with one network call."""
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -51,7 +52,7 @@ class Trajectory:
     latents: Tensor | None = None
     prediction: Tensor | None = None
     last_input: tuple[Tensor, Tensor] | None = None
-    error: NotFiniteError | None = None
+    error: Exception | None = None
 
     def __post_init__(self) -> None:
         self.sample, self.timestep = next(self.denoising)
@@ -91,31 +92,39 @@ class Trajectory:
 
 
 @torch.inference_mode()
-def step(model: Network, trajectories: Sequence[Trajectory]) -> None:
+def step(model: Network, trajectories: Sequence[Trajectory], max_rows: int = sys.maxsize) -> None:
     """Advance ``trajectories`` with latents of one shape by one stacked network call.
 
-    One whose prediction is not finite stays where it is, with its `error` set; the others go on.
+    More than ``max_rows`` rows take several calls. One whose prediction is not finite, or whose own calculation fails, stays
+    where it is, with its `error` set; the others go on. An error that this raises comes from the calls, and leaves all where
+    they are.
     """
     rows = [trajectory.rows for trajectory in trajectories]
     samples = torch.cat([each.sample.expand(count, -1, -1, -1) for each, count in zip(trajectories, rows, strict=True)])
     timesteps = torch.cat([each.timestep.float().expand(count) for each, count in zip(trajectories, rows, strict=True)])
     conditions = Conditions.stack([trajectory.active_conditions for trajectory in trajectories])
-    answers = model.predict_noise(samples, timesteps, conditions).split(rows)
+    starts = range(0, len(samples), min(max_rows, len(samples)))
+    parts = [slice(start, start + max_rows) for start in starts]
+    predictions = [model.predict_noise(samples[part], timesteps[part], conditions[part]) for part in parts]
+    answers = (predictions[0] if len(predictions) == 1 else torch.cat(predictions)).split(rows)
     guided = [model.guide(answer, each.guidance_scale) for each, answer in zip(trajectories, answers, strict=True)]
     if model.classifier is not None:
         model.classifier.apply(trajectories, guided)
     finite = torch.stack([prediction.sum() for prediction in guided]).isfinite().tolist()
     for trajectory, prediction, is_finite in zip(trajectories, guided, finite, strict=True):
-        if is_finite:
-            trajectory.advance(prediction)
-        else:
+        if not is_finite:
             trajectory.error = NotFiniteError()
+            continue
+        try:
+            trajectory.advance(prediction)
+        except Exception as error:
+            trajectory.error = error
 
 
 def denoise_all(model: Network, trajectories: Sequence[Trajectory], max_rows: int = 32) -> list[Tensor]:
     """Denoise ``trajectories`` and return their latents in order.
 
-    A network call has at most ``max_rows`` rows. Raises `NotFiniteError` as soon as one cannot go on.
+    A network call has at most ``max_rows`` rows. Raises its error, such as `NotFiniteError`, as soon as one cannot go on.
     """
     waiting = list(trajectories)
     while waiting:

@@ -4,23 +4,33 @@ It uses neither tensors nor a clock.
 """
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Final, Generic, Protocol, TypeVar
 
+from diffusion.serving.deficit import DeficitRoundRobin
+from diffusion.serving.latency import LatencyModel, Shape
+from diffusion.serving.price import Prices, Work
+
 BACKFILL_SHARE: Final = 0.5  # of the longest running item's remaining calls: a waiting item with no more may backfill
+MAX_CALL_SECONDS: Final = 2.0  # of a call with several items; nothing can interrupt it for a newcomer
 
 
 class Item(Protocol):
-    """One waiting or running image with ``rows`` per call and ``left`` calls to come."""
+    """One waiting or running image with ``rows`` per call and ``left`` calls to come.
+
+    Images of one ``group`` have one ``shape`` and share calls.
+    """
 
     @property
     def owner(self) -> Hashable: ...  # noqa: D102
     @property
-    def shape(self) -> Hashable: ...  # noqa: D102
+    def group(self) -> Hashable: ...  # noqa: D102
+    @property
+    def shape(self) -> Shape: ...  # noqa: D102
     @property
     def rows(self) -> int: ...  # noqa: D102
     @property
-    def left(self) -> int: ...  # noqa: D102
+    def left(self) -> float: ...  # noqa: D102
 
 
 T = TypeVar("T", bound=Item)
@@ -41,22 +51,38 @@ def fits_backfill(item: Item, running: Iterable[Item]) -> bool:
     return item.left <= BACKFILL_SHARE * max((each.left for each in running), default=0)
 
 
-class Batcher(Generic[T]):
-    """Admits waiting items to the running batch, round-robin between owners.
+def shares(running: Mapping[Hashable, Iterable[Item]]) -> dict[Hashable, float]:
+    """Return how many owners' shares of the time each group of ``running`` gets.
 
-    Each owner's items are admitted in order. ``max_rows`` bounds the rows of every network call and of all admitted items. An
-    item larger than that runs alone. Items of one shape step together; several shapes, or more rows than a call may have, take
-    turns.
+    An owner of items in several groups divides a share between them.
+    """
+    owners = {group: {item.owner for item in items} for group, items in running.items()}
+    groups_of = Counter(owner for present in owners.values() for owner in present)
+    return {group: sum(1 / groups_of[owner] for owner in present) for group, present in owners.items()}
+
+
+class Batcher(Generic[T]):
+    """Admits waiting items to the running batch; owners get equal seconds.
+
+    Each owner's items are admitted in order. ``max_rows`` bounds the rows of every network call and of all admitted items, and
+    ``rows_by_shape`` those of a call of some shapes. An item larger than that runs alone. Items of one group step together;
+    several groups, or more rows than a call may have, take turns. All turns are by deficit round-robin over ``prices``: owners
+    wait for admission as long as the others' items cost, and the owners of running groups get equal shares of the time.
 
     Short items backfill: they join a full batch of long items at once and pass items that wait for room. At most `max_rows`
-    further rows are backfilled. Each waiting owner can be bypassed at most once per other owner.
+    further rows are backfilled. An owner that was admitted while another one waits does not backfill before that one is
+    admitted, too.
     """
 
-    def __init__(self, max_rows: int) -> None:
+    def __init__(self, max_rows: int, prices: Prices | None = None) -> None:
         self.max_rows = max_rows
+        self.rows_by_shape: dict[Shape, int] = {}
+        self.prices = prices or Prices(LatencyModel())
         self._closed = False
         self._waiting: OrderedDict[Hashable, deque[T]] = OrderedDict()
         self._running: OrderedDict[Hashable, list[T]] = OrderedDict()
+        self._owner_turns: DeficitRoundRobin[Hashable] = DeficitRoundRobin()
+        self._group_turns: DeficitRoundRobin[Hashable] = DeficitRoundRobin()
         self._backfilled: set[T] = set()
         # By waiting owner: the owners whose items were admitted since this owner came or had an item admitted.
         self._bypassed_by: dict[Hashable, set[Hashable]] = {}
@@ -67,48 +93,75 @@ class Batcher(Generic[T]):
         if item.owner not in self._waiting:
             self._waiting[item.owner] = deque()
             self._bypassed_by[item.owner] = set()
+            self._owner_turns.join(item.owner)
         self._waiting[item.owner].append(item)
 
     def discard(self, item: T) -> None:
         """Remove ``item``, whether it waits, runs or is gone already."""
         self._backfilled.discard(item)
-        for groups, key in ((self._waiting, item.owner), (self._running, item.shape)):
-            group = groups.get(key)
-            if group is not None and item in group:
-                group.remove(item)
-                if not group:
-                    del groups[key]
-                    if groups is self._waiting:
-                        self._clear_bypasses(key)
+        if item in (queue := self._waiting.get(item.owner, deque())):
+            queue.remove(item)
+            if not queue:
+                self._end_waiting(item.owner)
+        if item in (group := self._running.get(item.group, [])):
+            group.remove(item)
+            if not group:
+                del self._running[item.group]
+                self._group_turns.leave(item.group)
+
+    def replace(self, item: T, by: T) -> None:
+        """Let ``by`` run in place of the running ``item``."""
+        self.discard(item)
+        self._run(by)
 
     def close(self, last: Iterable[T]) -> None:
         """Admit the waiting items of ``last`` beyond `max_rows`, and no others later."""
         for item in last:
             if item in self._waiting.get(item.owner, ()):
                 self.discard(item)
-                self._running.setdefault(item.shape, []).append(item)
+                self._run(item)
         self._closed = True
 
     def next_batch(self) -> list[T]:
         """Admit items that fit and return the next batch, empty if there is no work.
 
-        They run, have one shape and take at most `max_rows` rows.
+        They run, have one group and take at most `max_rows` rows.
         """
         self.admit()
         if not self._running:
             return []
-        shape, group = next(iter(self._running.items()))
-        batch = [group[0]]
-        rows = group[0].rows
-        for item in group[1:]:
-            if rows + item.rows > self.max_rows:
+        share = shares(self._running)
+        batches = {group: self._first_batch(items) for group, items in self._running.items()}
+        costs = {
+            group: self.prices.call(batch[0].shape, sum(item.rows for item in batch)) / share[group]
+            for group, batch in batches.items()
+        }
+        group = min(batches, key=lambda group: self._group_turns.due(group, costs[group]))
+        self._group_turns.pay(group, costs[group])
+        batch = batches[group]
+        # More items may run than fit: backfilled ones, the last ones of `close`, or all after `max_rows` was lowered.
+        self._running[group] = self._running[group][len(batch) :] + batch
+        self._running.move_to_end(group)
+        return batch
+
+    def _first_batch(self, items: list[T]) -> list[T]:
+        """Return the first of ``items`` of a group, as many as one call takes."""
+        most = self.call_rows(items[0].shape)
+        rows = items[0].rows
+        batch = items[:1]
+        for item in items[1:]:
+            rows += item.rows
+            if rows > most:
                 break
             batch.append(item)
-            rows += item.rows
-        # More items may run than fit: backfilled ones, the last ones of `close`, or all after `max_rows` was lowered.
-        self._running[shape] = group[len(batch) :] + batch
-        self._running.move_to_end(shape)
         return batch
+
+    def call_rows(self, shape: Shape) -> int:
+        """Return the most rows of a call for latents of ``shape``."""
+        most = min(self.max_rows, self.rows_by_shape.get(shape, self.max_rows))
+        if self.prices.call(shape, most) <= MAX_CALL_SECONDS:
+            return most
+        return max(1, int(MAX_CALL_SECONDS / self.prices.row(shape)))
 
     def running(self) -> Iterator[T]:
         """Yield the admitted items."""
@@ -117,29 +170,40 @@ class Batcher(Generic[T]):
 
     def waiting(self) -> Iterator[T]:
         """Yield the waiting items in the order in which they will be admitted."""
-        queues = deque(deque(queue) for queue in self._waiting.values())
-        while queues:
-            queue = queues.popleft()
-            yield queue.popleft()
-            if queue:
-                queues.append(queue)
+        shapes = {item.shape for queue in self._waiting.values() for item in queue}
+        seconds_per_row = {shape: self.prices.row(shape) for shape in shapes}
+        ranked: list[tuple[float, int, int, T]] = []
+        for position, (owner, queue) in enumerate(self._waiting.items()):
+            cost = 0.0
+            for number, item in enumerate(queue):
+                cost += item.rows * item.left * seconds_per_row[item.shape]
+                ranked.append((self._owner_turns.due(owner, cost), number, position, item))
+        for *_, item in sorted(ranked, key=lambda rank: rank[:3]):
+            yield item
 
     def __len__(self) -> int:
         return sum(map(len, self._waiting.values())) + sum(map(len, self._running.values()))
 
     def copy(self, copy_item: Callable[[T], U]) -> "Batcher[U]":
         """Return a copy for a simulation, with a ``copy_item`` for each item."""
-        copy: Batcher[U] = Batcher(self.max_rows)
+        copy: Batcher[U] = Batcher(self.max_rows, self.prices)
         copies = {item: copy_item(item) for item in (*self.running(), *self.waiting())}
+        copy.rows_by_shape = self.rows_by_shape.copy()
         copy._closed = self._closed
         for owner, queue in self._waiting.items():
             copy._waiting[owner] = deque(copies[item] for item in queue)
-        for shape, group in self._running.items():
-            copy._running[shape] = [copies[item] for item in group]
+        for group, items in self._running.items():
+            copy._running[group] = [copies[item] for item in items]
+        copy._owner_turns = self._owner_turns.copy()
+        copy._group_turns = self._group_turns.copy()
         copy._backfilled = {copies[item] for item in self._backfilled}
         copy._bypassed_by = {owner: set(others) for owner, others in self._bypassed_by.items()}
         copy._bypass_count = self._bypass_count.copy()
         return copy
+
+    def groups(self) -> Mapping[Hashable, list[T]]:
+        """Return the admitted items by group."""
+        return self._running
 
     def admit(self) -> None:
         """Admit all items that there is room for."""
@@ -151,24 +215,42 @@ class Batcher(Generic[T]):
                 self._waiting.move_to_end(item.owner)
                 self._bypassed_by[item.owner] = set()
             else:
-                del self._waiting[item.owner]
+                self._end_waiting(item.owner)
             for owner in self._waiting:
                 if owner != item.owner and item.owner not in self._bypassed_by[owner]:
                     self._bypassed_by[owner].add(item.owner)
                     self._bypass_count[item.owner] += 1
-            self._running.setdefault(item.shape, []).append(item)
+            self._run(item)
+
+    def _run(self, item: T) -> None:
+        self._running.setdefault(item.group, []).append(item)
+        self._group_turns.join(item.group)
+
+    def _end_waiting(self, owner: Hashable) -> None:
+        del self._waiting[owner]
+        self._clear_bypasses(owner)
+        self._owner_turns.leave(owner)
 
     def _clear_bypasses(self, owner: Hashable) -> None:
         """Forget who bypassed ``owner``, who stopped waiting or had an item admitted."""
         self._bypass_count -= Counter(self._bypassed_by.pop(owner, ()))
 
+    def _cost(self, item: T) -> float:
+        return self.prices.price(Work(item.shape, item.rows * item.left))
+
     def _next(self) -> T | None:
-        """Return the next item to admit, in turn if there is room, else by backfill."""
+        """Return the next item to admit, in turn if there is room, else by backfill.
+
+        Charges its owner.
+        """
         if not self._waiting:
             return None
         running = list(self.running())
-        item = next(iter(self._waiting.values()))[0]
+        costs = {owner: self._cost(queue[0]) for owner, queue in self._waiting.items()}
+        first = min(costs, key=lambda owner: self._owner_turns.due(owner, costs[owner]))
+        item = self._waiting[first][0]
         if has_room(item, (each for each in running if each not in self._backfilled), self.max_rows):
+            self._owner_turns.pay(first, costs[first])
             return item
         if sum(each.rows for each in self._backfilled) >= self.max_rows:
             return None
@@ -180,5 +262,6 @@ class Batcher(Generic[T]):
                 and has_room(item, self._backfilled, self.max_rows)
             ):
                 self._backfilled.add(item)
+                self._owner_turns.pay(owner, costs[owner], in_turn=False)
                 return item
         return None

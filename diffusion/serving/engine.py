@@ -13,24 +13,29 @@ from dataclasses import replace
 from PIL import Image
 
 from diffusion.config import EngineConfig
-from diffusion.errors import DarkroomError, GenerationError, InvalidRequestError, QueueFullError
+from diffusion.errors import DarkroomError, GenerationError, InvalidRequestError
 from diffusion.families.model import ImageModel
 from diffusion.request import ImageRequest
 from diffusion.result import Flags, ImageResult
 from diffusion.safety import SafetyCheck, screen
+from diffusion.serving.admission import Load, load_of, require_room
 from diffusion.serving.batcher import Batcher
+from diffusion.serving.forecast import estimate_completion
 from diffusion.serving.job import ImageTask, Job
-from diffusion.serving.latency import LatencyModel, Shape, estimate_completion
+from diffusion.serving.latency import LatencyModel, Shape, Step
 from diffusion.serving.model_runner import ModelRunner, as_image_error, compile_model, release_memory
-from diffusion.serving.worker_thread import WorkerThread
-from diffusion.text import plural
+from diffusion.serving.price import Prices, Work
+from diffusion.serving.worker_thread import CallHungError, ReplaceableWorker, WorkerThread
+from diffusion.text import N_
 
 log = logging.getLogger(__name__)
 # Rows of a network call, unless `EngineConfig` sets them: at first, and the bounds of the measured optimum.
 INITIAL_ROWS = 16
 MIN_ROWS = 8
 MAX_ROWS = 64
-Load = Callable[[], tuple[ImageModel, SafetyCheck | None]]
+MAX_HUNG_THREADS = 3  # with more, the device is broken rather than a picture
+ENGINE_STUCK = N_("The engine hangs again and again, so I cannot draw at the moment. Please tell the operator.")
+LoadModel = Callable[[], tuple[ImageModel, SafetyCheck | None]]
 
 
 class Engine:
@@ -44,15 +49,17 @@ class Engine:
         self.model = model
         self.config = config or EngineConfig()
         self._safety_check = safety_check
-        self._batcher: Batcher[ImageTask] = Batcher(self.config.max_rows or INITIAL_ROWS)
+        self.prices = Prices(LatencyModel())
+        self._batcher: Batcher[ImageTask] = Batcher(self.config.max_rows or INITIAL_ROWS, self.prices)
         self._jobs: list[Job] = []
-        self._latency = LatencyModel()
         self._work = asyncio.Event()  # set while there may be images to step
         self._going = asyncio.Event()  # cleared by `pause`
         self._going.set()
         self._switching = asyncio.Lock()
-        self.watchers: list[Callable[[int, float], None]] = []  # called with the rows and the seconds of each step
-        self._worker = WorkerThread("diffusion")
+        self.watchers: list[Callable[[Step], None]] = []  # called with each step
+        self.before_steps: list[Callable[[Sequence[Job]], None]] = []  # called with the jobs of the next step if they change
+        self._stepping: Sequence[Job] = ()
+        self._worker = ReplaceableWorker("diffusion")
         self._runner = ModelRunner(model)
         self._task: asyncio.Task[None] | None = None
 
@@ -69,23 +76,20 @@ class Engine:
             job.cancel()
         await asyncio.to_thread(self._worker.shutdown)
 
-    def submit(self, request: ImageRequest, owner: Hashable = None) -> Job:
+    def submit(self, request: ImageRequest, owner: Hashable = None, company: Hashable = None) -> Job:
         """Queue ``request``. Owners take turns; one owner's jobs run in order.
 
-        Raises `InvalidRequestError` for values that the model or the limits do not allow, `QueueFullError` if too many images
-        wait.
+        Its images share network calls only with those of the same ``company``. Raises `InvalidRequestError` for values that
+        the model or the limits do not allow, `QueueFullError` if too much work waits, and `GenerationError` while too many
+        threads hang.
         """
         self.config.validate(request)
         self.model.validate(request)
-        if len(self._batcher) + request.count > self.config.max_waiting:
-            raise QueueFullError(
-                plural(
-                    "{count} picture is waiting already, which is all I take. Please try again in a minute.",
-                    "{count} pictures are waiting already, which is all I take. Please try again in a minute.",
-                ),
-                count=len(self._batcher),
-            )
+        if self.hung_threads >= MAX_HUNG_THREADS:
+            raise GenerationError(ENGINE_STUCK)
+        require_room(self.config, self.load(), request, self.price)
         job = Job(request, owner, self.model, self._drop)
+        job.company = company
         self._jobs.append(job)
         for image_task in job.image_tasks:
             self._batcher.add(image_task)
@@ -97,13 +101,26 @@ class Engine:
         """Count the unfinished jobs of ``owner``."""
         return sum(job.owner == owner for job in self._jobs)
 
+    def price(self, request: ImageRequest) -> float:
+        """Return the price of ``request`` in seconds, by what steps have taken so far."""
+        return self.prices.price(Work.of(request, self.model))
+
+    def load(self, owner: Hashable = None) -> Load:
+        """Return the unfinished work of ``owner``, by default that of all owners."""
+        return load_of((job for job in self._jobs if owner in (None, job.owner)), self.price)
+
+    @property
+    def hung_threads(self) -> int:
+        """The number of threads that were left behind because they hang."""
+        return self._worker.hung_threads
+
     def estimate_completion(self) -> dict[Job, float | None]:
         """Estimate the seconds until each unfinished job is done.
 
         Running jobs come first, then the others in order. None while the speed of this machine is unknown, and during a
         `pause`. Later jobs may delay it.
         """
-        latency = LatencyModel() if self.paused else self._latency
+        latency = LatencyModel() if self.paused else self.prices.latency
         done = estimate_completion(self._batcher, latency)
         jobs: dict[Job, float | None] = {}
         for image_task, seconds in done.items():
@@ -124,9 +141,8 @@ class Engine:
         check = by or self._safety_check
         if check is None:
             return [{} for _ in images]
-        checking = asyncio.get_running_loop().run_in_executor(self._worker, screen, check, images)
         try:
-            return await asyncio.wait_for(checking, self.config.step_seconds)
+            return await self._worker.call(self.config.step_seconds, screen, check, images)
         except DarkroomError:
             raise
         except Exception as error:
@@ -150,8 +166,8 @@ class Engine:
 
     @property
     def alive(self) -> bool:
-        """Whether the engine has been entered and not left."""
-        return self._task is not None and not self._task.done()
+        """Whether the engine has been entered and not left, and works."""
+        return self._task is not None and not self._task.done() and self.hung_threads < MAX_HUNG_THREADS
 
     @property
     def paused(self) -> bool:
@@ -166,7 +182,7 @@ class Engine:
         """Continue after `pause`."""
         self._going.set()
 
-    async def switch(self, load: Load) -> None:
+    async def switch(self, load: LoadModel) -> None:
         """Switch to the model and safety check that ``load`` returns.
 
         ``load`` runs in a thread of its own while the engine draws. The old model finishes the jobs that have started. The
@@ -186,9 +202,9 @@ class Engine:
             self.model = model
             self._safety_check = safety_check
             self._runner = ModelRunner(model)
-            self._latency = LatencyModel()
+            self.prices = Prices(LatencyModel())
             waiting = list(self._batcher.waiting())
-            self._batcher = Batcher(self.config.max_rows or INITIAL_ROWS)
+            self._batcher = Batcher(self.config.max_rows or INITIAL_ROWS, self.prices)
             for image_task in waiting:
                 image_task.assign(model)
                 self._batcher.add(image_task)
@@ -199,7 +215,7 @@ class Engine:
                     self._drop(job)
                     job.finish(error)
             self._work.set()
-            await loop.run_in_executor(self._worker, release_memory)
+            await self._worker.call(self.config.step_seconds, release_memory)
             self._compile_in_background()
 
     def _compile_in_background(self) -> None:
@@ -219,11 +235,11 @@ class Engine:
                 await job
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             await self._work.wait()
             await self._going.wait()
             batch = self._batcher.next_batch()
+            self._announce(batch)
             if not batch:
                 self._work.clear()
                 continue
@@ -233,28 +249,62 @@ class Engine:
                     image_task.job.report(image_task.job.measured())
             rows = sum(image_task.rows for image_task in batch)
             began = time.perf_counter()
-            work = loop.run_in_executor(self._worker, self._runner.advance, batch, self.config.preview_seconds)
-            finished, _ = await asyncio.wait([work], timeout=self.config.step_seconds)
+            in_one_call = await self._advance(batch)
             seconds = time.perf_counter() - began
-            if finished:
-                self._latency.observe(batch[0].shape, rows, seconds)
-            else:
-                self._give_up_on(batch)
+            if in_one_call:
+                self.prices.latency.observe(batch[0].shape, rows, seconds)
             self._settle(batch)
+            done = Step(batch[0].shape, rows, seconds)
             for watcher in self.watchers:
-                watcher(rows, seconds)
+                watcher(done)
+
+    def _announce(self, batch: Sequence[ImageTask]) -> None:
+        """Tell `before_steps` which jobs the next step draws, if they have changed."""
+        jobs = list({image_task.job: None for image_task in batch})
+        if jobs != self._stepping:
+            self._stepping = jobs
+            for listener in self.before_steps:
+                listener(jobs)
+
+    async def _advance(self, batch: Sequence[ImageTask]) -> bool:
+        """Step ``batch`` in the worker; return whether one network call sufficed."""
+        try:
+            return await self._worker.call(self.config.step_seconds, self._runner.advance, batch, self.config.preview_seconds)
+        except CallHungError:
+            self._give_up_on(batch)
+        except Exception as error:
+            log.exception("a step failed")
+            for image_task in batch:
+                image_task.error = error
+        return False
 
     def _give_up_on(self, batch: Sequence[ImageTask]) -> None:
-        """Abandon a hung step together with its thread, and continue in another."""
-        log.error("a step of %d pictures hung for %g s; its worker is replaced", len(batch), self.config.step_seconds)
-        self._worker.shutdown(wait=False)
-        self._worker = WorkerThread("diffusion")
-        for image_task in batch:
-            image_task.error = GenerationError("The engine got stuck on this picture. Please try again.")
+        """Leave a hung step behind, and let each of its images begin anew alone.
+
+        An image that was alone is the cause, so it fails. When too many threads hang, all jobs fail.
+        """
+        log.error(
+            "a step of %d pictures hung for %g s; threads left behind: %d",
+            len(batch),
+            self.config.step_seconds,
+            self.hung_threads,
+        )
+        if self.hung_threads >= MAX_HUNG_THREADS:
+            log.critical("%d threads hang, so I draw nothing until one returns. Restart me.", self.hung_threads)
+            for job in list(self._jobs):
+                self._drop(job)
+                job.finish(GenerationError(ENGINE_STUCK))
+        elif len(batch) == 1:
+            batch[0].error = GenerationError("The engine got stuck on this picture. Please try again.")
+        else:
+            for image_task in batch:
+                if not image_task.job.done:
+                    self._batcher.replace(image_task, image_task.job.restart_alone(image_task, self.model))
 
     def _settle(self, batch: Sequence[ImageTask]) -> None:
         """Report the results of a step to the jobs of ``batch``. On the event loop."""
-        self._batcher.max_rows = min(self._useful_rows(), self._runner.fitting_rows)
+        self._batcher.max_rows = self._useful_rows()
+        self._batcher.rows_by_shape = self._runner.fitting_rows.by_shape()
         for image_task in batch:
             if image_task.image is not None:
                 self._batcher.discard(image_task)
@@ -272,7 +322,7 @@ class Engine:
     def _useful_rows(self) -> int:
         if self.config.max_rows:
             return self.config.max_rows
-        saturation_rows = self._latency.saturation_rows()
+        saturation_rows = self.prices.latency.saturation_rows()
         return INITIAL_ROWS if saturation_rows is None else round(min(max(saturation_rows, MIN_ROWS), MAX_ROWS))
 
     def _result(self, job: Job) -> ImageResult:

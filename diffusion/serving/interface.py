@@ -10,20 +10,23 @@ from diffusion.config import EngineConfig
 from diffusion.families.spec import ModelSpec
 from diffusion.request import ImageRequest
 from diffusion.result import Flags
+from diffusion.serving.admission import Load
 from diffusion.serving.job import Job
+from diffusion.serving.latency import Step
 
-Load = Callable[[], tuple[Any, Any]]  # loads a model and what checks its pictures, both of the engine's own kind
+LoadModel = Callable[[], tuple[Any, Any]]  # loads a model and what checks its pictures, both of the engine's own kind
 
 
 class ImageEngine(Protocol):
     """An engine that draws in this process or on the replicas of a cluster.
 
-    See `Engine` and `diffusion.cluster.remote.RemoteEngine`. ``watchers`` receive the rows and the seconds of each step. Use
-    an engine by ``async with``.
+    See `Engine` and `diffusion.cluster.remote.RemoteEngine`. ``watchers`` receive each step. ``before_steps`` receive the jobs
+    of the next step in this process, when they change. Use an engine by ``async with``.
     """
 
     config: EngineConfig
-    watchers: list[Callable[[int, float], None]]
+    watchers: list[Callable[[Step], None]]
+    before_steps: list[Callable[[Sequence[Job]], None]]
 
     @property
     def model(self) -> ModelSpec:
@@ -32,6 +35,10 @@ class ImageEngine(Protocol):
     @property
     def unfinished(self) -> int:
         """How many images wait or are being drawn."""
+
+    @property
+    def hung_threads(self) -> int:
+        """How many threads were left behind because a step hangs in them."""
 
     @property
     def paused(self) -> bool:
@@ -47,11 +54,20 @@ class ImageEngine(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
     ) -> None: ...
 
-    def submit(self, request: ImageRequest, owner: Hashable = None) -> Job:
-        """Queue ``request``; raises `InvalidRequestError` or `QueueFullError`."""
+    def submit(self, request: ImageRequest, owner: Hashable = None, company: Hashable = None) -> Job:
+        """Queue ``request``; raises `DarkroomError` such as `QueueFullError`.
+
+        It shares steps only with requests of the same ``company``.
+        """
 
     def jobs_of(self, owner: Hashable) -> int:
         """Count the unfinished jobs of ``owner``."""
+
+    def price(self, request: ImageRequest) -> float:
+        """Return the price of ``request`` in seconds, by what steps have taken so far."""
+
+    def load(self, owner: Hashable = None) -> Load:
+        """Return the unfinished work of ``owner``, by default that of all owners."""
 
     def estimate_completion(self) -> dict[Job, float | None]:
         """Estimate the seconds until each unfinished job is done, None if unknown."""
@@ -65,7 +81,7 @@ class ImageEngine(Protocol):
     def resume(self) -> None:
         """Continue after `pause`."""
 
-    async def switch(self, load: Load) -> None:
+    async def switch(self, load: LoadModel) -> None:
         """Switch to the model that ``load`` returns.
 
         Raises the errors of ``load``; nothing changes then.

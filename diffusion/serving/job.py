@@ -24,6 +24,7 @@ class Job:
     def __init__(self, request: ImageRequest, owner: Hashable, model: ModelSpec, on_cancel: Callable[["Job"], None]) -> None:
         self.request = request
         self.owner = owner
+        self.company: Hashable = None  # its images share network calls with those of jobs of the same company
         self.image_tasks = [ImageTask(self, index, model) for index in range(request.count)]
         self.progress = Progress(None, 0, request.count * request.evaluations)
         self.started: float | None = None  # time.perf_counter() at the first step
@@ -37,6 +38,11 @@ class Job:
     def done(self) -> bool:
         """Whether the job is finished, failed or cancelled."""
         return self._result.done()
+
+    @property
+    def share_left(self) -> float:
+        """The share of its network calls that are still to come."""
+        return 1 - self.progress.completed / self.progress.total
 
     def cancel(self) -> bool:
         """Cancel the job and return whether it was unfinished.
@@ -74,6 +80,16 @@ class Job:
             total=each * len(self.image_tasks),
             previews=tuple(image_task.preview for image_task in self.image_tasks if image_task.preview),
         )
+
+    def restart_alone(self, image_task: "ImageTask", model: ModelSpec) -> "ImageTask":
+        """Replace ``image_task`` by one that begins anew and shares no calls.
+
+        A thread that hangs may still write to the old one.
+        """
+        fresh = ImageTask(self, image_task.index, model)
+        fresh.is_alone = True
+        self.image_tasks[self.image_tasks.index(image_task)] = fresh
+        return fresh
 
     async def wait(self, seconds: float) -> None:
         """Wait until the job has ended, but no longer than ``seconds``."""
@@ -114,12 +130,18 @@ class ImageTask:
         self.image: Image.Image | None = None
         self.timelapse: Image.Image | None = None
         self.error: Exception | None = None
+        self.is_alone = False  # whether it shares no calls with other images
 
     def assign(self, model: ModelSpec) -> None:
         """Set the ``model`` that draws this image, before it starts."""
         request = self.job.request
         self.shape: Shape = model.latent_shape(request.width, request.height)
         self._rows_at_start = model.rows(request)
+
+    @property
+    def group(self) -> Hashable:
+        """What the images that share a network call have in common."""
+        return (self.shape, self.job.company, self if self.is_alone else None)
 
     @property
     def owner(self) -> Hashable:

@@ -4,11 +4,7 @@ It uses neither tensors nor a clock.
 """
 
 import math
-from collections.abc import Hashable
-from dataclasses import dataclass
-from typing import Final, Generic, Protocol, TypeVar
-
-from diffusion.serving.batcher import Batcher, Item
+from typing import Final, NamedTuple
 
 DECAY: Final = 0.95  # each new step multiplies the weight of earlier ones by this
 SATURATION: Final = 0.85  # of the throughput (rows per second) that ever larger calls tend to
@@ -16,14 +12,12 @@ SATURATION: Final = 0.85  # of the throughput (rows per second) that ever larger
 Shape = tuple[int, ...]
 
 
-class Pending(Item, Protocol):
-    """One image with a known shape."""
+class Step(NamedTuple):
+    """One step of an engine, with its latents' shape, rows and seconds."""
 
-    @property
-    def shape(self) -> Shape: ...  # noqa: D102
-
-
-T = TypeVar("T", bound=Pending)
+    shape: Shape
+    rows: int
+    seconds: float
 
 
 class DecayingLinearFit:
@@ -99,44 +93,3 @@ class LatencyModel:
         """
         saturated = [rows for fit in self._fits.values() if fit and (rows := fit.saturation_rows(SATURATION)) is not None]
         return max(saturated, default=None)
-
-
-@dataclass(eq=False)
-class _SimulatedItem(Generic[T]):
-    """Stands for an image in the simulation."""
-
-    item: T
-    owner: Hashable
-    shape: Shape
-    rows: int
-    left: int
-
-
-def estimate_completion(batcher: Batcher[T], latency: LatencyModel) -> dict[T, float | None]:
-    """Simulate ``batcher`` and return the seconds until each image is done.
-
-    The seconds are None while the speed is unknown. Running images come first, then the others in the order of their
-    admission.
-    """
-    simulated = batcher.copy(lambda item: _SimulatedItem(item, item.owner, item.shape, item.rows, item.left))
-    done: dict[T, float | None] = dict.fromkeys([*batcher.running(), *batcher.waiting()])
-    now = 0.0
-    while len(simulated):
-        simulated.admit()
-        running = list(simulated.running())
-        rows_of: dict[Shape, int] = {}
-        for each in running:
-            rows_of[each.shape] = rows_of.get(each.shape, 0) + each.rows
-        # More rows than a call may have take several calls.
-        calls = {shape: max(1.0, rows / simulated.max_rows) for shape, rows in rows_of.items()}
-        seconds_of_calls = [latency.seconds(shape, round(rows / calls[shape])) for shape, rows in rows_of.items()]
-        if not running or None in seconds_of_calls:
-            return done
-        steps = min(each.left for each in running)
-        now += steps * sum(seconds * count for seconds, count in zip(seconds_of_calls, calls.values(), strict=True) if seconds)
-        for each in running:
-            each.left -= steps
-            if each.left <= 0:
-                done[each.item] = now
-                simulated.discard(each)
-    return done

@@ -2,7 +2,6 @@
 
 import gc
 import logging
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +12,8 @@ from diffusion.errors import DarkroomError, OutOfMemoryError, as_darkroom_error
 from diffusion.families.latent_preview import to_strip
 from diffusion.families.model import ImageModel
 from diffusion.loading.device import trim_memory
-from diffusion.sampling.trajectory import step
+from diffusion.sampling.trajectory import Trajectory, step
+from diffusion.serving.fitting import MEMORY_RETRY_SECONDS, FittingRows
 from diffusion.serving.job import ImageTask
 
 log = logging.getLogger(__name__)
@@ -29,61 +29,104 @@ class ModelRunner:
 
     def __init__(self, model: ImageModel) -> None:
         self._model = model
-        self.fitting_rows = sys.maxsize
+        self.fitting_rows = FittingRows()
         self._trimmed = time.perf_counter()
 
-    def advance(self, batch: Sequence[ImageTask], preview_seconds: float) -> None:
+    def advance(self, batch: Sequence[ImageTask], preview_seconds: float) -> bool:
         """Start new images, step all, then preview or decode each.
 
-        Previews are ``preview_seconds`` apart.
+        Previews are ``preview_seconds`` apart. Returns whether one network call sufficed, so that its time is typical.
         """
         for image_task in batch:
             if image_task.trajectory is None:
                 with _errors_go_to(image_task):
                     image_task.trajectory = self._model.trajectory(image_task.job.request, image_task.index)
         moving = [image_task for image_task in batch if image_task.trajectory is not None]
+        in_one_call = bool(moving)
         if moving:
             with _errors_go_to(*moving):
-                self._step(moving)
+                in_one_call = self._step(moving)
         stepped = [image_task for image_task in moving if not image_task.error]
         if stepped:
-            with _errors_go_to(*stepped):
-                self._append_previews(stepped)
+            self._append_previews(stepped)
         for image_task in stepped:
             with _errors_go_to(image_task):
                 self._preview_or_finish(image_task, preview_seconds)
         if time.perf_counter() - self._trimmed > TRIM_SECONDS:
             trim_memory()
             self._trimmed = time.perf_counter()
+        return in_one_call
 
-    def _step(self, image_tasks: Sequence[ImageTask]) -> None:
-        """Step ``image_tasks`` together, or in halves if the device runs out of memory."""
-        trajectories = [image_task.trajectory for image_task in image_tasks if image_task.trajectory]
+    def _step(self, image_tasks: Sequence[ImageTask]) -> bool:
+        """Step ``image_tasks`` together, and each alone if that fails.
+
+        So only the cause of an error fails. Returns whether one network call sufficed.
+        """
         try:
-            step(self._model, trajectories)
+            return self._step_together(image_tasks)
+        except Exception as error:
+            if len(image_tasks) == 1:
+                raise
+            log.warning("a step of %d pictures failed, so each steps alone: %r", len(image_tasks), error)
+        # Here, outside the handler, the traceback no longer keeps the tensors of the failed call alive.
+        for image_task in image_tasks:
+            with _errors_go_to(image_task):
+                self._step_together([image_task])
+        return False
+
+    def _step_together(self, image_tasks: Sequence[ImageTask]) -> bool:
+        """Step by one network call, or by ever smaller ones while memory runs out.
+
+        Even the rows of one image are split. Returns whether one call sufficed. Raises `OutOfMemoryError` if one row does not
+        fit, and the errors of the calls.
+        """
+        trajectories = [image_task.trajectory for image_task in image_tasks if image_task.trajectory]
+        shape = image_tasks[0].shape
+        rows = sum(image_task.rows for image_task in image_tasks)
+        rows_per_call = min(rows, self.fitting_rows.rows(shape))
+        while not self._fits(trajectories, rows_per_call):
+            if rows_per_call == 1:
+                self.fitting_rows.forget(shape)  # smaller calls are no help
+                raise OutOfMemoryError
+            rows_per_call //= 2
+            self.fitting_rows.record(shape, rows_per_call)
+            log.warning(
+                "out of memory: for %g s, calls for latents of %s take at most %d rows",
+                MEMORY_RETRY_SECONDS,
+                shape,
+                rows_per_call,
+            )
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+        for image_task, trajectory in zip(image_tasks, trajectories, strict=True):
+            image_task.error = trajectory.error
+        return rows_per_call == rows
+
+    def _fits(self, trajectories: Sequence[Trajectory], rows_per_call: int) -> bool:
+        """Step ``trajectories``; return False if memory ran out, and they did not step."""
+        try:
+            step(self._model, trajectories, rows_per_call)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-        else:
-            for image_task, trajectory in zip(image_tasks, trajectories, strict=True):
-                image_task.error = trajectory.error
-            return
-        # Here, outside the handler, the traceback no longer keeps the tensors of the failed call alive.
-        if len(image_tasks) == 1:
-            raise OutOfMemoryError
-        self.fitting_rows = max(1, sum(image_task.rows for image_task in image_tasks) // 2)
-        log.warning("out of memory: calls of the network take at most %d rows from now on", self.fitting_rows)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        middle = len(image_tasks) // 2
-        for half in (image_tasks[:middle], image_tasks[middle:]):
-            with _errors_go_to(*half):
-                self._step(half)
+            return False
+        return True
 
     def _append_previews(self, image_tasks: Sequence[ImageTask]) -> None:
+        """Append a preview of each; if that fails for all together, of each alone."""
         trajectories = [image_task.trajectory for image_task in image_tasks if image_task.trajectory]
-        for image_task, preview in zip(image_tasks, self._model.preview_latents(trajectories), strict=True):
-            image_task.x0_previews.append(preview)
+        try:
+            previews = self._model.preview_latents(trajectories)
+        except Exception:
+            if len(image_tasks) > 1:
+                for image_task in image_tasks:
+                    self._append_previews([image_task])
+                return
+            with _errors_go_to(*image_tasks):
+                raise
+        else:
+            for image_task, preview in zip(image_tasks, previews, strict=True):
+                image_task.x0_previews.append(preview)
 
     def _preview_or_finish(self, image_task: ImageTask, preview_seconds: float) -> None:
         trajectory = image_task.trajectory

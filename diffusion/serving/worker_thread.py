@@ -1,11 +1,18 @@
-"""A daemon thread that runs calls one after another."""
+"""Daemon threads that run calls one after another, also where a call hangs."""
 
+import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from functools import partial
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class CallHungError(Exception):
+    """A call did not return in time; its thread was left behind."""
 
 
 class WorkerThread(Executor):
@@ -26,6 +33,11 @@ class WorkerThread(Executor):
         self._calls.put((future, partial(fn, *args, **kwargs)))
         return future
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread has not ended."""
+        return self._thread.is_alive()
+
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End the thread after the calls that are queued."""
         self._calls.put(None)
@@ -40,3 +52,51 @@ class WorkerThread(Executor):
                     future.set_result(call())
                 except BaseException as error:
                     future.set_exception(error)
+
+
+class ReplaceableWorker:
+    """A worker thread in whose place another one steps when a call hangs.
+
+    Nothing can end a thread that hangs, in a driver for example. ``hung_threads`` counts those that have not returned since.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._worker = WorkerThread(name)
+        self._calls: set[Future[Any]] = set()
+        self._left_behind: list[WorkerThread] = []
+
+    async def call(self, seconds: float, fn: Callable[..., T], /, *args: Any) -> T:
+        """Return ``fn(*args)``, computed in the thread; raises its error.
+
+        Raises `CallHungError` after ``seconds``. The calls queued behind it then run in the next thread.
+        """
+        while True:
+            call: Future[T] = self._worker.submit(fn, *args)
+            self._calls.add(call)
+            await asyncio.wait([asyncio.wrap_future(call)], timeout=seconds)
+            self._calls.discard(call)
+            if call.cancelled():  # it waited behind a call that hung
+                continue
+            if not call.done():
+                self._replace()
+                raise CallHungError
+            return call.result()
+
+    def _replace(self) -> None:
+        self._worker.shutdown(wait=False)
+        self._left_behind.append(self._worker)
+        self._worker = WorkerThread(self._name)
+        for call in self._calls:
+            call.cancel()
+        self._calls.clear()
+
+    @property
+    def hung_threads(self) -> int:
+        """The number of threads whose calls have not returned."""
+        self._left_behind = [worker for worker in self._left_behind if worker.is_alive]
+        return len(self._left_behind)
+
+    def shutdown(self) -> None:
+        """End the thread after the calls that are queued, and wait for it."""
+        self._worker.shutdown()

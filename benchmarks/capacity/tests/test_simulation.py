@@ -8,7 +8,9 @@ from benchmarks.capacity.simulation import FIFO, ROUND_ROBIN_BATCHING, ROUTING_B
 from benchmarks.capacity.trace import FLOOD_REQUESTS, HOUR_SECONDS, Arrival, Community
 from diffusion.request import ImageRequest
 from diffusion.serving.batcher import Batcher
-from diffusion.serving.latency import LatencyModel, estimate_completion
+from diffusion.serving.forecast import estimate_completion
+from diffusion.serving.latency import LatencyModel
+from diffusion.serving.price import Prices
 
 SMALL = (1, 4, 8, 8)
 LARGE = (1, 4, 16, 16)
@@ -92,7 +94,7 @@ def test_simulation_of_one_gpu_agrees_with_estimate_completion(sides, max_rows):
     trace = [ask(0.0, 10 + 7 * number % 11, f"owner {number}", sides[number % len(sides)]) for number in range(12)]
     served = simulate(trace, ROUTING_BATCHING, 1, sloped(), latent_shape, max_rows)
     pictures = [SimulatedImage(each.arrival.owner, each.key[1], 2, each.arrival.request.evaluations) for each in served]
-    batcher: Batcher[SimulatedImage] = Batcher(max_rows)
+    batcher: Batcher[SimulatedImage] = Batcher(max_rows, Prices(sloped()))
     for picture in pictures:
         batcher.add(picture)
     estimates = estimate_completion(batcher, sloped())
@@ -122,11 +124,11 @@ def test_gpus_are_never_idle_while_requests_wait(minutes):
     assert max(waits(trace, FIFO, 1, latency_model(H200))) == pytest.approx(fewest, rel=0.01)
 
 
-def test_requests_of_an_owner_begin_in_order(minutes):
+def test_requests_of_an_owner_and_a_size_begin_in_order(minutes):
     for way in (FIFO, ROUTING_BATCHING):
         start_times = defaultdict(list)
         for each in simulate(minutes, way, 1, latency_model(H200), latent_shape):
-            start_times[each.arrival.owner] += [picture.started for picture in each.pictures]
+            start_times[each.arrival.owner, each.key] += [picture.started for picture in each.pictures]
         assert all(times == sorted(times) for times in start_times.values())
 
 

@@ -42,7 +42,7 @@ async def test_remote_engine_draws_the_same_pictures_as_a_local_one(remote, loca
 
 async def test_remote_engine_reports_previews_and_seconds_left(remote):
     steps = []
-    remote.watchers.append(lambda rows, seconds: steps.append((rows, seconds)))
+    remote.watchers.append(lambda step: steps.append((step.rows, step.seconds)))
     job, seen, foreseen = remote.submit(build_request(steps=100, count=2), "alice"), [], []
     async for progress in job:
         seen.append(progress)

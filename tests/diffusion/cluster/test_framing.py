@@ -26,6 +26,7 @@ from diffusion.errors import DarkroomError, InvalidRequestError
 from diffusion.images.masks import box_mask
 from diffusion.request import ImageRequest
 from diffusion.result import Progress
+from diffusion.serving.latency import Step
 from diffusion.text import plural
 
 PICTURE = Image.linear_gradient("L").resize((32, 32)).convert("RGB")
@@ -160,12 +161,13 @@ def test_decode_request_validates_settings():
 
 def test_encode_progress_sends_changed_previews_only():
     first, second, third = (Image.new("RGB", (4, 4), colour) for colour in ("red", "green", "blue"))
-    frame = schema.encode_progress(Progress(None, 3, 20, (first, second)), (first,), 1.5, [(4, 0.1)])
+    frame = schema.encode_progress(Progress(None, 3, 20, (first, second)), (first,), 1.5, [Step((1, 4, 8, 8), 4, 0.1)])
     assert len(frame[1]) == 1
     said = schema.ProgressMessage.model_validate(json.loads(json.dumps(frame[0]["progress"])))
     progress = said.progress([first], frame[1])
     assert [preview.tobytes() for preview in progress.previews] == [first.tobytes(), second.tobytes()]
-    assert (progress.place, progress.completed, progress.total, said.seconds, said.steps) == (None, 3, 20, 1.5, [(4, 0.1)])
+    assert (progress.place, progress.completed, progress.total, said.seconds) == (None, 3, 20, 1.5)
+    assert list(said.measured_steps()) == [Step((1, 4, 8, 8), 4, 0.1)]
     assert schema.encode_progress(Progress(None, 4, 20, (third, second)), (first, second), None, [])[0]["progress"][
         "changed"
     ] == [0]

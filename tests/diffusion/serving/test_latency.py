@@ -3,7 +3,9 @@ from dataclasses import dataclass
 import pytest
 
 from diffusion.serving.batcher import Batcher
-from diffusion.serving.latency import LatencyModel, estimate_completion
+from diffusion.serving.forecast import estimate_completion
+from diffusion.serving.latency import LatencyModel
+from diffusion.serving.price import Prices
 
 SMALL, LARGE = (1, 4, 4, 4), (1, 4, 8, 8)
 
@@ -14,6 +16,10 @@ class Item:
     owner: str = "anybody"
     shape: tuple[int, ...] = SMALL
     rows: int = 2
+
+    @property
+    def group(self):
+        return self.shape
 
 
 def filled(*items, max_rows=4):
@@ -37,7 +43,9 @@ def steady(seconds_a_row=0.01):
 
 def played(items, max_rows, latency):
     """Let the batcher really give out the steps, and note when each item ends."""
-    batcher, now, ends = filled(*items, max_rows=max_rows), 0.0, {}
+    batcher, now, ends = Batcher(max_rows, Prices(latency)), 0.0, {}
+    for item in items:
+        batcher.add(item)
     while batch := batcher.next_batch():
         now += latency.seconds(batch[0].shape, sum(item.rows for item in batch))
         for item in batch:
@@ -109,7 +117,10 @@ def test_estimate_completion_comes_true_without_newcomers(max_rows):
             (owner, shape, rows) for owner in "abc" for shape in (SMALL, LARGE) for rows in (1, 2)
         )
     ]
-    latency, batcher = steady(), filled(*items, max_rows=max_rows)
+    latency = steady()
+    batcher = Batcher(max_rows, Prices(latency))
+    for item in items:
+        batcher.add(item)
     told = estimate_completion(batcher, latency)
     assert len(batcher) == len(items) and not list(batcher.running())  # it was only played
     assert set(told) == set(items)

@@ -1,0 +1,55 @@
+"""The price of a request: the seconds for which it occupies the engine.
+
+Everything that compares requests compares these prices: turns, the queue, limits and allowances. It uses neither tensors nor a
+clock, so a bot whose engine is elsewhere computes them too.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Self
+
+from diffusion.families.spec import ModelSpec
+from diffusion.request import ImageRequest
+from diffusion.serving.latency import LatencyModel, Shape
+
+TYPICAL_ROWS = 8  # of a network call: a picture pays its share of such a call
+ASSUMED_SECONDS_PER_VALUE = 2.5e-6  # of a row's latents, before any call was measured
+
+
+@dataclass(frozen=True)
+class Work:
+    """``rows`` of network calls for latents of ``shape``, over all calls and images."""
+
+    shape: Shape
+    rows: float
+
+    @classmethod
+    def of(cls, request: ImageRequest, model: ModelSpec) -> Self:
+        """Return the work of all images of ``request``.
+
+        An image takes one row a call, and with guidance another one in the guided share of its calls.
+        """
+        first, end = request.guidance_interval
+        rows_per_call = 1 + (model.rows(request) - 1) * (end - first)
+        rows = request.count * request.evaluations * rows_per_call
+        return cls(model.latent_shape(request.width, request.height), rows)
+
+
+class Prices:
+    """Turns work to seconds by what ``latency`` has measured so far."""
+
+    def __init__(self, latency: LatencyModel) -> None:
+        self.latency = latency
+
+    def call(self, shape: Shape, rows: int) -> float:
+        """Return the seconds of one network call with ``rows``."""
+        seconds = self.latency.seconds(shape, rows)
+        return rows * math.prod(shape) * ASSUMED_SECONDS_PER_VALUE if seconds is None else seconds
+
+    def row(self, shape: Shape) -> float:
+        """Return the share of a row in the seconds of a call with `TYPICAL_ROWS`."""
+        return self.call(shape, TYPICAL_ROWS) / TYPICAL_ROWS
+
+    def price(self, work: Work) -> float:
+        """Return the seconds of ``work``."""
+        return work.rows * self.row(work.shape)
