@@ -22,8 +22,9 @@ def nothing_arrives_late(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def patient_with_the_database(monkeypatch):
-    """Wait for the database as long as a busy machine needs, not only as long as Discord would wait."""
+    """Wait for the database as long as a busy machine needs, and soon give up one that refuses connections."""
     monkeypatch.setattr(database, "DATABASE_TIMEOUT_SECONDS", WAIT_SECONDS)
+    monkeypatch.setattr(database, "UNREACHABLE_SECONDS", 0.2)
 
 
 @pytest.fixture

@@ -68,7 +68,8 @@ class Lease:
         self.name = name
         self.seconds = LEASE_SECONDS if seconds is None else seconds
         self.process_id = secrets.randbits(62) + 1
-        self._renewed_at = -self.seconds
+        self._renewed_at = -self.seconds  # when the last renewal began
+        self._confirmed_at = -self.seconds  # when the database had answered it
         self._renewed_without_gap_since = -self.seconds
 
     @property
@@ -114,22 +115,38 @@ class Lease:
             renewed: Any = await session.execute(update(ProcessRow).filter_by(process_id=self.process_id).values(**values))
             if not renewed.rowcount:  # the first time, or after another process deleted the expired lease
                 await session.execute(insert(ProcessRow).values(**values, process_id=self.process_id, name=self.name))
-        if began > self._renewed_at + self.seconds - 2 * self.renew_interval:  # others may have had a longer gap
-            self._renewed_without_gap_since = began
+        ended = time.perf_counter()
+        if ended > self._confirmed_at + self._longest_gap:
+            self._renewed_without_gap_since = ended
         self._renewed_at = began
+        self._confirmed_at = ended
+
+    @property
+    def _longest_gap(self) -> float:
+        """The most seconds between two renewals after which no lease can have expired.
+
+        If this process had a longer gap, others may have had one of a whole lease.
+        """
+        return self.seconds - 2 * self.renew_interval
 
     async def reap_expired(self) -> None:
         """Delete the expired leases of other processes; raises `DatabaseUnavailableError`.
 
         Does nothing in the first ``seconds`` after this process started or was cut off from the database, because other
-        processes may have been cut off too and need time to renew.
+        processes may have been cut off too and need time to renew. So it renews its own lease first if it is late.
         """
-        if self._renewed_at < self._renewed_without_gap_since + self.seconds:
+        if time.perf_counter() > self._confirmed_at + self._longest_gap:
+            await self.renew()
+        began = time.perf_counter()
+        if began < self._renewed_without_gap_since + self.seconds:
             return
         # A row that its process is renewing is locked. Skipping it avoids a deadlock between two processes.
         expired = select(ProcessRow.process_id).where(ProcessRow.expires < epoch()).with_for_update(skip_locked=True)
         async with self._database.transaction(NOT_RENEWED) as session:
-            if process_ids := (await session.scalars(expired)).all():
+            process_ids = (await session.scalars(expired)).all()
+            if time.perf_counter() > began + self._longest_gap:  # the database stood still meanwhile, for the others as well
+                return
+            if process_ids:
                 log.warning("processes whose leases have expired: %d", len(process_ids))
                 await session.execute(delete(ProcessRow).where(ProcessRow.process_id.in_(process_ids)))
 

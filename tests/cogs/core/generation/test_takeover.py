@@ -69,18 +69,26 @@ async def test_maintenance_continues_after_errors(error, monkeypatch):
     async def waiting():
         return []
 
+    async def nothing():
+        return None
+
     async def prune(keep):
         pruned.put_nowait(keep)
         raise error
 
     quota_store = SimpleNamespace(delete_past=forget)
-    creation_store = SimpleNamespace(unfinished=waiting)
+    creation_store = SimpleNamespace(unfinished=waiting, newest=nothing)
     image_store = SimpleNamespace(prune=prune, max_days=1)
     reviews = SimpleNamespace(undecided=waiting, unapplied=waiting)
     stores = SimpleNamespace(
-        creation_store=creation_store, quota_store=quota_store, image_store=image_store, review_store=reviews
+        database=SimpleNamespace(is_shared=True),
+        creation_store=creation_store,
+        quota_store=quota_store,
+        image_store=image_store,
+        review_store=reviews,
+        personal_data=SimpleNamespace(erasure=SimpleNamespace(resume=forget, max_days=None)),
     )
-    upkeep = asyncio.create_task(Maintenance(stores, None).run())
+    upkeep = asyncio.create_task(Maintenance(stores, SimpleNamespace(run=forget), None).run())
     async with asyncio.timeout(WAIT_SECONDS):
         assert [await pruned.get() for _ in range(3)] == [set()] * 3
     upkeep.cancel()

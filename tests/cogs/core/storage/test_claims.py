@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 import itertools
 import time
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, select, update
 
+from cogs.core.storage import lease
 from cogs.core.storage.claims import Claims
 from cogs.core.storage.creations import Creation, CreationStore, CreationStoreError, OwnershipLostError, State
 from cogs.core.storage.database import Database, DatabaseUnavailableError
@@ -308,7 +310,7 @@ async def test_flush_fails_a_creation_added_without_a_reply(database_url, monkey
 
 async def test_reap_expired_waits_after_an_outage_of_one_lease(postgresql):
     async with processes(postgresql.create_database(), "0", "1") as (one, other):
-        one.lease._renewed_at = time.perf_counter() - one.lease.seconds + one.lease.renew_interval
+        one.lease._confirmed_at = time.perf_counter() - one.lease.seconds + one.lease.renew_interval
         async with one.claims._database.transaction("") as session:
             await session.execute(update(ProcessRow).filter_by(process_id=other.lease.process_id).values(expires=0))
         one.lease._renewed_without_gap_since = 0
@@ -319,3 +321,55 @@ async def test_reap_expired_waits_after_an_outage_of_one_lease(postgresql):
         one.lease._renewed_without_gap_since = 0
         await one.lease.reap_expired()
         assert ids(await one.claims.claim_orphans()) == [1]
+
+
+async def cut_off(*cut_processes, leases=1.1):
+    """Let processes that were alive for long reach the database again after so many leases."""
+    for process in cut_processes:
+        lease = process.lease
+        lease._renewed_without_gap_since = 0
+        lease._renewed_at = lease._confirmed_at = time.perf_counter() - leases * lease.seconds
+    async with cut_processes[0].claims._database.transaction("") as session:
+        await session.execute(update(ProcessRow).values(expires=0))
+
+
+async def living(process):
+    async with process.claims._database.reading("") as session:
+        return set((await session.scalars(select(ProcessRow.process_id))).all())
+
+
+@pytest.mark.parametrize("order", [("reap_expired", "renew"), ("renew", "reap_expired")], ids="-".join)
+@pytest.mark.parametrize("leases", [1.1, 3.0])
+async def test_reap_expired_spares_all_after_a_common_outage_in_either_order(postgresql, order, leases):
+    async with processes(postgresql.create_database(), "0", "1") as (one, other):
+        both = {one.lease.process_id, other.lease.process_id}
+        await cut_off(one, other, leases=leases)
+        for process in (one, other):
+            for step in order:
+                await getattr(process.lease, step)()
+            assert await living(one) == both
+        assert one.lease.is_valid and other.lease.is_valid
+
+
+async def test_reap_expired_spares_all_when_the_database_stood_still_meanwhile(postgresql, monkeypatch):
+    async with processes(postgresql.create_database(), "0", "1") as (one, other):
+        await cut_off(other)
+        one.lease._renewed_without_gap_since = 0
+        await one.lease.renew()
+        ahead = 0.0
+        perf_counter = time.perf_counter
+        monkeypatch.setattr(lease, "time", SimpleNamespace(perf_counter=lambda: perf_counter() + ahead))
+        transaction = one.lease._database.transaction
+
+        @contextlib.asynccontextmanager
+        async def stand_still(sentence):
+            nonlocal ahead
+            async with transaction(sentence) as session:
+                ahead = one.lease.seconds
+                yield session
+
+        with monkeypatch.context() as slow:
+            slow.setattr(one.lease._database, "transaction", stand_still)
+            one.lease._renewed_without_gap_since = 0
+            await one.lease.reap_expired()
+        assert other.lease.process_id in await living(one)
