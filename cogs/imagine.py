@@ -7,7 +7,7 @@ from discord.ext import commands
 
 from cogs.core.generation.service import GenerationService
 from cogs.core.messages.confirm import confirm_variants
-from cogs.core.messages.replies import send_flags_note
+from cogs.core.messages.replies import send_notes
 from cogs.core.policy.context import Context
 from cogs.core.request.options import Options, Prompt, shared_options
 from cogs.core.request.prompt import parse_prompt
@@ -45,15 +45,15 @@ class ImagineCog(commands.Cog):
     )
     async def imagine(self, interaction: Interaction, prompt: Prompt, options: Options) -> None:
         """Draw a picture from a text."""
-        parsed = parse_prompt(prompt)
+        parsed = parse_prompt(prompt, options.negative)
         asked = Context.of(interaction)
         context = await confirm_variants(asked, parsed, options.count) if len(parsed.variants) > 1 else asked
         if context is None:
             return
         request = self.service.builder.build(context, parsed, options)
         await self.service.accept(context, request, private=options.private, spoiler=options.spoiler)
-        if parsed.unknown_flags:
-            await send_flags_note(context, parsed)
+        if parsed.notes:
+            await send_notes(context, parsed.notes)
 
 
 async def setup(bot: "Darkroom") -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from cogs.core.generation.service import GenerationService
 from cogs.core.messages.attachments import fetch_image, fetch_mask, fetch_masked, hides_any
 from cogs.core.messages.confirm import confirm_variants
-from cogs.core.messages.replies import send_flags_note
+from cogs.core.messages.replies import send_notes
 from cogs.core.policy.context import Context
 from cogs.core.request.options import Options, Prompt, matching_choices, shared_options
 from cogs.core.request.prompt import parse_prompt
@@ -57,7 +57,7 @@ class InpaintCog(commands.Cog):
         region: Range[str, 1, 50] | None = None,
     ) -> None:
         """Redraw a part of a picture."""
-        parsed = parse_prompt(prompt)
+        parsed = parse_prompt(prompt, options.negative)
         asked = Context.of(interaction)
         context = await confirm_variants(asked, parsed, options.count) if len(parsed.variants) > 1 else asked
         if context is None:
@@ -71,8 +71,8 @@ class InpaintCog(commands.Cog):
             return self.service.builder.build(context, parsed, options, image=picture, mask=hole, **size)
 
         await self.service.accept(context, prepare, private=options.private, spoiler=hides_any(image, mask) or options.spoiler)
-        if parsed.unknown_flags:
-            await send_flags_note(context, parsed)
+        if parsed.notes:
+            await send_notes(context, parsed.notes)
 
     @inpaint.autocomplete("region")
     async def suggest_regions(self, interaction: Interaction, current: str) -> list[app_commands.Choice[str]]:

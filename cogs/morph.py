@@ -7,7 +7,7 @@ from discord.app_commands import Choice, Range
 from discord.ext import commands
 
 from cogs.core.generation.service import GenerationService
-from cogs.core.messages.replies import send_flags_note
+from cogs.core.messages.replies import send_notes
 from cogs.core.policy.context import Context
 from cogs.core.request.options import MAX_FRAMES, Options, Prompt, shared_options
 from cogs.core.request.prompt import parse_prompt
@@ -49,7 +49,7 @@ class MorphCog(commands.Cog):
     ) -> None:
         """Turn one picture into another, as an animation."""
         context = Context.of(interaction)
-        first = parse_prompt(start)
+        first = parse_prompt(start, options.negative)
         last = parse_prompt(end)
         if not last.text and not last.flags:
             raise InvalidRequestError("morph_to", "The second prompt is empty. Please say what the picture should become.")
@@ -60,8 +60,8 @@ class MorphCog(commands.Cog):
         count = frames or min(DEFAULT_FRAMES, context.limits.frames)
         request = builder.build(context, first, options).replace(morph_to=target.prompt, count=count, animation=kind)
         await self.service.accept(context, request, private=options.private, spoiler=options.spoiler)
-        if first.unknown_flags:
-            await send_flags_note(context, first)
+        if notes := first.notes + last.notes:
+            await send_notes(context, notes)
 
 
 async def setup(bot: "Darkroom") -> None:

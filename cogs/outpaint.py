@@ -11,7 +11,7 @@ from discord.ext import commands
 from cogs.core.generation.service import GenerationService
 from cogs.core.messages.attachments import fetch_image, hides_any
 from cogs.core.messages.confirm import confirm_variants
-from cogs.core.messages.replies import send_flags_note
+from cogs.core.messages.replies import send_notes
 from cogs.core.policy.context import Context
 from cogs.core.request.options import Options, Prompt, shared_options
 from cogs.core.request.prompt import parse_prompt
@@ -52,7 +52,7 @@ class OutpaintCog(commands.Cog):
     ) -> None:
         """Continue a picture beyond its edges."""
         builder = self.service.builder
-        parsed = parse_prompt(prompt)
+        parsed = parse_prompt(prompt, options.negative)
         asked = Context.of(interaction)
         context = await confirm_variants(asked, parsed, options.count) if len(parsed.variants) > 1 else asked
         if context is None:
@@ -70,8 +70,8 @@ class OutpaintCog(commands.Cog):
             return request.replace(start_step=start_step_for(CONTINUITY, request.steps))
 
         await self.service.accept(context, prepare, private=options.private, spoiler=hides_any(image) or options.spoiler)
-        if parsed.unknown_flags:
-            await send_flags_note(context, parsed)
+        if parsed.notes:
+            await send_notes(context, parsed.notes)
 
 
 async def setup(bot: "Darkroom") -> None:

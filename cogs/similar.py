@@ -12,7 +12,7 @@ from PIL import Image
 from cogs.core.generation.service import GenerationService
 from cogs.core.messages.attachments import fetch_image, hides_any
 from cogs.core.messages.confirm import confirm_variants
-from cogs.core.messages.replies import send_flags_note
+from cogs.core.messages.replies import send_notes
 from cogs.core.policy.context import Context
 from cogs.core.request.options import Options, Prompt, shared_options
 from cogs.core.request.prompt import ParsedPrompt, parse_prompt
@@ -64,8 +64,8 @@ class SimilarCog(commands.Cog):
             return request if start_step is None else request.replace(start_step=start_step)
 
         await self.service.accept(context, prepare, private=options.private, spoiler=hides_any(image) or options.spoiler)
-        if parsed.unknown_flags:
-            await send_flags_note(context, parsed)
+        if parsed.notes:
+            await send_notes(context, parsed.notes)
 
 
 def similar_request(

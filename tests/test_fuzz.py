@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import re
+import unicodedata
 
 import discord
 from hypothesis import given
@@ -12,8 +13,8 @@ from PIL import Image
 from cogs.core.messages import render, views
 from cogs.core.messages.message import PictureFile, Result
 from cogs.core.request import prompt as prompt_module
+from cogs.core.request.flags import parse_flags
 from cogs.core.request.options import parse_size
-from cogs.core.request.prompt import parse_flags
 from cogs.core.request.prompt_matrix import expand, prompt_fields, prompt_source
 from cogs.core.storage.creations import request_from_json, request_to_json
 from diffusion.errors import DarkroomError, InvalidRequestError
@@ -45,7 +46,10 @@ def test_validate_prompt_cleans_or_rejects_any_text(prompt):
         return
     text.encode()
     assert text == prompt_module.clean(text) and len(text) <= prompt_module.PROMPT_LIMIT
-    assert all(character.isprintable() or character.isspace() for character in text)
+    joiners = prompt_module.JOINERS
+    tags = map(chr, prompt_module.FLAG_LETTERS)
+    shown = {*joiners, *tags}
+    assert all(character.isprintable() or unicodedata.category(character) == "Cn" or character in shown for character in text)
 
 
 def again(text):
@@ -61,9 +65,10 @@ def test_prompt_source_restores_any_braces(prompt):
     assert again(prompt_source(request)) == request
 
 
-@given(
-    st.lists(st.sampled_from("fox 7 3:2 --seed --no —ar –cfg -- - --zz --tile --style raw --ar=1:1 --v".split())).map(" ".join)
-)
+TYPED = "fox 7 3:2 --seed --no —ar –cfg -- - --zz --tile --style raw --ar=1:1 --v “a” 'b'--seed , a--ar −−ar --no-x Euler a"
+
+
+@given(st.lists(st.sampled_from(TYPED.split())).map(" ".join))
 def test_parse_flags_removes_or_rejects_any_flags(prompt):
     try:
         left = parse_flags(prompt).text

@@ -11,7 +11,7 @@ from cogs.core.generation.source import ResultSource
 from cogs.core.i18n.catalogues import say
 from cogs.core.messages.components import Form
 from cogs.core.messages.confirm import confirm_variants
-from cogs.core.messages.replies import ERROR_VIEW, send_flags_note
+from cogs.core.messages.replies import ERROR_VIEW, send_notes
 from cogs.core.messages.views import ResultTarget, edit_again_view
 from cogs.core.policy.context import Context
 from cogs.core.request.edit_form import MAX_GUIDANCE, Edit
@@ -58,7 +58,7 @@ class Editor:
         self._keep_draft(key, edit)
         error_view = edit_again_view(context.member_id, original.id, context.language)
         interaction.extras[ERROR_VIEW] = error_view
-        parsed = parse_prompt(edit.prompt)
+        parsed = parse_prompt(edit.prompt, edit.negative)
         count = (await source.request_soon()).count_each
         confirmed = await confirm_variants(context, parsed, count) if len(parsed.variants) > 1 else context
         if confirmed is None:
@@ -71,8 +71,8 @@ class Editor:
 
         await self.service.accept(confirmed, prepare, private=original.private, parent=original.id)
         self._drafts.pop(key, None)
-        if parsed.unknown_flags:
-            await send_flags_note(confirmed, parsed)
+        if parsed.notes:
+            await send_notes(confirmed, parsed.notes)
 
     def forget(self, member: int) -> None:
         """Delete the rejected edits of ``member``."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+from collections.abc import Iterable
 from typing import Any, Final
 
 import discord
@@ -13,10 +14,9 @@ from cogs.core.messages.message import NO_MENTIONS
 from cogs.core.messages.text_limits import MESSAGE_LIMIT, fit_text
 from cogs.core.messages.uploads import TOO_LARGE
 from cogs.core.policy.context import Context
-from cogs.core.request.prompt import ParsedPrompt, unknown_flags_note
 from cogs.core.types import Interaction
 from diffusion.errors import DarkroomError
-from diffusion.text import N_
+from diffusion.text import N_, Text
 
 log = logging.getLogger(__name__)
 # Keys of `Interaction.extras`
@@ -57,9 +57,10 @@ async def reply_error(interaction: Interaction, error: Exception) -> None:
         log.warning("an error reply did not reach its member (%r): %s", str(user_error), failure)
 
 
-async def send_flags_note(context: Context, prompt: ParsedPrompt) -> None:
-    """Send the member a note about the unknown flags of ``prompt``."""
-    note = fit_text(unknown_flags_note(prompt.unknown_flags, context.language), MESSAGE_LIMIT)
+async def send_notes(context: Context, notes: Iterable[Text]) -> None:
+    """Send the member notes on their prompt, each once."""
+    text = "\n".join(dict.fromkeys(translate(context.language, note) for note in notes))
+    note = fit_text(text, MESSAGE_LIMIT)
     try:
         await context.interaction.followup.send(note, ephemeral=True, allowed_mentions=NO_MENTIONS)
     except (discord.HTTPException, *NETWORK_ERRORS) as error:

@@ -1,43 +1,27 @@
-"""Prompts as members write them, parsed once: text, flags and variants.
-
-Flags such as ``--ar 3:2 --seed 7 --no text`` follow the text, as in Midjourney.
-"""
+"""Prompts as members write them, parsed once: text, flags and variants."""
 
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
-from cogs.core.i18n.catalogues import ENGLISH, say
+from cogs.core.request.flags import STYLE_LIMIT, parse_flags, unknown_flags_note
 from cogs.core.request.prompt_matrix import expand
+from cogs.core.request.syntax_notes import syntax_notes
 from diffusion.errors import InvalidRequestError
-from diffusion.request import SAMPLER_NAMES
-from diffusion.text import plural
+from diffusion.text import Text, plural
+
+__all__ = ["PROMPT_LIMIT", "STYLE_LIMIT", "ParsedPrompt", "clean", "parse_prompt", "validate_prompt"]
 
 PROMPT_LIMIT: Final = 1000
-STYLE_LIMIT: Final = 100
 MAX_COMBINING_MARKS: Final = 3  # a letter of any language carries no more
-# Phones write two hyphens as a dash.
-FLAG: Final = re.compile(r"(?:^|(?<=\s))(--|—|–)([a-z]\w*)(?=[\s=]|$)", re.IGNORECASE)
-FLAG_SETTINGS: Final = {
-    "ar": "aspect",
-    "aspect": "aspect",
-    "seed": "seed",
-    "no": "negative_prompt",
-    "steps": "steps",
-    "cfg": "guidance_scale",
-    "sampler": "sampler",
-    "style": "style",
-    "repeat": "count",
-    "r": "count",
-}
-TEXT_SETTINGS: Final = ("negative_prompt", "style")  # take all words up to the next flag; the others take one
-MIDJOURNEY_SWITCHES: Final = ("tile", "raw", "fast", "relax", "turbo", "draft", "video", "hd", "sd")
-MIDJOURNEY_VALUES: Final = "s stylize q quality c chaos w weird v version niji iw sref cref oref sw cw ow stop p profile exp"
-MIDJOURNEY_FLAGS: Final = {*MIDJOURNEY_SWITCHES, *MIDJOURNEY_VALUES.split()}
-FLAG_EXAMPLES: Final = "--ar 3:2, --seed 7, --no text, --steps 30, --cfg 5, --sampler euler, --style, --repeat 2"
-MAX_RATIO: Final = 4
+CUSTOM_EMOJI: Final = re.compile(r"<a?:(\w{1,32}):\d{1,20}>", re.ASCII)
+JOINERS: Final = "\u200c\u200d"  # within words of many languages, and within emojis
+FLAG_LETTERS: Final = range(0xE0020, 0xE0080)  # behind a black flag: the flags of England, Scotland and Wales
+BLACK_FLAG: Final = "\U0001f3f4"
+# Characters without a meaning yet. Python's tables are older than many emojis, so others of category Cn stay.
+IGNORABLE: Final = (range(0x2060, 0x2070), range(0xFDD0, 0xFDF0), range(0xFFF0, 0xFFF9), range(0xE0000, 0xE1000))
 
 
 @dataclass(frozen=True)
@@ -45,80 +29,61 @@ class ParsedPrompt:
     """A prompt without its flags.
 
     ``variants`` are the prompts that ``text`` stands for: several if it has alternatives in braces. ``flags`` are settings by
-    name. ``unknown_flags`` are those without a meaning here.
+    name. ``notes`` tell the member what has no effect here.
     """
 
     text: str
     variants: tuple[str, ...]
     flags: Mapping[str, Any]
-    unknown_flags: tuple[str, ...] = ()
+    notes: tuple[Text, ...] = ()
 
 
-def parse_prompt(text: str) -> ParsedPrompt:
+def parse_prompt(text: str, negative: str | None = None) -> ParsedPrompt:
     """Parse the prompt that a member typed.
 
-    Raises `InvalidRequestError` for a bad value of a flag and for too many variants.
+    The notes are about ``negative``, the negative prompt of an option, too. Raises `InvalidRequestError` for a bad value of a
+    flag and for too many variants.
     """
     parsed = parse_flags(clean(text))
-    return ParsedPrompt(parsed.text, expand(parsed.text), parsed.settings, parsed.unknown)
-
-
-@dataclass(frozen=True)
-class ParsedFlags:
-    """A text without its flags, their settings, and the unknown flags."""
-
-    text: str
-    settings: dict[str, Any] = field(default_factory=dict)
-    unknown: tuple[str, ...] = ()
-
-
-def parse_flags(text: str) -> ParsedFlags:
-    """Take the flags out of ``text``.
-
-    Raises `InvalidRequestError` for a value that cannot be read.
-    """
-    matches = [
-        flag for flag in FLAG.finditer(text) if flag[1] == "--" or flag[2].lower() in FLAG_SETTINGS.keys() | MIDJOURNEY_FLAGS
-    ]
-    if not matches:
-        return ParsedFlags(text)
-    kept = [text[: matches[0].start()]]
-    settings: dict[str, Any] = {}
-    unknown: list[str] = []
-    ends = [flag.start() for flag in matches[1:]] + [len(text)]
-    for flag, end in zip(matches, ends, strict=True):
-        words = text[flag.end() : end].lstrip("=").split()
-        name = flag[2].lower()
-        setting = FLAG_SETTINGS.get(name)
-        word_count = 1
-        if setting in TEXT_SETTINGS:
-            word_count = len(words)
-        elif name in MIDJOURNEY_SWITCHES:
-            word_count = 0
-        value = " ".join(words[:word_count])
-        kept += words[word_count:]
-        if setting is None or (name, value.lower()) == ("style", "raw"):
-            unknown.append(f"--{name} {value}".strip())
-        else:
-            settings[setting] = _parse_value(name, setting, value)
-    return ParsedFlags(" ".join(" ".join(kept).split()), settings, tuple(unknown))
+    notes = syntax_notes((parsed.text, parsed.settings.get("negative_prompt", ""), negative or ""))
+    if parsed.unknown:
+        notes = (unknown_flags_note(parsed.unknown), *notes)
+    return ParsedPrompt(parsed.text, expand(parsed.text), parsed.settings, notes)
 
 
 def clean(text: str) -> str:
     """Return ``text`` without characters that are invisible or break lines.
 
-    These are control and zero-width characters, lone surrogates, and combining marks beyond those of real letters.
+    These are control characters, lone surrogates, joiners that join nothing, and combining marks beyond those of real letters.
+    Custom emojis of Discord become their names.
     """
     kept: list[str] = []
     marks = 0
-    for character in unicodedata.normalize("NFC", text):
+    for character in unicodedata.normalize("NFC", CUSTOM_EMOJI.sub(r" \1 ", text)):
         category = unicodedata.category(character)
-        marks = marks + 1 if category in ("Mn", "Me") else 0
+        if category in ("Mn", "Me"):
+            marks += 1
+        elif category != "Cf":
+            marks = 0
         if category == "Cc":
             kept.append(" ")
-        elif category not in ("Cf", "Cs", "Co", "Cn") and marks <= MAX_COMBINING_MARKS:
+        elif marks <= MAX_COMBINING_MARKS and _is_kept(character, category, kept):
             kept.append(character)
-    return " ".join("".join(kept).split())
+    # Composed again, because a letter and its mark may have been kept apart.
+    words = (word.rstrip(JOINERS) for word in unicodedata.normalize("NFC", "".join(kept)).split())
+    return " ".join(filter(None, words))
+
+
+def _is_kept(character: str, category: str, kept: list[str]) -> bool:
+    """Whether ``character`` stays behind the characters that are ``kept``."""
+    code = ord(character)
+    if character in JOINERS:
+        return bool(kept) and kept[-1] not in JOINERS and not kept[-1].isspace()
+    if code in FLAG_LETTERS:
+        return bool(kept) and (kept[-1] == BLACK_FLAG or ord(kept[-1]) in FLAG_LETTERS)
+    if category == "Cn":
+        return code & 0xFFFE != 0xFFFE and not any(code in ignorable for ignorable in IGNORABLE)
+    return category not in ("Cf", "Cs", "Co")
 
 
 def validate_prompt(text: str) -> str:
@@ -134,48 +99,3 @@ def validate_prompt(text: str) -> str:
             limit=PROMPT_LIMIT,
         )
     return text
-
-
-def unknown_flags_note(unknown: tuple[str, ...], language: str = ENGLISH) -> str:
-    """Return a note about ignored flags and the flags that work."""
-    flags = f"`{'`, `'.join(unknown)}`"
-    return say(
-        language, "I ignored unknown flags: {flags}. These flags work: {known}.", flags=flags, known=f"`{FLAG_EXAMPLES}`"
-    )
-
-
-def _parse_value(name: str, setting: str, value: str) -> Any:
-    if setting == "aspect":
-        return _parse_aspect(name, value)
-    if setting == "sampler" and value.lower() not in SAMPLER_NAMES:
-        raise InvalidRequestError("sampler", "`--{name}` needs one of {known}.", name=name, known=", ".join(SAMPLER_NAMES))
-    if setting in ("sampler", "negative_prompt", "style"):
-        if not value or (setting == "style" and len(value) > STYLE_LIMIT):
-            raise InvalidRequestError(
-                setting,
-                plural(
-                    "`--{name}` needs words after it, and no more than {most} character of a style.",
-                    "`--{name}` needs words after it, and no more than {most} characters of a style.",
-                    by="most",
-                ),
-                name=name,
-                most=STYLE_LIMIT,
-            )
-        return value.lower() if setting == "sampler" else value
-    try:
-        return float(value) if setting == "guidance_scale" else int(value)
-    except ValueError:
-        raise InvalidRequestError(setting, "`--{name}` needs a number, such as `--{name} 7`.", name=name) from None
-
-
-def _parse_aspect(name: str, value: str) -> tuple[int, int]:
-    match = re.fullmatch(r"([1-9]\d{0,3})[:x]([1-9]\d{0,3})", value)
-    width, height = (int(match[1]), int(match[2])) if match else (0, 0)
-    if not match or max(width, height) > MAX_RATIO * min(width, height):
-        raise InvalidRequestError(
-            "size",
-            "`--{name}` needs width:height, such as `--{name} 3:2`, up to {most}:1 or 1:{most}.",
-            name=name,
-            most=MAX_RATIO,
-        )
-    return width, height

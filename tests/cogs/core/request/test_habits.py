@@ -77,7 +77,7 @@ async def test_flags_work_with_similar(server):
     ("prompt", "words"),
     [
         ("fox --ar wide", "width:height"),
-        ("fox --seed -1", "whole number from 0"),
+        ("fox --seed -2", "whole number from 0"),
         ("fox --cfg nan", "number from 0 to 50"),
         ("fox --steps 200", "at most 150"),
         ("fox --repeat 9", "at most 4"),
@@ -86,6 +86,31 @@ async def test_flags_work_with_similar(server):
 )
 async def test_flags_out_of_range_are_rejected(server, prompt, words):
     assert words in private_text(await server.alice.slash(server.channel, "imagine", prompt=prompt))
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ("--repeat 0", "at least 1 picture"),
+        ("--repeat -3", "at least 1 picture"),
+        ("--repeat 5", "count may be at most 4"),
+        ("--steps 0", "At least 1 step"),
+        ("--steps 200", "at most 150"),
+        ("--seed -2", "whole number from 0"),
+        ("--cfg 99", "number from 0 to 50"),
+    ],
+)
+async def test_flags_out_of_range_are_rejected_before_the_question(server, flags, words):
+    result = await server.alice.slash(server.channel, "imagine", prompt=f"{{red|blue}} fox {flags}")
+    assert words in private_text(result) and not server.service.questions
+
+
+async def test_syntax_of_other_tools_is_noted_privately(server):
+    options = {"prompt": "(fox:1.2) --sampler Euler a --seed -1", "negative": "<lora:x:1>"}
+    settings, result = await made(server, **options)
+    assert (settings["prompt"], settings["sampler"]) == ("(fox:1.2)", "euler_a")
+    (note,) = result.followups
+    assert note.ephemeral and "Emphasis" in note.content and "LoRAs" in note.content
 
 
 async def test_custom_styles_are_offered_and_applied(server):

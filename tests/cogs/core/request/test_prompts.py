@@ -1,12 +1,15 @@
 """What members write into prompts: permutations, flags and styles."""
 
+import contextlib
+
 import pytest
 
-from cogs.core.request.prompt import parse_flags, unknown_flags_note
+from cogs.core.request.flags import SAMPLERS, parse_flags, unknown_flags_note
+from cogs.core.request.prompt import clean, parse_prompt
 from cogs.core.request.prompt_matrix import escape, expand, prompt_fields, prompt_source
 from cogs.core.request.styles import Style, StylesError, find_style, read_styles, styles_of_words
 from diffusion.errors import InvalidRequestError
-from diffusion.request import ImageRequest
+from diffusion.request import SAMPLER_NAMES, ImageRequest
 
 
 def fields_of(text, each=1):
@@ -78,6 +81,44 @@ def test_expand_accepts_many_braces():
         ("fox --ar=3:2 --AR 1:1", "fox", {"aspect": (1, 1)}),
         ("a well-known fox -- no hat — red —", "a well-known fox -- no hat — red —", {}),
         ("fox —red— hat", "fox —red— hat", {}),
+        ("fox --cfg 7,5", "fox", {"guidance_scale": 7.5}),
+        ("fox --cfg 7.5. In snow", "fox In snow", {"guidance_scale": 7.5}),
+        ("fox --cfg=７．５ --steps ３０", "fox", {"guidance_scale": 7.5, "steps": 30}),
+        ("fox --ar 3:2, in snow", "fox in snow", {"aspect": (3, 2)}),
+        ("fox --ar 3：2", "fox", {"aspect": (3, 2)}),
+        ("fox --ar 3∶2", "fox", {"aspect": (3, 2)}),
+        ("fox --ar 3 : 2 in snow", "fox in snow", {"aspect": (3, 2)}),
+        ("fox --ar 3: 2 in snow", "fox in snow", {"aspect": (3, 2)}),
+        ("fox --ar 3/2", "fox", {"aspect": (3, 2)}),
+        ("fox --ar 3x2", "fox", {"aspect": (3, 2)}),
+        ("fox --ar 3×2", "fox", {"aspect": (3, 2)}),
+        ("fox --ar 2.35:1", "fox", {"aspect": (2.35, 1)}),
+        ("fox --ar “3:2”", "fox", {"aspect": (3, 2)}),
+        ("fox --ar16:9 --seed7", "fox", {"aspect": (16, 9), "seed": 7}),
+        ("fox --aspect-ratio 3:2", "fox", {"aspect": (3, 2)}),
+        ("fox,--ar 3:2", "fox,", {"aspect": (3, 2)}),
+        ("fox --seed: 7, in snow", "fox in snow", {"seed": 7}),
+        ("fox −−ar 3:2", "fox", {"aspect": (3, 2)}),
+        ("fox ‐‐ar 3:2", "fox", {"aspect": (3, 2)}),
+        ("fox －－ar 3:2", "fox", {"aspect": (3, 2)}),
+        ("fox ——ar 3:2", "fox", {"aspect": (3, 2)}),
+        ("fox –-ar 3:2", "fox", {"aspect": (3, 2)}),
+        ("fox --no “text”", "fox", {"negative_prompt": "text"}),
+        ('fox --no "text, signs" in snow', "fox in snow", {"negative_prompt": "text, signs"}),
+        ("fox --no “text”, “signs”", "fox", {"negative_prompt": "text, signs"}),
+        ("fox --no „text“", "fox", {"negative_prompt": "text"}),
+        ("fox --no «text»", "fox", {"negative_prompt": "text"}),
+        ("fox --no 'text'", "fox", {"negative_prompt": "text"}),
+        ("fox --no children's toys", "fox", {"negative_prompt": "children's toys"}),
+        ("fox --style “oil painting” --seed 4", "fox", {"style": "oil painting", "seed": 4}),
+        ("fox --sampler Euler a", "fox", {"sampler": "euler_a"}),
+        ("fox --sampler euler ancestral", "fox", {"sampler": "euler_a"}),
+        ("fox --sampler DPM++ 2M Karras", "fox", {"sampler": "dpm++"}),
+        ("fox --sampler DPM++ 2M Karras, in snow", "fox in snow", {"sampler": "dpm++"}),
+        ("fox --sampler DPM++ 2M in snow", "fox in snow", {"sampler": "dpm++"}),
+        ("fox --sampler dpm++ in snow", "fox in snow", {"sampler": "dpm++"}),
+        ("fox --sampler “Euler a” hat", "fox hat", {"sampler": "euler_a"}),
+        ("fox --sampler=unipc --seed 3", "fox", {"sampler": "unipc", "seed": 3}),
     ],
 )
 def test_parse_flags_reads_midjourney_flags(text, prompt, settings):
@@ -85,11 +126,27 @@ def test_parse_flags_reads_midjourney_flags(text, prompt, settings):
     assert (parsed.text, parsed.settings, parsed.unknown) == (prompt, settings, ())
 
 
+@pytest.mark.parametrize("name", [*SAMPLER_NAMES, *SAMPLER_NAMES.values()])
+def test_parse_flags_reads_every_sampler_by_its_names(name):
+    for typed in (name, name.upper(), f"“{name}”", f"{name},"):
+        parsed = parse_flags(f"fox --sampler {typed} --seed 1")
+        assert SAMPLER_NAMES[parsed.settings["sampler"]] in (name, SAMPLER_NAMES.get(name))
+        assert parsed.text == "fox"
+    assert set(SAMPLERS.values()) == set(SAMPLER_NAMES)
+
+
+@pytest.mark.parametrize("typed", ["-1", "−1", "random", "Random,"])
+def test_parse_flags_takes_any_seed(typed):
+    seeds = {parse_flags(f"fox --seed {typed}").settings["seed"] for _ in range(9)}
+    assert len(seeds) > 1 and all(0 <= seed < 2**32 for seed in seeds)
+
+
 def test_parse_flags_separates_unknown_flags():
     parsed = parse_flags("fox --v 6.1 --s 250 --tile --style raw --foo bar --iw 2 --seed 7")
     assert (parsed.text, parsed.settings) == ("fox", {"seed": 7})
     assert parsed.unknown == ("--v 6.1", "--s 250", "--tile", "--style raw", "--foo bar", "--iw 2")
-    assert "`--v 6.1`" in unknown_flags_note(parsed.unknown) and "--ar 3:2, --seed 7" in unknown_flags_note(parsed.unknown)
+    note = str(unknown_flags_note(parsed.unknown))
+    assert "`--v 6.1`" in note and "--ar 3:2, --seed 7" in note
 
 
 @pytest.mark.parametrize(
@@ -99,6 +156,10 @@ def test_parse_flags_separates_unknown_flags():
         ("fox --ar 0:1", "width:height"),
         ("fox --ar 9:1", "up to 4:1 or 1:4"),
         ("fox --ar", "width:height"),
+        ("fox --ar 3:0", "width:height"),
+        ("fox --ar 16:9:4", "width:height"),
+        ("fox --no “”", "needs words"),
+        ("fox --cfg 7,5,2", "--cfg` needs a number"),
         ("fox --seed many", "--seed` needs a number"),
         ("fox --steps 3.5", "--steps` needs a number"),
         ("fox --cfg", "--cfg` needs a number"),
@@ -161,3 +222,70 @@ def test_read_styles_reports_invalid_files(tmp_path, text, words):
     with pytest.raises(StylesError, match=words) as caught:
         read_styles(path)
     assert "\n" not in str(caught.value)
+
+
+ENGLAND = "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f"
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("🫎 in the snow", "🫎 in the snow"),  # Unicode 15, newer than the tables of Python 3.11
+        ("🫨", "🫨"),
+        ("\U0001fadc \U0001fae9", "\U0001fadc \U0001fae9"),  # Unicode 16
+        ("👨‍👩‍👧‍👦 👩🏽‍🚀 🏳️‍🌈 ❤️‍🔥", "👨‍👩‍👧‍👦 👩🏽‍🚀 🏳️‍🌈 ❤️‍🔥"),
+        (ENGLAND, ENGLAND),
+        ("1️⃣ 🇩🇪", "1️⃣ 🇩🇪"),
+        ("می\u200cخواهم", "می\u200cخواهم"),
+        ("क्\u200dष", "क्\u200dष"),
+        ("\u200d \u200c", ""),
+        ("\u200dfox\u200d\u200d \u200c", "fox"),
+        ("f\u200b\u2060o\ufeffx\u00ad \U000e0041", "fox"),
+        ("fox\ufffe\ufdd0\U0001ffff\ud800\ue000", "fox"),
+        ("a" + "\u0301\u200d" * 30, "á" + "\u200d\u0301" * 3),
+        ("<:sadcat:123456789012345678> in the snow", "sadcat in the snow"),
+        ("a<a:Party_Parrot:123456789012345678>b", "a Party_Parrot b"),
+        ("<:a:1><:b:2>", "a b"),
+        ("<:sadcat:x> <:🙂:1>", "<:sadcat:x> <:🙂:1>"),
+    ],
+)
+def test_clean_keeps_what_members_can_see(text, kept):
+    assert clean(text) == kept and clean(kept) == kept
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("red fox, (in snow), C++ at (10:30) [", []),
+        ("a ratio of 3:2 :) std::vector", []),
+        ("fox https://example.com/fox.png", ["a link"]),
+        ("fox www.example.com", ["a link"]),
+        ("hot::2 dog", ["Weights"]),
+        ("hot:: dog::1", ["Weights"]),
+        ("hot::-.5", ["Weights"]),
+        ("(red fox:1.3), [blurry], masterpiece", ["Emphasis"]),
+        ("((masterpiece)), fox", ["Emphasis"]),
+        ("fox [blurry]", ["Emphasis"]),
+        ("fox --no (hands:1.4)", ["Emphasis"]),
+        ("fox <lora:ink:0.8>", ["LoRAs"]),
+        ("fox embedding:easynegative", ["LoRAs"]),
+        ("(fox:1.2) <lora:x:1> --v 6 --ar 3:2 http://a.b", ["unknown flags", "a link", "Emphasis", "LoRAs"]),
+    ],
+)
+def test_parse_prompt_notes_what_has_no_effect(text, words):
+    notes = parse_prompt(text).notes
+    assert len(notes) == len(words) and all(word in str(note) for word, note in zip(words, notes, strict=True))
+
+
+def test_parse_prompt_notes_the_negative_prompt_of_an_option():
+    assert "Emphasis" in str(parse_prompt("fox", "(hands:1.4)").notes[0])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["(" * 10**5, "[a" * 10**5, ":" * 10**5, "--" * 10**5, "--a" * 10**5, "--a-" * 10**5, "<:a" * 10**5, "--no “" * 10**4],
+    ids=range(8),
+)
+def test_parse_prompt_takes_linear_time(text):
+    with contextlib.suppress(InvalidRequestError):
+        parse_prompt(text)

@@ -1,0 +1,33 @@
+"""Notes on what members write for other tools, and what has no effect here."""
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from diffusion.text import N_, Text
+
+# Each expression looks at a bounded number of characters from any place, so that a search takes linear time.
+NOTES: Final = (
+    (
+        re.compile(r"https?://|(?<!\w)www\.\w|(?<!\w)discord\.gg/", re.IGNORECASE),
+        N_("I read a link in a prompt as words and do not open it. To start from a picture, attach it to `/similar`."),
+    ),
+    (
+        re.compile(r"::\s{0,3}-?[\d.]|\S::(?:\s|$)"),
+        N_("Weights such as `::2` have no effect here. Put what matters first."),
+    ),
+    (
+        re.compile(r":\s{0,3}[-+]?(?:\d\.\d{0,4}|\.?\d)\s{0,3}\)|\({2}\w|\[[^\[\]\s][^\[\]]{0,99}\]"),
+        N_("Emphasis such as `(word:1.3)`, `((word))` or `[word]` has no effect here. Put what matters first."),
+    ),
+    (
+        re.compile(r"<(?:lora|lyco|hypernet|embedding):|(?<!\w)embedding:\w", re.IGNORECASE),
+        N_("LoRAs and embeddings such as `<lora:name:1>` are not supported, so I read them as words."),
+    ),
+)
+
+
+def syntax_notes(texts: Iterable[str]) -> tuple[Text, ...]:
+    """Return a note on each kind of foreign syntax in the prompts ``texts``."""
+    texts = tuple(filter(None, texts))
+    return tuple(Text(note) for pattern, note in NOTES if any(pattern.search(text) for text in texts))
