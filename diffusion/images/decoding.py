@@ -101,7 +101,7 @@ def decode_texts(data: bytes) -> tuple[dict[str, str], tuple[int, int] | None]:
 def _open(data: bytes) -> ImageFile.ImageFile:
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)
-    except UnidentifiedImageError:
+    except Exception:  # Pillow's reader of AVIF raises many kinds of errors for damaged EXIF
         if data[4:8] != b"ftyp":
             raise
         return Image.open(io.BytesIO(without_avif_exif(data)), formats=FORMATS)

@@ -1,3 +1,5 @@
+import io
+
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
@@ -11,9 +13,11 @@ from diffusion.images.masks import (
     fit_mask,
     mask_from_alpha,
     mask_to_alpha,
+    read_mask,
     read_masked,
     restore_unmasked,
 )
+from tests.support.cases import CASES
 
 WHITE, BLACK = 255, 0
 
@@ -83,3 +87,78 @@ def test_restore_unmasked_keeps_a_fully_masked_picture():
     drawn = Image.linear_gradient("L").convert("RGB")
     whole = Image.new("L", drawn.size, WHITE)
     assert restore_unmasked(drawn, Image.new("RGB", drawn.size), whole).tobytes() == drawn.tobytes()
+
+
+def layer(mode, colour, box=(4, 4, 12, 12), size=(20, 16), opacity=255):
+    """Strokes of ``colour`` on a transparent layer, or none of it for other modes."""
+    image = Image.new("RGBA", size, (0, 0, 0, 0))
+    image.paste((*colour, opacity), box)
+    return image.convert(mode)
+
+
+def file_of(image, kind):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **({"lossless": True} if kind == "WEBP" else {"quality": 100} if kind == "AVIF" else {}))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"), [("LA", "PNG"), ("RGBA", "PNG"), ("P", "PNG"), ("RGBA", "WEBP"), ("RGBA", "GIF"), ("RGBA", "AVIF")]
+)
+def test_read_mask_takes_white_strokes_on_a_transparent_layer(mode, kind):
+    mask = read_mask(file_of(layer(mode, (255, 255, 255)), kind))
+    assert mask.getbbox() == (4, 4, 12, 12)
+
+
+@pytest.mark.parametrize("colour", [(255, 0, 0), (250, 240, 10), (40, 90, 255), (128, 128, 128)])
+def test_read_mask_takes_strokes_of_any_one_colour(colour):
+    assert read_mask(to_png(layer("RGBA", colour))).getbbox() == (4, 4, 12, 12)
+
+
+def test_read_mask_takes_strokes_of_a_half_transparent_brush():
+    assert read_mask(to_png(layer("RGBA", (255, 255, 255), opacity=90))).getbbox() == (4, 4, 12, 12)
+
+
+def test_read_mask_takes_white_strokes_beside_black_ones():
+    image = layer("RGBA", (255, 255, 255))
+    image.paste((0, 0, 0, 255), (14, 0, 20, 16))
+    assert read_mask(to_png(image)).getbbox() == (4, 4, 12, 12)
+
+
+@pytest.mark.parametrize("at", [(0, 0), (7, 7)], ids=["in black", "in white"])
+@pytest.mark.parametrize("hidden", [(0, 0, 0, 0), (255, 255, 255, 0)], ids=["of black", "of white"])
+def test_read_mask_ignores_one_transparent_pixel_in_black_and_white(at, hidden):
+    plain = Image.new("RGB", (20, 16), "black")
+    plain.paste("white", (4, 4, 12, 12))
+    image = plain.convert("RGBA")
+    image.putpixel(at, hidden)
+    assert read_mask(to_png(image)).tobytes() == read_mask(to_png(plain)).tobytes()
+
+
+def test_read_mask_ignores_one_transparent_pixel_among_greys():
+    grey = Image.linear_gradient("L").convert("RGBA")
+    grey.putpixel((3, 3), (0, 0, 0, 0))
+    expected = read_mask(to_png(Image.linear_gradient("L").convert("RGB")))
+    assert read_mask(to_png(grey)).tobytes() == expected.tobytes()
+
+
+def test_read_mask_takes_the_hole_of_a_picture():
+    image = Image.merge("RGB", [Image.linear_gradient("L").rotate(90 * turn) for turn in range(3)]).convert("RGBA")
+    image.paste((0, 0, 0, 0), (50, 60, 100, 120))
+    assert read_mask(to_png(image)).getbbox() == (50, 60, 100, 120)
+
+
+def test_read_mask_takes_the_hole_of_a_black_layer():
+    image = Image.new("RGBA", (20, 16), "black")
+    image.paste((0, 0, 0, 0), (4, 4, 12, 12))
+    assert read_mask(to_png(image)).getbbox() == (4, 4, 12, 12)
+
+
+def test_read_mask_takes_all_of_a_transparent_picture():
+    assert read_mask(to_png(Image.new("RGBA", (8, 8)))).getextrema() == (WHITE, WHITE)
+
+
+def test_read_mask_reads_a_grey_mask_with_alpha_from_a_file():
+    mask = read_mask(CASES["mask_la_white_on_transparent.png"])
+    alpha = Image.open(io.BytesIO(CASES["mask_la_white_on_transparent.png"])).getchannel("A")
+    assert mask.tobytes() == binarize(alpha).tobytes()
