@@ -30,6 +30,7 @@ from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import CommandTranslator
 from cogs.core.logging import configure_logging, log_creation, log_creation_with_prompt
 from cogs.core.messages.components import PersistentItem
+from cogs.core.messages.decode_process import check_decoding
 from cogs.core.policy.limits import MemberLimits
 from cogs.core.request.styles import Style, read_styles
 from cogs.core.sharding import is_leader
@@ -229,6 +230,7 @@ async def run_on_discord(config: Config) -> None:
     """
     folder = config.data_dir or Path("data")
     async with open_service(config, folder) as service, Darkroom(service, config) as bot:
+        checking = asyncio.create_task(asyncio.to_thread(check_decoding))
         stop_signals: asyncio.Queue[None] = asyncio.Queue()
         with contextlib.suppress(NotImplementedError):  # Windows cannot handle these signals
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -241,6 +243,7 @@ async def run_on_discord(config: Config) -> None:
                 await _ended_before(closing, stop_signals.get())
         finally:
             await service.close()
+        await checking
         await bot.close()
         running.cancel()  # it may wait for Discord to come back
         with contextlib.suppress(asyncio.CancelledError):

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import PIL
+from PIL import Image
 
 from cogs.core.messages.decode_protocol import BrokenReplyError, read_reply
 from diffusion.errors import InvalidImageError
 from diffusion.images.decoding import MAX_PIXELS, DecodedImage
+from diffusion.images.io import to_png
 from diffusion.text import N_
 
 log = logging.getLogger(__name__)
@@ -78,6 +80,14 @@ def decode_in_process(data: bytes) -> DecodedImage:
             process.kill()
     _report(guards)
     return picture
+
+
+def check_decoding() -> None:
+    """Log which guards confine the decoding, or that it does not work. Call it in a thread."""
+    try:
+        decode_in_process(to_png(Image.new("RGB", (1, 1))))
+    except InvalidImageError:
+        log.error("the process that decodes pictures does not start, so the bot refuses every attached picture: %s", SANDBOX)
 
 
 def _report(guards: list[str]) -> None:

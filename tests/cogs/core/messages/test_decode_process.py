@@ -3,6 +3,7 @@
 import contextlib
 import io
 import re
+import sys
 import zlib
 from dataclasses import replace
 
@@ -125,3 +126,18 @@ async def test_decode_sandboxed_refuses_while_too_many_files_are_read(monkeypatc
 def test_read_reply_trusts_nothing(reply):
     with pytest.raises(BrokenReplyError):
         read_reply(io.BytesIO(reply), 100, 100)
+
+
+def test_check_decoding_logs_the_guards(caplog):
+    decode_process._reported.clear()
+    with caplog.at_level("INFO"):
+        decode_process.check_decoding()
+    assert "empty environment" in caplog.text
+    if sys.platform == "linux":
+        assert "limits" in caplog.text
+
+
+def test_check_decoding_logs_that_the_process_does_not_start(caplog, monkeypatch):
+    monkeypatch.setattr(decode_process, "IMPORT_PATHS", ())
+    decode_process.check_decoding()
+    assert "refuses every attached picture" in caplog.text
