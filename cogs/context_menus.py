@@ -6,9 +6,11 @@ import discord
 from discord import app_commands
 from PIL import Image
 
-from cogs.core.generation.source import creation_of_message, first_picture
+from cogs.core.generation.source import first_picture, shown_creation
 from cogs.core.messages.attachments import PostedFile, fetch_picture, hides_any
 from cogs.core.policy.context import Context
+from cogs.core.policy.origins import Origin
+from cogs.core.policy.permissions import may_see
 from cogs.core.request.options import Options
 from cogs.core.request.prompt import parse_prompt
 from cogs.core.request.prompt_matrix import escape
@@ -32,29 +34,28 @@ async def more_like_this(interaction: Interaction, message: discord.Message) -> 
     service = interaction.client.service
     context = Context.of(interaction)
     file = first_picture(message)
-    creation = await creation_of_message(context, message)
-    service.rules.check_remix(context, creation.owner if creation else message.author.id)
+    shown = await shown_creation(context, message)
+    creation = shown if shown and may_see(context, shown) else None
 
     async def prepare() -> ImageRequest:
         picture = await fetch_picture(file)
         prompt = (creation.request or {}).get("prompt", "") if creation else await prompt_in_picture(context, picture)
         return _similar(context, on_white(picture.image), prompt)
 
-    await service.accept(context, prepare, spoiler=hides_any(file) or None, parent=creation.id if creation else None)
+    await service.accept(context, prepare, spoiler=hides_any(file) or None, origin=Origin.posted(shown, message.author.id))
 
 
 async def remix_avatar(interaction: Interaction, member: discord.User) -> None:
     """Draw a picture that starts from the avatar of ``member``."""
     service = interaction.client.service
     context = Context.of(interaction)
-    service.rules.check_remix(context, member.id)
 
     async def prepare() -> ImageRequest:
         avatar = member.display_avatar.with_size(AVATAR_SIDE).with_static_format("png")  # Discord scales it
         picture = await fetch_picture(PostedFile.of_asset(avatar))
         return _similar(context, on_white(picture.image), "")
 
-    await service.accept(context, prepare)
+    await service.accept(context, prepare, origin=Origin.posted(None, member.id))
 
 
 def _similar(context: Context, image: Image.Image, prompt: str) -> ImageRequest:

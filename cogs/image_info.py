@@ -20,6 +20,7 @@ from cogs.core.messages.components import PersistentButton, view_of
 from cogs.core.messages.message import NO_MENTIONS
 from cogs.core.messages.render import escape, title
 from cogs.core.policy.context import Context
+from cogs.core.policy.origins import Origin
 from cogs.core.request.prompt import clean
 from cogs.core.storage.creations import Creation
 from cogs.core.types import Interaction
@@ -60,19 +61,20 @@ class AgainButton(PersistentButton, name="again"):
         Neither flags nor the member's own style apply.
         """
         context = Context.of(interaction)
+        service = interaction.client.service
         files = posted_files(interaction.message) if interaction.message else []
         file = next((file for file in files if file.name.endswith(RECIPE_FILE)), None)
         if file is None:
             raise InvalidImageError("The recipe of this message is gone. Please use Image info again.")
+        creation = await service.creation_store.get(self.creation_id) if self.creation_id else None
 
         async def prepare() -> ImageRequest:
             settings, _ = await _adapt(context, Recipe(**json.loads(await download(file, MAX_RECIPE_BYTES))))
             prompts = {field: clean(settings[field]) for field in PROMPT_FIELDS}
-            return interaction.client.service.engine.model.request(**settings | prompts, seed=random_seed())
+            return service.engine.model.request(**settings | prompts, seed=random_seed())
 
-        await interaction.client.service.accept(
-            context, prepare, spoiler=hides_any(file) or None, parent=self.creation_id or None
-        )
+        origin = Origin(creation, uses_source=False)
+        await service.accept(context, prepare, spoiler=hides_any(file) or None, origin=origin)
 
 
 async def show_info(interaction: Interaction, message: discord.Message) -> None:

@@ -15,6 +15,7 @@ from cogs.core.generation.source import visible_creation
 from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.messages.components import PersistentButton
 from cogs.core.policy.context import Context
+from cogs.core.policy.origins import Origin
 from cogs.core.policy.permissions import is_here
 from cogs.core.storage.creations import Creation, CreationStore
 from cogs.core.storage.database import DatabaseUnavailableError
@@ -45,10 +46,8 @@ class ReplayButton(PersistentButton, name="replay"):
         service = interaction.client.service
         context = Context.of(interaction)
         creation = await visible_creation(context, str(self.creation_id))
-        if creation.source:
-            service.rules.check_remix(context, creation.owner)
         private = True if creation.private or not is_here(context, creation) else None
-        await service.accept(context, lambda: service.runner.request_of(creation), private=private, parent=creation.id)
+        await service.accept(context, lambda: service.runner.request_of(creation), private=private, origin=Origin(creation))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import discord
 from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.messages.components import Form, PersistentSelect
 from cogs.core.policy.context import Context
+from cogs.core.policy.origins import Origin
 from cogs.core.request.prompt import PROMPT_LIMIT, clean, validate_prompt
 from cogs.core.storage.creations import Creation
 from cogs.core.types import Interaction
@@ -35,8 +36,7 @@ class StepSelect(PersistentSelect, name="branch"):
         service = interaction.client.service
         context = Context.of(interaction)
         creation = await animated_creation(service, self.creation_id)
-        if creation.source:
-            service.rules.check_remix(context, creation.owner)
+        await service.origin_rules.check(context, Origin(creation), is_private(interaction))
         request = await service.runner.request_of(creation)
         await interaction.response.send_modal(BranchForm(creation, request, int(self.values[0]), context.language))
 
@@ -65,7 +65,7 @@ class BranchForm(Form):
             return self._request.branch_at(self._step, validate_prompt(clean(self.prompt.value)))
 
         await interaction.client.service.accept(
-            Context.of(interaction), prepare, private=is_private(interaction), parent=self._creation.id
+            Context.of(interaction), prepare, private=is_private(interaction), origin=Origin(self._creation)
         )
 
 

@@ -11,6 +11,7 @@ from cogs.core.messages import render
 from cogs.core.messages.message import NO_MENTIONS
 from cogs.core.messages.views import ResultTarget, text_view
 from cogs.core.policy.context import Context
+from cogs.core.policy.origins import Origin
 from cogs.core.types import Interaction
 from cogs.results.variations import SIMILARITIES, img2img, upscaled, validate_upscale, with_fresh_seed
 from diffusion.errors import DarkroomError
@@ -85,16 +86,12 @@ async def _accept(
     *,
     starts_from_picture: bool,
 ) -> None:
-    """Accept the changed request.
-
-    Its author can forbid others to start from a picture.
-    """
+    """Accept the changed request."""
     service = interaction.client.service
     context = Context.of(interaction)
     source = await ResultSource.of(service, interaction.message, target.creation_id)
-    if starts_from_picture or source.creation.source:
-        service.rules.check_remix(context, target.owner)
-    await service.accept(context, lambda: prepare(source), private=source.creation.private, parent=source.creation.id)
+    origin = Origin(source.creation, starts_from_picture)
+    await service.accept(context, lambda: prepare(source), private=source.creation.private, origin=origin)
 
 
 async def setup(bot: "Darkroom") -> None:

@@ -14,6 +14,7 @@ from cogs.core.messages.confirm import confirm_variants
 from cogs.core.messages.replies import ERROR_VIEW, send_notes
 from cogs.core.messages.views import ResultTarget, edit_again_view
 from cogs.core.policy.context import Context
+from cogs.core.policy.origins import Origin
 from cogs.core.request.edit_form import MAX_GUIDANCE, Edit
 from cogs.core.request.prompt import PROMPT_LIMIT, parse_prompt
 from cogs.core.types import Interaction
@@ -41,8 +42,7 @@ class Editor:
         """Open the form."""
         context = Context.of(interaction)
         source = await ResultSource.of(self.service, interaction.message, target.creation_id)
-        if source.creation.source:
-            self.service.rules.check_remix(context, target.owner)
+        await self.service.origin_rules.check(context, Origin(source.creation), source.creation.private)
         request = await source.request_soon()
         draft = self._drafts.get((context.member_id, target.creation_id))
         await interaction.response.send_modal(EditForm(self, context, source, draft or Edit.from_request(request)))
@@ -69,7 +69,7 @@ class Editor:
             fields = edit.request_fields(confirmed.limits.steps)
             return self.service.builder.edit(confirmed, await source.request(), parsed, **fields)
 
-        await self.service.accept(confirmed, prepare, private=original.private, parent=original.id)
+        await self.service.accept(confirmed, prepare, private=original.private, origin=Origin(original))
         self._drafts.pop(key, None)
         if parsed.notes:
             await send_notes(confirmed, parsed.notes)

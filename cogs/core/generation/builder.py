@@ -16,6 +16,7 @@ from diffusion.request import ImageRequest, Limits, random_seed, start_step_for
 from diffusion.serving.interface import ImageEngine
 
 NO_OPTIONS: Final = Options()
+NEGATIVES_JOINER: Final = ", "  # between the negative prompts of a member and of a style
 
 
 class RequestBuilder:
@@ -64,6 +65,16 @@ class RequestBuilder:
         settings = {"count": request.count_each} | fields | self._flags(prompt, context.limits)
         start_step = start_step_for(request.start_step / request.steps, settings.get("steps", request.steps))
         return request.replace(start_step=start_step, **_with_prompt(settings, prompt, style))
+
+    def typed_texts(self, request: ImageRequest) -> list[str]:
+        """Return the prompts and the negative prompt of ``request``, without the negative prompt of its style."""
+        negative = request.negative_prompt
+        for style in self.styles.values():
+            typed = negative.removesuffix(style.negative)
+            if typed != negative and (not typed or typed.endswith(NEGATIVES_JOINER)):
+                negative = typed.removesuffix(NEGATIVES_JOINER)
+                break
+        return [*request.prompts, *filter(None, [negative])]
 
     def fit_aspect(self, aspect: tuple[float, float], limits: Limits) -> tuple[int, int]:
         """Return the size with the ratio ``aspect`` and the area of the model's square."""
@@ -129,5 +140,5 @@ def _with_prompt(settings: dict[str, Any], prompt: ParsedPrompt, style: Style | 
         variants = expand(text)
         if style.negative:
             negatives = (settings.get("negative_prompt"), style.negative)
-            settings = settings | {"negative_prompt": ", ".join(filter(None, negatives))}
+            settings = settings | {"negative_prompt": NEGATIVES_JOINER.join(filter(None, negatives))}
     return settings | prompt_fields(validate_prompt(text), variants, settings["count"])

@@ -5,7 +5,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 import discord
 
@@ -17,6 +17,7 @@ from cogs.core.generation.safety_gate import SafetyGate
 from cogs.core.generation.takeover import ProcessCoordinator
 from cogs.core.i18n.catalogues import say
 from cogs.core.messages import render, views
+from cogs.core.messages.attachments import fetched_names
 from cogs.core.messages.byte_budget import PICTURE_BYTES
 from cogs.core.messages.delivery import Delivery
 from cogs.core.messages.http_errors import DISCORD_ERRORS, ErrorKind, classify
@@ -26,6 +27,7 @@ from cogs.core.messages.views import ResultAction, TimelapseRow
 from cogs.core.metrics import Metrics
 from cogs.core.policy.context import Context
 from cogs.core.policy.limits import NO_ALLOWANCE, MemberLimits, Rules
+from cogs.core.policy.origins import Origin, OriginRules
 from cogs.core.policy.permissions import may_cancel
 from cogs.core.request.styles import Style
 from cogs.core.storage.claims import ACTIVE_STATES
@@ -42,6 +44,7 @@ from diffusion.text import N_
 
 log = logging.getLogger(__name__)
 Prepare = Callable[[], Awaitable[ImageRequest]]
+NO_ORIGIN: Final = Origin()
 
 PREPARING = N_("Preparing…")
 DRAINING = N_("The bot accepts no new requests at the moment. Please try again later.")
@@ -84,6 +87,7 @@ class GenerationService:
         self.review_store = stores.review_store
         self.personal_data = stores.personal_data
         self.rules = Rules(engine, stores, member_limits)
+        self.origin_rules = OriginRules(stores)
         self.builder = RequestBuilder(engine, styles)
         self.questions: dict[int, Interaction] = {}  # open questions of `confirm`, by the id of their interaction
         self.metrics = Metrics(engine, self.creation_store)
@@ -156,18 +160,19 @@ class GenerationService:
         *,
         private: bool | None = None,
         spoiler: bool | None = None,
-        parent: int | None = None,
+        origin: Origin = NO_ORIGIN,
     ) -> None:
         """Store a request, answer its member and draw it in the background.
 
         ``wanted`` is the request, or a function that prepares it and may take longer than Discord waits for an answer.
         ``private`` shows the pictures to the member only, ``spoiler`` hides them until they are clicked; for None, the member's
-        preferences decide. ``parent`` is the id of the creation that this one starts from. Raises `DarkroomError`.
+        preferences decide. ``origin`` is what the request starts from. Raises `DarkroomError`.
         """
         async with self.background.track_current_task(), contextlib.AsyncExitStack() as preparation:
             if self.closed_reason:
                 raise DarkroomError(self.closed_reason)
-            creation = await self._new_creation(context, private, spoiler, parent)
+            creation = self._new_creation(context, private, spoiler, origin.creation)
+            await self.origin_rules.check(context, origin, creation.private)
             is_stored = False
             job = None
             try:
@@ -179,9 +184,9 @@ class GenerationService:
                     is_stored = True
                     shown = say(creation.language, PREPARING)
                     await self._respond(context, creation, shown)
-                    request = await self._prepare(wanted)
+                    request = await self._prepare(context, wanted, creation.private)
                 async with self.rules.lock_for(context.member_id):
-                    await self.rules.admit(context, request)
+                    await self.rules.admit(context, request, self.builder.typed_texts(request))
                     if not is_stored:
                         await self.rules.check_capacity(context.member_id)
                     job = self._submit(context, request)
@@ -202,25 +207,27 @@ class GenerationService:
                 return
             self.background.start(self.runner.run(creation, job, shown))
 
-    async def _prepare(self, prepare: Prepare) -> ImageRequest:
+    async def _prepare(self, context: Context, prepare: Prepare, private: bool) -> ImageRequest:
         """Return the request with its picture in the size in which it is drawn, and count the bytes of that."""
-        request = await asyncio.to_thread(fit_source, await prepare())
+        with fetched_names() as names:
+            request = await prepare()
+        await self.origin_rules.check_files(context, names, private)
+        request = await asyncio.to_thread(fit_source, request)
         for image in filter(None, (request.image, request.mask)):
             PICTURE_BYTES.hold(image)
         return request
 
-    async def _new_creation(self, context: Context, private: bool | None, spoiler: bool | None, parent: int | None) -> Creation:
+    def _new_creation(self, context: Context, private: bool | None, spoiler: bool | None, parent: Creation | None) -> Creation:
         """Return the row of a new request, not stored yet."""
         interaction = context.interaction
         private = bool(context.preferences.private) if private is None else private
         if spoiler is None:
-            origin = await self.creation_store.get(parent) if parent else None
-            spoiler = bool(context.preferences.spoiler or (origin and origin.spoiler))
+            spoiler = bool(context.preferences.spoiler or (parent and parent.spoiler))
         guild = interaction.client.get_guild(context.guild_id) if context.guild_id else None
         sees_channel = guild is not None and interaction.app_permissions.view_channel  # else only the member installed the bot
         return Creation(
             id=interaction.id,
-            parent_id=parent,
+            parent_id=parent.id if parent else None,
             owner=context.member_id,
             guild_id=context.guild_id,
             channel_id=interaction.channel_id,

@@ -11,6 +11,7 @@ from PIL import Image
 from cogs.core.generation.service import GenerationService
 from cogs.core.messages import render
 from cogs.core.messages.attachments import PostedFile, fetch_image, fetch_masked, posted_files
+from cogs.core.messages.components import creation_of_custom_id, custom_ids
 from cogs.core.policy.context import Context
 from cogs.core.policy.permissions import may_see
 from cogs.core.storage.creations import Creation, State, request_from_json
@@ -105,9 +106,23 @@ async def creation_of_message(context: Context, message: discord.Message) -> Cre
     Returns None if there is none, or none that the member may see.
     """
     with contextlib.suppress(DatabaseUnavailableError):
-        creation = await context.interaction.client.service.creation_store.get_by_message(message.id)
+        creation = await shown_creation(context, message)
         return creation if creation and may_see(context, creation) else None
     return None
+
+
+async def shown_creation(context: Context, message: discord.Message) -> Creation | None:
+    """Return the creation that ``message`` shows, also again or as an animation, whoever may see it.
+
+    Raises `DatabaseUnavailableError`.
+    """
+    client = context.interaction.client
+    store = client.service.creation_store
+    creation = await store.get_by_message(message.id)
+    if creation is None and message.author == client.user:  # others can forge custom_ids
+        creation_id = next(filter(None, map(creation_of_custom_id, custom_ids(message))), None)
+        creation = await store.get(creation_id) if creation_id else None
+    return creation
 
 
 def first_picture(message: discord.Message) -> PostedFile:

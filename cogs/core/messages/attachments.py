@@ -6,9 +6,11 @@ and texts.
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 import mimetypes
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
@@ -32,6 +34,7 @@ MAX_BYTES = 20 * 2**20
 DOWNLOAD_SECONDS = 30.0
 CHUNK_BYTES: Final = 2**16
 UNKNOWN_TYPES: Final = ("", "application/octet-stream")
+_FETCHED_NAMES: ContextVar[list[str] | None] = ContextVar("fetched_names", default=None)
 TOO_LARGE: Final = N_("The attachment is larger than {most} MiB. Please attach less.")
 
 
@@ -108,6 +111,17 @@ def hides_any(*files: discord.Attachment | PostedFile | None) -> bool:
     return any(file.spoiler if isinstance(file, PostedFile) else file.is_spoiler() for file in files if file)
 
 
+@contextlib.contextmanager
+def fetched_names() -> Iterator[list[str]]:
+    """Collect the SHA-256 of each file that this task fetches as a picture, which is its name if the bot has made it."""
+    names: list[str] = []
+    token = _FETCHED_NAMES.set(names)
+    try:
+        yield names
+    finally:
+        _FETCHED_NAMES.reset(token)
+
+
 async def fetch_picture(file: discord.Attachment | PostedFile) -> DecodedImage:
     """Download ``file`` and have it decoded: its pixels and texts.
 
@@ -122,7 +136,10 @@ async def fetch_picture(file: discord.Attachment | PostedFile) -> DecodedImage:
                 await reserved.enter_async_context(PICTURE_BYTES.reserve(posted.size or MAX_BYTES))
         except TimeoutError:
             raise InvalidImageError(TOO_BUSY) from None
-        picture = await decode_sandboxed(await download(posted))
+        data = await download(posted)
+        if (names := _FETCHED_NAMES.get()) is not None:
+            names.append((await asyncio.to_thread(hashlib.sha256, data)).hexdigest())
+        picture = await decode_sandboxed(data)
     PICTURE_BYTES.hold(picture.image)
     return picture
 

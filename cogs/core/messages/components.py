@@ -169,6 +169,15 @@ def custom_ids(message: discord.Message) -> list[str]:
     return [child.custom_id for child in children if getattr(child, "custom_id", None)]
 
 
+def creation_of_custom_id(custom_id: str) -> int | None:
+    """Return the creation that a persistent item is about, None for other items."""
+    for kind in PersistentItem.declared.values():
+        match = kind.__discord_ui_compiled_template__.fullmatch(custom_id)
+        if match and "creation_id" in match.groupdict():
+            return int(match["creation_id"])
+    return None
+
+
 def _pattern(kind: Any, is_last: bool) -> str:
     if kind is int:
         return "[0-9]+"

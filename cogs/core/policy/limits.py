@@ -16,7 +16,7 @@ import discord
 from cogs.core.policy.context import Context
 from cogs.core.policy.word_filter import Rule, find_broken_rule
 from cogs.core.request.options import parse_size
-from cogs.core.request.preferences import MAXIMA, Preferences, Scope
+from cogs.core.request.preferences import MAXIMA, Preferences
 from cogs.core.storage.quotas import DIRECT_MESSAGES, next_reset
 from cogs.core.storage.stores import Stores
 from diffusion.errors import DarkroomError, InvalidRequestError, QueueFullError
@@ -101,18 +101,21 @@ class Rules:
         """
         return self._locks.setdefault(member_id, asyncio.Lock())
 
-    async def admit(self, context: Context, request: ImageRequest) -> None:
-        """Raise `DarkroomError` unless the member may make ``request`` here and now."""
+    async def admit(self, context: Context, request: ImageRequest, texts: Iterable[str]) -> None:
+        """Raise `DarkroomError` unless the member may make ``request`` here and now.
+
+        ``texts`` are the prompts and negative prompts that the server's rules about words hold for.
+        """
         if denial := self.denial(context):
             raise denial
         request.validate_limits(context.limits)
         if context.server.words or context.server.expressions:
-            await self._check_words(context, request)
+            await self._check_words(context, texts)
         await self.check_allowance(context, request.count)
 
-    async def _check_words(self, context: Context, request: ImageRequest) -> None:
-        for prompt in request.prompts:
-            if rule := await self.broken_rule(context, prompt):
+    async def _check_words(self, context: Context, texts: Iterable[str]) -> None:
+        for text in texts:
+            if rule := await self.broken_rule(context, text):
                 if rule.is_expression:
                     raise NotAllowedError("The rules of this server do not allow such a prompt.")
                 raise NotAllowedError("The rules of this server do not allow “{word}”.", word=rule)
@@ -175,11 +178,6 @@ class Rules:
             for allowance in await self.allowances(context):
                 if allowance.used > allowance.most:
                     raise _allowance_error(allowance, allowance.used)
-
-    def check_remix(self, context: Context, author_id: int) -> None:
-        """Raise `NotAllowedError` if ``author_id`` forbids others to remix."""
-        if author_id != context.member_id and self.preference_store.get(Scope.MEMBER, author_id).remix is False:
-            raise NotAllowedError("This member does not allow others to start from their pictures or avatar.")
 
     async def check_capacity(self, member_id: int) -> None:
         """Raise `QueueFullError` if the member has too many unfinished requests.

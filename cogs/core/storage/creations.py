@@ -21,7 +21,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from cogs.core.i18n.catalogues import ENGLISH
 from cogs.core.storage import quotas
 from cogs.core.storage.database import DATABASE_UNREACHABLE, Base, Database, DatabaseUnavailableError, UtcDateTime
-from cogs.core.storage.files import replace_files, used_files
+from cogs.core.storage.files import FileRow, replace_files, used_files
 from cogs.core.storage.lease import Lease
 from diffusion.request import ImageRequest
 from diffusion.text import N_
@@ -231,6 +231,13 @@ class CreationStore:
     async def unfinished(self) -> list[Creation]:
         """Return all unfinished creations, oldest first."""
         return await self._read(select(Creation).where(Creation.state.in_(UNFINISHED_STATES)).order_by(Creation.id))
+
+    async def with_files(self, names: Collection[str]) -> list[Creation]:
+        """Return the creations that use any of the files ``names``."""
+        if not names:
+            return []
+        users = select(FileRow.creation_id).where(FileRow.name.in_(names))
+        return await self._read(select(Creation).where(Creation.id.in_(users)))
 
     async def used_files(self, names: Collection[str]) -> set[str]:
         """Return those of ``names`` that any creation uses."""

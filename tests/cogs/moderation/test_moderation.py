@@ -169,4 +169,4 @@ async def test_blocked_words_apply_to_branches_and_morphs(server, manager, form)
     user = SimpleNamespace(id=1, roles=[])
     interaction = SimpleNamespace(client=server.env.bot, user=user, extras={}, **place)
     with pytest.raises(NotAllowedError, match="“fox”"):
-        await server.service.rules.admit(Context.of(interaction), request)
+        await server.service.rules.admit(Context.of(interaction), request, request.prompts)
