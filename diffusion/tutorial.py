@@ -101,7 +101,9 @@ class ImageDiffusionModel:
             return_tensors="pt",
         )
         with torch.no_grad():
-            text_embeds: Tensor = self.text_encoder(tokens.input_ids.to(self.device)).last_hidden_state
+            masks_padding = getattr(self.text_encoder.config, "use_attention_mask", False)
+            mask = tokens.attention_mask.to(self.device) if masks_padding else None
+            text_embeds: Tensor = self.text_encoder(tokens.input_ids.to(self.device), attention_mask=mask).last_hidden_state
         return text_embeds
 
     def get_prompt_embeds(self, prompt: str | list[str]) -> Tensor:

@@ -21,7 +21,10 @@ class Family(Protocol):
     """
 
     pipeline: ClassVar[str]  # diffusers' pipeline class in model_index.json
+    other_pipelines: ClassVar[tuple[str, ...]] = ()  # those with the same parts
+    label: ClassVar[str]  # for sentences
     parts: ClassVar[Mapping[str, type]]  # by folder: all parts to download and load
+    optional_parts: ClassVar[tuple[str, ...]] = ()  # those that drawing does not need
     samplers: ClassVar[Mapping[str, Sampler]]  # those that suit this family
     defaults: ClassVar[Defaults] = Defaults()
     guidance_above: ClassVar[float] = 1.0  # the scale above which guidance needs the unconditional row
@@ -38,6 +41,13 @@ class Family(Protocol):
     device: torch.device
     dtype: torch.dtype  # of the denoiser
     pixel_dtype: torch.dtype  # in which pixels become latents and back
+
+    @classmethod
+    def check_configs(cls, configs: Mapping[str, Mapping[str, Any]]) -> None:
+        """Raise `ValueError` for a model that this family would draw wrongly.
+
+        ``configs`` are the JSON objects of the parts by name, as far as they are there. The text names what is not understood.
+        """
 
     def count_tokens(self, text: str) -> int:
         """Count the tokens of ``text`` without start and end marks. Safe in any thread."""

@@ -5,4 +5,6 @@ from typing import Final
 from diffusion.families.family import Family
 from diffusion.families.stable_diffusion import StableDiffusion
 
-FAMILIES: Final[dict[str, type[Family]]] = {family.pipeline: family for family in (StableDiffusion,)}
+FAMILIES: Final[dict[str, type[Family]]] = {
+    pipeline: family for family in (StableDiffusion,) for pipeline in (family.pipeline, *family.other_pipelines)
+}

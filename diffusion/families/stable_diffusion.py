@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from diffusion.families.family import Family
+from diffusion.families.stable_diffusion_configs import check_configs, sample_size
 from diffusion.request import ImageRequest
 from diffusion.sampling.conditions import Conditions
 from diffusion.sampling.guidance import predict_x_0
@@ -34,7 +35,19 @@ class StableDiffusion(Family):
         "unet": UNet2DConditionModel,
         "scheduler": DDIMScheduler,
     }
+    other_pipelines = (
+        "StableDiffusionImg2ImgPipeline",
+        "StableDiffusionInpaintPipeline",
+        "StableDiffusionInpaintPipelineLegacy",
+    )
+    label = "Stable Diffusion 1 and 2"
+    optional_parts = ("safety_checker", "feature_extractor", "image_encoder")
     samplers = SAMPLERS
+
+    @classmethod
+    def check_configs(cls, configs: Mapping[str, Mapping[str, Any]]) -> None:
+        """Raise `ValueError` for a model that would be drawn wrongly."""
+        check_configs(configs)
 
     def __init__(
         self,
@@ -44,7 +57,9 @@ class StableDiffusion(Family):
         unet: UNet2DConditionModel,
         scheduler_config: dict[str, Any],
     ) -> None:
-        _assert_fit(vae, tokenizer, text_encoder, unet)
+        texts = text_encoder.config.to_dict()
+        self.check_configs({"vae": vae.config, "text_encoder": texts, "unet": unet.config, "scheduler": scheduler_config})
+        _assert_fit(tokenizer, text_encoder)
         self.vae = vae
         self.tokenizer = tokenizer
         self.text_encoder = text_encoder
@@ -57,8 +72,10 @@ class StableDiffusion(Family):
         self.latent_factor = 2 ** (len(vae.config.block_out_channels) - 1)
         self.grid = self.latent_factor
         self.latent_channels = unet.config.in_channels
-        self.sample_side = unet.config.sample_size * self.latent_factor
-        self.max_tokens = int(tokenizer.model_max_length) - 2
+        self.sample_side = sample_size(unet.config) * self.latent_factor
+        # A tokenizer that does not know the limit says 1e30.
+        self._context = min(int(tokenizer.model_max_length), int(text_encoder.config.max_position_embeddings))
+        self.max_tokens = self._context - 2
         self.max_steps = int(scheduler_config.get("num_train_timesteps", 1000))
         self._alphas_cumprod = DDIMScheduler.from_config(scheduler_config).alphas_cumprod
         self._encode_text = lru_cache(PROMPTS_CACHED)(self._encode_text_uncached)
@@ -84,8 +101,12 @@ class StableDiffusion(Family):
     @torch.inference_mode()
     def _encode_text_uncached(self, text: str) -> Conditions:
         ids = self._input_ids(text)
-        ids += [self.tokenizer.pad_token_id] * (self.tokenizer.model_max_length - len(ids))
-        embeds = self.text_encoder(torch.tensor([ids], device=self.device)).last_hidden_state
+        padding = self._context - len(ids)
+        mask = None
+        if getattr(self.text_encoder.config, "use_attention_mask", False):
+            mask = torch.tensor([[1] * len(ids) + [0] * padding], device=self.device)
+        ids += [self.tokenizer.pad_token_id] * padding
+        embeds = self.text_encoder(torch.tensor([ids], device=self.device), attention_mask=mask).last_hidden_state
         return Conditions({"prompt_embeds": embeds.to(self.dtype)})
 
     def _input_ids(self, text: str) -> list[int]:
@@ -132,20 +153,10 @@ class StableDiffusion(Family):
         return pixels
 
 
-def _assert_fit(vae: AutoencoderKL, tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, unet: UNet2DConditionModel) -> None:
-    """Raise `ValueError` where the parts are not of one model."""
+def _assert_fit(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel) -> None:
+    """Raise `ValueError` where the tokenizer is not that of the text encoder."""
     tokens = len(tokenizer)
     entries = text_encoder.config.vocab_size
     # A missing tokenizer comes out of transformers as an empty one with its two special tokens.
     if not 2 < tokens <= entries:
         raise ValueError(f"its tokenizer has {tokens} entries and its text encoder {entries}")
-    if unet.config.in_channels != vae.config.latent_channels:
-        raise ValueError(
-            f"its UNet reads {unet.config.in_channels} channels and its autoencoder makes {vae.config.latent_channels}"
-        )
-    pooled = unet.config.addition_embed_type not in (None, "text")  # "text" pools what the text encoder says anyway
-    if unet.config.cross_attention_dim != text_encoder.config.hidden_size or pooled:
-        raise ValueError(
-            "its UNet needs more than this text encoder provides, as that of Stable Diffusion XL does;"
-            " only Stable Diffusion 1 and 2 are supported"
-        )

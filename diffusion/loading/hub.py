@@ -1,13 +1,15 @@
 """Find a model's files in a folder or the hub's cache; download missing ones."""
 
 import errno
+import json
 import re
 import shutil
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from huggingface_hub import HfApi, constants, get_cached_repo_tree, hf_hub_download, snapshot_download, try_to_load_from_cache
+from huggingface_hub import HfApi, ModelInfo, constants, get_cached_repo_tree, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import (
     CachedRepoTreeNotFoundError,
     GatedRepoError,
@@ -17,7 +19,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 from huggingface_hub.hf_api import RepoSibling
-from huggingface_hub.utils import enable_progress_bars
+from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 
 from diffusion.errors import ModelLoadError
 
@@ -28,12 +30,61 @@ WEIGHTS: Final = re.compile(
 PICKLES: Final = (".bin", ".ckpt", ".pt", ".pth")
 TEXT_SUFFIXES: Final = (".json", ".txt")
 HALF: Final = "fp16"
+CONFIGS: Final = re.compile(r"(?:modular_)?model_index\.json|(?:[\w.-]+/)?(?:config|scheduler_config|adapter_config)\.json")
+CACHED_CONFIGS: Final = ("model_index.json", "unet/config.json")  # one of them shows the folder of a cached model
 ROOM: Final = 100 * 2**20  # bytes that a download leaves free on the disk
 TOKENS_URL: Final = f"{constants.ENDPOINT}/settings/tokens"
 
 
 class NoWeightsError(Exception):
     """A folder of a model has no readable weights; the text names the reason."""
+
+
+@dataclass(frozen=True)
+class Configs:
+    """The configurations of a model, in ``folder``, and the ``names`` of all its files."""
+
+    folder: Path
+    names: tuple[str, ...]
+
+    def read(self, name: str) -> dict[str, Any] | None:
+        """Read the JSON file ``name``; None if there is none.
+
+        Raises `ValueError` if it holds no object.
+        """
+        try:
+            value = json.loads((self.folder / name).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise ValueError(f"its {name} is damaged: {error}.") from error
+        if not isinstance(value, dict):
+            raise ValueError(f"its {name} holds no JSON object.")
+        return value
+
+
+def fetch_configs(source: str) -> Configs:
+    """Return the configurations of ``source``, a folder or hub id, without weights.
+
+    Raises `ModelLoadError` with what to do.
+    """
+    if Path(source).is_dir():
+        return Configs(Path(source), tuple(path.relative_to(source).as_posix() for path in _two_levels(Path(source))))
+    try:
+        info = _hub_info(source)
+    except (HTTPError, OSError) as error:
+        if cached := _cached_configs(source):
+            return cached
+        raise ModelLoadError(source, _hub_error_hint(source, error)) from error
+    names = tuple(file.rfilename for file in info.siblings or [])
+    wanted = [name for name in names if CONFIGS.fullmatch(name)]
+    if not wanted:
+        return Configs(Path("no configurations"), names)
+    try:
+        disable_progress_bars()  # they are small
+        return Configs(Path(snapshot_download(source, allow_patterns=wanted)), names)
+    except (HTTPError, OSError) as error:
+        raise ModelLoadError(source, _hub_error_hint(source, error)) from error
 
 
 def fetch(source: str, folders: Sequence[str], half: bool = False) -> Path:
@@ -45,10 +96,8 @@ def fetch(source: str, folders: Sequence[str], half: bool = False) -> Path:
     """
     if Path(source).is_dir():
         return Path(source)
-    if Path(source).is_absolute() or not HUB_ID.fullmatch(source):
-        raise ModelLoadError(source, "there is no such folder or file.")
     try:
-        info = HfApi().model_info(source, files_metadata=True)
+        info = _hub_info(source)
     except (HTTPError, OSError) as error:
         if cached := _cached(source, folders, half):
             return cached
@@ -64,19 +113,28 @@ def fetch(source: str, folders: Sequence[str], half: bool = False) -> Path:
         raise ModelLoadError(source, _hub_error_hint(source, error)) from error
 
 
-def fetch_text(source: str, name: str) -> str | None:
-    """Return the text file ``name`` of ``source``, None if missing or unreachable.
+def _hub_info(source: str) -> ModelInfo:
+    """Ask the hub for the files of ``source``.
 
-    ``source`` is a folder or hub id.
+    Raises `ModelLoadError` for what cannot be a hub id, or an error of the hub.
     """
-    try:
-        if Path(source).is_dir():
-            return (Path(source) / name).read_text(encoding="utf-8")
-        if Path(source).is_absolute() or not HUB_ID.fullmatch(source):
-            return None
-        return Path(hf_hub_download(source, name)).read_text(encoding="utf-8")
-    except (HTTPError, OSError, ValueError):
-        return None
+    if Path(source).is_absolute() or not HUB_ID.fullmatch(source):
+        raise ModelLoadError(source, "there is no such folder or file.")
+    return HfApi().model_info(source, files_metadata=True)
+
+
+def _two_levels(folder: Path) -> Iterable[Path]:
+    """Yield the files in ``folder`` and in its folders, in order."""
+    return sorted(path for pattern in ("*", "*/*") for path in folder.glob(pattern) if path.is_file())
+
+
+def _cached_configs(source: str) -> Configs | None:
+    """Return the cached configurations of ``source``, None if there are none."""
+    for name in CACHED_CONFIGS:
+        if isinstance(path := try_to_load_from_cache(source, name), str):
+            folder = Path(path).parents[name.count("/")]
+            return Configs(folder, tuple(file.relative_to(folder).as_posix() for file in _two_levels(folder)))
+    return None
 
 
 def variant_of(names: Iterable[str], folder: str, half: bool) -> str | None:

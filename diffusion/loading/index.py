@@ -1,35 +1,108 @@
-"""Find the family of a model by its model_index.json."""
+"""Find the family of a model by its configurations, before any weights are read."""
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from diffusers import SchedulerMixin
+
+from diffusion.errors import ModelLoadError
 from diffusion.families.family import Family
 from diffusion.families.registry import FAMILIES
 from diffusion.families.stable_diffusion import StableDiffusion
-from diffusion.loading.hub import fetch_text
+from diffusion.loading.hub import Configs, fetch_configs
 
-INDEX_FILE = "model_index.json"
-FILES = (".safetensors", ".ckpt")
+INDEX_FILE: Final = "model_index.json"
+MODULAR_INDEX_FILE: Final = "modular_model_index.json"
+SAFETENSORS: Final = (".safetensors", ".sft")
+FILES: Final = (*SAFETENSORS, ".ckpt", ".pt", ".pth", ".bin", ".gguf")
+LORA_FILES: Final = ("adapter_config.json", "pytorch_lora_weights.safetensors")
+CLASSIFIER: Final = "classifier"  # the folder of a classifier of noisy latents, which this project's own models may have
+Parts = Mapping[str, Mapping[str, Any]]
 
 
 def is_single_file(source: str) -> bool:
     """Whether ``source`` names a file, existing or not, not a folder or hub id."""
-    return Path(source).is_file() or Path(source).suffix in FILES
+    path = Path(source)
+    return path.is_file() or (path.suffix.lower() in FILES and not path.is_dir())
 
 
 def family_of(source: str) -> type[Family]:
-    """Return the family of a folder or hub id, Stable Diffusion if it is unknown.
+    """Return the family that draws with ``source``, a folder or hub id.
 
-    Loading an unknown model raises the reason.
+    Only its configurations are read or downloaded. Raises `ModelLoadError` for a model that no family understands.
     """
-    return FAMILIES.get(str(_index(source).get("_class_name")), StableDiffusion)
-
-
-def _index(source: str) -> dict[str, Any]:
-    text = fetch_text(source, INDEX_FILE)
+    configs = fetch_configs(source)
     try:
-        index = json.loads(text or "{}")
-    except ValueError:
-        return {}
-    return index if isinstance(index, dict) else {}
+        return _family_of(configs)
+    except ValueError as error:
+        raise ModelLoadError(source, str(error)) from error
+
+
+def _family_of(configs: Configs) -> type[Family]:
+    index = configs.read(INDEX_FILE) or {}
+    pipeline = index.get("_class_name")
+    if pipeline is None:
+        if configs.read("unet/config.json") is None:
+            raise ValueError(_describe_other(configs))
+        pipeline = StableDiffusion.pipeline  # early models came without an index
+    family = FAMILIES.get(str(pipeline))
+    if family is None:
+        raise ValueError(unsupported(f"a model for {pipeline} of diffusers"))
+    _assert_parts(index, family)
+    family.check_configs(_part_configs(configs, index, family))
+    return family
+
+
+def unsupported(kind: str) -> str:
+    """Return the sentence that refuses what is ``kind``."""
+    known = sorted({family.label for family in FAMILIES.values()})
+    return f"it is {kind}. Supported are models of {', '.join(known)}."
+
+
+def _assert_parts(index: Mapping[str, Any], family: type[Family]) -> None:
+    """Raise `ValueError` for a part in ``index`` that ``family`` does not know."""
+    for name, entry in index.items():
+        if not isinstance(entry, list) or len(entry) != 2 or name.startswith("_"):
+            continue
+        kind = entry[1]
+        part = family.parts.get(name)
+        if part is None:
+            if kind and name not in (*family.optional_parts, CLASSIFIER):
+                raise ValueError(f"it has the part {name} ({kind}), which is not supported.")
+        elif not kind:
+            raise ValueError(f"its {name} is missing: {INDEX_FILE} names none.")
+        elif not issubclass(part, SchedulerMixin) and str(kind).removesuffix("Fast") != part.__name__:
+            raise ValueError(f"its {name} is of the kind {kind}, and only {part.__name__} is supported.")
+
+
+def _part_configs(configs: Configs, index: Mapping[str, Any], family: type[Family]) -> dict[str, dict[str, Any]]:
+    """Return the configurations of the parts by name; the scheduler's has its class."""
+    found = {}
+    for name, kind in family.parts.items():
+        is_scheduler = issubclass(kind, SchedulerMixin)
+        config = configs.read(f"{name}/{'scheduler_config' if is_scheduler else 'config'}.json")
+        if config is None:
+            continue  # loading it will tell
+        if is_scheduler and isinstance(entry := index.get(name), list):
+            config["_class_name"] = config.get("_class_name") or entry[-1]
+        found[name] = config
+    return found
+
+
+def _describe_other(configs: Configs) -> str:
+    """Return why what has no index of a pipeline is no model."""
+    if modular := configs.read(MODULAR_INDEX_FILE):
+        return unsupported(f"a modular model ({modular.get('_class_name') or modular.get('_blocks_class_name')})")
+    if any(name in configs.names for name in LORA_FILES):
+        return unsupported("a LoRA, which only changes another model")
+    if any(name.lower().endswith(".gguf") for name in configs.names):
+        return unsupported("in GGUF, a format of quantized weights")
+    config = configs.read("config.json") or {}
+    if kind := config.get("_class_name"):
+        return f"it is one part of a model ({kind}). Name the folder that holds all parts and {INDEX_FILE}."
+    if kinds := config.get("architectures"):
+        return unsupported(f"a model of transformers ({kinds[0]}), which draws no pictures")
+    if files := [name for name in configs.names if "/" not in name and name.lower().endswith(SAFETENSORS)]:
+        return f"it has no {INDEX_FILE}. If {files[0]} in it is a model in one file, name the path of that file."
+    return f"it has no {INDEX_FILE}, so it is no model in diffusers' layout."

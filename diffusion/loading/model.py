@@ -19,11 +19,10 @@ from diffusion.families.stable_diffusion import StableDiffusion
 from diffusion.loading.device import best_device, best_dtype
 from diffusion.loading.folder import PRETRAINED, load_folder, load_network, networks_of
 from diffusion.loading.hub import NoWeightsError, fetch
-from diffusion.loading.index import family_of, is_single_file
+from diffusion.loading.index import CLASSIFIER, family_of, is_single_file
 from diffusion.loading.single_file import load_checkpoint
 from diffusion.sampling.classifier_guidance import ClassifierGuidance
 
-CLASSIFIER = "classifier"  # the folder of a classifier of noisy latents, which this project's own models may have
 # What libraries raise for a model that cannot be loaded. torch reports an unknown device by RuntimeError and one it was not
 # built for by AssertionError.
 LOAD_ERRORS = (NoWeightsError, OSError, ValueError, KeyError, ImportError, RuntimeError, AssertionError)
