@@ -157,10 +157,13 @@ def _split_jpeg(data: bytes, metadata: Metadata) -> bytes:
 def _split_webp(data: bytes, metadata: Metadata) -> bytes:
     kept = []
     start = 12
-    while start + 8 <= len(data):
+    last = min(len(data), int.from_bytes(data[4:8], "little") + 8)
+    while start + 8 <= last:
         kind = data[start : start + 4]
         end = start + 8 + int.from_bytes(data[start + 4 : start + 8], "little")
         content = data[start + 8 : end]
+        if kind not in WEBP_METADATA and end > len(data):  # torn within the pixels: the decoder says so
+            return data
         if kind == b"VP8X" and content:
             header = bytes((content[0] & ~WEBP_METADATA_FLAGS,)) + content[1:]
             kept.append(data[start : start + 8] + header)
@@ -174,7 +177,4 @@ def _split_webp(data: bytes, metadata: Metadata) -> bytes:
             metadata.add_text("xmp", decode_text(content))
         start = end + end % 2  # an odd chunk is padded
     chunks = b"".join(kept)
-    size = int.from_bytes(data[4:8], "little") + 8
-    if len(data) < size and not start > size:  # torn within the pixels: the decoder says so
-        return data
     return b"RIFF" + (len(chunks) + 4).to_bytes(4, "little") + b"WEBP" + chunks

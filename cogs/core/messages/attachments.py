@@ -92,18 +92,21 @@ def _files_of_layout(http: Any, components: Iterable[discord.Component]) -> Iter
             yield PostedFile(name, description or "", 0, read, media.content_type or "", spoiler or name.startswith("SPOILER_"))
 
 
-def _media(components: Iterable[discord.Component]) -> Iterator[tuple[discord.UnfurledMediaItem, str | None, bool]]:
+def _media(
+    components: Iterable[discord.Component], hidden: bool = False
+) -> Iterator[tuple[discord.UnfurledMediaItem, str | None, bool]]:
+    """Yield each media item, its alt text and whether it is a spoiler; ``hidden`` says that of all of them."""
     for component in components:
         if isinstance(component, discord.MediaGalleryComponent):
-            yield from ((item.media, item.description, item.spoiler) for item in component.items)
+            yield from ((item.media, item.description, hidden or item.spoiler) for item in component.items)
         elif isinstance(component, discord.ThumbnailComponent):
-            yield component.media, component.description, component.spoiler
+            yield component.media, component.description, hidden or component.spoiler
         elif isinstance(component, discord.FileComponent):
-            yield component.media, None, component.spoiler
+            yield component.media, None, hidden or component.spoiler
         elif isinstance(component, discord.SectionComponent):
-            yield from _media([component.accessory])
+            yield from _media([component.accessory], hidden)
         elif isinstance(component, discord.Container):
-            yield from _media(component.children)
+            yield from _media(component.children, hidden or component.spoiler)
 
 
 def hides_any(*files: discord.Attachment | PostedFile | None) -> bool:

@@ -104,6 +104,31 @@ def test_decode_picture_goes_by_the_content_alone(kind):
     assert picture.format == kind and picture.size == (20, 10) and not picture.animated
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        encoded(WIDE, "PNG")[:-12],
+        encoded(WIDE, "PNG") + b"junk",
+        encoded(WIDE, "JPEG") + b"junk",
+        encoded(WIDE, "MPO", save_all=True, append_images=[WIDE]),
+        encoded(WIDE, "GIF")[:-1],
+        encoded(WIDE, "WEBP") + b"junk",
+        encoded(WIDE, "WEBP", exif=b"junk" * 20)[:-20],
+    ],
+    ids=[
+        "PNG without end",
+        "PNG and more",
+        "JPEG and more",
+        "photo of two",
+        "GIF without end",
+        "WebP and more",
+        "WebP with torn EXIF",
+    ],
+)
+def test_decode_picture_reads_files_whose_end_is_unusual(data):
+    assert decode_picture(data).size == (20, 10)
+
+
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "GIF", "AVIF"])
 def test_decode_picture_says_what_is_animated(kind):
     frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
