@@ -13,6 +13,7 @@ from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import say
 from cogs.core.policy.context import Context
 from cogs.core.policy.permissions import check_operator
+from cogs.core.request.options import server_only
 from cogs.core.types import Interaction
 from diffusion.errors import DarkroomError
 from diffusion.text import N_
@@ -26,6 +27,7 @@ OTHER_PROCESSES = N_("Other processes that do the same within seconds: {count}."
 DRAINED = N_("Drained: all requests are finished. Use `/admin resume` to accept requests again.")
 
 
+@server_only
 @app_commands.default_permissions(administrator=True)
 class AdminCog(commands.GroupCog, group_name="admin", group_description="Control the bot (operator only)"):
     """Pauses, drains and reloads the bot in all of its processes.

@@ -2,6 +2,7 @@
 
 DarkroomError
 ├── InvalidRequestError     a value of a request is out of range; `field` names it
+│   └── SeveralInvalidError  several are, and `errors` holds one for each
 ├── InvalidImageError       a file is not a readable image
 ├── QueueFullError          too many images are waiting
 ├── JobCancelledError       the job was cancelled before it was finished
@@ -11,6 +12,8 @@ DarkroomError
 └── ModelLoadError          a model cannot be loaded; `source` names it
 """
 
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from diffusion.redaction import redact
@@ -30,6 +33,42 @@ class InvalidRequestError(DarkroomError):
     def __init__(self, field: str, template: Template, /, **values: Any) -> None:
         super().__init__(template, field=field.replace("_", " "), **values)
         self.field = field
+
+
+class SeveralInvalidError(InvalidRequestError):
+    """Several values of a request are invalid; ``errors`` say which."""
+
+    def __init__(self, errors: Sequence[InvalidRequestError]) -> None:
+        super().__init__(errors[0].field, "{errors}", errors="\n".join(map(str, errors)))
+        self.errors = tuple(errors)
+
+
+def raise_all(errors: Iterable[InvalidRequestError]) -> None:
+    """Raise ``errors`` as one error, so that a member reads all at once."""
+    found = [single for error in errors for single in getattr(error, "errors", (error,))]
+    if len(found) > 1:
+        raise SeveralInvalidError(found)
+    if found:
+        raise found[0]
+
+
+class Problems:
+    """Collects the errors of several values for `raise_all`."""
+
+    def __init__(self) -> None:
+        self.errors: list[InvalidRequestError] = []
+
+    @contextlib.contextmanager
+    def collect(self) -> Iterator[None]:
+        """Note an `InvalidRequestError` of the block and go on."""
+        try:
+            yield
+        except InvalidRequestError as error:
+            self.errors.append(error)
+
+    def report(self) -> None:
+        """Raise what was collected, if anything."""
+        raise_all(self.errors)
 
 
 class InvalidImageError(DarkroomError):

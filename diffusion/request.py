@@ -2,12 +2,13 @@
 
 import math
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from PIL import Image
 
-from diffusion.errors import InvalidRequestError
+from diffusion.errors import InvalidRequestError, Problems, raise_all
 from diffusion.text import plural
 
 SAMPLER_NAMES: Final = {
@@ -77,41 +78,44 @@ class ImageRequest:
     guidance_interval: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
+        raise_all(self._find_errors())
+
+    def _find_errors(self) -> Iterator[InvalidRequestError]:
         if not self.prompt.strip() and self.image is None:
-            raise InvalidRequestError("prompt", "The prompt is empty. Describe what the picture should show.")
+            yield InvalidRequestError("prompt", "The prompt is empty. Describe what the picture should show.")
         for field in ("width", "height"):
             if getattr(self, field) < 1:
-                raise InvalidRequestError(field, "The {field} must be at least 1 pixel.")
+                yield InvalidRequestError(field, "The {field} must be at least 1 pixel.")
         if self.steps < 1:
-            raise InvalidRequestError("steps", "At least 1 step is needed.")
+            yield InvalidRequestError("steps", "At least 1 step is needed.")
+        elif not 0 <= self.start_step < self.steps:
+            yield InvalidRequestError(
+                "start_step", "The start step must be from 0 to {most}, less than the number of steps.", most=self.steps - 1
+            )
         if not math.isfinite(self.guidance_scale) or not 0 <= self.guidance_scale <= 50:
-            raise InvalidRequestError(
+            yield InvalidRequestError(
                 "guidance_scale", "The {field} must be a number from {least} to {most}.", least=0, most=50
             )
         first, end = self.guidance_interval
         if not 0 <= first <= end <= 1:
-            raise InvalidRequestError(
+            yield InvalidRequestError(
                 "guidance_interval", "The guidance interval must go from one share of the steps, 0 to 1, to a later one."
             )
         if self.sampler not in SAMPLER_NAMES:
             known = ", ".join(SAMPLER_NAMES)
-            raise InvalidRequestError(
+            yield InvalidRequestError(
                 "sampler", "There is no sampler {name}. Choose one of {known}.", name=repr(self.sampler), known=known
             )
         if not 0 <= self.seed <= MAX_SEED:
-            raise InvalidRequestError(
+            yield InvalidRequestError(
                 "seed", "The {field} must be a whole number from {least} to {most}.", least=0, most=MAX_SEED
             )
         if self.count < 1:
-            raise InvalidRequestError("count", "Ask for at least 1 picture.")
-        if not 0 <= self.start_step < self.steps:
-            raise InvalidRequestError(
-                "start_step", "The start step must be from 0 to {most}, less than the number of steps.", most=self.steps - 1
-            )
+            yield InvalidRequestError("count", "Ask for at least 1 picture.")
         if self.upscale not in UPSCALES:
-            raise InvalidRequestError("upscale", "Pictures can be upscaled by {known}.", known=", ".join(map(str, UPSCALES)))
+            yield InvalidRequestError("upscale", "Pictures can be upscaled by {known}.", known=", ".join(map(str, UPSCALES)))
         if self.upscale > 1 and self.upscale * max(self.width, self.height) > MAX_UPSCALED_SIDE:
-            raise InvalidRequestError(
+            yield InvalidRequestError(
                 "upscale",
                 plural(
                     "Upscaled pictures may have {most} pixel a side. Choose a smaller size or upscale.",
@@ -121,39 +125,39 @@ class ImageRequest:
                 most=MAX_UPSCALED_SIDE,
             )
         if not math.isfinite(self.label_scale) or not 0 <= self.label_scale <= 50:
-            raise InvalidRequestError("label_scale", "The {field} must be a number from {least} to {most}.", least=0, most=50)
+            yield InvalidRequestError("label_scale", "The {field} must be a number from {least} to {most}.", least=0, most=50)
         if self.mask is not None and (self.image is None or self.mask.size != self.image.size):
-            raise InvalidRequestError("mask", "The mask must be as large as the picture.")
+            yield InvalidRequestError("mask", "The mask must be as large as the picture.")
         if self.branches:
-            self._validate_branches()
+            yield from self._find_branch_errors()
         if self.animation not in ANIMATION_NAMES:
-            raise InvalidRequestError("animation", "Animations can be {known}.", known=" / ".join(ANIMATION_NAMES.values()))
+            yield InvalidRequestError("animation", "Animations can be {known}.", known=" / ".join(ANIMATION_NAMES.values()))
         if self.morph_to:
-            self._validate_morph()
+            yield from self._find_morph_errors()
         if self.variants and (self.count % len(self.variants) or self.morph_to):
-            raise InvalidRequestError(
+            yield InvalidRequestError(
                 "variants", "Each of several prompts needs the same number of pictures, and several prompts cannot morph."
             )
 
-    def _validate_branches(self) -> None:
+    def _find_branch_errors(self) -> Iterator[InvalidRequestError]:
         before = self.start_step
         for step, prompt in self.branches:
             if not before < step < self.steps:
-                raise InvalidRequestError(
+                yield InvalidRequestError(
                     "branches",
                     "A branch must begin after step {before} and before step {steps}.",
                     before=before,
                     steps=self.steps,
                 )
             if not prompt.strip():
-                raise InvalidRequestError("branches", "The prompt is empty. Describe what the picture should become.")
+                yield InvalidRequestError("branches", "The prompt is empty. Describe what the picture should become.")
             before = step
 
-    def _validate_morph(self) -> None:
+    def _find_morph_errors(self) -> Iterator[InvalidRequestError]:
         if self.count < 2:
-            raise InvalidRequestError("count", "A morph needs at least 2 frames.")
+            yield InvalidRequestError("count", "A morph needs at least 2 frames.")
         if self.image is not None or self.branches:
-            raise InvalidRequestError(
+            yield InvalidRequestError(
                 "morph_to", "A morph goes from one prompt to another. It cannot start from a picture or have branches."
             )
 
@@ -163,14 +167,16 @@ class ImageRequest:
 
     def validate_limits(self, limits: Limits) -> None:
         """Raise `InvalidRequestError` if a value exceeds ``limits``."""
+        problems = Problems()
         for field, value, most in (
             ("width", self.width, limits.side),
             ("height", self.height, limits.side),
             ("steps", self.steps, limits.steps),
             ("frames", self.count, limits.frames) if self.morph_to else ("count", self.count_each, limits.count),
         ):
-            if value > most:
-                raise InvalidRequestError(field, "The {field} may be at most {most} here, not {value}.", most=most, value=value)
+            with problems.collect():
+                validate_most(field, value, most)
+        problems.report()
 
     @property
     def uses_classifier(self) -> bool:
@@ -241,6 +247,12 @@ class ImageRequest:
 def random_seed() -> int:
     """Return a random seed."""
     return random.randrange(MAX_SEED + 1)
+
+
+def validate_most(field: str, value: int, most: int) -> None:
+    """Raise `InvalidRequestError` if ``value`` exceeds the limit ``most``."""
+    if value > most:
+        raise InvalidRequestError(field, "The {field} may be at most {most} here, not {value}.", most=most, value=value)
 
 
 def start_step_for(similarity: float, steps: int) -> int:

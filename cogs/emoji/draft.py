@@ -131,26 +131,16 @@ class NameForm(Form):
         super().__init__(say(language, FORM_TITLES[draft.kind.word]))
         self._draft = draft
         text_input: Any = discord.ui.TextInput
-        self.name = text_input(
-            label=say(language, "Name"),
-            default=draft.name,
-            min_length=2,
-            max_length=draft.kind.max_name_length,
-            custom_id="name",
-        )
-        self.add_item(self.name)
+        limit = draft.kind.max_name_length
+        self.name = text_input(default=draft.name, min_length=2, max_length=limit, custom_id="name")
+        self.ask(say(language, "Name"), self.name)
         if draft.kind is STICKER:
-            self.tag = text_input(
-                label=say(language, "Related emoji"), default=draft.tag, max_length=TAG_LIMIT, custom_id="tag"
-            )
+            self.tag = text_input(default=draft.tag, max_length=TAG_LIMIT, custom_id="tag")
+            self.ask(say(language, "Related emoji"), self.tag)
             self.description = text_input(
-                label=say(language, "Description"),
-                default=draft.description,
-                required=False,
-                max_length=DESCRIPTION_LIMIT,
-                custom_id="description",
+                default=draft.description, required=False, max_length=DESCRIPTION_LIMIT, custom_id="description"
             )
-            self.add_item(self.tag).add_item(self.description)
+            self.ask(say(language, "Description"), self.description)
 
     async def run(self, interaction: Interaction) -> None:
         """Add the draft to the server, or show why not and keep what was typed."""

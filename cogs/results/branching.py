@@ -50,13 +50,12 @@ class BranchForm(Form):
         self._request = request
         self._step = step
         self.prompt: discord.ui.TextInput[Any] = discord.ui.TextInput(
-            label=say(language, "What it should become"),
             style=discord.TextStyle.paragraph,
             default=request.prompts[-1][:PROMPT_LIMIT],
             max_length=PROMPT_LIMIT,
             custom_id="prompt",
         )
-        self.add_item(self.prompt)
+        self.ask(say(language, "What it should become"), self.prompt)
 
     async def run(self, interaction: Interaction) -> None:
         """Draw the creation again, with the new prompt from the step on."""

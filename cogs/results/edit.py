@@ -1,7 +1,7 @@
 """Edit: a form that draws finished pictures again with other settings."""
 
 import asyncio
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import discord
@@ -18,12 +18,15 @@ from cogs.core.policy.origins import Origin
 from cogs.core.request.edit_form import MAX_GUIDANCE, Edit
 from cogs.core.request.prompt import PROMPT_LIMIT, parse_prompt
 from cogs.core.types import Interaction
+from diffusion.errors import DarkroomError
 from diffusion.request import MAX_SEED, ImageRequest
+from diffusion.text import N_
 
 if TYPE_CHECKING:
     from bot import Darkroom
 
 MAX_DRAFTS: Final = 200
+UNCHANGED: Final = N_("Nothing was changed. Please change a field, or use Reroll for other pictures.")
 DRAFT_SECONDS: Final = 900.0  # as long as the interaction that was refused
 
 
@@ -59,15 +62,17 @@ class Editor:
         error_view = edit_again_view(context.member_id, original.id, context.language)
         interaction.extras[ERROR_VIEW] = error_view
         parsed = parse_prompt(edit.prompt, edit.negative)
-        count = (await source.request_soon()).count_each
-        confirmed = await confirm_variants(context, parsed, count) if len(parsed.variants) > 1 else context
+        request = await source.request_soon()
+        edited = self.service.builder.edit(context, request, parsed, **edit.request_fields(context.limits.steps))
+        if edited == request:
+            raise DarkroomError(UNCHANGED)
+        confirmed = await confirm_variants(context, parsed, request.count_each) if len(parsed.variants) > 1 else context
         if confirmed is None:
             return
         confirmed.interaction.extras[ERROR_VIEW] = error_view
 
         async def prepare() -> ImageRequest:
-            fields = edit.request_fields(confirmed.limits.steps)
-            return self.service.builder.edit(confirmed, await source.request(), parsed, **fields)
+            return edited
 
         await self.service.accept(confirmed, prepare, private=original.private, origin=Origin(original))
         self._drafts.pop(key, None)
@@ -94,32 +99,40 @@ class EditForm(Form):
     """Asks for other settings."""
 
     def __init__(self, editor: Editor, context: Context, source: ResultSource, filled: Edit) -> None:
-        language = context.language
-        super().__init__(say(language, "Edit"))
+        super().__init__(say(context.language, "Edit"))
         self._editor = editor
         self._source = source
-        for name, label, max_length in (
-            ("prompt", say(language, "Prompt"), PROMPT_LIMIT),
-            ("negative", say(language, "What it should not show"), PROMPT_LIMIT),
-            ("steps", say(language, "Steps, from 1 to {most}", most=context.limits.steps), 10),
-            ("guidance", say(language, "Guidance, from 0 to {most}", most=MAX_GUIDANCE), 10),
-            ("seed", say(language, "Seed; leave it empty for another one"), len(str(MAX_SEED)) + 2),
-        ):
+        self._filled = filled
+        texts = asdict(filled)
+        for name, label, max_length in _fields(context, is_morph=filled.target is not None):
             style = discord.TextStyle.paragraph if max_length == PROMPT_LIMIT else discord.TextStyle.short
             field: discord.ui.TextInput[Any] = discord.ui.TextInput(
-                label=label,
-                style=style,
-                default=asdict(filled)[name][:max_length],
-                required=False,
-                max_length=max_length,
-                custom_id=name,
+                style=style, default=texts[name][:max_length], required=False, max_length=max_length, custom_id=name
             )
-            self.add_item(field)
+            self.ask(label, field)
 
     async def run(self, interaction: Interaction) -> None:
         """Pass on what the member typed."""
-        typed = {item.custom_id: item.value for item in self.children if isinstance(item, discord.ui.TextInput)}
-        await self._editor.submit(interaction, self._source, Edit(**typed))
+        typed = {item.custom_id: item.value for item in self.walk_children() if isinstance(item, discord.ui.TextInput)}
+        await self._editor.submit(interaction, self._source, replace(self._filled, **typed))
+
+
+def _fields(context: Context, is_morph: bool) -> list[tuple[str, str, int]]:
+    """Return the name, label and length of each field; Discord shows five.
+
+    A morph has its second prompt instead of the guidance, which ``--cfg`` in the first prompt still sets.
+    """
+    language = context.language
+    fields = {
+        "prompt": (say(language, "What it shows first") if is_morph else say(language, "Prompt"), PROMPT_LIMIT),
+        "target": (say(language, "What it becomes"), PROMPT_LIMIT),
+        "negative": (say(language, "What it should not show"), PROMPT_LIMIT),
+        "steps": (say(language, "Steps, from 1 to {most}", most=context.limits.steps), 10),
+        "guidance": (say(language, "Guidance, from 0 to {most}", most=MAX_GUIDANCE), 10),
+        "seed": (say(language, "Seed; leave it empty for another one"), len(str(MAX_SEED)) + 2),
+    }
+    del fields["guidance" if is_morph else "target"]
+    return [(name, label, max_length) for name, (label, max_length) in fields.items()]
 
 
 async def setup(bot: "Darkroom") -> None:

@@ -2,12 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from cogs.settings.cog import SettingsCog
+from cogs.settings.cog import SettingsCog, SetupCog
 
 if TYPE_CHECKING:
     from bot import Darkroom
 
 
 async def setup(bot: "Darkroom") -> None:
-    """Add the cog."""
-    await bot.add_cog(SettingsCog(bot.service))
+    """Add the cogs."""
+    await bot.add_cog(SettingsCog())
+    await bot.add_cog(SetupCog(bot.service))

@@ -1,4 +1,4 @@
-"""/settings: show and change the settings of a member, a channel or a server."""
+"""/settings and /setup: the settings of a member, and of a channel or a server."""
 
 import discord
 from discord import app_commands
@@ -6,31 +6,38 @@ from discord.app_commands import Range
 from discord.ext import commands
 
 from cogs.core.generation.service import GenerationService
+from cogs.core.request.options import server_only
 from cogs.core.request.preferences import RANGES, Scope
 from cogs.core.types import Interaction
 from cogs.settings.panel import managed_subject, panel_message
 
 
 class SettingsCog(commands.GroupCog, group_name="settings", group_description="Set defaults for everything you leave out"):
-    """Shows and changes settings."""
+    """Shows and changes the settings of members."""
+
+    @app_commands.command()
+    async def mine(self, interaction: Interaction) -> None:
+        """Show and change your own settings, which apply everywhere."""
+        await _show(interaction, Scope.MEMBER)
+
+
+@server_only
+@app_commands.default_permissions(manage_guild=True)
+class SetupCog(commands.GroupCog, group_name="setup", group_description="Set defaults and limits of this server"):
+    """Shows and changes the settings of channels and servers."""
 
     def __init__(self, service: GenerationService) -> None:
         self.service = service
 
     @app_commands.command()
-    async def mine(self, interaction: Interaction) -> None:
-        """Show and change your own settings, which apply everywhere."""
-        await self._show(interaction, Scope.MEMBER)
-
-    @app_commands.command()
     async def channel(self, interaction: Interaction) -> None:
         """Show and change the settings of this channel (Manage Server)."""
-        await self._show(interaction, Scope.CHANNEL)
+        await _show(interaction, Scope.CHANNEL)
 
     @app_commands.command()
     async def server(self, interaction: Interaction) -> None:
         """Show and change the settings of this server (Manage Server)."""
-        await self._show(interaction, Scope.SERVER)
+        await _show(interaction, Scope.SERVER)
 
     @app_commands.command()
     @app_commands.describe(
@@ -49,6 +56,7 @@ class SettingsCog(commands.GroupCog, group_name="settings", group_description="S
         await preference_store.set(Scope.SERVER, server, before.with_(allowances=allowances or None))
         await interaction.response.send_message(**panel_message(interaction, Scope.SERVER), ephemeral=True)
 
-    async def _show(self, interaction: Interaction, scope: Scope) -> None:
-        await self.service.preference_store.reload(scope, managed_subject(interaction, scope))
-        await interaction.response.send_message(**panel_message(interaction, scope), ephemeral=True)
+
+async def _show(interaction: Interaction, scope: Scope) -> None:
+    await interaction.client.service.preference_store.reload(scope, managed_subject(interaction, scope))
+    await interaction.response.send_message(**panel_message(interaction, scope), ephemeral=True)

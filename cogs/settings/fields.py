@@ -53,7 +53,7 @@ SETTING_FIELDS: Final = {
     "max_steps": SettingField(N_("Most steps"), N_("The most steps that a request may have")),
     "max_count": SettingField(N_("Most pictures at once"), N_("The most pictures of one prompt that a request may have")),
     "allowance": SettingField(
-        N_("Pictures a day"), N_("The most for each member; for roles: /settings allowance"), unset_text=N_("any number")
+        N_("Pictures a day"), N_("The most for each member; for roles: /setup allowance"), unset_text=N_("any number")
     ),
     "channels": SettingField(
         N_("Channels"), N_("Where members may make pictures; none: everywhere"), mentions="<#{}>", unset_text=N_("all")

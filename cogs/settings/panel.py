@@ -62,7 +62,7 @@ class SettingsPageForm(Form):
         for name, control in self._controls.items():
             label = say(language, SETTING_FIELDS[name].label)
             hint = say(language, SETTING_FIELDS[name].hint)
-            self.add_item(discord.ui.Label(text=label, description=hint, component=control))
+            self.ask(label, control, hint)
 
     async def run(self, interaction: Interaction) -> None:
         """Set all values and show the panel again; set none if one of them is invalid."""

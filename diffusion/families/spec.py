@@ -3,9 +3,9 @@
 from collections.abc import Collection
 from typing import Any
 
-from diffusion.errors import InvalidRequestError
+from diffusion.errors import InvalidRequestError, Problems
 from diffusion.families.defaults import Defaults
-from diffusion.request import ImageRequest
+from diffusion.request import ImageRequest, validate_most
 from diffusion.text import plural
 
 
@@ -53,23 +53,31 @@ class ModelSpec:
 
     def validate(self, request: ImageRequest) -> None:
         """Raise `InvalidRequestError` for values that this model does not accept."""
+        problems = Problems()
         for field in ("width", "height"):
-            self._validate_side(field, getattr(request, field))
-        if request.sampler not in self.samplers:
+            with problems.collect():
+                self._validate_side(field, getattr(request, field))
+        with problems.collect():
+            self._validate_sampler(request.sampler)
+        with problems.collect():
+            validate_most("steps", request.steps, self.max_steps)
+        for prompt in request.prompts:
+            with problems.collect():
+                self._validate_text("prompt", prompt)
+        with problems.collect():
+            self._validate_text("negative_prompt", request.negative_prompt)
+        with problems.collect():
+            self._validate_label(request.guide_label)
+        problems.report()
+
+    def _validate_sampler(self, sampler: str) -> None:
+        if sampler not in self.samplers:
             raise InvalidRequestError(
                 "sampler",
                 "There is no sampler {name}. Choose one of {known}.",
-                name=repr(request.sampler),
+                name=repr(sampler),
                 known=", ".join(self.samplers),
             )
-        if request.steps > self.max_steps:
-            raise InvalidRequestError(
-                "steps", "The {field} may be at most {most} here, not {value}.", most=self.max_steps, value=request.steps
-            )
-        for prompt in request.prompts:
-            self._validate_text("prompt", prompt)
-        self._validate_text("negative_prompt", request.negative_prompt)
-        self._validate_label(request.guide_label)
 
     def _validate_side(self, field: str, side: int) -> None:
         if side % self.grid:

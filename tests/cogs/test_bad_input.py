@@ -1,6 +1,8 @@
 """Input that is wrong in the same way for many commands: each command, menu, button and select that the bot has is walked
 through, new ones of themselves. Each time the member is told one sentence, alone, and nothing is begun, kept or counted."""
 
+from dataclasses import replace
+
 import discord
 import pytest
 from discord import AppCommandOptionType as Kind
@@ -140,7 +142,7 @@ async def test_selects_reject_values_not_offered(server, chief, values):
 async def forms(server, member):
     """Every form that the bot has, opened one after another."""
     for scope in Scope:
-        panel = await member.slash(server.channel, f"settings {'mine' if scope is Scope.MEMBER else scope}")
+        panel = await member.slash(server.channel, "settings mine" if scope is Scope.MEMBER else f"setup {scope}")
         for page in PAGES[scope]:
             yield await member.click(panel.response, label=page.capitalize())
     made = await member.slash(server.channel, "imagine", prompt="fox", steps=3)
@@ -182,3 +184,15 @@ async def test_forms_reject_long_text_in_every_field(server, chief):
 
 def subjects(server, member):
     return (Scope.MEMBER, member.id), (Scope.CHANNEL, server.channel.id), (Scope.SERVER, server.guild.id)
+
+
+async def test_all_invalid_options_are_reported_at_once(server):
+    refused = await server.alice.slash(server.channel, "imagine", prompt="fox", size="5000x5001")
+    lines = private_text(refused).splitlines()
+    assert lines == ["The width may be at most 256 here, not 5000.", "The height may be at most 256 here, not 5001."]
+
+
+async def test_size_over_the_limit_is_not_blamed_on_upscaling(server, monkeypatch):
+    monkeypatch.setattr(server.engine.model, "defaults", replace(server.engine.model.defaults, upscale=4))
+    refused = await server.alice.slash(server.channel, "imagine", prompt="fox", size="5000x5000")
+    assert "upscale" not in private_text(refused).lower() and "at most 256" in private_text(refused)

@@ -1,11 +1,11 @@
-"""Use of the panel of `/settings`."""
+"""Use of the panels of `/settings` and `/setup`."""
 
 from tests.support.interactions import SELECT, TEXT_INPUT
 
 
 async def submit_page(actor, channel, scope, page, **values):
     """Open the panel, press the button of ``page`` and send its form; gives the panel and what came of the form."""
-    shown = await actor.slash(channel, f"settings {scope}")
+    shown = await actor.slash(channel, f"settings {scope}" if scope == "mine" else f"setup {scope}")
     form = await actor.click(shown.response, label=page)
     return shown.response, await actor.submit_modal(form, form_values(form) | values)
 

@@ -11,8 +11,17 @@ from cogs.core.request.options import Options, parse_size
 from cogs.core.request.prompt import ParsedPrompt, clean, validate_prompt
 from cogs.core.request.prompt_matrix import expand, prompt_fields
 from cogs.core.request.styles import Style, find_style, styles_of_words
+from diffusion.errors import Problems
 from diffusion.families.spec import ModelSpec
-from diffusion.request import ImageRequest, Limits, random_seed, start_step_for
+from diffusion.request import (
+    MAX_UPSCALED_SIDE,
+    UPSCALES,
+    ImageRequest,
+    Limits,
+    random_seed,
+    start_step_for,
+    validate_most,
+)
 from diffusion.serving.interface import ImageEngine
 
 NO_OPTIONS: Final = Options()
@@ -46,14 +55,29 @@ class RequestBuilder:
         """
         preferred = context.preferences.style if prompt.text else None
         style_name = options.style or prompt.flags.get("style") or preferred
-        style = self._style(style_name) if style_name else None
+        style = None
+        problems = Problems()
+        with problems.collect():
+            style = self._style(style_name) if style_name else None
         settings = self._defaults(context, style)
         if options.quality:
             settings |= self._preset(options.quality, context.limits)
         if prompt.flags:
             settings |= self._flags(prompt, context.limits)
-        settings |= options.request_fields() | fields
-        return self.engine.model.request(**_with_prompt(settings, prompt, style))
+        with problems.collect():
+            settings |= options.request_fields()
+        settings |= fields
+        for field, most in _maxima(context.limits).items():
+            with problems.collect():
+                validate_most(field, settings[field], most)
+            settings[field] = min(settings[field], most)  # so that nothing that follows from it is reported, too
+        settings.setdefault("upscale", self._default_upscale(settings["width"], settings["height"]))
+        with problems.collect():
+            request = self.engine.model.request(**_with_prompt(settings, prompt, style))
+            if problems.errors:
+                self.engine.model.validate(request)
+        problems.report()
+        return request
 
     def edit(self, context: Context, request: ImageRequest, prompt: ParsedPrompt, **fields: Any) -> ImageRequest:
         """Return ``request`` with another prompt and other ``fields``.
@@ -80,6 +104,11 @@ class RequestBuilder:
         """Return the size with the ratio ``aspect`` and the area of the model's square."""
         stretch = (aspect[0] / aspect[1]) ** 0.5
         return self._fit_size(self.model.sample_side * stretch, self.model.sample_side / stretch, limits)
+
+    def _default_upscale(self, width: int, height: int) -> int:
+        """Return the model's own upscale, lowered to what such a picture allows."""
+        most = min(self.model.defaults.upscale, MAX_UPSCALED_SIDE // max(width, height))
+        return max((factor for factor in UPSCALES if factor <= most), default=1)
 
     def _style(self, name: str) -> Style | None:
         return find_style(self.styles, clean(name))
@@ -129,6 +158,10 @@ class RequestBuilder:
         columns = max(1, min(round(width * scale), most))
         rows = max(1, min(round(height * scale), most))
         return columns * grid, rows * grid
+
+
+def _maxima(limits: Limits) -> dict[str, int]:
+    return {"width": limits.side, "height": limits.side, "steps": limits.steps, "count": limits.count}
 
 
 def _with_prompt(settings: dict[str, Any], prompt: ParsedPrompt, style: Style | None) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from babel.messages.pofile import read_po
 from discord.app_commands import TranslationContextLocation as Location
 from discord.app_commands import TranslationContextTypes, Translator, locale_str
 
+from diffusion.errors import SeveralInvalidError
 from diffusion.redaction import redact
 from diffusion.text import Plural, Template, Text, fill
 
@@ -105,6 +106,8 @@ def translate(language: str, text: Text) -> str:
 
     Also translates the name of the setting that it is about.
     """
+    if isinstance(text, SeveralInvalidError):
+        return "\n".join(translate(language, error) for error in text.errors)
     values = text.values
     if "field" in values:
         values = values | {"field": setting_name(language, values["field"])}

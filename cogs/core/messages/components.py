@@ -135,6 +135,10 @@ class Form(discord.ui.Modal):
     def __init__(self, title: str) -> None:
         super().__init__(title=title, timeout=FORM_TIMEOUT_SECONDS)
 
+    def ask(self, label: str, control: discord.ui.Item[Any], hint: str | None = None) -> None:
+        """Add ``control``, such as a text input, below its ``label``."""
+        self.add_item(discord.ui.Label(text=label, description=hint, component=control))
+
     async def interaction_check(self, interaction: Interaction, /) -> bool:  # type: ignore[override]
         """Return whether the texts are short enough; the reply to others leaves the form open."""
         for field in self.walk_children():

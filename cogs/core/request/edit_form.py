@@ -4,9 +4,9 @@ import math
 from dataclasses import dataclass
 from typing import Any, Self
 
-from cogs.core.request.prompt import clean
+from cogs.core.request.prompt import clean, validate_prompt
 from cogs.core.request.prompt_matrix import prompt_source
-from diffusion.errors import InvalidRequestError
+from diffusion.errors import InvalidRequestError, Problems
 from diffusion.request import MAX_SEED, ImageRequest, random_seed
 
 MAX_GUIDANCE = 30
@@ -14,13 +14,17 @@ MAX_GUIDANCE = 30
 
 @dataclass(frozen=True)
 class Edit:
-    """The texts of the form, as typed."""
+    """The texts of the form, as typed.
+
+    ``target`` is the second prompt of a morph, None without.
+    """
 
     prompt: str
     negative: str
     steps: str
     guidance: str
     seed: str
+    target: str | None = None
 
     @classmethod
     def from_request(cls, request: ImageRequest) -> Self:
@@ -31,6 +35,7 @@ class Edit:
             steps=str(request.steps),
             guidance=f"{request.guidance_scale:g}",
             seed=str(request.seed),
+            target=request.morph_to or None,
         )
 
     def request_fields(self, max_steps: int) -> dict[str, Any]:
@@ -38,12 +43,26 @@ class Edit:
 
         Raises `InvalidRequestError` for bad input.
         """
-        return {
-            "negative_prompt": clean(self.negative),
-            "steps": int(_parse_number("steps", self.steps, 1, max_steps)),
-            "guidance_scale": _parse_number("guidance", self.guidance, 0, MAX_GUIDANCE, whole=False),
-            "seed": int(_parse_number("seed", self.seed, 0, MAX_SEED)) if self.seed.strip() else random_seed(),
-        }
+        fields: dict[str, Any] = {"negative_prompt": clean(self.negative)}
+        problems = Problems()
+        if self.target is not None:
+            with problems.collect():
+                fields["morph_to"] = _parse_target(self.target)
+        with problems.collect():
+            fields["steps"] = int(_parse_number("steps", self.steps, 1, max_steps))
+        with problems.collect():
+            fields["guidance_scale"] = _parse_number("guidance", self.guidance, 0, MAX_GUIDANCE, whole=False)
+        with problems.collect():
+            fields["seed"] = int(_parse_number("seed", self.seed, 0, MAX_SEED)) if self.seed.strip() else random_seed()
+        problems.report()
+        return fields
+
+
+def _parse_target(typed: str) -> str:
+    target = validate_prompt(clean(typed))
+    if not target:
+        raise InvalidRequestError("morph_to", "The second prompt is empty. Please say what the picture should become.")
+    return target
 
 
 def _parse_number(field: str, typed: str, least: int, most: int, whole: bool = True) -> float:

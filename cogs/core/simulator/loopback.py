@@ -34,6 +34,7 @@ ACK = 11
 COMMAND = 2
 COMPONENT = 3
 MODAL = 5
+LABEL = 18  # the type of a component
 OPTION_TYPES = {str: 3, int: 4, bool: 5, float: 10, bytes: 11}
 
 
@@ -126,7 +127,8 @@ class LoopbackDiscord:
     async def submit(self, member: Any, message: Any, modal: dict[str, Any], **texts: str) -> Any:
         """Let a member submit the modal that a button of ``message`` showed."""
         inputs = [{"type": 4, "custom_id": name, "value": text} for name, text in texts.items()]
-        data = {"custom_id": modal["custom_id"], "components": [{"type": 1, "components": [text]} for text in inputs]}
+        labels = [{"type": LABEL, "component": text} for text in inputs]
+        data = {"custom_id": modal["custom_id"], "components": labels}
         return await self._interact(MODAL, member, message.channel_id, data, message)
 
     async def _interact(self, kind: int, member: Any, channel_id: int, data: dict[str, Any], message: Any = None) -> Any:

@@ -73,7 +73,7 @@ def labels(message):
 
 
 def values(modal):
-    return {row["components"][0]["custom_id"]: row["components"][0].get("value") for row in modal["components"]}
+    return {label["component"]["custom_id"]: label["component"].get("value") for label in modal["components"]}
 
 
 def uploaded(server):

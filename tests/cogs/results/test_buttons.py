@@ -26,7 +26,7 @@ def options_of(message):
 
 def form_of(shown):
     """What stands in the fields of a modal."""
-    fields = [row["components"][0] for row in shown.modal["components"]]
+    fields = [label["component"] for label in shown.modal["components"]]
     return {field["custom_id"]: field.get("value") or "" for field in fields}
 
 
@@ -194,6 +194,35 @@ async def test_edit_of_steps_keeps_the_share_that_similar_skips(server):
     edited = await server.alice.submit_modal(shown, form_of(shown) | {"steps": "20"})
     await server.until_finished(edited.response)
     assert "20 steps from 8" in text_of(edited.response)
+
+
+async def test_unchanged_edit_is_refused_privately(server):
+    message = await made(server, prompt="red apple", seed=11)
+    shown = await server.alice.click(message, label="Edit")
+    edited = await server.alice.submit_modal(shown, form_of(shown))
+    assert "Nothing was changed" in private_text(edited)
+    assert [other.id for other in server.channel.history()] == [message.id]
+
+
+async def test_edit_reports_all_invalid_fields_at_once(server):
+    message = await made(server, prompt="red apple", seed=11)
+    shown = await server.alice.click(message, label="Edit")
+    typed = form_of(shown) | {"steps": "many", "guidance": "99", "seed": "-1"}
+    lines = private_text(await server.alice.submit_modal(shown, typed)).splitlines()
+    assert [line.split(" must")[0] for line in lines] == ["The steps", "The guidance", "The seed"]
+
+
+async def test_edit_of_a_morph_changes_its_second_prompt(server):
+    result = await server.alice.slash(server.channel, "morph", **{"from": "fox", "to": "dog"}, frames=2, steps=2)
+    await server.until_finished(result.response)
+    shown = await server.alice.click(result.response, label="Edit")
+    assert form_of(shown)["target"] == "dog" and len(form_of(shown)) == 5
+    edited = await server.alice.submit_modal(shown, form_of(shown) | {"target": "cat"})
+    await server.until_finished(edited.response)
+    assert "**fox** → **cat**" in text_of(edited.response)
+    shown = await server.alice.click(result.response, label="Edit")
+    emptied = await server.alice.submit_modal(shown, form_of(shown) | {"target": " "})
+    assert "second prompt is empty" in private_text(emptied)
 
 
 async def test_edit_without_a_prompt_starts_empty(server):

@@ -147,14 +147,14 @@ async def test_setting_out_of_range_is_rejected(server, manager, page, values, w
     assert server.service.preference_store.get(Scope.SERVER, server.guild.id) == Preferences(steps=7)
 
 
-@pytest.mark.parametrize("command", ["settings server", "settings channel", "settings allowance"])
+@pytest.mark.parametrize("command", ["setup server", "setup channel", "setup allowance"])
 async def test_server_and_channel_settings_need_manage_server(server, command):
-    options = {"role": server.guild.create_role("patrons")} if command == "settings allowance" else {}
+    options = {"role": server.guild.create_role("patrons")} if command == "setup allowance" else {}
     assert "Manage Server" in private_text(await server.alice.slash(server.channel, command, **options))
 
 
 async def test_manage_server_is_checked_at_every_click(server, manager):
-    shown = await manager.slash(server.channel, "settings server")
+    shown = await manager.slash(server.channel, "setup server")
     form = await manager.click(shown.response, label="Pictures")
     server.env.backend.get_member(server.guild.id, manager.id).role_ids.clear()
     assert "Manage Server" in private_text(await manager.submit_modal(form, form_values(form) | {"steps": "3"}))
@@ -164,7 +164,7 @@ async def test_manage_server_is_checked_at_every_click(server, manager):
 
 async def test_direct_messages_have_member_settings_only(server):
     carol = server.env.create_user("carol")
-    assert "Only servers" in private_text(await carol.slash("settings server"))
+    assert "Only servers" in private_text(await carol.slash("setup server"))
     shown = await carol.slash("settings mine")
     assert "Your settings" in shown.response.content
 
@@ -177,7 +177,7 @@ async def test_limits_refuse_options_and_lower_settings(server, manager):
     await submit_page(server.alice, server.channel, "mine", "Pictures", size="128x64", steps="20")
     settings, _ = await made(server)
     assert (settings["steps"], settings["width"], settings["height"]) == (5, 48, 24)
-    shown = await manager.slash(server.channel, "settings channel")
+    shown = await manager.slash(server.channel, "setup channel")
     assert "Most steps: **5**\n" in shown.response.content and "Longest side: **48** (of this server)" in shown.response.content
 
 
@@ -265,11 +265,11 @@ async def test_highest_role_allowance_applies(server, manager):
     few, many = server.guild.create_role("few"), server.guild.create_role("many")
     patron = server.guild.add_member(server.env.create_user("patron"), roles=[few, many])
     await submit_page(manager, server.channel, "server", "Limits", allowance="1")
-    await manager.slash(server.channel, "settings allowance", role=few, pictures=2)
-    shown = await manager.slash(server.channel, "settings allowance", role=many, pictures=5)
+    await manager.slash(server.channel, "setup allowance", role=few, pictures=2)
+    shown = await manager.slash(server.channel, "setup allowance", role=many, pictures=5)
     assert f"for <@&{many.id}>: **5**" in shown.response.content
     assert "**5** of 5" in await usage(server, patron) and "**1** of 1" in await usage(server)
-    shown = await manager.slash(server.channel, "settings allowance", role=many)
+    shown = await manager.slash(server.channel, "setup allowance", role=many)
     assert str(many.id) not in shown.response.content and "**2** of 2" in await usage(server, patron)
 
 
@@ -297,7 +297,7 @@ async def test_fullest_panel_fits_one_message(server, manager):
     await server.service.preference_store.set(Scope.SERVER, server.guild.id, fullest)
     for number in range(30):
         role = server.guild.create_role(f"{number}")
-        panel = private_text(await manager.slash(server.channel, "settings allowance", role=role, pictures=99_999))
+        panel = private_text(await manager.slash(server.channel, "setup allowance", role=role, pictures=99_999))
         assert f"<@&{role.id}>: **99999**" in panel
     assert panel.count("**99999**") == 10 and "… and 20 more" in panel and panel.count("… and 15 more") == 2
 

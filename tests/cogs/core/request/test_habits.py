@@ -265,7 +265,7 @@ async def test_edit_of_variants_keeps_the_braces_and_confirms_again(server):
     await server.until_finished(message, 2)
     await server.until_idle()
     form = await server.alice.click(message, label="Edit")
-    fields = {row["components"][0]["custom_id"]: row["components"][0].get("value", "") for row in form.modal["components"]}
+    fields = {label["component"]["custom_id"]: label["component"].get("value", "") for label in form.modal["components"]}
     assert fields["prompt"] == "{red|blue} fox"
     question = await server.alice.submit_modal(form, fields | {"prompt": "{red|blue|green} fox"})
     assert "This makes 3 pictures" in question.response.content
