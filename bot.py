@@ -31,7 +31,7 @@ from cogs.core.i18n.catalogues import CommandTranslator
 from cogs.core.logging import configure_logging, log_creation, log_creation_with_prompt
 from cogs.core.messages.components import PersistentItem
 from cogs.core.messages.decode_process import check_decoding
-from cogs.core.policy.limits import MemberLimits
+from cogs.core.policy.pricing import MemberLimits
 from cogs.core.request.styles import Style, read_styles
 from cogs.core.sharding import is_leader
 from cogs.core.storage.database import Database
@@ -121,6 +121,7 @@ class Darkroom(commands.AutoShardedBot):
             engine.config,
             max_rows=self.config.max_rows,
             max_waiting=self.config.max_waiting,
+            max_waiting_seconds=self.config.max_waiting_seconds,
             limits=_limits(self.config),
         )
         image_store = self.service.image_store
@@ -168,6 +169,7 @@ def build_engine(config: Config) -> ImageEngine:
     engine_config = EngineConfig(
         max_rows=config.max_rows,
         max_waiting=config.max_waiting,
+        max_waiting_seconds=config.max_waiting_seconds,
         limits=_limits(config),
         compile=config.compile,
     )
@@ -186,7 +188,12 @@ def _limits(config: Config) -> Limits:
 
 
 def _member_limits(config: Config) -> MemberLimits:
-    return MemberLimits(config.daily_allowance, config.max_waiting_per_member)
+    return MemberLimits(
+        daily=config.daily_allowance,
+        unfinished=config.max_waiting_per_member,
+        request_seconds=config.max_request_seconds,
+        queue_share=config.max_queue_share,
+    )
 
 
 def _read_styles(config: Config) -> Mapping[str, Style] | None:

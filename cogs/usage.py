@@ -14,7 +14,7 @@ from cogs.core.policy.limits import Allowance
 from cogs.core.storage.quotas import next_reset
 from cogs.core.types import Interaction
 from diffusion.errors import DarkroomError
-from diffusion.text import plural
+from diffusion.text import N_, plural
 
 if TYPE_CHECKING:
     from bot import Darkroom
@@ -41,6 +41,8 @@ LEFT_IN_ALL_SERVERS: Final = plural(
     "**{left}** of {most} is left across all servers.", "**{left}** of {most} are left across all servers.", by="left"
 )
 
+LARGER_COUNT_MORE: Final = N_("Pictures that are large or have many steps count as several.")
+
 
 def usage_text(context: Context, made: int, allowances: list[Allowance], denial: DarkroomError | None) -> str:
     """Return what is left of today's allowance, and the limits of one request."""
@@ -52,6 +54,7 @@ def usage_text(context: Context, made: int, allowances: list[Allowance], denial:
         template = LEFT_HERE if allowance.is_of_server else LEFT_IN_ALL_SERVERS
         lines.append(say(language, template, left=allowance.left, most=allowance.most))
     if allowances:
+        lines.append(say(language, LARGER_COUNT_MORE))
         lines.append(say(language, "The next day begins {when}.", when=discord.utils.format_dt(next_reset(), "R")))
     else:
         lines.append(say(language, "You may make as many as you like."))

@@ -16,6 +16,10 @@ RELOADABLE: Final = frozenset(  # what /admin reload applies; every other settin
     {
         "max_rows",
         "max_waiting",
+        "max_waiting_seconds",
+        "max_waiting_per_member",
+        "max_queue_share",
+        "max_request_seconds",
         "max_side",
         "max_steps",
         "max_count",
@@ -82,7 +86,10 @@ class Config(BaseSettings):
     attention: Optional[Literal["xformers"]] = None
     max_rows: Optional[PositiveInt] = None
     max_waiting: PositiveInt = 100
+    max_waiting_seconds: float = Field(3600, gt=0)
     max_waiting_per_member: PositiveInt = 5
+    max_queue_share: float = Field(0.25, gt=0, le=1)
+    max_request_seconds: float = Field(600, gt=0)
     max_side: int = Field(1024, ge=64)
     max_steps: int = Field(150, ge=1, le=150)
     max_count: int = Field(4, ge=1, le=4)

@@ -42,6 +42,8 @@ class Job:
     @property
     def share_left(self) -> float:
         """The share of its network calls that are still to come."""
+        if self.done and not self._result.exception():
+            return 0.0
         return 1 - self.progress.completed / self.progress.total
 
     def cancel(self) -> bool:

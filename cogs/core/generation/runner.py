@@ -7,6 +7,7 @@ resume after a crash at any point.
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -135,7 +136,7 @@ class JobRunner:
             async with self.finish_on_error(creation):
                 async with while_token_lives(creation):
                     if not await self._show_progress(creation, job, shown):
-                        await self.creation_store.finish(creation, State.CANCELLED, MESSAGE_DELETED)
+                        await self._end(creation, State.CANCELLED, MESSAGE_DELETED)
                         return
                     result = await self._result_of(creation, job)
                 await start
@@ -321,14 +322,14 @@ class JobRunner:
         if creation.state == State.RENDERED:  # the result is posted as a new message
             return False
         reason = MESSAGE_DELETED if creation.message_id else NEVER_ANSWERED
-        await self.creation_store.finish(creation, State.CANCELLED, reason)
+        await self._end(creation, State.CANCELLED, reason)
         return True
 
     async def _draw_again(self, creation: Creation, request: ImageRequest) -> None:
         text = render.state_text(request.prompt, say(creation.language, render.RESUMING), creation.language)
         view = views.cancel_view(creation.owner, creation.id, creation.language)
         if not await self.delivery.announce(creation, Answer(text, view=view)):
-            await self.creation_store.finish(creation, State.CANCELLED, MESSAGE_DELETED)
+            await self._end(creation, State.CANCELLED, MESSAGE_DELETED)
             return
         if creation.attempts >= SUSPECT_ATTEMPTS:
             await asyncio.sleep(2 ** (creation.attempts - SUSPECT_ATTEMPTS))
@@ -403,9 +404,9 @@ class JobRunner:
                 raise error
             case JobCancelledError():
                 await self.delivery.settle(creation, state_answer(creation, render.CANCELLED))
-                await self.creation_store.finish(creation, State.CANCELLED)
+                await self._end(creation, State.CANCELLED)
             case UndeliverableError():
-                await self.creation_store.finish(creation, State.FAILED, str(error))
+                await self._end(creation, State.FAILED, str(error))
             case NotShownError():
                 await self._delete_files(creation)
                 await self._fail(creation, error)
@@ -420,7 +421,22 @@ class JobRunner:
             await self.delivery.deliver(creation, _state_answer(creation, translate(creation.language, error)))
         except UndeliverableError as undeliverable:
             log.warning("%r failed (%s), and its member does not know: %s", creation, error, undeliverable)
-        await self.creation_store.finish(creation, State.FAILED, str(error))
+        await self._end(creation, State.FAILED, str(error))
+
+    async def _end(self, creation: Creation, state: State, reason: str | None = None) -> None:
+        """Move a failed or cancelled ``creation`` to ``state``; charge what was computed."""
+        await self.creation_store.finish(
+            creation, state, reason, counted=math.ceil(creation.counted * self._computed(creation))
+        )
+
+    def _computed(self, creation: Creation) -> float:
+        """Return the computed share of ``creation``.
+
+        If another process or an earlier run computed it, nobody knows how far it came, so it counts as a whole.
+        """
+        if job := self.jobs.get(creation.id):
+            return 1 - job.share_left
+        return 0.0 if creation.state == State.ACCEPTED else 1.0
 
     async def _delete_files(self, creation: Creation) -> None:
         """Delete the pictures and their source, unless other creations use the same files."""
@@ -437,7 +453,7 @@ class JobRunner:
         token = creation.token
         cancelled = state_answer(creation, render.CANCELLED)
         async with self.finish_on_error(creation):
-            await self.creation_store.finish(creation, State.CANCELLED)
+            await self._end(creation, State.CANCELLED)
             creation.token = token  # `finish` has deleted it, but the two edits below need it
             await self.delivery.settle(creation, cancelled)
             await asyncio.sleep(seconds)

@@ -26,16 +26,17 @@ from cogs.core.messages.token_time import token_note
 from cogs.core.messages.views import ResultAction, TimelapseRow
 from cogs.core.metrics import Metrics
 from cogs.core.policy.context import Context
-from cogs.core.policy.limits import NO_ALLOWANCE, MemberLimits, Rules
+from cogs.core.policy.limits import Rules
 from cogs.core.policy.origins import Origin, OriginRules
 from cogs.core.policy.permissions import may_cancel
+from cogs.core.policy.pricing import NO_ALLOWANCE, REFUSED_ATTACHMENT_CHARGE, MemberLimits
 from cogs.core.request.styles import Style
 from cogs.core.storage.claims import ACTIVE_STATES
 from cogs.core.storage.creations import Creation, OwnershipLostError, State, request_to_json
 from cogs.core.storage.stores import Stores
 from cogs.core.tasks import Background
 from cogs.core.types import Interaction
-from diffusion.errors import DarkroomError, QueueFullError
+from diffusion.errors import DarkroomError, InvalidImageError, QueueFullError
 from diffusion.images.source import fit_source
 from diffusion.request import ImageRequest
 from diffusion.serving.interface import ImageEngine
@@ -180,6 +181,7 @@ class GenerationService:
                     request = wanted
                 else:
                     await preparation.enter_async_context(self.rules.preparing(context.member_id))
+                    await self.rules.check_allowance(context, REFUSED_ATTACHMENT_CHARGE)
                     await self.creation_store.add(creation)
                     is_stored = True
                     shown = say(creation.language, PREPARING)
@@ -263,7 +265,7 @@ class GenerationService:
 
     async def _store_request(self, creation: Creation, request: ImageRequest, is_stored: bool) -> None:
         """Commit the complete request before the member reads that it is being made."""
-        changes: dict[str, Any] = {"request": request_to_json(request), "counted": request.count}
+        changes: dict[str, Any] = {"request": request_to_json(request), "counted": self.rules.charge(request)}
         if request.image:
             source = await asyncio.to_thread(render.encode_source, request)
             changes["source"] = await self.image_store.save(source) if source else None
@@ -285,12 +287,13 @@ class GenerationService:
         if isinstance(error, DISCORD_ERRORS) and classify(error) is ErrorKind.TEMPORARY and creation.message_id is None:
             self.background.start(self.runner.resume(creation))
             return False
-        self.background.start(self._close_failed(creation, str(error)))
+        self.background.start(self._close_failed(creation, error))
         return True
 
-    async def _close_failed(self, creation: Creation, reason: str) -> None:
+    async def _close_failed(self, creation: Creation, error: Exception) -> None:
+        charge = REFUSED_ATTACHMENT_CHARGE if isinstance(error, InvalidImageError) else 0
         with contextlib.suppress(OwnershipLostError):
-            await self.creation_store.finish(creation, State.FAILED, reason)
+            await self.creation_store.finish(creation, State.FAILED, str(error), counted=charge)
 
     async def cancel(self, context: Context, creation_id: int) -> None:
         """Cancel unfinished pictures.

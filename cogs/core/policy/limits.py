@@ -8,12 +8,12 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
-from typing import Final
 from weakref import WeakValueDictionary
 
 import discord
 
 from cogs.core.policy.context import Context
+from cogs.core.policy.pricing import NO_ALLOWANCE, MemberLimits, check_price, pictures_charged
 from cogs.core.policy.word_filter import Rule, find_broken_rule
 from cogs.core.request.options import parse_size
 from cogs.core.request.preferences import MAXIMA, Preferences
@@ -24,7 +24,6 @@ from diffusion.request import ImageRequest
 from diffusion.serving.interface import ImageEngine
 from diffusion.text import plural
 
-MAX_PER_MEMBER = 5
 ALL_USED = plural(
     "You have reached your limit of {most} picture a day. You can make more {when}.",
     "You have reached your limit of {most} pictures a day. You can make more {when}.",
@@ -33,6 +32,13 @@ ALL_USED = plural(
 TOO_FEW_LEFT = plural(
     "You have {left} of {most} picture left today, not {asked}. You can make more {when}.",
     "You have {left} of {most} pictures left today, not {asked}. You can make more {when}.",
+    by="most",
+)
+COSTS_MORE = plural(
+    "These pictures count as {asked}, because they are large or have many steps, and you have {left} of {most} picture left"
+    " today. Choose a smaller size or fewer steps, or ask again {when}.",
+    "These pictures count as {asked}, because they are large or have many steps, and you have {left} of {most} pictures left"
+    " today. Choose a smaller size or fewer steps, or ask again {when}.",
     by="most",
 )
 TOO_MANY_REQUESTS = plural(
@@ -62,20 +68,6 @@ class Allowance:
     def left(self) -> int:
         """The number of pictures that the member may still make today."""
         return max(0, self.most - self.used)
-
-
-@dataclass(frozen=True)
-class MemberLimits:
-    """The operator's limits on what one member asks for.
-
-    A member may make ``daily`` pictures a day across all servers (None: any number), and have ``unfinished`` requests.
-    """
-
-    daily: int | None = None
-    unfinished: int = MAX_PER_MEMBER
-
-
-NO_ALLOWANCE: Final = MemberLimits()
 
 
 class Rules:
@@ -111,7 +103,12 @@ class Rules:
         request.validate_limits(context.limits)
         if context.server.words or context.server.expressions:
             await self._check_words(context, texts)
-        await self.check_allowance(context, request.count)
+        check_price(self.engine, self.limits, context.member_id, request)
+        await self.check_allowance(context, self.charge(request), request.count)
+
+    def charge(self, request: ImageRequest) -> int:
+        """Return how many pictures of an allowance ``request`` uses."""
+        return pictures_charged(self.engine, request)
 
     async def _check_words(self, context: Context, texts: Iterable[str]) -> None:
         for text in texts:
@@ -158,15 +155,15 @@ class Rules:
             allowances.append(Allowance(sum(used.values()), self.limits.daily, is_of_server=False))
         return allowances
 
-    async def check_allowance(self, context: Context, pictures: int) -> int | None:
+    async def check_allowance(self, context: Context, charge: int, pictures: int | None = None) -> int | None:
         """Return how many pictures are left today, None for any number.
 
-        Raises `NotAllowedError` if fewer than ``pictures`` are left.
+        Raises `NotAllowedError` if fewer than ``charge`` are left, which ``pictures`` count as.
         """
         allowances = await self.allowances(context)
         for allowance in allowances:
-            if pictures > allowance.left:
-                raise _allowance_error(allowance, pictures)
+            if charge > allowance.left:
+                raise _allowance_error(allowance, charge, pictures or charge)
         return min((allowance.left for allowance in allowances), default=None)
 
     async def recheck(self, context: Context) -> None:
@@ -177,7 +174,7 @@ class Rules:
         if self._is_shared:
             for allowance in await self.allowances(context):
                 if allowance.used > allowance.most:
-                    raise _allowance_error(allowance, allowance.used)
+                    raise _allowance_error(allowance, allowance.used, allowance.used)
 
     async def check_capacity(self, member_id: int) -> None:
         """Raise `QueueFullError` if the member has too many unfinished requests.
@@ -223,8 +220,9 @@ def _mentions(form: str, ids: Iterable[int]) -> str:
     return ", ".join(form.format(id) for id in ids)
 
 
-def _allowance_error(allowance: Allowance, asked: int) -> NotAllowedError:
+def _allowance_error(allowance: Allowance, charge: int, pictures: int) -> NotAllowedError:
     when = discord.utils.format_dt(next_reset(), "R")
     if allowance.left == 0:
         return NotAllowedError(ALL_USED, most=allowance.most, when=when)
-    return NotAllowedError(TOO_FEW_LEFT, left=allowance.left, most=allowance.most, asked=asked, when=when)
+    template = COSTS_MORE if charge > pictures else TOO_FEW_LEFT
+    return NotAllowedError(template, left=allowance.left, most=allowance.most, asked=charge, when=when)

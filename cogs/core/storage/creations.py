@@ -65,7 +65,8 @@ class Creation(Base):
     - ``posting_in`` is the channel of a replacement message that is about to be posted, because the first cannot be edited.
     - ``language`` is the language of the reply; ``spoiler`` hides the pictures until clicked.
     - ``age_restricted``: the channel was age-restricted at the time. ``flags`` are the labels for which pictures were flagged.
-    - ``counted`` is how many pictures of the member's daily allowance it uses: none once it has failed or was cancelled.
+    - ``counted`` is how many pictures of the member's daily allowance it uses: once it has failed or was
+      cancelled, only those for what was computed.
     - ``request`` is empty until it is complete, for example while an attachment is downloaded.
     - ``source``, ``pictures`` and ``timelapse`` (how the pictures formed) name files of the `ImageStore`.
     - ``model`` drew the pictures in ``seconds``; ``attempts`` counts how often the engine began.
@@ -184,10 +185,10 @@ class CreationStore:
     async def finish(self, creation: Creation, state: State, error: str | None = None, **changes: Any) -> None:
         """Move ``creation`` to a final state and delete its token.
 
-        A failed or cancelled creation uses none of the daily allowance.
+        Unless ``changes`` say what is ``counted``, a failed or cancelled creation uses none of the daily allowance.
         """
         if state in (State.FAILED, State.CANCELLED):
-            changes |= {"counted": 0}
+            changes.setdefault("counted", 0)
         await self.update(creation, state=state, error=error, token="", **changes)
 
     async def flush(self) -> None:

@@ -56,12 +56,12 @@ async def test_flagged_picture_follows_the_rule_of_its_channel(server, rules, no
     assert outcome_of(await ask(server, channel=nights.threads[0])) == restricted
 
 
-async def test_refused_picture_is_not_stored_and_refunds_the_allowance(server):
+async def test_refused_picture_is_not_stored_but_charged(server):
     message = await ask(server)
     row = await row_of(server, message)
     assert (row.state, row.error, row.flags, row.pictures) == (State.FAILED, NOT_SHOWN, {"nsfw": 0.93}, None)
     assert not any(server.service.image_store.folder.rglob("*.png"))
-    assert (await server.service.quota_store.used_today(server.alice.id)).get(server.guild.id) == 0
+    assert (await server.service.quota_store.used_today(server.alice.id)).get(server.guild.id) == 1
 
 
 async def test_flagged_picture_is_refused_in_direct_messages(server):

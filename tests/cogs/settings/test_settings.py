@@ -1,6 +1,7 @@
 """/settings and /usage: what is set holds, the nearest first, and what is not allowed is told in a sentence."""
 
 import asyncio
+import math
 from datetime import UTC, datetime, timedelta
 from unittest.mock import AsyncMock, Mock
 
@@ -8,12 +9,12 @@ import discord
 import pytest
 
 from cogs.core.policy.context import Context
-from cogs.core.policy.limits import MemberLimits
+from cogs.core.policy.pricing import MemberLimits
 from cogs.core.request.preferences import Preferences, Scope
 from cogs.core.storage.quotas import DIRECT_MESSAGES
 from diffusion.images.parameters import read_parameters
-from diffusion.request import ImageRequest
 from tests.support.interactions import forge_form
+from tests.support.jobs import hold_steps, slow_down
 from tests.support.messages import pictures_of, png, private_text
 from tests.support.server import open_server
 from tests.support.settings_panel import form_values, submit_page
@@ -227,13 +228,59 @@ async def test_allowance_counts_pictures_and_says_when_it_resets(server, manager
     assert "**0** of 3" in await usage(server)
 
 
-async def test_allowance_is_refunded_after_failure_or_cancellation(server, manager, monkeypatch):
-    await submit_page(manager, server.channel, "server", "Limits", allowance="3")
+async def test_allowance_is_charged_what_was_computed(server, manager, monkeypatch):
+    await submit_page(manager, server.channel, "server", "Limits", allowance="30")
+    slow_down(server, monkeypatch)
     result = await server.alice.slash(server.channel, "imagine", prompt="fox", steps=150, count=2)
-    assert "**1** of 3" in await usage(server)
+    (job,) = server.service.jobs.values()
+    whole = server.service.rules.charge(job.request)
+    assert whole > 2 and f"**{30 - whole}** of 30" in await usage(server)
+    await server.until(lambda: job.progress.completed > 2)
     await server.alice.click(result.response, label="Cancel")
     await server.until_idle()
-    assert "**3** of 3" in await usage(server)
+    charged = math.ceil(whole * job.progress.completed / job.progress.total)
+    assert 0 < charged < whole and f"**{30 - charged}** of 30" in await usage(server)
+
+
+async def test_request_with_many_steps_counts_as_several_pictures(server, manager):
+    await submit_page(manager, server.channel, "server", "Limits", allowance="2")
+    refused = await server.alice.slash(server.channel, "imagine", prompt="fox", steps=150, sampler="heun")
+    assert "because they are large or have many steps, and you have 2 of 2 pictures left" in private_text(refused)
+    await made(server, steps=2)
+    assert "**1** of 2" in await usage(server)
+
+
+async def test_refused_attachment_counts_as_a_picture(server, manager):
+    await submit_page(manager, server.channel, "server", "Limits", allowance="1")
+    await server.alice.slash(server.channel, "similar", prompt="fox", image=("in.png", b"no picture"))
+    await server.until_idle()
+    assert "**0** of 1" in await usage(server)
+    refused = await server.alice.slash(server.channel, "similar", prompt="fox", image=("in.png", png()))
+    assert "your limit of 1 picture a day" in private_text(refused)
+
+
+async def test_request_over_the_cap_is_refused_with_minutes(server):
+    price = server.engine.price(server.engine.model.request("fox"))
+    server.service.rules.limits = MemberLimits(request_seconds=price)
+    await made(server)
+    refused = await server.alice.slash(server.channel, "imagine", prompt="fox", size="256", steps=150, sampler="heun", count=4)
+    assert "Choose a smaller size, fewer steps or fewer pictures" in private_text(refused)
+
+
+async def test_member_fills_only_a_share_of_the_queue(server, monkeypatch):
+    hold = hold_steps(server, monkeypatch)
+    server.service.rules.limits = MemberLimits(queue_share=0.04)  # 4 of 100 pictures
+    await server.alice.slash(server.channel, "imagine", prompt="fox", count=4)
+    refused = await server.alice.slash(server.channel, "imagine", prompt="fox")
+    assert "the part of the queue that one member may use" in private_text(refused)
+    await server.bob.slash(server.channel, "imagine", prompt="fox")
+    assert len(server.service.jobs) == 2
+    hold.set()
+    await server.until_idle()
+
+
+async def test_failed_request_without_a_step_costs_nothing(server, manager, monkeypatch):
+    await submit_page(manager, server.channel, "server", "Limits", allowance="3")
     with monkeypatch.context() as broken:
         broken.setattr(server.engine.model, "predict_noise", lambda *rows: 1 / 0)
         await server.alice.slash(server.channel, "imagine", prompt="fox", steps=2)
@@ -253,7 +300,7 @@ async def test_simultaneous_requests_cannot_share_the_last_picture(server, monke
         expires = datetime.now(UTC) + timedelta(minutes=15)
         told = {"client": server.env.bot, "token": "t", "expires_at": expires, "response": response}
         interaction = Mock(id=id, user=member, application_id=2, extras={}, **told, **place)
-        return service.accept(Context.of(interaction), ImageRequest("fox", width=32, height=32))
+        return service.accept(Context.of(interaction), server.engine.model.request("fox"))
 
     await asyncio.gather(*map(ask, range(1, 4)), return_exceptions=True)
     assert (
