@@ -143,7 +143,7 @@ def load_model(config: Config, name: str) -> tuple[Any, Any]:
     if config.engine:
         from diffusion.cluster.remote import load
 
-        return load(config.engine, name)
+        return load(config.engine, name, config.engine_secret.get_secret_value())
 
     import torch
 

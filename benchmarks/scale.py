@@ -19,12 +19,14 @@ from typing import Any, NoReturn
 from torch import Tensor
 
 from diffusion import Engine, EngineConfig, ImageRequest, load_model
-from diffusion.cluster.app import ApplicationOptions, Deployed, build_application
+from diffusion.cluster.app import Deployed, build_application
+from diffusion.cluster.options import ApplicationOptions
 from diffusion.cluster.remote import RemoteEngine, load
 from diffusion.families.model import ImageModel
 from diffusion.sampling.conditions import Conditions
 
 HOST = "127.0.0.1"
+SECRET = "benchmark"  # of replicas that only this command reaches
 STEP_SECONDS = 0.25  # about one step of Stable Diffusion for a few pictures on a GPU
 SIDE_PIXELS = 32  # small, so that everything except the step hardly takes time
 MEAN_STEPS = 10  # members request different numbers, or all pictures would end at once
@@ -60,9 +62,9 @@ def deploy(kind: type[Deployed], replica_counts: list[int], url: str) -> Iterato
 
     names = {replicas: f"{kind.__name__}-{replicas}" for replicas in replica_counts}
     for replicas, name in names.items():
-        options = ApplicationOptions(replicas=replicas, cpus=0.1, max_rows=ROWS, max_waiting=1000)
+        options = ApplicationOptions(replicas=replicas, cpus=0.1, max_rows=ROWS, max_waiting=1000, secret=SECRET)
         serve.run(build_application(options, kind), name=name, route_prefix=f"/{name}")
-    yield {replicas: load(url, name)[0] for replicas, name in names.items()}
+    yield {replicas: load(url, name, SECRET)[0] for replicas, name in names.items()}
     for name in names.values():
         serve.delete(name)
 

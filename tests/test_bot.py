@@ -21,7 +21,7 @@ import bot
 status = bot.main([])
 memory = open("/proc/self/status").read() if sys.platform == "linux" else ""
 print("resident", [line.split()[1] for line in memory.splitlines() if line.startswith("VmRSS")])
-print("loaded", *sorted({"torch", "diffusers", "transformers", "scipy"} & sys.modules.keys()))
+print("loaded", *sorted({"torch", "diffusers", "transformers", "scipy", "ray"} & sys.modules.keys()))
 sys.exit(status)
 """
 

@@ -79,6 +79,7 @@ class Config(BaseSettings):
     model_id: Optional[str] = None
     models: str = ""
     engine: Annotated[str | None, BeforeValidator(_empty_is_none), AfterValidator(_validate_engine)] = None
+    engine_secret: SecretStr = SecretStr("")
     hf_token: SecretStr = SecretStr("")
     device: Optional[str] = None
     dtype: Optional[Literal["float32", "float16", "bfloat16"]] = None

@@ -1,22 +1,20 @@
 """Deploy replicas on Ray Serve: ``python -m diffusion.cluster serve``.
 
-The command prints the ENGINE setting for the bot.
+The command prints the settings ENGINE and ENGINE_SECRET for the bot.
 """
 
 import argparse
 import os
-import signal
+import secrets
 import sys
-import threading
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING
 
+from dotenv import dotenv_values
 from pydantic import ValidationError
 
+from diffusion.cluster.local_ray import LOOPBACK, child_processes, prepare_environment, shut_down, wait_until_stopped
+from diffusion.cluster.options import EMBEDDED, SECRET_VARIABLE, ApplicationOptions
 from diffusion.redaction import add_secrets, redact, secrets_of
-
-if TYPE_CHECKING:
-    from diffusion.cluster.app import ApplicationOptions
 
 NO_RAY = "Replicas run on Ray: pip install -e '.[cluster]'"
 
@@ -38,25 +36,21 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="OPTION=VALUE",
-        help="another option, see `ApplicationOptions` in diffusion/cluster/app.py",
+        help="another option, see `ApplicationOptions` in diffusion/cluster/options.py",
     )
     return parser
 
 
 def parse_models(arguments: list[str] | None) -> dict[str, str]:
     """Return the source of each model to serve, by its name."""
-    from diffusion.cluster.app import EMBEDDED
-
     pairs = (text.partition("=")[::2] for text in arguments or [EMBEDDED])
     return {name: source or name for name, source in pairs}
 
 
-def parse_options(arguments: argparse.Namespace, model: str) -> "ApplicationOptions":
+def parse_options(arguments: argparse.Namespace, model: str, secret: str) -> ApplicationOptions:
     """Return the options of ``model`` on the command line; raises `ValidationError`."""
-    from diffusion.cluster.app import ApplicationOptions
-
     replicas, _, max_replicas = arguments.replicas.partition("-")
-    values = {"model": model, "replicas": replicas, "gpus": arguments.gpus, "cpus": arguments.cpus}
+    values = {"model": model, "secret": secret, "replicas": replicas, "gpus": arguments.gpus, "cpus": arguments.cpus}
     if max_replicas:
         values["max_replicas"] = max_replicas
     if arguments.queued_rows:
@@ -73,7 +67,7 @@ def format_validation_error(error: ValidationError) -> str:
     return "\n".join(lines)
 
 
-def missing_resources(options: Collection["ApplicationOptions"], available: Mapping[str, float]) -> str:
+def missing_resources(options: Collection[ApplicationOptions], available: Mapping[str, float]) -> str:
     """Return a sentence about the resource that the replicas lack, or an empty text."""
     gpus = sum(each.replicas * each.gpus for each in options)
     cpus = sum(each.replicas * each.cpus for each in options)
@@ -87,8 +81,17 @@ def missing_resources(options: Collection["ApplicationOptions"], available: Mapp
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     parsed = _parser().parse_args(arguments)
-    add_secrets(secrets_of())
+    known_secret = os.environ.get(SECRET_VARIABLE) or dotenv_values(".env").get(SECRET_VARIABLE) or ""
+    secret = known_secret or secrets.token_urlsafe(24)
+    add_secrets([secret, *secrets_of()])
+    try:
+        wanted = {name: parse_options(parsed, source, secret) for name, source in parse_models(parsed.model).items()}
+    except ValidationError as error:
+        print(format_validation_error(error), file=sys.stderr)
+        return 2
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if not parsed.address:
+        prepare_environment()
     try:
         import ray
         from ray import serve
@@ -98,37 +101,37 @@ def main(arguments: list[str] | None = None) -> int:
         print(NO_RAY, file=sys.stderr)
         return 2
     try:
-        wanted = {name: parse_options(parsed, source) for name, source in parse_models(parsed.model).items()}
-        served = {name: build_application(each) for name, each in wanted.items()}
-    except ValidationError as error:
-        print(format_validation_error(error), file=sys.stderr)
-        return 2
-    try:
         if parsed.address:
             ray.init(address=parsed.address, log_to_driver=False)
         else:
-            ray.init(address="local", include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
+            ray.init(address="local", include_dashboard=False, log_to_driver=False, _node_ip_address=LOOPBACK)
         if problem := missing_resources(wanted.values(), ray.cluster_resources()):
             if not parsed.address:
                 print(problem, file=sys.stderr)
                 return 1
             print(f"{problem} Waiting for more machines.", file=sys.stderr, flush=True)
         serve.start(proxy_location="HeadOnly", http_options={"host": parsed.host, "port": parsed.port})
-        for name, deployment in served.items():
-            serve.run(deployment, name=name, route_prefix=f"/{name}")
+        for name, options in wanted.items():
+            serve.run(build_application(options), name=name, route_prefix=f"/{name}")
     except (ConnectionError, RuntimeError) as error:
         print(redact(f"The replicas could not start: {error}"), file=sys.stderr)
         return 1
     url = f"http://{parsed.host}:{parsed.port}"
-    print(f"Serving {', '.join(served)} at {url}: set ENGINE={url} and MODELS={','.join(served)} for the bot.", flush=True)
-    if not parsed.address:
-        stopped = threading.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: stopped.set())
-        stopped.wait()
-        serve.shutdown()
-        ray.shutdown()
-    return 0
+    models = ",".join(wanted)
+    shown = f"the same {SECRET_VARIABLE}" if known_secret else f"{SECRET_VARIABLE}={secret}"
+    print(f"Serving {', '.join(wanted)} at {url}: set ENGINE={url}, MODELS={models} and {shown} for the bot.", flush=True)
+    if parsed.address:
+        return 0
+    processes = child_processes()
+    status = 0
+    if wait_until_stopped(processes):
+        shut_down(lambda: (serve.shutdown(), ray.shutdown()), processes)
+    else:
+        print("Ray has ended, and the replicas with it. Start this command again.", file=sys.stderr, flush=True)
+        shut_down(lambda: None, processes)
+        status = 1
+    sys.stdout.flush()
+    os._exit(status)  # at the exit of Python, Ray would wait for a head that is gone
 
 
 if __name__ == "__main__":

@@ -4,92 +4,57 @@ A Serve config file names it as ``import_path: diffusion.cluster.app:build``.
 """
 
 import asyncio
-from typing import Any, Literal
+import os
+from typing import TYPE_CHECKING, Any
 
-import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+import ray
 from ray import serve
+from ray.serve._private import replica as serve_replica
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, RequestRouterConfig
 
+from diffusion.cluster.options import EMBEDDED, SECRET_VARIABLE, ApplicationOptions
 from diffusion.cluster.replica import Replica
 from diffusion.cluster.router import QueuedRowsRouter
 from diffusion.cluster.scaling import by_queued_rows
-from diffusion.config import EngineConfig
-from diffusion.families.model import ImageModel
-from diffusion.loading.model import load_model
-from diffusion.request import Limits
-from diffusion.safety import load_safety_check
-from diffusion.serving.engine import Engine
 
-EMBEDDED = "embedded"
-
-
-class ApplicationOptions(BaseModel):
-    """The arguments of the application in a Serve config file.
-
-    ``model`` is a folder, hub id or file, or ``embedded``. Each replica takes ``gpus`` and ``cpus``, which may be fractions.
-    With ``max_replicas``, Serve scales from ``replicas`` up to that number: one replica per ``queued_rows`` queued rows of
-    network calls. An image takes as many rows as steps, twice as many with guidance. A replica that stops has
-    ``grace_seconds`` to finish its requests. Serve replaces the replicas one by one when ``version`` changes. The other
-    options are those of the bot; they apply on the replicas.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    model: str = EMBEDDED
-    replicas: int = Field(1, ge=1)
-    max_replicas: int | None = Field(None, ge=1)
-    queued_rows: int = Field(2000, ge=1)
-    gpus: float = Field(0, ge=0)
-    cpus: float = Field(1, ge=0)
-    device: str | None = None
-    dtype: Literal["float32", "float16", "bfloat16"] | None = None
-    attention: Literal["xformers"] | None = None
-    compile: bool = False
-    max_rows: int | None = Field(None, ge=1)
-    max_waiting: int = Field(100, ge=1)
-    max_side: int = Field(1024, ge=64)
-    max_steps: int = Field(150, ge=1)
-    max_count: int = Field(4, ge=1)
-    max_frames: int = Field(24, ge=2)
-    preview_seconds: float = Field(0.5, ge=0)
-    safety_model: str | None = None
-    safety_labels: str = ""
-    safety_threshold: float = Field(0.5, gt=0, le=1)
-    grace_seconds: float = Field(900, ge=0)
-    version: str = ""
-
-    @field_validator("max_replicas")
-    @classmethod
-    def _at_least_replicas(cls, maximum: int | None, info: ValidationInfo) -> int | None:
-        if maximum is not None and maximum < info.data.get("replicas", 1):
-            raise ValueError("it must be at least `replicas`")
-        return maximum
-
-    @property
-    def engine(self) -> EngineConfig:
-        """The configuration of each replica's engine."""
-        limits = Limits(self.max_side, self.max_steps, self.max_count, self.max_frames)
-        return EngineConfig(
-            max_rows=self.max_rows,
-            max_waiting=self.max_waiting,
-            preview_seconds=self.preview_seconds,
-            compile=self.compile,
-            limits=limits,
-        )
+# Only a replica loads a model. Ray's other processes and the command that deploys import this module as well, without torch.
+if TYPE_CHECKING:
+    from diffusion.families.model import ImageModel
 
 
 class Deployed(Replica):
     """A replica that loads its model in its own process."""
 
     async def __init__(self, options: dict[str, Any]) -> None:  # type: ignore[misc]  # Serve awaits it
+        listen_on_node_address()
+        from diffusion.serving.engine import Engine
+
         parsed = ApplicationOptions(**options)
+        secret = parsed.secret or os.environ.get(SECRET_VARIABLE, "")
+        if not secret:
+            raise RuntimeError(f"Set {SECRET_VARIABLE} in the environment of the replicas: they answer only who knows it.")
         model, check = await asyncio.to_thread(load, parsed)
-        super().__init__(await Engine(model, parsed.engine, check).__aenter__())
+        super().__init__(await Engine(model, parsed.engine, check).__aenter__(), secret)
 
 
-def load(options: ApplicationOptions) -> tuple[ImageModel, Any]:
+def listen_on_node_address() -> None:
+    """Let the replica of this process listen on its node's address.
+
+    Serve passes pickled calls through a port that it opens after the replica was made, on all interfaces.
+    """
+    address: str = ray.util.get_node_ip_address()
+    address = f"[{address}]" if ":" in address else address
+    add_port = serve_replica.add_port_to_grpc_server
+    serve_replica.add_port_to_grpc_server = lambda server, where: add_port(server, where.replace("[::]", address))  # type: ignore
+
+
+def load(options: ApplicationOptions) -> tuple["ImageModel", Any]:
     """Load the model and its safety check; raises `ModelLoadError`."""
+    import torch
+
+    from diffusion.loading.model import load_model
+    from diffusion.safety import load_safety_check
+
     source = None if options.model == EMBEDDED else options.model
     dtype = getattr(torch, options.dtype) if options.dtype else None
     model = load_model(source, options.device, dtype, options.attention)

@@ -17,7 +17,6 @@ from diffusion.images.decoding import MAX_PIXELS, decode_picture
 
 MEDIA_TYPE: Final = "application/x-darkroom-frames"
 MAX_HEADER_BYTES: Final = 1 << 20  # of a frame's JSON
-MAX_REQUEST_BYTES: Final = 1 << 26  # of the files in a request
 MAX_RESPONSE_BYTES: Final = 1 << 29  # of the files in a response; a morph has many frames
 _LENGTH: Final = struct.Struct(">I")
 

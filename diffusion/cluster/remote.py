@@ -21,18 +21,22 @@ from diffusion.cluster.client_timeouts import (
     FIRST_RETRY_SECONDS,
     MAX_RETRY_SECONDS,
     SILENCE_TIMEOUT_SECONDS,
+    STALL_SECONDS,
     UNREACHABLE_ERRORS,
+    WAITING_STALL_SECONDS,
+    RefusedError,
+    raise_for_refusal,
 )
 from diffusion.cluster.framing import MAX_RESPONSE_BYTES, MEDIA_TYPE, BrokenFrameError, decode_frame, encode_frame, read_frame
+from diffusion.cluster.headers import ROUTING_KEY_HEADER, bearer, format_routing_key
 from diffusion.cluster.remote_safety import RemoteSafetyCheck
 from diffusion.cluster.schema import (
-    ROUTING_KEY_HEADER,
-    ErrorMessage,
     ProgressMessage,
     RemoteModel,
     decode_result,
     encode_request,
-    format_routing_key,
+    parse_error,
+    parse_progress,
 )
 from diffusion.config import EngineConfig
 from diffusion.errors import DarkroomError, GenerationError, ModelLoadError, QueueFullError, as_darkroom_error
@@ -58,20 +62,24 @@ LoadModel = Callable[[], tuple[RemoteModel, RemoteSafetyCheck | None]]
 _open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
-def load(engine: str, name: str) -> tuple[RemoteModel, RemoteSafetyCheck | None]:
+def load(engine: str, name: str, secret: str = "") -> tuple[RemoteModel, RemoteSafetyCheck | None]:
     """Return the model ``name`` of ``engine``, and its safety check if it has one.
 
-    ``engine`` is an HTTP address. Call this in a thread. Raises `ModelLoadError`.
+    ``engine`` is an HTTP address whose replicas ask for ``secret``. Call this in a thread. Raises `ModelLoadError`.
     """
     url = f"{engine.rstrip('/')}/{quote(name)}"
+    headers = bearer(secret)
     try:
-        with _open(url, timeout=SILENCE_TIMEOUT_SECONDS) as answer:
-            model = RemoteModel(url, decode_frame(answer.read(MAX_RESPONSE_BYTES), MAX_RESPONSE_BYTES))
+        with _open(urllib.request.Request(url, headers=headers), timeout=SILENCE_TIMEOUT_SECONDS) as answer:
+            model = RemoteModel(url, decode_frame(answer.read(MAX_RESPONSE_BYTES), MAX_RESPONSE_BYTES), headers)
     except urllib.error.HTTPError as error:
+        error.close()
+        if error.code == 401:
+            raise ModelLoadError(name, f"{engine} asks for another ENGINE_SECRET. Set it to that of the replicas.") from error
         raise ModelLoadError(name, f"{engine} does not serve this model ({error}).") from error
     except (OSError, HTTPException, BrokenFrameError) as error:
         raise ModelLoadError(name, f"{engine} cannot be reached: {error}") from error
-    return model, RemoteSafetyCheck(url) if model.can_screen else None
+    return model, RemoteSafetyCheck(url, headers) if model.can_screen else None
 
 
 class _ReplicaLostError(Exception):
@@ -112,7 +120,7 @@ class RemoteEngine:
         self.before_steps: list[Callable[[Sequence[Job]], None]] = []  # never called: no step runs in this process
         self.prices = Prices(LatencyModel())
         self._jobs: dict[Job, _RemoteJob] = {}
-        self._full_until = 0.0
+        self._full_until: dict[str, float] = {}  # by the address of a model
         self._running = asyncio.Event()
         self._running.set()
 
@@ -139,7 +147,7 @@ class RemoteEngine:
         """
         self.config.validate(request)
         self.model.validate(request)
-        if time.perf_counter() < self._full_until:
+        if time.perf_counter() < self._full_until.get(self.model.url, 0.0):
             raise QueueFullError(QUEUE_FULL, count=self.unfinished)
         require_room(self.config, self.load(), request, self.price)
         job = Job(request, owner, self.model, self._drop)
@@ -274,6 +282,9 @@ class RemoteEngine:
                 if losses >= MAX_LOSSES:
                     raise GenerationError(FAILED) from loss
                 await asyncio.sleep(FIRST_RETRY_SECONDS)
+            except RefusedError as error:
+                log.error("a replica refused a request: %s", error)
+                raise GenerationError(FAILED) from error
             except UNREACHABLE_ERRORS as error:
                 raise GenerationError(FAILED) from error
 
@@ -294,7 +305,8 @@ class RemoteEngine:
                 return await self._post(job, remote_job, body)
             except QueueFullError:
                 reached = time.perf_counter()
-                self._full_until = reached + 2 * MAX_RETRY_SECONDS  # by then this job has tried again
+                # By then this job has tried again.
+                self._full_until[remote_job.model.url] = reached + 2 * MAX_RETRY_SECONDS
                 raise
             except UNREACHABLE_ERRORS as error:
                 if remote_job.reported_at > last_report:
@@ -320,17 +332,24 @@ class RemoteEngine:
         url = f"{remote_job.model.url}/pictures"
         shape = remote_job.model.latent_shape(request.width, request.height)
         rows = request.count * request.evaluations * remote_job.model.rows(request)
-        headers = {"Content-Type": MEDIA_TYPE, ROUTING_KEY_HEADER: format_routing_key(shape, rows)}
+        headers = remote_job.model.headers | {"Content-Type": MEDIA_TYPE, ROUTING_KEY_HEADER: format_routing_key(shape, rows)}
         previews: tuple[Image.Image, ...] = ()
+        moved_at = time.perf_counter()
+        moved: tuple[int | None, int] = (None, -1)
         async with self._session.post(url, data=body, headers=headers) as response:
-            response.raise_for_status()
+            await raise_for_refusal(response)
             while True:
                 head, files = await read_frame(response.content, MAX_RESPONSE_BYTES)
                 if "result" in head:
                     return await asyncio.to_thread(decode_result, head["result"], files, request, remote_job.check)
                 if "error" in head:
-                    raise ErrorMessage.model_validate(head["error"]).error()
-                message = ProgressMessage.model_validate(head["progress"])
+                    raise parse_error(head["error"])
+                message = parse_progress(head.get("progress"))
+                if moved != (message.place, message.completed):
+                    moved = message.place, message.completed
+                    moved_at = time.perf_counter()
+                elif time.perf_counter() - moved_at > (STALL_SECONDS if message.place is None else WAITING_STALL_SECONDS):
+                    raise BrokenFrameError("The replica makes no progress.")
                 progress = await asyncio.to_thread(message.progress, previews, files)
                 previews = progress.previews
                 self._report(job, remote_job, message, progress)

@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import aiohttp
 from PIL import Image
@@ -15,8 +15,8 @@ from diffusion.cluster.client_timeouts import (
     MAX_RETRY_SECONDS,
     UNREACHABLE_ERRORS,
 )
-from diffusion.cluster.framing import MAX_RESPONSE_BYTES, MEDIA_TYPE, encode_frame, encode_image, read_frame
-from diffusion.cluster.schema import ErrorMessage
+from diffusion.cluster.framing import MAX_RESPONSE_BYTES, MEDIA_TYPE, BrokenFrameError, encode_frame, encode_image, read_frame
+from diffusion.cluster.schema import parse_error
 from diffusion.errors import GenerationError
 from diffusion.images.screening import SCREENED_AT_ONCE, shrink_for_screening
 from diffusion.result import Flags
@@ -26,10 +26,14 @@ MAX_ATTEMPTS: Final = 5
 
 
 class RemoteSafetyCheck:
-    """Screens images with the safety check of the replicas at ``url``."""
+    """Screens images with the safety check of the replicas at ``url``.
 
-    def __init__(self, url: str) -> None:
+    ``headers`` come with each request.
+    """
+
+    def __init__(self, url: str, headers: Mapping[str, str] | None = None) -> None:
         self.url = url
+        self.headers = dict(headers or {})
 
     async def __call__(self, session: aiohttp.ClientSession, images: Sequence[Image.Image], seconds: float) -> list[Flags]:
         """Return the flags of each of ``images``; raises `GenerationError`.
@@ -38,12 +42,13 @@ class RemoteSafetyCheck:
         """
         flags: list[Flags] = []
         for start in range(0, len(images), SCREENED_AT_ONCE):
-            body = await asyncio.to_thread(_encode_images, images[start : start + SCREENED_AT_ONCE])
-            flags += await self._screen(session, body, seconds)
+            some = images[start : start + SCREENED_AT_ONCE]
+            body = await asyncio.to_thread(_encode_images, some)
+            flags += await self._screen(session, body, len(some), seconds)
         return flags
 
-    async def _screen(self, session: aiohttp.ClientSession, body: bytes, seconds: float) -> list[Flags]:
-        """Post ``body`` to one replica after another until one answers."""
+    async def _screen(self, session: aiohttp.ClientSession, body: bytes, count: int, seconds: float) -> list[Flags]:
+        """Post ``body`` of ``count`` images to one replica after another until one answers."""
         retrying = AsyncRetrying(
             retry=retry_if_exception(_may_succeed_elsewhere),
             stop=stop_after_attempt(MAX_ATTEMPTS),
@@ -52,21 +57,32 @@ class RemoteSafetyCheck:
             reraise=True,
         )
         try:
-            return await retrying(self._post, session, body, seconds)
+            return await retrying(self._post, session, body, count, seconds)
         except UNREACHABLE_ERRORS as error:
             log.warning("images could not be screened: %r", error)
             raise GenerationError("These pictures could not be checked, so I cannot show them. Please try again.") from error
 
-    async def _post(self, session: aiohttp.ClientSession, body: bytes, seconds: float) -> list[Flags]:
+    async def _post(self, session: aiohttp.ClientSession, body: bytes, count: int, seconds: float) -> list[Flags]:
         # A replica screens between the steps of its images and answers only at the end.
         timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_TIMEOUT_SECONDS, sock_read=seconds)
-        headers = {"Content-Type": MEDIA_TYPE}
+        headers = {"Content-Type": MEDIA_TYPE} | self.headers
         async with session.post(f"{self.url}/screenings", data=body, headers=headers, timeout=timeout) as response:
             response.raise_for_status()
             head, _ = await read_frame(response.content, MAX_RESPONSE_BYTES)
         if "error" in head:
-            raise ErrorMessage.model_validate(head["error"]).error()
-        return [dict(flags) for flags in head["flags"]]
+            raise parse_error(head["error"])
+        return _parse_flags(head, count)
+
+
+def _parse_flags(head: Mapping[str, Any], count: int) -> list[Flags]:
+    """Return the flags of ``count`` images; raises `BrokenFrameError`."""
+    try:
+        flags = [{str(label): float(score) for label, score in each.items()} for each in head["flags"]]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BrokenFrameError("The replica sent invalid flags.") from error
+    if len(flags) != count:
+        raise BrokenFrameError("The replica did not screen each picture.")
+    return flags
 
 
 def _may_succeed_elsewhere(error: BaseException) -> bool:

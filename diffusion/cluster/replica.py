@@ -1,48 +1,55 @@
 """One engine behind HTTP: images with progress, screening, the model's spec."""
 
 import asyncio
+import functools
+import logging
 import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from PIL import Image
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
-from diffusion.cluster.framing import (
-    MAX_HEADER_BYTES,
-    MAX_REQUEST_BYTES,
-    MEDIA_TYPE,
-    BrokenFrameError,
-    Frame,
-    decode_frame,
-    decode_image,
-    encode_frame,
-)
+from diffusion.cluster.framing import MEDIA_TYPE, BrokenFrameError, Frame, decode_frame, decode_image, encode_frame
+from diffusion.cluster.ingress import Ingress, IngressError, max_body_bytes
 from diffusion.cluster.schema import decode_request, encode_error, encode_progress, encode_result, encode_spec
-from diffusion.errors import DarkroomError, GenerationError
+from diffusion.errors import DarkroomError, GenerationError, as_darkroom_error
 from diffusion.images.screening import SCREENED_AT_ONCE, SCREENED_SIDE
-from diffusion.serving.engine import Engine
+from diffusion.request import ImageRequest
 from diffusion.serving.job import Job
 from diffusion.serving.latency import Step
 
+if TYPE_CHECKING:
+    from diffusion.serving.engine import Engine
+
+log = logging.getLogger(__name__)
 REPORT_SECONDS: Final = 0.2  # between two progress reports of a request
 HEARTBEAT_SECONDS: Final = 5.0  # between reports without news; clients take a silent replica for lost
 ESTIMATE_SECONDS: Final = 0.5  # how long an estimate of completion is reused
 STEPS_KEPT: Final = 1000  # for the next progress report
+TEXTS_KEPT: Final = 1000  # whose numbers of tokens are known
 MAX_FAILURES: Final = 3  # in a row that no request caused: the device may be broken
 
 
+class UnhealthyError(RuntimeError):
+    """The engine is broken: its requests have to go to another replica."""
+
+
 class Replica:
-    """Serves the running ``engine`` over HTTP.
+    """Serves the running ``engine`` over HTTP to those who send ``secret``.
 
     A client cancels its request when it closes the connection.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: "Engine", secret: str) -> None:
         self.engine = engine
+        self._ingress = Ingress(secret)
+        # `_decode` counts tokens in a thread, so that the engine finds them counted when it validates the request again.
+        model: Any = engine.model
+        model.count_tokens = functools.lru_cache(TEXTS_KEPT)(model.count_tokens)
         self._steps: deque[Step] = deque(maxlen=STEPS_KEPT)
         self._estimate: dict[Job, float | None] = {}
         self._estimated_at = 0.0
@@ -57,18 +64,26 @@ class Replica:
         GET returns the model's spec. POST draws at ``…/pictures`` and screens images at ``…/screenings``.
         """
         endpoint = http.url.path.rstrip("/").rpartition("/")[2]
-        if http.method == "GET":
-            return _answer(encode_spec(self.engine.model, self.engine.can_screen))
-        if http.method != "POST" or endpoint not in ("pictures", "screenings"):
-            return PlainTextResponse("Not found.", 404)
-        await self.check_health()  # an error here makes the client ask another replica
         try:
-            frame = decode_frame(await _read_body(http), MAX_REQUEST_BYTES)
+            self._ingress.check_sender(http)
+            if http.method == "GET":
+                return _answer(encode_spec(self.engine.model, self.engine.can_screen))
+            if http.method != "POST" or endpoint not in ("pictures", "screenings"):
+                return PlainTextResponse("Not found.", 404)
+            await self.check_health()  # an error here makes the client ask another replica
+            max_bytes = max_body_bytes(endpoint, self.engine.config.limits)
+            async with self._ingress.slots:
+                frame = decode_frame(await self._ingress.read_body(http, max_bytes), max_bytes)
+                prepared = await self._prepare(frame) if endpoint == "pictures" else None
+        except IngressError as error:
+            return PlainTextResponse(str(error), error.status)
         except BrokenFrameError as error:
             return PlainTextResponse(str(error), 400)
-        if endpoint == "screenings":
+        if prepared is None:
             return _answer(await self._screen(frame))
-        return StreamingResponse(self._draw(frame), media_type=MEDIA_TYPE)
+        if isinstance(prepared, DarkroomError):
+            return _answer(encode_error(prepared))
+        return StreamingResponse(self._draw(*prepared), media_type=MEDIA_TYPE)
 
     async def record_routing_stats(self) -> dict[str, Any]:
         """Report queued rows and latent shapes to the routers.
@@ -84,9 +99,9 @@ class Replica:
         return {"queued": float(self.engine.queued)}
 
     async def check_health(self) -> None:
-        """Raise `RuntimeError` if the engine is broken; Serve then restarts this replica."""
+        """Raise `UnhealthyError` if the engine is broken; Serve then restarts this replica."""
         if self._problem:
-            raise RuntimeError(self._problem)
+            raise UnhealthyError(self._problem)
 
     @property
     def _problem(self) -> str:
@@ -94,13 +109,26 @@ class Replica:
             return "the engine has ended"
         return f"{self._failures} requests failed one after another" if self._failures >= MAX_FAILURES else ""
 
-    async def _draw(self, frame: Frame) -> AsyncIterator[bytes]:
+    async def _prepare(self, frame: Frame) -> tuple[ImageRequest, int | str | None] | DarkroomError:
+        """Return the valid request and its owner, or the error for its member."""
+        try:
+            return await asyncio.to_thread(self._decode, frame)
+        except Exception as error:
+            return _as_member_error(error)
+
+    def _decode(self, frame: Frame) -> tuple[ImageRequest, int | str | None]:
+        config = self.engine.config
+        request, owner = decode_request(frame, config.limits)
+        config.validate(request)
+        self.engine.model.validate(request)
+        return request, owner
+
+    async def _draw(self, request: ImageRequest, owner: int | str | None) -> AsyncIterator[bytes]:
         """Yield progress frames of a request, then its result or its error."""
         try:
-            request, owner = await asyncio.to_thread(decode_request, frame)
             job = self.engine.submit(request, owner)
-        except DarkroomError as error:
-            yield encode_frame(*encode_error(error))
+        except Exception as error:
+            yield encode_frame(*encode_error(_as_member_error(error)))
             return
         try:
             reported = None
@@ -112,30 +140,32 @@ class Replica:
                 now = time.perf_counter()
                 if progress is not reported or now - reported_at > HEARTBEAT_SECONDS:
                     steps = [self._steps.popleft() for _ in range(len(self._steps))]
-                    frame = await asyncio.to_thread(encode_progress, progress, previews, self._seconds_left(job), steps)
-                    yield encode_frame(*frame)
+                    seconds = self._seconds_left(job)
+                    yield encode_frame(*await asyncio.to_thread(encode_progress, progress, previews, seconds, steps))
                     reported = progress
                     reported_at = now
                     previews = progress.previews
                 await job.wait(REPORT_SECONDS)
-            try:
-                result = await job
-                self._failures = 0
-                yield encode_frame(*await asyncio.to_thread(encode_result, result))
-            except DarkroomError as error:
-                if type(error) is GenerationError and (job.started or 0) > self._failed_at:  # one step can fail many requests
-                    self._failures += 1
-                    self._failed_at = time.perf_counter()
-                yield encode_frame(*encode_error(error))
+            result = await job
+            self._failures = 0
+            yield encode_frame(*await asyncio.to_thread(encode_result, result))
+        except UnhealthyError:  # a broken connection makes the client ask another replica
+            raise
+        except Exception as error:
+            if type(error) is GenerationError and (job.started or 0) > self._failed_at:  # one step can fail many requests
+                self._failures += 1
+                self._failed_at = time.perf_counter()
+            yield encode_frame(*encode_error(_as_member_error(error)))
         finally:
             job.cancel()
 
     async def _screen(self, frame: Frame) -> Frame:
         try:
-            images = await asyncio.to_thread(_decode_images, frame[1])
+            async with self._ingress.slots:
+                images = await asyncio.to_thread(_decode_images, frame[1])
             return {"flags": await self.engine.screen_images(images)}, []
-        except DarkroomError as error:
-            return encode_error(error)
+        except Exception as error:
+            return encode_error(_as_member_error(error))
 
     def _seconds_left(self, job: Job) -> float | None:
         now = time.perf_counter()
@@ -155,11 +185,8 @@ def _decode_images(files: list[bytes]) -> list[Image.Image]:
     return [decode_image(file, max_pixels=SCREENED_SIDE * SCREENED_SIDE) for file in files]
 
 
-async def _read_body(http: Request) -> bytes:
-    """Read the body of a request; raises `BrokenFrameError` over the size limit."""
-    body = bytearray()
-    async for chunk in http.stream():
-        body += chunk
-        if len(body) > MAX_REQUEST_BYTES + MAX_HEADER_BYTES:
-            raise BrokenFrameError("The request is too large.")
-    return bytes(body)
+def _as_member_error(error: Exception) -> DarkroomError:
+    """Return ``error`` as its member reads it; logs what no member caused."""
+    if not isinstance(error, DarkroomError):
+        log.error("a request failed", exc_info=error)
+    return as_darkroom_error(error)

@@ -6,7 +6,7 @@ from typing import Any
 
 from ray.serve.request_router import PendingRequest, ReplicaID, RequestRouter, RunningReplica
 
-from diffusion.cluster.schema import parse_routing_key
+from diffusion.cluster.headers import parse_routing_key
 from diffusion.serving.routing import Key, choose
 
 

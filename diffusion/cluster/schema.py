@@ -1,6 +1,6 @@
 """The messages between bot and replicas; the receiver validates each of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, fields
 from typing import Any, Final, get_type_hints
 
@@ -10,20 +10,22 @@ from tokenizers import Tokenizer
 
 from diffusion import errors
 from diffusion.cluster.framing import BrokenFrameError, Frame, decode_image, encode_image
-from diffusion.errors import DarkroomError, GenerationError, InvalidRequestError
+from diffusion.errors import DarkroomError, GenerationError, InvalidImageError, InvalidRequestError
 from diffusion.families.defaults import Defaults
 from diffusion.families.spec import ModelSpec
 from diffusion.images.io import fit
 from diffusion.images.masks import fit_mask
-from diffusion.request import ImageRequest
+from diffusion.request import ImageRequest, Limits
 from diffusion.result import ImageResult, Progress
 from diffusion.serving.latency import Shape, Step
 from diffusion.text import Plural, Text
 
 IMAGE_MODES: Final = {"image": "RGB", "mask": "L"}  # fields of a request that travel as files: their colour modes
-ROUTING_KEY_HEADER: Final = "x-session-id"  # the only header that Serve passes to its router
-_STRICT: Final = ConfigDict(extra="forbid", frozen=True)  # a replica cannot follow a setting that it does not know
-_LENIENT: Final = ConfigDict(extra="ignore", frozen=True)  # an older bot can ignore what newer replicas add
+MAX_TEXT: Final = 4000  # characters of each text in a request: as many as Discord takes anywhere
+_STRICT: Final = ConfigDict(
+    extra="forbid", frozen=True, str_max_length=MAX_TEXT
+)  # a replica cannot follow a setting that it does not know
+_LENIENT: Final = ConfigDict(extra="ignore", frozen=True)
 _TYPES: Final = get_type_hints(ImageRequest)
 _FIELDS: Final[dict[str, Any]] = {
     field.name: (_TYPES[field.name], ... if field.default is MISSING else field.default)
@@ -66,12 +68,16 @@ class ProgressMessage(BaseModel):
             yield Step(self.shapes[index] if index < len(self.shapes) else (), rows, seconds)
 
     def progress(self, before: Sequence[Image.Image], files: Sequence[bytes]) -> Progress:
-        """Return it as `Progress`.
+        """Return it as `Progress`; raises `BrokenFrameError`.
 
         Unchanged previews come from ``before``, those of the last message.
         """
-        previews = dict(enumerate(before)) | dict(zip(self.changed, map(decode_image, files), strict=True))
-        return Progress(self.place, self.completed, self.total, tuple(previews[index] for index in range(self.previews)))
+        try:
+            previews = dict(enumerate(before)) | dict(zip(self.changed, map(decode_image, files), strict=True))
+            shown = tuple(previews[index] for index in range(self.previews))
+        except (InvalidImageError, ValueError, KeyError) as error:
+            raise BrokenFrameError("The replica sent invalid previews.") from error
+        return Progress(self.place, self.completed, self.total, shown)
 
 
 class _ResultMessage(BaseModel):
@@ -81,6 +87,22 @@ class _ResultMessage(BaseModel):
     seconds: float
     model: str
     pictures: int
+
+
+def parse_error(head: Any) -> DarkroomError:
+    """Return the error that a replica sent; raises `BrokenFrameError`."""
+    try:
+        return ErrorMessage.model_validate(head).error()
+    except ValidationError as error:
+        raise BrokenFrameError("The replica sent an invalid error.") from error
+
+
+def parse_progress(head: Any) -> "ProgressMessage":
+    """Return the progress that a replica sent; raises `BrokenFrameError`."""
+    try:
+        return ProgressMessage.model_validate(head)
+    except ValidationError as error:
+        raise BrokenFrameError("The replica sent invalid progress.") from error
 
 
 class ErrorMessage(BaseModel):
@@ -142,10 +164,10 @@ def encode_request(request: ImageRequest, owner: int | str | None) -> Frame:
     return head, [encode_image(picture) for picture in given.values()]
 
 
-def decode_request(frame: Frame) -> tuple[ImageRequest, int | str | None]:
+def decode_request(frame: Frame, limits: Limits) -> tuple[ImageRequest, int | str | None]:
     """Decode a request and its owner. Call it in a thread.
 
-    Raises `InvalidRequestError` or `InvalidImageError`.
+    Its pictures have at most as many pixels as ``limits`` allow. Raises `InvalidRequestError` or `InvalidImageError`.
     """
     head, files = frame
     try:
@@ -154,7 +176,7 @@ def decode_request(frame: Frame) -> tuple[ImageRequest, int | str | None]:
         named = dict(zip(message.pictures, files, strict=True))
         if len(named) < len(files):
             raise ValueError("a picture is listed twice")
-        pictures: dict[str, Any] = {name: decode_image(file, IMAGE_MODES[name]) for name, file in named.items()}
+        pictures: dict[str, Any] = {name: decode_image(file, IMAGE_MODES[name], limits.side**2) for name, file in named.items()}
     except (ValidationError, ValueError, KeyError) as error:
         raise InvalidRequestError("request", "I was updated in the meantime. Please send your request again.") from error
     return ImageRequest(**settings, **pictures), message.owner
@@ -193,9 +215,11 @@ def decode_result(head: dict[str, Any], files: Sequence[bytes], request: ImageRe
     """
     try:
         message = _ResultMessage.model_validate(head)
-    except ValidationError as error:
+        images = tuple(map(decode_image, files))
+    except (ValidationError, InvalidImageError) as error:
         raise BrokenFrameError("The replica sent an invalid result.") from error
-    images = tuple(map(decode_image, files))
+    if not message.pictures == request.count <= len(images):
+        raise BrokenFrameError("The replica sent fewer pictures than the request asks for.")
     pictures = images[: message.pictures]
     timelapses = images[message.pictures :]
     return ImageResult(request, pictures, request.seeds, message.seconds, message.model, timelapses, check)
@@ -234,13 +258,14 @@ def encode_spec(model: ModelSpec, can_screen: bool) -> Frame:
 class RemoteModel(ModelSpec):
     """The spec of the model that replicas serve at ``url``."""
 
-    def __init__(self, url: str, frame: Frame) -> None:
+    def __init__(self, url: str, frame: Frame, headers: Mapping[str, str] | None = None) -> None:
         try:
             message = _SpecMessage.model_validate(frame[0]["spec"])
             tokenizer = Tokenizer.from_str(frame[1][0].decode())
         except Exception as error:  # tokenizers raises bare exceptions
             raise BrokenFrameError("The replica sent an invalid model spec.") from error
         self.url = url
+        self.headers = dict(headers or {})  # of each request to its replicas
         self.can_screen = message.can_screen
         self.name = message.name
         self.defaults = message.defaults
@@ -262,23 +287,3 @@ class RemoteModel(ModelSpec):
     def count_tokens(self, text: str) -> int:
         """Count the tokens of ``text``, without start and end tokens."""
         return len(self.tokenizer.encode(text, add_special_tokens=False).ids)
-
-
-def format_routing_key(shape: Shape, rows: int) -> str:
-    """Encode the latent shape and the rows of a request for the router.
-
-    ``rows`` are rows of network calls.
-    """
-    return f"{'x'.join(map(str, shape))} {rows}"
-
-
-def parse_routing_key(text: str) -> tuple[Shape, int]:
-    """Decode a key of `format_routing_key`.
-
-    Any other text counts as no shape and no rows.
-    """
-    shape, _, rows = text.partition(" ")
-    try:
-        return tuple(map(int, shape.split("x"))), int(rows)
-    except ValueError:
-        return (), 0

@@ -91,6 +91,8 @@ class ModelSpec:
             )
 
     def _validate_text(self, field: str, text: str) -> None:
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise InvalidRequestError(field, "The {field} has half of a character, which I cannot read. Please type it again.")
         count = self.count_tokens(text)
         most = self.max_tokens
         if count > most:

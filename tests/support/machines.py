@@ -14,6 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 HOST = "127.0.0.1"
+SECRET = "open sesame"
 # Ray tells nobody that it is used, takes 127.0.0.1 for an address like others, which it does where it does not expect clusters,
 # and each process has one thread, as many as a replica of one CPU has.
 QUIET = {
@@ -62,10 +63,11 @@ def deploy(name, **options):
     """Serve a model whose steps take longer."""
     from ray import serve
 
-    from diffusion.cluster.app import ApplicationOptions, build_application
+    from diffusion.cluster.app import build_application
+    from diffusion.cluster.options import ApplicationOptions
     from tests.support.slow_replica import Slow
 
-    serve.run(build_application(ApplicationOptions(**options), Slow), name=name, route_prefix=f"/{name}")
+    serve.run(build_application(ApplicationOptions(secret=SECRET, **options), Slow), name=name, route_prefix=f"/{name}")
 
 
 def replicas(name):

@@ -11,7 +11,7 @@ from diffusion.config import EngineConfig
 from diffusion.loading.model import load_model
 from diffusion.loading.random_weights import build_tiny_components
 from diffusion.serving.engine import Engine
-from tests.support.machines import Machines
+from tests.support.machines import SECRET, Machines
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -44,7 +44,7 @@ def machines(tiny_folder, tmp_path_factory):
 @pytest.fixture
 async def remote(machines):
     """The engine as a bot holds it."""
-    model, check = await asyncio.to_thread(load, machines.url, "tiny")
+    model, check = await asyncio.to_thread(load, machines.url, "tiny", SECRET)
     async with RemoteEngine(model, EngineConfig(), check) as engine:
         yield engine
 

@@ -12,6 +12,7 @@ from cogs.core.messages.render import RESUMING
 from diffusion.cluster.remote import RemoteEngine
 from diffusion.images.io import read_image
 from tests.support.cluster import are_alike, build_request, count_queued, list_replicas
+from tests.support.machines import SECRET
 from tests.support.messages import pictures_of, private_text, text_of
 from tests.support.server import open_server
 from tests.support.waiting import until
@@ -21,7 +22,9 @@ LONG = {"steps": 150, "sampler": "heun", "count": 4}  # so that an edit falls be
 
 @pytest.fixture
 async def server(machines):
-    model, check = await asyncio.to_thread(load_model, Config(engine=machines.url, models="tiny,other"), "tiny")
+    model, check = await asyncio.to_thread(
+        load_model, Config(engine=machines.url, engine_secret=SECRET, models="tiny,other"), "tiny"
+    )
     async with open_server(model, check=check, kind=RemoteEngine) as server:
         yield server
 
@@ -53,12 +56,18 @@ async def test_bot_shows_that_lost_pictures_are_resumed(server, machines):
     (busy,) = [replica for replica in await list_replicas(machines) if replica["queued"]]
     await server.until(lambda: job.progress.completed > job.progress.total / 2)
     os.kill(busy["pid"], signal.SIGKILL)
-    await server.until(lambda: RESUMING in text_of(result.response))
-    await server.until_finished(result.response, 4)
+    shown = []
+
+    def is_finished():
+        shown.append(text_of(result.response))
+        return len(pictures_of(result.response)) == 4 and "seed" in shown[-1]
+
+    await server.until(is_finished)
+    assert any(RESUMING in text for text in shown)
 
 
 async def test_build_engine_follows_the_config(machines):
-    settings = Config(engine=machines.url, models="tiny,other", max_waiting=3)
+    settings = Config(engine=machines.url, engine_secret=SECRET, models="tiny,other", max_waiting=3)
     async with await asyncio.to_thread(build_engine, settings) as engine:
         assert isinstance(engine, RemoteEngine) and engine.config.max_waiting == 3
         assert engine.model.sample_side == 32

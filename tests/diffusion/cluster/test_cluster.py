@@ -10,12 +10,14 @@ from functools import partial
 import pytest
 from PIL import Image
 
+from diffusion.cluster.headers import ROUTING_KEY_HEADER, bearer
 from diffusion.cluster.remote import RemoteEngine, load
 from diffusion.config import EngineConfig
 from diffusion.errors import InvalidRequestError, JobCancelledError, ModelLoadError, QueueFullError
 from diffusion.images.masks import box_mask
 from diffusion.request import Limits
 from tests.support.cluster import are_alike, build_request, count_queued, list_replicas
+from tests.support.machines import SECRET
 from tests.support.waiting import WAIT_SECONDS, until
 
 PICTURE = Image.linear_gradient("L").resize((48, 32)).convert("RGB")
@@ -85,23 +87,34 @@ async def test_remote_engine_rejects_invalid_requests_on_both_sides(remote, mach
     with pytest.raises(InvalidRequestError, match="at most 1024"):  # the replica's own limits, whatever the bot allows
         await remote.submit(build_request(width=2048, height=32))
     with pytest.raises(ModelLoadError, match="does not serve this model"):
-        await asyncio.to_thread(load, machines.url, "unknown")
+        await asyncio.to_thread(load, machines.url, "unknown", SECRET)
 
 
-@pytest.mark.parametrize("body", [b"", b"\x80\x04\x95", b"\0\0\0\2[]", b"\xff" * 100])
-async def test_replica_rejects_bodies_that_are_no_frame(machines, body):
+async def _status(machines, body, headers):
     def post():
-        urllib.request.urlopen(urllib.request.Request(f"{machines.url}/tiny/pictures", body), timeout=20)
+        try:
+            with urllib.request.urlopen(
+                urllib.request.Request(f"{machines.url}/tiny/pictures", body, headers), timeout=20
+            ) as answer:
+                return answer.status
+        except urllib.error.HTTPError as refused:
+            refused.close()
+            return refused.code
 
-    with pytest.raises(urllib.error.HTTPError) as refused:
-        await asyncio.to_thread(post)
-    refused.value.close()
-    assert refused.value.code == 400
+    return await asyncio.to_thread(post)
+
+
+async def test_ingress_refuses_what_no_bot_sends_and_goes_on(remote, machines):
+    for body in (b"", b"\x80\x04\x95", b"\0\0\0\2[]", b"\xff" * 100):
+        assert await _status(machines, body, bearer(SECRET)) == 400
+    assert await _status(machines, b"", {}) == await _status(machines, b"", bearer("guessed")) == 401
+    assert await _status(machines, b"", {ROUTING_KEY_HEADER: f"1x4x4x4 {'9' * 400}"}) == 401
+    assert len((await remote.submit(build_request())).images) == 1
 
 
 async def test_cluster_serves_two_models(remote, machines):
     before = remote.submit(build_request(steps=100))
-    await remote.switch(partial(load, machines.url, "other"))
+    await remote.switch(partial(load, machines.url, "other", SECRET))
     after = remote.submit(build_request())
     assert ((await before).model, (await after).model) != (remote.model.name, remote.model.name)
     assert (await after).model == remote.model.name
@@ -109,7 +122,7 @@ async def test_cluster_serves_two_models(remote, machines):
 
 
 async def test_full_replicas_keep_accepted_requests_and_reject_others(machines):
-    model, _ = await asyncio.to_thread(load, machines.url, "other")
+    model, _ = await asyncio.to_thread(load, machines.url, "other", SECRET)
     async with RemoteEngine(model) as remote:
         jobs = [remote.submit(build_request(seed, steps=60, count=2), owner=seed) for seed in range(2)]
         with pytest.raises(QueueFullError, match="try again"):

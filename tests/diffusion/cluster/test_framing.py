@@ -22,9 +22,10 @@ from diffusion.cluster.framing import (
     encode_image,
     read_frame,
 )
+from diffusion.cluster.headers import format_routing_key, parse_routing_key
 from diffusion.errors import DarkroomError, InvalidRequestError
 from diffusion.images.masks import box_mask
-from diffusion.request import ImageRequest
+from diffusion.request import ImageRequest, Limits
 from diffusion.result import Progress
 from diffusion.serving.latency import Step
 from diffusion.text import plural
@@ -97,13 +98,13 @@ def test_decode_frame_rejects_large_and_broken_frames(data):
 )
 def test_decode_request_inverts_encode_request(request_):
     frame = decode_frame(encode_frame(*schema.encode_request(request_, 7)), MAX_BYTES)
-    assert schema.decode_request(frame) == (request_, 7)
+    assert schema.decode_request(frame, Limits()) == (request_, 7)
 
 
 def test_encode_request_fits_pictures_to_the_requested_size():
     mask = box_mask(PICTURE.size, (0, 0, 16, 32))
     asked = ImageRequest("a fox", width=16, height=32, image=PICTURE, mask=mask, start_step=3)
-    request, _ = schema.decode_request(decode_frame(encode_frame(*schema.encode_request(asked, None)), MAX_BYTES))
+    request, _ = schema.decode_request(decode_frame(encode_frame(*schema.encode_request(asked, None)), MAX_BYTES), Limits())
     assert (request.image.size, request.image.mode, request.mask.size, request.mask.mode) == ((16, 32), "RGB", (16, 32), "L")
     assert replace(request, image=None, mask=None) == replace(asked, image=None, mask=None)
     assert decode_image(encode_image(PICTURE)).tobytes() == PICTURE.tobytes()
@@ -125,7 +126,7 @@ def test_decode_request_rejects_other_types(changes):
     head, files = schema.encode_request(ImageRequest("a fox"), None)
     head["settings"] |= changes
     with pytest.raises(InvalidRequestError, match="Please send your request again"):
-        schema.decode_request((json.loads(json.dumps(head)), files))
+        schema.decode_request((json.loads(json.dumps(head)), files), Limits())
 
 
 @pytest.mark.parametrize(
@@ -134,7 +135,7 @@ def test_decode_request_rejects_other_types(changes):
 )
 def test_decode_request_rejects_missing_fields(head):
     with pytest.raises(InvalidRequestError, match="Please send your request again"):
-        schema.decode_request((head, [encode_image(PICTURE)]))
+        schema.decode_request((head, [encode_image(PICTURE)]), Limits())
 
 
 def test_messages_of_newer_replicas_ignore_unknown_fields():
@@ -149,14 +150,14 @@ def test_messages_of_newer_replicas_ignore_unknown_fields():
 def test_decode_request_rejects_a_picture_listed_twice():
     head, files = schema.encode_request(ImageRequest("a fox", image=PICTURE), None)
     with pytest.raises(InvalidRequestError, match="Please send your request again"):
-        schema.decode_request((head | {"pictures": ["image"] * 9}, files * 9))
+        schema.decode_request((head | {"pictures": ["image"] * 9}, files * 9), Limits())
 
 
 def test_decode_request_validates_settings():
     head, files = schema.encode_request(ImageRequest("a fox"), None)
     head["settings"]["steps"] = 0
     with pytest.raises(InvalidRequestError, match="At least 1 step"):
-        schema.decode_request((head, files))
+        schema.decode_request((head, files), Limits())
 
 
 def test_encode_progress_sends_changed_previews_only():
@@ -198,5 +199,5 @@ def test_error_message_rebuilds_known_errors_only(kind):
 
 
 def test_parse_routing_key_inverts_format_routing_key():
-    assert schema.parse_routing_key(schema.format_routing_key((1, 4, 16, 16), 80)) == ((1, 4, 16, 16), 80)
-    assert {schema.parse_routing_key(text) for text in ("", "x", "1x2", "axb 3", "1x2 many")} == {((), 0)}
+    assert parse_routing_key(format_routing_key((1, 4, 16, 16), 80)) == ((1, 4, 16, 16), 80)
+    assert {parse_routing_key(text) for text in ("", "x", "1x2", "axb 3", "1x2 many")} == {((), 0)}

@@ -3,9 +3,6 @@
 import asyncio
 import inspect
 import math
-import os
-import subprocess
-import sys
 import time
 from types import SimpleNamespace
 
@@ -22,13 +19,13 @@ from diffusion.errors import GenerationError, InvalidRequestError, ModelLoadErro
 from diffusion.result import Progress
 from diffusion.serving.engine import Engine
 from tests.support.cluster import build_request
-from tests.support.machines import ROOT
 from tests.support.models import model_of
 from tests.support.waiting import WAIT_SECONDS
 
 uvicorn = pytest.importorskip("uvicorn", reason="replicas need pip install -e '.[cluster]'")
 Request = pytest.importorskip("starlette.requests").Request
 Response = pytest.importorskip("starlette.responses").Response
+SECRET = "open sesame"
 RED = Image.new("RGB", (8, 8), "red")
 
 
@@ -74,7 +71,7 @@ async def server(own):
     """The replica behind a port; ``url`` tells where."""
     from diffusion.cluster.replica import Replica
 
-    app = Server(Replica(own))
+    app = Server(Replica(own, SECRET))
     running = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical", lifespan="off", ws="none"))
     serving = asyncio.create_task(running.serve())
     async with asyncio.timeout(WAIT_SECONDS):
@@ -88,7 +85,7 @@ async def server(own):
 
 @pytest.fixture
 async def remote(server):
-    model, check = await asyncio.to_thread(load, server.url, "tiny")
+    model, check = await asyncio.to_thread(load, server.url, "tiny", SECRET)
     async with RemoteEngine(model, EngineConfig(), check) as engine:
         yield engine
 
@@ -313,7 +310,7 @@ def _broken(*rows):
 
 
 async def test_remote_engine_cancels_unfinished_jobs_on_exit(server, own):
-    model, _ = await asyncio.to_thread(load, server.url, "tiny")
+    model, _ = await asyncio.to_thread(load, server.url, "tiny", SECRET)
     async with RemoteEngine(model) as remote:
         job = remote.submit(build_request(steps=150, count=4))
         async for progress in job:
@@ -341,12 +338,7 @@ def test_remote_engine_reports_resumed_jobs():
 def test_replica_reports_an_ended_engine(tiny_model):
     from diffusion.cluster.replica import Replica
 
-    replica = Replica(SimpleNamespace(watchers=[], alive=False))
+    model = SimpleNamespace(count_tokens=len)
+    replica = Replica(SimpleNamespace(watchers=[], alive=False, model=model), SECRET)
     with pytest.raises(RuntimeError, match="ended"):
         asyncio.run(replica.check_health())
-
-
-def test_build_engine_does_not_import_ray(tiny_folder):
-    code = "import sys, bot, diffusion.cluster.remote; bot.build_engine(bot.Config()); sys.exit('ray' in sys.modules)"
-    environment = os.environ | {"MODEL_ID": str(tiny_folder), "ENGINE": ""}
-    assert subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, check=False).returncode == 0

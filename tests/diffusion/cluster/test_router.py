@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from diffusion import cluster
+from diffusion.cluster.headers import MAX_ROWS, format_routing_key, parse_routing_key
 from diffusion.cluster.scaling import by_queued_rows
-from diffusion.cluster.schema import format_routing_key
 
 SHAPE, OTHER = (1, 4, 16, 16), (1, 4, 32, 32)
 Deployment = namedtuple("Deployment", "app_name")
@@ -133,3 +133,20 @@ def test_serve_yaml_matches_serve_and_options(router_class):
         for application in (told.model_dump(), *whole["applications"]):
             built(build, application["args"])
         assert len(whole["applications"]) == 2
+
+
+@pytest.mark.parametrize(
+    "key", ["", "9" * 400, f"1x4x4x4 {'9' * 400}", f"{'9' * 400}x4 1", "1x4x4x4 -5", "1x4x4x4 1e400", "1x4 ٣", "x 1", "1 nan"]
+)
+async def test_router_takes_no_number_out_of_bounds(router, key):
+    shape, rows = parse_routing_key(key)
+    assert 0 <= rows <= MAX_ROWS and all(side < 10**6 for side in shape)
+    request_ = request("a")
+    request_.metadata.session_id = key
+    await first(router, [replica("long", 900), replica("short", 100)], request_)
+    assert await first(router, [replica("long", 900), replica("short", 100)], request("b")) in ("long", "short")
+
+
+def test_rows_of_a_routing_key_are_bounded():
+    assert parse_routing_key("1x4x4x4 999999999") == ((1, 4, 4, 4), MAX_ROWS)
+    assert parse_routing_key(format_routing_key(SHAPE, 7176)) == (SHAPE, 7176)
