@@ -46,7 +46,7 @@ def worker_thread(engine: Engine) -> WorkerThread:
     Whatever is compared with the engine runs there too: a second thread has OpenMP threads of its own, and two such teams that
     take turns slow each other down by a third.
     """
-    return engine._worker
+    return engine._worker._worker
 
 
 async def measure(model: ImageModel, settings: dict[str, Any], repeats: int) -> None:

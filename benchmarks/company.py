@@ -107,7 +107,8 @@ async def measure(model: ImageModel, count: int, load: float, repeats: int, rows
     batching = EngineConfig(max_rows=rows, max_waiting=10 * count)
     single = EngineConfig(max_rows=1, max_waiting=10 * count)  # a request of two rows runs alone
     async with Engine(model, batching) as engine, Engine(model, single) as one_by_one:
-        thread = one_by_one._worker = worker_thread(engine)
+        one_by_one._worker = engine._worker
+        thread = worker_thread(engine)
         ways_by_name = dict(
             zip(
                 WAYS,
