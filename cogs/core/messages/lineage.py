@@ -4,6 +4,7 @@ Nothing here talks to Discord or to the database.
 """
 
 import difflib
+import itertools
 import re
 from collections import defaultdict
 from collections.abc import Iterable
@@ -17,6 +18,7 @@ from diffusion.text import N_
 
 PROMPT_LENGTH: Final = 60
 CHANGES_SHOWN: Final = 120
+WORDS_COMPARED: Final = 80  # from the first that differs: comparing takes quadratic time, and few are shown
 HIDDEN: Final = N_("(hidden from you)")
 NO_LONGER_KEPT: Final = N_("(no longer kept)")
 BRANCH = "├─ "
@@ -134,6 +136,8 @@ def _fit_lines(lines: list[str], most: int, language: str) -> str:
 def _words(before: str, after: str) -> str:
     """Return the words that were added and removed."""
     old, new = (re.findall(r"[^\s,]+", clean(text)) for text in (before, after))
+    same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(old, new, strict=False)))
+    old, new = (words[same : same + WORDS_COMPARED] for words in (old, new))
     matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
     parts = []
     for kind, old_from, old_to, new_from, new_to in matcher.get_opcodes():

@@ -23,6 +23,7 @@ Callback = Callable[..., Coroutine[Any, Any, None]]
 MAX_COUNT: Final = 4
 MAX_FRAMES: Final = 24
 MAX_CHOICES: Final = 25  # Discord's limit on autocomplete
+SIZE: Final = re.compile(r"(\d{1,5})(?: ?[x×*] ?(\d{1,5}))?", re.IGNORECASE | re.ASCII)
 Prompt = Range[str, 1, PROMPT_LIMIT]
 QUALITY_NAMES: Final = {quality: quality.capitalize() for quality in QUALITIES}
 QUALITY_CHOICES: Final = [Choice(name=title, value=quality) for quality, title in QUALITY_NAMES.items()]
@@ -164,7 +165,7 @@ def parse_size(text: str | None) -> tuple[int, int] | tuple[None, None]:
     """
     if text is None:
         return None, None
-    match = re.fullmatch(r"\s*(\d{1,5})\s*(?:[x×*]\s*(\d{1,5}))?\s*", text, re.IGNORECASE | re.ASCII)
+    match = SIZE.fullmatch(" ".join(text.split()))  # so that any number of spaces takes linear time
     if match is None:
         raise InvalidRequestError("size", "The size must be width x height in pixels, such as 512x768.")
     width = int(match[1])
