@@ -51,6 +51,8 @@ NO_TOKEN = (
     " or try Darkroom without a token: darkroom preview"
 )
 NO_SIMULATOR = "The preview needs the package {name}. Install it: pip install 'darkroom[preview]'"
+# Messages are for those that are deleted, and for members who mention the bot or write to it.
+INTENTS = discord.Intents(guilds=True, expressions=True, guild_messages=True, dm_messages=True)
 
 
 class Darkroom(commands.AutoShardedBot):
@@ -67,7 +69,7 @@ class Darkroom(commands.AutoShardedBot):
         discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False  # the bot never speaks
         super().__init__(
             commands.when_mentioned,
-            intents=discord.Intents.default(),
+            intents=INTENTS,
             help_command=None,
             tree_cls=CommandTree,
             max_messages=None,  # the bot never looks up a message in a cache

@@ -22,12 +22,13 @@ class ReviewCog(commands.Cog):
     @commands.Cog.listener()
     async def on_raw_message_delete(self, event: discord.RawMessageDeleteEvent) -> None:
         """Reject the pictures of a deleted review message."""
-        await self._reject(message_id=event.message_id)
+        if self.service.message_index.may_contain(event.message_id):
+            await self._reject(message_id=event.message_id)
 
     @commands.Cog.listener()
     async def on_raw_bulk_message_delete(self, event: discord.RawBulkMessageDeleteEvent) -> None:
         """Reject the pictures of each deleted review message."""
-        for message_id in event.message_ids:
+        for message_id in filter(self.service.message_index.may_contain, event.message_ids):
             await self._reject(message_id=message_id)
 
     @commands.Cog.listener()

@@ -27,5 +27,8 @@ class DeletionsCog(commands.Cog):
         await self._withdraw(event.message_ids)
 
     async def _withdraw(self, message_ids: Iterable[int]) -> None:
+        message_ids = [*filter(self.service.message_index.may_contain, message_ids)]
+        if not message_ids:
+            return
         with contextlib.suppress(DatabaseUnavailableError):  # the store has logged it, and /show looks at the message too
-            await self.service.creation_store.forget_messages(list(message_ids))
+            await self.service.creation_store.forget_messages(message_ids)

@@ -5,6 +5,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 import discord
@@ -33,8 +34,9 @@ from cogs.core.policy.pricing import NO_ALLOWANCE, REFUSED_ATTACHMENT_CHARGE, Me
 from cogs.core.request.styles import Style
 from cogs.core.storage.claims import ACTIVE_STATES
 from cogs.core.storage.creations import Creation, OwnershipLostError, State, request_to_json
+from cogs.core.storage.message_index import MessageIndex
 from cogs.core.storage.stores import Stores
-from cogs.core.tasks import Background
+from cogs.core.tasks import Background, run_all
 from cogs.core.types import Interaction
 from diffusion.errors import DarkroomError, InvalidImageError, QueueFullError
 from diffusion.images.source import fit_source
@@ -99,6 +101,10 @@ class GenerationService:
         self.timelapse_rows: list[TimelapseRow] = []  # rows below animations
         self.forgetters: list[Callable[[int], None]] = []  # delete what they keep in memory about a member
         self.background = Background()
+        several = self.lease.is_shared and not self.lease.is_single_process
+        self.message_index = MessageIndex(is_shared=several)
+        self.creation_store.watchers.append(lambda creation: self.message_index.add(creation.message_id or 0))
+        self.review_store.message_watchers.append(self.message_index.add)
 
     @property
     def jobs(self) -> Mapping[int, Job]:
@@ -127,6 +133,7 @@ class GenerationService:
         if self.leads:
             self.background.start_daemon(Maintenance(self.stores, self.message_eraser, self.resume_reviewed).run())
         self.background.start_daemon(self.metrics.watch_loop())
+        self.background.start_daemon(run_all(partial(self.message_index.load, self.database)))
 
     async def close(self, grace: float = 0) -> None:
         """Accept no more requests and let jobs finish for ``grace`` seconds.

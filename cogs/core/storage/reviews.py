@@ -3,6 +3,7 @@
 The database makes sure that each is decided once.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
@@ -46,6 +47,7 @@ class ReviewStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.message_watchers: list[Callable[[int], None]] = []  # called with each new message of a review
 
     async def get(self, creation_id: int) -> ReviewRow | None:
         """Return the review of a creation, if there is one."""
@@ -62,6 +64,9 @@ class ReviewStore:
         async with self._database.transaction(DATABASE_UNREACHABLE) as session:
             await session.execute(update(ReviewRow).filter_by(creation_id=review.creation_id).values(message_id=message_id))
         review.message_id = message_id
+        if message_id is not None:
+            for watcher in self.message_watchers:
+                watcher(message_id)
 
     async def decide(self, creation_id: int, decision: Decision, moderator: int | None) -> tuple[ReviewRow | None, bool]:
         """Store ``decision`` unless there is one; return the review.
