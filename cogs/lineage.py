@@ -12,6 +12,7 @@ from cogs.core.generation.source import UNKNOWN_ID, visible_creation
 from cogs.core.i18n.catalogues import ENGLISH, say, translate
 from cogs.core.messages import render
 from cogs.core.messages.components import PersistentButton, PersistentSelect, view_of
+from cogs.core.messages.deadline import SUGGESTION_SECONDS
 from cogs.core.messages.http_errors import DISCORD_ERRORS
 from cogs.core.messages.lineage import Relative, tree_text
 from cogs.core.messages.message import NO_MENTIONS, Answer
@@ -87,8 +88,9 @@ class LineageCog(commands.Cog):
     async def suggest_ids(self, interaction: Interaction, current: str) -> list[app_commands.Choice[str]]:
         """Suggest the member's latest pictures whose prompts contain what is typed."""
         try:
-            creations = await self.service.stores.gallery.latest(interaction.user.id, current, MAX_CHOICES)
-        except DatabaseUnavailableError:
+            async with asyncio.timeout(SUGGESTION_SECONDS):
+                creations = await self.service.stores.gallery.latest(interaction.user.id, current, MAX_CHOICES)
+        except (DatabaseUnavailableError, TimeoutError):
             return []
         language = Context.of(interaction).language
         return [app_commands.Choice(name=creation_label(creation, language), value=str(creation.id)) for creation in creations]

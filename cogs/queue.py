@@ -102,6 +102,8 @@ def _state(entry: Entry, language: str) -> str:
 class RefreshButton(PersistentButton, name="queue:refresh"):
     """Shows the queue as it is now."""
 
+    edits_message = True
+
     def __init__(self, language: str = ENGLISH) -> None:
         super().__init__(discord.ui.Button(label=say(language, "Refresh"), emoji="🔄"))
 
@@ -112,6 +114,8 @@ class RefreshButton(PersistentButton, name="queue:refresh"):
 
 class CancelSelect(PersistentSelect, name="queue:cancel"):
     """Offers the requests that this member may cancel."""
+
+    edits_message = True
 
     def __init__(self, entries: list[Entry], language: str = ENGLISH) -> None:
         select: discord.ui.Select[Any] = discord.ui.Select(placeholder=say(language, "Cancel one…"))

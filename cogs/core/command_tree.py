@@ -6,6 +6,7 @@ from typing import Any
 import discord
 from discord import app_commands
 
+from cogs.core.messages.deadline import begin_deadline
 from cogs.core.messages.replies import reply_error
 from cogs.core.types import Interaction
 from diffusion.errors import DarkroomError
@@ -42,6 +43,7 @@ class CommandTree(app_commands.CommandTree[Any]):
 
     async def interaction_check(self, interaction: Interaction, /) -> bool:
         """Check the options of a command; raises `InvalidOptionError`."""
+        begin_deadline(interaction)
         command = interaction.command
         if isinstance(command, app_commands.Command) and interaction.type is discord.InteractionType.application_command:
             for parameter in command.parameters:

@@ -5,10 +5,12 @@ Daemons run as long as the bot.
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
+from cogs.core.storage.database import waits_until
 from diffusion.errors import DarkroomError
 
 log = logging.getLogger(__name__)
@@ -41,8 +43,10 @@ class Background:
         return bool(self._tasks)
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run ``coroutine`` as a task."""
-        task = self.spawn(coroutine)
+        """Run ``coroutine`` as a task, which does not wait for the database as long as a member would."""
+        context = contextvars.copy_context()
+        context.run(waits_until.set, 0.0)
+        task = context.run(self.spawn, coroutine)
         # The event loop holds tasks weakly; this set keeps them until they end.
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

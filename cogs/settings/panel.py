@@ -55,6 +55,8 @@ class SettingsPageButton(PersistentButton, name="settings"):
 class SettingsPageForm(Form):
     """Asks for the values of a page and sets them."""
 
+    edits_message = True
+
     def __init__(self, scope: Scope, page: str, preferences: Preferences, language: str = ENGLISH) -> None:
         super().__init__(f"{say(language, SCOPE_TITLES[scope])}: {say(language, PAGE_TITLES[page])}")
         self._scope = scope

@@ -20,6 +20,7 @@ from cogs.core.i18n.catalogues import say
 from cogs.core.messages import render, views
 from cogs.core.messages.attachments import fetched_names
 from cogs.core.messages.byte_budget import PICTURE_BYTES
+from cogs.core.messages.deadline import expect_visibility
 from cogs.core.messages.delivery import Delivery
 from cogs.core.messages.http_errors import DISCORD_ERRORS, ErrorKind, classify
 from cogs.core.messages.message import NO_MENTIONS
@@ -180,6 +181,7 @@ class GenerationService:
             if self.closed_reason:
                 raise DarkroomError(self.closed_reason)
             creation = self._new_creation(context, private, spoiler, origin.creation)
+            expect_visibility(context.interaction, creation.private)
             await self.origin_rules.check(context, origin, creation.private)
             is_stored = False
             job = None

@@ -27,6 +27,7 @@ from typing import Any, ClassVar, Final, Literal, Self, TypeVar, get_args, get_o
 
 import discord
 
+from cogs.core.messages.deadline import begin_deadline
 from cogs.core.messages.replies import reply_error
 from cogs.core.types import Interaction
 from diffusion.errors import DarkroomError
@@ -53,6 +54,7 @@ class PersistentItem(discord.ui.DynamicItem[ItemT], template=NOTHING):
     _fields: ClassVar[dict[str, Any]] = {}
     _name: ClassVar[str] = ""
     declared: ClassVar[dict[str, type["PersistentItem[Any]"]]] = {}
+    edits_message: ClassVar[bool] = False  # its own message, after it has waited for something
 
     def __init_subclass__(cls, *, name: str = "", template: str = NOTHING) -> None:
         if name:
@@ -90,6 +92,7 @@ class PersistentItem(discord.ui.DynamicItem[ItemT], template=NOTHING):
 
     async def callback(self, interaction: Interaction) -> None:  # type: ignore[override]
         """Run the item; an error becomes a reply to the member."""
+        begin_deadline(interaction, edits_message=self.edits_message)
         try:
             self.validate(interaction)
             await self.run(interaction)
@@ -132,6 +135,8 @@ class PersistentSelect(PersistentItem["discord.ui.Select[Any]"]):
 class Form(discord.ui.Modal):
     """A form whose texts are checked on the server and whose errors become replies."""
 
+    edits_message: ClassVar[bool] = False  # that of the button which opened it
+
     def __init__(self, title: str) -> None:
         super().__init__(title=title, timeout=FORM_TIMEOUT_SECONDS)
 
@@ -149,6 +154,7 @@ class Form(discord.ui.Modal):
 
     async def on_submit(self, interaction: Interaction) -> None:  # type: ignore[override]
         """Run the form; an error becomes a reply to the member."""
+        begin_deadline(interaction, edits_message=self.edits_message)
         try:
             await self.run(interaction)
         except Exception as error:

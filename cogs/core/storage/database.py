@@ -36,6 +36,7 @@ DATABASE_TIMEOUT_SECONDS = 30.0  # of one transaction, unless a member's interac
 UNREACHABLE_SECONDS = 10.0  # how long a server may refuse connections, for example while it is restarted
 LOCKED_SECONDS = 1.0  # after which a waiting writer lets others use the connection to SQLite
 RETRY_SECONDS = 0.2
+MAX_CONNECTIONS: Final = 15
 CONNECT_TIMEOUT_SECONDS: Final = 30.0
 COMMAND_TIMEOUT_SECONDS: Final = 120.0  # after which a connection counts as lost
 STARTUP_TIMEOUT_SECONDS: Final = 30.0  # no member waits yet, and other processes may be starting
@@ -209,7 +210,7 @@ def _parse_url(location: str) -> URL:
 
 def _engine(url: URL) -> AsyncEngine:
     options: dict[str, Any] = {"hide_parameters": True}  # errors are logged, and parameters may be tokens
-    options["pool_timeout"] = COMMAND_TIMEOUT_SECONDS
+    options["pool_timeout"] = None  # whoever waits for a connection gives up by a deadline of their own
     if url.get_backend_name() == "sqlite":
         engine = _sqlite_engine(url, LOCKED_SECONDS, pool_size=1, max_overflow=0, **options)
         event.listen(engine.sync_engine, "begin", _begin)
@@ -217,7 +218,8 @@ def _engine(url: URL) -> AsyncEngine:
     timeouts = {"timeout": CONNECT_TIMEOUT_SECONDS, "command_timeout": COMMAND_TIMEOUT_SECONDS}
     if url.get_driver_name() == "asyncpg":
         options["connect_args"] = timeouts
-    engine = create_async_engine(url, **options)
+    # To open a connection takes many messages, so none is closed that others may use.
+    engine = create_async_engine(url, pool_size=MAX_CONNECTIONS, max_overflow=0, **options)
     event.listen(engine.sync_engine, "checkout", _reject_closed)
     return engine
 

@@ -1,0 +1,133 @@
+"""Acknowledge each interaction in time, however slow the database is.
+
+Discord expects a first answer within three seconds, and then waits for fifteen minutes. If the handler has not answered soon,
+the member sees that the bot is thinking, and what is sent later takes the place of that.
+"""
+
+import asyncio
+import contextlib
+import contextvars
+import logging
+from dataclasses import dataclass
+from typing import Any, Final
+
+import discord
+
+from cogs.core.messages.http_errors import DISCORD_ERRORS
+from cogs.core.storage.database import waits_until
+from cogs.core.types import Interaction
+from diffusion.errors import DarkroomError
+
+log = logging.getLogger(__name__)
+ACKNOWLEDGE_SECONDS = 1.5
+INTERACTION_SECONDS: Final = 840.0  # of the 900 s that a token lives
+SUGGESTION_SECONDS = 2.0  # there is nothing to wait for once the member types on
+
+
+def begin_deadline(interaction: Interaction, *, edits_message: bool = False) -> None:
+    """Acknowledge ``interaction`` soon, unless its handler does, and let the handler wait for the database.
+
+    Call it first, in the task of the handler. A handler that ``edits_message`` changes the message with the pressed component.
+    """
+    if interaction.type is discord.InteractionType.autocomplete:
+        return
+    waits_until.set(asyncio.get_running_loop().time() + INTERACTION_SECONDS)
+    internals: Any = interaction
+    internals._cs_response = PatientResponse(interaction, edits_message)  # what `Interaction.response` returns
+
+
+def expect_visibility(interaction: Interaction, private: bool) -> None:
+    """Tell whether the member alone will see the answer, before it is known."""
+    if isinstance(interaction.response, PatientResponse):
+        interaction.response.is_private = private
+
+
+@dataclass(frozen=True)
+class LateMessage:
+    """The message that was sent after an acknowledgement."""
+
+    message_id: int
+
+
+class PatientResponse(discord.InteractionResponse[Any]):
+    """A response that acknowledges the interaction by itself if nobody does."""
+
+    def __init__(self, parent: Interaction, edits_message: bool) -> None:
+        super().__init__(parent)
+        self.is_private = True
+        self._interaction = parent
+        self._edits_message = edits_message
+        self._is_late = False
+        self._lock = asyncio.Lock()
+        self._acknowledging: asyncio.Task[None] | None = None
+        # Only the timer is in a context of its own: a simulated Discord stops the clock of the handler's.
+        self._context = contextvars.copy_context()
+        call_later = asyncio.get_running_loop().call_later
+        self._timer = contextvars.Context().run(call_later, ACKNOWLEDGE_SECONDS, self._start)
+
+    def _start(self) -> None:
+        if not self.is_done():
+            self._acknowledging = self._context.run(asyncio.create_task, self._acknowledge())
+
+    async def _acknowledge(self) -> None:
+        async with self._lock:
+            if self.is_done():
+                return
+            try:
+                if self._edits_message:
+                    await super().defer()
+                else:
+                    await super().defer(ephemeral=self.is_private, thinking=True)
+            except DISCORD_ERRORS as error:  # the handler's own answer is still to come
+                log.warning("an interaction could not be acknowledged: %s", type(error).__name__)
+                return
+            self._is_late = True
+
+    @contextlib.asynccontextmanager
+    async def _answering(self) -> Any:
+        """Let no acknowledgement come between; yield whether one was sent."""
+        async with self._lock:
+            self._timer.cancel()
+            yield self._is_late
+
+    async def defer(self, *, ephemeral: bool = False, thinking: bool = False) -> Any:
+        """Acknowledge the interaction, unless that has happened."""
+        async with self._answering() as is_late:
+            if not is_late:
+                return await super().defer(ephemeral=ephemeral, thinking=thinking)
+            await self._change_visibility(ephemeral)
+            return None
+
+    async def send_message(self, content: Any = None, **options: Any) -> Any:
+        """Send a message in place of an acknowledgement."""
+        async with self._answering() as is_late:
+            if not is_late:
+                return await super().send_message(content, **options)
+            await self._change_visibility(options.get("ephemeral", False))
+            given = options if content is None else options | {"content": content}
+            return LateMessage((await self._interaction.followup.send(wait=True, **given)).id)
+
+    async def edit_message(self, **options: Any) -> Any:
+        """Edit the message with the pressed component."""
+        async with self._answering() as is_late:
+            if not is_late:
+                return await super().edit_message(**options)
+            if self._edits_message:
+                return await self._interaction.edit_original_response(**options)
+            await self._change_visibility(not self.is_private)
+            message = self._interaction.message
+            return await self._interaction.followup.edit_message(message.id if message else 0, **options)
+
+    async def send_modal(self, modal: discord.ui.Modal, /) -> Any:
+        """Open a form; raises `DarkroomError` after an acknowledgement, when Discord accepts none."""
+        async with self._answering() as is_late:
+            if is_late:
+                raise DarkroomError("I could not look up these pictures in time. Please try again.")
+            return await super().send_modal(modal)
+
+    async def _change_visibility(self, private: bool) -> None:
+        """Remove the acknowledgement if what follows is for others than it said."""
+        if private != self.is_private and not self._edits_message:
+            with contextlib.suppress(discord.NotFound):
+                await self._interaction.delete_original_response()
+            self.is_private = private
