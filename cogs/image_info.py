@@ -49,6 +49,8 @@ class AgainButton(PersistentButton, name="again"):
     ``creation_id`` is 0 for a picture that the bot did not make.
     """
 
+    is_public = True
+
     creation_id: int
 
     def __init__(self, creation_id: int, language: str = ENGLISH) -> None:

@@ -35,6 +35,8 @@ JSON_DEFAULTS: Final = {
 class ReplayButton(PersistentButton, name="replay"):
     """Draws a creation again."""
 
+    is_public = True
+
     creation_id: int
 
     def __init__(self, creation_id: int, language: str = ENGLISH) -> None:

@@ -44,6 +44,8 @@ class StepSelect(PersistentSelect, name="branch"):
 class BranchForm(Form):
     """Asks for the prompt that applies from a step on."""
 
+    is_public = True
+
     def __init__(self, creation: Creation, request: ImageRequest, step: int, language: str) -> None:
         super().__init__(say(language, "Branch from step {step}", step=step))
         self._creation = creation

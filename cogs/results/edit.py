@@ -98,6 +98,8 @@ class Editor:
 class EditForm(Form):
     """Asks for other settings."""
 
+    is_public = True
+
     def __init__(self, editor: Editor, context: Context, source: ResultSource, filled: Edit) -> None:
         super().__init__(say(context.language, "Edit"))
         self._editor = editor

@@ -55,6 +55,7 @@ class PersistentItem(discord.ui.DynamicItem[ItemT], template=NOTHING):
     _name: ClassVar[str] = ""
     declared: ClassVar[dict[str, type["PersistentItem[Any]"]]] = {}
     edits_message: ClassVar[bool] = False  # its own message, after it has waited for something
+    is_public: ClassVar[bool] = False  # whether its answer is for the whole channel
 
     def __init_subclass__(cls, *, name: str = "", template: str = NOTHING) -> None:
         if name:
@@ -92,7 +93,7 @@ class PersistentItem(discord.ui.DynamicItem[ItemT], template=NOTHING):
 
     async def callback(self, interaction: Interaction) -> None:  # type: ignore[override]
         """Run the item; an error becomes a reply to the member."""
-        begin_deadline(interaction, edits_message=self.edits_message)
+        begin_deadline(interaction, edits_message=self.edits_message, is_public=self.is_public)
         try:
             self.validate(interaction)
             await self.run(interaction)
@@ -136,6 +137,7 @@ class Form(discord.ui.Modal):
     """A form whose texts are checked on the server and whose errors become replies."""
 
     edits_message: ClassVar[bool] = False  # that of the button which opened it
+    is_public: ClassVar[bool] = False  # whether its answer is for the whole channel
 
     def __init__(self, title: str) -> None:
         super().__init__(title=title, timeout=FORM_TIMEOUT_SECONDS)
@@ -154,7 +156,7 @@ class Form(discord.ui.Modal):
 
     async def on_submit(self, interaction: Interaction) -> None:  # type: ignore[override]
         """Run the form; an error becomes a reply to the member."""
-        begin_deadline(interaction, edits_message=self.edits_message)
+        begin_deadline(interaction, edits_message=self.edits_message, is_public=self.is_public)
         try:
             await self.run(interaction)
         except Exception as error:

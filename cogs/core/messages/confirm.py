@@ -33,6 +33,8 @@ Choice = Literal["start", "cancel"]
 class AnswerButton(PersistentButton, name="question"):
     """Answers the question of the interaction ``question_id``."""
 
+    is_public = True
+
     choice: Choice
     question_id: int
 

@@ -24,16 +24,18 @@ INTERACTION_SECONDS: Final = 840.0  # of the 900 s that a token lives
 SUGGESTION_SECONDS = 2.0  # there is nothing to wait for once the member types on
 
 
-def begin_deadline(interaction: Interaction, *, edits_message: bool = False) -> None:
+def begin_deadline(interaction: Interaction, *, edits_message: bool = False, is_public: bool = False) -> None:
     """Acknowledge ``interaction`` soon, unless its handler does, and let the handler wait for the database.
 
     Call it first, in the task of the handler. A handler that ``edits_message`` changes the message with the pressed component.
+    The answer of others ``is_public`` in general. After a public acknowledgement a private answer is possible, but not the
+    other way round.
     """
     if interaction.type is discord.InteractionType.autocomplete:
         return
     waits_until.set(asyncio.get_running_loop().time() + INTERACTION_SECONDS)
     internals: Any = interaction
-    internals._cs_response = PatientResponse(interaction, edits_message)  # what `Interaction.response` returns
+    internals._cs_response = PatientResponse(interaction, edits_message, is_public)  # what `Interaction.response` returns
 
 
 def expect_visibility(interaction: Interaction, private: bool) -> None:
@@ -52,9 +54,9 @@ class LateMessage:
 class PatientResponse(discord.InteractionResponse[Any]):
     """A response that acknowledges the interaction by itself if nobody does."""
 
-    def __init__(self, parent: Interaction, edits_message: bool) -> None:
+    def __init__(self, parent: Interaction, edits_message: bool, is_public: bool) -> None:
         super().__init__(parent)
-        self.is_private = True
+        self.is_private = not is_public
         self._interaction = parent
         self._edits_message = edits_message
         self._is_late = False

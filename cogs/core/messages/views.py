@@ -69,6 +69,8 @@ async def run_action(interaction: Interaction, target: ResultTarget) -> None:
 class ActionButton(PersistentButton, name="result"):
     """A button for one action."""
 
+    is_public = True
+
     action: Action
     owner: int
     creation_id: int
@@ -90,6 +92,8 @@ class PictureSelect(PersistentSelect, name="pictures"):
 
     ``first`` is the index of the first of them.
     """
+
+    is_public = True
 
     owner: int
     creation_id: int
