@@ -1,4 +1,4 @@
-"""Pictures as other programs and people make them; tests/cases/README.md says what each one is."""
+"""Pictures as other programs and people make them. tests/cases/README.md says what each one is."""
 
 from pathlib import Path
 
