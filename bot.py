@@ -40,7 +40,7 @@ from cogs.core.storage.lease import Lease
 from cogs.core.storage.object_store import open_image_store
 from cogs.core.storage.stores import Stores
 from diffusion.config import EngineConfig
-from diffusion.errors import DarkroomError
+from diffusion.errors import DarkroomError, reason_of
 from diffusion.redaction import add_secrets, redact
 from diffusion.request import Limits
 from diffusion.serving.interface import ImageEngine
@@ -156,7 +156,7 @@ def load_model(config: Config, name: str) -> tuple[Any, Any]:
         os.environ["HF_TOKEN"] = token  # the hub's library reads the environment, not .env
     source = None if name == EMBEDDED_MODEL else name
     dtype = getattr(torch, config.dtype) if config.dtype else None
-    model = diffusion.load_model(source, config.device, dtype, config.attention)
+    model = diffusion.load_model(source, config.device, dtype, config.attention, vae=config.vae)
     labels = map(str.strip, config.safety_labels.split(","))
     unsafe = [label for label in labels if label]
     return model, load_safety_check(source, config.safety_model, unsafe, config.safety_threshold, config.device)
@@ -325,6 +325,10 @@ def main(arguments: list[str] | None = None) -> int:
         return getattr(error, "status", SETTINGS_STATUS)
     except OSError as error:  # a port is taken, or the disk fails
         print(redact(f"The bot had to stop: {error}"), file=sys.stderr)
+        return FAILED_STATUS
+    except Exception as error:  # of a library, for which nobody was prepared
+        log.debug("the bot had to stop", exc_info=True)
+        print(redact(f"The bot had to stop: {type(error).__name__}: {reason_of(error)}"), file=sys.stderr)
         return FAILED_STATUS
     return 0
 

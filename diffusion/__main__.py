@@ -2,13 +2,14 @@
 
 import argparse
 import asyncio
+import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from diffusion.errors import DarkroomError
+from diffusion.errors import DarkroomError, reason_of
 from diffusion.images.files import encode_result
 from diffusion.images.io import read_image
 from diffusion.images.masks import fit_and_fill, read_mask
@@ -20,6 +21,8 @@ from diffusion.result import ImageResult
 if TYPE_CHECKING:
     from diffusion.families.model import ImageModel
 
+log = logging.getLogger(__name__)
+
 
 def build_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
@@ -27,7 +30,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("prompt", help="what the image should show")
     parser.add_argument("-o", "--output", type=Path, default=Path("image.png"), help="PNG file to write (image.png)")
     parser.add_argument("-n", "--negative-prompt", default="", metavar="TEXT", help="what it should not show")
-    parser.add_argument("--model", metavar="PATH_OR_ID", help="folder or hub id (default: the embedded model)")
+    parser.add_argument("--model", metavar="PATH_OR_ID", help="folder, file or hub id (default: the embedded model)")
+    parser.add_argument("--vae", metavar="PATH_OR_ID", help="autoencoder for a model in one file that has none")
     parser.add_argument("--image", type=Path, help="image to start from")
     parser.add_argument("--similarity", type=float, default=0.4, help="how much of that image to keep, 0 to 1 (0.4)")
     parser.add_argument("--mask", type=Path, help="image that is white where --image is drawn anew")
@@ -81,7 +85,7 @@ async def draw(options: argparse.Namespace) -> ImageResult:
     from diffusion.loading.model import load_model
     from diffusion.serving.engine import Engine
 
-    model = load_model(options.model)
+    model = load_model(options.model, vae=options.vae)
     request = build_request(options, model)
     async with Engine(model) as engine:
         job = engine.submit(request)
@@ -112,8 +116,14 @@ def main() -> int:
     try:
         for path in write_files(asyncio.run(draw(options)), options.output):
             print(path)
+    except KeyboardInterrupt:
+        return 130
     except (DarkroomError, OSError) as error:
         print(redact(str(error)), file=sys.stderr)
+        return 2
+    except Exception as error:  # of a library, for which nobody was prepared
+        log.debug("the command failed", exc_info=True)
+        print(redact(f"The picture could not be drawn: {type(error).__name__}: {reason_of(error)}"), file=sys.stderr)
         return 2
     return 0
 

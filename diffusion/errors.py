@@ -109,6 +109,11 @@ class ModelLoadError(DarkroomError):
         self.source = source
 
 
+def reason_of(error: BaseException) -> str:
+    """Return the first line of what a library's ``error`` says, or its kind."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
 def as_darkroom_error(error: Exception) -> DarkroomError:
     """Return ``error`` if it is for members, else a `GenerationError` caused by it."""
     if isinstance(error, DarkroomError):

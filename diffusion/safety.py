@@ -14,10 +14,10 @@ from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageClassification, CLIPImageProcessorPil
 from transformers.utils import logging as transformers_logging
 
-from diffusion.errors import GenerationError, ModelLoadError
+from diffusion.errors import GenerationError, ModelLoadError, reason_of
 from diffusion.images.screening import SCREENED_AT_ONCE, shrink_for_screening
 from diffusion.loading.device import best_device, best_dtype
-from diffusion.loading.hub import NoWeightsError, fetch, variant_of
+from diffusion.loading.hub import fetch, variant_of
 from diffusion.result import Flags
 
 UNSAFE: Final = "unsafe"  # the only label of a model's own checker
@@ -106,9 +106,10 @@ def load_safety_check(
             if classifier:
                 return loader.submit(_load_classifier, classifier, unsafe, threshold, device).result()
             return loader.submit(_load_own, source, device).result()
-        except (NoWeightsError, OSError, ValueError, KeyError, ImportError, RuntimeError, AssertionError) as error:
-            reason = str(error).strip().partition("\n")[0] or type(error).__name__
-            raise ModelLoadError(source, reason) from error
+        except ModelLoadError:
+            raise
+        except Exception as error:  # libraries raise anything for a network that they cannot load
+            raise ModelLoadError(source, reason_of(error)) from error
 
 
 def _load_classifier(source: str, unsafe: Sequence[str], threshold: float, device: str | None) -> Classifier:

@@ -60,6 +60,8 @@ class ImageDiffusionModel:
         device: str | None = None,
         dtype: torch.dtype | None = None,
         attention: str | None = None,
+        *,
+        vae: str | None = None,
     ) -> "ImageDiffusionModel":
         """Load the components and both schedulers' configuration.
 
@@ -67,7 +69,7 @@ class ImageDiffusionModel:
         those of `load_model`.
         """
         source = str(path_or_hub_id or PRETRAINED)
-        loaded = load_parts(source, device, dtype, attention)
+        loaded = load_parts(source, device, dtype, attention, vae=vae)
         if loaded.family is not StableDiffusion:
             raise ModelLoadError(source, f"it is no model for {StableDiffusion.pipeline}")
         parts = loaded.parts

@@ -85,6 +85,7 @@ class Config(BaseSettings):
     dtype: Optional[Literal["float32", "float16", "bfloat16"]] = None
     compile: bool = False
     attention: Optional[Literal["xformers"]] = None
+    vae: Optional[str] = None
     max_rows: Optional[PositiveInt] = None
     max_waiting: PositiveInt = 100
     max_waiting_seconds: float = Field(3600, gt=0)

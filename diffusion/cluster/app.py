@@ -57,7 +57,7 @@ def load(options: ApplicationOptions) -> tuple["ImageModel", Any]:
 
     source = None if options.model == EMBEDDED else options.model
     dtype = getattr(torch, options.dtype) if options.dtype else None
-    model = load_model(source, options.device, dtype, options.attention)
+    model = load_model(source, options.device, dtype, options.attention, vae=options.vae)
     unsafe = [label.strip() for label in options.safety_labels.split(",") if label.strip()]
     return model, load_safety_check(source, options.safety_model, unsafe, options.safety_threshold, options.device)
 

@@ -33,6 +33,7 @@ class ApplicationOptions(BaseModel):
     device: str | None = None
     dtype: Literal["float32", "float16", "bfloat16"] | None = None
     attention: Literal["xformers"] | None = None
+    vae: str | None = None
     compile: bool = False
     max_rows: int | None = Field(None, ge=1)
     max_waiting: int = Field(100, ge=1)

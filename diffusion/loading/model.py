@@ -10,7 +10,7 @@ import torch
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
-from diffusion.errors import ModelLoadError
+from diffusion.errors import ModelLoadError, reason_of
 from diffusion.families.classifier import NoisyLatentClassifier
 from diffusion.families.defaults import Defaults, read_defaults
 from diffusion.families.family import Family
@@ -18,14 +18,10 @@ from diffusion.families.model import ImageModel
 from diffusion.families.stable_diffusion import StableDiffusion
 from diffusion.loading.device import best_device, best_dtype
 from diffusion.loading.folder import PRETRAINED, load_folder, load_network, networks_of
-from diffusion.loading.hub import NoWeightsError, fetch
+from diffusion.loading.hub import fetch
 from diffusion.loading.index import CLASSIFIER, family_of, is_single_file
 from diffusion.loading.single_file import load_checkpoint
 from diffusion.sampling.classifier_guidance import ClassifierGuidance
-
-# What libraries raise for a model that cannot be loaded. torch reports an unknown device by RuntimeError and one it was not
-# built for by AssertionError.
-LOAD_ERRORS = (NoWeightsError, OSError, ValueError, KeyError, ImportError, RuntimeError, AssertionError)
 
 
 @dataclass
@@ -47,29 +43,39 @@ def load_model(
     device: str | None = None,
     dtype: torch.dtype | None = None,
     attention: str | None = None,
+    *,
+    vae: str | None = None,
 ) -> ImageModel:
     """Load a model from a folder or hub id in diffusers' layout, or from one file.
 
     The weights must be safetensors. Defaults: the embedded model; CUDA before MPS before the CPU; half precision where the
-    device is good at it; torch's own attention (the other is "xformers"). Raises `ModelLoadError` with the reason.
+    device is good at it; torch's own attention (the other is "xformers"). ``vae`` is the folder, hub id or file of an
+    autoencoder for a model in one file that has none. Raises `ModelLoadError` with the reason.
     """
     # The thread ends after loading, because an OpenMP team that stays behind halves the speed of other threads.
     with ThreadPoolExecutor(1) as loader:
-        return loader.submit(_load_model, str(source or PRETRAINED), device, dtype, attention).result()
+        return loader.submit(_load_model, str(source or PRETRAINED), device, dtype, attention, vae).result()
 
 
-def _load_model(source: str, device: str | None, dtype: torch.dtype | None, attention: str | None) -> ImageModel:
-    loaded = load_parts(source, device, dtype, attention)
+def _load_model(
+    source: str, device: str | None, dtype: torch.dtype | None, attention: str | None, vae: str | None
+) -> ImageModel:
+    loaded = load_parts(source, device, dtype, attention, vae=vae)
     try:
         family = loaded.family(**loaded.parts)
         classifier = loaded.classifier and classifier_guidance_of(loaded.classifier, family)
-    except ValueError as error:
-        raise ModelLoadError(source, str(error)) from error
-    return ImageModel(family, name=loaded.name, defaults=loaded.defaults, classifier=classifier)
+        return ImageModel(family, name=loaded.name, defaults=loaded.defaults, classifier=classifier)
+    except Exception as error:
+        raise ModelLoadError(source, reason_of(error)) from error
 
 
 def load_parts(
-    source: str, device: str | None = None, dtype: torch.dtype | None = None, attention: str | None = None
+    source: str,
+    device: str | None = None,
+    dtype: torch.dtype | None = None,
+    attention: str | None = None,
+    *,
+    vae: str | None = None,
 ) -> LoadedParts:
     """Load the parts of ``source`` one by one; raises `ModelLoadError`."""
     diffusers_logging.set_verbosity_error()
@@ -80,18 +86,19 @@ def load_parts(
         precision = dtype or best_dtype(target)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the libraries' warnings about each other do not help the operator
-            loaded = _load_source(source, precision)
+            loaded = _load_source(source, precision, vae)
             networks = networks_of(loaded.parts | {CLASSIFIER: loaded.classifier})
             for network in networks.values():
                 network.to(target)
             if attention == "xformers":
                 _use_xformers(networks)
-    except LOAD_ERRORS as error:
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise ModelLoadError(source, reason) from error
-    vae = loaded.parts.get("vae")
-    if precision == torch.float16 and vae is not None and vae.config.get("force_upcast"):
-        vae.float()  # its config says that it overflows in fp16
+    except ModelLoadError:
+        raise
+    except Exception as error:  # libraries raise anything for a model that they cannot load
+        raise ModelLoadError(source, reason_of(error)) from error
+    autoencoder = loaded.parts.get("vae")
+    if precision == torch.float16 and autoencoder is not None and autoencoder.config.get("force_upcast"):
+        autoencoder.float()  # its config says that it overflows in fp16
     return loaded
 
 
@@ -109,10 +116,10 @@ def classifier_guidance_of(network: NoisyLatentClassifier, family: Family) -> Cl
     return ClassifierGuidance(network, family.alpha_bar, family.prediction_type)
 
 
-def _load_source(source: str, dtype: torch.dtype) -> LoadedParts:
+def _load_source(source: str, dtype: torch.dtype, vae: str | None) -> LoadedParts:
     path = Path(source)
     if is_single_file(source):
-        return LoadedParts(StableDiffusion, load_checkpoint(path, dtype), path.stem)
+        return LoadedParts(StableDiffusion, load_checkpoint(path, dtype, vae), path.stem)
     family = family_of(source)
     folder = fetch(source, (*family.parts, CLASSIFIER), dtype != torch.float32)
     classifier = None

@@ -1,5 +1,7 @@
 """Stable Diffusion 1 and 2 in one file, in the layout of their first release."""
 
+import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -8,67 +10,153 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from diffusers.loaders.single_file_utils import create_diffusers_clip_model_from_ldm
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
+from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
+
+from diffusion.families.stable_diffusion import StableDiffusion
+from diffusion.loading.file_kind import UNET, check_format, describe
+from diffusion.loading.folder import load_network
+from diffusion.loading.hub import fetch, fetch_configs
+from diffusion.loading.index import is_single_file
+from diffusion.loading.single_file_settings import read_settings
 
 PUBLISHED: Final = Path(__file__).parents[1] / "published"  # configurations and vocabulary, which such a file lacks
 FAMILY_BY_PREFIX: Final = {
     "cond_stage_model.transformer.": "sd1",
     "cond_stage_model.model.": "sd2",
 }  # by the prefix of the text encoder's tensors
+LABELS: Final = {"sd1": "Stable Diffusion 1", "sd2": "Stable Diffusion 2"}
 PAD_TOKENS: Final = {"sd1": "<|endoftext|>", "sd2": "!"}
-PREDICTIONS: Final = {"epsilon": "epsilon", "v": "v_prediction", "v_prediction": "v_prediction"}
-SDXL: Final = "conditioner.embedders."
+VAE_PREFIXES: Final = ("first_stage_model.", "vae.")
+OLD_CLIP: Final = re.compile(r"^(cond_stage_model\.transformer\.)(?=embeddings\.|encoder\.|final_layer_norm\.)")
+NO_VAE: Final = (
+    "it has no autoencoder (VAE), as many pruned files. Set VAE to one:"
+    " a folder or hub id in diffusers' layout, or a safetensors file."
+)
 
 
-def load_checkpoint(path: Path, dtype: torch.dtype, published: Path = PUBLISHED) -> dict[str, Any]:
+def load_checkpoint(path: Path, dtype: torch.dtype, vae: str | None = None, published: Path = PUBLISHED) -> dict[str, Any]:
     """Load the parts in the safetensors file ``path``, without downloads.
 
-    The configurations come from ``published``. The file's metadata (modelspec) may name another size or kind of prediction
-    than the published ones of Stable Diffusion 1 (512 pixels, epsilon) and 2 (768 pixels, v). Raises `ValueError` or `OSError`
-    with the reason.
+    The configurations come from ``published``. What lies in and beside the file may name another size or kind of prediction
+    than the published ones of Stable Diffusion 1 (512 pixels, epsilon) and 2 (768 pixels, v). If the file has no autoencoder,
+    ``vae`` names one: a folder, hub id or file. Raises `ValueError`, `OSError` or `ModelLoadError` with the reason.
     """
-    if path.suffix != ".safetensors":
-        raise ValueError("a single file must be in safetensors. Opening a pickle can run any code, so it is not read.")
-    if not path.is_file():
-        raise ValueError("there is no such file.")
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            names = list(file.keys())
-    except SafetensorError as error:
-        raise ValueError(f"it is no complete safetensors file ({error}).") from error
-    kind = _kind(names)
-    config = str(published / kind)
-    weights = load_file(path)
-
-    def component(network: Any, folder: str) -> Any:
-        # One part after the other takes its weights, so there are never two copies of all.
-        return network.from_single_file(dict(weights), config=config, subfolder=folder, dtype=dtype, local_files_only=True)
-
-    unet = component(UNet2DConditionModel, "unet")
-    if sides := metadata.get("modelspec.resolution"):
-        unet.register_to_config(sample_size=int(sides.lower().partition("x")[0]) // 8)
+    shapes, metadata, global_step = _read_header(path)
+    kind = _kind(shapes)
+    config = published / kind
+    unet_config = UNet2DConditionModel.load_config(config, subfolder="unet")
+    StableDiffusion.check_configs({"unet": _told_by_shapes(unet_config, shapes)})
+    has_vae = any(name.startswith(VAE_PREFIXES) for name in shapes)
+    if not has_vae and not vae:
+        raise ValueError(NO_VAE)
+    settings = read_settings(path, shapes, metadata, global_step=global_step if kind == "sd2" else None)
+    weights = {OLD_CLIP.sub(r"\1text_model.", name): weight for name, weight in load_file(path).items()}
+    unet = _load(UNet2DConditionModel, "unet", weights, config, dtype)
+    if settings.side:
+        unet.register_to_config(sample_size=settings.side // 8)
     scheduler = dict(DDIMScheduler.load_config(config, subfolder="scheduler"))
-    if prediction_type := PREDICTIONS.get(metadata.get("modelspec.prediction_type", "")):
-        scheduler["prediction_type"] = prediction_type
-    text_encoder = create_diffusers_clip_model_from_ldm(
-        CLIPTextModel, dict(weights), "text_encoder", config, torch_dtype=dtype, local_files_only=True
-    )
-    if missing := [name for name, parameter in text_encoder.named_parameters() if parameter.is_meta]:
-        raise ValueError(f"{missing[0]} of its text encoder and {len(missing) - 1} more are missing.")
     return {
-        "vae": component(AutoencoderKL, "vae"),
+        "vae": _load(AutoencoderKL, "vae", weights, config, dtype) if has_vae else load_vae(str(vae), dtype, config),
         "tokenizer": CLIPTokenizer.from_pretrained(PUBLISHED / "tokenizer", pad_token=PAD_TOKENS[kind]),
-        "text_encoder": text_encoder,
+        "text_encoder": _load_text_encoder(weights, config, dtype),
         "unet": unet,
-        "scheduler_config": scheduler,
+        "scheduler_config": scheduler | settings.scheduler,
     }
 
 
-def _kind(names: list[str]) -> str:
+def load_vae(source: str, dtype: torch.dtype, config: Path = PUBLISHED / "sd1") -> Any:
+    """Load an autoencoder from a folder, hub id or safetensors file.
+
+    Raises `ValueError`, `OSError` or `ModelLoadError` with the reason.
+    """
+    if is_single_file(source):
+        path = Path(source)
+        shapes, _, _ = _read_header(path)
+        if not any("decoder.conv_in.weight" in name for name in shapes):
+            raise ValueError(f"VAE names {path.name}, which has no autoencoder.")
+        weights = {name: weight for name, weight in load_file(path).items() if not name.startswith(UNET)}
+        if not any(name.startswith(VAE_PREFIXES) for name in weights):
+            if any("down_blocks" in name for name in weights):
+                raise ValueError(f"VAE names {path.name}, a file of diffusers' layout. Name the folder that holds it.")
+            weights = {f"{VAE_PREFIXES[0]}{name}": weight for name, weight in weights.items()}
+        return _load(AutoencoderKL, "vae", weights, config, dtype)
+    half = dtype != torch.float32
+    configs = fetch_configs(source)
+    folder = "vae" if configs.read("vae/config.json") else ""
+    kind = (configs.read(f"{folder}/config.json".lstrip("/")) or {}).get("_class_name")
+    if kind != AutoencoderKL.__name__:
+        raise ValueError(f"VAE names {source}, which has no {AutoencoderKL.__name__}.")
+    return load_network(AutoencoderKL, fetch(source, (folder,), half), folder, dtype)
+
+
+def _read_header(path: Path) -> tuple[dict[str, list[int]], dict[str, str], int | None]:
+    """Return the shapes of the tensors in ``path``, its metadata and its global step."""
+    check_format(path)
+    try:
+        with safe_open(path, "pt") as file:
+            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118  # it is no dictionary
+            step = file.get_tensor("global_step") if "global_step" in shapes else torch.empty(0)
+            return shapes, file.metadata() or {}, int(step) if step.numel() == 1 else None
+    except SafetensorError as error:
+        raise ValueError(f"it is no complete safetensors file ({error}).") from error
+
+
+def _kind(names: Collection[str]) -> str:
     for prefix, kind in FAMILY_BY_PREFIX.items():
-        if any(name.startswith(prefix) for name in names):
+        if any(name.startswith(prefix) for name in names) and any(name.startswith(UNET) for name in names):
             return kind
-    if any(name.startswith(SDXL) for name in names):
-        raise ValueError("it is of Stable Diffusion XL; only Stable Diffusion 1 and 2 are supported.")
-    raise ValueError("it has no text encoder of Stable Diffusion 1 or 2.")
+    raise ValueError(describe(names))
+
+
+def _told_by_shapes(config: Mapping[str, Any], shapes: Mapping[str, list[int]]) -> dict[str, Any]:
+    """Return the UNet's ``config`` with what the shapes of its tensors show."""
+    told = dict(config)
+    if first := shapes.get(f"{UNET}input_blocks.0.0.weight"):
+        told["in_channels"] = first[1]
+    if last := shapes.get(f"{UNET}out.2.weight"):
+        told["out_channels"] = last[0]
+    if label := shapes.get(f"{UNET}label_emb.0.0.weight"):
+        told["class_embed_type"] = f"of {label[-1]} numbers"
+    if f"{UNET}time_embedding.cond_proj.weight" in shapes or f"{UNET}time_embed.cond_proj.weight" in shapes:
+        told["time_cond_proj_dim"] = "in its weights"
+    return told
+
+
+def _load(network: Any, name: str, weights: dict[str, Tensor], config: Path, dtype: torch.dtype) -> Any:
+    """Load the part ``name`` from the tensors of a whole file."""
+    try:
+        # A copy of the dictionary, as converting empties it. One part after the other takes its tensors.
+        loaded = network.from_single_file(dict(weights), config=str(config), subfolder=name, dtype=dtype, local_files_only=True)
+    except (ValueError, KeyError, RuntimeError) as error:
+        raise ValueError(f"its {name} is not that of {_label(config)} ({_mismatch(error)}).") from error
+    _assert_complete(loaded, name)
+    return loaded
+
+
+def _load_text_encoder(weights: dict[str, Tensor], config: Path, dtype: torch.dtype) -> Any:
+    try:
+        loaded = create_diffusers_clip_model_from_ldm(
+            CLIPTextModel, dict(weights), "text_encoder", str(config), torch_dtype=dtype, local_files_only=True
+        )
+    except (ValueError, KeyError, RuntimeError) as error:
+        raise ValueError(f"its text encoder is not that of {_label(config)} ({_mismatch(error)}).") from error
+    _assert_complete(loaded, "text encoder")
+    return loaded
+
+
+def _assert_complete(network: Any, name: str) -> None:
+    """Raise `ValueError` for weights that the file does not have."""
+    if missing := [each for each, parameter in network.named_parameters() if parameter.is_meta]:
+        raise ValueError(f"{missing[0]} of its {name} and {len(missing) - 1} more are missing.")
+
+
+def _label(config: Path) -> str:
+    return LABELS.get(config.name, config.name)
+
+
+def _mismatch(error: Exception) -> str:
+    """Return the first tensor that does not fit, without the library's advice."""
+    found = re.search(r"[\w.]+ expected shape [^.]*", str(error))
+    text = found[0] if found else str(error).strip().partition("\n")[0]
+    return text.strip(" .") or type(error).__name__

@@ -113,7 +113,7 @@ def narrow(tmp_path, monkeypatch):
     """The configurations by which a single file is read, of the same widths as the models here."""
     for family in ("sd1", "sd2"):
         write_configs(tmp_path / "published" / family, family)
-    monkeypatch.setattr(load_checkpoint, "__defaults__", (tmp_path / "published",))
+    monkeypatch.setattr(load_checkpoint, "__defaults__", (None, tmp_path / "published"))
 
 
 @pytest.mark.parametrize("hub_id", [SD1, SD2], indirect=False)

@@ -1,0 +1,80 @@
+"""Tell what a file of weights is by its first bytes and the names of its tensors."""
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import Final
+
+from diffusion.loading.index import SAFETENSORS, unsupported
+
+GGUF: Final = b"GGUF"
+PICKLES: Final = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04")  # torch's archives and plain pickles
+PICKLE_SUFFIXES: Final = (".ckpt", ".pt", ".pth", ".bin")
+UNET: Final = "model.diffusion_model."
+# What a name shows, the surest first. Names of UNets in diffusers' layout also begin those of some adapters.
+KINDS: Final = {
+    "an embedding (textual inversion), which is a word for another model": r"emb_params|string_to_(param|token)|^clip_[gl]$",
+    "a LyCORIS network, which only changes another model": r"hada_w1|lokr_w1|oft_(blocks|diag)|glora",
+    "a LoRA, which only changes another model": r"lora_(unet|te|transformer|[AB]\b|up\b|down\b|linear)|lora\.(up|down)",
+    "a ControlNet, which only guides another model": r"^control_model|controlnet|control_all_x|control_layers|input_hint_block",
+    "an IP-Adapter, which only guides another model": r"^(image_proj|ip_adapter)\.",
+    "a T2I-Adapter, which only guides another model": r"^(adapter\.)?body\.\d+\.(resnets|block)",
+    "a motion module, which only changes another model": r"motion_modules",
+    "quantized by bitsandbytes": r"\.(absmax|quant_map|quant_state)\b",
+    "of Stable Diffusion XL": r"conditioner\.embedders\.1\.",
+    "of Stable Diffusion XL's refiner": r"conditioner\.embedders\.0\.model\.",
+    "of FLUX.2": r"double_stream_modulation|single_stream_modulation",
+    "of Chroma": r"distilled_guidance_layer",
+    "of HunyuanVideo": r"individual_token_refiner",
+    "of FLUX.1": r"double_blocks\.\d+\.img_attn|single_transformer_blocks\.\d+\.",
+    "of Qwen-Image": r"transformer_blocks\.\d+\.img_mod",
+    "of Stable Diffusion 3": r"joint_blocks\.\d+\.|transformer_blocks\.\d+\.norm1_context",
+    "of Z-Image": r"(x|cap)_pad_token|layers\.0\.adaLN_modulation\.0\.",
+    "of Lumina": r"cap_embedder",
+    "of HiDream": r"double_stream_blocks",
+    "of AuraFlow": r"double_layers\.\d+\.attn",
+    "of SANA": r"blocks\.\d+\.cross_attn\.q_linear",
+    "of PixArt": r"^(model\.diffusion_model\.)?(caption_projection|adaln_single|y_embedder)\.",
+    "of Stable Cascade": r"clip_txt_mapper|channelwise",
+    "of LTX-Video": r"patchify_proj",
+    "of Wan": r"(^|\.)head\.modulation",
+    "a network that enlarges pictures": r"RRDB|\brdb\d|^conv_first\.|^model\.\d+\.sub\.",
+    "a text encoder": r"^(transformer\.)?(text_model|resblocks)\.|^encoder\.block\.\d|^(model\.)?layers\.\d+\.self_attn",
+    "a network that reads pictures": r"^(vision_model|visual)\.",
+}
+AUTOENCODER: Final = re.compile(r"^(first_stage_model\.|vae\.)?(encoder|decoder)\.conv_in\.weight$")
+DIFFUSERS_UNET: Final = re.compile(r"^(unet\.)?(down_blocks|mid_block|up_blocks)\.")
+
+
+def check_format(path: Path) -> None:
+    """Raise `ValueError` for a file that is missing or not in safetensors."""
+    suffix = path.suffix.lower()
+    start = b""
+    if path.is_file():
+        with path.open("rb") as file:
+            start = file.read(4)
+    if suffix == ".gguf" or start == GGUF:
+        raise ValueError(unsupported("in GGUF, a format of quantized weights"))
+    if suffix in PICKLE_SUFFIXES or start.startswith(PICKLES):
+        raise ValueError("a single file must be in safetensors. Opening a pickle can run any code, so it is not read.")
+    if not path.is_file():
+        raise ValueError("there is no such file.")
+    if suffix not in SAFETENSORS:
+        raise ValueError(f"a single file must be in safetensors, and this one ends in {suffix or 'no suffix'}.")
+
+
+def describe(names: Collection[str]) -> str:
+    """Return why a file with tensors of ``names`` is no model of Stable Diffusion 1 or 2."""
+    for kind, pattern in KINDS.items():
+        expression = re.compile(pattern)
+        if any(expression.search(name) for name in names):
+            return unsupported(kind)
+    if any(AUTOENCODER.search(name) for name in names) and not any(name.startswith(UNET) for name in names):
+        return unsupported("an autoencoder alone, which the setting VAE may name")
+    if any(DIFFUSERS_UNET.search(name) for name in names):
+        return unsupported("one network of a model in diffusers' layout. Name the folder that holds all parts")
+    if len(names) == 1:
+        return unsupported("an embedding (textual inversion) or another single tensor")
+    if any(name.startswith(UNET) for name in names):
+        return "it has no text encoder of Stable Diffusion 1 or 2."
+    return unsupported("none of the models that are known here")
