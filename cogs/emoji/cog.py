@@ -9,7 +9,7 @@ from discord.app_commands import Range
 from discord.ext import commands
 
 from cogs.core.generation.service import GenerationService
-from cogs.core.messages.attachments import fetch_image, hides_any
+from cogs.core.messages.attachments import fetch_image, fetched_names, hides_any
 from cogs.core.messages.message import NO_MENTIONS
 from cogs.core.policy.context import Context
 from cogs.core.request.options import server_only
@@ -47,7 +47,10 @@ class EmojiCog(commands.Cog):
         name = kind.validate_name(name) if name else kind.guess_name(PurePath(image.filename).stem)
         draft = Draft(kind, 0, 0, transparent, name, guess_tag(name.replace("_", " ")))
         await interaction.response.defer(ephemeral=True, thinking=True)
-        cutout = await asyncio.to_thread(cut_out, await fetch_image(image))
+        with fetched_names() as names:
+            picture = await fetch_image(image)
+        await self.service.origin_rules.check_files(Context.of(interaction), names, private=True)
+        cutout = await asyncio.to_thread(cut_out, picture)
         text = await add_expression(interaction, draft, cutout)
         files = await draft_files(draft, cutout, Context.of(interaction).language, spoiler=hides_any(image))
         await interaction.edit_original_response(content=text, attachments=files, allowed_mentions=NO_MENTIONS)

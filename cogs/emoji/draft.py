@@ -11,9 +11,10 @@ from PIL import Image
 from cogs.core.i18n.catalogues import ENGLISH, say, translate
 from cogs.core.messages.components import Form, PersistentButton, view_of
 from cogs.core.messages.message import NO_MENTIONS
-from cogs.core.messages.render import SPOILER_PREFIX
+from cogs.core.messages.render import SPOILER_PREFIX, escape
 from cogs.core.messages.views import ResultTarget
 from cogs.core.policy.context import Context
+from cogs.core.policy.origins import Origin
 from cogs.core.request.prompt import clean
 from cogs.core.storage.creations import Creation
 from cogs.core.storage.images import ImageMissingError
@@ -194,7 +195,7 @@ async def add_expression(interaction: Interaction, draft: Draft, cutout: Cutout)
     language = Context.of(interaction).language
     if draft.kind is EMOJI:
         return say(language, "{emoji} is an emoji of this server now.", emoji=f"{shown} `:{expression.name}:`")
-    sticker = f"**{discord.utils.escape_markdown(shown)}**"
+    sticker = f"**{escape(shown)}**"
     return say(language, "{sticker} is a sticker of this server now.", sticker=sticker)
 
 
@@ -237,6 +238,7 @@ async def _cutout_of(interaction: Interaction, draft: Draft) -> tuple[Creation, 
     try:
         if creation is None or draft.index >= len(names):
             raise ImageMissingError
+        await service.origin_rules.check(Context.of(interaction), Origin(creation, uses_picture=True), private=True)
         png = await service.image_store.read(names[draft.index])
     except ImageMissingError:
         raise DarkroomError("This picture has been deleted. Please save it and attach it to `/emoji`.") from None

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 
 from cogs.core.generation import runner
 from cogs.core.messages.views import ActionButton
+from cogs.core.request.preferences import Preferences, Scope
 from cogs.emoji import expressions
 from tests.support.interactions import forge_form
 from tests.support.messages import private_text
@@ -282,6 +283,18 @@ async def test_private_picture_becomes_an_emoji_for_its_owner_only(server, artis
     assert "Only the member who asked" in private_text(refused)
     shown = await begun(artist, private)
     assert shown.response.attachments
+
+
+async def test_emoji_is_not_made_of_pictures_that_others_may_not_start_from(server, artist, monkeypatch):
+    message = await made(server, monkeypatch)
+    await server.until_idle()
+    await server.service.preference_store.set(Scope.MEMBER, server.alice.id, Preferences(remix=False))
+    for result in (
+        await artist.click(message, label="Make emoji"),
+        await artist.slash(server.channel, "emoji", image=("mine.png", apple())),
+    ):
+        answers = [answer for answer in (*result.followups, result.response) if answer is not None]
+        assert "does not allow" in answers[0].content
 
 
 async def test_emoji_button_needs_a_server(server, monkeypatch):
