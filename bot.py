@@ -38,6 +38,7 @@ from cogs.core.storage.database import Database
 from cogs.core.storage.exclusive import hold_shards, lock_data
 from cogs.core.storage.lease import Lease
 from cogs.core.storage.object_store import open_image_store
+from cogs.core.storage.step_journal import StepJournal
 from cogs.core.storage.stores import Stores
 from diffusion.config import EngineConfig
 from diffusion.errors import DarkroomError, reason_of
@@ -189,6 +190,12 @@ def _limits(config: Config) -> Limits:
     return Limits(config.max_side, config.max_steps, config.max_count, config.max_frames)
 
 
+def _step_journal(folder: Path, process_name: str) -> StepJournal:
+    folder.mkdir(parents=True, exist_ok=True)
+    name = "".join(character if character.isalnum() else "-" for character in process_name)
+    return StepJournal(folder / f"step{name and '-' + name}.json")
+
+
 def _member_limits(config: Config) -> MemberLimits:
     return MemberLimits(
         daily=config.daily_allowance,
@@ -220,7 +227,7 @@ async def open_service(config: Config, folder: Path) -> AsyncIterator[Generation
         engine = await opened.enter_async_context(build_engine(config))
         service = GenerationService(
             engine,
-            Stores.of(database, image_store, Lease(database, process_name)),
+            Stores.of(database, image_store, Lease(database, process_name), _step_journal(folder, process_name)),
             member_limits=_member_limits(config),
             styles=styles,
             leads=is_leader(config.shard_ids),

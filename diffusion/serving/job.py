@@ -24,6 +24,7 @@ class Job:
     def __init__(self, request: ImageRequest, owner: Hashable, model: ModelSpec, on_cancel: Callable[["Job"], None]) -> None:
         self.request = request
         self.owner = owner
+        self.label: Hashable = None  # what the caller knows it by
         self.company: Hashable = None  # its images share network calls with those of jobs of the same company
         self.image_tasks = [ImageTask(self, index, model) for index in range(request.count)]
         self.progress = Progress(None, 0, request.count * request.evaluations)

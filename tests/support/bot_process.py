@@ -15,17 +15,19 @@ forkserver.set_forkserver_preload(["tests.support.wired_bot"])  # torch is loade
 
 
 @contextlib.asynccontextmanager
-async def start_bot(wire, folder, grace=30.0):
+async def start_bot(wire, folder, grace=30.0, **options):
     """A bot of its own process, ready for commands."""
     from tests.support.wired_bot import run
 
     wire.ready.clear()
-    process = forkserver.Process(target=run, args=(wire.port, folder, grace), daemon=True)
+    process = forkserver.Process(target=run, args=(wire.port, folder, grace), kwargs=options, daemon=True)
     process.start()
     try:
         async with asyncio.timeout(START_SECONDS):
             ready = asyncio.ensure_future(wire.ready.wait())
             while not ready.done():
+                if process.exitcode is not None and options.get("poison"):
+                    break  # it drew at once
                 assert process.exitcode is None
                 await asyncio.wait([ready], timeout=0.1)
         yield process

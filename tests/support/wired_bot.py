@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -21,8 +22,24 @@ torch.set_num_threads(1)
 MODEL = model_of(build_tiny_components())
 
 
-def run(port, folder, grace=30.0, lease=cogs.core.storage.lease.LEASE_SECONDS, **settings):
-    """Run until killed or told to stop; what it says goes to a file in ``folder``."""
+def die_of(prompt):
+    predict, cursed = MODEL.predict_noise, MODEL.family.encode(prompt, MODEL.request(prompt)).tensors["prompt_embeds"]
+
+    def predict_noise(latents, timesteps, conditions):
+        if (conditions.tensors["prompt_embeds"] == cursed).flatten(1).all(1).any():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return predict(latents, timesteps, conditions)
+
+    MODEL.predict_noise = predict_noise
+
+
+def run(port, folder, grace=30.0, lease=cogs.core.storage.lease.LEASE_SECONDS, poison="", **settings):
+    """Run until killed or told to stop; what it says goes to a file in ``folder``.
+
+    A step with a picture of the prompt ``poison`` ends the process as a crash does.
+    """
+    if poison:
+        die_of(poison)
     sys.stderr = sys.stdout = open(Path(folder) / "bot.log", "a", buffering=1)  # noqa: SIM115
     cogs.core.storage.lease.LEASE_SECONDS = lease
     connect_to(port)

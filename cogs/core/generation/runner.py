@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from dataclasses import dataclass
 
 from cogs.core.generation.safety_gate import AWAITING_REVIEW, NOT_SHOWN, REJECTED, NotShownError, SafetyGate
+from cogs.core.generation.step_watch import StepWatch
 from cogs.core.i18n.catalogues import say, translate
 from cogs.core.messages import render, views
 from cogs.core.messages.announcement import MessageUnreadableError
@@ -39,8 +40,7 @@ from diffusion.text import N_, Template
 log = logging.getLogger(__name__)
 
 EDIT_SECONDS = 1.5  # Discord allows about 5 edits in 5 seconds a token, or a channel, where all jobs share them
-SUSPECT_ATTEMPTS = 3  # such a request may be what crashes the bot, so each further attempt waits longer
-MAX_ATTEMPTS = 10
+MAX_ATTEMPTS = 30  # of a request that `StepWatch` does not find guilty, for example because it moves between machines
 QUEUE_RETRY_SECONDS = 2.0
 MESSAGE_DELETED = "The message was deleted."
 NEVER_ANSWERED = "The interaction was never answered."
@@ -85,6 +85,7 @@ class JobRunner:
         self.delivery = delivery
         self.safety_gate = safety_gate
         self.result_notes = result_notes
+        self.step_watch = StepWatch(engine, stores.step_journal)
         self.jobs: dict[int, Job] = {}  # by the id of their creation
         self._creations: dict[int, Creation] = {}
         self._abandoned: dict[int, asyncio.Event] = {}  # taken over by another process; set once they are untracked
@@ -100,6 +101,7 @@ class JobRunner:
         """Remove an ended job."""
         self.jobs.pop(creation.id, None)
         self._creations.pop(creation.id, None)
+        self.step_watch.clear(creation.id)
         if untracked := self._abandoned.pop(creation.id, None):
             untracked.set()
 
@@ -295,7 +297,7 @@ class JobRunner:
                     return
             if await self._has_ended(creation):
                 return
-            if creation.attempts >= MAX_ATTEMPTS:
+            if self.step_watch.is_guilty(creation.id) or creation.attempts >= MAX_ATTEMPTS:
                 raise DarkroomError(CRASHED_TOO_OFTEN)
             request = await self.request_of(creation)
             if creation.state == State.RENDERED:
@@ -331,8 +333,7 @@ class JobRunner:
         if not await self.delivery.announce(creation, Answer(text, view=view)):
             await self._end(creation, State.CANCELLED, MESSAGE_DELETED)
             return
-        if creation.attempts >= SUSPECT_ATTEMPTS:
-            await asyncio.sleep(2 ** (creation.attempts - SUSPECT_ATTEMPTS))
+        await asyncio.sleep(self.step_watch.pause(creation.id))
         job = await self._submit(creation, request)
         self.track(creation, job)
         try:  # only now, because members can see and cancel a tracked job
@@ -345,7 +346,9 @@ class JobRunner:
 
     async def _submit(self, creation: Creation, request: ImageRequest) -> Job:
         async def submit() -> Job:
-            return self.engine.submit(request, owner=creation.owner)
+            job = self.engine.submit(request, owner=creation.owner, company=self.step_watch.company(creation.id))
+            job.label = creation.id
+            return job
 
         # The request was accepted once, so it waits for room in the queue.
         return await retry(submit, lambda error: isinstance(error, QueueFullError), max_wait=QUEUE_RETRY_SECONDS)

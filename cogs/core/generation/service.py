@@ -106,6 +106,7 @@ class GenerationService:
         self.message_index = MessageIndex(is_shared=several)
         self.creation_store.watchers.append(lambda creation: self.message_index.add(creation.message_id or 0))
         self.review_store.message_watchers.append(self.message_index.add)
+        self._opened = contextlib.ExitStack()  # what `close` undoes
 
     @property
     def jobs(self) -> Mapping[int, Job]:
@@ -122,6 +123,7 @@ class GenerationService:
         safety_gate = SafetyGate(self.engine, self.preference_store, self.creation_store, self.review_store, client)
         delivery = Delivery(client, self.creation_store)
         self.runner = JobRunner(self.engine, self.stores, delivery, safety_gate, result_notes=self.result_notes)
+        self._opened.callback(self.runner.step_watch.close)
         self.message_eraser = MessageEraser(client, self.personal_data.erasure)
         for creation in await self.claims.claim_orphans():
             log.info("resuming %r", creation)
@@ -149,6 +151,7 @@ class GenerationService:
         await self.background.cancel()
         if interrupted and grace:
             await self.runner.notify_interrupted(interrupted)
+        self._opened.close()
         await self.creation_store.flush()
         await self.lease.release()
 
@@ -200,7 +203,7 @@ class GenerationService:
                     await self.rules.admit(context, request, self.builder.typed_texts(request))
                     if not is_stored:
                         await self.rules.check_capacity(context.member_id)
-                    job = self._submit(context, request)
+                    job = self._submit(context, creation.id, request)
                     await self._store_request(creation, request, is_stored)
                     is_stored = True
                     await self.rules.recheck(context)
@@ -262,15 +265,17 @@ class GenerationService:
         )
         await self.creation_store.update(creation, message_id=response.message_id)
 
-    def _submit(self, context: Context, request: ImageRequest) -> Job:
+    def _submit(self, context: Context, creation_id: int, request: ImageRequest) -> Job:
         if self.closed_reason:  # it may have changed during the preparation
             raise DarkroomError(self.closed_reason)
         try:
-            return self.engine.submit(request, owner=context.member_id)
+            job = self.engine.submit(request, owner=context.member_id)
         except QueueFullError:
             seconds = max((left or 0 for left in self.engine.estimate_completion().values()), default=0)
             when = discord.utils.utcnow() + timedelta(seconds=seconds / 2 or 60)
             raise QueueFullError(QUEUE_FULL, when=discord.utils.format_dt(when, "R")) from None
+        job.label = creation_id
+        return job
 
     async def _store_request(self, creation: Creation, request: ImageRequest, is_stored: bool) -> None:
         """Commit the complete request before the member reads that it is being made."""

@@ -14,6 +14,7 @@ from cogs.core.storage.personal_data import PersonalData
 from cogs.core.storage.preferences import PreferenceStore
 from cogs.core.storage.quotas import QuotaStore
 from cogs.core.storage.reviews import ReviewStore
+from cogs.core.storage.step_journal import StepJournal
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,19 @@ class Stores:
     review_store: ReviewStore
     image_store: ImageStore
     personal_data: PersonalData
+    step_journal: StepJournal
 
     @classmethod
-    def of(cls, database: Database, image_store: ImageStore, lease: Lease | None = None) -> Self:
+    def of(
+        cls,
+        database: Database,
+        image_store: ImageStore,
+        lease: Lease | None = None,
+        step_journal: StepJournal | None = None,
+    ) -> Self:
         """Return the stores of the process that holds ``lease``.
 
-        Without a lease, the process is the only one.
+        Without a lease, the process is the only one. Without ``step_journal``, it does not find out what crashes it.
         """
         lease = lease or Lease(database)
         creation_store = CreationStore(database, lease)
@@ -53,4 +61,5 @@ class Stores:
             review_store=ReviewStore(database),
             image_store=image_store,
             personal_data=PersonalData(database, preference_store, image_store),
+            step_journal=step_journal or StepJournal(),
         )

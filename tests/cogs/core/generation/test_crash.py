@@ -97,3 +97,31 @@ async def test_stopped_bot_finishes_or_resumes_after_restart(tmp_path, signals):
                     await asyncio.sleep(0.1)
     assert count_deliveries(wire)[running.id] == 1
     assert "Traceback" not in (tmp_path / "bot.log").read_text()
+
+
+async def test_request_that_crashes_the_bot_is_found_and_spares_the_others(tmp_path, pytestconfig):
+    """Eight innocents and one that kills the process in its every step; one innocent without ``--kills 30``."""
+    innocents = 8 if pytestconfig.getoption("kills") >= 30 else 1
+    restarts = 0
+    states = {}
+    async with LoopbackDiscord() as wire:
+        while len(states) <= innocents or set(states.values()) - {"delivered", "failed"}:
+            async with start_bot(wire, tmp_path, poison="cursed") as process:
+                while process.exitcode is None:
+                    states = states_in_database(tmp_path)
+                    if len(states) < innocents:
+                        await wire.ask(wire.members[len(states) % 3], f"innocent {len(states)}", steps=150)
+                    elif len(states) == innocents:
+                        await wire.ask(wire.members[2], "cursed", steps=150)
+                    elif not set(states.values()) - {"delivered", "failed"}:
+                        break
+                    before = len(states)
+                    while process.exitcode is None and before <= innocents and len(states_in_database(tmp_path)) == before:
+                        await asyncio.sleep(0.05)
+                    await asyncio.sleep(0.05)
+            restarts += 1
+            assert restarts < 12
+            states = states_in_database(tmp_path)
+    print(f"\n| {innocents + 1} | {restarts - 1} | {sorted(states.values())} |")
+    assert sorted(states.values()) == ["delivered"] * innocents + ["failed"]
+    assert states[max(states)] == "failed"
