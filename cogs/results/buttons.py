@@ -2,12 +2,14 @@
 
 import contextlib
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import discord
 
 from cogs.core.generation.source import ResultSource
+from cogs.core.i18n.catalogues import say
 from cogs.core.messages import render
+from cogs.core.messages.confirm import Answers, confirm
 from cogs.core.messages.message import NO_MENTIONS
 from cogs.core.messages.views import ResultTarget, text_view
 from cogs.core.policy.context import Context
@@ -16,9 +18,13 @@ from cogs.core.types import Interaction
 from cogs.results.variations import SIMILARITIES, img2img, upscaled, validate_upscale, with_fresh_seed
 from diffusion.errors import DarkroomError
 from diffusion.request import ImageRequest
+from diffusion.text import N_
 
 if TYPE_CHECKING:
     from bot import Darkroom
+
+DELETE_QUESTION: Final = N_("Delete these pictures for everyone who sees them? This cannot be undone.")
+DELETE_ANSWERS: Final = Answers(N_("Delete"), N_("Keep"), N_("Nothing was deleted."))
 
 
 async def cancel(interaction: Interaction, target: ResultTarget) -> None:
@@ -28,16 +34,23 @@ async def cancel(interaction: Interaction, target: ResultTarget) -> None:
 
 
 async def delete(interaction: Interaction, target: ResultTarget) -> None:
-    """Delete the message.
+    """Delete the message, once the member has confirmed that.
 
     Only the member who asked for it and moderators of its channel may do that.
     """
     is_moderator = interaction.guild_id is not None and interaction.permissions.manage_messages
     if interaction.user.id != target.owner and not is_moderator:
         raise DarkroomError("Only the member who asked for these pictures or a moderator can delete them.")
-    await interaction.response.defer()
-    with contextlib.suppress(discord.NotFound):  # it was deleted meanwhile
-        await interaction.delete_original_response()
+    context = Context.of(interaction)
+    confirmed = await confirm(context, say(context.language, DELETE_QUESTION), DELETE_ANSWERS)
+    if confirmed is None or interaction.message is None:
+        return
+    await confirmed.interaction.response.defer()
+    try:
+        await interaction.followup.delete_message(interaction.message.id)
+    except discord.HTTPException:
+        with contextlib.suppress(discord.NotFound):  # it was deleted meanwhile
+            await interaction.message.delete()
 
 
 async def info(interaction: Interaction, target: ResultTarget) -> None:

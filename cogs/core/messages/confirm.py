@@ -4,6 +4,7 @@ Use it as ``if not (context := await confirm(context, question)): return``.
 """
 
 import contextlib
+from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
 import discord
@@ -24,10 +25,21 @@ from diffusion.text import N_, plural
 
 ANSWER_EVENT: Final = "answer"
 CONFIRM_TIMEOUT_SECONDS: Final = 840.0  # the question can be edited for 15 minutes
-ANSWER_LABELS: Final = {"start": N_("Start"), "cancel": N_("Cancel")}
-NOT_STARTED: Final = N_("Not started.")
 ANSWERED: Final = N_("This question was answered already, or the bot was restarted. Please use the command again.")
 Choice = Literal["start", "cancel"]
+DECLINED: Final = "declined"  # the key in `Interaction.extras` of the text after a No
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The labels of the two answers, and what the member reads after the second."""
+
+    start: str = N_("Start")
+    cancel: str = N_("Cancel")
+    declined: str = N_("Not started.")
+
+
+START: Final = Answers()
 
 
 class AnswerButton(PersistentButton, name="question"):
@@ -38,9 +50,10 @@ class AnswerButton(PersistentButton, name="question"):
     choice: Choice
     question_id: int
 
-    def __init__(self, choice: Choice, question_id: int, language: str = ENGLISH) -> None:
+    def __init__(self, choice: Choice, question_id: int, language: str = ENGLISH, answers: Answers = START) -> None:
         style = discord.ButtonStyle.primary if choice == "start" else discord.ButtonStyle.secondary
-        button: discord.ui.Button[Any] = discord.ui.Button(label=say(language, ANSWER_LABELS[choice]), style=style)
+        label = say(language, answers.start if choice == "start" else answers.cancel)
+        button: discord.ui.Button[Any] = discord.ui.Button(label=label, style=style)
         super().__init__(button, choice=choice, question_id=question_id)
 
     async def run(self, interaction: Interaction) -> None:
@@ -54,20 +67,21 @@ class AnswerButton(PersistentButton, name="question"):
             with contextlib.suppress(discord.HTTPException):
                 await asked_by.delete_original_response()
         else:
-            text = say(Context.of(interaction).language, NOT_STARTED)
+            text = say(Context.of(interaction).language, asked_by.extras[DECLINED])
             await interaction.response.edit_message(content=text, view=None)
 
 
-async def confirm(context: Context, question: str) -> Context | None:
-    """Ask the member; return None unless they press Start.
+async def confirm(context: Context, question: str, answers: Answers = START) -> Context | None:
+    """Ask the member; return None unless they press the first answer.
 
     The press is an interaction of its own, which still needs a response. Continue with its context, which this returns.
     """
     asked_by = context.interaction
     client = asked_by.client
-    buttons = view_of(*(AnswerButton(choice, asked_by.id, context.language) for choice in get_args(Choice)))
+    buttons = view_of(*(AnswerButton(choice, asked_by.id, context.language, answers) for choice in get_args(Choice)))
     question = fit_text(question, MESSAGE_LIMIT)
     await asked_by.response.send_message(question, view=buttons, ephemeral=True, allowed_mentions=NO_MENTIONS)
+    asked_by.extras[DECLINED] = answers.declined
     client.service.questions[asked_by.id] = asked_by
     try:
         _, confirmed_by = await client.wait_for(
@@ -76,7 +90,7 @@ async def confirm(context: Context, question: str) -> Context | None:
     except TimeoutError:
         client.service.questions.pop(asked_by.id, None)
         with contextlib.suppress(discord.HTTPException):
-            await asked_by.edit_original_response(content=say(context.language, NOT_STARTED), view=None)
+            await asked_by.edit_original_response(content=say(context.language, answers.declined), view=None)
         return None
     if confirmed_by is None:
         return None

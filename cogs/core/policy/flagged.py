@@ -15,6 +15,16 @@ ACTION_NAMES: Final = {
     FlaggedAction.REVIEW: N_("reviewed by moderators"),
     FlaggedAction.REFUSE: N_("not shown"),
 }
+RULE_LINES: Final = {  # by whether the channel is age-restricted: a rule, and a review without a channel for it
+    False: (
+        N_("Flagged pictures are {shown} here."),
+        N_("Flagged pictures wait for a review here, but no channel is set for reviews, so they are not shown."),
+    ),
+    True: (
+        N_("Flagged pictures are {shown} in age-restricted channels."),
+        N_("In age-restricted channels they wait for a review, but no channel is set for reviews, so they are not shown."),
+    ),
+}
 
 
 def action_for(server: Preferences | None, age_restricted: bool) -> FlaggedAction:
@@ -24,28 +34,32 @@ def action_for(server: Preferences | None, age_restricted: bool) -> FlaggedActio
     """
     if server is None:
         return FlaggedAction.REFUSE
-    action = _chosen_action(server, age_restricted)
-    return FlaggedAction.REFUSE if action is FlaggedAction.REVIEW and server.moderators is None else action
+    return FlaggedAction.REFUSE if _lacks_channel(server, age_restricted) else _chosen_action(server, age_restricted)
 
 
 def rule_text(server: Preferences, language: str = ENGLISH) -> str:
     """Describe the actions for flagged pictures, and what is missing for them."""
-    action = say(language, ACTION_NAMES[action_for(server, age_restricted=False)])
-    restricted_action = say(language, ACTION_NAMES[action_for(server, age_restricted=True)])
-    lines = [
-        say(language, "Flagged pictures are {shown} here.", shown=f"**{action}**"),
-        say(language, "Flagged pictures are {shown} in age-restricted channels.", shown=f"**{restricted_action}**"),
-    ]
+    lines = []
+    for age_restricted, (shown, without_channel) in RULE_LINES.items():
+        if _lacks_channel(server, age_restricted):
+            lines.append(say(language, without_channel))
+        else:
+            action = say(language, ACTION_NAMES[action_for(server, age_restricted)])
+            lines.append(say(language, shown, shown=f"**{action}**"))
     if server.moderators is not None:
         lines.append(say(language, "Moderators review them in {channel}.", channel=f"<#{server.moderators}>"))
-    elif FlaggedAction.REVIEW in (_chosen_action(server, False), _chosen_action(server, True)):
-        lines.append(say(language, "Reviews need a channel. Please set one with `/moderation channel`."))
+    elif any(_lacks_channel(server, age_restricted) for age_restricted in RULE_LINES):
+        lines.append(say(language, "Please set a channel for reviews with `/moderation channel`."))
     return "\n".join(lines)
 
 
 def flags_text(flags: Mapping[str, float]) -> str:
     """List the labels for which pictures were flagged, the most certain first."""
     return ", ".join(f"{label} {score:.0%}" for label, score in sorted(flags.items(), key=lambda flag: -flag[1]))
+
+
+def _lacks_channel(server: Preferences, age_restricted: bool) -> bool:
+    return server.moderators is None and _chosen_action(server, age_restricted) is FlaggedAction.REVIEW
 
 
 def _chosen_action(server: Preferences, age_restricted: bool) -> FlaggedAction:

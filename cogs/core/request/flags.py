@@ -39,7 +39,12 @@ TEXT_SETTINGS: Final = ("negative_prompt", "style")  # take all words up to the 
 MIDJOURNEY_SWITCHES: Final = ("tile", "raw", "fast", "relax", "turbo", "draft", "video", "hd", "sd")
 MIDJOURNEY_VALUES: Final = "s stylize q quality c chaos w weird v version niji iw sref cref oref sw cw ow stop p profile exp"
 MIDJOURNEY_FLAGS: Final = {*MIDJOURNEY_SWITCHES, *MIDJOURNEY_VALUES.split()}
-FLAG_EXAMPLES: Final = "--ar 3:2, --seed 7, --no text, --steps 30, --cfg 5, --sampler euler, --style, --repeat 2"
+FLAG_EXAMPLES: Final = (
+    *("--ar 3:2", "--seed 7", "--no text", "--steps 30", "--cfg 5", "--sampler euler"),
+    *("--style", "--repeat 2"),
+)
+WORD_JOINER: Final = "\u2060"
+NO_BREAK_SPACE: Final = "\u00a0"
 MAX_RATIO: Final = 4
 RATIO: Final = re.compile(r"(\d{1,4}(?:[.,]\d{1,4})?) ?[:x×*/∶] ?(\d{1,4}(?:[.,]\d{1,4})?)", re.IGNORECASE)
 RATIO_WORDS: Final = 3  # at most: "3 : 2"
@@ -199,4 +204,10 @@ def _side(text: str) -> float:
 def unknown_flags_note(unknown: tuple[str, ...]) -> Text:
     """Return a note about ignored flags and the flags that work."""
     flags = f"`{'`, `'.join(unknown)}`"
-    return Text("I ignored unknown flags: {flags}. These flags work: {known}.", flags=flags, known=f"`{FLAG_EXAMPLES}`")
+    known = ", ".join(f"`{_unbreakable(example)}`" for example in FLAG_EXAMPLES)
+    return Text("I ignored unknown flags: {flags}. These flags work: {known}.", flags=flags, known=known)
+
+
+def _unbreakable(flag: str) -> str:
+    """Return ``flag`` so that no line ends within it; parsing ignores what this adds."""
+    return flag.replace("-", f"-{WORD_JOINER}").replace(" ", NO_BREAK_SPACE)

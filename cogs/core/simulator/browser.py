@@ -6,6 +6,8 @@ This module uses private parts of simcord, which is therefore pinned to one vers
 import asyncio
 import contextlib
 import contextvars
+import math
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -19,6 +21,7 @@ from cogs.core.simulator import cdn  # noqa: F401  (importing it lets clients st
 from diffusion.errors import DarkroomError
 
 REFRESH_SECONDS = 0.25
+REDRAW_SECONDS = 2.0
 SETTLE_SECONDS = 30.0  # simcord waits 5 s for the answer to a command, which is too short on a busy machine
 
 
@@ -115,14 +118,19 @@ def _accept_stale_actions(page: Any, lock: asyncio.Lock) -> None:
 
 
 async def _follow_clock(env: simcord.Env, page: Any, lock: asyncio.Lock) -> None:
-    """Keep simcord's clock at the real time and refresh the page."""
+    """Keep simcord's clock at the real time and refresh the page.
+
+    A click is lost if the page is redrawn between press and release, so progress is shown at intervals.
+    """
     shown_requests = -1
+    redrawn = -math.inf
     while True:
         await asyncio.sleep(REFRESH_SECONDS)
         with contextlib.suppress(TimeoutError):  # the machine is busy; the next round catches up
             async with lock:
                 behind = datetime.now(UTC) - env.now()
                 await env.advance_time(max(0.0, behind.total_seconds()))
-                if len(env.http_requests) != shown_requests:
+                if len(env.http_requests) != shown_requests and time.monotonic() - redrawn >= REDRAW_SECONDS:
                     await page.refresh()
                     shown_requests = len(env.http_requests)
+                    redrawn = time.monotonic()

@@ -318,6 +318,11 @@ async def test_edit_form_is_released_after_its_timeout(server):
     assert not kept()
 
 
+async def delete(member, message):
+    asked = await member.click(message, label="Delete")
+    await member.click(asked.response, label="Delete")
+
+
 async def test_delete_is_for_the_owner_and_moderators(server):
     role = server.guild.create_role("moderators", permissions=discord.Permissions(manage_messages=True))
     moderator = server.guild.add_member(server.env.create_user("moderator"), roles=[role])
@@ -327,16 +332,25 @@ async def test_delete_is_for_the_owner_and_moderators(server):
         assert "or a moderator" in private_text(refused)
         assert pictures_of(message)
         creation = await row_of(server, message)
-        await member.click(message, label="Delete")
-        assert message.id not in [shown.id for shown in server.channel.history()]
+        await delete(member, message)
+        await server.until(lambda: message.id not in [shown.id for shown in server.channel.history()])  # noqa: B023
         assert (await server.service.creation_store.get(creation.id)).state == "delivered"
 
 
 async def test_delete_ignores_a_message_already_deleted(server):
     message = await made(server, prompt="red apple")
-    server.env.inject_error("DELETE", "/webhooks/*/messages/@original", status=404, code=10008, times=1)
-    result = await server.alice.click(message, label="Delete")
+    asked = await server.alice.click(message, label="Delete")
+    server.env.inject_error("DELETE", f"/webhooks/*/messages/{message.id}", status=404, code=10008, times=1)
+    result = await server.alice.click(asked.response, label="Delete")
     assert result.acknowledged and not result.followups
+
+
+async def test_delete_that_is_declined_keeps_the_pictures(server):
+    message = await made(server, prompt="red apple")
+    asked = await server.alice.click(message, label="Delete")
+    assert "cannot be undone" in private_text(asked) and pictures_of(message)
+    await server.alice.click(asked.response, label="Keep")
+    assert asked.response.content == "Nothing was deleted." and pictures_of(message)
 
 
 async def test_cancel_stops_a_running_job_for_its_owner_only(server):
@@ -410,7 +424,7 @@ async def test_edit_works_after_its_message_was_deleted(server):
     message = await made(server, "similar", image=("in.png", png()), prompt="red apple")
     shown = await server.alice.click(message, label="Edit")
     typed = form_of(shown) | {"prompt": "green apple"}
-    await server.alice.click(message, label="Delete")
+    await delete(server.alice, message)
     edited = await forge_form(server, server.alice, shown, typed)
     await server.until_finished(edited.response)
     assert "**green apple**" in text_of(edited.response) and source_of(edited.response)

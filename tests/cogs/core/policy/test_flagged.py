@@ -35,7 +35,9 @@ def test_action_for_never_reviews_without_a_review_channel():
     for rule, restricted, age_restricted in itertools.product([None, *FlaggedAction], [None, *FlaggedAction], [False, True]):
         server = Preferences(flagged=rule, flagged_restricted=restricted)
         assert action_for(server, age_restricted) is not FlaggedAction.REVIEW
-        assert ("Reviews need a channel" in rule_text(server)) == (FlaggedAction.REVIEW in (rule or "review", restricted))
+        assert ("no channel is set for reviews, so they are not shown" in rule_text(server)) == (
+            FlaggedAction.REVIEW in (rule or "review", restricted)
+        )
 
 
 def test_flags_text_lists_the_highest_score_first():
