@@ -21,8 +21,6 @@ SHARED_FIXTURES = ("tests/diffusion/cluster", "tests/diffusion/training")  # eac
 def pytest_addoption(parser):
     parser.addoption("--kills", type=int, default=6, help="how often the crash test kills the bot")
     parser.addoption("--kill-seed", type=int, default=1, help="which random moments the crash test takes")
-    parser.addoption("--database-delays", default="0.05", help="seconds by which a proxy delays each message to the database")
-    parser.addoption("--slow-members", type=int, default=3, help="how many members ask at each delay")
     parser.addoption("--rows", type=int, default=4_000, help="how many creations the tests of large tables write")
     parser.addoption("--fuzz", type=int, default=FUZZ, help="how many examples each fuzz test takes")
 
