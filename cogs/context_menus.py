@@ -6,8 +6,9 @@ import discord
 from discord import app_commands
 from PIL import Image
 
-from cogs.core.generation.source import first_picture, shown_creation
+from cogs.core.generation.source import pictures_to_choose, poster_of, shown_creation
 from cogs.core.messages.attachments import PostedFile, fetch_picture, hides_any
+from cogs.core.messages.choose import choose_picture
 from cogs.core.policy.context import Context
 from cogs.core.policy.origins import Origin
 from cogs.core.policy.permissions import may_see
@@ -27,14 +28,18 @@ AVATAR_SIDE: Final = 512
 
 
 async def more_like_this(interaction: Interaction, message: discord.Message) -> None:
-    """Draw a picture that starts from the first picture of ``message``.
+    """Draw a picture that starts from one that ``message`` shows.
 
     Uses that picture's prompt if it is known.
     """
     service = interaction.client.service
-    context = Context.of(interaction)
-    file = first_picture(message)
-    shown = await shown_creation(context, message)
+    asked = Context.of(interaction)
+    pictures = pictures_to_choose(message)
+    shown = await shown_creation(asked, message)
+    chosen = await choose_picture(asked, pictures)
+    if chosen is None:
+        return
+    context, file = chosen
     creation = shown if shown and may_see(context, shown) else None
 
     async def prepare() -> ImageRequest:
@@ -42,7 +47,7 @@ async def more_like_this(interaction: Interaction, message: discord.Message) -> 
         prompt = (creation.request or {}).get("prompt", "") if creation else await prompt_in_picture(context, picture)
         return _similar(context, on_white(picture.image), prompt)
 
-    await service.accept(context, prepare, spoiler=hides_any(file) or None, origin=Origin.posted(shown, message.author.id))
+    await service.accept(context, prepare, spoiler=hides_any(file) or None, origin=Origin.posted(shown, poster_of(message)))
 
 
 async def remix_avatar(interaction: Interaction, member: discord.User) -> None:

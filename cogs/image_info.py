@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 import discord
 from discord import app_commands
 
-from cogs.core.generation.source import creation_of_message, first_picture
+from cogs.core.generation.source import creation_of_message, pictures_to_choose
 from cogs.core.i18n.catalogues import ENGLISH, say, translate
 from cogs.core.messages.attachments import PostedFile, download, fetch_picture, hides_any, posted_files
+from cogs.core.messages.choose import choose_picture
 from cogs.core.messages.components import PersistentButton, view_of
 from cogs.core.messages.message import NO_MENTIONS
 from cogs.core.messages.render import escape, title
@@ -80,10 +81,13 @@ class AgainButton(PersistentButton, name="again"):
 
 
 async def show_info(interaction: Interaction, message: discord.Message) -> None:
-    """Show the member how the first picture of ``message`` was made."""
-    context = Context.of(interaction)
+    """Show the member how a picture of ``message`` was made."""
+    chosen = await choose_picture(Context.of(interaction), pictures_to_choose(message))
+    if chosen is None:
+        return
+    context, file = chosen
+    interaction = context.interaction
     language = context.language
-    file = first_picture(message)
     await interaction.response.defer(ephemeral=True, thinking=True)
     creation = await creation_of_message(context, message)
     recipe = await _read(file, creation)

@@ -1,7 +1,7 @@
 """/emoji: add an attached picture to the server as an emoji or sticker."""
 
 import asyncio
-from pathlib import PurePath
+from typing import Final
 
 import discord
 from discord import app_commands
@@ -9,7 +9,8 @@ from discord.app_commands import Range
 from discord.ext import commands
 
 from cogs.core.generation.service import GenerationService
-from cogs.core.messages.attachments import fetch_image, fetched_names, hides_any
+from cogs.core.i18n.catalogues import say
+from cogs.core.messages.attachments import fetch_picture, fetched_names, hides_any
 from cogs.core.messages.message import NO_MENTIONS
 from cogs.core.policy.context import Context
 from cogs.core.request.options import server_only
@@ -17,6 +18,10 @@ from cogs.core.types import Interaction
 from cogs.emoji.draft import Draft, add_expression, draft_files
 from cogs.emoji.expressions import EMOJI, STICKER, guess_tag, server_for
 from diffusion.images.cutout import cut_out
+from diffusion.images.io import on_white
+from diffusion.text import N_
+
+FIRST_FRAME: Final = N_("The picture moves, and I cannot add moving ones, so this is its first frame.")
 
 
 class EmojiCog(commands.Cog):
@@ -44,13 +49,15 @@ class EmojiCog(commands.Cog):
         """Add an attached picture to this server as an emoji or sticker."""
         kind = STICKER if sticker else EMOJI
         server_for(interaction, kind)
-        name = kind.validate_name(name) if name else kind.guess_name(PurePath(image.filename).stem)
+        name = kind.validate_name(name) if name else kind.name_of_file(image.filename)
         draft = Draft(kind, 0, 0, transparent, name, guess_tag(name.replace("_", " ")))
         await interaction.response.defer(ephemeral=True, thinking=True)
         with fetched_names() as names:
-            picture = await fetch_image(image)
+            picture = await fetch_picture(image)
         await self.service.origin_rules.check_files(Context.of(interaction), names, private=True)
-        cutout = await asyncio.to_thread(cut_out, picture)
+        cutout = await asyncio.to_thread(lambda: cut_out(on_white(picture.image)))
         text = await add_expression(interaction, draft, cutout)
+        if picture.animated:
+            text += f" {say(Context.of(interaction).language, FIRST_FRAME)}"
         files = await draft_files(draft, cutout, Context.of(interaction).language, spoiler=hides_any(image))
         await interaction.edit_original_response(content=text, attachments=files, allowed_mentions=NO_MENTIONS)

@@ -6,6 +6,7 @@ import io
 import re
 import unicodedata
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Final
 
 import discord
@@ -20,6 +21,7 @@ FULL_CODES: Final = (30008, 30039)
 DESCRIPTION_LIMIT: Final = 100
 TAG_LIMIT: Final = 16  # Discord takes 200, but a custom_id has room for one emoji
 ANY_TAG: Final = "🎨"
+SPOILER_PREFIX: Final = "SPOILER_"
 FIRST_PICTOGRAPH: Final = "\U0001f300"
 
 
@@ -51,6 +53,13 @@ class Kind:
         if not re.fullmatch(self.pattern, name):
             raise InvalidRequestError("name", self.name_rule)
         return name
+
+    def name_of_file(self, filename: str) -> str:
+        """Return a valid name from the name of a file, without what Discord adds to hide its content."""
+        stem = PurePath(filename).stem
+        while stem.upper().startswith(SPOILER_PREFIX):
+            stem = stem[len(SPOILER_PREFIX) :]
+        return self.guess_name(stem)
 
     def guess_name(self, text: str) -> str:
         """Return a valid name from the first words of ``text``, such as a prompt."""

@@ -4,9 +4,11 @@ import json
 import discord
 import pytest
 from PIL import Image
+from simcord.backend import serializers
 
 from cogs.core.messages import attachments
 from cogs.core.messages.delivery import Delivery
+from cogs.core.messages.shown_pictures import cdn_url, shown_pictures
 from cogs.core.request.preferences import Preferences, Scope
 from cogs.image_info import recipe_text
 from diffusion.images.io import read_image
@@ -16,6 +18,7 @@ from diffusion.images.parameters import read_parameters
 from diffusion.request import Limits
 from tests.support.cases import CASES
 from tests.support.foreign_metadata import FROM_A1111, with_texts, workflow
+from tests.support.interactions import forge_click
 from tests.support.messages import pictures_of, png, private_text, source_of, text_of
 
 
@@ -25,7 +28,7 @@ async def sent(server, *files, member=None):
 
 async def made(server, **options):
     result = await server.alice.slash(server.channel, "imagine", **{"prompt": "red apple", "steps": 3, "seed": 5} | options)
-    await server.until_finished(result.response)
+    await server.until_finished(result.response, options.get("count", 1))
     await server.until_idle()
     return result.response
 
@@ -45,6 +48,16 @@ def told(shown):
     return answer
 
 
+async def chosen(server, shown, number, member=None):
+    """Return the result of choosing a picture in the question that ``shown`` is."""
+    assert shown.response.ephemeral and "Which one do you mean?" in shown.response.content
+    return await (member or server.alice).select(shown.response, [str(number)])
+
+
+def options_of(shown):
+    return [option["label"] for option in shown.response.components[0]["components"][0]["options"]]
+
+
 async def again(server, shown):
     result = await server.alice.click(shown, label="Make another like it")
     await server.until_finished(result.response)
@@ -56,7 +69,7 @@ async def again(server, shown):
 
 
 async def test_more_like_this_starts_from_any_picture(server):
-    message = await sent(server, ("notes.txt", b"hello"), ("in.jpg", png(colour="blue")), ("other.png", png()))
+    message = await sent(server, ("notes.txt", b"hello"), ("in.jpg", png(colour="blue")))
     result = await menu(server, "More like this", message)
     await server.until_finished(result.response)
     with Image.open(io.BytesIO(await source_of(result.response).read())) as source:
@@ -227,14 +240,114 @@ def test_menus_stay_within_discords_limit(server):
 
 
 @pytest.mark.parametrize("name", ["More like this", "Image info"])
-async def test_menus_use_the_first_of_many_pictures(server, name):
-    channel = server.env.bot.get_channel(server.channel.id)
-    files = [("0.png", with_texts(parameters=FROM_A1111)), *((f"{number}.png", png()) for number in range(1, 12))]
-    message = await sent(server, *files)
-    assert len((await channel.fetch_message(message.id)).attachments) == 12
-    result = await menu(server, name, message)
+async def test_menus_ask_which_of_many_pictures_is_meant(server, name):
+    files = [("notes.txt", b"x"), *((f"{number}.png", png()) for number in range(11))]
+    message = await sent(server, *files, ("fox.png", with_texts(parameters=FROM_A1111)))
+    question = await menu(server, name, message)
+    assert "12 pictures" in question.response.content
+    assert options_of(question) == [*(f"{number + 1}. {number}.png" for number in range(11)), "12. fox.png"]
+    question_id = question.response.id
+    result = await chosen(server, question, 12)
+    assert question_id not in [shown.id for shown in server.channel.history(viewer=server.alice)]
+    assert not server.service.questions
     if name == "More like this":
         await server.until_finished(result.response)
         assert "red fox" in text_of(result.response)
     else:
         assert "red fox" in told(result).content
+
+
+async def test_menus_ask_for_pictures_of_a_result_but_not_for_its_source(server):
+    result = await server.alice.slash(server.channel, "similar", image=("in.png", png()), prompt="fox", steps=3)
+    await server.until_finished(result.response)
+    assert "fox" in told(await menu(server, "Image info", result.response)).content
+    several = await made(server, count=2)
+    question = await menu(server, "Image info", several)
+    assert len(options_of(question)) == 2
+    assert "seed 6" in told(await chosen(server, question, 2)).content
+
+
+async def test_a_choice_made_twice_or_never_offered_is_refused(server):
+    question = await menu(server, "Image info", await sent(server, ("a.png", png()), ("b.png", png())))
+    custom_id = question.response.components[0]["components"][0]["custom_id"]
+    forged = await forge_click(server, server.alice, question.response, custom_id, component_type=3, values=["9"])
+    assert "cannot be chosen" in private_text(forged)
+    server.service.questions.clear()
+    assert "answered already" in private_text(await server.alice.select(question.response, ["1"]))
+
+
+def on_cdn(server, path, data, host="cdn.discordapp.com"):
+    url = f"https://{host}/{path}"
+    server.env.backend.cdn._blobs[url] = data
+    return url
+
+
+FOX = with_texts(parameters=FROM_A1111)
+
+
+async def info(server, message):
+    return told(await menu(server, "Image info", message)).content
+
+
+async def test_menus_see_forwarded_pictures(server):
+    other = server.guild.create_text_channel("other")
+    message = await server.bob.send(other, "look", attachments=[("fox.png", FOX)])
+    forwarded = await server.bob.forward(message, server.channel)
+    assert "a red fox" in (await info(server, forwarded)).replace("\\", "")
+
+
+async def test_forwarding_does_not_get_round_the_remix_setting(server):
+    await server.service.preference_store.set(Scope.MEMBER, server.alice.id, Preferences(remix=False))
+    for message in (await made(server), await sent(server, ("in.png", png()), member=server.alice)):
+        forwarded = await server.bob.forward(message, server.channel)
+        assert "does not allow" in private_text(await menu(server, "More like this", forwarded, server.bob))
+
+
+@pytest.mark.parametrize("host", ["cdn.discordapp.com", "media.discordapp.net", "images-ext-1.discordapp.net"])
+@pytest.mark.parametrize("field", ["image", "thumbnail"])
+async def test_menus_see_embeds_on_discords_hosts(server, host, field):
+    url = on_cdn(server, "external/fox.png", FOX, host)
+    picture = {"url": "https://example.com/fox.png", "proxy_url": url, "width": 8, "height": 8}
+    message = server.env.backend.create_message(
+        server.channel.id, server.bob.id, "look", embeds=[{"type": "rich", field: picture}]
+    )
+    assert "a red fox" in (await info(server, message)).replace("\\", "")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://example.com/x.png",
+        "http://cdn.discordapp.com/x.png",
+        "https://cdn.discordapp.com:8080/x.png",
+        "https://cdn.discordapp.com@example.com/x.png",
+        "https://cdn.discordapp.com.example.com/x.png",
+        "https://xcdn.discordapp.com/x.png",
+        "https://[x.png",
+        "file:///etc/passwd",
+        "attachment://x.png",
+        "",
+        None,
+    ],
+)
+def test_cdn_url_takes_discords_own_hosts_only(url):
+    assert cdn_url(url) is None and cdn_url(url, "https://media.discordapp.net/x.png") == "https://media.discordapp.net/x.png"
+
+
+async def test_shown_pictures_lists_what_other_bots_show(server):
+    other = "https://media.discordapp.net/external/x.png"
+    gallery = {"type": 12, "items": [{"media": {"url": "https://example.com/x.png", "proxy_url": other}, "spoiler": True}]}
+    layout = {"type": 17, "components": [{"type": 10, "content": "hello"}, gallery]}
+    stickers = [{"id": "7", "name": "wave", "format_type": kind} for kind in (1, 3)]
+    hidden = {"type": "image", "url": "https://example.com/y.png", "thumbnail": {"url": f"{other}y", "proxy_url": f"{other}y"}}
+    data = dict(serializers.message_payload(server.env.backend, blank_message(server)))
+    data |= {"components": [layout], "sticker_items": stickers, "embeds": [hidden], "content": "||https://example.com/y.png||"}
+    message = discord.Message(
+        state=server.env.bot._connection, channel=server.env.bot.get_channel(server.channel.id), data=data
+    )
+    found = [(picture.address, picture.spoiler) for picture in shown_pictures(message)]
+    assert found == [(other, True), (f"{other}y", True), ("https://cdn.discordapp.com/stickers/7.png", False)]
+
+
+def blank_message(server):
+    return server.env.backend.create_message(server.channel.id, server.bob.id, "look")

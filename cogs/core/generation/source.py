@@ -12,6 +12,7 @@ from cogs.core.generation.service import GenerationService
 from cogs.core.messages import render
 from cogs.core.messages.attachments import PostedFile, fetch_image, fetch_masked, posted_files
 from cogs.core.messages.components import creation_of_custom_id, custom_ids
+from cogs.core.messages.shown_pictures import shown_pictures
 from cogs.core.policy.context import Context
 from cogs.core.policy.permissions import may_see
 from cogs.core.storage.creations import Creation, State, request_from_json
@@ -112,25 +113,44 @@ async def creation_of_message(context: Context, message: discord.Message) -> Cre
 
 
 async def shown_creation(context: Context, message: discord.Message) -> Creation | None:
-    """Return the creation that ``message`` shows, also again or as an animation, whoever may see it.
+    """Return the creation that ``message`` shows or forwards, also again or as an animation, whoever may see it.
 
     Raises `DatabaseUnavailableError`.
     """
     client = context.interaction.client
     store = client.service.creation_store
-    creation = await store.get_by_message(message.id)
+    forwarded = _forwarded(message)
+    creation = await store.get_by_message((forwarded and forwarded.message_id) or message.id)
     if creation is None and message.author == client.user:  # others can forge custom_ids
         creation_id = next(filter(None, map(creation_of_custom_id, custom_ids(message))), None)
         creation = await store.get(creation_id) if creation_id else None
     return creation
 
 
-def first_picture(message: discord.Message) -> PostedFile:
-    """Return the first picture attached to ``message``.
+def poster_of(message: discord.Message) -> int:
+    """Return the id of the member who posted what ``message`` shows, as far as it is known."""
+    forwarded = _forwarded(message)
+    original = forwarded.cached_message if forwarded else None
+    return (original or message).author.id
+
+
+def _forwarded(message: discord.Message) -> discord.MessageReference | None:
+    """Return the reference of a forwarded message to its original."""
+    return message.reference if message.message_snapshots else None
+
+
+def pictures_to_choose(message: discord.Message) -> list[PostedFile]:
+    """Return the pictures that ``message`` shows; a result without its source.
 
     Raises `InvalidImageError` if there is none.
     """
-    for file in posted_files(message):
-        if file.may_be_picture:
-            return file
-    raise InvalidImageError("There is no picture attached to this message.")
+    pictures = shown_pictures(message)
+    if not pictures:
+        raise InvalidImageError("There is no picture in this message.")
+    results = [picture for picture in pictures if _plain_name(picture).startswith(render.PICTURE_PREFIX)]
+    sources = [picture for picture in pictures if _plain_name(picture).startswith(render.SOURCE_PREFIX)]
+    return [picture for picture in pictures if picture not in sources] if results else pictures
+
+
+def _plain_name(picture: PostedFile) -> str:
+    return picture.name.removeprefix(render.SPOILER_PREFIX)

@@ -44,6 +44,7 @@ class PostedFile:
 
     ``size`` is in bytes, or 0 if Discord does not say. ``read`` takes the most bytes that it may return; it raises
     `InvalidImageError` for more. ``content_type`` is what Discord says of the content. A ``spoiler`` is hidden until clicked.
+    ``address`` is its URL, or empty.
     """
 
     name: str
@@ -52,13 +53,14 @@ class PostedFile:
     read: Callable[[int], Awaitable[bytes]]
     content_type: str = ""
     spoiler: bool = False
+    address: str = ""
 
     @classmethod
     def of(cls, file: discord.Attachment) -> "PostedFile":
         """Return the file of an attachment."""
         read = partial(read_from_cdn, file._http, file.url)
         kind = file.content_type or ""
-        return cls(file.filename, file.description or "", file.size, read, kind, file.is_spoiler())
+        return cls(file.filename, file.description or "", file.size, read, kind, file.is_spoiler(), file.url)
 
     @classmethod
     def of_asset(cls, asset: discord.Asset) -> "PostedFile":
@@ -85,14 +87,14 @@ def posted_files(message: discord.Message) -> list[PostedFile]:
 
 
 def _files_of_layout(http: Any, components: Iterable[discord.Component]) -> Iterator[PostedFile]:
-    for media, description, spoiler in _media(components):
+    for media, description, spoiler in media_of(components):
         if media.attachment_id is not None:  # media without an id may have any URL
             name = PurePosixPath(urlsplit(media.url).path).name
             read = partial(read_from_cdn, http, media.url)
             yield PostedFile(name, description or "", 0, read, media.content_type or "", spoiler or name.startswith("SPOILER_"))
 
 
-def _media(
+def media_of(
     components: Iterable[discord.Component], hidden: bool = False
 ) -> Iterator[tuple[discord.UnfurledMediaItem, str | None, bool]]:
     """Yield each media item, its alt text and whether it is a spoiler; ``hidden`` says that of all of them."""
@@ -104,9 +106,9 @@ def _media(
         elif isinstance(component, discord.FileComponent):
             yield component.media, None, hidden or component.spoiler
         elif isinstance(component, discord.SectionComponent):
-            yield from _media([component.accessory], hidden)
+            yield from media_of([component.accessory], hidden)
         elif isinstance(component, discord.Container):
-            yield from _media(component.children, hidden or component.spoiler)
+            yield from media_of(component.children, hidden or component.spoiler)
 
 
 def hides_any(*files: discord.Attachment | PostedFile | None) -> bool:
@@ -189,10 +191,11 @@ async def download(file: PostedFile, max_bytes: int | None = None) -> bytes:
 async def read_from_cdn(http: Any, url: str, max_bytes: int = MAX_BYTES) -> bytes:
     """Read what Discord keeps at ``url``, and stop after ``max_bytes``.
 
-    discord.py 2.7.1 reads a whole answer, of any size. Raises `InvalidImageError` for a larger one, and discord.py's errors.
+    discord.py 2.7.1 reads a whole answer, of any size, and lets one host lead to another. Raises `InvalidImageError` for a
+    larger answer, and discord.py's errors.
     """
     session = http._HTTPClient__session
-    async with session.get(url, proxy=http.proxy, proxy_auth=http.proxy_auth) as response:
+    async with session.get(url, proxy=http.proxy, proxy_auth=http.proxy_auth, allow_redirects=False) as response:
         if response.status == 404:
             raise discord.NotFound(response, "asset not found")
         if response.status != 200:

@@ -350,3 +350,32 @@ async def test_emoji_is_confirmed_after_its_draft_was_dismissed(server, artist, 
     server.env.backend.delete_message(server.channel.id, message.id)
     told = private_text(await forge_form(server, artist, shown, {"name": "apple"}))
     assert "of this server now" in told and [emoji.name for emoji in emojis(server)] == ["apple"]
+
+
+@pytest.mark.parametrize(
+    ("filename", "emoji", "sticker"),
+    [
+        ("cat.png", "cat", "cat"),
+        ("SPOILER_cat.png", "cat", "cat"),
+        ("SPOILER_SPOILER_Red Cat.gif", "red_cat", "Red Cat"),
+        ("spoiler_cat.png", "cat", "cat"),
+        ("SPOILER_.png", "darkroom", "darkroom"),
+        ("my_SPOILER_cat.png", "my_spoiler_cat", "my_SPOILER_cat"),
+    ],
+)
+def test_name_of_file_leaves_out_what_hides_it(filename, emoji, sticker):
+    assert (expressions.EMOJI.name_of_file(filename), expressions.STICKER.name_of_file(filename)) == (emoji, sticker)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
+async def test_emoji_of_an_animation_says_that_it_stands_still(server, artist, kind):
+    file = io.BytesIO()
+    frames = [Image.open(io.BytesIO(apple())), Image.open(io.BytesIO(apple("grey")))]
+    frames[0].save(file, kind, save_all=True, append_images=frames[1:], duration=100)
+    result = await artist.slash(server.channel, "emoji", image=(f"SPOILER_cat.{kind.lower()}", file.getvalue()))
+    assert "its first frame" in private_text(result) and emojis(server)[0].name == "cat"
+
+
+async def test_emoji_of_a_still_picture_does_not_speak_of_frames(server, artist):
+    result = await artist.slash(server.channel, "emoji", image=("cat.png", apple()))
+    assert "frame" not in private_text(result)
