@@ -8,7 +8,7 @@ import discord
 from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.messages.attachments import PostedFile
 from cogs.core.messages.components import PersistentSelect, view_of
-from cogs.core.messages.confirm import ANSWERED, CONFIRM_TIMEOUT_SECONDS, NOT_STARTED
+from cogs.core.messages.confirm import ANSWERED, CONFIRM_TIMEOUT_SECONDS, START
 from cogs.core.messages.message import NO_MENTIONS
 from cogs.core.messages.replies import CONTINUED_BY
 from cogs.core.policy.context import Context
@@ -72,7 +72,7 @@ async def choose_picture(context: Context, pictures: list[PostedFile]) -> tuple[
     except TimeoutError:
         client.service.questions.pop(asked_by.id, None)
         with contextlib.suppress(discord.HTTPException):
-            await asked_by.edit_original_response(content=say(context.language, NOT_STARTED), view=None)
+            await asked_by.edit_original_response(content=say(context.language, START.declined), view=None)
         return None
     asked_by.extras[CONTINUED_BY] = answered_by  # errors from here on are replies to the answer
     return Context.of(answered_by), pictures[number - 1]
