@@ -276,12 +276,6 @@ async def test_a_choice_made_twice_or_never_offered_is_refused(server):
     assert "answered already" in private_text(await server.alice.select(question.response, ["1"]))
 
 
-def on_cdn(server, path, data, host="cdn.discordapp.com"):
-    url = f"https://{host}/{path}"
-    server.env.backend.cdn._blobs[url] = data
-    return url
-
-
 FOX = with_texts(parameters=FROM_A1111)
 
 
@@ -294,24 +288,6 @@ async def test_menus_see_forwarded_pictures(server):
     message = await server.bob.send(other, "look", attachments=[("fox.png", FOX)])
     forwarded = await server.bob.forward(message, server.channel)
     assert "red fox" in (await info(server, forwarded)).replace("\\", "")
-
-
-async def test_forwarding_does_not_get_round_the_remix_setting(server):
-    await server.service.preference_store.set(Scope.MEMBER, server.alice.id, Preferences(remix=False))
-    for message in (await made(server), await sent(server, ("in.png", png()), member=server.alice)):
-        forwarded = await server.bob.forward(message, server.channel)
-        assert "does not allow" in private_text(await menu(server, "More like this", forwarded, server.bob))
-
-
-@pytest.mark.parametrize("host", ["cdn.discordapp.com", "media.discordapp.net", "images-ext-1.discordapp.net"])
-@pytest.mark.parametrize("field", ["image", "thumbnail"])
-async def test_menus_see_embeds_on_discords_hosts(server, host, field):
-    url = on_cdn(server, "external/fox.png", FOX, host)
-    picture = {"url": "https://example.com/fox.png", "proxy_url": url, "width": 8, "height": 8}
-    message = server.env.backend.create_message(
-        server.channel.id, server.bob.id, "look", embeds=[{"type": "rich", field: picture}]
-    )
-    assert "red fox" in (await info(server, message)).replace("\\", "")
 
 
 @pytest.mark.parametrize(
