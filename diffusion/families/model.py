@@ -118,7 +118,7 @@ class ImageModel(ModelSpec):
         except Exception as error:  # schedulers raise anything, from AssertionError to IndexError
             raise InvalidRequestError(
                 "steps",
-                "This model cannot draw in {steps} steps with {sampler}. Try another number of steps or another sampler.",
+                "Steps: {steps}. This model cannot draw so with {sampler}. Try another number of steps or another sampler.",
                 steps=steps,
                 sampler=SAMPLER_NAMES[sampler],
             ) from error
