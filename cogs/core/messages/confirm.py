@@ -21,7 +21,7 @@ from cogs.core.request.prompt_matrix import prompt_fields
 from cogs.core.types import Interaction
 from diffusion.errors import DarkroomError
 from diffusion.request import ImageRequest
-from diffusion.text import N_, plural
+from diffusion.text import N_, Template, plural
 
 ANSWER_EVENT: Final = "answer"
 CONFIRM_TIMEOUT_SECONDS: Final = 840.0  # the question can be edited for 15 minutes
@@ -67,7 +67,8 @@ class AnswerButton(PersistentButton, name="question"):
             with contextlib.suppress(discord.HTTPException):
                 await asked_by.delete_original_response()
         else:
-            text = say(Context.of(interaction).language, asked_by.extras[DECLINED])
+            sentence: Template = asked_by.extras[DECLINED]
+            text = say(Context.of(interaction).language, sentence)
             await interaction.response.edit_message(content=text, view=None)
 
 
