@@ -19,8 +19,8 @@ from cogs.core.i18n.catalogues import COMMAND, SETTING, SETTINGS
 ROOT: Final = Path(__file__).parents[3]
 TEMPLATE_ARGUMENT: Final = {"N_": 0, "Text": 0, "say": 1, "transaction": 0, "InvalidRequestError": 1}  # other errors: 0
 INTERNAL_ERRORS: Final = {
-    *dir(builtins), "BrokenFrameError", "DatabaseUnavailableError", "DisconnectionError", "IngressError", "MessageUnreadableError", "ModelLoadError",
-    "StoppedError", "UndeliverableError", "UnreadableError",
+    *dir(builtins), "BrokenFrameError", "DatabaseUnavailableError", "DisconnectionError", "IngressError",
+    "MessageUnreadableError", "ModelLoadError", "StoppedError", "UndeliverableError", "UnreadableError",
 }  # fmt: skip
 Message = tuple[int, str, str | tuple[str, ...], list[str]]  # line, gettext's function, its arguments, comments
 

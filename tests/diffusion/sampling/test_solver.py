@@ -131,7 +131,7 @@ def test_linearize_equals_the_scheduler_for_each_configuration(sampler, added):
 
 
 @pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace", None])
-@pytest.mark.parametrize("sampler", set(SAMPLERS) - {"lms"})
+@pytest.mark.parametrize("sampler", sorted(set(SAMPLERS) - {"lms"}))
 def test_schedule_takes_each_training_step_once_at_most(sampler, spacing):
     config = TINY_SCHEDULER | ({"timestep_spacing": spacing} if spacing else {})
     scheduler = SAMPLERS[sampler].schedule(config, 1000)
