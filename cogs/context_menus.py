@@ -6,7 +6,8 @@ import discord
 from discord import app_commands
 from PIL import Image
 
-from cogs.core.generation.source import pictures_to_choose, poster_of, shown_creation
+from cogs.core.generation.authorship import origin_of, origin_of_avatar
+from cogs.core.generation.source import pictures_to_choose
 from cogs.core.messages.attachments import PostedFile, fetch_picture, hides_any
 from cogs.core.messages.choose import choose_picture
 from cogs.core.policy.context import Context
@@ -35,19 +36,20 @@ async def more_like_this(interaction: Interaction, message: discord.Message) -> 
     service = interaction.client.service
     asked = Context.of(interaction)
     pictures = pictures_to_choose(message)
-    shown = await shown_creation(asked, message)
+    posted = await origin_of(asked, message)
     chosen = await choose_picture(asked, pictures)
     if chosen is None:
         return
     context, file = chosen
-    creation = shown if shown and may_see(context, shown) else None
+    origin = origin_of_avatar(file) or posted
+    creation = origin.creation if origin.creation and may_see(context, origin.creation) else None
 
     async def prepare() -> ImageRequest:
         picture = await fetch_picture(file)
         prompt = (creation.request or {}).get("prompt", "") if creation else await prompt_in_picture(context, picture)
         return _similar(context, on_white(picture.image), prompt)
 
-    await service.accept(context, prepare, spoiler=hides_any(file) or None, origin=Origin.posted(shown, poster_of(message)))
+    await service.accept(context, prepare, spoiler=hides_any(file) or None, origin=origin)
 
 
 async def remix_avatar(interaction: Interaction, member: discord.User) -> None:

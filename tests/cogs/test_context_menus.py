@@ -5,6 +5,7 @@ import discord
 import pytest
 from PIL import Image
 from simcord.backend import serializers
+from simcord.results import to_discord_message
 
 from cogs.core.messages import attachments
 from cogs.core.messages.delivery import Delivery
@@ -279,6 +280,12 @@ async def test_a_choice_made_twice_or_never_offered_is_refused(server):
 FOX = with_texts(parameters=FROM_A1111)
 
 
+def on_cdn(server, path, data, host="cdn.discordapp.com"):
+    url = f"https://{host}/{path}"
+    server.env.backend.cdn._blobs[url] = data
+    return url
+
+
 async def info(server, message):
     return told(await menu(server, "Image info", message)).content
 
@@ -288,6 +295,18 @@ async def test_menus_see_forwarded_pictures(server):
     message = await server.bob.send(other, "look", attachments=[("fox.png", FOX)])
     forwarded = await server.bob.forward(message, server.channel)
     assert "red fox" in (await info(server, forwarded)).replace("\\", "")
+
+
+@pytest.mark.parametrize("host", ["cdn.discordapp.com", "media.discordapp.net", "images-ext-1.discordapp.net"])
+@pytest.mark.parametrize("field", ["image", "thumbnail"])
+async def test_menus_see_embeds_on_discords_hosts(server, host, field):
+    url = on_cdn(server, "external/fox.png", FOX, host)
+    picture = {"url": "https://example.com/fox.png", "proxy_url": url, "width": 8, "height": 8}
+    stored = server.env.backend.create_message(
+        server.channel.id, server.bob.id, "look", embeds=[{"type": "rich", field: picture}]
+    )
+    message = to_discord_message(server.env, stored)
+    assert "red fox" in (await info(server, message)).replace("\\", "")
 
 
 @pytest.mark.parametrize(

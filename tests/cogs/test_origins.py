@@ -1,6 +1,7 @@
 """Every way from a picture to a request keeps to its author's wish, the channel's age limit and the server's words."""
 
 import pytest
+from simcord.results import to_discord_message
 from sqlalchemy import update
 
 from cogs.core.request.preferences import Preferences, Scope
@@ -95,6 +96,97 @@ async def test_settings_may_be_used_again(server):
     info = await server.bob.context_menu(server.channel, "Image info", message)
     (told,) = [answer for answer in (info.response, *info.followups) if answer is not None]
     await finished(server, await server.bob.click(told, label="Make another like it"))
+
+
+# Forwarded and linked pictures
+
+
+async def sent(server, member=None, channel=None):
+    return await (member or server.alice).send(channel or server.channel, "look", attachments=[("in.png", png())])
+
+
+async def more_like(server, message, member=None):
+    return await (member or server.bob).context_menu(server.channel, "More like this", message)
+
+
+def posted(server, **fields):
+    """Post a message for Bob that members' clients cannot write."""
+    return to_discord_message(server.env, server.env.backend.create_message(server.channel.id, server.bob.id, "", **fields))
+
+
+def refer(server, forwarded, **reference):
+    """Let ``forwarded`` have been forwarded from somewhere else."""
+    stored = server.env.backend.messages[server.channel.id][forwarded.id]
+    stored.reference |= {name: str(value) for name, value in reference.items()}
+    return forwarded
+
+
+async def test_forwarding_does_not_get_round_the_remix_setting(server):
+    await forbid_remixes(server, server.alice)
+    other = server.guild.create_text_channel("other")
+    for message in (await made(server), await sent(server), await sent(server, channel=other)):
+        forwarded = await server.bob.forward(message, server.channel)
+        assert "does not allow" in private_text(await more_like(server, forwarded))
+        await finished(server, await more_like(server, forwarded, server.alice))
+
+
+async def test_forwarding_what_was_shown_again_or_forwarded_does_not_get_round_the_remix_setting(server):
+    message = await made(server)
+    again = await server.bob.forward(await shown(server, message, server.alice), server.channel)
+    inner = await server.bob.forward(await sent(server), server.channel)
+    outer = await server.bob.forward(await sent(server, server.bob), server.channel)
+    await forbid_remixes(server, server.alice)
+    for forwarded in (again, refer(server, outer, message_id=inner.id)):
+        assert "does not allow" in private_text(await more_like(server, forwarded))
+    inner_reference = refer(server, inner, message_id=outer.id)
+    assert "cannot find out whose picture" in private_text(await more_like(server, inner_reference))
+
+
+async def test_forwards_of_other_members_are_remixed(server):
+    await forbid_remixes(server, server.alice)
+    forwarded = await server.alice.forward(await sent(server, server.bob), server.channel)
+    await finished(server, await more_like(server, forwarded))
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "words"),
+    [
+        (403, 50001, "cannot find out whose picture"),
+        (404, 10008, "cannot find out whose picture"),
+        (503, 0, "Discord did not say whose picture"),
+    ],
+)
+async def test_forwards_of_unknown_members_in_this_server_are_refused(server, status, code, words):
+    forwarded = await server.bob.forward(await sent(server), server.channel)
+    server.env.inject_error("GET", "/channels/*/messages/*", status=status, code=code, times=None)
+    assert words in private_text(await more_like(server, forwarded))
+
+
+async def test_forwards_from_where_the_bot_is_not_count_as_the_forwarders(server):
+    forwarded = await server.alice.forward(await sent(server, server.bob), server.channel)
+    elsewhere = refer(server, forwarded, channel_id=5, guild_id=6, message_id=7)
+    await finished(server, await more_like(server, elsewhere))
+    await forbid_remixes(server, server.alice)
+    assert "does not allow" in private_text(await more_like(server, elsewhere))
+
+
+async def test_messages_of_followed_channels_belong_to_their_authors(server):
+    copy = posted(
+        server,
+        attachments=server.env.backend.store_attachments(server.channel.id, [("in.png", png())]),
+        reference={"channel_id": server.channel.id, "message_id": (await sent(server)).id},
+        flags=1 << 1,
+    )
+    await forbid_remixes(server, server.alice)
+    assert "does not allow" in private_text(await more_like(server, copy))
+
+
+async def test_linked_avatars_belong_to_their_members(server):
+    await forbid_remixes(server, server.alice)
+    for path in ("avatars/{}/0.png", "guilds/5/users/{}/avatars/0.png", "external/x/https/cdn.discordapp.com/banners/{}/0.png"):
+        url = f"https://cdn.discordapp.com/{path.format(server.alice.id)}"
+        message = posted(server, embeds=[{"type": "rich", "image": {"url": url, "proxy_url": url}}])
+        assert "does not allow" in private_text(await more_like(server, message))
 
 
 # Age

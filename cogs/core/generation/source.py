@@ -119,7 +119,7 @@ async def shown_creation(context: Context, message: discord.Message) -> Creation
     """
     client = context.interaction.client
     store = client.service.creation_store
-    forwarded = _forwarded(message)
+    forwarded = forwarded_from(message)
     creation = await store.get_by_message((forwarded and forwarded.message_id) or message.id)
     if creation is None and message.author == client.user:  # others can forge custom_ids
         creation_id = next(filter(None, map(creation_of_custom_id, custom_ids(message))), None)
@@ -127,16 +127,15 @@ async def shown_creation(context: Context, message: discord.Message) -> Creation
     return creation
 
 
-def poster_of(message: discord.Message) -> int:
-    """Return the id of the member who posted what ``message`` shows, as far as it is known."""
-    forwarded = _forwarded(message)
-    original = forwarded.cached_message if forwarded else None
-    return (original or message).author.id
+def forwarded_from(message: discord.Message) -> discord.MessageReference | None:
+    """Return the reference of a forwarded message to its original, None for other messages.
 
-
-def _forwarded(message: discord.Message) -> discord.MessageReference | None:
-    """Return the reference of a forwarded message to its original."""
-    return message.reference if message.message_snapshots else None
+    A message from a followed channel is forwarded, too: its author is the webhook that posts it.
+    """
+    reference = message.reference
+    if reference is None or not (message.flags.is_crossposted or reference.type is discord.MessageReferenceType.forward):
+        return None
+    return reference
 
 
 def pictures_to_choose(message: discord.Message) -> list[PostedFile]:
