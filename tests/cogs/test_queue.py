@@ -1,9 +1,11 @@
+import asyncio
 import re
 import time
 
 import discord
 import pytest
 
+from cogs.core.generation import forecast, runner
 from cogs.core.policy.pricing import MemberLimits
 from cogs.queue import MAX_LINES, MAX_SELECT_OPTIONS, CancelSelect, Entry, Queue, queue_text
 from diffusion.result import Progress
@@ -72,6 +74,34 @@ async def test_queue_shows_order_and_completion_times(busy):
     assert "fourth" in fourth and f"<@{busy.alice.id}> is next" in note
     times = [int(text) for text in re.findall(r"<t:(\d+):R>", message.content)]
     assert times == sorted(times) and times[0] < times[-1]
+
+
+async def test_waiting_request_names_the_time_that_it_will_take(busy):
+    await asked(busy, busy.alice, "first")
+    await timed(busy)
+    second = (await asked(busy, busy.bob, "second")).response
+    third = (await asked(busy, busy.alice, "third")).response
+    for message, place in ((second, "Next in line…"), (third, "In the queue, 1 picture before yours…")):
+        _, state = message.content.splitlines()
+        assert re.fullmatch(rf"{place} It should be done <t:\d+:R>\.", state)
+    ends = [int(re.search(r"<t:(\d+):R>", message.content)[1]) for message in (second, third)]
+    assert time.time() < ends[0] <= ends[1]
+
+
+async def test_time_of_a_waiting_request_is_no_reason_for_an_edit(busy, monkeypatch):
+    monkeypatch.setattr(runner, "EDIT_SECONDS", 0)
+    monkeypatch.setattr(forecast, "KEPT_SECONDS", -1)
+    await asked(busy, busy.alice, "first")
+    await timed(busy)
+    shown = []
+    show = busy.service.runner.delivery.show
+    monkeypatch.setattr(busy.service.runner.delivery, "show", lambda *given: shown.append(given[1].text) or show(*given))
+    await asked(busy, busy.bob, "second")
+    job = next(job for job in busy.service.jobs.values() if job.request.prompt == "second")
+    for total in range(3):
+        job.report(Progress(0, 0, total))
+        await asyncio.sleep(0)
+    assert not any("second" in text for text in shown)
 
 
 async def test_queue_pings_nobody(busy):

@@ -11,6 +11,7 @@ import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from cogs.core.generation.forecast import Forecast
 from cogs.core.generation.safety_gate import AWAITING_REVIEW, NOT_SHOWN, REJECTED, NotShownError, SafetyGate
 from cogs.core.generation.step_watch import StepWatch
 from cogs.core.i18n.catalogues import say, translate
@@ -32,7 +33,7 @@ from diffusion.images.files import encode_result
 from diffusion.images.masks import read_masked
 from diffusion.images.timelapse import encode_timelapse
 from diffusion.request import ImageRequest
-from diffusion.result import ImageResult
+from diffusion.result import ImageResult, Progress
 from diffusion.serving.interface import ImageEngine
 from diffusion.serving.job import Job
 from diffusion.text import N_, Template
@@ -86,6 +87,7 @@ class JobRunner:
         self.safety_gate = safety_gate
         self.result_notes = result_notes
         self.step_watch = StepWatch(engine, stores.step_journal)
+        self._forecast = Forecast(engine)
         self.jobs: dict[int, Job] = {}  # by the id of their creation
         self._creations: dict[int, Creation] = {}
         self._abandoned: dict[int, asyncio.Event] = {}  # taken over by another process; set once they are untracked
@@ -125,12 +127,17 @@ class JobRunner:
         estimates = self.engine.estimate_completion()
         return [(creations[job], job, seconds) for job, seconds in estimates.items() if job in creations]
 
+    def progress_text(self, job: Job, progress: Progress, language: str) -> str:
+        """Return the progress of ``job`` and, while it waits, when it will be done."""
+        expected = None if progress.place is None else self._forecast.end_of(job)
+        return render.progress_text(job.request, progress, language, expected=expected)
+
     # A job from the queue to its message
 
     async def run(self, creation: Creation, job: Job, shown: str) -> None:
         """Follow ``job`` until ``creation`` has ended.
 
-        ``shown`` is the text that its message has already.
+        ``shown`` is the text that its message has already, without a time.
         """
         self.track(creation, job)
         start = asyncio.ensure_future(self._record_start(creation, job))
@@ -169,10 +176,11 @@ class JobRunner:
         shows_previews = self.safety_gate.shows_previews(creation)
         view = views.cancel_view(creation.owner, creation.id, language)
         async for progress in job:
-            text = render.progress_text(job.request, progress, language)
-            if text == shown:
+            state = render.progress_text(job.request, progress, language)
+            if state == shown:  # the time alone is no reason for an edit
                 continue
-            shown = text
+            shown = state
+            text = self.progress_text(job, progress, language)
             pictures: tuple[PictureFile, ...] = ()
             if shows_previews:
                 spoiler = creation.spoiler

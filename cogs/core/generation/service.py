@@ -211,7 +211,8 @@ class GenerationService:
                 if request is wanted:
                     shown = render.progress_text(request, job.progress, creation.language)
                     cancel = views.cancel_view(creation.owner, creation.id, creation.language)
-                    await self._respond(context, creation, shown, cancel)
+                    text = self.runner.progress_text(job, job.progress, creation.language)
+                    await self._respond(context, creation, text, cancel)
             except BaseException as error:
                 if job:
                     job.cancel()
