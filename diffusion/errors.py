@@ -44,8 +44,9 @@ class SeveralInvalidError(InvalidRequestError):
 
 
 def raise_all(errors: Iterable[InvalidRequestError]) -> None:
-    """Raise ``errors`` as one error, so that a member reads all at once."""
-    found = [single for error in errors for single in getattr(error, "errors", (error,))]
+    """Raise ``errors`` as one error, so that a member reads all at once, each sentence once."""
+    singles = [single for error in errors for single in getattr(error, "errors", (error,))]
+    found = list({str(single): single for single in singles}.values())
     if len(found) > 1:
         raise SeveralInvalidError(found)
     if found:
@@ -55,8 +56,8 @@ def raise_all(errors: Iterable[InvalidRequestError]) -> None:
 class Problems:
     """Collects the errors of several values for `raise_all`."""
 
-    def __init__(self) -> None:
-        self.errors: list[InvalidRequestError] = []
+    def __init__(self, errors: Iterable[InvalidRequestError] = ()) -> None:
+        self.errors = list(errors)
 
     @contextlib.contextmanager
     def collect(self) -> Iterator[None]:

@@ -1,5 +1,6 @@
 """The panel of /settings: its text, and a form for each page."""
 
+from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 import discord
@@ -9,6 +10,7 @@ from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.messages.components import Form, PersistentButton, view_of
 from cogs.core.messages.message import NO_MENTIONS
 from cogs.core.policy.context import Context
+from cogs.core.policy.limits import Rules
 from cogs.core.request.preferences import Preferences, Scope, layered
 from cogs.core.request.prompt import clean
 from cogs.core.storage.preferences import scopes_of
@@ -23,7 +25,7 @@ from cogs.settings.fields import (
     shorten,
     value_text,
 )
-from diffusion.errors import DarkroomError
+from diffusion.errors import DarkroomError, Problems
 from diffusion.text import N_
 
 SERVERS_ONLY: Final = N_("Only servers have these settings. Here you can use `/settings mine`.")
@@ -73,14 +75,27 @@ class SettingsPageForm(Form):
         values = {name: entered_value(name, control) for name, control in self._controls.items()}
         if values.get("style"):
             values["style"] = clean(values["style"]) or None
-        preferences = (await service.preference_store.reload(self._scope, subject)).with_(**values)
-        service.rules.validate_preferences(preferences)
+        before = await service.preference_store.reload(self._scope, subject)
+        preferences = _changed(service.rules, before, values)
         await service.preference_store.set(self._scope, subject, preferences)
         panel = panel_message(interaction, self._scope)
         try:
             await interaction.response.edit_message(**panel)
         except discord.NotFound:  # the member dismissed the panel while the form was open
             await interaction.response.send_message(**panel, ephemeral=True)
+
+
+def _changed(rules: Rules, before: Preferences, values: Mapping[str, Any]) -> Preferences:
+    """Return ``before`` with the ``values`` of a form; raises `InvalidRequestError` for all that are invalid."""
+    preferences = before.with_(**dict.fromkeys(values))
+    problems = Problems()
+    for name, value in values.items():
+        with problems.collect():
+            preferences = preferences.with_(**{name: value})
+    with problems.collect():
+        rules.validate_preferences(preferences)
+    problems.report()
+    return preferences
 
 
 def managed_subject(interaction: Interaction, scope: Scope) -> int:

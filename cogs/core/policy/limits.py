@@ -8,6 +8,7 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
+from typing import Any
 from weakref import WeakValueDictionary
 
 import discord
@@ -19,7 +20,7 @@ from cogs.core.request.options import parse_size
 from cogs.core.request.preferences import MAXIMA, Preferences
 from cogs.core.storage.quotas import DIRECT_MESSAGES, next_reset
 from cogs.core.storage.stores import Stores
-from diffusion.errors import DarkroomError, InvalidRequestError, QueueFullError
+from diffusion.errors import DarkroomError, InvalidRequestError, Problems, QueueFullError
 from diffusion.request import ImageRequest
 from diffusion.serving.interface import ImageEngine
 from diffusion.text import plural
@@ -205,15 +206,23 @@ class Rules:
         The operator's limits apply, too.
         """
         limits = self.engine.config.limits
+        problems = Problems()
         for name, most in zip(MAXIMA, (limits.side, limits.steps, limits.count), strict=True):
             value = getattr(preferences, name)
             if value is not None and value > most:
-                raise InvalidRequestError(name, "The {field} may be at most {most} here.", most=most)
+                problems.errors.append(InvalidRequestError(name, "The {field} may be at most {most} here.", most=most))
         width, height = parse_size(preferences.size)
+        maxima = {"width": limits.side, "height": limits.side, "steps": limits.steps}
+        settings = {"width": width, "height": height, "steps": preferences.steps}
+        given = {name: value for name, value in settings.items() if value is not None}
+        within_limits = {name: value for name, value in given.items() if value <= maxima[name]}
         least = self.engine.model.grid
-        request = ImageRequest("a picture", width=width or least, height=height or least, steps=preferences.steps or 1)
-        self.engine.model.validate(request)
-        request.validate_limits(limits)
+        plain: dict[str, Any] = {"prompt": "a picture", "width": least, "height": least, "steps": 1}
+        with problems.collect():
+            ImageRequest(**plain | given).validate_limits(limits)
+        with problems.collect():  # without the others, so that no value is reported twice
+            self.engine.model.validate(ImageRequest(**plain | within_limits))
+        problems.report()
 
 
 def _mentions(form: str, ids: Iterable[int]) -> str:

@@ -4,7 +4,7 @@
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from enum import StrEnum
 from typing import Any, Final
@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass
 
 from cogs.core.request.options import parse_size
 from cogs.core.request.prompt import STYLE_LIMIT
-from diffusion.errors import InvalidRequestError
+from diffusion.errors import InvalidRequestError, Problems, raise_all
 from diffusion.families.defaults import QUALITIES
 from diffusion.request import SAMPLER_NAMES
 from diffusion.text import plural
@@ -87,17 +87,24 @@ class Preferences:
     remix: bool | None = None
 
     def __post_init__(self) -> None:
-        parse_size(self.size)
+        problems = Problems()
+        with problems.collect():
+            parse_size(self.size)
+        raise_all([*problems.errors, *self._find_errors()])
+
+    def _find_errors(self) -> Iterator[InvalidRequestError]:
         for field, (least, most) in RANGES.items():
-            _validate_range(field, getattr(self, field), least, most)
+            if not _is_within(getattr(self, field), least, most):
+                yield _out_of_range(field)
         for allowance in (self.allowances or {}).values():
-            _validate_range("allowance", allowance, *RANGES["allowance"])
+            if not _is_within(allowance, *RANGES["allowance"]):
+                yield _out_of_range("allowance")
         for field, known in (("quality", QUALITIES), ("sampler", SAMPLER_NAMES), ("language", LANGUAGE_NAMES)):
             value = getattr(self, field)
             if value is not None and value not in known:
-                raise InvalidRequestError(field, "The {field} must be one of {known}.", known=", ".join(known))
+                yield InvalidRequestError(field, "The {field} must be one of {known}.", known=", ".join(known))
         if self.style is not None and not 1 <= len(self.style) <= STYLE_LIMIT:
-            raise InvalidRequestError(
+            yield InvalidRequestError(
                 "style",
                 plural(
                     "A style may have {most} character. Please shorten it.",
@@ -115,8 +122,9 @@ class Preferences:
         try:
             return Preferences(**{field.name: getattr(self, field.name) for field in fields(self)} | changes)
         except ValidationError as error:
-            field = str(error.errors()[0]["loc"][0])
-            raise _out_of_range(field) from error
+            unreadable = dict.fromkeys(str(each["loc"][0]) for each in error.errors())
+            raise_all(map(_out_of_range, unreadable))
+            raise
 
 
 ADAPTER: Final = TypeAdapter(Preferences)
@@ -153,9 +161,8 @@ def layered(scopes: Iterable[Preferences]) -> Preferences:
     return Preferences(**merged)
 
 
-def _validate_range(field: str, value: float | None, least: float, most: float) -> None:
-    if value is not None and not (math.isfinite(value) and least <= value <= most):
-        raise _out_of_range(field)
+def _is_within(value: float | None, least: float, most: float) -> bool:
+    return value is None or (math.isfinite(value) and least <= value <= most)
 
 
 def _out_of_range(field: str) -> InvalidRequestError:

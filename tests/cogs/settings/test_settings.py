@@ -12,6 +12,7 @@ from cogs.core.policy.context import Context
 from cogs.core.policy.pricing import MemberLimits
 from cogs.core.request.preferences import Preferences, Scope
 from cogs.core.storage.quotas import DIRECT_MESSAGES
+from diffusion.errors import InvalidRequestError
 from diffusion.images.parameters import read_parameters
 from tests.support.interactions import forge_form
 from tests.support.jobs import hold_steps, slow_down
@@ -146,6 +147,37 @@ async def test_setting_out_of_range_is_rejected(server, manager, page, values, w
     _, submitted = await submit_page(manager, server.channel, "server", page, **values)
     assert words in private_text(submitted)
     assert server.service.preference_store.get(Scope.SERVER, server.guild.id) == Preferences(steps=7)
+
+
+@pytest.mark.parametrize(
+    ("page", "values", "words"),
+    [
+        ("Pictures", {"size": "big", "steps": "many", "guidance": "99"}, ["width x height", "steps must", "guidance must"]),
+        (
+            "Pictures",
+            {"size": "512x33", "steps": "999"},
+            ["steps must", "width may be at most", "height must be a multiple"],
+        ),
+        ("Pictures", {"size": "0"}, ["width must be at least 1", "height must be at least 1"]),
+        (
+            "Limits",
+            {"max_size": "1024", "max_steps": "0", "max_count": "x", "allowance": "-1"},
+            ["max steps must", "max count must", "allowance must", "max size may be at most 256"],
+        ),
+    ],
+)
+async def test_all_settings_out_of_range_are_reported_at_once(server, manager, page, values, words):
+    _, submitted = await submit_page(manager, server.channel, "server", page, **values)
+    lines = private_text(submitted).splitlines()
+    assert len(lines) == len(words) and all(word in line for word, line in zip(words, lines, strict=True))
+    assert server.service.preference_store.get(Scope.SERVER, server.guild.id) == Preferences()
+
+
+def test_preferences_report_all_values_out_of_range():
+    for changes in ({"size": "big", "steps": 999, "style": ""}, {"steps": "many", "guidance": "high", "allowance": "x"}):
+        with pytest.raises(InvalidRequestError) as caught:
+            Preferences().with_(**changes)
+        assert len(str(caught.value).splitlines()) == 3
 
 
 @pytest.mark.parametrize("command", ["setup server", "setup channel", "setup allowance"])
