@@ -47,10 +47,10 @@ class ImagineCog(commands.Cog):
         """Draw a picture from a text."""
         parsed = parse_prompt(prompt, options.negative)
         asked = Context.of(interaction)
+        request = self.service.builder.build(asked, parsed, options)
         context = await confirm_variants(asked, parsed, options.count) if len(parsed.variants) > 1 else asked
         if context is None:
             return
-        request = self.service.builder.build(context, parsed, options)
         await self.service.accept(context, request, private=options.private, spoiler=options.spoiler)
         if parsed.notes:
             await send_notes(context, parsed.notes)

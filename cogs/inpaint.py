@@ -16,9 +16,9 @@ from cogs.core.messages.replies import send_notes
 from cogs.core.policy.context import Context
 from cogs.core.request.options import Options, Prompt, matching_choices, shared_options
 from cogs.core.request.prompt import parse_prompt
-from cogs.core.request.regions import REGIONS, parse_region, pixel_box
+from cogs.core.request.regions import REGIONS, Region, parse_region, pixel_box
 from cogs.core.types import Interaction
-from diffusion.errors import InvalidRequestError
+from diffusion.errors import InvalidRequestError, Problems
 from diffusion.images.masks import box_mask, fit_and_fill
 from diffusion.request import ImageRequest
 from diffusion.text import N_
@@ -59,12 +59,20 @@ class InpaintCog(commands.Cog):
         """Redraw a part of a picture."""
         parsed = parse_prompt(prompt, options.negative)
         asked = Context.of(interaction)
+        problems = Problems()
+        with problems.collect():
+            if mask and region:
+                raise InvalidRequestError("mask", TWO_MASKS)
+            box = parse_region(region) if region else None
+        with problems.collect():
+            self.service.builder.check(asked, parsed, options)
+        problems.report()
         context = await confirm_variants(asked, parsed, options.count) if len(parsed.variants) > 1 else asked
         if context is None:
             return
 
         async def prepare() -> ImageRequest:
-            picture, hole = await _fetch_with_mask(image, mask, region)
+            picture, hole = await _fetch_with_mask(image, mask, box)
             width, height = self.service.builder.fit_aspect(picture.size, context.limits)
             picture, hole = await asyncio.to_thread(fit_and_fill, picture, hole, width, height)
             size = {"width": width, "height": height}
@@ -81,18 +89,15 @@ class InpaintCog(commands.Cog):
 
 
 async def _fetch_with_mask(
-    image: discord.Attachment, mask: discord.Attachment | None, region: str | None
+    image: discord.Attachment, mask: discord.Attachment | None, region: Region | None
 ) -> tuple[Image.Image, Image.Image]:
     """Return the picture and its mask, each of any size.
 
-    Raises `DarkroomError` unless exactly one of mask, region and transparency marks the part.
+    Raises `DarkroomError` if neither a mask nor a region nor transparency marks the part.
     """
-    if mask and region:
-        raise InvalidRequestError("mask", TWO_MASKS)
     if region:
-        box = parse_region(region)
         picture = await fetch_image(image)
-        return picture, box_mask(picture.size, pixel_box(box, picture.size))
+        return picture, box_mask(picture.size, pixel_box(region, picture.size))
     if mask:
         return await fetch_image(image), await fetch_mask(mask)
     picture, hole = await fetch_masked(image)

@@ -12,8 +12,8 @@ from cogs.core.policy.context import Context
 from cogs.core.request.options import MAX_FRAMES, Options, Prompt, shared_options
 from cogs.core.request.prompt import parse_prompt
 from cogs.core.types import Interaction
-from diffusion.errors import InvalidRequestError
-from diffusion.request import ANIMATION_NAMES
+from diffusion.errors import InvalidRequestError, Problems
+from diffusion.request import ANIMATION_NAMES, validate_most
 
 if TYPE_CHECKING:
     from bot import Darkroom
@@ -51,14 +51,21 @@ class MorphCog(commands.Cog):
         context = Context.of(interaction)
         first = parse_prompt(start, options.negative)
         last = parse_prompt(end)
-        if not last.text and not last.flags:
+        if not last.text and not last.flags and not last.errors:
             raise InvalidRequestError("morph_to", "The second prompt is empty. Please say what the picture should become.")
         if len(first.variants) > 1 or len(last.variants) > 1:
             raise InvalidRequestError("morph_to", "A morph needs two plain prompts. Please choose instead of {…|…}.")
         builder = self.service.builder
-        target = builder.build(context, last, Options(style=options.style))
+        problems = Problems()
         count = frames or min(DEFAULT_FRAMES, context.limits.frames)
-        request = builder.build(context, first, options).replace(morph_to=target.prompt, count=count, animation=kind)
+        with problems.collect():
+            validate_most("frames", count, context.limits.frames)
+        with problems.collect():
+            request = builder.build(context, first, options)
+        with problems.collect():
+            target = builder.build(context, last, Options(style=options.style))
+        problems.report()
+        request = request.replace(morph_to=target.prompt, count=count, animation=kind)
         await self.service.accept(context, request, private=options.private, spoiler=options.spoiler)
         if notes := first.notes + last.notes:
             await send_notes(context, notes)

@@ -54,6 +54,7 @@ class OutpaintCog(commands.Cog):
         builder = self.service.builder
         parsed = parse_prompt(prompt, options.negative)
         asked = Context.of(interaction)
+        builder.check(asked, parsed, options)
         context = await confirm_variants(asked, parsed, options.count) if len(parsed.variants) > 1 else asked
         if context is None:
             return

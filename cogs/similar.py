@@ -17,7 +17,7 @@ from cogs.core.policy.context import Context
 from cogs.core.request.options import Options, Prompt, shared_options
 from cogs.core.request.prompt import ParsedPrompt, parse_prompt
 from cogs.core.types import Interaction
-from diffusion.errors import InvalidRequestError
+from diffusion.errors import InvalidRequestError, Problems
 from diffusion.request import ImageRequest, start_step_for
 
 if TYPE_CHECKING:
@@ -51,10 +51,16 @@ class SimilarCog(commands.Cog):
         start_step: Range[int, 0, 149] | None = None,
     ) -> None:
         """Draw pictures similar to an attached one."""
-        if similarity is not None and start_step is not None:
-            raise InvalidRequestError("start_step", "Please give a similarity or a start step, not both.")
         parsed = parse_prompt(prompt or "")
         asked = Context.of(interaction)
+        problems = Problems()
+        with problems.collect():
+            if similarity is not None and start_step is not None:
+                raise InvalidRequestError("start_step", "Please give a similarity or a start step, not both.")
+        with problems.collect():
+            checked = self.service.builder.check(asked, parsed, replace(options, sampler=EVEN_SAMPLER))
+            checked.replace(start_step=start_step or 0)
+        problems.report()
         context = await confirm_variants(asked, parsed, options.count) if len(parsed.variants) > 1 else asked
         if context is None:
             return

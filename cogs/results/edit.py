@@ -18,7 +18,7 @@ from cogs.core.policy.origins import Origin
 from cogs.core.request.edit_form import MAX_GUIDANCE, Edit
 from cogs.core.request.prompt import PROMPT_LIMIT, parse_prompt
 from cogs.core.types import Interaction
-from diffusion.errors import DarkroomError
+from diffusion.errors import DarkroomError, Problems
 from diffusion.request import MAX_SEED, ImageRequest
 from diffusion.text import N_
 
@@ -63,10 +63,16 @@ class Editor:
         interaction.extras[ERROR_VIEW] = error_view
         parsed = parse_prompt(edit.prompt, edit.negative)
         request = await source.request_soon()
-        edited = self.service.builder.edit(context, request, parsed, **edit.request_fields(context.limits.steps))
+        problems = Problems()
+        fields: dict[str, Any] = {}
+        with problems.collect():
+            fields = edit.request_fields(context.limits.steps)
+        with problems.collect():
+            edited = self.service.builder.edit(context, request, parsed, **fields)
+        problems.report()
         if edited == request:
             raise DarkroomError(UNCHANGED)
-        confirmed = await confirm_variants(context, parsed, request.count_each) if len(parsed.variants) > 1 else context
+        confirmed = await confirm_variants(context, parsed, edited.count_each) if len(parsed.variants) > 1 else context
         if confirmed is None:
             return
         confirmed.interaction.extras[ERROR_VIEW] = error_view

@@ -192,6 +192,29 @@ async def test_all_invalid_options_are_reported_at_once(server):
     assert lines == ["The width may be at most 256 here, not 5000.", "The height may be at most 256 here, not 5001."]
 
 
+PICTURE = ("in.png", png())
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "words"),
+    [
+        ("imagine", {"prompt": "fox --seed many --ar wide", "size": "5000"}, ["--seed", "--ar", "width may", "height may"]),
+        ("imagine", {"prompt": "fox --seed many --ar wide --steps 900 --cfg 99"}, ["--seed", "--ar", "steps may", "guidance"]),
+        ("imagine", {"prompt": "fox --seed many --seed none", "size": "big"}, ["--seed", "width x height"]),
+        ("imagine", {"prompt": "{red|blue} fox --seed many", "size": "33x32"}, ["--seed", "width must be a multiple of 8"]),
+        ("similar", {"prompt": "fox --seed many", "size": "big", "image": PICTURE}, ["--seed", "width x height"]),
+        ("similar", {"size": "big", "similarity": 0.5, "start_step": 2, "image": PICTURE}, ["not both", "width x height"]),
+        ("inpaint", {"prompt": "fox --seed many --cfg x", "region": "inside", "image": PICTURE}, ["region", "--seed", "--cfg"]),
+        ("outpaint", {"prompt": "fox --seed many --cfg x", "direction": "left", "image": PICTURE}, ["--seed", "--cfg"]),
+        ("morph", {"from": "fox --seed many", "to": "cat --cfg x", "size": "big"}, ["--seed", "width x height", "--cfg"]),
+    ],
+)
+async def test_flags_and_options_are_reported_at_once(server, command, options, words):
+    lines = private_text(await server.alice.slash(server.channel, command, **options)).splitlines()
+    assert len(lines) == len(words) and all(word in line for word, line in zip(words, lines, strict=True))
+    assert not server.service.jobs and not server.service.questions
+
+
 async def test_size_over_the_limit_is_not_blamed_on_upscaling(server, monkeypatch):
     monkeypatch.setattr(server.engine.model, "defaults", replace(server.engine.model.defaults, upscale=4))
     refused = await server.alice.slash(server.channel, "imagine", prompt="fox", size="5000x5000")

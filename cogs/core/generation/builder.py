@@ -6,6 +6,8 @@ Precedence: the command's options, the prompt's flags, a chosen quality, the sty
 from collections.abc import Mapping
 from typing import Any, Final
 
+from PIL import Image
+
 from cogs.core.policy.context import Context
 from cogs.core.request.options import Options, parse_size
 from cogs.core.request.prompt import ParsedPrompt, clean, validate_prompt
@@ -25,6 +27,7 @@ from diffusion.request import (
 from diffusion.serving.interface import ImageEngine
 
 NO_OPTIONS: Final = Options()
+ANY_IMAGE: Final = Image.new("RGB", (1, 1))  # stands for a picture that was not read yet
 NEGATIVES_JOINER: Final = ", "  # between the negative prompts of a member and of a style
 
 
@@ -56,7 +59,7 @@ class RequestBuilder:
         preferred = context.preferences.style if prompt.text else None
         style_name = options.style or prompt.flags.get("style") or preferred
         style = None
-        problems = Problems()
+        problems = Problems(prompt.errors)
         with problems.collect():
             style = self._style(style_name) if style_name else None
         settings = self._defaults(context, style)
@@ -67,17 +70,20 @@ class RequestBuilder:
         with problems.collect():
             settings |= options.request_fields()
         settings |= fields
-        for field, most in _maxima(context.limits).items():
-            with problems.collect():
-                validate_most(field, settings[field], most)
-            settings[field] = min(settings[field], most)  # so that nothing that follows from it is reported, too
+        _lower(settings, _maxima(context.limits), problems)
         settings.setdefault("upscale", self._default_upscale(settings["width"], settings["height"]))
         with problems.collect():
-            request = self.engine.model.request(**_with_prompt(settings, prompt, style))
-            if problems.errors:
-                self.engine.model.validate(request)
+            request = self.model.request(**_with_prompt(settings, prompt, style))
+            self.model.validate(request)
         problems.report()
         return request
+
+    def check(self, context: Context, prompt: ParsedPrompt, options: Options) -> ImageRequest:
+        """Raise what `build` would raise, before the picture to start from is read.
+
+        Returns the request with another picture.
+        """
+        return self.build(context, prompt, options, image=ANY_IMAGE)
 
     def edit(self, context: Context, request: ImageRequest, prompt: ParsedPrompt, **fields: Any) -> ImageRequest:
         """Return ``request`` with another prompt and other ``fields``.
@@ -87,8 +93,17 @@ class RequestBuilder:
         style_name = prompt.flags.get("style")
         style = self._style(style_name) if style_name else None
         settings = {"count": request.count_each} | fields | self._flags(prompt, context.limits)
+        problems = Problems(prompt.errors)
+        maxima = _maxima(context.limits)
+        if request.morph_to:
+            maxima["count"] = context.limits.frames
+        _lower(settings, maxima, problems)
         start_step = start_step_for(request.start_step / request.steps, settings.get("steps", request.steps))
-        return request.replace(start_step=start_step, **_with_prompt(settings, prompt, style))
+        with problems.collect():
+            edited = request.replace(start_step=start_step, **_with_prompt(settings, prompt, style))
+            self.model.validate(edited)
+        problems.report()
+        return edited
 
     def typed_texts(self, request: ImageRequest) -> list[str]:
         """Return the prompts and the negative prompt of ``request``, without the negative prompt of its style."""
@@ -158,6 +173,15 @@ class RequestBuilder:
         columns = max(1, min(round(width * scale), most))
         rows = max(1, min(round(height * scale), most))
         return columns * grid, rows * grid
+
+
+def _lower(settings: dict[str, Any], maxima: Mapping[str, int], problems: Problems) -> None:
+    """Lower ``settings`` to ``maxima`` and note those above, so that nothing that follows from them is reported, too."""
+    for field, most in maxima.items():
+        if field in settings:
+            with problems.collect():
+                validate_most(field, settings[field], most)
+            settings[field] = min(settings[field], most)
 
 
 def _maxima(limits: Limits) -> dict[str, int]:

@@ -20,7 +20,6 @@ from cogs.core.request.prompt import ParsedPrompt
 from cogs.core.request.prompt_matrix import prompt_fields
 from cogs.core.types import Interaction
 from diffusion.errors import DarkroomError
-from diffusion.request import ImageRequest
 from diffusion.text import N_, Template, plural
 
 ANSWER_EVENT: Final = "answer"
@@ -105,7 +104,6 @@ async def confirm_variants(context: Context, prompt: ParsedPrompt, count: int | 
     Returns what `confirm` returns. Raises `DarkroomError` for more pictures than the member may make.
     """
     each = prompt.flags.get("count", 1) if count is None else count
-    _check_flags(context, prompt, each)
     pictures = prompt_fields(prompt.text, prompt.variants, each)["count"]
     left = await context.interaction.client.service.rules.check_allowance(context, pictures)
     language = context.language
@@ -119,9 +117,3 @@ async def confirm_variants(context: Context, prompt: ParsedPrompt, count: int | 
         template = plural("You have {count} picture left today.", "You have {count} pictures left today.")
         lines.append(say(language, template, count=left))
     return await confirm(context, "\n".join(lines))
-
-
-def _check_flags(context: Context, prompt: ParsedPrompt, each: int) -> None:
-    """Raise `InvalidRequestError` for a flag that no request could have, before the member is asked."""
-    fields = {name: prompt.flags[name] for name in ("seed", "steps", "guidance_scale") if name in prompt.flags}
-    ImageRequest(prompt.text, **fields, count=each, width=1, height=1).validate_limits(context.limits)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from diffusion.errors import InvalidRequestError
+from diffusion.errors import InvalidRequestError, Problems
 from diffusion.request import SAMPLER_NAMES, random_seed
 from diffusion.text import Text, plural
 
@@ -41,8 +41,9 @@ MIDJOURNEY_VALUES: Final = "s stylize q quality c chaos w weird v version niji i
 MIDJOURNEY_FLAGS: Final = {*MIDJOURNEY_SWITCHES, *MIDJOURNEY_VALUES.split()}
 FLAG_EXAMPLES: Final = (
     *("--ar 3:2", "--seed 7", "--no text", "--steps 30", "--cfg 5", "--sampler euler"),
-    *("--style", "--repeat 2"),
+    *("--style ink", "--repeat 2"),
 )
+IN_BACKTICKS: Final = re.compile(rf"`([{HYPHENS}{DASHES}][^`]*)`[,;]?")  # as some apps copy a flag out of a note
 WORD_JOINER: Final = "\u2060"
 NO_BREAK_SPACE: Final = "\u00a0"
 MAX_RATIO: Final = 4
@@ -66,24 +67,27 @@ ENDS: Final = ",;."  # of a sentence, behind the value of a flag
 
 @dataclass(frozen=True)
 class ParsedFlags:
-    """A text without its flags, their settings, and the unknown flags."""
+    """A text without its flags, their settings, and the unknown flags.
+
+    ``errors`` are about the flags whose values cannot be read.
+    """
 
     text: str
     settings: dict[str, Any] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
+    errors: tuple[InvalidRequestError, ...] = ()
 
 
 def parse_flags(text: str) -> ParsedFlags:
-    """Take the flags out of ``text``.
-
-    Raises `InvalidRequestError` for a value that cannot be read.
-    """
+    """Take the flags out of ``text``."""
+    text = IN_BACKTICKS.sub(r" \1 ", text)
     matches = list(_flags(text))
     if not matches:
         return ParsedFlags(text)
     kept = [text[: matches[0].start()]]
     settings: dict[str, Any] = {}
     unknown: list[str] = []
+    problems = Problems()
     ends = [flag.start() for flag in matches[1:]] + [len(text)]
     for flag, end in zip(matches, ends, strict=True):
         name = flag[2].lower()
@@ -93,8 +97,9 @@ def parse_flags(text: str) -> ParsedFlags:
         if setting is None or (name, value.lower()) == ("style", "raw"):
             unknown.append(f"--{name} {value}".strip())
         else:
-            settings[setting] = _parse_value(name, setting, value)
-    return ParsedFlags(" ".join(" ".join(kept).split()), settings, tuple(unknown))
+            with problems.collect():
+                settings[setting] = _parse_value(name, setting, value)
+    return ParsedFlags(" ".join(" ".join(kept).split()), settings, tuple(unknown), tuple(problems.errors))
 
 
 def _flags(text: str) -> Iterator[re.Match[str]]:
@@ -121,7 +126,7 @@ def _take_value(name: str, setting: str | None, text: str) -> tuple[str, str]:
     elif setting == "aspect":
         count = _count_words(words, RATIO_WORDS, lambda value: RATIO.fullmatch(_plain(value)) is not None)
     value = " ".join(words[:count])
-    return (value if setting in TEXT_SETTINGS else value.rstrip(ENDS)), " ".join(words[count:])
+    return value.rstrip(",;" if setting in TEXT_SETTINGS else ENDS), " ".join(words[count:])
 
 
 def _take_quoted(text: str) -> tuple[str, str] | None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from cogs.core.request.flags import STYLE_LIMIT, parse_flags, unknown_flags_note
 from cogs.core.request.prompt_matrix import expand
 from cogs.core.request.syntax_notes import syntax_notes
-from diffusion.errors import InvalidRequestError
+from diffusion.errors import InvalidRequestError, Problems
 from diffusion.text import Text, plural
 
 __all__ = ["PROMPT_LIMIT", "STYLE_LIMIT", "ParsedPrompt", "clean", "parse_prompt", "validate_prompt"]
@@ -29,26 +29,31 @@ class ParsedPrompt:
     """A prompt without its flags.
 
     ``variants`` are the prompts that ``text`` stands for: several if it has alternatives in braces. ``flags`` are settings by
-    name. ``notes`` tell the member what has no effect here.
+    name. ``notes`` tell the member what has no effect here. ``errors`` are about flags and variants; `RequestBuilder` raises
+    them together with those of the options.
     """
 
     text: str
     variants: tuple[str, ...]
     flags: Mapping[str, Any]
     notes: tuple[Text, ...] = ()
+    errors: tuple[InvalidRequestError, ...] = ()
 
 
 def parse_prompt(text: str, negative: str | None = None) -> ParsedPrompt:
     """Parse the prompt that a member typed.
 
-    The notes are about ``negative``, the negative prompt of an option, too. Raises `InvalidRequestError` for a bad value of a
-    flag and for too many variants.
+    The notes are about ``negative``, the negative prompt of an option, too.
     """
     parsed = parse_flags(clean(text))
     notes = syntax_notes((parsed.text, parsed.settings.get("negative_prompt", ""), negative or ""))
     if parsed.unknown:
         notes = (unknown_flags_note(parsed.unknown), *notes)
-    return ParsedPrompt(parsed.text, expand(parsed.text), parsed.settings, notes)
+    variants: tuple[str, ...] = (parsed.text,)
+    problems = Problems(parsed.errors)
+    with problems.collect():
+        variants = expand(parsed.text)
+    return ParsedPrompt(parsed.text, variants, parsed.settings, notes, tuple(problems.errors))
 
 
 def clean(text: str) -> str:

@@ -212,6 +212,15 @@ async def test_edit_reports_all_invalid_fields_at_once(server):
     assert [line.split(" must")[0] for line in lines] == ["The steps", "The guidance", "The seed"]
 
 
+async def test_edit_reports_fields_and_flags_at_once(server):
+    message = await made(server, prompt="red apple", seed=11)
+    shown = await server.alice.click(message, label="Edit")
+    typed = form_of(shown) | {"steps": "many", "prompt": "plum --ar wide --cfg 99 --repeat 9"}
+    lines = private_text(await server.alice.submit_modal(shown, typed)).splitlines()
+    words = ("The steps must", "`--ar` needs", "count may be at most 4", "guidance scale must")
+    assert len(lines) == len(words) and all(word in line for word, line in zip(words, lines, strict=True))
+
+
 async def test_edit_of_a_morph_changes_its_second_prompt(server):
     result = await server.alice.slash(server.channel, "morph", **{"from": "fox", "to": "dog"}, frames=2, steps=2)
     await server.until_finished(result.response)

@@ -1,10 +1,8 @@
 """What members write into prompts: permutations, flags and styles."""
 
-import contextlib
-
 import pytest
 
-from cogs.core.request.flags import SAMPLERS, parse_flags, unknown_flags_note
+from cogs.core.request.flags import FLAG_EXAMPLES, SAMPLERS, parse_flags, unknown_flags_note
 from cogs.core.request.prompt import clean, parse_prompt
 from cogs.core.request.prompt_matrix import escape, expand, prompt_fields, prompt_source
 from cogs.core.request.styles import Style, StylesError, find_style, read_styles, styles_of_words
@@ -145,8 +143,8 @@ def test_parse_flags_separates_unknown_flags():
     parsed = parse_flags("fox --v 6.1 --s 250 --tile --style raw --foo bar --iw 2 --seed 7")
     assert (parsed.text, parsed.settings) == ("fox", {"seed": 7})
     assert parsed.unknown == ("--v 6.1", "--s 250", "--tile", "--style raw", "--foo bar", "--iw 2")
-    note = str(unknown_flags_note(parsed.unknown))
-    assert "`--v 6.1`" in note and "--ar 3:2, --seed 7" in note
+    note = clean(str(unknown_flags_note(parsed.unknown)))
+    assert "`--v 6.1`" in note and "`--ar 3:2`, `--seed 7`" in note
 
 
 @pytest.mark.parametrize(
@@ -170,8 +168,44 @@ def test_parse_flags_separates_unknown_flags():
     ],
 )
 def test_parse_flags_rejects_unreadable_values_with_an_example(text, words):
-    with pytest.raises(InvalidRequestError, match=words):
-        parse_flags(text)
+    (error,) = parse_flags(text).errors
+    assert words in str(error)
+
+
+def test_parse_flags_reports_all_unreadable_values():
+    parsed = parse_flags("fox --ar wide --seed many --steps 3 --sampler best")
+    assert (parsed.text, parsed.settings) == ("fox", {"steps": 3})
+    assert [error.field for error in parsed.errors] == ["size", "seed", "sampler"]
+
+
+@pytest.mark.parametrize("copied", [lambda note: note, lambda note: note.replace("`", "")], ids=["as sent", "as shown"])
+def test_parse_prompt_reads_the_list_of_working_flags(copied):
+    note = copied(str(unknown_flags_note(("--v 6",))))
+    listed = note.partition("These flags work: ")[2].removesuffix(".")
+    parsed = parse_prompt(f"red fox {listed}")
+    assert (parsed.text, parsed.errors, parsed.notes) == ("red fox", (), ())
+    assert parsed.flags == {
+        "aspect": (3, 2),
+        "seed": 7,
+        "negative_prompt": "text",
+        "steps": 30,
+        "guidance_scale": 5,
+        "sampler": "euler",
+        "style": "ink",
+        "count": 2,
+    }
+
+
+@pytest.mark.parametrize("flag", FLAG_EXAMPLES)
+def test_parse_prompt_reads_each_flag_of_the_list(flag):
+    note = str(unknown_flags_note(("--v 6",)))
+    shown = next(each for each in note.split("`") if parse_prompt(each).flags == parse_prompt(flag).flags)
+    assert parse_prompt(flag).flags and not parse_prompt(f"fox `{shown}`").errors
+
+
+def test_parse_prompt_reports_flags_and_variants_together():
+    errors = parse_prompt("{a|b|c|d} {a|b|c} --seed many").errors
+    assert [error.field for error in errors] == ["seed", "prompt"]
 
 
 @pytest.mark.parametrize(
@@ -283,9 +317,18 @@ def test_parse_prompt_notes_the_negative_prompt_of_an_option():
 
 @pytest.mark.parametrize(
     "text",
-    ["(" * 10**5, "[a" * 10**5, ":" * 10**5, "--" * 10**5, "--a" * 10**5, "--a-" * 10**5, "<:a" * 10**5, "--no “" * 10**4],
-    ids=range(8),
+    [
+        "(" * 10**5,
+        "[a" * 10**5,
+        ":" * 10**5,
+        "--" * 10**5,
+        "--a" * 10**5,
+        "--a-" * 10**5,
+        "<:a" * 10**5,
+        "--no “" * 10**4,
+        "`-" * 10**5,
+    ],
+    ids=range(9),
 )
 def test_parse_prompt_takes_linear_time(text):
-    with contextlib.suppress(InvalidRequestError):
-        parse_prompt(text)
+    parse_prompt(text)
