@@ -65,7 +65,7 @@ def _as_latin(character: str) -> str:
     plain: str = MARKS.sub("", unicodedata.normalize("NFKD", character))
     if character.isascii() or (plain.isascii() and plain.isalnum()):
         return plain
-    if plain in GREEK:
+    if character not in _confusables() and plain in GREEK:
         return GREEK[plain]
     for form in (character, plain, character.upper()):  # В looks like B, в does not
         if form in _confusables():

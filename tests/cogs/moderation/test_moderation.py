@@ -137,7 +137,7 @@ async def test_moderation_needs_manage_server_despite_overrides(server, command,
 
 async def test_moderation_rule_shows_and_changes_the_action(server, manager):
     before = await said(manager, server, "rule")
-    assert "Flagged pictures are **not shown** here." in before
+    assert "no channel is set for reviews, so they are not shown" in before
     assert "**shown as spoilers** in age-restricted channels" in before
     assert "`/moderation channel`" in before and "`SAFETY_MODEL`" in before
     moderators = server.guild.create_text_channel("moderators")

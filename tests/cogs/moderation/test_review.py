@@ -77,12 +77,12 @@ async def test_unflagged_picture_is_posted(tiny_model):
 
 
 async def test_source_picture_is_checked(tiny_model):
-    def only_large(images):
-        return [{"large": 1.0} if image.width > 32 else {} for image in images]
+    def only_blue(images):
+        return [{"blue": 1.0} if image.resize((1, 1)).getpixel((0, 0)) == (0, 0, 255) else {} for image in images]
 
-    async with open_server(tiny_model, check=only_large) as server:
+    async with open_server(tiny_model, check=only_blue) as server:
         assert outcome_of(await ask(server)) == "pictures"
-        assert outcome_of(await ask(server, command="similar", image=("in.png", png((64, 64))), steps=3)) == "refused"
+        assert outcome_of(await ask(server, command="similar", image=("in.png", png(colour="blue")), steps=3)) == "refused"
         assert len([*server.service.image_store.folder.rglob("*.png")]) == 2  # that of the first and its timelapse
 
 
@@ -268,7 +268,7 @@ async def test_deleted_review_or_channel_refuses_the_picture(server, gone):
 async def test_undecided_review_expires_with_old_pictures(server):
     message, _ = await ask_and_hold(server)
     server.service.image_store.max_days = 0
-    await Maintenance(server.service.stores, server.service.resume_reviewed).give_up_reviews()
+    await Maintenance(server.service.stores, server.service.message_eraser, server.service.resume_reviewed).give_up_reviews()
     await server.until_idle()
     assert outcome_of(message) == "refused" and not any(server.service.image_store.folder.rglob("*.png"))
 
@@ -349,6 +349,6 @@ async def test_maintenance_carries_out_old_decisions(server, monkeypatch):
     await server.service.review_store.decide(row.id, Decision.APPROVE, server.mia.id)  # and then the bot ended
     monkeypatch.setattr(cogs.core.storage.reviews, "DECISION_GRACE", timedelta(0))
     service = server.service
-    await Maintenance(service.stores, service.resume_reviewed).finish_reviews()
+    await Maintenance(service.stores, service.message_eraser, service.resume_reviewed).finish_reviews()
     await server.until_idle()
     assert outcome_of(message) == "pictures"

@@ -202,8 +202,8 @@ async def test_store_reconnects_after_a_restart_between_requests(postgresql):
         await asyncio.gather(
             *(creation_store.add(creation(id)) for id in range(1, 11))
         )  # so that there are connections to lose
-        postgresql.stop("fast")
-        postgresql.start()
+        await asyncio.to_thread(postgresql.stop, "fast")  # the loop must run to see that the connections are closed
+        await asyncio.to_thread(postgresql.start)
         await asyncio.gather(*(creation_store.finish(creation(id), State.DELIVERED) for id in range(1, 11)))
         assert await creation_store.unfinished() == []
 

@@ -218,7 +218,7 @@ MALFORMED = [
 @pytest.mark.parametrize("url", MALFORMED)
 async def test_malformed_url_is_refused_in_one_sentence(url):
     sentence = await start_error(url)
-    assert "DATABASE_URL" in sentence and "secret" not in sentence and "et/" not in sentence
+    assert "DATABASE_URL" in sentence and "secret" not in sentence.replace("[secret]", "") and "et/" not in sentence
 
 
 @pytest.mark.parametrize("change", [("/test", "/missing"), ("darkroom@", "nobody@")], ids=["database", "user"])
