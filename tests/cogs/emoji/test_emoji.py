@@ -265,7 +265,7 @@ async def test_emoji_upload_times_out_on_a_rate_limit(server, artist, monkeypatc
         await asyncio.Event().wait()
 
     monkeypatch.setattr(discord.Guild, "create_custom_emoji", wait)
-    monkeypatch.setattr(expressions, "UPLOAD_TIMEOUT_SECONDS", 0)
+    monkeypatch.setattr(expressions, "UPLOAD_TIMEOUT_SECONDS", -1)
     message = await draft(server, monkeypatch, artist)
     await named(artist, message, name="apple")
     assert "not let me add an emoji at the moment" in message.content and not emojis(server)
