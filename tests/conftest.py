@@ -43,6 +43,7 @@ def pytest_configure(config):
     settings.load_profile("fuzz")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items):
     """Let one worker run all tests of a file, and of a folder whose tests share what takes long to set up."""
     for item in items:
