@@ -260,12 +260,11 @@ async def test_discord_error_is_reported_and_upload_can_be_retried(server, artis
     assert "of this server now" in message.content
 
 
-async def test_emoji_upload_times_out_on_a_rate_limit(server, artist, monkeypatch):
-    async def wait(*_, **__):
-        await asyncio.Event().wait()
+async def test_emoji_upload_that_times_out_on_a_rate_limit_is_explained(server, artist, monkeypatch):
+    async def time_out(*_, **__):
+        raise TimeoutError
 
-    monkeypatch.setattr(discord.Guild, "create_custom_emoji", wait)
-    monkeypatch.setattr(expressions, "UPLOAD_TIMEOUT_SECONDS", -1)
+    monkeypatch.setattr(discord.Guild, "create_custom_emoji", time_out)
     message = await draft(server, monkeypatch, artist)
     await named(artist, message, name="apple")
     assert "not let me add an emoji at the moment" in message.content and not emojis(server)

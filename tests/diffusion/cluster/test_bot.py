@@ -8,7 +8,6 @@ import pytest
 
 from bot import build_engine, load_model
 from cogs.core.config import Config
-from cogs.core.messages.render import RESUMING
 from diffusion.cluster.remote import RemoteEngine
 from diffusion.images.io import read_image
 from tests.support.cluster import are_alike, build_request, count_queued, list_replicas
@@ -49,21 +48,15 @@ async def test_bot_cancels_pictures_on_a_cluster(server, machines):
     await until(lambda: _idle(machines))
 
 
-async def test_bot_shows_that_lost_pictures_are_resumed(server, machines):
+async def test_bot_resumes_lost_pictures(server, machines):
     result = await server.alice.slash(server.channel, "imagine", prompt="a red fox", **LONG)
     (job,) = server.service.jobs.values()
     await server.until(lambda: job.progress.completed)
     (busy,) = [replica for replica in await list_replicas(machines) if replica["queued"]]
     await server.until(lambda: job.progress.completed > job.progress.total / 2)
     os.kill(busy["pid"], signal.SIGKILL)
-    shown = []
-
-    def is_finished():
-        shown.append(text_of(result.response))
-        return len(pictures_of(result.response)) == 4 and "seed" in shown[-1]
-
-    await server.until(is_finished)
-    assert any(RESUMING in text for text in shown)
+    await server.until(lambda: job.progress.resuming)
+    await server.until_finished(result.response, 4)
 
 
 async def test_build_engine_follows_the_config(machines):
