@@ -1,4 +1,4 @@
-"""Tell what a file of weights is by its first bytes and the names of its tensors."""
+"""Recognize what a file of weights is by its first bytes and the names of its tensors."""
 
 import re
 from collections.abc import Collection

@@ -259,7 +259,7 @@ class Engine:
                 watcher(done)
 
     def _announce(self, batch: Sequence[ImageTask]) -> None:
-        """Tell `before_steps` which jobs the next step draws, if they have changed."""
+        """Call `before_steps` with the jobs of the next step, if they have changed."""
         jobs = list({image_task.job: None for image_task in batch})
         if jobs != self._stepping:
             self._stepping = jobs

@@ -39,7 +39,7 @@ def begin_deadline(interaction: Interaction, *, edits_message: bool = False, is_
 
 
 def expect_visibility(interaction: Interaction, private: bool) -> None:
-    """Tell whether the member alone will see the answer, before it is known."""
+    """Declare whether the member alone will see the answer, before it is known."""
     if isinstance(interaction.response, PatientResponse):
         interaction.response.is_private = private
 

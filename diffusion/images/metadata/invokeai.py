@@ -8,10 +8,10 @@ from diffusion.images.metadata.recipe import (
     UnreadableError,
     as_dict,
     as_list,
-    as_number,
     as_text,
     find_json,
     known,
+    numbers,
 )
 
 CHUNK: Final = "invokeai_metadata"
@@ -63,11 +63,7 @@ def _settings(values: dict[str, Any], prompt: str) -> dict[str, Any]:
     return known(
         prompt=prompt,
         negative_prompt=as_text(values.get("negative_prompt")),
-        steps=as_number(int, values.get("steps")),
-        guidance_scale=as_number(float, values.get("cfg_scale")),
-        seed=as_number(int, values.get("seed")),
-        width=as_number(int, values.get("width")),
-        height=as_number(int, values.get("height")),
+        **numbers(values, "cfg_scale"),
     )
 
 

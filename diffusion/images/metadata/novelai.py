@@ -9,10 +9,10 @@ from diffusion.images.metadata.recipe import (
     UnreadableError,
     as_dict,
     as_list,
-    as_number,
     as_text,
     find_json,
     known,
+    numbers,
     sampler_name,
 )
 
@@ -34,11 +34,7 @@ def read(texts: Mapping[str, str]) -> Recipe | None:
     settings = known(
         prompt=_prompt(values, "v4_prompt") or as_text(values.get("prompt"), texts.get("Description")).translate(EMPHASIS),
         negative_prompt=_prompt(values, "v4_negative_prompt") or as_text(values.get("uc")).translate(EMPHASIS),
-        steps=as_number(int, values.get("steps")),
-        guidance_scale=as_number(float, values.get("scale")),
-        seed=as_number(int, values.get("seed")),
-        width=as_number(int, values.get("width")),
-        height=as_number(int, values.get("height")),
+        **numbers(values, "scale"),
     )
     return Recipe(
         settings,

@@ -87,6 +87,17 @@ def known(**settings: Any) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if value is not None}
 
 
+def numbers(values: Mapping[str, Any], guidance: str) -> dict[str, Any]:
+    """Return the numbers of a request in ``values``, which names the guidance scale ``guidance``, or None for each."""
+    return {
+        "steps": as_number(int, values.get("steps")),
+        "guidance_scale": as_number(float, values.get(guidance)),
+        "seed": as_number(int, values.get("seed")),
+        "width": as_number(int, values.get("width")),
+        "height": as_number(int, values.get("height")),
+    }
+
+
 def sampler_name(sampler: str, schedule: str) -> str:
     """Join the names of a sampler and of its noise schedule, where that is not the usual one."""
     return f"{sampler} {schedule}" if sampler and schedule in ("karras", "exponential", "polyexponential") else sampler

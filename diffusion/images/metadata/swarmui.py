@@ -8,10 +8,10 @@ from diffusion.images.metadata.recipe import (
     UnreadableError,
     as_dict,
     as_list,
-    as_number,
     as_text,
     find_json,
     known,
+    numbers,
     sampler_name,
 )
 
@@ -29,11 +29,7 @@ def read(texts: Mapping[str, str]) -> Recipe | None:
     settings = known(
         prompt=as_text(values.get("prompt")),
         negative_prompt=as_text(values.get("negativeprompt")),
-        steps=as_number(int, values.get("steps")),
-        guidance_scale=as_number(float, values.get("cfgscale")),
-        seed=as_number(int, values.get("seed")),
-        width=as_number(int, values.get("width")),
-        height=as_number(int, values.get("height")),
+        **numbers(values, "cfgscale"),
     )
     loras = values.get("loras")
     return Recipe(

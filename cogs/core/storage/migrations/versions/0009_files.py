@@ -1,4 +1,4 @@
-"""Give files a table of their own, and write down what is to be deleted.
+"""Keep files in a table of their own, and write down what is to be deleted.
 
 Keep the lineage of deleted creations, and index what large tables are searched by.
 """
