@@ -2,10 +2,13 @@
 
 import asyncio
 import importlib.util
+import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from diffusion.cluster import remote as remote_module
 from diffusion.cluster.remote import RemoteEngine, load
 from diffusion.config import EngineConfig
 from diffusion.loading.model import load_model
@@ -55,3 +58,11 @@ async def local(tiny_folder):
     model = load_model(tiny_folder, "cpu", torch.float32)
     async with Engine(model, EngineConfig(preview_seconds=0)) as engine:
         yield engine
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Lets seconds go by for the bot: `ahead` of what they are."""
+    clock = SimpleNamespace(ahead=0.0, perf_counter=lambda: time.perf_counter() + clock.ahead)
+    monkeypatch.setattr(remote_module, "time", clock)
+    return clock

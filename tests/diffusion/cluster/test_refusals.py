@@ -2,8 +2,6 @@
 
 import asyncio
 import struct
-import time
-from types import SimpleNamespace
 
 import pytest
 from aiohttp import web
@@ -78,13 +76,6 @@ def model_at(replica, tiny_model):
 async def remote(model_at):
     async with RemoteEngine(model_at("tiny")) as engine:
         yield engine
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    clock = SimpleNamespace(ahead=0.0, perf_counter=lambda: time.perf_counter() + clock.ahead)
-    monkeypatch.setattr(remote_module, "time", clock)
-    return clock
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 413, 422])

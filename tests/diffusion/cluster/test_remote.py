@@ -90,14 +90,6 @@ async def remote(server):
         yield engine
 
 
-@pytest.fixture
-def clock(monkeypatch):
-    """Lets seconds go by for the bot: `ahead` of what they are."""
-    clock = SimpleNamespace(ahead=0.0, perf_counter=lambda: time.perf_counter() + clock.ahead)
-    monkeypatch.setattr(remote_module, "time", clock)
-    return clock
-
-
 def test_remote_engine_has_the_methods_of_the_engine():
     methods = {name: member for name, member in vars(Engine).items() if not name.startswith("_")}
     methods = {name: member for name, member in methods.items() if name not in ("queued", "shapes", "alive")}  # for replicas
