@@ -3,15 +3,12 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from pathlib import Path
 
 import discord
-from sqlalchemy.engine import make_url
 
 from cogs.core.generation.message_eraser import MessageEraser
 from cogs.core.storage.clock import ClockGuard
 from cogs.core.storage.reviews import Decision
-from cogs.core.storage.schema import delete_old_copies
 from cogs.core.storage.stores import Stores
 from cogs.core.tasks import run_all
 
@@ -44,7 +41,10 @@ class Maintenance:
         newest = await self.stores.creation_store.newest()
         if self._clock.is_trusted(newest.created.timestamp() if newest else None):
             await run_all(
-                self.stores.quota_store.delete_past, self.give_up_reviews, self.delete_old_requests, self.delete_old_copies
+                self.stores.quota_store.delete_past,
+                self.give_up_reviews,
+                self.delete_old_requests,
+                self.stores.database.delete_old_copies,
             )
 
     async def give_up_reviews(self) -> None:
@@ -69,11 +69,6 @@ class Maintenance:
             oldest = discord.utils.utcnow() - timedelta(days=self.erasure.max_days)
             await self.erasure.erase_finished(discord.utils.time_snowflake(oldest))
             await self.erasure.delete_files()
-
-    async def delete_old_copies(self) -> None:
-        """Delete copies of the database from before earlier upgrades."""
-        if not self.stores.database.is_shared:
-            await asyncio.to_thread(delete_old_copies, Path(make_url(self.stores.database.url).database or ""))
 
     async def prune(self) -> None:
         """Delete the oldest pictures if there are too many.

@@ -154,6 +154,11 @@ class Database:
             async with self.reading(DATABASE_UNREACHABLE) as session:
                 await session.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
 
+    async def delete_old_copies(self) -> None:
+        """Delete the copies of a SQLite database from before earlier upgrades."""
+        if not self.is_shared:
+            await asyncio.to_thread(schema.delete_old_copies, Path(make_url(self.url).database or ""))
+
     @contextlib.asynccontextmanager
     async def _access(
         self, sessions: "async_sessionmaker[AsyncSession]", sentence: str, failure: type[DatabaseUnavailableError]
