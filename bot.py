@@ -42,6 +42,7 @@ from cogs.core.storage.step_journal import StepJournal
 from cogs.core.storage.stores import Stores
 from diffusion.config import EngineConfig
 from diffusion.errors import DarkroomError, reason_of
+from diffusion.lora.catalogue import parse_folders
 from diffusion.redaction import add_secrets, redact
 from diffusion.request import Limits
 from diffusion.serving.interface import ImageEngine
@@ -158,6 +159,7 @@ def load_model(config: Config, name: str) -> tuple[Any, Any]:
     source = None if name == EMBEDDED_MODEL else name
     dtype = getattr(torch, config.dtype) if config.dtype else None
     model = diffusion.load_model(source, config.device, dtype, config.attention, vae=config.vae)
+    model.offer_loras(parse_folders(config.loras), config.loras_max_bytes)
     labels = map(str.strip, config.safety_labels.split(","))
     unsafe = [label for label in labels if label]
     return model, load_safety_check(source, config.safety_model, unsafe, config.safety_threshold, config.device)

@@ -142,6 +142,8 @@ def recipe_text(recipe: Recipe, notes: list[str], language: str = ENGLISH) -> st
         parts.append(f"{settings['width']}x{settings['height']}")
     if recipe.sampler:
         parts.append(_short(recipe.sampler))
+    for name, weight in settings.get("loras") or ():
+        parts.append(say(language, "LoRA {name} {weight}", name=_short(name), weight=f"{weight:g}"))
     if settings.get("guide_label"):
         parts.append(say(language, "steered to {label}", label=_short(settings["guide_label"])))
     if recipe.model:

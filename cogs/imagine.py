@@ -40,6 +40,7 @@ class ImagineCog(commands.Cog):
         "seed",
         "count",
         "upscale",
+        "lora",
         "private",
         "spoiler",
     )
@@ -52,8 +53,8 @@ class ImagineCog(commands.Cog):
         if context is None:
             return
         await self.service.accept(context, request, private=options.private, spoiler=options.spoiler)
-        if parsed.notes:
-            await send_notes(context, parsed.notes)
+        if notes := (*parsed.notes, *self.service.builder.lora_notes(request)):
+            await send_notes(context, notes)
 
 
 async def setup(bot: "Darkroom") -> None:

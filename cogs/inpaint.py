@@ -46,7 +46,7 @@ class InpaintCog(commands.Cog):
         mask="Another picture, white where this one is redrawn",
         region="The part to redraw, such as left, or x,y,width,height in percent",
     )
-    @shared_options("style", "negative", "quality", "steps", "guidance", "seed", "count", "private", "spoiler")
+    @shared_options("style", "negative", "quality", "steps", "guidance", "seed", "count", "lora", "private", "spoiler")
     async def inpaint(
         self,
         interaction: Interaction,

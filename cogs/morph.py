@@ -13,6 +13,7 @@ from cogs.core.request.options import MAX_FRAMES, Options, Prompt, shared_option
 from cogs.core.request.prompt import parse_prompt
 from cogs.core.types import Interaction
 from diffusion.errors import InvalidRequestError, Problems
+from diffusion.lora.tags import join_loras
 from diffusion.request import ANIMATION_NAMES, validate_most
 
 if TYPE_CHECKING:
@@ -37,7 +38,9 @@ class MorphCog(commands.Cog):
         kind="WebP is finer and smaller; GIF plays everywhere",
     )
     @app_commands.choices(kind=ANIMATION_CHOICES)
-    @shared_options("style", "negative", "size", "quality", "steps", "guidance", "sampler", "seed", "private", "spoiler")
+    @shared_options(
+        *("style", "negative", "size", "quality", "steps", "guidance", "sampler", "seed", "lora", "private", "spoiler"),
+    )
     async def morph(
         self,
         interaction: Interaction,
@@ -65,7 +68,8 @@ class MorphCog(commands.Cog):
         with problems.collect():
             target = builder.build(context, last, Options(style=options.style))
         problems.report()
-        request = request.replace(morph_to=target.prompt, count=count, animation=kind)
+        loras = join_loras(request.loras, target.loras)
+        request = request.replace(morph_to=target.prompt, count=count, animation=kind, loras=loras)
         await self.service.accept(context, request, private=options.private, spoiler=options.spoiler)
         if notes := first.notes + last.notes:
             await send_notes(context, notes)

@@ -40,7 +40,7 @@ class OutpaintCog(commands.Cog):
         share="How much to add, as a share of the picture: 0.5 adds half",
     )
     @app_commands.choices(direction=[Choice(name=name, value=name) for name in DIRECTIONS])
-    @shared_options("style", "negative", "quality", "steps", "guidance", "seed", "count", "private", "spoiler")
+    @shared_options("style", "negative", "quality", "steps", "guidance", "seed", "count", "lora", "private", "spoiler")
     async def outpaint(
         self,
         interaction: Interaction,

@@ -40,7 +40,7 @@ class SimilarCog(commands.Cog):
         similarity="How much of the picture to keep: 0 nearly nothing, 1 nearly everything",
         start_step="The step to start from, instead of a similarity",
     )
-    @shared_options("style", "size", "steps", "guidance", "seed", "count", "private", "spoiler")
+    @shared_options("style", "size", "steps", "guidance", "seed", "count", "lora", "private", "spoiler")
     async def similar(
         self,
         interaction: Interaction,

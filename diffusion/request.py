@@ -23,6 +23,8 @@ SAMPLER_NAMES: Final = {
 MAX_SEED: Final = 2**32 - 1
 ANIMATION_NAMES: Final = {"webp": "WebP", "gif": "GIF"}
 UPSCALES: Final = (1, 2, 4)
+MAX_LORAS: Final = 5
+MAX_LORA_WEIGHT: Final = 4.0
 MAX_UPSCALED_SIDE: Final = 2048  # pixels: a larger PNG may exceed the 10 MiB that Discord takes
 
 
@@ -51,6 +53,7 @@ class ImageRequest:
     - ``guidance_interval``: the range of the steps, as shares, in which guidance is used. Steps outside of it take half the
       time (Kynkäänniemi et al. 2024).
     - ``upscale``: images are drawn at ``width`` x ``height`` and posted this many times as large.
+    - ``loras``: (name, weight) of the LoRAs that change the model for these images, each name once.
     - ``guide_label``, ``label_scale``: the label of the model's classifier that pushes the images, and how hard.
 
     Raises `InvalidRequestError` for values that no model can use.
@@ -76,6 +79,7 @@ class ImageRequest:
     animation: str = "webp"
     variants: tuple[str, ...] = ()
     guidance_interval: tuple[float, float] = (0.0, 1.0)
+    loras: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
         raise_all(self._find_errors())
@@ -126,6 +130,8 @@ class ImageRequest:
             )
         if not math.isfinite(self.label_scale) or not 0 <= self.label_scale <= 50:
             yield InvalidRequestError("label_scale", "The {field} must be a number from {least} to {most}.", least=0, most=50)
+        if self.loras:
+            yield from self._find_lora_errors()
         if self.mask is not None and (self.image is None or self.mask.size != self.image.size):
             yield InvalidRequestError("mask", "The mask must be as large as the picture.")
         if self.branches:
@@ -138,6 +144,26 @@ class ImageRequest:
             yield InvalidRequestError(
                 "variants", "Each of several prompts needs the same number of pictures, and several prompts cannot morph."
             )
+
+    def _find_lora_errors(self) -> Iterator[InvalidRequestError]:
+        if len(self.loras) > MAX_LORAS:
+            many = plural(
+                "A picture can have {most} LoRA. Leave some out.", "A picture can have {most} LoRAs. Leave some out.", by="most"
+            )
+            yield InvalidRequestError("loras", many, most=MAX_LORAS)
+        if len({name for name, _ in self.loras}) < len(self.loras):
+            yield InvalidRequestError("loras", "A LoRA is named twice. Name each once.")
+        for name, weight in self.loras:
+            if "/" in name or "\\" in name:
+                yield InvalidRequestError("loras", "A LoRA has no folder in its name. Choose one from the list.")
+            if not math.isfinite(weight) or abs(weight) > MAX_LORA_WEIGHT:
+                yield InvalidRequestError(
+                    "loras",
+                    "The weight of the LoRA {name} must be a number from {least} to {most}.",
+                    name=name,
+                    least=f"{-MAX_LORA_WEIGHT:g}",
+                    most=f"{MAX_LORA_WEIGHT:g}",
+                )
 
     def _find_branch_errors(self) -> Iterator[InvalidRequestError]:
         before = self.start_step

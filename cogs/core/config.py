@@ -86,6 +86,8 @@ class Config(BaseSettings):
     compile: bool = False
     attention: Optional[Literal["xformers"]] = None
     vae: Optional[str] = None
+    loras: str = ""
+    loras_max_gb: float = Field(1, gt=0)
     max_rows: Optional[PositiveInt] = None
     max_waiting: PositiveInt = 100
     max_waiting_seconds: float = Field(3600, gt=0)
@@ -137,6 +139,11 @@ class Config(BaseSettings):
     def data_max_bytes(self) -> int:
         """The most bytes of images that the bot stores."""
         return int(self.data_max_gb * 1e9)
+
+    @property
+    def loras_max_bytes(self) -> int:
+        """The most bytes of LoRAs in the networks."""
+        return int(self.loras_max_gb * 1e9)
 
     @property
     def secrets(self) -> list[str]:

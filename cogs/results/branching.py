@@ -9,7 +9,7 @@ from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.messages.components import Form, PersistentSelect
 from cogs.core.policy.context import Context
 from cogs.core.policy.origins import Origin
-from cogs.core.request.prompt import PROMPT_LIMIT, clean, validate_prompt
+from cogs.core.request.prompt import PROMPT_LIMIT, clean_later_prompt
 from cogs.core.storage.creations import Creation
 from cogs.core.types import Interaction
 from cogs.results.timelapse import animated_creation, is_private
@@ -63,7 +63,7 @@ class BranchForm(Form):
         """Draw the creation again, with the new prompt from the step on."""
 
         async def prepare() -> ImageRequest:
-            return self._request.branch_at(self._step, validate_prompt(clean(self.prompt.value)))
+            return self._request.branch_at(self._step, clean_later_prompt(self.prompt.value))
 
         await interaction.client.service.accept(
             Context.of(interaction), prepare, private=is_private(interaction), origin=Origin(self._creation)

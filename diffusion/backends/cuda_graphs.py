@@ -26,6 +26,11 @@ class Graphs:
         self._seen: set[Shapes] = set()
         self._recorded: OrderedDict[Shapes, _Recorded] = OrderedDict()
 
+    def forget(self, name: str) -> None:
+        """Drop the graphs with an input ``name``, because what they read has moved in memory."""
+        for shapes in [shapes for shapes in self._recorded if name in dict(shapes)]:
+            del self._recorded[shapes]
+
     def __call__(self, latents: Tensor, timesteps: Tensor, **conditions: Tensor) -> Tensor:
         """Return the network's output, which the next call overwrites."""
         inputs = {"latents": latents, "timesteps": timesteps, **conditions}

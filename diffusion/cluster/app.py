@@ -53,11 +53,13 @@ def load(options: ApplicationOptions) -> tuple["ImageModel", Any]:
     import torch
 
     from diffusion.loading.model import load_model
+    from diffusion.lora.catalogue import parse_folders
     from diffusion.safety import load_safety_check
 
     source = None if options.model == EMBEDDED else options.model
     dtype = getattr(torch, options.dtype) if options.dtype else None
     model = load_model(source, options.device, dtype, options.attention, vae=options.vae)
+    model.offer_loras(parse_folders(options.loras), int(options.loras_max_gb * 1e9))
     unsafe = [label.strip() for label in options.safety_labels.split(",") if label.strip()]
     return model, load_safety_check(source, options.safety_model, unsafe, options.safety_threshold, options.device)
 

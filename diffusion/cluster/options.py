@@ -34,6 +34,8 @@ class ApplicationOptions(BaseModel):
     dtype: Literal["float32", "float16", "bfloat16"] | None = None
     attention: Literal["xformers"] | None = None
     vae: str | None = None
+    loras: str = ""
+    loras_max_gb: float = Field(1, gt=0)
     compile: bool = False
     max_rows: int | None = Field(None, ge=1)
     max_waiting: int = Field(100, ge=1)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, fields
+from types import MappingProxyType
 from typing import Any, Final, get_type_hints
 
 from PIL import Image
@@ -15,6 +16,7 @@ from diffusion.families.defaults import Defaults
 from diffusion.families.spec import ModelSpec
 from diffusion.images.io import fit
 from diffusion.images.masks import fit_mask
+from diffusion.lora.catalogue import Lora
 from diffusion.request import ImageRequest, Limits
 from diffusion.result import ImageResult, Progress
 from diffusion.serving.latency import Shape, Step
@@ -128,6 +130,20 @@ class ErrorMessage(BaseModel):
         return error
 
 
+class _LoraMessage(BaseModel):
+    """A LoRA that the replica offers; ``problem`` is the template of the sentence that refuses it."""
+
+    model_config = _LENIENT
+    name: str
+    triggers: tuple[str, ...] = ()
+    problem: str = ""
+    values: dict[str, str | int | float] = Field(default_factory=dict)
+
+    def lora(self) -> Lora:
+        """Return the LoRA."""
+        return Lora(self.name, self.triggers, Text(self.problem, **self.values) if self.problem else None)
+
+
 class _SpecMessage(BaseModel):
     """The fields of a `ModelSpec`; the tokenizer comes as a file."""
 
@@ -146,6 +162,7 @@ class _SpecMessage(BaseModel):
     max_tokens: int
     max_steps: int
     can_screen: bool
+    loras: tuple["_LoraMessage", ...] = ()
 
 
 def encode_request(request: ImageRequest, owner: int | str | None) -> Frame:
@@ -251,8 +268,14 @@ def encode_spec(model: ModelSpec, can_screen: bool) -> Frame:
         "device": str(model.device),
         "dtype": str(model.dtype),
         "can_screen": can_screen,
+        "loras": [_encode_lora(lora) for lora in model.loras.values()],
     }
     return {"spec": head}, [model.tokenizer.backend_tokenizer.to_str().encode()]
+
+
+def _encode_lora(lora: Lora) -> dict[str, Any]:
+    problem = lora.problem or Text()
+    return {"name": lora.name, "triggers": lora.triggers, "problem": problem.template, "values": problem.values}
 
 
 class RemoteModel(ModelSpec):
@@ -283,6 +306,12 @@ class RemoteModel(ModelSpec):
         self.tokenizer = tokenizer
         self.max_tokens = message.max_tokens
         self.max_steps = message.max_steps
+        self._loras = MappingProxyType({lora.name: lora.lora() for lora in message.loras})
+
+    @property
+    def loras(self) -> Mapping[str, Lora]:
+        """The LoRAs that the replica offered when the bot asked for its model."""
+        return self._loras
 
     def count_tokens(self, text: str) -> int:
         """Count the tokens of ``text``, without start and end tokens."""

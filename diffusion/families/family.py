@@ -49,6 +49,17 @@ class Family(Protocol):
         ``configs`` are the JSON objects of the parts by name, as far as they are there. The text names what is not understood.
         """
 
+    @property
+    def lora_networks(self) -> Mapping[str, nn.Module]:
+        """The networks whose layers LoRAs may change, by the names of diffusers' parts.
+
+        The results of `encode` must not be cached without ``request.loras`` in the key, if a text encoder is among them.
+        """
+        return {}
+
+    def forget_texts(self) -> None:
+        """Forget what `encode` has cached."""
+
     def count_tokens(self, text: str) -> int:
         """Count the tokens of ``text`` without start and end marks. Safe in any thread."""
 

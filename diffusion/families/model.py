@@ -1,7 +1,9 @@
 """A loaded model of any family, which starts, denoises and finishes images."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +21,8 @@ from diffusion.families.latent_preview import fit_projection, project, to_images
 from diffusion.families.spec import ModelSpec
 from diffusion.images.io import fit
 from diffusion.images.masks import fit_mask, restore_unmasked
+from diffusion.lora.catalogue import Lora, LoraCatalogue
+from diffusion.lora.loaded import COLUMNS, MAX_BYTES, LoadedLoras, LoraRow, compact, layer_index, split
 from diffusion.request import SAMPLER_NAMES, ImageRequest, random_seed
 from diffusion.sampling.branching import branches_of
 from diffusion.sampling.classifier_guidance import ClassifierGuidance
@@ -65,11 +69,52 @@ class ImageModel(ModelSpec):
         self.guide = family.guide
         self.solver = lru_cache(SOLVERS_CACHED)(self._solver)
         self._projection: Tensor | None = None
-        self._network: Network = Graphs(self._predict, self.device) if self.device.type == "cuda" else self._predict
+        self._graphs = Graphs(self._predict, self.device) if self.device.type == "cuda" else None
+        self._network: Network = self._graphs or self._predict
+        self._loras = self._loras_in(())
 
     def count_tokens(self, text: str) -> int:
         """Count the tokens of ``text`` without its start and end marks."""
         return self.family.count_tokens(text)
+
+    def offer_loras(self, folders: Iterable[Path], max_bytes: int = MAX_BYTES) -> None:
+        """Offer the LoRAs in ``folders``.
+
+        Those in the networks take at most ``max_bytes``.
+        """
+        self._loras = self._loras_in(folders, max_bytes)
+        self.refresh_loras()
+
+    def _loras_in(self, folders: Iterable[Path], max_bytes: int = MAX_BYTES) -> LoadedLoras:
+        networks = self.family.lora_networks
+        loras = LoadedLoras(networks, LoraCatalogue(folders, layer_index(networks, self.family.label)), max_bytes)
+        loras.relaid = self._forget_graphs
+        loras.replaced = self.family.forget_texts
+        return loras
+
+    @property
+    def loras(self) -> Mapping[str, Lora]:
+        """The LoRAs that members can name, also those that this model cannot use."""
+        return self._loras.catalogue.loras
+
+    def refresh_loras(self) -> None:
+        """Look for new LoRAs, at most every few seconds. Call it in a thread."""
+        self._loras.catalogue.refresh()
+
+    def is_ready_for(self, request: ImageRequest) -> bool:
+        """Whether no file has to be read before ``request`` is drawn. Safe in any thread."""
+        return self._loras.is_read(request.loras)
+
+    def read_for(self, request: ImageRequest) -> None:
+        """Read the LoRAs of ``request``, so that steps need not wait; raises `InvalidRequestError`.
+
+        Safe in any thread.
+        """
+        self._loras.read(request.loras)
+
+    def _forget_graphs(self) -> None:
+        if self._graphs:
+            self._graphs.forget(COLUMNS)
 
     def trajectory(self, request: ImageRequest, index: int = 0, noise: Tensor | None = None) -> Trajectory:
         """Start image ``index`` of ``request``.
@@ -99,15 +144,26 @@ class ImageModel(ModelSpec):
                 if request.mask is not None:
                     inpaint = InpaintContext(clean, noise, self._latent_mask(request.mask, request))
             first, end_of_guidance = (share * solver.evaluations - solver.start for share in request.guidance_interval)
+            lora_row = self._loras.row(request.loras) if request.loras else None
+            with self._adapted_by(lora_row):
+                rows = self.family.rows(request, self._conditional(request, index))
+                branches = branches_of(request, solver, lambda prompt: self._rows(request, prompt, lora_row))
             return Trajectory(
                 denoise(latents, solver, generator, inpaint),
-                self.family.rows(request, self._conditional(request, index)),
+                _with_loras(rows, lora_row),
                 request.guidance_scale,
                 len(solver.steps),
                 label_guidance=self.classifier.guidance_of(request) if self.classifier else None,
-                branches=branches_of(request, solver, lambda prompt: self._rows(request, prompt)),
+                branches=branches,
                 guided=(first, end_of_guidance),
+                lora_row=lora_row,
             )
+
+    def _adapted_by(self, lora_row: LoraRow | None) -> contextlib.AbstractContextManager[None]:
+        """Let the text encoders have the LoRAs of ``lora_row`` in a block."""
+        if lora_row is None:
+            return contextlib.nullcontext()
+        return self._loras.current.use(split(lora_row.conditions(1), self.device)[1])
 
     def _solver(self, sampler: str, steps: int, start_step: int = 0, shape: tuple[int, ...] = ()) -> Solver:
         try:
@@ -130,8 +186,8 @@ class ImageModel(ModelSpec):
             return conditions
         return conditions.slerp(self.family.encode(request.morph_to, request), request.morph_weight(index))
 
-    def _rows(self, request: ImageRequest, prompt: str) -> Conditions:
-        return self.family.rows(request, self.family.encode(prompt, request))
+    def _rows(self, request: ImageRequest, prompt: str, lora_row: LoraRow | None) -> Conditions:
+        return _with_loras(self.family.rows(request, self.family.encode(prompt, request)), lora_row)
 
     def _latent_mask(self, mask: Image.Image, request: ImageRequest) -> Tensor:
         """Return (1, 1, h, w) with 1 for latent cells with any white pixel of ``mask``."""
@@ -145,16 +201,21 @@ class ImageModel(ModelSpec):
 
         ``latents`` and the predictions are in float32 on the CPU.
         """
-        return self._network(latents.to(self.dtype), timesteps, **conditions.tensors).cpu().float()
+        return self._network(latents.to(self.dtype), timesteps, **compact(conditions.tensors)).cpu().float()
 
     def _predict(self, latents: Tensor, timesteps: Tensor, **conditions: Tensor) -> Tensor:
-        return self.family.predict(latents.to(self.device), timesteps.to(self.device), **conditions)
+        latents, timesteps = latents.to(self.device), timesteps.to(self.device)
+        if COLUMNS not in conditions:
+            return self.family.predict(latents, timesteps, **conditions)
+        conditions, columns = split(conditions, self.device)
+        with self._loras.current.use(columns):
+            return self.family.predict(latents, timesteps, **conditions)
 
     def compile(self) -> None:
         """Compile the denoiser by torch, or by OpenVINO on a CPU that has it installed.
 
         That takes a minute or more. Run it in a thread of its own: until it ends, and for shapes that the compiled denoiser
-        does not take, calls use the uncompiled one.
+        does not take, calls use the uncompiled one, as do calls with LoRAs.
         """
         shape = self.latent_shape(self.sample_side, self.sample_side)[1:]
         latents = torch.zeros(2, *shape, dtype=self.dtype, device=self.device)
@@ -170,7 +231,8 @@ class ImageModel(ModelSpec):
         uncompiled = self._network
 
         def call(latents: Tensor, timesteps: Tensor, **conditions: Tensor) -> Tensor:
-            return (compiled if compiled.fits(latents) else uncompiled)(latents, timesteps, **conditions)
+            is_compiled = compiled.fits(latents) and COLUMNS not in conditions
+            return (compiled if is_compiled else uncompiled)(latents, timesteps, **conditions)
 
         self._network = call
 
@@ -236,3 +298,8 @@ class ImageModel(ModelSpec):
         return [
             self.finish(request, latents) for request, latents in zip(requests, denoise_all(self, trajectories), strict=True)
         ]
+
+
+def _with_loras(rows: Conditions, lora_row: LoraRow | None) -> Conditions:
+    """Return the conditions ``rows`` with the LoRAs of their picture."""
+    return rows.with_tensors(lora_row.conditions(len(rows))) if lora_row else rows

@@ -1,12 +1,16 @@
 """The requests that a model accepts, described without its networks and torch."""
 
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
+from typing import Any, Final
 
 from diffusion.errors import InvalidRequestError, Problems
 from diffusion.families.defaults import Defaults
+from diffusion.lora.catalogue import Lora
 from diffusion.request import ImageRequest, validate_most
 from diffusion.text import plural
+
+LORAS_NAMED: Final = 10  # of those that a sentence lists
 
 
 class ModelSpec:
@@ -32,6 +36,14 @@ class ModelSpec:
     tokenizer: Any
     device: Any
     dtype: Any
+
+    @property
+    def loras(self) -> Mapping[str, Lora]:
+        """The LoRAs that members can name, also those that this model cannot use."""
+        return MappingProxyType({})
+
+    def refresh_loras(self) -> None:
+        """Look for new LoRAs, at most every few seconds. Call it in a thread."""
 
     def count_tokens(self, text: str) -> int:
         """Count the tokens of ``text`` without its start and end marks."""
@@ -68,6 +80,9 @@ class ModelSpec:
             self._validate_text("negative_prompt", request.negative_prompt)
         with problems.collect():
             self._validate_label(request.guide_label)
+        for name, _ in request.loras:
+            with problems.collect():
+                self._validate_lora(name)
         problems.report()
 
     def _validate_sampler(self, sampler: str) -> None:
@@ -116,6 +131,17 @@ class ModelSpec:
                 label=repr(label),
                 known=", ".join(self.guide_labels),
             )
+
+    def _validate_lora(self, name: str) -> None:
+        lora = self.loras.get(name)
+        if lora is None:
+            usable = [f"`{each.name}`" for each in self.loras.values() if not each.problem]
+            if not usable:
+                raise InvalidRequestError("loras", "There are no LoRAs for this model here. Leave out `{name}`.", name=name)
+            known = ", ".join(usable[:LORAS_NAMED]) + (", …" if len(usable) > LORAS_NAMED else "")
+            raise InvalidRequestError("loras", "There is no LoRA `{name}` here. Choose one of {known}.", name=name, known=known)
+        if lora.problem:
+            raise InvalidRequestError("loras", lora.problem.template, **lora.problem.values)
 
     def rows(self, request: ImageRequest) -> int:
         """Return the rows per network call of an image: 2 with guidance, else 1."""

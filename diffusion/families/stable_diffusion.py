@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from diffusion.families.family import Family
@@ -90,16 +90,26 @@ class StableDiffusion(Family):
         """The denoiser by its own name."""
         return self.denoiser
 
+    @property
+    def lora_networks(self) -> Mapping[str, nn.Module]:
+        """The networks whose layers LoRAs may change, by the names of diffusers' parts."""
+        return {"unet": self.denoiser, "text_encoder": self.text_encoder}
+
+    def forget_texts(self) -> None:
+        """Forget what `encode` has cached."""
+        self._encode_text.cache_clear()
+
     def count_tokens(self, text: str) -> int:
         """Count the tokens of ``text`` without start and end marks. Safe in any thread."""
         return len(self._input_ids(text)) - 2
 
     def encode(self, text: str, request: ImageRequest) -> Conditions:
         """Encode ``text`` of at most `max_tokens` to "prompt_embeds" (1, tokens, width)."""
-        return self._encode_text(text)
+        return self._encode_text(text, request.loras)
 
     @torch.inference_mode()
-    def _encode_text_uncached(self, text: str) -> Conditions:
+    def _encode_text_uncached(self, text: str, loras: tuple[tuple[str, float], ...]) -> Conditions:
+        """Encode ``text``; ``loras`` tell apart what the text encoder made of it with them."""
         ids = self._input_ids(text)
         padding = self._context - len(ids)
         mask = None

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from diffusion.errors import InvalidImageError
 from diffusion.images.decoding import decode_texts
+from diffusion.lora.tags import find_tags, format_tags
 from diffusion.request import SAMPLER_NAMES, ImageRequest
 
 MAX_SETTINGS: Final = 100_000  # characters of the settings line; resources of Civitai fill some thousands
@@ -36,7 +37,7 @@ def format_parameters(request: ImageRequest, seed: int, model: str) -> str:
         **({"Hires upscale": request.upscale, "Hires upscaler": "Lanczos"} if request.upscale > 1 else {}),
         **({"Steer": request.guide_label, "Steer scale": f"{request.label_scale:g}"} if request.guide_label else {}),
     }
-    lines = [request.prompt]
+    lines = [" ".join(filter(None, (request.prompt, format_tags(request.loras))))]
     if request.negative_prompt:
         lines.append(f"Negative prompt: {request.negative_prompt}")
     lines.append(", ".join(f"{name}: {value}" for name, value in settings.items()))
@@ -153,6 +154,7 @@ def split_prompts(head: str) -> tuple[str, str]:
 def parse_settings(head: str, values: dict[str, str]) -> dict[str, Any]:
     """Return the settings of `ImageRequest` in the parts of `split_parameters`."""
     prompt, negative = split_prompts(head)
+    prompt, loras = find_tags(prompt)
     sampler = " ".join(filter(None, (values.get("Sampler"), values.get("Schedule type"))))
     width, _, height = values.get("Size", "").partition("x")
     names = {title: name for name, title in SAMPLER_NAMES.items()}
@@ -173,6 +175,7 @@ def parse_settings(head: str, values: dict[str, str]) -> dict[str, Any]:
         "count": parse_number(int, values.get("Frames")),
         "guide_label": values.get("Steer"),
         "label_scale": parse_number(float, values.get("Steer scale")),
+        "loras": loras or None,
     }
     return {name: value for name, value in found.items() if value is not None}
 

@@ -30,9 +30,20 @@ class Conditions:
     def stack(cls, parts: Sequence["Conditions"]) -> "Conditions":
         """Join the rows of ``parts``.
 
-        Tensors that are shorter in dimension 1 get zeros at its end.
+        Tensors that are shorter in dimension 1 get zeros at its end. Parts without a tensor that others have get zeros in its
+        place.
         """
-        return cls({name: _cat([part.tensors[name] for part in parts]) for name in parts[0].tensors})
+        likes = {name: tensor for part in parts for name, tensor in part.tensors.items()}
+        return cls({name: _cat([part._tensor(name, like) for part in parts]) for name, like in likes.items()})
+
+    def _tensor(self, name: str, like: Tensor) -> Tensor:
+        """Return the tensor ``name``, or zeros for these rows that are ``like`` it."""
+        tensor = self.tensors.get(name)
+        return like.new_zeros(len(self), *like.shape[1:]) if tensor is None else tensor
+
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> "Conditions":
+        """Return a copy with more ``tensors`` of as many rows."""
+        return Conditions({**self.tensors, **tensors})
 
     def slerp(self, end: "Conditions", weight: float) -> "Conditions":
         """Interpolate a share ``weight`` in [0, 1] of the way to ``end``.

@@ -38,7 +38,8 @@ class Trajectory:
     ``conditions`` holds the conditional row, after an unconditional one where guidance is used. `sample` and `timestep` are
     the next input of the network; `prediction` is its last guided output, for `last_input`. ``guided`` is the range of
     network calls with guidance, from the first to before the second; the others take the conditional row alone.
-    ``step_index`` counts the calls so far, of ``total``; ``branches`` are in their order.
+    ``step_index`` counts the calls so far, of ``total``; ``branches`` are in their order. ``lora_row`` keeps in memory what the
+    conditions refer to.
     """
 
     denoising: Denoising
@@ -48,6 +49,7 @@ class Trajectory:
     label_guidance: LabelGuidance | None = None
     branches: tuple[Branch, ...] = ()
     guided: tuple[float, float] = (0, math.inf)
+    lora_row: object = None
     step_index: int = 0
     latents: Tensor | None = None
     prediction: Tensor | None = None

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any, TypeVar
 
 from PIL import Image
 
@@ -36,6 +37,7 @@ MAX_ROWS = 64
 MAX_HUNG_THREADS = 3  # with more, the device is broken rather than a picture
 ENGINE_STUCK = N_("The engine hangs again and again, so I cannot draw at the moment. Please tell the operator.")
 LoadModel = Callable[[], tuple[ImageModel, SafetyCheck | None]]
+T = TypeVar("T")
 
 
 class Engine:
@@ -62,6 +64,8 @@ class Engine:
         self._worker = ReplaceableWorker("diffusion")
         self._runner = ModelRunner(model)
         self._task: asyncio.Task[None] | None = None
+        self._reading = asyncio.Lock()
+        self._readers: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> "Engine":
         self._task = asyncio.create_task(self._run(), name="diffusion engine")
@@ -69,9 +73,11 @@ class Engine:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._task:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        tasks = [*self._readers, *([self._task] if self._task else [])]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
         for job in list(self._jobs):
             job.cancel()
         await asyncio.to_thread(self._worker.shutdown)
@@ -91,11 +97,45 @@ class Engine:
         job = Job(request, owner, self.model, self._drop)
         job.company = company
         self._jobs.append(job)
+        self._enqueue(job)
+        self._report_places()
+        return job
+
+    def _enqueue(self, job: Job) -> None:
+        """Queue the images of ``job``, as soon as what they need has been read from files."""
+        if job.request.loras and not self.model.is_ready_for(job.request):
+            reader = asyncio.create_task(self._read_for(job), name="read LoRAs")
+            self._readers.add(reader)
+            reader.add_done_callback(self._readers.discard)
+            return
         for image_task in job.image_tasks:
             self._batcher.add(image_task)
-        self._report_places()
         self._work.set()
-        return job
+
+    async def _read_for(self, job: Job) -> None:
+        """Read what ``job`` needs in a thread of its own while the engine draws, then queue its images."""
+        try:
+            async with self._reading:
+                model = self.model
+                await _in_own_thread("reading", model.read_for, job.request)
+        except Exception as error:
+            self._drop(job)
+            job.finish(as_image_error(error))
+        if job.done:
+            return
+        if model is self.model:
+            for image_task in job.image_tasks:
+                self._batcher.add(image_task)
+            self._work.set()
+            self._report_places()
+        else:  # another model draws by now
+            self._assign(job)
+
+    def _assign(self, job: Job) -> None:
+        """Let the present model draw ``job``, which has not started."""
+        for image_task in job.image_tasks:
+            image_task.assign(self.model)
+        self._enqueue(job)
 
     def jobs_of(self, owner: Hashable) -> int:
         """Count the unfinished jobs of ``owner``."""
@@ -192,12 +232,7 @@ class Engine:
         if self._switching.locked():
             raise DarkroomError("Another model is being loaded already. Please wait until it draws.")
         async with self._switching:
-            loop = asyncio.get_running_loop()
-            loader = WorkerThread("loading")
-            try:
-                model, safety_check = await loop.run_in_executor(loader, load)
-            finally:
-                loader.shutdown(wait=False)
+            model, safety_check = await _in_own_thread("loading", load)
             await self._finish_started()
             self.model = model
             self._safety_check = safety_check
@@ -205,15 +240,15 @@ class Engine:
             self.prices = Prices(LatencyModel())
             waiting = list(self._batcher.waiting())
             self._batcher = Batcher(self.config.max_rows or INITIAL_ROWS, self.prices)
-            for image_task in waiting:
-                image_task.assign(model)
-                self._batcher.add(image_task)
             for job in list(self._jobs):
                 try:
                     model.validate(job.request)
                 except InvalidRequestError as error:
                     self._drop(job)
                     job.finish(error)
+            for job in {image_task.job: None for image_task in waiting}:
+                if not job.done:
+                    self._assign(job)
             self._work.set()
             await self._worker.call(self.config.step_seconds, release_memory)
             self._compile_in_background()
@@ -348,3 +383,12 @@ class Engine:
     def _forget(self, job: Job) -> None:
         if job in self._jobs:
             self._jobs.remove(job)
+
+
+async def _in_own_thread(name: str, call: Callable[..., T], /, *arguments: Any) -> T:
+    """Return ``call(*arguments)`` from a thread that ends then, because its OpenMP team would slow others down."""
+    thread = WorkerThread(name)
+    try:
+        return await asyncio.get_running_loop().run_in_executor(thread, call, *arguments)
+    finally:
+        thread.shutdown(wait=False)

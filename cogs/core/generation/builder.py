@@ -10,11 +10,12 @@ from PIL import Image
 
 from cogs.core.policy.context import Context
 from cogs.core.request.options import Options, parse_size
-from cogs.core.request.prompt import ParsedPrompt, clean, validate_prompt
+from cogs.core.request.prompt import ParsedPrompt, clean, take_loras, validate_prompt
 from cogs.core.request.prompt_matrix import expand, prompt_fields
 from cogs.core.request.styles import Style, find_style, styles_of_words
 from diffusion.errors import Problems
 from diffusion.families.spec import ModelSpec
+from diffusion.lora.tags import Loras, join_loras
 from diffusion.request import (
     MAX_UPSCALED_SIDE,
     UPSCALES,
@@ -25,6 +26,7 @@ from diffusion.request import (
     validate_most,
 )
 from diffusion.serving.interface import ImageEngine
+from diffusion.text import Text
 
 NO_OPTIONS: Final = Options()
 ANY_IMAGE: Final = Image.new("RGB", (1, 1))  # stands for a picture that was not read yet
@@ -73,7 +75,7 @@ class RequestBuilder:
         _lower(settings, _maxima(context.limits), problems)
         settings.setdefault("upscale", self._default_upscale(settings["width"], settings["height"]))
         with problems.collect():
-            request = self.model.request(**_with_prompt(settings, prompt, style))
+            request = self.model.request(**self._with_prompt(settings, prompt, style))
             self.model.validate(request)
         problems.report()
         return request
@@ -100,7 +102,7 @@ class RequestBuilder:
         _lower(settings, maxima, problems)
         start_step = start_step_for(request.start_step / request.steps, settings.get("steps", request.steps))
         with problems.collect():
-            edited = request.replace(start_step=start_step, **_with_prompt(settings, prompt, style))
+            edited = request.replace(start_step=start_step, **self._with_prompt(settings, prompt, style))
             self.model.validate(edited)
         problems.report()
         return edited
@@ -115,10 +117,43 @@ class RequestBuilder:
                 break
         return [*request.prompts, *filter(None, [negative])]
 
+    def lora_notes(self, request: ImageRequest) -> list[Text]:
+        """Return a note on each LoRA of ``request`` whose trigger words are not in its prompts."""
+        typed = " ".join(request.prompts).lower()
+        loras = [self.model.loras[name] for name, _ in request.loras if name in self.model.loras]
+        silent = [lora for lora in loras if lora.triggers and not any(word.lower() in typed for word in lora.triggers)]
+        return [
+            Text(
+                "The LoRA {name} was trained with these words: {words}. Add one to the prompt if you do not see its effect.",
+                name=lora.name,
+                words=", ".join(f"“{word}”" for word in lora.triggers),
+            )
+            for lora in silent
+        ]
+
     def fit_aspect(self, aspect: tuple[float, float], limits: Limits) -> tuple[int, int]:
         """Return the size with the ratio ``aspect`` and the area of the model's square."""
         stretch = (aspect[0] / aspect[1]) ** 0.5
         return self._fit_size(self.model.sample_side * stretch, self.model.sample_side / stretch, limits)
+
+    def _with_prompt(self, settings: dict[str, Any], prompt: ParsedPrompt, style: Style | None) -> dict[str, Any]:
+        """Return ``settings`` with the prompts and LoRAs in the style, and its negative prompt."""
+        text = prompt.text
+        variants = prompt.variants
+        styled: Loras = ()
+        if style:
+            text, styled = take_loras(clean(style.apply(text)))
+            variants = expand(text)
+            if style.negative:
+                negatives = (settings.get("negative_prompt"), style.negative)
+                settings = settings | {"negative_prompt": NEGATIVES_JOINER.join(filter(None, negatives))}
+        loras = self._offered(join_loras(styled, prompt.loras, settings.get("loras", ())))
+        return settings | {"loras": loras} | prompt_fields(validate_prompt(text), variants, settings["count"])
+
+    def _offered(self, loras: Loras) -> Loras:
+        """Return ``loras`` by the names that the model offers, in whichever case they were typed."""
+        names = {name.lower(): name for name in self.model.loras}
+        return join_loras(((names.get(name.lower(), name), weight) for name, weight in loras))
 
     def _default_upscale(self, width: int, height: int) -> int:
         """Return the model's own upscale, lowered to what such a picture allows."""
@@ -186,16 +221,3 @@ def _lower(settings: dict[str, Any], maxima: Mapping[str, int], problems: Proble
 
 def _maxima(limits: Limits) -> dict[str, int]:
     return {"width": limits.side, "height": limits.side, "steps": limits.steps, "count": limits.count}
-
-
-def _with_prompt(settings: dict[str, Any], prompt: ParsedPrompt, style: Style | None) -> dict[str, Any]:
-    """Return ``settings`` with the prompts in the style, and its negative prompt."""
-    text = prompt.text
-    variants = prompt.variants
-    if style:
-        text = clean(style.apply(text))
-        variants = expand(text)
-        if style.negative:
-            negatives = (settings.get("negative_prompt"), style.negative)
-            settings = settings | {"negative_prompt": NEGATIVES_JOINER.join(filter(None, negatives))}
-    return settings | prompt_fields(validate_prompt(text), variants, settings["count"])

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from cogs.core.i18n.catalogues import ENGLISH, say, setting_name
 from cogs.core.request.prompt import clean
+from diffusion.lora.tags import format_list
 from diffusion.request import SAMPLER_NAMES, ImageRequest
 from diffusion.text import N_
 
@@ -30,6 +31,7 @@ SETTING_NAMES: Final = {
     "start_step": "start",
     "guide_label": "steer",
     "label_scale": "steering",
+    "loras": "LoRAs",
 }
 
 
@@ -156,6 +158,8 @@ def _as_list(value: Any) -> Any:
 
 
 def _value_text(value: Any, language: str) -> str:
+    if value and isinstance(value, (list, tuple)) and isinstance(value[0], (list, tuple)):
+        return clean(format_list(value))  # LoRAs and their weights
     if isinstance(value, float):
         return f"{value:g}"
     return say(language, "none") if value in (None, "", [], ()) else SAMPLER_NAMES.get(str(value), str(value))

@@ -4,9 +4,10 @@ import math
 from dataclasses import dataclass
 from typing import Any, Self
 
-from cogs.core.request.prompt import clean, validate_prompt
+from cogs.core.request.prompt import clean, clean_later_prompt
 from cogs.core.request.prompt_matrix import prompt_source
 from diffusion.errors import InvalidRequestError, Problems
+from diffusion.lora.tags import format_tags
 from diffusion.request import MAX_SEED, ImageRequest, random_seed
 
 MAX_GUIDANCE = 30
@@ -30,7 +31,7 @@ class Edit:
     def from_request(cls, request: ImageRequest) -> Self:
         """Fill in the settings of ``request``."""
         return cls(
-            prompt=prompt_source(request),
+            prompt=" ".join(filter(None, (prompt_source(request), format_tags(request.loras)))),
             negative=request.negative_prompt,
             steps=str(request.steps),
             guidance=f"{request.guidance_scale:g}",
@@ -59,7 +60,7 @@ class Edit:
 
 
 def _parse_target(typed: str) -> str:
-    target = validate_prompt(clean(typed))
+    target = clean_later_prompt(typed)
     if not target:
         raise InvalidRequestError("morph_to", "The second prompt is empty. Please say what the picture should become.")
     return target

@@ -1,5 +1,6 @@
 """The options that the drawing commands share, as Discord offers them."""
 
+import asyncio
 import functools
 import inspect
 import re
@@ -15,6 +16,8 @@ from cogs.core.request.prompt import PROMPT_LIMIT, STYLE_LIMIT, clean
 from cogs.core.types import Interaction
 from diffusion.errors import InvalidRequestError
 from diffusion.families.defaults import QUALITIES
+from diffusion.lora.catalogue import Lora
+from diffusion.lora.tags import parse_list
 from diffusion.request import MAX_SEED, SAMPLER_NAMES, UPSCALES
 
 T = TypeVar("T")
@@ -23,6 +26,8 @@ Callback = Callable[..., Coroutine[Any, Any, None]]
 MAX_COUNT: Final = 4
 MAX_FRAMES: Final = 24
 MAX_CHOICES: Final = 25  # Discord's limit on autocomplete
+CHOICE_LENGTH: Final = 100  # characters, Discord's limit
+LORA_LIMIT: Final = 300  # characters
 SIZE: Final = re.compile(r"(\d{1,5})(?: ?[x×*] ?(\d{1,5}))?", re.IGNORECASE | re.ASCII)
 Prompt = Range[str, 1, PROMPT_LIMIT]
 QUALITY_NAMES: Final = {quality: quality.capitalize() for quality in QUALITIES}
@@ -50,16 +55,18 @@ class Options:
     seed: int | None = None
     count: int | None = None
     upscale: int | None = None
+    lora: str | None = None
     private: bool | None = None
     spoiler: bool | None = None
 
     def request_fields(self) -> dict[str, Any]:
         """Return the choices by the fields of `ImageRequest`.
 
-        Raises `InvalidRequestError` for an unreadable size.
+        Raises `InvalidRequestError` for an unreadable size or LoRA.
         """
         width, height = parse_size(self.size) if self.size else (None, None)
         fields = {
+            "loras": parse_list(clean(self.lora)) if self.lora else None,
             "negative_prompt": None if self.negative is None else clean(self.negative),
             "width": width,
             "height": height,
@@ -90,6 +97,16 @@ async def suggest_labels(interaction: Interaction, current: str) -> list[Choice[
     return matching_choices(interaction.client.service.engine.model.guide_labels, current)
 
 
+async def suggest_loras(interaction: Interaction, current: str) -> list[Choice[str]]:
+    """Suggest the LoRAs that the model can use, with their trigger words.
+
+    They complete the last of the list that the member types.
+    """
+    model = interaction.client.service.engine.model
+    await asyncio.to_thread(model.refresh_loras)
+    return lora_choices(model.loras.values(), current)
+
+
 class SharedOption(NamedTuple):
     """How Discord offers one field of `Options`."""
 
@@ -114,6 +131,9 @@ SHARED: Final = {
     "seed": SharedOption(Range[int, 0, MAX_SEED], "The same seed and settings make the same picture"),
     "count": SharedOption(Range[int, 1, MAX_COUNT], "The number of pictures"),
     "upscale": SharedOption(int, "How many times to enlarge the picture before it is posted", UPSCALE_CHOICES),
+    "lora": SharedOption(
+        Range[str, 1, LORA_LIMIT], "LoRAs that change the model, with weights: name:0.8, other", suggest=suggest_loras
+    ),
     "private": SharedOption(bool, "Show the pictures to you only"),
     "spoiler": SharedOption(bool, "Hide the pictures until they are clicked"),
 }
@@ -179,6 +199,20 @@ def matching_choices(words: Iterable[str], current: str) -> list[Choice[str]]:
     """
     typed = current.lower().strip()
     return [Choice(name=word, value=word) for word in words if typed in word.lower()][:MAX_CHOICES]
+
+
+def lora_choices(loras: Iterable[Lora], current: str) -> list[Choice[str]]:
+    """Return lists that complete ``current``, which the member has typed so far."""
+    before, comma, typed = current.rpartition(",")
+    name, colon, weight = typed.strip().partition(":")
+    head = f"{before.strip()}{comma} " if comma else ""
+    choices = []
+    for lora in loras:
+        value = f"{head}{lora.name}{colon}{weight}"
+        if lora.problem is None and name.strip().lower() in lora.name.lower() and len(value) <= CHOICE_LENGTH:
+            words = f" · {', '.join(lora.triggers)}" if lora.triggers else ""
+            choices.append(Choice(name=f"{value}{words}"[:CHOICE_LENGTH], value=value))
+    return choices[:MAX_CHOICES]
 
 
 def size_choices(side: int, current: str, language: str = ENGLISH) -> list[Choice[str]]:

@@ -10,6 +10,7 @@ from cogs.core.request.flags import STYLE_LIMIT, parse_flags, unknown_flags_note
 from cogs.core.request.prompt_matrix import expand
 from cogs.core.request.syntax_notes import syntax_notes
 from diffusion.errors import InvalidRequestError, Problems
+from diffusion.lora.tags import Loras, take_tags
 from diffusion.text import Text, plural
 
 __all__ = ["PROMPT_LIMIT", "STYLE_LIMIT", "ParsedPrompt", "clean", "parse_prompt", "validate_prompt"]
@@ -29,8 +30,8 @@ class ParsedPrompt:
     """A prompt without its flags.
 
     ``variants`` are the prompts that ``text`` stands for: several if it has alternatives in braces. ``flags`` are settings by
-    name. ``notes`` tell the member what has no effect here. ``errors`` are about flags and variants; `RequestBuilder` raises
-    them together with those of the options.
+    name, ``loras`` those of its tags. ``notes`` tell the member what has no effect here. ``errors`` are about tags, flags and
+    variants; `RequestBuilder` raises them together with those of the options.
     """
 
     text: str
@@ -38,6 +39,7 @@ class ParsedPrompt:
     flags: Mapping[str, Any]
     notes: tuple[Text, ...] = ()
     errors: tuple[InvalidRequestError, ...] = ()
+    loras: Loras = ()
 
 
 def parse_prompt(text: str, negative: str | None = None) -> ParsedPrompt:
@@ -45,15 +47,42 @@ def parse_prompt(text: str, negative: str | None = None) -> ParsedPrompt:
 
     The notes are about ``negative``, the negative prompt of an option, too.
     """
-    parsed = parse_flags(clean(text))
+    problems = Problems()
+    text = clean(text)
+    loras: Loras = ()
+    with problems.collect():
+        text, loras = take_loras(text)
+    parsed = parse_flags(text)
     notes = syntax_notes((parsed.text, parsed.settings.get("negative_prompt", ""), negative or ""))
     if parsed.unknown:
         notes = (unknown_flags_note(parsed.unknown), *notes)
     variants: tuple[str, ...] = (parsed.text,)
-    problems = Problems(parsed.errors)
+    problems.errors += parsed.errors
     with problems.collect():
         variants = expand(parsed.text)
-    return ParsedPrompt(parsed.text, variants, parsed.settings, notes, tuple(problems.errors))
+    return ParsedPrompt(parsed.text, variants, parsed.settings, notes, tuple(problems.errors), loras)
+
+
+def take_loras(text: str) -> tuple[str, Loras]:
+    """Take the LoRAs out of a prompt; raises `InvalidRequestError`.
+
+    A LoRA belongs to all pictures of a prompt, so it may not be one of the alternatives in braces.
+    """
+    kept, loras = take_tags(text)
+    if loras and "{" in text and len({frozenset(take_tags(variant)[1]) for variant in expand(text)}) > 1:
+        raise InvalidRequestError("loras", "A LoRA holds for all pictures of a prompt. Put it outside of the braces.")
+    return kept, loras
+
+
+def clean_later_prompt(text: str) -> str:
+    """Return a prompt that follows another one in the same picture.
+
+    Raises `InvalidRequestError` if it is too long or names LoRAs, which the picture has from its start.
+    """
+    cleaned, loras = take_tags(clean(text))
+    if loras:
+        raise InvalidRequestError("loras", "A picture keeps its LoRAs to the end. Put them into its first prompt.")
+    return validate_prompt(cleaned)
 
 
 def clean(text: str) -> str:

@@ -21,8 +21,12 @@ NOTES: Final = (
         N_("Emphasis such as `(word:1.3)`, `((word))` or `[word]` has no effect here. Put what matters first."),
     ),
     (
-        re.compile(r"<(?:lora|lyco|hypernet|embedding):|(?<!\w)embedding:\w", re.IGNORECASE),
-        N_("LoRAs and embeddings such as `<lora:name:1>` are not supported, so I read them as words."),
+        re.compile(r"<(?:lyco|hypernet|embedding):|(?<!\w)embedding:\w", re.IGNORECASE),
+        N_("Embeddings and hypernetworks such as `embedding:name` are not supported, so I read them as words."),
+    ),
+    (
+        re.compile(r"<lora:", re.IGNORECASE),
+        N_("A LoRA in a negative prompt has no effect: I read it as words. Put it into the prompt."),
     ),
 )
 

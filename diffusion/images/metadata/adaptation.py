@@ -2,11 +2,13 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from diffusion.images.metadata.recipe import Recipe
-from diffusion.request import MAX_UPSCALED_SIDE, SAMPLER_NAMES, UPSCALES, Limits
+from diffusion.lora.catalogue import Lora
+from diffusion.lora.tags import find_tags
+from diffusion.request import MAX_LORA_WEIGHT, MAX_LORAS, MAX_UPSCALED_SIDE, SAMPLER_NAMES, UPSCALES, Limits
 from diffusion.text import N_, Text
 
 # Samplers by the letters and digits of their names: the same ones here, then the nearest by a part of the name.
@@ -55,6 +57,8 @@ class Model(Protocol):
     guide_labels: tuple[str, ...]
 
     @property
+    def loras(self) -> Mapping[str, Lora]: ...  # noqa: D102
+    @property
     def max_tokens(self) -> int: ...  # noqa: D102
     def count_tokens(self, text: str) -> int: ...  # noqa: D102
 
@@ -66,6 +70,7 @@ def adapt(recipe: Recipe, model: Model, limits: Limits) -> tuple[dict[str, Any],
     """
     adaptation = _Adaptation(recipe, model, limits)
     adaptation.adapt_prompts()
+    adaptation.adapt_loras()
     adaptation.adapt_size()
     adaptation.adapt_number("steps", 1, limits.steps)
     adaptation.adapt_number("guidance_scale", 0, MAX_GUIDANCE)
@@ -96,8 +101,19 @@ class _Adaptation:
             if self.settings[field] != text or len(whole) > MAX_PROMPT:
                 name = field.replace("_", " ")
                 self.notes.append(Text("The {field} is too long for this model, so its end is left out.", field=name))
-        if self.recipe.loras or any(LORA.search(self.found.get(field, "")[:MAX_PROMPT]) for field in PROMPT_FIELDS):
-            self.notes.append(Text("LoRAs are not supported, so they are left out."))
+
+    def adapt_loras(self) -> None:
+        """Keep the LoRAs that the model has. Those without a known weight get 1."""
+        offered = {lora.name.lower(): lora.name for lora in self.model.loras.values() if lora.problem is None}
+        asked = _asked_loras(self.recipe)
+        kept = {offered[name.lower()]: weight for name, weight in asked.items() if name.lower() in offered}
+        kept = {name: weight for name, weight in kept.items() if abs(weight) <= MAX_LORA_WEIGHT}
+        kept = dict(tuple(kept.items())[:MAX_LORAS])
+        if kept:
+            self.settings["loras"] = tuple(kept.items())
+        if left_out := [name for name in asked if offered.get(name.lower()) not in kept]:
+            names = _join_names(left_out)
+            self.notes.append(Text("These LoRAs are not offered here, so they are left out: {names}.", names=names))
 
     def adapt_size(self) -> None:
         size = _fitting_size(self.found, self.model.grid, self.limits.side)
@@ -156,6 +172,24 @@ class _Adaptation:
         if self.recipe.unread:
             names = _join_names(self.recipe.unread)
             self.notes.append(Text("I cannot read these parts of the file, so something may be missing: {names}.", names=names))
+
+
+def _asked_loras(recipe: Recipe) -> dict[str, float]:
+    """Return the LoRAs of ``recipe`` and their weights.
+
+    Tags in the prompts have both. Without any, the names alone count, because they may be titles of the same LoRAs.
+    """
+    found = {str(name): float(weight) for name, weight in recipe.settings.get("loras") or ()}
+    for field in PROMPT_FIELDS:
+        for tag in LORA.finditer(recipe.settings.get(field, "")[:MAX_PROMPT]):
+            _, loras = find_tags(tag[0])
+            found |= dict(loras) or {tag[0].strip("<>").partition(":")[2].partition(":")[0]: math.inf}
+    return found or {_file_stem(name): 1.0 for name in recipe.loras}
+
+
+def _file_stem(name: str) -> str:
+    """Return the name of a LoRA that other tools give as a path."""
+    return re.split(r"[\\/]", name)[-1].removesuffix(".safetensors")
 
 
 def _strip_syntax(text: str) -> str:

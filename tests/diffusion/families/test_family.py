@@ -20,7 +20,7 @@ from diffusion.serving.engine import Engine
 class Letters(Family):
     """Hears one row of code points of any length and the picture's size; its latents are pixels, 3 to a cell of 4 x 4."""
 
-    pipeline, parts = "LettersPipeline", MappingProxyType({})
+    pipeline, label, parts = "LettersPipeline", "Letters", MappingProxyType({})
     samplers = MappingProxyType({"euler": Sampler(EulerDiscreteScheduler)})
     guidance_above = float("inf")  # its network knows the scale itself: one row is enough
     grid, latent_factor, latent_channels, sample_side, max_tokens, tokenizer = 8, 4, 3, 16, 50, None

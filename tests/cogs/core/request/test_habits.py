@@ -111,7 +111,7 @@ async def test_syntax_of_other_tools_is_noted_privately(server):
     settings, result = await made(server, **options)
     assert (settings["prompt"], settings["sampler"]) == ("(fox:1.2)", "euler_a")
     (note,) = result.followups
-    assert note.ephemeral and "Emphasis" in note.content and "LoRAs" in note.content
+    assert note.ephemeral and "Emphasis" in note.content and "LoRA in a negative prompt" in note.content
 
 
 async def test_custom_styles_are_offered_and_applied(server):

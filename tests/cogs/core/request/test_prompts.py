@@ -301,9 +301,9 @@ def test_clean_keeps_what_members_can_see(text, kept):
         ("((masterpiece)), fox", ["Emphasis"]),
         ("fox [blurry]", ["Emphasis"]),
         ("fox --no (hands:1.4)", ["Emphasis"]),
-        ("fox <lora:ink:0.8>", ["LoRAs"]),
-        ("fox embedding:easynegative", ["LoRAs"]),
-        ("(fox:1.2) <lora:x:1> --v 6 --ar 3:2 http://a.b", ["unknown flags", "a link", "Emphasis", "LoRAs"]),
+        ("fox <lora:ink:0.8>", []),
+        ("fox embedding:easynegative", ["Embeddings"]),
+        ("(fox:1.2) <lyco:x:1> --v 6 --ar 3:2 http://a.b", ["unknown flags", "a link", "Emphasis", "Embeddings"]),
     ],
 )
 def test_parse_prompt_notes_what_has_no_effect(text, words):

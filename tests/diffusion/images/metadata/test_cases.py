@@ -35,7 +35,12 @@ READ = {
     "civitai_resources.png": (
         FOX
         | SQUARE
-        | {"prompt": "a red fox, (snow:1.2) <lora:style:0.7>", "negative_prompt": "blurry,\nbad", "sampler": "dpm++"},
+        | {
+            "prompt": "a red fox, (snow:1.2)",
+            "loras": (("style", 0.7),),
+            "negative_prompt": "blurry,\nbad",
+            "sampler": "dpm++",
+        },
         "Some Mix v3",
         "DPM++ 2M Karras",
     ),

@@ -1,5 +1,6 @@
 import json
 import re
+from types import MappingProxyType
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +13,9 @@ from diffusion.images.metadata.adaptation import adapt
 from diffusion.images.metadata.recipe import Recipe
 from diffusion.images.metadata.registry import read_recipe
 from diffusion.images.parameters import format_parameters
+from diffusion.lora.catalogue import Lora
 from diffusion.request import ImageRequest, Limits
+from diffusion.text import Text
 from tests.support.foreign_metadata import FROM_A1111, node, with_texts, workflow
 
 LIMITS = Limits(side=256, steps=50, count=4)
@@ -24,6 +27,7 @@ def of_graph(graph):
 
 class Model:
     name, grid, guide_labels, max_tokens = "tiny", 8, ("red",), 6
+    loras = MappingProxyType({"Ink": Lora("Ink"), "old": Lora("old", problem=Text("no"))})
 
     def count_tokens(self, text):
         return len(text.split())
@@ -142,7 +146,7 @@ def test_adapt_clamps_values_with_a_note(told, kept):
     ("recipe", "note"),
     [
         (Recipe({"prompt": "fox"}, has_source=True), "so I start from noise"),
-        (Recipe({"prompt": "fox"}, loras=("ink",)), "LoRAs are not supported"),
+        (Recipe({"prompt": "fox"}, loras=("ash", "old")), "LoRAs are not offered here, so they are left out: ash, old"),
         (Recipe({"prompt": "fox"}, left_out=("ControlNet", "x" * 99)), f"left out: ControlNet, {'x' * 30}."),
         (Recipe({"prompt": "fox"}, unread=tuple("abcdef")), "cannot read these parts of the file, .*: a, b, c, d, …"),
     ],
@@ -230,3 +234,29 @@ def test_read_graph_accepts_or_rejects_any_graph(graph):
         return
     found, _ = adapt(recipe, Model(), LIMITS)
     ImageRequest(**found | {"prompt": found["prompt"] or "fox"})
+
+
+@pytest.mark.parametrize(
+    ("recipe", "loras", "left_out"),
+    [
+        (Recipe({"prompt": "fox <lora:ink:0.5> <lora:ash:1>"}), (("Ink", 0.5),), "ash"),
+        (Recipe({"prompt": "fox", "loras": [["Ink", -0.5]]}, loras=("Ink Style v2",)), (("Ink", -0.5),), ""),
+        (Recipe({"prompt": "fox"}, loras=("styles\\ink.safetensors",)), (("Ink", 1.0),), ""),
+        (Recipe({"prompt": "fox <lora:ink:0.5:0.7>"}), (), "ink"),
+        (Recipe({"prompt": "fox <lora:ink:99>"}), (), "ink"),
+    ],
+    ids=range(5),
+)
+def test_adapt_keeps_the_loras_that_the_model_has(recipe, loras, left_out):
+    settings, notes = adapt(recipe, Model(), LIMITS)
+    assert (settings["prompt"], settings.get("loras", ())) == ("fox", loras)
+    sentences = [f"These LoRAs are not offered here, so they are left out: {left_out}."] if left_out else []
+    assert [str(note) for note in notes] == sentences
+
+
+def test_read_recipe_reads_the_loras_of_own_pictures():
+    request = ImageRequest("a fox", loras=(("Ink", 0.8), ("b c", -1.0)))
+    text = format_parameters(request, 1, "tiny")
+    assert text.startswith("a fox <lora:Ink:0.8> <lora:b c:-1>\n")
+    recipe = read_recipe(to_png(Image.new("RGB", (8, 8)), text))
+    assert (recipe.settings["prompt"], recipe.settings["loras"]) == ("a fox", request.loras)

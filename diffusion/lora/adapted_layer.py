@@ -1,0 +1,153 @@
+"""Layers that add LoRAs to their outputs, with other LoRAs in each row of a call.
+
+Each adapted layer keeps the columns of all loaded LoRAs: A (columns, inputs) and B (columns, outputs). A row of a call names
+its columns and weights them: y += ((x A_row^T) * w_row) B_row. So rows with other LoRAs share a call, and each pays for its
+own columns alone. For a row it is Hu et al. 2021 (LoRA), eq. 3.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Hook = Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]
+
+
+@dataclass(frozen=True)
+class RowColumns:
+    """The LoRAs of the rows of a call.
+
+    - ``columns`` (rows, most columns of a row): where each row's LoRAs are in the layers.
+    - ``weights``: their weights, 0 for columns that fill up a row.
+    - ``rows``: which rows of the call these are, None for all.
+    """
+
+    columns: Tensor
+    weights: Tensor
+    rows: Tensor | None = None
+
+
+class Current(threading.local):
+    """The LoRAs of the call that this thread makes; None: none.
+
+    Another thread may call the same network meanwhile, to compile it.
+    """
+
+    columns: RowColumns | None = None
+
+    @contextmanager
+    def use(self, columns: RowColumns | None) -> Iterator[None]:
+        """Add ``columns`` to the calls in this block."""
+        before = self.columns
+        self.columns = columns
+        try:
+            yield
+        finally:
+            self.columns = before
+
+
+class AdaptedLayer:
+    """A hook that adds LoRAs to the outputs of ``module``, a linear layer or a convolution.
+
+    ``down`` is (capacity, inputs), ``up`` (capacity, outputs).
+    """
+
+    def __init__(self, module: nn.Module, current: Current, capacity: int) -> None:
+        weight: Any = module.weight
+        self._current = current
+        self.down: Tensor = weight.new_zeros(capacity, weight[0].numel())
+        self.up: Tensor = weight.new_zeros(capacity, len(weight))
+        self._handle = module.register_forward_hook(self)
+
+    @property
+    def bytes(self) -> int:
+        """The memory of its columns."""
+        return self.down.nbytes + self.up.nbytes
+
+    def write(self, columns: Tensor, down: Tensor, up: Tensor) -> None:
+        """Fill ``columns`` with a LoRA of at most as many; the rest become zero."""
+        for stored, values in ((self.down, down), (self.up, up)):
+            stored[columns] = F.pad(values, (0, 0, 0, len(columns) - len(values))).to(stored)
+
+    def clear(self, columns: Tensor) -> None:
+        """Fill ``columns`` with zeros."""
+        self.down[columns] = 0
+        self.up[columns] = 0
+
+    def grow(self, capacity: int) -> None:
+        """Make room for ``capacity`` columns."""
+        more = max(0, capacity - len(self.down))
+        self.down = torch.cat([self.down, self.down.new_zeros(more, self.down.shape[1])])
+        self.up = torch.cat([self.up, self.up.new_zeros(more, self.up.shape[1])])
+
+    def __call__(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+        """Return ``output`` with the LoRAs of the present call; None leaves it as it is."""
+        if torch.compiler.is_compiling() or (current := self._current.columns) is None:
+            return None
+        read = inputs[0]
+        if current.rows is None:
+            columns = current.columns
+            if len(columns) < len(read):  # all rows have the LoRAs of one
+                columns = columns.expand(len(read), -1)
+            return self._add(module, read, output, columns, current.weights)
+        change = self._add(module, read[current.rows], None, current.columns, current.weights)
+        return output.index_add_(0, current.rows, change.view(len(change), *output.shape[1:]))
+
+    def _add(self, module: nn.Module, read: Tensor, output: Tensor | None, columns: Tensor, weights: Tensor) -> Tensor:
+        """Return ``output``, or zeros, plus the change for ``read``. ``columns`` has one row each."""
+        down = self.down[columns]
+        up = self.up[columns]
+        weights = weights.to(read.dtype)[..., None]
+        if isinstance(module, nn.Conv2d):
+            hidden = _convolve(module, read, down)
+            base = None if output is None else output.flatten(2)
+            changed = _baddbmm(base, up.mT, (hidden.flatten(2) * weights))
+        else:
+            hidden = torch.bmm(read.reshape(len(read), -1, read.shape[-1]), down.mT) * weights.mT
+            base = None if output is None else output.reshape(len(read), -1, output.shape[-1])
+            changed = _baddbmm(base, hidden, up)
+        return changed if output is None else changed.view_as(output)
+
+    def remove(self) -> None:
+        """Leave the layer as it was."""
+        self._handle.remove()
+
+    def __deepcopy__(self, _: Any) -> "Hook":
+        return _unchanged  # copies are converted for other backends, which draw without LoRAs
+
+
+def _unchanged(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    """Leave the output of a copied layer as it is."""
+
+
+def _baddbmm(base: Tensor | None, left: Tensor, right: Tensor) -> Tensor:
+    return torch.bmm(left, right) if base is None else torch.baddbmm(base, left, right)
+
+
+def _convolve(module: nn.Conv2d, read: Tensor, down: Tensor) -> Tensor:
+    """Convolve each row of ``read`` (rows, inputs, h, w) with its own kernels ``down`` (rows, columns, inputs and cells)."""
+    rows, columns, _ = down.shape
+    if module.kernel_size == (1, 1) and module.stride == (1, 1) and module.padding in ((0, 0), "valid"):
+        return torch.bmm(down, read.flatten(2)).view(rows, columns, *read.shape[2:])
+    kernels = down.view(rows * columns, read.shape[1], *module.kernel_size)
+    stacked = read.reshape(1, rows * read.shape[1], *read.shape[2:])
+    hidden = F.conv2d(stacked, kernels, None, module.stride, module.padding, module.dilation, rows)
+    return hidden.view(rows, columns, *hidden.shape[2:])
+
+
+def is_adaptable(module: nn.Module) -> bool:
+    """Whether a LoRA may change ``module``."""
+    return isinstance(module, nn.Linear) or (
+        isinstance(module, nn.Conv2d) and module.groups == 1 and module.padding_mode == "zeros"
+    )
+
+
+def bytes_per_column(module: nn.Module) -> int:
+    """Return the memory of one column of LoRAs in ``module``."""
+    weight: Any = module.weight
+    return int((weight[0].numel() + len(weight)) * weight.element_size())

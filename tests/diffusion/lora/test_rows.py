@@ -1,0 +1,54 @@
+"""Rows with other LoRAs in one call, against one LoRA at a time."""
+
+import copy
+
+from diffusion.request import ImageRequest
+from diffusion.sampling.trajectory import denoise_all
+from tests.support.lora_files import merge
+from tests.support.models import model_of
+
+SCALES = {"style": 2 / 4, "texts": 2 / 4, "convs": 2 / 3}  # alpha / rank of the files
+MIXED = [
+    ImageRequest("a red fox", "", 32, 32, 4, 7.5, "ddim", seed=1),
+    ImageRequest("two cats", "dog", 32, 32, 3, 3.0, "euler", seed=2, loras=(("style", 0.8),)),
+    ImageRequest("a red fox", "dog", 32, 32, 4, 7.5, "dpm++", seed=3, loras=(("texts", -0.6), ("style", 0.5))),
+    ImageRequest("a barn", "", 32, 32, 2, 1.0, "ddim", seed=4, loras=(("convs", 1.2),)),
+]
+
+
+def merged_latents(components, pairs, request):
+    """Draw ``request`` with a copy of the model whose weights have its LoRAs added."""
+    parts = {name: copy.deepcopy(part) for name, part in components.items()}
+    networks = {name: parts[name] for name in ("unet", "text_encoder")}
+    for name, weight in request.loras:
+        merge(networks, pairs[name], weight * SCALES[name])
+    model = model_of(parts)
+    return denoise_all(model, [model.trajectory(request.replace(loras=()))])[0]
+
+
+def difference(found, wanted):
+    return ((found - wanted).abs().max() / wanted.abs().max()).item()
+
+
+def test_mixed_rows_equal_merged_weights(model, components, pairs):
+    together = denoise_all(model, [model.trajectory(request) for request in MIXED])
+    without = denoise_all(model, [model.trajectory(request.replace(loras=())) for request in MIXED])
+    for request, found, plain in zip(MIXED, together, without, strict=True):
+        wanted = merged_latents(components, pairs, request)
+        print(f"{request.loras}: {difference(found, wanted):.1e}, changes {difference(plain, wanted):.2f}")
+        assert difference(found, wanted) <= 1e-5
+        assert not request.loras or difference(plain, wanted) > 0.01
+
+
+def test_mixed_rows_equal_each_alone(model):
+    together = denoise_all(model, [model.trajectory(request) for request in MIXED])
+    for request, found in zip(MIXED, together, strict=True):
+        assert difference(found, denoise_all(model, [model.trajectory(request)])[0]) <= 1e-4
+
+
+def test_pictures_without_lora_are_the_same_to_the_byte(model, components):
+    plain = model_of(components)
+    settings = {"seeds": [1, 2], "steps": 4, "width": 32, "height": 32}
+    model.trajectory(MIXED[1])  # loads a LoRA
+    drawn = model.generate(["a fox", "a cat"], **settings)
+    assert [image.tobytes() for image in drawn] == [image.tobytes() for image in plain.generate(["a fox", "a cat"], **settings)]
