@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
 from diffusion.families.model import ImageModel
 from diffusion.loading.random_weights import build_tiny_components
@@ -16,6 +17,8 @@ from tests.support.models import build_classifier, model_of
 
 FUZZ = 100
 SHARED_FIXTURES = ("tests/diffusion/cluster", "tests/diffusion/training")  # each folder sets up much, once
+# What takes long begins first, so that no process is left alone with it at the end.
+LONGEST = ("tests/diffusion/cluster", "tests/test_command_lines.py", "tests/diffusion/loading", "tests/cogs/core/generation")
 
 
 def pytest_addoption(parser):
@@ -43,13 +46,23 @@ def pytest_configure(config):
     settings.load_profile("fuzz")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+class Scheduling(LoadScopeScheduling):
+    """Let one process run all tests of a file, and of a folder whose tests share what takes long to set up."""
+
+    def _split_scope(self, nodeid):
+        file = nodeid.partition("::")[0]
+        return next((folder for folder in SHARED_FIXTURES if file.startswith(folder)), file)
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return Scheduling(config, log)
+
+
 def pytest_collection_modifyitems(items):
-    """Let one worker run all tests of a file, and of a folder whose tests share what takes long to set up."""
-    for item in items:
-        file = item.nodeid.partition("::")[0]
-        folder = next((folder for folder in SHARED_FIXTURES if file.startswith(folder)), file)
-        item.add_marker(pytest.mark.xdist_group(folder))
+    def rank(item):
+        return next((rank for rank, start in enumerate(LONGEST) if item.nodeid.startswith(start)), len(LONGEST))
+
+    items.sort(key=rank)
 
 
 @pytest.fixture(scope="session", params=["epsilon", "v_prediction"])
