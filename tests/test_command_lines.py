@@ -1,10 +1,12 @@
-"""The two command lines, run as a person runs them."""
+"""The two command lines, as a person runs them: in a process of their own, or in this one where that changes nothing."""
 
 import socket
+import sys
 
 import pytest
 from PIL import Image
 
+from diffusion.__main__ import main
 from diffusion.images.animation import decode_animation
 from diffusion.images.masks import box_mask
 from diffusion.images.parameters import read_parameters
@@ -51,44 +53,59 @@ def test_diffusion_command_writes_pictures(tiny_folder, tmp_path):
         assert picture.size == (32, 32)
 
 
-def test_diffusion_command_upscales(tiny_folder, tmp_path):
-    target = tmp_path / "apple.png"
-    ended = run("-m", "diffusion", "red apple", "-o", target, "--model", tiny_folder, "--steps", 2, "--upscale", 2)
-    assert ended.returncode == 0, ended.stderr
+@pytest.fixture
+def draw(monkeypatch, tmp_path):
+    """Run the command here, with a file to write, and return its status and that file."""
+
+    def run_here(*arguments):
+        target = tmp_path / "apple.png"
+        monkeypatch.setattr(sys, "argv", ["diffusion", "apple", "-o", str(target), *map(str, arguments)])
+        return main(), target
+
+    return run_here
+
+
+def test_diffusion_command_upscales(draw, tiny_folder):
+    status, target = draw("--model", tiny_folder, "--steps", 2, "--upscale", 2)
+    assert status == 0
     assert read_parameters(target.read_bytes())["upscale"] == 2
     with Image.open(target) as picture:
         assert picture.size == (64, 64)
 
 
-def test_diffusion_command_steers(tmp_path):
-    target = tmp_path / "apple.png"
-    ended = run("-m", "diffusion", "apple", "-o", target, "--steps", 2, "--steer", "red", "--steer-scale", 3)
-    assert ended.returncode == 0, ended.stderr
+def test_diffusion_command_steers(draw):
+    status, target = draw("--steps", 2, "--steer", "red", "--steer-scale", 3)
+    assert status == 0
     settings = read_parameters(target.read_bytes())
     assert (settings["guide_label"], settings["label_scale"]) == ("red", 3.0)
 
 
-def test_diffusion_command_inpaints_and_morphs(tiny_folder, tmp_path):
-    image, mask, target = tmp_path / "in.png", tmp_path / "mask.png", tmp_path / "out.png"
+def test_diffusion_command_inpaints(draw, tiny_folder, tmp_path):
+    image, mask = tmp_path / "in.png", tmp_path / "mask.png"
     Image.new("RGB", (32, 32), "red").save(image)
     box_mask((64, 64), (0, 0, 32, 64)).save(mask)
-    arguments = ["apple", "-o", target, "--model", tiny_folder, "--steps", 2]
-    ended = run("-m", "diffusion", *arguments, "--image", image, "--mask", mask)
-    assert ended.returncode == 0, ended.stderr
+    status, target = draw("--model", tiny_folder, "--steps", 2, "--image", image, "--mask", mask)
+    assert status == 0
     with Image.open(target) as picture:
         assert set(picture.crop((16, 0, 32, 32)).get_flattened_data()) == {(255, 0, 0)}
-    ended = run("-m", "diffusion", *arguments, "--morph-to", "pear", "--frames", 3)
-    assert ended.stdout.split() == [str(target.with_suffix(".webp"))]
+
+
+def test_diffusion_command_morphs(draw, tiny_folder, capsys):
+    status, target = draw("--model", tiny_folder, "--steps", 2, "--morph-to", "pear", "--frames", 3)
+    assert status == 0
+    assert capsys.readouterr().out.split() == [str(target.with_suffix(".webp"))]
     assert len(decode_animation(target.with_suffix(".webp").read_bytes())[0]) == 4
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"), [([""], "empty"), (["fox", "--steps", "0"], "step"), (["fox", "--image", "nowhere.png"], "nowhere")]
 )
-def test_diffusion_command_explains_invalid_arguments(tiny_folder, arguments, words):
-    ended = run("-m", "diffusion", *arguments, "--model", tiny_folder)
-    assert ended.returncode == 2
-    assert words in ended.stderr and "Traceback" not in ended.stderr
+def test_diffusion_command_explains_invalid_arguments(monkeypatch, capsys, tiny_folder, arguments, words):
+    monkeypatch.setattr(sys, "argv", ["diffusion", *arguments, "--model", str(tiny_folder)])
+    assert main() == 2
+    told = capsys.readouterr().err
+    assert words in told
+    assert "Traceback" not in told
 
 
 def test_preview_explains_a_port_in_use(tiny_folder):
