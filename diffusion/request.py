@@ -19,7 +19,23 @@ SAMPLER_NAMES: Final = {
     "heun": "Heun",
     "dpm++": "DPM++ 2M Karras",
     "unipc": "UniPC",
+    "dpm++_2m_sde": "DPM++ 2M SDE",
+    "dpm++_2m_sde_karras": "DPM++ 2M SDE Karras",
+    "dpm++_sde": "DPM++ SDE",
+    "dpm++_sde_karras": "DPM++ SDE Karras",
+    "dpm2": "DPM2",
+    "deis": "DEIS",
+    "pndm": "PNDM",
+    "ddpm": "DDPM",
+    "euler_trailing": "Euler trailing",
+    "euler_a_trailing": "Euler a trailing",
+    "ddim_trailing": "DDIM trailing",
+    "lcm": "LCM",
+    "tcd": "TCD",
+    "flow_euler": "Flow Euler",
+    "flow_heun": "Flow Heun",
 }
+TWO_CALL_SAMPLERS: Final = ("heun", "dpm2", "flow_heun")  # in each step but the last
 MAX_SEED: Final = 2**32 - 1
 ANIMATION_NAMES: Final = {"webp": "WebP", "gif": "GIF"}
 UPSCALES: Final = (1, 2, 4)
@@ -213,10 +229,12 @@ class ImageRequest:
     def evaluations(self) -> int:
         """The network calls of one image: one per step.
 
-        Heun's method takes two in each step but the last.
+        Some samplers take two in each step but the last, and PNDM takes its second one twice.
         """
         steps = self.steps - self.start_step
-        return 2 * steps - 1 if self.sampler == "heun" else steps
+        if self.sampler in TWO_CALL_SAMPLERS:
+            return 2 * steps - 1
+        return steps + 1 if self.sampler == "pndm" and steps > 1 else steps
 
     @property
     def prompts(self) -> tuple[str, ...]:

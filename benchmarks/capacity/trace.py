@@ -15,7 +15,7 @@ from typing import Any, Final
 from PIL import Image
 
 from diffusion.families.defaults import QUALITIES, Defaults
-from diffusion.request import SAMPLER_NAMES, ImageRequest, start_step_for
+from diffusion.request import ImageRequest, start_step_for
 
 MEMBERS: Final = 1_000_000
 HOUR_SECONDS: Final = 3600.0
@@ -36,6 +36,7 @@ UNGUIDED_SHARE: Final = 0.05  # of the requests
 IMG2IMG_SHARE: Final = 0.15  # of the requests start from a picture and keep 20 to 80 % of it
 
 DEFAULTS: Final = Defaults()
+SAMPLERS: Final = ("lms", "ddim", "euler", "euler_a", "heun", "dpm++", "unipc")
 PRESETS: Final = {quality: DEFAULTS.of(quality) for quality in QUALITIES}
 SOURCE_IMAGE: Final = Image.new("RGB", (64, 64), "red")
 
@@ -124,7 +125,7 @@ class Community:
 
     def _draw_request(self, rng: random.Random) -> ImageRequest:
         """Draw a random request."""
-        custom = {"sampler": rng.choice([*SAMPLER_NAMES]), "steps": rng.randint(10, 50)}
+        custom = {"sampler": rng.choice(SAMPLERS), "steps": rng.randint(10, 50)}
         settings: dict[str, Any] = PRESETS.get(_pick(rng, QUALITY_WEIGHTS), custom)
         width, height = (round(share * self.side) // self.cell * self.cell for share in _pick(rng, SIZE_WEIGHTS))
         if rng.random() < IMG2IMG_SHARE:

@@ -19,6 +19,7 @@ from diffusion.request import SAMPLER_NAMES
 # What a modest member does with a result, by weight.
 DRAW_BUTTON_WEIGHTS = {"reroll": 14, "subtle": 4, "strong": 5, "upscale": 3}  # buttons
 ACTION_WEIGHTS = {"imagine": 49, "similar": 10, "edit": 7, "dismiss": 3, "info": 2, "delete": 3} | DRAW_BUTTON_WEIGHTS
+SAMPLERS = [name for name in SAMPLER_NAMES if not name.startswith("flow_")]  # of Stable Diffusion
 CANCEL_SHARE = 0.05  # of the requests
 TEXT_INPUT_TYPE = 4  # Discord's number for this component
 POLL_SECONDS = 0.1  # between two checks of a message
@@ -127,7 +128,7 @@ class Crowd:
 
     async def _imagine(self, member: Any, channel: Any, rng: random.Random) -> SentRequest:
         options: dict[str, Any] = {"steps": rng.randint(8, 25), "count": rng.choice((1, 1, 2))}
-        for name, values in (("size", self.sizes), ("sampler", list(SAMPLER_NAMES)), ("upscale", (1, 2)), ("private", (True,))):
+        for name, values in (("size", self.sizes), ("sampler", SAMPLERS), ("upscale", (1, 2)), ("private", (True,))):
             if rng.random() < 0.3:
                 options[name] = rng.choice(values)
         prompt = f"{rng.choice(PROMPTS)} {rng.randint(0, 10**6)}"

@@ -71,9 +71,10 @@ async def reroll(interaction: Interaction, target: ResultTarget) -> None:
 
 async def more_like_this(interaction: Interaction, target: ResultTarget) -> None:
     """Draw pictures that start from the chosen one."""
+    sampler = interaction.client.service.engine.model.even_sampler
 
     async def prepare(source: ResultSource) -> ImageRequest:
-        request = await source.request()
+        request = (await source.request()).replace(sampler=sampler)
         return img2img(request, await source.picture(target.index), target.index, SIMILARITIES[target.action])
 
     await _accept(interaction, target, prepare, starts_from_picture=True)
@@ -82,12 +83,12 @@ async def more_like_this(interaction: Interaction, target: ResultTarget) -> None
 async def upscale(interaction: Interaction, target: ResultTarget) -> None:
     """Draw a picture again at twice the size."""
     limits = Context.of(interaction).limits
-    start = interaction.client.service.engine.model.defaults.upscale_start
+    model = interaction.client.service.engine.model
 
     async def prepare(source: ResultSource) -> ImageRequest:
-        request = await source.request()
+        request = (await source.request()).replace(sampler=model.even_sampler)
         validate_upscale(request, limits)
-        return upscaled(request, await source.picture(target.index), target.index, start)
+        return upscaled(request, await source.picture(target.index), target.index, model.defaults.upscale_start)
 
     await _accept(interaction, target, prepare, starts_from_picture=True)
 

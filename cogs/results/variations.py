@@ -11,7 +11,6 @@ from diffusion.errors import InvalidRequestError
 from diffusion.request import MAX_UPSCALED_SIDE, ImageRequest, Limits, random_seed, start_step_for
 
 SIMILARITIES: Final = {"subtle": 0.65, "strong": 0.25}
-SAMPLER: Final = "ddim"  # evenly spaced steps: with other samplers a picture may be nearly clean after a third of them
 UPSCALE: Final = 2
 
 
@@ -26,7 +25,8 @@ def with_fresh_seed(request: ImageRequest) -> ImageRequest:
 def img2img(request: ImageRequest, picture: Image.Image, index: int, similarity: float) -> ImageRequest:
     """Return the request for variations of ``picture``.
 
-    ``request`` made the picture as its number ``index``.
+    ``request`` made the picture as its number ``index``. Its sampler should have evenly spaced steps: with others a picture may
+    be nearly clean after a third of them.
     """
     fresh = with_fresh_seed(_single(request, index, request.count_each))
     return fresh.img2img(picture, start_step_for(similarity, request.steps))
@@ -60,5 +60,5 @@ def _single(request: ImageRequest, index: int, count: int) -> ImageRequest:
 
     They share its prompt and seed. A morph keeps all of its frames.
     """
-    own = request.single(index).replace(sampler=SAMPLER)
+    own = request.single(index)
     return own if own.morph_to else own.replace(count=count)

@@ -1,6 +1,6 @@
 """The fields of the settings panel: labels, pages, controls and values."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -103,8 +103,11 @@ def shorten(texts: list[str], language: str) -> list[str]:
     return [*texts[:MAX_SHOWN_MENTIONS], say(language, "… and {count} more", count=more)]
 
 
-def control_of(name: str, value: Any, language: str) -> Any:
-    """Return the control in which a form asks for a field, filled in with ``value``."""
+def control_of(name: str, value: Any, language: str, samplers: Container[str]) -> Any:
+    """Return the control in which a form asks for a field, filled in with ``value``.
+
+    It offers the ``samplers`` of the model, and the one that is chosen.
+    """
     field = SETTING_FIELDS[name]
     if field.mentions:
         select: Any = discord.ui.ChannelSelect if name == "channels" else discord.ui.RoleSelect
@@ -113,7 +116,8 @@ def control_of(name: str, value: Any, language: str) -> Any:
     if field.choices:
         chosen = UNSET if value is None else _choice_of(field, value)
         labels = {UNSET: say(language, NOT_SET)}
-        labels |= {key: _choice_label(field, key, language) for key in field.choices}
+        offered = [key for key in field.choices if name != "sampler" or key in samplers or key == chosen]
+        labels |= {key: _choice_label(field, key, language) for key in offered}
         options = [discord.SelectOption(label=label, value=key, default=key == chosen) for key, label in labels.items()]
         return discord.ui.Select(custom_id=name, options=options, required=False)
     return discord.ui.TextInput(

@@ -1,6 +1,6 @@
 """The panel of /settings: its text, and a form for each page."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any, Final, Literal
 
 import discord
@@ -26,6 +26,7 @@ from cogs.settings.fields import (
     value_text,
 )
 from diffusion.errors import DarkroomError, Problems
+from diffusion.request import SAMPLER_NAMES
 from diffusion.text import N_
 
 SERVERS_ONLY: Final = N_("Only servers have these settings. Here you can use `/settings mine`.")
@@ -48,9 +49,12 @@ class SettingsPageButton(PersistentButton, name="settings"):
         subject = managed_subject(interaction, self.scope)
         if self.page not in PAGES[self.scope]:
             raise DarkroomError("There are no such settings here.")
-        preferences = interaction.client.service.preference_store.get(self.scope, subject)
+        service = interaction.client.service
+        preferences = service.preference_store.get(self.scope, subject)
+        language = Context.of(interaction).language
+        samplers = service.engine.model.samplers
         await interaction.response.send_modal(
-            SettingsPageForm(self.scope, self.page, preferences, Context.of(interaction).language)
+            SettingsPageForm(self.scope, self.page, preferences, language=language, samplers=samplers)
         )
 
 
@@ -59,10 +63,18 @@ class SettingsPageForm(Form):
 
     edits_message = True
 
-    def __init__(self, scope: Scope, page: str, preferences: Preferences, language: str = ENGLISH) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        page: str,
+        preferences: Preferences,
+        *,
+        language: str = ENGLISH,
+        samplers: Container[str] = SAMPLER_NAMES,
+    ) -> None:
         super().__init__(f"{say(language, SCOPE_TITLES[scope])}: {say(language, PAGE_TITLES[page])}")
         self._scope = scope
-        self._controls = {name: control_of(name, getattr(preferences, name), language) for name in PAGES[scope][page]}
+        self._controls = {name: control_of(name, getattr(preferences, name), language, samplers) for name in PAGES[scope][page]}
         for name, control in self._controls.items():
             label = say(language, SETTING_FIELDS[name].label)
             hint = say(language, SETTING_FIELDS[name].hint)

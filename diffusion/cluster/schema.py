@@ -150,7 +150,7 @@ class _SpecMessage(BaseModel):
     model_config = _LENIENT
     name: str
     defaults: Defaults
-    samplers: tuple[str, ...]
+    samplers: dict[str, int]
     guide_labels: tuple[str, ...]
     grid: int
     guidance_above: float
@@ -256,7 +256,7 @@ def encode_spec(model: ModelSpec, can_screen: bool) -> Frame:
     head = {
         "name": model.name,
         "defaults": asdict(model.defaults),
-        "samplers": list(model.samplers),
+        "samplers": dict(model.samplers),
         "guide_labels": list(model.guide_labels),
         "grid": model.grid,
         "guidance_above": model.guidance_above,

@@ -42,6 +42,7 @@ class Defaults:
 
     - ``steps``, ``sampler``, ``guidance_interval``: the quality "standard". ``presets`` has the other qualities; `PRESETS` has
       those that it leaves out.
+    - ``samplers``: those that suit the model; empty: all of its family.
     - ``upscale``: how many times larger than drawn images are posted.
     - ``upscale_start``: the share of the steps that drawing over an image at twice its size skips. A lower share gives more
       details, until the subject is repeated.
@@ -54,6 +55,7 @@ class Defaults:
     sampler: str = "dpm++"
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     presets: dict[Quality, Preset] = field(default_factory=dict)
+    samplers: tuple[str, ...] = ()
     upscale: int = 1
     upscale_start: Annotated[float, Field(ge=0, le=1)] = 0.7
     styles: tuple[Phrase, ...] = DEFAULT_STYLES
@@ -66,27 +68,30 @@ class Defaults:
         return asdict((PRESETS | {"standard": standard, **self.presets})[quality])
 
 
-def read_defaults(folder: Path, family_defaults: Defaults | None = None) -> Defaults:
-    """Read the ``darkroom.json`` of a model's folder.
+def read_defaults(source: Path, family_defaults: Defaults | None = None) -> Defaults:
+    """Read the ``darkroom.json`` of a model's folder, or ``name.darkroom.json`` beside a model in one file.
 
     Missing settings come from ``family_defaults``. Raises `ModelLoadError` for a file that is no JSON, or has unknown names or
     values that no request can have.
     """
     fallback = family_defaults or Defaults()
-    path = folder / DEFAULTS_FILE
+    path = source.with_suffix(f".{DEFAULTS_FILE}") if source.is_file() else source / DEFAULTS_FILE
     if not path.exists():
         return fallback
     try:
         own = TypeAdapter(Defaults).validate_json(path.read_bytes())
         named = json.loads(path.read_bytes())
         defaults = replace(fallback, **{name: getattr(own, name) for name in named})
+        defaults = replace(defaults, presets={**fallback.presets, **own.presets})
         for quality in QUALITIES:
             settings = {"guidance_scale": defaults.guidance_scale, "upscale": defaults.upscale} | defaults.of(quality)
             ImageRequest("a fox", **settings)
+            if defaults.samplers and settings["sampler"] not in defaults.samplers:
+                raise InvalidRequestError("samplers", f"samplers: {settings['sampler']} of {quality} is missing.")
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        raise ModelLoadError(str(folder), f"{DEFAULTS_FILE}: {place + ': ' if place else ''}{first['msg']}") from error
+        raise ModelLoadError(str(source), f"{path.name}: {place + ': ' if place else ''}{first['msg']}") from error
     except InvalidRequestError as error:
-        raise ModelLoadError(str(folder), f"{DEFAULTS_FILE}: {error}") from error
+        raise ModelLoadError(str(source), f"{path.name}: {error}") from error
     return defaults

@@ -25,9 +25,9 @@ class Family(Protocol):
     label: ClassVar[str]  # for sentences
     parts: ClassVar[Mapping[str, type]]  # by folder: all parts to download and load
     optional_parts: ClassVar[tuple[str, ...]] = ()  # those that drawing does not need
-    samplers: ClassVar[Mapping[str, Sampler]]  # those that suit this family
+    samplers: ClassVar[Mapping[str, Sampler]]  # those that suit this family; a model may offer fewer
     defaults: ClassVar[Defaults] = Defaults()
-    guidance_above: ClassVar[float] = 1.0  # the scale above which guidance needs the unconditional row
+    guidance_above: float = 1.0  # the scale above which guidance needs the unconditional row
     schedule_depends_on_size: ClassVar[bool] = False
 
     grid: int  # sides of pictures are multiples of this
@@ -74,6 +74,10 @@ class Family(Protocol):
         if request.guidance_scale <= self.guidance_above:
             return conditional
         return Conditions.stack([self.encode(request.negative_prompt, request), conditional])
+
+    def max_steps_with(self, sampler: str) -> int:
+        """Return the most steps of a picture with ``sampler``."""
+        return self.max_steps
 
     def predict(self, latents: Tensor, timesteps: Tensor, **conditions: Tensor) -> Tensor:
         """Call the denoiser and return its predictions in the shape of ``latents``.

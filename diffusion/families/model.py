@@ -29,7 +29,7 @@ from diffusion.sampling.classifier_guidance import ClassifierGuidance
 from diffusion.sampling.conditions import Conditions
 from diffusion.sampling.denoise import InpaintContext, denoise
 from diffusion.sampling.slerp import slerp
-from diffusion.sampling.solver import Solver, linearize
+from diffusion.sampling.solver import Solver
 from diffusion.sampling.trajectory import Trajectory, denoise_all
 
 SOLVERS_CACHED = 64
@@ -54,7 +54,7 @@ class ImageModel(ModelSpec):
         self.classifier = classifier
         self.name = name
         self.defaults = defaults or family.defaults
-        self.samplers = tuple(family.samplers)
+        self.samplers = {name: family.max_steps_with(name) for name in self.defaults.samplers or family.samplers}
         self.guide_labels = classifier.labels if classifier else ()
         self.grid = family.grid
         self.sample_side = family.sample_side
@@ -167,8 +167,7 @@ class ImageModel(ModelSpec):
 
     def _solver(self, sampler: str, steps: int, start_step: int = 0, shape: tuple[int, ...] = ()) -> Solver:
         try:
-            scheduler = self.family.schedule(sampler, steps, shape)
-            return linearize(scheduler, start_step, self.family.samplers[sampler].draws_noise)
+            return self.family.samplers[sampler].linearize(self.family.schedule(sampler, steps, shape), start_step)
         except DarkroomError:
             raise
         except Exception as error:  # schedulers raise anything, from AssertionError to IndexError
@@ -280,7 +279,8 @@ class ImageModel(ModelSpec):
 
     def timelapse(self, request: ImageRequest, x0_previews: Sequence[Tensor]) -> Image.Image:
         """Stack one preview per step of an image of ``request`` into one tall image."""
-        return to_strip(x0_previews[:: self.family.samplers[request.sampler].scheduler.order])
+        steps = request.steps - (request.start_step if request.image else 0)
+        return to_strip(self.family.samplers[request.sampler].one_per_step(x0_previews, steps))
 
     def generate(
         self, prompts: list[str], *, seeds: list[int] | None = None, noise: Tensor | None = None, **settings: Any

@@ -1,16 +1,17 @@
 """The requests that a model accepts, described without its networks and torch."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
 from diffusion.errors import InvalidRequestError, Problems
 from diffusion.families.defaults import Defaults
 from diffusion.lora.catalogue import Lora
-from diffusion.request import ImageRequest, validate_most
+from diffusion.request import SAMPLER_NAMES, ImageRequest, validate_most
 from diffusion.text import plural
 
 LORAS_NAMED: Final = 10  # of those that a sentence lists
+EVEN_SAMPLERS: Final = ("ddim", "flow_euler")
 
 
 class ModelSpec:
@@ -18,13 +19,14 @@ class ModelSpec:
 
     All methods are safe in any thread. Sides are multiples of ``grid`` pixels, by default ``sample_side``. A latent cell of
     ``latent_channels`` values covers ``latent_factor`` x ``latent_factor`` pixels. Guidance needs a second row in each network
-    call from scales above ``guidance_above`` on. A picture has at most ``max_steps`` steps. ``guide_labels`` are the labels of
-    classifier guidance. The model computes on ``device`` in ``dtype``. `count_tokens` uses ``tokenizer``.
+    call from scales above ``guidance_above`` on. A picture has at most ``max_steps`` steps; ``samplers`` says how many with
+    each sampler. ``guide_labels`` are the labels of classifier guidance. The model computes on ``device`` in ``dtype``.
+    `count_tokens` uses ``tokenizer``.
     """
 
     name: str
     defaults: Defaults
-    samplers: Collection[str]
+    samplers: Mapping[str, int]
     guide_labels: tuple[str, ...]
     grid: int
     latent_factor: int
@@ -49,6 +51,11 @@ class ModelSpec:
         """Count the tokens of ``text`` without its start and end marks."""
         raise NotImplementedError
 
+    @property
+    def even_sampler(self) -> str:
+        """A sampler with evenly spaced steps, where a share of them means the same with any number."""
+        return next((name for name in EVEN_SAMPLERS if name in self.samplers), self.defaults.sampler)
+
     def request(self, prompt: str, **settings: Any) -> ImageRequest:
         """Build a request for ``prompt``.
 
@@ -70,9 +77,9 @@ class ModelSpec:
             with problems.collect():
                 self._validate_side(field, getattr(request, field))
         with problems.collect():
-            self._validate_sampler(request.sampler)
+            self.validate_sampler(request.sampler)
         with problems.collect():
-            validate_most("steps", request.steps, self.max_steps)
+            validate_most("steps", request.steps, self.samplers.get(request.sampler, self.max_steps))
         for prompt in request.prompts:
             with problems.collect():
                 self._validate_text("prompt", prompt)
@@ -85,13 +92,14 @@ class ModelSpec:
                 self._validate_lora(name)
         problems.report()
 
-    def _validate_sampler(self, sampler: str) -> None:
+    def validate_sampler(self, sampler: str) -> None:
+        """Raise `InvalidRequestError` if ``sampler`` is none of this model's."""
         if sampler not in self.samplers:
             raise InvalidRequestError(
                 "sampler",
                 "There is no sampler {name}. Choose one of {known}.",
-                name=repr(sampler),
-                known=", ".join(self.samplers),
+                name=SAMPLER_NAMES.get(sampler, repr(sampler)),
+                known=", ".join(SAMPLER_NAMES[name] for name in self.samplers),
             )
 
     def _validate_side(self, field: str, side: int) -> None:

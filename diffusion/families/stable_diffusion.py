@@ -13,10 +13,11 @@ from diffusion.families.family import Family
 from diffusion.families.stable_diffusion_configs import check_configs, sample_size
 from diffusion.request import ImageRequest
 from diffusion.sampling.conditions import Conditions
-from diffusion.sampling.guidance import predict_x_0
+from diffusion.sampling.guidance import guidance_embedding, predict_x_0
 from diffusion.sampling.samplers import SAMPLERS
 
 PROMPTS_CACHED = 64
+ABOVE_ALL_SCALES = 1000.0  # of guidance
 TILE_SIDE = 1024  # the autoencoder takes larger pictures in overlapping tiles, which bounds its memory
 
 
@@ -39,6 +40,8 @@ class StableDiffusion(Family):
         "StableDiffusionImg2ImgPipeline",
         "StableDiffusionInpaintPipeline",
         "StableDiffusionInpaintPipelineLegacy",
+        "LatentConsistencyModelPipeline",
+        "LatentConsistencyModelImg2ImgPipeline",
     )
     label = "Stable Diffusion 1 and 2"
     optional_parts = ("safety_checker", "feature_extractor", "image_encoder")
@@ -76,6 +79,9 @@ class StableDiffusion(Family):
         # A tokenizer that does not know the limit says 1e30.
         self._context = min(int(tokenizer.model_max_length), int(text_encoder.config.max_position_embeddings))
         self.max_tokens = self._context - 2
+        # A consistency model reads the guidance scale, so that one row is enough.
+        self._guidance_width: int | None = unet.config.time_cond_proj_dim
+        self.guidance_above = ABOVE_ALL_SCALES if self._guidance_width else type(self).guidance_above
         self.max_steps = int(scheduler_config.get("num_train_timesteps", 1000))
         self._alphas_cumprod = DDIMScheduler.from_config(scheduler_config).alphas_cumprod
         self._encode_text = lru_cache(PROMPTS_CACHED)(self._encode_text_uncached)
@@ -104,8 +110,15 @@ class StableDiffusion(Family):
         return len(self._input_ids(text)) - 2
 
     def encode(self, text: str, request: ImageRequest) -> Conditions:
-        """Encode ``text`` of at most `max_tokens` to "prompt_embeds" (1, tokens, width)."""
-        return self._encode_text(text, request.loras)
+        """Encode ``text`` of at most `max_tokens` to "prompt_embeds" (1, tokens, width).
+
+        For a consistency model, "timestep_cond" (1, width) is the guidance scale of ``request``.
+        """
+        conditions = self._encode_text(text, request.loras)
+        if self._guidance_width is None:
+            return conditions
+        guidance = guidance_embedding(request.guidance_scale, self._guidance_width).to(self.device, self.dtype)
+        return conditions.with_tensors({"timestep_cond": guidance})
 
     @torch.inference_mode()
     def _encode_text_uncached(self, text: str, loras: tuple[tuple[str, float], ...]) -> Conditions:
@@ -127,10 +140,18 @@ class StableDiffusion(Family):
     def predict(self, latents: Tensor, timesteps: Tensor, **conditions: Tensor) -> Tensor:
         """Call the UNet and return its predictions in the shape of ``latents``.
 
-        ``latents`` are (rows, channels, h, w), ``timesteps`` (rows,), "prompt_embeds" (rows, tokens, width).
+        ``latents`` are (rows, channels, h, w), ``timesteps`` (rows,), "prompt_embeds" (rows, tokens, width), and
+        "timestep_cond" (rows, width) for a consistency model.
         """
-        prediction: Tensor = self.denoiser(latents, timesteps, conditions["prompt_embeds"], return_dict=False)[0]
+        guidance = conditions.get("timestep_cond")
+        prediction: Tensor = self.denoiser(
+            latents, timesteps, conditions["prompt_embeds"], timestep_cond=guidance, return_dict=False
+        )[0]
         return prediction
+
+    def max_steps_with(self, sampler: str) -> int:
+        """Return the most steps of a picture with ``sampler``."""
+        return self.samplers[sampler].max_steps(self.scheduler_config)
 
     def schedule(self, sampler: str, steps: int, shape: tuple[int, ...]) -> Any:
         """Return diffusers' scheduler with its timesteps set; ``shape`` has no effect."""

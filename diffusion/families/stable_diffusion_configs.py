@@ -9,7 +9,7 @@ DEFAULT_SAMPLE_SIZE: Final = 64  # latent cells, where a configuration leaves it
 PREDICTION_TYPES: Final = ("epsilon", "v_prediction")
 # Their noise schedule is given by betas, as that of all samplers here. EDM's is not.
 SCHEDULERS: Final = {kind.name for kind in KarrasDiffusionSchedulers} - {"EDMEulerScheduler"}
-FEW_STEPS: Final = ("LCMScheduler", "TCDScheduler")
+DISTILLED_SCHEDULERS: Final = {"LCMScheduler", "TCDScheduler"}
 CHANNELS: Final = {
     5: "a model that reads depth",
     7: "a model that enlarges pictures",
@@ -18,7 +18,6 @@ CHANNELS: Final = {
 }
 # Inputs besides latents, timestep and text, by the setting of a UNet that asks for them.
 MORE_INPUTS: Final = {
-    "time_cond_proj_dim": "the guidance scale, as latent consistency models do",
     "class_embed_type": "a class or another embedding, as unCLIP models and upscalers do",
     "num_class_embeds": "a class, as upscalers do",
     "encoder_hid_dim_type": "other text or pictures than Stable Diffusion does",
@@ -72,9 +71,7 @@ def _check_unet(unet: Mapping[str, Any]) -> None:
 
 def _check_scheduler(scheduler: Mapping[str, Any]) -> None:
     kind = scheduler.get("_class_name")
-    if kind in FEW_STEPS:
-        raise ValueError(f"its scheduler is {kind}, for models of few steps. These are not supported.")
-    if kind is not None and kind not in SCHEDULERS:
+    if kind is not None and kind not in SCHEDULERS | DISTILLED_SCHEDULERS:
         raise ValueError(f"its scheduler is {kind}, whose noise schedule is not that of Stable Diffusion.")
     prediction_type = scheduler.get("prediction_type", "epsilon")
     if prediction_type not in PREDICTION_TYPES:

@@ -16,16 +16,17 @@ MAX_BROKEN_VALUES: Final = 3  # values in brackets that turn out not to be JSON;
 DECODER: Final = json.JSONDecoder(strict=False)
 NEGATIVE: Final = "Negative prompt:"
 SETTINGS_LINE: Final = re.compile(r"Steps: *\d")
+SCHEDULE_TYPES: Final = {"Karras": "Karras", "trailing": "SGM Uniform"}  # A1111's, by the last word of our samplers
 TEMPLATE: Final = "Template:"  # sd-dynamic-prompts adds the prompt's template below the settings
 
 
 def format_parameters(request: ImageRequest, seed: int, model: str) -> str:
     """Return the parameters text of an image of ``request``."""
-    sampler, karras, schedule = SAMPLER_NAMES[request.sampler].partition(" Karras")
+    sampler, schedule = _split_schedule(SAMPLER_NAMES[request.sampler])
     settings = {
         "Steps": request.steps,
         "Sampler": sampler,
-        **({"Schedule type": schedule or "Karras"} if karras else {}),
+        **({"Schedule type": schedule} if schedule else {}),
         "CFG scale": f"{request.guidance_scale:g}",
         **({"Guidance interval": "{:g}-{:g}".format(*interval)} if (interval := request.guidance_interval) != (0, 1) else {}),
         "Seed": seed,
@@ -42,6 +43,12 @@ def format_parameters(request: ImageRequest, seed: int, model: str) -> str:
         lines.append(f"Negative prompt: {request.negative_prompt}")
     lines.append(", ".join(f"{name}: {value}" for name, value in settings.items()))
     return "\n".join(lines)
+
+
+def _split_schedule(title: str) -> tuple[str, str]:
+    """Split the name of a sampler into A1111's names of the sampler and of its schedule."""
+    words, _, last = title.rpartition(" ")
+    return (words, SCHEDULE_TYPES[last]) if last in SCHEDULE_TYPES else (title, "")
 
 
 def _start_settings(request: ImageRequest) -> dict[str, Any]:
@@ -156,6 +163,8 @@ def parse_settings(head: str, values: dict[str, str]) -> dict[str, Any]:
     prompt, negative = split_prompts(head)
     prompt, loras = find_tags(prompt)
     sampler = " ".join(filter(None, (values.get("Sampler"), values.get("Schedule type"))))
+    for ours, theirs in SCHEDULE_TYPES.items():
+        sampler = sampler.replace(f" {theirs}", f" {ours}")
     width, _, height = values.get("Size", "").partition("x")
     names = {title: name for name, title in SAMPLER_NAMES.items()}
     found = {

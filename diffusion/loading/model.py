@@ -1,6 +1,7 @@
 """Load a model: find its family, load its parts and move them to a device."""
 
 import warnings
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from transformers.utils import logging as transformers_logging
 from diffusion.errors import ModelLoadError, reason_of
 from diffusion.families.classifier import NoisyLatentClassifier
 from diffusion.families.defaults import Defaults, read_defaults
+from diffusion.families.distilled import suggest_defaults
 from diffusion.families.family import Family
 from diffusion.families.model import ImageModel
 from diffusion.families.stable_diffusion import StableDiffusion
@@ -20,7 +22,7 @@ from diffusion.loading.device import best_device, best_dtype
 from diffusion.loading.folder import PRETRAINED, load_folder, load_network, networks_of
 from diffusion.loading.hub import fetch
 from diffusion.loading.index import CLASSIFIER, family_of, is_single_file
-from diffusion.loading.single_file import load_checkpoint
+from diffusion.loading.single_file import load_checkpoint, titles_of
 from diffusion.sampling.classifier_guidance import ClassifierGuidance
 
 
@@ -119,14 +121,24 @@ def classifier_guidance_of(network: NoisyLatentClassifier, family: Family) -> Cl
 def _load_source(source: str, dtype: torch.dtype, vae: str | None) -> LoadedParts:
     path = Path(source)
     if is_single_file(source):
-        return LoadedParts(StableDiffusion, load_checkpoint(path, dtype, vae), path.stem)
+        parts = load_checkpoint(path, dtype, vae)
+        return LoadedParts(StableDiffusion, parts, path.stem, _defaults(path, StableDiffusion, parts, titles_of(path)))
     family = family_of(source)
     folder = fetch(source, (*family.parts, CLASSIFIER), dtype != torch.float32)
     classifier = None
     if (folder / CLASSIFIER).is_dir():
         classifier = load_network(NoisyLatentClassifier, folder, CLASSIFIER, torch.float32)
     name = "darkroom-embedded" if path == PRETRAINED else path.name
-    return LoadedParts(family, load_folder(family, folder, dtype), name, read_defaults(folder, family.defaults), classifier)
+    parts = load_folder(family, folder, dtype)
+    defaults = _defaults(folder, family, parts, (path.name if path.is_dir() else source,))
+    return LoadedParts(family, parts, name, defaults, classifier)
+
+
+def _defaults(source: Path, family: type[Family], parts: Mapping[str, Any], names: Iterable[str]) -> Defaults:
+    """Return the defaults of a model that is called ``names``; its own file overrides what they suggest."""
+    unet = parts.get("unet")
+    suggested = suggest_defaults(family.defaults, names, parts["scheduler_config"], unet and unet.config)
+    return read_defaults(source, suggested)
 
 
 def _use_xformers(networks: dict[str, Any]) -> None:

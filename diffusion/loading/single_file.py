@@ -29,6 +29,7 @@ LABELS: Final = {"sd1": "Stable Diffusion 1", "sd2": "Stable Diffusion 2"}
 PAD_TOKENS: Final = {"sd1": "<|endoftext|>", "sd2": "!"}
 VAE_PREFIXES: Final = ("first_stage_model.", "vae.")
 OLD_CLIP: Final = re.compile(r"^(cond_stage_model\.transformer\.)(?=embeddings\.|encoder\.|final_layer_norm\.)")
+NEEDS_FOLDER: Final = "Use such a model as a folder or hub id in diffusers' layout."
 NO_VAE: Final = (
     "it has no autoencoder (VAE), as many pruned files. Set VAE to one:"
     " a folder or hub id in diffusers' layout, or a safetensors file."
@@ -63,6 +64,11 @@ def load_checkpoint(path: Path, dtype: torch.dtype, vae: str | None = None, publ
         "unet": unet,
         "scheduler_config": scheduler | settings.scheduler,
     }
+
+
+def titles_of(path: Path) -> tuple[str, ...]:
+    """Return the names of the model in the file ``path``: the file's, and that in its metadata."""
+    return path.stem, _read_header(path)[1].get("modelspec.title", "")
 
 
 def load_vae(source: str, dtype: torch.dtype, config: Path = PUBLISHED / "sd1") -> Any:
@@ -119,7 +125,7 @@ def _told_by_shapes(config: Mapping[str, Any], shapes: Mapping[str, list[int]]) 
     if label := shapes.get(f"{UNET}label_emb.0.0.weight"):
         told["class_embed_type"] = f"of {label[-1]} numbers"
     if f"{UNET}time_embedding.cond_proj.weight" in shapes or f"{UNET}time_embed.cond_proj.weight" in shapes:
-        told["time_cond_proj_dim"] = "in its weights"
+        raise ValueError(f"its UNet takes the guidance scale, as latent consistency models do. {NEEDS_FOLDER}")
     return told
 
 

@@ -21,4 +21,4 @@ def branches_of(request: ImageRequest, solver: Solver, encode: Callable[[str], C
 
     ``encode`` turns a prompt into the rows of a network call.
     """
-    return tuple(Branch(step * solver.order - solver.start, encode(prompt)) for step, prompt in request.branches)
+    return tuple(Branch(solver.first_call(step), encode(prompt)) for step, prompt in request.branches)

@@ -1,5 +1,7 @@
 """Classifier-free guidance, and the estimate of clean latents from a prediction."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -24,3 +26,14 @@ def predict_x_0(x_t: Tensor, model_output: Tensor, alpha_bar_t: Tensor, predicti
     if prediction_type == "v_prediction":
         return signal * x_t - spread * model_output
     return (x_t - spread * model_output) / signal
+
+
+def guidance_embedding(scale: float, width: int) -> Tensor:
+    """Embed a guidance scale as consistency models read it: (1, ``width``) in float32.
+
+    Sines and cosines of 1000 (s - 1) at ``width`` / 2 frequencies, as those of timesteps: Luo et al. 2023 (LCM), section 4.2.
+    """
+    half = width // 2
+    frequencies = torch.exp(torch.arange(half, dtype=torch.float32) * -(math.log(10000.0) / (half - 1)))
+    angles = torch.tensor([1000.0 * (scale - 1)])[:, None] * frequencies
+    return torch.nn.functional.pad(torch.cat([angles.sin(), angles.cos()], 1), (0, width % 2))

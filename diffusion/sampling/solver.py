@@ -59,7 +59,8 @@ class Solver:
     """The steps of a sampler from its network call ``start`` on.
 
     ``levels[i]`` are the weights of clean latents and unit noise at step i, counted from there; after the last they are (1, 0).
-    Pure noise starts as ``init_noise_sigma`` times unit noise. ``order`` is the number of network calls per step of a request.
+    Pure noise starts as ``init_noise_sigma`` times unit noise. ``order`` is the number of network calls per step of a request;
+    where a sampler ``warms_up``, its second step takes one more.
     """
 
     steps: tuple[Step, ...]
@@ -67,11 +68,17 @@ class Solver:
     init_noise_sigma: float
     order: int
     start: int
+    warms_up: bool = False
 
     @property
     def evaluations(self) -> int:
         """How many network calls the sampler makes from noise to the image."""
         return self.start + len(self.steps)
+
+    def first_call(self, step: int) -> int:
+        """Return the index in `steps` of the first network call of ``step`` of a request."""
+        call = step * self.order - self.start
+        return call + 1 if self.warms_up and call > 1 else call
 
     @cached_property
     def memory(self) -> int:
@@ -85,12 +92,12 @@ class Solver:
 
 
 @torch.inference_mode()
-def linearize(scheduler: Any, start_step: int = 0, draws_noise: bool = False) -> Solver:
+def linearize(scheduler: Any, start_step: int = 0, draws_noise: bool = False, *, warms_up: bool = False) -> Solver:
     """Read the weights of ``scheduler`` from step ``start_step`` on.
 
     Its timesteps must be set. Each step gets one unit vector as its latents and another as its prediction, so its result shows
-    the weights of all so far. ``draws_noise`` says whether its steps take a generator. Raises `NotLinearError` for a scheduler
-    whose steps are no finite weighted sums, such as one that clips.
+    the weights of all so far. ``draws_noise`` says whether its steps take a generator, ``warms_up`` whether its second step
+    comes twice. Raises `NotLinearError` for a scheduler whose steps are no finite weighted sums, such as one that clips.
     """
     start = start_step * scheduler.order
     timesteps = scheduler.timesteps[start:]
@@ -121,7 +128,8 @@ def linearize(scheduler: Any, start_step: int = 0, draws_noise: bool = False) ->
             raise NotLinearError
         used = int(weights.nonzero().max()) + 1
         steps.append(Step(t, scale, tuple(weights[:used].tolist()), share))
-    solver = Solver(tuple(steps), (*levels, (1.0, 0.0)), float(scheduler.init_noise_sigma), scheduler.order, start)
+    sigma = float(scheduler.init_noise_sigma)
+    solver = Solver(tuple(steps), (*levels, (1.0, 0.0)), sigma, scheduler.order, start, warms_up)
     _assert_represents(solver, unread, draws_noise)
     return solver
 

@@ -203,3 +203,21 @@ async def test_engine_serves_many_members(server):
     members = [server.guild.add_member(server.env.create_user(f"member{index}")) for index in range(6)]
     results = [await member.slash(server.channel, "imagine", prompt="fox", steps=20) for member in members]
     await asyncio.gather(*(server.until_finished(result.response) for result in results))
+
+
+async def test_sampler_is_suggested_from_those_of_the_model_and_taken_by_any_name(server):
+    offered = await server.alice.autocomplete(server.channel, "imagine", "sampler", "")
+    assert {choice["value"] for choice in offered} == set(server.service.engine.model.samplers) and len(offered) <= 25
+    narrowed = await server.alice.autocomplete(server.channel, "imagine", "sampler", " karras")
+    assert [choice["value"] for choice in narrowed] == ["dpm++", "dpm++_2m_sde_karras", "dpm++_sde_karras"]
+    for typed in ("DPM++ SDE Karras", "dpmpp_sde karras"):
+        result = await server.alice.slash(server.channel, "imagine", prompt="fox", sampler=typed, steps=2)
+        await server.until_finished(result.response)
+        assert "DPM++ SDE Karras" in text_of(result.response)
+
+
+@pytest.mark.parametrize(("prompt", "options"), [("fox", {"sampler": "best"}), ("fox --sampler best", {})])
+async def test_sampler_that_the_model_does_not_have_is_refused_with_those_it_has(server, prompt, options):
+    result = await server.alice.slash(server.channel, "imagine", prompt=prompt, **options)
+    said = private_text(result)
+    assert "There is no sampler 'best'. Choose one of LMS, DDIM, Euler" in said and "Flow" not in said

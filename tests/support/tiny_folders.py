@@ -47,14 +47,9 @@ FOLDERS = {
     "null_sample_size": Folder(changes={UNET: {"sample_size": None}}),
     "square_sample_size": Folder(changes={UNET: {"sample_size": [4, 4]}}),
     "oblong": refused_unet(r"its UNet was trained with oblong pictures (sample_size [4, 8])", sample_size=[4, 8]),
-    "lcm": Folder(
-        "its UNet takes the guidance scale, as latent consistency models do (time_cond_proj_dim is 32)",
-        {UNET: {"time_cond_proj_dim": 32}, SCHEDULER: {"_class_name": "LCMScheduler"}},
-    ),
-    "lcm_scheduler_alone": Folder(
-        "its scheduler is LCMScheduler, for models of few steps", {SCHEDULER: {"_class_name": "LCMScheduler"}}
-    ),
-    "lcm_pipeline": pipeline("LatentConsistencyModelPipeline"),
+    "lcm_scheduler": Folder(changes={SCHEDULER: {"_class_name": "LCMScheduler", "original_inference_steps": 50}}),
+    "tcd_scheduler": Folder(changes={SCHEDULER: {"_class_name": "TCDScheduler"}}),
+    "sd_turbo": Folder(changes={SCHEDULER: {"_class_name": "EulerDiscreteScheduler", "timestep_spacing": "trailing"}}),
     "flow_match": Folder(
         "its scheduler is FlowMatchEulerDiscreteScheduler, whose noise schedule is not",
         {SCHEDULER: {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}},

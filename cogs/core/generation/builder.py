@@ -73,6 +73,7 @@ class RequestBuilder:
             settings |= options.request_fields()
         settings |= fields
         _lower(settings, _maxima(context.limits), problems)
+        self._check_sampler(settings, problems)
         settings.setdefault("upscale", self._default_upscale(settings["width"], settings["height"]))
         with problems.collect():
             request = self.model.request(**self._with_prompt(settings, prompt, style))
@@ -100,6 +101,7 @@ class RequestBuilder:
         if request.morph_to:
             maxima["count"] = context.limits.frames
         _lower(settings, maxima, problems)
+        self._check_sampler(settings, problems)
         start_step = start_step_for(request.start_step / request.steps, settings.get("steps", request.steps))
         with problems.collect():
             edited = request.replace(start_step=start_step, **self._with_prompt(settings, prompt, style))
@@ -160,6 +162,15 @@ class RequestBuilder:
         most = min(self.model.defaults.upscale, MAX_UPSCALED_SIDE // max(width, height))
         return max((factor for factor in UPSCALES if factor <= most), default=1)
 
+    def _check_sampler(self, settings: dict[str, Any], problems: Problems) -> None:
+        """Note a sampler that the model does not have, and leave it out of ``settings``."""
+        if "sampler" in settings:
+            before = len(problems.errors)
+            with problems.collect():
+                self.model.validate_sampler(settings["sampler"])
+            if len(problems.errors) > before:
+                del settings["sampler"]
+
     def _style(self, name: str) -> Style | None:
         return find_style(self.styles, clean(name))
 
@@ -194,7 +205,7 @@ class RequestBuilder:
             "height": height,
             "steps": min(steps, limits.steps),
             "guidance_scale": next(scale for scale in guidance_scales if scale is not None),
-            "sampler": preferred.sampler or preset["sampler"],
+            "sampler": preferred.sampler if preferred.sampler in self.model.samplers else preset["sampler"],
             "guidance_interval": preset["guidance_interval"],
             "seed": random_seed(),
             "count": 1,

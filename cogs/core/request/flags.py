@@ -59,6 +59,14 @@ SAMPLERS: Final = {
     "dpm++2m": "dpm++",
     "dpmpp2m": "dpm++",
     "dpmpp2mkarras": "dpm++",
+    "dpmpp2msde": "dpm++_2m_sde",
+    "dpmpp2msdekarras": "dpm++_2m_sde_karras",
+    "dpmppsde": "dpm++_sde",
+    "dpmppsdekarras": "dpm++_sde_karras",
+    "plms": "pndm",
+    "eulersgmuniform": "euler_trailing",
+    "eulerasgmuniform": "euler_a_trailing",
+    "ddimsgmuniform": "ddim_trailing",
 }
 QUOTES: Final = "\"'“”„‟«»‘’‚‹›「」『』"
 CLOSING: Final = {"“": "”“", "„": "“”", "«": "»", "»": "«", "‘": "’", "‚": "‘’", "‹": "›", "「": "」", "『": "』"}
@@ -153,6 +161,11 @@ def _plain(value: str) -> str:
     return "".join("-" if character in HYPHENS else character for character in value)
 
 
+def find_sampler(value: str) -> str:
+    """Return the sampler that ``value`` names as the bot or other tools do, or ``value`` if there is none."""
+    return SAMPLERS.get(_fold_sampler(value), value)
+
+
 def _fold_sampler(value: str) -> str:
     return re.sub(r"[^a-z0-9+]", "", _plain(value).lower())
 
@@ -161,8 +174,8 @@ def _parse_value(name: str, setting: str, value: str) -> Any:
     if setting == "aspect":
         return _parse_aspect(name, value)
     if setting == "sampler":
-        if sampler := SAMPLERS.get(_fold_sampler(value)):
-            return sampler
+        if value:
+            return find_sampler(value)
         raise InvalidRequestError("sampler", "`--{name}` needs one of {known}.", name=name, known=", ".join(SAMPLER_NAMES))
     if setting in TEXT_SETTINGS:
         if not value or (setting == "style" and len(value) > STYLE_LIMIT):

@@ -12,6 +12,7 @@ from discord import app_commands
 from discord.app_commands import Choice, Range
 
 from cogs.core.i18n.catalogues import ENGLISH, language_of_locale, say
+from cogs.core.request.flags import find_sampler
 from cogs.core.request.prompt import PROMPT_LIMIT, STYLE_LIMIT, clean
 from cogs.core.types import Interaction
 from diffusion.errors import InvalidRequestError
@@ -25,6 +26,7 @@ Callback = Callable[..., Coroutine[Any, Any, None]]
 
 MAX_COUNT: Final = 4
 MAX_FRAMES: Final = 24
+SAMPLER_LENGTH: Final = 50
 MAX_CHOICES: Final = 25  # Discord's limit on autocomplete
 CHOICE_LENGTH: Final = 100  # characters, Discord's limit
 LORA_LIMIT: Final = 300  # characters
@@ -32,7 +34,6 @@ SIZE: Final = re.compile(r"(\d{1,5})(?: ?[x×*] ?(\d{1,5}))?", re.IGNORECASE | r
 Prompt = Range[str, 1, PROMPT_LIMIT]
 QUALITY_NAMES: Final = {quality: quality.capitalize() for quality in QUALITIES}
 QUALITY_CHOICES: Final = [Choice(name=title, value=quality) for quality, title in QUALITY_NAMES.items()]
-SAMPLER_CHOICES: Final = [Choice(name=title, value=name) for name, title in SAMPLER_NAMES.items()]
 UPSCALE_CHOICES: Final = [Choice(name=f"{factor}x", value=factor) for factor in UPSCALES]
 
 
@@ -72,7 +73,7 @@ class Options:
             "height": height,
             "steps": self.steps,
             "guidance_scale": self.guidance,
-            "sampler": self.sampler,
+            "sampler": self.sampler and find_sampler(self.sampler),
             "guide_label": self.steer.strip().lower() if self.steer else None,
             "label_scale": self.steer_strength,
             "seed": self.seed,
@@ -90,6 +91,13 @@ async def suggest_styles(interaction: Interaction, current: str) -> list[Choice[
 async def suggest_sizes(interaction: Interaction, current: str) -> list[Choice[str]]:
     """Suggest sizes that suit the model."""
     return size_choices(interaction.client.service.engine.model.sample_side, current, language_of_locale(interaction.locale))
+
+
+async def suggest_samplers(interaction: Interaction, current: str) -> list[Choice[str]]:
+    """Suggest the samplers of the model."""
+    typed = current.lower().strip()
+    titles = {name: SAMPLER_NAMES[name] for name in interaction.client.service.engine.model.samplers}
+    return [Choice(name=title, value=name) for name, title in titles.items() if typed in title.lower()][:MAX_CHOICES]
 
 
 async def suggest_labels(interaction: Interaction, current: str) -> list[Choice[str]]:
@@ -123,7 +131,7 @@ SHARED: Final = {
     "quality": SharedOption(str, "Steps and sampler that suit each other; classic: LMS in 50 steps", QUALITY_CHOICES),
     "steps": SharedOption(Range[int, 1, 150], "The number of steps: more is finer and slower"),
     "guidance": SharedOption(Range[float, 0, 30], "How closely to follow the prompt"),
-    "sampler": SharedOption(str, "The sampling method", SAMPLER_CHOICES),
+    "sampler": SharedOption(Range[str, 1, SAMPLER_LENGTH], "The sampling method", suggest=suggest_samplers),
     "steer": SharedOption(
         Range[str, 1, 50], "A label of the model's classifier to steer the picture towards", suggest=suggest_labels
     ),

@@ -24,6 +24,27 @@ SAME_SAMPLERS: Final = {
     "unipc": "unipc",
     "dpm2mk": "dpm++",
     "dpmpp2mk": "dpm++",
+    "dpm2msde": "dpm++_2m_sde",
+    "dpmpp2msde": "dpm++_2m_sde",
+    "dpmpp2msdegpu": "dpm++_2m_sde",
+    "dpm2msdekarras": "dpm++_2m_sde_karras",
+    "dpmpp2msdekarras": "dpm++_2m_sde_karras",
+    "dpmpp2msdegpukarras": "dpm++_2m_sde_karras",
+    "dpmsde": "dpm++_sde",
+    "dpmppsde": "dpm++_sde",
+    "dpmsdekarras": "dpm++_sde_karras",
+    "dpmppsdekarras": "dpm++_sde_karras",
+    "dpm2": "dpm2",
+    "deis": "deis",
+    "plms": "pndm",
+    "pndm": "pndm",
+    "ddpm": "ddpm",
+    "lcm": "lcm",
+    "tcd": "tcd",
+    "eulersgmuniform": "euler_trailing",
+    "eulerasgmuniform": "euler_a_trailing",
+    "ddimsgmuniform": "ddim_trailing",
+    "eulerancestralsgmuniform": "euler_a_trailing",
 }
 SAMPLER_PREFIX: Final = "k_"  # of Katherine Crowson's samplers in NovelAI and old versions of InvokeAI
 NEAREST_SAMPLERS: Final = (
@@ -55,6 +76,7 @@ class Model(Protocol):
     name: str
     grid: int
     guide_labels: tuple[str, ...]
+    samplers: Mapping[str, int]
 
     @property
     def loras(self) -> Mapping[str, Lora]: ...  # noqa: D102
@@ -135,8 +157,11 @@ class _Adaptation:
             self.notes.append(Text(CLAMPED[field], value=f"{self.settings[field]:g}", asked=f"{asked:g}"))
 
     def adapt_sampler(self) -> None:
+        known = self.model.samplers
         same = _same_sampler(self.recipe)
-        sampler = same or _nearest_sampler(self.recipe)
+        nearest = _nearest_sampler(self.recipe)
+        same = same if same in known else None
+        sampler = same or (nearest if nearest in known else None)
         if sampler:
             self.settings["sampler"] = sampler
         if same or not self.recipe.sampler:

@@ -100,4 +100,8 @@ def numbers(values: Mapping[str, Any], guidance: str) -> dict[str, Any]:
 
 def sampler_name(sampler: str, schedule: str) -> str:
     """Join the names of a sampler and of its noise schedule, where that is not the usual one."""
-    return f"{sampler} {schedule}" if sampler and schedule in ("karras", "exponential", "polyexponential") else sampler
+    return (
+        f"{sampler} {schedule}"
+        if sampler and schedule in ("karras", "exponential", "polyexponential", "sgm_uniform")
+        else sampler
+    )

@@ -11,7 +11,7 @@ from diffusion.sampling.samplers import SAMPLERS
 from diffusion.sampling.trajectory import denoise_all
 from tests.support.models import model_of
 
-TOLERANCE = 1e-4
+TOLERANCE = 1e-5  # of the largest latents
 
 
 def pipeline(kind, components, sampler):
@@ -28,17 +28,23 @@ def pipeline(kind, components, sampler):
     return made
 
 
+def relative_difference(ours, theirs):
+    return ((ours - theirs).abs().max() / theirs.abs().max()).item()
+
+
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("guidance_scale", [1.0, 7.5])
 def test_text_to_image_equals_diffusers(components, sampler, guidance_scale, record_property):
     noise = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(3))
-    request = ImageRequest("a red fox", "a dog", 32, 32, 12, guidance_scale, sampler, seed=5)
+    request = ImageRequest("a red fox", "a dog", 32, 32, 8, guidance_scale, sampler, seed=5)
+    extra = {"eta": 0.3} if sampler == "tcd" else {}  # the default of its scheduler, which the pipeline overrides
     theirs = pipeline(StableDiffusionPipeline, components, sampler)(
         request.prompt,
+        **extra,
         negative_prompt=request.negative_prompt,
         height=32,
         width=32,
-        num_inference_steps=12,
+        num_inference_steps=8,
         guidance_scale=guidance_scale,
         latents=noise,
         generator=torch.Generator().manual_seed(5),
@@ -48,8 +54,8 @@ def test_text_to_image_equals_diffusers(components, sampler, guidance_scale, rec
     model = model_of(components)
     ours = denoise_all(model, [model.trajectory(request, noise=noise)])[0]
 
-    difference = (ours - theirs).abs().max().item()
-    print(f"parity {sampler:8} guidance {guidance_scale}: {difference:.1e}")
+    difference = relative_difference(ours, theirs)
+    print(f"parity {sampler:20} guidance {guidance_scale}: {difference:.1e}")
     assert difference <= TOLERANCE
 
 
@@ -71,6 +77,6 @@ def test_image_to_image_equals_diffusers(components, start_step):
     model = model_of(components)
     ours = denoise_all(model, [model.trajectory(request)])[0]
 
-    difference = (ours - theirs).abs().max().item()
+    difference = relative_difference(ours, theirs)
     print(f"parity image-to-image from step {start_step}: {difference:.1e}")
     assert difference <= TOLERANCE

@@ -14,7 +14,7 @@ TOLERANCE = 1e-3
 def requests():
     for index, sampler in enumerate(SAMPLERS):
         scale = (1.0, 3.0, 7.5)[index % 3]
-        yield ImageRequest(f"animal {index}", "", 32, 32, 5 + 2 * index, scale, sampler, seed=index)
+        yield ImageRequest(f"animal {index}", "", 32, 32, 5 + index, scale, sampler, seed=index)
     picture, plain = Image.linear_gradient("L").resize((32, 32)).convert("RGB"), ImageRequest("animal", "", 32, 32, 7)
     yield plain.replace(image=picture, mask=box_mask((32, 32), (0, 0, 20, 20)), sampler="heun")
     yield plain.replace(branches=((3, "plant"),), sampler="dpm++")

@@ -9,7 +9,7 @@ from diffusers import KDPM2AncestralDiscreteScheduler, SASolverScheduler
 from diffusion.errors import InvalidRequestError
 from diffusion.loading.random_weights import TINY_SCHEDULER
 from diffusion.sampling.denoise import InpaintContext, denoise
-from diffusion.sampling.samplers import SAMPLERS, linear_config, set_timesteps
+from diffusion.sampling.samplers import FLOW_SAMPLERS, SAMPLERS, linear_config, set_timesteps
 from diffusion.sampling.solver import NotLinearError, linearize
 
 SHAPE = (1, 4, 6, 5)
@@ -35,8 +35,11 @@ def predictions(count):
     return torch.randn(count, *SHAPE, generator=seeded(1))
 
 
+ALL = {**SAMPLERS, **FLOW_SAMPLERS}
+
+
 def ours(sampler, config, steps, start_step=0, inpaint=None):
-    solver = SAMPLERS[sampler].solver(config, steps, start_step)
+    solver = ALL[sampler].solver(config, steps, start_step)
     latents = inpaint and solver.add_noise(inpaint.latents, inpaint.noise, 0)
     if latents is None:
         latents = solver.init_noise_sigma * torch.randn(SHAPE, generator=seeded(0))
@@ -51,7 +54,7 @@ def ours(sampler, config, steps, start_step=0, inpaint=None):
 
 def theirs(sampler, config, steps, start_step=0, inpaint=None):
     """The loop as diffusers' pipelines for pictures and masks have it, with the scheduler itself."""
-    chosen = SAMPLERS[sampler]
+    chosen = ALL[sampler]
     scheduler = chosen.scheduler.from_config(config, **chosen.settings)
     scheduler.set_timesteps(steps)
     timesteps = scheduler.timesteps[start_step * scheduler.order :]
@@ -85,7 +88,7 @@ def assert_same(sampler, config, *how):
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_linearize_equals_the_scheduler_from_noise(sampler, prediction_type):
-    for steps in (1, 2, 3, 17, 50):
+    for steps in (1, 2, 3, 17):
         assert_same(sampler, TINY_SCHEDULER | {"prediction_type": prediction_type}, steps)
 
 
@@ -94,8 +97,34 @@ def test_linearize_equals_the_scheduler_from_noise(sampler, prediction_type):
 def test_linearize_equals_the_scheduler_when_inpainting(sampler, prediction_type):
     clean, noise = torch.randn(2, *SHAPE, generator=seeded(3))
     inpaint = InpaintContext(clean, noise, (torch.arange(5) < 3).float().expand(1, 1, 6, 5))
-    for start_step in (0, 1, 5, 9):
+    for start_step in (0,) if SAMPLERS[sampler].warms_up else (0, 1, 5, 9):  # diffusers' PNDM warms up at the start only
         assert_same(sampler, TINY_SCHEDULER | {"prediction_type": prediction_type}, 10, start_step, inpaint)
+
+
+@pytest.mark.parametrize("added", [{}, {"shift": 3.0}, {"shift": 3.0, "use_karras_sigmas": True}], ids=str)
+@pytest.mark.parametrize("sampler", FLOW_SAMPLERS)
+def test_linearize_equals_the_scheduler_of_flow_matching(sampler, added):
+    clean, noise = torch.randn(2, *SHAPE, generator=seeded(3))
+    inpaint = InpaintContext(clean, noise, (torch.arange(5) < 3).float().expand(1, 1, 6, 5))
+    config = {"num_train_timesteps": 1000} | added
+    for steps in (1, 2, 9):
+        assert_same(sampler, config, steps)
+    assert_same(sampler, config, 9, 4, inpaint)
+
+
+@pytest.mark.parametrize("start_step", [0, 1, 4, 8])
+@pytest.mark.parametrize("sampler", ALL)
+def test_solver_ends_at_the_picture_that_the_network_sees(sampler, start_step):
+    """The network always answers with what leads to the same picture, so only wrong noise levels can miss it."""
+    clean, noise = torch.randn(2, *SHAPE, generator=seeded(3))
+    solver = ALL[sampler].solver({} if sampler in FLOW_SAMPLERS else TINY_SCHEDULER, 9, start_step)
+    going = denoise(solver.add_noise(clean, noise, 0), solver, seeded(2))
+    sample, _ = next(going)
+    with pytest.raises(StopIteration) as finished:
+        for (signal, spread), step in zip(solver.levels, solver.steps, strict=False):
+            error = (sample / step.scale - signal * clean) / spread  # the noise in the latents
+            sample, _ = going.send(error - clean if sampler in FLOW_SAMPLERS else error)
+    assert (finished.value.value - clean).abs().max() <= 0.2 * clean.abs().max()
 
 
 @pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
@@ -122,21 +151,21 @@ def test_solver_memory_is_the_longest_history(sampler, most):
 def test_linearize_equals_the_scheduler_for_each_configuration(sampler, added):
     config = linear_config(TINY_SCHEDULER | added, SAMPLERS[sampler].settings)
     # LMS integrates, which takes long. In few steps from a sigma of 4096 rounding weighs more than what is compared.
-    for steps in (6,) if sampler == "lms" else (21, 30):
+    for steps in (6,) if sampler == "lms" else (21,):
         assert_same(sampler, config, steps)
     if sampler != "lms":
         clean, noise = torch.randn(2, *SHAPE, generator=seeded(3))
         inpaint = InpaintContext(clean, noise, (torch.arange(5) < 3).float().expand(1, 1, 6, 5))
-        assert_same(sampler, config, 21, 4, inpaint)
+        assert_same(sampler, config, 21, 0 if SAMPLERS[sampler].warms_up else 4, inpaint)
 
 
 @pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace", None])
-@pytest.mark.parametrize("sampler", sorted(set(SAMPLERS) - {"lms"}))
+@pytest.mark.parametrize("sampler", sorted(set(SAMPLERS) - {"lms", "lcm", "tcd"}))
 def test_schedule_takes_each_training_step_once_at_most(sampler, spacing):
     config = TINY_SCHEDULER | ({"timestep_spacing": spacing} if spacing else {})
     scheduler = SAMPLERS[sampler].schedule(config, 1000)
     assert scheduler.timesteps[0] == 999
-    if sampler != "dpm++":  # its noise levels are spaced otherwise
+    if "karras" not in sampler and sampler not in ("dpm++", "dpm++_sde"):  # their noise levels are spaced otherwise
         assert scheduler.timesteps[-1] == 0
     with pytest.raises(InvalidRequestError, match="The steps may be at most 1000 here, not 1001"):
         SAMPLERS[sampler].schedule(config, 1001)
@@ -169,7 +198,6 @@ def test_schedule_clears_rivals_of_the_samplers_spacing(added):
         (SAMPLERS["ddim"].scheduler, {"clip_sample": True, "clip_sample_range": 0.1}),
     ],
 )
-@pytest.mark.filterwarnings("ignore:__array_wrap__ must accept:DeprecationWarning")  # diffusers' KDPM2
 def test_linearize_refuses_a_scheduler_that_weights_cannot_represent(kind, settings):
     scheduler = kind.from_config(TINY_SCHEDULER, **settings)
     set_timesteps(scheduler, 8)

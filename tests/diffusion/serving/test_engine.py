@@ -17,7 +17,8 @@ from diffusion.errors import (
     QueueFullError,
 )
 from diffusion.images.masks import box_mask
-from diffusion.request import SAMPLER_NAMES, ImageRequest, Limits
+from diffusion.request import ImageRequest, Limits
+from diffusion.sampling.samplers import SAMPLERS
 from diffusion.sampling.trajectory import denoise_all
 from diffusion.serving.engine import Engine
 from diffusion.serving.latency import LatencyModel
@@ -313,7 +314,7 @@ async def test_max_rows_follows_measured_throughput(tiny_model):
 
 
 @pytest.mark.parametrize("start", [0, 3])
-@pytest.mark.parametrize("sampler", SAMPLER_NAMES)
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_evaluations_equals_the_network_calls(tiny_model, sampler, start):
     image = Image.new("RGB", (32, 32)) if start else None
     request = asked(sampler=sampler, steps=5, image=image, start_step=start)
@@ -322,7 +323,7 @@ def test_evaluations_equals_the_network_calls(tiny_model, sampler, start):
 
 async def test_timelapse_has_one_preview_per_step(tiny_model):
     async with Engine(tiny_model) as engine:
-        for sampler in SAMPLER_NAMES:
+        for sampler in SAMPLERS:
             result = await engine.submit(asked(count=2, width=48, steps=5, sampler=sampler))
             assert [image.size for image in result.timelapses] == [(6, 4 * 5)] * 2
     first, last = (result.timelapses[0].crop((0, top, 6, top + 4)) for top in (0, 16))

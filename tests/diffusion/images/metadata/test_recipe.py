@@ -14,7 +14,7 @@ from diffusion.images.metadata.recipe import Recipe
 from diffusion.images.metadata.registry import read_recipe
 from diffusion.images.parameters import format_parameters
 from diffusion.lora.catalogue import Lora
-from diffusion.request import ImageRequest, Limits
+from diffusion.request import SAMPLER_NAMES, ImageRequest, Limits
 from diffusion.text import Text
 from tests.support.foreign_metadata import FROM_A1111, node, with_texts, workflow
 
@@ -28,6 +28,7 @@ def of_graph(graph):
 class Model:
     name, grid, guide_labels, max_tokens = "tiny", 8, ("red",), 6
     loras = MappingProxyType({"Ink": Lora("Ink"), "old": Lora("old", problem=Text("no"))})
+    samplers = MappingProxyType(dict.fromkeys(SAMPLER_NAMES, 1000))
 
     def count_tokens(self, text):
         return len(text.split())
@@ -53,11 +54,11 @@ def test_adapt_notes_what_a1111_settings_lack_here():
         "height": 256,
         "steps": 28,
         "guidance_scale": 6.5,
-        "sampler": "dpm++",
+        "sampler": "dpm++_2m_sde_karras",
         "upscale": 1,
     }
     said = " ".join(map(str, notes))
-    for word in ("prompt is too long", "LoRAs", "168x256 instead of 512x768", "DPM++ 2M SDE Karras", "dreamshaper_8"):
+    for word in ("prompt is too long", "LoRAs", "168x256 instead of 512x768", "dreamshaper_8"):
         assert word in said
 
 
@@ -116,7 +117,11 @@ def test_read_graph_takes_the_first_of_two_samplers():
         ("uni_pc", "unipc", False),
         ("uni_pc_bh2", "unipc", True),
         ("Heun", "heun", False),
-        ("lcm", None, True),
+        ("lcm", "lcm", False),
+        ("dpmpp_2m_sde_gpu karras", "dpm++_2m_sde_karras", False),
+        ("DPM++ SDE Karras", "dpm++_sde_karras", False),
+        ("euler sgm_uniform", "euler_trailing", False),
+        ("res_multistep", None, True),
         ("", None, False),
     ],
 )
