@@ -58,6 +58,8 @@ SETTINGS: Final = (
     "morph to",
     "animation",
     "variants",
+    "loras",
+    "LoRAs",
     "language",
     "max size",
     "max steps",
