@@ -22,7 +22,7 @@ from diffusion.families.spec import ModelSpec
 from diffusion.images.io import fit
 from diffusion.images.masks import fit_mask, restore_unmasked
 from diffusion.lora.catalogue import Lora, LoraCatalogue
-from diffusion.lora.loaded import COLUMNS, MAX_BYTES, LoadedLoras, LoraRow, compact, layer_index, split
+from diffusion.lora.loaded import COLUMNS, MAX_BYTES, LoadedLoras, LoraRow, call_apart, compact, layer_index, split
 from diffusion.request import SAMPLER_NAMES, ImageRequest, random_seed
 from diffusion.sampling.branching import branches_of
 from diffusion.sampling.classifier_guidance import ClassifierGuidance
@@ -214,7 +214,7 @@ class ImageModel(ModelSpec):
         """Compile the denoiser by torch, or by OpenVINO on a CPU that has it installed.
 
         That takes a minute or more. Run it in a thread of its own: until it ends, and for shapes that the compiled denoiser
-        does not take, calls use the uncompiled one, as do calls with LoRAs.
+        does not take, calls use the uncompiled one, as do rows with LoRAs.
         """
         shape = self.latent_shape(self.sample_side, self.sample_side)[1:]
         latents = torch.zeros(2, *shape, dtype=self.dtype, device=self.device)
@@ -230,8 +230,9 @@ class ImageModel(ModelSpec):
         uncompiled = self._network
 
         def call(latents: Tensor, timesteps: Tensor, **conditions: Tensor) -> Tensor:
-            is_compiled = compiled.fits(latents) and COLUMNS not in conditions
-            return (compiled if is_compiled else uncompiled)(latents, timesteps, **conditions)
+            if COLUMNS in conditions:
+                return call_apart(call, uncompiled, latents, timesteps, **conditions)
+            return (compiled if compiled.fits(latents) else uncompiled)(latents, timesteps, **conditions)
 
         self._network = call
 

@@ -256,6 +256,27 @@ def split(conditions: Mapping[str, Tensor], device: torch.device) -> tuple[dict[
     return kept, RowColumns(columns, weights, None if rows is None else rows.to(device))
 
 
+def call_apart(
+    plain: Callable[..., Tensor], adapted: Callable[..., Tensor], latents: Tensor, timesteps: Tensor, **conditions: Tensor
+) -> Tensor:
+    """Call the network ``adapted`` with the rows that have LoRAs, and ``plain`` with the others."""
+    if ROWS not in conditions:
+        return adapted(latents, timesteps, **conditions)
+    rows = conditions.pop(ROWS)
+    of_loras = {name: conditions.pop(name) for name in (COLUMNS, WEIGHTS)}
+    others = torch.ones(len(latents), dtype=torch.bool)
+    others[rows] = False
+    parts = []
+    for network, kept, loras in ((plain, others.nonzero()[:, 0], {}), (adapted, rows, of_loras)):
+        own = {name: tensor[kept.to(tensor.device)] for name, tensor in conditions.items()}
+        # Cloned, because a network of graphs overwrites its output in its next call.
+        parts.append((kept, network(latents[kept], timesteps[kept], **own, **loras).clone()))
+    joined = parts[0][1].new_empty(len(latents), *parts[0][1].shape[1:])
+    for kept, part in parts:
+        joined[kept.to(joined.device)] = part.to(joined)
+    return joined
+
+
 def _key(file: LoraFile) -> Key:
     return file.path, file.version
 

@@ -2,6 +2,8 @@
 
 import copy
 
+import torch
+
 from diffusion.request import ImageRequest
 from diffusion.sampling.trajectory import denoise_all
 from tests.support.lora_files import merge
@@ -52,3 +54,36 @@ def test_pictures_without_lora_are_the_same_to_the_byte(model, components):
     model.trajectory(MIXED[1])  # loads a LoRA
     drawn = model.generate(["a fox", "a cat"], **settings)
     assert [image.tobytes() for image in drawn] == [image.tobytes() for image in plain.generate(["a fox", "a cat"], **settings)]
+
+
+def test_a_compiled_model_draws_rows_with_loras_by_the_uncompiled_network(model, monkeypatch):
+    calls = []
+
+    class Recorded:
+        def __init__(self, network, *example, **conditions):
+            self.network = network
+
+        def fits(self, latents):
+            return True
+
+        def __call__(self, latents, timesteps, **conditions):
+            calls.append((len(latents), set(conditions)))
+            return self.network(latents, timesteps, **conditions)
+
+    monkeypatch.setattr("diffusion.families.model.is_installed", lambda: False)
+    monkeypatch.setattr("diffusion.families.model.Compiled", Recorded)
+    wanted = denoise_all(model, [model.trajectory(request) for request in MIXED[:2]])
+    monkeypatch.setattr(model, "_network", model._network)
+    model.compile()
+    found = denoise_all(model, [model.trajectory(request) for request in MIXED[:2]])
+    assert calls == [(2, {"prompt_embeds"})] * MIXED[0].steps
+    for latents, plain in zip(found, wanted, strict=True):
+        assert difference(latents, plain) <= 1e-5
+
+
+def test_a_copy_of_an_adapted_network_draws_without_loras(model, networks):
+    model.trajectory(MIXED[1])
+    copied = copy.deepcopy(model.family.denoiser)
+    inputs = torch.randn(1, 4, 8, 8), torch.tensor([5.0]), torch.randn(1, 77, copied.config.cross_attention_dim)
+    with torch.no_grad():
+        assert torch.equal(copied(*inputs)[0], networks["unet"](*inputs)[0])
