@@ -152,6 +152,7 @@ def load_model(config: Config, name: str) -> tuple[Any, Any]:
     import torch
 
     import diffusion
+    from diffusion.loading.embeddings import add_embeddings
     from diffusion.safety import load_safety_check
 
     if token := config.hf_token.get_secret_value():
@@ -159,6 +160,8 @@ def load_model(config: Config, name: str) -> tuple[Any, Any]:
     source = None if name == EMBEDDED_MODEL else name
     dtype = getattr(torch, config.dtype) if config.dtype else None
     model = diffusion.load_model(source, config.device, dtype, config.attention, vae=config.vae)
+    if config.embeddings:
+        add_embeddings(model, config.embeddings)
     model.offer_loras(parse_folders(config.loras), config.loras_max_bytes)
     labels = map(str.strip, config.safety_labels.split(","))
     unsafe = [label for label in labels if label]

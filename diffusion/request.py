@@ -36,6 +36,7 @@ SAMPLER_NAMES: Final = {
     "flow_heun": "Flow Heun",
 }
 TWO_CALL_SAMPLERS: Final = ("heun", "dpm2", "flow_heun")  # in each step but the last
+MAX_CLIP_SKIP: Final = 12
 MAX_SEED: Final = 2**32 - 1
 ANIMATION_NAMES: Final = {"webp": "WebP", "gif": "GIF"}
 UPSCALES: Final = (1, 2, 4)
@@ -68,6 +69,7 @@ class ImageRequest:
       images differ by their words alone.
     - ``guidance_interval``: the range of the steps, as shares, in which guidance is used. Steps outside of it take half the
       time (Kynkäänniemi et al. 2024).
+    - ``clip_skip``: which layer of the text encoder is used, counted from the last one, which is 1.
     - ``upscale``: images are drawn at ``width`` x ``height`` and posted this many times as large.
     - ``loras``: (name, weight) of the LoRAs that change the model for these images, each name once.
     - ``guide_label``, ``label_scale``: the label of the model's classifier that pushes the images, and how hard.
@@ -96,6 +98,7 @@ class ImageRequest:
     variants: tuple[str, ...] = ()
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     loras: tuple[tuple[str, float], ...] = ()
+    clip_skip: int = 1
 
     def __post_init__(self) -> None:
         raise_all(self._find_errors())
@@ -125,6 +128,10 @@ class ImageRequest:
             known = ", ".join(SAMPLER_NAMES)
             yield InvalidRequestError(
                 "sampler", "There is no sampler {name}. Choose one of {known}.", name=repr(self.sampler), known=known
+            )
+        if not 1 <= self.clip_skip <= MAX_CLIP_SKIP:
+            yield InvalidRequestError(
+                "clip_skip", "The {field} must be a whole number from {least} to {most}.", least=1, most=MAX_CLIP_SKIP
             )
         if not 0 <= self.seed <= MAX_SEED:
             yield InvalidRequestError(

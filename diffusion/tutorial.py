@@ -89,9 +89,9 @@ class ImageDiffusionModel:
         Texts that are too long lose their end, with a warning.
         """
         texts = [text] if isinstance(text, str) else text
-        limit = self._model.max_tokens
+        limit = self._model.chunk_tokens
         for each in texts:
-            count = self._model.count_tokens(each)
+            count = len(self.tokenizer(each, verbose=False).input_ids) - 2
             if count > limit:
                 message = f"The prompt has {count} tokens and the model reads {limit}: the last {count - limit} are ignored."
                 warnings.warn(message, stacklevel=2)

@@ -86,6 +86,7 @@ class Config(BaseSettings):
     compile: bool = False
     attention: Optional[Literal["xformers"]] = None
     vae: Optional[str] = None
+    embeddings: Optional[Path] = None
     loras: str = ""
     loras_max_gb: float = Field(1, gt=0)
     max_rows: Optional[PositiveInt] = None

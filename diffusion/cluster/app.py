@@ -5,6 +5,7 @@ A Serve config file names it as ``import_path: diffusion.cluster.app:build``.
 
 import asyncio
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -52,6 +53,7 @@ def load(options: ApplicationOptions) -> tuple["ImageModel", Any]:
     """Load the model and its safety check; raises `ModelLoadError`."""
     import torch
 
+    from diffusion.loading.embeddings import add_embeddings
     from diffusion.loading.model import load_model
     from diffusion.lora.catalogue import parse_folders
     from diffusion.safety import load_safety_check
@@ -59,6 +61,8 @@ def load(options: ApplicationOptions) -> tuple["ImageModel", Any]:
     source = None if options.model == EMBEDDED else options.model
     dtype = getattr(torch, options.dtype) if options.dtype else None
     model = load_model(source, options.device, dtype, options.attention, vae=options.vae)
+    if options.embeddings:
+        add_embeddings(model, Path(options.embeddings))
     model.offer_loras(parse_folders(options.loras), int(options.loras_max_gb * 1e9))
     unsafe = [label.strip() for label in options.safety_labels.split(",") if label.strip()]
     return model, load_safety_check(source, options.safety_model, unsafe, options.safety_threshold, options.device)

@@ -17,6 +17,7 @@ from diffusion.families.spec import ModelSpec
 from diffusion.images.io import fit
 from diffusion.images.masks import fit_mask
 from diffusion.lora.catalogue import Lora
+from diffusion.prompts.chunks import Chunker
 from diffusion.request import ImageRequest, Limits
 from diffusion.result import ImageResult, Progress
 from diffusion.serving.latency import Shape, Step
@@ -161,6 +162,9 @@ class _SpecMessage(BaseModel):
     dtype: str
     max_tokens: int
     max_steps: int
+    max_clip_skip: int = 1
+    chunk_tokens: int = 0
+    embeddings: dict[str, int] = Field(default_factory=dict)
     can_screen: bool
     loras: tuple["_LoraMessage", ...] = ()
 
@@ -265,6 +269,9 @@ def encode_spec(model: ModelSpec, can_screen: bool) -> Frame:
         "sample_side": model.sample_side,
         "max_tokens": model.max_tokens,
         "max_steps": model.max_steps,
+        "max_clip_skip": model.max_clip_skip,
+        "chunk_tokens": model.chunk_tokens,
+        "embeddings": dict(model.embeddings),
         "device": str(model.device),
         "dtype": str(model.dtype),
         "can_screen": can_screen,
@@ -306,6 +313,10 @@ class RemoteModel(ModelSpec):
         self.tokenizer = tokenizer
         self.max_tokens = message.max_tokens
         self.max_steps = message.max_steps
+        self.max_clip_skip = message.max_clip_skip
+        self.chunk_tokens = message.chunk_tokens
+        self.embeddings = message.embeddings
+        self._chunker = Chunker(self._tokenize, self.chunk_tokens, self.embeddings)
         self._loras = MappingProxyType({lora.name: lora.lora() for lora in message.loras})
 
     @property
@@ -315,4 +326,8 @@ class RemoteModel(ModelSpec):
 
     def count_tokens(self, text: str) -> int:
         """Count the tokens of ``text``, without start and end tokens."""
-        return len(self.tokenizer.encode(text, add_special_tokens=False).ids)
+        return self._chunker.count(text) if self.chunk_tokens else len(self._tokenize(text))
+
+    def _tokenize(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
+        return ids

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, Validati
 from pydantic.dataclasses import dataclass
 
 from diffusion.errors import InvalidRequestError, ModelLoadError
-from diffusion.request import ImageRequest
+from diffusion.request import MAX_CLIP_SKIP, ImageRequest
 
 DEFAULTS_FILE: Final = "darkroom.json"
 DEFAULT_STYLES: Final = ("photograph", "oil painting", "watercolour", "pencil drawing", "pixel art", "anime", "3d render")
@@ -43,6 +43,7 @@ class Defaults:
     - ``steps``, ``sampler``, ``guidance_interval``: the quality "standard". ``presets`` has the other qualities; `PRESETS` has
       those that it leaves out.
     - ``samplers``: those that suit the model; empty: all of its family.
+    - ``clip_skip``: the layer of the text encoder, counted from the last one, which is 1.
     - ``upscale``: how many times larger than drawn images are posted.
     - ``upscale_start``: the share of the steps that drawing over an image at twice its size skips. A lower share gives more
       details, until the subject is repeated.
@@ -56,6 +57,7 @@ class Defaults:
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     presets: dict[Quality, Preset] = field(default_factory=dict)
     samplers: tuple[str, ...] = ()
+    clip_skip: Annotated[int, Field(ge=1, le=MAX_CLIP_SKIP)] = 1
     upscale: int = 1
     upscale_start: Annotated[float, Field(ge=0, le=1)] = 0.7
     styles: tuple[Phrase, ...] = DEFAULT_STYLES

@@ -1,6 +1,7 @@
 """The interface of a model family: everything that differs between families."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -36,6 +37,10 @@ class Family(Protocol):
     sample_side: int  # default side of a picture in pixels
     max_tokens: int  # of a prompt, without its start and end marks
     max_steps: int = 1000  # as many as training had
+    max_clip_skip: int = 1  # the most layers of its text encoder from the end; 1 is the last
+    chunk_tokens: int = 0  # of each chunk of a prompt with weights; 0: prompts are one plain text
+    embeddings: Mapping[str, int] = MappingProxyType({})  # tokens by the names that stand for them in prompts
+    embedding_widths: tuple[int, ...] = ()  # of the vectors that stand for a token, for each text encoder
     tokenizer: Any
     denoiser: nn.Module  # the network that `predict` calls
     device: torch.device
@@ -66,6 +71,9 @@ class Family(Protocol):
     def encode(self, text: str, request: ImageRequest) -> Conditions:
         """Return one row for ``text``, on `device`, in the dtypes that `predict` takes."""
 
+    def set_embeddings(self, vectors: Mapping[str, Mapping[int, Tensor]]) -> None:
+        """Let prompts name ``vectors``: (tokens, width) by width, by lower-case names."""
+
     def rows(self, request: ImageRequest, conditional: Conditions) -> Conditions:
         """Return the rows of a network call, with an unconditional row before the other.
 
@@ -73,7 +81,11 @@ class Family(Protocol):
         """
         if request.guidance_scale <= self.guidance_above:
             return conditional
-        return Conditions.stack([self.encode(request.negative_prompt, request), conditional])
+        return Conditions.stack(self.match([self.encode(request.negative_prompt, request), conditional], request))
+
+    def match(self, parts: Sequence[Conditions], request: ImageRequest) -> Sequence[Conditions]:
+        """Return ``parts``, which belong to one image, with equal shapes."""
+        return parts
 
     def max_steps_with(self, sampler: str) -> int:
         """Return the most steps of a picture with ``sampler``."""

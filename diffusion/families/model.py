@@ -63,6 +63,9 @@ class ImageModel(ModelSpec):
         self.guidance_above = family.guidance_above
         self.max_tokens = family.max_tokens
         self.max_steps = family.max_steps
+        self.max_clip_skip = family.max_clip_skip
+        self.chunk_tokens = family.chunk_tokens
+        self.embeddings = family.embeddings
         self.tokenizer = family.tokenizer
         self.device = family.device
         self.dtype = family.dtype
@@ -115,6 +118,11 @@ class ImageModel(ModelSpec):
     def _forget_graphs(self) -> None:
         if self._graphs:
             self._graphs.forget(COLUMNS)
+
+    def set_embeddings(self, vectors: Mapping[str, Mapping[int, Tensor]]) -> None:
+        """Let prompts name ``vectors``: (tokens, width) by width, by lower-case names."""
+        self.family.set_embeddings(vectors)
+        self.embeddings = self.family.embeddings
 
     def trajectory(self, request: ImageRequest, index: int = 0, noise: Tensor | None = None) -> Trajectory:
         """Start image ``index`` of ``request``.
@@ -183,7 +191,8 @@ class ImageModel(ModelSpec):
         conditions = self.family.encode(request.single(index).prompt, request)
         if not request.morph_to:
             return conditions
-        return conditions.slerp(self.family.encode(request.morph_to, request), request.morph_weight(index))
+        start, end = self.family.match([conditions, self.family.encode(request.morph_to, request)], request)
+        return start.slerp(end, request.morph_weight(index))
 
     def _rows(self, request: ImageRequest, prompt: str, lora_row: LoraRow | None) -> Conditions:
         return _with_loras(self.family.rows(request, self.family.encode(prompt, request)), lora_row)
@@ -214,7 +223,7 @@ class ImageModel(ModelSpec):
         """Compile the denoiser by torch, or by OpenVINO on a CPU that has it installed.
 
         That takes a minute or more. Run it in a thread of its own: until it ends, and for shapes that the compiled denoiser
-        does not take, calls use the uncompiled one, as do rows with LoRAs.
+        does not take, calls use the uncompiled one, as do rows with LoRAs and calls with long prompts.
         """
         shape = self.latent_shape(self.sample_side, self.sample_side)[1:]
         latents = torch.zeros(2, *shape, dtype=self.dtype, device=self.device)
@@ -228,11 +237,13 @@ class ImageModel(ModelSpec):
         else:
             compiled = Compiled(self._predict, latents, timesteps, **conditions)
         uncompiled = self._network
+        sizes = {name: tensor.shape[1:] for name, tensor in conditions.items()}
 
         def call(latents: Tensor, timesteps: Tensor, **conditions: Tensor) -> Tensor:
             if COLUMNS in conditions:
                 return call_apart(call, uncompiled, latents, timesteps, **conditions)
-            return (compiled if compiled.fits(latents) else uncompiled)(latents, timesteps, **conditions)
+            has_sizes = all(conditions[name].shape[1:] == size for name, size in sizes.items())
+            return (compiled if compiled.fits(latents) and has_sizes else uncompiled)(latents, timesteps, **conditions)
 
         self._network = call
 

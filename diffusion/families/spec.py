@@ -7,6 +7,7 @@ from typing import Any, Final
 from diffusion.errors import InvalidRequestError, Problems
 from diffusion.families.defaults import Defaults
 from diffusion.lora.catalogue import Lora
+from diffusion.prompts.chunks import unknown_embedding
 from diffusion.request import SAMPLER_NAMES, ImageRequest, validate_most
 from diffusion.text import plural
 
@@ -21,7 +22,9 @@ class ModelSpec:
     ``latent_channels`` values covers ``latent_factor`` x ``latent_factor`` pixels. Guidance needs a second row in each network
     call from scales above ``guidance_above`` on. A picture has at most ``max_steps`` steps; ``samplers`` says how many with
     each sampler. ``guide_labels`` are the labels of classifier guidance. The model computes on ``device`` in ``dtype``.
-    `count_tokens` uses ``tokenizer``.
+    `count_tokens` uses ``tokenizer``. The text encoder can leave out its last layers, up to ``max_clip_skip`` from the end.
+    Where prompts have weights, they are read in chunks of ``chunk_tokens``; 0 stands for plain text. ``embeddings`` are the
+    numbers of tokens by the names that stand for them in prompts.
     """
 
     name: str
@@ -35,6 +38,9 @@ class ModelSpec:
     guidance_above: float
     max_tokens: int
     max_steps: int = 1000
+    max_clip_skip: int = 1
+    chunk_tokens: int = 0
+    embeddings: Mapping[str, int] = MappingProxyType({})
     tokenizer: Any
     device: Any
     dtype: Any
@@ -66,6 +72,7 @@ class ModelSpec:
             "height": self.sample_side,
             "guidance_scale": self.defaults.guidance_scale,
             "upscale": self.defaults.upscale,
+            "clip_skip": self.defaults.clip_skip,
             **self.defaults.of("standard"),
         }
         return ImageRequest(prompt, **own | {key: value for key, value in settings.items() if value is not None})
@@ -90,6 +97,8 @@ class ModelSpec:
         for name, _ in request.loras:
             with problems.collect():
                 self._validate_lora(name)
+        with problems.collect():
+            validate_most("clip_skip", request.clip_skip, self.max_clip_skip)
         problems.report()
 
     def validate_sampler(self, sampler: str) -> None:
@@ -116,6 +125,10 @@ class ModelSpec:
     def _validate_text(self, field: str, text: str) -> None:
         if any("\ud800" <= character <= "\udfff" for character in text):
             raise InvalidRequestError(field, "The {field} has half of a character, which I cannot read. Please type it again.")
+        if self.chunk_tokens and (name := unknown_embedding(text, self.embeddings)):
+            raise InvalidRequestError(
+                field, "There is no embedding {name} here. Check its name, or leave it out.", name=repr(name)
+            )
         count = self.count_tokens(text)
         most = self.max_tokens
         if count > most:

@@ -1,6 +1,6 @@
 """Stable Diffusion 1 and 2."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -9,14 +9,17 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from diffusion.families.clip_text import ClipText, match_chunks
 from diffusion.families.family import Family
 from diffusion.families.stable_diffusion_configs import check_configs, sample_size
+from diffusion.prompts.chunks import MAX_CHUNKS
 from diffusion.request import ImageRequest
 from diffusion.sampling.conditions import Conditions
 from diffusion.sampling.guidance import guidance_embedding, predict_x_0
 from diffusion.sampling.samplers import SAMPLERS
 
 PROMPTS_CACHED = 64
+PROMPT_EMBEDS = "prompt_embeds"
 ABOVE_ALL_SCALES = 1000.0  # of guidance
 TILE_SIDE = 1024  # the autoencoder takes larger pictures in overlapping tiles, which bounds its memory
 
@@ -76,9 +79,11 @@ class StableDiffusion(Family):
         self.grid = self.latent_factor
         self.latent_channels = unet.config.in_channels
         self.sample_side = sample_size(unet.config) * self.latent_factor
-        # A tokenizer that does not know the limit says 1e30.
-        self._context = min(int(tokenizer.model_max_length), int(text_encoder.config.max_position_embeddings))
-        self.max_tokens = self._context - 2
+        self._text = ClipText(tokenizer, text_encoder)
+        self.chunk_tokens = self._text.chunker.size
+        self.max_tokens = MAX_CHUNKS * self.chunk_tokens
+        self.embedding_widths = (self._text.width,)
+        self.max_clip_skip = self._text.layers
         # A consistency model reads the guidance scale, so that one row is enough.
         self._guidance_width: int | None = unet.config.time_cond_proj_dim
         self.guidance_above = ABOVE_ALL_SCALES if self._guidance_width else type(self).guidance_above
@@ -107,35 +112,33 @@ class StableDiffusion(Family):
 
     def count_tokens(self, text: str) -> int:
         """Count the tokens of ``text`` without start and end marks. Safe in any thread."""
-        return len(self._input_ids(text)) - 2
+        return self._text.chunker.count(text)
 
     def encode(self, text: str, request: ImageRequest) -> Conditions:
         """Encode ``text`` of at most `max_tokens` to "prompt_embeds" (1, tokens, width).
 
         For a consistency model, "timestep_cond" (1, width) is the guidance scale of ``request``.
         """
-        conditions = self._encode_text(text, request.loras)
+        conditions = self._encode_text(text, request.clip_skip, request.loras)
         if self._guidance_width is None:
             return conditions
         guidance = guidance_embedding(request.guidance_scale, self._guidance_width).to(self.device, self.dtype)
         return conditions.with_tensors({"timestep_cond": guidance})
 
-    @torch.inference_mode()
-    def _encode_text_uncached(self, text: str, loras: tuple[tuple[str, float], ...]) -> Conditions:
-        """Encode ``text``; ``loras`` tell apart what the text encoder made of it with them."""
-        ids = self._input_ids(text)
-        padding = self._context - len(ids)
-        mask = None
-        if getattr(self.text_encoder.config, "use_attention_mask", False):
-            mask = torch.tensor([[1] * len(ids) + [0] * padding], device=self.device)
-        ids += [self.tokenizer.pad_token_id] * padding
-        embeds = self.text_encoder(torch.tensor([ids], device=self.device), attention_mask=mask).last_hidden_state
-        return Conditions({"prompt_embeds": embeds.to(self.dtype)})
+    def set_embeddings(self, vectors: Mapping[str, Mapping[int, Tensor]]) -> None:
+        """Let prompts name ``vectors``: (tokens, width) by width, by lower-case names."""
+        self._text.set_embeddings(vectors)
+        self.embeddings = self._text.chunker.embeddings
+        self.forget_texts()
 
-    def _input_ids(self, text: str) -> list[int]:
-        # Padding or truncation by the tokenizer would change its state, which other threads share.
-        ids: list[int] = self.tokenizer(text, verbose=False).input_ids
-        return ids
+    def match(self, parts: Sequence[Conditions], request: ImageRequest) -> Sequence[Conditions]:
+        """Return ``parts`` with as many chunks as the longest of them."""
+        return match_chunks(parts, PROMPT_EMBEDS, lambda: self.encode("", request))
+
+    def _encode_text_uncached(self, text: str, clip_skip: int, loras: tuple[tuple[str, float], ...]) -> Conditions:
+        """Encode ``text``; ``loras`` tell apart what the text encoder made of it with them."""
+        hidden, _ = self._text.encode(text, layer=clip_skip)
+        return Conditions({PROMPT_EMBEDS: hidden.to(self.dtype)}, frozenset({PROMPT_EMBEDS}))
 
     def predict(self, latents: Tensor, timesteps: Tensor, **conditions: Tensor) -> Tensor:
         """Call the UNet and return its predictions in the shape of ``latents``.
@@ -145,7 +148,7 @@ class StableDiffusion(Family):
         """
         guidance = conditions.get("timestep_cond")
         prediction: Tensor = self.denoiser(
-            latents, timesteps, conditions["prompt_embeds"], timestep_cond=guidance, return_dict=False
+            latents, timesteps, conditions[PROMPT_EMBEDS], timestep_cond=guidance, return_dict=False
         )[0]
         return prediction
 

@@ -35,6 +35,7 @@ def format_parameters(request: ImageRequest, seed: int, model: str) -> str:
         **(_start_settings(request) if request.image else {}),
         **{f"Branch at {step}": json.dumps(prompt, ensure_ascii=False) for step, prompt in request.branches},
         **(_morph_settings(request) if request.morph_to else {}),
+        **({"Clip skip": request.clip_skip} if request.clip_skip > 1 else {}),
         **({"Hires upscale": request.upscale, "Hires upscaler": "Lanczos"} if request.upscale > 1 else {}),
         **({"Steer": request.guide_label, "Steer scale": f"{request.label_scale:g}"} if request.guide_label else {}),
     }
@@ -179,6 +180,7 @@ def parse_settings(head: str, values: dict[str, str]) -> dict[str, Any]:
         "height": parse_number(int, height),
         "start_step": parse_number(int, values.get("Start step")),
         "upscale": parse_number(int, values.get("Hires upscale")),
+        "clip_skip": parse_number(int, values.get("Clip skip")),
         "branches": tuple(_parse_branches(values)) or None,
         "morph_to": values.get("Morph to"),
         "count": parse_number(int, values.get("Frames")),

@@ -13,12 +13,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from diffusion.families.distilled import TURBO
 from diffusion.families.stable_diffusion import StableDiffusion
 from diffusion.loading.file_kind import UNET, check_format, describe
 from diffusion.loading.folder import load_network
 from diffusion.loading.hub import fetch, fetch_configs
 from diffusion.loading.index import is_single_file
-from diffusion.loading.single_file_settings import read_settings
+from diffusion.loading.single_file_settings import BASE_STEPS, read_settings
 
 PUBLISHED: Final = Path(__file__).parents[1] / "published"  # configurations and vocabulary, which such a file lacks
 FAMILY_BY_PREFIX: Final = {
@@ -51,6 +52,8 @@ def load_checkpoint(path: Path, dtype: torch.dtype, vae: str | None = None, publ
     has_vae = any(name.startswith(VAE_PREFIXES) for name in shapes)
     if not has_vae and not vae:
         raise ValueError(NO_VAE)
+    if TURBO.words.search(path.stem.lower()):  # SD-Turbo was made of Stable Diffusion 2.1 base
+        global_step = BASE_STEPS[1]
     settings = read_settings(path, shapes, metadata, global_step=global_step if kind == "sd2" else None)
     weights = {OLD_CLIP.sub(r"\1text_model.", name): weight for name, weight in load_file(path).items()}
     unet = _load(UNet2DConditionModel, "unet", weights, config, dtype)

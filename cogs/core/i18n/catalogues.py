@@ -55,6 +55,7 @@ SETTINGS: Final = (
     "negative prompt",
     "sampler",
     "upscale",
+    "clip skip",
     "morph to",
     "animation",
     "variants",

@@ -32,6 +32,7 @@ FLAG_SETTINGS: Final = {
     "guidance": "guidance_scale",
     "sampler": "sampler",
     "style": "style",
+    "clip-skip": "clip_skip",
     "repeat": "count",
     "r": "count",
 }
@@ -41,7 +42,7 @@ MIDJOURNEY_VALUES: Final = "s stylize q quality c chaos w weird v version niji i
 MIDJOURNEY_FLAGS: Final = {*MIDJOURNEY_SWITCHES, *MIDJOURNEY_VALUES.split()}
 FLAG_EXAMPLES: Final = (
     *("--ar 3:2", "--seed 7", "--no text", "--steps 30", "--cfg 5", "--sampler euler"),
-    *("--style ink", "--repeat 2"),
+    *("--style ink", "--repeat 2", "--clip-skip 2"),
 )
 IN_BACKTICKS: Final = re.compile(rf"`([{HYPHENS}{DASHES}][^`]*)`[,;]?")  # as some apps copy a flag out of a note
 WORD_JOINER: Final = "\u2060"

@@ -14,15 +14,15 @@ NOTES: Final = (
     ),
     (
         re.compile(r"::\s{0,3}-?[\d.]|\S::(?:\s|$)"),
-        N_("Weights such as `::2` have no effect here. Put what matters first."),
+        N_("Weights such as `::2` have no effect here. Write `(word:1.3)` instead."),
     ),
     (
-        re.compile(r":\s{0,3}[-+]?(?:\d\.\d{0,4}|\.?\d)\s{0,3}\)|\({2}\w|\[[^\[\]\s][^\[\]]{0,99}\]"),
-        N_("Emphasis such as `(word:1.3)`, `((word))` or `[word]` has no effect here. Put what matters first."),
+        re.compile(r"\[[^\[\]|]{0,99}(?:\|[^\[\]]{0,99}|:[^\[\]]{0,99}:\s{0,3}[\d.]{1,6}\s{0,3})\]"),
+        N_("Words that change with the steps, such as `[cat:dog:0.5]` or `[cat|dog]`, have no effect here. Leave them out."),
     ),
     (
-        re.compile(r"<(?:lyco|hypernet|embedding):|(?<!\w)embedding:\w", re.IGNORECASE),
-        N_("Embeddings and hypernetworks such as `embedding:name` are not supported, so I read them as words."),
+        re.compile(r"<(?:lyco|hypernet):", re.IGNORECASE),
+        N_("Hypernetworks such as `<hypernet:name:1>` are not supported, so I read them as words."),
     ),
     (
         re.compile(r"<lora:", re.IGNORECASE),

@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol
 from diffusion.images.metadata.recipe import Recipe
 from diffusion.lora.catalogue import Lora
 from diffusion.lora.tags import find_tags
+from diffusion.prompts.chunks import without_unknown_embeddings
 from diffusion.request import MAX_LORA_WEIGHT, MAX_LORAS, MAX_UPSCALED_SIDE, SAMPLER_NAMES, UPSCALES, Limits
 from diffusion.text import N_, Text
 
@@ -77,6 +78,9 @@ class Model(Protocol):
     grid: int
     guide_labels: tuple[str, ...]
     samplers: Mapping[str, int]
+    max_clip_skip: int
+    chunk_tokens: int
+    embeddings: Mapping[str, int]
 
     @property
     def loras(self) -> Mapping[str, Lora]: ...  # noqa: D102
@@ -97,6 +101,7 @@ def adapt(recipe: Recipe, model: Model, limits: Limits) -> tuple[dict[str, Any],
     adaptation.adapt_number("steps", 1, limits.steps)
     adaptation.adapt_number("guidance_scale", 0, MAX_GUIDANCE)
     adaptation.adapt_sampler()
+    adaptation.adapt_clip_skip()
     adaptation.adapt_start()
     adaptation.adapt_guide_label()
     adaptation.adapt_model()
@@ -118,7 +123,12 @@ class _Adaptation:
     def adapt_prompts(self) -> None:
         for field in PROMPT_FIELDS:
             whole = self.found.get(field, "")
-            text = _strip_syntax(whole[:MAX_PROMPT])
+            text, unknown = without_unknown_embeddings(whole[:MAX_PROMPT], self.model.embeddings)
+            if unknown:
+                self.notes.append(
+                    Text("These embeddings are not offered here, so they are left out: {names}.", names=_join_names(unknown))
+                )
+            text = _strip_syntax(text, keeps_weights=self.model.chunk_tokens > 0)
             self.settings[field] = _truncate(text, self.model)
             if self.settings[field] != text or len(whole) > MAX_PROMPT:
                 name = field.replace("_", " ")
@@ -172,6 +182,12 @@ class _Adaptation:
         else:
             self.notes.append(Text("Sampler: the default instead of {name}.", name=name))
 
+    def adapt_clip_skip(self) -> None:
+        """Take over the layer of the text encoder; some families always use the same one, whatever the file says."""
+        asked = self.found.get("clip_skip", 1)
+        if 1 < asked <= self.model.max_clip_skip:
+            self.settings["clip_skip"] = asked
+
     def adapt_start(self) -> None:
         if self.found.get("start_step") or self.recipe.has_source:
             self.notes.append(Text("The file does not contain the picture that this one started from, so I start from noise."))
@@ -217,10 +233,10 @@ def _file_stem(name: str) -> str:
     return re.split(r"[\\/]", name)[-1].removesuffix(".safetensors")
 
 
-def _strip_syntax(text: str) -> str:
-    """Remove the syntax of other tools: LoRAs and weights."""
+def _strip_syntax(text: str, *, keeps_weights: bool) -> str:
+    """Remove the syntax of other tools: LoRAs, and weights where the model has none."""
     text = LORA.sub("", text)
-    found = 1
+    found = 0 if keeps_weights else 1
     while found:
         text, found = WEIGHT.subn(r"\1", text)
     return re.sub(r"\s*,(?:\s*,)+", ",", " ".join(text.split())).strip(", ")

@@ -74,10 +74,10 @@ def test_trajectory_starts_closer_to_its_image_the_later_its_start_step(tiny_mod
 
 
 def test_validate_counts_the_tokens_of_an_over_long_prompt(tiny_model):
-    assert tiny_model.count_tokens("fox " * 75) == 75
-    tiny_model.validate(ImageRequest("fox " * 75, width=32, height=32))
-    with pytest.raises(InvalidRequestError, match="76 tokens and this model reads 75: the rest would be ignored"):
-        tiny_model.validate(ImageRequest("fox " * 76, width=32, height=32))
+    assert tiny_model.count_tokens("fox " * 300) == 300
+    tiny_model.validate(ImageRequest("fox " * 300, width=32, height=32))
+    with pytest.raises(InvalidRequestError, match="301 tokens and this model reads 300: the rest would be ignored"):
+        tiny_model.validate(ImageRequest("fox " * 301, width=32, height=32))
 
 
 def test_encode_caches_prompts(tiny_model):
@@ -95,9 +95,9 @@ def test_preview_latents_has_one_pixel_per_latent_cell(tiny_model):
 
 @pytest.mark.parametrize("field", ["prompt", "negative_prompt", "morph_to", "branches"])
 def test_validate_counts_the_tokens_of_every_prompt(tiny_model, field):
-    text = "fox " * 76
+    text = "fox " * 301
     given = {"branches": ((1, text),)} if field == "branches" else {field: text}
-    with pytest.raises(InvalidRequestError, match="76 tokens"):
+    with pytest.raises(InvalidRequestError, match="301 tokens"):
         tiny_model.validate(ImageRequest(**{"prompt": "a", "width": 32, "height": 32, "count": 2} | given))
 
 

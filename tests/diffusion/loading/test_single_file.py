@@ -112,6 +112,13 @@ def test_load_model_reads_old_names_empty_tensors_and_capital_suffixes(weights, 
     assert torch.equal(ours, theirs)
 
 
+def test_load_model_reads_defaults_beside_a_file_and_from_its_title(weights, narrow, tmp_path):
+    save_file(weights, tmp_path / "model.safetensors", {"modelspec.title": "Some LCM"})
+    (tmp_path / "model.darkroom.json").write_text('{"steps": 5, "clip_skip": 2}')
+    request = load_model(tmp_path / "model.safetensors", "cpu", torch.float32).request("a fox")
+    assert (request.steps, request.sampler, request.guidance_scale, request.clip_skip) == (5, "lcm", 1.0, 2)
+
+
 def test_load_model_names_the_setting_for_a_file_without_autoencoder(weights, tmp_path):
     save_file(without_vae(weights), tmp_path / "pruned.safetensors")
     with pytest.raises(ModelLoadError, match=r"it has no autoencoder \(VAE\), as many pruned files\. Set VAE to one"):

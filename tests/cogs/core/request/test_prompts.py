@@ -116,6 +116,7 @@ def test_expand_accepts_many_braces():
         ("fox --sampler DPM++ 2M in snow", "fox in snow", {"sampler": "dpm++"}),
         ("fox --sampler dpm++ in snow", "fox in snow", {"sampler": "dpm++"}),
         ("fox --sampler “Euler a” hat", "fox hat", {"sampler": "euler_a"}),
+        ("fox --clip-skip 2, in snow", "fox in snow", {"clip_skip": 2}),
         ("fox --sampler=unipc --seed 3", "fox", {"sampler": "unipc", "seed": 3}),
     ],
 )
@@ -193,6 +194,7 @@ def test_parse_prompt_reads_the_list_of_working_flags(copied):
         "sampler": "euler",
         "style": "ink",
         "count": 2,
+        "clip_skip": 2,
     }
 
 
@@ -297,13 +299,13 @@ def test_clean_keeps_what_members_can_see(text, kept):
         ("hot::2 dog", ["Weights"]),
         ("hot:: dog::1", ["Weights"]),
         ("hot::-.5", ["Weights"]),
-        ("(red fox:1.3), [blurry], masterpiece", ["Emphasis"]),
-        ("((masterpiece)), fox", ["Emphasis"]),
-        ("fox [blurry]", ["Emphasis"]),
-        ("fox --no (hands:1.4)", ["Emphasis"]),
+        ("(red fox:1.3), [blurry], ((masterpiece)) BREAK (hands:1.4)", []),
+        ("a [cat:dog:0.5]", ["Words that change"]),
+        ("a [cat|dog]", ["Words that change"]),
+        ("fox --no [cat::12]", ["Weights", "Words that change"]),
         ("fox <lora:ink:0.8>", []),
-        ("fox embedding:easynegative", ["Embeddings"]),
-        ("(fox:1.2) <lyco:x:1> --v 6 --ar 3:2 http://a.b", ["unknown flags", "a link", "Emphasis", "Embeddings"]),
+        ("fox embedding:easynegative", []),
+        ("hot::2 <lyco:x:1> --v 6 --ar 3:2 http://a.b", ["unknown flags", "a link", "Weights", "Hypernetworks"]),
     ],
 )
 def test_parse_prompt_notes_what_has_no_effect(text, words):
@@ -312,7 +314,7 @@ def test_parse_prompt_notes_what_has_no_effect(text, words):
 
 
 def test_parse_prompt_notes_the_negative_prompt_of_an_option():
-    assert "Emphasis" in str(parse_prompt("fox", "(hands:1.4)").notes[0])
+    assert "Weights" in str(parse_prompt("fox", "hands::1").notes[0])
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ class Model:
     name, grid, guide_labels, max_tokens = "tiny", 8, ("red",), 6
     loras = MappingProxyType({"Ink": Lora("Ink"), "old": Lora("old", problem=Text("no"))})
     samplers = MappingProxyType(dict.fromkeys(SAMPLER_NAMES, 1000))
+    max_clip_skip, chunk_tokens, embeddings = 1, 0, MappingProxyType({"ink": 1})
 
     def count_tokens(self, text):
         return len(text.split())
@@ -265,3 +266,17 @@ def test_read_recipe_reads_the_loras_of_own_pictures():
     assert text.startswith("a fox <lora:Ink:0.8> <lora:b c:-1>\n")
     recipe = read_recipe(to_png(Image.new("RGB", (8, 8)), text))
     assert (recipe.settings["prompt"], recipe.settings["loras"]) == ("a fox", request.loras)
+
+
+def test_adapt_keeps_weights_and_clip_skip_for_a_model_that_has_them():
+    found, _ = adapt(Recipe({"prompt": "(fox:1.3)", "clip_skip": 2}), Model(), LIMITS)
+    assert found["prompt"] == "fox" and "clip_skip" not in found
+    weighing = type("Weighing", (Model,), {"max_clip_skip": 12, "chunk_tokens": 75})()
+    found, notes = adapt(Recipe({"prompt": "(fox:1.3)", "clip_skip": 2}), weighing, LIMITS)
+    assert (found["prompt"], found["clip_skip"], notes) == ("(fox:1.3)", 2, [])
+
+
+def test_adapt_leaves_out_embeddings_that_are_not_offered():
+    found, notes = adapt(Recipe({"prompt": "fox embedding:ink (embedding:other:1.2), x"}), Model(), LIMITS)
+    assert found["prompt"] == "fox embedding:ink (), x"
+    assert [str(note) for note in notes] == ["These embeddings are not offered here, so they are left out: other."]
