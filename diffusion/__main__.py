@@ -13,6 +13,8 @@ from diffusion.errors import DarkroomError, reason_of
 from diffusion.images.files import encode_result
 from diffusion.images.io import read_image
 from diffusion.images.masks import fit_and_fill, read_mask
+from diffusion.lora.catalogue import parse_folders
+from diffusion.lora.tags import take_tags
 from diffusion.redaction import add_secrets, redact, secrets_of
 from diffusion.request import SAMPLER_NAMES, UPSCALES, ImageRequest, random_seed, start_step_for
 from diffusion.result import ImageResult
@@ -44,6 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--upscale", type=int, choices=UPSCALES, help="factor to enlarge it by (default: the model's)")
     parser.add_argument("--steer", default="", metavar="LABEL", help="label to guide towards, such as food or red")
     parser.add_argument("--steer-scale", type=float, help="strength of that guidance (10)")
+    parser.add_argument("--loras", default="", metavar="FOLDER", help="LoRAs that the prompt may name: <lora:name:0.8>")
     parser.add_argument("--seed", type=int, help="default: random")
     parser.add_argument("--count", type=int, default=1, help="number of images (1)")
     return parser
@@ -60,8 +63,10 @@ def build_request(options: argparse.Namespace, model: "ImageModel") -> ImageRequ
         image, mask = fit_and_fill(image, mask, width, height)
     elif image:
         start_step = start_step_for(options.similarity, steps)
+    prompt, loras = take_tags(options.prompt)
     return model.request(
-        options.prompt,
+        prompt,
+        loras=loras,
         negative_prompt=options.negative_prompt,
         width=width,
         height=height,
@@ -86,6 +91,7 @@ async def draw(options: argparse.Namespace) -> ImageResult:
     from diffusion.serving.engine import Engine
 
     model = load_model(options.model, vae=options.vae)
+    model.offer_loras(parse_folders(options.loras))
     request = build_request(options, model)
     async with Engine(model) as engine:
         job = engine.submit(request)
