@@ -60,6 +60,12 @@ def draw(model: ImageModel, requests: Sequence[ImageRequest]) -> None:
     denoise_all(model, [model.trajectory(request) for request in requests], max_rows=2 * len(requests))
 
 
+def draw_groups(model: ImageModel, groups: Sequence[Sequence[ImageRequest]]) -> None:
+    """Draw one of ``groups`` after the other."""
+    for group in groups:
+        draw(model, group)
+
+
 def measure(model: ImageModel, untouched: ImageModel, options: argparse.Namespace) -> None:
     """Print the figures; ``untouched`` is another copy of ``model``, in which no LoRA is loaded."""
     with torch.inference_mode():
@@ -72,7 +78,7 @@ def measure(model: ImageModel, untouched: ImageModel, options: argparse.Namespac
             model.offer_loras([Path(folder)])
             ways: dict[str, Callable[[], object]] = {
                 "shared": lambda: draw(model, requests),
-                "groups": lambda: [draw(model, group) for group in groups],
+                "groups": lambda: draw_groups(model, groups),
                 "untouched": lambda: draw(untouched, plain),
                 "loaded": lambda: draw(model, plain),
                 "one": lambda: draw(model, [requests[0], *plain[1:]]),
