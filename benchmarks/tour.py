@@ -86,7 +86,7 @@ async def take_tour(newcomer: Newcomer) -> None:
     await newcomer.submit(SECOND_PROMPT)
 
     await first.get_by_role("button", name="How it formed").click()
-    animation = await newcomer.find_message("Choose one to go on")
+    animation = await newcomer.find_message("Branch from step")
     await newcomer.take_picture("tour/timelapse", animation)
     await newcomer.choose(animation, "After step 4")
     await newcomer.submit(THIRD_PROMPT)

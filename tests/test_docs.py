@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import discord
 import pytest
+from babel.messages.pofile import read_po
 
 from cogs.core.config import Config
 
@@ -98,3 +99,22 @@ def test_engine_example_runs(tmp_path):
     ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
     assert (tmp_path / "apple.png").exists()
+
+
+def test_tour_waits_for_texts_that_the_bot_shows():
+    tour = (ROOT / "benchmarks" / "tour.py").read_text("utf-8")
+    awaited = re.findall(r'(?:find_message\(|name=|choose\(\w+, )"([^"]*[a-z][^"]*)"', tour)
+    with (ROOT / "cogs" / "core" / "i18n" / "darkroom.pot").open("rb") as file:
+        texts = [text for message in read_po(file) for text in _forms(message.id)]
+    shapes = [re.compile(re.sub(r"\\\{\w+\\\}", ".+", re.escape(text))) for text in texts if text]
+
+    def is_shown(words):
+        return any(words in text for text in texts) or any(shape.fullmatch(words) for shape in shapes)
+
+    own_words = {"Submit", "imagine"}  # of the page
+    assert len(awaited) > 5
+    assert [words for words in awaited if words not in own_words and not is_shown(words)] == []
+
+
+def _forms(text):
+    return text if isinstance(text, tuple) else (text,)
