@@ -1,5 +1,6 @@
 """The requests that a model accepts, described without its networks and torch."""
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
@@ -8,6 +9,7 @@ from diffusion.errors import InvalidRequestError, Problems
 from diffusion.families.defaults import Defaults
 from diffusion.lora.catalogue import Lora
 from diffusion.prompts.chunks import unknown_embedding
+from diffusion.prompts.syntax import BREAK
 from diffusion.request import SAMPLER_NAMES, ImageRequest, validate_most
 from diffusion.text import plural
 
@@ -131,6 +133,13 @@ class ModelSpec:
             )
         count = self.count_tokens(text)
         most = self.max_tokens
+        if count > most and self.chunk_tokens and BREAK.search(text):
+            raise InvalidRequestError(
+                field,
+                "The {field} has {count} chunks and this model reads {most}. Please use BREAK less often, or shorten it.",
+                count=math.ceil(count / self.chunk_tokens),
+                most=most // self.chunk_tokens,
+            )
         if count > most:
             raise InvalidRequestError(
                 field,

@@ -57,9 +57,9 @@ class Chunker:
         self._comma = [*tokenize(",")][-1:]
 
     def count(self, text: str) -> int:
-        """Count the tokens of ``text``: all of full chunks, and those of the last."""
-        chunks = self.split(text)
-        return (len(chunks) - 1) * self.size + len(chunks[-1].ids)
+        """Count the tokens of ``text``: as many as fit in all chunks but the last, and those of the last, at least one."""
+        *full, last = self.split(text)
+        return len(full) * self.size + max(len(last.ids), 1) if full else len(last.ids)
 
     def split(self, text: str) -> list[Chunk]:
         """Return the chunks of ``text``, at least one."""

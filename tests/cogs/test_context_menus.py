@@ -106,7 +106,7 @@ async def test_more_like_this_uses_the_prompt_in_the_metadata(server):
     message = await sent(server, ("a1111.png", with_texts(parameters=FROM_A1111)))
     result = await menu(server, "More like this", message)
     await server.until_finished(result.response)
-    assert "a red fox in the snow" in text_of(result.response)
+    assert "a (red fox:1.3) in the snow" in text_of(result.response)
 
 
 @pytest.mark.parametrize("name", ["More like this", "Image info"])

@@ -128,7 +128,7 @@ SHARED: Final = {
     "style": SharedOption(Range[str, 1, STYLE_LIMIT], "The look, added to the prompt; none: no style", suggest=suggest_styles),
     "negative": SharedOption(Prompt, "What the picture should not show"),
     "size": SharedOption(Range[str, 1, 11], "Width x height in pixels, such as 512x768", suggest=suggest_sizes),
-    "quality": SharedOption(str, "Steps and sampler that suit each other; classic: LMS in 50 steps", QUALITY_CHOICES),
+    "quality": SharedOption(str, "Steps and sampler that suit each other and the model", QUALITY_CHOICES),
     "steps": SharedOption(Range[int, 1, 150], "The number of steps: more is finer and slower"),
     "guidance": SharedOption(Range[float, 0, 30], "How closely to follow the prompt"),
     "sampler": SharedOption(Range[str, 1, SAMPLER_LENGTH], "The sampling method", suggest=suggest_samplers),

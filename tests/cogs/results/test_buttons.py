@@ -252,7 +252,7 @@ async def test_edit_without_a_prompt_starts_empty(server):
         ({"seed": "4294967296"}, "The seed must be a whole number from 0 to 4294967295."),
         ({"seed": "lucky"}, "The seed must be a whole number from 0 to 4294967295."),
         ({"prompt": " "}, "The prompt is empty"),
-        ({"prompt": "fox " * 90}, "would be ignored"),
+        ({"prompt": "fox BREAK " * 5}, "use BREAK less often"),
         ({"prompt": "fox --seed x"}, "needs a number"),
     ],
 )

@@ -140,7 +140,8 @@ async def test_branch_rejects_a_long_prompt_privately(server):
     timelapse = await timelapse_of(server, message)
     shown = await server.alice.select(timelapse, ["3"])
     assert shown.modal["title"] == "Branch from step 3"
-    assert "would be ignored" in private_text(await server.alice.submit_modal(shown, {"prompt": "fox " * 90}))
+    long = {"prompt": "fox BREAK " * 5}
+    assert "has 6 chunks and this model reads 4" in private_text(await server.alice.submit_modal(shown, long))
 
 
 async def test_timelapse_of_one_step_offers_no_branch(server):

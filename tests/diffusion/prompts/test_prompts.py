@@ -91,6 +91,10 @@ def test_chunks_end_where_those_of_a1111_do(text, lengths):
     assert sizes(text) == lengths
 
 
+def test_count_tells_a_last_empty_chunk():
+    assert [Chunker(words, 75).count(text) for text in ("", "a", "a BREAK b", "a BREAK ")] == [0, 1, 76, 76]
+
+
 def test_chunker_keeps_the_tokens_of_an_embedding_together():
     assert sizes("fox " * 70 + "inked dog", inked=10) == [70, 11]
     assert sizes("Inked, embedding:inked. inky", inked=3) == [9]

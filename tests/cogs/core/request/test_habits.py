@@ -107,11 +107,11 @@ async def test_flags_out_of_range_are_rejected_before_the_question(server, flags
 
 
 async def test_syntax_of_other_tools_is_noted_privately(server):
-    options = {"prompt": "(fox:1.2) --sampler Euler a --seed -1", "negative": "<lora:x:1>"}
+    options = {"prompt": "fox::2 --sampler Euler a --seed -1", "negative": "<lora:x:1>"}
     settings, result = await made(server, **options)
-    assert (settings["prompt"], settings["sampler"]) == ("(fox:1.2)", "euler_a")
+    assert (settings["prompt"], settings["sampler"]) == ("fox::2", "euler_a")
     (note,) = result.followups
-    assert note.ephemeral and "Emphasis" in note.content and "LoRA in a negative prompt" in note.content
+    assert note.ephemeral and "Weights" in note.content and "LoRA in a negative prompt" in note.content
 
 
 async def test_custom_styles_are_offered_and_applied(server):
