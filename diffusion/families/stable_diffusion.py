@@ -146,11 +146,20 @@ class StableDiffusion(Family):
         ``latents`` are (rows, channels, h, w), ``timesteps`` (rows,), "prompt_embeds" (rows, tokens, width), and
         "timestep_cond" (rows, width) for a consistency model.
         """
-        guidance = conditions.get("timestep_cond")
+        more = self._more_inputs(conditions)
         prediction: Tensor = self.denoiser(
-            latents, timesteps, conditions[PROMPT_EMBEDS], timestep_cond=guidance, return_dict=False
+            latents,
+            timesteps,
+            conditions[PROMPT_EMBEDS],
+            timestep_cond=conditions.get("timestep_cond"),
+            **more,
+            return_dict=False,
         )[0]
         return prediction
+
+    def _more_inputs(self, conditions: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Return what the UNet takes besides latents, timesteps, prompt and guidance scale."""
+        return {}
 
     def max_steps_with(self, sampler: str) -> int:
         """Return the most steps of a picture with ``sampler``."""

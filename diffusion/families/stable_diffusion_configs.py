@@ -1,6 +1,6 @@
 """What Stable Diffusion 1 and 2 models may have in their configurations."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from diffusers.schedulers import KarrasDiffusionSchedulers
@@ -32,8 +32,8 @@ def check_configs(configs: Mapping[str, Mapping[str, Any]]) -> None:
     ``configs`` are the JSON objects of "unet", "vae", "text_encoder" and "scheduler", as far as they are there.
     """
     unet = configs.get("unet", {})
-    _check_unet(unet)
-    _check_scheduler(configs.get("scheduler", {}))
+    check_unet(unet)
+    check_scheduler(configs.get("scheduler", {}))
     _check_fit(unet, configs.get("vae", {}), configs.get("text_encoder", {}))
 
 
@@ -53,13 +53,17 @@ def sample_size(unet: Mapping[str, Any]) -> int:
     return int(sides.pop())
 
 
-def _check_unet(unet: Mapping[str, Any]) -> None:
+def check_unet(unet: Mapping[str, Any], harmless: Mapping[str, str] = HARMLESS) -> None:
+    """Raise `ValueError` for a UNet with other inputs or outputs than latents and text.
+
+    ``harmless`` are values of `MORE_INPUTS` that a family can serve.
+    """
     kind = unet.get("_class_name", "UNet2DConditionModel")
     if kind != "UNet2DConditionModel":
         raise ValueError(f"its unet is of the kind {kind}, and only UNet2DConditionModel is supported.")
     for name, meaning in MORE_INPUTS.items():
         value = unet.get(name)
-        if value is not None and value != HARMLESS.get(name):
+        if value is not None and value != harmless.get(name):
             raise ValueError(f"its UNet takes {meaning} ({name} is {value!r}). This is not supported.")
     read = unet.get("in_channels", 4)
     made = unet.get("out_channels", 4)
@@ -69,14 +73,18 @@ def _check_unet(unet: Mapping[str, Any]) -> None:
     sample_size(unet)
 
 
-def _check_scheduler(scheduler: Mapping[str, Any]) -> None:
+def check_scheduler(scheduler: Mapping[str, Any], known: Collection[str] = SCHEDULERS | DISTILLED_SCHEDULERS) -> None:
+    """Raise `ValueError` for a noise schedule that the samplers do not follow.
+
+    ``known`` are the classes of diffusers whose noise schedule they follow.
+    """
     kind = scheduler.get("_class_name")
-    if kind is not None and kind not in SCHEDULERS | DISTILLED_SCHEDULERS:
+    if kind is not None and kind not in known:
         raise ValueError(f"its scheduler is {kind}, whose noise schedule is not that of Stable Diffusion.")
     prediction_type = scheduler.get("prediction_type", "epsilon")
     if prediction_type not in PREDICTION_TYPES:
-        known = " and ".join(PREDICTION_TYPES)
-        raise ValueError(f"its prediction_type is {prediction_type!r}, and only {known} are supported.")
+        supported = " and ".join(PREDICTION_TYPES)
+        raise ValueError(f"its prediction_type is {prediction_type!r}, and only {supported} are supported.")
     if scheduler.get("use_flow_sigmas"):
         raise ValueError("its scheduler uses flow matching (use_flow_sigmas), which is not supported.")
     if scheduler.get("timestep_type", "discrete") != "discrete":
@@ -85,13 +93,16 @@ def _check_scheduler(scheduler: Mapping[str, Any]) -> None:
 
 def _check_fit(unet: Mapping[str, Any], vae: Mapping[str, Any], text_encoder: Mapping[str, Any]) -> None:
     """Raise `ValueError` where the parts are not of one model."""
+    check_latents(unet, vae)
+    width = text_encoder.get("hidden_size")
+    read = unet.get("cross_attention_dim", width)
+    if width is not None and read != width:
+        raise ValueError(f"its UNet needs more than this text encoder provides: {read} numbers a token, not {width}.")
+
+
+def check_latents(unet: Mapping[str, Any], vae: Mapping[str, Any]) -> None:
+    """Raise `ValueError` where UNet and autoencoder have other latents."""
     read = unet.get("in_channels", 4)
     made = vae.get("latent_channels", 4)
     if vae and unet and read != made:
         raise ValueError(f"its UNet reads {read} channels and its autoencoder makes {made}.")
-    width = text_encoder.get("hidden_size")
-    if width is not None and unet.get("cross_attention_dim", width) != width:
-        raise ValueError(
-            "its UNet needs more than this text encoder provides, as that of Stable Diffusion XL does;"
-            " only Stable Diffusion 1 and 2 are supported."
-        )
