@@ -71,7 +71,7 @@ def convert(family: Denoising, latents: Tensor, timesteps: Tensor, **conditions:
 def ready(converted: Any, dtype: torch.dtype) -> Network:
     """Compile a ``converted`` network for the CPU.
 
-    It computes in ``dtype``; its outputs are in float32.
+    It computes in ``dtype``; its outputs are in float32. Conditions come in the order in which they were converted.
     """
     import openvino
 
@@ -98,6 +98,7 @@ class OpenVino:
         levels = len(getattr(family.denoiser.config, "block_out_channels", (0,)))
         self._factor = 2 ** (levels - 1)
         self._network = ready(convert(family, latents, timesteps, **conditions), family.dtype)
+        self._names = tuple(conditions)
 
     def fits(self, latents: Tensor) -> bool:
         """Whether the converted network takes latents of this shape."""
@@ -105,4 +106,4 @@ class OpenVino:
 
     def __call__(self, latents: Tensor, timesteps: Tensor, **conditions: Tensor) -> Tensor:
         """Return the prediction in float32."""
-        return self._network(latents, timesteps, **conditions)
+        return self._network(latents, timesteps, **{name: conditions[name] for name in self._names})

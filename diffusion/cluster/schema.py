@@ -1,6 +1,6 @@
 """The messages between bot and replicas; the receiver validates each of them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, fields
 from types import MappingProxyType
 from typing import Any, Final, get_type_hints
@@ -146,7 +146,7 @@ class _LoraMessage(BaseModel):
 
 
 class _SpecMessage(BaseModel):
-    """The fields of a `ModelSpec`; the tokenizer comes as a file."""
+    """The fields of a `ModelSpec`; the tokenizers come as files."""
 
     model_config = _LENIENT
     name: str
@@ -165,6 +165,7 @@ class _SpecMessage(BaseModel):
     max_clip_skip: int = 1
     chunk_tokens: int = 0
     embeddings: dict[str, int] = Field(default_factory=dict)
+    shape_grid: int = 0
     can_screen: bool
     loras: tuple["_LoraMessage", ...] = ()
 
@@ -272,12 +273,13 @@ def encode_spec(model: ModelSpec, can_screen: bool) -> Frame:
         "max_clip_skip": model.max_clip_skip,
         "chunk_tokens": model.chunk_tokens,
         "embeddings": dict(model.embeddings),
+        "shape_grid": model.shape_grid,
         "device": str(model.device),
         "dtype": str(model.dtype),
         "can_screen": can_screen,
         "loras": [_encode_lora(lora) for lora in model.loras.values()],
     }
-    return {"spec": head}, [model.tokenizer.backend_tokenizer.to_str().encode()]
+    return {"spec": head}, [tokenizer.backend_tokenizer.to_str().encode() for tokenizer in model.tokenizers]
 
 
 def _encode_lora(lora: Lora) -> dict[str, Any]:
@@ -291,7 +293,9 @@ class RemoteModel(ModelSpec):
     def __init__(self, url: str, frame: Frame, headers: Mapping[str, str] | None = None) -> None:
         try:
             message = _SpecMessage.model_validate(frame[0]["spec"])
-            tokenizer = Tokenizer.from_str(frame[1][0].decode())
+            tokenizers = tuple(Tokenizer.from_str(file.decode()) for file in frame[1])
+            if not tokenizers:
+                raise ValueError("there is no tokenizer")
         except Exception as error:  # tokenizers raises bare exceptions
             raise BrokenFrameError("The replica sent an invalid model spec.") from error
         self.url = url
@@ -308,15 +312,17 @@ class RemoteModel(ModelSpec):
         self.sample_side = message.sample_side
         self.device = message.device
         self.dtype = message.dtype
-        tokenizer.no_padding()
-        tokenizer.no_truncation()
-        self.tokenizer = tokenizer
+        for tokenizer in tokenizers:
+            tokenizer.no_padding()
+            tokenizer.no_truncation()
+        self.tokenizers = tokenizers
+        self.shape_grid = message.shape_grid
         self.max_tokens = message.max_tokens
         self.max_steps = message.max_steps
         self.max_clip_skip = message.max_clip_skip
         self.chunk_tokens = message.chunk_tokens
         self.embeddings = message.embeddings
-        self._chunker = Chunker(self._tokenize, self.chunk_tokens, self.embeddings)
+        self._counts = [self._counter(tokenizer) for tokenizer in tokenizers]
         self._loras = MappingProxyType({lora.name: lora.lora() for lora in message.loras})
 
     @property
@@ -326,8 +332,13 @@ class RemoteModel(ModelSpec):
 
     def count_tokens(self, text: str) -> int:
         """Count the tokens of ``text``, without start and end tokens."""
-        return self._chunker.count(text) if self.chunk_tokens else len(self._tokenize(text))
+        return max(count(text) for count in self._counts)
 
-    def _tokenize(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
-        return ids
+    def _counter(self, tokenizer: Tokenizer) -> Callable[[str], int]:
+        """Return the function that counts the tokens of a text by ``tokenizer``."""
+
+        def tokenize(text: str) -> list[int]:
+            ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
+            return ids
+
+        return Chunker(tokenize, self.chunk_tokens, self.embeddings).count if self.chunk_tokens else lambda text: len(tokenize(text))

@@ -26,15 +26,17 @@ class Family(Protocol):
     label: ClassVar[str]  # for sentences
     parts: ClassVar[Mapping[str, type]]  # by folder: all parts to download and load
     optional_parts: ClassVar[tuple[str, ...]] = ()  # those that drawing does not need
-    samplers: ClassVar[Mapping[str, Sampler]]  # those that suit this family; a model may offer fewer
+    index_settings: ClassVar[tuple[str, ...]] = ()  # values of model_index.json that the constructor takes, too
     defaults: ClassVar[Defaults] = Defaults()
     guidance_above: float = 1.0  # the scale above which guidance needs the unconditional row
     schedule_depends_on_size: ClassVar[bool] = False
 
+    samplers: Mapping[str, Sampler]  # those that suit this model; its defaults may offer fewer
     grid: int  # sides of pictures are multiples of this
     latent_factor: int  # pixels of a latent cell's side
     latent_channels: int
     sample_side: int  # default side of a picture in pixels
+    shape_grid: int = 0  # oblong pictures of training had sides of multiples of this and one area; 0: there were none
     max_tokens: int  # of a prompt, without its start and end marks
     max_steps: int = 1000  # as many as training had
     max_clip_skip: int = 1  # the most layers of its text encoder from the end; 1 is the last
@@ -46,6 +48,18 @@ class Family(Protocol):
     device: torch.device
     dtype: torch.dtype  # of the denoiser
     pixel_dtype: torch.dtype  # in which pixels become latents and back
+
+    @property
+    def tokenizers(self) -> tuple[Any, ...]:
+        """The tokenizers that read a prompt; the one that makes the most tokens of it counts."""
+        return (self.tokenizer,)
+
+    @classmethod
+    def check_index(cls, index: Mapping[str, Any]) -> None:
+        """Raise `ValueError` for a ``model_index.json`` of this pipeline with another purpose.
+
+        The text names what the model is.
+        """
 
     @classmethod
     def check_configs(cls, configs: Mapping[str, Mapping[str, Any]]) -> None:

@@ -66,7 +66,8 @@ class ImageModel(ModelSpec):
         self.max_clip_skip = family.max_clip_skip
         self.chunk_tokens = family.chunk_tokens
         self.embeddings = family.embeddings
-        self.tokenizer = family.tokenizer
+        self.tokenizers = family.tokenizers
+        self.shape_grid = family.shape_grid
         self.device = family.device
         self.dtype = family.dtype
         self.guide = family.guide

@@ -24,9 +24,10 @@ class ModelSpec:
     ``latent_channels`` values covers ``latent_factor`` x ``latent_factor`` pixels. Guidance needs a second row in each network
     call from scales above ``guidance_above`` on. A picture has at most ``max_steps`` steps; ``samplers`` says how many with
     each sampler. ``guide_labels`` are the labels of classifier guidance. The model computes on ``device`` in ``dtype``.
-    `count_tokens` uses ``tokenizer``. The text encoder can leave out its last layers, up to ``max_clip_skip`` from the end.
+    `count_tokens` uses the ``tokenizers``. The text encoder can leave out its last layers, up to ``max_clip_skip`` from the end.
     Where prompts have weights, they are read in chunks of ``chunk_tokens``; 0 stands for plain text. ``embeddings`` are the
-    numbers of tokens by the names that stand for them in prompts.
+    numbers of tokens by the names that stand for them in prompts. Where ``shape_grid`` is not 0, oblong pictures of training
+    had about as many pixels as the square, and sides of its multiples.
     """
 
     name: str
@@ -43,7 +44,8 @@ class ModelSpec:
     max_clip_skip: int = 1
     chunk_tokens: int = 0
     embeddings: Mapping[str, int] = MappingProxyType({})
-    tokenizer: Any
+    tokenizers: tuple[Any, ...]
+    shape_grid: int = 0
     device: Any
     dtype: Any
 
@@ -172,6 +174,22 @@ class ModelSpec:
             raise InvalidRequestError("loras", "There is no LoRA `{name}` here. Choose one of {known}.", name=name, known=known)
         if lora.problem:
             raise InvalidRequestError("loras", lora.problem.template, **lora.problem.values)
+
+    def size_of(self, ratio: float) -> tuple[float, float]:
+        """Return the width and height with about ``ratio`` and the area of the model's square.
+
+        They are those of training pictures, where training had oblong ones.
+        """
+        if not self.shape_grid:
+            return self.sample_side * ratio**0.5, self.sample_side / ratio**0.5
+        if ratio < 1:
+            height, width = self.size_of(1 / ratio)
+            return width, height
+        cells = (self.sample_side // self.shape_grid) ** 2
+        columns = int(self.sample_side * ratio**0.5) // self.shape_grid
+        shapes = [(count, max(1, cells // count)) for count in (columns, columns + 1)]
+        width, height = min(shapes, key=lambda shape: abs(math.log(shape[0] / shape[1] / ratio)))
+        return width * self.shape_grid, height * self.shape_grid
 
     def rows(self, request: ImageRequest) -> int:
         """Return the rows per network call of an image: 2 with guidance, else 1."""

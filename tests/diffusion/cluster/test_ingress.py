@@ -179,8 +179,8 @@ async def test_exception_between_two_reports_becomes_a_sentence(client, monkeypa
 
 async def test_event_loop_counts_no_tokens(client, engine):
     threads = set()
-    count = engine.model.tokenizer.__class__.__call__
-    tokenizer = engine.model.tokenizer
+    count = engine.model.tokenizers[0].__class__.__call__
+    (tokenizer,) = engine.model.tokenizers
 
     class Watched(type(tokenizer)):
         def __call__(self, *texts, **options):

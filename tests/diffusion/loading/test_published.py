@@ -47,7 +47,7 @@ def test_load_model_takes_published_configurations(hub_id, folder_of):
     assert model.sample_side == side
     assert model.family.prediction_type == ("v_prediction" if family == "sd2" else "epsilon")
     assert model.max_tokens == 75
-    assert model.tokenizer("a photo of a cat").input_ids == [49406, 320, 1125, 539, 320, 2368, 49407]
+    assert model.family.tokenizer("a photo of a cat").input_ids == [49406, 320, 1125, 539, 320, 2368, 49407]
 
 
 @pytest.mark.parametrize("sampler", ["lms", "ddim"])
