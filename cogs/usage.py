@@ -60,10 +60,10 @@ def usage_text(context: Context, made: int, allowances: list[Allowance], denial:
         lines.append(say(language, "You may make as many as you like."))
     at_once = say(
         language,
-        "At most per request: {pictures}, {steps}, {pixels} per side.",
+        "At most per request: {pictures}, {steps}, as many pixels as {side}x{side}.",
         pictures=say(language, plural("{count} picture", "{count} pictures"), count=limits.count),
         steps=say(language, plural("{count} step", "{count} steps"), count=limits.steps),
-        pixels=say(language, plural("{count} pixel", "{count} pixels"), count=limits.side),
+        side=limits.side,
     )
     return "\n".join([*lines, f"-# {at_once}", *([translate(language, denial)] if denial else [])])
 

@@ -42,17 +42,45 @@ ANIMATION_NAMES: Final = {"webp": "WebP", "gif": "GIF"}
 UPSCALES: Final = (1, 2, 4)
 MAX_LORAS: Final = 5
 MAX_LORA_WEIGHT: Final = 4.0
+STRETCH: Final = 2  # the longest side of a picture, as a multiple of the largest square's
 MAX_UPSCALED_SIDE: Final = 2048  # pixels: a larger PNG may exceed the 10 MiB that Discord takes
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The largest values that the operator allows in a request."""
+    """The largest values that the operator allows in a request.
+
+    ``side`` is that of the largest square. Pictures of another shape may have as many pixels, and a longer side.
+    """
 
     side: int = 1024
     steps: int = 150
     count: int = 4
     frames: int = 24
+
+    @property
+    def longest_side(self) -> int:
+        """The most pixels of one side."""
+        return STRETCH * self.side
+
+    @property
+    def pixels(self) -> int:
+        """The most pixels of a picture."""
+        return self.side**2
+
+    def allow_size(self, width: float, height: float) -> bool:
+        """Whether a picture may have this size."""
+        return max(width, height) <= self.longest_side and width * height <= self.pixels
+
+    def shrink_size(self, width: float, height: float, grid: int) -> tuple[int, int]:
+        """Shrink a size to these limits and to the nearest multiples of ``grid`` within them."""
+        scale = min(1, self.longest_side / max(width, height), (self.pixels / (width * height)) ** 0.5) / grid
+        most = max(1, self.longest_side // grid)
+        columns = min(max(1, round(width * scale)), most)
+        rows = min(max(1, round(height * scale)), most)
+        while columns * rows * grid**2 > self.pixels and max(columns, rows) > 1:
+            columns, rows = (columns - 1, rows) if columns >= rows else (columns, rows - 1)
+        return columns * grid, rows * grid
 
 
 @dataclass(frozen=True)
@@ -218,13 +246,15 @@ class ImageRequest:
         """Raise `InvalidRequestError` if a value exceeds ``limits``."""
         problems = Problems()
         for field, value, most in (
-            ("width", self.width, limits.side),
-            ("height", self.height, limits.side),
+            ("width", self.width, limits.longest_side),
+            ("height", self.height, limits.longest_side),
             ("steps", self.steps, limits.steps),
             ("frames", self.count, limits.frames) if self.morph_to else ("count", self.count_each, limits.count),
         ):
             with problems.collect():
                 validate_most(field, value, most)
+        with problems.collect():
+            validate_pixels(self.width, self.height, limits)
         problems.report()
 
     @property
@@ -304,6 +334,18 @@ def validate_most(field: str, value: int, most: int) -> None:
     """Raise `InvalidRequestError` if ``value`` exceeds the limit ``most``."""
     if value > most:
         raise InvalidRequestError(field, "The {field} may be at most {most} here, not {value}.", most=most, value=value)
+
+
+def validate_pixels(width: int, height: int, limits: Limits) -> None:
+    """Raise `InvalidRequestError` for more pixels than ``limits`` allow, unless a side alone is too long."""
+    if max(width, height) <= limits.longest_side and width * height > limits.pixels:
+        raise InvalidRequestError(
+            "size",
+            "A picture may have as many pixels as {most}x{most} here, and {width}x{height} has more. Choose a smaller size.",
+            most=limits.side,
+            width=width,
+            height=height,
+        )
 
 
 def start_step_for(similarity: float, steps: int) -> int:

@@ -34,13 +34,15 @@ def img2img(request: ImageRequest, picture: Image.Image, index: int, similarity:
 
 def validate_upscale(request: ImageRequest, limits: Limits) -> None:
     """Raise `InvalidRequestError` if twice the size of ``request`` is too large."""
-    side = UPSCALE * max(request.width, request.height)
+    width, height = UPSCALE * request.width, UPSCALE * request.height
     most = min(limits.side, MAX_UPSCALED_SIDE // request.upscale)
-    if side > most:
+    if request.upscale * max(width, height) > MAX_UPSCALED_SIDE or not limits.allow_size(width, height):
         raise InvalidRequestError(
             "width",
-            "This picture would be {side} px per side, and the limit here is {most} px: it cannot be upscaled.",
-            side=side,
+            "This picture would be {width}x{height}, and the limit here is as many pixels as {most}x{most}:"
+            " it cannot be upscaled.",
+            width=width,
+            height=height,
             most=most,
         )
 

@@ -49,7 +49,9 @@ SETTING_FIELDS: Final = {
     "private": SettingField(N_("Private"), N_("Only the member who asks sees the pictures"), YES_NO),
     "spoiler": SettingField(N_("Spoiler"), N_("Hide pictures until they are clicked"), YES_NO),
     "language": SettingField(N_("Language"), N_("The language of the bot's answers"), LANGUAGE_NAMES),
-    "max_size": SettingField(N_("Longest side"), N_("The largest width or height in pixels")),
+    "max_size": SettingField(
+        N_("Largest size"), N_("The side of the largest square in pixels; other shapes may have as many pixels")
+    ),
     "max_steps": SettingField(N_("Most steps"), N_("The most steps that a request may have")),
     "max_count": SettingField(N_("Most pictures at once"), N_("The most pictures of one prompt that a request may have")),
     "allowance": SettingField(

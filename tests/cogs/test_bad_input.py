@@ -194,7 +194,7 @@ def subjects(server, member):
 async def test_all_invalid_options_are_reported_at_once(server):
     refused = await server.alice.slash(server.channel, "imagine", prompt="fox", size="5000x5001")
     lines = private_text(refused).splitlines()
-    assert lines == ["The width may be at most 256 here, not 5000.", "The height may be at most 256 here, not 5001."]
+    assert lines == ["The width may be at most 512 here, not 5000.", "The height may be at most 512 here, not 5001."]
 
 
 PICTURE = ("in.png", png())

@@ -1,6 +1,8 @@
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from diffusion.errors import InvalidRequestError
@@ -115,14 +117,30 @@ def test_replace_validates_the_copy():
         request.replace(steps=-1)
 
 
-@pytest.mark.parametrize("field", ["width", "height", "steps", "count"])
-def test_validate_limits_names_field_and_limit(field):
+@pytest.mark.parametrize(("field", "value"), [("width", 129), ("height", 129), ("steps", 6), ("count", 2)])
+def test_validate_limits_names_field_and_limit(field, value):
     request = ImageRequest("a fox", width=64, height=64, steps=5)
     limits = Limits(side=64, steps=5, count=1)
     request.validate_limits(limits)
     with pytest.raises(InvalidRequestError, match="at most") as refused:
-        request.replace(**{field: 65}).validate_limits(limits)
+        request.replace(**{field: value}).validate_limits(limits)
     assert refused.value.field == field
+
+
+def test_validate_limits_allows_as_many_pixels_as_the_largest_square():
+    limits = Limits()
+    for width, height in ((1024, 1024), (1216, 832), (768, 1344), (2048, 512)):
+        ImageRequest("a fox", width=width, height=height).validate_limits(limits)
+        assert limits.shrink_size(width, height, 8) == (width, height)
+    with pytest.raises(InvalidRequestError, match="as many pixels as 1024x1024 here, and 1280x840 has more"):
+        ImageRequest("a fox", width=1280, height=840).validate_limits(limits)
+
+
+@given(st.floats(1, 5000), st.floats(1, 5000), st.sampled_from([8, 16, 64]), st.integers(64, 2048))
+def test_shrink_size_keeps_to_the_limits(width, height, grid, side):
+    shrunk = Limits(side=side).shrink_size(width, height, grid)
+    assert Limits(side=side).allow_size(*shrunk)
+    assert all(each % grid == 0 and each >= grid for each in shrunk)
 
 
 def test_seeds_wrap_round():

@@ -24,6 +24,7 @@ from diffusion.request import (
     random_seed,
     start_step_for,
     validate_most,
+    validate_pixels,
 )
 from diffusion.serving.interface import ImageEngine
 from diffusion.text import Text
@@ -72,7 +73,7 @@ class RequestBuilder:
         with problems.collect():
             settings |= options.request_fields()
         settings |= fields
-        _lower(settings, _maxima(context.limits), problems)
+        self._lower(settings, _maxima(context.limits), context.limits, problems)
         self._check_sampler(settings, problems)
         settings.setdefault("upscale", self._default_upscale(settings["width"], settings["height"]))
         with problems.collect():
@@ -100,7 +101,7 @@ class RequestBuilder:
         maxima = _maxima(context.limits)
         if request.morph_to:
             maxima["count"] = context.limits.frames
-        _lower(settings, maxima, problems)
+        self._lower(settings, maxima, context.limits, problems)
         self._check_sampler(settings, problems)
         start_step = start_step_for(request.start_step / request.steps, settings.get("steps", request.steps))
         with problems.collect():
@@ -135,8 +136,7 @@ class RequestBuilder:
 
     def fit_aspect(self, aspect: tuple[float, float], limits: Limits) -> tuple[int, int]:
         """Return the size with the ratio ``aspect`` and the area of the model's square."""
-        stretch = (aspect[0] / aspect[1]) ** 0.5
-        return self._fit_size(self.model.sample_side * stretch, self.model.sample_side / stretch, limits)
+        return limits.shrink_size(*self.model.size_of(aspect[0] / aspect[1]), self.model.grid)
 
     def _with_prompt(self, settings: dict[str, Any], prompt: ParsedPrompt, style: Style | None) -> dict[str, Any]:
         """Return ``settings`` with the prompts and LoRAs in the style, and its negative prompt."""
@@ -186,6 +186,23 @@ class RequestBuilder:
         preset = self.model.defaults.of(quality)
         return preset | {"steps": min(preset["steps"], limits.steps)}
 
+    def _lower(self, settings: dict[str, Any], maxima: Mapping[str, int], limits: Limits, problems: Problems) -> None:
+        """Lower ``settings`` to ``maxima`` and their size to ``limits``, and note those above.
+
+        So nothing that follows from them is reported, too.
+        """
+        if "width" in settings:
+            with problems.collect():
+                validate_pixels(settings["width"], settings["height"], limits)
+        for field, most in maxima.items():
+            if field in settings:
+                with problems.collect():
+                    validate_most(field, settings[field], most)
+                settings[field] = min(settings[field], most)
+        if "width" in settings and not limits.allow_size(settings["width"], settings["height"]):
+            size = limits.shrink_size(settings["width"], settings["height"], self.model.grid)
+            settings["width"], settings["height"] = size
+
     def _defaults(self, context: Context, style: Style | None) -> dict[str, Any]:
         """Return the settings that the member left open, lowered to the limits.
 
@@ -197,7 +214,7 @@ class RequestBuilder:
         preset = model.of(preferred.quality or "standard")
         side = self.engine.model.sample_side
         width, height = parse_size(preferred.size) if preferred.size else (side, side)
-        width, height = self._fit_size(width or side, height or side, limits)
+        width, height = limits.shrink_size(width or side, height or side, self.engine.model.grid)
         steps = (style and style.steps) or preferred.steps or preset["steps"]
         guidance_scales = (style and style.guidance, preferred.guidance, model.guidance_scale)
         return {
@@ -211,24 +228,6 @@ class RequestBuilder:
             "count": 1,
         }
 
-    def _fit_size(self, width: float, height: float, limits: Limits) -> tuple[int, int]:
-        """Shrink a size to ``limits``, in multiples of the model's ``grid``."""
-        grid = self.engine.model.grid
-        scale = min(1, limits.side / max(width, height)) / grid
-        most = limits.side // grid
-        columns = max(1, min(round(width * scale), most))
-        rows = max(1, min(round(height * scale), most))
-        return columns * grid, rows * grid
-
-
-def _lower(settings: dict[str, Any], maxima: Mapping[str, int], problems: Problems) -> None:
-    """Lower ``settings`` to ``maxima`` and note those above, so that nothing that follows from them is reported, too."""
-    for field, most in maxima.items():
-        if field in settings:
-            with problems.collect():
-                validate_most(field, settings[field], most)
-            settings[field] = min(settings[field], most)
-
 
 def _maxima(limits: Limits) -> dict[str, int]:
-    return {"width": limits.side, "height": limits.side, "steps": limits.steps, "count": limits.count}
+    return {"width": limits.longest_side, "height": limits.longest_side, "steps": limits.steps, "count": limits.count}

@@ -212,7 +212,7 @@ class Rules:
             if value is not None and value > most:
                 problems.errors.append(InvalidRequestError(name, "The {field} may be at most {most} here.", most=most))
         width, height = parse_size(preferences.size)
-        maxima = {"width": limits.side, "height": limits.side, "steps": limits.steps}
+        maxima = {"width": limits.longest_side, "height": limits.longest_side, "steps": limits.steps}
         settings = {"width": width, "height": height, "steps": preferences.steps}
         given = {name: value for name, value in settings.items() if value is not None}
         within_limits = {name: value for name, value in given.items() if value <= maxima[name]}

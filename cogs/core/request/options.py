@@ -17,9 +17,10 @@ from cogs.core.request.prompt import PROMPT_LIMIT, STYLE_LIMIT, clean
 from cogs.core.types import Interaction
 from diffusion.errors import InvalidRequestError
 from diffusion.families.defaults import QUALITIES
+from diffusion.families.spec import ModelSpec
 from diffusion.lora.catalogue import Lora
 from diffusion.lora.tags import parse_list
-from diffusion.request import MAX_SEED, SAMPLER_NAMES, UPSCALES
+from diffusion.request import MAX_SEED, SAMPLER_NAMES, UPSCALES, Limits
 
 T = TypeVar("T")
 Callback = Callable[..., Coroutine[Any, Any, None]]
@@ -30,6 +31,8 @@ SAMPLER_LENGTH: Final = 50
 MAX_CHOICES: Final = 25  # Discord's limit on autocomplete
 CHOICE_LENGTH: Final = 100  # characters, Discord's limit
 LORA_LIMIT: Final = 300  # characters
+LANDSCAPE: Final = 3 / 2  # width / height of suggested sizes
+WIDE: Final = 16 / 9
 SIZE: Final = re.compile(r"(\d{1,5})(?: ?[x×*] ?(\d{1,5}))?", re.IGNORECASE | re.ASCII)
 Prompt = Range[str, 1, PROMPT_LIMIT]
 QUALITY_NAMES: Final = {quality: quality.capitalize() for quality in QUALITIES}
@@ -90,7 +93,8 @@ async def suggest_styles(interaction: Interaction, current: str) -> list[Choice[
 
 async def suggest_sizes(interaction: Interaction, current: str) -> list[Choice[str]]:
     """Suggest sizes that suit the model."""
-    return size_choices(interaction.client.service.engine.model.sample_side, current, language_of_locale(interaction.locale))
+    engine = interaction.client.service.engine
+    return size_choices(engine.model, engine.config.limits, current, language_of_locale(interaction.locale))
 
 
 async def suggest_samplers(interaction: Interaction, current: str) -> list[Choice[str]]:
@@ -223,19 +227,25 @@ def lora_choices(loras: Iterable[Lora], current: str) -> list[Choice[str]]:
     return choices[:MAX_CHOICES]
 
 
-def size_choices(side: int, current: str, language: str = ENGLISH) -> list[Choice[str]]:
-    """Return the model's own square ``side`` and sizes near it.
+def size_choices(model: ModelSpec, limits: Limits, current: str, language: str = ENGLISH) -> list[Choice[str]]:
+    """Return the model's own square and sizes near it, as far as ``limits`` allow them.
 
     They contain ``current``, which the member has typed so far.
     """
-    long = side * 3 // 2
-    longer = side * 2
+    side = model.sample_side
+    if model.shape_grid:
+        long, short = map(int, model.size_of(LANDSCAPE))
+        longer, shorter = map(int, model.size_of(WIDE))
+    else:
+        long, short = side * 3 // 2, side
+        longer, shorter = side * 2, side
     shapes = [
         (say(language, "square"), side, side),
-        (say(language, "portrait"), side, long),
-        (say(language, "landscape"), long, side),
-        (say(language, "tall"), side, longer),
-        (say(language, "wide"), longer, side),
+        (say(language, "portrait"), short, long),
+        (say(language, "landscape"), long, short),
+        (say(language, "tall"), shorter, longer),
+        (say(language, "wide"), longer, shorter),
     ]
-    choices = [Choice(name=f"{width}x{height} ({name})", value=f"{width}x{height}") for name, width, height in shapes]
+    allowed = [shape for shape in shapes if limits.allow_size(*shape[1:])]
+    choices = [Choice(name=f"{width}x{height} ({name})", value=f"{width}x{height}") for name, width, height in allowed]
     return [choice for choice in choices if current.lower().strip() in choice.name.lower()]

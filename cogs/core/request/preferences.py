@@ -55,9 +55,10 @@ class FlaggedAction(StrEnum):
 class Preferences:
     """Preferences of one scope; None leaves a field to the next wider scope.
 
-    ``size`` is like "512x768". ``max_size`` is the longest side in pixels. Pictures are made only in the channels whose ids are
-    in ``channels`` and for members with one of ``roles``; None or empty allows all. ``allowance`` is how many pictures a member
-    may make a day, and ``allowances`` are those of roles by id. Prompts may not contain ``words`` or ``expressions``.
+    ``size`` is like "512x768". ``max_size`` is the side of the largest square in pixels. Pictures are made only in the channels
+    whose ids are in ``channels`` and for members with one of ``roles``; None or empty allows all. ``allowance`` is how many
+    pictures a member may make a day, and ``allowances`` are those of roles by id. Prompts may not contain ``words`` or
+    ``expressions``.
     ``flagged`` is the action for flagged pictures, ``flagged_restricted`` the one in age-restricted channels, and
     ``moderators`` the id of the channel for reviews. ``remix`` is whether others may start from the member's pictures. Raises
     `InvalidRequestError` for a value out of its range.

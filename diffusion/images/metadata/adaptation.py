@@ -148,7 +148,7 @@ class _Adaptation:
             self.notes.append(Text("These LoRAs are not offered here, so they are left out: {names}.", names=names))
 
     def adapt_size(self) -> None:
-        size = _fitting_size(self.found, self.model.grid, self.limits.side)
+        size = _fitting_size(self.found, self.model.grid, self.limits)
         if size is not None:
             self.settings["width"], self.settings["height"] = size
             asked = (self.found["width"], self.found["height"])
@@ -255,12 +255,12 @@ def _truncate(text: str, model: Model) -> str:
     return text if least == len(words) else " ".join(words[:least]).rstrip(", ")
 
 
-def _fitting_size(found: dict[str, Any], grid: int, most: int) -> tuple[int, int] | None:
-    """Shrink the size to ``most`` pixels a side and to multiples of ``grid``."""
+def _fitting_size(found: dict[str, Any], grid: int, limits: Limits) -> tuple[int, int] | None:
+    """Shrink the size to ``limits`` and to multiples of ``grid``."""
     width, height = found.get("width") or 0, found.get("height") or 0
     if width < 1 or height < 1:
         return None
-    scale = min(1.0, most / max(width, height))
+    scale = min(1.0, limits.longest_side / max(width, height), (limits.pixels / (width * height)) ** 0.5)
     return max(grid, int(width * scale) // grid * grid), max(grid, int(height * scale) // grid * grid)
 
 

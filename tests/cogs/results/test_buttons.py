@@ -140,7 +140,7 @@ async def test_upscale_draws_over_at_twice_the_size(server):
 async def test_upscale_over_the_limit_is_refused_privately(server, options):
     message = await made(server, prompt="red apple", **options)
     refused = await server.alice.click(message, label="Upscale 2x")
-    assert "the limit here is 256 px" in private_text(refused)
+    assert "the limit here is as many pixels as 256x256" in private_text(refused)
 
 
 @pytest.mark.parametrize("label", ["Make emoji", "Make sticker"])

@@ -135,7 +135,8 @@ async def test_quality_setting_sets_steps_and_sampler(server):
         ("Pictures", {"guidance": "nan"}, "guidance must be a number from 0 to 30"),
         ("Pictures", {"size": "big"}, "width x height"),
         ("Pictures", {"size": "33x32"}, "multiple of 8"),
-        ("Pictures", {"size": "512"}, "at most 256"),
+        ("Pictures", {"size": "512"}, "as many pixels as 256x256"),
+        ("Pictures", {"size": "520x8"}, "at most 512"),
         ("Limits", {"max_size": "1024"}, "at most 256"),
         ("Limits", {"max_steps": "0"}, "max steps must be a number from 1 to 150"),
         ("Limits", {"max_count": "5"}, "at most 4"),
@@ -155,7 +156,7 @@ async def test_setting_out_of_range_is_rejected(server, manager, page, values, w
         ("Pictures", {"size": "big", "steps": "many", "guidance": "99"}, ["width x height", "steps must", "guidance must"]),
         (
             "Pictures",
-            {"size": "512x33", "steps": "999"},
+            {"size": "520x33", "steps": "999"},
             ["steps must", "width may be at most", "height must be a multiple"],
         ),
         ("Pictures", {"size": "0"}, ["width must be at least 1", "height must be at least 1"]),
@@ -205,13 +206,13 @@ async def test_direct_messages_have_member_settings(server):
 async def test_limits_refuse_options_and_lower_settings(server, manager):
     await submit_page(manager, server.channel, "server", "Limits", max_steps="10", max_size="48", max_count="2")
     await submit_page(manager, server.channel, "channel", "Limits", max_steps="5")
-    for options, words in (({"steps": 6}, "at most 5 here"), ({"size": "64x32"}, "at most 48"), ({"count": 3}, "at most 2")):
+    for options, words in (({"steps": 6}, "at most 5 here"), ({"size": "64x40"}, "as 48x48"), ({"count": 3}, "at most 2")):
         assert words in private_text(await server.alice.slash(server.channel, "imagine", prompt="fox", **options))
     await submit_page(server.alice, server.channel, "mine", "Pictures", size="128x64", steps="20")
     settings, _ = await made(server)
-    assert (settings["steps"], settings["width"], settings["height"]) == (5, 48, 24)
+    assert (settings["steps"], settings["width"], settings["height"]) == (5, 64, 32)
     shown = await manager.slash(server.channel, "setup channel")
-    assert "Most steps: **5**\n" in shown.response.content and "Longest side: **48** (of this server)" in shown.response.content
+    assert "Most steps: **5**\n" in shown.response.content and "Largest size: **48** (of this server)" in shown.response.content
 
 
 async def test_limits_apply_to_buttons(server, manager):
@@ -363,7 +364,9 @@ async def test_operator_allowance_counts_over_all_servers(tiny_model):
 
 
 async def test_usage_shows_limits_and_allowed_channels(server, manager):
-    assert "as many as you like" in await usage(server) and "4 pictures, 150 steps, 256 pixels" in await usage(server)
+    assert "as many as you like" in await usage(server) and "4 pictures, 150 steps, as many pixels as 256x256" in await usage(
+        server
+    )
     art = server.guild.create_text_channel("studio")
     await submit_page(manager, server.channel, "server", "Access", channels=[art])
     await submit_page(manager, server.channel, "server", "Limits", max_steps="9")

@@ -153,7 +153,8 @@ async def test_submit_rejects_many_variants_before_reading_them(tiny_components)
     ("settings", "words"),
     [
         ({"width": 30}, "multiple of 8"),
-        ({"height": 512}, "at most 256"),
+        ({"height": 520}, "at most 512"),
+        ({"width": 264, "height": 256}, "as many pixels as 256x256"),
         ({"steps": 40}, "at most 30"),
         ({"prompt": "fox " * 90}, "the rest would be ignored"),
         ({"negative_prompt": "fox " * 80}, "negative prompt"),

@@ -16,6 +16,7 @@ from cogs.results.edit import EditForm
 from cogs.settings.fields import PAGE_TITLES, PAGES, SCOPE_TITLES, SETTING_FIELDS
 from diffusion.config import EngineConfig
 from diffusion.errors import InvalidRequestError
+from diffusion.families.spec import ModelSpec
 from diffusion.request import ImageRequest, Limits
 from diffusion.text import plural
 
@@ -115,8 +116,32 @@ def asking(chosen, **told):
     return SimpleNamespace(client=client, user=SimpleNamespace(id=1), channel=None, channel_id=2, extras={}, **told)
 
 
+def spec_of(side, shape_grid=0):
+    spec = ModelSpec()
+    spec.sample_side = side
+    spec.shape_grid = shape_grid
+    return spec
+
+
+@pytest.mark.parametrize(
+    ("model", "offered"),
+    [
+        (spec_of(512), ["512x512", "512x768", "768x512", "512x1024", "1024x512"]),
+        (spec_of(768), ["768x768", "768x1152", "1152x768"]),
+        (spec_of(1024, shape_grid=64), ["1024x1024", "832x1216", "1216x832", "768x1344", "1344x768"]),
+    ],
+)
+def test_size_choices_suit_the_model_and_the_limits(model, offered):
+    assert [choice.value for choice in size_choices(model, Limits(), "")] == offered
+
+
 def test_size_choices_match_words_of_the_language():
-    assert [choice.name for choice in size_choices(512, "hoch", "de")] == ["512x768 (Hochformat)", "512x1024 (sehr hoch)"]
+    model = spec_of(512)
+    choices = size_choices(model, Limits(), "hoch", "de")
+    assert [choice.name for choice in choices] == [
+        "512x768 (Hochformat)",
+        "512x1024 (sehr hoch)",
+    ]
 
 
 @pytest.mark.parametrize("language", ["en", *OTHERS])

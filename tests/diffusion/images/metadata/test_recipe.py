@@ -59,7 +59,7 @@ def test_adapt_notes_what_a1111_settings_lack_here():
         "upscale": 1,
     }
     said = " ".join(map(str, notes))
-    for word in ("prompt is too long", "LoRAs", "168x256 instead of 512x768", "dreamshaper_8"):
+    for word in ("prompt is too long", "LoRAs", "208x312 instead of 512x768", "dreamshaper_8"):
         assert word in said
 
 
@@ -137,7 +137,7 @@ def test_adapt_chooses_the_nearest_sampler(sampler, here, noted):
         ({"steps": 1000}, {"steps": 50}),
         ({"steps": 0}, {"steps": 1}),
         ({"guidance_scale": 99.0}, {"guidance_scale": 30.0}),
-        ({"width": 4096, "height": 4}, {"width": 256, "height": 8}),
+        ({"width": 4096, "height": 4}, {"width": 512, "height": 8}),
         ({"guide_label": "purple"}, {}),
         ({"start_step": 4}, {}),
     ],
