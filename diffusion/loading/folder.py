@@ -9,7 +9,7 @@ from diffusers import SchedulerMixin
 from torch import nn
 
 from diffusion.families.family import Family
-from diffusion.loading.hub import variant_of
+from diffusion.loading.hub import INDEX_FILE, Configs, variant_of
 
 PRETRAINED = Path(__file__).parents[1] / "pretrained"  # the embedded model
 
@@ -19,7 +19,8 @@ def load_folder(family: type[Family], folder: Path, dtype: torch.dtype) -> dict[
 
     Raises what the libraries raise for a part that is missing or damaged, `ValueError` or `NoWeightsError`.
     """
-    parts = {}
+    index = Configs(folder, ()).read(INDEX_FILE) or {}
+    parts: dict[str, Any] = {name: index[name] for name in family.index_settings if name in index}
     for name, kind in family.parts.items():
         if issubclass(kind, SchedulerMixin):
             parts["scheduler_config"] = dict(kind.load_config(folder, subfolder=name))  # type: ignore[attr-defined]

@@ -30,8 +30,10 @@ WEIGHTS: Final = re.compile(
 PICKLES: Final = (".bin", ".ckpt", ".pt", ".pth")
 TEXT_SUFFIXES: Final = (".json", ".txt")
 HALF: Final = "fp16"
+INDEX_FILE: Final = "model_index.json"
 CONFIGS: Final = re.compile(r"(?:modular_)?model_index\.json|(?:[\w.-]+/)?(?:config|scheduler_config|adapter_config)\.json")
-CACHED_CONFIGS: Final = ("model_index.json", "unet/config.json")  # one of them shows the folder of a cached model
+CACHED_CONFIGS: Final = (INDEX_FILE, "unet/config.json")  # one of them shows the folder of a cached model
+TRANSFORMERS_FOLDERS: Final = ("text_encoder", "text_encoder_2", "safety_checker", "")  # they name their weights otherwise
 ROOM: Final = 100 * 2**20  # bytes that a download leaves free on the disk
 TOKENS_URL: Final = f"{constants.ENDPOINT}/settings/tokens"
 
@@ -148,7 +150,7 @@ def variant_of(names: Iterable[str], folder: str, half: bool) -> str | None:
         return HALF
     if None in variants:
         return None
-    expected = f"{folder}/{'model' if folder in ('text_encoder', 'safety_checker', '') else 'diffusion_pytorch_model'}"
+    expected = f"{folder}/{'model' if folder in TRANSFORMERS_FOLDERS else 'diffusion_pytorch_model'}"
     missing = f"its {expected.removeprefix('/')}.safetensors is missing."
     if pickles := [name for name in here if name.endswith(PICKLES)]:
         missing += f" There is only {pickles[0]}, a pickle: opening one can run any code, so it is not read."

@@ -10,9 +10,8 @@ from diffusion.errors import ModelLoadError
 from diffusion.families.family import Family
 from diffusion.families.registry import FAMILIES
 from diffusion.families.stable_diffusion import StableDiffusion
-from diffusion.loading.hub import Configs, fetch_configs
+from diffusion.loading.hub import INDEX_FILE, Configs, fetch_configs
 
-INDEX_FILE: Final = "model_index.json"
 MODULAR_INDEX_FILE: Final = "modular_model_index.json"
 SAFETENSORS: Final = (".safetensors", ".sft")
 FILES: Final = (*SAFETENSORS, ".ckpt", ".pt", ".pth", ".bin", ".gguf")
@@ -49,6 +48,7 @@ def _family_of(configs: Configs) -> type[Family]:
     family = FAMILIES.get(str(pipeline))
     if family is None:
         raise ValueError(unsupported(f"a model for {pipeline} of diffusers"))
+    family.check_index(index)
     _assert_parts(index, family)
     family.check_configs(_part_configs(configs, index, family))
     return family
