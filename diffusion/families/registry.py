@@ -4,7 +4,10 @@ from typing import Final
 
 from diffusion.families.family import Family
 from diffusion.families.stable_diffusion import StableDiffusion
+from diffusion.families.stable_diffusion_xl import StableDiffusionXL
 
 FAMILIES: Final[dict[str, type[Family]]] = {
-    pipeline: family for family in (StableDiffusion,) for pipeline in (family.pipeline, *family.other_pipelines)
+    pipeline: family
+    for family in (StableDiffusion, StableDiffusionXL)
+    for pipeline in (family.pipeline, *family.other_pipelines)
 }

@@ -75,6 +75,10 @@ FOLDERS = {
     "sdxl_unet": refused_unet(
         "as that of Stable Diffusion XL does (addition_embed_type is 'text_time')", addition_embed_type="text_time"
     ),
+    "sdxl_pipeline": Folder(
+        "its UNet takes neither a pooled text nor a size, as that of Stable Diffusion XL does",
+        {INDEX: {"_class_name": "StableDiffusionXLPipeline"}},
+    ),
     "unet_of_another_kind": refused_unet("its unet is of the kind UNetMotionModel", _class_name="UNetMotionModel"),
     "wide_text_encoder": Folder("its UNet needs more than this text encoder provides", {TEXT: {"hidden_size": 1024}}),
     "tiny_autoencoder": Folder("its vae is of the kind AutoencoderTiny", {INDEX: {"vae": ["diffusers", "AutoencoderTiny"]}}),
@@ -85,8 +89,6 @@ FOLDERS = {
 } | {
     name: pipeline(name)
     for name in (
-        "StableDiffusionXLPipeline",
-        "StableDiffusionXLImg2ImgPipeline",
         "StableDiffusion3Pipeline",
         "FluxPipeline",
         "Flux2KleinPipeline",
