@@ -79,7 +79,9 @@ def suggest_defaults(
     """
     name = " ".join(names).lower()
     kind = _kind(name, scheduler, unet or {})
-    return kind.defaults(base, name) if kind else base
+    if kind is None or (base.samplers and kind.sampler not in base.samplers):
+        return base
+    return kind.defaults(base, name)
 
 
 def _kind(name: str, scheduler: Mapping[str, Any], unet: Mapping[str, Any]) -> Distilled | None:

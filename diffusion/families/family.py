@@ -62,6 +62,11 @@ class Family(Protocol):
         """
 
     @classmethod
+    def defaults_for(cls, scheduler_config: Mapping[str, Any]) -> Defaults:
+        """Return the defaults of a model of this family with this noise schedule."""
+        return cls.defaults
+
+    @classmethod
     def check_configs(cls, configs: Mapping[str, Mapping[str, Any]]) -> None:
         """Raise `ValueError` for a model that this family would draw wrongly.
 

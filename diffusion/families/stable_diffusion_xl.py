@@ -1,6 +1,7 @@
 """Stable Diffusion XL: its finetunes, and models that share its networks, such as Playground 2.5."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, Final
 
 import torch
@@ -11,7 +12,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 from diffusion.families.clip_encoder import ClipEncoder
 from diffusion.families.defaults import Defaults, Preset
 from diffusion.families.stable_diffusion import TILE_SIDE, StableDiffusion
-from diffusion.families.stable_diffusion_configs import SCHEDULERS, check_latents, check_scheduler, check_unet
+from diffusion.families.stable_diffusion_configs import DISTILLED_SCHEDULERS, SCHEDULERS, check_latents, check_scheduler, check_unet
 from diffusion.request import ImageRequest
 from diffusion.sampling.conditions import Conditions
 from diffusion.sampling.samplers import Sampler
@@ -29,6 +30,7 @@ EDM_SAMPLERS: Final = {
 EDM_DEFAULTS: Final = Defaults(
     steps=30,
     guidance_scale=3.0,
+    samplers=("dpm++", "euler"),
     presets={"draft": Preset(15, "dpm++"), "fine": Preset(50, "dpm++"), "classic": Preset(50, "euler")},
 )
 
@@ -66,6 +68,14 @@ class StableDiffusionXL(StableDiffusion):
             )
 
     @classmethod
+    def defaults_for(cls, scheduler_config: Mapping[str, Any]) -> Defaults:
+        """Return the defaults of a model of this family with this noise schedule."""
+        if scheduler_config.get("_class_name") in EDM:
+            return EDM_DEFAULTS
+        # From zero terminal SNR, Karras' noise levels would spend most steps on pure noise.
+        return replace(cls.defaults, sampler="euler") if scheduler_config.get("rescale_betas_zero_snr") else cls.defaults
+
+    @classmethod
     def check_configs(cls, configs: Mapping[str, Mapping[str, Any]]) -> None:
         """Raise `ValueError` for a model that would be drawn wrongly."""
         unet = configs.get("unet", {})
@@ -73,7 +83,7 @@ class StableDiffusionXL(StableDiffusion):
         if unet and unet.get("addition_embed_type") is None:
             raise ValueError("its UNet takes neither a pooled text nor a size, as that of Stable Diffusion XL does.")
         check_latents(unet, configs.get("vae", {}))
-        check_scheduler(configs.get("scheduler", {}), {*SCHEDULERS, *EDM})
+        check_scheduler(configs.get("scheduler", {}), {*SCHEDULERS, *DISTILLED_SCHEDULERS, *EDM})
         _check_fit(unet, configs.get("text_encoder", {}), configs.get("text_encoder_2", {}))
 
     def __init__(
@@ -101,7 +111,6 @@ class StableDiffusionXL(StableDiffusion):
         self.uses_edm = self.scheduler_config.get("_class_name") in EDM
         if self.uses_edm:
             self.samplers = EDM_SAMPLERS
-            self.defaults = EDM_DEFAULTS
 
     @property
     def tokenizers(self) -> tuple[Any, ...]:

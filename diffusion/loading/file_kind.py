@@ -21,7 +21,7 @@ KINDS: Final = {
     "a T2I-Adapter, which only guides another model": r"^(adapter\.)?body\.\d+\.(resnets|block)",
     "a motion module, which only changes another model": r"motion_modules",
     "quantized by bitsandbytes": r"\.(absmax|quant_map|quant_state)\b",
-    "of Stable Diffusion XL": r"conditioner\.embedders\.1\.",
+    "the text encoders of Stable Diffusion XL without its UNet": r"conditioner\.embedders\.1\.",
     "of Stable Diffusion XL's refiner": r"conditioner\.embedders\.0\.model\.",
     "of FLUX.2": r"double_stream_modulation|single_stream_modulation",
     "of Chroma": r"distilled_guidance_layer",
@@ -64,7 +64,7 @@ def check_format(path: Path) -> None:
 
 
 def describe(names: Collection[str]) -> str:
-    """Return why a file with tensors of ``names`` is no model of Stable Diffusion 1 or 2."""
+    """Return why a file with tensors of ``names`` is no model of a known family."""
     for kind, pattern in KINDS.items():
         expression = re.compile(pattern)
         if any(expression.search(name) for name in names):
@@ -76,5 +76,5 @@ def describe(names: Collection[str]) -> str:
     if len(names) == 1:
         return unsupported("an embedding (textual inversion) or another single tensor")
     if any(name.startswith(UNET) for name in names):
-        return "it has no text encoder of Stable Diffusion 1 or 2."
+        return "it has no text encoder of Stable Diffusion 1, 2 or XL."
     return unsupported("none of the models that are known here")

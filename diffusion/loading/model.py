@@ -22,7 +22,7 @@ from diffusion.loading.device import best_device, best_dtype
 from diffusion.loading.folder import PRETRAINED, load_folder, load_network, networks_of
 from diffusion.loading.hub import fetch
 from diffusion.loading.index import CLASSIFIER, family_of, is_single_file
-from diffusion.loading.single_file import load_checkpoint, titles_of
+from diffusion.loading.single_file import family_of_file, load_checkpoint, titles_of
 from diffusion.sampling.classifier_guidance import ClassifierGuidance
 
 
@@ -109,8 +109,8 @@ def classifier_guidance_of(network: NoisyLatentClassifier, family: Family) -> Cl
 
     Raises `ValueError` if their latents differ.
     """
-    if not isinstance(family, StableDiffusion):
-        raise ValueError("only Stable Diffusion can be guided by a classifier")
+    if type(family) is not StableDiffusion:  # families that derive from it have other noise schedules
+        raise ValueError("only Stable Diffusion 1 and 2 can be guided by a classifier")
     if network.config.in_channels != family.latent_channels:
         raise ValueError(
             f"its classifier reads {network.config.in_channels} latent channels and its UNet makes {family.latent_channels}"
@@ -121,8 +121,9 @@ def classifier_guidance_of(network: NoisyLatentClassifier, family: Family) -> Cl
 def _load_source(source: str, dtype: torch.dtype, vae: str | None) -> LoadedParts:
     path = Path(source)
     if is_single_file(source):
+        family = family_of_file(path)
         parts = load_checkpoint(path, dtype, vae)
-        return LoadedParts(StableDiffusion, parts, path.stem, _defaults(path, StableDiffusion, parts, titles_of(path)))
+        return LoadedParts(family, parts, path.stem, _defaults(path, family, parts, titles_of(path)))
     family = family_of(source)
     folder = fetch(source, (*family.parts, CLASSIFIER), dtype != torch.float32)
     classifier = None
@@ -137,7 +138,7 @@ def _load_source(source: str, dtype: torch.dtype, vae: str | None) -> LoadedPart
 def _defaults(source: Path, family: type[Family], parts: Mapping[str, Any], names: Iterable[str]) -> Defaults:
     """Return the defaults of a model that is called ``names``; its own file overrides what they suggest."""
     unet = parts.get("unet")
-    suggested = suggest_defaults(family.defaults, names, parts["scheduler_config"], unet and unet.config)
+    suggested = suggest_defaults(family.defaults_for(parts["scheduler_config"]), names, parts["scheduler_config"], unet and unet.config)
     return read_defaults(source, suggested)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from diffusion.loading.folder import PRETRAINED
 from diffusion.loading.single_file import PAD_TOKENS, PUBLISHED
@@ -18,7 +18,11 @@ PUBLISHED_MODELS = {
     "dreamlike-art/dreamlike-photoreal-2.0": ("sd1", 768),
     "stabilityai/stable-diffusion-2-1": ("sd2", 768),
 }
+SDXL_ID = "stabilityai/stable-diffusion-xl-base-1.0"
+PIPELINES = {"sdxl": "StableDiffusionXLPipeline"}  # by family; the others have that of Stable Diffusion
 FACTOR = 8  # of channels, hidden sizes and the groups of normalisation; the numbers of layers and heads stay as published
+
+TEXT_ENCODERS: dict[str, Any] = {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}
 
 TINY_SCHEDULER = {
     "beta_start": 0.00085,
@@ -32,14 +36,19 @@ TINY_SCHEDULER = {
 
 def configs(family: str, factor: int = FACTOR, side: int = 512) -> dict[str, dict[str, Any]]:
     """Return the configurations of ``family`` by folder, with widths over ``factor``."""
-    names = ("unet", "vae", "text_encoder", "scheduler")
+    names = [folder.name for folder in sorted((PUBLISHED / family).iterdir())]
     read = {name: json.loads(next((PUBLISHED / family / name).iterdir()).read_text()) for name in names}
     for name in ("unet", "vae"):
         read[name]["block_out_channels"] = [width // factor for width in read[name]["block_out_channels"]]
         read[name]["norm_num_groups"] //= factor
     read["unet"] |= {"sample_size": side // 8, "cross_attention_dim": read["unet"]["cross_attention_dim"] // factor}
-    for width in ("hidden_size", "intermediate_size", "projection_dim"):
-        read["text_encoder"][width] //= factor
+    for name in TEXT_ENCODERS.keys() & read.keys():
+        for width in ("hidden_size", "intermediate_size", "projection_dim"):
+            read[name][width] //= factor
+    if second := read.get("text_encoder_2"):
+        read["unet"]["projection_class_embeddings_input_dim"] = (
+            second["projection_dim"] + 6 * read["unet"]["addition_time_embed_dim"]
+        )
     return read
 
 
@@ -48,15 +57,16 @@ def write_configs(folder: Path, family: str, factor: int = FACTOR, side: int = 5
     for name, config in configs(family, factor, side).items():
         (folder / name).mkdir(parents=True)
         (folder / name / ("scheduler_config.json" if name == "scheduler" else "config.json")).write_text(json.dumps(config))
-    shutil.copytree(PUBLISHED / "tokenizer", folder / "tokenizer")
-    file = folder / "tokenizer" / "tokenizer_config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"pad_token": PAD_TOKENS[family]}))
-    (folder / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
+    for name, pad_token in zip(("tokenizer", "tokenizer_2"), PAD_TOKENS[family], strict=False):
+        shutil.copytree(PUBLISHED / "tokenizer", folder / name)
+        file = folder / name / "tokenizer_config.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"pad_token": pad_token}))
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": PIPELINES.get(family, "StableDiffusionPipeline")}))
 
 
 def write_model(folder: Path, hub_id: str, factor: int = FACTOR, dtype: torch.dtype = torch.float32, **saving: object) -> Path:
     """Write the model ``hub_id`` with random weights in diffusers' layout."""
-    family, side = PUBLISHED_MODELS[hub_id]
+    family, side = (PUBLISHED_MODELS | {SDXL_ID: ("sdxl", 1024)})[hub_id]
     write_configs(folder, family, factor, side)
     read = configs(family, factor, side)
     torch.manual_seed(0)
@@ -65,7 +75,9 @@ def write_model(folder: Path, hub_id: str, factor: int = FACTOR, dtype: torch.dt
     try:
         UNet2DConditionModel.from_config(read["unet"]).save_pretrained(folder / "unet", **saving)
         AutoencoderKL.from_config(read["vae"]).save_pretrained(folder / "vae", **saving)
-        CLIPTextModel(CLIPTextConfig(**read["text_encoder"])).save_pretrained(folder / "text_encoder", **saving)
+        for name, kind in TEXT_ENCODERS.items():
+            if name in read:
+                kind(CLIPTextConfig(**read[name])).save_pretrained(folder / name, **saving)
     finally:
         torch.set_default_dtype(before)
     return folder

@@ -1,4 +1,4 @@
-"""Stable Diffusion 1 and 2 in one file, in the layout of their first release."""
+"""Stable Diffusion 1, 2 and XL in one file, in the layout of their first release."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -11,10 +11,12 @@ from diffusers.loaders.single_file_utils import create_diffusers_clip_model_from
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from diffusion.families.distilled import TURBO
+from diffusion.families.family import Family
 from diffusion.families.stable_diffusion import StableDiffusion
+from diffusion.families.stable_diffusion_xl import StableDiffusionXL
 from diffusion.loading.file_kind import UNET, check_format, describe
 from diffusion.loading.folder import load_network
 from diffusion.loading.hub import fetch, fetch_configs
@@ -22,12 +24,15 @@ from diffusion.loading.index import is_single_file
 from diffusion.loading.single_file_settings import BASE_STEPS, read_settings
 
 PUBLISHED: Final = Path(__file__).parents[1] / "published"  # configurations and vocabulary, which such a file lacks
-FAMILY_BY_PREFIX: Final = {
+KIND_BY_PREFIX: Final = {
     "cond_stage_model.transformer.": "sd1",
     "cond_stage_model.model.": "sd2",
+    "conditioner.embedders.1.model.": "sdxl",
 }  # by the prefix of the text encoder's tensors
-LABELS: Final = {"sd1": "Stable Diffusion 1", "sd2": "Stable Diffusion 2"}
-PAD_TOKENS: Final = {"sd1": "<|endoftext|>", "sd2": "!"}
+FAMILY_BY_KIND: Final[dict[str, type[Family]]] = {"sd1": StableDiffusion, "sd2": StableDiffusion, "sdxl": StableDiffusionXL}
+LABELS: Final = {"sd1": "Stable Diffusion 1", "sd2": "Stable Diffusion 2", "sdxl": "Stable Diffusion XL"}
+PAD_TOKENS: Final = {"sd1": ("<|endoftext|>",), "sd2": ("!",), "sdxl": ("<|endoftext|>", "!")}  # of each tokenizer
+EDM_SCALING_FACTOR: Final = 0.5  # of the autoencoder of Playground 2.5, whose file holds its mean and deviation
 VAE_PREFIXES: Final = ("first_stage_model.", "vae.")
 OLD_CLIP: Final = re.compile(r"^(cond_stage_model\.transformer\.)(?=embeddings\.|encoder\.|final_layer_norm\.)")
 NEEDS_FOLDER: Final = "Use such a model as a folder or hub id in diffusers' layout."
@@ -37,18 +42,26 @@ NO_VAE: Final = (
 )
 
 
+def family_of_file(path: Path) -> type[Family]:
+    """Return the family of the safetensors file ``path``; raises `ValueError`."""
+    shapes, _, _ = _read_header(path)
+    return FAMILY_BY_KIND[_kind(shapes)]
+
+
 def load_checkpoint(path: Path, dtype: torch.dtype, vae: str | None = None, published: Path = PUBLISHED) -> dict[str, Any]:
     """Load the parts in the safetensors file ``path``, without downloads.
 
     The configurations come from ``published``. What lies in and beside the file may name another size or kind of prediction
-    than the published ones of Stable Diffusion 1 (512 pixels, epsilon) and 2 (768 pixels, v). If the file has no autoencoder,
-    ``vae`` names one: a folder, hub id or file. Raises `ValueError`, `OSError` or `ModelLoadError` with the reason.
+    than the published ones of Stable Diffusion 1 (512 pixels, epsilon), 2 (768 pixels, v) and XL (1024 pixels, epsilon). If
+    the file has no autoencoder, ``vae`` names one: a folder, hub id or file. Raises `ValueError`, `OSError` or
+    `ModelLoadError` with the reason.
     """
     shapes, metadata, global_step = _read_header(path)
     kind = _kind(shapes)
     config = published / kind
     unet_config = UNet2DConditionModel.load_config(config, subfolder="unet")
-    StableDiffusion.check_configs({"unet": _told_by_shapes(unet_config, shapes)})
+    family = FAMILY_BY_KIND[kind]
+    family.check_configs({"unet": _told_by_shapes(unet_config, shapes)})
     has_vae = any(name.startswith(VAE_PREFIXES) for name in shapes)
     if not has_vae and not vae:
         raise ValueError(NO_VAE)
@@ -60,13 +73,20 @@ def load_checkpoint(path: Path, dtype: torch.dtype, vae: str | None = None, publ
     if settings.side:
         unet.register_to_config(sample_size=settings.side // 8)
     scheduler = dict(DDIMScheduler.load_config(config, subfolder="scheduler"))
-    return {
-        "vae": _load(AutoencoderKL, "vae", weights, config, dtype) if has_vae else load_vae(str(vae), dtype, config),
-        "tokenizer": CLIPTokenizer.from_pretrained(PUBLISHED / "tokenizer", pad_token=PAD_TOKENS[kind]),
-        "text_encoder": _load_text_encoder(weights, config, dtype),
-        "unet": unet,
-        "scheduler_config": scheduler | settings.scheduler,
-    }
+    parts = {"unet": unet, "scheduler_config": scheduler | settings.scheduler}
+    pad_tokens = iter(PAD_TOKENS[kind])
+    for name, network in family.parts.items():
+        if network is CLIPTokenizer:
+            parts[name] = CLIPTokenizer.from_pretrained(PUBLISHED / "tokenizer", pad_token=next(pad_tokens))
+        elif issubclass(network, (CLIPTextModel, CLIPTextModelWithProjection)):
+            parts[name] = _load_text_encoder(network, name, weights, config, dtype)
+    parts["vae"] = _load(AutoencoderKL, "vae", weights, config, dtype) if has_vae else load_vae(str(vae), dtype, config)
+    if {"edm_mean", "edm_std"} <= weights.keys():
+        statistics = {f"latents_{name}": weights[f"edm_{name}"].flatten().tolist() for name in ("mean", "std")}
+        parts["vae"].register_to_config(**statistics, scaling_factor=EDM_SCALING_FACTOR)
+    elif not has_vae:
+        _assert_scaling(parts["vae"], str(vae), config)
+    return parts
 
 
 def titles_of(path: Path) -> tuple[str, ...]:
@@ -112,7 +132,7 @@ def _read_header(path: Path) -> tuple[dict[str, list[int]], dict[str, str], int 
 
 
 def _kind(names: Collection[str]) -> str:
-    for prefix, kind in FAMILY_BY_PREFIX.items():
+    for prefix, kind in KIND_BY_PREFIX.items():
         if any(name.startswith(prefix) for name in names) and any(name.startswith(UNET) for name in names):
             return kind
     raise ValueError(describe(names))
@@ -125,7 +145,8 @@ def _told_by_shapes(config: Mapping[str, Any], shapes: Mapping[str, list[int]]) 
         told["in_channels"] = first[1]
     if last := shapes.get(f"{UNET}out.2.weight"):
         told["out_channels"] = last[0]
-    if label := shapes.get(f"{UNET}label_emb.0.0.weight"):
+    label = shapes.get(f"{UNET}label_emb.0.0.weight")
+    if label and not told.get("addition_embed_type"):
         told["class_embed_type"] = f"of {label[-1]} numbers"
     if f"{UNET}time_embedding.cond_proj.weight" in shapes or f"{UNET}time_embed.cond_proj.weight" in shapes:
         raise ValueError(f"its UNet takes the guidance scale, as latent consistency models do. {NEEDS_FOLDER}")
@@ -143,15 +164,25 @@ def _load(network: Any, name: str, weights: dict[str, Tensor], config: Path, dty
     return loaded
 
 
-def _load_text_encoder(weights: dict[str, Tensor], config: Path, dtype: torch.dtype) -> Any:
+def _load_text_encoder(network: Any, name: str, weights: dict[str, Tensor], config: Path, dtype: torch.dtype) -> Any:
     try:
         loaded = create_diffusers_clip_model_from_ldm(
-            CLIPTextModel, dict(weights), "text_encoder", str(config), torch_dtype=dtype, local_files_only=True
+            network, dict(weights), name, str(config), torch_dtype=dtype, local_files_only=True
         )
     except (ValueError, KeyError, RuntimeError) as error:
-        raise ValueError(f"its text encoder is not that of {_label(config)} ({_mismatch(error)}).") from error
-    _assert_complete(loaded, "text encoder")
+        raise ValueError(f"its {name} is not that of {_label(config)} ({_mismatch(error)}).") from error
+    _assert_complete(loaded, name)
     return loaded
+
+
+def _assert_scaling(vae: Any, source: str, config: Path) -> None:
+    """Raise `ValueError` for an autoencoder of another family, whose pictures would be noise."""
+    expected = AutoencoderKL.load_config(config, subfolder="vae")["scaling_factor"]
+    if vae.config.scaling_factor != expected:
+        raise ValueError(
+            f"VAE names {source}, which is not for {_label(config)}:"
+            f" its scaling_factor is {vae.config.scaling_factor}, and {expected} is needed."
+        )
 
 
 def _assert_complete(network: Any, name: str) -> None:

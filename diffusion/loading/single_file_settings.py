@@ -17,6 +17,15 @@ PREDICTIONS: Final = {
 V_KEY: Final = "v_pred"  # empty tensors by which a file says what it is
 ZERO_SNR_KEY: Final = "ztsnr"
 ZERO_SNR: Final = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+EDM_KEY: Final = "edm_mean"  # a tensor of files whose noise is given by sigmas, as Playground 2.5
+EDM: Final = {
+    "_class_name": "EDMDPMSolverMultistepScheduler",
+    "sigma_min": 0.002,
+    "sigma_max": 80.0,
+    "sigma_data": 0.5,
+    "rho": 7.0,
+}
+SCALINGS: Final = {"EpsScaling": "epsilon", "VScaling": "v_prediction"}  # classes in a .yaml of Stable Diffusion XL
 BASE_STEPS: Final = (875000, 220000)  # training steps of Stable Diffusion 2 base and 2.1 base, which predict epsilon
 BASE_SIDE: Final = 512
 YAML_SUFFIXES: Final = (".yaml", ".yml")
@@ -52,6 +61,8 @@ def read_settings(
     scheduler: dict[str, Any] = {"prediction_type": prediction} if prediction else {}
     if ZERO_SNR_KEY in names:
         scheduler |= ZERO_SNR
+    if EDM_KEY in names:
+        scheduler |= EDM
     return FileSettings(side or (BASE_SIDE if is_base else None), scheduler)
 
 
@@ -69,7 +80,8 @@ def _prediction_beside(path: Path) -> str | None:
         return None
     try:
         parameters = yaml.safe_load(beside.read_text("utf-8"))["model"]["params"]
-        told = str(parameters.get("parameterization", "eps"))
+        scaling = parameters.get("denoiser_config", {}).get("params", {}).get("scaling_config", {}).get("target", "")
+        told = SCALINGS.get(scaling.rpartition(".")[2], scaling) or str(parameters.get("parameterization", "eps"))
     except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{beside.name} beside it is no configuration of Stable Diffusion. Remove or correct it.") from error
     if told not in PREDICTIONS:

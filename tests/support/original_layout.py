@@ -18,6 +18,8 @@ RESNET = {
 ENDS = {
     "time_embedding.linear_1.": "time_embed.0.",
     "time_embedding.linear_2.": "time_embed.2.",
+    "add_embedding.linear_1.": "label_emb.0.0.",
+    "add_embedding.linear_2.": "label_emb.0.2.",
     "conv_in.": "input_blocks.0.0.",
     "conv_norm_out.": "out.0.",
     "conv_out.": "out.2.",
@@ -42,13 +44,14 @@ def rename(name: str, names: dict[str, str]) -> str:
     return name
 
 
-def unet_name(name: str) -> str:
+def unet_name(name: str, attends_first: bool = False) -> str:
+    """``attends_first``: the first up block has attention, as in Stable Diffusion XL."""
     if found := re.match(r"(down|up)_blocks\.(\d)\.(\w+)\.(\d)\.(.*)", name):
         side, block, kind, layer, rest = found[1], int(found[2]), found[3], int(found[4]), found[5]
         if kind == "downsamplers":
             return f"input_blocks.{3 * block + 3}.0.op.{rest.removeprefix('conv.')}"
-        if kind == "upsamplers":  # the first up block has no attention before it
-            return f"output_blocks.{3 * block + 2}.{1 if block == 0 else 2}.{rest}"
+        if kind == "upsamplers":
+            return f"output_blocks.{3 * block + 2}.{1 if block == 0 and not attends_first else 2}.{rest}"
         place = f"input_blocks.{3 * block + layer + 1}" if side == "down" else f"output_blocks.{3 * block + layer}"
         return f"{place}.0.{rename(rest, RESNET)}" if kind == "resnets" else f"{place}.1.{rest}"
     if found := re.match(r"mid_block\.(\w+)\.(\d)\.(.*)", name):
@@ -72,7 +75,7 @@ def vae_weight(name: str, weight: torch.Tensor) -> torch.Tensor:
 
 
 def open_clip(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """One product for queries, keys and values; one layer more than is used, and a projection that nobody reads."""
+    """One product for queries, keys and values."""
     joined = {}
     for name, weight in weights.items():
         if "_proj." not in name or "out_proj" in name:
@@ -81,20 +84,36 @@ def open_clip(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
             parts = [weights[name.replace(".q_proj.", f".{part}_proj.")] for part in "qkv"]
             block = rename(name.partition(".self_attn.")[0] + ".", OPEN_CLIP)
             joined[f"{block}attn.in_proj_{name.rpartition('.')[2]}"] = torch.cat(parts)
+    return joined
+
+
+def open_clip_of_2(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """One layer more than is used, and a projection that nobody reads."""
+    joined = open_clip(weights)
     last = "transformer.resblocks.22."
     more = {name.replace(".22.", ".23."): weight.clone() for name, weight in joined.items() if name.startswith(last)}
     width = joined["ln_final.weight"].shape[0]
     return joined | more | {"text_projection": torch.eye(width)}
 
 
+def xl_text_encoders(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    joined = open_clip({name.removeprefix("text_model."): weight for name, weight in second.items()})
+    joined["text_projection"] = joined.pop("text_projection.weight").T
+    own = {f"conditioner.embedders.0.transformer.text_model.{name}": weight for name, weight in first.items()}
+    return own | {f"conditioner.embedders.1.model.{name}": weight for name, weight in joined.items()}
+
+
 def write_checkpoint(model: Path, file: Path, metadata: dict[str, str] | None = None) -> Path:
     """Write the ``model``, a folder in diffusers' layout, into one ``file``."""
-    read = {name: load_file(next((model / name).glob("*.safetensors"))) for name in ("unet", "vae", "text_encoder")}
-    written = {f"model.diffusion_model.{unet_name(name)}": weight for name, weight in read["unet"].items()}
+    read = {weights.parent.name: load_file(weights) for weights in model.glob("*/*.safetensors")}
+    is_xl = "text_encoder_2" in read
+    written = {f"model.diffusion_model.{unet_name(name, is_xl)}": weight for name, weight in read["unet"].items()}
     for name, weight in read["vae"].items():
         written[f"first_stage_model.{vae_name(name)}"] = vae_weight(vae_name(name), weight)
-    if json.loads((model / "text_encoder" / "config.json").read_text())["hidden_act"] == "gelu":
-        text = {f"cond_stage_model.model.{name}": weight for name, weight in open_clip(read["text_encoder"]).items()}
+    if is_xl:
+        text = xl_text_encoders(read["text_encoder"], read["text_encoder_2"])
+    elif json.loads((model / "text_encoder" / "config.json").read_text())["hidden_act"] == "gelu":
+        text = {f"cond_stage_model.model.{name}": weight for name, weight in open_clip_of_2(read["text_encoder"]).items()}
     else:
         text = {f"cond_stage_model.transformer.text_model.{name}": weight for name, weight in read["text_encoder"].items()}
     written |= text | {"betas": torch.linspace(0, 1, 1000)}

@@ -18,7 +18,10 @@ FILES = {  # by file: names of tensors, and a part of the sentence that refuses 
     "controlnet": (["control_model.input_blocks.0.0.weight"], "it is a ControlNet"),
     "ip_adapter": (["ip_adapter.1.to_k_ip.weight", "image_proj.proj.weight"], "it is an IP-Adapter"),
     "motion_module": (["down_blocks.0.motion_modules.0.temporal_transformer.norm.weight"], "it is a motion module"),
-    "sdxl": (["conditioner.embedders.0.transformer.a", "conditioner.embedders.1.model.b"], "it is of Stable Diffusion XL."),
+    "sdxl": (
+        ["conditioner.embedders.0.transformer.a", "conditioner.embedders.1.model.b"],
+        "it is the text encoders of Stable Diffusion XL without its UNet",
+    ),
     "sdxl_refiner": (["conditioner.embedders.0.model.ln_final.weight"], "it is of Stable Diffusion XL's refiner"),
     "flux1": ([f"{UNET}.double_blocks.0.img_attn.norm.key_norm.scale"], "it is of FLUX.1"),
     "flux1_diffusers": (["single_transformer_blocks.0.attn.to_q.weight"], "it is of FLUX.1"),
