@@ -60,6 +60,7 @@ class Family(Protocol):
 
         The text names what the model is.
         """
+        return  # most pipelines serve one purpose
 
     @classmethod
     def defaults_for(cls, scheduler_config: Mapping[str, Any]) -> Defaults:

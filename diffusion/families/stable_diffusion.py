@@ -39,7 +39,7 @@ class StableDiffusion(Family):
         "unet": UNet2DConditionModel,
         "scheduler": DDIMScheduler,
     }
-    other_pipelines = (
+    other_pipelines: ClassVar[tuple[str, ...]] = (
         "StableDiffusionImg2ImgPipeline",
         "StableDiffusionInpaintPipeline",
         "StableDiffusionInpaintPipelineLegacy",

@@ -53,7 +53,7 @@ class StableDiffusionXL(StableDiffusion):
         "unet": UNet2DConditionModel,
         "scheduler": DDIMScheduler,
     }
-    other_pipelines = ("StableDiffusionXLImg2ImgPipeline", "StableDiffusionXLInpaintPipeline")
+    other_pipelines: ClassVar[tuple[str, ...]] = ("StableDiffusionXLImg2ImgPipeline", "StableDiffusionXLInpaintPipeline")
     label = "Stable Diffusion XL"
     index_settings = ("force_zeros_for_empty_prompt",)
     defaults = Defaults(steps=30, guidance_scale=5.0)
@@ -156,7 +156,8 @@ class StableDiffusionXL(StableDiffusion):
         sigma = torch.exp(4 * timesteps).view(-1, 1, 1, 1)
         spread = torch.sqrt(sigma**2 + sigma_data**2)
         sign = -1 if self.prediction_type == "v_prediction" else 1
-        return sigma_data**2 / spread * x_t + sign * sigma * sigma_data / spread * predictions
+        x_0: Tensor = sigma_data**2 / spread * x_t + sign * sigma * sigma_data / spread * predictions
+        return x_0
 
     def to_latents(self, pixels: Tensor, generator: torch.Generator | None) -> Tensor:
         """Encode pixels (images, 3, height, width) in [-1, 1] to latents of about unit variance."""

@@ -14,7 +14,6 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from diffusion.families.distilled import TURBO
-from diffusion.families.family import Family
 from diffusion.families.stable_diffusion import StableDiffusion
 from diffusion.families.stable_diffusion_xl import StableDiffusionXL
 from diffusion.loading.file_kind import UNET, check_format, describe
@@ -29,7 +28,11 @@ KIND_BY_PREFIX: Final = {
     "cond_stage_model.model.": "sd2",
     "conditioner.embedders.1.model.": "sdxl",
 }  # by the prefix of the text encoder's tensors
-FAMILY_BY_KIND: Final[dict[str, type[Family]]] = {"sd1": StableDiffusion, "sd2": StableDiffusion, "sdxl": StableDiffusionXL}
+FAMILY_BY_KIND: Final[dict[str, type[StableDiffusion]]] = {
+    "sd1": StableDiffusion,
+    "sd2": StableDiffusion,
+    "sdxl": StableDiffusionXL,
+}
 LABELS: Final = {"sd1": "Stable Diffusion 1", "sd2": "Stable Diffusion 2", "sdxl": "Stable Diffusion XL"}
 PAD_TOKENS: Final = {"sd1": ("<|endoftext|>",), "sd2": ("!",), "sdxl": ("<|endoftext|>", "!")}  # of each tokenizer
 EDM_SCALING_FACTOR: Final = 0.5  # of the autoencoder of Playground 2.5, whose file holds its mean and deviation
@@ -42,7 +45,7 @@ NO_VAE: Final = (
 )
 
 
-def family_of_file(path: Path) -> type[Family]:
+def family_of_file(path: Path) -> type[StableDiffusion]:
     """Return the family of the safetensors file ``path``; raises `ValueError`."""
     shapes, _, _ = _read_header(path)
     return FAMILY_BY_KIND[_kind(shapes)]
@@ -76,7 +79,7 @@ def load_checkpoint(path: Path, dtype: torch.dtype, vae: str | None = None, publ
     parts = {"unet": unet, "scheduler_config": scheduler | settings.scheduler}
     pad_tokens = iter(PAD_TOKENS[kind])
     for name, network in family.parts.items():
-        if network is CLIPTokenizer:
+        if issubclass(network, CLIPTokenizer):
             parts[name] = CLIPTokenizer.from_pretrained(PUBLISHED / "tokenizer", pad_token=next(pad_tokens))
         elif issubclass(network, (CLIPTextModel, CLIPTextModelWithProjection)):
             parts[name] = _load_text_encoder(network, name, weights, config, dtype)

@@ -223,4 +223,4 @@ async def test_flags_and_options_are_reported_at_once(server, command, options, 
 async def test_size_over_the_limit_is_not_blamed_on_upscaling(server, monkeypatch):
     monkeypatch.setattr(server.engine.model, "defaults", replace(server.engine.model.defaults, upscale=4))
     refused = await server.alice.slash(server.channel, "imagine", prompt="fox", size="5000x5000")
-    assert "upscale" not in private_text(refused).lower() and "at most 256" in private_text(refused)
+    assert "upscale" not in private_text(refused).lower() and "at most 512" in private_text(refused)

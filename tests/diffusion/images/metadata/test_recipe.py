@@ -51,8 +51,8 @@ def test_adapt_notes_what_a1111_settings_lack_here():
     assert found == {
         "prompt": "a red fox in the snow",
         "negative_prompt": "blurry, low quality, bad anatomy",
-        "width": 168,
-        "height": 256,
+        "width": 208,
+        "height": 312,
         "steps": 28,
         "guidance_scale": 6.5,
         "sampler": "dpm++_2m_sde_karras",
@@ -79,7 +79,7 @@ def test_read_recipe_reads_comfyui_graphs():
         "euler",
     )
     found, _ = adapt(recipe, Model(), LIMITS)
-    assert (found["sampler"], found["width"], found["height"]) == ("euler", 256, 128) and "seed" not in found
+    assert (found["sampler"], found["width"], found["height"]) == ("euler", 360, 176) and "seed" not in found
 
 
 def test_read_graph_follows_links_through_other_nodes():
