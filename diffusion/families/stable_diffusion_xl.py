@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Final
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, EDMDPMSolverMultistepScheduler, EDMEulerScheduler, UNet2DConditionModel
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from diffusion.families.clip_encoder import ClipEncoder
@@ -117,6 +117,11 @@ class StableDiffusionXL(StableDiffusion):
         """The tokenizers of both encoders, which pad and read "!" differently."""
         return (self.tokenizer, self.tokenizer_2)
 
+    @property
+    def lora_networks(self) -> Mapping[str, nn.Module]:
+        """The networks whose layers LoRAs may change, by the names of diffusers' parts."""
+        return {**super().lora_networks, "text_encoder_2": self.text_encoder_2}
+
     def count_tokens(self, text: str) -> int:
         """Count the tokens of ``text`` in the tokenizer that makes more of it."""
         return max(self._clip.count_tokens(text), self._clip_2.count_tokens(text))
@@ -128,10 +133,11 @@ class StableDiffusionXL(StableDiffusion):
         """
         sizes = (request.height, request.width, 0, 0, request.height, request.width)
         time_ids = torch.tensor([sizes], dtype=torch.float32, device=self.device)
-        return Conditions({**self._encode_text(text).tensors, "time_ids": time_ids})
+        return self._encode_text(text, request.loras).with_tensors({"time_ids": time_ids})
 
     @torch.inference_mode()
-    def _encode_text_uncached(self, text: str) -> Conditions:
+    def _encode_text_uncached(self, text: str, loras: tuple[tuple[str, float], ...]) -> Conditions:
+        """Encode ``text``; ``loras`` tell apart what the text encoders made of it with them."""
         first, second = (clip.encode(text, output_hidden_states=True) for clip in (self._clip, self._clip_2))
         embeds = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], -1)
         return Conditions({"prompt_embeds": embeds.to(self.dtype), "pooled_embeds": second.text_embeds.to(self.dtype)})
@@ -142,7 +148,7 @@ class StableDiffusionXL(StableDiffusion):
         if not is_guided or request.negative_prompt or not self._zeros_for_empty_prompt:
             return super().rows(request, conditional)
         zeros = {name: torch.zeros_like(conditional.tensors[name]) for name in TEXT_CONDITIONS}
-        return Conditions.stack([Conditions({**conditional.tensors, **zeros}), conditional])
+        return Conditions.stack([conditional.with_tensors(zeros), conditional])
 
     def _more_inputs(self, conditions: Mapping[str, Tensor]) -> dict[str, Any]:
         return {"added_cond_kwargs": {"text_embeds": conditions["pooled_embeds"], "time_ids": conditions["time_ids"]}}
