@@ -12,7 +12,13 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 from diffusion.families.clip_encoder import ClipEncoder
 from diffusion.families.defaults import Defaults, Preset
 from diffusion.families.stable_diffusion import TILE_SIDE, StableDiffusion
-from diffusion.families.stable_diffusion_configs import DISTILLED_SCHEDULERS, SCHEDULERS, check_latents, check_scheduler, check_unet
+from diffusion.families.stable_diffusion_configs import (
+    DISTILLED_SCHEDULERS,
+    SCHEDULERS,
+    check_latents,
+    check_scheduler,
+    check_unet,
+)
 from diffusion.request import ImageRequest
 from diffusion.sampling.conditions import Conditions
 from diffusion.sampling.samplers import Sampler
@@ -133,7 +139,7 @@ class StableDiffusionXL(StableDiffusion):
         """
         sizes = (request.height, request.width, 0, 0, request.height, request.width)
         time_ids = torch.tensor([sizes], dtype=torch.float32, device=self.device)
-        return self._encode_text(text, request.loras).with_tensors({"time_ids": time_ids})
+        return super().encode(text, request).with_tensors({"time_ids": time_ids})
 
     @torch.inference_mode()
     def _encode_text_uncached(self, text: str, loras: tuple[tuple[str, float], ...]) -> Conditions:

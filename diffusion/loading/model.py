@@ -121,7 +121,7 @@ def classifier_guidance_of(network: NoisyLatentClassifier, family: Family) -> Cl
 def _load_source(source: str, dtype: torch.dtype, vae: str | None) -> LoadedParts:
     path = Path(source)
     if is_single_file(source):
-        family = family_of_file(path)
+        family: type[Family] = family_of_file(path)
         parts = load_checkpoint(path, dtype, vae)
         return LoadedParts(family, parts, path.stem, _defaults(path, family, parts, titles_of(path)))
     family = family_of(source)
@@ -138,7 +138,9 @@ def _load_source(source: str, dtype: torch.dtype, vae: str | None) -> LoadedPart
 def _defaults(source: Path, family: type[Family], parts: Mapping[str, Any], names: Iterable[str]) -> Defaults:
     """Return the defaults of a model that is called ``names``; its own file overrides what they suggest."""
     unet = parts.get("unet")
-    suggested = suggest_defaults(family.defaults_for(parts["scheduler_config"]), names, parts["scheduler_config"], unet and unet.config)
+    suggested = suggest_defaults(
+        family.defaults_for(parts["scheduler_config"]), names, parts["scheduler_config"], unet and unet.config
+    )
     return read_defaults(source, suggested)
 
 

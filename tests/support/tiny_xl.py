@@ -93,7 +93,8 @@ def model_of(components: dict[str, Any], **settings: Any) -> ImageModel:
     networks = {name: part for name, part in components.items() if name != "scheduler"}
     scheduler = components["scheduler"]
     config = dict(scheduler.config) | {"_class_name": type(scheduler).__name__}
-    return ImageModel(StableDiffusionXL(**networks, scheduler_config=config, **settings), name="tiny-xl")
+    family = StableDiffusionXL(**networks, scheduler_config=config, **settings)
+    return ImageModel(family, name="tiny-xl", defaults=family.defaults_for(config))
 
 
 def pipeline_of(kind: Any, components: dict[str, Any], model: ImageModel, sampler: str, **settings: Any) -> Any:
