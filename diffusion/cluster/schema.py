@@ -341,4 +341,8 @@ class RemoteModel(ModelSpec):
             ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
             return ids
 
-        return Chunker(tokenize, self.chunk_tokens, self.embeddings).count if self.chunk_tokens else lambda text: len(tokenize(text))
+        return (
+            Chunker(tokenize, self.chunk_tokens, self.embeddings).count
+            if self.chunk_tokens
+            else lambda text: len(tokenize(text))
+        )

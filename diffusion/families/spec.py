@@ -24,10 +24,10 @@ class ModelSpec:
     ``latent_channels`` values covers ``latent_factor`` x ``latent_factor`` pixels. Guidance needs a second row in each network
     call from scales above ``guidance_above`` on. A picture has at most ``max_steps`` steps; ``samplers`` says how many with
     each sampler. ``guide_labels`` are the labels of classifier guidance. The model computes on ``device`` in ``dtype``.
-    `count_tokens` uses the ``tokenizers``. The text encoder can leave out its last layers, up to ``max_clip_skip`` from the end.
-    Where prompts have weights, they are read in chunks of ``chunk_tokens``; 0 stands for plain text. ``embeddings`` are the
-    numbers of tokens by the names that stand for them in prompts. Where ``shape_grid`` is not 0, oblong pictures of training
-    had about as many pixels as the square, and sides of its multiples.
+    `count_tokens` uses the ``tokenizers``. The text encoder can leave out its last layers, up to ``max_clip_skip`` from the
+    end. Where prompts have weights, they are read in chunks of ``chunk_tokens``; 0 stands for plain text. ``embeddings`` are
+    the numbers of tokens by the names that stand for them in prompts. Where ``shape_grid`` is not 0, oblong pictures of
+    training had about as many pixels as the square, and sides of its multiples.
     """
 
     name: str

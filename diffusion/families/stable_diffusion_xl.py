@@ -9,9 +9,9 @@ from diffusers import AutoencoderKL, DDIMScheduler, EDMDPMSolverMultistepSchedul
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from diffusion.families.clip_encoder import ClipEncoder
+from diffusion.families.clip_text import ClipText
 from diffusion.families.defaults import Defaults, Preset
-from diffusion.families.stable_diffusion import TILE_SIDE, StableDiffusion
+from diffusion.families.stable_diffusion import PROMPT_EMBEDS, TILE_SIDE, StableDiffusion
 from diffusion.families.stable_diffusion_configs import (
     DISTILLED_SCHEDULERS,
     SCHEDULERS,
@@ -26,7 +26,8 @@ from diffusion.sampling.samplers import Sampler
 SAMPLE_SIDE: Final = 1024  # pixels, where a configuration leaves it open
 SHAPE_GRID: Final = 64  # sides of training pictures are multiples of this many pixels
 TIME_IDS: Final = 6  # height, width, cut from above, cut from the left, height, width
-TEXT_CONDITIONS: Final = ("prompt_embeds", "pooled_embeds")
+TEXT_CONDITIONS: Final = (PROMPT_EMBEDS, "pooled_embeds")
+FIRST_LAYER: Final = 2  # of the text encoders, from the end
 # The noise of these is given by sigmas (Karras et al. 2022), not by betas.
 EDM: Final = ("EDMEulerScheduler", "EDMDPMSolverMultistepScheduler")
 EDM_SAMPLERS: Final = {
@@ -104,11 +105,11 @@ class StableDiffusionXL(StableDiffusion):
         first = self.text_encoder.config.to_dict()
         second = text_encoder_2.config.to_dict()
         self.check_configs({"unet": self.denoiser.config, "text_encoder": first, "text_encoder_2": second})
-        self._clip = ClipEncoder(self.tokenizer, self.text_encoder)
-        self._clip_2 = ClipEncoder(tokenizer_2, text_encoder_2)
+        self._text_2 = ClipText(tokenizer_2, text_encoder_2)
+        self.embedding_widths = (self._text.width, self._text_2.width)
+        self.max_clip_skip = min(self._text.layers, self._text_2.layers)
         self.text_encoder_2 = text_encoder_2.eval().requires_grad_(False)
         self.tokenizer_2 = tokenizer_2
-        self.max_tokens = min(self._clip.max_tokens, self._clip_2.max_tokens)
         if self.denoiser.config.sample_size is None:
             self.sample_side = SAMPLE_SIDE
         if self.sample_side >= SAMPLE_SIDE:  # smaller models, as Turbo, know squares only
@@ -130,7 +131,7 @@ class StableDiffusionXL(StableDiffusion):
 
     def count_tokens(self, text: str) -> int:
         """Count the tokens of ``text`` in the tokenizer that makes more of it."""
-        return max(self._clip.count_tokens(text), self._clip_2.count_tokens(text))
+        return max(each.chunker.count(text) for each in (self._text, self._text_2))
 
     def encode(self, text: str, request: ImageRequest) -> Conditions:
         """Encode ``text`` and the size of ``request``.
@@ -141,12 +142,27 @@ class StableDiffusionXL(StableDiffusion):
         time_ids = torch.tensor([sizes], dtype=torch.float32, device=self.device)
         return super().encode(text, request).with_tensors({"time_ids": time_ids})
 
+    def set_embeddings(self, vectors: Mapping[str, Mapping[int, Tensor]]) -> None:
+        """Let prompts name ``vectors``: (tokens, width) by width, by lower-case names."""
+        self._text_2.set_embeddings(vectors)
+        super().set_embeddings(vectors)
+
     @torch.inference_mode()
-    def _encode_text_uncached(self, text: str, loras: tuple[tuple[str, float], ...]) -> Conditions:
-        """Encode ``text``; ``loras`` tell apart what the text encoders made of it with them."""
-        first, second = (clip.encode(text, output_hidden_states=True) for clip in (self._clip, self._clip_2))
-        embeds = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], -1)
-        return Conditions({"prompt_embeds": embeds.to(self.dtype), "pooled_embeds": second.text_embeds.to(self.dtype)})
+    def _encode_text_uncached(self, text: str, clip_skip: int, loras: tuple[tuple[str, float], ...]) -> Conditions:
+        """Encode ``text``; ``loras`` tell apart what the text encoders made of it with them.
+
+        The next to last layer is the first that the UNet knows, so a ``clip_skip`` of 2 changes nothing.
+        """
+        layer = max(FIRST_LAYER, clip_skip)
+        count = max(each.chunk_count(text) for each in (self._text, self._text_2))
+        hidden = []
+        for each in (self._text, self._text_2):
+            states, pooled = each.encode(text, layer=layer, final_norm=False)
+            if missing := count - each.chunk_count(text):  # the tokenizers may differ
+                states = torch.cat([states, *[each.encode("", layer=layer, final_norm=False)[0]] * missing], 1)
+            hidden.append(states)
+        embeds = {PROMPT_EMBEDS: torch.cat(hidden, -1).to(self.dtype), "pooled_embeds": pooled.to(self.dtype)}
+        return Conditions(embeds, frozenset({PROMPT_EMBEDS}))
 
     def rows(self, request: ImageRequest, conditional: Conditions) -> Conditions:
         """Return the rows of a network call, with an unconditional row before the other."""

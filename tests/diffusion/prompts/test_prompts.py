@@ -135,13 +135,13 @@ def states(model, ids):
 
 
 def test_long_prompt_is_encoded_in_chunks(tiny_model):
-    ids = tiny_model.tokenizer("fox " * 100).input_ids[1:-1]
+    ids = tiny_model.family.tokenizer("fox " * 100).input_ids[1:-1]
     expected = torch.cat([states(tiny_model, part).last_hidden_state for part in (ids[:75], ids[75:])], 1)
     assert torch.equal(encode(tiny_model, "fox " * 100), expected)
 
 
 def test_short_prompt_is_encoded_as_before(tiny_model):
-    ids = tiny_model.tokenizer("a red fox").input_ids[1:-1]
+    ids = tiny_model.family.tokenizer("a red fox").input_ids[1:-1]
     assert torch.equal(encode(tiny_model, "a red fox"), states(tiny_model, ids).last_hidden_state)
 
 
