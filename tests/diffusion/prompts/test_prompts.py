@@ -127,7 +127,7 @@ def encode(model, text, **settings):
 
 def states(model, ids):
     """What the text encoder makes of one chunk, by its own code."""
-    tokenizer = model.tokenizer
+    tokenizer = model.family.tokenizer
     whole = [tokenizer.bos_token_id, *ids, tokenizer.eos_token_id]
     whole += [tokenizer.pad_token_id] * (77 - len(whole))
     with torch.inference_mode():
@@ -154,7 +154,7 @@ def deep_model(tiny_components):
 
 
 def test_clip_skip_takes_an_earlier_layer(deep_model):
-    ids = deep_model.tokenizer("a red fox").input_ids[1:-1]
+    ids = deep_model.family.tokenizer("a red fox").input_ids[1:-1]
     found = states(deep_model, ids)
     assert torch.equal(encode(deep_model, "a red fox"), found.last_hidden_state)
     for clip_skip in (2, 3):
@@ -212,7 +212,7 @@ def test_shorter_prompt_of_two_gets_empty_chunks(tiny_model):
 
 def test_embedding_stands_for_its_vectors(tiny_components):
     model = model_of(tiny_components)
-    token = model.tokenizer("fox").input_ids[1]
+    token = model.family.tokenizer("fox").input_ids[1]
     vector = model.family.text_encoder.get_input_embeddings().weight[token].detach()
     model.set_embeddings({"inked": {16: vector[None]}, "double": {16: torch.stack([vector, vector])}})
     assert model.embeddings == {"inked": 1, "double": 2}
