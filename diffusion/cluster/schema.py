@@ -337,12 +337,11 @@ class RemoteModel(ModelSpec):
     def _counter(self, tokenizer: Tokenizer) -> Callable[[str], int]:
         """Return the function that counts the tokens of a text by ``tokenizer``."""
 
-        def tokenize(text: str) -> list[int]:
-            ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
-            return ids
+        def tokenize(texts: list[str]) -> list[list[int]]:
+            return [each.ids for each in tokenizer.encode_batch(texts, add_special_tokens=False)]
 
         return (
             Chunker(tokenize, self.chunk_tokens, self.embeddings).count
             if self.chunk_tokens
-            else lambda text: len(tokenize(text))
+            else lambda text: len(tokenize([text])[0])
         )

@@ -34,10 +34,10 @@ class ClipText:
         self.embeddings = {name: by_width[self.width].to(self.text_encoder.device) for name, by_width in vectors.items()}
         self.chunker = Chunker(self._tokenize, self.context - 2, {name: len(each) for name, each in self.embeddings.items()})
 
-    def _tokenize(self, text: str) -> list[int]:
+    def _tokenize(self, texts: list[str]) -> list[list[int]]:
         # Padding or truncation by the tokenizer would change its state, which other threads share.
-        ids: list[int] = self.tokenizer(text, verbose=False).input_ids
-        return ids[1:-1]
+        ids: list[list[int]] = self.tokenizer(texts, verbose=False).input_ids
+        return [each[1:-1] for each in ids]
 
     def chunk_count(self, text: str) -> int:
         """Return how many chunks ``text`` has. Safe in any thread."""

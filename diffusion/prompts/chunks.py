@@ -3,18 +3,20 @@
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from diffusion.prompts.syntax import Part, parse
 
 MAX_CHUNKS: Final = 4  # of a prompt: each lengthens the attention of all that share its network calls
+PROMPTS_CACHED: Final = 64  # a request is validated several times before it is drawn
 COMMA_BACKTRACK: Final = 20  # a chunk ends at a comma at most this many tokens before it is full, as in A1111
 WORDS: Final = re.compile(r"(?:(?<!\w)embedding:)?[\w-]+(?:\.[\w-]+)*", re.IGNORECASE)
 NAMED: Final = re.compile(r"(?<!\w)embedding:([^\s,:()\[\]<>]+)", re.IGNORECASE)
 TAG: Final = re.compile(rf"<?{NAMED.pattern}(?::[\d.]{{1,6}})?>?", re.IGNORECASE)  # as tools write it that weigh it so
 EMBEDDING: Final = "embedding:"  # may stand before the name of an embedding
 
-Tokenize = Callable[[str], Sequence[int]]  # without start and end marks
+Tokenize = Callable[[list[str]], Sequence[Sequence[int]]]  # several texts at once, without start and end marks
 
 
 @dataclass
@@ -54,22 +56,23 @@ class Chunker:
         self.size = size
         self.embeddings = embeddings or {}
         self._tokenize = tokenize
-        self._comma = [*tokenize(",")][-1:]
+        self._comma = [*tokenize([","])[0]]
+        self.split = lru_cache(PROMPTS_CACHED)(self._split)
 
     def count(self, text: str) -> int:
         """Count the tokens of ``text``: as many as fit in all chunks but the last, and those of the last, at least one."""
         *full, last = self.split(text)
         return len(full) * self.size + max(len(last.ids), 1) if full else len(last.ids)
 
-    def split(self, text: str) -> list[Chunk]:
-        """Return the chunks of ``text``, at least one."""
+    def _split(self, text: str) -> list[Chunk]:
+        """Return the chunks of ``text``, at least one. They are shared: do not change them."""
         chunks = [Chunk()]
         comma = -1  # the place of the last comma in the last chunk
-        for part in parse(text):
+        for part, words in self._tokenized(parse(text)):
             if part.breaks:
                 chunks.append(Chunk())
                 comma = -1
-            for ids, embedding in self._words(part):
+            for ids, embedding in words:
                 chunk = chunks[-1]
                 is_comma = not embedding and list(ids) == self._comma
                 if len(chunk.ids) + len(ids) > self.size:
@@ -83,16 +86,29 @@ class Chunker:
                 chunks[-1].add(ids, part.weight, embedding)
         return chunks
 
-    def _words(self, part: Part) -> Iterator[tuple[Sequence[int], str]]:
-        """Yield the tokens of ``part``: one by one, and those of an embedding together with its name."""
+    def _tokenized(self, parts: list[Part]) -> Iterator[tuple[Part, Iterator[tuple[Sequence[int], str]]]]:
+        """Yield ``parts`` with their tokens: one by one, and those of an embedding together with its name."""
+        pieces = [list(self._pieces(part.text)) for part in parts]
+        # One call for all texts, because each call takes as long as reading hundreds of tokens.
+        tokens = iter(self._tokenize([text for piece in pieces for text, _ in piece]))
+        for part, piece in zip(parts, pieces, strict=True):
+            yield part, self._words(piece, tokens)
+
+    def _pieces(self, text: str) -> Iterator[tuple[str, str]]:
+        """Yield the texts before embeddings, each with the name of the one that follows it, and the last text."""
         start = 0
-        for found in WORDS.finditer(part.text) if self.embeddings else ():
+        for found in WORDS.finditer(text) if self.embeddings else ():
             name = found[0].lower().removeprefix(EMBEDDING)
-            if count := min(self.embeddings.get(name, 0), self.size):
-                yield from (([each], "") for each in self._tokenize(part.text[start : found.start()]))
-                yield [0] * count, name
+            if self.embeddings.get(name):
+                yield text[start : found.start()], name
                 start = found.end()
-        yield from (([each], "") for each in self._tokenize(part.text[start:]))
+        yield text[start:], ""
+
+    def _words(self, pieces: list[tuple[str, str]], tokens: Iterator[Sequence[int]]) -> Iterator[tuple[Sequence[int], str]]:
+        for _, name in pieces:
+            yield from (([each], "") for each in next(tokens))
+            if name:
+                yield [0] * min(self.embeddings[name], self.size), name
 
 
 def without_unknown_embeddings(text: str, embeddings: Mapping[str, int]) -> tuple[str, list[str]]:

@@ -62,11 +62,13 @@ def test_parse_takes_linear_time(text):
     parse(text)
 
 
-def words(text):
+def words(texts):
     """Stand in for a tokenizer: a word or a comma is a token."""
-    return [len(word) for word in text.replace(",", " , ").split()] and [
-        1 if word == "," else hash(word) % 997 + 2 for word in text.replace(",", " , ").split()
-    ]
+    return [tokens(text) for text in texts]
+
+
+def tokens(text):
+    return [1 if word == "," else 2 for word in text.replace(",", " , ").split()]
 
 
 def sizes(text, **embeddings):
