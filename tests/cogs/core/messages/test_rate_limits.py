@@ -3,9 +3,9 @@
 import asyncio
 
 from cogs.core.simulator.loopback import LoopbackDiscord
+from cogs.core.simulator.rate_limits import RateLimits
 from tests.support.bot_process import END_SECONDS, count_deliveries, start_bot, states_in_database, until_all_delivered
 from tests.support.messages import png
-from tests.support.rate_limits import RateLimits
 
 
 async def answered(interaction):
