@@ -21,6 +21,7 @@ class SlowProxy:
         self._may_pass = asyncio.Event()
         self._may_pass.set()
         self._tasks = set()
+        self._writers = set()
 
     async def __aenter__(self):
         self._server = await asyncio.start_unix_server(self._serve, self.folder / SOCKET)
@@ -29,9 +30,9 @@ class SlowProxy:
     async def __aexit__(self, *_):
         self._may_pass.set()
         self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer in self._writers:
+            writer.close()
+        await asyncio.gather(*self._tasks, *(writer.wait_closed() for writer in self._writers), return_exceptions=True)
 
     @contextlib.contextmanager
     def stall(self):
@@ -44,11 +45,13 @@ class SlowProxy:
 
     async def _serve(self, reader, writer):
         self._tasks.add(asyncio.current_task())
+        self._writers.add(writer)
         try:
             to_server = await asyncio.open_unix_connection(str(Path(self._server_folder) / SOCKET))
         except OSError:  # the server is down
             writer.close()
             return
+        self._writers.add(to_server[1])
         async with asyncio.TaskGroup() as group:
             group.create_task(self._pass(reader, to_server[1], is_slow=True))
             group.create_task(self._pass(to_server[0], writer, is_slow=False))

@@ -20,7 +20,14 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from cogs.core.i18n.catalogues import ENGLISH
 from cogs.core.storage import quotas
-from cogs.core.storage.database import DATABASE_UNREACHABLE, Base, Database, DatabaseUnavailableError, UtcDateTime
+from cogs.core.storage.database import (
+    DATABASE_UNREACHABLE,
+    Base,
+    Database,
+    DatabaseUnavailableError,
+    UtcDateTime,
+    has_lost_connection,
+)
 from cogs.core.storage.files import FileRow, replace_files, used_files
 from cogs.core.storage.lease import Lease
 from diffusion.request import ImageRequest
@@ -152,18 +159,29 @@ class CreationStore:
             raise CreationStoreError(REQUEST_NOT_SAVED)  # another process would claim it at once
         creation.owner_process = self._owner_process
         try:
-            async with self._database.transaction(REQUEST_NOT_SAVED, CreationStoreError) as session:
-                session.add(creation)
-                await session.flush()
-                if creation.files:
-                    await replace_files(session, creation.id, creation.files)
-                await quotas.add_usage(session, creation.owner, creation.guild_id, creation.created, creation.counted)
+            try:
+                await self._insert(creation)
+            except CreationStoreError as error:
+                if not has_lost_connection(error):
+                    raise
+                await self._insert(creation, is_repeated=True)
         except CreationStoreError:
             # The commit may have succeeded although its answer was lost. No process works on such a row, so it must fail.
             self._pending[creation.id] = {"state": State.FAILED, "error": REQUEST_NOT_SAVED, "token": "", "counted": 0}
             self._failed.append(creation.id)
             raise
         self._notify(creation)
+
+    async def _insert(self, creation: Creation, is_repeated: bool = False) -> None:
+        """Insert ``creation``, unless an attempt whose answer was lost has done so."""
+        async with self._database.transaction(REQUEST_NOT_SAVED, CreationStoreError) as session:
+            if is_repeated and await session.scalar(select(Creation.id).where(Creation.id == creation.id)):
+                return
+            session.add(creation)
+            await session.flush()
+            if creation.files:
+                await replace_files(session, creation.id, creation.files)
+            await quotas.add_usage(session, creation.owner, creation.guild_id, creation.created, creation.counted)
 
     async def update(self, creation: Creation, **changes: Any) -> None:
         """Commit ``changes`` of an unfinished creation.

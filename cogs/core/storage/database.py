@@ -143,7 +143,7 @@ class Database:
             async with self.reading(sentence, failure) as session:
                 return (await session.scalars(query)).all()
         except failure as error:
-            if not getattr(error.__cause__, "connection_invalidated", False):
+            if not has_lost_connection(error):
                 raise
         async with self.reading(sentence, failure) as session:
             return (await session.scalars(query)).all()
@@ -165,33 +165,47 @@ class Database:
     ) -> AsyncIterator[AsyncSession]:
         now = asyncio.get_running_loop().time()
         try:
-            async with asyncio.timeout_at(max(now + DATABASE_TIMEOUT_SECONDS, waits_until.get())), sessions.begin() as session:
-                await _connect(session)
+            async with asyncio.timeout_at(max(now + DATABASE_TIMEOUT_SECONDS, waits_until.get())), _begun(sessions) as session:
                 yield session
         except DATABASE_ERRORS as error:
             log.error("%s (%s)", sentence, first_line(error))
             raise failure(sentence) from error
 
 
-async def _connect(session: AsyncSession) -> None:
-    """Begin the transaction of ``session``, as soon as that is possible.
+class _NotBegunError(Exception):
+    """A transaction cannot begin at present; the cause says why."""
 
-    Waits while another program has locked SQLite, and for `UNREACHABLE_SECONDS` while the server refuses connections.
+
+@contextlib.asynccontextmanager
+async def _begun(sessions: "async_sessionmaker[AsyncSession]") -> AsyncIterator[AsyncSession]:
+    """Begin a transaction, as soon as that is possible.
+
+    Waits while another program has locked SQLite, and for `UNREACHABLE_SECONDS` while the server refuses connections. Each
+    attempt takes a new session, because one whose transaction did not begin cannot be used again.
     """
     clock = asyncio.get_running_loop().time
     refused_until = clock() + UNREACHABLE_SECONDS
     while True:
         try:
-            await session.connection()
-            return
-        except Exception as error:  # asyncpg's own where the server is starting, or has no room for a connection
-            is_locked = "database is locked" in str(error)
-            if not is_locked and clock() > refused_until:
-                if isinstance(error, DATABASE_ERRORS):
-                    raise
-                raise ConnectionError(first_line(error)) from error
-        await session.rollback()
+            async with sessions.begin() as session:
+                try:
+                    await session.connection()
+                except Exception as error:  # asyncpg's own where the server is starting, or has no room for a connection
+                    raise _NotBegunError from error
+                yield session
+                return
+        except _NotBegunError as failure:
+            cause = failure.__cause__ or failure
+            if "database is locked" not in str(cause) and clock() > refused_until:
+                if isinstance(cause, DATABASE_ERRORS):
+                    raise cause from None
+                raise ConnectionError(first_line(cause)) from cause
         await asyncio.sleep(RETRY_SECONDS)
+
+
+def has_lost_connection(error: DatabaseUnavailableError) -> bool:
+    """Return whether the connection ended before an answer came, so that another attempt may succeed."""
+    return bool(getattr(error.__cause__, "connection_invalidated", False))
 
 
 def first_line(error: BaseException) -> str:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from PIL import Image
 from sqlalchemy import select, text
+from sqlalchemy.exc import DBAPIError
 
 from cogs.core.storage import files
 from cogs.core.storage.creations import CreationStore, CreationStoreError, State, request_from_json, request_to_json
@@ -231,3 +232,28 @@ def test_request_from_json_inverts_request_to_json():
 
 def test_request_from_json_reads_older_requests():
     assert request_from_json({"prompt": "fox", "seed": 5}, None) == ImageRequest("fox", seed=5)
+
+
+@pytest.mark.parametrize("is_committed", [True, False], ids=["committed", "not committed"])
+async def test_creation_is_added_once_if_the_connection_is_lost(database_url, monkeypatch, is_committed):
+    lost = DBAPIError("INSERT", None, Exception("connection was closed"), connection_invalidated=True)
+    async with Database(database_url) as database:
+        transaction, losses = database.transaction, [lost]
+
+        @contextlib.asynccontextmanager
+        async def losing(sentence, failure):
+            try:
+                async with transaction(sentence, failure) as session:
+                    yield session
+                    if losses and not is_committed:
+                        raise losses.pop()
+            finally:
+                error = losses.pop() if losses else None
+            if error:
+                raise failure(sentence) from error
+
+        monkeypatch.setattr(database, "transaction", losing)
+        await CreationStore(database).add(creation(1, counted=2))
+        assert not losses
+        assert [row.id for row in await CreationStore(database).unfinished()] == [1]
+        assert await QuotaStore(database).used_today(7) == {DIRECT_MESSAGES: 2}
