@@ -6,6 +6,7 @@ import logging
 import time
 import urllib.error
 import urllib.request
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from http.client import HTTPException
@@ -29,6 +30,7 @@ from diffusion.cluster.client_timeouts import (
 )
 from diffusion.cluster.framing import MAX_RESPONSE_BYTES, MEDIA_TYPE, BrokenFrameError, decode_frame, encode_frame, read_frame
 from diffusion.cluster.headers import ROUTING_KEY_HEADER, bearer, format_routing_key
+from diffusion.cluster.losses import Losses
 from diffusion.cluster.remote_safety import RemoteSafetyCheck
 from diffusion.cluster.schema import (
     ProgressMessage,
@@ -52,8 +54,6 @@ from diffusion.text import N_
 log = logging.getLogger(__name__)
 
 CONNECT_GIVE_UP_SECONDS: Final = 600.0  # of attempts to reach a replica
-MAX_LOSSES: Final = 5  # a request that loses so many replicas may be what breaks them
-QUEUED_LOSS_SHARE: Final = 0.25  # how much a loss counts while the request was still queued
 
 FAILED: Final = N_("Something went wrong while the picture was made. Please try again.")
 
@@ -121,6 +121,7 @@ class RemoteEngine:
         self.prices = Prices(LatencyModel())
         self._jobs: dict[Job, _RemoteJob] = {}
         self._full_until: dict[str, float] = {}  # by the address of a model
+        self._suspect_turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # the same
         self._running = asyncio.Event()
         self._running.set()
 
@@ -266,20 +267,22 @@ class RemoteEngine:
         Raises `DarkroomError`.
         """
         remote_job = self._jobs[job]
-        body = encode_frame(*await asyncio.to_thread(encode_request, job.request, _plain_owner(job.owner)))
-        losses = 0.0
+        head, files = await asyncio.to_thread(encode_request, job.request, _plain_owner(job.owner))
+        losses = Losses()
         while True:
             try:
-                return await self._draw_on_one(job, remote_job, body)
+                if not losses.is_suspect:
+                    return await self._draw_on_one(job, remote_job, encode_frame(head, files))
+                async with self._suspect_turns[remote_job.model.url]:
+                    return await self._draw_on_one(job, remote_job, encode_frame(head | {"alone": True}, files))
             except _ReplicaLostError as loss:
                 remote_job.seconds_left = None
+                losses.add(job.progress.place)
                 if job.progress.place is None:
-                    losses += 1
                     remote_job.lost_at = max(remote_job.lost_at, job.progress.completed)
                     job.report(replace(job.progress, resuming=True))
-                else:
-                    losses += QUEUED_LOSS_SHARE
-                if losses >= MAX_LOSSES:
+                if losses.is_guilty:
+                    log.error("a request broke one replica after another and is given up")
                     raise GenerationError(FAILED) from loss
                 await asyncio.sleep(FIRST_RETRY_SECONDS)
             except RefusedError as error:

@@ -32,6 +32,7 @@ ESTIMATE_SECONDS: Final = 0.5  # how long an estimate of completion is reused
 STEPS_KEPT: Final = 1000  # for the next progress report
 TEXTS_KEPT: Final = 1000  # whose numbers of tokens are known
 MAX_FAILURES: Final = 3  # in a row that no request caused: the device may be broken
+Asked = tuple[ImageRequest, int | str | None, bool]  # a request, its owner, and whether it shares calls with no other
 
 
 class UnhealthyError(RuntimeError):
@@ -109,24 +110,24 @@ class Replica:
             return "the engine has ended"
         return f"{self._failures} requests failed one after another" if self._failures >= MAX_FAILURES else ""
 
-    async def _prepare(self, frame: Frame) -> tuple[ImageRequest, int | str | None] | DarkroomError:
-        """Return the valid request and its owner, or the error for its member."""
+    async def _prepare(self, frame: Frame) -> Asked | DarkroomError:
+        """Return what the bot asks for, or the error for its member."""
         try:
             return await asyncio.to_thread(self._decode, frame)
         except Exception as error:
             return _as_member_error(error)
 
-    def _decode(self, frame: Frame) -> tuple[ImageRequest, int | str | None]:
+    def _decode(self, frame: Frame) -> Asked:
         config = self.engine.config
-        request, owner = decode_request(frame, config.limits)
+        request, owner, is_alone = decode_request(frame, config.limits)
         config.validate(request)
         self.engine.model.validate(request)
-        return request, owner
+        return request, owner, is_alone
 
-    async def _draw(self, request: ImageRequest, owner: int | str | None) -> AsyncIterator[bytes]:
+    async def _draw(self, request: ImageRequest, owner: int | str | None, is_alone: bool) -> AsyncIterator[bytes]:
         """Yield progress frames of a request, then its result or its error."""
         try:
-            job = self.engine.submit(request, owner)
+            job = self.engine.submit(request, owner, company=object() if is_alone else None)
         except Exception as error:
             yield encode_frame(*encode_error(_as_member_error(error)))
             return
@@ -145,7 +146,10 @@ class Replica:
                     reported = progress
                     reported_at = now
                     previews = progress.previews
-                await job.wait(REPORT_SECONDS)
+                if progress.place is None:
+                    await job.wait(REPORT_SECONDS)
+                else:  # the bot has to know what was begun if the first step ends this process
+                    await job.wait_to_begin(REPORT_SECONDS)
             result = await job
             self._failures = 0
             yield encode_frame(*await asyncio.to_thread(encode_result, result))

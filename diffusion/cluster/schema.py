@@ -39,12 +39,16 @@ _Settings: Final = create_model("_Settings", __config__=_STRICT, **_FIELDS)
 
 
 class _RequestMessage(BaseModel):
-    """A request for images; ``pictures`` names its files in their order."""
+    """A request for images; ``pictures`` names its files in their order.
+
+    The images of a request that is ``alone`` share network calls with no other request.
+    """
 
     model_config = _STRICT
     settings: dict[str, Any]
     pictures: list[str]
     owner: int | str | None
+    alone: bool = False
 
 
 class ProgressMessage(BaseModel):
@@ -186,8 +190,8 @@ def encode_request(request: ImageRequest, owner: int | str | None) -> Frame:
     return head, [encode_image(picture) for picture in given.values()]
 
 
-def decode_request(frame: Frame, limits: Limits) -> tuple[ImageRequest, int | str | None]:
-    """Decode a request and its owner. Call it in a thread.
+def decode_request(frame: Frame, limits: Limits) -> tuple[ImageRequest, int | str | None, bool]:
+    """Decode a request, its owner, and whether it is alone. Call it in a thread.
 
     Its pictures have at most as many pixels as ``limits`` allow. Raises `InvalidRequestError` or `InvalidImageError`.
     """
@@ -201,7 +205,7 @@ def decode_request(frame: Frame, limits: Limits) -> tuple[ImageRequest, int | st
         pictures: dict[str, Any] = {name: decode_image(file, IMAGE_MODES[name], limits.side**2) for name, file in named.items()}
     except (ValidationError, ValueError, KeyError) as error:
         raise InvalidRequestError("request", "I was updated in the meantime. Please send your request again.") from error
-    return ImageRequest(**settings, **pictures), message.owner
+    return ImageRequest(**settings, **pictures), message.owner, message.alone
 
 
 def encode_progress(progress: Progress, before: Sequence[Image.Image], seconds: float | None, steps: Sequence[Step]) -> Frame:

@@ -1,6 +1,7 @@
 """A request in progress, and its images as the batcher and the worker see them."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Generator, Hashable
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ class Job:
         # Reads the exception, so that asyncio does not log a failed job that nobody awaits.
         self._result.add_done_callback(lambda future: future.exception())
         self._changed = asyncio.Event()
+        self._begun = asyncio.Event()
 
     @property
     def done(self) -> bool:
@@ -98,10 +100,18 @@ class Job:
         """Wait until the job has ended, but no longer than ``seconds``."""
         await asyncio.wait([self._result], timeout=seconds)
 
+    async def wait_to_begin(self, seconds: float) -> None:
+        """Wait until the first step begins or the job has ended, but no longer than ``seconds``."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._begun.wait()
+
     def report(self, progress: Progress) -> None:
         """Publish ``progress`` to everyone who iterates the job."""
         if progress != self.progress:
             self.progress = progress
+            if progress.place is None:
+                self._begun.set()
             self._wake()
 
     def finish(self, outcome: ImageResult | DarkroomError) -> None:
@@ -111,6 +121,7 @@ class Job:
                 self._result.set_exception(outcome)
             else:
                 self._result.set_result(outcome)
+            self._begun.set()
             self.image_tasks = []  # breaks the reference cycle, so that their images are freed at once
             self._wake()
 

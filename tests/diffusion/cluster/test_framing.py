@@ -98,13 +98,13 @@ def test_decode_frame_rejects_large_and_broken_frames(data):
 )
 def test_decode_request_inverts_encode_request(request_):
     frame = decode_frame(encode_frame(*schema.encode_request(request_, 7)), MAX_BYTES)
-    assert schema.decode_request(frame, Limits()) == (request_, 7)
+    assert schema.decode_request(frame, Limits()) == (request_, 7, False)
 
 
 def test_encode_request_fits_pictures_to_the_requested_size():
     mask = box_mask(PICTURE.size, (0, 0, 16, 32))
     asked = ImageRequest("a fox", width=16, height=32, image=PICTURE, mask=mask, start_step=3)
-    request, _ = schema.decode_request(decode_frame(encode_frame(*schema.encode_request(asked, None)), MAX_BYTES), Limits())
+    request, *_ = schema.decode_request(decode_frame(encode_frame(*schema.encode_request(asked, None)), MAX_BYTES), Limits())
     assert (request.image.size, request.image.mode, request.mask.size, request.mask.mode) == ((16, 32), "RGB", (16, 32), "L")
     assert replace(request, image=None, mask=None) == replace(asked, image=None, mask=None)
     assert decode_image(encode_image(PICTURE)).tobytes() == PICTURE.tobytes()

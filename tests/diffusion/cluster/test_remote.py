@@ -13,6 +13,7 @@ from cogs.core.config import Config
 from cogs.core.messages.render import RESUMING, progress_text
 from diffusion.cluster import remote as remote_module
 from diffusion.cluster.framing import encode_image
+from diffusion.cluster.losses import LONE_LOSSES, SUSPECT_LOSSES, Losses
 from diffusion.cluster.remote import RemoteEngine, load
 from diffusion.config import EngineConfig
 from diffusion.errors import GenerationError, InvalidRequestError, ModelLoadError, QueueFullError
@@ -32,20 +33,23 @@ RED = Image.new("RGB", (8, 8), "red")
 class Server:
     """Serves a replica, and can lose it: connections break as those of a machine that is switched off.
 
-    To what is posted first it answers ``statuses``.
+    Each of ``losing`` breaks one connection, each of ``deaths`` all that are open. To what is posted first it answers
+    ``statuses``.
     """
 
     def __init__(self, replica):
-        self.replica, self.requests, self.losing, self.statuses = replica, 0, 0, []
+        self.replica, self.requests, self.losing, self.deaths, self.statuses = replica, 0, 0, 0, []
 
     async def __call__(self, scope, receive, send):
         self.requests += scope["method"] == "POST"
         if self.statuses and scope["method"] == "POST":
             return await Response(status_code=self.statuses.pop(0))(scope, receive, send)
-        frames = 0
+        frames, deaths = 0, self.deaths
 
         async def lossy(message):
             nonlocal frames
+            if self.deaths > deaths:
+                raise ConnectionResetError
             frames += message["type"] == "http.response.body"
             if self.losing and frames > 2:
                 self.losing -= 1
@@ -228,8 +232,61 @@ async def test_job_fails_after_max_losses(remote, server, monkeypatch):
     server.losing = 100
     with pytest.raises(GenerationError, match="try again"):
         await remote.submit(build_request(steps=100))
-    assert server.requests == remote_module.MAX_LOSSES
+    assert server.requests == SUSPECT_LOSSES + LONE_LOSSES
     assert remote.unfinished == 0
+
+
+async def test_request_that_breaks_replicas_is_found_and_spares_the_others(remote, own, server, monkeypatch):
+    monkeypatch.setattr(remote_module, "FIRST_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("diffusion.cluster.replica.REPORT_SECONDS", 0.01)
+    seen, alone = [], []
+    predict = own.model.predict_noise
+
+    def note_the_cursed(jobs):
+        is_cursed = ["cursed" in job.request.negative_prompt for job in jobs]
+        if any(is_cursed) and jobs not in seen:
+            seen.append(jobs)
+            alone.append(len(jobs) == 1)
+
+    def predict_noise(*rows):
+        if len(alone) > server.deaths:
+            time.sleep(0.1)  # the bot learns what has begun
+            server.deaths += 1
+        return predict(*rows)
+
+    own.before_steps.append(note_the_cursed)
+    own.model.predict_noise = predict_noise
+    innocents = [remote.submit(build_request(seed), owner=seed) for seed in range(8)]
+    cursed = remote.submit(build_request(9, negative_prompt="cursed"), owner=9)
+    try:
+        with pytest.raises(GenerationError, match="try again"):
+            await cursed
+        results = await asyncio.gather(*innocents)
+    finally:
+        own.model.predict_noise = predict
+    assert [len(result.images) for result in results] == [1] * 8
+    print(f"\n{len(innocents) + 1} requests, {server.deaths} replicas lost until the one was found")
+    assert server.deaths >= SUSPECT_LOSSES + LONE_LOSSES and all(alone[-int(LONE_LOSSES) :])
+
+
+@pytest.mark.parametrize(
+    ("places", "is_suspect", "is_guilty"),
+    [
+        ([None], False, False),
+        ([None, 0], True, False),
+        ([3] * 7, False, False),
+        ([3] * 8, True, False),
+        ([None] * 4, True, False),
+        ([None] * 5, True, True),
+        ([None, None] + [3] * 11, True, False),
+        ([None, None] + [3] * 12, True, True),
+    ],
+)
+def test_losses_count_in_full_once_a_request_is_next(places, is_suspect, is_guilty):
+    losses = Losses()
+    for place in places:
+        losses.add(place)
+    assert (losses.is_suspect, losses.is_guilty) == (is_suspect, is_guilty)
 
 
 async def test_queued_job_survives_more_losses(remote, own, server, monkeypatch):
@@ -238,7 +295,7 @@ async def test_queued_job_survives_more_losses(remote, own, server, monkeypatch)
     monkeypatch.setattr("diffusion.cluster.replica.HEARTBEAT_SECONDS", 0.01)
     own.pause()
     own.submit(build_request(), "alice")
-    server.losing = remote_module.MAX_LOSSES + 1
+    server.losing = 6
     job = remote.submit(build_request(seed=1), "bob")
     async with asyncio.timeout(WAIT_SECONDS):
         while server.losing:
