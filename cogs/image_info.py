@@ -90,7 +90,7 @@ async def show_info(interaction: Interaction, message: discord.Message) -> None:
     language = context.language
     await interaction.response.defer(ephemeral=True, thinking=True)
     creation = await creation_of_message(context, message)
-    recipe = await _read(file, creation)
+    recipe = await _read(context, file, creation)
     _, changes = await _adapt(context, recipe)
     text = recipe_text(recipe, [translate(language, change) for change in changes], language)
     # The button reads the attached recipe, because the picture may be deleted or out of reach later.
@@ -109,13 +109,17 @@ async def prompt_in_picture(context: Context, picture: DecodedImage) -> str:
     return ""
 
 
-async def _read(file: PostedFile, creation: Creation | None) -> Recipe:
+async def _read(context: Context, file: PostedFile, creation: Creation | None) -> Recipe:
     """Read how ``file`` was made, or else take it from its creation.
 
-    Animations and files that were made smaller do not contain it.
+    Animations and files that were made smaller do not contain it. Files of others are charged if they are refused.
     """
     try:
-        picture = await fetch_picture(file)
+        async with contextlib.AsyncExitStack() as charging:
+            if creation is None:
+                rules = context.interaction.client.service.rules
+                await charging.enter_async_context(rules.charging_refused_attachment(context))
+            picture = await fetch_picture(file)
         return await asyncio.to_thread(recipe_of, picture.texts, picture.size)
     except InvalidImageError:
         if creation is None or not creation.request:

@@ -52,12 +52,14 @@ class EmojiCog(commands.Cog):
         name = kind.validate_name(name) if name else kind.name_of_file(image.filename)
         draft = Draft(kind, 0, 0, transparent, name, guess_tag(name.replace("_", " ")))
         await interaction.response.defer(ephemeral=True, thinking=True)
-        with fetched_names() as names:
-            picture = await fetch_picture(image)
-        await self.service.origin_rules.check_files(Context.of(interaction), names, private=True)
+        context = Context.of(interaction)
+        async with self.service.rules.charging_refused_attachment(context):
+            with fetched_names() as names:
+                picture = await fetch_picture(image)
+        await self.service.origin_rules.check_files(context, names, private=True)
         cutout = await asyncio.to_thread(lambda: cut_out(on_white(picture.image)))
         text = await add_expression(interaction, draft, cutout)
         if picture.animated:
-            text += f" {say(Context.of(interaction).language, FIRST_FRAME)}"
-        files = await draft_files(draft, cutout, Context.of(interaction).language, spoiler=hides_any(image))
+            text += f" {say(context.language, FIRST_FRAME)}"
+        files = await draft_files(draft, cutout, context.language, spoiler=hides_any(image))
         await interaction.edit_original_response(content=text, attachments=files, allowed_mentions=NO_MENTIONS)

@@ -10,6 +10,7 @@ from discord import app_commands
 from simcord.interactions import store_interaction_attachment
 
 from cogs.core.messages import attachments
+from cogs.core.policy.pricing import MemberLimits
 from cogs.core.request.preferences import Preferences, Scope
 from cogs.settings.fields import PAGES
 from tests.support.components import component_of
@@ -19,7 +20,7 @@ from tests.support.messages import png, private_text, text_of
 from tests.support.pressing import press
 
 LONG = "fox " * 1500
-DRAWING = ("similar", "inpaint", "outpaint")  # the commands that draw from an attachment
+READING = ("similar", "inpaint", "outpaint", "emoji")  # the commands that read an attachment
 WRONG = ("Something went wrong", "did not accept my answer", "Traceback", "None", "{}")
 
 
@@ -66,7 +67,7 @@ async def fault_of(server, member, command, option, value, messages):
     if len(server.channel.history()) != messages or server.service.jobs or await server.service.creation_store.unfinished():
         return "something was begun"
     # To read an attachment costs time, so that one which is refused counts where pictures would have counted.
-    charge = 1 if option.type is Kind.attachment and command.name in DRAWING else 0
+    charge = 1 if option.type is Kind.attachment and command.name in READING else 0
     counted = sum((await server.service.quota_store.used_today(member.id)).values()) - used
     return None if counted == charge else f"counted as {counted}"
 
@@ -101,8 +102,27 @@ async def test_options_reject_unknown_choices(server, chief):
 
 
 async def test_commands_reject_unknown_ids(server, chief):
-    ids = ["1", "fox", "-5", "1e5", "9" * 18, "9" * 4000]
+    ids = ["1", "fox", "-5", "1e5", "0x10", "٣", "9" * 18, "9" * 400, "9" * 4000, "\ud800", "\x00", "`@everyone`"]
     assert await faults(server, chief, lambda option: option.name == "id", lambda option: ids) == {}
+
+
+async def test_regions_and_sizes_reject_hostile_text(server, chief):
+    digits = "9" * 400
+    values = {
+        "region": [
+            "0,0,0,0",
+            "-1,-1,5,5",
+            "nan,nan,nan,nan",
+            "1e309,0,1,1",
+            "٠,٠,٥٠,٥٠",
+            "100,100,1,1",
+            digits,
+            " , " * 900,
+            "\ud800",
+        ],
+        "size": ["0x0", "-8x8", "1e9x8", "nan", "∞x∞", "٨x٨", "8x8x8", f"{digits}x8", digits, "x" * 4000, "\ud800"],
+    }
+    assert await faults(server, chief, lambda option: option.name in values, lambda option: values[option.name]) == {}
 
 
 @pytest.mark.parametrize("data", [b"", b"junk", png()[:40], png((3, 3))], ids=["empty", "junk", "cut off", "too large"])
@@ -110,6 +130,26 @@ async def test_options_reject_files_that_are_no_pictures(server, chief, monkeypa
     if data == png((3, 3)):
         monkeypatch.setattr(attachments, "MAX_BYTES", 10)
     assert await faults(server, chief, lambda option: option.type is Kind.attachment, lambda option: [data]) == {}
+
+
+async def test_image_info_charges_a_refused_picture_and_stops_at_the_allowance(server):
+    junk = await server.bob.send(server.channel, "look", attachments=[("in.png", b"junk")])
+    plain = await server.bob.send(server.channel, "look", attachments=[("in.png", png())])
+    server.service.rules.limits = MemberLimits(daily=2)
+    used = []
+    for message in (plain, junk, junk, junk):
+        private_text(await server.alice.context_menu(server.channel, "Image info", message))
+        used.append(sum((await server.service.quota_store.used_today(server.alice.id)).values()))
+    assert used == [0, 1, 2, 2]
+    assert "limit of 2 pictures" in private_text(await server.alice.context_menu(server.channel, "Image info", junk))
+
+
+async def test_image_info_of_the_bots_own_picture_costs_nothing(server):
+    made = await server.alice.slash(server.channel, "imagine", prompt="fox", steps=2)
+    await server.until_finished(made.response)
+    server.service.rules.limits = MemberLimits(daily=0)
+    told = await server.alice.context_menu(server.channel, "Image info", made.response)
+    assert "fox" in private_text(told)
 
 
 # buttons and selects

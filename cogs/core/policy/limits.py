@@ -14,13 +14,19 @@ from weakref import WeakValueDictionary
 import discord
 
 from cogs.core.policy.context import Context
-from cogs.core.policy.pricing import NO_ALLOWANCE, MemberLimits, check_price, pictures_charged
+from cogs.core.policy.pricing import (
+    NO_ALLOWANCE,
+    REFUSED_ATTACHMENT_CHARGE,
+    MemberLimits,
+    check_price,
+    pictures_charged,
+)
 from cogs.core.policy.word_filter import Rule, find_broken_rule
 from cogs.core.request.options import parse_size
 from cogs.core.request.preferences import MAXIMA, Preferences
 from cogs.core.storage.quotas import DIRECT_MESSAGES, next_reset
 from cogs.core.storage.stores import Stores
-from diffusion.errors import DarkroomError, InvalidRequestError, Problems, QueueFullError
+from diffusion.errors import DarkroomError, InvalidImageError, InvalidRequestError, Problems, QueueFullError
 from diffusion.request import ImageRequest
 from diffusion.serving.interface import ImageEngine
 from diffusion.text import plural
@@ -166,6 +172,19 @@ class Rules:
             if charge > allowance.left:
                 raise _allowance_error(allowance, charge, pictures or charge)
         return min((allowance.left for allowance in allowances), default=None)
+
+    @contextlib.asynccontextmanager
+    async def charging_refused_attachment(self, context: Context) -> AsyncIterator[None]:
+        """Charge the member if the attachment that the block reads is refused.
+
+        Raises `NotAllowedError` if the member has no allowance for that.
+        """
+        await self.check_allowance(context, REFUSED_ATTACHMENT_CHARGE)
+        try:
+            yield
+        except InvalidImageError:
+            await self.quota_store.charge(context.member_id, context.guild_id, REFUSED_ATTACHMENT_CHARGE)
+            raise
 
     async def recheck(self, context: Context) -> None:
         """Raise `NotAllowedError` if the member has exceeded an allowance.

@@ -198,10 +198,10 @@ def parse_size(text: str | None) -> tuple[int, int] | tuple[None, None]:
     if text is None:
         return None, None
     match = SIZE.fullmatch(" ".join(text.split()))  # so that any number of spaces takes linear time
-    if match is None:
+    width, height = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if not width or not height:
         raise InvalidRequestError("size", "The size must be width x height in pixels, such as 512x768.")
-    width = int(match[1])
-    return width, int(match[2] or width)
+    return width, height
 
 
 def matching_choices(words: Iterable[str], current: str) -> list[Choice[str]]:

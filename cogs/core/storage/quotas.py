@@ -29,7 +29,7 @@ class UsageRow(Base):
 
 
 class QuotaStore:
-    """Reads how much of their daily allowance members have used.
+    """Reads how much of their daily allowance members have used, and counts what belongs to no creation.
 
     Its methods raise `DatabaseUnavailableError`.
     """
@@ -47,6 +47,11 @@ class QuotaStore:
         rows = select(UsageRow).where(UsageRow.day == today(), UsageRow.member == member)
         found = await self._database.scalars(rows, DATABASE_UNREACHABLE)
         return {row.server: row.pictures for row in found}
+
+    async def charge(self, member: int, server: int | None, pictures: int) -> None:
+        """Count ``pictures`` that belong to no creation."""
+        async with self._database.transaction(DATABASE_UNREACHABLE) as session:
+            await add_usage(session, member, server, datetime.now(UTC), pictures)
 
     async def delete_past(self) -> None:
         """Delete the counts of past days.
