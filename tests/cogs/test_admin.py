@@ -10,6 +10,7 @@ import discord
 import pytest
 
 import bot
+from cogs.core.generation.maintenance import Maintenance
 from cogs.core.generation.service import DRAINING
 from cogs.core.logging import configure_logging, log_creation, log_creation_with_prompt
 from cogs.core.policy.permissions import OPERATORS_ONLY
@@ -81,6 +82,21 @@ async def test_reload_applies_styles_and_allowance(server, operator, monkeypatch
     offered = await server.alice.autocomplete(server.channel, "imagine", "style", "")
     assert [choice["value"] for choice in offered] == ["ink"]
     assert "limit of 0 pictures" in private_text(await server.bob.slash(server.channel, "imagine", prompt="fox"))
+
+
+async def test_reload_applies_the_age_of_requests(server, operator, monkeypatch):
+    made = await server.alice.slash(server.channel, "imagine", prompt="fox", steps=2)
+    await server.until_finished(made.response)
+    await server.until_idle()
+    stores = server.service.stores
+    maintenance = Maintenance(stores, server.service.message_eraser, server.service.resume_reviewed)
+    await maintenance.delete_old_requests()
+    assert await stores.creation_store.newest()
+    monkeypatch.setenv("REQUESTS_MAX_DAYS", "0.000001")
+    assert "Applied: `REQUESTS_MAX_DAYS`" in private_text(await operator.slash(server.channel, "admin reload"))
+    await asyncio.sleep(0.2)  # so much older than that
+    await maintenance.delete_old_requests()
+    assert await stores.creation_store.newest() is None
 
 
 async def test_reload_rejects_a_wrong_setting(server, operator, monkeypatch):

@@ -2,6 +2,7 @@
 
 import discord
 import pytest
+from simcord.results import to_discord_message
 
 from tests.support.foreign_metadata import FROM_A1111, with_texts
 from tests.support.messages import files_of, pictures_of, png, private_text, source_of
@@ -68,3 +69,14 @@ async def test_emoji_command_hides_its_preview_of_a_hidden_picture(server):
     result = await artist.slash(server.channel, "emoji", image=HIDDEN, name="cat")
     assert "is an emoji" in private_text(result)
     assert all_hidden(result.response or result.followups[0]) == [True, True]
+
+
+@pytest.mark.parametrize(("content", "hidden"), [("look: || {link} ||", True), ("||no|| {link} ||no||", False)])
+async def test_menu_hides_what_comes_of_an_embedded_link_between_spoiler_marks(server, content, hidden):
+    link, proxy = "https://example.com/in.png", "https://cdn.discordapp.com/external/in.png"
+    server.env.backend.cdn._blobs[proxy] = png((40, 40))
+    embed = {"type": "image", "url": link, "thumbnail": {"url": link, "proxy_url": proxy, "width": 40, "height": 40}}
+    stored = server.env.backend.create_message(server.channel.id, server.bob.id, content.format(link=link), embeds=[embed])
+    posted = to_discord_message(server.env, stored)
+    message = await finished(server, await server.alice.context_menu(server.channel, "More like this", posted))
+    assert all_hidden(message) == [hidden] * 2

@@ -130,3 +130,30 @@ async def test_screen_images_gives_up_a_hung_check(tiny_model):
         with pytest.raises(GenerationError, match="could not be checked"):
             await engine.screen_images([RED])
         go.set()
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("config.json", "{"),
+        ("config.json", "[]"),
+        ("config.json", '{"model_type": "no such network"}'),
+        ("preprocessor_config.json", "{"),
+        ("preprocessor_config.json", '{"image_processor_type": "NoSuchProcessor"}'),
+        ("model.safetensors", "no tensors"),
+    ],
+)
+def test_load_safety_check_explains_any_broken_file_in_a_sentence(tmp_path, file, content):
+    folder = build_classifier(tmp_path)
+    (folder / file).write_text(content)
+    with pytest.raises(ModelLoadError) as refused:
+        load_safety_check(classifier=str(folder), unsafe=["red"])
+    assert str(folder) in str(refused.value) and len(str(refused.value).splitlines()) == 1
+
+
+def test_load_safety_check_explains_a_broken_checker_of_a_model_in_a_sentence(tmp_path):
+    folder = build_checker(tmp_path, flagging=True)
+    (folder / "safety_checker" / "config.json").write_text("{")
+    with pytest.raises(ModelLoadError) as refused:
+        load_safety_check(str(folder))
+    assert len(str(refused.value).splitlines()) == 1

@@ -9,6 +9,7 @@ import pytest
 from cogs.core.policy.context import Context
 from cogs.core.policy.limits import NotAllowedError
 from cogs.core.request.preferences import FlaggedAction, Preferences, Scope
+from cogs.core.request.styles import Style
 from diffusion.request import ImageRequest
 from tests.support.messages import png, private_text
 
@@ -170,3 +171,14 @@ async def test_blocked_words_apply_to_branches_and_morphs(server, manager, form)
     interaction = SimpleNamespace(client=server.env.bot, user=user, extras={}, **place)
     with pytest.raises(NotAllowedError, match="“fox”"):
         await server.service.rules.admit(Context.of(interaction), request, request.prompts)
+
+
+async def test_blocked_words_do_not_apply_to_the_negative_prompt_of_a_style(server, manager):
+    server.service.builder.custom_styles = {"Oil": Style("{prompt} in oil", "photo, gore"), "Plain": Style("{prompt}, plain")}
+    await said(manager, server, "words add", word="gore")
+    made = await server.alice.slash(server.channel, "imagine", prompt="an apple", style="Oil", negative="text", steps=2)
+    await server.until_finished(made.response)
+    typed = ("gore", "gore, photo", "photo, gore, gore", "text, gore", "photo, gore​")
+    for negative in typed:
+        assert "“gore”" in await refused(server, prompt="an apple", style="Oil", negative=negative)
+    assert "“gore”" in await refused(server, prompt="an apple", style="Plain", negative="gore")

@@ -172,6 +172,18 @@ async def test_forget_continues_after_a_message_it_may_not_delete(server):
     assert await rows(server) == []
 
 
+async def test_forgotten_messages_are_deleted_after_a_restart(server):
+    await made(server)
+    others = await made(server, server.bob)
+    server.env.inject_error("DELETE", "/channels/*", status=503, times=None)
+    await forget(server)
+    assert len(server.channel.history()) == 2 and len(await rows(server)) == 1
+    server.env.backend.faults.clear()
+    await server.restart()
+    await server.until(lambda: [shown.id for shown in server.channel.history()] == [others.id])
+    assert await server.service.personal_data.erasure.messages() == []
+
+
 async def test_forget_works_after_a_restart_for_its_member_only(server):
     message = await made(server)
     asked = await server.alice.slash(server.channel, "privacy forget")

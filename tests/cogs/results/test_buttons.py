@@ -4,6 +4,7 @@ import discord
 import pytest
 
 from cogs.core.messages.components import FORM_TIMEOUT_SECONDS
+from cogs.results.edit import DRAFT_SECONDS
 from diffusion.images.io import fit, read_image, to_png
 from diffusion.images.parameters import read_parameters
 from tests.support.interactions import forge_form
@@ -268,6 +269,15 @@ async def test_edit_again_keeps_rejected_input(server, typed, words):
     await server.until_finished(mended.response)
     assert not mended.response.ephemeral
     assert (await row_of(server, mended.response)).parent_id == (await row_of(server, message)).id
+    assert form_of(await server.alice.click(message, label="Edit"))["negative"] == ""
+
+
+async def test_rejected_input_is_forgotten_after_a_while(server):
+    message = await made(server, prompt="red apple", seed=11)
+    shown = await server.alice.click(message, label="Edit")
+    await server.alice.submit_modal(shown, form_of(shown) | {"negative": "a worm", "steps": "0"})
+    assert form_of(await server.alice.click(message, label="Edit"))["negative"] == "a worm"
+    await server.env.advance_time(DRAFT_SECONDS + 1)
     assert form_of(await server.alice.click(message, label="Edit"))["negative"] == ""
 
 

@@ -180,6 +180,14 @@ def test_solver_draws_a_thousand_steps(monkeypatch, sampler, added):
     assert all(math.isfinite(weight) for step in solver.steps for weight in step.weights)
 
 
+@pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
+def test_lms_draws_a_thousand_steps(spacing):
+    config = TINY_SCHEDULER | {"timestep_spacing": spacing, "steps_offset": 1}
+    solver = SAMPLERS["lms"].solver(config, 1000, 996)
+    assert len(solver.steps) == 4
+    assert all(math.isfinite(weight) for step in solver.steps for weight in step.weights)
+
+
 @pytest.mark.parametrize("added", [{}, {"use_karras_sigmas": True}, {"use_beta_sigmas": True}, {"use_lu_lambdas": True}])
 def test_schedule_clears_rivals_of_the_samplers_spacing(added):
     rivals = {"use_exponential_sigmas": True}

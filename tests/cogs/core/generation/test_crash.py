@@ -16,6 +16,9 @@ from tests.support.bot_process import (
     until_all_delivered,
     until_all_ended,
 )
+from tests.support.waiting import until
+
+INNOCENTS, POISON, MAX_STARTS = 8, "cursed", 12
 
 
 async def killed(wire, process, chance):
@@ -99,31 +102,36 @@ async def test_stopped_bot_finishes_or_resumes_after_restart(tmp_path, signals):
     assert "Traceback" not in (tmp_path / "bot.log").read_text()
 
 
+async def ask_next(wire, folder, process):
+    """Ask for the next innocent, or last for the poison, and wait until it is written down or the bot is dead."""
+    asked = len(states_in_database(folder))
+    if asked > INNOCENTS:
+        return
+    prompt = POISON if asked == INNOCENTS else f"innocent {asked}"
+    with contextlib.suppress(ConnectionError, RuntimeError):  # the bot is gone
+        await wire.ask(wire.members[asked % 3], prompt, steps=150, sampler="heun", count=2)
+        await until(lambda: process.exitcode is not None or len(states_in_database(folder)) > asked)
+
+
 async def test_request_that_crashes_the_bot_is_found_and_spares_the_others(tmp_path, pytestconfig):
     """Eight innocents and one that kills the process in its every step. It takes many starts, so it needs ``--kills 30``."""
     if pytestconfig.getoption("kills") < 30:
         pytest.skip("needs --kills 30")
-    innocents = 8
-    restarts = 0
-    states = {}
+    states, starts = {}, 0
+
+    def all_ended():
+        states.update(states_in_database(tmp_path))
+        return len(states) > INNOCENTS and set(states.values()) <= {"delivered", "failed"}
+
     async with LoopbackDiscord() as wire:
-        while len(states) <= innocents or set(states.values()) - {"delivered", "failed"}:
-            async with start_bot(wire, tmp_path, poison="cursed") as process:
-                while process.exitcode is None:
-                    states = states_in_database(tmp_path)
-                    if len(states) < innocents:
-                        await wire.ask(wire.members[len(states) % 3], f"innocent {len(states)}", steps=150)
-                    elif len(states) == innocents:
-                        await wire.ask(wire.members[2], "cursed", steps=150)
-                    elif not set(states.values()) - {"delivered", "failed"}:
-                        break
-                    before = len(states)
-                    while process.exitcode is None and before <= innocents and len(states_in_database(tmp_path)) == before:
-                        await asyncio.sleep(0.05)
+        while not starts or not all_ended():
+            starts += 1
+            assert starts <= MAX_STARTS, states
+            async with start_bot(wire, tmp_path, poison=POISON) as process:
+                while process.exitcode is None and not all_ended():
+                    await ask_next(wire, tmp_path, process)
                     await asyncio.sleep(0.05)
-            restarts += 1
-            assert restarts < 12
-            states = states_in_database(tmp_path)
-    print(f"\n| {innocents + 1} | {restarts - 1} | {sorted(states.values())} |")
-    assert sorted(states.values()) == ["delivered"] * innocents + ["failed"]
-    assert states[max(states)] == "failed"
+        delivered = count_deliveries(wire)
+    print(f"\n{INNOCENTS} innocents and 1 poison: {starts - 1} crashes until it was found, {len(delivered)} delivered")
+    assert states.pop(max(states)) == "failed"
+    assert set(states.values()) == {"delivered"} and dict(delivered) == dict.fromkeys(states, 1)
