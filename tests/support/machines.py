@@ -22,8 +22,11 @@ QUIET = {
     "RAY_AUTH_MODE": "token",
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_SERVE_LOG_TO_STDERR": "0",
+    "RAY_raylet_start_wait_time_s": "300",  # on a busy machine
     "OMP_NUM_THREADS": "1",
 }
+
+deployed = {}  # the options of each application
 
 
 class Machines:
@@ -59,15 +62,24 @@ class Machines:
         raise AssertionError(f"the cluster ended with {self._process.wait()}")
 
 
-def deploy(name, **options):
-    """Serve a model whose steps take longer."""
+def deploy(applications):
+    """Serve models whose steps take longer, each with its options."""
     from ray import serve
 
     from diffusion.cluster.app import build_application
     from diffusion.cluster.options import ApplicationOptions
     from tests.support.slow_replica import Slow
 
-    serve.run(build_application(ApplicationOptions(secret=SECRET, **options), Slow), name=name, route_prefix=f"/{name}")
+    deployed.update({name: ApplicationOptions(secret=SECRET, **options) for name, options in applications.items()})
+    targets = [
+        serve.RunTarget(build_application(deployed[name], Slow), name=name, route_prefix=f"/{name}") for name in applications
+    ]
+    serve.run_many(targets)
+
+
+def update(name):
+    """Serve another version of a model, which takes on more, and wait until it does."""
+    deploy({name: deployed[name].model_dump(exclude={"secret"}) | {"version": "2", "max_waiting": 100}})
 
 
 def replicas(name):
@@ -107,7 +119,7 @@ def main():
     answer(f"http://{HOST}:{_get_global_client().http_config.port}")
     for line in sys.stdin:
         asked = json.loads(line)
-        answer({"deploy": deploy, "replicas": replicas}[asked.pop("what")](**asked))
+        answer({"deploy": deploy, "update": update, "replicas": replicas}[asked.pop("what")](**asked))
     serve.shutdown()
     ray.shutdown()
     cluster.shutdown()

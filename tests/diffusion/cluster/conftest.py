@@ -37,8 +37,11 @@ def machines(tiny_folder, tmp_path_factory):
     running = Machines()
     try:
         shared = {"device": "cpu", "dtype": "float32", "preview_seconds": 0}
-        running.ask("deploy", name="tiny", model=str(tiny_folder), replicas=2, cpus=1.5, **shared)  # one each
-        running.ask("deploy", name="other", model=str(other), replicas=1, cpus=0.1, max_waiting=2, **shared)
+        applications = {
+            "tiny": {"model": str(tiny_folder), "replicas": 2, "cpus": 1.5},  # one each
+            "other": {"model": str(other), "replicas": 1, "cpus": 0.1, "max_waiting": 2},
+        }
+        running.ask("deploy", applications={name: options | shared for name, options in applications.items()})
         yield running
     finally:
         running.close()

@@ -49,7 +49,7 @@ async def test_bot_cancels_pictures_on_a_cluster(server, machines):
 
 
 async def test_bot_resumes_lost_pictures(server, machines):
-    result = await server.alice.slash(server.channel, "imagine", prompt="a red fox", **LONG)
+    result = await server.alice.slash(server.channel, "imagine", prompt="a red fox", **LONG | {"steps": 80})
     (job,) = server.service.jobs.values()
     await server.until(lambda: job.progress.completed)
     (busy,) = [replica for replica in await list_replicas(machines) if replica["queued"]]
