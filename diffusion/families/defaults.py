@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, Validati
 from pydantic.dataclasses import dataclass
 
 from diffusion.errors import InvalidRequestError, ModelLoadError
-from diffusion.request import MAX_CLIP_SKIP, ImageRequest
+from diffusion.request import MAX_CLIP_SKIP, SAMPLER_NAMES, ImageRequest
 
 DEFAULTS_FILE: Final = "darkroom.json"
 DEFAULT_STYLES: Final = ("photograph", "oil painting", "watercolour", "pencil drawing", "pixel art", "anime", "3d render")
@@ -85,11 +85,16 @@ def read_defaults(source: Path, family_defaults: Defaults | None = None) -> Defa
         named = json.loads(path.read_bytes())
         defaults = replace(fallback, **{name: getattr(own, name) for name in named})
         defaults = replace(defaults, presets={**fallback.presets, **own.presets})
+        used = [defaults.of(quality)["sampler"] for quality in QUALITIES]
+        if fallback.samplers and "samplers" not in named:
+            defaults = replace(defaults, samplers=tuple(dict.fromkeys((*fallback.samplers, *used))))
         for quality in QUALITIES:
             settings = {"guidance_scale": defaults.guidance_scale, "upscale": defaults.upscale} | defaults.of(quality)
             ImageRequest("a fox", **settings)
-            if defaults.samplers and settings["sampler"] not in defaults.samplers:
-                raise InvalidRequestError("samplers", f"samplers: {settings['sampler']} of {quality} is missing.")
+        if unknown := [name for name in defaults.samplers if name not in SAMPLER_NAMES]:
+            raise InvalidRequestError("samplers", f"samplers: there is no sampler {unknown[0]!r}.")
+        if missing := [name for name in used if defaults.samplers and name not in defaults.samplers]:
+            raise InvalidRequestError("samplers", f"samplers: {missing[0]}, which a quality uses, is missing.")
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))

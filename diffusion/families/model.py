@@ -54,7 +54,8 @@ class ImageModel(ModelSpec):
         self.classifier = classifier
         self.name = name
         self.defaults = defaults or family.defaults
-        self.samplers = {name: family.max_steps_with(name) for name in self.defaults.samplers or family.samplers}
+        offered = self.defaults.samplers or tuple(family.samplers)
+        self.samplers = {name: family.max_steps_with(name) for name in offered if name in family.samplers}
         self.guide_labels = classifier.labels if classifier else ()
         self.grid = family.grid
         self.sample_side = family.sample_side

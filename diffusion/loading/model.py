@@ -13,7 +13,7 @@ from transformers.utils import logging as transformers_logging
 
 from diffusion.errors import ModelLoadError, reason_of
 from diffusion.families.classifier import NoisyLatentClassifier
-from diffusion.families.defaults import Defaults, read_defaults
+from diffusion.families.defaults import DEFAULTS_FILE, Defaults, read_defaults
 from diffusion.families.distilled import suggest_defaults
 from diffusion.families.family import Family
 from diffusion.families.model import ImageModel
@@ -66,7 +66,13 @@ def _load_model(
     try:
         family = loaded.family(**loaded.parts)
         classifier = loaded.classifier and classifier_guidance_of(loaded.classifier, family)
-        return ImageModel(family, name=loaded.name, defaults=loaded.defaults, classifier=classifier)
+        model = ImageModel(family, name=loaded.name, defaults=loaded.defaults, classifier=classifier)
+        if model.defaults.sampler not in model.samplers:
+            raise ValueError(
+                f"its default sampler {model.defaults.sampler} does not suit it. Name one of {', '.join(family.samplers)}"
+                f" in {DEFAULTS_FILE}."
+            )
+        return model
     except Exception as error:
         raise ModelLoadError(source, reason_of(error)) from error
 

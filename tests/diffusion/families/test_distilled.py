@@ -89,10 +89,10 @@ def test_load_model_draws_a_turbo_model_in_few_steps_without_guidance(turbo_fold
 
 def test_load_model_lets_its_own_file_override_what_was_suggested(turbo_folder, tmp_path):
     folder = shutil.copytree(turbo_folder, tmp_path / "turbo")
-    (folder / "darkroom.json").write_text('{"steps": 3, "presets": {"fine": {"steps": 6, "sampler": "euler_a"}}}')
+    (folder / "darkroom.json").write_text('{"steps": 3, "presets": {"fine": {"steps": 6, "sampler": "ddim"}}}')
     defaults = load_model(folder, "cpu", torch.float32).defaults
     assert [defaults.of(quality)["steps"] for quality in QUALITIES] == [1, 3, 6, 2]
-    assert (defaults.guidance_scale, defaults.samplers) == (1.0, FEW_STEPS)
+    assert (defaults.guidance_scale, defaults.samplers) == (1.0, (*FEW_STEPS, "ddim"))
 
 
 @pytest.fixture(scope="module")
