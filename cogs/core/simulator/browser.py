@@ -18,6 +18,7 @@ import simcord
 from cogs.core.generation.service import GenerationService
 from cogs.core.help_text import terminal_hint, welcome_text
 from cogs.core.simulator import cdn  # noqa: F401  (importing it lets clients stream files)
+from cogs.core.simulator.held_press import hold_redraws_while_pressed
 from diffusion.errors import DarkroomError
 
 REFRESH_SECONDS = 0.25
@@ -83,6 +84,7 @@ async def serve(service: GenerationService, make_bot: Callable[[GenerationServic
         await bot.get_partial_messageable(channel.id).send(welcome_text(defaults))
         viewers = [guild.add_member(user) for user in (you, guest)]
         preview = env.preview(channel, viewers=viewers, layout="channel", port=port or None)
+        hold_redraws_while_pressed(preview)
         async with contextlib.AsyncExitStack() as stack:
             try:
                 page = await stack.enter_async_context(preview)
@@ -120,7 +122,7 @@ def _accept_stale_actions(page: Any, lock: asyncio.Lock) -> None:
 async def _follow_clock(env: simcord.Env, page: Any, lock: asyncio.Lock) -> None:
     """Keep simcord's clock at the real time and refresh the page.
 
-    A click is lost if the page is redrawn between press and release, so progress is shown at intervals.
+    A page that is redrawn at each step is hard to read, so progress is shown at intervals.
     """
     shown_requests = -1
     redrawn = -math.inf

@@ -5,17 +5,20 @@ import contextlib
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import pytest_asyncio
 
 import bot
 from cogs.core.config import Config
-from cogs.core.simulator.browser import _follow_clock
+from cogs.core.simulator.browser import REDRAW_SECONDS, _follow_clock
 from cogs.core.simulator.page import CHROMIUM, command, opened, served
 from diffusion.errors import DarkroomError
 from tests.support.messages import png
 from tests.support.waiting import WAIT_SECONDS
 
+on_one_page = pytest.mark.asyncio(loop_scope="module")  # program and browser take seconds to start
 
-@pytest.fixture
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def page():
     if CHROMIUM is None:
         pytest.skip("needs Chromium, such as Debian's package of that name")
@@ -59,11 +62,28 @@ async def test_simulator_uses_its_own_database_and_folder(monkeypatch, tmp_path)
     assert given == [None, None, tmp_path / "preview"]
 
 
+@on_one_page
 async def test_page_tells_newcomers_what_to_type(page):
     for words in ("/imagine prompt: red apple", "shows this again", "This is a small model", "set MODEL_ID to"):
         await page.get_by_text(words).first.wait_for()
 
 
+@on_one_page
+async def test_button_that_is_pressed_while_the_page_is_redrawn_works(page):
+    await command(page, "imagine")
+    await page.keyboard.type("red apple --steps 150 --sampler heun --repeat 4", delay=20)
+    await page.keyboard.press("Enter")
+    cancel = page.get_by_role("button", name="Cancel", disabled=False).first  # not while the page sends what was typed
+    await cancel.wait_for()
+    await cancel.hover()
+    await cancel.wait_for()
+    await page.mouse.down()
+    await asyncio.sleep(REDRAW_SECONDS + 1)
+    await page.mouse.up()
+    await page.get_by_text("Cancelled.").first.wait_for()
+
+
+@on_one_page
 async def test_page_runs_imagine_and_similar_with_an_upload(page, tmp_path):
     await command(page, "imagine")
     await page.keyboard.type("red apple", delay=20)
