@@ -148,6 +148,7 @@ class Form(discord.ui.Modal):
 
     async def interaction_check(self, interaction: Interaction, /) -> bool:  # type: ignore[override]
         """Return whether the texts are short enough; the reply to others leaves the form open."""
+        begin_deadline(interaction, edits_message=self.edits_message, is_public=self.is_public)
         for field in self.walk_children():
             if isinstance(field, discord.ui.TextInput) and field.max_length and len(field.value) > field.max_length:
                 await reply_error(interaction, DarkroomError(TEXT_TOO_LONG, count=field.max_length))
@@ -156,7 +157,6 @@ class Form(discord.ui.Modal):
 
     async def on_submit(self, interaction: Interaction) -> None:  # type: ignore[override]
         """Run the form; an error becomes a reply to the member."""
-        begin_deadline(interaction, edits_message=self.edits_message, is_public=self.is_public)
         try:
             await self.run(interaction)
         except Exception as error:
