@@ -6,12 +6,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, LMSDiscreteScheduler, StableDiffusionPipeline
+from diffusers import (
+    DDIMScheduler,
+    EulerDiscreteScheduler,
+    LMSDiscreteScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+)
 
 from diffusion.errors import ModelLoadError
 from diffusion.families.model import ImageModel
 from diffusion.loading.model import load_model, load_parts
-from diffusion.loading.random_weights import FACTOR, PUBLISHED_MODELS, write_configs, write_model
+from diffusion.loading.random_weights import FACTOR, PUBLISHED_MODELS, SDXL_ID, write_configs, write_model
 from diffusion.loading.single_file import load_checkpoint
 from diffusion.request import ImageRequest
 from diffusion.sampling.trajectory import denoise_all
@@ -46,7 +52,7 @@ def test_load_model_takes_published_configurations(hub_id, folder_of):
     family, side = PUBLISHED_MODELS[hub_id]
     assert model.sample_side == side
     assert model.family.prediction_type == ("v_prediction" if family == "sd2" else "epsilon")
-    assert model.max_tokens == 75
+    assert model.max_tokens == 4 * 75
     assert model.family.tokenizer("a photo of a cat").input_ids == [49406, 320, 1125, 539, 320, 2368, 49407]
 
 
@@ -87,7 +93,32 @@ def test_latents_equal_those_of_diffusers_pipeline(hub_id, folder_of, sampler):
     assert difference <= TOLERANCE * theirs.abs().max()
 
 
-@pytest.mark.parametrize("hub_id", [SD1, SD2], indirect=False)
+def test_latents_of_sdxl_equal_those_of_diffusers_pipeline(folder_of):
+    model = load_model(folder_of(SDXL_ID), "cpu", torch.float32)
+    assert (model.sample_side, model.shape_grid) == (1024, 64)
+    noise = torch.randn(1, 4, 8, 16, generator=torch.Generator().manual_seed(3))
+    request = ImageRequest("a red fox!", "a dog", 128, 64, 3, 5.0, "euler", seed=5)
+    names = ("vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "unet")
+    scheduler = EulerDiscreteScheduler.from_pretrained(folder_of(SDXL_ID), subfolder="scheduler")
+    pipeline = StableDiffusionXLPipeline(**{name: getattr(model.family, name) for name in names}, scheduler=scheduler)
+    pipeline.set_progress_bar_config(disable=True)
+    theirs = pipeline(
+        request.prompt,
+        negative_prompt=request.negative_prompt,
+        height=64,
+        width=128,
+        num_inference_steps=3,
+        guidance_scale=5.0,
+        latents=noise,
+        output_type="latent",
+    ).images
+    ours = denoise_all(model, [model.trajectory(request, noise=noise)])[0]
+    difference = (ours - theirs).abs().max().item()
+    print(f"parity {SDXL_ID}: {difference:.1e} of {theirs.abs().max():.1f}")
+    assert difference <= TOLERANCE * theirs.abs().max()
+
+
+@pytest.mark.parametrize("hub_id", [SD1, SDXL_ID], indirect=False)
 def test_build_engine_loads_a_model_id(hub_id, folder_of, user):
     code = "import bot; print(bot.build_engine(bot.Config()).model.name)"
     with mirror(folder_of(hub_id), hub_id) as endpoint:

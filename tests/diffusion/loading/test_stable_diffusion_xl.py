@@ -1,4 +1,4 @@
-"""Stable Diffusion XL as a folder, a hub id and a single file."""
+"""Stable Diffusion XL as a folder and a single file."""
 
 import json
 import re
@@ -10,11 +10,9 @@ from safetensors.torch import load_file, save_file
 
 from diffusion.cluster.schema import RemoteModel, encode_spec
 from diffusion.errors import ModelLoadError
-from diffusion.images.io import read_image
 from diffusion.loading.model import load_model
 from diffusion.loading.single_file import PUBLISHED, load_checkpoint
 from diffusion.request import ImageRequest
-from tests.support.hub_mirror import mirror
 from tests.support.original_layout import write_checkpoint
 from tests.support.tiny_xl import build_components, model_of, save
 
@@ -80,14 +78,6 @@ def test_load_model_refuses_by_name_before_any_weights(folder, tmp_path, file, c
     with pytest.raises(ModelLoadError, match=re.escape(words)) as caught:
         load_model(copy, "cpu")
     print(str(caught.value).partition(": ")[2])
-
-
-def test_load_model_takes_a_hub_id(folder, user, tmp_path):
-    with mirror(folder, "someone/xl") as endpoint:
-        arguments = ("fox", "-o", tmp_path / "fox.png", "--model", "someone/xl", "--steps", 2)
-        ended = user("-m", "diffusion", *arguments, HF_ENDPOINT=endpoint)
-    assert ended.returncode == 0, ended.stderr
-    assert read_image((tmp_path / "fox.png").read_bytes()).size == (32, 32)
 
 
 @pytest.fixture(scope="module")
