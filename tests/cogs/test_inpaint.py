@@ -122,7 +122,7 @@ async def test_inpaint_resumes_after_a_restart_unchanged(server, monkeypatch):
         ({"image": ("in.png", b"junk"), "region": "left"}, "as a picture"),
         ({"image": ("in.png", b"junk")}, "as a picture"),
         ({"image": holed((0, 0, 0, 0))}, NO_MASK),
-        ({"region": "left", "prompt": "fox " * 90}, "would be ignored"),
+        ({"region": "left", "prompt": "語" * 120}, "would be ignored"),
     ],
 )
 async def test_inpaint_rejects_invalid_options_privately(server, options, words):

@@ -96,7 +96,7 @@ async def test_morph_over_the_upload_limit_is_sent_smaller(server, monkeypatch):
     [
         ({"to": "\u200b"}, "The second prompt is empty"),
         ({"from": "\u200b"}, "The prompt is empty"),
-        ({"to": "pear " * 90}, "would be ignored"),
+        ({"to": "語" * 120}, "would be ignored"),
         ({"size": "33x32"}, "multiple of 8"),
         ({"size": "wide"}, "The size must be"),
         ({"from": "{red|blue} apple"}, "needs two plain prompts"),

@@ -50,7 +50,7 @@ async def test_reroll_of_an_outpaint_keeps_the_picture(server):
     [
         ({"image": ("in.png", b"junk")}, "as a picture"),
         ({"image": ("in.png", png((1, 2000)))}, "too narrow"),
-        ({"prompt": "fox " * 90}, "would be ignored"),
+        ({"prompt": "語" * 120}, "would be ignored"),
     ],
 )
 async def test_outpaint_rejects_invalid_options_privately(server, options, words):

@@ -1,13 +1,18 @@
 """Files of embeddings: what is read, and what is left out with a sentence."""
 
+import copy
 import re
 
 import pytest
 import torch
+from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from safetensors.torch import save_file
 
 from diffusion.errors import ModelLoadError
 from diffusion.loading.embeddings import MAX_BYTES, add_embeddings
+from diffusion.request import ImageRequest
+from diffusion.sampling.trajectory import denoise_all
+from tests.support import tiny_xl
 from tests.support.models import model_of
 
 WIDTH = 16  # of the tiny model's text encoder
@@ -74,3 +79,61 @@ def test_add_embeddings_leaves_out_files_that_are_not_read(model, tmp_path, capl
 def test_add_embeddings_needs_a_folder(model, tmp_path):
     with pytest.raises(ModelLoadError, match="EMBEDDINGS names no folder"):
         add_embeddings(model, tmp_path / "none")
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_embedding_draws_as_in_diffusers(tiny_components, tmp_path, count):
+    vectors = torch.randn(count, WIDTH, generator=torch.Generator().manual_seed(6))
+    save_file({"emb_params": vectors}, tmp_path / "inked.safetensors")
+    networks = {
+        name: copy.deepcopy(tiny_components[name]) for name in ("vae", "tokenizer", "text_encoder", "unet", "scheduler")
+    }
+    reference = StableDiffusionPipeline(**networks, safety_checker=None, feature_extractor=None, requires_safety_checker=False)
+    reference.set_progress_bar_config(disable=True)
+    reference.load_textual_inversion(tmp_path / "inked.safetensors", token="inked")
+    noise = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(3))
+    settings = {"height": 32, "width": 32, "guidance_scale": 5.0, "negative_prompt": "a dog"}
+    prompt = "a fox, inked, in snow"
+    theirs = reference(prompt, num_inference_steps=4, latents=noise, output_type="latent", **settings).images
+
+    model = model_of(tiny_components)
+    add_embeddings(model, tmp_path)
+    request = ImageRequest(prompt, steps=4, sampler="ddim", **settings)
+    ours = denoise_all(model, [model.trajectory(request, noise=noise)])[0]
+    without = denoise_all(model_of(tiny_components), [model_of(tiny_components).trajectory(request, noise=noise)])[0]
+    difference = ((ours - theirs).abs().max() / theirs.abs().max()).item()
+    print(f"embedding of {count} vectors: {difference:.1e}")
+    assert difference <= 1e-5
+    assert (without - theirs).abs().max() > 1e-3 * theirs.abs().max()
+
+
+def test_embedding_of_two_encoders_draws_as_in_diffusers(tmp_path):
+    generator = torch.Generator().manual_seed(6)
+    vectors = {"clip_l": torch.randn(2, 16, generator=generator), "clip_g": torch.randn(2, 24, generator=generator)}
+    save_file(vectors, tmp_path / "inked.safetensors")
+    components = tiny_xl.build_components("base")
+    model = tiny_xl.model_of(components)
+    request = ImageRequest("a fox, inked, in snow", "a dog", 32, 32, 3, 5.0, "euler", 4)
+    without = denoise_all(model, [model.trajectory(request)])[0]
+    add_embeddings(model, tmp_path)
+    ours = denoise_all(model, [model.trajectory(request)])[0]
+
+    parts = {name: part if name == "unet" else copy.deepcopy(part) for name, part in components.items()}
+    reference = tiny_xl.pipeline_of(StableDiffusionXLPipeline, parts, model, "euler")
+    for name, suffix in (("clip_l", ""), ("clip_g", "_2")):
+        encoder, tokenizer = (getattr(reference, f"{part}{suffix}") for part in ("text_encoder", "tokenizer"))
+        reference.load_textual_inversion(vectors[name], token="inked", text_encoder=encoder, tokenizer=tokenizer)
+    theirs = reference(
+        request.prompt,
+        negative_prompt="a dog",
+        height=32,
+        width=32,
+        num_inference_steps=3,
+        guidance_scale=5.0,
+        generator=torch.Generator().manual_seed(4),
+        output_type="latent",
+    ).images
+    difference = ((ours - theirs).abs().max() / theirs.abs().max()).item()
+    print(f"embedding of two encoders: {difference:.1e}")
+    assert difference <= 1e-5
+    assert (without - theirs).abs().max() > 1e-3 * theirs.abs().max()

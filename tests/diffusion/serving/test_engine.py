@@ -156,8 +156,8 @@ async def test_submit_rejects_many_variants_before_reading_them(tiny_components)
         ({"height": 520}, "at most 512"),
         ({"width": 264, "height": 256}, "as many pixels as 256x256"),
         ({"steps": 40}, "at most 30"),
-        ({"prompt": "fox " * 90}, "the rest would be ignored"),
-        ({"negative_prompt": "fox " * 80}, "negative prompt"),
+        ({"prompt": "fox " * 301}, "the rest would be ignored"),
+        ({"negative_prompt": "fox " * 301}, "negative prompt"),
     ],
 )
 async def test_submit_validates_against_model_and_limits(tiny_model, settings, words):
