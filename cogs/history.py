@@ -140,6 +140,10 @@ def entry_text(creation: Creation, language: str, gone: bool) -> str:
         discord.utils.format_dt(creation.created, "R"),
         say(language, "seed {seeds}", seeds=request.get("seed")),
         *([say(language, FRAME_COUNT if request.get("morph_to") else PICTURE_COUNT, count=count)] if count > 1 else []),
+        *(
+            say(language, "LoRA {name} {weight}", name=render.escape(name), weight=f"{weight:g}")
+            for name, weight in request.get("loras", ())
+        ),
         *([say(language, "private")] if creation.private else []),
         *([f"[{say(language, 'message')}]({place})"] if creation.message_id and not creation.private else []),
         *([say(language, PICTURES_DELETED)] if gone else []),

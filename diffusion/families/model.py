@@ -22,7 +22,7 @@ from diffusion.families.spec import ModelSpec
 from diffusion.images.io import fit
 from diffusion.images.masks import fit_mask, restore_unmasked
 from diffusion.lora.catalogue import Lora, LoraCatalogue
-from diffusion.lora.loaded import COLUMNS, MAX_BYTES, LoadedLoras, LoraRow, call_apart, compact, layer_index, split
+from diffusion.lora.loaded import COLUMNS, MAX_BYTES, LoadedLoras, LoraRow, arrange, call_apart, layer_index, split
 from diffusion.request import SAMPLER_NAMES, ImageRequest, random_seed
 from diffusion.sampling.branching import branches_of
 from diffusion.sampling.classifier_guidance import ClassifierGuidance
@@ -173,7 +173,7 @@ class ImageModel(ModelSpec):
         """Let the text encoders have the LoRAs of ``lora_row`` in a block."""
         if lora_row is None:
             return contextlib.nullcontext()
-        return self._loras.current.use(split(lora_row.conditions(1), self.device)[1])
+        return self._loras.current.use(lora_row.for_all(self.device))
 
     def _solver(self, sampler: str, steps: int, start_step: int = 0, shape: tuple[int, ...] = ()) -> Solver:
         try:
@@ -211,7 +211,11 @@ class ImageModel(ModelSpec):
 
         ``latents`` and the predictions are in float32 on the CPU.
         """
-        return self._network(latents.to(self.dtype), timesteps, **compact(conditions.tensors)).cpu().float()
+        tensors, order = arrange(conditions.tensors)
+        if order is not None:
+            latents, timesteps = latents[order], timesteps[order]
+        predictions = self._network(latents.to(self.dtype), timesteps, **tensors).cpu().float()
+        return predictions if order is None else predictions[order.argsort()]
 
     def _predict(self, latents: Tensor, timesteps: Tensor, **conditions: Tensor) -> Tensor:
         latents, timesteps = latents.to(self.device), timesteps.to(self.device)

@@ -15,21 +15,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Hook = Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]
+Hook = Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]
 
 
 @dataclass(frozen=True)
 class RowColumns:
-    """The LoRAs of the rows of a call.
+    """The LoRAs of the first rows of a call, or one row for all of them.
 
     - ``columns`` (rows, most columns of a row): where each row's LoRAs are in the layers.
     - ``weights``: their weights, 0 for columns that fill up a row.
-    - ``rows``: which rows of the call these are, None for all.
     """
 
     columns: Tensor
     weights: Tensor
-    rows: Tensor | None = None
+    are_of_all: bool = False
 
 
 class Current(threading.local):
@@ -85,33 +84,23 @@ class AdaptedLayer:
         self.down = torch.cat([self.down, self.down.new_zeros(more, self.down.shape[1])])
         self.up = torch.cat([self.up, self.up.new_zeros(more, self.up.shape[1])])
 
-    def __call__(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
-        """Return ``output`` with the LoRAs of the present call; None leaves it as it is."""
+    def __call__(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        """Add the LoRAs of the present call to ``output``."""
         if torch.compiler.is_compiling() or (current := self._current.columns) is None:
-            return None
-        read = inputs[0]
-        if current.rows is None:
-            columns = current.columns
-            if len(columns) < len(read):  # all rows have the LoRAs of one
-                columns = columns.expand(len(read), -1)
-            return self._add(module, read, output, columns, current.weights)
-        change = self._add(module, read[current.rows], None, current.columns, current.weights)
-        return output.index_add_(0, current.rows, change.view(len(change), *output.shape[1:]))
-
-    def _add(self, module: nn.Module, read: Tensor, output: Tensor | None, columns: Tensor, weights: Tensor) -> Tensor:
-        """Return ``output``, or zeros, plus the change for ``read``. ``columns`` has one row each."""
-        down = self.down[columns]
-        up = self.up[columns]
-        weights = weights.to(read.dtype)[..., None]
+            return
+        columns, read = current.columns, inputs[0]
+        if current.are_of_all:
+            columns = columns.expand(len(read), -1)
+        read, changed = read[: len(columns)], output[: len(columns)]
+        down = F.embedding(columns, self.down)
+        up = F.embedding(columns, self.up)
+        weights = current.weights.to(read.dtype)[..., None]
         if isinstance(module, nn.Conv2d):
-            hidden = _convolve(module, read, down)
-            base = None if output is None else output.flatten(2)
-            changed = _baddbmm(base, up.mT, (hidden.flatten(2) * weights))
+            hidden = _convolve(module, read, down).flatten(2) * weights
+            _add_product(changed.flatten(2), up.mT, hidden, changed)
         else:
             hidden = torch.bmm(read.reshape(len(read), -1, read.shape[-1]), down.mT) * weights.mT
-            base = None if output is None else output.reshape(len(read), -1, output.shape[-1])
-            changed = _baddbmm(base, hidden, up)
-        return changed if output is None else changed.view_as(output)
+            _add_product(changed.reshape(len(read), -1, changed.shape[-1]), hidden, up, changed)
 
     def remove(self) -> None:
         """Leave the layer as it was."""
@@ -125,8 +114,11 @@ def _unchanged(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) ->
     """Leave the output of a copied layer as it is."""
 
 
-def _baddbmm(base: Tensor | None, left: Tensor, right: Tensor) -> Tensor:
-    return torch.bmm(left, right) if base is None else torch.baddbmm(base, left, right)
+def _add_product(flat: Tensor, left: Tensor, right: Tensor, output: Tensor) -> None:
+    """Add ``left`` x ``right`` to ``output``, of which ``flat`` is a view, or a copy where its layout has none."""
+    flat.baddbmm_(left, right)
+    if flat.data_ptr() != output.data_ptr():
+        output.copy_(flat.view_as(output))
 
 
 def _convolve(module: nn.Conv2d, read: Tensor, down: Tensor) -> Tensor:

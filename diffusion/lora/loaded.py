@@ -23,7 +23,6 @@ from diffusion.text import N_
 # Conditions of a row, besides those of its family:
 COLUMNS: Final = "lora_columns"
 WEIGHTS: Final = "lora_weights"
-ROWS: Final = "lora_rows"
 MIN_COLUMNS: Final = 4
 MAX_BYTES: Final = 2**30  # of LoRAs in the layers; as many again may wait there, read ahead
 FULL: Final = N_("There is no memory for another LoRA at the moment. Please try again in a minute.")
@@ -40,6 +39,10 @@ class LoraRow:
 
     columns: Tensor
     weights: Tensor
+
+    def for_all(self, device: torch.device) -> RowColumns:
+        """Return them for all rows of a call."""
+        return RowColumns(self.columns.to(device), self.weights.to(device), are_of_all=True)
 
     def conditions(self, rows: int) -> dict[str, Tensor]:
         """Return the conditions of as many ``rows`` of a call."""
@@ -223,58 +226,52 @@ def layer_index(networks: Mapping[str, nn.Module], label: str) -> LayerIndex:
     return LayerIndex(family, shapes, layers_per_block if isinstance(layers_per_block, int) else 2)
 
 
-def compact(conditions: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Leave rows without LoRA out of the LoRA conditions, and both where no row has any.
+def arrange(conditions: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], Tensor | None]:
+    """Return ``conditions`` with the rows that have LoRAs first, and the new order of all rows.
 
-    Numbers of rows and columns become powers of two, so that few shapes occur.
+    The LoRA conditions keep those rows only, and are left out where no row has any. Numbers of rows and columns become powers
+    of two, so that few shapes occur. The order is None where nothing moves.
     """
     weights = conditions.get(WEIGHTS)
     if weights is None:
-        return conditions
+        return conditions, None
     kept = {name: tensor for name, tensor in conditions.items() if name not in (COLUMNS, WEIGHTS)}
     is_adapted = weights.any(1)
     count = int(is_adapted.sum())
     if not count:
-        return kept
-    columns = conditions[COLUMNS]
-    fill = _power_of_two(max(MIN_COLUMNS, columns.shape[1])) - columns.shape[1]
-    columns, weights = (torch.nn.functional.pad(tensor, (0, fill)) for tensor in (columns, weights))
+        return kept, None
     taken = min(len(weights), _power_of_two(count))
-    if taken < len(weights):
-        rows = is_adapted.int().argsort(descending=True, stable=True)[:taken].sort().values
-        return {**kept, COLUMNS: columns[rows], WEIGHTS: weights[rows], ROWS: rows}
-    return {**kept, COLUMNS: columns, WEIGHTS: weights}
+    order = None
+    columns = conditions[COLUMNS]
+    if not is_adapted[:count].all() and taken < len(weights):
+        order = is_adapted.int().argsort(descending=True, stable=True)
+        kept = {name: tensor[order.to(tensor.device)] for name, tensor in kept.items()}
+        columns, weights = columns[order], weights[order]
+    fill = _power_of_two(max(MIN_COLUMNS, columns.shape[1])) - columns.shape[1]
+    columns, weights = (torch.nn.functional.pad(tensor[:taken], (0, fill)) for tensor in (columns, weights))
+    return {**kept, COLUMNS: columns, WEIGHTS: weights}, order
 
 
 def split(conditions: Mapping[str, Tensor], device: torch.device) -> tuple[dict[str, Tensor], RowColumns | None]:
     """Split ``conditions`` into those of the family and the LoRAs on ``device``."""
-    kept = {name: tensor for name, tensor in conditions.items() if name not in (COLUMNS, WEIGHTS, ROWS)}
+    kept = {name: tensor for name, tensor in conditions.items() if name not in (COLUMNS, WEIGHTS)}
     if COLUMNS not in conditions:
         return kept, None
-    rows = conditions.get(ROWS)
-    columns, weights = conditions[COLUMNS].to(device), conditions[WEIGHTS].to(device)
-    return kept, RowColumns(columns, weights, None if rows is None else rows.to(device))
+    return kept, RowColumns(conditions[COLUMNS].to(device), conditions[WEIGHTS].to(device))
 
 
 def call_apart(
     plain: Callable[..., Tensor], adapted: Callable[..., Tensor], latents: Tensor, timesteps: Tensor, **conditions: Tensor
 ) -> Tensor:
-    """Call the network ``adapted`` with the rows that have LoRAs, and ``plain`` with the others."""
-    if ROWS not in conditions:
+    """Call the network ``adapted`` with the first rows, which have LoRAs, and ``plain`` with the others."""
+    count = len(conditions[COLUMNS])
+    if count == len(latents):
         return adapted(latents, timesteps, **conditions)
-    rows = conditions.pop(ROWS)
-    of_loras = {name: conditions.pop(name) for name in (COLUMNS, WEIGHTS)}
-    others = torch.ones(len(latents), dtype=torch.bool)
-    others[rows] = False
-    parts = []
-    for network, kept, loras in ((plain, others.nonzero()[:, 0], {}), (adapted, rows, of_loras)):
-        own = {name: tensor[kept.to(tensor.device)] for name, tensor in conditions.items()}
-        # Cloned, because a network of graphs overwrites its output in its next call.
-        parts.append((kept, network(latents[kept], timesteps[kept], **own, **loras).clone()))
-    joined = parts[0][1].new_empty(len(latents), *parts[0][1].shape[1:])
-    for kept, part in parts:
-        joined[kept.to(joined.device)] = part.to(joined)
-    return joined
+    first = {name: tensor[:count] for name, tensor in conditions.items()}
+    others = {name: tensor[count:] for name, tensor in conditions.items() if name not in (COLUMNS, WEIGHTS)}
+    # Cloned, because a network of graphs overwrites its output in its next call.
+    changed = adapted(latents[:count], timesteps[:count], **first).clone()
+    return torch.cat([changed, plain(latents[count:], timesteps[count:], **others).to(changed)])
 
 
 def _key(file: LoraFile) -> Key:

@@ -63,6 +63,8 @@ async def test_edit_shows_and_removes_loras_and_reroll_keeps_them(lora_server):
     edited = await server.alice.submit_modal(form, fields)
     await server.until_finished(edited.response)
     assert "loras" not in read_parameters(await pictures_of(edited.response)[0].read())
+    history = await server.alice.slash(server.channel, "history")
+    assert "seed 5 · LoRA Ink 0.8" in text_of(history.followups[0])
     (choice, *_) = await server.alice.autocomplete(server.channel, "tree", "id", "")
     tree = await server.alice.slash(server.channel, "tree", id=choice["value"])
     assert "LoRAs Ink:0.8 → none" in text_of(tree.response)

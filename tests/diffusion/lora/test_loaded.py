@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from diffusion.errors import DarkroomError, GenerationError, InvalidRequestError
 from diffusion.lora import loaded
 from diffusion.lora.catalogue import LoraCatalogue
-from diffusion.lora.loaded import COLUMNS, ROWS, WEIGHTS, LoadedLoras, compact, layer_index
+from diffusion.lora.loaded import COLUMNS, WEIGHTS, LoadedLoras, arrange, layer_index
 from diffusion.lora.weights import read_weights
 from diffusion.request import ImageRequest
 from diffusion.serving.engine import Engine
@@ -91,14 +91,15 @@ def test_layers_are_untouched_until_a_lora_is_used(unet, three):
     assert any(module._forward_hooks for module in unet["unet"].modules())
 
 
-def test_compact_leaves_rows_without_lora_out():
+def test_arrange_puts_rows_with_loras_first():
     weights = torch.tensor([[0.0] * 3, [0.5] * 3, [0.0] * 3, [0.0] * 3, [0.0, 1, 0]])
     columns = torch.arange(15).view(5, 3)
-    found = compact({"embeds": torch.ones(5), COLUMNS: columns, WEIGHTS: weights})
-    assert found[ROWS].tolist() == [1, 4] and found[WEIGHTS].shape == (2, 4)
-    assert found[COLUMNS][:, :3].tolist() == columns[[1, 4]].tolist()
-    assert compact({"embeds": torch.ones(5), COLUMNS: columns, WEIGHTS: 0 * weights}).keys() == {"embeds"}
-    assert compact({COLUMNS: columns[1:2], WEIGHTS: weights[1:2]}).keys() == {COLUMNS, WEIGHTS}
+    found, order = arrange({"embeds": torch.arange(5), COLUMNS: columns, WEIGHTS: weights})
+    assert order.tolist() == found["embeds"].tolist() == [1, 4, 0, 2, 3]
+    assert found[COLUMNS].tolist() == [[3, 4, 5, 0], [12, 13, 14, 0]] and found[WEIGHTS].shape == (2, 4)
+    assert arrange({"embeds": torch.ones(5), COLUMNS: columns, WEIGHTS: 0 * weights})[0].keys() == {"embeds"}
+    found, order = arrange({COLUMNS: columns[1:4], WEIGHTS: weights[1:4]})
+    assert order is None and len(found[COLUMNS]) == 1
 
 
 def test_a_replaced_file_draws_anew(components, networks, tmp_path):

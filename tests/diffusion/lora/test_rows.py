@@ -48,6 +48,13 @@ def test_mixed_rows_equal_each_alone(model):
         assert difference(found, denoise_all(model, [model.trajectory(request)])[0]) <= 1e-4
 
 
+def test_one_row_with_a_lora_does_not_change_others(model):
+    requests = [request.replace(guidance_scale=1.0, steps=2) for request in (MIXED[0], MIXED[1])]
+    together = denoise_all(model, [model.trajectory(request) for request in requests])
+    for request, found in zip(requests, together, strict=True):
+        assert difference(found, denoise_all(model, [model.trajectory(request)])[0]) <= 1e-4
+
+
 def test_pictures_without_lora_are_the_same_to_the_byte(model, components):
     plain = model_of(components)
     settings = {"seeds": [1, 2], "steps": 4, "width": 32, "height": 32}
