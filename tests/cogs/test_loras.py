@@ -6,7 +6,7 @@ from cogs.core.request.styles import Style
 from diffusion.images.parameters import read_parameters
 from diffusion.loading.random_weights import build_tiny_components
 from tests.support.lora_files import random_pairs, write_kohya
-from tests.support.messages import pictures_of, private_text, text_of
+from tests.support.messages import pictures_of, private_message, private_text, text_of
 from tests.support.models import model_of
 from tests.support.server import open_server
 
@@ -64,7 +64,7 @@ async def test_edit_shows_and_removes_loras_and_reroll_keeps_them(lora_server):
     await server.until_finished(edited.response)
     assert "loras" not in read_parameters(await pictures_of(edited.response)[0].read())
     history = await server.alice.slash(server.channel, "history")
-    assert "seed 5 · LoRA Ink 0.8" in text_of(history.followups[0])
+    assert "seed 5 · LoRA Ink 0.8" in text_of(private_message(history))
     (choice, *_) = await server.alice.autocomplete(server.channel, "tree", "id", "")
     tree = await server.alice.slash(server.channel, "tree", id=choice["value"])
     assert "LoRAs Ink:0.8 → none" in text_of(tree.response)
