@@ -13,22 +13,6 @@ from diffusion.loading.device import best_device, best_dtype
 from diffusion.loading.random_weights import configs, write_configs
 
 SHAPES = {"sd1": 512, "sd2": 768}  # family: the side in pixels of its training pictures
-# The UNet of Stable Diffusion XL base 1.0, https://huggingface.co/stabilityai/stable-diffusion-xl-base-1.0, unet/config.json.
-SDXL = {
-    "sample_size": 128,
-    "in_channels": 4,
-    "out_channels": 4,
-    "block_out_channels": [320, 640, 1280],
-    "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
-    "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
-    "transformer_layers_per_block": [1, 2, 10],
-    "attention_head_dim": [5, 10, 20],
-    "cross_attention_dim": 2048,
-    "use_linear_projection": True,
-    "addition_embed_type": "text_time",
-    "addition_time_embed_dim": 256,
-    "projection_class_embeddings_input_dim": 2816,
-}
 
 
 def model_for(model_id: str | None, shape: str | None = None, compiled: bool = False) -> ImageModel:
@@ -65,16 +49,13 @@ def build_model(family: str) -> ImageModel:
 
 
 def build_sdxl_unet() -> UNet2DConditionModel:
-    """Build the UNet of Stable Diffusion XL with random weights.
-
-    The engine cannot draw with it, but its speed can be measured.
-    """
+    """Build the UNet of Stable Diffusion XL with random weights."""
     device = torch.device(best_device())
     default_dtype = torch.get_default_dtype()
     torch.set_default_dtype(best_dtype(device))
     try:
         with device:
-            return UNet2DConditionModel.from_config(dict(SDXL)).eval().requires_grad_(False)
+            return UNet2DConditionModel.from_config(configs("sdxl", factor=1, side=1024)["unet"]).eval().requires_grad_(False)
     finally:
         torch.set_default_dtype(default_dtype)
 

@@ -2,12 +2,14 @@
 
 import logging
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
 from diffusion.backends.cuda_graphs import Graphs
+from diffusion.backends.openvino import OpenVino
 from diffusion.config import EngineConfig
 from diffusion.errors import ModelLoadError
 from diffusion.loading.folder import PRETRAINED
@@ -84,6 +86,27 @@ def test_openvino_draws_the_same(model):
     after += denoise_all(model, [model.trajectory(request) for request in requests() if request.width != 32])
     for latents, plain in zip(after, before, strict=True):
         torch.testing.assert_close(latents, plain, rtol=0, atol=1e-3)
+
+
+class Weighed(torch.nn.Module):
+    """Takes two conditions of one shape, which must not be confused."""
+
+    config = None
+
+    def forward(self, latents, first, second):
+        return latents * first.view(-1, 1, 1, 1) - second.view(-1, 1, 1, 1)
+
+
+def test_openvino_takes_conditions_by_name():
+    pytest.importorskip("openvino", reason="the extra openvino is not installed")
+    family = SimpleNamespace(denoiser=Weighed(), dtype=torch.float32)
+    family.predict = lambda latents, timesteps, first, second: family.denoiser(latents, first, second)
+    inputs = {"latents": torch.randn(2, 4, 4, 4), "timesteps": torch.zeros(2)}
+    first, second = torch.randn(2, 2)
+    converted = OpenVino(family, **inputs, first=first, second=second)
+    torch.testing.assert_close(
+        converted(**inputs, second=second, first=first), family.denoiser(inputs["latents"], first, second)
+    )
 
 
 def test_load_model_reports_missing_xformers():
