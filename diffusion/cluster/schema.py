@@ -159,6 +159,7 @@ class _SpecMessage(BaseModel):
     guide_labels: tuple[str, ...]
     grid: int
     guidance_above: float
+    reads_negative_prompt: bool = True
     latent_factor: int
     latent_channels: int
     sample_side: int
@@ -269,6 +270,7 @@ def encode_spec(model: ModelSpec, can_screen: bool) -> Frame:
         "guide_labels": list(model.guide_labels),
         "grid": model.grid,
         "guidance_above": model.guidance_above,
+        "reads_negative_prompt": model.reads_negative_prompt,
         "latent_factor": model.latent_factor,
         "latent_channels": model.latent_channels,
         "sample_side": model.sample_side,
@@ -311,6 +313,7 @@ class RemoteModel(ModelSpec):
         self.samplers = message.samplers
         self.grid = message.grid
         self.guidance_above = message.guidance_above
+        self.reads_negative_prompt = message.reads_negative_prompt
         self.latent_factor = message.latent_factor
         self.latent_channels = message.latent_channels
         self.sample_side = message.sample_side

@@ -1,6 +1,6 @@
 """The interface of a model family: everything that differs between families."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, Protocol
 
@@ -30,6 +30,8 @@ class Family(Protocol):
     defaults: ClassVar[Defaults] = Defaults()
     guidance_above: float = 1.0  # the scale above which guidance needs the unconditional row
     schedule_depends_on_size: ClassVar[bool] = False
+    fits_float16: ClassVar[bool] = True  # False: its values overflow there, so that half precision is bfloat16
+    reads_negative_prompt: bool = True  # False: no scale of guidance needs an unconditional row
 
     samplers: Mapping[str, Sampler]  # those that suit this model; its defaults may offer fewer
     grid: int  # sides of pictures are multiples of this
@@ -63,8 +65,11 @@ class Family(Protocol):
         return  # most pipelines serve one purpose
 
     @classmethod
-    def defaults_for(cls, scheduler_config: Mapping[str, Any]) -> Defaults:
-        """Return the defaults of a model of this family with this noise schedule."""
+    def suggest_defaults(cls, names: Iterable[str], configs: Mapping[str, Mapping[str, Any]]) -> Defaults:
+        """Return the defaults of a model of this family.
+
+        ``names`` are what it is called: its id, folder, file and title. ``configs`` are those of its parts by name.
+        """
         return cls.defaults
 
     @classmethod

@@ -62,6 +62,7 @@ class ImageModel(ModelSpec):
         self.latent_factor = family.latent_factor
         self.latent_channels = family.latent_channels
         self.guidance_above = family.guidance_above
+        self.reads_negative_prompt = family.reads_negative_prompt
         self.max_tokens = family.max_tokens
         self.max_steps = family.max_steps
         self.max_clip_skip = family.max_clip_skip

@@ -3,11 +3,12 @@
 from typing import Final
 
 from diffusion.families.family import Family
+from diffusion.families.flux import Flux
 from diffusion.families.stable_diffusion import StableDiffusion
 from diffusion.families.stable_diffusion_xl import StableDiffusionXL
 
 FAMILIES: Final[dict[str, type[Family]]] = {
     pipeline: family
-    for family in (StableDiffusion, StableDiffusionXL)
+    for family in (StableDiffusion, StableDiffusionXL, Flux)
     for pipeline in (family.pipeline, *family.other_pipelines)
 }

@@ -22,12 +22,12 @@ class ModelSpec:
 
     All methods are safe in any thread. Sides are multiples of ``grid`` pixels, by default ``sample_side``. A latent cell of
     ``latent_channels`` values covers ``latent_factor`` x ``latent_factor`` pixels. Guidance needs a second row in each network
-    call from scales above ``guidance_above`` on. A picture has at most ``max_steps`` steps; ``samplers`` says how many with
-    each sampler. ``guide_labels`` are the labels of classifier guidance. The model computes on ``device`` in ``dtype``.
-    `count_tokens` uses the ``tokenizers``. The text encoder can leave out its last layers, up to ``max_clip_skip`` from the
-    end. Where prompts have weights, they are read in chunks of ``chunk_tokens``; 0 stands for plain text. ``embeddings`` are
-    the numbers of tokens by the names that stand for them in prompts. Where ``shape_grid`` is not 0, oblong pictures of
-    training had about as many pixels as the square, and sides of its multiples.
+    call from scales above ``guidance_above`` on; without ``reads_negative_prompt`` it never does. A picture has at most
+    ``max_steps`` steps; ``samplers`` says how many with each sampler. ``guide_labels`` are the labels of classifier guidance.
+    The model computes on ``device`` in ``dtype``. `count_tokens` uses the ``tokenizers``. The text encoder can leave out its
+    last layers, up to ``max_clip_skip`` from the end. Where prompts have weights, they are read in chunks of ``chunk_tokens``;
+    0 stands for plain text. ``embeddings`` are the numbers of tokens by the names that stand for them in prompts. Where
+    ``shape_grid`` is not 0, oblong pictures of training had about as many pixels as the square, and sides of its multiples.
     """
 
     name: str
@@ -39,6 +39,7 @@ class ModelSpec:
     latent_channels: int
     sample_side: int
     guidance_above: float
+    reads_negative_prompt: bool = True
     max_tokens: int
     max_steps: int = 1000
     max_clip_skip: int = 1
@@ -96,6 +97,8 @@ class ModelSpec:
                 self._validate_text("prompt", prompt)
         with problems.collect():
             self._validate_text("negative_prompt", request.negative_prompt)
+            if request.negative_prompt and not self.reads_negative_prompt:
+                raise InvalidRequestError("negative_prompt", "This model reads no negative prompt. Leave it out.")
         with problems.collect():
             self._validate_label(request.guide_label)
         for name, _ in request.loras:

@@ -1,6 +1,6 @@
 """Stable Diffusion 1 and 2."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from diffusion.families.clip_text import ClipText, match_chunks
+from diffusion.families.defaults import Defaults
+from diffusion.families.distilled import suggest_defaults
 from diffusion.families.family import Family
 from diffusion.families.stable_diffusion_configs import check_configs, sample_size
 from diffusion.prompts.chunks import MAX_CHUNKS
@@ -54,6 +56,17 @@ class StableDiffusion(Family):
     def check_configs(cls, configs: Mapping[str, Mapping[str, Any]]) -> None:
         """Raise `ValueError` for a model that would be drawn wrongly."""
         check_configs(configs)
+
+    @classmethod
+    def suggest_defaults(cls, names: Iterable[str], configs: Mapping[str, Mapping[str, Any]]) -> Defaults:
+        """Return the defaults of a model of this family, or of its distilled kind."""
+        scheduler = configs["scheduler"]
+        return suggest_defaults(cls.defaults_for(scheduler), names, scheduler, configs["unet"])
+
+    @classmethod
+    def defaults_for(cls, scheduler_config: Mapping[str, Any]) -> Defaults:
+        """Return the defaults of a model of this family with this noise schedule."""
+        return cls.defaults
 
     def __init__(
         self,

@@ -84,6 +84,9 @@ def _part_configs(configs: Configs, index: Mapping[str, Any], family: type[Famil
         config = configs.read(f"{name}/{'scheduler_config' if is_scheduler else 'config'}.json")
         if config is None:
             continue  # loading it will tell
+        if quantized := config.get("quantization_config"):
+            method = quantized.get("quant_method", "an unknown tool") if isinstance(quantized, dict) else quantized
+            raise ValueError(f"its {name} is quantized by {method}, which is not supported. Name a model in 16 or 32 bits.")
         if is_scheduler and isinstance(entry := index.get(name), list):
             config["_class_name"] = config.get("_class_name") or entry[-1]
         found[name] = config

@@ -14,7 +14,6 @@ from transformers.utils import logging as transformers_logging
 from diffusion.errors import ModelLoadError, reason_of
 from diffusion.families.classifier import NoisyLatentClassifier
 from diffusion.families.defaults import DEFAULTS_FILE, Defaults, read_defaults
-from diffusion.families.distilled import suggest_defaults
 from diffusion.families.family import Family
 from diffusion.families.model import ImageModel
 from diffusion.families.stable_diffusion import StableDiffusion
@@ -131,6 +130,8 @@ def _load_source(source: str, dtype: torch.dtype, vae: str | None) -> LoadedPart
         parts = load_checkpoint(path, dtype, vae)
         return LoadedParts(family, parts, path.stem, _defaults(path, family, parts, titles_of(path)))
     family = family_of(source)
+    if dtype == torch.float16 and not family.fits_float16:
+        dtype = torch.bfloat16
     folder = fetch(source, (*family.parts, CLASSIFIER), dtype != torch.float32)
     classifier = None
     if (folder / CLASSIFIER).is_dir():
@@ -143,11 +144,8 @@ def _load_source(source: str, dtype: torch.dtype, vae: str | None) -> LoadedPart
 
 def _defaults(source: Path, family: type[Family], parts: Mapping[str, Any], names: Iterable[str]) -> Defaults:
     """Return the defaults of a model that is called ``names``; its own file overrides what they suggest."""
-    unet = parts.get("unet")
-    suggested = suggest_defaults(
-        family.defaults_for(parts["scheduler_config"]), names, parts["scheduler_config"], unet and unet.config
-    )
-    return read_defaults(source, suggested)
+    configs = {name: network.config for name, network in networks_of(parts).items()}
+    return read_defaults(source, family.suggest_defaults(names, configs | {"scheduler": parts["scheduler_config"]}))
 
 
 def _use_xformers(networks: dict[str, Any]) -> None:

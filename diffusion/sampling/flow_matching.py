@@ -1,7 +1,9 @@
 """diffusers' flow matching schedulers with the interface that the other ones have."""
 
+from collections.abc import Mapping
 from typing import Any
 
+import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler
 from torch import Tensor
 
@@ -31,3 +33,34 @@ class FlowEuler(_FlowNoise, FlowMatchEulerDiscreteScheduler):  # type: ignore[mi
 
 class FlowHeun(_FlowNoise, FlowMatchHeunDiscreteScheduler):  # type: ignore[misc]
     """Heun's method for flow matching."""
+
+    def take_sigmas(self, sigmas: Tensor) -> None:
+        """Step through ``sigmas``, which end with 0; each but the first and last is evaluated twice."""
+        self.set_timesteps(len(sigmas) - 1)
+        self.sigmas = torch.cat([sigmas[:1], sigmas[1:-1].repeat_interleave(2), sigmas[-1:]])
+        self.timesteps = self.sigmas[:-1] * self.config.num_train_timesteps
+
+
+def flow_schedule(kind: type, config: Mapping[str, Any], steps: int, mu: float) -> Any:
+    """Return a scheduler of ``kind`` with evenly spaced noise levels from 1 to 1 / ``steps``, then shifted.
+
+    ``mu`` is the logarithm of the shift where ``config`` asks for one that depends on the size of a picture; else the shift of
+    ``config`` counts. Esser et al. 2024 (Stable Diffusion 3), section 5.3.2. Heun's method takes the noise levels of Euler's.
+    """
+    euler = FlowEuler.from_config(dict(config))
+    euler.set_timesteps(sigmas=torch.linspace(1, 1 / steps, steps, dtype=torch.float64).tolist(), mu=mu)
+    if kind is not FlowHeun:
+        return euler
+    heun = FlowHeun(num_train_timesteps=euler.config.num_train_timesteps)
+    heun.take_sigmas(euler.sigmas)
+    return heun
+
+
+def shift_of_size(config: Mapping[str, Any], tokens: int) -> float:
+    """Return ``mu`` of `flow_schedule` for a picture of ``tokens`` patches.
+
+    It is linear between those of two sizes in ``config``, and diffusers' defaults are those of FLUX.1.
+    """
+    low, high = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
+    least, most = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
+    return float(least + (most - least) * (tokens - low) / (high - low))

@@ -90,7 +90,9 @@ FOLDERS = {
     name: pipeline(name)
     for name in (
         "StableDiffusion3Pipeline",
-        "FluxPipeline",
+        "FluxFillPipeline",
+        "FluxKontextPipeline",
+        "FluxControlPipeline",
         "Flux2KleinPipeline",
         "ZImagePipeline",
         "QwenImagePipeline",

@@ -146,7 +146,7 @@ class RequestBuilder:
         if style:
             text, styled = take_loras(clean(style.apply(text)))
             variants = expand(text)
-            if style.negative:
+            if style.negative and self.model.reads_negative_prompt:
                 negatives = (settings.get("negative_prompt"), style.negative)
                 settings = settings | {"negative_prompt": NEGATIVES_JOINER.join(filter(None, negatives))}
         loras = self._offered(join_loras(styled, prompt.loras, settings.get("loras", ())))

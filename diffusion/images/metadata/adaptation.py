@@ -81,6 +81,7 @@ class Model(Protocol):
     max_clip_skip: int
     chunk_tokens: int
     embeddings: Mapping[str, int]
+    reads_negative_prompt: bool
 
     @property
     def loras(self) -> Mapping[str, Lora]: ...  # noqa: D102
@@ -133,6 +134,9 @@ class _Adaptation:
             if self.settings[field] != text or len(whole) > MAX_PROMPT:
                 name = field.replace("_", " ")
                 self.notes.append(Text("The {field} is too long for this model, so its end is left out.", field=name))
+        if self.settings["negative_prompt"] and not self.model.reads_negative_prompt:
+            self.settings["negative_prompt"] = ""
+            self.notes.append(Text("This model reads no negative prompt, so it is left out."))
 
     def adapt_loras(self) -> None:
         """Keep the LoRAs that the model has. Those without a known weight get 1."""

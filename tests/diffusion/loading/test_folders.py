@@ -73,12 +73,12 @@ def test_load_model_takes_512_pixels_where_a_folder_leaves_the_size_open(tiny_fo
 
 
 def test_load_model_downloads_no_weights_of_a_hub_id_that_it_refuses(tiny_folder, tmp_path, user):
-    folder = write_folder(tmp_path / "model", tiny_folder, FOLDERS["FluxPipeline"])
+    folder = write_folder(tmp_path / "model", tiny_folder, FOLDERS["QwenImagePipeline"])
     for weights in tiny_folder.glob("*/*.safetensors"):
         (folder / weights.relative_to(tiny_folder)).write_bytes(weights.read_bytes())
     downloads = []
     with mirror(folder, REPOSITORY, downloads=downloads) as endpoint:
         ended = user("-c", IDENTIFY, REPOSITORY, HF_ENDPOINT=endpoint)
-    assert "it is a model for FluxPipeline of diffusers" in ended.stderr
+    assert "it is a model for QwenImagePipeline of diffusers" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert downloads and all(name.endswith(".json") for name, _ in downloads)

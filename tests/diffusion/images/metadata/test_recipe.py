@@ -30,6 +30,7 @@ class Model:
     loras = MappingProxyType({"Ink": Lora("Ink"), "old": Lora("old", problem=Text("no"))})
     samplers = MappingProxyType(dict.fromkeys(SAMPLER_NAMES, 1000))
     max_clip_skip, chunk_tokens, embeddings = 1, 0, MappingProxyType({"ink": 1})
+    reads_negative_prompt = True
 
     def count_tokens(self, text):
         return len(text.split())
@@ -41,6 +42,14 @@ def test_read_recipe_reads_own_pictures():
     assert (recipe.model, recipe.sampler) == ("tiny", "DPM++ 2M Karras")
     found, notes = adapt(recipe, Model(), LIMITS)
     assert ImageRequest(**found, seed=11) == request and notes == []
+
+
+def test_adapt_leaves_out_a_negative_prompt_that_the_model_does_not_read():
+    request = ImageRequest("a fox", "a dog", 64, 32, 9, 3.5, "dpm++", 11)
+    recipe = read_recipe(to_png(Image.new("RGB", (8, 8)), format_parameters(request, 11, "tiny")))
+    found, notes = adapt(recipe, type("Distilled", (Model,), {"reads_negative_prompt": False})(), LIMITS)
+    assert found["negative_prompt"] == ""
+    assert [str(note) for note in notes] == ["This model reads no negative prompt, so it is left out."]
 
 
 def test_adapt_notes_what_a1111_settings_lack_here():
