@@ -13,7 +13,8 @@ from diffusion.sampling.trajectory import denoise_all, step
 SIZE = (32, 32)
 LEFT = (0, 0, 16, 32)
 GRADIENT = Image.linear_gradient("L").resize(SIZE).convert("RGB")
-samplers = pytest.mark.parametrize("sampler", SAMPLERS)
+# Those left out differ from others in their spacing only.
+samplers = pytest.mark.parametrize("sampler", [name for name in SAMPLERS if not name.endswith(("_karras", "_trailing"))])
 
 
 def asked(prompt="a fox", **settings):
