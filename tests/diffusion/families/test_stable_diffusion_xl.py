@@ -15,6 +15,7 @@ from diffusion.images.masks import box_mask
 from diffusion.request import ImageRequest
 from diffusion.sampling.samplers import SAMPLERS
 from diffusion.sampling.trajectory import denoise_all, step
+from diffusion.serving.engine import Engine
 from tests.support.tiny_xl import EDM_AUTOENCODER, build_components, model_of, pipeline_of
 
 TOLERANCE = 1e-5  # of the largest latent
@@ -146,6 +147,16 @@ def test_shared_steps_draw_what_each_draws_alone(tiny_xl):
     worst = max(difference_of(trajectory.latents, latents) for trajectory, latents in zip(together, alone, strict=True))
     print(f"shared against alone: {worst:.1e}")
     assert worst <= BATCH_TOLERANCE
+
+
+async def test_engine_draws_every_kind_of_request(tiny_xl):
+    async with Engine(tiny_xl) as engine:
+        jobs = [engine.submit(request) for request in mixed_requests(tiny_xl)]
+        results = [await job for job in jobs]
+    for result in results:
+        assert {image.size for image in result.images} == {(32, 32)}
+        steps = result.request.steps - (result.request.start_step if result.request.image else 0)
+        assert {timelapse.size for timelapse in result.timelapses} == {(4, 4 * steps)}
 
 
 @pytest.mark.parametrize("kind", ["base", "v_prediction", "edm"])

@@ -109,6 +109,17 @@ def test_count_tokens_takes_the_tokenizer_that_makes_more(whole):
     assert whole.count_tokens("a fox!!!!") == remote.count_tokens("a fox!!!!") == 6
 
 
+def test_both_encoders_get_as_many_chunks_where_their_tokenizers_differ(whole):
+    text = "fox " * 60 + "!!!! " * 10  # in one tokenizer 70 tokens, in the other 100
+    request = whole.request(text)
+    conditions = whole.family.encode(text, request).tensors
+    empty = whole.family.encode("", request).tensors["prompt_embeds"]
+    assert conditions["prompt_embeds"].shape[1] == 2 * 77
+    assert torch.equal(conditions["prompt_embeds"][:, 77:, :16], empty[..., :16])
+    assert not torch.equal(conditions["prompt_embeds"][:, 77:, 16:], empty[..., 16:])
+    assert len(whole.family.rows(request, whole.family.encode(text, request))) == 2
+
+
 def test_load_checkpoint_equals_the_folder(whole, weights, narrow, tmp_path):
     file = tmp_path / "some model.safetensors"
     save_file(weights, file)
