@@ -53,7 +53,7 @@ class ImagineCog(commands.Cog):
         if context is None:
             return
         await self.service.accept(context, request, private=options.private, spoiler=options.spoiler)
-        if notes := (*parsed.notes, *self.service.builder.lora_notes(request)):
+        if notes := (*self.service.builder.notes(parsed), *self.service.builder.lora_notes(request)):
             await send_notes(context, notes)
 
 

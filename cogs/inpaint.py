@@ -79,8 +79,8 @@ class InpaintCog(commands.Cog):
             return self.service.builder.build(context, parsed, options, image=picture, mask=hole, **size)
 
         await self.service.accept(context, prepare, private=options.private, spoiler=hides_any(image, mask) or options.spoiler)
-        if parsed.notes:
-            await send_notes(context, parsed.notes)
+        if notes := self.service.builder.notes(parsed):
+            await send_notes(context, notes)
 
     @inpaint.autocomplete("region")
     async def suggest_regions(self, interaction: Interaction, current: str) -> list[app_commands.Choice[str]]:

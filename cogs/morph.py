@@ -71,7 +71,7 @@ class MorphCog(commands.Cog):
         loras = join_loras(request.loras, target.loras)
         request = request.replace(morph_to=target.prompt, count=count, animation=kind, loras=loras)
         await self.service.accept(context, request, private=options.private, spoiler=options.spoiler)
-        if notes := first.notes + last.notes:
+        if notes := self.service.builder.notes(first, last):
             await send_notes(context, notes)
 
 

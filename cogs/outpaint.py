@@ -71,8 +71,8 @@ class OutpaintCog(commands.Cog):
             return request.replace(start_step=start_step_for(CONTINUITY, request.steps))
 
         await self.service.accept(context, prepare, private=options.private, spoiler=hides_any(image) or options.spoiler)
-        if parsed.notes:
-            await send_notes(context, parsed.notes)
+        if notes := self.service.builder.notes(parsed):
+            await send_notes(context, notes)
 
 
 async def setup(bot: "Darkroom") -> None:

@@ -70,8 +70,8 @@ class SimilarCog(commands.Cog):
             return request if start_step is None else request.replace(start_step=start_step)
 
         await self.service.accept(context, prepare, private=options.private, spoiler=hides_any(image) or options.spoiler)
-        if parsed.notes:
-            await send_notes(context, parsed.notes)
+        if notes := self.service.builder.notes(parsed):
+            await send_notes(context, notes)
 
 
 def similar_request(

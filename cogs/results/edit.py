@@ -82,8 +82,8 @@ class Editor:
 
         await self.service.accept(confirmed, prepare, private=original.private, origin=Origin(original))
         self._drafts.pop(key, None)
-        if parsed.notes:
-            await send_notes(confirmed, parsed.notes)
+        if notes := self.service.builder.notes(parsed):
+            await send_notes(confirmed, notes)
 
     def forget(self, member: int) -> None:
         """Delete the rejected edits of ``member``."""

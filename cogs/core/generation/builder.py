@@ -120,6 +120,12 @@ class RequestBuilder:
                 break
         return [*request.prompts, *filter(None, [negative])]
 
+    def notes(self, *prompts: ParsedPrompt) -> tuple[Text, ...]:
+        """Return the notes on ``prompts`` that hold for the model."""
+        is_plain = not self.model.chunk_tokens
+        notes = [note for prompt in prompts for note in (*prompt.notes, *(prompt.plain_notes if is_plain else ()))]
+        return tuple({str(note): note for note in notes}.values())
+
     def lora_notes(self, request: ImageRequest) -> list[Text]:
         """Return a note on each LoRA of ``request`` whose trigger words are not in its prompts."""
         typed = " ".join(request.prompts).lower()

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from cogs.core.request.flags import STYLE_LIMIT, parse_flags, unknown_flags_note
 from cogs.core.request.prompt_matrix import expand
-from cogs.core.request.syntax_notes import syntax_notes
+from cogs.core.request.syntax_notes import PLAIN_NOTES, syntax_notes
 from diffusion.errors import InvalidRequestError, Problems
 from diffusion.lora.tags import Loras, take_tags
 from diffusion.text import Text, plural
@@ -30,8 +30,9 @@ class ParsedPrompt:
     """A prompt without its flags.
 
     ``variants`` are the prompts that ``text`` stands for: several if it has alternatives in braces. ``flags`` are settings by
-    name, ``loras`` those of its tags. ``notes`` tell the member what has no effect here. ``errors`` are about tags, flags and
-    variants; `RequestBuilder` raises them together with those of the options.
+    name, ``loras`` those of its tags. ``notes`` tell the member what has no effect here, ``plain_notes`` what has none with
+    models that read plain text. ``errors`` are about tags, flags and variants; `RequestBuilder` raises them together with those
+    of the options.
     """
 
     text: str
@@ -40,6 +41,7 @@ class ParsedPrompt:
     notes: tuple[Text, ...] = ()
     errors: tuple[InvalidRequestError, ...] = ()
     loras: Loras = ()
+    plain_notes: tuple[Text, ...] = ()
 
 
 def parse_prompt(text: str, negative: str | None = None) -> ParsedPrompt:
@@ -53,14 +55,17 @@ def parse_prompt(text: str, negative: str | None = None) -> ParsedPrompt:
     with problems.collect():
         text, loras = take_loras(text)
     parsed = parse_flags(text)
-    notes = syntax_notes((parsed.text, parsed.settings.get("negative_prompt", ""), negative or ""))
+    texts = (parsed.text, parsed.settings.get("negative_prompt", ""), negative or "")
+    notes = syntax_notes(texts)
     if parsed.unknown:
         notes = (unknown_flags_note(parsed.unknown), *notes)
     variants: tuple[str, ...] = (parsed.text,)
     problems.errors += parsed.errors
     with problems.collect():
         variants = expand(parsed.text)
-    return ParsedPrompt(parsed.text, variants, parsed.settings, notes, tuple(problems.errors), loras)
+    return ParsedPrompt(
+        parsed.text, variants, parsed.settings, notes, tuple(problems.errors), loras, syntax_notes(texts, PLAIN_NOTES)
+    )
 
 
 def take_loras(text: str) -> tuple[str, Loras]:

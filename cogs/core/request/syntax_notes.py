@@ -14,7 +14,7 @@ NOTES: Final = (
     ),
     (
         re.compile(r"::\s{0,3}-?[\d.]|\S::(?:\s|$)"),
-        N_("Weights such as `::2` have no effect here. Write `(word:1.3)` instead."),
+        N_("Weights such as `::2` have no effect here. Put what matters first."),
     ),
     (
         re.compile(r"\[[^\[\]|]{0,99}(?:\|[^\[\]]{0,99}|:[^\[\]]{0,99}:\s{0,3}[\d.]{1,6}\s{0,3})\]"),
@@ -31,7 +31,16 @@ NOTES: Final = (
 )
 
 
-def syntax_notes(texts: Iterable[str]) -> tuple[Text, ...]:
-    """Return a note on each kind of foreign syntax in the prompts ``texts``."""
+# About models that read prompts as plain text.
+PLAIN_NOTES: Final = (
+    (
+        re.compile(r":\s{0,3}[-+]?(?:\d\.\d{0,4}|\.?\d)\s{0,3}\)|\({2}\w|\[[^\[\]\s][^\[\]]{0,99}\]|(?<!\w)BREAK(?!\w)"),
+        N_("Emphasis such as `(word:1.3)`, `((word))` or `[word]` has no effect here. Put what matters first."),
+    ),
+)
+
+
+def syntax_notes(texts: Iterable[str], notes: Iterable[tuple[re.Pattern[str], str]] = NOTES) -> tuple[Text, ...]:
+    """Return those of ``notes`` on foreign syntax that hold for the prompts ``texts``."""
     texts = tuple(filter(None, texts))
-    return tuple(Text(note) for pattern, note in NOTES if any(pattern.search(text) for text in texts))
+    return tuple(Text(note) for pattern, note in notes if any(pattern.search(text) for text in texts))

@@ -114,6 +114,14 @@ async def test_syntax_of_other_tools_is_noted_privately(server):
     assert note.ephemeral and "Weights" in note.content and "LoRA in a negative prompt" in note.content
 
 
+async def test_emphasis_is_noted_for_a_model_that_reads_plain_text(server, monkeypatch):
+    monkeypatch.setattr(type(server.service.engine.model), "count_tokens", lambda model, text: len(text.split()))
+    monkeypatch.setattr(server.service.engine.model, "chunk_tokens", 0)
+    _, result = await made(server, prompt="(fox:1.2)", steps=2)
+    (note,) = result.followups
+    assert note.ephemeral and "Emphasis" in note.content
+
+
 async def test_custom_styles_are_offered_and_applied(server):
     styles = {"Oil": Style("{prompt} in oil", "photo", 5, 3.5), "Ink": Style("ink of {prompt}")}
     server.service.builder.custom_styles = styles

@@ -313,6 +313,13 @@ def test_parse_prompt_notes_what_has_no_effect(text, words):
     assert len(notes) == len(words) and all(word in str(note) for word, note in zip(words, notes, strict=True))
 
 
+@pytest.mark.parametrize("text", ["(fox:1.3)", "((fox))", "[fox]", "fox BREAK dog"])
+def test_parse_prompt_notes_what_has_no_effect_with_plain_models(text):
+    assert parse_prompt(text).notes == ()
+    (note,) = parse_prompt(text).plain_notes
+    assert "Emphasis" in str(note)
+
+
 def test_parse_prompt_notes_the_negative_prompt_of_an_option():
     assert "Weights" in str(parse_prompt("fox", "hands::1").notes[0])
 
