@@ -23,7 +23,8 @@ ZERO_SNR_TOLERANCE = 1e-4  # the first noise level is 4096, and diffusers' own E
 BATCH_TOLERANCE = 1e-4
 TCD_ETA = 0.3  # the default of its scheduler, which the pipeline overrides
 CASES = [
-    *(("base", sampler, scale) for sampler in SAMPLERS for scale in (1.0, 5.0)),
+    *(("base", sampler, 5.0) for sampler in SAMPLERS),
+    *(("base", sampler, 1.0) for sampler in ("ddim", "euler", "euler_a", "heun", "dpm++", "lcm")),
     *(("v_prediction", sampler, 5.0) for sampler in ("ddim", "euler", "dpm++", "unipc")),
     *(("edm", sampler, scale) for sampler in EDM_SAMPLERS for scale in (1.0, 3.0)),
     ("turbo", "euler_a", 1.0),
@@ -72,7 +73,7 @@ def drawn_by_diffusers(pipeline, request, **settings):
 @pytest.mark.parametrize(("kind", "sampler", "scale"), CASES)
 def test_text_to_image_equals_diffusers(parts_of, model_for, kind, sampler, scale):
     noise = torch.randn(1, 4, 6, 4, generator=torch.Generator().manual_seed(3))
-    steps = 3 if scale == 1.0 else 5
+    steps = 3 if scale == 1.0 else 4
     request = ImageRequest("a red fox!", "", 32, 48, steps, scale, sampler, seed=5)
     model = model_for(kind)
     theirs = drawn_by_diffusers(pipeline_of(StableDiffusionXLPipeline, parts_of(kind), model, sampler), request, latents=noise)
