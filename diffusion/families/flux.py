@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Final
 
 import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5TokenizerFast
 
 from diffusion.families.defaults import Defaults, Preset
@@ -112,6 +112,11 @@ class Flux(FlowTransformer):
         self.max_tokens = self._tokens - 1
         self._encode_text = lru_cache(TEXTS_CACHED)(self._encode_text_uncached)
 
+    @property
+    def lora_networks(self) -> Mapping[str, nn.Module]:
+        """The networks whose layers LoRAs may change, by the names of diffusers' parts."""
+        return {"transformer": self.denoiser, "text_encoder": self.text_encoder}
+
     def forget_texts(self) -> None:
         """Forget what `encode` has cached."""
         self._encode_text.cache_clear()
@@ -130,14 +135,15 @@ class Flux(FlowTransformer):
 
         For dev, "guidance" (1,) is the scale of ``request``.
         """
-        conditions = self._encode_text(text)
+        conditions = self._encode_text(text, request.loras)
         if not self.reads_guidance:
             return conditions
         scale = torch.tensor([request.guidance_scale], dtype=torch.float32, device=self.device)
         return conditions.with_tensors({"guidance": scale})
 
     @torch.inference_mode()
-    def _encode_text_uncached(self, text: str) -> Conditions:
+    def _encode_text_uncached(self, text: str, loras: tuple[tuple[str, float], ...]) -> Conditions:
+        """Encode ``text``; ``loras`` tell apart what the text encoder made of it with them."""
         ids = [*self._t5_ids(text)[: self.max_tokens], self.tokenizer.eos_token_id]
         ids += [self.tokenizer.pad_token_id] * (self._tokens - len(ids))
         hidden = self.text_encoder_2(torch.tensor([ids], device=self.device))[0]

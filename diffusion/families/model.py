@@ -88,6 +88,7 @@ class ImageModel(ModelSpec):
 
         Those in the networks take at most ``max_bytes``.
         """
+        self._loras.clear()
         self._loras = self._loras_in(folders, max_bytes)
         self.refresh_loras()
 

@@ -52,11 +52,6 @@ class LoraFile:
         """The largest rank of its layers."""
         return max(layer.rank for layer in self.layers)
 
-    @property
-    def changes_texts(self) -> bool:
-        """Whether it changes how prompts are encoded."""
-        return any(layer.network.startswith("text_encoder") for layer in self.layers)
-
 
 class LoraCatalogue:
     """The LoRAs in ``folders`` for the model whose layers are in ``index``.

@@ -11,15 +11,19 @@ from typing import Final
 
 from diffusion.lora.header import DAMAGED, Header, LoraError
 from diffusion.lora.kinds import family_of, foreign_kind
-from diffusion.lora.original_names import original_name
+from diffusion.lora.original_names import flux_names, original_name
 from diffusion.text import N_, Text
 
 UNET: Final = "unet"
+TRANSFORMER: Final = "transformer"
+DENOISERS: Final = (UNET, TRANSFORMER)
 TEXT_ENCODERS: Final = ("text_encoder", "text_encoder_2")
-# Each network's prefixes; those with a dot are diffusers', the others kohya's.
+# Each network's prefixes; those with an underscore at the end are kohya's. "unet" stands for any denoiser.
 PREFIXES: Final = {
     "lora_unet_": UNET,
     "unet.": UNET,
+    "transformer.": UNET,
+    "diffusion_model.": UNET,
     "lora_te1_": "text_encoder",
     "lora_te2_": "text_encoder_2",
     "lora_te_": "text_encoder",
@@ -40,6 +44,7 @@ FOREIGN_KIND: Final = N_("The LoRA {name} is of the kind {kind}, which I cannot 
 OTHER_FAMILY: Final = N_("The LoRA {name} is for {other}, and this model is {family}. Choose another one.")
 OTHER_MODEL: Final = N_("The LoRA {name} is for another model: {layer} is not in this one. Choose another one.")
 OTHER_SHAPE: Final = N_("The LoRA {name} is for another model: {layer} has another size in this one. Choose another one.")
+NO_LORAS: Final = N_("I cannot use LoRAs with {family} yet. Leave out {name}.")
 NO_LORA: Final = N_("The file {name} is no LoRA. Choose another one.")
 
 Shapes = Mapping[str, Mapping[str, tuple[int, ...]]]  # of weights, by network and module
@@ -49,7 +54,8 @@ Shapes = Mapping[str, Mapping[str, tuple[int, ...]]]  # of weights, by network a
 class LayerFile:
     """The tensors of one layer in a file, by name, and its ``rank``.
 
-    ``module`` of ``network`` is the layer. ``mid`` and ``alpha`` may be empty.
+    ``module`` of ``network`` is the layer. ``mid`` and ``alpha`` may be empty. Where one layer of the file stands for several,
+    the outputs of this one are those from ``first`` to before ``end``.
     """
 
     network: str
@@ -59,6 +65,8 @@ class LayerFile:
     rank: int
     mid: str = ""
     alpha: str = ""
+    first: int = 0
+    end: int | None = None
 
 
 class LayerIndex:
@@ -70,17 +78,23 @@ class LayerIndex:
     def __init__(self, family: str, shapes: Shapes, layers_per_block: int = 2) -> None:
         self.family = family
         self.shapes = shapes
-        self._modules: dict[tuple[str, str], str] = {}
+        self._denoiser = next((network for network in DENOISERS if network in shapes), UNET)
+        self._modules: dict[tuple[str, str], tuple[str, ...]] = {}
         for network, modules in shapes.items():
             for module in modules:
                 for alias in _aliases(network, module, layers_per_block):
-                    self._modules[network, alias] = module
+                    self._modules[network, alias] = (module,)
+            if network == TRANSFORMER:
+                originals = flux_names(modules).items()
+                self._modules |= {(network, name.replace(".", "_")): joined for name, joined in originals}
 
     def match(self, name: str, header: Header) -> list[LayerFile]:
         """Return the layers of the LoRA ``name``, by its header.
 
         Raises `LoraError` for a LoRA that this model cannot use as a whole.
         """
+        if not self.shapes:
+            raise LoraError(Text(NO_LORAS, name=name, family=self.family))
         if kind := foreign_kind(header):
             raise LoraError(Text(FOREIGN_KIND, name=name, kind=kind))
         found: dict[tuple[str, str], dict[str, str]] = {}
@@ -88,17 +102,17 @@ class LayerIndex:
             network, layer, part = _split(tensor, name)
             if found.setdefault((network, layer), {}).setdefault(part, tensor) != tensor:
                 raise LoraError(Text(DAMAGED, name=name))
-        layers = [self._layer(name, header, key, parts) for key, parts in found.items()]
+        layers = [layer for key, parts in found.items() for layer in self._layers(name, header, key, parts)]
         if not layers:
             raise LoraError(Text(NO_LORA, name=name))
         if len({(layer.network, layer.module) for layer in layers}) < len(layers):  # a layer under two names
             raise LoraError(Text(DAMAGED, name=name))
         return layers
 
-    def _layer(self, name: str, header: Header, key: tuple[str, str], parts: Mapping[str, str]) -> LayerFile:
-        network, layer = key
-        module = self._modules.get((network, layer.removeprefix(TEXT_MODEL)))
-        if module is None:
+    def _layers(self, name: str, header: Header, key: tuple[str, str], parts: Mapping[str, str]) -> Iterable[LayerFile]:
+        network, layer = self._denoiser if key[0] == UNET else key[0], key[1]
+        modules = self._modules.get((network, layer.removeprefix(TEXT_MODEL)))
+        if modules is None:
             raise LoraError(self._other_family(name, header) or Text(OTHER_MODEL, name=name, layer=f"`{layer[:60]}`"))
         if "down" not in parts or "up" not in parts:
             raise LoraError(Text(DAMAGED, name=name))
@@ -109,12 +123,16 @@ class LayerIndex:
         rank = up[1]
         read = _trimmed(down[1:]) if mid is None else (down[1], *_trimmed(mid[2:]))
         ranks_fit = rank == down[0] if mid is None else mid[:2] == (rank, down[0]) and len(mid) == 4
-        wanted = self.shapes[network][module]
+        shapes = [self.shapes[network][module] for module in modules]
         if not ranks_fit or _trimmed(up[2:]):
             raise LoraError(Text(DAMAGED, name=name))
-        if up[0] != wanted[0] or read != _trimmed(wanted[1:]):
+        if up[0] != sum(shape[0] for shape in shapes) or any(read != _trimmed(shape[1:]) for shape in shapes):
             raise LoraError(self._other_family(name, header) or Text(OTHER_SHAPE, name=name, layer=f"`{layer[:60]}`"))
-        return LayerFile(network, module, parts["down"], parts["up"], rank, parts.get("mid", ""), parts.get("alpha", ""))
+        tensors = parts["down"], parts["up"], rank, parts.get("mid", ""), parts.get("alpha", "")
+        first = 0
+        for module, shape in zip(modules, shapes, strict=True):
+            yield LayerFile(network, module, *tensors, first, first + shape[0])
+            first += shape[0]
 
     def _other_family(self, name: str, header: Header) -> Text | None:
         other = family_of(header)

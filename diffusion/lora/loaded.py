@@ -194,6 +194,10 @@ class LoadedLoras:
         """Drop all LoRAs, because the layers with more of them would not fit."""
         if any(slot.users for slot in self._slots.values()):
             raise GenerationError(FULL)
+        self.clear()
+
+    def clear(self) -> None:
+        """Drop all LoRAs and leave the layers as they were."""
         for layer in self._layers.values():
             layer.remove()
         self._slots.clear()

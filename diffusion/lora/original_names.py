@@ -1,6 +1,7 @@
-"""The names of a UNet's layers in the original code, which files for Stable Diffusion XL have."""
+"""The names of layers in the original code of Stable Diffusion XL's UNet and of FLUX.1, which files have."""
 
 import re
+from collections.abc import Collection
 from typing import Final
 
 RESNET_PARTS: Final = {
@@ -46,3 +47,38 @@ def original_name(module: str, layers_per_block: int) -> str:
     place = "input_blocks" if found["side"] == "down" else "output_blocks"
     number = block * (layers_per_block + 1) + layer + (found["side"] == "down")
     return f"{place}.{number}.{0 if kind == 'resnets' else 1}.{rest}"
+
+
+# Layers of FLUX.1 by block of diffusers and of the original code, where one layer makes the outputs of several.
+FLUX_BLOCKS: Final = {
+    ("transformer_blocks", "double_blocks"): {
+        "img_attn.qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
+        "img_attn.proj": ("attn.to_out.0",),
+        "img_mlp.0": ("ff.net.0.proj",),
+        "img_mlp.2": ("ff.net.2",),
+        "img_mod.lin": ("norm1.linear",),
+        "txt_attn.qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
+        "txt_attn.proj": ("attn.to_add_out",),
+        "txt_mlp.0": ("ff_context.net.0.proj",),
+        "txt_mlp.2": ("ff_context.net.2",),
+        "txt_mod.lin": ("norm1_context.linear",),
+    },
+    ("single_transformer_blocks", "single_blocks"): {
+        "linear1": ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp"),
+        "linear2": ("proj_out",),
+        "modulation.lin": ("norm.linear",),
+    },
+}
+
+
+def flux_names(modules: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """Return the ``modules`` of FLUX.1 that each layer of the original code stands for."""
+    found = {}
+    for (block, original), layers in FLUX_BLOCKS.items():
+        numbers = {int(module.split(".")[1]) for module in modules if module.startswith(f"{block}.")}
+        for number in numbers:
+            for name, parts in layers.items():
+                joined = tuple(f"{block}.{number}.{part}" for part in parts)
+                if all(module in modules for module in joined):
+                    found[f"{original}.{number}.{name}"] = joined
+    return found

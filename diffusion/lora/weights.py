@@ -66,7 +66,7 @@ def read_weights(name: str, file: LoraFile) -> LoraWeights:
 
 def _read_layer(tensors: Any, layer: LayerFile, alphas: "_Alphas") -> LayerWeights:
     down: Tensor = tensors.get_tensor(layer.down).float()
-    up: Tensor = tensors.get_tensor(layer.up).float().flatten(1)
+    up: Tensor = tensors.get_tensor(layer.up)[layer.first : layer.end].float().flatten(1)
     if layer.mid:  # CP decomposition: a kernel between two projections, folded into the first
         mid: Tensor = tensors.get_tensor(layer.mid).float()
         down = torch.einsum("rsyx,si->riyx", mid, down.flatten(1))
