@@ -297,6 +297,8 @@ class CreationStore:
             return None
         if self._pending.get(creation_id) is changes:
             del self._pending[creation_id]
+            if creation_id in self._failed:  # an earlier commit of some of these changes has failed meanwhile
+                self._failed.remove(creation_id)
         return bool(updated.rowcount == 1)
 
     async def _recount(self, session: AsyncSession, creation_id: int, counted: int) -> None:

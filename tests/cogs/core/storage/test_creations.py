@@ -17,6 +17,7 @@ from cogs.core.storage.database import Database, DatabaseUnavailableError
 from cogs.core.storage.quotas import DIRECT_MESSAGES, QuotaStore, UsageRow
 from diffusion.request import ImageRequest
 from tests.support.creations import TOKEN, creation
+from tests.support.databases import new_sqlite
 from tests.support.waiting import WAIT_SECONDS
 
 
@@ -257,3 +258,37 @@ async def test_creation_is_added_once_if_the_connection_is_lost(database_url, mo
         assert not losses
         assert [row.id for row in await CreationStore(database).unfinished()] == [1]
         assert await QuotaStore(database).used_today(7) == {DIRECT_MESSAGES: 2}
+
+
+async def test_store_works_on_if_a_commit_fails_while_a_later_one_succeeds(tmp_path, monkeypatch):
+    may_fail, may_end = asyncio.Event(), asyncio.Event()
+    async with opened(new_sqlite(tmp_path / "darkroom.sqlite")) as creation_store:
+        await creation_store.add(row := creation(1))
+        transaction = creation_store._database.transaction
+
+        @contextlib.asynccontextmanager
+        async def failing(sentence, failure):
+            await may_fail.wait()
+            raise failure(sentence)
+            yield
+
+        @contextlib.asynccontextmanager
+        async def succeeding(sentence, failure):
+            async with transaction(sentence, failure) as session:
+                yield session
+            await may_end.wait()
+
+        updates = []
+        for kind, changes in ((failing, {"message_id": 5}), (succeeding, {"state": State.RUNNING})):
+            monkeypatch.setattr(creation_store._database, "transaction", kind)
+            updates.append(asyncio.create_task(creation_store.update(row, **changes)))
+            await asyncio.sleep(0)
+        may_fail.set()
+        await updates[0]
+        may_end.set()
+        await updates[1]
+        monkeypatch.setattr(creation_store._database, "transaction", transaction)
+        await creation_store.add(other := creation(2))
+        await creation_store.update(other, message_id=6)
+        stored = await creation_store.unfinished()
+        assert [(row.message_id, row.state) for row in stored] == [(5, State.RUNNING), (6, State.ACCEPTED)]
