@@ -112,3 +112,14 @@ def check_latents(transformer: Mapping[str, Any], vae: Mapping[str, Any], values
             if predicted == made
             else f"its transformer reads {read} numbers a token and makes {predicted}, and its autoencoder makes {made}."
         )
+
+
+def check_tokenizer(name: str, tokenizer: Any, entries: int) -> None:
+    """Raise `ValueError` for a tokenizer that is not that of a text encoder with ``entries``.
+
+    Where its file is missing, transformers makes one of special tokens and at most the space.
+    """
+    tokens = len(tokenizer)
+    special = len(tokenizer.all_special_ids)
+    if not special + 1 < tokens <= entries:
+        raise ValueError(f"its {name} has {tokens} entries and its text encoder {entries}. Is its tokenizer.json there?")

@@ -10,7 +10,14 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5TokenizerFast
 
 from diffusion.families.defaults import Defaults, Preset
-from diffusion.families.flow_transformer import PATCH, TEXTS_CACHED, FlowTransformer, check_latents, check_schedule
+from diffusion.families.flow_transformer import (
+    PATCH,
+    TEXTS_CACHED,
+    FlowTransformer,
+    check_latents,
+    check_schedule,
+    check_tokenizer,
+)
 from diffusion.families.stable_diffusion import ABOVE_ALL_SCALES
 from diffusion.request import ImageRequest
 from diffusion.sampling.conditions import Conditions
@@ -99,8 +106,8 @@ class Flux(FlowTransformer):
                 "scheduler": self.scheduler_config,
             }
         )
-        _check_tokenizer("tokenizer", tokenizer, text_encoder.config.vocab_size)
-        _check_tokenizer("tokenizer_2", tokenizer_2, text_encoder_2.config.vocab_size)
+        check_tokenizer("tokenizer", tokenizer, text_encoder.config.vocab_size)
+        check_tokenizer("tokenizer_2", tokenizer_2, text_encoder_2.config.vocab_size)
         self.clip_tokenizer = tokenizer
         self.tokenizer = tokenizer_2
         self.text_encoder = text_encoder.eval().requires_grad_(False)
@@ -186,17 +193,6 @@ def _positions(height: int, width: int, device: torch.device) -> Tensor:
     rows = torch.arange(height, dtype=torch.float32, device=device).repeat_interleave(width)
     columns = torch.arange(width, dtype=torch.float32, device=device).repeat(height)
     return torch.stack([torch.zeros_like(rows), rows, columns], 1)
-
-
-def _check_tokenizer(name: str, tokenizer: Any, entries: int) -> None:
-    """Raise `ValueError` for a tokenizer that is not that of a text encoder with ``entries``.
-
-    Where its file is missing, transformers makes one of special tokens and at most the space.
-    """
-    tokens = len(tokenizer)
-    special = len(tokenizer.all_special_ids)
-    if not special + 1 < tokens <= entries:
-        raise ValueError(f"its {name} has {tokens} entries and its text encoder {entries}. Is its tokenizer.json there?")
 
 
 def _check_fit(transformer: Mapping[str, Any], clip: Mapping[str, Any], t5: Mapping[str, Any]) -> None:

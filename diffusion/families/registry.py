@@ -6,9 +6,10 @@ from diffusion.families.family import Family
 from diffusion.families.flux import Flux
 from diffusion.families.stable_diffusion import StableDiffusion
 from diffusion.families.stable_diffusion_xl import StableDiffusionXL
+from diffusion.families.z_image import ZImage
 
 FAMILIES: Final[dict[str, type[Family]]] = {
     pipeline: family
-    for family in (StableDiffusion, StableDiffusionXL, Flux)
+    for family in (StableDiffusion, StableDiffusionXL, Flux, ZImage)
     for pipeline in (family.pipeline, *family.other_pipelines)
 }

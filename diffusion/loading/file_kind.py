@@ -5,6 +5,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
+from diffusion.families.registry import FAMILIES
 from diffusion.loading.index import SAFETENSORS, unsupported
 
 GGUF: Final = b"GGUF"
@@ -68,7 +69,7 @@ def describe(names: Collection[str]) -> str:
     for kind, pattern in KINDS.items():
         expression = re.compile(pattern)
         if any(expression.search(name) for name in names):
-            return unsupported(kind)
+            return _only_as_folder(kind) or unsupported(kind)
     if any(AUTOENCODER.search(name) for name in names) and not any(name.startswith(UNET) for name in names):
         return unsupported("an autoencoder alone, which the setting VAE may name")
     if any(DIFFUSERS_UNET.search(name) for name in names):
@@ -78,3 +79,10 @@ def describe(names: Collection[str]) -> str:
     if any(name.startswith(UNET) for name in names):
         return "it has no text encoder of Stable Diffusion 1, 2 or XL."
     return unsupported("none of the models that are known here")
+
+
+def _only_as_folder(kind: str) -> str:
+    """Return why a file of a family that draws from folders alone is refused; empty for other kinds."""
+    if kind.removeprefix("of ") not in {family.label for family in FAMILIES.values()}:
+        return ""
+    return f"it is {kind} in one file. Name a folder or hub id in diffusers' layout instead, which has its text encoders, too."

@@ -28,7 +28,7 @@ WEIGHTS: Final = re.compile(
     r"(?:model|diffusion_pytorch_model)(?:\.(?P<variant>\w+))?(?:-\d+-of-\d+)?\.safetensors(?:\.index(?:\.(?P<index>\w+))?\.json)?"
 )
 PICKLES: Final = (".bin", ".ckpt", ".pt", ".pth")
-TEXT_SUFFIXES: Final = (".json", ".txt")
+TEXT_SUFFIXES: Final = (".json", ".txt", ".jinja")  # the last is how a prompt stands in a chat
 HALF: Final = "fp16"
 INDEX_FILE: Final = "model_index.json"
 CONFIGS: Final = re.compile(r"(?:modular_)?model_index\.json|(?:[\w.-]+/)?(?:config|scheduler_config|adapter_config)\.json")

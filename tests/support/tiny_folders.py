@@ -94,7 +94,7 @@ FOLDERS = {
         "FluxKontextPipeline",
         "FluxControlPipeline",
         "Flux2KleinPipeline",
-        "ZImagePipeline",
+        "ZImageOmniPipeline",
         "QwenImagePipeline",
         "StableDiffusionInstructPix2PixPipeline",
         "StableUnCLIPPipeline",

@@ -54,6 +54,7 @@ def test_load_model_takes_a_hub_id(folder, user, tmp_path):
     repository = shutil.copytree(folder, tmp_path / "repository")
     (repository / "flux1-schnell.safetensors").write_bytes(b"the same model once more")
     (repository / "tokenizer_2" / "spiece.model").write_bytes(b"the same vocabulary once more")
+    (repository / "tokenizer_2" / "chat_template.jinja").write_text("{{ messages }}")
     downloads = []
     with mirror(repository, "someone/FLUX.1-schnell", downloads=downloads) as endpoint:
         arguments = ("fox", "-o", tmp_path / "fox.png", "--model", "someone/FLUX.1-schnell", "--size", 32, 32)
@@ -61,7 +62,7 @@ def test_load_model_takes_a_hub_id(folder, user, tmp_path):
     assert ended.returncode == 0, ended.stderr
     assert read_image((tmp_path / "fox.png").read_bytes()).size == (32, 32)
     fetched = {name for name, _ in downloads}
-    assert "transformer/diffusion_pytorch_model.safetensors" in fetched
+    assert fetched >= {"transformer/diffusion_pytorch_model.safetensors", "tokenizer_2/chat_template.jinja"}
     assert not fetched & {"flux1-schnell.safetensors", "tokenizer_2/spiece.model"}
 
 
