@@ -46,6 +46,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--upscale", type=int, choices=UPSCALES, help="factor to enlarge it by (default: the model's)")
     parser.add_argument("--steer", default="", metavar="LABEL", help="label to guide towards, such as food or red")
     parser.add_argument("--steer-scale", type=float, help="strength of that guidance (10)")
+    parser.add_argument("--clip-skip", type=int, help="layer of the text encoder, 1 is the last (default: the model's)")
+    parser.add_argument("--embeddings", type=Path, metavar="FOLDER", help="embeddings that the prompt may name")
     parser.add_argument("--loras", default="", metavar="FOLDER", help="LoRAs that the prompt may name: <lora:name:0.8>")
     parser.add_argument("--seed", type=int, help="default: random")
     parser.add_argument("--count", type=int, default=1, help="number of images (1)")
@@ -76,6 +78,7 @@ def build_request(options: argparse.Namespace, model: "ImageModel") -> ImageRequ
         seed=random_seed() if options.seed is None else options.seed,
         count=options.frames if options.morph_to else options.count,
         upscale=options.upscale,
+        clip_skip=options.clip_skip,
         guide_label=options.steer,
         label_scale=options.steer_scale,
         image=image,
@@ -87,10 +90,13 @@ def build_request(options: argparse.Namespace, model: "ImageModel") -> ImageRequ
 
 async def draw(options: argparse.Namespace) -> ImageResult:
     """Draw the request of the command line, with a progress bar."""
+    from diffusion.loading.embeddings import add_embeddings
     from diffusion.loading.model import load_model
     from diffusion.serving.engine import Engine
 
     model = load_model(options.model, vae=options.vae)
+    if options.embeddings:
+        add_embeddings(model, options.embeddings)
     model.offer_loras(parse_folders(options.loras))
     request = build_request(options, model)
     async with Engine(model) as engine:
