@@ -54,11 +54,13 @@ async def filled(database_url, tmp_path, pytestconfig):
                     | {"id": first + number, "owner": owner, "parent_id": parent, "state": state}
                     | {"message_id": number + 1, "pictures": names}
                 )
-            async with database.transaction("") as session:
-                await session.execute(insert(Creation), made)
-                await session.execute(insert(FileRow), [{"name": f"{n:064x}", "creation_id": first + n} for n in numbers])
+            async with (
+                database.engine.begin() as connection
+            ):  # without the time limit of the bot, which writes little at a time
+                await connection.execute(insert(Creation), made)
+                await connection.execute(insert(FileRow), [{"name": f"{n:064x}", "creation_id": first + n} for n in numbers])
                 usage = [{"day": datetime.now(UTC).date(), "member": n, "server": 1, "pictures": 1} for n in numbers]
-                await session.execute(insert(UsageRow), usage)
+                await connection.execute(insert(UsageRow), usage)
                 reviews = [
                     {
                         "creation_id": first + n,
@@ -71,10 +73,10 @@ async def filled(database_url, tmp_path, pytestconfig):
                     for n in numbers
                     if n % 10 == 0
                 ]
-                await session.execute(insert(ReviewRow), reviews)
+                await connection.execute(insert(ReviewRow), reviews)
         if database.is_shared:
-            async with database.reading("") as session:
-                await session.execute(text("ANALYZE"))
+            async with database.engine.begin() as connection:
+                await connection.execute(text("ANALYZE"))
         yield database, first, rows, ImageStore(tmp_path / "pictures")
 
 
