@@ -72,6 +72,8 @@ class LoadedLoras:
         self.relaid: Callable[[], None] = lambda: None
         self.replaced: Callable[[], None] = lambda: None
         self._max_bytes = max_bytes
+        dtypes = {parameter.dtype for network in networks.values() for parameter in network.parameters()}
+        self._most = min((torch.finfo(dtype).max for dtype in dtypes if dtype.is_floating_point), default=0.0)
         self._lock = threading.Lock()  # of `_read`
         self._read: OrderedDict[Key, LoraWeights] = OrderedDict()
         self._slots: OrderedDict[Key, _Slot] = OrderedDict()
@@ -101,7 +103,7 @@ class LoadedLoras:
             file = self._file(name)
             if _key(file) in self._slots or _key(file) in self._read:
                 continue
-            weights = read_weights(name, file)
+            weights = read_weights(name, file, self._most)
             with self._lock:
                 self._read[_key(file)] = weights
                 while len(self._read) > 1 and sum(each.bytes for each in self._read.values()) > self._max_bytes:
@@ -130,7 +132,7 @@ class LoadedLoras:
         if key not in self._slots:
             with self._lock:
                 weights = self._read.pop(key, None)
-            self._slots[key] = self._load(name, weights or read_weights(name, file))
+            self._slots[key] = self._load(name, weights or read_weights(name, file, self._most))
         self._slots.move_to_end(key)
         return self._slots[key]
 

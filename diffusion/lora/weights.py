@@ -46,10 +46,11 @@ class LoraWeights:
         return sum(tensor.nbytes for layer in self.layers for tensor in (layer.down, layer.up))
 
 
-def read_weights(name: str, file: LoraFile) -> LoraWeights:
-    """Read the LoRA ``name`` of ``file``; raises `InvalidRequestError`.
+def read_weights(name: str, file: LoraFile, most: float = torch.finfo(torch.float32).max) -> LoraWeights:
+    """Read the LoRA ``name`` of ``file``, whose numbers are at most ``most``; raises `InvalidRequestError`.
 
-    Call it in a thread that draws nothing.
+    A larger one would become infinite in the network, and 0 times infinity spoils other rows. Call it in a thread that draws
+    nothing.
     """
     try:
         with safe_open(file.path, "pt") as tensors:
@@ -59,7 +60,7 @@ def read_weights(name: str, file: LoraFile) -> LoraWeights:
         raise InvalidRequestError("loras", GONE, name=name) from error
     except Exception as error:  # safetensors raises an error of its own for a file that was replaced meanwhile
         raise InvalidRequestError("loras", DAMAGED, name=name) from error
-    if not all(bool(tensor.isfinite().all()) for layer in layers for tensor in (layer.down, layer.up)):
+    if not all(bool((tensor.abs() <= most).all()) for layer in layers for tensor in (layer.down, layer.up)):
         raise InvalidRequestError("loras", DAMAGED, name=name)
     return LoraWeights(file, layers)
 

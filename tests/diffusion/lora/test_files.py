@@ -11,6 +11,7 @@ from diffusion.errors import DarkroomError, InvalidRequestError
 from diffusion.lora.catalogue import LoraCatalogue, parse_folders
 from diffusion.lora.header import Header
 from diffusion.lora.kinds import family_of, triggers_of
+from diffusion.lora.layer_index import LayerIndex
 from diffusion.lora.loaded import layer_index
 from diffusion.lora.original_names import original_name
 from diffusion.lora.weights import read_weights
@@ -230,6 +231,12 @@ def test_a_missing_folder_names_the_setting(tmp_path):
 )
 def test_trigger_words(metadata, words):
     assert triggers_of(metadata) == words
+
+
+def test_a_family_without_loras_says_so(pairs, tmp_path):
+    write_kohya(tmp_path / "ink.safetensors", pairs["style"])
+    problem = offered(tmp_path, LayerIndex("Z-Image", {})).loras["ink"].problem
+    assert str(problem) == "I cannot use LoRAs with Z-Image yet. Leave out ink."
 
 
 def test_family_of_a_file_that_does_not_show_it():

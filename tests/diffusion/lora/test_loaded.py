@@ -83,6 +83,16 @@ def test_other_layers_make_room_for_each_other(unet, three, tmp_path):
         assert loras.bytes <= 4 * size
 
 
+def test_numbers_that_half_precision_cannot_hold_are_refused(unet, three, tmp_path):
+    catalogue, size = three
+    large = {place: (down, up * 1e6) for place, (down, up) in random_pairs(unet, 1).items()}
+    write_kohya(tmp_path / "large.safetensors", large)
+    catalogue.refresh(0)
+    use(LoadedLoras(unet, catalogue, 2 * size), "large")
+    with pytest.raises(InvalidRequestError, match="is damaged"):
+        use(LoadedLoras({"unet": copy.deepcopy(unet["unet"]).half()}, catalogue, 2 * size), "large")
+
+
 def test_layers_are_untouched_until_a_lora_is_used(unet, three):
     catalogue, size = three
     loras = LoadedLoras(unet, catalogue, size)
@@ -128,9 +138,9 @@ def engine_model(components, folder):
 async def test_the_engine_reads_loras_while_others_are_drawn(engine_model, monkeypatch):
     threads = []
 
-    def read(name, file):
+    def read(name, file, most):
         threads.append(threading.current_thread().name)
-        return read_weights(name, file)
+        return read_weights(name, file, most)
 
     monkeypatch.setattr(loaded, "read_weights", read)
     async with Engine(engine_model) as engine:
@@ -142,7 +152,7 @@ async def test_the_engine_reads_loras_while_others_are_drawn(engine_model, monke
 
 
 async def test_a_lora_that_cannot_be_read_fails_its_job_alone(engine_model, monkeypatch):
-    def fail(name, file):
+    def fail(name, file, most):
         raise InvalidRequestError("loras", "gone")
 
     monkeypatch.setattr(loaded, "read_weights", fail)
