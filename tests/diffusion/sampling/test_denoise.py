@@ -6,15 +6,14 @@ from PIL import Image
 
 from diffusion.images.masks import box_mask
 from diffusion.request import ImageRequest
-from diffusion.sampling.samplers import SAMPLERS
 from diffusion.sampling.slerp import slerp
 from diffusion.sampling.trajectory import denoise_all, step
+from tests.support.samplers import KINDS_OF_STEPS
 
 SIZE = (32, 32)
 LEFT = (0, 0, 16, 32)
 GRADIENT = Image.linear_gradient("L").resize(SIZE).convert("RGB")
-# Those left out differ from others in their spacing only.
-samplers = pytest.mark.parametrize("sampler", [name for name in SAMPLERS if not name.endswith(("_karras", "_trailing"))])
+samplers = pytest.mark.parametrize("sampler", KINDS_OF_STEPS)
 
 
 def asked(prompt="a fox", **settings):
