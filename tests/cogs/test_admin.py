@@ -68,7 +68,7 @@ async def test_reload_applies_settings(server, operator, monkeypatch):
     assert "Applied: `MAX_SIDE`" in text and "After a restart: `DTYPE`" in text
     assert server.engine.config.limits == Limits(side=128)
     refused = await server.bob.slash(server.channel, "imagine", prompt="fox", size="256")
-    assert "at most 128" in private_text(refused)
+    assert "as many pixels as 128x128" in private_text(refused)
 
 
 async def test_reload_applies_styles_and_allowance(server, operator, monkeypatch, tmp_path):

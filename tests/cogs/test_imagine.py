@@ -94,7 +94,7 @@ async def test_mentions_in_a_prompt_do_not_ping(server):
         ({"prompt": "f" * 980, "style": "oil painting on old canvas"}, "shorten"),
         ({"prompt": "fox", "size": "big"}, "width x height"),
         ({"prompt": "fox", "size": "33x32"}, "multiple of 8"),
-        ({"prompt": "fox", "size": "512"}, "at most 256"),
+        ({"prompt": "fox", "size": "512"}, "as many pixels as 256x256"),
     ],
 )
 async def test_imagine_rejects_invalid_options_privately(server, options, words):
