@@ -1,7 +1,7 @@
 """What transformers of flow matching share: noise levels that depend on the size, and an autoencoder with a shift."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import torch
 from diffusers import AutoencoderKL
@@ -29,6 +29,7 @@ class FlowTransformer(Family):
     samplers: Mapping[str, Sampler] = FLOW_SAMPLERS
     schedule_depends_on_size = True
     fits_float16 = False
+    spaced_as_trained: ClassVar[bool] = False  # whether a picture's last noise level is that of training
 
     def __init__(self, vae: AutoencoderKL, denoiser: nn.Module, scheduler_config: dict[str, Any]) -> None:
         self.vae = vae.eval().requires_grad_(False)
@@ -48,7 +49,8 @@ class FlowTransformer(Family):
         """Return diffusers' scheduler for latents of ``shape``, with its timesteps set."""
         tokens = shape[-2] * shape[-1] // PATCH**2
         mu = shift_of_size(self.scheduler_config, tokens)
-        return flow_schedule(self.samplers[sampler].scheduler, self.scheduler_config, steps, mu)
+        kind = self.samplers[sampler].scheduler
+        return flow_schedule(kind, self.scheduler_config, steps, mu, as_trained=self.spaced_as_trained)
 
     def noise_levels(self, timesteps: Tensor) -> Tensor:
         """Return the share of noise in [0, 1] at ``timesteps``."""
@@ -112,14 +114,3 @@ def check_latents(transformer: Mapping[str, Any], vae: Mapping[str, Any], values
             if predicted == made
             else f"its transformer reads {read} numbers a token and makes {predicted}, and its autoencoder makes {made}."
         )
-
-
-def check_tokenizer(name: str, tokenizer: Any, entries: int) -> None:
-    """Raise `ValueError` for a tokenizer that is not that of a text encoder with ``entries``.
-
-    Where its file is missing, transformers makes one of special tokens and at most the space.
-    """
-    tokens = len(tokenizer)
-    special = len(tokenizer.all_special_ids)
-    if not special + 1 < tokens <= entries:
-        raise ValueError(f"its {name} has {tokens} entries and its text encoder {entries}. Is its tokenizer.json there?")

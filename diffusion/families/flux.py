@@ -10,14 +10,8 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5TokenizerFast
 
 from diffusion.families.defaults import Defaults, Preset
-from diffusion.families.flow_transformer import (
-    PATCH,
-    TEXTS_CACHED,
-    FlowTransformer,
-    check_latents,
-    check_schedule,
-    check_tokenizer,
-)
+from diffusion.families.flow_transformer import PATCH, TEXTS_CACHED, FlowTransformer, check_latents, check_schedule
+from diffusion.families.plain_text import check_tokenizer, padded_clip_ids, padded_t5_ids, t5_ids
 from diffusion.families.stable_diffusion import ABOVE_ALL_SCALES
 from diffusion.request import ImageRequest
 from diffusion.sampling.conditions import Conditions
@@ -130,12 +124,7 @@ class Flux(FlowTransformer):
 
     def count_tokens(self, text: str) -> int:
         """Count the tokens that T5 makes of ``text``, without its end mark. Safe in any thread."""
-        return len(self._t5_ids(text))
-
-    def _t5_ids(self, text: str) -> list[int]:
-        # Padding or truncation by the tokenizer would change its state, which other threads share.
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids
-        return ids
+        return len(t5_ids(self.tokenizer, text))
 
     def encode(self, text: str, request: ImageRequest) -> Conditions:
         """Encode ``text`` to "prompt_embeds" (1, tokens, width) and "pooled_embeds" (1, width).
@@ -151,18 +140,12 @@ class Flux(FlowTransformer):
     @torch.inference_mode()
     def _encode_text_uncached(self, text: str, loras: tuple[tuple[str, float], ...]) -> Conditions:
         """Encode ``text``; ``loras`` tell apart what the text encoder made of it with them."""
-        ids = [*self._t5_ids(text)[: self.max_tokens], self.tokenizer.eos_token_id]
-        ids += [self.tokenizer.pad_token_id] * (self._tokens - len(ids))
-        hidden = self.text_encoder_2(torch.tensor([ids], device=self.device))[0]
-        pooled = self.text_encoder(torch.tensor([self._clip_ids(text)], device=self.device)).pooler_output
-        return Conditions({"prompt_embeds": hidden.to(self.dtype), "pooled_embeds": pooled.to(self.dtype)})
-
-    def _clip_ids(self, text: str) -> list[int]:
-        """Return as many tokens of ``text`` as CLIP reads, between its marks, and padding."""
         context = self.text_encoder.config.max_position_embeddings
-        first, *ids, last = self.clip_tokenizer(text, verbose=False).input_ids
-        marked = [first, *ids[: context - 2], last]
-        return marked + [self.clip_tokenizer.pad_token_id] * (context - len(marked))
+        t5 = torch.tensor([padded_t5_ids(self.tokenizer, text, self._tokens)], device=self.device)
+        clip = torch.tensor([padded_clip_ids(self.clip_tokenizer, text, context)], device=self.device)
+        hidden = self.text_encoder_2(t5)[0]
+        pooled = self.text_encoder(clip).pooler_output
+        return Conditions({"prompt_embeds": hidden.to(self.dtype), "pooled_embeds": pooled.to(self.dtype)})
 
     def predict(self, latents: Tensor, timesteps: Tensor, **conditions: Tensor) -> Tensor:
         """Call the transformer and return its predictions in the shape of ``latents``.

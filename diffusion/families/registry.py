@@ -5,11 +5,12 @@ from typing import Final
 from diffusion.families.family import Family
 from diffusion.families.flux import Flux
 from diffusion.families.stable_diffusion import StableDiffusion
+from diffusion.families.stable_diffusion_3 import StableDiffusion3
 from diffusion.families.stable_diffusion_xl import StableDiffusionXL
 from diffusion.families.z_image import ZImage
 
 FAMILIES: Final[dict[str, type[Family]]] = {
     pipeline: family
-    for family in (StableDiffusion, StableDiffusionXL, Flux, ZImage)
+    for family in (StableDiffusion, StableDiffusionXL, StableDiffusion3, Flux, ZImage)
     for pipeline in (family.pipeline, *family.other_pipelines)
 }

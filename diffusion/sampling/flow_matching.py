@@ -41,14 +41,17 @@ class FlowHeun(_FlowNoise, FlowMatchHeunDiscreteScheduler):  # type: ignore[misc
         self.timesteps = self.sigmas[:-1] * self.config.num_train_timesteps
 
 
-def flow_schedule(kind: type, config: Mapping[str, Any], steps: int, mu: float) -> Any:
+def flow_schedule(kind: type, config: Mapping[str, Any], steps: int, mu: float, *, as_trained: bool = False) -> Any:
     """Return a scheduler of ``kind`` with evenly spaced noise levels from 1 to 1 / ``steps``, then shifted.
+
+    With ``as_trained``, they are spaced from the first to the last level of training.
 
     ``mu`` is the logarithm of the shift where ``config`` asks for one that depends on the size of a picture; else the shift of
     ``config`` counts. Esser et al. 2024 (Stable Diffusion 3), section 5.3.2. Heun's method takes the noise levels of Euler's.
     """
     euler = FlowEuler.from_config(dict(config))
-    euler.set_timesteps(sigmas=torch.linspace(1, 1 / steps, steps, dtype=torch.float64).tolist(), mu=mu)
+    sigmas = None if as_trained else torch.linspace(1, 1 / steps, steps, dtype=torch.float64).tolist()
+    euler.set_timesteps(steps, sigmas=sigmas, mu=mu)
     if kind is not FlowHeun:
         return euler
     heun = FlowHeun(num_train_timesteps=euler.config.num_train_timesteps)

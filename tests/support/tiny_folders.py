@@ -89,7 +89,7 @@ FOLDERS = {
 } | {
     name: pipeline(name)
     for name in (
-        "StableDiffusion3Pipeline",
+        "StableDiffusion3ControlNetPipeline",
         "FluxFillPipeline",
         "FluxKontextPipeline",
         "FluxControlPipeline",
