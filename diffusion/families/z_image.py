@@ -19,6 +19,7 @@ from diffusion.sampling.guidance import classifier_free_guidance
 
 TOKENS: Final = 512  # of Qwen3, with those of the chat around a prompt
 ROUND: Final = 32  # texts and pictures are padded to multiples of this many tokens
+AXES: Final = 3  # of a token's position: time, row, column
 SIZES: Final = f"{PATCH}-1"  # of patches in cells and frames, as the transformer names its layers for them
 TURBO_SHIFT: Final = 3.0  # of the noise levels; that of the base model is higher
 TEXT_LAYER: Final = 2  # of the text encoder, from the end
@@ -101,6 +102,7 @@ class ZImage(FlowTransformer):
             raise ValueError("its tokenizer has no chat_template.")
         self.tokenizer = tokenizer
         self.text_encoder = text_encoder.eval().requires_grad_(False)
+        self._rotations(torch.zeros(1, 1, AXES, dtype=torch.long, device=self.device))  # fills a cache that no graph may fill
         self.max_tokens = TOKENS - len(self._ids(self._chat("")))
         self._encode_text = lru_cache(TEXTS_CACHED)(self._encode_text_uncached)
 
