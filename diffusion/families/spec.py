@@ -141,7 +141,10 @@ class ModelSpec:
         if count > most and self.chunk_tokens and BREAK.search(text):
             raise InvalidRequestError(
                 field,
-                "The {field} has {count} chunks and this model reads {most}. Please use BREAK less often, or shorten it.",
+                plural(
+                    "The {field} has {count} chunk and this model reads {most}. Please use BREAK less often, or shorten it.",
+                    "The {field} has {count} chunks and this model reads {most}. Please use BREAK less often, or shorten it.",
+                ),
                 count=math.ceil(count / self.chunk_tokens),
                 most=most // self.chunk_tokens,
             )

@@ -20,8 +20,8 @@ async def test_error_is_in_the_members_language(server):
 
 async def test_error_names_the_setting_in_the_members_language(server):
     await speaks(server, Scope.MEMBER, server.alice, "de")
-    refused = await server.alice.slash(server.channel, "imagine", prompt="red apple", count=4, size="500x32")
-    assert private_text(refused) == "Breite: Hier gehen höchstens 256, nicht 500."
+    refused = await server.alice.slash(server.channel, "imagine", prompt="red apple", count=4, size="600x32")
+    assert private_text(refused) == "Breite: Hier gehen höchstens 512, nicht 600."
 
 
 async def test_channel_language_counts_where_the_member_chose_none(server):
