@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
+from diffusion import redaction
 from diffusion.families.model import ImageModel
 from diffusion.loading.random_weights import build_tiny_components
 from tests.support.databases import new_sqlite
@@ -64,6 +65,13 @@ def pytest_collection_modifyitems(items):
         return next((rank for rank, start in enumerate(LONGEST) if item.nodeid.startswith(start)), len(LONGEST))
 
     items.sort(key=rank)
+
+
+@pytest.fixture(autouse=True)
+def no_secrets(monkeypatch):
+    """Forget the secrets that a test configures, as they would be blanked in the texts of others."""
+    monkeypatch.setattr(redaction, "_configured", set())
+    monkeypatch.setattr(redaction, "_pattern", None)
 
 
 @pytest.fixture(scope="session", params=["epsilon", "v_prediction"])

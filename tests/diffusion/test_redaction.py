@@ -16,12 +16,6 @@ HF_TOKEN = "hf_" + "a1B2" * 8
 DISCORD_TOKEN = "MTIzNDU2Nzg5MDEyMzQ1Njc4.GabcdE.abcdefghijklmnopqrstuvwxyz0123456789AB"
 
 
-@pytest.fixture(autouse=True)
-def forgotten(monkeypatch):
-    monkeypatch.setattr(redaction, "_configured", set())
-    monkeypatch.setattr(redaction, "_pattern", None)
-
-
 @pytest.mark.parametrize(
     ("text", "secret"),
     [

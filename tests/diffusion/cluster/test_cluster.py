@@ -85,8 +85,8 @@ async def test_remote_engine_rejects_invalid_requests_on_both_sides(remote, mach
     with pytest.raises(InvalidRequestError, match="multiple of 8"):
         remote.submit(build_request(width=30))
     remote.config = EngineConfig(limits=Limits(side=2048))
-    with pytest.raises(InvalidRequestError, match="at most 1024"):  # the replica's own limits, whatever the bot allows
-        await remote.submit(build_request(width=2048, height=32))
+    with pytest.raises(InvalidRequestError, match="at most 2048"):  # the replica's own limits, whatever the bot allows
+        await remote.submit(build_request(width=3072, height=32))
     with pytest.raises(ModelLoadError, match="does not serve this model"):
         await asyncio.to_thread(load, machines.url, "unknown", SECRET)
 

@@ -138,7 +138,7 @@ async def test_slow_body_is_given_up(client, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"width": 128}, "at most 64"),
+        ({"width": 256}, "at most 128"),
         ({"steps": 21}, "at most 20"),
         ({"prompt": "fox \ud83e"}, "send your request again"),
         ({"negative_prompt": "\udd8a"}, "send your request again"),

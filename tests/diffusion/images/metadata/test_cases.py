@@ -19,6 +19,7 @@ A1111 = {
     "seed": 1234,
     "width": 512,
     "height": 768,
+    "clip_skip": 2,
 }
 KARRAS = ("somemix_v3", "DPM++ 2M Karras")
 ANCESTRAL = {"sampler": "euler_a"}
@@ -40,6 +41,7 @@ READ = {
             "loras": (("style", 0.7),),
             "negative_prompt": "blurry,\nbad",
             "sampler": "dpm++",
+            "clip_skip": 2,
         },
         "Some Mix v3",
         "DPM++ 2M Karras",
