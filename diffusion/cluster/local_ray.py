@@ -13,6 +13,7 @@ LOOPBACK: Final = "127.0.0.1"
 ENVIRONMENT: Final = {
     "RAY_AUTH_MODE": "token",  # without the token, no process of another user can have Ray run code
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # otherwise Ray takes the machine's public address for 127.0.0.1
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "50",  # after 5 s, Serve would kill the proxy of a busy machine and give up
 }
 HEAD: Final = ("gcs_server", "raylet")  # processes that Ray does not live without
 CHECK_SECONDS: Final = 1.0

@@ -23,6 +23,7 @@ QUIET = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_SERVE_LOG_TO_STDERR": "0",
     "RAY_raylet_start_wait_time_s": "300",  # on a busy machine
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "50",
     "OMP_NUM_THREADS": "1",
 }
 
