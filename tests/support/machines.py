@@ -24,6 +24,7 @@ QUIET = {
     "RAY_SERVE_LOG_TO_STDERR": "0",
     "RAY_raylet_start_wait_time_s": "300",  # on a busy machine
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "50",
+    "RAY_worker_niceness": "0",  # replicas would wait for all tests that run beside theirs
     "OMP_NUM_THREADS": "1",
 }
 
