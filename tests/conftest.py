@@ -19,7 +19,15 @@ from tests.support.models import build_classifier, model_of
 FUZZ = 100
 SHARED_FIXTURES = ("tests/diffusion/cluster", "tests/diffusion/training")  # each folder sets up much, once
 # What takes long begins first, so that no process is left alone with it at the end.
-LONGEST = ("tests/diffusion/cluster", "tests/test_command_lines.py", "tests/diffusion/loading", "tests/cogs/core/generation")
+LONGEST = (
+    "tests/diffusion/cluster",
+    "tests/test_command_lines.py",
+    "benchmarks",
+    "tests/diffusion/loading",
+    "tests/cogs/core/generation",
+    "tests/diffusion/test_tutorial.py",
+    "tests/test_docs.py",
+)
 
 
 def pytest_addoption(parser):

@@ -6,6 +6,7 @@ import sys
 import pytest
 from PIL import Image
 
+import bot
 from diffusion.__main__ import main
 from diffusion.images.animation import decode_animation
 from diffusion.images.masks import box_mask
@@ -28,18 +29,30 @@ def test_bot_names_a_wrong_setting():
     assert "MAX_ROWS" in ended.stderr and "Traceback" not in ended.stderr
 
 
-def test_preview_explains_a_model_that_cannot_be_loaded(tmp_path):
-    ended = run("bot.py", "preview", MODEL_ID=str(tmp_path))
-    assert ended.returncode == 2
-    assert "cannot be loaded" in ended.stderr and "Traceback" not in ended.stderr
+@pytest.fixture
+def preview(monkeypatch, capsys):
+    """Run `darkroom preview` here until it ends, and return its status and its errors."""
+    monkeypatch.setattr(bot, "configure_logging", lambda *_: None)  # that of the tests stays
+
+    def run_here(**environment):
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        return bot.main(["preview"]), capsys.readouterr().err
+
+    return run_here
 
 
-def test_preview_lists_the_labels_of_the_classifier(tmp_path):
-    folder = str(build_classifier(tmp_path))
-    ended = run("bot.py", "preview", SAFETY_MODEL=folder, SAFETY_LABELS="red, nsfw")
-    assert ended.returncode == 2
-    assert "SAFETY_LABELS has nsfw. Name those of its labels that are unsafe: other, red, green" in ended.stderr
-    assert "Traceback" not in ended.stderr
+def test_preview_explains_a_model_that_cannot_be_loaded(preview, tmp_path):
+    status, errors = preview(MODEL_ID=str(tmp_path))
+    assert status == 2
+    assert "cannot be loaded" in errors and "Traceback" not in errors
+
+
+def test_preview_lists_the_labels_of_the_classifier(preview, tmp_path):
+    status, errors = preview(SAFETY_MODEL=str(build_classifier(tmp_path)), SAFETY_LABELS="red, nsfw")
+    assert status == 2
+    assert "SAFETY_LABELS has nsfw. Name those of its labels that are unsafe: other, red, green" in errors
+    assert "Traceback" not in errors
 
 
 def test_diffusion_command_writes_pictures(tiny_folder, tmp_path):

@@ -97,7 +97,7 @@ def test_label_scale_makes_the_label_likelier(steerable_model, guidance_scale):
     assert surer[0] < surer[1] < surer[2]
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", ["ddim", "euler_a", "heun"])
 def test_label_scale_of_0_never_calls_the_classifier(steerable_model, sampler, monkeypatch):
     monkeypatch.setattr(steerable_model.classifier, "gradient", lambda *rows: 1 / 0)
     plain = asked(sampler=sampler)
