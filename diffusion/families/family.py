@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,8 @@ from diffusion.request import ImageRequest
 from diffusion.sampling.conditions import Conditions
 from diffusion.sampling.guidance import classifier_free_guidance
 from diffusion.sampling.samplers import Sampler
+
+ABOVE_ALL_SCALES: Final = 1000.0  # of guidance: for models that never need the unconditional row
 
 
 class Family(Protocol):
@@ -151,3 +153,16 @@ class Family(Protocol):
 
         Pixels are (images, 3, height, width) in [-1, 1].
         """
+
+
+def check_tokenizer(name: str, tokenizer: Any, entries: int) -> None:
+    """Raise `ValueError` for a tokenizer that is not that of a text encoder with ``entries``.
+
+    Where its file is missing, transformers makes one of special tokens and at most the space.
+    """
+    tokens = len(tokenizer)
+    special = len(tokenizer.all_special_ids)
+    if not special + 1 < tokens <= entries:
+        raise ValueError(
+            f"its {name} has {tokens} entries and its text encoder {entries}. Is its tokenizer.json or vocab.json there?"
+        )

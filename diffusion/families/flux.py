@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5TokenizerFast
 
 from diffusion.families.defaults import Defaults, Preset
+from diffusion.families.family import ABOVE_ALL_SCALES, check_tokenizer
 from diffusion.families.flow_transformer import PATCH, TEXTS_CACHED, FlowTransformer, check_latents, check_schedule
-from diffusion.families.plain_text import check_tokenizer, padded_clip_ids, padded_t5_ids, t5_ids
-from diffusion.families.stable_diffusion import ABOVE_ALL_SCALES
+from diffusion.families.plain_text import padded_clip_ids, padded_t5_ids, t5_ids
 from diffusion.request import ImageRequest
 from diffusion.sampling.conditions import Conditions
 

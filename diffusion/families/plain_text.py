@@ -23,14 +23,3 @@ def padded_clip_ids(tokenizer: Any, text: str, context: int) -> list[int]:
     first, *ids, last = tokenizer(text, verbose=False).input_ids
     marked = [first, *ids[: context - 2], last]
     return marked + [tokenizer.pad_token_id] * (context - len(marked))
-
-
-def check_tokenizer(name: str, tokenizer: Any, entries: int) -> None:
-    """Raise `ValueError` for a tokenizer that is not that of a text encoder with ``entries``.
-
-    Where its file is missing, transformers makes one of special tokens and at most the space.
-    """
-    tokens = len(tokenizer)
-    special = len(tokenizer.all_special_ids)
-    if not special + 1 < tokens <= entries:
-        raise ValueError(f"its {name} has {tokens} entries and its text encoder {entries}. Is its tokenizer.json there?")

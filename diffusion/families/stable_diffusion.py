@@ -12,7 +12,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from diffusion.families.clip_text import ClipText, match_chunks
 from diffusion.families.defaults import Defaults
 from diffusion.families.distilled import suggest_defaults
-from diffusion.families.family import Family
+from diffusion.families.family import ABOVE_ALL_SCALES, Family, check_tokenizer
 from diffusion.families.stable_diffusion_configs import check_configs, sample_size
 from diffusion.prompts.chunks import MAX_CHUNKS
 from diffusion.request import ImageRequest
@@ -22,7 +22,6 @@ from diffusion.sampling.samplers import SAMPLERS
 
 PROMPTS_CACHED = 64
 PROMPT_EMBEDS = "prompt_embeds"
-ABOVE_ALL_SCALES = 1000.0  # of guidance
 TILE_SIDE = 1024  # the autoencoder takes larger pictures in overlapping tiles, which bounds its memory
 
 
@@ -78,7 +77,7 @@ class StableDiffusion(Family):
     ) -> None:
         texts = text_encoder.config.to_dict()
         self.check_configs({"vae": vae.config, "text_encoder": texts, "unet": unet.config, "scheduler": scheduler_config})
-        _assert_fit(tokenizer, text_encoder)
+        check_tokenizer("tokenizer", tokenizer, text_encoder.config.vocab_size)
         self.vae = vae
         self.tokenizer = tokenizer
         self.text_encoder = text_encoder
@@ -207,12 +206,3 @@ class StableDiffusion(Family):
         scaled = (latents / self.vae.config.scaling_factor).to(self.device, self.pixel_dtype)
         pixels: Tensor = self.vae.decode(scaled, return_dict=False)[0]
         return pixels
-
-
-def _assert_fit(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel) -> None:
-    """Raise `ValueError` where the tokenizer is not that of the text encoder."""
-    tokens = len(tokenizer)
-    entries = text_encoder.config.vocab_size
-    # A missing tokenizer comes out of transformers as an empty one with its two special tokens.
-    if not 2 < tokens <= entries:
-        raise ValueError(f"its tokenizer has {tokens} entries and its text encoder {entries}")

@@ -11,6 +11,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 
 from diffusion.families.clip_text import ClipText
 from diffusion.families.defaults import Defaults, Preset
+from diffusion.families.family import check_tokenizer
 from diffusion.families.stable_diffusion import PROMPT_EMBEDS, TILE_SIDE, StableDiffusion
 from diffusion.families.stable_diffusion_configs import (
     DISTILLED_SCHEDULERS,
@@ -105,6 +106,7 @@ class StableDiffusionXL(StableDiffusion):
         first = self.text_encoder.config.to_dict()
         second = text_encoder_2.config.to_dict()
         self.check_configs({"unet": self.denoiser.config, "text_encoder": first, "text_encoder_2": second})
+        check_tokenizer("tokenizer_2", tokenizer_2, text_encoder_2.config.vocab_size)
         self._text_2 = ClipText(tokenizer_2, text_encoder_2)
         self.embedding_widths = (self._text.width, self._text_2.width)
         self.max_clip_skip = min(self._text.layers, self._text_2.layers)

@@ -11,8 +11,8 @@ from torch.nn.functional import pad
 from transformers import Qwen2Tokenizer, Qwen3Model
 
 from diffusion.families.defaults import Defaults, Preset
+from diffusion.families.family import check_tokenizer
 from diffusion.families.flow_transformer import PATCH, TEXTS_CACHED, FlowTransformer, check_latents, check_schedule
-from diffusion.families.plain_text import check_tokenizer
 from diffusion.request import ImageRequest
 from diffusion.sampling.conditions import Conditions
 from diffusion.sampling.guidance import classifier_free_guidance

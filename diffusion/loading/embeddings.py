@@ -17,7 +17,6 @@ SUFFIX: Final = ".safetensors"
 PICKLES: Final = (".pt", ".bin", ".pth", ".ckpt")
 MAX_BYTES: Final = 16 * 2**20
 NAME: Final = re.compile(r"[\w-]+(?:\.[\w-]+)*")  # what a prompt can name
-A1111_KEY: Final = "emb_params"
 XL_KEYS: Final = {"clip_l", "clip_g"}  # by encoder of Stable Diffusion XL
 
 Vectors = Mapping[int, Tensor]  # (tokens, width) by width
