@@ -91,13 +91,6 @@ def model_of(components: dict[str, Any]) -> ImageModel:
     return ImageModel(family, name="tiny-flux", defaults=defaults)
 
 
-def pipeline_of(kind: Any, components: dict[str, Any]) -> Any:
-    """Build diffusers' pipeline ``kind`` of ``components``."""
-    made = kind(**components)
-    made.set_progress_bar_config(disable=True)
-    return made
-
-
 def save(components: dict[str, Any], folder: Path) -> Path:
     """Write ``components`` as diffusers' layout has them."""
     FluxPipeline(**components).save_pretrained(folder)

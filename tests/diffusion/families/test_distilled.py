@@ -15,6 +15,7 @@ from diffusion.loading.random_weights import TINY_SCHEDULER
 from diffusion.request import ImageRequest
 from diffusion.sampling.trajectory import denoise_all
 from tests.support.models import model_of
+from tests.support.parity import difference_of
 
 TRAILING = {"_class_name": "EulerDiscreteScheduler", "timestep_spacing": "trailing"}
 
@@ -129,7 +130,7 @@ def test_consistency_model_equals_diffusers(consistency_components, guidance_sca
     trajectory = model.trajectory(request, noise=noise)
     assert trajectory.rows == model.rows(request) == 1
     ours = denoise_all(model, [trajectory])[0]
-    difference = ((ours - theirs).abs().max() / theirs.abs().max()).item()
+    difference = difference_of(ours, theirs)
     print(f"parity consistency model, guidance {guidance_scale}: {difference:.1e}")
     assert difference <= 1e-5
 

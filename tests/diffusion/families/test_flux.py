@@ -10,7 +10,9 @@ from PIL import Image
 from diffusion.errors import InvalidRequestError
 from diffusion.images.masks import box_mask
 from diffusion.sampling.trajectory import denoise_all, step
-from tests.support.tiny_flux import build_components, model_of, pipeline_of
+from tests.support import parity
+from tests.support.parity import difference_of, pipeline_of
+from tests.support.tiny_flux import build_components, model_of
 
 TOLERANCE = 1e-5  # of the largest latent
 BATCH_TOLERANCE = 1e-4
@@ -31,26 +33,14 @@ def model_for(parts_of):
     return cache(lambda kind: model_of(parts_of(kind)))
 
 
-def difference_of(ours, theirs):
-    return ((ours - theirs).abs().max() / theirs.abs().max()).item()
-
-
 def drawn_by_diffusers(pipeline, kind, request, **settings):
     """Draw ``request`` with as many tokens of text as its kind of model reads."""
-    guidance = {"guidance_scale": request.guidance_scale}
     if kind == "schnell":
-        guidance = {"true_cfg_scale": request.guidance_scale, "negative_prompt": request.negative_prompt}
-    latents = pipeline(
-        request.prompt,
-        height=request.height,
-        width=request.width,
-        num_inference_steps=request.steps,
-        generator=torch.Generator().manual_seed(request.seed),
-        max_sequence_length=256 if kind == "schnell" else 512,
-        output_type="latent",
-        **guidance,
-        **settings,
-    ).images
+        settings = {"guidance_scale": 3.5, "true_cfg_scale": request.guidance_scale} | settings
+    else:
+        settings = {"negative_prompt": None} | settings
+    tokens = 256 if kind == "schnell" else 512
+    latents = parity.drawn_by_diffusers(pipeline, request, max_sequence_length=tokens, **settings)
     return FluxPipeline._unpack_latents(latents, request.height, request.width, 8)
 
 

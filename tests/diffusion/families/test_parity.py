@@ -10,6 +10,7 @@ from diffusion.request import ImageRequest
 from diffusion.sampling.samplers import SAMPLERS
 from diffusion.sampling.trajectory import denoise_all
 from tests.support.models import model_of
+from tests.support.parity import difference_of
 
 TOLERANCE = 1e-5  # of the largest latents
 
@@ -26,10 +27,6 @@ def pipeline(kind, components, sampler):
     )
     made.set_progress_bar_config(disable=True)
     return made
-
-
-def relative_difference(ours, theirs):
-    return ((ours - theirs).abs().max() / theirs.abs().max()).item()
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -54,7 +51,7 @@ def test_text_to_image_equals_diffusers(components, sampler, guidance_scale, rec
     model = model_of(components)
     ours = denoise_all(model, [model.trajectory(request, noise=noise)])[0]
 
-    difference = relative_difference(ours, theirs)
+    difference = difference_of(ours, theirs)
     print(f"parity {sampler:20} guidance {guidance_scale}: {difference:.1e}")
     assert difference <= TOLERANCE
 
@@ -77,6 +74,6 @@ def test_image_to_image_equals_diffusers(components, start_step):
     model = model_of(components)
     ours = denoise_all(model, [model.trajectory(request)])[0]
 
-    difference = relative_difference(ours, theirs)
+    difference = difference_of(ours, theirs)
     print(f"parity image-to-image from step {start_step}: {difference:.1e}")
     assert difference <= TOLERANCE

@@ -13,7 +13,7 @@ from diffusion.images.masks import box_mask
 from diffusion.loading.index import family_of
 from diffusion.loading.model import load_model
 from diffusion.sampling.trajectory import denoise_all, step
-from tests.support.tiny_flux import pipeline_of
+from tests.support.parity import difference_of, drawn_by_diffusers, pipeline_of
 from tests.support.tiny_sd3 import build_components, model_of, save
 
 TOLERANCE = 1e-5  # of the largest latent
@@ -35,24 +35,6 @@ def model(components):
 @pytest.fixture(scope="module")
 def folder(components, tmp_path_factory):
     return save(components, tmp_path_factory.mktemp("sd3") / "sd3.5-large-turbo")
-
-
-def difference_of(ours, theirs):
-    return ((ours - theirs).abs().max() / theirs.abs().max()).item()
-
-
-def drawn_by_diffusers(pipeline, request, **settings):
-    return pipeline(
-        request.prompt,
-        negative_prompt=request.negative_prompt,
-        num_inference_steps=request.steps,
-        guidance_scale=request.guidance_scale,
-        generator=torch.Generator().manual_seed(request.seed),
-        output_type="latent",
-        height=request.height,
-        width=request.width,
-        **settings,
-    ).images
 
 
 @pytest.mark.parametrize(("scale", "negative"), [(1.0, ""), (4.5, ""), (4.5, "a dog")])

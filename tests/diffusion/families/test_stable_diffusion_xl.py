@@ -16,6 +16,8 @@ from diffusion.request import ImageRequest
 from diffusion.sampling.samplers import SAMPLERS
 from diffusion.sampling.trajectory import denoise_all, step
 from diffusion.serving.engine import Engine
+from tests.support import parity
+from tests.support.parity import difference_of
 from tests.support.tiny_xl import EDM_AUTOENCODER, build_components, model_of, pipeline_of
 
 TOLERANCE = 1e-5  # of the largest latent
@@ -51,23 +53,9 @@ def tiny_xl(model_for):
     return model_for("base")
 
 
-def difference_of(ours, theirs):
-    return ((ours - theirs).abs().max() / theirs.abs().max()).item()
-
-
 def drawn_by_diffusers(pipeline, request, **settings):
-    return pipeline(
-        request.prompt,
-        negative_prompt=request.negative_prompt or None,
-        height=request.height,
-        width=request.width,
-        num_inference_steps=request.steps,
-        guidance_scale=request.guidance_scale,
-        generator=torch.Generator().manual_seed(request.seed),
-        eta=TCD_ETA if request.sampler == "tcd" else 0.0,
-        output_type="latent",
-        **settings,
-    ).images
+    settings = {"eta": TCD_ETA if request.sampler == "tcd" else 0.0} | settings
+    return parity.drawn_by_diffusers(pipeline, request, negative_prompt=request.negative_prompt or None, **settings)
 
 
 @pytest.mark.parametrize(("kind", "sampler", "scale"), CASES)

@@ -11,7 +11,7 @@ from diffusion.errors import InvalidRequestError
 from diffusion.images.masks import box_mask
 from diffusion.sampling.conditions import Conditions
 from diffusion.sampling.trajectory import denoise_all, step
-from tests.support.tiny_flux import pipeline_of
+from tests.support.parity import difference_of, drawn_by_diffusers, pipeline_of
 from tests.support.tiny_z_image import build_components, model_of
 
 TOLERANCE = 1e-5  # of the largest latent
@@ -30,24 +30,6 @@ def parts_of():
 def model_for(parts_of):
     """Builds the model of each kind once."""
     return cache(lambda kind: model_of(parts_of(kind)))
-
-
-def difference_of(ours, theirs):
-    return ((ours - theirs).abs().max() / theirs.abs().max()).item()
-
-
-def drawn_by_diffusers(pipeline, request, **settings):
-    return pipeline(
-        request.prompt,
-        negative_prompt=request.negative_prompt,
-        height=request.height,
-        width=request.width,
-        num_inference_steps=request.steps,
-        guidance_scale=request.guidance_scale,
-        generator=torch.Generator().manual_seed(request.seed),
-        output_type="latent",
-        **settings,
-    ).images
 
 
 @pytest.mark.parametrize(

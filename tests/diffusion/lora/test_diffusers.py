@@ -4,13 +4,13 @@ import copy
 import warnings
 
 import pytest
-import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 
 from diffusion.request import ImageRequest
 from diffusion.sampling.trajectory import denoise_all
 from tests.support import tiny_xl
 from tests.support.lora_files import ATTENTION, TEXT, random_pairs, write_kohya_xl
+from tests.support.parity import difference_of, drawn_by_diffusers
 
 pytest.importorskip("peft")
 ROWS = [(), (("style", 0.8),), (("texts", -0.6), ("style", 0.5)), (("convs", 1.2),)]
@@ -32,17 +32,7 @@ def assert_equal(model, pipeline, requests):
         if request.loras:
             pipeline.enable_lora()
             pipeline.set_adapters([name for name, _ in request.loras], [weight for _, weight in request.loras])
-        wanted = pipeline(
-            request.prompt,
-            negative_prompt=request.negative_prompt,
-            height=request.height,
-            width=request.width,
-            num_inference_steps=request.steps,
-            guidance_scale=request.guidance_scale,
-            generator=torch.Generator().manual_seed(request.seed),
-            output_type="latent",
-        ).images
-        difference = ((found - wanted).abs().max() / wanted.abs().max()).item()
+        difference = difference_of(found, drawn_by_diffusers(pipeline, request))
         print(f"{request.loras}: {difference:.1e}")
         assert difference <= 1e-5
 

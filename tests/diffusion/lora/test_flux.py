@@ -14,6 +14,7 @@ from diffusion.request import ImageRequest
 from diffusion.sampling.trajectory import denoise_all
 from tests.support import tiny_flux
 from tests.support.lora_files import TEXT, merge, random_pairs, write_diffusers
+from tests.support.parity import difference_of, pipeline_of
 
 SCALE = 2 / 4  # alpha / rank of the files
 REQUESTS = [
@@ -69,10 +70,6 @@ def flux_model(flux, flux_folder):
     return model
 
 
-def difference(found, wanted):
-    return ((found - wanted).abs().max() / wanted.abs().max()).item()
-
-
 def test_kohya_and_diffusers_files_are_identical(flux_model):
     catalogue = flux_model._loras.catalogue
     assert not any(lora.problem for lora in catalogue.loras.values())
@@ -92,13 +89,13 @@ def test_mixed_rows_equal_merged_weights(flux, flux_pairs, flux_model):
     for request, found, components in zip(REQUESTS, together, (flux, parts), strict=True):
         alone = tiny_flux.model_of(components)
         (wanted,) = denoise_all(alone, [alone.trajectory(request.replace(loras=()))])
-        print(f"{request.loras}: {difference(found, wanted):.1e}")
-        assert difference(found, wanted) <= 1e-5
+        print(f"{request.loras}: {difference_of(found, wanted):.1e}")
+        assert difference_of(found, wanted) <= 1e-5
 
 
 def test_rows_equal_set_adapters(flux, flux_pairs, tmp_path):
     pytest.importorskip("peft")
-    pipeline = tiny_flux.pipeline_of(FluxPipeline, {name: copy.deepcopy(part) for name, part in flux.items()})
+    pipeline = pipeline_of(FluxPipeline, {name: copy.deepcopy(part) for name, part in flux.items()})
     tensors = load_file(write_diffusers(tmp_path / "x.safetensors", flux_pairs))
     save_file(tensors, tmp_path / "x.safetensors")  # without the settings, of which peft needs all
     model = tiny_flux.model_of({name: copy.deepcopy(part) for name, part in flux.items()})
@@ -117,4 +114,4 @@ def test_rows_equal_set_adapters(flux, flux_pairs, tmp_path):
         output_type="latent",
     ).images
     (found,) = denoise_all(model, [model.trajectory(request)])
-    assert difference(found, FluxPipeline._unpack_latents(wanted, 32, 32, 8)) <= 1e-5
+    assert difference_of(found, FluxPipeline._unpack_latents(wanted, 32, 32, 8)) <= 1e-5

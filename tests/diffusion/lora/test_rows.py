@@ -8,6 +8,7 @@ from diffusion.request import ImageRequest
 from diffusion.sampling.trajectory import denoise_all
 from tests.support.lora_files import merge
 from tests.support.models import model_of
+from tests.support.parity import difference_of
 
 SCALES = {"style": 2 / 4, "texts": 2 / 4, "convs": 2 / 3}  # alpha / rank of the files
 MIXED = [
@@ -28,31 +29,27 @@ def merged_latents(components, pairs, request):
     return denoise_all(model, [model.trajectory(request.replace(loras=()))])[0]
 
 
-def difference(found, wanted):
-    return ((found - wanted).abs().max() / wanted.abs().max()).item()
-
-
 def test_mixed_rows_equal_merged_weights(model, components, pairs):
     together = denoise_all(model, [model.trajectory(request) for request in MIXED])
     without = denoise_all(model, [model.trajectory(request.replace(loras=())) for request in MIXED])
     for request, found, plain in zip(MIXED, together, without, strict=True):
         wanted = merged_latents(components, pairs, request)
-        print(f"{request.loras}: {difference(found, wanted):.1e}, changes {difference(plain, wanted):.2f}")
-        assert difference(found, wanted) <= 1e-5
-        assert not request.loras or difference(plain, wanted) > 0.01
+        print(f"{request.loras}: {difference_of(found, wanted):.1e}, changes {difference_of(plain, wanted):.2f}")
+        assert difference_of(found, wanted) <= 1e-5
+        assert not request.loras or difference_of(plain, wanted) > 0.01
 
 
 def test_mixed_rows_equal_each_alone(model):
     together = denoise_all(model, [model.trajectory(request) for request in MIXED])
     for request, found in zip(MIXED, together, strict=True):
-        assert difference(found, denoise_all(model, [model.trajectory(request)])[0]) <= 1e-4
+        assert difference_of(found, denoise_all(model, [model.trajectory(request)])[0]) <= 1e-4
 
 
 def test_one_row_with_a_lora_does_not_change_others(model):
     requests = [request.replace(guidance_scale=1.0, steps=2) for request in (MIXED[0], MIXED[1])]
     together = denoise_all(model, [model.trajectory(request) for request in requests])
     for request, found in zip(requests, together, strict=True):
-        assert difference(found, denoise_all(model, [model.trajectory(request)])[0]) <= 1e-4
+        assert difference_of(found, denoise_all(model, [model.trajectory(request)])[0]) <= 1e-4
 
 
 def test_pictures_without_lora_are_the_same_to_the_byte(model, components):
@@ -85,7 +82,7 @@ def test_a_compiled_model_draws_rows_with_loras_by_the_uncompiled_network(model,
     found = denoise_all(model, [model.trajectory(request) for request in MIXED[:2]])
     assert calls == [(2, {"prompt_embeds"})] * MIXED[0].steps
     for latents, plain in zip(found, wanted, strict=True):
-        assert difference(latents, plain) <= 1e-5
+        assert difference_of(latents, plain) <= 1e-5
 
 
 def test_a_copy_of_an_adapted_network_draws_without_loras(model, networks):

@@ -12,6 +12,7 @@ from diffusion.request import ImageRequest
 from diffusion.sampling.trajectory import denoise_all
 from tests.support import tiny_xl
 from tests.support.lora_files import ATTENTION, TEXT, merge, random_pairs, write_diffusers, write_kohya, write_kohya_xl
+from tests.support.parity import difference_of
 
 NETWORKS = ("unet", "text_encoder", "text_encoder_2")
 SCALE = 2 / 4  # alpha / rank of the files
@@ -46,10 +47,6 @@ def xl_model(xl, xl_folder):
     return model
 
 
-def difference(found, wanted):
-    return ((found - wanted).abs().max() / wanted.abs().max()).item()
-
-
 def test_kohya_and_diffusers_files_are_identical(xl, xl_pairs, xl_folder):
     catalogue = LoraCatalogue([xl_folder], layer_index({name: xl[name] for name in NETWORKS}, "Stable Diffusion XL"))
     catalogue.refresh()
@@ -69,8 +66,8 @@ def test_mixed_rows_equal_merged_weights(xl, xl_pairs, xl_model):
     for request, found, components in zip(REQUESTS, together, (xl, parts), strict=True):
         alone = tiny_xl.model_of(components)
         (wanted,) = denoise_all(alone, [alone.trajectory(request.replace(loras=()))])
-        print(f"{request.loras}: {difference(found, wanted):.1e}")
-        assert difference(found, wanted) <= 1e-5
+        print(f"{request.loras}: {difference_of(found, wanted):.1e}")
+        assert difference_of(found, wanted) <= 1e-5
 
 
 def test_a_lora_of_stable_diffusion_1_is_refused_by_name(xl_model, networks, pairs, tmp_path):
