@@ -179,15 +179,12 @@ async def test_a_switch_keeps_waiting_jobs_with_loras_that_the_new_model_has(eng
     async with Engine(engine_model) as engine:
         engine.pause()
         job = engine.submit(asked("style"))
-        switching = asyncio.create_task(engine.switch(lambda: (other, None)))
+        await engine.switch(lambda: (other, None))
         engine.resume()
-        await switching
         assert (await job).images
-        refused = engine.submit(asked("texts"))
         engine.pause()
-        switching = asyncio.create_task(engine.switch(lambda: (without, None)))
-        engine.resume()
-        await switching
+        refused = engine.submit(asked("texts"))
+        await engine.switch(lambda: (without, None))
         with pytest.raises(InvalidRequestError, match="There are no LoRAs for this model here"):
             await refused
 
