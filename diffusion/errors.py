@@ -13,7 +13,8 @@ DarkroomError
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from diffusion.redaction import redact
@@ -43,21 +44,11 @@ class SeveralInvalidError(InvalidRequestError):
         self.errors = tuple(errors)
 
 
-def raise_all(errors: Iterable[InvalidRequestError]) -> None:
-    """Raise ``errors`` as one error, so that a member reads all at once, each sentence once."""
-    singles = [single for error in errors for single in getattr(error, "errors", (error,))]
-    found = list({str(single): single for single in singles}.values())
-    if len(found) > 1:
-        raise SeveralInvalidError(found)
-    if found:
-        raise found[0]
-
-
+@dataclass
 class Problems:
-    """Collects the errors of several values for `raise_all`."""
+    """Collects the errors of several values, so that a member reads all at once."""
 
-    def __init__(self, errors: Iterable[InvalidRequestError] = ()) -> None:
-        self.errors = list(errors)
+    errors: list[InvalidRequestError] = field(default_factory=list)
 
     @contextlib.contextmanager
     def collect(self) -> Iterator[None]:
@@ -68,8 +59,13 @@ class Problems:
             self.errors.append(error)
 
     def report(self) -> None:
-        """Raise what was collected, if anything."""
-        raise_all(self.errors)
+        """Raise what was collected, if anything, as one error with each sentence once."""
+        singles = [single for error in self.errors for single in getattr(error, "errors", (error,))]
+        found = list({str(single): single for single in singles}.values())
+        if len(found) > 1:
+            raise SeveralInvalidError(found)
+        if found:
+            raise found[0]
 
 
 class InvalidImageError(DarkroomError):

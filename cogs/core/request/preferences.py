@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass
 
 from cogs.core.request.options import parse_size
 from cogs.core.request.prompt import STYLE_LIMIT
-from diffusion.errors import InvalidRequestError, Problems, raise_all
+from diffusion.errors import InvalidRequestError, Problems
 from diffusion.families.defaults import QUALITIES
 from diffusion.request import SAMPLER_NAMES
 from diffusion.text import plural
@@ -91,7 +91,8 @@ class Preferences:
         problems = Problems()
         with problems.collect():
             parse_size(self.size)
-        raise_all([*problems.errors, *self._find_errors()])
+        problems.errors += self._find_errors()
+        problems.report()
 
     def _find_errors(self) -> Iterator[InvalidRequestError]:
         for field, (least, most) in RANGES.items():
@@ -124,7 +125,7 @@ class Preferences:
             return Preferences(**{field.name: getattr(self, field.name) for field in fields(self)} | changes)
         except ValidationError as error:
             unreadable = dict.fromkeys(str(each["loc"][0]) for each in error.errors())
-            raise_all(map(_out_of_range, unreadable))
+            Problems(list(map(_out_of_range, unreadable))).report()
             raise
 
 
