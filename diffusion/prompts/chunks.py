@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
-from diffusion.prompts.syntax import Part, parse
+from diffusion.prompts.syntax import SYNTAX, Part, parse
 
 MAX_CHUNKS: Final = 4  # of a prompt: each lengthens the attention of all that share its network calls
 PROMPTS_CACHED: Final = 64  # a request is validated several times before it is drawn
@@ -66,6 +66,10 @@ class Chunker:
 
     def _split(self, text: str) -> list[Chunk]:
         """Return the chunks of ``text``, at least one. They are shared: do not change them."""
+        if not self.embeddings and not SYNTAX.search(text):
+            ids = [*self._tokenize([text])[0]]
+            if len(ids) <= self.size:
+                return [Chunk(ids, [1.0] * len(ids))]
         chunks = [Chunk()]
         comma = -1  # the place of the last comma in the last chunk
         for part, words in self._tokenized(parse(text)):

@@ -16,6 +16,7 @@ SPECIAL: Final = re.compile(r"\\[\\()\[\]]|[()\[\]]")
 WEIGHT: Final = re.compile(r"(?<!\d):\s{0,3}\d\s{0,3}$|:\s{0,3}(?:\d\.\d{0,4}|\.\d{1,4})\s{0,3}$")
 LONGEST_WEIGHT: Final = 14  # characters
 BREAK: Final = re.compile(r"(?<!\w)BREAK(?!\w)")
+SYNTAX: Final = re.compile(f"{SPECIAL.pattern}|{BREAK.pattern}")  # what a prompt has that is more than one part
 PARTNERS: Final = {")": "(", "]": "["}
 
 
