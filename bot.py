@@ -70,7 +70,7 @@ class Darkroom(commands.AutoShardedBot):
         self._syncing: asyncio.Task[None] | None = None
         discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False  # the bot never speaks
         super().__init__(
-            commands.when_mentioned,
+            command_prefix=(),  # all commands are slash commands
             intents=INTENTS,
             help_command=None,
             tree_cls=CommandTree,
@@ -92,9 +92,6 @@ class Darkroom(commands.AutoShardedBot):
             self._syncing = asyncio.create_task(sync_commands(self.tree))
             await asyncio.wait([self._syncing], timeout=SYNC_WAIT_SECONDS)
         await self.service.open(self)
-
-    async def on_message(self, message: discord.Message, /) -> None:
-        """Look for no command in a message: all commands are slash commands."""
 
     async def close(self) -> None:
         """Close the connection to Discord."""

@@ -31,7 +31,7 @@ class AboutCog(commands.Cog):
     @commands.Cog.listener()
     async def on_message(self, message: discord.Message) -> None:
         """Answer a member who writes to the bot instead of using a command."""
-        if not self._is_for_bot(message) or self._mentions.update_rate_limit(message):
+        if message.author.bot or not self._is_for_bot(message) or self._mentions.update_rate_limit(message):
             return
         text = mention_text(self.service.engine.model.defaults, self._language(message))
         reference = message.to_reference(fail_if_not_exists=False)
@@ -40,7 +40,7 @@ class AboutCog(commands.Cog):
 
     def _is_for_bot(self, message: discord.Message) -> bool:
         """Return whether a member speaks to the bot; a mere reply to its message does not count."""
-        if message.author.bot or message.type not in (discord.MessageType.default, discord.MessageType.reply):
+        if message.type not in (discord.MessageType.default, discord.MessageType.reply):
             return False
         if isinstance(message.channel, discord.DMChannel):
             return True
