@@ -53,7 +53,10 @@ class ImagineCog(commands.Cog):
         if context is None:
             return
         await self.service.accept(context, request, private=options.private, spoiler=options.spoiler)
-        if notes := (*self.service.builder.notes(parsed), *self.service.builder.lora_notes(request)):
+        notes = self.service.builder.notes(parsed)
+        if request.loras:
+            notes += self.service.builder.lora_notes(request)
+        if notes:
             await send_notes(context, notes)
 
 

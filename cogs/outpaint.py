@@ -62,7 +62,7 @@ class OutpaintCog(commands.Cog):
         async def prepare() -> ImageRequest:
             picture = await fetch_image(image)
             width, height = builder.fit_aspect(grow(picture.size, direction, share), context.limits)
-            cell = builder.model.latent_factor
+            cell = self.service.engine.model.latent_factor
             canvas, hole = await asyncio.to_thread(
                 extend_canvas, picture, direction, share=share, size=(width, height), cell=cell
             )

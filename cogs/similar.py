@@ -57,7 +57,7 @@ class SimilarCog(commands.Cog):
             if similarity is not None and start_step is not None:
                 raise InvalidRequestError("start_step", "Please give a similarity or a start step, not both.")
         with problems.collect():
-            even = replace(options, sampler=self.service.builder.model.even_sampler)
+            even = replace(options, sampler=self.service.engine.model.even_sampler)
             checked = self.service.builder.check(asked, parsed, even)
             checked.replace(start_step=start_step or 0)
         problems.report()
@@ -85,7 +85,7 @@ def similar_request(
     size = {}
     if options.size is None and "aspect" not in parsed.flags:
         size["width"], size["height"] = builder.fit_aspect(image.size, context.limits)
-    request = builder.build(context, parsed, replace(options, sampler=builder.model.even_sampler), image=image, **size)
+    request = builder.build(context, parsed, replace(options, sampler=builder.engine.model.even_sampler), image=image, **size)
     kept = DEFAULT_SIMILARITY if similarity is None else similarity
     return request.replace(start_step=start_step_for(kept, request.steps))
 

@@ -2,14 +2,14 @@
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from PIL import Image
 
-from diffusion.errors import InvalidRequestError, Problems, raise_all
-from diffusion.text import plural
+from diffusion.errors import InvalidRequestError, Problems
+from diffusion.text import N_, plural
 
 SAMPLER_NAMES: Final = {
     "lms": "LMS",
@@ -43,6 +43,7 @@ UPSCALES: Final = (1, 2, 4)
 MAX_LORAS: Final = 5
 MAX_LORA_WEIGHT: Final = 4.0
 STRETCH: Final = 2  # the longest side of a picture, as a multiple of the largest square's
+ABOVE_LIMIT: Final = N_("The {field} may be at most {most} here, not {value}.")
 MAX_UPSCALED_SIDE: Final = 2048  # pixels: a larger PNG may exceed the 10 MiB that Discord takes
 
 
@@ -63,22 +64,39 @@ class Limits:
         """The most pixels of one side."""
         return STRETCH * self.side
 
-    @property
-    def pixels(self) -> int:
-        """The most pixels of a picture."""
-        return self.side**2
+    def find_errors(self, values: Mapping[str, Any]) -> Iterator[InvalidRequestError]:
+        """Yield an error for each of ``values``, by their names in a request, that exceeds its limit.
+
+        The number of pixels counts unless a side alone is too long. ``frames`` are the ``count`` of a morph.
+        """
+        width, height = values.get("width", 0), values.get("height", 0)
+        if max(width, height) <= self.longest_side and width * height > self.side**2:
+            yield InvalidRequestError(
+                "size",
+                "A picture may have as many pixels as {most}x{most} here, and {width}x{height} has more."
+                " Choose a smaller size.",
+                most=self.side,
+                width=width,
+                height=height,
+            )
+        sides = dict.fromkeys(("width", "height"), self.longest_side)
+        for field, most in (sides | {"steps": self.steps, "count": self.count, "frames": self.frames}).items():
+            if values.get(field, 0) > most:
+                yield InvalidRequestError(field, ABOVE_LIMIT, most=most, value=values[field])
 
     def allow_size(self, width: float, height: float) -> bool:
         """Whether a picture may have this size."""
-        return max(width, height) <= self.longest_side and width * height <= self.pixels
+        return max(width, height) <= self.longest_side and width * height <= self.side**2
 
     def shrink_size(self, width: float, height: float, grid: int) -> tuple[int, int]:
         """Shrink a size to these limits and to the nearest multiples of ``grid`` within them."""
-        scale = min(1, self.longest_side / max(width, height), (self.pixels / (width * height)) ** 0.5) / grid
-        most = max(1, self.longest_side // grid)
+        longest = self.longest_side
+        pixels = self.side**2
+        scale = min(1, longest / max(width, height), (pixels / (width * height)) ** 0.5) / grid
+        most = max(1, longest // grid)
         columns = min(max(1, round(width * scale)), most)
         rows = min(max(1, round(height * scale)), most)
-        while columns * rows * grid**2 > self.pixels and max(columns, rows) > 1:
+        while columns * rows * grid**2 > pixels and max(columns, rows) > 1:
             columns, rows = (columns - 1, rows) if columns >= rows else (columns, rows - 1)
         return columns * grid, rows * grid
 
@@ -129,7 +147,7 @@ class ImageRequest:
     clip_skip: int = 1
 
     def __post_init__(self) -> None:
-        raise_all(self._find_errors())
+        Problems(list(self._find_errors())).report()
 
     def _find_errors(self) -> Iterator[InvalidRequestError]:
         if not self.prompt.strip() and self.image is None:
@@ -244,18 +262,9 @@ class ImageRequest:
 
     def validate_limits(self, limits: Limits) -> None:
         """Raise `InvalidRequestError` if a value exceeds ``limits``."""
-        problems = Problems()
-        for field, value, most in (
-            ("width", self.width, limits.longest_side),
-            ("height", self.height, limits.longest_side),
-            ("steps", self.steps, limits.steps),
-            ("frames", self.count, limits.frames) if self.morph_to else ("count", self.count_each, limits.count),
-        ):
-            with problems.collect():
-                validate_most(field, value, most)
-        with problems.collect():
-            validate_pixels(self.width, self.height, limits)
-        problems.report()
+        count = {"frames": self.count} if self.morph_to else {"count": self.count_each}
+        values = {"width": self.width, "height": self.height, "steps": self.steps}
+        Problems(list(limits.find_errors(values | count))).report()
 
     @property
     def uses_classifier(self) -> bool:
@@ -300,7 +309,7 @@ class ImageRequest:
 
     def single(self, index: int) -> "ImageRequest":
         """Return the request for image ``index`` alone, or the whole morph."""
-        if self.morph_to:
+        if self.morph_to or (self.count == 1 and not self.variants):
             return self
         prompt = self.variants[index // self.count_each] if self.variants else self.prompt
         return self.replace(prompt=prompt, variants=(), seed=self.seeds[index], count=1)
@@ -333,19 +342,7 @@ def random_seed() -> int:
 def validate_most(field: str, value: int, most: int) -> None:
     """Raise `InvalidRequestError` if ``value`` exceeds the limit ``most``."""
     if value > most:
-        raise InvalidRequestError(field, "The {field} may be at most {most} here, not {value}.", most=most, value=value)
-
-
-def validate_pixels(width: int, height: int, limits: Limits) -> None:
-    """Raise `InvalidRequestError` for more pixels than ``limits`` allow, unless a side alone is too long."""
-    if max(width, height) <= limits.longest_side and width * height > limits.pixels:
-        raise InvalidRequestError(
-            "size",
-            "A picture may have as many pixels as {most}x{most} here, and {width}x{height} has more. Choose a smaller size.",
-            most=limits.side,
-            width=width,
-            height=height,
-        )
+        raise InvalidRequestError(field, ABOVE_LIMIT, most=most, value=value)
 
 
 def start_step_for(similarity: float, steps: int) -> int:

@@ -4,6 +4,7 @@ Precedence: the command's options, the prompt's flags, a chosen quality, the sty
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from PIL import Image
@@ -14,7 +15,6 @@ from cogs.core.request.prompt import ParsedPrompt, clean, take_loras, validate_p
 from cogs.core.request.prompt_matrix import expand, prompt_fields
 from cogs.core.request.styles import Style, find_style, styles_of_words
 from diffusion.errors import Problems
-from diffusion.families.spec import ModelSpec
 from diffusion.lora.tags import Loras, join_loras
 from diffusion.request import (
     MAX_UPSCALED_SIDE,
@@ -23,8 +23,6 @@ from diffusion.request import (
     Limits,
     random_seed,
     start_step_for,
-    validate_most,
-    validate_pixels,
 )
 from diffusion.serving.interface import ImageEngine
 from diffusion.text import Text
@@ -45,24 +43,20 @@ class RequestBuilder:
         self.custom_styles = custom_styles
 
     @property
-    def model(self) -> ModelSpec:
-        """The present model."""
-        return self.engine.model
-
-    @property
     def styles(self) -> Mapping[str, Style]:
         """The styles that members can choose by name."""
-        return self.custom_styles or styles_of_words(self.model.defaults.styles)
+        return self.custom_styles or styles_of_words(self.engine.model.defaults.styles)
 
     def build(self, context: Context, prompt: ParsedPrompt, options: Options = NO_OPTIONS, **fields: Any) -> ImageRequest:
         """Return the request of a member; raises `InvalidRequestError`.
 
         ``fields`` of `ImageRequest` override everything else.
         """
+        model = self.engine.model
         preferred = context.preferences.style if prompt.text else None
         style_name = options.style or prompt.flags.get("style") or preferred
         style = None
-        problems = Problems(prompt.errors)
+        problems = Problems(list(prompt.errors))
         with problems.collect():
             style = self._style(style_name) if style_name else None
         settings = self._defaults(context, style)
@@ -73,12 +67,12 @@ class RequestBuilder:
         with problems.collect():
             settings |= options.request_fields()
         settings |= fields
-        self._lower(settings, _maxima(context.limits), context.limits, problems)
-        self._check_sampler(settings, problems)
-        settings.setdefault("upscale", self._default_upscale(settings["width"], settings["height"]))
+        self._replace_invalid(settings, context.limits, problems)
+        most = min(model.defaults.upscale, MAX_UPSCALED_SIDE // max(settings["width"], settings["height"]))
+        settings.setdefault("upscale", max((factor for factor in UPSCALES if factor <= most), default=1))
         with problems.collect():
-            request = self.model.request(**self._with_prompt(settings, prompt, style))
-            self.model.validate(request)
+            request = model.request(**self._with_prompt(settings, prompt, style))
+            model.validate(request)
         problems.report()
         return request
 
@@ -97,16 +91,13 @@ class RequestBuilder:
         style_name = prompt.flags.get("style")
         style = self._style(style_name) if style_name else None
         settings = {"count": request.count_each} | fields | self._flags(prompt, context.limits)
-        problems = Problems(prompt.errors)
-        maxima = _maxima(context.limits)
-        if request.morph_to:
-            maxima["count"] = context.limits.frames
-        self._lower(settings, maxima, context.limits, problems)
-        self._check_sampler(settings, problems)
+        problems = Problems(list(prompt.errors))
+        limits = replace(context.limits, count=context.limits.frames) if request.morph_to else context.limits
+        self._replace_invalid(settings, limits, problems)
         start_step = start_step_for(request.start_step / request.steps, settings.get("steps", request.steps))
         with problems.collect():
             edited = request.replace(start_step=start_step, **self._with_prompt(settings, prompt, style))
-            self.model.validate(edited)
+            self.engine.model.validate(edited)
         problems.report()
         return edited
 
@@ -122,27 +113,29 @@ class RequestBuilder:
 
     def notes(self, *prompts: ParsedPrompt) -> tuple[Text, ...]:
         """Return the notes on ``prompts`` that hold for the model."""
-        is_plain = not self.model.chunk_tokens
+        is_plain = not self.engine.model.chunk_tokens
         notes = [note for prompt in prompts for note in (*prompt.notes, *(prompt.plain_notes if is_plain else ()))]
         return tuple({str(note): note for note in notes}.values())
 
-    def lora_notes(self, request: ImageRequest) -> list[Text]:
+    def lora_notes(self, request: ImageRequest) -> tuple[Text, ...]:
         """Return a note on each LoRA of ``request`` whose trigger words are not in its prompts."""
         typed = " ".join(request.prompts).lower()
-        loras = [self.model.loras[name] for name, _ in request.loras if name in self.model.loras]
+        offered = self.engine.model.loras
+        loras = [offered[name] for name, _ in request.loras if name in offered]
         silent = [lora for lora in loras if lora.triggers and not any(word.lower() in typed for word in lora.triggers)]
-        return [
+        return tuple(
             Text(
                 "The LoRA {name} was trained with these words: {words}. Add one to the prompt if you do not see its effect.",
                 name=lora.name,
                 words=", ".join(f"“{word}”" for word in lora.triggers),
             )
             for lora in silent
-        ]
+        )
 
     def fit_aspect(self, aspect: tuple[float, float], limits: Limits) -> tuple[int, int]:
         """Return the size with the ratio ``aspect`` and the area of the model's square."""
-        return limits.shrink_size(*self.model.size_of(aspect[0] / aspect[1]), self.model.grid)
+        model = self.engine.model
+        return limits.shrink_size(*model.size_of(aspect[0] / aspect[1]), model.grid)
 
     def _with_prompt(self, settings: dict[str, Any], prompt: ParsedPrompt, style: Style | None) -> dict[str, Any]:
         """Return ``settings`` with the prompts and LoRAs in the style, and its negative prompt."""
@@ -152,30 +145,33 @@ class RequestBuilder:
         if style:
             text, styled = take_loras(clean(style.apply(text)))
             variants = expand(text)
-            if style.negative and self.model.reads_negative_prompt:
+            if style.negative and self.engine.model.reads_negative_prompt:
                 negatives = (settings.get("negative_prompt"), style.negative)
                 settings = settings | {"negative_prompt": NEGATIVES_JOINER.join(filter(None, negatives))}
-        loras = self._offered(join_loras(styled, prompt.loras, settings.get("loras", ())))
-        return settings | {"loras": loras} | prompt_fields(validate_prompt(text), variants, settings["count"])
+        loras = (*styled, *prompt.loras, *settings.get("loras", ()))
+        offered = self._offered(loras) if loras else ()
+        return settings | {"loras": offered} | prompt_fields(validate_prompt(text), variants, settings["count"])
 
     def _offered(self, loras: Loras) -> Loras:
-        """Return ``loras`` by the names that the model offers, in whichever case they were typed."""
-        names = {name.lower(): name for name in self.model.loras}
+        """Return ``loras`` by the names that the model offers, in whichever case they were typed; the last of a name counts."""
+        names = {name.lower(): name for name in self.engine.model.loras}
         return join_loras(((names.get(name.lower(), name), weight) for name, weight in loras))
 
-    def _default_upscale(self, width: int, height: int) -> int:
-        """Return the model's own upscale, lowered to what such a picture allows."""
-        most = min(self.model.defaults.upscale, MAX_UPSCALED_SIDE // max(width, height))
-        return max((factor for factor in UPSCALES if factor <= most), default=1)
+    def _replace_invalid(self, settings: dict[str, Any], limits: Limits, problems: Problems) -> None:
+        """Note what is above ``limits`` and a sampler that the model does not have, and replace them in ``settings``.
 
-    def _check_sampler(self, settings: dict[str, Any], problems: Problems) -> None:
-        """Note a sampler that the model does not have, and leave it out of ``settings``."""
-        if "sampler" in settings:
-            before = len(problems.errors)
+        So nothing that follows from them is reported, too.
+        """
+        model = self.engine.model
+        if above := list(limits.find_errors(settings)):
+            problems.errors += above
+            settings |= {error.field: error.values["most"] for error in above if error.field in settings}
+            if "width" in settings and not limits.allow_size(settings["width"], settings["height"]):
+                size = limits.shrink_size(settings["width"], settings["height"], model.grid)
+                settings["width"], settings["height"] = size
+        if "sampler" in settings and settings["sampler"] not in model.samplers:
             with problems.collect():
-                self.model.validate_sampler(settings["sampler"])
-            if len(problems.errors) > before:
-                del settings["sampler"]
+                model.validate_sampler(settings.pop("sampler"))
 
     def _style(self, name: str) -> Style | None:
         return find_style(self.styles, clean(name))
@@ -189,25 +185,8 @@ class RequestBuilder:
 
     def _preset(self, quality: str, limits: Limits) -> dict[str, Any]:
         """Return the settings of a chosen quality, with no more steps than allowed."""
-        preset = self.model.defaults.of(quality)
+        preset = self.engine.model.defaults.of(quality)
         return preset | {"steps": min(preset["steps"], limits.steps)}
-
-    def _lower(self, settings: dict[str, Any], maxima: Mapping[str, int], limits: Limits, problems: Problems) -> None:
-        """Lower ``settings`` to ``maxima`` and their size to ``limits``, and note those above.
-
-        So nothing that follows from them is reported, too.
-        """
-        if "width" in settings:
-            with problems.collect():
-                validate_pixels(settings["width"], settings["height"], limits)
-        for field, most in maxima.items():
-            if field in settings:
-                with problems.collect():
-                    validate_most(field, settings[field], most)
-                settings[field] = min(settings[field], most)
-        if "width" in settings and not limits.allow_size(settings["width"], settings["height"]):
-            size = limits.shrink_size(settings["width"], settings["height"], self.model.grid)
-            settings["width"], settings["height"] = size
 
     def _defaults(self, context: Context, style: Style | None) -> dict[str, Any]:
         """Return the settings that the member left open, lowered to the limits.
@@ -216,24 +195,20 @@ class RequestBuilder:
         """
         preferred = context.preferences
         limits = context.limits
-        model = self.engine.model.defaults
-        preset = model.of(preferred.quality or "standard")
-        side = self.engine.model.sample_side
+        model = self.engine.model
+        preset = model.defaults.of(preferred.quality or "standard")
+        side = model.sample_side
         width, height = parse_size(preferred.size) if preferred.size else (side, side)
-        width, height = limits.shrink_size(width or side, height or side, self.engine.model.grid)
+        width, height = limits.shrink_size(width or side, height or side, model.grid)
         steps = (style and style.steps) or preferred.steps or preset["steps"]
-        guidance_scales = (style and style.guidance, preferred.guidance, model.guidance_scale)
+        guidance_scales = (style and style.guidance, preferred.guidance, model.defaults.guidance_scale)
         return {
             "width": width,
             "height": height,
             "steps": min(steps, limits.steps),
             "guidance_scale": next(scale for scale in guidance_scales if scale is not None),
-            "sampler": preferred.sampler if preferred.sampler in self.model.samplers else preset["sampler"],
+            "sampler": preferred.sampler if preferred.sampler in model.samplers else preset["sampler"],
             "guidance_interval": preset["guidance_interval"],
             "seed": random_seed(),
             "count": 1,
         }
-
-
-def _maxima(limits: Limits) -> dict[str, int]:
-    return {"width": limits.longest_side, "height": limits.longest_side, "steps": limits.steps, "count": limits.count}

@@ -264,7 +264,7 @@ def _fitting_size(found: dict[str, Any], grid: int, limits: Limits) -> tuple[int
     width, height = found.get("width") or 0, found.get("height") or 0
     if width < 1 or height < 1:
         return None
-    scale = min(1.0, limits.longest_side / max(width, height), (limits.pixels / (width * height)) ** 0.5)
+    scale = min(1.0, limits.longest_side / max(width, height), (limits.side**2 / (width * height)) ** 0.5)
     return max(grid, int(width * scale) // grid * grid), max(grid, int(height * scale) // grid * grid)
 
 
