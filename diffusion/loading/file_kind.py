@@ -6,19 +6,21 @@ from pathlib import Path
 from typing import Final
 
 from diffusion.families.registry import FAMILIES
-from diffusion.loading.index import SAFETENSORS, unsupported
+from diffusion.loading.index import CONTROLNET, IP_ADAPTER, LORA, SAFETENSORS, VAE, unsupported
 
 GGUF: Final = b"GGUF"
 PICKLES: Final = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04")  # torch's archives and plain pickles
 PICKLE_SUFFIXES: Final = (".ckpt", ".pt", ".pth", ".bin")
 UNET: Final = "model.diffusion_model."
+EMBEDDING: Final = "an embedding (textual inversion). Put it into the folder that EMBEDDINGS names"
 # What a name shows, the surest first. Names of UNets in diffusers' layout also begin those of some adapters.
 KINDS: Final = {
-    "an embedding (textual inversion), which is a word for another model": r"emb_params|string_to_(param|token)|^clip_[gl]$",
+    EMBEDDING: r"emb_params|string_to_(param|token)|^clip_[gl]$",
+    "a DoRA, which only changes another model": r"dora_scale|lora_magnitude_vector",
     "a LyCORIS network, which only changes another model": r"hada_w1|lokr_w1|oft_(blocks|diag)|glora",
-    "a LoRA, which only changes another model": r"lora_(unet|te|transformer|[AB]\b|up\b|down\b|linear)|lora\.(up|down)",
-    "a ControlNet, which only guides another model": r"^control_model|controlnet|control_all_x|control_layers|input_hint_block",
-    "an IP-Adapter, which only guides another model": r"^(image_proj|ip_adapter)\.",
+    LORA: r"lora_(unet|te|transformer|[AB]\b|up\b|down\b|linear)|lora\.(up|down)",
+    CONTROLNET: r"^control_model|controlnet|control_all_x|control_layers|input_hint_block",
+    IP_ADAPTER: r"^(image_proj|ip_adapter)\.",
     "a T2I-Adapter, which only guides another model": r"^(adapter\.)?body\.\d+\.(resnets|block)",
     "a motion module, which only changes another model": r"motion_modules",
     "quantized by bitsandbytes": r"\.(absmax|quant_map|quant_state)\b",
@@ -39,7 +41,7 @@ KINDS: Final = {
     "of Stable Cascade": r"clip_txt_mapper|channelwise",
     "of LTX-Video": r"patchify_proj",
     "of Wan": r"(^|\.)head\.modulation",
-    "a network that enlarges pictures": r"RRDB|\brdb\d|^conv_first\.|^model\.\d+\.sub\.",
+    "a network that enlarges pictures. The setting UPSCALER may name it": r"RRDB|\brdb\d|^conv_first\.|^model\.\d+\.sub\.",
     "a text encoder": r"^(transformer\.)?(text_model|resblocks)\.|^encoder\.block\.\d|^(model\.)?layers\.\d+\.self_attn",
     "a network that reads pictures": r"^(vision_model|visual)\.",
 }
@@ -59,7 +61,7 @@ def check_format(path: Path) -> None:
     if suffix in PICKLE_SUFFIXES or start.startswith(PICKLES):
         raise ValueError("a single file must be in safetensors. Opening a pickle can run any code, so it is not read.")
     if not path.is_file():
-        raise ValueError("there is no such file.")
+        raise ValueError("there is no such file. Correct the path.")
     if suffix not in SAFETENSORS:
         raise ValueError(f"a single file must be in safetensors, and this one ends in {suffix or 'no suffix'}.")
 
@@ -71,13 +73,17 @@ def describe(names: Collection[str]) -> str:
         if any(expression.search(name) for name in names):
             return _only_as_folder(kind) or unsupported(kind)
     if any(AUTOENCODER.search(name) for name in names) and not any(name.startswith(UNET) for name in names):
-        return unsupported("an autoencoder alone, which the setting VAE may name")
+        return unsupported(VAE)
     if any(DIFFUSERS_UNET.search(name) for name in names):
         return unsupported("one network of a model in diffusers' layout. Name the folder that holds all parts")
     if len(names) == 1:
-        return unsupported("an embedding (textual inversion) or another single tensor")
+        return unsupported(
+            "a single tensor. If it is an embedding (textual inversion), put it into the folder that EMBEDDINGS names"
+        )
     if any(name.startswith(UNET) for name in names):
-        return "it has no text encoder of Stable Diffusion 1, 2 or XL."
+        return (
+            "it has no text encoder of Stable Diffusion 1, 2 or XL. Name a file that has one, or a folder in diffusers' layout."
+        )
     return unsupported("none of the models that are known here")
 
 

@@ -19,6 +19,9 @@ def load_folder(family: type[Family], folder: Path, dtype: torch.dtype) -> dict[
 
     Raises what the libraries raise for a part that is missing or damaged, `ValueError` or `NoWeightsError`.
     """
+    for name, kind in family.parts.items():  # before any weights are read
+        if issubclass(kind, nn.Module):
+            _variant(folder, name, dtype)
     index = Configs(folder, ()).read(INDEX_FILE) or {}
     parts: dict[str, Any] = {name: index[name] for name in family.index_settings if name in index}
     for name, kind in family.parts.items():
@@ -36,18 +39,21 @@ def load_network(kind: Any, folder: Path, name: str, dtype: torch.dtype) -> Any:
 
     Raises `ValueError` if weights are missing.
     """
-    files = [f"{name}/{file.name}" for file in (folder / name).glob("*")]
     loaded, report = kind.from_pretrained(
         folder,
         subfolder=name,
         dtype=dtype,
         use_safetensors=True,
-        variant=variant_of(files, name, dtype != torch.float32),
+        variant=_variant(folder, name, dtype),
         output_loading_info=True,
     )
     if missing := sorted(report["missing_keys"]):  # they would be random numbers
         raise ValueError(f"{missing[0]} of its {name} and {len(missing) - 1} more are missing.")
     return loaded
+
+
+def _variant(folder: Path, name: str, dtype: torch.dtype) -> str | None:
+    return variant_of([f"{name}/{file.name}" for file in (folder / name).glob("*")], name, dtype != torch.float32)
 
 
 def networks_of(parts: Mapping[str, Any]) -> dict[str, nn.Module]:

@@ -25,9 +25,10 @@ from diffusion.errors import ModelLoadError
 
 HUB_ID: Final = re.compile(r"[\w-][\w.-]*(?:/[\w-][\w.-]*)?")
 WEIGHTS: Final = re.compile(
-    r"(?:model|diffusion_pytorch_model)(?:\.(?P<variant>\w+))?(?:-\d+-of-\d+)?\.safetensors(?:\.index(?:\.(?P<index>\w+))?\.json)?"
+    r"(?:model|diffusion_pytorch_model)(?:\.(?P<variant>\w+))?(?:-(?P<shard>\d+)-of-(?P<shards>\d+))?\.safetensors(?:\.index(?:\.(?P<index>\w+))?\.json)?"
 )
 PICKLES: Final = (".bin", ".ckpt", ".pt", ".pth")
+OTHER_WEIGHTS: Final = (".onnx", ".msgpack", ".h5", ".gguf")
 TEXT_SUFFIXES: Final = (".json", ".txt", ".jinja")  # the last is how a prompt stands in a chat
 HALF: Final = "fp16"
 INDEX_FILE: Final = "model_index.json"
@@ -48,6 +49,7 @@ class Configs:
 
     folder: Path
     names: tuple[str, ...]
+    is_local: bool = False
 
     def read(self, name: str) -> dict[str, Any] | None:
         """Read the JSON file ``name``; None if there is none.
@@ -71,7 +73,9 @@ def fetch_configs(source: str) -> Configs:
     Raises `ModelLoadError` with what to do.
     """
     if Path(source).is_dir():
-        return Configs(Path(source), tuple(path.relative_to(source).as_posix() for path in _two_levels(Path(source))))
+        return Configs(
+            Path(source), tuple(path.relative_to(source).as_posix() for path in _two_levels(Path(source))), is_local=True
+        )
     try:
         info = _hub_info(source)
     except (HTTPError, OSError) as error:
@@ -145,22 +149,37 @@ def variant_of(names: Iterable[str], folder: str, half: bool) -> str | None:
     ``names`` are all files of the model. Raises `NoWeightsError` if there are none in safetensors.
     """
     here = [name.rpartition("/")[2] for name in names if name.rpartition("/")[0] == folder]
-    variants = {_variant(match) for name in here if (match := WEIGHTS.fullmatch(name))}
-    if HALF in variants and (half or None not in variants):
-        return HALF
-    if None in variants:
-        return None
+    found = [match for name in here if (match := WEIGHTS.fullmatch(name))]
+    variants = {_variant(match) for match in found}
+    if variants & {None, HALF}:
+        variant = HALF if HALF in variants and (half or None not in variants) else None
+        _assert_shards([match for match in found if _variant(match) == variant], folder)
+        return variant
     expected = f"{folder}/{'model' if folder in TRANSFORMERS_FOLDERS else 'diffusion_pytorch_model'}"
     missing = f"its {expected.removeprefix('/')}.safetensors is missing."
     if pickles := [name for name in here if name.endswith(PICKLES)]:
         missing += f" There is only {pickles[0]}, a pickle: opening one can run any code, so it is not read."
+    elif others := [name for name in here if name.endswith(OTHER_WEIGHTS)]:
+        missing += f" There is only {others[0]}, whose format is not read."
     raise NoWeightsError(missing)
+
+
+def _assert_shards(weights: Collection[re.Match[str]], folder: str) -> None:
+    """Raise `NoWeightsError` unless ``weights``, of one variant, are one whole file or all of its shards."""
+    files = [match for match in weights if not match[0].endswith(".json")]
+    if any(match["shard"] is None for match in files):
+        return
+    there = {int(match["shard"]) for match in files}
+    count = max((int(match["shards"]) for match in files), default=1)
+    if len(there) < count:
+        missing = next(number for number in range(1, count + 1) if number not in there)
+        raise NoWeightsError(f"of the weights of its {folder}, shard {missing} of {count} is missing. Get all shards.")
 
 
 def _wanted(files: Collection[RepoSibling], folders: Sequence[str], half: bool) -> Iterable[RepoSibling]:
     """Yield the files of ``folders`` to download: texts and one variant of weights."""
     names = [file.rfilename for file in files]
-    weighed = {name.rpartition("/")[0] for name in names if name.endswith((*PICKLES, ".safetensors"))}
+    weighed = {name.rpartition("/")[0] for name in names if name.endswith((*PICKLES, *OTHER_WEIGHTS, ".safetensors"))}
     variants = {folder: variant_of(names, folder, half) for folder in folders if folder in weighed}
     for file in files:
         folder, _, name = file.rfilename.rpartition("/")

@@ -1,5 +1,6 @@
 """Find the family of a model by its configurations, before any weights are read."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -10,12 +11,19 @@ from diffusion.errors import ModelLoadError
 from diffusion.families.family import Family
 from diffusion.families.registry import FAMILIES
 from diffusion.families.stable_diffusion import StableDiffusion
-from diffusion.loading.hub import INDEX_FILE, Configs, fetch_configs
+from diffusion.loading.hub import INDEX_FILE, PICKLES, Configs, fetch_configs
 
 MODULAR_INDEX_FILE: Final = "modular_model_index.json"
 SAFETENSORS: Final = (".safetensors", ".sft")
 FILES: Final = (*SAFETENSORS, ".ckpt", ".pt", ".pth", ".bin", ".gguf")
 LORA_FILES: Final = ("adapter_config.json", "pytorch_lora_weights.safetensors")
+LORA: Final = "a LoRA, which only changes another model. Put it into a folder that LORAS names"
+VAE: Final = "an autoencoder alone. The setting VAE may name it, for a model in one file that has none"
+CONTROLNET: Final = "a ControlNet, which only guides another model"
+IP_ADAPTER: Final = "an IP-Adapter, which only guides another model"
+IN_SAFETENSORS: Final = "Name the same model with its weights in safetensors."
+EXPORTS: Final = {r"Onnx|ORT": "ONNX", r"Flax": "Flax", r"OV": "OpenVINO"}  # formats by how pipelines of theirs begin
+EXPORT_FILES: Final = {".onnx": "ONNX", ".msgpack": "Flax", ".h5": "TensorFlow"}
 CLASSIFIER: Final = "classifier"  # the folder of a classifier of noisy latents, which this project's own models may have
 Parts = Mapping[str, Mapping[str, Any]]
 
@@ -47,7 +55,7 @@ def _family_of(configs: Configs) -> type[Family]:
         pipeline = StableDiffusion.pipeline  # early models came without an index
     family = FAMILIES.get(str(pipeline))
     if family is None:
-        raise ValueError(unsupported(f"a model for {pipeline} of diffusers"))
+        raise ValueError(_describe_pipeline(str(pipeline)))
     family.check_index(index)
     _assert_parts(index, family)
     family.check_configs(_part_configs(configs, index, family))
@@ -93,19 +101,59 @@ def _part_configs(configs: Configs, index: Mapping[str, Any], family: type[Famil
     return found
 
 
+def _describe_pipeline(name: str) -> str:
+    """Return why a model for the pipeline ``name`` is refused."""
+    for start, form in EXPORTS.items():
+        if re.match(rf"({start})[A-Z]", name):
+            return f"its weights are in {form} ({name}), which is not read. {IN_SAFETENSORS}"
+    return unsupported(f"a model for {name} of diffusers")
+
+
 def _describe_other(configs: Configs) -> str:
     """Return why what has no index of a pipeline is no model."""
     if modular := configs.read(MODULAR_INDEX_FILE):
         return unsupported(f"a modular model ({modular.get('_class_name') or modular.get('_blocks_class_name')})")
+    if below := [name for name in configs.names if name.endswith(f"/{INDEX_FILE}")]:
+        advice = "Name that folder." if configs.is_local else "Download that folder and name its path."
+        return f"it has no {INDEX_FILE}, but its folder {below[0].rpartition('/')[0]} has one. {advice}"
+    return _describe_files(configs) or _describe_config(configs.read("config.json") or {}) or _describe_weights(configs)
+
+
+def _describe_files(configs: Configs) -> str:
+    """Return what the names of files alone show; empty for nothing."""
     if any(name in configs.names for name in LORA_FILES):
-        return unsupported("a LoRA, which only changes another model")
+        return unsupported(LORA)
+    if any(re.search(r"ip[-_]adapter[\w.-]*$", name.lower()) for name in configs.names):
+        return unsupported(IP_ADAPTER)
     if any(name.lower().endswith(".gguf") for name in configs.names):
         return unsupported("in GGUF, a format of quantized weights")
-    config = configs.read("config.json") or {}
-    if kind := config.get("_class_name"):
+    return ""
+
+
+def _describe_config(config: Mapping[str, Any]) -> str:
+    """Return what the ``config`` of a single network shows; empty for nothing."""
+    kind = str(config.get("_class_name") or "")
+    if kind == "AutoencoderKL":
+        return unsupported(VAE)
+    if "ControlNet" in kind:
+        return unsupported(f"{CONTROLNET} ({kind})")
+    if kind:
         return f"it is one part of a model ({kind}). Name the folder that holds all parts and {INDEX_FILE}."
     if kinds := config.get("architectures"):
         return unsupported(f"a model of transformers ({kinds[0]}), which draws no pictures")
+    return ""
+
+
+def _describe_weights(configs: Configs) -> str:
+    """Return what the weights in a folder without configurations are, by their suffixes."""
+    if not configs.names:
+        return f"there is nothing in it. Name the folder that holds all parts of a model and {INDEX_FILE}."
     if files := [name for name in configs.names if "/" not in name and name.lower().endswith(SAFETENSORS)]:
-        return f"it has no {INDEX_FILE}. If {files[0]} in it is a model in one file, name the path of that file."
-    return f"it has no {INDEX_FILE}, so it is no model in diffusers' layout."
+        advice = "name the path of that file" if configs.is_local else "download that file and name its path"
+        return f"it has no {INDEX_FILE}. If {files[0]} in it is a model in one file, {advice}."
+    for suffix, form in EXPORT_FILES.items():
+        if any(name.endswith(suffix) for name in configs.names):
+            return f"its weights are in {form}, which is not read. {IN_SAFETENSORS}"
+    if pickles := [name for name in configs.names if name.endswith(PICKLES)]:
+        return f"there is only {pickles[0]}, a pickle: opening one can run any code, so it is not read. {IN_SAFETENSORS}"
+    return f"it has no {INDEX_FILE}, so it is no model in diffusers' layout. Name the folder that holds all its parts."

@@ -131,7 +131,7 @@ def _read_header(path: Path) -> tuple[dict[str, list[int]], dict[str, str], int 
             step = file.get_tensor("global_step") if "global_step" in shapes else torch.empty(0)
             return shapes, file.metadata() or {}, int(step) if step.numel() == 1 else None
     except SafetensorError as error:
-        raise ValueError(f"it is no complete safetensors file ({error}).") from error
+        raise ValueError(f"it is no complete safetensors file ({error}). Copy or download it again.") from error
 
 
 def _kind(names: Collection[str]) -> str:

@@ -1,4 +1,4 @@
-"""A model hub on loopback: one repository of files, as huggingface_hub asks for them through ``HF_ENDPOINT``."""
+"""A model hub on loopback: repositories of files, as huggingface_hub asks for them through ``HF_ENDPOINT``."""
 
 import hashlib
 import http.server
@@ -13,15 +13,15 @@ LICENCE_ACCEPTED = "hf_accepted"
 
 
 class Mirror(http.server.BaseHTTPRequestHandler):
-    """Answers for the files of ``folder`` under the name ``repository``.
+    """Answers for the files of the folders in ``repositories`` under their names.
 
     ``gated``: only with the token `LICENCE_ACCEPTED`. ``breaks``: how many downloads of the UNet break off half way.
     ``closed``: after them the hub answers 503. ``size``: how large the weights are said to be. ``downloads`` fills with the
     names of the files that were asked for, each with the byte it was asked from.
     """
 
+    repositories: dict[str, Path]
     folder: Path
-    repository: str
     gated, breaks, closed, size = False, 0, False, None
     downloads: list[tuple[str, int]]
 
@@ -30,11 +30,17 @@ class Mirror(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         path = self.path.partition("?")[0].strip("/")
-        files = sorted(str(file.relative_to(self.folder)) for file in self.folder.rglob("*") if file.is_file())
         token = self.headers.get("Authorization", "").removeprefix("Bearer ")
         if token and not token.startswith("hf_"):
             self._send(401, b"{}", {"X-Error-Message": "Invalid credentials in Authorization header"})
-        elif path in (f"api/models/{self.repository}", f"api/models/{self.repository}/revision/main"):
+            return
+        self.repository = next((name for name in self.repositories if f"/{name}/" in f"/{path}/"), "")
+        if not self.repository:
+            self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"})
+            return
+        self.folder = self.repositories[self.repository]
+        files = sorted(str(file.relative_to(self.folder)) for file in self.folder.rglob("*") if file.is_file())
+        if path in (f"api/models/{self.repository}", f"api/models/{self.repository}/revision/main"):
             siblings = [{"rfilename": name, "size": self._size(name)} for name in files]
             self._send(200, json.dumps({"id": self.repository, "sha": COMMIT, "siblings": siblings}).encode())
         elif path.startswith(f"api/models/{self.repository}/tree/"):
@@ -42,10 +48,8 @@ class Mirror(http.server.BaseHTTPRequestHandler):
             self._send(200, json.dumps(tree).encode())
         elif path.startswith(f"{self.repository}/resolve/") and path.split("/resolve/")[1].partition("/")[2] in files:
             self._send_file(path.split("/resolve/")[1].partition("/")[2], token)
-        elif path.startswith((self.repository, f"api/models/{self.repository}")):
-            self._send(404, b"{}", {"X-Error-Code": "EntryNotFound"})
         else:
-            self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"})
+            self._send(404, b"{}", {"X-Error-Code": "EntryNotFound"})
 
     def _size(self, name):
         if self.size is not None and name.endswith(".safetensors"):
@@ -93,9 +97,10 @@ def etag(file):
 
 
 @contextmanager
-def mirror(folder, repository, **behaviour):
-    """Serve ``folder`` as ``repository``; gives the address for ``HF_ENDPOINT``."""
-    handler = type("Handler", (Mirror,), {"folder": folder, "repository": repository, "downloads": []} | behaviour)
+def mirror(folder, repository=None, **behaviour):
+    """Serve ``folder`` as ``repository``, or several by name; gives the address for ``HF_ENDPOINT``."""
+    repositories = {repository: folder} if repository else folder
+    handler = type("Handler", (Mirror,), {"repositories": repositories, "downloads": []} | behaviour)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()

@@ -19,3 +19,13 @@ def run(*arguments, **environment):
         timeout=120,
         check=False,
     )
+
+
+def user_with(cache):
+    """Return what runs a command with the ``cache`` of downloads of its own."""
+
+    def start(*arguments, **environment):
+        own = {"HF_HOME": str(cache), "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": ""}
+        return run(*arguments, **own | environment)
+
+    return start

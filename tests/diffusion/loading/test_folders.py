@@ -10,21 +10,10 @@ from diffusion.errors import ModelLoadError
 from diffusion.loading.model import load_model, load_parts
 from diffusion.request import ImageRequest
 from diffusion.sampling.trajectory import denoise_all
-from tests.support.hub_mirror import mirror
 from tests.support.parity import difference_of
 from tests.support.tiny_folders import FOLDERS, write_folder
 
-REPOSITORY = "someone/else"
 TOLERANCE = 1e-4
-IDENTIFY = """
-import sys
-from diffusion.errors import ModelLoadError
-from diffusion.loading.model import load_model
-try:
-    load_model(sys.argv[1], "cpu")
-except ModelLoadError as error:
-    sys.exit(str(error))
-"""
 
 
 def names(refused):
@@ -71,15 +60,3 @@ def test_load_model_draws_a_folder_as_diffusers_does(tiny_folder, tmp_path, name
 def test_load_model_takes_512_pixels_where_a_folder_leaves_the_size_open(tiny_folder, tmp_path):
     folder = write_folder(tmp_path / "model", tiny_folder, FOLDERS["null_sample_size"])
     assert load_model(folder, "cpu").sample_side == 512
-
-
-def test_load_model_downloads_no_weights_of_a_hub_id_that_it_refuses(tiny_folder, tmp_path, user):
-    folder = write_folder(tmp_path / "model", tiny_folder, FOLDERS["QwenImagePipeline"])
-    for weights in tiny_folder.glob("*/*.safetensors"):
-        (folder / weights.relative_to(tiny_folder)).write_bytes(weights.read_bytes())
-    downloads = []
-    with mirror(folder, REPOSITORY, downloads=downloads) as endpoint:
-        ended = user("-c", IDENTIFY, REPOSITORY, HF_ENDPOINT=endpoint)
-    assert "it is a model for QwenImagePipeline of diffusers" in ended.stderr
-    assert "Traceback" not in ended.stderr
-    assert downloads and all(name.endswith(".json") for name, _ in downloads)

@@ -177,8 +177,8 @@ def test_fetch_reports_an_unreachable_hub(fetch):
 
 
 def test_variant_of_recognises_shards():
-    shards = ["unet/diffusion_pytorch_model.fp16-00001-of-00002.safetensors", "unet/config.json"]
+    shards = [f"unet/diffusion_pytorch_model.fp16-0000{number}-of-00002.safetensors" for number in (1, 2)]
     assert variant_of(shards, "unet", half=False) == "fp16"
-    assert variant_of(["unet/diffusion_pytorch_model-00001-of-00002.safetensors", *shards], "unet", half=False) is None
+    assert variant_of([shard.replace(".fp16", "") for shard in shards] + shards, "unet", half=False) is None
     with pytest.raises(NoWeightsError):
         variant_of(["unet/diffusion_pytorch_model.non_ema.safetensors"], "unet", half=False)
