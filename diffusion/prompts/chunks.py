@@ -67,9 +67,9 @@ class Chunker:
     def _split(self, text: str) -> list[Chunk]:
         """Return the chunks of ``text``, at least one. They are shared: do not change them."""
         if not self.embeddings and not SYNTAX.search(text):
-            ids = [*self._tokenize([text])[0]]
-            if len(ids) <= self.size:
-                return [Chunk(ids, [1.0] * len(ids))]
+            tokens = [*self._tokenize([text])[0]]
+            if len(tokens) <= self.size:
+                return [Chunk(tokens, [1.0] * len(tokens))]
         chunks = [Chunk()]
         comma = -1  # the place of the last comma in the last chunk
         for part, words in self._tokenized(parse(text)):
