@@ -31,7 +31,7 @@ from cogs.core.i18n.catalogues import CommandTranslator
 from cogs.core.logging import configure_logging, log_creation, log_creation_with_prompt
 from cogs.core.messages.components import PersistentItem
 from cogs.core.messages.decode_process import check_decoding
-from cogs.core.policy.pricing import MemberLimits
+from cogs.core.policy.limits import MemberLimits
 from cogs.core.request.styles import Style, read_styles
 from cogs.core.sharding import is_leader
 from cogs.core.storage.database import Database

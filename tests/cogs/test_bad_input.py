@@ -10,7 +10,7 @@ from discord import app_commands
 from simcord.interactions import store_interaction_attachment
 
 from cogs.core.messages import attachments
-from cogs.core.policy.pricing import MemberLimits
+from cogs.core.policy.limits import MemberLimits
 from cogs.core.request.preferences import Preferences, Scope
 from cogs.settings.fields import PAGES
 from tests.support.components import component_of

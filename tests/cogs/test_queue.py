@@ -6,7 +6,7 @@ import discord
 import pytest
 
 from cogs.core.generation import forecast, runner
-from cogs.core.policy.pricing import MemberLimits
+from cogs.core.policy.limits import MemberLimits
 from cogs.queue import MAX_LINES, MAX_SELECT_OPTIONS, CancelSelect, Entry, Queue, queue_text
 from diffusion.result import Progress
 from tests.support.interactions import forge_click

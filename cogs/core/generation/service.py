@@ -28,10 +28,9 @@ from cogs.core.messages.token_time import token_note
 from cogs.core.messages.views import ResultAction, TimelapseRow
 from cogs.core.metrics import Metrics
 from cogs.core.policy.context import Context
-from cogs.core.policy.limits import Rules
+from cogs.core.policy.limits import NO_ALLOWANCE, REFUSED_ATTACHMENT_CHARGE, MemberLimits, Rules
 from cogs.core.policy.origins import Origin, OriginRules
 from cogs.core.policy.permissions import may_cancel
-from cogs.core.policy.pricing import NO_ALLOWANCE, REFUSED_ATTACHMENT_CHARGE, MemberLimits
 from cogs.core.request.styles import Style
 from cogs.core.storage.claims import ACTIVE_STATES
 from cogs.core.storage.creations import Creation, OwnershipLostError, State, request_to_json

@@ -9,7 +9,7 @@ import discord
 import pytest
 
 from cogs.core.policy.context import Context
-from cogs.core.policy.pricing import MemberLimits
+from cogs.core.policy.limits import MemberLimits
 from cogs.core.request.preferences import Preferences, Scope
 from cogs.core.storage.quotas import DIRECT_MESSAGES
 from diffusion.errors import InvalidRequestError

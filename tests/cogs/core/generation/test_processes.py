@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import update
 
 from cogs.core.generation.service import GenerationService
-from cogs.core.policy.pricing import MemberLimits
+from cogs.core.policy.limits import MemberLimits
 from cogs.core.request.preferences import Preferences, Scope
 from cogs.core.simulator.browser import spawn_outside
 from cogs.core.storage import quotas

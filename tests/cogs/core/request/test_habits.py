@@ -4,7 +4,7 @@ import pytest
 from PIL import ImageChops
 
 from cogs.core.messages.confirm import CONFIRM_TIMEOUT_SECONDS
-from cogs.core.policy.pricing import MemberLimits
+from cogs.core.policy.limits import MemberLimits
 from cogs.core.request.preferences import Preferences, Scope
 from cogs.core.request.prompt import clean
 from cogs.core.request.styles import Style
