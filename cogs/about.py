@@ -9,7 +9,7 @@ from discord.ext import commands
 
 from cogs.core.generation.service import GenerationService
 from cogs.core.help_text import RunSummary, about_text, mention_text, running_text
-from cogs.core.i18n.catalogues import command_name, language_of_locale, say
+from cogs.core.i18n.catalogues import ENGLISH, LANGUAGE_BY_LOCALE, command_name, say
 from cogs.core.messages.http_errors import DISCORD_ERRORS
 from cogs.core.policy.context import Context
 from cogs.core.request.preferences import Scope
@@ -56,11 +56,11 @@ class AboutCog(commands.Cog):
         """Return the language of the place where ``message`` stands."""
         get = self.service.preference_store.get
         if message.guild is None:
-            return get(Scope.MEMBER, message.author.id).language or language_of_locale(None)
+            return get(Scope.MEMBER, message.author.id).language or ENGLISH
         channel_id = getattr(message.channel, "parent_id", None) or message.channel.id
         layers = get(Scope.CHANNEL, channel_id), get(Scope.SERVER, message.guild.id)
         chosen = next((layer.language for layer in layers if layer.language), None)
-        return chosen or language_of_locale(message.guild.preferred_locale)
+        return chosen or LANGUAGE_BY_LOCALE.get(message.guild.preferred_locale, ENGLISH)
 
     @app_commands.command()
     async def about(self, interaction: Interaction) -> None:

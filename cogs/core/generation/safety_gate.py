@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 import discord
 from discord import ui
 
-from cogs.core.i18n.catalogues import language_of_locale, say
+from cogs.core.i18n.catalogues import ENGLISH, LANGUAGE_BY_LOCALE, say
 from cogs.core.messages.http_errors import DISCORD_ERRORS, ErrorKind, classify, is_temporary
 from cogs.core.messages.message import NO_MENTIONS, Result
 from cogs.core.messages.review_button import ReviewButton, asks_about
@@ -109,7 +109,7 @@ class SafetyGate:
         scopes = {Scope.CHANNEL: review.channel_id, Scope.SERVER: creation.guild_id or 0}
         preferred = layered(self.preference_store.get(scope, subject) for scope, subject in scopes.items()).language
         # If another process serves the server's shard, its locale is unknown here. The creation's language comes closest.
-        return preferred or (language_of_locale(guild.preferred_locale) if guild else creation.language)
+        return preferred or (LANGUAGE_BY_LOCALE.get(guild.preferred_locale, ENGLISH) if guild else creation.language)
 
     async def ask(self, review: ReviewRow, creation: Creation, result: Result) -> None:
         """Post ``result`` in the moderators' channel unless it is there already.

@@ -7,6 +7,7 @@ translation stays English.
 
 import asyncio
 import gettext
+from collections.abc import Mapping
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -24,7 +25,7 @@ from diffusion.text import Plural, Template, Text, fill
 
 ENGLISH: Final = "en"
 FOLDER: Final = Path(__file__).with_name("locales")
-LANGUAGE_BY_LOCALE: Final = {
+LANGUAGE_BY_LOCALE: Final[Mapping[discord.Locale | None, str]] = {  # English for all others
     discord.Locale.german: "de",
     discord.Locale.french: "fr",
     discord.Locale.spain_spanish: "es",
@@ -90,11 +91,6 @@ def translations(language: str) -> gettext.NullTranslations:
     return gettext.GNUTranslations(compiled)
 
 
-def language_of_locale(locale: discord.Locale | None) -> str:
-    """Return the language of Discord's ``locale``, or else English."""
-    return LANGUAGE_BY_LOCALE.get(locale, ENGLISH) if locale else ENGLISH
-
-
 def say(language: str, template: Template, /, **values: Any) -> str:
     """Translate ``template`` to ``language`` and fill in ``values`` by name."""
     if isinstance(template, Plural):
@@ -141,5 +137,5 @@ class CommandTranslator(Translator):
         Returns None where it has no other translation.
         """
         is_name = context.location in COMMAND_NAMES
-        text = (command_name if is_name else say)(language_of_locale(locale), string.message)
+        text = (command_name if is_name else say)(LANGUAGE_BY_LOCALE.get(locale, ENGLISH), string.message)
         return text if text != string.message else None

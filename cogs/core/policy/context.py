@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 
-from cogs.core.i18n.catalogues import language_of_locale
+from cogs.core.i18n.catalogues import ENGLISH, LANGUAGE_BY_LOCALE
 from cogs.core.request.preferences import Preferences, Scope, layered
 from cogs.core.storage.preferences import NO_PREFERENCES, scopes_of
 from cogs.core.types import Interaction
@@ -35,50 +35,48 @@ class Context:
 
     @classmethod
     def of(cls, interaction: Interaction) -> "Context":
-        """Return the context of ``interaction``; the first call resolves it."""
-        if CONTEXT_KEY not in interaction.extras:
-            interaction.extras[CONTEXT_KEY] = resolve(interaction)
-        context: Context = interaction.extras[CONTEXT_KEY]
+        """Return the context of ``interaction``; the first call resolves it.
+
+        The language of the whole channel is the one set for it or for its server, or else the one that the server has in
+        Discord. Outside servers it is the member's own language.
+        """
+        if CONTEXT_KEY in interaction.extras:
+            known: Context = interaction.extras[CONTEXT_KEY]
+            return known
+        service = interaction.client.service
+        found = {scope: service.preference_store.get(scope, subject) for scope, subject in scopes_of(interaction).items()}
+        layers = {scope: layer for scope, layer in found.items() if layer != NO_PREFERENCES}
+        preferences = layered(layers.values()) if layers else NO_PREFERENCES
+        language = preferences.language or LANGUAGE_BY_LOCALE.get(interaction.locale, ENGLISH)
+        channel_language = language
+        if interaction.guild_id is not None:
+            shared = (layers[scope].language for scope in (Scope.CHANNEL, Scope.SERVER) if scope in layers)
+            channel_language = next(filter(None, shared), None) or LANGUAGE_BY_LOCALE.get(interaction.guild_locale, ENGLISH)
+        limits = service.engine.config.limits
+        channel = interaction.channel
+        is_nsfw = getattr(channel, "is_nsfw", None)
+        places = (interaction.channel_id, getattr(channel, "parent_id", None), getattr(channel, "category_id", None))
+        context = cls(
+            interaction=interaction,
+            member_id=interaction.user.id,
+            role_ids=frozenset(role.id for role in getattr(interaction.user, "roles", ())),
+            guild_id=interaction.guild_id,
+            place_ids=frozenset(place for place in places if place is not None),
+            is_age_restricted=is_nsfw is not None and is_nsfw(),  # a thread is like its channel, a direct message never is
+            preferences=preferences,
+            server=layers.get(Scope.SERVER, NO_PREFERENCES),
+            limits=replace(
+                limits,
+                side=min(limits.side, preferences.max_size or limits.side),
+                steps=min(limits.steps, preferences.max_steps or limits.steps),
+                count=min(limits.count, preferences.max_count or limits.count),
+            ),
+            language=language,
+            channel_language=channel_language,
+        )
+        interaction.extras[CONTEXT_KEY] = context
         return context
 
     def language_for(self, private: bool) -> str:
         """Return the language of a reply for the member only or for the channel."""
         return self.language if private else self.channel_language
-
-
-def resolve(interaction: Interaction) -> Context:
-    """Resolve the context of ``interaction``.
-
-    The language of the whole channel is the one set for it or for its server, or else the one that the server has in Discord.
-    Outside servers it is the member's own language.
-    """
-    service = interaction.client.service
-    layers = {scope: service.preference_store.get(scope, subject) for scope, subject in scopes_of(interaction).items()}
-    preferences = layered(layers.values())
-    language = preferences.language or language_of_locale(interaction.locale)
-    channel_language = language
-    if interaction.guild_id is not None:
-        shared = (layers[scope].language for scope in (Scope.CHANNEL, Scope.SERVER) if scope in layers)
-        channel_language = next(filter(None, shared), None) or language_of_locale(interaction.guild_locale)
-    limits = service.engine.config.limits
-    channel = interaction.channel
-    is_nsfw = getattr(channel, "is_nsfw", None)
-    places = (interaction.channel_id, getattr(channel, "parent_id", None), getattr(channel, "category_id", None))
-    return Context(
-        interaction=interaction,
-        member_id=interaction.user.id,
-        role_ids=frozenset(role.id for role in getattr(interaction.user, "roles", ())),
-        guild_id=interaction.guild_id,
-        place_ids=frozenset(place for place in places if place is not None),
-        is_age_restricted=is_nsfw is not None and is_nsfw(),  # a thread is like its channel, a direct message never is
-        preferences=preferences,
-        server=layers.get(Scope.SERVER, NO_PREFERENCES),
-        limits=replace(
-            limits,
-            side=min(limits.side, preferences.max_size or limits.side),
-            steps=min(limits.steps, preferences.max_steps or limits.steps),
-            count=min(limits.count, preferences.max_count or limits.count),
-        ),
-        language=language,
-        channel_language=channel_language,
-    )

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from discord import app_commands
 from discord.app_commands import Choice, Range
 
-from cogs.core.i18n.catalogues import ENGLISH, language_of_locale, say
+from cogs.core.i18n.catalogues import ENGLISH, LANGUAGE_BY_LOCALE, say
 from cogs.core.request.flags import find_sampler
 from cogs.core.request.prompt import PROMPT_LIMIT, STYLE_LIMIT, clean
 from cogs.core.types import Interaction
@@ -94,7 +94,7 @@ async def suggest_styles(interaction: Interaction, current: str) -> list[Choice[
 async def suggest_sizes(interaction: Interaction, current: str) -> list[Choice[str]]:
     """Suggest sizes that suit the model."""
     engine = interaction.client.service.engine
-    return size_choices(engine.model, engine.config.limits, current, language_of_locale(interaction.locale))
+    return size_choices(engine.model, engine.config.limits, current, LANGUAGE_BY_LOCALE.get(interaction.locale, ENGLISH))
 
 
 async def suggest_samplers(interaction: Interaction, current: str) -> list[Choice[str]]:

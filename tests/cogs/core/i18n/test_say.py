@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import discord
 import pytest
 
-from cogs.core.i18n.catalogues import LANGUAGE_BY_LOCALE, SETTINGS, language_of_locale, say, setting_name, translate
+from cogs.core.i18n.catalogues import LANGUAGE_BY_LOCALE, SETTINGS, say, setting_name, translate
 from cogs.core.messages.views import result_rows
 from cogs.core.policy.context import Context
 from cogs.core.request.edit_form import Edit
@@ -67,19 +67,6 @@ def test_say_does_not_read_gaps_in_values():
 def test_say_falls_back_to_english():
     assert say("xx", "Something went wrong here. Please try again.") == "Something went wrong here. Please try again."
     assert say("de", "Nobody ever said this.") == "Nobody ever said this."
-
-
-@pytest.mark.parametrize(
-    ("locale", "language"),
-    [
-        (discord.Locale.latin_american_spanish, "es"),
-        (discord.Locale.american_english, "en"),
-        (discord.Locale.korean, "en"),
-        (None, "en"),
-    ],
-)
-def test_language_of_locale_is_english_without_a_catalogue(locale, language):
-    assert language_of_locale(locale) == language
 
 
 GERMAN = discord.Locale.german
