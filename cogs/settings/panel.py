@@ -10,8 +10,8 @@ from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.messages.components import Form, PersistentButton, view_of
 from cogs.core.messages.message import NO_MENTIONS
 from cogs.core.policy.context import Context
-from cogs.core.policy.limits import Rules
-from cogs.core.request.preferences import Preferences, Scope, layered
+from cogs.core.request.options import parse_size
+from cogs.core.request.preferences import MAXIMA, Preferences, Scope, layered
 from cogs.core.request.prompt import clean
 from cogs.core.storage.preferences import scopes_of
 from cogs.core.types import Interaction
@@ -25,8 +25,9 @@ from cogs.settings.fields import (
     shorten,
     value_text,
 )
-from diffusion.errors import DarkroomError, Problems
-from diffusion.request import SAMPLER_NAMES
+from diffusion.errors import DarkroomError, InvalidRequestError, Problems
+from diffusion.request import SAMPLER_NAMES, ImageRequest
+from diffusion.serving.interface import ImageEngine
 from diffusion.text import N_
 
 SERVERS_ONLY: Final = N_("Only servers have these settings. Here you can use `/settings mine`.")
@@ -88,7 +89,7 @@ class SettingsPageForm(Form):
         if values.get("style"):
             values["style"] = clean(values["style"]) or None
         before = await service.preference_store.reload(self._scope, subject)
-        preferences = _changed(service.rules, before, values)
+        preferences = _changed(service.engine, before, values)
         await service.preference_store.set(self._scope, subject, preferences)
         panel = panel_message(interaction, self._scope)
         try:
@@ -97,7 +98,7 @@ class SettingsPageForm(Form):
             await interaction.response.send_message(**panel, ephemeral=True)
 
 
-def _changed(rules: Rules, before: Preferences, values: Mapping[str, Any]) -> Preferences:
+def _changed(engine: ImageEngine, before: Preferences, values: Mapping[str, Any]) -> Preferences:
     """Return ``before`` with the ``values`` of a form; raises `InvalidRequestError` for all that are invalid."""
     preferences = before.with_(**dict.fromkeys(values))
     problems = Problems()
@@ -105,9 +106,31 @@ def _changed(rules: Rules, before: Preferences, values: Mapping[str, Any]) -> Pr
         with problems.collect():
             preferences = preferences.with_(**{name: value})
     with problems.collect():
-        rules.validate_preferences(preferences)
+        _validate(engine, preferences)
     problems.report()
     return preferences
+
+
+def _validate(engine: ImageEngine, preferences: Preferences) -> None:
+    """Raise `InvalidRequestError` for preferences that no request could have, also because of the operator's limits."""
+    limits = engine.config.limits
+    problems = Problems()
+    for name, most in zip(MAXIMA, (limits.side, limits.steps, limits.count), strict=True):
+        value = getattr(preferences, name)
+        if value is not None and value > most:
+            problems.errors.append(InvalidRequestError(name, "The {field} may be at most {most} here.", most=most))
+    width, height = parse_size(preferences.size)
+    maxima = {"width": limits.longest_side, "height": limits.longest_side, "steps": limits.steps}
+    settings = {"width": width, "height": height, "steps": preferences.steps}
+    given = {name: value for name, value in settings.items() if value is not None}
+    within_limits = {name: value for name, value in given.items() if value <= maxima[name]}
+    least = engine.model.grid
+    plain: dict[str, Any] = {"prompt": "a picture", "width": least, "height": least, "steps": 1}
+    with problems.collect():
+        ImageRequest(**plain | given).validate_limits(limits)
+    with problems.collect():  # without the others, so that no value is reported twice
+        engine.model.validate(ImageRequest(**plain | within_limits))
+    problems.report()
 
 
 def managed_subject(interaction: Interaction, scope: Scope) -> int:

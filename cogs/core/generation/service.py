@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import discord
 
@@ -47,7 +47,6 @@ from diffusion.text import N_
 
 log = logging.getLogger(__name__)
 Prepare = Callable[[], Awaitable[ImageRequest]]
-NO_ORIGIN: Final = Origin()
 
 PREPARING = N_("Preparing…")
 DRAINING = N_("The bot accepts no new requests at the moment. Please try again later.")
@@ -171,20 +170,21 @@ class GenerationService:
         *,
         private: bool | None = None,
         spoiler: bool | None = None,
-        origin: Origin = NO_ORIGIN,
+        origin: Origin | None = None,
     ) -> None:
         """Store a request, answer its member and draw it in the background.
 
         ``wanted`` is the request, or a function that prepares it and may take longer than Discord waits for an answer.
         ``private`` shows the pictures to the member only, ``spoiler`` hides them until they are clicked; for None, the member's
-        preferences decide. ``origin`` is what the request starts from. Raises `DarkroomError`.
+        preferences decide. ``origin`` is what the request starts from, if anything. Raises `DarkroomError`.
         """
         async with self.background.track_current_task(), contextlib.AsyncExitStack() as preparation:
             if self.closed_reason:
                 raise DarkroomError(self.closed_reason)
-            creation = self._new_creation(context, private, spoiler, origin.creation)
+            creation = self._new_creation(context, private, spoiler, origin.creation if origin else None)
             expect_visibility(context.interaction, creation.private)
-            await self.origin_rules.check(context, origin, creation.private)
+            if origin:
+                await self.origin_rules.check(context, origin, creation.private)
             is_stored = False
             job = None
             try:
@@ -199,13 +199,14 @@ class GenerationService:
                     await self._respond(context, creation, shown)
                     request = await self._prepare(context, wanted, creation.private)
                 async with self.rules.lock_for(context.member_id):
-                    await self.rules.admit(context, request, self.builder.typed_texts(request))
+                    charge = await self.rules.admit(context, request, self.builder.typed_texts)
                     if not is_stored:
                         await self.rules.check_capacity(context.member_id)
                     job = self._submit(context, creation.id, request)
-                    await self._store_request(creation, request, is_stored)
+                    await self._store_request(creation, request, charge, is_stored=is_stored)
                     is_stored = True
-                    await self.rules.recheck(context)
+                    if self.rules.is_shared:
+                        await self.rules.recheck(context)
                 self.runner.track(creation, job)
                 if request is wanted:
                     shown = render.progress_text(request, job.progress, creation.language)
@@ -277,9 +278,9 @@ class GenerationService:
         job.label = creation_id
         return job
 
-    async def _store_request(self, creation: Creation, request: ImageRequest, is_stored: bool) -> None:
+    async def _store_request(self, creation: Creation, request: ImageRequest, charge: int, *, is_stored: bool) -> None:
         """Commit the complete request before the member reads that it is being made."""
-        changes: dict[str, Any] = {"request": request_to_json(request), "counted": self.rules.charge(request)}
+        changes: dict[str, Any] = {"request": request_to_json(request), "counted": charge}
         if request.image:
             source = await asyncio.to_thread(render.encode_source, request)
             changes["source"] = await self.image_store.save(source) if source else None

@@ -7,20 +7,18 @@ import asyncio
 import contextlib
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from weakref import WeakValueDictionary
 
 import discord
 
 from cogs.core.policy.context import Context
 from cogs.core.policy.word_filter import Rule, find_broken_rule
-from cogs.core.request.options import parse_size
-from cogs.core.request.preferences import MAXIMA, Preferences
 from cogs.core.storage.quotas import DIRECT_MESSAGES, next_reset
 from cogs.core.storage.stores import Stores
-from diffusion.errors import DarkroomError, InvalidImageError, InvalidRequestError, Problems, QueueFullError
+from diffusion.errors import DarkroomError, InvalidImageError, InvalidRequestError, QueueFullError
 from diffusion.request import ImageRequest
 from diffusion.serving.interface import ImageEngine
 from diffusion.text import N_, plural
@@ -111,7 +109,7 @@ class Rules:
         self.quota_store = stores.quota_store
         self.claims = stores.claims
         self.limits = limits
-        self._is_shared = stores.quota_store.is_shared  # with other processes
+        self.is_shared = stores.database.is_shared  # with other processes
         self._locks: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
         self._preparing: Counter[int] = Counter()
 
@@ -122,22 +120,38 @@ class Rules:
         """
         return self._locks.setdefault(member_id, asyncio.Lock())
 
-    async def admit(self, context: Context, request: ImageRequest, texts: Iterable[str]) -> None:
-        """Raise `DarkroomError` unless the member may make ``request`` here and now.
+    async def admit(self, context: Context, request: ImageRequest, texts: Callable[[ImageRequest], Iterable[str]]) -> int:
+        """Return how many pictures of an allowance ``request`` uses: one each, or as many as defaults have its price.
 
-        ``texts`` are the prompts and negative prompts that the server's rules about words hold for.
+        Raises `DarkroomError` unless the member may make it here and now. ``texts`` returns the prompts and negative prompts
+        that the server's rules about words hold for.
         """
         if denial := self.denial(context):
             raise denial
         request.validate_limits(context.limits)
         if context.server.words or context.server.expressions:
-            await self._check_words(context, texts)
-        check_price(self.engine, self.limits, context.member_id, request)
-        await self.check_allowance(context, self.charge(request), request.count)
+            await self._check_words(context, texts(request))
+        price = self.engine.price(request)
+        standard = self.engine.price(self.engine.model.request("a picture"))
+        self._check_price(context.member_id, request.count, price, standard)
+        charge = max(request.count, math.ceil(price / standard - ROUNDING))
+        await self.check_allowance(context, charge, request.count)
+        return charge
 
-    def charge(self, request: ImageRequest) -> int:
-        """Return how many pictures of an allowance ``request`` uses."""
-        return pictures_charged(self.engine, request)
+    def _check_price(self, member_id: int, pictures: int, price: float, standard: float) -> None:
+        """Raise `DarkroomError` if a request takes too long, or the member too much of the queue.
+
+        A request of the price ``standard``, that of one picture with the model's defaults, is never too long. Nothing is too
+        much of the queue for a member who has no other request. Prices are the engine's, in seconds of drawing.
+        """
+        most = max(self.limits.request_seconds, standard)
+        if price > most * (1 + ROUNDING):
+            raise InvalidRequestError("request", TOO_LONG, asked=math.ceil(price / 60), most=f"{most / 60:.3g}")
+        share = self.limits.queue_share
+        load = self.engine.load(member_id)
+        fills_share = load.pictures + pictures > share * self.engine.config.max_waiting
+        if load.pictures and (fills_share or load.seconds + price > share * self.engine.config.max_waiting_seconds):
+            raise QueueFullError(SHARE_USED)
 
     async def _check_words(self, context: Context, texts: Iterable[str]) -> None:
         for text in texts:
@@ -213,17 +227,16 @@ class Rules:
 
         Another process may have counted a request at the same time.
         """
-        if self._is_shared:
-            for allowance in await self.allowances(context):
-                if allowance.used > allowance.most:
-                    raise _allowance_error(allowance, allowance.used, allowance.used)
+        for allowance in await self.allowances(context):
+            if allowance.used > allowance.most:
+                raise _allowance_error(allowance, allowance.used, allowance.used)
 
     async def check_capacity(self, member_id: int) -> None:
         """Raise `QueueFullError` if the member has too many unfinished requests.
 
         Counts those of all processes. No other request of the member can pass before the caller's next await.
         """
-        by_others = len(await self.claims.held_by_others(member_id)) if self._is_shared else 0
+        by_others = len(await self.claims.held_by_others(member_id)) if self.is_shared else 0
         if self.engine.jobs_of(member_id) + self._preparing[member_id] + by_others >= self.limits.unfinished:
             raise QueueFullError(TOO_MANY_REQUESTS, count=self.limits.unfinished)
 
@@ -241,30 +254,6 @@ class Rules:
             self._preparing[member_id] -= 1
             self._preparing += Counter()  # drops those at 0
 
-    def validate_preferences(self, preferences: Preferences) -> None:
-        """Raise `InvalidRequestError` for preferences that no request could have.
-
-        The operator's limits apply, too.
-        """
-        limits = self.engine.config.limits
-        problems = Problems()
-        for name, most in zip(MAXIMA, (limits.side, limits.steps, limits.count), strict=True):
-            value = getattr(preferences, name)
-            if value is not None and value > most:
-                problems.errors.append(InvalidRequestError(name, "The {field} may be at most {most} here.", most=most))
-        width, height = parse_size(preferences.size)
-        maxima = {"width": limits.longest_side, "height": limits.longest_side, "steps": limits.steps}
-        settings = {"width": width, "height": height, "steps": preferences.steps}
-        given = {name: value for name, value in settings.items() if value is not None}
-        within_limits = {name: value for name, value in given.items() if value <= maxima[name]}
-        least = self.engine.model.grid
-        plain: dict[str, Any] = {"prompt": "a picture", "width": least, "height": least, "steps": 1}
-        with problems.collect():
-            ImageRequest(**plain | given).validate_limits(limits)
-        with problems.collect():  # without the others, so that no value is reported twice
-            self.engine.model.validate(ImageRequest(**plain | within_limits))
-        problems.report()
-
 
 def _mentions(form: str, ids: Iterable[int]) -> str:
     return ", ".join(form.format(id) for id in ids)
@@ -276,32 +265,3 @@ def _allowance_error(allowance: Allowance, charge: int, pictures: int) -> NotAll
         return NotAllowedError(ALL_USED, most=allowance.most, when=when)
     template = COSTS_MORE if charge > pictures else TOO_FEW_LEFT
     return NotAllowedError(template, left=allowance.left, most=allowance.most, asked=charge, when=when)
-
-
-def standard_price(engine: ImageEngine) -> float:
-    """Return the price of one picture with the model's defaults."""
-    return engine.price(engine.model.request("a picture"))
-
-
-def pictures_charged(engine: ImageEngine, request: ImageRequest) -> int:
-    """Return how many pictures of an allowance ``request`` uses.
-
-    A picture uses one, or as many as pictures with the model's defaults have its price.
-    """
-    return max(request.count, math.ceil(engine.price(request) / standard_price(engine) - ROUNDING))
-
-
-def check_price(engine: ImageEngine, limits: MemberLimits, member_id: int, request: ImageRequest) -> None:
-    """Raise `DarkroomError` if ``request`` takes too long, or the member too much of the queue.
-
-    One picture with the model's defaults is never too much, nor is any request of a member who has no other.
-    """
-    price = engine.price(request)
-    most = max(limits.request_seconds, standard_price(engine))
-    if price > most * (1 + ROUNDING):
-        raise InvalidRequestError("request", TOO_LONG, asked=math.ceil(price / 60), most=f"{most / 60:.3g}")
-    load = engine.load(member_id)
-    pictures = load.pictures + request.count
-    fills_share = pictures > limits.queue_share * engine.config.max_waiting
-    if load.pictures and (fills_share or load.seconds + price > limits.queue_share * engine.config.max_waiting_seconds):
-        raise QueueFullError(SHARE_USED)

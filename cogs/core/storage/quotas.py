@@ -37,11 +37,6 @@ class QuotaStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    @property
-    def is_shared(self) -> bool:
-        """Whether other processes may count in the same database."""
-        return self._database.is_shared
-
     async def used_today(self, member: int) -> dict[int, int]:
         """Return how many pictures ``member`` made today, by server."""
         rows = select(UsageRow).where(UsageRow.day == today(), UsageRow.member == member)

@@ -265,8 +265,8 @@ async def test_allowance_is_charged_what_was_computed(server, manager, monkeypat
     await submit_page(manager, server.channel, "server", "Limits", allowance="30")
     slow_down(server, monkeypatch)
     result = await server.alice.slash(server.channel, "imagine", prompt="fox", steps=150, count=2)
-    (job,) = server.service.jobs.values()
-    whole = server.service.rules.charge(job.request)
+    ((creation, job, _),) = server.service.runner.queue_snapshot()
+    whole = creation.counted
     assert whole > 2 and f"**{30 - whole}** of 30" in await usage(server)
     await server.until(lambda: job.progress.completed > 2)
     await server.alice.click(result.response, label="Cancel")
