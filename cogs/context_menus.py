@@ -14,8 +14,7 @@ from cogs.core.policy.context import Context
 from cogs.core.policy.origins import Origin
 from cogs.core.policy.permissions import may_see
 from cogs.core.request.options import Options
-from cogs.core.request.prompt import parse_prompt
-from cogs.core.request.prompt_matrix import escape
+from cogs.core.request.prompt import escape, parse_prompt
 from cogs.core.types import Interaction
 from cogs.image_info import prompt_in_picture
 from cogs.similar import similar_request

@@ -15,7 +15,7 @@ from cogs.core.messages.message import PictureFile, Result
 from cogs.core.request import prompt as prompt_module
 from cogs.core.request.flags import parse_flags
 from cogs.core.request.options import parse_size
-from cogs.core.request.prompt_matrix import expand, prompt_fields, prompt_source
+from cogs.core.request.prompt import expand, prompt_fields, prompt_source
 from cogs.core.storage.creations import request_from_json, request_to_json
 from diffusion.errors import DarkroomError, InvalidRequestError
 from diffusion.images.io import to_png

@@ -11,8 +11,7 @@ from PIL import Image
 
 from cogs.core.policy.context import Context
 from cogs.core.request.options import Options, parse_size
-from cogs.core.request.prompt import ParsedPrompt, clean, take_loras, validate_prompt
-from cogs.core.request.prompt_matrix import expand, prompt_fields
+from cogs.core.request.prompt import ParsedPrompt, clean, expand, prompt_fields, take_loras, validate_prompt
 from cogs.core.request.styles import Style, find_style, styles_of_words
 from diffusion.errors import Problems
 from diffusion.lora.tags import Loras, join_loras

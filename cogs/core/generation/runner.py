@@ -22,7 +22,7 @@ from cogs.core.messages.message import Answer, PictureFile, Result
 from cogs.core.messages.routes import TOKEN_ROUTES, initial_route
 from cogs.core.messages.token_time import while_token_lives
 from cogs.core.messages.views import shows_result_of
-from cogs.core.request.prompt_matrix import MAX_FILES
+from cogs.core.request.prompt import MAX_FILES
 from cogs.core.retry import retry
 from cogs.core.storage.creations import MAX_MODEL_LENGTH, Creation, OwnershipLostError, State, request_from_json
 from cogs.core.storage.images import ImageMissingError

@@ -16,8 +16,7 @@ from cogs.core.messages.message import NO_MENTIONS
 from cogs.core.messages.replies import CONTINUED_BY
 from cogs.core.messages.text_limits import MESSAGE_LIMIT, fit_text
 from cogs.core.policy.context import Context
-from cogs.core.request.prompt import ParsedPrompt
-from cogs.core.request.prompt_matrix import prompt_fields
+from cogs.core.request.prompt import ParsedPrompt, prompt_fields
 from cogs.core.types import Interaction
 from diffusion.errors import DarkroomError
 from diffusion.text import N_, Template, plural

@@ -4,8 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Self
 
-from cogs.core.request.prompt import clean, clean_later_prompt
-from cogs.core.request.prompt_matrix import prompt_source
+from cogs.core.request.prompt import clean, clean_later_prompt, prompt_source
 from diffusion.errors import InvalidRequestError, Problems
 from diffusion.lora.tags import format_tags
 from diffusion.request import MAX_SEED, ImageRequest, random_seed

@@ -1,17 +1,21 @@
-"""Prompts as members write them, parsed once: text, flags and variants."""
+r"""Prompts as members write them, parsed once: text, flags and variants.
 
+``{red|blue} fox`` is a red and a blue fox. Braces may contain braces. ``\{``, ``\|`` and ``\}`` stand for themselves. So does a
+brace without a bar or without its partner.
+"""
+
+import itertools
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from cogs.core.request.flags import STYLE_LIMIT, parse_flags, unknown_flags_note
-from cogs.core.request.prompt_matrix import expand
-from cogs.core.request.syntax_notes import PLAIN_NOTES, syntax_notes
 from diffusion.errors import InvalidRequestError, Problems
 from diffusion.lora.tags import Loras, take_tags
-from diffusion.text import Text, plural
+from diffusion.request import ImageRequest
+from diffusion.text import N_, Text, plural
 
 __all__ = ["PROMPT_LIMIT", "STYLE_LIMIT", "ParsedPrompt", "clean", "parse_prompt", "validate_prompt"]
 
@@ -23,6 +27,38 @@ FLAG_LETTERS: Final = range(0xE0020, 0xE0080)  # behind a black flag: the flags 
 BLACK_FLAG: Final = "\U0001f3f4"
 # Characters without a meaning yet. Python's tables are older than many emojis, so others of category Cn stay.
 IGNORABLE: Final = (range(0x2060, 0x2070), range(0xFDD0, 0xFDF0), range(0xFFF0, 0xFFF9), range(0xE0000, 0xE1000))
+MAX_FILES: Final = 10  # Discord's limit on a message
+SPECIAL: Final = re.compile(r"\\[{|}]|[{|}]")
+# Each expression looks at a bounded number of characters from any place, so that a search takes linear time.
+NOTES: Final = (
+    (
+        re.compile(r"https?://|(?<!\w)www\.\w|(?<!\w)discord\.gg/", re.IGNORECASE),
+        N_("I read a link in a prompt as words and do not open it. To start from a picture, attach it to `/similar`."),
+    ),
+    (
+        re.compile(r"::\s{0,3}-?[\d.]|\S::(?:\s|$)"),
+        N_("Weights such as `::2` have no effect here. Put what matters first."),
+    ),
+    (
+        re.compile(r"\[[^\[\]|]{0,99}(?:\|[^\[\]]{0,99}|:[^\[\]]{0,99}:\s{0,3}[\d.]{1,6}\s{0,3})\]"),
+        N_("Words that change with the steps, such as `[cat:dog:0.5]` or `[cat|dog]`, have no effect here. Leave them out."),
+    ),
+    (
+        re.compile(r"<(?:lyco|hypernet):", re.IGNORECASE),
+        N_("Hypernetworks such as `<hypernet:name:1>` are not supported, so I read them as words."),
+    ),
+    (
+        re.compile(r"<lora:", re.IGNORECASE),
+        N_("A LoRA in a negative prompt has no effect: I read it as words. Put it into the prompt."),
+    ),
+)
+# About models that read prompts as plain text.
+PLAIN_NOTES: Final = (
+    (
+        re.compile(r":\s{0,3}[-+]?(?:\d\.\d{0,4}|\.?\d)\s{0,3}\)|\({2}\w|\[[^\[\]\s][^\[\]]{0,99}\]|(?<!\w)BREAK(?!\w)"),
+        N_("Emphasis such as `(word:1.3)`, `((word))` or `[word]` has no effect here. Put what matters first."),
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -138,3 +174,96 @@ def validate_prompt(text: str) -> str:
             limit=PROMPT_LIMIT,
         )
     return text
+
+
+def expand(prompt: str) -> tuple[str, ...]:
+    """Return the prompts that ``prompt`` stands for, mostly itself.
+
+    Raises `InvalidRequestError` above `MAX_FILES`.
+    """
+    if not SPECIAL.search(prompt):
+        return (prompt,)
+    variants = tuple(itertools.islice(_expand(prompt, 0), MAX_FILES + 1))
+    if len(variants) > MAX_FILES:
+        raise InvalidRequestError(
+            "prompt",
+            plural(
+                "This makes more than {most} picture, the most that fit in one message.",
+                "This makes more than {most} pictures, the most that fit in one message.",
+                by="most",
+            ),
+            most=MAX_FILES,
+        )
+    return tuple(" ".join(text.split()) for text in variants)
+
+
+def prompt_fields(text: str, variants: tuple[str, ...], each: int) -> dict[str, Any]:
+    """Return the fields of an `ImageRequest` for ``each`` pictures of a variant.
+
+    Raises `InvalidRequestError` if the pictures of all variants do not fit in one message.
+    """
+    if len(variants) == 1:
+        return {"prompt": variants[0], "variants": (), "count": each}
+    pictures = len(variants) * each
+    if pictures > MAX_FILES:
+        raise InvalidRequestError(
+            "count",
+            plural(
+                "This makes {count} picture, and at most {most} fit in one message.",
+                "This makes {count} pictures, and at most {most} fit in one message.",
+            ),
+            count=pictures,
+            most=MAX_FILES,
+        )
+    return {"prompt": text, "variants": variants, "count": pictures}
+
+
+def prompt_source(request: ImageRequest) -> str:
+    """Return the text that expands to the prompts of ``request``."""
+    plain = "\\" not in request.prompt and _first_choice(request.prompt, 0) is None
+    return request.prompt if request.variants or plain else escape(request.prompt)
+
+
+def escape(text: str) -> str:
+    """Return ``text`` with its braces and bars escaped, so that it stands for itself."""
+    return re.sub(r"[{|}]", r"\\\g<0>", text) if SPECIAL.search(text) else text
+
+
+def _expand(text: str, start: int) -> Iterator[str]:
+    """Replace the first choice after ``start`` by each of its alternatives.
+
+    Also expands the text behind it.
+    """
+    choice = _first_choice(text, start)
+    if choice is None:
+        yield SPECIAL.sub(lambda found: found[0][-1], text)
+        return
+    *bars, end = choice
+    for before, after in itertools.pairwise([*bars, end]):
+        alternative = text[before + 1 : after]
+        yield from _expand(text[: bars[0]] + alternative + text[end + 1 :], bars[0])
+
+
+def _first_choice(text: str, start: int) -> list[int] | None:
+    """Return the positions of the braces and bars of the first outermost choice.
+
+    Returns None if there is none.
+    """
+    open_choices: list[list[int]] = []
+    first: list[int] | None = None
+    for found in SPECIAL.finditer(text, start):
+        if found[0] == "{":
+            open_choices.append([found.start()])
+        elif found[0] == "|" and open_choices:
+            open_choices[-1].append(found.start())
+        elif found[0] == "}" and open_choices:
+            closed = open_choices.pop()
+            if len(closed) > 1 and (first is None or closed[0] < first[0]):
+                first = [*closed, found.start()]
+    return first
+
+
+def syntax_notes(texts: Iterable[str], notes: Iterable[tuple[re.Pattern[str], str]] = NOTES) -> tuple[Text, ...]:
+    """Return those of ``notes`` on foreign syntax that hold for the prompts ``texts``."""
+    texts = tuple(filter(None, texts))
+    return tuple(Text(note) for pattern, note in notes if any(pattern.search(text) for text in texts))

@@ -3,8 +3,7 @@
 import pytest
 
 from cogs.core.request.flags import FLAG_EXAMPLES, SAMPLERS, parse_flags, unknown_flags_note
-from cogs.core.request.prompt import clean, parse_prompt
-from cogs.core.request.prompt_matrix import escape, expand, prompt_fields, prompt_source
+from cogs.core.request.prompt import clean, escape, expand, parse_prompt, prompt_fields, prompt_source
 from cogs.core.request.styles import Style, StylesError, find_style, read_styles, styles_of_words
 from diffusion.errors import InvalidRequestError
 from diffusion.request import SAMPLER_NAMES, ImageRequest
