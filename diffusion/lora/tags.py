@@ -10,7 +10,7 @@ Loras = tuple[tuple[str, float], ...]  # names and weights
 
 # The bounds keep a search linear in the text.
 TAG: Final = re.compile(r"<lora:([^<>:]{1,120})(?::([^<>]{0,40}))?>", re.IGNORECASE)
-BROKEN_TAG: Final = re.compile(r"<lora:", re.IGNORECASE)
+TAG_START: Final = re.compile(r"<lora:", re.IGNORECASE)
 DEFAULT_WEIGHT: Final = 1.0
 
 
@@ -19,7 +19,7 @@ def take_tags(text: str) -> tuple[str, Loras]:
 
     Of equal names the last counts. Raises `InvalidRequestError` for a tag that cannot be read.
     """
-    if not BROKEN_TAG.search(text):
+    if not TAG_START.search(text):
         return text, ()
     problems = Problems()
     loras: Loras = ()
@@ -28,7 +28,7 @@ def take_tags(text: str) -> tuple[str, Loras]:
             loras = join_loras(loras, ((tag[1].strip(), _parse_weight(tag[2])),))
     kept = _without_tags(text)
     with problems.collect():
-        if BROKEN_TAG.search(kept):
+        if TAG_START.search(kept):
             raise InvalidRequestError("loras", "I cannot read a LoRA in the prompt. Write it as `<lora:name:0.8>`.")
     problems.report()
     return kept, loras

@@ -45,6 +45,7 @@ FLAG_EXAMPLES: Final = (
     *("--style ink", "--repeat 2", "--clip-skip 2"),
 )
 IN_BACKTICKS: Final = re.compile(rf"`([{HYPHENS}{DASHES}][^`]*)`[,;]?")  # as some apps copy a flag out of a note
+FLAG_START: Final = re.compile(rf"[{HYPHENS}{DASHES}]{{2}}|[{DASHES}]|`[{HYPHENS}]")  # a text without any has no flags
 WORD_JOINER: Final = "\u2060"
 NO_BREAK_SPACE: Final = "\u00a0"
 MAX_RATIO: Final = 4

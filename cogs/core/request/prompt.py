@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cogs.core.request.flags import STYLE_LIMIT, parse_flags, unknown_flags_note
+from cogs.core.request.flags import FLAG_START, STYLE_LIMIT, ParsedFlags, parse_flags, unknown_flags_note
 from diffusion.errors import InvalidRequestError, Problems
-from diffusion.lora.tags import Loras, take_tags
+from diffusion.lora.tags import TAG_START, Loras, take_tags
 from diffusion.request import ImageRequest
 from diffusion.text import N_, Text, plural
 
@@ -88,17 +88,19 @@ def parse_prompt(text: str, negative: str | None = None) -> ParsedPrompt:
     problems = Problems()
     text = clean(text)
     loras: Loras = ()
-    with problems.collect():
-        text, loras = take_loras(text)
-    parsed = parse_flags(text)
+    if TAG_START.search(text):
+        with problems.collect():
+            text, loras = take_loras(text)
+    parsed = parse_flags(text) if FLAG_START.search(text) else ParsedFlags(text)
     texts = (parsed.text, parsed.settings.get("negative_prompt", ""), negative or "")
     notes = syntax_notes(texts)
     if parsed.unknown:
         notes = (unknown_flags_note(parsed.unknown), *notes)
     variants: tuple[str, ...] = (parsed.text,)
     problems.errors += parsed.errors
-    with problems.collect():
-        variants = expand(parsed.text)
+    if SPECIAL.search(parsed.text):
+        with problems.collect():
+            variants = expand(parsed.text)
     return ParsedPrompt(
         parsed.text, variants, parsed.settings, notes, tuple(problems.errors), loras, syntax_notes(texts, PLAIN_NOTES)
     )
@@ -132,9 +134,12 @@ def clean(text: str) -> str:
     These are control characters, lone surrogates, joiners that join nothing, and combining marks beyond those of real letters.
     Custom emojis of Discord become their names.
     """
+    text = CUSTOM_EMOJI.sub(r" \1 ", text)
+    if text.isascii() and text.isprintable():
+        return " ".join(text.split())
     kept: list[str] = []
     marks = 0
-    for character in unicodedata.normalize("NFC", CUSTOM_EMOJI.sub(r" \1 ", text)):
+    for character in unicodedata.normalize("NFC", text):
         category = unicodedata.category(character)
         if category in ("Mn", "Me"):
             marks += 1
