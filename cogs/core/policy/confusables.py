@@ -34,6 +34,7 @@ ORNAMENTAL: Final = {
 GREEK: Final = dict(zip("ςδΛΣΞΔΩπθΘλξμ", "sdaeeaonooaeu", strict=True))  # also not in the list
 # Russian letters that look like Latin ones to those who read no Russian. They count only in words that also have Latin letters.
 FAUX_RUSSIAN: Final = str.maketrans("яЯиИйЙпПшШщЩцЦгГьЬъЪэЭєЄзЗдДчЧфФжЖ", "rrnnnnnnwwwwuurrbbbbeeeeeeaayyooxx")
+FOREIGN_CAPITALS: Final = regex.compile(r"[[\p{Lu}\p{Lt}]--\p{Latin}]+", regex.V1)
 WORDS: Final = regex.compile(r"[^\W\d_]+")
 NAMED: Final = regex.compile(r"(?:LATIN (?:SMALL |CAPITAL )?|SYMBOL )LETTER (?:[A-Z]+ )*?([A-Z])(?: WITH .*)?$")
 
@@ -58,10 +59,17 @@ def without_faux_russian(text: str) -> str:
     return str(WORDS.sub(as_latin, text))
 
 
+def with_small_foreign_letters(text: str) -> str:
+    """Return ``text`` with small letters for capital ones that are not Latin: Ω looks like another letter than ω."""
+    return str(FOREIGN_CAPITALS.sub(lambda letters: letters[0].lower(), text))
+
+
 @cache
 def _as_latin(character: str) -> str:
     if character == "ſ":
         return S_OR_F
+    if character in "ßẞ":
+        return "ss"
     plain: str = MARKS.sub("", unicodedata.normalize("NFKD", character))
     if character.isascii() or (plain.isascii() and plain.isalnum()):
         return plain

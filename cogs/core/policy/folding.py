@@ -72,6 +72,11 @@ def fold(text: str, names: Iterable[str] = ()) -> str:
     return "".join(gap + piece for gap, piece in zip(gaps, _pieces(tokens), strict=True)) + SOFT
 
 
+def split_words(skeletal: str) -> list[str]:
+    """Return what `fold` takes for the words of a skeleton."""
+    return [part for part in _GAP.split(skeletal)[::2] if part]
+
+
 def is_letter(character: str) -> bool:
     """Return whether ``character`` is a letter, a digit or a mark."""
     return character.isalnum() or character == NAME or unicodedata.category(character)[0] == "M"

@@ -13,7 +13,7 @@ from typing import Final
 import re2
 import regex
 
-from cogs.core.policy.confusables import I_OR_L, S_OR_F, skeleton, without_faux_russian
+from cogs.core.policy.confusables import I_OR_L, S_OR_F, skeleton, with_small_foreign_letters, without_faux_russian
 from cogs.core.policy.folding import NAMES, fold
 from cogs.core.policy.word_patterns import compile_pattern, word_pattern
 from diffusion.errors import DarkroomError
@@ -66,7 +66,8 @@ class WordList:
         """Return a rule that ``text`` breaks, or None; raises `RuleTimeoutError`."""
         deadline = time.monotonic() + SEARCH_SECONDS
         if self._words:
-            folded = [fold(reading, self._names).encode() for reading in {text, without_faux_russian(text)}]
+            readings = {text, without_faux_russian(text), with_small_foreign_letters(text)}
+            folded = [fold(reading, self._names).encode() for reading in readings]
             for rule, pattern in self._words.items():
                 if any(map(pattern.search, folded)):
                     return rule

@@ -11,7 +11,7 @@ import re2
 import regex
 
 from cogs.core.policy.confusables import I_OR_L, S_OR_F, skeleton
-from cogs.core.policy.folding import EXACT_DIGITS, GUARD, HARD, SIGNS, SOFT, UNSPACED, is_letter
+from cogs.core.policy.folding import EXACT_DIGITS, GUARD, HARD, SIGNS, SOFT, UNSPACED, is_letter, split_words
 
 LOOKALIKES: Final = {
     "a": "a@4*",
@@ -30,6 +30,7 @@ LOOKALIKES: Final = {
     "u": "uvµ*",
     "y": "y¥",
     "z": "z2",
+    "'": f"'{HARD}",  # "I'll" is not "ill"
     I_OR_L: f"il1!|¡*{I_OR_L}",
     S_OR_F: f"sf5$§{S_OR_F}",
 }
@@ -68,7 +69,7 @@ def word_pattern(text: str) -> str | None:
 
     Returns None if ``text`` has no letter or digit.
     """
-    words = skeleton(text.casefold()).split()
+    words = split_words(skeleton(text.lower()))
     if not any(map(str.isalnum, "".join(words))):
         return None
     is_short = sum(map(len, words)) < 3  # whose letters come together by accident
@@ -112,7 +113,7 @@ def _letter(character: str, is_first: bool) -> str:
         return f"[{character}{EXACT_DIGITS[ord(character)]}]"
     lookalikes = LOOKALIKES.get(character, character)
     if is_first:
-        lookalikes = "".join(sign for sign in lookalikes if sign not in BRACKETS)
+        lookalikes = "".join(sign for sign in lookalikes if sign == character or sign not in BRACKETS)
     signs = f"[{re.escape(lookalikes)}]"
     drawings = map(re.escape, DRAWINGS.get(character, ()))
     return f"(?:{'|'.join([signs, *drawings])})"

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 from confusable_homoglyphs.confusables import is_confusable
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cogs.core.policy import word_filter
-from cogs.core.policy.folding import NAMES, fold
+from cogs.core.policy.folding import NAMES, SIGNS, fold
 from cogs.core.policy.word_filter import InvalidRuleError, Rule, RuleTimeoutError, WordList, validate_rule
 from cogs.core.policy.word_patterns import compile_pattern, word_pattern
 
@@ -245,6 +245,23 @@ def test_validate_rule_rejects_unusable_rules(rule, sentence):
 @pytest.mark.parametrize("rule", [Rule("bad"), Rule("Red Fox"), Rule(r"\bn[u0]des?\b", is_expression=True)])
 def test_validate_rule_returns_usable_rules(rule):
     assert validate_rule(rule) == rule
+
+
+@pytest.mark.parametrize("listed", ["Scheiße", "SCHEISSE", "πόλεμος", "ΠΌΛΕΜΟΣ", "наркотик", "НАРКОТИК", "that's it", "a:9"])
+@pytest.mark.parametrize("case", [str, str.lower, str.upper, str.title])
+def test_case_does_not_matter_in_any_script(listed, case):
+    assert WordList([Rule(listed)]).find(f"a {case(listed)} x") == Rule(listed)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@example("((a))::-9")
+@given(st.text(st.characters() | st.sampled_from(SIGNS + "ab9"), min_size=1, max_size=60))
+def test_a_word_that_is_accepted_is_found(word):
+    try:
+        rule = validate_rule(Rule(word))
+    except InvalidRuleError:
+        return
+    assert WordList([rule]).find(word) == rule
 
 
 def test_find_stops_a_slow_expression_and_names_it(monkeypatch):
