@@ -18,7 +18,7 @@ from aiohttp import web
 
 from cogs.core.messages.delivery import Delivery
 from cogs.core.messages.message import Answer, PictureFile
-from cogs.core.messages.token_time import TOKEN_LIFE_MINUTES
+from cogs.core.messages.routes import TOKEN_LIFE_MINUTES
 from cogs.core.simulator.connect import connect_to
 from cogs.core.simulator.loopback import LoopbackDiscord
 from cogs.core.simulator.rate_limits import RateLimits

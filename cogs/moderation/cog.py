@@ -14,8 +14,7 @@ from discord.ext import commands
 
 from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import say
-from cogs.core.messages.message import NO_MENTIONS
-from cogs.core.messages.text_limits import MESSAGE_LIMIT, fit_text
+from cogs.core.messages.message import MESSAGE_LIMIT, NO_MENTIONS, fit_text
 from cogs.core.policy.context import Context
 from cogs.core.policy.flagged import ACTION_NAMES, rule_text
 from cogs.core.policy.word_filter import EXPRESSION_LIMIT, Rule, validate_rule

@@ -4,7 +4,7 @@ import pytest
 from simcord import interactions
 from simcord.results import InteractionResult
 
-from cogs.core.messages.token_time import TOKEN_MINUTES
+from cogs.core.messages.routes import TOKEN_MINUTES
 from tests.support.messages import pictures_of, private_text, text_of
 
 COMMAND = 2

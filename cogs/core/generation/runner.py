@@ -19,8 +19,7 @@ from cogs.core.messages import render, views
 from cogs.core.messages.announcement import MessageUnreadableError
 from cogs.core.messages.delivery import Delivery, UndeliverableError
 from cogs.core.messages.message import Answer, PictureFile, Result
-from cogs.core.messages.routes import TOKEN_ROUTES, initial_route
-from cogs.core.messages.token_time import while_token_lives
+from cogs.core.messages.routes import TOKEN_ROUTES, initial_route, while_token_lives
 from cogs.core.messages.views import shows_result_of
 from cogs.core.request.prompt import MAX_FILES
 from cogs.core.retry import retry

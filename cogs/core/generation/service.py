@@ -24,7 +24,7 @@ from cogs.core.messages.deadline import expect_visibility
 from cogs.core.messages.delivery import Delivery
 from cogs.core.messages.http_errors import DISCORD_ERRORS, ErrorKind, classify
 from cogs.core.messages.message import NO_MENTIONS
-from cogs.core.messages.token_time import token_note
+from cogs.core.messages.routes import token_note
 from cogs.core.messages.views import ResultAction, TimelapseRow
 from cogs.core.metrics import Metrics
 from cogs.core.policy.context import Context

@@ -9,7 +9,7 @@ from typing import Any, Final
 import discord
 
 from cogs.core.messages.http_errors import DISCORD_ERRORS, ErrorKind, classify, is_temporary
-from cogs.core.messages.token_time import has_expired
+from cogs.core.messages.routes import has_expired
 from cogs.core.messages.views import shows_result_of
 from cogs.core.retry import retry
 from cogs.core.storage.creations import Creation

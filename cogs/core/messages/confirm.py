@@ -12,9 +12,8 @@ import discord
 from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.messages import render
 from cogs.core.messages.components import PersistentButton, view_of
-from cogs.core.messages.message import NO_MENTIONS
+from cogs.core.messages.message import MESSAGE_LIMIT, NO_MENTIONS, fit_text
 from cogs.core.messages.replies import CONTINUED_BY
-from cogs.core.messages.text_limits import MESSAGE_LIMIT, fit_text
 from cogs.core.policy.context import Context
 from cogs.core.request.prompt import ParsedPrompt, prompt_fields
 from cogs.core.types import Interaction

@@ -21,8 +21,7 @@ from cogs.core.messages.announcement import Announcement, MessageUnreadableError
 from cogs.core.messages.http_errors import DISCORD_ERRORS, ErrorKind, TokenExpiredError, classify, is_temporary
 from cogs.core.messages.message import NO_MENTIONS, Answer
 from cogs.core.messages.replies import BLOCKED
-from cogs.core.messages.routes import EDIT_ROUTES, TOKEN_ROUTES, Attempt, Route, initial_route
-from cogs.core.messages.token_time import has_expired
+from cogs.core.messages.routes import EDIT_ROUTES, TOKEN_ROUTES, Attempt, Route, has_expired, initial_route
 from cogs.core.messages.uploads import TOO_LARGE, fit_to_limit, shrink
 from cogs.core.retry import retry
 from cogs.core.storage.creations import Creation, CreationStore

@@ -15,6 +15,9 @@ from diffusion.images.animation import decode_animation, encode_animation
 from diffusion.images.parameters import read_text_chunks
 from diffusion.text import N_
 
+MESSAGE_LIMIT: Final = 2000  # characters of a plain message
+LAYOUT_LIMIT: Final = 4000  # characters of all texts of a layout together
+ELLIPSIS: Final = "…"
 NO_MENTIONS: Final = discord.AllowedMentions.none()
 MAX_REQUEST_BYTES: Final = 25 * 2**20 - 2**16  # Discord takes 25 MiB, with texts and separators
 # Tried in turn if files are too large: a note for the member, Pillow's options for WebP, a divisor of the sides.
@@ -157,3 +160,40 @@ def _as_webp(picture: PictureFile, options: dict[str, Any], divisor: int) -> Pic
     # "exact" keeps the colours of transparent pixels: in a source, the model draws over them.
     data = encode_animation(resized, milliseconds, text=text, exact=True, **options)
     return PictureFile(str(PurePath(picture.name).with_suffix(".webp")), data, picture.description)
+
+
+def fit_text(text: str, most: int, transform: Callable[[str], str] = str) -> str:
+    """Return ``transform`` of ``text`` in at most ``most`` characters.
+
+    The text is cut before it is transformed, so that the cut splits nothing that ``transform`` adds, such as escapes.
+    """
+    transformed = transform(text)
+    if len(transformed) <= most:
+        return transformed
+    kept = 0
+    too_many = len(text)
+    while too_many - kept > 1:
+        middle = (kept + too_many) // 2
+        if len(transform(text[:middle] + ELLIPSIS)) <= most:
+            kept = middle
+        else:
+            too_many = middle
+    return transform(text[:kept] + ELLIPSIS)
+
+
+def fit_together(texts: Sequence[str], most: int, transform: Callable[[str], str] = str) -> list[str]:
+    """Return ``texts`` as `fit_text` does, in ``most`` characters together.
+
+    The longest are cut.
+    """
+    lengths = sorted(len(transform(text)) for text in texts)
+    room = most
+    share = most
+    for position, length in enumerate(lengths):
+        share = room // (len(lengths) - position)
+        if length > share:
+            break
+        room -= length
+    else:
+        share = most
+    return [fit_text(text, share, transform) for text in texts]

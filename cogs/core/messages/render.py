@@ -13,8 +13,7 @@ import discord
 from PIL import Image
 
 from cogs.core.i18n.catalogues import ENGLISH, say
-from cogs.core.messages.message import PictureFile
-from cogs.core.messages.text_limits import LAYOUT_LIMIT, fit_text, fit_together
+from cogs.core.messages.message import LAYOUT_LIMIT, PictureFile, fit_text, fit_together
 from cogs.core.storage.creations import Creation
 from diffusion.images.io import fit, hstack, to_png
 from diffusion.images.masks import fit_mask, mask_to_alpha

@@ -10,8 +10,7 @@ from discord import app_commands
 
 from cogs.core.i18n.catalogues import translate
 from cogs.core.messages.http_errors import NETWORK_ERRORS, ErrorKind, classify
-from cogs.core.messages.message import NO_MENTIONS
-from cogs.core.messages.text_limits import MESSAGE_LIMIT, fit_text
+from cogs.core.messages.message import MESSAGE_LIMIT, NO_MENTIONS, fit_text
 from cogs.core.messages.uploads import TOO_LARGE
 from cogs.core.policy.context import Context
 from cogs.core.types import Interaction

@@ -1,18 +1,29 @@
-"""The routes by which an answer reaches its member, and their order.
+"""The routes by which an answer reaches its member, and how long the interaction's token is one of them.
 
 Edits by the interaction's token come first: each token has rate limits of its own, and they do not count against the bot's 50
 requests a second. Edits by the channel share about 5 in 5 seconds with all messages of the channel.
 """
 
-from collections.abc import Collection
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Collection
 from dataclasses import replace
+from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Final
 
+import discord
+
+from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.messages.http_errors import ErrorKind
 from cogs.core.messages.message import Answer
-from cogs.core.messages.token_time import has_expired, is_early
 from cogs.core.storage.creations import Creation
+from diffusion.errors import DarkroomError
+from diffusion.text import plural
+
+TOKEN_LIFE_MINUTES = 15
+TOKEN_MINUTES = 14  # for drawing, and for edits where the channel would do as well; the rest is for delivery
+TOKEN_MARGIN = timedelta(seconds=10)
 
 
 class Route(Enum):
@@ -86,3 +97,48 @@ def initial_route(creation: Creation) -> Route:
     """
     by_token = creation.token_only or (creation.token and is_early(creation))
     return Route.EDIT_BY_TOKEN if by_token else Route.EDIT
+
+
+def has_expired(creation: Creation) -> bool:
+    """Return whether the token of ``creation`` is too old to use."""
+    return discord.utils.utcnow() >= creation.expires - TOKEN_MARGIN
+
+
+def is_early(creation: Creation) -> bool:
+    """Return whether the token of ``creation`` lives for more than its last minute."""
+    return discord.utils.utcnow() < _end_of_drawing(creation)
+
+
+def token_note(language: str = ENGLISH) -> str:
+    """Return the note under an answer that only the interaction's token can edit."""
+    template = plural(
+        "Here I can answer for {count} minute only; what takes longer is dropped.",
+        "Here I can answer for {count} minutes only; what takes longer is dropped.",
+    )
+    return f"-# {say(language, template, count=TOKEN_MINUTES)}"
+
+
+@contextlib.asynccontextmanager
+async def while_token_lives(creation: Creation) -> AsyncIterator[None]:
+    """Limit the block to the life of the token if no other route exists.
+
+    Raises `DarkroomError` when the time is over.
+    """
+    if not creation.token_only:
+        yield
+        return
+    try:
+        async with asyncio.timeout((_end_of_drawing(creation) - discord.utils.utcnow()).total_seconds()):
+            yield
+    except TimeoutError:
+        raise DarkroomError(
+            plural(
+                "This took longer than the {count} minute in which I can answer here. Please ask for less.",
+                "This took longer than the {count} minutes in which I can answer here. Please ask for less.",
+            ),
+            count=TOKEN_MINUTES,
+        ) from None
+
+
+def _end_of_drawing(creation: Creation) -> datetime:
+    return creation.expires - timedelta(minutes=TOKEN_LIFE_MINUTES - TOKEN_MINUTES)

@@ -12,7 +12,7 @@ import discord
 from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.messages.attachments import posted_files
 from cogs.core.messages.components import PersistentButton, PersistentSelect, custom_ids, view_of
-from cogs.core.messages.text_limits import LAYOUT_LIMIT, fit_text
+from cogs.core.messages.message import LAYOUT_LIMIT, fit_text
 from cogs.core.storage.creations import Creation
 from cogs.core.types import Interaction
 from diffusion.request import ImageRequest

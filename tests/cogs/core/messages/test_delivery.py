@@ -11,7 +11,7 @@ from discord import Guild
 from simcord.backend.models.channel import Overwrite
 from simcord.enums import OverwriteType
 
-from cogs.core.messages import delivery, token_time, uploads
+from cogs.core.messages import delivery, routes, uploads
 from cogs.core.storage.creations import State
 from diffusion.images.io import read_image
 from tests.support.jobs import hold_steps, never_ends, row_of
@@ -308,11 +308,11 @@ async def test_progress_is_skipped_while_an_edit_hangs(server, monkeypatch):
 
 
 async def test_reply_by_token_alone_announces_its_time_limit(server, monkeypatch):
-    monkeypatch.setattr(token_time, "TOKEN_MINUTES", 0.02)
+    monkeypatch.setattr(routes, "TOKEN_MINUTES", 0.02)
     may_continue = hold_steps(server, monkeypatch)
     result = await server.env.create_user("carol").slash("imagine", prompt="red apple", steps=150)
     accepted = next(request for request in server.env.http_requests if request.path.endswith("/callback"))
-    assert token_time.token_note() in accepted.json["data"]["content"]
+    assert routes.token_note() in accepted.json["data"]["content"]
     await server.until(lambda: "minutes in which I can answer here" in text_of(result.response))
     may_continue.set()
 
