@@ -60,7 +60,7 @@ class PatientResponse(discord.InteractionResponse[Any]):
         self._interaction = parent
         self._edits_message = edits_message
         self._is_late = False
-        self._lock = asyncio.Lock()
+        self._lock = asyncio.Lock()  # lets no acknowledgement come between the parts of an answer
         self._acknowledging: asyncio.Task[None] | None = None
         # Only the timer is in a context of its own: a simulated Discord stops the clock of the handler's.
         self._context = contextvars.copy_context()
@@ -85,25 +85,20 @@ class PatientResponse(discord.InteractionResponse[Any]):
                 return
             self._is_late = True
 
-    @contextlib.asynccontextmanager
-    async def _answering(self) -> Any:
-        """Let no acknowledgement come between; yield whether one was sent."""
-        async with self._lock:
-            self._timer.cancel()
-            yield self._is_late
-
     async def defer(self, *, ephemeral: bool = False, thinking: bool = False) -> Any:
         """Acknowledge the interaction, unless that has happened."""
-        async with self._answering() as is_late:
-            if not is_late:
+        async with self._lock:
+            self._timer.cancel()
+            if not self._is_late:
                 return await super().defer(ephemeral=ephemeral, thinking=thinking)
             await self._change_visibility(ephemeral)
             return None
 
     async def send_message(self, content: Any = None, **options: Any) -> Any:
         """Send a message in place of an acknowledgement."""
-        async with self._answering() as is_late:
-            if not is_late:
+        async with self._lock:
+            self._timer.cancel()
+            if not self._is_late:
                 return await super().send_message(content, **options)
             await self._change_visibility(options.get("ephemeral", False))
             given = options if content is None else options | {"content": content}
@@ -111,8 +106,9 @@ class PatientResponse(discord.InteractionResponse[Any]):
 
     async def edit_message(self, **options: Any) -> Any:
         """Edit the message with the pressed component."""
-        async with self._answering() as is_late:
-            if not is_late:
+        async with self._lock:
+            self._timer.cancel()
+            if not self._is_late:
                 return await super().edit_message(**options)
             if self._edits_message:
                 return await self._interaction.edit_original_response(**options)
@@ -122,8 +118,9 @@ class PatientResponse(discord.InteractionResponse[Any]):
 
     async def send_modal(self, modal: discord.ui.Modal, /) -> Any:
         """Open a form; raises `DarkroomError` after an acknowledgement, when Discord accepts none."""
-        async with self._answering() as is_late:
-            if is_late:
+        async with self._lock:
+            self._timer.cancel()
+            if self._is_late:
                 raise DarkroomError("I could not look up these pictures in time. Please try again.")
             return await super().send_modal(modal)
 
