@@ -8,7 +8,6 @@ from simcord.backend import serializers
 from simcord.results import to_discord_message
 
 from cogs.core.messages import attachments
-from cogs.core.messages.delivery import Delivery
 from cogs.core.messages.shown_pictures import cdn_url, shown_pictures
 from cogs.core.request.preferences import Preferences, Scope
 from cogs.image_info import recipe_text
@@ -183,7 +182,7 @@ async def test_image_info_shows_settings_and_makes_another(server):
 
 
 async def test_image_info_knows_a_picture_posted_smaller(server, monkeypatch):
-    monkeypatch.setattr(Delivery, "_size_limit", lambda self, creation: 1500)
+    monkeypatch.setattr(discord.Guild, "filesize_limit", 1500)
     message = await made(server, prompt="red apple", seed=5)
     assert pictures_of(message)[0].name.endswith(".webp")
     answer = told(await menu(server, "Image info", message))

@@ -12,7 +12,7 @@ from cogs.core.i18n.catalogues import ENGLISH, LANGUAGE_BY_LOCALE, say
 from cogs.core.messages.http_errors import DISCORD_ERRORS, ErrorKind, classify, is_temporary
 from cogs.core.messages.message import NO_MENTIONS, Result
 from cogs.core.messages.review_button import ReviewButton, asks_about
-from cogs.core.messages.uploads import fit_to_limit, shrink
+from cogs.core.messages.uploads import shrink
 from cogs.core.policy.flagged import action_for, flags_text
 from cogs.core.request.preferences import FlaggedAction, Scope, layered
 from cogs.core.retry import retry
@@ -155,7 +155,8 @@ class SafetyGate:
 
         guild = self.client.get_guild(creation.guild_id or 0)
         limit = guild.filesize_limit if guild else 0
-        answer = await fit_to_limit(answer, limit)
+        if not answer.fits(limit):
+            answer = await shrink(answer, limit)
         while True:
             try:
                 return (await self._until_reached(send)).id

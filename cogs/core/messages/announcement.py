@@ -2,14 +2,15 @@
 
 import contextlib
 import logging
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import discord
 
 from cogs.core.messages.http_errors import DISCORD_ERRORS, ErrorKind, classify, is_temporary
-from cogs.core.messages.routes import has_expired
+from cogs.core.messages.routes import ORIGINAL, has_expired, webhook_of
 from cogs.core.messages.views import shows_result_of
 from cogs.core.retry import retry
 from cogs.core.storage.creations import Creation
@@ -17,19 +18,6 @@ from cogs.core.storage.creations import Creation
 log = logging.getLogger(__name__)
 ORIGINAL_RESPONSE_GRACE = timedelta(seconds=5)
 CLOCK_DIFFERENCE = timedelta(minutes=5)  # the most between this machine and Discord
-
-
-class _Original:
-    """The id "@original" of an interaction's response.
-
-    discord.py would percent-encode the @ of a str.
-    """
-
-    def __str__(self) -> str:
-        return "@original"
-
-
-ORIGINAL: Final[Any] = _Original()
 
 
 class MessageUnreadableError(Exception):
@@ -40,12 +28,12 @@ class _NotYetSentError(Exception):
     """The first answer of an earlier run may still arrive at Discord."""
 
 
+@dataclass(frozen=True)
 class Announcement:
     """Reaches the message by its channel or by the interaction's token."""
 
-    def __init__(self, client: discord.Client, creation: Creation) -> None:
-        self.client = client
-        self.creation = creation
+    client: discord.Client
+    creation: Creation
 
     @property
     def channel(self) -> discord.PartialMessageable:
@@ -57,24 +45,13 @@ class Announcement:
         """The message as its channel knows it."""
         return self.channel.get_partial_message(self.creation.message_id or 0)
 
-    @property
-    def webhook(self) -> discord.Webhook:
-        """The webhook of the interaction's token."""
-        webhook = discord.Webhook.partial(self.creation.application_id, self.creation.token, client=self.client)
-        webhook.type = discord.WebhookType.application  # only such a webhook may send what one member alone sees
-        return webhook
-
-    @property
-    def id_for_token(self) -> Any:
-        """The id by which the token knows the message."""
-        return self.creation.message_id or ORIGINAL
-
     async def withdraw(self, delete: bool) -> None:
         """Remove the buttons of the message, or ``delete`` it, as far as Discord lets."""
         creation = self.creation
         calls: list[Any] = []
         if creation.token and not has_expired(creation):
-            calls.append((self.webhook.delete_message, self.webhook.edit_message, (self.id_for_token,)))
+            webhook = webhook_of(self.client, creation)
+            calls.append((webhook.delete_message, webhook.edit_message, (creation.message_id or ORIGINAL,)))
         if not creation.token_only:
             calls.append((self.message.delete, self.message.edit, ()))
         for remove, edit, where in calls:
@@ -112,7 +89,7 @@ class Announcement:
                 return await self._find_in_channel()
         if has_expired(creation):
             raise MessageUnreadableError("The interaction's token has expired.")
-        return await self.webhook.fetch_message(self.id_for_token)
+        return await webhook_of(self.client, creation).fetch_message(creation.message_id or ORIGINAL)
 
     async def _find_in_channel(self) -> discord.Message | None:
         creation = self.creation

@@ -8,7 +8,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from typing import Any, Final
@@ -21,8 +21,17 @@ from cogs.core.messages.announcement import Announcement, MessageUnreadableError
 from cogs.core.messages.http_errors import DISCORD_ERRORS, ErrorKind, TokenExpiredError, classify, is_temporary
 from cogs.core.messages.message import NO_MENTIONS, Answer
 from cogs.core.messages.replies import BLOCKED
-from cogs.core.messages.routes import EDIT_ROUTES, TOKEN_ROUTES, Attempt, Route, has_expired, initial_route
-from cogs.core.messages.uploads import TOO_LARGE, fit_to_limit, shrink
+from cogs.core.messages.routes import (
+    EDIT_ROUTES,
+    ORIGINAL,
+    TOKEN_ROUTES,
+    Attempt,
+    Route,
+    has_expired,
+    initial_route,
+    webhook_of,
+)
+from cogs.core.messages.uploads import TOO_LARGE, shrink
 from cogs.core.retry import retry
 from cogs.core.storage.creations import Creation, CreationStore
 from diffusion.errors import DarkroomError
@@ -44,23 +53,16 @@ class UndeliverableError(Exception):
     """No route reached the member; the database records the text."""
 
 
+@dataclass(eq=False)
 class _Lane:
-    """One progress edit at a time, and few, for messages that share a rate limit."""
+    """One progress edit at a time, and few, for messages that share a rate limit.
 
-    def __init__(self) -> None:
-        self.lock = asyncio.Lock()
-        self.edit: asyncio.Task[int] | None = None
-        self._times: deque[float] = deque(maxlen=PROGRESS_EDITS)
+    ``times`` are those of `time.monotonic` at which the latest edits began.
+    """
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether one more progress edit could make a result wait."""
-        is_used_up = len(self._times) == PROGRESS_EDITS and time.monotonic() - self._times[0] < PROGRESS_WINDOW_SECONDS
-        return self.lock.locked() or is_used_up
-
-    def record_edit(self) -> None:
-        """Count a progress edit that begins now."""
-        self._times.append(time.monotonic())
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    edit: "asyncio.Task[int] | None" = None
+    times: deque[float] = field(default_factory=lambda: deque(maxlen=PROGRESS_EDITS))
 
 
 class Delivery:
@@ -77,7 +79,9 @@ class Delivery:
 
         Returns False if the message is gone.
         """
-        return self._lane(creation, initial_route(creation)).is_busy or await self.announce(creation, answer)
+        lane = self._lane(creation, initial_route(creation))
+        is_used_up = len(lane.times) == PROGRESS_EDITS and time.monotonic() - lane.times[0] < PROGRESS_WINDOW_SECONDS
+        return lane.lock.locked() or is_used_up or await self.announce(creation, answer)
 
     async def announce(self, creation: Creation, answer: Answer) -> bool:
         """Edit progress into the message once no other progress is on its way.
@@ -89,7 +93,7 @@ class Delivery:
             return True
         lane = self._lane(creation, route)
         async with lane.lock:
-            lane.record_edit()
+            lane.times.append(time.monotonic())
             lane.edit = edit = asyncio.ensure_future(self._send(route, creation, answer))
             try:
                 await asyncio.wait([edit], timeout=PROGRESS_EDIT_SECONDS)
@@ -120,7 +124,9 @@ class Delivery:
         Raises `UndeliverableError`, `OwnershipLostError`, and `DarkroomError` with a text for the member where Discord rejects
         the pictures.
         """
-        attempt = Attempt(creation, await fit_to_limit(answer, self._size_limit(creation)))
+        guild = self.client.get_guild(creation.guild_id) if creation.guild_id else None
+        limit = guild.filesize_limit if guild else 0
+        attempt = Attempt(creation, answer if answer.fits(limit) else await shrink(answer, limit))
         if edit := self._lane(creation, attempt.route).edit:
             edit.cancel()  # a result goes before the progress of another request
         give_up_at = time.monotonic() + DELIVERY_GIVE_UP_AFTER.total_seconds()
@@ -131,7 +137,7 @@ class Delivery:
                 kind = classify(error)
                 log.warning("Discord rejected the answer of %r (%s, %s)", creation, attempt.route.name, kind.name)
                 if kind is ErrorKind.TOO_LARGE and answer.pictures:
-                    attempt.answer = await shrink(attempt.answer, self._size_limit(creation))
+                    attempt.answer = await shrink(attempt.answer, limit)
                 elif kind in NOT_ACCEPTED and answer.pictures:
                     raise DarkroomError(NOT_ACCEPTED[kind]) from error
                 elif not attempt.change(kind):
@@ -199,10 +205,10 @@ class Delivery:
                 await message.edit(**answer.edit(), allowed_mentions=NO_MENTIONS)
                 return message.id
             case Route.EDIT_BY_TOKEN:
-                edit = announcement.webhook.edit_message
-                return (await edit(announcement.id_for_token, **answer.edit(), allowed_mentions=NO_MENTIONS)).id
+                edit = webhook_of(self.client, creation).edit_message
+                return (await edit(creation.message_id or ORIGINAL, **answer.edit(), allowed_mentions=NO_MENTIONS)).id
             case Route.NEW_BY_TOKEN:
-                send = announcement.webhook.send
+                send = webhook_of(self.client, creation).send
                 return (await send(**answer.send(), wait=True, ephemeral=private, allowed_mentions=NO_MENTIONS)).id
             case Route.NEW:
                 extras: dict[str, Any] = {}
@@ -223,8 +229,3 @@ class Delivery:
         await self.creation_store.update(creation, posting_in=channel.id)
         message = await channel.send(**answer.send(), **extras, nonce=creation.id, allowed_mentions=NO_MENTIONS)
         return int(message.id)
-
-    def _size_limit(self, creation: Creation) -> int:
-        """Return the most bytes of a file where ``creation`` goes, 0 if unknown."""
-        guild = self.client.get_guild(creation.guild_id) if creation.guild_id else None
-        return guild.filesize_limit if guild else 0

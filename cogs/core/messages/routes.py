@@ -1,4 +1,4 @@
-"""The routes by which an answer reaches its member, and how long the interaction's token is one of them.
+"""The routes by which an answer reaches its member, and the time of a token.
 
 Edits by the interaction's token come first: each token has rate limits of its own, and they do not count against the bot's 50
 requests a second. Edits by the channel share about 5 in 5 seconds with all messages of the channel.
@@ -8,9 +8,9 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Collection
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import Enum, auto
-from typing import Final
+from typing import Any, Final
 
 import discord
 
@@ -24,6 +24,20 @@ from diffusion.text import plural
 TOKEN_LIFE_MINUTES = 15
 TOKEN_MINUTES = 14  # for drawing, and for edits where the channel would do as well; the rest is for delivery
 TOKEN_MARGIN = timedelta(seconds=10)
+DELIVERY_TIME = timedelta(minutes=TOKEN_LIFE_MINUTES - TOKEN_MINUTES)
+
+
+class _Original:
+    """The id "@original" of an interaction's response.
+
+    discord.py would percent-encode the @ of a str.
+    """
+
+    def __str__(self) -> str:
+        return "@original"
+
+
+ORIGINAL: Final[Any] = _Original()
 
 
 class Route(Enum):
@@ -95,18 +109,20 @@ def initial_route(creation: Creation) -> Route:
 
     It is by the token for `TOKEN_MINUTES`, then by the channel if the bot sees that.
     """
-    by_token = creation.token_only or (creation.token and is_early(creation))
+    by_token = creation.token_only or (creation.token and discord.utils.utcnow() < creation.expires - DELIVERY_TIME)
     return Route.EDIT_BY_TOKEN if by_token else Route.EDIT
+
+
+def webhook_of(client: discord.Client, creation: Creation) -> discord.Webhook:
+    """Return the webhook of the interaction's token. It knows the first answer as `ORIGINAL`, too."""
+    webhook = discord.Webhook.partial(creation.application_id, creation.token, client=client)
+    webhook.type = discord.WebhookType.application  # only such a webhook may send what one member alone sees
+    return webhook
 
 
 def has_expired(creation: Creation) -> bool:
     """Return whether the token of ``creation`` is too old to use."""
     return discord.utils.utcnow() >= creation.expires - TOKEN_MARGIN
-
-
-def is_early(creation: Creation) -> bool:
-    """Return whether the token of ``creation`` lives for more than its last minute."""
-    return discord.utils.utcnow() < _end_of_drawing(creation)
 
 
 def token_note(language: str = ENGLISH) -> str:
@@ -128,7 +144,7 @@ async def while_token_lives(creation: Creation) -> AsyncIterator[None]:
         yield
         return
     try:
-        async with asyncio.timeout((_end_of_drawing(creation) - discord.utils.utcnow()).total_seconds()):
+        async with asyncio.timeout((creation.expires - DELIVERY_TIME - discord.utils.utcnow()).total_seconds()):
             yield
     except TimeoutError:
         raise DarkroomError(
@@ -138,7 +154,3 @@ async def while_token_lives(creation: Creation) -> AsyncIterator[None]:
             ),
             count=TOKEN_MINUTES,
         ) from None
-
-
-def _end_of_drawing(creation: Creation) -> datetime:
-    return creation.expires - timedelta(minutes=TOKEN_LIFE_MINUTES - TOKEN_MINUTES)

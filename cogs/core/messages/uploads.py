@@ -14,20 +14,14 @@ from diffusion.text import N_
 TOO_LARGE: Final = N_("The pictures are larger than Discord takes here. Please ask for fewer or smaller ones.")
 
 
-async def fit_to_limit(answer: Answer, limit: int) -> Answer:
-    """Return ``answer`` with files that fit ``limit`` and one request.
-
-    `Answer.fits` explains the limit. Raises `DarkroomError` where that is impossible.
-    """
-    return answer if answer.fits(limit) else await shrink(answer, limit)
-
-
 async def send_followup(interaction: Interaction, answer: Answer, *, ephemeral: bool) -> None:
     """Send ``answer`` after a deferred response.
 
     Its files become smaller each time that Discord calls them too large. Raises `DarkroomError` where no size is small enough.
     """
-    answer = await fit_to_limit(answer, interaction.filesize_limit)
+    limit = interaction.filesize_limit
+    if not answer.fits(limit):
+        answer = await shrink(answer, limit)
     while True:
         try:
             await interaction.followup.send(**answer.send(), ephemeral=ephemeral, allowed_mentions=NO_MENTIONS)
@@ -35,11 +29,11 @@ async def send_followup(interaction: Interaction, answer: Answer, *, ephemeral: 
         except discord.HTTPException as error:
             if classify(error) is not ErrorKind.TOO_LARGE:
                 raise
-            answer = await shrink(answer, interaction.filesize_limit)
+            answer = await shrink(answer, limit)
 
 
 async def shrink(answer: Answer, limit: int) -> Answer:
-    """Return ``answer`` with smaller files.
+    """Return ``answer`` with smaller files, which fit ``limit`` as `Answer.fits` explains.
 
     Raises `DarkroomError` where that is impossible.
     """

@@ -308,7 +308,7 @@ async def test_progress_is_skipped_while_an_edit_hangs(server, monkeypatch):
 
 
 async def test_reply_by_token_alone_announces_its_time_limit(server, monkeypatch):
-    monkeypatch.setattr(routes, "TOKEN_MINUTES", 0.02)
+    monkeypatch.setattr(routes, "DELIVERY_TIME", timedelta(minutes=14.98))
     may_continue = hold_steps(server, monkeypatch)
     result = await server.env.create_user("carol").slash("imagine", prompt="red apple", steps=150)
     accepted = next(request for request in server.env.http_requests if request.path.endswith("/callback"))
