@@ -10,7 +10,7 @@ from PIL import Image
 
 from cogs.core.i18n.catalogues import ENGLISH, say, translate
 from cogs.core.messages.components import Form, PersistentButton, view_of
-from cogs.core.messages.message import NO_MENTIONS
+from cogs.core.messages.message import NO_MENTIONS, Answer
 from cogs.core.messages.render import SPOILER_PREFIX, escape
 from cogs.core.messages.views import ResultTarget
 from cogs.core.policy.context import Context
@@ -210,7 +210,7 @@ async def draft_files(draft: Draft, cutout: Cutout, language: str, *, spoiler: b
         language=language,
     )
     prefix = SPOILER_PREFIX if spoiler else ""
-    return [replace(picture, name=f"{prefix}{picture.name}").file() for picture in pictures]
+    return Answer("", tuple(replace(picture, name=f"{prefix}{picture.name}") for picture in pictures)).files()
 
 
 async def _show(interaction: Interaction, draft: Draft, error_text: str = "") -> None:

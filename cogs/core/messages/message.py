@@ -37,27 +37,25 @@ class PictureFile:
     data: bytes
     description: str
 
-    def file(self) -> discord.File:
-        """Return a fresh file; discord.py can send each one once."""
-        return discord.File(io.BytesIO(self.data), self.name, description=self.description)
-
 
 @dataclass(frozen=True)
 class Answer:
     """A message to send: text, pictures below it and buttons.
 
-    ``sentence`` is the part of the text without the member's words, for a channel whose filter refuses those.
+    ``sentence`` is the part of the text without the member's words, for a channel whose filter refuses those. ``source`` is the
+    picture that the others started from.
     """
 
     text: str
     pictures: tuple[PictureFile, ...] = ()
     view: discord.ui.View | None = None
     sentence: str = ""
+    source: PictureFile | None = None
 
     @property
     def attached(self) -> tuple[PictureFile, ...]:
         """All files that are uploaded with the message."""
-        return self.pictures
+        return (*self.pictures, self.source) if self.source else self.pictures
 
     def fits(self, limit: int) -> bool:
         """Return whether the files can be sent together.
@@ -68,8 +66,8 @@ class Answer:
         return sum(sizes) <= MAX_REQUEST_BYTES and max(sizes, default=0) <= (limit or MAX_REQUEST_BYTES)
 
     def files(self) -> list[discord.File]:
-        """Return fresh files for one attempt at posting."""
-        return [picture.file() for picture in self.attached]
+        """Return fresh files for one attempt at posting; discord.py can send each one once."""
+        return [discord.File(io.BytesIO(each.data), each.name, description=each.description) for each in self.attached]
 
     def edit(self) -> dict[str, Any]:
         """Return the options of one attempt to edit a message into this one."""
@@ -91,21 +89,15 @@ class Answer:
 class Result(Answer):
     """Finished pictures in a layout, with ``settings`` and rows below them.
 
-    ``rows`` returns fresh rows for one attempt. ``source`` is the picture that they started from. A ``spoiler`` is hidden until
-    clicked. ``shrink_level`` counts how often the files were made smaller; a note in ``language`` says so.
+    ``rows`` returns fresh rows for one attempt. A ``spoiler`` is hidden until clicked. ``shrink_level`` counts how often the
+    files were made smaller; a note in ``language`` says so.
     """
 
     settings: str = ""
-    source: PictureFile | None = None
     rows: Callable[[], Sequence[ui.ActionRow[Any]]] = tuple
     spoiler: bool = False
     shrink_level: int = 0
     language: str = ENGLISH
-
-    @property
-    def attached(self) -> tuple[PictureFile, ...]:
-        """All files that are uploaded with the message."""
-        return (*self.pictures, self.source) if self.source else self.pictures
 
     def edit(self) -> dict[str, Any]:
         """Return the options of one attempt to edit a message into this one."""
@@ -122,20 +114,18 @@ class Result(Answer):
             discord.MediaGalleryItem(f"attachment://{picture.name}", description=picture.description, spoiler=self.spoiler)
             for picture in self.pictures
         ]
+        head: ui.Item[Any] = ui.TextDisplay(self.text)
+        if self.source:
+            media = f"attachment://{self.source.name}"
+            thumbnail = ui.Thumbnail[Any](media, description=self.source.description, spoiler=self.spoiler)
+            head = ui.Section(self.text, accessory=thumbnail)
         view = ui.LayoutView(timeout=None)
-        view.add_item(self._head())
+        view.add_item(head)
         view.add_item(ui.MediaGallery(*items))
         view.add_item(ui.TextDisplay(self.settings + note))
         for row in self.rows():
             view.add_item(row)
         return view
-
-    def _head(self) -> ui.Item[Any]:
-        if self.source is None:
-            return ui.TextDisplay(self.text)
-        media = f"attachment://{self.source.name}"
-        thumbnail = ui.Thumbnail[Any](media, description=self.source.description, spoiler=self.spoiler)
-        return ui.Section(self.text, accessory=thumbnail)
 
     def smaller(self, limit: int = 0) -> "Result | None":
         """Return the same with smaller files; None if that is impossible.

@@ -146,12 +146,6 @@ def _fenced(text: str) -> str:
     return f"```\n{text}\n```"
 
 
-def progress_bar(completed: int, total: int) -> str:
-    """Draw how far ``completed`` of ``total`` is."""
-    filled = BAR_CELLS * completed // total if total else 0
-    return "▰" * filled + "▱" * (BAR_CELLS - filled)
-
-
 def progress_text(
     request: ImageRequest, progress: Progress, language: str = ENGLISH, *, expected: datetime | None = None
 ) -> str:
@@ -165,7 +159,8 @@ def progress_text(
     else:
         each = progress.total // request.count
         step = min(each, progress.completed // request.count + 1)
-        bar = progress_bar(progress.completed, progress.total)
+        filled = BAR_CELLS * progress.completed // progress.total if progress.total else 0
+        bar = "▰" * filled + "▱" * (BAR_CELLS - filled)
         state = f"{bar} {say(language, 'step {step}/{steps}', step=step, steps=each)}"
     if expected and progress.place is not None:
         state += " " + say(language, EXPECTED, when=discord.utils.format_dt(expected, "R"))

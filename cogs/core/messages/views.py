@@ -11,7 +11,7 @@ import discord
 
 from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.messages.attachments import posted_files
-from cogs.core.messages.components import PersistentButton, PersistentSelect, custom_ids, view_of
+from cogs.core.messages.components import PersistentButton, PersistentSelect, custom_ids
 from cogs.core.messages.message import LAYOUT_LIMIT, fit_text
 from cogs.core.storage.creations import Creation
 from cogs.core.types import Interaction
@@ -139,12 +139,12 @@ def result_rows(
 
 def cancel_view(owner: int, creation_id: int, language: str = ENGLISH) -> discord.ui.View:
     """Return the button below pictures that are not finished."""
-    return view_of(ActionButton("cancel", owner, creation_id, language=language))
+    return discord.ui.View(timeout=None).add_item(ActionButton("cancel", owner, creation_id, language=language))
 
 
 def edit_again_view(owner: int, creation_id: int, language: str = ENGLISH) -> discord.ui.View:
     """Return the button below the error of a rejected edit."""
-    return view_of(ActionButton("edit_again", owner, creation_id, language=language))
+    return discord.ui.View(timeout=None).add_item(ActionButton("edit_again", owner, creation_id, language=language))
 
 
 def shows_result_of(message: discord.Message, creation: Creation) -> bool:
