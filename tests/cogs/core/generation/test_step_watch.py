@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from cogs.core.generation.suspects import COMPANY_CRASHES, LONE_CRASHES, Blame
+from cogs.core.generation.step_watch import COMPANY_CRASHES, LONE_CRASHES, Blame
 from cogs.core.storage.step_journal import StepJournal, StepRecord
 
 
