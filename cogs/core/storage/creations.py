@@ -151,7 +151,7 @@ class CreationStore:
 
         Does not ask the database.
         """
-        return self.lease is None or self.lease.is_valid
+        return self.lease is None or not self.lease.is_shared or self.lease.is_valid
 
     async def add(self, creation: Creation) -> None:
         """Insert ``creation`` and count its pictures."""
@@ -170,7 +170,8 @@ class CreationStore:
             self._pending[creation.id] = {"state": State.FAILED, "error": REQUEST_NOT_SAVED, "token": "", "counted": 0}
             self._failed.append(creation.id)
             raise
-        self._notify(creation)
+        for watcher in self.watchers:
+            watcher(creation)
 
     async def _insert(self, creation: Creation, is_repeated: bool = False) -> None:
         """Insert ``creation``, unless an attempt whose answer was lost has done so."""
@@ -191,14 +192,14 @@ class CreationStore:
         """
         self._pending[creation.id] = self._pending.pop(creation.id, {}) | changes
         owned = await self._commit(creation.id)
-        if owned is not None:
+        if owned is not None and self._failed:
             await self.flush()
         if owned is False and creation.state in UNFINISHED_STATES:
             raise OwnershipLostError(repr(creation))
         for name, value in changes.items():
             setattr(creation, name, value)
-        if "state" in changes:
-            self._notify(creation)
+        for watcher in self.watchers if "state" in changes else ():
+            watcher(creation)
 
     async def finish(self, creation: Creation, state: State, error: str | None = None, **changes: Any) -> None:
         """Move ``creation`` to a final state and delete its token.
@@ -309,10 +310,6 @@ class CreationStore:
     def _is_owned(self, creation_id: int) -> tuple[ColumnElement[bool], ...]:
         owned = Creation.owner_process == self._owner_process
         return Creation.id == creation_id, Creation.state.in_(UNFINISHED_STATES), owned
-
-    def _notify(self, creation: Creation) -> None:
-        for watcher in self.watchers:
-            watcher(creation)
 
     async def _read(self, query: Select[Creation]) -> list[Creation]:
         return list(await self._database.scalars(query, DATABASE_UNREACHABLE, CreationStoreError))

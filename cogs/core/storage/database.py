@@ -112,25 +112,27 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def transaction(
-        self, sentence: str, failure: type[DatabaseUnavailableError] = DatabaseUnavailableError
+        self, sentence: str, failure: type[DatabaseUnavailableError] = DatabaseUnavailableError, *, reads_only: bool = False
     ) -> AsyncIterator[AsyncSession]:
         """Commit the changes of the block.
 
         Raises ``failure`` with the message ``sentence`` if the database fails. On SQLite, no other transaction runs meanwhile.
+        Where it ``reads_only``, each statement is on its own and takes one message.
         """
-        async with self._access(self.sessions, sentence, failure) as session:
-            yield session
+        sessions = self._reading_sessions if reads_only else self.sessions
+        now = asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout_at(max(now + DATABASE_TIMEOUT_SECONDS, waits_until.get())), _begun(sessions) as session:
+                yield session
+        except DATABASE_ERRORS as error:
+            log.error("%s (%s)", sentence, first_line(error))
+            raise failure(sentence) from error
 
-    @contextlib.asynccontextmanager
-    async def reading(
+    def reading(
         self, sentence: str, failure: type[DatabaseUnavailableError] = DatabaseUnavailableError
-    ) -> AsyncIterator[AsyncSession]:
-        """Read in the block; each statement is on its own and takes one message.
-
-        Raises ``failure`` with the message ``sentence`` if the database fails.
-        """
-        async with self._access(self._reading_sessions, sentence, failure) as session:
-            yield session
+    ) -> contextlib.AbstractAsyncContextManager[AsyncSession]:
+        """Read in the block, as a `transaction` that only reads."""
+        return self.transaction(sentence, failure, reads_only=True)
 
     async def scalars(
         self, query: Select[Any], sentence: str, failure: type[DatabaseUnavailableError] = DatabaseUnavailableError
@@ -158,18 +160,6 @@ class Database:
         """Delete the copies of a SQLite database from before earlier upgrades."""
         if not self.is_shared:
             await asyncio.to_thread(schema.delete_old_copies, Path(make_url(self.url).database or ""))
-
-    @contextlib.asynccontextmanager
-    async def _access(
-        self, sessions: "async_sessionmaker[AsyncSession]", sentence: str, failure: type[DatabaseUnavailableError]
-    ) -> AsyncIterator[AsyncSession]:
-        now = asyncio.get_running_loop().time()
-        try:
-            async with asyncio.timeout_at(max(now + DATABASE_TIMEOUT_SECONDS, waits_until.get())), _begun(sessions) as session:
-                yield session
-        except DATABASE_ERRORS as error:
-            log.error("%s (%s)", sentence, first_line(error))
-            raise failure(sentence) from error
 
 
 class _NotBegunError(Exception):

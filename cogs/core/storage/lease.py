@@ -65,6 +65,7 @@ class Lease:
 
     def __init__(self, database: Database, name: str = "", seconds: float | None = None) -> None:
         self._database = database
+        self.is_shared = database.is_shared  # with other processes
         self.name = name
         self.seconds = LEASE_SECONDS if seconds is None else seconds
         self.process_id = secrets.randbits(62) + 1
@@ -79,11 +80,6 @@ class Lease:
         Several renewals can fail before the lease expires.
         """
         return self.seconds / RENEWALS_PER_LEASE
-
-    @property
-    def is_shared(self) -> bool:
-        """Whether other processes may use the same database."""
-        return self._database.is_shared
 
     @property
     def is_single_process(self) -> bool:

@@ -276,8 +276,8 @@ def unanswered(process, monkeypatch):
     transaction = process.claims._database.transaction
 
     @contextlib.asynccontextmanager
-    async def commit_and_fail(sentence, failure=DatabaseUnavailableError):
-        async with transaction(sentence, failure) as session:
+    async def commit_and_fail(sentence, failure=DatabaseUnavailableError, **options):
+        async with transaction(sentence, failure, **options) as session:
             yield session
         raise failure(sentence)
 
