@@ -55,17 +55,12 @@ def configure_logging(level: str, form: Literal["text", "json"]) -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
-def log_creation(creation: Creation) -> None:
-    """Log the new state of ``creation`` by its id. A watcher of the `CreationStore`."""
-    log.info("%r", creation, extra=_fields(creation))
-
-
-def log_creation_with_prompt(creation: Creation) -> None:
-    """Log the new state of ``creation`` with its prompt and error."""
+def log_creation(creation: Creation, *, with_prompt: bool = False) -> None:
+    """Log the new state of ``creation`` by its id, also ``with_prompt`` and error. A watcher of the `CreationStore`."""
+    fields = {"creation": creation.id, "state": str(creation.state), "owner": creation.owner, "guild": creation.guild_id}
+    if not with_prompt:
+        log.info("%r", creation, extra=fields)
+        return
     prompt = (creation.request or {}).get("prompt")
     texts = {"prompt": prompt, "error": creation.error}
-    log.info("%r %r", creation, prompt, extra=_fields(creation) | {name: text for name, text in texts.items() if text})
-
-
-def _fields(creation: Creation) -> dict[str, Any]:
-    return {"creation": creation.id, "state": str(creation.state), "owner": creation.owner, "guild": creation.guild_id}
+    log.info("%r %r", creation, prompt, extra=fields | {name: text for name, text in texts.items() if text})

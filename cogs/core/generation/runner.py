@@ -21,6 +21,7 @@ from cogs.core.messages.delivery import Delivery, UndeliverableError
 from cogs.core.messages.message import Answer, PictureFile, Result
 from cogs.core.messages.routes import TOKEN_ROUTES, initial_route, while_token_lives
 from cogs.core.messages.views import shows_result_of
+from cogs.core.request.preferences import FlaggedAction
 from cogs.core.request.prompt import MAX_FILES
 from cogs.core.retry import retry
 from cogs.core.storage.creations import MAX_MODEL_LENGTH, Creation, OwnershipLostError, State, request_from_json
@@ -102,7 +103,8 @@ class JobRunner:
         """Remove an ended job."""
         self.jobs.pop(creation.id, None)
         self._creations.pop(creation.id, None)
-        self.step_watch.clear(creation.id)
+        if self.step_watch.blame.crashes:
+            self.step_watch.clear(creation.id)
         if untracked := self._abandoned.pop(creation.id, None):
             untracked.set()
 
@@ -146,7 +148,7 @@ class JobRunner:
                     if not await self._show_progress(creation, job, shown):
                         await self._end(creation, State.CANCELLED, MESSAGE_DELETED)
                         return
-                    result = await self._result_of(creation, job)
+                    result = await job
                 await start
                 screening = await self.safety_gate.screen(creation, result)
                 files = await self._save(creation, result, screening)
@@ -172,7 +174,8 @@ class JobRunner:
         Returns False if the message was deleted.
         """
         language = creation.language
-        shows_previews = self.safety_gate.shows_previews(creation)
+        # The channel may see previews, which nobody has screened, only where it may see flagged pictures.
+        shows_previews = not self.engine.can_screen or self.safety_gate.action(creation) is FlaggedAction.ALLOW
         view = views.cancel_view(creation.owner, creation.id, language)
         async for progress in job:
             state = render.progress_text(job.request, progress, language)
@@ -189,14 +192,6 @@ class JobRunner:
             jobs_in_channel = sum(other.channel_id == creation.channel_id for other in self._creations.values())
             await job.wait(EDIT_SECONDS if initial_route(creation) in TOKEN_ROUTES else EDIT_SECONDS * jobs_in_channel)
         return True
-
-    async def _result_of(self, creation: Creation, job: Job) -> ImageResult:
-        try:
-            return await job
-        except JobCancelledError as error:
-            if creation.id in self._abandoned:
-                raise OwnershipLostError(repr(creation)) from error
-            raise
 
     async def _save(self, creation: Creation, result: ImageResult, screening: dict[str, object]) -> EncodedFiles:
         """Encode, store and record the pictures; return the files for the first post."""
@@ -412,6 +407,8 @@ class JobRunner:
         match error:
             case OwnershipLostError():
                 raise error
+            case JobCancelledError() if creation.id in self._abandoned:
+                raise OwnershipLostError(repr(creation)) from error
             case JobCancelledError():
                 await self.delivery.settle(creation, state_answer(creation, render.CANCELLED))
                 await self._end(creation, State.CANCELLED)

@@ -86,10 +86,6 @@ class SafetyGate:
         server = None if creation.guild_id is None else self.preference_store.get(Scope.SERVER, creation.guild_id)
         return action_for(server, creation.age_restricted)
 
-    def shows_previews(self, creation: Creation) -> bool:
-        """Return whether the channel may see previews, which nobody has screened."""
-        return not self.engine.can_screen or self.action(creation) is FlaggedAction.ALLOW
-
     async def review(self, creation: Creation) -> ReviewRow:
         """Return the moderators' review; create it if there is none.
 
