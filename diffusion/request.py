@@ -42,6 +42,9 @@ ANIMATION_NAMES: Final = {"webp": "WebP", "gif": "GIF"}
 UPSCALES: Final = (1, 2, 4)
 MAX_LORAS: Final = 5
 MAX_LORA_WEIGHT: Final = 4.0
+MAX_EDITED_PIXELS: Final = 1024**2  # as many of a picture as models that edit see
+EDITED_GRID: Final = 16  # sides of a picture that is edited are multiples of this
+MIN_EDITED_SIDE: Final = 64  # pixels
 STRETCH: Final = 2  # the longest side of a picture, as a multiple of the largest square's
 ABOVE_LIMIT: Final = N_("The {field} may be at most {most} here, not {value}.")
 MAX_UPSCALED_SIDE: Final = 2048  # pixels: a larger PNG may exceed the 10 MiB that Discord takes
@@ -107,6 +110,7 @@ class ImageRequest:
 
     - ``image`` (RGB): the images start from it, noised to the level of step ``start_step`` of ``steps``. Step 0 keeps almost
       nothing of it, ``steps - 1`` almost everything.
+    - ``is_edit``: the images start from noise, and the model sees ``image`` while it follows ``prompt`` as an instruction.
     - ``mask`` (L, as large as ``image``): only its white part is drawn, the rest of ``image`` stays.
     - ``branches``: (step, prompt) in rising order; from each step on, its prompt replaces the one before.
     - ``morph_to``: the images are frames of an animation from ``prompt`` to this prompt, and from the noise of ``seed`` to
@@ -145,6 +149,7 @@ class ImageRequest:
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     loras: tuple[tuple[str, float], ...] = ()
     clip_skip: int = 1
+    is_edit: bool = False
 
     def __post_init__(self) -> None:
         Problems(list(self._find_errors())).report()
@@ -152,6 +157,8 @@ class ImageRequest:
     def _find_errors(self) -> Iterator[InvalidRequestError]:
         if not self.prompt.strip() and self.image is None:
             yield InvalidRequestError("prompt", "The prompt is empty. Describe what the picture should show.")
+        if self.is_edit:
+            yield from self._find_edit_errors()
         for field in ("width", "height"):
             if getattr(self, field) < 1:
                 yield InvalidRequestError(field, "The {field} must be at least 1 pixel.")
@@ -214,6 +221,12 @@ class ImageRequest:
                 "variants", "Each of several prompts needs the same number of pictures, and several prompts cannot morph."
             )
 
+    def _find_edit_errors(self) -> Iterator[InvalidRequestError]:
+        if self.image is None or self.mask is not None or self.start_step:
+            yield InvalidRequestError("image", "An edit takes one whole picture. Leave out the mask and the start step.")
+        elif not self.prompt.strip():
+            yield InvalidRequestError("prompt", "The prompt is empty. Say what to change in the picture.")
+
     def _find_lora_errors(self) -> Iterator[InvalidRequestError]:
         if len(self.loras) > MAX_LORAS:
             many = plural(
@@ -265,6 +278,16 @@ class ImageRequest:
         count = {"frames": self.count} if self.morph_to else {"count": self.count_each}
         values = {"width": self.width, "height": self.height, "steps": self.steps}
         Problems(list(limits.find_errors(values | count))).report()
+
+    @property
+    def source_size(self) -> tuple[int, int] | None:
+        """The size in which the model takes `image`, if there is one.
+
+        It is that of the images. A picture to edit keeps its own shape.
+        """
+        if self.image is None:
+            return None
+        return edited_size(*self.image.size) if self.is_edit else (self.width, self.height)
 
     @property
     def uses_classifier(self) -> bool:
@@ -324,9 +347,10 @@ class ImageRequest:
         return index / (self.count - 1) if self.morph_to else 0.0
 
     def img2img(self, image: Image.Image, start_step: int) -> "ImageRequest":
-        """Return a copy that starts from ``image``, without mask, branches and morph."""
+        """Return a copy that starts from ``image``, without mask, branches, morph and edit."""
         count = 1 if self.morph_to else self.count
-        return self.replace(image=image, start_step=start_step, mask=None, branches=(), morph_to="", count=count)
+        start = {"image": image, "start_step": start_step, "mask": None, "is_edit": False}
+        return self.replace(**start, branches=(), morph_to="", count=count)
 
     def branch_at(self, step: int, prompt: str) -> "ImageRequest":
         """Return a copy that follows ``prompt`` from ``step`` on, without later branches."""
@@ -337,6 +361,16 @@ class ImageRequest:
 def random_seed() -> int:
     """Return a random seed."""
     return random.randrange(MAX_SEED + 1)
+
+
+def edited_size(width: int, height: int) -> tuple[int, int]:
+    """Return the size in which models see a picture of ``width`` x ``height`` that they edit.
+
+    Its area is at most `MAX_EDITED_PIXELS`, and its sides are multiples of `EDITED_GRID`.
+    """
+    scale = min(max(1, MIN_EDITED_SIDE / min(width, height)), (MAX_EDITED_PIXELS / (width * height)) ** 0.5)
+    columns, rows = (max(1, int(side * scale) // EDITED_GRID) for side in (width, height))
+    return columns * EDITED_GRID, rows * EDITED_GRID
 
 
 def validate_most(field: str, value: int, most: int) -> None:

@@ -14,11 +14,10 @@ from diffusion.cluster.framing import BrokenFrameError, Frame, decode_image, enc
 from diffusion.errors import DarkroomError, GenerationError, InvalidImageError, InvalidRequestError
 from diffusion.families.defaults import Defaults
 from diffusion.families.spec import ModelSpec
-from diffusion.images.io import fit
-from diffusion.images.masks import fit_mask
+from diffusion.images.source import fit_source
 from diffusion.lora.catalogue import Lora
 from diffusion.prompts.chunks import Chunker
-from diffusion.request import ImageRequest, Limits
+from diffusion.request import MAX_EDITED_PIXELS, ImageRequest, Limits
 from diffusion.result import ImageResult, Progress
 from diffusion.serving.latency import Shape, Step
 from diffusion.text import Plural, Text
@@ -171,6 +170,7 @@ class _SpecMessage(BaseModel):
     chunk_tokens: int = 0
     embeddings: dict[str, int] = Field(default_factory=dict)
     shape_grid: int = 0
+    edits: bool = False
     can_screen: bool
     loras: tuple["_LoraMessage", ...] = ()
 
@@ -178,14 +178,11 @@ class _SpecMessage(BaseModel):
 def encode_request(request: ImageRequest, owner: int | str | None) -> Frame:
     """Encode ``request`` of ``owner``. Call it in a thread.
 
-    Its images are fitted to the requested size.
+    Its images are fitted to the size in which the model takes them.
     """
+    request = fit_source(request)
     settings = {field.name: getattr(request, field.name) for field in fields(request) if field.name not in IMAGE_MODES}
-    size = request.width, request.height
-    pictures = {
-        "image": request.image and fit(request.image, *size),
-        "mask": request.mask and fit_mask(request.mask, *size),
-    }
+    pictures = {"image": request.image, "mask": request.mask}
     given = {name: picture for name, picture in pictures.items() if picture}
     head = {"settings": settings, "pictures": list(given), "owner": owner}
     return head, [encode_image(picture) for picture in given.values()]
@@ -194,7 +191,8 @@ def encode_request(request: ImageRequest, owner: int | str | None) -> Frame:
 def decode_request(frame: Frame, limits: Limits) -> tuple[ImageRequest, int | str | None, bool]:
     """Decode a request, its owner, and whether it is alone. Call it in a thread.
 
-    Its pictures have at most as many pixels as ``limits`` allow. Raises `InvalidRequestError` or `InvalidImageError`.
+    Its pictures have at most as many pixels as ``limits`` or an edit allow. Raises `InvalidRequestError` or
+    `InvalidImageError`.
     """
     head, files = frame
     try:
@@ -203,7 +201,8 @@ def decode_request(frame: Frame, limits: Limits) -> tuple[ImageRequest, int | st
         named = dict(zip(message.pictures, files, strict=True))
         if len(named) < len(files):
             raise ValueError("a picture is listed twice")
-        pictures: dict[str, Any] = {name: decode_image(file, IMAGE_MODES[name], limits.side**2) for name, file in named.items()}
+        most = max(limits.side**2, MAX_EDITED_PIXELS if settings.get("is_edit") else 0)
+        pictures: dict[str, Any] = {name: decode_image(file, IMAGE_MODES[name], most) for name, file in named.items()}
     except (ValidationError, ValueError, KeyError) as error:
         raise InvalidRequestError("request", "I was updated in the meantime. Please send your request again.") from error
     return ImageRequest(**settings, **pictures), message.owner, message.alone
@@ -280,6 +279,7 @@ def encode_spec(model: ModelSpec, can_screen: bool) -> Frame:
         "chunk_tokens": model.chunk_tokens,
         "embeddings": dict(model.embeddings),
         "shape_grid": model.shape_grid,
+        "edits": model.edits,
         "device": str(model.device),
         "dtype": str(model.dtype),
         "can_screen": can_screen,
@@ -324,6 +324,7 @@ class RemoteModel(ModelSpec):
             tokenizer.no_truncation()
         self.tokenizers = tokenizers
         self.shape_grid = message.shape_grid
+        self.edits = message.edits
         self.max_tokens = message.max_tokens
         self.max_steps = message.max_steps
         self.max_clip_skip = message.max_clip_skip

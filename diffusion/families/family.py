@@ -32,6 +32,7 @@ class Family(Protocol):
     defaults: ClassVar[Defaults] = Defaults()
     guidance_above: float = 1.0  # the scale above which guidance needs the unconditional row
     schedule_depends_on_size: ClassVar[bool] = False
+    edits: ClassVar[bool] = False  # True: `predict` takes the latents of a picture to edit, by the name "reference"
     fits_float16: ClassVar[bool] = True  # False: its values overflow there, so that half precision is bfloat16
     reads_negative_prompt: bool = True  # False: no scale of guidance needs an unconditional row
 
@@ -70,7 +71,8 @@ class Family(Protocol):
     def suggest_defaults(cls, names: Iterable[str], configs: Mapping[str, Mapping[str, Any]]) -> Defaults:
         """Return the defaults of a model of this family.
 
-        ``names`` are what it is called: its id, folder, file and title. ``configs`` are those of its parts by name.
+        ``names`` are what it is called: its id, folder, file and title. ``configs`` are those of its parts by name, and "index"
+        holds its `index_settings`.
         """
         return cls.defaults
 

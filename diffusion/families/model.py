@@ -21,6 +21,7 @@ from diffusion.families.latent_preview import fit_projection, project, to_images
 from diffusion.families.spec import ModelSpec
 from diffusion.images.io import fit
 from diffusion.images.masks import fit_mask, restore_unmasked
+from diffusion.images.source import fit_source
 from diffusion.lora.catalogue import Lora, LoraCatalogue
 from diffusion.lora.loaded import COLUMNS, MAX_BYTES, LoadedLoras, LoraRow, arrange, call_apart, layer_index, split
 from diffusion.request import SAMPLER_NAMES, ImageRequest, random_seed
@@ -70,6 +71,7 @@ class ImageModel(ModelSpec):
         self.embeddings = family.embeddings
         self.tokenizers = family.tokenizers
         self.shape_grid = family.shape_grid
+        self.edits = family.edits
         self.device = family.device
         self.dtype = family.dtype
         self.guide = family.guide
@@ -135,13 +137,15 @@ class ImageModel(ModelSpec):
         an image, so an image depends neither on its batch nor on the device.
         """
         shape = self.latent_shape(request.width, request.height)
-        start_step = request.start_step if request.image is not None else 0
+        request = fit_source(request)
+        start = None if request.is_edit else request.image
+        start_step = request.start_step if start is not None else 0
         solver = self.solver(request.sampler, request.steps, start_step, shape if self.family.schedule_depends_on_size else ())
         generator = torch.Generator().manual_seed(request.seeds[index])
         with torch.inference_mode():
             clean = None
-            if request.image is not None:
-                clean = self.encode_image(fit(request.image, request.width, request.height), generator)
+            if start is not None:
+                clean = self.encode_image(start, generator)
             if noise is None:
                 noise = torch.randn(shape, generator=generator)
             if request.morph_to:
@@ -157,12 +161,17 @@ class ImageModel(ModelSpec):
                     inpaint = InpaintContext(clean, noise, self._latent_mask(request.mask, request))
             first, end_of_guidance = (share * solver.evaluations - solver.start for share in request.guidance_interval)
             lora_row = self._loras.row(request.loras) if request.loras else None
+            seen = self._seen_latents(request, clean)
             with self._adapted_by(lora_row):
-                rows = self.family.rows(request, self._conditional(request, index))
-                branches = branches_of(request, solver, lambda prompt: self._rows(request, prompt, lora_row))
+                rows = _complete(self.family.rows(request, self._conditional(request, index)), seen, lora_row)
+                branches = branches_of(
+                    request,
+                    solver,
+                    lambda prompt: _complete(self.family.rows(request, self.family.encode(prompt, request)), seen, lora_row),
+                )
             return Trajectory(
                 denoise(latents, solver, generator, inpaint),
-                _with_loras(rows, lora_row),
+                rows,
                 request.guidance_scale,
                 len(solver.steps),
                 label_guidance=self.classifier.guidance_of(request) if self.classifier else None,
@@ -198,8 +207,15 @@ class ImageModel(ModelSpec):
         start, end = self.family.match([conditions, self.family.encode(request.morph_to, request)], request)
         return start.slerp(end, request.morph_weight(index))
 
-    def _rows(self, request: ImageRequest, prompt: str, lora_row: LoraRow | None) -> Conditions:
-        return _with_loras(self.family.rows(request, self.family.encode(prompt, request)), lora_row)
+    def _seen_latents(self, request: ImageRequest, clean: Tensor | None) -> Tensor | None:
+        """Return the latents of the picture that the network sees while it draws ``request``, if there is one.
+
+        ``clean`` are those of the picture that it starts from.
+        """
+        if self.seen_size(request) is None or request.image is None:
+            return None
+        latents = self.encode_image(request.image, None) if clean is None else clean
+        return latents.to(self.device, self.dtype)
 
     def _latent_mask(self, mask: Image.Image, request: ImageRequest) -> Tensor:
         """Return (1, 1, h, w) with 1 for latent cells with any white pixel of ``mask``."""
@@ -250,14 +266,14 @@ class ImageModel(ModelSpec):
         def call(latents: Tensor, timesteps: Tensor, **conditions: Tensor) -> Tensor:
             if COLUMNS in conditions:
                 return call_apart(call, uncompiled, latents, timesteps, **conditions)
-            has_sizes = all(conditions[name].shape[1:] == size for name, size in sizes.items())
+            has_sizes = {name: tensor.shape[1:] for name, tensor in conditions.items()} == sizes
             return (compiled if compiled.fits(latents) and has_sizes else uncompiled)(latents, timesteps, **conditions)
 
         self._network = call
 
     @torch.inference_mode()
-    def encode_image(self, image: Image.Image, generator: torch.Generator) -> Tensor:
-        """Encode an RGB image to latents, drawn from the autoencoder's posterior.
+    def encode_image(self, image: Image.Image, generator: torch.Generator | None) -> Tensor:
+        """Encode an RGB image to latents, drawn from the autoencoder's posterior, or its most likely ones.
 
         The latents are (1, channels, height / factor, width / factor).
         """
@@ -320,6 +336,8 @@ class ImageModel(ModelSpec):
         ]
 
 
-def _with_loras(rows: Conditions, lora_row: LoraRow | None) -> Conditions:
-    """Return the conditions ``rows`` with the LoRAs of their picture."""
+def _complete(rows: Conditions, seen: Tensor | None, lora_row: LoraRow | None) -> Conditions:
+    """Return the conditions ``rows`` with the picture that they see and the LoRAs of theirs."""
+    if seen is not None:
+        rows = rows.with_tensors({"reference": seen.expand(len(rows), -1, -1, -1)})
     return rows.with_tensors(lora_row.conditions(len(rows))) if lora_row else rows

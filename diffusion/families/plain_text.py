@@ -6,6 +6,20 @@ Padding or truncation by a tokenizer would change its state, which other threads
 from typing import Any
 
 
+def plain_ids(tokenizer: Any, text: str) -> list[int]:
+    """Return the token ids of ``text`` with those marks that ``tokenizer`` adds."""
+    ids: list[int] = tokenizer(text, verbose=False).input_ids
+    return ids
+
+
+def chat_of(tokenizer: Any, text: str, *, thinking: bool) -> str:
+    """Return ``text`` as the question of a chat, whose answer begins with ``thinking`` or without."""
+    chat: str = tokenizer.apply_chat_template(
+        [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True, enable_thinking=thinking
+    )
+    return chat
+
+
 def t5_ids(tokenizer: Any, text: str) -> list[int]:
     """Return the token ids of ``text`` without an end mark."""
     ids: list[int] = tokenizer(text, add_special_tokens=False, verbose=False).input_ids

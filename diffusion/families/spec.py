@@ -11,9 +11,10 @@ from diffusion.lora.catalogue import Lora
 from diffusion.prompts.chunks import unknown_embedding
 from diffusion.prompts.syntax import BREAK
 from diffusion.request import SAMPLER_NAMES, ImageRequest, validate_most
-from diffusion.text import plural
+from diffusion.text import N_, plural
 
 LORAS_NAMED: Final = 10  # of those that a sentence lists
+NO_EDITS: Final = N_("This model cannot edit pictures by words. Use a model that edits, such as FLUX.2 klein.")
 EVEN_SAMPLERS: Final = ("ddim", "flow_euler")
 
 
@@ -28,6 +29,7 @@ class ModelSpec:
     last layers, up to ``max_clip_skip`` from the end. Where prompts have weights, they are read in chunks of ``chunk_tokens``;
     0 stands for plain text. ``embeddings`` are the numbers of tokens by the names that stand for them in prompts. Where
     ``shape_grid`` is not 0, oblong pictures of training had about as many pixels as the square, and sides of its multiples.
+    With ``edits``, the model sees the picture that it edits, or a part of which it redraws.
     """
 
     name: str
@@ -47,6 +49,7 @@ class ModelSpec:
     embeddings: Mapping[str, int] = MappingProxyType({})
     tokenizers: tuple[Any, ...]
     shape_grid: int = 0
+    edits: bool = False
     device: Any
     dtype: Any
 
@@ -99,6 +102,9 @@ class ModelSpec:
             self._validate_text("negative_prompt", request.negative_prompt)
             if request.negative_prompt and not self.reads_negative_prompt:
                 raise InvalidRequestError("negative_prompt", "This model reads no negative prompt. Leave it out.")
+        with problems.collect():
+            if request.is_edit and not self.edits:
+                raise InvalidRequestError("image", NO_EDITS)
         with problems.collect():
             self._validate_label(request.guide_label)
         for name, _ in request.loras:
@@ -200,6 +206,24 @@ class ModelSpec:
     def rows(self, request: ImageRequest) -> int:
         """Return the rows per network call of an image: 2 with guidance, else 1."""
         return 2 if request.guidance_scale > self.guidance_above else 1
+
+    def seen_size(self, request: ImageRequest) -> tuple[int, int] | None:
+        """Return the size of the picture that the network sees beside the latents of ``request``, if there is one.
+
+        It is the picture to edit, or the whole of one that is redrawn in part.
+        """
+        return request.source_size if self.edits and (request.is_edit or request.mask is not None) else None
+
+    def call_shape(self, request: ImageRequest) -> tuple[int, ...]:
+        """Return the shape that decides what a row of a network call costs.
+
+        It is that of the latents, or (1, channels, cells) of the latents and the picture that the network sees.
+        """
+        shape = self.latent_shape(request.width, request.height)
+        if (seen := self.seen_size(request)) is None:
+            return shape
+        cells = sum(math.prod(each[2:]) for each in (shape, self.latent_shape(*seen)))
+        return (1, self.latent_channels, cells)
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int, int]:
         """Return the shape of one image's latents."""

@@ -13,6 +13,7 @@ from transformers import Qwen2Tokenizer, Qwen3Model
 from diffusion.families.defaults import Defaults, Preset
 from diffusion.families.family import check_tokenizer
 from diffusion.families.flow_transformer import PATCH, TEXTS_CACHED, FlowTransformer, check_latents, check_schedule
+from diffusion.families.plain_text import chat_of, plain_ids
 from diffusion.request import ImageRequest
 from diffusion.sampling.conditions import Conditions
 from diffusion.sampling.guidance import classifier_free_guidance
@@ -103,7 +104,7 @@ class ZImage(FlowTransformer):
         self.tokenizer = tokenizer
         self.text_encoder = text_encoder.eval().requires_grad_(False)
         self._rotations(torch.zeros(1, 1, AXES, dtype=torch.long, device=self.device))  # fills a cache that no graph may fill
-        self.max_tokens = TOKENS - len(self._ids(self._chat("")))
+        self.max_tokens = TOKENS - len(self._chat_ids(""))
         self._encode_text = lru_cache(TEXTS_CACHED)(self._encode_text_uncached)
 
     def forget_texts(self) -> None:
@@ -112,20 +113,10 @@ class ZImage(FlowTransformer):
 
     def count_tokens(self, text: str) -> int:
         """Count the tokens of ``text`` without the chat around it. Safe in any thread."""
-        return len(self._ids(text))
+        return len(plain_ids(self.tokenizer, text))
 
-    def _ids(self, text: str) -> list[int]:
-        # Padding or truncation by the tokenizer would change its state, which other threads share.
-        ids: list[int] = self.tokenizer(text, verbose=False).input_ids
-        return ids
-
-    def _chat(self, text: str) -> str:
-        """Return ``text`` as the question of a chat."""
-        messages = [{"role": "user", "content": text}]
-        chat: str = self.tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True, enable_thinking=True
-        )
-        return chat
+    def _chat_ids(self, text: str) -> list[int]:
+        return plain_ids(self.tokenizer, chat_of(self.tokenizer, text, thinking=True))
 
     def encode(self, text: str, request: ImageRequest) -> Conditions:
         """Encode ``text`` to "prompt_embeds" (1, tokens, width), with zeros up to a multiple of `ROUND` tokens."""
@@ -133,7 +124,7 @@ class ZImage(FlowTransformer):
 
     @torch.inference_mode()
     def _encode_text_uncached(self, text: str) -> Conditions:
-        ids = self._ids(self._chat(text))[:TOKENS]
+        ids = self._chat_ids(text)[:TOKENS]
         hidden = self.text_encoder(torch.tensor([ids], device=self.device), output_hidden_states=True).hidden_states[
             -TEXT_LAYER
         ]

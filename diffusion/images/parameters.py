@@ -53,6 +53,8 @@ def _split_schedule(title: str) -> tuple[str, str]:
 
 
 def _start_settings(request: ImageRequest) -> dict[str, Any]:
+    if request.is_edit:
+        return {"Edited picture": "the source"}
     strength = 1 - request.start_step / request.steps
     masked = {"Mask": "alpha of the source"} if request.mask else {}
     return {"Denoising strength": f"{strength:.2f}", "Start step": request.start_step, **masked}

@@ -144,8 +144,10 @@ def _load_source(source: str, dtype: torch.dtype, vae: str | None) -> LoadedPart
 
 def _defaults(source: Path, family: type[Family], parts: Mapping[str, Any], names: Iterable[str]) -> Defaults:
     """Return the defaults of a model that is called ``names``; its own file overrides what they suggest."""
-    configs = {name: network.config for name, network in networks_of(parts).items()}
-    return read_defaults(source, family.suggest_defaults(names, configs | {"scheduler": parts["scheduler_config"]}))
+    configs: dict[str, Any] = {name: network.config for name, network in networks_of(parts).items()}
+    index = {name: parts[name] for name in family.index_settings if name in parts}
+    configs |= {"scheduler": parts["scheduler_config"], "index": index}
+    return read_defaults(source, family.suggest_defaults(names, configs))
 
 
 def _use_xformers(networks: dict[str, Any]) -> None:

@@ -149,13 +149,16 @@ class ImageTask:
     def assign(self, model: ModelSpec) -> None:
         """Set the ``model`` that draws this image, before it starts."""
         request = self.job.request
-        self.shape: Shape = model.latent_shape(request.width, request.height)
+        self.shape: Shape = model.call_shape(request)
+        self._seen_size = model.seen_size(request)
         self._rows_at_start = model.rows(request)
 
     @property
     def group(self) -> Hashable:
         """What the images that share a network call have in common."""
-        return (self.shape, self.job.company, self if self.is_alone else None)
+        request = self.job.request
+        sizes = request.width, request.height, self._seen_size
+        return (self.shape, sizes, self.job.company, self if self.is_alone else None)
 
     @property
     def owner(self) -> Hashable:

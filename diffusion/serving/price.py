@@ -18,7 +18,7 @@ ASSUMED_SECONDS_PER_VALUE = 2.5e-6  # of a row's latents, before any call was me
 
 @dataclass(frozen=True)
 class Work:
-    """``rows`` of network calls for latents of ``shape``, over all calls and images."""
+    """``rows`` of network calls of ``shape``, as `ModelSpec.call_shape` has it, over all calls and images."""
 
     shape: Shape
     rows: float
@@ -32,7 +32,7 @@ class Work:
         first, end = request.guidance_interval
         rows_per_call = 1 + (model.rows(request) - 1) * (end - first)
         rows = request.count * request.evaluations * rows_per_call
-        return cls(model.latent_shape(request.width, request.height), rows)
+        return cls(model.call_shape(request), rows)
 
 
 class Prices:

@@ -15,8 +15,9 @@ from PIL import Image
 from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.messages.message import LAYOUT_LIMIT, PictureFile, fit_text, fit_together
 from cogs.core.storage.creations import Creation
-from diffusion.images.io import fit, hstack, to_png
+from diffusion.images.io import hstack, to_png
 from diffusion.images.masks import fit_mask, mask_to_alpha
+from diffusion.images.source import fit_source
 from diffusion.request import SAMPLER_NAMES, ImageRequest
 from diffusion.result import Progress
 from diffusion.text import N_, plural
@@ -84,12 +85,14 @@ def settings_line(request: ImageRequest, seeds: Iterable[int], language: str = E
         parts.insert(1, say(language, FRAME_COUNT, count=request.count))
     else:
         parts.insert(0, say(language, "seed {seeds}", seeds=", ".join(map(str, dict.fromkeys(seeds)))))
-    if request.image:
+    if request.image and not request.is_edit:
         parts.append(say(language, STEP_COUNT_FROM, count=request.steps, start=request.start_step))
     else:
         parts.append(say(language, STEP_COUNT, count=request.steps))
     if request.mask:
         parts.append(say(language, "a part redrawn"))
+    if request.is_edit:
+        parts.append(say(language, "edited by words"))
     parts += [say(language, "branched at step {step}", step=step) for step, _ in request.branches[-3:]]
     parts += [say(language, "guidance {scale}", scale=f"{request.guidance_scale:g}"), SAMPLER_NAMES[request.sampler]]
     parts += [say(language, "LoRA {name} {weight}", name=escape(name), weight=f"{weight:g}") for name, weight in request.loras]
@@ -194,10 +197,11 @@ def encode_source(request: ImageRequest) -> bytes | None:
 
     It is scaled as the model sees it, and transparent where it is to be redrawn. Call it in a thread.
     """
-    if request.image is None:
+    fitted = fit_source(request)
+    if fitted.image is None:
         return None
-    mask = fit_mask(request.mask, request.width, request.height) if request.mask else None
-    return to_png(mask_to_alpha(fit(request.image, request.width, request.height), mask))
+    mask = fit_mask(fitted.mask, request.width, request.height) if fitted.mask else None
+    return to_png(mask_to_alpha(fitted.image, mask))
 
 
 def result_pictures(request: ImageRequest, files: Iterable[bytes], language: str = ENGLISH) -> tuple[PictureFile, ...]:

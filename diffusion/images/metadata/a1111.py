@@ -52,7 +52,7 @@ def parse_recipe(text: str) -> Recipe:
 def _has_source(values: dict[str, str]) -> bool:
     """Whether it is img2img: a second pass after text-to-image has a strength, too."""
     hires = any(name.startswith("Hires") for name in values)
-    return any(name.startswith(("Mask ", "Inpaint", "Masked ")) for name in values) or (
+    return any(name.startswith(("Mask ", "Inpaint", "Masked ", "Edited picture")) for name in values) or (
         "Denoising strength" in values and not hires and "First pass size" not in values
     )
 
