@@ -9,12 +9,14 @@ from pathlib import Path
 from diffusion.training.config import DEFAULT, TrainingConfig
 from diffusion.training.errors import TrainingError
 from diffusion.training.stages import STAGES, curve, run_all, steering
+from diffusion.training.student_stages import distil, trajectories
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m diffusion.training", description="Train the embedded model in stages.")
     stages = parser.add_subparsers(required=True, metavar="STAGE")
-    for name, stage in {**STAGES, "steering": steering, "curve": curve, "all": run_all}.items():
+    others = {stage.__name__: stage for stage in (steering, curve, trajectories, distil)}
+    for name, stage in {**STAGES, **others, "all": run_all}.items():
         options = stages.add_parser(name, help=stage.__doc__, description=stage.__doc__)
         options.set_defaults(stage=stage, model=None)
         options.add_argument("--run", type=Path, required=True, help="folder that the stages read and write")
@@ -27,11 +29,17 @@ def _parser() -> argparse.ArgumentParser:
             options.add_argument("--anchor", type=Path, help="model folder whose autoencoder to widen; its latents stay")
         if name in ("latents", "denoiser", "all"):
             options.add_argument("--start-from", type=Path, help="model folder to start from")
-        if name in ("denoiser", "all"):
-            options.add_argument("--minutes", type=float, default=math.inf, help="time limit of the denoiser")
+        if name in ("denoiser", "distil", "trajectories", "all"):
+            options.add_argument("--minutes", type=float, default=math.inf, help="time limit")
+        if name in ("denoiser", "distil", "all"):
             options.add_argument("--steps", type=int, default=0, help="steps in all")
             options.add_argument("--decay-from", type=int, help="step from which the learning rate falls to 0 at --steps")
+        if name in ("denoiser", "all"):
             options.add_argument("--sample-minutes", type=float, default=0, help="minutes between sample sheets (0: none)")
+        if name in ("trajectories", "distil"):
+            options.add_argument("--teacher", type=Path, help="model folder (default: the embedded one)")
+        if name == "trajectories":
+            options.add_argument("--shards", type=int, default=0, help="files of 256 trajectories in all")
         if name == "export":
             options.add_argument("model", type=Path, nargs="?", metavar="FOLDER", help="model folder (default: RUN/model)")
         if name in ("evaluate", "all"):

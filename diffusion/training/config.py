@@ -81,6 +81,22 @@ class DenoiserConfig:
 
 
 @dataclass(frozen=True)
+class DistilConfig:
+    """The jumps of the student and the settings of its training.
+
+    ``states`` are the steps of the teacher at which the student calls its network, from 0, which is noise. ``between`` is the
+    weight of the distance at the states between noise and clean latents.
+    """
+
+    states: tuple[int, ...]
+    between: float
+    batch_size: int
+    learning_rate: float
+    warmup_steps: int
+    ema_decay: float
+
+
+@dataclass(frozen=True)
 class RecogniserConfig:
     """Shape and training of the network that judges generated pictures."""
 
@@ -100,6 +116,7 @@ class TrainingConfig:
     autoencoder: AutoencoderConfig
     classifier: ClassifierConfig
     denoiser: DenoiserConfig
+    distil: DistilConfig
     recogniser: RecogniserConfig
 
     @classmethod
@@ -116,5 +133,6 @@ class TrainingConfig:
             autoencoder=AutoencoderConfig(**frozen["autoencoder"]),
             classifier=ClassifierConfig(**frozen["classifier"]),
             denoiser=DenoiserConfig(**frozen["denoiser"]),
+            distil=DistilConfig(**frozen["distil"]),
             recogniser=RecogniserConfig(**frozen["recogniser"]),
         )

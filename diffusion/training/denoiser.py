@@ -219,7 +219,7 @@ def train(
         for rows, input_ids in batches:
             generator = torch.Generator(device).manual_seed(denoiser.step)
             loss = denoiser.loss(latents[rows.to(device)], input_ids.to(device), alpha_bar, generator)
-            denoiser.update(loss, _rate(denoiser.step, config.warmup_steps, decay_from, steps))
+            denoiser.update(loss, rate_factor(denoiser.step, config.warmup_steps, decay_from, steps))
             denoiser.seen += config.batch_size
             count += 1
             losses.append(loss.detach())
@@ -242,7 +242,8 @@ def train(
     note()
 
 
-def _rate(step: int, warmup_steps: int, decay_from: int | None, steps: int) -> float:
+def rate_factor(step: int, warmup_steps: int, decay_from: int | None, steps: int) -> float:
+    """Return the factor of the learning rate at ``step``: it warms up, and may fall to 0 at ``steps``."""
     if decay_from is not None and step > decay_from:
         return (steps - step) / (steps - decay_from)
     return min(1.0, (step + 1) / warmup_steps)

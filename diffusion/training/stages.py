@@ -48,7 +48,7 @@ def tokenizer(arguments: argparse.Namespace, config: TrainingConfig) -> None:
     """Train the tokenizer on the words of the archive."""
     from diffusion.training.tokenizer import train
 
-    trained = train(_pictures(arguments.run), config.tokenizer, arguments.run / "tokenizer")
+    trained = train(run_pictures(arguments.run), config.tokenizer, arguments.run / "tokenizer")
     print(f"{len(trained)} entries")
 
 
@@ -60,7 +60,7 @@ def autoencoder(arguments: argparse.Namespace, config: TrainingConfig) -> None:
 
     anchor = AutoencoderKL.from_pretrained(arguments.anchor / "vae") if arguments.anchor else None
     quality = train(
-        arguments.run, config.autoencoder, _pictures(arguments.run), anchor=anchor, minutes=arguments.autoencoder_minutes
+        arguments.run, config.autoencoder, run_pictures(arguments.run), anchor=anchor, minutes=arguments.autoencoder_minutes
     )
     print(f"{quality:.2f} dB on held-out pictures")
 
@@ -75,8 +75,8 @@ def latents(arguments: argparse.Namespace, config: TrainingConfig) -> None:
 
     run = arguments.run
     _copy_start_model(arguments.start_from, run)
-    pictures = _pictures(run)
-    _require(run / "vae" / "config.json", "autoencoder")
+    pictures = run_pictures(run)
+    require(run / "vae" / "config.json", "autoencoder")
     vae = AutoencoderKL.from_pretrained(run / "vae", dtype=torch.float32)
     vae.to("cuda" if torch.cuda.is_available() else "cpu")
     encode_scenes(scenes(pictures, config.data), vae, run / "latents")
@@ -86,7 +86,7 @@ def classifier(arguments: argparse.Namespace, config: TrainingConfig) -> None:
     """Train the classifier for label guidance and measure it on unseen subjects."""
     from diffusion.training.classifier import train
 
-    _require(arguments.run / "latents" / "labels.json", "latents")
+    require(arguments.run / "latents" / "labels.json", "latents")
     for accuracy in train(arguments.run, config.classifier):
         print(accuracy)
 
@@ -101,9 +101,9 @@ def denoiser(arguments: argparse.Namespace, config: TrainingConfig) -> None:
     if arguments.decay_from is not None and arguments.decay_from >= arguments.steps:
         raise TrainingError("--decay-from must be less than --steps, where the rate reaches 0.")
     _copy_start_model(arguments.start_from, run)
-    _require(run / "tokenizer" / "vocab.json", "tokenizer")
-    _require(run / "vae" / "config.json", "autoencoder")
-    _require(run / "latents" / "latents.safetensors", "latents")
+    require(run / "tokenizer" / "vocab.json", "tokenizer")
+    require(run / "vae" / "config.json", "autoencoder")
+    require(run / "latents" / "latents.safetensors", "latents")
     train(
         run,
         config.denoiser,
@@ -118,7 +118,7 @@ def recogniser(arguments: argparse.Namespace, config: TrainingConfig) -> None:
     """Train the network that judges generated pictures, on real ones only."""
     from diffusion.training.recogniser import train
 
-    trained = train(arguments.run / RECOGNISER, config.recogniser, config.data.default_style, _pictures(arguments.run))
+    trained = train(arguments.run / RECOGNISER, config.recogniser, config.data.default_style, run_pictures(arguments.run))
     first = trained.accuracy["top_1"]
     five = trained.accuracy["top_5"]
     print(f"held-out drawings, of {len(trained.concepts)} concepts: {first:.0%} named first, {five:.0%} among the first five")
@@ -128,9 +128,9 @@ def export(arguments: argparse.Namespace, config: TrainingConfig) -> None:
     """Write the trained model as a folder that diffusers can load."""
     from diffusion.training.export import export as export_run
 
-    _require(arguments.run / "tokenizer" / "vocab.json", "tokenizer")
-    _require(arguments.run / "vae" / "config.json", "autoencoder")
-    _require(arguments.run / "denoiser" / "checkpoint.pt", "denoiser")
+    require(arguments.run / "tokenizer" / "vocab.json", "tokenizer")
+    require(arguments.run / "vae" / "config.json", "autoencoder")
+    require(arguments.run / "denoiser" / "checkpoint.pt", "denoiser")
     folder = arguments.model or arguments.run / "model"
     print(f"{export_run(arguments.run, config.denoiser, folder) / 1e6:.1f} MB in {folder}")
 
@@ -141,10 +141,10 @@ def evaluate(arguments: argparse.Namespace, config: TrainingConfig) -> None:
 
     run = arguments.run
     model = arguments.model or arguments.run / "model"
-    pictures = _pictures(run)
-    _require(run / "latents" / "latents.safetensors", "latents")
-    _require(run / RECOGNISER, "recogniser")
-    _require(model / "model_index.json", "export")
+    pictures = run_pictures(run)
+    require(run / "latents" / "latents.safetensors", "latents")
+    require(run / RECOGNISER, "recogniser")
+    require(model / "model_index.json", "export")
     size = EvaluationSize(arguments.seen, arguments.unseen, arguments.seeds, arguments.samples)
     evaluator = Evaluator(_generator(model), _recogniser(run), config.data.default_style, pictures, size)
     judged = evaluator.evaluate(model, run)
@@ -159,7 +159,7 @@ def curve(arguments: argparse.Namespace, config: TrainingConfig) -> None:
     from diffusion.training.curve import draw_curve, read_points
 
     folder = arguments.run / "denoiser"
-    _require(folder / "recognition.tsv", "denoiser --sample-minutes")
+    require(folder / "recognition.tsv", "denoiser --sample-minutes")
     points = read_points(folder / "recognition.tsv", arguments.seen_before)
     for name, latents in draw_curve(points, folder / "curve.png").items():
         print(f"{name}: the goal after {latents / 1e6:.2f} million latents, by a power law")
@@ -172,15 +172,15 @@ def steering(arguments: argparse.Namespace, config: TrainingConfig) -> None:
 
     run = arguments.run
     model = arguments.model or arguments.run / "model"
-    _require(run / RECOGNISER, "recogniser")
-    _require(model / "classifier" / "config.json", "classifier")
+    require(run / RECOGNISER, "recogniser")
+    require(model / "classifier" / "config.json", "classifier")
     loaded = load_model(model)
 
     def steer(label: str, scale: float, guidance_scale: float, seeds: Sequence[int]) -> "list[Image]":
         options = {**PRESET, "guidance_scale": guidance_scale, "guide_label": label, "label_scale": scale}
         return loaded.generate([NEUTRAL_PROMPT] * len(seeds), seeds=list(seeds), **options)
 
-    curves = measure(steer, _recogniser(run), _pictures(run), arguments.seeds)
+    curves = measure(steer, _recogniser(run), run_pictures(run), arguments.seeds)
     draw_steering(curves, run / "evaluation")
     for kind, ways in curves.items():
         for way, curve in ways.items():
@@ -206,12 +206,14 @@ def run_all(arguments: argparse.Namespace, config: TrainingConfig) -> None:
             stage(arguments, config)
 
 
-def _pictures(run: Path) -> list[Picture]:
-    _require(run / "archive" / INDEX_FILE, "data")
+def run_pictures(run: Path) -> list[Picture]:
+    """Read the pictures of ``run``; raises `MissingStageError` if there are none."""
+    require(run / "archive" / INDEX_FILE, "data")
     return read_archive(run / "archive")
 
 
-def _require(path: Path, stage: str) -> None:
+def require(path: Path, stage: str) -> None:
+    """Raise `MissingStageError` if ``path``, which ``stage`` writes, is missing."""
     if not path.exists():
         raise MissingStageError(path, stage)
 
@@ -247,7 +249,7 @@ def _sample_every(minutes: float, run: Path, config: TrainingConfig) -> "Callabl
     from diffusion.training.export import assemble
     from diffusion.training.sheet import draw_grid
 
-    pictures = _pictures(run)
+    pictures = run_pictures(run)
     drawn = time.monotonic()
 
     def draw(denoiser: "Denoiser") -> None:

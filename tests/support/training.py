@@ -70,6 +70,13 @@ weight_decay = 0.05
 warmup_steps = 2
 ema_decay = 0.9
 caption_dropout = 0.1
+[distil]
+states = [0, 1]
+between = 0.5
+batch_size = 2
+learning_rate = 0.01
+warmup_steps = 2
+ema_decay = 0.9
 [recogniser]
 hidden_sizes = [8, 8]
 steps = 3
