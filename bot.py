@@ -150,16 +150,20 @@ def load_model(config: Config, name: str) -> tuple[Any, Any]:
 
     import diffusion
     from diffusion.loading.embeddings import add_embeddings
+    from diffusion.loading.upscaler import load_upscaler
     from diffusion.safety import load_safety_check
 
     if token := config.hf_token.get_secret_value():
         os.environ["HF_TOKEN"] = token  # the hub's library reads the environment, not .env
     source = None if name == EMBEDDED_MODEL else name
     dtype = getattr(torch, config.dtype) if config.dtype else None
+    upscaler = load_upscaler(config.upscaler, config.device) if config.upscaler else None
     model = diffusion.load_model(source, config.device, dtype, config.attention, vae=config.vae)
     if config.embeddings:
         add_embeddings(model, config.embeddings)
     model.offer_loras(parse_folders(config.loras), config.loras_max_bytes)
+    if upscaler:
+        model.offer_upscaler(upscaler)
     labels = map(str.strip, config.safety_labels.split(","))
     unsafe = [label for label in labels if label]
     return model, load_safety_check(source, config.safety_model, unsafe, config.safety_threshold, config.device)

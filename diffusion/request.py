@@ -47,6 +47,7 @@ EDITED_GRID: Final = 16  # sides of a picture that is edited are multiples of th
 MIN_EDITED_SIDE: Final = 64  # pixels
 STRETCH: Final = 2  # the longest side of a picture, as a multiple of the largest square's
 ABOVE_LIMIT: Final = N_("The {field} may be at most {most} here, not {value}.")
+UPSCALER_TILE: Final = 96  # pixels: the side of a part of a picture that an upscaler enlarges in one call
 MAX_UPSCALED_SIDE: Final = 2048  # pixels: a larger PNG may exceed the 10 MiB that Discord takes
 
 
@@ -121,6 +122,7 @@ class ImageRequest:
       time (Kynkäänniemi et al. 2024).
     - ``clip_skip``: which layer of the text encoder is used, counted from the last one, which is 1.
     - ``upscale``: images are drawn at ``width`` x ``height`` and posted this many times as large.
+    - ``by_upscaler``: ``image`` is enlarged by ``upscale``, by an upscaler. Nothing is drawn; the prompt says what it shows.
     - ``loras``: (name, weight) of the LoRAs that change the model for these images, each name once.
     - ``guide_label``, ``label_scale``: the label of the model's classifier that pushes the images, and how hard.
 
@@ -150,6 +152,7 @@ class ImageRequest:
     loras: tuple[tuple[str, float], ...] = ()
     clip_skip: int = 1
     is_edit: bool = False
+    by_upscaler: bool = False
 
     def __post_init__(self) -> None:
         Problems(list(self._find_errors())).report()
@@ -194,7 +197,14 @@ class ImageRequest:
             yield InvalidRequestError("count", "Ask for at least 1 picture.")
         if self.upscale not in UPSCALES:
             yield InvalidRequestError("upscale", "Pictures can be upscaled by {known}.", known=", ".join(map(str, UPSCALES)))
-        if self.upscale > 1 and self.upscale * max(self.width, self.height) > MAX_UPSCALED_SIDE:
+        if self.by_upscaler and self.upscale * max(self.width, self.height) > MAX_UPSCALED_SIDE:
+            yield InvalidRequestError(
+                "upscale",
+                "This picture would have {side} pixels a side, and at most {most} are possible. Choose a smaller one or size.",
+                side=self.upscale * max(self.width, self.height),
+                most=MAX_UPSCALED_SIDE,
+            )
+        elif self.upscale > 1 and self.upscale * max(self.width, self.height) > MAX_UPSCALED_SIDE:
             yield InvalidRequestError(
                 "upscale",
                 plural(
@@ -203,6 +213,10 @@ class ImageRequest:
                     by="most",
                 ),
                 most=MAX_UPSCALED_SIDE,
+            )
+        if self.by_upscaler and (self.image is None or self.count > 1 or self.upscale == 1):
+            yield InvalidRequestError(
+                "upscale", "An upscaler enlarges one picture. Please choose one, and 2 or 4 times its size."
             )
         if not math.isfinite(self.label_scale) or not 0 <= self.label_scale <= 50:
             yield InvalidRequestError("label_scale", "The {field} must be a number from {least} to {most}.", least=0, most=50)
@@ -276,8 +290,10 @@ class ImageRequest:
     def validate_limits(self, limits: Limits) -> None:
         """Raise `InvalidRequestError` if a value exceeds ``limits``."""
         count = {"frames": self.count} if self.morph_to else {"count": self.count_each}
-        values = {"width": self.width, "height": self.height, "steps": self.steps}
-        Problems(list(limits.find_errors(values | count))).report()
+        values = {"width": self.width, "height": self.height}
+        if not self.by_upscaler:
+            values |= {"steps": self.steps} | count
+        Problems(list(limits.find_errors(values))).report()
 
     @property
     def source_size(self) -> tuple[int, int] | None:
@@ -296,10 +312,12 @@ class ImageRequest:
 
     @property
     def evaluations(self) -> int:
-        """The network calls of one image: one per step.
+        """The network calls of one image: one per step, or per tile of an upscaler.
 
         Some samplers take two in each step but the last, and PNDM takes its second one twice.
         """
+        if self.by_upscaler:
+            return math.ceil(self.width / UPSCALER_TILE) * math.ceil(self.height / UPSCALER_TILE)
         steps = self.steps - self.start_step
         if self.sampler in TWO_CALL_SAMPLERS:
             return 2 * steps - 1
@@ -351,6 +369,20 @@ class ImageRequest:
         count = 1 if self.morph_to else self.count
         start = {"image": image, "start_step": start_step, "mask": None, "is_edit": False}
         return self.replace(**start, branches=(), morph_to="", count=count)
+
+    def enlarged_by_upscaler(self, image: Image.Image, factor: int) -> "ImageRequest":
+        """Return a copy that only enlarges ``image``, which is the single one of this request."""
+        plain = self.replace(mask=None, branches=(), morph_to="", variants=(), count=1, is_edit=False)
+        return plain.replace(image=image, width=image.width, height=image.height, upscale=factor, by_upscaler=True)
+
+    def drawn(self) -> "ImageRequest":
+        """Return a copy that draws a picture of the same prompt where this one enlarges a finished one.
+
+        Without a prompt, it starts from that picture.
+        """
+        if not self.by_upscaler:
+            return self
+        return self.replace(image=None if self.prompt.strip() else self.image, start_step=0, upscale=1, by_upscaler=False)
 
     def branch_at(self, step: int, prompt: str) -> "ImageRequest":
         """Return a copy that follows ``prompt`` from ``step`` on, without later branches."""

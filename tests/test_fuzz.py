@@ -78,7 +78,7 @@ def test_parse_flags_removes_or_rejects_any_flags(prompt):
 def test_result_of_any_request_fits_discord_without_mentions(request):
     pictures = render.result_pictures(request, [b""] * request.count)
     texts = render.title(request.prompt), render.settings_line(request, request.seeds)
-    rows = functools.partial(views.result_rows, 2**64 - 1, 2**64 - 1, len(pictures), has_timelapse=True)
+    rows = functools.partial(views.result_rows, 2**64 - 1, 2**64 - 1, len(pictures))
     layout = Result(texts[0], pictures, settings=texts[1], rows=rows).layout()
     assert layout.content_length() <= 4000 and layout.total_children_count <= 40
     assert not re.search(r"@everyone|@here|<@[!&]?\d{15,}>|https?://", " ".join(texts))
@@ -120,10 +120,10 @@ async def test_action_button_is_restored_from_its_custom_id(action, owner, creat
 
 @given(identifiers, identifiers, st.integers(2, 10))
 def test_result_rows_offer_every_action_once_within_limits(owner, creation, pictures):
-    *selects, _ = [row.children[0].item for row in views.result_rows(owner, creation, pictures, has_timelapse=True)]
+    *selects, _ = [row.children[0].item for row in views.result_rows(owner, creation, pictures)]
     assert all(len(select.custom_id) <= 100 and 1 <= len(select.options) <= 25 for select in selects)
     options = [option for select in selects for option in select.options]
-    assert len({option.value for option in options}) == len(options) == pictures * len(views.PICTURE_ACTIONS)
+    assert len({option.value for option in options}) == len(options) == pictures * (len(views.PICTURE_ACTIONS) - 1)
     assert all(len(option.label) <= 100 for option in options)
 
 

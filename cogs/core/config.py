@@ -89,6 +89,7 @@ class Config(BaseSettings):
     embeddings: Optional[Path] = None
     loras: str = ""
     loras_max_gb: float = Field(1, gt=0)
+    upscaler: Optional[str] = None
     max_rows: Optional[PositiveInt] = None
     max_waiting: PositiveInt = 100
     max_waiting_seconds: float = Field(3600, gt=0)

@@ -9,6 +9,7 @@ import discord
 from cogs.core.generation.source import ResultSource
 from cogs.core.i18n.catalogues import say
 from cogs.core.messages import render
+from cogs.core.messages.choose import choose
 from cogs.core.messages.confirm import Answers, confirm
 from cogs.core.messages.message import NO_MENTIONS
 from cogs.core.messages.views import ResultTarget, text_view
@@ -23,6 +24,9 @@ from diffusion.text import N_
 if TYPE_CHECKING:
     from bot import Darkroom
 
+Prepare = Callable[[ResultSource], Awaitable[ImageRequest]]
+CHOOSE_A_SIZE: Final = N_("Choose a size")
+DRAWN_AGAIN: Final = 0  # in place of a factor
 DELETE_QUESTION: Final = N_("Delete these pictures for everyone who sees them? This cannot be undone.")
 DELETE_ANSWERS: Final = Answers(N_("Delete"), N_("Keep"), N_("Nothing was deleted."))
 
@@ -64,7 +68,7 @@ async def reroll(interaction: Interaction, target: ResultTarget) -> None:
     """Draw the same request with other seeds."""
 
     async def prepare(source: ResultSource) -> ImageRequest:
-        return with_fresh_seed(await source.request())
+        return with_fresh_seed((await source.request()).drawn())
 
     await _accept(interaction, target, prepare, starts_from_picture=False)
 
@@ -74,7 +78,7 @@ async def more_like_this(interaction: Interaction, target: ResultTarget) -> None
     sampler = interaction.client.service.engine.model.even_sampler
 
     async def prepare(source: ResultSource) -> ImageRequest:
-        request = (await source.request()).replace(sampler=sampler)
+        request = (await source.request()).drawn().replace(sampler=sampler)
         return img2img(request, await source.picture(target.index), target.index, SIMILARITIES[target.action])
 
     await _accept(interaction, target, prepare, starts_from_picture=True)
@@ -82,27 +86,59 @@ async def more_like_this(interaction: Interaction, target: ResultTarget) -> None
 
 async def upscale(interaction: Interaction, target: ResultTarget) -> None:
     """Draw a picture again at twice the size."""
+    await _accept(interaction, target, _drawer_at_twice_the_size(interaction, target), starts_from_picture=True)
+
+
+def _drawer_at_twice_the_size(interaction: Interaction, target: ResultTarget) -> Prepare:
     limits = Context.of(interaction).limits
     model = interaction.client.service.engine.model
 
     async def prepare(source: ResultSource) -> ImageRequest:
-        request = (await source.request()).replace(sampler=model.even_sampler)
+        request = (await source.request()).drawn().replace(sampler=model.even_sampler)
         validate_upscale(request, limits)
         return upscaled(request, await source.picture(target.index), target.index, model.defaults.upscale_start)
 
-    await _accept(interaction, target, prepare, starts_from_picture=True)
+    return prepare
+
+
+async def enlarge(interaction: Interaction, target: ResultTarget) -> None:
+    """Ask how to enlarge a picture: by the upscaler, or by drawing it again; then do that."""
+    context = Context.of(interaction)
+    language = context.language
+    by_upscaler = [
+        discord.SelectOption(label=say(language, "{factor} times as large", factor=factor), value=str(factor))
+        for factor in interaction.client.service.engine.model.upscales
+    ]
+    again = discord.SelectOption(
+        label=say(language, "Drawn again at twice the size"),
+        description=say(language, "Takes longer, and changes details"),
+        value=str(DRAWN_AGAIN),
+    )
+    question = say(language, "How should I enlarge this picture?")
+    chosen = await choose(context, question, CHOOSE_A_SIZE, [*by_upscaler, again])
+    if chosen is None:
+        return
+    answered, factor = chosen
+
+    async def prepare(source: ResultSource) -> ImageRequest:
+        picture = await source.picture(target.index)
+        return (await source.request()).single(target.index).enlarged_by_upscaler(picture, factor)
+
+    wanted = _drawer_at_twice_the_size(interaction, target) if factor == DRAWN_AGAIN else prepare
+    await _accept(interaction, target, wanted, starts_from_picture=True, context=answered)
 
 
 async def _accept(
     interaction: Interaction,
     target: ResultTarget,
-    prepare: Callable[[ResultSource], Awaitable[ImageRequest]],
+    prepare: Prepare,
     *,
     starts_from_picture: bool,
+    context: Context | None = None,
 ) -> None:
-    """Accept the changed request."""
+    """Accept the changed request; ``context`` is that of the answer to a question, if there was one."""
     service = interaction.client.service
-    context = Context.of(interaction)
+    context = context or Context.of(interaction)
     source = await ResultSource.of(service, interaction.message, target.creation_id)
     origin = Origin(source.creation, starts_from_picture)
     await service.accept(context, lambda: prepare(source), private=source.creation.private, origin=origin)
@@ -118,4 +154,5 @@ async def setup(bot: "Darkroom") -> None:
         "subtle": more_like_this,
         "strong": more_like_this,
         "upscale": upscale,
+        "enlarge": enlarge,
     }

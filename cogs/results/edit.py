@@ -46,7 +46,7 @@ class Editor:
         context = Context.of(interaction)
         source = await ResultSource.of(self.service, interaction.message, target.creation_id)
         await self.service.origin_rules.check(context, Origin(source.creation), source.creation.private)
-        request = await source.request_soon()
+        request = (await source.request_soon()).drawn()
         draft = self._drafts.get((context.member_id, target.creation_id))
         await interaction.response.send_modal(EditForm(self, context, source, draft or Edit.from_request(request)))
 
@@ -62,7 +62,7 @@ class Editor:
         error_view = edit_again_view(context.member_id, original.id, context.language)
         interaction.extras[ERROR_VIEW] = error_view
         parsed = parse_prompt(edit.prompt, edit.negative)
-        request = await source.request_soon()
+        request = (await source.request_soon()).drawn()
         problems = Problems()
         fields: dict[str, Any] = {}
         with problems.collect():

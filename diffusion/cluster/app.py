@@ -55,15 +55,19 @@ def load(options: ApplicationOptions) -> tuple["ImageModel", Any]:
 
     from diffusion.loading.embeddings import add_embeddings
     from diffusion.loading.model import load_model
+    from diffusion.loading.upscaler import load_upscaler
     from diffusion.lora.catalogue import parse_folders
     from diffusion.safety import load_safety_check
 
     source = None if options.model == EMBEDDED else options.model
     dtype = getattr(torch, options.dtype) if options.dtype else None
+    upscaler = load_upscaler(options.upscaler, options.device) if options.upscaler else None
     model = load_model(source, options.device, dtype, options.attention, vae=options.vae)
     if options.embeddings:
         add_embeddings(model, Path(options.embeddings))
     model.offer_loras(parse_folders(options.loras), int(options.loras_max_gb * 1e9))
+    if upscaler:
+        model.offer_upscaler(upscaler)
     unsafe = [label.strip() for label in options.safety_labels.split(",") if label.strip()]
     return model, load_safety_check(source, options.safety_model, unsafe, options.safety_threshold, options.device)
 

@@ -37,6 +37,7 @@ class ApplicationOptions(BaseModel):
     embeddings: str = ""
     loras: str = ""
     loras_max_gb: float = Field(1, gt=0)
+    upscaler: str = ""
     compile: bool = False
     max_rows: int | None = Field(None, ge=1)
     max_waiting: int = Field(100, ge=1)

@@ -171,6 +171,7 @@ class _SpecMessage(BaseModel):
     embeddings: dict[str, int] = Field(default_factory=dict)
     shape_grid: int = 0
     edits: bool = False
+    upscales: tuple[int, ...] = ()
     can_screen: bool
     loras: tuple["_LoraMessage", ...] = ()
 
@@ -280,6 +281,7 @@ def encode_spec(model: ModelSpec, can_screen: bool) -> Frame:
         "embeddings": dict(model.embeddings),
         "shape_grid": model.shape_grid,
         "edits": model.edits,
+        "upscales": list(model.upscales),
         "device": str(model.device),
         "dtype": str(model.dtype),
         "can_screen": can_screen,
@@ -325,6 +327,7 @@ class RemoteModel(ModelSpec):
         self.tokenizers = tokenizers
         self.shape_grid = message.shape_grid
         self.edits = message.edits
+        self.upscales = message.upscales
         self.max_tokens = message.max_tokens
         self.max_steps = message.max_steps
         self.max_clip_skip = message.max_clip_skip

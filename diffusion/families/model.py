@@ -22,6 +22,7 @@ from diffusion.families.spec import ModelSpec
 from diffusion.images.io import fit
 from diffusion.images.masks import fit_mask, restore_unmasked
 from diffusion.images.source import fit_source
+from diffusion.images.upscaler import Enlargement, Upscaler
 from diffusion.lora.catalogue import Lora, LoraCatalogue
 from diffusion.lora.loaded import COLUMNS, MAX_BYTES, LoadedLoras, LoraRow, arrange, call_apart, layer_index, split
 from diffusion.request import SAMPLER_NAMES, ImageRequest, random_seed
@@ -80,6 +81,7 @@ class ImageModel(ModelSpec):
         self._graphs = Graphs(self._predict, self.device) if self.device.type == "cuda" else None
         self._network: Network = self._graphs or self._predict
         self._loras = self._loras_in(())
+        self.upscaler: Upscaler | None = None
 
     def count_tokens(self, text: str) -> int:
         """Count the tokens of ``text`` without its start and end marks."""
@@ -112,7 +114,7 @@ class ImageModel(ModelSpec):
 
     def is_ready_for(self, request: ImageRequest) -> bool:
         """Whether no file has to be read before ``request`` is drawn. Safe in any thread."""
-        return self._loras.is_read(request.loras)
+        return request.by_upscaler or self._loras.is_read(request.loras)
 
     def read_for(self, request: ImageRequest) -> None:
         """Read the LoRAs of ``request``, so that steps need not wait; raises `InvalidRequestError`.
@@ -129,6 +131,18 @@ class ImageModel(ModelSpec):
         """Let prompts name ``vectors``: (tokens, width) by width, by lower-case names."""
         self.family.set_embeddings(vectors)
         self.embeddings = self.family.embeddings
+
+    def offer_upscaler(self, upscaler: Upscaler) -> None:
+        """Let ``upscaler`` enlarge finished pictures."""
+        self.upscaler = upscaler
+        self.upscales = upscaler.factors
+
+    def enlarge(self, request: ImageRequest) -> Enlargement:
+        """Begin to enlarge the picture of ``request``; raises `InvalidRequestError`."""
+        self.validate_upscale(request.upscale)
+        assert self.upscaler is not None
+        assert request.image is not None
+        return self.upscaler.enlarge(fit(request.image, request.width, request.height), request.upscale)
 
     def trajectory(self, request: ImageRequest, index: int = 0, noise: Tensor | None = None) -> Trajectory:
         """Start image ``index`` of ``request``.

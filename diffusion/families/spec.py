@@ -10,11 +10,12 @@ from diffusion.families.defaults import Defaults
 from diffusion.lora.catalogue import Lora
 from diffusion.prompts.chunks import unknown_embedding
 from diffusion.prompts.syntax import BREAK
-from diffusion.request import SAMPLER_NAMES, ImageRequest, validate_most
+from diffusion.request import SAMPLER_NAMES, UPSCALER_TILE, ImageRequest, validate_most
 from diffusion.text import N_, plural
 
 LORAS_NAMED: Final = 10  # of those that a sentence lists
 NO_EDITS: Final = N_("This model cannot edit pictures by words. Use a model that edits, such as FLUX.2 klein.")
+TILE_SHAPE: Final = (UPSCALER_TILE, UPSCALER_TILE)  # of pixels; all other shapes of calls have more dimensions
 EVEN_SAMPLERS: Final = ("ddim", "flow_euler")
 
 
@@ -30,6 +31,7 @@ class ModelSpec:
     0 stands for plain text. ``embeddings`` are the numbers of tokens by the names that stand for them in prompts. Where
     ``shape_grid`` is not 0, oblong pictures of training had about as many pixels as the square, and sides of its multiples.
     With ``edits``, the model sees the picture that it edits, or a part of which it redraws.
+    ``upscales`` are the factors by which an upscaler enlarges pictures.
     """
 
     name: str
@@ -50,6 +52,7 @@ class ModelSpec:
     tokenizers: tuple[Any, ...]
     shape_grid: int = 0
     edits: bool = False
+    upscales: tuple[int, ...] = ()
     device: Any
     dtype: Any
 
@@ -87,6 +90,9 @@ class ModelSpec:
 
     def validate(self, request: ImageRequest) -> None:
         """Raise `InvalidRequestError` for values that this model does not accept."""
+        if request.by_upscaler:
+            self.validate_upscale(request.upscale)
+            return
         problems = Problems()
         for field in ("width", "height"):
             with problems.collect():
@@ -123,6 +129,16 @@ class ModelSpec:
                 name=SAMPLER_NAMES.get(sampler, repr(sampler)),
                 known=", ".join(SAMPLER_NAMES[name] for name in self.samplers),
             )
+
+    def validate_upscale(self, factor: int) -> None:
+        """Raise `InvalidRequestError` if no upscaler enlarges by ``factor``."""
+        if not self.upscales:
+            raise InvalidRequestError(
+                "upscale", "There is no upscaler here. The button “Upscale 2x” below my pictures draws them at twice the size."
+            )
+        if factor not in self.upscales:
+            known = ", ".join(f"{each}x" for each in self.upscales)
+            raise InvalidRequestError("upscale", "The upscaler here can enlarge by {known}. Please choose that.", known=known)
 
     def _validate_side(self, field: str, side: int) -> None:
         if side % self.grid:
@@ -205,6 +221,8 @@ class ModelSpec:
 
     def rows(self, request: ImageRequest) -> int:
         """Return the rows per network call of an image: 2 with guidance, else 1."""
+        if request.by_upscaler:
+            return 1
         return 2 if request.guidance_scale > self.guidance_above else 1
 
     def seen_size(self, request: ImageRequest) -> tuple[int, int] | None:
@@ -217,8 +235,11 @@ class ModelSpec:
     def call_shape(self, request: ImageRequest) -> tuple[int, ...]:
         """Return the shape that decides what a row of a network call costs.
 
-        It is that of the latents, or (1, channels, cells) of the latents and the picture that the network sees.
+        It is that of the latents, or (1, channels, cells) of the latents and the picture that the network sees, or that of a
+        tile of an upscaler.
         """
+        if request.by_upscaler:
+            return TILE_SHAPE
         shape = self.latent_shape(request.width, request.height)
         if (seen := self.seen_size(request)) is None:
             return shape

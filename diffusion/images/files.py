@@ -15,10 +15,11 @@ MORPH_QUALITY: Final = 90  # of WebP
 def encode_result(result: ImageResult) -> list[bytes]:
     """Encode the images of ``result`` as PNG files, or a morph as one animation.
 
-    The images are enlarged by the request's ``upscale``. Each file holds its parameters.
+    The images are enlarged by the request's ``upscale``, unless an upscaler has done that. Each file holds its parameters.
     """
     request = result.request
-    images = [enlarge(image, request.upscale) for image in result.images]
+    factor = 1 if request.by_upscaler else request.upscale
+    images = [enlarge(image, factor) for image in result.images]
     texts = [format_parameters(request.single(index), seed, result.model) for index, seed in enumerate(result.seeds)]
     if not request.morph_to:
         return [to_png(image, text) for image, text in zip(images, texts, strict=True)]

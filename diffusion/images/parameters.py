@@ -32,11 +32,11 @@ def format_parameters(request: ImageRequest, seed: int, model: str) -> str:
         "Seed": seed,
         "Size": f"{request.width}x{request.height}",
         "Model": model,
-        **(_start_settings(request) if request.image else {}),
+        **(_start_settings(request) if request.image and not request.by_upscaler else {}),
         **{f"Branch at {step}": json.dumps(prompt, ensure_ascii=False) for step, prompt in request.branches},
         **(_morph_settings(request) if request.morph_to else {}),
         **({"Clip skip": request.clip_skip} if request.clip_skip > 1 else {}),
-        **({"Hires upscale": request.upscale, "Hires upscaler": "Lanczos"} if request.upscale > 1 else {}),
+        **(_upscale_settings(request, model) if request.upscale > 1 else {}),
         **({"Steer": request.guide_label, "Steer scale": f"{request.label_scale:g}"} if request.guide_label else {}),
     }
     lines = [" ".join(filter(None, (request.prompt, format_tags(request.loras))))]
@@ -58,6 +58,10 @@ def _start_settings(request: ImageRequest) -> dict[str, Any]:
     strength = 1 - request.start_step / request.steps
     masked = {"Mask": "alpha of the source"} if request.mask else {}
     return {"Denoising strength": f"{strength:.2f}", "Start step": request.start_step, **masked}
+
+
+def _upscale_settings(request: ImageRequest, model: str) -> dict[str, Any]:
+    return {"Hires upscale": request.upscale, "Hires upscaler": model if request.by_upscaler else "Lanczos"}
 
 
 def _morph_settings(request: ImageRequest) -> dict[str, Any]:

@@ -364,7 +364,9 @@ class Engine:
         images = tuple(image_task.image for image_task in job.image_tasks if image_task.image)
         timelapses = tuple(image_task.timelapse for image_task in job.image_tasks if image_task.timelapse)
         seconds = time.perf_counter() - (job.started or 0)
-        return ImageResult(job.request, images, job.request.seeds, seconds, self.model.name, timelapses, self._safety_check)
+        upscaler = self.model.upscaler
+        name = upscaler.name if upscaler and job.request.by_upscaler else self.model.name
+        return ImageResult(job.request, images, job.request.seeds, seconds, name, timelapses, self._safety_check)
 
     def _report_places(self) -> None:
         reported = set()

@@ -16,6 +16,7 @@ from diffusion.serving.latency import Shape
 if TYPE_CHECKING:  # the bot follows jobs of a remote engine without torch
     from torch import Tensor
 
+    from diffusion.images.upscaler import Enlargement
     from diffusion.sampling.trajectory import Trajectory
 
 
@@ -137,7 +138,7 @@ class ImageTask:
         self.job = job
         self.index = index
         self.assign(model)
-        self.trajectory: Trajectory | None = None
+        self.trajectory: Trajectory | Enlargement | None = None
         self.x0_previews: list[Tensor] = []  # after each network call
         self.preview: Image.Image | None = None
         self.previewed = 0.0
@@ -158,7 +159,8 @@ class ImageTask:
         """What the images that share a network call have in common."""
         request = self.job.request
         sizes = request.width, request.height, self._seen_size
-        return (self.shape, sizes, self.job.company, self if self.is_alone else None)
+        is_apart = self.is_alone or request.by_upscaler  # the tiles of an upscaler take turns with the steps of others
+        return (self.shape, sizes, self.job.company, self if is_apart else None)
 
     @property
     def owner(self) -> Hashable:

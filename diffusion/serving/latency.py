@@ -77,9 +77,9 @@ class LatencyModel:
     def seconds(self, shape: Shape, rows: int) -> float | None:
         """Predict the seconds of a call; None before any was recorded.
 
-        An unknown shape uses the one nearest in size.
+        An unknown shape uses the one nearest in size. Tiles of pixels, (height, width), tell nothing about latents.
         """
-        known = {other: fit for other, fit in self._fits.items() if fit}
+        known = {other: fit for other, fit in self._fits.items() if fit and (len(other) == 2) == (len(shape) == 2)}
         if not known:
             return None
         cells = math.prod(shape)

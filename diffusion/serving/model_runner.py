@@ -11,6 +11,7 @@ import torch
 from diffusion.errors import DarkroomError, OutOfMemoryError, as_darkroom_error
 from diffusion.families.latent_preview import to_strip
 from diffusion.families.model import ImageModel
+from diffusion.images.upscaler import Enlargement
 from diffusion.loading.device import trim_memory
 from diffusion.sampling.trajectory import Trajectory, step
 from diffusion.serving.fitting import MEMORY_RETRY_SECONDS, FittingRows
@@ -35,8 +36,14 @@ class ModelRunner:
     def advance(self, batch: Sequence[ImageTask], preview_seconds: float) -> bool:
         """Start new images, step all, then preview or decode each.
 
-        Previews are ``preview_seconds`` apart. Returns whether one network call sufficed, so that its time is typical.
+        Previews are ``preview_seconds`` apart. Returns whether one network call sufficed, so that its time is typical. Of a
+        picture for the upscaler, one tile is enlarged.
         """
+        if batch[0].job.request.by_upscaler:
+            for image_task in batch:
+                with _errors_go_to(image_task):
+                    self._enlarge(image_task)
+            return True
         for image_task in batch:
             if image_task.trajectory is None:
                 with _errors_go_to(image_task):
@@ -56,6 +63,14 @@ class ModelRunner:
             trim_memory()
             self._trimmed = time.perf_counter()
         return in_one_call
+
+    def _enlarge(self, image_task: ImageTask) -> None:
+        """Enlarge the next tile of a picture."""
+        enlargement = image_task.trajectory or self._model.enlarge(image_task.job.request)
+        if isinstance(enlargement, Enlargement):
+            image_task.trajectory = enlargement
+            enlargement.advance()
+            image_task.image = enlargement.image
 
     def _step(self, image_tasks: Sequence[ImageTask]) -> bool:
         """Step ``image_tasks`` together, and each alone if that fails.
@@ -80,7 +95,7 @@ class ModelRunner:
         Even the rows of one image are split. Returns whether one call sufficed. Raises `OutOfMemoryError` if one row does not
         fit, and the errors of the calls.
         """
-        trajectories = [image_task.trajectory for image_task in image_tasks if image_task.trajectory]
+        trajectories = _trajectories(image_tasks)
         shape = image_tasks[0].shape
         rows = sum(image_task.rows for image_task in image_tasks)
         rows_per_call = min(rows, self.fitting_rows.rows(shape))
@@ -114,7 +129,7 @@ class ModelRunner:
 
     def _append_previews(self, image_tasks: Sequence[ImageTask]) -> None:
         """Append a preview of each; if that fails for all together, of each alone."""
-        trajectories = [image_task.trajectory for image_task in image_tasks if image_task.trajectory]
+        trajectories = _trajectories(image_tasks)
         try:
             previews = self._model.preview_latents(trajectories)
         except Exception:
@@ -131,7 +146,7 @@ class ModelRunner:
     def _preview_or_finish(self, image_task: ImageTask, preview_seconds: float) -> None:
         trajectory = image_task.trajectory
         now = time.perf_counter()
-        if trajectory is None or image_task.error:
+        if not isinstance(trajectory, Trajectory) or image_task.error:
             return
         if trajectory.latents is not None:
             request = image_task.job.request
@@ -140,6 +155,10 @@ class ModelRunner:
         elif now - image_task.previewed >= preview_seconds:
             image_task.preview = to_strip(image_task.x0_previews[-1:])
             image_task.previewed = now
+
+
+def _trajectories(image_tasks: Sequence[ImageTask]) -> list[Trajectory]:
+    return [image_task.trajectory for image_task in image_tasks if isinstance(image_task.trajectory, Trajectory)]
 
 
 def release_memory() -> None:

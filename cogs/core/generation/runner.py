@@ -198,7 +198,7 @@ class JobRunner:
         pictures = await asyncio.to_thread(encode_result, result)
         names = [await self.image_store.save(picture) for picture in pictures]
         timelapse = None
-        if not result.request.morph_to:
+        if result.timelapses and not result.request.morph_to:
             timelapse = await self.image_store.save(await asyncio.to_thread(encode_timelapse, result))
         await self.creation_store.update(
             creation,
@@ -259,14 +259,15 @@ class JobRunner:
         if creation.parent_id:
             notes = [await note(creation, files.pictures, language) for note in self.result_notes]
         settings = render.settings_line(request, request.seeds, language)
+        left_out = views.WITH_UPSCALER if self.engine.model.upscales else views.WITHOUT_UPSCALER
+        if creation.timelapse is None:
+            left_out = (*left_out, "timelapse")
         return Result(
             render.headline(request, language),
             render.result_pictures(request, files.pictures, language),
             settings="\n".join(filter(None, [settings, *notes])),
             source=render.source_picture(files.source, language) if files.source else None,
-            rows=lambda: views.result_rows(
-                creation.owner, creation.id, len(files.pictures), creation.timelapse is not None, language
-            ),
+            rows=lambda: views.result_rows(creation.owner, creation.id, len(files.pictures), language, left_out),
             spoiler=creation.spoiler,
             language=language,
         )

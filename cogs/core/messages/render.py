@@ -72,6 +72,8 @@ def title(prompt: str, most: int = PROMPT_LENGTH, language: str = ENGLISH) -> st
 
 def headline(request: ImageRequest, language: str = ENGLISH) -> str:
     """Return the prompt of ``request`` in bold, or the first and last of several."""
+    if request.by_upscaler and not request.prompt:
+        return title(say(language, "Enlarged picture"))
     later = request.later_prompts
     prompts = (request.prompt, *later) if len(later) < 3 else (request.prompt, "…", later[-1])
     return " → ".join(title(prompt, PROMPT_LENGTH // len(prompts), language) for prompt in prompts)
@@ -85,6 +87,8 @@ def settings_line(request: ImageRequest, seeds: Iterable[int], language: str = E
         parts.insert(1, say(language, FRAME_COUNT, count=request.count))
     else:
         parts.insert(0, say(language, "seed {seeds}", seeds=", ".join(map(str, dict.fromkeys(seeds)))))
+    if request.by_upscaler:
+        return f"-# {' · '.join([*parts, say(language, 'enlarged by an upscaler')])}"
     if request.image and not request.is_edit:
         parts.append(say(language, STEP_COUNT_FROM, count=request.steps, start=request.start_step))
     else:

@@ -3,7 +3,7 @@
 Features register the functions of their actions in ``service.result_actions``.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -19,12 +19,25 @@ from diffusion.request import ImageRequest
 from diffusion.text import N_
 
 Action = Literal[
-    "subtle", "strong", "upscale", "emoji", "sticker", "reroll", "edit", "timelapse", "info", "delete", "cancel", "edit_again"
+    "subtle",
+    "strong",
+    "upscale",
+    "enlarge",
+    "emoji",
+    "sticker",
+    "reroll",
+    "edit",
+    "timelapse",
+    "info",
+    "delete",
+    "cancel",
+    "edit_again",
 ]
 PICTURE_ACTIONS: Final[dict[Action, tuple[str, str]]] = {  # for one picture
     "subtle": (N_("More like this (subtle)"), "🔁"),
     "strong": (N_("More like this (strong)"), "🔀"),
-    "upscale": (N_("Upscale 2x"), "🔍"),
+    "upscale": (N_("Upscale 2x"), "🔍"),  # by the model
+    "enlarge": (N_("Upscale 2x / 4x"), "🔍"),  # by an upscaler, in its place
     "emoji": (N_("Make emoji"), "😀"),
     "sticker": (N_("Make sticker"), "🏷️"),
 }
@@ -40,7 +53,9 @@ OTHER_ACTIONS: Final[dict[Action, tuple[str, str]]] = {
     "edit_again": (N_("Edit again"), "✏️"),
 }
 ACTION_LABELS: Final = PICTURE_ACTIONS | MESSAGE_ACTIONS | OTHER_ACTIONS
-PICTURES_PER_SELECT: Final = 25 // len(PICTURE_ACTIONS)  # Discord shows 25 options
+PICTURES_PER_SELECT: Final = 25 // (len(PICTURE_ACTIONS) - 1)  # Discord shows 25 options
+WITHOUT_UPSCALER: Final[tuple[Action, ...]] = ("enlarge",)
+WITH_UPSCALER: Final[tuple[Action, ...]] = ("upscale",)
 
 
 @dataclass(frozen=True)
@@ -99,7 +114,14 @@ class PictureSelect(PersistentSelect, name="pictures"):
     creation_id: int
     first: int
 
-    def __init__(self, owner: int, creation_id: int, pictures: range, language: str = ENGLISH) -> None:
+    def __init__(
+        self,
+        owner: int,
+        creation_id: int,
+        pictures: range,
+        language: str = ENGLISH,
+        left_out: Collection[Action] = WITHOUT_UPSCALER,
+    ) -> None:
         placeholder = say(
             language,
             "Choose a picture and what to do with it: {first} to {last}",
@@ -109,6 +131,8 @@ class PictureSelect(PersistentSelect, name="pictures"):
         select: discord.ui.Select[Any] = discord.ui.Select(placeholder=placeholder)
         for index in pictures:
             for action, (label, emoji) in PICTURE_ACTIONS.items():
+                if action in left_out:
+                    continue
                 name = say(language, "Picture {number}: {action}", number=index + 1, action=say(language, label))
                 select.add_option(label=name, value=f"{action}:{index}", emoji=emoji)
         super().__init__(select, owner=owner, creation_id=creation_id, first=pictures.start)
@@ -121,19 +145,24 @@ class PictureSelect(PersistentSelect, name="pictures"):
 
 
 def result_rows(
-    owner: int, creation_id: int, pictures: int, has_timelapse: bool, language: str = ENGLISH
+    owner: int,
+    creation_id: int,
+    pictures: int,
+    language: str = ENGLISH,
+    left_out: Collection[Action] = WITHOUT_UPSCALER,
 ) -> list[discord.ui.ActionRow[Any]]:
     """Return the rows below finished pictures.
 
-    A single picture has a button for each action, several pictures have selects.
+    A single picture has a button for each action that is not ``left_out``, several pictures have selects.
     """
-    actions = [action for action in MESSAGE_ACTIONS if has_timelapse or action != "timelapse"]
+    actions = [action for action in MESSAGE_ACTIONS if action not in left_out]
     for_message = discord.ui.ActionRow[Any](*(ActionButton(each, owner, creation_id, language=language) for each in actions))
     if pictures == 1:
-        for_picture = (ActionButton(each, owner, creation_id, language=language) for each in PICTURE_ACTIONS)
+        offered = [action for action in PICTURE_ACTIONS if action not in left_out]
+        for_picture = (ActionButton(each, owner, creation_id, language=language) for each in offered)
         return [discord.ui.ActionRow(*for_picture), for_message]
     parts = [range(first, min(first + PICTURES_PER_SELECT, pictures)) for first in range(0, pictures, PICTURES_PER_SELECT)]
-    selects = [PictureSelect(owner, creation_id, part, language) for part in parts]
+    selects = [PictureSelect(owner, creation_id, part, language, left_out) for part in parts]
     return [*(discord.ui.ActionRow[Any](select) for select in selects), for_message]
 
 

@@ -143,7 +143,9 @@ def test_labels_fit_on_forms_and_buttons(language):
     form = EditForm(None, context, None, Edit("", "", "", "", ""))
     assert len(form.title) <= FORM_TITLE
     assert all(len(item.to_component_dict()["label"]) <= FORM_LABEL for item in form.children)
-    for rows in (result_rows(MAX_ID, MAX_ID, 1, True, language), result_rows(MAX_ID, MAX_ID, 10, True, language)):
+    for rows in (
+        result_rows(MAX_ID, MAX_ID, count, language, left) for count in (1, 10) for left in (["enlarge"], ["upscale"])
+    ):
         for control in (control for row in rows for control in row.children):
             assert len(getattr(control.item, "label", None) or "") <= BUTTON
             assert all(len(option.label) <= OPTION for option in getattr(control.item, "options", []))
