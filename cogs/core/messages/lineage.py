@@ -76,6 +76,8 @@ def changes(before: Relative, after: Relative, language: str = ENGLISH) -> str:
             parts += last or [say(language, "no branch")]
         elif field == "is_edit":
             parts += [say(language, "edited by words")] if new[field] else []
+        elif field == "by_upscaler":
+            parts += [say(language, "enlarged by an upscaler")] if new[field] else []
         else:
             parts.append(f"{name} {_value_text(old.get(field), language)} → {_value_text(new.get(field), language)}")
     return _cut(", ".join(parts), CHANGES_SHOWN) if parts else say(language, "the same again")
