@@ -10,6 +10,7 @@ EXTENSIONS: Final = (
     "cogs.similar",
     "cogs.inpaint",
     "cogs.outpaint",
+    "cogs.edit",
     "cogs.upscale",
     "cogs.morph",
     "cogs.context_menus",

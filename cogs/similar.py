@@ -82,9 +82,7 @@ def similar_request(
     Raises `InvalidRequestError`.
     """
     builder = context.interaction.client.service.builder
-    size = {}
-    if options.size is None and "aspect" not in parsed.flags:
-        size["width"], size["height"] = builder.fit_aspect(image.size, context.limits)
+    size = builder.size_like(image, context, parsed, options)
     request = builder.build(context, parsed, replace(options, sampler=builder.engine.model.even_sampler), image=image, **size)
     kept = DEFAULT_SIMILARITY if similarity is None else similarity
     return request.replace(start_step=start_step_for(kept, request.steps))

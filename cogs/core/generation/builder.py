@@ -75,12 +75,12 @@ class RequestBuilder:
         problems.report()
         return request
 
-    def check(self, context: Context, prompt: ParsedPrompt, options: Options) -> ImageRequest:
+    def check(self, context: Context, prompt: ParsedPrompt, options: Options, **fields: Any) -> ImageRequest:
         """Raise what `build` would raise, before the picture to start from is read.
 
         Returns the request with another picture.
         """
-        return self.build(context, prompt, options, image=ANY_IMAGE)
+        return self.build(context, prompt, options, image=ANY_IMAGE, **fields)
 
     def edit(self, context: Context, request: ImageRequest, prompt: ParsedPrompt, **fields: Any) -> ImageRequest:
         """Return ``request`` with another prompt and other ``fields``.
@@ -135,6 +135,13 @@ class RequestBuilder:
         """Return the size with the ratio ``aspect`` and the area of the model's square."""
         model = self.engine.model
         return limits.shrink_size(*model.size_of(aspect[0] / aspect[1]), model.grid)
+
+    def size_like(self, image: Image.Image, context: Context, prompt: ParsedPrompt, options: Options) -> dict[str, int]:
+        """Return the width and height with the proportions of ``image``, or nothing if the member chose others."""
+        if options.size is not None or "aspect" in prompt.flags:
+            return {}
+        width, height = self.fit_aspect(image.size, context.limits)
+        return {"width": width, "height": height}
 
     def _with_prompt(self, settings: dict[str, Any], prompt: ParsedPrompt, style: Style | None) -> dict[str, Any]:
         """Return ``settings`` with the prompts and LoRAs in the style, and its negative prompt."""

@@ -1,0 +1,58 @@
+"""/edit: change a picture by words, with a model that sees it while it draws."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import discord
+from discord import app_commands
+from discord.ext import commands
+
+from cogs.core.generation.service import GenerationService
+from cogs.core.messages.attachments import fetch_image, hides_any
+from cogs.core.messages.confirm import confirm_variants
+from cogs.core.messages.replies import send_notes
+from cogs.core.policy.context import Context
+from cogs.core.request.options import Options, Prompt, shared_options
+from cogs.core.request.prompt import parse_prompt
+from cogs.core.request.styles import NO_STYLE
+from cogs.core.types import Interaction
+from diffusion.request import ImageRequest
+
+if TYPE_CHECKING:
+    from bot import Darkroom
+
+
+class EditCog(commands.Cog):
+    """Changes pictures by words."""
+
+    def __init__(self, service: GenerationService) -> None:
+        self.service = service
+
+    @app_commands.command()
+    @app_commands.describe(image="The picture to change", prompt="What to change, such as: make it night")
+    @shared_options("size", "steps", "guidance", "seed", "count", "private", "spoiler")
+    async def edit(self, interaction: Interaction, image: discord.Attachment, prompt: Prompt, options: Options) -> None:
+        """Change an attached picture by words."""
+        builder = self.service.builder
+        parsed = parse_prompt(prompt)
+        if "style" not in parsed.flags:
+            options = replace(options, style=NO_STYLE)  # a preferred style would change the picture, too
+        asked = Context.of(interaction)
+        builder.check(asked, parsed, options, is_edit=True)
+        context = await confirm_variants(asked, parsed, options.count) if len(parsed.variants) > 1 else asked
+        if context is None:
+            return
+
+        async def prepare() -> ImageRequest:
+            picture = await fetch_image(image)
+            size = builder.size_like(picture, context, parsed, options)
+            return builder.build(context, parsed, options, image=picture, is_edit=True, **size)
+
+        await self.service.accept(context, prepare, private=options.private, spoiler=hides_any(image) or options.spoiler)
+        if notes := builder.notes(parsed):
+            await send_notes(context, notes)
+
+
+async def setup(bot: "Darkroom") -> None:
+    """Add the cog."""
+    await bot.add_cog(EditCog(bot.service))
