@@ -26,8 +26,16 @@ WEIGHTS: Final = "lora_weights"
 MIN_COLUMNS: Final = 4
 MAX_BYTES: Final = 2**30  # of LoRAs in the layers; as many again may wait there, read ahead
 FULL: Final = N_("There is no memory for another LoRA at the moment. Please try again in a minute.")
+TOGETHER: Final = N_("These LoRAs together need more memory than this bot allows for LoRAs. Leave some out.")
 TOO_LARGE: Final = N_("The LoRA {name} needs more memory than this bot allows for LoRAs. Choose another one.")
 Key = tuple[Path, tuple[int, int]]
+
+
+class LoraMemoryFullError(GenerationError):
+    """LoRAs of running pictures use all memory for LoRAs; there is room once some are done."""
+
+    def __init__(self) -> None:
+        super().__init__(FULL)
 
 
 @dataclass(eq=False)
@@ -113,11 +121,16 @@ class LoadedLoras:
     def row(self, loras: Sequence[tuple[str, float]]) -> LoraRow:
         """Load ``loras`` and return the row of a picture with them.
 
-        Raises `InvalidRequestError` for a LoRA that cannot be used, and `GenerationError` while there is no room.
+        Raises `InvalidRequestError` for LoRAs that cannot be used, and `LoraMemoryFullError` while others leave no room.
         """
         row = LoraRow(torch.empty(1, 0, dtype=torch.int64), torch.empty(1, 0))
         for name, weight in loras:
-            slot = self._slot(name)
+            try:
+                slot = self._slot(name)
+            except LoraMemoryFullError:
+                if all(user is row for each in self._slots.values() for user in each.users):
+                    raise InvalidRequestError("loras", TOGETHER) from None
+                raise
             slot.users.add(row)
             row.columns = torch.cat([row.columns, torch.tensor([slot.columns])], 1)
             row.weights = torch.cat([row.weights, torch.full((1, len(slot.columns)), weight)], 1)
@@ -130,14 +143,14 @@ class LoadedLoras:
             self._versions[name] = key
             self.replaced()
         if key not in self._slots:
+            self._make_room(name, file)
             with self._lock:
                 weights = self._read.pop(key, None)
-            self._slots[key] = self._load(name, weights or read_weights(name, file, self._most))
+            self._slots[key] = self._load(weights or read_weights(name, file, self._most))
         self._slots.move_to_end(key)
         return self._slots[key]
 
-    def _load(self, name: str, weights: LoraWeights) -> _Slot:
-        self._make_room(name, weights)
+    def _load(self, weights: LoraWeights) -> _Slot:
         columns = [self._free.pop() for _ in range(weights.file.rank)]
         try:
             placed = torch.tensor(columns, device=next(iter(self._layers.values())).down.device)
@@ -152,10 +165,10 @@ class LoadedLoras:
             raise
         return _Slot(columns)
 
-    def _make_room(self, name: str, weights: LoraWeights) -> None:
-        """Adapt more layers, add columns, or drop LoRAs, until ``weights`` fit."""
-        places = {(layer.network, layer.module) for layer in weights.layers}
-        rank = weights.file.rank
+    def _make_room(self, name: str, file: LoraFile) -> None:
+        """Adapt more layers, add columns, or drop LoRAs, until that of ``file`` fits."""
+        places = {(layer.network, layer.module) for layer in file.layers}
+        rank = file.rank
         if rank * self._bytes_per_column(places) > self._max_bytes:
             raise InvalidRequestError("loras", TOO_LARGE, name=name)
         if self._capacity * self._bytes_per_column({*places, *self._layers}) > self._max_bytes:
@@ -182,20 +195,20 @@ class LoadedLoras:
     def _drop_one(self, only_if: bool) -> bool:
         """Drop the LoRA that was unused for longest, if ``only_if``; return whether it did.
 
-        Raises `GenerationError` if running pictures use all.
+        Raises `LoraMemoryFullError` if running pictures use all.
         """
         if not only_if:
             return False
         idle = next((key for key, slot in self._slots.items() if not slot.users), None)
         if idle is None:
-            raise GenerationError(FULL)
+            raise LoraMemoryFullError
         self._free += self._slots.pop(idle).columns
         return True
 
     def _reset(self) -> None:
         """Drop all LoRAs, because the layers with more of them would not fit."""
         if any(slot.users for slot in self._slots.values()):
-            raise GenerationError(FULL)
+            raise LoraMemoryFullError
         self.clear()
 
     def clear(self) -> None:

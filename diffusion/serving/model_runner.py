@@ -13,11 +13,14 @@ from diffusion.families.latent_preview import to_strip
 from diffusion.families.model import ImageModel
 from diffusion.images.upscaler import Enlargement
 from diffusion.loading.device import trim_memory
+from diffusion.lora.loaded import LoraMemoryFullError
 from diffusion.sampling.trajectory import Trajectory, step
 from diffusion.serving.fitting import MEMORY_RETRY_SECONDS, FittingRows
 from diffusion.serving.job import ImageTask
 
 log = logging.getLogger(__name__)
+NOTHING_MOVES_SECONDS = 0.01  # between two looks for memory for LoRAs
+LORA_MEMORY_SECONDS = 600.0  # how long an image waits for memory for LoRAs
 TRIM_SECONDS = 10.0  # between two returns of freed memory to the system
 
 
@@ -32,6 +35,8 @@ class ModelRunner:
         self._model = model
         self.fitting_rows = FittingRows()
         self._trimmed = time.perf_counter()
+        self._waiting: ImageTask | None = None  # for memory for LoRAs
+        self._waiting_since = 0.0
 
     def advance(self, batch: Sequence[ImageTask], preview_seconds: float) -> bool:
         """Start new images, step all, then preview or decode each.
@@ -45,11 +50,13 @@ class ModelRunner:
                     self._enlarge(image_task)
             return True
         for image_task in batch:
-            if image_task.trajectory is None:
+            if image_task.trajectory is None and not self._must_wait(image_task):
                 with _errors_go_to(image_task):
-                    image_task.trajectory = self._model.trajectory(image_task.job.request, image_task.index)
+                    self._start(image_task)
         moving = [image_task for image_task in batch if image_task.trajectory is not None]
         in_one_call = bool(moving)
+        if not moving:
+            time.sleep(NOTHING_MOVES_SECONDS)  # others, of other groups, may make room
         if moving:
             with _errors_go_to(*moving):
                 in_one_call = self._step(moving)
@@ -63,6 +70,31 @@ class ModelRunner:
             trim_memory()
             self._trimmed = time.perf_counter()
         return in_one_call
+
+    def _start(self, image_task: ImageTask) -> None:
+        """Start an image, unless the LoRAs of others leave no memory for its own; then it waits until some are done."""
+        try:
+            image_task.trajectory = self._model.trajectory(image_task.job.request, image_task.index)
+        except LoraMemoryFullError:
+            if self._waiting is not image_task:
+                self._waiting = image_task
+                self._waiting_since = time.perf_counter()
+            elif time.perf_counter() - self._waiting_since > LORA_MEMORY_SECONDS:
+                self._waiting = None
+                raise
+        else:
+            if self._waiting is image_task:
+                self._waiting = None
+
+    def _must_wait(self, image_task: ImageTask) -> bool:
+        """Whether another image waits for memory for LoRAs, and this one would take of that, too.
+
+        Else it could wait forever.
+        """
+        first = self._waiting
+        return bool(
+            first and first is not image_task and not first.job.done and not first.error and image_task.job.request.loras
+        )
 
     def _enlarge(self, image_task: ImageTask) -> None:
         """Enlarge the next tile of a picture."""

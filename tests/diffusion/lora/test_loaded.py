@@ -20,6 +20,7 @@ from tests.support.lora_files import random_pairs, write_kohya
 from tests.support.models import model_of
 
 RANK = 4
+SAME = {"width": 32, "height": 32, "steps": 3, "guidance_scale": 7.5, "sampler": "ddim"}
 
 
 def asked(name, **settings):
@@ -65,6 +66,14 @@ def test_loras_of_running_pictures_stay(unet, three):
     running.pop()
     use(loras, "c")
     assert loras.loaded == 2 and loras.is_read([("a", 1.0)])
+
+
+def test_loras_that_never_fit_together_are_refused(unet, three):
+    catalogue, size = three
+    loras = LoadedLoras(unet, catalogue, size)
+    with pytest.raises(InvalidRequestError, match="These LoRAs together need more memory"):
+        loras.row([("a", 1.0), ("b", 1.0)])
+    use(loras, "b")
 
 
 def test_a_lora_that_never_fits_is_refused_by_name(unet, three):
@@ -149,6 +158,36 @@ async def test_the_engine_reads_loras_while_others_are_drawn(engine_model, monke
         results = await asyncio.gather(*jobs, plain)
     assert threads == ["reading"]
     assert results[0].images[0].tobytes() != results[2].images[0].tobytes()
+
+
+async def test_pictures_wait_until_there_is_memory_for_their_loras(components, three, tmp_path):
+    _, size = three
+    model = model_of({name: copy.deepcopy(part) for name, part in components.items()})
+    model.offer_loras([tmp_path])
+    requests = [asked(name, seed=3) for name in "abac"]
+    alone = {request.loras: model.generate(["a fox"], seeds=[3], **SAME, loras=request.loras)[0] for request in requests}
+    model.offer_loras([tmp_path], max_bytes=size)
+    async with Engine(model) as engine:
+        plain = engine.submit(ImageRequest("a fox", "", 64, 32, 9, sampler="ddim"), owner="plain")
+        jobs = [engine.submit(request, owner=owner) for owner, request in enumerate(requests)]
+        for request, job in zip(requests, jobs, strict=True):
+            ours, theirs = (image.tobytes() for image in ((await job).images[0], alone[request.loras]))
+            assert max(abs(a - b) for a, b in zip(ours, theirs, strict=True)) <= 1
+        assert (await plain).images
+    assert model._loras.bytes <= size
+
+
+async def test_a_picture_that_waits_for_memory_can_be_cancelled(components, three, tmp_path):
+    model = model_of({name: copy.deepcopy(part) for name, part in components.items()})
+    model.offer_loras([tmp_path], max_bytes=three[1])
+    async with Engine(model) as engine:
+        running = model._loras.row([("a", 1.0)])
+        waiting = engine.submit(asked("b"), owner=1)
+        await waiting.wait_to_begin(60)
+        assert (await engine.submit(ImageRequest("a fox", "", 32, 32, 3, sampler="ddim"), owner=2)).images
+        assert waiting.cancel()
+        del running
+        assert (await engine.submit(asked("c"), owner=3)).images
 
 
 async def test_a_lora_that_cannot_be_read_fails_its_job_alone(engine_model, monkeypatch):
