@@ -17,6 +17,7 @@ from diffusion.sampling.conditions import Conditions
 from diffusion.sampling.trajectory import step
 from diffusion.training.captions import Description, captions
 from diffusion.training.checkpoint import atomic_write
+from diffusion.training.errors import TrainingError
 
 SHARD_SIZE = 256  # trajectories
 CALL_SIZE = 32  # trajectories that share the teacher's calls
@@ -26,9 +27,9 @@ CALL_SIZE = 32  # trajectories that share the teacher's calls
 class Shard:
     """Trajectories in a file.
 
-    ``latents`` are (trajectories, steps + 1, channels, height, width), from noise to clean latents, and ``prompt_embeds``
-    (trajectories, tokens, width), all in float16. ``timesteps`` (steps,) are the network's, and ``levels`` (steps + 1, 2) the
-    weights of clean latents and noise.
+    ``latents`` are (trajectories, steps + 1, channels, height, width), from noise to clean latents as the network reads them,
+    and ``prompt_embeds`` (trajectories, tokens, width), all in float16. ``timesteps`` (steps,) are the network's.
+    ``levels`` (steps + 1, 2) are the weights of clean latents and noise, whose squares sum to 1.
     """
 
     latents: Tensor
@@ -79,7 +80,12 @@ def write_shards(
 
 
 def draw_trajectories(teacher: ImageModel, texts: Sequence[str], seeds: Sequence[int]) -> Shard:
-    """Draw ``texts`` with ``seeds`` and keep the latents before and after each step."""
+    """Draw ``texts`` with ``seeds`` and keep the latents before and after each step.
+
+    Raises `TrainingError` for a teacher that does not predict the velocity, for which the jumps of a student are.
+    """
+    if getattr(teacher.family, "prediction_type", "") != "v_prediction":
+        raise TrainingError(f"{teacher.name} does not predict the velocity: choose a --teacher that does.")
     solver = teacher.solver(teacher.defaults.sampler, teacher.defaults.steps)
     latents: list[Tensor] = []
     conditions: list[Conditions] = []
@@ -88,8 +94,8 @@ def draw_trajectories(teacher: ImageModel, texts: Sequence[str], seeds: Sequence
         requests = [teacher.request(text, seed=seed) for text, seed in zip(texts[call], seeds[call], strict=True)]
         trajectories = [teacher.trajectory(request) for request in requests]
         states = []
-        for each in solver.steps:
-            states.append(torch.cat([trajectory.sample for trajectory in trajectories]) / each.scale)
+        for _ in solver.steps:
+            states.append(torch.cat([trajectory.sample for trajectory in trajectories]))
             step(teacher, trajectories)
         states.append(torch.cat([trajectory.latents for trajectory in trajectories if trajectory.latents is not None]))
         latents.append(torch.stack(states, 1).half())
@@ -98,5 +104,5 @@ def draw_trajectories(teacher: ImageModel, texts: Sequence[str], seeds: Sequence
         torch.cat(latents),
         Conditions.stack(conditions).tensors[PROMPT_EMBEDS].cpu().half(),
         torch.stack([each.timestep.float() for each in solver.steps]),
-        torch.tensor(solver.levels),
+        torch.tensor(solver.levels) * torch.tensor([*(each.scale for each in solver.steps), 1.0])[:, None],
     )

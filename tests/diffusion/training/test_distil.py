@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +12,9 @@ from diffusion.training import trajectories
 from diffusion.training.__main__ import main
 from diffusion.training.denoiser import SCHEDULER
 from diffusion.training.distil import CHECKPOINT, Jump, Student, jumps, roll_out, train
+from diffusion.training.errors import TrainingError
 from diffusion.training.trajectories import Shard, shard_paths
+from tests.support.models import model_of
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +51,22 @@ def test_trajectories_go_from_the_seeds_noise_to_the_teachers_latents(shard, tea
     assert shard.latents.shape[:2] == (4, len(shard.timesteps) + 1)
     torch.testing.assert_close(shard.latents[2, 0].float(), noise, atol=2e-3, rtol=0)
     torch.testing.assert_close(drawn.latents[0, -1].float(), latents[0], atol=1e-2, rtol=1e-2)
-    torch.testing.assert_close(drawn.levels.square().sum(1), torch.ones(len(drawn.levels)))
+
+
+@pytest.mark.parametrize("sampler", ["euler", "dpm++"])
+def test_trajectories_are_what_the_network_reads(teacher, sampler):
+    model = load_model(teacher)
+    model.defaults = replace(model.defaults, steps=3, sampler=sampler)
+
+    shard = trajectories.draw_trajectories(model, ["red apple"], [2])
+
+    assert shard.latents.float().std((2, 3, 4)).max() < 1.3
+    torch.testing.assert_close(shard.levels.square().sum(1), torch.ones(4))
+
+
+def test_a_teacher_that_predicts_the_noise_is_refused(tiny_components):
+    with pytest.raises(TrainingError, match="does not predict the velocity"):
+        trajectories.draw_trajectories(model_of(tiny_components), ["red apple"], [2])
 
 
 def test_interrupted_trajectories_go_on_with_the_same_shard(distilled, teacher, recipe, tmp_path, monkeypatch):
