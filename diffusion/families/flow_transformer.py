@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
 import torch
-from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from diffusion.families.family import Family
@@ -31,19 +30,22 @@ class FlowTransformer(Family):
     fits_float16 = False
     spaced_as_trained: ClassVar[bool] = False  # whether a picture's last noise level is that of training
 
-    def __init__(self, vae: AutoencoderKL, denoiser: nn.Module, scheduler_config: dict[str, Any]) -> None:
+    def __init__(self, vae: Any, denoiser: nn.Module, scheduler_config: dict[str, Any]) -> None:
         self.vae = vae.eval().requires_grad_(False)
         self.denoiser = denoiser.eval().requires_grad_(False)
         self.scheduler_config = scheduler_config
         self.device = next(denoiser.parameters()).device
         self.dtype = next(denoiser.parameters()).dtype
         self.pixel_dtype = vae.dtype
-        self.latent_factor = 2 ** (len(vae.config.block_out_channels) - 1)
+        self.latent_factor, self.latent_channels = self._latent_cells(vae)
         self.grid = PATCH * self.latent_factor
-        self.latent_channels = vae.config.latent_channels
         self.sample_side = SAMPLE_SIDE
         self.shape_grid = SHAPE_GRID
         self.max_steps = int(scheduler_config.get("num_train_timesteps", 1000))
+
+    def _latent_cells(self, vae: Any) -> tuple[int, int]:
+        """Return the pixels of a side of the cells that ``vae`` makes, and their channels."""
+        return 2 ** (len(vae.config.block_out_channels) - 1), vae.config.latent_channels
 
     def schedule(self, sampler: str, steps: int, shape: tuple[int, ...]) -> Any:
         """Return diffusers' scheduler for latents of ``shape``, with its timesteps set."""

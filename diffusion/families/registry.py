@@ -5,6 +5,7 @@ from typing import Final
 from diffusion.families.family import Family
 from diffusion.families.flux import Flux
 from diffusion.families.flux_2_klein import Flux2Klein
+from diffusion.families.qwen_image import QwenImage
 from diffusion.families.stable_diffusion import StableDiffusion
 from diffusion.families.stable_diffusion_3 import StableDiffusion3
 from diffusion.families.stable_diffusion_xl import StableDiffusionXL
@@ -12,6 +13,6 @@ from diffusion.families.z_image import ZImage
 
 FAMILIES: Final[dict[str, type[Family]]] = {
     pipeline: family
-    for family in (StableDiffusion, StableDiffusionXL, StableDiffusion3, Flux, Flux2Klein, ZImage)
+    for family in (StableDiffusion, StableDiffusionXL, StableDiffusion3, Flux, Flux2Klein, QwenImage, ZImage)
     for pipeline in (family.pipeline, *family.other_pipelines)
 }

@@ -96,7 +96,7 @@ FOLDERS = {
         "Flux2Pipeline",
         "Flux2KleinKVPipeline",
         "ZImageOmniPipeline",
-        "QwenImagePipeline",
+        "QwenImageEditPipeline",
         "StableDiffusionInstructPix2PixPipeline",
         "StableUnCLIPPipeline",
         "StableDiffusionLatentUpscalePipeline",
