@@ -23,7 +23,6 @@ from discord.ext import commands
 from pydantic import ValidationError
 
 from cogs import EXTENSIONS
-from cogs.core.command_tree import CommandTree
 from cogs.core.config import EMBEDDED_MODEL, RELOADABLE, Config, format_validation_error
 from cogs.core.connection import FAILED_STATUS, SETTINGS_STATUS, SYNC_WAIT_SECONDS, TokenWatch, run_client, sync_commands
 from cogs.core.generation.service import GenerationService
@@ -31,6 +30,7 @@ from cogs.core.i18n.catalogues import CommandTranslator
 from cogs.core.logging import configure_logging, log_creation
 from cogs.core.messages.components import PersistentItem
 from cogs.core.messages.decode_process import check_decoding
+from cogs.core.messages.interactions import CommandTree
 from cogs.core.policy.limits import MemberLimits
 from cogs.core.request.styles import Style, read_styles
 from cogs.core.sharding import is_leader

@@ -12,8 +12,8 @@ from cogs.core.generation.source import UNKNOWN_ID, visible_creation
 from cogs.core.i18n.catalogues import ENGLISH, say, translate
 from cogs.core.messages import render
 from cogs.core.messages.components import PersistentButton, PersistentSelect, view_of
-from cogs.core.messages.deadline import SUGGESTION_SECONDS
 from cogs.core.messages.http_errors import DISCORD_ERRORS
+from cogs.core.messages.interactions import SUGGESTION_SECONDS
 from cogs.core.messages.lineage import Relative, tree_text
 from cogs.core.messages.message import NO_MENTIONS, Answer
 from cogs.core.messages.uploads import send_followup

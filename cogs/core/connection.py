@@ -10,7 +10,7 @@ import discord
 from discord.http import Route
 
 from cogs.core.messages import http_errors
-from cogs.core.retry import retry
+from cogs.core.tasks import retry
 from diffusion.errors import DarkroomError
 
 log = logging.getLogger(__name__)

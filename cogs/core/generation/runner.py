@@ -23,11 +23,11 @@ from cogs.core.messages.routes import TOKEN_ROUTES, initial_route, while_token_l
 from cogs.core.messages.views import shows_result_of
 from cogs.core.request.preferences import FlaggedAction
 from cogs.core.request.prompt import MAX_FILES
-from cogs.core.retry import retry
 from cogs.core.storage.creations import MAX_MODEL_LENGTH, Creation, OwnershipLostError, State, request_from_json
 from cogs.core.storage.images import ImageMissingError
 from cogs.core.storage.reviews import Decision, ReviewRow
 from cogs.core.storage.stores import Stores
+from cogs.core.tasks import retry
 from diffusion.errors import DarkroomError, InvalidRequestError, JobCancelledError, QueueFullError
 from diffusion.images.files import encode_result
 from diffusion.images.masks import read_masked

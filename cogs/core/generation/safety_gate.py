@@ -15,11 +15,11 @@ from cogs.core.messages.review_button import ReviewButton, asks_about
 from cogs.core.messages.uploads import shrink
 from cogs.core.policy.flagged import action_for, flags_text
 from cogs.core.request.preferences import FlaggedAction, Scope, layered
-from cogs.core.retry import retry
 from cogs.core.storage.creations import Creation, CreationStore, State
 from cogs.core.storage.database import DatabaseUnavailableError
 from cogs.core.storage.preferences import PreferenceStore
 from cogs.core.storage.reviews import Decision, ReviewRow, ReviewStore
+from cogs.core.tasks import retry
 from diffusion.errors import DarkroomError
 from diffusion.result import ImageResult
 from diffusion.serving.interface import ImageEngine

@@ -20,9 +20,9 @@ from cogs.core.i18n.catalogues import say
 from cogs.core.messages import render, views
 from cogs.core.messages.attachments import fetched_names
 from cogs.core.messages.byte_budget import PICTURE_BYTES
-from cogs.core.messages.deadline import expect_visibility
 from cogs.core.messages.delivery import Delivery
 from cogs.core.messages.http_errors import DISCORD_ERRORS, ErrorKind, classify
+from cogs.core.messages.interactions import expect_visibility
 from cogs.core.messages.message import NO_MENTIONS
 from cogs.core.messages.routes import token_note
 from cogs.core.messages.views import ResultAction, TimelapseRow

@@ -12,8 +12,8 @@ import discord
 from cogs.core.messages.http_errors import DISCORD_ERRORS, ErrorKind, classify, is_temporary
 from cogs.core.messages.routes import ORIGINAL, has_expired, webhook_of
 from cogs.core.messages.views import shows_result_of
-from cogs.core.retry import retry
 from cogs.core.storage.creations import Creation
+from cogs.core.tasks import retry
 
 log = logging.getLogger(__name__)
 ORIGINAL_RESPONSE_GRACE = timedelta(seconds=5)

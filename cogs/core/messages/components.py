@@ -27,7 +27,7 @@ from typing import Any, ClassVar, Final, Literal, Self, TypeVar, get_args, get_o
 
 import discord
 
-from cogs.core.messages.deadline import begin_deadline
+from cogs.core.messages.interactions import begin_deadline
 from cogs.core.messages.replies import reply_error
 from cogs.core.types import Interaction
 from diffusion.errors import DarkroomError

@@ -32,8 +32,8 @@ from cogs.core.messages.routes import (
     webhook_of,
 )
 from cogs.core.messages.uploads import TOO_LARGE, shrink
-from cogs.core.retry import retry
 from cogs.core.storage.creations import Creation, CreationStore
+from cogs.core.tasks import retry
 from diffusion.errors import DarkroomError
 from diffusion.text import N_
 

@@ -32,7 +32,7 @@ def server(flagging_server):
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr("cogs.core.retry.FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr("cogs.core.tasks.FIRST_WAIT_SECONDS", 0.01)
 
 
 @pytest.mark.parametrize(

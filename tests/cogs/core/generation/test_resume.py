@@ -136,7 +136,7 @@ async def test_resume_waits_for_a_reply_still_being_sent(server, monkeypatch):
         return await find(self) if len(looks) > 2 else None
 
     monkeypatch.setattr(announcement.Announcement, "_find", late)
-    monkeypatch.setattr("cogs.core.retry.FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr("cogs.core.tasks.FIRST_WAIT_SECONDS", 0.01)
     monkeypatch.setattr(announcement, "ORIGINAL_RESPONSE_GRACE", timedelta(minutes=5))
     await server.restart()
     await server.until_finished(message)

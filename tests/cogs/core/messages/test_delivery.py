@@ -118,7 +118,7 @@ ENDS = (uploads.TOO_LARGE, delivery.NOT_TAKEN, delivery.BLOCKED)
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr("cogs.core.retry.FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr("cogs.core.tasks.FIRST_WAIT_SECONDS", 0.01)
 
 
 async def rendered(server, monkeypatch, channel=None, **options):

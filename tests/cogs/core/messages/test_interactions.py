@@ -6,7 +6,7 @@ import sqlite3
 
 import pytest
 
-from cogs.core.messages import deadline
+from cogs.core.messages import interactions
 from cogs.core.storage import database
 from tests.support.messages import pictures_of, private_text, text_of
 from tests.support.server import open_server
@@ -22,7 +22,7 @@ def acknowledgements(server):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr(deadline, "ACKNOWLEDGE_SECONDS", 0.05)
+    monkeypatch.setattr(interactions, "ACKNOWLEDGE_SECONDS", 0.05)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import time
 import pytest
 
 from cogs.core import retry as retry_module
-from cogs.core.retry import retry
+from cogs.core.tasks import retry
 
 
 def is_os_error(error):
