@@ -11,7 +11,7 @@ from cogs.core.i18n.catalogues import say, translate
 from cogs.core.messages.message import NO_MENTIONS
 from cogs.core.policy.context import Context
 from cogs.core.policy.limits import Allowance
-from cogs.core.storage.quotas import next_reset
+from cogs.core.storage.usage import next_reset
 from cogs.core.types import Interaction
 from diffusion.errors import DarkroomError
 from diffusion.text import N_, plural

@@ -16,8 +16,8 @@ import discord
 
 from cogs.core.policy.context import Context
 from cogs.core.policy.word_filter import Rule, find_broken_rule
-from cogs.core.storage.quotas import DIRECT_MESSAGES, next_reset
 from cogs.core.storage.stores import Stores
+from cogs.core.storage.usage import DIRECT_MESSAGES, next_reset
 from diffusion.errors import DarkroomError, InvalidImageError, InvalidRequestError, QueueFullError
 from diffusion.request import ImageRequest
 from diffusion.serving.interface import ImageEngine

@@ -19,7 +19,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from cogs.core.i18n.catalogues import ENGLISH
-from cogs.core.storage import quotas
 from cogs.core.storage.database import (
     DATABASE_UNREACHABLE,
     Base,
@@ -28,8 +27,8 @@ from cogs.core.storage.database import (
     UtcDateTime,
     has_lost_connection,
 )
-from cogs.core.storage.files import FileRow, replace_files, used_files
 from cogs.core.storage.lease import Lease
+from cogs.core.storage.usage import FileRow, add_usage, replace_files, used_files
 from diffusion.request import ImageRequest
 from diffusion.text import N_
 
@@ -182,7 +181,7 @@ class CreationStore:
             await session.flush()
             if creation.files:
                 await replace_files(session, creation.id, creation.files)
-            await quotas.add_usage(session, creation.owner, creation.guild_id, creation.created, creation.counted)
+            await add_usage(session, creation.owner, creation.guild_id, creation.created, creation.counted)
 
     async def update(self, creation: Creation, **changes: Any) -> None:
         """Commit ``changes`` of an unfinished creation.
@@ -305,7 +304,7 @@ class CreationStore:
     async def _recount(self, session: AsyncSession, creation_id: int, counted: int) -> None:
         row = select(Creation).where(*self._is_owned(creation_id)).with_for_update()
         if found := (await session.scalars(row)).one_or_none():
-            await quotas.add_usage(session, found.owner, found.guild_id, found.created, counted - found.counted)
+            await add_usage(session, found.owner, found.guild_id, found.created, counted - found.counted)
 
     def _is_owned(self, creation_id: int) -> tuple[ColumnElement[bool], ...]:
         owned = Creation.owner_process == self._owner_process

@@ -14,10 +14,10 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from cogs.core.storage.creations import UNFINISHED_STATES, Creation
 from cogs.core.storage.database import DATABASE_UNREACHABLE, Base, Database
-from cogs.core.storage.files import FileRow, insert_new, used_files
 from cogs.core.storage.gallery import PastCreationRow
 from cogs.core.storage.images import ImageStore
 from cogs.core.storage.reviews import ReviewRow
+from cogs.core.storage.usage import FileRow, insert_new, used_files
 
 log = logging.getLogger(__name__)
 ROWS_PER_STEP: Final = 200  # so that a step takes a fraction of a second, and others get their turn

@@ -13,11 +13,10 @@ from cogs.core.request.preferences import Preferences, Scope, to_json
 from cogs.core.storage.creations import Creation, State
 from cogs.core.storage.database import DATABASE_UNREACHABLE, Database, DatabaseUnavailableError
 from cogs.core.storage.erasure import Erased, Erasure
-from cogs.core.storage.files import used_files
 from cogs.core.storage.images import ImageStore
 from cogs.core.storage.preferences import PreferenceStore
-from cogs.core.storage.quotas import UsageRow
 from cogs.core.storage.reviews import ReviewRow
+from cogs.core.storage.usage import UsageRow, used_files
 from diffusion.errors import DarkroomError
 
 NOT_EXPORTED: Final = ("token", "application_id")

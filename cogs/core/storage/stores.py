@@ -12,9 +12,9 @@ from cogs.core.storage.images import ImageStore
 from cogs.core.storage.lease import Lease
 from cogs.core.storage.personal_data import PersonalData
 from cogs.core.storage.preferences import PreferenceStore
-from cogs.core.storage.quotas import QuotaStore
 from cogs.core.storage.reviews import ReviewStore
 from cogs.core.storage.step_journal import StepJournal
+from cogs.core.storage.usage import QuotaStore
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pytest
 from cogs.core.policy.context import Context
 from cogs.core.policy.limits import MemberLimits
 from cogs.core.request.preferences import Preferences, Scope
-from cogs.core.storage.quotas import DIRECT_MESSAGES
+from cogs.core.storage.usage import DIRECT_MESSAGES
 from diffusion.errors import InvalidRequestError
 from diffusion.images.parameters import read_parameters
 from tests.support.interactions import forge_form

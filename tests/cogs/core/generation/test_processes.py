@@ -10,7 +10,7 @@ from cogs.core.generation.service import GenerationService
 from cogs.core.policy.limits import MemberLimits
 from cogs.core.request.preferences import Preferences, Scope
 from cogs.core.simulator.browser import spawn_outside
-from cogs.core.storage import quotas
+from cogs.core.storage import usage
 from cogs.core.storage.creations import State
 from cogs.core.storage.database import Database
 from cogs.core.storage.lease import Lease, ProcessRow
@@ -193,7 +193,7 @@ async def test_daily_limit_refuses_a_simultaneous_request_elsewhere(server, othe
     async def meanwhile(*request):
         left = await check(*request)
         async with other.database.sessions.begin() as session:
-            await quotas.add_usage(session, server.alice.id, 5, discord.utils.utcnow(), 1)
+            await usage.add_usage(session, server.alice.id, 5, discord.utils.utcnow(), 1)
         return left
 
     monkeypatch.setattr(server.service.rules, "check_allowance", meanwhile)

@@ -11,10 +11,10 @@ from PIL import Image
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
-from cogs.core.storage import files
+from cogs.core.storage import usage
 from cogs.core.storage.creations import CreationStore, CreationStoreError, State, request_from_json, request_to_json
 from cogs.core.storage.database import Database, DatabaseUnavailableError
-from cogs.core.storage.quotas import DIRECT_MESSAGES, QuotaStore, UsageRow
+from cogs.core.storage.usage import DIRECT_MESSAGES, QuotaStore, UsageRow
 from diffusion.request import ImageRequest
 from tests.support.creations import TOKEN, creation
 from tests.support.databases import new_sqlite
@@ -163,7 +163,7 @@ async def test_update_is_repeated_after_a_database_error(database_url, caplog):
 
 
 async def test_used_files_finds_files_of_any_creation(database_url, monkeypatch):
-    monkeypatch.setattr(files, "NAMES_PER_QUERY", 2)
+    monkeypatch.setattr(usage, "NAMES_PER_QUERY", 2)
     source, timelapse, picture, other, gone = (letter * 64 for letter in "abcde")
     async with opened(database_url) as creation_store:
         await creation_store.add(first := creation(1, source=source, pictures=[other, picture]))

@@ -8,9 +8,9 @@ from cogs.core.storage import erasure
 from cogs.core.storage.creations import Creation, CreationStore, State
 from cogs.core.storage.database import Database
 from cogs.core.storage.erasure import DeletedFileRow, DeletedMessageRow, Erasure, ForgottenMemberRow
-from cogs.core.storage.files import FileRow
 from cogs.core.storage.gallery import Gallery, PastCreationRow
 from cogs.core.storage.images import ImageStore
+from cogs.core.storage.usage import FileRow
 from diffusion.errors import DarkroomError
 from tests.support.creations import creation
 from tests.support.databases import new_sqlite

@@ -13,14 +13,13 @@ from cogs.core.storage.claims import Claims
 from cogs.core.storage.creations import Creation, CreationStore, State
 from cogs.core.storage.database import Database
 from cogs.core.storage.erasure import Erasure
-from cogs.core.storage.files import FileRow
 from cogs.core.storage.gallery import Gallery
 from cogs.core.storage.images import ImageStore
 from cogs.core.storage.lease import Lease
 from cogs.core.storage.personal_data import PersonalData
 from cogs.core.storage.preferences import PreferenceStore
-from cogs.core.storage.quotas import QuotaStore, UsageRow
 from cogs.core.storage.reviews import Decision, ReviewRow, ReviewStore
+from cogs.core.storage.usage import FileRow, QuotaStore, UsageRow
 from tests.support.creations import creation
 
 OWNER = 7

@@ -15,7 +15,7 @@ from sqlalchemy import create_engine, event
 
 from cogs.core.storage import schema
 from cogs.core.storage.database import Database, DatabaseUnavailableError
-from cogs.core.storage.quotas import QuotaStore
+from cogs.core.storage.usage import QuotaStore
 from tests.support.databases import new_sqlite
 
 FIRST_VERSION = "0001"

@@ -1,19 +1,22 @@
-"""How many pictures each member made today (UTC).
+"""What creations use: pictures of a member's day (UTC), and files of the image store.
 
-`CreationStore` counts in the transactions that write its creations, so that no picture is lost or counted twice. The counts
-outlive the creations: a member who deletes their data gets no new allowance.
+The rows are written in the transactions that change a `Creation`, so that no picture is lost or counted twice, and each file can
+be found by its name. The counts outlive the creations: a member who deletes their data gets no new allowance.
 """
 
+from collections.abc import Collection, Iterable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Date, delete, select, update
+from sqlalchemy import BigInteger, Date, String, delete, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from cogs.core.storage.database import DATABASE_UNREACHABLE, Base, Database
 
+NAMES_PER_QUERY: Final = 500
 DIRECT_MESSAGES: Final = 0  # in place of a server's id
 
 
@@ -26,6 +29,15 @@ class UsageRow(Base):
     member: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False, index=True)
     server: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     pictures: Mapped[int]
+
+
+class FileRow(Base):
+    """A file that a creation uses."""
+
+    __tablename__ = "files"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    creation_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False, index=True)
 
 
 class QuotaStore:
@@ -71,6 +83,33 @@ async def add_usage(session: AsyncSession, member: int, server: int | None, requ
                 session.add(UsageRow(**key, pictures=pictures))
         except IntegrityError:  # another process has just inserted the member's first row of the day
             await session.execute(increment)
+
+
+async def replace_files(session: AsyncSession, creation_id: int, names: Iterable[str]) -> None:
+    """Record that a creation uses the files ``names`` and no others."""
+    await session.execute(delete(FileRow).where(FileRow.creation_id == creation_id))
+    if rows := [{"name": name, "creation_id": creation_id} for name in sorted(names)]:
+        await session.execute(insert(FileRow), rows)
+
+
+async def used_files(database: Database, names: Collection[str]) -> set[str]:
+    """Return those of ``names`` that any creation uses; raises `DatabaseUnavailableError`."""
+    used = set[str]()
+    all_names = list(names)
+    for start in range(0, len(all_names), NAMES_PER_QUERY):
+        part = all_names[start : start + NAMES_PER_QUERY]
+        query = select(FileRow.name).where(FileRow.name.in_(part)).distinct()
+        used.update(await database.scalars(query, DATABASE_UNREACHABLE))
+    return used
+
+
+async def insert_new(session: AsyncSession, table: type[Base], rows: list[dict[str, Any]]) -> None:
+    """Insert those of ``rows`` that are not in ``table`` yet."""
+    if not rows:
+        return
+    is_sqlite = (await session.connection()).dialect.name == "sqlite"
+    statement: Any = sqlite.insert(table) if is_sqlite else postgresql.insert(table)
+    await session.execute(statement.on_conflict_do_nothing(), rows)
 
 
 def today() -> date:
