@@ -73,8 +73,9 @@ class Limits:
 
         The number of pixels counts unless a side alone is too long. ``frames`` are the ``count`` of a morph.
         """
+        longest = STRETCH * self.side
         width, height = values.get("width", 0), values.get("height", 0)
-        if max(width, height) <= self.longest_side and width * height > self.side**2:
+        if max(width, height) <= longest and width * height > self.side**2:
             yield InvalidRequestError(
                 "size",
                 "A picture may have as many pixels as {most}x{most} here, and {width}x{height} has more."
@@ -83,8 +84,8 @@ class Limits:
                 width=width,
                 height=height,
             )
-        sides = dict.fromkeys(("width", "height"), self.longest_side)
-        for field, most in (sides | {"steps": self.steps, "count": self.count, "frames": self.frames}).items():
+        maxima = {"width": longest, "height": longest, "steps": self.steps, "count": self.count, "frames": self.frames}
+        for field, most in maxima.items():
             if values.get(field, 0) > most:
                 yield InvalidRequestError(field, ABOVE_LIMIT, most=most, value=values[field])
 
@@ -94,7 +95,7 @@ class Limits:
 
     def shrink_size(self, width: float, height: float, grid: int) -> tuple[int, int]:
         """Shrink a size to these limits and to the nearest multiples of ``grid`` within them."""
-        longest = self.longest_side
+        longest = STRETCH * self.side
         pixels = self.side**2
         scale = min(1, longest / max(width, height), (pixels / (width * height)) ** 0.5) / grid
         most = max(1, longest // grid)

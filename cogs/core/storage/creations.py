@@ -16,7 +16,7 @@ from typing import Any, Final
 from PIL import Image
 from sqlalchemy import JSON, BigInteger, Boolean, ColumnElement, Float, Index, Select, String, Text, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, load_only, mapped_column
 
 from cogs.core.i18n.catalogues import ENGLISH
 from cogs.core.storage.database import (
@@ -289,7 +289,8 @@ class CreationStore:
                     await self._recount(session, creation_id, changes["counted"])
                 updated: Any = await session.execute(statement, execution_options={"synchronize_session": False})
                 if updated.rowcount == 1 and not changes.keys().isdisjoint(FILE_COLUMNS):
-                    changed = await session.get_one(Creation, creation_id)
+                    files = load_only(*(getattr(Creation, column) for column in FILE_COLUMNS))
+                    changed = await session.get_one(Creation, creation_id, options=[files])
                     await replace_files(session, creation_id, changed.files)
         except CreationStoreError:
             if creation_id in self._pending and creation_id not in self._failed:

@@ -1,7 +1,7 @@
 """What creations use: pictures of a member's day (UTC), and files of the image store.
 
-The rows are written in the transactions that change a `Creation`, so that no picture is lost or counted twice, and each file can
-be found by its name. The counts outlive the creations: a member who deletes their data gets no new allowance.
+The rows are written in the transactions that change a `Creation`, so that no picture is lost or counted twice, and each file
+can be found by its name. The counts outlive the creations: a member who deletes their data gets no new allowance.
 """
 
 from collections.abc import Collection, Iterable
