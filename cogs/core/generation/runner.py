@@ -11,6 +11,8 @@ import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+import discord
+
 from cogs.core.generation.forecast import Forecast
 from cogs.core.generation.safety_gate import AWAITING_REVIEW, NOT_SHOWN, REJECTED, NotShownError, SafetyGate
 from cogs.core.generation.step_watch import StepWatch
@@ -33,7 +35,7 @@ from diffusion.images.files import encode_result
 from diffusion.images.masks import read_masked
 from diffusion.images.timelapse import encode_timelapse
 from diffusion.request import ImageRequest
-from diffusion.result import ImageResult, Progress
+from diffusion.result import ImageResult
 from diffusion.serving.interface import ImageEngine
 from diffusion.serving.job import Job
 from diffusion.text import N_, Template
@@ -45,6 +47,7 @@ MAX_ATTEMPTS = 30  # of a request that `StepWatch` does not find guilty, for exa
 QUEUE_RETRY_SECONDS = 2.0
 MESSAGE_DELETED = "The message was deleted."
 NEVER_ANSWERED = "The interaction was never answered."
+EXPECTED = N_("It should be done {when}.")
 UNEXPECTED_ERROR = N_("Something went wrong here. Please try again.")
 RESTARTED = N_("I was restarted before your request was complete. Please ask again.")
 OUTDATED_REQUEST = N_("I was updated and cannot read this request any more. Please ask again.")
@@ -128,10 +131,11 @@ class JobRunner:
         estimates = self.engine.estimate_completion()
         return [(creations[job], job, seconds) for job, seconds in estimates.items() if job in creations]
 
-    def progress_text(self, job: Job, progress: Progress, language: str) -> str:
-        """Return the progress of ``job`` and, while it waits, when it will be done."""
-        expected = None if progress.place is None else self._forecast.end_of(job)
-        return render.progress_text(job.request, progress, language, expected=expected)
+    def with_time(self, text: str, job: Job, language: str) -> str:
+        """Return the progress ``text`` of ``job``, which waits, and when it will be done, if that is known."""
+        expected = self._forecast.end_of(job)
+        when = f" {say(language, EXPECTED, when=discord.utils.format_dt(expected, 'R'))}" if expected else ""
+        return f"{text}{when}"
 
     # A job from the queue to its message
 
@@ -182,7 +186,7 @@ class JobRunner:
             if state == shown:  # the time alone is no reason for an edit
                 continue
             shown = state
-            text = self.progress_text(job, progress, language)
+            text = state if progress.place is None else self.with_time(state, job, language)
             pictures: tuple[PictureFile, ...] = ()
             if shows_previews:
                 spoiler = creation.spoiler

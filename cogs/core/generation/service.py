@@ -211,7 +211,7 @@ class GenerationService:
                 if request is wanted:
                     shown = render.progress_text(request, job.progress, creation.language)
                     cancel = views.cancel_view(creation.owner, creation.id, creation.language)
-                    text = self.runner.progress_text(job, job.progress, creation.language)
+                    text = shown if job.progress.place is None else self.runner.with_time(shown, job, creation.language)
                     await self._respond(context, creation, text, cancel)
             except BaseException as error:
                 if job:

@@ -6,7 +6,6 @@ Nothing here talks to Discord.
 import math
 import re
 from collections.abc import Iterable, Iterator
-from datetime import datetime
 from typing import Final
 
 import discord
@@ -32,7 +31,6 @@ FRAME_COUNT = plural("{count} frame", "{count} frames")
 STEP_COUNT = plural("{count} step", "{count} steps")
 STEP_COUNT_FROM = plural("{count} step from {start}", "{count} steps from {start}")
 QUEUE_AHEAD = plural("In the queue, {count} picture before yours…", "In the queue, {count} pictures before yours…")
-EXPECTED = N_("It should be done {when}.")
 PICTURE_PREFIX = "darkroom-"  # of the file names of finished pictures
 SOURCE_PREFIX = "source."  # of the file name of the picture that they started from
 SPOILER_PREFIX = "SPOILER_"  # Discord hides files with such a name until they are clicked
@@ -153,10 +151,8 @@ def _fenced(text: str) -> str:
     return f"```\n{text}\n```"
 
 
-def progress_text(
-    request: ImageRequest, progress: Progress, language: str = ENGLISH, *, expected: datetime | None = None
-) -> str:
-    """Return the progress of a job: its place in the queue and when it is ``expected`` to be done, or its step."""
+def progress_text(request: ImageRequest, progress: Progress, language: str = ENGLISH) -> str:
+    """Return the progress of a job: its place in the queue, or its step."""
     if progress.resuming:
         state = say(language, RESUMING)
     elif progress.place == 0:
@@ -169,8 +165,6 @@ def progress_text(
         filled = BAR_CELLS * progress.completed // progress.total if progress.total else 0
         bar = "▰" * filled + "▱" * (BAR_CELLS - filled)
         state = f"{bar} {say(language, 'step {step}/{steps}', step=step, steps=each)}"
-    if expected and progress.place is not None:
-        state += " " + say(language, EXPECTED, when=discord.utils.format_dt(expected, "R"))
     return f"{headline(request, language)}\n{state}"
 
 
