@@ -27,7 +27,7 @@ from cogs.core.config import EMBEDDED_MODEL, RELOADABLE, Config, format_validati
 from cogs.core.connection import FAILED_STATUS, SETTINGS_STATUS, SYNC_WAIT_SECONDS, TokenWatch, run_client, sync_commands
 from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import CommandTranslator
-from cogs.core.logging import configure_logging, log_creation
+from cogs.core.logging import configure_logging
 from cogs.core.messages.components import PersistentItem
 from cogs.core.messages.decode_process import check_decoding
 from cogs.core.messages.interactions import CommandTree
@@ -239,7 +239,7 @@ async def open_service(config: Config, folder: Path) -> AsyncIterator[Generation
             leads=is_leader(config.shard_ids),
         )
         service.personal_data.erasure.max_days = config.requests_max_days
-        service.creation_store.watchers.append(partial(log_creation, with_prompt=config.log_prompts))
+        service.creation_store.logs_prompts = config.log_prompts
         if config.metrics_port is not None:
             opened.enter_context(service.metrics.serve(config.metrics_host, config.metrics_port))
         yield service

@@ -11,10 +11,8 @@ import discord
 from pythonjsonlogger.json import JsonFormatter
 
 from cogs.core.messages.http_errors import NETWORK_ERRORS
-from cogs.core.storage.creations import Creation
 from diffusion.redaction import BLANK, redact
 
-log = logging.getLogger(__name__)
 TOKEN_PATTERN: Final = re.compile(r"""(/(?:webhooks|interactions)/\d+/|["']token["']: ?["'])[^"'/?\s]+""")
 TEXT: Final = "%(asctime)s %(levelname)-8s %(name)s %(message)s"
 JSON_FIELDS: Final = {"asctime": "time", "levelname": "level", "name": "logger", "message": "message"}
@@ -53,14 +51,3 @@ def configure_logging(level: str, form: Literal["text", "json"]) -> None:
         formatter = logging.Formatter(TEXT)
     discord.utils.setup_logging(handler=handler, formatter=formatter, level=logging.getLevelNamesMapping()[level])
     logging.getLogger("alembic").setLevel(logging.WARNING)
-
-
-def log_creation(creation: Creation, *, with_prompt: bool = False) -> None:
-    """Log the new state of ``creation`` by its id, also ``with_prompt`` and error. A watcher of the `CreationStore`."""
-    fields = {"creation": creation.id, "state": str(creation.state), "owner": creation.owner, "guild": creation.guild_id}
-    if not with_prompt:
-        log.info("%r", creation, extra=fields)
-        return
-    prompt = (creation.request or {}).get("prompt")
-    texts = {"prompt": prompt, "error": creation.error}
-    log.info("%r %r", creation, prompt, extra=fields | {name: text for name, text in texts.items() if text})

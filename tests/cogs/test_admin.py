@@ -5,7 +5,6 @@ import json
 import logging
 import socket
 import urllib.request
-from functools import partial
 
 import discord
 import pytest
@@ -13,7 +12,7 @@ import pytest
 import bot
 from cogs.core.generation.maintenance import Maintenance
 from cogs.core.generation.service import DRAINING
-from cogs.core.logging import configure_logging, log_creation
+from cogs.core.logging import configure_logging
 from cogs.core.policy.permissions import OPERATORS_ONLY
 from diffusion.errors import DarkroomError
 from diffusion.request import Limits
@@ -144,7 +143,7 @@ async def test_metrics_report_a_port_in_use(server):
 async def test_log_follows_requests_with_prompts_only_if_enabled(server, capsys, prompts):
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
-    server.service.creation_store.watchers.append(partial(log_creation, with_prompt=prompts))
+    server.service.creation_store.logs_prompts = prompts
     try:
         configure_logging("INFO", "json")
         result = await server.alice.slash(server.channel, "imagine", prompt="a purple cow", steps=2)

@@ -7,6 +7,7 @@ delivered, failed and cancelled are final.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Collection
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -32,6 +33,7 @@ from cogs.core.storage.usage import FileRow, add_usage, replace_files, used_file
 from diffusion.request import ImageRequest
 from diffusion.text import N_
 
+log = logging.getLogger(__name__)
 MAX_MODEL_LENGTH: Final = 200  # characters
 FILE_COLUMNS: Final = ("source", "pictures", "timelapse")
 REQUEST_NOT_SAVED: Final = N_("I cannot save requests at the moment, so I accept none. Please try again later.")
@@ -132,8 +134,8 @@ class Creation(Base):
 class CreationStore:
     """Reads and writes creations for the process of ``lease``.
 
-    Without a lease there is only one process. `watchers` are called with every creation that has reached another state. All
-    methods that use the database raise `CreationStoreError`.
+    Without a lease there is only one process. `watchers` are called with every creation that has reached another state; the log
+    tells them, too, with the prompt if it ``logs_prompts``. All methods that use the database raise `CreationStoreError`.
     """
 
     def __init__(self, database: Database, lease: Lease | None = None) -> None:
@@ -143,6 +145,7 @@ class CreationStore:
         self._pending: dict[int, dict[str, Any]] = {}  # changes that are not committed yet, by creation
         self._failed: list[int] = []  # the creations among them whose commit failed
         self.watchers: list[Callable[[Creation], None]] = []
+        self.logs_prompts = False
 
     @property
     def is_ownership_certain(self) -> bool:
@@ -169,8 +172,7 @@ class CreationStore:
             self._pending[creation.id] = {"state": State.FAILED, "error": REQUEST_NOT_SAVED, "token": "", "counted": 0}
             self._failed.append(creation.id)
             raise
-        for watcher in self.watchers:
-            watcher(creation)
+        self._announce(creation)
 
     async def _insert(self, creation: Creation, is_repeated: bool = False) -> None:
         """Insert ``creation``, unless an attempt whose answer was lost has done so."""
@@ -197,8 +199,8 @@ class CreationStore:
             raise OwnershipLostError(repr(creation))
         for name, value in changes.items():
             setattr(creation, name, value)
-        for watcher in self.watchers if "state" in changes else ():
-            watcher(creation)
+        if "state" in changes:
+            self._announce(creation)
 
     async def finish(self, creation: Creation, state: State, error: str | None = None, **changes: Any) -> None:
         """Move ``creation`` to a final state and delete its token.
@@ -310,6 +312,18 @@ class CreationStore:
     def _is_owned(self, creation_id: int) -> tuple[ColumnElement[bool], ...]:
         owned = Creation.owner_process == self._owner_process
         return Creation.id == creation_id, Creation.state.in_(UNFINISHED_STATES), owned
+
+    def _announce(self, creation: Creation) -> None:
+        """Log the new state of ``creation`` by its id, and call the watchers."""
+        fields = {"creation": creation.id, "state": str(creation.state), "owner": creation.owner, "guild": creation.guild_id}
+        if self.logs_prompts:
+            prompt = (creation.request or {}).get("prompt")
+            texts = {"prompt": prompt, "error": creation.error}
+            log.info("%r %r", creation, prompt, extra=fields | {name: text for name, text in texts.items() if text})
+        else:
+            log.info("%r", creation, extra=fields)
+        for watcher in self.watchers:
+            watcher(creation)
 
     async def _read(self, query: Select[Creation]) -> list[Creation]:
         return list(await self._database.scalars(query, DATABASE_UNREACHABLE, CreationStoreError))
