@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from cogs.core import retry as retry_module
+from cogs.core import tasks
 from cogs.core.tasks import retry
 
 
@@ -19,7 +19,7 @@ def waits(monkeypatch):
     async def sleep(seconds):
         seen.append(seconds)
 
-    monkeypatch.setattr(retry_module.asyncio, "sleep", sleep)
+    monkeypatch.setattr(tasks.asyncio, "sleep", sleep)
     return seen
 
 
