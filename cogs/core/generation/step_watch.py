@@ -1,13 +1,12 @@
 """Watch the engine's steps, find the request that crashes the process, and blame nobody else."""
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Self
 
-from cogs.core.storage.step_journal import StepJournal, StepRecord
+from cogs.core.storage.step_journal import StepJournal
 from diffusion.serving.interface import ImageEngine
-from diffusion.serving.job import Job
 
 log = logging.getLogger(__name__)
 FIRST_PAUSE_SECONDS: Final = 0.5
@@ -85,8 +84,9 @@ class StepWatch:
                 list(self._companies),
                 list(self.blame.guilty),
             )
-        self._record([])
-        engine.before_steps.append(self._record)
+        self._journal.crashes, self._journal.lone = self.blame.crashes, self.blame.lone
+        self._journal.write([])
+        engine.before_steps.append(self._journal.write)
 
     def company(self, creation_id: int) -> int | None:
         """Return the number of the suspects with which a creation may share steps."""
@@ -110,13 +110,11 @@ class StepWatch:
     def clear(self, creation_id: int) -> None:
         """Forget a creation that has ended."""
         self.blame = self.blame.without(creation_id)
+        self._journal.crashes, self._journal.lone = self.blame.crashes, self.blame.lone
 
     def close(self) -> None:
         """Record that the process ends in order."""
-        self._engine.before_steps.remove(self._record)
-        self._journal.write(StepRecord())
+        self._engine.before_steps.remove(self._journal.write)
+        self._journal.crashes = self._journal.lone = {}
+        self._journal.write([])
         self._journal.close()
-
-    def _record(self, jobs: Sequence[Job]) -> None:
-        step = [job.label for job in jobs if isinstance(job.label, int)]
-        self._journal.write(StepRecord(step, self.blame.crashes, self.blame.lone))

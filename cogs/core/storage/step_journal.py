@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from diffusion.serving.job import Job
+
 log = logging.getLogger(__name__)
 
 
@@ -23,12 +25,14 @@ class StepRecord:
 
 
 class StepJournal:
-    """Keeps the present `StepRecord` at ``path``; without one, it keeps nothing.
+    """Keeps a `StepRecord` at ``path``, with the ``crashes`` and ``lone`` of the present; without a path, it keeps nothing.
 
     A write takes microseconds. It does not wait for the disk, because it must outlive the process and not the machine.
     """
 
     def __init__(self, path: Path | None = None) -> None:
+        self.crashes: Mapping[int, int] = {}
+        self.lone: Mapping[int, int] = {}
         self._path = path
         self._handle: int | None = None
         self._length = 0
@@ -45,11 +49,12 @@ class StepJournal:
             log.warning("the journal of steps cannot be read: %s", error)
             return StepRecord()
 
-    def write(self, record: StepRecord) -> None:
-        """Replace the record."""
+    def write(self, jobs: Sequence[Job]) -> None:
+        """Replace the record by the step of ``jobs``, whose labels are the ids of their requests."""
         if self._path is None:
             return
-        text = json.dumps({"step": list(record.step), "crashes": dict(record.crashes), "lone": dict(record.lone)}).encode()
+        step = [job.label for job in jobs if isinstance(job.label, int)]
+        text = json.dumps({"step": step, "crashes": dict(self.crashes), "lone": dict(self.lone)}).encode()
         try:
             if self._handle is None:
                 self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)

@@ -1,6 +1,7 @@
 """A request that crashes the process is found by halving the suspects; nobody else is blamed."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 
@@ -50,8 +51,11 @@ def test_request_that_ended_is_blamed_no_more():
 def test_journal_keeps_the_latest_step(tmp_path):
     journal = StepJournal(tmp_path / "step.json")
     assert journal.read() == StepRecord()
-    journal.write(StepRecord([1, 2, 3], {1: 2}, {}))
-    journal.write(StepRecord([4], {}, {}))
+    journal.crashes = {1: 2}
+    journal.write([SimpleNamespace(label=id) for id in (1, 2, 3)])
+    assert StepJournal(tmp_path / "step.json").read() == StepRecord([1, 2, 3], {1: 2}, {})
+    journal.crashes = {}
+    journal.write([SimpleNamespace(label=4)])
     assert StepJournal(tmp_path / "step.json").read() == StepRecord([4], {}, {})
     assert (tmp_path / "step.json").stat().st_mode & 0o077 == 0
     journal.close()
