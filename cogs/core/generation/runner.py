@@ -148,13 +148,15 @@ class JobRunner:
         start = asyncio.ensure_future(self._record_start(creation, job))
         try:
             async with self.finish_on_error(creation):
-                async with while_token_lives(creation):
+                async with while_token_lives(creation) if creation.token_only else contextlib.nullcontext():
                     if not await self._show_progress(creation, job, shown):
                         await self._end(creation, State.CANCELLED, MESSAGE_DELETED)
                         return
                     result = await job
                 await start
-                screening = await self.safety_gate.screen(creation, result)
+                screening: dict[str, object] = {"state": State.RENDERED, "flags": None}
+                if self.engine.can_screen or result.safety_check:
+                    screening = await self.safety_gate.screen(creation, result)
                 files = await self._save(creation, result, screening)
                 await self._finish(creation, job.request, files)
         finally:

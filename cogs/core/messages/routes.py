@@ -136,13 +136,10 @@ def token_note(language: str = ENGLISH) -> str:
 
 @contextlib.asynccontextmanager
 async def while_token_lives(creation: Creation) -> AsyncIterator[None]:
-    """Limit the block to the life of the token if no other route exists.
+    """Limit the block to the life of the token, for a creation that no other route reaches.
 
     Raises `DarkroomError` when the time is over.
     """
-    if not creation.token_only:
-        yield
-        return
     try:
         async with asyncio.timeout((creation.expires - DELIVERY_TIME - discord.utils.utcnow()).total_seconds()):
             yield

@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from PIL import Image
-from sqlalchemy import JSON, BigInteger, Boolean, ColumnElement, Float, Index, Select, String, Text, select, update
+from sqlalchemy import JSON, BigInteger, Boolean, Float, Index, Select, String, Text, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, load_only, mapped_column
 
@@ -142,6 +142,7 @@ class CreationStore:
         self._database = database
         self.lease = lease
         self._owner_process = lease.process_id if lease else 0
+        self._owned = Creation.state.in_(UNFINISHED_STATES), Creation.owner_process == self._owner_process
         self._pending: dict[int, dict[str, Any]] = {}  # changes that are not committed yet, by creation
         self._failed: list[int] = []  # the creations among them whose commit failed
         self.watchers: list[Callable[[Creation], None]] = []
@@ -225,7 +226,7 @@ class CreationStore:
         """
         if self.lease is None or not self.lease.is_shared:
             return
-        owned = select(Creation.id).where(*self._is_owned(creation.id))
+        owned = select(Creation.id).where(Creation.id == creation.id, *self._owned)
         while True:
             try:
                 if not await self._database.scalars(owned, DATABASE_UNREACHABLE, CreationStoreError):
@@ -281,7 +282,7 @@ class CreationStore:
         changes = self._pending[creation_id]
         if creation_id in self._failed:
             self._failed.remove(creation_id)
-        statement = update(Creation).where(*self._is_owned(creation_id)).values(**changes)
+        statement = update(Creation).where(Creation.id == creation_id, *self._owned).values(**changes)
         state = changes.get("state", "changed")
         try:
             async with self._database.transaction(
@@ -305,13 +306,9 @@ class CreationStore:
         return bool(updated.rowcount == 1)
 
     async def _recount(self, session: AsyncSession, creation_id: int, counted: int) -> None:
-        row = select(Creation).where(*self._is_owned(creation_id)).with_for_update()
+        row = select(Creation).where(Creation.id == creation_id, *self._owned).with_for_update()
         if found := (await session.scalars(row)).one_or_none():
             await add_usage(session, found.owner, found.guild_id, found.created, counted - found.counted)
-
-    def _is_owned(self, creation_id: int) -> tuple[ColumnElement[bool], ...]:
-        owned = Creation.owner_process == self._owner_process
-        return Creation.id == creation_id, Creation.state.in_(UNFINISHED_STATES), owned
 
     def _announce(self, creation: Creation) -> None:
         """Log the new state of ``creation`` by its id, and call the watchers."""
