@@ -39,9 +39,10 @@ requests = st.builds(
 
 
 @given(anything)
-def test_validate_prompt_cleans_or_rejects_any_text(prompt):
+def test_prompt_fields_hold_or_reject_any_clean_text(prompt):
+    cleaned = prompt_module.clean(prompt)
     try:
-        text = prompt_module.validate_prompt(prompt_module.clean(prompt))
+        text = prompt_fields(cleaned, (cleaned,), 1)["prompt"]
     except InvalidRequestError:
         return
     text.encode()

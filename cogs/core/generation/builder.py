@@ -11,7 +11,7 @@ from PIL import Image
 
 from cogs.core.policy.context import Context
 from cogs.core.request.options import Options, parse_size
-from cogs.core.request.prompt import ParsedPrompt, clean, expand, prompt_fields, take_loras, validate_prompt
+from cogs.core.request.prompt import ParsedPrompt, clean, expand, prompt_fields, take_loras
 from cogs.core.request.styles import Style, find_style, styles_of_words
 from diffusion.errors import Problems
 from diffusion.lora.tags import Loras, join_loras
@@ -156,7 +156,7 @@ class RequestBuilder:
                 settings = settings | {"negative_prompt": NEGATIVES_JOINER.join(filter(None, negatives))}
         loras = (*styled, *prompt.loras, *settings.get("loras", ()))
         offered = self._offered(loras) if loras else ()
-        return settings | {"loras": offered} | prompt_fields(validate_prompt(text), variants, settings["count"])
+        return settings | {"loras": offered} | prompt_fields(text, variants, settings["count"])
 
     def _offered(self, loras: Loras) -> Loras:
         """Return ``loras`` by the names that the model offers, in whichever case they were typed; the last of a name counts."""

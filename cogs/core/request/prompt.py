@@ -17,9 +17,14 @@ from diffusion.lora.tags import TAG_START, Loras, take_tags
 from diffusion.request import ImageRequest
 from diffusion.text import N_, Text, plural
 
-__all__ = ["PROMPT_LIMIT", "STYLE_LIMIT", "ParsedPrompt", "clean", "parse_prompt", "validate_prompt"]
+__all__ = ["PROMPT_LIMIT", "STYLE_LIMIT", "ParsedPrompt", "clean", "parse_prompt"]
 
 PROMPT_LIMIT: Final = 1000
+TOO_LONG: Final = plural(
+    "The prompt and its style may have {limit} character together. Please shorten them.",
+    "The prompt and its style may have {limit} characters together. Please shorten them.",
+    by="limit",
+)
 MAX_COMBINING_MARKS: Final = 3  # a letter of any language carries no more
 CUSTOM_EMOJI: Final = re.compile(r"<a?:(\w{1,32}):\d{1,20}>", re.ASCII)
 JOINERS: Final = "\u200c\u200d"  # within words of many languages, and within emojis
@@ -125,7 +130,9 @@ def clean_later_prompt(text: str) -> str:
     cleaned, loras = take_tags(clean(text))
     if loras:
         raise InvalidRequestError("loras", "A picture keeps its LoRAs to the end. Put them into its first prompt.")
-    return validate_prompt(cleaned)
+    if len(cleaned) > PROMPT_LIMIT:
+        raise InvalidRequestError("prompt", TOO_LONG, limit=PROMPT_LIMIT)
+    return cleaned
 
 
 def clean(text: str) -> str:
@@ -166,21 +173,6 @@ def _is_kept(character: str, category: str, kept: list[str]) -> bool:
     return category not in ("Cf", "Cs", "Co")
 
 
-def validate_prompt(text: str) -> str:
-    """Return ``text``; raises `InvalidRequestError` if it is too long."""
-    if len(text) > PROMPT_LIMIT:
-        raise InvalidRequestError(
-            "prompt",
-            plural(
-                "The prompt and its style may have {limit} character together. Please shorten them.",
-                "The prompt and its style may have {limit} characters together. Please shorten them.",
-                by="limit",
-            ),
-            limit=PROMPT_LIMIT,
-        )
-    return text
-
-
 def expand(prompt: str) -> tuple[str, ...]:
     """Return the prompts that ``prompt`` stands for, mostly itself.
 
@@ -205,8 +197,10 @@ def expand(prompt: str) -> tuple[str, ...]:
 def prompt_fields(text: str, variants: tuple[str, ...], each: int) -> dict[str, Any]:
     """Return the fields of an `ImageRequest` for ``each`` pictures of a variant.
 
-    Raises `InvalidRequestError` if the pictures of all variants do not fit in one message.
+    Raises `InvalidRequestError` if the text is too long, or if the pictures of all variants do not fit in one message.
     """
+    if len(text) > PROMPT_LIMIT:
+        raise InvalidRequestError("prompt", TOO_LONG, limit=PROMPT_LIMIT)
     if len(variants) == 1:
         return {"prompt": variants[0], "variants": (), "count": each}
     pictures = len(variants) * each
