@@ -102,9 +102,9 @@ async def measure(requests: int, route: str, limits: RateLimits) -> tuple[Sequen
 
         async def serve(number: int) -> float:
             creation = _creation(number, is_early=route == BY_TOKEN)
-            await delivery.show(creation, Answer("Next in line…"))
+            await delivery.announce(creation, Answer("Next in line…"), waits=False)
             await asyncio.sleep(STEP_SECONDS)
-            await delivery.show(creation, Answer("step 6 of 12"))
+            await delivery.announce(creation, Answer("step 6 of 12"), waits=False)
             await delivery.deliver(creation, Answer("done", (RESULT,)))
             return time.perf_counter() - began
 

@@ -193,7 +193,7 @@ class JobRunner:
             if shows_previews:
                 spoiler = creation.spoiler
                 pictures = await asyncio.to_thread(render.progress_pictures, job.request, progress, spoiler, language)
-            if not await self.delivery.show(creation, Answer(text, pictures, view)):
+            if not await self.delivery.announce(creation, Answer(text, pictures, view), waits=False):
                 return False
             jobs_in_channel = sum(other.channel_id == creation.channel_id for other in self._creations.values())
             await job.wait(EDIT_SECONDS if initial_route(creation) in TOKEN_ROUTES else EDIT_SECONDS * jobs_in_channel)

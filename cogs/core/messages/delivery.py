@@ -74,24 +74,18 @@ class Delivery:
         self._lanes: WeakValueDictionary[int, _Lane] = WeakValueDictionary()  # by channel, or by creation for its token
         self._kept_lanes: deque[_Lane] = deque(maxlen=KEPT_LANES)  # their counts outlive the edits
 
-    async def show(self, creation: Creation, answer: Answer) -> bool:
-        """Edit progress into the message unless that could make a result wait.
-
-        Returns False if the message is gone.
-        """
-        lane = self._lane(creation, initial_route(creation))
-        is_used_up = len(lane.times) == PROGRESS_EDITS and time.monotonic() - lane.times[0] < PROGRESS_WINDOW_SECONDS
-        return lane.lock.locked() or is_used_up or await self.announce(creation, answer)
-
-    async def announce(self, creation: Creation, answer: Answer) -> bool:
+    async def announce(self, creation: Creation, answer: Answer, *, waits: bool = True) -> bool:
         """Edit progress into the message once no other progress is on its way.
 
-        Returns False if the message is gone.
+        Unless it ``waits``, it leaves out what could make a result wait. Returns False if the message is gone.
         """
         route = initial_route(creation)
         if (route is Route.EDIT_BY_TOKEN and has_expired(creation)) or not self.creation_store.is_ownership_certain:
             return True
         lane = self._lane(creation, route)
+        is_used_up = len(lane.times) == PROGRESS_EDITS and time.monotonic() - lane.times[0] < PROGRESS_WINDOW_SECONDS
+        if not waits and (lane.lock.locked() or is_used_up):
+            return True
         async with lane.lock:
             lane.times.append(time.monotonic())
             lane.edit = edit = asyncio.ensure_future(self._send(route, creation, answer))

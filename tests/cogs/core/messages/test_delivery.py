@@ -299,9 +299,9 @@ async def test_progress_is_skipped_while_an_edit_hangs(server, monkeypatch):
     (creation,) = server.service.runner._creations.values()
     with monkeypatch.context() as limited:
         limited.setattr(ways, "_send", never_ends)
-        hanging = asyncio.ensure_future(ways.show(creation, None))
+        hanging = asyncio.ensure_future(ways.announce(creation, None, waits=False))
         await asyncio.sleep(0)
-        assert await ways.show(creation, None)  # is not even tried
+        assert await ways.announce(creation, None, waits=False)  # is not even tried
     go.set()
     await server.until_finished(result.response)
     assert await hanging
