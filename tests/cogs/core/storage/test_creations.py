@@ -242,9 +242,9 @@ async def test_creation_is_added_once_if_the_connection_is_lost(database_url, mo
         transaction, losses = database.transaction, [lost]
 
         @contextlib.asynccontextmanager
-        async def losing(sentence, failure):
+        async def losing(sentence, failure, **options):
             try:
-                async with transaction(sentence, failure) as session:
+                async with transaction(sentence, failure, **options) as session:
                     yield session
                     if losses and not is_committed:
                         raise losses.pop()
