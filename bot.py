@@ -42,7 +42,6 @@ from cogs.core.storage.step_journal import StepJournal
 from cogs.core.storage.stores import Stores
 from diffusion.config import EngineConfig
 from diffusion.errors import DarkroomError, reason_of
-from diffusion.lora.catalogue import parse_folders
 from diffusion.redaction import add_secrets, redact
 from diffusion.request import Limits
 from diffusion.serving.interface import ImageEngine
@@ -150,6 +149,7 @@ def load_model(config: Config, name: str) -> tuple[Any, Any]:
 
     import diffusion
     from diffusion.loading.embeddings import add_embeddings
+    from diffusion.loading.lora_sources import find_lora_sources
     from diffusion.loading.upscaler import load_upscaler
     from diffusion.safety import load_safety_check
 
@@ -161,7 +161,7 @@ def load_model(config: Config, name: str) -> tuple[Any, Any]:
     model = diffusion.load_model(source, config.device, dtype, config.attention, vae=config.vae)
     if config.embeddings:
         add_embeddings(model, config.embeddings)
-    model.offer_loras(parse_folders(config.loras), config.loras_max_bytes)
+    model.offer_loras(find_lora_sources(config.loras), config.loras_max_bytes)
     if upscaler:
         model.offer_upscaler(upscaler)
     labels = map(str.strip, config.safety_labels.split(","))

@@ -13,7 +13,6 @@ from diffusion.errors import DarkroomError, reason_of
 from diffusion.images.files import encode_result
 from diffusion.images.io import read_image
 from diffusion.images.masks import fit_and_fill, read_mask
-from diffusion.lora.catalogue import parse_folders
 from diffusion.lora.tags import take_tags
 from diffusion.redaction import add_secrets, redact, secrets_of
 from diffusion.request import SAMPLER_NAMES, UPSCALES, ImageRequest, random_seed, start_step_for
@@ -48,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--steer-scale", type=float, help="strength of that guidance (10)")
     parser.add_argument("--clip-skip", type=int, help="layer of the text encoder, 1 is the last (default: the model's)")
     parser.add_argument("--embeddings", type=Path, metavar="FOLDER", help="embeddings that the prompt may name")
-    parser.add_argument("--loras", default="", metavar="FOLDER", help="LoRAs that the prompt may name: <lora:name:0.8>")
+    parser.add_argument("--loras", default="", metavar="PATHS_OR_IDS", help="LoRAs that the prompt may name: <lora:name:0.8>")
     parser.add_argument("--seed", type=int, help="default: random")
     parser.add_argument("--count", type=int, default=1, help="number of images (1)")
     return parser
@@ -91,13 +90,14 @@ def build_request(options: argparse.Namespace, model: "ImageModel") -> ImageRequ
 async def draw(options: argparse.Namespace) -> ImageResult:
     """Draw the request of the command line, with a progress bar."""
     from diffusion.loading.embeddings import add_embeddings
+    from diffusion.loading.lora_sources import find_lora_sources
     from diffusion.loading.model import load_model
     from diffusion.serving.engine import Engine
 
     model = load_model(options.model, vae=options.vae)
     if options.embeddings:
         add_embeddings(model, options.embeddings)
-    model.offer_loras(parse_folders(options.loras))
+    model.offer_loras(find_lora_sources(options.loras))
     request = build_request(options, model)
     async with Engine(model) as engine:
         job = engine.submit(request)

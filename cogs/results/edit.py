@@ -16,6 +16,7 @@ from cogs.core.messages.views import ResultTarget, edit_again_view
 from cogs.core.policy.context import Context
 from cogs.core.policy.origins import Origin
 from cogs.core.request.edit_form import MAX_GUIDANCE, Edit
+from cogs.core.request.options import look_for_loras
 from cogs.core.request.prompt import PROMPT_LIMIT, parse_prompt
 from cogs.core.types import Interaction
 from diffusion.errors import DarkroomError, Problems
@@ -61,6 +62,7 @@ class Editor:
         self._keep_draft(key, edit)
         error_view = edit_again_view(context.member_id, original.id, context.language)
         interaction.extras[ERROR_VIEW] = error_view
+        await look_for_loras(interaction, None, edit.prompt)
         parsed = parse_prompt(edit.prompt, edit.negative)
         request = (await source.request_soon()).drawn()
         problems = Problems()

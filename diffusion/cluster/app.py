@@ -54,9 +54,9 @@ def load(options: ApplicationOptions) -> tuple["ImageModel", Any]:
     import torch
 
     from diffusion.loading.embeddings import add_embeddings
+    from diffusion.loading.lora_sources import find_lora_sources
     from diffusion.loading.model import load_model
     from diffusion.loading.upscaler import load_upscaler
-    from diffusion.lora.catalogue import parse_folders
     from diffusion.safety import load_safety_check
 
     source = None if options.model == EMBEDDED else options.model
@@ -65,7 +65,7 @@ def load(options: ApplicationOptions) -> tuple["ImageModel", Any]:
     model = load_model(source, options.device, dtype, options.attention, vae=options.vae)
     if options.embeddings:
         add_embeddings(model, Path(options.embeddings))
-    model.offer_loras(parse_folders(options.loras), int(options.loras_max_gb * 1e9))
+    model.offer_loras(find_lora_sources(options.loras), int(options.loras_max_gb * 1e9))
     if upscaler:
         model.offer_upscaler(upscaler)
     unsafe = [label.strip() for label in options.safety_labels.split(",") if label.strip()]

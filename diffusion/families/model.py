@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,7 +22,7 @@ from diffusion.images.io import fit
 from diffusion.images.masks import fit_mask, restore_unmasked
 from diffusion.images.source import fit_source
 from diffusion.images.upscaler import Enlargement, Upscaler
-from diffusion.lora.catalogue import Lora, LoraCatalogue
+from diffusion.lora.catalogue import REFRESH_SECONDS, Lora, LoraCatalogue, Source
 from diffusion.lora.loaded import COLUMNS, MAX_BYTES, LoadedLoras, LoraRow, arrange, call_apart, layer_index, split
 from diffusion.request import SAMPLER_NAMES, ImageRequest, random_seed
 from diffusion.sampling.branching import branches_of
@@ -87,18 +86,18 @@ class ImageModel(ModelSpec):
         """Count the tokens of ``text`` without its start and end marks."""
         return self.family.count_tokens(text)
 
-    def offer_loras(self, folders: Iterable[Path], max_bytes: int = MAX_BYTES) -> None:
-        """Offer the LoRAs in ``folders``.
+    def offer_loras(self, sources: Iterable[Source], max_bytes: int = MAX_BYTES) -> None:
+        """Offer the LoRAs in ``sources``.
 
         Those in the networks take at most ``max_bytes``.
         """
         self._loras.clear()
-        self._loras = self._loras_in(folders, max_bytes)
+        self._loras = self._loras_in(sources, max_bytes)
         self.refresh_loras()
 
-    def _loras_in(self, folders: Iterable[Path], max_bytes: int = MAX_BYTES) -> LoadedLoras:
+    def _loras_in(self, sources: Iterable[Source], max_bytes: int = MAX_BYTES) -> LoadedLoras:
         networks = self.family.lora_networks
-        loras = LoadedLoras(networks, LoraCatalogue(folders, layer_index(networks, self.family.label)), max_bytes)
+        loras = LoadedLoras(networks, LoraCatalogue(sources, layer_index(networks, self.family.label)), max_bytes)
         loras.relaid = self._forget_graphs
         loras.replaced = self.family.forget_texts
         return loras
@@ -108,9 +107,9 @@ class ImageModel(ModelSpec):
         """The LoRAs that members can name, also those that this model cannot use."""
         return self._loras.catalogue.loras
 
-    def refresh_loras(self) -> None:
-        """Look for new LoRAs, at most every few seconds. Call it in a thread."""
-        self._loras.catalogue.refresh()
+    def refresh_loras(self, seconds: float = REFRESH_SECONDS) -> None:
+        """Look for new LoRAs, unless that was done ``seconds`` ago. Call it in a thread."""
+        self._loras.catalogue.refresh(seconds)
 
     def is_ready_for(self, request: ImageRequest) -> bool:
         """Whether no file has to be read before ``request`` is drawn. Safe in any thread."""

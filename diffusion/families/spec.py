@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from diffusion.errors import InvalidRequestError, Problems
 from diffusion.families.defaults import Defaults
-from diffusion.lora.catalogue import Lora
+from diffusion.lora.catalogue import REFRESH_SECONDS, Lora
 from diffusion.prompts.chunks import unknown_embedding
 from diffusion.prompts.syntax import BREAK
 from diffusion.request import SAMPLER_NAMES, UPSCALER_TILE, ImageRequest, validate_most
@@ -61,8 +61,8 @@ class ModelSpec:
         """The LoRAs that members can name, also those that this model cannot use."""
         return MappingProxyType({})
 
-    def refresh_loras(self) -> None:
-        """Look for new LoRAs, at most every few seconds. Call it in a thread."""
+    def refresh_loras(self, seconds: float = REFRESH_SECONDS) -> None:
+        """Look for new LoRAs, unless that was done ``seconds`` ago. Call it in a thread."""
 
     def count_tokens(self, text: str) -> int:
         """Count the tokens of ``text`` without its start and end marks."""

@@ -1,10 +1,11 @@
 """Find a model's files in a folder or the hub's cache; download missing ones."""
 
 import errno
+import glob
 import json
 import re
 import shutil
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -119,6 +120,29 @@ def fetch(source: str, folders: Sequence[str], half: bool = False) -> Path:
         raise ModelLoadError(source, _hub_error_hint(source, error)) from error
 
 
+def fetch_file(source: str, choose: Callable[[Sequence[RepoSibling]], RepoSibling]) -> Path:
+    """Return the local path of the file that ``choose`` takes of the hub id ``source``.
+
+    It is downloaded if the cache lacks it. If the hub is out of reach, the cache serves. Raises `ModelLoadError` with what to
+    do, also for a `NoWeightsError` of ``choose``.
+    """
+    try:
+        try:
+            info = _hub_info(source)
+        except (HTTPError, OSError) as error:
+            if cached := _cached_file(source, choose):
+                return cached
+            raise ModelLoadError(source, _hub_error_hint(source, error)) from error
+        file = choose(info.siblings or [])
+        _check_room(source, [file], info.sha)
+        enable_progress_bars()
+        return Path(snapshot_download(source, allow_patterns=[glob.escape(file.rfilename)])) / file.rfilename
+    except NoWeightsError as error:
+        raise ModelLoadError(source, str(error)) from error
+    except (HTTPError, OSError) as error:
+        raise ModelLoadError(source, _hub_error_hint(source, error)) from error
+
+
 def _hub_info(source: str) -> ModelInfo:
     """Ask the hub for the files of ``source``.
 
@@ -223,6 +247,16 @@ def _cached(source: str, folders: Sequence[str], half: bool) -> Path | None:
         if found and all(isinstance(path, str) for path in found):
             return Path(str(found[0])).parents[wanted[0].rfilename.count("/")]
     return None
+
+
+def _cached_file(source: str, choose: Callable[[Sequence[RepoSibling]], RepoSibling]) -> Path | None:
+    """Return the cached file that ``choose`` takes of ``source``, None if it is not there."""
+    try:
+        files = [RepoSibling(file.path) for file in get_cached_repo_tree(source)]
+    except CachedRepoTreeNotFoundError:
+        return None
+    path = try_to_load_from_cache(source, choose(files).rfilename)
+    return Path(path) if isinstance(path, str) else None
 
 
 def _hub_error_hint(source: str, error: Exception) -> str:

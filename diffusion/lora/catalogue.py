@@ -10,7 +10,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from diffusion.errors import DarkroomError
 from diffusion.lora.header import PICKLE_SUFFIXES, SUFFIX, LoraError, read_header
 from diffusion.lora.kinds import triggers_of
 from diffusion.lora.layer_index import LayerFile, LayerIndex
@@ -53,14 +52,26 @@ class LoraFile:
         return max(layer.rank for layer in self.layers)
 
 
-class LoraCatalogue:
-    """The LoRAs in ``folders`` for the model whose layers are in ``index``.
+@dataclass(frozen=True)
+class NamedFile:
+    """The file ``path`` of a LoRA that members know by ``name``."""
 
-    A LoRA is named as its file, without the suffix. `refresh` reads the folders; the other methods are safe on the event loop.
+    path: Path
+    name: str
+
+
+Source = Path | NamedFile  # a folder, or a file outside of the folders
+
+
+class LoraCatalogue:
+    """The LoRAs in ``sources`` for the model whose layers are in ``index``.
+
+    A LoRA in a folder is named as its file, without the suffix. `refresh` reads the folders; the other methods are safe on the
+    event loop.
     """
 
-    def __init__(self, folders: Iterable[Path], index: LayerIndex) -> None:
-        self._folders = tuple(folders)
+    def __init__(self, sources: Iterable[Source], index: LayerIndex) -> None:
+        self._sources = tuple(sources)
         self._index = index
         self._lock = threading.Lock()
         self._refreshed = float("-inf")
@@ -78,9 +89,9 @@ class LoraCatalogue:
         Reads headers: call it in a thread.
         """
         with self._lock:
-            if time.monotonic() - self._refreshed < seconds:
+            if 0 <= time.monotonic() - self._refreshed < seconds:
                 return
-            known = {path: self._read(path, version) for path, version in self._find()}
+            known = {file.path: self._read(file, version) for file, version in self._find()}
             loras: dict[str, Lora] = {}
             files: dict[str, LoraFile] = {}
             for path, (_, lora, file) in known.items():
@@ -93,46 +104,38 @@ class LoraCatalogue:
             self._known, self._files, self.loras = known, files, MappingProxyType(dict(sorted(loras.items())))
             self._refreshed = time.monotonic()
 
-    def _find(self) -> Iterable[tuple[Path, tuple[int, int]]]:
-        """Yield the files in the folders and in theirs, in order, safetensors first."""
+    def _find(self) -> Iterable[tuple[NamedFile, tuple[int, int]]]:
+        """Yield the files of the sources, those in the folders of folders too, in order, safetensors first."""
         found = []
-        for folder in self._folders:
+        for folder in self._sources:
+            if isinstance(folder, NamedFile):
+                found.append(folder)
+                continue
             for place, folders, names in os.walk(folder):
                 folders[:] = sorted(each for each in folders if not each.startswith("."))
                 paths = (Path(place, name) for name in sorted(names))
-                found += [path for path in paths if path.suffix.lower() in (SUFFIX, *PICKLE_SUFFIXES)]
-        for path in sorted(found, key=lambda path: path.suffix.lower() != SUFFIX):
+                files = (path for path in paths if path.suffix.lower() in (SUFFIX, *PICKLE_SUFFIXES))
+                found += [NamedFile(path, " ".join(path.stem.split())) for path in files]
+        for file in sorted(found, key=lambda file: file.path.suffix.lower() != SUFFIX):
             try:
-                status = path.stat()
+                status = file.path.stat()
             except OSError:  # deleted meanwhile, or a link to nothing
                 continue
-            yield path, (status.st_mtime_ns, status.st_size)
+            yield file, (status.st_mtime_ns, status.st_size)
 
-    def _read(self, path: Path, version: tuple[int, int]) -> tuple[tuple[int, int], Lora, LoraFile | None]:
+    def _read(self, file: NamedFile, version: tuple[int, int]) -> tuple[tuple[int, int], Lora, LoraFile | None]:
+        path, name = file.path, file.name
         before = self._known.get(path)
         if before and before[0] == version:
             return before
-        name = " ".join(path.stem.split())
         triggers: tuple[str, ...] = ()
         try:
             if not name or len(name) > MAX_NAME or not FORBIDDEN.isdisjoint(name) or not name.isprintable():
                 raise LoraError(Text(BAD_NAME))
-            header = read_header(path)
+            header = read_header(path, name)
             triggers = triggers_of(header.metadata)
             layers = tuple(self._index.match(name, header))
         except LoraError as error:
             log.warning("%s cannot be used: %s", path, error)
             return version, Lora(name[:MAX_NAME], triggers, error.problem), None
         return version, Lora(name, triggers), LoraFile(path, version, layers, header.metadata)
-
-
-def parse_folders(setting: str) -> list[Path]:
-    """Return the folders that the setting LORAS names, separated by commas.
-
-    Raises `DarkroomError` for one that is missing.
-    """
-    folders = [Path(part) for part in filter(None, map(str.strip, setting.split(",")))]
-    for folder in folders:
-        if not folder.is_dir():
-            raise DarkroomError("The setting LORAS is wrong: there is no folder {folder}.", folder=folder)
-    return folders

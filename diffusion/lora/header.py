@@ -40,12 +40,12 @@ class Header:
     metadata: Mapping[str, str]
 
 
-def read_header(path: Path) -> Header:
-    """Read and check the header of ``path``; raises `LoraError`.
+def read_header(path: Path, name: str = "") -> Header:
+    """Read and check the header of ``path``, which members know by ``name`` or as the file; raises `LoraError`.
 
     Every tensor has to lie within the file, so that a cut file is found here.
     """
-    name = path.stem
+    name = name or path.stem
     try:
         size = path.stat().st_size
         with path.open("rb") as file:

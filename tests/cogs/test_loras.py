@@ -2,6 +2,7 @@
 
 import pytest
 
+from cogs.core.request import options
 from cogs.core.request.styles import Style
 from diffusion.images.parameters import read_parameters
 from diffusion.loading.random_weights import build_tiny_components
@@ -95,6 +96,17 @@ async def test_suggestions_complete_a_list_and_show_trigger_words(lora_server):
 )
 async def test_what_cannot_be_drawn_is_refused_in_a_sentence(lora_server, options, sentence):
     assert sentence in private_text(await lora_server.alice.slash(lora_server.channel, "imagine", **options))
+
+
+async def test_a_new_file_is_found_when_a_prompt_names_it(lora_model, lora_server, monkeypatch):
+    monkeypatch.setattr(options, "NEW_LORAS_SECONDS", 0.0)
+    (folder,) = lora_model._loras.catalogue._sources
+    write_kohya(folder / "Oak.safetensors", random_pairs({"unet": lora_model.family.unet}, 5))
+    _, settings = await made(lora_server, prompt="fox <lora:oak:0.5>")
+    assert settings["loras"] == (("Oak", 0.5),)
+    write_kohya(folder / "elm.safetensors", random_pairs({"unet": lora_model.family.unet}, 6))
+    _, settings = await made(lora_server, prompt="fox", lora="elm")
+    assert settings["loras"] == (("elm", 1.0),)
 
 
 async def test_a_model_without_loras_says_so(server):

@@ -1,6 +1,7 @@
 """The options that the drawing commands share, as Discord offers them."""
 
 import asyncio
+import contextlib
 import functools
 import inspect
 import re
@@ -19,7 +20,7 @@ from diffusion.errors import InvalidRequestError
 from diffusion.families.defaults import QUALITIES
 from diffusion.families.spec import ModelSpec
 from diffusion.lora.catalogue import Lora
-from diffusion.lora.tags import parse_list
+from diffusion.lora.tags import find_tags, parse_list
 from diffusion.request import MAX_SEED, SAMPLER_NAMES, UPSCALES, Limits
 
 T = TypeVar("T")
@@ -31,6 +32,8 @@ SAMPLER_LENGTH: Final = 50
 MAX_CHOICES: Final = 25  # Discord's limit on autocomplete
 CHOICE_LENGTH: Final = 100  # characters, Discord's limit
 LORA_LIMIT: Final = 300  # characters
+NEW_LORAS_SECONDS: Final = 2.0  # between two looks for files of unknown LoRAs
+LOOK_SECONDS: Final = 1.0  # Discord waits 3 s for the first answer
 LANDSCAPE: Final = 3 / 2  # width / height of suggested sizes
 WIDE: Final = 16 / 9
 SIZE: Final = re.compile(r"(\d{1,5})(?: ?[x×*] ?(\d{1,5}))?", re.IGNORECASE | re.ASCII)
@@ -119,6 +122,18 @@ async def suggest_loras(interaction: Interaction, current: str) -> list[Choice[s
     return lora_choices(model.loras.values(), current)
 
 
+async def look_for_loras(interaction: Interaction, *texts: str | None) -> None:
+    """Look for new files of LoRAs, for a moment at most, if ``texts`` of the options or prompts name an unknown one."""
+    model = interaction.client.service.engine.model
+    known = {name.lower() for name in model.loras}
+    named = [name for text in filter(None, texts) for name, _ in find_tags(text)[1]]
+    with contextlib.suppress(InvalidRequestError):
+        named += [name for name, _ in parse_list(texts[0] or "")]
+    if not known.issuperset(map(str.lower, named)):
+        looking = asyncio.create_task(asyncio.to_thread(model.refresh_loras, NEW_LORAS_SECONDS))
+        await asyncio.wait([looking], timeout=LOOK_SECONDS)
+
+
 class SharedOption(NamedTuple):
     """How Discord offers one field of `Options`."""
 
@@ -161,6 +176,8 @@ def shared_options(*names: str) -> Callable[[Callback], Any]:
         @functools.wraps(command)
         async def callback(cog: Any, interaction: Interaction, **given: Any) -> None:
             options = Options(**{name: given.pop(name) for name in names})
+            if "lora" in names:
+                await look_for_loras(interaction, options.lora, *(text for text in given.values() if isinstance(text, str)))
             await command(cog, interaction, options=options, **given)
 
         signature = inspect.signature(command)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from diffusion.errors import DarkroomError, InvalidRequestError
-from diffusion.lora.catalogue import LoraCatalogue, parse_folders
+from diffusion.errors import InvalidRequestError
+from diffusion.lora.catalogue import LoraCatalogue
 from diffusion.lora.header import Header
 from diffusion.lora.kinds import family_of, triggers_of
 from diffusion.lora.layer_index import LayerIndex
@@ -211,12 +211,6 @@ def test_folders_within_a_folder_count_and_new_files_appear(pairs, index, tmp_pa
     (tmp_path / "styles" / "ink.safetensors").unlink()
     catalogue.refresh(0)
     assert list(catalogue.loras) == ["Ash"]
-
-
-def test_a_missing_folder_names_the_setting(tmp_path):
-    with pytest.raises(DarkroomError, match="The setting LORAS is wrong: there is no folder"):
-        parse_folders(f"{tmp_path}, {tmp_path / 'missing'}")
-    assert parse_folders(f" {tmp_path} ,") == [tmp_path]
 
 
 @pytest.mark.parametrize(
