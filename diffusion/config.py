@@ -17,6 +17,7 @@ class EngineConfig:
     - ``max_waiting_seconds``: the most seconds of unfinished work, by its price.
     - ``preview_seconds``: the time between two previews of a job.
     - ``step_seconds``: the time after which a step counts as hung.
+    - ``models_max_bytes``: the most memory of all loaded models together; None: what their device has.
     - ``compile``: compile models in the background (`ImageModel.compile`).
     """
 
@@ -25,6 +26,7 @@ class EngineConfig:
     max_waiting_seconds: float = math.inf
     preview_seconds: float = 0.5
     step_seconds: float = 600
+    models_max_bytes: int | None = None
     compile: bool = False
     limits: Limits = field(default_factory=Limits)
 

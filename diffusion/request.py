@@ -124,6 +124,7 @@ class ImageRequest:
     - ``clip_skip``: which layer of the text encoder is used, counted from the last one, which is 1.
     - ``upscale``: images are drawn at ``width`` x ``height`` and posted this many times as large.
     - ``by_upscaler``: ``image`` is enlarged by ``upscale``, by an upscaler. Nothing is drawn; the prompt says what it shows.
+    - ``model``: the name of one of the models that the engine offers. Empty: the one that draws by default.
     - ``loras``: (name, weight) of the LoRAs that change the model for these images, each name once.
     - ``guide_label``, ``label_scale``: the label of the model's classifier that pushes the images, and how hard.
 
@@ -154,6 +155,7 @@ class ImageRequest:
     clip_skip: int = 1
     is_edit: bool = False
     by_upscaler: bool = False
+    model: str = ""
 
     def __post_init__(self) -> None:
         Problems(list(self._find_errors())).report()

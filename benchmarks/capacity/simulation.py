@@ -32,6 +32,7 @@ class SimulatedImage:
     left: int
     started: float = math.inf
     ended: float = math.inf
+    lane: None = None  # each GPU has one model
 
     @property
     def group(self) -> Shape:

@@ -7,8 +7,8 @@ import time
 import urllib.error
 import urllib.request
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from http.client import HTTPException
 from typing import Any, Final
 from urllib.parse import quote
@@ -47,8 +47,9 @@ from diffusion.result import Flags, ImageResult, Progress
 from diffusion.serving.admission import QUEUE_FULL, Load, load_of, require_room
 from diffusion.serving.job import Job
 from diffusion.serving.latency import LatencyModel, Step
+from diffusion.serving.offers import LoadModel, Offer, choose
 from diffusion.serving.price import Prices, Work
-from diffusion.serving.worker_thread import WorkerThread
+from diffusion.serving.worker_thread import in_own_thread
 from diffusion.text import N_
 
 log = logging.getLogger(__name__)
@@ -57,7 +58,6 @@ CONNECT_GIVE_UP_SECONDS: Final = 600.0  # of attempts to reach a replica
 
 FAILED: Final = N_("Something went wrong while the picture was made. Please try again.")
 
-LoadModel = Callable[[], tuple[RemoteModel, RemoteSafetyCheck | None]]
 # Replicas are on the own network: ignore the proxies of the environment.
 _open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
@@ -102,8 +102,17 @@ class _RemoteJob:
     lost_at: int = 0
 
 
+@dataclass
+class _ServedModel:
+    """A model of the cluster, its safety check, and the prices of its calls."""
+
+    model: RemoteModel
+    check: RemoteSafetyCheck | None
+    prices: Prices = field(default_factory=lambda: Prices(LatencyModel()))
+
+
 class RemoteEngine:
-    """Sends each job to one of the replicas that Ray Serve runs.
+    """Sends each job to one of the replicas of its model, which Ray Serve runs.
 
     It has the methods of `Engine` and returns the same images. If a job's replica is lost, another one starts the job again.
     Leaving the ``async with`` block cancels unfinished jobs. Of ``config``, only ``max_waiting``,
@@ -111,14 +120,19 @@ class RemoteEngine:
     """
 
     def __init__(
-        self, model: RemoteModel, config: EngineConfig | None = None, safety_check: RemoteSafetyCheck | None = None
+        self,
+        model: RemoteModel,
+        config: EngineConfig | None = None,
+        safety_check: RemoteSafetyCheck | None = None,
+        *,
+        name: str = "",
     ) -> None:
-        self.model = model
         self.config = config or EngineConfig()
-        self._safety_check = safety_check
+        self._default = _ServedModel(model, safety_check)
+        self._name = name
+        self._served: dict[str, _ServedModel] = {}  # those that members can choose
         self.watchers: list[Callable[[Step], None]] = []  # receive each step of a replica
         self.before_steps: list[Callable[[Sequence[Job]], None]] = []  # never called: no step runs in this process
-        self.prices = Prices(LatencyModel())
         self._jobs: dict[Job, _RemoteJob] = {}
         self._full_until: dict[str, float] = {}  # by the address of a model
         self._suspect_turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # the same
@@ -147,15 +161,38 @@ class RemoteEngine:
         `InvalidRequestError` if the model or the configured limits do not allow the request, and `QueueFullError`.
         """
         self.config.validate(request)
-        self.model.validate(request)
-        if time.perf_counter() < self._full_until.get(self.model.url, 0.0):
+        served = self._served_model(request.model)
+        served.model.validate(request)
+        if time.perf_counter() < self._full_until.get(served.model.url, 0.0):
             raise QueueFullError(QUEUE_FULL, count=self.unfinished)
         require_room(self.config, self.load(), request, self.price)
-        job = Job(request, owner, self.model, self._drop)
+        job = Job(request, owner, served.model, self._drop)
         job.report(replace(job.progress, place=sum(other.request.count for other in self._jobs if other.started is None)))
-        self._jobs[job] = _RemoteJob(self.model, self._safety_check)
+        self._jobs[job] = _RemoteJob(served.model, served.check)
         self._start(job)
         return job
+
+    @property
+    def model(self) -> RemoteModel:
+        """What the model accepts that draws by default."""
+        return self._default.model
+
+    @property
+    def models(self) -> Mapping[str, RemoteModel]:
+        """What the models accept that members can choose, by name."""
+        return {name: served.model for name, served in self._served.items()}
+
+    def model_of(self, name: str) -> RemoteModel:
+        """Return what the model called ``name`` accepts, by default the default one; raises `InvalidRequestError`."""
+        return self._served_model(name).model
+
+    @property
+    def prices(self) -> Prices:
+        """The prices of the default model's calls."""
+        return self._default.prices
+
+    def _served_model(self, name: str) -> _ServedModel:
+        return choose(self._served, name) if name else self._default
 
     def jobs_of(self, owner: Hashable) -> int:
         """Count the unfinished jobs of ``owner``."""
@@ -166,7 +203,8 @@ class RemoteEngine:
 
         It follows from the steps that the replicas have reported.
         """
-        return self.prices.price(Work.of(request, self.model))
+        served = self._served_model(request.model)
+        return served.prices.price(Work.of(request, served.model))
 
     def load(self, owner: Hashable = None) -> Load:
         """Return the unfinished work of ``owner``, by default that of all owners."""
@@ -193,15 +231,15 @@ class RemoteEngine:
 
     @property
     def can_screen(self) -> bool:
-        """Whether the model has a safety check."""
-        return self._safety_check is not None
+        """Whether a model has a safety check."""
+        return any(served.check for served in (self._default, *self._served.values()))
 
     async def screen_images(self, images: Sequence[Image.Image], by: RemoteSafetyCheck | None = None) -> list[Flags]:
         """Return the labels for which each image is flagged; raises `GenerationError`.
 
         ``by`` is the check to use, by default that of the present model.
         """
-        check = by or self._safety_check
+        check = by or self._default.check
         if check is None:
             return [{} for _ in images]
         return await check(self._session, images, self.config.step_seconds)
@@ -228,17 +266,30 @@ class RemoteEngine:
         """Send the jobs that `pause` held back."""
         self._running.set()
 
-    async def switch(self, load: LoadModel) -> None:
-        """Use the model and check that ``load`` returns for new jobs.
+    async def offer(self, offers: Mapping[str, Offer]) -> None:
+        """Let members choose models by name: these ``offers`` and no others.
+
+        A model that the cluster does not serve is left out, and the log says why.
+        """
+        served: dict[str, _ServedModel] = {}
+        for name, offer in offers.items():
+            known = self._default if name == self._name else self._served.get(name)
+            try:
+                served[name] = known or _ServedModel(*await in_own_thread("describing", offer.load))
+            except ModelLoadError as error:
+                log.warning("the model %s is not offered: %s", name, error)
+        self._served = served
+
+    async def switch(self, load: LoadModel, name: str = "") -> None:
+        """Use the model called ``name``, or else the one that ``load`` returns with its check, for jobs that name none.
 
         Earlier jobs keep theirs. Raises what ``load`` raises, and then nothing changes.
         """
-        loader = WorkerThread("loading")
-        try:
-            self.model, self._safety_check = await asyncio.get_running_loop().run_in_executor(loader, load)
-            self.prices = Prices(LatencyModel())
-        finally:
-            loader.shutdown(wait=False)
+        self._default = self._served.get(name) or _ServedModel(*await in_own_thread("loading", load))
+        self._name = name
+
+    def _served_as(self, model: RemoteModel) -> _ServedModel | None:
+        return next((served for served in (self._default, *self._served.values()) if served.model is model), None)
 
     def _start(self, job: Job) -> None:
         # The task outlives the caller, so it does not run in the caller's context.
@@ -365,8 +416,8 @@ class RemoteEngine:
             job.started = remote_job.reported_at
         job.report(replace(progress, resuming=progress.completed < remote_job.lost_at))
         for step in message.measured_steps():
-            if step.shape and remote_job.model is self.model:
-                self.prices.latency.observe(*step)
+            if step.shape and (served := self._served_as(remote_job.model)):
+                served.prices.latency.observe(*step)
             for watcher in self.watchers:
                 watcher(step)
 

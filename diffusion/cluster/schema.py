@@ -182,7 +182,8 @@ def encode_request(request: ImageRequest, owner: int | str | None) -> Frame:
     Its images are fitted to the size in which the model takes them.
     """
     request = fit_source(request)
-    settings = {field.name: getattr(request, field.name) for field in fields(request) if field.name not in IMAGE_MODES}
+    elsewhere = (*IMAGE_MODES, "model")  # the address names the model
+    settings = {field.name: getattr(request, field.name) for field in fields(request) if field.name not in elsewhere}
     pictures = {"image": request.image, "mask": request.mask}
     given = {name: picture for name, picture in pictures.items() if picture}
     head = {"settings": settings, "pictures": list(given), "owner": owner}

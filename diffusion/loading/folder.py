@@ -1,12 +1,14 @@
 """The parts of a model in a folder in diffusers' layout; safetensors only."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import init_empty_weights
 from diffusers import SchedulerMixin
 from torch import nn
+from transformers import PreTrainedModel
 
 from diffusion.families.family import Family
 from diffusion.loading.hub import INDEX_FILE, Configs, variant_of
@@ -14,13 +16,16 @@ from diffusion.loading.hub import INDEX_FILE, Configs, variant_of
 PRETRAINED = Path(__file__).parents[1] / "pretrained"  # the embedded model
 
 
-def load_folder(family: type[Family], folder: Path, dtype: torch.dtype) -> dict[str, Any]:
+def load_folder(
+    family: type[Family], folder: Path, dtype: torch.dtype, load: Callable[..., Any] | None = None
+) -> dict[str, Any]:
     """Load the parts of ``family`` one by one, by their names in its constructor.
 
-    Raises what the libraries raise for a part that is missing or damaged, `ValueError` or `NoWeightsError`.
+    ``load`` loads a network; by default it is `load_network`. Raises what the libraries raise for a part that is missing or
+    damaged, `ValueError` or `NoWeightsError`.
     """
     for name, kind in family.parts.items():  # before any weights are read
-        if issubclass(kind, nn.Module):
+        if load is not empty_network and issubclass(kind, nn.Module):
             _variant(folder, name, dtype)
     index = Configs(folder, ()).read(INDEX_FILE) or {}
     parts: dict[str, Any] = {name: index[name] for name in family.index_settings if name in index}
@@ -28,7 +33,7 @@ def load_folder(family: type[Family], folder: Path, dtype: torch.dtype) -> dict[
         if issubclass(kind, SchedulerMixin):
             parts["scheduler_config"] = dict(kind.load_config(folder, subfolder=name))  # type: ignore[attr-defined]
         elif issubclass(kind, nn.Module):
-            parts[name] = load_network(kind, folder, name, dtype)
+            parts[name] = (load or load_network)(kind, folder, name, dtype)
         else:
             parts[name] = kind.from_pretrained(folder, subfolder=name)  # type: ignore[attr-defined]
     return parts
@@ -54,6 +59,30 @@ def load_network(kind: Any, folder: Path, name: str, dtype: torch.dtype) -> Any:
 
 def _variant(folder: Path, name: str, dtype: torch.dtype) -> str | None:
     return variant_of([f"{name}/{file.name}" for file in (folder / name).glob("*")], name, dtype != torch.float32)
+
+
+def empty_network(kind: Any, folder: Path, name: str, dtype: torch.dtype) -> Any:
+    """Build the network of class ``kind`` in the folder ``name`` as `load_network` does, but on the meta device."""
+    with init_empty_weights():
+        if issubclass(kind, PreTrainedModel):
+            config: Any = kind.config_class
+            network: Any = kind(config.from_pretrained(folder, subfolder=name))
+            network.tie_weights()
+        else:
+            network = kind.from_config(kind.load_config(folder, subfolder=name))
+    return as_loaded(network, dtype)
+
+
+def as_loaded(network: Any, dtype: torch.dtype) -> Any:
+    """Return ``network`` with the dtypes that loading it in ``dtype`` gives its weights."""
+    kept = set(getattr(network, "_keep_in_fp32_modules_strict", None) or ())
+    if dtype == torch.float16:
+        kept |= set(getattr(network, "_keep_in_fp32_modules", None) or ())
+    stored = network.state_dict(keep_vars=True)  # without the buffers that are computed
+    for name, tensor in stored.items():
+        if tensor.is_floating_point():
+            tensor.data = tensor.data.to(torch.float32 if kept.intersection(name.split(".")) else dtype)
+    return network
 
 
 def networks_of(parts: Mapping[str, Any]) -> dict[str, nn.Module]:

@@ -94,6 +94,24 @@ def fetch_configs(source: str) -> Configs:
         raise ModelLoadError(source, _hub_error_hint(source, error)) from error
 
 
+def fetch_texts(source: str, folders: Sequence[str]) -> Path:
+    """Return the local folder of ``source`` with the texts in its ``folders`` and on its top level, without weights.
+
+    Raises `ModelLoadError` with what to do.
+    """
+    configs = fetch_configs(source)
+    if Path(source).is_dir():
+        return configs.folder
+    wanted = [name for name in configs.names if name.rpartition("/")[0] in ("", *folders) and name.endswith(TEXT_SUFFIXES)]
+    if all((configs.folder / name).is_file() for name in wanted):
+        return configs.folder
+    try:
+        disable_progress_bars()  # they are small
+        return Path(snapshot_download(source, allow_patterns=wanted))
+    except (HTTPError, OSError) as error:
+        raise ModelLoadError(source, _hub_error_hint(source, error)) from error
+
+
 def fetch(source: str, folders: Sequence[str], half: bool = False) -> Path:
     """Return the local folder of ``source`` with its ``folders`` and top-level texts.
 

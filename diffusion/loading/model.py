@@ -1,8 +1,9 @@
 """Load a model: find its family, load its parts and move them to a device."""
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,8 @@ from diffusion.families.family import Family
 from diffusion.families.model import ImageModel
 from diffusion.families.stable_diffusion import StableDiffusion
 from diffusion.loading.device import best_device, best_dtype
-from diffusion.loading.folder import PRETRAINED, load_folder, load_network, networks_of
-from diffusion.loading.hub import fetch
+from diffusion.loading.folder import PRETRAINED, empty_network, load_folder, load_network, networks_of
+from diffusion.loading.hub import fetch, fetch_texts
 from diffusion.loading.index import CLASSIFIER, family_of, is_single_file
 from diffusion.loading.single_file import family_of_file, load_checkpoint, titles_of
 from diffusion.sampling.classifier_guidance import ClassifierGuidance
@@ -58,10 +59,27 @@ def load_model(
         return loader.submit(_load_model, str(source or PRETRAINED), device, dtype, attention, vae).result()
 
 
+def describe_model(
+    source: str | Path | None = None, device: str | None = None, dtype: torch.dtype | None = None, *, vae: str | None = None
+) -> ImageModel:
+    """Return the model that `load_model` loads, with networks without weights: it validates requests and draws none.
+
+    Only configurations, tokenizers and headers are read or downloaded. Raises `ModelLoadError`.
+    """
+    source = str(source or PRETRAINED)
+    with _quiet_libraries(source):
+        precision = dtype or best_dtype(torch.device(device or best_device()))
+        loaded = _load_source(source, precision, vae, empty=True)
+    return _build(source, loaded)
+
+
 def _load_model(
     source: str, device: str | None, dtype: torch.dtype | None, attention: str | None, vae: str | None
 ) -> ImageModel:
-    loaded = load_parts(source, device, dtype, attention, vae=vae)
+    return _build(source, load_parts(source, device, dtype, attention, vae=vae))
+
+
+def _build(source: str, loaded: LoadedParts) -> ImageModel:
     try:
         family = loaded.family(**loaded.parts)
         classifier = loaded.classifier and classifier_guidance_of(loaded.classifier, family)
@@ -85,28 +103,31 @@ def load_parts(
     vae: str | None = None,
 ) -> LoadedParts:
     """Load the parts of ``source`` one by one; raises `ModelLoadError`."""
+    with _quiet_libraries(source):
+        target = torch.device(device or best_device())
+        loaded = _load_source(source, dtype or best_dtype(target), vae)
+        networks = networks_of(loaded.parts | {CLASSIFIER: loaded.classifier})
+        for network in networks.values():
+            network.to(target)
+        if attention == "xformers":
+            _use_xformers(networks)
+    return loaded
+
+
+@contextmanager
+def _quiet_libraries(source: str) -> Iterator[None]:
+    """Raise the errors of the libraries that load ``source`` as `ModelLoadError`, and hide their warnings."""
     diffusers_logging.set_verbosity_error()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:
-        target = torch.device(device or best_device())
-        precision = dtype or best_dtype(target)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the libraries' warnings about each other do not help the operator
-            loaded = _load_source(source, precision, vae)
-            networks = networks_of(loaded.parts | {CLASSIFIER: loaded.classifier})
-            for network in networks.values():
-                network.to(target)
-            if attention == "xformers":
-                _use_xformers(networks)
+            yield
     except ModelLoadError:
         raise
     except Exception as error:  # libraries raise anything for a model that they cannot load
         raise ModelLoadError(source, reason_of(error)) from error
-    autoencoder = loaded.parts.get("vae")
-    if precision == torch.float16 and autoencoder is not None and autoencoder.config.get("force_upcast"):
-        autoencoder.float()  # its config says that it overflows in fp16
-    return loaded
 
 
 def classifier_guidance_of(network: NoisyLatentClassifier, family: Family) -> ClassifierGuidance:
@@ -123,23 +144,34 @@ def classifier_guidance_of(network: NoisyLatentClassifier, family: Family) -> Cl
     return ClassifierGuidance(network, family.alpha_bar, family.prediction_type)
 
 
-def _load_source(source: str, dtype: torch.dtype, vae: str | None) -> LoadedParts:
+def _load_source(source: str, dtype: torch.dtype, vae: str | None, *, empty: bool = False) -> LoadedParts:
     path = Path(source)
     if is_single_file(source):
         family: type[Family] = family_of_file(path)
-        parts = load_checkpoint(path, dtype, vae)
+        parts = load_checkpoint(path, dtype, vae, empty=empty)
+        _upcast_autoencoder(parts, dtype)
         return LoadedParts(family, parts, path.stem, _defaults(path, family, parts, titles_of(path)))
     family = family_of(source)
     if dtype == torch.float16 and not family.fits_float16:
         dtype = torch.bfloat16
-    folder = fetch(source, (*family.parts, CLASSIFIER), dtype != torch.float32)
+    folders = (*family.parts, CLASSIFIER)
+    folder = fetch_texts(source, folders) if empty else fetch(source, folders, dtype != torch.float32)
+    load = empty_network if empty else load_network
     classifier = None
     if (folder / CLASSIFIER).is_dir():
-        classifier = load_network(NoisyLatentClassifier, folder, CLASSIFIER, torch.float32)
+        classifier = load(NoisyLatentClassifier, folder, CLASSIFIER, torch.float32)
     name = "darkroom-embedded" if path == PRETRAINED else path.name
-    parts = load_folder(family, folder, dtype)
+    parts = load_folder(family, folder, dtype, load)
+    _upcast_autoencoder(parts, dtype)
     defaults = _defaults(folder, family, parts, (path.name if path.is_dir() else source,))
     return LoadedParts(family, parts, name, defaults, classifier)
+
+
+def _upcast_autoencoder(parts: Mapping[str, Any], dtype: torch.dtype) -> None:
+    """Let an autoencoder compute in float32 whose configuration says that it overflows in fp16."""
+    autoencoder = parts.get("vae")
+    if dtype == torch.float16 and autoencoder is not None and autoencoder.config.get("force_upcast"):
+        autoencoder.float()
 
 
 def _defaults(source: Path, family: type[Family], parts: Mapping[str, Any], names: Iterable[str]) -> Defaults:

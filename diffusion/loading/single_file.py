@@ -17,7 +17,7 @@ from diffusion.families.distilled import TURBO
 from diffusion.families.stable_diffusion import StableDiffusion
 from diffusion.families.stable_diffusion_xl import StableDiffusionXL
 from diffusion.loading.file_kind import UNET, check_format, describe
-from diffusion.loading.folder import load_network
+from diffusion.loading.folder import empty_network, load_network
 from diffusion.loading.hub import fetch, fetch_configs
 from diffusion.loading.index import is_single_file
 from diffusion.loading.single_file_settings import BASE_STEPS, read_settings
@@ -51,8 +51,12 @@ def family_of_file(path: Path) -> type[StableDiffusion]:
     return FAMILY_BY_KIND[_kind(shapes)]
 
 
-def load_checkpoint(path: Path, dtype: torch.dtype, vae: str | None = None, published: Path = PUBLISHED) -> dict[str, Any]:
+def load_checkpoint(
+    path: Path, dtype: torch.dtype, vae: str | None = None, published: Path = PUBLISHED, *, empty: bool = False
+) -> dict[str, Any]:
     """Load the parts in the safetensors file ``path``, without downloads.
+
+    With ``empty``, only the header is read, and the networks are on the meta device.
 
     The configurations come from ``published``. What lies in and beside the file may name another size or kind of prediction
     than the published ones of Stable Diffusion 1 (512 pixels, epsilon), 2 (768 pixels, v) and XL (1024 pixels, epsilon). If
@@ -71,8 +75,10 @@ def load_checkpoint(path: Path, dtype: torch.dtype, vae: str | None = None, publ
     if TURBO.words.search(path.stem.lower()):  # SD-Turbo was made of Stable Diffusion 2.1 base
         global_step = BASE_STEPS[1]
     settings = read_settings(path, shapes, metadata, global_step=global_step if kind == "sd2" else None)
-    weights = {OLD_CLIP.sub(r"\1text_model.", name): weight for name, weight in load_file(path).items()}
-    unet = _load(UNet2DConditionModel, "unet", weights, config, dtype)
+    tensors = dict.fromkeys(shapes) if empty else load_file(path)
+    weights: dict[str, Any] = {OLD_CLIP.sub(r"\1text_model.", name): weight for name, weight in tensors.items()}
+    load = _load_empty if empty else _load
+    unet = load(UNet2DConditionModel, "unet", weights, config, dtype)
     if settings.side:
         unet.register_to_config(sample_size=settings.side // 8)
     scheduler = dict(DDIMScheduler.load_config(config, subfolder="scheduler"))
@@ -82,8 +88,11 @@ def load_checkpoint(path: Path, dtype: torch.dtype, vae: str | None = None, publ
         if issubclass(network, CLIPTokenizer):
             parts[name] = CLIPTokenizer.from_pretrained(PUBLISHED / "tokenizer", pad_token=next(pad_tokens))
         elif issubclass(network, (CLIPTextModel, CLIPTextModelWithProjection)):
-            parts[name] = _load_text_encoder(network, name, weights, config, dtype)
-    parts["vae"] = _load(AutoencoderKL, "vae", weights, config, dtype) if has_vae else load_vae(str(vae), dtype, config)
+            parts[name] = (_load_empty if empty else _load_text_encoder)(network, name, weights, config, dtype)
+    is_here = has_vae or empty
+    parts["vae"] = load(AutoencoderKL, "vae", weights, config, dtype) if is_here else load_vae(str(vae), dtype, config)
+    if empty:
+        return parts
     if {"edm_mean", "edm_std"} <= weights.keys():
         statistics = {f"latents_{name}": weights[f"edm_{name}"].flatten().tolist() for name in ("mean", "std")}
         parts["vae"].register_to_config(**statistics, scaling_factor=EDM_SCALING_FACTOR)
@@ -165,6 +174,11 @@ def _load(network: Any, name: str, weights: dict[str, Tensor], config: Path, dty
         raise ValueError(f"its {name} is not that of {_label(config)} ({_mismatch(error)}).") from error
     _assert_complete(loaded, name)
     return loaded
+
+
+def _load_empty(network: Any, name: str, weights: dict[str, Tensor], config: Path, dtype: torch.dtype) -> Any:
+    """Build the part ``name`` of such a file on the meta device."""
+    return empty_network(network, config, name, dtype)
 
 
 def _load_text_encoder(network: Any, name: str, weights: dict[str, Tensor], config: Path, dtype: torch.dtype) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Final, Generic, Protocol, TypeVar
 
 from diffusion.serving.deficit import DeficitRoundRobin
+from diffusion.serving.lanes import Lane
 from diffusion.serving.latency import LatencyModel, Shape
 from diffusion.serving.price import Prices, Work
 
@@ -18,13 +19,16 @@ MAX_CALL_SECONDS: Final = 2.0  # of a call with several items; nothing can inter
 class Item(Protocol):
     """One waiting or running image with ``rows`` per call and ``left`` calls to come.
 
-    Images of one ``group`` have one ``shape`` and share calls.
+    Images of one ``group`` have one ``shape`` and share calls. ``lane`` is that of the model that draws it; None if there is
+    only one.
     """
 
     @property
     def owner(self) -> Hashable: ...  # noqa: D102
     @property
     def group(self) -> Hashable: ...  # noqa: D102
+    @property
+    def lane(self) -> Lane | None: ...  # noqa: D102
     @property
     def shape(self) -> Shape: ...  # noqa: D102
     @property
@@ -64,10 +68,11 @@ def shares(running: Mapping[Hashable, Iterable[Item]]) -> dict[Hashable, float]:
 class Batcher(Generic[T]):
     """Admits waiting items to the running batch; owners get equal seconds.
 
-    Each owner's items are admitted in order. ``max_rows`` bounds the rows of every network call and of all admitted items, and
-    ``rows_by_shape`` those of a call of some shapes. An item larger than that runs alone. Items of one group step together;
-    several groups, or more rows than a call may have, take turns. All turns are by deficit round-robin over ``prices``: owners
-    wait for admission as long as the others' items cost, and the owners of running groups get equal shares of the time.
+    Each owner's items are admitted in order, but those whose lane is closed wait. ``max_rows`` bounds the rows of every
+    network call and of all admitted items, and a lane's ``rows_by_shape`` those of its calls. An item larger than that runs
+    alone. Items of one group step together; several groups, or more rows than a call may have, take turns. All turns are by
+    deficit round-robin over the lanes' prices, or ``prices`` without lanes: owners wait for admission as long as the others'
+    items cost, and the owners of running groups get equal shares of the time.
 
     Short items backfill: they join a full batch of long items at once and pass items that wait for room. At most `max_rows`
     further rows are backfilled. An owner that was admitted while another one waits does not backfill before that one is
@@ -76,9 +81,7 @@ class Batcher(Generic[T]):
 
     def __init__(self, max_rows: int, prices: Prices | None = None) -> None:
         self.max_rows = max_rows
-        self.rows_by_shape: dict[Shape, int] = {}
         self.prices = prices or Prices(LatencyModel())
-        self._closed = False
         self._waiting: OrderedDict[Hashable, deque[T]] = OrderedDict()
         self._running: OrderedDict[Hashable, list[T]] = OrderedDict()
         self._owner_turns: DeficitRoundRobin[Hashable] = DeficitRoundRobin()
@@ -114,13 +117,12 @@ class Batcher(Generic[T]):
         self.discard(item)
         self._run(by)
 
-    def close(self, last: Iterable[T]) -> None:
-        """Admit the waiting items of ``last`` beyond `max_rows`, and no others later."""
-        for item in last:
+    def admit_beyond(self, items: Iterable[T]) -> None:
+        """Admit those of ``items`` that wait, beyond `max_rows` and into closed lanes."""
+        for item in items:
             if item in self._waiting.get(item.owner, ()):
                 self.discard(item)
                 self._run(item)
-        self._closed = True
 
     def next_batch(self) -> list[T]:
         """Admit items that fit and return the next batch, empty if there is no work.
@@ -133,20 +135,20 @@ class Batcher(Generic[T]):
         share = shares(self._running)
         batches = {group: self._first_batch(items) for group, items in self._running.items()}
         costs = {
-            group: self.prices.call(batch[0].shape, sum(item.rows for item in batch)) / share[group]
+            group: self._prices(batch[0]).call(batch[0].shape, sum(item.rows for item in batch)) / share[group]
             for group, batch in batches.items()
         }
         group = min(batches, key=lambda group: self._group_turns.due(group, costs[group]))
         self._group_turns.pay(group, costs[group])
         batch = batches[group]
-        # More items may run than fit: backfilled ones, the last ones of `close`, or all after `max_rows` was lowered.
+        # More items may run than fit: backfilled ones, those of `admit_beyond`, or all after `max_rows` was lowered.
         self._running[group] = self._running[group][len(batch) :] + batch
         self._running.move_to_end(group)
         return batch
 
     def _first_batch(self, items: list[T]) -> list[T]:
         """Return the first of ``items`` of a group, as many as one call takes."""
-        most = self.call_rows(items[0].shape)
+        most = self.call_rows(items[0])
         rows = items[0].rows
         batch = items[:1]
         for item in items[1:]:
@@ -156,12 +158,16 @@ class Batcher(Generic[T]):
             batch.append(item)
         return batch
 
-    def call_rows(self, shape: Shape) -> int:
-        """Return the most rows of a call for latents of ``shape``."""
-        most = min(self.max_rows, self.rows_by_shape.get(shape, self.max_rows))
-        if self.prices.call(shape, most) <= MAX_CALL_SECONDS:
+    def call_rows(self, item: Item) -> int:
+        """Return the most rows of a call for items of the same group as ``item``."""
+        most = min(self.max_rows, item.lane.rows_by_shape.get(item.shape, self.max_rows)) if item.lane else self.max_rows
+        prices = self._prices(item)
+        if prices.call(item.shape, most) <= MAX_CALL_SECONDS:
             return most
-        return max(1, int(MAX_CALL_SECONDS / self.prices.row(shape)))
+        return max(1, int(MAX_CALL_SECONDS / prices.row(item.shape)))
+
+    def _prices(self, item: Item) -> Prices:
+        return item.lane.prices if item.lane else self.prices
 
     def running(self) -> Iterator[T]:
         """Yield the admitted items."""
@@ -170,13 +176,13 @@ class Batcher(Generic[T]):
 
     def waiting(self) -> Iterator[T]:
         """Yield the waiting items in the order in which they will be admitted."""
-        shapes = {item.shape for queue in self._waiting.values() for item in queue}
-        seconds_per_row = {shape: self.prices.row(shape) for shape in shapes}
+        kinds = {(item.lane, item.shape): item for queue in self._waiting.values() for item in queue}
+        seconds_per_row = {kind: self._prices(item).row(item.shape) for kind, item in kinds.items()}
         ranked: list[tuple[float, int, int, T]] = []
         for position, (owner, queue) in enumerate(self._waiting.items()):
             cost = 0.0
             for number, item in enumerate(queue):
-                cost += item.rows * item.left * seconds_per_row[item.shape]
+                cost += item.rows * item.left * seconds_per_row[item.lane, item.shape]
                 ranked.append((self._owner_turns.due(owner, cost), number, position, item))
         for *_, item in sorted(ranked, key=lambda rank: rank[:3]):
             yield item
@@ -188,8 +194,6 @@ class Batcher(Generic[T]):
         """Return a copy for a simulation, with a ``copy_item`` for each item."""
         copy: Batcher[U] = Batcher(self.max_rows, self.prices)
         copies = {item: copy_item(item) for item in (*self.running(), *self.waiting())}
-        copy.rows_by_shape = self.rows_by_shape.copy()
-        copy._closed = self._closed
         for owner, queue in self._waiting.items():
             copy._waiting[owner] = deque(copies[item] for item in queue)
         for group, items in self._running.items():
@@ -207,16 +211,16 @@ class Batcher(Generic[T]):
 
     def admit(self) -> None:
         """Admit all items that there is room for."""
-        while not self._closed and (item := self._next()):
+        while item := self._next():
             queue = self._waiting[item.owner]
-            queue.popleft()
+            queue.remove(item)
             self._clear_bypasses(item.owner)
             if queue:
                 self._waiting.move_to_end(item.owner)
                 self._bypassed_by[item.owner] = set()
             else:
                 self._end_waiting(item.owner)
-            for owner in self._waiting:
+            for owner in self._heads():
                 if owner != item.owner and item.owner not in self._bypassed_by[owner]:
                     self._bypassed_by[owner].add(item.owner)
                     self._bypass_count[item.owner] += 1
@@ -236,26 +240,35 @@ class Batcher(Generic[T]):
         self._bypass_count -= Counter(self._bypassed_by.pop(owner, ()))
 
     def _cost(self, item: T) -> float:
-        return self.prices.price(Work(item.shape, item.rows * item.left))
+        return self._prices(item).price(Work(item.shape, item.rows * item.left))
+
+    def _heads(self) -> dict[Hashable, T]:
+        """Return each owner's first waiting item whose lane is open, if there is one."""
+        heads = {}
+        for owner, queue in self._waiting.items():
+            head = next((item for item in queue if item.lane is None or item.lane.is_open), None)
+            if head is not None:
+                heads[owner] = head
+        return heads
 
     def _next(self) -> T | None:
         """Return the next item to admit, in turn if there is room, else by backfill.
 
         Charges its owner.
         """
-        if not self._waiting:
+        heads = self._heads()
+        if not heads:
             return None
         running = list(self.running())
-        costs = {owner: self._cost(queue[0]) for owner, queue in self._waiting.items()}
+        costs = {owner: self._cost(head) for owner, head in heads.items()}
         first = min(costs, key=lambda owner: self._owner_turns.due(owner, costs[owner]))
-        item = self._waiting[first][0]
+        item = heads[first]
         if has_room(item, (each for each in running if each not in self._backfilled), self.max_rows):
             self._owner_turns.pay(first, costs[first])
             return item
         if sum(each.rows for each in self._backfilled) >= self.max_rows:
             return None
-        for owner, queue in self._waiting.items():
-            item = queue[0]
+        for owner, item in heads.items():
             if (
                 not self._bypass_count[owner]
                 and fits_backfill(item, running)

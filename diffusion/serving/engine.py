@@ -6,16 +6,16 @@ Queue and futures change only on the event loop and tensors only in the worker t
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, TypeVar
 
 from PIL import Image
 
 from diffusion.config import EngineConfig
 from diffusion.errors import DarkroomError, GenerationError, InvalidRequestError
 from diffusion.families.model import ImageModel
+from diffusion.families.spec import ModelSpec
 from diffusion.request import ImageRequest
 from diffusion.result import Flags, ImageResult
 from diffusion.safety import SafetyCheck, screen
@@ -23,10 +23,13 @@ from diffusion.serving.admission import Load, load_of, require_room
 from diffusion.serving.batcher import Batcher
 from diffusion.serving.forecast import estimate_completion
 from diffusion.serving.job import ImageTask, Job
+from diffusion.serving.lanes import Lane
 from diffusion.serving.latency import LatencyModel, Shape, Step
-from diffusion.serving.model_runner import ModelRunner, as_image_error, compile_model, release_memory
+from diffusion.serving.model_runner import as_image_error, compile_model, release_memory
+from diffusion.serving.offers import LoadModel, Offer
 from diffusion.serving.price import Prices, Work
-from diffusion.serving.worker_thread import CallHungError, ReplaceableWorker, WorkerThread
+from diffusion.serving.residents import Hooks, Resident, Residents
+from diffusion.serving.worker_thread import CallHungError, ReplaceableWorker, WorkerThread, in_own_thread
 from diffusion.text import N_
 
 log = logging.getLogger(__name__)
@@ -36,23 +39,30 @@ MIN_ROWS = 8
 MAX_ROWS = 64
 MAX_HUNG_THREADS = 3  # with more, the device is broken rather than a picture
 ENGINE_STUCK = N_("The engine hangs again and again, so I cannot draw at the moment. Please tell the operator.")
-LoadModel = Callable[[], tuple[ImageModel, SafetyCheck | None]]
-T = TypeVar("T")
 
 
 class Engine:
-    """Runs the jobs of many owners on one model; images of one size share steps.
+    """Runs the jobs of many owners; images of one model and size share steps.
 
     ``async with Engine(model) as engine: job = engine.submit(request, owner)``. Leaving the block cancels unfinished jobs.
     `screen_images` uses ``safety_check``. ``config`` may be replaced; the new one applies from the next step and job on.
+    ``model`` draws the requests that name none; ``name`` is its own, once several are offered (`offer`).
     """
 
-    def __init__(self, model: ImageModel, config: EngineConfig | None = None, safety_check: SafetyCheck | None = None) -> None:
-        self.model = model
+    def __init__(
+        self,
+        model: ImageModel,
+        config: EngineConfig | None = None,
+        safety_check: SafetyCheck | None = None,
+        *,
+        name: str = "",
+    ) -> None:
         self.config = config or EngineConfig()
-        self._safety_check = safety_check
-        self.prices = Prices(LatencyModel())
-        self._batcher: Batcher[ImageTask] = Batcher(self.config.max_rows or INITIAL_ROWS, self.prices)
+        first = Resident(name)
+        first.put(model, safety_check)
+        hooks = Hooks(self._jobs_of_lane, self._finish_started, self._on_loaded, self._on_failed, self._release)
+        self._residents = Residents(first, hooks, self.config.models_max_bytes)
+        self._batcher: Batcher[ImageTask] = Batcher(self.config.max_rows or INITIAL_ROWS)
         self._jobs: list[Job] = []
         self._work = asyncio.Event()  # set while there may be images to step
         self._going = asyncio.Event()  # cleared by `pause`
@@ -62,17 +72,17 @@ class Engine:
         self.before_steps: list[Callable[[Sequence[Job]], None]] = []  # called with the jobs of the next step if they change
         self._stepping: Sequence[Job] = ()
         self._worker = ReplaceableWorker("diffusion")
-        self._runner = ModelRunner(model)
         self._task: asyncio.Task[None] | None = None
         self._reading = asyncio.Lock()
         self._readers: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> "Engine":
         self._task = asyncio.create_task(self._run(), name="diffusion engine")
-        self._compile_in_background()
+        self._compile_in_background(self._residents.default)
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self._residents.close()
         tasks = [*self._readers, *([self._task] if self._task else [])]
         for task in tasks:
             task.cancel()
@@ -90,20 +100,27 @@ class Engine:
         threads hang.
         """
         self.config.validate(request)
-        self.model.validate(request)
+        lane = self._residents.lane(request.model)
+        lane.spec.validate(request)
         if self.hung_threads >= MAX_HUNG_THREADS:
             raise GenerationError(ENGINE_STUCK)
         require_room(self.config, self.load(), request, self.price)
-        job = Job(request, owner, self.model, self._drop)
+        job = Job(request, owner, lane.spec, self._on_cancel)
+        job.lane = lane
         job.company = company
         self._jobs.append(job)
         self._enqueue(job)
         self._report_places()
+        if not lane.is_open:
+            self._residents.arrange()
         return job
 
     def _enqueue(self, job: Job) -> None:
         """Queue the images of ``job``, as soon as what they need has been read from files."""
-        if job.request.loras and not self.model.is_ready_for(job.request):
+        model = _lane_of(job).model
+        if job.request.loras and not (model and model.is_ready_for(job.request)):
+            if model is None:  # `_on_loaded` queues them
+                return
             reader = asyncio.create_task(self._read_for(job), name="read LoRAs")
             self._readers.add(reader)
             reader.add_done_callback(self._readers.discard)
@@ -116,26 +133,49 @@ class Engine:
         """Read what ``job`` needs in a thread of its own while the engine draws, then queue its images."""
         try:
             async with self._reading:
-                model = self.model
-                await _in_own_thread("reading", model.read_for, job.request)
+                model = _lane_of(job).model
+                if model:
+                    await in_own_thread("reading", model.read_for, job.request)
         except Exception as error:
             self._drop(job)
             job.finish(as_image_error(error))
         if job.done:
             return
-        if model is self.model:
+        if model and model is _lane_of(job).model:
             for image_task in job.image_tasks:
                 self._batcher.add(image_task)
             self._work.set()
             self._report_places()
-        else:  # another model draws by now
-            self._assign(job)
+        else:  # another model draws by now, or this one has left
+            self._enqueue(job)
 
-    def _assign(self, job: Job) -> None:
-        """Let the present model draw ``job``, which has not started."""
+    def _assign(self, job: Job, lane: Resident) -> None:
+        """Let the model of ``lane`` draw ``job``, which has not started."""
         for image_task in job.image_tasks:
-            image_task.assign(self.model)
+            self._batcher.discard(image_task)
+        job.lane = lane
+        for image_task in job.image_tasks:
+            image_task.assign(lane.spec)
         self._enqueue(job)
+
+    @property
+    def model(self) -> ModelSpec:
+        """What the model accepts that draws by default."""
+        return self._residents.default.spec
+
+    @property
+    def models(self) -> Mapping[str, ModelSpec]:
+        """What the models accept that members can choose, by name."""
+        return {name: lane.spec for name, lane in self._residents.offered.items()}
+
+    def model_of(self, name: str) -> ModelSpec:
+        """Return what the model called ``name`` accepts, by default the default one; raises `InvalidRequestError`."""
+        return self._residents.lane(name).spec
+
+    @property
+    def prices(self) -> Prices:
+        """The prices of the default model's calls."""
+        return self._residents.default.prices
 
     def jobs_of(self, owner: Hashable) -> int:
         """Count the unfinished jobs of ``owner``."""
@@ -143,7 +183,8 @@ class Engine:
 
     def price(self, request: ImageRequest) -> float:
         """Return the price of ``request`` in seconds, by what steps have taken so far."""
-        return self.prices.price(Work.of(request, self.model))
+        lane = self._residents.lane(request.model)
+        return lane.prices.price(Work.of(request, lane.spec))
 
     def load(self, owner: Hashable = None) -> Load:
         """Return the unfinished work of ``owner``, by default that of all owners."""
@@ -160,8 +201,9 @@ class Engine:
         Running jobs come first, then the others in order. None while the speed of this machine is unknown, and during a
         `pause`. Later jobs may delay it.
         """
-        latency = LatencyModel() if self.paused else self.prices.latency
-        done = estimate_completion(self._batcher, latency)
+        if self.paused:
+            return dict.fromkeys(image_task.job for image_task in (*self._batcher.running(), *self._batcher.waiting()))
+        done = estimate_completion(self._batcher, LatencyModel(), self._residents.simulated())
         jobs: dict[Job, float | None] = {}
         for image_task, seconds in done.items():
             jobs[image_task.job] = None if seconds is None else max(seconds, jobs.get(image_task.job) or 0)
@@ -169,8 +211,8 @@ class Engine:
 
     @property
     def can_screen(self) -> bool:
-        """Whether there is a safety check."""
-        return self._safety_check is not None
+        """Whether there is a safety check of any loaded model."""
+        return any(lane.safety_check for lane in self._residents.lanes)
 
     async def screen_images(self, images: Sequence[Image.Image], by: SafetyCheck | None = None) -> list[Flags]:
         """Return the labels for which each of ``images`` is flagged.
@@ -178,7 +220,7 @@ class Engine:
         The check runs between two steps. Raises `GenerationError`. ``by`` replaces the present model's check, for
         images of another model.
         """
-        check = by or self._safety_check
+        check = by or self._residents.default.safety_check
         if check is None:
             return [{} for _ in images]
         try:
@@ -222,52 +264,78 @@ class Engine:
         """Continue after `pause`."""
         self._going.set()
 
-    async def switch(self, load: LoadModel) -> None:
-        """Switch to the model and safety check that ``load`` returns.
+    async def offer(self, offers: Mapping[str, Offer]) -> None:
+        """Let members choose models by name: these ``offers`` and no others.
+
+        Models are loaded when they are asked for, while the engine draws with those that are there. Those that do not fit into
+        memory together take turns.
+        """
+        await self._residents.offer(offers)
+
+    async def switch(self, load: LoadModel, name: str = "") -> None:
+        """Switch the default to the model called ``name``, or else to the one that ``load`` returns with its safety check.
 
         ``load`` runs in a thread of its own while the engine draws. The old model finishes the jobs that have started. The
-        others wait for the new one; those that it cannot draw fail with `InvalidRequestError`. Raises what ``load`` raises,
-        and `DarkroomError` during another switch; then nothing changes.
+        others that named no model wait for the new one; those that it cannot draw fail with `InvalidRequestError`. Raises what
+        ``load`` raises, and `DarkroomError` during another switch; then nothing changes.
         """
         if self._switching.locked():
             raise DarkroomError("Another model is being loaded already. Please wait until it draws.")
         async with self._switching:
-            model, safety_check = await _in_own_thread("loading", load)
-            await self._finish_started()
-            self.model = model
-            self._safety_check = safety_check
-            self._runner = ModelRunner(model)
-            self.prices = Prices(LatencyModel())
-            waiting = list(self._batcher.waiting())
-            self._batcher = Batcher(self.config.max_rows or INITIAL_ROWS, self.prices)
-            for job in list(self._jobs):
+            lane = self._residents.offered.get(name) or Resident(name, load=load)
+            await self._residents.require(lane)
+            old = self._residents.default
+            self._residents.default = lane
+            for job in [job for job in self._jobs if job.started is None and not job.request.model]:
                 try:
-                    model.validate(job.request)
+                    lane.spec.validate(job.request)
                 except InvalidRequestError as error:
                     self._drop(job)
                     job.finish(error)
-            for job in {image_task.job: None for image_task in waiting}:
-                if not job.done:
-                    self._assign(job)
+                else:
+                    self._assign(job, lane)
             self._work.set()
-            await self._worker.call(self.config.step_seconds, release_memory)
-            self._compile_in_background()
+            if not old.is_offered:
+                for job in self._jobs_of_lane(old):
+                    with suppress(DarkroomError):
+                        await job
+                self._residents.forget_unused()
+                await self._release()
 
-    def _compile_in_background(self) -> None:
+    # What `Residents` asks of the engine
+
+    def _jobs_of_lane(self, lane: Lane) -> list[Job]:
+        """Return the unfinished jobs of ``lane``."""
+        return [job for job in self._jobs if job.lane is lane]
+
+    def _finish_started(self, lane: Lane) -> None:
+        """Admit all images of the jobs of ``lane`` that have started."""
+        started = [job for job in self._jobs_of_lane(lane) if job.started is not None]
+        self._batcher.admit_beyond(image_task for job in started for image_task in job.image_tasks if image_task.image is None)
+
+    def _on_loaded(self, lane: Resident) -> None:
+        """Draw with a model that has been loaded."""
+        for job in self._jobs_of_lane(lane):
+            if job.request.loras and job.started is None:
+                self._assign(job, lane)
+        self._compile_in_background(lane)
+        self._work.set()
+
+    def _on_failed(self, lane: Resident, error: Exception) -> None:
+        """End the jobs of a model that could not be loaded."""
+        for job in self._jobs_of_lane(lane):
+            self._drop(job)
+            job.finish(as_image_error(error))
+
+    async def _release(self) -> None:
+        """Return the memory of models that have left to the system."""
+        await self._worker.call(self.config.step_seconds, release_memory)
+
+    def _compile_in_background(self, lane: Resident) -> None:
         if self.config.compile:
             compiler = WorkerThread("compiling")
-            compiler.submit(compile_model, self.model)
+            compiler.submit(compile_model, lane.model)
             compiler.shutdown(wait=False)
-
-    async def _finish_started(self) -> None:
-        """Start no further image until all started jobs are finished."""
-        started = {image_task.job: None for image_task in self._batcher.running()} | {
-            job: None for job in self._jobs if job.started
-        }
-        self._batcher.close(image_task for job in started for image_task in job.image_tasks if image_task.image is None)
-        for job in started:
-            with suppress(DarkroomError):
-                await job
 
     async def _run(self) -> None:
         while True:
@@ -287,7 +355,7 @@ class Engine:
             in_one_call = await self._advance(batch)
             seconds = time.perf_counter() - began
             if in_one_call:
-                self.prices.latency.observe(batch[0].shape, rows, seconds)
+                _lane_of(batch[0].job).prices.latency.observe(batch[0].shape, rows, seconds)
             self._settle(batch)
             done = Step(batch[0].shape, rows, seconds)
             for watcher in self.watchers:
@@ -304,7 +372,9 @@ class Engine:
     async def _advance(self, batch: Sequence[ImageTask]) -> bool:
         """Step ``batch`` in the worker; return whether one network call sufficed."""
         try:
-            return await self._worker.call(self.config.step_seconds, self._runner.advance, batch, self.config.preview_seconds)
+            runner = _lane_of(batch[0].job).runner
+            assert runner is not None, "a model stays loaded while its images run"
+            return await self._worker.call(self.config.step_seconds, runner.advance, batch, self.config.preview_seconds)
         except CallHungError:
             self._give_up_on(batch)
         except Exception as error:
@@ -334,12 +404,15 @@ class Engine:
         else:
             for image_task in batch:
                 if not image_task.job.done:
-                    self._batcher.replace(image_task, image_task.job.restart_alone(image_task, self.model))
+                    self._batcher.replace(image_task, image_task.job.restart_alone(image_task, _lane_of(image_task.job).spec))
 
     def _settle(self, batch: Sequence[ImageTask]) -> None:
         """Report the results of a step to the jobs of ``batch``. On the event loop."""
         self._batcher.max_rows = self._useful_rows()
-        self._batcher.rows_by_shape = self._runner.fitting_rows.by_shape()
+        lane = _lane_of(batch[0].job)
+        lane.used = time.monotonic()
+        if lane.runner:
+            lane.rows_by_shape = lane.runner.fitting_rows.by_shape()
         for image_task in batch:
             if image_task.image is not None:
                 self._batcher.discard(image_task)
@@ -353,20 +426,24 @@ class Engine:
             else:
                 job.report(job.measured())
         self._report_places()
+        if len(self._residents.lanes) > 1:
+            self._residents.arrange()
 
     def _useful_rows(self) -> int:
         if self.config.max_rows:
             return self.config.max_rows
-        saturation_rows = self.prices.latency.saturation_rows()
-        return INITIAL_ROWS if saturation_rows is None else round(min(max(saturation_rows, MIN_ROWS), MAX_ROWS))
+        measured = [lane.prices.latency.saturation_rows() for lane in self._residents.lanes if lane.is_loaded]
+        known = [rows for rows in measured if rows is not None]
+        return round(min(max(*known, MIN_ROWS), MAX_ROWS)) if known else INITIAL_ROWS
 
     def _result(self, job: Job) -> ImageResult:
         images = tuple(image_task.image for image_task in job.image_tasks if image_task.image)
         timelapses = tuple(image_task.timelapse for image_task in job.image_tasks if image_task.timelapse)
         seconds = time.perf_counter() - (job.started or 0)
-        upscaler = self.model.upscaler
-        name = upscaler.name if upscaler and job.request.by_upscaler else self.model.name
-        return ImageResult(job.request, images, job.request.seeds, seconds, name, timelapses, self._safety_check)
+        lane = _lane_of(job)
+        upscaler = lane.spec.upscaler
+        name = upscaler.name if upscaler and job.request.by_upscaler else lane.spec.name
+        return ImageResult(job.request, images, job.request.seeds, seconds, name, timelapses, lane.safety_check)
 
     def _report_places(self) -> None:
         reported = set()
@@ -382,15 +459,15 @@ class Engine:
         self._forget(job)
         self._report_places()
 
+    def _on_cancel(self, job: Job) -> None:
+        self._drop(job)
+        self._residents.arrange()
+
     def _forget(self, job: Job) -> None:
         if job in self._jobs:
             self._jobs.remove(job)
 
 
-async def _in_own_thread(name: str, call: Callable[..., T], /, *arguments: Any) -> T:
-    """Return ``call(*arguments)`` from a thread that ends then, because its OpenMP team would slow others down."""
-    thread = WorkerThread(name)
-    try:
-        return await asyncio.get_running_loop().run_in_executor(thread, call, *arguments)
-    finally:
-        thread.shutdown(wait=False)
+def _lane_of(job: Job) -> Resident:
+    assert isinstance(job.lane, Resident), "the engine sets it"
+    return job.lane

@@ -3,11 +3,13 @@
 It uses neither tensors nor a clock.
 """
 
-from collections.abc import Hashable
+import math
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from diffusion.serving.batcher import Batcher, Item, shares
+from diffusion.serving.lanes import Lane, Move, next_move, turn_end
 from diffusion.serving.latency import LatencyModel, Shape
 
 T = TypeVar("T", bound=Item)
@@ -24,33 +26,91 @@ class _SimulatedItem(Generic[T]):
     shape: Shape
     rows: int
     left: float
+    lane: Lane | None = None
 
 
-def estimate_completion(batcher: Batcher[T], latency: LatencyModel) -> dict[T, float | None]:
+class SimulatedLanes:
+    """Copies of ``lanes`` that open and close in the simulation as those of an engine, from ``now`` on."""
+
+    def __init__(self, lanes: Sequence[Lane], room: float, now: float) -> None:
+        self.room = room
+        self.now = now
+        self.copies = {lane: lane.copy() for lane in lanes}
+        self._loaded_at = {copy: now + copy.load_seconds for copy in self.copies.values() if copy.is_loading}
+
+    def advance(self, seconds: float, batcher: Batcher[_SimulatedItem[T]]) -> None:
+        """Let ``seconds`` pass, and do what is due then."""
+        self.now += seconds
+        running = {item.lane for item in batcher.running() if item.lane}
+        waiting = {item.lane for item in batcher.waiting() if item.lane}
+        for lane in running:
+            lane.used = self.now
+        for lane, at in list(self._loaded_at.items()):
+            if at <= self.now:
+                del self._loaded_at[lane]
+                lane.open(self.now)
+        for lane in waiting:
+            if not lane.is_loaded and lane.wanted is None:
+                lane.wanted = self.now
+        lanes = self.copies.values()
+        while move := next_move(lanes, running, waiting, room=self.room, now=self.now):
+            kind, lane = move
+            if kind is Move.LOAD:
+                lane.is_loading = True
+                self._loaded_at[lane] = self.now + lane.load_seconds
+            elif kind is Move.CLOSE:
+                lane.close()
+            elif kind is Move.EVICT:
+                lane.evict()
+                lane.wanted = self.now if lane in waiting else None
+            else:
+                lane.open(self.now)
+
+    def seconds_to_next(self) -> float:
+        """Return when a lane opens or closes next, if nothing else happens."""
+        wanted = [lane for lane in self.copies.values() if lane.wanted is not None and not lane.is_loaded]
+        times = list(self._loaded_at.values())
+        times += [turn_end(lane, first) for lane in self.copies.values() if lane.is_open for first in wanted]
+        return min((time - self.now for time in times if time > self.now), default=math.inf)
+
+
+def estimate_completion(
+    batcher: Batcher[T], latency: LatencyModel, lanes: SimulatedLanes | None = None
+) -> dict[T, float | None]:
     """Simulate ``batcher`` and return the seconds until each image is done.
 
     The seconds are None while the speed is unknown. Running images come first, then the others in the order of their
-    admission. Groups advance side by side, each by its share of the time.
+    admission. Groups advance side by side, each by its share of the time. ``lanes`` are those of the images, if they have any;
+    else the speed is that of ``latency``.
     """
-    simulated = batcher.copy(lambda item: _SimulatedItem(item, item.owner, item.group, item.shape, item.rows, item.left))
+    copies = lanes.copies if lanes else {}
+    simulated: Batcher[_SimulatedItem[T]] = batcher.copy(
+        lambda item: _SimulatedItem(
+            item, item.owner, item.group, item.shape, item.rows, item.left, copies[item.lane] if item.lane else None
+        )
+    )
     done: dict[T, float | None] = dict.fromkeys([*batcher.running(), *batcher.waiting()])
-    now = 0.0
+    now = passed = 0.0
     while len(simulated):
+        if lanes:
+            lanes.advance(passed, simulated)
         simulated.admit()
         groups = simulated.groups()
         share = shares(groups)
         step_seconds: dict[Hashable, float] = {}
         for group, items in groups.items():
-            shape = items[0].shape
             rows = sum(each.rows for each in items)
-            calls = max(1.0, rows / simulated.call_rows(shape))  # more rows than a call may have take several
-            seconds = latency.seconds(shape, round(rows / calls))
+            calls = max(1.0, rows / simulated.call_rows(items[0]))  # more rows than a call may have take several
+            lane = items[0].lane
+            known = lane.prices.latency if lane else latency
+            seconds = known.seconds(items[0].shape, round(rows / calls))
             if seconds is None:
                 return done
             step_seconds[group] = seconds * calls * sum(share.values()) / share[group]
-        if not groups:
+        ends = [step_seconds[group] * min(each.left for each in items) for group, items in groups.items()]
+        passed = min([*ends, lanes.seconds_to_next() if lanes else math.inf])
+        if math.isinf(passed):
             return done
-        passed = min(step_seconds[group] * min(each.left for each in items) for group, items in groups.items())
         now += passed
         for each in list(simulated.running()):
             each.left -= passed / step_seconds[each.group]

@@ -1,6 +1,6 @@
 """The interface of an engine, local or remote, as the bot uses it. No tensors."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -13,8 +13,7 @@ from diffusion.result import Flags
 from diffusion.serving.admission import Load
 from diffusion.serving.job import Job
 from diffusion.serving.latency import Step
-
-LoadModel = Callable[[], tuple[Any, Any]]  # loads a model and what checks its pictures, both of the engine's own kind
+from diffusion.serving.offers import LoadModel, Offer
 
 
 class ImageEngine(Protocol):
@@ -30,7 +29,14 @@ class ImageEngine(Protocol):
 
     @property
     def model(self) -> ModelSpec:
-        """The requests that the present model accepts."""
+        """The requests that the model accepts that draws by default."""
+
+    @property
+    def models(self) -> Mapping[str, ModelSpec]:
+        """What the models accept that members can choose, by name; empty where there is no choice."""
+
+    def model_of(self, name: str) -> ModelSpec:
+        """Return what the model called ``name`` accepts, by default the default one; raises `InvalidRequestError`."""
 
     @property
     def unfinished(self) -> int:
@@ -81,8 +87,11 @@ class ImageEngine(Protocol):
     def resume(self) -> None:
         """Continue after `pause`."""
 
-    async def switch(self, load: LoadModel) -> None:
-        """Switch to the model that ``load`` returns.
+    async def offer(self, offers: Mapping[str, Offer]) -> None:
+        """Let members choose models by name: these ``offers`` and no others."""
+
+    async def switch(self, load: LoadModel, name: str = "") -> None:
+        """Switch the default to the model called ``name``, or else to the one that ``load`` returns.
 
         Raises the errors of ``load``; nothing changes then.
         """

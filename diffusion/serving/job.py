@@ -11,6 +11,7 @@ from diffusion.errors import DarkroomError, JobCancelledError
 from diffusion.families.spec import ModelSpec
 from diffusion.request import ImageRequest
 from diffusion.result import ImageResult, Progress
+from diffusion.serving.lanes import Lane
 from diffusion.serving.latency import Shape
 
 if TYPE_CHECKING:  # the bot follows jobs of a remote engine without torch
@@ -27,6 +28,7 @@ class Job:
         self.request = request
         self.owner = owner
         self.label: Hashable = None  # what the caller knows it by
+        self.lane: Lane | None = None  # that of the model that draws it
         self.company: Hashable = None  # its images share network calls with those of jobs of the same company
         self.image_tasks = [ImageTask(self, index, model) for index in range(request.count)]
         self.progress = Progress(None, 0, request.count * request.evaluations)
@@ -160,7 +162,12 @@ class ImageTask:
         request = self.job.request
         sizes = request.width, request.height, self._seen_size
         is_apart = self.is_alone or request.by_upscaler  # the tiles of an upscaler take turns with the steps of others
-        return (self.shape, sizes, self.job.company, self if is_apart else None)
+        return (self.job.lane, self.shape, sizes, self.job.company, self if is_apart else None)
+
+    @property
+    def lane(self) -> Lane | None:
+        """The lane of the model that draws it."""
+        return self.job.lane
 
     @property
     def owner(self) -> Hashable:

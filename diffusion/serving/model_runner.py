@@ -223,10 +223,13 @@ def _errors_go_to(*image_tasks: ImageTask) -> Iterator[None]:
             image_task.error = error
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether ``error`` means that the device is out of memory."""
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether ``error``, or what it was raised from, means that the device is out of memory."""
+    if error is None:
+        return False
     # On the CPU, torch raises a plain RuntimeError.
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+    is_it = isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+    return is_it or is_out_of_memory(error.__cause__)
 
 
 def as_image_error(error: Exception) -> DarkroomError:

@@ -100,3 +100,12 @@ class ReplaceableWorker:
     def shutdown(self) -> None:
         """End the thread after the calls that are queued, and wait for it."""
         self._worker.shutdown()
+
+
+async def in_own_thread(name: str, call: Callable[..., T], /, *arguments: Any) -> T:
+    """Return ``call(*arguments)`` from a thread that ends then, because its OpenMP team would slow others down."""
+    thread = WorkerThread(name)
+    try:
+        return await asyncio.get_running_loop().run_in_executor(thread, call, *arguments)
+    finally:
+        thread.shutdown(wait=False)

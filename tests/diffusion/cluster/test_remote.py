@@ -124,15 +124,15 @@ async def test_remote_engine_screens_on_the_replica(remote, own):
 
 async def test_remote_safety_check_sends_few_and_small_images(remote, own):
     seen = []
-    own._safety_check = lambda images: seen.append([image.size for image in images]) or _reddish(images)
+    own._residents.default.safety_check = lambda images: seen.append([image.size for image in images]) or _reddish(images)
     assert len(await remote.screen_images([Image.new("RGB", (3000, 10))] * 10)) == 10
     assert seen == [[(1024, 3)] * 8, [(1024, 3)] * 2]
 
 
 async def test_remote_safety_check_may_exceed_the_silence_timeout(remote, own, monkeypatch):
     monkeypatch.setattr(remote_module, "SILENCE_TIMEOUT_SECONDS", 0.2)
-    own._safety_check = lambda images: time.sleep(0.5) or _reddish(images)
-    async with RemoteEngine(remote.model, safety_check=remote._safety_check) as engine:
+    own._residents.default.safety_check = lambda images: time.sleep(0.5) or _reddish(images)
+    async with RemoteEngine(remote.model, safety_check=remote._default.check) as engine:
         assert await engine.screen_images([RED]) == [{"red": 1.0}]
 
 

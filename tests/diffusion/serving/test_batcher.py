@@ -1,29 +1,17 @@
 from collections import Counter
-from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from diffusion.serving.batcher import Batcher
+from diffusion.serving.lanes import Lane
 from diffusion.serving.latency import LatencyModel
 from diffusion.serving.price import Prices, Work
+from tests.support.items import Item
 
 SQUARE, WIDE = (1, 4, 4, 4), (1, 4, 2, 8)  # of one price
 CHEAP = (1, 4, 1, 1)
-
-
-@dataclass(eq=False)
-class Item:
-    owner: str
-    name: str = ""
-    shape: tuple[int, ...] = SQUARE
-    rows: int = 2
-    left: int = 10
-
-    @property
-    def group(self):
-        return self.shape
 
 
 def filled(*items, max_rows=4):
@@ -110,11 +98,13 @@ def test_discard_removes_waiting_running_and_gone_items():
     assert batcher.next_batch() == []
 
 
-def test_close_admits_the_last_items_only():
-    running, last, waiting = Item("a", "1"), Item("a", "2"), Item("b", "3")
+def test_closed_lane_admits_the_last_items_only():
+    lane = Lane(is_open=True)
+    running, last, waiting = Item("a", "1", lane=lane), Item("a", "2", lane=lane), Item("b", "3", lane=lane)
     batcher = filled(running, waiting, last, max_rows=2)
     assert batcher.next_batch() == [running]
-    batcher.close([running, last])
+    lane.close()
+    batcher.admit_beyond([running, last])
     batches = [batcher.next_batch() for _ in range(4)]
     assert batches == [[running], [last]] * 2 or batches == [[last], [running]] * 2
     for item in (running, last):

@@ -17,6 +17,8 @@ class Item:
     shape: tuple[int, ...] = SMALL
     rows: int = 2
 
+    lane = None
+
     @property
     def group(self):
         return self.shape

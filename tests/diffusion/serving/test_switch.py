@@ -13,6 +13,7 @@ from diffusion.loading.random_weights import build_tiny_components
 from diffusion.request import ImageRequest
 from diffusion.serving.engine import Engine
 from tests.support.models import build_classifier, model_of
+from tests.support.waiting import until
 
 ONE_AT_A_TIME = EngineConfig(max_rows=2)
 
@@ -32,18 +33,29 @@ def alone(model, asked):
     return model.generate([asked.prompt], **own)[0].tobytes()
 
 
-async def begun(job):
+async def begun(engine, job):
+    """Wait until ``job`` has begun, and pause the engine, so that nothing else begins."""
     async for progress in job:
         if progress.completed:
+            engine.pause()
             return
+
+
+async def switched(engine, load):
+    """Switch while the engine is paused, then let it draw on."""
+    before = engine.model
+    switching = asyncio.create_task(engine.switch(load))
+    await until(lambda: engine.model is not before or switching.done())
+    engine.resume()
+    await switching
 
 
 async def test_switch_finishes_each_image_with_one_model():
     first, second = model_of(build_tiny_components()), other()
     async with Engine(first, ONE_AT_A_TIME) as engine:
         jobs = [engine.submit(request(seed), owner=seed) for seed in range(3)]
-        await begun(jobs[0])
-        await engine.switch(lambda: (second, None))
+        await begun(engine, jobs[0])
+        await switched(engine, lambda: (second, None))
         results = [await job for job in jobs]
         late = await engine.submit(request(7))
     assert [result.model for result in (*results, late)] == ["tiny", "other", "other", "other"]
@@ -54,8 +66,8 @@ async def test_switch_finishes_each_image_with_one_model():
 async def test_switch_finishes_started_jobs_with_the_old_model():
     async with Engine(model_of(build_tiny_components()), ONE_AT_A_TIME) as engine:
         several, waiting = engine.submit(request(1, count=3), "alice"), engine.submit(request(2), "alice")
-        await begun(several)
-        await engine.switch(lambda: (other(), None))
+        await begun(engine, several)
+        await switched(engine, lambda: (other(), None))
         assert ((await several).model, (await waiting).model) == ("tiny", "other")
 
 
@@ -83,8 +95,8 @@ async def test_switch_fails_waiting_jobs_that_the_new_model_rejects():
         first, steered, plain = (
             engine.submit(asked, owner) for owner, asked in enumerate((request(1), request(2, guide_label="food"), request(3)))
         )
-        await begun(first)
-        await engine.switch(lambda: (other(), None))
+        await begun(engine, first)
+        await switched(engine, lambda: (other(), None))
         with pytest.raises(InvalidRequestError, match="This model has no classifier"):
             await steered
         assert (await plain).model == "other"
@@ -100,8 +112,8 @@ async def test_switch_assigns_new_latent_shapes_to_waiting_jobs():
     )
     async with Engine(model_of(build_tiny_components()), ONE_AT_A_TIME) as engine:
         first, waiting = engine.submit(request(1), 1), engine.submit(request(2), 2)
-        await begun(first)
-        await engine.switch(lambda: (other(vae=finer), None))
+        await begun(engine, first)
+        await switched(engine, lambda: (other(vae=finer), None))
         assert (await waiting).images[0].size == (32, 32)
 
 

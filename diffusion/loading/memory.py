@@ -1,0 +1,48 @@
+"""How much memory models need, and how much a device has."""
+
+import os
+from collections.abc import Iterable
+from typing import Final
+
+import torch
+from torch import nn
+
+from diffusion.families.model import ImageModel
+
+USABLE_SHARE: Final = 0.8  # of a device's memory for models; the rest is for calls of their networks
+
+
+def network_bytes(network: nn.Module) -> int:
+    """Return the bytes of the weights of ``network``, also of one on the meta device."""
+    tensors = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+
+
+def model_bytes(model: ImageModel) -> int:
+    """Return the bytes of the weights of ``model``."""
+    return sum(map(network_bytes, networks_of_model(model)))
+
+
+def networks_of_model(model: ImageModel) -> Iterable[nn.Module]:
+    """Return the networks of ``model``."""
+    found = [model.classifier and model.classifier.network]
+    for value in vars(model.family).values():
+        found += value if isinstance(value, (list, tuple)) else [value]
+    return list({id(each): each for each in found if isinstance(each, nn.Module)}.values())
+
+
+def device_bytes(device: torch.device) -> int:
+    """Return the bytes that models may take of the memory of ``device``."""
+    return int(USABLE_SHARE * total_bytes(device))
+
+
+def total_bytes(device: torch.device) -> int:
+    """Return the memory of ``device``, or that of this machine for a CPU."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[1])
+    if device.type == "mps":
+        return int(torch.mps.recommended_max_memory())
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows
+        return 16 << 30

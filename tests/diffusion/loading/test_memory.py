@@ -1,0 +1,37 @@
+"""Models are described, and their memory is known, before any weight is read."""
+
+import pytest
+import torch
+
+from diffusion.errors import ModelLoadError
+from diffusion.loading.memory import model_bytes
+from diffusion.loading.model import describe_model, load_model
+from tests.support import tiny_flux, tiny_sd3, tiny_xl, tiny_z_image
+
+BUILDERS = {"sdxl": tiny_xl, "flux": tiny_flux, "sd3": tiny_sd3, "z_image": tiny_z_image}
+SPEC = ("name", "defaults", "samplers", "guide_labels", "grid", "latent_factor", "latent_channels", "sample_side", "max_tokens")
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [(None, torch.float32), ("sdxl", torch.float16), ("flux", torch.float16), ("sd3", torch.bfloat16), ("z_image", None)],
+    ids=str,
+)
+def test_described_model_is_as_the_loaded_one(kind, dtype, tmp_path):
+    source = BUILDERS[kind].save(BUILDERS[kind].build_components(), tmp_path) if kind in BUILDERS else None
+    described = describe_model(source, dtype=dtype)
+    loaded = load_model(source, "cpu", dtype)
+    assert described.device.type == "meta"
+    assert model_bytes(described) == pytest.approx(model_bytes(loaded), rel=0.02)
+    assert all(getattr(described, name) == getattr(loaded, name) for name in SPEC)
+    assert described.count_tokens("a red fox") == loaded.count_tokens("a red fox")
+    described.validate(described.request("a red fox"))
+
+
+def test_describing_reads_no_weights(tmp_path):
+    tiny_xl.save(tiny_xl.build_components(), tmp_path)
+    for weights in tmp_path.rglob("*.safetensors"):
+        weights.write_bytes(b"damaged")
+    assert model_bytes(describe_model(tmp_path)) > 0
+    with pytest.raises(ModelLoadError):
+        load_model(tmp_path)
