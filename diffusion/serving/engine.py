@@ -441,7 +441,7 @@ class Engine:
         timelapses = tuple(image_task.timelapse for image_task in job.image_tasks if image_task.timelapse)
         seconds = time.perf_counter() - (job.started or 0)
         lane = _lane_of(job)
-        upscaler = lane.spec.upscaler
+        upscaler = lane.model and lane.model.upscaler
         name = upscaler.name if upscaler and job.request.by_upscaler else lane.spec.name
         return ImageResult(job.request, images, job.request.seeds, seconds, name, timelapses, lane.safety_check)
 
