@@ -198,15 +198,11 @@ class GenerationService:
                     shown = say(creation.language, PREPARING)
                     await self._respond(context, creation, shown)
                     request = await self._prepare(context, wanted, creation.private)
-                async with self.rules.lock_for(context.member_id):
-                    charge = await self.rules.admit(context, request, self.builder.typed_texts)
-                    if not is_stored:
-                        await self.rules.check_capacity(context.member_id)
+                texts = self.builder.typed_texts
+                async with self.rules.admit(context, request, texts, is_prepared=is_stored) as charge:
                     job = self._submit(context, creation.id, request)
                     await self._store_request(creation, request, charge, is_stored=is_stored)
                     is_stored = True
-                    if self.rules.is_shared:
-                        await self.rules.recheck(context)
                 self.runner.track(creation, job)
                 if request is wanted:
                     shown = render.progress_text(request, job.progress, creation.language)

@@ -109,34 +109,43 @@ class Rules:
         self.quota_store = stores.quota_store
         self.claims = stores.claims
         self.limits = limits
-        self.is_shared = stores.database.is_shared  # with other processes
+        self._is_shared = stores.database.is_shared  # with other processes
         self._locks: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
         self._preparing: Counter[int] = Counter()
 
-    def lock_for(self, member_id: int) -> asyncio.Lock:
-        """Return the lock to hold from `admit` until the request is stored.
+    @contextlib.asynccontextmanager
+    async def admit(
+        self,
+        context: Context,
+        request: ImageRequest,
+        texts: Callable[[ImageRequest], Iterable[str]],
+        *,
+        is_prepared: bool = False,
+    ) -> AsyncIterator[int]:
+        """Let the block queue and store ``request``; yield how many pictures of an allowance it uses.
 
-        Otherwise two requests at once could both use the last picture of the day.
+        A picture uses one, or as many as pictures with the model's defaults have its price. Raises `DarkroomError` unless the
+        member may make it here and now. ``texts`` returns the prompts and negative prompts that the server's rules about words
+        hold for. ``is_prepared`` is whether `preparing` counts it. Requests of one member pass one after another, because two
+        at once could both use the last picture of the day. Other processes are seen after the block.
         """
-        return self._locks.setdefault(member_id, asyncio.Lock())
-
-    async def admit(self, context: Context, request: ImageRequest, texts: Callable[[ImageRequest], Iterable[str]]) -> int:
-        """Return how many pictures of an allowance ``request`` uses: one each, or as many as defaults have its price.
-
-        Raises `DarkroomError` unless the member may make it here and now. ``texts`` returns the prompts and negative prompts
-        that the server's rules about words hold for.
-        """
-        if denial := self.denial(context):
-            raise denial
-        request.validate_limits(context.limits)
-        if context.server.words or context.server.expressions:
-            await self._check_words(context, texts(request))
-        price = self.engine.price(request)
-        standard = self.engine.price(self.engine.model.request("a picture"))
-        self._check_price(context.member_id, request.count, price, standard)
-        charge = max(request.count, math.ceil(price / standard - ROUNDING))
-        await self.check_allowance(context, charge, request.count)
-        return charge
+        member_id = context.member_id
+        async with self._locks.setdefault(member_id, asyncio.Lock()):
+            if denial := self.denial(context):
+                raise denial
+            request.validate_limits(context.limits)
+            if context.server.words or context.server.expressions:
+                await self._check_words(context, texts(request))
+            price = self.engine.price(request)
+            standard = self.engine.price(self.engine.model.request("a picture"))
+            self._check_price(member_id, request.count, price, standard)
+            charge = max(request.count, math.ceil(price / standard - ROUNDING))
+            await self.check_allowance(context, charge, request.count)
+            if not is_prepared:
+                await self.check_capacity(member_id)
+            yield charge
+            if self._is_shared:
+                await self._recheck(context)
 
     def _check_price(self, member_id: int, pictures: int, price: float, standard: float) -> None:
         """Raise `DarkroomError` if a request takes too long, or the member too much of the queue.
@@ -222,7 +231,7 @@ class Rules:
             await self.quota_store.charge(context.member_id, context.guild_id, REFUSED_ATTACHMENT_CHARGE)
             raise
 
-    async def recheck(self, context: Context) -> None:
+    async def _recheck(self, context: Context) -> None:
         """Raise `NotAllowedError` if the member has exceeded an allowance.
 
         Another process may have counted a request at the same time.
@@ -236,7 +245,7 @@ class Rules:
 
         Counts those of all processes. No other request of the member can pass before the caller's next await.
         """
-        by_others = len(await self.claims.held_by_others(member_id)) if self.is_shared else 0
+        by_others = len(await self.claims.held_by_others(member_id)) if self._is_shared else 0
         if self.engine.jobs_of(member_id) + self._preparing[member_id] + by_others >= self.limits.unfinished:
             raise QueueFullError(TOO_MANY_REQUESTS, count=self.limits.unfinished)
 

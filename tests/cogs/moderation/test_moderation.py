@@ -170,7 +170,8 @@ async def test_blocked_words_apply_to_branches_and_morphs(server, manager, form)
     user = SimpleNamespace(id=1, roles=[])
     interaction = SimpleNamespace(client=server.env.bot, user=user, extras={}, **place)
     with pytest.raises(NotAllowedError, match="“fox”"):
-        await server.service.rules.admit(Context.of(interaction), request, lambda request: request.prompts)
+        async with server.service.rules.admit(Context.of(interaction), request, lambda request: request.prompts):
+            pass
 
 
 async def test_blocked_words_do_not_apply_to_the_negative_prompt_of_a_style(server, manager):
