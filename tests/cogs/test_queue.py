@@ -94,8 +94,14 @@ async def test_time_of_a_waiting_request_is_no_reason_for_an_edit(busy, monkeypa
     await asked(busy, busy.alice, "first")
     await timed(busy)
     shown = []
-    show = busy.service.runner.delivery.show
-    monkeypatch.setattr(busy.service.runner.delivery, "show", lambda *given: shown.append(given[1].text) or show(*given))
+    delivery = busy.service.runner.delivery
+    announce = delivery.announce
+
+    def recorded(creation, answer, **options):
+        shown.append(answer.text)
+        return announce(creation, answer, **options)
+
+    monkeypatch.setattr(delivery, "announce", recorded)
     await asked(busy, busy.bob, "second")
     job = next(job for job in busy.service.jobs.values() if job.request.prompt == "second")
     for total in range(3):

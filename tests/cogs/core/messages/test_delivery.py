@@ -223,7 +223,7 @@ async def test_answer_refused_after_the_token_is_a_direct_message(server, monkey
 async def test_refused_end_of_a_cancelled_request_leaves_no_button(server, monkeypatch, times):
     may_continue = hold_steps(server, monkeypatch)
     result = await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=20)
-    monkeypatch.setattr(server.service.runner.delivery, "show", answers_true)
+    monkeypatch.setattr(server.service.runner.delivery, "announce", answers_true)
     refuse(server, TOKEN_EDIT, 200000, times)
     await server.alice.click(result.response, label="Cancel")
     may_continue.set()
@@ -238,7 +238,7 @@ async def test_refused_first_answer_is_explained_to_its_member(server):
     assert private_text(result).startswith("The message filter of this server")
 
 
-async def answers_true(*_):
+async def answers_true(*_, **__):
     return True
 
 
