@@ -89,6 +89,29 @@ class FlowTransformer(Family):
         self.vae.use_tiling = pixels > TILED_ABOVE
 
 
+def pack(latents: Tensor) -> Tensor:
+    """Return the patches of ``latents`` (rows, channels, h, w) as tokens (rows, patches, channels x `PATCH` x `PATCH`)."""
+    rows, channels, height, width = latents.shape
+    grid = (height // PATCH, width // PATCH)
+    patches = latents.view(rows, channels, grid[0], PATCH, grid[1], PATCH).permute(0, 2, 4, 1, 3, 5)
+    return patches.reshape(rows, grid[0] * grid[1], channels * PATCH**2)
+
+
+def unpack(tokens: Tensor, shape: torch.Size) -> Tensor:
+    """Return the latents of ``shape`` (rows, channels, h, w) whose patches are ``tokens``."""
+    rows, channels, height, width = shape
+    patches = tokens.view(rows, height // PATCH, width // PATCH, channels, PATCH, PATCH).permute(0, 3, 1, 4, 2, 5)
+    return patches.reshape(shape)
+
+
+def patch_positions(latents: Tensor) -> Tensor:
+    """Return the positions of the tokens of `pack`, (patches, 3): 0, row, column."""
+    height, width = (side // PATCH for side in latents.shape[2:])
+    rows = torch.arange(height, dtype=torch.float32, device=latents.device).repeat_interleave(width)
+    columns = torch.arange(width, dtype=torch.float32, device=latents.device).repeat(height)
+    return torch.stack([torch.zeros_like(rows), rows, columns], 1)
+
+
 def check_schedule(scheduler: Mapping[str, Any]) -> None:
     """Raise `ValueError` for a noise schedule that is not that of flow matching."""
     kind = scheduler.get("_class_name")

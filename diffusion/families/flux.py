@@ -11,7 +11,16 @@ from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokeniz
 
 from diffusion.families.defaults import Defaults, Preset
 from diffusion.families.family import ABOVE_ALL_SCALES, check_tokenizer
-from diffusion.families.flow_transformer import PATCH, TEXTS_CACHED, FlowTransformer, check_latents, check_schedule
+from diffusion.families.flow_transformer import (
+    PATCH,
+    TEXTS_CACHED,
+    FlowTransformer,
+    check_latents,
+    check_schedule,
+    pack,
+    patch_positions,
+    unpack,
+)
 from diffusion.families.plain_text import padded_clip_ids, padded_t5_ids, t5_ids
 from diffusion.request import ImageRequest
 from diffusion.sampling.conditions import Conditions
@@ -154,28 +163,17 @@ class Flux(FlowTransformer):
         (rows, width), and "guidance" (rows,) for dev.
         """
         text = conditions["prompt_embeds"]
-        rows, channels, height, width = latents.shape
-        grid = (height // PATCH, width // PATCH)
-        patches = latents.view(rows, channels, grid[0], PATCH, grid[1], PATCH).permute(0, 2, 4, 1, 3, 5)
         prediction: Tensor = self.denoiser(
-            hidden_states=patches.reshape(rows, grid[0] * grid[1], channels * PATCH**2),
+            hidden_states=pack(latents),
             timestep=self.noise_levels(timesteps).to(latents.dtype),
             guidance=conditions.get("guidance"),
             pooled_projections=conditions["pooled_embeds"],
             encoder_hidden_states=text,
             txt_ids=torch.zeros(text.shape[1], AXES, device=text.device),
-            img_ids=_positions(*grid, text.device),
+            img_ids=patch_positions(latents),
             return_dict=False,
         )[0]
-        unpacked = prediction.view(rows, *grid, channels, PATCH, PATCH).permute(0, 3, 1, 4, 2, 5)
-        return unpacked.reshape(latents.shape)
-
-
-def _positions(height: int, width: int, device: torch.device) -> Tensor:
-    """Return the positions of the tokens of a picture, (height x width, 3)."""
-    rows = torch.arange(height, dtype=torch.float32, device=device).repeat_interleave(width)
-    columns = torch.arange(width, dtype=torch.float32, device=device).repeat(height)
-    return torch.stack([torch.zeros_like(rows), rows, columns], 1)
+        return unpack(prediction, latents.shape)
 
 
 def _check_fit(transformer: Mapping[str, Any], clip: Mapping[str, Any], t5: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
 
 from diffusion.families.defaults import Defaults, Preset
 from diffusion.families.family import check_tokenizer
-from diffusion.families.flow_transformer import PATCH, TEXTS_CACHED, FlowTransformer, check_schedule
+from diffusion.families.flow_transformer import PATCH, TEXTS_CACHED, FlowTransformer, check_schedule, pack, unpack
 from diffusion.families.plain_text import plain_ids
 from diffusion.request import ImageRequest
 from diffusion.sampling.conditions import Conditions
@@ -158,19 +158,16 @@ class QwenImage(FlowTransformer):
         last token that is not zero.
         """
         text = conditions["prompt_embeds"]
-        rows, channels, height, width = latents.shape
-        grid = (height // PATCH, width // PATCH)
-        patches = latents.view(rows, channels, grid[0], PATCH, grid[1], PATCH).permute(0, 2, 4, 1, 3, 5)
+        height, width = (side // PATCH for side in latents.shape[2:])
         prediction: Tensor = self.denoiser(
-            hidden_states=patches.reshape(rows, grid[0] * grid[1], channels * PATCH**2),
+            hidden_states=pack(latents),
             timestep=self.noise_levels(timesteps).to(latents.dtype),
             encoder_hidden_states=text,
             encoder_hidden_states_mask=(text != 0).any(-1),
-            img_shapes=[[(1, *grid)]] * rows,
+            img_shapes=[[(1, height, width)]] * len(latents),
             return_dict=False,
         )[0]
-        unpacked = prediction.view(rows, *grid, channels, PATCH, PATCH).permute(0, 3, 1, 4, 2, 5)
-        return unpacked.reshape(latents.shape)
+        return unpack(prediction, latents.shape)
 
     def guide(self, rows: Tensor, scale: float) -> Tensor:
         """Combine one image's predictions; each patch of the result has the norm that it has without guidance."""

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from diffusion.families.chroma import Chroma
 from diffusion.families.family import Family
 from diffusion.families.flux import Flux
 from diffusion.families.flux_2_klein import Flux2Klein
@@ -13,6 +14,6 @@ from diffusion.families.z_image import ZImage
 
 FAMILIES: Final[dict[str, type[Family]]] = {
     pipeline: family
-    for family in (StableDiffusion, StableDiffusionXL, StableDiffusion3, Flux, Flux2Klein, QwenImage, ZImage)
+    for family in (StableDiffusion, StableDiffusionXL, StableDiffusion3, Flux, Flux2Klein, Chroma, QwenImage, ZImage)
     for pipeline in (family.pipeline, *family.other_pipelines)
 }

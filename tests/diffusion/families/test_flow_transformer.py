@@ -5,11 +5,13 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from diffusion.sampling.conditions import Conditions
-from tests.support import tiny_flux, tiny_klein, tiny_qwen_image, tiny_sd3, tiny_z_image
+from tests.support import tiny_chroma, tiny_flux, tiny_klein, tiny_qwen_image, tiny_sd3, tiny_z_image
 
 
 @pytest.mark.parametrize(
-    "builder", [tiny_flux, tiny_klein, tiny_qwen_image, tiny_sd3, tiny_z_image], ids=["flux", "klein", "qwen", "sd3", "z_image"]
+    "builder",
+    [tiny_chroma, tiny_flux, tiny_klein, tiny_qwen_image, tiny_sd3, tiny_z_image],
+    ids=["chroma", "flux", "klein", "qwen", "sd3", "z_image"],
 )
 def test_predict_looks_at_no_value_so_that_it_can_be_recorded_as_a_graph(builder):
     model = builder.model_of(builder.build_components())
