@@ -1,5 +1,6 @@
 """Load an upscaler from a safetensors file, of any architecture that spandrel knows."""
 
+import logging
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +14,13 @@ from diffusion.images.upscaler import Upscaler
 from diffusion.loading.device import best_device
 from diffusion.loading.file_kind import check_format
 
+log = logging.getLogger(__name__)
 MAX_BYTES: Final = 2 * 2**30  # the largest known upscalers have less than half of it
+MANY_PARAMETERS: Final = 4  # millions
+SLOW: Final = (
+    "the upscaler %s has %.0f million parameters: on a CPU a tile takes many seconds, in which nobody's picture goes on."
+    " Choose a compact network, such as one of SPAN, or a GPU."
+)
 NOT_INSTALLED: Final = "upscalers need the package spandrel, which cannot be imported ({reason}): pip install -e '.[upscaler]'"
 
 
@@ -54,5 +61,8 @@ def _load(path: Path, device: torch.device) -> Upscaler:
     if channels != (3, 3):
         raise ValueError(f"it reads {channels[0]} channels and makes {channels[1]}, not the 3 of RGB. Name another file.")
     dtype = torch.float16 if device.type == "cuda" and network.supports_half else torch.float32
+    parameters = sum(parameter.numel() for parameter in network.model.parameters()) / 1e6
+    if device.type == "cpu" and parameters > MANY_PARAMETERS:
+        log.warning(SLOW, path.name, parameters)
     network.to(device, dtype).eval()
     return Upscaler(network, scale=network.scale, name=path.stem, device=device, dtype=dtype)

@@ -99,6 +99,16 @@ def test_load_upscaler_refuses_other_files(library, file, tmp_path, name, words)
     assert words in str(caught.value) and str(caught.value).endswith(".")
 
 
+def test_load_upscaler_warns_of_a_large_network_on_a_cpu(library, file, monkeypatch, caplog):
+    load_upscaler.cache_clear()
+    load_upscaler(str(file), "cpu")
+    assert not caplog.records
+    load_upscaler.cache_clear()
+    monkeypatch.setattr("diffusion.loading.upscaler.MANY_PARAMETERS", 0)
+    load_upscaler(str(file), "cpu")
+    assert "Choose a compact network, such as one of SPAN, or a GPU." in caplog.text
+
+
 def test_bot_refuses_a_wrong_file_before_it_loads_a_model(tmp_path, monkeypatch):
     monkeypatch.setattr("diffusion.load_model", None)
     config = bot.Config(_env_file=None, upscaler=str(tmp_path / "4x.pth"), model_id="")
