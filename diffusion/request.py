@@ -47,7 +47,6 @@ EDITED_GRID: Final = 16  # sides of a picture that is edited are multiples of th
 MIN_EDITED_SIDE: Final = 64  # pixels
 STRETCH: Final = 2  # the longest side of a picture, as a multiple of the largest square's
 ABOVE_LIMIT: Final = N_("The {field} may be at most {most} here, not {value}.")
-UPSCALER_TILE: Final = 96  # pixels: the side of a part of a picture that an upscaler enlarges in one call
 MAX_UPSCALED_SIDE: Final = 2048  # pixels: a larger PNG may exceed the 10 MiB that Discord takes
 
 
@@ -315,12 +314,10 @@ class ImageRequest:
 
     @property
     def evaluations(self) -> int:
-        """The network calls of one image: one per step, or per tile of an upscaler.
+        """The network calls of one image that is drawn: one per step.
 
         Some samplers take two in each step but the last, and PNDM takes its second one twice.
         """
-        if self.by_upscaler:
-            return math.ceil(self.width / UPSCALER_TILE) * math.ceil(self.height / UPSCALER_TILE)
         steps = self.steps - self.start_step
         if self.sampler in TWO_CALL_SAMPLERS:
             return 2 * steps - 1

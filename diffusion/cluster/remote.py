@@ -385,7 +385,7 @@ class RemoteEngine:
         request = job.request
         url = f"{remote_job.model.url}/pictures"
         shape = remote_job.model.call_shape(request)
-        rows = request.count * request.evaluations * remote_job.model.rows(request)
+        rows = request.count * remote_job.model.evaluations(request) * remote_job.model.rows(request)
         headers = remote_job.model.headers | {"Content-Type": MEDIA_TYPE, ROUTING_KEY_HEADER: format_routing_key(shape, rows)}
         previews: tuple[Image.Image, ...] = ()
         moved_at = time.perf_counter()

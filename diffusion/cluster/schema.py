@@ -172,6 +172,7 @@ class _SpecMessage(BaseModel):
     shape_grid: int = 0
     edits: bool = False
     upscales: tuple[int, ...] = ()
+    upscaler_tile: int = 0
     can_screen: bool
     loras: tuple["_LoraMessage", ...] = ()
 
@@ -283,6 +284,7 @@ def encode_spec(model: ModelSpec, can_screen: bool) -> Frame:
         "shape_grid": model.shape_grid,
         "edits": model.edits,
         "upscales": list(model.upscales),
+        "upscaler_tile": model.upscaler_tile,
         "device": str(model.device),
         "dtype": str(model.dtype),
         "can_screen": can_screen,
@@ -329,6 +331,7 @@ class RemoteModel(ModelSpec):
         self.shape_grid = message.shape_grid
         self.edits = message.edits
         self.upscales = message.upscales
+        self.upscaler_tile = message.upscaler_tile
         self.max_tokens = message.max_tokens
         self.max_steps = message.max_steps
         self.max_clip_skip = message.max_clip_skip

@@ -135,6 +135,7 @@ class ImageModel(ModelSpec):
         """Let ``upscaler`` enlarge finished pictures."""
         self.upscaler = upscaler
         self.upscales = upscaler.factors
+        self.upscaler_tile = upscaler.tile
 
     def enlarge(self, request: ImageRequest) -> Enlargement:
         """Begin to enlarge the picture of ``request``; raises `InvalidRequestError`."""

@@ -10,12 +10,11 @@ from diffusion.families.defaults import Defaults
 from diffusion.lora.catalogue import REFRESH_SECONDS, Lora
 from diffusion.prompts.chunks import unknown_embedding
 from diffusion.prompts.syntax import BREAK
-from diffusion.request import SAMPLER_NAMES, UPSCALER_TILE, ImageRequest, validate_most
+from diffusion.request import SAMPLER_NAMES, ImageRequest, validate_most
 from diffusion.text import N_, plural
 
 LORAS_NAMED: Final = 10  # of those that a sentence lists
 NO_EDITS: Final = N_("This model cannot edit pictures by words. Use a model that edits, such as FLUX.2 klein.")
-TILE_SHAPE: Final = (UPSCALER_TILE, UPSCALER_TILE)  # of pixels; all other shapes of calls have more dimensions
 EVEN_SAMPLERS: Final = ("ddim", "flow_euler")
 
 
@@ -31,7 +30,7 @@ class ModelSpec:
     0 stands for plain text. ``embeddings`` are the numbers of tokens by the names that stand for them in prompts. Where
     ``shape_grid`` is not 0, oblong pictures of training had about as many pixels as the square, and sides of its multiples.
     With ``edits``, the model sees the picture that it edits, or a part of which it redraws.
-    ``upscales`` are the factors by which an upscaler enlarges pictures.
+    ``upscales`` are the factors by which an upscaler enlarges pictures, in tiles of ``upscaler_tile`` pixels a side.
     """
 
     name: str
@@ -53,6 +52,7 @@ class ModelSpec:
     shape_grid: int = 0
     edits: bool = False
     upscales: tuple[int, ...] = ()
+    upscaler_tile: int = 0
     device: Any
     dtype: Any
 
@@ -232,6 +232,12 @@ class ModelSpec:
         """
         return request.source_size if self.edits and (request.is_edit or request.mask is not None) else None
 
+    def evaluations(self, request: ImageRequest) -> int:
+        """Return the network calls of one image: one or two per step, or one per tile of an upscaler."""
+        if request.by_upscaler:
+            return math.ceil(request.width / self.upscaler_tile) * math.ceil(request.height / self.upscaler_tile)
+        return request.evaluations
+
     def call_shape(self, request: ImageRequest) -> tuple[int, ...]:
         """Return the shape that decides what a row of a network call costs.
 
@@ -239,7 +245,7 @@ class ModelSpec:
         tile of an upscaler.
         """
         if request.by_upscaler:
-            return TILE_SHAPE
+            return (self.upscaler_tile, self.upscaler_tile)  # all other shapes have more dimensions
         shape = self.latent_shape(request.width, request.height)
         if (seen := self.seen_size(request)) is None:
             return shape

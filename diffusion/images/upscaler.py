@@ -8,9 +8,11 @@ from PIL import Image
 from torch import Tensor
 
 from diffusion.errors import GenerationError
-from diffusion.request import UPSCALER_TILE, UPSCALES
+from diffusion.request import UPSCALES
 from diffusion.text import N_
 
+TILE: Final = 96  # pixels: the side of the part of a picture that is enlarged in one call
+SMALL_TILE: Final = 32  # for a network that is slow on its device
 MARGIN: Final = 16  # pixels around a tile that the network sees and that are cut off, so that tiles join without seams
 NOT_FINITE: Final = N_("The upscaler could not calculate this picture. Please try another picture.")
 Box = tuple[int, int, int, int]  # left, top, right and bottom in pixels
@@ -19,17 +21,16 @@ Box = tuple[int, int, int, int]  # left, top, right and bottom in pixels
 class Upscaler:
     """A ``network`` called ``name`` that makes pictures ``scale`` times as large.
 
-    It maps (1, 3, height, width) to (1, 3, scale * height, scale * width), both in [0, 1], on ``device`` in ``dtype``.
+    It maps (1, 3, height, width) to (1, 3, scale * height, scale * width), both in [0, 1], on the device and in the dtype of
+    ``like``. One call enlarges a tile of ``tile`` pixels a side.
     """
 
-    def __init__(
-        self, network: Callable[[Tensor], Tensor], *, scale: int, name: str, device: torch.device, dtype: torch.dtype
-    ) -> None:
+    def __init__(self, network: Callable[[Tensor], Tensor], *, scale: int, name: str, like: Tensor, tile: int = TILE) -> None:
         self.scale = scale
         self.name = name
+        self.tile = tile
         self._network = network
-        self._device = device
-        self._dtype = dtype
+        self._like = like
 
     @property
     def factors(self) -> tuple[int, ...]:
@@ -47,7 +48,7 @@ class Upscaler:
         Raises `GenerationError` if the network's output is not finite.
         """
         pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(image.height, image.width, 3)
-        pixels = pixels.permute(2, 0, 1)[None].to(self._device, self._dtype) / 255
+        pixels = pixels.permute(2, 0, 1)[None].to(self._like.device, self._like.dtype) / 255
         enlarged = self._network(pixels)[0].float()
         if not enlarged.isfinite().all():
             raise GenerationError(NOT_FINITE)
@@ -69,7 +70,7 @@ class Enlargement:
         self._upscaler = upscaler
         self._source = image
         self._factor = factor
-        self._tiles = tiles_of(*image.size)
+        self._tiles = tiles_of(*image.size, upscaler.tile)
         self._canvas = Image.new("RGB", (factor * image.width, factor * image.height))
         self.total = len(self._tiles)
         self.step_index = 0
@@ -89,9 +90,8 @@ class Enlargement:
             self.image = self._canvas
 
 
-def tiles_of(width: int, height: int) -> list[Box]:
+def tiles_of(width: int, height: int, side: int) -> list[Box]:
     """Return the tiles of a picture, row by row."""
-    side = UPSCALER_TILE
     return [
         (left, top, min(left + side, width), min(top + side, height))
         for top in range(0, height, side)

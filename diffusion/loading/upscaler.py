@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from diffusion.errors import ModelLoadError, reason_of
-from diffusion.images.upscaler import Upscaler
+from diffusion.images.upscaler import SMALL_TILE, TILE, Upscaler
 from diffusion.loading.device import best_device
 from diffusion.loading.file_kind import check_format
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 MAX_BYTES: Final = 2 * 2**30  # the largest known upscalers have less than half of it
 MANY_PARAMETERS: Final = 4  # millions
 SLOW: Final = (
-    "the upscaler %s has %.0f million parameters: on a CPU a tile takes many seconds, in which nobody's picture goes on."
+    "the upscaler %s has %.0f million parameters, which is slow on a CPU: it takes minutes for a picture, in small tiles."
     " Choose a compact network, such as one of SPAN, or a GPU."
 )
 NOT_INSTALLED: Final = "upscalers need the package spandrel, which cannot be imported ({reason}): pip install -e '.[upscaler]'"
@@ -62,7 +62,9 @@ def _load(path: Path, device: torch.device) -> Upscaler:
         raise ValueError(f"it reads {channels[0]} channels and makes {channels[1]}, not the 3 of RGB. Name another file.")
     dtype = torch.float16 if device.type == "cuda" and network.supports_half else torch.float32
     parameters = sum(parameter.numel() for parameter in network.model.parameters()) / 1e6
-    if device.type == "cpu" and parameters > MANY_PARAMETERS:
+    is_slow = device.type == "cpu" and parameters > MANY_PARAMETERS
+    if is_slow:
         log.warning(SLOW, path.name, parameters)
     network.to(device, dtype).eval()
-    return Upscaler(network, scale=network.scale, name=path.stem, device=device, dtype=dtype)
+    like = torch.empty(0, device=device, dtype=dtype)
+    return Upscaler(network, scale=network.scale, name=path.stem, like=like, tile=SMALL_TILE if is_slow else TILE)

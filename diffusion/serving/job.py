@@ -31,7 +31,7 @@ class Job:
         self.lane: Lane | None = None  # that of the model that draws it
         self.company: Hashable = None  # its images share network calls with those of jobs of the same company
         self.image_tasks = [ImageTask(self, index, model) for index in range(request.count)]
-        self.progress = Progress(None, 0, request.count * request.evaluations)
+        self.progress = Progress(None, 0, request.count * model.evaluations(request))
         self.started: float | None = None  # time.perf_counter() at the first step
         self._on_cancel = on_cancel
         self._result: asyncio.Future[ImageResult] = asyncio.get_running_loop().create_future()
@@ -81,7 +81,7 @@ class Job:
     def measured(self) -> Progress:
         """Compute the progress from the images."""
         trajectories = [image_task.trajectory for image_task in self.image_tasks if image_task.trajectory]
-        each = trajectories[0].total if trajectories else self.request.evaluations
+        each = trajectories[0].total if trajectories else self.image_tasks[0].calls
         return Progress(
             place=None,
             completed=sum(trajectory.step_index for trajectory in trajectories),
@@ -155,6 +155,7 @@ class ImageTask:
         self.shape: Shape = model.call_shape(request)
         self._seen_size = model.seen_size(request)
         self._rows_at_start = model.rows(request)
+        self.calls = model.evaluations(request)  # in all
 
     @property
     def group(self) -> Hashable:
@@ -182,4 +183,4 @@ class ImageTask:
     @property
     def left(self) -> int:
         """How many network calls are still to come."""
-        return self.trajectory.total - self.trajectory.step_index if self.trajectory else self.job.request.evaluations
+        return self.trajectory.total - self.trajectory.step_index if self.trajectory else self.calls

@@ -31,7 +31,7 @@ class Work:
         """
         first, end = request.guidance_interval
         rows_per_call = 1 + (model.rows(request) - 1) * (end - first)
-        rows = request.count * request.evaluations * rows_per_call
+        rows = request.count * model.evaluations(request) * rows_per_call
         return cls(model.call_shape(request), rows)
 
 

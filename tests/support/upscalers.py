@@ -20,7 +20,7 @@ def nearest(scale=4, name="nearest"):
     def network(pixels):
         return F.interpolate(pixels, scale_factor=scale, mode="nearest")
 
-    return Upscaler(network, scale=scale, name=name, device=torch.device("cpu"), dtype=torch.float32)
+    return Upscaler(network, scale=scale, name=name, like=torch.empty(0))
 
 
 def spandrel():

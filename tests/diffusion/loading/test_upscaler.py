@@ -8,6 +8,7 @@ from safetensors.torch import load_file, save_file
 
 import bot
 from diffusion.errors import ModelLoadError
+from diffusion.images.upscaler import TILE
 from diffusion.loading.upscaler import load_upscaler
 from tests.support.tiny_files import write_file
 from tests.support.upscalers import spandrel, write_esrgan
@@ -101,11 +102,13 @@ def test_load_upscaler_refuses_other_files(library, file, tmp_path, name, words)
 
 def test_load_upscaler_warns_of_a_large_network_on_a_cpu(library, file, monkeypatch, caplog):
     load_upscaler.cache_clear()
-    load_upscaler(str(file), "cpu")
+    assert load_upscaler(str(file), "cpu").tile == TILE
     assert not caplog.records
     load_upscaler.cache_clear()
     monkeypatch.setattr("diffusion.loading.upscaler.MANY_PARAMETERS", 0)
-    load_upscaler(str(file), "cpu")
+    upscaler = load_upscaler(str(file), "cpu")
+    load_upscaler.cache_clear()
+    assert enlarged(upscaler, noise(40, 24), 4).total == 2
     assert "Choose a compact network, such as one of SPAN, or a GPU." in caplog.text
 
 

@@ -82,7 +82,7 @@ async def test_engine_reports_an_upscaler_that_cannot_calculate(model):
     def network(pixels):
         return torch.full((1, 3, 4 * pixels.shape[2], 4 * pixels.shape[3]), torch.nan)
 
-    model.offer_upscaler(Upscaler(network, scale=4, name="broken", device=torch.device("cpu"), dtype=torch.float32))
+    model.offer_upscaler(Upscaler(network, scale=4, name="broken", like=torch.empty(0)))
     async with Engine(model) as engine:
         with pytest.raises(GenerationError, match="The upscaler could not calculate this picture"):
             await engine.submit(wanted(model))
