@@ -20,7 +20,7 @@ from diffusion.errors import InvalidRequestError
 from diffusion.families.defaults import QUALITIES
 from diffusion.families.spec import ModelSpec
 from diffusion.lora.catalogue import Lora
-from diffusion.lora.tags import find_tags, parse_list
+from diffusion.lora.tags import TAG_START, find_tags, parse_list
 from diffusion.request import MAX_SEED, SAMPLER_NAMES, UPSCALES, Limits
 
 T = TypeVar("T")
@@ -177,7 +177,9 @@ def shared_options(*names: str) -> Callable[[Callback], Any]:
         async def callback(cog: Any, interaction: Interaction, **given: Any) -> None:
             options = Options(**{name: given.pop(name) for name in names})
             if "lora" in names:
-                await look_for_loras(interaction, options.lora, *(text for text in given.values() if isinstance(text, str)))
+                tagged = [text for text in given.values() if isinstance(text, str) and TAG_START.search(text)]
+                if options.lora or tagged:
+                    await look_for_loras(interaction, options.lora, *tagged)
             await command(cog, interaction, options=options, **given)
 
         signature = inspect.signature(command)
