@@ -21,6 +21,7 @@ from diffusion.result import Progress
 from diffusion.serving.engine import Engine
 from tests.support.cluster import build_request
 from tests.support.models import model_of
+from tests.support.upscalers import nearest
 from tests.support.waiting import WAIT_SECONDS
 
 uvicorn = pytest.importorskip("uvicorn", reason="replicas need pip install -e '.[cluster]'")
@@ -113,6 +114,17 @@ async def test_remote_model_validates_like_the_model(remote, own):
         assert remote.model.count_tokens(text) == own.model.count_tokens(text)
     assert remote.model.request("a fox", seed=1) == own.model.request("a fox", seed=1)
     assert not hasattr(remote.model, "unet")
+
+
+async def test_remote_engine_enlarges_by_the_upscaler_of_its_replica(own, server):
+    own.model.offer_upscaler(nearest())
+    model, check = await asyncio.to_thread(load, server.url, "tiny", SECRET)
+    picture = Image.radial_gradient("L").resize((100, 40)).convert("RGB")
+    request = model.request("", image=picture, upscale=1).enlarged_by_upscaler(picture, 4)
+    async with RemoteEngine(model, EngineConfig(), check) as engine:
+        result = await engine.submit(request)
+    assert result.model == "nearest" and not result.timelapses
+    assert result.images[0].tobytes() == picture.resize((400, 160), Image.Resampling.NEAREST).tobytes()
 
 
 async def test_remote_engine_screens_on_the_replica(remote, own):
