@@ -202,7 +202,8 @@ class ImageRequest:
         if self.by_upscaler and self.upscale * max(self.width, self.height) > MAX_UPSCALED_SIDE:
             yield InvalidRequestError(
                 "upscale",
-                "This picture would have {side} pixels a side, and at most {most} are possible. Choose a smaller one or size.",
+                "The enlarged picture would have {side} pixels a side, and at most {most} are possible."
+                " Choose 2x, or a smaller picture.",
                 side=self.upscale * max(self.width, self.height),
                 most=MAX_UPSCALED_SIDE,
             )

@@ -21,7 +21,7 @@ TEMPLATE: Final = "Template:"  # sd-dynamic-prompts adds the prompt's template b
 
 
 def format_parameters(request: ImageRequest, seed: int, model: str) -> str:
-    """Return the parameters text of an image of ``request``."""
+    """Return the parameters text of an image of ``request``, which ``model`` drew or enlarged."""
     sampler, schedule = _split_schedule(SAMPLER_NAMES[request.sampler])
     settings = {
         "Steps": request.steps,
@@ -31,7 +31,7 @@ def format_parameters(request: ImageRequest, seed: int, model: str) -> str:
         **({"Guidance interval": "{:g}-{:g}".format(*interval)} if (interval := request.guidance_interval) != (0, 1) else {}),
         "Seed": seed,
         "Size": f"{request.width}x{request.height}",
-        "Model": model,
+        **({} if request.by_upscaler else {"Model": model}),  # the model that drew the picture is not known here
         **(_start_settings(request) if request.image and not request.by_upscaler else {}),
         **{f"Branch at {step}": json.dumps(prompt, ensure_ascii=False) for step, prompt in request.branches},
         **(_morph_settings(request) if request.morph_to else {}),
@@ -61,7 +61,9 @@ def _start_settings(request: ImageRequest) -> dict[str, Any]:
 
 
 def _upscale_settings(request: ImageRequest, model: str) -> dict[str, Any]:
-    return {"Hires upscale": request.upscale, "Hires upscaler": model if request.by_upscaler else "Lanczos"}
+    if request.by_upscaler:
+        return {"Postprocess upscale by": request.upscale, "Postprocess upscaler": model}
+    return {"Hires upscale": request.upscale, "Hires upscaler": "Lanczos"}
 
 
 def _morph_settings(request: ImageRequest) -> dict[str, Any]:

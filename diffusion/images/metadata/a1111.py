@@ -17,6 +17,7 @@ EXTENSIONS: Final = {
     "FreeU": "FreeU",
     "Dynamic thresholding enabled": "Dynamic Thresholding",
     "AddNet": "Additional Networks",
+    "Postprocess upscaler": "Upscaler",
 }
 OWN_UPSCALERS: Final = ("", "Lanczos")
 UPSCALES: Final = ("1", "2", "4", "1.0", "2.0", "4.0")

@@ -52,7 +52,7 @@ async def test_engine_writes_what_enlarged_a_picture_into_its_file(model):
     assert picture.size == (400, 200)
     assert picture.resize((200, 100), Image.Resampling.NEAREST).tobytes() == request.image.tobytes()
     assert read_parameters(file)["prompt"] == "a fox"
-    assert b"Hires upscaler: nearest" in file
+    assert b"Postprocess upscale by: 2, Postprocess upscaler: nearest" in file and b"Model:" not in file
 
 
 async def test_price_of_an_enlargement_follows_its_tiles(model):

@@ -43,6 +43,7 @@ def test_parse_recipe_splits_prompts_from_settings(head, prompt, negative, below
     [
         ("", ()),
         (f"ControlNet 0: {UNIT}, ControlNet 1: {UNIT}", ("ControlNet",)),
+        ("Postprocess upscale by: 4, Postprocess upscaler: R-ESRGAN 4x+", ("Upscaler",)),
         ("ControlNet-0 Enabled: True, ControlNet-0 Model: canny [00], ControlNet-1 Model: depth [00]", ("ControlNet",)),
         ("ControlNet 0: Module: canny, Model: control_canny [00], Weight: 1", ("ControlNet",)),
         ('ADetailer model: face_yolov8n.pt, ADetailer prompt: "Model: x, Seed: 9"', ("ADetailer",)),
