@@ -309,6 +309,11 @@ class ImageRequest:
         return edited_size(*self.image.size) if self.is_edit else (self.width, self.height)
 
     @property
+    def serving_model(self) -> str:
+        """The name of the model that serves this request: any can enlarge, so that none is loaded only for that."""
+        return "" if self.by_upscaler else self.model
+
+    @property
     def uses_classifier(self) -> bool:
         """Whether a classifier guides the images."""
         return bool(self.guide_label) and self.label_scale > 0

@@ -161,7 +161,7 @@ class RemoteEngine:
         `InvalidRequestError` if the model or the configured limits do not allow the request, and `QueueFullError`.
         """
         self.config.validate(request)
-        served = self._served_model(request.model)
+        served = self._served_model(request.serving_model)
         served.model.validate(request)
         if time.perf_counter() < self._full_until.get(served.model.url, 0.0):
             raise QueueFullError(QUEUE_FULL, count=self.unfinished)
@@ -203,7 +203,7 @@ class RemoteEngine:
 
         It follows from the steps that the replicas have reported.
         """
-        served = self._served_model(request.model)
+        served = self._served_model(request.serving_model)
         return served.prices.price(Work.of(request, served.model))
 
     def load(self, owner: Hashable = None) -> Load:

@@ -100,7 +100,7 @@ class Engine:
         threads hang.
         """
         self.config.validate(request)
-        lane = self._residents.lane(request.model)
+        lane = self._residents.lane(request.serving_model)
         lane.spec.validate(request)
         if self.hung_threads >= MAX_HUNG_THREADS:
             raise GenerationError(ENGINE_STUCK)
@@ -183,7 +183,7 @@ class Engine:
 
     def price(self, request: ImageRequest) -> float:
         """Return the price of ``request`` in seconds, by what steps have taken so far."""
-        lane = self._residents.lane(request.model)
+        lane = self._residents.lane(request.serving_model)
         return lane.prices.price(Work.of(request, lane.spec))
 
     def load(self, owner: Hashable = None) -> Load:
@@ -286,7 +286,7 @@ class Engine:
             await self._residents.require(lane)
             old = self._residents.default
             self._residents.default = lane
-            for job in [job for job in self._jobs if job.started is None and not job.request.model]:
+            for job in [job for job in self._jobs if job.started is None and not job.request.serving_model]:
                 try:
                     lane.spec.validate(job.request)
                 except InvalidRequestError as error:

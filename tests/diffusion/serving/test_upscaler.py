@@ -55,6 +55,13 @@ async def test_engine_writes_what_enlarged_a_picture_into_its_file(model):
     assert b"Postprocess upscale by: 2, Postprocess upscaler: nearest" in file and b"Model:" not in file
 
 
+async def test_an_enlargement_loads_no_other_model(model):
+    async with Engine(model) as engine:
+        request = wanted(model).replace(model="another one")
+        assert (await engine.submit(request)).images[0].size == (400, 200)
+        assert request.drawn().model == "another one"
+
+
 async def test_price_of_an_enlargement_follows_its_tiles(model):
     async with Engine(model) as engine:
         small, large = wanted(model, 96, 96), wanted(model, 192, 192)
