@@ -40,11 +40,13 @@ from cogs.core.storage.lease import Lease
 from cogs.core.storage.object_store import open_image_store
 from cogs.core.storage.step_journal import StepJournal
 from cogs.core.storage.stores import Stores
+from cogs.models import named
 from diffusion.config import EngineConfig
 from diffusion.errors import DarkroomError, reason_of
 from diffusion.redaction import add_secrets, redact
 from diffusion.request import Limits
 from diffusion.serving.interface import ImageEngine
+from diffusion.serving.offers import Offer
 
 log = logging.getLogger(__name__)
 NO_TOKEN = (
@@ -130,6 +132,8 @@ class Darkroom(commands.AutoShardedBot):
         self.service.personal_data.erasure.max_days = self.config.requests_max_days
         self.service.rules.limits = _member_limits(self.config)
         self.service.builder.custom_styles = styles
+        if "models" in applied:
+            self.service.background.start(engine.offer(offers_of(self.config)))
         if "log_level" in applied:
             logging.getLogger().setLevel(self.config.log_level)
         return applied, [name for name in changed if name not in RELOADABLE]
@@ -169,6 +173,35 @@ def load_model(config: Config, name: str) -> tuple[Any, Any]:
     return model, load_safety_check(source, config.safety_model, unsafe, config.safety_threshold, config.device)
 
 
+def describe_model(config: Config, name: str) -> tuple[Any, int]:
+    """Describe the model ``name`` without its weights: what it accepts, and its bytes of memory.
+
+    Raises `ModelLoadError`.
+    """
+    import torch
+
+    from diffusion.loading.embeddings import add_embeddings
+    from diffusion.loading.lora_sources import find_lora_sources
+    from diffusion.loading.memory import model_bytes
+    from diffusion.loading.model import describe_model
+
+    source = None if name == EMBEDDED_MODEL else name
+    dtype = getattr(torch, config.dtype) if config.dtype else None
+    model = describe_model(source, config.device, dtype, vae=config.vae)
+    if config.embeddings:
+        add_embeddings(model, config.embeddings)
+    model.offer_loras(find_lora_sources(config.loras), config.loras_max_bytes)
+    return model, model_bytes(model)
+
+
+def offers_of(config: Config) -> dict[str, Offer]:
+    """Return the models that members can choose, by the names that they read."""
+    return {
+        named(source): Offer(partial(load_model, config, source), partial(describe_model, config, source))
+        for source in config.model_names
+    }
+
+
 def build_engine(config: Config) -> ImageEngine:
     """Load the first model of ``config`` and build the engine that draws with it.
 
@@ -180,16 +213,18 @@ def build_engine(config: Config) -> ImageEngine:
         max_waiting=config.max_waiting,
         max_waiting_seconds=config.max_waiting_seconds,
         limits=_limits(config),
+        models_max_bytes=config.models_max_bytes,
         compile=config.compile,
     )
+    name = named(config.model_names[0])
     if config.engine:
         from diffusion.cluster.remote import RemoteEngine
 
-        return RemoteEngine(model, engine_config, check)
+        return RemoteEngine(model, engine_config, check, name=name)
 
     from diffusion.serving.engine import Engine
 
-    return Engine(model, engine_config, check)
+    return Engine(model, engine_config, check, name=name)
 
 
 def _limits(config: Config) -> Limits:
@@ -231,6 +266,7 @@ async def open_service(config: Config, folder: Path) -> AsyncIterator[Generation
         image_store = await asyncio.to_thread(open_image_store, location, config.data_max_bytes, config.data_max_days)
         database = await opened.enter_async_context(Database(url))
         engine = await opened.enter_async_context(build_engine(config))
+        await engine.offer(offers_of(config))
         service = GenerationService(
             engine,
             Stores.of(database, image_store, Lease(database, process_name), _step_journal(folder, process_name)),

@@ -30,14 +30,14 @@ class EditCog(commands.Cog):
 
     @app_commands.command()
     @app_commands.describe(image="The picture to change", prompt="What to change, such as: make it night")
-    @shared_options("size", "steps", "guidance", "seed", "count", "private", "spoiler")
+    @shared_options("model", "size", "steps", "guidance", "seed", "count", "private", "spoiler")
     async def edit(self, interaction: Interaction, image: discord.Attachment, prompt: Prompt, options: Options) -> None:
         """Change an attached picture by words."""
-        builder = self.service.builder
         parsed = parse_prompt(prompt)
         if "style" not in parsed.flags:
             options = replace(options, style=NO_STYLE)  # a preferred style would change the picture, too
         asked = Context.of(interaction)
+        builder = self.service.builder.of(asked, parsed, options)
         builder.check(asked, parsed, options, is_edit=True)
         context = await confirm_variants(asked, parsed, options.count) if len(parsed.variants) > 1 else asked
         if context is None:

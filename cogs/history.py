@@ -140,6 +140,7 @@ def entry_text(creation: Creation, language: str, gone: bool) -> str:
         discord.utils.format_dt(creation.created, "R"),
         say(language, "seed {seeds}", seeds=request.get("seed")),
         *([say(language, FRAME_COUNT if request.get("morph_to") else PICTURE_COUNT, count=count)] if count > 1 else []),
+        *([say(language, "model {name}", name=render.escape(request["model"]))] if request.get("model") else []),
         *(
             say(language, "LoRA {name} {weight}", name=render.escape(name), weight=f"{weight:g}")
             for name, weight in request.get("loras", ())

@@ -74,7 +74,8 @@ class AgainButton(PersistentButton, name="again"):
         async def prepare() -> ImageRequest:
             settings, _ = await _adapt(context, Recipe(**json.loads(await download(file, MAX_RECIPE_BYTES))))
             prompts = {field: clean(settings[field]) for field in PROMPT_FIELDS}
-            return service.engine.model.request(**settings | prompts, seed=random_seed())
+            model = service.engine.model_of(settings.get("model", ""))
+            return model.request(**settings | prompts, seed=random_seed())
 
         origin = Origin(creation, uses_source=False)
         await service.accept(context, prepare, spoiler=hides_any(file) or None, origin=origin)
@@ -128,8 +129,15 @@ async def _read(context: Context, file: PostedFile, creation: Creation | None) -
 
 
 async def _adapt(context: Context, recipe: Recipe) -> tuple[dict[str, Any], list[Text]]:
-    """Return the settings for the present model, and what differs from the recipe."""
-    return await asyncio.to_thread(adapt, recipe, context.interaction.client.service.engine.model, context.limits)
+    """Return the settings for the model of the recipe, or else the present one, and what differs from the recipe."""
+    engine = context.interaction.client.service.engine
+    known = {"": engine.model, **engine.models}
+    name = recipe.settings.get("model") or ""
+    if not name or name not in known:
+        drew = recipe.model
+        name = next((name for name, model in known.items() if drew and drew in (name, model.name)), "")
+    settings, notes = await asyncio.to_thread(adapt, recipe, known[name], context.limits)
+    return (settings | {"model": name} if name else settings), notes
 
 
 def recipe_text(recipe: Recipe, notes: list[str], language: str = ENGLISH) -> str:

@@ -28,6 +28,7 @@ class ImagineCog(commands.Cog):
     @app_commands.command()
     @app_commands.describe(prompt=PROMPT_DESCRIPTION)
     @shared_options(
+        "model",
         "style",
         "negative",
         "size",
@@ -48,14 +49,15 @@ class ImagineCog(commands.Cog):
         """Draw a picture from a text."""
         parsed = parse_prompt(prompt, options.negative)
         asked = Context.of(interaction)
-        request = self.service.builder.build(asked, parsed, options)
+        builder = self.service.builder.of(asked, parsed, options)
+        request = builder.build(asked, parsed, options)
         context = await confirm_variants(asked, parsed, options.count) if len(parsed.variants) > 1 else asked
         if context is None:
             return
         await self.service.accept(context, request, private=options.private, spoiler=options.spoiler)
-        notes = self.service.builder.notes(parsed)
+        notes = builder.notes(parsed)
         if request.loras:
-            notes += self.service.builder.lora_notes(request)
+            notes += builder.lora_notes(request)
         if notes:
             await send_notes(context, notes)
 

@@ -46,7 +46,7 @@ class InpaintCog(commands.Cog):
         mask="Another picture, white where this one is redrawn",
         region="The part to redraw, such as left, or x,y,width,height in percent",
     )
-    @shared_options("style", "negative", "quality", "steps", "guidance", "seed", "count", "lora", "private", "spoiler")
+    @shared_options("model", "style", "negative", "quality", "steps", "guidance", "seed", "count", "lora", "private", "spoiler")
     async def inpaint(
         self,
         interaction: Interaction,
@@ -64,8 +64,9 @@ class InpaintCog(commands.Cog):
             if mask and region:
                 raise InvalidRequestError("mask", TWO_MASKS)
             box = parse_region(region) if region else None
+        builder = self.service.builder.of(asked, parsed, options)
         with problems.collect():
-            self.service.builder.check(asked, parsed, options)
+            builder.check(asked, parsed, options)
         problems.report()
         context = await confirm_variants(asked, parsed, options.count) if len(parsed.variants) > 1 else asked
         if context is None:
@@ -73,13 +74,13 @@ class InpaintCog(commands.Cog):
 
         async def prepare() -> ImageRequest:
             picture, hole = await _fetch_with_mask(image, mask, box)
-            width, height = self.service.builder.fit_aspect(picture.size, context.limits)
+            width, height = builder.fit_aspect(picture.size, context.limits)
             picture, hole = await asyncio.to_thread(fit_and_fill, picture, hole, width, height)
             size = {"width": width, "height": height}
-            return self.service.builder.build(context, parsed, options, image=picture, mask=hole, **size)
+            return builder.build(context, parsed, options, image=picture, mask=hole, **size)
 
         await self.service.accept(context, prepare, private=options.private, spoiler=hides_any(image, mask) or options.spoiler)
-        if notes := self.service.builder.notes(parsed):
+        if notes := builder.notes(parsed):
             await send_notes(context, notes)
 
     @inpaint.autocomplete("region")

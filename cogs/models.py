@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from bot import Darkroom
 
 log = logging.getLogger(__name__)
+OTHERS = N_("Choose another for a picture by the option `model`, or for all of yours with `/settings mine`: {models}.")
 LOADING = N_("Loading `{model}`. I draw with `{drawing}` until it is ready…")
 
 
@@ -60,7 +61,7 @@ class ModelsCog(commands.Cog):
     def _overview_text(self, language: str) -> str:
         lines = [say(language, "`{model}` is in use.", model=named(self.drawing))]
         if others := [f"`{named(source)}`" for source in self.bot.config.model_names if source != self.drawing]:
-            lines.append(say(language, "The bot's operator can choose another: {models}.", models=", ".join(others)))
+            lines.append(say(language, OTHERS, models=", ".join(others)))
         return "\n".join(lines)
 
     def _source(self, model: str) -> str:
@@ -103,7 +104,7 @@ class ModelsCog(commands.Cog):
 
     async def _load(self, source: str) -> None:
         try:
-            await self.service.engine.switch(partial(self.bot.load_model, source))
+            await self.service.engine.switch(partial(self.bot.load_model, source), named(source))
         except Exception as error:
             log.warning("the model %s cannot be used: %s", source, error)
             raise

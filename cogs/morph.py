@@ -39,7 +39,20 @@ class MorphCog(commands.Cog):
     )
     @app_commands.choices(kind=ANIMATION_CHOICES)
     @shared_options(
-        *("style", "negative", "size", "quality", "steps", "guidance", "sampler", "seed", "lora", "private", "spoiler"),
+        *(
+            "model",
+            "style",
+            "negative",
+            "size",
+            "quality",
+            "steps",
+            "guidance",
+            "sampler",
+            "seed",
+            "lora",
+            "private",
+            "spoiler",
+        ),
     )
     async def morph(
         self,
@@ -58,7 +71,7 @@ class MorphCog(commands.Cog):
             raise InvalidRequestError("morph_to", "The second prompt is empty. Please say what the picture should become.")
         if len(first.variants) > 1 or len(last.variants) > 1:
             raise InvalidRequestError("morph_to", "A morph needs two plain prompts. Please choose instead of {…|…}.")
-        builder = self.service.builder
+        builder = self.service.builder.of(context, first, options)
         problems = Problems()
         count = frames or min(DEFAULT_FRAMES, context.limits.frames)
         with problems.collect():
@@ -71,7 +84,7 @@ class MorphCog(commands.Cog):
         loras = join_loras(request.loras, target.loras)
         request = request.replace(morph_to=target.prompt, count=count, animation=kind, loras=loras)
         await self.service.accept(context, request, private=options.private, spoiler=options.spoiler)
-        if notes := self.service.builder.notes(first, last):
+        if notes := builder.notes(first, last):
             await send_notes(context, notes)
 
 

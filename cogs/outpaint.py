@@ -40,7 +40,7 @@ class OutpaintCog(commands.Cog):
         share="How much to add, as a share of the picture: 0.5 adds half",
     )
     @app_commands.choices(direction=[Choice(name=name, value=name) for name in DIRECTIONS])
-    @shared_options("style", "negative", "quality", "steps", "guidance", "seed", "count", "lora", "private", "spoiler")
+    @shared_options("model", "style", "negative", "quality", "steps", "guidance", "seed", "count", "lora", "private", "spoiler")
     async def outpaint(
         self,
         interaction: Interaction,
@@ -51,9 +51,9 @@ class OutpaintCog(commands.Cog):
         share: Range[float, 0.1, 1.0] = DEFAULT_SHARE,
     ) -> None:
         """Continue a picture beyond its edges."""
-        builder = self.service.builder
         parsed = parse_prompt(prompt, options.negative)
         asked = Context.of(interaction)
+        builder = self.service.builder.of(asked, parsed, options)
         builder.check(asked, parsed, options)
         context = await confirm_variants(asked, parsed, options.count) if len(parsed.variants) > 1 else asked
         if context is None:
@@ -62,7 +62,7 @@ class OutpaintCog(commands.Cog):
         async def prepare() -> ImageRequest:
             picture = await fetch_image(image)
             width, height = builder.fit_aspect(grow(picture.size, direction, share), context.limits)
-            cell = self.service.engine.model.latent_factor
+            cell = builder.model.latent_factor
             canvas, hole = await asyncio.to_thread(
                 extend_canvas, picture, direction, share=share, size=(width, height), cell=cell
             )
@@ -71,7 +71,7 @@ class OutpaintCog(commands.Cog):
             return request.replace(start_step=start_step_for(CONTINUITY, request.steps))
 
         await self.service.accept(context, prepare, private=options.private, spoiler=hides_any(image) or options.spoiler)
-        if notes := self.service.builder.notes(parsed):
+        if notes := builder.notes(parsed):
             await send_notes(context, notes)
 
 

@@ -39,7 +39,7 @@ class SimilarCog(commands.Cog):
         similarity="How much of the picture to keep: 0 nearly nothing, 1 nearly everything",
         start_step="The step to start from, instead of a similarity",
     )
-    @shared_options("style", "size", "steps", "guidance", "seed", "count", "lora", "private", "spoiler")
+    @shared_options("model", "style", "size", "steps", "guidance", "seed", "count", "lora", "private", "spoiler")
     async def similar(
         self,
         interaction: Interaction,
@@ -56,9 +56,10 @@ class SimilarCog(commands.Cog):
         with problems.collect():
             if similarity is not None and start_step is not None:
                 raise InvalidRequestError("start_step", "Please give a similarity or a start step, not both.")
+        builder = self.service.builder.of(asked, parsed, options)
         with problems.collect():
-            even = replace(options, sampler=self.service.engine.model.even_sampler)
-            checked = self.service.builder.check(asked, parsed, even)
+            even = replace(options, sampler=builder.model.even_sampler)
+            checked = builder.check(asked, parsed, even)
             checked.replace(start_step=start_step or 0)
         problems.report()
         context = await confirm_variants(asked, parsed, options.count) if len(parsed.variants) > 1 else asked
@@ -70,7 +71,7 @@ class SimilarCog(commands.Cog):
             return request if start_step is None else request.replace(start_step=start_step)
 
         await self.service.accept(context, prepare, private=options.private, spoiler=hides_any(image) or options.spoiler)
-        if notes := self.service.builder.notes(parsed):
+        if notes := builder.notes(parsed):
             await send_notes(context, notes)
 
 
@@ -81,9 +82,9 @@ def similar_request(
 
     Raises `InvalidRequestError`.
     """
-    builder = context.interaction.client.service.builder
+    builder = context.interaction.client.service.builder.of(context, parsed, options)
     size = builder.size_like(image, context, parsed, options)
-    request = builder.build(context, parsed, replace(options, sampler=builder.engine.model.even_sampler), image=image, **size)
+    request = builder.build(context, parsed, replace(options, sampler=builder.model.even_sampler), image=image, **size)
     kept = DEFAULT_SIMILARITY if similarity is None else similarity
     return request.replace(start_step=start_step_for(kept, request.steps))
 

@@ -78,6 +78,7 @@ class Config(BaseSettings):
     discord_token: Annotated[SecretStr, AfterValidator(_validate_token)] = SecretStr("")
     model_id: Optional[str] = None
     models: str = ""
+    models_max_gb: Optional[Annotated[float, Field(gt=0)]] = None
     engine: Annotated[str | None, BeforeValidator(_empty_is_none), AfterValidator(_validate_engine)] = None
     engine_secret: SecretStr = SecretStr("")
     hf_token: SecretStr = SecretStr("")
@@ -141,6 +142,11 @@ class Config(BaseSettings):
     def data_max_bytes(self) -> int:
         """The most bytes of images that the bot stores."""
         return int(self.data_max_gb * 1e9)
+
+    @property
+    def models_max_bytes(self) -> int | None:
+        """The most bytes of all loaded models together, None for what the device has."""
+        return int(self.models_max_gb * 1e9) if self.models_max_gb else None
 
     @property
     def loras_max_bytes(self) -> int:

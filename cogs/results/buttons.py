@@ -75,10 +75,11 @@ async def reroll(interaction: Interaction, target: ResultTarget) -> None:
 
 async def more_like_this(interaction: Interaction, target: ResultTarget) -> None:
     """Draw pictures that start from the chosen one."""
-    sampler = interaction.client.service.engine.model.even_sampler
+    engine = interaction.client.service.engine
 
     async def prepare(source: ResultSource) -> ImageRequest:
-        request = (await source.request()).drawn().replace(sampler=sampler)
+        request = (await source.request()).drawn()
+        request = request.replace(sampler=engine.model_of(request.model).even_sampler)
         return img2img(request, await source.picture(target.index), target.index, SIMILARITIES[target.action])
 
     await _accept(interaction, target, prepare, starts_from_picture=True)
@@ -91,10 +92,12 @@ async def upscale(interaction: Interaction, target: ResultTarget) -> None:
 
 def _drawer_at_twice_the_size(interaction: Interaction, target: ResultTarget) -> Prepare:
     limits = Context.of(interaction).limits
-    model = interaction.client.service.engine.model
+    engine = interaction.client.service.engine
 
     async def prepare(source: ResultSource) -> ImageRequest:
-        request = (await source.request()).drawn().replace(sampler=model.even_sampler)
+        request = (await source.request()).drawn()
+        model = engine.model_of(request.model)
+        request = request.replace(sampler=model.even_sampler)
         validate_upscale(request, limits)
         return upscaled(request, await source.picture(target.index), target.index, model.defaults.upscale_start)
 

@@ -84,7 +84,7 @@ class Editor:
 
         await self.service.accept(confirmed, prepare, private=original.private, origin=Origin(original))
         self._drafts.pop(key, None)
-        if notes := self.service.builder.notes(parsed):
+        if notes := self.service.builder.for_model(edited.model).notes(parsed):
             await send_notes(confirmed, notes)
 
     def forget(self, member: int) -> None:

@@ -1,13 +1,13 @@
 """The fields of the settings panel: labels, pages, controls and values."""
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import discord
 
 from cogs.core.i18n.catalogues import say
-from cogs.core.request.options import QUALITY_NAMES
+from cogs.core.request.options import MAX_CHOICES, QUALITY_NAMES
 from cogs.core.request.preferences import LANGUAGE_NAMES, Scope
 from cogs.core.request.prompt import STYLE_LIMIT
 from diffusion.request import SAMPLER_NAMES
@@ -40,6 +40,7 @@ class SettingField:
 
 
 SETTING_FIELDS: Final = {
+    "model": SettingField(N_("Model"), N_("The model that draws"), {}),
     "size": SettingField(N_("Size"), N_("Width x height in pixels, such as 512x768")),
     "quality": SettingField(N_("Quality"), N_("How much time to spend, unless steps and sampler are set"), QUALITY_NAMES),
     "steps": SettingField(N_("Steps"), N_("1 to 150: more is finer and slower")),
@@ -63,7 +64,7 @@ SETTING_FIELDS: Final = {
     "roles": SettingField(N_("Roles"), N_("Who may make pictures; none: everyone"), mentions="<@&{}>", unset_text=N_("all")),
 }
 PREFERENCE_PAGES: Final = {
-    "quality": ("quality",),  # a form has room for five fields
+    "quality": ("model", "quality"),  # a form has room for five fields
     "pictures": ("size", "steps", "guidance", "sampler", "style"),
     "answers": ("private", "spoiler", "language"),
 }
@@ -92,7 +93,7 @@ def value_text(name: str, value: Any, language: str) -> str:
         return say(language, field.unset_text)
     if field.mentions:
         return " ".join(shorten([field.mentions.format(id) for id in value], language))
-    if field.choices:
+    if field.choices is not None:
         return _choice_label(field, _choice_of(field, value), language)
     return discord.utils.escape_markdown(_number_text(value))
 
@@ -105,21 +106,22 @@ def shorten(texts: list[str], language: str) -> list[str]:
     return [*texts[:MAX_SHOWN_MENTIONS], say(language, "… and {count} more", count=more)]
 
 
-def control_of(name: str, value: Any, language: str, samplers: Container[str]) -> Any:
+def control_of(name: str, value: Any, language: str, offered: Mapping[str, Iterable[str]]) -> Any:
     """Return the control in which a form asks for a field, filled in with ``value``.
 
-    It offers the ``samplers`` of the model, and the one that is chosen.
+    Of the fields in ``offered``, it offers these choices, and the one that is chosen.
     """
     field = SETTING_FIELDS[name]
     if field.mentions:
         select: Any = discord.ui.ChannelSelect if name == "channels" else discord.ui.RoleSelect
         defaults = _default_mentions(name, value or ())
         return select(custom_id=name, required=False, min_values=0, max_values=MAX_MENTIONS, default_values=defaults)
-    if field.choices:
+    if field.choices is not None:
         chosen = UNSET if value is None else _choice_of(field, value)
         labels = {UNSET: say(language, NOT_SET)}
-        offered = [key for key in field.choices if name != "sampler" or key in samplers or key == chosen]
-        labels |= {key: _choice_label(field, key, language) for key in offered}
+        known = list(offered.get(name, field.choices))
+        keys = [key for key in field.choices or dict.fromkeys([*known, chosen]) if key in known or key == chosen]
+        labels |= {key: _choice_label(field, key, language) for key in keys[: MAX_CHOICES - 1] if key != UNSET}
         options = [discord.SelectOption(label=label, value=key, default=key == chosen) for key, label in labels.items()]
         return discord.ui.Select(custom_id=name, options=options, required=False)
     return discord.ui.TextInput(
@@ -136,7 +138,7 @@ def entered_value(name: str, control: Any) -> Any:
     field = SETTING_FIELDS[name]
     if field.mentions:
         return tuple(mention.id for mention in control.values) or None
-    if field.choices:
+    if field.choices is not None:
         chosen = control.values[0] if control.values else UNSET
         if chosen == UNSET:
             return None
@@ -147,13 +149,13 @@ def entered_value(name: str, control: Any) -> Any:
 def _choice_label(field: SettingField, key: str, language: str) -> str:
     """Return the label of a choice.
 
-    Languages and samplers have the same names in every language.
+    Languages, samplers and models have the same names in every language.
     """
     if field.choices is YES_NO:
         return say(language, YES_NO[key])
     if field.choices is QUALITY_NAMES:
         return say(language, QUALITY_NAMES[key])
-    return (field.choices or {})[key]
+    return (field.choices or {}).get(key, key)
 
 
 def _choice_of(field: SettingField, value: Any) -> str:

@@ -1,6 +1,6 @@
 """The panel of /settings: its text, and a form for each page."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal
 
 import discord
@@ -12,7 +12,7 @@ from cogs.core.messages.message import NO_MENTIONS
 from cogs.core.policy.context import Context
 from cogs.core.request.options import parse_size
 from cogs.core.request.preferences import MAXIMA, Preferences, Scope, layered
-from cogs.core.request.prompt import clean
+from cogs.core.request.prompt import STYLE_LIMIT, clean
 from cogs.core.storage.preferences import scopes_of
 from cogs.core.types import Interaction
 from cogs.settings.fields import (
@@ -26,10 +26,11 @@ from cogs.settings.fields import (
     value_text,
 )
 from diffusion.errors import DarkroomError, InvalidRequestError, Problems
-from diffusion.request import SAMPLER_NAMES, ImageRequest
+from diffusion.request import ImageRequest
 from diffusion.serving.interface import ImageEngine
 from diffusion.text import N_
 
+NOTHING_OFFERED: Final[Mapping[str, Iterable[str]]] = {}
 SERVERS_ONLY: Final = N_("Only servers have these settings. Here you can use `/settings mine`.")
 MANAGERS_ONLY: Final = N_("You need the permission Manage Server to do that. For yourself there is `/settings mine`.")
 ORIGINS: Final = {Scope.MEMBER: N_("yours"), Scope.CHANNEL: N_("of this channel"), Scope.SERVER: N_("of this server")}
@@ -53,9 +54,11 @@ class SettingsPageButton(PersistentButton, name="settings"):
         service = interaction.client.service
         preferences = service.preference_store.get(self.scope, subject)
         language = Context.of(interaction).language
-        samplers = service.engine.model.samplers
+        engine = service.engine
+        samplers = engine.models.get(preferences.model or "", engine.model).samplers
+        offered = {"sampler": samplers, "model": engine.models}
         await interaction.response.send_modal(
-            SettingsPageForm(self.scope, self.page, preferences, language=language, samplers=samplers)
+            SettingsPageForm(self.scope, self.page, preferences, language=language, offered=offered)
         )
 
 
@@ -71,11 +74,11 @@ class SettingsPageForm(Form):
         preferences: Preferences,
         *,
         language: str = ENGLISH,
-        samplers: Container[str] = SAMPLER_NAMES,
+        offered: Mapping[str, Iterable[str]] = NOTHING_OFFERED,
     ) -> None:
         super().__init__(f"{say(language, SCOPE_TITLES[scope])}: {say(language, PAGE_TITLES[page])}")
         self._scope = scope
-        self._controls = {name: control_of(name, getattr(preferences, name), language, samplers) for name in PAGES[scope][page]}
+        self._controls = {name: control_of(name, getattr(preferences, name), language, offered) for name in PAGES[scope][page]}
         for name, control in self._controls.items():
             label = say(language, SETTING_FIELDS[name].label)
             hint = say(language, SETTING_FIELDS[name].hint)
@@ -106,6 +109,8 @@ def _changed(engine: ImageEngine, before: Preferences, values: Mapping[str, Any]
         with problems.collect():
             preferences = preferences.with_(**{name: value})
     with problems.collect():
+        engine.model_of(values.get("model") or "")
+    with problems.collect():
         _validate(engine, preferences)
     problems.report()
     return preferences
@@ -124,12 +129,14 @@ def _validate(engine: ImageEngine, preferences: Preferences) -> None:
     settings = {"width": width, "height": height, "steps": preferences.steps}
     given = {name: value for name, value in settings.items() if value is not None}
     within_limits = {name: value for name, value in given.items() if value <= maxima[name]}
-    least = engine.model.grid
+    model = engine.models.get(preferences.model or "", engine.model)
+    least = model.grid
     plain: dict[str, Any] = {"prompt": "a picture", "width": least, "height": least, "steps": 1}
+    plain["sampler"] = model.defaults.sampler
     with problems.collect():
         ImageRequest(**plain | given).validate_limits(limits)
     with problems.collect():  # without the others, so that no value is reported twice
-        engine.model.validate(ImageRequest(**plain | within_limits))
+        model.validate(ImageRequest(**plain | within_limits))
     problems.report()
 
 
@@ -154,7 +161,7 @@ def panel_message(interaction: Interaction, scope: Scope) -> dict[str, Any]:
     own = [known for known, _ in subjects].index(scope)
     layers = {known: service.preference_store.get(known, subject) for known, subject in subjects[own:]}
     return {
-        "content": panel_text(scope, layers, default_preferences(service), language),
+        "content": panel_text(scope, layers, default_preferences(service, layered(layers.values()).model), language),
         "view": view_of(*(SettingsPageButton(scope, page, language) for page in PAGES[scope])),
         "allowed_mentions": NO_MENTIONS,
     }
@@ -181,15 +188,16 @@ def panel_text(scope: Scope, layers: dict[Scope, Preferences], defaults: Prefere
     return "\n".join([*lines, *shorten(allowances, language)])
 
 
-def default_preferences(service: GenerationService) -> Preferences:
+def default_preferences(service: GenerationService, model_name: str | None = None) -> Preferences:
     """Return the values that apply where nothing is set.
 
-    These are the model's defaults and the operator's limits.
+    These are the defaults of the model called ``model_name``, or else of the default one, and the operator's limits.
     """
-    model = service.engine.model
+    model = service.engine.models.get(model_name or "", service.engine.model)
     limits = service.engine.config.limits
     return Preferences(
         size=f"{model.sample_side}x{model.sample_side}",
+        model=service.engine.model.name[:STYLE_LIMIT] or None,
         quality="standard",
         steps=model.defaults.steps,
         guidance=model.defaults.guidance_scale,

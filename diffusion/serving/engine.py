@@ -15,7 +15,6 @@ from PIL import Image
 from diffusion.config import EngineConfig
 from diffusion.errors import DarkroomError, GenerationError, InvalidRequestError
 from diffusion.families.model import ImageModel
-from diffusion.families.spec import ModelSpec
 from diffusion.request import ImageRequest
 from diffusion.result import Flags, ImageResult
 from diffusion.safety import SafetyCheck, screen
@@ -159,16 +158,16 @@ class Engine:
         self._enqueue(job)
 
     @property
-    def model(self) -> ModelSpec:
+    def model(self) -> ImageModel:
         """What the model accepts that draws by default."""
         return self._residents.default.spec
 
     @property
-    def models(self) -> Mapping[str, ModelSpec]:
+    def models(self) -> Mapping[str, ImageModel]:
         """What the models accept that members can choose, by name."""
         return {name: lane.spec for name, lane in self._residents.offered.items()}
 
-    def model_of(self, name: str) -> ModelSpec:
+    def model_of(self, name: str) -> ImageModel:
         """Return what the model called ``name`` accepts, by default the default one; raises `InvalidRequestError`."""
         return self._residents.lane(name).spec
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from diffusion.errors import InvalidRequestError
-from diffusion.families.spec import ModelSpec
 
 T = TypeVar("T")
 LoadModel = Callable[[], tuple[Any, Any]]  # loads a model and what checks its pictures, both of the engine's own kind
@@ -20,7 +19,7 @@ class Offer:
     """
 
     load: LoadModel
-    describe: Callable[[], tuple[ModelSpec, int]]
+    describe: Callable[[], tuple[Any, int]]
 
 
 def find_name(names: Iterable[str], typed: str) -> str | None:

@@ -10,7 +10,6 @@ from typing import Any
 
 from diffusion.errors import DarkroomError, ModelLoadError
 from diffusion.families.model import ImageModel
-from diffusion.families.spec import ModelSpec
 from diffusion.loading.memory import device_bytes, model_bytes
 from diffusion.safety import SafetyCheck
 from diffusion.serving.forecast import SimulatedLanes
@@ -30,7 +29,7 @@ class Resident(Lane):
     It was ``described`` without its weights, and can be loaded by ``load``. Members can choose it if ``is_offered``.
     """
 
-    described: ModelSpec | None = None
+    described: ImageModel | None = None
     load: LoadModel | None = None
     is_offered: bool = False
     model: ImageModel | None = None
@@ -39,7 +38,7 @@ class Resident(Lane):
     loaded: "asyncio.Future[None] | None" = None  # what `Residents.require` waits for
 
     @property
-    def spec(self) -> ModelSpec:
+    def spec(self) -> ImageModel:
         """What the model accepts."""
         spec = self.model or self.described
         assert spec is not None, "a lane is used once it is described or loaded"

@@ -13,7 +13,9 @@ from cogs.core.policy.context import Context
 from cogs.core.request.options import Options, parse_size
 from cogs.core.request.prompt import ParsedPrompt, clean, expand, prompt_fields, take_loras
 from cogs.core.request.styles import Style, find_style, styles_of_words
-from diffusion.errors import Problems
+from cogs.core.types import Interaction
+from diffusion.errors import InvalidRequestError, Problems
+from diffusion.families.spec import ModelSpec
 from diffusion.lora.tags import Loras, join_loras
 from diffusion.request import (
     MAX_UPSCALED_SIDE,
@@ -24,34 +26,69 @@ from diffusion.request import (
     start_step_for,
 )
 from diffusion.serving.interface import ImageEngine
+from diffusion.serving.offers import find_name
 from diffusion.text import Text
 
 NO_OPTIONS: Final = Options()
+NO_PROMPT: Final = ParsedPrompt("", (), {})
 ANY_IMAGE: Final = Image.new("RGB", (1, 1))  # stands for a picture that was not read yet
 NEGATIVES_JOINER: Final = ", "  # between the negative prompts of a member and of a style
 
 
 class RequestBuilder:
-    """Builds requests for the present model.
+    """Builds requests for the model called ``model_name``, or for those that members choose (`of`).
 
     ``custom_styles`` replace the model's own styles unless they are None.
     """
 
-    def __init__(self, engine: ImageEngine, custom_styles: Mapping[str, Style] | None = None) -> None:
+    def __init__(self, engine: ImageEngine, custom_styles: Mapping[str, Style] | None = None, *, model_name: str = "") -> None:
         self.engine = engine
         self.custom_styles = custom_styles
+        self.model_name = model_name
+
+    @property
+    def model(self) -> ModelSpec:
+        """The model of the requests."""
+        return self.engine.model_of(self.model_name)
+
+    def of(self, context: Context, prompt: ParsedPrompt = NO_PROMPT, options: Options = NO_OPTIONS) -> "RequestBuilder":
+        """Return the builder for the model that a member chose; raises `InvalidRequestError` for one that is not offered.
+
+        A preferred model that is offered no more gives way to the default.
+        """
+        asked = options.model or prompt.flags.get("model")
+        name = asked or context.preferences.model
+        if not name:
+            return self
+        found = find_name(self.engine.models, clean(name))
+        return self if found is None and not asked else self.for_model(found or clean(name))
+
+    def for_model(self, name: str) -> "RequestBuilder":
+        """Return the builder for the model called ``name``; raises `InvalidRequestError` if it is not offered."""
+        self.engine.model_of(name)
+        return RequestBuilder(self.engine, self.custom_styles, model_name=name)
+
+    def while_typing(self, interaction: Interaction) -> "RequestBuilder":
+        """Return the builder for the model that a member has chosen so far, while other options are typed."""
+        try:
+            return self.of(Context.of(interaction), options=Options(model=getattr(interaction.namespace, "model", None)))
+        except InvalidRequestError:
+            return self
 
     @property
     def styles(self) -> Mapping[str, Style]:
         """The styles that members can choose by name."""
-        return self.custom_styles or styles_of_words(self.engine.model.defaults.styles)
+        return self.custom_styles or styles_of_words(self.model.defaults.styles)
 
     def build(self, context: Context, prompt: ParsedPrompt, options: Options = NO_OPTIONS, **fields: Any) -> ImageRequest:
         """Return the request of a member; raises `InvalidRequestError`.
 
         ``fields`` of `ImageRequest` override everything else.
         """
-        model = self.engine.model
+        chosen = self if self.model_name else self.of(context, prompt, options)
+        if chosen is not self:
+            return chosen.build(context, prompt, options, **fields)
+        model = self.model
         preferred = context.preferences.style if prompt.text else None
         style_name = options.style or prompt.flags.get("style") or preferred
         style = None
@@ -87,23 +124,27 @@ class RequestBuilder:
 
         The flags of the prompt override both. Raises `InvalidRequestError`.
         """
+        name = prompt.flags.get("model") or request.model
+        name = find_name(self.engine.models, name) or name
+        if name != self.model_name:
+            return self.for_model(name).edit(context, request, prompt, **fields)
         style_name = prompt.flags.get("style")
         style = self._style(style_name) if style_name else None
-        settings = {"count": request.count_each} | fields | self._flags(prompt, context.limits)
+        settings: dict[str, Any] = {"count": request.count_each, "model": name} | fields | self._flags(prompt, context.limits)
         problems = Problems(list(prompt.errors))
         limits = replace(context.limits, count=context.limits.frames) if request.morph_to else context.limits
         self._replace_invalid(settings, limits, problems)
         start_step = start_step_for(request.start_step / request.steps, settings.get("steps", request.steps))
         with problems.collect():
             edited = request.replace(start_step=start_step, **self._with_prompt(settings, prompt, style))
-            self.engine.model.validate(edited)
+            self.model.validate(edited)
         problems.report()
         return edited
 
     def typed_texts(self, request: ImageRequest) -> list[str]:
         """Return the prompts and the negative prompt of ``request``, without the negative prompt of its style."""
         negative = request.negative_prompt
-        for style in self.styles.values():
+        for style in self.for_model(request.model).styles.values():
             typed = negative.removesuffix(style.negative)
             if typed != negative and (not typed or typed.endswith(NEGATIVES_JOINER)):
                 negative = typed.removesuffix(NEGATIVES_JOINER)
@@ -112,14 +153,14 @@ class RequestBuilder:
 
     def notes(self, *prompts: ParsedPrompt) -> tuple[Text, ...]:
         """Return the notes on ``prompts`` that hold for the model."""
-        is_plain = not self.engine.model.chunk_tokens
+        is_plain = not self.model.chunk_tokens
         notes = [note for prompt in prompts for note in (*prompt.notes, *(prompt.plain_notes if is_plain else ()))]
         return tuple({str(note): note for note in notes}.values())
 
     def lora_notes(self, request: ImageRequest) -> tuple[Text, ...]:
         """Return a note on each LoRA of ``request`` whose trigger words are not in its prompts."""
         typed = " ".join(request.prompts).lower()
-        offered = self.engine.model.loras
+        offered = self.model.loras
         loras = [offered[name] for name, _ in request.loras if name in offered]
         silent = [lora for lora in loras if lora.triggers and not any(word.lower() in typed for word in lora.triggers)]
         return tuple(
@@ -133,7 +174,7 @@ class RequestBuilder:
 
     def fit_aspect(self, aspect: tuple[float, float], limits: Limits) -> tuple[int, int]:
         """Return the size with the ratio ``aspect`` and the area of the model's square."""
-        model = self.engine.model
+        model = self.model
         return limits.shrink_size(*model.size_of(aspect[0] / aspect[1]), model.grid)
 
     def size_like(self, image: Image.Image, context: Context, prompt: ParsedPrompt, options: Options) -> dict[str, int]:
@@ -151,7 +192,7 @@ class RequestBuilder:
         if style:
             text, styled = take_loras(clean(style.apply(text)))
             variants = expand(text)
-            if style.negative and self.engine.model.reads_negative_prompt:
+            if style.negative and self.model.reads_negative_prompt:
                 negatives = (settings.get("negative_prompt"), style.negative)
                 settings = settings | {"negative_prompt": NEGATIVES_JOINER.join(filter(None, negatives))}
         loras = (*styled, *prompt.loras, *settings.get("loras", ()))
@@ -160,7 +201,7 @@ class RequestBuilder:
 
     def _offered(self, loras: Loras) -> Loras:
         """Return ``loras`` by the names that the model offers, in whichever case they were typed; the last of a name counts."""
-        names = {name.lower(): name for name in self.engine.model.loras}
+        names = {name.lower(): name for name in self.model.loras}
         return join_loras(((names.get(name.lower(), name), weight) for name, weight in loras))
 
     def _replace_invalid(self, settings: dict[str, Any], limits: Limits, problems: Problems) -> None:
@@ -168,7 +209,7 @@ class RequestBuilder:
 
         So nothing that follows from them is reported, too.
         """
-        model = self.engine.model
+        model = self.model
         if above := list(limits.find_errors(settings)):
             problems.errors += above
             settings |= {error.field: error.values["most"] for error in above if error.field in settings}
@@ -184,14 +225,14 @@ class RequestBuilder:
 
     def _flags(self, prompt: ParsedPrompt, limits: Limits) -> dict[str, Any]:
         """Return the settings of the prompt's flags by the fields of `ImageRequest`."""
-        flags = {name: value for name, value in prompt.flags.items() if name not in ("style", "aspect")}
+        flags = {name: value for name, value in prompt.flags.items() if name not in ("style", "aspect", "model")}
         if aspect := prompt.flags.get("aspect"):
             flags["width"], flags["height"] = self.fit_aspect(aspect, limits)
         return flags
 
     def _preset(self, quality: str, limits: Limits) -> dict[str, Any]:
         """Return the settings of a chosen quality, with no more steps than allowed."""
-        preset = self.engine.model.defaults.of(quality)
+        preset = self.model.defaults.of(quality)
         return preset | {"steps": min(preset["steps"], limits.steps)}
 
     def _defaults(self, context: Context, style: Style | None) -> dict[str, Any]:
@@ -201,7 +242,7 @@ class RequestBuilder:
         """
         preferred = context.preferences
         limits = context.limits
-        model = self.engine.model
+        model = self.model
         preset = model.defaults.of(preferred.quality or "standard")
         side = model.sample_side
         width, height = parse_size(preferred.size) if preferred.size else (side, side)
@@ -217,4 +258,5 @@ class RequestBuilder:
             "guidance_interval": preset["guidance_interval"],
             "seed": random_seed(),
             "count": 1,
+            "model": self.model_name,
         }

@@ -98,6 +98,8 @@ def settings_line(request: ImageRequest, seeds: Iterable[int], language: str = E
     parts += [say(language, "branched at step {step}", step=step) for step, _ in request.branches[-3:]]
     parts += [say(language, "guidance {scale}", scale=f"{request.guidance_scale:g}"), SAMPLER_NAMES[request.sampler]]
     parts += [say(language, "LoRA {name} {weight}", name=escape(name), weight=f"{weight:g}") for name, weight in request.loras]
+    if request.model:
+        parts.append(say(language, "model {name}", name=escape(request.model)))
     if request.clip_skip > 1:
         parts.append(say(language, "clip skip {layers}", layers=request.clip_skip))
     if request.guide_label:

@@ -137,7 +137,8 @@ class Rules:
             if context.server.words or context.server.expressions:
                 await self._check_words(context, texts(request))
             price = self.engine.price(request)
-            standard = self.engine.price(self.engine.model.request("a picture"))
+            model = self.engine.model_of(request.model)
+            standard = self.engine.price(model.request("a picture", model=request.model))
             self._check_price(member_id, request.count, price, standard)
             charge = max(request.count, math.ceil(price / standard - ROUNDING))
             await self.check_allowance(context, charge, request.count)

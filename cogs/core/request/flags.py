@@ -32,6 +32,7 @@ FLAG_SETTINGS: Final = {
     "guidance": "guidance_scale",
     "sampler": "sampler",
     "style": "style",
+    "model": "model",
     "clip-skip": "clip_skip",
     "repeat": "count",
     "r": "count",
@@ -179,6 +180,10 @@ def _parse_value(name: str, setting: str, value: str) -> Any:
         if value:
             return find_sampler(value)
         raise InvalidRequestError("sampler", "`--{name}` needs one of {known}.", name=name, known=", ".join(SAMPLER_NAMES))
+    if setting == "model":
+        if not 1 <= len(value) <= STYLE_LIMIT:
+            raise InvalidRequestError(setting, "`--{name}` needs the name of a model.", name=name)
+        return value
     if setting in TEXT_SETTINGS:
         if not value or (setting == "style" and len(value) > STYLE_LIMIT):
             raise InvalidRequestError(

@@ -50,6 +50,7 @@ class Options:
     None leaves a choice to the prompt's flags, the style, preferences and the model.
     """
 
+    model: str | None = None
     style: str | None = None
     negative: str | None = None
     size: str | None = None
@@ -89,27 +90,34 @@ class Options:
         return {name: value for name, value in fields.items() if value is not None}
 
 
+async def suggest_models(interaction: Interaction, current: str) -> list[Choice[str]]:
+    """Suggest the models that the engine offers."""
+    return matching_choices(interaction.client.service.engine.models, current)
+
+
 async def suggest_styles(interaction: Interaction, current: str) -> list[Choice[str]]:
     """Suggest styles by name."""
-    return matching_choices(interaction.client.service.builder.styles, current)
+    return matching_choices(_typed(interaction).styles, current)
 
 
 async def suggest_sizes(interaction: Interaction, current: str) -> list[Choice[str]]:
     """Suggest sizes that suit the model."""
     engine = interaction.client.service.engine
-    return size_choices(engine.model, engine.config.limits, current, LANGUAGE_BY_LOCALE.get(interaction.locale, ENGLISH))
+    return size_choices(
+        _typed(interaction).model, engine.config.limits, current, LANGUAGE_BY_LOCALE.get(interaction.locale, ENGLISH)
+    )
 
 
 async def suggest_samplers(interaction: Interaction, current: str) -> list[Choice[str]]:
     """Suggest the samplers of the model."""
     typed = current.lower().strip()
-    titles = {name: SAMPLER_NAMES[name] for name in interaction.client.service.engine.model.samplers}
+    titles = {name: SAMPLER_NAMES[name] for name in _typed(interaction).model.samplers}
     return [Choice(name=title, value=name) for name, title in titles.items() if typed in title.lower()][:MAX_CHOICES]
 
 
 async def suggest_labels(interaction: Interaction, current: str) -> list[Choice[str]]:
     """Suggest the labels that the model's classifier knows."""
-    return matching_choices(interaction.client.service.engine.model.guide_labels, current)
+    return matching_choices(_typed(interaction).model.guide_labels, current)
 
 
 async def suggest_loras(interaction: Interaction, current: str) -> list[Choice[str]]:
@@ -117,21 +125,28 @@ async def suggest_loras(interaction: Interaction, current: str) -> list[Choice[s
 
     They complete the last of the list that the member types.
     """
-    model = interaction.client.service.engine.model
+    model = _typed(interaction).model
     await asyncio.to_thread(model.refresh_loras)
     return lora_choices(model.loras.values(), current)
 
 
 async def look_for_loras(interaction: Interaction, *texts: str | None) -> None:
     """Look for new files of LoRAs, for a moment at most, if ``texts`` of the options or prompts name an unknown one."""
-    model = interaction.client.service.engine.model
-    known = {name.lower() for name in model.loras}
     named = [name for text in filter(None, texts) for name, _ in find_tags(text)[1]]
     with contextlib.suppress(InvalidRequestError):
         named += [name for name, _ in parse_list(texts[0] or "")]
+    if not named:
+        return
+    model = _typed(interaction).model
+    known = {name.lower() for name in model.loras}
     if not known.issuperset(map(str.lower, named)):
         looking = asyncio.create_task(asyncio.to_thread(model.refresh_loras, NEW_LORAS_SECONDS))
         await asyncio.wait([looking], timeout=LOOK_SECONDS)
+
+
+def _typed(interaction: Interaction) -> Any:
+    """Return the `RequestBuilder` for the model that the member has chosen so far."""
+    return interaction.client.service.builder.while_typing(interaction)
 
 
 class SharedOption(NamedTuple):
@@ -144,6 +159,7 @@ class SharedOption(NamedTuple):
 
 
 SHARED: Final = {
+    "model": SharedOption(Range[str, 1, CHOICE_LENGTH], "The model that draws", suggest=suggest_models),
     "style": SharedOption(Range[str, 1, STYLE_LIMIT], "The look, added to the prompt; none: no style", suggest=suggest_styles),
     "negative": SharedOption(Prompt, "What the picture should not show"),
     "size": SharedOption(Range[str, 1, 11], "Width x height in pixels, such as 512x768", suggest=suggest_sizes),

@@ -69,6 +69,7 @@ class Preferences:
     guidance: float | None = None
     sampler: str | None = None
     style: str | None = None
+    model: str | None = None
     quality: str | None = None
     spoiler: bool | None = None
     private: bool | None = None
@@ -105,6 +106,8 @@ class Preferences:
             value = getattr(self, field)
             if value is not None and value not in known:
                 yield InvalidRequestError(field, "The {field} must be one of {known}.", known=", ".join(known))
+        if self.model is not None and not 1 <= len(self.model) <= STYLE_LIMIT:
+            yield InvalidRequestError("model", "There is no model of such a name. Choose one from the list.")
         if self.style is not None and not 1 <= len(self.style) <= STYLE_LIMIT:
             yield InvalidRequestError(
                 "style",
