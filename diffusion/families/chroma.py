@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Final
 
 import torch
 from diffusers import AutoencoderKL, ChromaTransformer2DModel, FlowMatchEulerDiscreteScheduler
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import T5EncoderModel, T5TokenizerFast
 
 from diffusion.families.defaults import Defaults, Preset
@@ -101,6 +101,11 @@ class Chroma(FlowTransformer):
         self.text_encoder = text_encoder.eval().requires_grad_(False)
         self.max_tokens = TOKENS - 1
         self._encode_text = lru_cache(TEXTS_CACHED)(self._encode_text_uncached)
+
+    @property
+    def lora_networks(self) -> Mapping[str, nn.Module]:
+        """The networks whose layers LoRAs may change, by the names of diffusers' parts."""
+        return {"transformer": self.denoiser}
 
     def forget_texts(self) -> None:
         """Forget what `encode` has cached."""

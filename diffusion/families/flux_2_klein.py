@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Final
 
 import torch
 from diffusers import AutoencoderKLFlux2, FlowMatchEulerDiscreteScheduler, Flux2Transformer2DModel
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import Qwen2Tokenizer, Qwen3ForCausalLM
 
 from diffusion.families.defaults import Defaults, Preset
@@ -107,6 +107,11 @@ class Flux2Klein(FlowTransformer):
         self.reads_negative_prompt = not is_distilled
         self.max_tokens = TOKENS - len(self._chat_ids(""))
         self._encode_text = lru_cache(TEXTS_CACHED)(self._encode_text_uncached)
+
+    @property
+    def lora_networks(self) -> Mapping[str, nn.Module]:
+        """The networks whose layers LoRAs may change, by the names of diffusers' parts."""
+        return {"transformer": self.denoiser}
 
     def forget_texts(self) -> None:
         """Forget what `encode` has cached."""

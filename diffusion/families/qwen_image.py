@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Final
 
 import torch
 from diffusers import AutoencoderKLQwenImage, FlowMatchEulerDiscreteScheduler, QwenImageTransformer2DModel
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import pad
 from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
 
@@ -121,6 +121,11 @@ class QwenImage(FlowTransformer):
 
     def _latent_cells(self, vae: Any) -> tuple[int, int]:
         return 2 ** len(vae.config.temperal_downsample), vae.config.z_dim
+
+    @property
+    def lora_networks(self) -> Mapping[str, nn.Module]:
+        """The networks whose layers LoRAs may change, by the names of diffusers' parts."""
+        return {"transformer": self.denoiser}
 
     def forget_texts(self) -> None:
         """Forget what `encode` has cached."""

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Final
 
 import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, ZImageTransformer2DModel
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import pad
 from transformers import Qwen2Tokenizer, Qwen3Model
 
@@ -106,6 +106,11 @@ class ZImage(FlowTransformer):
         self._rotations(torch.zeros(1, 1, AXES, dtype=torch.long, device=self.device))  # fills a cache that no graph may fill
         self.max_tokens = TOKENS - len(self._chat_ids(""))
         self._encode_text = lru_cache(TEXTS_CACHED)(self._encode_text_uncached)
+
+    @property
+    def lora_networks(self) -> Mapping[str, nn.Module]:
+        """The networks whose layers LoRAs may change, by the names of diffusers' parts."""
+        return {"transformer": self.denoiser}
 
     def forget_texts(self) -> None:
         """Forget what `encode` has cached."""

@@ -42,10 +42,13 @@ FAMILY_NAMES: Final = {
     "wan": "Wan",
     "hunyuan": "HunyuanVideo",
 }
-FAMILY_LAYERS: Final = {  # by a part of a tensor's name
+FAMILY_LAYERS: Final = {  # by a part of a tensor's name; the first that fits counts
+    "FLUX.2": re.compile(r"to_qkv_mlp_proj|double_stream_modulation|single_stream_modulation"),
+    "Chroma": re.compile(r"distilled_guidance_layer"),
+    "Qwen-Image": re.compile(r"transformer_blocks[._]\d+[._](img|txt)_(mlp|mod)"),
     "FLUX.1": re.compile(r"double_blocks|single_transformer_blocks|single_blocks"),
     "Stable Diffusion 3": re.compile(r"joint_blocks|transformer_blocks[._]\d+[._]attn[._]add_k_proj"),
-    "Z-Image": re.compile(r"noise_refiner|context_refiner"),
+    "Z-Image": re.compile(r"noise_refiner|context_refiner|layers[._]\d+[._](attention|feed_forward|adaLN_modulation)[._]"),
     "Stable Diffusion XL": re.compile(r"lora_te2_|text_encoder_2\.|input_blocks_[78]_1_|[._]transformer_blocks[._][2-9]"),
 }
 CROSS_ATTENTION: Final = re.compile(r"attn2[._](?:processor[._])?to_[kv]\b|attn2[._](?:processor[._])?to_[kv][._]")

@@ -11,7 +11,7 @@ from typing import Final
 
 from diffusion.lora.header import DAMAGED, Header, LoraError
 from diffusion.lora.kinds import family_of, foreign_kind
-from diffusion.lora.original_names import flux_names, original_name
+from diffusion.lora.original_names import original_layers, original_name
 from diffusion.text import N_, Text
 
 UNET: Final = "unet"
@@ -85,7 +85,7 @@ class LayerIndex:
                 for alias in _aliases(network, module, layers_per_block):
                     self._modules[network, alias] = (module,)
             if network == TRANSFORMER:
-                originals = flux_names(modules).items()
+                originals = original_layers(modules).items()
                 self._modules |= {(network, name.replace(".", "_")): joined for name, joined in originals}
 
     def match(self, name: str, header: Header) -> list[LayerFile]:
@@ -136,7 +136,7 @@ class LayerIndex:
 
     def _other_family(self, name: str, header: Header) -> Text | None:
         other = family_of(header)
-        if other in ("", self.family):
+        if not other or self.family.startswith(other):  # of FLUX.2, klein is one kind
             return None
         return Text(OTHER_FAMILY, name=name, other=other, family=self.family)
 

@@ -1,4 +1,4 @@
-"""The names of layers in the original code of Stable Diffusion XL's UNet and of FLUX.1, which files have."""
+"""The names of layers in the original code of Stable Diffusion XL's UNet and of some transformers, which files have."""
 
 import re
 from collections.abc import Collection
@@ -49,32 +49,52 @@ def original_name(module: str, layers_per_block: int) -> str:
     return f"{place}.{number}.{0 if kind == 'resnets' else 1}.{rest}"
 
 
-# Layers of FLUX.1 by block of diffusers and of the original code, where one layer makes the outputs of several.
-FLUX_BLOCKS: Final = {
-    ("transformer_blocks", "double_blocks"): {
-        "img_attn.qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
-        "img_attn.proj": ("attn.to_out.0",),
-        "img_mlp.0": ("ff.net.0.proj",),
-        "img_mlp.2": ("ff.net.2",),
-        "img_mod.lin": ("norm1.linear",),
-        "txt_attn.qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
-        "txt_attn.proj": ("attn.to_add_out",),
-        "txt_mlp.0": ("ff_context.net.0.proj",),
-        "txt_mlp.2": ("ff_context.net.2",),
-        "txt_mod.lin": ("norm1_context.linear",),
-    },
-    ("single_transformer_blocks", "single_blocks"): {
-        "linear1": ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp"),
-        "linear2": ("proj_out",),
-        "modulation.lin": ("norm.linear",),
-    },
+Z_IMAGE_ATTENTION: Final = {
+    "attention.qkv": ("attention.to_q", "attention.to_k", "attention.to_v"),
+    "attention.out": ("attention.to_out.0",),
 }
+# Layers by block of diffusers and of the original code, where one layer makes the outputs of several. Those of FLUX.2 and of
+# Chroma are named as those of FLUX.1, but some stand for others.
+BLOCKS: Final[tuple[dict[tuple[str, str], dict[str, tuple[str, ...]]], ...]] = (
+    {
+        ("transformer_blocks", "double_blocks"): {
+            "img_attn.qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
+            "img_attn.proj": ("attn.to_out.0",),
+            "img_mlp.0": ("ff.net.0.proj",),
+            "img_mlp.2": ("ff.net.2",),
+            "img_mod.lin": ("norm1.linear",),
+            "txt_attn.qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
+            "txt_attn.proj": ("attn.to_add_out",),
+            "txt_mlp.0": ("ff_context.net.0.proj",),
+            "txt_mlp.2": ("ff_context.net.2",),
+            "txt_mod.lin": ("norm1_context.linear",),
+        },
+        ("single_transformer_blocks", "single_blocks"): {
+            "linear1": ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp"),
+            "linear2": ("proj_out",),
+            "modulation.lin": ("norm.linear",),
+        },
+    },
+    {  # FLUX.2
+        ("transformer_blocks", "double_blocks"): {
+            "img_mlp.0": ("ff.linear_in",),
+            "img_mlp.2": ("ff.linear_out",),
+            "txt_mlp.0": ("ff_context.linear_in",),
+            "txt_mlp.2": ("ff_context.linear_out",),
+        },
+        ("single_transformer_blocks", "single_blocks"): {
+            "linear1": ("attn.to_qkv_mlp_proj",),
+            "linear2": ("attn.to_out",),
+        },
+    },
+    {(block, block): Z_IMAGE_ATTENTION for block in ("layers", "noise_refiner", "context_refiner")},  # Z-Image
+)
 
 
-def flux_names(modules: Collection[str]) -> dict[str, tuple[str, ...]]:
-    """Return the ``modules`` of FLUX.1 that each layer of the original code stands for."""
+def original_layers(modules: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """Return the ``modules`` of a transformer that each layer of the original code stands for."""
     found = {}
-    for (block, original), layers in FLUX_BLOCKS.items():
+    for (block, original), layers in (item for blocks in BLOCKS for item in blocks.items()):
         numbers = {int(module.split(".")[1]) for module in modules if module.startswith(f"{block}.")}
         for number in numbers:
             for name, parts in layers.items():

@@ -8,7 +8,7 @@ import torch
 from diffusers import FluxPipeline
 from safetensors.torch import load_file, save_file
 
-from diffusion.lora.original_names import flux_names
+from diffusion.lora.original_names import original_layers
 from diffusion.lora.weights import read_weights
 from diffusion.request import ImageRequest
 from diffusion.sampling.trajectory import denoise_all
@@ -34,7 +34,7 @@ def joined(flux):
     transformer = flux["transformer"]
     generator = torch.Generator().manual_seed(1)
     changes = {}
-    for name, modules in flux_names([name for name, _ in transformer.named_modules()]).items():
+    for name, modules in original_layers([name for name, _ in transformer.named_modules()]).items():
         weights = [transformer.get_submodule(module).weight for module in modules]
         outputs = sum(len(weight) for weight in weights)
         down, up = torch.randn(4, weights[0].shape[1], generator=generator), torch.randn(outputs, 4, generator=generator)
