@@ -52,22 +52,18 @@ class Answer:
     sentence: str = ""
     source: PictureFile | None = None
 
-    @property
-    def attached(self) -> tuple[PictureFile, ...]:
-        """All files that are uploaded with the message."""
-        return (*self.pictures, self.source) if self.source else self.pictures
-
     def fits(self, limit: int) -> bool:
         """Return whether the files can be sent together.
 
         Each may have ``limit`` bytes (0: unknown), and all together those of one request.
         """
-        sizes = [len(picture.data) for picture in self.attached]
+        sizes = [len(each.data) for each in (*self.pictures, self.source) if each]
         return sum(sizes) <= MAX_REQUEST_BYTES and max(sizes, default=0) <= (limit or MAX_REQUEST_BYTES)
 
     def files(self) -> list[discord.File]:
         """Return fresh files for one attempt at posting; discord.py can send each one once."""
-        return [discord.File(io.BytesIO(each.data), each.name, description=each.description) for each in self.attached]
+        attached = [each for each in (*self.pictures, self.source) if each]
+        return [discord.File(io.BytesIO(each.data), each.name, description=each.description) for each in attached]
 
     def edit(self) -> dict[str, Any]:
         """Return the options of one attempt to edit a message into this one."""

@@ -26,7 +26,7 @@ def result(count):
 
 
 def size_of(answer):
-    return sum(len(picture.data) for picture in answer.attached)
+    return sum(len(picture.data) for picture in answer.pictures)
 
 
 @pytest.mark.parametrize(("count", "fits"), [(3, True), (4, False)])
