@@ -22,7 +22,7 @@ from cogs.core.messages.attachments import fetched_names
 from cogs.core.messages.byte_budget import PICTURE_BYTES
 from cogs.core.messages.delivery import Delivery
 from cogs.core.messages.http_errors import DISCORD_ERRORS, ErrorKind, classify
-from cogs.core.messages.interactions import expect_visibility
+from cogs.core.messages.interactions import IS_PRIVATE
 from cogs.core.messages.message import NO_MENTIONS
 from cogs.core.messages.routes import token_note
 from cogs.core.messages.views import ResultAction, TimelapseRow
@@ -182,7 +182,7 @@ class GenerationService:
             if self.closed_reason:
                 raise DarkroomError(self.closed_reason)
             creation = self._new_creation(context, private, spoiler, origin.creation if origin else None)
-            expect_visibility(context.interaction, creation.private)
+            context.interaction.extras[IS_PRIVATE] = creation.private
             if origin:
                 await self.origin_rules.check(context, origin, creation.private)
             is_stored = False

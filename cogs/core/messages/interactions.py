@@ -23,6 +23,7 @@ from diffusion.errors import DarkroomError
 log = logging.getLogger(__name__)
 ACKNOWLEDGE_SECONDS = 1.5
 INTERACTION_SECONDS: Final = 840.0  # of the 900 s that a token lives
+IS_PRIVATE: Final = "is_private"  # the key in `Interaction.extras` of whether the member alone will see the answer
 SUGGESTION_SECONDS = 2.0  # there is nothing to wait for once the member types on
 
 
@@ -38,12 +39,6 @@ def begin_deadline(interaction: Interaction, *, edits_message: bool = False, is_
     waits_until.set(asyncio.get_running_loop().time() + INTERACTION_SECONDS)
     internals: Any = interaction
     internals._cs_response = PatientResponse(interaction, edits_message, is_public)  # what `Interaction.response` returns
-
-
-def expect_visibility(interaction: Interaction, private: bool) -> None:
-    """Declare whether the member alone will see the answer, before it is known."""
-    if isinstance(interaction.response, PatientResponse):
-        interaction.response.is_private = private
 
 
 @dataclass(frozen=True)
@@ -77,6 +72,7 @@ class PatientResponse(discord.InteractionResponse[Any]):
         async with self._lock:
             if self.is_done():
                 return
+            self.is_private = self._interaction.extras.get(IS_PRIVATE, self.is_private)
             try:
                 if self._edits_message:
                     await super().defer()
