@@ -15,7 +15,7 @@ from diffusion.images.io import read_image
 from diffusion.images.masks import fit_and_fill, read_mask
 from diffusion.lora.tags import take_tags
 from diffusion.redaction import add_secrets, redact, secrets_of
-from diffusion.request import SAMPLER_NAMES, UPSCALES, ImageRequest, random_seed, start_step_for
+from diffusion.request import SAMPLER_NAMES, UPSCALES, ImageRequest, Limits, random_seed, start_step_for
 from diffusion.result import ImageResult
 
 # torch takes seconds to import, so `--help` and mistakes in the options come before it.
@@ -35,6 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--vae", metavar="PATH_OR_ID", help="autoencoder for a model in one file that has none")
     parser.add_argument("--image", type=Path, help="image to start from")
     parser.add_argument("--similarity", type=float, default=0.4, help="how much of that image to keep, 0 to 1 (0.4)")
+    parser.add_argument("--edit", action="store_true", help="change --image as the prompt says, with a model that edits")
     parser.add_argument("--mask", type=Path, help="image that is white where --image is drawn anew")
     parser.add_argument("--morph-to", default="", metavar="TEXT", help="second prompt of an animation (WebP)")
     parser.add_argument("--frames", type=int, default=12, help="frames of the animation (12)")
@@ -55,14 +56,16 @@ def build_parser() -> argparse.ArgumentParser:
 
 def build_request(options: argparse.Namespace, model: "ImageModel") -> ImageRequest:
     """Return the request of the command line; reads its image and mask files."""
-    width, height = options.size or (model.sample_side, model.sample_side)
     steps = model.defaults.steps if options.steps is None else options.steps
     image = read_image(options.image.read_bytes()) if options.image else None
+    width, height = options.size or (model.sample_side, model.sample_side)
+    if options.edit and image and not options.size:
+        width, height = Limits(side=model.sample_side).shrink_size(*model.size_of(image.width / image.height), model.grid)
     mask = read_mask(options.mask.read_bytes()) if options.mask else None
     start_step = 0
     if image and mask:
         image, mask = fit_and_fill(image, mask, width, height)
-    elif image:
+    elif image and not options.edit:
         start_step = start_step_for(options.similarity, steps)
     prompt, loras = take_tags(options.prompt)
     return model.request(
@@ -84,6 +87,7 @@ def build_request(options: argparse.Namespace, model: "ImageModel") -> ImageRequ
         mask=mask,
         morph_to=options.morph_to,
         start_step=start_step,
+        is_edit=options.edit,
     )
 
 

@@ -3,12 +3,15 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from diffusion.sampling.slerp import slerp
+
+PICTURE_DIMENSIONS: Final = 4
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,8 @@ class Conditions:
         """Join the rows of ``parts``.
 
         Tensors that are shorter in dimension 1 get zeros at its end, or are repeated to a common length if they are repeatable.
-        Parts without a tensor that others have get zeros in its place.
+        Parts without a tensor that others have get zeros in its place. Raises `ValueError` where that is a picture, (rows,
+        channels, h, w), which no zeros can stand for.
         """
         likes = {name: tensor for part in parts for name, tensor in part.tensors.items()}
         repeatable = frozenset().union(*(part.repeatable for part in parts))
@@ -46,6 +50,8 @@ class Conditions:
     def _tensor(self, name: str, like: Tensor) -> Tensor:
         """Return the tensor ``name``, or zeros for these rows that are ``like`` it."""
         tensor = self.tensors.get(name)
+        if tensor is None and like.ndim == PICTURE_DIMENSIONS:
+            raise ValueError(f"some rows have {name} and others have none")
         return like.new_zeros(len(self), *like.shape[1:]) if tensor is None else tensor
 
     def with_tensors(self, tensors: Mapping[str, Tensor]) -> "Conditions":

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from diffusion.errors import InvalidRequestError
-from diffusion.request import MAX_SEED, SAMPLER_NAMES, ImageRequest, Limits, start_step_for
+from diffusion.request import MAX_SEED, SAMPLER_NAMES, ImageRequest, Limits, edited_size, start_step_for
 from diffusion.sampling.samplers import FLOW_SAMPLERS, SAMPLERS
 
 
@@ -167,3 +167,25 @@ def test_uses_classifier_needs_a_label_and_a_scale():
 def test_every_sampler_has_a_display_name():
     assert {**SAMPLERS, **FLOW_SAMPLERS}.keys() == SAMPLER_NAMES.keys()
     assert len(SAMPLER_NAMES) < 25  # a select of Discord has one choice more, and the select of /settings one for "not set"
+
+
+@pytest.mark.parametrize(
+    ("size", "seen"),
+    [((112, 80), (112, 80)), ((73, 200), (64, 192)), ((10, 20), (64, 128)), ((4000, 3000), (1168, 880))],
+)
+def test_a_picture_to_edit_is_seen_in_its_own_shape(size, seen):
+    assert edited_size(*size) == seen
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"image": None}, "takes one whole picture"),
+        ({"start_step": 3}, "Leave out the mask and the start step"),
+        ({"prompt": " "}, "Say what to change"),
+    ],
+)
+def test_an_edit_needs_words_and_one_whole_picture(changes, words):
+    whole = ImageRequest("make it night", image=Image.new("RGB", (64, 64)), is_edit=True)
+    with pytest.raises(InvalidRequestError, match=words):
+        whole.replace(**changes)

@@ -110,6 +110,16 @@ def test_encode_request_fits_pictures_to_the_requested_size():
     assert decode_image(encode_image(PICTURE)).tobytes() == PICTURE.tobytes()
 
 
+def test_encode_request_keeps_the_shape_of_a_picture_to_edit():
+    asked = ImageRequest("make it night", width=16, height=32, image=PICTURE.resize((1600, 400)), is_edit=True)
+    frame = decode_frame(encode_frame(*schema.encode_request(asked, None)), MAX_BYTES)
+    request, *_ = schema.decode_request(frame, Limits(side=64))
+    assert (request.image.size, request.is_edit) == ((1600, 400), True)
+    large = asked.replace(image=PICTURE.resize((4000, 1000)))
+    frame = decode_frame(encode_frame(*schema.encode_request(large, None)), MAX_BYTES)
+    assert schema.decode_request(frame, Limits(side=64))[0].image.size == (2048, 512)
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -76,8 +76,15 @@ def test_text_to_image_equals_diffusers(parts_of, model_for, kind, scale, sample
     assert difference <= TOLERANCE
 
 
-@pytest.mark.parametrize(("kind", "scale"), [("distilled", 1.0), ("base", 4.0)])
-@pytest.mark.parametrize("picture", [GRADIENT, OBLONG, OBLONG.resize((73, 200))], ids=["same", "oblong", "uneven"])
+@pytest.mark.parametrize(
+    ("kind", "scale", "picture"),
+    [
+        ("distilled", 1.0, GRADIENT),
+        ("distilled", 1.0, OBLONG.resize((73, 200))),
+        ("base", 4.0, OBLONG),
+    ],
+    ids=["same", "uneven", "oblong"],
+)
 def test_edit_equals_diffusers(parts_of, model_for, kind, scale, picture):
     model = model_for(kind)
     request = model.request("make it blue", **SIZE, steps=4, guidance_scale=scale, seed=5, image=picture, is_edit=True)
@@ -149,6 +156,14 @@ def test_shared_steps_draw_what_each_draws_alone(model_for, requests):
     worst = max(difference_of(trajectory.latents, latents) for trajectory, latents in zip(together, alone, strict=True))
     print(f"shared against alone: {worst:.1e}")
     assert worst <= BATCH_TOLERANCE
+
+
+def test_rows_that_see_no_picture_share_no_call_with_those_that_see_one(model_for):
+    model = model_for("distilled")
+    plain = model.request("a fox", **SIZE, steps=2)
+    edit = plain.replace(image=GRADIENT, is_edit=True)
+    with pytest.raises(ValueError, match="some rows have reference and others have none"):
+        step(model, [model.trajectory(plain), model.trajectory(edit)])
 
 
 def test_price_counts_the_picture_that_is_seen(model_for):

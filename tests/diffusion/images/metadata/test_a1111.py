@@ -66,6 +66,7 @@ def test_parse_recipe_names_what_extensions_add(more, left_out):
         ("Denoising strength: 0.4, Hires upscale: 2, Hires upscaler: Lanczos", False),
         ("Denoising strength: 0.4, Hires resize: 1024x1024, Hires upscaler: Lanczos", False),
         ("Denoising strength: 0.7, First pass size: 512x512", False),
+        ("Edited picture: the source", True),
         ("Clip skip: 2", False),
     ],
 )
