@@ -152,8 +152,11 @@ def load_model(config: Config, name: str) -> tuple[Any, Any]:
     import torch
 
     import diffusion
+    from diffusion.loading.device import best_device
     from diffusion.loading.embeddings import add_embeddings
     from diffusion.loading.lora_sources import find_lora_sources
+    from diffusion.loading.memory import check_fits
+    from diffusion.loading.model import describe_model as describe_without_weights
     from diffusion.loading.upscaler import load_upscaler
     from diffusion.safety import load_safety_check
 
@@ -161,6 +164,9 @@ def load_model(config: Config, name: str) -> tuple[Any, Any]:
         os.environ["HF_TOKEN"] = token  # the hub's library reads the environment, not .env
     source = None if name == EMBEDDED_MODEL else name
     dtype = getattr(torch, config.dtype) if config.dtype else None
+    if source:
+        described = describe_without_weights(source, config.device, dtype, vae=config.vae)
+        log.info(check_fits(described, source, torch.device(config.device or best_device())))
     upscaler = load_upscaler(config.upscaler, config.device) if config.upscaler else None
     model = diffusion.load_model(source, config.device, dtype, config.attention, vae=config.vae)
     if config.embeddings:

@@ -48,3 +48,12 @@ def trim_memory() -> None:
     """
     if trim := getattr(_libc, "malloc_trim", None):
         trim(0)
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether ``error``, or what it was raised from, means that the device is out of memory."""
+    if error is None:
+        return False
+    # On the CPU, torch raises a plain RuntimeError.
+    is_it = isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+    return is_it or is_out_of_memory(error.__cause__)

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from diffusers.utils import logging as diffusers_logging
@@ -18,12 +18,16 @@ from diffusion.families.defaults import DEFAULTS_FILE, Defaults, read_defaults
 from diffusion.families.family import Family
 from diffusion.families.model import ImageModel
 from diffusion.families.stable_diffusion import StableDiffusion
-from diffusion.loading.device import best_device, best_dtype
+from diffusion.loading.device import best_device, best_dtype, is_out_of_memory
 from diffusion.loading.folder import PRETRAINED, empty_network, load_folder, load_network, networks_of
 from diffusion.loading.hub import fetch, fetch_texts
 from diffusion.loading.index import CLASSIFIER, family_of, is_single_file
 from diffusion.loading.single_file import family_of_file, load_checkpoint, titles_of
 from diffusion.sampling.classifier_guidance import ClassifierGuidance
+
+MEMORY_RAN_OUT: Final = (
+    "memory ran out. Close other programs that use the device, lower MODELS_MAX_GB, or choose a smaller model."
+)
 
 
 @dataclass
@@ -127,7 +131,7 @@ def _quiet_libraries(source: str) -> Iterator[None]:
     except ModelLoadError:
         raise
     except Exception as error:  # libraries raise anything for a model that they cannot load
-        raise ModelLoadError(source, reason_of(error)) from error
+        raise ModelLoadError(source, MEMORY_RAN_OUT if is_out_of_memory(error) else reason_of(error)) from error
 
 
 def classifier_guidance_of(network: NoisyLatentClassifier, family: Family) -> ClassifierGuidance:

@@ -12,7 +12,7 @@ from diffusion.errors import DarkroomError, OutOfMemoryError, as_darkroom_error
 from diffusion.families.latent_preview import to_strip
 from diffusion.families.model import ImageModel
 from diffusion.images.upscaler import Enlargement
-from diffusion.loading.device import trim_memory
+from diffusion.loading.device import is_out_of_memory, trim_memory
 from diffusion.lora.loaded import LoraMemoryFullError
 from diffusion.sampling.trajectory import Trajectory, step
 from diffusion.serving.fitting import MEMORY_RETRY_SECONDS, FittingRows
@@ -221,15 +221,6 @@ def _errors_go_to(*image_tasks: ImageTask) -> Iterator[None]:
         log.exception("an image failed")
         for image_task in image_tasks:
             image_task.error = error
-
-
-def is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether ``error``, or what it was raised from, means that the device is out of memory."""
-    if error is None:
-        return False
-    # On the CPU, torch raises a plain RuntimeError.
-    is_it = isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
-    return is_it or is_out_of_memory(error.__cause__)
 
 
 def as_image_error(error: Exception) -> DarkroomError:

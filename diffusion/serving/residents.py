@@ -10,12 +10,13 @@ from typing import Any
 
 from diffusion.errors import DarkroomError, ModelLoadError
 from diffusion.families.model import ImageModel
+from diffusion.loading.device import is_out_of_memory
 from diffusion.loading.memory import device_bytes, model_bytes
 from diffusion.safety import SafetyCheck
 from diffusion.serving.forecast import SimulatedLanes
 from diffusion.serving.job import Job
 from diffusion.serving.lanes import Lane, Move, next_move
-from diffusion.serving.model_runner import ModelRunner, is_out_of_memory
+from diffusion.serving.model_runner import ModelRunner
 from diffusion.serving.offers import LoadModel, Offer, choose
 from diffusion.serving.worker_thread import in_own_thread
 

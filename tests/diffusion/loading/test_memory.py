@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from diffusion.errors import ModelLoadError
-from diffusion.loading.memory import model_bytes
+from diffusion.loading import memory
+from diffusion.loading import model as loading
+from diffusion.loading.memory import bytes_by_part, check_fits, model_bytes
 from diffusion.loading.model import describe_model, load_model
 from tests.support import tiny_flux, tiny_sd3, tiny_xl, tiny_z_image
 
@@ -35,3 +37,22 @@ def test_describing_reads_no_weights(tmp_path):
     assert model_bytes(describe_model(tmp_path)) > 0
     with pytest.raises(ModelLoadError):
         load_model(tmp_path)
+
+
+def test_what_a_model_needs_is_one_sentence(monkeypatch):
+    described = describe_model(dtype=torch.float32)
+    parts = bytes_by_part(described)
+    assert sum(parts.values()) == model_bytes(described) and set(parts) == {"network", "autoencoder", "text encoders"}
+    assert "it needs 0.0" in check_fits(described, "embedded", torch.device("cpu"))
+    monkeypatch.setattr(memory, "total_bytes", lambda device: 2**24)
+    with pytest.raises(ModelLoadError, match=r"it needs 0\.\d+ GiB \(.*\), and this machine has 0\.016\. Choose"):
+        check_fits(described, "embedded", torch.device("cpu"))
+
+
+def test_running_out_of_memory_while_loading_ends_in_a_sentence(monkeypatch):
+    def run_out(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of")
+
+    monkeypatch.setattr(loading, "_load_source", run_out)
+    with pytest.raises(ModelLoadError, match="cannot be loaded: memory ran out"):
+        load_model()
