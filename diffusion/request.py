@@ -202,7 +202,7 @@ class ImageRequest:
         if self.by_upscaler and self.upscale * max(self.width, self.height) > MAX_UPSCALED_SIDE:
             yield InvalidRequestError(
                 "upscale",
-                "The enlarged picture would have {side} pixels a side, and at most {most} are possible."
+                "The enlarged picture would be larger than {most}x{most}: its longer side would be {side}."
                 " Choose 2x, or a smaller picture.",
                 side=self.upscale * max(self.width, self.height),
                 most=MAX_UPSCALED_SIDE,

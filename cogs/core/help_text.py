@@ -11,7 +11,8 @@ from diffusion.text import N_, plural
 MESSAGE_LIMIT: Final = 2000  # characters, Discord's limit
 MODEL_NAME_LIMIT: Final = 100  # characters
 OTHER_MODELS: Final = N_(
-    "For photographs, paintings and anything else, the bot's operator can set `MODEL_ID` to a Stable Diffusion model."
+    "For photographs, paintings and anything else, the bot's operator can set `MODEL_ID` to another model, "
+    "such as SDXL or FLUX."
 )
 
 

@@ -109,7 +109,7 @@ async def enlarge(interaction: Interaction, target: ResultTarget) -> None:
     context = Context.of(interaction)
     language = context.language
     by_upscaler = [
-        discord.SelectOption(label=say(language, "{factor} times as large", factor=factor), value=str(factor))
+        discord.SelectOption(label=say(language, "{factor}x the size", factor=factor), value=str(factor))
         for factor in interaction.client.service.engine.model.upscales
     ]
     again = discord.SelectOption(

@@ -42,7 +42,7 @@ async def test_upscale_enlarges_an_attached_picture(upscaling, options, size):
     ("image", "options", "words"),
     [
         ((300, 300), {}, "300x300 has more"),
-        ((520, 10), {"factor": 4}, "The enlarged picture would have 2080 pixels a side, and at most 2048 are possible."),
+        ((520, 10), {"factor": 4}, "The enlarged picture would be larger than 2048x2048: its longer side would be 2080."),
     ],
 )
 async def test_upscale_refuses_what_is_too_large(upscaling, image, options, words):

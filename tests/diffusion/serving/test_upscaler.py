@@ -81,7 +81,7 @@ async def test_engine_refuses_without_an_upscaler_and_beyond_its_scale(model, ti
 
 
 def test_request_refuses_a_result_beyond_the_limit(model):
-    with pytest.raises(InvalidRequestError, match="would have 2400 pixels a side, and at most 2048"):
+    with pytest.raises(InvalidRequestError, match="would be larger than 2048x2048: its longer side would be 2400"):
         wanted(model, 600, 100, 4)
 
 

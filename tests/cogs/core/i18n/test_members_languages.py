@@ -93,7 +93,9 @@ async def test_private_replies_are_in_the_members_language(server):
     assert told["usage"].startswith("Du hast heute 0 Bilder gemacht.\nDu darfst so viele machen, wie du willst.")
     assert "Das Modell hier ist" in told["about"] and "`/warteschlange`: Sieh, was entsteht" in told["about"]
     assert told["history"] == "Du hast noch keine Bilder."
-    assert told["settings mine"].startswith("**Deine Einstellungen**\nQualität: **Normal** (die Vorgabe)\nGröße: ")
+    assert told["settings mine"].startswith(
+        "**Deine Einstellungen**\nModell: **tiny** (die Vorgabe)\nQualität: **Normal** (die Vorgabe)\nGröße: "
+    )
 
 
 async def test_forms_and_questions_are_in_the_members_language(server):
