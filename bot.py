@@ -6,6 +6,7 @@ This module is the composition root: it reads the configuration and builds the e
 import argparse
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import signal
@@ -42,7 +43,7 @@ from cogs.core.storage.step_journal import StepJournal
 from cogs.core.storage.stores import Stores
 from cogs.models import named
 from diffusion.config import EngineConfig
-from diffusion.errors import DarkroomError, reason_of
+from diffusion.errors import DarkroomError, ModelLoadError, reason_of
 from diffusion.redaction import add_secrets, redact
 from diffusion.request import Limits
 from diffusion.serving.interface import ImageEngine
@@ -169,6 +170,7 @@ def load_model(config: Config, name: str) -> tuple[Any, Any]:
         log.info(check_fits(described, source, torch.device(config.device or best_device())))
     upscaler = load_upscaler(config.upscaler, config.device) if config.upscaler else None
     model = diffusion.load_model(source, config.device, dtype, config.attention, vae=config.vae)
+    _override_defaults(model, config, name)
     if config.embeddings:
         add_embeddings(model, config.embeddings)
     model.offer_loras(find_lora_sources(config.loras), config.loras_max_bytes)
@@ -194,10 +196,23 @@ def describe_model(config: Config, name: str) -> tuple[Any, int]:
     source = None if name == EMBEDDED_MODEL else name
     dtype = getattr(torch, config.dtype) if config.dtype else None
     model = describe_model(source, config.device, dtype, vae=config.vae)
+    _override_defaults(model, config, name)
     if config.embeddings:
         add_embeddings(model, config.embeddings)
     model.offer_loras(find_lora_sources(config.loras), config.loras_max_bytes)
     return model, model_bytes(model)
+
+
+def _override_defaults(model: Any, config: Config, name: str) -> None:
+    """Let ``model`` have the defaults that the file of MODELS names for it; raises `ModelLoadError`."""
+    from diffusion.families.defaults import override
+
+    if own := config.models.get(name):
+        place = f'["{name}"] in the file of MODELS'
+        model.set_defaults(override(model.defaults, json.dumps(own, default=str), source=name, place=place))
+        if model.defaults.sampler not in model.samplers:
+            known = ", ".join(model.samplers)
+            raise ModelLoadError(name, f"{place}: its sampler {model.defaults.sampler} does not suit it. Name one of {known}.")
 
 
 def offers_of(config: Config) -> dict[str, Offer]:

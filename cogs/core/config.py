@@ -1,5 +1,6 @@
 """The configuration that the operator of the bot sets."""
 
+import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
@@ -44,6 +45,21 @@ def _parse_shard_ids(value: Any) -> Any:
     return parse_shards(value) if isinstance(value, str) else value
 
 
+def _parse_models(value: Any) -> Any:
+    """Return the settings of each model by its name, from names with commas or from a TOML file of tables."""
+    if not isinstance(value, str):
+        return value
+    if not value.strip().lower().endswith(".toml"):
+        return {name: {} for name in filter(None, map(str.strip, value.split(",")))}
+    try:
+        tables = tomllib.loads(Path(value.strip()).read_text("utf-8"))
+    except (OSError, ValueError) as error:  # no such file, no UTF-8, no TOML
+        raise ValueError(f"{value.strip()} cannot be read: {error}") from error
+    if plain := [name for name, table in tables.items() if not isinstance(table, dict)]:
+        raise ValueError(f'{value.strip()}: {plain[0]} is no table. Name each model in brackets and quotes: ["{plain[0]}"]')
+    return tables
+
+
 def _validate_token(token: SecretStr) -> SecretStr:
     text = token.get_secret_value().strip()
     if text.startswith("Bot "):
@@ -77,7 +93,7 @@ class Config(BaseSettings):
 
     discord_token: Annotated[SecretStr, AfterValidator(_validate_token)] = SecretStr("")
     model_id: Optional[str] = None
-    models: str = ""
+    models: Annotated[dict[str, dict[str, Any]], NoDecode, BeforeValidator(_parse_models)] = {}
     models_max_gb: Optional[Annotated[float, Field(gt=0)]] = None
     engine: Annotated[str | None, BeforeValidator(_empty_is_none), AfterValidator(_validate_engine)] = None
     engine_secret: SecretStr = SecretStr("")
@@ -125,7 +141,7 @@ class Config(BaseSettings):
     @property
     def model_names(self) -> tuple[str, ...]:
         """The models that the operator offers; the bot starts with the first."""
-        return tuple(filter(None, map(str.strip, self.models.split(",")))) or (self.model_id or EMBEDDED_MODEL,)
+        return tuple(self.models) or (self.model_id or EMBEDDED_MODEL,)
 
     @property
     def process_name(self) -> str:

@@ -78,11 +78,17 @@ def read_defaults(source: Path, family_defaults: Defaults | None = None) -> Defa
     """
     fallback = family_defaults or Defaults()
     path = source.with_suffix(f".{DEFAULTS_FILE}") if source.is_file() else source / DEFAULTS_FILE
-    if not path.exists():
-        return fallback
+    return override(fallback, path.read_bytes(), source=str(source), place=path.name) if path.exists() else fallback
+
+
+def override(fallback: Defaults, text: str | bytes, *, source: str, place: str) -> Defaults:
+    """Return ``fallback`` with the settings of the JSON ``text``, which stands at ``place`` and is for the model ``source``.
+
+    Raises `ModelLoadError` for a text that is no JSON, or has unknown names or values that no request can have.
+    """
     try:
-        own = TypeAdapter(Defaults).validate_json(path.read_bytes())
-        named = json.loads(path.read_bytes())
+        own = TypeAdapter(Defaults).validate_json(text)
+        named = json.loads(text)
         defaults = replace(fallback, **{name: getattr(own, name) for name in named})
         defaults = replace(defaults, presets={**fallback.presets, **own.presets})
         used = [defaults.of(quality)["sampler"] for quality in QUALITIES]
@@ -97,8 +103,8 @@ def read_defaults(source: Path, family_defaults: Defaults | None = None) -> Defa
             raise InvalidRequestError("samplers", f"samplers: {missing[0]}, which a quality uses, is missing.")
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise ModelLoadError(str(source), f"{path.name}: {place + ': ' if place else ''}{first['msg']}") from error
+        setting = ".".join(map(str, first["loc"]))
+        raise ModelLoadError(source, f"{place}: {setting + ': ' if setting else ''}{first['msg']}") from error
     except InvalidRequestError as error:
-        raise ModelLoadError(str(source), f"{path.name}: {error}") from error
+        raise ModelLoadError(source, f"{place}: {error}") from error
     return defaults

@@ -54,9 +54,7 @@ class ImageModel(ModelSpec):
         self.family = family
         self.classifier = classifier
         self.name = name
-        self.defaults = defaults or family.defaults
-        offered = self.defaults.samplers or tuple(family.samplers)
-        self.samplers = {name: family.max_steps_with(name) for name in offered if name in family.samplers}
+        self.set_defaults(defaults or family.defaults)
         self.guide_labels = classifier.labels if classifier else ()
         self.grid = family.grid
         self.sample_side = family.sample_side
@@ -81,6 +79,12 @@ class ImageModel(ModelSpec):
         self._network: Network = self._graphs or self._predict
         self._loras = self._loras_in(())
         self.upscaler: Upscaler | None = None
+
+    def set_defaults(self, defaults: Defaults) -> None:
+        """Take over ``defaults``, and the samplers that they offer."""
+        self.defaults = defaults
+        offered = defaults.samplers or tuple(self.family.samplers)
+        self.samplers = {name: self.family.max_steps_with(name) for name in offered if name in self.family.samplers}
 
     def count_tokens(self, text: str) -> int:
         """Count the tokens of ``text`` without its start and end marks."""

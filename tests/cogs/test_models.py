@@ -3,12 +3,13 @@
 import asyncio
 
 import pytest
+from pydantic import ValidationError
 
 import bot
-from cogs.core.config import Config
+from cogs.core.config import Config, format_validation_error
 from cogs.core.policy.permissions import OPERATORS_ONLY
 from cogs.models import named
-from diffusion.errors import ModelLoadError
+from diffusion.errors import DarkroomError, ModelLoadError
 from diffusion.loading.random_weights import build_tiny_components
 from tests.support.messages import private_text, text_of
 from tests.support.models import model_of
@@ -101,6 +102,46 @@ def test_model_names_come_from_the_settings(monkeypatch, settings, offered):
     for name in ("MODELS", "MODEL_ID"):
         monkeypatch.delenv(name, raising=False)
     assert Config(_env_file=None, **settings).model_names == offered
+
+
+TABLE = """
+["embedded"]
+steps = 3
+presets.draft = {steps = 2, sampler = "euler"}
+["/srv/other.safetensors"]
+"""
+
+
+def test_models_may_be_a_file_of_defaults(tmp_path):
+    path = tmp_path / "models.toml"
+    path.write_text(TABLE)
+    config = Config(_env_file=None, models=str(path))
+    assert config.model_names == ("embedded", "/srv/other.safetensors")
+    described, size = bot.describe_model(config, "embedded")
+    loaded, _ = bot.load_model(config, "embedded")
+    assert described.defaults == loaded.defaults and size > 10**7
+    assert loaded.defaults.steps == 3 and loaded.defaults.of("draft")["sampler"] == "euler"
+    assert loaded.defaults.styles  # what the table leaves out is the model's own
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("embedded = 3", r"MODELS is wrong: .*embedded is no table"),
+        ("[", r"MODELS is wrong: .*cannot be read"),
+        ('["embedded"]\nstep = 3', r"embedded.* in the file of MODELS: step: Unexpected keyword argument"),
+        ('["embedded"]\nsteps = 0', "in the file of MODELS: At least 1 step is needed"),
+    ],
+)
+def test_a_wrong_file_of_defaults_is_refused(tmp_path, text, words):
+    path = tmp_path / "models.toml"
+    path.write_text(text)
+    with pytest.raises((ModelLoadError, DarkroomError), match=words):
+        try:
+            config = Config(_env_file=None, models=str(path))
+        except ValidationError as error:
+            raise DarkroomError(format_validation_error(error)) from error
+        bot.describe_model(config, "embedded")
 
 
 def test_load_model_passes_the_hub_token(monkeypatch):
