@@ -51,7 +51,8 @@ async def costs_of(model, requests, monkeypatch):
         return torch.zeros_like(latents)
 
     async with Engine(model, EngineConfig(max_rows=16, preview_seconds=1e9)) as engine:
-        advance = engine._runner.advance
+        runner = engine._residents.default.runner
+        advance = runner.advance
 
         def count(*args):
             with Copies(costs), monkeypatch.context() as patch:
@@ -60,7 +61,7 @@ async def costs_of(model, requests, monkeypatch):
                     patch.setattr(torch.Tensor, name, counting(getattr(torch.Tensor, name), costs))
                 return advance(*args)
 
-        engine._runner.advance = count
+        runner.advance = count
         engine.pause()
         jobs = [engine.submit(request, owner) for owner, request in enumerate(requests)]
         engine.resume()
