@@ -1,7 +1,6 @@
 """Chroma, which was made from FLUX.1 schnell, its few-step variant Flash, and their finetunes."""
 
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from typing import Any, ClassVar, Final
 
 import torch
@@ -13,7 +12,6 @@ from diffusion.families.defaults import Defaults, Preset
 from diffusion.families.family import check_tokenizer
 from diffusion.families.flow_transformer import (
     PATCH,
-    TEXTS_CACHED,
     FlowTransformer,
     check_latents,
     check_schedule,
@@ -22,6 +20,7 @@ from diffusion.families.flow_transformer import (
     unpack,
 )
 from diffusion.families.plain_text import padded_t5_ids, t5_ids
+from diffusion.families.text_cache import TextCache
 from diffusion.request import ImageRequest
 from diffusion.sampling.conditions import Conditions
 
@@ -100,7 +99,7 @@ class Chroma(FlowTransformer):
         self.tokenizer = tokenizer
         self.text_encoder = text_encoder.eval().requires_grad_(False)
         self.max_tokens = TOKENS - 1
-        self._encode_text = lru_cache(TEXTS_CACHED)(self._encode_text_uncached)
+        self._encode_text = TextCache(self._encode_text_uncached)
 
     @property
     def lora_networks(self) -> Mapping[str, nn.Module]:

@@ -14,7 +14,6 @@ SAMPLE_SIDE: Final = 1024  # pixels; these models know many sizes around this ar
 SHAPE_GRID: Final = 64
 PATCH: Final = 2  # latent cells of a side of the patch that becomes one token
 TILED_ABOVE: Final = 1024**2  # pixels: the autoencoder takes larger pictures in overlapping tiles, which bounds its memory
-TEXTS_CACHED: Final = 16  # encoded prompts, of some megabytes each
 SCHEDULER: Final = "FlowMatchEulerDiscreteScheduler"
 UNKNOWN_SETTINGS: Final = ("stochastic_sampling", "invert_sigmas")
 

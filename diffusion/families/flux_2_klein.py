@@ -1,7 +1,6 @@
 """FLUX.2 klein, distilled to four steps, and its base models; they draw, and edit pictures by words."""
 
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from typing import Any, ClassVar, Final
 
 import torch
@@ -11,8 +10,9 @@ from transformers import Qwen2Tokenizer, Qwen3ForCausalLM
 
 from diffusion.families.defaults import Defaults, Preset
 from diffusion.families.family import ABOVE_ALL_SCALES, check_tokenizer
-from diffusion.families.flow_transformer import PATCH, TEXTS_CACHED, FlowTransformer, check_latents, check_schedule
+from diffusion.families.flow_transformer import PATCH, FlowTransformer, check_latents, check_schedule
 from diffusion.families.plain_text import chat_of, plain_ids
+from diffusion.families.text_cache import TextCache
 from diffusion.request import ImageRequest
 from diffusion.sampling.conditions import Conditions
 from diffusion.sampling.flow_matching import flow_schedule
@@ -106,7 +106,7 @@ class Flux2Klein(FlowTransformer):
         self.guidance_above = ABOVE_ALL_SCALES if is_distilled else 1.0
         self.reads_negative_prompt = not is_distilled
         self.max_tokens = TOKENS - len(self._chat_ids(""))
-        self._encode_text = lru_cache(TEXTS_CACHED)(self._encode_text_uncached)
+        self._encode_text = TextCache(self._encode_text_uncached)
 
     @property
     def lora_networks(self) -> Mapping[str, nn.Module]:

@@ -1,7 +1,7 @@
 """Qwen-Image, its later versions with the same network, and their finetunes."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, ClassVar, Final
 
 import torch
@@ -12,8 +12,9 @@ from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
 
 from diffusion.families.defaults import Defaults, Preset
 from diffusion.families.family import check_tokenizer
-from diffusion.families.flow_transformer import PATCH, TEXTS_CACHED, FlowTransformer, check_schedule, pack, unpack
+from diffusion.families.flow_transformer import PATCH, FlowTransformer, check_schedule, pack, unpack
 from diffusion.families.plain_text import plain_ids
+from diffusion.families.text_cache import TextCache
 from diffusion.request import ImageRequest
 from diffusion.sampling.conditions import Conditions
 from diffusion.sampling.guidance import classifier_free_guidance
@@ -117,7 +118,7 @@ class QwenImage(FlowTransformer):
         rope: Any = transformer.pos_embed
         rope._compute_video_freqs = partial(type(rope)._compute_video_freqs.__wrapped__, rope)
         self.max_tokens = TOKENS - len(self._template_ids("")) + DROPPED
-        self._encode_text = lru_cache(TEXTS_CACHED)(self._encode_text_uncached)
+        self._encode_text = TextCache(self._encode_text_uncached)
 
     def _latent_cells(self, vae: Any) -> tuple[int, int]:
         return 2 ** len(vae.config.temperal_downsample), vae.config.z_dim

@@ -1,7 +1,6 @@
 """Stable Diffusion 1 and 2."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, ClassVar
 
 import torch
@@ -14,13 +13,13 @@ from diffusion.families.defaults import Defaults
 from diffusion.families.distilled import suggest_defaults
 from diffusion.families.family import ABOVE_ALL_SCALES, Family, check_tokenizer
 from diffusion.families.stable_diffusion_configs import check_configs, sample_size
+from diffusion.families.text_cache import TextCache
 from diffusion.prompts.chunks import MAX_CHUNKS
 from diffusion.request import ImageRequest
 from diffusion.sampling.conditions import Conditions
 from diffusion.sampling.guidance import guidance_embedding, predict_x_0
 from diffusion.sampling.samplers import SAMPLERS
 
-PROMPTS_CACHED = 64
 PROMPT_EMBEDS = "prompt_embeds"
 TILE_SIDE = 1024  # the autoencoder takes larger pictures in overlapping tiles, which bounds its memory
 
@@ -101,7 +100,7 @@ class StableDiffusion(Family):
         self.guidance_above = ABOVE_ALL_SCALES if self._guidance_width else type(self).guidance_above
         self.max_steps = int(scheduler_config.get("num_train_timesteps", 1000))
         self._alphas_cumprod = DDIMScheduler.from_config(scheduler_config).alphas_cumprod
-        self._encode_text = lru_cache(PROMPTS_CACHED)(self._encode_text_uncached)
+        self._encode_text = TextCache(self._encode_text_uncached)
         vae.enable_tiling()
         vae.tile_sample_min_size = TILE_SIDE
         vae.tile_latent_min_size = TILE_SIDE // self.latent_factor

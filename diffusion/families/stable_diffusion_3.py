@@ -1,7 +1,6 @@
 """Stable Diffusion 3 and 3.5, in all sizes, and Turbo."""
 
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from typing import Any, ClassVar, Final
 
 import torch
@@ -12,8 +11,9 @@ from transformers import CLIPTextModelWithProjection, CLIPTokenizer, T5EncoderMo
 
 from diffusion.families.defaults import Defaults, Preset
 from diffusion.families.family import check_tokenizer
-from diffusion.families.flow_transformer import PATCH, TEXTS_CACHED, FlowTransformer, check_latents, check_schedule
+from diffusion.families.flow_transformer import PATCH, FlowTransformer, check_latents, check_schedule
 from diffusion.families.plain_text import padded_clip_ids, padded_t5_ids, t5_ids
+from diffusion.families.text_cache import TextCache
 from diffusion.request import ImageRequest
 from diffusion.sampling.conditions import Conditions
 
@@ -96,7 +96,7 @@ class StableDiffusion3(FlowTransformer):
         for number, (tokenizer, encoder) in enumerate(zip(tokenizers, encoders.values(), strict=True), 1):
             check_tokenizer("tokenizer" if number == 1 else f"tokenizer_{number}", tokenizer, encoder.config.vocab_size)
         self.max_tokens = TOKENS - 1
-        self._encode_text = lru_cache(TEXTS_CACHED)(self._encode_text_uncached)
+        self._encode_text = TextCache(self._encode_text_uncached)
 
     def forget_texts(self) -> None:
         """Forget what `encode` has cached."""

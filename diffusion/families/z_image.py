@@ -1,7 +1,6 @@
 """Z-Image and Z-Image-Turbo, which needs few steps and no guidance."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, ClassVar, Final
 
 import torch
@@ -12,8 +11,9 @@ from transformers import Qwen2Tokenizer, Qwen3Model
 
 from diffusion.families.defaults import Defaults, Preset
 from diffusion.families.family import check_tokenizer
-from diffusion.families.flow_transformer import PATCH, TEXTS_CACHED, FlowTransformer, check_latents, check_schedule
+from diffusion.families.flow_transformer import PATCH, FlowTransformer, check_latents, check_schedule
 from diffusion.families.plain_text import chat_of, plain_ids
+from diffusion.families.text_cache import TextCache
 from diffusion.request import ImageRequest
 from diffusion.sampling.conditions import Conditions
 from diffusion.sampling.guidance import classifier_free_guidance
@@ -105,7 +105,7 @@ class ZImage(FlowTransformer):
         self.text_encoder = text_encoder.eval().requires_grad_(False)
         self._rotations(torch.zeros(1, 1, AXES, dtype=torch.long, device=self.device))  # fills a cache that no graph may fill
         self.max_tokens = TOKENS - len(self._chat_ids(""))
-        self._encode_text = lru_cache(TEXTS_CACHED)(self._encode_text_uncached)
+        self._encode_text = TextCache(self._encode_text_uncached)
 
     @property
     def lora_networks(self) -> Mapping[str, nn.Module]:
