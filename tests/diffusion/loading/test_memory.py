@@ -8,15 +8,32 @@ from diffusion.loading import memory
 from diffusion.loading import model as loading
 from diffusion.loading.memory import bytes_by_part, check_fits, model_bytes
 from diffusion.loading.model import describe_model, load_model
-from tests.support import tiny_flux, tiny_sd3, tiny_xl, tiny_z_image
+from tests.support import tiny_chroma, tiny_flux, tiny_klein, tiny_qwen_image, tiny_sd3, tiny_xl, tiny_z_image
 
-BUILDERS = {"sdxl": tiny_xl, "flux": tiny_flux, "sd3": tiny_sd3, "z_image": tiny_z_image}
+BUILDERS = {
+    "sdxl": tiny_xl,
+    "flux": tiny_flux,
+    "klein": tiny_klein,
+    "chroma": tiny_chroma,
+    "qwen": tiny_qwen_image,
+    "sd3": tiny_sd3,
+    "z_image": tiny_z_image,
+}
 SPEC = ("name", "defaults", "samplers", "guide_labels", "grid", "latent_factor", "latent_channels", "sample_side", "max_tokens")
 
 
 @pytest.mark.parametrize(
     ("kind", "dtype"),
-    [(None, torch.float32), ("sdxl", torch.float16), ("flux", torch.float16), ("sd3", torch.bfloat16), ("z_image", None)],
+    [
+        (None, torch.float32),
+        ("sdxl", torch.float16),
+        ("flux", torch.float16),
+        ("klein", torch.bfloat16),
+        ("chroma", torch.float32),
+        ("qwen", torch.bfloat16),
+        ("sd3", torch.bfloat16),
+        ("z_image", None),
+    ],
     ids=str,
 )
 def test_described_model_is_as_the_loaded_one(kind, dtype, tmp_path):
