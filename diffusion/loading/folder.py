@@ -67,9 +67,10 @@ def empty_network(kind: Any, folder: Path, name: str, dtype: torch.dtype) -> Any
         if issubclass(kind, PreTrainedModel):
             config: Any = kind.config_class
             network: Any = kind(config.from_pretrained(folder, subfolder=name))
-            network.tie_weights()
         else:
             network = kind.from_config(kind.load_config(folder, subfolder=name))
+    if isinstance(network, PreTrainedModel):
+        network.tie_weights()  # here, as nothing stays tied on the meta device above
     return as_loaded(network, dtype)
 
 
