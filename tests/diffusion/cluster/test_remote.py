@@ -1,6 +1,7 @@
 """The engine as the bot holds it, with one replica that is asked over HTTP alone."""
 
 import asyncio
+import copy
 import inspect
 import math
 import time
@@ -19,6 +20,7 @@ from diffusion.config import EngineConfig
 from diffusion.errors import GenerationError, InvalidRequestError, ModelLoadError, QueueFullError
 from diffusion.result import Progress
 from diffusion.serving.engine import Engine
+from diffusion.serving.offers import Offer
 from tests.support.cluster import build_request
 from tests.support.models import model_of
 from tests.support.upscalers import nearest
@@ -403,3 +405,26 @@ def test_replica_reports_an_ended_engine(tiny_model):
     replica = Replica(SimpleNamespace(watchers=[], alive=False, model=model), SECRET)
     with pytest.raises(RuntimeError, match="ended"):
         asyncio.run(replica.check_health())
+
+
+async def test_each_request_goes_to_its_model(remote):
+    model = remote.model
+    missing = ModelLoadError("missing", "the cluster does not serve this model.")
+
+    def fail():
+        raise missing
+
+    async with RemoteEngine(model, name="tiny") as engine:
+        offers = {
+            "tiny": Offer(fail, fail),
+            "copy": Offer(lambda: (copy.copy(model), None), fail),
+            "missing": Offer(fail, fail),
+        }
+        await engine.offer(offers)
+        assert set(engine.models) == {"tiny", "copy"} and engine.model_of("copy") is not model
+        asked = build_request()
+        result = await engine.submit(asked.replace(model="copy"))
+        assert result.images[0].tobytes() == (await engine.submit(asked)).images[0].tobytes()
+        assert result.request.model == "copy"
+        with pytest.raises(InvalidRequestError, match=r"There is no model `missing` here\. Choose one of `tiny`, `copy`"):
+            engine.submit(asked.replace(model="missing"))
