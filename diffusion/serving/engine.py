@@ -73,7 +73,7 @@ class Engine:
         self._worker = ReplaceableWorker("diffusion")
         self._task: asyncio.Task[None] | None = None
         self._reading = asyncio.Lock()
-        self._readers: set[asyncio.Task[None]] = set()
+        self._readers: dict[Job, asyncio.Task[None]] = {}
 
     async def __aenter__(self) -> "Engine":
         self._task = asyncio.create_task(self._run(), name="diffusion engine")
@@ -82,7 +82,7 @@ class Engine:
 
     async def __aexit__(self, *_: object) -> None:
         await self._residents.close()
-        tasks = [*self._readers, *([self._task] if self._task else [])]
+        tasks = [*self._readers.values(), *([self._task] if self._task else [])]
         for task in tasks:
             task.cancel()
         if tasks:
@@ -116,13 +116,13 @@ class Engine:
 
     def _enqueue(self, job: Job) -> None:
         """Queue the images of ``job``, as soon as what they need has been read from files."""
+        if job in self._readers:
+            return
         model = _lane_of(job).model
         if job.request.loras and not (model and model.is_ready_for(job.request)):
             if model is None:  # `_on_loaded` queues them
                 return
-            reader = asyncio.create_task(self._read_for(job), name="read LoRAs")
-            self._readers.add(reader)
-            reader.add_done_callback(self._readers.discard)
+            self._readers[job] = asyncio.create_task(self._read_for(job), name="read LoRAs")
             return
         for image_task in job.image_tasks:
             self._batcher.add(image_task)
@@ -138,6 +138,8 @@ class Engine:
         except Exception as error:
             self._drop(job)
             job.finish(as_image_error(error))
+        finally:
+            del self._readers[job]
         if job.done:
             return
         if model and model is _lane_of(job).model:

@@ -58,6 +58,11 @@ async def test_an_unknown_model_is_refused_by_name(server, command):
     assert private_text(told) == "There is no model `third` here. Choose one of `first`, `other`."
 
 
+async def test_a_model_without_a_visible_name_is_refused(server):
+    told = await server.alice.slash(server.channel, "imagine", prompt="red apple", model="\x00")
+    assert private_text(told) == "There is no model of such a name. Choose one from the list."
+
+
 async def test_validation_is_that_of_the_model(server):
     told = await server.alice.slash(server.channel, "imagine", prompt="red apple", model="other", sampler="lms")
     assert private_text(told) == "There is no sampler LMS. Choose one of DPM++ 2M Karras, Euler, DDIM."

@@ -57,11 +57,11 @@ class RequestBuilder:
         A preferred model that is offered no more gives way to the default.
         """
         asked = options.model or prompt.flags.get("model")
-        name = asked or context.preferences.model
-        if not name:
-            return self
-        found = find_name(self.engine.models, clean(name))
-        return self if found is None and not asked else self.for_model(found or clean(name))
+        name = clean(asked or context.preferences.model or "")
+        if asked and not name:
+            raise InvalidRequestError("model", "There is no model of such a name. Choose one from the list.")
+        found = find_name(self.engine.models, name)
+        return self.for_model(found or name) if asked or found else self
 
     def for_model(self, name: str) -> "RequestBuilder":
         """Return the builder for the model called ``name``; raises `InvalidRequestError` if it is not offered."""

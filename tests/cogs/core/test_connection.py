@@ -12,7 +12,7 @@ from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
 import bot
-from cogs.core import retry
+from cogs.core import tasks
 from cogs.core.connection import CLOSED, TOKEN_REJECTED, StoppedError
 from cogs.core.logging import shorten_network_errors
 from diffusion.serving.engine import Engine
@@ -51,8 +51,8 @@ def logged(caplog, monkeypatch):
     """Log as the program does, and wait for no attempt."""
     caplog.set_level(logging.INFO)
     caplog.handler.addFilter(shorten_network_errors)
-    monkeypatch.setattr(retry, "FIRST_WAIT_SECONDS", 0.01)
-    monkeypatch.setattr(retry, "MAX_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(tasks, "FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(tasks, "MAX_WAIT_SECONDS", 0.01)
     yield caplog
     assert "Traceback" not in caplog.text and "secret-token" not in caplog.text
 

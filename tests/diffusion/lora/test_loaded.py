@@ -228,6 +228,29 @@ async def test_a_switch_keeps_waiting_jobs_with_loras_that_the_new_model_has(eng
             await refused
 
 
+async def test_a_switch_while_loras_are_read_draws_the_job_once(engine_model, components, folder, monkeypatch):
+    other = model_of({name: copy.deepcopy(part) for name, part in components.items()})
+    other.offer_loras([folder])
+    reading, switched = threading.Event(), threading.Event()
+
+    def read(name, file, most):
+        reading.set()
+        assert switched.wait(20)
+        return read_weights(name, file, most)
+
+    monkeypatch.setattr(loaded, "read_weights", read)
+    async with Engine(engine_model) as engine:
+        job = engine.submit(asked("style"))
+        assert await asyncio.to_thread(reading.wait, 20)
+        await engine.switch(lambda: (other, None))
+        switched.set()
+        rows = []
+        engine.watchers.append(lambda step: rows.append(step.rows))
+        assert (await job).images
+        await engine.submit(ImageRequest("a fox", "", 32, 32, 2, sampler="ddim"), owner=1)
+    assert len(rows) == job.request.steps + 2 and set(rows) == {2}
+
+
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
