@@ -40,8 +40,8 @@ def pytest_addoption(parser):
 
 
 def pytest_xdist_auto_num_workers():
-    """Run one more test than there are cores, because tests wait for a third of their time, but at most four."""
-    return min(4, (os.cpu_count() or 1) + 1)
+    """Run two more tests than there are cores, because tests wait for much of their time, but at most four."""
+    return min(4, (os.cpu_count() or 1) + 2)
 
 
 def pytest_configure(config):

@@ -5,7 +5,7 @@ from datetime import timedelta
 import discord
 import pytest
 
-from cogs.core.messages import announcement
+from cogs.core.messages import announcement, interactions
 from cogs.core.simulator import layouts  # noqa: F401  (importing it makes simcord give layouts as Discord does)
 from cogs.core.storage import database
 from tests.support.models import build_classifier, model_of
@@ -25,6 +25,13 @@ def patient_with_the_database(monkeypatch):
     """Wait for the database as long as a busy machine needs, and soon give up one that refuses connections."""
     monkeypatch.setattr(database, "DATABASE_TIMEOUT_SECONDS", WAIT_SECONDS)
     monkeypatch.setattr(database, "UNREACHABLE_SECONDS", 0.2)
+
+
+@pytest.fixture(autouse=True)
+def patient_with_handlers(monkeypatch):
+    """Let handlers answer as late as a busy machine lets them, instead of acknowledging before them."""
+    monkeypatch.setattr(interactions, "ACKNOWLEDGE_SECONDS", WAIT_SECONDS)
+    monkeypatch.setattr(interactions, "SUGGESTION_SECONDS", WAIT_SECONDS)
 
 
 @pytest.fixture
