@@ -106,10 +106,6 @@ class Chroma(FlowTransformer):
         """The networks whose layers LoRAs may change, by the names of diffusers' parts."""
         return {"transformer": self.denoiser}
 
-    def forget_texts(self) -> None:
-        """Forget what `encode` has cached."""
-        self._encode_text.cache_clear()
-
     def count_tokens(self, text: str) -> int:
         """Count the tokens that T5 makes of ``text``, without its end mark. Safe in any thread."""
         return len(t5_ids(self.tokenizer, text))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from diffusion.families.family import Family
+from diffusion.families.text_cache import TextCache
 from diffusion.sampling.flow_matching import flow_schedule, shift_of_size
 from diffusion.sampling.samplers import FLOW_SAMPLERS, Sampler
 
@@ -28,6 +29,7 @@ class FlowTransformer(Family):
     schedule_depends_on_size = True
     fits_float16 = False
     spaced_as_trained: ClassVar[bool] = False  # whether a picture's last noise level is that of training
+    _encode_text: TextCache
 
     def __init__(self, vae: Any, denoiser: nn.Module, scheduler_config: dict[str, Any]) -> None:
         self.vae = vae.eval().requires_grad_(False)
@@ -41,6 +43,10 @@ class FlowTransformer(Family):
         self.sample_side = SAMPLE_SIDE
         self.shape_grid = SHAPE_GRID
         self.max_steps = int(scheduler_config.get("num_train_timesteps", 1000))
+
+    def forget_texts(self) -> None:
+        """Forget what `encode` has cached."""
+        self._encode_text.cache_clear()
 
     def _latent_cells(self, vae: Any) -> tuple[int, int]:
         """Return the pixels of a side of the cells that ``vae`` makes, and their channels."""

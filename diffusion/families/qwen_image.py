@@ -128,10 +128,6 @@ class QwenImage(FlowTransformer):
         """The networks whose layers LoRAs may change, by the names of diffusers' parts."""
         return {"transformer": self.denoiser}
 
-    def forget_texts(self) -> None:
-        """Forget what `encode` has cached."""
-        self._encode_text.cache_clear()
-
     def count_tokens(self, text: str) -> int:
         """Count the tokens of ``text`` without the template around it. Safe in any thread."""
         return len(plain_ids(self.tokenizer, text))

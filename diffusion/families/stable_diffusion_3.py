@@ -98,10 +98,6 @@ class StableDiffusion3(FlowTransformer):
         self.max_tokens = TOKENS - 1
         self._encode_text = TextCache(self._encode_text_uncached)
 
-    def forget_texts(self) -> None:
-        """Forget what `encode` has cached."""
-        self._encode_text.cache_clear()
-
     def count_tokens(self, text: str) -> int:
         """Count the tokens that T5 makes of ``text``, without its end mark. Safe in any thread."""
         return len(t5_ids(self.tokenizer, text))
