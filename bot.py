@@ -154,8 +154,6 @@ def load_model(config: Config, name: str) -> tuple[Any, Any]:
 
     import diffusion
     from diffusion.loading.device import best_device
-    from diffusion.loading.embeddings import add_embeddings
-    from diffusion.loading.lora_sources import find_lora_sources
     from diffusion.loading.memory import check_fits
     from diffusion.loading.model import describe_model as describe_without_weights
     from diffusion.loading.upscaler import load_upscaler
@@ -170,10 +168,7 @@ def load_model(config: Config, name: str) -> tuple[Any, Any]:
         log.info(check_fits(described, source, torch.device(config.device or best_device())))
     upscaler = load_upscaler(config.upscaler, config.device) if config.upscaler else None
     model = diffusion.load_model(source, config.device, dtype, config.attention, vae=config.vae)
-    _override_defaults(model, config, name)
-    if config.embeddings:
-        add_embeddings(model, config.embeddings)
-    model.offer_loras(find_lora_sources(config.loras), config.loras_max_bytes)
+    _apply_settings(model, config, name)
     if upscaler:
         model.offer_upscaler(upscaler)
     labels = map(str.strip, config.safety_labels.split(","))
@@ -188,24 +183,21 @@ def describe_model(config: Config, name: str) -> tuple[Any, int]:
     """
     import torch
 
-    from diffusion.loading.embeddings import add_embeddings
-    from diffusion.loading.lora_sources import find_lora_sources
     from diffusion.loading.memory import model_bytes
     from diffusion.loading.model import describe_model
 
     source = None if name == EMBEDDED_MODEL else name
     dtype = getattr(torch, config.dtype) if config.dtype else None
     model = describe_model(source, config.device, dtype, vae=config.vae)
-    _override_defaults(model, config, name)
-    if config.embeddings:
-        add_embeddings(model, config.embeddings)
-    model.offer_loras(find_lora_sources(config.loras), config.loras_max_bytes)
+    _apply_settings(model, config, name)
     return model, model_bytes(model)
 
 
-def _override_defaults(model: Any, config: Config, name: str) -> None:
-    """Let ``model`` have the defaults that the file of MODELS names for it; raises `ModelLoadError`."""
+def _apply_settings(model: Any, config: Config, name: str) -> None:
+    """Add the embeddings and LoRAs to ``model``, and its defaults in the file of MODELS; raises `ModelLoadError`."""
     from diffusion.families.defaults import override
+    from diffusion.loading.embeddings import add_embeddings
+    from diffusion.loading.lora_sources import find_lora_sources
 
     if own := config.models.get(name):
         place = f'["{name}"] in the file of MODELS'
@@ -213,6 +205,9 @@ def _override_defaults(model: Any, config: Config, name: str) -> None:
         if model.defaults.sampler not in model.samplers:
             known = ", ".join(model.samplers)
             raise ModelLoadError(name, f"{place}: its sampler {model.defaults.sampler} does not suit it. Name one of {known}.")
+    if config.embeddings:
+        add_embeddings(model, config.embeddings)
+    model.offer_loras(find_lora_sources(config.loras), config.loras_max_bytes)
 
 
 def offers_of(config: Config) -> dict[str, Offer]:

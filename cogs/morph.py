@@ -39,20 +39,18 @@ class MorphCog(commands.Cog):
     )
     @app_commands.choices(kind=ANIMATION_CHOICES)
     @shared_options(
-        *(
-            "model",
-            "style",
-            "negative",
-            "size",
-            "quality",
-            "steps",
-            "guidance",
-            "sampler",
-            "seed",
-            "lora",
-            "private",
-            "spoiler",
-        ),
+        "model",
+        "style",
+        "negative",
+        "size",
+        "quality",
+        "steps",
+        "guidance",
+        "sampler",
+        "seed",
+        "lora",
+        "private",
+        "spoiler",
     )
     async def morph(
         self,
