@@ -24,7 +24,7 @@ from discord.ext import commands
 from pydantic import ValidationError
 
 from cogs import EXTENSIONS
-from cogs.core.config import EMBEDDED_MODEL, RELOADABLE, Config, format_validation_error
+from cogs.core.config import EMBEDDED_MODEL, RELOADABLE, Config, format_validation_error, model_name
 from cogs.core.connection import FAILED_STATUS, SETTINGS_STATUS, SYNC_WAIT_SECONDS, TokenWatch, run_client, sync_commands
 from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import CommandTranslator
@@ -41,7 +41,6 @@ from cogs.core.storage.lease import Lease
 from cogs.core.storage.object_store import open_image_store
 from cogs.core.storage.step_journal import StepJournal
 from cogs.core.storage.stores import Stores
-from cogs.models import named
 from diffusion.config import EngineConfig
 from diffusion.errors import DarkroomError, ModelLoadError, reason_of
 from diffusion.redaction import add_secrets, redact
@@ -213,7 +212,7 @@ def _apply_settings(model: Any, config: Config, name: str) -> None:
 def offers_of(config: Config) -> dict[str, Offer]:
     """Return the models that members can choose, by the names that they read."""
     return {
-        named(source): Offer(partial(load_model, config, source), partial(describe_model, config, source))
+        model_name(source): Offer(partial(load_model, config, source), partial(describe_model, config, source))
         for source in config.model_names
     }
 
@@ -232,7 +231,7 @@ def build_engine(config: Config) -> ImageEngine:
         models_max_bytes=config.models_max_bytes,
         compile=config.compile,
     )
-    name = named(config.model_names[0])
+    name = model_name(config.model_names[0])
     if config.engine:
         from diffusion.cluster.remote import RemoteEngine
 

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 from functools import partial
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import discord
@@ -12,6 +11,7 @@ from discord import app_commands
 from discord.ext import commands
 
 from cogs.admin import OTHER_PROCESSES
+from cogs.core.config import model_name
 from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import say, translate
 from cogs.core.messages.replies import as_user_error
@@ -51,22 +51,22 @@ class ModelsCog(commands.Cog):
             return
         await check_operator(interaction)
         source = self._source(model)
-        await _say(interaction, say(language, LOADING, model=model, drawing=named(self.drawing)))
+        await _say(interaction, say(language, LOADING, model=model, drawing=model_name(self.drawing)))
         self.service.background.start(self._switch(interaction, source))
 
     @models.autocomplete("model")
     async def _offer_models(self, interaction: Interaction, current: str) -> list[app_commands.Choice[str]]:
-        return matching_choices(map(named, self.bot.config.model_names), current)
+        return matching_choices(map(model_name, self.bot.config.model_names), current)
 
     def _overview_text(self, language: str) -> str:
-        lines = [say(language, "`{model}` is in use.", model=named(self.drawing))]
-        if others := [f"`{named(source)}`" for source in self.bot.config.model_names if source != self.drawing]:
+        lines = [say(language, "`{model}` is in use.", model=model_name(self.drawing))]
+        if others := [f"`{model_name(source)}`" for source in self.bot.config.model_names if source != self.drawing]:
             lines.append(say(language, OTHERS, models=", ".join(others)))
         return "\n".join(lines)
 
     def _source(self, model: str) -> str:
         """Find an offered model by name; raises `DarkroomError`."""
-        offered: dict[str, str] = {named(source): source for source in self.bot.config.model_names}
+        offered: dict[str, str] = {model_name(source): source for source in self.bot.config.model_names}
         if model not in offered:
             names = ", ".join(f"`{name}`" for name in offered)
             raise DarkroomError("There is no such model here. Choose one of these: {models}.", models=names)
@@ -80,10 +80,10 @@ class ModelsCog(commands.Cog):
             await self._load(source)
             others = await self.service.broadcasts.publish("model", source)
         except Exception as error:
-            unchanged = say(language, "`{model}` stays in use.", model=named(self.drawing))
+            unchanged = say(language, "`{model}` stays in use.", model=model_name(self.drawing))
             text = f"{translate(language, as_user_error(error))} {unchanged}"
         else:
-            text = say(language, "`{model}` is in use from now on.", model=named(source))
+            text = say(language, "`{model}` is in use from now on.", model=model_name(source))
             if others:
                 text += f"\n{say(language, OTHER_PROCESSES, count=others)}"
         try:
@@ -104,23 +104,12 @@ class ModelsCog(commands.Cog):
 
     async def _load(self, source: str) -> None:
         try:
-            await self.service.engine.switch(partial(self.bot.load_model, source), named(source))
+            await self.service.engine.switch(partial(self.bot.load_model, source), model_name(source))
         except Exception as error:
             log.warning("the model %s cannot be used: %s", source, error)
             raise
         log.info("the model %s is in use", source)
         self.drawing = source
-
-
-def named(source: str) -> str:
-    """Return the name of a model as members read it.
-
-    A hub id stays as it is; a folder or file loses its path.
-    """
-    path = PurePath(source)
-    if path.suffix == ".safetensors":
-        return path.stem
-    return path.name if path.is_absolute() or len(path.parts) > 2 else source
 
 
 async def _say(interaction: Interaction, text: str) -> None:

@@ -1,7 +1,7 @@
 """The configuration that the operator of the bot sets."""
 
 import tomllib
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 from dotenv import dotenv_values
@@ -35,6 +35,7 @@ RELOADABLE: Final = frozenset(  # what /admin reload applies; every other settin
     }
 )
 T = TypeVar("T")
+Tables = dict[str, dict[str, Any]]  # settings by the name of a model
 
 
 def _empty_is_none(value: Any) -> Any:
@@ -58,6 +59,26 @@ def _parse_models(value: Any) -> Any:
     if plain := [name for name, table in tables.items() if not isinstance(table, dict)]:
         raise ValueError(f'{value.strip()}: {plain[0]} is no table. Name each model in brackets and quotes: ["{plain[0]}"]')
     return tables
+
+
+def model_name(source: str) -> str:
+    """Return the name of a model as members read it.
+
+    A hub id stays as it is; a folder or file loses its path.
+    """
+    path = PurePath(source)
+    if path.suffix == ".safetensors":
+        return path.stem
+    return path.name if path.is_absolute() or len(path.parts) > 2 else source
+
+
+def _validate_models(models: Tables) -> Tables:
+    sources: dict[str, str] = {}
+    for source in models:
+        if (other := sources.setdefault(model_name(source), source)) != source:
+            name = model_name(source)
+            raise ValueError(f"members would read the name {name} for {other} and for {source}. Rename one of them")
+    return models
 
 
 def _validate_token(token: SecretStr) -> SecretStr:
@@ -93,7 +114,9 @@ class Config(BaseSettings):
 
     discord_token: Annotated[SecretStr, AfterValidator(_validate_token)] = SecretStr("")
     model_id: Optional[str] = None
-    models: Annotated[dict[str, dict[str, Any]], NoDecode, BeforeValidator(_parse_models)] = {}
+    models: Annotated[
+        dict[str, dict[str, Any]], NoDecode, BeforeValidator(_parse_models), AfterValidator(_validate_models)
+    ] = {}
     models_max_gb: Optional[Annotated[float, Field(gt=0)]] = None
     engine: Annotated[str | None, BeforeValidator(_empty_is_none), AfterValidator(_validate_engine)] = None
     engine_secret: SecretStr = SecretStr("")

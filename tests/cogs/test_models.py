@@ -6,9 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 import bot
-from cogs.core.config import Config, format_validation_error
+from cogs.core.config import Config, format_validation_error, model_name
 from cogs.core.policy.permissions import OPERATORS_ONLY
-from cogs.models import named
 from diffusion.errors import DarkroomError, ModelLoadError
 from diffusion.loading.random_weights import build_tiny_components
 from tests.support.messages import private_text, text_of
@@ -23,7 +22,7 @@ def offering(server, monkeypatch):
         if name == "someone/broken":
             raise ModelLoadError(name, "its unet/diffusion_pytorch_model.safetensors is missing.")
         model = model_of(build_tiny_components("v_prediction"))
-        model.name = named(name)
+        model.name = model_name(name)
         return model, None
 
     running = server.env.bot
@@ -142,6 +141,15 @@ def test_a_wrong_file_of_defaults_is_refused(tmp_path, text, words):
         except ValidationError as error:
             raise DarkroomError(format_validation_error(error)) from error
         bot.describe_model(config, "embedded")
+
+
+@pytest.mark.parametrize("models", ["/a/ink, /b/ink", "/a/ink.safetensors,/b/ink", "embedded, /srv/models/embedded"])
+def test_two_models_of_one_name_are_refused(models):
+    with pytest.raises(ValidationError) as caught:
+        Config(models=models)
+    told = format_validation_error(caught.value)
+    assert told.startswith("The setting MODELS is wrong: members would read the name ")
+    assert all(source.strip() in told for source in models.split(","))
 
 
 def test_load_model_passes_the_hub_token(monkeypatch):
