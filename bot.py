@@ -132,6 +132,7 @@ class Darkroom(commands.AutoShardedBot):
         self.service.personal_data.erasure.max_days = self.config.requests_max_days
         self.service.rules.limits = _member_limits(self.config)
         self.service.builder.custom_styles = styles
+        self.service.builder.default_count = _default_count(self.config, engine)
         if "models" in applied:
             self.service.background.start(engine.offer(offers_of(self.config)))
         if "log_level" in applied:
@@ -246,6 +247,11 @@ def _limits(config: Config) -> Limits:
     return Limits(config.max_side, config.max_steps, config.max_count, config.max_frames)
 
 
+def _default_count(config: Config, engine: ImageEngine) -> int:
+    """Return how many pictures a prompt makes: on a processor one, on an accelerator as many as fit in a square grid."""
+    return config.default_count or (1 if str(engine.model.device) == "cpu" else config.max_count)
+
+
 def _step_journal(folder: Path, process_name: str) -> StepJournal:
     folder.mkdir(parents=True, exist_ok=True)
     name = "".join(character if character.isalnum() else "-" for character in process_name)
@@ -289,6 +295,7 @@ async def open_service(config: Config, folder: Path) -> AsyncIterator[Generation
             styles=styles,
             leads=is_leader(config.shard_ids),
         )
+        service.builder.default_count = _default_count(config, engine)
         service.personal_data.erasure.max_days = config.requests_max_days
         service.creation_store.logs_prompts = config.log_prompts
         if config.metrics_port is not None:

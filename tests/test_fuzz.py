@@ -75,11 +75,22 @@ def test_parse_flags_removes_or_rejects_any_flags(prompt):
     assert parsed.errors or parse_flags(parsed.text).settings == {}
 
 
+MANY_ACTIONS = sorted(
+    (
+        views.ResultAction(
+            f"act{rank}", None, "Act", "🎩", rank=rank, of_picture=rank % 20 == 0, letter="U" if rank < 30 else ""
+        )
+        for rank in range(10, 200, 10)
+    ),
+    key=lambda action: action.rank,
+)
+
+
 @given(requests)
 def test_result_of_any_request_fits_discord_without_mentions(request):
     pictures = render.result_pictures(request, [b""] * request.count)
     texts = render.title(request.prompt), render.settings_line(request, request.seeds)
-    rows = functools.partial(views.result_rows, 2**64 - 1, 2**64 - 1, len(pictures))
+    rows = functools.partial(views.result_rows, MANY_ACTIONS, 2**64 - 1, 2**64 - 1, len(pictures))
     layout = Result(texts[0], pictures, settings=texts[1], rows=rows).layout()
     assert layout.content_length() <= 4000 and layout.total_children_count <= 40
     assert not re.search(r"@everyone|@here|<@[!&]?\d{15,}>|https?://", " ".join(texts))
@@ -111,7 +122,7 @@ def test_read_parameters_reads_or_rejects_any_text(text):
 identifiers = st.integers(0, 2**64 - 1)
 
 
-@given(st.sampled_from(sorted(views.ACTION_LABELS)), identifiers, identifiers, st.integers(0, 9))
+@given(st.sampled_from(["reroll", "edit_again"]), identifiers, identifiers, st.integers(0, 9))
 async def test_action_button_is_restored_from_its_custom_id(action, owner, creation, index):
     button = views.ActionButton(action, owner, creation, index)
     assert len(button.custom_id) <= 100
@@ -119,13 +130,18 @@ async def test_action_button_is_restored_from_its_custom_id(action, owner, creat
     assert (restored.action, restored.owner, restored.creation_id, restored.index) == (action, owner, creation, index)
 
 
-@given(identifiers, identifiers, st.integers(2, 10))
-def test_result_rows_offer_every_action_once_within_limits(owner, creation, pictures):
-    *selects, _ = [row.children[0].item for row in views.result_rows(owner, creation, pictures)]
-    assert all(len(select.custom_id) <= 100 and 1 <= len(select.options) <= 25 for select in selects)
-    options = [option for select in selects for option in select.options]
-    assert len({option.value for option in options}) == len(options) == pictures * (len(views.PICTURE_ACTIONS) - 1)
-    assert all(len(option.label) <= 100 for option in options)
+@given(identifiers, identifiers, st.integers(1, 10), st.integers(0, len(MANY_ACTIONS)))
+def test_result_rows_offer_every_action_within_limits(owner, creation, pictures, actions):
+    offered = MANY_ACTIONS[:actions]
+    rows = [row.children for row in views.result_rows(offered, owner, creation, pictures)]
+    buttons = [control for row in rows for control in row if isinstance(control, views.ActionButton)]
+    (options,) = [control.item.options for row in rows for control in row if isinstance(control, views.MoreSelect)] or [[]]
+    assert all(len(control.custom_id) <= 100 for row in rows for control in row)
+    assert all(1 <= len(row) <= 5 for row in rows) and len(buttons) <= 10 and len(options) <= 25
+    assert len({button.custom_id for button in buttons}) == len(buttons)
+    names = [option.value for option in options]
+    assert len(names) == len(set(names))
+    assert {action.name for action in offered} == {button.action for button in buttons} | set(names)
 
 
 @given(st.integers(1, 300), st.integers(1, 300))

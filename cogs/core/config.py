@@ -24,6 +24,7 @@ RELOADABLE: Final = frozenset(  # what /admin reload applies; every other settin
         "max_side",
         "max_steps",
         "max_count",
+        "default_count",
         "max_frames",
         "styles_file",
         "daily_allowance",
@@ -139,6 +140,7 @@ class Config(BaseSettings):
     max_side: int = Field(1024, ge=64)
     max_steps: int = Field(150, ge=1, le=150)
     max_count: int = Field(4, ge=1, le=4)
+    default_count: Optional[Annotated[int, Field(ge=1, le=4)]] = None
     max_frames: int = Field(24, ge=2, le=24)
     styles_file: Optional[Path] = None
     daily_allowance: Optional[NaturalNumber] = None

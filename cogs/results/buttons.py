@@ -12,9 +12,10 @@ from cogs.core.messages import render
 from cogs.core.messages.choose import choose
 from cogs.core.messages.confirm import Answers, confirm
 from cogs.core.messages.message import NO_MENTIONS
-from cogs.core.messages.views import ResultTarget, text_view
+from cogs.core.messages.views import ResultAction, ResultTarget, text_view
 from cogs.core.policy.context import Context
 from cogs.core.policy.origins import Origin
+from cogs.core.storage.creations import Creation
 from cogs.core.types import Interaction
 from cogs.results.variations import SIMILARITIES, img2img, upscaled, validate_upscale, with_fresh_seed
 from diffusion.errors import DarkroomError
@@ -149,13 +150,51 @@ async def _accept(
 
 async def setup(bot: "Darkroom") -> None:
     """Register the actions."""
-    bot.service.result_actions |= {
-        "cancel": cancel,
-        "delete": delete,
-        "info": info,
-        "reroll": reroll,
-        "subtle": more_like_this,
-        "strong": more_like_this,
-        "upscale": upscale,
-        "enlarge": enlarge,
-    }
+    service = bot.service
+
+    def has_upscaler(_: Creation) -> bool:
+        return bool(service.engine.model.upscales)
+
+    service.result_actions.add(
+        ResultAction(
+            "upscale",
+            upscale,
+            N_("Upscale"),
+            "🔍",
+            N_("Draws it again at twice the size"),
+            rank=10,
+            of_picture=True,
+            letter="U",
+            is_offered=lambda creation: not has_upscaler(creation),
+        ),
+        ResultAction(
+            "enlarge",
+            enlarge,
+            N_("Upscale"),
+            "🔍",
+            N_("Makes it two or four times as large"),
+            rank=10,
+            of_picture=True,
+            letter="U",
+            is_offered=has_upscaler,
+        ),
+        ResultAction(
+            "subtle", more_like_this, N_("Vary (subtle)"), "🔁", N_("Draws pictures close to it"), rank=20, of_picture=True
+        ),
+        ResultAction(
+            "strong",
+            more_like_this,
+            N_("Vary (strong)"),
+            "🔀",
+            N_("Draws pictures that keep only its main lines"),
+            rank=30,
+            of_picture=True,
+            letter="V",
+        ),
+        ResultAction("reroll", reroll, N_("Reroll"), "🎲", N_("Draws other pictures from the same words"), rank=40),
+        ResultAction("info", info, N_("Info"), "ℹ️", N_("Shows the prompt and all settings"), rank=80),
+        ResultAction(
+            "delete", delete, N_("Delete"), "🗑️", N_("Removes this message"), rank=90, style=discord.ButtonStyle.danger
+        ),
+        ResultAction("cancel", cancel),
+    )

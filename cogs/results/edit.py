@@ -12,7 +12,7 @@ from cogs.core.i18n.catalogues import say
 from cogs.core.messages.components import Form
 from cogs.core.messages.confirm import confirm_variants
 from cogs.core.messages.replies import ERROR_VIEW, send_notes
-from cogs.core.messages.views import ResultTarget, edit_again_view
+from cogs.core.messages.views import ResultAction, ResultTarget, edit_again_view
 from cogs.core.policy.context import Context
 from cogs.core.policy.origins import Origin
 from cogs.core.request.edit_form import MAX_GUIDANCE, Edit
@@ -148,4 +148,7 @@ def _fields(context: Context, is_morph: bool) -> list[tuple[str, str, int]]:
 async def setup(bot: "Darkroom") -> None:
     """Register the actions."""
     editor = Editor(bot.service)
-    bot.service.result_actions |= {"edit": editor.open, "edit_again": editor.open}
+    bot.service.result_actions.add(
+        ResultAction("edit", editor.open, N_("Edit"), "✏️", N_("Changes the prompt or the settings"), rank=50),
+        ResultAction("edit_again", editor.open),
+    )

@@ -8,7 +8,7 @@ from cogs.core.i18n.catalogues import say
 from cogs.core.messages.message import PictureFile, Result
 from cogs.core.messages.render import ALT_TEXT_LIMIT, headline
 from cogs.core.messages.uploads import send_followup
-from cogs.core.messages.views import ResultTarget
+from cogs.core.messages.views import ResultAction, ResultTarget
 from cogs.core.policy.context import Context
 from cogs.core.storage.creations import Creation
 from cogs.core.storage.images import ImageMissingError
@@ -76,4 +76,14 @@ def is_private(interaction: Interaction) -> bool:
 
 async def setup(bot: "Darkroom") -> None:
     """Register the action."""
-    bot.service.result_actions["timelapse"] = Timelapse(bot.service).show
+    bot.service.result_actions.add(
+        ResultAction(
+            "timelapse",
+            Timelapse(bot.service).show,
+            N_("How it formed"),
+            "🎞️",
+            N_("Shows all steps as an animation, and goes on from any of them"),
+            rank=70,
+            is_offered=lambda creation: creation.timelapse is not None,
+        )
+    )

@@ -7,13 +7,14 @@ from typing import Any, Final
 import discord
 
 from cogs.core.i18n.catalogues import say
-from cogs.core.request.options import MAX_CHOICES, QUALITY_NAMES
+from cogs.core.request.options import MAX_CHOICES, MAX_COUNT, QUALITY_NAMES
 from cogs.core.request.preferences import LANGUAGE_NAMES, Scope
 from cogs.core.request.prompt import STYLE_LIMIT
 from diffusion.request import SAMPLER_NAMES
 from diffusion.text import N_
 
 YES_NO: Final = {"yes": N_("Yes"), "no": N_("No")}
+COUNT_NAMES: Final = {str(count): str(count) for count in range(1, MAX_COUNT + 1)}
 NOT_SET: Final = N_("Not set here")
 UNSET: Final = "open"  # the choice that leaves a field to the next wider scope
 MAX_MENTIONS: Final = 25  # Discord's limit on a select
@@ -43,6 +44,7 @@ SETTING_FIELDS: Final = {
     "model": SettingField(N_("Model"), N_("The model that draws"), {}),
     "size": SettingField(N_("Size"), N_("Width x height in pixels, such as 512x768")),
     "quality": SettingField(N_("Quality"), N_("How much time to spend, unless steps and sampler are set"), QUALITY_NAMES),
+    "count": SettingField(N_("Pictures at once"), N_("How many a prompt makes, unless it says so"), COUNT_NAMES),
     "steps": SettingField(N_("Steps"), N_("1 to 150: more is finer and slower")),
     "guidance": SettingField(N_("Guidance"), N_("0 to 30: how closely to follow the prompt")),
     "sampler": SettingField(N_("Sampler"), N_("The sampling method"), SAMPLER_NAMES),
@@ -64,7 +66,7 @@ SETTING_FIELDS: Final = {
     "roles": SettingField(N_("Roles"), N_("Who may make pictures; none: everyone"), mentions="<@&{}>", unset_text=N_("all")),
 }
 PREFERENCE_PAGES: Final = {
-    "quality": ("model", "quality"),  # a form has room for five fields
+    "quality": ("model", "quality", "count"),  # a form has room for five fields
     "pictures": ("size", "steps", "guidance", "sampler", "style"),
     "answers": ("private", "spoiler", "language"),
 }

@@ -120,7 +120,7 @@ def _validate(engine: ImageEngine, preferences: Preferences) -> None:
     """Raise `InvalidRequestError` for preferences that no request could have, also because of the operator's limits."""
     limits = engine.config.limits
     problems = Problems()
-    for name, most in zip(MAXIMA, (limits.side, limits.steps, limits.count), strict=True):
+    for name, most in zip((*MAXIMA, "count"), (limits.side, limits.steps, limits.count, limits.count), strict=True):
         value = getattr(preferences, name)
         if value is not None and value > most:
             problems.errors.append(InvalidRequestError(name, "The {field} may be at most {most} here.", most=most))
@@ -199,6 +199,7 @@ def default_preferences(service: GenerationService, model_name: str | None = Non
         size=f"{model.sample_side}x{model.sample_side}",
         model=service.engine.model.name[:STYLE_LIMIT] or None,
         quality="standard",
+        count=min(service.builder.default_count, limits.count),
         steps=model.defaults.steps,
         guidance=model.defaults.guidance_scale,
         sampler=model.defaults.sampler,

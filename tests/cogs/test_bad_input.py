@@ -10,9 +10,11 @@ from discord import app_commands
 from simcord.interactions import store_interaction_attachment
 
 from cogs.core.messages import attachments
+from cogs.core.messages.views import ActionButton
 from cogs.core.policy.limits import MemberLimits
 from cogs.core.request.preferences import Preferences, Scope
 from cogs.settings.fields import PAGES
+from tests.support.actions import use
 from tests.support.components import component_of
 from tests.support.custom_ids import example_custom_ids
 from tests.support.interactions import COMMAND, TEXT_INPUT, command_payload, forge_form
@@ -158,7 +160,8 @@ async def test_image_info_of_the_bots_own_picture_costs_nothing(server):
 def items(server):
     """All buttons and selects that the bot answers whenever they are pressed, each with custom_ids of each of its kinds."""
     known = server.env.bot._connection._view_store._dynamic_items
-    return [(item, custom_id) for pattern, item in known.items() for custom_id in example_custom_ids(pattern.pattern)]
+    examples = [(item, custom_id) for pattern, item in known.items() for custom_id in example_custom_ids(pattern.pattern)]
+    return examples + [(ActionButton, f"darkroom:result:{action}:1:1:1") for action in server.service.result_actions.names]
 
 
 async def test_buttons_explain_an_unknown_id(server, chief):
@@ -197,7 +200,7 @@ async def forms(server, member):
     timelapse = await member.click(made.response, label="How it formed")
     yield await member.select(timelapse.response, ["1"])
     for kind in ("emoji", "sticker"):
-        draft = await member.click(made.response, label=f"Make {kind}")
+        draft = await use(member, made.response, kind)
         yield await member.click(draft.response, label="Name and upload")
 
 

@@ -158,7 +158,7 @@ async def test_menus_respect_the_remix_setting(server):
     await server.service.preference_store.set(Scope.MEMBER, server.alice.id, Preferences(remix=False))
     for target, name in ((made_by_alice, "More like this"), (sent_by_alice, "More like this"), (server.alice, "Remix avatar")):
         assert "does not allow" in private_text(await menu(server, name, target, server.bob))
-    assert "does not allow" in private_text(await server.bob.click(made_by_alice, label="More like this (strong)"))
+    assert "does not allow" in private_text(await server.bob.click(made_by_alice, label="Vary (strong)"))
     again = await server.bob.click(made_by_alice, label="Reroll")  # which starts from noise
     await server.until_finished(again.response)
     mine = await menu(server, "More like this", sent_by_alice, server.alice)

@@ -74,7 +74,7 @@ async def test_reroll_edits_the_same_picture_again(editor):
 
 
 async def test_more_like_this_starts_from_the_edited_picture(editor):
-    similar = await editor.alice.click(await edited(editor), label="More like this (subtle)")
+    similar = await editor.alice.click(await edited(editor), label="Vary (subtle)")
     await editor.until_finished(similar.response)
     assert "edited by words" not in text_of(similar.response)
 

@@ -95,7 +95,7 @@ async def test_reroll_redraws_the_same_part(server):
 
 async def test_more_like_this_redraws_the_whole_picture(server):
     message = await inpainted(server, region="left")
-    more = await server.alice.click(message, label="More like this (subtle)")
+    more = await server.alice.click(message, label="Vary (subtle)")
     await server.until_finished(more.response)
     assert "a part redrawn" not in text_of(more.response)
 

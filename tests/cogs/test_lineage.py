@@ -263,7 +263,7 @@ async def changed(server, row, **values):
 async def test_tree_shows_changes_from_parent_to_child(server):
     message = await made(server, seed=5)
     child = await pressed(server, message, "Reroll", server.bob)
-    more = await pressed(server, child, "More like this (strong)")
+    more = await pressed(server, child, "Vary (strong)")
     await pressed(server, await shown(server, message), "Replay")
     first, second, third = [await row_of(server, each) for each in (message, child, more)]
     lines = (await tree(server, child)).splitlines()

@@ -65,7 +65,7 @@ async def test_reroll_of_a_morph_changes_the_seeds_only(server):
 
 async def test_more_like_a_morph_starts_from_its_first_frame(server):
     message = await morphed(server, steps=5)
-    more = await server.alice.click(message, label="More like this (strong)")
+    more = await server.alice.click(message, label="Vary (strong)")
     await server.until_finished(more.response)
     assert "5 steps from 1" in text_of(more.response)
     assert pictures_of(more.response)[0].name.endswith(".png")

@@ -49,7 +49,7 @@ async def test_picture_shown_again_is_not_remixed(server, shown_by):
     again = await shown(server, await made(server), getattr(server, shown_by))
     await forbid_remixes(server, server.alice)
     assert "does not allow" in refusal(await server.bob.context_menu(server.channel, "More like this", again))
-    assert "does not allow" in refusal(await server.bob.click(again, label="More like this (subtle)"))
+    assert "does not allow" in refusal(await server.bob.click(again, label="Vary (subtle)"))
     await finished(server, await server.alice.context_menu(server.channel, "More like this", again))
 
 
@@ -80,7 +80,7 @@ async def test_posted_copy_is_not_remixed(server):
 
 
 async def test_pictures_made_from_a_picture_are_not_remixed(server):
-    result = await server.bob.click(await made(server), label="More like this (subtle)")
+    result = await server.bob.click(await made(server), label="Vary (subtle)")
     hers_inside = await finished(server, result)
     await forbid_remixes(server, server.alice)
     assert "does not allow" in refusal(await server.bob.click(hers_inside, label="Reroll"))
@@ -198,7 +198,7 @@ async def test_flagged_pictures_stay_in_age_restricted_channels(server):
     async with server.service.database.transaction("") as session:
         values = {"flags": {"nude": 0.9}, "age_restricted": True}
         await session.execute(update(Creation).where(Creation.id == row.id).values(**values))
-    for label in ("Reroll", "More like this (subtle)", "Upscale 2x"):
+    for label in ("Reroll", "Vary (subtle)", "Upscale"):
         assert "age-restricted channel" in refusal(await server.alice.click(message, label=label))
     assert "age-restricted channel" in refusal(await server.alice.context_menu(server.channel, "More like this", message))
     data = await pictures_of(message)[0].read()

@@ -83,7 +83,7 @@ async def test_waiting_request_names_the_time_that_it_will_take(busy):
     third = (await asked(busy, busy.alice, "third")).response
     for message, place in ((second, "Next in line…"), (third, "In the queue, 1 picture before yours…")):
         _, state = message.content.splitlines()
-        assert re.fullmatch(rf"{place} It should be done <t:\d+:R>\.", state)
+        assert re.fullmatch(rf"{place} · ready <t:\d+:R>", state)
     ends = [int(re.search(r"<t:(\d+):R>", message.content)[1]) for message in (second, third)]
     assert time.time() < ends[0] <= ends[1]
 

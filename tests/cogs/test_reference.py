@@ -8,12 +8,15 @@ import discord
 import pytest
 from discord import app_commands
 
+from cogs.core.i18n.catalogues import LANGUAGE_BY_LOCALE, say
+from cogs.core.messages.views import ActionButton, PictureSelect, result_rows
 from cogs.core.policy.permissions import OPERATORS_ONLY
 from tests.support.components import component_of
 from tests.support.custom_ids import example_custom_ids
 from tests.support.messages import private_text
 
 COMMANDS = Path(__file__).parents[2] / "cogs" / "COMMANDS.md"
+MAX_ID = 2**64 - 1
 HEADING = "| command | who may use it | what it does |"
 OPERATOR = "the operator"
 USERS_BY_PERMISSIONS = {
@@ -62,9 +65,10 @@ def commands(tree):
 
 async def labels_of(bot):
     """Return the labels of all buttons and selects that work after a restart."""
-    found = set()
+    found = {action.label for name in bot.service.result_actions.names if (action := bot.service.result_actions[name]).label}
+    found |= {"Cancel", "Edit again"}
     for pattern, item in bot._connection._view_store._dynamic_items.items():
-        for custom_id in example_custom_ids(pattern.pattern):
+        for custom_id in [] if item in (ActionButton, PictureSelect) else example_custom_ids(pattern.pattern):
             control = await component_of(item, custom_id)
             text = control.label if isinstance(control, discord.ui.Button) else control.placeholder
             found.add(text.partition(":")[0].rstrip("…"))
@@ -85,6 +89,16 @@ async def test_commands_table_matches_buttons(server):
     in_bot = await labels_of(server.env.bot)
     listed = {label for cell, _, _ in rows() if not is_command(cell) for label in re.findall(r"`([^`]+)`", cell)}
     assert listed == in_bot, f"COMMANDS.md lacks the buttons {in_bot - listed}, and lists {listed - in_bot}, which do not exist"
+
+
+@pytest.mark.parametrize("language", ["en", *sorted(set(LANGUAGE_BY_LOCALE.values()))])
+async def test_what_stands_below_pictures_fits_in_every_language(server, language):
+    known = server.service.result_actions
+    actions = [known[name] for name in known.names if known[name].label]
+    for action in actions:
+        assert len(say(language, action.label)) <= 80 and len(say(language, action.hint)) <= 100
+    controls = [control for row in result_rows(actions, MAX_ID, MAX_ID, 10, language) for control in row.children]
+    assert all(len(control.custom_id) <= 100 for control in controls)
 
 
 def test_commands_table_has_no_empty_cells():

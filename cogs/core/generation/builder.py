@@ -38,13 +38,22 @@ NEGATIVES_JOINER: Final = ", "  # between the negative prompts of a member and o
 class RequestBuilder:
     """Builds requests for the model called ``model_name``, or for those that members choose (`of`).
 
-    ``custom_styles`` replace the model's own styles unless they are None.
+    ``custom_styles`` replace the model's own styles unless they are None. A prompt makes ``default_count`` pictures unless
+    members choose otherwise.
     """
 
-    def __init__(self, engine: ImageEngine, custom_styles: Mapping[str, Style] | None = None, *, model_name: str = "") -> None:
+    def __init__(
+        self,
+        engine: ImageEngine,
+        custom_styles: Mapping[str, Style] | None = None,
+        *,
+        model_name: str = "",
+        default_count: int = 1,
+    ) -> None:
         self.engine = engine
         self.custom_styles = custom_styles
         self.model_name = model_name
+        self.default_count = default_count
 
     @property
     def model(self) -> ModelSpec:
@@ -66,7 +75,7 @@ class RequestBuilder:
     def for_model(self, name: str) -> "RequestBuilder":
         """Return the builder for the model called ``name``; raises `InvalidRequestError` if it is not offered."""
         self.engine.model_of(name)
-        return RequestBuilder(self.engine, self.custom_styles, model_name=name)
+        return RequestBuilder(self.engine, self.custom_styles, model_name=name, default_count=self.default_count)
 
     def while_typing(self, interaction: Interaction) -> "RequestBuilder":
         """Return the builder for the model that a member has chosen so far, while other options are typed."""
@@ -96,6 +105,8 @@ class RequestBuilder:
         with problems.collect():
             style = self._style(style_name) if style_name else None
         settings = self._defaults(context, style)
+        if len(prompt.variants) > 1:
+            settings["count"] = 1  # of each
         if options.quality:
             settings |= self._preset(options.quality, context.limits)
         if prompt.flags:
@@ -257,6 +268,6 @@ class RequestBuilder:
             "sampler": preferred.sampler if preferred.sampler in model.samplers else preset["sampler"],
             "guidance_interval": preset["guidance_interval"],
             "seed": random_seed(),
-            "count": 1,
+            "count": min(preferred.count or self.default_count, limits.count),
             "model": self.model_name,
         }

@@ -22,7 +22,7 @@ from cogs.core.messages.announcement import MessageUnreadableError
 from cogs.core.messages.delivery import Delivery, UndeliverableError
 from cogs.core.messages.message import Answer, PictureFile, Result
 from cogs.core.messages.routes import TOKEN_ROUTES, initial_route, while_token_lives
-from cogs.core.messages.views import shows_result_of
+from cogs.core.messages.views import ResultActions, shows_result_of
 from cogs.core.request.preferences import FlaggedAction
 from cogs.core.request.prompt import MAX_FILES
 from cogs.core.storage.creations import MAX_MODEL_LENGTH, Creation, OwnershipLostError, State, request_from_json
@@ -47,7 +47,7 @@ MAX_ATTEMPTS = 30  # of a request that `StepWatch` does not find guilty, for exa
 QUEUE_RETRY_SECONDS = 2.0
 MESSAGE_DELETED = "The message was deleted."
 NEVER_ANSWERED = "The interaction was never answered."
-EXPECTED = N_("It should be done {when}.")
+READY = N_("ready {when}")
 UNEXPECTED_ERROR = N_("Something went wrong here. Please try again.")
 RESTARTED = N_("I was restarted before your request was complete. Please ask again.")
 OUTDATED_REQUEST = N_("I was updated and cannot read this request any more. Please ask again.")
@@ -70,8 +70,8 @@ class EncodedFiles:
 class JobRunner:
     """Runs accepted requests to their end.
 
-    Each of ``result_notes`` may add a line under the settings of a result; it gets the creation, its encoded pictures and the
-    language.
+    ``result_actions`` are what members can do with finished pictures. Each of ``result_notes`` may add a line under the
+    settings of a result; it gets the creation, its encoded pictures and the language.
     """
 
     def __init__(
@@ -80,15 +80,15 @@ class JobRunner:
         stores: Stores,
         delivery: Delivery,
         safety_gate: SafetyGate,
-        *,
-        result_notes: Iterable[ResultNote] = (),
+        result_actions: ResultActions,
     ) -> None:
         self.engine = engine
         self.creation_store = stores.creation_store
         self.image_store = stores.image_store
         self.delivery = delivery
         self.safety_gate = safety_gate
-        self.result_notes = result_notes
+        self.result_actions = result_actions
+        self.result_notes: Sequence[ResultNote] = ()
         self.step_watch = StepWatch(engine, stores.step_journal)
         self._forecast = Forecast(engine)
         self.jobs: dict[int, Job] = {}  # by the id of their creation
@@ -132,10 +132,12 @@ class JobRunner:
         return [(creations[job], job, seconds) for job, seconds in estimates.items() if job in creations]
 
     def with_time(self, text: str, job: Job, language: str) -> str:
-        """Return the progress ``text`` of ``job``, which waits, and when it will be done, if that is known."""
+        """Return the progress ``text`` of ``job`` and when it will be done, if that is known.
+
+        Discord counts the seconds down by itself, so the time needs no edit of the message.
+        """
         expected = self._forecast.end_of(job)
-        when = f" {say(language, EXPECTED, when=discord.utils.format_dt(expected, 'R'))}" if expected else ""
-        return f"{text}{when}"
+        return f"{text} · {say(language, READY, when=discord.utils.format_dt(expected, 'R'))}" if expected else text
 
     # A job from the queue to its message
 
@@ -188,7 +190,7 @@ class JobRunner:
             if state == shown:  # the time alone is no reason for an edit
                 continue
             shown = state
-            text = state if progress.place is None else self.with_time(state, job, language)
+            text = self.with_time(state, job, language)
             pictures: tuple[PictureFile, ...] = ()
             if shows_previews:
                 spoiler = creation.spoiler
@@ -265,15 +267,13 @@ class JobRunner:
         if creation.parent_id:
             notes = [await note(creation, files.pictures, language) for note in self.result_notes]
         settings = render.settings_line(request, request.seeds, language)
-        left_out = views.WITH_UPSCALER if self.engine.model.upscales else views.WITHOUT_UPSCALER
-        if creation.timelapse is None:
-            left_out = (*left_out, "timelapse")
+        actions = self.result_actions.offered(creation)
         return Result(
             render.headline(request, language),
             render.result_pictures(request, files.pictures, language),
             settings="\n".join(filter(None, [settings, *notes])),
             source=render.source_picture(files.source, language) if files.source else None,
-            rows=lambda: views.result_rows(creation.owner, creation.id, len(files.pictures), language, left_out),
+            rows=lambda: views.result_rows(actions, creation.owner, creation.id, len(files.pictures), language),
             spoiler=creation.spoiler,
             language=language,
         )

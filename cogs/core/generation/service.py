@@ -25,7 +25,7 @@ from cogs.core.messages.http_errors import DISCORD_ERRORS, ErrorKind, classify
 from cogs.core.messages.interactions import IS_PRIVATE
 from cogs.core.messages.message import NO_MENTIONS
 from cogs.core.messages.routes import token_note
-from cogs.core.messages.views import ResultAction, TimelapseRow
+from cogs.core.messages.views import ResultActions, TimelapseRow
 from cogs.core.metrics import Metrics
 from cogs.core.policy.context import Context
 from cogs.core.policy.limits import NO_ALLOWANCE, REFUSED_ATTACHMENT_CHARGE, MemberLimits, Rules
@@ -95,7 +95,7 @@ class GenerationService:
         self.metrics = Metrics(engine, self.creation_store)
         self.closed_reason: str | None = None  # why requests are rejected at present
         # Features add to these when they are loaded:
-        self.result_actions: dict[str, ResultAction] = {}  # what the buttons below pictures do
+        self.result_actions = ResultActions()  # what members can do with pictures
         self.result_notes: list[ResultNote] = []  # lines below the settings of pictures
         self.timelapse_rows: list[TimelapseRow] = []  # rows below animations
         self.forgetters: list[Callable[[int], None]] = []  # delete what they keep in memory about a member
@@ -120,7 +120,8 @@ class GenerationService:
         await self.preference_store.open()
         safety_gate = SafetyGate(self.engine, self.preference_store, self.creation_store, self.review_store, client)
         delivery = Delivery(client, self.creation_store)
-        self.runner = JobRunner(self.engine, self.stores, delivery, safety_gate, result_notes=self.result_notes)
+        self.runner = JobRunner(self.engine, self.stores, delivery, safety_gate, self.result_actions)
+        self.runner.result_notes = self.result_notes
         self._opened.callback(self.runner.step_watch.close)
         self.message_eraser = MessageEraser(client, self.personal_data.erasure)
         for creation in await self.claims.claim_orphans():
@@ -207,7 +208,7 @@ class GenerationService:
                 if request is wanted:
                     shown = render.progress_text(request, job.progress, creation.language)
                     cancel = views.cancel_view(creation.owner, creation.id, creation.language)
-                    text = shown if job.progress.place is None else self.runner.with_time(shown, job, creation.language)
+                    text = self.runner.with_time(shown, job, creation.language)
                     await self._respond(context, creation, text, cancel)
             except BaseException as error:
                 if job:

@@ -166,7 +166,7 @@ def progress_text(request: ImageRequest, progress: Progress, language: str = ENG
         step = min(each, progress.completed // request.count + 1)
         filled = BAR_CELLS * progress.completed // progress.total if progress.total else 0
         bar = "▰" * filled + "▱" * (BAR_CELLS - filled)
-        state = f"{bar} {say(language, 'step {step}/{steps}', step=step, steps=each)}"
+        state = f"{bar} {say(language, 'step {step} of {steps}', step=step, steps=each)}"
     return f"{headline(request, language)}\n{state}"
 
 

@@ -1,61 +1,42 @@
-"""The buttons and selects below pictures.
+"""What stands below pictures: buttons, and a list of everything else.
 
-Features register the functions of their actions in ``service.result_actions``.
+A feature registers what members can do with pictures once, when it is loaded::
+
+    bot.service.result_actions.add(
+        ResultAction("zoom", zoom_out, N_("Zoom out"), "🔭", N_("Shows more of the scene around it"), rank=60, of_picture=True)
+    )
+
+It needs nothing else: the layout makes the ten actions of the lowest ranks buttons, and puts the others into the list "More".
 """
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from math import ceil
+from typing import Any, Final
 
 import discord
 
 from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.messages.attachments import posted_files
-from cogs.core.messages.components import PersistentButton, PersistentSelect, custom_ids
-from cogs.core.messages.message import LAYOUT_LIMIT, fit_text
+from cogs.core.messages.components import (
+    INVALID_CHOICE,
+    PersistentButton,
+    PersistentSelect,
+    creation_of_custom_id,
+    custom_ids,
+    view_of,
+)
+from cogs.core.messages.message import LAYOUT_LIMIT, NO_MENTIONS, fit_text
+from cogs.core.policy.context import Context
 from cogs.core.storage.creations import Creation
 from cogs.core.types import Interaction
+from diffusion.errors import DarkroomError
 from diffusion.request import ImageRequest
-from diffusion.text import N_
 
-Action = Literal[
-    "subtle",
-    "strong",
-    "upscale",
-    "enlarge",
-    "emoji",
-    "sticker",
-    "reroll",
-    "edit",
-    "timelapse",
-    "info",
-    "delete",
-    "cancel",
-    "edit_again",
-]
-PICTURE_ACTIONS: Final[dict[Action, tuple[str, str]]] = {  # for one picture
-    "subtle": (N_("More like this (subtle)"), "🔁"),
-    "strong": (N_("More like this (strong)"), "🔀"),
-    "upscale": (N_("Upscale 2x"), "🔍"),  # by the model
-    "enlarge": (N_("Upscale 2x / 4x"), "🔍"),  # by an upscaler, in its place
-    "emoji": (N_("Make emoji"), "😀"),
-    "sticker": (N_("Make sticker"), "🏷️"),
-}
-MESSAGE_ACTIONS: Final[dict[Action, tuple[str, str]]] = {  # for all pictures of a message together
-    "reroll": (N_("Reroll"), "🎲"),
-    "edit": (N_("Edit"), "✏️"),
-    "timelapse": (N_("How it formed"), "🎞️"),
-    "info": (N_("Info"), "ℹ️"),
-    "delete": (N_("Delete"), "🗑️"),
-}
-OTHER_ACTIONS: Final[dict[Action, tuple[str, str]]] = {
-    "cancel": (N_("Cancel"), "✖️"),
-    "edit_again": (N_("Edit again"), "✏️"),
-}
-ACTION_LABELS: Final = PICTURE_ACTIONS | MESSAGE_ACTIONS | OTHER_ACTIONS
-PICTURES_PER_SELECT: Final = 25 // (len(PICTURE_ACTIONS) - 1)  # Discord shows 25 options
-WITHOUT_UPSCALER: Final[tuple[Action, ...]] = ("enlarge",)
-WITH_UPSCALER: Final[tuple[Action, ...]] = ("upscale",)
+MAX_ROWS: Final = 2  # of buttons
+ROW_LENGTH: Final = 5  # Discord's limit
+MAX_OPTIONS: Final = 25  # Discord's limit on a select
+RARE: Final = 100  # the rank from which an action is no button
 
 
 @dataclass(frozen=True)
@@ -66,19 +47,62 @@ class ResultTarget:
     message.
     """
 
-    action: Action
+    action: str
     owner: int
     creation_id: int
     index: int = 0
 
 
-ResultAction = Callable[[Interaction, ResultTarget], Awaitable[None]]
+RunAction = Callable[[Interaction, ResultTarget], Awaitable[None]]
 TimelapseRow = Callable[[Creation, ImageRequest, str], "discord.ui.ActionRow[Any] | None"]
 
 
-async def run_action(interaction: Interaction, target: ResultTarget) -> None:
-    """Call the function that a feature registered for the action."""
-    await interaction.client.service.result_actions[target.action](interaction, target)
+@dataclass(frozen=True)
+class ResultAction:
+    """What members can do with finished pictures: its function and how it is offered.
+
+    Actions of lower ``rank`` come first. One ``of_picture`` is about one of several pictures; with a ``letter``, each picture
+    has a small button for it, such as U2. ``is_offered`` returns whether it suits a creation. Without a ``label`` it is never
+    offered, but custom_ids may name it.
+    """
+
+    name: str
+    run: RunAction
+    label: str = ""
+    emoji: str | None = None
+    hint: str = ""
+    rank: int = RARE
+    of_picture: bool = False
+    letter: str = ""
+    style: discord.ButtonStyle = discord.ButtonStyle.secondary
+    is_offered: Callable[[Creation], bool] = lambda _: True
+
+
+class ResultActions:
+    """The actions that features have registered, by name."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, ResultAction] = {}
+
+    def add(self, *actions: ResultAction) -> None:
+        """Register ``actions``; one of the same name takes the place of an earlier one."""
+        self._by_name |= {action.name: action for action in actions}
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all actions."""
+        return list(self._by_name)
+
+    def __getitem__(self, name: str) -> ResultAction:
+        """Return the action called ``name``; raises `DarkroomError` if there is none."""
+        if name not in self._by_name:
+            raise DarkroomError(INVALID_CHOICE)
+        return self._by_name[name]
+
+    def offered(self, creation: Creation) -> list[ResultAction]:
+        """Return what members can do with ``creation``, the most usual first."""
+        fitting = [action for action in self._by_name.values() if action.label and action.is_offered(creation)]
+        return sorted(fitting, key=lambda action: action.rank)
 
 
 class ActionButton(PersistentButton, name="result"):
@@ -86,27 +110,58 @@ class ActionButton(PersistentButton, name="result"):
 
     is_public = True
 
-    action: Action
+    action: str
     owner: int
     creation_id: int
     index: int
 
-    def __init__(self, action: Action, owner: int, creation_id: int, index: int = 0, language: str = ENGLISH) -> None:
-        label, emoji = ACTION_LABELS[action]
-        style = discord.ButtonStyle.danger if action == "delete" else discord.ButtonStyle.secondary
-        button: discord.ui.Button[Any] = discord.ui.Button(label=say(language, label), emoji=emoji, style=style)
+    def __init__(
+        self, action: str, owner: int, creation_id: int, index: int = 0, *, look: "discord.ui.Button[Any] | None" = None
+    ) -> None:
+        button = look or discord.ui.Button(label=action)
         super().__init__(button, action=action, owner=owner, creation_id=creation_id, index=index)
 
     async def run(self, interaction: Interaction) -> None:
         """Run the action."""
-        await run_action(interaction, ResultTarget(self.action, self.owner, self.creation_id, self.index))
+        target = ResultTarget(self.action, self.owner, self.creation_id, self.index)
+        await interaction.client.service.result_actions[self.action].run(interaction, target)
+
+
+class MoreSelect(PersistentSelect, name="more"):
+    """Offers the actions that are no buttons, for the ``pictures`` of a creation."""
+
+    is_public = True
+
+    owner: int
+    creation_id: int
+    pictures: int
+
+    def __init__(
+        self, owner: int, creation_id: int, pictures: int, actions: Iterable[ResultAction] = (), language: str = ENGLISH
+    ) -> None:
+        select: discord.ui.Select[Any] = discord.ui.Select(placeholder=say(language, "More…"))
+        for action in actions:
+            hint = say(language, action.hint) or None
+            select.add_option(label=say(language, action.label), value=action.name, description=hint, emoji=action.emoji)
+        super().__init__(select, owner=owner, creation_id=creation_id, pictures=pictures)
+
+    async def run(self, interaction: Interaction) -> None:
+        """Run the chosen action, once the member has said for which of several pictures."""
+        action = interaction.client.service.result_actions[self.values[0]]
+        if not action.of_picture or self.pictures == 1:
+            await action.run(interaction, ResultTarget(action.name, self.owner, self.creation_id))
+            return
+        language = Context.of(interaction).language
+        view = discord.ui.View(timeout=None)
+        for index in range(self.pictures):
+            look: discord.ui.Button[Any] = discord.ui.Button(label=str(index + 1))
+            view.add_item(ActionButton(action.name, self.owner, self.creation_id, index, look=look))
+        question = say(language, "{action}: for which picture?", action=f"**{say(language, action.label)}**")
+        await interaction.response.send_message(question, view=view, ephemeral=True, allowed_mentions=NO_MENTIONS)
 
 
 class PictureSelect(PersistentSelect, name="pictures"):
-    """Offers every action for up to `PICTURES_PER_SELECT` pictures.
-
-    ``first`` is the index of the first of them.
-    """
+    """Runs the actions that messages of earlier versions offer for several pictures, as "ACTION:INDEX"."""
 
     is_public = True
 
@@ -114,75 +169,62 @@ class PictureSelect(PersistentSelect, name="pictures"):
     creation_id: int
     first: int
 
-    def __init__(
-        self,
-        owner: int,
-        creation_id: int,
-        pictures: range,
-        language: str = ENGLISH,
-        left_out: Collection[Action] = WITHOUT_UPSCALER,
-    ) -> None:
-        placeholder = say(
-            language,
-            "Choose a picture and what to do with it: {first} to {last}",
-            first=pictures.start + 1,
-            last=pictures.stop,
-        )
-        select: discord.ui.Select[Any] = discord.ui.Select(placeholder=placeholder)
-        for index in pictures:
-            for action, (label, emoji) in PICTURE_ACTIONS.items():
-                if action in left_out:
-                    continue
-                name = say(language, "Picture {number}: {action}", number=index + 1, action=say(language, label))
-                select.add_option(label=name, value=f"{action}:{index}", emoji=emoji)
-        super().__init__(select, owner=owner, creation_id=creation_id, first=pictures.start)
-
     async def run(self, interaction: Interaction) -> None:
         """Run the chosen action for the chosen picture."""
         action, _, index = self.values[0].partition(":")
-        target = ResultTarget(action, self.owner, self.creation_id, int(index))  # type: ignore[arg-type]
-        await run_action(interaction, target)
+        target = ResultTarget(action, self.owner, self.creation_id, int(index))
+        await interaction.client.service.result_actions[action].run(interaction, target)
 
 
 def result_rows(
-    owner: int,
-    creation_id: int,
-    pictures: int,
-    language: str = ENGLISH,
-    left_out: Collection[Action] = WITHOUT_UPSCALER,
+    actions: Sequence[ResultAction], owner: int, creation_id: int, pictures: int, language: str = ENGLISH
 ) -> list[discord.ui.ActionRow[Any]]:
-    """Return the rows below finished pictures.
+    """Return the rows below ``pictures`` finished pictures: at most two of buttons, and the list of other ``actions``.
 
-    A single picture has a button for each action that is not ``left_out``, several pictures have selects.
+    Several pictures have numbered buttons, and signs in the places that are left.
     """
-    actions = [action for action in MESSAGE_ACTIONS if action not in left_out]
-    for_message = discord.ui.ActionRow[Any](*(ActionButton(each, owner, creation_id, language=language) for each in actions))
-    if pictures == 1:
-        offered = [action for action in PICTURE_ACTIONS if action not in left_out]
-        for_picture = (ActionButton(each, owner, creation_id, language=language) for each in offered)
-        return [discord.ui.ActionRow(*for_picture), for_message]
-    parts = [range(first, min(first + PICTURES_PER_SELECT, pictures)) for first in range(0, pictures, PICTURES_PER_SELECT)]
-    selects = [PictureSelect(owner, creation_id, part, language, left_out) for part in parts]
-    return [*(discord.ui.ActionRow[Any](select) for select in selects), for_message]
+    left = list(actions)
+    rows: list[list[ActionButton]] = []
+    for action in [action for action in left if action.letter and pictures > 1]:
+        looks = [discord.ui.Button[Any](label=f"{action.letter}{index + 1}") for index in range(pictures)]
+        buttons = [ActionButton(action.name, owner, creation_id, index, look=look) for index, look in enumerate(looks)]
+        if len(rows) + ceil(pictures / ROW_LENGTH) <= MAX_ROWS:
+            rows += [buttons[start : start + ROW_LENGTH] for start in range(0, pictures, ROW_LENGTH)]
+            left.remove(action)
+    rows += [[] for _ in range(MAX_ROWS - len(rows))]
+    for action in [action for action in left if action.rank < RARE and not (action.of_picture and pictures > 1)]:
+        row = next((row for row in rows if len(row) < ROW_LENGTH), None)
+        if row is not None:
+            label = say(language, action.label) if pictures == 1 else None
+            look = discord.ui.Button[Any](label=label, emoji=action.emoji, style=action.style)
+            row.append(ActionButton(action.name, owner, creation_id, look=look))
+            left.remove(action)
+    shown = [discord.ui.ActionRow[Any](*row) for row in rows if row]
+    if left:
+        shown.append(discord.ui.ActionRow(MoreSelect(owner, creation_id, pictures, left[:MAX_OPTIONS], language)))
+    return shown
 
 
 def cancel_view(owner: int, creation_id: int, language: str = ENGLISH) -> discord.ui.View:
     """Return the button below pictures that are not finished."""
-    return discord.ui.View(timeout=None).add_item(ActionButton("cancel", owner, creation_id, language=language))
+    look: discord.ui.Button[Any] = discord.ui.Button(label=say(language, "Cancel"), emoji="✖️")
+    return view_of(ActionButton("cancel", owner, creation_id, look=look))
 
 
 def edit_again_view(owner: int, creation_id: int, language: str = ENGLISH) -> discord.ui.View:
     """Return the button below the error of a rejected edit."""
-    return discord.ui.View(timeout=None).add_item(ActionButton("edit_again", owner, creation_id, language=language))
+    look: discord.ui.Button[Any] = discord.ui.Button(label=say(language, "Edit again"), emoji="✏️")
+    return view_of(ActionButton("edit_again", owner, creation_id, look=look))
 
 
 def shows_result_of(message: discord.Message, creation: Creation) -> bool:
     """Return whether ``message`` shows the finished pictures of ``creation``.
 
-    Such a message has files, and a button to reroll the creation.
+    Such a message has files, and something to do with them besides cancelling the creation.
     """
-    reroll = ActionButton.custom_id_of(action="reroll", owner=creation.owner, creation_id=creation.id, index=0)
-    return bool(posted_files(message)) and reroll in custom_ids(message)
+    cancel = ActionButton.custom_id_of(action="cancel", owner=creation.owner, creation_id=creation.id, index=0)
+    others = [custom_id for custom_id in custom_ids(message) if custom_id != cancel]
+    return bool(posted_files(message)) and creation.id in map(creation_of_custom_id, others)
 
 
 def text_view(text: str) -> discord.ui.LayoutView:

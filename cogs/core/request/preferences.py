@@ -12,7 +12,7 @@ from typing import Any, Final
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from cogs.core.request.options import parse_size
+from cogs.core.request.options import MAX_COUNT, parse_size
 from cogs.core.request.prompt import STYLE_LIMIT
 from diffusion.errors import InvalidRequestError, Problems
 from diffusion.families.defaults import QUALITIES
@@ -23,6 +23,7 @@ LANGUAGE_NAMES: Final = {"en": "English", "de": "Deutsch", "fr": "Français", "e
 RANGES: Final = {
     "steps": (1, 150),
     "guidance": (0, 30),
+    "count": (1, MAX_COUNT),
     "max_size": (8, 4096),
     "max_steps": (1, 150),
     "max_count": (1, 10),
@@ -55,10 +56,10 @@ class FlaggedAction(StrEnum):
 class Preferences:
     """Preferences of one scope; None leaves a field to the next wider scope.
 
-    ``size`` is like "512x768". ``max_size`` is the side of the largest square in pixels. Pictures are made only in the channels
-    whose ids are in ``channels`` and for members with one of ``roles``; None or empty allows all. ``allowance`` is how many
-    pictures a member may make a day, and ``allowances`` are those of roles by id. Prompts may not contain ``words`` or
-    ``expressions``.
+    ``size`` is like "512x768", ``count`` how many pictures a prompt makes. ``max_size`` is the side of the largest square in
+    pixels. Pictures are made only in the channels whose ids are in ``channels`` and for members with one of ``roles``; None or
+    empty allows all. ``allowance`` is how many pictures a member may make a day, and ``allowances`` are those of roles by id.
+    Prompts may not contain ``words`` or ``expressions``.
     ``flagged`` is the action for flagged pictures, ``flagged_restricted`` the one in age-restricted channels, and
     ``moderators`` the id of the channel for reviews. ``remix`` is whether others may start from the member's pictures. Raises
     `InvalidRequestError` for a value out of its range.
@@ -71,6 +72,7 @@ class Preferences:
     style: str | None = None
     model: str | None = None
     quality: str | None = None
+    count: int | None = None
     spoiler: bool | None = None
     private: bool | None = None
     language: str | None = None

@@ -13,6 +13,7 @@ from cogs.core.generation import runner
 from cogs.core.messages.views import ActionButton
 from cogs.core.request.preferences import Preferences, Scope
 from cogs.emoji import expressions
+from tests.support.actions import use
 from tests.support.interactions import forge_form
 from tests.support.messages import private_text
 
@@ -50,7 +51,7 @@ async def made(server, monkeypatch, member=None, picture=None, prompt="red apple
 
 
 async def begun(member, message, kind="emoji"):
-    return await member.click(message, label=f"Make {kind}")
+    return await use(member, message, kind)
 
 
 async def draft(server, monkeypatch, member, kind="emoji", **options):
@@ -289,7 +290,7 @@ async def test_emoji_is_not_made_of_pictures_that_others_may_not_start_from(serv
     await server.until_idle()
     await server.service.preference_store.set(Scope.MEMBER, server.alice.id, Preferences(remix=False))
     for result in (
-        await artist.click(message, label="Make emoji"),
+        await begun(artist, message),
         await artist.slash(server.channel, "emoji", image=("mine.png", apple())),
     ):
         answers = [answer for answer in (*result.followups, result.response) if answer is not None]

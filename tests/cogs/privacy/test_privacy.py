@@ -209,17 +209,17 @@ async def test_forget_deletes_nothing_when_the_database_fails(server):
 async def test_remix_setting_stops_others_but_not_the_member(server):
     message = await made(server)
     assert "Nobody else may start" in private_text(await server.alice.slash(server.channel, "privacy remix", allowed=False))
-    pressed = await server.bob.click(message, label="More like this (subtle)")
+    pressed = await server.bob.click(message, label="Vary (subtle)")
     assert "does not allow others to start" in private_text(pressed)
     remixed = await server.bob.context_menu(server.channel, "Remix avatar", server.alice)
     assert "does not allow others to start" in private_text(remixed)
-    own = await server.alice.click(message, label="More like this (subtle)")
+    own = await server.alice.click(message, label="Vary (subtle)")
     await server.until_finished(own.response)
     await server.until_idle()
     again = await server.bob.click(own.response, label="Reroll")  # it starts from her picture, too
     assert "does not allow others to start" in private_text(again)
     assert "Others may start" in private_text(await server.alice.slash(server.channel, "privacy remix", allowed=True))
-    await server.until_finished((await server.bob.click(message, label="More like this (subtle)")).response)
+    await server.until_finished((await server.bob.click(message, label="Vary (subtle)")).response)
 
 
 async def test_export_works_in_a_direct_message(server):

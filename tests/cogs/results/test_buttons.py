@@ -4,9 +4,11 @@ import discord
 import pytest
 
 from cogs.core.messages.components import FORM_TIMEOUT_SECONDS
+from cogs.core.messages.views import ResultAction
 from cogs.results.edit import DRAFT_SECONDS
 from diffusion.images.io import fit, read_image, to_png
 from diffusion.images.parameters import read_parameters
+from tests.support.actions import labels_of, more_of, use
 from tests.support.interactions import forge_form
 from tests.support.jobs import row_of
 from tests.support.messages import pictures_of, png, private_text, source_of, text_of
@@ -17,12 +19,6 @@ async def made(server, command="imagine", **options):
     result = await server.alice.slash(server.channel, command, **{"steps": 3} | options)
     await server.until_finished(result.response, options.get("count", 1))
     return result.response
-
-
-def options_of(message):
-    """What the select under several pictures offers: labels by value."""
-    (select,) = [child for row in message.components for child in row.get("components", ()) if child["type"] == 3]
-    return {option["value"]: option["label"] for option in select["options"]}
 
 
 def form_of(shown):
@@ -37,7 +33,7 @@ async def settings_of(message):
 
 async def test_reroll_changes_the_seed_only(server):
     message = await made(server, prompt="red apple", negative="pear", guidance=3.5, seed=1, count=2)
-    again = await server.bob.click(message, label="Reroll")
+    again = await use(server.bob, message, "reroll")
     await server.until_finished(again.response, 2)
     before, after = await settings_of(message), await settings_of(again.response)
     assert before.pop("seed") != after.pop("seed")
@@ -66,7 +62,7 @@ async def test_reroll_of_a_similar_picture_uses_the_same_source(server):
 @pytest.mark.parametrize(("strength", "start"), [("subtle", 13), ("strong", 5)])
 async def test_more_like_this_starts_from_the_picture_in_two_strengths(server, strength, start):
     message = await made(server, prompt="red apple", steps=20, seed=1)
-    more = await server.alice.click(message, label=f"More like this ({strength})")
+    more = await server.alice.click(message, label=f"Vary ({strength})")
     await server.until_finished(more.response)
     assert f"20 steps from {start}" in text_of(more.response) and "seed 1 " not in text_of(more.response)
     assert await source_of(more.response).read() == to_png(read_image(await pictures_of(message)[0].read()))
@@ -74,43 +70,90 @@ async def test_more_like_this_starts_from_the_picture_in_two_strengths(server, s
 
 async def test_more_like_an_upscaled_picture_uses_its_original_size(server):
     message = await made(server, prompt="red apple", steps=10, upscale=4)
-    more = await server.alice.click(message, label="More like this (strong)")
+    more = await server.alice.click(message, label="Vary (strong)")
     await server.until_finished(more.response)
     assert read_image(await source_of(more.response).read()).size == (32, 32)
     assert read_image(await pictures_of(more.response)[0].read()).size == (128, 128)
     assert "32x32 ×4" in text_of(more.response)
 
 
-async def test_several_pictures_share_one_select(server):
-    message = await made(server, prompt="red apple", steps=10, count=3, seed=7)
-    offered = options_of(message)
-    assert len(offered) == 15 and offered["subtle:0"] == "Picture 1: More like this (subtle)"
-    more = await server.bob.select(message, ["strong:2"])
-    await server.until_finished(more.response, 3)
+async def test_several_pictures_have_numbered_buttons(server):
+    message = await made(server, prompt="red apple", steps=10, count=4, seed=7)
+    assert labels_of(message) == [["U1", "U2", "U3", "U4", "🎲"], ["V1", "V2", "V3", "V4", "✏️"], ["More…"]]
+    assert {"subtle", "emoji", "timelapse", "info", "delete"} <= more_of(message).keys()
+    more = await server.bob.click(message, label="V3")
+    await server.until_finished(more.response, 4)
     assert await source_of(more.response).read() == to_png(read_image(await pictures_of(message)[2].read()))
-    larger = await server.alice.select(message, ["upscale:1"])
+    larger = await server.alice.click(message, label="U2")
     await server.until_finished(larger.response)
     assert "seed 8 · 64x64" in text_of(larger.response)
 
 
-async def test_select_uses_the_prompt_of_the_chosen_picture(server):
+async def test_one_picture_has_two_rows_of_words(server):
+    message = await made(server, prompt="red apple")
+    first, second, (more,) = labels_of(message)
+    assert first == ["Upscale", "Vary (subtle)", "Vary (strong)", "Reroll", "Edit"]
+    assert second[-2:] == ["Info", "Delete"] and len(second) <= 5 and more == "More…"
+    assert more_of(message).keys() >= {"emoji", "sticker"}
+
+
+async def test_more_asks_for_which_of_several_pictures(server):
+    message = await made(server, prompt="red apple", steps=10, count=2)
+    asked = await server.bob.select(message, ["subtle"])
+    assert asked.response.ephemeral and asked.response.content == "**Vary (subtle)**: for which picture?"
+    assert labels_of(asked.response) == [["1", "2"]]
+    await server.restart()
+    more = await server.bob.click(asked.response, label="2")
+    await server.until_finished(more.response, 2)
+    assert not more.response.ephemeral
+    assert await source_of(more.response).read() == to_png(read_image(await pictures_of(message)[1].read()))
+
+
+async def test_lists_of_earlier_messages_still_work(server):
+    message = await made(server, prompt="red apple", steps=10, count=3, seed=7)
+    row = await row_of(server, message)
+    view = discord.ui.View(timeout=None)
+    options = [discord.SelectOption(label="old", value=value) for value in ("strong:2", "upscale:1")]
+    view.add_item(discord.ui.Select(custom_id=f"darkroom:pictures:{server.alice.id}:{row.id}:0", options=options))
+    old = await server.env.bot.get_channel(server.channel.id).send("old", view=view)
+    more = await server.bob.select(old, ["strong:2"])
+    await server.until_finished(more.response, 3)
+    assert await source_of(more.response).read() == to_png(read_image(await pictures_of(message)[2].read()))
+
+
+async def test_a_feature_adds_an_action_that_finds_its_place(server):
+    async def wave(interaction, target):
+        await interaction.response.send_message(f"Hello, picture {target.index + 1}!")
+
+    server.service.result_actions.add(
+        ResultAction("wave", wave, "Wave", "👋", of_picture=True, rank=60), ResultAction("bow", wave, "Bow", "🎩")
+    )
+    one = await made(server, prompt="red apple")
+    assert "Wave" in labels_of(one)[1] and "bow" in more_of(one)
+    several = await made(server, prompt="red apple", count=4)
+    assert {"wave", "bow"} <= more_of(several).keys()
+    assert (await use(server.bob, several, "wave", 2)).response.content == "Hello, picture 3!"
+    assert (await use(server.bob, several, "bow")).response.content == "Hello, picture 1!"
+
+
+async def test_numbered_buttons_use_the_prompt_of_their_picture(server):
     asked = await server.alice.slash(server.channel, "imagine", prompt="{red|green} apple", count=2, steps=10, seed=7)
     made = await server.alice.click(asked.response, label="Start")
     await server.until_finished(made.response, 4)
-    more = await server.alice.select(made.response, ["strong:2"])
+    more = await server.alice.click(made.response, label="V3")
     await server.until_finished(more.response, 2)
-    larger = await server.alice.select(made.response, ["upscale:3"])
+    larger = await server.alice.click(made.response, label="U4")
     await server.until_finished(larger.response)
     assert "**green apple**" in text_of(more.response) and "**green apple**" in text_of(larger.response)
     assert "seed 8 · 64x64" in text_of(larger.response)
 
 
-async def test_pictures_over_the_limit_of_a_select_use_two(server):
+async def test_more_pictures_than_fit_in_two_rows_vary_by_the_list(server):
     asked = await server.alice.slash(server.channel, "imagine", prompt="{a|b|c|d|e|f} apple", steps=10)
     made = await server.alice.click(asked.response, label="Start")
     await server.until_finished(made.response, 6)
-    owner, creation = server.alice.id, (await row_of(server, made.response)).id
-    more = await server.alice.select(made.response, ["subtle:5"], custom_id=f"darkroom:pictures:{owner}:{creation}:5")
+    assert labels_of(made.response)[:2] == [["U1", "U2", "U3", "U4", "U5"], ["U6", "🎲", "✏️", "🎞️", "ℹ️"]]
+    more = await use(server.alice, made.response, "subtle", 5)
     await server.until_finished(more.response)
     assert "**f apple**" in text_of(more.response)
 
@@ -129,7 +172,7 @@ async def test_edit_accepts_a_prompt_with_variants(server):
 
 async def test_upscale_draws_over_at_twice_the_size(server):
     message = await made(server, prompt="red apple", steps=10, size="64x32", seed=3, upscale=2)
-    larger = await server.alice.click(message, label="Upscale 2x")
+    larger = await server.alice.click(message, label="Upscale")
     await server.until_finished(larger.response)
     assert "seed 3 · 128x64 ×2 · 10 steps from 7" in text_of(larger.response)
     assert read_image(await pictures_of(larger.response)[0].read()).size == (256, 128)
@@ -140,7 +183,7 @@ async def test_upscale_draws_over_at_twice_the_size(server):
 @pytest.mark.parametrize("options", [{"size": "136"}, {"size": "256"}])
 async def test_upscale_over_the_limit_is_refused_privately(server, options):
     message = await made(server, prompt="red apple", **options)
-    refused = await server.alice.click(message, label="Upscale 2x")
+    refused = await server.alice.click(message, label="Upscale")
     assert "the limit here is as many pixels as 256x256" in private_text(refused)
 
 
@@ -149,10 +192,10 @@ async def test_make_emoji_and_sticker_open_drafts(server, label):
     role = server.guild.create_role("artists", permissions=discord.Permissions(create_expressions=True))
     artist = server.guild.add_member(server.env.create_user("artist"), roles=[role])
     kind = label.split()[-1]
-    one = await artist.click(await made(server, prompt="red apple"), label=label)
+    one = await use(artist, await made(server, prompt="red apple"), kind)
     assert f"your {kind} will look" in one.response.content
     several = await made(server, prompt="red apple", count=2)
-    second = await artist.select(several, [f"{kind}:1"])
+    second = await use(artist, several, kind, 1)
     assert second.response.ephemeral and f"your {kind} will look" in second.response.content
 
 
@@ -293,7 +336,7 @@ async def test_edit_again_works_after_a_restart(server):
 
 async def test_info_shows_all_settings_privately(server):
     message = await made(server, prompt="red ```apple```", negative="pear", steps=3, guidance=2.5, seed=11, count=2)
-    shown = await server.bob.click(message, label="Info")
+    shown = await use(server.bob, message, "info")
     assert shown.response.ephemeral
     text, creation = text_of(shown.response), await row_of(server, message)
     for words in (
@@ -309,9 +352,9 @@ async def test_info_shows_all_settings_privately(server):
         assert words in text
     assert f"/{server.guild.id}/{server.channel.id}/{message.id}" in text
     assert text.count("```") == 4
-    more = await server.alice.select(message, ["subtle:1"])
+    more = await server.alice.click(message, label="V2")
     await server.until_finished(more.response, 2)
-    assert f"made from `{creation.id}`" in text_of((await server.alice.click(more.response, label="Info")).response)
+    assert f"made from `{creation.id}`" in text_of((await use(server.alice, more.response, "info")).response)
 
 
 async def test_info_shows_the_longest_prompts(server):
@@ -408,7 +451,7 @@ async def test_buttons_work_after_a_restart(server):
     assert (await settings_of(again.response))["prompt"] == "red apple"
 
 
-@pytest.mark.parametrize("label", ["Reroll", "More like this (subtle)", "Upscale 2x"])
+@pytest.mark.parametrize("label", ["Reroll", "Vary (subtle)", "Upscale"])
 async def test_buttons_of_a_private_picture_reply_privately(server, label):
     message = await made(server, prompt="red apple", private=True)
     more = await server.alice.click(message, label=label)
@@ -424,7 +467,7 @@ async def test_buttons_read_the_message_when_files_are_deleted(server):
     await server.until_finished(again.response)
     assert "**red apple**" in text_of(again.response)
     assert await source_of(again.response).read() == await source_of(message).read()
-    more = await server.bob.click(message, label="More like this (subtle)")
+    more = await server.bob.click(message, label="Vary (subtle)")
     await server.until_finished(more.response)
     assert await source_of(more.response).read() == to_png(read_image(await pictures_of(message)[0].read()))
 
@@ -435,7 +478,7 @@ async def test_buttons_say_when_request_and_picture_are_gone(server):
     async with server.service.database.sessions.begin() as session:
         await session.delete(await session.get(type(row), row.id))
     server.env.backend.get_message(server.channel.id, message.id).components.pop(1)  # the gallery
-    for label in ("Reroll", "More like this (strong)", "Upscale 2x", "Edit", "Info"):
+    for label in ("Reroll", "Vary (strong)", "Upscale", "Edit", "Info"):
         assert "are gone" in private_text(await server.alice.click(message, label=label))
 
 
@@ -463,10 +506,10 @@ async def test_each_button_copes_with_deleted_files(server):
     message = await made(server, "similar", image=("in.png", png()), prompt="red apple", steps=4)
     await server.until_idle()
     await server.service.image_store.delete((await row_of(server, message)).files)
-    for label in ("Reroll", "More like this (subtle)", "More like this (strong)", "Upscale 2x"):
+    for label in ("Reroll", "Vary (subtle)", "Vary (strong)", "Upscale"):
         result = await artist.click(message, label=label)
         await server.until_finished(result.response)
     assert form_of(await artist.click(message, label="Edit"))["prompt"] == "red apple"
     assert "red apple" in text_of((await artist.click(message, label="Info")).response)
-    for label, words in (("Make emoji", "attach it to `/emoji`"), ("Make sticker", "attach it"), ("How it formed", "Reroll")):
-        assert words in private_text(await artist.click(message, label=label))
+    for action, words in (("emoji", "attach it to `/emoji`"), ("sticker", "attach it"), ("timelapse", "Reroll")):
+        assert words in private_text(await use(artist, message, action))

@@ -126,6 +126,27 @@ async def test_quality_setting_sets_steps_and_sampler(server):
     assert (settings["steps"], settings["sampler"]) == (10, "unipc")
 
 
+async def test_count_setting_makes_several_pictures_unless_the_prompt_says_otherwise(server):
+    panel, _ = await submit_page(server.alice, server.channel, "mine", "Quality", count=["2"])
+    assert "Pictures at once: **2**\n" in panel.content
+    for options, count in (({}, 2), ({"count": 1}, 1), ({"prompt": "fox --repeat 3"}, 3)):
+        result = await server.alice.slash(server.channel, "imagine", **{"prompt": "fox", "steps": 2} | options)
+        await server.until_finished(result.response, count)
+    asked = await server.alice.slash(server.channel, "imagine", prompt="{red|green} fox", steps=2)
+    assert "This makes 2 pictures:" in asked.response.content
+    result = await server.alice.click(asked.response, label="Start")
+    await server.until_finished(result.response, 2)
+
+
+async def test_default_count_holds_where_nobody_chose_and_gives_way_to_the_limit(server, manager):
+    server.service.builder.default_count = 3
+    result = await server.alice.slash(server.channel, "imagine", prompt="fox", steps=2)
+    await server.until_finished(result.response, 3)
+    await submit_page(manager, server.channel, "server", "Limits", max_count="2")
+    result = await server.alice.slash(server.channel, "imagine", prompt="fox", steps=2)
+    await server.until_finished(result.response, 2)
+
+
 @pytest.mark.parametrize(
     ("page", "values", "words"),
     [

@@ -6,7 +6,6 @@ import discord
 import pytest
 
 from cogs.core.i18n.catalogues import LANGUAGE_BY_LOCALE, SETTINGS, say, setting_name, translate
-from cogs.core.messages.views import result_rows
 from cogs.core.policy.context import Context
 from cogs.core.request.edit_form import Edit
 from cogs.core.request.options import size_choices
@@ -21,8 +20,7 @@ from diffusion.request import ImageRequest, Limits
 from diffusion.text import plural
 
 OTHERS = sorted(set(LANGUAGE_BY_LOCALE.values()))
-FORM_TITLE, FORM_LABEL, FORM_HINT, BUTTON, OPTION = 45, 45, 100, 80, 100  # characters, by Discord's rules
-MAX_ID = 2**64 - 1
+FORM_TITLE, FORM_LABEL, FORM_HINT = 45, 45, 100  # characters, by Discord's rules
 
 
 def refused(make):
@@ -143,9 +141,3 @@ def test_labels_fit_on_forms_and_buttons(language):
     form = EditForm(None, context, None, Edit("", "", "", "", ""))
     assert len(form.title) <= FORM_TITLE
     assert all(len(item.to_component_dict()["label"]) <= FORM_LABEL for item in form.children)
-    for rows in (
-        result_rows(MAX_ID, MAX_ID, count, language, left) for count in (1, 10) for left in (["enlarge"], ["upscale"])
-    ):
-        for control in (control for row in rows for control in row.children):
-            assert len(getattr(control.item, "label", None) or "") <= BUTTON
-            assert all(len(option.label) <= OPTION for option in getattr(control.item, "options", []))
