@@ -130,23 +130,23 @@ def find_mistakes(crowd: Crowd, wire: LoopbackDiscord, folder: Path) -> Iterator
 
 def read_turns(turns: Iterable[list[str]], flooder: int) -> tuple[list[float], float]:
     """Return ``overtaken`` and ``picture_seconds`` of `Findings`."""
-    flood = 0.0  # rows of the flooder's pictures that have started
+    flood = 0.0  # seconds of the flooder's pictures that have started
     dearest = 0.0
     overtaken: list[float] = []
     durations: list[float] = []
     waiting: dict[str, float] = {}  # request: the flood before it came
     begun_at: dict[str, float] = {}
-    for at, event, owner, job, picture, rows in turns:
-        dearest = max(dearest, float(rows))
+    for at, event, owner, job, picture, price in turns:
+        dearest = max(dearest, float(price))
         if event == "waits":
             waiting[job] = flood
         elif event == "begun":
             begun_at[picture] = float(at)
             if int(owner) == flooder:
-                flood += float(rows)
+                flood += float(price)
             elif job in waiting:
                 overtaken.append(flood - waiting.pop(job))
         elif picture in begun_at:
             durations.append(float(at) - begun_at.pop(picture))
-    overtaken = [rows / dearest for rows in overtaken]
+    overtaken = [seconds / dearest for seconds in overtaken]
     return overtaken, median(durations) if durations else 0.0

@@ -2,7 +2,7 @@
 
 The program writes its data to FOLDER, and two tables. ``lags.tsv`` has the time at which each nap of the event loop ended and
 the seconds by which it was late. ``turns.tsv`` has the time at which each picture started to wait, started or left, with its
-owner, job, id and the rows of its calls to come. Times are those of ``time.perf_counter``, which all processes of a machine
+owner, job, id and the seconds of its price. Times are those of ``time.perf_counter``, which all processes of a machine
 share on Linux.
 """
 
@@ -53,8 +53,8 @@ class ObservedBatcher(Batcher[ImageTask]):
         self._record("gone", item)
 
     def _record(self, event: str, item: ImageTask) -> None:
-        rows = item.rows * item.left
-        self.turns.write(f"{time.perf_counter():.4f}\t{event}\t{item.owner}\t{id(item.job)}\t{id(item)}\t{rows}\n")
+        price = self._cost(item)
+        self.turns.write(f"{time.perf_counter():.4f}\t{event}\t{item.owner}\t{id(item.job)}\t{id(item)}\t{price:.4f}\n")
 
 
 async def observe(settings: Config, folder: Path) -> None:

@@ -8,7 +8,8 @@ answers. The goals are:
 - The bot's anonymous memory grows by less than 2 %: its median in the last tenth of the time, against the tenth after the first
   fifth.
 - The flooder delays another member by at most one picture. While a modest member's request waits in the engine for its first
-  picture to start, the engine starts at most one picture of the flooder. A picture starts when it joins the running batch.
+  picture to start, the flooder's pictures that start cost at most as much as the dearest picture of all, by their prices in
+  seconds. A picture starts when it joins the running batch.
 
 The command also prints the lag of the event loop and the waits of the members. It exits with 1 and names the goals if any were
 missed.
