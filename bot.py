@@ -153,9 +153,7 @@ def load_model(config: Config, name: str) -> tuple[Any, Any]:
     import torch
 
     import diffusion
-    from diffusion.loading.device import best_device
-    from diffusion.loading.memory import check_fits
-    from diffusion.loading.model import describe_model as describe_without_weights
+    from diffusion.loading.model import plan_model
     from diffusion.loading.upscaler import load_upscaler
     from diffusion.safety import load_safety_check
 
@@ -163,11 +161,13 @@ def load_model(config: Config, name: str) -> tuple[Any, Any]:
         os.environ["HF_TOKEN"] = token  # the hub's library reads the environment, not .env
     source = None if name == EMBEDDED_MODEL else name
     dtype = getattr(torch, config.dtype) if config.dtype else None
-    if source:
-        described = describe_without_weights(source, config.device, dtype, vae=config.vae)
-        log.info(check_fits(described, source, torch.device(config.device or best_device())))
+    device: Any = config.device
+    if source or config.models_max_bytes:
+        plan = plan_model(source, config.device, dtype, vae=config.vae, max_bytes=config.models_max_bytes)
+        log.info(plan.sentence)
+        device = plan.placement
     upscaler = load_upscaler(config.upscaler, config.device) if config.upscaler else None
-    model = diffusion.load_model(source, config.device, dtype, config.attention, vae=config.vae)
+    model = diffusion.load_model(source, device, dtype, config.attention, vae=config.vae)
     _apply_settings(model, config, name)
     if upscaler:
         model.offer_upscaler(upscaler)
@@ -183,14 +183,14 @@ def describe_model(config: Config, name: str) -> tuple[Any, int]:
     """
     import torch
 
-    from diffusion.loading.memory import model_bytes
-    from diffusion.loading.model import describe_model
+    from diffusion.loading.model import describe_model, plan_of
 
     source = None if name == EMBEDDED_MODEL else name
     dtype = getattr(torch, config.dtype) if config.dtype else None
     model = describe_model(source, config.device, dtype, vae=config.vae)
+    plan = plan_of(model, source, config.device, config.models_max_bytes)
     _apply_settings(model, config, name)
-    return model, model_bytes(model)
+    return model, plan.need.weight_bytes
 
 
 def _apply_settings(model: Any, config: Config, name: str) -> None:

@@ -95,10 +95,16 @@ async def draw(options: argparse.Namespace) -> ImageResult:
     """Draw the request of the command line, with a progress bar."""
     from diffusion.loading.embeddings import add_embeddings
     from diffusion.loading.lora_sources import find_lora_sources
-    from diffusion.loading.model import load_model
+    from diffusion.loading.model import load_model, plan_model
     from diffusion.serving.engine import Engine
 
-    model = load_model(options.model, vae=options.vae)
+    placement = None
+    if options.model:
+        plan = plan_model(options.model, vae=options.vae)
+        placement = plan.placement
+        if placement.saves_memory:
+            print(plan.sentence, file=sys.stderr)
+    model = load_model(options.model, placement, vae=options.vae)
     if options.embeddings:
         add_embeddings(model, options.embeddings)
     model.offer_loras(find_lora_sources(options.loras))

@@ -14,9 +14,9 @@ from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageClassification, CLIPImageProcessorPil
 from transformers.utils import logging as transformers_logging
 
-from diffusion.errors import GenerationError, ModelLoadError, reason_of
+from diffusion.errors import GenerationError, ModelLoadError
 from diffusion.images.screening import SCREENED_AT_ONCE, shrink_for_screening
-from diffusion.loading.device import best_device, best_dtype
+from diffusion.loading.device import best_device, best_dtype, why_not_loaded
 from diffusion.loading.hub import fetch, variant_of
 from diffusion.result import Flags
 
@@ -109,7 +109,7 @@ def load_safety_check(
         except ModelLoadError:
             raise
         except Exception as error:  # libraries raise anything for a network that they cannot load
-            raise ModelLoadError(source, reason_of(error)) from error
+            raise ModelLoadError(source, why_not_loaded(error)) from error
 
 
 def _load_classifier(source: str, unsafe: Sequence[str], threshold: float, device: str | None) -> Classifier:

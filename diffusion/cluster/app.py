@@ -4,6 +4,7 @@ A Serve config file names it as ``import_path: diffusion.cluster.app:build``.
 """
 
 import asyncio
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ from diffusion.cluster.scaling import by_queued_rows
 # Only a replica loads a model. Ray's other processes and the command that deploys import this module as well, without torch.
 if TYPE_CHECKING:
     from diffusion.families.model import ImageModel
+
+log = logging.getLogger(__name__)
 
 
 class Deployed(Replica):
@@ -55,14 +58,19 @@ def load(options: ApplicationOptions) -> tuple["ImageModel", Any]:
 
     from diffusion.loading.embeddings import add_embeddings
     from diffusion.loading.lora_sources import find_lora_sources
-    from diffusion.loading.model import load_model
+    from diffusion.loading.model import load_model, plan_model
     from diffusion.loading.upscaler import load_upscaler
     from diffusion.safety import load_safety_check
 
     source = None if options.model == EMBEDDED else options.model
     dtype = getattr(torch, options.dtype) if options.dtype else None
+    device: Any = options.device
+    if source or options.models_max_bytes:
+        plan = plan_model(source, options.device, dtype, vae=options.vae, max_bytes=options.models_max_bytes)
+        log.info(plan.sentence)
+        device = plan.placement
     upscaler = load_upscaler(options.upscaler, options.device) if options.upscaler else None
-    model = load_model(source, options.device, dtype, options.attention, vae=options.vae)
+    model = load_model(source, device, dtype, options.attention, vae=options.vae)
     if options.embeddings:
         add_embeddings(model, Path(options.embeddings))
     model.offer_loras(find_lora_sources(options.loras), int(options.loras_max_gb * 1e9))

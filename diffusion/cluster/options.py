@@ -25,6 +25,7 @@ class ApplicationOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     model: str = EMBEDDED
+    models_max_gb: float | None = Field(None, gt=0)
     replicas: int = Field(1, ge=1)
     max_replicas: int | None = Field(None, ge=1)
     queued_rows: int = Field(2000, ge=1)
@@ -59,6 +60,11 @@ class ApplicationOptions(BaseModel):
         if maximum is not None and maximum < info.data.get("replicas", 1):
             raise ValueError("it must be at least `replicas`")
         return maximum
+
+    @property
+    def models_max_bytes(self) -> int | None:
+        """The most bytes that a replica's model may take, None for what its device has."""
+        return int(self.models_max_gb * 1e9) if self.models_max_gb else None
 
     @property
     def engine(self) -> EngineConfig:

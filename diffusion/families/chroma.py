@@ -99,7 +99,7 @@ class Chroma(FlowTransformer):
         self.tokenizer = tokenizer
         self.text_encoder = text_encoder.eval().requires_grad_(False)
         self.max_tokens = TOKENS - 1
-        self._encode_text = TextCache(self._encode_text_uncached)
+        self._encode_text = TextCache(self._encode_text_uncached, self.device)
 
     @property
     def lora_networks(self) -> Mapping[str, nn.Module]:
@@ -116,9 +116,10 @@ class Chroma(FlowTransformer):
 
     @torch.inference_mode()
     def _encode_text_uncached(self, text: str) -> Conditions:
-        ids = torch.tensor([padded_t5_ids(self.tokenizer, text, TOKENS)], device=self.device)
+        device = self.text_encoder.device
+        ids = torch.tensor([padded_t5_ids(self.tokenizer, text, TOKENS)], device=device)
         length = min(self.count_tokens(text), TOKENS - 1) + 1
-        places = torch.arange(TOKENS, device=self.device)[None]
+        places = torch.arange(TOKENS, device=device)[None]
         hidden = self.text_encoder(ids, attention_mask=(places < length).long())[0]
         counts = places <= length  # the first token of padding, too
         return Conditions({"prompt_embeds": hidden.to(self.dtype), "text_mask": counts.to(self.dtype)})

@@ -53,6 +53,8 @@ class Family(Protocol):
     device: torch.device
     dtype: torch.dtype  # of the denoiser
     pixel_dtype: torch.dtype  # in which pixels become latents and back
+    is_static: bool = True  # False: calls move or convert the denoiser's weights, so they are neither recorded nor compiled
+    encodes_apart: bool = False  # True: the text encoders are on the CPU, and the denoiser is not
 
     @property
     def tokenizers(self) -> tuple[Any, ...]:
@@ -142,6 +144,9 @@ class Family(Protocol):
 
         ``x_t`` are inputs of the denoiser.
         """
+
+    def tile(self, side: int) -> None:
+        """Let the autoencoder take pictures with a larger area in overlapping tiles of ``side`` pixels."""
 
     def to_latents(self, pixels: Tensor, generator: torch.Generator | None) -> Tensor:
         """Encode pixels (images, 3, height, width) in [-1, 1] to float32 latents.

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from diffusion.families.family import Family
 from diffusion.families.text_cache import TextCache
@@ -31,17 +31,18 @@ class FlowTransformer(Family):
     spaced_as_trained: ClassVar[bool] = False  # whether a picture's last noise level is that of training
     _encode_text: TextCache
 
-    def __init__(self, vae: Any, denoiser: nn.Module, scheduler_config: dict[str, Any]) -> None:
+    def __init__(self, vae: Any, denoiser: Any, scheduler_config: dict[str, Any]) -> None:
         self.vae = vae.eval().requires_grad_(False)
         self.denoiser = denoiser.eval().requires_grad_(False)
         self.scheduler_config = scheduler_config
-        self.device = next(denoiser.parameters()).device
-        self.dtype = next(denoiser.parameters()).dtype
+        self.device = denoiser.device  # where its layers compute, wherever their weights are
+        self.dtype = denoiser.dtype
         self.pixel_dtype = vae.dtype
         self.latent_factor, self.latent_channels = self._latent_cells(vae)
         self.grid = PATCH * self.latent_factor
         self.sample_side = SAMPLE_SIDE
         self.shape_grid = SHAPE_GRID
+        self._tiled_above = TILED_ABOVE
         self.max_steps = int(scheduler_config.get("num_train_timesteps", 1000))
 
     def forget_texts(self) -> None:
@@ -90,8 +91,15 @@ class FlowTransformer(Family):
     def _shift(self) -> float:
         return float(self.vae.config.shift_factor or 0.0)
 
+    def tile(self, side: int) -> None:
+        """Let the autoencoder take pictures with a larger area in overlapping tiles of ``side`` pixels."""
+        self._tiled_above = side**2
+        if hasattr(self.vae, "tile_sample_min_size"):  # that of Qwen-Image has tiles of 256 pixels
+            self.vae.tile_sample_min_size = side
+            self.vae.tile_latent_min_size = side // 2 ** (len(self.vae.config.block_out_channels) - 1)
+
     def _tile_above(self, pixels: int) -> None:
-        self.vae.use_tiling = pixels > TILED_ABOVE
+        self.vae.use_tiling = pixels > self._tiled_above
 
 
 def pack(latents: Tensor) -> Tensor:

@@ -119,7 +119,7 @@ class Flux(FlowTransformer):
         self.reads_negative_prompt = not self.reads_guidance
         self._tokens = TOKENS if self.reads_guidance else SCHNELL_TOKENS
         self.max_tokens = self._tokens - 1
-        self._encode_text = TextCache(self._encode_text_uncached)
+        self._encode_text = TextCache(self._encode_text_uncached, self.device)
 
     @property
     def lora_networks(self) -> Mapping[str, nn.Module]:
@@ -145,8 +145,8 @@ class Flux(FlowTransformer):
     def _encode_text_uncached(self, text: str, loras: tuple[tuple[str, float], ...]) -> Conditions:
         """Encode ``text``; ``loras`` tell apart what the text encoder made of it with them."""
         context = self.text_encoder.config.max_position_embeddings
-        t5 = torch.tensor([padded_t5_ids(self.tokenizer, text, self._tokens)], device=self.device)
-        clip = torch.tensor([padded_clip_ids(self.clip_tokenizer, text, context)], device=self.device)
+        t5 = torch.tensor([padded_t5_ids(self.tokenizer, text, self._tokens)], device=self.text_encoder_2.device)
+        clip = torch.tensor([padded_clip_ids(self.clip_tokenizer, text, context)], device=self.text_encoder.device)
         hidden = self.text_encoder_2(t5)[0]
         pooled = self.text_encoder(clip).pooler_output
         return Conditions({"prompt_embeds": hidden.to(self.dtype), "pooled_embeds": pooled.to(self.dtype)})

@@ -106,7 +106,7 @@ class Flux2Klein(FlowTransformer):
         self.guidance_above = ABOVE_ALL_SCALES if is_distilled else 1.0
         self.reads_negative_prompt = not is_distilled
         self.max_tokens = TOKENS - len(self._chat_ids(""))
-        self._encode_text = TextCache(self._encode_text_uncached)
+        self._encode_text = TextCache(self._encode_text_uncached, self.device)
 
     @property
     def lora_networks(self) -> Mapping[str, nn.Module]:
@@ -134,8 +134,8 @@ class Flux2Klein(FlowTransformer):
         else:
             ids, mask = ids + padding, mask + [0] * len(padding)
         output = self.text_encoder.model(
-            torch.tensor([ids], device=self.device),
-            attention_mask=torch.tensor([mask], device=self.device),
+            torch.tensor([ids], device=self.text_encoder.device),
+            attention_mask=torch.tensor([mask], device=self.text_encoder.device),
             output_hidden_states=True,
             use_cache=False,
         )

@@ -75,7 +75,7 @@ class ImageModel(ModelSpec):
         self.guide = family.guide
         self.solver = lru_cache(SOLVERS_CACHED)(self._solver)
         self._projection: Tensor | None = None
-        self._graphs = Graphs(self._predict, self.device) if self.device.type == "cuda" else None
+        self._graphs = Graphs(self._predict, self.device) if self.device.type == "cuda" and family.is_static else None
         self._network: Network = self._graphs or self._predict
         self._loras = self._loras_in(())
         self.upscaler: Upscaler | None = None
@@ -116,15 +116,24 @@ class ImageModel(ModelSpec):
         self._loras.catalogue.refresh(seconds)
 
     def is_ready_for(self, request: ImageRequest) -> bool:
-        """Whether no file has to be read before ``request`` is drawn. Safe in any thread."""
-        return request.by_upscaler or self._loras.is_read(request.loras)
+        """Whether nothing has to be read or encoded before ``request`` is drawn. Safe in any thread."""
+        return request.by_upscaler or (self._loras.is_read(request.loras) and not self._encodes_ahead(request))
 
     def read_for(self, request: ImageRequest) -> None:
         """Read the LoRAs of ``request``, so that steps need not wait; raises `InvalidRequestError`.
 
-        Safe in any thread.
+        Text encoders on the CPU encode its texts, too. Safe in any thread.
         """
         self._loras.read(request.loras)
+        if self._encodes_ahead(request):
+            for index in range(request.count):
+                self.family.rows(request, self._conditional(request, index))
+            for _, prompt in request.branches:
+                self.family.encode(prompt, request)
+
+    def _encodes_ahead(self, request: ImageRequest) -> bool:
+        """Whether texts are encoded while others draw; LoRAs may change the encoders, so theirs are not."""
+        return self.family.encodes_apart and not request.loras and not request.by_upscaler
 
     def _forget_graphs(self) -> None:
         if self._graphs:

@@ -118,7 +118,7 @@ class QwenImage(FlowTransformer):
         rope: Any = transformer.pos_embed
         rope._compute_video_freqs = partial(type(rope)._compute_video_freqs.__wrapped__, rope)
         self.max_tokens = TOKENS - len(self._template_ids("")) + DROPPED
-        self._encode_text = TextCache(self._encode_text_uncached)
+        self._encode_text = TextCache(self._encode_text_uncached, self.device)
 
     def _latent_cells(self, vae: Any) -> tuple[int, int]:
         return 2 ** len(vae.config.temperal_downsample), vae.config.z_dim
@@ -141,7 +141,7 @@ class QwenImage(FlowTransformer):
 
     @torch.inference_mode()
     def _encode_text_uncached(self, text: str) -> Conditions:
-        ids = torch.tensor([self._template_ids(text)[: TOKENS + DROPPED]], device=self.device)
+        ids = torch.tensor([self._template_ids(text)[: TOKENS + DROPPED]], device=self.text_encoder.device)
         output = self.text_encoder.model(ids, attention_mask=torch.ones_like(ids), output_hidden_states=True, use_cache=False)
         hidden = output.hidden_states[-1][:, DROPPED:]
         return Conditions({"prompt_embeds": pad(hidden, (0, 0, 0, -hidden.shape[1] % ROUND)).to(self.dtype)})

@@ -100,10 +100,9 @@ class StableDiffusion(Family):
         self.guidance_above = ABOVE_ALL_SCALES if self._guidance_width else type(self).guidance_above
         self.max_steps = int(scheduler_config.get("num_train_timesteps", 1000))
         self._alphas_cumprod = DDIMScheduler.from_config(scheduler_config).alphas_cumprod
-        self._encode_text = TextCache(self._encode_text_uncached)
+        self._encode_text = TextCache(self._encode_text_uncached, self.device)
         vae.enable_tiling()
-        vae.tile_sample_min_size = TILE_SIDE
-        vae.tile_latent_min_size = TILE_SIDE // self.latent_factor
+        self.tile(TILE_SIDE)
         for network in (vae, text_encoder, unet):
             network.eval().requires_grad_(False)
 
@@ -189,6 +188,12 @@ class StableDiffusion(Family):
     def predict_x_0(self, x_t: Tensor, predictions: Tensor, timesteps: Tensor) -> Tensor:
         """Estimate the clean latents (rows, channels, h, w) from inputs and predictions."""
         return predict_x_0(x_t, predictions, self.alpha_bar(timesteps).view(-1, 1, 1, 1), self.prediction_type)
+
+    def tile(self, side: int) -> None:
+        """Let the autoencoder take pictures with a larger area in overlapping tiles of ``side`` pixels."""
+        self.tile_side = side
+        self.vae.tile_sample_min_size = side
+        self.vae.tile_latent_min_size = side // self.latent_factor
 
     def to_latents(self, pixels: Tensor, generator: torch.Generator | None) -> Tensor:
         """Encode pixels (images, 3, height, width) in [-1, 1] to unit-variance latents."""

@@ -96,7 +96,7 @@ class StableDiffusion3(FlowTransformer):
         for number, (tokenizer, encoder) in enumerate(zip(tokenizers, encoders.values(), strict=True), 1):
             check_tokenizer("tokenizer" if number == 1 else f"tokenizer_{number}", tokenizer, encoder.config.vocab_size)
         self.max_tokens = TOKENS - 1
-        self._encode_text = TextCache(self._encode_text_uncached)
+        self._encode_text = TextCache(self._encode_text_uncached, self.device)
 
     def count_tokens(self, text: str) -> int:
         """Count the tokens that T5 makes of ``text``, without its end mark. Safe in any thread."""
@@ -108,10 +108,11 @@ class StableDiffusion3(FlowTransformer):
 
     @torch.inference_mode()
     def _encode_text_uncached(self, text: str) -> Conditions:
-        hidden = self.text_encoder_3(torch.tensor([padded_t5_ids(self.tokenizer, text, TOKENS)], device=self.device))[0]
+        device = self.text_encoder_3.device
+        hidden = self.text_encoder_3(torch.tensor([padded_t5_ids(self.tokenizer, text, TOKENS)], device=device))[0]
         outputs = [
             encoder(
-                torch.tensor([padded_clip_ids(tokenizer, text, encoder.config.max_position_embeddings)], device=self.device),
+                torch.tensor([padded_clip_ids(tokenizer, text, encoder.config.max_position_embeddings)], device=device),
                 output_hidden_states=True,
             )
             for tokenizer, encoder in zip(self.clip_tokenizers, self.clip_encoders, strict=True)

@@ -12,7 +12,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 from diffusion.families.clip_text import ClipText
 from diffusion.families.defaults import Defaults, Preset
 from diffusion.families.family import check_tokenizer
-from diffusion.families.stable_diffusion import PROMPT_EMBEDS, TILE_SIDE, StableDiffusion
+from diffusion.families.stable_diffusion import PROMPT_EMBEDS, StableDiffusion
 from diffusion.families.stable_diffusion_configs import (
     DISTILLED_SCHEDULERS,
     SCHEDULERS,
@@ -219,7 +219,7 @@ class StableDiffusionXL(StableDiffusion):
 
         The oblong shapes of training are longer than a tile, but no larger.
         """
-        self.vae.use_tiling = pixels > TILE_SIDE**2
+        self.vae.use_tiling = pixels > self.tile_side**2
 
 
 def _check_fit(unet: Mapping[str, Any], text_encoder: Mapping[str, Any], text_encoder_2: Mapping[str, Any]) -> None:

@@ -105,7 +105,7 @@ class ZImage(FlowTransformer):
         self.text_encoder = text_encoder.eval().requires_grad_(False)
         self._rotations(torch.zeros(1, 1, AXES, dtype=torch.long, device=self.device))  # fills a cache that no graph may fill
         self.max_tokens = TOKENS - len(self._chat_ids(""))
-        self._encode_text = TextCache(self._encode_text_uncached)
+        self._encode_text = TextCache(self._encode_text_uncached, self.device)
 
     @property
     def lora_networks(self) -> Mapping[str, nn.Module]:
@@ -126,9 +126,8 @@ class ZImage(FlowTransformer):
     @torch.inference_mode()
     def _encode_text_uncached(self, text: str) -> Conditions:
         ids = self._chat_ids(text)[:TOKENS]
-        hidden = self.text_encoder(torch.tensor([ids], device=self.device), output_hidden_states=True).hidden_states[
-            -TEXT_LAYER
-        ]
+        output = self.text_encoder(torch.tensor([ids], device=self.text_encoder.device), output_hidden_states=True)
+        hidden = output.hidden_states[-TEXT_LAYER]
         return Conditions({"prompt_embeds": pad(hidden, (0, 0, 0, -len(ids) % ROUND)).to(self.dtype)})
 
     def match(self, parts: Sequence[Conditions], request: ImageRequest) -> Sequence[Conditions]:

@@ -3,8 +3,15 @@
 import ctypes
 import os
 import sys
+from typing import Final
 
 import torch
+
+from diffusion.errors import reason_of
+
+MEMORY_RAN_OUT: Final = (
+    "memory ran out. Close other programs that use the device, lower MODELS_MAX_GB, or choose a smaller model."
+)
 
 # oneDNN caches the code that it generates for each shape, by default for 1,024 calls. Batches have many shapes, so the cache
 # would grow for a quarter of an hour to hundreds of megabytes. Generating the code again costs next to nothing.
@@ -57,3 +64,8 @@ def is_out_of_memory(error: BaseException | None) -> bool:
     # On the CPU, torch raises a plain RuntimeError.
     is_it = isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
     return is_it or is_out_of_memory(error.__cause__)
+
+
+def why_not_loaded(error: Exception) -> str:
+    """Return the sentence that says why loading raised ``error``."""
+    return MEMORY_RAN_OUT if is_out_of_memory(error) else reason_of(error)

@@ -37,6 +37,7 @@ CONFIGS: Final = re.compile(r"(?:modular_)?model_index\.json|(?:[\w.-]+/)?(?:con
 CACHED_CONFIGS: Final = (INDEX_FILE, "unet/config.json")  # one of them shows the folder of a cached model
 TRANSFORMERS_FOLDERS: Final = ("text_encoder", "text_encoder_2", "safety_checker", "")  # they name their weights otherwise
 ROOM: Final = 100 * 2**20  # bytes that a download leaves free on the disk
+NO_ACCESS: Final = (errno.EACCES, errno.EPERM, errno.EROFS)
 TOKENS_URL: Final = f"{constants.ENDPOINT}/settings/tokens"
 
 
@@ -294,5 +295,7 @@ def _hub_error_hint(source: str, error: Exception) -> str:
         return f"the hub answers with status {error.response.status_code}. Try again later: complete files are kept."
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"the disk of {constants.HF_HUB_CACHE} is full. Make room, or set HF_HOME to a folder on a larger disk."
+    if isinstance(error, OSError) and error.errno in NO_ACCESS:
+        return f"{constants.HF_HUB_CACHE} cannot be written to. Allow this user to, or set HF_HOME to another folder."
     reason = str(error).partition("\n")[0] or type(error).__name__
     return f"the hub cannot be reached ({reason}). Try again later: complete files are kept."

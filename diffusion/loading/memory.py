@@ -2,57 +2,39 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final
 
 import torch
 from torch import nn
 
-from diffusion.errors import ModelLoadError
 from diffusion.families.model import ImageModel
 
-FITS_NOT: Final = "Choose a smaller model, half precision (DTYPE), or another DEVICE."
 USABLE_SHARE: Final = 0.8  # of a device's memory for models; the rest is for calls of their networks
 
 
-def network_bytes(network: nn.Module) -> int:
-    """Return the bytes of the weights of ``network``, also of one on the meta device."""
+def network_bytes(network: nn.Module, device: torch.device | None = None) -> int:
+    """Return the bytes of the weights of ``network``, also of one on the meta device.
+
+    Those on other devices than ``device`` do not count, if it is given.
+    """
     tensors = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    return sum(tensor.nbytes for tensor in tensors.values() if device is None or tensor.device.type == device.type)
 
 
 def model_bytes(model: ImageModel) -> int:
-    """Return the bytes of the weights of ``model``."""
-    return sum(map(network_bytes, networks_of_model(model)))
+    """Return the bytes of the weights of ``model`` on its device."""
+    return sum(network_bytes(network, model.device) for network in networks_of_model(model))
 
 
-def bytes_by_part(model: ImageModel) -> Mapping[str, int]:
+def bytes_by_part(model: ImageModel) -> dict[str, int]:
     """Return the bytes of the weights of ``model`` by what they are for."""
     found: Counter[str] = Counter()
     for network in networks_of_model(model):
         is_autoencoder = type(network).__name__.startswith("Autoencoder")
         part = "network" if network is model.family.denoiser else "autoencoder" if is_autoencoder else "text encoders"
         found[part] += network_bytes(network)
-    return found
-
-
-def check_fits(model: ImageModel, source: str, device: torch.device) -> str:
-    """Return what ``model``, described without weights, needs of the memory of ``device``, as a sentence.
-
-    Raises `ModelLoadError` if the device has less than its weights alone.
-    """
-    needed = model_bytes(model)
-    total = total_bytes(device)
-    parts = ", ".join(f"{part} {_gib(count)}" for part, count in bytes_by_part(model).items())
-    has = "this machine" if device.type == "cpu" else "this card"
-    need = f"it needs {_gib(needed)} GiB ({parts}), and {has} has {_gib(total)}."
-    if needed > total:
-        raise ModelLoadError(source, f"{need} {FITS_NOT}")
-    return f"The model {source} can be loaded: {need}"
-
-
-def _gib(count: int) -> str:
-    return f"{count / 2**30:.2g}" if count < 2**30 else f"{count / 2**30:.1f}"
+    return dict(found)
 
 
 def networks_of_model(model: ImageModel) -> Iterable[nn.Module]:

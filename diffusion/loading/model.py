@@ -6,28 +6,26 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
-from diffusion.errors import ModelLoadError, reason_of
+from diffusion.errors import ModelLoadError
 from diffusion.families.classifier import NoisyLatentClassifier
 from diffusion.families.defaults import DEFAULTS_FILE, Defaults, read_defaults
 from diffusion.families.family import Family
 from diffusion.families.model import ImageModel
 from diffusion.families.stable_diffusion import StableDiffusion
-from diffusion.loading.device import best_device, best_dtype, is_out_of_memory
+from diffusion.loading.budget import Plan, plan
+from diffusion.loading.device import best_device, best_dtype, why_not_loaded
 from diffusion.loading.folder import PRETRAINED, empty_network, load_folder, load_network, networks_of
 from diffusion.loading.hub import fetch, fetch_texts
 from diffusion.loading.index import CLASSIFIER, family_of, is_single_file
+from diffusion.loading.placement import Placement
 from diffusion.loading.single_file import family_of_file, load_checkpoint, titles_of
 from diffusion.sampling.classifier_guidance import ClassifierGuidance
-
-MEMORY_RAN_OUT: Final = (
-    "memory ran out. Close other programs that use the device, lower MODELS_MAX_GB, or choose a smaller model."
-)
 
 
 @dataclass
@@ -46,7 +44,7 @@ class LoadedParts:
 
 def load_model(
     source: str | Path | None = None,
-    device: str | None = None,
+    device: str | Placement | None = None,
     dtype: torch.dtype | None = None,
     attention: str | None = None,
     *,
@@ -56,7 +54,8 @@ def load_model(
 
     The weights must be safetensors. Defaults: the embedded model; CUDA before MPS before the CPU; half precision where the
     device is good at it; torch's own attention (the other is "xformers"). ``vae`` is the folder, hub id or file of an
-    autoencoder for a model in one file that has none. Raises `ModelLoadError` with the reason.
+    autoencoder for a model in one file that has none. A `Placement` for ``device`` saves memory there (`plan_model`). Raises
+    `ModelLoadError` with the reason.
     """
     # The thread ends after loading, because an OpenMP team that stays behind halves the speed of other threads.
     with ThreadPoolExecutor(1) as loader:
@@ -73,19 +72,47 @@ def describe_model(
     source = str(source or PRETRAINED)
     with _quiet_libraries(source):
         precision = dtype or best_dtype(torch.device(device or best_device()))
-        loaded = _load_source(source, precision, vae, empty=True)
+        loaded = _load_source(source, precision, vae, None)
     return _build(source, loaded)
 
 
+def plan_model(
+    source: str | Path | None,
+    device: str | None = None,
+    dtype: torch.dtype | None = None,
+    *,
+    vae: str | None = None,
+    max_bytes: int | None = None,
+) -> Plan:
+    """Describe a model, and choose how `load_model` loads it so that it fits into ``max_bytes`` (None: what ``device`` has).
+
+    Raises `ModelLoadError` for a model that does not fit, before a weight is read or downloaded.
+    """
+    return plan_of(describe_model(source, device, dtype, vae=vae), source, device, max_bytes)
+
+
+def plan_of(described: ImageModel, source: str | Path | None, device: str | None, max_bytes: int | None) -> Plan:
+    """Return what `plan_model` does for a model that is ``described``."""
+    return plan(described, str(source or described.name), torch.device(device or best_device()), max_bytes)
+
+
 def _load_model(
-    source: str, device: str | None, dtype: torch.dtype | None, attention: str | None, vae: str | None
+    source: str, device: str | Placement | None, dtype: torch.dtype | None, attention: str | None, vae: str | None
 ) -> ImageModel:
-    return _build(source, load_parts(source, device, dtype, attention, vae=vae))
+    with _quiet_libraries(source):
+        placement = _placement(device)
+    return _build(source, load_parts(source, placement, dtype, attention, vae=vae), placement)
 
 
-def _build(source: str, loaded: LoadedParts) -> ImageModel:
+def _placement(device: str | Placement | None) -> Placement:
+    return device if isinstance(device, Placement) else Placement(torch.device(device or best_device()))
+
+
+def _build(source: str, loaded: LoadedParts, placement: Placement | None = None) -> ImageModel:
     try:
         family = loaded.family(**loaded.parts)
+        if placement:
+            placement.finish(family)
         classifier = loaded.classifier and classifier_guidance_of(loaded.classifier, family)
         model = ImageModel(family, name=loaded.name, defaults=loaded.defaults, classifier=classifier)
         if model.defaults.sampler not in model.samplers:
@@ -95,12 +122,12 @@ def _build(source: str, loaded: LoadedParts) -> ImageModel:
             )
         return model
     except Exception as error:
-        raise ModelLoadError(source, reason_of(error)) from error
+        raise ModelLoadError(source, why_not_loaded(error)) from error
 
 
 def load_parts(
     source: str,
-    device: str | None = None,
+    device: str | Placement | None = None,
     dtype: torch.dtype | None = None,
     attention: str | None = None,
     *,
@@ -108,13 +135,10 @@ def load_parts(
 ) -> LoadedParts:
     """Load the parts of ``source`` one by one; raises `ModelLoadError`."""
     with _quiet_libraries(source):
-        target = torch.device(device or best_device())
-        loaded = _load_source(source, dtype or best_dtype(target), vae)
-        networks = networks_of(loaded.parts | {CLASSIFIER: loaded.classifier})
-        for network in networks.values():
-            network.to(target)
+        placement = _placement(device)
+        loaded = _load_source(source, dtype or best_dtype(placement.device), vae, placement)
         if attention == "xformers":
-            _use_xformers(networks)
+            _use_xformers(networks_of(loaded.parts))
     return loaded
 
 
@@ -131,7 +155,7 @@ def _quiet_libraries(source: str) -> Iterator[None]:
     except ModelLoadError:
         raise
     except Exception as error:  # libraries raise anything for a model that they cannot load
-        raise ModelLoadError(source, MEMORY_RAN_OUT if is_out_of_memory(error) else reason_of(error)) from error
+        raise ModelLoadError(source, why_not_loaded(error)) from error
 
 
 def classifier_guidance_of(network: NoisyLatentClassifier, family: Family) -> ClassifierGuidance:
@@ -148,19 +172,24 @@ def classifier_guidance_of(network: NoisyLatentClassifier, family: Family) -> Cl
     return ClassifierGuidance(network, family.alpha_bar, family.prediction_type)
 
 
-def _load_source(source: str, dtype: torch.dtype, vae: str | None, *, empty: bool = False) -> LoadedParts:
+def _load_source(source: str, dtype: torch.dtype, vae: str | None, placement: Placement | None) -> LoadedParts:
+    """Load ``source``, each part in its place before the next is read; without ``placement`` only describe it."""
     path = Path(source)
+    empty = placement is None
     if is_single_file(source):
         family: type[Family] = family_of_file(path)
         parts = load_checkpoint(path, dtype, vae, empty=empty)
         _upcast_autoencoder(parts, dtype)
+        for name, network in networks_of(parts).items():
+            if placement:
+                placement.place(name, network)
         return LoadedParts(family, parts, path.stem, _defaults(path, family, parts, titles_of(path)))
     family = family_of(source)
     if dtype == torch.float16 and not family.fits_float16:
         dtype = torch.bfloat16
     folders = (*family.parts, CLASSIFIER)
     folder = fetch_texts(source, folders) if empty else fetch(source, folders, dtype != torch.float32)
-    load = empty_network if empty else load_network
+    load = placement.loading(load_network) if placement else empty_network
     classifier = None
     if (folder / CLASSIFIER).is_dir():
         classifier = load(NoisyLatentClassifier, folder, CLASSIFIER, torch.float32)

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from diffusion.errors import ModelLoadError, reason_of
 from diffusion.images.upscaler import SMALL_TILE, TILE, Upscaler
-from diffusion.loading.device import best_device
+from diffusion.loading.device import best_device, is_out_of_memory, why_not_loaded
 from diffusion.loading.file_kind import check_format
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,10 @@ def load_upscaler(source: str, device: str | None = None) -> Upscaler:
         return _load(path, torch.device(device or best_device()))
     except ValueError as error:
         raise ModelLoadError(source, f"UPSCALER names no usable file: {reason_of(error)}") from error
+    except OSError as error:
+        raise ModelLoadError(source, f"the file that UPSCALER names cannot be read: {reason_of(error)}") from error
+    except Exception as error:
+        raise ModelLoadError(source, why_not_loaded(error)) from error
 
 
 def _load(path: Path, device: torch.device) -> Upscaler:
@@ -52,6 +56,8 @@ def _load(path: Path, device: torch.device) -> Upscaler:
     except spandrel.UnsupportedModelError as error:
         raise ValueError("it is no upscaler of a known architecture. Name one such as ESRGAN, SwinIR or SPAN.") from error
     except Exception as error:  # an architecture raises anything for weights of another shape
+        if is_out_of_memory(error) or isinstance(error, OSError):
+            raise
         raise ValueError(f"its weights do not fit its architecture ({reason_of(error)}). Name another file.") from error
     channels = network.input_channels, network.output_channels
     if not isinstance(network, spandrel.ImageModelDescriptor) or network.purpose != "SR" or network.scale < 2:

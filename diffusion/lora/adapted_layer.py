@@ -50,17 +50,37 @@ class Current(threading.local):
             self.columns = before
 
 
+@dataclass(frozen=True)
+class Home:
+    """The device and dtype in which the layers of a network compute.
+
+    To save memory, their weights may be kept on another device or in 8 bits.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+
+    @classmethod
+    def of(cls, network: Any) -> "Home":
+        """Return where ``network`` computes."""
+        return cls(network.device, network.dtype)
+
+    def dtype_of(self, weight: Tensor) -> torch.dtype:
+        """Return the dtype in which a layer with ``weight`` computes."""
+        return self.dtype if weight.dtype.itemsize == 1 else weight.dtype
+
+
 class AdaptedLayer:
-    """A hook that adds LoRAs to the outputs of ``module``, a linear layer or a convolution.
+    """A hook that adds LoRAs to the outputs of ``module``, a linear layer or a convolution that computes at ``home``.
 
     ``down`` is (capacity, inputs), ``up`` (capacity, outputs).
     """
 
-    def __init__(self, module: nn.Module, current: Current, capacity: int) -> None:
+    def __init__(self, module: nn.Module, home: Home, current: Current, capacity: int) -> None:
         weight: Any = module.weight
         self._current = current
-        self.down: Tensor = weight.new_zeros(capacity, weight[0].numel())
-        self.up: Tensor = weight.new_zeros(capacity, len(weight))
+        self.down = torch.zeros(capacity, weight[0].numel(), device=home.device, dtype=home.dtype_of(weight))
+        self.up = self.down.new_zeros(capacity, len(weight))
         self._handle = module.register_forward_hook(self)
 
     @property
@@ -71,12 +91,12 @@ class AdaptedLayer:
     def write(self, columns: Tensor, down: Tensor, up: Tensor) -> None:
         """Fill ``columns`` with a LoRA of at most as many; the rest become zero."""
         for stored, values in ((self.down, down), (self.up, up)):
-            stored[columns] = F.pad(values, (0, 0, 0, len(columns) - len(values))).to(stored)
+            stored[columns.to(stored.device)] = F.pad(values, (0, 0, 0, len(columns) - len(values))).to(stored)
 
     def clear(self, columns: Tensor) -> None:
         """Fill ``columns`` with zeros."""
-        self.down[columns] = 0
-        self.up[columns] = 0
+        for stored in (self.down, self.up):
+            stored[columns.to(stored.device)] = 0
 
     def grow(self, capacity: int) -> None:
         """Make room for ``capacity`` columns."""
@@ -88,13 +108,13 @@ class AdaptedLayer:
         """Add the LoRAs of the present call to ``output``."""
         if torch.compiler.is_compiling() or (current := self._current.columns) is None:
             return
-        columns, read = current.columns, inputs[0]
+        columns, read = current.columns.to(self.down.device), inputs[0]
         if current.are_of_all:
             columns = columns.expand(len(read), -1)
         read, changed = read[: len(columns)], output[: len(columns)]
         down = F.embedding(columns, self.down)
         up = F.embedding(columns, self.up)
-        weights = current.weights.to(read.dtype)[..., None]
+        weights = current.weights.to(read)[..., None]
         if isinstance(module, nn.Conv2d):
             hidden = _convolve(module, read, down).flatten(2) * weights
             _add_product(changed.flatten(2), up.mT, hidden, changed)
@@ -139,7 +159,7 @@ def is_adaptable(module: nn.Module) -> bool:
     )
 
 
-def bytes_per_column(module: nn.Module) -> int:
-    """Return the memory of one column of LoRAs in ``module``."""
+def bytes_per_column(module: nn.Module, home: Home) -> int:
+    """Return the memory of one column of LoRAs in ``module``, which computes at ``home``."""
     weight: Any = module.weight
-    return int((weight[0].numel() + len(weight)) * weight.element_size())
+    return int((weight[0].numel() + len(weight)) * home.dtype_of(weight).itemsize)

@@ -11,13 +11,13 @@ from weakref import WeakSet
 import torch
 from torch import Tensor, nn
 
-from diffusion.errors import GenerationError, InvalidRequestError
-from diffusion.lora.adapted_layer import AdaptedLayer, Current, RowColumns, bytes_per_column, is_adaptable
+from diffusion.errors import InvalidRequestError
+from diffusion.lora.adapted_layer import AdaptedLayer, Current, Home, RowColumns, bytes_per_column, is_adaptable
 from diffusion.lora.catalogue import LoraCatalogue, LoraFile
 from diffusion.lora.header import GONE
 from diffusion.lora.kinds import CROSS_WIDTHS
 from diffusion.lora.layer_index import LayerIndex
-from diffusion.lora.weights import LoraWeights, read_weights
+from diffusion.lora.weights import LoraMemoryFullError, LoraWeights, read_weights
 from diffusion.text import N_
 
 # Conditions of a row, besides those of its family:
@@ -25,17 +25,9 @@ COLUMNS: Final = "lora_columns"
 WEIGHTS: Final = "lora_weights"
 MIN_COLUMNS: Final = 4
 MAX_BYTES: Final = 2**30  # of LoRAs in the layers; as many again may wait there, read ahead
-FULL: Final = N_("There is no memory for another LoRA at the moment. Please try again in a minute.")
 TOGETHER: Final = N_("These LoRAs together need more memory than this bot allows for LoRAs. Leave some out.")
 TOO_LARGE: Final = N_("The LoRA {name} needs more memory than this bot allows for LoRAs. Choose another one.")
 Key = tuple[Path, tuple[int, int]]
-
-
-class LoraMemoryFullError(GenerationError):
-    """LoRAs of running pictures use all memory for LoRAs; there is room once some are done."""
-
-    def __init__(self) -> None:
-        super().__init__(FULL)
 
 
 @dataclass(eq=False)
@@ -80,8 +72,8 @@ class LoadedLoras:
         self.relaid: Callable[[], None] = lambda: None
         self.replaced: Callable[[], None] = lambda: None
         self._max_bytes = max_bytes
-        dtypes = {parameter.dtype for network in networks.values() for parameter in network.parameters()}
-        self._most = min((torch.finfo(dtype).max for dtype in dtypes if dtype.is_floating_point), default=0.0)
+        self._homes = {name: Home.of(network) for name, network in networks.items()}
+        self._most = min((torch.finfo(home.dtype).max for home in self._homes.values()), default=0.0)
         self._lock = threading.Lock()  # of `_read`
         self._read: OrderedDict[Key, LoraWeights] = OrderedDict()
         self._slots: OrderedDict[Key, _Slot] = OrderedDict()
@@ -182,7 +174,7 @@ class LoadedLoras:
             self._grow(min(most, max(2 * self._capacity, self._capacity + missing)))
         for network, module in places - self._layers.keys():
             adapted = self._networks[network].get_submodule(module)
-            self._layers[network, module] = AdaptedLayer(adapted, self.current, self._capacity)
+            self._layers[network, module] = AdaptedLayer(adapted, self._homes[network], self.current, self._capacity)
         if is_relaid:
             self.relaid()
 
@@ -222,8 +214,8 @@ class LoadedLoras:
         self.relaid()
 
     def _bytes_per_column(self, places: set[tuple[str, str]]) -> int:
-        modules = (self._networks[network].get_submodule(module) for network, module in places)
-        return sum(bytes_per_column(module) for module in modules)
+        found = ((self._networks[network].get_submodule(module), self._homes[network]) for network, module in places)
+        return sum(bytes_per_column(module, home) for module, home in found)
 
     def _file(self, name: str) -> LoraFile:
         file = self.catalogue.file(name)

@@ -5,18 +5,28 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from diffusion.errors import InvalidRequestError
+from diffusion.errors import GenerationError, InvalidRequestError
 from diffusion.lora.catalogue import LoraFile
 from diffusion.lora.header import DAMAGED, GONE
 from diffusion.lora.layer_index import LayerFile
+from diffusion.text import N_
 
+FULL: Final = N_("There is no memory for another LoRA at the moment. Please try again in a minute.")
+NO_MEMORY: Final = "can't allocate memory"  # what torch says where the CPU's memory ends
 PEFT_METADATA = "lora_adapter_metadata"  # what diffusers saves of peft's settings, as JSON
+
+
+class LoraMemoryFullError(GenerationError):
+    """There is no memory for a LoRA now; there is once some of running pictures are done."""
+
+    def __init__(self) -> None:
+        super().__init__(FULL)
 
 
 @dataclass(frozen=True)
@@ -47,10 +57,10 @@ class LoraWeights:
 
 
 def read_weights(name: str, file: LoraFile, most: float = torch.finfo(torch.float32).max) -> LoraWeights:
-    """Read the LoRA ``name`` of ``file``, whose numbers are at most ``most``; raises `InvalidRequestError`.
+    """Read the LoRA ``name`` of ``file``, whose numbers are at most ``most``.
 
     A larger one would become infinite in the network, and 0 times infinity spoils other rows. Call it in a thread that draws
-    nothing.
+    nothing. Raises `InvalidRequestError`, or `LoraMemoryFullError`.
     """
     try:
         with safe_open(file.path, "pt") as tensors:
@@ -59,6 +69,8 @@ def read_weights(name: str, file: LoraFile, most: float = torch.finfo(torch.floa
     except OSError as error:
         raise InvalidRequestError("loras", GONE, name=name) from error
     except Exception as error:  # safetensors raises an error of its own for a file that was replaced meanwhile
+        if isinstance(error, MemoryError) or NO_MEMORY in str(error):
+            raise LoraMemoryFullError from error
         raise InvalidRequestError("loras", DAMAGED, name=name) from error
     if not all(bool((tensor.abs() <= most).all()) for layer in layers for tensor in (layer.down, layer.up)):
         raise InvalidRequestError("loras", DAMAGED, name=name)

@@ -54,6 +54,12 @@ class Conditions:
             raise ValueError(f"some rows have {name} and others have none")
         return like.new_zeros(len(self), *like.shape[1:]) if tensor is None else tensor
 
+    def to(self, device: torch.device) -> "Conditions":
+        """Return them on ``device``."""
+        if all(tensor.device == device for tensor in self.tensors.values()):
+            return self
+        return Conditions({name: tensor.to(device) for name, tensor in self.tensors.items()}, self.repeatable)
+
     def with_tensors(self, tensors: Mapping[str, Tensor]) -> "Conditions":
         """Return a copy with more ``tensors`` of as many rows."""
         return Conditions({**self.tensors, **tensors}, self.repeatable)

@@ -119,10 +119,10 @@ class Engine:
         if job in self._readers:
             return
         model = _lane_of(job).model
-        if job.request.loras and not (model and model.is_ready_for(job.request)):
-            if model is None:  # `_on_loaded` queues them
-                return
-            self._readers[job] = asyncio.create_task(self._read_for(job), name="read LoRAs")
+        if job.request.loras and model is None:  # `_on_loaded` queues them
+            return
+        if model and not model.is_ready_for(job.request):
+            self._readers[job] = asyncio.create_task(self._read_for(job), name="read LoRAs and texts")
             return
         for image_task in job.image_tasks:
             self._batcher.add(image_task)

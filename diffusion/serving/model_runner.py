@@ -13,7 +13,7 @@ from diffusion.families.latent_preview import to_strip
 from diffusion.families.model import ImageModel
 from diffusion.images.upscaler import Enlargement
 from diffusion.loading.device import is_out_of_memory, trim_memory
-from diffusion.lora.loaded import LoraMemoryFullError
+from diffusion.lora.weights import LoraMemoryFullError
 from diffusion.sampling.trajectory import Trajectory, step
 from diffusion.serving.fitting import MEMORY_RETRY_SECONDS, FittingRows
 from diffusion.serving.job import ImageTask
@@ -203,6 +203,9 @@ def release_memory() -> None:
 
 def compile_model(model: ImageModel) -> None:
     """Compile ``model``, or log why that failed; it then goes on uncompiled."""
+    if not model.family.is_static:
+        log.warning("%s is not compiled, because its calls unpack or move its weights to save memory", model.name)
+        return
     began = time.perf_counter()
     try:
         model.compile()

@@ -11,7 +11,7 @@ def cache_for(floats):
         encoded.append(text)
         return Conditions({"prompt_embeds": torch.zeros(1, size)})
 
-    return TextCache(encode, max_bytes=4 * floats), encoded
+    return TextCache(encode, torch.device("cpu"), max_bytes=4 * floats), encoded
 
 
 def test_latest_texts_are_kept_within_the_bytes():

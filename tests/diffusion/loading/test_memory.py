@@ -4,21 +4,14 @@ import pytest
 import torch
 
 from diffusion.errors import ModelLoadError
-from diffusion.loading import memory
 from diffusion.loading import model as loading
-from diffusion.loading.memory import bytes_by_part, check_fits, model_bytes
+from diffusion.loading.memory import model_bytes
 from diffusion.loading.model import describe_model, load_model
-from tests.support import tiny_chroma, tiny_flux, tiny_klein, tiny_qwen_image, tiny_sd3, tiny_xl, tiny_z_image
+from diffusion.loading.working_memory import decode_bytes, encode_bytes, peak_bytes, step_bytes
+from diffusion.sampling.conditions import Conditions
+from tests.support import tiny_xl
+from tests.support.tiny_families import BUILDERS
 
-BUILDERS = {
-    "sdxl": tiny_xl,
-    "flux": tiny_flux,
-    "klein": tiny_klein,
-    "chroma": tiny_chroma,
-    "qwen": tiny_qwen_image,
-    "sd3": tiny_sd3,
-    "z_image": tiny_z_image,
-}
 SPEC = ("name", "defaults", "samplers", "guide_labels", "grid", "latent_factor", "latent_channels", "sample_side", "max_tokens")
 
 
@@ -56,14 +49,18 @@ def test_describing_reads_no_weights(tmp_path):
         load_model(tmp_path)
 
 
-def test_what_a_model_needs_is_one_sentence(monkeypatch):
-    described = describe_model(dtype=torch.float32)
-    parts = bytes_by_part(described)
-    assert sum(parts.values()) == model_bytes(described) and set(parts) == {"network", "autoencoder", "text encoders"}
-    assert "it needs 0.0" in check_fits(described, "embedded", torch.device("cpu"))
-    monkeypatch.setattr(memory, "total_bytes", lambda device: 2**24)
-    with pytest.raises(ModelLoadError, match=r"it needs 0\.\d+ GiB \(.*\), and this machine has 0\.016\. Choose"):
-        check_fits(described, "embedded", torch.device("cpu"))
+@pytest.mark.parametrize("rows", [1, 2])
+def test_memory_of_calls_is_computed_without_weights(rows):
+    described, loaded = describe_model(dtype=torch.float32), load_model(None, "cpu", torch.float32)
+    request = described.request("a fox", width=64, height=128)
+    row = loaded.family.encode("a fox", request)
+    latents = torch.zeros(rows, *loaded.latent_shape(64, 128)[1:])
+    conditions = Conditions.stack([row] * rows).tensors
+    step = peak_bytes(lambda: loaded.family.predict(latents, torch.zeros(rows), **conditions))
+    assert step_bytes(described.family, request, rows) == pytest.approx(step, rel=0.02)
+    assert encode_bytes(described.family, request) > 0
+    decoding = peak_bytes(lambda: loaded.family.to_pixels(latents[:1]))
+    assert decode_bytes(described.family, request) == pytest.approx(decoding, rel=0.02)
 
 
 def test_running_out_of_memory_while_loading_ends_in_a_sentence(monkeypatch):

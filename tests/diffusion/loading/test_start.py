@@ -8,6 +8,7 @@ import bot
 from diffusion import __main__ as command_line
 from diffusion.errors import ModelLoadError
 from diffusion.loading import model as loading
+from diffusion.loading.device import MEMORY_RAN_OUT
 
 ERRORS = [AttributeError("no such thing"), TypeError("two\nlines"), IndexError(), RecursionError("too deep"), MemoryError()]
 
@@ -22,7 +23,7 @@ def test_load_model_turns_any_error_into_a_sentence(monkeypatch, error):
         loading.load_model("some/model", "cpu")
     said = str(error).partition("\n")[0] or type(error).__name__
     if isinstance(error, MemoryError):
-        said = loading.MEMORY_RAN_OUT
+        said = MEMORY_RAN_OUT
     assert str(caught.value) == f"The model 'some/model' cannot be loaded: {said}"
 
 

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from diffusion.errors import DarkroomError, GenerationError, InvalidRequestError
 from diffusion.lora import loaded
+from diffusion.lora.adapted_layer import Home, bytes_per_column
 from diffusion.lora.catalogue import LoraCatalogue
 from diffusion.lora.loaded import COLUMNS, WEIGHTS, LoadedLoras, arrange, layer_index
 from diffusion.lora.weights import read_weights
@@ -41,7 +42,7 @@ def three(unet, tmp_path):
     catalogue.refresh()
     layers = catalogue.file("a").layers
     modules = [unet["unet"].get_submodule(layer.module) for layer in layers]
-    return catalogue, RANK * sum(loaded.bytes_per_column(module) for module in modules)
+    return catalogue, RANK * sum(bytes_per_column(module, Home.of(unet["unet"])) for module in modules)
 
 
 def use(loras, name):
