@@ -52,7 +52,7 @@ class Need:
         return self.weight_bytes + self.working
 
     def __str__(self) -> str:
-        parts = self.weights | {"calls": self.working}
+        parts = {**self.weights, "calls": self.working}
         return f"{_gib(self.bytes)} GiB ({', '.join(f'{part} {_gib(count)}' for part, count in parts.items())})"
 
 
@@ -77,7 +77,8 @@ def plan(model: ImageModel, source: str, device: torch.device, max_bytes: int | 
     for option in _options(device):
         if need.bytes <= room:
             break
-        smaller = replace(placement, **{option: True})
+        choice: dict[str, Any] = {option: True}
+        smaller = replace(placement, **choice)
         if needs.of(smaller).bytes < need.bytes:
             placement, need = smaller, needs.of(smaller)
     has = f"MODELS_MAX_GB allows {_gib(room)}"

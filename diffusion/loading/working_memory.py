@@ -58,7 +58,7 @@ class _LiveBytes(TorchDispatchMode):
     """Counts the bytes of the storages that operators make, until these are freed."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.peak = 0
         self._now = 0
         self._storages: dict[int, weakref.ref[Any]] = {}
