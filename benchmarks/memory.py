@@ -15,14 +15,15 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from torch import nn
 
 from benchmarks.support.memory import MIB, peak_bytes, reset_peak, resident_bytes
 from benchmarks.support.shaped_models import SHAPES, model_for
-from diffusion.loading.device import trim_memory
+from diffusion.families.model import ImageModel
+from diffusion.families.stable_diffusion import StableDiffusion
+from diffusion.loading.device import best_device, trim_memory
 from diffusion.loading.memory import model_bytes
 from diffusion.loading.model import describe_model
-from diffusion.loading.random_weights import write_configs
+from diffusion.loading.random_weights import build_tiny_components, write_configs
 from diffusion.loading.working_memory import decode_bytes, encode_bytes, step_bytes
 from diffusion.sampling.trajectory import denoise_all
 
@@ -43,25 +44,27 @@ class Growth:
         return self.weights + max(self.step, self.decoding)
 
 
-def compute(model_id: str | None, shape: str | None, rows: int) -> Growth:
+def compute(model_id: str | None, shape: str | None, rows: int, dtype: torch.dtype | None) -> Growth:
     """Compute the growth without weights."""
+    device = torch.device(best_device())
     with TemporaryDirectory() as temporary:
         source = model_id
         if shape:
             source = str(Path(temporary) / shape)
             write_configs(Path(source), shape, factor=1, side=SHAPES[shape])
-        model = describe_model(source)
+        model = describe_model(source, dtype=dtype)
         request = model.request("red apple")
-        step = max(step_bytes(model.family, request, rows), encode_bytes(model.family, request))
-        return Growth(model_bytes(model), step, decode_bytes(model.family, request))
+        step = step_bytes(model.family, request, rows, device=device)
+        step = max(step, encode_bytes(model.family, request, device=device))
+        return Growth(model_bytes(model), step, decode_bytes(model.family, request, device=device))
 
 
 @torch.inference_mode()
-def measure(model_id: str | None, shape: str | None, rows: int) -> Growth:
+def measure(model_id: str | None, shape: str | None, rows: int, dtype: torch.dtype | None) -> Growth:
     """Load the model and measure the growth."""
     _warm_up()
     before = _present_bytes()
-    model = model_for(model_id, shape)
+    model = model_for(model_id, shape, dtype=dtype)
     trim_memory()
     loaded = _present_bytes()
     settings: dict[str, Any] = {"steps": STEPS, "guidance_interval": (0, 1), "guidance_scale": 1 if rows == 1 else 3}
@@ -77,10 +80,10 @@ def measure(model_id: str | None, shape: str | None, rows: int) -> Growth:
 
 
 def _warm_up() -> None:
-    """Let the libraries allocate what they keep."""
-    pixels = torch.randn(1, 8, 16, 16)
-    nn.Sequential(nn.Conv2d(8, 8, 3), nn.Flatten(), nn.Linear(8 * 14**2, 8))(pixels)
-    nn.functional.scaled_dot_product_attention(pixels, pixels, pixels)
+    """Draw with a tiny model, so that the libraries load and allocate what they keep."""
+    parts = build_tiny_components()
+    parts["scheduler_config"] = dict(parts.pop("scheduler").config)
+    ImageModel(StableDiffusion(**parts)).generate(["a fox"], width=32, height=32, steps=1)
 
 
 def _present_bytes() -> float:
@@ -110,18 +113,22 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32, 64])
     parser.add_argument("--model", help="folder or hub id; the embedded model if left out")
     parser.add_argument("--shape", choices=SHAPES, help="use random weights of a published shape")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="by default that of the device")
     parser.add_argument("--measure", action="store_true", help="print what is measured in this process")
     options = parser.parse_args()
+    dtype = getattr(torch, options.dtype) if options.dtype else None
     if options.measure:
-        print(json.dumps(asdict(measure(options.model, options.shape, options.rows[0]))))
+        print(json.dumps(asdict(measure(options.model, options.shape, options.rows[0], dtype))))
         return
-    model_options = ["--model", options.model] if options.model else []
-    if options.shape:
-        model_options += ["--shape", options.shape]
+    given = {f"--{name}": getattr(options, name) for name in ("model", "shape", "dtype")}
+    model_options = [text for name, value in given.items() if value for text in (name, value)]
     for rows in options.rows:
         command = [sys.executable, "-m", "benchmarks.memory", "--measure", "--rows", str(rows), *model_options]
         found = subprocess.run(command, check=True, capture_output=True, text=True)
-        print(_line(rows, compute(options.model, options.shape, rows), json.loads(found.stdout.splitlines()[-1])), flush=True)
+        print(
+            _line(rows, compute(options.model, options.shape, rows, dtype), json.loads(found.stdout.splitlines()[-1])),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -15,19 +15,21 @@ from diffusion.loading.random_weights import configs, write_configs
 SHAPES = {"sd1": 512, "sd2": 768}  # family: the side in pixels of its training pictures
 
 
-def model_for(model_id: str | None, shape: str | None = None, compiled: bool = False) -> ImageModel:
+def model_for(
+    model_id: str | None, shape: str | None = None, compiled: bool = False, dtype: torch.dtype | None = None
+) -> ImageModel:
     """Load ``model_id`` or build a model of ``shape``; by default the embedded model.
 
-    ``compiled`` compiles its UNet, as COMPILE=true does.
+    ``compiled`` compiles its UNet, as COMPILE=true does. ``dtype`` is by default that of the device.
     """
-    model = build_model(shape) if shape else load_model(model_id)
+    model = build_model(shape, dtype) if shape else load_model(model_id, dtype=dtype)
     if compiled:
         model.compile()
     return model
 
 
-def build_model(family: str) -> ImageModel:
-    """Build a model of ``family``, one of `SHAPES`, on the best device."""
+def build_model(family: str, dtype: torch.dtype | None = None) -> ImageModel:
+    """Build a model of ``family``, one of `SHAPES`, on the best device, in ``dtype`` or that of the device."""
     device = torch.device(best_device())
     model_configs = configs(family, factor=1, side=SHAPES[family])
     with TemporaryDirectory() as temporary:
@@ -36,7 +38,7 @@ def build_model(family: str) -> ImageModel:
         tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
     torch.manual_seed(0)
     default_dtype = torch.get_default_dtype()
-    torch.set_default_dtype(best_dtype(device))
+    torch.set_default_dtype(dtype or best_dtype(device))
     try:
         with device:
             vae = AutoencoderKL.from_config(model_configs["vae"])

@@ -70,7 +70,7 @@ def plan(model: ImageModel, source: str, device: torch.device, max_bytes: int | 
 
     ``max_bytes`` is what the operator allows; None: what ``device`` has. Raises `ModelLoadError` if nothing makes it fit.
     """
-    needs = Needs(model)
+    needs = Needs(model, device)
     room = max_bytes or max(0, total_bytes(device) - RESERVED_BYTES)
     placement = Placement(device)
     first = need = needs.of(placement)
@@ -105,16 +105,17 @@ def _options(device: torch.device) -> Iterator[str]:
 
 
 class Needs:
-    """What ``model``, described without weights, needs in each placement."""
+    """What ``model``, described without weights, needs of the memory of ``device`` in each placement."""
 
-    def __init__(self, model: ImageModel) -> None:
+    def __init__(self, model: ImageModel, device: torch.device) -> None:
         self._model = model
+        self._device = device
         self._request = model.request("a picture")
         self._rows = model.rows(self._request)
         self._denoiser = cache(self._placed)
         self._step = cache(self._step_bytes)
         self._decode = cache(self._decode_bytes)
-        self._encode = cache(lambda: _measured(lambda: encode_bytes(model.family, self._request)))
+        self._encode = cache(lambda: _measured(lambda: encode_bytes(model.family, self._request, device=device)))
 
     def of(self, placement: Placement) -> Need:
         """Return the need in ``placement``."""
@@ -137,14 +138,14 @@ class Needs:
         return family
 
     def _step_bytes(self, in_8_bits: bool) -> int:
-        return _measured(lambda: step_bytes(self._denoiser(in_8_bits), self._request, self._rows))
+        return _measured(lambda: step_bytes(self._denoiser(in_8_bits), self._request, self._rows, device=self._device))
 
     def _decode_bytes(self, in_tiles: bool) -> int:
         family: Any = copy(self._model.family)
         family.vae = deepcopy(family.vae).to("meta")  # its buffers, too
         if in_tiles:
             family.tile(TILE)
-        return _measured(lambda: decode_bytes(family, self._request))
+        return _measured(lambda: decode_bytes(family, self._request, device=self._device))
 
 
 def _measured(measure: Callable[[], int]) -> int:

@@ -2,7 +2,7 @@
 
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -15,34 +15,39 @@ from diffusion.families.family import Family
 from diffusion.request import ImageRequest
 from diffusion.sampling.conditions import Conditions
 
+CONVOLUTIONS: Final = (torch.ops.aten.conv2d.default, torch.ops.aten.conv3d.default, torch.ops.aten.convolution.default)
 
-def step_bytes(family: Family, request: ImageRequest, rows: int) -> int:
-    """Return the peak memory of a call of the denoiser of ``family`` for ``rows`` of pictures like ``request``.
 
-    The networks of ``family`` are on the meta device, here and below.
+def step_bytes(family: Family, request: ImageRequest, rows: int, *, device: torch.device) -> int:
+    """Return the peak memory of a call of the denoiser of ``family`` on ``device``, for ``rows`` of pictures like ``request``.
+
+    Here and below, the networks of ``family`` are on the meta device.
     """
     with torch.inference_mode(), _WithoutNumbers():
         row = family.encode(request.prompt, request)
     conditions = Conditions.stack([row] * rows).tensors
     latents = _latents(family, request, rows).to(family.dtype)
     timesteps = torch.empty(rows, device="meta")
-    return peak_bytes(lambda: family.predict(latents, timesteps, **conditions))
+    return peak_bytes(lambda: family.predict(latents, timesteps, **conditions), device)
 
 
-def decode_bytes(family: Family, request: ImageRequest) -> int:
-    """Return the peak memory of decoding a picture like ``request``, the picture included."""
-    return peak_bytes(lambda: family.to_pixels(_latents(family, request, 1)))
+def decode_bytes(family: Family, request: ImageRequest, *, device: torch.device) -> int:
+    """Return the peak memory of decoding a picture like ``request`` on ``device``, the picture included."""
+    return peak_bytes(lambda: family.to_pixels(_latents(family, request, 1)), device)
 
 
-def encode_bytes(family: Family, request: ImageRequest) -> int:
-    """Return the peak memory of encoding the prompt of ``request``."""
+def encode_bytes(family: Family, request: ImageRequest, *, device: torch.device) -> int:
+    """Return the peak memory of encoding the prompt of ``request`` on ``device``."""
     family.forget_texts()
-    return peak_bytes(lambda: family.encode(request.prompt, request))
+    return peak_bytes(lambda: family.encode(request.prompt, request), device)
 
 
-def peak_bytes(call: Callable[[], object]) -> int:
-    """Return the most bytes of tensors that are alive at once during ``call``, without those that were there before."""
-    live = _LiveBytes()
+def peak_bytes(call: Callable[[], object], device: torch.device) -> int:
+    """Return the most bytes of tensors that are alive at once during ``call``, without those that were there before.
+
+    They are as many as on ``device``, wherever the tensors are.
+    """
+    live = _LiveBytes(device.type == "cpu")
     with torch.inference_mode(), _WithoutNumbers(), live:
         result = call()
     del result
@@ -55,10 +60,14 @@ def _latents(family: Family, request: ImageRequest, rows: int) -> Tensor:
 
 
 class _LiveBytes(TorchDispatchMode):
-    """Counts the bytes of the storages that operators make, until these are freed."""
+    """Counts the bytes of the storages that operators make, until these are freed.
 
-    def __init__(self) -> None:
+    On a CPU, convolutions copy what they read, and then what they make, because oneDNN has layouts of its own.
+    """
+
+    def __init__(self, convolutions_copy: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._convolutions_copy = convolutions_copy
         self.peak = 0
         self._now = 0
         self._storages: dict[int, weakref.ref[Any]] = {}
@@ -70,7 +79,10 @@ class _LiveBytes(TorchDispatchMode):
         for tensor in tree_iter(result):
             if isinstance(tensor, Tensor) and tensor.untyped_storage()._cdata not in given:
                 self._count(tensor.untyped_storage())
-        self.peak = max(self.peak, self._now)
+        copies = 0
+        if self._convolutions_copy and func in CONVOLUTIONS:
+            copies = max(sum(tensor.nbytes for tensor in args if isinstance(tensor, Tensor)), result.nbytes)
+        self.peak = max(self.peak, self._now + copies)
         return result
 
     def _count(self, storage: torch.UntypedStorage) -> None:

@@ -35,7 +35,7 @@ def described():
 def calls(monkeypatch):
     """Let all calls take 2 MiB, which takes no time to compute."""
     for name in ("step_bytes", "decode_bytes", "encode_bytes"):
-        monkeypatch.setattr(budget, name, lambda *_: 2**21)
+        monkeypatch.setattr(budget, name, lambda *_, **__: 2**21)
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_what_saves_memory_is_chosen_in_order_and_by_need(described, need, devic
 
 
 def test_tiles_are_chosen_where_decoding_takes_the_most(described, calls, monkeypatch):
-    monkeypatch.setattr(budget, "decode_bytes", lambda family, _: 2**20 if family.tile_side == 512 else 2**30)
+    monkeypatch.setattr(budget, "decode_bytes", lambda family, *_, **__: 2**20 if family.tile_side == 512 else 2**30)
     found = plan(described, "some", CPU, 2**28)
     assert found.placement == Placement(CPU, in_tiles=True)
     assert "the autoencoder takes pictures in tiles of 512 pixels" in found.sentence
@@ -92,7 +92,7 @@ def test_weights_in_8_bits_take_a_quarter_and_draw_alike(plain, described, calls
     model = load_model(None, Placement(CPU, in_8_bits=True), torch.float32)
     assert model.dtype == torch.float32 and not model.family.is_static
     assert bytes_by_part(model)["network"] < 0.27 * bytes_by_part(plain)["network"]
-    assert budget.Needs(described).of(Placement(CPU, in_8_bits=True)).weights == bytes_by_part(model)
+    assert budget.Needs(described, CPU).of(Placement(CPU, in_8_bits=True)).weights == bytes_by_part(model)
     expected, found = drawn_latents(plain), drawn_latents(model)
     difference = (found - expected).norm() / expected.norm()
     print(f"in 8 bits: latents differ by {difference:.3f}")

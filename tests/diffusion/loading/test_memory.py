@@ -49,18 +49,18 @@ def test_describing_reads_no_weights(tmp_path):
         load_model(tmp_path)
 
 
-@pytest.mark.parametrize("rows", [1, 2])
-def test_memory_of_calls_is_computed_without_weights(rows):
+@pytest.mark.parametrize(("rows", "device"), [(1, torch.device("cpu")), (2, torch.device("cuda"))], ids=str)
+def test_memory_of_calls_is_computed_without_weights(rows, device):
     described, loaded = describe_model(dtype=torch.float32), load_model(None, "cpu", torch.float32)
     request = described.request("a fox", width=64, height=128)
     row = loaded.family.encode("a fox", request)
     latents = torch.zeros(rows, *loaded.latent_shape(64, 128)[1:])
     conditions = Conditions.stack([row] * rows).tensors
-    step = peak_bytes(lambda: loaded.family.predict(latents, torch.zeros(rows), **conditions))
-    assert step_bytes(described.family, request, rows) == pytest.approx(step, rel=0.02)
-    assert encode_bytes(described.family, request) > 0
-    decoding = peak_bytes(lambda: loaded.family.to_pixels(latents[:1]))
-    assert decode_bytes(described.family, request) == pytest.approx(decoding, rel=0.02)
+    step = peak_bytes(lambda: loaded.family.predict(latents, torch.zeros(rows), **conditions), device)
+    assert step_bytes(described.family, request, rows, device=device) == pytest.approx(step, rel=0.02)
+    assert encode_bytes(described.family, request, device=device) > 0
+    decoding = peak_bytes(lambda: loaded.family.to_pixels(latents[:1]), device)
+    assert decode_bytes(described.family, request, device=device) == pytest.approx(decoding, rel=0.02)
 
 
 def test_running_out_of_memory_while_loading_ends_in_a_sentence(monkeypatch):
