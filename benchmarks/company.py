@@ -1,23 +1,23 @@
 """Serve mixed requests batched and one by one: ``python -m benchmarks.company``.
 
-The same requests, with mixed samplers, steps (10 to 50), guidance scales and sizes, go to this engine, to this engine limited
-to one picture at a time, and to diffusers' pipeline, first come, first served. First all requests come at once. Then they
-come as a Poisson stream, at ``--load`` times the rate that diffusers can serve and at the same times for all three. The output
-is pictures per second, the wait of all requests (median and 95th percentile) and the wait of the requests with 10 steps.
+The same requests, with mixed samplers, steps (10 to 50), guidance scales (throughout) and sizes, go to this engine, to this
+engine limited to one picture at a time, and to diffusers' pipeline, first come, first served. With ``--compile``, this engine
+compiles its networks, and they also go to a pipeline that calls those same compiled networks. First all requests come at once.
+Then they come as a Poisson stream, at ``--load`` times the rate that diffusers can serve and at the same times for all. The
+output is pictures per second, the wait of all requests (median and 95th percentile) and the wait of the requests with 10 steps.
 """
 
 import argparse
 import asyncio
+import contextlib
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from statistics import median, quantiles
 
-import torch
-
-from benchmarks.alone import build_pipeline, worker_thread
+from benchmarks.alone import draw_same
+from benchmarks.support.pipelines import build_pipeline, worker_thread
 from benchmarks.support.shaped_models import SHAPES, model_for
 from diffusion import Engine, EngineConfig, ImageRequest
 from diffusion.families.model import ImageModel
@@ -25,8 +25,18 @@ from diffusion.sampling.samplers import SAMPLERS
 from diffusion.serving.worker_thread import WorkerThread
 
 SHORT_STEPS = 10  # requests with so few steps should not wait for the others
-WAYS = ("engine", "single", "diffusers")  # this engine, held to one picture at a time, diffusers' pipeline
+# This engine, held to one picture at a time, diffusers' pipeline, and that with the engine's compiled networks.
+WAYS = ("engine", "single", "diffusers", "compiled")
 Serve = Callable[[ImageRequest], Awaitable[object]]
+Rounds = dict[str, list["Round"]]  # by the name of the way
+
+
+@dataclass(frozen=True)
+class Models:
+    """The model of the engine, and the same for diffusers' eager pipeline, which nothing has compiled."""
+
+    engine: ImageModel
+    eager: ImageModel
 
 
 @dataclass
@@ -53,6 +63,7 @@ def mixed_requests(model: ImageModel, count: int, seed: int) -> list[ImageReques
             sampler=rng.choice([*SAMPLERS]),
             steps=SHORT_STEPS if index % 4 == 3 else rng.randint(20, 50),
             guidance_scale=rng.choice((1.0, 3.0, 7.5)),
+            guidance_interval=(0.0, 1.0),  # as in diffusers' pipeline
             width=rng.choice((side, side, side * 3 // 2)),
             height=side,
             seed=index,
@@ -76,23 +87,14 @@ async def serve_all(serve: Serve, requests: Sequence[ImageRequest], times: Seque
     return Round(time.perf_counter() - started, waits, short_waits)
 
 
-def serve_with_pipelines(model: ImageModel, thread: WorkerThread) -> Serve:
+def serve_with_pipelines(model: ImageModel, thread: WorkerThread, *, compiled: bool = False) -> Serve:
     """Serve with diffusers' pipelines, one request at a time, in ``thread``."""
     lock = asyncio.Lock()
-    pipelines = {sampler: build_pipeline(model, sampler) for sampler in SAMPLERS}
+    pipelines = {sampler: build_pipeline(model, sampler, compiled=compiled) for sampler in SAMPLERS}
 
     async def serve(request: ImageRequest) -> object:
         async with lock:
-            call = partial(
-                pipelines[request.sampler],
-                request.prompt,
-                height=request.height,
-                width=request.width,
-                num_inference_steps=request.steps,
-                guidance_scale=request.guidance_scale,
-                generator=torch.Generator().manual_seed(request.seed),
-            )
-            return await asyncio.get_running_loop().run_in_executor(thread, call)
+            return await asyncio.get_running_loop().run_in_executor(thread, draw_same, pipelines[request.sampler], request)
 
     return serve
 
@@ -102,52 +104,90 @@ def serve_with_engine(engine: Engine) -> Serve:
     return lambda request: engine.submit(request, owner=request.seed)
 
 
-async def measure(model: ImageModel, count: int, load: float, repeats: int, rows: int | None, names: Sequence[str]) -> None:
-    """Serve ``repeats`` rounds in each of the ways ``names`` and print the medians."""
+@contextlib.asynccontextmanager
+async def open_ways(models: Models, count: int, rows: int | None, names: Sequence[str]) -> AsyncIterator[dict[str, Serve]]:
+    """Open the ways ``names`` to serve ``count`` requests, and warm them up."""
+    model = models.engine
     batching = EngineConfig(max_rows=rows, max_waiting=10 * count)
     single = EngineConfig(max_rows=1, max_waiting=10 * count)  # a request of two rows runs alone
     async with Engine(model, batching) as engine, Engine(model, single) as one_by_one:
         one_by_one._worker = engine._worker
         thread = worker_thread(engine)
-        ways_by_name = dict(
-            zip(
-                WAYS,
-                (serve_with_engine(engine), serve_with_engine(one_by_one), serve_with_pipelines(model, thread)),
-                strict=True,
-            )
-        )
-        ways = {name: ways_by_name[name] for name in names}
+        makers: dict[str, Callable[[], Serve]] = {
+            "engine": lambda: serve_with_engine(engine),
+            "single": lambda: serve_with_engine(one_by_one),
+            "diffusers": lambda: serve_with_pipelines(models.eager, thread),
+            "compiled": lambda: serve_with_pipelines(model, thread, compiled=True),
+        }
+        ways = {name: makers[name]() for name in names}
         for serve in ways.values():
-            await serve_all(serve, mixed_requests(model, 4, 0), [0.0] * 4)  # warm up
+            await serve_all(serve, mixed_requests(model, 4, 0), [0.0] * 4)
+        yield ways
+
+
+async def serve_at_once(ways: Mapping[str, Serve], model: ImageModel, count: int, repeats: int) -> Rounds:
+    """Send ``count`` requests at once, ``repeats`` times to each of ``ways`` in turns."""
+    rounds: Rounds = {name: [] for name in ways}
+    for number in range(repeats):
+        for name, serve in ways.items():
+            rounds[name].append(await serve_all(serve, mixed_requests(model, count, number), [0.0] * count))
+    return rounds
+
+
+async def serve_stream(ways: Mapping[str, Serve], model: ImageModel, *, count: int, repeats: int, rate: float) -> Rounds:
+    """Send ``count`` requests as a Poisson stream of ``rate`` a second, ``repeats`` times to each of ``ways`` in turns."""
+    rounds: Rounds = {name: [] for name in ways}
+    for number in range(repeats):
+        rng = random.Random(number)
+        times = [0.0]
+        while len(times) < count:
+            times.append(times[-1] + rng.expovariate(rate))
+        for name, serve in ways.items():
+            rounds[name].append(await serve_all(serve, mixed_requests(model, count, number), times))
+    return rounds
+
+
+async def measure(models: Models, count: int, repeats: int, names: Sequence[str]) -> Rounds:
+    """Return the rounds of each of the ways ``names`` with all requests at once."""
+    async with open_ways(models, count, None, names) as ways:
+        return await serve_at_once(ways, models.engine, count, repeats)
+
+
+async def print_rounds(models: Models, options: argparse.Namespace) -> None:
+    """Print the rounds with all requests at once, then those with the stream."""
+    count, repeats = options.count, options.repeats
+    model = models.engine
+    async with open_ways(models, count, options.rows, options.ways) as ways:
         print(f"{model.name}, {model.dtype}, {model.device}, {count} requests, median of {repeats} rounds in turns")
-        at_once: dict[str, list[Round]] = {name: [] for name in ways}
-        for number in range(repeats):
-            for name, serve in ways.items():
-                at_once[name].append(await serve_all(serve, mixed_requests(model, count, number), [0.0] * count))
+        at_once = await serve_at_once(ways, model, count, repeats)
         print_table("all at once", at_once)
-        if not load:
-            return
-        gap = 1 / (load * median(each.rate for each in at_once["diffusers"]))
-        stream: dict[str, list[Round]] = {name: [] for name in ways}
-        for number in range(repeats):
-            rng = random.Random(number)
-            times = [0.0]
-            while len(times) < count:
-                times.append(times[-1] + rng.expovariate(1 / gap))
-            for name, serve in ways.items():
-                stream[name].append(await serve_all(serve, mixed_requests(model, count, number), times))
-        print_table(f"a Poisson stream of {1 / gap:.2f} a second, {load:g} times what diffusers can serve", stream)
+        if options.load:
+            rate = options.load * rate_of(at_once["diffusers"])
+            stream = await serve_stream(ways, model, count=count, repeats=repeats, rate=rate)
+            title = f"a Poisson stream of {rate:.2f} a second, {options.load:g} times what diffusers can serve"
+            print_table(title, stream)
 
 
-def print_table(title: str, rounds: dict[str, list[Round]]) -> None:
+def rate_of(rounds: Sequence[Round]) -> float:
+    """Return the median of the pictures per second."""
+    return median(each.rate for each in rounds)
+
+
+def p95_of_short(rounds: Sequence[Round]) -> float:
+    """Return the seconds within which 95 % of the requests with 10 steps are done."""
+    return _p95([wait for each in rounds for wait in each.short_waits])
+
+
+def _p95(times: Sequence[float]) -> float:
+    return quantiles(times, n=20, method="inclusive")[-1]
+
+
+def print_table(title: str, rounds: Rounds) -> None:
     """Print the medians of ``rounds`` and their ratios to diffusers, or else to the first way."""
 
     def figures(name: str) -> tuple[float, ...]:
-        waits, short_waits = (
-            [wait for each in rounds[name] for wait in getattr(each, kind)] for kind in ("waits", "short_waits")
-        )
-        p95, p95_short = (quantiles(times, n=20, method="inclusive")[-1] for times in (waits, short_waits))
-        return median(each.rate for each in rounds[name]), median(waits), p95, p95_short
+        waits = [wait for each in rounds[name] for wait in each.waits]
+        return rate_of(rounds[name]), median(waits), _p95(waits), p95_of_short(rounds[name])
 
     compared_with = "diffusers" if "diffusers" in rounds else next(iter(rounds))
     others = figures(compared_with)
@@ -163,17 +203,21 @@ def main() -> None:
     parser = argparse.ArgumentParser("python -m benchmarks.company", description=__doc__)
     parser.add_argument("--count", type=int, default=16)
     parser.add_argument("--load", type=float, default=1.5, help="rate of the stream, in what diffusers can serve; 0: no stream")
-    parser.add_argument("--ways", choices=WAYS, nargs="+", default=list(WAYS))
+    parser.add_argument("--ways", choices=WAYS, nargs="+", help="all that there are, if left out")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--rows", type=int, help="most rows of a network call; the engine chooses if left out")
-    parser.add_argument("--compile", action="store_true", help="compile this engine's UNet, as COMPILE=true does")
+    parser.add_argument("--compile", action="store_true", help="compile the networks, as COMPILE=true does")
     parser.add_argument("--model", help="folder or hub id; the embedded model if left out")
     parser.add_argument("--shape", choices=SHAPES, help="use random weights of a published shape")
     options = parser.parse_args()
+    options.ways = options.ways or [name for name in WAYS if options.compile or name != "compiled"]
     if options.load and "diffusers" not in options.ways:
         parser.error("the rate of the stream is measured against diffusers: add it to --ways, or give --load 0")
-    model = model_for(options.model, options.shape, options.compile)
-    asyncio.run(measure(model, options.count, options.load, options.repeats, options.rows, options.ways))
+    if "compiled" in options.ways and not options.compile:
+        parser.error("nothing is compiled: add --compile, or leave compiled out of --ways")
+    engine = model_for(options.model, options.shape, options.compile)
+    eager = model_for(options.model, options.shape) if options.compile else engine
+    asyncio.run(print_rounds(Models(engine, eager), options))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ ways: ``plain`` is the engine's own call; the other ways change the UNet first a
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
@@ -101,6 +101,21 @@ def peak_flops_per_second(device: torch.device, dtype: torch.dtype, repeats: int
         weight = torch.randn(channels, channels, 3, 3, device=device, dtype=dtype).to(memory_format=torch.channels_last)
         calls.append(lambda sample=sample, weight=weight: conv2d(sample, weight, padding=1))  # type: ignore[misc]
     return max(count_flops(call) / median_seconds(call, repeats, device) for call in calls)
+
+
+@torch.inference_mode()
+def shares_of_peak(model: ImageModel, rows: Sequence[int], repeats: int) -> dict[int, float]:
+    """Return the share of the machine's peak rate that a call of the UNet reaches, by its rows.
+
+    It is called as the engine does; a row's operations are counted uncompiled.
+    """
+    side = model.sample_side
+    peak_rate = peak_flops_per_second(model.device, model.dtype, repeats)
+    network, model._network = model._network, model._predict
+    row_flops = count_flops(unet_call(model, 1, side))
+    model._network = network
+    seconds = {count: median_seconds(unet_call(model, count, side), repeats, model.device) for count in rows}
+    return {count: count * row_flops / taken / peak_rate for count, taken in seconds.items()}
 
 
 @torch.inference_mode()

@@ -176,7 +176,7 @@ def simulate(
     """
     served = [ServedRequest(arrival, latent_shape(arrival.request.width, arrival.request.height)) for arrival in trace]
     env = simpy.Environment(served[0].arrival.at if served else 0)
-    fleet = _fleet(env, way, gpus, _CachedPrices(latency), max_rows)
+    fleet = _fleet(env, way, gpus, CachedPrices(latency), max_rows)
     next_gpu = cycle(range(gpus))
     rng = random.Random(seed)
 
@@ -199,7 +199,7 @@ def _fleet(env: simpy.Environment, way: Way, gpus: int, prices: Prices, max_rows
     return [SingleGpu(env, prices.call, queue if way.assignment == "shared queue" else simpy.Store(env)) for _ in range(gpus)]
 
 
-class _CachedPrices(Prices):
+class CachedPrices(Prices):
     """Prices by a latency model that learns nothing more."""
 
     def __init__(self, latency: LatencyModel) -> None:

@@ -1,0 +1,179 @@
+"""What ``python -m benchmarks`` measures: the functions of the other benchmarks, with few repeats.
+
+Each function returns a text per figure of its scenario, in their order. The engine's networks are compiled, as after an
+installation by the README.
+"""
+
+import asyncio
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from benchmarks import alone, beside, company, lag, limit, picture
+from benchmarks.capacity import scheduling
+from benchmarks.support.shaped_models import model_for
+from benchmarks.support.table import Scenario
+from diffusion.loading.folder import PRETRAINED
+
+THROUGHOUT: Final = (0.0, 1.0)  # diffusers' pipeline guides in each step
+ENGINE, EAGER, COMPILED = "engine", "diffusers", "compiled"  # ways of `company`
+REQUESTS: Final = 16
+NO_GPU: Final = "no GPU here"
+
+
+def embedded_alone() -> list[str]:
+    """Draw the embedded model's picture in 20 steps, as the pipeline does."""
+    settings = {"sampler": "dpm++", "steps": 20, "guidance_interval": THROUGHOUT}
+    measured = asyncio.run(alone.measure(model_for(None, compiled=True), settings, 5, eager=model_for(None)))
+    return [_ratio_of(measured, name) for name in (alone.EAGER, alone.COMPILED)]
+
+
+def sd1_alone() -> list[str]:
+    """Draw a small picture of Stable Diffusion 1's shape with all engines that are installed."""
+    settings = {"sampler": "euler", "steps": 3, "width": 256, "height": 256, "guidance_interval": THROUGHOUT}
+    model, eager = model_for(None, "sd1", compiled=True), model_for(None, "sd1")
+    measured = asyncio.run(alone.measure(model, settings, 1, eager=eager, with_peers=True))
+    return [_ratio_of(measured, name) for name in ("OpenVINO GenAI", alone.EAGER, alone.COMPILED, "stable-diffusion.cpp")]
+
+
+def _ratio_of(measured: alone.Alone, name: str) -> str:
+    if name in measured.missing:
+        return measured.missing[name]
+    return f"{measured.ratio(name):.2f} ({measured.seconds[alone.ENGINE]:.2f} s and {measured.seconds[name]:.2f} s)"
+
+
+def pictures() -> list[str]:
+    """Draw pictures with the defaults, alone and eight at once."""
+    model = model_for(None, compiled=True)
+    (measured,) = asyncio.run(picture.measure(model, {model.name: {}}, 8, 5)).values()
+    return [f"{measured.alone:.2f} s, the first preview after {measured.first_preview:.2f} s", f"{measured.gain:.2f}x"]
+
+
+def recorded() -> list[str]:
+    """Read what was measured when the embedded model was trained."""
+    figures: dict[str, Any] = json.loads((PRETRAINED / "evaluation.json").read_text("utf-8"))
+    return [
+        f"{figures['seen']['top_5']:.1%}, {figures['unseen']['both']:.1%}",
+        f"{figures['diversity']:.0%}, {figures['copies']:.0%}",
+    ]
+
+
+def mixed(shape: str | None = None) -> list[str]:
+    """Serve mixed requests at once, and one by one with both pipelines."""
+    models = company.Models(model_for(None, shape, compiled=True), model_for(None, shape))
+    rounds = asyncio.run(company.measure(models, REQUESTS, 1, (ENGINE, EAGER, COMPILED)))
+    rate = company.rate_of(rounds[ENGINE])
+    short = company.p95_of_short(rounds[ENGINE])
+    return [
+        f"{rate / company.rate_of(rounds[EAGER]):.2f}x ({rate:.2f} pictures a second)",
+        f"{rate / company.rate_of(rounds[COMPILED]):.2f}x",
+        f"{short / company.p95_of_short(rounds[EAGER]):.2f}, {short / company.p95_of_short(rounds[COMPILED]):.2f}",
+    ]
+
+
+def peak(shape: str | None = None) -> list[str]:
+    """Call the UNet with few and many rows."""
+    shares = limit.shares_of_peak(model_for(None, shape, compiled=True), (2, 16), 9)
+    return [", ".join(f"{share:.2f}" for share in shares.values())]
+
+
+def small_beside_large() -> list[str]:
+    """Draw a small picture beside another member's large one."""
+    measured = asyncio.run(beside.measure(model_for(None, compiled=True), 3, beside.LIMITS.side))
+    return [f"{measured.ratio:.1f}x ({measured.alone:.2f} s alone)"]
+
+
+def simulated() -> list[str]:
+    """Simulate short requests beside long ones, and members who all ask for more than can be drawn."""
+    measured = scheduling.measure(600, 0.95, 0)
+    return [f"{measured.batching / measured.fifo:.3f}", f"{measured.largest_share:.2f}x"]
+
+
+def loop_lag() -> list[str]:
+    """Draw for members while another process computes."""
+    with tempfile.TemporaryDirectory() as folder, lag.another_process():
+        drawing = asyncio.run(lag.measure(8, 20.0, None, Path(folder)))
+    return [f"{drawing.busy.p99:.1f} ms ({drawing.idle.p99:.1f} ms with nothing to draw)"]
+
+
+def gpu() -> list[str]:
+    """Draw with Stable Diffusion 1's shape on a GPU, if there is one."""
+    if not torch.cuda.is_available():
+        return [NO_GPU] * 3
+    settings = {"sampler": "dpm++", "steps": 20, "guidance_interval": THROUGHOUT}
+    model, eager = model_for(None, "sd1", compiled=True), model_for(None, "sd1")
+    measured = asyncio.run(alone.measure(model, settings, 3, eager=eager))
+    seconds = measured.seconds[alone.ENGINE]
+    return [f"{seconds:.3f} s, {measured.ratio(alone.COMPILED):.2f} of it", mixed("sd1")[1], *peak("sd1")]
+
+
+SCENARIOS: Final[Sequence[Scenario]] = (
+    Scenario(
+        "alone --compile",
+        (
+            ("embedded picture, 20 steps, against diffusers' pipeline with the same settings", "<= 0.40"),
+            ("the same against the pipeline compiled alike", "<= 0.95"),
+        ),
+        embedded_alone,
+    ),
+    Scenario(
+        "picture --compile",
+        (("embedded picture with the defaults", ""), ("8 members at once, against one after another", ">= 1.5x")),
+        pictures,
+    ),
+    Scenario(
+        "diffusion/pretrained/evaluation.json",
+        (
+            ("recogniser: seen subjects; unseen combinations, both right", ">= 97 %, >= 92 %"),
+            ("diversity across seeds; copies of training pictures", ">= 45 %, <= 10 %"),
+        ),
+        recorded,
+    ),
+    Scenario(
+        "company --compile",
+        (
+            (f"{REQUESTS} mixed requests at once, against diffusers one by one", ">= 4x"),
+            ("the same against diffusers one by one, compiled alike", ">= 2x"),
+            ("time until 95 % of the short ones are done, against both", ""),
+        ),
+        mixed,
+    ),
+    Scenario(
+        "alone --compile --peers --shape sd1",
+        (
+            ("Stable Diffusion 1's shape, 256x256, 3 steps of Euler, against OpenVINO GenAI", "<= 0.95"),
+            ("the same against diffusers' pipeline", "<= 0.65"),
+            ("the same against the pipeline compiled alike", ""),
+            ("the same against stable-diffusion.cpp", "<= 0.40"),
+        ),
+        sd1_alone,
+    ),
+    Scenario("limit", (("embedded UNet over the machine's peak rate, 2 and 16 rows", ">= 0.55, >= 0.70"),), peak),
+    Scenario(
+        "beside --compile",
+        (("small picture beside another member's of 1024x1024 in 150 steps of Heun, against alone", "<= 3x"),),
+        small_beside_large,
+    ),
+    Scenario(
+        "capacity.scheduling",
+        (
+            ("95 % of 10-step requests beside 50-step ones, three sizes, against first in, first out", "<= 0.06"),
+            ("the most time that one busy member gets, over a fair share", "<= 1.2x"),
+        ),
+        simulated,
+    ),
+    Scenario("lag --beside", (("event loop's lag beside a busy process, 99 %", "<= 10 ms"),), loop_lag),
+    Scenario(
+        "alone --compile --shape sd1",
+        (
+            ("GPU: Stable Diffusion 1's shape, 512x512, 20 steps, and against the pipeline compiled alike", "<= 0.15 s"),
+            (f"GPU: {REQUESTS} mixed requests at once, against that pipeline one by one", ">= 3x"),
+            ("GPU: UNet over peak rate, 2 and 16 rows", ">= 0.45, >= 0.60"),
+        ),
+        gpu,
+    ),
+)
