@@ -323,7 +323,8 @@ class RemoteEngine:
         while True:
             try:
                 if not losses.is_suspect:
-                    return await self._draw_on_one(job, remote_job, encode_frame(head, files))
+                    alone = {"alone": True} if job.draws_anew else {}
+                    return await self._draw_on_one(job, remote_job, encode_frame(head | alone, files))
                 async with self._suspect_turns[remote_job.model.url]:
                     return await self._draw_on_one(job, remote_job, encode_frame(head | {"alone": True}, files))
             except _ReplicaLostError as loss:

@@ -128,6 +128,7 @@ class Replica:
         """Yield progress frames of a request, then its result or its error."""
         try:
             job = self.engine.submit(request, owner, company=object() if is_alone else None)
+            job.draws_anew = is_alone
         except Exception as error:
             yield encode_frame(*encode_error(_as_member_error(error)))
             return

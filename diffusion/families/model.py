@@ -297,6 +297,7 @@ class ImageModel(ModelSpec):
             return (compiled if compiled.fits(latents) and has_sizes else uncompiled)(latents, timesteps, **conditions)
 
         self._network = call
+        self.revision += 1
 
     @torch.inference_mode()
     def encode_image(self, image: Image.Image, generator: torch.Generator | None) -> Tensor:

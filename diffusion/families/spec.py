@@ -31,6 +31,7 @@ class ModelSpec:
     ``shape_grid`` is not 0, oblong pictures of training had about as many pixels as the square, and sides of its multiples.
     With ``edits``, the model sees the picture that it edits, or a part of which it redraws.
     ``upscales`` are the factors by which an upscaler enlarges pictures, in tiles of ``upscaler_tile`` pixels a side.
+    ``revision`` grows when its networks are called in another way from then on, which may round otherwise.
     """
 
     name: str
@@ -53,6 +54,7 @@ class ModelSpec:
     edits: bool = False
     upscales: tuple[int, ...] = ()
     upscaler_tile: int = 0
+    revision: int = 0
     device: Any
     dtype: Any
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Generator, Hashable
+from collections.abc import AsyncIterator, Callable, Generator, Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # the bot follows jobs of a remote engine without torch
 
     from diffusion.images.upscaler import Enlargement
     from diffusion.sampling.trajectory import Trajectory
+    from diffusion.serving.kept_steps import Segment
 
 
 class Job:
@@ -32,6 +33,7 @@ class Job:
         self.company: Hashable = None  # its images share network calls with those of jobs of the same company
         self.image_tasks = [ImageTask(self, index, model) for index in range(request.count)]
         self.progress = Progress(None, 0, request.count * model.evaluations(request))
+        self.draws_anew = False  # whether it makes all network calls, also those whose answers are kept
         self.started: float | None = None  # time.perf_counter() at the first step
         self._on_cancel = on_cancel
         self._result: asyncio.Future[ImageResult] = asyncio.get_running_loop().create_future()
@@ -142,6 +144,7 @@ class ImageTask:
         self.assign(model)
         self.trajectory: Trajectory | Enlargement | None = None
         self.x0_previews: list[Tensor] = []  # after each network call
+        self.segments: Sequence[Segment] = ()  # under which its answers are kept
         self.preview: Image.Image | None = None
         self.previewed = 0.0
         self.image: Image.Image | None = None

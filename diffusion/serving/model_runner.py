@@ -17,6 +17,7 @@ from diffusion.lora.weights import LoraMemoryFullError
 from diffusion.sampling.trajectory import Trajectory, step
 from diffusion.serving.fitting import MEMORY_RETRY_SECONDS, FittingRows
 from diffusion.serving.job import ImageTask
+from diffusion.serving.kept_steps import MAX_BYTES, Answer, KeptSteps, segments_of
 
 log = logging.getLogger(__name__)
 NOTHING_MOVES_SECONDS = 0.01  # between two looks for memory for LoRAs
@@ -34,6 +35,8 @@ class ModelRunner:
     def __init__(self, model: ImageModel) -> None:
         self._model = model
         self.fitting_rows = FittingRows()
+        self._kept = KeptSteps(MAX_BYTES)
+        self._kept_revision = model.revision
         self._trimmed = time.perf_counter()
         self._waiting: ImageTask | None = None  # for memory for LoRAs
         self._waiting_since = 0.0
@@ -75,6 +78,7 @@ class ModelRunner:
         """Start an image, unless the LoRAs of others leave no memory for its own; then it waits until some are done."""
         try:
             image_task.trajectory = self._model.trajectory(image_task.job.request, image_task.index)
+            self._go_on(image_task, image_task.trajectory)
         except LoraMemoryFullError:
             if self._waiting is not image_task:
                 self._waiting = image_task
@@ -85,6 +89,15 @@ class ModelRunner:
         else:
             if self._waiting is image_task:
                 self._waiting = None
+
+    def _go_on(self, image_task: ImageTask, trajectory: Trajectory) -> None:
+        """Skip the network calls of an image whose answers are kept from another one."""
+        if self._kept_revision != self._model.revision:
+            self._kept.clear()
+            self._kept_revision = self._model.revision
+        image_task.segments = segments_of(image_task.job.request, image_task.index, trajectory)
+        if not image_task.job.draws_anew:
+            image_task.x0_previews = self._kept.go_on(trajectory, image_task.segments)
 
     def _must_wait(self, image_task: ImageTask) -> bool:
         """Whether another image waits for memory for LoRAs, and this one would take of that, too.
@@ -172,8 +185,10 @@ class ModelRunner:
             with _errors_go_to(*image_tasks):
                 raise
         else:
-            for image_task, preview in zip(image_tasks, previews, strict=True):
+            for image_task, trajectory, preview in zip(image_tasks, trajectories, previews, strict=True):
                 image_task.x0_previews.append(preview)
+                if trajectory.prediction is not None:
+                    self._kept.add(image_task.segments, trajectory.step_index - 1, Answer.of(trajectory.prediction, preview))
 
     def _preview_or_finish(self, image_task: ImageTask, preview_seconds: float) -> None:
         trajectory = image_task.trajectory
