@@ -127,7 +127,7 @@ def convert_folder(folder: Path) -> None:
     side = unet.config.sample_size
     latents = torch.zeros(2, unet.config.in_channels, side, side)
     texts = torch.zeros(2, 77, unet.config.cross_attention_dim)
-    timestep = torch.tensor(1)
+    timestep = torch.tensor([1])
     _convert(_Unet(unet), folder / "unet", sample=latents, timestep=timestep, encoder_hidden_states=texts)
     del unet
     vae = AutoencoderKL.from_pretrained(folder / "vae", dtype=torch.float32).eval()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import discord
 
 from cogs.core.generation.forecast import Forecast
+from cogs.core.generation.kept_pictures import KeptPictures
 from cogs.core.generation.safety_gate import AWAITING_REVIEW, NOT_SHOWN, REJECTED, NotShownError, SafetyGate
 from cogs.core.generation.step_watch import StepWatch
 from cogs.core.i18n.catalogues import say, translate
@@ -90,6 +91,7 @@ class JobRunner:
         self.result_actions = result_actions
         self.result_notes: Sequence[ResultNote] = ()
         self.step_watch = StepWatch(engine, stores.step_journal)
+        self.kept_pictures = KeptPictures(engine, stores.creation_store)
         self._forecast = Forecast(engine)
         self.jobs: dict[int, Job] = {}  # by the id of their creation
         self._creations: dict[int, Creation] = {}
@@ -161,6 +163,7 @@ class JobRunner:
                     screening = await self.safety_gate.screen(creation, result)
                 files = await self._save(creation, result, screening)
                 await self._finish(creation, job.request, files)
+                await self.kept_pictures.keep(creation, result)
         finally:
             job.cancel()
             start.cancel()

@@ -29,7 +29,7 @@ from cogs.core.messages.views import ResultActions, TimelapseRow
 from cogs.core.metrics import Metrics
 from cogs.core.policy.context import Context
 from cogs.core.policy.limits import NO_ALLOWANCE, REFUSED_ATTACHMENT_CHARGE, MemberLimits, Rules
-from cogs.core.policy.origins import Origin, OriginRules
+from cogs.core.policy.origins import Origin, OriginRules, is_repeated_by
 from cogs.core.policy.permissions import may_cancel
 from cogs.core.request.styles import Style
 from cogs.core.storage.claims import ACTIVE_STATES
@@ -123,6 +123,7 @@ class GenerationService:
         self.runner = JobRunner(self.engine, self.stores, delivery, safety_gate, self.result_actions)
         self.runner.result_notes = self.result_notes
         self._opened.callback(self.runner.step_watch.close)
+        self.forgetters.append(self.runner.kept_pictures.forget)
         self.message_eraser = MessageEraser(client, self.personal_data.erasure)
         for creation in await self.claims.claim_orphans():
             log.info("resuming %r", creation)
@@ -200,8 +201,12 @@ class GenerationService:
                     await self._respond(context, creation, shown)
                     request = await self._prepare(context, wanted, creation.private)
                 texts = self.builder.typed_texts
-                async with self.rules.admit(context, request, texts, is_prepared=is_stored) as charge:
-                    job = self._submit(context, creation.id, request)
+                is_replay = is_repeated_by(origin, request)
+                kept = None if is_replay else await self.runner.kept_pictures.find(context, request)
+                admission = self.rules.admit(context, request, texts, is_prepared=is_stored, is_drawn=kept is None)
+                async with admission as charge:
+                    job = kept or self._submit(context, creation.id, request)
+                    job.draws_anew = is_replay
                     await self._store_request(creation, request, charge, is_stored=is_stored)
                     is_stored = True
                 self.runner.track(creation, job)

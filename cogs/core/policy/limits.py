@@ -121,13 +121,15 @@ class Rules:
         texts: Callable[[ImageRequest], Iterable[str]],
         *,
         is_prepared: bool = False,
+        is_drawn: bool = True,
     ) -> AsyncIterator[int]:
         """Let the block queue and store ``request``; yield how many pictures of an allowance it uses.
 
         A picture uses one, or as many as pictures with the model's defaults have its price. Raises `DarkroomError` unless the
         member may make it here and now. ``texts`` returns the prompts and negative prompts that the server's rules about words
-        hold for. ``is_prepared`` is whether `preparing` counts it. Requests of one member pass one after another, because two
-        at once could both use the last picture of the day. Other processes are seen after the block.
+        hold for. ``is_prepared`` is whether `preparing` counts it; one that is not ``is_drawn``, because its pictures exist,
+        uses nothing. Requests of one member pass one after another, because two at once could both use the last picture of the
+        day. Other processes are seen after the block.
         """
         member_id = context.member_id
         async with self._locks.setdefault(member_id, asyncio.Lock()):
@@ -136,6 +138,9 @@ class Rules:
             request.validate_limits(context.limits)
             if context.server.words or context.server.expressions:
                 await self._check_words(context, texts(request))
+            if not is_drawn:
+                yield 0
+                return
             price = self.engine.price(request)
             model = self.engine.model_of(request.model)
             standard = self.engine.price(model.request("a picture", model=request.model))

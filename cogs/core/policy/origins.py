@@ -11,8 +11,10 @@ from cogs.core.policy.context import Context
 from cogs.core.policy.limits import NotAllowedError
 from cogs.core.policy.permissions import fits_channel
 from cogs.core.request.preferences import Scope
-from cogs.core.storage.creations import Creation
+from cogs.core.storage.creations import Creation, request_from_json
 from cogs.core.storage.stores import Stores
+from diffusion.errors import InvalidRequestError
+from diffusion.request import ImageRequest
 from diffusion.text import N_
 
 MAX_ANCESTORS: Final = 10
@@ -37,6 +39,16 @@ class Origin:
     def posted(cls, creation: Creation | None, author: int) -> Self:
         """Return the origin of a request that starts from a posted picture."""
         return cls(creation, uses_picture=True, author=None if creation else author)
+
+
+def is_repeated_by(origin: Origin | None, request: ImageRequest) -> bool:
+    """Whether ``request`` draws the creation of ``origin`` again."""
+    if origin is None or origin.creation is None or origin.creation.request is None:
+        return False
+    try:
+        return request_from_json(origin.creation.request, request.image, request.mask) == request
+    except (InvalidRequestError, TypeError):  # of an older version
+        return False
 
 
 class OriginRules:
