@@ -115,7 +115,8 @@ class ImageRequest:
     - ``mask`` (L, as large as ``image``): only its white part is drawn, the rest of ``image`` stays.
     - ``branches``: (step, prompt) in rising order; from each step on, its prompt replaces the one before.
     - ``morph_to``: the images are frames of an animation from ``prompt`` to this prompt, and from the noise of ``seed`` to
-      that of ``seed + 1``. ``animation`` is its file format.
+      that of ``seed + 1``. With ``image``, which holds two pictures side by side, also from the left to the right one.
+      ``animation`` is its file format.
     - ``variants``: these prompts replace ``prompt``. Each gets the same number of images and the same seeds, so that the
       images differ by their words alone.
     - ``guidance_interval``: the range of the steps, as shares, in which guidance is used. Steps outside of it take half the
@@ -281,9 +282,9 @@ class ImageRequest:
     def _find_morph_errors(self) -> Iterator[InvalidRequestError]:
         if self.count < 2:
             yield InvalidRequestError("count", "A morph needs at least 2 frames.")
-        if self.image is not None or self.branches:
+        if self.mask is not None or self.is_edit or self.branches:
             yield InvalidRequestError(
-                "morph_to", "A morph goes from one prompt to another. It cannot start from a picture or have branches."
+                "morph_to", "A morph goes from one prompt or picture to another. It cannot have a mask, an edit or branches."
             )
 
     def replace(self, **changes: Any) -> "ImageRequest":
@@ -302,10 +303,12 @@ class ImageRequest:
     def source_size(self) -> tuple[int, int] | None:
         """The size in which the model takes `image`, if there is one.
 
-        It is that of the images. A picture to edit keeps its own shape.
+        It is that of the images. A picture to edit keeps its own shape. A morph has two pictures side by side.
         """
         if self.image is None:
             return None
+        if self.morph_to:
+            return 2 * self.width, self.height
         return edited_size(*self.image.size) if self.is_edit else (self.width, self.height)
 
     @property

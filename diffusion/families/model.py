@@ -18,7 +18,7 @@ from diffusion.families.defaults import Defaults
 from diffusion.families.family import Family
 from diffusion.families.latent_preview import fit_projection, project, to_images, to_strip
 from diffusion.families.spec import ModelSpec
-from diffusion.images.io import fit
+from diffusion.images.io import fit, halves
 from diffusion.images.masks import fit_mask, restore_unmasked
 from diffusion.images.source import fit_source
 from diffusion.images.upscaler import Enlargement, Upscaler
@@ -172,7 +172,7 @@ class ImageModel(ModelSpec):
         with torch.inference_mode():
             clean = None
             if start is not None:
-                clean = self.encode_image(start, generator)
+                clean = self._clean_start(request, start, index, generator)
             if noise is None:
                 noise = torch.randn(shape, generator=generator)
             if request.morph_to:
@@ -207,6 +207,13 @@ class ImageModel(ModelSpec):
                 lora_row=lora_row,
             )
 
+    def _clean_start(self, request: ImageRequest, start: Image.Image, index: int, generator: torch.Generator) -> Tensor:
+        """Encode the picture that image ``index`` starts from; a frame of a morph starts between two."""
+        if not request.morph_to:
+            return self.encode_image(start, generator)
+        first, last = (self.encode_image(half, generator) for half in halves(start))
+        return torch.lerp(first, last, request.morph_weight(index))
+
     def _adapted_by(self, lora_row: LoraRow | None) -> contextlib.AbstractContextManager[None]:
         """Let the text encoders have the LoRAs of ``lora_row`` in a block."""
         if lora_row is None:
@@ -221,7 +228,7 @@ class ImageModel(ModelSpec):
         except Exception as error:  # schedulers raise anything, from AssertionError to IndexError
             raise InvalidRequestError(
                 "steps",
-                "Steps: {steps}. This model cannot draw so with {sampler}. Try another number of steps or another sampler.",
+                "This model cannot use {sampler} with this number of steps: {steps}. Try another number or another sampler.",
                 steps=steps,
                 sampler=SAMPLER_NAMES[sampler],
             ) from error

@@ -1,12 +1,16 @@
 """Read, scale and join pictures, and encode them as PNG."""
 
 import io
+import math
 from collections.abc import Sequence
+from typing import Final
 
 from PIL import Image, ImageChops, ImageFilter, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from diffusion.images.decoding import MAX_PIXELS, decode_picture
+
+SMOOTHING: Final = 0.3  # of a pixel, the radius of the blur that hides its edges
 
 
 def read_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -39,6 +43,34 @@ def hstack(images: Sequence[Image.Image]) -> Image.Image:
         sheet.paste(image, (left, 0))
         left += image.width
     return sheet
+
+
+def halves(image: Image.Image) -> tuple[Image.Image, Image.Image]:
+    """Return the left and the right half of ``image``."""
+    middle = image.width // 2
+    return image.crop((0, 0, middle, image.height)), image.crop((middle, 0, 2 * middle, image.height))
+
+
+def grid(images: Sequence[Image.Image]) -> Image.Image:
+    """Join ``images`` of one size to rows, in the squarest way."""
+    columns = math.ceil(math.sqrt(len(images)))
+    width, height = images[0].size
+    sheet = Image.new("RGB", (columns * width, math.ceil(len(images) / columns) * height), "white")
+    for place, image in enumerate(images):
+        sheet.paste(image, (place % columns * width, place // columns * height))
+    return sheet
+
+
+def smooth(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Enlarge ``image`` of few pixels to ``size`` without a trace of their edges."""
+    return image.resize(size, Image.Resampling.BICUBIC).filter(ImageFilter.GaussianBlur(SMOOTHING * size[0] / image.width))
+
+
+def to_webp(image: Image.Image, quality: int = 80) -> bytes:
+    """Encode as lossy WebP."""
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=quality)
+    return buffer.getvalue()
 
 
 def enlarge(image: Image.Image, factor: int) -> Image.Image:

@@ -2,7 +2,7 @@
 
 from PIL import Image
 
-from diffusion.images.io import fit
+from diffusion.images.io import fit, halves, hstack
 from diffusion.images.masks import fit_mask
 from diffusion.request import EDITED_GRID, ImageRequest
 
@@ -17,6 +17,8 @@ def fit_source(request: ImageRequest) -> ImageRequest:
         return request
     if request.is_edit:
         return request.replace(image=_shrink(request.image, size))
+    if request.morph_to:
+        return request.replace(image=hstack([fit(half, request.width, request.height) for half in halves(request.image)]))
     mask = fit_mask(request.mask, *size) if request.mask else None
     return request.replace(image=fit(request.image, *size), mask=mask)
 

@@ -2,10 +2,11 @@ import pytest
 from discord import Guild
 
 from diffusion.images.animation import decode_animation
+from diffusion.images.io import read_image
 from diffusion.images.parameters import read_parameters
 from diffusion.request import Limits
-from tests.support.jobs import slow_down
-from tests.support.messages import pictures_of, private_text, text_of
+from tests.support.jobs import row_of, settings_of_row, slow_down
+from tests.support.messages import pictures_of, png, private_text, source_of, text_of
 
 
 async def asked(server, **options):
@@ -35,7 +36,7 @@ async def test_morph_is_an_animation_there_and_back(server):
     assert pictures_of(message)[0].name == "darkroom-7.webp"
     assert pictures_of(message)[0].description == "Animation: red apple → green pear"
     assert "**red apple** → **green pear**" in text_of(message)
-    assert "seed 7 to 8 · 4 frames · 32x32" in text_of(message)
+    assert "seed 7 to 8 · 4 frames · 32x32" in await settings_of_row(server, message)
 
 
 async def test_morph_can_be_a_gif(server):
@@ -67,8 +68,46 @@ async def test_more_like_a_morph_starts_from_its_first_frame(server):
     message = await morphed(server, steps=5)
     more = await server.alice.click(message, label="Vary (strong)")
     await server.until_finished(more.response)
-    assert "5 steps from 1" in text_of(more.response)
+    assert "5 steps from 1" in await settings_of_row(server, more.response)
     assert pictures_of(more.response)[0].name.endswith(".png")
+
+
+async def test_morph_goes_from_picture_to_picture(server):
+    pictures = {"from_picture": ("a.png", png((64, 32), "red")), "to_picture": ("b.png", png((30, 30), "blue"))}
+    result = await server.alice.slash(server.channel, "morph", **pictures, frames=3, steps=10, seed=7)
+    await server.until_finished(result.response)
+    row = await row_of(server, result.response)
+    assert row.request["start_step"] == 4 and (row.request["width"], row.request["height"]) == (48, 24)
+    source = read_image(await source_of(result.response).read())
+    assert source.size == (96, 24)
+    assert source.getpixel((10, 10)) == (255, 0, 0) and source.getpixel((86, 10)) == (0, 0, 255)
+    frames, _ = decode_animation(await animation(result.response))
+    assert len(frames) == 4 and frames[0].tobytes() != frames[2].tobytes()
+    again = await server.bob.click(result.response, label="Reroll")
+    await server.until_finished(again.response)
+    assert await source_of(again.response).read() == await source_of(result.response).read()
+
+
+async def test_morph_of_pictures_takes_texts_too(server):
+    pictures = {"from_picture": ("a.png", png()), "to_picture": ("b.png", png())}
+    message = await morphed(server, **pictures, steps=4)
+    assert "**red apple** → **green pear**" in text_of(message) and source_of(message)
+    message = await morphed(server, **pictures, steps=4, **{"from": None})
+    assert "**green pear** → **green pear**" in text_of(message)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"from_picture": ("a.png", png())}, "Attach `to_picture`, too"),
+        ({"to_picture": ("a.png", png()), "from": None, "to": None}, "Attach `from_picture`, too"),
+        ({"from": None}, "Say what it shows first"),
+        ({"from": None, "to": None}, "Say what it shows first"),
+        ({"to": None}, "The second prompt is empty"),
+    ],
+)
+async def test_morph_refuses_what_is_neither_two_texts_nor_two_pictures(server, options, words):
+    assert words in private_text(await asked(server, **options))
 
 
 async def test_morph_resumes_after_a_restart_unchanged(server, monkeypatch):

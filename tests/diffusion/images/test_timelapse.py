@@ -1,9 +1,11 @@
+import io
+
 import pytest
 from PIL import Image
 
 from diffusion.images.animation import decode_animation
 from diffusion.images.io import to_png
-from diffusion.images.timelapse import BRANCHES, MAX_FRAMES, animate_timelapse, branch_steps, encode_timelapse
+from diffusion.images.timelapse import BRANCHES, MAX_FRAMES, animate_timelapse, branch_steps, encode_timelapse, step_sheet
 from diffusion.request import ImageRequest
 from diffusion.result import ImageResult
 
@@ -62,6 +64,18 @@ def test_animate_timelapse_samples_very_many_steps():
     assert len(frames) == MAX_FRAMES + 1
     first, last = frames[0].getpixel((200, 20)), frames[-2].getpixel((200, 20))
     assert first[0] < 12 and last[0] > 137
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_step_sheet_shows_each_step_to_branch_from(count):
+    request = asked(count=count)
+    sheet = Image.open(io.BytesIO(step_sheet(coloured_timelapse(request), request))).convert("RGB")
+    assert sheet.size == (240, 120)  # four steps, each 120 wide
+    places = [(30, 10), (150, 10), (30, 70), (150, 70)]
+    for place, colour in zip(places, COLOURS[:4], strict=True):
+        expected = Image.new("RGB", (1, 1), colour).getpixel((0, 0))
+        assert max(abs(a - b) for a, b in zip(sheet.getpixel(place), expected, strict=True)) < 40
+    assert step_sheet(coloured_timelapse(asked(steps=1), ["red"]), asked(steps=1)) == b""
 
 
 def test_branch_steps_leaves_out_the_last_step():
