@@ -59,7 +59,7 @@ class ModelsCog(commands.Cog):
         return matching_choices(map(model_name, self.bot.config.model_names), current)
 
     def _overview_text(self, language: str) -> str:
-        lines = [say(language, "`{model}` is in use.", model=model_name(self.drawing))]
+        lines = [say(language, "I draw with `{model}`.", model=model_name(self.drawing))]
         if others := [f"`{model_name(source)}`" for source in self.bot.config.model_names if source != self.drawing]:
             lines.append(say(language, OTHERS, models=", ".join(others)))
         return "\n".join(lines)
@@ -71,7 +71,7 @@ class ModelsCog(commands.Cog):
             names = ", ".join(f"`{name}`" for name in offered)
             raise DarkroomError("There is no such model here. Choose one of these: {models}.", models=names)
         if offered[model] == self.drawing:
-            raise DarkroomError("`{model}` is in use already.", model=model)
+            raise DarkroomError("I draw with `{model}` already.", model=model)
         return offered[model]
 
     async def _switch(self, interaction: Interaction, source: str) -> None:
@@ -80,10 +80,10 @@ class ModelsCog(commands.Cog):
             await self._load(source)
             others = await self.service.broadcasts.publish("model", source)
         except Exception as error:
-            unchanged = say(language, "`{model}` stays in use.", model=model_name(self.drawing))
+            unchanged = say(language, "I go on drawing with `{model}`.", model=model_name(self.drawing))
             text = f"{translate(language, as_user_error(error))} {unchanged}"
         else:
-            text = say(language, "`{model}` is in use from now on.", model=model_name(source))
+            text = say(language, "From now on I draw with `{model}`.", model=model_name(source))
             if others:
                 text += f"\n{say(language, OTHER_PROCESSES, count=others)}"
         try:

@@ -36,9 +36,13 @@ class UsageCog(commands.Cog):
         await interaction.response.send_message(text, ephemeral=True, allowed_mentions=NO_MENTIONS)
 
 
-LEFT_HERE: Final = plural("**{left}** of {most} is left here.", "**{left}** of {most} are left here.", by="left")
+LEFT_HERE: Final = plural(
+    "You can still make **{left}** of {most} picture here.", "You can still make **{left}** of {most} pictures here.", by="most"
+)
 LEFT_IN_ALL_SERVERS: Final = plural(
-    "**{left}** of {most} is left across all servers.", "**{left}** of {most} are left across all servers.", by="left"
+    "You can still make **{left}** of {most} picture across all servers.",
+    "You can still make **{left}** of {most} pictures across all servers.",
+    by="most",
 )
 
 LARGER_COUNT_MORE: Final = N_("Pictures that are large or have many steps count as several.")

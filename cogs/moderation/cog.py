@@ -29,7 +29,9 @@ MAX_RULES: Final = 500
 CHOICE_LIMIT: Final = 100  # characters of a choice that autocomplete offers
 LIST_LIMIT: Final = 1800  # characters of a message
 MANAGERS_ONLY: Final = N_("You need the permission Manage Server to do that.")
-NOT_SCREENED: Final = N_("This bot does not screen pictures: its operator can set `SAFETY_MODEL`.")
+NOT_CHECKED: Final = N_("⚠️ **Pictures are not checked here.** The bot's operator can change that with `SAFETY_MODEL`.")
+CHECKED: Final = N_("**Pictures are checked here.**")
+WORDS_SHOWN: Final = 300  # characters of the blocked words in the overview
 CHANNEL_PERMISSIONS: Final = discord.Permissions(view_channel=True, send_messages=True, attach_files=True)
 CHOICES: Final = [Choice(name=name, value=action.value) for action, name in ACTION_NAMES.items()]
 
@@ -108,6 +110,19 @@ class ModerationCog(commands.GroupCog, group_name="moderation", group_descriptio
         await interaction.response.send_message(heading, file=file, ephemeral=True)
 
     @app_commands.command()
+    async def show(self, interaction: Interaction) -> None:
+        """See which rules hold here, the most important first."""
+        server = _managed_server(interaction)
+        language = Context.of(interaction).language
+        rules = _rules_of(self._preferences(server))
+        words = say(language, "No words are blocked.")
+        if rules:
+            heading = say(language, plural("{count} blocked word:", "{count} blocked words:"), count=len(rules))
+            words = f"{heading} {fit_text(', '.join(map(_quoted, rules)), WORDS_SHOWN)}"
+        change = say(language, "Change this with `/moderation rule`, `/moderation channel` and `/moderation words`.")
+        await _reply(interaction, f"{self._rule_text(server, language)}\n{words}\n-# {change}")
+
+    @app_commands.command()
     @app_commands.describe(text="A prompt, as a member might write it")
     async def test(self, interaction: Interaction, text: Range[str, 1, PROMPT_LIMIT]) -> None:
         """Test whether a prompt would be blocked."""
@@ -160,8 +175,8 @@ class ModerationCog(commands.GroupCog, group_name="moderation", group_descriptio
         await self._change(server, words=words or None, expressions=expressions or None)
 
     def _rule_text(self, server: int, language: str) -> str:
-        text = rule_text(self._preferences(server), language)
-        return text if self.service.engine.can_screen else f"{text}\n{say(language, NOT_SCREENED)}"
+        checked = say(language, CHECKED if self.service.engine.can_screen else NOT_CHECKED)
+        return f"{checked}\n{rule_text(self._preferences(server), language)}"
 
 
 def _managed_server(interaction: Interaction) -> int:

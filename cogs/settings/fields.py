@@ -80,11 +80,11 @@ PAGES: Final = {
     },
 }
 PAGE_TITLES: Final = {
-    "quality": N_("Quality"),
-    "pictures": N_("Pictures"),
-    "answers": N_("Answers"),
+    "quality": N_("Model and quality"),
+    "pictures": N_("Size and style"),
+    "answers": N_("Privacy and language"),
     "limits": N_("Limits"),
-    "access": N_("Access"),
+    "access": N_("Who and where"),
 }
 
 

@@ -62,6 +62,22 @@ class SettingsPageButton(PersistentButton, name="settings"):
         )
 
 
+class ShowAllButton(PersistentButton, name="all_settings"):
+    """Lists the settings that have their defaults, too."""
+
+    edits_message = True
+
+    scope: Scope
+
+    def __init__(self, scope: Scope, language: str = ENGLISH) -> None:
+        super().__init__(discord.ui.Button[Any](label=say(language, "Show all")), scope=scope)
+
+    async def run(self, interaction: Interaction) -> None:
+        """Show the panel with all settings."""
+        managed_subject(interaction, self.scope)
+        await interaction.response.edit_message(**panel_message(interaction, self.scope, is_full=True))
+
+
 class SettingsPageForm(Form):
     """Asks for the values of a page and sets them."""
 
@@ -153,31 +169,40 @@ def managed_subject(interaction: Interaction, scope: Scope) -> int:
     return subject
 
 
-def panel_message(interaction: Interaction, scope: Scope) -> dict[str, Any]:
-    """Return the options with which a message shows the panel of ``scope``."""
+def panel_message(interaction: Interaction, scope: Scope, *, is_full: bool = False) -> dict[str, Any]:
+    """Return the options with which a message shows the panel of ``scope``: what is set, or all if it ``is_full``."""
     service = interaction.client.service
     language = Context.of(interaction).language
     subjects = list(scopes_of(interaction).items())
     own = [known for known, _ in subjects].index(scope)
     layers = {known: service.preference_store.get(known, subject) for known, subject in subjects[own:]}
+    defaults = default_preferences(service, layered(layers.values()).model)
+    buttons: list[PersistentButton] = [SettingsPageButton(scope, page, language) for page in PAGES[scope]]
+    if not is_full:
+        buttons.append(ShowAllButton(scope, language))
     return {
-        "content": panel_text(scope, layers, default_preferences(service, layered(layers.values()).model), language),
-        "view": view_of(*(SettingsPageButton(scope, page, language) for page in PAGES[scope])),
+        "content": panel_text(scope, layers, defaults, language, is_full=is_full),
+        "view": view_of(*buttons),
         "allowed_mentions": NO_MENTIONS,
     }
 
 
-def panel_text(scope: Scope, layers: dict[Scope, Preferences], defaults: Preferences, language: str = ENGLISH) -> str:
-    """List each effective setting and where it comes from.
+def panel_text(
+    scope: Scope, layers: dict[Scope, Preferences], defaults: Preferences, language: str = ENGLISH, *, is_full: bool = False
+) -> str:
+    """List each effective setting that is set, or all if it ``is_full``, and where it comes from.
 
     The nearest of ``layers`` that sets it wins, or else the bot's ``defaults``.
     """
     effective = layered([*layers.values(), defaults])
-    lines = [f"**{say(language, SCOPE_TITLES[scope])}**"]
+    heading = f"**{say(language, SCOPE_TITLES[scope])}**"
+    lines = []
     for page in PAGES[scope].values():
         for name in page:
             value = getattr(effective, name)
             source = next((at for at, layer in layers.items() if value is not None and getattr(layer, name) == value), None)
+            if source is None and not is_full:
+                continue
             line = f"{say(language, SETTING_FIELDS[name].label)}: **{value_text(name, value, language)}**"
             origin = say(language, ORIGINS[source]) if source else say(language, "the default")
             lines.append(line if source is scope else f"{line} ({origin})")
@@ -185,7 +210,8 @@ def panel_text(scope: Scope, layers: dict[Scope, Preferences], defaults: Prefere
     for role, pictures in (layers[scope].allowances or {}).items():
         label = say(language, "Pictures a day for {role}", role=f"<@&{role}>")
         allowances.append(f"{label}: **{pictures}**")
-    return "\n".join([*lines, *shorten(allowances, language)])
+    lines += shorten(allowances, language)
+    return "\n".join([heading, *(lines or [say(language, "Nothing is set, so the defaults hold.")])])
 
 
 def default_preferences(service: GenerationService, model_name: str | None = None) -> Preferences:

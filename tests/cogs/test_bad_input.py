@@ -20,6 +20,7 @@ from tests.support.custom_ids import example_custom_ids
 from tests.support.interactions import COMMAND, TEXT_INPUT, command_payload, forge_form
 from tests.support.messages import png, private_text, text_of
 from tests.support.pressing import press
+from tests.support.settings_panel import page_id
 
 LONG = "fox " * 1500
 READING = ("similar", "inpaint", "outpaint", "emoji")  # the commands that read an attachment
@@ -192,7 +193,7 @@ async def forms(server, member):
     for scope in Scope:
         panel = await member.slash(server.channel, "settings mine" if scope is Scope.MEMBER else f"setup {scope}")
         for page in PAGES[scope]:
-            yield await member.click(panel.response, label=page.capitalize())
+            yield await member.click(panel.response, custom_id=page_id(scope, page))
     made = await member.slash(server.channel, "imagine", prompt="fox", steps=3)
     await server.until_finished(made.response)
     await server.until_idle()

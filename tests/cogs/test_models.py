@@ -38,7 +38,7 @@ async def said(server, told, words):
 
 async def test_models_lists_the_current_and_other_models(offering):
     told = private_text(await offering.alice.slash(offering.channel, "models"))
-    assert told.startswith("`embedded` is in use.\n") and told.endswith("`/settings mine`: `someone/broken`, `finer`.")
+    assert told.startswith("I draw with `embedded`.\n") and told.endswith("`/settings mine`: `someone/broken`, `finer`.")
 
 
 async def test_models_lets_only_operators_choose(offering):
@@ -49,23 +49,23 @@ async def test_models_lets_only_operators_choose(offering):
 async def test_chosen_model_draws_later_requests(offering):
     told = await offering.bob.slash(offering.channel, "models", model="finer")
     assert told.response.ephemeral
-    await said(offering, told, "`finer` is in use from now on.")
+    await said(offering, told, "From now on I draw with `finer`.")
     await offering.until_finished(
         (await offering.alice.slash(offering.channel, "imagine", prompt="red apple", steps=2)).response
     )
     (creation,) = await offering.service.stores.gallery.latest(offering.alice.id, "", 5)
     assert creation.model == "finer"
-    assert "`finer` is in use." in private_text(await offering.alice.slash(offering.channel, "models"))
+    assert "I draw with `finer`." in private_text(await offering.alice.slash(offering.channel, "models"))
     assert "finer" in private_text(await offering.alice.slash(offering.channel, "about"))
 
 
 async def test_model_that_fails_to_load_leaves_the_old_one(offering):
     told = await offering.bob.slash(offering.channel, "models", model="someone/broken")
-    await said(offering, told, "safetensors is missing. `embedded` stays in use.")
+    await said(offering, told, "safetensors is missing. I go on drawing with `embedded`.")
     await offering.until_finished(
         (await offering.alice.slash(offering.channel, "imagine", prompt="red apple", steps=2)).response
     )
-    assert "`embedded` is in use." in private_text(await offering.alice.slash(offering.channel, "models"))
+    assert "I draw with `embedded`." in private_text(await offering.alice.slash(offering.channel, "models"))
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ async def test_model_that_fails_to_load_leaves_the_old_one(offering):
     [
         ("finest", "There is no such model here. Choose one of these: `embedded`, `someone/broken`, `finer`."),
         ("/srv/finer.safetensors", "There is no such model here."),
-        ("embedded", "`embedded` is in use already."),
+        ("embedded", "I draw with `embedded` already."),
     ],
 )
 async def test_models_rejects_an_invalid_choice(offering, model, words):
@@ -83,7 +83,7 @@ async def test_models_rejects_an_invalid_choice(offering, model, words):
 async def test_styles_follow_the_chosen_model(offering, monkeypatch):
     before = list(offering.service.builder.styles)
     told = await offering.bob.slash(offering.channel, "models", model="finer")
-    await said(offering, told, "is in use from now on")
+    await said(offering, told, "From now on I draw")
     assert list(offering.service.builder.styles) == list(offering.engine.model.defaults.styles)
     assert before and text_of(told.response)
 

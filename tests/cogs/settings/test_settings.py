@@ -18,7 +18,7 @@ from tests.support.interactions import forge_form
 from tests.support.jobs import hold_steps, slow_down
 from tests.support.messages import pictures_of, png, private_text
 from tests.support.server import open_server
-from tests.support.settings_panel import form_values, submit_page
+from tests.support.settings_panel import form_values, page_id, submit_page
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ async def made(server, actor=None, channel=None, **options):
 async def test_member_settings_fill_in_missing_options(server):
     values = {"size": "64x32", "steps": "3", "guidance": "2.5", "sampler": ["ddim"], "style": "oil painting"}
     panel, _ = await submit_page(server.alice, server.channel, "mine", "Pictures", **values)
-    assert panel.ephemeral and "Steps: **3**" in panel.content and "Private: **No** (the default)" in panel.content
+    assert panel.ephemeral and "Steps: **3**" in panel.content and "Private" not in panel.content
     settings, _ = await made(server)
     expected = {
         "width": 64,
@@ -66,9 +66,14 @@ async def test_nearest_setting_overrides_channel_and_server(server, manager):
         "Steps: **4**\n",
         "Guidance: **3** (of this channel)",
         "Style: **flat** (of this server)",
-        "DPM++ 2M Karras** (the default)",
     ):
         assert line in shown.response.content
+    assert "Sampler" not in shown.response.content
+    full = await server.alice.click(shown.response, label="Show all")
+    assert (
+        "DPM++ 2M Karras** (the default)" in full.response.content
+        and "Guidance: **3** (of this channel)" in full.response.content
+    )
 
 
 async def test_settings_apply_to_similar(server):
@@ -82,7 +87,7 @@ async def test_settings_apply_to_similar(server):
 async def test_emptied_setting_returns_to_the_default(server):
     await submit_page(server.alice, server.channel, "mine", "Pictures", steps="3", style="flat", sampler=["ddim"])
     panel, _ = await submit_page(server.alice, server.channel, "mine", "Pictures", steps="", style="", sampler=["open"])
-    assert "Steps: **25** (the default)" in panel.content and "Style: **none**" in panel.content
+    assert panel.content == "**Your settings**\nNothing is set, so the defaults hold."
     assert server.service.preference_store.get(Scope.MEMBER, server.alice.id) == Preferences()
 
 
@@ -91,9 +96,9 @@ async def test_settings_and_panel_survive_a_restart(server):
     await server.restart()
     settings, _ = await made(server)
     assert settings["steps"] == 3
-    form = await server.alice.click(panel, label="Answers")
+    form = await server.alice.click(panel, custom_id=page_id("mine", "answers"))
     await server.alice.submit_modal(form, form_values(form) | {"language": ["de"]})
-    assert "Sprache: **Deutsch**\n" in panel.content + "\n" and "Schritte: **3**" in panel.content
+    assert "Sprache: **Deutsch**" in panel.content and "Schritte: **3**" in panel.content
 
 
 async def test_private_setting_makes_replies_private(server):
@@ -107,8 +112,8 @@ async def test_spoiler_setting_hides_previews_and_pictures(server, manager):
     _, message = await made(server, steps=100)
     (image_store,) = [part for part in message.message.components if part.type is discord.ComponentType.media_gallery]
     assert all(item.spoiler for item in image_store.items)
-    uploads = [str(request.json) for request in server.env.http_requests if "preview.png" in str(request.json)]
-    assert uploads and all("SPOILER_preview.png" in upload for upload in uploads)
+    uploads = [str(request.json) for request in server.env.http_requests if "preview.webp" in str(request.json)]
+    assert uploads and all("SPOILER_preview.webp" in upload for upload in uploads)
     await submit_page(manager, server.channel, "server", "Answers", spoiler=["no"])
     again = await server.bob.click(message, label="Reroll")
     await server.until_finished(again.response)
@@ -121,14 +126,14 @@ async def test_spoiler_setting_hides_previews_and_pictures(server, manager):
 
 async def test_quality_setting_sets_steps_and_sampler(server):
     panel, _ = await submit_page(server.alice, server.channel, "mine", "Quality", quality=["draft"])
-    assert "Quality: **Draft**\n" in panel.content
+    assert "Quality: **Draft**" in panel.content
     settings, _ = await made(server)
     assert (settings["steps"], settings["sampler"]) == (10, "unipc")
 
 
 async def test_count_setting_makes_several_pictures_unless_the_prompt_says_otherwise(server):
     panel, _ = await submit_page(server.alice, server.channel, "mine", "Quality", count=["2"])
-    assert "Pictures at once: **2**\n" in panel.content
+    assert "Pictures at once: **2**" in panel.content
     for options, count in (({}, 2), ({"count": 1}, 1), ({"prompt": "fox --repeat 3"}, 3)):
         result = await server.alice.slash(server.channel, "imagine", **{"prompt": "fox", "steps": 2} | options)
         await server.until_finished(result.response, count)
@@ -212,10 +217,10 @@ async def test_server_and_channel_settings_need_manage_server(server, command):
 
 async def test_manage_server_is_checked_at_every_click(server, manager):
     shown = await manager.slash(server.channel, "setup server")
-    form = await manager.click(shown.response, label="Pictures")
+    form = await manager.click(shown.response, custom_id=page_id("server", "pictures"))
     server.env.backend.get_member(server.guild.id, manager.id).role_ids.clear()
     assert "Manage Server" in private_text(await manager.submit_modal(form, form_values(form) | {"steps": "3"}))
-    assert "Manage Server" in private_text(await manager.click(shown.response, label="Access"))
+    assert "Manage Server" in private_text(await manager.click(shown.response, label="Who and where"))
     assert server.service.preference_store.get(Scope.SERVER, server.guild.id) == Preferences()
 
 
@@ -248,7 +253,7 @@ async def test_channel_access_is_enforced(server, manager):
     assert f"<#{art.id}>" in private_text(await server.alice.slash(server.channel, "imagine", prompt="fox"))
     await made(server, channel=art, steps=2)
     panel, _ = await submit_page(manager, server.channel, "server", "Access", channels=[])
-    assert "Channels: **all**" in panel.content
+    assert "Channels" not in panel.content
     await made(server, steps=2)
 
 
@@ -267,7 +272,7 @@ async def usage(server, actor=None, channel=None):
 async def test_allowance_counts_pictures_and_says_when_it_resets(server, manager):
     await submit_page(manager, server.channel, "server", "Limits", allowance="3")
     await made(server, steps=2, count=2)
-    assert "**1** of 3 is left here" in await usage(server) and "<t:" in await usage(server)
+    assert "**1** of 3 pictures here" in await usage(server) and "<t:" in await usage(server)
     assert "You have 1 of 3 pictures left today, not 2" in private_text(
         await server.alice.slash(server.channel, "imagine", prompt="fox", count=2)
     )
@@ -380,7 +385,7 @@ async def test_operator_allowance_counts_over_all_servers(tiny_model):
         await made(server, steps=2)
         elsewhere = server.env.create_guild()
         alice = elsewhere.add_member(server.env.create_user("alice2"))
-        assert "**1** of 2 is left across all servers" in await usage(server)
+        assert "**1** of 2 pictures across all servers" in await usage(server)
         assert "**2** of 2" in await usage(server, alice, elsewhere.create_text_channel("x"))
 
 
@@ -407,7 +412,7 @@ async def test_fullest_panel_fits_one_message(server, manager):
 
 async def test_settings_are_saved_after_the_panel_was_dismissed(server):
     shown = await server.alice.slash(server.channel, "settings mine")
-    form = await server.alice.click(shown.response, label="Pictures")
+    form = await server.alice.click(shown.response, label="Size and style")
     server.env.backend.delete_message(server.channel.id, shown.response.id)
     submitted = await forge_form(server, server.alice, form, form_values(form) | {"steps": "3"})
     assert "Steps: **3**" in private_text(submitted)
