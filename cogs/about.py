@@ -1,5 +1,6 @@
-"""/about: show what this bot can do, and with which model; answer members who mention it."""
+"""/about: show what this bot can do; answer members who mention it."""
 
+import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
@@ -8,9 +9,11 @@ from discord import app_commands
 from discord.ext import commands
 
 from cogs.core.generation.service import GenerationService
-from cogs.core.help_text import RunSummary, about_text, mention_text, running_text
-from cogs.core.i18n.catalogues import ENGLISH, LANGUAGE_BY_LOCALE, command_name, say
+from cogs.core.help_text import RunSummary, about_text, introduction, running_text
+from cogs.core.i18n.catalogues import ENGLISH, LANGUAGE_BY_LOCALE
+from cogs.core.messages.greeting import greeting
 from cogs.core.messages.http_errors import DISCORD_ERRORS
+from cogs.core.messages.message import NO_MENTIONS
 from cogs.core.policy.context import Context
 from cogs.core.request.preferences import Scope
 from cogs.core.types import Interaction
@@ -33,10 +36,12 @@ class AboutCog(commands.Cog):
         """Answer a member who writes to the bot instead of using a command."""
         if message.author.bot or not self._is_for_bot(message) or self._mentions.update_rate_limit(message):
             return
-        text = mention_text(self.service.engine.model.defaults, self._language(message))
+        language = self._language(message)
+        model = self.service.engine.model
+        introduced = await asyncio.to_thread(greeting, introduction(model.defaults, language), model, language)
         reference = message.to_reference(fail_if_not_exists=False)
         with contextlib.suppress(*DISCORD_ERRORS):  # the bot may not write there
-            await message.channel.send(text, reference=reference, allowed_mentions=discord.AllowedMentions.none())
+            await message.channel.send(**introduced, reference=reference, allowed_mentions=NO_MENTIONS)
 
     def _is_for_bot(self, message: discord.Message) -> bool:
         """Return whether a member speaks to the bot; a mere reply to its message does not count."""
@@ -64,20 +69,21 @@ class AboutCog(commands.Cog):
 
     @app_commands.command()
     async def about(self, interaction: Interaction) -> None:
-        """Show the model in use, prompts to try and all commands."""
+        """See what this bot does, examples to try and all commands."""
+        model = self.service.engine.model
+        commands = interaction.client.tree.get_commands(type=discord.AppCommandType.chat_input)
+        language = Context.of(interaction).language
+        text = about_text(model.defaults, [command.name for command in commands if _is_shown(command, interaction)], language)
+        if await interaction.client.is_owner(interaction.user):
+            text = f"{text}\n{running_text(self._run_summary(), language)}"
+        introduced = await asyncio.to_thread(greeting, text, model, language)
+        await interaction.response.send_message(**introduced, ephemeral=True)
+
+    def _run_summary(self) -> RunSummary:
         model = self.service.engine.model
         metrics = self.service.metrics
-        shown_commands = interaction.client.tree.get_commands(type=discord.AppCommandType.chat_input)
-        language = Context.of(interaction).language
-        described = {
-            f"/{command_name(language, command.name)}": say(language, command.description)
-            for command in shown_commands
-            if _is_shown(command, interaction)
-        }
-        run = RunSummary(str(model.device), str(model.dtype), metrics.began, metrics.pictures, metrics.seconds_per_picture)
-        running = running_text(run, language)
-        text = about_text(model.name, model.defaults, described, running, language)
-        await interaction.response.send_message(text, ephemeral=True)
+        hardware = str(model.device), str(model.dtype)
+        return RunSummary(model.name, *hardware, metrics.began, metrics.pictures, metrics.seconds_per_picture)
 
 
 def _is_shown(command: Any, interaction: Interaction) -> bool:

@@ -1,9 +1,13 @@
+import asyncio
+from types import SimpleNamespace
+
 import discord
 import pytest
 
-from cogs.core.help_text import MESSAGE_LIMIT, RunSummary, about_text, running_text
+from cogs.core.messages.greeting import EMBEDDED_NAME, EXAMPLES_FILE, STYLES_FILE, greeting, picture_of
 from diffusion.families.defaults import Defaults
-from tests.support.messages import private_text
+from tests.support.actions import labels_of
+from tests.support.messages import text_of
 from tests.support.models import model_of
 from tests.support.server import open_server
 
@@ -18,41 +22,57 @@ def commands(server):
     return server.env.bot.tree.get_commands(type=discord.AppCommandType.chat_input)
 
 
-async def test_about_shows_model_example_and_every_command(server, administrator):
-    text = private_text(await administrator.slash(server.channel, "about"))
-    assert "`tiny`" in text and "/imagine prompt: a red fox in the snow" in text
+async def test_about_fits_in_ten_lines_and_lists_every_command(server, administrator):
+    shown = (await administrator.slash(server.channel, "about")).response
+    text = text_of(shown)
+    assert shown.ephemeral and "Type `/imagine` and say what you want to see" in text and len(text.strip().splitlines()) <= 10
     for command in commands(server):
-        assert f"`/{command.name}`: {command.description.removesuffix('.')}\n" in text
+        assert f"`/{command.name}`" in text
 
 
 async def test_about_hides_administrators_commands_from_members(server):
-    text = private_text(await server.alice.slash(server.channel, "about"))
+    text = text_of((await server.alice.slash(server.channel, "about")).response)
     for command in commands(server):
         assert (f"`/{command.name}`" in text) == (command.default_permissions is None)
 
 
-async def test_about_text_fits_one_message(server):
-    defaults = Defaults(about="a" * 300, examples=("e" * 100,) * 5)
-    listed = {f"/{command.name}": command.description for command in commands(server)}
-    running = running_text(RunSummary("cuda:0", "torch.bfloat16", 4e9, 10**9, 1234.5))
-    text = about_text("/models/" + "deep/" * 100 + "model", defaults, listed, running)
-    assert len(text) <= MESSAGE_LIMIT
-    assert defaults.about in text and running in text and all(f"`{name}`" in text for name in listed)
-
-
-async def test_about_of_a_small_model_names_its_purpose_and_model_id(tiny_components):
+async def test_about_hides_the_machine_from_members_and_shows_it_to_the_operator(tiny_components, monkeypatch):
     about = "This is a small model for icons."
     async with open_server(model_of(tiny_components, Defaults(about=about, examples=("red apple",)))) as server:
-        text = private_text(await server.alice.slash(server.channel, "about"))
-    assert about in text and "`MODEL_ID`" in text and "/imagine prompt: red apple" in text
+        text = text_of((await server.alice.slash(server.channel, "about")).response)
+        assert about in text and not any(word in text for word in ("MODEL_ID", "float32", "cpu", "tiny", "work each"))
+        bot = server.env.bot
+        monkeypatch.setattr(bot, "is_owner", lambda user: asyncio.sleep(0, user.id == server.alice.id))
+        text = text_of((await server.alice.slash(server.channel, "about")).response)
+        assert "`tiny`, On cpu in float32" in text
 
 
-async def test_about_of_a_general_model_does_not_name_model_id(server):
-    assert "MODEL_ID" not in private_text(await server.alice.slash(server.channel, "about"))
+async def test_example_buttons_draw_for_whoever_presses_them(server):
+    shown = (await server.alice.slash(server.channel, "about")).response
+    assert labels_of(shown) == [["a red fox in the snow", "a lighthouse at dusk", "a bowl of ramen"], ["Styles"]]
+    result = await server.bob.click(shown, label="a bowl of ramen")
+    assert not result.response.ephemeral
+    await server.until_finished(result.response)
+    assert "**a bowl of ramen**" in text_of(result.response)
+
+
+async def test_styles_button_names_every_style(server):
+    shown = (await server.alice.slash(server.channel, "about")).response
+    listed = (await server.alice.click(shown, label="Styles")).response
+    assert listed.ephemeral and all(f"`{style}`" in text_of(listed) for style in server.service.builder.styles)
+
+
+def test_pictures_of_the_embedded_model_are_small_and_for_it_only():
+    embedded, other = (SimpleNamespace(name=name) for name in (EMBEDDED_NAME, "other"))
+    pictures = [picture_of(embedded, name) for name in (EXAMPLES_FILE, STYLES_FILE)]
+    assert 0 < sum(map(len, pictures)) <= 150_000
+    assert picture_of(other, EXAMPLES_FILE) is None
+    message = greeting("Hello", SimpleNamespace(name=EMBEDDED_NAME, defaults=Defaults(examples=("red apple",))))
+    assert message["files"][0].filename == EXAMPLES_FILE
 
 
 async def test_about_works_in_a_direct_message(server):
-    text = private_text(await server.env.create_user("carol").slash("about"))
+    text = text_of((await server.env.create_user("carol").slash("about")).response)
     assert "`/imagine`" in text
 
 
@@ -60,7 +80,7 @@ async def test_mention_gets_an_answer_that_names_the_command(server, caplog):
     mention = server.env.bot.user.mention
     await server.alice.send(server.channel, f"{mention} draw me a secret fox")
     answer = server.channel.history()[-1]
-    assert "`/imagine`" in answer.content and "`/about`" in answer.content and "secret" not in answer.content
+    assert "`/imagine`" in text_of(answer) and "secret" not in text_of(answer)
     assert "secret" not in caplog.text and "Traceback" not in caplog.text
 
 
@@ -80,4 +100,4 @@ async def test_mention_is_answered_twice_a_minute_at_most(server):
 async def test_direct_message_is_answered(server):
     carol = server.env.create_user("carol")
     await carol.send_dm("draw me a fox")
-    assert "`/imagine`" in carol.dm_channel.history()[-1].content
+    assert "`/imagine`" in text_of(carol.dm_channel.history()[-1])

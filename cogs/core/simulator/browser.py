@@ -17,6 +17,7 @@ import simcord
 
 from cogs.core.generation.service import GenerationService
 from cogs.core.help_text import terminal_hint, welcome_text
+from cogs.core.messages.greeting import greeting
 from cogs.core.simulator import cdn  # noqa: F401  (importing it lets clients stream files)
 from cogs.core.simulator.held_press import hold_redraws_while_pressed
 from diffusion.errors import DarkroomError
@@ -81,7 +82,7 @@ async def serve(service: GenerationService, make_bot: Callable[[GenerationServic
         guest = env.create_user("guest")
         guild = env.create_guild(name="Darkroom preview", owner=you)  # the owner may do everything
         channel = guild.create_text_channel("darkroom")
-        await bot.get_partial_messageable(channel.id).send(welcome_text(defaults))
+        await bot.get_partial_messageable(channel.id).send(**greeting(welcome_text(defaults), service.engine.model))
         viewers = [guild.add_member(user) for user in (you, guest)]
         preview = env.preview(channel, viewers=viewers, layout="channel", port=port or None)
         hold_redraws_while_pressed(preview)
