@@ -29,6 +29,7 @@ EXTENSIONS: Final = (
     "cogs.results.edit",
     "cogs.results.timelapse",
     "cogs.results.branching",
+    "cogs.fix",
     "cogs.emoji",
     "cogs.admin",
 )

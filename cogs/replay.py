@@ -23,10 +23,12 @@ from cogs.core.storage.images import ImageMissingError, ImageStore
 from cogs.core.types import Interaction
 from diffusion.images.difference import difference
 from diffusion.request import ImageRequest
+from diffusion.text import N_
 
 if TYPE_CHECKING:
     from bot import Darkroom
 
+REPLAY: Final = "replay"  # the name of what members do here
 JSON_DEFAULTS: Final = {
     field.name: list(field.default) if field.default == () else field.default for field in fields(ImageRequest)
 }
@@ -49,7 +51,8 @@ class ReplayButton(PersistentButton, name="replay"):
         context = Context.of(interaction)
         creation = await visible_creation(context, str(self.creation_id))
         private = True if creation.private or not is_here(context, creation) else None
-        await service.accept(context, lambda: service.runner.request_of(creation), private=private, origin=Origin(creation))
+        origin = Origin(creation, action=REPLAY)
+        await service.accept(context, lambda: service.runner.request_of(creation), private=private, origin=origin)
 
 
 @dataclass(frozen=True)
@@ -125,4 +128,5 @@ def _non_default_settings(creation: Creation) -> dict[str, Any]:
 async def setup(bot: "Darkroom") -> None:
     """Add the note to the results."""
     service = bot.service
+    service.result_actions.other_deeds[REPLAY] = (N_("Replay"), "🔂")
     service.result_notes.append(ReplayNote(service.creation_store, service.image_store))

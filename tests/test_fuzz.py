@@ -91,7 +91,7 @@ def test_result_of_any_request_fits_discord_without_mentions(request):
     pictures = render.result_pictures(request, [b""] * request.count)
     texts = render.title(request.prompt), render.settings_line(request, request.seeds)
     rows = functools.partial(views.result_rows, MANY_ACTIONS, 2**64 - 1, 2**64 - 1, len(pictures))
-    layout = Result(texts[0], pictures, settings=texts[1], rows=rows).layout()
+    layout = Result(texts[0], pictures, footer=texts[1], rows=rows).layout()
     assert layout.content_length() <= 4000 and layout.total_children_count <= 40
     assert not re.search(r"@everyone|@here|<@[!&]?\d{15,}>|https?://", " ".join(texts))
     assert len({picture.description for picture in pictures}) == request.count

@@ -33,7 +33,7 @@ class EmojiCog(commands.Cog):
     @app_commands.command()
     @server_only
     @app_commands.describe(
-        image="The picture to make it of",
+        image="The picture to use",
         name="What to call it; the file's name if left out",
         sticker="Make a sticker instead of an emoji",
         transparent="Remove the background, if that is plain",

@@ -1,7 +1,7 @@
 """Branching: continue finished pictures from one of their steps."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import discord
 
@@ -15,6 +15,9 @@ from cogs.core.types import Interaction
 from cogs.results.timelapse import animated_creation, is_private
 from diffusion.images.timelapse import branch_steps
 from diffusion.request import ImageRequest
+from diffusion.text import N_
+
+BRANCH: Final = "branch"  # the name of what members do here
 
 if TYPE_CHECKING:
     from bot import Darkroom
@@ -66,7 +69,7 @@ class BranchForm(Form):
             return self._request.branch_at(self._step, clean_later_prompt(self.prompt.value))
 
         await interaction.client.service.accept(
-            Context.of(interaction), prepare, private=is_private(interaction), origin=Origin(self._creation)
+            Context.of(interaction), prepare, private=is_private(interaction), origin=Origin(self._creation, action=BRANCH)
         )
 
 
@@ -79,3 +82,4 @@ def step_row(creation: Creation, request: ImageRequest, language: str) -> "disco
 async def setup(bot: "Darkroom") -> None:
     """Add the steps to animations."""
     bot.service.timelapse_rows.append(step_row)
+    bot.service.result_actions.other_deeds[BRANCH] = (N_("Branch"), "🌱")

@@ -14,7 +14,6 @@ from cogs.core.messages.confirm import Answers, confirm
 from cogs.core.messages.message import NO_MENTIONS
 from cogs.core.messages.views import ResultAction, ResultTarget, text_view
 from cogs.core.policy.context import Context
-from cogs.core.policy.origins import Origin
 from cogs.core.storage.creations import Creation
 from cogs.core.types import Interaction
 from cogs.results.variations import SIMILARITIES, img2img, upscaled, validate_upscale, with_fresh_seed
@@ -144,7 +143,7 @@ async def _accept(
     service = interaction.client.service
     context = context or Context.of(interaction)
     source = await ResultSource.of(service, interaction.message, target.creation_id)
-    origin = Origin(source.creation, starts_from_picture)
+    origin = source.origin(target, uses_picture=starts_from_picture)
     await service.accept(context, lambda: prepare(source), private=source.creation.private, origin=origin)
 
 

@@ -1,6 +1,5 @@
 """Edit: a form that draws finished pictures again with other settings."""
 
-import asyncio
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,6 +10,7 @@ from cogs.core.generation.source import ResultSource
 from cogs.core.i18n.catalogues import say
 from cogs.core.messages.components import Form
 from cogs.core.messages.confirm import confirm_variants
+from cogs.core.messages.drafts import Drafts
 from cogs.core.messages.replies import ERROR_VIEW, send_notes
 from cogs.core.messages.views import ResultAction, ResultTarget, edit_again_view
 from cogs.core.policy.context import Context
@@ -26,9 +26,7 @@ from diffusion.text import N_
 if TYPE_CHECKING:
     from bot import Darkroom
 
-MAX_DRAFTS: Final = 200
 UNCHANGED: Final = N_("Nothing was changed. Please change a field, or use Reroll for other pictures.")
-DRAFT_SECONDS: Final = 900.0  # as long as the interaction that was refused
 
 
 class Editor:
@@ -39,8 +37,8 @@ class Editor:
 
     def __init__(self, service: GenerationService) -> None:
         self.service = service
-        self._drafts: dict[tuple[int, int], Edit] = {}  # by member and creation
-        service.forgetters.append(self.forget)
+        self._drafts: Drafts[Edit] = Drafts()
+        service.forgetters.append(self._drafts.forget)
 
     async def open(self, interaction: Interaction, target: ResultTarget) -> None:
         """Open the form."""
@@ -48,7 +46,7 @@ class Editor:
         source = await ResultSource.of(self.service, interaction.message, target.creation_id)
         await self.service.origin_rules.check(context, Origin(source.creation), source.creation.private)
         request = (await source.request_soon()).drawn()
-        draft = self._drafts.get((context.member_id, target.creation_id))
+        draft = self._drafts.get(context.member_id, target.creation_id)
         await interaction.response.send_modal(EditForm(self, context, source, draft or Edit.from_request(request)))
 
     async def submit(self, interaction: Interaction, source: ResultSource, edit: Edit) -> None:
@@ -58,8 +56,7 @@ class Editor:
         """
         context = Context.of(interaction)
         original = source.creation
-        key = (context.member_id, original.id)
-        self._keep_draft(key, edit)
+        self._drafts.keep(context.member_id, original.id, edit)
         error_view = edit_again_view(context.member_id, original.id, context.language)
         interaction.extras[ERROR_VIEW] = error_view
         await look_for_loras(interaction, None, edit.prompt)
@@ -82,25 +79,10 @@ class Editor:
         async def prepare() -> ImageRequest:
             return edited
 
-        await self.service.accept(confirmed, prepare, private=original.private, origin=Origin(original))
-        self._drafts.pop(key, None)
+        await self.service.accept(confirmed, prepare, private=original.private, origin=Origin(original, action="edit"))
+        self._drafts.drop(context.member_id, original.id)
         if notes := self.service.builder.for_model(edited.model).notes(parsed):
             await send_notes(confirmed, notes)
-
-    def forget(self, member: int) -> None:
-        """Delete the rejected edits of ``member``."""
-        for key in [key for key in self._drafts if key[0] == member]:
-            del self._drafts[key]
-
-    def _keep_draft(self, key: tuple[int, int], edit: Edit) -> None:
-        self._drafts[key] = edit
-        asyncio.get_running_loop().call_later(DRAFT_SECONDS, self._drop_draft, key, edit)
-        if len(self._drafts) > MAX_DRAFTS:
-            del self._drafts[next(iter(self._drafts))]
-
-    def _drop_draft(self, key: tuple[int, int], edit: Edit) -> None:
-        if self._drafts.get(key) is edit:
-            del self._drafts[key]
 
 
 class EditForm(Form):

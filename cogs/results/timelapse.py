@@ -14,7 +14,7 @@ from cogs.core.storage.creations import Creation
 from cogs.core.storage.images import ImageMissingError
 from cogs.core.types import Interaction
 from diffusion.errors import DarkroomError
-from diffusion.images.timelapse import animate_timelapse
+from diffusion.images.timelapse import animate_timelapse, step_sheet
 from diffusion.request import ImageRequest
 from diffusion.text import N_, plural
 
@@ -45,16 +45,21 @@ class Timelapse:
         await interaction.response.defer(thinking=True, ephemeral=private)
         async with self._encoding:
             animation = await asyncio.to_thread(animate_timelapse, timelapse, request, pictures)
-            message = self._message(creation, request, animation, Context.of(interaction).language_for(private))
+            steps = await asyncio.to_thread(step_sheet, timelapse, request)
+        message = self._message(creation, request, (animation, steps), Context.of(interaction).language_for(private))
         await send_followup(interaction, message, ephemeral=private)
 
-    def _message(self, creation: Creation, request: ImageRequest, animation: bytes, language: str) -> Result:
+    def _message(self, creation: Creation, request: ImageRequest, files: tuple[bytes, bytes], language: str) -> Result:
+        animation, steps = files
         alt = say(language, "How it formed: {prompt}", prompt=" → ".join(request.prompts))[:ALT_TEXT_LIMIT]
         count = request.steps - request.start_step
+        pictures = [PictureFile("timelapse.webp", animation, alt)]
+        if steps:
+            pictures.append(PictureFile("steps.webp", steps, say(language, "The steps from which you can branch")))
         return Result(
             headline(request, language),
-            (PictureFile("timelapse.webp", animation, alt),),
-            settings=f"-# {say(language, STEPS, count=count)}",
+            tuple(pictures),
+            footer=f"-# {say(language, STEPS, count=count)}",
             rows=lambda: [row for make in self.service.timelapse_rows if (row := make(creation, request, language))],
             spoiler=creation.spoiler,
             language=language,

@@ -136,7 +136,7 @@ class ModelSpec:
         """Raise `InvalidRequestError` if no upscaler enlarges by ``factor``."""
         if not self.upscales:
             raise InvalidRequestError(
-                "upscale", "There is no upscaler here. The button “Upscale 2x” below my pictures draws them at twice the size."
+                "upscale", "There is no upscaler here. The button “Upscale” below my pictures draws them at twice the size."
             )
         if factor not in self.upscales:
             known = ", ".join(f"{each}x" for each in self.upscales)
@@ -155,7 +155,7 @@ class ModelSpec:
 
     def _validate_text(self, field: str, text: str) -> None:
         if any("\ud800" <= character <= "\udfff" for character in text):
-            raise InvalidRequestError(field, "The {field} has half of a character, which I cannot read. Please type it again.")
+            raise InvalidRequestError(field, "The {field} contains a broken character. Please type it again.")
         if self.chunk_tokens and (name := unknown_embedding(text, self.embeddings)):
             raise InvalidRequestError(
                 field, "There is no embedding {name} here. Check its name, or leave it out.", name=repr(name)

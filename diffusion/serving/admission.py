@@ -12,8 +12,8 @@ from diffusion.text import plural
 
 Price = Callable[[ImageRequest], float]
 QUEUE_FULL: Final = plural(
-    "{count} picture is waiting already, which is all I take. Please try again in a minute.",
-    "{count} pictures are waiting already, which is all I take. Please try again in a minute.",
+    "The queue is full: {count} picture is waiting already. Please try again in a minute.",
+    "The queue is full: {count} pictures are waiting already. Please try again in a minute.",
 )
 
 

@@ -6,6 +6,7 @@ from cogs.core.request.preferences import Preferences
 from cogs.core.storage.preferences import Scope
 from diffusion.images.io import read_image
 from tests.support import tiny_klein
+from tests.support.jobs import settings_of_row
 from tests.support.messages import files_of, pictures_of, png, private_text, source_of, text_of
 from tests.support.server import open_server
 
@@ -38,7 +39,7 @@ async def test_edit_posts_pictures_in_the_proportions_of_their_source(editor):
         assert read_image(await file.read()).size == DRAWN
     source = read_image(await source_of(message).read())
     assert (source.size, source.getpixel((5, 5))) == ((112, 80), (0, 128, 128))
-    assert "2 steps · edited by words" in text_of(message)
+    assert "2 steps · edited by words" in await settings_of_row(editor, message)
     assert "edited by words" in text_of((await editor.alice.click(message, label="Info")).response)
 
 
@@ -69,14 +70,14 @@ async def test_edit_is_drawn_after_a_restart_as_without(editor):
 async def test_reroll_edits_the_same_picture_again(editor):
     again = await editor.alice.click(await edited(editor), label="Reroll")
     await editor.until_finished(again.response)
-    assert "edited by words" in text_of(again.response)
+    assert "edited by words" in await settings_of_row(editor, again.response)
     assert read_image(await source_of(again.response).read()).size == (112, 80)
 
 
 async def test_more_like_this_starts_from_the_edited_picture(editor):
     similar = await editor.alice.click(await edited(editor), label="Vary (subtle)")
     await editor.until_finished(similar.response)
-    assert "edited by words" not in text_of(similar.response)
+    assert "edited by words" not in await settings_of_row(editor, similar.response)
 
 
 async def test_pictures_of_members_who_forbid_it_are_not_edited(editor):

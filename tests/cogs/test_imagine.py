@@ -6,7 +6,7 @@ from cogs.core.generation import runner
 from diffusion.families.defaults import DEFAULT_STYLES, Defaults
 from diffusion.images.io import read_image
 from diffusion.images.parameters import read_parameters
-from tests.support.jobs import slow_down
+from tests.support.jobs import settings_of_row, slow_down
 from tests.support.messages import files_of, pictures_of, private_text, text_of
 from tests.support.models import model_of
 from tests.support.server import open_server
@@ -21,7 +21,9 @@ async def test_imagine_posts_a_picture_with_alt_text_and_settings(server):
     (picture,) = pictures_of(message)
     assert picture.description == "red apple"
     assert picture.name == "darkroom-42.png"
-    assert "**red apple**" in text_of(message) and "seed 42" in text_of(message) and "3 steps" in text_of(message)
+    assert "**red apple**" in text_of(message)
+    settings = await settings_of_row(server, message)
+    assert "seed 42" in settings and "3 steps" in settings
     settings = read_parameters(await picture.read())
     assert (settings["prompt"], settings["seed"], settings["steps"]) == ("red apple", 42, 3)
 
@@ -57,8 +59,8 @@ async def test_imagine_replies_at_once_and_shows_progress(server):
     result = await server.alice.slash(server.channel, "imagine", prompt="red apple", steps=150)
     message = result.response
     assert "step" in text_of(message) or "Next in line" in text_of(message)
-    await server.until(lambda: [file.name for file in files_of(message)] == ["preview.png"])
-    assert "step" in text_of(message) and "/150" in text_of(message)
+    await server.until(lambda: [file.name for file in files_of(message)] == ["preview.webp"])
+    assert "step" in text_of(message) and "of 150" in text_of(message)
     await server.until_finished(message)
 
 
@@ -135,7 +137,7 @@ async def test_upscale_enlarges_the_posted_picture(server):
     await server.until_finished(result.response)
     data = await pictures_of(result.response)[0].read()
     assert read_image(data).size == (128, 128)
-    assert "32x32 ×4" in text_of(result.response)
+    assert "32x32 ×4" in await settings_of_row(server, result.response)
     settings = read_parameters(data)
     assert (settings["width"], settings["height"], settings["upscale"]) == (32, 32, 4)
 
@@ -154,7 +156,7 @@ async def test_steering_is_shown_and_kept_by_reroll(steerable_server):
     options = {"prompt": "apple", "steps": 3, "steer": " Red ", "steer_strength": 1.5}
     result = await server.alice.slash(server.channel, "imagine", **options)
     await server.until_finished(result.response)
-    assert "steered to red by 1.5" in text_of(result.response)
+    assert "steered to red by 1.5" in await settings_of_row(server, result.response)
     again = await server.bob.click(result.response, label="Reroll")
     await server.until_finished(again.response)
     settings = read_parameters(await pictures_of(again.response)[0].read())
@@ -162,7 +164,7 @@ async def test_steering_is_shown_and_kept_by_reroll(steerable_server):
 
 
 async def offered(server, typed):
-    return [choice["value"] for choice in await server.alice.autocomplete(server.channel, "imagine", "steer", typed)]
+    return [choice["name"] for choice in await server.alice.autocomplete(server.channel, "imagine", "steer", typed)]
 
 
 async def test_steer_choices_are_labels_of_the_classifier(steerable_server):

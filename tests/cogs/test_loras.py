@@ -6,6 +6,7 @@ from cogs.core.request import options
 from cogs.core.request.styles import Style
 from diffusion.images.parameters import read_parameters
 from diffusion.loading.random_weights import build_tiny_components
+from tests.support.jobs import settings_of_row
 from tests.support.lora_files import random_pairs, write_kohya
 from tests.support.messages import pictures_of, private_message, private_text, text_of
 from tests.support.models import model_of
@@ -46,7 +47,7 @@ async def test_loras_come_from_option_prompt_and_style(lora_server):
     assert (settings["prompt"], dict(settings["loras"])) == ("fox, sketch", {"Ink": -1.5, "pixel art": 0.5})
     result, settings = await made(server, prompt="fox", style="sketch")
     assert settings["loras"] == (("Ink", 0.2),)
-    assert "LoRA Ink 0.2" in text_of(result.response)
+    assert "LoRA Ink 0.2" in await settings_of_row(server, result.response)
     (note,) = result.followups
     assert note.ephemeral and "The LoRA Ink was trained with these words: “ink wash”" in note.content
 

@@ -4,7 +4,7 @@ import pytest
 
 from cogs.core.request.flags import parse_flags
 from diffusion.images.parameters import read_parameters
-from tests.support.jobs import ask, row_of, slow_down, until_running
+from tests.support.jobs import ask, row_of, settings_of_row, slow_down, until_running
 from tests.support.messages import pictures_of, private_text, text_of
 from tests.support.server import open_server
 from tests.support.settings_panel import submit_page
@@ -35,7 +35,7 @@ async def test_a_member_chooses_a_model_for_a_picture(server):
     message = await ask(server, steps=2, model="OTHER")
     assert await drawn(server, message) == ("other", "other")
     assert read_parameters(await pictures_of(message)[0].read())["seed"] == 5
-    assert "model other" in text_of(message)
+    assert "model other" in await settings_of_row(server, message)
     plain = await ask(server, steps=2)
     assert await drawn(server, plain) == ("first", "")
     assert "model" not in text_of(plain)

@@ -3,7 +3,8 @@ import pytest
 
 from diffusion.images.io import read_image
 from diffusion.images.masks import read_masked
-from tests.support.messages import pictures_of, png, private_text, source_of, text_of
+from tests.support.jobs import settings_of_row
+from tests.support.messages import pictures_of, png, private_text, source_of
 
 IMAGE = ("in.png", png((40, 40)))
 
@@ -31,7 +32,7 @@ async def test_outpaint_extends_the_picture_and_keeps_it(server, options, size, 
     assert picture.size == size
     assert set(picture.crop(kept).get_flattened_data()) == {(255, 0, 0)}
     assert len(set(picture.get_flattened_data())) > 50
-    assert "4 steps from 1 · a part redrawn" in text_of(message)
+    assert "4 steps from 1 · a part redrawn" in await settings_of_row(server, message)
 
 
 async def test_reroll_of_an_outpaint_keeps_the_picture(server):

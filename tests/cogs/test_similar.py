@@ -3,6 +3,7 @@ import pytest
 from cogs.core.messages import attachments
 from diffusion.images.io import read_image
 from diffusion.images.parameters import read_parameters
+from tests.support.jobs import settings_of_row
 from tests.support.messages import files_of, pictures_of, png, private_text, source_of, text_of
 
 
@@ -12,7 +13,7 @@ async def test_similar_posts_pictures_with_their_source(server):
     )
     await server.until_finished(result.response, 2)
     assert source_of(result.response) and not any(file.spoiler for file in files_of(result.response))
-    assert "10 steps from 5" in text_of(result.response)
+    assert "10 steps from 5" in await settings_of_row(server, result.response)
     assert read_parameters(await pictures_of(result.response)[0].read())["sampler"] == "ddim"
 
 
@@ -32,7 +33,7 @@ async def test_similar_needs_no_prompt(server):
 async def test_similar_accepts_a_start_step(server):
     result = await server.alice.slash(server.channel, "similar", image=("in.png", png()), steps=10, start_step=7)
     await server.until_finished(result.response)
-    assert "10 steps from 7" in text_of(result.response)
+    assert "10 steps from 7" in await settings_of_row(server, result.response)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import copy
 import pytest
 
 from diffusion.images.io import read_image
+from tests.support.jobs import settings_of_row
 from tests.support.messages import pictures_of, png, private_text, text_of
 from tests.support.server import open_server
 from tests.support.upscalers import nearest
@@ -35,7 +36,7 @@ async def test_upscale_enlarges_an_attached_picture(upscaling, options, size):
     picture = await enlarged(upscaling, result)
     assert picture.size == size and picture.getpixel((0, 0)) == (255, 0, 0)
     assert "**Enlarged picture**" in text_of(result.response)
-    assert f"60x50 ×{size[0] // 60} · enlarged by an upscaler" in text_of(result.response)
+    assert f"60x50 ×{size[0] // 60} · enlarged by an upscaler" in await settings_of_row(upscaling, result.response)
 
 
 @pytest.mark.parametrize(
@@ -63,20 +64,21 @@ async def test_button_asks_and_enlarges_by_the_upscaler(upscaling):
     picture = await enlarged(upscaling, result)
     source = read_image(await pictures_of(message)[0].read())
     assert picture.size == (256, 128) and picture.getpixel((0, 0)) == source.getpixel((0, 0))
-    assert "**red apple**" in text_of(result.response) and "64x32 ×4 · enlarged by an upscaler" in text_of(result.response)
+    assert "**red apple**" in text_of(result.response)
+    assert "64x32 ×4 · enlarged by an upscaler" in await settings_of_row(upscaling, result.response)
     labels = [child.label for row in result.response.components for child in getattr(row, "children", [])]
     assert "How it formed" not in labels
 
     again = await upscaling.alice.click(result.response, label="Reroll")
     await upscaling.until_finished(again.response)
-    assert "64x32 · 2 steps" in text_of(again.response)
+    assert "64x32 · 2 steps" in await settings_of_row(upscaling, again.response)
 
 
 async def test_button_still_draws_again_at_twice_the_size(upscaling):
     asked = await upscaling.alice.click(await made(upscaling, size="64x32"), label="Upscale")
     result = await upscaling.alice.select(asked.response, ["0"])
     assert (await enlarged(upscaling, result)).size == (128, 64)
-    assert "128x64 · 2 steps from 1" in text_of(result.response)
+    assert "128x64 · 2 steps from 1" in await settings_of_row(upscaling, result.response)
 
 
 async def test_numbered_button_enlarges_its_picture(upscaling):
@@ -86,7 +88,7 @@ async def test_numbered_button_enlarges_its_picture(upscaling):
     picture = await enlarged(upscaling, result)
     source = read_image(await pictures_of(message)[1].read())
     assert picture.size == (64, 64) and picture.getpixel((0, 0)) == source.getpixel((0, 0))
-    assert "seed 4 " in text_of(result.response)
+    assert "seed 4 " in await settings_of_row(upscaling, result.response)
 
 
 async def test_an_enlargement_is_resumed_after_a_restart(upscaling):

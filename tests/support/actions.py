@@ -2,7 +2,14 @@
 
 import re
 
+from cogs.core.messages.components import custom_ids
+
 MORE, RESULT = "darkroom:more:", "darkroom:result:"
+
+
+def has_actions(message):
+    """Whether a message offers what members can do with finished pictures."""
+    return any(custom_id.startswith(MORE) for custom_id in custom_ids(getattr(message, "message", message)))
 
 
 def controls_of(message):

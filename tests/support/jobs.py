@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 
+from cogs.core.messages import render
 from cogs.core.storage.creations import State
 from tests.support.waiting import WAIT_SECONDS, until
 
@@ -43,6 +44,12 @@ async def ask(server, command="imagine", **options):
 
 async def row_of(server, message):
     return await server.service.creation_store.get_by_message(message.id)
+
+
+async def settings_of_row(server, message):
+    """The settings of the pictures in ``message``, as Info shows them."""
+    request = await server.service.runner.request_of(await row_of(server, message))
+    return render.settings_line(request, request.seeds)
 
 
 async def until_state(server, message, state):

@@ -18,6 +18,7 @@ from cogs.core.storage.stores import Stores
 from diffusion.config import EngineConfig
 from diffusion.request import Limits
 from diffusion.serving.engine import Engine
+from tests.support.actions import has_actions
 from tests.support.databases import new_sqlite
 from tests.support.messages import pictures_of, text_of
 from tests.support.waiting import WAIT_SECONDS, until
@@ -50,8 +51,8 @@ class Server:
         reply_to_errors(self.env)
 
     async def until_finished(self, message, pictures=1):
-        """Wait until ``message`` shows its pictures."""
-        return await self.until(lambda: len(pictures_of(message)) == pictures and "seed" in text_of(message))
+        """Wait until ``message`` shows its pictures and what can be done with them."""
+        return await self.until(lambda: len(pictures_of(message)) == pictures and has_actions(message))
 
     async def until(self, condition):
         """Wait until ``condition`` holds; fail with all that the channel shows then."""

@@ -70,7 +70,15 @@ class RequestBuilder:
         if asked and not name:
             raise InvalidRequestError("model", "There is no model of such a name. Choose one from the list.")
         found = find_name(self.engine.models, name)
-        return self.for_model(found or name) if asked or found else self
+        if not asked and not found:
+            return self
+        problems = Problems()
+        with problems.collect():
+            return self.for_model(found or name)
+        problems.errors += prompt.errors
+        options.request_fields(problems)
+        problems.report()
+        return self
 
     def for_model(self, name: str) -> "RequestBuilder":
         """Return the builder for the model called ``name``; raises `InvalidRequestError` if it is not offered."""
@@ -111,8 +119,7 @@ class RequestBuilder:
             settings |= self._preset(options.quality, context.limits)
         if prompt.flags:
             settings |= self._flags(prompt, context.limits)
-        with problems.collect():
-            settings |= options.request_fields()
+        settings |= options.request_fields(problems)
         settings |= fields
         self._replace_invalid(settings, context.limits, problems)
         most = min(model.defaults.upscale, MAX_UPSCALED_SIDE // max(settings["width"], settings["height"]))

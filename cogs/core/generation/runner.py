@@ -71,8 +71,8 @@ class EncodedFiles:
 class JobRunner:
     """Runs accepted requests to their end.
 
-    ``result_actions`` are what members can do with finished pictures. Each of ``result_notes`` may add a line under the
-    settings of a result; it gets the creation, its encoded pictures and the language.
+    ``result_actions`` are what members can do with finished pictures. Each of ``result_notes`` may add a line under a
+    result; it gets the creation, its encoded pictures and the language.
     """
 
     def __init__(
@@ -269,12 +269,12 @@ class JobRunner:
         notes = []
         if creation.parent_id:
             notes = [await note(creation, files.pictures, language) for note in self.result_notes]
-        settings = render.settings_line(request, request.seeds, language)
+        deed = self.result_actions.deed_text(creation, language)
         actions = self.result_actions.offered(creation)
         return Result(
-            render.headline(request, language),
+            "\n".join(filter(None, [render.headline(request, language), deed])),
             render.result_pictures(request, files.pictures, language),
-            settings="\n".join(filter(None, [settings, *notes])),
+            footer="\n".join(filter(None, notes)),
             source=render.source_picture(files.source, language) if files.source else None,
             rows=lambda: views.result_rows(actions, creation.owner, creation.id, len(files.pictures), language),
             spoiler=creation.spoiler,

@@ -47,6 +47,7 @@ from diffusion.text import N_
 
 log = logging.getLogger(__name__)
 Prepare = Callable[[], Awaitable[ImageRequest]]
+ErrorView = Callable[[Interaction, Exception], discord.ui.View | None]
 
 PREPARING = N_("Preparing…")
 DRAINING = N_("The bot accepts no new requests at the moment. Please try again later.")
@@ -98,6 +99,7 @@ class GenerationService:
         self.result_actions = ResultActions()  # what members can do with pictures
         self.result_notes: list[ResultNote] = []  # lines below the settings of pictures
         self.timelapse_rows: list[TimelapseRow] = []  # rows below animations
+        self.error_views: list[ErrorView] = []  # what stands below errors of commands
         self.forgetters: list[Callable[[int], None]] = []  # delete what they keep in memory about a member
         self.background = Background()
         several = self.lease.is_shared and not self.lease.is_single_process
@@ -183,7 +185,7 @@ class GenerationService:
         async with self.background.track_current_task(), contextlib.AsyncExitStack() as preparation:
             if self.closed_reason:
                 raise DarkroomError(self.closed_reason)
-            creation = self._new_creation(context, private, spoiler, origin.creation if origin else None)
+            creation = self._new_creation(context, private, spoiler, origin or Origin())
             context.interaction.extras[IS_PRIVATE] = creation.private
             if origin:
                 await self.origin_rules.check(context, origin, creation.private)
@@ -234,9 +236,10 @@ class GenerationService:
             PICTURE_BYTES.hold(image)
         return request
 
-    def _new_creation(self, context: Context, private: bool | None, spoiler: bool | None, parent: Creation | None) -> Creation:
+    def _new_creation(self, context: Context, private: bool | None, spoiler: bool | None, origin: Origin) -> Creation:
         """Return the row of a new request, not stored yet."""
         interaction = context.interaction
+        parent = origin.creation
         private = bool(context.preferences.private) if private is None else private
         if spoiler is None:
             spoiler = bool(context.preferences.spoiler or (parent and parent.spoiler))
@@ -245,6 +248,7 @@ class GenerationService:
         return Creation(
             id=interaction.id,
             parent_id=parent.id if parent else None,
+            action=origin.action,
             owner=context.member_id,
             guild_id=context.guild_id,
             channel_id=interaction.channel_id,

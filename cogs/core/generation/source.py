@@ -13,7 +13,9 @@ from cogs.core.messages import render
 from cogs.core.messages.attachments import PostedFile, fetch_image, fetch_masked, posted_files
 from cogs.core.messages.components import creation_of_custom_id, custom_ids
 from cogs.core.messages.shown_pictures import shown_pictures
+from cogs.core.messages.views import ResultTarget
 from cogs.core.policy.context import Context
+from cogs.core.policy.origins import Origin
 from cogs.core.policy.permissions import may_see
 from cogs.core.storage.creations import Creation, State, request_from_json
 from cogs.core.storage.database import DatabaseUnavailableError
@@ -47,6 +49,13 @@ class ResultSource:
         if message is None or creation is None or creation.request is None:
             raise DarkroomError(UNKNOWN_RESULT)
         return cls(service, message, creation)
+
+    def origin(self, target: ResultTarget, *, uses_picture: bool) -> Origin:
+        """Return the origin of what the action of ``target`` makes; its result will name the action."""
+        action = self.service.result_actions[target.action]
+        is_one_of_several = action.of_picture and len(self.creation.pictures or ()) > 1
+        name = f"{action.name}:{target.index + 1}" if is_one_of_several else action.name
+        return Origin(self.creation, uses_picture, action=name)
 
     async def request(self) -> ImageRequest:
         """Return the request.

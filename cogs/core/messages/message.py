@@ -83,13 +83,13 @@ class Answer:
 
 @dataclass(frozen=True)
 class Result(Answer):
-    """Finished pictures in a layout, with ``settings`` and rows below them.
+    """Finished pictures in a layout, with a ``footer`` and rows below them.
 
     ``rows`` returns fresh rows for one attempt. A ``spoiler`` is hidden until clicked. ``shrink_level`` counts how often the
     files were made smaller; a note in ``language`` says so.
     """
 
-    settings: str = ""
+    footer: str = ""
     rows: Callable[[], Sequence[ui.ActionRow[Any]]] = tuple
     spoiler: bool = False
     shrink_level: int = 0
@@ -105,7 +105,7 @@ class Result(Answer):
 
     def layout(self) -> ui.LayoutView:
         """Lay the message out."""
-        note = f"\n-# {say(self.language, SHRINK_LEVELS[self.shrink_level - 1][0])}" if self.shrink_level else ""
+        note = f"-# {say(self.language, SHRINK_LEVELS[self.shrink_level - 1][0])}" if self.shrink_level else ""
         items = [
             discord.MediaGalleryItem(f"attachment://{picture.name}", description=picture.description, spoiler=self.spoiler)
             for picture in self.pictures
@@ -118,7 +118,8 @@ class Result(Answer):
         view = ui.LayoutView(timeout=None)
         view.add_item(head)
         view.add_item(ui.MediaGallery(*items))
-        view.add_item(ui.TextDisplay(self.settings + note))
+        if footer := "\n".join(filter(None, (self.footer, note))):
+            view.add_item(ui.TextDisplay(footer))
         for row in self.rows():
             view.add_item(row)
         return view

@@ -9,12 +9,11 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 import discord
-from PIL import Image
 
 from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.messages.message import LAYOUT_LIMIT, PictureFile, fit_text, fit_together
 from cogs.core.storage.creations import Creation
-from diffusion.images.io import hstack, to_png
+from diffusion.images.io import grid, smooth, to_png, to_webp
 from diffusion.images.masks import fit_mask, mask_to_alpha
 from diffusion.images.source import fit_source
 from diffusion.request import SAMPLER_NAMES, ImageRequest
@@ -46,8 +45,7 @@ _MARKUP: Final = re.compile(
     r"|^[^\S\n]{0,9}(?:[-+]|\d{1,9}[.)])(?=\s)",  # lists
     re.MULTILINE,
 )
-PREVIEW_SIDE = 256  # pixels at most
-PREVIEWS_SHOWN = 4
+PREVIEW_SIDE = 512  # pixels at most: messages show pictures hardly larger
 
 
 def escape(text: str) -> str:
@@ -173,18 +171,19 @@ def progress_text(request: ImageRequest, progress: Progress, language: str = ENG
 def progress_pictures(
     request: ImageRequest, progress: Progress, spoiler: bool = False, language: str = ENGLISH
 ) -> tuple[PictureFile, ...]:
-    """Return the previews side by side as one small picture, if there are any.
+    """Return the previews as one picture, if there are any: as large as the finished one, or in a grid.
 
     A ``spoiler`` is hidden until clicked. Encodes: call it in a thread.
     """
-    if not progress.previews:
+    previews = progress.previews
+    if not previews:
         return ()
-    scale = min(request.upscale, PREVIEW_SIDE / max(request.width, request.height))
+    columns = math.ceil(math.sqrt(len(previews)))
+    scale = min(request.upscale, PREVIEW_SIDE / columns / max(request.width, request.height))
     size = round(request.width * scale), round(request.height * scale)
-    previews = progress.previews[:: math.ceil(len(progress.previews) / PREVIEWS_SHOWN)]
-    sheet = hstack([preview.resize(size, Image.Resampling.BICUBIC) for preview in previews])
-    name = f"{SPOILER_PREFIX if spoiler else ''}preview.png"
-    return (PictureFile(name, to_png(sheet), say(language, "How the picture looks so far")),)
+    sheet = grid([smooth(preview, size) for preview in previews])
+    name = f"{SPOILER_PREFIX if spoiler else ''}preview.webp"
+    return (PictureFile(name, to_webp(sheet), say(language, "How the picture looks so far")),)
 
 
 def state_text(prompt: str, state: str, language: str = ENGLISH) -> str:

@@ -38,11 +38,14 @@ async def reply_error(interaction: Interaction, error: Exception) -> None:
 
     Deletes a public response that was already begun, because only the member may see the error.
     """
-    interaction = interaction.extras.get(CONTINUED_BY, interaction)
     user_error = as_user_error(error)
+    views = (make(interaction, user_error) for make in interaction.client.service.error_views)
+    view = interaction.extras.get(ERROR_VIEW) or next(filter(None, views), None)
+    interaction = interaction.extras.get(CONTINUED_BY, interaction)
+    view = interaction.extras.get(ERROR_VIEW) or view
     sentence = fit_text(translate(Context.of(interaction).language, user_error), MESSAGE_LIMIT)
     options: dict[str, Any] = {"ephemeral": True, "allowed_mentions": NO_MENTIONS}
-    if view := interaction.extras.get(ERROR_VIEW):
+    if view:
         options["view"] = view
     try:
         if not interaction.response.is_done():

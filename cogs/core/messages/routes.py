@@ -128,8 +128,8 @@ def has_expired(creation: Creation) -> bool:
 def token_note(language: str = ENGLISH) -> str:
     """Return the note under an answer that only the interaction's token can edit."""
     template = plural(
-        "Here I can answer for {count} minute only; what takes longer is dropped.",
-        "Here I can answer for {count} minutes only; what takes longer is dropped.",
+        "I can answer here for {count} minute only. Pictures that take longer are lost.",
+        "I can answer here for {count} minutes only. Pictures that take longer are lost.",
     )
     return f"-# {say(language, template, count=TOKEN_MINUTES)}"
 

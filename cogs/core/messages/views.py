@@ -32,11 +32,14 @@ from cogs.core.storage.creations import Creation
 from cogs.core.types import Interaction
 from diffusion.errors import DarkroomError
 from diffusion.request import ImageRequest
+from diffusion.text import N_
 
 MAX_ROWS: Final = 2  # of buttons
 ROW_LENGTH: Final = 5  # Discord's limit
 MAX_OPTIONS: Final = 25  # Discord's limit on a select
 RARE: Final = 100  # the rank from which an action is no button
+BY: Final = N_("{action}, by {member}")
+OF_PICTURE: Final = N_("{action} of picture {number}, by {member}")
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ class ResultActions:
 
     def __init__(self) -> None:
         self._by_name: dict[str, ResultAction] = {}
+        self.other_deeds: dict[str, tuple[str, str]] = {}  # label and emoji of what makes pictures elsewhere, such as Replay
 
     def add(self, *actions: ResultAction) -> None:
         """Register ``actions``; one of the same name takes the place of an earlier one."""
@@ -103,6 +107,17 @@ class ResultActions:
         """Return what members can do with ``creation``, the most usual first."""
         fitting = [action for action in self._by_name.values() if action.label and action.is_offered(creation)]
         return sorted(fitting, key=lambda action: action.rank)
+
+    def deed_text(self, creation: Creation, language: str = ENGLISH) -> str:
+        """Return the line that says who made ``creation`` by which action, "" if it is not by an action."""
+        name, _, number = (creation.action or "").partition(":")
+        known = self._by_name.get(name)
+        label, emoji = (known.label, known.emoji) if known else self.other_deeds.get(name, ("", ""))
+        if not label:
+            return ""
+        template = OF_PICTURE if number else BY
+        deed = say(language, template, action=say(language, label), number=number, member=f"<@{creation.owner}>")
+        return f"-# {emoji} {deed}"
 
 
 class ActionButton(PersistentButton, name="result"):

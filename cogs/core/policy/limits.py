@@ -63,6 +63,12 @@ class NotAllowedError(DarkroomError):
     """The request is not allowed here, not for this member, or not today."""
 
 
+class BlockedPromptError(NotAllowedError):
+    """A prompt contains what the rules of the server forbid."""
+
+    field: Final = "prompt"
+
+
 @dataclass(frozen=True)
 class MemberLimits:
     """The operator's limits on what one member asks for.
@@ -172,8 +178,8 @@ class Rules:
         for text in texts:
             if rule := await self.broken_rule(context, text):
                 if rule.is_expression:
-                    raise NotAllowedError("The rules of this server do not allow such a prompt.")
-                raise NotAllowedError("The rules of this server do not allow “{word}”.", word=rule)
+                    raise BlockedPromptError("The rules of this server do not allow such a prompt.")
+                raise BlockedPromptError("The rules of this server do not allow “{word}”.", word=rule)
 
     def denial(self, context: Context) -> NotAllowedError | None:
         """Return the reason why the member may make no pictures here, or None."""

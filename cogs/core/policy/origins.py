@@ -27,13 +27,15 @@ class Origin:
     """An earlier creation, or the picture of a member.
 
     ``uses_picture`` is whether the request starts from its picture, ``uses_source`` whether it starts from the picture that the
-    creation started from, if any. ``author`` posted the picture, if it is no creation.
+    creation started from, if any. ``author`` posted the picture, if it is no creation. ``action`` is what the member did with
+    the creation, as `Creation` has it.
     """
 
     creation: Creation | None = None
     uses_picture: bool = False
     uses_source: bool = True
     author: int | None = None
+    action: str | None = None
 
     @classmethod
     def posted(cls, creation: Creation | None, author: int) -> Self:

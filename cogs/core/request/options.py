@@ -16,12 +16,13 @@ from cogs.core.i18n.catalogues import ENGLISH, LANGUAGE_BY_LOCALE, say
 from cogs.core.request.flags import find_sampler
 from cogs.core.request.prompt import PROMPT_LIMIT, STYLE_LIMIT, clean
 from cogs.core.types import Interaction
-from diffusion.errors import InvalidRequestError
+from diffusion.errors import InvalidRequestError, Problems
 from diffusion.families.defaults import QUALITIES
 from diffusion.families.spec import ModelSpec
 from diffusion.lora.catalogue import Lora
 from diffusion.lora.tags import TAG_START, find_tags, parse_list
 from diffusion.request import MAX_SEED, SAMPLER_NAMES, UPSCALES, Limits
+from diffusion.text import N_
 
 T = TypeVar("T")
 Callback = Callable[..., Coroutine[Any, Any, None]]
@@ -34,6 +35,10 @@ CHOICE_LENGTH: Final = 100  # characters, Discord's limit
 LORA_LIMIT: Final = 300  # characters
 NEW_LORAS_SECONDS: Final = 2.0  # between two looks for files of unknown LoRAs
 LOOK_SECONDS: Final = 1.0  # Discord waits 3 s for the first answer
+TYPED: Final = "typed"  # the key in `Interaction.extras` of the command and of what was typed, by parameter
+COLOURS: Final = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "grey", "white")
+COLOUR: Final = N_("{label} (colour)")
+KIND: Final = N_("{label} (kind)")
 LANDSCAPE: Final = 3 / 2  # width / height of suggested sizes
 WIDE: Final = 16 / 9
 SIZE: Final = re.compile(r"(\d{1,5})(?: ?[x×*] ?(\d{1,5}))?", re.IGNORECASE | re.ASCII)
@@ -67,14 +72,15 @@ class Options:
     private: bool | None = None
     spoiler: bool | None = None
 
-    def request_fields(self) -> dict[str, Any]:
-        """Return the choices by the fields of `ImageRequest`.
-
-        Raises `InvalidRequestError` for an unreadable size or LoRA.
-        """
-        width, height = parse_size(self.size) if self.size else (None, None)
+    def request_fields(self, problems: Problems) -> dict[str, Any]:
+        """Return the choices by the fields of `ImageRequest`; note an unreadable size or LoRA in ``problems``."""
+        width = height = loras = None
+        with problems.collect():
+            width, height = parse_size(self.size) if self.size else (None, None)
+        with problems.collect():
+            loras = parse_list(clean(self.lora)) if self.lora else None
         fields = {
-            "loras": parse_list(clean(self.lora)) if self.lora else None,
+            "loras": loras,
             "negative_prompt": None if self.negative is None else clean(self.negative),
             "width": width,
             "height": height,
@@ -116,8 +122,12 @@ async def suggest_samplers(interaction: Interaction, current: str) -> list[Choic
 
 
 async def suggest_labels(interaction: Interaction, current: str) -> list[Choice[str]]:
-    """Suggest the labels that the model's classifier knows."""
-    return matching_choices(_typed(interaction).model.guide_labels, current)
+    """Suggest what to steer towards: first kinds of things, then colours."""
+    language = LANGUAGE_BY_LOCALE.get(interaction.locale, ENGLISH)
+    labels = sorted(_typed(interaction).model.guide_labels, key=COLOURS.__contains__)
+    names = {label: say(language, COLOUR if label in COLOURS else KIND, label=label) for label in labels}
+    typed = current.lower().strip()
+    return [Choice(name=name, value=label) for label, name in names.items() if typed in name.lower()][:MAX_CHOICES]
 
 
 async def suggest_loras(interaction: Interaction, current: str) -> list[Choice[str]]:
@@ -168,9 +178,9 @@ SHARED: Final = {
     "guidance": SharedOption(Range[float, 0, 30], "How closely to follow the prompt"),
     "sampler": SharedOption(Range[str, 1, SAMPLER_LENGTH], "The sampling method", suggest=suggest_samplers),
     "steer": SharedOption(
-        Range[str, 1, 50], "A label of the model's classifier to steer the picture towards", suggest=suggest_labels
+        Range[str, 1, 50], "A kind of thing or a colour to steer the picture towards", suggest=suggest_labels
     ),
-    "steer_strength": SharedOption(Range[float, 0, 50], "How strongly to steer: more is surer and less natural"),
+    "steer_strength": SharedOption(Range[float, 0, 50], "How strongly to steer: more is clearer and less natural"),
     "seed": SharedOption(Range[int, 0, MAX_SEED], "The same seed and settings make the same picture"),
     "count": SharedOption(Range[int, 1, MAX_COUNT], "The number of pictures"),
     "upscale": SharedOption(int, "How many times to enlarge the picture before it is posted", UPSCALE_CHOICES),
@@ -191,6 +201,7 @@ def shared_options(*names: str) -> Callable[[Callback], Any]:
     def decorate(command: Callback) -> Any:
         @functools.wraps(command)
         async def callback(cog: Any, interaction: Interaction, **given: Any) -> None:
+            interaction.extras[TYPED] = functools.partial(callback, cog), dict(given)
             options = Options(**{name: given.pop(name) for name in names})
             if "lora" in names:
                 tagged = [text for text in given.values() if isinstance(text, str) and TAG_START.search(text)]

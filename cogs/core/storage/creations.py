@@ -68,7 +68,8 @@ UNFINISHED_STATES: Final = (State.ACCEPTED, State.RUNNING, State.RENDERED, State
 class Creation(Base):
     """One generation job; only the process ``owner_process`` may change it.
 
-    - ``id`` is the id of the interaction that requested it; ``parent_id`` is the creation whose button the member used.
+    - ``id`` is the id of the interaction that requested it; ``parent_id`` is the creation whose button the member used, and
+      ``action`` the name of that button, with the number of the picture among several: "strong:2".
     - ``token_only``: only the interaction's token, which lives until ``expires``, reaches the message.
     - ``posting_in`` is the channel of a replacement message that is about to be posted, because the first cannot be edited.
     - ``language`` is the language of the reply; ``spoiler`` hides the pictures until clicked.
@@ -85,6 +86,7 @@ class Creation(Base):
 
     id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     parent_id: Mapped[int | None] = mapped_column(BigInteger, index=True)
+    action: Mapped[str | None] = mapped_column(String(40))
     owner: Mapped[int] = mapped_column(BigInteger)
     guild_id: Mapped[int | None] = mapped_column(BigInteger)
     channel_id: Mapped[int] = mapped_column(BigInteger)

@@ -107,7 +107,7 @@ async def test_previews_are_hidden_unless_flagged_pictures_are_allowed(server, m
     await set_rules(server, flagged=FlaggedAction.ALLOW if allowed else FlaggedAction.SPOILER)
     slow_down(server, monkeypatch)
     await ask(server, steps=80)
-    previews = [request for request in server.env.http_requests if "preview.png" in str(request.json)]
+    previews = [request for request in server.env.http_requests if "preview.webp" in str(request.json)]
     assert bool(previews) == allowed
 
 

@@ -4,13 +4,13 @@ import discord
 import pytest
 
 from cogs.core.messages.components import FORM_TIMEOUT_SECONDS
+from cogs.core.messages.drafts import DRAFT_SECONDS
 from cogs.core.messages.views import ResultAction
-from cogs.results.edit import DRAFT_SECONDS
 from diffusion.images.io import fit, read_image, to_png
 from diffusion.images.parameters import read_parameters
 from tests.support.actions import labels_of, more_of, use
 from tests.support.interactions import forge_form
-from tests.support.jobs import row_of
+from tests.support.jobs import row_of, settings_of_row
 from tests.support.messages import pictures_of, png, private_text, source_of, text_of
 from tests.support.pressing import press
 
@@ -64,7 +64,8 @@ async def test_more_like_this_starts_from_the_picture_in_two_strengths(server, s
     message = await made(server, prompt="red apple", steps=20, seed=1)
     more = await server.alice.click(message, label=f"Vary ({strength})")
     await server.until_finished(more.response)
-    assert f"20 steps from {start}" in text_of(more.response) and "seed 1 " not in text_of(more.response)
+    settings = await settings_of_row(server, more.response)
+    assert f"20 steps from {start}" in settings and "seed 1 " not in settings
     assert await source_of(more.response).read() == to_png(read_image(await pictures_of(message)[0].read()))
 
 
@@ -74,7 +75,7 @@ async def test_more_like_an_upscaled_picture_uses_its_original_size(server):
     await server.until_finished(more.response)
     assert read_image(await source_of(more.response).read()).size == (32, 32)
     assert read_image(await pictures_of(more.response)[0].read()).size == (128, 128)
-    assert "32x32 ×4" in text_of(more.response)
+    assert "32x32 ×4" in await settings_of_row(server, more.response)
 
 
 async def test_several_pictures_have_numbered_buttons(server):
@@ -86,7 +87,32 @@ async def test_several_pictures_have_numbered_buttons(server):
     assert await source_of(more.response).read() == to_png(read_image(await pictures_of(message)[2].read()))
     larger = await server.alice.click(message, label="U2")
     await server.until_finished(larger.response)
-    assert "seed 8 · 64x64" in text_of(larger.response)
+    assert "seed 8 · 64x64" in await settings_of_row(server, larger.response)
+
+
+async def test_results_of_buttons_say_who_did_what_without_a_ping(server):
+    message = await made(server, prompt="red apple", count=2, steps=4)
+    assert "by <@" not in text_of(message)
+    bob = f"<@{server.bob.id}>"
+    for action, words in (
+        ("strong", f"🔀 Vary (strong) of picture 2, by {bob}"),
+        ("upscale", f"🔍 Upscale of picture 2, by {bob}"),
+        ("reroll", f"🎲 Reroll, by {bob}"),
+    ):
+        result = await use(server.bob, message, action, 0 if action == "reroll" else 1)
+        await server.until_finished(result.response, 1 if action == "upscale" else 2)
+        shown = server.env.backend.get_message(server.channel.id, result.response.id)
+        assert f"**red apple**\n-# {words}" in text_of(result.response) and not shown.ping_user_ids
+    one = await made(server, prompt="red apple", steps=4)
+    varied = await use(server.alice, one, "subtle")
+    await server.until_finished(varied.response)
+    assert f"🔁 Vary (subtle), by <@{server.alice.id}>" in text_of(varied.response)
+
+
+async def test_settings_are_shown_by_info_only(server):
+    message = await made(server, prompt="red apple", seed=7)
+    assert "seed" not in text_of(message) and "guidance" not in text_of(message)
+    assert "seed 7 · 32x32 · 3 steps" in text_of((await use(server.bob, message, "info")).response)
 
 
 async def test_one_picture_has_two_rows_of_words(server):
@@ -145,7 +171,7 @@ async def test_numbered_buttons_use_the_prompt_of_their_picture(server):
     larger = await server.alice.click(made.response, label="U4")
     await server.until_finished(larger.response)
     assert "**green apple**" in text_of(more.response) and "**green apple**" in text_of(larger.response)
-    assert "seed 8 · 64x64" in text_of(larger.response)
+    assert "seed 8 · 64x64" in await settings_of_row(server, larger.response)
 
 
 async def test_more_pictures_than_fit_in_two_rows_vary_by_the_list(server):
@@ -165,7 +191,7 @@ async def test_edit_accepts_a_prompt_with_variants(server):
     assert "2 pictures" in asked.response.content
     edited = await server.alice.click(asked.response, label="Start")
     await server.until_finished(edited.response, 2)
-    assert "seed 12 " in text_of(edited.response)
+    assert "seed 12 " in await settings_of_row(server, edited.response)
     again = await server.alice.click(edited.response, label="Edit")
     assert form_of(again)["prompt"] == "{red|green} apple"
 
@@ -174,7 +200,7 @@ async def test_upscale_draws_over_at_twice_the_size(server):
     message = await made(server, prompt="red apple", steps=10, size="64x32", seed=3, upscale=2)
     larger = await server.alice.click(message, label="Upscale")
     await server.until_finished(larger.response)
-    assert "seed 3 · 128x64 ×2 · 10 steps from 7" in text_of(larger.response)
+    assert "seed 3 · 128x64 ×2 · 10 steps from 7" in await settings_of_row(server, larger.response)
     assert read_image(await pictures_of(larger.response)[0].read()).size == (256, 128)
     enlarged = read_image(await source_of(larger.response).read())
     assert enlarged.tobytes() == fit(read_image(await pictures_of(message)[0].read()), 128, 64).tobytes()
@@ -237,7 +263,7 @@ async def test_edit_of_steps_keeps_the_share_that_similar_skips(server):
     shown = await server.alice.click(message, label="Edit")
     edited = await server.alice.submit_modal(shown, form_of(shown) | {"steps": "20"})
     await server.until_finished(edited.response)
-    assert "20 steps from 8" in text_of(edited.response)
+    assert "20 steps from 8" in await settings_of_row(server, edited.response)
 
 
 async def test_unchanged_edit_is_refused_privately(server):

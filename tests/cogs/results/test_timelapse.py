@@ -5,7 +5,7 @@ from diffusion.images.animation import decode_animation
 from diffusion.images.io import read_image
 from diffusion.images.parameters import read_parameters
 from tests.support.interactions import limit_upload_size
-from tests.support.jobs import slow_down
+from tests.support.jobs import settings_of_row, slow_down
 from tests.support.messages import files_of, pictures_of, png, private_text, text_of
 
 
@@ -75,7 +75,9 @@ async def test_timelapse_shows_several_pictures_side_by_side(server):
 async def test_branch_applies_its_prompt_from_the_chosen_step(server):
     message = await made(server)
     branch = await branched(server, message, 3, "green pear")
-    assert "**red apple** → **green pear**" in text_of(branch) and "branched at step 3" in text_of(branch)
+    assert "**red apple** → **green pear**" in text_of(branch)
+    assert f"🌱 Branch, by <@{server.alice.id}>" in text_of(branch)
+    assert "branched at step 3" in await settings_of_row(server, branch)
     settings = read_parameters(await pictures_of(branch)[0].read())
     assert (settings["prompt"], settings["branches"], settings["seed"]) == ("red apple", ((3, "green pear"),), 7)
     assert await pixels(branch) != await pixels(message)

@@ -191,5 +191,5 @@ async def test_flags_of_fewer_pictures_are_no_screening(remote, replica, flags, 
 
 
 async def test_half_of_a_character_is_refused_before_it_is_sent(remote):
-    with pytest.raises(InvalidRequestError, match="The prompt has half of a character"):
+    with pytest.raises(InvalidRequestError, match="The prompt contains a broken character"):
         remote.submit(build_request().replace(prompt="fox \ud83e"))

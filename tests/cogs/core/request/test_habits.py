@@ -10,7 +10,7 @@ from cogs.core.request.prompt import clean
 from cogs.core.request.styles import Style
 from diffusion.images.io import read_image
 from diffusion.images.parameters import read_parameters
-from tests.support.jobs import slow_down
+from tests.support.jobs import settings_of_row, slow_down
 from tests.support.messages import pictures_of, png, private_text, text_of
 from tests.support.pressing import press
 from tests.support.settings_panel import submit_page
@@ -160,7 +160,8 @@ async def test_variants_are_confirmed_first_and_posted_together(server):
         assert words in question.content
     message = await started(server, question)
     await server.until_finished(message, 4)
-    assert "**{red|blue} fox in {rain|snow}**" in text_of(message).replace("\\", "") and "seed 7 " in text_of(message)
+    assert "**{red|blue} fox in {rain|snow}**" in text_of(message).replace("\\", "")
+    assert "seed 7 " in await settings_of_row(server, message)
     pictures = pictures_of(message)
     assert [picture.description.partition(": ")[2] for picture in pictures] == [
         "red fox in rain",
