@@ -18,6 +18,7 @@ PAGE_TIMEOUT_SECONDS = 600.0  # enough for slow machines
 WEBP_QUALITY = 90
 FIRST_PROMPT = "grinning cat wearing sunglasses"
 SECOND_PROMPT = "bear wearing sunglasses"
+GRID_BUTTON = "U1"  # below finished pictures
 THIRD_PROMPT = "panda wearing sunglasses"
 
 
@@ -54,7 +55,7 @@ class Newcomer:
         """Submit the open form with another prompt and wait for its pictures."""
         await self.form.get_by_role("textbox").first.fill(prompt)
         await self.form.get_by_role("button", name="Submit").click()
-        await self.find_message(prompt, "Reroll")
+        await self.find_message(prompt, GRID_BUTTON)
 
     async def take_picture(self, name: str, element: Any) -> None:
         """Save a picture of ``element`` as ``name``, once its own pictures are loaded."""
@@ -75,23 +76,24 @@ async def take_tour(newcomer: Newcomer) -> None:
     page = newcomer.page
     form = newcomer.form
     await newcomer.type("imagine", f"{FIRST_PROMPT} --repeat 4 --seed 1")
-    first = await newcomer.find_message(FIRST_PROMPT, "Reroll")
+    first = await newcomer.find_message(FIRST_PROMPT, GRID_BUTTON)
     await newcomer.take_picture("preview", first)
 
-    await first.get_by_role("button", name="Info").click()
+    await newcomer.choose(first, "Info")
     await newcomer.take_picture("tour/info", await newcomer.find_message("To the message"))
 
-    await first.get_by_role("button", name="Edit").click()
+    await first.get_by_role("button", name="✏️").click()
     await newcomer.take_picture("tour/edit", form)
     await newcomer.submit(SECOND_PROMPT)
 
-    await first.get_by_role("button", name="How it formed").click()
+    await newcomer.choose(first, "How it formed")
     animation = await newcomer.find_message("Branch from step")
     await newcomer.take_picture("tour/timelapse", animation)
     await newcomer.choose(animation, "After step 4")
     await newcomer.submit(THIRD_PROMPT)
 
-    await newcomer.choose(first, "Picture 1: make emoji")
+    await newcomer.choose(first, "Make emoji")
+    await (await newcomer.find_message("for which picture?")).get_by_role("button", name="1").click()
     await newcomer.take_picture("tour/emoji", await newcomer.find_message("This is how your emoji will look"))
 
     await newcomer.type("history")

@@ -14,7 +14,7 @@ def has_actions(message):
 
 def controls_of(message):
     """The buttons and lists in the rows of a message."""
-    return [child for row in message.components for child in row.get("components", ())]
+    return [child for row in message.components for child in row.get("components", ()) if "custom_id" in child]
 
 
 def labels_of(message):

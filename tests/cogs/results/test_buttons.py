@@ -192,7 +192,7 @@ async def test_edit_accepts_a_prompt_with_variants(server):
     edited = await server.alice.click(asked.response, label="Start")
     await server.until_finished(edited.response, 2)
     assert "seed 12 " in await settings_of_row(server, edited.response)
-    again = await server.alice.click(edited.response, label="Edit")
+    again = await use(server.alice, edited.response, "edit")
     assert form_of(again)["prompt"] == "{red|green} apple"
 
 
