@@ -166,7 +166,15 @@ def items(server):
 
 
 async def test_buttons_explain_an_unknown_id(server, chief):
-    silent = {"delete", "forget", "queue", "history", "settings", "name"}  # which need nothing to be known, or ask first
+    silent = {
+        "delete",
+        "forget",
+        "queue",
+        "history",
+        "settings",
+        "all_settings",
+        "name",
+    }  # which need nothing to be known, or ask first
     found = {}
     for item, custom_id in items(server):
         if not isinstance(await component_of(item, custom_id), discord.ui.Button) or silent & set(custom_id.split(":")):
