@@ -4,6 +4,7 @@ from cogs.results.timelapse import ANIMATION_DELETED
 from diffusion.images.animation import decode_animation
 from diffusion.images.io import read_image
 from diffusion.images.parameters import read_parameters
+from tests.support.actions import use
 from tests.support.interactions import limit_upload_size
 from tests.support.jobs import settings_of_row, slow_down
 from tests.support.messages import files_of, pictures_of, png, private_text, text_of
@@ -16,7 +17,7 @@ async def made(server, command="imagine", **options):
 
 
 async def timelapse_of(server, message, member=None):
-    shown = await (member or server.alice).click(message, label="How it formed")
+    shown = await use(member or server.alice, message, "timelapse")
     await server.until(lambda: files_of(shown.response))
     return shown.response
 

@@ -10,6 +10,7 @@ from cogs.core.request.prompt import clean
 from cogs.core.request.styles import Style
 from diffusion.images.io import read_image
 from diffusion.images.parameters import read_parameters
+from tests.support.actions import use
 from tests.support.jobs import settings_of_row, slow_down
 from tests.support.messages import pictures_of, png, private_text, text_of
 from tests.support.pressing import press
@@ -250,7 +251,7 @@ async def test_variants_resume_after_a_restart_and_can_be_rerolled(server, monke
     await server.until_finished(message, 2)
     assert [picture.description for picture in pictures_of(message)] == ["Picture 1 of 2: red fox", "Picture 2 of 2: blue fox"]
     await server.until_idle()
-    again = await server.bob.click(message, label="Reroll")
+    again = await use(server.bob, message, "reroll")
     await server.until_finished(again.response, 2)
     assert [picture.description for picture in pictures_of(again.response)] == [
         picture.description for picture in pictures_of(message)
@@ -274,7 +275,7 @@ async def test_edit_of_variants_keeps_the_braces_and_confirms_again(server):
     message = await started(server, asked.response)
     await server.until_finished(message, 2)
     await server.until_idle()
-    form = await server.alice.click(message, label="Edit")
+    form = await use(server.alice, message, "edit")
     fields = {label["component"]["custom_id"]: label["component"].get("value", "") for label in form.modal["components"]}
     assert fields["prompt"] == "{red|blue} fox"
     question = await server.alice.submit_modal(form, fields | {"prompt": "{red|blue|green} fox"})
@@ -283,6 +284,6 @@ async def test_edit_of_variants_keeps_the_braces_and_confirms_again(server):
     await server.until_finished(edited, 3)
     assert [picture.description[16:] for picture in pictures_of(edited)] == ["red fox", "blue fox", "green fox"]
     await server.until_idle()
-    form = await server.alice.click(edited, label="Edit")
+    form = await use(server.alice, edited, "edit")
     alone = await server.alice.submit_modal(form, fields | {"prompt": "one fox"})
     await server.until_finished(alone.response)
