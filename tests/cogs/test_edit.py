@@ -6,6 +6,7 @@ from cogs.core.request.preferences import Preferences
 from cogs.core.storage.preferences import Scope
 from diffusion.images.io import read_image
 from tests.support import tiny_klein
+from tests.support.actions import use
 from tests.support.jobs import settings_of_row
 from tests.support.messages import files_of, pictures_of, png, private_text, source_of, text_of
 from tests.support.server import open_server
@@ -40,7 +41,7 @@ async def test_edit_posts_pictures_in_the_proportions_of_their_source(editor):
     source = read_image(await source_of(message).read())
     assert (source.size, source.getpixel((5, 5))) == ((112, 80), (0, 128, 128))
     assert "2 steps · edited by words" in await settings_of_row(editor, message)
-    assert "edited by words" in text_of((await editor.alice.click(message, label="Info")).response)
+    assert "edited by words" in text_of((await use(editor.alice, message, "info")).response)
 
 
 async def test_edit_takes_a_size_and_hides_what_is_made_of_hidden_pictures(editor):

@@ -3,6 +3,7 @@
 from cogs.core.request.preferences import Preferences, Scope
 from tests.support.jobs import slow_down, until_running
 from tests.support.messages import pictures_of, private_text, text_of
+from tests.support.settings_panel import page_id
 
 
 async def speaks(server, scope, subject, language):
@@ -103,5 +104,5 @@ async def test_forms_and_questions_are_in_the_members_language(server):
     asked = await server.alice.slash(server.channel, "imagine", prompt="{red|blue} fox", steps=4)
     assert asked.response.content.startswith("Esto hace 2 imágenes:") and labels(asked.response) == ["Empezar", "Cancelar"]
     panel = await server.alice.slash(server.channel, "settings mine")
-    form = await server.alice.click(panel.response, label="Imágenes")
+    form = await server.alice.click(panel.response, custom_id=page_id("mine", "pictures"))
     assert form.modal["title"] == "Tus ajustes: Imágenes"
