@@ -27,6 +27,7 @@ from benchmarks.support.shaped_models import SHAPES, model_for
 from diffusion import Engine, ImageRequest
 from diffusion.families.model import ImageModel
 from diffusion.sampling.samplers import SAMPLERS
+from diffusion.serving.worker_thread import WorkerThread
 
 ENGINE = "engine"
 EAGER = "diffusers"
@@ -82,11 +83,10 @@ async def measure(
             present, missing = peers.open_peers(eager or model, Path(folder))
             others |= present
         async with Engine(model) as engine:
-            loop = asyncio.get_running_loop()
             thread = worker_thread(engine)
             ways: dict[str, Callable[[ImageRequest], Awaitable[object]]] = {ENGINE: engine.submit}
             for name, draw in others.items():
-                ways[name] = partial(loop.run_in_executor, thread, draw)
+                ways[name] = partial(_draw_in, thread, draw)
             seconds: dict[str, list[float]] = {name: [] for name in ways}
             for seed in range(repeats + 1):
                 request = model.request(f"red apple {seed}", seed=seed, **settings)
@@ -98,6 +98,10 @@ async def measure(
                     if seed:
                         seconds[name].append(time.perf_counter() - started)
     return Alone({name: median(each) for name, each in seconds.items()}, missing)
+
+
+def _draw_in(thread: WorkerThread, draw: Draw, request: ImageRequest) -> Awaitable[object]:
+    return asyncio.get_running_loop().run_in_executor(thread, draw, request)
 
 
 def main() -> None:

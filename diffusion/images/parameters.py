@@ -29,6 +29,7 @@ def format_parameters(request: ImageRequest, seed: int, model: str) -> str:
         **({"Schedule type": schedule} if schedule else {}),
         "CFG scale": f"{request.guidance_scale:g}",
         **({"Guidance interval": "{:g}-{:g}".format(*interval)} if (interval := request.guidance_interval) != (0, 1) else {}),
+        **({"Guidance period": request.guidance_period} if request.guidance_period > 1 else {}),
         "Seed": seed,
         "Size": f"{request.width}x{request.height}",
         **({} if request.by_upscaler else {"Model": model}),  # the model that drew the picture is not known here
@@ -183,6 +184,7 @@ def parse_settings(head: str, values: dict[str, str]) -> dict[str, Any]:
         "sampler": names.get(sampler),
         "guidance_scale": parse_number(float, values.get("CFG scale")),
         "guidance_interval": _parse_interval(values.get("Guidance interval")),
+        "guidance_period": parse_number(int, values.get("Guidance period")),
         "seed": parse_number(int, values.get("Seed")),
         "width": parse_number(int, width),
         "height": parse_number(int, height),

@@ -37,7 +37,8 @@ class Trajectory:
 
     ``conditions`` holds the conditional row, after an unconditional one where guidance is used. `sample` and `timestep` are
     the next input of the network; `prediction` is its last guided output, for `last_input`. ``guided`` is the range of
-    network calls with guidance, from the first to before the second; the others take the conditional row alone.
+    network calls with guidance, from the first to before the second; the others take the conditional row alone. So do those
+    between calls that are ``guidance_period`` apart: what guidance added to the latest conditional prediction is added again.
     ``step_index`` counts the calls so far, of ``total``; ``branches`` are in their order. ``lora_row`` keeps in memory what the
     conditions refer to.
     """
@@ -49,12 +50,15 @@ class Trajectory:
     label_guidance: LabelGuidance | None = None
     branches: tuple[Branch, ...] = ()
     guided: tuple[float, float] = (0, math.inf)
+    guidance_period: int = 1
     lora_row: object = None
     step_index: int = 0
     latents: Tensor | None = None
     prediction: Tensor | None = None
     last_input: tuple[Tensor, Tensor] | None = None
     error: Exception | None = None
+    _added: Tensor | None = None  # by guidance to the conditional prediction of call `_added_at`
+    _added_at: int = 0
 
     def __post_init__(self) -> None:
         self.sample, self.timestep = next(self.denoising)
@@ -65,19 +69,35 @@ class Trajectory:
         return first <= self.step_index < end
 
     @property
+    def _computes_guidance(self) -> bool:
+        is_due = self._added is None or self.step_index - self._added_at >= self.guidance_period
+        return self._is_guided and is_due
+
+    @property
     def active_conditions(self) -> Conditions:
         """The rows of `conditions` in the next call of the network."""
-        return self.conditions if self._is_guided else self.conditions[-1:]
+        return self.conditions if self._computes_guidance else self.conditions[-1:]
 
     @property
     def rows(self) -> int:
         """How many rows this takes in the next call of the network."""
-        return len(self.conditions) if self._is_guided else 1
+        return len(self.conditions) if self._computes_guidance else 1
 
     @property
     def done(self) -> bool:
         """Whether `latents` holds the clean result."""
         return self.latents is not None
+
+    def guide(self, model: Network, rows: Tensor) -> Tensor:
+        """Combine the rows of predictions for `active_conditions` into one guided prediction."""
+        guided = model.guide(rows, self.guidance_scale)
+        if self.guidance_period == 1 or not self._is_guided:
+            return guided
+        if len(rows) > 1:
+            self._added, self._added_at = guided - rows[-1:], self.step_index
+        elif self._added is not None:
+            guided = guided + self._added
+        return guided
 
     def advance(self, prediction: Tensor) -> None:
         """Take the guided ``prediction`` (1, channels, h, w) and compute the next input."""
@@ -87,6 +107,7 @@ class Trajectory:
         for branch in self.branches:
             if branch.step_index == self.step_index:
                 self.conditions = branch.conditions
+                self._added = None
         try:
             self.sample, self.timestep = self.denoising.send(prediction)
         except StopIteration as finished:
@@ -109,7 +130,7 @@ def step(model: Network, trajectories: Sequence[Trajectory], max_rows: int = sys
     parts = [slice(start, start + max_rows) for start in starts]
     predictions = [model.predict_noise(samples[part], timesteps[part], conditions[part]) for part in parts]
     answers = (predictions[0] if len(predictions) == 1 else torch.cat(predictions)).split(rows)
-    guided = [model.guide(answer, each.guidance_scale) for each, answer in zip(trajectories, answers, strict=True)]
+    guided = [each.guide(model, answer) for each, answer in zip(trajectories, answers, strict=True)]
     if model.classifier is not None:
         model.classifier.apply(trajectories, guided)
     finite = torch.stack([prediction.sum() for prediction in guided]).isfinite().tolist()

@@ -27,10 +27,10 @@ class Work:
     def of(cls, request: ImageRequest, model: ModelSpec) -> Self:
         """Return the work of all images of ``request``.
 
-        An image takes one row a call, and with guidance another one in the guided share of its calls.
+        An image takes one row a call, and another one in each call that computes guidance.
         """
         first, end = request.guidance_interval
-        rows_per_call = 1 + (model.rows(request) - 1) * (end - first)
+        rows_per_call = 1 + (model.rows(request) - 1) * (end - first) / request.guidance_period
         rows = request.count * model.evaluations(request) * rows_per_call
         return cls(model.call_shape(request), rows)
 

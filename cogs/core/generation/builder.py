@@ -274,6 +274,7 @@ class RequestBuilder:
             "guidance_scale": next(scale for scale in guidance_scales if scale is not None),
             "sampler": preferred.sampler if preferred.sampler in model.samplers else preset["sampler"],
             "guidance_interval": preset["guidance_interval"],
+            "guidance_period": preset["guidance_period"],
             "seed": random_seed(),
             "count": min(preferred.count or self.default_count, limits.count),
             "model": self.model_name,

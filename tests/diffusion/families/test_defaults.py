@@ -10,7 +10,7 @@ from diffusion.request import ImageRequest
 def test_read_defaults_without_a_file_is_generic(tmp_path):
     generic = Defaults(25, 7.5, "dpm++", upscale=1, styles=DEFAULT_STYLES, examples=DEFAULT_EXAMPLES, about="")
     assert read_defaults(tmp_path) == generic
-    assert generic.of("classic") == {"steps": 50, "sampler": "lms", "guidance_interval": (0, 1)}
+    assert generic.of("classic") == {"steps": 50, "sampler": "lms", "guidance_interval": (0, 1), "guidance_period": 1}
 
 
 def test_read_defaults_fills_missing_values(tmp_path):
@@ -22,8 +22,20 @@ def test_read_defaults_takes_presets_from_the_file_first(tmp_path):
     fast = {"steps": 5, "sampler": "euler", "guidance_interval": [0, 0.5]}
     (tmp_path / "darkroom.json").write_text(json.dumps({"steps": 7, "presets": {"draft": fast}}))
     defaults = read_defaults(tmp_path)
-    assert [defaults.of(quality)["steps"] for quality in QUALITIES] == [5, 7, 50, 50]
+    assert [defaults.of(quality)["steps"] for quality in QUALITIES] == [5, 7, 7, 50, 50]
     assert ImageRequest("a fox", **defaults.of("draft")).guidance_interval == (0, 0.5)
+
+
+def test_fast_is_the_standard_with_guidance_in_every_second_call(tmp_path):
+    (tmp_path / "darkroom.json").write_text(json.dumps({"steps": 7, "guidance_interval": [0, 0.5]}))
+    defaults = read_defaults(tmp_path)
+    assert defaults.of("fast") == defaults.of("standard") | {"guidance_period": 2}
+
+
+def test_model_may_have_a_fast_preset_of_its_own(tmp_path):
+    fast = {"steps": 9, "sampler": "euler", "guidance_period": 3}
+    (tmp_path / "darkroom.json").write_text(json.dumps({"presets": {"fast": fast}}))
+    assert read_defaults(tmp_path).of("fast") == fast | {"guidance_interval": (0, 1)}
 
 
 @pytest.mark.parametrize(
@@ -38,6 +50,7 @@ def test_read_defaults_takes_presets_from_the_file_first(tmp_path):
         ('{"sampler": "magic"}', "darkroom.json: There is no sampler 'magic'"),
         ('{"presets": {"draft": {"steps": 5, "sampler": "magic"}}}', "darkroom.json: There is no sampler 'magic'"),
         ('{"presets": {"best": {"steps": 5, "sampler": "lms"}}}', "darkroom.json: presets.best"),
+        ('{"presets": {"fast": {"steps": 5, "sampler": "lms", "guidance_period": 0}}}', "must be a whole number from 1 to 10"),
         ('{"guidance_interval": [0.5, 0.2]}', "darkroom.json: The guidance interval must go from"),
         ('{"samplers": ["magic"]}', "darkroom.json: samplers: there is no sampler 'magic'"),
         ('{"samplers": ["lcm"]}', "darkroom.json: samplers: unipc, which a quality uses, is missing"),

@@ -1,5 +1,6 @@
 """A picture must not depend on who shares its steps."""
 
+import pytest
 import torch
 from PIL import Image
 
@@ -76,6 +77,44 @@ def test_guidance_interval_counts_from_noise_for_later_starts(tiny_model):
         rows.append(trajectory.rows)
         step(tiny_model, [trajectory])
     assert rows == [1, 1, 2, 2, 2, 2, 1, 1, 1, 1, 1]
+
+
+def rows_of(model, request):
+    trajectory, rows = model.trajectory(request), []
+    while not trajectory.done:
+        rows.append(trajectory.rows)
+        step(model, [trajectory])
+    return rows
+
+
+FOX = ImageRequest("a fox", "", 32, 32, 6, 2.0, "ddim", guidance_period=2)
+
+
+@pytest.mark.parametrize(
+    ("request_", "rows"),
+    [
+        (FOX, [2, 1, 2, 1, 2, 1]),
+        (FOX.replace(guidance_period=4), [2, 1, 1, 1, 2, 1]),
+        (FOX.replace(guidance_interval=(0.2, 0.7)), [1, 1, 2, 1, 2, 1]),
+        (FOX.replace(guidance_scale=1.0), [1] * 6),
+        (FOX.replace(branches=((3, "a dog"),)), [2, 1, 2, 2, 1, 2]),
+        (FOX.replace(sampler="heun", steps=3), [2, 1, 2, 1, 2]),
+    ],
+    ids=["every second call", "every fourth", "interval", "without guidance", "branch", "two calls a step"],
+)
+def test_guidance_period_saves_rows(tiny_model, request_, rows):
+    assert rows_of(tiny_model, request_) == rows
+
+
+@pytest.mark.parametrize("sampler", ["lms", "euler_a", "heun", "dpm++", "unipc", "pndm"])
+def test_picture_with_a_guidance_period_is_nearly_that_without(tiny_model, sampler):
+    def made(**changes):
+        request = FOX.replace(sampler=sampler, steps=8, guidance_scale=3.0).replace(**changes)
+        return denoise_all(tiny_model, [tiny_model.trajectory(request)])[0]
+
+    whole = made(guidance_period=1)
+    without = (made(guidance_scale=1.0) - whole).square().mean()
+    assert (made(guidance_period=2) - whole).square().mean() < without / 4
 
 
 def test_seed_decides_the_image(tiny_model):

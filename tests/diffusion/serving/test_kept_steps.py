@@ -110,6 +110,12 @@ async def test_request_can_be_drawn_anew(tiny_model, calls):
     assert len(calls) == 2 * STEPS
 
 
+async def test_request_with_a_guidance_period_is_drawn_from_noise(tiny_model, calls):
+    request = asked(guidance_period=2)
+    assert await draw(tiny_model, request, request) == await draw(tiny_model, request)
+    assert len(calls) == 3 * STEPS
+
+
 async def test_answers_of_another_backend_are_forgotten(tiny_model, calls, monkeypatch):
     async with Engine(tiny_model) as engine:
         await engine.submit(asked())

@@ -40,16 +40,13 @@ async def test_other_members_get_a_public_picture(server, drawn):
     assert len(drawn) == 1
 
 
-async def test_private_picture_of_another_member_is_not_used(server, drawn):
-    await ask(server, private=True)
-    await ask(server, server.bob)
-    assert len(drawn) == 2
-
-
-async def test_own_private_picture_is_used(server, drawn):
+async def test_private_picture_is_for_its_member_alone(server, drawn):
     await ask(server, private=True)
     await ask(server)
     assert len(drawn) == 1
+    await ask(server, private=True, seed=6)
+    await ask(server, server.bob, seed=6)
+    assert len(drawn) == 3
 
 
 async def test_picture_in_a_channel_that_the_member_cannot_read_is_not_used(server, drawn):
@@ -68,49 +65,33 @@ async def test_deleted_picture_is_not_used(server, drawn):
     assert len(drawn) == 2
 
 
-async def test_forgotten_pictures_are_drawn_again(server, drawn):
+async def test_forgotten_pictures_and_those_of_another_backend_are_drawn_again(server, drawn, monkeypatch):
     await ask(server)
     for forget in server.service.forgetters:
         forget(server.alice.id)
     await ask(server)
     assert len(drawn) == 2
-
-
-CHANGES = {
-    "seed": {"seed": 6},
-    "prompt": {"prompt": "blue apple"},
-    "steps": {"steps": 3},
-    "size": {"size": "64x32"},
-    "count": {"count": 2},
-}
-
-
-@pytest.mark.parametrize("changes", CHANGES.values(), ids=CHANGES)
-async def test_other_request_is_drawn(server, drawn, changes):
+    monkeypatch.setattr(server.engine.model, "revision", 1)
     await ask(server)
-    await ask(server, **changes)
-    assert len(drawn) == 2
+    assert len(drawn) == 3
 
 
-async def test_kept_picture_takes_nothing_of_the_allowance(server, drawn):
+async def test_other_requests_are_drawn(server, drawn):
+    await ask(server)
+    changes = ({"seed": 6}, {"prompt": "blue apple"}, {"steps": 3}, {"size": "64x32"}, {"count": 2})
+    for change in changes:
+        await ask(server, **change)
+    assert len(drawn) == 1 + len(changes)
+
+
+async def test_kept_picture_takes_nothing_of_the_allowance_but_obeys_the_rules(server, drawn):
     server.service.rules.limits = MemberLimits(daily=1)
     await ask(server)
     again = await ask(server)
     assert pictures_of(again) and (await row_of(server, again)).counted == 0
     assert len(drawn) == 1
-
-
-async def test_kept_picture_obeys_the_rules_about_words(server, drawn):
-    await ask(server)
     await set_rules(server, words=["apple"])
     assert "do not allow" in text_of(await ask(server))
-
-
-async def test_picture_of_another_backend_is_drawn_again(server, drawn, monkeypatch):
-    await ask(server)
-    monkeypatch.setattr(server.engine.model, "revision", 1)
-    await ask(server)
-    assert len(drawn) == 2
 
 
 async def test_flagged_picture_is_drawn_and_screened_again(tiny_model):
