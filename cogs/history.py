@@ -1,7 +1,5 @@
 """/history: a member's own pictures, page by page."""
 
-import asyncio
-import contextlib
 import io
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -9,18 +7,17 @@ import discord
 from discord import app_commands, ui
 from discord.app_commands import Range
 from discord.ext import commands
-from PIL import Image
 
 from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.messages import render
 from cogs.core.messages.components import PersistentButton
 from cogs.core.messages.message import NO_MENTIONS
+from cogs.core.messages.thumbnails import stored_thumbnail
 from cogs.core.policy.context import Context
 from cogs.core.request.prompt import clean
 from cogs.core.storage.creations import Creation
 from cogs.core.storage.gallery import Page
-from cogs.core.storage.images import ImageMissingError, ImageStore
 from cogs.core.types import Interaction
 from cogs.lineage import ShowSelect
 from diffusion.text import N_, plural
@@ -30,7 +27,6 @@ if TYPE_CHECKING:
 
 SEARCH_LIMIT: Final = 50  # characters that fit in a custom_id
 PROMPT_LENGTH: Final = 150  # characters shown
-THUMBNAIL_SIDE: Final = 192  # pixels
 PICTURES_DELETED: Final = N_("its pictures have been deleted")
 FRAME_COUNT: Final = plural("{count} frame", "{count} frames")
 PICTURE_COUNT: Final = plural("{count} picture", "{count} pictures")
@@ -93,7 +89,7 @@ async def _layout(interaction: Interaction, page: Page, search: str) -> tuple[ui
     view = ui.LayoutView(timeout=None)
     files: list[discord.File] = []
     for creation in page.creations:
-        picture = await _thumbnail(interaction.client.service.image_store, creation)
+        picture = await stored_thumbnail(interaction.client.service.image_store, creation)
         text = ui.TextDisplay[Any](entry_text(creation, language, gone=picture is None))
         if picture is None:
             view.add_item(text)
@@ -115,22 +111,6 @@ async def _layout(interaction: Interaction, page: Page, search: str) -> tuple[ui
     return view, files
 
 
-async def _thumbnail(image_store: ImageStore, creation: Creation) -> bytes | None:
-    with contextlib.suppress(ImageMissingError, IndexError, TypeError):
-        return await asyncio.to_thread(thumbnail, await image_store.read((creation.pictures or [])[0]))
-    return None
-
-
-def thumbnail(png: bytes) -> bytes:
-    """Return a small WebP of a picture. Encodes: call it in a thread."""
-    buffer = io.BytesIO()
-    with Image.open(io.BytesIO(png)) as image:
-        small = image.convert("RGB")
-        small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
-        small.save(buffer, "WEBP", quality=80)
-    return buffer.getvalue()
-
-
 def entry_text(creation: Creation, language: str, gone: bool) -> str:
     """Return one entry of a page."""
     request = creation.request or {}
@@ -150,7 +130,7 @@ def entry_text(creation: Creation, language: str, gone: bool) -> str:
         *([say(language, PICTURES_DELETED)] if gone else []),
     ]
     title = render.title(creation.prompt, PROMPT_LENGTH, language)
-    return f"{title}\n-# {' · '.join(parts)}\n-# id `{creation.id}`"
+    return f"{title}\n-# {' · '.join(parts)}\n-# id `{creation.short_id}`"
 
 
 async def setup(bot: "Darkroom") -> None:

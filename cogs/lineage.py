@@ -1,9 +1,13 @@
 """/show and /tree: show a picture again, and what it is related to."""
 
 import asyncio
+import contextlib
+import io
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+import discord
 from discord import app_commands, ui
 from discord.ext import commands
 
@@ -14,8 +18,10 @@ from cogs.core.messages import render
 from cogs.core.messages.components import PersistentButton, PersistentSelect, view_of
 from cogs.core.messages.http_errors import DISCORD_ERRORS
 from cogs.core.messages.interactions import SUGGESTION_SECONDS
-from cogs.core.messages.lineage import Relative, tree_text
+from cogs.core.messages.lineage import Relative, tree_rows, tree_text
 from cogs.core.messages.message import NO_MENTIONS, Answer
+from cogs.core.messages.thumbnails import stored_thumbnail
+from cogs.core.messages.tree_picture import MAX_ROWS, draw_tree
 from cogs.core.messages.uploads import send_followup
 from cogs.core.policy.context import Context
 from cogs.core.policy.permissions import fits_channel, is_here, may_see
@@ -57,7 +63,7 @@ class ShowSelect(PersistentSelect, name="show"):
         select: ui.Select[Any] = ui.Select(placeholder=say(language, "Show one…"))
         for creation in creations[:MAX_CHOICES]:
             label = creation_label(creation, language)
-            select.add_option(label=label, value=str(creation.id), description=str(creation.id))
+            select.add_option(label=label, value=creation.short_id, description=creation.short_id)
         super().__init__(select)
 
     async def run(self, interaction: Interaction) -> None:
@@ -86,20 +92,33 @@ class LineageCog(commands.Cog):
     @show.autocomplete("id")
     @tree.autocomplete("id")
     async def suggest_ids(self, interaction: Interaction, current: str) -> list[app_commands.Choice[str]]:
-        """Suggest the member's latest pictures whose prompts contain what is typed."""
+        """Suggest the picture whose id is typed, and the member's latest whose id begins so or whose prompt contains it."""
         try:
             async with asyncio.timeout(SUGGESTION_SECONDS):
-                creations = await self.service.stores.gallery.latest(interaction.user.id, current, MAX_CHOICES)
+                creations = await suggested_creations(Context.of(interaction), current)
         except (DatabaseUnavailableError, TimeoutError):
             return []
         language = Context.of(interaction).language
-        return [app_commands.Choice(name=creation_label(creation, language), value=str(creation.id)) for creation in creations]
+        return [app_commands.Choice(name=creation_label(creation, language), value=creation.short_id) for creation in creations]
+
+
+async def suggested_creations(context: Context, typed: str) -> list[Creation]:
+    """Return up to `MAX_CHOICES` pictures that a member may mean, those found by their id first."""
+    gallery = context.interaction.client.service.stores.gallery
+    found: list[Creation] = []
+    with contextlib.suppress(DarkroomError):
+        found = [await visible_creation(context, typed)]
+    if not found:
+        found = await gallery.beginning(context.member_id, typed, MAX_CHOICES)
+    if len(found) < MAX_CHOICES:
+        found += await gallery.latest(context.member_id, typed, MAX_CHOICES)
+    return list({creation.id: creation for creation in found}.values())[:MAX_CHOICES]
 
 
 def creation_label(creation: Creation, language: str = ENGLISH) -> str:
     """Return the name of ``creation`` in a list to choose from."""
     prompt = clean(creation.prompt) or say(language, "Similar picture")
-    when = f" · {creation.created:%Y-%m-%d %H:%M}"
+    when = f" · {creation.short_id} · {creation.created:%Y-%m-%d %H:%M}"
     room = MAX_LABEL_LENGTH - len(when)
     return (prompt if len(prompt) <= room else f"{prompt[: room - 1]}…") + when
 
@@ -130,17 +149,39 @@ async def show_tree(interaction: Interaction, creation_id: str) -> None:
     family = await interaction.client.service.stores.gallery.family(creation)
     visible = {one.id: one for one in family if isinstance(one, Creation) and may_see(context, one)}
     relatives = [_relative(one, is_visible=one.id in visible) for one in family]
-    text = tree_text(relatives, creation.id, MAX_TREE_LENGTH, language)
+    rows = tree_rows(relatives, creation.id, language)
+    shown = [visible[row.relative.id] for row in rows[:MAX_ROWS] if row.relative.id in visible]
+    thumbnails = await _thumbnails(context, shown)
+    picture = await asyncio.to_thread(draw_tree, rows, thumbnails, creation.id)
+    alt = say(language, "The pictures that came from each other, as below in words")
+    hides = any(one.spoiler for one in shown)
+    item = discord.MediaGalleryItem("attachment://tree.webp", description=alt, spoiler=hides)
     view = ui.LayoutView(timeout=None)
+    view.add_item(ui.MediaGallery(item))
+    text = tree_text(rows, creation.id, MAX_TREE_LENGTH, language)
     view.add_item(ui.TextDisplay(f"```\n{text}\n```"))
     view.add_item(ui.ActionRow(ShowSelect(sorted(visible.values(), key=lambda one: one.id), language)))
-    await interaction.followup.send(view=view, ephemeral=True, allowed_mentions=NO_MENTIONS)
+    file = discord.File(io.BytesIO(picture), "tree.webp")
+    await interaction.followup.send(view=view, file=file, ephemeral=True, allowed_mentions=NO_MENTIONS)
+
+
+async def _thumbnails(context: Context, creations: Iterable[Creation]) -> dict[int, bytes]:
+    """Return the thumbnails of those creations that the member may see in this channel."""
+    store = context.interaction.client.service.image_store
+    found: dict[int, bytes] = {}
+    for creation in creations:
+        if creation.owner == context.member_id or fits_channel(context, creation):
+            data = await stored_thumbnail(store, creation)
+            found |= {creation.id: data} if data else {}
+    return found
 
 
 def _relative(one: Creation | PastCreationRow, is_visible: bool) -> Relative:
     if isinstance(one, PastCreationRow):
         return Relative(one.id, one.parent_id, None, is_past=True)
-    return Relative(one.id, one.parent_id, one.request if is_visible else None, one.source)
+    if not is_visible:
+        return Relative(one.id, one.parent_id, None)
+    return Relative(one.id, one.parent_id, one.request, one.source, one.short_id)
 
 
 async def _has_message(interaction: Interaction, creation: Creation) -> bool:

@@ -75,7 +75,7 @@ class ReplayNote:
         outcome = await self._outcome(creation, pictures, parent, language)
         if parent.model not in (None, creation.model):
             outcome = f"{outcome}; {say(language, 'the model was {name} then', name=parent.model)}"
-        return f"-# {say(language, 'Replay of {number}: {outcome}.', number=f'`{parent.id}`', outcome=outcome)}"
+        return f"-# {say(language, 'Replay of {number}: {outcome}.', number=f'`{parent.short_id}`', outcome=outcome)}"
 
     async def _outcome(self, creation: Creation, pictures: Sequence[bytes], parent: Creation, language: str) -> str:
         if creation.pictures == parent.pictures:

@@ -59,8 +59,11 @@ async def delete(interaction: Interaction, target: ResultTarget) -> None:
 
 async def info(interaction: Interaction, target: ResultTarget) -> None:
     """Show the member how these pictures were made."""
-    source = await ResultSource.of(interaction.client.service, interaction.message, target.creation_id)
-    text = render.info_text(await source.request_soon(), source.creation, Context.of(interaction).language)
+    service = interaction.client.service
+    source = await ResultSource.of(service, interaction.message, target.creation_id)
+    parent_id = source.creation.parent_id
+    parent = await service.creation_store.get(parent_id) if parent_id else None
+    text = render.info_text(await source.request_soon(), source.creation, Context.of(interaction).language, parent)
     await interaction.response.send_message(view=text_view(text), ephemeral=True, allowed_mentions=NO_MENTIONS)
 
 

@@ -168,6 +168,27 @@ async def test_id_choices_list_own_pictures_by_prompt(server):
     )
 
 
+async def test_id_choices_find_own_pictures_by_the_beginning_of_the_id_and_any_visible_one_by_the_whole(server):
+    row = await row_of(server, await made(server))
+    secret = await row_of(server, await made(server, private=True))
+    typed = row.short_id.upper().replace("0", "O").replace("1", "l")
+    for member, beginning in ((server.alice, typed[:4]), (server.alice, f"#{typed}"), (server.bob, typed)):
+        (one,) = await member.autocomplete(server.channel, "show", "id", beginning)
+        assert one["value"] == row.short_id and row.short_id in one["name"]
+    assert await server.bob.autocomplete(server.channel, "show", "id", typed[:5]) == []
+    assert await server.bob.autocomplete(server.channel, "show", "id", secret.short_id) == []
+
+
+async def test_short_id_is_accepted_as_people_type_it(server):
+    message = await made(server)
+    row = await row_of(server, message)
+    for typed in (row.short_id, f" #{row.short_id.upper()} "):
+        result = await server.bob.slash(server.channel, "show", id=typed, private=True)
+        assert len(pictures_of(private_message(result))) == 1
+    secret = await row_of(server, await made(server, private=True))
+    assert private_text(await server.bob.slash(server.channel, "tree", id=secret.short_id)) == UNKNOWN_ID
+
+
 # pictures that have been deleted
 
 
@@ -197,7 +218,7 @@ async def test_replay_reports_an_identical_picture(server, command):
     message = await made(server, command=command, **({"image": ("in.png", png())} if command == "similar" else {}))
     replayed = await pressed(server, await shown(server, message), "Replay", server.bob)
     original, row = await row_of(server, message), await row_of(server, replayed)
-    assert f"Replay of `{original.id}`: identical to the byte" in text_of(replayed)
+    assert f"Replay of `{original.short_id}`: identical to the byte" in text_of(replayed)
     assert (row.parent_id, row.pictures, row.model) == (original.id, original.pictures, "tiny") and row.seconds > 0
 
 
@@ -267,9 +288,9 @@ async def test_tree_shows_changes_from_parent_to_child(server):
     await pressed(server, await shown(server, message), "Replay")
     first, second, third = [await row_of(server, each) for each in (message, child, more)]
     lines = (await tree(server, child)).splitlines()
-    assert f"red apple, seed 5 · {first.id}" in lines
-    assert f"├─ ▶ seed 5 → {second.request['seed']} · {second.id}" in lines
-    assert any(line.startswith("│  └─ from its picture") and line.endswith(f" · {third.id}") for line in lines)
+    assert f"red apple, seed 5 · {first.short_id}" in lines
+    assert f"├─ ▶ seed 5 → {second.request['seed']} · {second.short_id}" in lines
+    assert any(line.startswith("│  └─ from its picture") and line.endswith(f" · {third.short_id}") for line in lines)
     assert any("─ the same again · " in line for line in lines)
 
 
@@ -285,8 +306,9 @@ async def test_tree_hides_pictures_that_a_member_may_not_see(server):
 
 async def test_tree_select_shows_a_picture(server):
     message = await made(server)
-    result = await server.alice.slash(server.channel, "tree", id=str((await row_of(server, message)).id))
-    one = await server.alice.select(private_message(result), [str((await row_of(server, message)).id)])
+    short_id = (await row_of(server, message)).short_id
+    result = await server.alice.slash(server.channel, "tree", id=short_id)
+    one = await server.alice.select(private_message(result), [short_id])
     assert len(pictures_of(private_message(one))) == 1
 
 
@@ -300,7 +322,7 @@ async def test_tree_accepts_a_missing_parent(server):
     row = await row_of(server, child)
     async with server.service.database.engine.begin() as connection:
         await connection.exec_driver_sql(f"DELETE FROM creations WHERE id = {row.parent_id}")
-    assert re.search(rf"red apple, seed \d+ · {row.id}", await tree(server, child))
+    assert re.search(rf"red apple, seed \d+ · {row.short_id}", await tree(server, child))
 
 
 # what was made in other ways

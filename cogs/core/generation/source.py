@@ -20,6 +20,7 @@ from cogs.core.policy.permissions import may_see
 from cogs.core.storage.creations import Creation, State, request_from_json
 from cogs.core.storage.database import DatabaseUnavailableError
 from cogs.core.storage.images import ImageMissingError
+from cogs.core.storage.short_ids import read_short_id
 from diffusion.errors import DarkroomError, InvalidImageError
 from diffusion.images.io import read_image
 from diffusion.request import ImageRequest
@@ -98,13 +99,16 @@ class ResultSource:
 
 
 async def visible_creation(context: Context, creation_id: str) -> Creation:
-    """Return the finished creation whose id a member typed.
+    """Return the finished creation whose id a member typed: its short one, or its number.
 
     Raises `DarkroomError` if they may not see it here.
     """
-    if CREATION_ID.fullmatch(creation_id.strip()) is None:
-        raise DarkroomError(UNKNOWN_ID)
-    creation = await context.interaction.client.service.creation_store.get(int(creation_id))
+    store = context.interaction.client.service.creation_store
+    creation = None
+    if short_id := read_short_id(creation_id):
+        creation = await store.get_by_short_id(short_id)
+    elif CREATION_ID.fullmatch(creation_id.strip()):
+        creation = await store.get(int(creation_id))
     if creation is None or creation.state != State.DELIVERED or not may_see(context, creation):
         raise DarkroomError(UNKNOWN_ID)
     return creation

@@ -40,7 +40,7 @@ REQUEST_DEFAULTS: Final = {field.name: field.default for field in fields(ImageRe
 
 @dataclass(frozen=True)
 class Relative:
-    """A creation in the tree.
+    """A creation in the tree; members call it ``name``, its short id.
 
     ``request`` is its stored request, or None if the member may not see it, or if it ``is_past``: no longer kept.
     """
@@ -49,6 +49,7 @@ class Relative:
     parent_id: int | None
     request: dict[str, Any] | None
     source: str | None = None
+    name: str = ""
     pictures: tuple[str, ...] = ()
     is_past: bool = False
 
@@ -95,11 +96,24 @@ def description_text(relative: Relative, language: str = ENGLISH) -> str:
     return f"{shown}, {say(language, 'seed {seeds}', seeds=request.get('seed'))}"
 
 
-def tree_text(relatives: Iterable[Relative], marked: int, most: int, language: str = ENGLISH) -> str:
-    """Draw the tree of ``relatives`` in at most ``most`` characters.
+@dataclass(frozen=True)
+class TreeRow:
+    """A relative in the order in which a tree is drawn, and what is written beside it.
 
-    Marks the creation ``marked`` and draws its ancestors first. A relative without a parent among the others begins a tree of
-    its own; so does the oldest one of a cycle.
+    ``parent`` is the relative that its line comes from. The ``branch`` draws that line in text.
+    """
+
+    relative: Relative
+    text: str
+    parent: int | None = None
+    depth: int = 0
+    branch: str = ""
+
+
+def tree_rows(relatives: Iterable[Relative], marked: int, language: str = ENGLISH) -> list[TreeRow]:
+    """Return the rows of the tree of ``relatives``, the ancestors of the creation ``marked`` first.
+
+    A relative without a parent among the others begins a tree of its own; so does the oldest one of a cycle.
     """
     known = {relative.id: relative for relative in sorted(relatives, key=lambda relative: relative.id)}
     line = {marked: known.get(marked)}
@@ -108,23 +122,32 @@ def tree_text(relatives: Iterable[Relative], marked: int, most: int, language: s
     children: defaultdict[int | None, list[Relative]] = defaultdict(list)
     for relative in sorted(known.values(), key=lambda relative: (relative.id not in line, relative.id)):
         children[relative.parent_id if relative.parent_id in known else None].append(relative)
-    lines: list[str] = []
+    rows: list[TreeRow] = []
     drawn: set[int] = set()
 
-    def draw(relative: Relative, before: str = "", branch: str = "") -> None:
+    def add(relative: Relative, before: str = "", branch: str = "", depth: int = 0) -> None:
         drawn.add(relative.id)
         parent = known[relative.parent_id] if branch and relative.parent_id else None
         compared = parent and parent.request is not None and relative.request is not None
         text = changes(parent, relative, language) if parent and compared else description_text(relative, language)
-        lines.append(f"{before}{branch}{'▶ ' * (relative.id == marked)}{text} · {relative.id}")
+        rows.append(TreeRow(relative, text, parent.id if parent else None, depth, before + branch))
         below = before + BELOW[branch]
         undrawn = [child for child in children[relative.id] if child.id not in drawn]
         for child in undrawn:
-            draw(child, below, LAST if child is undrawn[-1] else BRANCH)
+            add(child, below, LAST if child is undrawn[-1] else BRANCH, depth + 1)
 
     for relative in [*children[None], *known.values()]:
         if relative.id not in drawn:
-            draw(relative)
+            add(relative)
+    return rows
+
+
+def tree_text(rows: Iterable[TreeRow], marked: int, most: int, language: str = ENGLISH) -> str:
+    """Write a tree in at most ``most`` characters, with a mark before the creation ``marked``."""
+    lines = []
+    for row in rows:
+        named = " · ".join(filter(None, (row.text, row.relative.name)))
+        lines.append(f"{row.branch}{'▶ ' * (row.relative.id == marked)}{named}")
     return _fit_lines([line.replace("`", "'") for line in lines], most, language)
 
 

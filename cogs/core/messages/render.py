@@ -107,8 +107,8 @@ def settings_line(request: ImageRequest, seeds: Iterable[int], language: str = E
     return f"-# {' · '.join(parts)}"
 
 
-def info_text(request: ImageRequest, creation: Creation | None, language: str = ENGLISH) -> str:
-    """Return everything known about finished pictures, with copyable prompts.
+def info_text(request: ImageRequest, creation: Creation | None, language: str = ENGLISH, parent: Creation | None = None) -> str:
+    """Return everything known about finished pictures and their ``parent``, with copyable prompts.
 
     Prompts that are too long together are cut.
     """
@@ -117,7 +117,7 @@ def info_text(request: ImageRequest, creation: Creation | None, language: str = 
     negative = [(say(language, "What they should not show"), request.negative_prompt)] if request.negative_prompt else []
     headed = [*first, *later, *negative]
     end = [settings_line(request, request.seeds, language).removeprefix("-# ")]
-    end += _origin(creation, language) if creation else []
+    end += _origin(creation, parent, language) if creation else []
     heads = [f"**{head}**" for head, _ in headed]
     room = LAYOUT_LIMIT - sum(len(line) + 1 for line in (*heads, *end))
     blocks = fit_together([prompt for _, prompt in headed], room - len(headed) * (len(_fenced("")) + 1), _unfenced)
@@ -125,13 +125,13 @@ def info_text(request: ImageRequest, creation: Creation | None, language: str = 
     return "\n".join([*parts, *end])
 
 
-def _origin(creation: Creation, language: str) -> Iterator[str]:
+def _origin(creation: Creation, parent: Creation | None, language: str) -> Iterator[str]:
     if creation.model:
         model = say(language, "Model {name}", name=f"`{creation.model}`")
         yield f"{model}, {creation.seconds:.1f} s" if creation.seconds else model
-    number = f"`{creation.id}`"
-    if creation.parent_id:
-        yield say(language, "Id {number}, made from {parent}", number=number, parent=f"`{creation.parent_id}`")
+    number = f"`{creation.short_id}`"
+    if parent:
+        yield say(language, "Id {number}, made from {parent}", number=number, parent=f"`{parent.short_id}`")
     else:
         yield say(language, "Id {number}", number=number)
     when = discord.utils.format_dt(creation.created)

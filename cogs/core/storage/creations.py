@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from PIL import Image
 from sqlalchemy import JSON, BigInteger, Boolean, Float, Index, Select, String, Text, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, load_only, mapped_column
 
@@ -26,9 +27,12 @@ from cogs.core.storage.database import (
     Database,
     DatabaseUnavailableError,
     UtcDateTime,
+    first_line,
     has_lost_connection,
 )
 from cogs.core.storage.lease import Lease
+from cogs.core.storage.short_ids import LENGTH as SHORT_ID_LENGTH
+from cogs.core.storage.short_ids import new_short_id
 from cogs.core.storage.usage import FileRow, add_usage, replace_files, used_files
 from diffusion.request import ImageRequest
 from diffusion.text import N_
@@ -48,6 +52,10 @@ class OwnershipLostError(Exception):
 
     This process must do nothing more for it.
     """
+
+
+class ShortIdTakenError(Exception):
+    """Another creation has this short id."""
 
 
 class State(StrEnum):
@@ -70,6 +78,7 @@ class Creation(Base):
 
     - ``id`` is the id of the interaction that requested it; ``parent_id`` is the creation whose button the member used, and
       ``action`` the name of that button, with the number of the picture among several: "strong:2".
+    - ``short_id`` is what members read and type instead.
     - ``token_only``: only the interaction's token, which lives until ``expires``, reaches the message.
     - ``posting_in`` is the channel of a replacement message that is about to be posted, because the first cannot be edited.
     - ``language`` is the language of the reply; ``spoiler`` hides the pictures until clicked.
@@ -89,6 +98,7 @@ class Creation(Base):
     action: Mapped[str | None] = mapped_column(String(40))
     owner: Mapped[int] = mapped_column(BigInteger)
     guild_id: Mapped[int | None] = mapped_column(BigInteger)
+    short_id: Mapped[str] = mapped_column(String(SHORT_ID_LENGTH), index=True, unique=True)
     channel_id: Mapped[int] = mapped_column(BigInteger)
     message_id: Mapped[int | None] = mapped_column(BigInteger, index=True)
     application_id: Mapped[int] = mapped_column(BigInteger)
@@ -159,7 +169,7 @@ class CreationStore:
         return self.lease is None or not self.lease.is_shared or self.lease.is_valid
 
     async def add(self, creation: Creation) -> None:
-        """Insert ``creation`` and count its pictures."""
+        """Insert ``creation`` with a new short id, and count its pictures."""
         if not self.is_ownership_certain:
             raise CreationStoreError(REQUEST_NOT_SAVED)  # another process would claim it at once
         creation.owner_process = self._owner_process
@@ -167,6 +177,7 @@ class CreationStore:
             try:
                 await self._insert(creation)
             except CreationStoreError as error:
+        creation.short_id = new_short_id()
                 if not has_lost_connection(error):
                     raise
                 await self._insert(creation, is_repeated=True)
@@ -257,6 +268,10 @@ class CreationStore:
         return await self._read(select(Creation).where(Creation.state.in_(UNFINISHED_STATES)).order_by(Creation.id))
 
     async def with_files(self, names: Collection[str]) -> list[Creation]:
+    async def get_by_short_id(self, short_id: str) -> Creation | None:
+        """Return the creation of that short id."""
+        return next(iter(await self._read(select(Creation).where(Creation.short_id == short_id))), None)
+
         """Return the creations that use any of the files ``names``."""
         if not names:
             return []

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from cogs.core.request.prompt import clean
 from cogs.core.storage.creations import Creation, CreationStoreError, State
 from cogs.core.storage.database import DATABASE_UNREACHABLE, Base, Database
+from cogs.core.storage.short_ids import LENGTH, SIGNS, read_beginning
 
 PAGE_SIZE: Final = 5
 MAX_ANCESTORS: Final = 10
@@ -21,6 +22,7 @@ MAX_FAMILY: Final = 60  # creations
 ROWS_PER_SEARCH: Final = 2000  # a search reads the prompts of so many creations at a time
 MAX_SEARCHED: Final = 100_000
 MAX_SUGGESTION_SEARCHED: Final = 10_000  # a suggestion has to come within three seconds
+LEAST_TYPED: Final = 3  # characters of a short id, which few pictures share
 SEARCH_PATHS: Final = (("prompt",), ("morph_to",), *(("branches", branch, 1) for branch in range(3)))  # in `Creation.request`
 
 
@@ -63,12 +65,29 @@ class Gallery:
             return Page(found[:PAGE_SIZE][::-1], newer=len(found) > PAGE_SIZE, older=True)
         return Page(found[:PAGE_SIZE], newer=before is not None, older=len(found) > PAGE_SIZE)
 
+    async def has_any(self, owner: int) -> bool:
+        """Return whether ``owner`` has a delivered creation."""
+        query = select(Creation.id).where(Creation.owner == owner, Creation.state == State.DELIVERED)
+        return bool(await self._read(query.limit(1)))
+
     async def latest(self, owner: int, search: str, limit: int) -> list[Creation]:
         """Return up to ``limit`` delivered creations of ``owner``, newest first.
 
         Their prompt contains ``search``; only the newest creations are searched.
         """
         return await self._find(owner, search, limit, most=MAX_SUGGESTION_SEARCHED)
+
+    async def beginning(self, owner: int, typed: str, limit: int) -> list[Creation]:
+        """Return up to ``limit`` delivered creations of ``owner`` whose short id begins as ``typed``, newest first.
+
+        Fewer than `LEAST_TYPED` characters find none.
+        """
+        beginning = read_beginning(typed)
+        if beginning is None or len(beginning) < LEAST_TYPED:
+            return []
+        within = Creation.short_id.between(beginning, beginning + SIGNS[-1] * (LENGTH - len(beginning)))
+        query = select(Creation).where(within, Creation.owner == owner, Creation.state == State.DELIVERED)
+        return await self._read(query.order_by(Creation.id.desc()).limit(limit))
 
     async def _find(
         self, owner: int, search: str, limit: int, *, edge: int | None = None, is_newer: bool = False, most: int = MAX_SEARCHED

@@ -372,7 +372,7 @@ async def test_info_shows_all_settings_privately(server):
         "3 steps",
         "guidance 2.5",
         "Model `tiny`, ",
-        f"`{creation.id}`",
+        f"Id `{creation.short_id}`",
         f"<@{server.alice.id}>",
     ):
         assert words in text
@@ -380,7 +380,7 @@ async def test_info_shows_all_settings_privately(server):
     assert text.count("```") == 4
     more = await server.alice.click(message, label="V2")
     await server.until_finished(more.response, 2)
-    assert f"made from `{creation.id}`" in text_of((await use(server.alice, more.response, "info")).response)
+    assert f"made from `{creation.short_id}`" in text_of((await use(server.alice, more.response, "info")).response)
 
 
 async def test_info_shows_the_longest_prompts(server):

@@ -1,13 +1,19 @@
 import pytest
 
-from cogs.core.messages.lineage import HIDDEN, Relative, changes, tree_text
+from cogs.core.messages.lineage import HIDDEN, Relative, changes, tree_rows, tree_text
 from cogs.core.storage.creations import request_to_json
 from diffusion.request import ImageRequest
 
 
 def relative(id, parent=None, hidden=False, source=None, **settings):
     request = ImageRequest(**{"prompt": "a red fox", "seed": 5} | settings)
-    return Relative(id, parent, None if hidden else request_to_json(request), source)
+    if hidden:
+        return Relative(id, parent, None)
+    return Relative(id, parent, request_to_json(request), source, str(id))
+
+
+def text_of_tree(family, marked, most):
+    return tree_text(tree_rows(family, marked), marked, most)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +55,7 @@ def test_tree_text_shows_parents_children_and_changes():
         relative(2, 1, prompt="a blue fox"),
         relative(4, 2, prompt="a blue fox", seed=6),
     ]
-    assert tree_text(family, 4, 1000).splitlines() == [
+    assert text_of_tree(family, 4, 1000).splitlines() == [
         "a red fox, seed 5 · 1",
         "├─ − red + blue · 2",
         "│  └─ ▶ seed 5 → 6 · 4",
@@ -58,22 +64,22 @@ def test_tree_text_shows_parents_children_and_changes():
 
 
 def test_tree_text_accepts_a_missing_parent():
-    assert tree_text([relative(7, 6)], 7, 1000) == "▶ a red fox, seed 5 · 7"
+    assert text_of_tree([relative(7, 6)], 7, 1000) == "▶ a red fox, seed 5 · 7"
 
 
 def test_tree_text_lists_circular_relatives_once():
     family = [relative(1, 2), relative(2, 3), relative(3, 1), relative(4, 4)]
-    lines = tree_text(family, 3, 1000).splitlines()
+    lines = text_of_tree(family, 3, 1000).splitlines()
     assert len(lines) == 4 and sum("▶" in line for line in lines) == 1
 
 
 def test_tree_text_hides_hidden_pictures_and_changes_from_them():
     family = [relative(1, prompt="secret one", hidden=True), relative(2, 1), relative(3, 2, prompt="secret", hidden=True)]
-    text = tree_text([*family, relative(4, 3)], 2, 1000)
+    text = text_of_tree([*family, relative(4, 3)], 2, 1000)
     assert text.splitlines() == [
-        f"{HIDDEN} · 1",
+        HIDDEN,
         "└─ ▶ a red fox, seed 5 · 2",
-        f"   └─ {HIDDEN} · 3",
+        f"   └─ {HIDDEN}",
         "      └─ a red fox, seed 5 · 4",
     ]
 
@@ -84,9 +90,9 @@ def test_tree_text_of_a_large_family_keeps_the_marked_picture(marked):
         relative(1),
         *(relative(number, 1 if number % 7 else number - 1, prompt="word " * 60) for number in range(2, 201)),
     ]
-    text = tree_text(family, marked, 1500)
+    text = text_of_tree(family, marked, 1500)
     assert len(text) <= 1500 and "▶" in text and "more" in text.splitlines()[-1]
 
 
 def test_tree_text_escapes_code_fences():
-    assert "```" not in tree_text([relative(1, prompt="``` @everyone")], 1, 1000)
+    assert "```" not in text_of_tree([relative(1, prompt="``` @everyone")], 1, 1000)

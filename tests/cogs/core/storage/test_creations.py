@@ -49,6 +49,17 @@ async def test_finish_is_final_and_erases_the_token(database_url):
     assert (found.state, found.token, found.pictures) == (State.DELIVERED, "", ["a" * 64])
 
 
+async def test_add_takes_another_short_id_when_it_is_taken(database_url, monkeypatch, caplog):
+    names = iter(["k7f2qh", "k7f2qh", "k7f2qh", "m00000"])
+    monkeypatch.setattr(creations, "new_short_id", lambda: next(names))
+    async with Database(database_url) as database:
+        creation_store = CreationStore(database)
+        await creation_store.add(creation(1, counted=1))
+        await creation_store.add(creation(2, counted=1))
+        assert [(await creation_store.get_by_short_id(name)).id for name in ("k7f2qh", "m00000")] == [1, 2]
+        assert await QuotaStore(database).used_today(7) == {DIRECT_MESSAGES: 2} and not caplog.records
+
+
 async def test_store_accepts_many_writes_at_once(database_url):
     async with opened(database_url) as creation_store:
         rows = [creation(id) for id in range(1, 41)]

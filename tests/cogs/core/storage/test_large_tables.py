@@ -19,6 +19,8 @@ from cogs.core.storage.lease import Lease
 from cogs.core.storage.personal_data import PersonalData
 from cogs.core.storage.preferences import PreferenceStore
 from cogs.core.storage.reviews import Decision, ReviewRow, ReviewStore
+from cogs.core.storage.short_ids import short_id_of
+from cogs.core.storage.stars import Period, StarredRow, StarRow, StarStore
 from cogs.core.storage.usage import FileRow, QuotaStore, UsageRow
 from tests.support.creations import creation
 
@@ -51,7 +53,7 @@ async def filled(database_url, tmp_path, pytestconfig):
                 made.append(
                     template
                     | {"id": first + number, "owner": owner, "parent_id": parent, "state": state}
-                    | {"message_id": number + 1, "pictures": names}
+                    | {"message_id": number + 1, "pictures": names, "short_id": short_id_of(number)}
                 )
             async with (
                 database.engine.begin() as connection
@@ -140,6 +142,7 @@ async def test_queries_use_an_index_and_end_in_time(filled):
         "claim_orphans": lambda: claims.claim_orphans(8),
         "held_by_others": lambda: claims.held_by_others(OWNER),
         "count_pending": claims.count_pending,
+        "get_by_short_id": lambda: creation_store.get_by_short_id(short_id_of(rows // 2)),
         "first page": lambda: gallery.page(OWNER),
         "page in the middle": lambda: gallery.page(OWNER, before=first + rows // 2),
         "search that finds nothing": lambda: gallery.page(OWNER, "owl"),
@@ -152,6 +155,7 @@ async def test_queries_use_an_index_and_end_in_time(filled):
         "unapplied reviews": reviews.unapplied,
         "decide": lambda: reviews.decide(first, Decision.DELETE, 1),
         "preferences": lambda: preferences.set(Scope.MEMBER, OWNER, Preferences(steps=7)),
+        "suggestions by id": lambda: gallery.beginning(OWNER, short_id_of(rows // 2)[:3], 25),
         "add": lambda: creation_store.add(creation(first + rows + 5, owner=8, counted=1)),
         "export": export,
         "forget": lambda: personal.delete(OWNER, first + rows),

@@ -15,6 +15,7 @@ from sqlalchemy import create_engine, event
 
 from cogs.core.storage import schema
 from cogs.core.storage.database import Database, DatabaseUnavailableError
+from cogs.core.storage.short_ids import read_short_id
 from cogs.core.storage.usage import QuotaStore
 from tests.support.databases import new_sqlite
 
@@ -150,6 +151,8 @@ def assert_kept(path, before):
         with contextlib.closing(sqlite3.connect(path)) as connection:
             assert PROMPT in connection.execute("SELECT request FROM creations").fetchone()[0]
             assert connection.execute("SELECT name, creation_id FROM files").fetchall() == [("a" * 64, 1)]
+            (short_id,) = connection.execute("SELECT short_id FROM creations").fetchone()
+            assert read_short_id(short_id) == short_id
 
 
 async def test_upgrade_copies_the_file_first_for_its_owner_only(tmp_path):
