@@ -367,7 +367,7 @@ async def run_simulator(config: Config) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line ``darkroom [discord | preview]``; return the exit status.
 
-    An error that stops the start is printed as one sentence.
+    An error that stops it is printed as one sentence.
     """
     parser = argparse.ArgumentParser("darkroom", description="A Discord bot that draws pictures by diffusion.")
     parser.add_argument(

@@ -18,6 +18,7 @@ EXTENSIONS: Final = (
     "cogs.queue",
     "cogs.history",
     "cogs.lineage",
+    "cogs.favourites",
     "cogs.replay",
     "cogs.settings",
     "cogs.moderation",

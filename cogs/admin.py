@@ -56,6 +56,7 @@ class AdminCog(commands.GroupCog, group_name="admin", group_description="Control
         await _say(interaction, paused, *await self._pass_on("pause", language))
 
     @app_commands.command()
+            "announce": lambda text: service.background.start(self._announce(client, text)),
     async def resume(self, interaction: Interaction) -> None:
         """Resume drawing after a pause, and accept requests again after a drain."""
         await check_operator(interaction)
@@ -88,7 +89,36 @@ class AdminCog(commands.GroupCog, group_name="admin", group_description="Control
             lines.append(say(language, "After a restart: {settings}.", settings=_quote_names(waiting)))
         await _say(interaction, *lines, *await self._pass_on("reload", language))
 
-    async def _pass_on(self, command: str, language: str) -> list[str]:
+    @app_commands.command()
+    @app_commands.describe(text="What to post in the system channel of each server")
+    async def announce(self, interaction: Interaction, text: Range[str, 1, ANNOUNCEMENT_LIMIT]) -> None:
+        """Post a text in all servers, once you have confirmed that."""
+        await check_operator(interaction)
+        context = Context.of(interaction)
+        servers = len(interaction.client.guilds)
+        question = say(context.language, ANNOUNCE_QUESTION, count=servers, text=text)
+        confirmed = await confirm(context, question, ANNOUNCE_ANSWERS)
+        if confirmed is None:
+            return
+        others = await self._pass_on("announce", context.language, text)
+        posting = say(context.language, "Posting; I report here how many servers have it.")
+        await _say(confirmed.interaction, posting, *others)
+        self.service.background.start(self._announce(interaction.client, text, confirmed.interaction))
+
+    async def _announce(self, client: discord.Client, text: str, asked_by: "Interaction | None" = None) -> None:
+        """Post ``text`` in the servers of this process, and report to the operator."""
+        guilds = list(client.guilds)
+        posted = 0
+        for guild in guilds:
+            posted += await post_to_server(guild, text)
+        log.info("announced in %d of %d servers", posted, len(guilds))
+        if asked_by is None:
+            return
+        report = say(Context.of(asked_by).language, ANNOUNCED, count=posted, servers=len(guilds))
+        with contextlib.suppress(discord.HTTPException):  # it took longer than 15 minutes
+            await asked_by.followup.send(report, ephemeral=True)
+
+    async def _pass_on(self, command: str, language: str, argument: str = "") -> list[str]:
         """Publish ``command`` to the other processes; return a line that counts them, if any."""
         others = await self.service.broadcasts.publish(command)
         return [say(language, OTHER_PROCESSES, count=others)] if others else []

@@ -17,6 +17,7 @@ from cogs.core.i18n.catalogues import say
 from cogs.core.messages.message import MESSAGE_LIMIT, NO_MENTIONS, fit_text
 from cogs.core.policy.context import Context
 from cogs.core.policy.flagged import ACTION_NAMES, rule_text
+from cogs.core.policy.permissions import check_can_post
 from cogs.core.policy.word_filter import EXPRESSION_LIMIT, Rule, validate_rule
 from cogs.core.request.options import matching_choices, server_only
 from cogs.core.request.preferences import FlaggedAction, Preferences, Scope
@@ -32,7 +33,6 @@ MANAGERS_ONLY: Final = N_("You need the permission Manage Server to do that.")
 NOT_CHECKED: Final = N_("⚠️ **Pictures are not checked here.** The bot's operator can change that with `SAFETY_MODEL`.")
 CHECKED: Final = N_("**Pictures are checked here.**")
 WORDS_SHOWN: Final = 300  # characters of the blocked words in the overview
-CHANNEL_PERMISSIONS: Final = discord.Permissions(view_channel=True, send_messages=True, attach_files=True)
 CHOICES: Final = [Choice(name=name, value=action.value) for action, name in ACTION_NAMES.items()]
 
 
@@ -141,7 +141,7 @@ class ModerationCog(commands.GroupCog, group_name="moderation", group_descriptio
         async with self._lock:
             server = _managed_server(interaction)
             if channel:
-                _check_permissions(channel)
+                check_can_post(channel)
             await self._change(server, moderators=channel.id if channel else None)
             await _reply(interaction, self._rule_text(server, Context.of(interaction).language))
 
@@ -195,15 +195,6 @@ def _rules_of(server: Preferences) -> list[Rule]:
 
 def _choice(rule: Rule) -> str:
     return str(rule)[:CHOICE_LIMIT]
-
-
-def _check_permissions(channel: discord.TextChannel) -> None:
-    if not channel.permissions_for(channel.guild.me).is_superset(CHANNEL_PERMISSIONS):
-        raise DarkroomError(
-            "I need the permissions View Channel, Send Messages and Attach Files in {channel}."
-            " Please grant them, or choose another channel.",
-            channel=channel.mention,
-        )
 
 
 def _quoted(rule: Rule | str) -> str:

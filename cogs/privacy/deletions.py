@@ -31,4 +31,6 @@ class DeletionsCog(commands.Cog):
         if not message_ids:
             return
         with contextlib.suppress(DatabaseUnavailableError):  # the store has logged it, and /show looks at the message too
+            if await self.service.personal_data.erasure.withdraw(message_ids):
+                self.service.background.start(self.service.message_eraser.run())
             await self.service.creation_store.forget_messages(message_ids)

@@ -6,6 +6,7 @@ from typing import Any, Final, Literal
 import discord
 
 from cogs.core.generation.service import GenerationService
+from cogs.core.generation.starboard import DEFAULT_THRESHOLD, STARS
 from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.messages.components import Form, PersistentButton, view_of
 from cogs.core.messages.message import NO_MENTIONS
@@ -210,6 +211,11 @@ def panel_text(
     for role, pictures in (layers[scope].allowances or {}).items():
         label = say(language, "Pictures a day for {role}", role=f"<@&{role}>")
         allowances.append(f"{label}: **{pictures}**")
+    board = layers[scope].starboard
+    if board:
+        label = say(language, "Starboard")
+        needed = say(language, STARS, count=layers[scope].star_threshold or DEFAULT_THRESHOLD)
+        lines.append(f"{label}: **<#{board}>** ({needed})")
     lines += shorten(allowances, language)
     return "\n".join([heading, *(lines or [say(language, "Nothing is set, so the defaults hold.")])])
 

@@ -15,6 +15,7 @@ from cogs.core.generation.maintenance import Maintenance
 from cogs.core.generation.message_eraser import MessageEraser
 from cogs.core.generation.runner import JobRunner, ResultNote
 from cogs.core.generation.safety_gate import SafetyGate
+from cogs.core.generation.starboard import Starboard
 from cogs.core.generation.takeover import ProcessCoordinator
 from cogs.core.i18n.catalogues import say
 from cogs.core.messages import render, views
@@ -66,6 +67,7 @@ class GenerationService:
 
     runner: JobRunner
     message_eraser: MessageEraser
+    starboard: Starboard
 
     def __init__(
         self,
@@ -127,6 +129,9 @@ class GenerationService:
         self._opened.callback(self.runner.step_watch.close)
         self.forgetters.append(self.runner.kept_pictures.forget)
         self.message_eraser = MessageEraser(client, self.personal_data.erasure)
+        self.starboard = Starboard(
+            client, self.stores, runner=self.runner, background=self.background, index=self.message_index
+        )
         for creation in await self.claims.claim_orphans():
             log.info("resuming %r", creation)
             self.background.start(self.runner.resume(creation))

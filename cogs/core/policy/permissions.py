@@ -1,5 +1,7 @@
 """The permissions of members on creations: see, show, cancel."""
 
+from typing import Final
+
 import discord
 
 from cogs.core.policy.context import Context
@@ -8,6 +10,7 @@ from cogs.core.types import Interaction
 from diffusion.errors import DarkroomError
 from diffusion.text import N_
 
+CHANNEL_PERMISSIONS: Final = discord.Permissions(view_channel=True, send_messages=True, attach_files=True)
 OPERATORS_ONLY = N_("Only the bot's operator can do that.")
 
 
@@ -15,6 +18,16 @@ async def check_operator(interaction: Interaction) -> None:
     """Raise `DarkroomError` unless the member runs the bot."""
     if not await interaction.client.is_owner(interaction.user):
         raise DarkroomError(OPERATORS_ONLY)
+
+
+def check_can_post(channel: discord.TextChannel) -> None:
+    """Raise `DarkroomError` unless the bot may post pictures in ``channel``."""
+    if not channel.permissions_for(channel.guild.me).is_superset(CHANNEL_PERMISSIONS):
+        raise DarkroomError(
+            "I need the permissions View Channel, Send Messages and Attach Files in {channel}."
+            " Please grant them, or choose another channel.",
+            channel=channel.mention,
+        )
 
 
 def is_here(context: Context, creation: Creation) -> bool:

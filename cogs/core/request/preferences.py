@@ -28,6 +28,7 @@ RANGES: Final = {
     "max_steps": (1, 150),
     "max_count": (1, 10),
     "allowance": (0, 100_000),
+    "star_threshold": (1, 100),
 }
 MAXIMA: Final = ("max_size", "max_steps", "max_count")
 
@@ -61,7 +62,9 @@ class Preferences:
     empty allows all. ``allowance`` is how many pictures a member may make a day, and ``allowances`` are those of roles by id.
     Prompts may not contain ``words`` or ``expressions``.
     ``flagged`` is the action for flagged pictures, ``flagged_restricted`` the one in age-restricted channels, and
-    ``moderators`` the id of the channel for reviews. ``remix`` is whether others may start from the member's pictures. Raises
+    ``moderators`` the id of the channel for reviews. Pictures with ``star_threshold`` stars are shown in the channel whose id
+    is ``starboard``. ``remix`` is whether others may start from the member's pictures.
+    ``presets`` are texts by name, ``preset`` is the one in use; it and ``suffix`` are added to each prompt. Raises
     `InvalidRequestError` for a value out of its range.
     """
 
@@ -88,6 +91,8 @@ class Preferences:
     flagged: FlaggedAction | None = None
     flagged_restricted: FlaggedAction | None = None
     moderators: int | None = None
+    starboard: int | None = None
+    star_threshold: int | None = None
     remix: bool | None = None
 
     def __post_init__(self) -> None:

@@ -4,7 +4,7 @@ What is to be deleted is written down in the same transaction that removes the r
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from cogs.core.storage.database import DATABASE_UNREACHABLE, Base, Database
 from cogs.core.storage.gallery import PastCreationRow
 from cogs.core.storage.images import ImageStore
 from cogs.core.storage.reviews import ReviewRow
+from cogs.core.storage.stars import board_messages, delete_stars, take_back_stars
 from cogs.core.storage.usage import FileRow, insert_new, used_files
 
 log = logging.getLogger(__name__)
@@ -95,11 +96,15 @@ class Erasure:
             await session.merge(ForgottenMemberRow(member=member, before_id=before_id))
 
     async def erase_member(self, member: int, before_id: int) -> Erased:
-        """Delete all creations of ``member`` with ids up to ``before_id``."""
+        """Delete all creations of ``member`` with ids up to ``before_id``, and all stars that they gave."""
         erased = Erased()
         rows: Any = select(*DELETED_COLUMNS).where(Creation.owner == member, Creation.id <= before_id)
         while await self._erase_some(rows, erased):
             pass
+        is_starring = True
+        while is_starring:
+            async with self._database.transaction(DATABASE_UNREACHABLE) as session:
+                is_starring = await take_back_stars(session, member)
         async with self._database.transaction(DATABASE_UNREACHABLE) as session:
             moderated = update(ReviewRow).where(ReviewRow.moderator == member).values(moderator=None)
             await session.execute(moderated, execution_options={"synchronize_session": False})
@@ -116,6 +121,16 @@ class Erasure:
             pass
         return erased.creations
 
+    async def erase_server(self, guild_id: int) -> int:
+        """Delete the finished creations of a server, but for their lineage, and their files; return how many."""
+        erased = Erased()
+        finished = Creation.state.not_in(UNFINISHED_STATES)
+        rows: Any = select(*DELETED_COLUMNS).where(Creation.guild_id == guild_id, finished)
+        while await self._erase_some(rows, erased, is_lineage_kept=True):
+            pass
+        await self.delete_files()
+        return erased.creations
+
     async def _erase_some(self, rows: Any, erased: Erased, is_lineage_kept: bool = False) -> bool:
         """Delete up to `ROWS_PER_STEP` of the creations, newest first; return whether there were any."""
         async with self._database.reading(DATABASE_UNREACHABLE) as session:
@@ -130,9 +145,10 @@ class Erasure:
             if is_lineage_kept:
                 await _keep_lineage(session, creations)
             else:
-                messages = _messages(creations, (await session.scalars(reviews)).all())
+                messages = await board_messages(session, ids) + _messages(creations, (await session.scalars(reviews)).all())
                 room = MAX_DELETED_MESSAGES - erased.messages
                 await insert_new(session, DeletedMessageRow, messages[:room])
+            await delete_stars(session, ids)
             await session.execute(delete(ReviewRow).where(ReviewRow.creation_id.in_(ids)), **options)
             await insert_new(session, DeletedFileRow, [{"name": name} for name in sorted(names)])
             await session.execute(delete(FileRow).where(FileRow.creation_id.in_(ids)), **options)
@@ -163,6 +179,14 @@ class Erasure:
             rows = await session.scalars(select(DeletedMessageRow).order_by(DeletedMessageRow.message_id.desc()))
             return [(row.channel_id, row.message_id) for row in rows]
 
+    async def withdraw(self, message_ids: Collection[int]) -> bool:
+        """Write down the starboard's messages about what the deleted messages ``message_ids`` showed, if there are any."""
+        shown = select(Creation.id).where(Creation.message_id.in_(message_ids))
+        async with self._database.transaction(DATABASE_UNREACHABLE) as session:
+            messages = await board_messages(session, shown)
+            await insert_new(session, DeletedMessageRow, messages)
+        return bool(messages)
+
     async def mark_deleted(self, message_id: int) -> None:
         """Record that a message was deleted, or cannot be."""
         async with self._database.transaction(DATABASE_UNREACHABLE) as session:
@@ -190,7 +214,7 @@ def _files(creation: Any) -> set[str]:
     return {*(creation.pictures or ()), *filter(None, (creation.source, creation.timelapse))}
 
 
-def _messages(creations: Sequence[Any], reviews: Sequence[ReviewRow]) -> list[dict[str, int]]:
+def _messages(creations: Sequence[Any], reviews: Sequence[ReviewRow]) -> list[dict[str, Any]]:
     """Return the messages that show the creations: reviews first, then results from new to old."""
     found = [(review.message_id, review.channel_id) for review in reviews if review.message_id]
     for creation in creations:

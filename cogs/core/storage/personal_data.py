@@ -16,6 +16,7 @@ from cogs.core.storage.erasure import Erased, Erasure
 from cogs.core.storage.images import ImageStore
 from cogs.core.storage.preferences import PreferenceStore
 from cogs.core.storage.reviews import ReviewRow
+from cogs.core.storage.stars import StarRow
 from cogs.core.storage.usage import UsageRow, used_files
 from diffusion.errors import DarkroomError
 
@@ -49,7 +50,12 @@ class PersonalData:
 
         Pictures in review are left out.
         """
-        for name, table, column in (("usage", UsageRow, UsageRow.member), ("decisions", ReviewRow, ReviewRow.moderator)):
+        tables = (
+            ("usage", UsageRow, UsageRow.member),
+            ("decisions", ReviewRow, ReviewRow.moderator),
+            ("favourites", StarRow, StarRow.member),
+        )
+        for name, table, column in tables:
             rows = await self._database.scalars(select(table).where(column == member), DATABASE_UNREACHABLE)
             yield Document(f"{name}.json", await asyncio.to_thread(_json, [_columns(row) for row in rows]))
         yield Document("settings.json", _json(to_json(self._preference_store.get(Scope.MEMBER, member))))

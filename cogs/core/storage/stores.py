@@ -13,6 +13,8 @@ from cogs.core.storage.lease import Lease
 from cogs.core.storage.personal_data import PersonalData
 from cogs.core.storage.preferences import PreferenceStore
 from cogs.core.storage.reviews import ReviewStore
+from cogs.core.storage.servers import ServerStore
+from cogs.core.storage.stars import StarStore
 from cogs.core.storage.step_journal import StepJournal
 from cogs.core.storage.usage import QuotaStore
 
@@ -30,6 +32,7 @@ class Stores:
     preference_store: PreferenceStore
     quota_store: QuotaStore
     review_store: ReviewStore
+    star_store: StarStore
     image_store: ImageStore
     personal_data: PersonalData
     step_journal: StepJournal
@@ -61,5 +64,6 @@ class Stores:
             review_store=ReviewStore(database),
             image_store=image_store,
             personal_data=PersonalData(database, preference_store, image_store),
+            star_store=StarStore(database),
             step_journal=step_journal or StepJournal(),
         )

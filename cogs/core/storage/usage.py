@@ -105,11 +105,15 @@ async def used_files(database: Database, names: Collection[str]) -> set[str]:
 
 async def insert_new(session: AsyncSession, table: type[Base], rows: list[dict[str, Any]]) -> None:
     """Insert those of ``rows`` that are not in ``table`` yet."""
-    if not rows:
-        return
+    if rows:
+        statement = await insert_into(session, table)
+        await session.execute(statement.on_conflict_do_nothing(), rows)
+
+
+async def insert_into(session: AsyncSession, table: type[Base]) -> Any:
+    """Return an INSERT that can say what happens on a conflict."""
     is_sqlite = (await session.connection()).dialect.name == "sqlite"
-    statement: Any = sqlite.insert(table) if is_sqlite else postgresql.insert(table)
-    await session.execute(statement.on_conflict_do_nothing(), rows)
+    return sqlite.insert(table) if is_sqlite else postgresql.insert(table)
 
 
 def today() -> date:

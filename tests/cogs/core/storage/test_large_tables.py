@@ -26,7 +26,8 @@ from tests.support.creations import creation
 
 OWNER = 7
 ROWS_AT_A_TIME = 2000
-LARGE = ("creations", "files", "reviews", "usage", "past_creations")
+LARGE = ("creations", "files", "reviews", "usage", "past_creations", "stars", "starred")
+SERVER = 3
 
 
 @pytest.fixture
@@ -75,6 +76,11 @@ async def filled(database_url, tmp_path, pytestconfig):
                     if n % 10 == 0
                 ]
                 await connection.execute(insert(ReviewRow), reviews)
+                given = {"given": datetime.now(UTC)}
+                stars = [{"member": OWNER if n % 200 == 0 else 100 + n % 90, "creation_id": first + n} | given for n in numbers]
+                await connection.execute(insert(StarRow), stars)
+                starred = [{"creation_id": first + n, "guild_id": n % 10, "stars": 1 + n % 7} for n in numbers]
+                await connection.execute(insert(StarredRow), starred)
         if database.is_shared:
             async with database.engine.begin() as connection:
                 await connection.execute(text("ANALYZE"))
@@ -125,15 +131,18 @@ async def test_queries_use_an_index_and_end_in_time(filled):
     creation_store, claims, gallery = CreationStore(database, lease), Claims(database, lease), Gallery(database)
     quotas, reviews = QuotaStore(database), ReviewStore(database)
     preferences = PreferenceStore(database)
+    stars = StarStore(database)
     personal = PersonalData(database, preferences, image_store)
     await lease.open()
     one = await creation_store.get(first + 1)
+    shown = await creation_store.get(first + 2)
 
     async def export():
         return [len(document.data) async for document in personal.export(OWNER)]
 
     calls = {
         "get": lambda: creation_store.get(first + rows // 2),
+        "get_by_short_id": lambda: creation_store.get_by_short_id(short_id_of(rows // 2)),
         "get_by_message": lambda: creation_store.get_by_message(rows // 2),
         "newest": creation_store.newest,
         "unfinished": creation_store.unfinished,
@@ -142,11 +151,11 @@ async def test_queries_use_an_index_and_end_in_time(filled):
         "claim_orphans": lambda: claims.claim_orphans(8),
         "held_by_others": lambda: claims.held_by_others(OWNER),
         "count_pending": claims.count_pending,
-        "get_by_short_id": lambda: creation_store.get_by_short_id(short_id_of(rows // 2)),
         "first page": lambda: gallery.page(OWNER),
         "page in the middle": lambda: gallery.page(OWNER, before=first + rows // 2),
         "search that finds nothing": lambda: gallery.page(OWNER, "owl"),
         "suggestions": lambda: gallery.latest(OWNER, "owl", 25),
+        "suggestions by id": lambda: gallery.beginning(OWNER, short_id_of(rows // 2)[:3], 25),
         "family": lambda: gallery.family(one),
         "used_today": lambda: quotas.used_today(OWNER),
         "delete_past": quotas.delete_past,
@@ -154,12 +163,19 @@ async def test_queries_use_an_index_and_end_in_time(filled):
         "reviews of a channel": lambda: reviews.undecided(channel_id=5),
         "unapplied reviews": reviews.unapplied,
         "decide": lambda: reviews.decide(first, Decision.DELETE, 1),
+        "give a star": lambda: stars.add(5, shown),
+        "take it back": lambda: stars.remove(5, shown.id),
+        "favourites": lambda: stars.favourites(OWNER, (SERVER, 8)),
+        "search of favourites": lambda: stars.favourites(OWNER, (None, 8), "owl", edge=first + rows // 2),
+        "gallery of a week": lambda: stars.ranked(SERVER, Period.WEEK),
+        "gallery of all time": lambda: stars.ranked(SERVER, Period.ALL),
+        "withdraw from the starboard": lambda: personal.erasure.withdraw([rows // 2]),
         "preferences": lambda: preferences.set(Scope.MEMBER, OWNER, Preferences(steps=7)),
-        "suggestions by id": lambda: gallery.beginning(OWNER, short_id_of(rows // 2)[:3], 25),
         "add": lambda: creation_store.add(creation(first + rows + 5, owner=8, counted=1)),
         "export": export,
         "forget": lambda: personal.delete(OWNER, first + rows),
         "old requests": lambda: Erasure(database, image_store).erase_finished(first + 500),
+        "forget a server": lambda: Erasure(database, image_store).erase_server(12345),
     }
     kind = "PostgreSQL" if database.is_shared else "SQLite"
     for name, call in calls.items():
