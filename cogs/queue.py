@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bot import Darkroom
 
 MAX_LINES = 10
+BAR_CELLS = 8
 PROMPT_LENGTH = 40  # characters of a prompt in a line
 MAX_SELECT_OPTIONS = 25  # Discord's limit
 MAX_LABEL_LENGTH = 100  # Discord's limit on an option's label
@@ -84,13 +85,19 @@ def _line(entry: Entry, language: str) -> str:
         prompt = render.title(entry.prompt, PROMPT_LENGTH, language)
     state = ""
     if entry.place == 0:
-        state = f"{100 * entry.progress.completed // (entry.progress.total or 1)} %"
+        share = entry.progress.completed / (entry.progress.total or 1)
+        state = f"{_bar(share)} {100 * share:.0f} %"
     elif entry.place == 1:
         state = say(language, "next")
     done = say(language, "done {when}", when=discord.utils.format_dt(entry.done, "R")) if entry.done else ""
     parts = filter(None, (prompt, f"<@{entry.owner}>", state, done))
     marker = f"`{entry.place}.`" if entry.place else "▶"
     return f"{marker} {' · '.join(parts)}"
+
+
+def _bar(share: float) -> str:
+    filled = int(BAR_CELLS * share)
+    return "▰" * filled + "▱" * (BAR_CELLS - filled)
 
 
 def _state(entry: Entry, language: str) -> str:

@@ -68,7 +68,7 @@ async def test_queue_shows_order_and_completion_times(busy):
     message = await seen(busy, busy.bob)
     assert message.ephemeral
     first, second, third, fourth, note = message.content.splitlines()
-    assert re.fullmatch(rf"▶ \*\*first\*\* · <@{busy.alice.id}> · \d+ % · done <t:\d+:R>", first)
+    assert re.fullmatch(rf"▶ \*\*first\*\* · <@{busy.alice.id}> · [▰▱]{{8}} \d+ % · done <t:\d+:R>", first)
     assert re.fullmatch(rf"`1\.` \*\*second\*\* · <@{busy.alice.id}> · next · done <t:\d+:R>", second)
     assert re.fullmatch(rf"`2\.` \*\*third\*\* · <@{busy.bob.id}> · done <t:\d+:R>", third)
     assert "fourth" in fourth and f"<@{busy.alice.id}> is next" in note
