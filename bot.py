@@ -24,6 +24,7 @@ from discord.ext import commands
 from pydantic import ValidationError
 
 from cogs import EXTENSIONS
+from cogs.core.backups import run_backup, run_restore
 from cogs.core.config import EMBEDDED_MODEL, RELOADABLE, Config, format_validation_error, model_name
 from cogs.core.connection import FAILED_STATUS, SETTINGS_STATUS, SYNC_WAIT_SECONDS, TokenWatch, run_client, sync_commands
 from cogs.core.generation.service import GenerationService
@@ -365,7 +366,7 @@ async def run_simulator(config: Config) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line ``darkroom [discord | preview]``; return the exit status.
+    """Run the command line ``darkroom [discord | preview | backup DIR | restore DIR]``; return the exit status.
 
     An error that stops it is printed as one sentence.
     """
@@ -373,18 +374,30 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "mode",
         nargs="?",
-        choices=["discord", "preview"],
+        choices=[*MODES, *FOLDER_MODES],
         default="discord",
-        help="discord runs the bot (default), preview opens a simulated Discord in the browser",
+        help="discord runs the bot (default), preview opens a simulated Discord in the browser,"
+        " backup saves the bot's data while it runs, restore gives them to a new bot",
     )
-    mode = parser.parse_args(arguments).mode
-    run: Callable[[Config], Coroutine[Any, Any, None]] = run_simulator if mode == "preview" else run_on_discord
+    parser.add_argument("folder", nargs="?", type=Path, help="the folder of the backup")
+    given = parser.parse_args(arguments)
+    mode: str = given.mode
+    if (given.folder is not None) is not (mode in FOLDER_MODES):
+        parser.error(f"{mode} needs a folder" if mode in FOLDER_MODES else f"{mode} takes no folder")
+    run = partial(FOLDER_MODES[mode], folder=given.folder) if mode in FOLDER_MODES else MODES[mode]
     try:
+MODES: Final[Mapping[str, Callable[[Config], Coroutine[Any, Any, None]]]] = {
+    "discord": run_on_discord,
+    "preview": run_simulator,
+}
+FOLDER_MODES: Final = {"backup": run_backup, "restore": run_restore}
+
+
         config = Config()
         add_secrets(config.secrets)
         if mode == "discord" and not config.discord_token.get_secret_value():
             raise DarkroomError(NO_TOKEN)
-        configure_logging("ERROR" if mode == "preview" else config.log_level, config.log_format)
+        configure_logging(config.log_level if mode == "discord" else "ERROR", config.log_format)
         asyncio.run(run(config))
     except KeyboardInterrupt:
         return 0

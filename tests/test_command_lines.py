@@ -126,3 +126,25 @@ def test_preview_explains_a_port_in_use(tiny_folder):
         ended = run("bot.py", "preview", MODEL_ID=str(tiny_folder), SIMULATOR_PORT=str(taken.getsockname()[1]))
     assert ended.returncode == 2
     assert "SIMULATOR_PORT" in ended.stderr and "Traceback" not in ended.stderr
+
+
+def test_backup_is_restored_for_a_second_bot(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(bot, "configure_logging", lambda *_: None)
+    new_sqlite(tmp_path / "first" / "darkroom.sqlite")
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "first"))
+    assert bot.main(["backup", str(tmp_path / "saved")]) == 0
+    assert capsys.readouterr().out == f"Saved in {tmp_path / 'saved'}: the database and 0 pictures.\n"
+    assert bot.main(["backup", str(tmp_path / "saved")]) == 2
+    assert "is not empty" in capsys.readouterr().err
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "second"))
+    assert bot.main(["restore", str(tmp_path / "saved")]) == 0
+    assert (tmp_path / "second" / "darkroom.sqlite").exists()
+    assert bot.main(["restore", str(tmp_path / "saved")]) == 2
+    assert "There is a database already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["backup"], ["restore"], ["preview", "folder"]])
+def test_only_backups_take_a_folder(arguments, capsys):
+    with pytest.raises(SystemExit):
+        bot.main(arguments)
+    assert "folder" in capsys.readouterr().err
