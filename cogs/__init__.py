@@ -21,6 +21,7 @@ EXTENSIONS: Final = (
     "cogs.favourites",
     "cogs.replay",
     "cogs.settings",
+    "cogs.presets",
     "cogs.moderation",
     "cogs.privacy",
     "cogs.usage",

@@ -1,6 +1,6 @@
 """Build a request from a prompt, options, preferences and the model's defaults.
 
-Precedence: the command's options, the prompt's flags, a chosen quality, the style, preferences, the model.
+Precedence: the command's options, the prompt's flags, a chosen quality, the member's preset, the style, preferences, the model.
 """
 
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ from PIL import Image
 
 from cogs.core.policy.context import Context
 from cogs.core.request.options import Options, parse_size
+from cogs.core.request.presets import added_to, preset_of, with_added
 from cogs.core.request.prompt import ParsedPrompt, clean, expand, prompt_fields, take_loras
 from cogs.core.request.styles import Style, find_style, styles_of_words
 from cogs.core.types import Interaction
@@ -66,7 +67,10 @@ class RequestBuilder:
         A preferred model that is offered no more gives way to the default.
         """
         asked = options.model or prompt.flags.get("model")
-        name = clean(asked or context.preferences.model or "")
+        preferred = context.preferences
+        if not asked and (preferred.preset or "preset" in prompt.flags):
+            asked = added_to(prompt, preferred).flags.get("model")
+        name = clean(asked or preferred.model or "")
         if asked and not name:
             raise InvalidRequestError("model", "There is no model of such a name. Choose one from the list.")
         found = find_name(self.engine.models, name)
@@ -106,8 +110,13 @@ class RequestBuilder:
         if chosen is not self:
             return chosen.build(context, prompt, options, **fields)
         model = self.model
-        preferred = context.preferences.style if prompt.text else None
-        style_name = options.style or prompt.flags.get("style") or preferred
+        preferred = context.preferences
+        added = NO_PROMPT
+        if preferred.preset or preferred.suffix or "preset" in prompt.flags:
+            added = added_to(prompt, preferred)
+            prompt = with_added(prompt, added)
+        style_name = options.style or prompt.flags.get("style") or added.flags.get("style")
+        style_name = style_name or (preferred.style if prompt.text else None)
         style = None
         problems = Problems(list(prompt.errors))
         with problems.collect():
@@ -115,6 +124,8 @@ class RequestBuilder:
         settings = self._defaults(context, style)
         if len(prompt.variants) > 1:
             settings["count"] = 1  # of each
+        if added.flags:
+            settings |= self._flags(added, context.limits)
         if options.quality:
             settings |= self._preset(options.quality, context.limits)
         if prompt.flags:
@@ -146,6 +157,9 @@ class RequestBuilder:
         name = find_name(self.engine.models, name) or name
         if name != self.model_name:
             return self.for_model(name).edit(context, request, prompt, **fields)
+        if "preset" in prompt.flags:  # the suffix and the preset in use are in the prompt already
+            named = preset_of(prompt, context.preferences)
+            prompt = replace(with_added(prompt, named), flags={**named.flags, **prompt.flags})
         style_name = prompt.flags.get("style")
         style = self._style(style_name) if style_name else None
         settings: dict[str, Any] = {"count": request.count_each, "model": name} | fields | self._flags(prompt, context.limits)
@@ -243,7 +257,7 @@ class RequestBuilder:
 
     def _flags(self, prompt: ParsedPrompt, limits: Limits) -> dict[str, Any]:
         """Return the settings of the prompt's flags by the fields of `ImageRequest`."""
-        flags = {name: value for name, value in prompt.flags.items() if name not in ("style", "aspect", "model")}
+        flags = {name: value for name, value in prompt.flags.items() if name not in ("style", "aspect", "model", "preset")}
         if aspect := prompt.flags.get("aspect"):
             flags["width"], flags["height"] = self.fit_aspect(aspect, limits)
         return flags

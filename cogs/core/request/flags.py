@@ -33,6 +33,7 @@ FLAG_SETTINGS: Final = {
     "sampler": "sampler",
     "style": "style",
     "model": "model",
+    "preset": "preset",
     "clip-skip": "clip_skip",
     "repeat": "count",
     "r": "count",
@@ -180,6 +181,10 @@ def _parse_value(name: str, setting: str, value: str) -> Any:
         if value:
             return find_sampler(value)
         raise InvalidRequestError("sampler", "`--{name}` needs one of {known}.", name=name, known=", ".join(SAMPLER_NAMES))
+    if setting == "preset":
+        if value:
+            return value
+        raise InvalidRequestError(setting, "`--{name}` needs the name of one of your presets.", name=name)
     if setting == "model":
         if not 1 <= len(value) <= STYLE_LIMIT:
             raise InvalidRequestError(setting, "`--{name}` needs the name of a model.", name=name)

@@ -94,6 +94,9 @@ class Preferences:
     starboard: int | None = None
     star_threshold: int | None = None
     remix: bool | None = None
+    presets: dict[str, str] | None = None
+    preset: str | None = None
+    suffix: str | None = None
 
     def __post_init__(self) -> None:
         problems = Problems()
