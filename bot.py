@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mappi
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import discord
 from discord.app_commands import AppCommandContext, AppInstallationType
@@ -26,7 +26,15 @@ from pydantic import ValidationError
 from cogs import EXTENSIONS
 from cogs.core.backups import run_backup, run_restore
 from cogs.core.config import EMBEDDED_MODEL, RELOADABLE, Config, format_validation_error, model_name
-from cogs.core.connection import FAILED_STATUS, SETTINGS_STATUS, SYNC_WAIT_SECONDS, TokenWatch, run_client, sync_commands
+from cogs.core.connection import (
+    FAILED_STATUS,
+    SETTINGS_STATUS,
+    SYNC_WAIT_SECONDS,
+    TokenWatch,
+    learn_commands,
+    run_client,
+    sync_commands,
+)
 from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import CommandTranslator
 from cogs.core.logging import configure_logging
@@ -93,7 +101,13 @@ class Darkroom(commands.AutoShardedBot):
         if is_leader(self.config.shard_ids):
             self._syncing = asyncio.create_task(sync_commands(self.tree))
             await asyncio.wait([self._syncing], timeout=SYNC_WAIT_SECONDS)
+        else:
+            self._syncing = asyncio.create_task(learn_commands(self.tree))
         await self.service.open(self)
+
+    def mention_command(self, name: str) -> str:
+        """Return the command ``name``, such as "settings mine", as members can click it."""
+        return self.tree.mention(name) if isinstance(self.tree, CommandTree) else f"`/{name}`"
 
     async def close(self) -> None:
         """Close the connection to Discord."""
@@ -131,6 +145,7 @@ class Darkroom(commands.AutoShardedBot):
         image_store.max_bytes = self.config.data_max_bytes
         image_store.max_days = self.config.data_max_days
         self.service.personal_data.erasure.max_days = self.config.requests_max_days
+        self.service.stores.server_store.max_days = self.config.server_data_days
         self.service.rules.limits = _member_limits(self.config)
         self.service.builder.custom_styles = styles
         self.service.builder.default_count = _default_count(self.config, engine)
@@ -298,6 +313,7 @@ async def open_service(config: Config, folder: Path) -> AsyncIterator[Generation
         )
         service.builder.default_count = _default_count(config, engine)
         service.personal_data.erasure.max_days = config.requests_max_days
+        service.stores.server_store.max_days = config.server_data_days
         service.creation_store.logs_prompts = config.log_prompts
         if config.metrics_port is not None:
             opened.enter_context(service.metrics.serve(config.metrics_host, config.metrics_port))
@@ -365,6 +381,13 @@ async def run_simulator(config: Config) -> None:
                 await serving
 
 
+MODES: Final[Mapping[str, Callable[[Config], Coroutine[Any, Any, None]]]] = {
+    "discord": run_on_discord,
+    "preview": run_simulator,
+}
+FOLDER_MODES: Final = {"backup": run_backup, "restore": run_restore}
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line ``darkroom [discord | preview | backup DIR | restore DIR]``; return the exit status.
 
@@ -386,13 +409,6 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"{mode} needs a folder" if mode in FOLDER_MODES else f"{mode} takes no folder")
     run = partial(FOLDER_MODES[mode], folder=given.folder) if mode in FOLDER_MODES else MODES[mode]
     try:
-MODES: Final[Mapping[str, Callable[[Config], Coroutine[Any, Any, None]]]] = {
-    "discord": run_on_discord,
-    "preview": run_simulator,
-}
-FOLDER_MODES: Final = {"backup": run_backup, "restore": run_restore}
-
-
         config = Config()
         add_secrets(config.secrets)
         if mode == "discord" and not config.discord_token.get_secret_value():

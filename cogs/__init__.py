@@ -26,6 +26,8 @@ EXTENSIONS: Final = (
     "cogs.privacy",
     "cogs.usage",
     "cogs.about",
+    "cogs.help",
+    "cogs.welcome",
     "cogs.models",
     "cogs.results.buttons",
     "cogs.results.edit",

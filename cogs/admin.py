@@ -3,26 +3,39 @@
 import contextlib
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import discord
 from discord import app_commands
+from discord.app_commands import Range
 from discord.ext import commands
 
 from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import say
+from cogs.core.messages.confirm import Answers, confirm
+from cogs.core.messages.system_channels import post_to_server
 from cogs.core.policy.context import Context
 from cogs.core.policy.permissions import check_operator
 from cogs.core.request.options import server_only
 from cogs.core.types import Interaction
 from diffusion.errors import DarkroomError
-from diffusion.text import N_
+from diffusion.text import N_, plural
 
 if TYPE_CHECKING:
     from bot import Darkroom
 
 log = logging.getLogger(__name__)
 Reload = Callable[[], tuple[list[str], list[str]]]
+ANNOUNCEMENT_LIMIT: Final = 1500  # characters, so that the question fits into a message
+ANNOUNCE_QUESTION: Final = plural(
+    "Post this in the system channel of {count} server? Nobody is mentioned.\n\n{text}",
+    "Post this in the system channels of {count} servers? Nobody is mentioned.\n\n{text}",
+)
+ANNOUNCE_ANSWERS: Final = Answers(N_("Post"), N_("Do not post"), N_("Nothing was posted."))
+ANNOUNCED: Final = plural(
+    "Posted in {count} of {servers} servers. The others have no system channel in which I may write.",
+    "Posted in {count} of {servers} servers. The others have no system channel in which I may write.",
+)
 OTHER_PROCESSES = N_("Other processes that do the same within seconds: {count}.")
 DRAINED = N_("Drained: all requests are finished. Use `/admin resume` to accept requests again.")
 
@@ -35,7 +48,7 @@ class AdminCog(commands.GroupCog, group_name="admin", group_description="Control
     Discord hides these commands from most members. `check_operator` rejects everyone else.
     """
 
-    def __init__(self, service: GenerationService, reload: Reload) -> None:
+    def __init__(self, client: discord.Client, service: GenerationService, reload: Reload) -> None:
         self.service = service
         self.reload = reload
         service.broadcasts.handlers |= {
@@ -43,6 +56,7 @@ class AdminCog(commands.GroupCog, group_name="admin", group_description="Control
             "resume": lambda _: self._resume(),
             "drain": lambda _: service.background.spawn(service.drain()),
             "reload": lambda _: self._reload_quietly(),
+            "announce": lambda text: service.background.start(self._announce(client, text)),
         }
 
     @app_commands.command()
@@ -56,7 +70,6 @@ class AdminCog(commands.GroupCog, group_name="admin", group_description="Control
         await _say(interaction, paused, *await self._pass_on("pause", language))
 
     @app_commands.command()
-            "announce": lambda text: service.background.start(self._announce(client, text)),
     async def resume(self, interaction: Interaction) -> None:
         """Resume drawing after a pause, and accept requests again after a drain."""
         await check_operator(interaction)
@@ -120,7 +133,7 @@ class AdminCog(commands.GroupCog, group_name="admin", group_description="Control
 
     async def _pass_on(self, command: str, language: str, argument: str = "") -> list[str]:
         """Publish ``command`` to the other processes; return a line that counts them, if any."""
-        others = await self.service.broadcasts.publish(command)
+        others = await self.service.broadcasts.publish(command, argument)
         return [say(language, OTHER_PROCESSES, count=others)] if others else []
 
     def _resume(self) -> None:
@@ -152,4 +165,4 @@ async def _say(interaction: Interaction, *lines: str) -> None:
 
 async def setup(bot: "Darkroom") -> None:
     """Add the cog."""
-    await bot.add_cog(AdminCog(bot.service, bot.reload_config))
+    await bot.add_cog(AdminCog(bot, bot.service, bot.reload_config))

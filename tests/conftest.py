@@ -4,6 +4,8 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, and networks of toy size gain nothing from threads
 
+os.environ.setdefault("TIPS", "false")  # tests look at all messages that a member sees
+
 from pathlib import Path
 
 import pytest

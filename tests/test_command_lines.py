@@ -11,6 +11,7 @@ from diffusion.__main__ import main
 from diffusion.images.animation import decode_animation
 from diffusion.images.masks import box_mask
 from diffusion.images.parameters import read_parameters
+from tests.support.databases import new_sqlite
 from tests.support.programs import ROOT, run
 from tests.support.safety import build_classifier
 

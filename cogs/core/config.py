@@ -31,6 +31,7 @@ RELOADABLE: Final = frozenset(  # what /admin reload applies; every other settin
         "data_max_gb",
         "data_max_days",
         "requests_max_days",
+        "server_data_days",
         "log_level",
         "models",
     }
@@ -155,6 +156,8 @@ class Config(BaseSettings):
     data_max_gb: float = Field(10, gt=0)
     data_max_days: float = Field(30, gt=0)
     requests_max_days: Optional[Annotated[float, Field(gt=0)]] = None
+    server_data_days: Optional[Annotated[float, Field(gt=0)]] = 30
+    tips: bool = True
     grace_seconds: float = Field(30, ge=0)
     simulator_port: Port = 8765
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

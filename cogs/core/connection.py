@@ -1,6 +1,7 @@
 """The connection to Discord: retries what is temporary, and explains what is not."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from typing import Any, Final
@@ -107,6 +108,12 @@ async def sync_commands(tree: discord.app_commands.CommandTree[Any]) -> None:
         log.warning(
             "Discord did not accept the commands, so members see those of the last start. (%s)", _describe(_reason(error))
         )
+
+
+async def learn_commands(tree: discord.app_commands.CommandTree[Any]) -> None:
+    """Ask Discord for the ids of the commands that another process registers."""
+    with contextlib.suppress(discord.DiscordException):
+        await retry(tree.fetch_commands, _is_temporary, describe=_describe)
 
 
 def as_stopped_error(error: Exception) -> StoppedError:

@@ -34,9 +34,10 @@ def operator(administrators):
     return administrators[0]
 
 
-@pytest.mark.parametrize("command", ["pause", "resume", "drain", "reload"])
+@pytest.mark.parametrize("command", ["pause", "resume", "drain", "reload", "announce"])
 async def test_admin_refuses_other_administrators(server, administrators, command):
-    assert private_text(await administrators[1].slash(server.channel, f"admin {command}")) == OPERATORS_ONLY
+    options = {"text": "hello"} if command == "announce" else {}
+    assert private_text(await administrators[1].slash(server.channel, f"admin {command}", **options)) == OPERATORS_ONLY
     assert not server.engine.paused and not server.service.closed_reason
 
 
@@ -162,3 +163,28 @@ async def test_log_follows_requests_with_prompts_only_if_enabled(server, capsys,
 
 def test_reloadable_settings_exist():
     assert set(bot.Config.model_fields) >= bot.RELOADABLE
+
+
+async def test_announce_posts_in_system_channels_once_confirmed(server, operator):
+    other = server.env.create_guild("other")
+    news = other.create_text_channel("news")
+    server.env.bot.get_guild(other.id)._system_channel_id = news.id
+    asked = await operator.slash(server.channel, "admin announce", text="A new model draws. @everyone")
+    assert "2 servers" in asked.response.content and news.history() == []
+    refused = await operator.click(asked.response, label="Do not post")
+    assert "Nothing was posted" in refused.response.content
+    asked = await operator.slash(server.channel, "admin announce", text="A new model draws. @everyone")
+    posted = await operator.click(asked.response, label="Post")
+    await server.until_idle()
+    (message,) = news.history()
+    assert message.content == "A new model draws. @everyone" and not message.mention_everyone
+    reports = [answer.content for answer in (posted.response, *posted.followups) if answer]
+    assert any("Posted in 1 of 2 servers" in report for report in reports)
+
+
+async def test_announce_of_another_process_reaches_the_servers_of_this_one(server):
+    news = server.guild.create_text_channel("news")
+    server.env.bot.get_guild(server.guild.id)._system_channel_id = news.id
+    server.service.broadcasts.handlers["announce"]("Hello.")
+    await server.until_idle()
+    assert [message.content for message in news.history()] == ["Hello."]

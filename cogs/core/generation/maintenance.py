@@ -1,6 +1,7 @@
 """Delete old data once an hour, and finish deletions that were interrupted."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
@@ -12,6 +13,7 @@ from cogs.core.storage.reviews import Decision
 from cogs.core.storage.stores import Stores
 from cogs.core.tasks import run_all
 
+log = logging.getLogger(__name__)
 INTERVAL_SECONDS = 3600.0
 
 
@@ -44,6 +46,7 @@ class Maintenance:
                 self.stores.quota_store.delete_past,
                 self.give_up_reviews,
                 self.delete_old_requests,
+                self.delete_left_servers,
                 self.stores.database.delete_old_copies,
             )
 
@@ -69,6 +72,11 @@ class Maintenance:
             oldest = discord.utils.utcnow() - timedelta(days=self.erasure.max_days)
             await self.erasure.erase_finished(discord.utils.time_snowflake(oldest))
             await self.erasure.delete_files()
+
+    async def delete_left_servers(self) -> None:
+        """Delete the data of servers that the bot left longer ago than the operator keeps them."""
+        if count := await self.stores.server_store.delete_left():
+            log.info("deleted the data of servers that the bot has left: %d", count)
 
     async def prune(self) -> None:
         """Delete the oldest pictures if there are too many.

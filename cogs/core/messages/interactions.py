@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import contextvars
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -156,6 +157,25 @@ class CommandTree(app_commands.CommandTree[Any]):
 
     Discord's clients check options as well, but anybody can send anything.
     """
+
+    _command_ids: Mapping[str, int] = {}
+
+    async def sync(self, *, guild: Any = None) -> list[app_commands.AppCommand]:
+        """Register the commands with Discord, and remember their ids."""
+        return self._remember(await super().sync(guild=guild))
+
+    async def fetch_commands(self, *, guild: Any = None) -> list[app_commands.AppCommand]:
+        """Ask Discord for the commands, and remember their ids."""
+        return self._remember(await super().fetch_commands(guild=guild))
+
+    def _remember(self, commands: list[app_commands.AppCommand]) -> list[app_commands.AppCommand]:
+        self._command_ids = {command.name: command.id for command in commands}
+        return commands
+
+    def mention(self, name: str) -> str:
+        """Return the command ``name``, such as "settings mine", as members can click it; as text until its id is known."""
+        command_id = self._command_ids.get(name.partition(" ")[0])
+        return f"</{name}:{command_id}>" if command_id else f"`/{name}`"
 
     async def interaction_check(self, interaction: Interaction, /) -> bool:
         """Check the options of a command; raises `InvalidOptionError`."""

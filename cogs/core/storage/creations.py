@@ -91,14 +91,18 @@ class Creation(Base):
     """
 
     __tablename__ = "creations"
-    __table_args__ = (Index("ix_creations_owner_id", "owner", "id"), Index("ix_creations_owner_state", "owner", "state", "id"))
+    __table_args__ = (
+        Index("ix_creations_owner_id", "owner", "id"),
+        Index("ix_creations_owner_state", "owner", "state", "id"),
+        Index("ix_creations_guild_id", "guild_id", "id"),
+    )
 
     id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    short_id: Mapped[str] = mapped_column(String(SHORT_ID_LENGTH), index=True, unique=True)
     parent_id: Mapped[int | None] = mapped_column(BigInteger, index=True)
     action: Mapped[str | None] = mapped_column(String(40))
     owner: Mapped[int] = mapped_column(BigInteger)
     guild_id: Mapped[int | None] = mapped_column(BigInteger)
-    short_id: Mapped[str] = mapped_column(String(SHORT_ID_LENGTH), index=True, unique=True)
     channel_id: Mapped[int] = mapped_column(BigInteger)
     message_id: Mapped[int | None] = mapped_column(BigInteger, index=True)
     application_id: Mapped[int] = mapped_column(BigInteger)
@@ -173,11 +177,11 @@ class CreationStore:
         if not self.is_ownership_certain:
             raise CreationStoreError(REQUEST_NOT_SAVED)  # another process would claim it at once
         creation.owner_process = self._owner_process
+        creation.short_id = new_short_id()
         try:
             try:
                 await self._insert(creation)
             except CreationStoreError as error:
-        creation.short_id = new_short_id()
                 if not has_lost_connection(error):
                     raise
                 await self._insert(creation, is_repeated=True)
@@ -190,14 +194,23 @@ class CreationStore:
 
     async def _insert(self, creation: Creation, is_repeated: bool = False) -> None:
         """Insert ``creation``, unless an attempt whose answer was lost has done so."""
-        async with self._database.transaction(REQUEST_NOT_SAVED, CreationStoreError) as session:
-            if is_repeated and await session.scalar(select(Creation.id).where(Creation.id == creation.id)):
-                return
-            session.add(creation)
-            await session.flush()
-            if creation.files:
-                await replace_files(session, creation.id, creation.files)
-            await add_usage(session, creation.owner, creation.guild_id, creation.created, creation.counted)
+        try:
+            async with self._database.transaction(REQUEST_NOT_SAVED, CreationStoreError) as session:
+                if is_repeated and await session.scalar(select(Creation.id).where(Creation.id == creation.id)):
+                    return
+                session.add(creation)
+                try:
+                    await session.flush()
+                except IntegrityError as error:
+                    if "short_id" in first_line(error):
+                        raise ShortIdTakenError from None
+                    raise
+                if creation.files:
+                    await replace_files(session, creation.id, creation.files)
+                await add_usage(session, creation.owner, creation.guild_id, creation.created, creation.counted)
+        except ShortIdTakenError:
+            creation.short_id = new_short_id()
+            await self._insert(creation, is_repeated)
 
     async def update(self, creation: Creation, **changes: Any) -> None:
         """Commit ``changes`` of an unfinished creation.
@@ -255,6 +268,10 @@ class CreationStore:
         """Return the creation of that id."""
         return next(iter(await self._read(select(Creation).where(Creation.id == creation_id))), None)
 
+    async def get_by_short_id(self, short_id: str) -> Creation | None:
+        """Return the creation of that short id."""
+        return next(iter(await self._read(select(Creation).where(Creation.short_id == short_id))), None)
+
     async def get_by_message(self, message_id: int) -> Creation | None:
         """Return the creation whose result is in that message."""
         return next(iter(await self._read(select(Creation).where(Creation.message_id == message_id))), None)
@@ -268,10 +285,6 @@ class CreationStore:
         return await self._read(select(Creation).where(Creation.state.in_(UNFINISHED_STATES)).order_by(Creation.id))
 
     async def with_files(self, names: Collection[str]) -> list[Creation]:
-    async def get_by_short_id(self, short_id: str) -> Creation | None:
-        """Return the creation of that short id."""
-        return next(iter(await self._read(select(Creation).where(Creation.short_id == short_id))), None)
-
         """Return the creations that use any of the files ``names``."""
         if not names:
             return []

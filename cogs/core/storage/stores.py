@@ -35,6 +35,7 @@ class Stores:
     star_store: StarStore
     image_store: ImageStore
     personal_data: PersonalData
+    server_store: ServerStore
     step_journal: StepJournal
 
     @classmethod
@@ -52,6 +53,7 @@ class Stores:
         lease = lease or Lease(database)
         creation_store = CreationStore(database, lease)
         preference_store = PreferenceStore(database)
+        personal_data = PersonalData(database, preference_store, image_store)
         return cls(
             database=database,
             lease=lease,
@@ -62,8 +64,9 @@ class Stores:
             preference_store=preference_store,
             quota_store=QuotaStore(database),
             review_store=ReviewStore(database),
-            image_store=image_store,
-            personal_data=PersonalData(database, preference_store, image_store),
             star_store=StarStore(database),
+            image_store=image_store,
+            personal_data=personal_data,
+            server_store=ServerStore(database, preference_store, personal_data.erasure),
             step_journal=step_journal or StepJournal(),
         )

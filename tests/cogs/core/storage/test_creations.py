@@ -11,7 +11,7 @@ from PIL import Image
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
-from cogs.core.storage import usage
+from cogs.core.storage import creations, usage
 from cogs.core.storage.creations import CreationStore, CreationStoreError, State, request_from_json, request_to_json
 from cogs.core.storage.database import Database, DatabaseUnavailableError
 from cogs.core.storage.usage import DIRECT_MESSAGES, QuotaStore, UsageRow
