@@ -60,7 +60,8 @@ async def test_timelapse_that_discord_calls_too_large_is_sent_smaller(server):
 async def test_timelapse_shows_every_step_and_the_finished_picture(server, sampler):
     message = await made(server, sampler=sampler)
     timelapse = await timelapse_of(server, message, server.bob)
-    (file,) = files_of(timelapse)
+    file, steps = files_of(timelapse)
+    assert (steps.name, read_image(await steps.read()).size) == ("steps.webp", (360, 240))  # five steps, 120 pixels each
     frames, _ = decode_animation(await file.read())
     assert len(frames) == 7 and frames[0].size == (256, 256)
     assert file.description == "How it formed: red apple"
@@ -177,7 +178,7 @@ async def test_timelapse_over_the_upload_limit_is_sent_smaller(server, monkeypat
     message = await made(server)
     limit_upload_size(monkeypatch, 9000)
     timelapse = await timelapse_of(server, message)
-    (file,) = files_of(timelapse)
+    file, _ = files_of(timelapse)
     assert len(await file.read()) <= 9000 and len(decode_animation(await file.read())[0]) == 7
     assert "too large here" in text_of(timelapse) and options(timelapse)
 
