@@ -78,7 +78,7 @@ async def test_branch_applies_its_prompt_from_the_chosen_step(server):
     message = await made(server)
     branch = await branched(server, message, 3, "green pear")
     assert "**red apple** → **green pear**" in text_of(branch)
-    assert f"🌱 Branch, by <@{server.alice.id}>" in text_of(branch)
+    assert f"🌱 Branch, by <@{server.bob.id}>" in text_of(branch)
     assert "branched at step 3" in await settings_of_row(server, branch)
     settings = read_parameters(await pictures_of(branch)[0].read())
     assert (settings["prompt"], settings["branches"], settings["seed"]) == ("red apple", ((3, "green pear"),), 7)
