@@ -114,7 +114,7 @@ async def test_branch_of_a_similar_picture_counts_its_own_steps(server):
     timelapse = await timelapse_of(server, message)
     assert "in 4 steps" in text_of(timelapse)
     assert options(timelapse) == ["3", "4", "5"]
-    assert "branched at step 4" in text_of(await branched(server, message, 4, "pear"))
+    assert "branched at step 4" in await settings_of_row(server, await branched(server, message, 4, "pear"))
 
 
 async def test_branch_resumes_after_a_restart_unchanged(server, monkeypatch):
