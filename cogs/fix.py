@@ -64,8 +64,9 @@ class FixCog(commands.Cog):
         if TYPED not in interaction.extras or not fields:
             return None
         command, typed = interaction.extras[TYPED]
-        named = [option for field in fields for option in OPTIONS_OF.get(field, (field,))]
-        wrong = [option for option in dict.fromkeys(named) if option in typed and option not in PROMPTS]
+        named = dict.fromkeys(option for field in fields for option in OPTIONS_OF.get(field, (field,)) if option not in PROMPTS)
+        is_too_much = "request" in fields  # which any of its options can change
+        wrong = [option for option in named if option in typed and (is_too_much or typed[option] is not None)]
         texts = [name for name in PROMPTS if name in typed]
         if not texts and not wrong:
             return None

@@ -49,7 +49,7 @@ async def test_about_hides_the_machine_from_members_and_shows_it_to_the_operator
 
 async def test_example_buttons_draw_for_everyone_to_see(server):
     shown = (await server.alice.slash(server.channel, "about")).response
-    assert labels_of(shown) == [["a red fox in the snow", "a lighthouse at dusk", "a bowl of ramen"], ["Styles"]]
+    assert labels_of(shown) == [["a red fox in the snow", "a lighthouse at dusk", "a bowl of ramen", "Styles"]]
     result = await server.alice.click(shown, label="a bowl of ramen")
     assert not result.response.ephemeral
     await server.until_finished(result.response)

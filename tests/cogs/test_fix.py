@@ -67,6 +67,12 @@ async def test_fix_is_not_offered_for_what_no_option_changes(server):
     assert not controls_of(private_message(refused))
 
 
+async def test_fix_asks_only_for_the_prompt_where_its_flags_are_wrong(server):
+    refused = await server.alice.slash(server.channel, "imagine", prompt="a fox --ar wide --steps 900")
+    shown = await server.alice.click(refused.response, label="Fix")
+    assert fields_of(shown) == {"prompt": "a fox --ar wide --steps 900"}
+
+
 async def test_fix_is_offered_for_forbidden_words(server):
     await server.service.preference_store.set(Scope.SERVER, server.guild.id, Preferences(words=("pear",)))
     refused = await server.alice.slash(server.channel, "imagine", prompt="a pear", steps=2)

@@ -20,6 +20,7 @@ EMBEDDED_NAME: Final = "darkroom-embedded"
 PICTURES: Final = Path(diffusion.__file__).with_name("pretrained")  # where `benchmarks.style_sheet` saves both
 EXAMPLES_FILE: Final = "examples.webp"
 STYLES_FILE: Final = "styles.webp"
+ROW_LENGTH: Final = 5  # Discord's limit
 EXAMPLE_LENGTH: Final = 80  # characters: a label, and a custom_id of 100 with its prefix
 
 
@@ -80,8 +81,8 @@ def greeting(text: str, model: ModelSpec, language: str = ENGLISH) -> dict[str, 
     if picture:
         description = ", ".join(examples)
         view.add_item(ui.MediaGallery(discord.MediaGalleryItem(f"attachment://{EXAMPLES_FILE}", description=description)))
-    if examples:
-        view.add_item(ui.ActionRow(*map(ExampleButton, examples)))
-    view.add_item(ui.ActionRow(StylesButton(language)))
+    buttons = [*map(ExampleButton, examples), StylesButton(language)]
+    for start in range(0, len(buttons), ROW_LENGTH):
+        view.add_item(ui.ActionRow(*buttons[start : start + ROW_LENGTH]))
     files = [discord.File(io.BytesIO(picture), EXAMPLES_FILE)] if picture else []
     return {"view": view, "files": files}
