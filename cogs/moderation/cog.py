@@ -119,8 +119,9 @@ class ModerationCog(commands.GroupCog, group_name="moderation", group_descriptio
         if rules:
             heading = say(language, plural("{count} blocked word:", "{count} blocked words:"), count=len(rules))
             words = f"{heading} {fit_text(', '.join(map(_quoted, rules)), WORDS_SHOWN)}"
+        pictures = self._rule_text(server, language) if self.service.engine.can_screen else say(language, NOT_CHECKED)
         change = say(language, "Change this with `/moderation rule`, `/moderation channel` and `/moderation words`.")
-        await _reply(interaction, f"{self._rule_text(server, language)}\n{words}\n-# {change}")
+        await _reply(interaction, f"{pictures}\n{words}\n-# {change}")
 
     @app_commands.command()
     @app_commands.describe(text="A prompt, as a member might write it")

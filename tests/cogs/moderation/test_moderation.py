@@ -39,6 +39,13 @@ async def test_blocked_word_is_refused_in_every_disguise(server, manager):
     await server.until_finished(result.response)
 
 
+async def test_show_begins_with_what_matters_most(server, manager):
+    first, words, change = (await said(manager, server, "show")).splitlines()
+    assert "**Pictures are not checked here.**" in first and words == "No words are blocked." and "`/moderation rule`" in change
+    await said(manager, server, "words add", word="fox")
+    assert "1 blocked word: `fox`" in await said(manager, server, "show")
+
+
 async def test_blocked_word_stops_a_reroll_of_an_earlier_picture(server, manager):
     made = await server.alice.slash(server.channel, "imagine", prompt="a red fox", steps=2)
     await server.until_finished(made.response)
