@@ -87,7 +87,7 @@ class Starboard:
         place = f"https://discord.com/channels/{creation.guild_id}/{creation.channel_id}/{creation.message_id}"
         by = say(language, "by {member}", member=f"<@{creation.owner}>")
         line = f"⭐ {say(language, STARS, count=stars)} · {by} · [{say(language, 'message')}]({place})"
-        answer: Answer = replace(result, text=f"{line}\n{result.text}", settings=f"-# id `{creation.short_id}`", rows=tuple)
+        answer: Answer = replace(result, text=f"{line}\n{result.text}", footer=f"-# id `{creation.short_id}`", rows=tuple)
         limit = board.guild.filesize_limit
         if not answer.fits(limit):
             answer = await shrink(answer, limit)
