@@ -10,7 +10,7 @@ from cogs.core.types import Interaction
 from diffusion.errors import DarkroomError
 from diffusion.text import N_
 
-STARRED: Final = N_("⭐ This is one of your favourites now. `/favourites` lists them; press ⭐ again to take it off.")
+STARRED: Final = N_("⭐ This is one of your favourites now. {favourites} lists them; press ⭐ again to take it off.")
 TAKEN_BACK: Final = N_("This is none of your favourites any more.")
 
 
@@ -24,4 +24,6 @@ async def toggle(interaction: Interaction, target: ResultTarget) -> None:
     is_given = await service.starboard.give(context.member_id, creation)
     if not is_given:
         await service.starboard.take_back(context.member_id, creation.id)
-    await interaction.response.send_message(say(context.language, STARRED if is_given else TAKEN_BACK), ephemeral=True)
+    listing = interaction.client.mention_command("favourites")
+    text = say(context.language, STARRED if is_given else TAKEN_BACK, favourites=listing)
+    await interaction.response.send_message(text, ephemeral=True)

@@ -75,7 +75,7 @@ async def test_export_has_everything_of_the_member_and_no_secrets(server):
 
 async def test_export_without_requests_has_empty_documents(server):
     files = await exported(server)
-    assert files == {"requests.json": [], "settings.json": {}, "usage.json": [], "decisions.json": []}
+    assert files == {"requests.json": [], "settings.json": {}, "usage.json": [], "decisions.json": [], "favourites.json": []}
 
 
 async def test_export_over_the_limit_is_split_and_says_what_is_missing(server, monkeypatch):
