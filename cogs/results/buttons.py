@@ -14,7 +14,6 @@ from cogs.core.messages.confirm import Answers, confirm
 from cogs.core.messages.message import NO_MENTIONS
 from cogs.core.messages.views import ResultAction, ResultTarget, text_view
 from cogs.core.policy.context import Context
-from cogs.core.storage.creations import Creation
 from cogs.core.types import Interaction
 from cogs.results.variations import SIMILARITIES, img2img, upscaled, validate_upscale, with_fresh_seed
 from diffusion.errors import DarkroomError
@@ -154,9 +153,6 @@ async def setup(bot: "Darkroom") -> None:
     """Register the actions."""
     service = bot.service
 
-    def has_upscaler(_: Creation) -> bool:
-        return bool(service.engine.model.upscales)
-
     service.result_actions.add(
         ResultAction(
             "upscale",
@@ -167,7 +163,7 @@ async def setup(bot: "Darkroom") -> None:
             rank=10,
             of_picture=True,
             letter="U",
-            is_offered=lambda creation: not has_upscaler(creation),
+            is_offered=lambda _: not service.engine.model.upscales,
         ),
         ResultAction(
             "enlarge",
@@ -178,7 +174,7 @@ async def setup(bot: "Darkroom") -> None:
             rank=10,
             of_picture=True,
             letter="U",
-            is_offered=has_upscaler,
+            is_offered=lambda _: bool(service.engine.model.upscales),
         ),
         ResultAction(
             "subtle", more_like_this, N_("Vary (subtle)"), "🔁", N_("Draws pictures close to it"), rank=20, of_picture=True
