@@ -13,17 +13,17 @@ from cogs.core.messages.attachments import fetch_image, hides_any
 from cogs.core.messages.confirm import confirm_variants
 from cogs.core.messages.replies import send_notes
 from cogs.core.policy.context import Context
+from cogs.core.request.extension import Extension, extended
 from cogs.core.request.options import Options, Prompt, shared_options
 from cogs.core.request.prompt import parse_prompt
 from cogs.core.types import Interaction
-from diffusion.images.canvas import DIRECTIONS, extend_canvas, grow
-from diffusion.request import ImageRequest, start_step_for
+from diffusion.images.canvas import DIRECTIONS
+from diffusion.request import ImageRequest
 
 if TYPE_CHECKING:
     from bot import Darkroom
 
 DEFAULT_SHARE = 0.5
-CONTINUITY = 0.3  # share of the continued edges that is kept; with less, subjects end at the old border
 
 
 class OutpaintCog(commands.Cog):
@@ -51,6 +51,7 @@ class OutpaintCog(commands.Cog):
         share: Range[float, 0.1, 1.0] = DEFAULT_SHARE,
     ) -> None:
         """Continue a picture beyond its edges."""
+        extension = Extension(direction, share)
         parsed = parse_prompt(prompt, options.negative)
         asked = Context.of(interaction)
         builder = self.service.builder.of(asked, parsed, options)
@@ -61,14 +62,9 @@ class OutpaintCog(commands.Cog):
 
         async def prepare() -> ImageRequest:
             picture = await fetch_image(image)
-            width, height = builder.fit_aspect(grow(picture.size, direction, share), context.limits)
-            cell = builder.model.latent_factor
-            canvas, hole = await asyncio.to_thread(
-                extend_canvas, picture, direction, share=share, size=(width, height), cell=cell
-            )
-            size = {"width": width, "height": height}
-            request = builder.build(context, parsed, options, image=canvas, mask=hole, **size)
-            return request.replace(start_step=start_step_for(CONTINUITY, request.steps))
+            size = builder.fit_aspect(extension.grow(picture.size), context.limits)
+            request = builder.build(context, parsed, options, image=picture, width=size[0], height=size[1])
+            return await asyncio.to_thread(extended, request, picture, extension, size=size, cell=builder.model.latent_factor)
 
         await self.service.accept(context, prepare, private=options.private, spoiler=hides_any(image) or options.spoiler)
         if notes := builder.notes(parsed):

@@ -28,7 +28,7 @@ def img2img(request: ImageRequest, picture: Image.Image, index: int, similarity:
     ``request`` made the picture as its number ``index``. Its sampler should have evenly spaced steps: with others a picture may
     be nearly clean after a third of them.
     """
-    fresh = with_fresh_seed(_single(request, index, request.count_each))
+    fresh = with_fresh_seed(single(request, index, request.count_each))
     return fresh.img2img(picture, start_step_for(similarity, request.steps))
 
 
@@ -53,11 +53,11 @@ def upscaled(request: ImageRequest, picture: Image.Image, index: int, start: flo
     ``request`` made the picture as its number ``index``. The enlarged picture gets the noise of the step at the share ``start``
     of all steps, and is drawn from there.
     """
-    one = _single(request, index, 1).img2img(picture, start_step_for(start, request.steps))
+    one = single(request, index, 1).img2img(picture, start_step_for(start, request.steps))
     return one.replace(width=UPSCALE * request.width, height=UPSCALE * request.height)
 
 
-def _single(request: ImageRequest, index: int, count: int) -> ImageRequest:
+def single(request: ImageRequest, index: int, count: int) -> ImageRequest:
     """Return the request for ``count`` pictures like the one of that ``index``.
 
     They share its prompt and seed. A morph keeps all of its frames.

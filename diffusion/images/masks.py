@@ -4,12 +4,14 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageChops, ImageFilter
+from PIL import Image, ImageChops, ImageEnhance, ImageFilter
 
 from diffusion.errors import InvalidRequestError
 from diffusion.images.decoding import decode_picture
 from diffusion.images.io import fit, on_white
+from diffusion.text import N_
 
+EMPTY_MASK: Final = N_("The mask is empty, so nothing would change. Please make some of it white.")
 SEAM: Final = 4.0  # pixels over which a difference at the edge fades to 1 / e
 PLAIN_RANGE: Final = 32  # levels by which pixels of one colour differ at their edges
 PLAIN_SHARE: Final = 0.9  # of the visible pixels of a drawn mask; the others are smooth edges
@@ -17,6 +19,8 @@ DARKEST_STROKE: Final = 96  # level of the strongest channel; darker strokes cou
 EXTREME_RANGE: Final = 48  # levels from black and from white
 OPAQUE_SHARE: Final = 0.999  # of the pixels of a mask in which the others are an accident
 SMOOTHNESS: Final = 32  # side of the image / radius of the blur
+LINES: Final = 200  # side of the image / width of the line around a mask
+DARKNESS: Final = 0.6  # brightness of what stays, where a mask is shown
 
 
 def binarize(mask: Image.Image) -> Image.Image:
@@ -34,6 +38,18 @@ def box_mask(size: tuple[int, int], box: tuple[int, int, int, int]) -> Image.Ima
     mask = Image.new("L", size, 0)
     mask.paste(255, box)
     return mask
+
+
+def outline(image: Image.Image, mask: Image.Image) -> Image.Image:
+    """Return ``image`` with a white and black line around the white areas of ``mask``, and the rest of it darker."""
+    line = 2 * max(1, round(max(image.size) / LINES)) + 1
+    inner = mask.filter(ImageFilter.MinFilter(line))
+    border = ImageChops.subtract(mask, inner)
+    outer = ImageChops.subtract(mask.filter(ImageFilter.MaxFilter(line)), mask)
+    shown = Image.composite(image, ImageEnhance.Brightness(image).enhance(DARKNESS), mask)
+    shown.paste("white", mask=border)
+    shown.paste("black", mask=outer)
+    return shown
 
 
 def mask_from_alpha(image: Image.Image) -> Image.Image | None:
@@ -122,7 +138,7 @@ def fit_and_fill(image: Image.Image, mask: Image.Image, width: int, height: int)
     """
     mask = fit_mask(mask.resize(image.size), width, height)
     if not mask.getbbox():
-        raise InvalidRequestError("mask", "The mask is empty, so nothing would change. Please make some of it white.")
+        raise InvalidRequestError("mask", EMPTY_MASK)
     return fill(fit(image, width, height), mask), mask
 
 

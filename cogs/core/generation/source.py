@@ -10,8 +10,9 @@ from PIL import Image
 
 from cogs.core.generation.service import GenerationService
 from cogs.core.messages import render
-from cogs.core.messages.attachments import PostedFile, fetch_image, fetch_masked, posted_files
+from cogs.core.messages.attachments import PostedFile, download, fetch_image, fetch_masked, posted_files
 from cogs.core.messages.components import creation_of_custom_id, custom_ids
+from cogs.core.messages.http_errors import DISCORD_ERRORS
 from cogs.core.messages.shown_pictures import shown_pictures
 from cogs.core.messages.views import ResultTarget
 from cogs.core.policy.context import Context
@@ -88,14 +89,32 @@ class ResultSource:
         with contextlib.suppress(ImageMissingError):
             if index < len(names):
                 return await asyncio.to_thread(read_image, await self.service.image_store.read(names[index]))
-        pictures = self._posted_pictures()
+        pictures = await self._posted_pictures()
         return await fetch_image(pictures[min(index, len(pictures) - 1)])
 
-    def _posted_pictures(self) -> list[PostedFile]:
-        pictures = [file for file in posted_files(self.message) if file.name.startswith(render.PICTURE_PREFIX)]
+    async def file(self, index: int) -> bytes:
+        """Return the file of the picture of that ``index``; raises `InvalidImageError` if it is gone."""
+        names = self.creation.pictures or []
+        with contextlib.suppress(ImageMissingError):
+            if index < len(names):
+                return await self.service.image_store.read(names[index])
+        pictures = await self._posted_pictures()
+        return await download(pictures[min(index, len(pictures) - 1)])
+
+    async def _posted_pictures(self) -> list[PostedFile]:
+        """Return the pictures of the message, or else, if it is only about them, of the one that shows the creation."""
+        pictures = _pictures_of(self.message)
+        if not pictures and self.creation.message_id and not self.creation.token_only:
+            channel = self.service.runner.delivery.client.get_partial_messageable(self.creation.channel_id)
+            with contextlib.suppress(*DISCORD_ERRORS):
+                pictures = _pictures_of(await channel.fetch_message(self.creation.message_id))
         if not pictures:
             raise InvalidImageError(UNKNOWN_RESULT)
         return pictures
+
+
+def _pictures_of(message: discord.Message) -> list[PostedFile]:
+    return [file for file in posted_files(message) if file.name.startswith(render.PICTURE_PREFIX)]
 
 
 async def visible_creation(context: Context, creation_id: str) -> Creation:

@@ -12,7 +12,7 @@ import discord
 from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.messages import render
 from cogs.core.messages.components import PersistentButton, view_of
-from cogs.core.messages.message import MESSAGE_LIMIT, NO_MENTIONS, fit_text
+from cogs.core.messages.message import MESSAGE_LIMIT, NO_MENTIONS, Answer, PictureFile, fit_text
 from cogs.core.messages.replies import CONTINUED_BY
 from cogs.core.policy.context import Context
 from cogs.core.request.prompt import ParsedPrompt, prompt_fields
@@ -66,11 +66,13 @@ class AnswerButton(PersistentButton, name="question"):
         else:
             sentence: Template = asked_by.extras[DECLINED]
             text = say(Context.of(interaction).language, sentence)
-            await interaction.response.edit_message(content=text, view=None)
+            await interaction.response.edit_message(content=text, view=None, attachments=[])
 
 
-async def confirm(context: Context, question: str, answers: Answers = START) -> Context | None:
-    """Ask the member; return None unless they press the first answer.
+async def confirm(
+    context: Context, question: str, answers: Answers = START, *, picture: PictureFile | None = None
+) -> Context | None:
+    """Ask the member, and show a ``picture`` if there is one; return None unless they press the first answer.
 
     The press is an interaction of its own, which still needs a response. Continue with its context, which this returns.
     """
@@ -78,7 +80,8 @@ async def confirm(context: Context, question: str, answers: Answers = START) -> 
     client = asked_by.client
     buttons = view_of(*(AnswerButton(choice, asked_by.id, context.language, answers) for choice in get_args(Choice)))
     question = fit_text(question, MESSAGE_LIMIT)
-    await asked_by.response.send_message(question, view=buttons, ephemeral=True, allowed_mentions=NO_MENTIONS)
+    files = Answer(question, (picture,)).files() if picture else []
+    await asked_by.response.send_message(question, view=buttons, ephemeral=True, allowed_mentions=NO_MENTIONS, files=files)
     asked_by.extras[DECLINED] = answers.declined
     client.service.questions[asked_by.id] = asked_by
     try:
@@ -88,7 +91,8 @@ async def confirm(context: Context, question: str, answers: Answers = START) -> 
     except TimeoutError:
         client.service.questions.pop(asked_by.id, None)
         with contextlib.suppress(discord.HTTPException):
-            await asked_by.edit_original_response(content=say(context.language, answers.declined), view=None)
+            declined = say(context.language, answers.declined)
+            await asked_by.edit_original_response(content=declined, view=None, attachments=[])
         return None
     if confirmed_by is None:
         return None

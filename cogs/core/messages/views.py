@@ -143,32 +143,39 @@ class ActionButton(PersistentButton, name="result"):
 
 
 class MoreSelect(PersistentSelect, name="more"):
-    """Offers the actions that are no buttons, for the ``pictures`` of a creation."""
+    """Offers the actions that are no buttons, for as many ``pictures`` of a creation, from the index ``first`` on."""
 
     is_public = True
 
     owner: int
     creation_id: int
     pictures: int
+    first: int
 
     def __init__(
-        self, owner: int, creation_id: int, pictures: int, actions: Iterable[ResultAction] = (), language: str = ENGLISH
+        self,
+        owner: int,
+        creation_id: int,
+        pictures: int | range,
+        actions: Iterable[ResultAction] = (),
+        language: str = ENGLISH,
     ) -> None:
+        indices = range(pictures) if isinstance(pictures, int) else pictures
         select: discord.ui.Select[Any] = discord.ui.Select(placeholder=say(language, "More…"))
         for action in actions:
             hint = say(language, action.hint) or None
             select.add_option(label=say(language, action.label), value=action.name, description=hint, emoji=action.emoji)
-        super().__init__(select, owner=owner, creation_id=creation_id, pictures=pictures)
+        super().__init__(select, owner=owner, creation_id=creation_id, pictures=len(indices), first=indices.start)
 
     async def run(self, interaction: Interaction) -> None:
         """Run the chosen action, once the member has said for which of several pictures."""
         action = interaction.client.service.result_actions[self.values[0]]
         if not action.of_picture or self.pictures == 1:
-            await action.run(interaction, ResultTarget(action.name, self.owner, self.creation_id))
+            await action.run(interaction, ResultTarget(action.name, self.owner, self.creation_id, self.first))
             return
         language = Context.of(interaction).language
         view = discord.ui.View(timeout=None)
-        for index in range(self.pictures):
+        for index in range(self.first, self.first + self.pictures):
             look: discord.ui.Button[Any] = discord.ui.Button(label=str(index + 1))
             view.add_item(ActionButton(action.name, self.owner, self.creation_id, index, look=look))
         question = say(language, "{action}: for which picture?", action=f"**{say(language, action.label)}**")
@@ -192,31 +199,34 @@ class PictureSelect(PersistentSelect, name="pictures"):
 
 
 def result_rows(
-    actions: Sequence[ResultAction], owner: int, creation_id: int, pictures: int, language: str = ENGLISH
+    actions: Sequence[ResultAction], owner: int, creation_id: int, pictures: int | range, language: str = ENGLISH
 ) -> list[discord.ui.ActionRow[Any]]:
     """Return the rows below ``pictures`` finished pictures: at most two of buttons, and the list of other ``actions``.
 
-    Several pictures have numbered buttons, and signs in the places that are left.
+    Several pictures have numbered buttons, and signs in the places that are left. A range of ``pictures`` holds the indices of
+    those that the message shows.
     """
+    indices = range(pictures) if isinstance(pictures, int) else pictures
+    count = len(indices)
     left = list(actions)
     rows: list[list[ActionButton]] = []
-    for action in [action for action in left if action.letter and pictures > 1]:
-        looks = [discord.ui.Button[Any](label=f"{action.letter}{index + 1}") for index in range(pictures)]
-        buttons = [ActionButton(action.name, owner, creation_id, index, look=look) for index, look in enumerate(looks)]
-        if len(rows) + ceil(pictures / ROW_LENGTH) <= MAX_ROWS:
-            rows += [buttons[start : start + ROW_LENGTH] for start in range(0, pictures, ROW_LENGTH)]
+    for action in [action for action in left if action.letter and count > 1]:
+        looks = {index: discord.ui.Button[Any](label=f"{action.letter}{index + 1}") for index in indices}
+        buttons = [ActionButton(action.name, owner, creation_id, index, look=look) for index, look in looks.items()]
+        if len(rows) + ceil(count / ROW_LENGTH) <= MAX_ROWS:
+            rows += [buttons[start : start + ROW_LENGTH] for start in range(0, count, ROW_LENGTH)]
             left.remove(action)
     rows += [[] for _ in range(MAX_ROWS - len(rows))]
-    for action in [action for action in left if action.rank < RARE and not (action.of_picture and pictures > 1)]:
+    for action in [action for action in left if action.rank < RARE and not (action.of_picture and count > 1)]:
         row = next((row for row in rows if len(row) < ROW_LENGTH), None)
         if row is not None:
-            label = say(language, action.label) if pictures == 1 else None
+            label = say(language, action.label) if count == 1 else None
             look = discord.ui.Button[Any](label=label, emoji=action.emoji, style=action.style)
-            row.append(ActionButton(action.name, owner, creation_id, look=look))
+            row.append(ActionButton(action.name, owner, creation_id, indices.start if action.of_picture else 0, look=look))
             left.remove(action)
     shown = [discord.ui.ActionRow[Any](*row) for row in rows if row]
     if left:
-        shown.append(discord.ui.ActionRow(MoreSelect(owner, creation_id, pictures, left[:MAX_OPTIONS], language)))
+        shown.append(discord.ui.ActionRow(MoreSelect(owner, creation_id, indices, left[:MAX_OPTIONS], language)))
     return shown
 
 

@@ -4,7 +4,9 @@ import re
 from typing import Final
 
 from diffusion.errors import InvalidRequestError
+from diffusion.text import N_
 
+Range = tuple[float, float]
 Region = tuple[float, float, float, float]  # left, top, right, bottom as shares of the picture
 
 REGIONS: Final[dict[str, Region]] = {
@@ -13,6 +15,28 @@ REGIONS: Final[dict[str, Region]] = {
     "top": (0, 0, 1, 0.5),
     "bottom": (0, 0.5, 1, 1),
     "middle": (0.25, 0.25, 0.75, 0.75),
+}
+FIRST: Final = (0.0, 1 / 3)
+SECOND: Final = (1 / 3, 2 / 3)
+LAST: Final = (2 / 3, 1.0)
+ALL: Final = (0.0, 1.0)
+# The parts that a list offers, by the values of their options: a name, and the range of the width and of the height.
+PARTS: Final[dict[str, tuple[str, Range, Range]]] = {
+    "top_left": (N_("Top left"), FIRST, FIRST),
+    "top_middle": (N_("Top middle"), SECOND, FIRST),
+    "top_right": (N_("Top right"), LAST, FIRST),
+    "middle_left": (N_("Middle left"), FIRST, SECOND),
+    "middle_middle": (N_("Middle"), SECOND, SECOND),
+    "middle_right": (N_("Middle right"), LAST, SECOND),
+    "bottom_left": (N_("Bottom left"), FIRST, LAST),
+    "bottom_middle": (N_("Bottom middle"), SECOND, LAST),
+    "bottom_right": (N_("Bottom right"), LAST, LAST),
+    "top_row": (N_("Top row"), ALL, FIRST),
+    "middle_row": (N_("Middle row"), ALL, SECOND),
+    "bottom_row": (N_("Bottom row"), ALL, LAST),
+    "left_column": (N_("Left column"), FIRST, ALL),
+    "middle_column": (N_("Middle column"), SECOND, ALL),
+    "right_column": (N_("Right column"), LAST, ALL),
 }
 REGION: Final = re.compile(r" ?[, ] ?".join([r"(\d{1,3}(?:\.\d{1,3})?) ?%?"] * 4), re.ASCII)
 EXAMPLE: Final = "25,0,50,40"
@@ -42,6 +66,12 @@ def parse_region(text: str) -> Region:
             example=EXAMPLE,
         )
     return left, top, left + width, top + height
+
+
+def region_of(part: str) -> Region:
+    """Return the region of one of `PARTS`."""
+    _, (left, right), (top, bottom) = PARTS[part]
+    return left, top, right, bottom
 
 
 def pixel_box(region: Region, size: tuple[int, int]) -> tuple[int, int, int, int]:
