@@ -8,17 +8,22 @@ import discord
 from cogs.core.generation.service import GenerationService
 from cogs.core.generation.source import ResultSource
 from cogs.core.i18n.catalogues import say
-from cogs.core.messages.components import Form
+from cogs.core.messages import render
+from cogs.core.messages.components import Form, view_of
 from cogs.core.messages.confirm import confirm_variants
 from cogs.core.messages.drafts import Drafts
+from cogs.core.messages.lineage import Relative, changes
+from cogs.core.messages.message import NO_MENTIONS
 from cogs.core.messages.replies import ERROR_VIEW, send_notes
-from cogs.core.messages.views import ResultAction, ResultTarget, edit_again_view
+from cogs.core.messages.views import ActionButton, ResultAction, ResultTarget, edit_again_view
 from cogs.core.policy.context import Context
 from cogs.core.policy.origins import Origin
 from cogs.core.request.edit_form import MAX_GUIDANCE, Edit
 from cogs.core.request.options import look_for_loras
-from cogs.core.request.prompt import PROMPT_LIMIT, parse_prompt
+from cogs.core.request.prompt import PROMPT_LIMIT, ParsedPrompt, parse_prompt
+from cogs.core.storage.creations import request_to_json
 from cogs.core.types import Interaction
+from cogs.results.look import LookForm
 from diffusion.errors import DarkroomError, Problems
 from diffusion.request import MAX_SEED, ImageRequest
 from diffusion.text import N_
@@ -26,6 +31,9 @@ from diffusion.text import N_
 if TYPE_CHECKING:
     from bot import Darkroom
 
+LOOK: Final = "look"
+DRAW: Final = "draw_edit"
+NO_DRAFT: Final = N_("I keep an edit for 15 minutes, and this one is gone. Please edit the picture again.")
 UNCHANGED: Final = N_("Nothing was changed. Please change a field, or use Reroll for other pictures.")
 
 
@@ -46,8 +54,40 @@ class Editor:
         source = await ResultSource.of(self.service, interaction.message, target.creation_id)
         await self.service.origin_rules.check(context, Origin(source.creation), source.creation.private)
         request = (await source.request_soon()).drawn()
-        draft = self._drafts.get(context.member_id, target.creation_id)
-        await interaction.response.send_modal(EditForm(self, context, source, draft or Edit.from_request(request)))
+        filled = self._drafts.get(context.member_id, target.creation_id) or Edit.from_request(request)
+        if target.action == LOOK:
+
+            async def submit(answered: Interaction, edit: Edit) -> None:
+                await self.show_look(answered, source, edit)
+
+            form: Form = LookForm(context, request, filled, builder=self.service.builder, submit=submit)
+        else:
+            form = EditForm(self, context, source, filled)
+        await interaction.response.send_modal(form)
+
+    async def show_look(self, interaction: Interaction, source: ResultSource, edit: Edit) -> None:
+        """Show what the member changes, who then draws it, or changes the words, too."""
+        context = Context.of(interaction)
+        creation = source.creation
+        self._drafts.keep(context.member_id, creation.id, edit)
+        interaction.extras[ERROR_VIEW] = _buttons(context, creation.id, LOOK, "edit")
+        request = (await source.request_soon()).drawn()
+        _, edited = self._edited(context, request, edit)
+        if edited == request:
+            raise DarkroomError(UNCHANGED)
+        before, after = (Relative(creation.id, None, request_to_json(each)) for each in (request, edited))
+        changed = render.escape(changes(before, after, context.language))
+        text = f"{render.headline(edited, context.language)}\n{changed}"
+        view = _buttons(context, creation.id, DRAW, "edit")
+        await interaction.response.send_message(text, view=view, ephemeral=True, allowed_mentions=NO_MENTIONS)
+
+    async def draw(self, interaction: Interaction, target: ResultTarget) -> None:
+        """Draw what the member was shown."""
+        edit = self._drafts.get(interaction.user.id, target.creation_id)
+        if edit is None:
+            raise DarkroomError(NO_DRAFT)
+        source = await ResultSource.of(self.service, interaction.message, target.creation_id)
+        await self.submit(interaction, source, edit)
 
     async def submit(self, interaction: Interaction, source: ResultSource, edit: Edit) -> None:
         """Draw the pictures with other settings.
@@ -60,15 +100,8 @@ class Editor:
         error_view = edit_again_view(context.member_id, original.id, context.language)
         interaction.extras[ERROR_VIEW] = error_view
         await look_for_loras(interaction, None, edit.prompt)
-        parsed = parse_prompt(edit.prompt, edit.negative)
         request = (await source.request_soon()).drawn()
-        problems = Problems()
-        fields: dict[str, Any] = {}
-        with problems.collect():
-            fields = edit.request_fields(context.limits.steps)
-        with problems.collect():
-            edited = self.service.builder.edit(context, request, parsed, **fields)
-        problems.report()
+        parsed, edited = self._edited(context, request, edit)
         if edited == request:
             raise DarkroomError(UNCHANGED)
         confirmed = await confirm_variants(context, parsed, edited.count_each) if len(parsed.variants) > 1 else context
@@ -83,6 +116,18 @@ class Editor:
         self._drafts.drop(context.member_id, original.id)
         if notes := self.service.builder.for_model(edited.model).notes(parsed):
             await send_notes(confirmed, notes)
+
+    def _edited(self, context: Context, request: ImageRequest, edit: Edit) -> tuple[ParsedPrompt, ImageRequest]:
+        """Return the prompt of ``edit`` and the edited ``request``; raises `InvalidRequestError`."""
+        parsed = edit.with_flags(parse_prompt(edit.prompt, edit.negative))
+        problems = Problems()
+        fields: dict[str, Any] = {}
+        with problems.collect():
+            fields = edit.request_fields(context.limits.steps)
+        with problems.collect():
+            edited = self.service.builder.edit(context, request, parsed, **fields)
+        problems.report()
+        return parsed, edited
 
 
 class EditForm(Form):
@@ -105,8 +150,21 @@ class EditForm(Form):
 
     async def run(self, interaction: Interaction) -> None:
         """Pass on what the member typed."""
-        typed = {item.custom_id: item.value for item in self.walk_children() if isinstance(item, discord.ui.TextInput)}
+        typed: dict[str, Any] = {
+            item.custom_id: item.value for item in self.walk_children() if isinstance(item, discord.ui.TextInput)
+        }
         await self._editor.submit(interaction, self._source, replace(self._filled, **typed))
+
+
+def _buttons(context: Context, creation_id: int, *actions: str) -> discord.ui.View:
+    """Return the buttons of an edit that was refused or is shown."""
+    language = context.language
+    looks: dict[str, discord.ui.Button[Any]] = {
+        DRAW: discord.ui.Button(label=say(language, "Draw"), emoji="🖌️", style=discord.ButtonStyle.primary),
+        LOOK: discord.ui.Button(label=say(language, "Model and look"), emoji="🎚️"),
+        "edit": discord.ui.Button(label=say(language, "Words and numbers"), emoji="✏️"),
+    }
+    return view_of(*(ActionButton(each, context.member_id, creation_id, look=looks[each]) for each in actions))
 
 
 def _fields(context: Context, is_morph: bool) -> list[tuple[str, str, int]]:
@@ -132,5 +190,7 @@ async def setup(bot: "Darkroom") -> None:
     editor = Editor(bot.service)
     bot.service.result_actions.add(
         ResultAction("edit", editor.open, N_("Edit"), "✏️", N_("Changes the prompt or the settings"), rank=50),
+        ResultAction(LOOK, editor.open, N_("Model and look"), "🎚️", N_("Changes model, style, size, quality, sampler or LoRAs")),
         ResultAction("edit_again", editor.open),
+        ResultAction(DRAW, editor.draw),
     )

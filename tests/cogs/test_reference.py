@@ -66,7 +66,7 @@ def commands(tree):
 async def labels_of(bot):
     """Return the labels of all buttons and selects that work after a restart."""
     found = {action.label for name in bot.service.result_actions.names if (action := bot.service.result_actions[name]).label}
-    found |= {"Cancel", "Edit again"}
+    found |= {"Cancel", "Edit again", "Draw", "Words and numbers"}
     for pattern, item in bot._connection._view_store._dynamic_items.items():
         for custom_id in [] if item in (ActionButton, PictureSelect) else example_custom_ids(pattern.pattern):
             control = await component_of(item, custom_id)

@@ -127,7 +127,7 @@ class RequestBuilder:
         if added.flags:
             settings |= self._flags(added, context.limits)
         if options.quality:
-            settings |= self._preset(options.quality, context.limits)
+            settings |= self.preset(options.quality, context.limits)
         if prompt.flags:
             settings |= self._flags(prompt, context.limits)
         settings |= options.request_fields(problems)
@@ -149,7 +149,7 @@ class RequestBuilder:
         return self.build(context, prompt, options, image=ANY_IMAGE, **fields)
 
     def edit(self, context: Context, request: ImageRequest, prompt: ParsedPrompt, **fields: Any) -> ImageRequest:
-        """Return ``request`` with another prompt and other ``fields``.
+        """Return ``request`` with another prompt and other ``fields``, by the model that the prompt's flags name.
 
         The flags of the prompt override both. Raises `InvalidRequestError`.
         """
@@ -162,7 +162,8 @@ class RequestBuilder:
             prompt = replace(with_added(prompt, named), flags={**named.flags, **prompt.flags})
         style_name = prompt.flags.get("style")
         style = self._style(style_name) if style_name else None
-        settings: dict[str, Any] = {"count": request.count_each, "model": name} | fields | self._flags(prompt, context.limits)
+        settings: dict[str, Any] = {"count": request.count_each, "model": name} | self._adopted(request, context.limits)
+        settings |= fields | self._flags(prompt, context.limits)
         problems = Problems(list(prompt.errors))
         limits = replace(context.limits, count=context.limits.frames) if request.morph_to else context.limits
         self._replace_invalid(settings, limits, problems)
@@ -172,6 +173,20 @@ class RequestBuilder:
             self.model.validate(edited)
         problems.report()
         return edited
+
+    def _adopted(self, request: ImageRequest, limits: Limits) -> dict[str, Any]:
+        """Return the settings that ``request`` of another model takes from this one, as its own do not suit it."""
+        model = self.model
+        if {"": self.engine.model, **self.engine.models}.get(request.model) is model:
+            return {}
+        settings: dict[str, Any] = {"clip_skip": model.defaults.clip_skip}
+        if request.sampler not in model.samplers:
+            settings |= self.preset("standard", limits)
+        if request.guide_label not in model.guide_labels:
+            settings["guide_label"] = ""
+        if request.width % model.grid or request.height % model.grid:
+            settings["width"], settings["height"] = self.fit_aspect((request.width, request.height), limits)
+        return settings
 
     def typed_texts(self, request: ImageRequest) -> list[str]:
         """Return the prompts and the negative prompt of ``request``, without the negative prompt of its style."""
@@ -262,7 +277,7 @@ class RequestBuilder:
             flags["width"], flags["height"] = self.fit_aspect(aspect, limits)
         return flags
 
-    def _preset(self, quality: str, limits: Limits) -> dict[str, Any]:
+    def preset(self, quality: str, limits: Limits) -> dict[str, Any]:
         """Return the settings of a chosen quality, with no more steps than allowed."""
         preset = self.model.defaults.of(quality)
         return preset | {"steps": min(preset["steps"], limits.steps)}

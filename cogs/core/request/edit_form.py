@@ -1,12 +1,14 @@
 """The settings of a picture as texts that a member edits in a form."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from cogs.core.request.prompt import clean, clean_later_prompt, prompt_source
+from cogs.core.request.options import parse_size
+from cogs.core.request.prompt import ParsedPrompt, clean, clean_later_prompt, prompt_source
 from diffusion.errors import InvalidRequestError, Problems
-from diffusion.lora.tags import format_tags
+from diffusion.lora.tags import DEFAULT_WEIGHT, find_tags, format_tags
 from diffusion.request import MAX_SEED, ImageRequest, random_seed
 
 MAX_GUIDANCE = 30
@@ -14,9 +16,10 @@ MAX_GUIDANCE = 30
 
 @dataclass(frozen=True)
 class Edit:
-    """The texts of the form, as typed.
+    """What the forms hold, as typed or chosen.
 
-    ``target`` is the second prompt of a morph, None without.
+    ``target`` is the second prompt of a morph, None without. Empty texts of the second form keep what the picture has:
+    ``model``, ``style``, ``size`` and ``sampler``, with its ``guidance_interval``.
     """
 
     prompt: str
@@ -25,6 +28,11 @@ class Edit:
     guidance: str
     seed: str
     target: str | None = None
+    model: str = ""
+    style: str = ""
+    size: str = ""
+    sampler: str = ""
+    guidance_interval: tuple[float, float] | None = None
 
     @classmethod
     def from_request(cls, request: ImageRequest) -> Self:
@@ -54,8 +62,27 @@ class Edit:
             fields["guidance_scale"] = _parse_number("guidance", self.guidance, 0, MAX_GUIDANCE, whole=False)
         with problems.collect():
             fields["seed"] = int(_parse_number("seed", self.seed, 0, MAX_SEED)) if self.seed.strip() else random_seed()
+        if self.size:
+            with problems.collect():
+                fields["width"], fields["height"] = parse_size(self.size)
+        if self.sampler:
+            fields["sampler"] = self.sampler
+        if self.guidance_interval:
+            fields["guidance_interval"] = self.guidance_interval
         problems.report()
         return fields
+
+    def with_flags(self, prompt: ParsedPrompt) -> ParsedPrompt:
+        """Return ``prompt`` with the chosen model and style as its flags; those that were typed in it count before."""
+        chosen = {"model": self.model, "style": self.style}
+        return replace(prompt, flags={name: value for name, value in chosen.items() if value} | dict(prompt.flags))
+
+    def with_loras(self, names: Iterable[str]) -> "Edit":
+        """Return a copy whose prompt has the LoRAs ``names``, in the weights that it has already."""
+        text, loras = find_tags(self.prompt)
+        weights = dict(loras)
+        tags = format_tags((name, weights.get(name, DEFAULT_WEIGHT)) for name in names)
+        return replace(self, prompt=" ".join(filter(None, (text, tags))))
 
 
 def _parse_target(typed: str) -> str:
