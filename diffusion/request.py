@@ -46,6 +46,10 @@ MAX_LORA_WEIGHT: Final = 4.0
 MAX_EDITED_PIXELS: Final = 1024**2  # as many of a picture as models that edit see
 EDITED_GRID: Final = 16  # sides of a picture that is edited are multiples of this
 MIN_EDITED_SIDE: Final = 64  # pixels
+MIN_BLENDED: Final = 2  # pictures
+MAX_BLENDED: Final = 5
+MAX_BLEND_WEIGHT: Final = 100
+BLENDED_COUNT: Final = N_("A blend takes {least} to {most} pictures.")
 STRETCH: Final = 2  # the longest side of a picture, as a multiple of the largest square's
 ABOVE_LIMIT: Final = N_("The {field} may be at most {most} here, not {value}.")
 MAX_UPSCALED_SIDE: Final = 2048  # pixels: a larger PNG may exceed the 10 MiB that Discord takes
@@ -113,6 +117,8 @@ class ImageRequest:
     - ``image`` (RGB): the images start from it, noised to the level of step ``start_step`` of ``steps``. Step 0 keeps almost
       nothing of it, ``steps - 1`` almost everything.
     - ``is_edit``: the images start from noise, and the model sees ``image`` while it follows ``prompt`` as an instruction.
+    - ``blend``: weights of two to five pictures that ``image`` shows side by side, each as wide as the others. The images start
+      from the weighted mean of their latents.
     - ``mask`` (L, as large as ``image``): only its white part is drawn, the rest of ``image`` stays.
     - ``branches``: (step, prompt) in rising order; from each step on, its prompt replaces the one before.
     - ``morph_to``: the images are frames of an animation from ``prompt`` to this prompt, and from the noise of ``seed`` to
@@ -160,6 +166,7 @@ class ImageRequest:
     is_edit: bool = False
     by_upscaler: bool = False
     model: str = ""
+    blend: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         Problems(list(self._find_errors())).report()
@@ -169,6 +176,8 @@ class ImageRequest:
             yield InvalidRequestError("prompt", "The prompt is empty. Describe what the picture should show.")
         if self.is_edit:
             yield from self._find_edit_errors()
+        if self.blend:
+            yield from self._find_blend_errors()
         for field in ("width", "height"):
             if getattr(self, field) < 1:
                 yield InvalidRequestError(field, "The {field} must be at least 1 pixel.")
@@ -256,6 +265,15 @@ class ImageRequest:
         elif not self.prompt.strip():
             yield InvalidRequestError("prompt", "The prompt is empty. Say what to change in the picture.")
 
+    def _find_blend_errors(self) -> Iterator[InvalidRequestError]:
+        if not MIN_BLENDED <= len(self.blend) <= MAX_BLENDED:
+            yield InvalidRequestError("blend", BLENDED_COUNT, least=MIN_BLENDED, most=MAX_BLENDED)
+        elif not all(math.isfinite(weight) and 0 < weight <= MAX_BLEND_WEIGHT for weight in self.blend):
+            yield InvalidRequestError("blend", "Each weight must be a number above 0, at most {most}.", most=MAX_BLEND_WEIGHT)
+        is_whole = self.image is not None and self.image.width % len(self.blend) == 0 and self.mask is None
+        if not is_whole or self.is_edit or self.morph_to:
+            yield InvalidRequestError("image", "Only whole pictures can be blended. Leave out the mask.")
+
     def _find_lora_errors(self) -> Iterator[InvalidRequestError]:
         if len(self.loras) > MAX_LORAS:
             many = plural(
@@ -314,13 +332,14 @@ class ImageRequest:
     def source_size(self) -> tuple[int, int] | None:
         """The size in which the model takes `image`, if there is one.
 
-        It is that of the images. A picture to edit keeps its own shape. A morph has two pictures side by side.
+        It is that of the images. A picture to edit keeps its own shape. A morph has two pictures side by side, a blend more.
         """
         if self.image is None:
             return None
-        if self.morph_to:
-            return 2 * self.width, self.height
-        return edited_size(*self.image.size) if self.is_edit else (self.width, self.height)
+        if self.is_edit:
+            return edited_size(*self.image.size)
+        beside = 2 if self.morph_to else max(1, len(self.blend))
+        return beside * self.width, self.height
 
     @property
     def serving_model(self) -> str:
@@ -385,14 +404,14 @@ class ImageRequest:
         return index / (self.count - 1) if self.morph_to else 0.0
 
     def img2img(self, image: Image.Image, start_step: int) -> "ImageRequest":
-        """Return a copy that starts from ``image``, without mask, branches, morph and edit."""
+        """Return a copy that starts from ``image``, without mask, branches, morph, edit and blend."""
         count = 1 if self.morph_to else self.count
-        start = {"image": image, "start_step": start_step, "mask": None, "is_edit": False}
+        start = {"image": image, "start_step": start_step, "mask": None, "is_edit": False, "blend": ()}
         return self.replace(**start, branches=(), morph_to="", count=count)
 
     def enlarged_by_upscaler(self, image: Image.Image, factor: int) -> "ImageRequest":
         """Return a copy that only enlarges ``image``, which is the single one of this request."""
-        plain = self.replace(mask=None, branches=(), morph_to="", variants=(), count=1, is_edit=False)
+        plain = self.replace(mask=None, branches=(), morph_to="", variants=(), count=1, is_edit=False, blend=())
         return plain.replace(image=image, width=image.width, height=image.height, upscale=factor, by_upscaler=True)
 
     def drawn(self) -> "ImageRequest":

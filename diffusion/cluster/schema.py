@@ -17,7 +17,7 @@ from diffusion.families.spec import ModelSpec
 from diffusion.images.source import fit_source
 from diffusion.lora.catalogue import Lora
 from diffusion.prompts.chunks import Chunker
-from diffusion.request import MAX_EDITED_PIXELS, ImageRequest, Limits
+from diffusion.request import MAX_BLENDED, MAX_EDITED_PIXELS, ImageRequest, Limits
 from diffusion.result import ImageResult, Progress
 from diffusion.serving.latency import Shape, Step
 from diffusion.text import Plural, Text
@@ -194,7 +194,7 @@ def encode_request(request: ImageRequest, owner: int | str | None) -> Frame:
 def decode_request(frame: Frame, limits: Limits) -> tuple[ImageRequest, int | str | None, bool]:
     """Decode a request, its owner, and whether it is alone. Call it in a thread.
 
-    Its pictures have at most as many pixels as ``limits`` or an edit allow. Raises `InvalidRequestError` or
+    Its pictures have at most as many pixels as ``limits``, a blend or an edit allow. Raises `InvalidRequestError` or
     `InvalidImageError`.
     """
     head, files = frame
@@ -204,7 +204,8 @@ def decode_request(frame: Frame, limits: Limits) -> tuple[ImageRequest, int | st
         named = dict(zip(message.pictures, files, strict=True))
         if len(named) < len(files):
             raise ValueError("a picture is listed twice")
-        most = max(limits.side**2, MAX_EDITED_PIXELS if settings.get("is_edit") else 0)
+        beside = max(1, min(MAX_BLENDED, len(settings.get("blend", ()))))
+        most = max(limits.side**2 * beside, MAX_EDITED_PIXELS if settings.get("is_edit") else 0)
         pictures: dict[str, Any] = {name: decode_image(file, IMAGE_MODES[name], most) for name, file in named.items()}
     except (ValidationError, ValueError, KeyError) as error:
         raise InvalidRequestError("request", "I was updated in the meantime. Please send your request again.") from error

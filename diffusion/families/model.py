@@ -20,7 +20,7 @@ from diffusion.families.latent_preview import fit_projection, project, to_images
 from diffusion.families.spec import ModelSpec
 from diffusion.images.io import fit, halves
 from diffusion.images.masks import fit_mask, restore_unmasked
-from diffusion.images.source import fit_source
+from diffusion.images.source import blended_pictures, fit_source
 from diffusion.images.upscaler import Enlargement, Upscaler
 from diffusion.lora.catalogue import REFRESH_SECONDS, Lora, LoraCatalogue, Source
 from diffusion.lora.loaded import COLUMNS, MAX_BYTES, LoadedLoras, LoraRow, arrange, call_apart, layer_index, split
@@ -210,6 +210,8 @@ class ImageModel(ModelSpec):
 
     def _clean_start(self, request: ImageRequest, start: Image.Image, index: int, generator: torch.Generator) -> Tensor:
         """Encode the picture that image ``index`` starts from; a frame of a morph starts between two."""
+        if request.blend:
+            return self._blended(request, generator)
         if not request.morph_to:
             return self.encode_image(start, generator)
         first, last = (self.encode_image(half, generator) for half in halves(start))
@@ -316,6 +318,12 @@ class ImageModel(ModelSpec):
         pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(image.height, image.width, 3)
         pixels = pixels.permute(2, 0, 1)[None].to(self.device, self.family.pixel_dtype) / 127.5 - 1
         return self.family.to_latents(pixels, generator).cpu()
+
+    def _blended(self, request: ImageRequest, generator: torch.Generator) -> Tensor:
+        """Return the weighted mean of the latents of the pictures that ``request`` blends."""
+        pictures = [self.encode_image(picture, generator) for picture in blended_pictures(request)]
+        weights = torch.tensor(request.blend, dtype=torch.float64)
+        return torch.einsum("p...,p->...", torch.stack(pictures), (weights / weights.sum()).to(pictures[0].dtype))
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> list[Image.Image]:

@@ -58,7 +58,8 @@ def _start_settings(request: ImageRequest) -> dict[str, Any]:
         return {"Edited picture": "the source"}
     strength = 1 - request.start_step / request.steps
     masked = {"Mask": "alpha of the source"} if request.mask else {}
-    return {"Denoising strength": f"{strength:.2f}", "Start step": request.start_step, **masked}
+    blended = {"Blend weights": ":".join(f"{weight:g}" for weight in request.blend)} if request.blend else {}
+    return {"Denoising strength": f"{strength:.2f}", "Start step": request.start_step, **masked, **blended}
 
 
 def _upscale_settings(request: ImageRequest, model: str) -> dict[str, Any]:

@@ -77,6 +77,9 @@ def changes(before: Relative, after: Relative, language: str = ENGLISH) -> str:
             parts += last or [say(language, "no branch")]
         elif field == "is_edit":
             parts += [say(language, "edited by words")] if new[field] else []
+        elif field == "blend":
+            weights = ":".join(f"{weight:g}" for weight in new[field])
+            parts += [say(language, "blended {weights}", weights=weights)] if weights else []
         elif field == "by_upscaler":
             parts += [say(language, "enlarged by an upscaler")] if new[field] else []
         else:

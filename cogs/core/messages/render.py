@@ -29,6 +29,7 @@ ALT_WITHOUT_PROMPT = N_("A picture similar to the attached one")
 FRAME_COUNT = plural("{count} frame", "{count} frames")
 STEP_COUNT = plural("{count} step", "{count} steps")
 STEP_COUNT_FROM = plural("{count} step from {start}", "{count} steps from {start}")
+BLENDED = plural("blended from {count} picture, {weights}", "blended from {count} pictures, {weights}")
 QUEUE_AHEAD = plural("In the queue, {count} picture before yours…", "In the queue, {count} pictures before yours…")
 PICTURE_PREFIX = "darkroom-"  # of the file names of finished pictures
 SOURCE_PREFIX = "source."  # of the file name of the picture that they started from
@@ -89,6 +90,9 @@ def settings_line(request: ImageRequest, seeds: Iterable[int], language: str = E
         parts.append(say(language, STEP_COUNT_FROM, count=request.steps, start=request.start_step))
     else:
         parts.append(say(language, STEP_COUNT, count=request.steps))
+    if request.blend:
+        weights = ":".join(f"{weight:g}" for weight in request.blend)
+        parts.append(say(language, BLENDED, count=len(request.blend), weights=weights))
     if request.mask:
         parts.append(say(language, "a part redrawn"))
     if request.is_edit:
@@ -120,8 +124,8 @@ def info_text(request: ImageRequest, creation: Creation | None, language: str = 
     end += _origin(creation, parent, language) if creation else []
     heads = [f"**{head}**" for head, _ in headed]
     room = LAYOUT_LIMIT - sum(len(line) + 1 for line in (*heads, *end))
-    blocks = fit_together([prompt for _, prompt in headed], room - len(headed) * (len(_fenced("")) + 1), _unfenced)
-    parts = [part for head, block in zip(heads, blocks, strict=True) for part in (head, _fenced(block))]
+    blocks = fit_together([prompt for _, prompt in headed], room - len(headed) * (len(fenced("")) + 1), unfenced)
+    parts = [part for head, block in zip(heads, blocks, strict=True) for part in (head, fenced(block))]
     return "\n".join([*parts, *end])
 
 
@@ -141,12 +145,12 @@ def _origin(creation: Creation, parent: Creation | None, language: str) -> Itera
         yield f"[{say(language, 'To the message')}](https://discord.com/channels/{place})"
 
 
-def _unfenced(text: str) -> str:
+def unfenced(text: str) -> str:
     """Return ``text`` so that it ends no block."""
     return text.replace("``", f"`{ZERO_WIDTH_SPACE}`")  # three would
 
 
-def _fenced(text: str) -> str:
+def fenced(text: str) -> str:
     """Return ``text`` unformatted, in a block from which it can be copied."""
     return f"```\n{text}\n```"
 
