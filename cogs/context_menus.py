@@ -7,6 +7,7 @@ from discord import app_commands
 from PIL import Image
 
 from cogs.core.generation.authorship import origin_of, origin_of_avatar
+from cogs.core.generation.linked import with_pictures
 from cogs.core.generation.source import pictures_to_choose
 from cogs.core.messages.attachments import PostedFile, fetch_picture, hides_any
 from cogs.core.messages.choose import choose_picture
@@ -28,12 +29,13 @@ AVATAR_SIDE: Final = 512
 
 
 async def more_like_this(interaction: Interaction, message: discord.Message) -> None:
-    """Draw a picture that starts from one that ``message`` shows.
+    """Draw a picture that starts from one that ``message`` shows, or else the message to which it replies.
 
     Uses that picture's prompt if it is known.
     """
     service = interaction.client.service
     asked = Context.of(interaction)
+    message = await with_pictures(asked, message)
     pictures = pictures_to_choose(message)
     posted = await origin_of(asked, message)
     chosen = await choose_picture(asked, pictures)

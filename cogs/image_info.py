@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import discord
 from discord import app_commands
 
+from cogs.core.generation.linked import with_pictures
 from cogs.core.generation.source import creation_of_message, pictures_to_choose
 from cogs.core.i18n.catalogues import ENGLISH, say, translate
 from cogs.core.messages.attachments import PostedFile, download, fetch_picture, hides_any, posted_files
@@ -82,7 +83,8 @@ class AgainButton(PersistentButton, name="again"):
 
 
 async def show_info(interaction: Interaction, message: discord.Message) -> None:
-    """Show the member how a picture of ``message`` was made."""
+    """Show the member how a picture of ``message`` was made, or of the message to which it replies."""
+    message = await with_pictures(Context.of(interaction), message)
     chosen = await choose_picture(Context.of(interaction), pictures_to_choose(message))
     if chosen is None:
         return

@@ -9,9 +9,11 @@ from cogs.core.generation.service import GenerationService
 from cogs.core.messages.confirm import confirm_variants
 from cogs.core.messages.replies import send_notes
 from cogs.core.policy.context import Context
+from cogs.core.request.links import take_links
 from cogs.core.request.options import Options, Prompt, shared_options
 from cogs.core.request.prompt import parse_prompt
 from cogs.core.types import Interaction
+from cogs.similar import Start, draw_similar, only_link
 
 if TYPE_CHECKING:
     from bot import Darkroom
@@ -47,6 +49,11 @@ class ImagineCog(commands.Cog):
     )
     async def imagine(self, interaction: Interaction, prompt: Prompt, options: Options) -> None:
         """Draw a picture from a text."""
+        if "://" in prompt:
+            words, links = take_links(prompt)
+            if links:
+                await draw_similar(interaction, Start(link=only_link(links)), words, options)
+                return
         parsed = parse_prompt(prompt, options.negative)
         asked = Context.of(interaction)
         builder = self.service.builder.of(asked, parsed, options)

@@ -1,7 +1,7 @@
 """/similar: draw pictures that start from another picture."""
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
 
 import discord
 from discord import app_commands
@@ -9,25 +9,41 @@ from discord.app_commands import Range
 from discord.ext import commands
 from PIL import Image
 
+from cogs.core.generation.linked import linked_picture
 from cogs.core.generation.service import GenerationService
 from cogs.core.messages.attachments import fetch_image, hides_any
 from cogs.core.messages.confirm import confirm_variants
 from cogs.core.messages.replies import send_notes
 from cogs.core.policy.context import Context
+from cogs.core.request.links import MAX_LINK, take_links
 from cogs.core.request.options import Options, Prompt, shared_options
 from cogs.core.request.prompt import ParsedPrompt, parse_prompt
 from cogs.core.types import Interaction
 from diffusion.errors import InvalidRequestError, Problems
 from diffusion.request import ImageRequest, start_step_for
+from diffusion.text import N_
 
 if TYPE_CHECKING:
     from bot import Darkroom
 
 DEFAULT_SIMILARITY = 0.4
+NO_PICTURE: Final = N_("There is no picture to start from. Attach one, or give a link to a picture or message on Discord.")
+PICTURE_AND_LINK: Final = N_("Please attach a picture or give a link, not both.")
+SEVERAL_LINKS: Final = N_("I start from one picture. Please give one link; `/blend` mixes several pictures.")
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a member wants to start from: an attached picture or a link, and how much of it to keep."""
+
+    image: discord.Attachment | None = None
+    link: str | None = None
+    similarity: float | None = None
+    start_step: int | None = None
 
 
 class SimilarCog(commands.Cog):
-    """Draws pictures that start from an attached one."""
+    """Draws pictures that start from another one."""
 
     def __init__(self, service: GenerationService) -> None:
         self.service = service
@@ -36,6 +52,7 @@ class SimilarCog(commands.Cog):
     @app_commands.describe(
         image="The picture to start from",
         prompt="What the pictures should show",
+        link="A link to a picture on Discord, or to a message that shows one, instead of a picture",
         similarity="How much of the picture to keep: 0 nearly nothing, 1 nearly everything",
         start_step="The step to start from, instead of a similarity",
     )
@@ -43,36 +60,73 @@ class SimilarCog(commands.Cog):
     async def similar(
         self,
         interaction: Interaction,
-        image: discord.Attachment,
         options: Options,
+        image: discord.Attachment | None = None,
         prompt: Prompt | None = None,
+        link: Range[str, 1, MAX_LINK] | None = None,
         similarity: Range[float, 0, 1] | None = None,
         start_step: Range[int, 0, 149] | None = None,
     ) -> None:
-        """Draw pictures similar to an attached one."""
-        parsed = parse_prompt(prompt or "")
-        asked = Context.of(interaction)
+        """Draw pictures similar to another one."""
+        words, links = take_links(prompt or "")
+        links = [link, *links] if link else links
         problems = Problems()
+        with problems.collect():
+            _check_one_picture(image, links)
         with problems.collect():
             if similarity is not None and start_step is not None:
                 raise InvalidRequestError("start_step", "Please give a similarity or a start step, not both.")
-        builder = self.service.builder.of(asked, parsed, options)
-        with problems.collect():
-            even = replace(options, sampler=builder.model.even_sampler)
-            checked = builder.check(asked, parsed, even)
-            checked.replace(start_step=start_step or 0)
         problems.report()
-        context = await confirm_variants(asked, parsed, options.count) if len(parsed.variants) > 1 else asked
-        if context is None:
-            return
+        start = Start(image, links[0] if links else None, similarity, start_step)
+        await draw_similar(interaction, start, words, options)
 
-        async def prepare() -> ImageRequest:
-            request = similar_request(context, parsed, options, image=await fetch_image(image), similarity=similarity)
-            return request if start_step is None else request.replace(start_step=start_step)
 
-        await self.service.accept(context, prepare, private=options.private, spoiler=hides_any(image) or options.spoiler)
-        if notes := builder.notes(parsed):
-            await send_notes(context, notes)
+def _check_one_picture(image: discord.Attachment | None, links: list[str]) -> None:
+    """Raise `InvalidRequestError` unless there is one picture or link."""
+    if image is None and not links:
+        raise InvalidRequestError("image", NO_PICTURE)
+    if image is not None and links:
+        raise InvalidRequestError("image", PICTURE_AND_LINK)
+    if links:
+        only_link(links)
+
+
+def only_link(links: list[str]) -> str:
+    """Return the single one of ``links``; raises `InvalidRequestError` for several."""
+    if len(links) > 1:
+        raise InvalidRequestError("image", SEVERAL_LINKS)
+    return links[0]
+
+
+async def draw_similar(interaction: Interaction, start: Start, prompt: str, options: Options) -> None:
+    """Draw pictures that start from another one, once the member has confirmed how many."""
+    service = interaction.client.service
+    parsed = parse_prompt(prompt, options.negative)
+    asked = Context.of(interaction)
+    builder = service.builder.of(asked, parsed, options)
+    even = replace(options, sampler=options.sampler or builder.model.even_sampler)
+    checked = builder.check(asked, parsed, even)
+    checked.replace(start_step=start.start_step or 0)
+    linked = await linked_picture(asked, start.link) if start.link else None
+    if start.link and linked is None:
+        return
+    context = linked.context if linked else asked
+    file = linked.file if linked else start.image
+    assert file is not None
+    confirmed = await confirm_variants(context, parsed, options.count) if len(parsed.variants) > 1 else context
+    if confirmed is None:
+        return
+
+    async def prepare() -> ImageRequest:
+        image = await fetch_image(file)
+        request = similar_request(confirmed, parsed, options, image=image, similarity=start.similarity)
+        return request if start.start_step is None else request.replace(start_step=start.start_step)
+
+    spoiler = hides_any(file) or options.spoiler
+    origin = linked.origin if linked else None
+    await service.accept(confirmed, prepare, private=options.private, spoiler=spoiler, origin=origin)
+    if notes := builder.notes(parsed):
+        await send_notes(confirmed, notes)
 
 
 def similar_request(
@@ -84,7 +138,8 @@ def similar_request(
     """
     builder = context.interaction.client.service.builder.of(context, parsed, options)
     size = builder.size_like(image, context, parsed, options)
-    request = builder.build(context, parsed, replace(options, sampler=builder.model.even_sampler), image=image, **size)
+    even = replace(options, sampler=options.sampler or builder.model.even_sampler)
+    request = builder.build(context, parsed, even, image=image, **size)
     kept = DEFAULT_SIMILARITY if similarity is None else similarity
     return request.replace(start_step=start_step_for(kept, request.steps))
 

@@ -1,4 +1,4 @@
-"""All pictures that Discord shows with a message: uploaded, forwarded, embedded, in layouts, and stickers.
+"""All pictures that Discord shows with a message: uploaded, forwarded, embedded, in layouts, linked, and stickers.
 
 Only files on Discord's own hosts are fetched. Discord keeps a copy there of a picture from elsewhere.
 """
@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import discord
 
 from cogs.core.messages.attachments import PostedFile, media_of, read_from_cdn
+from cogs.core.request.links import find_links, is_picture_link
 
 CDN_HOSTS: Final = (
     "cdn.discordapp.com",
@@ -59,6 +60,9 @@ def _pictures(http: Any, shown: Shown) -> Iterator[PostedFile]:
         for picture in (embed.image, embed.thumbnail):
             if url := cdn_url(picture.url, picture.proxy_url):
                 yield _file(http, url, "", "", _is_hidden(embed, shown.content))
+    for link in find_links(shown.content):
+        if is_picture_link(link):
+            yield _file(http, link, "", "", _is_between_marks(link, shown.content))
     for sticker in shown.stickers:
         if sticker.format is not discord.StickerFormatType.lottie:  # a drawing program, no picture
             yield _file(http, sticker.url, sticker.name, "", False)
@@ -72,5 +76,8 @@ def _file(http: Any, url: str, description: str, content_type: str, is_spoiler: 
 
 def _is_hidden(embed: discord.Embed, content: str) -> bool:
     """Whether the link of ``embed`` stands between spoiler marks in ``content``."""
-    url = embed.url
-    return bool(url) and any(str(url) in hidden for hidden in content.split(SPOILER_MARK)[1::2])
+    return bool(embed.url) and _is_between_marks(str(embed.url), content)
+
+
+def _is_between_marks(link: str, content: str) -> bool:
+    return any(link in hidden for hidden in content.split(SPOILER_MARK)[1::2])

@@ -59,7 +59,7 @@ def may_see(context: Context, creation: Creation) -> bool:
     if creation.private or creation.message_id is None or not is_here(context, creation):
         return False
     in_this_channel = creation.channel_id == context.interaction.channel_id
-    return in_this_channel or _permissions(context, creation).read_message_history
+    return in_this_channel or permissions_in(context, creation.channel_id).read_message_history
 
 
 def may_cancel(context: Context, creation: Creation) -> bool:
@@ -71,18 +71,15 @@ def may_cancel(context: Context, creation: Creation) -> bool:
         return True
     if creation.guild_id is None or not is_here(context, creation):
         return False
-    return _permissions(context, creation).manage_messages
+    return permissions_in(context, creation.channel_id).manage_messages
 
 
-def _permissions(context: Context, creation: Creation) -> discord.Permissions:
-    """Return the member's permissions in the channel of ``creation``.
-
-    The channel is in this server.
-    """
+def permissions_in(context: Context, channel_id: int) -> discord.Permissions:
+    """Return the member's permissions in a channel or thread of this server, none in others."""
     interaction = context.interaction
-    if creation.channel_id == interaction.channel_id:
+    if channel_id == interaction.channel_id:
         return interaction.permissions
-    channel = interaction.guild.get_channel_or_thread(creation.channel_id) if interaction.guild else None
+    channel = interaction.guild.get_channel_or_thread(channel_id) if interaction.guild else None
     if channel is None or not isinstance(interaction.user, discord.Member):  # deleted, or the bot is not in this server
         return discord.Permissions.none()
     try:

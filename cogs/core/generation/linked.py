@@ -1,0 +1,92 @@
+"""Pictures that a member names by a link, or by a reply to a message with one."""
+
+import contextlib
+from dataclasses import dataclass
+from functools import partial
+from pathlib import PurePosixPath
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+import discord
+
+from cogs.core.generation.authorship import origin_of, origin_of_avatar
+from cogs.core.generation.source import pictures_to_choose
+from cogs.core.messages.attachments import PostedFile, read_from_cdn
+from cogs.core.messages.choose import choose_picture
+from cogs.core.messages.http_errors import DISCORD_ERRORS, ErrorKind, classify
+from cogs.core.messages.shown_pictures import SPOILER_PREFIX, shown_pictures
+from cogs.core.policy.context import Context
+from cogs.core.policy.origins import Origin
+from cogs.core.policy.permissions import permissions_in
+from cogs.core.request.links import MessageLink, is_picture_link, parse_message_link
+from diffusion.errors import DarkroomError, InvalidImageError
+from diffusion.text import N_
+
+ONLY_DISCORD: Final = N_(
+    "I open only links to pictures and messages on Discord, such as https://cdn.discordapp.com/…"
+    " Please attach the picture instead."
+)
+NOT_SEEN: Final = N_("I cannot open this message, or you cannot see it here. Please attach its picture instead.")
+NO_ANSWER: Final = N_("Discord did not show me this message. Please try again.")
+
+
+@dataclass(frozen=True)
+class LinkedPicture:
+    """A picture to start from and whose it is; continue with ``context``, as after a question."""
+
+    context: Context
+    file: PostedFile
+    origin: Origin | None
+
+
+async def linked_picture(context: Context, link: str) -> LinkedPicture | None:
+    """Return the picture to which ``link`` leads; ask which one, if a message shows several. None without an answer.
+
+    Raises `DarkroomError` for a link to anywhere else, and for a message that the bot or the member cannot see.
+    """
+    link = link.strip().removeprefix("<").removesuffix(">")
+    if is_picture_link(link):
+        file = _file_at(context, link)
+        return LinkedPicture(context, file, origin_of_avatar(file))
+    place = parse_message_link(link)
+    if place is None:
+        raise InvalidImageError(ONLY_DISCORD)
+    message = await _message_at(context, place)
+    pictures = pictures_to_choose(message)
+    origin = await origin_of(context, message)
+    chosen = await choose_picture(context, pictures)
+    if chosen is None:
+        return None
+    answered, file = chosen
+    return LinkedPicture(answered, file, origin_of_avatar(file) or origin)
+
+
+async def with_pictures(context: Context, message: discord.Message) -> discord.Message:
+    """Return ``message`` if it shows pictures, or else the one to which it replies, if there is one."""
+    reference = message.reference
+    if reference is None or shown_pictures(message) or reference.type is not discord.MessageReferenceType.reply:
+        return message
+    place = MessageLink(reference.guild_id, reference.channel_id, reference.message_id or 0)
+    with contextlib.suppress(DarkroomError):
+        return await _message_at(context, place)
+    return message
+
+
+def _file_at(context: Context, link: str) -> PostedFile:
+    name = PurePosixPath(unquote(urlsplit(link).path)).name
+    read = partial(read_from_cdn, context.interaction.client.http, link)
+    return PostedFile(name, "", 0, read, spoiler=name.startswith(SPOILER_PREFIX), address=link)
+
+
+async def _message_at(context: Context, place: MessageLink) -> discord.Message:
+    """Return the message there; raises `DarkroomError` unless the bot and the member see it from here."""
+    interaction = context.interaction
+    is_here = place.channel_id == interaction.channel_id
+    is_visible = place.guild_id == context.guild_id and permissions_in(context, place.channel_id).read_message_history
+    if not is_here and not is_visible:
+        raise DarkroomError(NOT_SEEN)
+    channel = interaction.client.get_partial_messageable(place.channel_id, guild_id=place.guild_id)
+    try:
+        return await channel.fetch_message(place.message_id)
+    except DISCORD_ERRORS as error:
+        raise DarkroomError(NO_ANSWER if classify(error) is ErrorKind.TEMPORARY else NOT_SEEN) from error
