@@ -35,7 +35,7 @@ from cogs.core.connection import (
     run_client,
     sync_commands,
 )
-from cogs.core.generation.service import GenerationService
+from cogs.core.generation.service import Describe, GenerationService
 from cogs.core.i18n.catalogues import CommandTranslator
 from cogs.core.logging import configure_logging
 from cogs.core.messages.components import PersistentItem
@@ -63,8 +63,10 @@ NO_TOKEN = (
     " or try Darkroom without a token: darkroom preview"
 )
 NO_SIMULATOR = "The preview needs the package {name}. Install it: pip install 'darkroom[preview]'"
+NO_DESCRIBER = "DESCRIBE_MODEL needs an engine in the bot's process. Leave out DESCRIBE_MODEL or ENGINE."
 # Messages are for those that are deleted, and for members who mention the bot or write to it.
 INTENTS = discord.Intents(guilds=True, expressions=True, guild_messages=True, dm_messages=True)
+REACTION_INTENTS = discord.Intents(guild_reactions=True, dm_reactions=True)  # not privileged
 
 
 class Darkroom(commands.AutoShardedBot):
@@ -81,7 +83,7 @@ class Darkroom(commands.AutoShardedBot):
         discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False  # the bot never speaks
         super().__init__(
             command_prefix=(),  # all commands are slash commands
-            intents=INTENTS,
+            intents=INTENTS | REACTION_INTENTS if self.config.reactions else INTENTS,
             help_command=None,
             tree_cls=CommandTree,
             max_messages=None,  # the bot never looks up a message in a cache
@@ -259,6 +261,18 @@ def build_engine(config: Config) -> ImageEngine:
     return Engine(model, engine_config, check, name=name)
 
 
+def _describer(config: Config, engine: Any) -> Describe | None:
+    """Return the function that describes pictures, None without one; raises `DarkroomError`."""
+    if not config.describe_model:
+        return None
+    if config.engine:
+        raise DarkroomError(NO_DESCRIBER)
+
+    from diffusion.describer import load_describer
+
+    return partial(engine.describe_image, by=load_describer(config.describe_model, config.device))
+
+
 def _limits(config: Config) -> Limits:
     return Limits(config.max_side, config.max_steps, config.max_count, config.max_frames)
 
@@ -312,6 +326,7 @@ async def open_service(config: Config, folder: Path) -> AsyncIterator[Generation
             leads=is_leader(config.shard_ids),
         )
         service.builder.default_count = _default_count(config, engine)
+        service.describe = _describer(config, engine)
         service.personal_data.erasure.max_days = config.requests_max_days
         service.stores.server_store.max_days = config.server_data_days
         service.creation_store.logs_prompts = config.log_prompts

@@ -113,8 +113,8 @@ def load_safety_check(
 
 
 def _load_classifier(source: str, unsafe: Sequence[str], threshold: float, device: str | None) -> Classifier:
-    folder = fetch(source, ("",), _half(device))
-    network = _load(AutoModelForImageClassification, folder, device)
+    folder = fetch(source, ("",), is_half(device))
+    network = load_from_transformers(AutoModelForImageClassification, folder, device)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         processor = AutoImageProcessor.from_pretrained(folder)
@@ -130,18 +130,20 @@ def _load_classifier(source: str, unsafe: Sequence[str], threshold: float, devic
 def _load_own(source: str, device: str | None) -> ModelChecker | None:
     if Path(source).is_file():  # a model in one file has no checker
         return None
-    folder = fetch(source, ("safety_checker", "feature_extractor"), _half(device))
+    folder = fetch(source, ("safety_checker", "feature_extractor"), is_half(device))
     if not (folder / "safety_checker" / "config.json").exists():  # removed, or a model without a checker
         return None
-    network = _load(StableDiffusionSafetyChecker, folder, device, "safety_checker")
+    network = load_from_transformers(StableDiffusionSafetyChecker, folder, device, "safety_checker")
     return ModelChecker(network, CLIPImageProcessorPil.from_pretrained(folder, subfolder="feature_extractor"))
 
 
-def _half(device: str | None) -> bool:
+def is_half(device: str | None) -> bool:
+    """Return whether networks are computed in half precision on ``device``."""
     return best_dtype(torch.device(device or best_device())) != torch.float32
 
 
-def _load(network: Any, folder: Path, device: str | None, name: str = "") -> Any:
+def load_from_transformers(network: Any, folder: Path, device: str | None, name: str = "") -> Any:
+    """Load a ``network`` of transformers from safetensors; raises `ValueError` if weights are missing."""
     target = torch.device(device or best_device())
     files = [f"{name}/{file.name}" if name else file.name for file in (folder / name).glob("*")]
     with warnings.catch_warnings():
@@ -151,7 +153,7 @@ def _load(network: Any, folder: Path, device: str | None, name: str = "") -> Any
             subfolder=name,
             dtype=best_dtype(target),
             use_safetensors=True,
-            variant=variant_of(files, name, _half(device)),
+            variant=variant_of(files, name, is_half(device)),
             output_loading_info=True,
         )
     if missing := sorted(report["missing_keys"]):  # missing weights would be random, and so would the flags

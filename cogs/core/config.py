@@ -158,6 +158,8 @@ class Config(BaseSettings):
     requests_max_days: Optional[Annotated[float, Field(gt=0)]] = None
     server_data_days: Optional[Annotated[float, Field(gt=0)]] = 30
     tips: bool = True
+    reactions: bool = True
+    describe_model: Optional[str] = None
     grace_seconds: float = Field(30, ge=0)
     simulator_port: Port = 8765
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -30,7 +30,7 @@ WEIGHTS: Final = re.compile(
 )
 PICKLES: Final = (".bin", ".ckpt", ".pt", ".pth")
 OTHER_WEIGHTS: Final = (".onnx", ".msgpack", ".h5", ".gguf")
-TEXT_SUFFIXES: Final = (".json", ".txt", ".jinja")  # the last is how a prompt stands in a chat
+TEXT_SUFFIXES: Final = (".json", ".txt", ".jinja", ".csv")  # how a prompt stands in a chat; the tags of a tagger
 HALF: Final = "fp16"
 INDEX_FILE: Final = "model_index.json"
 CONFIGS: Final = re.compile(r"(?:modular_)?model_index\.json|(?:[\w.-]+/)?(?:config|scheduler_config|adapter_config)\.json")

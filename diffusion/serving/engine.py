@@ -13,6 +13,7 @@ from dataclasses import replace
 from PIL import Image
 
 from diffusion.config import EngineConfig
+from diffusion.describer import Describer, describe
 from diffusion.errors import DarkroomError, GenerationError, InvalidRequestError
 from diffusion.families.model import ImageModel
 from diffusion.request import ImageRequest
@@ -231,6 +232,19 @@ class Engine:
         except Exception as error:
             log.exception("pictures could not be checked")
             raise GenerationError("These pictures could not be checked, so I cannot show them.") from error
+
+    async def describe_image(self, image: Image.Image, by: Describer) -> list[str]:
+        """Return prompts that would draw ``image`` again.
+
+        The network runs between two steps. Raises `GenerationError`.
+        """
+        try:
+            return await self._worker.call(self.config.step_seconds, describe, by, image)
+        except DarkroomError:
+            raise
+        except Exception as error:
+            log.exception("a picture could not be described")
+            raise GenerationError("I could not describe this picture. Please try another one.") from error
 
     @property
     def unfinished(self) -> int:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import discord
+from PIL import Image
 
 from cogs.core.generation.builder import RequestBuilder
 from cogs.core.generation.maintenance import Maintenance
@@ -49,6 +50,7 @@ from diffusion.text import N_
 log = logging.getLogger(__name__)
 Prepare = Callable[[], Awaitable[ImageRequest]]
 ErrorView = Callable[[Interaction, Exception], discord.ui.View | None]
+Describe = Callable[[Image.Image], Awaitable[list[str]]]
 
 PREPARING = N_("Preparing…")
 DRAINING = N_("The bot accepts no new requests at the moment. Please try again later.")
@@ -96,6 +98,7 @@ class GenerationService:
         self.builder = RequestBuilder(engine, styles)
         self.questions: dict[int, Interaction] = {}  # open questions of `confirm`, by the id of their interaction
         self.metrics = Metrics(engine, self.creation_store)
+        self.describe: Describe | None = None  # returns prompts for a picture, where the operator offers that
         self.closed_reason: str | None = None  # why requests are rejected at present
         # Features add to these when they are loaded:
         self.result_actions = ResultActions()  # what members can do with pictures
