@@ -11,8 +11,8 @@ from diffusion.request import ImageRequest, Limits
 class EngineConfig:
     """The batch, queue and time settings of an engine.
 
-    - ``max_rows``: the most rows of a network call; a guided image has two. None: the batch grows, by measured throughput,
-      until extra rows stop improving it.
+    - ``max_rows``: the most rows of a network call; a guided image has two. None: for each size as many
+      as measured throughput makes useful.
     - ``max_waiting``: the most unfinished images.
     - ``max_waiting_seconds``: the most seconds of unfinished work, by its price.
     - ``preview_seconds``: the time between two previews of a job.

@@ -74,7 +74,7 @@ class Gpu(Protocol):
 class BatchingGpu:
     """A GPU that batches pictures in network calls, as an engine does."""
 
-    def __init__(self, env: simpy.Environment, prices: Prices, max_rows: int) -> None:
+    def __init__(self, env: simpy.Environment, prices: Prices, max_rows: int | None) -> None:
         self.queued = 0.0
         self._env = env
         self._seconds = prices.call
@@ -167,12 +167,13 @@ def simulate(
     gpus: int,
     latency: LatencyModel,
     latent_shape: Callable[[int, int], Shape],
-    max_rows: int = 16,
+    max_rows: int | None = 16,
     seed: int = 0,
 ) -> list[ServedRequest]:
     """Serve all of ``trace`` with ``gpus`` equal GPUs and return its requests.
 
-    ``latency`` predicts the seconds of network calls. ``latent_shape`` takes a width and a height in pixels.
+    ``latency`` predicts the seconds of network calls. ``latent_shape`` takes a width and a height in pixels. ``max_rows`` is
+    that of a call; None: what is useful for its shape.
     """
     served = [ServedRequest(arrival, latent_shape(arrival.request.width, arrival.request.height)) for arrival in trace]
     env = simpy.Environment(served[0].arrival.at if served else 0)
@@ -192,7 +193,7 @@ def simulate(
     return served
 
 
-def _fleet(env: simpy.Environment, way: Way, gpus: int, prices: Prices, max_rows: int) -> Sequence[Gpu]:
+def _fleet(env: simpy.Environment, way: Way, gpus: int, prices: Prices, max_rows: int | None) -> Sequence[Gpu]:
     if way.batching:
         return [BatchingGpu(env, prices, max_rows) for _ in range(gpus)]
     queue = simpy.Store(env)

@@ -28,7 +28,7 @@ from diffusion.serving.price import Prices
 class ObservedBatcher(Batcher[ImageTask]):
     """A batcher that records when each picture waits, starts and leaves."""
 
-    def __init__(self, max_rows: int, prices: Prices, turns: TextIO) -> None:
+    def __init__(self, max_rows: int | None, prices: Prices, turns: TextIO) -> None:
         super().__init__(max_rows, prices)
         self.turns = turns
 

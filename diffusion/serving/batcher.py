@@ -3,16 +3,16 @@
 It uses neither tensors nor a clock.
 """
 
-from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Final, Generic, Protocol, TypeVar
 
-from diffusion.serving.deficit import DeficitRoundRobin
+from diffusion.serving.fair_share import FairShare
 from diffusion.serving.lanes import Lane
 from diffusion.serving.latency import LatencyModel, Shape
 from diffusion.serving.price import Prices, Work
 
-BACKFILL_SHARE: Final = 0.5  # of the longest running item's remaining calls: a waiting item with no more may backfill
+PREEMPTION_ROOM: Final = 4  # times as many rows as a call may have run or pause, once items are due before running ones
 MAX_CALL_SECONDS: Final = 2.0  # of a call with several items; nothing can interrupt it for a newcomer
 
 
@@ -41,127 +41,84 @@ T = TypeVar("T", bound=Item)
 U = TypeVar("U", bound=Item)
 
 
-def has_room(item: Item, running: Iterable[Item], max_rows: int) -> bool:
-    """Whether the rows of ``item`` fit beside those ``running``.
-
-    An item that would run alone always fits.
-    """
-    rows = sum(each.rows for each in running)
-    return not rows or rows + item.rows <= max_rows
-
-
-def fits_backfill(item: Item, running: Iterable[Item]) -> bool:
-    """Whether ``item`` will end long before one of those ``running``."""
-    return item.left <= BACKFILL_SHARE * max((each.left for each in running), default=0)
-
-
-def shares(running: Mapping[Hashable, Iterable[Item]]) -> dict[Hashable, float]:
-    """Return how many owners' shares of the time each group of ``running`` gets.
-
-    An owner of items in several groups divides a share between them.
-    """
-    owners = {group: {item.owner for item in items} for group, items in running.items()}
-    groups_of = Counter(owner for present in owners.values() for owner in present)
-    return {group: sum(1 / groups_of[owner] for owner in present) for group, present in owners.items()}
-
-
 class Batcher(Generic[T]):
-    """Admits waiting items to the running batch; owners get equal seconds.
+    """Admits waiting items to the running batch; owners get equal shares of the time, and short items come first.
 
-    Each owner's items are admitted in order, but those whose lane is closed wait. ``max_rows`` bounds the rows of every
-    network call and of all admitted items, and a lane's ``rows_by_shape`` those of its calls. An item larger than that runs
-    alone. Items of one group step together; several groups, or more rows than a call may have, take turns. All turns are by
-    deficit round-robin over the lanes' prices, or ``prices`` without lanes: owners wait for admission as long as the others'
-    items cost, and the owners of running groups get equal shares of the time.
+    Each owner's items are admitted in order, but those whose lane is closed wait. An item is due when it would end if all
+    owners shared the time equally, by the lanes' prices, or ``prices`` without lanes (`FairShare`). Items are admitted in this
+    order, as many as a call takes; those that are due before running ones are admitted even so.
 
-    Short items backfill: they join a full batch of long items at once and pass items that wait for room. At most `max_rows`
-    further rows are backfilled. An owner that was admitted while another one waits does not backfill before that one is
-    admitted, too.
+    A step is a call of one group: that of the running item that is due first. The next ones of the group join it, as many as
+    `call_rows` allows: ``max_rows``, or else as many as are useful for their shape. The others pause. An item larger than that
+    runs alone.
     """
 
-    def __init__(self, max_rows: int, prices: Prices | None = None) -> None:
+    def __init__(self, max_rows: int | None = None, prices: Prices | None = None) -> None:
         self.max_rows = max_rows
         self.prices = prices or Prices(LatencyModel())
         self._waiting: OrderedDict[Hashable, deque[T]] = OrderedDict()
-        self._running: OrderedDict[Hashable, list[T]] = OrderedDict()
-        self._owner_turns: DeficitRoundRobin[Hashable] = DeficitRoundRobin()
-        self._group_turns: DeficitRoundRobin[Hashable] = DeficitRoundRobin()
-        self._backfilled: set[T] = set()
-        # By waiting owner: the owners whose items were admitted since this owner came or had an item admitted.
-        self._bypassed_by: dict[Hashable, set[Hashable]] = {}
-        self._bypass_count: Counter[Hashable] = Counter()  # by owner: how many waiting owners it has bypassed
+        self._running: dict[T, float] = {}  # when each is due
+        self._turns: FairShare[Hashable] = FairShare()
 
     def add(self, item: T) -> None:
         """Queue ``item`` behind its owner's others."""
         if item.owner not in self._waiting:
             self._waiting[item.owner] = deque()
-            self._bypassed_by[item.owner] = set()
-            self._owner_turns.join(item.owner)
+            self._turns.join(item.owner)
         self._waiting[item.owner].append(item)
 
     def discard(self, item: T) -> None:
         """Remove ``item``, whether it waits, runs or is gone already."""
-        self._backfilled.discard(item)
-        if item in (queue := self._waiting.get(item.owner, deque())):
-            queue.remove(item)
-            if not queue:
-                self._end_waiting(item.owner)
-        if item in (group := self._running.get(item.group, [])):
-            group.remove(item)
-            if not group:
-                del self._running[item.group]
-                self._group_turns.leave(item.group)
+        if item in self._waiting.get(item.owner, ()):
+            self._remove_waiting(item)
+        elif item in self._running:
+            del self._running[item]
+            self._turns.give_back(item.owner, self._cost(item))
 
     def replace(self, item: T, by: T) -> None:
         """Let ``by`` run in place of the running ``item``."""
-        self.discard(item)
-        self._run(by)
+        self._running[by] = self._running.pop(item)
+
+    def postpone(self, item: T) -> None:
+        """Let all other running items come before ``item``, which cannot go on."""
+        if item in self._running:
+            self._running[item] = max(self._running.values())
+            self._running[item] = self._running.pop(item)  # the last of those that are due at once
 
     def admit_beyond(self, items: Iterable[T]) -> None:
-        """Admit those of ``items`` that wait, beyond `max_rows` and into closed lanes."""
+        """Admit those of ``items`` that wait, though there is no room and into closed lanes."""
         for item in items:
             if item in self._waiting.get(item.owner, ()):
-                self.discard(item)
                 self._run(item)
 
     def next_batch(self) -> list[T]:
         """Admit items that fit and return the next batch, empty if there is no work.
 
-        They run, have one group and take at most `max_rows` rows.
+        They run, have one group and take at most `call_rows` rows.
         """
         self.admit()
         if not self._running:
             return []
-        share = shares(self._running)
-        batches = {group: self._first_batch(items) for group, items in self._running.items()}
-        costs = {
-            group: self._prices(batch[0]).call(batch[0].shape, sum(item.rows for item in batch)) / share[group]
-            for group, batch in batches.items()
-        }
-        group = min(batches, key=lambda group: self._group_turns.due(group, costs[group]))
-        self._group_turns.pay(group, costs[group])
-        batch = batches[group]
-        # More items may run than fit: backfilled ones, those of `admit_beyond`, or all after `max_rows` was lowered.
-        self._running[group] = self._running[group][len(batch) :] + batch
-        self._running.move_to_end(group)
-        return batch
-
-    def _first_batch(self, items: list[T]) -> list[T]:
-        """Return the first of ``items`` of a group, as many as one call takes."""
-        most = self.call_rows(items[0])
-        rows = items[0].rows
-        batch = items[:1]
-        for item in items[1:]:
-            rows += item.rows
-            if rows > most:
-                break
-            batch.append(item)
+        by_due = sorted(self._running, key=self._running.__getitem__)
+        batch = by_due[:1]
+        most = self.call_rows(batch[0])
+        rows = batch[0].rows
+        for item in by_due[1:]:
+            if item.group == batch[0].group:
+                rows += item.rows
+                if rows > most:
+                    break
+                batch.append(item)
+        owners = {item.owner for item in by_due} | self._waiting.keys()
+        self._turns.work(sum(item.rows for item in batch) * self._prices(batch[0]).row(batch[0].shape), len(owners))
         return batch
 
     def call_rows(self, item: Item) -> int:
         """Return the most rows of a call for items of the same group as ``item``."""
-        most = min(self.max_rows, item.lane.rows_by_shape.get(item.shape, self.max_rows)) if item.lane else self.max_rows
         prices = self._prices(item)
+        most = self.max_rows or prices.useful_rows(item.shape)
+        if item.lane:
+            most = min(most, item.lane.rows_by_shape.get(item.shape, most))
         if prices.call(item.shape, most) <= MAX_CALL_SECONDS:
             return most
         return max(1, int(MAX_CALL_SECONDS / prices.row(item.shape)))
@@ -171,8 +128,7 @@ class Batcher(Generic[T]):
 
     def running(self) -> Iterator[T]:
         """Yield the admitted items."""
-        for group in self._running.values():
-            yield from group
+        yield from self._running
 
     def waiting(self) -> Iterator[T]:
         """Yield the waiting items in the order in which they will be admitted."""
@@ -183,61 +139,48 @@ class Batcher(Generic[T]):
             cost = 0.0
             for number, item in enumerate(queue):
                 cost += item.rows * item.left * seconds_per_row[item.lane, item.shape]
-                ranked.append((self._owner_turns.due(owner, cost), number, position, item))
+                ranked.append((self._turns.due(owner, cost), number, position, item))
         for *_, item in sorted(ranked, key=lambda rank: rank[:3]):
             yield item
 
     def __len__(self) -> int:
-        return sum(map(len, self._waiting.values())) + sum(map(len, self._running.values()))
+        return sum(map(len, self._waiting.values())) + len(self._running)
 
     def copy(self, copy_item: Callable[[T], U]) -> "Batcher[U]":
         """Return a copy for a simulation, with a ``copy_item`` for each item."""
         copy: Batcher[U] = Batcher(self.max_rows, self.prices)
-        copies = {item: copy_item(item) for item in (*self.running(), *self.waiting())}
         for owner, queue in self._waiting.items():
-            copy._waiting[owner] = deque(copies[item] for item in queue)
-        for group, items in self._running.items():
-            copy._running[group] = [copies[item] for item in items]
-        copy._owner_turns = self._owner_turns.copy()
-        copy._group_turns = self._group_turns.copy()
-        copy._backfilled = {copies[item] for item in self._backfilled}
-        copy._bypassed_by = {owner: set(others) for owner, others in self._bypassed_by.items()}
-        copy._bypass_count = self._bypass_count.copy()
+            copy._waiting[owner] = deque(map(copy_item, queue))
+        copy._running = {copy_item(item): due for item, due in self._running.items()}
+        copy._turns = self._turns.copy()
         return copy
 
-    def groups(self) -> Mapping[Hashable, list[T]]:
-        """Return the admitted items by group."""
-        return self._running
-
     def admit(self) -> None:
-        """Admit all items that there is room for."""
-        while item := self._next():
-            queue = self._waiting[item.owner]
-            queue.remove(item)
-            self._clear_bypasses(item.owner)
-            if queue:
-                self._waiting.move_to_end(item.owner)
-                self._bypassed_by[item.owner] = set()
-            else:
-                self._end_waiting(item.owner)
-            for owner in self._heads():
-                if owner != item.owner and item.owner not in self._bypassed_by[owner]:
-                    self._bypassed_by[owner].add(item.owner)
-                    self._bypass_count[item.owner] += 1
+        """Admit the items that are due first, as long as there is room, and those that are due before running ones."""
+        while heads := self._heads():
+            due = {owner: self._turns.due(owner, self._cost(head)) for owner, head in heads.items()}
+            owner = min(due, key=due.__getitem__)
+            item = heads[owner]
+            if self._running:
+                rows = sum(each.rows for each in self._running) + item.rows
+                most = max(map(self.call_rows, {each.group: each for each in (item, *self._running)}.values()))
+                preempts = due[owner] < max(self._running.values())
+                if rows > (PREEMPTION_ROOM * most if preempts else most):
+                    return
             self._run(item)
 
     def _run(self, item: T) -> None:
-        self._running.setdefault(item.group, []).append(item)
-        self._group_turns.join(item.group)
+        self._running[item] = self._turns.take(item.owner, self._cost(item))
+        self._remove_waiting(item)
+        if item.owner in self._waiting:
+            self._waiting.move_to_end(item.owner)
 
-    def _end_waiting(self, owner: Hashable) -> None:
-        del self._waiting[owner]
-        self._clear_bypasses(owner)
-        self._owner_turns.leave(owner)
-
-    def _clear_bypasses(self, owner: Hashable) -> None:
-        """Forget who bypassed ``owner``, who stopped waiting or had an item admitted."""
-        self._bypass_count -= Counter(self._bypassed_by.pop(owner, ()))
+    def _remove_waiting(self, item: T) -> None:
+        queue = self._waiting[item.owner]
+        queue.remove(item)
+        if not queue:
+            del self._waiting[item.owner]
+            self._turns.leave(item.owner)
 
     def _cost(self, item: T) -> float:
         return self._prices(item).price(Work(item.shape, item.rows * item.left))
@@ -250,31 +193,3 @@ class Batcher(Generic[T]):
             if head is not None:
                 heads[owner] = head
         return heads
-
-    def _next(self) -> T | None:
-        """Return the next item to admit, in turn if there is room, else by backfill.
-
-        Charges its owner.
-        """
-        heads = self._heads()
-        if not heads:
-            return None
-        running = list(self.running())
-        costs = {owner: self._cost(head) for owner, head in heads.items()}
-        first = min(costs, key=lambda owner: self._owner_turns.due(owner, costs[owner]))
-        item = heads[first]
-        if has_room(item, (each for each in running if each not in self._backfilled), self.max_rows):
-            self._owner_turns.pay(first, costs[first])
-            return item
-        if sum(each.rows for each in self._backfilled) >= self.max_rows:
-            return None
-        for owner, item in heads.items():
-            if (
-                not self._bypass_count[owner]
-                and fits_backfill(item, running)
-                and has_room(item, self._backfilled, self.max_rows)
-            ):
-                self._backfilled.add(item)
-                self._owner_turns.pay(owner, costs[owner], in_turn=False)
-                return item
-        return None

@@ -33,10 +33,6 @@ from diffusion.serving.worker_thread import CallHungError, ReplaceableWorker, Wo
 from diffusion.text import N_
 
 log = logging.getLogger(__name__)
-# Rows of a network call, unless `EngineConfig` sets them: at first, and the bounds of the measured optimum.
-INITIAL_ROWS = 16
-MIN_ROWS = 8
-MAX_ROWS = 64
 MAX_HUNG_THREADS = 3  # with more, the device is broken rather than a picture
 ENGINE_STUCK = N_("The engine hangs again and again, so I cannot draw at the moment. Please tell the operator.")
 
@@ -62,7 +58,7 @@ class Engine:
         first.put(model, safety_check)
         hooks = Hooks(self._jobs_of_lane, self._finish_started, self._on_loaded, self._on_failed, self._release)
         self._residents = Residents(first, hooks, self.config.models_max_bytes)
-        self._batcher: Batcher[ImageTask] = Batcher(self.config.max_rows or INITIAL_ROWS)
+        self._batcher: Batcher[ImageTask] = Batcher(self.config.max_rows)
         self._jobs: list[Job] = []
         self._work = asyncio.Event()  # set while there may be images to step
         self._going = asyncio.Event()  # cleared by `pause`
@@ -423,7 +419,7 @@ class Engine:
 
     def _settle(self, batch: Sequence[ImageTask]) -> None:
         """Report the results of a step to the jobs of ``batch``. On the event loop."""
-        self._batcher.max_rows = self._useful_rows()
+        self._batcher.max_rows = self.config.max_rows
         lane = _lane_of(batch[0].job)
         lane.used = time.monotonic()
         if lane.runner:
@@ -431,6 +427,8 @@ class Engine:
         for image_task in batch:
             if image_task.image is not None:
                 self._batcher.discard(image_task)
+            elif image_task.trajectory is None and not image_task.error:  # it waits for memory that others hold
+                self._batcher.postpone(image_task)
         for job in {image_task.job: None for image_task in batch if not image_task.job.done}:  # each once, in order
             if error := next((image_task.error for image_task in job.image_tasks if image_task.error), None):
                 self._drop(job)
@@ -443,13 +441,6 @@ class Engine:
         self._report_places()
         if len(self._residents.lanes) > 1:
             self._residents.arrange()
-
-    def _useful_rows(self) -> int:
-        if self.config.max_rows:
-            return self.config.max_rows
-        measured = [lane.prices.latency.saturation_rows() for lane in self._residents.lanes if lane.is_loaded]
-        known = [rows for rows in measured if rows is not None]
-        return round(min(max(*known, MIN_ROWS), MAX_ROWS)) if known else INITIAL_ROWS
 
     def _result(self, job: Job) -> ImageResult:
         images = tuple(image_task.image for image_task in job.image_tasks if image_task.image)

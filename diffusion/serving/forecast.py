@@ -8,7 +8,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-from diffusion.serving.batcher import Batcher, Item, shares
+from diffusion.serving.batcher import Batcher, Item
 from diffusion.serving.lanes import Lane, Move, next_move, turn_end
 from diffusion.serving.latency import LatencyModel, Shape
 
@@ -80,8 +80,7 @@ def estimate_completion(
     """Simulate ``batcher`` and return the seconds until each image is done.
 
     The seconds are None while the speed is unknown. Running images come first, then the others in the order of their
-    admission. Groups advance side by side, each by its share of the time. ``lanes`` are those of the images, if they have any;
-    else the speed is that of ``latency``.
+    admission. ``lanes`` are those of the images, if they have any; else the speed is that of ``latency``.
     """
     copies = lanes.copies if lanes else {}
     simulated: Batcher[_SimulatedItem[T]] = batcher.copy(
@@ -94,26 +93,20 @@ def estimate_completion(
     while len(simulated):
         if lanes:
             lanes.advance(passed, simulated)
-        simulated.admit()
-        groups = simulated.groups()
-        share = shares(groups)
-        step_seconds: dict[Hashable, float] = {}
-        for group, items in groups.items():
-            rows = sum(each.rows for each in items)
-            calls = max(1.0, rows / simulated.call_rows(items[0]))  # more rows than a call may have take several
-            lane = items[0].lane
+        passed = lanes.seconds_to_next() if lanes else math.inf
+        batch = simulated.next_batch()
+        if batch:
+            lane = batch[0].lane
             known = lane.prices.latency if lane else latency
-            seconds = known.seconds(items[0].shape, round(rows / calls))
+            seconds = known.seconds(batch[0].shape, sum(each.rows for each in batch))
             if seconds is None:
                 return done
-            step_seconds[group] = seconds * calls * sum(share.values()) / share[group]
-        ends = [step_seconds[group] * min(each.left for each in items) for group, items in groups.items()]
-        passed = min([*ends, lanes.seconds_to_next() if lanes else math.inf])
+            passed = min(passed, seconds * min(each.left for each in batch))
         if math.isinf(passed):
             return done
         now += passed
-        for each in list(simulated.running()):
-            each.left -= passed / step_seconds[each.group]
+        for each in batch:
+            each.left -= passed / seconds
             if each.left < SMALLEST_PART:
                 done[each.item] = now
                 simulated.discard(each)

@@ -7,7 +7,7 @@ import math
 from typing import Final, NamedTuple
 
 DECAY: Final = 0.95  # each new step multiplies the weight of earlier ones by this
-SATURATION: Final = 0.85  # of the throughput (rows per second) that ever larger calls tend to
+SATURATION: Final = 0.92  # of the throughput (rows per second) that ever larger calls tend to: best of `benchmarks.capacity`
 
 Shape = tuple[int, ...]
 
@@ -79,17 +79,21 @@ class LatencyModel:
 
         An unknown shape uses the one nearest in size. Tiles of pixels, (height, width), tell nothing about latents.
         """
+        nearest, fit = self._nearest(shape)
+        return fit.at(rows) * math.prod(shape) / math.prod(nearest) if fit else None
+
+    def saturation_rows(self, shape: Shape) -> float | None:
+        """Return the rows at which the throughput of ``shape`` reaches `SATURATION` of its limit, None if unknown."""
+        _, fit = self._nearest(shape)
+        return fit.saturation_rows(SATURATION) if fit else None
+
+    def _nearest(self, shape: Shape) -> tuple[Shape, DecayingLinearFit | None]:
+        """Return the shape nearest in size that calls were recorded of, with their fit."""
+        if fit := self._fits.get(shape):
+            return shape, fit
         known = {other: fit for other, fit in self._fits.items() if fit and (len(other) == 2) == (len(shape) == 2)}
         if not known:
-            return None
+            return shape, None
         cells = math.prod(shape)
-        nearest = shape if shape in known else min(known, key=lambda other: abs(math.log(math.prod(other) / cells)))
-        return known[nearest].at(rows) * cells / math.prod(nearest)
-
-    def saturation_rows(self) -> float | None:
-        """Return the rows at which throughput saturates, the largest of all shapes.
-
-        It saturates at `SATURATION` of its limit.
-        """
-        saturated = [rows for fit in self._fits.values() if fit and (rows := fit.saturation_rows(SATURATION)) is not None]
-        return max(saturated, default=None)
+        nearest = min(known, key=lambda other: abs(math.log(math.prod(other) / cells)))
+        return nearest, known[nearest]

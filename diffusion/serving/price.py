@@ -14,6 +14,9 @@ from diffusion.serving.latency import LatencyModel, Shape
 
 TYPICAL_ROWS = 8  # of a network call: a picture pays its share of such a call
 ASSUMED_SECONDS_PER_VALUE = 2.5e-6  # of a row's latents, before any call was measured
+INITIAL_ROWS = 16  # of a network call, before its optimum was measured, and the bounds of that
+MIN_ROWS = 2
+MAX_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,11 @@ class Prices:
     def row(self, shape: Shape) -> float:
         """Return the share of a row in the seconds of a call with `TYPICAL_ROWS`."""
         return self.call(shape, TYPICAL_ROWS) / TYPICAL_ROWS
+
+    def useful_rows(self, shape: Shape) -> int:
+        """Return the most rows of a call for which it is worth waiting: where throughput hardly grows with more."""
+        rows = self.latency.saturation_rows(shape)
+        return INITIAL_ROWS if rows is None else round(min(max(rows, MIN_ROWS), MAX_ROWS))
 
     def price(self, work: Work) -> float:
         """Return the seconds of ``work``."""

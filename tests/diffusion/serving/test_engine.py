@@ -21,7 +21,6 @@ from diffusion.request import ImageRequest, Limits
 from diffusion.sampling.samplers import SAMPLERS
 from diffusion.sampling.trajectory import denoise_all
 from diffusion.serving.engine import Engine
-from diffusion.serving.latency import LatencyModel
 from tests.support.models import model_of
 
 
@@ -301,17 +300,12 @@ async def test_estimate_completion_needs_timed_steps(tiny_model):
         assert engine.estimate_completion() == {}
 
 
-async def test_max_rows_follows_measured_throughput(tiny_model):
+async def test_max_rows_of_the_settings_replaces_what_is_useful(tiny_model):
     async with Engine(tiny_model) as engine:
-        for seconds_a_row, most in ((0.0, 64), (10.0, 8), (0.5, 11)):
-            engine.prices.latency = LatencyModel()
-            for rows in (2, 2, 8, 2, 8):
-                engine.prices.latency.observe((1, 4, 9, 9), rows, 1 + seconds_a_row * rows)
+        for max_rows in (None, 3):
+            engine.config = EngineConfig(max_rows=max_rows)
             await engine.submit(asked(steps=1))
-            assert engine._batcher.max_rows == most
-    async with Engine(tiny_model, EngineConfig(max_rows=3)) as engine:
-        await engine.submit(asked(steps=1))
-        assert engine._batcher.max_rows == 3
+            assert engine._batcher.max_rows == max_rows
 
 
 @pytest.mark.parametrize("start", [0, 3])

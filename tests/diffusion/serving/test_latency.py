@@ -4,7 +4,7 @@ import pytest
 
 from diffusion.serving.batcher import Batcher
 from diffusion.serving.forecast import estimate_completion
-from diffusion.serving.latency import LatencyModel
+from diffusion.serving.latency import SATURATION, LatencyModel
 from diffusion.serving.price import Prices
 
 SMALL, LARGE = (1, 4, 4, 4), (1, 4, 8, 8)
@@ -80,11 +80,11 @@ def test_seconds_never_fall_with_rows():
 
 def test_saturation_rows_grows_with_fixed_cost():
     busy, idle = learned(*[(SMALL, rows, 0.01 * rows) for rows in (2, 2, 8)]), learned(*[(SMALL, 2, 1.0)] * 3)
-    assert busy.saturation_rows() == pytest.approx(0, abs=1e-6)  # a row alone is as fast as any number
-    assert idle.saturation_rows() is None  # nothing to compare with
+    assert busy.saturation_rows(SMALL) == pytest.approx(0, abs=1e-6)  # a row alone is as fast as any number
+    assert idle.saturation_rows(SMALL) is None  # nothing to compare with
     some = learned(*[(SMALL, rows, 0.06 + 0.02 * rows) for rows in (2, 2, 8, 4)])
-    rows = some.saturation_rows()
-    assert rows / some.seconds(SMALL, rows) == pytest.approx(0.85 / 0.02)
+    rows = some.saturation_rows(SMALL)
+    assert rows / some.seconds(SMALL, rows) == pytest.approx(SATURATION / 0.02)
 
 
 def test_seconds_of_an_unknown_shape_scale_with_its_size():
@@ -101,9 +101,9 @@ def test_estimate_completion_runs_one_after_another_without_room():
     assert estimate_completion(filled(first, second, max_rows=2), steady()) == pytest.approx({first: 0.2, second: 0.32})
 
 
-def test_estimate_completion_counts_backfilled_items():
-    first, second = Item(10), Item(5)
-    assert estimate_completion(filled(first, second, max_rows=2), steady()) == pytest.approx({first: 0.3, second: 0.2})
+def test_estimate_completion_lets_short_items_go_first():
+    first, second = Item(10), Item(5, "another")
+    assert estimate_completion(filled(first, second, max_rows=2), steady()) == pytest.approx({first: 0.3, second: 0.1})
 
 
 def test_estimate_completion_runs_an_oversized_item_alone():
