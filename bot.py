@@ -294,6 +294,7 @@ def _member_limits(config: Config) -> MemberLimits:
         unfinished=config.max_waiting_per_member,
         request_seconds=config.max_request_seconds,
         queue_share=config.max_queue_share,
+        silent_wait_seconds=config.max_silent_wait_seconds,
     )
 
 

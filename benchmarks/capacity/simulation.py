@@ -33,6 +33,7 @@ class SimulatedImage:
     started: float = math.inf
     ended: float = math.inf
     lane: None = None  # each GPU has one model
+    decoding: None = None  # its time is spread over the calls
 
     @property
     def group(self) -> Shape:
@@ -77,7 +78,7 @@ class BatchingGpu:
     def __init__(self, env: simpy.Environment, prices: Prices, max_rows: int | None) -> None:
         self.queued = 0.0
         self._env = env
-        self._seconds = prices.call
+        self._prices = prices
         self._batcher = Batcher[SimulatedImage](max_rows, prices)
         self._work = env.event()
         env.process(self._run())
@@ -91,7 +92,7 @@ class BatchingGpu:
         """Queue ``pictures``."""
         for picture in pictures:
             self._batcher.add(picture)
-            self.queued += picture.rows * picture.left
+            self.queued += picture.rows * picture.left * self._prices.row(picture.shape)
         if not self._work.triggered:
             self._work.succeed()
 
@@ -105,8 +106,8 @@ class BatchingGpu:
             for picture in batch:
                 picture.started = min(picture.started, self._env.now)
             rows = sum(picture.rows for picture in batch)
-            yield self._env.timeout(self._seconds(batch[0].shape, rows))
-            self.queued -= rows
+            yield self._env.timeout(self._prices.call(batch[0].shape, rows))
+            self.queued -= rows * self._prices.row(batch[0].shape)
             for picture in batch:
                 picture.left -= 1
                 if not picture.left:
@@ -132,14 +133,15 @@ class SingleGpu:
         """Queue ``pictures``."""
         for picture in pictures:
             self._queue.put(picture)
-            self.queued += picture.rows * picture.left
+            self.queued += picture.left * self._seconds(picture.shape, picture.rows)
 
     def _run(self) -> Events:
         while True:
             picture: SimulatedImage = yield self._queue.get()
             picture.started = self._env.now
-            yield self._env.timeout(picture.left * self._seconds(picture.shape, picture.rows))
-            self.queued -= picture.rows * picture.left
+            seconds = picture.left * self._seconds(picture.shape, picture.rows)
+            yield self._env.timeout(seconds)
+            self.queued -= seconds
             picture.left = 0
             picture.ended = self._env.now
 
@@ -205,6 +207,6 @@ class CachedPrices(Prices):
 
     def __init__(self, latency: LatencyModel) -> None:
         super().__init__(latency)
-        if latency.seconds((1,), 1) is None:
+        if latency.seconds((1, 1, 1, 1), 1) is None:
             raise ValueError("the latency model has seen no network call")
         self.call = cache(super().call)  # type: ignore[method-assign]

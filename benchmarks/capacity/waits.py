@@ -68,7 +68,7 @@ def main() -> None:
     parser = argparse.ArgumentParser("python -m benchmarks.capacity.waits", description=__doc__)
     parser.add_argument("--loads", type=float, nargs="+", default=[0.6, 0.85, 0.95])
     parser.add_argument("--requests", type=int, default=600)
-    parser.add_argument("--members", type=int, default=40)
+    parser.add_argument("--members", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     latency = latency_model(H200)

@@ -21,6 +21,7 @@ RELOADABLE: Final = frozenset(  # what /admin reload applies; every other settin
         "max_waiting_per_member",
         "max_queue_share",
         "max_request_seconds",
+        "max_silent_wait_seconds",
         "max_side",
         "max_steps",
         "max_count",
@@ -138,6 +139,7 @@ class Config(BaseSettings):
     max_waiting_per_member: PositiveInt = 5
     max_queue_share: float = Field(0.25, gt=0, le=1)
     max_request_seconds: float = Field(600, gt=0)
+    max_silent_wait_seconds: float = Field(300, gt=0)
     max_side: int = Field(1024, ge=64)
     max_steps: int = Field(150, ge=1, le=150)
     max_count: int = Field(4, ge=1, le=4)

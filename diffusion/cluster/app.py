@@ -16,7 +16,7 @@ from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, RequestRouter
 
 from diffusion.cluster.options import EMBEDDED, SECRET_VARIABLE, ApplicationOptions
 from diffusion.cluster.replica import Replica
-from diffusion.cluster.router import QueuedRowsRouter
+from diffusion.cluster.router import QueuedSecondsRouter
 from diffusion.cluster.scaling import by_queued_rows
 
 # Only a replica loads a model. Ray's other processes and the command that deploys import this module as well, without torch.
@@ -98,7 +98,7 @@ def build_application(options: ApplicationOptions, kind: type[Replica] = Deploye
                 policy=AutoscalingPolicy(policy_function=by_queued_rows),
             )
         }
-    routing: dict[str, Any] = {"request_router_class": QueuedRowsRouter, "request_routing_stats_period_s": 0.5}
+    routing: dict[str, Any] = {"request_router_class": QueuedSecondsRouter, "request_routing_stats_period_s": 0.5}
     deployment: Any = serve.deployment(
         kind,
         name="replica",

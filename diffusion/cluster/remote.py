@@ -229,6 +229,21 @@ class RemoteEngine:
             estimates[job] = max(0.0, (remote_job.seconds_left or 0.0) - (now - remote_job.reported_at)) if known else None
         return estimates
 
+    def estimate_wait(self, request: ImageRequest, owner: Hashable = None) -> float | None:
+        """Estimate the seconds until ``request`` would be done if it were submitted now.
+
+        It is put behind the jobs of its model that wait already, wherever that is; other bots' are not known.
+        """
+        served = self._served_model(request.serving_model)
+        self.config.validate(request)
+        served.model.validate(request)
+        waiting = [
+            seconds or 0.0
+            for job, seconds in self.estimate_completion().items()
+            if job.started is None and self._jobs[job].model is served.model
+        ]
+        return max(waiting, default=0.0) + self.price(request)
+
     @property
     def can_screen(self) -> bool:
         """Whether a model has a safety check."""
@@ -386,8 +401,8 @@ class RemoteEngine:
         request = job.request
         url = f"{remote_job.model.url}/pictures"
         shape = remote_job.model.call_shape(request)
-        rows = request.count * remote_job.model.evaluations(request) * remote_job.model.rows(request)
-        headers = remote_job.model.headers | {"Content-Type": MEDIA_TYPE, ROUTING_KEY_HEADER: format_routing_key(shape, rows)}
+        routing_key = format_routing_key(shape, self.price(request))
+        headers = remote_job.model.headers | {"Content-Type": MEDIA_TYPE, ROUTING_KEY_HEADER: routing_key}
         previews: tuple[Image.Image, ...] = ()
         moved_at = time.perf_counter()
         moved: tuple[int | None, int] = (None, -1)

@@ -87,12 +87,12 @@ class Replica:
         return StreamingResponse(self._draw(*prepared), media_type=MEDIA_TYPE)
 
     async def record_routing_stats(self) -> dict[str, Any]:
-        """Report queued rows and latent shapes to the routers.
+        """Report queued seconds and latent shapes to the routers.
 
         A broken engine reports an infinite queue. ``stats_version`` numbers the reports.
         """
         self._stats_version += 1
-        queued = math.inf if self._problem else self.engine.queued
+        queued = math.inf if self._problem else self.engine.load().seconds
         return {"queued": queued, "shapes": [list(shape) for shape in self.engine.shapes], "stats_version": self._stats_version}
 
     async def record_autoscaling_stats(self) -> dict[str, float]:

@@ -17,7 +17,7 @@ class _InFlight:
     replica: ReplicaID
     stats_version: int
     key: Key
-    rows: int
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class _Load:
     keys: frozenset[Key]
 
 
-class QueuedRowsRouter(RequestRouter):
-    """Routes by queued rows: the replicas' reports plus the requests sent since."""
+class QueuedSecondsRouter(RequestRouter):
+    """Routes by queued seconds: the replicas' reports plus the requests sent since."""
 
     def initialize_state(self, **kwargs: Any) -> None:
         """Start with no request in flight."""
@@ -50,10 +50,11 @@ class QueuedRowsRouter(RequestRouter):
         self._in_flight = {
             name: sent for name, sent in self._in_flight.items() if stats_versions.get(sent.replica) == sent.stats_version
         }
-        shape, rows = parse_routing_key(metadata.session_id)
+        shape, seconds = parse_routing_key(metadata.session_id)
         key = metadata.app_name, shape
         first = choose([self._load(replica) for replica in candidate_replicas], key, self._rng).replica
-        self._in_flight[metadata.internal_request_id] = _InFlight(first.replica_id, stats_versions[first.replica_id], key, rows)
+        sent = _InFlight(first.replica_id, stats_versions[first.replica_id], key, seconds)
+        self._in_flight[metadata.internal_request_id] = sent
         return [[first], [replica for replica in candidate_replicas if replica is not first]]
 
     def on_request_completed(self, replica_id: ReplicaID, internal_request_id: str) -> None:
@@ -65,7 +66,7 @@ class QueuedRowsRouter(RequestRouter):
         unreported = [sent for sent in self._in_flight.values() if sent.replica == replica.replica_id]
         app = replica.replica_id.deployment_id.app_name
         keys = {(app, tuple(shape)) for shape in stats.get("shapes", ())} | {sent.key for sent in unreported}
-        queued = stats.get("queued", 0) + sum(sent.rows for sent in unreported)
+        queued = stats.get("queued", 0) + sum(sent.seconds for sent in unreported)
         return _Load(replica, queued, frozenset(keys))
 
 

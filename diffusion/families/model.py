@@ -330,13 +330,14 @@ class ImageModel(ModelSpec):
         """Decode clean latents (images, channels, h, w) to RGB images."""
         return to_images(self.family.to_pixels(latents))
 
-    def finish(self, request: ImageRequest, latents: Tensor) -> Image.Image:
-        """Decode clean latents (1, channels, h, w) and restore the unmasked part."""
-        image = self.decode(latents)[0]
-        if request.image is None or request.mask is None:
-            return image
-        width, height = image.size
-        return restore_unmasked(image, fit(request.image, width, height), fit_mask(request.mask, width, height))
+    def finish(self, requests: Sequence[ImageRequest], latents: Sequence[Tensor]) -> list[Image.Image]:
+        """Decode clean latents (1, channels, h, w) of one shape in one call, and restore the unmasked parts."""
+        images = self.decode(torch.cat([*latents]) if len(latents) > 1 else latents[0])
+        for index, request in enumerate(requests):
+            if request.image is not None and request.mask is not None:
+                size = images[index].size
+                images[index] = restore_unmasked(images[index], fit(request.image, *size), fit_mask(request.mask, *size))
+        return images
 
     @torch.inference_mode()
     def preview_latents(self, trajectories: Sequence[Trajectory]) -> list[Tensor]:
@@ -375,9 +376,8 @@ class ImageModel(ModelSpec):
             self.validate(request)
         noises = [None] * len(requests) if noise is None else noise.split(1)
         trajectories = [self.trajectory(request, noise=own) for request, own in zip(requests, noises, strict=True)]
-        return [
-            self.finish(request, latents) for request, latents in zip(requests, denoise_all(self, trajectories), strict=True)
-        ]
+        drawn = denoise_all(self, trajectories)
+        return [self.finish([request], [latents])[0] for request, latents in zip(requests, drawn, strict=True)]
 
 
 def _complete(rows: Conditions, seen: Tensor | None, lora_row: LoraRow | None) -> Conditions:

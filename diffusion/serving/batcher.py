@@ -9,18 +9,19 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from diffusion.serving.fair_share import FairShare
 from diffusion.serving.lanes import Lane
-from diffusion.serving.latency import LatencyModel, Shape
+from diffusion.serving.latency import LatencyModel, Shape, is_decoding
 from diffusion.serving.price import Prices, Work
 
 PREEMPTION_ROOM: Final = 4  # times as many rows as a call may have run or pause, once items are due before running ones
 MAX_CALL_SECONDS: Final = 2.0  # of a call with several items; nothing can interrupt it for a newcomer
+MAX_DECODED: Final = 4  # by one call, about as long as a step: more win little
 
 
 class Item(Protocol):
     """One waiting or running image with ``rows`` per call and ``left`` calls to come.
 
     Images of one ``group`` have one ``shape`` and share calls. ``lane`` is that of the model that draws it; None if there is
-    only one.
+    only one. ``decoding`` is the shape of a further call after those; None if there is none, or if it is the next.
     """
 
     @property
@@ -35,6 +36,8 @@ class Item(Protocol):
     def rows(self) -> int: ...  # noqa: D102
     @property
     def left(self) -> float: ...  # noqa: D102
+    @property
+    def decoding(self) -> Shape | None: ...  # noqa: D102
 
 
 T = TypeVar("T", bound=Item)
@@ -117,6 +120,8 @@ class Batcher(Generic[T]):
         """Return the most rows of a call for items of the same group as ``item``."""
         prices = self._prices(item)
         most = self.max_rows or prices.useful_rows(item.shape)
+        if is_decoding(item.shape):
+            most = min(most, MAX_DECODED)
         if item.lane:
             most = min(most, item.lane.rows_by_shape.get(item.shape, most))
         if prices.call(item.shape, most) <= MAX_CALL_SECONDS:

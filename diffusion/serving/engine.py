@@ -24,7 +24,7 @@ from diffusion.serving.batcher import Batcher
 from diffusion.serving.forecast import estimate_completion
 from diffusion.serving.job import ImageTask, Job
 from diffusion.serving.lanes import Lane
-from diffusion.serving.latency import LatencyModel, Shape, Step
+from diffusion.serving.latency import LatencyModel, Shape, Step, is_decoding
 from diffusion.serving.model_runner import as_image_error, compile_model, release_memory
 from diffusion.serving.offers import LoadModel, Offer
 from diffusion.serving.price import Prices, Work
@@ -207,6 +207,22 @@ class Engine:
             jobs[image_task.job] = None if seconds is None else max(seconds, jobs.get(image_task.job) or 0)
         return jobs
 
+    def estimate_wait(self, request: ImageRequest, owner: Hashable = None) -> float | None:
+        """Estimate the seconds until ``request`` would be done if it were submitted now, None if unknown."""
+        lane = self._residents.lane(request.serving_model)
+        self.config.validate(request)
+        lane.spec.validate(request)
+        if self.paused:
+            return None
+        job = Job(request, owner, lane.spec, lambda _: None)
+        job.lane = lane
+        queue = self._batcher.copy(lambda image_task: image_task)
+        for image_task in job.image_tasks:
+            queue.add(image_task)
+        done = estimate_completion(queue, LatencyModel(), self._residents.simulated())
+        times = [done[image_task] for image_task in job.image_tasks]
+        return max((seconds for seconds in times if seconds is not None), default=None)
+
     @property
     def can_screen(self) -> bool:
         """Whether there is a safety check of any loaded model."""
@@ -255,7 +271,7 @@ class Engine:
     @property
     def shapes(self) -> set[Shape]:
         """The latent shapes of the running images."""
-        return {image_task.shape for image_task in self._batcher.running()}
+        return {image_task.call_shape for image_task in self._batcher.running()}
 
     @property
     def alive(self) -> bool:
@@ -361,15 +377,15 @@ class Engine:
                 if image_task.job.started is None:
                     image_task.job.started = time.perf_counter()
                     image_task.job.report(image_task.job.measured())
+            shape = batch[0].shape
             rows = sum(image_task.rows for image_task in batch)
             began = time.perf_counter()
             in_one_call = await self._advance(batch)
-            seconds = time.perf_counter() - began
+            done = Step(shape, rows, time.perf_counter() - began)
             if in_one_call:
-                _lane_of(batch[0].job).prices.latency.observe(batch[0].shape, rows, seconds)
+                _lane_of(batch[0].job).prices.latency.observe(*done)
             self._settle(batch)
-            done = Step(batch[0].shape, rows, seconds)
-            for watcher in self.watchers:
+            for watcher in () if is_decoding(shape) else self.watchers:
                 watcher(done)
 
     def _announce(self, batch: Sequence[ImageTask]) -> None:
@@ -427,7 +443,7 @@ class Engine:
         for image_task in batch:
             if image_task.image is not None:
                 self._batcher.discard(image_task)
-            elif image_task.trajectory is None and not image_task.error:  # it waits for memory that others hold
+            elif image_task.waits_for_memory:
                 self._batcher.postpone(image_task)
         for job in {image_task.job: None for image_task in batch if not image_task.job.done}:  # each once, in order
             if error := next((image_task.error for image_task in job.image_tasks if image_task.error), None):

@@ -10,7 +10,8 @@ from typing import Final, Generic, TypeVar
 
 from diffusion.serving.batcher import Batcher, Item
 from diffusion.serving.lanes import Lane, Move, next_move, turn_end
-from diffusion.serving.latency import LatencyModel, Shape
+from diffusion.serving.latency import LatencyModel, Shape, is_decoding
+from diffusion.serving.price import Prices
 
 T = TypeVar("T", bound=Item)
 SMALLEST_PART: Final = 1e-6  # of a step: what is left over by rounding
@@ -26,7 +27,16 @@ class _SimulatedItem(Generic[T]):
     shape: Shape
     rows: int
     left: float
+    decoding: Shape | None
     lane: Lane | None = None
+
+    def decode_next(self, shape: Shape) -> None:
+        """Turn to the last call, which decodes the image."""
+        self.group = (self.group, shape)
+        self.shape = shape
+        self.decoding = None
+        self.rows = 1
+        self.left = 1.0
 
 
 class SimulatedLanes:
@@ -85,7 +95,14 @@ def estimate_completion(
     copies = lanes.copies if lanes else {}
     simulated: Batcher[_SimulatedItem[T]] = batcher.copy(
         lambda item: _SimulatedItem(
-            item, item.owner, item.group, item.shape, item.rows, item.left, copies[item.lane] if item.lane else None
+            item=item,
+            owner=item.owner,
+            group=item.group,
+            shape=item.shape,
+            rows=item.rows,
+            left=item.left,
+            decoding=item.decoding,
+            lane=copies[item.lane] if item.lane else None,
         )
     )
     done: dict[T, float | None] = dict.fromkeys([*batcher.running(), *batcher.waiting()])
@@ -97,17 +114,22 @@ def estimate_completion(
         batch = simulated.next_batch()
         if batch:
             lane = batch[0].lane
-            known = lane.prices.latency if lane else latency
-            seconds = known.seconds(batch[0].shape, sum(each.rows for each in batch))
-            if seconds is None:
+            prices = lane.prices if lane else Prices(latency)
+            shape = batch[0].shape
+            if not is_decoding(shape) and prices.latency.seconds(shape, 1) is None:
                 return done
+            seconds = prices.call(shape, sum(each.rows for each in batch))
             passed = min(passed, seconds * min(each.left for each in batch))
         if math.isinf(passed):
             return done
         now += passed
         for each in batch:
             each.left -= passed / seconds
-            if each.left < SMALLEST_PART:
+            if each.left >= SMALLEST_PART:
+                continue
+            if each.decoding:
+                each.decode_next(each.decoding)
+            else:
                 done[each.item] = now
                 simulated.discard(each)
     return done

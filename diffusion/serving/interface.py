@@ -75,6 +75,12 @@ class ImageEngine(Protocol):
     def load(self, owner: Hashable = None) -> Load:
         """Return the unfinished work of ``owner``, by default that of all owners."""
 
+    def estimate_wait(self, request: ImageRequest, owner: Hashable = None) -> float | None:
+        """Estimate the seconds until ``request`` would be done if it were submitted now, None if unknown.
+
+        Raises `InvalidRequestError`.
+        """
+
     def estimate_completion(self) -> dict[Job, float | None]:
         """Estimate the seconds until each unfinished job is done, None if unknown."""
 

@@ -12,7 +12,7 @@ from diffusion.families.spec import ModelSpec
 from diffusion.request import ImageRequest
 from diffusion.result import ImageResult, Progress
 from diffusion.serving.lanes import Lane
-from diffusion.serving.latency import Shape
+from diffusion.serving.latency import Shape, decoding_shape
 
 if TYPE_CHECKING:  # the bot follows jobs of a remote engine without torch
     from torch import Tensor
@@ -86,7 +86,7 @@ class Job:
         each = trajectories[0].total if trajectories else self.image_tasks[0].calls
         return Progress(
             place=None,
-            completed=sum(trajectory.step_index for trajectory in trajectories),
+            completed=sum(each.calls_made for each in self.image_tasks),
             total=each * len(self.image_tasks),
             previews=tuple(image_task.preview for image_task in self.image_tasks if image_task.preview),
         )
@@ -151,11 +151,12 @@ class ImageTask:
         self.timelapse: Image.Image | None = None
         self.error: Exception | None = None
         self.is_alone = False  # whether it shares no calls with other images
+        self.waits_for_memory = False  # which images that have started hold
 
     def assign(self, model: ModelSpec) -> None:
         """Set the ``model`` that draws this image, before it starts."""
         request = self.job.request
-        self.shape: Shape = model.call_shape(request)
+        self.call_shape = model.call_shape(request)
         self._seen_size = model.seen_size(request)
         self._rows_at_start = model.rows(request)
         self.calls = model.evaluations(request)  # in all
@@ -179,11 +180,42 @@ class ImageTask:
         return self.job.owner
 
     @property
+    def is_drawn(self) -> bool:
+        """Whether nothing is left but to decode its latents."""
+        return bool(
+            self.trajectory
+            and self.image is None
+            and self.trajectory.step_index == self.trajectory.total
+            and not self.job.request.by_upscaler
+        )
+
+    @property
+    def shape(self) -> Shape:
+        """The shape of its next call."""
+        request = self.job.request
+        return decoding_shape(request.width, request.height) if self.is_drawn else self.call_shape
+
+    @property
+    def decoding(self) -> Shape | None:
+        """The shape of the call that decodes it later."""
+        request = self.job.request
+        return None if self.is_drawn or request.by_upscaler else decoding_shape(request.width, request.height)
+
+    @property
     def rows(self) -> int:
-        """How many rows of a network call this takes next."""
+        """How many rows of a call this takes next."""
+        if self.is_drawn:
+            return 1
         return self.trajectory.rows if self.trajectory else self._rows_at_start
 
     @property
     def left(self) -> int:
-        """How many network calls are still to come."""
+        """How many network calls are still to come; 1 until the last one's latents are decoded."""
+        if self.is_drawn:
+            return 1
         return self.trajectory.total - self.trajectory.step_index if self.trajectory else self.calls
+
+    @property
+    def calls_made(self) -> int:
+        """How many network calls are complete."""
+        return self.trajectory.total - self.left if self.trajectory else 0

@@ -9,7 +9,17 @@ from typing import Final, NamedTuple
 DECAY: Final = 0.95  # each new step multiplies the weight of earlier ones by this
 SATURATION: Final = 0.92  # of the throughput (rows per second) that ever larger calls tend to: best of `benchmarks.capacity`
 
-Shape = tuple[int, ...]
+Shape = tuple[int, ...]  # of the latents of a network call; calls of other kinds have another number of dimensions
+
+
+def decoding_shape(width: int, height: int) -> Shape:
+    """Return the shape of a call that decodes latents to pictures of ``width`` x ``height`` pixels."""
+    return (3, height, width)
+
+
+def is_decoding(shape: Shape) -> bool:
+    """Whether ``shape`` is one of `decoding_shape`."""
+    return len(shape) == 3
 
 
 class Step(NamedTuple):
@@ -77,7 +87,7 @@ class LatencyModel:
     def seconds(self, shape: Shape, rows: int) -> float | None:
         """Predict the seconds of a call; None before any was recorded.
 
-        An unknown shape uses the one nearest in size. Tiles of pixels, (height, width), tell nothing about latents.
+        An unknown shape uses the one nearest in size with as many dimensions.
         """
         nearest, fit = self._nearest(shape)
         return fit.at(rows) * math.prod(shape) / math.prod(nearest) if fit else None
@@ -91,7 +101,7 @@ class LatencyModel:
         """Return the shape nearest in size that calls were recorded of, with their fit."""
         if fit := self._fits.get(shape):
             return shape, fit
-        known = {other: fit for other, fit in self._fits.items() if fit and (len(other) == 2) == (len(shape) == 2)}
+        known = {other: fit for other, fit in self._fits.items() if fit and len(other) == len(shape)}
         if not known:
             return shape, None
         cells = math.prod(shape)

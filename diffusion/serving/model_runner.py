@@ -22,6 +22,7 @@ from diffusion.serving.kept_steps import MAX_BYTES, Answer, KeptSteps, segments_
 log = logging.getLogger(__name__)
 NOTHING_MOVES_SECONDS = 0.01  # between two looks for memory for LoRAs
 LORA_MEMORY_SECONDS = 600.0  # how long an image waits for memory for LoRAs
+START_SECONDS = 0.25  # in one step: texts and pictures are encoded one by one, while others wait
 TRIM_SECONDS = 10.0  # between two returns of freed memory to the system
 
 
@@ -42,20 +43,19 @@ class ModelRunner:
         self._waiting_since = 0.0
 
     def advance(self, batch: Sequence[ImageTask], preview_seconds: float) -> bool:
-        """Start new images, step all, then preview or decode each.
+        """Start new images, step all, then preview each; or decode those that are drawn.
 
-        Previews are ``preview_seconds`` apart. Returns whether one network call sufficed, so that its time is typical. Of a
-        picture for the upscaler, one tile is enlarged.
+        Previews are ``preview_seconds`` apart. Returns whether one call sufficed, so that its time is typical. Of a picture
+        for the upscaler, one tile is enlarged.
         """
         if batch[0].job.request.by_upscaler:
             for image_task in batch:
                 with _errors_go_to(image_task):
                     self._enlarge(image_task)
             return True
-        for image_task in batch:
-            if image_task.trajectory is None and not self._must_wait(image_task):
-                with _errors_go_to(image_task):
-                    self._start(image_task)
+        if batch[0].is_drawn:
+            return self._decode(batch)
+        self._start_all([image_task for image_task in batch if image_task.trajectory is None])
         moving = [image_task for image_task in batch if image_task.trajectory is not None]
         in_one_call = bool(moving)
         if not moving:
@@ -68,11 +68,22 @@ class ModelRunner:
             self._append_previews(stepped)
         for image_task in stepped:
             with _errors_go_to(image_task):
-                self._preview_or_finish(image_task, preview_seconds)
+                self._preview(image_task, preview_seconds)
         if time.perf_counter() - self._trimmed > TRIM_SECONDS:
             trim_memory()
             self._trimmed = time.perf_counter()
         return in_one_call
+
+    def _start_all(self, image_tasks: Sequence[ImageTask]) -> None:
+        """Start images, but only some if that takes long; the others start with the next step."""
+        began = time.perf_counter()
+        for image_task in image_tasks:
+            image_task.waits_for_memory = self._must_wait(image_task)
+            if not image_task.waits_for_memory:
+                with _errors_go_to(image_task):
+                    self._start(image_task)
+            if time.perf_counter() - began > START_SECONDS:
+                return
 
     def _start(self, image_task: ImageTask) -> None:
         """Start an image, unless the LoRAs of others leave no memory for its own; then it waits until some are done."""
@@ -80,6 +91,7 @@ class ModelRunner:
             image_task.trajectory = self._model.trajectory(image_task.job.request, image_task.index)
             self._go_on(image_task, image_task.trajectory)
         except LoraMemoryFullError:
+            image_task.waits_for_memory = True
             if self._waiting is not image_task:
                 self._waiting = image_task
                 self._waiting_since = time.perf_counter()
@@ -190,18 +202,38 @@ class ModelRunner:
                 if trajectory.prediction is not None:
                     self._kept.add(image_task.segments, trajectory.step_index - 1, Answer.of(trajectory.prediction, preview))
 
-    def _preview_or_finish(self, image_task: ImageTask, preview_seconds: float) -> None:
-        trajectory = image_task.trajectory
+    def _preview(self, image_task: ImageTask, preview_seconds: float) -> None:
         now = time.perf_counter()
-        if not isinstance(trajectory, Trajectory) or image_task.error:
-            return
-        if trajectory.latents is not None:
-            request = image_task.job.request
-            image_task.timelapse = self._model.timelapse(request, image_task.x0_previews)
-            image_task.image = image_task.preview = self._model.finish(request, trajectory.latents)
-        elif now - image_task.previewed >= preview_seconds:
+        if not image_task.error and not image_task.is_drawn and now - image_task.previewed >= preview_seconds:
             image_task.preview = to_strip(image_task.x0_previews[-1:])
             image_task.previewed = now
+
+    def _decode(self, image_tasks: Sequence[ImageTask]) -> bool:
+        """Decode ``image_tasks`` in one call, and each alone if that fails; return whether one call sufficed."""
+        try:
+            self._decode_together(image_tasks)
+        except Exception as error:
+            if len(image_tasks) > 1:
+                log.warning("decoding %d pictures failed, so each is decoded alone: %r", len(image_tasks), error)
+                if is_out_of_memory(error):
+                    self.fitting_rows.record(image_tasks[0].shape, 1)
+            else:
+                with _errors_go_to(*image_tasks):
+                    raise
+        else:
+            return True
+        if len(image_tasks) > 1:  # here, outside the handler, the traceback no longer keeps tensors alive
+            for image_task in image_tasks:
+                self._decode([image_task])
+        return False
+
+    def _decode_together(self, image_tasks: Sequence[ImageTask]) -> None:
+        requests = [image_task.job.request for image_task in image_tasks]
+        latents = [trajectory.latents for trajectory in _trajectories(image_tasks) if trajectory.latents is not None]
+        images = self._model.finish(requests, latents)
+        for image_task, image in zip(image_tasks, images, strict=True):
+            image_task.timelapse = self._model.timelapse(image_task.job.request, image_task.x0_previews)
+            image_task.image = image_task.preview = image
 
 
 def _trajectories(image_tasks: Sequence[ImageTask]) -> list[Trajectory]:

@@ -19,8 +19,8 @@ Key = tuple[str, Shape]  # the model and the shape of the latents: images of one
 class ReplicaLoad(Protocol):
     """One of several engines that serve the model of a request.
 
-    ``queued`` is rows x network calls left, summed over the images that wait or run there. ``keys`` are those that it steps at
-    present.
+    ``queued`` is the price in seconds of what is left of the images that wait or run there. ``keys`` are those that it steps
+    at present.
     """
 
     @property
@@ -49,9 +49,9 @@ def choose(replicas: Sequence[R], key: Key, rng: random.Random) -> R:
 
 
 def wait(replica: ReplicaLoad, key: Key) -> float:
-    """Return the expected wait of a request of ``key``, in queued rows.
+    """Return the expected wait of a request of ``key``, in seconds.
 
-    Each row takes longer if more shapes take turns.
+    Work takes longer if more shapes take turns.
     """
     return replica.queued * (1 + SHAPE_SWITCH_COST * (len({*replica.keys, key}) - 1))
 

@@ -75,17 +75,17 @@ def test_request_cost_counts_guidance_rows_and_sampler_calls():
     assert waits([ask(0.0, 3, sampler="heun")], FIFO, latency=latency) == pytest.approx([10.0])
 
 
-def test_shapes_take_turns():
+def test_one_shape_is_done_before_the_next():
     latency = fit(*[(shape, 2, 1.0) for shape in (SMALL, SMALL, LARGE, LARGE)])
     assert waits([ask(0.0, 3), ask(0.0, 3, "another", side=128)], ROUTING_BATCHING, latency=latency) == pytest.approx(
-        [5.0, 6.0]
+        [3.0, 6.0]
     )
 
 
 def test_routing_avoids_the_queue_that_round_robin_takes():
-    trace = [ask(0.0, 50, "a", count=4), ask(0.1, 1, "b"), ask(1.5, 5, "c"), ask(2.0, 1, "d")]
+    trace = [ask(0.0, 50, "a", count=4), ask(0.1, 1, "b"), ask(1.5, 50, "c"), ask(2.0, 1, "d")]
     latency = fit(*[(SMALL, rows, rows * 1.0) for rows in (2, 2, 16)])
-    assert waits(trace, ROUND_ROBIN_BATCHING, 2, latency)[2] > 4 * waits(trace, ROUTING_BATCHING, 2, latency)[2]
+    assert waits(trace, ROUND_ROBIN_BATCHING, 2, latency)[2] > 1.5 * waits(trace, ROUTING_BATCHING, 2, latency)[2]
 
 
 @pytest.mark.parametrize("sides", [(64,), (64, 128)])

@@ -14,7 +14,7 @@ def waits(trace, way):
 
 @pytest.mark.parametrize("load", [0.85, 0.95])
 def test_short_requests_hardly_wait_beside_long_ones(load):
-    trace = steady_trace(400, load, LATENCY, members=40)
+    trace = steady_trace(400, load, LATENCY, members=1000)
     in_company, one_by_one = waits(trace, ROUTING_BATCHING), waits(trace, FIFO)
     assert in_company.short_p95 <= 0.06 * one_by_one.short_p95
     assert in_company.mean <= 0.15 * one_by_one.mean

@@ -12,6 +12,7 @@ import discord
 from PIL import Image
 
 from cogs.core.generation.builder import RequestBuilder
+from cogs.core.generation.forecast import confirm_wait
 from cogs.core.generation.maintenance import Maintenance
 from cogs.core.generation.message_eraser import MessageEraser
 from cogs.core.generation.runner import JobRunner, ResultNote
@@ -188,8 +189,14 @@ class GenerationService:
 
         ``wanted`` is the request, or a function that prepares it and may take longer than Discord waits for an answer.
         ``private`` shows the pictures to the member only, ``spoiler`` hides them until they are clicked; for None, the member's
-        preferences decide. ``origin`` is what the request starts from, if anything. Raises `DarkroomError`.
+        preferences decide. ``origin`` is what the request starts from, if anything. A member whose request takes longer than
+        the limits' ``silent_wait_seconds`` is asked first. Raises `DarkroomError`.
         """
+        if isinstance(wanted, ImageRequest) and not self.closed_reason:
+            answer = await confirm_wait(context, wanted, self.engine, self.rules.limits.silent_wait_seconds)
+            if answer is None:
+                return
+            context, wanted = answer
         async with self.background.track_current_task(), contextlib.AsyncExitStack() as preparation:
             if self.closed_reason:
                 raise DarkroomError(self.closed_reason)

@@ -5,7 +5,7 @@ Use it as ``if not (context := await confirm(context, question)): return``.
 
 import contextlib
 from dataclasses import dataclass
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal
 
 import discord
 
@@ -23,17 +23,28 @@ from diffusion.text import N_, Template, plural
 ANSWER_EVENT: Final = "answer"
 CONFIRM_TIMEOUT_SECONDS: Final = 840.0  # the question can be edited for 15 minutes
 ANSWERED: Final = N_("This question was answered already, or the bot was restarted. Please use the command again.")
-Choice = Literal["start", "cancel"]
+Choice = Literal["start", "other", "cancel"]
+CHOICE: Final = "choice"  # the key in `Interaction.extras` of the answer
 DECLINED: Final = "declined"  # the key in `Interaction.extras` of the text after a No
 
 
 @dataclass(frozen=True)
 class Answers:
-    """The labels of the two answers, and what the member reads after the second."""
+    """The labels of the answers, and what the member reads after the last.
+
+    ``other`` is another way to go on, if there is one.
+    """
 
     start: str = N_("Start")
     cancel: str = N_("Cancel")
     declined: str = N_("Not started.")
+    other: str = ""
+
+    @property
+    def labels(self) -> dict[Choice, str]:
+        """The label of each choice."""
+        other: dict[Choice, str] = {"other": self.other} if self.other else {}
+        return {"start": self.start, **other, "cancel": self.cancel}
 
 
 START: Final = Answers()
@@ -49,7 +60,7 @@ class AnswerButton(PersistentButton, name="question"):
 
     def __init__(self, choice: Choice, question_id: int, language: str = ENGLISH, answers: Answers = START) -> None:
         style = discord.ButtonStyle.primary if choice == "start" else discord.ButtonStyle.secondary
-        label = say(language, answers.start if choice == "start" else answers.cancel)
+        label = say(language, answers.labels[choice])
         button: discord.ui.Button[Any] = discord.ui.Button(label=label, style=style)
         super().__init__(button, choice=choice, question_id=question_id)
 
@@ -58,7 +69,8 @@ class AnswerButton(PersistentButton, name="question"):
         asked_by = interaction.client.service.questions.pop(self.question_id, None)
         if asked_by is None:  # a restart forgets all questions
             raise DarkroomError(ANSWERED)
-        is_confirmed = self.choice == "start"
+        is_confirmed = self.choice != "cancel"
+        interaction.extras[CHOICE] = self.choice
         interaction.client.dispatch(ANSWER_EVENT, self.question_id, interaction if is_confirmed else None)
         if is_confirmed:
             with contextlib.suppress(discord.HTTPException):
@@ -72,13 +84,14 @@ class AnswerButton(PersistentButton, name="question"):
 async def confirm(
     context: Context, question: str, answers: Answers = START, *, picture: PictureFile | None = None
 ) -> Context | None:
-    """Ask the member, and show a ``picture`` if there is one; return None unless they press the first answer.
+    """Ask the member, and show a ``picture`` if there is one; return None if they press the last answer, or none.
 
-    The press is an interaction of its own, which still needs a response. Continue with its context, which this returns.
+    The press is an interaction of its own, which still needs a response. Continue with its context, which this returns. Its
+    extras hold the `CHOICE`.
     """
     asked_by = context.interaction
     client = asked_by.client
-    buttons = view_of(*(AnswerButton(choice, asked_by.id, context.language, answers) for choice in get_args(Choice)))
+    buttons = view_of(*(AnswerButton(choice, asked_by.id, context.language, answers) for choice in answers.labels))
     question = fit_text(question, MESSAGE_LIMIT)
     files = Answer(question, (picture,)).files() if picture else []
     await asked_by.response.send_message(question, view=buttons, ephemeral=True, allowed_mentions=NO_MENTIONS, files=files)

@@ -74,13 +74,15 @@ class MemberLimits:
     """The operator's limits on what one member asks for.
 
     A member may make ``daily`` pictures a day across all servers (None: any number), and have ``unfinished`` requests, which
-    fill no more than ``queue_share`` of the queue. One request may take ``request_seconds``.
+    fill no more than ``queue_share`` of the queue. One request may take ``request_seconds``. The bot asks before it accepts
+    one whose pictures are ready later than ``silent_wait_seconds``.
     """
 
     daily: int | None = None
     unfinished: int = MAX_PER_MEMBER
     request_seconds: float = math.inf
     queue_share: float = 1.0
+    silent_wait_seconds: float = math.inf
 
 
 NO_ALLOWANCE: Final = MemberLimits()

@@ -1,4 +1,4 @@
-"""Which replica Serve sends a request to, and how many there are, by queued rows."""
+"""Which replica Serve sends a request to, and how many there are, by queued work."""
 
 import math
 import random
@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from diffusion import cluster
-from diffusion.cluster.headers import MAX_ROWS, format_routing_key, parse_routing_key
+from diffusion.cluster.headers import MAX_SECONDS, format_routing_key, parse_routing_key
 from diffusion.cluster.scaling import by_queued_rows
 
 SHAPE, OTHER = (1, 4, 16, 16), (1, 4, 32, 32)
@@ -24,8 +24,8 @@ def router_class():
     pytest.importorskip("ray.serve", reason="replicas need pip install -e '.[cluster]'")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray's own
-        from diffusion.cluster.router import QueuedRowsRouter
-    return QueuedRowsRouter
+        from diffusion.cluster.router import QueuedSecondsRouter
+    return QueuedSecondsRouter
 
 
 @pytest.fixture
@@ -41,8 +41,8 @@ def replica(name, queued, *shapes, stats_version=1):
     return SimpleNamespace(replica_id=Identity(name, Deployment("tiny")), routing_stats=stats)
 
 
-def request(name, shape=SHAPE, rows=100):
-    metadata = SimpleNamespace(internal_request_id=name, app_name="tiny", session_id=format_routing_key(shape, rows))
+def request(name, shape=SHAPE, seconds=100):
+    metadata = SimpleNamespace(internal_request_id=name, app_name="tiny", session_id=format_routing_key(shape, seconds))
     return SimpleNamespace(metadata=metadata, routing_context=SimpleNamespace(should_backoff=False))
 
 
@@ -58,16 +58,16 @@ async def test_router_chooses_the_shorter_queue(router):
 
 async def test_router_prefers_a_replica_of_the_same_shape(router):
     replicas = [replica("other", 100, OTHER), replica("same", 110, SHAPE)]
-    assert {await first(router, replicas, request(str(number), rows=0)) for number in range(20)} == {"same"}
+    assert {await first(router, replicas, request(str(number), seconds=0)) for number in range(20)} == {"same"}
     assert await first(router, [replica("other", 100, OTHER), replica("same", 900, SHAPE)], request("far")) == "other"
 
 
 async def test_router_counts_requests_in_flight_until_new_statistics(router):
     pair = [replica("one", 0), replica("two", 50)]
-    assert await first(router, pair, request("a", rows=200)) == "one"
-    assert await first(router, pair, request("b", rows=200)) == "two"
+    assert await first(router, pair, request("a", seconds=200)) == "one"
+    assert await first(router, pair, request("b", seconds=200)) == "two"
     told = [replica("one", 10, stats_version=2), replica("two", 240, stats_version=2)]
-    assert await first(router, told, request("c", rows=100)) == "one"
+    assert await first(router, told, request("c", seconds=100)) == "one"
 
 
 async def test_router_forgets_requests_that_never_arrived(router):
@@ -89,7 +89,7 @@ async def test_router_avoids_broken_replicas(router):
 
 async def test_router_forgets_completed_requests(router):
     pair = [replica("one", 0), replica("two", 50)]
-    await first(router, pair, request("a", rows=200))
+    await first(router, pair, request("a", seconds=200))
     router.on_request_completed(pair[0].replica_id, "a")
     assert await first(router, pair, request("b")) == "one"
 
@@ -139,14 +139,14 @@ def test_serve_yaml_matches_serve_and_options(router_class):
     "key", ["", "9" * 400, f"1x4x4x4 {'9' * 400}", f"{'9' * 400}x4 1", "1x4x4x4 -5", "1x4x4x4 1e400", "1x4 ٣", "x 1", "1 nan"]
 )
 async def test_router_takes_no_number_out_of_bounds(router, key):
-    shape, rows = parse_routing_key(key)
-    assert 0 <= rows <= MAX_ROWS and all(side < 10**6 for side in shape)
+    shape, seconds = parse_routing_key(key)
+    assert 0 <= seconds <= MAX_SECONDS and all(side < 10**6 for side in shape)
     request_ = request("a")
     request_.metadata.session_id = key
     await first(router, [replica("long", 900), replica("short", 100)], request_)
     assert await first(router, [replica("long", 900), replica("short", 100)], request("b")) in ("long", "short")
 
 
-def test_rows_of_a_routing_key_are_bounded():
-    assert parse_routing_key("1x4x4x4 999999999") == ((1, 4, 4, 4), MAX_ROWS)
+def test_seconds_of_a_routing_key_are_bounded():
+    assert parse_routing_key("1x4x4x4 999999999") == ((1, 4, 4, 4), MAX_SECONDS)
     assert parse_routing_key(format_routing_key(SHAPE, 7176)) == (SHAPE, 7176)

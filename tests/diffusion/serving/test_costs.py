@@ -81,10 +81,10 @@ MIXED = ("lms", "heun", "euler_a", "dpm++")
     [
         ([asked(guidance_scale=1.0)], {"calls": 10, "rows": 10, "waits": 14, "bytes copied": 61_160}),
         ([asked()], {"calls": 10, "rows": 20, "waits": 14, "bytes copied": 122_896}),
-        ([asked(seed=seed) for seed in range(8)], {"calls": 10, "rows": 160, "waits": 42, "bytes copied": 983_168}),
+        ([asked(seed=seed) for seed in range(8)], {"calls": 10, "rows": 160, "waits": 30, "bytes copied": 985_216}),
         (
             [asked(seed=seed, steps=5 + seed, sampler=MIXED[seed % 4]) for seed in range(8)],
-            {"calls": 19, "rows": 164, "waits": 51, "bytes copied": 1_005_104},
+            {"calls": 19, "rows": 164, "waits": 49, "bytes copied": 1_005_616},
         ),
     ],
     ids=["without guidance", "alone", "eight at once", "eight mixed"],

@@ -291,13 +291,17 @@ async def test_estimate_completion_needs_timed_steps(tiny_model):
         async for progress in jobs[0]:
             if progress.completed > 2:
                 break
+        expected = engine.estimate_wait(asked(steps=60), "b")
         jobs.append(engine.submit(asked(steps=60), "b"))
         long, short = (engine.estimate_completion()[job] for job in jobs)
-        assert 0 < short < long  # a guest of the long one
+        assert 0 < short < long  # the long one pauses
+        assert expected == pytest.approx(short, rel=0.5)
         assert engine.jobs_of("a") == 1 and engine.jobs_of("c") == 0
         for job in jobs:
             job.cancel()
         assert engine.estimate_completion() == {}
+        with pytest.raises(InvalidRequestError):
+            engine.estimate_wait(asked(steps=10**6))
 
 
 async def test_max_rows_of_the_settings_replaces_what_is_useful(tiny_model):

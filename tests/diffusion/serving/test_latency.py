@@ -18,6 +18,7 @@ class Item:
     rows: int = 2
 
     lane = None
+    decoding = None
 
     @property
     def group(self):
