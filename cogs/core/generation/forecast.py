@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Final
 from weakref import WeakKeyDictionary
@@ -52,14 +53,15 @@ class Forecast:
 
 
 async def confirm_wait(
-    context: Context, request: ImageRequest, engine: ImageEngine, seconds: float
+    context: Context, request: ImageRequest, engine: ImageEngine, *, seconds: float, is_kept: Callable[[], Awaitable[object]]
 ) -> tuple[Context, ImageRequest] | None:
     """Let the member choose whether to wait for ``request``, or for drafts, if it takes longer than ``seconds``.
 
-    Returns the context and the request to go on with, None if they do not want to wait. Raises `DarkroomError`.
+    Nobody waits for pictures that the bot has already (``is_kept``). Returns the context and the request to go on with, None
+    if the member does not want to wait. Raises `DarkroomError`.
     """
     expected = engine.estimate_wait(request, context.member_id)
-    if expected is None or expected <= seconds:
+    if expected is None or expected <= seconds or await is_kept():
         return context, request
     lines = [say(context.language, LONG_WAIT, count=_minutes(expected))]
     preset = engine.model_of(request.model).defaults.of("draft")

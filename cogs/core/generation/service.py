@@ -193,7 +193,9 @@ class GenerationService:
         the limits' ``silent_wait_seconds`` is asked first. Raises `DarkroomError`.
         """
         if isinstance(wanted, ImageRequest) and not self.closed_reason:
-            answer = await confirm_wait(context, wanted, self.engine, self.rules.limits.silent_wait_seconds)
+            is_kept = partial(self.runner.kept_pictures.find, context, wanted)
+            longest = self.rules.limits.silent_wait_seconds
+            answer = await confirm_wait(context, wanted, self.engine, seconds=longest, is_kept=is_kept)
             if answer is None:
                 return
             context, wanted = answer

@@ -4,6 +4,7 @@ import pytest
 
 from cogs.core.policy.limits import MemberLimits
 from diffusion.families.defaults import Preset
+from tests.support.actions import use
 from tests.support.messages import private_text
 
 
@@ -48,7 +49,7 @@ async def test_buttons_below_pictures_ask_as_well(slow_server):
     result = await slow_server.alice.slash(slow_server.channel, "imagine", prompt="fox", steps=10)
     await slow_server.until_finished(result.response)
     slow_server.service.rules.limits = MemberLimits(silent_wait_seconds=200)
-    asked = await slow_server.alice.click(result.response, label="Reroll")
+    asked = await use(slow_server.alice, result.response, "reroll")
     assert "Do you want to wait?" in private_text(asked)
     await slow_server.alice.click(asked.response, label="Wait")
     assert await made(slow_server) == [10, 10]
