@@ -14,6 +14,7 @@ from cogs.core.generation.authorship import origin_of, origin_of_avatar
 from cogs.core.generation.linked import linked_picture, with_pictures
 from cogs.core.generation.service import GenerationService
 from cogs.core.generation.source import pictures_to_choose
+from cogs.core.generation.suggestions import suggest_creations
 from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.messages.attachments import PostedFile, fetch_picture, fetched_names, hides_any
 from cogs.core.messages.choose import choose_picture
@@ -85,7 +86,7 @@ class DescribeCog(commands.Cog):
     @app_commands.command()
     @app_commands.describe(
         image="The picture to describe",
-        link="A link to a picture on Discord, or to a message that shows one, instead of a picture",
+        link="A link to a picture or message on Discord, or the id of a picture, instead of a picture",
         private="Show the prompts to you only",
     )
     async def describe(
@@ -108,6 +109,11 @@ class DescribeCog(commands.Cog):
             context, file, origin = linked.context, linked.file, linked.origin
         assert file is not None
         await describe_picture(context, file, origin, private=private)
+
+    @describe.autocomplete("link")
+    async def suggest_ids(self, interaction: Interaction, current: str) -> list[app_commands.Choice[str]]:
+        """Suggest pictures by their ids and prompts."""
+        return await suggest_creations(interaction, current)
 
 
 async def describe_message(interaction: Interaction, message: discord.Message) -> None:

@@ -1,7 +1,6 @@
 """/show and /tree: show a picture again, and what it is related to."""
 
 import asyncio
-import contextlib
 import io
 from collections.abc import Iterable
 from dataclasses import replace
@@ -13,11 +12,11 @@ from discord.ext import commands
 
 from cogs.core.generation.service import GenerationService
 from cogs.core.generation.source import UNKNOWN_ID, visible_creation
+from cogs.core.generation.suggestions import creation_label, suggest_creations
 from cogs.core.i18n.catalogues import ENGLISH, say, translate
 from cogs.core.messages import render
 from cogs.core.messages.components import PersistentButton, PersistentSelect, view_of
 from cogs.core.messages.http_errors import DISCORD_ERRORS
-from cogs.core.messages.interactions import SUGGESTION_SECONDS
 from cogs.core.messages.lineage import Relative, tree_rows, tree_text
 from cogs.core.messages.message import NO_MENTIONS, Answer
 from cogs.core.messages.thumbnails import stored_thumbnail
@@ -26,9 +25,7 @@ from cogs.core.messages.uploads import send_followup
 from cogs.core.policy.context import Context
 from cogs.core.policy.permissions import fits_channel, is_here, may_see
 from cogs.core.request.options import MAX_CHOICES
-from cogs.core.request.prompt import clean
 from cogs.core.storage.creations import Creation
-from cogs.core.storage.database import DatabaseUnavailableError
 from cogs.core.storage.gallery import PastCreationRow
 from cogs.core.storage.images import ImageMissingError
 from cogs.core.types import Interaction
@@ -40,7 +37,6 @@ if TYPE_CHECKING:
 
 MESSAGE_LOOKUP_SECONDS: Final = 1.5  # the first answer must come within 3 s
 MAX_TREE_LENGTH: Final = 3800  # of the 4,000 characters that a layout may have
-MAX_LABEL_LENGTH: Final = 100  # Discord's limit on an option of a select and on an autocomplete choice
 
 
 class TreeButton(PersistentButton, name="tree"):
@@ -92,35 +88,8 @@ class LineageCog(commands.Cog):
     @show.autocomplete("id")
     @tree.autocomplete("id")
     async def suggest_ids(self, interaction: Interaction, current: str) -> list[app_commands.Choice[str]]:
-        """Suggest the picture whose id is typed, and the member's latest whose id begins so or whose prompt contains it."""
-        try:
-            async with asyncio.timeout(SUGGESTION_SECONDS):
-                creations = await suggested_creations(Context.of(interaction), current)
-        except (DatabaseUnavailableError, TimeoutError):
-            return []
-        language = Context.of(interaction).language
-        return [app_commands.Choice(name=creation_label(creation, language), value=creation.short_id) for creation in creations]
-
-
-async def suggested_creations(context: Context, typed: str) -> list[Creation]:
-    """Return up to `MAX_CHOICES` pictures that a member may mean, those found by their id first."""
-    gallery = context.interaction.client.service.stores.gallery
-    found: list[Creation] = []
-    with contextlib.suppress(DarkroomError):
-        found = [await visible_creation(context, typed)]
-    if not found:
-        found = await gallery.beginning(context.member_id, typed, MAX_CHOICES)
-    if len(found) < MAX_CHOICES:
-        found += await gallery.latest(context.member_id, typed, MAX_CHOICES)
-    return list({creation.id: creation for creation in found}.values())[:MAX_CHOICES]
-
-
-def creation_label(creation: Creation, language: str = ENGLISH) -> str:
-    """Return the name of ``creation`` in a list to choose from."""
-    prompt = clean(creation.prompt) or say(language, "Similar picture")
-    when = f" · {creation.short_id} · {creation.created:%Y-%m-%d %H:%M}"
-    room = MAX_LABEL_LENGTH - len(when)
-    return (prompt if len(prompt) <= room else f"{prompt[: room - 1]}…") + when
+        """Suggest pictures by their ids and prompts."""
+        return await suggest_creations(interaction, current)
 
 
 async def show_again(interaction: Interaction, creation_id: str, private: bool) -> None:

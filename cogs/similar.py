@@ -11,6 +11,7 @@ from PIL import Image
 
 from cogs.core.generation.linked import linked_picture
 from cogs.core.generation.service import GenerationService
+from cogs.core.generation.suggestions import suggest_creations
 from cogs.core.messages.attachments import fetch_image, hides_any
 from cogs.core.messages.confirm import confirm_variants
 from cogs.core.messages.replies import send_notes
@@ -52,7 +53,7 @@ class SimilarCog(commands.Cog):
     @app_commands.describe(
         image="The picture to start from",
         prompt="What the pictures should show",
-        link="A link to a picture on Discord, or to a message that shows one, instead of a picture",
+        link="A link to a picture or message on Discord, or the id of a picture, instead of a picture",
         similarity="How much of the picture to keep: 0 nearly nothing, 1 nearly everything",
         start_step="The step to start from, instead of a similarity",
     )
@@ -79,6 +80,11 @@ class SimilarCog(commands.Cog):
         problems.report()
         start = Start(image, links[0] if links else None, similarity, start_step)
         await draw_similar(interaction, start, words, options)
+
+    @similar.autocomplete("link")
+    async def suggest_ids(self, interaction: Interaction, current: str) -> list[app_commands.Choice[str]]:
+        """Suggest pictures by their ids and prompts."""
+        return await suggest_creations(interaction, current)
 
 
 def _check_one_picture(image: discord.Attachment | None, links: list[str]) -> None:

@@ -7,10 +7,10 @@ from PIL import Image
 from simcord.components import walk_components
 
 from cogs import history
+from cogs.core.generation.suggestions import MAX_LABEL_LENGTH, creation_label
 from cogs.core.messages.thumbnails import thumbnail
 from cogs.core.storage.creations import State
 from cogs.core.storage.gallery import PAGE_SIZE
-from cogs.lineage import MAX_LABEL_LENGTH, creation_label
 from tests.support.creations import creation
 from tests.support.messages import pictures_of, png, private_message, text_of
 

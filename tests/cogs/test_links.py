@@ -3,12 +3,13 @@
 import discord
 import pytest
 
+from cogs.core.generation.source import UNKNOWN_ID
 from cogs.core.messages.shown_pictures import shown_pictures
 from cogs.core.request.links import MessageLink, find_links, is_picture_link, parse_message_link, take_links
 from cogs.core.request.preferences import Preferences, Scope
 from tests.support.jobs import row_of
 from tests.support.links import allow_simulated_links
-from tests.support.messages import files_of, pictures_of, png, private_text, source_of
+from tests.support.messages import files_of, pictures_of, png, private_text, source_of, text_of
 from tests.support.results import finished, made
 
 CDN = "https://cdn.discordapp.com/attachments/1/2/in.png?ex=6a&is=6b&hm=ff"
@@ -138,3 +139,36 @@ async def test_the_menu_of_a_message_takes_a_link_in_it(server):
     result = await server.bob.context_menu(server.channel, "More like this", message)
     await finished(server, result)
     assert pictures_of(result.response)[0].spoiler
+
+
+async def test_short_id_stands_for_a_picture(server):
+    message = await made(server)
+    row = await row_of(server, message)
+    result = await server.bob.slash(server.channel, "similar", link=f"#{row.short_id}", prompt="a pear", steps=3)
+    await server.until_finished(result.response)
+    await server.until_idle()
+    child = await row_of(server, result.response)
+    assert (child.parent_id, child.source is not None) == (row.id, True)
+    (offered,) = await server.alice.autocomplete(server.channel, "similar", "link", row.short_id)
+    assert offered["value"] == row.short_id
+
+
+async def test_short_id_of_a_private_picture_is_unknown_to_others(server):
+    row = await row_of(server, await made(server, private=True))
+    assert private_text(await server.bob.slash(server.channel, "similar", link=row.short_id)) == UNKNOWN_ID
+
+
+async def test_short_id_of_pruned_pictures_says_that_they_are_gone(server):
+    row = await row_of(server, await made(server))
+    for file in server.service.image_store.folder.rglob("*.png"):
+        file.unlink()
+    result = await server.alice.slash(server.channel, "similar", link=row.short_id)
+    await server.until_idle()
+    answers = [text_of(answer) for answer in (result.response, *result.followups) if answer]
+    assert any("have been deleted" in answer for answer in answers)
+
+
+async def test_short_id_respects_the_remix_setting(server):
+    row = await row_of(server, await made(server))
+    await server.service.preference_store.set(Scope.MEMBER, server.alice.id, Preferences(remix=False))
+    assert "does not allow" in private_text(await server.bob.slash(server.channel, "similar", link=row.short_id))

@@ -10,15 +10,17 @@ from urllib.parse import unquote, urlsplit
 import discord
 
 from cogs.core.generation.authorship import origin_of, origin_of_avatar
-from cogs.core.generation.source import pictures_to_choose
+from cogs.core.generation.source import UNKNOWN_RESULT, pictures_to_choose, visible_creation
 from cogs.core.messages.attachments import PostedFile, read_from_cdn
 from cogs.core.messages.choose import choose_picture
 from cogs.core.messages.http_errors import DISCORD_ERRORS, ErrorKind, classify
+from cogs.core.messages.render import PICTURE_PREFIX
 from cogs.core.messages.shown_pictures import SPOILER_PREFIX, shown_pictures
 from cogs.core.policy.context import Context
 from cogs.core.policy.origins import Origin
 from cogs.core.policy.permissions import permissions_in
 from cogs.core.request.links import MessageLink, is_picture_link, parse_message_link
+from cogs.core.storage.short_ids import read_short_id
 from diffusion.errors import DarkroomError, InvalidImageError
 from diffusion.text import N_
 
@@ -40,7 +42,7 @@ class LinkedPicture:
 
 
 async def linked_picture(context: Context, link: str) -> LinkedPicture | None:
-    """Return the picture to which ``link`` leads; ask which one, if a message shows several. None without an answer.
+    """Return the picture to which ``link`` leads, or whose short id it is; ask which one of several. None without an answer.
 
     Raises `DarkroomError` for a link to anywhere else, and for a message that the bot or the member cannot see.
     """
@@ -48,6 +50,8 @@ async def linked_picture(context: Context, link: str) -> LinkedPicture | None:
     if is_picture_link(link):
         file = _file_at(context, link)
         return LinkedPicture(context, file, origin_of_avatar(file))
+    if read_short_id(link):
+        return await _kept_picture(context, link)
     place = parse_message_link(link)
     if place is None:
         raise InvalidImageError(ONLY_DISCORD)
@@ -70,6 +74,23 @@ async def with_pictures(context: Context, message: discord.Message) -> discord.M
     with contextlib.suppress(DarkroomError):
         return await _message_at(context, place)
     return message
+
+
+async def _kept_picture(context: Context, short_id: str) -> LinkedPicture | None:
+    creation = await visible_creation(context, short_id)
+    image_store = context.interaction.client.service.image_store
+
+    async def read(name: str, _: int) -> bytes:
+        return await image_store.read(name)
+
+    files = [
+        PostedFile(f"{PICTURE_PREFIX}{number}.png", creation.prompt, 0, partial(read, name), spoiler=creation.spoiler)
+        for number, name in enumerate(creation.pictures or (), 1)
+    ]
+    if not files:
+        raise InvalidImageError(UNKNOWN_RESULT)
+    chosen = await choose_picture(context, files)
+    return chosen and LinkedPicture(*chosen, Origin(creation, uses_picture=True))
 
 
 def _file_at(context: Context, link: str) -> PostedFile:
