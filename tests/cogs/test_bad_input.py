@@ -171,6 +171,8 @@ async def test_buttons_explain_an_unknown_id(server, chief):
         "forget",
         "queue",
         "history",
+        "favourites",
+        "gallery",
         "settings",
         "all_settings",
         "name",
