@@ -167,9 +167,12 @@ async def offered(server, typed):
     return [choice["name"] for choice in await server.alice.autocomplete(server.channel, "imagine", "steer", typed)]
 
 
-async def test_steer_choices_are_labels_of_the_classifier(steerable_server):
-    assert await offered(steerable_server, "") == ["animal", "food", "red", "green", "blue"]
-    assert await offered(steerable_server, "RE") == ["red", "green"]
+async def test_steer_choices_are_kinds_and_then_colours(steerable_server):
+    assert await offered(steerable_server, "") == [
+        *("animal (kind)", "food (kind)"),
+        *("red (colour)", "green (colour)", "blue (colour)"),
+    ]
+    assert await offered(steerable_server, "RE") == ["red (colour)", "green (colour)"]
 
 
 async def test_steer_rejects_an_unknown_label_privately(steerable_server):
@@ -215,7 +218,7 @@ async def test_sampler_is_suggested_from_those_of_the_model_and_taken_by_any_nam
     for typed in ("DPM++ SDE Karras", "dpmpp_sde karras"):
         result = await server.alice.slash(server.channel, "imagine", prompt="fox", sampler=typed, steps=2)
         await server.until_finished(result.response)
-        assert "DPM++ SDE Karras" in text_of(result.response)
+        assert "DPM++ SDE Karras" in await settings_of_row(server, result.response)
 
 
 @pytest.mark.parametrize(("prompt", "options"), [("fox", {"sampler": "best"}), ("fox --sampler best", {})])

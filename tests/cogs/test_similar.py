@@ -3,6 +3,7 @@ import pytest
 from cogs.core.messages import attachments
 from diffusion.images.io import read_image
 from diffusion.images.parameters import read_parameters
+from tests.support.actions import use
 from tests.support.jobs import settings_of_row
 from tests.support.messages import files_of, pictures_of, png, private_text, source_of, text_of
 
@@ -83,7 +84,7 @@ async def test_similar_with_ten_pictures_leaves_out_the_source(server):
     await server.until_finished(message, 10)
     await server.until_idle()
     assert len(files_of(message)) == 10
-    again = await server.alice.click(message, label="Reroll")
+    again = await use(server.alice, message, "reroll")
     await server.until_finished(again.response, 10)
     await server.until_idle()
     first, second = [await server.service.creation_store.get_by_message(each.id) for each in (message, again.response)]
