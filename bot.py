@@ -168,6 +168,17 @@ def load_model(config: Config, name: str) -> tuple[Any, Any]:
 
         return load(config.engine, name, config.engine_secret.get_secret_value())
 
+    from diffusion.loading.device import why_not_loaded
+
+    try:
+        return _load_model_here(config, name)
+    except DarkroomError:
+        raise
+    except Exception as error:  # libraries raise anything, and memory may run out anywhere
+        raise ModelLoadError(name, why_not_loaded(error)) from error
+
+
+def _load_model_here(config: Config, name: str) -> tuple[Any, Any]:
     import torch
 
     import diffusion

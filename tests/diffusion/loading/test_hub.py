@@ -1,9 +1,15 @@
 """A hub id, loaded as a user loads it: in a process of its own, from a mirror on loopback into an empty cache."""
 
+import errno
+import re
 import shutil
 
 import pytest
+from huggingface_hub import ModelInfo
+from huggingface_hub.constants import HF_HUB_CACHE
 
+from diffusion.errors import ModelLoadError
+from diffusion.loading import hub
 from diffusion.loading.hub import NoWeightsError, variant_of
 from tests.support.hub_mirror import LICENCE_ACCEPTED, mirror
 from tests.support.safety import build_checker
@@ -164,6 +170,25 @@ def test_fetch_reports_a_full_disk_before_the_download(tiny_folder, fetch):
         folder, stderr = fetch(endpoint)
     assert not folder and not downloads
     assert "its download takes 3000000.0 GB" in sentence(stderr) and "set HF_HOME" in sentence(stderr)
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        (errno.ENOSPC, "is full. Make room, or set HF_HOME to a folder on a larger disk."),
+        (errno.EACCES, "cannot be written to. Allow this user to, or set HF_HOME to another folder."),
+        (errno.EROFS, "cannot be written to. Allow this user to, or set HF_HOME to another folder."),
+    ],
+    ids=["full", "not_allowed", "read_only"],
+)
+def test_fetch_names_the_folder_that_takes_no_files(monkeypatch, code, advice):
+    def fail(*_, **__):
+        raise OSError(code, "no")
+
+    monkeypatch.setattr(hub, "_hub_info", lambda _: ModelInfo(id=REPOSITORY, siblings=[]))
+    monkeypatch.setattr(hub, "snapshot_download", fail)
+    with pytest.raises(ModelLoadError, match=re.escape(f"{HF_HUB_CACHE} {advice}")):
+        hub.fetch(REPOSITORY, ())
 
 
 @pytest.mark.parametrize("model", ["no/such/folder", "/nowhere", "./nowhere", "a name"])

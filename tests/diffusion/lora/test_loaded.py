@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from diffusion.errors import DarkroomError, GenerationError, InvalidRequestError
-from diffusion.lora import loaded
+from diffusion.lora import loaded, weights
 from diffusion.lora.adapted_layer import Home, bytes_per_column
 from diffusion.lora.catalogue import LoraCatalogue
 from diffusion.lora.loaded import COLUMNS, WEIGHTS, LoadedLoras, arrange, layer_index
@@ -264,3 +264,13 @@ def test_the_model_refuses_by_name(engine_model, folder, tmp_path, name, sentenc
     engine_model.offer_loras([folder, tmp_path])
     with pytest.raises(InvalidRequestError, match=sentence):
         engine_model.validate(asked(name))
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")], ids=repr)
+def test_a_lora_for_which_memory_ends_is_not_called_damaged(unet, three, monkeypatch, error):
+    def run_out(*_):
+        raise error
+
+    monkeypatch.setattr(weights, "safe_open", run_out)
+    with pytest.raises(GenerationError, match="no memory for another LoRA at the moment"):
+        LoadedLoras(unet, three[0]).read([("a", 1.0)])

@@ -5,6 +5,7 @@ import threading
 import weakref
 
 import pytest
+import torch
 from diffusers import AutoencoderKL
 
 from diffusion.config import EngineConfig
@@ -117,13 +118,21 @@ async def test_switch_assigns_new_latent_shapes_to_waiting_jobs():
         assert (await waiting).images[0].size == (32, 32)
 
 
-async def test_switch_keeps_the_old_model_when_loading_fails():
+@pytest.mark.parametrize(
+    "error",
+    [
+        ModelLoadError("nowhere", "there is no such folder."),
+        torch.OutOfMemoryError("no such folder"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_switch_keeps_the_old_model_when_loading_fails(error):
     def load():
-        raise ModelLoadError("nowhere", "there is no such folder.")
+        raise error
 
     async with Engine(model_of(build_tiny_components())) as engine:
         job = engine.submit(request(1))
-        with pytest.raises(ModelLoadError, match="no such folder"):
+        with pytest.raises(type(error), match="no such folder"):
             await engine.switch(load)
         assert (await job).model == (await engine.submit(request(2))).model == "tiny"
 
