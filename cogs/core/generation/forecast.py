@@ -28,6 +28,7 @@ AS_DRAFTS: Final = plural(
 WAIT: Final = Answers(start=N_("Wait"))
 WAIT_OR_DRAFT: Final = Answers(start=N_("Wait"), other=N_("Draw drafts"))
 DRAFT_SHARE: Final = 0.75  # of the wait: a draft is offered if it takes no more
+POSTING_SECONDS: Final = 2.0  # from the last step to the posted pictures
 KEPT_SECONDS: Final = 1.0  # an estimate takes time in proportion to all jobs, and each of them asks for one
 
 
@@ -46,8 +47,9 @@ class Forecast:
             self._made = now
             today = discord.utils.utcnow()
             estimates = self._engine.estimate_completion()
+            posted = today + timedelta(seconds=POSTING_SECONDS)
             self._ends = WeakKeyDictionary(
-                {each: None if seconds is None else today + timedelta(seconds=seconds) for each, seconds in estimates.items()}
+                {each: None if seconds is None else posted + timedelta(seconds=seconds) for each, seconds in estimates.items()}
             )
         return self._ends.get(job)
 
