@@ -49,6 +49,8 @@ LINES: Final[dict[Topic, tuple[tuple[str, str], ...]]] = {
     ),
     Topic.PICTURES: (
         ("similar", N_("pictures like one of yours")),
+        ("blend", N_("mix two to five pictures")),
+        ("describe", N_("find prompts for a picture")),
         ("inpaint", N_("redraw a part of a picture")),
         ("outpaint", N_("show more around a picture")),
         ("edit", N_("change a picture by words, with models that can")),
