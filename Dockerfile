@@ -9,7 +9,7 @@ FROM python:3.12-slim
 
 # PyTorch's index of CPU builds. Empty: pip's own index, whose build for Linux includes CUDA and is gigabytes larger.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-# Optional parts of pyproject.toml, such as postgres,openvino or postgres,gpu.
+# Optional parts of pyproject.toml, such as postgres,gpu.
 ARG EXTRAS=postgres
 
 ENV PIP_NO_CACHE_DIR=1 PYTHONUNBUFFERED=1
@@ -27,7 +27,7 @@ RUN useradd --create-home --uid 1000 darkroom && install -d -o darkroom -g darkr
 USER darkroom
 WORKDIR /data
 VOLUME /data
-ENV DATA_DIR=/data HF_HOME=/data/huggingface
+ENV DATA_DIR=/data HF_HOME=/data/huggingface XDG_CACHE_HOME=/data/cache
 
 # No shell in between: the bot itself receives SIGTERM and finishes what it can.
 ENTRYPOINT ["darkroom"]

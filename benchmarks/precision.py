@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from copy import deepcopy
 from functools import partial
 from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,8 @@ from torch import Tensor, nn
 from benchmarks.limit import median_seconds
 from diffusion import ImageModel, load_model
 from diffusion.backends.cuda_graphs import Network
-from diffusion.backends.openvino import convert, ready
+from diffusion.backends.openvino import OpenVino, compile_converted, convert
+from diffusion.families.compiled import denoiser_part
 from diffusion.images.difference import difference
 from diffusion.training.prompts import unseen_prompts
 
@@ -47,6 +49,18 @@ def torch_int8_network(model: ImageModel) -> Network:
     return lambda latents, timesteps, prompt_embeds: unet(latents, timesteps, prompt_embeds, return_dict=False)[0]
 
 
+def converted(model: ImageModel, call: dict[str, Tensor]) -> Any:
+    """Return the UNet as a network of OpenVINO that is not compiled yet."""
+    part = denoiser_part(model.family, **call)
+    return convert(part.copied(torch.float32), part.example)
+
+
+def openvino_network(network: Any, dtype: torch.dtype) -> Network:
+    """Return a converted ``network``, compiled by OpenVINO in ``dtype``."""
+    compiled = OpenVino(compile_converted(network, dtype))
+    return lambda latents, timesteps, **conditions: compiled(latents, timesteps, *conditions.values())
+
+
 def record_calls(model: ImageModel, prompts: list[str]) -> list[dict[str, Tensor]]:
     """Return the inputs of all network calls that draw ``prompts``."""
     inputs: list[dict[str, Tensor]] = []
@@ -70,14 +84,14 @@ def ways(model: ImageModel, prompts: list[str]) -> Iterator[tuple[str, Network]]
     yield "torch bfloat16", torch_network(model, torch.bfloat16)
     yield "torch int8", torch_int8_network(model)
     for dtype in (torch.float32, torch.bfloat16):
-        yield f"openvino {str(dtype).removeprefix('torch.')}", ready(convert(model.family, **calls[0]), dtype)
+        yield f"openvino {str(dtype).removeprefix('torch.')}", openvino_network(converted(model, calls[0]), dtype)
     if importlib.util.find_spec("nncf"):
         import nncf
 
         examples = nncf.Dataset([[np.asarray(tensor) for tensor in call.values()] for call in calls], lambda call: call)
         for name, kind in (("int8", None), ("int8 as for transformers", nncf.ModelType.TRANSFORMER)):
-            quantized = nncf.quantize(convert(model.family, **calls[0]), examples, subset_size=len(calls), model_type=kind)
-            yield f"openvino {name}", ready(quantized, torch.float32)
+            quantized = nncf.quantize(converted(model, calls[0]), examples, subset_size=len(calls), model_type=kind)
+            yield f"openvino {name}", openvino_network(quantized, torch.float32)
 
 
 def measure(model: ImageModel, repeats: int) -> None:

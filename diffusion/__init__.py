@@ -3,6 +3,7 @@
 Names are imported on first use, so that code without a model need not load torch.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from diffusion.serving.engine import Engine
     from diffusion.serving.job import Job
     from diffusion.tutorial import ImageDiffusionModel
+
+# Threads of torch's OpenMP that wait for others spin by default. If another process is busy on one of the cores, the spinning
+# thread takes the other core from the thread that it waits for. OpenMP reads this when torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _HOMES = {
     "Engine": "serving.engine",

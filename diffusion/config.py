@@ -2,9 +2,12 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Literal
 
 from diffusion.errors import InvalidRequestError
 from diffusion.request import ImageRequest, Limits
+
+Compile = bool | Literal["auto"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,7 @@ class EngineConfig:
     - ``preview_seconds``: the time between two previews of a job.
     - ``step_seconds``: the time after which a step counts as hung.
     - ``models_max_bytes``: the most memory of all loaded models together; None: what their device has.
-    - ``compile``: compile models in the background (`ImageModel.compile`).
+    - ``compile``: compile models in the background (`ImageModel.compile`); "auto" leaves it where that is quick and safe.
     """
 
     max_rows: int | None = None
@@ -27,7 +30,7 @@ class EngineConfig:
     preview_seconds: float = 0.5
     step_seconds: float = 600
     models_max_bytes: int | None = None
-    compile: bool = False
+    compile: Compile = False
     limits: Limits = field(default_factory=Limits)
 
     def validate(self, request: ImageRequest) -> None:

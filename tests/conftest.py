@@ -3,6 +3,7 @@
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, and networks of toy size gain nothing from threads
+os.environ.setdefault("COMPILE", "false")  # compiling in the background would slow down whatever runs meanwhile
 
 os.environ.setdefault("TIPS", "false")  # tests look at all messages that a member sees
 

@@ -12,7 +12,7 @@ from cogs.core.config import Config
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 SETTINGS = {name.upper() for name in Config.model_fields}
-OTHER_VARIABLES = {"HF_HOME", "PIP_NO_CACHE_DIR", "PYTHONUNBUFFERED"}  # of libraries
+OTHER_VARIABLES = {"HF_HOME", "XDG_CACHE_HOME", "PIP_NO_CACHE_DIR", "PYTHONUNBUFFERED"}  # of libraries
 
 
 def instructions(name):

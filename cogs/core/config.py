@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from cogs.core.sharding import format_shards, parse_shards
+from diffusion.config import Compile
 from diffusion.errors import DarkroomError
 from diffusion.redaction import secrets_of
 
@@ -101,6 +102,16 @@ def _validate_engine(url: str | None) -> str | None:
     return url
 
 
+def _parse_compile(value: Any) -> Any:
+    """Return true, false or "auto" from a text."""
+    text = str(value).strip().lower()
+    if text in ("", "auto"):
+        return "auto"
+    if text not in ("true", "1", "yes", "on", "false", "0", "no", "off"):
+        raise ValueError("write auto, true or false")
+    return text in ("true", "1", "yes", "on")
+
+
 Optional = Annotated[T | None, BeforeValidator(_empty_is_none)]
 PositiveInt = Annotated[int, Field(ge=1)]
 NaturalNumber = Annotated[int, Field(ge=0)]
@@ -126,7 +137,7 @@ class Config(BaseSettings):
     hf_token: SecretStr = SecretStr("")
     device: Optional[str] = None
     dtype: Optional[Literal["float32", "float16", "bfloat16"]] = None
-    compile: bool = False
+    compile: Annotated[Compile, BeforeValidator(_parse_compile)] = "auto"
     attention: Optional[Literal["xformers"]] = None
     vae: Optional[str] = None
     embeddings: Optional[Path] = None

@@ -1,31 +1,17 @@
-"""A denoiser by OpenVINO, which is faster than torch on CPUs (extra ``openvino``)."""
+"""Networks by OpenVINO, which is faster than torch on most CPUs."""
 
 import importlib.util
+import threading
 import warnings
 from collections.abc import Sequence
-from copy import copy, deepcopy
-from typing import Any, Protocol
+from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from diffusion.backends.cuda_graphs import Network
-
-PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
-
-
-class Denoising(Protocol):
-    """The converted part of a family: ``predict`` and the ``denoiser`` that it calls.
-
-    ``dtype`` is that of the denoiser.
-    """
-
-    denoiser: Any
-    dtype: torch.dtype
-
-    def predict(self, latents: Tensor, timesteps: Tensor, **conditions: Tensor) -> Tensor:
-        """Return the prediction."""
+PRECISIONS: Final = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
+MAX_STREAMS: Final = 2
 
 
 def is_installed() -> bool:
@@ -33,77 +19,84 @@ def is_installed() -> bool:
     return importlib.util.find_spec("openvino") is not None
 
 
-class _Prediction(nn.Module):
-    """A family's `predict` in float32 with positional tensors, for the converter.
+def convert(module: nn.Module, example: Sequence[Tensor]) -> Any:
+    """Convert ``module``, whose weights are in float32, to a network of OpenVINO.
 
-    ``names`` are those of the conditions.
+    ``example`` are the tensors of a call. The network takes any number of rows, and a first input with any last two sides.
     """
+    from openvino import PartialShape
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-    def __init__(self, family: Denoising, names: Sequence[str]) -> None:
-        super().__init__()
-        self.denoiser = deepcopy(family.denoiser).float()
-        self._family = copy(family)
-        self._family.denoiser = self.denoiser
-        self._names = names
-
-    def forward(self, latents: Tensor, timesteps: Tensor, *conditions: Tensor) -> Tensor:
-        return self._family.predict(latents, timesteps, **dict(zip(self._names, conditions, strict=True)))
-
-
-def convert(family: Denoising, latents: Tensor, timesteps: Tensor, **conditions: Tensor) -> Any:
-    """Convert the denoiser of ``family`` to a float32 network of OpenVINO.
-
-    It takes any number of rows and any sides. The tensors are those of an example call.
-    """
-    import openvino
-
-    inputs = [latents, timesteps, *conditions.values()]
-    example = tuple(tensor.float() if tensor.is_floating_point() else tensor for tensor in inputs)
+    inputs = tuple(tensor.float() if tensor.is_floating_point() else tensor for tensor in example)
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the converter uses tracing, which torch calls deprecated
-        converted = openvino.convert_model(_Prediction(family, list(conditions)), example_input=example)
-    sides = [-1, latents.shape[1], -1, -1]
-    shapes = (sides, *([-1, *tensor.shape[1:]] for tensor in inputs[1:]))
-    converted.reshape({given: openvino.PartialShape(shape) for given, shape in zip(converted.inputs, shapes, strict=True)})
+        warnings.simplefilter("ignore")  # the decoder uses tracing, which torch calls deprecated
+        decoder = TorchScriptPythonDecoder(module, example_input=inputs)
+    # `openvino.convert_model` does the same, and reports to its makers that it was used.
+    frontend = FrontEndManager().load_by_framework("pytorch")
+    converted = frontend.convert(frontend.load(decoder))
+    shapes = ([-1, inputs[0].shape[1], -1, -1], *([-1, *tensor.shape[1:]] for tensor in inputs[1:]))
+    converted.reshape({given: PartialShape(shape) for given, shape in zip(converted.inputs, shapes, strict=True)})
     return converted
 
 
-def ready(converted: Any, dtype: torch.dtype) -> Network:
-    """Compile a ``converted`` network for the CPU.
-
-    It computes in ``dtype``; its outputs are in float32. Conditions come in the order in which they were converted.
-    """
+def compile_converted(converted: Any, dtype: torch.dtype) -> Any:
+    """Compile a ``converted`` network for this CPU; it computes in ``dtype``."""
     import openvino
 
-    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": PRECISIONS[dtype]}
-    compiled = openvino.Core().compile_model(converted, "CPU", settings)
+    return openvino.Core().compile_model(converted, "CPU", _settings(dtype, 1))
 
-    def call(latents: Tensor, timesteps: Tensor, **conditions: Tensor) -> Tensor:
-        inputs = (latents, timesteps, *conditions.values())
-        arrays = [np.asarray(tensor.float() if tensor.is_floating_point() else tensor) for tensor in inputs]
-        return torch.from_numpy(compiled(arrays)[0].copy())
 
-    return call
+def import_compiled(exported: "np.ndarray[Any, Any]", dtype: torch.dtype, streams: int = 1) -> "OpenVino":
+    """Return the compiled network that was ``exported``, with ``streams`` that compute side by side."""
+    import openvino
+
+    content = openvino.Tensor(exported, shared_memory=True)
+    compiled = openvino.Core().import_model(content, "CPU", _settings(dtype, streams))
+    return OpenVino(compiled, streams, exported)
+
+
+def _settings(dtype: torch.dtype, streams: int) -> dict[str, Any]:
+    return {
+        "INFERENCE_PRECISION_HINT": PRECISIONS[dtype],
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": streams,
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "ENABLE_CPU_PINNING": False,  # a thread that shares its core with another process would hold up all others
+    }
 
 
 class OpenVino:
-    """Calls the denoiser of ``family`` on the CPU.
+    """Calls a ``compiled`` network on the CPU; tensors come in the order of its inputs. Safe in any thread.
 
-    It takes any number of rows, and latents whose sides `fits` allows. Converting takes seconds to minutes. Like the denoiser
-    itself it is for one thread at a time.
+    Of several ``streams``, each takes an equal share of the rows. The output is in float32. ``memory`` is kept for the network,
+    which reads its weights there.
     """
 
-    def __init__(self, family: Denoising, latents: Tensor, timesteps: Tensor, **conditions: Tensor) -> None:
-        # Sides that every level halves evenly keep the converted network independent of the size.
-        levels = len(getattr(family.denoiser.config, "block_out_channels", (0,)))
-        self._factor = 2 ** (levels - 1)
-        self._network = ready(convert(family, latents, timesteps, **conditions), family.dtype)
-        self._names = tuple(conditions)
+    def __init__(self, compiled: Any, streams: int = 1, memory: Any = None) -> None:
+        self._compiled = compiled
+        self._memory = memory
+        self._streams = streams
+        self._of_thread = threading.local()
 
-    def fits(self, latents: Tensor) -> bool:
-        """Whether the converted network takes latents of this shape."""
-        return all(side % self._factor == 0 for side in latents.shape[2:])
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """Return the output of the network."""
+        arrays = [np.ascontiguousarray(tensor.float() if tensor.is_floating_point() else tensor) for tensor in inputs]
+        streams = min(self._streams, len(arrays[0]))
+        shares = zip(*(np.array_split(array, streams) for array in arrays), strict=True)
+        started = []
+        try:
+            for request, share in zip(self._requests(), shares, strict=False):
+                request.start_async(list(share), share_inputs=True)
+                started.append(request)
+        finally:
+            for request in started:
+                request.wait()
+        outputs = [torch.from_numpy(request.get_output_tensor(0).data.copy()) for request in started]
+        return outputs[0] if streams == 1 else torch.cat(outputs)
 
-    def __call__(self, latents: Tensor, timesteps: Tensor, **conditions: Tensor) -> Tensor:
-        """Return the prediction in float32."""
-        return self._network(latents, timesteps, **{name: conditions[name] for name in self._names})
+    def _requests(self) -> list[Any]:
+        if not hasattr(self._of_thread, "requests"):
+            self._of_thread.requests = [self._compiled.create_infer_request() for _ in range(self._streams)]
+        requests: list[Any] = self._of_thread.requests
+        return requests

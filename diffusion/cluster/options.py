@@ -4,7 +4,7 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from diffusion.config import EngineConfig
+from diffusion.config import Compile, EngineConfig
 from diffusion.request import Limits
 
 EMBEDDED: Final = "embedded"
@@ -39,7 +39,7 @@ class ApplicationOptions(BaseModel):
     loras: str = ""
     loras_max_gb: float = Field(1, gt=0)
     upscaler: str = ""
-    compile: bool = False
+    compile: Compile = "auto"
     max_rows: int | None = Field(None, ge=1)
     max_waiting: int = Field(100, ge=1)
     max_side: int = Field(1024, ge=64)

@@ -33,6 +33,7 @@ class Family(Protocol):
     guidance_above: float = 1.0  # the scale above which guidance needs the unconditional row
     schedule_depends_on_size: ClassVar[bool] = False
     edits: ClassVar[bool] = False  # True: `predict` takes the latents of a picture to edit, by the name "reference"
+    converts: ClassVar[bool] = True  # False: OpenVINO cannot convert its denoiser, which torch calls then
     fits_float16: ClassVar[bool] = True  # False: its values overflow there, so that half precision is bfloat16
     reads_negative_prompt: bool = True  # False: no scale of guidance needs an unconditional row
 

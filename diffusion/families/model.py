@@ -10,14 +10,22 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
+from diffusion.backends.compiled_cache import CompiledCache
 from diffusion.backends.cuda_graphs import Graphs, Network
-from diffusion.backends.openvino import OpenVino, is_installed
+from diffusion.backends.openvino import is_installed
 from diffusion.backends.torch_compile import Compiled
 from diffusion.errors import DarkroomError, InvalidRequestError
+from diffusion.families.compiled import (
+    FastestDenoiser,
+    channels_last_from_next_call,
+    compile_pixels,
+    denoiser_part,
+    pixel_parts,
+)
 from diffusion.families.defaults import Defaults
 from diffusion.families.family import Family
 from diffusion.families.latent_preview import fit_projection, project, to_images, to_strip
-from diffusion.families.spec import ModelSpec
+from diffusion.families.spec import ModelSpec, Origin
 from diffusion.images.io import fit, halves
 from diffusion.images.masks import fit_mask, restore_unmasked
 from diffusion.images.source import blended_pictures, fit_source
@@ -79,6 +87,8 @@ class ImageModel(ModelSpec):
         self._network: Network = self._graphs or self._predict
         self._loras = self._loras_in(())
         self.upscaler: Upscaler | None = None
+        self.origin: Origin | None = None  # None: not from files
+        self.speed = ""  # how its network is called, once it is compiled
 
     def set_defaults(self, defaults: Defaults) -> None:
         """Take over ``defaults``, and the samplers that they offer."""
@@ -280,34 +290,60 @@ class ImageModel(ModelSpec):
         with self._loras.current.use(columns):
             return self.family.predict(latents, timesteps, **conditions)
 
-    def compile(self) -> None:
-        """Compile the denoiser by torch, or by OpenVINO on a CPU that has it installed.
+    def compile(self, cache: CompiledCache | None = None, *, by_torch: bool = True) -> None:
+        """Call the networks in the fastest way: on a CPU by OpenVINO where it is installed, else by torch.
 
-        That takes a minute or more. Run it in a thread of its own: until it ends, and for shapes that the compiled denoiser
-        does not take, calls use the uncompiled one, as do rows with LoRAs and calls with long prompts.
+        What OpenVINO compiles is kept in ``cache``. Without ``by_torch``, torch compiles nothing. It takes a minute or more
+        where nothing is cached. Run it in a thread of its own: until it ends, and for shapes that the compiled denoiser does
+        not take, calls use the uncompiled one, as do rows with LoRAs and calls with long prompts.
         """
-        shape = self.latent_shape(self.sample_side, self.sample_side)[1:]
-        latents = torch.zeros(2, *shape, dtype=self.dtype, device=self.device)
-        timesteps = latents.new_zeros(2, dtype=torch.float32)
-        row = self.family.encode("", self.request("a picture"))
-        conditions = Conditions.stack([row, row]).tensors
-        by_openvino = self.device.type == "cpu" and is_installed()
-        compiled: OpenVino | Compiled
-        if by_openvino:
-            compiled = OpenVino(self.family, latents, timesteps, **conditions)
+        if by_torch and (self.device.type != "cpu" or not is_installed()):
+            self._network = self._compiled(self.family, self._predict, self._network, None)
+            self.revision += 1
+            return
+        cache = cache or CompiledCache()
+        if self.family.converts:
+            self._network = self._compiled(self.family, self._predict, self._network, cache)
+            self.revision += 1
+        compile_pixels(self.family, cache)
+        self.revision += 1
+
+    def is_cached(self, cache: CompiledCache) -> bool:
+        """Whether `compile` finds in ``cache`` all that it would compile for a CPU."""
+        latents, timesteps, conditions = self._example_call()
+        parts = [denoiser_part(self.family, latents, timesteps, **conditions)] if self.family.converts else []
+        return all(part.is_cached(cache) for part in parts + pixel_parts(self.family))
+
+    def _compiled(self, family: Family, predict: Network, uncompiled: Network, cache: CompiledCache | None) -> Network:
+        """Return ``predict`` of ``family`` compiled, which calls ``uncompiled`` for what it does not take.
+
+        Without a ``cache``, torch compiles it.
+        """
+        latents, timesteps, conditions = self._example_call()
+        compiled: Compiled | FastestDenoiser
+        if cache is None:
+            compiled = Compiled(predict, latents, timesteps, **conditions)
         else:
-            compiled = Compiled(self._predict, latents, timesteps, **conditions)
-        uncompiled = self._network
+            compiled = FastestDenoiser(family, cache, latents, timesteps, **conditions)
+            self.speed = compiled.fastest.summary
+            if compiled.fastest.prefers_channels_last:
+                uncompiled = channels_last_from_next_call(uncompiled, family.denoiser)
         sizes = {name: tensor.shape[1:] for name, tensor in conditions.items()}
 
         def call(latents: Tensor, timesteps: Tensor, **conditions: Tensor) -> Tensor:
             if COLUMNS in conditions:
                 return call_apart(call, uncompiled, latents, timesteps, **conditions)
             has_sizes = {name: tensor.shape[1:] for name, tensor in conditions.items()} == sizes
-            return (compiled if compiled.fits(latents) and has_sizes else uncompiled)(latents, timesteps, **conditions)
+            return (compiled if has_sizes and compiled.fits(latents) else uncompiled)(latents, timesteps, **conditions)
 
-        self._network = call
-        self.revision += 1
+        return call
+
+    def _example_call(self) -> tuple[Tensor, Tensor, Mapping[str, Tensor]]:
+        """Return the latents, timesteps and conditions of a call of two rows, for pictures of the usual size."""
+        shape = self.latent_shape(self.sample_side, self.sample_side)[1:]
+        latents = torch.zeros(2, *shape, dtype=self.dtype, device=self.device)
+        row = self.family.encode("", self.request("a picture"))
+        return latents, latents.new_zeros(2, dtype=torch.float32), Conditions.stack([row, row]).tensors
 
     @torch.inference_mode()
     def encode_image(self, image: Image.Image, generator: torch.Generator | None) -> Tensor:

@@ -63,6 +63,7 @@ class QwenImage(FlowTransformer):
     pipeline = "QwenImagePipeline"
     other_pipelines = ("QwenImageImg2ImgPipeline", "QwenImageInpaintPipeline")
     label = "Qwen-Image"
+    converts = False  # complex numbers turn its positions, and OpenVINO has none
     parts: ClassVar[Mapping[str, type]] = {
         "vae": AutoencoderKLQwenImage,
         "tokenizer": Qwen2Tokenizer,

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -16,6 +17,14 @@ from diffusion.text import N_, plural
 LORAS_NAMED: Final = 10  # of those that a sentence lists
 NO_EDITS: Final = N_("This model cannot edit pictures by words. Use a model that edits, such as FLUX.2 klein.")
 EVEN_SAMPLERS: Final = ("ddim", "flow_euler")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a model was loaded from: a folder, hub id or file, and the autoencoder of a file without one."""
+
+    source: str
+    vae: str | None = None
 
 
 class ModelSpec:

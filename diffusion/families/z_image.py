@@ -56,6 +56,7 @@ class ZImage(FlowTransformer):
     pipeline = "ZImagePipeline"
     other_pipelines = ("ZImageImg2ImgPipeline", "ZImageInpaintPipeline")
     label = "Z-Image"
+    converts = False  # complex numbers turn its positions, and OpenVINO has none
     parts: ClassVar[Mapping[str, type]] = {
         "vae": AutoencoderKL,
         "tokenizer": Qwen2Tokenizer,

@@ -3,6 +3,8 @@
 import os
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 import torch
@@ -43,6 +45,20 @@ def networks_of_model(model: ImageModel) -> Iterable[nn.Module]:
     for value in vars(model.family).values():
         found += value if isinstance(value, (list, tuple)) else [value]
     return list({id(each): each for each in found if isinstance(each, nn.Module)}.values())
+
+
+def float32_bytes(model: ImageModel) -> int:
+    """Return the bytes that the weights of ``model`` would take in float32."""
+    weights = {id(tensor): tensor for network in networks_of_model(model) for tensor in network.parameters()}
+    return 4 * sum(tensor.numel() for tensor in weights.values())
+
+
+def available_bytes() -> int:
+    """Return the memory of this machine that programs can still take, or half of all where that is unknown."""
+    with suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
+        return 1024 * int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1])
+    return total_bytes(torch.device("cpu")) // 2
 
 
 def device_bytes(device: torch.device) -> int:

@@ -17,6 +17,7 @@ from diffusion.families.classifier import NoisyLatentClassifier
 from diffusion.families.defaults import DEFAULTS_FILE, Defaults, read_defaults
 from diffusion.families.family import Family
 from diffusion.families.model import ImageModel
+from diffusion.families.spec import Origin
 from diffusion.families.stable_diffusion import StableDiffusion
 from diffusion.loading.budget import Plan, plan
 from diffusion.loading.device import best_device, best_dtype, why_not_loaded
@@ -59,7 +60,9 @@ def load_model(
     """
     # The thread ends after loading, because an OpenMP team that stays behind halves the speed of other threads.
     with ThreadPoolExecutor(1) as loader:
-        return loader.submit(_load_model, str(source or PRETRAINED), device, dtype, attention, vae).result()
+        model = loader.submit(_load_model, str(source or PRETRAINED), device, dtype, attention, vae).result()
+    model.origin = Origin(str(source or PRETRAINED), vae)
+    return model
 
 
 def describe_model(

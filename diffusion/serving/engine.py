@@ -21,15 +21,16 @@ from diffusion.result import Flags, ImageResult
 from diffusion.safety import SafetyCheck, screen
 from diffusion.serving.admission import Load, load_of, require_room
 from diffusion.serving.batcher import Batcher
+from diffusion.serving.compiling import BackgroundCompiling
 from diffusion.serving.forecast import estimate_completion
 from diffusion.serving.job import ImageTask, Job
 from diffusion.serving.lanes import Lane
 from diffusion.serving.latency import LatencyModel, Shape, Step, is_decoding
-from diffusion.serving.model_runner import as_image_error, compile_model, release_memory
+from diffusion.serving.model_runner import as_image_error, release_memory
 from diffusion.serving.offers import LoadModel, Offer
 from diffusion.serving.price import Prices, Work
 from diffusion.serving.residents import Hooks, Resident, Residents
-from diffusion.serving.worker_thread import CallHungError, ReplaceableWorker, WorkerThread, in_own_thread
+from diffusion.serving.worker_thread import CallHungError, ReplaceableWorker, in_own_thread
 from diffusion.text import N_
 
 log = logging.getLogger(__name__)
@@ -71,6 +72,7 @@ class Engine:
         self._task: asyncio.Task[None] | None = None
         self._reading = asyncio.Lock()
         self._readers: dict[Job, asyncio.Task[None]] = {}
+        self._compiling: list[BackgroundCompiling] = []
 
     async def __aenter__(self) -> "Engine":
         self._task = asyncio.create_task(self._run(), name="diffusion engine")
@@ -78,6 +80,8 @@ class Engine:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        for compiling in self._compiling:
+            compiling.close()
         await self._residents.close()
         tasks = [*self._readers.values(), *([self._task] if self._task else [])]
         for task in tasks:
@@ -359,10 +363,9 @@ class Engine:
         await self._worker.call(self.config.step_seconds, release_memory)
 
     def _compile_in_background(self, lane: Resident) -> None:
-        if self.config.compile:
-            compiler = WorkerThread("compiling")
-            compiler.submit(compile_model, lane.model)
-            compiler.shutdown(wait=False)
+        if self.config.compile and lane.model:
+            self._compiling = [compiling for compiling in self._compiling if not compiling.done.is_set()]
+            self._compiling.append(BackgroundCompiling(lane.model, self.config.compile))
 
     async def _run(self) -> None:
         while True:

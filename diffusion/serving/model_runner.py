@@ -248,20 +248,6 @@ def release_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def compile_model(model: ImageModel) -> None:
-    """Compile ``model``, or log why that failed; it then goes on uncompiled."""
-    if not model.family.is_static:
-        log.warning("%s is not compiled, because its calls unpack or move its weights to save memory", model.name)
-        return
-    began = time.perf_counter()
-    try:
-        model.compile()
-    except Exception:
-        log.exception("%s could not be compiled and goes on as it is", model.name)
-    else:
-        log.info("%s compiled in %.0f s", model.name, time.perf_counter() - began)
-
-
 @contextmanager
 def _errors_go_to(*image_tasks: ImageTask) -> Iterator[None]:
     """Store an exception in ``image_tasks``, so that only they fail."""

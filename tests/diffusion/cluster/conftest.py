@@ -36,7 +36,7 @@ def machines(tiny_folder, tmp_path_factory):
         component.save_pretrained(other / name)
     running = Machines()
     try:
-        shared = {"device": "cpu", "dtype": "float32", "preview_seconds": 0}
+        shared = {"device": "cpu", "dtype": "float32", "preview_seconds": 0, "compile": False}
         applications = {
             "tiny": {"model": str(tiny_folder), "replicas": 2, "cpus": 1.5},  # one each
             "other": {"model": str(other), "replicas": 1, "cpus": 0.1, "max_waiting": 2},

@@ -57,7 +57,7 @@ def test_serve_listens_on_this_machine_alone_and_ends_even_without_its_head(tiny
     with socket.socket() as free:
         free.bind((HOST, 0))
         port = free.getsockname()[1]
-    options = ("--set", "device=cpu", "--set", "max_side=512", "--cpus", "0.5")
+    options = ("--set", "device=cpu", "--set", "compile=false", "--set", "max_side=512", "--cpus", "0.5")
     with command("serve", "--model", f"tiny={tiny_folder}", "--port", str(port), *options, home=tmp_path) as running:
         try:
             url = f"http://{HOST}:{port}"
