@@ -37,10 +37,12 @@ def cache_folder() -> Path:
 class CompiledCache:
     """Files by their keys, each with a checksum; a damaged one counts as missing.
 
-    Several processes may share ``folder``. What cannot be written is logged and made again at the next start.
+    Several processes may share ``folder``. What cannot be written is logged and made again at the next start. Without
+    ``takes_guesses``, speeds that were measured beside other work count as missing, too.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, *, takes_guesses: bool = True) -> None:
+        self.takes_guesses = takes_guesses
         self.folder = folder or cache_folder() / "compiled"
 
     def is_writable(self) -> bool:

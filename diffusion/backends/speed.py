@@ -8,6 +8,7 @@ from typing import Any, Final
 
 ROWS: Final = (1, 2, 8)  # of the calls that are measured
 ROUNDS: Final = 5
+QUIET_SHARE: Final = 0.8  # of a core that a measured call has had at least, where no other process took it away
 BUDGET_SECONDS: Final = 20.0  # of all calls that are measured; large networks are measured in fewer and smaller ones
 
 
@@ -15,11 +16,12 @@ BUDGET_SECONDS: Final = 20.0  # of all calls that are measured; large networks a
 class Speeds:
     """The ``seconds`` of a call, by way and number of rows.
 
-    Ways in ``paired`` compute two halves of the rows side by side.
+    Ways in ``paired`` compute two halves of the rows side by side. ``is_quiet`` says that nothing else kept the cores busy.
     """
 
     seconds: Mapping[str, Mapping[int, float]]
     paired: frozenset[str] = frozenset()
+    is_quiet: bool = True
 
     def fastest(self, rows: int) -> str:
         """Return the way whose calls of ``rows`` rows are fastest."""
@@ -39,16 +41,17 @@ class Speeds:
         return longest * rows / most
 
     def to_json(self) -> Any:
-        """Return the seconds as JSON values."""
-        return {way: {str(rows): seconds for rows, seconds in known.items()} for way, known in self.seconds.items()}
+        """Return the seconds and `is_quiet` as JSON values."""
+        seconds = {way: {str(rows): taken for rows, taken in known.items()} for way, known in self.seconds.items()}
+        return {"seconds": seconds, "is_quiet": self.is_quiet}
 
     @classmethod
     def from_json(cls, value: Any, paired: frozenset[str] = frozenset()) -> "Speeds":
-        """Return what `to_json` made; raises `ValueError`, `TypeError` or `AttributeError` for anything else."""
-        return cls(
-            {str(way): {int(rows): float(seconds) for rows, seconds in known.items()} for way, known in value.items()},
-            paired,
-        )
+        """Return what `to_json` made; raises `LookupError`, `ValueError`, `TypeError` or `AttributeError` for others."""
+        seconds = {
+            str(way): {int(rows): float(taken) for rows, taken in known.items()} for way, known in value["seconds"].items()
+        }
+        return cls(seconds, paired, bool(value["is_quiet"]))
 
 
 def measure(ways: Mapping[str, Callable[[int], object]], paired: frozenset[str] = frozenset()) -> Speeds:
@@ -59,6 +62,7 @@ def measure(ways: Mapping[str, Callable[[int], object]], paired: frozenset[str] 
     seconds: dict[str, dict[int, float]] = {way: {} for way in ways}
     first = max(_seconds(call, 1) for way, call in ways.items() if way not in paired)
     began = time.perf_counter()
+    computed = time.process_time()
     for rows in ROWS:
         if rows > 1 and first * rows * len(ways) * 2 > BUDGET_SECONDS:
             break
@@ -70,7 +74,8 @@ def measure(ways: Mapping[str, Callable[[int], object]], paired: frozenset[str] 
                     taken = _seconds(call, rows)
                     if turn:  # the first one generates code for this shape
                         seconds[way][rows] = min(taken, seconds[way].get(rows, taken))
-    return Speeds(seconds, paired)
+    is_quiet = time.process_time() - computed >= QUIET_SHARE * (time.perf_counter() - began)
+    return Speeds(seconds, paired, is_quiet)
 
 
 def _seconds(call: Callable[[int], object], rows: int) -> float:

@@ -83,9 +83,10 @@ class Part:
         return f"{self.name}-{fingerprint([self.network], str(self.dtype), channels, shapes, self.sources)}"
 
     def is_cached(self, cache: CompiledCache) -> bool:
-        """Whether ``cache`` has all that `Fastest` needs."""
+        """Whether ``cache`` has all that `Fastest` needs, measured while nothing else kept the cores busy."""
         key = self.key()
-        return (not is_installed() or cache.read(key) is not None) and _known_speeds(_speeds_key(key), cache) is not None
+        speeds = _known_speeds(_speeds_key(key), cache)
+        return (not is_installed() or cache.read(key) is not None) and speeds is not None and speeds.is_quiet
 
     @property
     def is_large(self) -> bool:
@@ -153,15 +154,15 @@ def _sources(kind: type) -> str:
 class Fastest:
     """Calls ``part`` in the way that is fastest for a number of rows.
 
-    What is compiled comes from ``cache``, or is compiled and kept there, which takes seconds to minutes. Without OpenVINO only
-    ways of torch are compared.
+    What is compiled comes from ``cache``, or is compiled and kept there, which takes seconds to minutes. So does what was
+    measured. Without OpenVINO only ways of torch are compared.
     """
 
     def __init__(self, part: Part, cache: CompiledCache) -> None:
         key = part.key()
         exported = _exported(part, key, cache) if is_installed() else None
         speeds = _known_speeds(_speeds_key(key), cache)
-        if speeds is None:
+        if speeds is None or not (speeds.is_quiet or cache.takes_guesses):
             speeds = _measure(part, exported)
             cache.write_json(_speeds_key(key), speeds.to_json())
         self.speeds = speeds
@@ -228,7 +229,7 @@ def _known_speeds(key: str, cache: CompiledCache) -> Speeds | None:
     try:
         speeds = Speeds.from_json(cache.read_json(key), PAIRED)
         return speeds if speeds.seconds[EAGER][1] else None
-    except (ValueError, TypeError, AttributeError, KeyError):
+    except (LookupError, ValueError, TypeError, AttributeError):
         return None
 
 

@@ -27,7 +27,7 @@ def main() -> int:
     torch.set_num_threads(options.threads)
     try:
         model = load_model(options.model, "cpu", getattr(torch, options.dtype), vae=options.vae)
-        model.compile(CompiledCache(options.cache), by_torch=False)
+        model.compile(CompiledCache(options.cache, takes_guesses=False), by_torch=False)
     except DarkroomError as error:
         print(error)
         return 1

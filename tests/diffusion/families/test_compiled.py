@@ -108,6 +108,18 @@ def test_damaged_file_is_compiled_again(tmp_path, monkeypatch, caplog):
     assert "compiled again" in caplog.text
 
 
+def test_speeds_measured_beside_other_work_serve_until_they_are_measured_again(tmp_path, monkeypatch):
+    part = part_of(torch.nn.Conv2d(3, 4, 3).requires_grad_(False))
+    monkeypatch.setattr(compiled, "measure", lambda ways, paired: Speeds(BY_OPENVINO, paired, is_quiet=False))
+    cache = CompiledCache(tmp_path)
+    Fastest(part, cache)
+    assert not part.is_cached(cache)
+    monkeypatch.setattr(compiled, "measure", lambda ways, paired: Speeds(BY_TORCH, paired))
+    assert Fastest(part, cache).speeds.seconds == BY_OPENVINO
+    assert Fastest(part, CompiledCache(tmp_path, takes_guesses=False)).speeds.seconds == BY_TORCH
+    assert part.is_cached(cache)
+
+
 def test_compiled_network_that_fails_gives_way_to_torch(cache, monkeypatch, caplog):
     monkeypatch.setattr(compiled, "measure", lambda ways, paired: Speeds(BY_OPENVINO, paired))
     network = torch.nn.Conv2d(3, 4, 3).requires_grad_(False)
@@ -123,7 +135,7 @@ def test_speeds_of_another_form_are_measured_again(tmp_path, monkeypatch):
     cache = CompiledCache(tmp_path)
     network = torch.nn.Conv2d(3, 4, 3).requires_grad_(False)
     part = part_of(network)
-    cache.write_json(f"{part.key()}-speeds", {EAGER: [1]})
+    cache.write_json(f"{part.key()}-speeds", {"seconds": {EAGER: [1]}})
     measured = []
     monkeypatch.setattr(compiled, "measure", lambda ways, paired: measured.append(ways) or Speeds(BY_OPENVINO, paired))
     assert Fastest(part, cache).compiles(1)
