@@ -45,9 +45,8 @@ class Forecast:
         now = time.monotonic()
         if job not in self._ends or now - self._made > KEPT_SECONDS:
             self._made = now
-            today = discord.utils.utcnow()
             estimates = self._engine.estimate_completion()
-            posted = today + timedelta(seconds=POSTING_SECONDS)
+            posted = discord.utils.utcnow() + timedelta(seconds=POSTING_SECONDS)
             self._ends = WeakKeyDictionary(
                 {each: None if seconds is None else posted + timedelta(seconds=seconds) for each, seconds in estimates.items()}
             )
