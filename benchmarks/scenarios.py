@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import torch
 
-from benchmarks import alone, beside, company, lag, limit, picture
+from benchmarks import alone, beside, company, fast, lag, limit, picture
 from benchmarks.capacity import scheduling
 from benchmarks.support.shaped_models import model_for
 from benchmarks.support.table import Scenario
@@ -93,6 +93,13 @@ def simulated() -> list[str]:
     return [f"{measured.batching / measured.fifo:.3f}", f"{measured.largest_share:.2f}x"]
 
 
+def quality_fast() -> list[str]:
+    """Draw with guidance in every second network call."""
+    model = model_for(None, compiled=True)
+    psnr, rows = fast.compare(model, model.defaults.sampler, 8)
+    return [f"{psnr:.1f} dB, {rows:.2f} of the rows"]
+
+
 def loop_lag() -> list[str]:
     """Draw for members while another process computes."""
     with tempfile.TemporaryDirectory() as folder, lag.another_process():
@@ -166,6 +173,7 @@ SCENARIOS: Final[Sequence[Scenario]] = (
         ),
         simulated,
     ),
+    Scenario("fast", (("quality `fast` against `standard`: median PSNR, rows of all calls", ""),), quality_fast),
     Scenario("lag --beside", (("event loop's lag beside a busy process, 99 %", "<= 10 ms"),), loop_lag),
     Scenario(
         "alone --compile --shape sd1",

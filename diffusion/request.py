@@ -38,6 +38,7 @@ SAMPLER_NAMES: Final = {
 TWO_CALL_SAMPLERS: Final = ("heun", "dpm2", "flow_heun")  # in each step but the last
 MAX_CLIP_SKIP: Final = 12
 MAX_GUIDANCE_PERIOD: Final = 10
+EXTRAPOLATING_SAMPLERS: Final = ("lms", "pndm")  # by the Adams-Bashforth method of order 4
 MAX_SEED: Final = 2**32 - 1
 ANIMATION_NAMES: Final = {"webp": "WebP", "gif": "GIF"}
 UPSCALES: Final = (1, 2, 4)
@@ -129,7 +130,7 @@ class ImageRequest:
     - ``guidance_interval``: the range of the steps, as shares, in which guidance is used. Steps outside of it take half the
       time (Kynkäänniemi et al. 2024).
     - ``guidance_period``: guidance is computed in every so many network calls. Between them, what it added to the prediction
-      is added again, which takes half the time.
+      is added again, which takes half the time. See `computes_guidance_every`.
     - ``clip_skip``: which layer of the text encoder is used, counted from the last one, which is 1.
     - ``upscale``: images are drawn at ``width`` x ``height`` and posted this many times as large.
     - ``by_upscaler``: ``image`` is enlarged by ``upscale``, by an upscaler. Nothing is drawn; the prompt says what it shows.
@@ -350,6 +351,14 @@ class ImageRequest:
     def uses_classifier(self) -> bool:
         """Whether a classifier guides the images."""
         return bool(self.guide_label) and self.label_scale > 0
+
+    @property
+    def computes_guidance_every(self) -> int:
+        """The distance of two network calls that compute guidance.
+
+        Samplers that extrapolate from many predictions would take what repeats for a trend, so they compute it in each call.
+        """
+        return 1 if self.sampler in EXTRAPOLATING_SAMPLERS else self.guidance_period
 
     @property
     def evaluations(self) -> int:

@@ -214,7 +214,7 @@ class ImageModel(ModelSpec):
                 label_guidance=self.classifier.guidance_of(request) if self.classifier else None,
                 branches=branches,
                 guided=(first, end_of_guidance),
-                guidance_period=request.guidance_period,
+                guidance_period=request.computes_guidance_every,
                 lora_row=lora_row,
             )
 

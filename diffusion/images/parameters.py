@@ -29,7 +29,7 @@ def format_parameters(request: ImageRequest, seed: int, model: str) -> str:
         **({"Schedule type": schedule} if schedule else {}),
         "CFG scale": f"{request.guidance_scale:g}",
         **({"Guidance interval": "{:g}-{:g}".format(*interval)} if (interval := request.guidance_interval) != (0, 1) else {}),
-        **({"Guidance period": request.guidance_period} if request.guidance_period > 1 else {}),
+        **({"Guidance period": period} if (period := request.computes_guidance_every) > 1 else {}),
         "Seed": seed,
         "Size": f"{request.width}x{request.height}",
         **({} if request.by_upscaler else {"Model": model}),  # the model that drew the picture is not known here

@@ -33,6 +33,7 @@ class Job:
         self.company: Hashable = None  # its images share network calls with those of jobs of the same company
         self.image_tasks = [ImageTask(self, index, model) for index in range(request.count)]
         self.progress = Progress(None, 0, request.count * model.evaluations(request))
+        self.recipe: Hashable = None  # all that its pictures depend on, to the caller
         self.draws_anew = False  # whether it makes all network calls, also those whose answers are kept
         self.started: float | None = None  # time.perf_counter() at the first step
         self._on_cancel = on_cancel

@@ -113,7 +113,7 @@ def segments_of(request: ImageRequest, index: int, trajectory: Trajectory) -> tu
     Empty for one whose answers depend on more than its request and the answers before: LoRAs are files that may change, and
     guidance that is not computed in each call is no part of an answer.
     """
-    if request.loras or request.guidance_period > 1:
+    if request.loras or request.computes_guidance_every > 1:
         return ()
     starts = [0, *(branch.step_index for branch in trajectory.branches)]
     ends = [*starts[1:], trajectory.total]

@@ -33,7 +33,7 @@ class Work:
         An image takes one row a call, and another one in each call that computes guidance.
         """
         first, end = request.guidance_interval
-        rows_per_call = 1 + (model.rows(request) - 1) * (end - first) / request.guidance_period
+        rows_per_call = 1 + (model.rows(request) - 1) * (end - first) / request.computes_guidance_every
         rows = request.count * model.evaluations(request) * rows_per_call
         return cls(model.call_shape(request), rows)
 

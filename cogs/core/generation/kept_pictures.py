@@ -26,18 +26,13 @@ MAX_SECONDS: Final = 3600.0
 
 @dataclass(frozen=True)
 class _Kept:
-    """The ``result`` of the creation with the id ``creation_id``; ``kept_at`` is in monotonic seconds."""
+    """The ``result`` of the creation with the id ``creation_id``, of ``nbytes``; ``kept_at`` is in monotonic seconds."""
 
     creation_id: int
     owner: int
     result: ImageResult
+    nbytes: int
     kept_at: float
-
-    @property
-    def nbytes(self) -> int:
-        return sum(
-            image.width * image.height * len(image.getbands()) for image in (*self.result.images, *self.result.timelapses)
-        )
 
 
 class KeptPictures:
@@ -56,37 +51,47 @@ class KeptPictures:
     def __bool__(self) -> bool:
         return bool(self._kept)
 
-    async def find(self, context: Context, request: ImageRequest) -> Job | None:
-        """Return a finished job for ``request``, or None if it has to be drawn."""
-        if not self._kept:
-            return None
-        recipe = await self._recipe(request)
+    async def find(self, context: Context, request: ImageRequest) -> tuple[Hashable, Job | None]:
+        """Return the recipe of ``request``, which is all that its pictures depend on, and a finished job for it.
+
+        The job is None if it has to be drawn; the recipe is None if files may change on which it depends.
+        """
+        if request.loras:
+            return None, None
+        pictures = [image for image in (request.image, request.mask) if image is not None]
+        digests = await asyncio.to_thread(_digests, pictures) if pictures else ()
+        model = self._engine.model_of(request.serving_model)
+        recipe = (*request_to_json(request).items(), request.mask is None, digests, weakref.ref(model), model.revision)
         kept = self._kept.get(recipe)
         if kept is None:
-            return None
+            return recipe, None
         try:
             creation = await self._creation_store.get(kept.creation_id)
         except DatabaseUnavailableError:
-            return None
+            return recipe, None
         is_over = creation is None or creation.message_id is None or time.monotonic() - kept.kept_at > MAX_SECONDS
         if creation is None or is_over:
             self._kept.pop(recipe, None)
-            return None
+            return recipe, None
         if creation.state != State.DELIVERED or not may_see(context, creation):
-            return None
+            return recipe, None
         self._kept.move_to_end(recipe)
-        job = Job(request, context.member_id, self._engine.model_of(request.serving_model), lambda _: None)
+        job = Job(request, context.member_id, model, lambda _: None)
         job.finish(replace(kept.result, request=request))
-        return job
+        return recipe, job
 
-    async def keep(self, creation: Creation, result: ImageResult) -> None:
-        """Keep the ``result`` of a delivered ``creation``, unless it was flagged or depends on files that may change."""
-        if creation.flags or creation.state != State.DELIVERED or result.request.loras:
+    async def has(self, context: Context, request: ImageRequest) -> bool:
+        """Whether ``request`` need not be drawn."""
+        _, job = await self.find(context, request)
+        return job is not None
+
+    def keep(self, recipe: Hashable, creation: Creation, result: ImageResult) -> None:
+        """Keep the ``result`` of a delivered ``creation``, unless it was flagged."""
+        if recipe is None or creation.flags or creation.state != State.DELIVERED or (recipe in self._kept and creation.private):
             return
-        recipe = await self._recipe(result.request)
-        if recipe in self._kept and creation.private:
-            return
-        self._kept[recipe] = _Kept(creation.id, creation.owner, result, time.monotonic())
+        images = (*result.images, *result.timelapses)
+        nbytes = sum(image.width * image.height * len(image.getbands()) for image in images)
+        self._kept[recipe] = _Kept(creation.id, creation.owner, result, nbytes, time.monotonic())
         while sum(each.nbytes for each in self._kept.values()) > self._max_bytes:
             self._kept.popitem(last=False)
 
@@ -94,13 +99,6 @@ class KeptPictures:
         """Forget the pictures of ``member``."""
         for recipe in [recipe for recipe, kept in self._kept.items() if kept.owner == member]:
             del self._kept[recipe]
-
-    async def _recipe(self, request: ImageRequest) -> Hashable:
-        """Return all that the pictures of ``request`` depend on."""
-        pictures = [image for image in (request.image, request.mask) if image is not None]
-        digests = await asyncio.to_thread(_digests, pictures) if pictures else ()
-        model = self._engine.model_of(request.serving_model)
-        return (*request_to_json(request).items(), request.mask is None, digests, weakref.ref(model), model.revision)
 
 
 def _digests(images: list[Image.Image]) -> tuple[bytes, ...]:

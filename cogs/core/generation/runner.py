@@ -163,7 +163,7 @@ class JobRunner:
                     screening = await self.safety_gate.screen(creation, result)
                 files = await self._save(creation, result, screening)
                 await self._finish(creation, job.request, files)
-                await self.kept_pictures.keep(creation, result)
+                self.kept_pictures.keep(job.recipe, creation, result)
         finally:
             job.cancel()
             start.cancel()

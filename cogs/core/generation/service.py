@@ -193,7 +193,7 @@ class GenerationService:
         the limits' ``silent_wait_seconds`` is asked first. Raises `DarkroomError`.
         """
         if isinstance(wanted, ImageRequest) and not self.closed_reason:
-            is_kept = partial(self.runner.kept_pictures.find, context, wanted)
+            is_kept = partial(self.runner.kept_pictures.has, context, wanted)
             longest = self.rules.limits.silent_wait_seconds
             answer = await confirm_wait(context, wanted, self.engine, seconds=longest, is_kept=is_kept)
             if answer is None:
@@ -220,12 +220,13 @@ class GenerationService:
                     await self._respond(context, creation, shown)
                     request = await self._prepare(context, wanted, creation.private)
                 texts = self.builder.typed_texts
-                is_replay = is_repeated_by(origin, request)
-                kept = None if is_replay else await self.runner.kept_pictures.find(context, request)
+                recipe, kept = await self.runner.kept_pictures.find(context, request)
+                is_replay = origin is not None and is_repeated_by(origin, request)
+                kept = None if is_replay else kept
                 admission = self.rules.admit(context, request, texts, is_prepared=is_stored, is_drawn=kept is None)
                 async with admission as charge:
                     job = kept or self._submit(context, creation.id, request)
-                    job.draws_anew = is_replay
+                    job.recipe, job.draws_anew = recipe, is_replay
                     await self._store_request(creation, request, charge, is_stored=is_stored)
                     is_stored = True
                 self.runner.track(creation, job)

@@ -43,9 +43,9 @@ class Origin:
         return cls(creation, uses_picture=True, author=None if creation else author)
 
 
-def is_repeated_by(origin: Origin | None, request: ImageRequest) -> bool:
+def is_repeated_by(origin: Origin, request: ImageRequest) -> bool:
     """Whether ``request`` draws the creation of ``origin`` again."""
-    if origin is None or origin.creation is None or origin.creation.request is None:
+    if origin.creation is None or origin.creation.request is None:
         return False
     try:
         return request_from_json(origin.creation.request, request.image, request.mask) == request

@@ -45,8 +45,10 @@ def counting(original, costs):
 async def costs_of(model, requests, monkeypatch):
     """Draw ``requests`` of an owner each, all at once, and count what that takes; the network itself is left out."""
     costs = Counter()
+    shapes = set()  # of calls: on CUDA, each of them is captured as a graph
 
     def predict_noise(latents, timesteps, conditions):
+        shapes.add(latents.shape)
         costs.update({"calls": 1, "rows": len(latents)})
         return torch.zeros_like(latents)
 
@@ -66,6 +68,7 @@ async def costs_of(model, requests, monkeypatch):
         jobs = [engine.submit(request, owner) for owner, request in enumerate(requests)]
         engine.resume()
         await asyncio.gather(*jobs)
+    costs["graphs"] = len(shapes)
     return costs
 
 
@@ -79,15 +82,19 @@ MIXED = ("lms", "heun", "euler_a", "dpm++")
 @pytest.mark.parametrize(
     ("requests", "costs"),
     [
-        ([asked(guidance_scale=1.0)], {"calls": 10, "rows": 10, "waits": 14, "bytes copied": 61_160}),
-        ([asked()], {"calls": 10, "rows": 20, "waits": 14, "bytes copied": 122_896}),
-        ([asked(seed=seed) for seed in range(8)], {"calls": 10, "rows": 160, "waits": 30, "bytes copied": 985_216}),
+        ([asked(guidance_scale=1.0)], {"calls": 10, "rows": 10, "waits": 14, "bytes copied": 61_160, "graphs": 1}),
+        ([asked(guidance_period=2)], {"calls": 10, "rows": 15, "waits": 14, "bytes copied": 96_956, "graphs": 2}),
+        ([asked()], {"calls": 10, "rows": 20, "waits": 14, "bytes copied": 122_896, "graphs": 1}),
+        (
+            [asked(seed=seed) for seed in range(8)],
+            {"calls": 10, "rows": 160, "waits": 30, "bytes copied": 985_216, "graphs": 1},
+        ),
         (
             [asked(seed=seed, steps=5 + seed, sampler=MIXED[seed % 4]) for seed in range(8)],
-            {"calls": 19, "rows": 164, "waits": 49, "bytes copied": 1_005_616},
+            {"calls": 19, "rows": 164, "waits": 49, "bytes copied": 1_005_616, "graphs": 7},
         ),
     ],
-    ids=["without guidance", "alone", "eight at once", "eight mixed"],
+    ids=["without guidance", "guidance in every second call", "alone", "eight at once", "eight mixed"],
 )
 async def test_scenario_costs_what_it_did(tiny_model, requests, costs, monkeypatch):
     await costs_of(tiny_model, requests, monkeypatch)  # what is kept from now on costs nothing later
