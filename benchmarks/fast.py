@@ -41,7 +41,7 @@ class Drawn:
 def draw(model: ImageModel, prompts: Sequence[EvaluationPrompt], **settings: Any) -> Drawn:
     """Draw ``prompts`` one at a time; ``settings`` are fields of `ImageRequest`."""
     started = time.perf_counter()
-    images = []
+    images: list[Image.Image] = []
     rows = 0
     for seed, prompt in enumerate(prompts):
         request = model.request(prompt.prompt, seed=seed, **settings)
@@ -50,7 +50,7 @@ def draw(model: ImageModel, prompts: Sequence[EvaluationPrompt], **settings: Any
             rows += trajectory.rows
             step(model, [trajectory])
         assert trajectory.latents is not None
-        images.append(model.finish(request, trajectory.latents))
+        images += model.finish([request], [trajectory.latents])
     return Drawn(images, rows, time.perf_counter() - started)
 
 
