@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Final
 
 import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import pad
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer, T5EncoderModel, T5TokenizerFast
 
@@ -97,6 +97,11 @@ class StableDiffusion3(FlowTransformer):
             check_tokenizer("tokenizer" if number == 1 else f"tokenizer_{number}", tokenizer, encoder.config.vocab_size)
         self.max_tokens = TOKENS - 1
         self._encode_text = TextCache(self._encode_text_uncached, self.device)
+
+    @property
+    def lora_networks(self) -> Mapping[str, nn.Module]:
+        """The networks whose layers LoRAs may change, by the names of diffusers' parts."""
+        return {"transformer": self.denoiser}
 
     def count_tokens(self, text: str) -> int:
         """Count the tokens that T5 makes of ``text``, without its end mark. Safe in any thread."""

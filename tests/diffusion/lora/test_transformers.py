@@ -11,12 +11,12 @@ from diffusion.lora.header import Header
 from diffusion.lora.kinds import family_of
 from diffusion.lora.original_names import original_layers
 from diffusion.sampling.trajectory import denoise_all
-from tests.support import tiny_chroma, tiny_klein, tiny_qwen_image, tiny_z_image
+from tests.support import tiny_chroma, tiny_klein, tiny_qwen_image, tiny_sd3, tiny_z_image
 from tests.support.lora_files import merge, random_pairs, write_diffusers
 from tests.support.parity import difference_of
 
 SCALE = 2 / 4  # alpha / rank of the files
-FAMILIES = {"chroma": tiny_chroma, "klein": tiny_klein, "qwen": tiny_qwen_image, "z_image": tiny_z_image}
+FAMILIES = {"chroma": tiny_chroma, "klein": tiny_klein, "qwen": tiny_qwen_image, "sd3": tiny_sd3, "z_image": tiny_z_image}
 ORIGINALS = {
     "chroma": {"double_blocks.0.img_attn.qkv", "single_blocks.0.linear1"},
     "klein": {"double_blocks.0.txt_mlp.2", "single_blocks.0.linear1", "single_blocks.0.linear2"},
