@@ -39,7 +39,7 @@ async def post_alone(interaction: Interaction, target: ResultTarget) -> None:
     result = Result(
         render.headline(own, language),
         render.result_pictures(own, [picture], language),
-        settings=f"-# {number}",
+        footer=f"-# {number}",
         rows=lambda: views.result_rows(actions, creation.owner, creation.id, shown, language),
         spoiler=creation.spoiler,
         language=language,

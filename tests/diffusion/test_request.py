@@ -55,7 +55,7 @@ PICTURE = Image.new("RGB", (8, 8))
         ("branches", {"branches": ((4, "a dog"),), "image": PICTURE, "start_step": 4}),
         ("branches", {"branches": ((7, " "),)}),
         ("count", {"morph_to": "a dog"}),
-        ("morph_to", {"morph_to": "a dog", "count": 2, "image": PICTURE}),
+        ("morph_to", {"morph_to": "a dog", "count": 2, "image": PICTURE, "mask": Image.new("L", (8, 8))}),
         ("morph_to", {"morph_to": "a dog", "count": 2, "branches": ((7, "a cat"),)}),
         ("animation", {"animation": "mp4"}),
     ],
