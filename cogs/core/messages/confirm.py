@@ -60,7 +60,7 @@ class AnswerButton(PersistentButton, name="question"):
 
     def __init__(self, choice: Choice, question_id: int, language: str = ENGLISH, answers: Answers = START) -> None:
         style = discord.ButtonStyle.primary if choice == "start" else discord.ButtonStyle.secondary
-        label = say(language, answers.labels[choice])
+        label = say(language, answers.labels.get(choice, ""))
         button: discord.ui.Button[Any] = discord.ui.Button(label=label, style=style)
         super().__init__(button, choice=choice, question_id=question_id)
 
