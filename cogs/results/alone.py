@@ -12,7 +12,6 @@ from cogs.core.policy.context import Context
 from cogs.core.policy.limits import NotAllowedError
 from cogs.core.policy.origins import AGE_RESTRICTED
 from cogs.core.policy.permissions import fits_channel
-from cogs.core.storage.creations import Creation
 from cogs.core.types import Interaction
 from diffusion.text import N_
 
@@ -49,10 +48,6 @@ async def post_alone(interaction: Interaction, target: ResultTarget) -> None:
 
 async def setup(bot: "Darkroom") -> None:
     """Register the action."""
-
-    def is_one_of_several(creation: Creation) -> bool:
-        return len(creation.pictures or ()) > 1
-
     bot.service.result_actions.add(
         ResultAction(
             "alone",
@@ -61,6 +56,6 @@ async def setup(bot: "Darkroom") -> None:
             "🖼️",
             N_("Posts it by itself, at its full size"),
             of_picture=True,
-            is_offered=is_one_of_several,
+            is_offered=lambda creation: len(creation.pictures or ()) > 1,
         )
     )

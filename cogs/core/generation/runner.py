@@ -269,7 +269,7 @@ class JobRunner:
         notes = []
         if creation.parent_id:
             notes = [await note(creation, files.pictures, language) for note in self.result_notes]
-        deed = self.result_actions.deed_text(creation, language)
+        deed = self.result_actions.deed_text(creation, language) if creation.action else ""
         actions = self.result_actions.offered(creation)
         return Result(
             "\n".join(filter(None, [render.headline(request, language), deed])),

@@ -233,7 +233,7 @@ def result_rows(
 def cancel_view(owner: int, creation_id: int, language: str = ENGLISH) -> discord.ui.View:
     """Return the button below pictures that are not finished."""
     look: discord.ui.Button[Any] = discord.ui.Button(label=say(language, "Cancel"), emoji="✖️")
-    return view_of(ActionButton("cancel", owner, creation_id, look=look))
+    return discord.ui.View(timeout=None).add_item(ActionButton("cancel", owner, creation_id, look=look))
 
 
 def edit_again_view(owner: int, creation_id: int, language: str = ENGLISH) -> discord.ui.View:
