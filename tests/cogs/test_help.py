@@ -8,15 +8,14 @@ from cogs.help import LINES, Topic, help_text
 from tests.support.messages import private_message
 
 
-@pytest.mark.parametrize("topic", list(Topic))
-async def test_help_names_commands_that_exist_and_can_be_clicked(server, topic):
-    message = private_message(await server.alice.slash(server.channel, "help", topic=str(topic)))
+async def test_help_names_commands_that_exist_and_can_be_clicked(server):
     tree = server.env.bot.tree
-    for name, id in re.findall(r"</([^:]+):(\d+)>", message.content):
-        assert int(id) and tree.get_command(name.split()[0])
-        assert name in [command.qualified_name for command in tree.walk_commands()]
-    named = [name for name, _ in LINES[topic] if name]
-    assert re.findall(r"</([^:]+):", message.content) == named
+    for topic in Topic:
+        message = private_message(await server.alice.slash(server.channel, "help", topic=str(topic)))
+        for name, id in re.findall(r"</([^:]+):(\d+)>", message.content):
+            assert int(id) and name in [command.qualified_name for command in tree.walk_commands()]
+        named = [name for name, _ in LINES[topic] if name]
+        assert re.findall(r"</([^:]+):", message.content) == named
 
 
 async def test_help_turns_to_another_topic_after_a_restart(server):
