@@ -121,12 +121,15 @@ def test_speeds_measured_beside_other_work_serve_until_they_are_measured_again(t
 
 
 def test_compiled_network_that_fails_gives_way_to_torch(cache, monkeypatch, caplog):
+    def fail(sample):
+        raise RuntimeError("no memory")
+
     monkeypatch.setattr(compiled, "measure", lambda ways, paired: Speeds(BY_OPENVINO, paired))
+    monkeypatch.setattr(compiled, "import_compiled", lambda *_: fail)
     network = torch.nn.Conv2d(3, 4, 3).requires_grad_(False)
     fastest = Fastest(part_of(network), cache)
-    too_small = torch.randn(1, 3, 2, 2)
-    with pytest.raises(RuntimeError, match="size"):  # torch's own error
-        fastest(too_small)
+    sample = torch.randn(1, 3, 4, 4)
+    assert torch.equal(fastest(sample), network(sample))
     assert "torch calls it from now on" in caplog.text
     assert not fastest.compiles(1)
 
