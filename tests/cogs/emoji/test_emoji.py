@@ -279,7 +279,7 @@ async def test_private_picture_becomes_an_emoji_for_its_owner_only(server, artis
     other = server.guild.add_member(server.env.create_user("other"), roles=[role])
     with monkeypatch.context() as forged:
         forged.setattr(ActionButton, "from_custom_id", lambda *_: asyncio.sleep(0, ActionButton("emoji", other.id, secret)))
-        refused = await begun(other, public)
+        refused = await other.click(public, label="Reroll")
     assert "Only the member who asked" in private_text(refused)
     shown = await begun(artist, private)
     assert shown.response.attachments
