@@ -58,7 +58,7 @@ LINES: Final[dict[Topic, tuple[tuple[str, str], ...]]] = {
         ("", N_("The menu of any message has “More like this” under Apps, also for pictures of others.")),
     ),
     Topic.BUTTONS: (
-        ("", N_("Reroll draws the same again; Edit changes the words and keeps the seed.")),
+        ("", N_("Reroll draws other pictures from the same words; Edit changes the words and keeps the seed.")),
         ("", N_("⭐ keeps a picture among your favourites; Info shows how it was made.")),
         ("", N_("How it formed shows each step, and branches off from any of them.")),
         ("", N_("Buttons work for ever, also under old pictures.")),
