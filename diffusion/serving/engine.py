@@ -8,7 +8,6 @@ import logging
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 
 from PIL import Image
 
@@ -17,15 +16,15 @@ from diffusion.describer import Describer, describe
 from diffusion.errors import DarkroomError, GenerationError, InvalidRequestError
 from diffusion.families.model import ImageModel
 from diffusion.request import ImageRequest
-from diffusion.result import Flags, ImageResult
+from diffusion.result import Flags
 from diffusion.safety import SafetyCheck, screen
 from diffusion.serving.admission import Load, load_of, require_room
 from diffusion.serving.batcher import Batcher
 from diffusion.serving.compiling import BackgroundCompiling
-from diffusion.serving.forecast import estimate_completion
-from diffusion.serving.job import ImageTask, Job
+from diffusion.serving.forecast import estimate_jobs, estimate_new_job
+from diffusion.serving.job import ImageTask, Job, report_places
 from diffusion.serving.lanes import Lane
-from diffusion.serving.latency import LatencyModel, Shape, Step, is_decoding
+from diffusion.serving.latency import Shape, Step, is_decoding
 from diffusion.serving.model_runner import as_image_error, release_memory
 from diffusion.serving.offers import LoadModel, Offer
 from diffusion.serving.price import Prices, Work
@@ -110,7 +109,7 @@ class Engine:
         job.company = company
         self._jobs.append(job)
         self._enqueue(job)
-        self._report_places()
+        report_places(self._batcher.waiting())
         if not lane.is_open:
             self._residents.arrange()
         return job
@@ -147,7 +146,7 @@ class Engine:
             for image_task in job.image_tasks:
                 self._batcher.add(image_task)
             self._work.set()
-            self._report_places()
+            report_places(self._batcher.waiting())
         else:  # another model draws by now, or this one has left
             self._enqueue(job)
 
@@ -205,11 +204,7 @@ class Engine:
         """
         if self.paused:
             return dict.fromkeys(image_task.job for image_task in (*self._batcher.running(), *self._batcher.waiting()))
-        done = estimate_completion(self._batcher, LatencyModel(), self._residents.simulated())
-        jobs: dict[Job, float | None] = {}
-        for image_task, seconds in done.items():
-            jobs[image_task.job] = None if seconds is None else max(seconds, jobs.get(image_task.job) or 0)
-        return jobs
+        return estimate_jobs(self._batcher, self._residents.simulated())
 
     def estimate_wait(self, request: ImageRequest, owner: Hashable = None) -> float | None:
         """Estimate the seconds until ``request`` would be done if it were submitted now, None if unknown."""
@@ -220,12 +215,7 @@ class Engine:
             return None
         job = Job(request, owner, lane.spec, lambda _: None)
         job.lane = lane
-        queue = self._batcher.copy(lambda image_task: image_task)
-        for image_task in job.image_tasks:
-            queue.add(image_task)
-        done = estimate_completion(queue, LatencyModel(), self._residents.simulated())
-        times = [done[image_task] for image_task in job.image_tasks]
-        return max((seconds for seconds in times if seconds is not None), default=None)
+        return estimate_new_job(self._batcher, self._residents.simulated(), job)
 
     @property
     def can_screen(self) -> bool:
@@ -454,35 +444,18 @@ class Engine:
                 job.finish(as_image_error(error))
             elif all(image_task.image for image_task in job.image_tasks):
                 self._forget(job)
-                job.finish(self._result(job))
+                job.finish(_lane_of(job).result_of(job))
             else:
                 job.report(job.measured())
-        self._report_places()
+        report_places(self._batcher.waiting())
         if len(self._residents.lanes) > 1:
             self._residents.arrange()
-
-    def _result(self, job: Job) -> ImageResult:
-        images = tuple(image_task.image for image_task in job.image_tasks if image_task.image)
-        timelapses = tuple(image_task.timelapse for image_task in job.image_tasks if image_task.timelapse)
-        seconds = time.perf_counter() - (job.started or 0)
-        lane = _lane_of(job)
-        upscaler = lane.model and lane.model.upscaler
-        name = upscaler.name if upscaler and job.request.by_upscaler else lane.spec.name
-        return ImageResult(job.request, images, job.request.seeds, seconds, name, timelapses, lane.safety_check)
-
-    def _report_places(self) -> None:
-        reported = set()
-        for place, image_task in enumerate(self._batcher.waiting()):
-            job = image_task.job
-            if job.started is None and job not in reported:
-                reported.add(job)
-                job.report(replace(job.progress, place=place))
 
     def _drop(self, job: Job) -> None:
         for image_task in job.image_tasks:
             self._batcher.discard(image_task)
         self._forget(job)
-        self._report_places()
+        report_places(self._batcher.waiting())
 
     def _on_cancel(self, job: Job) -> None:
         self._drop(job)

@@ -45,7 +45,7 @@ class FairShare(Generic[Flow]):
     def give_back(self, flow: Flow, cost: float) -> None:
         """Let the next jobs of ``flow`` be due earlier, because ``cost`` of the taken ones is not needed."""
         if flow in self._due:
-            self._due[flow] -= cost
+            self._due[flow] = max(self._received, self._due[flow] - cost)
 
     def work(self, cost: float, flows: int) -> None:
         """Record work for some of all ``flows`` that have any."""

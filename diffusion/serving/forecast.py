@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from diffusion.serving.batcher import Batcher, Item
+from diffusion.serving.job import ImageTask, Job
 from diffusion.serving.lanes import Lane, Move, next_move, turn_end
 from diffusion.serving.latency import LatencyModel, Shape, is_decoding
 from diffusion.serving.price import Prices
@@ -133,3 +134,19 @@ def estimate_completion(
                 done[each.item] = now
                 simulated.discard(each)
     return done
+
+
+def estimate_jobs(batcher: Batcher[ImageTask], lanes: SimulatedLanes) -> dict[Job, float | None]:
+    """Return the seconds until each job in ``batcher`` is done, None while the speed is unknown."""
+    jobs: dict[Job, float | None] = {}
+    for image_task, seconds in estimate_completion(batcher, LatencyModel(), lanes).items():
+        jobs[image_task.job] = None if seconds is None else max(seconds, jobs.get(image_task.job) or 0)
+    return jobs
+
+
+def estimate_new_job(batcher: Batcher[ImageTask], lanes: SimulatedLanes, job: Job) -> float | None:
+    """Return the seconds until ``job`` would be done if its images were added now, None while the speed is unknown."""
+    queue = batcher.copy(lambda image_task: image_task)
+    for image_task in job.image_tasks:
+        queue.add(image_task)
+    return estimate_jobs(queue, lanes)[job]

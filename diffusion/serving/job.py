@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Generator, Hashable, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Hashable, Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -220,3 +221,13 @@ class ImageTask:
     def calls_made(self) -> int:
         """How many network calls are complete."""
         return self.trajectory.total - self.left if self.trajectory else 0
+
+
+def report_places(waiting: Iterable[ImageTask]) -> None:
+    """Publish the places of the jobs that have not started; ``waiting`` are their images in the order of admission."""
+    reported = set()
+    for place, image_task in enumerate(waiting):
+        job = image_task.job
+        if job.started is None and job not in reported:
+            reported.add(job)
+            job.report(replace(job.progress, place=place))

@@ -12,6 +12,7 @@ from diffusion.errors import DarkroomError, ModelLoadError
 from diffusion.families.model import ImageModel
 from diffusion.loading.device import is_out_of_memory
 from diffusion.loading.memory import device_bytes, model_bytes
+from diffusion.result import ImageResult
 from diffusion.safety import SafetyCheck
 from diffusion.serving.forecast import SimulatedLanes
 from diffusion.serving.job import Job
@@ -58,6 +59,15 @@ class Resident(Lane):
         super().evict()
         self.model = self.runner = None
         self.rows_by_shape = {}
+
+    def result_of(self, job: Job) -> ImageResult:
+        """Return the result of ``job``, whose images are complete."""
+        images = tuple(image_task.image for image_task in job.image_tasks if image_task.image)
+        timelapses = tuple(image_task.timelapse for image_task in job.image_tasks if image_task.timelapse)
+        seconds = time.perf_counter() - (job.started or 0)
+        upscaler = self.model and self.model.upscaler
+        name = upscaler.name if upscaler and job.request.by_upscaler else self.spec.name
+        return ImageResult(job.request, images, job.request.seeds, seconds, name, timelapses, self.safety_check)
 
 
 @dataclass(frozen=True)
