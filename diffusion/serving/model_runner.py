@@ -22,7 +22,6 @@ from diffusion.serving.kept_steps import MAX_BYTES, Answer, KeptSteps, segments_
 log = logging.getLogger(__name__)
 NOTHING_MOVES_SECONDS = 0.01  # between two looks for memory for LoRAs
 LORA_MEMORY_SECONDS = 600.0  # how long an image waits for memory for LoRAs
-START_SECONDS = 0.25  # in one step: texts and pictures are encoded one by one, while others wait
 TRIM_SECONDS = 10.0  # between two returns of freed memory to the system
 
 
@@ -55,7 +54,7 @@ class ModelRunner:
             return True
         if batch[0].is_drawn:
             return self._decode(batch)
-        self._start_all([image_task for image_task in batch if image_task.trajectory is None])
+        self._start_all(batch)
         moving = [image_task for image_task in batch if image_task.trajectory is not None]
         in_one_call = bool(moving)
         if not moving:
@@ -74,16 +73,21 @@ class ModelRunner:
             self._trimmed = time.perf_counter()
         return in_one_call
 
-    def _start_all(self, image_tasks: Sequence[ImageTask]) -> None:
-        """Start images, but only some if that takes long; the others start with the next step."""
-        began = time.perf_counter()
-        for image_task in image_tasks:
+    def _start_all(self, batch: Sequence[ImageTask]) -> None:
+        """Start the new images of ``batch``.
+
+        While others wait for their step, only one picture to start from is encoded; the next ones are with the next steps.
+        """
+        can_encode = others_wait = any(image_task.trajectory is not None for image_task in batch)
+        for image_task in [image_task for image_task in batch if image_task.trajectory is None]:
+            if others_wait and image_task.job.request.image is not None:
+                if not can_encode:
+                    continue
+                can_encode = False
             image_task.waits_for_memory = self._must_wait(image_task)
             if not image_task.waits_for_memory:
                 with _errors_go_to(image_task):
                     self._start(image_task)
-            if time.perf_counter() - began > START_SECONDS:
-                return
 
     def _start(self, image_task: ImageTask) -> None:
         """Start an image, unless the LoRAs of others leave no memory for its own; then it waits until some are done."""

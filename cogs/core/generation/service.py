@@ -189,8 +189,9 @@ class GenerationService:
 
         ``wanted`` is the request, or a function that prepares it and may take longer than Discord waits for an answer.
         ``private`` shows the pictures to the member only, ``spoiler`` hides them until they are clicked; for None, the member's
-        preferences decide. ``origin`` is what the request starts from, if anything. A member whose request takes longer than
-        the limits' ``silent_wait_seconds`` is asked first. Raises `DarkroomError`.
+        preferences decide. ``origin`` is what the request starts from, if anything. A member is asked first if a request takes
+        longer than the limits' ``silent_wait_seconds``, but not if it is still to be prepared: its message shows the time then,
+        beside Cancel. Raises `DarkroomError`.
         """
         if isinstance(wanted, ImageRequest) and not self.closed_reason:
             is_kept = partial(self.runner.kept_pictures.has, context, wanted)

@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 import torch
+from PIL import Image
 
 from diffusion.config import EngineConfig
 from diffusion.request import ImageRequest
 from diffusion.sampling.trajectory import denoise_all
-from diffusion.serving import model_runner
 from diffusion.serving.batcher import MAX_DECODED
 from diffusion.serving.engine import Engine
 
@@ -64,26 +64,28 @@ async def test_decoding_alone_after_memory_ran_out_together(tiny_model, monkeypa
     assert "each is decoded alone" in caplog.text
 
 
-async def test_slow_starts_are_spread_over_steps(tiny_model, monkeypatch):
-    monkeypatch.setattr(model_runner, "START_SECONDS", -1.0)  # each takes too long
-    started, trajectory = [], tiny_model.trajectory
-    rows = []
+async def test_pictures_to_start_from_are_encoded_one_in_a_step(tiny_model, monkeypatch):
+    similar = asked(steps=3, image=Image.new("RGB", (32, 32), "red"))
+    encode = tiny_model.encode_image
+    in_steps = [0]
 
-    def start(request, index=0, noise=None):
-        started.append(len(rows))
-        return trajectory(request, index, noise)
+    def count(*args):
+        in_steps[-1] += 1
+        return encode(*args)
 
-    predict = tiny_model.predict_noise
-
-    def count(latents, *others):
-        rows.append(len(latents))
-        return predict(latents, *others)
-
-    monkeypatch.setattr(tiny_model, "trajectory", start)
-    monkeypatch.setattr(tiny_model, "predict_noise", count)
-    await draw(tiny_model, [asked(seed=seed, steps=5, guidance_scale=1.0) for seed in range(3)])
-    assert started == [0, 1, 2]
-    assert rows == [1, 2, 3, 3, 3, 2, 1]
+    monkeypatch.setattr(tiny_model, "encode_image", count)
+    async with Engine(tiny_model) as engine:
+        await asyncio.gather(*(engine.submit(similar.replace(seed=seed), seed) for seed in range(3)))
+        assert in_steps == [3]  # nobody else waited
+        engine.before_steps.append(lambda _: in_steps.append(0))
+        others = engine.submit(asked(steps=150), "b")
+        async for progress in others:
+            if progress.completed:
+                break
+        jobs = [engine.submit(similar.replace(seed=10 + seed), seed) for seed in range(3)]
+        await asyncio.gather(*jobs)
+        others.cancel()
+    assert sum(in_steps) == 6 and max(in_steps[1:]) == 1
 
 
 async def test_progress_is_complete_only_with_the_picture(tiny_model):

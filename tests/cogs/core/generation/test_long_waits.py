@@ -4,7 +4,6 @@ import pytest
 
 from cogs.core.policy.limits import MemberLimits
 from diffusion.families.defaults import Preset
-from tests.support.actions import use
 from tests.support.messages import private_text
 
 
@@ -43,13 +42,3 @@ async def test_drafts_are_not_offered_if_they_take_as_long(slow_server):
 async def test_request_that_is_ready_soon_asks_nothing(slow_server):
     result = await slow_server.alice.slash(slow_server.channel, "imagine", prompt="fox", steps=10)
     await slow_server.until_finished(result.response)
-
-
-async def test_buttons_below_pictures_ask_as_well(slow_server):
-    result = await slow_server.alice.slash(slow_server.channel, "imagine", prompt="fox", steps=10)
-    await slow_server.until_finished(result.response)
-    slow_server.service.rules.limits = MemberLimits(silent_wait_seconds=200)
-    asked = await use(slow_server.alice, result.response, "reroll")
-    assert "Do you want to wait?" in private_text(asked)
-    await slow_server.alice.click(asked.response, label="Wait")
-    assert await made(slow_server) == [10, 10]
