@@ -77,7 +77,7 @@ async def test_pictures_to_start_from_are_encoded_one_in_a_step(tiny_model, monk
     async with Engine(tiny_model) as engine:
         await asyncio.gather(*(engine.submit(similar.replace(seed=seed), seed) for seed in range(3)))
         assert in_steps == [3]  # nobody else waited
-        engine.before_steps.append(lambda _: in_steps.append(0))
+        engine.watchers.append(lambda _: in_steps.append(0))
         others = engine.submit(asked(steps=150), "b")
         async for progress in others:
             if progress.completed:
