@@ -178,7 +178,8 @@ async def test_more_pictures_than_fit_in_two_rows_vary_by_the_list(server):
     asked = await server.alice.slash(server.channel, "imagine", prompt="{a|b|c|d|e|f} apple", steps=10)
     made = await server.alice.click(asked.response, label="Start")
     await server.until_finished(made.response, 6)
-    assert labels_of(made.response)[:2] == [["U1", "U2", "U3", "U4", "U5"], ["U6", "🎲", "✏️", "🎞️", "ℹ️"]]
+    first, second, _ = labels_of(made.response)
+    assert first == ["U1", "U2", "U3", "U4", "U5"] and second[:3] == ["U6", "🎲", "✏️"]
     more = await use(server.alice, made.response, "subtle", 5)
     await server.until_finished(more.response)
     assert "**f apple**" in text_of(more.response)
