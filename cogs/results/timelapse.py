@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import say
 from cogs.core.messages.message import PictureFile, Result
-from cogs.core.messages.render import ALT_TEXT_LIMIT, headline
+from cogs.core.messages.render import ALT_TEXT_LIMIT, STEPS_FILE, headline
 from cogs.core.messages.uploads import send_followup
 from cogs.core.messages.views import ResultAction, ResultTarget
 from cogs.core.policy.context import Context
@@ -55,7 +55,7 @@ class Timelapse:
         count = request.steps - request.start_step
         pictures = [PictureFile("timelapse.webp", animation, alt)]
         if steps:
-            pictures.append(PictureFile("steps.webp", steps, say(language, "The steps from which you can branch")))
+            pictures.append(PictureFile(STEPS_FILE, steps, say(language, "The steps from which you can branch")))
         return Result(
             headline(request, language),
             tuple(pictures),

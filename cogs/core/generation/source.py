@@ -171,13 +171,14 @@ def forwarded_from(message: discord.Message) -> discord.MessageReference | None:
 
 
 def pictures_to_choose(message: discord.Message) -> list[PostedFile]:
-    """Return the pictures that ``message`` shows; a result without its source.
+    """Return the pictures that ``message`` shows: a result without its source, an animation without the thumbnails of its steps.
 
     Raises `InvalidImageError` if there is none.
     """
-    pictures = shown_pictures(message)
-    if not pictures:
+    everything = shown_pictures(message)
+    if not everything:
         raise InvalidImageError("There is no picture in this message.")
+    pictures = [picture for picture in everything if _plain_name(picture) != render.STEPS_FILE] or everything
     results = [picture for picture in pictures if _plain_name(picture).startswith(render.PICTURE_PREFIX)]
     sources = [picture for picture in pictures if _plain_name(picture).startswith(render.SOURCE_PREFIX)]
     return [picture for picture in pictures if picture not in sources] if results else pictures

@@ -32,6 +32,7 @@ STEP_COUNT_FROM = plural("{count} step from {start}", "{count} steps from {start
 BLENDED = plural("blended from {count} picture, {weights}", "blended from {count} pictures, {weights}")
 QUEUE_AHEAD = plural("In the queue, {count} picture before yours…", "In the queue, {count} pictures before yours…")
 PICTURE_PREFIX = "darkroom-"  # of the file names of finished pictures
+STEPS_FILE: Final = "steps.webp"  # the thumbnails of the steps below an animation
 SOURCE_PREFIX = "source."  # of the file name of the picture that they started from
 SPOILER_PREFIX = "SPOILER_"  # Discord hides files with such a name until they are clicked
 PROMPT_LENGTH = 300
