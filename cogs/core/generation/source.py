@@ -171,7 +171,7 @@ def forwarded_from(message: discord.Message) -> discord.MessageReference | None:
 
 
 def pictures_to_choose(message: discord.Message) -> list[PostedFile]:
-    """Return the pictures that ``message`` shows: a result without its source, an animation without the thumbnails of its steps.
+    """Return the pictures that ``message`` shows, without the source of a result and the steps of an animation.
 
     Raises `InvalidImageError` if there is none.
     """
