@@ -5,6 +5,7 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 import sqlite3
 
 import pytest
@@ -181,17 +182,18 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-async def test_damaged_backup_is_refused_before_anything_is_written(tmp_path, damage):
+async def test_damaged_backup_is_refused_before_anything_is_written(tmp_path):
     url = new_sqlite(tmp_path / "darkroom.sqlite")
     async with bot_at(url, tmp_path / "pictures") as stores:
         await fill(stores)
         await back_up(url, stores.image_store, tmp_path / "backup")
-    change, words = DAMAGES[damage]
-    change(tmp_path / "backup")
     target = f"sqlite+aiosqlite:///{tmp_path / 'second.sqlite'}"
-    assert words in await refusal(restore(tmp_path / "backup", target, ImageStore(tmp_path / "second")))
-    assert not (tmp_path / "second.sqlite").exists() and not (tmp_path / "second").exists()
+    for name, (change, words) in DAMAGES.items():
+        folder = tmp_path / name
+        shutil.copytree(tmp_path / "backup", folder)
+        change(folder)
+        assert words in await refusal(restore(folder, target, ImageStore(tmp_path / "second"))), name
+        assert not (tmp_path / "second.sqlite").exists() and not (tmp_path / "second").exists()
 
 
 async def test_restore_over_data_is_refused(saved, database_url, tmp_path):
