@@ -67,7 +67,9 @@ def main() -> None:
     parser.add_argument("--model", help="folder or hub id; the embedded model if left out")
     options = parser.parse_args()
     model = model_for(options.model, compiled=options.compile)
-    ways = {model.name: {"steps": options.steps} if options.steps else {}}
+    ways: dict[str, dict[str, Any]] = {model.name: {"steps": options.steps} if options.steps else {}}
+    if model.student_defaults and not options.steps:
+        ways = {"student": {}, "teacher": model.teacher_settings}
     measured = asyncio.run(measure(model, ways, options.company, options.repeats))
     print(f"{model.dtype}, {model.device}, medians of {options.repeats}")
     for way, pictures in measured.items():

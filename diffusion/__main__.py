@@ -56,7 +56,6 @@ def build_parser() -> argparse.ArgumentParser:
 
 def build_request(options: argparse.Namespace, model: "ImageModel") -> ImageRequest:
     """Return the request of the command line; reads its image and mask files."""
-    steps = model.defaults.steps if options.steps is None else options.steps
     image = read_image(options.image.read_bytes()) if options.image else None
     width, height = options.size or (model.sample_side, model.sample_side)
     if options.edit and image and not options.size:
@@ -66,7 +65,7 @@ def build_request(options: argparse.Namespace, model: "ImageModel") -> ImageRequ
     if image and mask:
         image, mask = fit_and_fill(image, mask, width, height)
     elif image and not options.edit:
-        start_step = start_step_for(options.similarity, steps)
+        start_step = start_step_for(options.similarity, options.steps or model.defaults.steps)
     prompt, loras = take_tags(options.prompt)
     return model.request(
         prompt,
@@ -74,7 +73,7 @@ def build_request(options: argparse.Namespace, model: "ImageModel") -> ImageRequ
         negative_prompt=options.negative_prompt,
         width=width,
         height=height,
-        steps=steps,
+        steps=options.steps,
         guidance_scale=options.guidance,
         sampler=options.sampler,
         seed=random_seed() if options.seed is None else options.seed,

@@ -11,6 +11,7 @@ from PIL import Image
 from diffusion.errors import InvalidRequestError, Problems
 from diffusion.text import N_, plural
 
+DISTILLED: Final = "distilled"  # the student of a model draws, by its own few steps
 SAMPLER_NAMES: Final = {
     "lms": "LMS",
     "ddim": "DDIM",
@@ -34,6 +35,7 @@ SAMPLER_NAMES: Final = {
     "tcd": "TCD",
     "flow_euler": "Flow Euler",
     "flow_heun": "Flow Heun",
+    DISTILLED: "Distilled",
 }
 TWO_CALL_SAMPLERS: Final = ("heun", "dpm2", "flow_heun")  # in each step but the last
 MAX_CLIP_SKIP: Final = 12

@@ -78,10 +78,12 @@ async def reroll(interaction: Interaction, target: ResultTarget) -> None:
 async def more_like_this(interaction: Interaction, target: ResultTarget) -> None:
     """Draw pictures that start from the chosen one."""
     engine = interaction.client.service.engine
+    most_steps = Context.of(interaction).limits.steps
 
     async def prepare(source: ResultSource) -> ImageRequest:
         request = (await source.request()).drawn()
-        request = request.replace(sampler=engine.model_of(request.model).even_sampler)
+        model = engine.model_of(request.model)
+        request = model.by_teacher(request, most_steps).replace(sampler=model.even_sampler)
         return img2img(request, await source.picture(target.index), target.index, SIMILARITIES[target.action])
 
     await _accept(interaction, target, prepare, starts_from_picture=True)
@@ -99,7 +101,7 @@ def _drawer_at_twice_the_size(interaction: Interaction, target: ResultTarget) ->
     async def prepare(source: ResultSource) -> ImageRequest:
         request = (await source.request()).drawn()
         model = engine.model_of(request.model)
-        request = request.replace(sampler=model.even_sampler)
+        request = model.by_teacher(request, limits.steps).replace(sampler=model.even_sampler)
         validate_upscale(request, limits)
         return upscaled(request, await source.picture(target.index), target.index, model.defaults.upscale_start)
 

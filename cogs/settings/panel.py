@@ -226,15 +226,16 @@ def default_preferences(service: GenerationService, model_name: str | None = Non
     These are the defaults of the model called ``model_name``, or else of the default one, and the operator's limits.
     """
     model = service.engine.models.get(model_name or "", service.engine.model)
+    standard = model.standard_settings
     limits = service.engine.config.limits
     return Preferences(
         size=f"{model.sample_side}x{model.sample_side}",
         model=service.engine.model.name[:STYLE_LIMIT] or None,
         quality="standard",
         count=min(service.builder.default_count, limits.count),
-        steps=model.defaults.steps,
-        guidance=model.defaults.guidance_scale,
-        sampler=model.defaults.sampler,
+        steps=standard["steps"],
+        guidance=standard["guidance_scale"],
+        sampler=standard["sampler"],
         private=False,
         spoiler=False,
         language=ENGLISH,

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
 
@@ -9,7 +10,7 @@ from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, Validati
 from pydantic.dataclasses import dataclass
 
 from diffusion.errors import InvalidRequestError, ModelLoadError
-from diffusion.request import MAX_CLIP_SKIP, SAMPLER_NAMES, ImageRequest
+from diffusion.request import DISTILLED, MAX_CLIP_SKIP, SAMPLER_NAMES, ImageRequest
 
 DEFAULTS_FILE: Final = "darkroom.json"
 DEFAULT_STYLES: Final = ("photograph", "oil painting", "watercolour", "pencil drawing", "pixel art", "anime", "3d render")
@@ -39,11 +40,43 @@ PRESETS: Final[dict[str, Preset]] = {
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class StudentDefaults:
+    """What a student learned: to draw in few steps what its teacher draws with these settings.
+
+    ``states`` are the steps of the teacher at which the student calls its network, from 0, which is noise. Raises `ValueError`
+    for others.
+    """
+
+    states: tuple[int, ...]
+    steps: int
+    guidance_scale: float
+    sampler: str
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
+    guidance_period: int = 1
+
+    def __post_init__(self) -> None:
+        rising = [*self.states, self.steps]
+        if rising[0] != 0 or any(later <= earlier for earlier, later in pairwise(rising)):
+            raise ValueError(f"its states must rise from 0 and stay below its {self.steps} steps.")
+
+    @property
+    def teacher_settings(self) -> dict[str, Any]:
+        """The settings of `ImageRequest` with which the teacher drew."""
+        return {name: value for name, value in asdict(self).items() if name != "states"}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings of `ImageRequest` with which the student draws."""
+        return {"guidance_scale": 1.0, **asdict(Preset(len(self.states), DISTILLED))}
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Defaults:
     """A model's default settings, styles, examples and description.
 
     - ``steps``, ``sampler``, ``guidance_interval``: the quality "standard". ``presets`` has the other qualities; `PRESETS` has
       those that it leaves out.
+    - ``student``: what the network in the model's folder ``student`` learned, if there is one.
     - ``samplers``: those that suit the model; empty: all of its family.
     - ``clip_skip``: the layer of the text encoder, counted from the last one, which is 1.
     - ``upscale``: how many times larger than drawn images are posted.
@@ -65,6 +98,7 @@ class Defaults:
     styles: tuple[Phrase, ...] = DEFAULT_STYLES
     examples: Annotated[tuple[Phrase, ...], Field(max_length=5)] = DEFAULT_EXAMPLES
     about: Annotated[str, Field(max_length=300)] = ""
+    student: StudentDefaults | None = None
 
     def of(self, quality: str) -> dict[str, Any]:
         """Return the settings of `ImageRequest` that ``quality`` stands for.
@@ -103,6 +137,11 @@ def override(fallback: Defaults, text: str | bytes, *, source: str, place: str) 
         for quality in QUALITIES:
             settings = {"guidance_scale": defaults.guidance_scale, "upscale": defaults.upscale} | defaults.of(quality)
             ImageRequest("a fox", **settings)
+        if defaults.student:
+            ImageRequest("a fox", **defaults.student.teacher_settings)
+            used.append(defaults.student.sampler)
+        if DISTILLED in used:
+            raise InvalidRequestError("sampler", f"sampler: {DISTILLED} is the student's own. Name another one.")
         if unknown := [name for name in defaults.samplers if name not in SAMPLER_NAMES]:
             raise InvalidRequestError("samplers", f"samplers: there is no sampler {unknown[0]!r}.")
         if missing := [name for name in used if defaults.samplers and name not in defaults.samplers]:
@@ -110,7 +149,8 @@ def override(fallback: Defaults, text: str | bytes, *, source: str, place: str) 
     except ValidationError as error:
         first = error.errors()[0]
         setting = ".".join(map(str, first["loc"]))
-        raise ModelLoadError(source, f"{place}: {setting + ': ' if setting else ''}{first['msg']}") from error
+        reason = first["msg"].removeprefix("Value error, ")
+        raise ModelLoadError(source, f"{place}: {setting + ': ' if setting else ''}{reason}") from error
     except InvalidRequestError as error:
         raise ModelLoadError(source, f"{place}: {error}") from error
     return defaults

@@ -2,19 +2,20 @@
 
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from functools import lru_cache
 from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
 
 from diffusion.backends.compiled_cache import CompiledCache
 from diffusion.backends.cuda_graphs import Graphs, Network
 from diffusion.backends.openvino import is_installed
 from diffusion.backends.torch_compile import Compiled
-from diffusion.errors import DarkroomError, InvalidRequestError
+from diffusion.errors import DarkroomError, InvalidRequestError, ModelLoadError
 from diffusion.families.compiled import (
     FastestDenoiser,
     channels_last_from_next_call,
@@ -32,20 +33,22 @@ from diffusion.images.source import blended_pictures, fit_source
 from diffusion.images.upscaler import Enlargement, Upscaler
 from diffusion.lora.catalogue import REFRESH_SECONDS, Lora, LoraCatalogue, Source
 from diffusion.lora.loaded import COLUMNS, MAX_BYTES, LoadedLoras, LoraRow, arrange, call_apart, layer_index, split
-from diffusion.request import SAMPLER_NAMES, ImageRequest, random_seed
+from diffusion.request import DISTILLED, SAMPLER_NAMES, ImageRequest, random_seed
 from diffusion.sampling.branching import branches_of
 from diffusion.sampling.classifier_guidance import ClassifierGuidance
 from diffusion.sampling.conditions import Conditions
 from diffusion.sampling.denoise import InpaintContext, denoise
+from diffusion.sampling.jumps import jump_solver
 from diffusion.sampling.slerp import slerp
 from diffusion.sampling.solver import Solver
+from diffusion.sampling.student_rows import mark_student, split_student
 from diffusion.sampling.trajectory import Trajectory, denoise_all
 
 SOLVERS_CACHED = 64
 
 
 class ImageModel(ModelSpec):
-    """A ``family`` with its loaded networks and an optional ``classifier``.
+    """A ``family`` with its loaded networks, an optional ``classifier``, and the network of a ``student`` if there is one.
 
     Latents stay on the CPU in float32; only the networks' inputs and outputs travel. Methods that call networks are for one
     thread at a time; those of `ModelSpec` are safe in any.
@@ -58,9 +61,11 @@ class ImageModel(ModelSpec):
         name: str = "model",
         defaults: Defaults | None = None,
         classifier: ClassifierGuidance | None = None,
+        student: nn.Module | None = None,
     ) -> None:
         self.family = family
         self.classifier = classifier
+        self.student = student
         self.name = name
         self.set_defaults(defaults or family.defaults)
         self.guide_labels = classifier.labels if classifier else ()
@@ -85,16 +90,29 @@ class ImageModel(ModelSpec):
         self._projection: Tensor | None = None
         self._graphs = Graphs(self._predict, self.device) if self.device.type == "cuda" and family.is_static else None
         self._network: Network = self._graphs or self._predict
+        self._student_network: Network | None = None
+        if student is not None:
+            self._taught = copy(family)
+            self._taught.denoiser = student.eval().requires_grad_(False)
+            is_cuda = self.device.type == "cuda"
+            self._student_network = Graphs(self._predict_taught, self.device) if is_cuda else self._predict_taught
         self._loras = self._loras_in(())
         self.upscaler: Upscaler | None = None
         self.origin: Origin | None = None  # None: not from files
         self.speed = ""  # how its network is called, once it is compiled
 
     def set_defaults(self, defaults: Defaults) -> None:
-        """Take over ``defaults``, and the samplers that they offer."""
+        """Take over ``defaults``, and the samplers that they offer.
+
+        Raises `ModelLoadError` for a student that the model lacks.
+        """
+        if defaults.student and self.student is None:
+            raise ModelLoadError(self.name, "its defaults name a student, and there is none in its folder.")
         self.defaults = defaults
         offered = defaults.samplers or tuple(self.family.samplers)
         self.samplers = {name: self.family.max_steps_with(name) for name in offered if name in self.family.samplers}
+        if self.student is not None and defaults.student:
+            self.samplers[DISTILLED] = len(defaults.student.states)
 
     def count_tokens(self, text: str) -> int:
         """Count the tokens of ``text`` without its start and end marks."""
@@ -201,6 +219,8 @@ class ImageModel(ModelSpec):
             seen = self._seen_latents(request, clean)
             with self._adapted_by(lora_row):
                 rows = _complete(self.family.rows(request, self._conditional(request, index)), seen, lora_row)
+                if request.sampler == DISTILLED:
+                    rows = mark_student(rows)
                 branches = branches_of(
                     request,
                     solver,
@@ -234,6 +254,8 @@ class ImageModel(ModelSpec):
         return self._loras.current.use(lora_row.for_all(self.device))
 
     def _solver(self, sampler: str, steps: int, start_step: int = 0, shape: tuple[int, ...] = ()) -> Solver:
+        if sampler == DISTILLED and (student := self.student_defaults):
+            return jump_solver(self.solver(student.sampler, student.steps), student.states)
         try:
             return self.family.samplers[sampler].linearize(self.family.schedule(sampler, steps, shape), start_step)
         except DarkroomError:
@@ -272,14 +294,23 @@ class ImageModel(ModelSpec):
 
     @torch.inference_mode()
     def predict_noise(self, latents: Tensor, timesteps: Tensor, conditions: Conditions) -> Tensor:
-        """Call the denoiser by its backend.
+        """Call the denoiser by its backend, and the student with its rows.
 
         ``latents`` and the predictions are in float32 on the CPU.
         """
+        if self._student_network is None or (parts := split_student(conditions)) is None:
+            return self._call(self._network, latents, timesteps, conditions)
+        predictions = torch.empty_like(latents)
+        for network, (rows, own) in zip((self._network, self._student_network), parts, strict=True):
+            if len(rows):
+                predictions[rows] = self._call(network, latents[rows], timesteps[rows], own)
+        return predictions
+
+    def _call(self, network: Network, latents: Tensor, timesteps: Tensor, conditions: Conditions) -> Tensor:
         tensors, order = arrange(conditions.tensors)
         if order is not None:
             latents, timesteps = latents[order], timesteps[order]
-        predictions = self._network(latents.to(self.dtype), timesteps, **tensors).cpu().float()
+        predictions = network(latents.to(self.dtype), timesteps, **tensors).cpu().float()
         return predictions if order is None else predictions[order.argsort()]
 
     def _predict(self, latents: Tensor, timesteps: Tensor, **conditions: Tensor) -> Tensor:
@@ -290,6 +321,9 @@ class ImageModel(ModelSpec):
         with self._loras.current.use(columns):
             return self.family.predict(latents, timesteps, **conditions)
 
+    def _predict_taught(self, latents: Tensor, timesteps: Tensor, **conditions: Tensor) -> Tensor:
+        return self._taught.predict(latents.to(self.device), timesteps.to(self.device), **conditions)
+
     def compile(self, cache: CompiledCache | None = None, *, by_torch: bool = True) -> None:
         """Call the networks in the fastest way: on a CPU by OpenVINO where it is installed, else by torch.
 
@@ -298,20 +332,26 @@ class ImageModel(ModelSpec):
         not take, calls use the uncompiled one, as do rows with LoRAs and calls with long prompts.
         """
         if by_torch and (self.device.type != "cpu" or not is_installed()):
-            self._network = self._compiled(self.family, self._predict, self._network, None)
-            self.revision += 1
+            self._compile_denoisers(None)
             return
         cache = cache or CompiledCache()
         if self.family.converts:
-            self._network = self._compiled(self.family, self._predict, self._network, cache)
-            self.revision += 1
+            self._compile_denoisers(cache)
         compile_pixels(self.family, cache)
         self.revision += 1
+
+    def _compile_denoisers(self, cache: CompiledCache | None) -> None:
+        self._network = self._compiled(self.family, self._predict, self._network, cache)
+        self.revision += 1
+        if self._student_network is not None:
+            self._student_network = self._compiled(self._taught, self._predict_taught, self._student_network, cache)
+            self.revision += 1
 
     def is_cached(self, cache: CompiledCache) -> bool:
         """Whether `compile` finds in ``cache`` all that it would compile for a CPU."""
         latents, timesteps, conditions = self._example_call()
-        parts = [denoiser_part(self.family, latents, timesteps, **conditions)] if self.family.converts else []
+        families = [self.family, *([self._taught] if self._student_network is not None else [])] if self.family.converts else []
+        parts = [denoiser_part(family, latents, timesteps, **conditions) for family in families]
         return all(part.is_cached(cache) for part in parts + pixel_parts(self.family))
 
     def _compiled(self, family: Family, predict: Network, uncompiled: Network, cache: CompiledCache | None) -> Network:
@@ -396,6 +436,8 @@ class ImageModel(ModelSpec):
 
     def timelapse(self, request: ImageRequest, x0_previews: Sequence[Tensor]) -> Image.Image:
         """Stack one preview per step of an image of ``request`` into one tall image."""
+        if request.sampler == DISTILLED:
+            return to_strip(x0_previews)
         steps = request.steps - (request.start_step if request.image else 0)
         return to_strip(self.family.samplers[request.sampler].one_per_step(x0_previews, steps))
 

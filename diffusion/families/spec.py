@@ -1,17 +1,18 @@
 """The requests that a model accepts, described without its networks and torch."""
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
 from diffusion.errors import InvalidRequestError, Problems
-from diffusion.families.defaults import Defaults
+from diffusion.families.student import StudentRequests
 from diffusion.lora.catalogue import REFRESH_SECONDS, Lora
 from diffusion.prompts.chunks import unknown_embedding
 from diffusion.prompts.syntax import BREAK
-from diffusion.request import SAMPLER_NAMES, ImageRequest, validate_most
+from diffusion.request import DISTILLED, SAMPLER_NAMES, ImageRequest, validate_most
 from diffusion.text import N_, plural
 
 LORAS_NAMED: Final = 10  # of those that a sentence lists
@@ -27,7 +28,7 @@ class Origin:
     vae: str | None = None
 
 
-class ModelSpec:
+class ModelSpec(StudentRequests):
     """The sizes, prompts, samplers and labels that a model accepts, and its defaults.
 
     All methods are safe in any thread. Sides are multiples of ``grid`` pixels, by default ``sample_side``. A latent cell of
@@ -44,13 +45,10 @@ class ModelSpec:
     """
 
     name: str
-    defaults: Defaults
-    samplers: Mapping[str, int]
     guide_labels: tuple[str, ...]
     grid: int
     latent_factor: int
     latent_channels: int
-    sample_side: int
     guidance_above: float
     reads_negative_prompt: bool = True
     max_tokens: int
@@ -84,20 +82,26 @@ class ModelSpec:
         """A sampler with evenly spaced steps, where a share of them means the same with any number."""
         return next((name for name in EVEN_SAMPLERS if name in self.samplers), self.defaults.sampler)
 
-    def request(self, prompt: str, **settings: Any) -> ImageRequest:
+    def request(self, prompt: str, *, most_steps: int = sys.maxsize, **settings: Any) -> ImageRequest:
         """Build a request for ``prompt``.
 
-        Settings that are missing or None take this model's defaults.
+        Settings that are missing or None take this model's defaults, of which the steps are lowered to ``most_steps``. If
+        nothing tells the student from its teacher, the student draws.
         """
+        given = {name: value for name, value in settings.items() if value is not None}
         own: dict[str, Any] = {
             "width": self.sample_side,
             "height": self.sample_side,
-            "guidance_scale": self.defaults.guidance_scale,
             "upscale": self.defaults.upscale,
             "clip_skip": self.defaults.clip_skip,
-            **self.defaults.of("standard"),
         }
-        return ImageRequest(prompt, **own | {key: value for key, value in settings.items() if value is not None})
+        student = self.student_defaults
+        drawn_by = student.settings if student and given.get("sampler") == DISTILLED else self.teacher_settings
+        lowered = drawn_by | {"steps": min(drawn_by["steps"], most_steps)}
+        request = ImageRequest(prompt, **own | lowered | given)
+        standard = self.standard_settings
+        is_open = not given.keys() & standard.keys() and standard["steps"] <= most_steps
+        return request.replace(**standard) if is_open and self.is_plain(request) else request
 
     def validate(self, request: ImageRequest) -> None:
         """Raise `InvalidRequestError` for values that this model does not accept."""
@@ -111,7 +115,9 @@ class ModelSpec:
         with problems.collect():
             self.validate_sampler(request.sampler)
         with problems.collect():
-            validate_most("steps", request.steps, self.samplers.get(request.sampler, self.max_steps))
+            if request.sampler != DISTILLED:
+                validate_most("steps", request.steps, self.samplers.get(request.sampler, self.max_steps))
+            self.validate_student(request)
         for prompt in request.prompts:
             with problems.collect():
                 self._validate_text("prompt", prompt)

@@ -25,6 +25,7 @@ IN_SAFETENSORS: Final = "Name the same model with its weights in safetensors."
 EXPORTS: Final = {r"Onnx|ORT": "ONNX", r"Flax": "Flax", r"OV": "OpenVINO"}  # formats by how pipelines of theirs begin
 EXPORT_FILES: Final = {".onnx": "ONNX", ".msgpack": "Flax", ".h5": "TensorFlow"}
 CLASSIFIER: Final = "classifier"  # the folder of a classifier of noisy latents, which this project's own models may have
+STUDENT: Final = "student"  # the folder of the network of a student, which this project's own models may have
 Parts = Mapping[str, Mapping[str, Any]]
 
 

@@ -34,14 +34,15 @@ def bytes_by_part(model: ImageModel) -> dict[str, int]:
     found: Counter[str] = Counter()
     for network in networks_of_model(model):
         is_autoencoder = type(network).__name__.startswith("Autoencoder")
-        part = "network" if network is model.family.denoiser else "autoencoder" if is_autoencoder else "text encoders"
+        draws = network is model.family.denoiser or network is model.student
+        part = "network" if draws else "autoencoder" if is_autoencoder else "text encoders"
         found[part] += network_bytes(network)
     return dict(found)
 
 
 def networks_of_model(model: ImageModel) -> Iterable[nn.Module]:
     """Return the networks of ``model``."""
-    found = [model.classifier and model.classifier.network]
+    found = [model.classifier and model.classifier.network, model.student]
     for value in vars(model.family).values():
         found += value if isinstance(value, (list, tuple)) else [value]
     return list({id(each): each for each in found if isinstance(each, nn.Module)}.values())

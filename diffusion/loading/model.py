@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import UNet2DConditionModel
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
@@ -23,7 +24,7 @@ from diffusion.loading.budget import Plan, plan
 from diffusion.loading.device import best_device, best_dtype, why_not_loaded
 from diffusion.loading.folder import PRETRAINED, empty_network, load_folder, load_network, networks_of
 from diffusion.loading.hub import fetch, fetch_texts
-from diffusion.loading.index import CLASSIFIER, family_of, is_single_file
+from diffusion.loading.index import CLASSIFIER, STUDENT, family_of, is_single_file
 from diffusion.loading.placement import Placement
 from diffusion.loading.single_file import family_of_file, load_checkpoint, titles_of
 from diffusion.sampling.classifier_guidance import ClassifierGuidance
@@ -41,6 +42,7 @@ class LoadedParts:
     name: str
     defaults: Defaults | None = None
     classifier: NoisyLatentClassifier | None = None
+    student: UNet2DConditionModel | None = None
 
 
 def load_model(
@@ -117,13 +119,17 @@ def _build(source: str, loaded: LoadedParts, placement: Placement | None = None)
         if placement:
             placement.finish(family)
         classifier = loaded.classifier and classifier_guidance_of(loaded.classifier, family)
-        model = ImageModel(family, name=loaded.name, defaults=loaded.defaults, classifier=classifier)
+        if loaded.student is not None:
+            check_student(loaded.student, family)
+        model = ImageModel(family, name=loaded.name, defaults=loaded.defaults, classifier=classifier, student=loaded.student)
         if model.defaults.sampler not in model.samplers:
             raise ValueError(
                 f"its default sampler {model.defaults.sampler} does not suit it. Name one of {', '.join(family.samplers)}"
                 f" in {DEFAULTS_FILE}."
             )
         return model
+    except ModelLoadError:
+        raise
     except Exception as error:
         raise ModelLoadError(source, why_not_loaded(error)) from error
 
@@ -141,7 +147,7 @@ def load_parts(
         placement = _placement(device)
         loaded = _load_source(source, dtype or best_dtype(placement.device), vae, placement)
         if attention == "xformers":
-            _use_xformers(networks_of(loaded.parts))
+            _use_xformers(networks_of(loaded.parts | {STUDENT: loaded.student}))
     return loaded
 
 
@@ -175,6 +181,16 @@ def classifier_guidance_of(network: NoisyLatentClassifier, family: Family) -> Cl
     return ClassifierGuidance(network, family.alpha_bar, family.prediction_type)
 
 
+def check_student(network: UNet2DConditionModel, family: Family) -> None:
+    """Raise `ValueError` if ``network`` is no student of ``family``."""
+    if type(family) is not StableDiffusion or family.prediction_type != "v_prediction":
+        raise ValueError(f"only Stable Diffusion 1 and 2 with v-prediction can have a {STUDENT}")
+    for name in ("in_channels", "sample_size", "cross_attention_dim"):
+        own, wanted = network.config[name], family.denoiser.config[name]
+        if own != wanted:
+            raise ValueError(f"its {STUDENT} has the {name} {own} and its UNet {wanted}")
+
+
 def _load_source(source: str, dtype: torch.dtype, vae: str | None, placement: Placement | None) -> LoadedParts:
     """Load ``source``, each part in its place before the next is read; without ``placement`` only describe it."""
     path = Path(source)
@@ -190,7 +206,7 @@ def _load_source(source: str, dtype: torch.dtype, vae: str | None, placement: Pl
     family = family_of(source)
     if dtype == torch.float16 and not family.fits_float16:
         dtype = torch.bfloat16
-    folders = (*family.parts, CLASSIFIER)
+    folders = (*family.parts, CLASSIFIER, STUDENT)
     folder = fetch_texts(source, folders) if empty else fetch(source, folders, dtype != torch.float32)
     load = placement.loading(load_network) if placement else empty_network
     classifier = None
@@ -200,7 +216,8 @@ def _load_source(source: str, dtype: torch.dtype, vae: str | None, placement: Pl
     parts = load_folder(family, folder, dtype, load)
     _upcast_autoencoder(parts, dtype)
     defaults = _defaults(folder, family, parts, (path.name if path.is_dir() else source,))
-    return LoadedParts(family, parts, name, defaults, classifier)
+    student = load(UNet2DConditionModel, folder, STUDENT, dtype) if defaults.student else None
+    return LoadedParts(family, parts, name, defaults, classifier, student)
 
 
 def _upcast_autoencoder(parts: Mapping[str, Any], dtype: torch.dtype) -> None:
@@ -219,9 +236,10 @@ def _defaults(source: Path, family: type[Family], parts: Mapping[str, Any], name
 
 
 def _use_xformers(networks: dict[str, Any]) -> None:
-    denoiser = networks.get("unet") or networks["transformer"]
+    denoisers = [networks[name] for name in ("unet", "transformer", STUDENT) if name in networks]
     try:
-        denoiser.enable_xformers_memory_efficient_attention()
+        for denoiser in denoisers:
+            denoiser.enable_xformers_memory_efficient_attention()
     except (ImportError, ValueError) as error:
         reason = "xformers needs CUDA and its package (pip install -e '.[gpu]'). Without ATTENTION, torch's own is used."
         raise ValueError(reason) from error

@@ -20,6 +20,7 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from diffusion.sampling.jumps import jump_weights
 from diffusion.training.checkpoint import write_checkpoint
 from diffusion.training.config import DistilConfig
 from diffusion.training.denoiser import OUTER, rate_factor
@@ -36,8 +37,7 @@ SMOOTHED_STEPS = 50  # of the loss in the log
 class Jump:
     """One call of the student, from the state ``start`` of a trajectory to the state ``end``.
 
-    A velocity v at x_t leads to x_s = ``kept`` x_t + ``turned`` v. This is DDIM's step (Song et al. 2021, eq. 12) for
-    v = alpha_t eps - sigma_t x_0 (Salimans & Ho 2022, section 4), where alpha^2 + sigma^2 = 1.
+    A velocity v at x_t leads to x_s = ``kept`` x_t + ``turned`` v, as `jump_weights` has it.
     """
 
     start: int
@@ -49,10 +49,7 @@ class Jump:
     @classmethod
     def between(cls, shard: Shard, start: int, end: int) -> "Jump":
         """Return the jump between two states of the trajectories in ``shard``."""
-        alpha_t, sigma_t = shard.levels[start].tolist()
-        alpha_s, sigma_s = shard.levels[end].tolist()
-        kept = alpha_s * alpha_t + sigma_s * sigma_t
-        turned = sigma_s * alpha_t - alpha_s * sigma_t
+        kept, turned = jump_weights(shard.levels[start].tolist(), shard.levels[end].tolist())
         return cls(start, end, shard.timesteps[start].item(), kept, turned)
 
     def land(self, x_t: Tensor, velocity: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -146,7 +146,8 @@ def evaluate(arguments: argparse.Namespace, config: TrainingConfig) -> None:
     require(run / RECOGNISER, "recogniser")
     require(model / "model_index.json", "export")
     size = EvaluationSize(arguments.seen, arguments.unseen, arguments.seeds, arguments.samples)
-    evaluator = Evaluator(_generator(model), _recogniser(run), config.data.default_style, pictures, size)
+    settings = {} if arguments.standard else PRESET
+    evaluator = Evaluator(_generator(model, settings), _recogniser(run), config.data.default_style, pictures, size)
     judged = evaluator.evaluate(model, run)
     before = {"before": Evaluation.read(arguments.before)} if arguments.before else {}
     compared = table({**before, model.name: judged})
@@ -229,11 +230,11 @@ def _copy_start_model(model: Path | None, run: Path) -> None:
             shutil.copytree(source, run / target)
 
 
-def _generator(model: Path) -> "Generate":
+def _generator(model: Path, settings: Mapping[str, Any] = PRESET) -> "Generate":
     from diffusion import load_model
 
     loaded = load_model(model)
-    return lambda prompts, seeds: loaded.generate(prompts, seeds=seeds, **PRESET)
+    return lambda prompts, seeds: loaded.generate(prompts, seeds=seeds, **settings)
 
 
 def _recogniser(run: Path) -> "Recogniser":

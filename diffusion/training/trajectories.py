@@ -91,7 +91,8 @@ def draw_trajectories(teacher: ImageModel, texts: Sequence[str], seeds: Sequence
     conditions: list[Conditions] = []
     for start in range(0, len(texts), CALL_SIZE):
         call = slice(start, start + CALL_SIZE)
-        requests = [teacher.request(text, seed=seed) for text, seed in zip(texts[call], seeds[call], strict=True)]
+        settings = teacher.teacher_settings
+        requests = [teacher.request(text, seed=seed, **settings) for text, seed in zip(texts[call], seeds[call], strict=True)]
         trajectories = [teacher.trajectory(request) for request in requests]
         states = []
         for _ in solver.steps:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from diffusion.errors import InvalidRequestError
-from diffusion.request import MAX_SEED, SAMPLER_NAMES, ImageRequest, Limits, edited_size, start_step_for
+from diffusion.request import DISTILLED, MAX_SEED, SAMPLER_NAMES, ImageRequest, Limits, edited_size, start_step_for
 from diffusion.sampling.samplers import FLOW_SAMPLERS, SAMPLERS
 
 
@@ -165,7 +165,7 @@ def test_uses_classifier_needs_a_label_and_a_scale():
 
 
 def test_every_sampler_has_a_display_name():
-    assert {**SAMPLERS, **FLOW_SAMPLERS}.keys() == SAMPLER_NAMES.keys()
+    assert {*SAMPLERS, *FLOW_SAMPLERS, DISTILLED} == SAMPLER_NAMES.keys()
     assert len(SAMPLER_NAMES) < 25  # a select of Discord has one choice more, and the select of /settings one for "not set"
 
 

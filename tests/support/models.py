@@ -1,9 +1,11 @@
 """Stable Diffusion models of toy size with random weights, for everything that is not about how pictures look."""
 
+import copy
+
 import torch
 
 from diffusion.families.classifier import NoisyLatentClassifier
-from diffusion.families.defaults import Defaults
+from diffusion.families.defaults import Defaults, StudentDefaults
 from diffusion.families.model import ImageModel
 from diffusion.families.stable_diffusion import StableDiffusion
 from diffusion.loading.model import classifier_guidance_of
@@ -24,3 +26,15 @@ def model_of(components: dict, defaults: Defaults | None = None) -> ImageModel:
     family = StableDiffusion(**networks, scheduler_config=config)
     classifier = classifier_guidance_of(components["classifier"], family) if "classifier" in components else None
     return ImageModel(family, name="tiny", defaults=defaults, classifier=classifier)
+
+
+LEARNED = StudentDefaults((0, 3, 6), 8, 3.0, "dpm++", (0.0, 0.8))
+TAUGHT = Defaults(8, 3.0, "dpm++", (0.0, 0.8), student=LEARNED)
+
+
+def taught_model_of(components: dict) -> ImageModel:
+    """Return a model that predicts the velocity, with a student that draws other pictures."""
+    plain = model_of(components)
+    student = copy.deepcopy(plain.family.denoiser)
+    torch.nn.init.normal_(student.conv_out.weight, generator=torch.Generator().manual_seed(5))
+    return ImageModel(plain.family, name="tiny", defaults=TAUGHT, student=student)

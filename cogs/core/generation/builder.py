@@ -16,9 +16,11 @@ from cogs.core.request.prompt import ParsedPrompt, clean, expand, prompt_fields,
 from cogs.core.request.styles import Style, find_style, styles_of_words
 from cogs.core.types import Interaction
 from diffusion.errors import InvalidRequestError, Problems
+from diffusion.families.defaults import Preset
 from diffusion.families.spec import ModelSpec
 from diffusion.lora.tags import Loras, join_loras
 from diffusion.request import (
+    DISTILLED,
     MAX_UPSCALED_SIDE,
     UPSCALES,
     ImageRequest,
@@ -33,6 +35,8 @@ from diffusion.text import Text
 NO_OPTIONS: Final = Options()
 NO_PROMPT: Final = ParsedPrompt("", (), {})
 ANY_IMAGE: Final = Image.new("RGB", (1, 1))  # stands for a picture that was not read yet
+PRESET_FIELDS: Final = tuple(Preset.__dataclass_fields__)  # what a chosen quality says
+STANDARD: Final = "standard"
 NEGATIVES_JOINER: Final = ", "  # between the negative prompts of a member and of a style
 
 
@@ -121,22 +125,28 @@ class RequestBuilder:
         problems = Problems(list(prompt.errors))
         with problems.collect():
             style = self._style(style_name) if style_name else None
+        named = self._preset(options.quality, context.limits)
+        if prompt.flags:
+            named |= self._flags(prompt, context.limits)
+        named |= options.request_fields(problems)
+        named |= fields
         settings = self._defaults(context, style)
         if len(prompt.variants) > 1:
             settings["count"] = 1  # of each
         if added.flags:
             settings |= self._flags(added, context.limits)
-        if options.quality:
-            settings |= self.preset(options.quality, context.limits)
-        if prompt.flags:
-            settings |= self._flags(prompt, context.limits)
-        settings |= options.request_fields(problems)
-        settings |= fields
+        sampler = named.get("sampler") or settings.get("sampler")
+        if options.quality or sampler == DISTILLED:  # these bring what is preferred otherwise
+            left_out = PRESET_FIELDS if sampler != DISTILLED else (*PRESET_FIELDS, "guidance_scale")
+            settings = {name: value for name, value in settings.items() if name not in left_out}
+        if sampler == DISTILLED and not options.quality:
+            settings["sampler"] = sampler
+        settings |= named
         self._replace_invalid(settings, context.limits, problems)
         most = min(model.defaults.upscale, MAX_UPSCALED_SIDE // max(settings["width"], settings["height"]))
         settings.setdefault("upscale", max((factor for factor in UPSCALES if factor <= most), default=1))
         with problems.collect():
-            request = model.request(**self._with_prompt(settings, prompt, style))
+            request = model.request(most_steps=context.limits.steps, **self._with_prompt(settings, prompt, style))
             model.validate(request)
         problems.report()
         return request
@@ -169,7 +179,12 @@ class RequestBuilder:
         self._replace_invalid(settings, limits, problems)
         start_step = start_step_for(request.start_step / request.steps, settings.get("steps", request.steps))
         with problems.collect():
-            edited = request.replace(start_step=start_step, **self._with_prompt(settings, prompt, style))
+            edited = self.model.change(
+                request,
+                most_steps=context.limits.steps,
+                start_step=start_step,
+                **self._with_prompt(settings, prompt, style),
+            )
             self.model.validate(edited)
         problems.report()
         return edited
@@ -282,29 +297,34 @@ class RequestBuilder:
         preset = self.model.defaults.of(quality)
         return preset | {"steps": min(preset["steps"], limits.steps)}
 
-    def _defaults(self, context: Context, style: Style | None) -> dict[str, Any]:
-        """Return the settings that the member left open, lowered to the limits.
+    def _preset(self, quality: str | None, limits: Limits) -> dict[str, Any]:
+        """Return the settings of a chosen quality; none for the standard, which is left to the model."""
+        return {} if quality in (None, STANDARD) else self.preset(quality, limits)
 
-        A default above the limits must not make the bot reject the request.
+    def _defaults(self, context: Context, style: Style | None) -> dict[str, Any]:
+        """Return the settings that the member prefers or that the style brings, lowered to the limits.
+
+        A preference above the limits must not make the bot reject the request. What nobody chose is left to the model.
         """
         preferred = context.preferences
         limits = context.limits
         model = self.model
-        preset = model.defaults.of(preferred.quality or "standard")
         side = model.sample_side
         width, height = parse_size(preferred.size) if preferred.size else (side, side)
         width, height = limits.shrink_size(width or side, height or side, model.grid)
-        steps = (style and style.steps) or preferred.steps or preset["steps"]
-        guidance_scales = (style and style.guidance, preferred.guidance, model.defaults.guidance_scale)
+        chosen = self._preset(preferred.quality, limits)
+        if steps := (style and style.steps) or preferred.steps:
+            chosen["steps"] = min(steps, limits.steps)
+        guidance_scales = (scale for scale in (style and style.guidance, preferred.guidance) if scale is not None)
+        if (guidance_scale := next(guidance_scales, None)) is not None:
+            chosen["guidance_scale"] = guidance_scale
+        if preferred.sampler in model.samplers and preferred.sampler != DISTILLED:  # it is the model's own choice
+            chosen["sampler"] = preferred.sampler
         return {
             "width": width,
             "height": height,
-            "steps": min(steps, limits.steps),
-            "guidance_scale": next(scale for scale in guidance_scales if scale is not None),
-            "sampler": preferred.sampler if preferred.sampler in model.samplers else preset["sampler"],
-            "guidance_interval": preset["guidance_interval"],
-            "guidance_period": preset["guidance_period"],
             "seed": random_seed(),
             "count": min(preferred.count or self.default_count, limits.count),
             "model": self.model_name,
+            **chosen,
         }

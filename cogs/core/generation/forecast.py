@@ -65,8 +65,9 @@ async def confirm_wait(
     if expected is None or expected <= seconds or await is_kept():
         return context, request
     lines = [say(context.language, LONG_WAIT, count=_minutes(expected))]
-    preset = engine.model_of(request.model).defaults.of("draft")
-    draft = request.replace(**preset) if preset["steps"] < request.steps else request
+    model = engine.model_of(request.model)
+    preset = model.defaults.of("draft")
+    draft = model.change(request, **preset) if preset["steps"] < request.steps else request
     sooner = engine.estimate_wait(draft, context.member_id) or expected
     is_offered = not request.by_upscaler and sooner <= DRAFT_SHARE * expected
     if is_offered:

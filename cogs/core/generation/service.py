@@ -194,6 +194,7 @@ class GenerationService:
         beside Cancel. Raises `DarkroomError`.
         """
         if isinstance(wanted, ImageRequest) and not self.closed_reason:
+            wanted = self.engine.model_of(wanted.serving_model).reassign(wanted, context.limits.steps)
             is_kept = partial(self.runner.kept_pictures.has, context, wanted)
             longest = self.rules.limits.silent_wait_seconds
             answer = await confirm_wait(context, wanted, self.engine, seconds=longest, is_kept=is_kept)
@@ -231,7 +232,7 @@ class GenerationService:
                     await self._store_request(creation, request, charge, is_stored=is_stored)
                     is_stored = True
                 self.runner.track(creation, job)
-                if request is wanted:
+                if isinstance(wanted, ImageRequest):
                     shown = render.progress_text(request, job.progress, creation.language)
                     cancel = views.cancel_view(creation.owner, creation.id, creation.language)
                     text = self.runner.with_time(shown, job, creation.language)
@@ -249,6 +250,7 @@ class GenerationService:
         """Return the request with its picture in the size in which it is drawn, and count the bytes of that."""
         with fetched_names() as names:
             request = await prepare()
+        request = self.engine.model_of(request.serving_model).reassign(request, context.limits.steps)
         await self.origin_rules.check_files(context, names, private)
         request = await asyncio.to_thread(fit_source, request)
         for image in filter(None, (request.image, request.mask)):

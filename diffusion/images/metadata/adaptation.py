@@ -9,7 +9,7 @@ from diffusion.images.metadata.recipe import Recipe
 from diffusion.lora.catalogue import Lora
 from diffusion.lora.tags import find_tags
 from diffusion.prompts.chunks import without_unknown_embeddings
-from diffusion.request import MAX_LORA_WEIGHT, MAX_LORAS, MAX_UPSCALED_SIDE, SAMPLER_NAMES, UPSCALES, Limits
+from diffusion.request import DISTILLED, MAX_LORA_WEIGHT, MAX_LORAS, MAX_UPSCALED_SIDE, SAMPLER_NAMES, UPSCALES, Limits
 from diffusion.text import N_, Text
 
 # Samplers by the letters and digits of their names: the same ones here, then the nearest by a part of the name.
@@ -180,6 +180,8 @@ class _Adaptation:
             self.settings["sampler"] = sampler
         if same or not self.recipe.sampler:
             return
+        if _same_sampler(self.recipe) == DISTILLED:  # its steps and guidance suit no other sampler
+            self.settings = {name: value for name, value in self.settings.items() if name not in CLAMPED}
         name = _shorten_name(self.recipe.sampler)
         if sampler:
             self.notes.append(Text("Sampler: {instead} instead of {name}.", name=name, instead=SAMPLER_NAMES[sampler]))
