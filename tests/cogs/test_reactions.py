@@ -72,6 +72,16 @@ async def test_reactions_to_pictures_that_are_shown_again_count_too(server):
     assert not is_there(server, again) and is_there(server, message)
 
 
+async def test_a_star_makes_a_favourite_until_it_is_taken_off(server):
+    message = await made(server)
+    row = await row_of(server, message)
+    await reacted(server, server.bob, message, "⭐")
+    assert (await server.service.stores.star_store.get(row.id)).stars == 1
+    await server.bob.unreact(message, "⭐")
+    await server.until_idle()
+    assert not await server.service.starboard.take_back(server.bob.id, row.id)
+
+
 @pytest.mark.parametrize("emoji", ["✉️", "❌"])
 async def test_reactions_to_other_messages_do_nothing(server, emoji):
     theirs = await server.alice.send(server.channel, "hello")
