@@ -32,9 +32,8 @@ ANNOUNCE_QUESTION: Final = plural(
     "Post this in the system channels of {count} servers? Nobody is mentioned.\n\n{text}",
 )
 ANNOUNCE_ANSWERS: Final = Answers(N_("Post"), N_("Do not post"), N_("Nothing was posted."))
-ANNOUNCED: Final = plural(
-    "Posted in {count} of {servers} servers. The others have no system channel in which I may write.",
-    "Posted in {count} of {servers} servers. The others have no system channel in which I may write.",
+ANNOUNCED: Final = N_(
+    "Servers in which it is posted: {count} of {servers}. The others have no system channel in which I may write."
 )
 OTHER_PROCESSES = N_("Other processes that do the same within seconds: {count}.")
 DRAINED = N_("Drained: all requests are finished. Use `/admin resume` to accept requests again.")

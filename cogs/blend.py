@@ -134,7 +134,7 @@ async def blend_pictures(interaction: Interaction, wanted: Blend, options: Optio
     asked = Context.of(interaction)
     count = len(wanted.pictures)
     if not MIN_BLENDED <= count <= MAX_BLENDED:
-        raise InvalidRequestError("blend", BLENDED_COUNT, least=MIN_BLENDED, most=MAX_BLENDED)
+        raise InvalidRequestError("blend", BLENDED_COUNT)
     problems = Problems()
     weights: tuple[float, ...] = (1.0,) * count
     with problems.collect():

@@ -52,7 +52,7 @@ MIN_EDITED_SIDE: Final = 64  # pixels
 MIN_BLENDED: Final = 2  # pictures
 MAX_BLENDED: Final = 5
 MAX_BLEND_WEIGHT: Final = 100
-BLENDED_COUNT: Final = N_("A blend takes {least} to {most} pictures.")
+BLENDED_COUNT: Final = N_("A blend takes two to five pictures.")  # MIN_BLENDED to MAX_BLENDED
 STRETCH: Final = 2  # the longest side of a picture, as a multiple of the largest square's
 ABOVE_LIMIT: Final = N_("The {field} may be at most {most} here, not {value}.")
 MAX_UPSCALED_SIDE: Final = 2048  # pixels: a larger PNG may exceed the 10 MiB that Discord takes
@@ -270,7 +270,7 @@ class ImageRequest:
 
     def _find_blend_errors(self) -> Iterator[InvalidRequestError]:
         if not MIN_BLENDED <= len(self.blend) <= MAX_BLENDED:
-            yield InvalidRequestError("blend", BLENDED_COUNT, least=MIN_BLENDED, most=MAX_BLENDED)
+            yield InvalidRequestError("blend", BLENDED_COUNT)
         elif not all(math.isfinite(weight) and 0 < weight <= MAX_BLEND_WEIGHT for weight in self.blend):
             yield InvalidRequestError("blend", "Each weight must be a number above 0, at most {most}.", most=MAX_BLEND_WEIGHT)
         is_whole = self.image is not None and self.image.width % len(self.blend) == 0 and self.mask is None

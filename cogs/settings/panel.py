@@ -93,7 +93,7 @@ class SettingsPageForm(Form):
         language: str = ENGLISH,
         offered: Mapping[str, Iterable[str]] = NOTHING_OFFERED,
     ) -> None:
-        super().__init__(f"{say(language, SCOPE_TITLES[scope])}: {say(language, PAGE_TITLES[page])}")
+        super().__init__(say(language, PAGE_TITLES[page]))
         self._scope = scope
         self._controls = {name: control_of(name, getattr(preferences, name), language, offered) for name in PAGES[scope][page]}
         for name, control in self._controls.items():

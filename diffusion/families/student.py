@@ -87,8 +87,8 @@ class StudentRequests:
         if (student := self.student_defaults) and request.sampler == DISTILLED and not self.suits_student(request):
             raise InvalidRequestError(
                 "sampler",
-                "The sampler {name} draws plain pictures of {side}x{side} in {steps} steps with guidance 1."
-                " Leave out the other settings, or choose another sampler.",
+                "The sampler {name} draws plain pictures of {side}x{side} alone, with guidance 1 and this number of steps:"
+                " {steps}. Leave out the other settings, or choose another sampler.",
                 name=SAMPLER_NAMES[DISTILLED],
                 side=self.sample_side,
                 steps=len(student.states),

@@ -179,7 +179,7 @@ async def test_announce_posts_in_system_channels_once_confirmed(server, operator
     (message,) = news.history()
     assert message.content == "A new model draws. @everyone" and not message.mention_everyone
     reports = [answer.content for answer in (posted.response, *posted.followups) if answer]
-    assert any("Posted in 1 of 2 servers" in report for report in reports)
+    assert any("posted: 1 of 2." in report for report in reports)
 
 
 async def test_announce_of_another_process_reaches_the_servers_of_this_one(server):

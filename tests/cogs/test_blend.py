@@ -60,7 +60,7 @@ async def test_a_blend_is_drawn_again_after_a_restart_and_by_its_buttons(server)
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"image2": None}, "2 to 5 pictures"),
+        ({"image2": None}, "takes two to five pictures"),
         ({"weights": "1,2,3"}, "2 numbers"),
         ({"weights": "much"}, "2 numbers"),
         ({"weights": "1,0"}, "above 0"),

@@ -66,6 +66,7 @@ SETTINGS: Final = (
     "max size",
     "max steps",
     "max count",
+    "star threshold",
     "allowance",
 )
 COMMAND_NAMES: Final = (Location.command_name, Location.group_name, Location.parameter_name)

@@ -125,7 +125,8 @@ async def suggest_labels(interaction: Interaction, current: str) -> list[Choice[
     """Suggest what to steer towards: first kinds of things, then colours."""
     language = LANGUAGE_BY_LOCALE.get(interaction.locale, ENGLISH)
     labels = sorted(_typed(interaction).model.guide_labels, key=COLOURS.__contains__)
-    names = {label: say(language, COLOUR if label in COLOURS else KIND, label=label) for label in labels}
+    templates = {label: COLOUR if label in COLOURS else KIND for label in labels}
+    names = {label: say(language, template, label=label) for label, template in templates.items()}
     typed = current.lower().strip()
     return [Choice(name=name, value=label) for label, name in names.items() if typed in name.lower()][:MAX_CHOICES]
 
