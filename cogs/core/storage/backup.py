@@ -135,7 +135,7 @@ def _read_manifest(folder: Path) -> Manifest:
     except FileNotFoundError:
         raise DarkroomError(f"The folder {folder} holds no complete backup.") from None
     except (OSError, ValueError, TypeError) as error:
-        raise DarkroomError(f"The backup in {folder} is damaged: its {MANIFEST} cannot be read. Use another one.") from error
+        raise DarkroomError(f"The backup in {folder} is damaged: its manifest cannot be read. Use another one.") from error
     try:
         is_whole = _sha256(folder / DATABASE) == manifest.sha256
     except OSError:

@@ -104,4 +104,4 @@ async def test_forms_and_questions_are_in_the_members_language(server):
     assert asked.response.content.startswith("Esto hace 2 imágenes:") and labels(asked.response) == ["Empezar", "Cancelar"]
     panel = await server.alice.slash(server.channel, "settings mine")
     form = await server.alice.click(panel.response, custom_id=page_id("mine", "pictures"))
-    assert form.modal["title"].startswith("Tus ajustes: ")
+    assert form.modal["title"] == "Tamaño y estilo"
