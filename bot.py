@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mappi
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import discord
 from discord.app_commands import AppCommandContext, AppInstallationType
@@ -408,23 +408,18 @@ async def run_simulator(config: Config) -> None:
                 await serving
 
 
-MODES: Final[Mapping[str, Callable[[Config], Coroutine[Any, Any, None]]]] = {
-    "discord": run_on_discord,
-    "preview": run_simulator,
-}
-FOLDER_MODES: Final = {"backup": run_backup, "restore": run_restore}
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line ``darkroom [discord | preview | backup DIR | restore DIR]``; return the exit status.
 
     An error that stops it is printed as one sentence.
     """
+    modes: Mapping[str, Callable[[Config], Coroutine[Any, Any, None]]] = {"discord": run_on_discord, "preview": run_simulator}
+    folder_modes = {"backup": run_backup, "restore": run_restore}
     parser = argparse.ArgumentParser("darkroom", description="A Discord bot that draws pictures by diffusion.")
     parser.add_argument(
         "mode",
         nargs="?",
-        choices=[*MODES, *FOLDER_MODES],
+        choices=[*modes, *folder_modes],
         default="discord",
         help="discord runs the bot (default), preview opens a simulated Discord in the browser,"
         " backup saves the bot's data while it runs, restore gives them to a new bot",
@@ -432,9 +427,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("folder", nargs="?", type=Path, help="the folder of the backup")
     given = parser.parse_args(arguments)
     mode: str = given.mode
-    if (given.folder is not None) is not (mode in FOLDER_MODES):
-        parser.error(f"{mode} needs a folder" if mode in FOLDER_MODES else f"{mode} takes no folder")
-    run = partial(FOLDER_MODES[mode], folder=given.folder) if mode in FOLDER_MODES else MODES[mode]
+    if (given.folder is not None) is not (mode in folder_modes):
+        parser.error(f"{mode} needs a folder" if mode in folder_modes else f"{mode} takes no folder")
+    run = partial(folder_modes[mode], folder=given.folder) if mode in folder_modes else modes[mode]
     try:
         config = Config()
         add_secrets(config.secrets)
