@@ -1,11 +1,13 @@
 """Options, models of toy size and databases that many tests share."""
 
 import os
+import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, and networks of toy size gain nothing from threads
 os.environ.setdefault("COMPILE", "false")  # compiling in the background would slow down whatever runs meanwhile
-
 os.environ.setdefault("TIPS", "false")  # tests look at all messages that a member sees
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each test loads the bot's extensions anew, and some start programs
+sys.dont_write_bytecode = False
 
 from pathlib import Path
 
