@@ -72,7 +72,7 @@ def record_calls(model: ImageModel, prompts: list[str]) -> list[dict[str, Tensor
         return network(**call)
 
     model._network = record
-    model.generate(prompts, seeds=list(range(len(prompts))))
+    model.generate(prompts, seeds=list(range(len(prompts))), **model.teacher_settings)
     model._network = network
     return inputs
 
@@ -100,7 +100,7 @@ def measure(model: ImageModel, repeats: int) -> None:
     calibration_prompts = prompts[1::5][: max(ROWS) // 2]
     test_prompts = prompts[::5][:PICTURE_COUNT]
     call = record_calls(model, calibration_prompts)[0]
-    reference = model.generate(test_prompts, seeds=list(range(len(test_prompts))))
+    reference = model.generate(test_prompts, seeds=list(range(len(test_prompts))), **model.teacher_settings)
     print(f"{model.name}, ms per row with {', '.join(map(str, ROWS))} rows, medians of {repeats}; {len(test_prompts)} pictures")
     for name, network in ways(model, calibration_prompts):
         with torch.inference_mode():
@@ -111,7 +111,7 @@ def measure(model: ImageModel, repeats: int) -> None:
                 f"{1000 * median_seconds(call_rows, repeats, model.device) / rows:8.2f}" for rows, call_rows in timed.items()
             )
         model._network = network
-        pictures = model.generate(test_prompts, seeds=list(range(len(test_prompts))))
+        pictures = model.generate(test_prompts, seeds=list(range(len(test_prompts))), **model.teacher_settings)
         psnrs = [difference(picture, first)[1] for picture, first in zip(pictures, reference, strict=True)]
         print(f"{name:34}{cells}   PSNR median {median(psnrs):.1f}, worst {min(psnrs):.1f} dB", flush=True)
 

@@ -52,7 +52,7 @@ def assemble(denoiser: Denoiser, run: Path, folder: Path, limit: int = LIMIT) ->
         for name in ("vocab.json", "merges.txt"):  # transformers writes only tokenizer.json
             shutil.copyfile(run / "tokenizer" / name, model / "tokenizer" / name)
         for path in (*model.glob("*.json"), *model.glob("*/*config.json")):
-            _drop_local_keys(path)
+            drop_local_keys(path)
         size = sum(path.stat().st_size for path in model.rglob("*") if path.is_file())
         if size > limit:
             raise ModelTooLargeError(size, limit)
@@ -60,7 +60,8 @@ def assemble(denoiser: Denoiser, run: Path, folder: Path, limit: int = LIMIT) ->
     return size
 
 
-def _drop_local_keys(path: Path) -> None:
+def drop_local_keys(path: Path) -> None:
+    """Take local paths out of a network's configuration."""
     settings = json.loads(path.read_text())
     kept = {key: value for key, value in settings.items() if key not in LOCAL_KEYS}
     path.write_text(json.dumps(kept, indent=2) + "\n")

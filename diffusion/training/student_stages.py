@@ -47,6 +47,7 @@ def distil(arguments: argparse.Namespace, config: TrainingConfig) -> None:
     from diffusers import UNet2DConditionModel
 
     from diffusion.training.distil import train
+    from diffusion.training.export import drop_local_keys
 
     if not (arguments.steps or arguments.minutes < math.inf):
         raise TrainingError("Set --minutes or --steps.")
@@ -65,6 +66,7 @@ def distil(arguments: argparse.Namespace, config: TrainingConfig) -> None:
         on_checkpoint=_compare(run, _load_teacher(teacher), config.distil),
     )
     student.averaged().half().save_pretrained(run / "student")
+    drop_local_keys(run / "student" / "config.json")
     print(f"{student.step} steps, weights in {run / 'student'}")
 
 

@@ -1,3 +1,4 @@
+import json
 import shutil
 from dataclasses import replace
 from types import SimpleNamespace
@@ -146,6 +147,7 @@ def test_distil_stage_writes_averaged_weights_a_log_and_a_sheet(distilled, teach
     assert student.config.in_channels == before.config.in_channels
     assert not torch.equal(student.conv_out.weight, before.conv_out.weight)
     assert (distilled / "distil" / "grid.webp").exists()
+    assert "_name_or_path" not in json.loads((distilled / "student" / "config.json").read_text())
 
 
 def test_distil_stage_names_what_is_missing(run, teacher, recipe, tmp_path, capsys):
