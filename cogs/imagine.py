@@ -62,7 +62,7 @@ class ImagineCog(commands.Cog):
         if context is None:
             return
         await self.service.accept(context, request, private=options.private, spoiler=options.spoiler)
-        notes = builder.notes(parsed)
+        notes = builder.notes(parsed) if parsed.notes or parsed.plain_notes else ()
         if request.loras:
             notes += builder.lora_notes(request)
         if notes:

@@ -5,7 +5,7 @@ import time
 import discord
 import pytest
 
-from cogs.core.generation import forecast, runner
+from cogs.core.generation import runner
 from cogs.core.policy.limits import MemberLimits
 from cogs.queue import MAX_LINES, MAX_SELECT_OPTIONS, CancelSelect, Entry, Queue, queue_text
 from diffusion.result import Progress
@@ -90,7 +90,7 @@ async def test_waiting_request_names_the_time_that_it_will_take(busy):
 
 async def test_time_of_a_waiting_request_is_no_reason_for_an_edit(busy, monkeypatch):
     monkeypatch.setattr(runner, "EDIT_SECONDS", 0)
-    monkeypatch.setattr(forecast, "KEPT_SECONDS", -1)
+    monkeypatch.setattr(runner, "ESTIMATE_SECONDS", -1)
     await asked(busy, busy.alice, "first")
     await timed(busy)
     shown = []

@@ -36,7 +36,7 @@ NO_OPTIONS: Final = Options()
 NO_PROMPT: Final = ParsedPrompt("", (), {})
 ANY_IMAGE: Final = Image.new("RGB", (1, 1))  # stands for a picture that was not read yet
 PRESET_FIELDS: Final = tuple(Preset.__dataclass_fields__)  # what a chosen quality says
-STANDARD: Final = "standard"
+STANDARD: Final = "standard"  # as a chosen quality, it leaves everything to the model
 NEGATIVES_JOINER: Final = ", "  # between the negative prompts of a member and of a style
 
 
@@ -125,7 +125,7 @@ class RequestBuilder:
         problems = Problems(list(prompt.errors))
         with problems.collect():
             style = self._style(style_name) if style_name else None
-        named = self._preset(options.quality, context.limits)
+        named = {} if options.quality in (None, STANDARD) else self.preset(options.quality, context.limits)
         if prompt.flags:
             named |= self._flags(prompt, context.limits)
         named |= options.request_fields(problems)
@@ -297,10 +297,6 @@ class RequestBuilder:
         preset = self.model.defaults.of(quality)
         return preset | {"steps": min(preset["steps"], limits.steps)}
 
-    def _preset(self, quality: str | None, limits: Limits) -> dict[str, Any]:
-        """Return the settings of a chosen quality; none for the standard, which is left to the model."""
-        return {} if quality in (None, STANDARD) else self.preset(quality, limits)
-
     def _defaults(self, context: Context, style: Style | None) -> dict[str, Any]:
         """Return the settings that the member prefers or that the style brings, lowered to the limits.
 
@@ -312,7 +308,7 @@ class RequestBuilder:
         side = model.sample_side
         width, height = parse_size(preferred.size) if preferred.size else (side, side)
         width, height = limits.shrink_size(width or side, height or side, model.grid)
-        chosen = self._preset(preferred.quality, limits)
+        chosen = {} if preferred.quality in (None, STANDARD) else self.preset(preferred.quality, limits)
         if steps := (style and style.steps) or preferred.steps:
             chosen["steps"] = min(steps, limits.steps)
         guidance_scales = (scale for scale in (style and style.guidance, preferred.guidance) if scale is not None)

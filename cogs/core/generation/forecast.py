@@ -1,20 +1,13 @@
-"""When jobs will be done: of waiting ones estimated for all at once, of new ones told before they are accepted."""
+"""Ask a member before a request is accepted that takes long."""
 
 import math
-import time
-from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
 from typing import Final
-from weakref import WeakKeyDictionary
-
-import discord
 
 from cogs.core.i18n.catalogues import say
 from cogs.core.messages.confirm import CHOICE, Answers, confirm
 from cogs.core.policy.context import Context
 from diffusion.request import ImageRequest
 from diffusion.serving.interface import ImageEngine
-from diffusion.serving.job import Job
 from diffusion.text import N_, plural
 
 LONG_WAIT: Final = plural(
@@ -28,42 +21,15 @@ AS_DRAFTS: Final = plural(
 WAIT: Final = Answers(start=N_("Wait"))
 WAIT_OR_DRAFT: Final = Answers(start=N_("Wait"), other=N_("Draw drafts"))
 DRAFT_SHARE: Final = 0.75  # of the wait: a draft is offered if it takes no more
-POSTING_SECONDS: Final = 2.0  # from the last step to the posted pictures
-KEPT_SECONDS: Final = 1.0  # an estimate takes time in proportion to all jobs, and each of them asks for one
-
-
-class Forecast:
-    """Estimates the ends of jobs and keeps them for `KEPT_SECONDS`."""
-
-    def __init__(self, engine: ImageEngine) -> None:
-        self._engine = engine
-        self._ends: WeakKeyDictionary[Job, datetime | None] = WeakKeyDictionary()
-        self._made = -KEPT_SECONDS
-
-    def end_of(self, job: Job) -> datetime | None:
-        """Return when ``job`` will be done, None while the engine does not know."""
-        now = time.monotonic()
-        if job not in self._ends or now - self._made > KEPT_SECONDS:
-            self._made = now
-            estimates = self._engine.estimate_completion()
-            posted = discord.utils.utcnow() + timedelta(seconds=POSTING_SECONDS)
-            self._ends = WeakKeyDictionary(
-                {each: None if seconds is None else posted + timedelta(seconds=seconds) for each, seconds in estimates.items()}
-            )
-        return self._ends.get(job)
 
 
 async def confirm_wait(
-    context: Context, request: ImageRequest, engine: ImageEngine, *, seconds: float, is_kept: Callable[[], Awaitable[object]]
+    context: Context, request: ImageRequest, engine: ImageEngine, expected: float
 ) -> tuple[Context, ImageRequest] | None:
-    """Let the member choose whether to wait for ``request``, or for drafts, if it takes longer than ``seconds``.
+    """Let the member choose whether to wait ``expected`` seconds for ``request``, or for drafts.
 
-    Nobody waits for pictures that the bot has already (``is_kept``). Returns the context and the request to go on with, None
-    if the member does not want to wait. Raises `DarkroomError`.
+    Returns the context and the request to go on with, None if the member does not want to wait. Raises `DarkroomError`.
     """
-    expected = engine.estimate_wait(request, context.member_id)
-    if expected is None or expected <= seconds or await is_kept():
-        return context, request
     lines = [say(context.language, LONG_WAIT, count=_minutes(expected))]
     model = engine.model_of(request.model)
     preset = model.defaults.of("draft")

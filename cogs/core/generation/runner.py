@@ -8,12 +8,14 @@ import asyncio
 import contextlib
 import logging
 import math
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from weakref import WeakKeyDictionary
 
 import discord
 
-from cogs.core.generation.forecast import Forecast
 from cogs.core.generation.kept_pictures import KeptPictures
 from cogs.core.generation.safety_gate import AWAITING_REVIEW, NOT_SHOWN, REJECTED, NotShownError, SafetyGate
 from cogs.core.generation.step_watch import StepWatch
@@ -43,6 +45,8 @@ from diffusion.text import N_, Template
 
 log = logging.getLogger(__name__)
 
+POSTING_SECONDS = 2.0  # from the last step to the posted pictures
+ESTIMATE_SECONDS = 1.0  # for which the ends of all jobs count, because their estimate takes time in proportion to their number
 EDIT_SECONDS = 1.5  # Discord allows about 5 edits in 5 seconds a token, or a channel, where all jobs share them
 MAX_ATTEMPTS = 30  # of a request that `StepWatch` does not find guilty, for example because it moves between machines
 QUEUE_RETRY_SECONDS = 2.0
@@ -92,9 +96,10 @@ class JobRunner:
         self.result_notes: Sequence[ResultNote] = ()
         self.step_watch = StepWatch(engine, stores.step_journal)
         self.kept_pictures = KeptPictures(engine, stores.creation_store)
-        self._forecast = Forecast(engine)
         self.jobs: dict[int, Job] = {}  # by the id of their creation
         self._creations: dict[int, Creation] = {}
+        self._ends: WeakKeyDictionary[Job, datetime | None] = WeakKeyDictionary()  # as estimated last; None: unknown
+        self._estimated_at = 0.0  # by `time.monotonic`
         self._abandoned: dict[int, asyncio.Event] = {}  # taken over by another process; set once they are untracked
 
     # Running jobs
@@ -138,7 +143,14 @@ class JobRunner:
 
         Discord counts the seconds down by itself, so the time needs no edit of the message.
         """
-        expected = self._forecast.end_of(job)
+        now = time.monotonic()
+        if job not in self._ends or now - self._estimated_at > ESTIMATE_SECONDS:
+            posted = discord.utils.utcnow() + timedelta(seconds=POSTING_SECONDS)
+            estimates = self.engine.estimate_completion().items()
+            ends = {each: None if seconds is None else posted + timedelta(seconds=seconds) for each, seconds in estimates}
+            self._ends = WeakKeyDictionary(ends)
+            self._estimated_at = now
+        expected = self._ends.get(job)
         return f"{text} · {say(language, READY, when=discord.utils.format_dt(expected, 'R'))}" if expected else text
 
     # A job from the queue to its message

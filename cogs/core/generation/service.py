@@ -195,12 +195,13 @@ class GenerationService:
         """
         if isinstance(wanted, ImageRequest) and not self.closed_reason:
             wanted = self.engine.model_of(wanted.serving_model).reassign(wanted, context.limits.steps)
-            is_kept = partial(self.runner.kept_pictures.has, context, wanted)
-            longest = self.rules.limits.silent_wait_seconds
-            answer = await confirm_wait(context, wanted, self.engine, seconds=longest, is_kept=is_kept)
-            if answer is None:
-                return
-            context, wanted = answer
+            expected = self.engine.estimate_wait(wanted, context.member_id) or 0.0
+            is_long = expected > self.rules.limits.silent_wait_seconds
+            if is_long and not await self.runner.kept_pictures.has(context, wanted):
+                answer = await confirm_wait(context, wanted, self.engine, expected)
+                if answer is None:
+                    return
+                context, wanted = answer
         async with self.background.track_current_task(), contextlib.AsyncExitStack() as preparation:
             if self.closed_reason:
                 raise DarkroomError(self.closed_reason)
