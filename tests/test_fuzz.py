@@ -16,7 +16,7 @@ from cogs.core.request import prompt as prompt_module
 from cogs.core.request.flags import parse_flags
 from cogs.core.request.options import parse_size
 from cogs.core.request.prompt import expand, prompt_fields, prompt_source
-from cogs.core.storage.creations import request_from_json, request_to_json
+from cogs.core.storage.creations import Creation, request_from_json, request_to_json
 from diffusion.errors import DarkroomError, InvalidRequestError
 from diffusion.images.io import to_png
 from diffusion.images.parameters import read_parameters
@@ -86,11 +86,17 @@ MANY_ACTIONS = sorted(
 )
 
 
+def rows_of(actions, creation, pictures):
+    result_actions = views.ResultActions()
+    result_actions.add(*actions)
+    return result_actions.rows(creation, pictures)
+
+
 @given(requests)
 def test_result_of_any_request_fits_discord_without_mentions(request):
     pictures = render.result_pictures(request, [b""] * request.count)
     texts = render.title(request.prompt), render.settings_line(request, request.seeds)
-    rows = functools.partial(views.result_rows, MANY_ACTIONS, 2**64 - 1, 2**64 - 1, len(pictures))
+    rows = functools.partial(rows_of, MANY_ACTIONS, Creation(id=2**64 - 1, owner=2**64 - 1), len(pictures))
     layout = Result(texts[0], pictures, footer=texts[1], rows=rows).layout()
     assert layout.content_length() <= 4000 and layout.total_children_count <= 40
     assert not re.search(r"@everyone|@here|<@[!&]?\d{15,}>|https?://", " ".join(texts))
@@ -133,7 +139,7 @@ async def test_action_button_is_restored_from_its_custom_id(action, owner, creat
 @given(identifiers, identifiers, st.integers(1, 10), st.integers(0, len(MANY_ACTIONS)))
 def test_result_rows_offer_every_action_within_limits(owner, creation, pictures, actions):
     offered = MANY_ACTIONS[:actions]
-    rows = [row.children for row in views.result_rows(offered, owner, creation, pictures)]
+    rows = [row.children for row in rows_of(offered, Creation(id=creation, owner=owner), pictures)]
     buttons = [control for row in rows for control in row if isinstance(control, views.ActionButton)]
     (options,) = [control.item.options for row in rows for control in row if isinstance(control, views.MoreSelect)] or [[]]
     assert all(len(control.custom_id) <= 100 for row in rows for control in row)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from cogs.core.generation.source import ResultSource
 from cogs.core.i18n.catalogues import say
-from cogs.core.messages import render, views
+from cogs.core.messages import render
 from cogs.core.messages.message import Result
 from cogs.core.messages.uploads import send_followup
 from cogs.core.messages.views import ResultAction, ResultTarget
@@ -32,14 +32,13 @@ async def post_alone(interaction: Interaction, target: ResultTarget) -> None:
     request = await source.request()
     own = request.single(target.index)
     picture = await source.file(target.index)
-    actions = service.result_actions.offered(creation)
     shown = range(target.index, target.index + 1)
     number = say(language, "Picture {number} of {count}.", number=target.index + 1, count=request.count)
     result = Result(
         render.headline(own, language),
         render.result_pictures(own, [picture], language),
         footer=f"-# {number}",
-        rows=lambda: views.result_rows(actions, creation.owner, creation.id, shown, language),
+        rows=lambda: service.result_actions.rows(creation, shown, language),
         spoiler=creation.spoiler,
         language=language,
     )

@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import discord
@@ -9,8 +10,9 @@ import pytest
 from discord import app_commands
 
 from cogs.core.i18n.catalogues import LANGUAGE_BY_LOCALE, say
-from cogs.core.messages.views import ActionButton, PictureSelect, result_rows
+from cogs.core.messages.views import ActionButton, PictureSelect, ResultActions
 from cogs.core.policy.permissions import OPERATORS_ONLY
+from cogs.core.storage.creations import Creation
 from tests.support.components import component_of
 from tests.support.custom_ids import example_custom_ids
 from tests.support.messages import private_text
@@ -94,10 +96,11 @@ async def test_commands_table_matches_buttons(server):
 @pytest.mark.parametrize("language", ["en", *sorted(set(LANGUAGE_BY_LOCALE.values()))])
 async def test_what_stands_below_pictures_fits_in_every_language(server, language):
     known = server.service.result_actions
-    actions = [known[name] for name in known.names if known[name].label]
-    for action in actions:
+    actions = ResultActions()
+    actions.add(*(replace(known[name], is_offered=lambda _: True) for name in known.names if known[name].label))
+    for action in map(known.__getitem__, actions.names):
         assert len(say(language, action.label)) <= 80 and len(say(language, action.hint)) <= 100
-    controls = [control for row in result_rows(actions, MAX_ID, MAX_ID, 10, language) for control in row.children]
+    controls = [control for row in actions.rows(Creation(id=MAX_ID, owner=MAX_ID), 10, language) for control in row.children]
     assert all(len(control.custom_id) <= 100 for control in controls)
 
 

@@ -282,13 +282,12 @@ class JobRunner:
         if creation.parent_id:
             notes = [await note(creation, files.pictures, language) for note in self.result_notes]
         deed = self.result_actions.deed_text(creation, language) if creation.action else ""
-        actions = self.result_actions.offered(creation)
         return Result(
             "\n".join(filter(None, [render.headline(request, language), deed])),
             render.result_pictures(request, files.pictures, language),
             footer="\n".join(filter(None, notes)),
             source=render.source_picture(files.source, language) if files.source else None,
-            rows=lambda: views.result_rows(actions, creation.owner, creation.id, len(files.pictures), language),
+            rows=lambda: self.result_actions.rows(creation, len(files.pictures), language),
             spoiler=creation.spoiler,
             language=language,
         )

@@ -9,7 +9,7 @@ A feature registers what members can do with pictures once, when it is loaded::
 It needs nothing else: the layout makes the ten actions of the lowest ranks buttons, and puts the others into the list "More".
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from math import ceil
 from typing import Any, Final
@@ -103,10 +103,37 @@ class ResultActions:
             raise DarkroomError(INVALID_CHOICE)
         return self._by_name[name]
 
-    def offered(self, creation: Creation) -> list[ResultAction]:
-        """Return what members can do with ``creation``, the most usual first."""
+    def rows(self, creation: Creation, pictures: int | range, language: str = ENGLISH) -> list[discord.ui.ActionRow[Any]]:
+        """Return the rows below ``pictures`` finished pictures: at most two of buttons, and a list of all other actions.
+
+        The most usual actions that suit ``creation`` come first. Several pictures have numbered buttons, and signs in the
+        places that are left. A range of ``pictures`` holds the indices of those that the message shows.
+        """
         fitting = [action for action in self._by_name.values() if action.label and action.is_offered(creation)]
-        return sorted(fitting, key=lambda action: action.rank)
+        left = sorted(fitting, key=lambda action: action.rank)
+        owner, creation_id = creation.owner, creation.id
+        indices = range(pictures) if isinstance(pictures, int) else pictures
+        count = len(indices)
+        rows: list[list[ActionButton]] = []
+        for action in [action for action in left if action.letter and count > 1]:
+            looks = {index: discord.ui.Button[Any](label=f"{action.letter}{index + 1}") for index in indices}
+            buttons = [ActionButton(action.name, owner, creation_id, index, look=look) for index, look in looks.items()]
+            if len(rows) + ceil(count / ROW_LENGTH) <= MAX_ROWS:
+                rows += [buttons[start : start + ROW_LENGTH] for start in range(0, count, ROW_LENGTH)]
+                left.remove(action)
+        rows += [[] for _ in range(MAX_ROWS - len(rows))]
+        for action in [action for action in left if action.rank < RARE and not (action.of_picture and count > 1)]:
+            row = next((row for row in rows if len(row) < ROW_LENGTH), None)
+            if row is not None:
+                label = say(language, action.label) if count == 1 else None
+                look = discord.ui.Button[Any](label=label, emoji=action.emoji, style=action.style)
+                index = indices.start if action.of_picture else 0
+                row.append(ActionButton(action.name, owner, creation_id, index, look=look))
+                left.remove(action)
+        shown = [discord.ui.ActionRow[Any](*row) for row in rows if row]
+        if left:
+            shown.append(discord.ui.ActionRow(MoreSelect(owner, creation_id, indices, left[:MAX_OPTIONS], language)))
+        return shown
 
     def deed_text(self, creation: Creation, language: str = ENGLISH) -> str:
         """Return the line that says who made ``creation`` by which action, "" if it is not by an action."""
@@ -196,38 +223,6 @@ class PictureSelect(PersistentSelect, name="pictures"):
         action, _, index = self.values[0].partition(":")
         target = ResultTarget(action, self.owner, self.creation_id, int(index))
         await interaction.client.service.result_actions[action].run(interaction, target)
-
-
-def result_rows(
-    actions: Sequence[ResultAction], owner: int, creation_id: int, pictures: int | range, language: str = ENGLISH
-) -> list[discord.ui.ActionRow[Any]]:
-    """Return the rows below ``pictures`` finished pictures: at most two of buttons, and the list of other ``actions``.
-
-    Several pictures have numbered buttons, and signs in the places that are left. A range of ``pictures`` holds the indices of
-    those that the message shows.
-    """
-    indices = range(pictures) if isinstance(pictures, int) else pictures
-    count = len(indices)
-    left = list(actions)
-    rows: list[list[ActionButton]] = []
-    for action in [action for action in left if action.letter and count > 1]:
-        looks = {index: discord.ui.Button[Any](label=f"{action.letter}{index + 1}") for index in indices}
-        buttons = [ActionButton(action.name, owner, creation_id, index, look=look) for index, look in looks.items()]
-        if len(rows) + ceil(count / ROW_LENGTH) <= MAX_ROWS:
-            rows += [buttons[start : start + ROW_LENGTH] for start in range(0, count, ROW_LENGTH)]
-            left.remove(action)
-    rows += [[] for _ in range(MAX_ROWS - len(rows))]
-    for action in [action for action in left if action.rank < RARE and not (action.of_picture and count > 1)]:
-        row = next((row for row in rows if len(row) < ROW_LENGTH), None)
-        if row is not None:
-            label = say(language, action.label) if count == 1 else None
-            look = discord.ui.Button[Any](label=label, emoji=action.emoji, style=action.style)
-            row.append(ActionButton(action.name, owner, creation_id, indices.start if action.of_picture else 0, look=look))
-            left.remove(action)
-    shown = [discord.ui.ActionRow[Any](*row) for row in rows if row]
-    if left:
-        shown.append(discord.ui.ActionRow(MoreSelect(owner, creation_id, indices, left[:MAX_OPTIONS], language)))
-    return shown
 
 
 def cancel_view(owner: int, creation_id: int, language: str = ENGLISH) -> discord.ui.View:

@@ -8,6 +8,7 @@ delivered, failed and cancelled are final.
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Callable, Collection
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -32,7 +33,7 @@ from cogs.core.storage.database import (
 )
 from cogs.core.storage.lease import Lease
 from cogs.core.storage.short_ids import LENGTH as SHORT_ID_LENGTH
-from cogs.core.storage.short_ids import new_short_id
+from cogs.core.storage.short_ids import PLACES
 from cogs.core.storage.usage import FileRow, add_usage, replace_files, used_files
 from diffusion.request import ImageRequest
 from diffusion.text import N_
@@ -177,7 +178,6 @@ class CreationStore:
         if not self.is_ownership_certain:
             raise CreationStoreError(REQUEST_NOT_SAVED)  # another process would claim it at once
         creation.owner_process = self._owner_process
-        creation.short_id = new_short_id()
         try:
             try:
                 await self._insert(creation)
@@ -193,11 +193,12 @@ class CreationStore:
         self._announce(creation)
 
     async def _insert(self, creation: Creation, is_repeated: bool = False) -> None:
-        """Insert ``creation``, unless an attempt whose answer was lost has done so."""
+        """Insert ``creation`` with a random short id, unless an attempt whose answer was lost has done so."""
         try:
             async with self._database.transaction(REQUEST_NOT_SAVED, CreationStoreError) as session:
                 if is_repeated and await session.scalar(select(Creation.id).where(Creation.id == creation.id)):
                     return
+                creation.short_id = "".join(map(secrets.choice, PLACES))  # one of 486,000,000, which may be taken
                 session.add(creation)
                 try:
                     await session.flush()
@@ -209,7 +210,6 @@ class CreationStore:
                     await replace_files(session, creation.id, creation.files)
                 await add_usage(session, creation.owner, creation.guild_id, creation.created, creation.counted)
         except ShortIdTakenError:
-            creation.short_id = new_short_id()
             await self._insert(creation, is_repeated)
 
     async def update(self, creation: Creation, **changes: Any) -> None:

@@ -5,21 +5,16 @@ reads as a number.
 """
 
 import re
-import secrets
 from typing import Final
 
 DIGITS: Final = "0123456789"
 LETTERS: Final = "bcdfghjkmnpqrstvwxyz"
 SIGNS: Final = DIGITS + LETTERS
 LENGTH: Final = 6
+PLACES: Final = (LETTERS, *[SIGNS] * (LENGTH - 1))  # what may stand in each place
 COUNT: Final = len(LETTERS) * len(SIGNS) ** (LENGTH - 1)  # how many there are: 486,000,000
 LOOK_ALIKES: Final = str.maketrans("oil", "011")  # what people type for the digits
 _BEGINNING: Final = re.compile(rf"[{LETTERS}][{SIGNS}]{{0,{LENGTH - 1}}}")
-
-
-def new_short_id() -> str:
-    """Return a random short id; a picture may have it already."""
-    return secrets.choice(LETTERS) + "".join(secrets.choice(SIGNS) for _ in range(LENGTH - 1))
 
 
 def short_id_of(number: int) -> str:

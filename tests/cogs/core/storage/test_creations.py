@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from cogs.core.storage import creations, usage
 from cogs.core.storage.creations import CreationStore, CreationStoreError, State, request_from_json, request_to_json
 from cogs.core.storage.database import Database, DatabaseUnavailableError
+from cogs.core.storage.short_ids import read_short_id
 from cogs.core.storage.usage import DIRECT_MESSAGES, QuotaStore, UsageRow
 from diffusion.request import ImageRequest
 from tests.support.creations import TOKEN, creation
@@ -34,6 +35,7 @@ async def test_unfinished_returns_stored_creations_oldest_first(database_url):
     async with opened(database_url) as creation_store:
         first, second = await creation_store.unfinished()
     assert (first.id, second.id, second.guild_id) == (1, 2, 2**62)
+    assert [read_short_id(each.short_id) for each in (first, second)] == [first.short_id, second.short_id]
     assert first.state == State.ACCEPTED and first.expires.tzinfo is UTC
     assert request_from_json(first.request, None) == ImageRequest("fox", seed=5)
 
@@ -50,8 +52,8 @@ async def test_finish_is_final_and_erases_the_token(database_url):
 
 
 async def test_add_takes_another_short_id_when_it_is_taken(database_url, monkeypatch, caplog):
-    names = iter(["k7f2qh", "k7f2qh", "k7f2qh", "m00000"])
-    monkeypatch.setattr(creations, "new_short_id", lambda: next(names))
+    signs = iter("k7f2qh" * 3 + "m00000")
+    monkeypatch.setattr(creations.secrets, "choice", lambda _: next(signs))
     async with Database(database_url) as database:
         creation_store = CreationStore(database)
         await creation_store.add(creation(1, counted=1))
