@@ -57,6 +57,7 @@ async def other(server, url, tiny_model):
     ):
         stores = Stores.of(database, server.service.image_store, Lease(database, "1"))
         service = GenerationService(engine, stores, leads=False)
+        service.result_actions = server.service.result_actions  # it would load the same features
         service.background.spawn = spawn_outside(server.env)
         await service.open(server.env.bot)
         service.lease._renewed_without_gap_since -= service.lease.seconds  # as if it had run for long, so that it may reap
