@@ -22,6 +22,7 @@ ACTION_WEIGHTS = {"imagine": 49, "similar": 10, "edit": 7, "dismiss": 3, "info":
 SAMPLERS = [name for name in SAMPLER_NAMES if not name.startswith("flow_")]  # of Stable Diffusion
 CANCEL_SHARE = 0.05  # of the requests
 TEXT_INPUT_TYPE = 4  # Discord's number for this component
+LOADING = 1 << 7  # Discord's flag of an empty message that says that the bot is thinking
 POLL_SECONDS = 0.1  # between two checks of a message
 RESPONSE_TIMEOUT_SECONDS = 5.0  # Discord allows three seconds
 REQUEST_TIMEOUT_SECONDS = 60 * 60.0  # on a slow machine the flooder waits long for the last of five
@@ -166,7 +167,7 @@ class Crowd:
         message = self._message(request)
         if followups:
             request.text_reply = text_of(followups[0])
-        elif message is None or _button(message, "cancel") or PREPARING in text_of(message):
+        elif message is None or message.flags & LOADING or _button(message, "cancel") or PREPARING in text_of(message):
             return False
         else:
             request.pictures = sum(file["filename"].startswith("darkroom-") for file in message.attachments)
