@@ -41,7 +41,7 @@ async def test_bot_posts_pictures_of_a_cluster(server, local):
 
 async def test_bot_cancels_pictures_on_a_cluster(server, machines):
     result = await server.alice.slash(server.channel, "imagine", prompt="a red fox", **LONG)
-    await server.until(lambda: "/299" in text_of(result.response))
+    await server.until(lambda: "of 299" in text_of(result.response))
     assert "▶" in private_text(await server.alice.slash(server.channel, "queue"))
     await server.alice.click(result.response, label="Cancel")
     await server.until(lambda: "Cancelled." in text_of(result.response))
