@@ -64,7 +64,7 @@ async def test_simulator_uses_its_own_database_and_folder(monkeypatch, tmp_path)
 
 @on_one_page
 async def test_page_tells_newcomers_what_to_type(page):
-    for words in ("/imagine prompt: red apple", "shows this again", "This is a small model", "set MODEL_ID to"):
+    for words in ("I draw pictures from words", "This is a small model", "say what you want", "shows what else there is"):
         await page.get_by_text(words).first.wait_for()
 
 
@@ -89,7 +89,7 @@ async def test_page_runs_imagine_and_similar_with_an_upload(page, tmp_path):
     await page.keyboard.type("red apple", delay=20)
     await page.keyboard.press("Enter")
     await page.get_by_role("button", name="Reroll").wait_for()
-    picture = page.get_by_role("img", name="red apple")
+    picture = page.get_by_role("img", name="red apple", exact=True)  # the greeting shows one beside others
     async with asyncio.timeout(WAIT_SECONDS):
         while await picture.evaluate("image => image.naturalWidth") != 256:  # until it has been loaded
             await asyncio.sleep(0.1)
