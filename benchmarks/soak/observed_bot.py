@@ -87,6 +87,7 @@ def main() -> None:
         data_dir=options.folder,
         database_url="",
         model_id=options.model,
+        tips=False,  # each request has one answer then
     )
     discord.utils.setup_logging(level=logging.INFO)
     logging.getLogger("alembic").setLevel(logging.WARNING)
