@@ -95,8 +95,10 @@ class RequestBuilder:
 
     def while_typing(self, interaction: Interaction) -> "RequestBuilder":
         """Return the builder for the model that a member has chosen so far, while other options are typed."""
+        chosen = getattr(interaction.namespace, "model", None)
         try:
-            return self.of(Context.of(interaction), options=Options(model=getattr(interaction.namespace, "model", None)))
+            # A client can send a value of any type; only a command that is run has it checked.
+            return self.of(Context.of(interaction), options=Options(model=chosen if isinstance(chosen, str) else None))
         except InvalidRequestError:
             return self
 
