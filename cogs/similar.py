@@ -77,9 +77,8 @@ class SimilarCog(commands.Cog):
         with problems.collect():
             if similarity is not None and start_step is not None:
                 raise InvalidRequestError("start_step", "Please give a similarity or a start step, not both.")
-        problems.report()
         start = Start(image, links[0] if links else None, similarity, start_step)
-        await draw_similar(interaction, start, words, options)
+        await draw_similar(interaction, start, words, options, problems=problems)
 
     @similar.autocomplete("link")
     async def suggest_ids(self, interaction: Interaction, current: str) -> list[app_commands.Choice[str]]:
@@ -104,15 +103,23 @@ def only_link(links: list[str]) -> str:
     return links[0]
 
 
-async def draw_similar(interaction: Interaction, start: Start, prompt: str, options: Options) -> None:
-    """Draw pictures that start from another one, once the member has confirmed how many."""
+async def draw_similar(
+    interaction: Interaction, start: Start, prompt: str, options: Options, *, problems: Problems | None = None
+) -> None:
+    """Draw pictures that start from another one, once the member has confirmed how many.
+
+    Raises `InvalidRequestError` for what is wrong with the request, together with the ``problems`` found before.
+    """
+    problems = problems or Problems()
     service = interaction.client.service
     parsed = parse_prompt(prompt, options.negative)
     asked = Context.of(interaction)
-    builder = service.builder.of(asked, parsed, options)
-    even = replace(options, sampler=options.sampler or builder.model.even_sampler)
-    checked = builder.check(asked, parsed, even)
-    checked.replace(start_step=start.start_step or 0)
+    with problems.collect():
+        builder = service.builder.of(asked, parsed, options)
+        even = replace(options, sampler=options.sampler or builder.model.even_sampler)
+        checked = builder.check(asked, parsed, even)
+        checked.replace(start_step=start.start_step or 0)
+    problems.report()
     linked = await linked_picture(asked, start.link) if start.link else None
     if start.link and linked is None:
         return

@@ -73,6 +73,18 @@ async def test_blend_refuses_bad_input_privately(server, options, words):
     assert words in private_text(await blended(server, **options))
 
 
+async def test_blend_names_all_mistakes_at_once(server):
+    lines = private_text(await blended(server, prompt="fox --steps 900", weights="1,0", size="33x32")).splitlines()
+    assert len(lines) == 3 and all(any(word in line for line in lines) for word in ("above 0", "multiple of 8", "steps may"))
+    lines = private_text(await blended(server, image2=None, size="big")).splitlines()
+    assert len(lines) == 2 and "two to five" in lines[0] and "width x height" in lines[1]
+
+
+async def test_blend_refuses_bad_options_before_it_asks_for_pictures(server):
+    refused = await blended(server, image1=None, image2=None, size="big")
+    assert "width x height" in private_text(refused) and not refused.response.components
+
+
 async def test_blend_hides_what_is_made_of_a_hidden_picture(server):
     message = await finished(server, await blended(server, image2=("SPOILER_blue.png", BLUE[1])))
     assert pictures_of(message)[0].spoiler
