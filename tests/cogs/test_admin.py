@@ -17,7 +17,7 @@ from cogs.core.policy.permissions import OPERATORS_ONLY
 from diffusion.errors import DarkroomError
 from diffusion.request import Limits
 from tests.support.jobs import ask, slow_down
-from tests.support.messages import private_text
+from tests.support.messages import private_text, text_of
 
 
 @pytest.fixture
@@ -107,9 +107,9 @@ async def test_reload_rejects_a_wrong_setting(server, operator, monkeypatch):
     assert server.engine.config == before
 
 
-async def test_about_shows_device_and_completed_pictures(server):
+async def test_about_shows_the_operator_device_and_completed_pictures(server, operator):
     await server.until_finished((await server.alice.slash(server.channel, "imagine", prompt="fox", steps=2)).response)
-    text = private_text(await server.bob.slash(server.channel, "about"))
+    text = text_of((await operator.slash(server.channel, "about")).response)
     assert "On cpu in float32" in text and "1 picture since" in text and "s of work each" in text
 
 

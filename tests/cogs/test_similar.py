@@ -90,4 +90,4 @@ async def test_similar_with_ten_pictures_leaves_out_the_source(server):
     first, second = [await server.service.creation_store.get_by_message(each.id) for each in (message, again.response)]
     assert first.source == second.source is not None
     await server.service.image_store.delete([first.source])
-    assert "attach it to `/similar`" in private_text(await server.alice.click(message, label="Reroll"))
+    assert "attach it to `/similar`" in private_text(await use(server.alice, message, "reroll"))
