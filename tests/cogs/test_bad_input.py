@@ -23,7 +23,7 @@ from tests.support.pressing import press
 from tests.support.settings_panel import page_id
 
 LONG = "fox " * 1500
-READING = ("similar", "inpaint", "outpaint", "emoji")  # the commands that read an attachment
+READING = ("similar", "inpaint", "outpaint", "describe", "emoji")  # the commands that read an attachment
 WRONG = ("Something went wrong", "did not accept my answer", "Traceback", "None", "{}")
 
 
@@ -208,6 +208,11 @@ async def forms(server, member):
     await server.until_finished(made.response)
     await server.until_idle()
     yield await member.click(made.response, label="Edit")
+    for action in ("look", "zoom_out", "vary_region"):
+        yield await use(member, made.response, action)
+    yield await member.slash(server.channel, "blend")
+    refused = await member.slash(server.channel, "imagine", prompt="fox", size="big")
+    yield await member.click(refused.response, label="Fix")
     timelapse = await member.click(made.response, label="How it formed")
     yield await member.select(timelapse.response, ["1"])
     for kind in ("emoji", "sticker"):
@@ -235,7 +240,8 @@ async def test_forms_reject_long_text_in_every_field(server, chief):
             assert len(answers) == 1 and answers[0].ephemeral, field
             told = text_of(answers[0])
             assert told and not any(word in told for word in WRONG), (field, told)
-    assert len(kinds) > 20
+    assert {title for title, _ in kinds} > {"Edit", "Model and look", "Zoom out", "Vary region", "Blend pictures", "Fix"}
+    assert len(kinds) > 24
     assert len(await server.service.stores.gallery.latest(chief.id, "", 25)) == made == 1
     assert all(server.service.preference_store.get(scope, id) == Preferences() for scope, id in subjects(server, chief))
     assert not server.env.bot.get_guild(server.guild.id).emojis and not server.env.bot.get_guild(server.guild.id).stickers
@@ -263,6 +269,7 @@ PICTURE = ("in.png", png())
         ("imagine", {"prompt": "{red|blue} fox --seed many", "size": "33x32"}, ["--seed", "width must be a multiple of 8"]),
         ("similar", {"prompt": "fox --seed many", "size": "big", "image": PICTURE}, ["--seed", "width x height"]),
         ("similar", {"size": "big", "similarity": 0.5, "start_step": 2, "image": PICTURE}, ["not both", "width x height"]),
+        ("similar", {"size": "big", "similarity": 0.5, "start_step": 2}, ["no picture", "not both", "width x height"]),
         ("inpaint", {"prompt": "fox --seed many --cfg x", "region": "inside", "image": PICTURE}, ["region", "--seed", "--cfg"]),
         ("outpaint", {"prompt": "fox --seed many --cfg x", "direction": "left", "image": PICTURE}, ["--seed", "--cfg"]),
         ("morph", {"from": "fox --seed many", "to": "cat --cfg x", "size": "big"}, ["--seed", "width x height", "--cfg"]),

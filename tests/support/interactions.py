@@ -40,7 +40,8 @@ async def forge_click(server, actor, message, custom_id, **data):
 async def forge_form(server, actor, shown, values):
     """Send a form with any ``values``, also where its message is gone."""
     record = shown._interaction
-    source = {"id": str(record.source_message_id), "channel_id": str(server.channel.id), **NO_MESSAGE}
+    author = {"id": str(server.env.bot.user.id), "username": "bot", "discriminator": "0"}
+    source = {"id": str(record.source_message_id), "channel_id": str(server.channel.id), **NO_MESSAGE, "author": author}
     return await actor._dispatch_interaction(
         MODAL,
         server.channel,
@@ -48,7 +49,7 @@ async def forge_form(server, actor, shown, values):
             "custom_id": shown.modal["custom_id"],
             "components": [fill_component(row, values) for row in shown.modal["components"]],
         },
-        extra={"message": source | {"author": {"id": str(server.env.bot.user.id), "username": "bot", "discriminator": "0"}}},
+        extra={"message": source} if record.source_message_id else {},  # a command opens a form without a message
         source_message_id=record.source_message_id,
     )
 
