@@ -1,14 +1,12 @@
 """Options, models of toy size and databases that many tests share."""
 
 import os
-import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, and networks of toy size gain nothing from threads
 os.environ.setdefault("COMPILE", "false")  # compiling in the background would slow down whatever runs meanwhile
 os.environ.setdefault("TIPS", "false")  # tests look at all messages that a member sees
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each test loads the bot's extensions anew, and some start programs
-sys.dont_write_bytecode = False
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +18,10 @@ from diffusion.families.model import ImageModel
 from diffusion.loading.random_weights import build_tiny_components
 from tests.support.databases import new_sqlite
 from tests.support.models import build_classifier, model_of
+
+# Each test loads the bot's extensions anew, and some start programs: without bytecode, all are compiled again.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 FUZZ = 100
 SHARED_FIXTURES = ("tests/diffusion/cluster", "tests/diffusion/training")  # each folder sets up much, once
