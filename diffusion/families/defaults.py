@@ -140,8 +140,8 @@ def override(fallback: Defaults, text: str | bytes, *, source: str, place: str) 
         if defaults.student:
             ImageRequest("a fox", **defaults.student.teacher_settings)
             used.append(defaults.student.sampler)
-        if DISTILLED in used:
-            raise InvalidRequestError("sampler", "sampler: distilled is the student's own. Name another one.")
+        if own_by_student := [name for name in used if name == DISTILLED]:
+            raise InvalidRequestError("sampler", f"sampler: {own_by_student[0]} is the student's own. Name another one.")
         if unknown := [name for name in defaults.samplers if name not in SAMPLER_NAMES]:
             raise InvalidRequestError("samplers", f"samplers: there is no sampler {unknown[0]!r}.")
         if missing := [name for name in used if defaults.samplers and name not in defaults.samplers]:
