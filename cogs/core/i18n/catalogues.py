@@ -137,6 +137,12 @@ class CommandTranslator(Translator):
 
         Returns None where it has no other translation.
         """
-        is_name = context.location in COMMAND_NAMES
-        text = (command_name if is_name else say)(LANGUAGE_BY_LOCALE.get(locale, ENGLISH), string.message)
-        return text if text != string.message else None
+        language = LANGUAGE_BY_LOCALE.get(locale, ENGLISH)
+        return _command_text(language, string.message, context.location in COMMAND_NAMES) if language != ENGLISH else None
+
+
+@cache
+def _command_text(language: str, message: str, is_name: bool) -> str | None:
+    """Return the translation of a command's text, None if it is the same; Discord asks for each in thirty locales."""
+    text = (command_name if is_name else say)(language, message)
+    return text if text != message else None
