@@ -64,6 +64,10 @@ class WelcomeCog(commands.Cog):
 
     @commands.Cog.listener()
     async def on_ready(self) -> None:
+        """Note in the background which servers the bot is in."""
+        self.service.background.start(self.note_servers())
+
+    async def note_servers(self) -> None:
         """Note the servers that the bot is in, and those that it left while it was away."""
         present = {guild.id for guild in self.bot.guilds}
         with contextlib.suppress(DatabaseUnavailableError):

@@ -138,7 +138,7 @@ async def test_removal_while_the_bot_was_away_is_noticed(filled):
     store = server.service.stores.server_store
     store.max_days = 30
     await store.note_present([server.guild.id, 4242])
-    await server.env.bot.get_cog("WelcomeCog").on_ready()
+    await server.env.bot.get_cog("WelcomeCog").note_servers()
     assert 4242 not in await store.present() and server.guild.id in await store.present()
     await set_left(server, 31)
     assert await store.delete_left() == 1 and await count(server, Creation) == 2

@@ -96,6 +96,7 @@ async def test_page_runs_imagine_and_similar_with_an_upload(page, tmp_path):
 
     (tmp_path / "own.png").write_bytes(png())
     await command(page, "similar")
+    await page.get_by_role("option").filter(has_text="image").first.click()
     await page.get_by_label("image attachment").set_input_files(tmp_path / "own.png")
     await page.get_by_role("button", name="Send").click()
     await page.get_by_role("img", name="The picture this was started from").wait_for()
