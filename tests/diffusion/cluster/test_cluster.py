@@ -76,7 +76,7 @@ async def test_remote_engine_cancels_on_the_replica(remote, machines):
 
 async def test_cluster_draws_on_both_machines(remote, machines):
     assert len({replica["node"] for replica in await list_replicas(machines)}) == 2
-    jobs = [remote.submit(build_request(seed, steps=100), owner=seed) for seed in range(12)]
+    jobs = [remote.submit(build_request(seed, steps=150), owner=seed) for seed in range(24)]
     await until(lambda: _all_busy(machines))
     await asyncio.gather(*jobs)
 
