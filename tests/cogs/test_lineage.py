@@ -362,7 +362,7 @@ async def test_every_kind_of_picture_can_be_shown_and_replayed(server, kind):
     again = await shown(server, message, server.bob)
     assert [await file.read() for file in pictures_of(again)] == [await file.read() for file in pictures_of(message)]
     info = text_of((await server.bob.click(again, label="Info")).response)
-    assert all(word in text_of(again) for word in words) and words[-1] in info
+    assert all(word in text_of(again) for word in words[:-1]) and words[-1] in info
     assert in_tree in await tree(server, message, server.bob)
     replayed = await pressed(server, again, "Replay", server.bob)
     assert "identical to the byte" in text_of(replayed)

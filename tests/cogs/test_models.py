@@ -56,7 +56,6 @@ async def test_chosen_model_draws_later_requests(offering):
     (creation,) = await offering.service.stores.gallery.latest(offering.alice.id, "", 5)
     assert creation.model == "finer"
     assert "I draw with `finer`." in private_text(await offering.alice.slash(offering.channel, "models"))
-    assert "finer" in private_text(await offering.alice.slash(offering.channel, "about"))
 
 
 async def test_model_that_fails_to_load_leaves_the_old_one(offering):

@@ -73,7 +73,7 @@ async def test_queue_shows_order_and_completion_times(busy):
     assert re.fullmatch(rf"`2\.` \*\*third\*\* · <@{busy.bob.id}> · done <t:\d+:R>", third)
     assert "fourth" in fourth and f"<@{busy.alice.id}> is next" in note
     times = [int(text) for text in re.findall(r"<t:(\d+):R>", message.content)]
-    assert times == sorted(times) and times[0] < times[-1]
+    assert times[0] == min(times) < max(times)  # a short one may overtake those that wait before it
 
 
 async def test_waiting_request_names_the_time_that_it_will_take(busy):
