@@ -62,8 +62,8 @@ def test_a_blend_reaches_a_replica():
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"blend": (1.0,)}, "2 to 5"),
-        ({"blend": (1.0,) * 6}, "2 to 5"),
+        ({"blend": (1.0,)}, "two to five"),
+        ({"blend": (1.0,) * 6}, "two to five"),
         ({"blend": (1.0, 0.0, 1.0)}, "above 0"),
         ({"blend": (1.0, float("inf"), 1.0)}, "above 0"),
         ({"blend": (1.0, 1000.0, 1.0)}, "at most 100"),

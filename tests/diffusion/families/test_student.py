@@ -95,7 +95,7 @@ def test_what_does_not_suit_the_student_is_refused_and_reassigned(model, given):
 
 @pytest.mark.parametrize("given", [{"steps": 8}, {"guidance_scale": 3.0}], ids=NAMES)
 def test_settings_of_a_teacher_are_refused_with_the_students_sampler(model, given):
-    with pytest.raises(InvalidRequestError, match="in 3 steps with guidance 1"):
+    with pytest.raises(InvalidRequestError, match="guidance 1 and this number of steps: 3"):
         model.validate(model.request("a fox", sampler=DISTILLED, **given))
 
 
