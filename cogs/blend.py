@@ -15,12 +15,12 @@ from PIL import Image
 from cogs.core.generation.service import GenerationService
 from cogs.core.i18n.catalogues import say
 from cogs.core.messages.attachments import fetch_image, hides_any
-from cogs.core.messages.components import Form
+from cogs.core.messages.components import Form, prompt_input
 from cogs.core.messages.confirm import confirm_variants
 from cogs.core.messages.replies import send_notes
 from cogs.core.policy.context import Context
 from cogs.core.request.options import TYPED, Options, Prompt, shared_options
-from cogs.core.request.prompt import PROMPT_LIMIT, ParsedPrompt, parse_prompt
+from cogs.core.request.prompt import ParsedPrompt, parse_prompt
 from cogs.core.types import Interaction
 from diffusion.errors import InvalidRequestError, Problems
 from diffusion.images.io import hstack
@@ -110,13 +110,7 @@ class BlendForm(Form):
         self.pictures: discord.ui.FileUpload[Any] = discord.ui.FileUpload(
             custom_id="pictures", min_values=MIN_BLENDED, max_values=MAX_BLENDED
         )
-        self.prompt: discord.ui.TextInput[Any] = discord.ui.TextInput(
-            style=discord.TextStyle.paragraph,
-            default=wanted.prompt,
-            required=False,
-            max_length=PROMPT_LIMIT,
-            custom_id="prompt",
-        )
+        self.prompt = prompt_input(wanted.prompt)
         self.weights: discord.ui.TextInput[Any] = discord.ui.TextInput(
             default=wanted.weights, required=False, max_length=WEIGHTS_LENGTH, custom_id="weights"
         )

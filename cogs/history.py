@@ -1,7 +1,6 @@
 """/history: a member's own pictures, page by page."""
 
-import io
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import discord
 from discord import app_commands, ui
@@ -13,25 +12,28 @@ from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.messages import render
 from cogs.core.messages.components import PersistentButton
 from cogs.core.messages.message import NO_MENTIONS
-from cogs.core.messages.thumbnails import stored_thumbnail
+from cogs.core.messages.pages import (
+    PICTURES_DELETED,
+    PROMPT_LENGTH,
+    SEARCH_LIMIT,
+    Direction,
+    add_entries,
+    add_turn_buttons,
+    turn_button,
+)
 from cogs.core.policy.context import Context
 from cogs.core.request.prompt import clean
 from cogs.core.storage.creations import Creation
 from cogs.core.storage.gallery import Page
 from cogs.core.types import Interaction
 from cogs.lineage import ShowSelect
-from diffusion.text import N_, plural
+from diffusion.text import plural
 
 if TYPE_CHECKING:
     from bot import Darkroom
 
-SEARCH_LIMIT: Final = 50  # characters that fit in a custom_id
-PROMPT_LENGTH: Final = 150  # characters shown
-PICTURES_DELETED: Final = N_("its pictures have been deleted")
 FRAME_COUNT: Final = plural("{count} frame", "{count} frames")
 PICTURE_COUNT: Final = plural("{count} picture", "{count} pictures")
-DIRECTION_LABELS: Final = {"newer": (N_("Newer"), "◀️"), "older": (N_("Older"), "▶️")}
-Direction = Literal["newer", "older"]
 
 
 class HistoryPageButton(PersistentButton, name="history"):
@@ -42,9 +44,7 @@ class HistoryPageButton(PersistentButton, name="history"):
     search: str
 
     def __init__(self, direction: Direction, creation_id: int, search: str, language: str = ENGLISH) -> None:
-        label, emoji = DIRECTION_LABELS[direction]
-        button: ui.Button[Any] = ui.Button(label=say(language, label), emoji=emoji)
-        super().__init__(button, direction=direction, creation_id=creation_id, search=search)
+        super().__init__(turn_button(direction, language), direction=direction, creation_id=creation_id, search=search)
 
     async def run(self, interaction: Interaction) -> None:
         """Show the next page in the same message."""
@@ -85,29 +85,13 @@ class HistoryCog(commands.Cog):
 
 async def _layout(interaction: Interaction, page: Page, search: str) -> tuple[ui.LayoutView, list[discord.File]]:
     """Return ``page`` as a layout, and the thumbnails that it shows as files."""
-    language = Context.of(interaction).language
+    context = Context.of(interaction)
+    language = context.language
     view = ui.LayoutView(timeout=None)
-    files: list[discord.File] = []
-    for creation in page.creations:
-        picture = await stored_thumbnail(interaction.client.service.image_store, creation)
-        text = ui.TextDisplay[Any](entry_text(creation, language, gone=picture is None))
-        if picture is None:
-            view.add_item(text)
-            continue
-        name = f"{creation.id}.webp"
-        files.append(discord.File(io.BytesIO(picture), name))
-        alt = creation.prompt[: render.ALT_TEXT_LIMIT] or say(language, render.ALT_WITHOUT_PROMPT)
-        media = ui.Thumbnail[Any](f"attachment://{name}", description=alt, spoiler=creation.spoiler)
-        view.add_item(ui.Section(text, accessory=media))
+    files = await add_entries(context, view, page.creations, lambda creation, gone: entry_text(creation, language, gone=gone))
     if page.creations:
         view.add_item(ui.ActionRow(ShowSelect(page.creations, language)))
-    buttons = []
-    if page.creations and page.newer:
-        buttons.append(HistoryPageButton("newer", page.creations[0].id, search, language))
-    if page.creations and page.older:
-        buttons.append(HistoryPageButton("older", page.creations[-1].id, search, language))
-    if buttons:
-        view.add_item(ui.ActionRow(*buttons))
+    add_turn_buttons(view, page, lambda direction, edge: HistoryPageButton(direction, edge, search, language))
     return view, files
 
 

@@ -17,7 +17,7 @@ async def run_backup(config: Config, folder: Path) -> None:
 
 
 async def run_restore(config: Config, folder: Path) -> None:
-    """Give a new bot the data in ``folder``; raises `DarkroomError`, also while a bot uses its place."""
+    """Restore the data in ``folder`` to a new bot; raises `DarkroomError`, also while a bot uses its place."""
     data = config.data_dir or Path("data")
     url = config.database_location(data)
     with lock_data(config.exclusive_places(data)):

@@ -12,25 +12,23 @@ from cogs.core.i18n.catalogues import ENGLISH, say
 from cogs.core.messages import render
 from cogs.core.messages.components import PersistentButton
 from cogs.core.messages.message import NO_MENTIONS
+from cogs.core.messages.pages import SEARCH_LIMIT, Direction, add_turn_buttons, turn_button
 from cogs.core.policy.context import Context
 from cogs.core.policy.permissions import fits_channel, may_see
 from cogs.core.request.options import server_only
 from cogs.core.request.prompt import clean
 from cogs.core.storage.creations import Creation
 from cogs.core.storage.gallery import PAGE_SIZE, Page
-from cogs.core.storage.stars import FAVOURITES_PER_STEP, Period, Starred
+from cogs.core.storage.stars import FAVOURITES_PER_STEP, Period
 from cogs.core.types import Interaction
-from cogs.favourites.entries import Entry, entries_layout
+from cogs.favourites.entries import entries_layout
 from diffusion.text import N_
 
-SEARCH_LIMIT: Final = 50  # characters that fit in a custom_id
-DIRECTION_LABELS: Final = {"newer": (N_("Newer"), "◀️"), "older": (N_("Older"), "▶️")}
 PERIOD_LABELS: Final = {Period.DAY: N_("Today"), Period.WEEK: N_("This week"), Period.ALL: N_("All time")}
 PERIOD_CHOICES: Final = [Choice(name=label, value=str(period)) for period, label in PERIOD_LABELS.items()]
 NO_FAVOURITES: Final = N_("You have no favourites here yet. Press ⭐ under a picture that you like.")
 NONE_FOUND: Final = N_("You have no favourites here with “{search}” in their prompt.")
 NO_STARS: Final = N_("Nobody has starred a picture of this time that you can see. Press ⭐ under one that you like.")
-Direction = Literal["newer", "older"]
 
 
 class FavouritesPageButton(PersistentButton, name="favourites"):
@@ -43,9 +41,7 @@ class FavouritesPageButton(PersistentButton, name="favourites"):
     search: str
 
     def __init__(self, direction: Direction, creation_id: int, search: str, language: str = ENGLISH) -> None:
-        label, emoji = DIRECTION_LABELS[direction]
-        button: ui.Button[Any] = ui.Button(label=say(language, label), emoji=emoji)
-        super().__init__(button, direction=direction, creation_id=creation_id, search=search)
+        super().__init__(turn_button(direction, language), direction=direction, creation_id=creation_id, search=search)
 
     async def run(self, interaction: Interaction) -> None:
         """Show the next page in the same message."""
@@ -150,14 +146,8 @@ async def _favourites_layout(context: Context, page: Page, search: str) -> tuple
     if not page.creations:
         none = say(language, NONE_FOUND, search=render.escape(search)) if search else say(language, NO_FAVOURITES)
         return await entries_layout(context, none, [])
-    view, files = await entries_layout(context, "", [Entry(creation) for creation in page.creations])
-    buttons = []
-    if page.newer:
-        buttons.append(FavouritesPageButton("newer", page.creations[0].id, search, language))
-    if page.older:
-        buttons.append(FavouritesPageButton("older", page.creations[-1].id, search, language))
-    if buttons:
-        view.add_item(ui.ActionRow(*buttons))
+    view, files = await entries_layout(context, "", page.creations)
+    add_turn_buttons(view, page, lambda direction, edge: FavouritesPageButton(direction, edge, search, language))
     return view, files
 
 
@@ -177,7 +167,9 @@ async def _gallery_layout(context: Context, period: Period, page: int) -> tuple[
         page = first = 0
     shown = visible[first : first + PAGE_SIZE]
     heading = "" if shown else say(language, NO_STARS)
-    view, files = await entries_layout(context, heading, list(map(_gallery_entry, shown)))
+    view, files = await entries_layout(
+        context, heading, [each.creation for each in shown], {each.creation.id: each.stars for each in shown}
+    )
     view.add_item(ui.ActionRow(*(GalleryPeriodButton(each, language, is_shown=each == period) for each in Period)))
     buttons = []
     if page:
@@ -187,7 +179,3 @@ async def _gallery_layout(context: Context, period: Period, page: int) -> tuple[
     if buttons:
         view.add_item(ui.ActionRow(*buttons))
     return view, files
-
-
-def _gallery_entry(starred: Starred) -> Entry:
-    return Entry(starred.creation, starred.stars)

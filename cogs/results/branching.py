@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Final
 import discord
 
 from cogs.core.i18n.catalogues import ENGLISH, say
-from cogs.core.messages.components import Form, PersistentSelect
+from cogs.core.messages.components import Form, PersistentSelect, prompt_input
 from cogs.core.policy.context import Context
 from cogs.core.policy.origins import Origin
-from cogs.core.request.prompt import PROMPT_LIMIT, clean_later_prompt
+from cogs.core.request.prompt import clean_later_prompt
 from cogs.core.storage.creations import Creation
 from cogs.core.types import Interaction
 from cogs.results.timelapse import animated_creation, is_private
@@ -54,12 +54,7 @@ class BranchForm(Form):
         self._creation = creation
         self._request = request
         self._step = step
-        self.prompt: discord.ui.TextInput[Any] = discord.ui.TextInput(
-            style=discord.TextStyle.paragraph,
-            default=request.prompts[-1][:PROMPT_LIMIT],
-            max_length=PROMPT_LIMIT,
-            custom_id="prompt",
-        )
+        self.prompt = prompt_input(request.prompts[-1], required=True)
         self.ask(say(language, "What it should become"), self.prompt)
 
     async def run(self, interaction: Interaction) -> None:

@@ -8,7 +8,7 @@ import discord
 
 from cogs.core.generation.source import ResultSource
 from cogs.core.i18n.catalogues import say
-from cogs.core.messages.components import Form
+from cogs.core.messages.components import Form, prompt_input
 from cogs.core.messages.confirm import confirm_variants
 from cogs.core.messages.replies import send_notes
 from cogs.core.messages.views import ResultAction, ResultTarget
@@ -16,9 +16,9 @@ from cogs.core.policy.context import Context
 from cogs.core.request.edit_form import Edit
 from cogs.core.request.extension import Extension, extended
 from cogs.core.request.options import look_for_loras
-from cogs.core.request.prompt import PROMPT_LIMIT, parse_prompt
+from cogs.core.request.prompt import parse_prompt
 from cogs.core.types import Interaction
-from cogs.results.variations import single, with_fresh_seed
+from cogs.results.variations import single, with_fresh_seed, with_prompt
 from diffusion.errors import InvalidRequestError, Problems
 from diffusion.request import ImageRequest
 from diffusion.text import N_
@@ -78,13 +78,7 @@ class ZoomForm(Form):
         self._target = target
         self._request = request
         self.zoom: discord.ui.TextInput[Any] = discord.ui.TextInput(default=str(DEFAULT_ZOOM), max_length=10, custom_id="zoom")
-        self.prompt: discord.ui.TextInput[Any] = discord.ui.TextInput(
-            style=discord.TextStyle.paragraph,
-            default=Edit.from_request(request).prompt[:PROMPT_LIMIT],
-            required=False,
-            max_length=PROMPT_LIMIT,
-            custom_id="prompt",
-        )
+        self.prompt = prompt_input(Edit.from_request(request).prompt)
         self.ask(say(language, "How far, from {least} to {most}", least=LEAST_ZOOM, most=f"{MOST_ZOOM:g}"), self.zoom)
         self.ask(say(language, "What the whole picture should show"), self.prompt)
 
@@ -97,12 +91,7 @@ class ZoomForm(Form):
         problems = Problems()
         with problems.collect():
             extension = Extension("all", _parse_zoom(self.zoom.value) - 1)
-        with problems.collect():
-            if "aspect" in parsed.flags:
-                raise InvalidRequestError("aspect", KEEPS_PROPORTIONS)
-        with problems.collect():
-            request = service.builder.edit(asked, self._request, parsed)
-        problems.report()
+        request = with_prompt(asked, self._request, parsed, problems, no_aspect=KEEPS_PROPORTIONS)
         context = await confirm_variants(asked, parsed, request.count_each) if len(parsed.variants) > 1 else asked
         if context is None:
             return

@@ -10,7 +10,7 @@ from PIL import Image, ImageChops
 from cogs.core.generation.source import ResultSource
 from cogs.core.i18n.catalogues import say
 from cogs.core.messages.attachments import fetch_mask, hides_any
-from cogs.core.messages.components import INVALID_CHOICE, Form
+from cogs.core.messages.components import INVALID_CHOICE, Form, prompt_input
 from cogs.core.messages.confirm import Answers, confirm, confirm_variants
 from cogs.core.messages.message import PictureFile
 from cogs.core.messages.render import SPOILER_PREFIX
@@ -19,10 +19,10 @@ from cogs.core.messages.views import ResultAction, ResultTarget
 from cogs.core.policy.context import Context
 from cogs.core.request.edit_form import Edit
 from cogs.core.request.options import look_for_loras
-from cogs.core.request.prompt import PROMPT_LIMIT, parse_prompt
+from cogs.core.request.prompt import parse_prompt
 from cogs.core.request.regions import PARTS, pixel_box, region_of
 from cogs.core.types import Interaction
-from cogs.results.variations import single, with_fresh_seed
+from cogs.results.variations import single, with_fresh_seed, with_prompt
 from diffusion.errors import DarkroomError, InvalidRequestError, Problems
 from diffusion.images.io import fit, to_png
 from diffusion.images.masks import EMPTY_MASK, binarize, box_mask, fit_and_fill, outline
@@ -63,13 +63,7 @@ class RegionForm(Form):
             options=options, required=False, min_values=0, max_values=len(options), custom_id="parts"
         )
         self.mask: discord.ui.FileUpload[Any] = discord.ui.FileUpload(required=False, max_values=1, custom_id="mask")
-        self.prompt: discord.ui.TextInput[Any] = discord.ui.TextInput(
-            style=discord.TextStyle.paragraph,
-            default=Edit.from_request(self._request).prompt[:PROMPT_LIMIT],
-            required=False,
-            max_length=PROMPT_LIMIT,
-            custom_id="prompt",
-        )
+        self.prompt = prompt_input(Edit.from_request(self._request).prompt)
         self.ask(say(language, "Which part"), self.parts, say(language, "One or several, which are then drawn as one"))
         self.ask(say(language, "Or a mask"), self.mask, say(language, "A picture that is white where this one is drawn anew"))
         self.ask(say(language, "What it should show"), self.prompt)
@@ -83,12 +77,7 @@ class RegionForm(Form):
         problems = Problems()
         with problems.collect():
             self._check_part()
-        with problems.collect():
-            if "aspect" in parsed.flags:
-                raise InvalidRequestError("aspect", FIXED_SIZE)
-        with problems.collect():
-            request = service.builder.edit(asked, self._request, parsed)
-        problems.report()
+        request = with_prompt(asked, self._request, parsed, problems, no_aspect=FIXED_SIZE)
         creation = self._source.creation
         hides = bool(creation.spoiler) or hides_any(*self.mask.values)
         async with service.rules.preparing(asked.member_id), service.rules.charging_refused_attachment(asked):

@@ -7,7 +7,9 @@ from typing import Final
 
 from PIL import Image
 
-from diffusion.errors import InvalidRequestError
+from cogs.core.policy.context import Context
+from cogs.core.request.prompt import ParsedPrompt
+from diffusion.errors import InvalidRequestError, Problems
 from diffusion.request import MAX_UPSCALED_SIDE, ImageRequest, Limits, random_seed, start_step_for
 
 SIMILARITIES: Final = {"subtle": 0.65, "strong": 0.25}
@@ -20,6 +22,23 @@ def with_fresh_seed(request: ImageRequest) -> ImageRequest:
         fresh = request.replace(seed=random_seed())
         if set(fresh.seeds).isdisjoint(request.seeds):
             return fresh
+
+
+def with_prompt(
+    context: Context, request: ImageRequest, parsed: ParsedPrompt, problems: Problems, *, no_aspect: str
+) -> ImageRequest:
+    """Return ``request`` with the prompt that a member typed, at its own size.
+
+    Raises `InvalidRequestError` with all ``problems``; ``no_aspect`` is the sentence against another size.
+    """
+    edited = request
+    with problems.collect():
+        if "aspect" in parsed.flags:
+            raise InvalidRequestError("aspect", no_aspect)
+    with problems.collect():
+        edited = context.interaction.client.service.builder.edit(context, request, parsed)
+    problems.report()
+    return edited
 
 
 def img2img(request: ImageRequest, picture: Image.Image, index: int, similarity: float) -> ImageRequest:

@@ -29,6 +29,7 @@ import discord
 
 from cogs.core.messages.interactions import begin_deadline
 from cogs.core.messages.replies import reply_error
+from cogs.core.request.prompt import PROMPT_LIMIT
 from cogs.core.types import Interaction
 from diffusion.errors import DarkroomError
 from diffusion.text import N_, plural
@@ -165,6 +166,17 @@ class Form(discord.ui.Modal):
     async def run(self, interaction: Interaction) -> None:
         """Handle what the member entered; may raise `DarkroomError`."""
         raise NotImplementedError
+
+
+def prompt_input(text: str, *, required: bool = False) -> "discord.ui.TextInput[Any]":
+    """Return the field for a prompt, filled in with what of ``text`` fits."""
+    return discord.ui.TextInput(
+        style=discord.TextStyle.paragraph,
+        default=text[:PROMPT_LIMIT],
+        required=required,
+        max_length=PROMPT_LIMIT,
+        custom_id="prompt",
+    )
 
 
 def view_of(*items: discord.ui.Item[Any]) -> discord.ui.View:
