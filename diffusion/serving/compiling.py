@@ -23,7 +23,7 @@ from diffusion.redaction import redact
 log = logging.getLogger(__name__)
 PACKAGE_FOLDER: Final = Path(__file__).parents[2]
 COPIES: Final = 3  # of the networks in float32 that compiling holds at once, in all processes
-LAST_LINES: Final = 400  # characters of what a compiling process wrote that the log repeats
+LAST_CHARACTERS: Final = 400  # of what a compiling process wrote, that the log repeats
 
 
 class BackgroundCompiling:
@@ -74,7 +74,7 @@ class BackgroundCompiling:
             self.done.set()
 
     def _fill(self, model: ImageModel, cache: CompiledCache) -> None:
-        """Compile in a process of low priority what ``cache`` lacks; raises `DarkroomError`."""
+        """Compile in a process of low priority what ``cache`` lacks; raises `ChildProcessError`."""
         origin = model.origin
         if origin is None or model.is_cached(cache):
             return
@@ -97,8 +97,8 @@ class BackgroundCompiling:
             )
         said, _ = self._process.communicate()
         if self._process.returncode and not self._is_closed:
-            reason = redact(said.strip()[-LAST_LINES:]) or f"its process ended with {self._process.returncode}"
-            raise DarkroomError("{reason}", reason=reason)
+            reason = redact(said.strip()[-LAST_CHARACTERS:]) or f"its process ended with {self._process.returncode}"
+            raise ChildProcessError(reason)
 
 
 def why_not(model: ImageModel, wanted: Compile) -> str:

@@ -11,6 +11,7 @@ from cogs.core.storage import database
 from tests.support.models import build_classifier, model_of
 from tests.support.review import flag_all
 from tests.support.server import open_server
+from tests.support.several_models import Shelf
 from tests.support.waiting import WAIT_SECONDS
 
 
@@ -37,6 +38,18 @@ def patient_with_handlers(monkeypatch):
 @pytest.fixture
 async def server(tiny_model):
     async with open_server(tiny_model) as server:
+        yield server
+
+
+@pytest.fixture
+async def server_of_two_models():
+    """The bot with two models: `first` draws by default, `other` offers fewer samplers until it is loaded."""
+    shelf = Shelf(first="epsilon", other="v_prediction")
+    shelf.described["other"].samplers = {"dpm++": 1000, "euler": 1000, "ddim": 1000}
+    async with open_server(shelf.described["first"]) as server:
+        server.engine._residents.default.name = "first"
+        await server.engine.offer(shelf.offers())
+        server.shelf = shelf
         yield server
 
 

@@ -6,21 +6,12 @@ from cogs.core.request.flags import parse_flags
 from diffusion.images.parameters import read_parameters
 from tests.support.jobs import ask, row_of, settings_of_row, slow_down, until_running
 from tests.support.messages import pictures_of, private_text, text_of
-from tests.support.server import open_server
 from tests.support.settings_panel import submit_page
-from tests.support.several_models import Shelf
 
 
 @pytest.fixture
-async def server():
-    """The bot with two models: `first` draws by default, `other` offers fewer samplers until it is loaded."""
-    shelf = Shelf(first="epsilon", other="v_prediction")
-    shelf.described["other"].samplers = {"dpm++": 1000, "euler": 1000, "ddim": 1000}
-    async with open_server(shelf.described["first"]) as server:
-        server.engine._residents.default.name = "first"
-        await server.engine.offer(shelf.offers())
-        server.shelf = shelf
-        yield server
+def server(server_of_two_models):
+    return server_of_two_models
 
 
 async def drawn(server, message):

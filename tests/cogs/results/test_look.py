@@ -5,19 +5,11 @@ from tests.support.actions import labels_of, use
 from tests.support.jobs import row_of
 from tests.support.messages import private_message, private_text
 from tests.support.results import finished, made
-from tests.support.server import open_server
-from tests.support.several_models import Shelf
 
 
 @pytest.fixture
-async def server():
-    """The bot with two models: `first` draws by default, `other` offers fewer samplers and needs fewer steps."""
-    shelf = Shelf(first="epsilon", other="v_prediction")
-    shelf.described["other"].samplers = {"dpm++": 1000, "euler": 1000, "ddim": 1000}
-    async with open_server(shelf.described["first"]) as server:
-        server.engine._residents.default.name = "first"
-        await server.engine.offer(shelf.offers())
-        yield server
+def server(server_of_two_models):
+    return server_of_two_models
 
 
 def controls_of(shown):
