@@ -128,5 +128,5 @@ def _non_default_settings(creation: Creation) -> dict[str, Any]:
 async def setup(bot: "Darkroom") -> None:
     """Add the note to the results."""
     service = bot.service
-    service.result_actions.other_deeds[REPLAY] = (N_("Replay"), "🔂")
+    service.result_actions.other_actions[REPLAY] = (N_("Replay"), "🔂")
     service.result_notes.append(ReplayNote(service.creation_store, service.image_store))

@@ -77,4 +77,4 @@ def step_row(creation: Creation, request: ImageRequest, language: str) -> "disco
 async def setup(bot: "Darkroom") -> None:
     """Add the steps to animations."""
     bot.service.timelapse_rows.append(step_row)
-    bot.service.result_actions.other_deeds[BRANCH] = (N_("Branch"), "🌱")
+    bot.service.result_actions.other_actions[BRANCH] = (N_("Branch"), "🌱")

@@ -281,9 +281,9 @@ class JobRunner:
         notes = []
         if creation.parent_id:
             notes = [await note(creation, files.pictures, language) for note in self.result_notes]
-        deed = self.result_actions.deed_text(creation, language) if creation.action else ""
+        authorship = self.result_actions.authorship_text(creation, language) if creation.action else ""
         return Result(
-            "\n".join(filter(None, [render.headline(request, language), deed])),
+            "\n".join(filter(None, [render.headline(request, language), authorship])),
             render.result_pictures(request, files.pictures, language),
             footer="\n".join(filter(None, notes)),
             source=render.source_picture(files.source, language) if files.source else None,

@@ -1,6 +1,7 @@
 """How the bot introduces itself: a text, pictures of examples, and buttons that draw them."""
 
 import io
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -68,8 +69,13 @@ class StylesButton(PersistentButton, name="styles"):
 
 def picture_of(model: ModelSpec, name: str) -> bytes | None:
     """Return a picture that was drawn with ``model`` beforehand, None without one."""
+    return _read(name) if model.name == EMBEDDED_NAME else None
+
+
+@cache
+def _read(name: str) -> bytes | None:
     path = PICTURES / name
-    return path.read_bytes() if model.name == EMBEDDED_NAME and path.is_file() else None
+    return path.read_bytes() if path.is_file() else None
 
 
 def greeting(text: str, model: ModelSpec, language: str = ENGLISH) -> dict[str, Any]:

@@ -86,7 +86,7 @@ class ResultActions:
 
     def __init__(self) -> None:
         self._by_name: dict[str, ResultAction] = {}
-        self.other_deeds: dict[str, tuple[str, str]] = {}  # label and emoji of what makes pictures elsewhere, such as Replay
+        self.other_actions: dict[str, tuple[str, str]] = {}  # label and emoji of what makes pictures elsewhere, such as Replay
 
     def add(self, *actions: ResultAction) -> None:
         """Register ``actions``; one of the same name takes the place of an earlier one."""
@@ -135,16 +135,16 @@ class ResultActions:
             shown.append(discord.ui.ActionRow(MoreSelect(owner, creation_id, indices, left[:MAX_OPTIONS], language)))
         return shown
 
-    def deed_text(self, creation: Creation, language: str = ENGLISH) -> str:
+    def authorship_text(self, creation: Creation, language: str = ENGLISH) -> str:
         """Return the line that says who made ``creation`` by which action, "" if it is not by an action."""
         name, _, number = (creation.action or "").partition(":")
         known = self._by_name.get(name)
-        label, emoji = (known.label, known.emoji) if known else self.other_deeds.get(name, ("", ""))
+        label, emoji = (known.label, known.emoji) if known else self.other_actions.get(name, ("", ""))
         if not label:
             return ""
         template = OF_PICTURE if number else BY
-        deed = say(language, template, action=say(language, label), number=number, member=f"<@{creation.owner}>")
-        return f"-# {emoji} {deed}"
+        authorship = say(language, template, action=say(language, label), number=number, member=f"<@{creation.owner}>")
+        return f"-# {emoji} {authorship}"
 
 
 class ActionButton(PersistentButton, name="result"):
