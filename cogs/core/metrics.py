@@ -5,6 +5,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, start_http_server
@@ -18,6 +19,8 @@ log = logging.getLogger(__name__)
 LAG_PROBE_SECONDS: Final = 0.25  # a sleep of this length; how much later it ends is the event loop's lag
 ROW_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64, 128)
 LAG_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+WAIT_BUCKETS: Final = (0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
+LOAD_SECONDS: Final = 5.0  # between two looks at the queue and the models, which only the event loop may read
 
 
 class Metrics:
@@ -35,6 +38,13 @@ class Metrics:
         self._lag = Histogram(
             "darkroom_loop_lag_seconds", "How much the event loop is late", buckets=LAG_BUCKETS, registry=registry
         )
+        self._waits = Histogram(
+            "darkroom_wait_seconds", "Seconds from a request to its first step", buckets=WAIT_BUCKETS, registry=registry
+        )
+        self._queued = Gauge("darkroom_queued_seconds", "Seconds of drawing that unfinished pictures take", registry=registry)
+        self._model_bytes = Gauge("darkroom_model_bytes", "Memory of a model, 0 if unloaded", ["model"], registry=registry)
+        self._engine = engine
+        self._models: set[str] = set()  # that were in memory at any time
         unfinished = Gauge("darkroom_unfinished_pictures", "Pictures that wait or are being made", registry=registry)
         unfinished.set_function(lambda: engine.unfinished)
         hung = Gauge("darkroom_hung_threads", "Threads left behind because a step hangs in them", registry=registry)
@@ -55,12 +65,38 @@ class Metrics:
         working_seconds = self.registry.get_sample_value("darkroom_step_seconds_sum") or 0
         return working_seconds / self.pictures if self.pictures else None
 
+    @property
+    def resident_bytes(self) -> int | None:
+        """The memory of this process, None where the system does not tell."""
+        found = self.registry.get_sample_value("process_resident_memory_bytes")
+        return None if found is None else int(found)
+
+    @property
+    def loop_lag(self) -> float | None:
+        """How many seconds the event loop was late on average since the start, None before the first look."""
+        probes = self.registry.get_sample_value("darkroom_loop_lag_seconds_count")
+        return (self.registry.get_sample_value("darkroom_loop_lag_seconds_sum") or 0) / probes if probes else None
+
     async def watch_loop(self) -> None:
-        """Measure the event loop's lag until cancelled."""
+        """Measure the event loop's lag, and now and then the queue, until cancelled."""
+        measured_at = -LOAD_SECONDS
         while True:
             began = time.perf_counter()
+            if began >= measured_at + LOAD_SECONDS:
+                measured_at = began
+                self.measure_load()
+                began = time.perf_counter()
             await asyncio.sleep(LAG_PROBE_SECONDS)
             self._lag.observe(max(0.0, time.perf_counter() - began - LAG_PROBE_SECONDS))
+
+    def measure_load(self) -> None:
+        """Measure the work in the queue and the memory of the models."""
+        with contextlib.suppress(DarkroomError):  # a job whose model is offered no more has no price
+            self._queued.set(self._engine.load().seconds)
+        bytes_by_model = dict.fromkeys(self._models, 0) | dict(self._engine.resident_bytes)
+        self._models.update(bytes_by_model)
+        for name, size in bytes_by_model.items():
+            self._model_bytes.labels(name).set(size)
 
     @contextlib.contextmanager
     def serve(self, host: str, port: int) -> Iterator[int]:
@@ -88,5 +124,7 @@ class Metrics:
 
     def _count_state(self, creation: Creation) -> None:
         self._requests.labels(creation.state).inc()
+        if creation.state == State.RUNNING and creation.attempts == 1:  # not where it was interrupted
+            self._waits.observe(max(0.0, (datetime.now(UTC) - creation.created).total_seconds()))
         if creation.state == State.RENDERED:
             self._pictures.inc(len(creation.pictures or ()))

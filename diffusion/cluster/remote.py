@@ -215,6 +215,11 @@ class RemoteEngine:
         """The number of hung threads in this process: none, as steps run elsewhere."""
         return 0
 
+    @property
+    def resident_bytes(self) -> Mapping[str, int]:
+        """The bytes of the models in this process: none, as replicas hold them."""
+        return {}
+
     def estimate_completion(self) -> dict[Job, float | None]:
         """Estimate the seconds until each unfinished job is done.
 

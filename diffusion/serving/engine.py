@@ -196,6 +196,11 @@ class Engine:
         """The number of threads that were left behind because they hang."""
         return self._worker.hung_threads
 
+    @property
+    def resident_bytes(self) -> Mapping[str, int]:
+        """The bytes of the weights of each model in memory, by name."""
+        return {lane.name or lane.spec.name: lane.bytes for lane in self._residents.lanes if lane.is_loaded}
+
     def estimate_completion(self) -> dict[Job, float | None]:
         """Estimate the seconds until each unfinished job is done.
 

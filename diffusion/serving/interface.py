@@ -47,6 +47,10 @@ class ImageEngine(Protocol):
         """How many threads were left behind because a step hangs in them."""
 
     @property
+    def resident_bytes(self) -> Mapping[str, int]:
+        """The bytes of the weights of each model in this process's memory, by name."""
+
+    @property
     def paused(self) -> bool:
         """Whether `pause` holds images back."""
 
