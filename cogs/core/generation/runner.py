@@ -434,7 +434,7 @@ class JobRunner:
                 await self.delivery.settle(creation, state_answer(creation, render.CANCELLED))
                 await self._end(creation, State.CANCELLED)
             case UndeliverableError():
-                await self._end(creation, State.FAILED, str(error))
+                await self._end(creation, State.FAILED, error)
             case NotShownError():
                 await self._delete_files(creation)
                 await self._fail(creation, error)
@@ -449,9 +449,9 @@ class JobRunner:
             await self.delivery.deliver(creation, _state_answer(creation, translate(creation.language, error)))
         except UndeliverableError as undeliverable:
             log.warning("%r failed (%s), and its member does not know: %s", creation, error, undeliverable)
-        await self._end(creation, State.FAILED, str(error))
+        await self._end(creation, State.FAILED, error)
 
-    async def _end(self, creation: Creation, state: State, reason: str | None = None) -> None:
+    async def _end(self, creation: Creation, state: State, reason: Exception | str | None = None) -> None:
         """Move a failed or cancelled ``creation`` to ``state``; charge what was computed."""
         await self.creation_store.finish(
             creation, state, reason, counted=math.ceil(creation.counted * self._computed(creation))

@@ -336,7 +336,7 @@ class GenerationService:
     async def _close_failed(self, creation: Creation, error: Exception) -> None:
         charge = REFUSED_ATTACHMENT_CHARGE if isinstance(error, InvalidImageError) else 0
         with contextlib.suppress(OwnershipLostError):
-            await self.creation_store.finish(creation, State.FAILED, str(error), counted=charge)
+            await self.creation_store.finish(creation, State.FAILED, error, counted=charge)
 
     async def cancel(self, context: Context, creation_id: int) -> None:
         """Cancel unfinished pictures.

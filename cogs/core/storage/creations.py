@@ -35,11 +35,13 @@ from cogs.core.storage.lease import Lease
 from cogs.core.storage.short_ids import LENGTH as SHORT_ID_LENGTH
 from cogs.core.storage.short_ids import PLACES
 from cogs.core.storage.usage import FileRow, add_usage, replace_files, used_files
+from diffusion.errors import DarkroomError, SeveralInvalidError
 from diffusion.request import ImageRequest
-from diffusion.text import N_
+from diffusion.text import N_, english
 
 log = logging.getLogger(__name__)
 MAX_MODEL_LENGTH: Final = 200  # characters
+MAX_FAILURE_LENGTH: Final = 200  # characters
 FILE_COLUMNS: Final = ("source", "pictures", "timelapse")
 REQUEST_NOT_SAVED: Final = N_("I cannot save requests at the moment, so I accept none. Please try again later.")
 
@@ -88,6 +90,7 @@ class Creation(Base):
       cancelled, only those for what was computed.
     - ``request`` is empty until it is complete, for example while an attachment is downloaded.
     - ``source``, ``pictures`` and ``timelapse`` (how the pictures formed) name files of the `ImageStore`.
+    - ``failure`` is the kind of ``error``: its template, without what members typed.
     - ``model`` drew the pictures in ``seconds``; ``attempts`` counts how often the engine began.
     """
 
@@ -96,6 +99,7 @@ class Creation(Base):
         Index("ix_creations_owner_id", "owner", "id"),
         Index("ix_creations_owner_state", "owner", "state", "id"),
         Index("ix_creations_guild_id", "guild_id", "id"),
+        Index("ix_creations_state_id", "state", "id"),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
@@ -124,9 +128,10 @@ class Creation(Base):
     seconds: Mapped[float | None] = mapped_column(Float)
     posting_in: Mapped[int | None] = mapped_column(BigInteger)
     attempts: Mapped[int] = mapped_column(default=0)
-    state: Mapped[str] = mapped_column(String(10), default=State.ACCEPTED, index=True)
+    state: Mapped[str] = mapped_column(String(10), default=State.ACCEPTED)
     owner_process: Mapped[int] = mapped_column(BigInteger, default=0)
     error: Mapped[str | None] = mapped_column(Text)
+    failure: Mapped[str | None] = mapped_column(String(MAX_FAILURE_LENGTH))
     created: Mapped[datetime] = mapped_column(UtcDateTime, default=lambda: datetime.now(UTC))
     changed: Mapped[datetime] = mapped_column(
         UtcDateTime, default=lambda: datetime.now(UTC), onupdate=lambda: datetime.now(UTC)
@@ -187,7 +192,8 @@ class CreationStore:
                 await self._insert(creation, is_repeated=True)
         except CreationStoreError:
             # The commit may have succeeded although its answer was lost. No process works on such a row, so it must fail.
-            self._pending[creation.id] = {"state": State.FAILED, "error": REQUEST_NOT_SAVED, "token": "", "counted": 0}
+            reason = {"error": REQUEST_NOT_SAVED, "failure": kind_of(REQUEST_NOT_SAVED)}
+            self._pending[creation.id] = {"state": State.FAILED, **reason, "token": "", "counted": 0}
             self._failed.append(creation.id)
             raise
         self._announce(creation)
@@ -229,14 +235,16 @@ class CreationStore:
         if "state" in changes:
             self._announce(creation)
 
-    async def finish(self, creation: Creation, state: State, error: str | None = None, **changes: Any) -> None:
+    async def finish(self, creation: Creation, state: State, error: Exception | str | None = None, **changes: Any) -> None:
         """Move ``creation`` to a final state and delete its token.
 
         Unless ``changes`` say what is ``counted``, a failed or cancelled creation uses none of the daily allowance.
         """
         if state in (State.FAILED, State.CANCELLED):
             changes.setdefault("counted", 0)
-        await self.update(creation, state=state, error=error, token="", **changes)
+        if error is not None:
+            changes |= {"error": str(error), "failure": kind_of(error)}
+        await self.update(creation, state=state, token="", **changes)
 
     async def flush(self) -> None:
         """Commit the changes whose commit has failed, until one fails again."""
@@ -354,6 +362,15 @@ class CreationStore:
 
     async def _read(self, query: Select[Creation]) -> list[Creation]:
         return list(await self._database.scalars(query, DATABASE_UNREACHABLE, CreationStoreError))
+
+
+def kind_of(error: Exception | str) -> str:
+    """Return what kind of ``error`` it is, without the values that its text holds; a text is one of ours without gaps."""
+    if isinstance(error, SeveralInvalidError):
+        error = error.errors[0]
+    if isinstance(error, DarkroomError):
+        return english(error.template, error.values)[:MAX_FAILURE_LENGTH]
+    return error[:MAX_FAILURE_LENGTH] if isinstance(error, str) else type(error).__name__
 
 
 def request_to_json(request: ImageRequest) -> dict[str, Any]:

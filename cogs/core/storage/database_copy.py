@@ -32,10 +32,11 @@ from cogs.core.storage.database import (
 )
 from cogs.core.storage.images import DISK_FULL_ERRORS
 from cogs.core.storage.lease import ProcessRow
+from cogs.core.storage.reports import ReportRow
 from diffusion.errors import DarkroomError
 
 ROWS_AT_A_TIME: Final = 1000
-NOT_COPIED: Final = (ProcessRow.__table__, BroadcastRow.__table__)  # about processes that run now
+NOT_COPIED: Final = (ProcessRow.__table__, BroadcastRow.__table__, ReportRow.__table__)  # about processes that run now
 
 
 async def copy_database(url: str, target: Path) -> None:

@@ -15,6 +15,7 @@ from cogs.core.storage.database import Database
 from cogs.core.storage.erasure import Erasure
 from cogs.core.storage.gallery import Gallery
 from cogs.core.storage.images import ImageStore
+from cogs.core.storage.insights import read_insights, read_usage
 from cogs.core.storage.lease import Lease
 from cogs.core.storage.personal_data import PersonalData
 from cogs.core.storage.preferences import PreferenceStore
@@ -49,7 +50,7 @@ async def filled(database_url, tmp_path, pytestconfig):
             for number in numbers:
                 owner = OWNER if number % 20 == 0 else 100 + chance.randrange(rows // 10 + 1)
                 parent = first + chance.randrange(number) if number % 3 == 1 else None
-                state = State.IN_REVIEW if number % 5000 == 1 else State.DELIVERED
+                state = State.IN_REVIEW if number % 5000 == 1 else State.FAILED if number % 50 == 7 else State.DELIVERED
                 names = [f"{number:064x}"]
                 made.append(
                     template
@@ -162,6 +163,8 @@ async def test_queries_use_an_index_and_end_in_time(filled):
         "undecided reviews": reviews.undecided,
         "reviews of a channel": lambda: reviews.undecided(channel_id=5),
         "unapplied reviews": reviews.unapplied,
+        "failures and held pictures": lambda: read_insights(database, with_prompts=True),
+        "usage by server": lambda: read_usage(database),
         "decide": lambda: reviews.decide(first, Decision.DELETE, 1),
         "give a star": lambda: stars.add(5, shown),
         "take it back": lambda: stars.remove(5, shown.id),
