@@ -12,20 +12,32 @@ from discord.app_commands import Range
 from discord.ext import commands
 from PIL import Image
 
+from cogs.core.generation.linked import Link, check_origins, given_pictures
 from cogs.core.generation.service import GenerationService
+from cogs.core.generation.suggestions import suggest_more_creations
 from cogs.core.i18n.catalogues import say
 from cogs.core.messages.attachments import fetch_image, hides_any
 from cogs.core.messages.components import Form, prompt_input
 from cogs.core.messages.confirm import confirm_variants
 from cogs.core.messages.replies import send_notes
 from cogs.core.policy.context import Context
+from cogs.core.request.links import split_links
 from cogs.core.request.options import TYPED, Options, Prompt, shared_options
 from cogs.core.request.prompt import ParsedPrompt, parse_prompt
 from cogs.core.types import Interaction
 from diffusion.errors import InvalidRequestError, Problems
 from diffusion.images.io import hstack
 from diffusion.images.source import side_by_side
-from diffusion.request import BLENDED_COUNT, MAX_BLENDED, MIN_BLENDED, ImageRequest, start_step_for
+from diffusion.request import (
+    BLEND_WEIGHT,
+    BLENDED_COUNT,
+    MAX_BLEND_WEIGHT,
+    MAX_BLENDED,
+    MIN_BLENDED,
+    ImageRequest,
+    are_weights,
+    start_step_for,
+)
 from diffusion.text import N_, Text, plural
 
 if TYPE_CHECKING:
@@ -45,9 +57,10 @@ HOW_IT_BLENDS: Final = N_(
 
 @dataclass(frozen=True)
 class Blend:
-    """What a member wants to blend: attached pictures, and the prompt and weights as typed."""
+    """What a member wants to blend: attached pictures, links to others, and the prompt and weights as typed."""
 
     pictures: Sequence[discord.Attachment]
+    links: Sequence[str] = ()
     prompt: str = ""
     weights: str = ""
     similarity: float = DEFAULT_SIMILARITY
@@ -66,10 +79,12 @@ class BlendCog(commands.Cog):
         image3="A third picture",
         image4="A fourth picture",
         image5="A fifth picture",
+        links="Links to pictures or messages on Discord, or ids of pictures, with spaces between them",
         prompt="What the blend should show",
         weights="How much of each picture to take, such as 2,1",
         similarity="How much of the mixture to keep: 0 nearly nothing, 1 nearly everything",
     )
+    @app_commands.autocomplete(links=suggest_more_creations)
     @shared_options(
         "model", "style", "negative", "size", "quality", "steps", "guidance", "seed", "count", "lora", "private", "spoiler"
     )
@@ -82,14 +97,15 @@ class BlendCog(commands.Cog):
         image3: discord.Attachment | None = None,
         image4: discord.Attachment | None = None,
         image5: discord.Attachment | None = None,
+        links: Link | None = None,
         prompt: Prompt | None = None,
         weights: Range[str, 1, WEIGHTS_LENGTH] | None = None,
         similarity: Range[float, 0, 1] = DEFAULT_SIMILARITY,
     ) -> None:
         """Blend two to five pictures into a new one."""
         pictures = [image for image in (image1, image2, image3, image4, image5) if image]
-        wanted = Blend(pictures, prompt or "", weights or "", similarity)
-        if pictures:
+        wanted = Blend(pictures, split_links(links or ""), prompt or "", weights or "", similarity)
+        if pictures or wanted.links:
             await blend_pictures(interaction, wanted, options)
             return
         interaction.extras.pop(TYPED, None)  # no form to fix a mistake: Discord lets none of them open the next one
@@ -129,7 +145,7 @@ async def blend_pictures(interaction: Interaction, wanted: Blend, options: Optio
     service = interaction.client.service
     parsed = parse_prompt(wanted.prompt, options.negative)
     asked = Context.of(interaction)
-    count = len(wanted.pictures)
+    count = len(wanted.pictures) + len(wanted.links)
     problems = Problems()
     weights: tuple[float, ...] = (1.0,) * min(max(MIN_BLENDED, count), MAX_BLENDED)
     with problems.collect():
@@ -142,27 +158,33 @@ async def blend_pictures(interaction: Interaction, wanted: Blend, options: Optio
     builder = service.builder.of(asked, parsed, options)
     even = replace(options, sampler=builder.model.even_sampler)
     blank = Image.new("RGB", (count, 1))
-    context = await confirm_variants(asked, parsed, options.count) if len(parsed.variants) > 1 else asked
-    if context is None:
+    pictures = [*((picture, None) for picture in wanted.pictures), *((None, link) for link in wanted.links)]
+    given = await given_pictures(asked, pictures)
+    if given is None:
+        return
+    origin = await check_origins(given, options.private)
+    context = given[-1].context
+    confirmed = await confirm_variants(context, parsed, options.count) if len(parsed.variants) > 1 else context
+    if confirmed is None:
         return
 
     async def prepare() -> ImageRequest:
         fitted: list[Image.Image] = []
         size: dict[str, int] = {}
-        for file in wanted.pictures:
-            picture = await fetch_image(file)
+        for each in given:
+            picture = await fetch_image(each.file)
             if not fitted:
-                likeness = builder.size_like(picture, context, parsed, options)
-                shape = builder.build(context, parsed, even, image=blank, blend=weights, **likeness)
+                likeness = builder.size_like(picture, confirmed, parsed, options)
+                shape = builder.build(confirmed, parsed, even, image=blank, blend=weights, **likeness)
                 size = {"width": shape.width, "height": shape.height}
             fitted.append(await asyncio.to_thread(side_by_side, [picture], **size))
         sheet = await asyncio.to_thread(hstack, fitted)
-        request = builder.build(context, parsed, even, image=sheet, blend=weights, **size)
+        request = builder.build(confirmed, parsed, even, image=sheet, blend=weights, **size)
         return request.replace(start_step=start_step_for(wanted.similarity, request.steps))
 
-    spoiler = hides_any(*wanted.pictures) or options.spoiler
-    await service.accept(context, prepare, private=options.private, spoiler=spoiler)
-    await send_notes(context, [*builder.notes(parsed), Text(HOW_IT_BLENDS)])
+    spoiler = hides_any(*(each.file for each in given)) or options.spoiler
+    await service.accept(confirmed, prepare, private=options.private, spoiler=spoiler, origin=origin)
+    await send_notes(confirmed, [*builder.notes(parsed), Text(HOW_IT_BLENDS)])
 
 
 def _check(context: Context, parsed: ParsedPrompt, options: Options, *, weights: tuple[float, ...]) -> None:
@@ -185,6 +207,8 @@ def parse_weights(typed: str, count: int) -> tuple[float, ...]:
     if len(weights) != count:
         example = ",".join(map(str, range(count, 0, -1)))
         raise InvalidRequestError("weights", WEIGHTS, count=count, example=example)
+    if not are_weights(weights):
+        raise InvalidRequestError("weights", BLEND_WEIGHT, most=MAX_BLEND_WEIGHT)
     return weights
 
 

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import discord
 from discord import app_commands
-from discord.app_commands import Range
 from discord.ext import commands
 from PIL import Image
 
 from cogs.core.generation.authorship import origin_of, origin_of_avatar
-from cogs.core.generation.linked import linked_picture, with_pictures
+from cogs.core.generation.linked import LINK_DESCRIPTION, Link, check_one_picture, given_picture, with_pictures
 from cogs.core.generation.service import GenerationService
 from cogs.core.generation.source import pictures_to_choose
 from cogs.core.generation.suggestions import suggest_creations
@@ -25,12 +24,11 @@ from cogs.core.messages.render import fenced, unfenced
 from cogs.core.policy.context import Context
 from cogs.core.policy.limits import NotAllowedError
 from cogs.core.policy.origins import Origin
-from cogs.core.request.links import MAX_LINK
 from cogs.core.request.options import Options
 from cogs.core.request.prompt import PROMPT_LIMIT, clean, escape, parse_prompt
 from cogs.core.types import Interaction
 from cogs.image_info import prompt_in_picture
-from diffusion.errors import DarkroomError, InvalidRequestError
+from diffusion.errors import DarkroomError
 from diffusion.images.io import on_white
 from diffusion.text import N_
 
@@ -39,7 +37,6 @@ if TYPE_CHECKING:
 
 MAX_PROMPTS: Final = 4
 BLOCK: Final = re.compile(r"```\n(.*?)\n```", re.DOTALL)
-ONE_PICTURE: Final = N_("Please attach one picture, or give a link to a picture or message on Discord.")
 FROM_FILE: Final = N_("This picture carries the prompt that it was made from:")
 SEEN: Final = N_("This is what I see in the picture:")
 NOTHING_KNOWN: Final = N_(
@@ -86,34 +83,22 @@ class DescribeCog(commands.Cog):
     @app_commands.command()
     @app_commands.describe(
         image="The picture to describe",
-        link="A link to a picture or message on Discord, or the id of a picture, instead of a picture",
+        link=LINK_DESCRIPTION,
         private="Show the prompts to you only",
     )
+    @app_commands.autocomplete(link=suggest_creations)
     async def describe(
         self,
         interaction: Interaction,
         image: discord.Attachment | None = None,
-        link: Range[str, 1, MAX_LINK] | None = None,
+        link: Link | None = None,
         private: bool | None = None,
     ) -> None:
         """Find prompts that draw a picture again."""
-        context = Context.of(interaction)
-        if (image is None) == (link is None):
-            raise InvalidRequestError("image", ONE_PICTURE)
-        file = PostedFile.of(image) if image else None
-        origin = None
-        if link:
-            linked = await linked_picture(context, link)
-            if linked is None:
-                return
-            context, file, origin = linked.context, linked.file, linked.origin
-        assert file is not None
-        await describe_picture(context, file, origin, private=private)
-
-    @describe.autocomplete("link")
-    async def suggest_ids(self, interaction: Interaction, current: str) -> list[app_commands.Choice[str]]:
-        """Suggest pictures by their ids and prompts."""
-        return await suggest_creations(interaction, current)
+        check_one_picture(image, link)
+        given = await given_picture(Context.of(interaction), image, link)
+        if given:
+            await describe_picture(given.context, given.file, given.origin, private=private)
 
 
 async def describe_message(interaction: Interaction, message: discord.Message) -> None:

@@ -7,7 +7,9 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
+from cogs.core.generation.linked import LINK_DESCRIPTION, Link, check_one_picture, given_picture
 from cogs.core.generation.service import GenerationService
+from cogs.core.generation.suggestions import suggest_creations
 from cogs.core.messages.attachments import fetch_image, hides_any
 from cogs.core.messages.confirm import confirm_variants
 from cogs.core.messages.replies import send_notes
@@ -16,6 +18,7 @@ from cogs.core.request.options import Options, Prompt, shared_options
 from cogs.core.request.prompt import parse_prompt
 from cogs.core.request.styles import NO_STYLE
 from cogs.core.types import Interaction
+from diffusion.errors import Problems
 from diffusion.request import ImageRequest
 
 if TYPE_CHECKING:
@@ -29,26 +32,46 @@ class EditCog(commands.Cog):
         self.service = service
 
     @app_commands.command()
-    @app_commands.describe(image="The picture to change", prompt="What to change, such as: make it night")
+    @app_commands.describe(
+        prompt="What to change, such as: make it night", image="The picture to change", link=LINK_DESCRIPTION
+    )
+    @app_commands.autocomplete(link=suggest_creations)
     @shared_options("model", "size", "steps", "guidance", "seed", "count", "private", "spoiler")
-    async def edit(self, interaction: Interaction, image: discord.Attachment, prompt: Prompt, options: Options) -> None:
-        """Change an attached picture by words."""
+    async def edit(
+        self,
+        interaction: Interaction,
+        prompt: Prompt,
+        options: Options,
+        image: discord.Attachment | None = None,
+        link: Link | None = None,
+    ) -> None:
+        """Change a picture by words."""
         parsed = parse_prompt(prompt)
         if "style" not in parsed.flags:
             options = replace(options, style=NO_STYLE)  # a preferred style would change the picture, too
         asked = Context.of(interaction)
         builder = self.service.builder.of(asked, parsed, options)
-        builder.check(asked, parsed, options, is_edit=True)
-        context = await confirm_variants(asked, parsed, options.count) if len(parsed.variants) > 1 else asked
+        problems = Problems()
+        with problems.collect():
+            check_one_picture(image, link)
+        with problems.collect():
+            builder.check(asked, parsed, options, is_edit=True)
+        problems.report()
+        given = await given_picture(asked, image, link)
+        if given is None:
+            return
+        several = len(parsed.variants) > 1
+        context = await confirm_variants(given.context, parsed, options.count) if several else given.context
         if context is None:
             return
 
         async def prepare() -> ImageRequest:
-            picture = await fetch_image(image)
+            picture = await fetch_image(given.file)
             size = builder.size_like(picture, context, parsed, options)
             return builder.build(context, parsed, options, image=picture, is_edit=True, **size)
 
-        await self.service.accept(context, prepare, private=options.private, spoiler=hides_any(image) or options.spoiler)
+        spoiler = hides_any(given.file) or options.spoiler
+        await self.service.accept(context, prepare, private=options.private, spoiler=spoiler, origin=given.origin)
         if notes := builder.notes(parsed):
             await send_notes(context, notes)
 

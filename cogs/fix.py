@@ -12,6 +12,7 @@ from cogs.core.i18n.catalogues import ENGLISH, command_name, say
 from cogs.core.messages.components import Form, PersistentButton, view_of
 from cogs.core.messages.drafts import Drafts
 from cogs.core.policy.context import Context
+from cogs.core.request.links import MAX_LINK
 from cogs.core.request.options import SHARED, TYPED
 from cogs.core.request.prompt import PROMPT_LIMIT
 from cogs.core.types import Interaction
@@ -25,6 +26,7 @@ MAX_FIELDS: Final = 5  # Discord's limit on a form
 VALUE_LENGTH: Final = 100
 PROMPTS: Final = {"prompt": "prompt", "start": "from", "end": "to"}  # texts of commands, by parameter, as members read them
 TOO_LATE: Final = N_("This was too long ago to be fixed. Please use the command again.")
+LINKS: Final = ("link", "links")
 WHOLE_NUMBERS: Final = ("steps", "seed", "count", "upscale", "frames", "start_step")
 NUMBERS: Final = ("guidance", "steer_strength", "similarity")
 # The options that a member can change to correct an error about a field.
@@ -38,7 +40,11 @@ OPTIONS_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "loras": ("lora",),
     "request": ("size", "steps", "count"),
     "start_step": ("start_step", "similarity", "steps"),
+    "image": ("link",),
+    "mask": ("region",),
+    "blend": ("links",),
 }
+OFFERED_EMPTY: Final = {"request", "image", "mask", "blend"}  # errors that options which were left out correct, too
 
 
 @dataclass(frozen=True)
@@ -65,8 +71,8 @@ class FixCog(commands.Cog):
             return None
         command, typed = interaction.extras[TYPED]
         named = dict.fromkeys(option for field in fields for option in OPTIONS_OF.get(field, (field,)) if option not in PROMPTS)
-        is_too_much = "request" in fields  # which any of its options can change
-        wrong = [option for option in named if option in typed and (is_too_much or typed[option] is not None)]
+        is_any = not OFFERED_EMPTY.isdisjoint(fields)
+        wrong = [option for option in named if option in typed and (is_any or typed[option] is not None)]
         texts = [name for name in PROMPTS if name in typed]
         if not texts and not wrong:
             return None
@@ -106,7 +112,7 @@ class FixForm(Form):
         for name in draft.wrong:
             typed = draft.typed[name]
             is_text = name in PROMPTS or name == "negative"
-            most = PROMPT_LIMIT if is_text else VALUE_LENGTH
+            most = PROMPT_LIMIT if is_text else MAX_LINK if name in LINKS else VALUE_LENGTH
             control: discord.ui.TextInput[Any] = discord.ui.TextInput(
                 style=discord.TextStyle.paragraph if is_text else discord.TextStyle.short,
                 default=None if typed is None else f"{typed:g}"[:most] if isinstance(typed, float) else str(typed)[:most],

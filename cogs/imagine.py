@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from discord import app_commands
 from discord.ext import commands
 
+from cogs.core.generation.linked import check_one_picture
 from cogs.core.generation.service import GenerationService
 from cogs.core.messages.confirm import confirm_variants
 from cogs.core.messages.replies import send_notes
@@ -13,7 +14,7 @@ from cogs.core.request.links import take_links
 from cogs.core.request.options import Options, Prompt, shared_options
 from cogs.core.request.prompt import parse_prompt
 from cogs.core.types import Interaction
-from cogs.similar import Start, draw_similar, only_link
+from cogs.similar import Start, draw_similar
 
 if TYPE_CHECKING:
     from bot import Darkroom
@@ -52,7 +53,8 @@ class ImagineCog(commands.Cog):
         if "://" in prompt:
             words, links = take_links(prompt)
             if links:
-                await draw_similar(interaction, Start(link=only_link(links)), words, options)
+                check_one_picture(None, *links)
+                await draw_similar(interaction, Start(link=links[0]), words, options)
                 return
         parsed = parse_prompt(prompt, options.negative)
         asked = Context.of(interaction)

@@ -9,8 +9,10 @@ from discord.app_commands import Range
 from discord.ext import commands
 from PIL import Image
 
+from cogs.core.generation.linked import LINK_DESCRIPTION, Link, check_one_picture, given_picture
 from cogs.core.generation.service import GenerationService
-from cogs.core.messages.attachments import fetch_image, fetch_mask, fetch_masked, hides_any
+from cogs.core.generation.suggestions import suggest_creations
+from cogs.core.messages.attachments import PostedFile, fetch_image, fetch_mask, fetch_masked, hides_any
 from cogs.core.messages.confirm import confirm_variants
 from cogs.core.messages.replies import send_notes
 from cogs.core.policy.context import Context
@@ -41,18 +43,21 @@ class InpaintCog(commands.Cog):
 
     @app_commands.command()
     @app_commands.describe(
-        image="The picture; its transparent part is redrawn",
         prompt="What the redrawn part should show",
+        image="The picture; its transparent part is redrawn",
+        link=LINK_DESCRIPTION,
         mask="Another picture, white where this one is redrawn",
         region="The part to redraw, such as left, or x,y,width,height in percent",
     )
+    @app_commands.autocomplete(link=suggest_creations)
     @shared_options("model", "style", "negative", "quality", "steps", "guidance", "seed", "count", "lora", "private", "spoiler")
     async def inpaint(
         self,
         interaction: Interaction,
-        image: discord.Attachment,
         prompt: Prompt,
         options: Options,
+        image: discord.Attachment | None = None,
+        link: Link | None = None,
         mask: discord.Attachment | None = None,
         region: Range[str, 1, 50] | None = None,
     ) -> None:
@@ -61,6 +66,8 @@ class InpaintCog(commands.Cog):
         asked = Context.of(interaction)
         problems = Problems()
         with problems.collect():
+            check_one_picture(image, link)
+        with problems.collect():
             if mask and region:
                 raise InvalidRequestError("mask", TWO_MASKS)
             box = parse_region(region) if region else None
@@ -68,18 +75,23 @@ class InpaintCog(commands.Cog):
         with problems.collect():
             builder.check(asked, parsed, options)
         problems.report()
-        context = await confirm_variants(asked, parsed, options.count) if len(parsed.variants) > 1 else asked
+        given = await given_picture(asked, image, link)
+        if given is None:
+            return
+        several = len(parsed.variants) > 1
+        context = await confirm_variants(given.context, parsed, options.count) if several else given.context
         if context is None:
             return
 
         async def prepare() -> ImageRequest:
-            picture, hole = await _fetch_with_mask(image, mask, box)
+            picture, hole = await _fetch_with_mask(given.file, mask, box)
             width, height = builder.fit_aspect(picture.size, context.limits)
             picture, hole = await asyncio.to_thread(fit_and_fill, picture, hole, width, height)
             size = {"width": width, "height": height}
             return builder.build(context, parsed, options, image=picture, mask=hole, **size)
 
-        await self.service.accept(context, prepare, private=options.private, spoiler=hides_any(image, mask) or options.spoiler)
+        spoiler = hides_any(given.file, mask) or options.spoiler
+        await self.service.accept(context, prepare, private=options.private, spoiler=spoiler, origin=given.origin)
         if notes := builder.notes(parsed):
             await send_notes(context, notes)
 
@@ -90,7 +102,7 @@ class InpaintCog(commands.Cog):
 
 
 async def _fetch_with_mask(
-    image: discord.Attachment, mask: discord.Attachment | None, region: Region | None
+    image: PostedFile, mask: discord.Attachment | None, region: Region | None
 ) -> tuple[Image.Image, Image.Image]:
     """Return the picture and its mask, each of any size.
 

@@ -64,6 +64,9 @@ class ReactionsCog(commands.Cog):
         if str(event.emoji).removesuffix(VARIATION_SELECTOR) not in STARS:
             return
         async with self._logging(event):
+            # Most stars are taken off other messages, and each would cost Discord a request.
+            if not await self.service.stores.star_store.has_any(event.user_id):
+                return
             if creation := await self._creation(event):
                 await self.service.starboard.take_back(event.user_id, creation.id)
 

@@ -1,7 +1,7 @@
 """/similar: draw pictures that start from another picture."""
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import discord
 from discord import app_commands
@@ -9,28 +9,24 @@ from discord.app_commands import Range
 from discord.ext import commands
 from PIL import Image
 
-from cogs.core.generation.linked import linked_picture
+from cogs.core.generation.linked import LINK_DESCRIPTION, Link, check_one_picture, given_picture
 from cogs.core.generation.service import GenerationService
 from cogs.core.generation.suggestions import suggest_creations
 from cogs.core.messages.attachments import fetch_image, hides_any
 from cogs.core.messages.confirm import confirm_variants
 from cogs.core.messages.replies import send_notes
 from cogs.core.policy.context import Context
-from cogs.core.request.links import MAX_LINK, take_links
+from cogs.core.request.links import take_links
 from cogs.core.request.options import Options, Prompt, shared_options
 from cogs.core.request.prompt import ParsedPrompt, parse_prompt
 from cogs.core.types import Interaction
 from diffusion.errors import InvalidRequestError, Problems
 from diffusion.request import ImageRequest, start_step_for
-from diffusion.text import N_
 
 if TYPE_CHECKING:
     from bot import Darkroom
 
 DEFAULT_SIMILARITY = 0.4
-NO_PICTURE: Final = N_("There is no picture to start from. Attach one, or give a link to a picture or message on Discord.")
-PICTURE_AND_LINK: Final = N_("Please attach a picture or give a link, not both.")
-SEVERAL_LINKS: Final = N_("I start from one picture. Please give one link; `/blend` mixes several pictures.")
 
 
 @dataclass(frozen=True)
@@ -53,10 +49,11 @@ class SimilarCog(commands.Cog):
     @app_commands.describe(
         image="The picture to start from",
         prompt="What the pictures should show",
-        link="A link to a picture or message on Discord, or the id of a picture, instead of a picture",
+        link=LINK_DESCRIPTION,
         similarity="How much of the picture to keep: 0 nearly nothing, 1 nearly everything",
         start_step="The step to start from, instead of a similarity",
     )
+    @app_commands.autocomplete(link=suggest_creations)
     @shared_options("model", "style", "size", "steps", "guidance", "seed", "count", "lora", "private", "spoiler")
     async def similar(
         self,
@@ -64,7 +61,7 @@ class SimilarCog(commands.Cog):
         options: Options,
         image: discord.Attachment | None = None,
         prompt: Prompt | None = None,
-        link: Range[str, 1, MAX_LINK] | None = None,
+        link: Link | None = None,
         similarity: Range[float, 0, 1] | None = None,
         start_step: Range[int, 0, 149] | None = None,
     ) -> None:
@@ -73,34 +70,12 @@ class SimilarCog(commands.Cog):
         links = [link, *links] if link else links
         problems = Problems()
         with problems.collect():
-            _check_one_picture(image, links)
+            check_one_picture(image, *links)
         with problems.collect():
             if similarity is not None and start_step is not None:
                 raise InvalidRequestError("start_step", "Please give a similarity or a start step, not both.")
         start = Start(image, links[0] if links else None, similarity, start_step)
         await draw_similar(interaction, start, words, options, problems=problems)
-
-    @similar.autocomplete("link")
-    async def suggest_ids(self, interaction: Interaction, current: str) -> list[app_commands.Choice[str]]:
-        """Suggest pictures by their ids and prompts."""
-        return await suggest_creations(interaction, current)
-
-
-def _check_one_picture(image: discord.Attachment | None, links: list[str]) -> None:
-    """Raise `InvalidRequestError` unless there is one picture or link."""
-    if image is None and not links:
-        raise InvalidRequestError("image", NO_PICTURE)
-    if image is not None and links:
-        raise InvalidRequestError("image", PICTURE_AND_LINK)
-    if links:
-        only_link(links)
-
-
-def only_link(links: list[str]) -> str:
-    """Return the single one of ``links``; raises `InvalidRequestError` for several."""
-    if len(links) > 1:
-        raise InvalidRequestError("image", SEVERAL_LINKS)
-    return links[0]
 
 
 async def draw_similar(
@@ -120,24 +95,20 @@ async def draw_similar(
         checked = builder.check(asked, parsed, even)
         checked.replace(start_step=start.start_step or 0)
     problems.report()
-    linked = await linked_picture(asked, start.link) if start.link else None
-    if start.link and linked is None:
+    given = await given_picture(asked, start.image, start.link)
+    if given is None:
         return
-    context = linked.context if linked else asked
-    file = linked.file if linked else start.image
-    assert file is not None
-    confirmed = await confirm_variants(context, parsed, options.count) if len(parsed.variants) > 1 else context
+    confirmed = await confirm_variants(given.context, parsed, options.count) if len(parsed.variants) > 1 else given.context
     if confirmed is None:
         return
 
     async def prepare() -> ImageRequest:
-        image = await fetch_image(file)
+        image = await fetch_image(given.file)
         request = similar_request(confirmed, parsed, options, image=image, similarity=start.similarity)
         return request if start.start_step is None else request.replace(start_step=start.start_step)
 
-    spoiler = hides_any(file) or options.spoiler
-    origin = linked.origin if linked else None
-    await service.accept(confirmed, prepare, private=options.private, spoiler=spoiler, origin=origin)
+    spoiler = hides_any(given.file) or options.spoiler
+    await service.accept(confirmed, prepare, private=options.private, spoiler=spoiler, origin=given.origin)
     if notes := builder.notes(parsed):
         await send_notes(confirmed, notes)
 

@@ -7,11 +7,14 @@ from discord import app_commands
 from discord.app_commands import Choice
 from discord.ext import commands
 
+from cogs.core.generation.linked import LINK_DESCRIPTION, Link, check_one_picture, given_picture
 from cogs.core.generation.service import GenerationService
+from cogs.core.generation.suggestions import suggest_creations
 from cogs.core.messages.attachments import fetch_image, hides_any
 from cogs.core.policy.context import Context
 from cogs.core.request.options import UPSCALE_CHOICES, Options, shared_options
 from cogs.core.types import Interaction
+from diffusion.errors import Problems
 from diffusion.request import ImageRequest
 
 if TYPE_CHECKING:
@@ -21,28 +24,44 @@ SIZES: list[Choice[int]] = [choice for choice in UPSCALE_CHOICES if choice.value
 
 
 class UpscaleCog(commands.Cog):
-    """Enlarges attached pictures."""
+    """Enlarges pictures."""
 
     def __init__(self, service: GenerationService) -> None:
         self.service = service
 
     @app_commands.command()
-    @app_commands.describe(image="The picture to enlarge", factor="How many times as large it becomes, 2 by default")
+    @app_commands.describe(
+        image="The picture to enlarge", link=LINK_DESCRIPTION, factor="How many times as large it becomes, 2 by default"
+    )
+    @app_commands.autocomplete(link=suggest_creations)
     @app_commands.choices(factor=SIZES)
     @shared_options("private", "spoiler")
     async def upscale(
-        self, interaction: Interaction, image: discord.Attachment, options: Options, factor: int = SIZES[0].value
+        self,
+        interaction: Interaction,
+        options: Options,
+        image: discord.Attachment | None = None,
+        link: Link | None = None,
+        factor: int = SIZES[0].value,
     ) -> None:
         """Enlarge a picture without drawing it again."""
         model = self.service.engine.model
-        model.validate_upscale(factor)
+        problems = Problems()
+        with problems.collect():
+            check_one_picture(image, link)
+        with problems.collect():
+            model.validate_upscale(factor)
+        problems.report()
+        given = await given_picture(Context.of(interaction), image, link)
+        if given is None:
+            return
 
         async def prepare() -> ImageRequest:
-            picture = await fetch_image(image)
+            picture = await fetch_image(given.file)
             return model.request("", image=picture, upscale=1).enlarged_by_upscaler(picture, factor)
 
-        context = Context.of(interaction)
-        await self.service.accept(context, prepare, private=options.private, spoiler=hides_any(image) or options.spoiler)
+        spoiler = hides_any(given.file) or options.spoiler
+        await self.service.accept(given.context, prepare, private=options.private, spoiler=spoiler, origin=given.origin)
 
 
 async def setup(bot: "Darkroom") -> None:

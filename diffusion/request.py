@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -53,6 +53,7 @@ MIN_BLENDED: Final = 2  # pictures
 MAX_BLENDED: Final = 5
 MAX_BLEND_WEIGHT: Final = 100
 BLENDED_COUNT: Final = N_("A blend takes two to five pictures.")  # MIN_BLENDED to MAX_BLENDED
+BLEND_WEIGHT: Final = N_("Each weight must be a number above 0, at most {most}.")
 STRETCH: Final = 2  # the longest side of a picture, as a multiple of the largest square's
 ABOVE_LIMIT: Final = N_("The {field} may be at most {most} here, not {value}.")
 MAX_UPSCALED_SIDE: Final = 2048  # pixels: a larger PNG may exceed the 10 MiB that Discord takes
@@ -271,8 +272,8 @@ class ImageRequest:
     def _find_blend_errors(self) -> Iterator[InvalidRequestError]:
         if not MIN_BLENDED <= len(self.blend) <= MAX_BLENDED:
             yield InvalidRequestError("blend", BLENDED_COUNT)
-        elif not all(math.isfinite(weight) and 0 < weight <= MAX_BLEND_WEIGHT for weight in self.blend):
-            yield InvalidRequestError("blend", "Each weight must be a number above 0, at most {most}.", most=MAX_BLEND_WEIGHT)
+        elif not are_weights(self.blend):
+            yield InvalidRequestError("blend", BLEND_WEIGHT, most=MAX_BLEND_WEIGHT)
         is_whole = self.image is not None and self.image.width % len(self.blend) == 0 and self.mask is None
         if not is_whole or self.is_edit or self.morph_to:
             yield InvalidRequestError("image", "Only whole pictures can be blended. Leave out the mask.")
@@ -453,6 +454,11 @@ def edited_size(width: int, height: int) -> tuple[int, int]:
     scale = min(max(1, MIN_EDITED_SIDE / min(width, height)), (MAX_EDITED_PIXELS / (width * height)) ** 0.5)
     columns, rows = (max(1, int(side * scale) // EDITED_GRID) for side in (width, height))
     return columns * EDITED_GRID, rows * EDITED_GRID
+
+
+def are_weights(numbers: Iterable[float]) -> bool:
+    """Return whether pictures can be blended by ``numbers``."""
+    return all(math.isfinite(number) and 0 < number <= MAX_BLEND_WEIGHT for number in numbers)
 
 
 def validate_most(field: str, value: int, most: int) -> None:

@@ -55,6 +55,6 @@ async def setup(bot: "Darkroom") -> None:
             "🖼️",
             N_("Posts it by itself, at its full size"),
             of_picture=True,
-            is_offered=lambda creation: len(creation.pictures or ()) > 1,
+            of_several=True,
         )
     )

@@ -52,7 +52,8 @@ def proper(parameter):
 async def given(server, member, command, wrong, value):
     """Send ``command`` with what it requires and ``value`` for the option ``wrong``, past the checks of Discord's clients."""
     resolved = {}
-    options = {each: proper(each) for each in command.parameters if each.required} | {wrong: value}
+    needed = [each for each in command.parameters if each.required or {each.name, wrong.name} == {"image", "mask"}]
+    options = {each: proper(each) for each in needed} | {wrong: value}
     for each, value in options.items():
         if isinstance(value, bytes):
             options[each] = store_interaction_attachment(server.env.backend, server.channel.id, "in.png", value, resolved)

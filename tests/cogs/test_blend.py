@@ -78,6 +78,8 @@ async def test_blend_names_all_mistakes_at_once(server):
     assert len(lines) == 2 and all(any(word in line for line in lines) for word in ("2 numbers", "multiple of 8"))
     lines = private_text(await blended(server, image2=None, size="big")).splitlines()
     assert len(lines) == 2 and "two to five" in lines[0] and "width x height" in lines[1]
+    lines = private_text(await blended(server, weights="1,101", size="33x32")).splitlines()
+    assert len(lines) == 2 and "at most 100" in lines[0] and "multiple of 8" in lines[1]
 
 
 async def test_blend_refuses_bad_options_before_it_asks_for_pictures(server):

@@ -1,8 +1,11 @@
 import pytest
 
+import bot
 from cogs.core.request.preferences import Preferences, Scope
-from diffusion.errors import GenerationError
+from diffusion.errors import DarkroomError, GenerationError
+from diffusion.serving.engine import Engine
 from tests.support.actions import labels_of
+from tests.support.databases import new_sqlite
 from tests.support.foreign_metadata import FROM_A1111, with_texts
 from tests.support.jobs import row_of
 from tests.support.links import allow_simulated_links
@@ -60,6 +63,15 @@ def private_text_of(result):
     return answers[0].content
 
 
+async def test_a_describer_needs_the_engine_in_the_same_process(tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setattr(bot, "build_engine", lambda config: Engine(tiny_model))
+    url = new_sqlite(tmp_path / "darkroom.sqlite")
+    config = bot.Config(describe_model="some/model", engine="http://127.0.0.1:1", database_url=url, _env_file=None)
+    with pytest.raises(DarkroomError, match="Leave out DESCRIBE_MODEL or ENGINE"):
+        async with bot.open_service(config, tmp_path):
+            pass
+
+
 async def test_describe_is_private_on_request_and_so_is_what_is_drawn(server):
     looks(server, "a red square")
     answer = await described(server, image=PICTURE, private=True)
@@ -113,8 +125,8 @@ async def test_menu_describes_a_picture_of_a_message_to_the_member_alone(server,
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({}, "attach one picture"),
-        ({"image": PICTURE, "link": "https://cdn.discordapp.com/a.png"}, "attach one picture"),
+        ({}, "no picture"),
+        ({"image": PICTURE, "link": "https://cdn.discordapp.com/a.png"}, "a picture or give a link, not both"),
         ({"link": "https://evil.example/in.png"}, "only links to pictures and messages on Discord"),
         ({"image": ("in.png", b"junk")}, "as a picture"),
     ],

@@ -7,7 +7,7 @@ from cogs.core.storage.preferences import Scope
 from diffusion.images.io import read_image
 from tests.support import tiny_klein
 from tests.support.actions import use
-from tests.support.jobs import settings_of_row
+from tests.support.jobs import row_of, settings_of_row
 from tests.support.messages import files_of, pictures_of, png, private_text, source_of, text_of
 from tests.support.server import open_server
 
@@ -49,6 +49,15 @@ async def test_edit_takes_a_size_and_hides_what_is_made_of_hidden_pictures(edito
     (file,) = pictures_of(message)
     assert read_image(await file.read()).size == (32, 48)
     assert all(file.spoiler for file in files_of(message))
+
+
+async def test_edit_takes_the_id_of_a_picture(editor):
+    row = await row_of(editor, await edited(editor))
+    again = await row_of(editor, await edited(editor, image=None, link=row.short_id))
+    assert again.parent_id == row.id
+    refused = await editor.alice.slash(editor.channel, "edit", prompt="night", size="33x32")
+    lines = private_text(refused).splitlines()
+    assert len(lines) == 2 and "no picture" in lines[0] and "multiple of" in lines[1]
 
 
 async def test_edit_follows_no_preferred_style_but_a_flag(editor):

@@ -5,7 +5,7 @@ import pytest
 from cogs.core.messages import drafts
 from cogs.core.request.preferences import Preferences, Scope
 from tests.support.actions import controls_of
-from tests.support.jobs import settings_of_row
+from tests.support.jobs import row_of, settings_of_row
 from tests.support.messages import png, private_message, private_text
 
 
@@ -47,6 +47,21 @@ async def test_fix_keeps_the_attached_picture(server):
     shown = await server.bob.click(private_message(refused), label="Fix")
     result = await server.bob.submit_modal(shown, fields_of(shown) | {"start_step": ""})
     assert "5 steps from" in await drawn(server, result)
+
+
+async def test_fix_asks_for_the_picture_that_is_missing(server):
+    refused = await server.bob.slash(server.channel, "inpaint", prompt="apple", region="left", steps=5)
+    assert "no picture to start from" in private_text(refused)
+    made = await server.bob.slash(server.channel, "imagine", prompt="apple", steps=2)
+    await drawn(server, made)
+    row = await row_of(server, made.response)
+    shown = await server.bob.click(private_message(refused), label="Fix")
+    assert fields_of(shown) == {"prompt": "apple", "link": ""}
+    await drawn(server, await server.bob.submit_modal(shown, {"prompt": "pear", "link": row.short_id}))
+    picture = ("in.png", png())
+    refused = await server.bob.slash(server.channel, "inpaint", prompt="apple", region="left", image=picture, mask=picture)
+    shown = await server.bob.click(private_message(refused), label="Fix")
+    assert fields_of(shown) == {"prompt": "apple", "region": "left"}
 
 
 async def test_fix_offers_both_texts_of_a_morph(server):

@@ -153,6 +153,30 @@ async def test_short_id_stands_for_a_picture(server):
     assert offered["value"] == row.short_id
 
 
+async def test_short_ids_stand_for_pictures_in_every_command(server):
+    red, blue = await row_of(server, await made(server)), await row_of(server, await made(server, prompt="blue fox"))
+    asked = {
+        "inpaint": {"link": red.short_id, "region": "left", "prompt": "a pear"},
+        "outpaint": {"link": red.short_id, "direction": "left", "prompt": "a pear"},
+        "blend": {"links": f"{red.short_id}, #{blue.short_id.upper()}", "weights": "2,1"},
+        "morph": {"from_link": red.short_id, "to_picture": ("in.png", png()), "frames": 2},
+    }
+    for command, options in asked.items():
+        result = await server.alice.slash(server.channel, command, steps=3, **options)
+        child = await row_of(server, await finished(server, result))
+        assert (child.parent_id, child.source is not None) == (red.id, True), command
+    offered = await server.alice.autocomplete(server.channel, "blend", "links", f"{red.short_id} blue")
+    assert [choice["value"] for choice in offered] == [f"{red.short_id} {blue.short_id}"]
+
+
+async def test_pictures_of_members_who_forbid_it_are_not_blended(server):
+    rows = [await row_of(server, await made(server)) for _ in range(2)]
+    await server.service.preference_store.set(Scope.MEMBER, server.alice.id, Preferences(remix=False))
+    avatar = f"https://cdn.simcord.invalid/avatars/{server.alice.id}/a.png"
+    for links in (" ".join(row.short_id for row in rows), f"{CDN} {rows[0].short_id}", f"{CDN} {avatar}"):
+        assert "does not allow" in private_text(await server.bob.slash(server.channel, "blend", links=links))
+
+
 async def test_short_id_of_a_private_picture_is_unknown_to_others(server):
     row = await row_of(server, await made(server, private=True))
     assert private_text(await server.bob.slash(server.channel, "similar", link=row.short_id)) == UNKNOWN_ID

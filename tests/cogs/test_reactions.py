@@ -80,6 +80,12 @@ async def test_a_star_makes_a_favourite_until_it_is_taken_off(server):
     await server.bob.unreact(message, "⭐")
     await server.until_idle()
     assert not await server.service.starboard.take_back(server.bob.id, row.id)
+    plain = await server.alice.send(server.channel, "hello")
+    await reacted(server, server.bob, plain, "⭐")
+    before = len(server.env.http_requests)
+    await server.bob.unreact(plain, "⭐")
+    await server.until_idle()
+    assert len(server.env.http_requests) == before  # who has no star left costs Discord no request
 
 
 @pytest.mark.parametrize("emoji", ["✉️", "❌"])

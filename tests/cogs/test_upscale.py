@@ -5,7 +5,7 @@ import copy
 import pytest
 
 from diffusion.images.io import read_image
-from tests.support.jobs import settings_of_row
+from tests.support.jobs import row_of, settings_of_row
 from tests.support.messages import pictures_of, png, private_text, text_of
 from tests.support.server import open_server
 from tests.support.upscalers import nearest
@@ -37,6 +37,9 @@ async def test_upscale_enlarges_an_attached_picture(upscaling, options, size):
     assert picture.size == size and picture.getpixel((0, 0)) == (255, 0, 0)
     assert "**Enlarged picture**" in text_of(result.response)
     assert f"60x50 ×{size[0] // 60} · enlarged by an upscaler" in await settings_of_row(upscaling, result.response)
+    row = await row_of(upscaling, result.response)
+    again = await upscaling.bob.slash(upscaling.channel, "upscale", link=row.short_id)
+    assert (await enlarged(upscaling, again)).size == (2 * size[0], 2 * size[1])
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
-"""Pictures that a member names by a link, or by a reply to a message with one."""
+"""Pictures that a member attaches, names by a link or an id, or by a reply to a message with one."""
 
 import contextlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
@@ -8,6 +9,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 import discord
+from discord.app_commands import Range
 
 from cogs.core.generation.authorship import origin_of, origin_of_avatar
 from cogs.core.generation.source import UNKNOWN_RESULT, pictures_to_choose, visible_creation
@@ -19,11 +21,16 @@ from cogs.core.messages.shown_pictures import SPOILER_PREFIX, shown_pictures
 from cogs.core.policy.context import Context
 from cogs.core.policy.origins import Origin
 from cogs.core.policy.permissions import permissions_in
-from cogs.core.request.links import MessageLink, is_picture_link, parse_message_link
+from cogs.core.request.links import MAX_LINK, MessageLink, is_picture_link, parse_message_link
 from cogs.core.storage.short_ids import read_short_id
-from diffusion.errors import DarkroomError, InvalidImageError
+from diffusion.errors import DarkroomError, InvalidImageError, InvalidRequestError
 from diffusion.text import N_
 
+Link = Range[str, 1, MAX_LINK]
+LINK_DESCRIPTION: Final = "A link to a picture or message on Discord, or the id of a picture, instead of a picture"
+NO_PICTURE: Final = N_("There is no picture to start from. Attach one, or give a link to a picture or message on Discord.")
+PICTURE_AND_LINK: Final = N_("Please attach a picture or give a link, not both.")
+SEVERAL_LINKS: Final = N_("I start from one picture. Please give one link; `/blend` mixes several pictures.")
 ONLY_DISCORD: Final = N_(
     "I open only links to pictures and messages on Discord, such as https://cdn.discordapp.com/…"
     " Please attach the picture instead."
@@ -39,6 +46,54 @@ class LinkedPicture:
     context: Context
     file: PostedFile
     origin: Origin | None
+
+
+def check_one_picture(image: discord.Attachment | None, *links: str | None) -> None:
+    """Raise `InvalidRequestError` unless a member attached a picture or gave one link; None among ``links`` is none."""
+    given = list(filter(None, links))
+    if image is None and not given:
+        raise InvalidRequestError("image", NO_PICTURE)
+    if image is not None and given:
+        raise InvalidRequestError("image", PICTURE_AND_LINK)
+    if len(given) > 1:
+        raise InvalidRequestError("image", SEVERAL_LINKS)
+
+
+async def given_picture(context: Context, image: discord.Attachment | None, link: str | None) -> LinkedPicture | None:
+    """Return the picture that is attached, or else that to which ``link`` leads.
+
+    Returns None, and raises `DarkroomError`, like `linked_picture`.
+    """
+    if image is not None:
+        return LinkedPicture(context, PostedFile.of(image), None)
+    return await linked_picture(context, link or "")
+
+
+async def given_pictures(
+    context: Context, pictures: Iterable[tuple[discord.Attachment | None, str | None]]
+) -> list[LinkedPicture] | None:
+    """Return several pictures, each attached or named by a link, as `given_picture` does; continue with the last context."""
+    given: list[LinkedPicture] = []
+    for image, link in pictures:
+        one = await given_picture(context, image, link)
+        if one is None:
+            return None
+        given.append(one)
+        context = one.context
+    return given
+
+
+async def check_origins(given: Sequence[LinkedPicture], private: bool | None) -> Origin | None:
+    """Return whose picture the first one is, if that is known.
+
+    Raises `NotAllowedError` unless the member may start from all of them.
+    """
+    context = given[-1].context
+    is_private = bool(context.preferences.private) if private is None else private
+    origins = [each.origin for each in given if each.origin]
+    for origin in origins:
+        await context.interaction.client.service.origin_rules.check(context, origin, is_private)
+    return next((origin for origin in origins if origin.creation), None)
 
 
 async def linked_picture(context: Context, link: str) -> LinkedPicture | None:

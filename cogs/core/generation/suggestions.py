@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 from typing import Final
 
 from discord import app_commands
@@ -14,9 +15,11 @@ from cogs.core.request.options import MAX_CHOICES
 from cogs.core.request.prompt import clean
 from cogs.core.storage.creations import Creation
 from cogs.core.storage.database import DatabaseUnavailableError
+from cogs.core.storage.short_ids import read_short_id
 from cogs.core.types import Interaction
 from diffusion.errors import DarkroomError
 
+TYPED_WORD: Final = re.compile(r"([^\s,;]+)[\s,;]+")
 MAX_LABEL_LENGTH: Final = 100  # Discord's limit on an option of a select and on an autocomplete choice
 
 
@@ -29,6 +32,17 @@ async def suggest_creations(interaction: Interaction, typed: str) -> list[app_co
     except (DatabaseUnavailableError, TimeoutError):
         return []
     return [app_commands.Choice(name=creation_label(each, context.language), value=each.short_id) for each in found]
+
+
+async def suggest_more_creations(interaction: Interaction, typed: str) -> list[app_commands.Choice[str]]:
+    """Suggest pictures as `suggest_creations` does, to follow the ids and links that are typed already."""
+    end = 0
+    while (word := TYPED_WORD.match(typed, end)) and (read_short_id(word[1]) or "://" in word[1]):
+        end = word.end()
+    head = typed[:end]
+    found = await suggest_creations(interaction, typed[end:])
+    named = {f"{head}{choice.value}": f"{head}{choice.name}"[:MAX_LABEL_LENGTH] for choice in found}
+    return [app_commands.Choice(name=name, value=value) for value, name in named.items() if len(value) <= MAX_LABEL_LENGTH]
 
 
 async def _possible(context: Context, typed: str) -> list[Creation]:

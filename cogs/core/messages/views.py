@@ -65,8 +65,8 @@ class ResultAction:
     """What members can do with finished pictures: its function and how it is offered.
 
     Actions of lower ``rank`` come first. One ``of_picture`` is about one of several pictures; with a ``letter``, each picture
-    has a small button for it, such as U2. ``is_offered`` returns whether it suits a creation. Without a ``label`` it is never
-    offered, but custom_ids may name it.
+    has a small button for it, such as U2. One ``of_several`` is offered where a message shows several pictures. ``is_offered``
+    returns whether it suits a creation. Without a ``label`` it is never offered, but custom_ids may name it.
     """
 
     name: str
@@ -77,6 +77,7 @@ class ResultAction:
     rank: int = RARE
     of_picture: bool = False
     letter: str = ""
+    of_several: bool = False
     style: discord.ButtonStyle = discord.ButtonStyle.secondary
     is_offered: Callable[[Creation], bool] = lambda _: True
 
@@ -109,11 +110,11 @@ class ResultActions:
         The most usual actions that suit ``creation`` come first. Several pictures have numbered buttons, and signs in the
         places that are left. A range of ``pictures`` holds the indices of those that the message shows.
         """
-        fitting = [action for action in self._by_name.values() if action.label and action.is_offered(creation)]
-        left = sorted(fitting, key=lambda action: action.rank)
         owner, creation_id = creation.owner, creation.id
         indices = range(pictures) if isinstance(pictures, int) else pictures
         count = len(indices)
+        labelled = [action for action in self._by_name.values() if action.label and (count > 1 or not action.of_several)]
+        left = sorted((action for action in labelled if action.is_offered(creation)), key=lambda action: action.rank)
         rows: list[list[ActionButton]] = []
         for action in [action for action in left if action.letter and count > 1]:
             looks = {index: discord.ui.Button[Any](label=f"{action.letter}{index + 1}") for index in indices}

@@ -32,6 +32,11 @@ def find_links(text: str) -> list[str]:
     return [found[1] for found in LINK.finditer(text)]
 
 
+def split_links(text: str) -> list[str]:
+    """Return the links and ids that a member typed one after the other."""
+    return [word for word in re.split(r"[\s,;]+", text) if word]
+
+
 def is_picture_link(link: str) -> bool:
     """Return whether ``link`` leads to a file on Discord's own hosts."""
     return PICTURE_LINK.fullmatch(link) is not None

@@ -118,6 +118,11 @@ class StarStore:
                 await _subtract_one(session, [creation_id])
         return bool(deleted.rowcount)
 
+    async def has_any(self, member: int) -> bool:
+        """Return whether ``member`` has given stars."""
+        own = select(StarRow.creation_id).where(StarRow.member == member).limit(1)
+        return bool(await self._database.scalars(own, DATABASE_UNREACHABLE))
+
     async def get(self, creation_id: int) -> StarredRow | None:
         """Return the stars of a creation and its place on the starboard, None if nobody has starred it."""
         found = await self._database.scalars(select(StarredRow).filter_by(creation_id=creation_id), DATABASE_UNREACHABLE)

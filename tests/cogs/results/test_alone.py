@@ -1,6 +1,6 @@
 from cogs.core.storage.images import ImageMissingError
 from diffusion.images.io import read_image, to_png
-from tests.support.actions import use
+from tests.support.actions import more_of, use
 from tests.support.jobs import row_of
 from tests.support.messages import pictures_of, source_of, text_of
 from tests.support.results import finished, made
@@ -16,7 +16,7 @@ async def test_one_of_several_pictures_is_posted_alone_with_its_buttons(server):
     alone = answer_of(await use(server.bob, message, "alone", picture=2))
     (picture,) = pictures_of(alone)
     assert await picture.read() == await pictures_of(message)[2].read() and not alone.ephemeral
-    assert "Picture 3 of 3." in text_of(alone)
+    assert "Picture 3 of 3." in text_of(alone) and "alone" in more_of(message) and "alone" not in more_of(alone)
     for action in ("strong", "pan_left"):  # a button, and one of the list
         more = await finished(server, await use(server.bob, alone, action, picture=2), 3)
         assert (await row_of(server, more)).parent_id == (await row_of(server, message)).id
