@@ -10,7 +10,7 @@ FROM python:3.12-slim
 # PyTorch's index of CPU builds. Empty: pip's own index, whose build for Linux includes CUDA and is gigabytes larger.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 # Optional parts of pyproject.toml, such as postgres,gpu.
-ARG EXTRAS=postgres
+ARG EXTRAS=postgres,dashboard
 
 ENV PIP_NO_CACHE_DIR=1 PYTHONUNBUFFERED=1
 WORKDIR /opt/darkroom

@@ -35,6 +35,7 @@ from cogs.core.connection import (
     run_client,
     sync_commands,
 )
+from cogs.core.dashboard.opening import open_dashboard
 from cogs.core.generation.service import Describe, GenerationService
 from cogs.core.i18n.catalogues import CommandTranslator
 from cogs.core.logging import configure_logging
@@ -344,6 +345,7 @@ async def open_service(config: Config, folder: Path) -> AsyncIterator[Generation
         service.creation_store.logs_prompts = config.log_prompts
         if config.metrics_port is not None:
             opened.enter_context(service.metrics.serve(config.metrics_host, config.metrics_port))
+        await opened.enter_async_context(open_dashboard(service, config))
         yield service
 
 

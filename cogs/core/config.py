@@ -38,6 +38,8 @@ RELOADABLE: Final = frozenset(  # what /admin reload applies; every other settin
         "models",
     }
 )
+LOOPBACK: Final = "127.0.0.1"
+MIN_TOKEN_LENGTH: Final = 16  # characters
 T = TypeVar("T")
 Tables = dict[str, dict[str, Any]]  # settings by the name of a model
 
@@ -91,6 +93,13 @@ def _validate_token(token: SecretStr) -> SecretStr:
         raise ValueError("leave out the word “Bot” before the token")
     if not all("!" <= character <= "~" for character in text):
         raise ValueError("it contains a line break, a space or another character that no token has. Copy the token again")
+    return SecretStr(text)
+
+
+def _validate_dashboard_token(token: SecretStr) -> SecretStr:
+    text = token.get_secret_value().strip()
+    if text and len(text) < MIN_TOKEN_LENGTH:
+        raise ValueError(f"it is too short. Take at least {MIN_TOKEN_LENGTH} characters, or leave it empty for a random one")
     return SecretStr(text)
 
 
@@ -179,7 +188,12 @@ class Config(BaseSettings):
     log_format: Literal["text", "json"] = "text"
     log_prompts: bool = False
     metrics_port: Optional[Port] = None
-    metrics_host: str = "127.0.0.1"
+    metrics_host: str = LOOPBACK
+    dashboard_port: Optional[Port] = None
+    # An empty address would be all addresses of the machine.
+    dashboard_host: Annotated[str, BeforeValidator(lambda value: value or LOOPBACK)] = LOOPBACK
+    dashboard_names: str = ""
+    dashboard_token: Annotated[SecretStr, AfterValidator(_validate_dashboard_token)] = SecretStr("")
 
     @property
     def model_names(self) -> tuple[str, ...]:
@@ -211,6 +225,11 @@ class Config(BaseSettings):
     def loras_max_bytes(self) -> int:
         """The most bytes of LoRAs in the networks."""
         return int(self.loras_max_gb * 1e9)
+
+    @property
+    def dashboard_host_names(self) -> list[str]:
+        """The names of machines under which operators open the dashboard."""
+        return [name for name in map(str.strip, self.dashboard_names.split(",")) if name]
 
     @property
     def secrets(self) -> list[str]:

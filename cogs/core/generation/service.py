@@ -84,6 +84,7 @@ class GenerationService:
         self.engine = engine
         self.stores = stores
         self.leads = leads
+        self.client: discord.Client | None = None  # once the service is open
         self.database = stores.database
         self.image_store = stores.image_store
         self.lease = stores.lease
@@ -148,6 +149,7 @@ class GenerationService:
             self.background.start_daemon(Maintenance(self.stores, self.message_eraser, self.resume_reviewed).run())
         self.background.start_daemon(self.metrics.watch_loop())
         self.background.start_daemon(run_all(partial(self.message_index.load, self.database)))
+        self.client = client
 
     async def close(self, grace: float = 0) -> None:
         """Accept no more requests and let jobs finish for ``grace`` seconds.

@@ -19,6 +19,7 @@ from cogs.core.storage.insights import read_insights, read_usage
 from cogs.core.storage.lease import Lease
 from cogs.core.storage.personal_data import PersonalData
 from cogs.core.storage.preferences import PreferenceStore
+from cogs.core.storage.reports import ReportStore
 from cogs.core.storage.reviews import Decision, ReviewRow, ReviewStore
 from cogs.core.storage.short_ids import short_id_of
 from cogs.core.storage.stars import Period, StarredRow, StarRow, StarStore
@@ -133,6 +134,7 @@ async def test_queries_use_an_index_and_end_in_time(filled):
     quotas, reviews = QuotaStore(database), ReviewStore(database)
     preferences = PreferenceStore(database)
     stars = StarStore(database)
+    reports = ReportStore(database, lease)
     personal = PersonalData(database, preferences, image_store)
     await lease.open()
     one = await creation_store.get(first + 1)
@@ -165,6 +167,9 @@ async def test_queries_use_an_index_and_end_in_time(filled):
         "unapplied reviews": reviews.unapplied,
         "failures and held pictures": lambda: read_insights(database, with_prompts=True),
         "usage by server": lambda: read_usage(database),
+        "report": lambda: reports.publish("{}"),
+        "reports": reports.of_others,
+        "withdraw the report": reports.withdraw,
         "decide": lambda: reviews.decide(first, Decision.DELETE, 1),
         "give a star": lambda: stars.add(5, shown),
         "take it back": lambda: stars.remove(5, shown.id),
