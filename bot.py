@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,7 @@ class Darkroom(commands.AutoShardedBot):
     async def setup_hook(self) -> None:
         """Load the cogs, register their commands with Discord, and open the service."""
         for extension in EXTENSIONS:
-            await self.load_extension(extension)
+            await import_module(extension).setup(self)
         self.add_dynamic_items(*PersistentItem.declared.values())
         await self.tree.set_translator(CommandTranslator())
         if is_leader(self.config.shard_ids):
