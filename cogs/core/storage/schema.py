@@ -7,6 +7,7 @@ and copied before an upgrade.
 import logging
 import os
 import time
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -34,16 +35,15 @@ def upgrade(connection: Connection, target: str = "head") -> None:
 
     A connection to SQLite must begin no transactions by itself (``isolation_level=None``): pysqlite begins none before DDL.
     """
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    config.attributes["connection"] = connection
     if connection.dialect.name == "sqlite":
-        _prepare_file(connection, config)
+        _prepare_file(connection)
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     if connection.dialect.name == "postgresql":  # processes that start at once migrate one after another
         connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK_ID)))
-    _current_version(connection, config)
-    command.upgrade(config, target)
+    if _current_version(connection) != _scripts().get_revision(target).revision:
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, target)
     connection.commit()
 
 
@@ -65,10 +65,21 @@ def delete_old_copies(path: Path) -> None:
             copy.unlink(missing_ok=True)
 
 
-def _current_version(connection: Connection, config: Config) -> str | None:
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    return config
+
+
+@cache
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory.from_config(_config())
+
+
+def _current_version(connection: Connection) -> str | None:
     """Return the version of the tables, None without any; raises `SchemaError`."""
     version = MigrationContext.configure(connection).get_current_revision()
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    known = {script.revision for script in _scripts().walk_revisions()}
     if version is not None and version not in known:
         raise SchemaError(
             f"The database is of a newer version of Darkroom ({version}). Update Darkroom, or set DATABASE_URL to another one."
@@ -76,7 +87,7 @@ def _current_version(connection: Connection, config: Config) -> str | None:
     return version
 
 
-def _prepare_file(connection: Connection, config: Config) -> None:
+def _prepare_file(connection: Connection) -> None:
     path = Path(connection.engine.url.database or "")
     problem = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
     if problem != "ok":
@@ -84,8 +95,8 @@ def _prepare_file(connection: Connection, config: Config) -> None:
         raise SchemaError(
             f"The database {path} is damaged ({details}). Put a copy in its place, or move it away to begin with an empty one."
         )
-    version = _current_version(connection, config)
-    if version not in (None, ScriptDirectory.from_config(config).get_current_head()):
+    version = _current_version(connection)
+    if version not in (None, _scripts().get_current_head()):
         copy = path.with_name(f"{path.name}.{version}.copy")
         _copy(connection, copy)
         log.info("the database was copied to %s before its upgrade", copy)
