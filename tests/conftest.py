@@ -1,5 +1,6 @@
 """Options, models of toy size and databases that many tests share."""
 
+import gc
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, and networks of toy size gain nothing from threads
@@ -81,6 +82,12 @@ def pytest_collection_modifyitems(items):
         return next((rank for rank, start in enumerate(LONGEST) if item.nodeid.startswith(start)), len(LONGEST))
 
     items.sort(key=rank)
+
+
+def pytest_collection_finish():
+    """Take the imported libraries out of every later collection of garbage, which would go through all of them."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
