@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 
-WAIT_SECONDS = 60.0  # long enough for a busy machine
+WAIT_SECONDS = 120.0  # long enough for a busy machine
 
 
 async def until(condition, *, seen=None, seconds=WAIT_SECONDS):

@@ -150,7 +150,7 @@ async def test_cluster_redraws_the_requests_of_a_killed_replica(remote, local, m
     requests = [build_request(seed, steps=150, count=1 + seed % 2) for seed in range(8)]
     jobs = [remote.submit(request, owner) for owner, request in enumerate(requests)]
     resumed = [asyncio.create_task(_resumes(job)) for job in jobs]
-    await until(lambda: all(job.progress.completed for job in jobs))
+    await until(lambda: _all_busy(machines))
     os.kill(victim["pid"], signal.SIGKILL)
     results = await asyncio.gather(*jobs)
     for request, result in zip(requests, results, strict=True):
