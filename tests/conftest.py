@@ -44,6 +44,7 @@ def pytest_addoption(parser):
     parser.addoption("--rows", type=int, default=4_000, help="how many creations the tests of large tables write")
     parser.addoption("--delays", default="", help="seconds by which each message to PostgreSQL is late, several with commas")
     parser.addoption("--published", action="store_true", help="compare families in their published shapes, widths / 8, too")
+    parser.addoption("--openapi", type=Path, help="Discord's openapi.json, against which tests of commands hold requests")
     parser.addoption("--fuzz", type=int, default=FUZZ, help="how many examples each fuzz test takes")
 
 

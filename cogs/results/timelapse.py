@@ -62,6 +62,7 @@ class Timelapse:
             footer=f"-# {say(language, STEPS, count=count)}",
             rows=lambda: [row for make in self.service.timelapse_rows if (row := make(creation, request, language))],
             spoiler=creation.spoiler,
+            apart=True,
             language=language,
         )
 

@@ -32,10 +32,10 @@ def animate_timelapse(timelapse: bytes, request: ImageRequest, pictures: list[by
     size = _size_within(PLAYED_SIDE, request)
     kept = _Strip(timelapse, request)
     shown = _spread(range(kept.steps), MAX_FRAMES)
-    frames = [_draw_number(hstack(kept.pictures(row, size)), request.start_step + row + 1) for row in shown]
+    frames = [_draw_number(grid(kept.pictures(row, size)), request.start_step + row + 1) for row in shown]
     finished = [Image.open(io.BytesIO(picture)).convert("RGB").resize(size, Image.Resampling.LANCZOS) for picture in pictures]
     each = min(max(TOTAL_MILLISECONDS // len(shown), MIN_STEP_MILLISECONDS), MAX_STEP_MILLISECONDS)
-    return encode_animation([*frames, hstack(finished)], [each] * len(frames) + [FINISHED_MILLISECONDS], quality=QUALITY)
+    return encode_animation([*frames, grid(finished)], [each] * len(frames) + [FINISHED_MILLISECONDS], quality=QUALITY)
 
 
 def step_sheet(timelapse: bytes, request: ImageRequest) -> bytes:
@@ -87,7 +87,7 @@ def _spread(numbers: range, most: int) -> list[int]:
 
 
 def _draw_number(frame: Image.Image, step: int, side: int = 0) -> Image.Image:
-    side = side or max(PLAYED_SIDE, frame.width // 2) // 14  # messages show four pictures side by side at half their size
+    side = side or max(PLAYED_SIDE, frame.width) // 14  # messages show wide frames smaller
     place = (side // 2, frame.height - side // 2)
     stroke = side // 9
     font = ImageFont.load_default(side)

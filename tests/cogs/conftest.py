@@ -4,11 +4,13 @@ from datetime import timedelta
 
 import discord
 import pytest
+from simcord.http import router
 
 from cogs.core.messages import announcement, interactions
 from cogs.core.simulator import layouts  # noqa: F401  (importing it makes simcord give layouts as Discord does)
 from cogs.core.storage import database
 from tests.support.models import build_classifier, model_of
+from tests.support.openapi import Description, Recorder
 from tests.support.review import flag_all
 from tests.support.server import open_server
 from tests.support.several_models import Shelf
@@ -33,6 +35,24 @@ def patient_with_handlers(monkeypatch):
     """Let handlers answer as late as a busy machine lets them, instead of acknowledging before them."""
     monkeypatch.setattr(interactions, "ACKNOWLEDGE_SECONDS", WAIT_SECONDS)
     monkeypatch.setattr(interactions, "SUGGESTION_SECONDS", WAIT_SECONDS)
+
+
+@pytest.fixture(scope="session")
+def description(pytestconfig):
+    path = pytestconfig.getoption("openapi")
+    return path and Description.read(path)
+
+
+@pytest.fixture(autouse=True)
+def requests(monkeypatch, description):
+    """All that the bot sends, none of which Discord would refuse; None without ``--openapi``."""
+    if description is None:
+        yield None
+        return
+    recorder = Recorder(router.dispatch)
+    monkeypatch.setattr(router, "dispatch", recorder)
+    yield recorder
+    assert recorder.faults(description) == []
 
 
 @pytest.fixture

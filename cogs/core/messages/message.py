@@ -85,13 +85,15 @@ class Answer:
 class Result(Answer):
     """Finished pictures in a layout, with a ``footer`` and rows below them.
 
-    ``rows`` returns fresh rows for one attempt. A ``spoiler`` is hidden until clicked. ``shrink_level`` counts how often the
-    files were made smaller; a note in ``language`` says so.
+    ``rows`` returns fresh rows for one attempt. A ``spoiler`` is hidden until clicked. Pictures that are ``apart`` stand below
+    each other, as a gallery of several crops them to squares. ``shrink_level`` counts how often the files were made smaller; a
+    note in ``language`` says so.
     """
 
     footer: str = ""
     rows: Callable[[], Sequence[ui.ActionRow[Any]]] = tuple
     spoiler: bool = False
+    apart: bool = False
     shrink_level: int = 0
     language: str = ENGLISH
 
@@ -117,7 +119,8 @@ class Result(Answer):
             head = ui.Section(self.text, accessory=thumbnail)
         view = ui.LayoutView(timeout=None)
         view.add_item(head)
-        view.add_item(ui.MediaGallery(*items))
+        for gallery in [[item] for item in items] if self.apart else [items]:
+            view.add_item(ui.MediaGallery(*gallery))
         if footer := "\n".join(filter(None, (self.footer, note))):
             view.add_item(ui.TextDisplay(footer))
         for row in self.rows():

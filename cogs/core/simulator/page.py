@@ -39,7 +39,7 @@ async def served(seconds: float = 120) -> AsyncIterator[str]:
     finally:
         program.terminate()
         _, errors = await program.communicate()
-    assert errors == b""
+    assert errors == b"", errors.decode()
 
 
 @contextlib.asynccontextmanager
