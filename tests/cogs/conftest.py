@@ -9,8 +9,8 @@ from simcord.http import router
 from cogs.core.messages import announcement, interactions
 from cogs.core.simulator import layouts  # noqa: F401  (importing it makes simcord give layouts as Discord does)
 from cogs.core.storage import database
+from tests.support import openapi
 from tests.support.models import build_classifier, model_of
-from tests.support.openapi import Description, Recorder
 from tests.support.review import flag_all
 from tests.support.server import open_server
 from tests.support.several_models import Shelf
@@ -40,7 +40,7 @@ def patient_with_handlers(monkeypatch):
 @pytest.fixture(scope="session")
 def description(pytestconfig):
     path = pytestconfig.getoption("openapi")
-    return path and Description.read(path)
+    return path and openapi.Description.read(path)
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +49,7 @@ def requests(monkeypatch, description):
     if description is None:
         yield None
         return
-    recorder = Recorder(router.dispatch)
+    recorder = openapi.Recorder(router.dispatch)
     monkeypatch.setattr(router, "dispatch", recorder)
     yield recorder
     assert recorder.faults(description) == []

@@ -61,6 +61,13 @@ UNSEEN += ("darkroom:pictures:",)  # under messages of earlier versions
 
 
 @pytest.fixture
+def recorded(requests):
+    if requests is None:
+        pytest.skip("--openapi names no description")
+    return requests
+
+
+@pytest.fixture
 async def chief(steerable_server):
     """May do everything in the server, and is the bot's operator."""
     role = steerable_server.guild.create_role("chiefs", permissions=discord.Permissions.all())
@@ -70,12 +77,11 @@ async def chief(steerable_server):
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-async def test_all_that_the_bot_sends_fits_the_description(steerable_server, chief, requests, description, language):
-    if requests is None:
-        pytest.skip("--openapi names no description")
+async def test_all_that_the_bot_sends_fits_the_description(recorded, steerable_server, chief, description, language):
     server = steerable_server
+    preferred = Preferences(language=language, starboard=server.channel.id, star_threshold=1)
     for scope, place in ((Scope.SERVER, server.guild.id), (Scope.MEMBER, chief.id)):
-        await server.service.preference_store.set(scope, place, Preferences(language=language, starboard=server.channel.id))
+        await server.service.preference_store.set(scope, place, preferred)
     crawl = Crawl(server, chief)
     walked = server.env.bot.tree.walk_commands()
     commands = {each.qualified_name: each for each in walked if isinstance(each, app_commands.Command)}
@@ -91,6 +97,6 @@ async def test_all_that_the_bot_sends_fits_the_description(steerable_server, chi
         await crawl.command(commands[name], **options)
     for command in (each for name, each in commands.items() if name.startswith("admin")):  # after a drain nothing is drawn
         await crawl.command(command)
-    distinct = f"{requests.count} requests, {len(requests.requests)} distinct, {len(crawl.used)} things pressed or chosen"
-    print("", distinct, *requests.routes(description), sep="\n")
+    distinct = f"{recorded.count} requests, {len(recorded.requests)} distinct, {len(crawl.used)} things pressed or chosen"
+    print("", distinct, *recorded.routes(description), sep="\n")
     assert [each for each in crawl.unused(server.env.bot) if not each.startswith(UNSEEN)] == []
