@@ -21,6 +21,7 @@ EXTENSIONS: Final = (
     "cogs.history",
     "cogs.lineage",
     "cogs.favourites",
+    "cogs.jam",
     "cogs.replay",
     "cogs.settings",
     "cogs.presets",

@@ -1,4 +1,4 @@
-"""/favourites and /gallery: a member's starred pictures, and those of a server with the most stars."""
+"""/favourites and /gallery: a member's starred pictures, and those of a server with the most stars or a crown."""
 
 from typing import Any, Final, Literal
 
@@ -24,10 +24,16 @@ from cogs.core.types import Interaction
 from cogs.favourites.entries import entries_layout
 from diffusion.text import N_
 
-PERIOD_LABELS: Final = {Period.DAY: N_("Today"), Period.WEEK: N_("This week"), Period.ALL: N_("All time")}
+PERIOD_LABELS: Final = {
+    Period.DAY: N_("Today"),
+    Period.WEEK: N_("This week"),
+    Period.ALL: N_("All time"),
+    Period.JAMS: N_("Jam winners"),
+}
 PERIOD_CHOICES: Final = [Choice(name=label, value=str(period)) for period, label in PERIOD_LABELS.items()]
 NO_FAVOURITES: Final = N_("You have no favourites here yet. Press ⭐ under a picture that you like.")
 NONE_FOUND: Final = N_("You have no favourites here with “{search}” in their prompt.")
+NO_WINNERS: Final = N_("No picture that you can see has won a jam here yet. Start one with {jam}.")
 NO_STARS: Final = N_("Nobody has starred a picture of this time that you can see. Press ⭐ under one that you like.")
 
 
@@ -107,7 +113,7 @@ class FavouritesCog(commands.Cog):
         await interaction.followup.send(view=view, files=files, ephemeral=True, allowed_mentions=NO_MENTIONS)
 
     @app_commands.command()
-    @app_commands.describe(period="When the pictures were made")
+    @app_commands.describe(period="When the pictures were made, or the winners of jams")
     @app_commands.choices(period=PERIOD_CHOICES)
     @server_only
     async def gallery(self, interaction: Interaction, period: str = Period.WEEK) -> None:
@@ -160,16 +166,19 @@ async def _turn_to(interaction: Interaction, period: Period, page: int) -> None:
 async def _gallery_layout(context: Context, period: Period, page: int) -> tuple[ui.LayoutView, list[discord.File]]:
     """Return a page of the server's gallery; the first one if there is no such page any more."""
     language = context.language
-    ranked = await context.interaction.client.service.stores.star_store.ranked(context.guild_id or 0, period)
+    stores = context.interaction.client.service.stores
+    guild_id = context.guild_id or 0
+    is_of_jams = period is Period.JAMS
+    ranked = await (stores.jam_store.crowned(guild_id) if is_of_jams else stores.star_store.ranked(guild_id, period))
     visible = [each for each in ranked if may_see(context, each.creation) and fits_channel(context, each.creation)]
     first = page * PAGE_SIZE
     if first >= len(visible):
         page = first = 0
     shown = visible[first : first + PAGE_SIZE]
-    heading = "" if shown else say(language, NO_STARS)
-    view, files = await entries_layout(
-        context, heading, [each.creation for each in shown], {each.creation.id: each.stars for each in shown}
-    )
+    mention = context.interaction.client.mention_command("jam start")
+    heading = "" if shown else say(language, NO_WINNERS, jam=mention) if is_of_jams else say(language, NO_STARS)
+    stars = {each.creation.id: each.stars for each in shown}
+    view, files = await entries_layout(context, heading, [each.creation for each in shown], stars)
     view.add_item(ui.ActionRow(*(GalleryPeriodButton(each, language, is_shown=each == period) for each in Period)))
     buttons = []
     if page:

@@ -1,6 +1,7 @@
 """A page of starred pictures: thumbnails beside what is known about them."""
 
 from collections.abc import Mapping
+from typing import Final
 
 import discord
 from discord import ui
@@ -12,6 +13,10 @@ from cogs.core.messages.pages import PICTURES_DELETED, PROMPT_LENGTH, add_entrie
 from cogs.core.policy.context import Context
 from cogs.core.storage.creations import Creation
 from cogs.lineage import ShowSelect
+from diffusion.text import N_
+
+WON: Final = N_("winner of the jam “{theme}”")
+WON_ANY: Final = N_("winner of a jam")
 
 
 async def entries_layout(
@@ -21,9 +26,14 @@ async def entries_layout(
 
     ``stars`` has the number of each creation's stars by its id; without it, none are shown.
     """
+    crowns = await context.interaction.client.service.stores.jam_store.crowns([creation.id for creation in creations])
 
     def text_of(creation: Creation, is_gone: bool) -> str:
-        return _entry_text(creation, stars[creation.id] if stars else None, context.language, is_gone)
+        text = _entry_text(creation, stars[creation.id] if stars else None, context.language, is_gone)
+        if creation.id not in crowns:
+            return text
+        theme = render.escape(crowns[creation.id])
+        return f"{text}\n-# 👑 {say(context.language, WON, theme=theme) if theme else say(context.language, WON_ANY)}"
 
     view = ui.LayoutView(timeout=None)
     if heading:

@@ -158,7 +158,7 @@ async def test_gallery_ranks_by_stars_within_a_period(server, kept, now):
     today = (await server.alice.click(message, label="Today")).response
     assert shown(today) == [f"picture {row.id}" for row in (rows[1], rows[0])]
     everything = (await server.alice.click(today, label="All time")).response
-    assert shown(everything)[0] == f"picture {rows[3].id}" and labels(everything) == ["Today", "This week"]
+    assert shown(everything)[0] == f"picture {rows[3].id}" and labels(everything) == ["Today", "This week", "Jam winners"]
 
 
 async def test_gallery_turns_its_pages(server, kept, now):

@@ -356,16 +356,21 @@ class JobRunner:
         if not await self.delivery.announce(creation, Answer(text, view=view)):
             await self._end(creation, State.CANCELLED, MESSAGE_DELETED)
             return
-        await asyncio.sleep(self.step_watch.pause(creation.id))
-        job = await self._submit(creation, request)
-        self.track(creation, job)
-        try:  # only now, because members can see and cancel a tracked job
-            await self.creation_store.update(creation, attempts=creation.attempts)
-        except OwnershipLostError:
-            job.cancel()
-            self.untrack(creation)
-            raise
-        await self.run(creation, job, text)
+        await self.draw(creation, request, text)
+
+    async def draw(self, creation: Creation, request: ImageRequest, shown: str) -> None:
+        """Draw a stored ``creation`` as soon as the queue has room; ``shown`` is what its message says."""
+        async with self.finish_on_error(creation):
+            await asyncio.sleep(self.step_watch.pause(creation.id))
+            job = await self._submit(creation, request)
+            self.track(creation, job)
+            try:  # only now, because members can see and cancel a tracked job
+                await self.creation_store.update(creation, attempts=creation.attempts)
+            except OwnershipLostError:
+                job.cancel()
+                self.untrack(creation)
+                raise
+            await self.run(creation, job, shown)
 
     async def _submit(self, creation: Creation, request: ImageRequest) -> Job:
         async def submit() -> Job:

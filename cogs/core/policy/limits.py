@@ -145,7 +145,7 @@ class Rules:
                 raise denial
             request.validate_limits(context.limits)
             if context.server.words or context.server.expressions:
-                await self._check_words(context, texts(request))
+                await self.check_words(context, texts(request))
             if not is_drawn:
                 yield 0
                 return
@@ -176,7 +176,8 @@ class Rules:
         if load.pictures and (fills_share or load.seconds + price > share * self.engine.config.max_waiting_seconds):
             raise QueueFullError(SHARE_USED)
 
-    async def _check_words(self, context: Context, texts: Iterable[str]) -> None:
+    async def check_words(self, context: Context, texts: Iterable[str]) -> None:
+        """Raise `BlockedPromptError` if the rules of the server forbid any of ``texts``."""
         for text in texts:
             if rule := await self.broken_rule(context, text):
                 if rule.is_expression:

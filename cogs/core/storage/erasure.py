@@ -16,6 +16,7 @@ from cogs.core.storage.creations import UNFINISHED_STATES, Creation
 from cogs.core.storage.database import DATABASE_UNREACHABLE, Base, Database
 from cogs.core.storage.gallery import PastCreationRow
 from cogs.core.storage.images import ImageStore
+from cogs.core.storage.jam_rows import delete_crowns, delete_jams_of_server, forget_jams
 from cogs.core.storage.reviews import ReviewRow
 from cogs.core.storage.stars import board_messages, delete_stars, take_back_stars
 from cogs.core.storage.usage import FileRow, insert_new, used_files
@@ -96,7 +97,7 @@ class Erasure:
             await session.merge(ForgottenMemberRow(member=member, before_id=before_id))
 
     async def erase_member(self, member: int, before_id: int) -> Erased:
-        """Delete all creations of ``member`` with ids up to ``before_id``, and all stars that they gave."""
+        """Delete all creations of ``member`` with ids up to ``before_id``, all stars that they gave, and their part in jams."""
         erased = Erased()
         rows: Any = select(*DELETED_COLUMNS).where(Creation.owner == member, Creation.id <= before_id)
         while await self._erase_some(rows, erased):
@@ -106,6 +107,7 @@ class Erasure:
             async with self._database.transaction(DATABASE_UNREACHABLE) as session:
                 is_starring = await take_back_stars(session, member)
         async with self._database.transaction(DATABASE_UNREACHABLE) as session:
+            await forget_jams(session, member)
             moderated = update(ReviewRow).where(ReviewRow.moderator == member).values(moderator=None)
             await session.execute(moderated, execution_options={"synchronize_session": False})
             done = delete(ForgottenMemberRow).where(ForgottenMemberRow.member == member)
@@ -122,12 +124,14 @@ class Erasure:
         return erased.creations
 
     async def erase_server(self, guild_id: int) -> int:
-        """Delete the finished creations of a server, but for their lineage, and their files; return how many."""
+        """Delete the finished creations of a server, but for their lineage, and its jams; return how many."""
         erased = Erased()
         finished = Creation.state.not_in(UNFINISHED_STATES)
         rows: Any = select(*DELETED_COLUMNS).where(Creation.guild_id == guild_id, finished)
         while await self._erase_some(rows, erased, is_lineage_kept=True):
             pass
+        async with self._database.transaction(DATABASE_UNREACHABLE) as session:
+            await delete_jams_of_server(session, guild_id)
         await self.delete_files()
         return erased.creations
 
@@ -149,6 +153,7 @@ class Erasure:
                 room = MAX_DELETED_MESSAGES - erased.messages
                 await insert_new(session, DeletedMessageRow, messages[:room])
             await delete_stars(session, ids)
+            await delete_crowns(session, ids)
             await session.execute(delete(ReviewRow).where(ReviewRow.creation_id.in_(ids)), **options)
             await insert_new(session, DeletedFileRow, [{"name": name} for name in sorted(names)])
             await session.execute(delete(FileRow).where(FileRow.creation_id.in_(ids)), **options)

@@ -14,6 +14,7 @@ from cogs.core.storage.creations import Creation, State
 from cogs.core.storage.database import DATABASE_UNREACHABLE, Database, DatabaseUnavailableError
 from cogs.core.storage.erasure import Erased, Erasure
 from cogs.core.storage.images import ImageStore
+from cogs.core.storage.jam_rows import CrownRow, JamEntryRow, JamRow, JamVoteRow
 from cogs.core.storage.preferences import PreferenceStore
 from cogs.core.storage.reviews import ReviewRow
 from cogs.core.storage.stars import StarRow
@@ -54,6 +55,10 @@ class PersonalData:
             ("usage", UsageRow, UsageRow.member),
             ("decisions", ReviewRow, ReviewRow.moderator),
             ("favourites", StarRow, StarRow.member),
+            ("jams", JamRow, JamRow.starter),
+            ("jam_entries", JamEntryRow, JamEntryRow.member),
+            ("jam_votes", JamVoteRow, JamVoteRow.voter),
+            ("crowns", CrownRow, CrownRow.member),
         )
         for name, table, column in tables:
             rows = await self._database.scalars(select(table).where(column == member), DATABASE_UNREACHABLE)

@@ -35,11 +35,12 @@ UNSYNCHRONIZED: Final = {"synchronize_session": False}
 
 
 class Period(StrEnum):
-    """When the pictures of a gallery were made."""
+    """When the pictures of a gallery were made; or those that have won a jam."""
 
     DAY = "day"
     WEEK = "week"
     ALL = "all"
+    JAMS = "jams"
 
 
 PERIODS: Final = {Period.DAY: timedelta(days=1), Period.WEEK: timedelta(days=7)}

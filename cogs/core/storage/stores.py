@@ -9,6 +9,7 @@ from cogs.core.storage.creations import CreationStore
 from cogs.core.storage.database import Database
 from cogs.core.storage.gallery import Gallery
 from cogs.core.storage.images import ImageStore
+from cogs.core.storage.jams import JamStore
 from cogs.core.storage.lease import Lease
 from cogs.core.storage.personal_data import PersonalData
 from cogs.core.storage.preferences import PreferenceStore
@@ -33,6 +34,7 @@ class Stores:
     quota_store: QuotaStore
     review_store: ReviewStore
     star_store: StarStore
+    jam_store: JamStore
     image_store: ImageStore
     personal_data: PersonalData
     server_store: ServerStore
@@ -65,6 +67,7 @@ class Stores:
             quota_store=QuotaStore(database),
             review_store=ReviewStore(database),
             star_store=StarStore(database),
+            jam_store=JamStore(database),
             image_store=image_store,
             personal_data=personal_data,
             server_store=ServerStore(database, preference_store, personal_data.erasure),
