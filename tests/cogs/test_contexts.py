@@ -10,7 +10,7 @@ from tests.support.messages import pictures_of, private_text, text_of
 COMMAND = 2
 GROUP_DM, PRIVATE_CHANNEL = 3, 2
 SERVER, BOT_DM = 0, 1
-SERVERS_ALONE = {"admin", "emoji", "gallery", "moderation", "setup"}
+SERVERS_ALONE = {"admin", "emoji", "gallery", "jam", "moderation", "setup"}
 
 
 async def installed_by(server, user, name, *, elsewhere=None, **options):
