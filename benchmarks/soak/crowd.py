@@ -118,7 +118,7 @@ class Crowd:
             return await self._imagine(member, channel, rng)
         pressed = await self.wire.press(member, message, button)
         if kind in DRAW_BUTTON_WEIGHTS:
-            return self._record(kind, member, pressed, latest.picture_count)
+            return self._record(kind, member, pressed, 1 if kind == "upscale" else latest.picture_count)
         self.presses.append(pressed)
         await self._wait_for_response(pressed)
         if kind != "edit" or pressed.modal is None:
