@@ -11,7 +11,8 @@ from diffusion.images.io import grid, hstack, smooth, to_png, to_webp
 from diffusion.request import ImageRequest
 from diffusion.result import ImageResult
 
-PLAYED_SIDE: Final = 256  # pixels
+PLAYED_SIDE: Final = 256  # pixels, of one picture
+PLAYED_GRID_SIDE: Final = 384  # pixels, of several
 THUMBNAIL_SIDE: Final = 120  # pixels
 MAX_FRAMES: Final = 48  # at most, without the finished pictures
 TOTAL_MILLISECONDS: Final = 3000  # for all steps
@@ -29,7 +30,7 @@ def encode_timelapse(result: ImageResult) -> bytes:
 
 def animate_timelapse(timelapse: bytes, request: ImageRequest, pictures: list[bytes]) -> bytes:
     """Animate a timelapse: its numbered steps, then the finished ``pictures``."""
-    size = _size_within(PLAYED_SIDE, request)
+    size = _size_within(min(PLAYED_SIDE, PLAYED_GRID_SIDE // _columns(request)), request)
     kept = _Strip(timelapse, request)
     shown = _spread(range(kept.steps), MAX_FRAMES)
     frames = [_draw_number(grid(kept.pictures(row, size)), request.start_step + row + 1) for row in shown]
@@ -44,8 +45,7 @@ def step_sheet(timelapse: bytes, request: ImageRequest) -> bytes:
     if not steps:
         return b""
     kept = _Strip(timelapse, request)
-    columns = math.ceil(math.sqrt(request.count))
-    size = _size_within(THUMBNAIL_SIDE // columns, request)
+    size = _size_within(THUMBNAIL_SIDE // _columns(request), request)
     thumbnails = [(grid(kept.pictures(step - request.start_step - 1, size)), step) for step in steps]
     return to_webp(grid([_draw_number(thumbnail, step, THUMBNAIL_SIDE // 6) for thumbnail, step in thumbnails]))
 
@@ -68,6 +68,11 @@ class _Strip:
         top = row * self._height
         boxes = [(left, top, left + self._width, top + self._height) for left in range(0, self._image.width, self._width)]
         return [smooth(self._image.crop(box), size) for box in boxes]
+
+
+def _columns(request: ImageRequest) -> int:
+    """Return how many pictures `grid` puts beside each other."""
+    return math.ceil(math.sqrt(request.count))
 
 
 def _size_within(side: int, request: ImageRequest) -> tuple[int, int]:

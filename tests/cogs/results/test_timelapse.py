@@ -71,7 +71,7 @@ async def test_timelapse_shows_every_step_and_the_finished_picture(server, sampl
 async def test_timelapse_shows_several_pictures_in_a_grid(server):
     timelapse = await timelapse_of(server, await made(server, count=3))
     frames, _ = decode_animation(await files_of(timelapse)[0].read())
-    assert frames[0].size == (512, 512)
+    assert frames[0].size == (384, 384)
 
 
 async def test_branch_applies_its_prompt_from_the_chosen_step(server):
