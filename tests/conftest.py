@@ -20,7 +20,7 @@ from diffusion.loading.random_weights import build_tiny_components
 from tests.support.databases import new_sqlite
 from tests.support.models import build_classifier, model_of
 
-# Each test loads the bot's extensions anew, and some start programs: without bytecode, all are compiled again.
+# Many tests start programs: without bytecode, each compiles all of the code again.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
