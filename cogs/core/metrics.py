@@ -44,7 +44,6 @@ class Metrics:
         self._queued = Gauge("darkroom_queued_seconds", "Seconds of drawing that unfinished pictures take", registry=registry)
         self._model_bytes = Gauge("darkroom_model_bytes", "Memory of a model, 0 if unloaded", ["model"], registry=registry)
         self._engine = engine
-        self._models: set[str] = set()  # that were in memory at any time
         unfinished = Gauge("darkroom_unfinished_pictures", "Pictures that wait or are being made", registry=registry)
         unfinished.set_function(lambda: engine.unfinished)
         hung = Gauge("darkroom_hung_threads", "Threads left behind because a step hangs in them", registry=registry)
@@ -78,25 +77,23 @@ class Metrics:
         return (self.registry.get_sample_value("darkroom_loop_lag_seconds_sum") or 0) / probes if probes else None
 
     async def watch_loop(self) -> None:
-        """Measure the event loop's lag, and now and then the queue, until cancelled."""
-        measured_at = -LOAD_SECONDS
+        """Measure the event loop's lag until cancelled."""
         while True:
             began = time.perf_counter()
-            if began >= measured_at + LOAD_SECONDS:
-                measured_at = began
-                self.measure_load()
-                began = time.perf_counter()
             await asyncio.sleep(LAG_PROBE_SECONDS)
             self._lag.observe(max(0.0, time.perf_counter() - began - LAG_PROBE_SECONDS))
 
-    def measure_load(self) -> None:
-        """Measure the work in the queue and the memory of the models."""
-        with contextlib.suppress(DarkroomError):  # a job whose model is offered no more has no price
-            self._queued.set(self._engine.load().seconds)
-        bytes_by_model = dict.fromkeys(self._models, 0) | dict(self._engine.resident_bytes)
-        self._models.update(bytes_by_model)
-        for name, size in bytes_by_model.items():
-            self._model_bytes.labels(name).set(size)
+    async def watch_load(self) -> None:
+        """Measure the work in the queue and the memory of the models until cancelled."""
+        known = set[str]()  # models that were in memory at any time
+        while True:
+            with contextlib.suppress(DarkroomError):  # a job whose model is offered no more has no price
+                self._queued.set(self._engine.load().seconds)
+            bytes_by_model = self._engine.resident_bytes
+            known.update(bytes_by_model)
+            for name in known:
+                self._model_bytes.labels(name).set(bytes_by_model.get(name, 0))
+            await asyncio.sleep(LOAD_SECONDS)
 
     @contextlib.contextmanager
     def serve(self, host: str, port: int) -> Iterator[int]:

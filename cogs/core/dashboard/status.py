@@ -151,7 +151,7 @@ class StatusReporter:
             is_ready=is_ready,
             servers=len(client.guilds) if client else 0,
             latency=client.latency if client and is_ready and client.latency < float("inf") else None,
-            device=f"{engine.model.device} {engine.model.dtype}",
+            device=f"{engine.model.device} {engine.model.dtype}".replace("torch.", ""),
             model=engine.model.name,
             is_paused=engine.paused,
             is_closed=service.closed_reason is not None,

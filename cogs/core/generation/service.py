@@ -148,6 +148,7 @@ class GenerationService:
         if self.leads:
             self.background.start_daemon(Maintenance(self.stores, self.message_eraser, self.resume_reviewed).run())
         self.background.start_daemon(self.metrics.watch_loop())
+        self.background.start_daemon(self.metrics.watch_load())
         self.background.start_daemon(run_all(partial(self.message_index.load, self.database)))
         self.client = client
 

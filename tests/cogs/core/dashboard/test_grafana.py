@@ -1,5 +1,6 @@
 """The dashboard for Grafana asks only for metrics, labels and states that the bot exports."""
 
+import asyncio
 import json
 import re
 from pathlib import Path
@@ -26,7 +27,13 @@ def exported():
     """The labels of each exported series, by its name."""
     engine = SimpleNamespace(watchers=[], unfinished=0, hung_threads=0, load=Load, resident_bytes={"embedded": 1})
     metrics = Metrics(engine, SimpleNamespace(watchers=[]))
-    metrics.measure_load()
+
+    async def look_once():
+        watching = asyncio.create_task(metrics.watch_load())
+        await asyncio.sleep(0)
+        watching.cancel()
+
+    asyncio.run(look_once())
     series = {}
     for metric in metrics.registry.collect():
         for sample in metric.samples:
