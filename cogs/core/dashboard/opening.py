@@ -19,6 +19,7 @@ from diffusion.errors import DarkroomError
 from diffusion.redaction import add_secrets
 
 log = logging.getLogger(__name__)
+WITHDRAW_SECONDS: Final = 3.0  # for which a stop waits for the database
 NO_PACKAGE: Final = "The dashboard needs the package {name}. Install it: pip install 'darkroom[dashboard]'"
 NOT_ENCRYPTED: Final = "anybody who reaches %s can read what the dashboard sends: put a proxy with HTTPS before it"
 
@@ -83,7 +84,9 @@ async def _reporting(reporter: StatusReporter, reports: ReportStore) -> AsyncIte
     finally:
         task.cancel()
         await asyncio.wait([task])
-        await run_all(reports.withdraw)
+        with contextlib.suppress(TimeoutError):  # the report of a process that is gone is shown as stale
+            async with asyncio.timeout(WITHDRAW_SECONDS):
+                await run_all(reports.withdraw)
 
 
 def _is_loopback(host: str) -> bool:

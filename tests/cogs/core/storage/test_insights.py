@@ -82,7 +82,7 @@ async def test_processes_read_the_reports_of_others_with_their_age(database):
     for store in (first, second, first):
         await store.publish(f"status {store._lease.name}")
     (report,) = await first.of_others()
-    assert report == Report("4-7", report.age, "status 4-7") and 0 <= report.age < 60
+    assert report == Report("4-7", report.age, "status 4-7") and 0 <= report.age < 3600
     restarted = ReportStore(database, Lease(database, "4-7"))
     await restarted.publish("again")
     assert [report.status for report in await first.of_others()] == ["again"]
