@@ -40,6 +40,9 @@ LONGEST = (
 
 def pytest_addoption(parser):
     parser.addoption("--kills", type=int, default=6, help="how often the crash test kills the bot")
+    parser.addoption(
+        "--jam-kills", type=int, default=2, help="how often the test of a jam kills the bot; from 20 on, 30 members play"
+    )
     parser.addoption("--kill-seed", type=int, default=1, help="which random moments the crash test takes")
     parser.addoption("--rows", type=int, default=4_000, help="how many creations the tests of large tables write")
     parser.addoption("--delays", default="", help="seconds by which each message to PostgreSQL is late, several with commas")

@@ -88,10 +88,12 @@ class JamHost:
     async def _host(self, jam_id: int) -> None:
         """Take a jam from stage to stage until it is over."""
         self._changed[jam_id] = asyncio.Event()
+        stage = ""
         try:
             while jam := await self._step(jam_id):
-                if jam.ends > discord.utils.utcnow():
+                if jam.stage == stage and jam.ends > discord.utils.utcnow():  # else the new stage has its first step to take
                     await self._wait(jam_id, min(POLL_SECONDS, (jam.ends - discord.utils.utcnow()).total_seconds()))
+                stage = jam.stage
         finally:
             for kept in (self._tasks, self._posts, self._changed, self._drawn):
                 kept.pop(jam_id, None)
@@ -125,7 +127,8 @@ class JamHost:
         """Take one step; return whether the jam goes on."""
         if self.service.closed_reason:
             raise DarkroomError(self.service.closed_reason)
-        posts = self._posts.setdefault(jam.id, Posts(self.client, jam))
+        posts = self._posts.setdefault(jam.id, Posts(self.client))
+        posts.jam = jam
         is_due = jam.ends <= discord.utils.utcnow()
         match jam.stage:
             case Stage.OPEN if is_due:

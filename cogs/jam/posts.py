@@ -28,11 +28,12 @@ class UnwritableError(Exception):
 
 
 class Posts:
-    """Writes into the channel of one jam."""
+    """Writes into the channel of one ``jam``."""
 
-    def __init__(self, client: discord.Client, jam: JamRow) -> None:
+    jam: JamRow  # as it is now
+
+    def __init__(self, client: discord.Client) -> None:
         self._client = client
-        self._jam = jam
         self.invitation: str | None = None  # the text of the first message, as last edited
         self._known: dict[str, int] = {}  # messages of this run, by nonce
         self._earlier: list[discord.Message] | None = None  # those of the bot, newest first
@@ -40,38 +41,38 @@ class Posts:
     @property
     def channel(self) -> discord.PartialMessageable:
         """The channel of the jam."""
-        return self._client.get_partial_messageable(self._jam.channel_id, guild_id=self._jam.guild_id)
+        return self._client.get_partial_messageable(self.jam.channel_id, guild_id=self.jam.guild_id)
 
     async def begin_entry(self, entry: JamEntryRow, text: str) -> int:
         """Post the message that the picture of ``entry`` will be edited into; return its id."""
-        view = cancel_view(entry.member, entry.creation_id, self._jam.language)
+        view = cancel_view(entry.member, entry.creation_id, self.jam.language)
         is_it = partial(_is_about, entry.creation_id)
         return await self._post_once(f"j{entry.creation_id}", is_it, {"content": text, "view": view})
 
     async def post_vote(self, view: ui.LayoutView, files: Sequence[PictureFile], first: int) -> int:
         """Post the vote, whose ``first`` button votes for that number; return its id."""
-        is_vote = partial(_has, VoteButton.custom_id_of(jam_id=self._jam.id, number=first))
-        return await self._post_once(f"v{self._jam.id}", is_vote, {"view": view}, files=files)
+        is_vote = partial(_has, VoteButton.custom_id_of(jam_id=self.jam.id, number=first))
+        return await self._post_once(f"v{self.jam.id}", is_vote, {"view": view}, files=files)
 
     async def announce(self, view: ui.LayoutView, files: Sequence[PictureFile], winners: Sequence[int]) -> int:
         """Reply to the first message with the winners, who are pinged; return the id."""
-        first = self._jam.message_id or 0
+        first = self.jam.message_id or 0
         reference = self.channel.get_partial_message(first).to_reference(fail_if_not_exists=False)
         options = {"view": view, "reference": reference}
         pinged = discord.AllowedMentions(
             everyone=False, roles=False, replied_user=False, users=list(map(discord.Object, winners))
         )
-        return await self._post_once(f"w{self._jam.id}", partial(_replies_to, first), options, files=files, mentions=pinged)
+        return await self._post_once(f"w{self.jam.id}", partial(_replies_to, first), options, files=files, mentions=pinged)
 
     async def find_invitation(self) -> int | None:
         """Return the id of the message that members join by, if an earlier run has posted it."""
-        custom_id = JoinButton.custom_id_of(jam_id=self._jam.id)
+        custom_id = JoinButton.custom_id_of(jam_id=self.jam.id)
         return next((message.id for message in await self._of_bot() if _has(custom_id, message)), None)
 
     async def edit_invitation(self, text: str, view: ui.LayoutView) -> None:
         """Edit the first message, unless it says ``text`` already."""
         if text != self.invitation:
-            await self.edit(self._jam.message_id, view)
+            await self.edit(self.jam.message_id, view)
             self.invitation = text
 
     async def edit(self, message_id: int | None, view: ui.LayoutView, files: Sequence[PictureFile] | None = None) -> None:
@@ -87,7 +88,7 @@ class Posts:
         try:
             await retry(edit, is_temporary)
         except DISCORD_ERRORS as error:
-            log.warning("a message of jam %d stays as it is: %s", self._jam.id, classify(error).name)
+            log.warning("a message of jam %d stays as it is: %s", self.jam.id, classify(error).name)
 
     async def pin(self, message_id: int) -> None:
         """Pin a message, if the bot may."""
@@ -129,7 +130,7 @@ class Posts:
     async def _of_bot(self) -> list[discord.Message]:
         """Return the bot's messages since the jam began that were there when this process first looked."""
         if self._earlier is None:
-            after = discord.Object(self._jam.message_id or self._jam.id)
+            after = discord.Object(self.jam.message_id or self.jam.id)
             found: list[discord.Message] = []
             try:
                 async for message in self.channel.history(limit=HISTORY_LIMIT, after=after, oldest_first=False):
@@ -140,7 +141,7 @@ class Posts:
                     raise UnwritableError("the channel is gone") from error
                 if is_temporary(error):
                     raise
-                log.warning("jam %d cannot look for its messages: %s", self._jam.id, classify(error).name)
+                log.warning("jam %d cannot look for its messages: %s", self.jam.id, classify(error).name)
             self._earlier = found
         return self._earlier
 

@@ -108,15 +108,18 @@ class LoopbackDiscord:
         return await self.slash(member, self.channel, "imagine", prompt=prompt, **options)
 
     async def slash(self, member: Any, channel: Any, command: str, /, **options: Any) -> Any:
-        """Let a member use a command; bytes are attached as a PNG."""
+        """Let a member use a command, such as "jam start"; bytes are attached as a PNG."""
         self._tick()
         resolved: dict[str, Any] = {}
-        data: dict[str, Any] = {"id": "1", "name": command, "type": 1, "options": [], "resolved": resolved}
+        group, _, leaf = command.partition(" ")
+        given: list[dict[str, Any]] = []
+        own = [{"name": leaf, "type": 1, "options": given}] if leaf else given
+        data: dict[str, Any] = {"id": "1", "name": group, "type": 1, "options": own, "resolved": resolved}
         for name, value in options.items():
             kind = OPTION_TYPES[type(value)]
             if isinstance(value, bytes):
                 value = store_interaction_attachment(self.backend, channel.id, "attached.png", value, resolved)
-            data["options"].append({"name": name, "type": kind, "value": value})
+            given.append({"name": name, "type": kind, "value": value})
         return await self._interact(COMMAND, member, channel.id, data)
 
     async def press(self, member: Any, message: Any, custom_id: str) -> Any:
