@@ -48,7 +48,7 @@ async def _serving(service: GenerationService, config: Config, reporter: StatusR
         from cogs.core.dashboard.page import Page
         from cogs.core.dashboard.web import Web, serve
     except ModuleNotFoundError as error:
-        raise DarkroomError(NO_PACKAGE, name=error.name) from None
+        raise DarkroomError(NO_PACKAGE.format(name=error.name)) from None
     own_token = config.dashboard_token.get_secret_value()
     token = own_token or secrets.token_urlsafe(24)
     add_secrets([token])
