@@ -55,8 +55,15 @@ OPTIONS = [
     ("presets suffix", {"text": "oil painting"}),
     ("blend", {}),
 ]
-# What is shown in states that this does not bring about: flagged pictures, several pages, a queue, an upscaler.
-UNSEEN = ("darkroom:review:", "darkroom:favourites:", "darkroom:gallery:page:", "darkroom:queue:cancel", "enlarge")
+# What is shown in states that this does not bring about: flagged pictures, several pages, a queue, a vote, an upscaler.
+UNSEEN = (
+    "darkroom:review:",
+    "darkroom:favourites:",
+    "darkroom:gallery:page:",
+    "darkroom:queue:cancel",
+    "darkroom:jam:vote:",
+    "enlarge",
+)
 UNSEEN += ("darkroom:pictures:",)  # under messages of earlier versions
 
 
