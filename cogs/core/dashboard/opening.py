@@ -17,10 +17,11 @@ from cogs.core.storage.reports import ReportStore
 from cogs.core.tasks import run_all
 from diffusion.errors import DarkroomError
 from diffusion.redaction import add_secrets
+from diffusion.text import N_
 
 log = logging.getLogger(__name__)
 WITHDRAW_SECONDS: Final = 3.0  # for which a stop waits for the database
-NO_PACKAGE: Final = "The dashboard needs the package {name}. Install it: pip install 'darkroom[dashboard]'"
+NO_PACKAGE: Final = N_("The dashboard needs the package {name}. Install it: pip install 'darkroom[dashboard]'")
 NOT_ENCRYPTED: Final = "anybody who reaches %s can read what the dashboard sends: put a proxy with HTTPS before it"
 
 
@@ -48,7 +49,7 @@ async def _serving(service: GenerationService, config: Config, reporter: StatusR
         from cogs.core.dashboard.page import Page
         from cogs.core.dashboard.web import Web, serve
     except ModuleNotFoundError as error:
-        raise DarkroomError(NO_PACKAGE.format(name=error.name)) from None
+        raise DarkroomError(NO_PACKAGE, name=error.name) from None
     own_token = config.dashboard_token.get_secret_value()
     token = own_token or secrets.token_urlsafe(24)
     add_secrets([token])
