@@ -96,6 +96,7 @@ class _RemoteJob:
 
     model: RemoteModel
     check: RemoteSafetyCheck | None
+    prices: Prices
     task: "asyncio.Task[None] | None" = None
     seconds_left: float | None = None
     reported_at: float = 0.0
@@ -168,7 +169,7 @@ class RemoteEngine:
         require_room(self.config, self.load(), request, self.price)
         job = Job(request, owner, served.model, self._drop)
         job.report(replace(job.progress, place=sum(other.request.count for other in self._jobs if other.started is None)))
-        self._jobs[job] = _RemoteJob(served.model, served.check)
+        self._jobs[job] = _RemoteJob(served.model, served.check, served.prices)
         self._start(job)
         return job
 
@@ -208,7 +209,11 @@ class RemoteEngine:
 
     def load(self, owner: Hashable = None) -> Load:
         """Return the unfinished work of ``owner``, by default that of all owners."""
-        return load_of((job for job in self._jobs if owner in (None, job.owner)), self.price)
+        return load_of((job for job in self._jobs if owner in (None, job.owner)), self._price_of)
+
+    def _price_of(self, job: Job) -> float:
+        remote_job = self._jobs[job]
+        return remote_job.prices.price(Work.of(job.request, remote_job.model))
 
     @property
     def hung_threads(self) -> int:

@@ -25,13 +25,13 @@ class Load:
     seconds: float = 0.0
 
 
-def load_of(jobs: Iterable[Job], price: Price) -> Load:
-    """Return the load of ``jobs``."""
+def load_of(jobs: Iterable[Job], price: Callable[[Job], float]) -> Load:
+    """Return the load of ``jobs``, whose models have to draw them even if they are offered no more."""
     pictures = 0
     seconds = 0.0
     for job in jobs:
         pictures += job.request.count
-        seconds += price(job.request) * job.share_left
+        seconds += price(job) * job.share_left
     return Load(pictures, seconds)
 
 

@@ -189,7 +189,7 @@ class Engine:
 
     def load(self, owner: Hashable = None) -> Load:
         """Return the unfinished work of ``owner``, by default that of all owners."""
-        return load_of((job for job in self._jobs if owner in (None, job.owner)), self.price)
+        return load_of((job for job in self._jobs if owner in (None, job.owner)), _price_of)
 
     @property
     def hung_threads(self) -> int:
@@ -474,3 +474,8 @@ class Engine:
 def _lane_of(job: Job) -> Resident:
     assert isinstance(job.lane, Resident), "the engine sets it"
     return job.lane
+
+
+def _price_of(job: Job) -> float:
+    lane = _lane_of(job)
+    return lane.prices.price(Work.of(job.request, lane.spec))

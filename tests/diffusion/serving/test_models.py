@@ -229,6 +229,7 @@ async def test_models_that_are_offered_no_more_finish_their_jobs(shelf):
         await engine.offer({"first": shelf.offers()["first"]})
         with pytest.raises(InvalidRequestError, match="There is no model `other`"):
             engine.submit(request(model="other"))
+        assert (await engine.submit(request(model="first"))).model == "first"  # although another's work is counted
         assert (await job).model == "other"
 
 
