@@ -125,6 +125,8 @@ Optional = Annotated[T | None, BeforeValidator(_empty_is_none)]
 PositiveInt = Annotated[int, Field(ge=1)]
 NaturalNumber = Annotated[int, Field(ge=0)]
 Port = Annotated[int, Field(ge=0, le=65535)]
+# An empty address would be all addresses of the machine.
+Host = Annotated[str, BeforeValidator(lambda value: value or LOOPBACK)]
 
 
 class Config(BaseSettings):
@@ -188,10 +190,9 @@ class Config(BaseSettings):
     log_format: Literal["text", "json"] = "text"
     log_prompts: bool = False
     metrics_port: Optional[Port] = None
-    metrics_host: str = LOOPBACK
+    metrics_host: Host = LOOPBACK
     dashboard_port: Optional[Port] = None
-    # An empty address would be all addresses of the machine.
-    dashboard_host: Annotated[str, BeforeValidator(lambda value: value or LOOPBACK)] = LOOPBACK
+    dashboard_host: Host = LOOPBACK
     dashboard_names: str = ""
     dashboard_token: Annotated[SecretStr, AfterValidator(_validate_dashboard_token)] = SecretStr("")
 

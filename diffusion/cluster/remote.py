@@ -272,7 +272,7 @@ class RemoteEngine:
     @property
     def unfinished(self) -> int:
         """The number of images that wait or are being drawn."""
-        return sum(job.request.count for job in self._jobs)
+        return sum(job.request.count for job in tuple(self._jobs))  # the thread of the metrics reads it, too
 
     @property
     def paused(self) -> bool:

@@ -25,3 +25,9 @@ def test_compile_refuses_other_words_by_name(monkeypatch):
     with pytest.raises(ValidationError) as caught:
         Config(_env_file=None)
     assert format_validation_error(caught.value) == "The setting COMPILE is wrong: write auto, true or false"
+
+
+@pytest.mark.parametrize("name", ["METRICS_HOST", "DASHBOARD_HOST"])
+def test_empty_address_is_this_machine(monkeypatch, name):
+    monkeypatch.setenv(name, "")
+    assert getattr(Config(_env_file=None), name.lower()) == "127.0.0.1"

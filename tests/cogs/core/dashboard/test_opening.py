@@ -93,7 +93,6 @@ def test_wrong_setting_is_named(values, sentence):
 
 
 def test_empty_address_is_loopback():
-    assert config(dashboard_host="").dashboard_host == "127.0.0.1"
     assert config(dashboard_names="a.example, ,b.example").dashboard_host_names == ["a.example", "b.example"]
 
 
