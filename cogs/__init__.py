@@ -22,6 +22,7 @@ EXTENSIONS: Final = (
     "cogs.lineage",
     "cogs.favourites",
     "cogs.jam",
+    "cogs.story",
     "cogs.replay",
     "cogs.settings",
     "cogs.presets",

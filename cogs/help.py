@@ -45,6 +45,7 @@ LINES: Final[dict[Topic, tuple[tuple[str, str], ...]]] = {
         ("", N_("Flags work in a prompt: `--ar 3:2 --seed 7 --no text`. `{red|blue} fox` draws one of each.")),
         ("models", N_("which models you can choose")),
         ("morph", N_("an animation of one picture turning into another")),
+        ("story", N_("a game: each member changes the last picture by a few words")),
         ("jam start", N_("a game for a channel: a prompt of each on a theme, then a vote")),
         ("queue", N_("whose turn is next, and when yours will be done")),
     ),

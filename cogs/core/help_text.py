@@ -14,7 +14,7 @@ OTHER_MODELS: Final = (
 GROUPS: Final = {
     N_("Draw"): ("imagine", "similar", "edit", "inpaint", "outpaint", "upscale", "morph", "blend", "describe"),
     N_("Find again"): ("history", "favourites", "gallery", "show", "tree", "queue"),
-    N_("Play together"): ("jam",),
+    N_("Play together"): ("jam", "story"),
     N_("Yours"): ("settings", "presets", "usage", "privacy", "help", "about", "models"),
 }
 OTHERS: Final = N_("For the server")

@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, Select, and_, or_, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from cogs.core.request.prompt import clean
-from cogs.core.storage.creations import Creation, CreationStoreError, State
+from cogs.core.storage.creations import UNFINISHED_STATES, Creation, CreationStoreError, State
 from cogs.core.storage.database import DATABASE_UNREACHABLE, Base, Database
 from cogs.core.storage.short_ids import LENGTH, SIGNS, read_beginning
 
@@ -139,6 +139,13 @@ class Gallery:
             family |= {child.id: child for child in children}
             generation = [child.id for child in children]
         return list(family.values())
+
+    async def follower(self, creation_id: int, action: str) -> Creation | None:
+        """Return a creation that was made from another by ``action``, unless it failed or was cancelled or deleted."""
+        is_there = or_(Creation.state.in_(UNFINISHED_STATES), Creation.message_id.is_not(None))
+        query = select(Creation).where(Creation.parent_id == creation_id, Creation.action == action, is_there)
+        query = query.where(Creation.state.not_in((State.FAILED, State.CANCELLED)))
+        return next(iter(await self._read(query.limit(1))), None)
 
     async def _children(self, parents: list[int], known: list[int], limit: int) -> Sequence[Creation | PastCreationRow]:
         delivered = and_(Creation.parent_id.in_(parents), Creation.state == State.DELIVERED, Creation.id.not_in(known))
