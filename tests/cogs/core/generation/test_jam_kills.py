@@ -136,7 +136,7 @@ async def test_killed_bot_loses_no_prompt_of_a_jam_and_posts_nothing_twice(tmp_p
                 dying.cancel()
                 await asyncio.wait([playing, dying])
         shown = count_deliveries(wire)
-        posts = Counter(len(players.saying(words)) for words in ("The vote is over", "👑"))
+        posts = Counter(len(players.saying(words)) for words in ("The vote is over", "wins with"))
     states = Counter(states_in_database(tmp_path).values())
     twice = sum(count > 1 for count in shown.values())
     print(f"\n{killed} kills, {len(wire.members)} members: {len(shown)} pictures, {twice} of them twice")
