@@ -213,12 +213,23 @@ async def setup(bot: "Darkroom") -> None:
     """Add the cog and register the actions."""
     await bot.add_cog(StoryCog(bot.service))
     bot.service.result_actions.other_actions[STORY] = (N_("Story"), "📖")
-    hints = N_("Changes it by a few words"), N_("Animates the pictures so far")
     bot.service.result_actions.add(
-        ResultAction("continue", ask_for_words, N_("Continue story"), "📖", hints[0], rank=1, is_offered=_is_of_story),
-        ResultAction("show_story", show_story, N_("Show story"), "🎞️", hints[1], rank=2, is_offered=_is_of_story),
+        ResultAction(
+            "continue",
+            ask_for_words,
+            N_("Continue story"),
+            "📖",
+            N_("Changes it by a few words"),
+            rank=1,
+            is_offered=lambda creation: creation.action == STORY,
+        ),
+        ResultAction(
+            "show_story",
+            show_story,
+            N_("Show story"),
+            "🎞️",
+            N_("Animates the pictures so far"),
+            rank=2,
+            is_offered=lambda creation: creation.action == STORY,
+        ),
     )
-
-
-def _is_of_story(creation: Creation) -> bool:
-    return creation.action == STORY

@@ -45,7 +45,6 @@ class JamHost:
         self.store = client.service.stores.jam_store
         self.drafts: Drafts[str] = Drafts()  # prompts that were refused, by member and jam
         self.service.forgetters.append(self.drafts.forget)
-        self.service.creation_store.watchers.append(self._on_creation)
         self._tasks: dict[int, asyncio.Task[None]] = {}  # by jam, as all below
         self._posts: dict[int, Posts] = {}
         self._changed: dict[int, asyncio.Event] = {}
@@ -80,6 +79,17 @@ class JamHost:
         """Return whether the shard of a server is one of this process."""
         return (guild_id >> 22) % (self.client.shard_count or 1) in self.client.shards
 
+    def _watch(self, jam_id: int, creation_ids: set[int]) -> None:
+        """Wake a jam whenever one of the creations changes. Without any jam to wake, nothing is watched."""
+        watchers = self.service.creation_store.watchers
+        if self._drawn:
+            watchers.remove(self._on_creation)
+        self._drawn.pop(jam_id, None)
+        if creation_ids:
+            self._drawn[jam_id] = creation_ids
+        if self._drawn:
+            watchers.append(self._on_creation)
+
     def _on_creation(self, creation: Creation) -> None:
         for jam_id, creation_ids in self._drawn.items():
             if creation.id in creation_ids:
@@ -95,8 +105,9 @@ class JamHost:
                     await self._wait(jam_id, min(POLL_SECONDS, (jam.ends - discord.utils.utcnow()).total_seconds()))
                 stage = jam.stage
         finally:
-            for kept in (self._tasks, self._posts, self._changed, self._drawn):
+            for kept in (self._tasks, self._posts, self._changed):
                 kept.pop(jam_id, None)
+            self._watch(jam_id, set())
 
     async def _step(self, jam_id: int) -> JamRow | None:
         """Do what is to be done for a jam now; return it, None once it is over. A failure is tried again."""
@@ -175,7 +186,7 @@ class JamHost:
         if entries:
             text = texts.ended(jam, say(jam.language, texts.DRAWING, count=len(entries)))
             await posts.edit_invitation(text, text_view(text))
-        self._drawn[jam.id] = {entry.creation_id for entry in entries}
+        self._watch(jam.id, {entry.creation_id for entry in entries})
         for entry in entries:
             if entry.creation_id not in creations:
                 await begin_entry(self.client, posts, jam, entry)
