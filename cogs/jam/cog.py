@@ -112,7 +112,7 @@ class JamCog(commands.GroupCog, group_name="jam", group_description="Draw and vo
         await self.host.store.update(jam.id, Stage(jam.stage), ends=discord.utils.utcnow())
         self.host.wake(jam.id)
         language = Context.of(interaction).language
-        text = say(language, "The writing ends now." if jam.stage == Stage.OPEN else "The vote ends now.")
+        text = say(language, N_("The writing ends now.") if jam.stage == Stage.OPEN else N_("The vote ends now."))
         await interaction.response.send_message(text, ephemeral=True)
 
     @app_commands.command()
