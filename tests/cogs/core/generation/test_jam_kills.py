@@ -103,7 +103,7 @@ def _custom_ids(components):
 def kill_later(wire, process, chance, dead):
     """Kill ``process`` right before or after Discord carries out one of its requests."""
     moment = chance.choice(MOMENTS)
-    count = chance.randint(1, 3 if "post" in moment else 8)
+    count = chance.randint(1, 3 if "post" in moment else 6)
 
     def kill(stage):
         nonlocal count
