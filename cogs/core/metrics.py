@@ -44,6 +44,7 @@ class Metrics:
         self._queued = Gauge("darkroom_queued_seconds", "Seconds of drawing that unfinished pictures take", registry=registry)
         self._model_bytes = Gauge("darkroom_model_bytes", "Memory of a model, 0 if unloaded", ["model"], registry=registry)
         self._engine = engine
+        self._begun: set[int] = set()  # the creations that are being drawn
         unfinished = Gauge("darkroom_unfinished_pictures", "Pictures that wait or are being made", registry=registry)
         unfinished.set_function(lambda: engine.unfinished)
         hung = Gauge("darkroom_hung_threads", "Threads left behind because a step hangs in them", registry=registry)
@@ -121,7 +122,12 @@ class Metrics:
 
     def _count_state(self, creation: Creation) -> None:
         self._requests.labels(creation.state).inc()
-        if creation.state == State.RUNNING and creation.attempts == 1:  # not where it was interrupted
+        has_begun = creation.state in (State.RUNNING, State.RENDERED)  # a short one may be seen first when it is drawn
+        if has_begun and creation.id not in self._begun and creation.attempts <= 1:  # not where it was interrupted
             self._waits.observe(max(0.0, (datetime.now(UTC) - creation.created).total_seconds()))
+        if creation.state == State.RUNNING:
+            self._begun.add(creation.id)
+        else:
+            self._begun.discard(creation.id)
         if creation.state == State.RENDERED:
             self._pictures.inc(len(creation.pictures or ()))
