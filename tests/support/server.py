@@ -67,7 +67,7 @@ class Server:
 @contextlib.asynccontextmanager
 async def open_server(model, database_url=None, check=None, kind=Engine, **config):
     limits = Limits(side=256, steps=150, count=4)
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:  # a thread may still write a picture
         folder = Path(temporary)
         async with (
             Database(database_url or new_sqlite(folder / "darkroom.sqlite")) as database,
