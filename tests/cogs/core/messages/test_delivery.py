@@ -205,6 +205,7 @@ async def test_wholly_refused_answer_reaches_its_member_alone(server, monkeypatc
     (followup,) = result.followups
     assert followup.ephemeral and followup.content == sentence
     assert server.channel.history() == []  # the message that would have promised pictures for ever is gone
+    await server.env.settle()  # what follows from its deletion
 
 
 @pytest.mark.parametrize(("code", "sentence"), REFUSALS.values(), ids=REFUSALS)
