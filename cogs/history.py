@@ -99,7 +99,7 @@ def entry_text(creation: Creation, language: str, gone: bool) -> str:
     """Return one entry of a page."""
     request = creation.request or {}
     count = request.get("count", 1)
-    place = f"https://discord.com/channels/{creation.guild_id or '@me'}/{creation.channel_id}/{creation.message_id}"
+    link = render.message_link(creation.guild_id, creation.channel_id, creation.message_id)
     parts = [
         discord.utils.format_dt(creation.created, "R"),
         say(language, "seed {seeds}", seeds=request.get("seed")),
@@ -110,7 +110,7 @@ def entry_text(creation: Creation, language: str, gone: bool) -> str:
             for name, weight in request.get("loras", ())
         ),
         *([say(language, "private")] if creation.private else []),
-        *([f"[{say(language, 'message')}]({place})"] if creation.message_id and not creation.private else []),
+        *([f"[{say(language, 'message')}]({link})"] if creation.message_id and not creation.private else []),
         *([say(language, PICTURES_DELETED)] if gone else []),
     ]
     title = render.title(creation.prompt, PROMPT_LENGTH, language)

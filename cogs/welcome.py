@@ -11,6 +11,7 @@ from cogs.core.messages.http_errors import DISCORD_ERRORS
 from cogs.core.messages.routes import webhook_of
 from cogs.core.messages.system_channels import language_of, post_to_server
 from cogs.core.request.preferences import Scope
+from cogs.core.sharding import serves
 from cogs.core.storage.creations import Creation, State
 from cogs.core.storage.database import DatabaseUnavailableError
 from diffusion.text import N_
@@ -73,14 +74,9 @@ class WelcomeCog(commands.Cog):
         with contextlib.suppress(DatabaseUnavailableError):
             store = self.service.stores.server_store
             for guild_id in await store.present():
-                if guild_id not in present and self._serves(guild_id):
+                if guild_id not in present and serves(self.bot, guild_id):
                     await store.note_left(guild_id)
             await store.note_present(present)
-
-    def _serves(self, guild_id: int) -> bool:
-        """Return whether the server would be one of this process."""
-        shards = self.bot.shard_count or 1
-        return (guild_id >> 22) % shards in self.bot.shards
 
     async def _give_tip(self, creation: Creation) -> None:
         """Send a tip to the member of ``creation`` if it is their first one; nobody else sees it."""

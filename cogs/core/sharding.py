@@ -4,9 +4,12 @@ Operators write five shards as ``0-3,8``.
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from diffusion.errors import DarkroomError
+
+if TYPE_CHECKING:
+    import discord
 
 MAX_NAME_LENGTH: Final = 200  # characters, as in the database
 
@@ -48,6 +51,11 @@ def format_shards(shard_ids: Sequence[int], shard_count: int | None) -> str:
     if len(name) > MAX_NAME_LENGTH:
         raise DarkroomError("SHARD_IDS has too many parts. Give each process a range of shards, such as 0-15.")
     return name
+
+
+def serves(client: "discord.AutoShardedClient", guild_id: int) -> bool:
+    """Return whether a server belongs to a shard of this process, also one that the bot has left."""
+    return (guild_id >> 22) % (client.shard_count or 1) in client.shards
 
 
 def is_leader(shard_ids: Sequence[int]) -> bool:

@@ -49,8 +49,8 @@ def _entry_text(creation: Creation, stars: int | None, language: str, is_gone: b
     parts.append(say(language, "by {member}", member=f"<@{creation.owner}>"))
     parts.append(discord.utils.format_dt(creation.created, "R"))
     if creation.message_id and not creation.private:
-        place = f"{creation.guild_id or '@me'}/{creation.channel_id}/{creation.message_id}"
-        parts.append(f"[{say(language, 'message')}](https://discord.com/channels/{place})")
+        link = render.message_link(creation.guild_id, creation.channel_id, creation.message_id)
+        parts.append(f"[{say(language, 'message')}]({link})")
     if creation.private:
         parts.append(say(language, "private"))
     if is_gone:

@@ -1,6 +1,6 @@
 """Take part in a jam: the buttons Join and Leave, and the form for a prompt."""
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import discord
 
@@ -15,10 +15,12 @@ from cogs.core.storage.creations import request_to_json
 from cogs.core.storage.jam_rows import JamEntryRow, JamRow, Stage
 from cogs.core.storage.jams import OVER
 from cogs.core.types import Interaction
-from cogs.jam.access import host_of
 from diffusion.errors import DarkroomError, InvalidRequestError
 from diffusion.request import ImageRequest
 from diffusion.text import N_, Template, Text
+
+if TYPE_CHECKING:
+    from cogs.jam.host import JamHost
 
 JOIN: Final = N_("Join")
 EDIT_AGAIN: Final = N_("Edit again")
@@ -110,6 +112,13 @@ class JamForm(Form):
         lines = [say(context.language, ENTERED, prompt=render.title(request.prompt), when=when)]
         lines += [translate(context.language, note) for note in notes]
         await interaction.response.send_message("\n".join(lines)[:2000], ephemeral=True, allowed_mentions=NO_MENTIONS)
+
+
+def host_of(interaction: Interaction) -> "JamHost":
+    """Return the host of all jams of this process."""
+    cog: Any = interaction.client.get_cog("JamCog")
+    host: JamHost = cog.host
+    return host
 
 
 async def open_jam(interaction: Interaction, jam_id: int) -> JamRow:

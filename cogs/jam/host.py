@@ -16,7 +16,9 @@ import discord
 from cogs.core.i18n.catalogues import say
 from cogs.core.messages.drafts import Drafts
 from cogs.core.messages.http_errors import DISCORD_ERRORS, classify
+from cogs.core.messages.render import message_link
 from cogs.core.messages.views import text_view
+from cogs.core.sharding import serves
 from cogs.core.storage.creations import Creation
 from cogs.core.storage.jam_rows import JamRow, Stage
 from cogs.core.storage.jams import voting_ends
@@ -59,7 +61,7 @@ class JamHost:
                 self._looks.clear()
                 try:
                     for jam in await self.store.all():
-                        if jam.id not in self._tasks and self._serves(jam.guild_id):
+                        if jam.id not in self._tasks and serves(self.client, jam.guild_id):
                             self._tasks[jam.id] = self.service.background.spawn(self._host(jam.id))
                 except DarkroomError:  # the database has logged it
                     pass
@@ -74,10 +76,6 @@ class JamHost:
         self._looks.set()
         if jam_id in self._changed:
             self._changed[jam_id].set()
-
-    def _serves(self, guild_id: int) -> bool:
-        """Return whether the shard of a server is one of this process."""
-        return (guild_id >> 22) % (self.client.shard_count or 1) in self.client.shards
 
     def _watch(self, jam_id: int, creation_ids: set[int]) -> None:
         """Wake a jam whenever one of the creations changes. Without any jam to wake, nothing is watched."""
@@ -224,7 +222,7 @@ class JamHost:
             except DISCORD_ERRORS as error:
                 raise UnwritableError(classify(error).name) from error
         await self.store.update(jam.id, Stage.VOTING, vote_message_id=message_id)
-        link = f"https://discord.com/channels/{jam.guild_id}/{jam.channel_id}/{message_id}"
+        link = message_link(jam.guild_id, jam.channel_id, message_id)
         text = texts.ended(jam, say(jam.language, texts.TO_THE_VOTE, link=link, when=discord.utils.format_dt(jam.ends, "R")))
         await posts.edit_invitation(text, text_view(text))
 

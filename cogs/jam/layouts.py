@@ -10,9 +10,9 @@ from discord import ui
 
 from cogs.core.i18n.catalogues import say
 from cogs.core.messages.message import PictureFile, fit_text
-from cogs.core.messages.numbered_sheet import draw_sheet, shown_large
+from cogs.core.messages.numbered_sheet import draw_sheet
 from cogs.core.messages.render import ALT_TEXT_LIMIT, SPOILER_PREFIX
-from cogs.core.messages.thumbnails import stored_thumbnail
+from cogs.core.messages.thumbnails import stored_thumbnail, thumbnail
 from cogs.core.messages.views import ActionButton, text_view
 from cogs.core.storage.images import ImageMissingError, ImageStore
 from cogs.core.storage.jam_rows import JamEntryRow, JamRow
@@ -24,6 +24,7 @@ from cogs.jam.vote import VoteButton
 ROW_LENGTH: Final = 5  # Discord's limit
 MAX_WINNERS_SHOWN: Final = 5  # of a tie
 WINNER_SIDE: Final = 1024  # pixels
+WINNER_QUALITY: Final = 90
 SHEET_NAME: Final = "jam.webp"
 
 
@@ -65,7 +66,8 @@ async def winners_message(
     for winner in shown:
         creation = winner.creation
         with contextlib.suppress(ImageMissingError):
-            data = await asyncio.to_thread(shown_large, await image_store.read((creation.pictures or [""])[0]), WINNER_SIDE)
+            picture = await image_store.read((creation.pictures or [""])[0])
+            data = await asyncio.to_thread(thumbnail, picture, WINNER_SIDE, WINNER_QUALITY)
             name = f"{SPOILER_PREFIX if creation.spoiler else ''}jam-{winner.entry.number}.webp"
             files.append(PictureFile(name, data, fit_text(creation.prompt, ALT_TEXT_LIMIT)))
             items.append(discord.MediaGalleryItem(f"attachment://{name}", spoiler=creation.spoiler))

@@ -9,7 +9,7 @@ from cogs.core.i18n.catalogues import say
 from cogs.core.messages import render
 from cogs.core.messages.message import LAYOUT_LIMIT, fit_text
 from cogs.core.storage.jam_rows import JamEntryRow, JamRow, Stage
-from cogs.core.storage.jams import Candidate
+from cogs.core.storage.jams import VOTE_OVER, Candidate
 from diffusion.text import N_, plural
 
 PROMPT_LENGTH: Final = 60  # characters of a prompt in a list
@@ -33,7 +33,6 @@ NOT_SHOWN = plural(
     "{count} pictures are not shown: they were cancelled, could not be drawn, or the safety check holds them back.",
 )
 TO_THE_VOTE: Final = N_("Everything is drawn. [Vote here]({link}), until {when}.")
-VOTED: Final = N_("The vote is over.")
 NO_ENTRIES: Final = N_("This jam is over. Nobody wrote a prompt for it. `/jam start` begins another one.")
 NO_PICTURES: Final = N_("This jam is over. None of its pictures can be shown, so nobody wins.")
 NO_VOTES: Final = N_("This jam is over. Nobody voted, so nobody wins.")
@@ -80,7 +79,7 @@ def ballot(jam: JamRow, candidates: Sequence[Candidate], missing: int, *, has_pr
 
 def results(jam: JamRow, candidates: Sequence[Candidate], missing: int, *, has_prompts: bool = True) -> str:
     """Return the text that takes the place of the vote: everyone's picture and votes."""
-    lines = [title(jam), say(jam.language, VOTED)]
+    lines = [title(jam), say(jam.language, VOTE_OVER)]
     lines += _listed(jam, candidates, missing, has_prompts=has_prompts, has_votes=True)
     return "\n".join(lines)
 
@@ -90,7 +89,7 @@ def _listed(
 ) -> list[str]:
     lines = []
     for candidate in candidates:
-        line = f"[**{candidate.entry.number}**]({link_of(candidate)})"
+        line = _linked_number(candidate)
         ends = [f"<@{candidate.entry.member}>", say(jam.language, VOTES, count=candidate.votes)] if has_votes else []
         room = min(PROMPT_LENGTH, ROOM_OF_LIST // len(candidates) - len(line) - sum(len(end) + 3 for end in ends))
         prompts = [fit_text(candidate.entry.prompt, room, render.escape)] if has_prompts and room >= LEAST_SHOWN else []
@@ -100,10 +99,11 @@ def _listed(
     return lines
 
 
-def link_of(candidate: Candidate) -> str:
-    """Return the address of the message with the picture."""
+def _linked_number(candidate: Candidate) -> str:
+    """Return the number of an entry, which leads to the message with its picture."""
     creation = candidate.creation
-    return f"https://discord.com/channels/{creation.guild_id}/{creation.channel_id}/{creation.message_id}"
+    link = render.message_link(creation.guild_id, creation.channel_id, creation.message_id)
+    return f"[**{candidate.entry.number}**]({link})"
 
 
 def announcement(jam: JamRow, winners: Sequence[Candidate], *, is_only: bool) -> str:
@@ -114,8 +114,7 @@ def announcement(jam: JamRow, winners: Sequence[Candidate], *, is_only: bool) ->
         line = say(jam.language, ONLY_ONE, member=members)
     else:
         line = say(jam.language, TIE if len(winners) > 1 else WINS, member=members, members=members, count=votes)
-    links = [f"[**{winner.entry.number}**]({link_of(winner)})" for winner in winners]
-    return "\n".join([title(jam), line, " · ".join(links)])
+    return "\n".join([title(jam), line, " · ".join(map(_linked_number, winners))])
 
 
 def ended(jam: JamRow, sentence: str) -> str:

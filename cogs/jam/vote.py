@@ -10,7 +10,7 @@ from cogs.core.policy.context import Context
 from cogs.core.storage.jam_rows import Stage
 from cogs.core.storage.jams import VOTE_OVER
 from cogs.core.types import Interaction
-from cogs.jam.access import host_of
+from cogs.jam.entry import host_of
 from diffusion.errors import DarkroomError
 from diffusion.text import N_
 

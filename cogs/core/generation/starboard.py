@@ -14,6 +14,7 @@ from cogs.core.generation.runner import JobRunner
 from cogs.core.i18n.catalogues import ENGLISH, LANGUAGE_BY_LOCALE, say
 from cogs.core.messages.http_errors import DISCORD_ERRORS, ErrorKind, classify
 from cogs.core.messages.message import NO_MENTIONS, Answer
+from cogs.core.messages.render import message_link
 from cogs.core.messages.uploads import shrink
 from cogs.core.request.preferences import Scope
 from cogs.core.storage.creations import Creation
@@ -84,9 +85,9 @@ class Starboard:
         chosen = self._stores.preference_store.get(Scope.SERVER, board.guild.id).language
         language = chosen or LANGUAGE_BY_LOCALE.get(board.guild.preferred_locale, ENGLISH)
         result = await self._runner.result(creation, await self._runner.request_of(creation), language)
-        place = f"https://discord.com/channels/{creation.guild_id}/{creation.channel_id}/{creation.message_id}"
+        link = message_link(creation.guild_id, creation.channel_id, creation.message_id)
         by = say(language, "by {member}", member=f"<@{creation.owner}>")
-        line = f"⭐ {say(language, STARS, count=stars)} · {by} · [{say(language, 'message')}]({place})"
+        line = f"⭐ {say(language, STARS, count=stars)} · {by} · [{say(language, 'message')}]({link})"
         answer: Answer = replace(result, text=f"{line}\n{result.text}", footer=f"-# id `{creation.short_id}`", rows=tuple)
         limit = board.guild.filesize_limit
         if not answer.fits(limit):

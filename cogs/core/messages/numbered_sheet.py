@@ -41,11 +41,3 @@ def _tile(data: bytes | None) -> Image.Image:
         return Image.new("RGB", (TILE, TILE), EMPTY)
     with Image.open(io.BytesIO(data)) as opened:
         return ImageOps.pad(opened.convert("RGB"), (TILE, TILE), Image.Resampling.LANCZOS, color=EMPTY)
-
-
-def shown_large(data: bytes, side: int) -> bytes:
-    """Return a picture as a WebP of at most ``side`` pixels a side. Encodes: call it in a thread."""
-    with Image.open(io.BytesIO(data)) as opened:
-        image = opened.convert("RGB")
-    image.thumbnail((side, side), Image.Resampling.LANCZOS)
-    return to_webp(image, quality=90)

@@ -142,8 +142,13 @@ def _origin(creation: Creation, parent: Creation | None, language: str) -> Itera
     when = discord.utils.format_dt(creation.created)
     yield say(language, "For {member}, {when}", member=f"<@{creation.owner}>", when=when)
     if creation.message_id and not creation.private:
-        place = f"{creation.guild_id or '@me'}/{creation.channel_id}/{creation.message_id}"
-        yield f"[{say(language, 'To the message')}](https://discord.com/channels/{place})"
+        link = message_link(creation.guild_id, creation.channel_id, creation.message_id)
+        yield f"[{say(language, 'To the message')}]({link})"
+
+
+def message_link(guild_id: int | None, channel_id: int, message_id: int | None) -> str:
+    """Return the address of a message; direct messages are in no guild."""
+    return f"https://discord.com/channels/{guild_id or '@me'}/{channel_id}/{message_id}"
 
 
 def unfenced(text: str) -> str:

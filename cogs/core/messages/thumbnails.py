@@ -9,6 +9,7 @@ from PIL import Image
 
 from cogs.core.storage.creations import Creation
 from cogs.core.storage.images import ImageMissingError, ImageStore
+from diffusion.images.io import to_webp
 
 THUMBNAIL_SIDE: Final = 192  # pixels
 
@@ -20,11 +21,9 @@ async def stored_thumbnail(image_store: ImageStore, creation: Creation) -> bytes
     return None
 
 
-def thumbnail(png: bytes) -> bytes:
-    """Return a small WebP of a picture. Encodes: call it in a thread."""
-    buffer = io.BytesIO()
+def thumbnail(png: bytes, side: int = THUMBNAIL_SIDE, quality: int = 80) -> bytes:
+    """Return a picture as a WebP of at most ``side`` pixels a side. Encodes: call it in a thread."""
     with Image.open(io.BytesIO(png)) as image:
         small = image.convert("RGB")
-        small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
-        small.save(buffer, "WEBP", quality=80)
-    return buffer.getvalue()
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return to_webp(small, quality)

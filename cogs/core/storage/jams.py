@@ -143,7 +143,7 @@ class JamStore:
         ]
 
     async def crown(self, jam: JamRow, winners: Sequence[Candidate]) -> None:
-        """Give the winners their crowns."""
+        """Crown the pictures of the winners."""
         same = {"guild_id": jam.guild_id, "starter": jam.starter, "theme": jam.theme, "given": datetime.now(UTC)}
         rows = [{"creation_id": winner.creation.id, "member": winner.entry.member, **same} for winner in winners]
         async with self._database.transaction(DATABASE_UNREACHABLE) as session:
