@@ -7,7 +7,7 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from cogs.core.generation.linked import LINK_DESCRIPTION, Link, check_one_picture, given_picture
+from cogs.core.generation.linked import LINK_DESCRIPTION, Link, checked_picture
 from cogs.core.generation.service import GenerationService
 from cogs.core.generation.suggestions import suggest_creations
 from cogs.core.messages.attachments import fetch_image, hides_any
@@ -18,7 +18,6 @@ from cogs.core.request.options import Options, Prompt, shared_options
 from cogs.core.request.prompt import parse_prompt
 from cogs.core.request.styles import NO_STYLE
 from cogs.core.types import Interaction
-from diffusion.errors import Problems
 from diffusion.request import ImageRequest
 
 if TYPE_CHECKING:
@@ -51,13 +50,7 @@ class EditCog(commands.Cog):
             options = replace(options, style=NO_STYLE)  # a preferred style would change the picture, too
         asked = Context.of(interaction)
         builder = self.service.builder.of(asked, parsed, options)
-        problems = Problems()
-        with problems.collect():
-            check_one_picture(image, link)
-        with problems.collect():
-            builder.check(asked, parsed, options, is_edit=True)
-        problems.report()
-        given = await given_picture(asked, image, link)
+        given = await checked_picture(asked, image, link, lambda: builder.check(asked, parsed, options, is_edit=True))
         if given is None:
             return
         several = len(parsed.variants) > 1

@@ -8,7 +8,7 @@ from discord import app_commands
 from discord.app_commands import Choice, Range
 from discord.ext import commands
 
-from cogs.core.generation.linked import LINK_DESCRIPTION, Link, check_one_picture, given_picture
+from cogs.core.generation.linked import LINK_DESCRIPTION, Link, checked_picture
 from cogs.core.generation.service import GenerationService
 from cogs.core.generation.suggestions import suggest_creations
 from cogs.core.messages.attachments import fetch_image, hides_any
@@ -19,7 +19,6 @@ from cogs.core.request.extension import Extension, extended
 from cogs.core.request.options import Options, Prompt, shared_options
 from cogs.core.request.prompt import parse_prompt
 from cogs.core.types import Interaction
-from diffusion.errors import Problems
 from diffusion.images.canvas import DIRECTIONS
 from diffusion.request import ImageRequest
 
@@ -61,13 +60,7 @@ class OutpaintCog(commands.Cog):
         parsed = parse_prompt(prompt, options.negative)
         asked = Context.of(interaction)
         builder = self.service.builder.of(asked, parsed, options)
-        problems = Problems()
-        with problems.collect():
-            check_one_picture(image, link)
-        with problems.collect():
-            builder.check(asked, parsed, options)
-        problems.report()
-        given = await given_picture(asked, image, link)
+        given = await checked_picture(asked, image, link, lambda: builder.check(asked, parsed, options))
         if given is None:
             return
         several = len(parsed.variants) > 1

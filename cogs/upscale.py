@@ -7,14 +7,13 @@ from discord import app_commands
 from discord.app_commands import Choice
 from discord.ext import commands
 
-from cogs.core.generation.linked import LINK_DESCRIPTION, Link, check_one_picture, given_picture
+from cogs.core.generation.linked import LINK_DESCRIPTION, Link, checked_picture
 from cogs.core.generation.service import GenerationService
 from cogs.core.generation.suggestions import suggest_creations
 from cogs.core.messages.attachments import fetch_image, hides_any
 from cogs.core.policy.context import Context
 from cogs.core.request.options import UPSCALE_CHOICES, Options, shared_options
 from cogs.core.types import Interaction
-from diffusion.errors import Problems
 from diffusion.request import ImageRequest
 
 if TYPE_CHECKING:
@@ -46,13 +45,7 @@ class UpscaleCog(commands.Cog):
     ) -> None:
         """Enlarge a picture without drawing it again."""
         model = self.service.engine.model
-        problems = Problems()
-        with problems.collect():
-            check_one_picture(image, link)
-        with problems.collect():
-            model.validate_upscale(factor)
-        problems.report()
-        given = await given_picture(Context.of(interaction), image, link)
+        given = await checked_picture(Context.of(interaction), image, link, lambda: model.validate_upscale(factor))
         if given is None:
             return
 

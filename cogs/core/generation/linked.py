@@ -1,7 +1,7 @@
 """Pictures that a member attaches, names by a link or an id, or by a reply to a message with one."""
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
@@ -23,7 +23,7 @@ from cogs.core.policy.origins import Origin
 from cogs.core.policy.permissions import permissions_in
 from cogs.core.request.links import MAX_LINK, MessageLink, is_picture_link, parse_message_link
 from cogs.core.storage.short_ids import read_short_id
-from diffusion.errors import DarkroomError, InvalidImageError, InvalidRequestError
+from diffusion.errors import DarkroomError, InvalidImageError, InvalidRequestError, Problems
 from diffusion.text import N_
 
 Link = Range[str, 1, MAX_LINK]
@@ -67,6 +67,22 @@ async def given_picture(context: Context, image: discord.Attachment | None, link
     if image is not None:
         return LinkedPicture(context, PostedFile.of(image), None)
     return await linked_picture(context, link or "")
+
+
+async def checked_picture(
+    context: Context, image: discord.Attachment | None, link: str | None, check: Callable[[], object]
+) -> LinkedPicture | None:
+    """Return the one picture that a member gives, unless ``check`` raises for their other options: all mistakes at once.
+
+    Returns None, and raises `DarkroomError`, like `given_picture`.
+    """
+    problems = Problems()
+    with problems.collect():
+        check_one_picture(image, link)
+    with problems.collect():
+        check()
+    problems.report()
+    return await given_picture(context, image, link)
 
 
 async def given_pictures(
