@@ -88,8 +88,7 @@ class Metrics:
         """Measure the work in the queue and the memory of the models until cancelled."""
         known = set[str]()  # models that were in memory at any time
         while True:
-            with contextlib.suppress(DarkroomError):  # a job whose model is offered no more has no price
-                self._queued.set(self._engine.load().seconds)
+            self._queued.set(self._engine.load().seconds)
             bytes_by_model = self._engine.resident_bytes
             known.update(bytes_by_model)
             for name in known:

@@ -17,7 +17,7 @@ LAST = re.compile(r"darkroom:(?:result:)?(?:delete|forget|cancel)")  # what ends
 
 
 class Crawl:
-    """Gives commands in ``server`` as ``member`` and presses all that comes of them.
+    """Uses commands in ``server`` as ``member`` and presses all that comes of them.
 
     ``used`` has the custom_ids that were pressed, with 1 for numbers, and the entries that were chosen.
     """
@@ -28,7 +28,7 @@ class Crawl:
         self.used = set()
 
     async def command(self, command, files=0, **options):
-        """Give a command with what it requires, ``files`` pictures and ``options``; then press all that is new."""
+        """Use a command with what it requires, ``files`` pictures and ``options``; then press all that is new."""
         for each in command.parameters:
             if each.autocomplete:
                 await self.member.autocomplete(self.server.channel, command.qualified_name, each.display_name, "")

@@ -142,9 +142,6 @@ class StatusReporter:
         queue = service.runner.queue_snapshot() if client else []
         described = [self._describe(*entry) for entry in queue[:MAX_QUEUED]]
         in_memory = engine.resident_bytes
-        queued_seconds = None
-        with contextlib.suppress(DarkroomError):  # a job whose model is offered no more has no price
-            queued_seconds = engine.load().seconds
         return ProcessStatus(
             name=service.lease.name,
             began=service.metrics.began,
@@ -158,7 +155,7 @@ class StatusReporter:
             unfinished=engine.unfinished,
             waiting_members=len({creation.owner for creation, job, _ in queue if job.started is None}),
             queued_requests=len(queue),
-            queued_seconds=queued_seconds,
+            queued_seconds=engine.load().seconds,
             queue=tuple(described),
             recent=self._steps.recent(),
             minutes=self._steps.minutes(),
@@ -178,7 +175,7 @@ class StatusReporter:
     def _describe(self, creation: Creation, job: Job, seconds_left: float | None) -> QueuedRequest:
         request = job.request
         price = None
-        with contextlib.suppress(DarkroomError):
+        with contextlib.suppress(DarkroomError):  # its model is offered no more
             price = self._service.engine.price(request) * job.share_left
         return QueuedRequest(
             short_id=creation.short_id,
