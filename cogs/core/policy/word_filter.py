@@ -21,7 +21,7 @@ from diffusion.text import plural
 
 WORD_LIMIT: Final = 60
 EXPRESSION_LIMIT: Final = 200
-SEARCH_SECONDS: Final = 0.25  # for all expressions of a server and one text
+SEARCH_SECONDS: Final = 0.25  # of work for all rules of a server and one text
 TRIAL_SECONDS: Final = 0.05  # for a new expression and each of the texts below
 TRIAL_TEXTS: Final = tuple(
     f"{text}!" for text in ("a" * 1000, "1" * 1000, "a " * 500, "ab" * 500, "red apple " * 100, "." * 1000)
@@ -49,10 +49,35 @@ class Rule:
         return f"/{self.text}/" if self.is_expression else self.text
 
 
+class _Work:
+    """At most ``seconds`` of work by this thread; what other threads and processes do meanwhile does not count."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.thread_time() + seconds
+
+    @property
+    def is_used_up(self) -> bool:
+        return time.thread_time() > self._end
+
+    def matches(self, expression: "regex.Pattern[str]", text: str) -> bool:
+        """Search without blocking other threads.
+
+        Raises TimeoutError.
+        """
+        seconds = max(1e-6, self._end - time.thread_time())
+        while True:
+            try:
+                return expression.search(text, timeout=seconds, concurrent=True) is not None
+            except TimeoutError:
+                if self.is_used_up:
+                    raise
+                seconds *= 2  # `regex` has counted the work of the whole process, such as a drawing engine
+
+
 class WordList:
     """The compiled rules of a server; raises `InvalidRuleError`.
 
-    Words are searched by RE2, in time linear in the text; expressions are stopped by a clock. One budget holds for all.
+    Words are searched by RE2, in time linear in the text; expressions are stopped. One budget of work holds for all.
     """
 
     def __init__(self, rules: Iterable[Rule]) -> None:
@@ -64,20 +89,20 @@ class WordList:
 
     def find(self, text: str) -> Rule | None:
         """Return a rule that ``text`` breaks, or None; raises `RuleTimeoutError`."""
-        deadline = time.monotonic() + SEARCH_SECONDS
+        work = _Work(SEARCH_SECONDS)
         if self._words:
             readings = {text, without_faux_russian(text), with_small_foreign_letters(text)}
             folded = [fold(reading, self._names).encode() for reading in readings]
             for rule, pattern in self._words.items():
                 if any(map(pattern.search, folded)):
                     return rule
-                if time.monotonic() > deadline:
+                if work.is_used_up:
                     raise _timeout(rule)
         if self._expressions:
             readings = {text, *map(skeleton(text).translate, AMBIGUOUS_READINGS)}
             for rule, expression in self._expressions.items():
                 try:
-                    if any(_matches(expression, reading, deadline - time.monotonic()) for reading in readings):
+                    if any(work.matches(expression, reading) for reading in readings):
                         return rule
                 except TimeoutError:
                     raise _timeout(rule) from None
@@ -123,11 +148,11 @@ def validate_rule(rule: Rule) -> Rule:
         _word(rule.text)
         return rule
     expression = _expression(rule.text)
-    if _matches(expression, "", TRIAL_SECONDS):
+    if _Work(TRIAL_SECONDS).matches(expression, ""):
         raise InvalidRuleError("This expression matches everything. Please make it narrower.")
     try:
         for text in TRIAL_TEXTS:
-            _matches(expression, text, TRIAL_SECONDS)
+            _Work(TRIAL_SECONDS).matches(expression, text)
     except TimeoutError:
         raise InvalidRuleError(
             "This expression takes too long with some texts. Please write it without nested repetitions."
@@ -142,14 +167,6 @@ def _expression(text: str) -> "regex.Pattern[str]":
         return regex.compile(text, regex.IGNORECASE)
     except (regex.error, ValueError, OverflowError, RecursionError) as error:
         raise InvalidRuleError("This is no regular expression that I can read: {reason}.", reason=error) from error
-
-
-def _matches(expression: "regex.Pattern[str]", text: str, seconds: float) -> bool:
-    """Search for at most ``seconds``, without blocking other threads.
-
-    Raises TimeoutError.
-    """
-    return expression.search(text, timeout=max(1e-6, seconds), concurrent=True) is not None
 
 
 def _word(text: str) -> "re2._Regexp[str]":

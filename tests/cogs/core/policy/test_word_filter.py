@@ -1,6 +1,7 @@
 """What a server's word list catches and what it lets pass."""
 
 import contextlib
+import hashlib
 import re
 import string
 import threading
@@ -197,6 +198,27 @@ def test_all_rules_of_a_text_share_one_budget(monkeypatch):
     monkeypatch.setattr(word_filter, "SEARCH_SECONDS", 0)
     with pytest.raises(RuleTimeoutError, match="`kill`"):
         WordList([Rule("kill"), Rule("nude")]).find("a red fox")
+
+
+def test_work_of_other_threads_does_not_use_up_the_budget(monkeypatch):
+    monkeypatch.setattr(word_filter, "SEARCH_SECONDS", 0.1)
+    ended = threading.Event()
+
+    def work():
+        while not ended.is_set():
+            hashlib.sha256(bytes(2**20))  # which lets other threads run meanwhile, as a network does
+
+    others = [threading.Thread(target=work) for _ in range(3)]
+    for thread in others:
+        thread.start()
+    began = time.thread_time()
+    with pytest.raises(RuleTimeoutError):
+        WordList([Rule("(x+x+)+y", is_expression=True)]).find("x" * 1000)
+    spent = time.thread_time() - began
+    ended.set()
+    for thread in others:
+        thread.join()
+    assert spent >= 0.1
 
 
 def test_find_does_not_hold_up_other_threads_while_an_expression_is_slow(monkeypatch):
