@@ -1,11 +1,13 @@
 """The greeting to servers, the tip to members, and what is left of servers that removed the bot."""
 
 from datetime import UTC, datetime, timedelta
+from unittest.mock import AsyncMock
 
 import discord
 import pytest
 from sqlalchemy import func, select, update
 
+from cogs.core.generation.maintenance import Maintenance
 from cogs.core.request.preferences import Preferences, Scope
 from cogs.core.storage.creations import Creation, State
 from cogs.core.storage.gallery import PastCreationRow
@@ -74,7 +76,13 @@ async def test_each_member_gets_one_tip_that_nobody_else_sees(tipping_server):
 
 
 @pytest.fixture
-async def filled(server):
+def unattended(monkeypatch):
+    """Let only the test delete data of servers."""
+    monkeypatch.setattr(Maintenance, "delete_left_servers", AsyncMock())
+
+
+@pytest.fixture
+async def filled(unattended, server):
     """The server with settings and a starred picture, and another one with a picture made from it."""
     store = server.service.creation_store
     name = await server.service.image_store.save(png())

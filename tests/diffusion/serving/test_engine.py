@@ -261,7 +261,7 @@ async def test_engine_abandons_a_hung_step(tiny_components, caplog):
         return predict(*rows)
 
     model.predict_noise = hangs_once
-    async with Engine(model, EngineConfig(step_seconds=1)) as engine:
+    async with Engine(model, EngineConfig(step_seconds=4)) as engine:
         with pytest.raises(GenerationError, match="stuck"):
             await engine.submit(asked())
         assert len((await engine.submit(asked())).images) == 1

@@ -71,8 +71,8 @@ async def test_step_that_fails_once_fails_no_image_in_company(tiny_components, c
 
 async def test_step_that_hangs_fails_only_its_cause(tiny_components, caplog):
     released = threading.Event()
-    model = cursed(model_of(tiny_components), lambda: released.wait(30))
-    *innocents, guilty = await outcomes(model, EngineConfig(step_seconds=1.5))
+    model = cursed(model_of(tiny_components), lambda: released.wait(60))
+    *innocents, guilty = await outcomes(model, EngineConfig(step_seconds=4))
     released.set()
     assert all(len(result.images) == 1 for result in innocents)
     assert "stuck on this picture" in str(guilty)

@@ -25,6 +25,7 @@ from tests.support.models import model_of
 from tests.support.server import open_server
 
 PROMPT = "cursed apple"
+STEP_SECONDS = 8  # more than a sound step takes on a busy machine
 PICTURES = "the message with its pictures"
 LARGER = {"prompt": PROMPT, "size": "64"}  # of another shape than bob's, so never in a batch with it
 LARGE = {"name": "similar", "prompt": PROMPT, "image": ("in.png", png((3000, 2000)))}
@@ -86,7 +87,7 @@ def breaking(predictions, hers):
 
 def hanging(predictions, hers):
     if hers.any():
-        time.sleep(5)
+        time.sleep(2 * STEP_SECONDS)
     return predictions
 
 
@@ -168,7 +169,7 @@ FAULTS = [
     Fault("a step raises an error", network(breaking), WRONG, asks=LARGER),
     Fault("the start raises an error", unreadable_prompt, WRONG),
     Fault("decoding raises an error", decoder(RuntimeError("no")), WRONG, asks=LARGER),
-    Fault("a step hangs", network(hanging), "got stuck on this picture", asks=LARGER, engine={"step_seconds": 2}),
+    Fault("a step hangs", network(hanging), "got stuck on this picture", asks=LARGER, engine={"step_seconds": STEP_SECONDS}),
     Fault("the disk is full", full_disk, "My disk is full, so I cannot keep pictures"),
     Fault("the disk is full for an attached picture", full_disk, "My disk is full, so I cannot keep pictures", asks=SIMILAR),
     Fault("the database fails on accepting", database_down, "I cannot save requests at the moment", None),
