@@ -119,7 +119,7 @@ async def test_request_with_a_guidance_period_is_drawn_from_noise(tiny_model, ca
 async def test_answers_of_another_backend_are_forgotten(tiny_model, calls, monkeypatch):
     async with Engine(tiny_model) as engine:
         await engine.submit(asked())
-        monkeypatch.setattr(tiny_model, "revision", 1)
+        monkeypatch.setattr(tiny_model, "revision", tiny_model.revision + 1)
         await engine.submit(asked())
     assert len(calls) == 2 * STEPS
 
