@@ -86,7 +86,7 @@ class ModelSpec(StudentRequests):
         """Build a request for ``prompt``.
 
         Settings that are missing or None take this model's defaults, of which the steps are lowered to ``most_steps``. If
-        nothing tells the student from its teacher, the student draws.
+        nothing tells the student from its teacher, the student draws, also in place of a quality "fast" that is slower.
         """
         given = {name: value for name, value in settings.items() if value is not None}
         own: dict[str, Any] = {
@@ -100,7 +100,9 @@ class ModelSpec(StudentRequests):
         lowered = drawn_by | {"steps": min(drawn_by["steps"], most_steps)}
         request = ImageRequest(prompt, **own | lowered | given)
         standard = self.standard_settings
-        is_open = not given.keys() & standard.keys() and standard["steps"] <= most_steps
+        named = {name: value for name, value in given.items() if name in standard}
+        is_named = named and not (self.draws_fast and named == self.settings_of("fast", most_steps))
+        is_open = not is_named and standard["steps"] <= most_steps
         return request.replace(**standard) if is_open and self.is_plain(request) else request
 
     def validate(self, request: ImageRequest) -> None:

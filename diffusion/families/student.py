@@ -38,6 +38,17 @@ class StudentRequests:
         student = self.student_defaults
         return student.settings if student and student.teacher_settings == self.teacher_settings else self.teacher_settings
 
+    @property
+    def draws_fast(self) -> bool:
+        """Whether the student draws the quality "fast", as its teacher would take more steps."""
+        standard = self.standard_settings
+        return bool(standard["sampler"] == DISTILLED and standard["steps"] < self.defaults.of("fast")["steps"])
+
+    def settings_of(self, quality: str, most_steps: int) -> dict[str, Any]:
+        """Return the teacher's settings of `ImageRequest` in ``quality``, with at most ``most_steps``."""
+        preset = self.defaults.of(quality)
+        return preset | {"steps": min(preset["steps"], most_steps)}
+
     def suits_student(self, request: ImageRequest) -> bool:
         """Whether the student can draw ``request``."""
         student = self.student_defaults

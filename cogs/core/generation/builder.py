@@ -296,8 +296,7 @@ class RequestBuilder:
 
     def preset(self, quality: str, limits: Limits) -> dict[str, Any]:
         """Return the settings of a chosen quality, with no more steps than allowed."""
-        preset = self.model.defaults.of(quality)
-        return preset | {"steps": min(preset["steps"], limits.steps)}
+        return self.model.settings_of(quality, limits.steps)
 
     def _defaults(self, context: Context, style: Style | None) -> dict[str, Any]:
         """Return the settings that the member prefers or that the style brings, lowered to the limits.
