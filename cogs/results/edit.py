@@ -126,6 +126,9 @@ class Editor:
             fields = edit.request_fields(context.limits.steps)
         with problems.collect():
             edited = self.service.builder.edit(context, request, parsed, **fields)
+            if edit.quality:
+                model = self.service.engine.model_of(edited.model)
+                edited = model.in_quality(edited, edit.quality, context.limits.steps)
         problems.report()
         return parsed, edited
 

@@ -100,7 +100,7 @@ class LookForm(Form):
         if kind == "quality":
             edit = _with_preset(edit, builder, way, context)
         elif kind == "sampler":
-            edit = replace(edit, sampler=way)
+            edit = replace(edit, quality="", sampler=way)
         if "loras" in self._selects:
             edit = edit.with_loras(self._selects["loras"].values)
         return replace(edit, style=self._chosen("style"))
@@ -117,7 +117,7 @@ def _ways(model: ModelSpec, language: str) -> dict[str, str]:
 
 def _with_preset(edit: Edit, builder: RequestBuilder, quality: str, context: Context) -> Edit:
     preset = builder.preset(quality, context.limits)
-    return replace(edit, steps=str(preset["steps"]), sampler=preset["sampler"], guidance_interval=preset["guidance_interval"])
+    return replace(edit, quality=quality, steps=str(preset["steps"]), sampler=preset["sampler"])
 
 
 def _name_of(builder: RequestBuilder, model: ModelSpec) -> str:

@@ -49,6 +49,20 @@ class StudentRequests:
         preset = self.defaults.of(quality)
         return preset | {"steps": min(preset["steps"], most_steps)}
 
+    def in_quality(self, request: ImageRequest, quality: str, most_steps: int) -> ImageRequest:
+        """Return ``request`` of the teacher with guidance in those of its steps that ``quality`` names.
+
+        The student draws it where it draws new requests in that quality.
+        """
+        if request.sampler == DISTILLED:
+            return request
+        own = self.settings_of(quality, most_steps)
+        changed = request.replace(**{name: own[name] for name in ("guidance_interval", "guidance_period")})
+        standard = self.standard_settings
+        is_open = (quality == "standard" or (quality == "fast" and self.draws_fast)) and standard["steps"] <= most_steps
+        is_own = is_open and _has(changed, {"guidance_scale": self.defaults.guidance_scale, **own})
+        return changed.replace(**standard) if is_own and self.is_plain(changed) else changed
+
     def suits_student(self, request: ImageRequest) -> bool:
         """Whether the student can draw ``request``."""
         student = self.student_defaults

@@ -13,7 +13,8 @@ from diffusion.errors import InvalidRequestError
 from diffusion.images.parameters import read_parameters
 from diffusion.loading.random_weights import build_tiny_components
 from diffusion.request import Limits
-from tests.support.messages import pictures_of, text_of
+from tests.support.actions import use
+from tests.support.messages import pictures_of, private_message, text_of
 from tests.support.models import model_of, taught_model_of
 from tests.support.server import open_server
 
@@ -140,6 +141,17 @@ async def test_what_follows_from_a_students_picture_is_the_teachers(server):
     await server.until_finished(branch.response)
     row = await server.service.creation_store.get_by_message(branch.response.id)
     assert await drawn(server, branch.response) == TEACHERS and row.request["branches"] == [[6, "green pear"]]
+
+
+async def test_a_quality_below_a_picture_is_that_of_a_new_one(server):
+    for quality, options in (("standard", {}), ("fast", {"negative": "pear"})):
+        new = await made(server, prompt="red apple", seed=7, quality=quality, **options)
+        wanted = (await server.service.creation_store.get_by_message(new.id)).request
+        shown = await use(server.alice, await made(server, prompt="red apple", seed=7, quality="fine", **options), "look")
+        chosen = private_message(await server.alice.submit_modal(shown, {"size": "32x32", "way": [f"quality:{quality}"]}))
+        result = await server.alice.click(chosen, label="Draw")
+        await server.until_finished(result.response)
+        assert (await server.service.creation_store.get_by_message(result.response.id)).request == wanted
 
 
 async def test_a_morph_is_the_teachers(server):

@@ -19,7 +19,7 @@ class Edit:
     """What the forms hold, as typed or chosen.
 
     ``target`` is the second prompt of a morph, None without. Empty texts of the second form keep what the picture has:
-    ``model``, ``style``, ``size`` and ``sampler``, with its ``guidance_interval``.
+    ``model``, ``style``, ``size``, ``quality`` and ``sampler``.
     """
 
     prompt: str
@@ -31,8 +31,8 @@ class Edit:
     model: str = ""
     style: str = ""
     size: str = ""
+    quality: str = ""
     sampler: str = ""
-    guidance_interval: tuple[float, float] | None = None
 
     @classmethod
     def from_request(cls, request: ImageRequest) -> Self:
@@ -67,8 +67,6 @@ class Edit:
                 fields["width"], fields["height"] = parse_size(self.size)
         if self.sampler:
             fields["sampler"] = self.sampler
-        if self.guidance_interval:
-            fields["guidance_interval"] = self.guidance_interval
         problems.report()
         return fields
 

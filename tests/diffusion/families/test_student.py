@@ -118,6 +118,24 @@ def test_changes_keep_the_student_or_take_the_teachers_settings(model, plain):
     assert settings_of(model.change(plain.request("a fox", steps=5), prompt="a dog")) == TEACHERS | {"steps": 5}
 
 
+def test_a_chosen_quality_is_drawn_as_in_a_new_request(model, plain):
+    chosen = {quality: model.settings_of(quality, 150) for quality in ("draft", "fast", "standard", "fine")}
+    for drawn in (model.request("a fox"), plain.request("a fox"), model.request("a fox", **chosen["draft"])):
+        edits = {
+            quality: model.change(drawn, guidance_scale=drawn.guidance_scale, steps=own["steps"], sampler=own["sampler"])
+            for quality, own in chosen.items()
+        }
+        for quality, edited in edits.items():
+            wanted = model.request("a fox", **chosen[quality] if quality != "standard" else {})
+            assert model.in_quality(edited, quality, 150) == wanted, (drawn, quality)
+
+    assert settings_of(model.request("a fox", **chosen["fast"])) == STUDENTS
+    assert model.in_quality(plain.request("a fox", seed=4), "standard", 2).sampler == "dpm++"
+    for given in (*ONLY_THE_TEACHERS, {"guidance_scale": 2.0}, {"sampler": "euler"}):
+        teachers = plain.request("a fox").replace(**given)
+        assert model.in_quality(teachers, "standard", 150) == teachers
+
+
 def test_other_defaults_of_the_operator_are_the_teachers(components, model):
     other = ImageModel(model.family, defaults=replace(TAUGHT, steps=9), student=model.student)
 
