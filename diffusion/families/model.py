@@ -94,8 +94,7 @@ class ImageModel(ModelSpec):
         if student is not None:
             self._taught = copy(family)
             self._taught.denoiser = student.eval().requires_grad_(False)
-            is_cuda = self.device.type == "cuda"
-            self._student_network = Graphs(self._predict_taught, self.device) if is_cuda else self._predict_taught
+            self._student_network = Graphs(self._predict_taught, self.device) if self._graphs else self._predict_taught
         self._loras = self._loras_in(())
         self.upscaler: Upscaler | None = None
         self.origin: Origin | None = None  # None: not from files

@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from diffusion.errors import ModelLoadError
-from diffusion.families.family import Family
 from diffusion.families.model import ImageModel
 from diffusion.loading.memory import bytes_by_part, network_bytes, total_bytes
 from diffusion.loading.placement import TILE, Placement
@@ -112,7 +111,7 @@ class Needs:
         self._device = device
         self._request = model.request("a picture")
         self._rows = model.rows(self._request)
-        self._denoiser = cache(self._placed)
+        self._denoisers = cache(self._stored)
         self._step = cache(self._step_bytes)
         self._decode = cache(self._decode_bytes)
         self._encode = cache(lambda: _measured(lambda: encode_bytes(model.family, self._request, device=device)))
@@ -120,8 +119,9 @@ class Needs:
     def of(self, placement: Placement) -> Need:
         """Return the need in ``placement``."""
         weights = bytes_by_part(self._model)
-        denoiser = self._denoiser(placement.in_8_bits).denoiser
-        weights["network"] = _largest_layer(denoiser) if placement.layer_by_layer else network_bytes(denoiser)
+        denoisers = self._denoisers(placement.in_8_bits)
+        by_layer = placement.layer_by_layer
+        weights["network"] = max(map(_largest_layer, denoisers)) if by_layer else sum(map(network_bytes, denoisers))
         working = [self._step(placement.in_8_bits), self._decode(placement.in_tiles)]
         if placement.encoders_on_cpu:
             weights["text encoders"] = 0
@@ -129,16 +129,18 @@ class Needs:
             working.append(self._encode())
         return Need({part: count for part, count in weights.items() if count}, max(working))
 
-    def _placed(self, in_8_bits: bool) -> Family:
-        """Return the family with its denoiser as it is stored."""
+    def _stored(self, in_8_bits: bool) -> tuple[nn.Module, ...]:
+        """Return the denoiser, and that of a student if there is one, as they are stored."""
+        denoisers = filter(None, (self._model.family.denoiser, self._model.student))
         if not in_8_bits:
-            return self._model.family
-        family = copy(self._model.family)
-        family.denoiser = Placement(torch.device("meta"), in_8_bits=True).place("unet", deepcopy(family.denoiser))
-        return family
+            return tuple(denoisers)
+        placement = Placement(torch.device("meta"), in_8_bits=True)
+        return tuple(placement.place("unet", deepcopy(denoiser)) for denoiser in denoisers)
 
     def _step_bytes(self, in_8_bits: bool) -> int:
-        return _measured(lambda: step_bytes(self._denoiser(in_8_bits), self._request, self._rows, device=self._device))
+        family = copy(self._model.family)
+        family.denoiser = self._denoisers(in_8_bits)[0]
+        return _measured(lambda: step_bytes(family, self._request, self._rows, device=self._device))
 
     def _decode_bytes(self, in_tiles: bool) -> int:
         family: Any = copy(self._model.family)

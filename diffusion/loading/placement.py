@@ -11,7 +11,7 @@ from diffusers.hooks import apply_group_offloading
 from diffusion.families.family import Family
 
 TILE: Final = 512  # pixels of a side of a tile for the autoencoder
-DENOISERS: Final = ("unet", "transformer")
+DENOISERS: Final = ("unet", "transformer", "student")
 TEXT_ENCODER: Final = "text_encoder"  # how the names of the parts begin that read prompts
 CPU: Final = torch.device("cpu")
 LoadNetwork = Callable[[Any, Path, str, torch.dtype], Any]
