@@ -11,6 +11,7 @@ from discord.ext import commands
 from cogs.core.i18n.catalogues import say
 from cogs.core.messages.message import NO_MENTIONS
 from cogs.core.messages.render import escape
+from cogs.core.messages.replies import send_notes
 from cogs.core.policy.context import Context
 from cogs.core.request.options import server_only
 from cogs.core.request.prompt import clean
@@ -19,7 +20,7 @@ from cogs.core.types import Interaction
 from cogs.jam.host import JamHost
 from cogs.jam.layouts import invitation_view
 from diffusion.errors import DarkroomError
-from diffusion.text import N_
+from diffusion.text import N_, Text
 
 if TYPE_CHECKING:
     from bot import Darkroom
@@ -37,6 +38,7 @@ NOT_WRITABLE: Final = N_(
     "For a jam I need the permissions View Channel, Send Messages, Attach Files and Read Message History here."
     " Please grant them, or start it in another channel."
 )
+NOT_PINNABLE: Final = N_("I will not pin the winner, because I lack the permission Pin Messages here.")
 NO_JAM: Final = N_("There is no jam in this channel. {start} begins one.")
 NOT_YOURS: Final = N_("Only the member who started the jam or a moderator can do that.")
 STILL_DRAWING: Final = N_("The pictures are being drawn now, and the vote comes by itself. Please wait for them.")
@@ -102,6 +104,8 @@ class JamCog(commands.GroupCog, group_name="jam", group_description="Draw and vo
             raise
         await self.host.store.update(jam.id, message_id=response.message_id)
         self.host.wake(jam.id)
+        if not interaction.app_permissions.pin_messages:
+            await send_notes(context, [Text(NOT_PINNABLE)])
 
     @app_commands.command()
     async def end(self, interaction: Interaction) -> None:

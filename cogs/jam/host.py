@@ -113,6 +113,9 @@ class JamHost:
         jam = None
         try:
             jam = await self.store.get(jam_id)
+            if self.service.closed_reason:  # nothing new begins while the bot ends
+                await self._wait(jam_id, RETRY_SECONDS)
+                return jam
             if jam is None or not await self._advance(jam):
                 return None
             return await self.store.get(jam_id)
@@ -134,8 +137,6 @@ class JamHost:
 
     async def _advance(self, jam: JamRow) -> bool:
         """Take one step; return whether the jam goes on."""
-        if self.service.closed_reason:
-            raise DarkroomError(self.service.closed_reason)
         posts = self._posts.setdefault(jam.id, Posts(self.client))
         posts.jam = jam
         is_due = jam.ends <= discord.utils.utcnow()
