@@ -27,7 +27,7 @@ VALUE_LENGTH: Final = 100
 PROMPTS: Final = {"prompt": "prompt", "start": "from", "end": "to"}  # texts of commands, by parameter, as members read them
 TOO_LATE: Final = N_("This was too long ago to be fixed. Please use the command again.")
 LINKS: Final = ("link", "links")
-WHOLE_NUMBERS: Final = ("steps", "seed", "count", "upscale", "frames", "start_step")
+WHOLE_NUMBERS: Final = ("steps", "seed", "count", "variety", "upscale", "frames", "start_step")
 NUMBERS: Final = ("guidance", "steer_strength", "similarity")
 # The options that a member can change to correct an error about a field.
 OPTIONS_OF: Final[Mapping[str, tuple[str, ...]]] = {

@@ -43,6 +43,7 @@ class ImagineCog(commands.Cog):
         "steer_strength",
         "seed",
         "count",
+        "variety",
         "upscale",
         "lora",
         "private",

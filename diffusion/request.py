@@ -40,6 +40,7 @@ SAMPLER_NAMES: Final = {
 TWO_CALL_SAMPLERS: Final = ("heun", "dpm2", "flow_heun")  # in each step but the last
 MAX_CLIP_SKIP: Final = 12
 MAX_GUIDANCE_PERIOD: Final = 10
+MAX_VARIETY: Final = 100
 EXTRAPOLATING_SAMPLERS: Final = ("lms", "pndm")  # by the Adams-Bashforth method of order 4
 MAX_SEED: Final = 2**32 - 1
 ANIMATION_NAMES: Final = {"webp": "WebP", "gif": "GIF"}
@@ -134,6 +135,7 @@ class ImageRequest:
       time (Kynkäänniemi et al. 2024).
     - ``guidance_period``: guidance is computed in every so many network calls. Between them, what it added to the prediction
       is added again, which takes half the time. See `computes_guidance_every`.
+    - ``variety``: how loosely the images follow the prompt in their first steps, from 0 to 100, so that they differ more.
     - ``clip_skip``: which layer of the text encoder is used, counted from the last one, which is 1.
     - ``upscale``: images are drawn at ``width`` x ``height`` and posted this many times as large.
     - ``by_upscaler``: ``image`` is enlarged by ``upscale``, by an upscaler. Nothing is drawn; the prompt says what it shows.
@@ -166,6 +168,7 @@ class ImageRequest:
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     guidance_period: int = 1
     loras: tuple[tuple[str, float], ...] = ()
+    variety: int = 0
     clip_skip: int = 1
     is_edit: bool = False
     by_upscaler: bool = False
@@ -206,6 +209,10 @@ class ImageRequest:
                 "The {field} must be a whole number from {least} to {most}.",
                 least=1,
                 most=MAX_GUIDANCE_PERIOD,
+            )
+        if not 0 <= self.variety <= MAX_VARIETY:
+            yield InvalidRequestError(
+                "variety", "The {field} must be a whole number from {least} to {most}.", least=0, most=MAX_VARIETY
             )
         if self.sampler not in SAMPLER_NAMES:
             known = ", ".join(SAMPLER_NAMES)

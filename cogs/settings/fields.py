@@ -45,6 +45,7 @@ SETTING_FIELDS: Final = {
     "size": SettingField(N_("Size"), N_("Width x height in pixels, such as 512x768")),
     "quality": SettingField(N_("Quality"), N_("How much time to spend, unless steps and sampler are set"), QUALITY_NAMES),
     "count": SettingField(N_("Pictures at once"), N_("How many a prompt makes, unless it says so"), COUNT_NAMES),
+    "variety": SettingField(N_("Variety"), N_("0 to 100: how much pictures of one prompt differ")),
     "steps": SettingField(N_("Steps"), N_("1 to 150: more is finer and slower")),
     "guidance": SettingField(N_("Guidance"), N_("0 to 30: how closely to follow the prompt")),
     "sampler": SettingField(N_("Sampler"), N_("The sampling method"), SAMPLER_NAMES),
@@ -66,7 +67,7 @@ SETTING_FIELDS: Final = {
     "roles": SettingField(N_("Roles"), N_("Who may make pictures; none: everyone"), mentions="<@&{}>", unset_text=N_("all")),
 }
 PREFERENCE_PAGES: Final = {
-    "quality": ("model", "quality", "count"),  # a form has room for five fields
+    "quality": ("model", "quality", "count", "variety"),  # a form has room for five fields
     "pictures": ("size", "steps", "guidance", "sampler", "style"),
     "answers": ("private", "spoiler", "language"),
 }

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, Validati
 from pydantic.dataclasses import dataclass
 
 from diffusion.errors import InvalidRequestError, ModelLoadError
-from diffusion.request import DISTILLED, MAX_CLIP_SKIP, SAMPLER_NAMES, ImageRequest
+from diffusion.request import DISTILLED, MAX_CLIP_SKIP, MAX_VARIETY, SAMPLER_NAMES, ImageRequest
 
 DEFAULTS_FILE: Final = "darkroom.json"
 DEFAULT_STYLES: Final = ("photograph", "oil painting", "watercolour", "pencil drawing", "pixel art", "anime", "3d render")
@@ -78,6 +78,7 @@ class Defaults:
       those that it leaves out.
     - ``student``: what the network in the model's folder ``student`` learned, if there is one.
     - ``samplers``: those that suit the model; empty: all of its family.
+    - ``variety``: that of `ImageRequest`, for plain pictures in the quality "standard".
     - ``clip_skip``: the layer of the text encoder, counted from the last one, which is 1.
     - ``upscale``: how many times larger than drawn images are posted.
     - ``upscale_start``: the share of the steps that drawing over an image at twice its size skips. A lower share gives more
@@ -92,6 +93,7 @@ class Defaults:
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     presets: dict[Quality, Preset] = field(default_factory=dict)
     samplers: tuple[str, ...] = ()
+    variety: Annotated[int, Field(ge=0, le=MAX_VARIETY)] = 0
     clip_skip: Annotated[int, Field(ge=1, le=MAX_CLIP_SKIP)] = 1
     upscale: int = 1
     upscale_start: Annotated[float, Field(ge=0, le=1)] = 0.7

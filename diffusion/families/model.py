@@ -34,7 +34,7 @@ from diffusion.images.upscaler import Enlargement, Upscaler
 from diffusion.lora.catalogue import REFRESH_SECONDS, Lora, LoraCatalogue, Source
 from diffusion.lora.loaded import COLUMNS, MAX_BYTES, LoadedLoras, LoraRow, arrange, call_apart, layer_index, split
 from diffusion.request import DISTILLED, SAMPLER_NAMES, ImageRequest, random_seed
-from diffusion.sampling.branching import branches_of
+from diffusion.sampling.branching import Branch, branches_of, followed_by
 from diffusion.sampling.classifier_guidance import ClassifierGuidance
 from diffusion.sampling.conditions import Conditions
 from diffusion.sampling.denoise import InpaintContext, denoise
@@ -43,6 +43,7 @@ from diffusion.sampling.slerp import slerp
 from diffusion.sampling.solver import Solver
 from diffusion.sampling.student_rows import mark_student, split_student
 from diffusion.sampling.trajectory import Trajectory, denoise_all
+from diffusion.sampling.variety import loose_stages
 
 SOLVERS_CACHED = 64
 
@@ -213,26 +214,27 @@ class ImageModel(ModelSpec):
                 latents = solver.add_noise(clean, noise, 0)
                 if request.mask is not None:
                     inpaint = InpaintContext(clean, noise, self._latent_mask(request.mask, request))
-            first, end_of_guidance = (share * solver.evaluations - solver.start for share in request.guidance_interval)
+            guided_from, guided_until = (share * solver.evaluations - solver.start for share in request.guidance_interval)
             lora_row = self._loras.row(request.loras) if request.loras else None
             seen = self._seen_latents(request, clean)
             with self._adapted_by(lora_row):
-                rows = _complete(self.family.rows(request, self._conditional(request, index)), seen, lora_row)
-                if request.sampler == DISTILLED:
-                    rows = mark_student(rows)
-                branches = branches_of(
-                    request,
-                    solver,
-                    lambda prompt: _complete(self.family.rows(request, self.family.encode(prompt, request)), seen, lora_row),
-                )
+
+                def rows_of(conditional: Conditions) -> Conditions:
+                    rows = _complete(self.family.rows(request, conditional), seen, lora_row)
+                    return mark_student(rows) if request.sampler == DISTILLED else rows
+
+                conditional = self._conditional(request, index)
+                stages = loose_stages(request, solver, conditional, generator) if request.variety else [(0, conditional)]
+                first, *later = [Branch(call, rows_of(stage)) for call, stage in stages]
+                branches = branches_of(request, solver, lambda prompt: rows_of(self.family.encode(prompt, request)))
             return Trajectory(
                 denoise(latents, solver, generator, inpaint),
-                rows,
+                first.conditions,
                 request.guidance_scale,
                 len(solver.steps),
                 label_guidance=self.classifier.guidance_of(request) if self.classifier else None,
-                branches=branches,
-                guided=(first, end_of_guidance),
+                branches=followed_by(later, branches),
+                guided=(guided_from, guided_until),
                 guidance_period=request.computes_guidance_every,
                 lora_row=lora_row,
             )

@@ -86,7 +86,8 @@ class ModelSpec(StudentRequests):
         """Build a request for ``prompt``.
 
         Settings that are missing or None take this model's defaults, of which the steps are lowered to ``most_steps``. If
-        nothing tells the student from its teacher, the student draws, also in place of a quality "fast" that is slower.
+        nothing tells the student from its teacher, the student draws, also in place of a quality "fast" that is slower. The
+        default of variety is for plain pictures of the quality "standard".
         """
         given = {name: value for name, value in settings.items() if value is not None}
         own: dict[str, Any] = {
@@ -94,6 +95,7 @@ class ModelSpec(StudentRequests):
             "height": self.sample_side,
             "upscale": self.defaults.upscale,
             "clip_skip": self.defaults.clip_skip,
+            "variety": self.defaults.variety if given.get("sampler") == DISTILLED else 0,
         }
         student = self.student_defaults
         drawn_by = student.settings if student and given.get("sampler") == DISTILLED else self.teacher_settings
@@ -103,7 +105,9 @@ class ModelSpec(StudentRequests):
         named = {name: value for name, value in given.items() if name in standard}
         is_named = named and not (self.draws_fast and named == self.settings_of("fast", most_steps))
         is_open = not is_named and standard["steps"] <= most_steps
-        return request.replace(**standard) if is_open and self.is_plain(request) else request
+        if not is_open or not self.is_plain(request):
+            return request
+        return request.replace(**standard, variety=given.get("variety", self.defaults.variety))
 
     def validate(self, request: ImageRequest) -> None:
         """Raise `InvalidRequestError` for values that this model does not accept."""

@@ -8,7 +8,7 @@ from typing import Any, Final
 from diffusion.errors import InvalidImageError
 from diffusion.images.decoding import decode_texts
 from diffusion.lora.tags import find_tags, format_tags
-from diffusion.request import SAMPLER_NAMES, ImageRequest
+from diffusion.request import DISTILLED, SAMPLER_NAMES, ImageRequest
 
 MAX_SETTINGS: Final = 100_000  # characters of the settings line; resources of Civitai fill some thousands
 MAX_NAME: Final = 60  # characters of the name of a setting
@@ -36,6 +36,7 @@ def format_parameters(request: ImageRequest, seed: int, model: str) -> str:
         **(_start_settings(request) if request.image and not request.by_upscaler else {}),
         **{f"Branch at {step}": json.dumps(prompt, ensure_ascii=False) for step, prompt in request.branches},
         **(_morph_settings(request) if request.morph_to else {}),
+        **({"Variety": request.variety} if request.variety or request.sampler == DISTILLED else {}),
         **({"Clip skip": request.clip_skip} if request.clip_skip > 1 else {}),
         **(_upscale_settings(request, model) if request.upscale > 1 else {}),
         **({"Steer": request.guide_label, "Steer scale": f"{request.label_scale:g}"} if request.guide_label else {}),
@@ -191,6 +192,7 @@ def parse_settings(head: str, values: dict[str, str]) -> dict[str, Any]:
         "height": parse_number(int, height),
         "start_step": parse_number(int, values.get("Start step")),
         "upscale": parse_number(int, values.get("Hires upscale")),
+        "variety": parse_number(int, values.get("Variety")),
         "clip_skip": parse_number(int, values.get("Clip skip")),
         "branches": tuple(_parse_branches(values)) or None,
         "morph_to": values.get("Morph to"),

@@ -1,6 +1,7 @@
 """Branches: from some step on, an image follows another prompt."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from diffusion.request import ImageRequest
@@ -22,3 +23,9 @@ def branches_of(request: ImageRequest, solver: Solver, encode: Callable[[str], C
     ``encode`` turns a prompt into the rows of a network call.
     """
     return tuple(Branch(solver.first_call(step), encode(prompt)) for step, prompt in request.branches)
+
+
+def followed_by(stages: Sequence[Branch], branches: Sequence[Branch]) -> tuple[Branch, ...]:
+    """Return those of ``stages`` that begin before the first of ``branches``, and then these."""
+    first = min((branch.step_index for branch in branches), default=sys.maxsize)
+    return (*(stage for stage in stages if stage.step_index < first), *branches)

@@ -115,7 +115,8 @@ def segments_of(request: ImageRequest, index: int, trajectory: Trajectory) -> tu
     """
     if request.loras or request.computes_guidance_every > 1:
         return ()
-    starts = [0, *(branch.step_index for branch in trajectory.branches)]
+    branches = trajectory.branches[len(trajectory.branches) - len(request.branches) :]  # the others come of variety
+    starts = [0, *(branch.step_index for branch in branches)]
     ends = [*starts[1:], trajectory.total]
     digest = _digest(request, index)
     segments = []

@@ -91,6 +91,8 @@ async def test_a_plain_picture_is_drawn_and_rerolled_by_the_student(server):
         ("apple --steps 8", {}, {}, TEACHERS),
         ("apple", {}, {"steps": 9}, (9, 3.0, "dpm++")),
         ("apple", {"guidance": 3.0}, {}, TEACHERS),
+        ("apple", {"variety": 30}, {}, STUDENTS),
+        ("apple", {}, {"variety": 30}, STUDENTS),
         ("apple", {}, {"guidance": 2.0}, (8, 2.0, "dpm++")),
         ("apple", {}, {"sampler": "ddim"}, (8, 3.0, "ddim")),
         ("apple", {"quality": "standard"}, {"guidance": 2.0, "steps": 9}, (8, 2.0, "dpm++")),

@@ -8,6 +8,7 @@ from diffusers import StableDiffusionPipeline
 
 from diffusion.loading.folder import PRETRAINED
 from diffusion.loading.model import load_model
+from diffusion.training.measures import diversity
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,7 @@ def test_embedded_model_has_its_own_defaults(model):
     teachers = model.request("a fox", negative_prompt="snow")
     assert (request.width, request.height, request.steps, request.sampler, request.upscale) == (128, 128, 4, "distilled", 2)
     assert (teachers.steps, teachers.sampler, teachers.guidance_scale) == (12, "dpm++", 3.0)
+    assert (request.variety, model.request("a fox", steps=12).variety) == (50, 0)
     assert model.name == "darkroom-embedded"
     assert "small model" in model.defaults.about
 
@@ -55,6 +57,15 @@ def test_embedded_model_follows_each_style(model):
     plain, *styled = model.generate(["panda", *(f"panda, {style}" for style in styles)], seeds=[1] * (1 + len(styles)), steps=8)
     for style, image in zip(styles, styled, strict=True):
         assert np.abs(np.asarray(image).astype(float) - np.asarray(plain)).mean() > 15, style
+
+
+def test_embedded_pictures_of_one_prompt_differ_more_with_variety(model):
+    prompts = [prompt for prompt in ("fox", "red apple", "happy robot") for _ in range(3)]
+
+    def spread(variety):
+        return diversity(model.generate(prompts, seeds=[1, 2, 3] * 3, steps=8, variety=variety), 3)
+
+    assert spread(100) > spread(50) > spread(0)
 
 
 def test_embedded_classifier_is_small_and_knows_groups_and_colours(model):

@@ -323,5 +323,6 @@ class RequestBuilder:
             "seed": random_seed(),
             "count": min(preferred.count or self.default_count, limits.count),
             "model": self.model_name,
+            **({} if preferred.variety is None else {"variety": preferred.variety}),
             **chosen,
         }

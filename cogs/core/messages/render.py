@@ -103,6 +103,8 @@ def settings_line(request: ImageRequest, seeds: Iterable[int], language: str = E
     parts += [say(language, "LoRA {name} {weight}", name=escape(name), weight=f"{weight:g}") for name, weight in request.loras]
     if request.model:
         parts.append(say(language, "model {name}", name=escape(request.model)))
+    if request.variety:
+        parts.append(say(language, "variety {percent}", percent=request.variety))
     if request.clip_skip > 1:
         parts.append(say(language, "clip skip {layers}", layers=request.clip_skip))
     if request.guide_label:

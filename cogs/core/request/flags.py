@@ -35,16 +35,19 @@ FLAG_SETTINGS: Final = {
     "model": "model",
     "preset": "preset",
     "clip-skip": "clip_skip",
+    "variety": "variety",
+    "chaos": "variety",
+    "c": "variety",
     "repeat": "count",
     "r": "count",
 }
 TEXT_SETTINGS: Final = ("negative_prompt", "style")  # take all words up to the next flag, or what stands in quotes
 MIDJOURNEY_SWITCHES: Final = ("tile", "raw", "fast", "relax", "turbo", "draft", "video", "hd", "sd")
-MIDJOURNEY_VALUES: Final = "s stylize q quality c chaos w weird v version niji iw sref cref oref sw cw ow stop p profile exp"
+MIDJOURNEY_VALUES: Final = "s stylize q quality w weird v version niji iw sref cref oref sw cw ow stop p profile exp"
 MIDJOURNEY_FLAGS: Final = {*MIDJOURNEY_SWITCHES, *MIDJOURNEY_VALUES.split()}
 FLAG_EXAMPLES: Final = (
     *("--ar 3:2", "--seed 7", "--no text", "--steps 30", "--cfg 5", "--sampler euler"),
-    *("--style ink", "--repeat 2", "--clip-skip 2"),
+    *("--style ink", "--repeat 2", "--variety 50", "--clip-skip 2"),
 )
 IN_BACKTICKS: Final = re.compile(rf"`([{HYPHENS}{DASHES}][^`]*)`[,;]?")  # as some apps copy a flag out of a note
 FLAG_START: Final = re.compile(rf"[{HYPHENS}{DASHES}]{{2}}|[{DASHES}]|`[{HYPHENS}]")  # a text without any has no flags

@@ -21,7 +21,7 @@ from diffusion.families.defaults import QUALITIES
 from diffusion.families.spec import ModelSpec
 from diffusion.lora.catalogue import Lora
 from diffusion.lora.tags import TAG_START, find_tags, parse_list
-from diffusion.request import MAX_SEED, SAMPLER_NAMES, UPSCALES, Limits
+from diffusion.request import MAX_SEED, MAX_VARIETY, SAMPLER_NAMES, UPSCALES, Limits
 from diffusion.text import N_
 
 T = TypeVar("T")
@@ -67,6 +67,7 @@ class Options:
     steer_strength: float | None = None
     seed: int | None = None
     count: int | None = None
+    variety: int | None = None
     upscale: int | None = None
     lora: str | None = None
     private: bool | None = None
@@ -91,6 +92,7 @@ class Options:
             "label_scale": self.steer_strength,
             "seed": self.seed,
             "count": self.count,
+            "variety": self.variety,
             "upscale": self.upscale,
         }
         return {name: value for name, value in fields.items() if value is not None}
@@ -184,6 +186,7 @@ SHARED: Final = {
     "steer_strength": SharedOption(Range[float, 0, 50], "How strongly to steer: more is clearer and less natural"),
     "seed": SharedOption(Range[int, 0, MAX_SEED], "The same seed and settings make the same picture"),
     "count": SharedOption(Range[int, 1, MAX_COUNT], "The number of pictures"),
+    "variety": SharedOption(Range[int, 0, MAX_VARIETY], "How much pictures of one prompt differ: 0 to 100"),
     "upscale": SharedOption(int, "How many times to enlarge the picture before it is posted", UPSCALE_CHOICES),
     "lora": SharedOption(
         Range[str, 1, LORA_LIMIT], "LoRAs that change the model, with weights: name:0.8, other", suggest=suggest_loras

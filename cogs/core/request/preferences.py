@@ -16,7 +16,7 @@ from cogs.core.request.options import MAX_COUNT, parse_size
 from cogs.core.request.prompt import STYLE_LIMIT
 from diffusion.errors import InvalidRequestError, Problems
 from diffusion.families.defaults import QUALITIES
-from diffusion.request import SAMPLER_NAMES
+from diffusion.request import MAX_VARIETY, SAMPLER_NAMES
 from diffusion.text import plural
 
 LANGUAGE_NAMES: Final = {"en": "English", "de": "Deutsch", "fr": "Français", "es": "Español", "ja": "日本語"}
@@ -24,6 +24,7 @@ RANGES: Final = {
     "steps": (1, 150),
     "guidance": (0, 30),
     "count": (1, MAX_COUNT),
+    "variety": (0, MAX_VARIETY),
     "max_size": (8, 4096),
     "max_steps": (1, 150),
     "max_count": (1, 10),
@@ -76,6 +77,7 @@ class Preferences:
     model: str | None = None
     quality: str | None = None
     count: int | None = None
+    variety: int | None = None
     spoiler: bool | None = None
     private: bool | None = None
     language: str | None = None

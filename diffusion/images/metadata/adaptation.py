@@ -9,7 +9,16 @@ from diffusion.images.metadata.recipe import Recipe
 from diffusion.lora.catalogue import Lora
 from diffusion.lora.tags import find_tags
 from diffusion.prompts.chunks import without_unknown_embeddings
-from diffusion.request import DISTILLED, MAX_LORA_WEIGHT, MAX_LORAS, MAX_UPSCALED_SIDE, SAMPLER_NAMES, UPSCALES, Limits
+from diffusion.request import (
+    DISTILLED,
+    MAX_LORA_WEIGHT,
+    MAX_LORAS,
+    MAX_UPSCALED_SIDE,
+    MAX_VARIETY,
+    SAMPLER_NAMES,
+    UPSCALES,
+    Limits,
+)
 from diffusion.text import N_, Text
 
 # Samplers by the letters and digits of their names: the same ones here, then the nearest by a part of the name.
@@ -102,6 +111,7 @@ def adapt(recipe: Recipe, model: Model, limits: Limits) -> tuple[dict[str, Any],
     adaptation.adapt_number("steps", 1, limits.steps)
     adaptation.adapt_number("guidance_scale", 0, MAX_GUIDANCE)
     adaptation.adapt_sampler()
+    adaptation.adapt_variety()
     adaptation.adapt_clip_skip()
     adaptation.adapt_start()
     adaptation.adapt_guide_label()
@@ -187,6 +197,11 @@ class _Adaptation:
             self.notes.append(Text("Sampler: {instead} instead of {name}.", name=name, instead=SAMPLER_NAMES[sampler]))
         else:
             self.notes.append(Text("Sampler: the default instead of {name}.", name=name))
+
+    def adapt_variety(self) -> None:
+        asked = self.found.get("variety", -1)
+        if 0 <= asked <= MAX_VARIETY:
+            self.settings["variety"] = asked
 
     def adapt_clip_skip(self) -> None:
         """Take over the layer of the text encoder; some families always use the same one, whatever the file says."""

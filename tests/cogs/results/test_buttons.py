@@ -251,12 +251,12 @@ async def test_edit_applies_every_field(server):
 async def test_edit_applies_flags_in_the_prompt(server):
     message = await made(server, prompt="red apple", seed=11)
     shown = await server.alice.click(message, label="Edit")
-    edited = await server.alice.submit_modal(shown, form_of(shown) | {"prompt": "plum --ar 2:1 --steps 4 --chaos 9"})
+    edited = await server.alice.submit_modal(shown, form_of(shown) | {"prompt": "plum --ar 2:1 --steps 4 --weird 9"})
     await server.until_finished(edited.response)
     after = await settings_of(edited.response)
     assert (after["prompt"], after["steps"], after["seed"]) == ("plum", 4, 11)
     assert after["width"] > after["height"]
-    assert "`--chaos 9`" in text_of(edited.followups[0])
+    assert "`--weird 9`" in text_of(edited.followups[0])
 
 
 async def test_edit_of_steps_keeps_the_share_that_similar_skips(server):

@@ -51,6 +51,15 @@ async def test_branch_goes_on_from_the_step_it_leaves(tiny_model, calls, sampler
     assert len(calls) == drawn + (3 if sampler == "heun" else 2)
 
 
+async def test_branch_of_a_loose_picture_goes_on_from_the_step_it_leaves(tiny_model, calls):
+    loose = asked(variety=50)
+    branch = loose.branch_at(2, "a dog")
+    from_noise = await draw(tiny_model, branch)
+    calls.clear()
+    assert await draw(tiny_model, loose, branch) == from_noise
+    assert len(calls) == STEPS + STEPS - 2
+
+
 async def test_branch_of_a_branch_goes_on_from_the_later_one(tiny_model, calls):
     branch = asked().branch_at(2, "a dog")
     second = branch.branch_at(4, "a cat")
@@ -67,6 +76,7 @@ KINDS = {
     "morph": {"morph_to": "a dog", "count": 2},
     "variants": {"variants": ("a fox", "a dog"), "count": 2},
     "interval": {"guidance_interval": (0.0, 0.5)},
+    "variety": {"variety": 50},
     "noisy": {"sampler": "euler_a"},
 }
 
@@ -95,6 +105,7 @@ CHANGES = {
     "sampler": {"sampler": "lms"},
     "size": {"width": 40},
     "picture": {"image": PICTURE},
+    "variety": {"variety": 30},
     "interval of guidance": {"guidance_interval": (0.0, 0.5)},
 }
 

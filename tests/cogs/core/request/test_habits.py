@@ -12,7 +12,7 @@ from diffusion.images.io import read_image
 from diffusion.images.parameters import read_parameters
 from tests.support.actions import use
 from tests.support.jobs import settings_of_row, slow_down
-from tests.support.messages import pictures_of, png, private_text, text_of
+from tests.support.messages import pictures_of, png, private_message, private_text, text_of
 from tests.support.pressing import press
 from tests.support.settings_panel import submit_page
 
@@ -48,6 +48,24 @@ async def test_quality_sets_steps_and_sampler_below_options_and_flags(server):
     assert (settings["steps"], settings["sampler"]) == (3, "ddim")
 
 
+@pytest.mark.parametrize(
+    ("prompt", "options", "expected"),
+    [
+        ("fox", {}, 30),
+        ("fox --variety 80", {}, 80),
+        ("fox --chaos 5", {}, 5),
+        ("fox --c 0", {}, 0),
+        ("fox --variety 80", {"variety": 40}, 40),
+    ],
+)
+async def test_variety_comes_from_option_flag_or_preference(server, prompt, options, expected):
+    await server.service.preference_store.set(Scope.MEMBER, server.alice.id, Preferences(variety=30))
+    settings, result = await made(server, prompt, **options)
+    assert settings.get("variety", 0) == expected and not result.followups
+    info = text_of(private_message(await server.alice.click(result.response, label="Info")))
+    assert (f"variety {expected}" in info) == (expected > 0)
+
+
 async def test_explicit_quality_overrides_preferences(server):
     await server.service.preference_store.set(Scope.CHANNEL, server.channel.id, Preferences(quality="classic", sampler="euler"))
     await server.service.preference_store.set(Scope.MEMBER, server.alice.id, Preferences(steps=4, quality="fine"))
@@ -71,7 +89,7 @@ async def test_unknown_flags_are_noted_privately(server):
 
 
 async def test_flags_work_with_similar(server):
-    settings, _ = await made(server, "fox --seed 7 --chaos 5", "similar", image=("in.png", png()), steps=4)
+    settings, _ = await made(server, "fox --seed 7 --weird 5", "similar", image=("in.png", png()), steps=4)
     assert (settings["prompt"], settings["seed"]) == ("fox", 7)
 
 
@@ -83,6 +101,7 @@ async def test_flags_work_with_similar(server):
         ("fox --cfg nan", "number from 0 to 50"),
         ("fox --steps 200", "at most 150"),
         ("fox --repeat 9", "at most 4"),
+        ("fox --chaos 101", "variety must be a whole number from 0 to 100"),
         ("--ar 3:2", "empty"),
     ],
 )

@@ -192,6 +192,7 @@ def test_parse_prompt_reads_the_list_of_working_flags(copied):
         "guidance_scale": 5,
         "sampler": "euler",
         "style": "ink",
+        "variety": 50,
         "count": 2,
         "clip_skip": 2,
     }
