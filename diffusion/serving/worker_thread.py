@@ -74,7 +74,9 @@ class ReplaceableWorker:
         while True:
             call: Future[T] = self._worker.submit(fn, *args)
             self._calls.add(call)
-            await asyncio.wait([asyncio.wrap_future(call)], timeout=seconds)
+            finished = asyncio.wrap_future(call)
+            finished.add_done_callback(_retrieve)
+            await asyncio.wait([finished], timeout=seconds)
             self._calls.discard(call)
             if call.cancelled():  # it waited behind a call that hung
                 continue
@@ -100,6 +102,12 @@ class ReplaceableWorker:
     def shutdown(self) -> None:
         """End the thread after the calls that are queued, and wait for it."""
         self._worker.shutdown()
+
+
+def _retrieve(finished: asyncio.Future[Any]) -> None:
+    """Take the error of a call, which asyncio would log otherwise: the caller gets it, or has given up a hung call."""
+    if not finished.cancelled():
+        finished.exception()
 
 
 async def in_own_thread(name: str, call: Callable[..., T], /, *arguments: Any) -> T:

@@ -1,10 +1,12 @@
 """A step that raises, hangs or runs out of memory fails only the image that causes it."""
 
 import asyncio
+import gc
 import threading
 
 import pytest
 import torch
+from PIL import Image
 
 from diffusion.config import EngineConfig
 from diffusion.errors import GenerationError
@@ -12,6 +14,7 @@ from diffusion.request import ImageRequest
 from diffusion.serving import engine as engine_module
 from diffusion.serving.engine import Engine
 from diffusion.serving.fitting import MEMORY_RETRY_SECONDS, FittingRows
+from diffusion.serving.worker_thread import CallHungError, ReplaceableWorker
 from tests.support.models import model_of
 
 SHAPE, OTHER = (1, 4, 4, 4), (1, 4, 8, 8)
@@ -100,7 +103,7 @@ async def test_engine_stops_when_too_many_threads_hang(tiny_components, caplog):
 async def test_safety_check_that_hangs_stops_no_steps(tiny_components, caplog):
     released = threading.Event()
     async with Engine(model_of(tiny_components), EngineConfig(step_seconds=0.3), lambda images: released.wait(30)) as engine:
-        screening = asyncio.ensure_future(engine.screen_images([torch.zeros(1)]))
+        screening = asyncio.ensure_future(engine.screen_images([Image.new("RGB", (8, 8))]))
         await asyncio.sleep(0)
         engine.config = EngineConfig()
         job = engine.submit(asked())  # its first step waits behind the check
@@ -137,3 +140,25 @@ def test_fitting_rows_are_of_one_shape_and_forgotten():
     assert fitting.by_shape() == {SHAPE: 4} and fitting.rows(OTHER) > 1000
     now = MEMORY_RETRY_SECONDS + 1
     assert fitting.by_shape() == {} and fitting.rows(SHAPE) > 1000
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+async def test_error_of_a_call_reaches_its_caller_alone(hangs):
+    """Nothing is logged of an error that the caller has, or that comes too late from a call that was given up."""
+    worker, released, unhandled = ReplaceableWorker("test"), threading.Event(), []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
+
+    def fail():
+        if hangs:
+            released.wait(60)
+        raise ValueError("no")
+
+    with pytest.raises(CallHungError if hangs else ValueError):
+        await worker.call(0.1 if hangs else 60, fail)
+    released.set()
+    while worker.hung_threads:
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.01)
+    worker.shutdown()
+    gc.collect()
+    assert not unhandled
