@@ -52,8 +52,8 @@ def pytest_addoption(parser):
 
 
 def pytest_xdist_auto_num_workers():
-    """Run two more tests than there are cores, because tests wait for much of their time, but at most four."""
-    return min(4, (os.cpu_count() or 1) + 2)
+    """Run three more tests than there are cores, because tests wait for much of their time, but at most five."""
+    return min(5, (os.cpu_count() or 1) + 3)
 
 
 def pytest_configure(config):
