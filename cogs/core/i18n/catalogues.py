@@ -41,6 +41,7 @@ SETTINGS: Final = (
     "steps",
     "count",
     "frames",
+    "variety",
     "guidance",
     "guidance scale",
     "guidance interval",
