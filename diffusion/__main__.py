@@ -46,7 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--upscale", type=int, choices=UPSCALES, help="factor to enlarge it by (default: the model's)")
     parser.add_argument("--steer", default="", metavar="LABEL", help="label to guide towards, such as food or red")
     parser.add_argument("--steer-scale", type=float, help="strength of that guidance (10)")
-    parser.add_argument("--variety", type=int, default=0, help="how loosely pictures follow the prompt at first, 0 to 100")
+    parser.add_argument("--variety", type=int, help="how much pictures differ, 0 to 100 (default: the model's)")
     parser.add_argument("--clip-skip", type=int, help="layer of the text encoder, 1 is the last (default: the model's)")
     parser.add_argument("--embeddings", type=Path, metavar="FOLDER", help="embeddings that the prompt may name")
     parser.add_argument("--loras", default="", metavar="PATHS_OR_IDS", help="LoRAs that the prompt may name: <lora:name:0.8>")

@@ -1,4 +1,4 @@
-"""A cache of encoded prompts that is bounded by its bytes."""
+"""A bounded cache of encoded prompts."""
 
 import threading
 from collections import OrderedDict
@@ -10,10 +10,11 @@ import torch
 from diffusion.sampling.conditions import Conditions
 
 TEXT_BYTES: Final = 64 * 2**20
+MAX_TEXTS: Final = 1000  # members come back to a prompt soon, or not at all
 
 
 class TextCache:
-    """Calls ``encode`` and keeps the latest results, as many as take ``max_bytes`` together.
+    """Calls ``encode`` and keeps the latest results, as many as take ``max_bytes`` together, and at most `MAX_TEXTS`.
 
     They are kept on the CPU, whose memory is less scarce, and returned on ``device``. A result that is larger alone is not
     kept. Safe in any thread: ``encode`` is called in one at a time.
@@ -47,7 +48,7 @@ class TextCache:
         with self._lock:
             self._kept[key] = encoded
             self.bytes += _bytes(encoded)
-            while self.bytes > self._max_bytes:
+            while self.bytes > self._max_bytes or len(self._kept) > MAX_TEXTS:
                 self.bytes -= _bytes(self._kept.popitem(last=False)[1])
 
     def cache_clear(self) -> None:

@@ -1,5 +1,6 @@
 import torch
 
+from diffusion.families import text_cache
 from diffusion.families.text_cache import TextCache
 from diffusion.sampling.conditions import Conditions
 
@@ -35,3 +36,11 @@ def test_cache_clear_forgets_all():
     cache.cache_clear()
     cache("a", 1)
     assert encoded == ["a", "a"] and cache.bytes == 4
+
+
+def test_the_number_of_texts_is_bounded(monkeypatch):
+    monkeypatch.setattr(text_cache, "MAX_TEXTS", 2)
+    cache, encoded = cache_for(1000)
+    for text in ("a", "b", "c", "b", "a"):
+        cache(text, 1)
+    assert encoded == ["a", "b", "c", "a"]
