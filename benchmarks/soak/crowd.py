@@ -14,12 +14,14 @@ from PIL import Image
 
 from cogs.core.generation.service import PREPARING
 from cogs.core.simulator.loopback import LoopbackDiscord
-from diffusion.request import SAMPLER_NAMES
+from diffusion.request import DISTILLED, SAMPLER_NAMES
 
 # What a modest member does with a result, by weight.
 DRAW_BUTTON_WEIGHTS = {"reroll": 14, "subtle": 4, "strong": 5, "upscale": 3}  # buttons
 ACTION_WEIGHTS = {"imagine": 49, "similar": 10, "edit": 7, "dismiss": 3, "info": 2, "delete": 3} | DRAW_BUTTON_WEIGHTS
-SAMPLERS = [name for name in SAMPLER_NAMES if not name.startswith("flow_")]  # of Stable Diffusion
+SETTINGS_SHARE = 0.7  # of the requests: the others are plain
+# Those of Stable Diffusion; the student's has steps of its own.
+SAMPLERS = [name for name in SAMPLER_NAMES if not name.startswith("flow_") and name != DISTILLED]
 CANCEL_SHARE = 0.05  # of the requests
 TEXT_INPUT_TYPE = 4  # Discord's number for this component
 LOADING = 1 << 7  # Discord's flag of an empty message that says that the bot is thinking
@@ -128,10 +130,13 @@ class Crowd:
         return self._record(kind, member, await self.wire.submit(member, message, pressed.modal, **texts), latest.picture_count)
 
     async def _imagine(self, member: Any, channel: Any, rng: random.Random) -> SentRequest:
-        options: dict[str, Any] = {"steps": rng.randint(8, 25), "count": rng.choice((1, 1, 2))}
-        for name, values in (("size", self.sizes), ("sampler", SAMPLERS), ("upscale", (1, 2)), ("private", (True,))):
-            if rng.random() < 0.3:
-                options[name] = rng.choice(values)
+        """Ask for a picture with the model's defaults, or with settings at random."""
+        options: dict[str, Any] = {"count": rng.choice((1, 1, 2))}
+        if rng.random() < SETTINGS_SHARE:
+            options["steps"] = rng.randint(8, 25)
+            for name, values in (("size", self.sizes), ("sampler", SAMPLERS), ("upscale", (1, 2)), ("private", (True,))):
+                if rng.random() < 0.3:
+                    options[name] = rng.choice(values)
         prompt = f"{rng.choice(PROMPTS)} {rng.randint(0, 10**6)}"
         interaction = await self.wire.slash(member, channel, "imagine", prompt=prompt, **options)
         return self._record("imagine", member, interaction, options["count"])
