@@ -7,6 +7,8 @@ import argparse
 import asyncio
 import io
 import re
+import secrets
+import socket
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from cogs.core.simulator.page import command, opened, served
 PAGE_WIDTH = 660  # pixels, as are the next
 PAGE_HEIGHT = 1800  # no message is higher
 SCALE = 1.5
+BOARD = {"width": 1280, "height": 800}  # the dashboard
 PAGE_TIMEOUT_SECONDS = 600.0  # enough for slow machines
 WEBP_QUALITY = 90
 FIRST_PROMPT = "grinning cat wearing sunglasses"
@@ -26,6 +29,10 @@ GRID_BUTTON = "U1"  # below finished pictures
 APPLY = "Apply"  # the page's own word
 THIRD_PROMPT = "panda wearing sunglasses"
 ZOOMED = "Zoom out 2x of picture 1"  # by whom follows
+STORY = ("grinning cat", "wearing a top hat")
+JAM = {"you": "pancakes", "guest": "croissant"}
+ALL_SETTINGS = re.compile("Your settings.*Sampler", re.DOTALL)
+JAM_THEME = "breakfast"
 HAT_PROMPT = "grinning cat wearing a top hat"
 BLEND_PROMPT = "panda bear wearing sunglasses"
 
@@ -38,6 +45,8 @@ class Newcomer:
         self.folder = folder
         self.uploads = uploads
         self.form = page.locator(".modal-dialog")
+        self.member = page.get_by_label("Viewing as")
+        self.dashboard = self.token = ""
         self.first: Any = None  # the message with the first pictures
 
     async def type(self, name: str, text: str = "", choose_option: bool = False) -> None:
@@ -62,7 +71,7 @@ class Newcomer:
         while not await wanted.count():  # the page closes a list when it is redrawn
             await message.get_by_role("combobox").click()
             await asyncio.sleep(0.5)
-        await wanted.first.click()
+        await wanted.first.dispatch_event("click")  # the list may reach below the page
         if picture:
             question = await self.find_message(f"{option}: for which picture?", str(picture))
             await question.get_by_role("button", name=str(picture), exact=True).click()
@@ -80,10 +89,9 @@ class Newcomer:
         return path
 
     async def submit(self, prompt: str) -> None:
-        """Submit the open form with another prompt and wait for its pictures."""
+        """Submit the open form with another prompt."""
         await self.form.get_by_role("textbox").first.fill(prompt)
         await self.form.get_by_role("button", name="Submit").click()
-        await self.find_message(prompt, GRID_BUTTON)
 
     async def take_picture(self, name: str, element: Any) -> None:
         """Save a picture of ``element`` as ``name``, once its own pictures are loaded."""
@@ -130,11 +138,13 @@ async def edit(newcomer: Newcomer) -> None:
     await newcomer.first.get_by_role("button", name="✏️").click()
     await newcomer.take_picture("tour/edit", newcomer.form)
     await newcomer.submit(SECOND_PROMPT)
+    await newcomer.find_message(SECOND_PROMPT, GRID_BUTTON)
     await newcomer.choose(newcomer.first, "How it formed")
     animation = await newcomer.find_message("Branch from step")
     await newcomer.take_picture("tour/timelapse", animation)
-    await newcomer.choose(animation, "After step 4")
+    await newcomer.choose(animation, "After step 1")
     await newcomer.submit(THIRD_PROMPT)
+    await newcomer.find_message(THIRD_PROMPT, GRID_BUTTON)
     await newcomer.choose(newcomer.first, "Make emoji", picture=1)
     await newcomer.take_picture("tour/emoji", await newcomer.find_message("This is how your emoji will look"))
 
@@ -174,21 +184,77 @@ async def look_back(newcomer: Newcomer) -> None:
     await newcomer.take_picture("tour/tree", await newcomer.find_message("├"))
     await newcomer.type("settings mine")
     await (await newcomer.find_message("Your settings")).get_by_role("button", name="Show all").click()
-    await newcomer.take_picture("tour/settings", await newcomer.find_message("Sampler"))
+    await newcomer.take_picture("tour/settings", await newcomer.find_message(ALL_SETTINGS))
+
+
+async def tell_story(newcomer: Newcomer) -> None:
+    """Begin a story, and let another member go on."""
+    opening, words = STORY
+    await newcomer.type("story", opening)
+    await newcomer.member.select_option(label="guest")
+    await (await newcomer.find_message(opening, "Continue story")).get_by_role("button", name="Continue story").click()
+    await newcomer.submit(words)
+    last = await newcomer.find_message(words, "Continue story")
+    await newcomer.member.select_option(label="you")
+    await last.get_by_role("button", name="Show story").click()
+    await newcomer.take_picture("tour/story", await newcomer.find_message("A story in 2 pictures"))
+
+
+async def hold_jam(newcomer: Newcomer) -> None:
+    """Take part in a jam with another member, who votes."""
+    await command(newcomer.page, "jam start")
+    for text in (JAM_THEME, "10"):
+        await newcomer.page.keyboard.type(text, delay=20)
+        await newcomer.page.keyboard.press("Tab")
+    await newcomer.page.locator("#send-message").click()
+    for member, prompt in JAM.items():
+        await newcomer.member.select_option(label=member)
+        invitation = await newcomer.find_message(JAM_THEME, "Join")
+        await invitation.get_by_role("button", name="Join").click()
+        await newcomer.submit(prompt)
+        await newcomer.find_message(f"You take part with {prompt}")
+    await newcomer.member.select_option(label="you")
+    await newcomer.take_picture("tour/jam", invitation)
+    await newcomer.type("jam end")
+    ballot = await newcomer.find_message("Vote for the best picture")
+    await newcomer.take_picture("tour/vote", ballot)
+    number = re.search(rf"(\d)\s+{JAM['you']}", await ballot.inner_text())
+    assert number
+    await newcomer.member.select_option(label="guest")
+    await ballot.get_by_role("button", name=number[1], exact=True).click()
+    await newcomer.find_message("You voted")
+    await newcomer.member.select_option(label="you")
+    await newcomer.type("jam end")
+    await newcomer.take_picture("tour/winner", await newcomer.find_message("wins with"))
 
 
 async def wait_in_queue(newcomer: Newcomer) -> None:
     """Ask for much, beside another member."""
-    viewer = newcomer.page.get_by_label("Viewing as")
     for member, prompts in {"guest": ("red apple", "sunflower"), "you": ("ghost", "hamburger", "red heart")}.items():
-        await viewer.select_option(label=member)
+        await newcomer.member.select_option(label=member)
         for prompt in prompts:
             await newcomer.type("imagine", f"{prompt} --repeat 4 --steps 150")
     await newcomer.type("queue")
     await newcomer.take_picture("tour/queue", await newcomer.find_message("done", "Refresh"))
 
 
-TOUR = (draw, go_on, edit, blend, describe, look_back, wait_in_queue)
+async def operate(newcomer: Newcomer) -> None:
+    """Look at the operator's dashboard meanwhile."""
+    board = await newcomer.page.context.browser.new_page(viewport=BOARD, device_scale_factor=1)
+    await board.goto(newcomer.dashboard)
+    await board.get_by_label("Token").fill(newcomer.token)
+    await board.get_by_role("button", name="Open the dashboard").click()
+    await newcomer.take_picture("tour/dashboard", board.locator("main"))
+
+
+TOUR = (draw, edit, go_on, blend, describe, look_back, tell_story, hold_jam, wait_in_queue, operate)
+
+
+def free_port() -> int:
+    """Return a port on which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 async def main() -> None:
@@ -200,8 +266,11 @@ async def main() -> None:
     (arguments.folder / "tour").mkdir(parents=True, exist_ok=True)
     options = {"viewport": {"width": arguments.width, "height": PAGE_HEIGHT}, "device_scale_factor": SCALE}
     with tempfile.TemporaryDirectory() as uploads:
-        async with served(PAGE_TIMEOUT_SECONDS) as url, opened(url, PAGE_TIMEOUT_SECONDS, **options) as page:
+        port, token = free_port(), secrets.token_hex()
+        settings = {"DASHBOARD_PORT": str(port), "DASHBOARD_TOKEN": token}
+        async with served(PAGE_TIMEOUT_SECONDS, **settings) as url, opened(url, PAGE_TIMEOUT_SECONDS, **options) as page:
             newcomer = Newcomer(page, arguments.folder, uploads)
+            newcomer.dashboard, newcomer.token = f"http://127.0.0.1:{port}", token
             for part in TOUR:
                 await part(newcomer)
 

@@ -17,15 +17,15 @@ FLAGS += ["--disable-component-update", "--disable-sync", "--disable-quic"]
 
 
 @contextlib.asynccontextmanager
-async def served(seconds: float = 120) -> AsyncIterator[str]:
-    """Run the program and yield the address that it prints within ``seconds``.
+async def served(seconds: float = 120, **settings: str) -> AsyncIterator[str]:
+    """Run the program with ``settings`` of the environment, and yield the address that it prints within ``seconds``.
 
     Fails if the program prints an error.
     """
     program = await asyncio.create_subprocess_exec(
         *(sys.executable, "bot.py", "preview"),
         cwd=ROOT,
-        env=os.environ | {"SIMULATOR_PORT": "0"},
+        env=os.environ | {"SIMULATOR_PORT": "0"} | settings,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
