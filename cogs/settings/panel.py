@@ -233,6 +233,7 @@ def default_preferences(service: GenerationService, model_name: str | None = Non
         model=service.engine.model.name[:STYLE_LIMIT] or None,
         quality="standard",
         count=min(service.builder.default_count, limits.count),
+        variety=model.defaults.variety,
         steps=standard["steps"],
         guidance=standard["guidance_scale"],
         sampler=standard["sampler"],
