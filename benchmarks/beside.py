@@ -6,6 +6,7 @@ cancelled at the end.
 
 import argparse
 import asyncio
+import itertools
 import time
 from dataclasses import dataclass
 from statistics import median
@@ -41,10 +42,11 @@ async def measure(model: ImageModel, repeats: int, large_side: int) -> Beside:
     )
 
     async with Engine(model, EngineConfig(limits=Limits(side=max(large_side, LIMITS.side)))) as engine:
+        seeds = itertools.count()  # no picture twice, as the engine would go on from steps that it keeps
 
-        async def seconds(seed: int) -> float:
+        async def seconds() -> float:
             started = time.perf_counter()
-            job = engine.submit(model.request("red apple", seed=seed), owner="a member")
+            job = engine.submit(model.request("red apple", seed=next(seeds)), owner="a member")
             try:
                 async with asyncio.timeout(PATIENCE_SECONDS):
                     await job
@@ -53,13 +55,13 @@ async def measure(model: ImageModel, repeats: int, large_side: int) -> Beside:
                 return float("inf")
             return time.perf_counter() - started
 
-        await seconds(0)  # warm up
-        alone = [await seconds(seed) for seed in range(repeats)]
+        await seconds()  # warm up
+        alone = [await seconds() for _ in range(repeats)]
         other = engine.submit(large, owner="another member")
         async for progress in other:
             if progress.completed:  # the engine knows what its steps take
                 break
-        beside = [await seconds(seed) for seed in range(repeats)]
+        beside = [await seconds() for _ in range(repeats)]
         other.cancel()
     return Beside(median(alone), median(beside))
 

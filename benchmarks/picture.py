@@ -5,6 +5,7 @@ It also prints the gain of the shared batch over drawing one picture after anoth
 
 import argparse
 import asyncio
+import itertools
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,11 +33,12 @@ class Pictures:
 
 async def measure(model: ImageModel, ways: Mapping[str, Mapping[str, Any]], company: int, repeats: int) -> dict[str, Pictures]:
     """Time one request alone and ``company`` at once with the settings of each of ``ways``, in turns."""
+    seeds = itertools.count()  # no picture twice, as the engine would go on from steps that it keeps
 
     async def seconds(count: int, settings: Mapping[str, Any]) -> tuple[float, float]:
         """Return the seconds until the first preview and until all of ``count`` pictures."""
         started = time.perf_counter()
-        requests = [model.request("red apple", seed=seed, **settings) for seed in range(count)]
+        requests = [model.request("red apple", seed=next(seeds), **settings) for _ in range(count)]
         jobs = [engine.submit(request, owner) for owner, request in enumerate(requests)]
         async for progress in jobs[0]:
             if progress.previews:

@@ -44,6 +44,7 @@ class EngineUnet(nn.Module):
         unet = stable_diffusion(model).unet
         self.config = unet.config
         self.dtype = unet.dtype
+        self.device = unet.device
         self._model = model
 
     def forward(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor, **_: Any) -> tuple[Tensor]:
