@@ -48,7 +48,13 @@ def open_peers(model: ImageModel, folder: Path) -> tuple[dict[str, Draw], dict[s
     present = {name: peer for name, peer in PEERS.items() if not peer.missing}
     if present:
         write_diffusers_folder(model, folder)
-    return {name: peer.open(model, folder) for name, peer in present.items()}, missing
+    opened: dict[str, Draw] = {}
+    for name, peer in present.items():
+        try:
+            opened[name] = peer.open(model, folder)
+        except Exception as error:  # other versions of a package may take other arguments
+            missing[name] = f"not opened: {type(error).__name__}"
+    return opened, missing
 
 
 def write_diffusers_folder(model: ImageModel, folder: Path) -> None:
