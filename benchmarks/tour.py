@@ -38,15 +38,19 @@ BLEND_PROMPT = "panda bear wearing sunglasses"
 
 
 class Newcomer:
-    """A member who uses the page and saves pictures of it below ``folder``, and what they upload in ``uploads``."""
+    """A member who uses the page and saves pictures of it below ``folder``, and what they upload in ``uploads``.
 
-    def __init__(self, page: Any, folder: Path, uploads: str) -> None:
+    As the operator, they open the dashboard at the address ``dashboard`` with the ``token``.
+    """
+
+    def __init__(self, page: Any, folder: Path, uploads: str, dashboard: str, token: str) -> None:
         self.page = page
         self.folder = folder
         self.uploads = uploads
         self.form = page.locator(".modal-dialog")
         self.member = page.get_by_label("Viewing as")
-        self.dashboard = self.token = ""
+        self.dashboard = dashboard
+        self.token = token
         self.first: Any = None  # the message with the first pictures
 
     async def type(self, name: str, text: str = "", choose_option: bool = False) -> None:
@@ -269,8 +273,7 @@ async def main() -> None:
         port, token = free_port(), secrets.token_hex()
         settings = {"DASHBOARD_PORT": str(port), "DASHBOARD_TOKEN": token}
         async with served(PAGE_TIMEOUT_SECONDS, **settings) as url, opened(url, PAGE_TIMEOUT_SECONDS, **options) as page:
-            newcomer = Newcomer(page, arguments.folder, uploads)
-            newcomer.dashboard, newcomer.token = f"http://127.0.0.1:{port}", token
+            newcomer = Newcomer(page, arguments.folder, uploads, f"http://127.0.0.1:{port}", token)
             for part in TOUR:
                 await part(newcomer)
 

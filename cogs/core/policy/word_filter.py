@@ -49,7 +49,7 @@ class Rule:
         return f"/{self.text}/" if self.is_expression else self.text
 
 
-class _Work:
+class _Budget:
     """At most ``seconds`` of work by this thread; what other threads and processes do meanwhile does not count."""
 
     def __init__(self, seconds: float) -> None:
@@ -77,7 +77,7 @@ class _Work:
 class WordList:
     """The compiled rules of a server; raises `InvalidRuleError`.
 
-    Words are searched by RE2, in time linear in the text; expressions are stopped. One budget of work holds for all.
+    Words are searched by RE2, in time linear in the text; expressions are stopped. One budget holds for all.
     """
 
     def __init__(self, rules: Iterable[Rule]) -> None:
@@ -89,20 +89,20 @@ class WordList:
 
     def find(self, text: str) -> Rule | None:
         """Return a rule that ``text`` breaks, or None; raises `RuleTimeoutError`."""
-        work = _Work(SEARCH_SECONDS)
+        budget = _Budget(SEARCH_SECONDS)
         if self._words:
             readings = {text, without_faux_russian(text), with_small_foreign_letters(text)}
             folded = [fold(reading, self._names).encode() for reading in readings]
             for rule, pattern in self._words.items():
                 if any(map(pattern.search, folded)):
                     return rule
-                if work.is_used_up:
+                if budget.is_used_up:
                     raise _timeout(rule)
         if self._expressions:
             readings = {text, *map(skeleton(text).translate, AMBIGUOUS_READINGS)}
             for rule, expression in self._expressions.items():
                 try:
-                    if any(work.matches(expression, reading) for reading in readings):
+                    if any(budget.matches(expression, reading) for reading in readings):
                         return rule
                 except TimeoutError:
                     raise _timeout(rule) from None
@@ -148,11 +148,11 @@ def validate_rule(rule: Rule) -> Rule:
         _word(rule.text)
         return rule
     expression = _expression(rule.text)
-    if _Work(TRIAL_SECONDS).matches(expression, ""):
+    if _Budget(TRIAL_SECONDS).matches(expression, ""):
         raise InvalidRuleError("This expression matches everything. Please make it narrower.")
     try:
         for text in TRIAL_TEXTS:
-            _Work(TRIAL_SECONDS).matches(expression, text)
+            _Budget(TRIAL_SECONDS).matches(expression, text)
     except TimeoutError:
         raise InvalidRuleError(
             "This expression takes too long with some texts. Please write it without nested repetitions."
