@@ -14,8 +14,9 @@ from cogs.core.simulator.loopback import LoopbackDiscord
 
 # A modest member waits until it has earned what its picture costs, while the flooder may have earned one in advance.
 MAX_OVERTAKEN = 2.0
-MAX_MEMORY_GROWTH = 0.02
-WARMED_UP_PART = (0.4, 0.5)  # part of the time; kept pictures and steps fill their memory in the first third
+MAX_MEMORY_GROWTH = 0.01
+# Part of the time. Tokens of interactions and refused drafts are kept for 15 minutes, and only then as many leave as come.
+WARMED_UP_PART = (0.6, 0.7)
 FINAL_PART = (0.9, 1.0)
 UNFINISHED = ("accepted", "running", "rendered")
 

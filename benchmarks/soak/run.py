@@ -5,8 +5,8 @@ image store. One member floods; the others send requests by commands and buttons
 answers. The goals are:
 
 - Every request ends in exactly one message with its pictures or exactly one text reply, and the database agrees.
-- The bot's anonymous memory grows by less than 2 %: its median in the last tenth of the time, against the tenth before
-  the half.
+- The bot's anonymous memory grows by less than 1 %: its median in the last tenth of the time, against the tenth that begins
+  after three fifths of it.
 - The flooder delays another member by at most one picture. While a modest member's request waits in the engine for its first
   picture to start, the flooder's pictures that start cost at most as much as the dearest picture of all, by their prices in
   seconds. A picture starts when it joins the running batch.
