@@ -33,6 +33,7 @@ class SimulatedImage:
     started: float = math.inf
     ended: float = math.inf
     lane: None = None  # each GPU has one model
+    network: None = None  # all use one
     decoding: None = None  # its time is spread over the calls
 
     @property

@@ -51,8 +51,8 @@ SOLVERS_CACHED = 64
 class ImageModel(ModelSpec):
     """A ``family`` with its loaded networks, an optional ``classifier``, and the network of a ``student`` if there is one.
 
-    Latents stay on the CPU in float32; only the networks' inputs and outputs travel. Methods that call networks are for one
-    thread at a time; those of `ModelSpec` are safe in any.
+    Latents stay on the CPU in float32; only the networks' inputs and outputs travel. Methods that call the same network
+    are for one thread at a time; those of `ModelSpec` are safe in any.
     """
 
     def __init__(

@@ -4,7 +4,7 @@ It uses neither tensors nor a clock.
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Final, Generic, Protocol, TypeVar
 
 from diffusion.serving.fair_share import FairShare
@@ -15,13 +15,16 @@ from diffusion.serving.price import Prices, Work
 PREEMPTION_ROOM: Final = 4  # times as many rows as a call may have run or pause, once items are due before running ones
 MAX_CALL_SECONDS: Final = 2.0  # of a call with several items; nothing can interrupt it for a newcomer
 MAX_DECODED: Final = 4  # by one call, about as long as a step: more win little
+LONG_CALL_SECONDS: Final = 0.1  # of a call for which others need not wait
+SHORT_SHARE: Final = 0.25  # of a long call's time that a call beside it may take: the next long one waits for its end
 
 
 class Item(Protocol):
     """One waiting or running image with ``rows`` per call and ``left`` calls to come.
 
     Images of one ``group`` have one ``shape`` and share calls. ``lane`` is that of the model that draws it; None if there is
-    only one. ``decoding`` is the shape of a further call after those; None if there is none, or if it is the next.
+    only one. ``network`` is what its next call uses: calls of different ones can run side by side. ``decoding`` is the shape
+    of a further call after those; None if there is none, or if it is the next.
     """
 
     @property
@@ -30,6 +33,8 @@ class Item(Protocol):
     def group(self) -> Hashable: ...  # noqa: D102
     @property
     def lane(self) -> Lane | None: ...  # noqa: D102
+    @property
+    def network(self) -> Hashable: ...  # noqa: D102
     @property
     def shape(self) -> Shape: ...  # noqa: D102
     @property
@@ -103,18 +108,48 @@ class Batcher(Generic[T]):
         if not self._running:
             return []
         by_due = sorted(self._running, key=self._running.__getitem__)
-        batch = by_due[:1]
-        most = self.call_rows(batch[0])
-        rows = batch[0].rows
-        for item in by_due[1:]:
+        return self._take(by_due, self.call_rows(by_due[0]))
+
+    def is_long(self, batch: Sequence[T]) -> bool:
+        """Whether the call of ``batch`` takes so long that short ones should run beside it."""
+        return self._call_seconds(batch) >= LONG_CALL_SECONDS
+
+    def next_beside(self, batch: Sequence[T]) -> list[T]:
+        """Return the next batch for a call beside the long one of ``batch``, which is under way; empty if there is none.
+
+        Its call is short, by another network, and due before ``batch``: else it would be next. Items are admitted as by
+        `next_batch`.
+        """
+        self.admit()
+        due = min((self._running[item] for item in batch if item in self._running), default=0.0)
+        seconds = SHORT_SHARE * self._call_seconds(batch)
+        busy = {item.network for item in batch}
+        by_due = sorted(
+            (item for item, its_due in self._running.items() if its_due < due and item.network not in busy),
+            key=self._running.__getitem__,
+        )
+        short = [item for item in by_due if self._call_seconds([item]) <= seconds]
+        if not short:
+            return []
+        most = int(seconds / self._prices(short[0]).row(short[0].shape))
+        return self._take(short, min(most, self.call_rows(short[0])))
+
+    def _take(self, items: Sequence[T], most: int) -> list[T]:
+        """Return the first of ``items`` and the next ones of its group, with at most ``most`` rows if it is not alone."""
+        batch = [items[0]]
+        rows = items[0].rows
+        for item in items[1:]:
             if item.group == batch[0].group:
                 rows += item.rows
                 if rows > most:
                     break
                 batch.append(item)
-        owners = {item.owner for item in by_due} | self._waiting.keys()
+        owners = {item.owner for item in self._running} | self._waiting.keys()
         self._turns.work(sum(item.rows for item in batch) * self._prices(batch[0]).row(batch[0].shape), len(owners))
         return batch
+
+    def _call_seconds(self, batch: Sequence[T]) -> float:
+        return self._prices(batch[0]).call(batch[0].shape, sum(item.rows for item in batch))
 
     def call_rows(self, item: Item) -> int:
         """Return the most rows of a call for items of the same group as ``item``."""

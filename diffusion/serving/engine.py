@@ -1,6 +1,7 @@
 """The engine: an asyncio loop that draws the images of all jobs step by step.
 
-Queue and futures change only on the event loop and tensors only in the worker thread, so nothing here needs a lock.
+Queue and futures change only on the event loop and tensors only in the worker threads, so nothing here needs a lock. There are
+two such threads: on a CPU, short calls run beside a long one of another network.
 """
 
 import asyncio
@@ -29,6 +30,7 @@ from diffusion.serving.model_runner import as_image_error, release_memory
 from diffusion.serving.offers import LoadModel, Offer
 from diffusion.serving.price import Prices, Work
 from diffusion.serving.residents import Hooks, Resident, Residents
+from diffusion.serving.under_way import UnderWay
 from diffusion.serving.worker_thread import CallHungError, ReplaceableWorker, in_own_thread
 from diffusion.text import N_
 
@@ -65,9 +67,11 @@ class Engine:
         self._going.set()
         self._switching = asyncio.Lock()
         self.watchers: list[Callable[[Step], None]] = []  # called with each step
-        self.before_steps: list[Callable[[Sequence[Job]], None]] = []  # called with the jobs of the next step if they change
-        self._stepping: Sequence[Job] = ()
+        self._under_way = UnderWay()
+        self.before_steps = self._under_way.listeners
         self._worker = ReplaceableWorker("diffusion")
+        self._beside = ReplaceableWorker("diffusion, short calls")
+        self._has_beside = model.device.type == "cpu"
         self._task: asyncio.Task[None] | None = None
         self._reading = asyncio.Lock()
         self._readers: dict[Job, asyncio.Task[None]] = {}
@@ -89,7 +93,8 @@ class Engine:
             await asyncio.wait(tasks)
         for job in list(self._jobs):
             job.cancel()
-        await asyncio.to_thread(self._worker.shutdown)
+        for worker in (self._worker, self._beside):
+            await asyncio.to_thread(worker.shutdown)
 
     def submit(self, request: ImageRequest, owner: Hashable = None, company: Hashable = None) -> Job:
         """Queue ``request``. Owners take turns; one owner's jobs run in order.
@@ -194,7 +199,7 @@ class Engine:
     @property
     def hung_threads(self) -> int:
         """The number of threads that were left behind because they hang."""
-        return self._worker.hung_threads
+        return self._worker.hung_threads + self._beside.hung_threads
 
     @property
     def resident_bytes(self) -> Mapping[str, int]:
@@ -230,14 +235,14 @@ class Engine:
     async def screen_images(self, images: Sequence[Image.Image], by: SafetyCheck | None = None) -> list[Flags]:
         """Return the labels for which each of ``images`` is flagged.
 
-        The check runs between two steps. Raises `GenerationError`. ``by`` replaces the present model's check, for
-        images of another model.
+        The check runs between two steps, or beside a long one. Raises `GenerationError`. ``by`` replaces the present model's
+        check, for images of another model.
         """
         check = by or self._residents.default.safety_check
         if check is None:
             return [{} for _ in images]
         try:
-            return await self._worker.call(self.config.step_seconds, screen, check, images)
+            return await self._free_worker.call(self.config.step_seconds, screen, check, images)
         except DarkroomError:
             raise
         except Exception as error:
@@ -247,10 +252,10 @@ class Engine:
     async def describe_image(self, image: Image.Image, by: Describer) -> list[str]:
         """Return prompts that would draw ``image`` again.
 
-        The network runs between two steps. Raises `GenerationError`.
+        The network runs between two steps, or beside a long one. Raises `GenerationError`.
         """
         try:
-            return await self._worker.call(self.config.step_seconds, describe, by, image)
+            return await self._free_worker.call(self.config.step_seconds, describe, by, image)
         except DarkroomError:
             raise
         except Exception as error:
@@ -362,44 +367,67 @@ class Engine:
             self._compiling = [compiling for compiling in self._compiling if not compiling.done.is_set()]
             self._compiling.append(BackgroundCompiling(lane.model, self.config.compile))
 
+    @property
+    def _free_worker(self) -> ReplaceableWorker:
+        """The thread for a call of a network that no step uses."""
+        is_busy = any(self._takes_long(step.batch) for step in self._under_way.steps)
+        return self._beside if is_busy else self._worker
+
+    def _takes_long(self, batch: Sequence[ImageTask]) -> bool:
+        """Whether calls of other networks should run beside that of ``batch``."""
+        return self._has_beside and self._batcher.is_long(batch)
+
     async def _run(self) -> None:
         while True:
             await self._work.wait()
             await self._going.wait()
             batch = self._batcher.next_batch()
-            self._announce(batch)
             if not batch:
+                self._under_way.tell()
                 self._work.clear()
-                continue
-            for image_task in batch:
-                if image_task.job.started is None:
-                    image_task.job.started = time.perf_counter()
-                    image_task.job.report(image_task.job.measured())
-            shape = batch[0].shape
-            rows = sum(image_task.rows for image_task in batch)
-            began = time.perf_counter()
-            in_one_call = await self._advance(batch)
-            done = Step(shape, rows, time.perf_counter() - began)
-            if in_one_call:
-                _lane_of(batch[0].job).prices.latency.observe(*done)
-            self._settle(batch)
-            for watcher in () if is_decoding(shape) else self.watchers:
-                watcher(done)
+            elif self._takes_long(batch):
+                await self._step_long(batch)
+            else:
+                await self._step(batch, self._worker)
 
-    def _announce(self, batch: Sequence[ImageTask]) -> None:
-        """Call `before_steps` with the jobs of the next step, if they have changed."""
-        jobs = list({image_task.job: None for image_task in batch})
-        if jobs != self._stepping:
-            self._stepping = jobs
-            for listener in self.before_steps:
-                listener(jobs)
+    async def _step_long(self, batch: Sequence[ImageTask]) -> None:
+        """Step ``batch``, whose call takes long, and short batches of other networks beside it."""
+        async with asyncio.TaskGroup() as group:
+            long = group.create_task(self._step(batch, self._worker))
+            long.add_done_callback(lambda _: self._work.set())
+            await asyncio.sleep(0)  # it begins
+            while not long.done():
+                self._work.clear()
+                if not self.paused and (short := self._batcher.next_beside(batch)):
+                    await self._step(short, self._beside)
+                else:
+                    await self._work.wait()
 
-    async def _advance(self, batch: Sequence[ImageTask]) -> bool:
-        """Step ``batch`` in the worker; return whether one network call sufficed."""
+    async def _step(self, batch: Sequence[ImageTask], worker: ReplaceableWorker) -> None:
+        """Step ``batch`` in the thread of ``worker``."""
+        step = self._under_way.begin(batch)
+        for image_task in batch:
+            if image_task.job.started is None:
+                image_task.job.started = time.perf_counter()
+                image_task.job.report(image_task.job.measured())
+        shape = batch[0].shape
+        rows = sum(image_task.rows for image_task in batch)
+        began = time.perf_counter()
+        in_one_call = await self._advance(batch, worker)
+        done = Step(shape, rows, time.perf_counter() - began)
+        self._under_way.end(step)
+        if in_one_call and step.is_alone:
+            _lane_of(batch[0].job).prices.latency.observe(*done)
+        self._settle(batch)
+        for watcher in () if is_decoding(shape) else self.watchers:
+            watcher(done)
+
+    async def _advance(self, batch: Sequence[ImageTask], worker: ReplaceableWorker) -> bool:
+        """Step ``batch`` in the thread of ``worker``; return whether one network call sufficed."""
         try:
             runner = _lane_of(batch[0].job).runner
             assert runner is not None, "a model stays loaded while its images run"
-            return await self._worker.call(self.config.step_seconds, runner.advance, batch, self.config.preview_seconds)
+            return await worker.call(self.config.step_seconds, runner.advance, batch, self.config.preview_seconds)
         except CallHungError:
             self._give_up_on(batch)
         except Exception as error:

@@ -25,6 +25,7 @@ class _SimulatedItem(Generic[T]):
     item: T
     owner: Hashable
     group: Hashable
+    network: Hashable
     shape: Shape
     rows: int
     left: float
@@ -99,6 +100,7 @@ def estimate_completion(
             item=item,
             owner=item.owner,
             group=item.group,
+            network=item.network,
             shape=item.shape,
             rows=item.rows,
             left=item.left,

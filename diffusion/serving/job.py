@@ -10,7 +10,7 @@ from PIL import Image
 
 from diffusion.errors import DarkroomError, JobCancelledError
 from diffusion.families.spec import ModelSpec
-from diffusion.request import ImageRequest
+from diffusion.request import DISTILLED, ImageRequest
 from diffusion.result import ImageResult, Progress
 from diffusion.serving.lanes import Lane
 from diffusion.serving.latency import Shape, decoding_shape
@@ -175,6 +175,16 @@ class ImageTask:
     def lane(self) -> Lane | None:
         """The lane of the model that draws it."""
         return self.job.lane
+
+    @property
+    def network(self) -> Hashable:
+        """The network that its next call uses."""
+        request = self.job.request
+        if request.by_upscaler:
+            return self.lane, "upscaler"
+        if self.is_drawn:
+            return self.lane, "decoder"
+        return self.lane, "student" if request.sampler == DISTILLED else "denoiser"
 
     @property
     def owner(self) -> Hashable:

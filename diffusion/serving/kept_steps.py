@@ -57,7 +57,7 @@ class Segment:
 class KeptSteps:
     """Keeps answers of at most ``max_bytes``; the least recently used segments leave first.
 
-    It is for one model and one thread.
+    It is for one model, and for one thread at a time.
     """
 
     def __init__(self, max_bytes: int) -> None:

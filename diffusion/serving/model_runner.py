@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ TRIM_SECONDS = 10.0  # between two returns of freed memory to the system
 
 
 class ModelRunner:
-    """Draws images with ``model`` in one thread.
+    """Draws images with ``model``, in one thread, or in several whose calls use other networks.
 
     An error of one image is stored in its task and does not affect others. ``fitting_rows`` is how many rows of a network call
     the device's memory holds, as far as that is known.
@@ -34,6 +35,7 @@ class ModelRunner:
 
     def __init__(self, model: ImageModel) -> None:
         self._model = model
+        self._lock = threading.Lock()  # of all that calls leave for later ones
         self.fitting_rows = FittingRows()
         self._kept = KeptSteps(MAX_BYTES)
         self._kept_revision = model.revision
@@ -54,7 +56,8 @@ class ModelRunner:
             return True
         if batch[0].is_drawn:
             return self._decode(batch)
-        self._start_all(batch)
+        with self._lock:
+            self._start_all(batch)
         moving = [image_task for image_task in batch if image_task.trajectory is not None]
         in_one_call = bool(moving)
         if not moving:
@@ -64,7 +67,8 @@ class ModelRunner:
                 in_one_call = self._step(moving)
         stepped = [image_task for image_task in moving if not image_task.error]
         if stepped:
-            self._append_previews(stepped)
+            with self._lock:
+                self._append_previews(stepped)
         for image_task in stepped:
             with _errors_go_to(image_task):
                 self._preview(image_task, preview_seconds)

@@ -13,6 +13,7 @@ class Item:
     rows: int = 2
     left: int = 10
     lane: Lane | None = None
+    network: str = ""
     decoding: tuple[int, ...] | None = None
 
     @property

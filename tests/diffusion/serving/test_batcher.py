@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from diffusion.serving import batcher as batcher_module
 from diffusion.serving.batcher import PREEMPTION_ROOM, Batcher
 from diffusion.serving.lanes import Lane
 from diffusion.serving.latency import LatencyModel
@@ -285,3 +286,38 @@ def test_small_picture_waits_alike_whenever_it_comes_beside_large_ones(large):
     waits = [wait_of_small_beside_large(steps_before, large) for steps_before in range(1, 12)]
     alone, one_large_call = 12 * 0.1, 2 * 4.0
     assert max(waits) <= (alone + one_large_call) * 1.001 and max(waits) - min(waits) <= one_large_call
+
+
+def beside(*newcomers, large=None):
+    """Return what runs beside the call of a ``large`` item that ``newcomers`` find under way."""
+    large = large or Item("a", shape=LARGE, left=299, network="denoiser")
+    batcher = Batcher(prices=Prices(LATENCY))
+    batcher.add(large)
+    batch = batcher.next_batch()
+    for newcomer in newcomers:
+        batcher.add(newcomer)
+    return [item.name for item in batcher.next_beside(batch)]
+
+
+def test_short_calls_of_another_network_run_beside_a_long_one():
+    pair = [Item(name, name, shape=SMALL, rows=1, left=4, network="student") for name in "bc"]
+    assert beside(*pair) == ["b", "c"]
+    assert beside(Item("b", "b", shape=SMALL, rows=1, left=4, network="denoiser"), *pair[1:]) == ["c"]
+
+
+def test_nothing_long_runs_beside_a_long_call():
+    assert beside(Item("b", "b", shape=LARGE, rows=1, left=4, network="student")) == []
+    many = [Item(str(number), str(number), shape=SMALL, rows=2, left=4, network="student") for number in range(40)]
+    rows = 2 * len(beside(*many))
+    assert 0 < LATENCY.seconds(SMALL, rows) <= batcher_module.SHORT_SHARE * LATENCY.seconds(LARGE, 2)
+
+
+def test_nothing_runs_beside_what_is_due_before_it():
+    nearly_done = Item("a", shape=LARGE, rows=1, left=1, network="denoiser")
+    assert beside(Item("b", "b", shape=SMALL, rows=1, left=100, network="student"), large=nearly_done) == []
+
+
+def test_only_long_calls_have_others_beside_them():
+    batcher = Batcher(prices=Prices(LATENCY))
+    assert not batcher.is_long([Item("a", shape=SMALL, rows=1)])
+    assert batcher.is_long([Item("a", shape=LARGE, rows=1)])

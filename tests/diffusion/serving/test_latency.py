@@ -17,7 +17,7 @@ class Item:
     shape: tuple[int, ...] = SMALL
     rows: int = 2
 
-    lane = None
+    lane = network = None
     decoding = None
 
     @property
