@@ -194,11 +194,11 @@ def _load_model_here(config: Config, name: str) -> tuple[Any, Any]:
     dtype = getattr(torch, config.dtype) if config.dtype else None
     device: Any = config.device
     if source or config.models_max_bytes:
-        plan = plan_model(source, config.device, dtype, vae=config.vae, max_bytes=config.models_max_bytes)
+        plan = plan_model(source, config.device, dtype, **_other_parts(config, name), max_bytes=config.models_max_bytes)
         log.info(plan.sentence)
         device = plan.placement
     upscaler = load_upscaler(config.upscaler, config.device) if config.upscaler else None
-    model = diffusion.load_model(source, device, dtype, config.attention, vae=config.vae)
+    model = diffusion.load_model(source, device, dtype, config.attention, **_other_parts(config, name))
     _apply_settings(model, config, name)
     if upscaler:
         model.offer_upscaler(upscaler)
@@ -218,10 +218,15 @@ def describe_model(config: Config, name: str) -> tuple[Any, int]:
 
     source = None if name == EMBEDDED_MODEL else name
     dtype = getattr(torch, config.dtype) if config.dtype else None
-    model = describe_model(source, config.device, dtype, vae=config.vae)
+    model = describe_model(source, config.device, dtype, **_other_parts(config, name))
     plan = plan_of(model, source, config.device, config.models_max_bytes)
     _apply_settings(model, config, name)
     return model, plan.need.weight_bytes
+
+
+def _other_parts(config: Config, name: str) -> dict[str, str | None]:
+    """Return the files of parts that the settings name for the model ``name``, in place of its own."""
+    return {"vae": config.vae, "denoiser": config.denoiser if name == (config.model_id or EMBEDDED_MODEL) else None}
 
 
 def _apply_settings(model: Any, config: Config, name: str) -> None:

@@ -33,6 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("-n", "--negative-prompt", default="", metavar="TEXT", help="what it should not show")
     parser.add_argument("--model", metavar="PATH_OR_ID", help="folder, file or hub id (default: the embedded model)")
     parser.add_argument("--vae", metavar="PATH_OR_ID", help="autoencoder for a model in one file that has none")
+    parser.add_argument("--denoiser", metavar="PATH", help="GGUF file whose transformer draws in place of the model's")
     parser.add_argument("--image", type=Path, help="image to start from")
     parser.add_argument("--similarity", type=float, default=0.4, help="how much of that image to keep, 0 to 1 (0.4)")
     parser.add_argument("--edit", action="store_true", help="change --image as the prompt says, with a model that edits")
@@ -101,11 +102,11 @@ async def draw(options: argparse.Namespace) -> ImageResult:
 
     placement = None
     if options.model:
-        plan = plan_model(options.model, vae=options.vae)
+        plan = plan_model(options.model, vae=options.vae, denoiser=options.denoiser)
         placement = plan.placement
         if placement.saves_memory:
             print(plan.sentence, file=sys.stderr)
-    model = load_model(options.model, placement, vae=options.vae)
+    model = load_model(options.model, placement, vae=options.vae, denoiser=options.denoiser)
     if options.embeddings:
         add_embeddings(model, options.embeddings)
     model.offer_loras(find_lora_sources(options.loras))

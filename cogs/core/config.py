@@ -151,6 +151,7 @@ class Config(BaseSettings):
     compile: Annotated[Compile, BeforeValidator(_parse_compile)] = "auto"
     attention: Optional[Literal["xformers"]] = None
     vae: Optional[str] = None
+    denoiser: Optional[str] = None
     embeddings: Optional[Path] = None
     loras: str = ""
     loras_max_gb: float = Field(1, gt=0)

@@ -66,11 +66,13 @@ def load(options: ApplicationOptions) -> tuple["ImageModel", Any]:
     dtype = getattr(torch, options.dtype) if options.dtype else None
     device: Any = options.device
     if source or options.models_max_bytes:
-        plan = plan_model(source, options.device, dtype, vae=options.vae, max_bytes=options.models_max_bytes)
+        plan = plan_model(
+            source, options.device, dtype, vae=options.vae, denoiser=options.denoiser, max_bytes=options.models_max_bytes
+        )
         log.info(plan.sentence)
         device = plan.placement
     upscaler = load_upscaler(options.upscaler, options.device) if options.upscaler else None
-    model = load_model(source, device, dtype, options.attention, vae=options.vae)
+    model = load_model(source, device, dtype, options.attention, vae=options.vae, denoiser=options.denoiser)
     if options.embeddings:
         add_embeddings(model, Path(options.embeddings))
     model.offer_loras(find_lora_sources(options.loras), int(options.loras_max_gb * 1e9))

@@ -35,6 +35,7 @@ class ApplicationOptions(BaseModel):
     dtype: Literal["float32", "float16", "bfloat16"] | None = None
     attention: Literal["xformers"] | None = None
     vae: str | None = None
+    denoiser: str | None = None
     embeddings: str = ""
     loras: str = ""
     loras_max_gb: float = Field(1, gt=0)

@@ -13,7 +13,7 @@ from torch import nn
 from diffusion.errors import ModelLoadError
 from diffusion.families.model import ImageModel
 from diffusion.loading.memory import bytes_by_part, network_bytes, total_bytes
-from diffusion.loading.placement import TILE, Placement
+from diffusion.loading.placement import TILE, Placement, is_packed
 from diffusion.loading.working_memory import decode_bytes, encode_bytes, step_bytes
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def plan(model: ImageModel, source: str, device: torch.device, max_bytes: int | 
     room = max_bytes or max(0, total_bytes(device) - RESERVED_BYTES)
     placement = Placement(device)
     first = need = needs.of(placement)
-    for option in _options(device):
+    for option in _options(model, device):
         if need.bytes <= room:
             break
         choice: dict[str, Any] = {option: True}
@@ -93,12 +93,12 @@ def plan(model: ImageModel, source: str, device: torch.device, max_bytes: int | 
     return Plan(placement, need, f"The model {source} needs {first}, and {has}: {chosen}. So it needs {_gib(need.bytes)} GiB.")
 
 
-def _options(device: torch.device) -> Iterator[str]:
-    """Yield the options that can save memory on ``device``."""
+def _options(model: ImageModel, device: torch.device) -> Iterator[str]:
+    """Yield the options that can save memory of ``model`` on ``device``."""
     for option in OPTIONS:
         if option in ONLY_ON_CARDS and device.type not in CARDS:  # the CPU's memory is the device's
             continue
-        if option == "in_8_bits" and device.type == "mps":  # it has no float8
+        if option == "in_8_bits" and (device.type == "mps" or is_packed(model.family.denoiser)):  # MPS has no float8
             continue
         yield option
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from diffusion.families.registry import FAMILIES
-from diffusion.loading.index import CONTROLNET, IP_ADAPTER, LORA, SAFETENSORS, VAE, unsupported
+from diffusion.loading.index import CONTROLNET, IN_GGUF, IP_ADAPTER, LORA, SAFETENSORS, VAE, unsupported
 
 GGUF: Final = b"GGUF"
 PICKLES: Final = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04")  # torch's archives and plain pickles
@@ -57,7 +57,7 @@ def check_format(path: Path) -> None:
         with path.open("rb") as file:
             start = file.read(4)
     if suffix == ".gguf" or start == GGUF:
-        raise ValueError(unsupported("in GGUF, a format of quantized weights"))
+        raise ValueError(unsupported(IN_GGUF))
     if suffix in PICKLE_SUFFIXES or start.startswith(PICKLES):
         raise ValueError("a single file must be in safetensors. Opening a pickle can run any code, so it is not read.")
     if not path.is_file():
@@ -66,12 +66,15 @@ def check_format(path: Path) -> None:
         raise ValueError(f"a single file must be in safetensors, and this one ends in {suffix or 'no suffix'}.")
 
 
+def kind_of(names: Collection[str]) -> str:
+    """Return what a file with tensors of ``names`` is, as a part of a sentence; empty for what no name shows."""
+    return next((kind for kind, pattern in KINDS.items() if any(re.search(pattern, name) for name in names)), "")
+
+
 def describe(names: Collection[str]) -> str:
     """Return why a file with tensors of ``names`` is no model of a known family."""
-    for kind, pattern in KINDS.items():
-        expression = re.compile(pattern)
-        if any(expression.search(name) for name in names):
-            return _only_as_folder(kind) or unsupported(kind)
+    if kind := kind_of(names):
+        return _only_as_folder(kind) or unsupported(kind)
     if any(AUTOENCODER.search(name) for name in names) and not any(name.startswith(UNET) for name in names):
         return unsupported(VAE)
     if any(DIFFUSERS_UNET.search(name) for name in names):

@@ -1,6 +1,6 @@
 """The parts of a model in a folder in diffusers' layout; safetensors only."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,20 @@ PRETRAINED = Path(__file__).parents[1] / "pretrained"  # the embedded model
 
 
 def load_folder(
-    family: type[Family], folder: Path, dtype: torch.dtype, load: Callable[..., Any] | None = None
+    family: type[Family],
+    folder: Path,
+    dtype: torch.dtype,
+    load: Callable[..., Any] | None = None,
+    *,
+    without_weights: Collection[str] = (),
 ) -> dict[str, Any]:
     """Load the parts of ``family`` one by one, by their names in its constructor.
 
-    ``load`` loads a network; by default it is `load_network`. Raises what the libraries raise for a part that is missing or
-    damaged, `ValueError` or `NoWeightsError`.
+    ``load`` loads a network; by default it is `load_network`. It needs no weights in the folders ``without_weights``. Raises
+    what the libraries raise for a part that is missing or damaged, `ValueError` or `NoWeightsError`.
     """
     for name, kind in family.parts.items():  # before any weights are read
-        if load is not empty_network and issubclass(kind, nn.Module):
+        if name not in without_weights and issubclass(kind, nn.Module):
             _variant(folder, name, dtype)
     index = Configs(folder, ()).read(INDEX_FILE) or {}
     parts: dict[str, Any] = {name: index[name] for name in family.index_settings if name in index}

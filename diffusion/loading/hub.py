@@ -113,10 +113,11 @@ def fetch_texts(source: str, folders: Sequence[str]) -> Path:
         raise ModelLoadError(source, _hub_error_hint(source, error)) from error
 
 
-def fetch(source: str, folders: Sequence[str], half: bool = False) -> Path:
+def fetch(source: str, folders: Sequence[str], half: bool = False, *, without_weights: Collection[str] = ()) -> Path:
     """Return the local folder of ``source`` with its ``folders`` and top-level texts.
 
-    ``source`` is a folder or hub id. "" in ``folders`` stands for the top level. Of a hub id, only the needed files are
+    ``source`` is a folder or hub id. "" in ``folders`` stands for the top level. Only texts are needed of those that are
+    ``without_weights``. Of a hub id, only the needed files are
     downloaded, with a bar on stderr: the safetensors in fp16 if ``half`` or if there are no others. If the hub is out of
     reach, the cache serves. Raises `ModelLoadError` with what to do.
     """
@@ -125,11 +126,11 @@ def fetch(source: str, folders: Sequence[str], half: bool = False) -> Path:
     try:
         info = _hub_info(source)
     except (HTTPError, OSError) as error:
-        if cached := _cached(source, folders, half):
+        if cached := _cached(source, folders, half, without_weights):
             return cached
         raise ModelLoadError(source, _hub_error_hint(source, error)) from error
     try:
-        wanted = list(_wanted(info.siblings or [], folders, half))
+        wanted = list(_wanted(info.siblings or [], folders, half, without_weights))
         _check_room(source, wanted, info.sha)
         enable_progress_bars()  # transformers switches them off together with its own
         return Path(snapshot_download(source, allow_patterns=[file.rfilename for file in wanted]))
@@ -219,10 +220,13 @@ def _assert_shards(weights: Collection[re.Match[str]], folder: str) -> None:
         raise NoWeightsError(f"of the weights of its {folder}, shard {missing} of {count} is missing. Get all shards.")
 
 
-def _wanted(files: Collection[RepoSibling], folders: Sequence[str], half: bool) -> Iterable[RepoSibling]:
-    """Yield the files of ``folders`` to download: texts and one variant of weights."""
+def _wanted(
+    files: Collection[RepoSibling], folders: Sequence[str], half: bool, without_weights: Collection[str]
+) -> Iterable[RepoSibling]:
+    """Yield the files of ``folders`` to download: texts and one variant of weights, but for those ``without_weights``."""
     names = [file.rfilename for file in files]
     weighed = {name.rpartition("/")[0] for name in names if name.endswith((*PICKLES, *OTHER_WEIGHTS, ".safetensors"))}
+    weighed.difference_update(without_weights)
     variants = {folder: variant_of(names, folder, half) for folder in folders if folder in weighed}
     for file in files:
         folder, _, name = file.rfilename.rpartition("/")
@@ -252,11 +256,11 @@ def _check_room(source: str, files: Iterable[RepoSibling], revision: str | None)
         raise ModelLoadError(source, reason)
 
 
-def _cached(source: str, folders: Sequence[str], half: bool) -> Path | None:
+def _cached(source: str, folders: Sequence[str], half: bool, without_weights: Collection[str]) -> Path | None:
     """Return the cached folder of ``source``, None if files are missing."""
     try:
         files = [RepoSibling(file.path) for file in get_cached_repo_tree(source)]
-        needed = [list(_wanted(files, folders, choice)) for choice in (half, not half)]
+        needed = [list(_wanted(files, folders, choice, without_weights)) for choice in (half, not half)]
     except CachedRepoTreeNotFoundError:  # nothing, or downloaded by an earlier version of the library
         needed = [[RepoSibling(f"{folder}/config.json".removeprefix("/"))] for folder in folders]
     except NoWeightsError:

@@ -19,6 +19,7 @@ FILES: Final = (*SAFETENSORS, ".ckpt", ".pt", ".pth", ".bin", ".gguf")
 LORA_FILES: Final = ("adapter_config.json", "pytorch_lora_weights.safetensors")
 LORA: Final = "a LoRA, which only changes another model. Put it into a folder that LORAS names"
 VAE: Final = "an autoencoder alone. The setting VAE may name it, for a model in one file that has none"
+IN_GGUF: Final = "in GGUF, so it has one part of a model. The setting DENOISER may name it, and MODEL_ID the whole model"
 CONTROLNET: Final = "a ControlNet, which only guides another model"
 IP_ADAPTER: Final = "an IP-Adapter, which only guides another model"
 IN_SAFETENSORS: Final = "Name the same model with its weights in safetensors."
@@ -127,7 +128,7 @@ def _describe_files(configs: Configs) -> str:
     if any(re.search(r"ip[-_]adapter[\w.-]*$", name.lower()) for name in configs.names):
         return unsupported(IP_ADAPTER)
     if any(name.lower().endswith(".gguf") for name in configs.names):
-        return unsupported("in GGUF, a format of quantized weights")
+        return unsupported(IN_GGUF)
     return ""
 
 

@@ -23,9 +23,10 @@ from diffusion.families.stable_diffusion import StableDiffusion
 from diffusion.loading.budget import Plan, plan
 from diffusion.loading.device import best_device, best_dtype, why_not_loaded
 from diffusion.loading.folder import PRETRAINED, empty_network, load_folder, load_network, networks_of
+from diffusion.loading.gguf_file import TRANSFORMER, load_gguf
 from diffusion.loading.hub import fetch, fetch_texts
 from diffusion.loading.index import CLASSIFIER, STUDENT, family_of, is_single_file
-from diffusion.loading.placement import Placement
+from diffusion.loading.placement import LoadNetwork, Placement
 from diffusion.loading.single_file import family_of_file, load_checkpoint, titles_of
 from diffusion.sampling.classifier_guidance import ClassifierGuidance
 
@@ -52,23 +53,30 @@ def load_model(
     attention: str | None = None,
     *,
     vae: str | None = None,
+    denoiser: str | None = None,
 ) -> ImageModel:
     """Load a model from a folder or hub id in diffusers' layout, or from one file.
 
     The weights must be safetensors. Defaults: the embedded model; CUDA before MPS before the CPU; half precision where the
     device is good at it; torch's own attention (the other is "xformers"). ``vae`` is the folder, hub id or file of an
-    autoencoder for a model in one file that has none. A `Placement` for ``device`` saves memory there (`plan_model`). Raises
+    autoencoder for a model in one file that has none. ``denoiser`` is a file in GGUF, whose transformer draws in place of the
+    model's. A `Placement` for ``device`` saves memory there (`plan_model`). Raises
     `ModelLoadError` with the reason.
     """
     # The thread ends after loading, because an OpenMP team that stays behind halves the speed of other threads.
     with ThreadPoolExecutor(1) as loader:
-        model = loader.submit(_load_model, str(source or PRETRAINED), device, dtype, attention, vae).result()
+        model = loader.submit(_load_model, str(source or PRETRAINED), device, dtype, attention, vae, denoiser).result()
     model.origin = Origin(str(source or PRETRAINED), vae)
     return model
 
 
 def describe_model(
-    source: str | Path | None = None, device: str | None = None, dtype: torch.dtype | None = None, *, vae: str | None = None
+    source: str | Path | None = None,
+    device: str | None = None,
+    dtype: torch.dtype | None = None,
+    *,
+    vae: str | None = None,
+    denoiser: str | None = None,
 ) -> ImageModel:
     """Return the model that `load_model` loads, with networks without weights: it validates requests and draws none.
 
@@ -77,7 +85,7 @@ def describe_model(
     source = str(source or PRETRAINED)
     with _quiet_libraries(source):
         precision = dtype or best_dtype(torch.device(device or best_device()))
-        loaded = _load_source(source, precision, vae, None)
+        loaded = _load_source(source, precision, vae, denoiser, None)
     return _build(source, loaded)
 
 
@@ -87,13 +95,14 @@ def plan_model(
     dtype: torch.dtype | None = None,
     *,
     vae: str | None = None,
+    denoiser: str | None = None,
     max_bytes: int | None = None,
 ) -> Plan:
     """Describe a model, and choose how `load_model` loads it so that it fits into ``max_bytes`` (None: what ``device`` has).
 
     Raises `ModelLoadError` for a model that does not fit, before a weight is read or downloaded.
     """
-    return plan_of(describe_model(source, device, dtype, vae=vae), source, device, max_bytes)
+    return plan_of(describe_model(source, device, dtype, vae=vae, denoiser=denoiser), source, device, max_bytes)
 
 
 def plan_of(described: ImageModel, source: str | Path | None, device: str | None, max_bytes: int | None) -> Plan:
@@ -102,11 +111,16 @@ def plan_of(described: ImageModel, source: str | Path | None, device: str | None
 
 
 def _load_model(
-    source: str, device: str | Placement | None, dtype: torch.dtype | None, attention: str | None, vae: str | None
+    source: str,
+    device: str | Placement | None,
+    dtype: torch.dtype | None,
+    attention: str | None,
+    vae: str | None,
+    denoiser: str | None,
 ) -> ImageModel:
     with _quiet_libraries(source):
         placement = _placement(device)
-    return _build(source, load_parts(source, placement, dtype, attention, vae=vae), placement)
+    return _build(source, load_parts(source, placement, dtype, attention, vae=vae, denoiser=denoiser), placement)
 
 
 def _placement(device: str | Placement | None) -> Placement:
@@ -141,11 +155,12 @@ def load_parts(
     attention: str | None = None,
     *,
     vae: str | None = None,
+    denoiser: str | None = None,
 ) -> LoadedParts:
     """Load the parts of ``source`` one by one; raises `ModelLoadError`."""
     with _quiet_libraries(source):
         placement = _placement(device)
-        loaded = _load_source(source, dtype or best_dtype(placement.device), vae, placement)
+        loaded = _load_source(source, dtype or best_dtype(placement.device), vae, denoiser, placement)
         if attention == "xformers":
             _use_xformers(networks_of(loaded.parts | {STUDENT: loaded.student}))
     return loaded
@@ -191,11 +206,15 @@ def check_student(network: UNet2DConditionModel, family: Family) -> None:
             raise ValueError(f"its {STUDENT} has the {name} {own} and its UNet {wanted}")
 
 
-def _load_source(source: str, dtype: torch.dtype, vae: str | None, placement: Placement | None) -> LoadedParts:
+def _load_source(
+    source: str, dtype: torch.dtype, vae: str | None, denoiser: str | None, placement: Placement | None
+) -> LoadedParts:
     """Load ``source``, each part in its place before the next is read; without ``placement`` only describe it."""
     path = Path(source)
     empty = placement is None
     if is_single_file(source):
+        if denoiser:
+            raise ValueError("DENOISER is for a folder or hub id in diffusers' layout, and MODEL_ID names a file.")
         family: type[Family] = family_of_file(path)
         parts = load_checkpoint(path, dtype, vae, empty=empty)
         _upcast_autoencoder(parts, dtype)
@@ -207,17 +226,33 @@ def _load_source(source: str, dtype: torch.dtype, vae: str | None, placement: Pl
     if dtype == torch.float16 and not family.fits_float16:
         dtype = torch.bfloat16
     folders = (*family.parts, CLASSIFIER, STUDENT)
-    folder = fetch_texts(source, folders) if empty else fetch(source, folders, dtype != torch.float32)
-    load = placement.loading(load_network) if placement else empty_network
+    replaced = (TRANSFORMER,) if denoiser else ()
+    folder = fetch_texts(source, folders) if empty else fetch(source, folders, dtype != torch.float32, without_weights=replaced)
+    load: LoadNetwork = empty_network if empty else load_network
+    if denoiser:
+        load = _with_denoiser(load, Path(denoiser), family, empty)
+    if placement:
+        load = placement.loading(load)
     classifier = None
     if (folder / CLASSIFIER).is_dir():
         classifier = load(NoisyLatentClassifier, folder, CLASSIFIER, torch.float32)
     name = "darkroom-embedded" if path == PRETRAINED else path.name
-    parts = load_folder(family, folder, dtype, load)
+    parts = load_folder(family, folder, dtype, load, without_weights=family.parts if empty else replaced)
     _upcast_autoencoder(parts, dtype)
     defaults = _defaults(folder, family, parts, (path.name if path.is_dir() else source,))
     student = load(UNet2DConditionModel, folder, STUDENT, dtype) if defaults.student else None
     return LoadedParts(family, parts, name, defaults, classifier, student)
+
+
+def _with_denoiser(load: LoadNetwork, path: Path, family: type[Family], empty: bool) -> LoadNetwork:
+    """Return ``load``, which takes the transformer of ``family`` from the file ``path``; raises `ValueError`."""
+    if TRANSFORMER not in family.parts:
+        raise ValueError(f"DENOISER is for models with a transformer, and {family.label} has none. Leave it empty.")
+
+    def load_part(kind: Any, folder: Path, name: str, dtype: torch.dtype) -> Any:
+        return load_gguf(path, family, folder, dtype, empty=empty) if name == TRANSFORMER else load(kind, folder, name, dtype)
+
+    return load_part
 
 
 def _upcast_autoencoder(parts: Mapping[str, Any], dtype: torch.dtype) -> None:

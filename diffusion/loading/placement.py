@@ -17,6 +17,11 @@ CPU: Final = torch.device("cpu")
 LoadNetwork = Callable[[Any, Path, str, torch.dtype], Any]
 
 
+def is_packed(denoiser: Any) -> bool:
+    """Whether the weights of ``denoiser`` have few bits already, so that its layers unpack them while they compute."""
+    return getattr(denoiser, "hf_quantizer", None) is not None
+
+
 @dataclass(frozen=True)
 class Placement:
     """Says on which ``device`` a model computes, and what saves memory there.
@@ -65,7 +70,7 @@ class Placement:
 
     def finish(self, family: Family) -> None:
         """Let ``family`` use its parts as they are placed."""
-        family.is_static = not self.changes_weights
+        family.is_static = not (self.changes_weights or is_packed(family.denoiser))
         family.encodes_apart = self.encoders_on_cpu
         if self.in_tiles:
             family.tile(TILE)

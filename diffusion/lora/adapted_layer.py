@@ -5,6 +5,7 @@ its columns and weights them: y += ((x A_row^T) * w_row) B_row. So rows with oth
 own columns alone. For a row it is Hu et al. 2021 (LoRA), eq. 3.
 """
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -78,9 +79,10 @@ class AdaptedLayer:
 
     def __init__(self, module: nn.Module, home: Home, current: Current, capacity: int) -> None:
         weight: Any = module.weight
+        outputs, *inputs = weight_shape(module)
         self._current = current
-        self.down = torch.zeros(capacity, weight[0].numel(), device=home.device, dtype=home.dtype_of(weight))
-        self.up = self.down.new_zeros(capacity, len(weight))
+        self.down = torch.zeros(capacity, math.prod(inputs), device=home.device, dtype=home.dtype_of(weight))
+        self.up = self.down.new_zeros(capacity, outputs)
         self._handle = module.register_forward_hook(self)
 
     @property
@@ -159,7 +161,14 @@ def is_adaptable(module: nn.Module) -> bool:
     )
 
 
+def weight_shape(module: nn.Module) -> tuple[int, ...]:
+    """Return the shape of the weight of ``module``, outputs first, also of one that is packed into fewer bytes."""
+    weight: Any = module.weight
+    return tuple(getattr(weight, "quant_shape", weight.shape))
+
+
 def bytes_per_column(module: nn.Module, home: Home) -> int:
     """Return the memory of one column of LoRAs in ``module``, which computes at ``home``."""
     weight: Any = module.weight
-    return int((weight[0].numel() + len(weight)) * home.dtype_of(weight).itemsize)
+    outputs, *inputs = weight_shape(module)
+    return (math.prod(inputs) + outputs) * home.dtype_of(weight).itemsize

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from diffusion.errors import InvalidRequestError
-from diffusion.lora.adapted_layer import AdaptedLayer, Current, Home, RowColumns, bytes_per_column, is_adaptable
+from diffusion.lora.adapted_layer import AdaptedLayer, Current, Home, RowColumns, bytes_per_column, is_adaptable, weight_shape
 from diffusion.lora.catalogue import LoraCatalogue, LoraFile
 from diffusion.lora.header import GONE
 from diffusion.lora.kinds import CROSS_WIDTHS
@@ -227,7 +227,7 @@ class LoadedLoras:
 def layer_index(networks: Mapping[str, nn.Module], label: str) -> LayerIndex:
     """Index the layers of ``networks`` that LoRAs may change; ``label`` names their family."""
     shapes = {
-        network: {name: tuple(layer.weight.shape) for name, layer in module.named_modules() if is_adaptable(layer)}
+        network: {name: weight_shape(layer) for name, layer in module.named_modules() if is_adaptable(layer)}
         for network, module in networks.items()
     }
     config = getattr(networks.get("unet"), "config", None)

@@ -146,7 +146,11 @@ REPOSITORIES = {
         f"{UNET}-00001-of-00003.safetensors",
         f"{UNET}-00003-of-00003.safetensors",
     ),
-    "gguf": alone("model-Q4_K_M.gguf", f"it is in GGUF, a format of quantized weights. {KNOWN}"),
+    "gguf": alone(
+        "model-Q4_K_M.gguf",
+        "it is in GGUF, so it has one part of a model. The setting DENOISER may name it, and MODEL_ID the whole model."
+        f" {KNOWN}",
+    ),
     "ckpt": alone("model.ckpt", f"there is only model.ckpt, {PICKLED} {IN_SAFETENSORS}"),
     "single_file": alone(
         "model.safetensors",
