@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from diffusion.backends.row_counts import filled_up
+
 PRECISIONS: Final = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
 MAX_STREAMS: Final = 2
-# Of all sizes and numbers of rows, in each network. The default of 5,000 takes hundreds of MiB more, and is no faster.
-KEPT_KERNELS: Final = 200
+KEPT_KERNELS: Final = 2000  # in each network: about 60 for a UNet, a size and a number of rows
 
 
 def is_installed() -> bool:
@@ -86,16 +87,19 @@ class OpenVino:
         """Return the output of the network."""
         arrays = [np.ascontiguousarray(tensor.float() if tensor.is_floating_point() else tensor) for tensor in inputs]
         streams = min(self._streams, len(arrays[0]))
-        shares = zip(*(np.array_split(array, streams) for array in arrays), strict=True)
+        shares = list(zip(*(np.array_split(array, streams) for array in arrays), strict=True))
         started = []
         try:
             for request, share in zip(self._requests(), shares, strict=False):
-                request.start_async(list(share), share_inputs=True)
+                request.start_async([_fill_up(array) for array in share], share_inputs=True)
                 started.append(request)
         finally:
             for request in started:
                 request.wait()
-        outputs = [torch.from_numpy(request.get_output_tensor(0).data.copy()) for request in started]
+        outputs = [
+            torch.from_numpy(request.get_output_tensor(0).data[: len(share[0])].copy())
+            for request, share in zip(started, shares, strict=True)
+        ]
         return outputs[0] if streams == 1 else torch.cat(outputs)
 
     def _requests(self) -> list[Any]:
@@ -103,3 +107,9 @@ class OpenVino:
             self._of_thread.requests = [self._compiled.create_infer_request() for _ in range(self._streams)]
         requests: list[Any] = self._of_thread.requests
         return requests
+
+
+def _fill_up(array: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+    """Return ``array`` with its last row repeated, so that it is one of few shapes."""
+    more = filled_up(len(array)) - len(array)
+    return np.concatenate([array, np.repeat(array[-1:], more, 0)]) if more else array

@@ -413,17 +413,17 @@ class Engine:
         shape = batch[0].shape
         rows = sum(image_task.rows for image_task in batch)
         began = time.perf_counter()
-        in_one_call = await self._advance(batch, worker)
+        is_typical = await self._advance(batch, worker)
         done = Step(shape, rows, time.perf_counter() - began)
         self._under_way.end(step)
-        if in_one_call and step.is_alone:
+        if is_typical and step.is_alone:
             _lane_of(batch[0].job).prices.latency.observe(*done)
         self._settle(batch)
         for watcher in () if is_decoding(shape) else self.watchers:
             watcher(done)
 
     async def _advance(self, batch: Sequence[ImageTask], worker: ReplaceableWorker) -> bool:
-        """Step ``batch`` in the thread of ``worker``; return whether one network call sufficed."""
+        """Step ``batch`` in the thread of ``worker``; return whether its time is typical."""
         try:
             runner = _lane_of(batch[0].job).runner
             assert runner is not None, "a model stays loaded while its images run"

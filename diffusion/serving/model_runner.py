@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import torch
 
+from diffusion.backends.row_counts import filled_up
 from diffusion.errors import DarkroomError, OutOfMemoryError, as_darkroom_error
 from diffusion.families.latent_preview import to_strip
 from diffusion.families.model import ImageModel
@@ -19,6 +20,7 @@ from diffusion.sampling.trajectory import Trajectory, step
 from diffusion.serving.fitting import MEMORY_RETRY_SECONDS, FittingRows
 from diffusion.serving.job import ImageTask
 from diffusion.serving.kept_steps import MAX_BYTES, Answer, KeptSteps, segments_of
+from diffusion.serving.latency import Shape
 
 log = logging.getLogger(__name__)
 NOTHING_MOVES_SECONDS = 0.01  # between two looks for memory for LoRAs
@@ -38,7 +40,8 @@ class ModelRunner:
         self._lock = threading.Lock()  # of all that calls leave for later ones
         self.fitting_rows = FittingRows()
         self._kept = KeptSteps(MAX_BYTES)
-        self._kept_revision = model.revision
+        self._revision = model.revision
+        self._called: set[tuple[Shape, int]] = set()  # shapes and rows, as they are filled up
         self._trimmed = time.perf_counter()
         self._waiting: ImageTask | None = None  # for memory for LoRAs
         self._waiting_since = 0.0
@@ -46,8 +49,8 @@ class ModelRunner:
     def advance(self, batch: Sequence[ImageTask], preview_seconds: float) -> bool:
         """Start new images, step all, then preview each; or decode those that are drawn.
 
-        Previews are ``preview_seconds`` apart. Returns whether one call sufficed, so that its time is typical. Of a picture
-        for the upscaler, one tile is enlarged.
+        Previews are ``preview_seconds`` apart. Returns whether its time is typical: one call sufficed, and another one like it
+        came before, as backends generate code at the first. Of a picture for the upscaler, one tile is enlarged.
         """
         if batch[0].job.request.by_upscaler:
             for image_task in batch:
@@ -59,12 +62,12 @@ class ModelRunner:
         with self._lock:
             self._start_all(batch)
         moving = [image_task for image_task in batch if image_task.trajectory is not None]
-        in_one_call = bool(moving)
+        is_typical = bool(moving)
         if not moving:
             time.sleep(NOTHING_MOVES_SECONDS)  # others, of other groups, may make room
         if moving:
             with _errors_go_to(*moving):
-                in_one_call = self._step(moving)
+                is_typical = self._step(moving)
         stepped = [image_task for image_task in moving if not image_task.error]
         if stepped:
             with self._lock:
@@ -75,7 +78,7 @@ class ModelRunner:
         if time.perf_counter() - self._trimmed > TRIM_SECONDS:
             trim_memory()
             self._trimmed = time.perf_counter()
-        return in_one_call
+        return is_typical
 
     def _start_all(self, batch: Sequence[ImageTask]) -> None:
         """Start the new images of ``batch``.
@@ -112,9 +115,10 @@ class ModelRunner:
 
     def _go_on(self, image_task: ImageTask, trajectory: Trajectory) -> None:
         """Skip the network calls of an image whose answers are kept from another one."""
-        if self._kept_revision != self._model.revision:
+        if self._revision != self._model.revision:
             self._kept.clear()
-            self._kept_revision = self._model.revision
+            self._called.clear()
+            self._revision = self._model.revision
         image_task.segments = segments_of(image_task.job.request, image_task.index, trajectory)
         if not image_task.job.draws_anew:
             image_task.x0_previews = self._kept.go_on(trajectory, image_task.segments)
@@ -140,7 +144,7 @@ class ModelRunner:
     def _step(self, image_tasks: Sequence[ImageTask]) -> bool:
         """Step ``image_tasks`` together, and each alone if that fails.
 
-        So only the cause of an error fails. Returns whether one network call sufficed.
+        So only the cause of an error fails. Returns whether its time is typical.
         """
         try:
             return self._step_together(image_tasks)
@@ -157,7 +161,7 @@ class ModelRunner:
     def _step_together(self, image_tasks: Sequence[ImageTask]) -> bool:
         """Step by one network call, or by ever smaller ones while memory runs out.
 
-        Even the rows of one image are split. Returns whether one call sufficed. Raises `OutOfMemoryError` if one row does not
+        Even the rows of one image are split. Returns whether its time is typical. Raises `OutOfMemoryError` if one row does not
         fit, and the errors of the calls.
         """
         trajectories = _trajectories(image_tasks)
@@ -180,7 +184,10 @@ class ModelRunner:
                 torch.cuda.empty_cache()
         for image_task, trajectory in zip(image_tasks, trajectories, strict=True):
             image_task.error = trajectory.error
-        return rows_per_call == rows
+        call = shape, filled_up(rows)
+        is_known = call in self._called
+        self._called.add(call)
+        return is_known and rows_per_call == rows
 
     def _fits(self, trajectories: Sequence[Trajectory], rows_per_call: int) -> bool:
         """Step ``trajectories``; return False if memory ran out, and they did not step."""
