@@ -4,12 +4,15 @@ import logging
 from functools import partial
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
+from diffusion.backends import openvino
 from diffusion.backends.compiled_cache import CompiledCache
 from diffusion.backends.cuda_graphs import Graphs
+from diffusion.backends.row_counts import ROW_COUNTS, filled_up
 from diffusion.backends.speed import Speeds
 from diffusion.config import EngineConfig
 from diffusion.errors import ModelLoadError
@@ -128,3 +131,31 @@ def test_graphs_equal_the_network():
         for rows in (2, 3, 2, 3, 2):
             given = torch.randn(rows, 4)
             torch.testing.assert_close(graphs(given, torch.zeros(rows)).clone(), network(given.cuda()))
+
+
+@pytest.mark.parametrize("streams", [1, 2])
+def test_openvino_makes_calls_of_few_numbers_of_rows(streams, monkeypatch):
+    pytest.importorskip("openvino", reason="OpenVINO has no wheel for this machine")
+    module = torch.nn.Conv2d(2, 3, 3, padding=1)
+    compiled = openvino.compile_converted(openvino.convert(module, [torch.zeros(2, 2, 4, 4)]), torch.float32)
+    exported = np.frombuffer(compiled.export_model().getbuffer(), np.uint8)
+    network = openvino.import_compiled(exported, torch.float32, streams)
+    fill_up, made = openvino._fill_up, set()
+
+    def noted(array):
+        filled = fill_up(array)
+        made.add(len(filled))
+        return filled
+
+    monkeypatch.setattr(openvino, "_fill_up", noted)
+    for rows in range(1, 34):
+        latents = torch.randn(rows, 2, 4, 4)
+        torch.testing.assert_close(network(latents), module(latents).detach(), rtol=1e-4, atol=1e-5)
+    assert made <= set(ROW_COUNTS) and len(made) <= 11
+
+
+def test_rows_fill_up_like_their_halves():
+    for rows in range(1, 65):
+        assert rows <= filled_up(rows) < 1.5 * rows + 1
+        assert filled_up(rows) == 2 * filled_up(-(-rows // 2)) or rows in (1, 3)
+    assert filled_up(65) == 65

@@ -304,6 +304,17 @@ async def test_estimate_completion_needs_timed_steps(tiny_model):
             engine.estimate_wait(asked(steps=10**6))
 
 
+async def test_first_call_of_a_number_of_rows_teaches_no_prices(tiny_components):
+    model = model_of(tiny_components)
+    async with Engine(model) as engine:
+        observed = []
+        engine.prices.latency.observe = lambda shape, rows, seconds: observed.append(rows)
+        await engine.submit(asked(steps=4))
+        assert observed == [2, 2, 2, 1]  # and decoding it
+        await engine.submit(asked(steps=4, seed=2, guidance_scale=1.0))
+        assert observed[4:] == [1, 1, 1, 1]
+
+
 async def test_max_rows_of_the_settings_replaces_what_is_useful(tiny_model):
     async with Engine(tiny_model) as engine:
         for max_rows in (None, 3):
