@@ -57,7 +57,7 @@ def converted(model: ImageModel, call: dict[str, Tensor]) -> Any:
 
 def openvino_network(network: Any, dtype: torch.dtype) -> Network:
     """Return a converted ``network``, compiled by OpenVINO in ``dtype``."""
-    compiled = OpenVino(compile_converted(network, dtype))
+    compiled = OpenVino((None,), lambda _: compile_converted(network, dtype))
     return lambda latents, timesteps, **conditions: compiled(latents, timesteps, *conditions.values())
 
 

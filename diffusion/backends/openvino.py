@@ -3,7 +3,7 @@
 import importlib.util
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -14,6 +14,8 @@ from diffusion.backends.row_counts import filled_up
 
 PRECISIONS: Final = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
 MAX_STREAMS: Final = 2
+Shape = tuple[int, int, int]  # rows, height and width of the first input
+Exported = Mapping[Shape | None, "np.ndarray[Any, Any]"]  # compiled networks by the shapes that they are for; None: any others
 KEPT_KERNELS: Final = 2000  # in each network: about 60 for a UNet, a size and a number of rows
 
 
@@ -43,6 +45,17 @@ def convert(module: nn.Module, example: Sequence[Tensor]) -> Any:
     return converted
 
 
+def with_shape(converted: Any, rows: int, height: int, width: int) -> Any:
+    """Return a ``converted`` network for calls of ``rows`` whose first input has these last two sides; it is faster."""
+    from openvino import PartialShape
+
+    fixed = converted.clone()
+    first, *others = (given.get_partial_shape() for given in fixed.inputs)
+    shapes = ([rows, first[1], height, width], *([rows, *list(shape)[1:]] for shape in others))
+    fixed.reshape({given: PartialShape(shape) for given, shape in zip(fixed.inputs, shapes, strict=True)})
+    return fixed
+
+
 def compile_converted(converted: Any, dtype: torch.dtype) -> Any:
     """Compile a ``converted`` network for this CPU; it computes in ``dtype``."""
     import openvino
@@ -50,13 +63,16 @@ def compile_converted(converted: Any, dtype: torch.dtype) -> Any:
     return openvino.Core().compile_model(converted, "CPU", _settings(dtype, 1))
 
 
-def import_compiled(exported: "np.ndarray[Any, Any]", dtype: torch.dtype, streams: int = 1) -> "OpenVino":
-    """Return the compiled network that was ``exported``, with ``streams`` that compute side by side."""
-    import openvino
+def import_compiled(exported: "Exported", dtype: torch.dtype, streams: int = 1) -> "OpenVino":
+    """Return the compiled networks that were ``exported`` as one, with ``streams`` that compute side by side."""
+    settings = _settings(dtype, streams)
 
-    content = openvino.Tensor(exported, shared_memory=True)
-    compiled = openvino.Core().import_model(content, "CPU", _settings(dtype, streams))
-    return OpenVino(compiled, streams, exported)
+    def load(shape: Shape | None) -> Any:
+        import openvino
+
+        return openvino.Core().import_model(openvino.Tensor(exported[shape], shared_memory=True), "CPU", settings)
+
+    return OpenVino(exported, load, streams)
 
 
 def _settings(dtype: torch.dtype, streams: int) -> dict[str, Any]:
@@ -71,15 +87,18 @@ def _settings(dtype: torch.dtype, streams: int) -> dict[str, Any]:
 
 
 class OpenVino:
-    """Calls a ``compiled`` network on the CPU; tensors come in the order of its inputs. Safe in any thread.
+    """Calls a network on the CPU; tensors come in the order of its inputs. Safe in any thread.
 
-    Of several ``streams``, each takes an equal share of the rows. The output is in float32. ``memory`` is kept for the network,
-    which reads its weights there.
+    It is compiled for ``shapes``, each with rows and last two sides of the first input, and for all others (None). The first
+    call of each loads it by ``load``, as each takes memory. Of several ``streams``, each takes an equal share of the rows. The
+    output is in float32.
     """
 
-    def __init__(self, compiled: Any, streams: int = 1, memory: Any = None) -> None:
-        self._compiled = compiled
-        self._memory = memory
+    def __init__(self, shapes: Collection[Shape | None], load: Callable[[Shape | None], Any], streams: int = 1) -> None:
+        self._shapes = shapes
+        self._load = load
+        self._loaded: dict[Shape | None, Any] = {}
+        self._loading = threading.Lock()
         self._streams = streams
         self._of_thread = threading.local()
 
@@ -90,8 +109,10 @@ class OpenVino:
         shares = list(zip(*(np.array_split(array, streams) for array in arrays), strict=True))
         started = []
         try:
-            for request, share in zip(self._requests(), shares, strict=False):
-                request.start_async([_fill_up(array) for array in share], share_inputs=True)
+            for stream, share in enumerate(shares):
+                filled = [_fill_up(array) for array in share]
+                request = self._request(filled[0].shape, stream)
+                request.start_async(filled, share_inputs=True)
                 started.append(request)
         finally:
             for request in started:
@@ -102,11 +123,21 @@ class OpenVino:
         ]
         return outputs[0] if streams == 1 else torch.cat(outputs)
 
-    def _requests(self) -> list[Any]:
-        if not hasattr(self._of_thread, "requests"):
-            self._of_thread.requests = [self._compiled.create_infer_request() for _ in range(self._streams)]
-        requests: list[Any] = self._of_thread.requests
-        return requests
+    def _request(self, shape: Sequence[int], stream: int) -> Any:
+        """Return what this thread asks for a share of ``shape``, which runs in ``stream``."""
+        rows, _, height, width = shape
+        own = (rows, height, width)
+        place = (own if own in self._shapes else None), stream
+        requests: dict[Any, Any] = self._of_thread.__dict__
+        if place not in requests:
+            requests[place] = self._compiled(place[0]).create_infer_request()
+        return requests[place]
+
+    def _compiled(self, shape: Shape | None) -> Any:
+        with self._loading:
+            if shape not in self._loaded:
+                self._loaded[shape] = self._load(shape)
+            return self._loaded[shape]
 
 
 def _fill_up(array: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":

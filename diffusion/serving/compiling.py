@@ -16,6 +16,7 @@ from diffusion.backends.compiled_cache import CompiledCache
 from diffusion.backends.openvino import is_installed
 from diffusion.config import Compile
 from diffusion.errors import DarkroomError
+from diffusion.families.compiled import LARGE_WEIGHTS
 from diffusion.families.model import ImageModel
 from diffusion.loading.memory import available_bytes, float32_bytes
 from diffusion.redaction import redact
@@ -23,6 +24,7 @@ from diffusion.redaction import redact
 log = logging.getLogger(__name__)
 PACKAGE_FOLDER: Final = Path(__file__).parents[2]
 COPIES: Final = 3  # of the networks in float32 that compiling holds at once, in all processes
+USUAL_COPIES: Final = 2  # besides, of networks that are compiled for the usual shapes, too
 LAST_CHARACTERS: Final = 400  # of what a compiling process wrote, that the log repeats
 
 
@@ -109,7 +111,8 @@ def why_not(model: ImageModel, wanted: Compile) -> str:
         return ""
     if model.device.type != "cpu":
         return "CUDA graphs serve this device without waiting." if model.device.type == "cuda" else "only CPUs gain by it."
-    needed = COPIES * float32_bytes(model)
+    weights = float32_bytes(model)
+    needed = (COPIES + (USUAL_COPIES if weights < 4 * LARGE_WEIGHTS else 0)) * weights
     free = available_bytes()
     if needed > free:
         return f"compiling takes up to {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free."

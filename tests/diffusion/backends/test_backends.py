@@ -139,7 +139,7 @@ def test_openvino_makes_calls_of_few_numbers_of_rows(streams, monkeypatch):
     module = torch.nn.Conv2d(2, 3, 3, padding=1)
     compiled = openvino.compile_converted(openvino.convert(module, [torch.zeros(2, 2, 4, 4)]), torch.float32)
     exported = np.frombuffer(compiled.export_model().getbuffer(), np.uint8)
-    network = openvino.import_compiled(exported, torch.float32, streams)
+    network = openvino.import_compiled({None: exported}, torch.float32, streams)
     fill_up, made = openvino._fill_up, set()
 
     def noted(array):
@@ -159,3 +159,26 @@ def test_rows_fill_up_like_their_halves():
         assert rows <= filled_up(rows) < 1.5 * rows + 1
         assert filled_up(rows) == 2 * filled_up(-(-rows // 2)) or rows in (1, 3)
     assert filled_up(65) == 65
+
+
+def test_openvino_calls_a_network_of_its_own_for_the_usual_shapes():
+    pytest.importorskip("openvino", reason="OpenVINO has no wheel for this machine")
+    module = torch.nn.Conv2d(2, 3, 3, padding=1)
+    converted = openvino.convert(module, [torch.zeros(2, 2, 4, 4)])
+    networks = {None: converted, (4, 4, 6): openvino.with_shape(converted, 4, 4, 6)}
+    loaded = []
+
+    def load(shape):
+        loaded.append(shape)
+        return openvino.compile_converted(networks[shape], torch.float32)
+
+    network = openvino.OpenVino(networks, load)
+    for rows, height, width, wanted in (
+        (4, 4, 6, [(4, 4, 6)]),
+        (4, 4, 6, [(4, 4, 6)]),
+        (3, 4, 6, [(4, 4, 6), None]),
+        (4, 6, 4, [(4, 4, 6), None]),
+    ):
+        latents = torch.randn(rows, 2, height, width)
+        torch.testing.assert_close(network(latents), module(latents).detach(), rtol=1e-4, atol=1e-5)
+        assert loaded == wanted
