@@ -226,7 +226,7 @@ def describe_model(config: Config, name: str) -> tuple[Any, int]:
 
 def _other_parts(config: Config, name: str) -> dict[str, str | None]:
     """Return the files of parts that the settings name for the model ``name``, in place of its own."""
-    return {"vae": config.vae, "denoiser": config.denoiser if name == (config.model_id or EMBEDDED_MODEL) else None}
+    return {"vae": config.vae, "denoiser": config.denoiser if name == config.model_names[0] else None}
 
 
 def _apply_settings(model: Any, config: Config, name: str) -> None:

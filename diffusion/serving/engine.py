@@ -447,6 +447,8 @@ class Engine:
             self.config.step_seconds,
             self.hung_threads,
         )
+        if runner := _lane_of(batch[0].job).runner:
+            runner.leave_behind()
         if self.hung_threads >= MAX_HUNG_THREADS:
             log.critical("%d threads hang, so I draw nothing until one returns. Restart me.", self.hung_threads)
             for job in list(self._jobs):

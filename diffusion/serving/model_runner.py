@@ -46,6 +46,10 @@ class ModelRunner:
         self._waiting: ImageTask | None = None  # for memory for LoRAs
         self._waiting_since = 0.0
 
+    def leave_behind(self) -> None:
+        """Let other threads go on, though one that hangs may hold the lock. Safe in any thread."""
+        self._lock = threading.Lock()
+
     def advance(self, batch: Sequence[ImageTask], preview_seconds: float) -> bool:
         """Start new images, step all, then preview each; or decode those that are drawn.
 

@@ -8,10 +8,12 @@ import pytest
 import torch
 from gguf import GGMLQuantizationType as Packing
 
+import bot
 from diffusion.errors import ModelLoadError
 from diffusion.loading.budget import OPTIONS
 from diffusion.loading.memory import bytes_by_part
 from diffusion.loading.model import describe_model, load_model, plan_model
+from diffusion.loading.placement import is_packed
 from diffusion.sampling.trajectory import denoise_all
 from diffusion.serving.compiling import why_not
 from tests.support.gguf_files import as_z_image_publishes, write_gguf
@@ -122,8 +124,13 @@ def test_hub_id_needs_no_weights_of_the_part_that_is_replaced(components, folder
     assert not [name for name in names if name.startswith("transformer/") and name.endswith(".safetensors")]
 
 
-def changed(weights, **changes):
-    return {name: weight for name, weight in (weights | changes).items() if weight is not None}
+def test_bot_draws_with_the_file_by_its_first_model_alone(components, folders, tmp_path):
+    write_gguf(tmp_path / "model.gguf", components["flux"]["transformer"].state_dict())
+    models = f"{folders['flux']},{folders['z_image']}"
+    config = bot.Config(_env_file=None, denoiser=str(tmp_path / "model.gguf"), models=models, dtype="float32", device="cpu")
+    found = [bot.describe_model(config, name)[0] for name in config.model_names]
+    found += [bot.load_model(config, name)[0] for name in config.model_names]
+    assert [is_packed(model.family.denoiser) for model in found] == [True, False, True, False]
 
 
 REFUSED = {

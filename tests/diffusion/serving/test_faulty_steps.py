@@ -82,6 +82,22 @@ async def test_step_that_hangs_fails_only_its_cause(tiny_components, caplog):
     assert "threads left behind: 2" in caplog.text
 
 
+async def test_start_that_hangs_fails_only_its_cause(tiny_components, caplog):
+    model, released = model_of(tiny_components), threading.Event()
+    start = model.trajectory
+
+    def hang_if_cursed(request, index):
+        if request.prompt == "cursed":
+            released.wait(60)
+        return start(request, index)
+
+    model.trajectory = hang_if_cursed
+    *innocents, guilty = await outcomes(model, EngineConfig(step_seconds=4))
+    released.set()
+    assert isinstance(guilty, GenerationError) and "stuck" in str(guilty)
+    assert [len(each.images) for each in innocents] == [1] * 7
+
+
 async def test_engine_stops_when_too_many_threads_hang(tiny_components, caplog):
     released = threading.Event()
     model = cursed(model_of(tiny_components), lambda: released.wait(30))
