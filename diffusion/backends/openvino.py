@@ -16,7 +16,7 @@ PRECISIONS: Final = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16
 MAX_STREAMS: Final = 2
 Shape = tuple[int, int, int]  # rows, height and width of the first input
 Exported = Mapping[Shape | None, "np.ndarray[Any, Any]"]  # compiled networks by the shapes that they are for; None: any others
-KEPT_KERNELS: Final = 2000  # in each network: about 60 for a UNet, a size and a number of rows
+KEPT_KERNELS: Final = 600  # in each network, of 60 kB: about 60 for a UNet, a size and a number of rows
 
 
 def is_installed() -> bool:
