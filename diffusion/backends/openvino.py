@@ -63,7 +63,7 @@ def compile_converted(converted: Any, dtype: torch.dtype) -> Any:
     return openvino.Core().compile_model(converted, "CPU", _settings(dtype, 1))
 
 
-def import_compiled(exported: "Exported", dtype: torch.dtype, streams: int = 1) -> "OpenVino":
+def import_compiled(exported: Exported, dtype: torch.dtype, streams: int = 1) -> "OpenVino":
     """Return the compiled networks that were ``exported`` as one, with ``streams`` that compute side by side."""
     settings = _settings(dtype, streams)
 

@@ -74,9 +74,9 @@ def _read(path: Path, empty: bool) -> dict[str, Tensor]:
         if not is_plain and packing not in SUPPORTED_GGUF_QUANT_TYPES:
             known = ", ".join(each.name for each in SUPPORTED_GGUF_QUANT_TYPES)
             raise ValueError(f"DENOISER names {path.name}, whose weights are packed as {packing.name}. Known are {known}.")
-        content = torch.from_numpy(tensor.data[:0].copy()).new_empty(tensor.data.shape, device="meta" if empty else "cpu")
-        if not empty:
-            content.copy_(torch.from_numpy(tensor.data.copy()))
+        content = torch.from_numpy((tensor.data[:0] if empty else tensor.data).copy())
+        if empty:
+            content = content.new_empty(tensor.data.shape, device="meta")
         if packing == GGMLQuantizationType.BF16:
             content = content.view(torch.bfloat16)
         tensors[tensor.name.removeprefix(PREFIX)] = content if is_plain else GGUFParameter(content, quant_type=packing)
