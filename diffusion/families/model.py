@@ -150,7 +150,7 @@ class ImageModel(ModelSpec):
     def read_for(self, request: ImageRequest) -> None:
         """Read the LoRAs of ``request``, so that steps need not wait; raises `InvalidRequestError`.
 
-        Text encoders on the CPU encode its texts, too. Safe in any thread.
+        Texts that are encoded beside the steps are encoded, too. Safe in any thread.
         """
         self._loras.read(request.loras)
         if self._encodes_ahead(request):
@@ -160,7 +160,7 @@ class ImageModel(ModelSpec):
                 self.family.encode(prompt, request)
 
     def _encodes_ahead(self, request: ImageRequest) -> bool:
-        """Whether texts are encoded while others draw; LoRAs may change the encoders, so theirs are not."""
+        """Whether texts are encoded beside the steps; LoRAs may change the encoders, so theirs are not."""
         return self.family.encodes_apart and not request.loras and not request.by_upscaler
 
     def _forget_graphs(self) -> None:

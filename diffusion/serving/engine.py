@@ -73,7 +73,8 @@ class Engine:
         self._beside = ReplaceableWorker("diffusion, short calls")
         self._has_beside = model.device.type == "cpu"
         self._task: asyncio.Task[None] | None = None
-        self._reading = asyncio.Lock()
+        self._reading = asyncio.Lock()  # of LoRAs
+        self._encoding = asyncio.Lock()
         self._readers: dict[Job, asyncio.Task[None]] = {}
         self._compiling: list[BackgroundCompiling] = []
 
@@ -136,7 +137,7 @@ class Engine:
     async def _read_for(self, job: Job) -> None:
         """Read what ``job`` needs in a thread of its own while the engine draws, then queue its images."""
         try:
-            async with self._reading:
+            async with self._reading if job.request.loras else self._encoding:  # reading a file may take long
                 model = _lane_of(job).model
                 if model:
                     await in_own_thread("reading", model.read_for, job.request)

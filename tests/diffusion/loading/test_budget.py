@@ -127,9 +127,12 @@ def test_encoders_on_the_cpu_make_conditions_for_the_device(kind, tmp_path):
     assert {each.device for each in rows.tensors.values()} == {META}
 
 
-async def test_encoders_on_the_cpu_encode_while_others_draw():
+@pytest.mark.parametrize("placement", [Placement(CPU, encoders_on_cpu=True), Placement(CPU)])
+async def test_texts_are_encoded_while_others_draw(placement, monkeypatch):
+    """By encoders on the CPU while the denoiser is on a GPU, and by large ones where all is on the CPU."""
     model = model_of(build_tiny_components())
-    Placement(CPU, encoders_on_cpu=True).finish(model.family)
+    monkeypatch.setattr("diffusion.loading.placement.LARGE_ENCODERS", 1000)
+    placement.finish(model.family)
     threads = []
     model.family.text_encoder.register_forward_pre_hook(lambda *_: threads.append(threading.current_thread().name))
     request = ImageRequest("a fox", "blue", 32, 32, 3, 7.5, "ddim", branches=((1, "an owl"),))
@@ -138,3 +141,9 @@ async def test_encoders_on_the_cpu_encode_while_others_draw():
         assert threads == ["reading"] * 3
         await engine.submit(request)
         assert len(threads) == 3
+
+
+def test_small_encoders_encode_between_two_steps():
+    model = model_of(build_tiny_components())
+    Placement(CPU).finish(model.family)
+    assert not model.family.encodes_apart
