@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -156,13 +157,26 @@ def _convert(network: nn.Module, folder: Path, **inputs: Tensor) -> None:
     openvino.save_model(converted, folder / "openvino_model.xml", compress_to_fp16=False)
 
 
+def write_one_file(model: ImageModel, file: Path) -> Path:
+    """Write the weights of ``model`` by diffusers' names, below the names that stable-diffusion.cpp has for the parts."""
+    family = stable_diffusion(model)
+    written = {}
+    for part, network in {"unet": family.unet, "vae": family.vae, "te": family.text_encoder}.items():
+        for name, weight in network.state_dict().items():
+            full = f"text_model.{name}" if part == "te" and not name.startswith("text_model.") else name
+            written[f"{part}.{full}"] = weight.contiguous()
+    save_file(written, file)
+    return file
+
+
 def open_stable_diffusion_cpp(model: ImageModel, folder: Path) -> Draw:
     """Let stable-diffusion.cpp draw, as cyllama's wheel brings it, with weights in the precision of ``model``."""
     from cyllama import sd
 
+    file = write_one_file(model, folder / "all.safetensors")
     weights = {torch.float32: sd.SDType.F32, torch.bfloat16: sd.SDType.BF16, torch.float16: sd.SDType.F16}[model.dtype]
     context = sd.SDContext(
-        sd.SDContextParams(model_path=str(folder), n_threads=torch.get_num_threads(), wtype=weights, vae_decode_only=True)
+        sd.SDContextParams(model_path=str(file), n_threads=torch.get_num_threads(), wtype=weights, vae_decode_only=True)
     )
 
     def draw(request: ImageRequest) -> object:
