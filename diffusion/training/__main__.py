@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
             options.add_argument("--seen", type=int, default=200, help="prompts from the training captions")
             options.add_argument("--unseen", type=int, default=100, help="held-out compositions")
             options.add_argument("--seeds", type=int, default=4, help="pictures per prompt")
-            options.add_argument("--standard", action="store_true", help="draw with the model's defaults, not in 20 steps")
+            options.add_argument("--standard", action="store_true", help="draw sets with the model's defaults, not in 20 steps")
             options.add_argument("--before", type=Path, help="evaluation.json to compare with")
         if name == "curve":
             options.add_argument("--seen-before", type=int, default=0, help="latents that the start model had seen")

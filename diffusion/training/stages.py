@@ -5,7 +5,7 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import astuple
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -146,8 +146,8 @@ def evaluate(arguments: argparse.Namespace, config: TrainingConfig) -> None:
     require(run / RECOGNISER, "recogniser")
     require(model / "model_index.json", "export")
     size = EvaluationSize(arguments.seen, arguments.unseen, arguments.seeds, arguments.samples)
-    settings = {} if arguments.standard else PRESET
-    evaluator = Evaluator(_generator(model, settings), _recogniser(run), config.data.default_style, pictures, size)
+    generate = _set_generator(model, size.seeds) if arguments.standard else _generator(model)
+    evaluator = Evaluator(generate, _recogniser(run), config.data.default_style, pictures, size)
     judged = evaluator.evaluate(model, run)
     before = {"before": Evaluation.read(arguments.before)} if arguments.before else {}
     compared = table({**before, model.name: judged})
@@ -230,11 +230,23 @@ def _copy_start_model(model: Path | None, run: Path) -> None:
             shutil.copytree(source, run / target)
 
 
-def _generator(model: Path, settings: Mapping[str, Any] = PRESET) -> "Generate":
+def _generator(model: Path) -> "Generate":
     from diffusion import load_model
 
     loaded = load_model(model)
-    return lambda prompts, seeds: loaded.generate(prompts, seeds=seeds, **settings)
+    return lambda prompts, seeds: loaded.generate(prompts, seeds=seeds, **PRESET)
+
+
+def _set_generator(model: Path, count: int) -> "Generate":
+    """Draw with the defaults of ``model`` as the bot does: the pictures of seeds 0 to ``count`` - 1 are a set."""
+    from diffusion import load_model
+
+    loaded = load_model(model)
+
+    def prompt_in_set(prompt: str, seed: int) -> str:
+        return loaded.in_set_styles(loaded.request(prompt, count=count)).single(seed % count).prompt
+
+    return lambda prompts, seeds: loaded.generate(list(map(prompt_in_set, prompts, seeds)), seeds=seeds)
 
 
 def _recogniser(run: Path) -> "Recogniser":
