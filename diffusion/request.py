@@ -131,6 +131,7 @@ class ImageRequest:
       ``animation`` is its file format.
     - ``variants``: these prompts replace ``prompt``. Each gets the same number of images and the same seeds, so that the
       images differ by their words alone.
+    - ``styles``: words that follow the prompt after a comma, those of each image in turn; "" adds none.
     - ``guidance_interval``: the range of the steps, as shares, in which guidance is used. Steps outside of it take half the
       time (Kynkäänniemi et al. 2024).
     - ``guidance_period``: guidance is computed in every so many network calls. Between them, what it added to the prediction
@@ -165,6 +166,7 @@ class ImageRequest:
     morph_to: str = ""
     animation: str = "webp"
     variants: tuple[str, ...] = ()
+    styles: tuple[str, ...] = ()
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     guidance_period: int = 1
     loras: tuple[tuple[str, float], ...] = ()
@@ -384,7 +386,8 @@ class ImageRequest:
     @property
     def prompts(self) -> tuple[str, ...]:
         """All prompts of the images, whether they come one after another or at once."""
-        return (*(self.variants or (self.prompt,)), *self.later_prompts)
+        first = self.variants or (self.prompt,)
+        return (*(in_style(prompt, style) for style in self.styles or ("",) for prompt in first), *self.later_prompts)
 
     @property
     def later_prompts(self) -> tuple[str, ...]:
@@ -408,10 +411,12 @@ class ImageRequest:
 
     def single(self, index: int) -> "ImageRequest":
         """Return the request for image ``index`` alone, or the whole morph."""
-        if self.morph_to or (self.count == 1 and not self.variants):
+        if self.morph_to or (self.count == 1 and not self.variants and not self.styles):
             return self
         prompt = self.variants[index // self.count_each] if self.variants else self.prompt
-        return self.replace(prompt=prompt, variants=(), seed=self.seeds[index], count=1)
+        if self.styles:
+            prompt = in_style(prompt, self.styles[index % len(self.styles)])
+        return self.replace(prompt=prompt, variants=(), styles=(), seed=self.seeds[index], count=1)
 
     @property
     def morph_seed(self) -> int:
@@ -446,6 +451,11 @@ class ImageRequest:
         """Return a copy that follows ``prompt`` from ``step`` on, without later branches."""
         kept = tuple(branch for branch in self.branches if branch[0] < step)
         return self.replace(branches=(*kept, (step, prompt)))
+
+
+def in_style(prompt: str, style: str) -> str:
+    """Return ``prompt`` with the words of ``style``, if there are any."""
+    return f"{prompt}, {style}" if style else prompt
 
 
 def random_seed() -> int:

@@ -19,6 +19,7 @@ Quality = Literal["draft", "fast", "standard", "fine", "classic"]
 QUALITIES: Final = get_args(Quality)
 FAST_GUIDANCE_PERIOD: Final = 2
 Phrase = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+PhraseOrNone = Annotated[str, StringConstraints(strip_whitespace=True, max_length=100)]
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -84,6 +85,7 @@ class Defaults:
     - ``upscale_start``: the share of the steps that drawing over an image at twice its size skips. A lower share gives more
       details, until the subject is repeated.
     - ``styles``: words that may follow a prompt after a comma.
+    - ``set_styles``: the `ImageRequest.styles` of several plain pictures of a prompt that names no style, if they vary.
     - ``about``: a sentence on what the model is for.
     """
 
@@ -98,6 +100,7 @@ class Defaults:
     upscale: int = 1
     upscale_start: Annotated[float, Field(ge=0, le=1)] = 0.7
     styles: tuple[Phrase, ...] = DEFAULT_STYLES
+    set_styles: Annotated[tuple[PhraseOrNone, ...], Field(max_length=4)] = ()
     examples: Annotated[tuple[Phrase, ...], Field(max_length=5)] = DEFAULT_EXAMPLES
     about: Annotated[str, Field(max_length=300)] = ""
     student: StudentDefaults | None = None

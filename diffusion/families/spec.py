@@ -1,6 +1,7 @@
 """The requests that a model accepts, described without its networks and torch."""
 
 import math
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -108,6 +109,14 @@ class ModelSpec(StudentRequests):
         if not is_open or not self.is_plain(request):
             return request
         return request.replace(**standard, variety=given.get("variety", self.defaults.variety))
+
+    def in_set_styles(self, request: ImageRequest) -> ImageRequest:
+        """Return ``request`` with the styles of a set, if it is for several plain pictures, of some variety and no style."""
+        styles = self.defaults.set_styles
+        is_set = request.count > 1 and request.variety > 0 and not request.variants and self.is_plain(request)
+        if not styles or not is_set or any(_names(request.prompt, style) for style in self.defaults.styles):
+            return request.replace(styles=()) if request.styles else request
+        return request.replace(styles=styles)
 
     def validate(self, request: ImageRequest) -> None:
         """Raise `InvalidRequestError` for values that this model does not accept."""
@@ -278,3 +287,7 @@ class ModelSpec(StudentRequests):
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int, int]:
         """Return the shape of one image's latents."""
         return (1, self.latent_channels, height // self.latent_factor, width // self.latent_factor)
+
+
+def _names(prompt: str, style: str) -> bool:
+    return re.search(rf"\b{re.escape(style)}\b", prompt, re.IGNORECASE) is not None

@@ -20,7 +20,9 @@ from diffusion.sampling.trajectory import Trajectory
 
 MAX_BYTES: Final = 64 * 2**20  # of each model: about 1,000 pictures of the embedded one, or 30 of Stable Diffusion 1
 # Fields that do not change the latents of a picture, or that its key has in another form.
-LEFT_OUT: Final = frozenset({"count", "variants", "branches", "upscale", "animation", "by_upscaler", "model", "image", "mask"})
+LEFT_OUT: Final = frozenset(
+    {"count", "variants", "styles", "branches", "upscale", "animation", "by_upscaler", "model", "image", "mask"}
+)
 
 
 @dataclass(frozen=True)

@@ -47,9 +47,29 @@ def test_embedded_model_has_its_own_defaults(model):
     teachers = model.request("a fox", negative_prompt="snow")
     assert (request.width, request.height, request.steps, request.sampler, request.upscale) == (128, 128, 4, "distilled", 2)
     assert (teachers.steps, teachers.sampler, teachers.guidance_scale) == (12, "dpm++", 3.0)
-    assert (request.variety, model.request("a fox", steps=12).variety) == (50, 0)
+    assert (request.variety, model.request("a fox", steps=12).variety) == (55, 0)
     assert model.name == "darkroom-embedded"
     assert "small model" in model.defaults.about
+
+
+@pytest.mark.parametrize(
+    ("prompt", "settings", "wanted"),
+    [
+        ("panda", {"count": 4}, ("", "flat")),
+        ("panda", {"count": 2, "variety": 20}, ("", "flat")),
+        ("flatbread", {"count": 4}, ("", "flat")),
+        ("panda", {}, ()),
+        ("panda", {"count": 4, "variety": 0}, ()),
+        ("panda, Flat", {"count": 4}, ()),
+        ("panda, pink background", {"count": 4}, ()),
+        ("panda", {"count": 4, "negative_prompt": "snow"}, ()),
+        ("panda", {"count": 4, "steps": 12}, ()),
+        ("{panda|fox}", {"count": 4, "variants": ("panda", "fox")}, ()),
+    ],
+)
+def test_several_plain_pictures_have_the_styles_of_a_set(model, prompt, settings, wanted):
+    request = model.request(prompt, seed=1, **settings)
+    assert model.in_set_styles(request).styles == model.in_set_styles(request.replace(styles=("ink",))).styles == wanted
 
 
 def test_embedded_model_follows_each_style(model):

@@ -110,6 +110,17 @@ def test_variants_need_equal_counts_and_no_morph(changes):
         ImageRequest("{a|b}", **{"count": 2, "variants": ("a", "b")} | changes)
 
 
+def test_styles_follow_the_prompt_of_each_image_in_turn():
+    request = ImageRequest("fox", seed=7, count=3, styles=("", "flat"))
+    assert [request.single(index) for index in range(3)] == [
+        ImageRequest("fox", seed=7),
+        ImageRequest("fox, flat", seed=8),
+        ImageRequest("fox", seed=9),
+    ]
+    assert request.prompts == ("fox", "fox, flat")
+    assert request.replace(count=1, styles=("ink",)).single(0) == ImageRequest("fox, ink", seed=7)
+
+
 def test_replace_validates_the_copy():
     request = ImageRequest("a fox")
     assert request.replace(seed=4).seed == 4

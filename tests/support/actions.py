@@ -45,3 +45,9 @@ async def use(member, message, action, picture=0):
     numbers = [child["custom_id"] for child in controls_of(chosen.response)] if chosen.response else []
     number = next(filter(wanted.fullmatch, numbers), None)
     return await member.click(chosen.response, custom_id=number) if number else chosen
+
+
+def form_of(shown):
+    """What stands in the fields of a modal."""
+    fields = [label["component"] for label in shown.modal["components"]]
+    return {field["custom_id"]: field.get("value") or "" for field in fields}

@@ -149,6 +149,8 @@ class RequestBuilder:
         settings.setdefault("upscale", max((factor for factor in UPSCALES if factor <= most), default=1))
         with problems.collect():
             request = model.request(most_steps=context.limits.steps, **self._with_prompt(settings, prompt, style))
+            if style is None:
+                request = model.in_set_styles(request)
             model.validate(request)
         problems.report()
         return request
@@ -187,6 +189,8 @@ class RequestBuilder:
                 start_step=start_step,
                 **self._with_prompt(settings, prompt, style),
             )
+            if request.styles:
+                edited = self.model.in_set_styles(edited) if style is None else edited.replace(styles=())
             self.model.validate(edited)
         problems.report()
         return edited

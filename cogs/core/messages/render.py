@@ -105,6 +105,9 @@ def settings_line(request: ImageRequest, seeds: Iterable[int], language: str = E
         parts.append(say(language, "model {name}", name=escape(request.model)))
     if request.variety:
         parts.append(say(language, "variety {percent}", percent=request.variety))
+    if request.styles:
+        styles = ", ".join(escape(style) or say(language, "plain") for style in request.styles)
+        parts.append(say(language, "styles in turn: {styles}", styles=styles))
     if request.clip_skip > 1:
         parts.append(say(language, "clip skip {layers}", layers=request.clip_skip))
     if request.guide_label:

@@ -385,5 +385,5 @@ def request_from_json(data: dict[str, Any], image: Image.Image | None, mask: Ima
     """
     tuples = {"branches": tuple(map(tuple, data.get("branches", ())))}
     tuples |= {"loras": tuple((name, weight) for name, weight in data.get("loras", ()))}
-    tuples |= {name: tuple(data[name]) for name in ("variants", "guidance_interval", "blend") if name in data}
+    tuples |= {name: tuple(data[name]) for name in ("variants", "styles", "guidance_interval", "blend") if name in data}
     return ImageRequest(**data | tuples, image=image, mask=mask)

@@ -8,7 +8,7 @@ from cogs.core.messages.drafts import DRAFT_SECONDS
 from cogs.core.messages.views import ResultAction
 from diffusion.images.io import fit, read_image, to_png
 from diffusion.images.parameters import read_parameters
-from tests.support.actions import labels_of, more_of, use
+from tests.support.actions import form_of, labels_of, more_of, use
 from tests.support.interactions import forge_form
 from tests.support.jobs import row_of, settings_of_row
 from tests.support.messages import pictures_of, png, private_text, source_of, text_of
@@ -19,12 +19,6 @@ async def made(server, command="imagine", **options):
     result = await server.alice.slash(server.channel, command, **{"steps": 3} | options)
     await server.until_finished(result.response, options.get("count", 1))
     return result.response
-
-
-def form_of(shown):
-    """What stands in the fields of a modal."""
-    fields = [label["component"] for label in shown.modal["components"]]
-    return {field["custom_id"]: field.get("value") or "" for field in fields}
 
 
 async def settings_of(message):
