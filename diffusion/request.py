@@ -387,7 +387,9 @@ class ImageRequest:
     def prompts(self) -> tuple[str, ...]:
         """All prompts of the images, whether they come one after another or at once."""
         first = self.variants or (self.prompt,)
-        return (*(in_style(prompt, style) for style in self.styles or ("",) for prompt in first), *self.later_prompts)
+        if self.styles:
+            first = tuple(in_style(prompt, style) for style in self.styles for prompt in first)
+        return (*first, *self.later_prompts)
 
     @property
     def later_prompts(self) -> tuple[str, ...]:

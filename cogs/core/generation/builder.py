@@ -149,7 +149,7 @@ class RequestBuilder:
         settings.setdefault("upscale", max((factor for factor in UPSCALES if factor <= most), default=1))
         with problems.collect():
             request = model.request(most_steps=context.limits.steps, **self._with_prompt(settings, prompt, style))
-            if style is None and request.count > 1:
+            if style is None:
                 request = model.in_set_styles(request)
             model.validate(request)
         problems.report()
