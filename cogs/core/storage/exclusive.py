@@ -104,15 +104,23 @@ async def _try_locks(connection: AsyncConnection, shard_ids: Sequence[int]) -> b
 
 
 async def _keep(connection: AsyncConnection, url: str, shard_ids: Sequence[int], held: contextlib.AsyncExitStack) -> None:
-    """Take the locks again after the connection was lost, such as by a restart of PostgreSQL."""
+    """Take the locks again after the connection was lost, such as by a restart of PostgreSQL.
+
+    Where another bot has them by then, they are taken once it is gone.
+    """
+    granted = True
     while True:
         await asyncio.sleep(CHECK_SECONDS)
         try:
-            await connection.scalar(select(1))
+            if granted:
+                await connection.scalar(select(1))
+            else:
+                granted = await _try_locks(connection, shard_ids)
         except DATABASE_ERRORS:
             with contextlib.suppress(*DATABASE_ERRORS):
                 await held.aclose()
             with contextlib.suppress(*DATABASE_ERRORS):  # it is still down
                 connection = await _connect(url, held)
-                if not await _try_locks(connection, shard_ids):
+                granted = await _try_locks(connection, shard_ids)
+                if not granted:
                     log.error("another bot uses this database as well: stop one of them")

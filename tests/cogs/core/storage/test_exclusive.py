@@ -5,6 +5,8 @@ import contextlib
 import sys
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
 
 import bot
 from bot import Config, open_service
@@ -115,6 +117,24 @@ async def test_locks_come_back_after_a_restart_of_postgresql(url, postgresql, mo
                 return "Another bot" in str(error)
 
         await until(is_refused)
+
+
+async def test_locks_come_back_when_another_bot_that_took_them_is_gone(url, monkeypatch, caplog):
+    monkeypatch.setattr(exclusive, "CHECK_SECONDS", 1.0)  # time for the other bot
+    engine = create_async_engine(url)
+    others = text(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
+    )
+    async with hold_shards(url, ()):
+        async with engine.begin() as connection:
+            await connection.execute(others)
+        async with hold_shards(url, ()):
+            await until(lambda: "another bot uses this database" in caplog.text)
+        await asyncio.sleep(2.5)
+        with pytest.raises(DarkroomError, match="Another bot uses this database"):
+            async with hold_shards(url, ()):
+                pass
+    await engine.dispose()
 
 
 async def test_unreachable_database_is_told_in_a_sentence():
