@@ -77,7 +77,7 @@ async def test_engine_draws_another_family_in_one_call_a_step(model):
 def test_shared_step_draws_what_each_step_alone_draws(model):
     alone = [denoise_all(model, [model.trajectory(request)])[0] for request in requests_of(model)]
     together = denoise_all(model, [model.trajectory(request) for request in requests_of(model)])
-    torch.testing.assert_close(together, alone)
+    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)  # of values up to 20
 
 
 @pytest.mark.parametrize(("field", "settings"), [("sampler", {"sampler": "lms"}), ("width", {"width": 20})])

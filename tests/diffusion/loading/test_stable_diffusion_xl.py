@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import torch
+from PIL import ImageChops
 from safetensors.torch import load_file, save_file
 
 from diffusion.cluster.schema import RemoteModel, encode_spec
@@ -31,7 +32,8 @@ def folder(tmp_path_factory):
 def test_load_model_draws_a_folder_as_its_parts_do(folder, tiny_xl):
     loaded = load_model(folder, "cpu", torch.float32)
     settings = {"seeds": [4], "steps": 3, "sampler": "euler"}
-    assert loaded.generate(["a fox"], **settings)[0].tobytes() == tiny_xl.generate(["a fox"], **settings)[0].tobytes()
+    drawn = [model.generate(["a fox"], **settings)[0] for model in (loaded, tiny_xl)]
+    assert max(most for _, most in ImageChops.difference(*drawn).getextrema()) <= 1  # weights elsewhere may round otherwise
     assert (loaded.defaults.steps, loaded.defaults.guidance_scale) == (30, 5.0)
 
 
